@@ -1,0 +1,423 @@
+"""A batch: what one row means, and the limits on its keys and values.
+
+Sources: the seed page (the example batch), domain.md 2.1 (limits), 2.2 (values and keys), 5.1
+(fields), 8 (columns), design.md R4, R6, R18 and section 4 (flat rows, dotted names).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from profilectl.identity import WHITE_SPACE, Usable, type_named, usable
+from profilectl.values import DELETED, Number, Value, hold, to_json
+
+# fmt: off
+LIMITS = {
+    # domain.md 2.1: lengths in Unicode code points
+    "attributes":  100,
+    "key":         256,
+    "value":      4096,
+    "list":       1000,
+    "entry":       512,
+}
+
+RESERVED_KEYS = ("$Age", "$FirstName", "$LastName", "$Gender", "$Mobile", "$Address", "$City", "$State", "$Zip", "$Country")
+
+# A JSONL line with an object or a list under any of these is a Batch, else a flat row (design.md 4).
+MAKES_A_BATCH = ("user_identities", "user_attributes", "deleted_user_attributes", "device_info", "events", "consent_state")
+
+# Batch fields of a column name or a flat key that are neither identities nor attributes.
+PLAIN_FIELDS = ("environment", "mpid", "timestamp_unixtime_ms", "source_request_id", "deleted_user_attributes")
+
+# Fields that are checked and kept for later work: the JSON type of each (domain.md 5.1).
+KEPT_FIELDS: dict[str, tuple[type, ...]] = {
+    "events":                 (list,),
+    "consent_state":          (dict,),
+    "device_info":            (dict,),
+    "application_info":       (dict,),
+    "attribution_info":       (dict,),
+    "integration_attributes": (dict,),
+    "partner_identities":     (dict,),
+    "partner_identity":       (str,),
+    "context":                (dict,),
+    "batch_context":          (dict,),
+    "source_info":            (dict,),
+    "ip":                     (str,),
+    "api_key":                (str,),
+    "api_keys":               (list,),
+    "batch_id":               (Number,),
+    "sdk_version":            (str,),
+    "job_id":                 (str,),
+    "schema_version":         (Number,),
+    "origin_mpid":            (Number, str),
+    "unique_id":              (str, Number),
+}
+BATCH_FIELDS = frozenset((*KEPT_FIELDS, *PLAIN_FIELDS, "user_identities", "user_attributes", "mp_deviceid"))
+ROOTS = frozenset(("user_identities", "user_attributes", *(name for name, kinds in KEPT_FIELDS.items() if dict in kinds or list in kinds)))
+
+EVENT_TYPES: dict[str, tuple[str, ...]] = {
+    # what the data of an event must have (domain.md 5.2)
+    "session_start": (), "session_end": (), "screen_view": (), "crash_report": (), "opt_out": (), "first_run": (),
+    "pre_attribution": (), "network_performance": (), "profile": (), "push_reaction": (), "commerce_event": (),
+    "user_attribute_change": (), "user_identity_change": (), "uninstall": (),
+    "custom_event":                 ("event_name", "custom_event_type"),
+    "push_registration":            ("register", "registration_token"),
+    "push_message":                 ("push_message_type",),
+    "breadcrumb":                   ("label",),
+    "application_state_transition": ("application_transition_type",),
+}
+ATT_STATUSES = ("authorized", "denied", "not_determined", "restricted")
+# fmt: on
+
+_RESERVED = {key.lower(): key for key in RESERVED_KEYS}
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+
+
+class Unusable(ValueError):
+    """A row that cannot be used: the code, and what more there is to say."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(code)
+        self.code = code
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one row means.
+
+    sets: attribute -> held value (values.hold). deletes: attributes to delete, before the sets.
+    identities: those that may be used. rest: JSON text of the fields kept for later work. codes:
+    what was skipped or is worth knowing, once for each time.
+    """
+
+    environment: str | None
+    mpid: int | None
+    at_ms: int | None
+    request: str | None
+    identities: tuple[Usable, ...]
+    sets: Mapping[str, str]
+    deletes: tuple[str, ...]
+    rest: str | None
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What a column name or a flat key means.
+
+    kind: "identity" (name: the type), "attribute" (name: the key), "plain" (name: one of
+    PLAIN_FIELDS), "kept" (name: the dotted Batch name), "unknown identity".
+    """
+
+    kind: str
+    name: str
+
+    @property
+    def title(self) -> str:
+        """The dotted Batch name, for a person."""
+        found = type_named(self.name) if self.kind == "identity" else None
+        return found.field if found else f"user_attributes.{self.name}" if self.kind == "attribute" else self.name
+
+
+def attribute_key(key: str) -> str:
+    """Return the key an attribute is stored under: reserved keys in the platform's own spelling."""
+    return _RESERVED.get(key.lower(), key) if key.startswith("$") else key
+
+
+def field_named(name: str) -> Field:
+    """Say what a column name or a flat key means (design.md 4, last paragraph).
+
+    Raises Unusable (BATCH_UNKNOWN_FIELD) for a dotted name that begins with no Batch field.
+    """
+    root, dot, member = name.partition(".")
+    if dot and root in ROOTS:
+        return _dotted(name, root, member)
+    if name in PLAIN_FIELDS:
+        return Field("plain", name)
+    if dot:
+        raise Unusable("BATCH_UNKNOWN_FIELD", f"{name}: nothing is called {root} in a batch")
+    if kind := type_named(name):
+        return Field("identity", kind.name)
+    return Field("attribute", attribute_key(name))
+
+
+def _dotted(name: str, root: str, member: str) -> Field:
+    if root == "user_attributes":
+        if not member:
+            raise Unusable("BATCH_UNKNOWN_FIELD", f"{name}: the attribute has no name")
+        return Field("attribute", attribute_key(member))
+    kind = type_named(member)
+    if root == "user_identities":
+        return Field("identity", kind.name) if kind and not kind.device else Field("unknown identity", name)
+    if root == "device_info" and kind and kind.device and kind.name != "mp_deviceid":
+        return Field("identity", kind.name)
+    return Field("kept", name)
+
+
+def is_batch(document: Mapping[str, Value]) -> bool:
+    """Say whether a JSON object is a Batch rather than a flat row."""
+    return any(isinstance(document.get(name), dict | list) for name in MAKES_A_BATCH)
+
+
+def read_document(document: Value, placeholders: frozenset[str]) -> Batch:
+    """Read a JSON object, as a Batch or as a flat row. Raises Unusable."""
+    if not isinstance(document, dict):
+        raise Unusable("JSON_NOT_OBJECT", _json_type(document))
+    return read_batch(document, placeholders) if is_batch(document) else read_flat(document, placeholders)
+
+
+def read_batch(document: Mapping[str, Value], placeholders: frozenset[str]) -> Batch:
+    """Read a Batch document (domain.md 5.1). Raises Unusable."""
+    for name in document:
+        if name not in BATCH_FIELDS:
+            raise Unusable("BATCH_UNKNOWN_FIELD", name)
+    rest = {name: value for name in KEPT_FIELDS if (value := document.get(name)) not in (None, [], {})}
+    for name, value in rest.items():
+        _check_kept(name, value)
+    codes: list[str] = []
+    stated: list[tuple[str, Value]] = []
+    for name, value in _object(document, "user_identities").items():
+        kind = type_named(name)
+        if kind and not kind.device:
+            stated.append((kind.name, value))
+        elif value is not None:
+            codes.append("IDENTITY_UNKNOWN_TYPE")
+    for name, value in _object(document, "device_info").items():
+        kind = type_named(name)
+        if kind and kind.device and kind.name != "mp_deviceid":
+            stated.append((kind.name, value))
+    stated.append(("mp_deviceid", document.get("mp_deviceid")))
+    attributes: dict[str, Value] = {}
+    for key, value in _object(document, "user_attributes").items():
+        if attribute_key(key) in attributes:
+            raise Unusable("DUPLICATE_KEY", key)
+        attributes[attribute_key(key)] = value
+    return _batch(document, stated, attributes, placeholders, to_json(rest) if rest else None, codes)
+
+
+def read_flat(row: Mapping[str, Value], placeholders: frozenset[str], *, empty: str = "ignore") -> Batch:
+    """Read a flat row: keys are columns, a null or empty cell states nothing. Raises Unusable.
+
+    empty: what an attribute without a value means: ignore, delete or set (design.md R6).
+    """
+    stated: list[tuple[str, Value]] = []
+    attributes: dict[str, Value] = {}
+    plain: dict[str, Value] = {}
+    rest: dict[str, Value] = {}
+    codes: list[str] = []
+    for name, value in row.items():
+        field = field_named(name)
+        if field.kind == "identity":
+            stated.append((field.name, value))
+        elif field.kind == "attribute":
+            if value is not None or empty != "ignore":
+                if field.name in attributes:
+                    raise Unusable("DUPLICATE_KEY", name)
+                attributes[field.name] = value if value is not None else "" if empty == "set" else None
+        elif value is None:
+            continue
+        elif field.kind == "plain":
+            plain[field.name] = value
+        elif field.kind == "kept":
+            rest[field.name] = value
+        else:
+            codes.append("IDENTITY_UNKNOWN_TYPE")
+    deletes = [key for key, value in attributes.items() if value is None]
+    attributes = {key: value for key, value in attributes.items() if value is not None}
+    batch = _batch(plain, stated, attributes, placeholders, to_json(rest) if rest else None, codes)
+    if not deletes:
+        return batch
+    return Batch(**{**_fields(batch), "deletes": (*batch.deletes, *deletes)})  # type: ignore[arg-type]
+
+
+def _fields(batch: Batch) -> dict[str, object]:
+    return {name: getattr(batch, name) for name in Batch.__slots__}
+
+
+def _batch(
+    plain: Mapping[str, Value],
+    stated: Iterable[tuple[str, Value]],
+    attributes: Mapping[str, Value],
+    placeholders: frozenset[str],
+    rest: str | None,
+    codes: list[str],
+) -> Batch:
+    """Put a batch together. The checks run in the order in which the engine runs them."""
+    mpid = whole_number(plain.get("mpid"), "MPID_INVALID")
+    if mpid == 0:
+        raise Unusable("MPID_INVALID", "0")
+    at_ms = whole_number(plain.get("timestamp_unixtime_ms"), "TIMESTAMP_INVALID")
+    environment = environment_named(plain.get("environment"))
+    deletes = deleted_keys(plain.get("deleted_user_attributes"))
+    request = plain.get("source_request_id")
+    if request is not None and not isinstance(request, str):
+        raise Unusable("BATCH_INVALID", "source_request_id must be a string")
+    identities = _identities(stated, placeholders, codes)
+    if not identities and mpid is None:
+        raise Unusable("NO_IDENTITY")
+    sets = _within_limits(attributes, codes)
+    return Batch(environment, mpid, at_ms, request or None, identities, sets, deletes, rest, tuple(codes))
+
+
+def _identities(
+    stated: Iterable[tuple[str, Value]], placeholders: frozenset[str], codes: list[str]
+) -> tuple[Usable, ...]:
+    found: dict[str, Usable] = {}
+    for name, value in stated:
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise Unusable("IDENTITY_INVALID", f"{name} is {_json_type(value)}")
+        kind = type_named(name)
+        assert kind is not None
+        one = usable(kind, value, placeholders)
+        if isinstance(one, str):
+            codes.append(one)
+        elif one is not None and found.setdefault(name, one).key != one.key:
+            raise Unusable("IDENTITY_DUPLICATE_TYPE", name)
+    return tuple(found.values())
+
+
+def _within_limits(attributes: Mapping[str, Value], codes: list[str]) -> dict[str, str]:
+    """Return the attributes that keep the limits, held; say a code for each that does not."""
+    sets: dict[str, str] = {}
+    for place, (key, value) in enumerate(attributes.items()):
+        code = "UA_TOO_MANY" if place >= LIMITS["attributes"] else over_limit(key, value)
+        if code:
+            codes.append(code)
+        else:
+            sets[key] = hold(value)
+    return sets
+
+
+def over_limit(key: str, value: Value) -> str | None:
+    """Return the code of the limit that an attribute breaks, or None (domain.md 2.1)."""
+    if not key:
+        return "UA_KEY_EMPTY"
+    if len(key) > LIMITS["key"]:
+        return "UA_KEY_TOO_LONG"
+    if isinstance(value, dict):
+        return "UA_UNSUPPORTED_TYPE"
+    if isinstance(value, list):
+        if any(isinstance(entry, dict | list) for entry in value):
+            return "UA_UNSUPPORTED_TYPE"
+        if len(value) > LIMITS["list"]:
+            return "UA_LIST_TOO_LONG"
+        longest = max((len(entry) for entry in value if isinstance(entry, str)), default=0)
+        return "UA_ENTRY_TOO_LONG" if longest > LIMITS["entry"] else None
+    return "UA_VALUE_TOO_LONG" if isinstance(value, str) and len(value) > LIMITS["value"] else None
+
+
+def whole_number(value: Value, code: str) -> int | None:
+    """Return a 64-bit whole number stated as a number or as text, None for nothing. Raises Unusable."""
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or not _WHOLE.fullmatch(value.strip(WHITE_SPACE)) or len(value) > 40:
+        raise Unusable(code, shown(value))
+    number = int(value)
+    if not -(2**63) <= number < 2**63:
+        raise Unusable(code, shown(value))
+    return number
+
+
+def environment_named(value: Value) -> str | None:
+    """Return the environment a row states, or None where it states none. Raises Unusable."""
+    if value is None or value == "":
+        return None
+    if value not in ("production", "development"):
+        raise Unusable("ENVIRONMENT_INVALID", shown(value))
+    return cast(str, value)
+
+
+def deleted_keys(value: Value) -> tuple[str, ...]:
+    """Return the attributes that deleted_user_attributes names. Raises Unusable."""
+    if value is None or value == "":
+        return ()
+    names = value if isinstance(value, list) else [value]
+    if not all(isinstance(name, str) and not isinstance(name, Number) for name in names):
+        raise Unusable("DELETED_INVALID", shown(value))
+    return tuple(dict.fromkeys(attribute_key(cast(str, name)) for name in names if name))
+
+
+def shown(value: Value) -> str:
+    """Return a value for a message, not too long."""
+    text = value if isinstance(value, str) else to_json(value)
+    return text if len(text) <= 40 else text[:40] + "..."
+
+
+def _object(document: Mapping[str, Value], name: str) -> Mapping[str, Value]:
+    value = document.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Unusable("BATCH_INVALID", f"{name} must be an object")
+    return value
+
+
+def _json_type(value: Value) -> str:
+    if isinstance(value, Number):
+        return "a number"
+    names: dict[type, str] = {str: "a string", bool: "a boolean", list: "a list", dict: "an object"}
+    return names.get(type(value), "null")
+
+
+def _check_kept(name: str, value: Value) -> None:
+    """Check a field that is kept for later work, as far as the platform's schema says."""
+    if not isinstance(value, KEPT_FIELDS[name]) or (isinstance(value, Number) and Number not in KEPT_FIELDS[name]):
+        raise Unusable("BATCH_INVALID", f"{name} is {_json_type(value)}")
+    check = _CHECKS.get(name)
+    if check:
+        check(value)
+
+
+def _check_events(events: Value) -> None:
+    for place, event in enumerate(cast(list[Value], events), start=1):
+        if not isinstance(event, dict):
+            raise Unusable("BATCH_INVALID", f"event {place} is {_json_type(event)}")
+        kind = event.get("event_type")
+        if not isinstance(kind, str) or kind not in EVENT_TYPES:
+            raise Unusable("BATCH_INVALID", f"event {place}: unknown event_type {shown(kind)}")
+        data = event.get("data")
+        if data is not None and not isinstance(data, dict):
+            raise Unusable("BATCH_INVALID", f"event {place}: data is {_json_type(data)}")
+        for need in EVENT_TYPES[kind]:
+            if not isinstance(data, dict) or data.get(need) in (None, ""):
+                raise Unusable("BATCH_INVALID", f"event {place}: a {kind} needs data.{need}")
+
+
+def _check_attribution(value: Value) -> None:
+    for need in ("service_provider", "publisher", "campaign"):
+        if not isinstance(cast(dict[str, Value], value).get(need), str):
+            raise Unusable("BATCH_INVALID", f"attribution_info needs {need}")
+
+
+def _check_device(value: Value) -> None:
+    device = cast(dict[str, Value], value)
+    if not isinstance(device.get("limit_ad_tracking"), bool | None):
+        raise Unusable("BATCH_INVALID", "device_info.limit_ad_tracking must be true or false")
+    status = device.get("att_authorization_status")
+    if status is not None and status not in ATT_STATUSES:
+        raise Unusable("BATCH_INVALID", f"device_info.att_authorization_status: {shown(status)}")
+
+
+def _check_consent(value: Value) -> None:
+    for regulation, purposes in cast(dict[str, Value], value).items():
+        if purposes is not None and not isinstance(purposes, dict):
+            raise Unusable("BATCH_INVALID", f"consent_state.{regulation} is {_json_type(purposes)}")
+
+
+_CHECKS: dict[str, Callable[[Value], None]] = {
+    "events": _check_events,
+    "attribution_info": _check_attribution,
+    "device_info": _check_device,
+    "consent_state": _check_consent,
+}
+
+
+def apply_deletes(batch: Batch) -> dict[str, str]:
+    """Return what the batch does to each attribute: deletions first, then the sets (domain.md 6.3)."""
+    return {**dict.fromkeys(batch.deletes, DELETED), **batch.sets}

@@ -1,0 +1,94 @@
+"""The command line: parses, calls, renders. It holds no rules and no SQL; one file a command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from profilectl import __version__
+from profilectl.codes import Exit, ProfilectlError
+
+app = typer.Typer(
+    name="profilectl",
+    help="A customer profile store on your own machine, with the rules of a customer data platform.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@dataclass(slots=True)
+class Options:
+    """The options of every command."""
+
+    store: Path
+    quiet: bool
+
+
+def options_of(context: typer.Context) -> Options:
+    found = context.find_object(Options)
+    assert found is not None
+    return found
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"profilectl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    context: typer.Context,
+    store: Annotated[
+        Path, typer.Option("--store", envvar="PROFILECTL_STORE", help="The store: a file, made on first use.")
+    ] = Path("profiles.duckdb"),
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    context.obj = Options(store, quiet)
+
+
+WaitOption = Annotated[float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for a busy store.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def main() -> None:
+    """Run the command line; every failure a person can cause ends in words and an exit status."""
+    from profilectl.cli import commands  # noqa: F401  (each registers itself)
+
+    try:
+        app()
+    except ProfilectlError as error:
+        _say(error.message, error.hint)
+        sys.exit(error.exit)
+    except KeyboardInterrupt:
+        _say("interrupted; the store is as before", "")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except (MemoryError, OSError) as error:
+        _say(f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error), "")
+        sys.exit(Exit.FAULT)
+    except Exception as error:  # noqa: BLE001  (a fault of ours is told in words, too)
+        if os.environ.get("PROFILECTL_TRACEBACK"):
+            raise
+        _say(
+            f"a fault in profilectl: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            "please report it, with the output under PROFILECTL_TRACEBACK=1; the store is as before",
+        )
+        sys.exit(Exit.FAULT)
+
+
+def _say(message: str, hint: str) -> None:
+    from profilectl.render import error
+
+    error(message, hint)

@@ -1,0 +1,43 @@
+"""profilectl config: the rules in force, as one TOML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from profilectl.cli import WaitOption, app, options_of
+
+config_app = typer.Typer(help="Apply or write the configuration.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+
+@config_app.command("apply", epilog="Example: profilectl config apply profilectl.toml")
+def apply_command(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="What the configuration is to be.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the difference only.")] = False,
+    wait: WaitOption = 0,
+) -> None:
+    """Make a configuration the store's own: shows the difference, then applies it."""
+    from profilectl import render
+    from profilectl.registry import apply_file
+
+    changes = apply_file(options_of(context).store, file, dry_run=dry_run, wait_s=wait)
+    for change in changes:
+        before = "" if change.before is None else f"{change.before} -> "
+        after = "default" if change.after is None else change.after
+        render.notice(f"{change.name}: {before}{after}")
+    if not options_of(context).quiet:
+        done = "would change" if dry_run else "changed"
+        render.notice(f"{len(changes)} {'setting' if len(changes) == 1 else 'settings'} {done}" if changes else "nothing to change")
+
+
+@config_app.command("export", epilog="Example: profilectl config export > profilectl.toml")
+def export_command(context: typer.Context, wait: WaitOption = 0) -> None:
+    """Write the configuration as TOML on standard output."""
+    from profilectl import render
+    from profilectl.registry import export_text
+
+    render.print_text(export_text(options_of(context).store, wait_s=wait))

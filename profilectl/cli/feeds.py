@@ -1,0 +1,88 @@
+"""profilectl feeds: the inputs, their sources and protection levels."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from profilectl.cli import JsonOption, WaitOption, app, options_of
+from profilectl.cli.import_ import ProtectionName, SourceName
+from profilectl.feed import DEFAULT_PROTECTION, DEFAULT_SOURCE
+
+feeds_app = typer.Typer(help="List, add and change feeds.", no_args_is_help=True)
+app.add_typer(feeds_app, name="feeds")
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The feed.")]
+
+
+@feeds_app.command("list", epilog="Example: profilectl feeds list --json")
+def list_feeds(context: typer.Context, as_json: JsonOption = False, wait: WaitOption = 0) -> None:
+    """List the feeds with source, protection level and number of imports."""
+    from profilectl import render
+    from profilectl.registry import feeds_of
+
+    found = feeds_of(options_of(context).store, wait_s=wait)
+    if as_json:
+        render.print_json(found)
+    else:
+        _print(found)
+
+
+@feeds_app.command("show", epilog="Example: profilectl feeds show warehouse")
+def show_feed(context: typer.Context, name: NameArgument, as_json: JsonOption = False, wait: WaitOption = 0) -> None:
+    """Show one feed."""
+    from profilectl import render
+    from profilectl.registry import feed_of
+
+    found = feed_of(options_of(context).store, name, wait_s=wait)
+    if as_json:
+        render.print_json(found)
+    else:
+        _print([found])
+
+
+@feeds_app.command("add", epilog="Example: profilectl feeds add punchh --source partner --partner Punchh")
+def add_feed(
+    context: typer.Context,
+    name: NameArgument,
+    source: Annotated[SourceName, typer.Option("--source", help="What ranks its attributes.")] = SourceName[DEFAULT_SOURCE],
+    protection: Annotated[ProtectionName, typer.Option("--protection", help="What it may do to profiles.")] = ProtectionName[DEFAULT_PROTECTION],
+    partner: Annotated[str | None, typer.Option("--partner", help="Whose data it is; only with --source partner.")] = None,
+    wait: WaitOption = 0,
+) -> None:
+    """Register a feed."""
+    from profilectl import render
+    from profilectl.registry import add_feed as add
+
+    add(options_of(context).store, name, source.value, protection.value, partner, wait_s=wait)
+    if not options_of(context).quiet:
+        render.notice(f"registered the feed {name}: source {source.value}, protection {protection.value}")
+
+
+@feeds_app.command("set", epilog="Example: profilectl feeds set warehouse --protection update-only")
+def set_feed(
+    context: typer.Context,
+    name: NameArgument,
+    protection: Annotated[ProtectionName | None, typer.Option("--protection", help="What it may do to profiles from now on.")] = None,
+    source: Annotated[SourceName | None, typer.Option("--source", help="Refused where it differs: attributes rest on it.")] = None,
+    partner: Annotated[str | None, typer.Option("--partner", help="Refused where it differs: attributes rest on it.")] = None,
+    wait: WaitOption = 0,
+) -> None:
+    """Change a feed's protection level."""
+    from profilectl import render
+    from profilectl.registry import set_feed as set_it
+
+    after = set_it(
+        options_of(context).store, name, protection.value if protection else None, source.value if source else None,
+        partner, wait_s=wait,
+    )
+    if not options_of(context).quiet:
+        render.notice(f"the feed {name}: protection {after}")
+
+
+def _print(found: list[dict[str, object]]) -> None:
+    from profilectl import render
+
+    rows = [(one["name"], one["source"], one["protection"], one["partner"] or "", one["imports"]) for one in found]
+    render.print_table("Feeds", ("feed", "source", "protection", "partner", "imports"), rows, right=(4,))

@@ -1,0 +1,180 @@
+"""How a row or a run can end: every code, the sentence a person reads, the exit status, the errors.
+
+One module, because scripts depend on all of it at once: a code in a reject, the exit status of the
+run that wrote it and the words on the terminal must never disagree.
+
+    ProfilectlError
+    ├── UsageError          2  wrong usage
+    ├── InputRefused        4  the input was refused, nothing was written
+    ├── StoreBusy           5  another process holds the store
+    ├── StoreUnusable       6  no store, or it cannot be used
+    └── NobodyFound         7  nobody found
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Exit(enum.IntEnum):
+    """The exit status of a command (design.md 5)."""
+
+    DONE = 0
+    """Done, all rows used, or nothing to do."""
+    FAULT = 1
+    """A fault of ours; the store is as before."""
+    USAGE = 2
+    """Wrong usage."""
+    REJECTED_ROWS = 3
+    """Done, but rows were rejected."""
+    REFUSED = 4
+    """The input was refused, nothing was written."""
+    BUSY = 5
+    """The store is busy."""
+    UNUSABLE = 6
+    """No store, or it cannot be used."""
+    NOBODY = 7
+    """Nobody found."""
+
+
+class ProfilectlError(Exception):
+    """A failure a user can understand: what is wrong and where, and a hint of what to do."""
+
+    exit = Exit.FAULT
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(ProfilectlError):
+    """An option or argument that cannot be."""
+
+    exit = Exit.USAGE
+
+
+class InputRefused(ProfilectlError):
+    """A file, manifest or document that cannot be used as a whole."""
+
+    exit = Exit.REFUSED
+
+
+class StoreBusy(ProfilectlError):
+    """Another process holds the store."""
+
+    exit = Exit.BUSY
+
+
+class StoreUnusable(ProfilectlError):
+    """There is no store, or it is damaged, or a newer version made it."""
+
+    exit = Exit.UNUSABLE
+
+
+class NobodyFound(ProfilectlError):
+    """No profile has the identity that was asked for."""
+
+    exit = Exit.NOBODY
+
+
+class Fate(enum.Enum):
+    """What a code does to the thing it is said of."""
+
+    REJECTED = "rejected"
+    """The row could not be used."""
+    DROPPED = "dropped"
+    """The row was understood but kept out."""
+    BLOCKED = "blocked"
+    """The attribute was refused by priority; counted once for each profile and key."""
+    SKIPPED = "skipped"
+    """The attribute was left out of its batch; counted each time."""
+    WARNING = "warning"
+    """Nothing was refused; something is worth knowing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a code does, and the sentence a person reads."""
+
+    fate: Fate
+    sentence: str
+
+
+# fmt: off
+CODES: dict[str, Meaning] = {
+    # the row could not be used
+    "NO_IDENTITY":               Meaning(Fate.REJECTED, "no usable identity: a row needs an identity value or an mpid"),
+    "IDENTITY_DUPLICATE_TYPE":   Meaning(Fate.REJECTED, "two different values for one identity type"),
+    "IDENTITY_INVALID":          Meaning(Fate.REJECTED, "an identity must be a string or a number"),
+    "MPID_INVALID":              Meaning(Fate.REJECTED, "mpid must be a whole number of 64 bits, and not 0"),
+    "TIMESTAMP_INVALID":         Meaning(Fate.REJECTED, "timestamp_unixtime_ms must be a whole number of milliseconds"),
+    "ENVIRONMENT_INVALID":       Meaning(Fate.REJECTED, "environment must be production or development"),
+    "ENVIRONMENT_MISMATCH":      Meaning(Fate.REJECTED, "the row states another environment than the one given"),
+    "DELETED_INVALID":           Meaning(Fate.REJECTED, "deleted_user_attributes must be a name or a list of names"),
+    "BATCH_INVALID":             Meaning(Fate.REJECTED, "a batch field has the wrong type"),
+    "BATCH_UNKNOWN_FIELD":       Meaning(Fate.REJECTED, "the batch has a field that is not part of a batch"),
+    "JSON_INVALID":              Meaning(Fate.REJECTED, "the line is not JSON"),
+    "JSON_NOT_OBJECT":           Meaning(Fate.REJECTED, "the line is JSON, but not an object"),
+    "JSON_TOO_DEEP":             Meaning(Fate.REJECTED, "the JSON is nested too deeply"),
+    "DUPLICATE_KEY":             Meaning(Fate.REJECTED, "a key stands twice in one JSON object"),
+    "LONE_SURROGATE":            Meaning(Fate.REJECTED, "half of a surrogate pair is not a character"),
+    "NUL_CHARACTER":             Meaning(Fate.REJECTED, "the row holds a NUL character"),
+    "ENCODING_INVALID":          Meaning(Fate.REJECTED, "the line is not valid in the file's encoding"),
+    "CSV_TOO_FEW_CELLS":         Meaning(Fate.REJECTED, "fewer cells than the header has columns"),
+    "CSV_TOO_MANY_CELLS":        Meaning(Fate.REJECTED, "more cells than the header has columns"),
+    "CSV_QUOTE":                 Meaning(Fate.REJECTED, "a quoted cell is not closed, or goes on after its closing quote"),
+    "ROW_TOO_LONG":              Meaning(Fate.REJECTED, "the row is longer than a row may be"),
+    # the row was understood, but kept out
+    "UPDATE_ONLY_NO_MATCH":      Meaning(Fate.DROPPED,  "the feed may only update, and nobody matched"),
+    "READ_ONLY":                 Meaning(Fate.DROPPED,  "the feed may only read"),
+    "DUPLICATE_REQUEST":         Meaning(Fate.DROPPED,  "this source_request_id was already processed"),
+    # the attribute was refused by priority
+    "UA_LOWER_PRIORITY":         Meaning(Fate.BLOCKED,  "a source of better rank set this attribute"),
+    "UA_PDF_EXCLUSIVE":          Meaning(Fate.BLOCKED,  "another partner or warehouse feed set this attribute"),
+    "UA_FIRST_WRITER":           Meaning(Fate.BLOCKED,  "another source set this attribute first"),
+    # the attribute was left out of its batch
+    "UA_KEY_TOO_LONG":           Meaning(Fate.SKIPPED,  "the attribute's name is longer than 256 characters"),
+    "UA_KEY_EMPTY":              Meaning(Fate.SKIPPED,  "the attribute has no name"),
+    "UA_VALUE_TOO_LONG":         Meaning(Fate.SKIPPED,  "the attribute's value is longer than 4,096 characters"),
+    "UA_LIST_TOO_LONG":          Meaning(Fate.SKIPPED,  "the list has more than 1,000 entries"),
+    "UA_ENTRY_TOO_LONG":         Meaning(Fate.SKIPPED,  "an entry of the list is longer than 512 characters"),
+    "UA_TOO_MANY":               Meaning(Fate.SKIPPED,  "the batch has more than 100 attributes"),
+    "UA_UNSUPPORTED_TYPE":       Meaning(Fate.SKIPPED,  "an attribute is a string, a number, a boolean, a flat list or null"),
+    # worth knowing
+    "PROTECTED_MATCH":           Meaning(Fate.WARNING,  "would have matched a profile that its login or immutable identity protects"),
+    "MPID_UNKNOWN":              Meaning(Fate.WARNING,  "nobody has this mpid; the row was resolved by its identities"),
+    "IDENTITY_PLACEHOLDER":      Meaning(Fate.WARNING,  "the identity is a placeholder and was skipped"),
+    "IDENTITY_UNKNOWN_TYPE":     Meaning(Fate.WARNING,  "this identity type does not exist; it was skipped"),
+    "IDENTITY_NOT_IN_HIERARCHY": Meaning(Fate.WARNING,  "no identity of the row is in the hierarchy: nobody can be found by it"),
+    "DEVICE_ID_INVALID":         Meaning(Fate.WARNING,  "the device identity is not a GUID and was skipped"),
+    "IMMUTABLE_CONFLICT":        Meaning(Fate.WARNING,  "an immutable identity was not changed or taken"),
+    "UNIQUE_CONFLICT":           Meaning(Fate.WARNING,  "a unique identity of another profile was not taken"),
+    "UA_KIND_CHANGED":           Meaning(Fate.WARNING,  "the attribute changed between a list and a single value"),
+}
+# fmt: on
+
+
+def sentence(code: str) -> str:
+    """Return the sentence a person reads for a code."""
+    return CODES[code].sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that could not be used, with the text it was read from.
+
+    line is the physical line at which the row begins, counted from 1 with the header and quoted
+    newlines; for Parquet it is the row. detail says more than the code's sentence can.
+    """
+
+    file: str
+    line: int
+    code: str
+    raw: str
+    detail: str = ""
+
+    @property
+    def message(self) -> str:
+        return f"{sentence(self.code)}: {self.detail}" if self.detail else sentence(self.code)

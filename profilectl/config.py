@@ -1,0 +1,214 @@
+"""The configuration as TOML: read and checked, compared with the store, applied, written back.
+
+It lives in the store (design.md R10); the file only declares it. What the file leaves out goes back
+to its default, except feeds: those are added or changed, never removed, because imports rest on them.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from profilectl.attributes import FEED_SOURCES, OVERWRITE
+from profilectl.codes import InputRefused
+from profilectl.feed import DEFAULT_PROTECTION, DEFAULT_SOURCE, PROTECTIONS, Feed
+from profilectl.identity import BY_NAME, STRATEGIES, flags_of, type_named
+from profilectl.store import Store
+
+# fmt: off
+SETTINGS: dict[str, tuple[str, str]] = {
+    #                            what it is    what it says
+    "identity.strategy":        ("strategy",   "which identity strategy resolves rows"),
+    "identity.hierarchy":       ("types",      "the order in which identity types are looked up"),
+    "identity.login":           ("types",      "types that identify exactly one known profile"),
+    "identity.unique":          ("types",      "types of which one profile at most holds a value"),
+    "identity.immutable":       ("types",      "types that are never changed once set"),
+    "identity.unique_conflict": ("conflict",   "what becomes of a unique identity that a second profile claims"),
+    "identity.placeholders":    ("strings",    "values that are nobody's identity"),
+    "attributes.priority":      ("priority",   "how source priority is read"),
+}
+# fmt: on
+CHOICES = {
+    "strategy": tuple(STRATEGIES),
+    "conflict": ("move", "keep"),
+    "priority": tuple(OVERWRITE),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A checked configuration."""
+
+    settings: dict[str, Any]
+    feeds: list[Feed]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference between the store and a configuration. before is None where nothing was said."""
+
+    name: str
+    before: Any
+    after: Any
+
+
+def read_config(path: Path) -> Declared:
+    """Read a configuration file. Raises InputRefused, naming the key that is wrong."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputRefused(f"{path}: {error.strerror}", "name a TOML file") from None
+    except UnicodeDecodeError:
+        raise InputRefused(f"{path} is not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputRefused(f"{path} is not TOML: {error}") from None
+    for name in document:
+        if name not in ("identity", "attributes", "feeds"):
+            raise InputRefused(f"{path}: there is no section [{name}]", "sections are identity, attributes and feeds")
+    settings = _settings(path, document)
+    return Declared(settings, _feeds(path, document.get("feeds", {})))
+
+
+def _settings(path: Path, document: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for section in ("identity", "attributes"):
+        members = document.get(section, {})
+        if not isinstance(members, dict):
+            raise InputRefused(f"{path}: {section} must be a section")
+        for member, value in members.items():
+            name = f"{section}.{member}"
+            if name not in SETTINGS:
+                raise InputRefused(f"{path}: there is no setting {name}", "the settings are " + ", ".join(SETTINGS))
+            found[name] = _checked(path, name, value)
+    _check_flags(path, found)
+    return found
+
+
+def _checked(path: Path, name: str, value: Any) -> Any:
+    kind = SETTINGS[name][0]
+    if kind in CHOICES:
+        if value not in CHOICES[kind]:
+            raise InputRefused(f"{path}: {name} = {value!r}", "it is one of " + ", ".join(CHOICES[kind]))
+        return value
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        raise InputRefused(f"{path}: {name} must be a list of strings")
+    if kind == "strings":
+        return value
+    types = [type_named(entry) for entry in value]
+    if None in types:
+        raise InputRefused(f"{path}: {name}: there is no identity type {value[types.index(None)]!r}",
+                           "the types are " + ", ".join(BY_NAME))
+    listed = [one.name for one in types if one]
+    if len(set(listed)) != len(listed):
+        raise InputRefused(f"{path}: {name} names a type twice")
+    return listed
+
+
+def _check_flags(path: Path, settings: Mapping[str, Any]) -> None:
+    strategy = settings.get("identity.strategy", "default")
+    row = STRATEGIES[strategy]
+    stated = {name.partition(".")[2]: value for name, value in settings.items()}
+    for flag in row.fixed:
+        if flag in stated and set(stated[flag]) != set(getattr(row, flag)):
+            fixed = ", ".join(getattr(row, flag)) or "none"
+            raise InputRefused(f"{path}: the strategy {strategy} fixes {flag}: {fixed}", f"leave identity.{flag} out, or use the strategy conversion")
+    flags = flags_of(strategy, stated)
+    for wider in ("unique", "login"):
+        if not flags["immutable"] <= flags[wider]:
+            odd = ", ".join(sorted(flags["immutable"] - flags[wider]))
+            raise InputRefused(f"{path}: {odd} is immutable and must be {wider} too", f"add it to identity.{wider}")
+    hierarchy = stated.get("hierarchy")
+    if hierarchy is not None:
+        absent = sorted((flags["login"] | flags["unique"]) - set(hierarchy))
+        if absent:
+            raise InputRefused(f"{path}: {absent[0]} is login or unique, but not in identity.hierarchy")
+
+
+def _feeds(path: Path, section: Any) -> list[Feed]:
+    if not isinstance(section, dict):
+        raise InputRefused(f"{path}: feeds must be sections: [feeds.NAME]")
+    return [_feed(path, name, members) for name, members in section.items()]
+
+
+def _feed(path: Path, name: str, members: Any) -> Feed:
+    where = f"{path}: [feeds.{name}]"
+    if not isinstance(members, dict):
+        raise InputRefused(f"{where} must be a section")
+    for member in members:
+        if member not in ("source", "protection", "partner"):
+            raise InputRefused(f"{where}: there is no {member}", "a feed has source, protection and partner")
+    source = members.get("source", DEFAULT_SOURCE)
+    protection = members.get("protection", DEFAULT_PROTECTION)
+    partner = members.get("partner")
+    if source not in FEED_SOURCES:
+        raise InputRefused(f"{where}: source = {source!r}", "it is one of " + ", ".join(FEED_SOURCES))
+    if protection not in PROTECTIONS:
+        raise InputRefused(f"{where}: protection = {protection!r}", "it is one of " + ", ".join(PROTECTIONS))
+    if partner is not None and (source != "partner" or not isinstance(partner, str)):
+        raise InputRefused(f"{where}: partner is the name of the partner of a feed whose source is partner")
+    return Feed(name, source, protection, partner)
+
+
+def difference(store: Store, declared: Declared) -> list[Change]:
+    """Return what applying a configuration would change. Raises InputRefused for a feed that cannot."""
+    stated = store.settings().stated
+    changes = [
+        Change(name, stated.get(name), declared.settings.get(name))
+        for name in sorted(stated.keys() | declared.settings.keys())
+        if stated.get(name) != declared.settings.get(name)
+    ]
+    known = {feed.name: feed for feed in store.feeds()}
+    for feed in declared.feeds:
+        before = known.get(feed.name)
+        if before is None:
+            changes.append(Change(f"feeds.{feed.name}", None, f"{feed.source}, {feed.protection}"))
+            continue
+        if (feed.source, feed.partner or feed.name) != (before.source, before.partner or before.name):
+            raise InputRefused(
+                f"the feed {feed.name} is registered with source {before.source}"
+                + (f" and partner {before.partner}" if before.partner else ""),
+                "a feed's source is what its attributes' ownership rests on: use another feed name",
+            )
+        if feed.protection != before.protection:
+            changes.append(Change(f"feeds.{feed.name}.protection", before.protection, feed.protection))
+    return changes
+
+
+def apply_config(store: Store, declared: Declared) -> list[Change]:
+    """Make a configuration the store's own, in one transaction; return what changed."""
+    changes = difference(store, declared)
+    known = {feed.name: feed for feed in store.feeds()}
+    with store.transaction():
+        store.put_settings(declared.settings)
+        for feed in declared.feeds:
+            before = known.get(feed.name)
+            store.put_feed(Feed(feed.name, feed.source, feed.protection, feed.partner, before.number if before else 0))
+    return changes
+
+
+def config_text(store: Store) -> str:
+    """Return the store's configuration as TOML that `config apply` takes back."""
+    stated = store.settings().stated
+    lines: list[str] = []
+    for section in ("identity", "attributes"):
+        members = [name for name in SETTINGS if name in stated and name.startswith(f"{section}.")]
+        if members:
+            lines += [f"[{section}]", *(f"{name.partition('.')[2]} = {_toml(stated[name])}" for name in members), ""]
+    for feed in store.feeds():
+        lines += [f"[feeds.{_toml(feed.name)}]", f"source = {_toml(feed.source)}", f"protection = {_toml(feed.protection)}"]
+        if feed.partner:
+            lines.append(f"partner = {_toml(feed.partner)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    text = "".join(
+        {"\\": "\\\\", '"': '\\"'}.get(one, one if one.isprintable() else f"\\U{ord(one):08X}") for one in str(value)
+    )
+    return f'"{text}"'

@@ -1,0 +1,373 @@
+"""Identity types, their normalisation, the strategies, and the rule that resolves a row to a profile.
+
+Sources: domain.md 3 (types, aliases, normalisation), 4.1 to 4.4 (strategies, flags, resolution),
+design.md R2, R3, R13, R15.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityType:
+    """One type of identity.
+
+    shape: how a value is normalised for look-up: "text" (outer white space removed), "email" (and
+    lower-cased) or "guid" (and lower-cased, and it must be one). device: it sits under device_info.
+    """
+
+    name: str
+    device: bool
+    shape: str
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def field(self) -> str:
+        """The dotted Batch name of this identity."""
+        if self.name == "mp_deviceid":
+            return self.name
+        return f"{'device_info' if self.device else 'user_identities'}.{self.name}"
+
+
+# fmt: off
+TYPES: tuple[IdentityType, ...] = (
+    #            name                           device  shape    aliases (domain.md 3.1 and 3.2)
+    IdentityType("customer_id",                 False, "text",  ("customerid", "controller_customer_id")),
+    IdentityType("email",                       False, "email"),
+    IdentityType("mobile_number",               False, "text"),
+    IdentityType("phone_number_2",              False, "text"),
+    IdentityType("phone_number_3",              False, "text"),
+    IdentityType("other",                       False, "text"),
+    IdentityType("other_id_2",                  False, "text",  ("other2",)),
+    IdentityType("other_id_3",                  False, "text",  ("other3",)),
+    IdentityType("other_id_4",                  False, "text",  ("other4",)),
+    IdentityType("other_id_5",                  False, "text",  ("other5",)),
+    IdentityType("other_id_6",                  False, "text",  ("other6",)),
+    IdentityType("other_id_7",                  False, "text",  ("other7",)),
+    IdentityType("other_id_8",                  False, "text",  ("other8",)),
+    IdentityType("other_id_9",                  False, "text",  ("other9",)),
+    IdentityType("other_id_10",                 False, "text",  ("other10",)),
+    IdentityType("facebook",                    False, "text",  ("facebook_id",)),
+    IdentityType("facebook_custom_audience_id", False, "text",  ("facebookcustomaudienceid",)),
+    IdentityType("google",                      False, "text",  ("google_id",)),
+    IdentityType("twitter",                     False, "text",  ("twitter_id",)),
+    IdentityType("microsoft",                   False, "text",  ("microsoft_id",)),
+    IdentityType("yahoo",                       False, "text",  ("yahoo_id",)),
+    IdentityType("alias",                       False, "text"),
+    IdentityType("ios_advertising_id",          True,  "guid",  ("ios_idfa",)),
+    IdentityType("ios_idfv",                    True,  "guid",  ("ios_vendor_id",)),
+    IdentityType("android_advertising_id",      True,  "guid",  ("android_aaid", "google_advertising_id")),
+    IdentityType("android_uuid",                True,  "text",  ("android_id",)),
+    IdentityType("amp_id",                      True,  "text"),
+    IdentityType("fire_advertising_id",         True,  "guid",  ("fire_aid",)),
+    IdentityType("roku_advertising_id",         True,  "guid",  ("roku_aid",)),
+    IdentityType("roku_publisher_id",           True,  "guid",  ("roku_publishing_id",)),
+    IdentityType("microsoft_publisher_id",      True,  "guid"),
+    IdentityType("microsoft_advertising_id",    True,  "guid"),
+    IdentityType("push_token",                  True,  "text",  ("push_notification_token",
+                                                                "apple_push_notification_token",
+                                                                "google_cloud_messaging_token")),
+    IdentityType("mp_deviceid",                 True,  "guid",  ("device_application_stamp",)),
+)
+
+# The order is the rule: the platform's documented hierarchy, completed so that every type has a
+# rank; a push token never identifies anybody (domain.md 4.1).
+HIERARCHY: tuple[str, ...] = (
+    "customer_id",
+    "mobile_number", "phone_number_2", "phone_number_3",
+    "email",
+    "other", "other_id_2", "other_id_3", "other_id_4", "other_id_5",
+    "other_id_6", "other_id_7", "other_id_8", "other_id_9", "other_id_10",
+    "facebook", "facebook_custom_audience_id", "google", "twitter", "microsoft", "yahoo", "alias",
+    "ios_advertising_id", "ios_idfv",
+    "android_advertising_id", "android_uuid", "amp_id", "fire_advertising_id",
+    "roku_advertising_id", "roku_publisher_id",
+    "microsoft_publisher_id", "microsoft_advertising_id",
+    "mp_deviceid",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """What an identity strategy fixes.
+
+    fixed: login, unique and immutable cannot be configured. login_decides: a row that brings a login
+    identity is looked up by its login identities only, among known profiles only.
+    """
+
+    login: tuple[str, ...]
+    unique: tuple[str, ...]
+    immutable: tuple[str, ...]
+    fixed: tuple[str, ...]
+    login_decides: bool
+
+
+STRATEGIES: dict[str, Strategy] = {
+    #                       login                     unique                    immutable        fixed                            login decides
+    "default":    Strategy(("customer_id",),         ("customer_id",),         ("customer_id",), ("login", "unique", "immutable"), False),
+    "conversion": Strategy(("customer_id",),         ("customer_id",),         ("customer_id",), (),                               False),
+    "link":       Strategy(("customer_id", "email"), ("customer_id", "email"), (),               ("login", "unique"),              True),
+    "isolation":  Strategy(("customer_id", "email"), ("customer_id", "email"), (),               ("login", "unique"),              True),
+    "best-match": Strategy((),                       (),                       (),               ("login", "unique", "immutable"), False),
+}
+
+# Values that many systems write where they know nothing (design.md R13). Compared without case.
+PLACEHOLDERS: tuple[str, ...] = (
+    "null", "(null)", "none", "nan", "n/a", "undefined", "unknown", "test@test.com",
+    "00000000-0000-0000-0000-000000000000",
+)
+# fmt: on
+
+BY_NAME: Mapping[str, IdentityType] = {kind.name: kind for kind in TYPES}
+CODE: Mapping[str, int] = {kind.name: code for code, kind in enumerate(TYPES, start=1)}
+NAME: Mapping[int, str] = {code: name for name, code in CODE.items()}
+_ALIASES: Mapping[str, IdentityType] = {
+    alias: kind for kind in TYPES for alias in (kind.name, *kind.aliases)
+}
+WHITE_SPACE = " \t\n\r\f\v"
+GUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_guid = re.compile(GUID)
+
+
+def type_named(name: str) -> IdentityType | None:
+    """Return the identity type that a name or an alias means, in any case, or None (domain.md 3)."""
+    return _ALIASES.get(name.strip(WHITE_SPACE).lower().replace(" ", "_").replace("-", "_"))
+
+
+def display(value: str) -> str:
+    """Return the value as it is shown: without outer white space."""
+    return value.strip(WHITE_SPACE)
+
+
+def key_of(kind: IdentityType, value: str) -> str:
+    """Return what a value is looked up by (domain.md 3.4); the value is already displayed."""
+    return value if kind.shape == "text" else value.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The identity rules in force: a strategy with its flags, the hierarchy, the placeholders."""
+
+    strategy: str = "default"
+    hierarchy: tuple[str, ...] = HIERARCHY
+    login: frozenset[str] = frozenset(STRATEGIES["default"].login)
+    unique: frozenset[str] = frozenset(STRATEGIES["default"].unique)
+    immutable: frozenset[str] = frozenset(STRATEGIES["default"].immutable)
+    unique_conflict: str = "move"
+    placeholders: frozenset[str] = frozenset(PLACEHOLDERS)
+
+    @property
+    def login_decides(self) -> bool:
+        return STRATEGIES[self.strategy].login_decides
+
+    @property
+    def sole_key(self) -> str | None:
+        """The type that alone names a known profile, or None.
+
+        Where the one login type is unique, immutable and first in the hierarchy, a row that has it
+        belongs to the holder of that value and to nobody else, whatever its other identities say.
+        """
+        if self.login_decides or not self.login == self.unique == self.immutable == {self.hierarchy[0]}:
+            return None
+        return self.hierarchy[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Usable:
+    """One identity that may be used: its type, the value as shown, the key it is found by."""
+
+    type: str
+    value: str
+    key: str
+
+
+def usable(kind: IdentityType, raw: str, placeholders: frozenset[str]) -> Usable | str | None:
+    """Return the identity in a raw value, the code of why it is skipped, or None where it is empty."""
+    value = display(raw)
+    if not value:
+        return None
+    key = key_of(kind, value)
+    if key.lower() in placeholders:
+        return "IDENTITY_PLACEHOLDER"
+    if kind.shape == "guid" and not _guid.fullmatch(key):
+        return "DEVICE_ID_INVALID"
+    return Usable(kind.name, value, key)
+
+
+@dataclass(slots=True)
+class Records:
+    """The identity records that a decision may need, and nothing else.
+
+    A profile is named by the arrival of the row that founded it, so that an older profile has the
+    smaller name. holders is the index: who holds a value. record is its inverse. last is the arrival
+    of the row that touched a profile last. by_mpid finds a profile by its MPID.
+    """
+
+    holders: dict[tuple[str, str], set[int]] = field(default_factory=dict)
+    record: dict[int, dict[str, list[str]]] = field(default_factory=dict)
+    last: dict[int, int] = field(default_factory=dict)
+    by_mpid: dict[int, int] = field(default_factory=dict)
+
+    def add(self, profile: int, kind: str, key: str) -> None:
+        self.holders.setdefault((kind, key), set()).add(profile)
+        self.record.setdefault(profile, {}).setdefault(kind, []).append(key)
+
+    def remove(self, profile: int, kind: str, key: str) -> None:
+        self.holders[kind, key].discard(profile)
+        self.record[profile][kind].remove(key)
+
+    def values(self, profile: int, kind: str) -> list[str]:
+        return self.record.get(profile, {}).get(kind, [])
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one row says of identity: its identities, and the MPID it names, if any."""
+
+    arrival: int
+    identities: tuple[Usable, ...]
+    mpid: int | None = None
+
+
+@dataclass(slots=True)
+class Decision:
+    """What became of a claim: the profile (None: nobody, and none was made), and what it changed.
+
+    added, removed: identities the profile gained, and those that a profile lost, as (profile, type,
+    key); moved counts those that went from one profile to another. codes: warnings.
+    """
+
+    profile: int | None
+    created: bool = False
+    added: list[Usable] = field(default_factory=list)
+    removed: list[tuple[int, str, str]] = field(default_factory=list)
+    moved: int = 0
+    replaced: int = 0
+    codes: list[str] = field(default_factory=list)
+
+
+def decide(claim: Claim, records: Records, rules: Rules, *, create: bool) -> Decision:
+    """Resolve one row to its profile and attach its identities (domain.md 4.3 and 4.4).
+
+    create: an unknown user may be created. Changes records.
+    """
+    by_mpid = records.by_mpid.get(claim.mpid) if claim.mpid is not None else None
+    if by_mpid is not None:
+        decision = Decision(by_mpid)
+        _attach(by_mpid, claim, records, rules, decision, keep=True)
+        return decision
+    known = {one.type: one.key for one in claim.identities if one.type in rules.hierarchy}
+    profile, protected = look_up(known, records, rules)
+    decision = Decision(profile)
+    if claim.mpid is not None and profile is not None:
+        decision.codes.append("MPID_UNKNOWN")
+    if profile is None:
+        if protected:
+            decision.codes.append("PROTECTED_MATCH")
+        if not create:
+            return decision
+        if not known and claim.mpid is None:
+            decision.codes.append("IDENTITY_NOT_IN_HIERARCHY")
+        profile = decision.profile = claim.arrival
+        decision.created = True
+        if claim.mpid is not None:
+            records.by_mpid[claim.mpid] = profile
+    _attach(profile, claim, records, rules, decision, keep=rules.unique_conflict == "keep")
+    return decision
+
+
+def look_up(known: Mapping[str, str], records: Records, rules: Rules) -> tuple[int | None, bool]:
+    """Find the profile of some identities, given as type -> key: the profile or None, and whether
+    nobody was found only because a login or immutable identity protects a holder.
+
+    Walks the hierarchy; a type that finds several profiles is narrowed by the types below it. What
+    is still tied then goes to the profile touched last, by arrival (design.md R15).
+    """
+    login = {kind: key for kind, key in known.items() if kind in rules.login}
+    only_known = rules.login_decides and bool(login)
+    wanted = login if only_known else known
+    found: set[int] = set()
+    protected = False
+    for kind in rules.hierarchy:
+        if kind not in wanted:
+            continue
+        holders = records.holders.get((kind, wanted[kind]), set())
+        hit = {one for one in holders if _eligible(one, known, records, rules)}
+        protected = protected or len(hit) < len(holders)
+        if only_known:
+            hit = {one for one in hit if _is_known(one, records, rules)}
+        if hit and (not found or found & hit):
+            found = found & hit if found else hit
+            if len(found) == 1:
+                break
+    if not found:
+        return None, protected
+    return max(found, key=lambda one: (records.last.get(one, one), -one)), False
+
+
+def _eligible(profile: int, known: Mapping[str, str], records: Records, rules: Rules) -> bool:
+    """Login and immutable protection: a profile that has such identities is found only by one of
+    them (domain.md 4.2)."""
+    for guarded in (rules.immutable, rules.login):
+        held = [(kind, key) for kind in guarded for key in records.values(profile, kind)]
+        if held and not any(known.get(kind) == key for kind, key in held):
+            return False
+    return True
+
+
+def _is_known(profile: int, records: Records, rules: Rules) -> bool:
+    return any(records.values(profile, kind) for kind in rules.login)
+
+
+def _attach(
+    profile: int, claim: Claim, records: Records, rules: Rules, decision: Decision, *, keep: bool
+) -> None:
+    """Give a profile the identities of a row, as far as the flags allow (domain.md 4.3)."""
+    rank = {kind: place for place, kind in enumerate(rules.hierarchy)}
+    records.last[profile] = claim.arrival
+    for one in sorted(claim.identities, key=lambda one: (rank.get(one.type, len(rank)), CODE[one.type])):
+        own = records.values(profile, one.type)
+        if one.key in own:
+            continue
+        others = records.holders.get((one.type, one.key), set()) - {profile}
+        if one.type in rules.immutable and (own or others):
+            decision.codes.append("IMMUTABLE_CONFLICT")
+            continue
+        if one.type in rules.unique and others:
+            if keep:
+                decision.codes.append("UNIQUE_CONFLICT")
+                continue
+            for other in sorted(others):
+                records.remove(other, one.type, one.key)
+                decision.removed.append((other, one.type, one.key))
+            decision.moved += 1
+        if one.type in rules.unique and own and not BY_NAME[one.type].device:
+            decision.removed.append((profile, one.type, own[0]))
+            decision.replaced += 1
+            records.remove(profile, one.type, own[0])
+        records.add(profile, one.type, one.key)
+        decision.added.append(one)
+
+
+def mpid_for(secret: str, arrival: int, attempt: int = 0) -> int:
+    """Return the MPID of the profile that a row founded: 64 signed bits, never 0, not to be guessed
+    without the store's secret (domain.md 2.3). attempt is counted up where an MPID is taken.
+
+    A pure function, so that an import that is run again makes the same MPIDs, and so that the engine
+    can make a million of them in one statement (`resolve.MPID`).
+    """
+    digest = hashlib.md5(f"{secret}:{arrival}:{attempt}".encode(), usedforsecurity=False).digest()
+    number = int.from_bytes(digest[8:], "little", signed=True)
+    return number or 1
+
+
+def flags_of(strategy: str, stated: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
+    """Return login, unique and immutable of a strategy, as configured where it leaves them open."""
+    row = STRATEGIES[strategy]
+    return {
+        flag: frozenset(stated.get(flag, getattr(row, flag))) for flag in ("login", "unique", "immutable")
+    }

@@ -1,0 +1,208 @@
+"""The read model: one profile or many, folded from the rows of all segments.
+
+The value of an attribute is that of the newest row that speaks of it, because rank was decided when
+the row came in; so reading needs no rule. show, export and whatever reads profiles go through here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from profilectl.feed import ENVIRONMENTS
+from profilectl.identity import BY_NAME, CODE, TYPES, display, key_of
+from profilectl.scratch import quote_text
+from profilectl.segments import ENVIRONMENT_NAME, Segment, known_identities, known_loose, known_mpids, known_rows
+from profilectl.sift import identity_hash
+from profilectl.store import Store
+
+DELETED = "chr(31)"
+
+
+def held_as_json(held: str) -> str:
+    """Return the SQL of the JSON text of a held value (values.held_json)."""
+    return (
+        f"case when starts_with({held}, chr(31) || '''') then to_json({held}[3:])::varchar"
+        f" when starts_with({held}, chr(31)) then {held}[2:] else to_json({held})::varchar end"
+    )
+
+
+def held_as_text(held: str) -> str:
+    """Return the SQL of a held value as a cell shows it (values.held_text)."""
+    return f"case when starts_with({held}, chr(31) || '''') then {held}[3:] when starts_with({held}, chr(31)) then {held}[2:] else {held} end"
+
+
+@dataclass(slots=True)
+class Profiles:
+    """What is needed to read the profiles of an open store."""
+
+    store: Store
+    segments: list[Segment]
+    removals: bool
+    identities: list[str]
+    keys: list[str]
+    loose_keys: list[str]
+
+    def find(self, kind: str, value: str) -> list[int]:
+        """Return the profiles that hold an identity, or have an MPID, in any environment, oldest first."""
+        scratch = self.store.scratch
+        if kind == "mpid":
+            found = scratch.rows(
+                f"select profile from ({known_mpids(self.segments)}) where mpid = $mpid order by profile",
+                {"mpid": int(value)},
+            )
+            return [profile for (profile,) in found]
+        key = key_of(BY_NAME[kind], display(value))
+        secret = self.store.meta("secret")
+        hashes = ", ".join(
+            identity_hash(secret, quote_text(environment), kind, "$key") for environment in ENVIRONMENTS
+        )
+        known = known_identities(self.segments, removals=self.removals)
+        found = scratch.rows(
+            f"select distinct profile from ({known}) where hash in ({hashes}) order by profile", {"key": key}
+        )
+        return [profile for (profile,) in found]
+
+    def lines(self, profiles: Sequence[int], *, provenance: bool = True) -> list[str]:
+        """Return the JSON document of each profile, in the order given."""
+        if not profiles:
+            return []
+        listed = ", ".join(map(str, profiles))
+        select = self.json_lines(f"where profile in ({listed})", provenance=provenance)
+        found = {profile: line for profile, _, line in self.store.scratch.rows(select)}
+        return [found[profile] for profile in profiles if profile in found]
+
+    def json_lines(self, where: str, *, provenance: bool = False) -> str:
+        """Return the SELECT of (profile, mpid, line), line being the JSON document of design.md 4."""
+        keys = sorted(self.keys)
+        attributes = ", ".join(
+            f"{quote_text(json.dumps(key, ensure_ascii=False) + ':')} || {held_as_json(f'v{n}')}" for n, key in enumerate(keys)
+        )
+        attributes = f"concat_ws(',', {attributes})" if keys else "''"
+        columns = [
+            "folded.profile", "folded.mpid",
+            "'{\"mpid\":\"' || folded.mpid || '\",\"environment\":\"' || "
+            + " ".join(["case folded.environment", *(f"when {code} then '{name}'" for code, name in ENVIRONMENT_NAME.items()), "end"])
+            + " || '\",\"workspace\":\"default\",\"first_seen_ms\":' || first_seen_ms || ',\"last_seen_ms\":' || last_seen_ms"
+            + f" || ',\"user_identities\":{{' || {self._identity_members(device=False)} || '}}'"
+            + f" || ',\"device_identities\":{{' || {self._identity_members(device=True)} || '}}'"
+            + (f" || ',\"user_attributes\":{{' || concat_ws(',', nullif({attributes}, ''), loose.members) || '}}'" if self.loose_keys
+               else f" || ',\"user_attributes\":{{' || {attributes} || '}}'")
+            + (" || ',\"provenance\":{' || coalesce(provenance.members, '') || '}'" if provenance else "")
+            + " || '}' as line",
+        ]
+        joins = ""
+        if self.loose_keys:
+            joins += f" left join ({self._loose_members(where)}) as loose on loose.profile = folded.profile"
+        if provenance:
+            joins += f" left join ({self._provenance(where)}) as provenance on provenance.profile = folded.profile"
+        return f"select {', '.join(columns)} from ({self.folded(keys, where)}) as folded{joins}"
+
+    def folded(self, keys: Sequence[str], where: str) -> str:
+        """Return the SELECT of one row a profile: profile, mpid, environment, first_seen_ms,
+        last_seen_ms, i_<type> (a list, in order of arrival), v<n> (held) for each key."""
+        size = range(len(keys))
+        values = "".join(f", nullif(arg_max(b{n}, arrival), {DELETED}) as v{n}" for n in size)
+        identities = "".join(
+            f", list(i_{kind} order by arrival) filter (i_{kind} is not null) as i_{kind}" for kind in self.identities
+        )
+        rows = self._rows(keys, where)
+        wide = set(keys).intersection(self.loose_keys)
+        if wide:
+            nulls = "".join(f", null::varchar as i_{kind}" for kind in self.identities)
+            pivot = "".join(
+                f", case when key = {quote_text(key)} then value end as b{n}" if key in wide else f", null::varchar as b{n}"
+                for n, key in enumerate(keys)
+            )
+            rows += (
+                " union all select profile, arrival, null::bigint as mpid, null::utinyint as environment,"
+                f" null::usmallint as feed, null::bigint as at_ms{nulls}{pivot} from ({known_loose(self.segments, where=where)})"
+            )
+        return (
+            "select profile, max(mpid) as mpid, max(environment) as environment, min(at_ms) as first_seen_ms,"
+            f" max(at_ms) as last_seen_ms{identities}{values} from ({rows}) group by profile"
+        )
+
+    def _rows(self, keys: Sequence[str], where: str) -> str:
+        """Return the rows, without the identities that were taken away since."""
+        rows = known_rows(self.segments, self.identities, keys, where=where)
+        if not self.removals:
+            return rows
+        secret = self.store.meta("secret")
+        replaced = []
+        for kind in self.identities:
+            trimmed = f"i_{kind}" if BY_NAME[kind].shape == "text" else f"lower(i_{kind})"
+            environment = "case environment when 0 then 'production' else 'development' end"
+            gone = (
+                f"exists (select 1 from store.removed where removed.profile = one.profile and removed.type = {CODE[kind]}"
+                f" and removed.arrival > one.arrival and removed.hash = {identity_hash(secret, environment, kind, trimmed)})"
+            )
+            replaced.append(f"case when i_{kind} is not null and not {gone} then i_{kind} end as i_{kind}")
+        if not replaced:
+            return rows
+        return f"select * replace ({', '.join(replaced)}) from ({rows}) as one"
+
+    def _identity_members(self, *, device: bool) -> str:
+        members = [
+            f"'\"{kind}\":' || to_json(i_{kind})::varchar"
+            for kind in sorted(self.identities) if BY_NAME[kind].device is device
+        ]
+        return f"concat_ws(',', {', '.join(members)})" if members else "''"
+
+    def _newest(self, where: str) -> str:
+        """Return the SELECT of the cell in force of each (profile, key): held, arrival, feed, at_ms."""
+        parts = []
+        for segment in self.segments:
+            for n, key in enumerate(segment.keys):
+                parts.append(
+                    f"select profile, {quote_text(key)} as key, a{n} as held, arrival, feed, at_ms"
+                    f" from {segment.table('row')} {where} {'and' if where else 'where'} a{n} is not null"
+                )
+            if "loose" in segment.tables:
+                parts.append(
+                    "select one.profile, one.key, one.value as held, one.arrival, one.feed, row.at_ms from"
+                    f" (select * from {segment.table('loose')} {where}) as one join"
+                    f" (select profile, arrival, at_ms from {segment.table('row')} {where}) as row"
+                    " on row.profile = one.profile and row.arrival = one.arrival"
+                )
+        newest = "arg_max({held: held, arrival: arrival, feed: feed, at_ms: at_ms}, arrival)"
+        union = " union all ".join(parts) or "select 0 as profile, '' as key, '' as held, 0 as arrival, 0 as feed, 0 as at_ms where false"
+        return f"select profile, key, unnest({newest}) from ({union}) group by profile, key having arg_max(held, arrival) <> {DELETED}"
+
+    def _provenance(self, where: str) -> str:
+        """Return the SELECT of (profile, members): where each current value comes from."""
+        line = "case import_file.unit when 'line' then ',\"line\":' else ',\"row\":' end || (line_run.first_line + cell.arrival - line_run.first_arrival)"
+        member = (
+            "to_json(cell.key)::varchar || ':{\"source\":' || to_json(import.source)::varchar || ',\"feed\":' || to_json(feed.name)::varchar"
+            " || ',\"import\":' || import.number || ',\"file\":' || to_json(import_file.path)::varchar || "
+            f"{line} || ',\"set_ms\":' || cell.at_ms || '}}'"
+        )
+        return (
+            f"select cell.profile, string_agg({member}, ',' order by cell.key) as members from ({self._newest(where)}) as cell"
+            " asof join store.import_file as import_file on cell.arrival >= import_file.first_arrival"
+            " asof join store.line_run as line_run on cell.arrival >= line_run.first_arrival"
+            " join store.import as import on import.number = import_file.import"
+            " join store.feed as feed on feed.number = cell.feed group by cell.profile"
+        )
+
+    def _loose_members(self, where: str) -> str:
+        wide = ", ".join(map(quote_text, self.keys)) or "''"
+        newest = (
+            f"select profile, key, arg_max(value, arrival) as held from ({known_loose(self.segments, where=where)})"
+            f" where key not in ({wide}) group by profile, key"
+        )
+        member = f"to_json(key)::varchar || ':' || {held_as_json('held')}"
+        return f"select profile, string_agg({member}, ',' order by key) as members from ({newest}) where held <> {DELETED} group by profile"
+
+
+def profiles_of(store: Store) -> Profiles:
+    """Return the read model of an open store."""
+    segments = store.segments()
+    identities = [kind.name for kind in TYPES if any(kind.name in one.identities for one in segments)]
+    keys = list(dict.fromkeys(key for one in segments for key in one.keys))
+    loose_keys: list[str] = []
+    if any("loose" in one.tables for one in segments):
+        found = store.scratch.rows(f"select distinct key from ({known_loose(segments)}) order by key")
+        loose_keys = [key for (key,) in found]
+    return Profiles(store, segments, store.removals(), identities, keys, loose_keys)

@@ -1,0 +1,91 @@
+"""The feeds and the configuration of a store, from outside: open it, ask or change, close it again."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from profilectl.codes import InputRefused, UsageError
+from profilectl.config import Change, apply_config, config_text, difference, read_config
+from profilectl.feed import Feed
+from profilectl.scratch import Scratch
+from profilectl.store import Store, choose_feed, open_store
+
+
+@contextlib.contextmanager
+def _open(path: Path, wait_s: float, *, write: bool = False) -> Iterator[Store]:
+    scratch = Scratch(Path(tempfile.gettempdir()))
+    try:
+        with open_store(scratch, path, write=write, create=write, wait_s=wait_s) as store:
+            yield store
+    finally:
+        scratch.close()
+
+
+def feeds_of(path: Path, *, wait_s: float = 0) -> list[dict[str, Any]]:
+    """Return the feeds as `feeds list --json` prints them."""
+    with _open(path, wait_s) as store:
+        imports = store.imports_by_feed()
+        return [
+            {"name": feed.name, "source": feed.source, "protection": feed.protection, "partner": feed.partner,
+             "environment": None, "imports": imports.get(feed.number, 0)}
+            for feed in store.feeds()
+        ]
+
+
+def feed_of(path: Path, name: str, *, wait_s: float = 0) -> dict[str, Any]:
+    """Return one feed. Raises InputRefused where there is none of that name."""
+    for feed in feeds_of(path, wait_s=wait_s):
+        if feed["name"] == name:
+            return feed
+    raise _unknown(name)
+
+
+def add_feed(path: Path, name: str, source: str, protection: str, partner: str | None, *, wait_s: float = 0) -> None:
+    """Register a feed. Raises InputRefused where the name is taken."""
+    if partner and source != "partner":
+        raise UsageError("--partner goes with --source partner")
+    if not name.strip():
+        raise UsageError("a feed needs a name")
+    with _open(path, wait_s, write=True) as store:
+        if store.feed(name):
+            raise InputRefused(f"the feed {name} is registered already", f"profilectl feeds set {name} changes it")
+        with store.transaction():
+            store.put_feed(Feed(name, source, protection, partner))
+
+
+def set_feed(
+    path: Path, name: str, protection: str | None, source: str | None, partner: str | None, *, wait_s: float = 0
+) -> str:
+    """Change a feed's protection level and return it. Raises InputRefused for source and partner."""
+    if not path.exists():
+        raise _unknown(name)
+    with _open(path, wait_s, write=True) as store:
+        known = store.feed(name)
+        if known is None:
+            raise _unknown(name)
+        choose_feed(known, name, source, protection, partner)
+        level = protection or known.protection
+        with store.transaction():
+            store.put_feed(Feed(name, known.source, level, known.partner, known.number))
+        return level
+
+
+def apply_file(path: Path, file: Path, *, dry_run: bool = False, wait_s: float = 0) -> list[Change]:
+    """Apply a configuration file and return what changed, or with dry_run what would."""
+    declared = read_config(file)
+    with _open(path, wait_s, write=True) as store:
+        return difference(store, declared) if dry_run else apply_config(store, declared)
+
+
+def export_text(path: Path, *, wait_s: float = 0) -> str:
+    """Return the configuration as TOML."""
+    with _open(path, wait_s) as store:
+        return config_text(store)
+
+
+def _unknown(name: str) -> InputRefused:
+    return InputRefused(f"there is no feed {name}", "profilectl feeds list names them")

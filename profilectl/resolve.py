@@ -1,0 +1,567 @@
+"""Usable rows -> one profile each.
+
+The rules are sequential (row N sees what row N-1 did); the work is not. Rows that share no identity
+with another, or share it harmlessly, are resolved in closed form; the rest, the entangled rows, are
+decided by the interpreter in row order, on just the profiles they touch (design.md 3).
+
+Relations made here (besides the steps, which are named where they are made):
+
+    hit        seq, type, hash, profile    a claim, and a profile that already has this identity
+    entangled  seq, component              rows that the closed form must not decide
+    resolved   seq, profile, created, added, mpid, code
+               the profile of each row (null where nobody was found and none may be made), whether the
+               row founded it, which of its identities are new to the profile (one bit for each staged
+               identity column), the MPID of a founder, the code of a dropped row
+    taken      profile, type, hash, arrival    identities that profiles lost
+    warned     seq, code
+    unheld     seq, type, hash, profile    identities that profiles gained
+
+A profile is named by its arrival: of this import's, first_arrival + seq of the row that founds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from profilectl.feed import PROTECTIONS, Effect
+from profilectl.identity import CODE, NAME, Claim, Decision, Records, Rules, Usable, decide
+from profilectl.report import Counts
+from profilectl.scratch import Scratch
+from profilectl.sift import Frame, environment_of
+from profilectl.stage import Staged
+
+MPID_TYPE = 0
+"""The type under which an MPID that a row names takes part in linking rows."""
+BATCH_OF_ROWS = 50_000
+"""So many entangled rows are in Python's memory at once; a component is never split."""
+
+# 1. Rows that name one known person. Where one type alone names a known profile (Rules.sole_key), a
+# row that has it belongs to whoever holds it: a profile of the store, or the first row that has it.
+# The first row is the `founder`; only it can still meet an anonymous profile through its other
+# identities.
+KEYED = """
+select claim.seq, claim.hash, hit.profile as known, min(claim.seq) over (partition by claim.hash) as founder
+from claim
+left join hit on hit.seq = claim.seq and hit.type = $key
+where claim.type = $key
+"""
+
+# 2. A value is live when somebody without a login identity has it, in the store or in this import:
+# only then can it lead a row to a profile. (Who has one is protected: domain.md 4.2.)
+LIVE = """
+select distinct claim.hash
+from claim
+where claim.type <> $key and claim.type in (select type from lookup_type)
+  and claim.seq not in (select seq from keyed)
+union
+select hash from anonymous_hit
+"""
+
+OPEN_HIT = """
+select seq, type, hash, profile
+from hit
+where type <> $key and type in (select type from lookup_type) and seq in (select seq from open_row)
+"""
+ANONYMOUS_HIT = """
+select open_hit.seq, open_hit.type, open_hit.hash, open_hit.profile
+from open_hit
+anti join (
+  select profile from known_identity where type = $key and profile in (select profile from open_hit)
+) as known using (profile)
+"""
+
+# 3. The rows that are still open: without the key, or with a key that nobody has. Where nobody may be
+# created, each row of an unknown key is open, because the first may be dropped.
+OPEN_CREATING = "select seq from usable where seq not in (select seq from keyed where known is not null or founder <> seq)"
+OPEN_UPDATING = "select seq from usable where seq not in (select seq from keyed where known is not null)"
+
+# 4. Open rows are linked by a live value that two of them have, or that an anonymous profile has.
+OPEN_LINK = """
+select claim.seq, claim.type, claim.hash
+from claim
+where claim.seq in (select seq from open_row)
+  and (claim.hash in (select hash from live) or claim.type = $key)
+"""
+
+# In the general case every value that can lead a row somewhere links: all of them, or, where a row
+# with a login identity is looked up by that alone, the login values and those of rows without one.
+LINK_ALL = "select seq, type, hash from claim where type in (select type from lookup_type)"
+LINK_LOGIN_DECIDES = """
+select seq, type, hash
+from claim
+where type in (select type from lookup_type)
+  and (type in (select type from login_type)
+       or hash in (select hash from claim
+                   where type in (select type from lookup_type)
+                     and seq not in (select seq from claim where type in (select type from login_type))))
+"""
+
+# A link counts when a second row or a profile is at its other end. Profiles are named -1 - profile,
+# so that they are no row.
+EDGE = """
+select link.seq as one, shared.first as other
+from link
+join (select hash, min(seq) as first from link group by hash having count(*) > 1) as shared using (hash)
+union
+select seq as one, -1 - profile as other from link_hit
+"""
+
+# 5. Connected components: every node takes the smallest label among its neighbours', then the label
+# of its label, until nothing moves. A node is a row or a profile.
+LABEL_START = """
+select node, min(label) as label
+from (
+  select one as node, least(one, other) as label from edge
+  union all
+  select other as node, least(one, other) as label from edge
+)
+group by node
+"""
+LABEL_NEXT = """
+select node, min(label) as label
+from (
+  select node, label from label
+  union all
+  select edge.one as node, label.label from edge join label on label.node = edge.other
+  union all
+  select edge.other as node, label.label from edge join label on label.node = edge.one
+  union all
+  select low.node, high.label from label as low join label as high on high.node = low.label
+)
+group by node
+"""
+
+# 6. A component is harmless when one value is carried by all its rows, of a type that no protection
+# stands before, when at most one profile of the store is in it and that profile has the value too,
+# and when no unique type has two values in it. Then the first row founds (or finds) the profile and
+# every later row finds the same.
+PIVOT = """
+select member.component, min(member.profile) as profile
+from (
+  select row_label.component, link.hash, link.type, count(*) as rows,
+         count(link_hit.profile) as hits, min(link_hit.profile) as profile
+  from link
+  join row_label on row_label.seq = link.seq
+  left join (select distinct seq, hash, profile from link_hit) as link_hit
+    on link_hit.seq = link.seq and link_hit.hash = link.hash
+  group by row_label.component, link.hash, link.type
+) as member
+join component on component.component = member.component
+where member.rows = component.rows
+  and (component.profiles = 0 or component.profiles = 1 and member.hits = member.rows)
+  and not component.contradiction
+  and (member.type in (select type from pivot_type) or component.free and component.profiles = 0)
+  and (not component.has_mpid or member.type = 0)
+group by member.component
+"""
+COMPONENT = """
+select row_label.component, count(distinct row_label.seq) as rows,
+       (select count(*) from label where label.label = row_label.component and label.node < 0) as profiles,
+       bool_or(link.type = 0) as has_mpid,
+       bool_and(link.type not in (select type from login_type)) as free,
+       (count(distinct case when link.type in (select type from unique_type) then link.hash end)
+        > count(distinct case when link.type in (select type from unique_type) then link.type end))
+       or bool_or(link.type in (select type from unique_type) and link_hit.profile is null
+                  and exists (select 1 from label where label.label = row_label.component and label.node < 0))
+         as contradiction
+from row_label
+join link on link.seq = row_label.seq
+left join link_hit on link_hit.seq = link.seq and link_hit.hash = link.hash
+group by row_label.component
+"""
+
+
+@dataclass(slots=True)
+class Resolution:
+    """What resolving found: rows that went the slow way, and whether identities were taken away."""
+
+    slow_path_rows: int = 0
+    taken: bool = False
+
+
+def resolve(
+    scratch: Scratch, staged: Staged, frame: Frame, rules: Rules, first_arrival: int, counts: Counts
+) -> Resolution:
+    """Make `resolved`, `taken`, `unheld` and count what happened to identities. The store is attached as
+    `store`, and `known_identity` (hash, profile, type) and `known_mpid` (mpid, profile) are made."""
+    create = PROTECTIONS[frame.protection].unknown_user is Effect.CREATE
+    _load_types(scratch, rules)
+    scratch.make(
+        "hit",
+        "select claim.seq, claim.type, claim.hash, known_identity.profile from claim"
+        " join known_identity on known_identity.hash = claim.hash",
+    )
+    _name_mpids(scratch, staged, frame)
+    key = rules.sole_key
+    keyed = key is not None and "mpid" not in staged.plain
+    if keyed:
+        assert key is not None
+        _link_keyed(scratch, CODE[key], create=create)
+    else:
+        _link_all(scratch, staged, rules)
+    _components(scratch)
+    slow = _Slow(scratch, staged, frame, rules, first_arrival, create)
+    if not keyed:
+        _pivots(scratch, rules)
+    slow.run(harmless=not keyed)
+    _resolved(scratch, first_arrival, keyed=keyed, create=create)
+    _gains(scratch, staged, first_arrival, keyed=keyed)
+    _warn(scratch, keyed=keyed, create=create)
+    _finish(scratch, staged, frame, first_arrival)
+    _count(scratch, frame, slow, counts, keyed=keyed)
+    return Resolution(slow.rows, bool(scratch.count("taken")))
+
+
+def _load_types(scratch: Scratch, rules: Rules) -> None:
+    lookup = [CODE[name] for name in rules.hierarchy]
+    pivot = set(rules.hierarchy)
+    if rules.login:
+        pivot &= rules.login
+    if rules.immutable:
+        pivot &= rules.immutable
+    for name, types in (
+        ("lookup_type", lookup),
+        ("login_type", [CODE[one] for one in rules.login]),
+        ("unique_type", [CODE[one] for one in rules.unique]),
+        ("pivot_type", [MPID_TYPE, *(CODE[one] for one in pivot)]),
+    ):
+        scratch.load(name, [("type", "UTINYINT")], [(one,) for one in types])
+
+
+def _name_mpids(scratch: Scratch, staged: Staged, frame: Frame) -> None:
+    """Make `named_mpid`: the MPID a row names, and a hash for it that no identity has."""
+    if "mpid" not in staged.plain:
+        scratch.load(
+            "named_mpid",
+            [("seq", "BIGINT"), ("mpid", "BIGINT"), ("environment", "UTINYINT"), ("hash", "UHUGEINT")], [],
+        )
+        return
+    environment = f"case {environment_of(staged, frame)} when 'production' then 0 else 1 end"
+    scratch.make(
+        "named_mpid",
+        f"select seq, mpid, {environment}::utinyint as environment,"
+        f" (mpid::hugeint + 9223372036854775808 + 18446744073709551616 * {environment})::uhugeint as hash"
+        " from usable where mpid is not null",
+    )
+
+
+def _link_keyed(scratch: Scratch, key: int, *, create: bool) -> None:
+    """Leave open only the rows that their key does not decide, and link those."""
+    scratch.make("keyed", KEYED, {"key": key})
+    scratch.make("open_row", OPEN_CREATING if create else OPEN_UPDATING)
+    scratch.make("open_hit", OPEN_HIT, {"key": key})
+    scratch.make("anonymous_hit", ANONYMOUS_HIT, {"key": key})
+    scratch.make("live", LIVE, {"key": key})
+    scratch.make("open_link", OPEN_LINK, {"key": key})
+    # A key links the rows that have it only where one of them touches a live value.
+    scratch.make(
+        "link",
+        "select seq, type, hash from open_link where type <> $key or hash in"
+        " (select hash from open_link where type = $key and seq in (select seq from open_link where type <> $key))",
+        {"key": key},
+    )
+    scratch.make("link_hit", "select seq, type, hash, profile from anonymous_hit", keep=False)
+
+
+def _link_all(scratch: Scratch, staged: Staged, rules: Rules) -> None:
+    select = LINK_LOGIN_DECIDES if rules.login_decides else LINK_ALL
+    hits = (
+        "select link.seq, link.type, link.hash, hit.profile from link"
+        " join hit on hit.seq = link.seq and hit.hash = link.hash"
+    )
+    if "mpid" in staged.plain:
+        # An MPID that a row names links it like an identity, and may tie an anonymous profile to
+        # anything: then every value links.
+        select = LINK_ALL + " union all select seq, 0::utinyint as type, hash from named_mpid"
+        hits += (
+            " union all select named_mpid.seq, 0::utinyint as type, named_mpid.hash, known_mpid.profile"
+            " from named_mpid join known_mpid"
+            " on known_mpid.mpid = named_mpid.mpid and known_mpid.environment = named_mpid.environment"
+        )
+    scratch.make("link", select)
+    scratch.make("link_hit", hits)
+
+
+def _components(scratch: Scratch) -> None:
+    """Make `label` (node, label) and `row_label` (seq, component) of the rows that are linked."""
+    scratch.make("edge", f"select one, other from ({EDGE}) where one <> other")
+    scratch.make("label", LABEL_START)
+    before = scratch.row("select count(*), sum(label) from label")
+    while True:
+        scratch.make("next_label", LABEL_NEXT)
+        scratch.drop("label")
+        scratch.run("alter table next_label rename to label")
+        after = scratch.row("select count(*), sum(label) from label")
+        if after == before:
+            break
+        before = after
+    scratch.make("row_label", "select node as seq, label as component from label where node >= 0")
+
+
+def _pivots(scratch: Scratch, rules: Rules) -> None:
+    """Make `pivot` (component, profile): the components in which every row finds the same profile."""
+    scratch.make("component", COMPONENT)
+    scratch.make("pivot", PIVOT)
+
+
+class _Slow:
+    """The interpreter's part: entangled rows, component by component, in row order."""
+
+    def __init__(
+        self, scratch: Scratch, staged: Staged, frame: Frame, rules: Rules, first_arrival: int, create: bool
+    ) -> None:
+        self.scratch, self.staged, self.frame, self.rules = scratch, staged, frame, rules
+        self.first, self.create = first_arrival, create
+        self.rows = self.added = self.moved = self.replaced = 0
+        self._decided: list[tuple[int, int | None, bool]] = []
+        self._gained: list[tuple[int, int, str, int]] = []
+        self._warned: list[tuple[int, str]] = []
+        self._taken: list[tuple[int, int, str, int]] = []
+
+    def run(self, *, harmless: bool) -> None:
+        """Make `decided` (seq, profile, created), `gained` (seq, type, hash, profile), `taken`, `warned`."""
+        where = "where component not in (select component from pivot)" if harmless else ""
+        self.scratch.make("entangled", f"select seq, component from row_label {where}")
+        for first, last in self._blocks():
+            self._decide(first, last)
+        self.scratch.load("decided", [("seq", "BIGINT"), ("profile", "BIGINT"), ("created", "BOOLEAN")], self._decided)
+        # A hash of 128 bits goes back as text: no Python value of DuckDB's is as wide.
+        for name, columns, rows in (
+            ("gained", [("seq", "BIGINT"), ("type", "UTINYINT"), ("text", "VARCHAR"), ("profile", "BIGINT")], self._gained),
+            ("taken", [("profile", "BIGINT"), ("type", "UTINYINT"), ("text", "VARCHAR"), ("arrival", "BIGINT")], self._taken),
+        ):
+            self.scratch.load(f"{name}_text", columns, rows)
+            self.scratch.make(name, f"select * exclude (text), text::uhugeint as hash from {name}_text")
+        self.scratch.load("warned", [("seq", "BIGINT"), ("code", "VARCHAR")], self._warned)
+
+    def _blocks(self) -> Iterable[tuple[int, int]]:
+        """Return ranges of components, each of so many rows as fit in memory."""
+        block: list[int] = []
+        size = 0
+        for component, rows in self.scratch.rows(
+            "select component, count(*) from entangled group by component order by component"
+        ):
+            block.append(component)
+            size += rows
+            if size >= BATCH_OF_ROWS:
+                yield block[0], block[-1]
+                block, size = [], 0
+        if block:
+            yield block[0], block[-1]
+
+    def _decide(self, first: int, last: int) -> None:
+        bound = {"first": first, "last": last}
+        self.scratch.make(
+            "block", "select seq from entangled where component between $first and $last", bound
+        )
+        records = self._records()
+        # A hash stands for the key: it names type, environment and value at once.
+        claims = self.scratch.rows(
+            "select block.seq, list(claim.type order by claim.type), list(claim.hash order by claim.type)"
+            " from block left join claim on claim.seq = block.seq group by block.seq order by block.seq"
+        )
+        mpids = dict(self.scratch.rows("select seq, mpid from named_mpid where seq in (select seq from block)"))
+        held_before = {one: {kind: set(keys) for kind, keys in found.items()} for one, found in records.record.items()}
+        changes: dict[tuple[int, str, str], list[tuple[str, int]]] = {}
+        for seq, types, hashes in claims:
+            identities = tuple(
+                Usable(NAME[kind], "", str(value)) for kind, value in zip(types, hashes, strict=True) if kind is not None
+            )
+            claim = Claim(seq + self.first, identities, mpids.get(seq))
+            decision = decide(claim, records, self.rules, create=self.create)
+            self._note(seq, decision, changes)
+        self._net(changes, held_before)
+        self.rows += len(claims)
+
+    def _note(self, seq: int, decision: Decision, changes: dict[tuple[int, str, str], list[tuple[str, int]]]) -> None:
+        self._decided.append((seq, decision.profile, decision.created))
+        self._warned += [(seq, code) for code in decision.codes]
+        self.added += len(decision.added) - decision.moved
+        self.moved += decision.moved
+        self.replaced += decision.replaced
+        for profile, kind, key in decision.removed:
+            changes.setdefault((profile, kind, key), []).append(("lost", seq))
+        for one in decision.added:
+            assert decision.profile is not None
+            changes.setdefault((decision.profile, one.type, one.key), []).append(("gained", seq))
+
+    def _net(
+        self,
+        changes: dict[tuple[int, str, str], list[tuple[str, int]]],
+        before: dict[int, dict[str, set[str]]],
+    ) -> None:
+        """Keep what is left of gains and losses: only they are stored."""
+        for (profile, kind, key), steps in changes.items():
+            had = key in before.get(profile, {}).get(kind, ())
+            if steps[-1][0] == "gained":
+                self._gained.append((steps[-1][1], CODE[kind], key, profile))
+            losses = [seq for what, seq in steps if what == "lost"]
+            if had and losses:
+                self._taken.append((profile, CODE[kind], key, losses[0] + self.first))
+
+    def _records(self) -> Records:
+        """Load the identity records of the profiles that the rows of `block` may meet."""
+        records = Records()
+        self.scratch.make("met", "select distinct profile from link_hit where seq in (select seq from block)")
+        for profile, kind, key in self.scratch.rows(
+            "select profile, type, hash from known_identity where profile in (select profile from met) order by profile, type"
+        ):
+            records.add(profile, NAME[kind], str(key))
+        for profile, last in self.scratch.rows(
+            "select profile, max(arrival) from known_touch where profile in (select profile from met) group by profile"
+        ):
+            records.last[profile] = last
+        # Rows of one environment only ever meet: an MPID is looked up where the row belongs.
+        for mpid, profile in self.scratch.rows(
+            "select named_mpid.mpid, link_hit.profile from named_mpid join link_hit using (seq, hash)"
+            " where named_mpid.seq in (select seq from block)"
+        ):
+            records.by_mpid[mpid] = profile
+        return records
+
+
+def _resolved(scratch: Scratch, first_arrival: int, *, keyed: bool, create: bool) -> None:
+    """Put together who belongs to whom: the interpreter's rows, the keyed ones, the harmless, the rest."""
+    bound = {"first": first_arrival}
+    if keyed:
+        # A row with a known key belongs to its holder; one that is not the founder of an unknown key
+        # goes where the founder went; an open row without a link stands alone.
+        scratch.make(
+            "alone",
+            "select usable.seq, coalesce(keyed.known, decided.profile, founder.profile) as profile,"
+            " decided.created as created,"
+            " coalesce(keyed.founder, usable.seq) as founder"
+            " from usable left join keyed on keyed.seq = usable.seq"
+            " left join decided on decided.seq = usable.seq"
+            " left join decided as founder on founder.seq = keyed.founder and keyed.founder <> usable.seq",
+        )
+        if create:
+            select = (
+                "select seq, case when profile is not null then profile else founder + $first end as profile,"
+                " coalesce(created, profile is null and founder = seq) as created from alone"
+            )
+        else:
+            select, bound = "select seq, profile, false as created from alone", {}
+    else:
+        scratch.make(
+            "pivoted",
+            "select row_label.seq, pivot.profile, min(row_label.seq) over (partition by row_label.component) as founder"
+            " from row_label join pivot on pivot.component = row_label.component",
+        )
+        made = "coalesce(pivoted.founder, usable.seq) + $first" if create else "null::bigint"
+        bound = bound if create else {}
+        select = (
+            f"select usable.seq, case when decided.seq is not null then decided.profile else coalesce(pivoted.profile, {made}) end as profile,"
+            " case when decided.seq is not null then decided.created"
+            f" else {str(create).lower()} and pivoted.profile is null and coalesce(pivoted.founder, usable.seq) = usable.seq end as created"
+            " from usable left join decided on decided.seq = usable.seq left join pivoted on pivoted.seq = usable.seq"
+        )
+    scratch.make("belonging", select, bound)
+
+
+def _gains(scratch: Scratch, staged: Staged, first_arrival: int, *, keyed: bool) -> None:
+    """Make `unheld`: each identity that a profile gained, and the row that brought it."""
+    # A profile founded by the only row that belongs to it gains all that the row claims; for the
+    # others the first row that brings an identity the profile does not have counts.
+    scratch.make(
+        "crowd",
+        "select profile from belonging where profile is not null group by profile having count(*) > 1 or not bool_or(created)",
+    )
+    others = "" if keyed else " and belonging.seq not in (select seq from decided)"
+    scratch.make(
+        "unheld",
+        "select claim.seq, claim.type, claim.hash, belonging.profile from claim join belonging on belonging.seq = claim.seq"
+        f" where belonging.profile is not null and belonging.profile not in (select profile from crowd){others}"
+        " union all "
+        "select min(claim.seq) as seq, claim.type, claim.hash, belonging.profile from claim"
+        " join belonging on belonging.seq = claim.seq"
+        f" where belonging.profile in (select profile from crowd){others}"
+        " and not exists (select 1 from hit where hit.hash = claim.hash and hit.profile = belonging.profile)"
+        " group by claim.type, claim.hash, belonging.profile"
+        + ("" if keyed else " union all select seq, type, hash, profile from gained"),
+    )
+
+
+def _warn(scratch: Scratch, *, keyed: bool, create: bool) -> None:
+    """Complete `warned`: rows that protection kept from a profile, rows nobody can be found by."""
+    if keyed:
+        # Nobody was found, though somebody has an identity of the row: an earlier row, or the store.
+        scratch.run("delete from warned where code = 'PROTECTED_MATCH'")
+        scratch.make("seen", "select hash, min(claim.seq) as seq from claim join belonging on belonging.seq = claim.seq"
+                     " where belonging.profile is not null and claim.type in (select type from lookup_type)"
+                     f" group by hash {'having count(*) > 1' if create else ''}")
+        scratch.run(
+            "insert into warned select distinct claim.seq, 'PROTECTED_MATCH' from claim"
+            " join belonging on belonging.seq = claim.seq"
+            " left join seen on seen.hash = claim.hash"
+            " where (belonging.created or belonging.profile is null) and claim.type in (select type from lookup_type)"
+            " and (seen.seq < claim.seq or claim.hash in (select hash from hit))"
+        )
+    if create:
+        scratch.run(
+            "insert into warned select seq, 'IDENTITY_NOT_IN_HIERARCHY' from belonging where created"
+            " and seq not in (select seq from claim where type in (select type from lookup_type))"
+            " and seq not in (select seq from decided) and seq not in (select seq from named_mpid)"
+        )
+
+
+def _finish(scratch: Scratch, staged: Staged, frame: Frame, first_arrival: int) -> None:
+    """Make `resolved` of who belongs to whom and of what was gained."""
+    bits = {CODE[name]: 1 << place for place, name in enumerate(staged.identities)}
+    scratch.load("bit", [("type", "UTINYINT"), ("bit", "BIGINT")], list(bits.items()))
+    code = PROTECTIONS[frame.protection].code
+    _mpids(scratch, frame, first_arrival)
+    scratch.make("added", "select unheld.seq, sum(bit.bit)::bigint as added from unheld join bit using (type) group by unheld.seq")
+    scratch.make(
+        "resolved",
+        "select belonging.seq, belonging.profile, belonging.created, coalesce(added.added, 0) as added,"
+        f" founder_mpid.mpid, case when belonging.profile is null then '{code}' end as code"
+        " from belonging left join added on added.seq = belonging.seq"
+        " left join founder_mpid on founder_mpid.seq = belonging.seq",
+    )
+
+
+def _mpids(scratch: Scratch, frame: Frame, first_arrival: int) -> None:
+    """Make `founder_mpid` (seq, mpid): the MPID a founder names, else one of our making that is free."""
+    bound = {"secret": frame.secret, "first": first_arrival}
+    attempt = 0
+    scratch.make(
+        "founder_mpid",
+        f"select seq, coalesce(named, {_signed(attempt)}) as mpid, named is not null as named from"
+        " (select belonging.seq, named_mpid.mpid as named from belonging left join named_mpid using (seq) where created)",
+        bound,
+    )
+    while True:
+        # Two profiles with one MPID: as good as impossible for ours, but rows may name any number.
+        clash = scratch.rows(
+            "select seq from founder_mpid where not named and (mpid in (select mpid from known_mpid)"
+            " or mpid in (select mpid from founder_mpid group by mpid having count(*) > 1))"
+        )
+        if not clash:
+            return
+        attempt += 1
+        scratch.run(
+            f"update founder_mpid set mpid = {_signed(attempt)} where seq in (select unnest($clash::bigint[]))",
+            {**bound, "clash": [seq for (seq,) in clash]},
+        )
+
+
+def _signed(attempt: int) -> str:
+    """Return the SQL of identity.mpid_for: 64 bits of a hash, read as a signed number."""
+    number = f"md5_number_lower($secret || ':' || (seq + $first)::varchar || ':{attempt}')"
+    wrapped = f"case when {number} >= 9223372036854775808 then {number}::hugeint - 18446744073709551616 else {number} end"
+    return f"case {number} when 0 then 1 else ({wrapped})::bigint end"
+
+
+def _count(scratch: Scratch, frame: Frame, slow: _Slow, counts: Counts, *, keyed: bool) -> None:
+    gained = 0 if keyed else scratch.count("gained")
+    counts.identities["added"] += scratch.count("unheld") - gained + (0 if keyed else slow.added)
+    counts.identities["moved"] += slow.moved
+    counts.identities["removed"] += slow.replaced
+    for code, number in scratch.rows("select code, count(*) from warned group by code"):
+        counts.codes[code] += number
+    dropped = scratch.row("select count(*) from resolved where code is not null")[0]
+    counts.rows["dropped"] += dropped
+    if dropped:
+        counts.codes[PROTECTIONS[frame.protection].code] += dropped

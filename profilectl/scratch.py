@@ -1,0 +1,131 @@
+"""The throw-away database of one import: names the result of a SELECT.
+
+Every step of the engine is a SELECT whose result gets a name here, so that a statement can be pasted
+into a DuckDB shell and each step can be timed. The store is attached beside it as `store`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from profilectl.codes import UsageError
+
+
+def quote_identifier(name: str) -> str:
+    """Return a name as SQL writes it, whatever characters it holds. The one place that quotes names."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_text(text: str) -> str:
+    """Return a string literal, for the few places where SQL takes no bound value (ATTACH, views)."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def connect(memory_limit: str | None = None, spill: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """Open an in-memory DuckDB that never downloads, never prints, and knows our functions.
+
+    memory_limit as DuckDB writes it ("2GB"); spill is where it puts what does not fit.
+    """
+    config: dict[str, Any] = {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    if memory_limit:
+        config["memory_limit"] = memory_limit
+    if spill:
+        config["temp_directory"] = str(spill / "spill")
+    connection = duckdb.connect(":memory:", config=config)
+    connection.execute("set enable_progress_bar = false").fetchall()
+    return connection
+
+
+def check_memory_limit(size: str | None) -> str | None:
+    """Return a memory limit as DuckDB takes it. Raises UsageError where it is none."""
+    if size is not None and not re.fullmatch(r"[0-9]+(\.[0-9]+)?\s*([KMGT]i?B)", size.strip(), re.IGNORECASE):
+        raise UsageError(f"--memory-limit {size}: must be a size such as 2GB or 800MB")
+    return size
+
+
+class Scratch:
+    """The database of one import. folder: for spilled data, removed at the end."""
+
+    def __init__(self, folder: Path, memory_limit: str | None = None) -> None:
+        self.folder = folder
+        self.connection = connect(memory_limit, folder)
+        self.steps: list[tuple[str, float]] = []
+
+    def make(self, name: str, select: str, bound: dict[str, Any] | None = None, *, keep: bool = True) -> None:
+        """Name the result of a query, so that the next one can read it.
+
+        keep: hold the rows (a table) rather than the query (a view; takes no bound values).
+        """
+        kind = "table" if keep else "view"
+        self.drop(name)
+        self.run(f"create temp {kind} {quote_identifier(name)} as {select}", bound, step=name)
+
+    def drop(self, name: str) -> None:
+        """Forget a relation, if it is there."""
+        found = self.rows("select table_type from information_schema.tables where table_name = $name"
+                          " and table_catalog = 'temp'", {"name": name})
+        for (kind,) in found:
+            self.run(f"drop {'view' if kind == 'VIEW' else 'table'} temp.{quote_identifier(name)}")
+
+    def run(self, statement: str, bound: dict[str, Any] | None = None, *, step: str = "") -> None:
+        """Run a statement for its effect; a named step is timed."""
+        began = time.perf_counter()
+        self.connection.execute(statement, bound or {}).fetchall()
+        if step:
+            self.steps.append((step, time.perf_counter() - began))
+
+    def rows(self, select: str, bound: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Return all rows of a query: for small results."""
+        return self.connection.execute(select, bound or {}).fetchall()
+
+    def row(self, select: str, bound: dict[str, Any] | None = None) -> tuple[Any, ...]:
+        """Return the one row of a query."""
+        return self.rows(select, bound)[0]
+
+    def count(self, name: str) -> int:
+        """Return the number of rows of a relation."""
+        return int(self.row(f"select count(*) from {quote_identifier(name)}")[0])
+
+    def load(self, name: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> None:
+        """Make a relation of Python rows; columns are (name, SQL type)."""
+        spelled = ", ".join(f"{quote_identifier(column)} {kind}" for column, kind in columns)
+        self.drop(name)
+        self.run(f"create temp table {quote_identifier(name)} ({spelled})")
+        if rows:
+            self.append(name, columns, rows)
+
+    def append(self, name: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> None:
+        """Add Python rows to a relation, all at once (a hundred times faster than row by row)."""
+        lists = ", ".join(f"unnest($c{place}::{kind}[])" for place, (_, kind) in enumerate(columns))
+        bound = {f"c{place}": [row[place] for row in rows] for place in range(len(columns))}
+        self.run(f"insert into {quote_identifier(name)} select {lists}", bound)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+@contextlib.contextmanager
+def scratch_beside(path: Path, memory_limit: str | None = None) -> Iterator[Scratch]:
+    """Open a scratch whose spilled data lie beside the store, readable by its owner only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".scratch", dir=path.parent))
+    os.chmod(folder, 0o700)
+    scratch = Scratch(folder, memory_limit)
+    try:
+        yield scratch
+    finally:
+        scratch.close()
+        shutil.rmtree(folder, ignore_errors=True)

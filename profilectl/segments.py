@@ -1,0 +1,101 @@
+"""The segments of a store, and the SELECTs that read several as if they were one.
+
+Each import appends a segment; compaction lays neighbours together. A segment's tables lack the
+columns its files did not have, so every SELECT here names what it wants and fills in nulls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+ROW = ("profile", "arrival", "mpid", "environment", "feed", "at_ms")
+ENVIRONMENT_CODE = {"production": 0, "development": 1}
+ENVIRONMENT_NAME = {code: name for name, code in ENVIRONMENT_CODE.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The tables of one import, or of several that were laid together."""
+
+    number: int
+    first_import: int
+    last_import: int
+    rows: int
+    tables: tuple[str, ...]
+    identities: tuple[str, ...]
+    keys: tuple[str, ...]
+
+    def table(self, kind: str) -> str:
+        return f"store.{kind}_{self.number}"
+
+    def attribute(self, key: str) -> str | None:
+        """Return the column of an attribute, or None where the segment has none."""
+        return f"a{self.keys.index(key)}" if key in self.keys else None
+
+
+def known_identities(segments: Sequence[Segment], *, removals: bool) -> str:
+    """Return the SELECT of every identity in force: hash, profile, type.
+
+    removals: whether any identity was ever taken away; the join is left out where not.
+    """
+    parts = []
+    for segment in segments:
+        if "index" in segment.tables:
+            part = f"select hash, profile, type from {segment.table('index')} as one"
+            if removals:
+                part += (
+                    " where not exists (select 1 from store.removed where removed.hash = one.hash"
+                    f" and removed.profile = one.profile and removed.import > {segment.last_import})"
+                )
+            parts.append(part)
+    nobody = "select null::uhugeint as hash, null::bigint as profile, null::utinyint as type where false"
+    return " union all ".join(parts) or nobody
+
+
+def known_mpids(segments: Sequence[Segment]) -> str:
+    """Return the SELECT of every profile: mpid, environment, profile."""
+    parts = [f"select mpid, environment, profile from {one.table('mpid')}" for one in segments if "mpid" in one.tables]
+    nobody = "select null::bigint as mpid, null::utinyint as environment, null::bigint as profile where false"
+    return " union all ".join(parts) or nobody
+
+
+def known_rows(
+    segments: Sequence[Segment], identities: Sequence[str], keys: Sequence[str], *, where: str = ""
+) -> str:
+    """Return the SELECT of the rows of all segments, with the identity and attribute columns wanted.
+
+    The columns are those of ROW, i_<type> for each identity, and b<n> for the n-th key.
+    """
+    parts = []
+    for segment in segments:
+        columns = list(ROW)
+        columns += [
+            f"i_{kind}" if kind in segment.identities else f"null::varchar as i_{kind}" for kind in identities
+        ]
+        for place, key in enumerate(keys):
+            column = segment.attribute(key)
+            columns.append(f"{column} as b{place}" if column else f"null::varchar as b{place}")
+        parts.append(f"select {', '.join(columns)} from {segment.table('row')} {where}")
+    return " union all ".join(parts) or nothing(identities, keys)
+
+
+def nothing(identities: Sequence[str], keys: Sequence[str]) -> str:
+    """Return the SELECT of no rows, in the shape of known_rows."""
+    columns = [f"null::bigint as {name}" for name in ROW]
+    columns += [f"null::varchar as i_{kind}" for kind in identities]
+    columns += [f"null::varchar as b{place}" for place in range(len(keys))]
+    return f"select {', '.join(columns)} where false"
+
+
+def known_loose(segments: Sequence[Segment], *, where: str = "") -> str:
+    """Return the SELECT of the attributes without a column: profile, arrival, feed, key, value."""
+    parts = [
+        f"select profile, arrival, feed, key, value from {one.table('loose')} {where}"
+        for one in segments if "loose" in one.tables
+    ]
+    nobody = (
+        "select null::bigint as profile, null::bigint as arrival, null::bigint as feed, null::varchar as key,"
+        " null::varchar as value where false"
+    )
+    return " union all ".join(parts) or nobody

@@ -1,0 +1,165 @@
+"""Staged rows -> the rows that may be applied, with what each claims of identity.
+
+Rows that cannot be used are rejected, rows that must be kept out are dropped, values that break a
+limit are counted; what is left is `usable`. Relations made here:
+
+    rejected   seq, code, detail     a row that cannot be used
+    dropped    seq, code             a row kept out: a repeated request, a feed that only reads
+    usable     as staged             the rows that are left
+    claim      seq, type, hash       a row says it has this identity; hash: 128 bits of what it is found by
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from profilectl.feed import PROTECTIONS, Effect, Feed
+from profilectl.identity import BY_NAME, CODE, display, key_of
+from profilectl.interpreter import REQUEST_MEMORY_MS
+from profilectl.report import Counts
+from profilectl.scratch import Scratch, quote_text
+from profilectl.stage import Staged
+from profilectl.stage.keys import TRIM, identity_key, placeholder
+
+# The order in which a row's faults are looked at; the first found is the reason it is rejected with.
+FAULTS = (
+    "MPID_INVALID", "TIMESTAMP_INVALID", "ENVIRONMENT_INVALID", "DELETED_INVALID", "IDENTITY_DUPLICATE_TYPE",
+    "NO_IDENTITY", "ENVIRONMENT_MISMATCH",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What an import's rows are read against. environment: of rows that state none; strict: a row
+    that states another is rejected. secret: the store's, so that hashes cannot be made elsewhere."""
+
+    feed: Feed
+    protection: str
+    environment: str
+    strict: bool
+    placeholders: frozenset[str]
+    secret: str
+    now_ms: int
+
+
+def identity_hash(secret: str, environment: str, kind: str, key: str) -> str:
+    """Return the SQL of the hash of an identity; environment and key are SQL themselves.
+
+    128 bits, so that two identities never share one, of a function that every engine computes alike.
+    """
+    prefix = quote_text(f"{secret}:{CODE[kind]}:")
+    return f"md5_number({prefix} || {environment} || ':' || {key})"
+
+
+def sift(scratch: Scratch, staged: Staged, frame: Frame, counts: Counts) -> None:
+    """Make `rejected`, `dropped`, `usable` and `claim`, and count what was left out."""
+    keys = _keys(scratch, staged, frame)
+    _reject(scratch, staged, frame, keys)
+    accepted = "staged"
+    if scratch.count("rejected"):
+        accepted = "accepted"
+        scratch.make("accepted", "select * from staged where seq not in (select seq from rejected)", keep=False)
+    _drop(scratch, staged, frame, accepted)
+    if scratch.count("dropped"):
+        scratch.make("usable", f"select * from {accepted} where seq not in (select seq from dropped)", keep=False)
+    else:
+        scratch.make("usable", f"select * from {accepted}", keep=False)
+    _count_skips(scratch, staged, frame, accepted, counts)
+    for code, number in scratch.rows("select code, count(*) from dropped group by code"):
+        counts.codes[code] += number
+        counts.rows["dropped"] += number
+    _claim(scratch, frame, keys)
+
+
+def environment_of(staged: Staged, frame: Frame) -> str:
+    """Return the SQL of the environment a row goes to."""
+    given = quote_text(frame.environment)
+    return f"coalesce(environment, {given})" if "environment" in staged.plain else given
+
+
+def _keys(scratch: Scratch, staged: Staged, frame: Frame) -> dict[str, tuple[str, str, str]]:
+    """Return for each identity type (key SQL, FROM clause after the table, environment SQL)."""
+    found = {}
+    environment = environment_of(staged, frame)
+    for name in staged.identities:
+        kind, column, join, folded = BY_NAME[name], f"i_{name}", "", None
+        if kind.shape == "email":
+            odd = scratch.rows(
+                f"select distinct {column} from staged where strlen({column}) <> length({column})"
+            )
+            if odd:
+                table = f"folded_{name}"
+                scratch.load(table, [("stated", "VARCHAR"), ("folded", "VARCHAR")],
+                             [(text, key_of(kind, display(text))) for (text,) in odd])
+                join, folded = f"left join {table} on {table}.stated = {column}", f"{table}.folded"
+        found[name] = (identity_key(kind, column, frame.placeholders, folded), join, environment)
+    return found
+
+
+def _reject(scratch: Scratch, staged: Staged, frame: Frame, keys: dict[str, tuple[str, str, str]]) -> None:
+    faults = [
+        f"select seq + {offset} as seq, code, detail::varchar as detail from ({select})"
+        for file, offset in zip(staged.files, staged.offsets, strict=True) for select in file.rejects
+    ]
+    if frame.strict and "environment" in staged.plain:
+        faults.append(
+            "select seq, 'ENVIRONMENT_MISMATCH' as code, environment as detail from staged"
+            f" where environment <> {quote_text(frame.environment)}"
+        )
+    # Who has no usable identity: looked for column by column, so that no row is touched twice.
+    nobody = " and ".join([f"({key}) is null" for key, _, _ in keys.values()] or ["true"])
+    if "mpid" in staged.plain:
+        nobody += " and mpid is null"
+    joins = " ".join(join for _, join, _ in keys.values())
+    faults.append(f"select seq, 'NO_IDENTITY' as code, '' as detail from staged {joins} where {nobody}")
+    order = "case code " + " ".join(f"when '{code}' then {place}" for place, code in enumerate(FAULTS)) + " end"
+    scratch.make(
+        "rejected",
+        f"select seq, first(code order by place) as code, first(detail order by place) as detail from"
+        f" (select seq, code, detail, {order} as place from ({' union all '.join(faults)})) group by seq",
+    )
+
+
+def _drop(scratch: Scratch, staged: Staged, frame: Frame, accepted: str) -> None:
+    if PROTECTIONS[frame.protection].known_user is Effect.PASS_BY:
+        code = PROTECTIONS[frame.protection].code
+        scratch.make("dropped", f"select seq, '{code}' as code from {accepted}")
+    elif "request" in staged.plain:
+        # A request counts once: its first row in this import, unless an earlier import brought it.
+        scratch.make(
+            "dropped",
+            "select seq, 'DUPLICATE_REQUEST' as code from (select seq, request,"
+            f" row_number() over (partition by request order by seq) as place from {accepted} where request is not null)"
+            " where place > 1 or request in (select request from store.request where feed = $feed and $now - at_ms <= $memory)",
+            {"feed": frame.feed.number, "now": frame.now_ms, "memory": REQUEST_MEMORY_MS},
+        )
+    else:
+        scratch.make("dropped", "select null::bigint as seq, '' as code where false")
+
+
+def _count_skips(scratch: Scratch, staged: Staged, frame: Frame, accepted: str, counts: Counts) -> None:
+    skips = [
+        f"select seq + {offset} as seq, code from ({select})"
+        for file, offset in zip(staged.files, staged.offsets, strict=True) for select in file.skips
+    ]
+    if skips:
+        kept = "where seq not in (select seq from rejected)" if accepted != "staged" else ""
+        for code, number in scratch.rows(f"select code, count(*) from ({' union all '.join(skips)}) {kept} group by code"):
+            counts.codes[code] += number
+    for name in staged.identities:
+        text = TRIM.format(f"i_{name}")
+        guid = BY_NAME[name].shape == "guid"
+        fake = f"{text} <> '' and {placeholder(text, frame.placeholders)}"
+        odd = f"{text} <> '' and not ({fake}) and {identity_key(BY_NAME[name], f'i_{name}', ())} is null" if guid else "false"
+        found = scratch.row(f"select count(*) filter ({fake}), count(*) filter ({odd}) from {accepted}")
+        counts.codes["IDENTITY_PLACEHOLDER"] += found[0]
+        counts.codes["DEVICE_ID_INVALID"] += found[1]
+
+
+def _claim(scratch: Scratch, frame: Frame, keys: dict[str, tuple[str, str, str]]) -> None:
+    parts = []
+    for name, (key, join, environment) in keys.items():
+        hashed = identity_hash(frame.secret, environment, name, f"({key})")
+        parts.append(f"select seq, {CODE[name]}::utinyint as type, {hashed} as hash from usable {join} where {key} is not null")
+    scratch.make("claim", " union all ".join(parts) or
+                 "select null::bigint as seq, null::utinyint as type, null::uhugeint as hash where false")

@@ -1,0 +1,132 @@
+"""Files -> staged rows: text in, the same text out, and rejects for what cannot be used.
+
+files opens what the user named; columns says what each column means; csv, jsonl and parquet read;
+cells makes staged columns of a table's columns; staged is what is left behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from profilectl.batch import Field
+from profilectl.codes import InputRefused
+from profilectl.identity import TYPES
+from profilectl.scratch import Scratch
+from profilectl.stage.cells import Assembly, Cell, string_held, string_over
+from profilectl.stage.columns import Manifest, read_columns
+from profilectl.stage.csv import read_header, read_rows
+from profilectl.stage.files import InputFile
+from profilectl.stage.jsonl import read_document_file, read_lines, wanted_or_null
+from profilectl.stage.staged import PLAIN, AttributeColumns, Rejects, Staged, StagedFile
+
+__all__ = ["Options", "Staged", "stage_files"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the files of an import are to be read. empty: ignore, delete or set (design.md R6)."""
+
+    manifest: Manifest | None = None
+    mapped: Mapping[str, Field] = field(default_factory=dict)
+    delimiter: str | None = None
+    empty: str = "ignore"
+    placeholders: frozenset[str] = frozenset()
+
+
+def stage_files(
+    scratch: Scratch,
+    files: Sequence[InputFile],
+    options: Options,
+    rejects: Rejects,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Staged:
+    """Read files into the relation `staged`. Raises InputRefused where a file cannot be read at all."""
+    keys = AttributeColumns()
+    staged: list[StagedFile] = []
+    done = 0
+    for place, file in enumerate(files):
+        def so_far(rows: int, done: int = done) -> None:
+            progress(done + rows)
+
+        staged.append(_stage_file(scratch, file, f"file{place}", keys, options, rejects, so_far))
+        done += staged[-1].rows
+        progress(done)
+    offsets = [sum(file.span for file in staged[:place]) for place in range(len(staged))]
+    plain = [name for name in PLAIN if any(name in file.plain for file in staged)]
+    identities = [kind.name for kind in TYPES if any(kind.name in file.identities for file in staged)]
+    columns = [f"a{place}" for place in range(len(keys.keys))]
+    wanted = [*plain, *(f"i_{kind}" for kind in identities), *columns]
+    selects = [_offset(file, offset, wanted) for file, offset in zip(staged, offsets, strict=True)]
+    # One file is read where it lies; several are laid end to end, so that they are one relation.
+    scratch.make("staged", " union all ".join(selects), keep=len(staged) > 1)
+    loose = [
+        f"select seq + {offset} as seq, key, value from {file.loose}"
+        for file, offset in zip(staged, offsets, strict=True) if file.loose
+    ]
+    if loose:
+        scratch.make("staged_loose", " union all ".join(loose), keep=False)
+    return Staged(staged, offsets, sum(file.span for file in staged), plain, identities, keys.keys, bool(loose))
+
+
+def _offset(file: StagedFile, offset: int, wanted: Sequence[str]) -> str:
+    has = {*file.plain, *file.columns, *(f"i_{kind}" for kind in file.identities)}
+    types = {name: f"null::{kind} as {name}" for name, kind in PLAIN.items()}
+    columns = [
+        column if column in has else types.get(column) or wanted_or_null(column, has).replace("null", "null::varchar")
+        for column in wanted
+    ]
+    return f"select seq + {offset} as seq{''.join(', ' + column for column in columns)} from ({file.select})"
+
+
+def _stage_file(
+    scratch: Scratch,
+    file: InputFile,
+    name: str,
+    keys: AttributeColumns,
+    options: Options,
+    rejects: Rejects,
+    progress: Callable[[int], None],
+) -> StagedFile:
+    if file.format == "csv":
+        return _stage_csv(scratch, file, name, keys, options, rejects, progress)
+    if file.format == "parquet":
+        from profilectl.stage.parquet import read_parquet
+
+        return read_parquet(
+            scratch, file, name, keys, options.placeholders, options.manifest, options.mapped, options.empty
+        )
+    if options.manifest or options.mapped:
+        raise InputRefused(f"{file.name}: --manifest and --map are for files with columns", "rename the keys in the file")
+    if file.format == "json":
+        return read_document_file(scratch, file, name, keys, options.placeholders, rejects)
+    return read_lines(scratch, file, name, keys, options.placeholders, rejects, progress)
+
+
+def _stage_csv(
+    scratch: Scratch,
+    file: InputFile,
+    name: str,
+    keys: AttributeColumns,
+    options: Options,
+    rejects: Rejects,
+    progress: Callable[[int], None],
+) -> StagedFile:
+    has_header = options.manifest is None or options.manifest.has_header
+    header = read_header(file, delimiter=options.delimiter, has_header=has_header)
+    fields = read_columns(file.name, header.names, options.manifest, options.mapped)
+    rows = read_rows(scratch.connection, file, header, name, rejects.add, progress)
+    cells = [
+        Cell(meaning, f"c{place}", string_held(f"c{place}"), string_over(f"c{place}"))
+        for place, meaning in enumerate(fields)
+    ]
+    assembly = Assembly(scratch, name, "rowid", keys, options.placeholders, options.empty)
+    assembly.add(cells)
+    meaning = tuple((column, one.title or "ignored") for column, one in zip(header.names, fields, strict=True))
+    return assembly.staged(
+        StagedFile(
+            name=file.name, sha256=file.sha256, format="csv", select="", span=rows, rows=rows, columns=[], plain=[],
+            identities=[], path=file.local, meaning=meaning, first_line=header.lines + 1,
+            lines=f"(select rowid as seq, line from {name})",
+        )
+    )

@@ -1,0 +1,215 @@
+"""The cells of a CSV file, and the values of a Parquet file -> staged columns.
+
+Each column's meaning is known (stage.columns); here it becomes the expressions that make a staged
+column of it, the rows it spoils, and the values that break a limit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from profilectl.batch import LIMITS, Field, Unusable, deleted_keys
+from profilectl.identity import BY_NAME
+from profilectl.scratch import Scratch, quote_text
+from profilectl.stage.keys import TRIM, identity_key
+from profilectl.stage.staged import LOOSE, AttributeColumns, StagedFile
+from profilectl.values import NotJson, parse_json
+
+_LIMIT = LIMITS["value"]
+
+
+@dataclass(slots=True)
+class Cell:
+    """One column of a file: the SQL that reads it, what it means, how it is held.
+
+    text: its value as text. held: its value as profilectl.values holds it. over: the code of the
+    limit a value breaks, as SQL that gives null for none; None where no value can.
+    """
+
+    field: Field
+    text: str
+    held: str
+    over: str | None = None
+
+
+def string_held(text: str) -> str:
+    """Return the SQL that holds a string (values.hold)."""
+    return f"case when starts_with({text}, chr(31)) then chr(31) || '''' || {text} else {text} end"
+
+
+def string_over(text: str) -> str:
+    """Return the SQL that names the limit a string breaks."""
+    return f"case when strlen({text}) > {_LIMIT} and length({text}) > {_LIMIT} then 'UA_VALUE_TOO_LONG' end"
+
+
+@dataclass(slots=True)
+class Assembly:
+    """The staged relation of a file whose rows are a relation of cells, put together column by column."""
+
+    scratch: Scratch
+    source: str
+    seq: str
+    keys: AttributeColumns
+    placeholders: frozenset[str]
+    empty: str = "ignore"
+    plain: dict[str, str] = field(default_factory=dict)
+    identities: dict[str, list[str]] = field(default_factory=dict)
+    attributes: dict[str, str] = field(default_factory=dict)
+    loose: list[tuple[str, str]] = field(default_factory=list)
+    kept: list[tuple[str, str]] = field(default_factory=list)
+    rejects: list[str] = field(default_factory=list)
+    skips: list[str] = field(default_factory=list)
+
+    def add(self, cells: list[Cell]) -> None:
+        """Take in the columns of a file, in their order."""
+        for cell in cells:
+            if cell.field.kind == "plain":
+                self._plain(cell)
+            elif cell.field.kind == "identity":
+                self.identities.setdefault(cell.field.name, []).append(cell.text)
+            elif cell.field.kind == "kept":
+                self.kept.append((cell.field.name, cell.text))
+            elif cell.field.kind == "unknown identity":
+                self._skip("IDENTITY_UNKNOWN_TYPE", f"{cell.text} is not null")
+        self._attributes([cell for cell in cells if cell.field.kind == "attribute"])
+        for name, texts in self.identities.items():
+            first = identity_key(BY_NAME[name], texts[0], self.placeholders)
+            for text in texts[1:]:
+                other = identity_key(BY_NAME[name], text, self.placeholders)
+                self._reject("IDENTITY_DUPLICATE_TYPE", f"{first} <> {other}", quote_text(name))
+
+    def _reject(self, code: str, condition: str, detail: str) -> None:
+        self.rejects.append(
+            f"select {self.seq} as seq, '{code}' as code, {detail} as detail from {self.source} where {condition}"
+        )
+
+    def _skip(self, code: str, condition: str) -> None:
+        self.skips.append(f"select {self.seq} as seq, '{code}' as code from {self.source} where {condition}")
+
+    def _plain(self, cell: Cell) -> None:
+        text = cell.text
+        if cell.field.name in ("mpid", "timestamp_unixtime_ms"):
+            code = "MPID_INVALID" if cell.field.name == "mpid" else "TIMESTAMP_INVALID"
+            number = f"case when regexp_full_match({TRIM.format(text)}, '[+-]?[0-9]{{1,40}}') then try_cast({TRIM.format(text)} as bigint) end"
+            zero = f" or {number} = 0" if cell.field.name == "mpid" else ""
+            self._reject(code, f"{text} <> '' and ({number} is null{zero})", f"{text}[:40]")
+            self.plain["mpid" if cell.field.name == "mpid" else "at_ms"] = number
+        elif cell.field.name == "environment":
+            self._reject("ENVIRONMENT_INVALID", f"{text} not in ('', 'production', 'development')", f"{text}[:40]")
+            self.plain["environment"] = f"nullif({text}, '')"
+        elif cell.field.name == "source_request_id":
+            self.plain["request"] = f"nullif({text}, '')"
+        else:
+            self._deleted(text)
+
+    def _deleted(self, text: str) -> None:
+        """A cell names one attribute, or holds a JSON list of names; each distinct cell is read once."""
+        found = self.scratch.rows(f"select distinct {text} from {self.source} where {text} is not null")
+        read: list[tuple[str, list[str] | None, str]] = []
+        for (cell,) in found:
+            try:
+                value = parse_json(cell) if cell.startswith("[") else cell
+                read.append((cell, list(deleted_keys(value)), ""))
+            except (NotJson, Unusable) as error:
+                read.append((cell, None, error.detail))
+        name = f"{self.source}_deleted"
+        self.scratch.load(name, [("cell", "VARCHAR"), ("keys", "VARCHAR[]"), ("detail", "VARCHAR")], read)
+        self.rejects.append(
+            f"select {self.seq} as seq, 'DELETED_INVALID' as code, {name}.detail from {self.source} "
+            f"join {name} on {name}.cell = {text} where {name}.keys is null"
+        )
+        self.plain["deleted"] = f"(select keys from {name} where {name}.cell = {text})"
+
+    def _attributes(self, cells: list[Cell]) -> None:
+        most = LIMITS["attributes"]
+        cutoff = ""
+        if len(cells) > most:
+            cutoff = self._too_many(cells, most)
+        harmless = self._within([cell for cell in cells if cell.over == string_over(cell.text)])
+        for place, cell in enumerate(cells):
+            key, held = cell.field.name, cell.held
+            over = None if cell.text in harmless else cell.over
+            if len(key) > LIMITS["key"]:
+                over = "'UA_KEY_TOO_LONG'"
+            if cutoff:
+                over = f"case when {cutoff} <= {place} then 'UA_TOO_MANY' else {over or 'null'} end"
+            if over:
+                self.skips.append(
+                    f"select seq, code from (select {self.seq} as seq, {over} as code from {self.source} "
+                    f"where {cell.text} is not null) where code is not null"
+                )
+                held = f"case when {over} is null then {held} end"
+            if self.empty == "delete":
+                held = f"case when {cell.text} is null then chr(31) else {held} end"
+            elif self.empty == "set":
+                held = f"case when {cell.text} is null then '' else {held} end"
+            column = self.keys.column(key) if len(key) <= LIMITS["key"] else None
+            if column:
+                self.attributes[column] = held
+            elif len(key) <= LIMITS["key"]:
+                self.loose.append((key, held))
+
+    def _within(self, cells: list[Cell]) -> set[str]:
+        """Return the columns of strings in which no value is over the limit: one look at all of them."""
+        if not cells:
+            return set()
+        longest = ", ".join(f"max(strlen({cell.text}))" for cell in cells)
+        found = self.scratch.row(f"select {longest} from {self.source}")
+        return {cell.text for cell, most in zip(cells, found, strict=True) if (most or 0) <= _LIMIT}
+
+    def _too_many(self, cells: list[Cell], most: int) -> str:
+        """Return the SQL of the place from which on a row has too many attributes."""
+        stated = ", ".join(
+            f"case when {cell.text} is not null then {place} end" if self.empty != "set" else str(place)
+            for place, cell in enumerate(cells)
+        )
+        name = f"{self.source}_cutoff"
+        self.scratch.make(
+            name,
+            f"select {self.seq} as seq, list_filter([{stated}], lambda place: place is not null)[{most + 1}] as place "
+            f"from {self.source}",
+        )
+        self.scratch.run(f"delete from {name} where place is null")
+        return f"coalesce((select place from {name} where {name}.seq = {self.source}.{self.seq}), {len(cells)})"
+
+    def staged(self, like: StagedFile) -> StagedFile:
+        """Complete what is known of a file with the SELECT of its rows."""
+        columns = [f"{self.seq} as seq"]
+        if self.kept:
+            self.plain["rest"] = self._rest()
+        columns += [f"{expression} as {name}" for name, expression in self.plain.items()]
+        for name, texts in self.identities.items():
+            usable = [f"case when {identity_key(BY_NAME[name], one, self.placeholders)} is not null then {one} end" for one in texts]
+            stated = texts[0] if len(texts) == 1 else f"coalesce({', '.join([*usable, *texts])})"
+            columns.append(f"{stated} as i_{name}")
+        columns += [f"{expression} as {name}" for name, expression in self.attributes.items()]
+        like.select = f"select {', '.join(columns)} from {self.source}"
+        like.plain, like.identities, like.columns = list(self.plain), list(self.identities), list(self.attributes)
+        like.rejects, like.skips = self.rejects, self.skips
+        like.loose = self._loose()
+        return like
+
+    def _rest(self) -> str:
+        """Return the SQL of the JSON object of the fields kept for later work."""
+        members = ", ".join(
+            f"case when {text} is not null then {quote_text(_quoted(name) + ':')} || to_json({text})::varchar end"
+            for name, text in self.kept
+        )
+        return f"nullif('{{' || array_to_string(list_filter([{members}], lambda one: one is not null), ',') || '}}', '{{}}')"
+
+    def _loose(self) -> str | None:
+        if not self.loose:
+            return None
+        name = f"{self.source}_loose"
+        self.scratch.load(name, LOOSE, [])
+        for key, held in self.loose:
+            self.scratch.run(
+                f"insert into {name} select seq, $key, value from "
+                f"(select {self.seq} as seq, {held} as value from {self.source}) where value is not null",
+                {"key": key},
+            )
+        return name
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'

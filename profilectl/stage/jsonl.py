@@ -1,0 +1,345 @@
+"""JSON lines and JSON documents -> staged rows, every number digit for digit.
+
+Two ways that agree. DuckDB takes a file's lines apart all at once and then accounts for every byte
+of each line: if the parts that were understood, put together again, are exactly as long as the line,
+nothing was lost, doubled, respelled or overlooked. A line that does not balance (a number with a
+fraction, an escape, an unusual field, a fault) is read in Python by profilectl.batch, which is what
+says what a line means.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import duckdb
+
+from profilectl.batch import Unusable, attribute_key, read_document
+from profilectl.codes import InputRefused, Reject
+from profilectl.identity import type_named
+from profilectl.scratch import Scratch, quote_text
+from profilectl.stage.files import InputFile
+from profilectl.stage.staged import AttributeColumns, BatchRows, Rejects, StagedFile
+from profilectl.values import NotJson, parse_json, parse_json_at
+
+LONGEST_LINE = 64 * 1024 * 1024
+RAW_SHOWN = 64 * 1024
+SAMPLE = 5000
+_SAFE_KEY = re.compile(r"[A-Za-z0-9_$ .\-]{1,100}")
+
+# A value that DuckDB writes back letter for letter: whole numbers, literals, lists of plain strings.
+# (Numbers with a fraction or an exponent it may spell anew; strings it keeps.)
+_PLAIN_VALUE = r"-?(0|[1-9][0-9]*)|true|false|null|\[(\"[^\"\\]*\"(,\"[^\"\\]*\")*)?\]"
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """One member of a line that the fast way understands. group: the object it is in, or ""."""
+
+    group: str
+    key: str
+    column: str
+    kind: str
+
+    @property
+    def json_path(self) -> str:
+        return f'$.{self.group}."{self.key}"' if self.group else f'$."{self.key}"'
+
+
+def read_lines(
+    scratch: Scratch,
+    file: InputFile,
+    name: str,
+    keys: AttributeColumns,
+    placeholders: frozenset[str],
+    rejects: Rejects,
+    progress: Callable[[int], None],
+) -> StagedFile:
+    """Stage a file of JSON lines as relations whose names begin with name."""
+    rows = BatchRows(scratch, f"{name}_slow", keys)
+    reader = _LineReader(file.name, rows, placeholders, rejects)
+    fast: list[Path] = []
+    lines = _read_whole_lines(scratch, file, f"{name}_lines")
+    if lines is None:
+        for number, raw in _physical_lines(file):
+            reader.read(number, raw)
+            if number % rows.BLOCK == 0:
+                progress(number)
+        lines = reader.last
+    else:
+        progress(lines)
+        fast = _paths(scratch, f"{name}_lines", keys)
+        _split(scratch, f"{name}_lines", f"{name}_fast", fast)
+        cursor = scratch.rows(f"select seq from {name}_fast where not ok order by seq")
+        _read_slow(scratch, name, [seq for (seq,) in cursor], reader)
+        scratch.drop(f"{name}_lines")
+    rows.flush()
+    return _staged(file, name, fast, rows, lines)
+
+
+def _read_whole_lines(scratch: Scratch, file: InputFile, table: str) -> int | None:
+    """Read all lines at once; return their number, or None where not every byte is accounted for."""
+    # No character separates columns and none quotes: a line is one cell, byte for byte.
+    select = (
+        f"select line from read_csv({quote_text(str(file.local))}, auto_detect = false, header = false, "
+        "columns = {'line': 'VARCHAR'}, delim = '\x01', quote = '', escape = '', comment = '', "
+        "new_line = '\\n', strict_mode = true, null_padding = false, max_line_size = 4000000)"
+    )
+    try:
+        scratch.make(table, select)
+    except duckdb.Error:
+        return None
+    count, length = scratch.row(f"select count(*), coalesce(sum(strlen(line) + 1), 0)::bigint from {table}")
+    with file.local.open("rb") as content:
+        content.seek(0, 2)
+        size = content.tell()
+        content.seek(max(size - 1, 0))
+        size += content.read(1) != b"\n"
+    if size != length:
+        scratch.drop(table)
+        return None
+    return int(count)
+
+
+def _paths(scratch: Scratch, lines: str, keys: AttributeColumns) -> list[Path]:
+    """Choose what to look for from a sample spread over the file."""
+    sample = (
+        f"select json_keys(line, ['$', '$.user_identities', '$.user_attributes']) as k from {lines} "
+        f"where rowid % greatest(1, (select count(*) from {lines}) // {SAMPLE}) = 0 and try(json_valid(line))"
+    )
+    found = {
+        place: [key for (key,) in scratch.rows(
+            f"select key from (select unnest(k[{place}]) as key from ({sample})) group by key order by count(*) desc, key"
+        )]
+        for place in (1, 2, 3)
+    }
+    plain = {"environment": "environment", "mpid": "mpid", "timestamp_unixtime_ms": "at_ms", "source_request_id": "request"}
+    paths = [Path("", key, plain[key], "plain") for key in found[1] if key in plain]
+    for key in found[2]:
+        kind = type_named(key)
+        if kind and not kind.device and _SAFE_KEY.fullmatch(key) and f"i_{kind.name}" not in {p.column for p in paths}:
+            paths.append(Path("user_identities", key, f"i_{kind.name}", "identity"))
+    for key in found[3][:100]:
+        column = keys.column(attribute_key(key)) if _SAFE_KEY.fullmatch(key) else None
+        if column and column not in {path.column for path in paths}:
+            paths.append(Path("user_attributes", key, column, "attribute"))
+    return paths
+
+
+def _split(scratch: Scratch, lines: str, table: str, paths: list[Path]) -> None:
+    """Take the lines apart; `ok` says that every byte of a line is accounted for."""
+    parts = [f"v[{place}]" for place in range(1, len(paths) + 1)]
+    columns = ["seq", f"{_accounted(paths, parts)} as ok"]
+    for path, part in zip(paths, parts, strict=True):
+        columns.append(f"case when ok then {_value(path, part)} end as {path.column}")
+    listed = "[" + ", ".join(quote_text(path.json_path) for path in paths) + "]::varchar[]"
+    for valid in ("line", "case when json_valid(line) then line end"):
+        extracted = f"json_extract({valid}, {listed})"
+        select = f"select {', '.join(columns)} from (select rowid as seq, line, {extracted} as v from {lines})"
+        try:
+            scratch.make(table, select)
+            return
+        except duckdb.InvalidInputException:
+            continue  # a line that is not JSON stops the whole statement: look first, then extract
+    raise InputRefused("the lines could not be read as JSON")
+
+
+def _accounted(paths: list[Path], parts: list[str]) -> str:
+    """Return the condition that the understood parts of a line, written out, are as long as the line."""
+    length, colons, commas = ["1"], ["0"], ["-1"]
+    tests = ["line is not null", "v is not null", "not contains(line, '\\u')"]
+    for group in ("", "user_identities", "user_attributes"):
+        members = [(path, part) for path, part in zip(paths, parts, strict=True) if path.group == group]
+        if not members:
+            continue
+        inside = " + ".join(f"coalesce(strlen({part}) + {len(path.key.encode()) + 4}, 0)" for path, part in members)
+        number = " + ".join(f"({part} is not null)::int" for _, part in members)
+        if group:
+            # "group":{ ... }, and one comma fewer inside than members
+            length.append(f"case when {number} > 0 then {inside} - 1 + {len(group) + 6} else 0 end")
+            colons.append(f"case when {number} > 0 then {number} + 1 else 0 end")
+            commas.append(f"case when {number} > 0 then {number} else 0 end")
+        else:
+            length.append(inside)
+            colons.append(number)
+            commas.append(number)
+        tests += [f"({part} is null or {_simple(path, part)})" for path, part in members]
+    compact = " + ".join(length)
+    spaced = f"{compact} + {' + '.join(colons)} + {' + '.join(commas)}"
+    balanced = f"(strlen(line) = {compact} or strlen(line) = {spaced})"
+    return f"coalesce({' and '.join([*tests, balanced])}, false)"
+
+
+def _simple(path: Path, part: str) -> str:
+    """Return the condition that a part needs nothing but its text to be understood."""
+    if path.column == "environment":
+        return f"""{part} in ('"production"', '"development"')"""
+    if path.column in ("mpid", "at_ms"):
+        return f"(regexp_full_match({part}, '-?[0-9]{{1,18}}') and {part} <> '0')"
+    if path.kind == "attribute":
+        plain = f"strlen({part}) < 512 and regexp_full_match({part}, '{_PLAIN_VALUE}')"  # shorter than any limit
+        return f"(starts_with({part}, '\"') and strlen({part}) < 4096 or {plain})"
+    return f"(starts_with({part}, '\"') and strlen({part}) between 3 and 4096)"
+
+
+def _value(path: Path, part: str) -> str:
+    """Return the staged value of a part."""
+    if path.column in ("mpid", "at_ms"):
+        return f"{part}::varchar::bigint"
+    text = f"case when contains({part}, '\\') then json_extract_string({part}, '$') else {part}[2:-2] end"
+    return f"case when starts_with({part}, '\"') then {text} else chr(31) || {part} end"
+
+
+def _read_slow(scratch: Scratch, name: str, places: list[int], reader: _LineReader) -> None:
+    for start in range(0, len(places), BatchRows.BLOCK):
+        block = places[start : start + BatchRows.BLOCK]
+        found = scratch.rows(
+            f"select rowid, line from {name}_lines where rowid between $first and $last and rowid in "
+            f"(select unnest($places::bigint[])) order by rowid",
+            {"first": block[0], "last": block[-1], "places": block},
+        )
+        for seq, line in found:
+            reader.read(seq + 1, (line or "").encode())
+
+
+class _LineReader:
+    """Reads one line after another as profilectl.batch says."""
+
+    def __init__(self, name: str, rows: BatchRows, placeholders: frozenset[str], rejects: Rejects) -> None:
+        self._name, self._rows, self._placeholders, self._rejects = name, rows, placeholders, rejects
+        self.last = 0
+
+    def read(self, number: int, raw: bytes | None) -> None:
+        """Read the line of a number (from 1); None for a line that is too long to be one."""
+        self.last = number
+        text = ""
+        try:
+            if raw is None:
+                raise Unusable("ROW_TOO_LONG", f"over {LONGEST_LINE // 1024**2} MiB")
+            text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            if not text.strip(" \t\r\n"):
+                return
+            self._rows.add(number - 1, read_document(parse_json(text), self._placeholders))
+        except UnicodeDecodeError as error:
+            shown = error.object.decode("utf-8", "backslashreplace")
+            self._reject(number, "ENCODING_INVALID", f"byte {error.start + 1}", shown)
+        except NotJson as error:
+            where = f"column {error.position + 1}: " if error.position is not None else ""
+            self._reject(number, error.code, where + error.detail, text)
+        except Unusable as error:
+            self._reject(number, error.code, error.detail, text)
+
+    def _reject(self, number: int, code: str, detail: str, raw: str) -> None:
+        self._rejects.add(Reject(self._name, number, code, raw[:RAW_SHOWN], detail))
+
+
+def _physical_lines(file: InputFile) -> Iterator[tuple[int, bytes | None]]:
+    with file.local.open("rb") as content:
+        number = 0
+        while line := content.readline(LONGEST_LINE):
+            number += 1
+            if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                while line and not line.endswith(b"\n"):
+                    line = content.readline(LONGEST_LINE)
+                yield number, None
+            else:
+                yield number, line
+
+
+def _staged(file: InputFile, name: str, fast: list[Path], rows: BatchRows, lines: int) -> StagedFile:
+    columns = sorted({path.column for path in fast if path.kind == "attribute"} | set(rows.columns))
+    identities = sorted({path.column[2:] for path in fast if path.kind == "identity"} | rows.identities)
+    plain = sorted({path.column for path in fast if path.kind == "plain"} | rows.plain)
+    wanted = ["seq", *plain, *(f"i_{kind}" for kind in identities), *columns]
+    slow = ", ".join(wanted_or_null(column, {"seq", *rows.columns, *rows.plain, *(f"i_{kind}" for kind in rows.identities)}) for column in wanted)
+    select = f"select {slow} from {rows.name}"
+    if fast:
+        has = {"seq", *(path.column for path in fast)}
+        quick = ", ".join(wanted_or_null(column, has) for column in wanted)
+        select = f"select {quick} from {name}_fast where ok union all {select}"
+    return StagedFile(
+        name=file.name, sha256=file.sha256, format=file.format, select=select, span=lines, rows=lines,
+        columns=columns, plain=plain, identities=identities, loose=rows.loose if rows.has_loose else None,
+        skips=[f"select seq, code from {rows.skips}"], path=file.local,
+    )
+
+
+def wanted_or_null(column: str, has: set[str]) -> str:
+    """Return a column, or a null of its name where a relation lacks it."""
+    return column if column in has else f"null as {column}"
+
+
+def read_document_file(
+    scratch: Scratch,
+    file: InputFile,
+    name: str,
+    keys: AttributeColumns,
+    placeholders: frozenset[str],
+    rejects: Rejects,
+) -> StagedFile:
+    """Stage a JSON document: one batch, or an array of batches (design.md R17). Raises InputRefused."""
+    try:
+        text = file.local.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputRefused(f"{file.name}: not valid UTF-8 at byte {error.start + 1}", "name its --encoding") from None
+    rows = BatchRows(scratch, f"{name}_slow", keys)
+    count = 0
+    for start, end, document in _elements(file.name, text):
+        try:
+            rows.add(count, read_document(document, placeholders))  # type: ignore[arg-type]
+        except Unusable as error:
+            line = text.count("\n", 0, start) + 1
+            rejects.add(Reject(file.name, line, error.code, text[start:end][:RAW_SHOWN], error.detail))
+        count += 1
+    rows.flush()
+    staged = _staged(file, name, [], rows, count)
+    staged.unit = "row"
+    return staged
+
+
+def _elements(name: str, text: str) -> Iterator[tuple[int, int, object]]:
+    """Walk the batches of a document: (start, end, document). The whole is parsed before the first."""
+    found: list[tuple[int, int, object]] = []
+    try:
+        place = _skip(text, 0)
+        if text[place : place + 1] != "[":
+            parse_json(text)
+            document, end = parse_json_at(text, place)
+            return iter([(place, end, document)])
+        place = _skip(text, place + 1)
+        while text[place : place + 1] != "]" or found:
+            document, end = parse_json_at(text, place)
+            found.append((place, end, document))
+            place = _skip(text, end)
+            if text[place : place + 1] == "]":
+                break
+            if text[place : place + 1] != ",":
+                raise NotJson("JSON_INVALID", "a comma or ] is missing", place)
+            place = _skip(text, place + 1)
+        if rest := text[place + 1 :].strip():
+            raise NotJson("JSON_INVALID", "text after the end of the JSON", len(text) - len(rest))
+    except NotJson as error:
+        raise _refused(name, text, error) from None
+    return iter(found)
+
+
+def _skip(text: str, place: int) -> int:
+    while text[place : place + 1] in (" ", "\t", "\r", "\n"):
+        place += 1
+    return place
+
+
+def _refused(name: str, text: str, error: NotJson) -> InputRefused:
+    """Say where a document is not JSON, and what to mend (design.md R12)."""
+    place = error.position
+    if place is None:
+        return InputRefused(f"{name}: {error.detail}", "mend the document; nothing was imported")
+    before = text[:place].rstrip()
+    if before.endswith(",") and text[place : place + 1] in ("}", "]"):
+        place, what, hint = len(before) - 1, "a comma before the closing bracket", "remove the comma"
+    else:
+        what, hint = f"not JSON: {error.detail}", "mend it there; a file of one batch a line is named .jsonl"
+    line = text.count("\n", 0, place) + 1
+    column = place - (text.rfind("\n", 0, place) + 1) + 1
+    return InputRefused(f"{name}:{line}:{column}: {what}", f"{hint}; nothing was imported")

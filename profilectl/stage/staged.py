@@ -1,0 +1,218 @@
+"""What staging leaves behind: the shape of the staged rows, and the rejects.
+
+Every reader makes a relation of its file's rows under the same column names, so that what follows
+needs not know which format a row came from:
+
+    seq          the place of the row in its file, from 0; the only order there is
+    environment, mpid, at_ms, request, deleted, rest     the plain fields, as far as the file has them
+    i_<type>     an identity as stated
+    a<n>         an attribute, held as profilectl.values says; AttributeColumns knows its key
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from profilectl.batch import Batch
+from profilectl.codes import Reject
+from profilectl.identity import TYPES
+from profilectl.scratch import Scratch
+
+WIDE = 200
+"""So many attributes get a column of their own; the rest are kept one row a value."""
+
+PLAIN = {
+    "environment": "VARCHAR",
+    "mpid": "BIGINT",
+    "at_ms": "BIGINT",
+    "request": "VARCHAR",
+    "deleted": "VARCHAR[]",
+    "rest": "VARCHAR",
+}
+SKIPS = [("seq", "BIGINT"), ("code", "VARCHAR")]
+LOOSE = [("seq", "BIGINT"), ("key", "VARCHAR"), ("value", "VARCHAR")]
+
+
+class AttributeColumns:
+    """Which column an attribute has, the same in every file of an import."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self._places: dict[str, int] = {}
+
+    def column(self, key: str) -> str | None:
+        """Return the column of a key, made on first use; None where there are too many."""
+        if key not in self._places:
+            if len(self.keys) >= WIDE:
+                return None
+            self._places[key] = len(self.keys)
+            self.keys.append(key)
+        return f"a{self._places[key]}"
+
+
+@dataclass(slots=True)
+class StagedFile:
+    """One file's rows: the SELECT that reads them, and what it has.
+
+    span: rows lie at seq 0 to span-1. The row at seq n begins at physical line first_line + n, or
+    where the relation lines (seq, line) says. unit: "line", or "row" where a file has no lines.
+    loose: a relation (seq, key, value) of attributes without a column, or None. rejects: SELECTs of
+    (seq, code, detail), rows that cannot be used, the weightiest first. skips: SELECTs of (seq, code),
+    attributes and identities left out. path: where the original text of a row can be read again.
+    """
+
+    name: str
+    sha256: str
+    format: str
+    select: str
+    span: int
+    rows: int
+    columns: list[str]
+    plain: list[str]
+    identities: list[str]
+    path: Path
+    loose: str | None = None
+    unit: str = "line"
+    first_line: int = 1
+    lines: str | None = None
+    meaning: tuple[tuple[str, str], ...] = ()
+    rejects: list[str] = field(default_factory=list)
+    skips: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Staged:
+    """All rows of an import, in the relation `staged`; attributes without a column in `staged_loose`.
+
+    plain, identities: which of the columns there are. keys: the attribute of each column a0, a1, ...
+    offsets: the seq at which each file begins. span: all rows lie at seq 0 to span-1.
+    """
+
+    files: list[StagedFile]
+    offsets: list[int]
+    span: int
+    plain: list[str]
+    identities: list[str]
+    keys: list[str]
+    loose: bool
+
+
+class Rejects:
+    """The rows that cannot be used, written down as they come, counted by code."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.counts: Counter[str] = Counter()
+        self.early: Counter[str] = Counter()
+        self._file: TextIO | None = None
+
+    def add(self, reject: Reject, *, late: bool = False) -> None:
+        """Write down a reject; late: of a row that had been staged."""
+        if self._file is None:
+            self._file = self.path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
+            self.path.chmod(0o600)
+        self.counts[reject.code] += 1
+        self.early[reject.file] += not late
+        document = {
+            "file": reject.file,
+            "line": reject.line,
+            "code": reject.code,
+            "message": reject.message,
+            "raw": reject.raw,
+        }
+        self._file.write(json.dumps(document, ensure_ascii=False) + "\n")
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __len__(self) -> int:
+        return sum(self.counts.values())
+
+
+class BatchRows:
+    """Batches read one by one in Python, gathered into a relation of the staged shape."""
+
+    BLOCK = 20_000
+
+    def __init__(self, scratch: Scratch, name: str, keys: AttributeColumns) -> None:
+        self._scratch, self.name, self._keys = scratch, name, keys
+        self.loose = f"{name}_loose"
+        self.skips = f"{name}_skips"
+        self.columns: list[str] = []
+        self.plain: set[str] = set()
+        self.identities: set[str] = set()
+        self.count = 0
+        self.has_loose = False
+        self._types = {"seq": "BIGINT", **PLAIN, **{f"i_{kind.name}": "VARCHAR" for kind in TYPES}}
+        self._rows: list[tuple[int, Batch]] = []
+        spelled = ", ".join(f"{column} {kind}" for column, kind in self._types.items())
+        scratch.run(f"create temp table {name} ({spelled})")
+        scratch.load(self.loose, LOOSE, [])
+        scratch.load(self.skips, SKIPS, [])
+
+    def add(self, seq: int, batch: Batch) -> None:
+        self._rows.append((seq, batch))
+        if len(self._rows) >= self.BLOCK:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the gathered batches to the relation."""
+        if not self._rows:
+            return
+        wide: dict[str, list[str | None]] = {}
+        loose: list[tuple[int, str, str]] = []
+        skips: list[tuple[int, str]] = []
+        size = len(self._rows)
+        for place, (seq, batch) in enumerate(self._rows):
+            skips += [(seq, code) for code in batch.codes]
+            for key, held in batch.sets.items():
+                column = self._keys.column(key)
+                if column is None:
+                    loose.append((seq, key, held))
+                elif column in wide:
+                    wide[column][place] = held
+                else:
+                    wide[column] = [None] * size
+                    wide[column][place] = held
+        self._insert(wide)
+        if loose:
+            self.has_loose = True
+            self._scratch.append(self.loose, LOOSE, loose)
+        if skips:
+            self._scratch.append(self.skips, SKIPS, skips)
+        self.count += size
+        self._rows = []
+
+    def _insert(self, wide: dict[str, list[str | None]]) -> None:
+        for column in wide:
+            if column not in self.columns:
+                self._scratch.run(f"alter table {self.name} add column {column} VARCHAR")
+                self.columns.append(column)
+        batches = [batch for _, batch in self._rows]
+        values: dict[str, list[object]] = {
+            "seq": [seq for seq, _ in self._rows],
+            "environment": [batch.environment for batch in batches],
+            "mpid": [batch.mpid for batch in batches],
+            "at_ms": [batch.at_ms for batch in batches],
+            "request": [batch.request for batch in batches],
+            "deleted": [list(batch.deletes) or None for batch in batches],
+            "rest": [batch.rest for batch in batches],
+        }
+        for place, batch in enumerate(batches):
+            for one in batch.identities:
+                values.setdefault(f"i_{one.type}", [None] * len(batches))[place] = one.value
+        self.plain |= {name for name in PLAIN if any(value is not None for value in values[name])}
+        self.identities |= {name[2:] for name in values if name.startswith("i_")}
+        values = {name: column for name, column in values.items() if name not in PLAIN or name in self.plain}
+        types = {**self._types, **dict.fromkeys(wide, "VARCHAR")}
+        values.update(wide)  # type: ignore[arg-type]
+        names = list(values)
+        selected = ", ".join(f"unnest($c{n}::{types[name]}[]) as {name}" for n, name in enumerate(names))
+        bound = {f"c{n}": values[name] for n, name in enumerate(names)}
+        self._scratch.run(f"insert into {self.name} by name select {selected}", bound)

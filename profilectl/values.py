@@ -1,0 +1,140 @@
+"""How a value is held: the text that came in, kept so that the same text goes out.
+
+A string is held as itself. Everything else (number, boolean, list, tag) is held as MARK followed by
+its JSON text, numbers digit for digit as received (design.md R4), so that one text column holds every
+kind of value and equality of values is equality of texts. A string that itself begins with MARK is
+held as MARK, an apostrophe and itself, which keeps the two apart. MARK alone says "deleted".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+MARK = "\x1f"
+DELETED = MARK
+TAG = MARK + "null"
+STRING = MARK + "'"
+
+
+class Number(str):
+    """A JSON number as it was written: never an int or a float, so that no digit is lost."""
+
+    __slots__ = ()
+
+
+Value = str | Number | bool | None | list["Value"] | dict[str, "Value"]
+
+_quote = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def to_json(value: Value) -> str:
+    """Return the compact JSON text of a value, with numbers exactly as they were written."""
+    if isinstance(value, Number):
+        return str(value)
+    if isinstance(value, str):
+        return _quote(value)
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "[" + ",".join(map(to_json, value)) + "]"
+    return "{" + ",".join(f"{_quote(key)}:{to_json(member)}" for key, member in value.items()) + "}"
+
+
+def hold(value: Value) -> str:
+    """Return the text a value is held as."""
+    if isinstance(value, str) and not isinstance(value, Number):
+        return STRING + value if value.startswith(MARK) else value
+    return MARK + to_json(value)
+
+
+def held_json(held: str) -> str:
+    """Return the JSON text of a held value."""
+    if held.startswith(STRING):
+        return _quote(held[2:])
+    return held[1:] if held.startswith(MARK) else _quote(held)
+
+
+def held_text(held: str) -> str:
+    """Return a held value as a person or a CSV cell shows it: a string bare, all else as JSON."""
+    if held.startswith(STRING):
+        return held[2:]
+    return held.removeprefix(MARK)
+
+
+def is_list(held: str) -> bool:
+    """Say whether a held value is a list."""
+    return held.startswith(MARK + "[")
+
+
+class NotJson(ValueError):
+    """A text that is not JSON as RFC 8259 has it: code and position say what and where."""
+
+    def __init__(self, code: str, detail: str, position: int | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.position = position
+
+
+def _no_constant(text: str) -> Value:
+    raise NotJson("JSON_INVALID", f"{text} is not a JSON number")
+
+
+def _object(pairs: Iterable[tuple[str, Value]]) -> dict[str, Value]:
+    found: dict[str, Value] = {}
+    for key, value in pairs:
+        if key in found:
+            raise NotJson("DUPLICATE_KEY", key)
+        found[key] = value
+    return found
+
+
+_decoder = json.JSONDecoder(
+    parse_int=Number, parse_float=Number, parse_constant=_no_constant, object_pairs_hook=_object
+)
+
+
+def parse_json(text: str) -> Value:
+    """Read one JSON text exactly: numbers as written, no key twice, no NaN, no lone surrogate.
+
+    Raises NotJson, with the position of the fault where it is known.
+    """
+    value, end = parse_json_at(text, len(text) - len(text.lstrip(" \t\r\n")))
+    rest = text[end:].lstrip(" \t\r\n")
+    if rest:
+        raise NotJson("JSON_INVALID", "text after the end of the JSON", len(text) - len(rest))
+    return value
+
+
+def parse_json_at(text: str, start: int) -> tuple[Value, int]:
+    """Read the JSON value that begins at a position; return it and the position after it."""
+    try:
+        value, end = _decoder.raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        raise NotJson("JSON_INVALID", error.msg, error.pos) from None
+    except RecursionError:
+        raise NotJson("JSON_TOO_DEEP", "more levels than can be read") from None
+    if "\\u" in text:
+        _check_characters(value)
+    return value, end
+
+
+def _check_characters(value: Value) -> None:
+    """Refuse half surrogate pairs and NUL, which no store or other program would carry safely."""
+    if isinstance(value, str):
+        if "\0" in value:
+            raise NotJson("NUL_CHARACTER", "\\u0000 in a string")
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise NotJson("LONE_SURROGATE", f"U+{ord(value[error.start]):04X}") from None
+    elif isinstance(value, list):
+        for entry in value:
+            _check_characters(entry)
+    elif isinstance(value, dict):
+        for key, member in value.items():
+            _check_characters(key)
+            _check_characters(member)
