@@ -170,8 +170,7 @@ class _Run:
         """Look for identities that many rows share, before anything is written (design.md R14)."""
         most = self.request.max_shared or SHARED_BY_MANY
         found = self.scratch.rows(
-            "select any_value(type), any_value(seq), count(*) as rows from claim group by hash having count(*) > $most"
-            " order by rows desc limit 20", {"most": most},
+            "select type, seq, rows from value where rows > $most order by rows desc, seq limit 20", {"most": most},
         )
         from profilectl.identity import NAME
 

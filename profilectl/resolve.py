@@ -315,9 +315,9 @@ class _Slow:
         self.first, self.create = first_arrival, create
         self.rows = self.added = self.moved = self.replaced = 0
         self._decided: list[tuple[int, int | None, bool]] = []
-        self._gained: list[tuple[int, int, str, int]] = []
+        self._gained: list[tuple[int, int, int, str]] = []
         self._warned: list[tuple[int, str]] = []
-        self._taken: list[tuple[int, int, str, int]] = []
+        self._taken: list[tuple[int, int, int, str]] = []
 
     def run(self, *, harmless: bool) -> None:
         """Make `decided` (seq, profile, created), `gained` (seq, type, hash, profile), `taken`, `warned`."""
@@ -326,13 +326,15 @@ class _Slow:
         for first, last in self._blocks():
             self._decide(first, last)
         self.scratch.load("decided", [("seq", "BIGINT"), ("profile", "BIGINT"), ("created", "BOOLEAN")], self._decided)
-        # A hash of 128 bits goes back as text: no Python value of DuckDB's is as wide.
+        # A hash comes as hexadecimal text and goes back in halves: DuckDB is slow at 128-bit text.
+        halves = [("high", "UBIGINT"), ("low", "UBIGINT")]
         for name, columns, rows in (
-            ("gained", [("seq", "BIGINT"), ("type", "UTINYINT"), ("text", "VARCHAR"), ("profile", "BIGINT")], self._gained),
-            ("taken", [("profile", "BIGINT"), ("type", "UTINYINT"), ("text", "VARCHAR"), ("arrival", "BIGINT")], self._taken),
+            ("gained", [("seq", "BIGINT"), ("type", "UTINYINT"), ("profile", "BIGINT")], self._gained),
+            ("taken", [("profile", "BIGINT"), ("type", "UTINYINT"), ("arrival", "BIGINT")], self._taken),
         ):
-            self.scratch.load(f"{name}_text", columns, rows)
-            self.scratch.make(name, f"select * exclude (text), text::uhugeint as hash from {name}_text")
+            split = [(*row[:3], int(row[3], 16) >> 64, int(row[3], 16) & (2**64 - 1)) for row in rows]
+            self.scratch.load(f"{name}_half", [*columns, *halves], split)
+            self.scratch.make(name, f"select * exclude (high, low), (high::uhugeint << 64) + low as hash from {name}_half")
         self.scratch.load("warned", [("seq", "BIGINT"), ("code", "VARCHAR")], self._warned)
 
     def _blocks(self) -> Iterable[tuple[int, int]]:
@@ -357,18 +359,16 @@ class _Slow:
         )
         records = self._records()
         # A hash stands for the key: it names type, environment and value at once.
-        claims = self.scratch.rows(
-            "select block.seq, list(claim.type order by claim.type), list(claim.hash order by claim.type)"
-            " from block left join claim on claim.seq = block.seq group by block.seq order by block.seq"
-        )
+        claims: dict[int, list[Usable]] = {seq: [] for (seq,) in self.scratch.rows("select seq from block order by seq")}
+        for seq, kind, value in self.scratch.rows(
+            "select seq, type, to_hex(hash) from claim where seq in (select seq from block) order by seq, type"
+        ):
+            claims[seq].append(Usable(NAME[kind], "", value))
         mpids = dict(self.scratch.rows("select seq, mpid from named_mpid where seq in (select seq from block)"))
         held_before = {one: {kind: set(keys) for kind, keys in found.items()} for one, found in records.record.items()}
         changes: dict[tuple[int, str, str], list[tuple[str, int]]] = {}
-        for seq, types, hashes in claims:
-            identities = tuple(
-                Usable(NAME[kind], "", str(value)) for kind, value in zip(types, hashes, strict=True) if kind is not None
-            )
-            claim = Claim(seq + self.first, identities, mpids.get(seq))
+        for seq, identities in claims.items():
+            claim = Claim(seq + self.first, tuple(identities), mpids.get(seq))
             decision = decide(claim, records, self.rules, create=self.create)
             self._note(seq, decision, changes)
         self._net(changes, held_before)
@@ -395,19 +395,19 @@ class _Slow:
         for (profile, kind, key), steps in changes.items():
             had = key in before.get(profile, {}).get(kind, ())
             if steps[-1][0] == "gained":
-                self._gained.append((steps[-1][1], CODE[kind], key, profile))
+                self._gained.append((steps[-1][1], CODE[kind], profile, key))
             losses = [seq for what, seq in steps if what == "lost"]
             if had and losses:
-                self._taken.append((profile, CODE[kind], key, losses[0] + self.first))
+                self._taken.append((profile, CODE[kind], losses[0] + self.first, key))
 
     def _records(self) -> Records:
         """Load the identity records of the profiles that the rows of `block` may meet."""
         records = Records()
         self.scratch.make("met", "select distinct profile from link_hit where seq in (select seq from block)")
         for profile, kind, key in self.scratch.rows(
-            "select profile, type, hash from known_identity where profile in (select profile from met) order by profile, type"
+            "select profile, type, to_hex(hash) from known_identity where profile in (select profile from met) order by profile, type"
         ):
-            records.add(profile, NAME[kind], str(key))
+            records.add(profile, NAME[kind], key)
         for profile, last in self.scratch.rows(
             "select profile, max(arrival) from known_touch where profile in (select profile from met) group by profile"
         ):
@@ -488,9 +488,11 @@ def _warn(scratch: Scratch, *, keyed: bool, create: bool) -> None:
     if keyed:
         # Nobody was found, though somebody has an identity of the row: an earlier row, or the store.
         scratch.run("delete from warned where code = 'PROTECTED_MATCH'")
-        scratch.make("seen", "select hash, min(claim.seq) as seq from claim join belonging on belonging.seq = claim.seq"
-                     " where belonging.profile is not null and claim.type in (select type from lookup_type)"
-                     f" group by hash {'having count(*) > 1' if create else ''}")
+        if create:
+            scratch.make("seen", "select hash, seq from value where type in (select type from lookup_type)", keep=False)
+        else:
+            scratch.make("seen", "select hash, min(claim.seq) as seq from claim join belonging on belonging.seq = claim.seq"
+                         " where belonging.profile is not null and claim.type in (select type from lookup_type) group by hash")
         scratch.run(
             "insert into warned select distinct claim.seq, 'PROTECTED_MATCH' from claim"
             " join belonging on belonging.seq = claim.seq"

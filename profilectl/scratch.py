@@ -89,7 +89,10 @@ class Scratch:
 
     def rows(self, select: str, bound: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Return all rows of a query: for small results."""
-        return self.connection.execute(select, bound or {}).fetchall()
+        began = time.perf_counter()
+        found = self.connection.execute(select, bound or {}).fetchall()
+        self.steps.append(("? " + " ".join(select.split())[:60], time.perf_counter() - began))
+        return found
 
     def row(self, select: str, bound: dict[str, Any] | None = None) -> tuple[Any, ...]:
         """Return the one row of a query."""

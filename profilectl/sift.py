@@ -6,6 +6,7 @@ limit are counted; what is left is `usable`. Relations made here:
     rejected   seq, code, detail     a row that cannot be used
     dropped    seq, code             a row kept out: a repeated request, a feed that only reads
     usable     as staged             the rows that are left
+    value      hash, type, seq, rows   an identity that several rows claim, and the first of them
     claim      seq, type, hash       a row says it has this identity; hash: 128 bits of what it is found by
 """
 
@@ -53,22 +54,33 @@ def identity_hash(secret: str, environment: str, kind: str, key: str) -> str:
 
 def sift(scratch: Scratch, staged: Staged, frame: Frame, counts: Counts) -> None:
     """Make `rejected`, `dropped`, `usable` and `claim`, and count what was left out."""
-    keys = _keys(scratch, staged, frame)
-    _reject(scratch, staged, frame, keys)
+    _hash(scratch, staged, frame)
+    _reject(scratch, staged, frame)
     accepted = "staged"
     if scratch.count("rejected"):
         accepted = "accepted"
         scratch.make("accepted", "select * from staged where seq not in (select seq from rejected)", keep=False)
     _drop(scratch, staged, frame, accepted)
-    if scratch.count("dropped"):
-        scratch.make("usable", f"select * from {accepted} where seq not in (select seq from dropped)", keep=False)
-    else:
-        scratch.make("usable", f"select * from {accepted}", keep=False)
+    out = bool(scratch.count("dropped"))
+    scratch.make(
+        "usable", f"select * from {accepted}{' where seq not in (select seq from dropped)' if out else ''}", keep=False
+    )
     _count_skips(scratch, staged, frame, accepted, counts)
     for code, number in scratch.rows("select code, count(*) from dropped group by code"):
         counts.codes[code] += number
         counts.rows["dropped"] += number
-    _claim(scratch, frame, keys)
+    out = out or accepted != "staged"
+    kept = " and seq not in (select seq from rejected) and seq not in (select seq from dropped)" if out else ""
+    parts = [
+        f"select seq, {CODE[name]}::utinyint as type, h{place} as hash from identity_hash where h{place} is not null{kept}"
+        for place, name in enumerate(staged.identities)
+    ]
+    scratch.make("claim", " union all ".join(parts) or
+                 "select null::bigint as seq, null::utinyint as type, null::uhugeint as hash where false")
+    scratch.make(
+        "value",
+        "select hash, any_value(type) as type, min(seq) as seq, count(*) as rows from claim group by hash having count(*) > 1",
+    )
 
 
 def environment_of(staged: Staged, frame: Frame) -> str:
@@ -77,26 +89,28 @@ def environment_of(staged: Staged, frame: Frame) -> str:
     return f"coalesce(environment, {given})" if "environment" in staged.plain else given
 
 
-def _keys(scratch: Scratch, staged: Staged, frame: Frame) -> dict[str, tuple[str, str, str]]:
-    """Return for each identity type (key SQL, FROM clause after the table, environment SQL)."""
-    found = {}
-    environment = environment_of(staged, frame)
-    for name in staged.identities:
-        kind, column, join, folded = BY_NAME[name], f"i_{name}", "", None
+def _hash(scratch: Scratch, staged: Staged, frame: Frame) -> None:
+    """Make `identity_hash` (seq, h<n>): what each row is found by, one column an identity type.
+
+    All types in one pass, so that no text is trimmed or lower-cased twice.
+    """
+    columns, joins, environment = ["seq"], "", environment_of(staged, frame)
+    for place, name in enumerate(staged.identities):
+        kind, column, folded = BY_NAME[name], f"i_{name}", None
         if kind.shape == "email":
-            odd = scratch.rows(
-                f"select distinct {column} from staged where strlen({column}) <> length({column})"
-            )
+            odd = scratch.rows(f"select distinct {column} from staged where strlen({column}) <> length({column})")
             if odd:
                 table = f"folded_{name}"
                 scratch.load(table, [("stated", "VARCHAR"), ("folded", "VARCHAR")],
                              [(text, key_of(kind, display(text))) for (text,) in odd])
-                join, folded = f"left join {table} on {table}.stated = {column}", f"{table}.folded"
-        found[name] = (identity_key(kind, column, frame.placeholders, folded), join, environment)
-    return found
+                joins += f" left join {table} on {table}.stated = {column}"
+                folded = f"{table}.folded"
+        key = identity_key(kind, column, frame.placeholders, folded)
+        columns.append(f"{identity_hash(frame.secret, environment, name, f'({key})')} as h{place}")
+    scratch.make("identity_hash", f"select {', '.join(columns)} from staged{joins}")
 
 
-def _reject(scratch: Scratch, staged: Staged, frame: Frame, keys: dict[str, tuple[str, str, str]]) -> None:
+def _reject(scratch: Scratch, staged: Staged, frame: Frame) -> None:
     faults = [
         f"select seq + {offset} as seq, code, detail::varchar as detail from ({select})"
         for file, offset in zip(staged.files, staged.offsets, strict=True) for select in file.rejects
@@ -106,12 +120,9 @@ def _reject(scratch: Scratch, staged: Staged, frame: Frame, keys: dict[str, tupl
             "select seq, 'ENVIRONMENT_MISMATCH' as code, environment as detail from staged"
             f" where environment <> {quote_text(frame.environment)}"
         )
-    # Who has no usable identity: looked for column by column, so that no row is touched twice.
-    nobody = " and ".join([f"({key}) is null" for key, _, _ in keys.values()] or ["true"])
-    if "mpid" in staged.plain:
-        nobody += " and mpid is null"
-    joins = " ".join(join for _, join, _ in keys.values())
-    faults.append(f"select seq, 'NO_IDENTITY' as code, '' as detail from staged {joins} where {nobody}")
+    nobody = " and ".join([f"h{place} is null" for place in range(len(staged.identities))] or ["true"])
+    named = " and seq not in (select seq from staged where mpid is not null)" if "mpid" in staged.plain else ""
+    faults.append(f"select seq, 'NO_IDENTITY' as code, '' as detail from identity_hash where {nobody}{named}")
     order = "case code " + " ".join(f"when '{code}' then {place}" for place, code in enumerate(FAULTS)) + " end"
     scratch.make(
         "rejected",
@@ -146,7 +157,10 @@ def _count_skips(scratch: Scratch, staged: Staged, frame: Frame, accepted: str, 
         kept = "where seq not in (select seq from rejected)" if accepted != "staged" else ""
         for code, number in scratch.rows(f"select code, count(*) from ({' union all '.join(skips)}) {kept} group by code"):
             counts.codes[code] += number
-    for name in staged.identities:
+    # A stated identity without a hash is empty, a placeholder or not a GUID: looked at only if there is one.
+    for place, name in enumerate(staged.identities):
+        if scratch.row(f"select count(i_{name}) from staged") == scratch.row(f"select count(h{place}) from identity_hash"):
+            continue
         text = TRIM.format(f"i_{name}")
         guid = BY_NAME[name].shape == "guid"
         fake = f"{text} <> '' and {placeholder(text, frame.placeholders)}"
@@ -155,11 +169,3 @@ def _count_skips(scratch: Scratch, staged: Staged, frame: Frame, accepted: str, 
         counts.codes["IDENTITY_PLACEHOLDER"] += found[0]
         counts.codes["DEVICE_ID_INVALID"] += found[1]
 
-
-def _claim(scratch: Scratch, frame: Frame, keys: dict[str, tuple[str, str, str]]) -> None:
-    parts = []
-    for name, (key, join, environment) in keys.items():
-        hashed = identity_hash(frame.secret, environment, name, f"({key})")
-        parts.append(f"select seq, {CODE[name]}::utinyint as type, {hashed} as hash from usable {join} where {key} is not null")
-    scratch.make("claim", " union all ".join(parts) or
-                 "select null::bigint as seq, null::utinyint as type, null::uhugeint as hash where false")
