@@ -7,7 +7,7 @@ input; where the two differ, the engine is wrong (design.md 2, 3). Plain values 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from profilectl.attributes import SET, verdict
 from profilectl.batch import Batch, Unusable, apply_deletes
@@ -42,12 +42,8 @@ class Person:
     identities: list[tuple[Usable, int]] = field(default_factory=list)
     cells: dict[str, Cell] = field(default_factory=dict)
 
-
-@dataclass(slots=True)
-class Row:
-    """A row as it arrives: a batch, or the code of why it cannot be used."""
-
-    content: Batch | Unusable
+    def copy(self) -> Person:
+        return replace(self, identities=list(self.identities), cells=dict(self.cells))
 
 
 @dataclass(slots=True)
@@ -67,8 +63,7 @@ class Interpreter:
     ) -> Counts:
         """Apply one import and return its counts. given: the environment the import is for, if any."""
         counts = Counts()
-        before: dict[int, dict[str, Cell]] = {}
-        changed: set[int] = set()
+        before: dict[int, Person] = {}
         created: set[int] = set()
         blocked: dict[tuple[int, str], str] = {}
         for row in rows:
@@ -101,10 +96,11 @@ class Interpreter:
             if decision.created:
                 self.people[profile] = self._found(row, arrival, environment, now_ms)
                 created.add(profile)
-            before.setdefault(profile, dict(self.people[profile].cells))
-            self._identify(decision, arrival, counts, changed)
-            self._set(profile, row, feed, arrival, now_ms, before[profile], blocked)
-        self._count(before, created, changed, blocked, counts)
+            for one in (profile, *(other for other, _, _ in decision.removed)):
+                before.setdefault(one, self.people[one].copy())
+            self._identify(decision, arrival, counts)
+            self._set(profile, row, feed, arrival, now_ms, blocked)
+        self._count(before, created, blocked, counts)
         return counts
 
     def _outcome(
@@ -131,16 +127,13 @@ class Interpreter:
         self.records[environment].by_mpid[mpid] = arrival
         return Person(mpid, environment, at_ms, at_ms)
 
-    def _identify(self, decision: Decision, arrival: int, counts: Counts, changed: set[int]) -> None:
+    def _identify(self, decision: Decision, arrival: int, counts: Counts) -> None:
         profile = decision.profile
         assert profile is not None
         for other, kind, key in decision.removed:
             person = self.people[other]
             person.identities = [one for one in person.identities if (one[0].type, one[0].key) != (kind, key)]
-            changed.add(other)
         self.people[profile].identities += [(one, arrival) for one in decision.added]
-        if decision.added:
-            changed.add(profile)
         counts.identities["moved"] += decision.moved
         counts.identities["removed"] += decision.replaced
         counts.identities["added"] += len(decision.added) - decision.moved
@@ -152,7 +145,6 @@ class Interpreter:
         feed: Feed,
         arrival: int,
         now_ms: int,
-        before: dict[str, Cell],
         blocked: dict[tuple[int, str], str],
     ) -> None:
         person = self.people[profile]
@@ -170,22 +162,17 @@ class Interpreter:
                 person.cells[key] = Cell(held, feed, arrival, at_ms)
 
     def _count(
-        self,
-        before: dict[int, dict[str, Cell]],
-        created: set[int],
-        changed: set[int],
-        blocked: dict[tuple[int, str], str],
-        counts: Counts,
+        self, before: dict[int, Person], created: set[int], blocked: dict[tuple[int, str], str], counts: Counts
     ) -> None:
-        """Compare each touched profile with what it was before the import."""
+        """Compare each profile that was touched, or lost an identity, with what it was before the import."""
         for code in blocked.values():
             counts.attributes["blocked"] += 1
             counts.codes[code] += 1
-        for profile, cells in before.items():
+        for profile, past in before.items():
             person = self.people[profile]
-            altered = profile in changed
-            for key in cells.keys() | person.cells.keys():
-                then, now = cells.get(key), person.cells.get(key)
+            altered = person.identities != past.identities
+            for key in past.cells.keys() | person.cells.keys():
+                then, now = past.cells.get(key), person.cells.get(key)
                 what = _difference(then, now)
                 counts.attributes[what] += what != "unchanged" or then is not now
                 altered = altered or what != "unchanged"
@@ -193,8 +180,6 @@ class Interpreter:
                     counts.codes["UA_KIND_CHANGED"] += 1
             kind = "created" if profile in created else "updated" if altered else "unchanged"
             counts.profiles[kind] += 1
-        for profile in changed - before.keys():
-            counts.profiles["updated"] += 1
 
 
 def _difference(then: Cell | None, now: Cell | None) -> str:

@@ -136,7 +136,7 @@ group by node
 # stands before, when at most one profile of the store is in it and that profile has the value too,
 # and when no unique type has two values in it. Then the first row founds (or finds) the profile and
 # every later row finds the same.
-PIVOT = """
+HARMLESS = """
 select member.component, min(member.profile) as profile
 from (
   select row_label.component, link.hash, link.type, count(*) as rows,
@@ -203,7 +203,7 @@ def resolve(
     _components(scratch)
     slow = _Slow(scratch, staged, frame, rules, first_arrival, create)
     if not keyed:
-        _pivots(scratch, rules)
+        _harmless(scratch)
     slow.run(harmless=not keyed)
     _resolved(scratch, first_arrival, keyed=keyed, create=create)
     _gains(scratch, staged, first_arrival, keyed=keyed)
@@ -299,10 +299,10 @@ def _components(scratch: Scratch) -> None:
     scratch.make("row_label", "select node as seq, label as component from label where node >= 0")
 
 
-def _pivots(scratch: Scratch, rules: Rules) -> None:
-    """Make `pivot` (component, profile): the components in which every row finds the same profile."""
+def _harmless(scratch: Scratch) -> None:
+    """Make `harmless` (component, profile): the components in which every row finds the same profile."""
     scratch.make("component", COMPONENT)
-    scratch.make("pivot", PIVOT)
+    scratch.make("harmless", HARMLESS)
 
 
 class _Slow:
@@ -321,7 +321,7 @@ class _Slow:
 
     def run(self, *, harmless: bool) -> None:
         """Make `decided` (seq, profile, created), `gained` (seq, type, hash, profile), `taken`, `warned`."""
-        where = "where component not in (select component from pivot)" if harmless else ""
+        where = "where component not in (select component from harmless)" if harmless else ""
         self.scratch.make("entangled", f"select seq, component from row_label {where}")
         for first, last in self._blocks():
             self._decide(first, last)
@@ -446,8 +446,8 @@ def _resolved(scratch: Scratch, first_arrival: int, *, keyed: bool, create: bool
     else:
         scratch.make(
             "pivoted",
-            "select row_label.seq, pivot.profile, min(row_label.seq) over (partition by row_label.component) as founder"
-            " from row_label join pivot on pivot.component = row_label.component",
+            "select row_label.seq, harmless.profile, min(row_label.seq) over (partition by row_label.component) as founder"
+            " from row_label join harmless on harmless.component = row_label.component",
         )
         made = "coalesce(pivoted.founder, usable.seq) + $first" if create else "null::bigint"
         bound = bound if create else {}

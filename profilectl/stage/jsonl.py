@@ -146,29 +146,31 @@ def _split(scratch: Scratch, lines: str, table: str, paths: list[Path]) -> None:
 
 
 def _accounted(paths: list[Path], parts: list[str]) -> str:
-    """Return the condition that the understood parts of a line, written out, are as long as the line."""
-    length, colons, commas = ["1"], ["0"], ["-1"]
-    tests = ["line is not null", "v is not null", "not contains(line, '\\u')"]
+    """Return the condition that the understood parts of a line, written out, are as long as the line.
+
+    Whatever was not understood (a member, a blank, an escape, a second key) makes the line longer,
+    and nothing makes it shorter, because numbers that could be spelled anew are not understood. A
+    line with blanks between its parts is compared without them, where nothing else can hide in that.
+    """
+    length = ["1"]
+    tests = ["v is not null", "not contains(line, '\\u')"]
     for group in ("", "user_identities", "user_attributes"):
         members = [(path, part) for path, part in zip(paths, parts, strict=True) if path.group == group]
         if not members:
             continue
+        # "key":value and a comma or the closing bracket
         inside = " + ".join(f"coalesce(strlen({part}) + {len(path.key.encode()) + 4}, 0)" for path, part in members)
-        number = " + ".join(f"({part} is not null)::int" for _, part in members)
-        if group:
-            # "group":{ ... }, and one comma fewer inside than members
-            length.append(f"case when {number} > 0 then {inside} - 1 + {len(group) + 6} else 0 end")
-            colons.append(f"case when {number} > 0 then {number} + 1 else 0 end")
-            commas.append(f"case when {number} > 0 then {number} else 0 end")
-        else:
-            length.append(inside)
-            colons.append(number)
-            commas.append(number)
+        some = " or ".join(f"{part} is not null" for _, part in members)
+        # "group":{ ... } and one comma fewer inside than members
+        length.append(f"case when {some} then {inside} + {len(group) + 5} else 0 end" if group else inside)
         tests += [f"({part} is null or {_simple(path, part)})" for path, part in members]
-    compact = " + ".join(length)
-    spaced = f"{compact} + {' + '.join(colons)} + {' + '.join(commas)}"
-    balanced = f"(strlen(line) = {compact} or strlen(line) = {spaced})"
-    return f"coalesce({' and '.join([*tests, balanced])}, false)"
+    total = " + ".join(length)
+    spaced = (
+        "case when contains(line, '\\/') or contains(line, '-0') or regexp_matches(line, ',\\s*[}\\]]') then false"
+        f" else strlen(json(line)::varchar) = {total} end"
+    )
+    balanced = f"case when strlen(line) = {total} then true when not contains(line, ': ') then false else {spaced} end"
+    return f"coalesce({' and '.join([*tests, f'({balanced})'])}, false)"
 
 
 def _simple(path: Path, part: str) -> str:

@@ -1,0 +1,221 @@
+"""Write the parts of the documents that the code decides: tables of rules, codes, settings, options.
+
+    python docs/make.py            write them
+    python docs/make.py --check    exit with 1 where a document is not current
+
+A part stands between `<!-- made: NAME -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import ast
+import enum
+import inspect
+import itertools
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from profilectl import codes
+from profilectl.attributes import OVERWRITE, SOURCES
+from profilectl.batch import KEPT_FIELDS, LIMITS, RESERVED_KEYS
+from profilectl.cli import app, commands  # noqa: F401  (commands registers each)
+from profilectl.codes import CODES, Exit, Fate
+from profilectl.config import CHOICES, SETTINGS
+from profilectl.feed import PROTECTIONS, Effect
+from profilectl.identity import HIERARCHY, PLACEHOLDERS, STRATEGIES, TYPES
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PART = re.compile(r"(<!-- made: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a Markdown table."""
+    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+    lines += ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    return ", ".join(map(code, names)) or "none"
+
+
+def said(member: type, module: Any) -> dict[str, str]:
+    """Return the sentence under each member of an enum."""
+    tree = ast.parse(inspect.getsource(module))
+    body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == member.__name__).body
+    found = {}
+    for name, text in itertools.pairwise(body):
+        if isinstance(name, ast.Assign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            assert isinstance(name.targets[0], ast.Name)
+            found[name.targets[0].id] = " ".join(str(text.value.value).split())
+    return found
+
+
+def identity_types() -> str:
+    shapes = {"text": "white space outside removed", "email": "the same, and lower case", "guid": "a GUID, lower case"}
+    return table(
+        ("type", "column or field", "other names", "is looked up by"),
+        ((code(one.name), code(one.field), listed(one.aliases) if one.aliases else "", shapes[one.shape]) for one in TYPES),
+    )
+
+
+def strategies() -> str:
+    rows = []
+    for name, one in STRATEGIES.items():
+        looked_up = "its login identities alone, if it brings any" if one.login_decides else "every identity, in the hierarchy's order"
+        rows.append((code(name), listed(one.login), listed(one.unique), listed(one.immutable), listed(one.fixed), looked_up))
+    return table(("strategy", "login", "unique", "immutable", "cannot be configured", "a row is looked up by"), rows)
+
+
+def hierarchy() -> str:
+    return " > ".join(map(code, HIERARCHY)) + "\n"
+
+
+def placeholders() -> str:
+    return listed(PLACEHOLDERS) + "\n"
+
+
+def sources() -> str:
+    return table(
+        ("rank", "source", "who is a unit of its own"),
+        ((one.rank, code(name), f"each {name}" if name == "partner" else "each feed" if one.own_unit else "") for name, one in SOURCES.items()),
+    )
+
+
+def overwrite() -> str:
+    standings = list(next(iter(OVERWRITE.values())))
+    rows = [
+        (f"{standing}", *("written" if row[standing] == "SET" else f"refused: {code(row[standing])}" for row in OVERWRITE.values()))
+        for standing in standings
+    ]
+    return table(("the incoming source, beside the owner, is", *(f"priority = {code(name)}" for name in OVERWRITE)), rows)
+
+
+def protections() -> str:
+    words = {
+        Effect.CREATE: "a profile is made", Effect.UPDATE: "the profile is updated", Effect.DROP: "the row is dropped",
+        Effect.PASS_BY: "the row is dropped",
+    }
+    return table(
+        ("level", "the person is not known", "the person is known", "code of a dropped row"),
+        ((code(name), words[one.unknown_user], words[one.known_user], code(one.code)) for name, one in PROTECTIONS.items()),
+    )
+
+
+def limits() -> str:
+    words = {
+        "attributes": ("attributes of one batch", "UA_TOO_MANY"),
+        "key": ("characters of an attribute's name", "UA_KEY_TOO_LONG"),
+        "value": ("characters of a value", "UA_VALUE_TOO_LONG"),
+        "list": ("entries of a list", "UA_LIST_TOO_LONG"),
+        "entry": ("characters of a list's entry", "UA_ENTRY_TOO_LONG"),
+    }
+    return table(("limit", "at most", "beyond it"), ((words[name][0], f"{most:,}", code(words[name][1])) for name, most in LIMITS.items()))
+
+
+def code_table(fate: Fate) -> Callable[[], str]:
+    return lambda: table(
+        ("code", "what a person reads"), ((code(name), one.sentence) for name, one in CODES.items() if one.fate is fate)
+    )
+
+
+def exits() -> str:
+    sentences = said(Exit, codes)
+    return table(("exit", "meaning"), ((int(one), sentences[one.name]) for one in Exit))
+
+
+def settings() -> str:
+    choices = {
+        "types": "a list of identity types", "strings": "a list of strings",
+        **{kind: listed(names) for kind, names in CHOICES.items()},
+    }
+    return table(("setting", "takes", "says"), ((code(name), choices[kind], text) for name, (kind, text) in SETTINGS.items()))
+
+
+def kept_fields() -> str:
+    return listed(KEPT_FIELDS) + "\n"
+
+
+def reserved_keys() -> str:
+    return listed(RESERVED_KEYS) + "\n"
+
+
+def walk(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Return every command with its path, groups first."""
+    yield path, command
+    for name, one in getattr(command, "commands", {}).items():
+        yield from walk(one, (*path, name))
+
+
+def parameter_row(one: Any) -> tuple[str, str]:
+    if one.param_type_name == "argument":
+        return code(one.metavar or one.name.upper()), one.help or ""
+    names = ", ".join(map(code, one.opts))
+    if one.is_flag:
+        return names, one.help or ""
+    kind = one.type_descriptor.annotation
+    choices = [str(choice.value) for choice in kind] if isinstance(kind, type) and issubclass(kind, enum.Enum) else []
+    return f"{names} {one.metavar or '/'.join(choices) or 'VALUE'}", one.help or ""
+
+
+def command_reference() -> str:
+    parts = []
+    for path, command in walk(typer.main.get_command(app), ("profilectl",)):
+        rows = [parameter_row(one) for one in command.params if not getattr(one, "hidden", False) and one.name != "help"]
+        rows = [row for row in rows if "completion" not in row[0]]
+        text = inspect.cleandoc(command.help or "").replace("\n\n", "\n")
+        example = f"\n{code(command.epilog.removeprefix('Example: '))}\n" if command.epilog else ""
+        parts.append(f"## {' '.join(path)}\n\n{text}\n{example}" + ("\n" + table(("", ""), rows) if rows else ""))
+    return "\n".join(parts)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "identity-types": identity_types,
+    "strategies": strategies,
+    "hierarchy": hierarchy,
+    "placeholders": placeholders,
+    "sources": sources,
+    "overwrite": overwrite,
+    "protections": protections,
+    "limits": limits,
+    **{f"codes-{fate.value}": code_table(fate) for fate in Fate},
+    "exits": exits,
+    "settings": settings,
+    "kept-fields": kept_fields,
+    "reserved-keys": reserved_keys,
+    "commands": command_reference,
+}
+
+
+def made(text: str) -> str:
+    """Return a document with its made parts as the code has them today."""
+    return PART.sub(lambda found: f"{found[1]}{PARTS[found[2]]()}{found[3]}", text)
+
+
+def stale() -> list[Path]:
+    """Return the documents that are not current."""
+    return [path for path in DOCUMENTS if path.exists() and made(path.read_text("utf-8")) != path.read_text("utf-8")]
+
+
+def main() -> None:
+    old = stale()
+    check = "--check" in sys.argv[1:]
+    for path in old:
+        if not check:
+            path.write_text(made(path.read_text("utf-8")), "utf-8")
+        print(f"{path.relative_to(ROOT)}: {'not current: python docs/make.py writes it' if check else 'written'}")
+    sys.exit(1 if check and old else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The engine leaves the same store as the interpreter, for every history: profiles, provenance, counts."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from histories import History, histories
+from hypothesis import HealthCheck, given, note, settings
+
+from profilectl.batch import Batch, Unusable, read_document
+from profilectl.engine import ImportRequest, import_files
+from profilectl.feed import Feed
+from profilectl.identity import BY_NAME
+from profilectl.interpreter import Interpreter
+from profilectl.profile import profiles_of
+from profilectl.scratch import Scratch
+from profilectl.store import open_store, settings_from
+from profilectl.values import held_json, parse_json
+
+NOW_MS = 1_790_000_000_000
+
+
+def text_of(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+
+
+def stated_settings(history: History) -> dict[str, Any]:
+    stated = {f"identity.{name}": value for name, value in history.identity.items()}
+    return stated | {"attributes.priority": history.priority}
+
+
+def by_engine(history: History, folder: Path, prefix: int = 10**9) -> tuple[list[Any], list[Any], str]:
+    """Return the profiles, the reports and the secret of the store that the engine leaves."""
+    path, reports = folder / "store.duckdb", []
+    scratch = Scratch(folder)
+    with open_store(scratch, path, create=True, write=True) as store, store.transaction():
+        store.put_settings(stated_settings(history))
+        for name, (source, partner) in history.feeds.items():
+            store.put_feed(Feed(name, source, "create-and-update", partner))
+    for number, one in enumerate(history.imports):
+        file = folder / f"{number}.jsonl"
+        file.write_text("".join(text_of(row) + "\n" for row in one.rows) or "\n")
+        request = ImportRequest(
+            [str(file)], one.feed, protection=one.protection, environment=one.environment, again=True, now_ms=NOW_MS + number
+        )
+        reports.append(import_files(path, request).counts.as_json())
+    with open_store(scratch, path) as store:
+        profiles = profiles_of(store)
+        lines = [line for (line,) in scratch.rows(f"select line from ({profiles.json_lines('', provenance=True)}) order by profile")]
+        secret = store.meta("secret")
+    scratch.close()
+    return [parse_json(line) for line in lines], reports, secret
+
+
+def by_interpreter(history: History, secret: str) -> tuple[list[Any], list[Any]]:
+    """Return the profiles and the reports by the interpreter."""
+    rules = settings_from(stated_settings(history)).rules
+    interpreter = Interpreter(rules, history.priority, secret)
+    feeds = {
+        name: Feed(name, source, "create-and-update", partner, number)
+        for number, (name, (source, partner)) in enumerate(history.feeds.items(), start=1)
+    }
+    reports, starts = [], []
+    for number, one in enumerate(history.imports):
+        rows: list[Batch | Unusable] = []
+        for row in one.rows:
+            try:
+                rows.append(read_document(parse_json(text_of(row)), rules.placeholders))
+            except Unusable as error:
+                rows.append(error)
+        starts.append(interpreter.arrivals)
+        reports.append(interpreter.run(feeds[one.feed], one.protection, rows, NOW_MS + number, one.environment).as_json())
+        interpreter.arrivals = max(interpreter.arrivals, starts[-1] + (not rows))  # an empty file has one blank line
+    return [canonical(person, starts) for _, person in sorted(interpreter.people.items())], reports
+
+
+def canonical(person: Any, starts: list[int]) -> dict[str, Any]:
+    identities: dict[bool, dict[str, list[str]]] = {False: {}, True: {}}
+    for one, _ in person.identities:
+        identities[BY_NAME[one.type].device].setdefault(one.type, []).append(one.value)
+    provenance = {}
+    for key, cell in sorted(person.cells.items()):
+        number = max(place for place, start in enumerate(starts) if start <= cell.arrival)
+        provenance[key] = (cell.feed.source, cell.feed.name, number + 1, cell.arrival - starts[number] + 1, cell.at_ms)
+    return {
+        "mpid": str(person.mpid), "environment": person.environment,
+        "first_seen_ms": person.first_seen_ms, "last_seen_ms": person.last_seen_ms,
+        "user_identities": identities[False], "device_identities": identities[True],
+        "user_attributes": {key: held_json(cell.held) for key, cell in sorted(person.cells.items())},
+        "provenance": provenance,
+    }
+
+
+def engine_canonical(profile: dict[str, Any]) -> dict[str, Any]:
+    from profilectl.values import to_json
+
+    return {
+        "mpid": profile["mpid"], "environment": profile["environment"],
+        "first_seen_ms": int(profile["first_seen_ms"]), "last_seen_ms": int(profile["last_seen_ms"]),
+        "user_identities": profile["user_identities"], "device_identities": profile["device_identities"],
+        "user_attributes": {key: to_json(value) for key, value in sorted(profile["user_attributes"].items())},
+        "provenance": {
+            key: (one["source"], one["feed"], int(one["import"]), int(one["line"]), int(one["set_ms"]))
+            for key, one in sorted(profile["provenance"].items())
+        },
+    }
+
+
+def check(history: History) -> None:
+    note(history.as_case())
+    with tempfile.TemporaryDirectory() as folder:
+        profiles, reports, secret = by_engine(history, Path(folder))
+    expected, counts = by_interpreter(history, secret)
+    for number, (ours, theirs) in enumerate(zip(reports, counts, strict=True)):
+        assert ours == theirs, f"the report of import {number + 1}"
+    assert [engine_canonical(one) for one in profiles] == expected
+
+
+quick = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+
+
+@quick
+@given(histories())
+def test_engine_equals_interpreter(history: History) -> None:
+    check(history)
+
+
+@pytest.mark.slow
+@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(histories())
+def test_engine_equals_interpreter_for_thousands(history: History) -> None:
+    check(history)
