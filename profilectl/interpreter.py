@@ -56,6 +56,7 @@ class Interpreter:
     people: dict[int, Person] = field(default_factory=dict)
     records: dict[str, Records] = field(default_factory=dict)
     requests: dict[tuple[str, str], int] = field(default_factory=dict)
+    mpids: set[int] = field(default_factory=set)
     arrivals: int = 0
 
     def run(
@@ -121,9 +122,9 @@ class Interpreter:
     def _found(self, row: Batch, arrival: int, environment: str, now_ms: int) -> Person:
         at_ms = row.at_ms if row.at_ms is not None else now_ms
         mpid, attempt = row.mpid, 0
-        taken = {person.mpid for person in self.people.values()}
-        while mpid is None or (mpid in taken and row.mpid is None):
+        while mpid is None or (mpid in self.mpids and row.mpid is None):
             mpid, attempt = mpid_for(self.secret, arrival, attempt), attempt + 1
+        self.mpids.add(mpid)
         self.records[environment].by_mpid[mpid] = arrival
         return Person(mpid, environment, at_ms, at_ms)
 

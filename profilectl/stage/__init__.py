@@ -127,6 +127,6 @@ def _stage_csv(
         StagedFile(
             name=file.name, sha256=file.sha256, format="csv", select="", span=rows, rows=rows, columns=[], plain=[],
             identities=[], path=file.local, meaning=meaning, first_line=header.lines + 1,
-            lines=f"(select rowid as seq, line from {name})",
+            lines=f"{name}_line",
         )
     )

@@ -1,20 +1,370 @@
-"""stub"""
+"""CSV -> a relation of cells, every cell the same text as in the file; no type is ever guessed.
+
+Two ways that agree. DuckDB reads the file all at once, and then every byte is accounted for: header,
+cells, delimiters, quotes and line ends must add up to the size of the file. If they do not, or DuckDB
+meets something it will not read (ragged rows, stray quotes, NUL, bytes that are not UTF-8), Python's
+csv module reads the file record by record, and rejects just the records that are broken.
+"""
+
 from __future__ import annotations
-import csv as c
+
+import csv
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+import duckdb
+
+from profilectl.codes import InputRefused, Reject, UsageError
+from profilectl.scratch import quote_text
+from profilectl.stage.files import BLOCK, InputFile
+
+DELIMITERS = ",;\t|"
+RAW_SHOWN = 64 * 1024
+LONGEST_RECORD = 64 * 1024 * 1024
+MOST_LINES = 100_000
+MOST_BROKEN = 1_000
+ROWS = 20_000
+BOM = b"\xef\xbb\xbf"
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
+    """The head of a file: column names as written, the delimiter, the physical lines it takes (0
+    where the file has no header), and the byte at which the first row begins."""
+
     names: list[str]
     delimiter: str
     lines: int
     end: int
-def read_header(file, *, delimiter, has_header=True):
-    line=file.local.open(encoding="utf-8-sig").readline()
-    return Header(next(c.reader([line])), delimiter or ",", 1, len(line.encode()))
-def read_rows(connection, file, header, table, reject, progress=None):
-    n=len(header.names)
-    cols="{"+",".join(f"c{i}:'VARCHAR'" for i in range(n))+"}"
-    connection.execute(f"create temp table {table} as select *, 0::bigint as line from read_csv('{file.local}',auto_detect=false,columns={cols},delim='{header.delimiter}',quote='\"',escape='\"',header=false,skip=1,strict_mode=true,max_line_size=10000000)").fetchall()
-    if connection.execute(f"select count(*) from {table} where contains(concat({','.join(f'c{i}' for i in range(n))}), chr(10))").fetchone()[0]==0 or True:
-        connection.execute(f"update {table} set line=rowid+2").fetchall()
-    return connection.execute(f"select count(*) from {table}").fetchall()[0][0]
+
+
+@dataclass(slots=True)
+class _Bytes:
+    """What a pass over the rows' bytes found. quotes, returns, feeds: how many of each."""
+
+    size: int = 0
+    quotes: int = 0
+    returns: int = 0
+    feeds: int = 0
+    pairs: int = 0
+    nuls: int = 0
+    ends: bool = False
+
+
+def read_header(file: InputFile, *, delimiter: str | None, has_header: bool = True) -> Header:
+    """Read the head of a CSV file; the delimiter is detected where it is not given.
+
+    Raises InputRefused for a header that cannot be, UsageError for a delimiter that is none.
+    """
+    given = _delimiter(delimiter)
+    with file.local.open("rb") as stream:
+        start = len(BOM) if stream.read(len(BOM)) == BOM else 0
+        stream.seek(start)
+        raw, lines = _first_record(stream, file.name)
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise InputRefused(f"{file.name}:1: not UTF-8 at byte {error.start + 1}", "name its --encoding, for example windows-1252") from None
+    if "\0" in text:
+        raise InputRefused(f"{file.name}:1: a NUL byte in the header", "if it is UTF-16, give --encoding utf-16")
+    found = given or _detected(text)
+    try:
+        names = next(csv.reader([text.rstrip("\r\n")] if lines == 1 else text.splitlines(keepends=True), delimiter=found, strict=True), [])
+    except csv.Error as error:
+        raise InputRefused(f"{file.name}:1: the header cannot be read: {error}", "close the quote, or name the --delimiter") from None
+    if not has_header:
+        return Header([f"c{place}" for place in range(1, len(names) + 1)], found, 0, start)
+    _check_names(file.name, names)
+    return Header(names, found, lines, start + len(raw))
+
+
+def _delimiter(delimiter: str | None) -> str | None:
+    if delimiter is None:
+        return None
+    found = "\t" if delimiter in ("\\t", "tab") else delimiter
+    if len(found) != 1 or not found.isascii() or found in '"\r\n\0':
+        raise UsageError(f"--delimiter {delimiter!r}: must be one plain character", "for example ; or \\t")
+    return found
+
+
+def _first_record(stream: object, name: str) -> tuple[bytes, int]:
+    """Return the bytes of the first record that is not blank, its line end included, and its lines."""
+    raw, lines = b"", 0
+    for line in _byte_lines(stream):
+        raw += line
+        lines += 1
+        if raw.count(b'"') % 2 == 0 and (raw.strip(b"\r\n") or len(raw) > BLOCK):
+            break
+        if len(raw) > LONGEST_RECORD or lines > 1000:
+            raise InputRefused(f"{name}:1: a quote in the header is never closed", "close it")
+    if not raw.strip():
+        raise InputRefused(f"{name} has no header", "its first line must name the columns")
+    if raw.count(b'"') % 2:
+        raise InputRefused(f"{name}:1: a quote in the header is never closed", "close it")
+    return raw, lines
+
+
+def _byte_lines(stream: object) -> Iterator[bytes]:
+    """Lines that end in \\n, \\r\\n or a \\r that stands alone."""
+    for line in stream:  # type: ignore[attr-defined]
+        parts = line.replace(b"\r\n", b"\n").split(b"\r")
+        if len(parts) == 1:
+            yield line
+        else:
+            yield from (part + b"\r" for part in parts[:-1])
+            if parts[-1]:
+                yield parts[-1]
+
+
+def _detected(text: str) -> str:
+    outside = "".join(text.split('"')[::2])
+    return max(DELIMITERS, key=lambda one: (outside.count(one), -DELIMITERS.index(one)))
+
+
+def _check_names(name: str, names: list[str]) -> None:
+    seen: dict[str, int] = {}
+    for place, column in enumerate(names, start=1):
+        if not column.strip():
+            raise InputRefused(f"{name}:1: column {place} has no name", "name every column in the header")
+        if column in seen:
+            raise InputRefused(f"{name}:1: columns {seen[column]} and {place} are both named {column!r}", "name each column once")
+        seen[column] = place
+
+
+def read_rows(
+    connection: duckdb.DuckDBPyConnection,
+    file: InputFile,
+    header: Header,
+    table: str,
+    reject: Callable[[Reject], None],
+    progress: Callable[[int], None] = lambda rows: None,
+) -> int:
+    """Read the rows of a file into a temporary table and return how many.
+
+    The table has c0, c1, ... (text; null for an empty cell); beside it <table>_line has seq, the place
+    of a row, and line, the physical line at which it begins. Rows that cannot be used go to reject. Raises InputRefused where hardly a row can.
+    """
+    count = _read_fast(connection, file, header, table)
+    if count is None:
+        count = _read_carefully(connection, file, header, table, reject, progress)
+    progress(count)
+    return count
+
+
+def _run(connection: duckdb.DuckDBPyConnection, statement: str, bound: dict[str, object] | None = None) -> list[tuple[object, ...]]:
+    return connection.execute(statement, bound or {}).fetchall()
+
+
+def _read_fast(connection: duckdb.DuckDBPyConnection, file: InputFile, header: Header, table: str) -> int | None:
+    """Read all at once; None where not every byte is accounted for, with no table left behind."""
+    found = _count_bytes(file, header.end)
+    crlf = found.returns > 0
+    if found.nuls or not found.size or (crlf and found.pairs != found.returns):
+        return None
+    names = [f"c{place}" for place in range(len(header.names))]
+    columns = "{" + ", ".join(f"'{name}': 'VARCHAR'" for name in names) + "}"
+    line_end = "" if crlf else ", new_line = '\\n'"
+    # Everything is said, nothing sniffed: a sniffer changes values (design.md 3).
+    source = (
+        f"read_csv({quote_text(str(file.local))}, auto_detect = false, columns = {columns}, header = false,"
+        f" skip = {header.lines}, delim = {quote_text(header.delimiter)}, quote = '\"', escape = '\"', comment = '',"
+        " nullstr = '', strict_mode = true, null_padding = false, ignore_errors = false, max_line_size = 4000000"
+        f"{line_end})"
+    )
+    try:
+        _run(connection, f"create temp table {table} as select * from {source}")
+    except duckdb.Error:
+        return None
+    count = _accounted(connection, table, names, header, found, crlf)
+    if count is None:
+        _run(connection, f"drop table {table}")
+    return count
+
+
+def _count_bytes(file: InputFile, start: int) -> _Bytes:
+    found, last = _Bytes(), b""
+    with file.local.open("rb") as stream:
+        stream.seek(start)
+        while block := stream.read(BLOCK):
+            found.size += len(block)
+            found.quotes += block.count(b'"')
+            found.returns += block.count(b"\r")
+            found.feeds += block.count(b"\n")
+            found.nuls += block.count(b"\0")
+            found.pairs += block.count(b"\r\n") + (last == b"\r" and block[:1] == b"\n")
+            last = block[-1:]
+    found.ends = last == b"\n"
+    return found
+
+
+def _accounted(
+    connection: duckdb.DuckDBPyConnection, table: str, names: list[str], header: Header, found: _Bytes, crlf: bool
+) -> int | None:
+    """Return the number of rows if cells, delimiters, quotes and line ends add up to the file."""
+    cells = " + ".join(f"coalesce(sum(strlen({name})), 0)" for name in names)
+    inside, feeds = "0", "0"
+    if found.quotes:
+        quoted = " || ".join(f"coalesce({name}, '')" for name in names)
+        inside = "coalesce(sum(case when contains(one, '\"') then strlen(one) - strlen(replace(one, '\"', '')) else 0 end), 0)"
+        feeds = "coalesce(sum(case when contains(one, chr(10)) then strlen(one) - strlen(replace(one, chr(10), '')) else 0 end), 0)"
+        source = f"(select *, {quoted} as one from {table})"
+    else:
+        source = table
+    count, length, quotes_inside, feeds_inside = (
+        int(value) for value in _run(connection, f"select count(*), {cells}, {inside}, {feeds} from {source}")[0]  # type: ignore[call-overload]
+    )
+    ends = count * (2 if crlf else 1) - (0 if found.ends else 2 if crlf else 1)
+    # A quote in a cell stands twice in the file; what is left of the quotes encloses cells.
+    enclosing = found.quotes - 2 * quotes_inside
+    size = length + quotes_inside + count * (len(names) - 1) + ends + enclosing
+    lines = count - (0 if found.ends else 1) + feeds_inside
+    if len(names) == 1 and _run(connection, f"select count(*) from {table} where c0 is null")[0][0]:
+        return None  # a blank line, or an empty cell? Of a single column only the careful way can tell.
+    if size != found.size or enclosing < 0 or enclosing % 2 or lines != found.feeds:
+        return None
+    _number_lines(connection, table, names, header, several=feeds_inside > 0)
+    return count
+
+
+def _number_lines(
+    connection: duckdb.DuckDBPyConnection, table: str, names: list[str], header: Header, *, several: bool
+) -> None:
+    first = header.lines + 1
+    if not several:
+        # Where no cell holds a line end the line follows from the place: no column is written.
+        _run(connection, f"create temp view {table}_line as select rowid as seq, rowid + {first} as line from {table}")
+        return
+    quoted = " || ".join(f"coalesce({name}, '')" for name in names)
+    breaks = f"case when contains({quoted}, chr(10)) then strlen({quoted}) - strlen(replace({quoted}, chr(10), '')) else 0 end"
+    _run(
+        connection,
+        f"create temp table {table}_line as select seq, {first} + seq + coalesce(sum(breaks) over"
+        " (order by seq rows between unbounded preceding and 1 preceding), 0)::bigint as line"
+        f" from (select rowid as seq, {breaks} as breaks from {table})",
+    )
+
+
+class _Lines:
+    """The physical lines of a file, which can be taken back from the reader that took them."""
+
+    def __init__(self, file: InputFile, header: Header) -> None:
+        self._stream = file.local.open(encoding="utf-8", errors="surrogateescape", newline="")
+        self._stream.seek(0)
+        if self._stream.read(1) != "\ufeff":
+            self._stream.seek(0)
+        for _ in range(header.lines):
+            self._stream.readline()
+        self.number = header.lines
+        self.taken: list[str] = []
+        self._again: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.pop() if self._again else self._stream.readline()
+        if not line:
+            raise StopIteration
+        if sum(map(len, self.taken[-1:])) + len(line) > LONGEST_RECORD or len(self.taken) >= MOST_LINES:
+            self.taken.append(line)
+            raise csv.Error("the record is longer than a record may be")
+        self.number += 1
+        self.taken.append(line)
+        return line
+
+    def begin(self) -> int:
+        """Begin a record; return its first line."""
+        self.taken = []
+        return self.number + 1
+
+    def take_back(self) -> None:
+        """Give back all lines of the record but its first."""
+        self._again += reversed(self.taken[1:])
+        self.number -= len(self.taken) - 1
+        del self.taken[1:]
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _read_carefully(
+    connection: duckdb.DuckDBPyConnection,
+    file: InputFile,
+    header: Header,
+    table: str,
+    reject: Callable[[Reject], None],
+    progress: Callable[[int], None],
+) -> int:
+    """Read record by record; a broken one costs only the line at which it begins."""
+    csv.field_size_limit(LONGEST_RECORD)
+    width = len(header.names)
+    columns = ", ".join(f"c{place} VARCHAR" for place in range(width))
+    _run(connection, f"create temp table {table} ({columns})")
+    _run(connection, f"create temp table {table}_line (seq BIGINT, line BIGINT)")
+    lines, broken, count = _Lines(file, header), 0, 0
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    reader = csv.reader(lines, delimiter=header.delimiter, strict=True)
+    while True:
+        first = lines.begin()
+        try:
+            cells = next(reader)
+        except StopIteration:
+            break
+        except csv.Error as error:
+            broken += 1
+            if broken > MOST_BROKEN:
+                raise InputRefused(f"{file.name}:{first}: quotes are broken in more than {MOST_BROKEN:,} rows", "is the --delimiter right?") from None
+            lines.take_back()
+            reader = csv.reader(lines, delimiter=header.delimiter, strict=True)
+            _reject(file, first, lines.taken, _fault(error, lines.taken), reject)
+            continue
+        if not cells:
+            continue
+        fault = _row_fault(cells, width)
+        if fault:
+            _reject(file, first, lines.taken, fault, reject)
+            continue
+        rows.append(cells)
+        numbers.append(first)
+        if len(rows) >= ROWS:
+            count = _append(connection, table, rows, numbers, count)
+            rows, numbers = [], []
+            progress(count)
+    lines.close()
+    return _append(connection, table, rows, numbers, count)
+
+
+def _fault(error: csv.Error, taken: list[str]) -> tuple[str, str]:
+    if "longer" in str(error) or "field limit" in str(error):
+        return "ROW_TOO_LONG", f"over {LONGEST_RECORD // 1024**2} MiB or {MOST_LINES:,} lines"
+    place = taken[0].find('"') + 1 if taken else 0
+    return "CSV_QUOTE", f"the quote at column {place}" if place else ""
+
+
+def _row_fault(cells: list[str], width: int) -> tuple[str, str] | None:
+    if len(cells) != width:
+        code = "CSV_TOO_FEW_CELLS" if len(cells) < width else "CSV_TOO_MANY_CELLS"
+        return code, f"{len(cells)} cells, the header has {width} columns"
+    for place, cell in enumerate(cells, start=1):
+        if "\0" in cell:
+            return "NUL_CHARACTER", f"column {place}"
+        if not cell.isascii() and any("\udc80" <= one <= "\udcff" for one in cell):
+            return "ENCODING_INVALID", f"column {place}"
+    return None
+
+
+def _reject(file: InputFile, line: int, taken: list[str], fault: tuple[str, str], reject: Callable[[Reject], None]) -> None:
+    raw = "".join(taken)[:RAW_SHOWN].rstrip("\r\n").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    reject(Reject(file.name, line, fault[0], raw, fault[1]))
+
+
+def _append(connection: duckdb.DuckDBPyConnection, table: str, rows: list[list[str]], numbers: list[int], count: int) -> int:
+    if rows:
+        width = len(rows[0])
+        lists = ", ".join(f"unnest($c{place}::VARCHAR[])" for place in range(width))
+        bound: dict[str, object] = {f"c{place}": [row[place] or None for row in rows] for place in range(width)}
+        _run(connection, f"insert into {table} select {lists}", bound)
+        _run(connection, f"insert into {table}_line select unnest($seq::BIGINT[]), unnest($line::BIGINT[])",
+             {"seq": list(range(count, count + len(numbers))), "line": numbers})
+    return count + len(rows)
