@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
-from profilectl.identity import WHITE_SPACE, Usable, type_named, usable
+from profilectl.identity import PLACEHOLDERS, WHITE_SPACE, Usable, type_named, usable
 from profilectl.values import DELETED, Number, Value, hold, to_json
 
 # fmt: off
@@ -71,6 +71,16 @@ EVENT_TYPES: dict[str, tuple[str, ...]] = {
 }
 ATT_STATUSES = ("authorized", "denied", "not_determined", "restricted")
 # fmt: on
+
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a row is read against: values that are nobody's identity, and the limits in force."""
+
+    placeholders: frozenset[str] = frozenset(PLACEHOLDERS)
+    limits: Mapping[str, int] = field(default_factory=lambda: LIMITS)
+
 
 _RESERVED = {key.lower(): key for key in RESERVED_KEYS}
 _WHOLE = re.compile(r"[+-]?[0-9]+")
@@ -163,14 +173,14 @@ def is_batch(document: Mapping[str, Value]) -> bool:
     return any(isinstance(document.get(name), dict | list) for name in MAKES_A_BATCH)
 
 
-def read_document(document: Value, placeholders: frozenset[str]) -> Batch:
+def read_document(document: Value, reading: Reading) -> Batch:
     """Read a JSON object, as a Batch or as a flat row. Raises Unusable."""
     if not isinstance(document, dict):
         raise Unusable("JSON_NOT_OBJECT", _json_type(document))
-    return read_batch(document, placeholders) if is_batch(document) else read_flat(document, placeholders)
+    return read_batch(document, reading) if is_batch(document) else read_flat(document, reading)
 
 
-def read_batch(document: Mapping[str, Value], placeholders: frozenset[str]) -> Batch:
+def read_batch(document: Mapping[str, Value], reading: Reading) -> Batch:
     """Read a Batch document (domain.md 5.1). Raises Unusable."""
     for name in document:
         if name not in BATCH_FIELDS:
@@ -196,10 +206,10 @@ def read_batch(document: Mapping[str, Value], placeholders: frozenset[str]) -> B
         if attribute_key(key) in attributes:
             raise Unusable("DUPLICATE_KEY", key)
         attributes[attribute_key(key)] = value
-    return _batch(document, stated, attributes, placeholders, to_json(rest) if rest else None, codes)
+    return _batch(document, stated, attributes, reading, to_json(rest) if rest else None, codes)
 
 
-def read_flat(row: Mapping[str, Value], placeholders: frozenset[str], *, empty: str = "ignore") -> Batch:
+def read_flat(row: Mapping[str, Value], reading: Reading, *, empty: str = "ignore") -> Batch:
     """Read a flat row: keys are columns, a null or empty cell states nothing. Raises Unusable.
 
     empty: what an attribute without a value means: ignore, delete or set (design.md R6).
@@ -210,25 +220,25 @@ def read_flat(row: Mapping[str, Value], placeholders: frozenset[str], *, empty: 
     rest: dict[str, Value] = {}
     codes: list[str] = []
     for name, value in row.items():
-        field = field_named(name)
-        if field.kind == "identity":
-            stated.append((field.name, value))
-        elif field.kind == "attribute":
+        meant = field_named(name)
+        if meant.kind == "identity":
+            stated.append((meant.name, value))
+        elif meant.kind == "attribute":
             if value is not None or empty != "ignore":
-                if field.name in attributes:
+                if meant.name in attributes:
                     raise Unusable("DUPLICATE_KEY", name)
-                attributes[field.name] = value if value is not None else "" if empty == "set" else None
+                attributes[meant.name] = value if value is not None else "" if empty == "set" else None
         elif value is None:
             continue
-        elif field.kind == "plain":
-            plain[field.name] = value
-        elif field.kind == "kept":
-            rest[field.name] = value
+        elif meant.kind == "plain":
+            plain[meant.name] = value
+        elif meant.kind == "kept":
+            rest[meant.name] = value
         else:
             codes.append("IDENTITY_UNKNOWN_TYPE")
     deletes = [key for key, value in attributes.items() if value is None]
     attributes = {key: value for key, value in attributes.items() if value is not None}
-    batch = _batch(plain, stated, attributes, placeholders, to_json(rest) if rest else None, codes)
+    batch = _batch(plain, stated, attributes, reading, to_json(rest) if rest else None, codes)
     if not deletes:
         return batch
     return Batch(**{**_fields(batch), "deletes": (*batch.deletes, *deletes)})  # type: ignore[arg-type]
@@ -242,7 +252,7 @@ def _batch(
     plain: Mapping[str, Value],
     stated: Iterable[tuple[str, Value]],
     attributes: Mapping[str, Value],
-    placeholders: frozenset[str],
+    reading: Reading,
     rest: str | None,
     codes: list[str],
 ) -> Batch:
@@ -256,10 +266,10 @@ def _batch(
     request = plain.get("source_request_id")
     if request is not None and not isinstance(request, str):
         raise Unusable("BATCH_INVALID", "source_request_id must be a string")
-    identities = _identities(stated, placeholders, codes)
+    identities = _identities(stated, reading.placeholders, codes)
     if not identities and mpid is None:
         raise Unusable("NO_IDENTITY")
-    sets = _within_limits(attributes, codes)
+    sets = _within_limits(attributes, reading.limits, codes)
     return Batch(environment, mpid, at_ms, request or None, identities, sets, deletes, rest, tuple(codes))
 
 
@@ -282,11 +292,11 @@ def _identities(
     return tuple(found.values())
 
 
-def _within_limits(attributes: Mapping[str, Value], codes: list[str]) -> dict[str, str]:
+def _within_limits(attributes: Mapping[str, Value], limits: Mapping[str, int], codes: list[str]) -> dict[str, str]:
     """Return the attributes that keep the limits, held; say a code for each that does not."""
     sets: dict[str, str] = {}
     for place, (key, value) in enumerate(attributes.items()):
-        code = "UA_TOO_MANY" if place >= LIMITS["attributes"] else over_limit(key, value)
+        code = "UA_TOO_MANY" if place >= limits["attributes"] else over_limit(key, value, limits)
         if code:
             codes.append(code)
         else:
@@ -294,22 +304,22 @@ def _within_limits(attributes: Mapping[str, Value], codes: list[str]) -> dict[st
     return sets
 
 
-def over_limit(key: str, value: Value) -> str | None:
+def over_limit(key: str, value: Value, limits: Mapping[str, int] = LIMITS) -> str | None:
     """Return the code of the limit that an attribute breaks, or None (domain.md 2.1)."""
     if not key:
         return "UA_KEY_EMPTY"
-    if len(key) > LIMITS["key"]:
+    if len(key) > limits["key"]:
         return "UA_KEY_TOO_LONG"
     if isinstance(value, dict):
         return "UA_UNSUPPORTED_TYPE"
     if isinstance(value, list):
         if any(isinstance(entry, dict | list) for entry in value):
             return "UA_UNSUPPORTED_TYPE"
-        if len(value) > LIMITS["list"]:
+        if len(value) > limits["list"]:
             return "UA_LIST_TOO_LONG"
         longest = max((len(entry) for entry in value if isinstance(entry, str)), default=0)
-        return "UA_ENTRY_TOO_LONG" if longest > LIMITS["entry"] else None
-    return "UA_VALUE_TOO_LONG" if isinstance(value, str) and len(value) > LIMITS["value"] else None
+        return "UA_ENTRY_TOO_LONG" if longest > limits["entry"] else None
+    return "UA_VALUE_TOO_LONG" if isinstance(value, str) and len(value) > limits["value"] else None
 
 
 def whole_number(value: Value, code: str) -> int | None:

@@ -29,8 +29,14 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "identity.unique_conflict": ("conflict",   "what becomes of a unique identity that a second profile claims"),
     "identity.placeholders":    ("strings",    "values that are nobody's identity"),
     "attributes.priority":      ("priority",   "how source priority is read"),
+    "limits.attributes":        ("limit",      "the most attributes of one batch"),
+    "limits.key":               ("limit",      "the most characters of an attribute's name"),
+    "limits.value":             ("limit",      "the most characters of a value"),
+    "limits.list":              ("limit",      "the most entries of a list"),
+    "limits.entry":             ("limit",      "the most characters of an entry of a list"),
 }
 # fmt: on
+SECTIONS = ("identity", "attributes", "limits")
 CHOICES = {
     "strategy": tuple(STRATEGIES),
     "conflict": ("move", "keep"),
@@ -66,15 +72,15 @@ def read_config(path: Path) -> Declared:
     except tomllib.TOMLDecodeError as error:
         raise InputRefused(f"{path} is not TOML: {error}") from None
     for name in document:
-        if name not in ("identity", "attributes", "feeds"):
-            raise InputRefused(f"{path}: there is no section [{name}]", "sections are identity, attributes and feeds")
+        if name not in (*SECTIONS, "feeds"):
+            raise InputRefused(f"{path}: there is no section [{name}]", "sections are identity, attributes, limits and feeds")
     settings = _settings(path, document)
     return Declared(settings, _feeds(path, document.get("feeds", {})))
 
 
 def _settings(path: Path, document: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for section in ("identity", "attributes"):
+    for section in SECTIONS:
         members = document.get(section, {})
         if not isinstance(members, dict):
             raise InputRefused(f"{path}: {section} must be a section")
@@ -92,6 +98,10 @@ def _checked(path: Path, name: str, value: Any) -> Any:
     if kind in CHOICES:
         if value not in CHOICES[kind]:
             raise InputRefused(f"{path}: {name} = {value!r}", "it is one of " + ", ".join(CHOICES[kind]))
+        return value
+    if kind == "limit":
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 1_000_000:
+            raise InputRefused(f"{path}: {name} must be a whole number from 1 to 1,000,000")
         return value
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
         raise InputRefused(f"{path}: {name} must be a list of strings")
@@ -193,7 +203,7 @@ def config_text(store: Store) -> str:
     """Return the store's configuration as TOML that `config apply` takes back."""
     stated = store.settings().stated
     lines: list[str] = []
-    for section in ("identity", "attributes"):
+    for section in SECTIONS:
         members = [name for name in SETTINGS if name in stated and name.startswith(f"{section}.")]
         if members:
             lines += [f"[{section}]", *(f"{name.partition('.')[2]} = {_toml(stated[name])}" for name in members), ""]
@@ -206,6 +216,8 @@ def config_text(store: Store) -> str:
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, int):
+        return str(value)
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
     text = "".join(

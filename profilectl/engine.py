@@ -85,7 +85,7 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
             report.already_imported = max(file.already_imported or 0 for file in reports)
             report.feed_registered = False
             return report
-        options = Options(manifest, mapped, request.delimiter, request.empty, settings.rules.placeholders)
+        options = Options(manifest, mapped, request.delimiter, request.empty, settings.reading)
         staged = stage_files(scratch, fresh, options, rejects, lambda rows: request.progress("reading", rows))
         with open_store(scratch, store_path, write=True, wait_s=request.wait_s) as store:
             run = _Run(scratch, store, staged, rejects, request, report, now_ms)

@@ -212,7 +212,7 @@ def _loose(scratch: Scratch, staged: Staged, segments: Sequence[Segment]) -> boo
 _OUTCOMES: dict[str, str] = {
     "set":       f"{{v}} is null and {{f}} is not null and {{f}} <> {DELETED}",
     "changed":   f"{{v}} is not null and {{f}} is not null and {{f}} <> {DELETED} and {{f}} <> {{v}}",
-    "unchanged": f"{{v}} is not null and {{f}} is not null and {{f}} = {{v}}",
+    "unchanged": "{v} is not null and {f} is not null and {f} = {v}",
     "deleted":   f"{{v}} is not null and {{f}} = {DELETED}",
     "blocked":   "{k} is not null",
 }  # fmt: skip

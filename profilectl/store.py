@@ -20,6 +20,7 @@ from typing import Any
 
 import duckdb
 
+from profilectl.batch import LIMITS, Reading
 from profilectl.codes import InputRefused, StoreBusy, StoreUnusable, UsageError
 from profilectl.feed import DEFAULT_PROTECTION, DEFAULT_SOURCE, Feed
 from profilectl.identity import HIERARCHY, PLACEHOLDERS, Rules, flags_of
@@ -39,6 +40,7 @@ class Settings:
 
     rules: Rules
     priority: str
+    reading: Reading
     stated: dict[str, Any]
 
 
@@ -220,7 +222,8 @@ def settings_from(stated: dict[str, Any]) -> Settings:
         placeholders=frozenset(value.lower() for value in identity.get("placeholders", PLACEHOLDERS)),
         login=flags["login"], unique=flags["unique"], immutable=flags["immutable"],
     )
-    return Settings(rules, stated.get("attributes.priority", "rank"), stated)
+    limits = {name: stated.get(f"limits.{name}", most) for name, most in LIMITS.items()}
+    return Settings(rules, stated.get("attributes.priority", "rank"), Reading(rules.placeholders, limits), stated)
 
 
 @contextlib.contextmanager

@@ -58,7 +58,8 @@ def by_engine(history: History, folder: Path, prefix: int = 10**9) -> tuple[list
 
 def by_interpreter(history: History, secret: str) -> tuple[list[Any], list[Any]]:
     """Return the profiles and the reports by the interpreter."""
-    rules = settings_from(stated_settings(history)).rules
+    found = settings_from(stated_settings(history))
+    rules = found.rules
     interpreter = Interpreter(rules, history.priority, secret)
     feeds = {
         name: Feed(name, source, "create-and-update", partner, number)
@@ -69,7 +70,7 @@ def by_interpreter(history: History, secret: str) -> tuple[list[Any], list[Any]]
         rows: list[Batch | Unusable] = []
         for row in one.rows:
             try:
-                rows.append(read_document(parse_json(text_of(row)), rules.placeholders))
+                rows.append(read_document(parse_json(text_of(row)), found.reading))
             except Unusable as error:
                 rows.append(error)
         starts.append(interpreter.arrivals)

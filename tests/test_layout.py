@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "profilectl"
 DOMAIN = ("codes", "values", "identity", "attributes", "batch", "feed", "report", "interpreter")
-RULE_MODULES = {"attributes", "batch", "codes", "config", "feed", "identity", "sift"}
+RULE_MODULES = {"attributes", "batch", "codes", "config", "feed", "identity", "sift", "stage/files"}
 
 # Runs the command line in this process, then prints which modules were loaded.
 LOADED = """

@@ -78,7 +78,7 @@ def main() -> None:
     except (MemoryError, OSError) as error:
         _say(f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error), "")
         sys.exit(Exit.FAULT)
-    except Exception as error:  # noqa: BLE001  (a fault of ours is told in words, too)
+    except Exception as error:
         if os.environ.get("PROFILECTL_TRACEBACK"):
             raise
         _say(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from profilectl.batch import Field
+from profilectl.batch import Field, Reading
 from profilectl.codes import InputRefused
 from profilectl.identity import TYPES
 from profilectl.scratch import Scratch
@@ -31,7 +31,7 @@ class Options:
     mapped: Mapping[str, Field] = field(default_factory=dict)
     delimiter: str | None = None
     empty: str = "ignore"
-    placeholders: frozenset[str] = frozenset()
+    reading: Reading = field(default_factory=Reading)
 
 
 def stage_files(
@@ -94,13 +94,13 @@ def _stage_file(
         from profilectl.stage.parquet import read_parquet
 
         return read_parquet(
-            scratch, file, name, keys, options.placeholders, options.manifest, options.mapped, options.empty
+            scratch, file, name, keys, options.reading, options.manifest, options.mapped, options.empty
         )
     if options.manifest or options.mapped:
         raise InputRefused(f"{file.name}: --manifest and --map are for files with columns", "rename the keys in the file")
     if file.format == "json":
-        return read_document_file(scratch, file, name, keys, options.placeholders, rejects)
-    return read_lines(scratch, file, name, keys, options.placeholders, rejects, progress)
+        return read_document_file(scratch, file, name, keys, options.reading, rejects)
+    return read_lines(scratch, file, name, keys, options.reading, rejects, progress)
 
 
 def _stage_csv(
@@ -117,10 +117,10 @@ def _stage_csv(
     fields = read_columns(file.name, header.names, options.manifest, options.mapped)
     rows = read_rows(scratch.connection, file, header, name, rejects.add, progress)
     cells = [
-        Cell(meaning, f"c{place}", string_held(f"c{place}"), string_over(f"c{place}"))
+        Cell(meaning, f"c{place}", string_held(f"c{place}"), string_over(f"c{place}", options.reading.limits["value"]))
         for place, meaning in enumerate(fields)
     ]
-    assembly = Assembly(scratch, name, "rowid", keys, options.placeholders, options.empty)
+    assembly = Assembly(scratch, name, "rowid", keys, options.reading, options.empty)
     assembly.add(cells)
     meaning = tuple((column, one.title or "ignored") for column, one in zip(header.names, fields, strict=True))
     return assembly.staged(

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from profilectl.batch import LIMITS, Field, Unusable, deleted_keys
+from profilectl.batch import Field, Reading, Unusable, deleted_keys
 from profilectl.identity import BY_NAME
 from profilectl.scratch import Scratch, quote_text
 from profilectl.stage.keys import TRIM, identity_key
 from profilectl.stage.staged import LOOSE, AttributeColumns, StagedFile
 from profilectl.values import NotJson, parse_json
-
-_LIMIT = LIMITS["value"]
 
 
 @dataclass(slots=True)
@@ -37,9 +35,9 @@ def string_held(text: str) -> str:
     return f"case when starts_with({text}, chr(31)) then chr(31) || '''' || {text} else {text} end"
 
 
-def string_over(text: str) -> str:
-    """Return the SQL that names the limit a string breaks."""
-    return f"case when strlen({text}) > {_LIMIT} and length({text}) > {_LIMIT} then 'UA_VALUE_TOO_LONG' end"
+def string_over(text: str, most: int) -> str:
+    """Return the SQL that names the limit a string breaks; most: characters."""
+    return f"case when strlen({text}) > {most} and length({text}) > {most} then 'UA_VALUE_TOO_LONG' end"
 
 
 @dataclass(slots=True)
@@ -50,7 +48,7 @@ class Assembly:
     source: str
     seq: str
     keys: AttributeColumns
-    placeholders: frozenset[str]
+    reading: Reading
     empty: str = "ignore"
     plain: dict[str, str] = field(default_factory=dict)
     identities: dict[str, list[str]] = field(default_factory=dict)
@@ -73,9 +71,9 @@ class Assembly:
                 self._skip("IDENTITY_UNKNOWN_TYPE", f"{cell.text} is not null")
         self._attributes([cell for cell in cells if cell.field.kind == "attribute"])
         for name, texts in self.identities.items():
-            first = identity_key(BY_NAME[name], texts[0], self.placeholders)
+            first = identity_key(BY_NAME[name], texts[0], self.reading.placeholders)
             for text in texts[1:]:
-                other = identity_key(BY_NAME[name], text, self.placeholders)
+                other = identity_key(BY_NAME[name], text, self.reading.placeholders)
                 self._reject("IDENTITY_DUPLICATE_TYPE", f"{first} <> {other}", quote_text(name))
 
     def _reject(self, code: str, condition: str, detail: str) -> None:
@@ -121,15 +119,15 @@ class Assembly:
         self.plain["deleted"] = f"(select keys from {name} where {name}.cell = {text})"
 
     def _attributes(self, cells: list[Cell]) -> None:
-        most = LIMITS["attributes"]
+        most = self.reading.limits["attributes"]
         cutoff = ""
         if len(cells) > most:
             cutoff = self._too_many(cells, most)
-        harmless = self._within([cell for cell in cells if cell.over == string_over(cell.text)])
+        harmless = self._within([cell for cell in cells if cell.over == string_over(cell.text, self.reading.limits["value"])])
         for place, cell in enumerate(cells):
             key, held = cell.field.name, cell.held
             over = None if cell.text in harmless else cell.over
-            if len(key) > LIMITS["key"]:
+            if len(key) > self.reading.limits["key"]:
                 over = "'UA_KEY_TOO_LONG'"
             if cutoff:
                 over = f"case when {cutoff} <= {place} then 'UA_TOO_MANY' else {over or 'null'} end"
@@ -143,10 +141,10 @@ class Assembly:
                 held = f"case when {cell.text} is null then chr(31) else {held} end"
             elif self.empty == "set":
                 held = f"case when {cell.text} is null then '' else {held} end"
-            column = self.keys.column(key) if len(key) <= LIMITS["key"] else None
+            column = self.keys.column(key) if len(key) <= self.reading.limits["key"] else None
             if column:
                 self.attributes[column] = held
-            elif len(key) <= LIMITS["key"]:
+            elif len(key) <= self.reading.limits["key"]:
                 self.loose.append((key, held))
 
     def _within(self, cells: list[Cell]) -> set[str]:
@@ -155,7 +153,7 @@ class Assembly:
             return set()
         longest = ", ".join(f"max(strlen({cell.text}))" for cell in cells)
         found = self.scratch.row(f"select {longest} from {self.source}")
-        return {cell.text for cell, most in zip(cells, found, strict=True) if (most or 0) <= _LIMIT}
+        return {cell.text for cell, most in zip(cells, found, strict=True) if (most or 0) <= self.reading.limits["value"]}
 
     def _too_many(self, cells: list[Cell], most: int) -> str:
         """Return the SQL of the place from which on a row has too many attributes."""
@@ -179,7 +177,7 @@ class Assembly:
             self.plain["rest"] = self._rest()
         columns += [f"{expression} as {name}" for name, expression in self.plain.items()]
         for name, texts in self.identities.items():
-            usable = [f"case when {identity_key(BY_NAME[name], one, self.placeholders)} is not null then {one} end" for one in texts]
+            usable = [f"case when {identity_key(BY_NAME[name], one, self.reading.placeholders)} is not null then {one} end" for one in texts]
             stated = texts[0] if len(texts) == 1 else f"coalesce({', '.join([*usable, *texts])})"
             columns.append(f"{stated} as i_{name}")
         columns += [f"{expression} as {name}" for name, expression in self.attributes.items()]

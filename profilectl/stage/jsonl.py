@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from profilectl.batch import Unusable, attribute_key, read_document
+from profilectl.batch import Reading, Unusable, attribute_key, read_document
 from profilectl.codes import InputRefused, Reject
 from profilectl.identity import type_named
 from profilectl.scratch import Scratch, quote_text
@@ -34,7 +34,7 @@ _PLAIN_VALUE = r"-?(0|[1-9][0-9]*)|true|false|null|\[(\"[^\"\\]*\"(,\"[^\"\\]*\"
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class Member:
     """One member of a line that the fast way understands. group: the object it is in, or ""."""
 
     group: str
@@ -52,14 +52,14 @@ def read_lines(
     file: InputFile,
     name: str,
     keys: AttributeColumns,
-    placeholders: frozenset[str],
+    reading: Reading,
     rejects: Rejects,
     progress: Callable[[int], None],
 ) -> StagedFile:
     """Stage a file of JSON lines as relations whose names begin with name."""
     rows = BatchRows(scratch, f"{name}_slow", keys)
-    reader = _LineReader(file.name, rows, placeholders, rejects)
-    fast: list[Path] = []
+    reader = _LineReader(file.name, rows, reading, rejects)
+    fast: list[Member] = []
     lines = _read_whole_lines(scratch, file, f"{name}_lines")
     if lines is None:
         for number, raw in _physical_lines(file):
@@ -69,8 +69,8 @@ def read_lines(
         lines = reader.last
     else:
         progress(lines)
-        fast = _paths(scratch, f"{name}_lines", keys)
-        _split(scratch, f"{name}_lines", f"{name}_fast", fast)
+        fast = _members(scratch, f"{name}_lines", keys, reading)
+        _split(scratch, f"{name}_lines", f"{name}_fast", fast, reading)
         cursor = scratch.rows(f"select seq from {name}_fast where not ok order by seq")
         _read_slow(scratch, name, [seq for (seq,) in cursor], reader)
         scratch.drop(f"{name}_lines")
@@ -102,7 +102,7 @@ def _read_whole_lines(scratch: Scratch, file: InputFile, table: str) -> int | No
     return int(count)
 
 
-def _paths(scratch: Scratch, lines: str, keys: AttributeColumns) -> list[Path]:
+def _members(scratch: Scratch, lines: str, keys: AttributeColumns, reading: Reading) -> list[Member]:
     """Choose what to look for from a sample spread over the file."""
     sample = (
         f"select json_keys(line, ['$', '$.user_identities', '$.user_attributes']) as k from {lines} "
@@ -115,22 +115,22 @@ def _paths(scratch: Scratch, lines: str, keys: AttributeColumns) -> list[Path]:
         for place in (1, 2, 3)
     }
     plain = {"environment": "environment", "mpid": "mpid", "timestamp_unixtime_ms": "at_ms", "source_request_id": "request"}
-    paths = [Path("", key, plain[key], "plain") for key in found[1] if key in plain]
+    paths = [Member("", key, plain[key], "plain") for key in found[1] if key in plain]
     for key in found[2]:
         kind = type_named(key)
         if kind and not kind.device and _SAFE_KEY.fullmatch(key) and f"i_{kind.name}" not in {p.column for p in paths}:
-            paths.append(Path("user_identities", key, f"i_{kind.name}", "identity"))
-    for key in found[3][:100]:
+            paths.append(Member("user_identities", key, f"i_{kind.name}", "identity"))
+    for key in found[3][: reading.limits["attributes"]]:
         column = keys.column(attribute_key(key)) if _SAFE_KEY.fullmatch(key) else None
         if column and column not in {path.column for path in paths}:
-            paths.append(Path("user_attributes", key, column, "attribute"))
+            paths.append(Member("user_attributes", key, column, "attribute"))
     return paths
 
 
-def _split(scratch: Scratch, lines: str, table: str, paths: list[Path]) -> None:
+def _split(scratch: Scratch, lines: str, table: str, paths: list[Member], reading: Reading) -> None:
     """Take the lines apart; `ok` says that every byte of a line is accounted for."""
     parts = [f"v[{place}]" for place in range(1, len(paths) + 1)]
-    columns = ["seq", f"{_accounted(paths, parts)} as ok"]
+    columns = ["seq", f"{_accounted(paths, parts, reading)} as ok"]
     for path, part in zip(paths, parts, strict=True):
         columns.append(f"case when ok then {_value(path, part)} end as {path.column}")
     listed = "[" + ", ".join(quote_text(path.json_path) for path in paths) + "]::varchar[]"
@@ -145,7 +145,7 @@ def _split(scratch: Scratch, lines: str, table: str, paths: list[Path]) -> None:
     raise InputRefused("the lines could not be read as JSON")
 
 
-def _accounted(paths: list[Path], parts: list[str]) -> str:
+def _accounted(paths: list[Member], parts: list[str], reading: Reading) -> str:
     """Return the condition that the understood parts of a line, written out, are as long as the line.
 
     Whatever was not understood (a member, a blank, an escape, a second key) makes the line longer,
@@ -163,7 +163,7 @@ def _accounted(paths: list[Path], parts: list[str]) -> str:
         some = " or ".join(f"{part} is not null" for _, part in members)
         # "group":{ ... } and one comma fewer inside than members
         length.append(f"case when {some} then {inside} + {len(group) + 5} else 0 end" if group else inside)
-        tests += [f"({part} is null or {_simple(path, part)})" for path, part in members]
+        tests += [f"({part} is null or {_simple(path, part, reading)})" for path, part in members]
     total = " + ".join(length)
     spaced = (
         "case when contains(line, '\\/') or contains(line, '-0') or regexp_matches(line, ',\\s*[}\\]]') then false"
@@ -173,19 +173,20 @@ def _accounted(paths: list[Path], parts: list[str]) -> str:
     return f"coalesce({' and '.join([*tests, f'({balanced})'])}, false)"
 
 
-def _simple(path: Path, part: str) -> str:
+def _simple(path: Member, part: str, reading: Reading) -> str:
     """Return the condition that a part needs nothing but its text to be understood."""
     if path.column == "environment":
         return f"""{part} in ('"production"', '"development"')"""
     if path.column in ("mpid", "at_ms"):
         return f"(regexp_full_match({part}, '-?[0-9]{{1,18}}') and {part} <> '0')"
     if path.kind == "attribute":
-        plain = f"strlen({part}) < 512 and regexp_full_match({part}, '{_PLAIN_VALUE}')"  # shorter than any limit
-        return f"(starts_with({part}, '\"') and strlen({part}) < 4096 or {plain})"
+        short = min(reading.limits["entry"], reading.limits["list"], reading.limits["value"])
+        plain = f"strlen({part}) < {short} and regexp_full_match({part}, '{_PLAIN_VALUE}')"  # shorter than any limit
+        return f"(starts_with({part}, '\"') and strlen({part}) < {reading.limits['value']} or {plain})"
     return f"(starts_with({part}, '\"') and strlen({part}) between 3 and 4096)"
 
 
-def _value(path: Path, part: str) -> str:
+def _value(path: Member, part: str) -> str:
     """Return the staged value of a part."""
     if path.column in ("mpid", "at_ms"):
         return f"{part}::varchar::bigint"
@@ -208,8 +209,8 @@ def _read_slow(scratch: Scratch, name: str, places: list[int], reader: _LineRead
 class _LineReader:
     """Reads one line after another as profilectl.batch says."""
 
-    def __init__(self, name: str, rows: BatchRows, placeholders: frozenset[str], rejects: Rejects) -> None:
-        self._name, self._rows, self._placeholders, self._rejects = name, rows, placeholders, rejects
+    def __init__(self, name: str, rows: BatchRows, reading: Reading, rejects: Rejects) -> None:
+        self._name, self._rows, self._reading, self._rejects = name, rows, reading, rejects
         self.last = 0
 
     def read(self, number: int, raw: bytes | None) -> None:
@@ -222,7 +223,7 @@ class _LineReader:
             text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             if not text.strip(" \t\r\n"):
                 return
-            self._rows.add(number - 1, read_document(parse_json(text), self._placeholders))
+            self._rows.add(number - 1, read_document(parse_json(text), self._reading))
         except UnicodeDecodeError as error:
             shown = error.object.decode("utf-8", "backslashreplace")
             self._reject(number, "ENCODING_INVALID", f"byte {error.start + 1}", shown)
@@ -249,7 +250,7 @@ def _physical_lines(file: InputFile) -> Iterator[tuple[int, bytes | None]]:
                 yield number, line
 
 
-def _staged(file: InputFile, name: str, fast: list[Path], rows: BatchRows, lines: int) -> StagedFile:
+def _staged(file: InputFile, name: str, fast: list[Member], rows: BatchRows, lines: int) -> StagedFile:
     columns = sorted({path.column for path in fast if path.kind == "attribute"} | set(rows.columns))
     identities = sorted({path.column[2:] for path in fast if path.kind == "identity"} | rows.identities)
     plain = sorted({path.column for path in fast if path.kind == "plain"} | rows.plain)
@@ -277,7 +278,7 @@ def read_document_file(
     file: InputFile,
     name: str,
     keys: AttributeColumns,
-    placeholders: frozenset[str],
+    reading: Reading,
     rejects: Rejects,
 ) -> StagedFile:
     """Stage a JSON document: one batch, or an array of batches (design.md R17). Raises InputRefused."""
@@ -289,7 +290,7 @@ def read_document_file(
     count = 0
     for start, end, document in _elements(file.name, text):
         try:
-            rows.add(count, read_document(document, placeholders))  # type: ignore[arg-type]
+            rows.add(count, read_document(document, reading))  # type: ignore[arg-type]
         except Unusable as error:
             line = text.count("\n", 0, start) + 1
             rejects.add(Reject(file.name, line, error.code, text[start:end][:RAW_SHOWN], error.detail))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from profilectl.codes import Reject
 from profilectl.scratch import Scratch, quote_text
-from profilectl.stage.staged import Rejects, StagedFile, Staged
+from profilectl.stage.staged import Rejects, Staged, StagedFile
 
 RAW_SHOWN = 64 * 1024
 

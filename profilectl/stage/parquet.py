@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from profilectl.batch import LIMITS, Field
+from profilectl.batch import Field, Reading
 from profilectl.codes import InputRefused
 from profilectl.scratch import Scratch, quote_identifier, quote_text
 from profilectl.stage.cells import Assembly, Cell, string_held, string_over
@@ -31,7 +31,7 @@ def read_parquet(
     file: InputFile,
     name: str,
     keys: AttributeColumns,
-    placeholders: frozenset[str],
+    reading: Reading,
     manifest: Manifest | None,
     mapped: Mapping[str, Field],
     empty: str,
@@ -55,13 +55,13 @@ def read_parquet(
         if field.kind == "ignored":
             continue
         selected.append(f"{sql} as c{place}")
-        cells.append(_cell(file.name, leaf, field, f"c{place}", kind))
+        cells.append(_cell(file.name, leaf, field, f"c{place}", kind, reading))
     try:
         scratch.make(name, f"select {', '.join(selected)} from {source}")
     except duckdb.Error as error:
         raise InputRefused(f"{file.name}: damaged: {_first_line(error)}", "make the file again") from None
     rows = scratch.count(name)
-    assembly = Assembly(scratch, name, "seq", keys, placeholders, empty)
+    assembly = Assembly(scratch, name, "seq", keys, reading, empty)
     assembly.add(cells)
     meaning = tuple((leaf, field.title or "ignored") for (leaf, _, _), field in zip(leaves, fields, strict=True))
     return assembly.staged(
@@ -105,7 +105,7 @@ def _leaves(scratch: Scratch, described: list[tuple[str, str]]) -> list[tuple[st
     return leaves
 
 
-def _cell(file: str, leaf: str, field: Field, column: str, kind: str) -> Cell:
+def _cell(file: str, leaf: str, field: Field, column: str, kind: str, reading: Reading) -> Cell:
     text = _text(kind, column)
     if field.kind == "identity" and not (kind == "VARCHAR" or kind == "UUID" or _WHOLE.fullmatch(kind) or kind.startswith("ENUM")):
         raise InputRefused(
@@ -121,11 +121,11 @@ def _cell(file: str, leaf: str, field: Field, column: str, kind: str) -> Cell:
             return Cell(field, column, "null::varchar", f"case when {column} is not null then 'UA_UNSUPPORTED_TYPE' end")
         raise InputRefused(f"{file}: column {leaf!r} is {kind}, which cannot be {field.title}")
     if _is_string(kind):
-        return Cell(field, text, string_held(text), string_over(text))
+        return Cell(field, text, string_held(text), string_over(text, reading.limits["value"]))
     if kind in ("FLOAT", "DOUBLE"):
         return Cell(field, text, f"chr(31) || {text}", f"case when {column} is not null and not isfinite({column}) then 'UA_UNSUPPORTED_TYPE' end")
     if kind.endswith("[]"):
-        return Cell(field, column if field.kind == "attribute" else text, f"chr(31) || {text}", _list_over(column, kind))
+        return Cell(field, column if field.kind == "attribute" else text, f"chr(31) || {text}", _list_over(column, kind, reading))
     return Cell(field, text, f"chr(31) || {text}")
 
 
@@ -154,10 +154,10 @@ def _text(kind: str, value: str) -> str | None:
     return None
 
 
-def _list_over(column: str, kind: str) -> str:
+def _list_over(column: str, kind: str, reading: Reading) -> str:
     longest = ""
     if _is_string(kind[:-2]):
-        longest = f"when list_max(list_transform({column}, lambda entry: length(entry::varchar))) > {LIMITS['entry']} then 'UA_ENTRY_TOO_LONG' "
+        longest = f"when list_max(list_transform({column}, lambda entry: length(entry::varchar))) > {reading.limits['entry']} then 'UA_ENTRY_TOO_LONG' "
     elif kind[:-2] in ("FLOAT", "DOUBLE"):
         longest = f"when list_bool_or(list_transform({column}, lambda entry: not isfinite(entry))) then 'UA_UNSUPPORTED_TYPE' "
-    return f"case when len({column}) > {LIMITS['list']} then 'UA_LIST_TOO_LONG' {longest}end"
+    return f"case when len({column}) > {reading.limits['list']} then 'UA_LIST_TOO_LONG' {longest}end"

@@ -1,0 +1,134 @@
+"""The doors a conformance case goes through: each returns the profiles and the reports."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from profilectl.batch import Batch, Reading, Unusable, read_document, read_flat
+from profilectl.feed import Feed
+from profilectl.identity import BY_NAME
+from profilectl.interpreter import Interpreter
+from profilectl.store import settings_from
+from profilectl.values import NotJson, held_json, parse_json, to_json
+
+NOW_MS = 1_790_000_000_000
+
+
+def lines_of(one: dict[str, Any], mpids: list[str]) -> list[str]:
+    """Return the JSON lines of an import, $P1 and its like substituted."""
+    lines = one.get("lines") or [json.dumps(batch, ensure_ascii=False) for batch in one.get("batches", [])]
+    for place, mpid in reversed(list(enumerate(mpids, start=1))):
+        lines = [line.replace(f'"$P{place}"', mpid).replace(f"$P{place}", mpid) for line in lines]
+    return lines
+
+
+def by_interpreter(case: dict[str, Any], folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Run a case through the interpreter."""
+    config = case["given"].get("config", {})
+    stated = {f"{section}.{name}": value for section, members in config.items() for name, value in members.items()}
+    settings = settings_from(stated)
+    interpreter = Interpreter(settings.rules, settings.priority, "secret")
+    feeds = {
+        name: Feed(name, one.get("source", "custom-feed"), one.get("protection", "create-and-update"), one.get("partner"), place)
+        for place, (name, one) in enumerate(case["given"]["feeds"].items(), start=1)
+    }
+    reports = []
+    for number, one in enumerate(case["when"]):
+        mpids = [str(person.mpid) for _, person in sorted(interpreter.people.items())]
+        feed = feeds[one["feed"]]
+        rows = list(_rows(one, mpids, settings.reading))
+        counts = interpreter.run(feed, one.get("protection", feed.protection), rows, NOW_MS + number, one.get("environment"))
+        reports.append(counts.as_json())
+    return [_person(person) for _, person in sorted(interpreter.people.items())], reports
+
+
+def _rows(one: dict[str, Any], mpids: list[str], reading: Reading) -> Any:
+    if "csv" in one:
+        for row in csv.DictReader(io.StringIO(one["csv"], newline="")):
+            yield _read(lambda row=row: read_flat({key: cell or None for key, cell in row.items()}, reading))
+    else:
+        for line in lines_of(one, mpids):
+            yield _read(lambda line=line: read_document(parse_json(line), reading))
+
+
+def _read(reader: Any) -> Batch | Unusable:
+    try:
+        found: Batch = reader()
+    except Unusable as error:
+        return error
+    except NotJson as error:
+        return Unusable(error.code, error.detail)
+    return found
+
+
+def _person(person: Any) -> dict[str, Any]:
+    identities: dict[bool, dict[str, list[str]]] = {False: {}, True: {}}
+    for one, _ in person.identities:
+        identities[BY_NAME[one.type].device].setdefault(one.type, []).append(one.value)
+    return {
+        "mpid": str(person.mpid), "environment": person.environment,
+        "first_seen_ms": person.first_seen_ms, "last_seen_ms": person.last_seen_ms,
+        "user_identities": dict(sorted(identities[False].items())), "device_identities": dict(sorted(identities[True].items())),
+        "user_attributes": {key: held_json(cell.held) for key, cell in sorted(person.cells.items())},
+        "feeds": {key: cell.feed.name for key, cell in person.cells.items()},
+    }
+
+
+def run(*arguments: str, folder: Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the real command in a folder."""
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
+    environment.pop("PROFILECTL_STORE", None)
+    return subprocess.run(
+        [sys.executable, "-m", "profilectl", *arguments], cwd=folder, env=environment, capture_output=True, text=True,
+        encoding="utf-8", check=False, timeout=120, input=stdin.decode() if stdin else None,
+    )
+
+
+def by_command_line(case: dict[str, Any], folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Run a case through the command line: config apply, imports, export."""
+    (folder / "case.toml").write_text(_toml(case["given"]), encoding="utf-8")
+    done = run("config", "apply", "case.toml", folder=folder)
+    assert done.returncode == 0, done.stderr
+    reports = []
+    for number, one in enumerate(case["when"]):
+        name = f"{number}.{'csv' if 'csv' in one else 'jsonl'}"
+        text = one["csv"] if "csv" in one else "".join(line + "\n" for line in lines_of(one, _mpids(folder) if number else []))
+        (folder / name).write_bytes(text.encode())
+        options = [f"--{key}={one[key]}" for key in ("protection", "environment") if key in one]
+        done = run("import", name, "--feed", one["feed"], "--json", "--again", *options, *one.get("options", ()), folder=folder)
+        assert done.returncode in (0, 3), done.stderr
+        reports.append(json.loads(done.stdout))
+    done = run("export", "profiles", "--provenance", folder=folder)
+    return [_exported(line) for line in done.stdout.splitlines()], reports
+
+
+def _mpids(folder: Path) -> list[str]:
+    return [json.loads(line)["mpid"] for line in run("export", "profiles", folder=folder).stdout.splitlines()]
+
+
+def _exported(line: str) -> dict[str, Any]:
+    profile: Any = parse_json(line)
+    return {
+        "mpid": profile["mpid"], "environment": profile["environment"],
+        "first_seen_ms": int(profile["first_seen_ms"]), "last_seen_ms": int(profile["last_seen_ms"]),
+        "user_identities": dict(sorted(profile["user_identities"].items())),
+        "device_identities": dict(sorted(profile["device_identities"].items())),
+        "user_attributes": {key: to_json(value) for key, value in sorted(profile["user_attributes"].items())},
+        "feeds": {key: one["feed"] for key, one in profile["provenance"].items()},
+    }
+
+
+def _toml(given: dict[str, Any]) -> str:
+    lines = []
+    for section, members in given.get("config", {}).items():
+        lines += [f"[{section}]", *(f"{name} = {json.dumps(value)}" for name, value in members.items())]
+    for name, feed in given["feeds"].items():
+        lines += [f"[feeds.{json.dumps(name)}]", *(f"{key} = {json.dumps(value)}" for key, value in feed.items())]
+    return "\n".join(lines) + "\n"
