@@ -120,7 +120,8 @@ def limits() -> str:
         "list": ("entries of a list", "UA_LIST_TOO_LONG"),
         "entry": ("characters of a list's entry", "UA_ENTRY_TOO_LONG"),
     }
-    return table(("limit", "at most", "beyond it"), ((words[name][0], f"{most:,}", code(words[name][1])) for name, most in LIMITS.items()))
+    rows = [(code(f"limits.{name}"), words[name][0], f"{most:,}", code(words[name][1])) for name, most in LIMITS.items()]
+    return table(("setting", "limits the", "at most", "beyond it"), rows)
 
 
 def code_table(fate: Fate) -> Callable[[], str]:
@@ -136,7 +137,7 @@ def exits() -> str:
 
 def settings() -> str:
     choices = {
-        "types": "a list of identity types", "strings": "a list of strings",
+        "types": "a list of identity types", "strings": "a list of strings", "limit": "a whole number from 1 to 1,000,000",
         **{kind: listed(names) for kind, names in CHOICES.items()},
     }
     return table(("setting", "takes", "says"), ((code(name), choices[kind], text) for name, (kind, text) in SETTINGS.items()))

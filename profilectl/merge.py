@@ -27,6 +27,7 @@ from profilectl.scratch import Scratch, quote_text
 from profilectl.segments import Segment, known_loose, known_rows
 from profilectl.sift import Frame, environment_of
 from profilectl.stage import Staged
+from profilectl.stage.keys import trimmed
 
 DELETED = "chr(31)"
 
@@ -114,7 +115,6 @@ def _before(scratch: Scratch, staged: Staged, segments: Sequence[Segment]) -> No
 
 
 def _busy(scratch: Scratch, staged: Staged, frame: Frame) -> None:
-    size = len(staged.keys)
     scratch.make(
         "busy",
         "select seq, profile, added, mpid from resolved where profile in"
@@ -282,7 +282,7 @@ def _row(scratch: Scratch, staged: Staged, frame: Frame, first_arrival: int) -> 
         ]
         for place, kind in enumerate(staged.identities):
             columns.append(
-                f"case when {resolved}.added & {1 << place} <> 0 then trim({rows}.i_{kind}, e' \\t\\n\\r\\f\\x0b') end as i_{kind}"
+                f"case when {resolved}.added & {1 << place} <> 0 then {trimmed(f'{rows}.i_{kind}')} end as i_{kind}"
             )
         return f"select {', '.join(columns + cells)} from {rows}"
 

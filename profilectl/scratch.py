@@ -98,6 +98,11 @@ class Scratch:
         """Return the one row of a query."""
         return self.rows(select, bound)[0]
 
+    def forget_order(self) -> None:
+        """Let DuckDB write rows in any order from here on, several times as fast: every row has its
+        seq by now, and what must lie in order is sorted by name."""
+        self.run("set preserve_insertion_order = false")
+
     def count(self, name: str) -> int:
         """Return the number of rows of a relation."""
         return int(self.row(f"select count(*) from {quote_identifier(name)}")[0])

@@ -15,12 +15,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from profilectl.feed import PROTECTIONS, Effect, Feed
-from profilectl.identity import BY_NAME, CODE, display, key_of
+from profilectl.identity import BY_NAME, CODE, key_of
 from profilectl.interpreter import REQUEST_MEMORY_MS
 from profilectl.report import Counts
 from profilectl.scratch import Scratch, quote_text
 from profilectl.stage import Staged
-from profilectl.stage.keys import TRIM, identity_key, placeholder
+from profilectl.stage.keys import identity_key, placeholder, trimmed
 
 # The order in which a row's faults are looked at; the first found is the reason it is rejected with.
 FAULTS = (
@@ -94,20 +94,23 @@ def _hash(scratch: Scratch, staged: Staged, frame: Frame) -> None:
 
     All types in one pass, so that no text is trimmed or lower-cased twice.
     """
-    columns, joins, environment = ["seq"], "", environment_of(staged, frame)
+    columns, texts, joins, environment = ["seq"], ["seq"], "", environment_of(staged, frame)
+    if "environment" in staged.plain:
+        texts.append("environment")
     for place, name in enumerate(staged.identities):
-        kind, column, folded = BY_NAME[name], f"i_{name}", None
+        kind, column, text, folded = BY_NAME[name], f"i_{name}", f"t{place}", None
+        texts.append(f"{trimmed(column)} as {text}")
         if kind.shape == "email":
-            odd = scratch.rows(f"select distinct {column} from staged where strlen({column}) <> length({column})")
+            odd = scratch.rows(f"select distinct {trimmed(column)} from staged where strlen({column}) <> length({column})")
             if odd:
                 table = f"folded_{name}"
                 scratch.load(table, [("stated", "VARCHAR"), ("folded", "VARCHAR")],
-                             [(text, key_of(kind, display(text))) for (text,) in odd])
-                joins += f" left join {table} on {table}.stated = {column}"
+                             [(odd_text, key_of(kind, odd_text)) for (odd_text,) in odd])
+                joins += f" left join {table} on {table}.stated = {text}"
                 folded = f"{table}.folded"
-        key = identity_key(kind, column, frame.placeholders, folded)
+        key = identity_key(kind, text, frame.placeholders, folded)
         columns.append(f"{identity_hash(frame.secret, environment, name, f'({key})')} as h{place}")
-    scratch.make("identity_hash", f"select {', '.join(columns)} from staged{joins}")
+    scratch.make("identity_hash", f"select {', '.join(columns)} from (select {', '.join(texts)} from staged){joins}")
 
 
 def _reject(scratch: Scratch, staged: Staged, frame: Frame) -> None:
@@ -161,10 +164,10 @@ def _count_skips(scratch: Scratch, staged: Staged, frame: Frame, accepted: str, 
     for place, name in enumerate(staged.identities):
         if scratch.row(f"select count(i_{name}) from staged") == scratch.row(f"select count(h{place}) from identity_hash"):
             continue
-        text = TRIM.format(f"i_{name}")
+        text = trimmed(f"i_{name}")
         guid = BY_NAME[name].shape == "guid"
         fake = f"{text} <> '' and {placeholder(text, frame.placeholders)}"
-        odd = f"{text} <> '' and not ({fake}) and {identity_key(BY_NAME[name], f'i_{name}', ())} is null" if guid else "false"
+        odd = f"{text} <> '' and not ({fake}) and {identity_key(BY_NAME[name], text, ())} is null" if guid else "false"
         found = scratch.row(f"select count(*) filter ({fake}), count(*) filter ({odd}) from {accepted}")
         counts.codes["IDENTITY_PLACEHOLDER"] += found[0]
         counts.codes["DEVICE_ID_INVALID"] += found[1]

@@ -208,6 +208,17 @@ def test_every_command_and_option_is_told_of_beside_the_reference(make: ModuleTy
     assert all(path.split()[-1] in told for path, _ in every_command(make))
 
 
+def test_the_configuration_that_is_shown_is_one(tmp_path: Path) -> None:
+    from profilectl.config import read_config
+
+    shown = re.findall(r"^```toml\n(.*?)^```", (ROOT / "docs" / "configuration.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    assert shown
+    for number, text in enumerate(shown):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(text)
+        assert read_config(file).feeds
+
+
 def test_every_code_stands_in_the_rules_with_its_sentence() -> None:
     rules = (ROOT / "docs" / "rules.md").read_text("utf-8")
     missing = [code for code, meaning in CODES.items() if f"| `{code}` | {meaning.sentence} |" not in rules]

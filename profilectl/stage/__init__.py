@@ -66,6 +66,7 @@ def stage_files(
     ]
     if loose:
         scratch.make("staged_loose", " union all ".join(loose), keep=False)
+    scratch.forget_order()
     return Staged(staged, offsets, sum(file.span for file in staged), plain, identities, keys.keys, bool(loose))
 
 

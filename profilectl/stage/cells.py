@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from profilectl.batch import Field, Reading, Unusable, deleted_keys
 from profilectl.identity import BY_NAME
 from profilectl.scratch import Scratch, quote_text
-from profilectl.stage.keys import TRIM, identity_key
+from profilectl.stage.keys import identity_key, trimmed
 from profilectl.stage.staged import LOOSE, AttributeColumns, StagedFile
 from profilectl.values import NotJson, parse_json
 
@@ -71,9 +71,9 @@ class Assembly:
                 self._skip("IDENTITY_UNKNOWN_TYPE", f"{cell.text} is not null")
         self._attributes([cell for cell in cells if cell.field.kind == "attribute"])
         for name, texts in self.identities.items():
-            first = identity_key(BY_NAME[name], texts[0], self.reading.placeholders)
+            first = identity_key(BY_NAME[name], trimmed(texts[0]), self.reading.placeholders)
             for text in texts[1:]:
-                other = identity_key(BY_NAME[name], text, self.reading.placeholders)
+                other = identity_key(BY_NAME[name], trimmed(text), self.reading.placeholders)
                 self._reject("IDENTITY_DUPLICATE_TYPE", f"{first} <> {other}", quote_text(name))
 
     def _reject(self, code: str, condition: str, detail: str) -> None:
@@ -88,7 +88,7 @@ class Assembly:
         text = cell.text
         if cell.field.name in ("mpid", "timestamp_unixtime_ms"):
             code = "MPID_INVALID" if cell.field.name == "mpid" else "TIMESTAMP_INVALID"
-            number = f"case when regexp_full_match({TRIM.format(text)}, '[+-]?[0-9]{{1,40}}') then try_cast({TRIM.format(text)} as bigint) end"
+            number = f"case when regexp_full_match({trimmed(text)}, '[+-]?[0-9]{{1,40}}') then try_cast({trimmed(text)} as bigint) end"
             zero = f" or {number} = 0" if cell.field.name == "mpid" else ""
             self._reject(code, f"{text} <> '' and ({number} is null{zero})", f"{text}[:40]")
             self.plain["mpid" if cell.field.name == "mpid" else "at_ms"] = number
@@ -177,7 +177,7 @@ class Assembly:
             self.plain["rest"] = self._rest()
         columns += [f"{expression} as {name}" for name, expression in self.plain.items()]
         for name, texts in self.identities.items():
-            usable = [f"case when {identity_key(BY_NAME[name], one, self.reading.placeholders)} is not null then {one} end" for one in texts]
+            usable = [f"case when {identity_key(BY_NAME[name], trimmed(one), self.reading.placeholders)} is not null then {one} end" for one in texts]
             stated = texts[0] if len(texts) == 1 else f"coalesce({', '.join([*usable, *texts])})"
             columns.append(f"{stated} as i_{name}")
         columns += [f"{expression} as {name}" for name, expression in self.attributes.items()]

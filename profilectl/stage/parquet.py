@@ -82,7 +82,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _refuse_inexact(name: str, schema: list[tuple[object, ...]]) -> None:
-    for column, kind, logical, _, precision in schema:
+    for column, kind, _, _, precision in schema:
         if isinstance(precision, int) and precision > 38:
             raise InputRefused(
                 f"{name}: column {column!r} is a decimal of {precision} digits; 38 is the most that can be read exactly",
