@@ -185,7 +185,7 @@ def read_batch(document: Mapping[str, Value], reading: Reading) -> Batch:
     for name in document:
         if name not in BATCH_FIELDS:
             raise Unusable("BATCH_UNKNOWN_FIELD", name)
-    rest = {name: value for name in KEPT_FIELDS if (value := document.get(name)) not in (None, [], {})}
+    rest: dict[str, Value] = {name: value for name in KEPT_FIELDS if (value := document.get(name)) not in (None, [], {})}
     for name, value in rest.items():
         _check_kept(name, value)
     codes: list[str] = []
@@ -340,7 +340,7 @@ def environment_named(value: Value) -> str | None:
         return None
     if value not in ("production", "development"):
         raise Unusable("ENVIRONMENT_INVALID", shown(value))
-    return cast(str, value)
+    return value
 
 
 def deleted_keys(value: Value) -> tuple[str, ...]:

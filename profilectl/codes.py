@@ -135,12 +135,12 @@ CODES: dict[str, Meaning] = {
     "UA_PDF_EXCLUSIVE":          Meaning(Fate.BLOCKED,  "another partner or warehouse feed set this attribute"),
     "UA_FIRST_WRITER":           Meaning(Fate.BLOCKED,  "another source set this attribute first"),
     # the attribute was left out of its batch
-    "UA_KEY_TOO_LONG":           Meaning(Fate.SKIPPED,  "the attribute's name is longer than 256 characters"),
+    "UA_KEY_TOO_LONG":           Meaning(Fate.SKIPPED,  "the attribute's name is longer than the limit"),
     "UA_KEY_EMPTY":              Meaning(Fate.SKIPPED,  "the attribute has no name"),
-    "UA_VALUE_TOO_LONG":         Meaning(Fate.SKIPPED,  "the attribute's value is longer than 4,096 characters"),
-    "UA_LIST_TOO_LONG":          Meaning(Fate.SKIPPED,  "the list has more than 1,000 entries"),
-    "UA_ENTRY_TOO_LONG":         Meaning(Fate.SKIPPED,  "an entry of the list is longer than 512 characters"),
-    "UA_TOO_MANY":               Meaning(Fate.SKIPPED,  "the batch has more than 100 attributes"),
+    "UA_VALUE_TOO_LONG":         Meaning(Fate.SKIPPED,  "the attribute's value is longer than the limit"),
+    "UA_LIST_TOO_LONG":          Meaning(Fate.SKIPPED,  "the list has more entries than the limit"),
+    "UA_ENTRY_TOO_LONG":         Meaning(Fate.SKIPPED,  "an entry of the list is longer than the limit"),
+    "UA_TOO_MANY":               Meaning(Fate.SKIPPED,  "the batch has more attributes than the limit"),
     "UA_UNSUPPORTED_TYPE":       Meaning(Fate.SKIPPED,  "an attribute is a string, a number, a boolean, a flat list or null"),
     # worth knowing
     "PROTECTED_MATCH":           Meaning(Fate.WARNING,  "would have matched a profile that its login or immutable identity protects"),

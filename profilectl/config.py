@@ -96,7 +96,7 @@ def _settings(path: Path, document: Mapping[str, Any]) -> dict[str, Any]:
 def _checked(path: Path, name: str, value: Any) -> Any:
     kind = SETTINGS[name][0]
     if kind in CHOICES:
-        if value not in CHOICES[kind]:
+        if not isinstance(value, str) or value not in CHOICES[kind]:
             raise InputRefused(f"{path}: {name} = {value!r}", "it is one of " + ", ".join(CHOICES[kind]))
         return value
     if kind == "limit":
@@ -132,6 +132,8 @@ def _check_flags(path: Path, settings: Mapping[str, Any]) -> None:
             raise InputRefused(f"{path}: {odd} is immutable and must be {wider} too", f"add it to identity.{wider}")
     hierarchy = stated.get("hierarchy")
     if hierarchy is not None:
+        if not hierarchy:
+            raise InputRefused(f"{path}: identity.hierarchy is empty: nobody could be found", "leave it out for the strategy's own")
         absent = sorted((flags["login"] | flags["unique"]) - set(hierarchy))
         if absent:
             raise InputRefused(f"{path}: {absent[0]} is login or unique, but not in identity.hierarchy")
@@ -153,6 +155,11 @@ def _feed(path: Path, name: str, members: Any) -> Feed:
     source = members.get("source", DEFAULT_SOURCE)
     protection = members.get("protection", DEFAULT_PROTECTION)
     partner = members.get("partner")
+    if not name.strip():
+        raise InputRefused(f"{path}: a feed needs a name")
+    for member, value in members.items():
+        if not isinstance(value, str) or not value.strip():
+            raise InputRefused(f"{where}: {member} must be a text")
     if source not in FEED_SOURCES:
         raise InputRefused(f"{where}: source = {source!r}", "it is one of " + ", ".join(FEED_SOURCES))
     if protection not in PROTECTIONS:

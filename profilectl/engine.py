@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from profilectl.codes import InputRefused
+from profilectl.codes import InputRefused, ProfilectlError, UsageError
 from profilectl.feed import ENVIRONMENTS, Feed
 from profilectl.merge import Merged, merge
 from profilectl.report import FileReport, ImportReport
@@ -68,6 +69,7 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
     manifest = read_manifest(request.manifest) if request.manifest else None
     mapped = read_map(request.mapped)
     paths = expand(request.paths)
+    _check_names(request)
     with scratch_beside(store_path, request.memory_limit) as scratch:
         files = open_files(
             paths, format=request.format, encoding=request.encoding, spill=scratch.folder, stdin=request.stdin
@@ -94,6 +96,16 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
             run.finish(began)
             store.compact()
         return report
+
+
+def _check_names(request: ImportRequest) -> None:
+    """Refuse, before anything is read, what could only fail after the commit."""
+    if not request.feed.strip():
+        raise UsageError("a feed needs a name")
+    if request.rejects is not None:
+        target = Path(request.rejects)
+        if target.is_dir() or not target.absolute().parent.is_dir():
+            raise UsageError(f"--rejects {request.rejects}: not a file that can be written", "name a file in a folder that exists")
 
 
 def _feed(store: Store, request: ImportRequest) -> Feed:
@@ -306,14 +318,28 @@ class _Run:
     def finish(self, began: float) -> None:
         """Put the rejects where the user wants them and complete the report."""
         if len(self.rejects):
-            target = Path(self.request.rejects or f"{_plain_name(self.report.files[0].path)}.rejects.jsonl")
-            shutil.copyfile(self.rejects.path, target)
-            target.chmod(0o600)
-            self.report.rejects = str(target)
+            self.report.rejects = str(self._place_rejects())
         if self.request.keep_scratch:
             self._keep_scratch(self.request.keep_scratch)
         self.report.steps = self.scratch.steps
         self.report.elapsed_ms = round((time.monotonic() - began) * 1000)
+
+    def _place_rejects(self) -> Path:
+        """Put the rejects beside the first file that has some, or where the user said; else in this folder."""
+        first = next((one.path for one in self.report.files if self.rejects.by_file[one.path]), "-")
+        wanted = self.request.rejects or f"{_plain_name(first)}.rejects.jsonl"
+        for target in (Path(wanted), Path(f"{Path(_plain_name(first)).name}.rejects.jsonl")):
+            try:
+                handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            except OSError:
+                continue
+            with os.fdopen(handle, "wb") as out, self.rejects.path.open("rb") as written:
+                os.fchmod(handle, 0o600)
+                shutil.copyfileobj(written, out)
+            return target
+        raise ProfilectlError(
+            f"import {self.number} is done, but its rejects could not be written to {wanted}", "the store keeps them: store.reject"
+        )
 
     def _keep_scratch(self, path: str) -> None:
         from profilectl.scratch import quote_identifier, quote_text

@@ -112,7 +112,7 @@ def _write_jsonl(
 
 def _columns(profiles: Profiles, format: str) -> tuple[list[str], str]:
     """Return the keys to fold, and the SELECT list of an export row (columns as an import names them)."""
-    keys = sorted(dict.fromkeys([*profiles.keys, *profiles.loose_keys]))
+    keys = profiles.attributes()
     if len(keys) > MOST_COLUMNS:
         raise UsageError(f"{len(keys):,} attributes are more columns than a {format} export has", "use --format jsonl")
     environment = " ".join(
@@ -184,7 +184,7 @@ class _ParquetWriter:
         import pyarrow.parquet
 
         count = 0
-        reader = cursor.to_arrow_reader(100_000) if hasattr(cursor, "to_arrow_reader") else cursor.fetch_record_batch(100_000)
+        reader = cursor.to_arrow_reader(100_000)
         if self._writer is None:
             self._writer = pyarrow.parquet.ParquetWriter(self._stream, reader.schema, compression="zstd")
         for batch in reader:

@@ -171,7 +171,7 @@ class Rules:
         Where the one login type is unique, immutable and first in the hierarchy, a row that has it
         belongs to the holder of that value and to nobody else, whatever its other identities say.
         """
-        if self.login_decides or not self.login == self.unique == self.immutable == {self.hierarchy[0]}:
+        if self.login_decides or not self.hierarchy or not self.login == self.unique == self.immutable == {self.hierarchy[0]}:
             return None
         return self.hierarchy[0]
 

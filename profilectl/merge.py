@@ -154,7 +154,7 @@ def _fold(scratch: Scratch, staged: Staged) -> None:
         f"select profile{''.join(', ' + one for one in alone)} from busy_row where profile not in ({crowd})"
         f" union all select profile{''.join(', ' + one for one in newest)} from busy_row where profile in ({crowd}) group by profile"
     )
-    scratch.make("fold", f"select folded.*{values} from ({folded}) as folded left join before on before.profile = folded.profile")
+    scratch.make("fold", f"select folded.*{values} from ({folded}) as folded left join before on before.profile = folded.profile", keep=False)
 
 
 def _loose(scratch: Scratch, staged: Staged, segments: Sequence[Segment]) -> bool:

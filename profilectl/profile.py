@@ -44,6 +44,13 @@ class Profiles:
     keys: list[str]
     loose_keys: list[str]
 
+    def attributes(self) -> list[str]:
+        """Return the attributes that some profile has had, sorted: not those that were only ever deleted."""
+        set_loose = self.store.scratch.rows(
+            f"select distinct key from ({known_loose(self.segments)}) where value <> {DELETED}"
+        ) if self.loose_keys else []
+        return sorted({*self.keys, *(key for (key,) in set_loose)})
+
     def find(self, kind: str, value: str) -> list[int]:
         """Return the profiles that hold an identity, or have an MPID, in any environment, oldest first."""
         scratch = self.store.scratch

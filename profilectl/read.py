@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from profilectl.codes import InputRefused
 from profilectl.export import export_profiles
 from profilectl.profile import profiles_of
 from profilectl.scratch import Scratch, scratch_beside
@@ -42,6 +43,8 @@ def export_store(
     if not store_path.exists():
         with open_store(Scratch(Path(tempfile.gettempdir())), store_path):
             return 0
+    if isinstance(output, Path) and not output.absolute().parent.is_dir():
+        raise InputRefused(f"{output} cannot be written: there is no folder {output.parent}", "name another file with -o")
     beside = output if isinstance(output, Path) else store_path
     with scratch_beside(beside.absolute(), memory_limit) as scratch, open_store(scratch, store_path, wait_s=wait_s) as store:
         return export_profiles(

@@ -12,7 +12,7 @@ from profilectl.codes import InputRefused, UsageError
 from profilectl.config import Change, apply_config, config_text, difference, read_config
 from profilectl.feed import Feed
 from profilectl.scratch import Scratch
-from profilectl.store import Store, choose_feed, open_store
+from profilectl.store import Store, choose_feed, make_schema, open_store
 
 
 @contextlib.contextmanager
@@ -77,6 +77,11 @@ def set_feed(
 def apply_file(path: Path, file: Path, *, dry_run: bool = False, wait_s: float = 0) -> list[Change]:
     """Apply a configuration file and return what changed, or with dry_run what would."""
     declared = read_config(file)
+    if dry_run and not path.exists():
+        scratch = Scratch(Path(tempfile.gettempdir()))
+        scratch.run("attach ':memory:' as store")
+        make_schema(scratch)
+        return difference(Store(scratch, path), declared)
     with _open(path, wait_s, write=True) as store:
         return difference(store, declared) if dry_run else apply_config(store, declared)
 

@@ -39,6 +39,11 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=wide)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun in the right number."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout."""
     sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
@@ -68,9 +73,11 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[obj
     from rich.text import Text
 
     out = console()
-    table = Table(title=Text(title), box=box.ROUNDED if out.is_terminal else box.SIMPLE_HEAD, title_justify="left")
+    if title:
+        out.print(Text(title), style="bold" if out.is_terminal else None)
+    table = Table(box=box.ROUNDED if out.is_terminal else box.SIMPLE_HEAD)
     for place, heading in enumerate(headings):
-        table.add_column(Text(heading), justify="right" if place in right else "left", overflow="fold")
+        table.add_column(Text(heading), justify="right" if place in right else "left", overflow="fold", min_width=min(len(heading), 10))
     for row in rows:
         table.add_row(*(Text(visible(str(cell))) for cell in row))
     out.print(table)
@@ -84,10 +91,9 @@ def print_report(report: ImportReport) -> None:
 
     out = console()
     counts = report.counts.as_json()
-    table = Table(
-        title=Text(visible(f"Import {report.number}: feed {report.feed} ({report.source}, {report.protection}), {report.environment}")),
-        box=box.ROUNDED if out.is_terminal else box.SIMPLE, title_justify="left", show_header=False, show_lines=False,
-    )
+    title = f"Import {report.number}: feed {report.feed} ({report.source}, {report.protection}), {report.environment}"
+    out.print(Text(visible(title)), style="bold" if out.is_terminal else None)
+    table = Table(box=box.ROUNDED if out.is_terminal else box.SIMPLE, show_header=False)
     table.add_column(style="bold" if out.is_terminal else None)
     table.add_column()
     for name in ("rows", "profiles", "identities", "attributes"):
@@ -99,7 +105,7 @@ def print_report(report: ImportReport) -> None:
     out.print(table)
     rate = counts["rows"]["read"] / max(report.elapsed_ms, 1) * 1000
     slow = f", {report.slow_path_rows:,} decided one by one" if report.slow_path_rows else ""
-    notice(f"{counts['rows']['read']:,} rows in {report.elapsed_ms / 1000:.1f} s ({rate:,.0f} rows a second{slow})")
+    notice(f"{counted(counts['rows']['read'], 'row')} in {report.elapsed_ms / 1000:.1f} s ({rate:,.0f} rows a second{slow})")
 
 
 def print_columns(report: ImportReport) -> None:
@@ -169,6 +175,9 @@ def progress_bar(*, quiet: bool) -> Iterator[Callable[[str, int], None]]:
         def show(step: str, rows: int) -> None:
             rate = rows / max(time.monotonic() - began, 0.001)
             said = f"{rows:,} rows, {rate:,.0f} a second" if rows else ""
-            bar.update(task, description=step, **({"rows": said} if said else {}))
+            if said:
+                bar.update(task, description=step, rows=said)
+            else:
+                bar.update(task, description=step)
 
         yield show

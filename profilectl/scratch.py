@@ -18,7 +18,7 @@ from typing import Any
 
 import duckdb
 
-from profilectl.codes import UsageError
+from profilectl.codes import StoreUnusable, UsageError
 
 
 def quote_identifier(name: str) -> str:
@@ -127,9 +127,14 @@ class Scratch:
 
 @contextlib.contextmanager
 def scratch_beside(path: Path, memory_limit: str | None = None) -> Iterator[Scratch]:
-    """Open a scratch whose spilled data lie beside the store, readable by its owner only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".scratch", dir=path.parent))
+    """Open a scratch whose spilled data lie beside the store, readable by its owner only.
+
+    Raises StoreUnusable where its folder is missing or cannot be written.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".scratch", dir=path.parent))
+    except OSError as error:
+        raise StoreUnusable(f"the folder {path.parent} cannot be written: {error.strerror}", "name another with --store or -o") from None
     os.chmod(folder, 0o700)
     scratch = Scratch(folder, memory_limit)
     try:

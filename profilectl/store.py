@@ -246,7 +246,7 @@ def open_store(
     _attach(scratch, path, write=write or made, until=time.monotonic() + wait_s)
     try:
         if made:
-            _make_schema(scratch)
+            make_schema(scratch)
         else:
             _check_schema(scratch, path)
         yield Store(scratch, path)
@@ -296,7 +296,8 @@ def _command(process: str) -> str:
     return ""
 
 
-def _make_schema(scratch: Scratch) -> None:
+def make_schema(scratch: Scratch) -> None:
+    """Make the fixed tables in the attached, empty store."""
     scratch.run("begin transaction")
     for statement in resources.files("profilectl").joinpath("schema.sql").read_text().split(";\n"):
         if statement.strip():

@@ -25,7 +25,7 @@ def apply_command(
     from profilectl.registry import apply_file
 
     changes = apply_file(options_of(context).store, file, dry_run=dry_run, wait_s=wait)
-    for change in changes:
+    for change in () if options_of(context).quiet else changes:
         before = "" if change.before is None else f"{change.before} -> "
         after = "default" if change.after is None else change.after
         render.notice(f"{change.name}: {before}{after}")

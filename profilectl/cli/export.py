@@ -42,7 +42,7 @@ def export_profiles_command(
             wait_s=wait, memory_limit=check_memory_limit(memory_limit), progress=progress,
         )
     if output and not options.quiet:
-        render.notice(f"{count:,} profiles in {output}")
+        render.notice(f"{render.counted(count, 'profile')} in {output}")
 
 
 def _by_name(output: Path | None) -> str:

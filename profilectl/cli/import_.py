@@ -87,7 +87,8 @@ def _notices(render, report, as_json: bool) -> None:  # type: ignore[no-untyped-
     if not as_json:
         render.print_columns(report)
     if report.rejects:
-        render.notice(f"{report.counts.rows['rejected']:,} rejected rows are in {report.rejects}")
+        rejected = render.counted(report.counts.rows["rejected"], "rejected row")
+        render.notice(f"{rejected} {'is' if report.counts.rows['rejected'] == 1 else 'are'} in {report.rejects}")
 
 
 def _value(choice: enum.Enum | None) -> str | None:

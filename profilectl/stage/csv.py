@@ -210,9 +210,8 @@ def _accounted(
         source = f"(select *, {quoted} as one from {table})"
     else:
         source = table
-    count, length, quotes_inside, feeds_inside = (
-        int(value) for value in _run(connection, f"select count(*), {cells}, {inside}, {feeds} from {source}")[0]  # type: ignore[call-overload]
-    )
+    sums = _run(connection, f"select count(*), {cells}, {inside}, {feeds} from {source}")[0]
+    count, length, quotes_inside, feeds_inside = (int(str(value)) for value in sums)
     ends = count * (2 if crlf else 1) - (0 if found.ends else 2 if crlf else 1)
     # A quote in a cell stands twice in the file; what is left of the quotes encloses cells.
     enclosing = found.quotes - 2 * quotes_inside

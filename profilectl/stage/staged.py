@@ -108,6 +108,7 @@ class Rejects:
         self.path = path
         self.counts: Counter[str] = Counter()
         self.early: Counter[str] = Counter()
+        self.by_file: Counter[str] = Counter()
         self._file: TextIO | None = None
 
     def add(self, reject: Reject, *, late: bool = False) -> None:
@@ -117,6 +118,7 @@ class Rejects:
             self.path.chmod(0o600)
         self.counts[reject.code] += 1
         self.early[reject.file] += not late
+        self.by_file[reject.file] += 1
         document = {
             "file": reject.file,
             "line": reject.line,
