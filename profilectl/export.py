@@ -158,6 +158,8 @@ class _CsvWriter:
 
         self._text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
         self._csv = csv.writer(self._text, lineterminator="\n")
+        # Python leaves a lone carriage return bare, and a reader would see the end of a row in it.
+        self._quoted = csv.writer(self._text, lineterminator="\n", quoting=csv.QUOTE_ALL)
         self._begun = False
 
     def write(self, cursor: Any) -> int:
@@ -166,7 +168,11 @@ class _CsvWriter:
             self._begun = True
         count = 0
         while block := cursor.fetchmany(20_000):
-            self._csv.writerows(block)
+            if any("\r" in cell for row in block for cell in row if cell):
+                for row in block:
+                    (self._quoted if any(cell and "\r" in cell for cell in row) else self._csv).writerow(row)
+            else:
+                self._csv.writerows(block)
             count += len(block)
         return count
 
