@@ -6,6 +6,7 @@ design.md R2, R3, R13, R15.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
@@ -260,7 +261,8 @@ def decide(claim: Claim, records: Records, rules: Rules, *, create: bool) -> Dec
         decision = Decision(by_mpid)
         _attach(by_mpid, claim, records, rules, decision, keep=True)
         return decision
-    known = {one.type: one.key for one in claim.identities if one.type in rules.hierarchy}
+    ranked = _ranks(rules.hierarchy)
+    known = {one.type: one.key for one in claim.identities if one.type in ranked}
     profile, protected = look_up(known, records, rules)
     decision = Decision(profile)
     if claim.mpid is not None and profile is not None:
@@ -292,10 +294,11 @@ def look_up(known: Mapping[str, str], records: Records, rules: Rules) -> tuple[i
     wanted = login if only_known else known
     found: set[int] = set()
     protected = False
-    for kind in rules.hierarchy:
-        if kind not in wanted:
+    rank = _ranks(rules.hierarchy)
+    for kind in sorted(wanted, key=rank.__getitem__):
+        holders = records.holders.get((kind, wanted[kind]))
+        if not holders:
             continue
-        holders = records.holders.get((kind, wanted[kind]), set())
         hit = {one for one in holders if _eligible(one, known, records, rules)}
         protected = protected or len(hit) < len(holders)
         if only_known:
@@ -307,6 +310,11 @@ def look_up(known: Mapping[str, str], records: Records, rules: Rules) -> tuple[i
     if not found:
         return None, protected
     return max(found, key=lambda one: (records.last.get(one, one), -one)), False
+
+
+@functools.cache
+def _ranks(hierarchy: tuple[str, ...]) -> Mapping[str, int]:
+    return {kind: place for place, kind in enumerate(hierarchy)}
 
 
 def _eligible(profile: int, known: Mapping[str, str], records: Records, rules: Rules) -> bool:
@@ -323,17 +331,20 @@ def _is_known(profile: int, records: Records, rules: Rules) -> bool:
     return any(records.values(profile, kind) for kind in rules.login)
 
 
+_NOBODY: frozenset[int] = frozenset()
+
+
 def _attach(
     profile: int, claim: Claim, records: Records, rules: Rules, decision: Decision, *, keep: bool
 ) -> None:
     """Give a profile the identities of a row, as far as the flags allow (domain.md 4.3)."""
-    rank = {kind: place for place, kind in enumerate(rules.hierarchy)}
+    rank = _ranks(rules.hierarchy)
     records.last[profile] = claim.arrival
     for one in sorted(claim.identities, key=lambda one: (rank.get(one.type, len(rank)), CODE[one.type])):
         own = records.values(profile, one.type)
         if one.key in own:
             continue
-        others = records.holders.get((one.type, one.key), set()) - {profile}
+        others = records.holders.get((one.type, one.key), _NOBODY) - {profile}
         if one.type in rules.immutable and (own or others):
             decision.codes.append("IMMUTABLE_CONFLICT")
             continue

@@ -207,7 +207,7 @@ def resolve(
     slow.run(harmless=not keyed)
     _resolved(scratch, first_arrival, keyed=keyed, create=create)
     _gains(scratch, staged, first_arrival, keyed=keyed)
-    _warn(scratch, keyed=keyed, create=create)
+    _warn(scratch, staged, keyed=keyed, create=create)
     _finish(scratch, staged, frame, first_arrival)
     _count(scratch, frame, slow, counts, keyed=keyed)
     return Resolution(slow.rows, bool(scratch.count("taken")))
@@ -290,8 +290,7 @@ def _components(scratch: Scratch) -> None:
     before = scratch.row("select count(*), sum(label) from label")
     while True:
         scratch.make("next_label", LABEL_NEXT)
-        scratch.drop("label")
-        scratch.run("alter table next_label rename to label")
+        scratch.rename("next_label", "label")
         after = scratch.row("select count(*), sum(label) from label")
         if after == before:
             break
@@ -326,6 +325,9 @@ class _Slow:
         for first, last in self._blocks():
             self._decide(first, last)
         self.scratch.load("decided", [("seq", "BIGINT"), ("profile", "BIGINT"), ("created", "BOOLEAN")], self._decided)
+        if not harmless:
+            # Where one type names a known profile nothing is ever taken away, and gains are counted in sets.
+            self._gained, self._taken = [], []
         # A hash comes as hexadecimal text and goes back in halves: DuckDB is slow at 128-bit text.
         halves = [("high", "UBIGINT"), ("low", "UBIGINT")]
         for name, columns, rows in (
@@ -483,7 +485,7 @@ def _gains(scratch: Scratch, staged: Staged, first_arrival: int, *, keyed: bool)
     )
 
 
-def _warn(scratch: Scratch, *, keyed: bool, create: bool) -> None:
+def _warn(scratch: Scratch, staged: Staged, *, keyed: bool, create: bool) -> None:
     """Complete `warned`: rows that protection kept from a profile, rows nobody can be found by."""
     if keyed:
         # Nobody was found, though somebody has an identity of the row: an earlier row, or the store.
@@ -500,7 +502,8 @@ def _warn(scratch: Scratch, *, keyed: bool, create: bool) -> None:
             " where (belonging.created or belonging.profile is null) and claim.type in (select type from lookup_type)"
             " and (seen.seq < claim.seq or claim.hash in (select hash from hit))"
         )
-    if create:
+    lookup = {name for (name,) in scratch.rows("select type from lookup_type")}
+    if create and not {CODE[name] for name in staged.identities} <= lookup:
         scratch.run(
             "insert into warned select seq, 'IDENTITY_NOT_IN_HIERARCHY' from belonging where created"
             " and seq not in (select seq from claim where type in (select type from lookup_type))"
@@ -530,8 +533,9 @@ def _mpids(scratch: Scratch, frame: Frame, first_arrival: int) -> None:
     attempt = 0
     scratch.make(
         "founder_mpid",
-        f"select seq, coalesce(named, {_signed(attempt)}) as mpid, named is not null as named from"
-        " (select belonging.seq, named_mpid.mpid as named from belonging left join named_mpid using (seq) where created)",
+        f"select seq, coalesce(named, {_SIGNED}) as mpid, named is not null as named from"
+        f" (select belonging.seq, named_mpid.mpid as named, {_number('belonging.seq', attempt)} as number"
+        " from belonging left join named_mpid on named_mpid.seq = belonging.seq where created)",
         bound,
     )
     while True:
@@ -544,16 +548,22 @@ def _mpids(scratch: Scratch, frame: Frame, first_arrival: int) -> None:
             return
         attempt += 1
         scratch.run(
-            f"update founder_mpid set mpid = {_signed(attempt)} where seq in (select unnest($clash::bigint[]))",
+            f"update founder_mpid set mpid = {_SIGNED} from (select seq as place, {_number('seq', attempt)} as number"
+            " from founder_mpid where seq in (select unnest($clash::bigint[]))) where founder_mpid.seq = place",
             {**bound, "clash": [seq for (seq,) in clash]},
         )
 
 
-def _signed(attempt: int) -> str:
-    """Return the SQL of identity.mpid_for: 64 bits of a hash, read as a signed number."""
-    number = f"md5_number_lower($secret || ':' || (seq + $first)::varchar || ':{attempt}')"
-    wrapped = f"case when {number} >= 9223372036854775808 then {number}::hugeint - 18446744073709551616 else {number} end"
-    return f"case {number} when 0 then 1 else ({wrapped})::bigint end"
+def _number(seq: str, attempt: int) -> str:
+    """Return the SQL of the 64 bits that identity.mpid_for takes."""
+    return f"md5_number_lower($secret || ':' || ({seq} + $first)::varchar || ':{attempt}')"
+
+
+# The same bits read as a signed number, and never 0.
+_SIGNED = (
+    "case when number = 0 then 1 when number >= 9223372036854775808"
+    " then (number::hugeint - 18446744073709551616)::bigint else number::bigint end"
+)
 
 
 def _count(scratch: Scratch, frame: Frame, slow: _Slow, counts: Counts, *, keyed: bool) -> None:

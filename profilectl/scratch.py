@@ -63,6 +63,7 @@ class Scratch:
         self.folder = folder
         self.connection = connect(memory_limit, folder)
         self.steps: list[tuple[str, float]] = []
+        self._kinds: dict[str, str] = {}
 
     def make(self, name: str, select: str, bound: dict[str, Any] | None = None, *, keep: bool = True) -> None:
         """Name the result of a query, so that the next one can read it.
@@ -72,13 +73,19 @@ class Scratch:
         kind = "table" if keep else "view"
         self.drop(name)
         self.run(f"create temp {kind} {quote_identifier(name)} as {select}", bound, step=name)
+        self._kinds[name] = kind
 
     def drop(self, name: str) -> None:
         """Forget a relation, if it is there."""
-        found = self.rows("select table_type from information_schema.tables where table_name = $name"
-                          " and table_catalog = 'temp'", {"name": name})
-        for (kind,) in found:
-            self.run(f"drop {'view' if kind == 'VIEW' else 'table'} temp.{quote_identifier(name)}")
+        kind = self._kinds.pop(name, None)
+        if kind:
+            self.run(f"drop {kind} temp.{quote_identifier(name)}")
+
+    def rename(self, name: str, new: str) -> None:
+        """Give a relation the name of another, which is forgotten."""
+        self.drop(new)
+        self.run(f"alter table temp.{quote_identifier(name)} rename to {quote_identifier(new)}")
+        self._kinds[new] = self._kinds.pop(name)
 
     def run(self, statement: str, bound: dict[str, Any] | None = None, *, step: str = "") -> None:
         """Run a statement for its effect; a named step is timed."""
@@ -112,6 +119,7 @@ class Scratch:
         spelled = ", ".join(f"{quote_identifier(column)} {kind}" for column, kind in columns)
         self.drop(name)
         self.run(f"create temp table {quote_identifier(name)} ({spelled})")
+        self._kinds[name] = "table"
         if rows:
             self.append(name, columns, rows)
 
