@@ -355,6 +355,6 @@ def _plain_name(path: str) -> str:
 
 
 def _document(report: ImportReport) -> str:
-    import json
+    import orjson
 
-    return json.dumps(report.as_json())
+    return orjson.dumps(report.as_json()).decode()

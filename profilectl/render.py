@@ -7,7 +7,6 @@ are shown as plain text, control characters made visible, never as markup.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import time
@@ -46,7 +45,9 @@ def counted(number: int, noun: str) -> str:
 
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    import orjson
+
+    sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
 def print_text(text: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from histories import History, histories
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, given, note, seed, settings
 
 from profilectl.batch import Batch, Unusable, read_document
 from profilectl.engine import ImportRequest, import_files
@@ -131,7 +131,12 @@ def test_engine_equals_interpreter(history: History) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
-@given(histories())
-def test_engine_equals_interpreter_for_thousands(history: History) -> None:
-    check(history)
+@pytest.mark.parametrize("part", range(8))
+def test_engine_equals_interpreter_for_thousands(part: int) -> None:
+    @seed(part)
+    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(histories())
+    def compare(history: History) -> None:
+        check(history)
+
+    compare()

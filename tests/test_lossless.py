@@ -122,7 +122,8 @@ PARQUET: list[tuple[str, pa.DataType, Any, str]] = [
     ("time", pa.time64("us"), datetime.time(1, 2, 3, 4), '"01:02:03.000004"'),
     ("timestamp utc", pa.timestamp("us", "UTC"), datetime.datetime(2024, 1, 2, 3, 4, 5, 123456, UTC), '"2024-01-02T03:04:05.123456Z"'),
     ("timestamp ms utc", pa.timestamp("ms", "UTC"), datetime.datetime(2024, 1, 2, 3, 4, 5, 123000, UTC), '"2024-01-02T03:04:05.123Z"'),
-    ("timestamp", pa.timestamp("us"), datetime.datetime(2024, 1, 2, 3, 4, 5), '"2024-01-02T03:04:05"'),
+    ("timestamp", pa.timestamp("us"), datetime.datetime(2024, 1, 2, 3, 4, 5),  # noqa: DTZ001
+     '"2024-01-02T03:04:05"'),
     ("timestamp ns", pa.timestamp("ns"), 1704164645123456789, '"2024-01-02T03:04:05.123456789"'),
     ("list of strings", pa.list_(pa.string()), ["40", "é", None], '["40","é",null]'),
     ("list of ints", pa.list_(pa.int64()), [1, 2**53 + 1], "[1,9007199254740993]"),

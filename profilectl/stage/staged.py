@@ -11,11 +11,12 @@ needs not know which format a row came from:
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
+
+import orjson
 
 from profilectl.batch import Batch
 from profilectl.codes import Reject
@@ -109,12 +110,12 @@ class Rejects:
         self.counts: Counter[str] = Counter()
         self.early: Counter[str] = Counter()
         self.by_file: Counter[str] = Counter()
-        self._file: TextIO | None = None
+        self._file: BinaryIO | None = None
 
     def add(self, reject: Reject, *, late: bool = False) -> None:
         """Write down a reject; late: of a row that had been staged."""
         if self._file is None:
-            self._file = self.path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
+            self._file = self.path.open("wb")
             self.path.chmod(0o600)
         self.counts[reject.code] += 1
         self.early[reject.file] += not late
@@ -126,7 +127,7 @@ class Rejects:
             "message": reject.message,
             "raw": reject.raw,
         }
-        self._file.write(json.dumps(document, ensure_ascii=False) + "\n")
+        self._file.write(orjson.dumps(document) + b"\n")
 
     def close(self) -> None:
         if self._file is not None:
