@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -10,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from typer.testing import CliRunner, Result
 
 from profilectl.batch import Batch, Reading, Unusable, read_document, read_flat
 from profilectl.feed import Feed
@@ -42,7 +45,7 @@ def by_interpreter(case: dict[str, Any], folder: Path) -> tuple[list[dict[str, A
     reports = []
     for number, one in enumerate(case["when"]):
         mpids = [str(person.mpid) for _, person in sorted(interpreter.people.items())]
-        feed = feeds[one["feed"]]
+        feed = feeds.setdefault(one["feed"], Feed(one["feed"], number=len(feeds) + 1))
         rows = list(_rows(one, mpids, settings.reading))
         counts = interpreter.run(feed, one.get("protection", feed.protection), rows, NOW_MS + number, one.get("environment"))
         reports.append(counts.as_json())
@@ -91,26 +94,34 @@ def run(*arguments: str, folder: Path, stdin: bytes | None = None) -> subprocess
     )
 
 
+def call(*arguments: str, folder: Path) -> Result:
+    """Call the command in this process: the same command line without the price of a new Python."""
+    from profilectl.cli import app, commands  # noqa: F401
+
+    with contextlib.chdir(folder):
+        return CliRunner().invoke(app, list(arguments))
+
+
 def by_command_line(case: dict[str, Any], folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Run a case through the command line: config apply, imports, export."""
     (folder / "case.toml").write_text(_toml(case["given"]), encoding="utf-8")
-    done = run("config", "apply", "case.toml", folder=folder)
-    assert done.returncode == 0, done.stderr
+    done = call("config", "apply", "case.toml", folder=folder)
+    assert done.exit_code == 0, done.output
     reports = []
     for number, one in enumerate(case["when"]):
         name = f"{number}.{'csv' if 'csv' in one else 'jsonl'}"
         text = one["csv"] if "csv" in one else "".join(line + "\n" for line in lines_of(one, _mpids(folder) if number else []))
         (folder / name).write_bytes(text.encode())
         options = [f"--{key}={one[key]}" for key in ("protection", "environment") if key in one]
-        done = run("import", name, "--feed", one["feed"], "--json", "--again", *options, *one.get("options", ()), folder=folder)
-        assert done.returncode in (0, 3), done.stderr
+        done = call("import", name, "--feed", one["feed"], "--json", "--again", *options, *one.get("options", ()), folder=folder)
+        assert done.exit_code in (0, 3), done.output
         reports.append(json.loads(done.stdout))
-    done = run("export", "profiles", "--provenance", folder=folder)
+    done = call("export", "profiles", "--provenance", folder=folder)
     return [_exported(line) for line in done.stdout.splitlines()], reports
 
 
 def _mpids(folder: Path) -> list[str]:
-    return [json.loads(line)["mpid"] for line in run("export", "profiles", folder=folder).stdout.splitlines()]
+    return [json.loads(line)["mpid"] for line in call("export", "profiles", folder=folder).stdout.splitlines()]
 
 
 def _exported(line: str) -> dict[str, Any]:
