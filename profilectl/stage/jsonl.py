@@ -130,13 +130,16 @@ def _members(scratch: Scratch, lines: str, keys: AttributeColumns, reading: Read
 def _split(scratch: Scratch, lines: str, table: str, paths: list[Member], reading: Reading) -> None:
     """Take the lines apart; `ok` says that every byte of a line is accounted for."""
     parts = [f"v[{place}]" for place in range(1, len(paths) + 1)]
-    columns = ["seq", f"{_accounted(paths, parts, reading)} as ok"]
+    # The account is settled in a SELECT of its own: named once, it would be written out for each column.
+    accounted = f"{_accounted(paths, parts, reading)} as ok"
+    columns = ["seq", "ok"]
     for path, part in zip(paths, parts, strict=True):
         columns.append(f"case when ok then {_value(path, part)} end as {path.column}")
     listed = "[" + ", ".join(quote_text(path.json_path) for path in paths) + "]::varchar[]"
     for valid in ("line", "case when json_valid(line) then line end"):
         extracted = f"json_extract({valid}, {listed})"
-        select = f"select {', '.join(columns)} from (select rowid as seq, line, {extracted} as v from {lines})"
+        taken = f"select rowid as seq, line, {extracted} as v from {lines}"
+        select = f"select {', '.join(columns)} from (select seq, v, {accounted} from ({taken}))"
         try:
             scratch.make(table, select)
             return
