@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from profilectl.identity import PLACEHOLDERS, WHITE_SPACE, Usable, type_named, usable
-from profilectl.values import DELETED, Number, Value, hold, to_json
+from profilectl.values import DELETED, NotJson, Number, Value, hold, parse_json, to_json
 
 # fmt: off
 LIMITS = {
@@ -347,6 +347,12 @@ def deleted_keys(value: Value) -> tuple[str, ...]:
     """Return the attributes that deleted_user_attributes names. Raises Unusable."""
     if value is None or value == "":
         return ()
+    if isinstance(value, str) and value.startswith("["):
+        # A cell holds one name, or a JSON list of names (domain.md 8.1).
+        try:
+            value = parse_json(value)
+        except NotJson:
+            raise Unusable("DELETED_INVALID", shown(value)) from None
     names = value if isinstance(value, list) else [value]
     if not all(isinstance(name, str) and not isinstance(name, Number) for name in names):
         raise Unusable("DELETED_INVALID", shown(value))

@@ -104,9 +104,14 @@ def print_report(report: ImportReport) -> None:
         for place, (code, number) in enumerate(counts[title].items()):
             table.add_row(title if not place else "", Text(f"{number:,} {code}: {sentence(code)}"))
     out.print(table)
-    rate = counts["rows"]["read"] / max(report.elapsed_ms, 1) * 1000
+
+
+def print_rate(report: ImportReport) -> None:
+    """Say on stderr how long an import took."""
+    read = report.counts.rows["read"]
+    rate = read / max(report.elapsed_ms, 1) * 1000
     slow = f", {report.slow_path_rows:,} decided one by one" if report.slow_path_rows else ""
-    notice(f"{counted(counts['rows']['read'], 'row')} in {report.elapsed_ms / 1000:.1f} s ({rate:,.0f} rows a second{slow})")
+    notice(f"{counted(read, 'row')} in {report.elapsed_ms / 1000:.1f} s ({rate:,.0f} rows a second{slow})")
 
 
 def print_columns(report: ImportReport) -> None:

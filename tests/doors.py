@@ -45,7 +45,7 @@ def by_interpreter(case: dict[str, Any], folder: Path) -> tuple[list[dict[str, A
     reports = []
     for number, one in enumerate(case["when"]):
         mpids = [str(person.mpid) for _, person in sorted(interpreter.people.items())]
-        feed = feeds.setdefault(one["feed"], Feed(one["feed"], number=len(feeds) + 1))
+        feed = feeds.setdefault(one["feed"], Feed(one["feed"], protection=one.get("protection", "create-and-update"), number=len(feeds) + 1))
         rows = list(_rows(one, mpids, settings.reading))
         counts = interpreter.run(feed, one.get("protection", feed.protection), rows, NOW_MS + number, one.get("environment"))
         reports.append(counts.as_json())

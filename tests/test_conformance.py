@@ -48,7 +48,7 @@ def expanded(value: Any) -> Any:
         listed = re.fullmatch(r"\$LIST\((.*),(\d+)\)", value, re.DOTALL)
         if listed:
             return [expanded(listed[1])] * int(listed[2])
-        return re.sub(r"\$REPEAT\((.),(\d+)\)", lambda found: found[1] * int(found[2]), value)
+        return re.sub(r"\$REPEAT\(([^,()]+),(\d+)\)", lambda found: found[1] * int(found[2]), value)
     if isinstance(value, list):
         return [expanded(entry) for entry in value]
     if isinstance(value, dict):
@@ -71,6 +71,8 @@ def as_text(value: Any) -> str:
     """Return the exact JSON text of an expected value."""
     if isinstance(value, dict) and set(value) == {"$number"}:
         return str(value["$number"])
+    if isinstance(value, list):
+        return "[" + ",".join(map(as_text, value)) + "]"
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -73,6 +73,9 @@ def import_command(
         _notices(render, report, as_json)
     if not as_json and report.number is not None:
         render.print_report(report)
+        if not options.quiet:
+            sys.stdout.flush()
+            render.print_rate(report)
     raise typer.Exit(Exit.REJECTED_ROWS if report.counts.rows["rejected"] else Exit.DONE)
 
 

@@ -13,7 +13,6 @@ from profilectl.identity import BY_NAME
 from profilectl.scratch import Scratch, quote_text
 from profilectl.stage.keys import identity_key, trimmed
 from profilectl.stage.staged import LOOSE, AttributeColumns, StagedFile
-from profilectl.values import NotJson, parse_json
 
 
 @dataclass(slots=True)
@@ -106,14 +105,13 @@ class Assembly:
         read: list[tuple[str, list[str] | None, str]] = []
         for (cell,) in found:
             try:
-                value = parse_json(cell) if cell.startswith("[") else cell
-                read.append((cell, list(deleted_keys(value)), ""))
-            except (NotJson, Unusable) as error:
+                read.append((cell, list(deleted_keys(cell)), ""))
+            except Unusable as error:
                 read.append((cell, None, error.detail))
         name = f"{self.source}_deleted"
         self.scratch.load(name, [("cell", "VARCHAR"), ("keys", "VARCHAR[]"), ("detail", "VARCHAR")], read)
         self.rejects.append(
-            f"select {self.seq} as seq, 'DELETED_INVALID' as code, {name}.detail from {self.source} "
+            f"select {self.source}.{self.seq} as seq, 'DELETED_INVALID' as code, {name}.detail from {self.source} "
             f"join {name} on {name}.cell = {text} where {name}.keys is null"
         )
         self.plain["deleted"] = f"(select keys from {name} where {name}.cell = {text})"
