@@ -70,9 +70,11 @@ def read_lines(
     else:
         progress(lines)
         fast = _members(scratch, f"{name}_lines", keys, reading)
-        _split(scratch, f"{name}_lines", f"{name}_fast", fast, reading)
-        cursor = scratch.rows(f"select seq from {name}_fast where not ok order by seq")
-        _read_slow(scratch, name, [seq for (seq,) in cursor], reader)
+        slow = f"select rowid from {name}_lines order by rowid"
+        if fast:
+            _split(scratch, f"{name}_lines", f"{name}_fast", fast, reading)
+            slow = f"select seq from {name}_fast where not ok order by seq"
+        _read_slow(scratch, name, [seq for (seq,) in scratch.rows(slow)], reader)
         scratch.drop(f"{name}_lines")
     rows.flush()
     return _staged(file, name, fast, rows, lines)
@@ -156,7 +158,7 @@ def _accounted(paths: list[Member], parts: list[str], reading: Reading) -> str:
     line with blanks between its parts is compared without them, where nothing else can hide in that.
     """
     length = ["1"]
-    tests = ["v is not null", "not contains(line, '\\u')"]
+    tests = ["starts_with(line, '{')", "v is not null", "not contains(line, '\\u')"]
     for group in ("", "user_identities", "user_attributes"):
         members = [(path, part) for path, part in zip(paths, parts, strict=True) if path.group == group]
         if not members:
