@@ -223,15 +223,15 @@ duckdb.connect(sys.argv[1], read_only=True)
 
 INTERPRETER = """
 import csv, itertools, sys
-from profilectl.batch import Unusable, read_flat
+from profilectl.batch import Reading, Unusable, read_flat
 from profilectl.feed import Feed
 from profilectl.identity import Rules
 from profilectl.interpreter import Interpreter
 
-def batches(lines, rules):
+def batches(lines, reading):
     for line in lines:
         try:
-            yield read_flat({name: value or None for name, value in line.items()}, rules.placeholders)
+            yield read_flat({name: value or None for name, value in line.items()}, reading)
         except Unusable as error:
             yield error
 
@@ -239,7 +239,7 @@ rules = Rules()
 with open(sys.argv[1], encoding="utf-8", newline="") as file:
     lines = itertools.islice(csv.DictReader(file), int(sys.argv[2]))
     feed = Feed("bench", "csv", number=1)
-    Interpreter(rules).run(feed, feed.protection, batches(lines, rules), 1_700_000_000_000)
+    Interpreter(rules).run(feed, feed.protection, batches(lines, Reading()), 1_700_000_000_000)
 """
 
 POSTGRES_TABLES = """

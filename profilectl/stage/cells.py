@@ -56,6 +56,7 @@ class Assembly:
     kept: list[tuple[str, str]] = field(default_factory=list)
     rejects: list[str] = field(default_factory=list)
     skips: list[str] = field(default_factory=list)
+    long: str = ""
 
     def add(self, cells: list[Cell]) -> None:
         """Take in the columns of a file, in their order."""
@@ -117,18 +118,15 @@ class Assembly:
         self.plain["deleted"] = f"(select keys from {name} where {name}.cell = {text})"
 
     def _attributes(self, cells: list[Cell]) -> None:
-        most = self.reading.limits["attributes"]
-        cutoff = ""
-        if len(cells) > most:
-            cutoff = self._too_many(cells, most)
+        if len(cells) > self.reading.limits["attributes"]:
+            self._many(cells)
+            return
         harmless = self._within([cell for cell in cells if cell.over == string_over(cell.text, self.reading.limits["value"])])
-        for place, cell in enumerate(cells):
+        for cell in cells:
             key, held = cell.field.name, cell.held
             over = None if cell.text in harmless else cell.over
             if len(key) > self.reading.limits["key"]:
                 over = "'UA_KEY_TOO_LONG'"
-            if cutoff:
-                over = f"case when {cutoff} <= {place} then 'UA_TOO_MANY' else {over or 'null'} end"
             if over:
                 self.skips.append(
                     f"select seq, code from (select {self.seq} as seq, {over} as code from {self.source} "
@@ -153,20 +151,33 @@ class Assembly:
         found = self.scratch.row(f"select {longest} from {self.source}")
         return {cell.text for cell, most in zip(cells, found, strict=True) if (most or 0) <= self.reading.limits["value"]}
 
-    def _too_many(self, cells: list[Cell], most: int) -> str:
-        """Return the SQL of the place from which on a row has too many attributes."""
-        stated = ", ".join(
-            f"case when {cell.text} is not null then {place} end" if self.empty != "set" else str(place)
-            for place, cell in enumerate(cells)
+    def _many(self, cells: list[Cell]) -> None:
+        """Lay the attributes of a file with more columns than a batch may have end to end, and keep
+        the first of each row that are within the limit."""
+        most, longest = self.reading.limits["attributes"], self.reading.limits["key"]
+        other = {"ignore": "null", "delete": "chr(31)", "set": "''"}[self.empty]
+        held = ", ".join(f"case when {cell.text} is null then {other} else {cell.held} end" for cell in cells)
+        over = ", ".join(
+            f"case when {cell.text} is not null then {self._over(cell, longest)} end" if self._over(cell, longest) else "null"
+            for cell in cells
         )
-        name = f"{self.source}_cutoff"
+        name = f"{self.source}_long"
+        self.scratch.load(f"{name}_key", [("place", "BIGINT"), ("key", "VARCHAR")],
+                          [(place, cell.field.name) for place, cell in enumerate(cells)])
         self.scratch.make(
             name,
-            f"select {self.seq} as seq, list_filter([{stated}], lambda place: place is not null)[{most + 1}] as place "
-            f"from {self.source}",
+            "select seq, place, held, case when nth > "
+            f"{most} and held is distinct from chr(31) then 'UA_TOO_MANY' else over end as code from"
+            " (select *, count(*) filter (held is distinct from chr(31)) over (partition by seq order by place) as nth from"
+            f" (select {self.seq} as seq, unnest(range({len(cells)})) as place, unnest([{held}]::varchar[]) as held,"
+            f" unnest([{over}]::varchar[]) as over from {self.source}) where held is not null or over is not null)",
         )
-        self.scratch.run(f"delete from {name} where place is null")
-        return f"coalesce((select place from {name} where {name}.seq = {self.source}.{self.seq}), {len(cells)})"
+        self.skips.append(f"select seq, code from {name} where code is not null")
+        self.long = f"select seq, key, held as value from {name} join {name}_key using (place) where code is null"
+
+    @staticmethod
+    def _over(cell: Cell, longest: int) -> str | None:
+        return "'UA_KEY_TOO_LONG'" if len(cell.field.name) > longest else cell.over
 
     def staged(self, like: StagedFile) -> StagedFile:
         """Complete what is known of a file with the SELECT of its rows."""
@@ -194,9 +205,12 @@ class Assembly:
         return f"nullif('{{' || array_to_string(list_filter([{members}], lambda one: one is not null), ',') || '}}', '{{}}')"
 
     def _loose(self) -> str | None:
+        name = f"{self.source}_loose"
+        if self.long:
+            self.scratch.make(name, self.long, keep=False)
+            return name
         if not self.loose:
             return None
-        name = f"{self.source}_loose"
         self.scratch.load(name, LOOSE, [])
         for key, held in self.loose:
             self.scratch.run(
