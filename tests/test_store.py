@@ -1,0 +1,92 @@
+"""The store: compaction changes nothing visible, segments lie in order, a failed commit leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import duckdb
+import pytest
+
+import profilectl.engine
+import profilectl.store
+from profilectl.engine import ImportRequest, import_files
+from profilectl.profile import profiles_of
+from profilectl.scratch import Scratch
+from profilectl.store import open_store
+
+
+def exported(path: Path) -> list[str]:
+    scratch = Scratch(path.parent)
+    with open_store(scratch, path) as store:
+        select = profiles_of(store).json_lines("", provenance=True)
+        lines = [line for (line,) in scratch.rows(f"select line from ({select}) order by profile")]
+    scratch.close()
+    return lines
+
+
+def sixteen_imports(path: Path, folder: Path) -> None:
+    """Import sixteen small files whose customers, attributes and identities overlap and move."""
+    chance = random.Random(3)
+    scratch = Scratch(folder)
+    with open_store(scratch, path, create=True, write=True) as store, store.transaction():
+        store.put_settings({"identity.strategy": "link"})
+        scratch.run("update store.meta set value = 'fixed' where name = 'secret'")
+    scratch.close()
+    for number in range(16):
+        file = folder / f"{number}.jsonl"
+        rows = []
+        for _ in range(12):
+            key = f"k{chance.randrange(6)}"
+            rows.append({
+                "user_identities": {"customer_id": f"C{chance.randrange(9)}", "email": f"e{chance.randrange(9)}@example.com"},
+                "user_attributes": {key: str(chance.randrange(50))},
+                "deleted_user_attributes": [f"k{chance.randrange(6)}"] if chance.random() < 0.2 else [],
+            })
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        import_files(path, ImportRequest([str(file)], "f", now_ms=1_790_000_000_000 + number))
+
+
+def test_compaction_changes_nothing_that_can_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    sixteen_imports(tmp_path / "a" / "store.duckdb", tmp_path / "a")
+    monkeypatch.setattr(profilectl.store, "MANY_SEGMENTS", 1000)
+    sixteen_imports(tmp_path / "b" / "store.duckdb", tmp_path / "b")
+    with duckdb.connect(tmp_path / "a" / "store.duckdb") as compacted, duckdb.connect(tmp_path / "b" / "store.duckdb") as loose:
+        segments = "select count(*) from segment"
+        assert compacted.execute(segments).fetchall()[0][0] <= 12 < loose.execute(segments).fetchall()[0][0]
+    ours, theirs = exported(tmp_path / "a" / "store.duckdb"), exported(tmp_path / "b" / "store.duckdb")
+    assert [line.replace(str(tmp_path / "a"), "") for line in ours] == [line.replace(str(tmp_path / "b"), "") for line in theirs]
+
+
+def test_segments_lie_in_order(tmp_path: Path) -> None:
+    sixteen_imports(tmp_path / "store.duckdb", tmp_path)
+    with duckdb.connect(tmp_path / "store.duckdb") as connection:
+        for (number,) in connection.execute("select number from segment").fetchall():
+            for table, column in ((f"row_{number}", "profile"), (f"index_{number}", "hash")):
+                disorder = (
+                    f"select count(*) from (select {column} as one, lag({column}) over (order by rowid) as before"
+                    f" from {table}) where before > one"
+                )
+                assert connection.execute(disorder).fetchall()[0][0] == 0
+
+
+def test_a_commit_that_fails_leaves_the_store_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "store.duckdb"
+    (tmp_path / "a.jsonl").write_text('{"customer_id":"A","x":"1"}\n')
+    (tmp_path / "b.jsonl").write_text('{"customer_id":"A","x":"2"}\n')
+    import_files(path, ImportRequest([str(tmp_path / "a.jsonl")], "f"))
+    before = exported(path)
+
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(profilectl.engine._Run, "_write_history", fail)
+    with pytest.raises(OSError, match="No space"):
+        import_files(path, ImportRequest([str(tmp_path / "b.jsonl")], "g"))
+    monkeypatch.undo()
+    assert exported(path) == before
+    assert import_files(path, ImportRequest([str(tmp_path / "b.jsonl")], "g")).number == 2
+    assert not list(tmp_path.glob("*.scratch")) and not list(tmp_path.glob(".*.scratch"))
