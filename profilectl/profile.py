@@ -13,8 +13,15 @@ from dataclasses import dataclass
 from profilectl.feed import ENVIRONMENTS
 from profilectl.identity import BY_NAME, CODE, TYPES, display, key_of
 from profilectl.scratch import quote_text
-from profilectl.segments import ENVIRONMENT_NAME, Segment, known_identities, known_loose, known_mpids, known_rows
-from profilectl.sift import identity_hash
+from profilectl.segments import (
+    ENVIRONMENT_NAME,
+    Segment,
+    identity_hash,
+    known_identities,
+    known_loose,
+    known_mpids,
+    known_rows,
+)
 from profilectl.store import Store
 
 DELETED = "chr(31)"

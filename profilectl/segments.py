@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from profilectl.identity import CODE
+from profilectl.scratch import quote_text
+
 ROW = ("profile", "arrival", "mpid", "environment", "feed", "at_ms")
 ENVIRONMENT_CODE = {"production": 0, "development": 1}
 ENVIRONMENT_NAME = {code: name for name, code in ENVIRONMENT_CODE.items()}
@@ -32,6 +35,15 @@ class Segment:
     def attribute(self, key: str) -> str | None:
         """Return the column of an attribute, or None where the segment has none."""
         return f"a{self.keys.index(key)}" if key in self.keys else None
+
+
+def identity_hash(secret: str, environment: str, kind: str, key: str) -> str:
+    """Return the SQL of the hash of an identity; environment and key are SQL themselves.
+
+    128 bits, so that two identities never share one, of a function that every engine computes alike.
+    """
+    prefix = quote_text(f"{secret}:{CODE[kind]}:")
+    return f"md5_number({prefix} || {environment} || ':' || {key})"
 
 
 def known_identities(segments: Sequence[Segment], *, removals: bool) -> str:

@@ -19,6 +19,7 @@ from profilectl.identity import BY_NAME, CODE, key_of
 from profilectl.interpreter import REQUEST_MEMORY_MS
 from profilectl.report import Counts
 from profilectl.scratch import Scratch, quote_text
+from profilectl.segments import identity_hash
 from profilectl.stage import Staged
 from profilectl.stage.keys import identity_key, placeholder, trimmed
 
@@ -41,15 +42,6 @@ class Frame:
     placeholders: frozenset[str]
     secret: str
     now_ms: int
-
-
-def identity_hash(secret: str, environment: str, kind: str, key: str) -> str:
-    """Return the SQL of the hash of an identity; environment and key are SQL themselves.
-
-    128 bits, so that two identities never share one, of a function that every engine computes alike.
-    """
-    prefix = quote_text(f"{secret}:{CODE[kind]}:")
-    return f"md5_number({prefix} || {environment} || ':' || {key})"
 
 
 def sift(scratch: Scratch, staged: Staged, frame: Frame, counts: Counts) -> None:
