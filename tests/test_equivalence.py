@@ -134,7 +134,7 @@ def test_engine_equals_interpreter(history: History) -> None:
 @pytest.mark.parametrize("part", range(8))
 def test_engine_equals_interpreter_for_thousands(part: int) -> None:
     @seed(part)
-    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(histories())
     def compare(history: History) -> None:
         check(history)
