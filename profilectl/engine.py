@@ -13,17 +13,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
+import orjson
+
 from profilectl.codes import InputRefused, ProfilectlError, UsageError
 from profilectl.feed import ENVIRONMENTS, Feed
+from profilectl.identity import NAME
 from profilectl.merge import Merged, merge
 from profilectl.report import FileReport, ImportReport
 from profilectl.resolve import Resolution, resolve
-from profilectl.scratch import Scratch, scratch_beside
+from profilectl.scratch import Scratch, quote_identifier, quote_text, scratch_beside
 from profilectl.segments import Segment, known_identities, known_mpids
 from profilectl.sift import Frame, sift
 from profilectl.stage import Options, Staged, stage_files
 from profilectl.stage.columns import read_manifest, read_map
 from profilectl.stage.files import InputFile, expand, open_files
+from profilectl.stage.original import reject_rows
 from profilectl.stage.staged import Rejects
 from profilectl.store import Store, choose_feed, open_store
 
@@ -184,8 +188,6 @@ class _Run:
         found = self.scratch.rows(
             "select type, seq, rows from value where rows > $most order by rows desc, seq limit 20", {"most": most},
         )
-        from profilectl.identity import NAME
-
         for kind, seq, rows in found:
             value = self.scratch.row(f"select i_{NAME[kind]} from staged where seq = $seq", {"seq": seq})[0]
             self.report.shared.append((f"{NAME[kind]} {value}", rows))
@@ -195,8 +197,6 @@ class _Run:
 
     def _reject(self) -> None:
         """Write down the rows that were rejected after staging, with their original text."""
-        from profilectl.stage.original import reject_rows
-
         if self.scratch.count("rejected"):
             reject_rows(self.scratch, self.staged, self.rejects)
 
@@ -342,8 +342,6 @@ class _Run:
         )
 
     def _keep_scratch(self, path: str) -> None:
-        from profilectl.scratch import quote_identifier, quote_text
-
         self.scratch.run(f"attach {quote_text(path)} as kept")
         for (name,) in self.scratch.rows("select table_name from information_schema.tables where table_catalog = 'temp' and table_type = 'LOCAL TEMPORARY'"):
             self.scratch.run(f"create or replace table kept.{quote_identifier(name)} as select * from temp.{quote_identifier(name)}")
@@ -355,6 +353,4 @@ def _plain_name(path: str) -> str:
 
 
 def _document(report: ImportReport) -> str:
-    import orjson
-
     return orjson.dumps(report.as_json()).decode()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import enum
 import sys
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +12,9 @@ from profilectl.attributes import FEED_SOURCES
 from profilectl.cli import JsonOption, WaitOption, app, options_of
 from profilectl.codes import Exit
 from profilectl.feed import ENVIRONMENTS, PROTECTIONS
+
+if TYPE_CHECKING:
+    from profilectl.report import ImportReport
 
 ProtectionName = enum.Enum("ProtectionName", {name: name for name in PROTECTIONS}, type=str)  # type: ignore[misc]
 SourceName = enum.Enum("SourceName", {name: name for name in FEED_SOURCES}, type=str)  # type: ignore[misc]
@@ -70,7 +72,7 @@ def import_command(
     if as_json:
         render.print_json(report.as_json())
     if not options.quiet:
-        _notices(render, report, as_json)
+        _notices(report, as_json)
     if not as_json and report.number is not None:
         render.print_report(report)
         if not options.quiet:
@@ -79,7 +81,10 @@ def import_command(
     raise typer.Exit(Exit.REJECTED_ROWS if report.counts.rows["rejected"] else Exit.DONE)
 
 
-def _notices(render, report, as_json: bool) -> None:  # type: ignore[no-untyped-def]
+def _notices(report: ImportReport, as_json: bool) -> None:
+    """Say on stderr what a person should know beside the report."""
+    from profilectl import render
+
     for file in report.files:
         if file.already_imported is not None:
             render.notice(f"{file.path}: already imported as {file.already_imported} (--again imports it once more)")
@@ -97,5 +102,3 @@ def _notices(render, report, as_json: bool) -> None:  # type: ignore[no-untyped-
 def _value(choice: enum.Enum | None) -> str | None:
     return None if choice is None else str(choice.value)
 
-
-__all__ = ["Path", "import_command"]
