@@ -56,7 +56,7 @@ def _rows(one: dict[str, Any], mpids: list[str], reading: Reading) -> Any:
     if "csv" in one:
         options = one.get("options", [])
         empty = options[options.index("--empty") + 1] if "--empty" in options else "ignore"
-        for row in csv.DictReader(io.StringIO(one["csv"], newline="")):
+        for row in csv.DictReader(io.StringIO(one["csv"].removeprefix("\ufeff"), newline="")):
             yield _read(lambda row=row: read_flat({key: cell or None for key, cell in row.items()}, reading, empty=empty))
     else:
         for line in lines_of(one, mpids):

@@ -71,13 +71,17 @@ def read_lines(
         progress(lines)
         fast = _members(scratch, f"{name}_lines", keys, reading)
         slow = f"select rowid from {name}_lines order by rowid"
+        if fast and not _split(scratch, f"{name}_lines", f"{name}_fast", fast, reading):
+            fast = []
         if fast:
-            _split(scratch, f"{name}_lines", f"{name}_fast", fast, reading)
             slow = f"select seq from {name}_fast where not ok order by seq"
         _read_slow(scratch, name, [seq for (seq,) in scratch.rows(slow)], reader)
         scratch.drop(f"{name}_lines")
     rows.flush()
-    return _staged(file, name, fast, rows, lines)
+    staged = _staged(file, name, fast, rows, lines)
+    # Blank lines and rejected ones are no rows of the relation.
+    staged.rows = int(scratch.row(f"select count(*) from ({staged.select})")[0])
+    return staged
 
 
 def _read_whole_lines(scratch: Scratch, file: InputFile, table: str) -> int | None:
@@ -129,8 +133,9 @@ def _members(scratch: Scratch, lines: str, keys: AttributeColumns, reading: Read
     return paths
 
 
-def _split(scratch: Scratch, lines: str, table: str, paths: list[Member], reading: Reading) -> None:
-    """Take the lines apart; `ok` says that every byte of a line is accounted for."""
+def _split(scratch: Scratch, lines: str, table: str, paths: list[Member], reading: Reading) -> bool:
+    """Take the lines apart; `ok` says that every byte of a line is accounted for. False: it cannot be
+    done for all at once, and every line is to be read by itself."""
     parts = [f"v[{place}]" for place in range(1, len(paths) + 1)]
     # The account is settled in a SELECT of its own: named once, it would be written out for each column.
     accounted = f"{_accounted(paths, parts, reading)} as ok"
@@ -144,10 +149,10 @@ def _split(scratch: Scratch, lines: str, table: str, paths: list[Member], readin
         select = f"select {', '.join(columns)} from (select seq, v, {accounted} from ({taken}))"
         try:
             scratch.make(table, select)
-            return
         except duckdb.InvalidInputException:
             continue  # a line that is not JSON stops the whole statement: look first, then extract
-    raise InputRefused("the lines could not be read as JSON")
+        return True
+    return False
 
 
 def _accounted(paths: list[Member], parts: list[str], reading: Reading) -> str:
@@ -174,7 +179,7 @@ def _accounted(paths: list[Member], parts: list[str], reading: Reading) -> str:
         "case when contains(line, '\\/') or contains(line, '-0') or regexp_matches(line, ',\\s*[}\\]]') then false"
         f" else strlen(json(line)::varchar) = {total} end"
     )
-    balanced = f"case when strlen(line) = {total} then true when not contains(line, ': ') then false else {spaced} end"
+    balanced = f"case when v is null then false when strlen(line) = {total} then true when not contains(line, ': ') then false else {spaced} end"
     return f"coalesce({' and '.join([*tests, f'({balanced})'])}, false)"
 
 
@@ -303,6 +308,7 @@ def read_document_file(
     rows.flush()
     staged = _staged(file, name, [], rows, count)
     staged.unit = "row"
+    staged.rows = rows.count
     return staged
 
 
