@@ -8,7 +8,8 @@ run that wrote it and the words on the terminal must never disagree.
     ├── InputRefused        4  the input was refused, nothing was written
     ├── StoreBusy           5  another process holds the store
     ├── StoreUnusable       6  no store, or it cannot be used
-    └── NobodyFound         7  nobody found
+    ├── NobodyFound         7  nobody found
+    └── PlanMoved           8  a saved plan no longer fits the store
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ class Exit(enum.IntEnum):
     """No store, or it cannot be used."""
     NOBODY = 7
     """Nobody found."""
+    MOVED = 8
+    """A saved plan no longer fits the store."""
+    CHANGES = 10
+    """Only with `--detailed-exitcode`: there are changes."""
 
 
 class ProfilectlError(Exception):
@@ -77,6 +82,12 @@ class NobodyFound(ProfilectlError):
     """No profile has the identity that was asked for."""
 
     exit = Exit.NOBODY
+
+
+class PlanMoved(ProfilectlError):
+    """What a saved plan rests on is not as it was: the files, the feed, the rules or the store."""
+
+    exit = Exit.MOVED
 
 
 class Fate(enum.Enum):

@@ -29,6 +29,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "identity.unique_conflict": ("conflict",   "what becomes of a unique identity that a second profile claims"),
     "identity.placeholders":    ("strings",    "values that are nobody's identity"),
     "attributes.priority":      ("priority",   "how source priority is read"),
+    "history.keep":             ("limit",      "how many of the last imports keep tables of their own, so that they can be undone"),
     "limits.attributes":        ("limit",      "the most attributes of one batch"),
     "limits.key":               ("limit",      "the most characters of an attribute's name"),
     "limits.value":             ("limit",      "the most characters of a value"),
@@ -36,7 +37,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "limits.entry":             ("limit",      "the most characters of an entry of a list"),
 }
 # fmt: on
-SECTIONS = ("identity", "attributes", "limits")
+SECTIONS = ("identity", "attributes", "history", "limits")
 CHOICES = {
     "strategy": tuple(STRATEGIES),
     "conflict": ("move", "keep"),
@@ -73,7 +74,7 @@ def read_config(path: Path) -> Declared:
         raise InputRefused(f"{path} is not TOML: {error}") from None
     for name in document:
         if name not in (*SECTIONS, "feeds"):
-            raise InputRefused(f"{path}: there is no section [{name}]", "sections are identity, attributes, limits and feeds")
+            raise InputRefused(f"{path}: there is no section [{name}]", "sections are identity, attributes, history, limits and feeds")
     settings = _settings(path, document)
     return Declared(settings, _feeds(path, document.get("feeds", {})))
 

@@ -1,43 +1,62 @@
-"""An import from beginning to end: stage, sift, resolve, merge, commit, report.
+"""An import from beginning to end: stage, sift, resolve, merge, commit, report; also as a dry run.
 
     file -> staged rows -> usable rows -> resolved rows -> cells -> one commit -> report
+
+Files are read and staged while the store is open to everybody. Deciding needs to read the store, and
+others may read it meanwhile. Only the commit shuts everybody out: it copies what is ready. If
+somebody else committed in between, the import is decided again.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
+import contextlib
+import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-import orjson
-
-from profilectl.codes import InputRefused, ProfilectlError, UsageError
+from profilectl.codes import InputRefused, ProfilectlError, StoreBusy, UsageError
+from profilectl.commit import Import, Prepared, prepare, write
+from profilectl.compaction import compact, compaction_due
+from profilectl.dependence import rests_on
+from profilectl.examples import examples_of, without_mpids
 from profilectl.feed import ENVIRONMENTS, Feed
 from profilectl.identity import NAME
 from profilectl.merge import Merged, merge
-from profilectl.report import FileReport, ImportReport
-from profilectl.resolve import Resolution, resolve
+from profilectl.opening import open_store, store_in_memory
+from profilectl.report import Counts, FileReport, ImportReport
+from profilectl.resolve import resolve
 from profilectl.scratch import Scratch, quote_identifier, quote_text, scratch_beside
-from profilectl.segments import Segment, known_identities, known_mpids
+from profilectl.segments import known_identities, known_mpids
 from profilectl.sift import Frame, sift
 from profilectl.stage import Options, Staged, stage_files
 from profilectl.stage.columns import read_manifest, read_map
 from profilectl.stage.files import InputFile, expand, open_files
+from profilectl.stage.mendable import Mendable, mendable
 from profilectl.stage.original import reject_rows
 from profilectl.stage.staged import Rejects
-from profilectl.store import Store, choose_feed, open_store
+from profilectl.store import State, Store, choose_feed
+from profilectl.trace import trace_rows
+from profilectl.whole_file import check_target, whole_file
 
 SHARED_BY_MANY = 100
 """An identity that more rows than this have is reported (design.md R14)."""
+LATE_WAIT_S = 30.0
+"""So long an import waits at least once its files are read: what was read is not thrown away lightly."""
+DECIDED_IN_VAIN = 2
+"""So often an import is decided while others may commit; then it keeps them out."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImportRequest:
-    """What an import is asked to do. None: not stated. wait_s: for another process that holds the store."""
+    """What an import is asked to do. None: not stated. wait_s: for another process that holds the store.
+
+    max_rejects: a number of rows ("100"), or a share of those read ("0.5%"). first_arrival: of an
+    import that is played again, the arrivals it had before. opened is told the files and the state of
+    the store before anything is read, checked the outcome before it is written; either may refuse.
+    """
 
     paths: Sequence[str]
     feed: str
@@ -52,18 +71,54 @@ class ImportRequest:
     empty: str = "ignore"
     environment: str | None = None
     rejects: str | None = None
+    rejects_as_input: str | None = None
+    explain_rows: str | None = None
     again: bool = False
     max_shared: int | None = None
+    max_rejects: str | None = None
     memory_limit: str | None = None
     keep_scratch: str | None = None
+    dry_run: bool = False
     wait_s: float = 0
     now_ms: int | None = None
+    first_arrival: int | None = None
     stdin: BinaryIO | None = None
     progress: Callable[[str, int], None] = field(default=lambda step, rows: None)
+    opened: Callable[[ImportReport, State], None] = field(default=lambda report, state: None)
+    checked: Callable[[ImportReport, State], None] = field(default=lambda report, state: None)
+
+
+# What is remembered of a request, so that the same import can be made again (undo --replay, plans).
+REMEMBERED = (
+    "paths", "feed", "protection", "source", "partner", "format", "manifest", "mapped", "delimiter", "encoding", "empty",
+    "environment", "again", "max_shared", "max_rejects",
+)  # fmt: skip
+
+
+def remembered(request: ImportRequest) -> dict[str, Any]:
+    """Return a request as the history and a plan keep it, with the hash of its manifest."""
+    kept = {name: getattr(request, name) for name in REMEMBERED}
+    kept["paths"], kept["mapped"], kept["folder"] = list(request.paths), list(request.mapped), str(Path.cwd())
+    if request.manifest:
+        kept["manifest_sha256"] = hashlib.sha256(Path(request.manifest).read_bytes()).hexdigest()
+    return kept
+
+
+def request_of(kept: dict[str, Any], **more: Any) -> ImportRequest:
+    """Return the request that was remembered. Raises InputRefused where its manifest is another now."""
+    manifest = kept.get("manifest")
+    if manifest:
+        try:
+            digest = hashlib.sha256(Path(manifest).read_bytes()).hexdigest()
+        except OSError as error:
+            raise InputRefused(f"{manifest}: {error.strerror}", "the manifest must be where it was") from None
+        if digest != kept.get("manifest_sha256"):
+            raise InputRefused(f"{manifest} is not the manifest it was")
+    return ImportRequest(**{**{name: kept[name] for name in REMEMBERED if name in kept}, **more})
 
 
 def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
-    """Import files as one transaction and return what happened.
+    """Import files as one transaction and return what happened, or with dry_run what would.
 
     Raises InputRefused and UsageError for the files and options, StoreBusy and StoreUnusable for the
     store; then nothing was written.
@@ -73,43 +128,78 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
     manifest = read_manifest(request.manifest) if request.manifest else None
     mapped = read_map(request.mapped)
     paths = expand(request.paths)
-    _check_names(request)
+    _check_options(request)
     with scratch_beside(store_path, request.memory_limit) as scratch:
         files = open_files(
             paths, format=request.format, encoding=request.encoding, spill=scratch.folder, stdin=request.stdin
         )
-        rejects = Rejects(scratch.folder / "rejects.jsonl")
-        with open_store(scratch, store_path, create=True, wait_s=request.wait_s) as store:
+        with _first_look(scratch, store_path, request) as store:
             settings = store.settings()
             feed = _feed(store, request)
             fresh, reports = _fresh(store, feed, files, again=request.again)
+            state = store.state()
         report = ImportReport(
             None, feed.name, feed.source, request.protection or feed.protection,
-            request.environment or ENVIRONMENTS[0], reports, feed_registered=not feed.number,
+            request.environment or ENVIRONMENTS[0], reports, feed_registered=not feed.number, dry_run=request.dry_run,
         )
+        request.opened(report, state)
         if not fresh:
             report.already_imported = max(file.already_imported or 0 for file in reports)
             report.feed_registered = False
+            request.checked(report, state)
             return report
+        rejects = Rejects(scratch.folder / "rejects.jsonl")
+        mend = mendable(Path(request.rejects_as_input), fresh, request.encoding) if request.rejects_as_input else None
         options = Options(manifest, mapped, request.delimiter, request.empty, settings.reading)
         staged = stage_files(scratch, fresh, options, rejects, lambda rows: request.progress("reading", rows))
-        with open_store(scratch, store_path, write=True, wait_s=request.wait_s) as store:
-            run = _Run(scratch, store, staged, rejects, request, report, now_ms)
-            run.decide()
-            run.commit(fresh)
-            run.finish(began)
-            store.compact()
+        run = _Run(scratch, store_path, staged, rejects, request, report, now_ms, state.settings)
+        if request.dry_run:
+            run.look()
+        else:
+            run.do()
+        run.finish(began, mend)
         return report
 
 
-def _check_names(request: ImportRequest) -> None:
+def _check_options(request: ImportRequest) -> None:
     """Refuse, before anything is read, what could only fail after the commit."""
     if not request.feed.strip():
         raise UsageError("a feed needs a name")
-    if request.rejects is not None:
-        target = Path(request.rejects)
-        if target.is_dir() or not target.absolute().parent.is_dir():
-            raise UsageError(f"--rejects {request.rejects}: not a file that can be written", "name a file in a folder that exists")
+    _most_rejects(request.max_rejects, 0)
+    for option, path in (
+        ("--rejects", request.rejects), ("--rejects-as-input", request.rejects_as_input), ("--explain-rows", request.explain_rows),
+    ):
+        if path is not None:
+            try:
+                check_target(Path(path), option)
+            except InputRefused as error:
+                raise UsageError(f"{option}: {error.message}", error.hint) from None
+
+
+def _most_rejects(limit: str | None, read: int) -> float | None:
+    """Return how many rows may be rejected of so many read. Raises UsageError for a limit that is none."""
+    if limit is None:
+        return None
+    number, share = limit.strip().removesuffix("%"), limit.strip().endswith("%")
+    try:
+        found = float(number) if share else int(number)
+        if not 0 <= found < 10**18 or (share and found > 100):
+            raise ValueError
+    except ValueError:
+        raise UsageError(f"--max-rejects {limit}: must be a number of rows or a share", "for example 100 or 0.5%") from None
+    return found * read / 100 if share else found
+
+
+@contextlib.contextmanager
+def _first_look(scratch: Scratch, path: Path, request: ImportRequest, *, wait_s: float | None = None) -> Iterator[Store]:
+    """Open the store for reading; a dry run makes none where there is none."""
+    if request.dry_run and not path.exists():
+        with store_in_memory(scratch, path) as store:
+            yield store
+    else:
+        wait = request.wait_s if wait_s is None else wait_s
+        with open_store(scratch, path, create=True, wait_s=wait, upgrade=not request.dry_run) as store:
+            yield store
 
 
 def _feed(store: Store, request: ImportRequest) -> Feed:
@@ -133,54 +223,116 @@ def _fresh(
 
 
 class _Run:
-    """One import on an open store."""
+    """One import whose rows are staged: decided on the open store, then committed to it."""
 
     def __init__(
         self,
         scratch: Scratch,
-        store: Store,
+        path: Path,
         staged: Staged,
         rejects: Rejects,
         request: ImportRequest,
         report: ImportReport,
         now_ms: int,
+        settings: dict[str, Any],
     ) -> None:
-        self.scratch, self.store, self.staged, self.rejects = scratch, store, staged, rejects
+        self.scratch, self.path, self.staged, self.rejects = scratch, path, staged, rejects
         self.request, self.report, self.now_ms = request, report, now_ms
-        self.settings = store.settings()
-        self.feed = _feed(store, request)
-        self.number, self.first = store.next_import()
-        self.segments = store.segments()
+        self.staged_under = settings
+        self.files = self.report.files
+        self.late = False
+        self.state: State
+        self.made: Import
         self.merged: Merged
-        self.resolution: Resolution
 
-    def decide(self) -> None:
-        """Run the steps up to the write."""
-        scratch, counts = self.scratch, self.report.counts
+    def look(self) -> None:
+        """Decide without a commit: a dry run."""
+        with _first_look(self.scratch, self.path, self.request, wait_s=self._wait_s()) as store:
+            self._decide(store)
+            self.report.examples = examples_of(self.scratch, self.staged, self.report, self.merged, self.made, store, self.rejects)
+            if not self.path.exists():
+                without_mpids(self.report.examples)
+            self.request.checked(self.report, self.state)
+            self._trace()
+
+    def do(self) -> None:
+        """Decide and commit; again, where another process committed in between."""
+        done = False
+        for _ in range(DECIDED_IN_VAIN):
+            with open_store(self.scratch, self.path, wait_s=self._wait_s()) as store:
+                prepared = self._prepare(store)
+            with open_store(self.scratch, self.path, write=True, wait_s=self._wait_s()) as store:
+                began = time.monotonic()
+                done = store.state() == self.state
+                if done:
+                    write(store, prepared, self.made, self.staged, self.report)
+            if done:
+                break
+        else:
+            with open_store(self.scratch, self.path, write=True, wait_s=self._wait_s()) as store:
+                began = time.monotonic()
+                write(store, self._prepare(store), self.made, self.staged, self.report)
+        self.report.locked_ms = round((time.monotonic() - began) * 1000)
+        # Whoever comes next reads fewer segments; not having had the time for it loses nothing.
+        due = False
+        with contextlib.suppress(StoreBusy), open_store(self.scratch, self.path) as store:
+            due = compaction_due(store)
+        if due:
+            with contextlib.suppress(StoreBusy), open_store(self.scratch, self.path, write=True) as store:
+                compact(store)
+
+    def _prepare(self, store: Store) -> Prepared:
+        self._decide(store)
+        self.request.checked(self.report, self.state)
+        self.request.progress("writing", 0)
+        self._trace()
+        return prepare(self.scratch, self.staged, self.merged, self.rejects, self.made, self.report.protection)
+
+    def _wait_s(self) -> float:
+        return max(self.request.wait_s, LATE_WAIT_S)
+
+    def _decide(self, store: Store) -> None:
+        """Run the steps up to the write on the open store."""
+        scratch, counts = self.scratch, Counts()
+        self.report.counts, self.report.shared = counts, []
+        self.state = store.state()
+        settings = store.settings()
+        if self.state.settings != self.staged_under:
+            raise StoreBusy("the configuration was changed while the files were read", "run the import again")
+        feed = _feed(store, self.request)
+        registers = not feed.number
+        if registers:
+            feed = replace(feed, number=store.next_feed())
+        number, first = store.next_import()
+        if self.request.first_arrival is not None:
+            first = self.request.first_arrival
+        segments = store.segments()
         frame = Frame(
-            self.feed, self.report.protection, self.report.environment, self.request.environment is not None,
-            self.settings.rules.placeholders, self.store.meta("secret"), self.now_ms,
+            feed, self.report.protection, self.report.environment, self.request.environment is not None,
+            settings.rules.placeholders, store.meta("secret"), self.now_ms,
         )
         self.request.progress("deciding", 0)
-        removals = self.store.removals()
-        scratch.make("known_identity", known_identities(self.segments, removals=removals), keep=False)
-        scratch.make("known_mpid", known_mpids(self.segments), keep=False)
-        touches = " union all ".join(f"select profile, arrival from {one.table('row')}" for one in self.segments)
+        scratch.make("known_identity", known_identities(segments, removals=store.removals()), keep=False)
+        scratch.make("known_mpid", known_mpids(segments), keep=False)
+        touches = " union all ".join(f"select profile, arrival from {one.table('row')}" for one in segments)
         scratch.make("known_touch", touches or "select null::bigint as profile, null::bigint as arrival where false", keep=False)
         sift(scratch, self.staged, frame, counts)
         self._shared()
-        self.resolution = resolve(scratch, self.staged, frame, self.settings.rules, self.first, counts)
-        feeds = self.store.feeds()
-        self.merged = merge(
-            scratch, self.staged, frame, feeds, self.settings.priority, self.segments, self.first, counts
-        )
+        resolution = resolve(scratch, self.staged, frame, settings.rules, first, counts)
+        feeds = [*store.feeds(), feed] if registers else store.feeds()
+        self.merged = merge(scratch, self.staged, frame, feeds, settings.priority, segments, first, counts)
+        needs = rests_on(scratch, self.staged, segments, feed.number, loose=self.merged.loose)
+        self.made = Import(number, first, feed, registers, self.now_ms, remembered(self.request), needs)
         self._reject()
-        self.report.slow_path_rows = self.resolution.slow_path_rows
-        staged_rows = scratch.count("staged")
+        self.report.slow_path_rows = resolution.slow_path_rows
         counts.rows["rejected"] = len(self.rejects)
         counts.codes.update(self.rejects.counts)
-        counts.rows["read"] = staged_rows + len(self.rejects) - scratch.count("rejected")
+        counts.rows["read"] = scratch.count("staged") + len(self.rejects) - scratch.count("rejected")
         counts.rows["applied"] = counts.rows["read"] - counts.rows["dropped"] - counts.rows["rejected"]
+        self.report.number = None if self.request.dry_run else number
+        self.report.feed_registered = registers
+        self._report_files()
+        self._check_rejects()
 
     def _shared(self) -> None:
         """Look for identities that many rows share, before anything is written (design.md R14)."""
@@ -190,135 +342,54 @@ class _Run:
         )
         for kind, seq, rows in found:
             value = self.scratch.row(f"select i_{NAME[kind]} from staged where seq = $seq", {"seq": seq})[0]
-            self.report.shared.append((f"{NAME[kind]} {value}", rows))
+            self.report.shared.append((NAME[kind], value, rows))
         if found and self.request.max_shared:
-            worst, rows = self.report.shared[0]
-            raise InputRefused(f"{rows:,} rows share the {worst!r}; --max-shared {most}", "mend the rows, or make it a placeholder")
+            kind, value, rows = self.report.shared[0]
+            raise InputRefused(f"{rows:,} rows share the {f'{kind} {value}'!r}; --max-shared {most}", "mend the rows, or make it a placeholder")
 
     def _reject(self) -> None:
-        """Write down the rows that were rejected after staging, with their original text."""
-        if self.scratch.count("rejected"):
+        """Write down the rows that were rejected after staging, with their original text. They are the same
+        whatever the store holds."""
+        if not self.late and self.scratch.count("rejected"):
             reject_rows(self.scratch, self.staged, self.rejects)
-
-    def commit(self, files: Sequence[InputFile]) -> None:
-        """Write the segment and the history in one transaction."""
-        self.request.progress("writing", 0)
+        self.late = True
         self.rejects.close()
-        self.report.number = self.number
-        with self.store.transaction():
-            if not self.feed.number:
-                self.feed = self.store.put_feed(self.feed)
-                self.scratch.make("new_feed", f"select {self.feed.number} as number")
-            tables = self._write_segment()
-            self._write_history(files, tables)
 
-    def _write_segment(self) -> list[str]:
-        number = self.store.next_segment()
-        tables: list[str] = []
-
-        def write(kind: str, select: str, *, always: bool = False) -> None:
-            self.scratch.run(f"create table store.{kind}_{number} as {select}", step=f"write {kind}")
-            if not always and not self.scratch.row(f"select count(*) from store.{kind}_{number}")[0]:
-                self.scratch.run(f"drop table store.{kind}_{number}")
-            else:
-                tables.append(kind)
-
-        applied = self.scratch.row("select count(*) from resolved where profile is not null")[0]
-        if not applied:
-            return tables
-        write("row", self._with_feed(self.merged.row), always=True)
-        write("index", "select hash, profile, type from unheld order by hash")
-        environment = f"select profile, environment, mpid from store.row_{number} where mpid is not null"
-        write("mpid", f"select mpid, environment, profile from ({environment}) order by mpid")
-        blocked = " union all ".join(self.merged.blocked.values())
-        write("blocked", f"select * from ({self._with_feed(blocked)}) order by profile, arrival")
-        if self.merged.loose:
-            cells = f"select profile, seq + {self.first} as arrival, {self.feed.number}::usmallint as feed"
-            write("loose", f"{cells}, key, value from loose_cell where coalesce(w, 'SET') = 'SET' order by profile, arrival")
-            write("blocked_loose", f"{cells}, w as code, key, value from loose_cell where w <> 'SET' order by profile, arrival")
-        if "rest" in self.staged.plain:
-            write("rest", f"select resolved.profile, usable.seq + {self.first} as arrival, usable.rest from usable"
-                  " join resolved on resolved.seq = usable.seq where usable.rest is not null and resolved.profile is not null"
-                  " order by resolved.profile, arrival")
-        self.store.put_segment(
-            Segment(number, self.number, self.number, applied, tuple(tables), tuple(self.staged.identities),
-                    tuple(self.staged.keys))
-        )
-        return tables
-
-    def _with_feed(self, select: str) -> str:
-        """A feed that is registered by this import had no number yet when the SELECT was written."""
-        return select.replace("0::usmallint as feed", f"{self.feed.number}::usmallint as feed")
-
-    def _write_history(self, files: Sequence[InputFile], tables: Sequence[str]) -> None:
-        scratch, bound = self.scratch, {"import": self.number}
-        scratch.run(
-            f"insert into store.removed select profile, type, hash, arrival, {self.number} from taken"
-        )
-        scratch.run(f"insert into store.dropped select seq + {self.first}, code from dropped union all"
-                    f" select seq + {self.first}, code from resolved where code is not null")
-        if "request" in self.staged.plain and self.report.protection != "read-only":
-            scratch.run(
-                f"insert into store.request select {self.feed.number}, request, {self.now_ms}, {self.number} from usable"
-                " where request is not null"
-            )
-        if len(self.rejects):
-            scratch.run(
-                "insert into store.reject select $import, file, line, code, message, raw from"
-                " read_ndjson($path, columns = {file: 'VARCHAR', line: 'BIGINT', code: 'VARCHAR', message: 'VARCHAR', raw: 'VARCHAR'},"
-                " maximum_object_size = 134217728)",
-                {**bound, "path": str(self.rejects.path)},
-            )
-        for place, (file, offset) in enumerate(zip(self.staged.files, self.staged.offsets, strict=True)):
-            scratch.run(
-                "insert into store.import_file values ($import, $place, $path, $sha256, $unit, $first, $arrivals)",
-                {**bound, "place": place, "path": file.name, "sha256": file.sha256, "unit": file.unit,
-                 "first": self.first + offset, "arrivals": file.span},
-            )
-            self._write_lines(file.lines, file.first_line, self.first + offset, file.span)
-        self._report_files()
-        scratch.run(
-            "insert into store.import values ($number, $feed, $source, $protection, $environment, $started, $finished,"
-            " $first, $arrivals, $report)",
-            {"number": self.number, "feed": self.feed.number, "source": self.feed.source,
-             "protection": self.report.protection, "environment": self.report.environment, "started": self.now_ms,
-             "finished": time.time_ns() // 1_000_000, "first": self.first, "arrivals": self.staged.span,
-             "report": _document(self.report)},
-        )
-
-    def _write_lines(self, lines: str | None, first_line: int, first: int, span: int) -> None:
-        """Keep where each row stands in its file, as runs of rows that follow each other line by line."""
-        if not span:
+    def _check_rejects(self) -> None:
+        """Refuse the import where more rows are rejected than may be."""
+        rejected, read = len(self.rejects), self.report.counts.rows["read"]
+        most = _most_rejects(self.request.max_rejects, read)
+        if most is None or rejected <= most:
             return
-        if lines is None:
-            self.scratch.run("insert into store.line_run values ($first, $line)", {"first": first, "line": first_line})
-            return
-        low, high = self.scratch.row(f"select min(line - seq), max(line - seq) from {lines}")
-        if low == high:
-            self.scratch.run("insert into store.line_run values ($first, $line)", {"first": first, "line": low})
-            return
-        self.scratch.run(
-            f"insert into store.line_run select seq + {first}, line from"
-            f" (select seq, line, line - seq as shift, lag(line - seq) over (order by seq) as before from {lines})"
-            " where before is null or before <> shift"
+        where = "" if self.request.dry_run and not self.request.rejects else f"; they are in {self._place_rejects()}"
+        raise InputRefused(
+            f"{rejected:,} of {read:,} rows would be rejected, more than --max-rejects {self.request.max_rejects}{where}",
+            "mend them, or allow more; nothing was imported",
         )
 
     def _report_files(self) -> None:
         staged = {file.name: file for file in self.staged.files}
         self.report.files = [
-            replace(one, rows=staged[one.path].rows + self.rejects_after_staging(one.path), columns=staged[one.path].meaning)
+            replace(one, rows=staged[one.path].rows + self.rejects.early[one.path], columns=staged[one.path].meaning)
             if one.already_imported is None else one
-            for one in self.report.files
+            for one in self.files
         ]
 
-    def rejects_after_staging(self, name: str) -> int:
-        """Return the rows of a file that never were staged."""
-        return self.rejects.early[name]
+    def _trace(self) -> None:
+        """Write a line for each row and code, where that was asked for."""
+        if self.request.explain_rows:
+            path = Path(self.request.explain_rows)
+            with whole_file(path, "--explain-rows") as out:
+                trace_rows(self.scratch, self.staged, self.rejects, self.merged, out)
+            self.report.explained_rows = str(path)
 
-    def finish(self, began: float) -> None:
+    def finish(self, began: float, mend: Mendable | None) -> None:
         """Put the rejects where the user wants them and complete the report."""
-        if len(self.rejects):
+        if len(self.rejects) and (self.request.rejects or not self.request.dry_run):
             self.report.rejects = str(self._place_rejects())
+        if mend and len(self.rejects):
+            mend.write(self.scratch, self.staged, self.rejects)
+            self.report.rejects_as_input = str(mend.path)
         if self.request.keep_scratch:
             self._keep_scratch(self.request.keep_scratch)
         self.report.steps = self.scratch.steps
@@ -329,17 +400,13 @@ class _Run:
         first = next((one.path for one in self.report.files if self.rejects.by_file[one.path]), "-")
         wanted = self.request.rejects or f"{_plain_name(first)}.rejects.jsonl"
         for target in (Path(wanted), Path(f"{Path(_plain_name(first)).name}.rejects.jsonl")):
-            try:
-                handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-            except OSError:
-                continue
-            with os.fdopen(handle, "wb") as out, self.rejects.path.open("rb") as written:
-                os.fchmod(handle, 0o600)
-                shutil.copyfileobj(written, out)
-            return target
-        raise ProfilectlError(
-            f"import {self.number} is done, but its rejects could not be written to {wanted}", "the store keeps them: store.reject"
-        )
+            with contextlib.suppress(OSError, InputRefused):
+                with whole_file(target, "--rejects") as out, self.rejects.path.open("rb") as written:
+                    while block := written.read(1 << 20):
+                        out.write(block)
+                return target
+        done = f"import {self.report.number} is done, but its rejects" if self.report.number else "the rejects"
+        raise ProfilectlError(f"{done} could not be written to {wanted}", "the store keeps those of an import: store.reject")
 
     def _keep_scratch(self, path: str) -> None:
         self.scratch.run(f"attach {quote_text(path)} as kept")
@@ -350,7 +417,3 @@ class _Run:
 
 def _plain_name(path: str) -> str:
     return "stdin" if path == "-" else path
-
-
-def _document(report: ImportReport) -> str:
-    return orjson.dumps(report.as_json()).decode()

@@ -6,24 +6,24 @@ under another name and renamed when it is complete.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from profilectl.codes import InputRefused, UsageError
+from profilectl.codes import UsageError
 from profilectl.identity import BY_NAME
 from profilectl.profile import Profiles, held_as_text, profiles_of
 from profilectl.scratch import quote_identifier
 from profilectl.segments import ENVIRONMENT_NAME
 from profilectl.store import Store
+from profilectl.whole_file import whole_file
 
 FORMATS = ("jsonl", "parquet", "csv")
 STRETCH = 200_000
 """So many rows' worth of profiles are folded at once."""
 MOST_COLUMNS = 5_000
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 def export_profiles(
@@ -33,19 +33,23 @@ def export_profiles(
     *,
     in_order: bool = False,
     provenance: bool = False,
+    safe: bool = False,
     progress: Callable[[int], None] = lambda profiles: None,
 ) -> int:
-    """Write every profile and return how many. in_order: by MPID. output: a stream, or a path.
+    """Write every profile and return how many. in_order: by MPID. output: a stream, or a path. safe: a
+    spreadsheet that opens the CSV file runs nothing of it; cells are changed for that.
 
     Raises UsageError for what a format cannot hold, InputRefused where the path cannot be written.
     """
     profiles = profiles_of(store)
     if provenance and format != "jsonl":
         raise UsageError("--provenance goes with --format jsonl", "a CSV or Parquet cell holds the value alone")
+    if safe and format != "csv":
+        raise UsageError("--safe-for-spreadsheets goes with --format csv")
     if isinstance(output, Path):
-        with _complete(output) as stream:
-            return _write(profiles, format, stream, in_order, provenance, progress)
-    return _write(profiles, format, output, in_order, provenance, progress)
+        with whole_file(output) as stream:
+            return _write(profiles, format, stream, in_order, provenance, safe, progress)
+    return _write(profiles, format, output, in_order, provenance, safe, progress)
 
 
 def _write(
@@ -54,28 +58,12 @@ def _write(
     stream: BinaryIO,
     in_order: bool,
     provenance: bool,
+    safe: bool,
     progress: Callable[[int], None],
 ) -> int:
     if format == "jsonl":
         return _write_jsonl(profiles, stream, in_order, provenance, progress)
-    return _write_columns(profiles, format, stream, in_order, progress)
-
-
-@contextlib.contextmanager
-def _complete(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that appears under its name only when all of it is written."""
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise InputRefused(f"{path} cannot be written: {error.strerror}", "name another file with -o") from None
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
+    return _write_columns(profiles, format, stream, in_order, safe, progress)
 
 
 def _stretches(profiles: Profiles) -> Iterator[str]:
@@ -125,11 +113,11 @@ def _columns(profiles: Profiles, format: str) -> tuple[list[str], str]:
 
 
 def _write_columns(
-    profiles: Profiles, format: str, stream: BinaryIO, in_order: bool, progress: Callable[[int], None]
+    profiles: Profiles, format: str, stream: BinaryIO, in_order: bool, safe: bool, progress: Callable[[int], None]
 ) -> int:
     scratch = profiles.store.scratch
     keys, columns = _columns(profiles, format)
-    writer = _ParquetWriter(stream) if format == "parquet" else _CsvWriter(stream)
+    writer = _ParquetWriter(stream) if format == "parquet" else _CsvWriter(stream, safe)
     count = 0
     if in_order:
         scratch.run(f"create temp table export_row as select {columns}, mpid as sort from ({profiles.folded(keys, 'where false')})")
@@ -152,9 +140,11 @@ def _write_columns(
 class _CsvWriter:
     """RFC 4180 as the reader takes it back: a cell is quoted where it must be, an empty one is nothing."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, safe: bool) -> None:
         import csv
         import io
+
+        self._safe = safe
 
         self._text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
         self._csv = csv.writer(self._text, lineterminator="\n")
@@ -164,10 +154,12 @@ class _CsvWriter:
 
     def write(self, cursor: Any) -> int:
         if not self._begun:
-            self._csv.writerow([column[0] for column in cursor.description])
+            self._csv.writerow([_inert(column[0]) if self._safe else column[0] for column in cursor.description])
             self._begun = True
         count = 0
         while block := cursor.fetchmany(20_000):
+            if self._safe:
+                block = [[cell and _inert(cell) for cell in row] for row in block]
             if any("\r" in cell for row in block for cell in row if cell):
                 for row in block:
                     (self._quoted if any(cell and "\r" in cell for cell in row) else self._csv).writerow(row)
@@ -179,6 +171,13 @@ class _CsvWriter:
     def close(self) -> None:
         self._text.flush()
         self._text.detach()
+
+
+def _inert(cell: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula. A number with its sign is none."""
+    if cell[:1] not in ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20") or _NUMBER.fullmatch(cell):
+        return cell
+    return "'" + cell
 
 
 class _ParquetWriter:

@@ -80,14 +80,14 @@ def _before(scratch: Scratch, staged: Staged, segments: Sequence[Segment]) -> No
     columns = "".join(f", {one}" for one in per_column("one.b{n}", size))
     scratch.make(
         "before_row",
-        f"select one.profile, one.arrival, verdict.verdict{columns} from ({wide}) as one"
+        f"select one.profile, one.arrival, one.segment, verdict.verdict{columns} from ({wide}) as one"
         " join met on met.profile = one.profile join verdict on verdict.feed = one.feed",
     )
     if any("loose" in segment.tables for segment in segments):
         pivot = "".join(f", {one}" for one in per_column("case when key = {key} then value end as b{n}", size, staged.keys))
         listed = "select unnest($keys::varchar[])"
         scratch.run(
-            f"insert into before_row select one.profile, one.arrival, verdict.verdict{pivot}"
+            f"insert into before_row select one.profile, one.arrival, one.segment, verdict.verdict{pivot}"
             f" from ({known_loose(segments)}) as one join met on met.profile = one.profile"
             f" join verdict on verdict.feed = one.feed where key in ({listed})",
             {"keys": staged.keys},
@@ -112,7 +112,8 @@ def _before(scratch: Scratch, staged: Staged, segments: Sequence[Segment]) -> No
         f"select profile{alone} from before_row where profile not in (select profile from several)"
         f" union all select profile{newest} from before_row where profile in (select profile from several) group by profile",
     )
-    scratch.drop("before_row")
+    if not any(segment.first_import == segment.last_import for segment in segments):
+        scratch.drop("before_row")  # else dependence.py reads it
 
 
 def _busy(scratch: Scratch, staged: Staged, frame: Frame) -> None:
@@ -191,7 +192,7 @@ def _loose(scratch: Scratch, staged: Staged, segments: Sequence[Segment]) -> boo
         for key in set(segment.keys).intersection(keys):
             column = segment.attribute(key)
             rows.append(
-                f"select profile, arrival, feed, {quote_text(key)} as key, {column} as value"
+                f"select profile, arrival, feed, {segment.number} as segment, {quote_text(key)} as key, {column} as value"
                 f" from {segment.table('row')} where {column} is not null"
             )
     scratch.make(

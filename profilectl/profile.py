@@ -15,6 +15,7 @@ from profilectl.identity import BY_NAME, CODE, TYPES, display, key_of
 from profilectl.scratch import quote_text
 from profilectl.segments import (
     ENVIRONMENT_NAME,
+    IMPORT_FILES,
     Segment,
     identity_hash,
     known_identities,
@@ -131,7 +132,7 @@ class Profiles:
             )
             rows += (
                 " union all select profile, arrival, null::bigint as mpid, null::utinyint as environment,"
-                f" null::usmallint as feed, null::bigint as at_ms{nulls}{pivot} from ({known_loose(self.segments, where=where)})"
+                f" null::usmallint as feed, null::bigint as at_ms, segment{nulls}{pivot} from ({known_loose(self.segments, where=where)})"
             )
         return (
             "select profile, max(mpid) as mpid, max(environment) as environment, min(at_ms) as first_seen_ms,"
@@ -194,7 +195,7 @@ class Profiles:
         )
         return (
             f"select cell.profile, string_agg({member}, ',' order by cell.key) as members from ({self._newest(where)}) as cell"
-            " asof join store.import_file as import_file on cell.arrival >= import_file.first_arrival"
+            f" asof join ({IMPORT_FILES}) as import_file on cell.arrival >= import_file.first_arrival"
             " asof join store.line_run as line_run on cell.arrival >= line_run.first_arrival"
             " join store.import as import on import.number = import_file.import"
             " join store.feed as feed on feed.number = cell.feed group by cell.profile"

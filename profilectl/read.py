@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from profilectl.codes import InputRefused
+from profilectl.diff import differences, span_of
 from profilectl.export import export_profiles
+from profilectl.opening import open_store
 from profilectl.profile import profiles_of
 from profilectl.scratch import Scratch, scratch_beside
-from profilectl.store import open_store
+from profilectl.whole_file import check_target
 
 
 def read_profiles(store_path: Path, kind: str, value: str, *, wait_s: float = 0) -> list[str]:
@@ -35,19 +37,37 @@ def export_store(
     *,
     in_order: bool,
     provenance: bool,
+    safe: bool = False,
     wait_s: float = 0,
     memory_limit: str | None = None,
     progress: Callable[[str, int], None] = lambda step, rows: None,
 ) -> int:
-    """Export every profile of a store and return how many. Raises StoreBusy, StoreUnusable."""
+    """Export every profile of a store and return how many. safe: for spreadsheets. Raises StoreBusy, StoreUnusable."""
     if not store_path.exists():
         with open_store(Scratch(Path(tempfile.gettempdir())), store_path):
             return 0
-    if isinstance(output, Path) and not output.absolute().parent.is_dir():
-        raise InputRefused(f"{output} cannot be written: there is no folder {output.parent}", "name another file with -o")
+    if isinstance(output, Path):
+        check_target(output)
     beside = output if isinstance(output, Path) else store_path
     with scratch_beside(beside.absolute(), memory_limit) as scratch, open_store(scratch, store_path, wait_s=wait_s) as store:
         return export_profiles(
-            store, format, output, in_order=in_order, provenance=provenance,
+            store, format, output, in_order=in_order, provenance=provenance, safe=safe,
             progress=lambda profiles: progress("exporting", profiles),
         )
+
+
+def changes_of(
+    store_path: Path, older: int, newer: int | None = None, *, who: tuple[str, str] | None = None, changes: Sequence[str] = (),
+    attributes: Sequence[str] = (), wait_s: float = 0,
+) -> Iterator[tuple[str, ...]]:
+    """Return what an import changed, or what lies between the states after two: (JSON line, mpid, change,
+    what, before, after, import, place), profile by profile.
+
+    who: only the profiles with this identity (type, value). Raises InputRefused, StoreBusy, StoreUnusable.
+    """
+    scratch = Scratch(Path(tempfile.gettempdir()))
+    with contextlib.closing(scratch), open_store(scratch, store_path, wait_s=wait_s) as store:
+        profiles = profiles_of(store)
+        span = span_of(store, older, newer)
+        only = profiles.find(*who) if who else None
+        yield from differences(profiles, span, only=only, changes=changes, attributes=attributes)

@@ -11,8 +11,9 @@ from typing import Any
 from profilectl.codes import InputRefused, UsageError
 from profilectl.config import Change, apply_config, config_text, difference, read_config
 from profilectl.feed import Feed
+from profilectl.opening import open_store, store_in_memory
 from profilectl.scratch import Scratch
-from profilectl.store import Store, choose_feed, make_schema, open_store
+from profilectl.store import Store, choose_feed
 
 
 @contextlib.contextmanager
@@ -79,9 +80,8 @@ def apply_file(path: Path, file: Path, *, dry_run: bool = False, wait_s: float =
     declared = read_config(file)
     if dry_run and not path.exists():
         scratch = Scratch(Path(tempfile.gettempdir()))
-        scratch.run("attach ':memory:' as store")
-        make_schema(scratch)
-        return difference(Store(scratch, path), declared)
+        with store_in_memory(scratch, path) as store:
+            return difference(store, declared)
     with _open(path, wait_s, write=True) as store:
         return difference(store, declared) if dry_run else apply_config(store, declared)
 

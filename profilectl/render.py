@@ -10,16 +10,16 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from profilectl.codes import sentence
-from profilectl.values import Number, Value, parse_json, to_json
+from profilectl.values import TAG, Number, Value, held_text, parse_json, to_json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from profilectl.report import ImportReport
+    from profilectl.report import ImportReport, Past
 
 _UNSEEN = {*range(0x20), 0x7F, *range(0x80, 0xA0), *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF}
 
@@ -84,15 +84,24 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[obj
     out.print(table)
 
 
+def print_line(text: str) -> None:
+    """Print a line on stdout, nothing in it able to do anything to a terminal."""
+    sys.stdout.write(visible(text) + "\n")
+
+
 def print_report(report: ImportReport) -> None:
     """Print what an import did, for a person."""
+    what = "Dry run" if report.dry_run else f"Import {report.number}"
+    title = f"{what}: feed {report.feed} ({report.source}, {report.protection}), {report.environment}"
+    _print_counts(title, report.counts.as_json())
+
+
+def _print_counts(title: str, counts: dict[str, dict[str, int]]) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     out = console()
-    counts = report.counts.as_json()
-    title = f"Import {report.number}: feed {report.feed} ({report.source}, {report.protection}), {report.environment}"
     out.print(Text(visible(title)), style="bold" if out.is_terminal else None)
     table = Table(box=box.ROUNDED if out.is_terminal else box.SIMPLE, show_header=False)
     table.add_column(style="bold" if out.is_terminal else None)
@@ -112,6 +121,136 @@ def print_rate(report: ImportReport) -> None:
     rate = read / max(report.elapsed_ms, 1) * 1000
     slow = f", {report.slow_path_rows:,} decided one by one" if report.slow_path_rows else ""
     notice(f"{counted(read, 'row')} in {report.elapsed_ms / 1000:.1f} s ({rate:,.0f} rows a second{slow})")
+
+
+def print_examples(examples: dict[str, Any]) -> None:
+    """Print the examples of a dry run or a plan, for a person."""
+    from orjson import dumps
+
+    # Values stand in the examples as exact JSON; this makes them plain text once.
+    found: Any = parse_json(dumps(examples).decode())
+    for code, listed in found["reasons"].items():
+        print_line(f"{code}: {sentence(code)}")
+        for one in listed:
+            more = one.get("raw") or one.get("attribute") or ""
+            print_line(f"  {one['file']}:{one['line']}" + (f"  {more}" if more else ""))
+    for group, kinds in (("profiles", ("created", "updated")), ("identities", ("added", "moved", "removed")),
+                         ("attributes", ("set", "changed", "deleted", "blocked"))):
+        for kind in kinds:
+            if found[group][kind]:
+                print_line(f"{group} {kind}, for example")
+            for one in found[group][kind]:
+                print_line(f"  {one['file']}:{one['line']}  {_example(group, kind, one)}")
+    if found["shared"]:
+        print_line("shared by many rows")
+        for one in found["shared"]:
+            print_line(f"  {one['type']} {one['value']}: {int(one['rows']):,} rows")
+
+
+def _example(group: str, kind: str, one: dict[str, Any]) -> str:
+    """Return one example in words."""
+    mpid = f"profile {one['mpid']}  " if "mpid" in one else ""
+    if group == "profiles":
+        return mpid + ", ".join(f"{name} {value}" for name, value in one.get("identities", {}).items())
+    if group == "identities":
+        way = f"  from {one['from_mpid']} to {one['to_mpid']}" if one.get("from_mpid") else ""
+        return f"{mpid}{one['type']} {one.get('value', '')}{way}".rstrip()
+    before, after = (_shown(one[name]) if name in one else "(none)" for name in ("before", "after"))
+    if kind == "blocked":
+        return f"{mpid}{one['attribute']}: stays {before}, {_shown(one['refused'])} is refused ({one['code']})"
+    return f"{mpid}{one['attribute']}: {before} -> {'(deleted)' if kind == 'deleted' else after}"
+
+
+def print_plan(plan: dict[str, Any]) -> None:
+    """Print a saved plan, for a person."""
+    report = plan["report"]
+    title = f"Plan of {_date(plan['created_ms'])} by {plan['made_by']}: feed {report['feed']} ({report['source']}, {report['protection']}), {report['environment']}"
+    _print_counts(title, report)
+    for file in report["files"]:
+        print_line(f"{file['path']}  {file['rows']:,} rows  sha256 {file['sha256']}")
+    if report.get("examples"):
+        print_examples(report["examples"])
+
+
+def print_imports(pasts: Sequence[Past]) -> None:
+    """Print the history as a table."""
+    rows = []
+    for past in pasts:
+        counts = past.report
+        state = "undone" if past.undone_ms is not None else "in force" if past.undoable else "in force, for good"
+        rows.append((
+            past.number, _date(past.started_ms), past.feed, past.protection, f"{counts['rows']['applied']:,}",
+            f"{counts['profiles']['created']:,}", f"{counts['profiles']['updated']:,}", state,
+            ", ".join(file["path"] for file in counts["files"]),
+        ))
+    print_table("Imports", ("import", "when", "feed", "protection", "rows", "created", "updated", "state", "files"), rows, right=(0, 4, 5, 6))
+
+
+def print_import(past: Past) -> None:
+    """Print one import of the history."""
+    _print_counts(f"Import {past.number}: feed {past.feed} ({past.source}, {past.protection}), {past.environment}", past.report)
+    seconds = (past.finished_ms - past.started_ms) / 1000
+    print_line(f"made {_date(past.started_ms)} by {past.made_by or 'somebody'}, in {seconds:.1f} s")
+    if past.undone_ms is not None:
+        print_line(f"undone {_date(past.undone_ms)} by {past.undone_by}")
+    elif not past.undoable:
+        print_line("laid together with others: it cannot be undone any more")
+    if past.needs is None:
+        print_line("whether it rests on earlier imports is not known: an older version made it")
+    elif past.needs:
+        print_line("rests on " + ", ".join(f"import {number}" for number in past.needs))
+    for file in past.report["files"]:
+        print_line(f"{file['path']}  {file['rows']:,} rows  sha256 {file['sha256']}")
+
+
+def print_changes(found: Iterable[tuple[str, ...]]) -> None:
+    """Print changes as they come, a line each: a store may have changed in a million places."""
+    last, none = "", True
+    for _, mpid, change, what, before, after, number, place in found:
+        if mpid != last:
+            print_line(f"profile {mpid}")
+            last = mpid
+        none = False
+        shown = {
+            "created": "created",
+            "identity-added": f"+ {what} {before}",
+            "identity-removed": f"- {what} {before}",
+            "set": f"{what}: {_held(after)}",
+            "changed": f"{what}: {_held(before)} -> {_held(after)}",
+            "deleted": f"{what}: {_held(before)} -> (deleted)",
+        }[change]
+        print_line(f"  {shown}" + (f"  [{number}] {place}" if place else ""))
+    if none:
+        notice("no changes")
+
+
+def _held(held: str) -> str:
+    return "(tag)" if held == TAG else held_text(held)
+
+
+def print_stats(found: dict[str, Any]) -> None:
+    """Print what a store holds."""
+    environments = ", ".join(f"{number:,} {name}" for name, number in found["environments"].items())
+    print_line(f"{found['profiles']:,} profiles" + (f" ({environments})" if environments else ""))
+    imports = found["imports"]
+    print_line(
+        f"{imports['in_force']:,} imports in force, {imports['undone']:,} undone; {found['segments']:,} segments, "
+        f"{found['rows']:,} rows, {found['size_bytes']:,} bytes"
+    )
+    if found["identities"]:
+        rows = [(name, f"{one['identities']:,}", f"{one['values']:,}", f"{one['profiles']:,}") for name, one in found["identities"].items()]
+        print_table("", ("identity", "held", "distinct values", "profiles"), rows, right=(1, 2, 3))
+    if found["attributes"]:
+        attributes = [
+            (one["attribute"], f"{one['profiles']:,}", f"{one['fill_rate']:.1%}", f"{one['distinct_values']:,}", ", ".join(one["sources"]))
+            for one in found["attributes"]
+        ]
+        print_table("", ("attribute", "profiles", "filled", "distinct values", "sources"), attributes, right=(1, 2, 3))
+    if found["largest_profiles"]:
+        print_table("", ("largest profiles", "rows"), [(one["mpid"], f"{one['rows']:,}") for one in found["largest_profiles"]], right=(1,))
+    if found["most_shared"]:
+        shared = [(one["type"], one["value"], f"{one['profiles']:,}") for one in found["most_shared"]]
+        print_table("", ("most shared", "value", "profiles"), shared, right=(2,))
 
 
 def print_columns(report: ImportReport) -> None:
@@ -158,7 +297,7 @@ def _shown(value: Value) -> str:
     return "(tag)" if value is None else to_json(value)
 
 
-def _date(ms: str) -> str:
+def _date(ms: str | int) -> str:
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(int(ms) / 1000))
     except (OverflowError, ValueError, OSError):

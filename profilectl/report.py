@@ -58,7 +58,11 @@ class FileReport:
 
 @dataclass(slots=True)
 class ImportReport:
-    """What an import did. number is None where nothing was imported."""
+    """What an import did, or with dry_run would do. number is None where nothing was imported.
+
+    shared: identities that many rows have (type, value, rows). locked_ms: how long others were kept out
+    of the store. examples: of a dry run, as examples.py gives them.
+    """
 
     number: int | None
     feed: str
@@ -70,10 +74,14 @@ class ImportReport:
     already_imported: int | None = None
     feed_registered: bool = False
     slow_path_rows: int = 0
-    shared: list[tuple[str, int]] = field(default_factory=list)
+    shared: list[tuple[str, str, int]] = field(default_factory=list)
     rejects: str | None = None
+    rejects_as_input: str | None = None
+    explained_rows: str | None = None
     elapsed_ms: int = 0
+    locked_ms: int = 0
     dry_run: bool = False
+    examples: dict[str, Any] | None = None
     steps: list[tuple[str, float]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -90,10 +98,22 @@ class ImportReport:
             "slow_path_rows": self.slow_path_rows,
             "rejects": self.rejects,
             "elapsed_ms": self.elapsed_ms,
+            "locked_ms": self.locked_ms,
         }
+        for name in ("rejects_as_input", "explained_rows", "examples"):
+            if getattr(self, name) is not None:
+                document[name] = getattr(self, name)
         if self.already_imported is not None:
             document["already_imported"] = self.already_imported
         return document
+
+    def changes(self) -> bool:
+        """Say whether any profile, identity or attribute is another after the import."""
+        counts = self.counts
+        return any((
+            counts.profiles["created"], counts.profiles["updated"], *(counts.identities[name] for name in IDENTITIES),
+            *(counts.attributes[name] for name in ("set", "changed", "deleted")),
+        ))
 
     @staticmethod
     def _file(file: FileReport) -> dict[str, Any]:
@@ -103,3 +123,40 @@ class ImportReport:
         if file.already_imported is not None:
             found["already_imported"] = file.already_imported
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One import of the history. needs: the earlier imports it rests on, None where nobody knows.
+
+    undoable: it still has tables of its own, or never had any."""
+
+    number: int
+    feed: str
+    source: str
+    protection: str
+    environment: str
+    started_ms: int
+    finished_ms: int
+    made_by: str | None
+    undone_ms: int | None
+    undone_by: str | None
+    first_arrival: int
+    needs: tuple[int, ...] | None
+    undoable: bool
+    report: dict[str, Any]
+    request: dict[str, Any] | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the document of `imports show --json`."""
+        report: dict[str, Any] = {
+            name: self.report[name]
+            for name in ("files", "rows", "profiles", "identities", "attributes", "reasons", "warnings") if name in self.report
+        }
+        return {
+            "import": self.number, "feed": self.feed, "source": self.source, "protection": self.protection,
+            "environment": self.environment, "made_by": self.made_by, "started_ms": self.started_ms,
+            "elapsed_ms": self.finished_ms - self.started_ms, "undone": self.undone_ms is not None,
+            "undone_ms": self.undone_ms, "undone_by": self.undone_by, "undoable": self.undoable and self.undone_ms is None,
+            "needs": list(self.needs) if self.needs is not None else None, **report,
+        }

@@ -11,7 +11,7 @@
 -- row that founded it.
 
 create table store.meta (
-    name  varchar not null,  -- schema_version, secret, created_ms, made_by
+    name  varchar not null,  -- schema_version, secret, created_ms, hash_fingerprint
     value varchar not null
 );
 
@@ -25,7 +25,8 @@ create table store.feed (
     name       varchar not null,
     source     varchar not null,
     protection varchar not null,
-    partner    varchar            -- only of a partner feed
+    partner    varchar,           -- only of a partner feed
+    import     integer            -- the import that registered it; null where somebody declared it
 );
 
 create table store.import (
@@ -38,7 +39,12 @@ create table store.import (
     finished_ms   bigint not null,
     first_arrival bigint not null,
     arrivals      bigint not null,   -- its rows have first_arrival to first_arrival + arrivals - 1
-    report        varchar not null   -- the document of import --json
+    report        varchar not null,  -- the document of import --json
+    made_by       varchar,           -- who ran it: user@machine
+    request       varchar,           -- the files and options it was given, as JSON; null: not known
+    needs         integer[],         -- the earlier imports it would have come out differently without; null: not known
+    undone_ms     bigint,            -- when it was taken back; null: it is in force
+    undone_by     varchar
 );
 
 create table store.import_file (

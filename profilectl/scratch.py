@@ -83,6 +83,10 @@ class Scratch:
         if kind:
             self.run(f"drop {kind} temp.{quote_identifier(name)}")
 
+    def has(self, name: str) -> bool:
+        """Say whether there is a relation of that name."""
+        return name in self._kinds
+
     def rename(self, name: str, new: str) -> None:
         """Give a relation the name of another, which is forgotten."""
         self.drop(new)

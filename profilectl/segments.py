@@ -10,9 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profilectl.identity import CODE
-from profilectl.scratch import quote_text
+from profilectl.scratch import Scratch, quote_text
 
 ROW = ("profile", "arrival", "mpid", "environment", "feed", "at_ms")
+IMPORT_FILES = (
+    "select import_file.* from store.import_file join store.import on import.number = import_file.import"
+    " where import.undone_ms is null"
+)
+"""The files of the imports in force; a replayed import has the arrivals of the one it stands for."""
 ENVIRONMENT_CODE = {"production": 0, "development": 1}
 ENVIRONMENT_NAME = {code: name for name, code in ENVIRONMENT_CODE.items()}
 
@@ -46,22 +51,30 @@ def identity_hash(secret: str, environment: str, kind: str, key: str) -> str:
     return f"md5_number({prefix} || {environment} || ':' || {key})"
 
 
-def known_identities(segments: Sequence[Segment], *, removals: bool) -> str:
-    """Return the SELECT of every identity in force: hash, profile, type.
+def hash_fingerprint(scratch: Scratch) -> str:
+    """Return a fixed identity's hash: where it differs from the store's, its indexes are of no use."""
+    probe = identity_hash("", "'production'", "email", "'j\u00f6rg@example.com'")
+    return str(scratch.row(f"select to_hex({probe})")[0])
 
-    removals: whether any identity was ever taken away; the join is left out where not.
+
+def known_identities(segments: Sequence[Segment], *, removals: bool, until: int | None = None) -> str:
+    """Return the SELECT of every identity in force: hash, profile, type, segment.
+
+    removals: whether any identity was ever taken away; the join is left out where not. until: the
+    last import whose removals count, where not all do.
     """
     parts = []
     for segment in segments:
         if "index" in segment.tables:
-            part = f"select hash, profile, type from {segment.table('index')} as one"
+            part = f"select hash, profile, type, {segment.number} as segment from {segment.table('index')} as one"
             if removals:
+                last = f" and removed.import <= {until}" if until is not None else ""
                 part += (
                     " where not exists (select 1 from store.removed where removed.hash = one.hash"
-                    f" and removed.profile = one.profile and removed.import > {segment.last_import})"
+                    f" and removed.profile = one.profile and removed.import > {segment.last_import}{last})"
                 )
             parts.append(part)
-    nobody = "select null::uhugeint as hash, null::bigint as profile, null::utinyint as type where false"
+    nobody = "select null::uhugeint as hash, null::bigint as profile, null::utinyint as type, null::integer as segment where false"
     return " union all ".join(parts) or nobody
 
 
@@ -77,11 +90,11 @@ def known_rows(
 ) -> str:
     """Return the SELECT of the rows of all segments, with the identity and attribute columns wanted.
 
-    The columns are those of ROW, i_<type> for each identity, and b<n> for the n-th key.
+    The columns are those of ROW, segment, i_<type> for each identity, and b<n> for the n-th key.
     """
     parts = []
     for segment in segments:
-        columns = list(ROW)
+        columns = [*ROW, f"{segment.number} as segment"]
         columns += [
             f"i_{kind}" if kind in segment.identities else f"null::varchar as i_{kind}" for kind in identities
         ]
@@ -94,20 +107,20 @@ def known_rows(
 
 def nothing(identities: Sequence[str], keys: Sequence[str]) -> str:
     """Return the SELECT of no rows, in the shape of known_rows."""
-    columns = [f"null::bigint as {name}" for name in ROW]
+    columns = [f"null::bigint as {name}" for name in (*ROW, "segment")]
     columns += [f"null::varchar as i_{kind}" for kind in identities]
     columns += [f"null::varchar as b{place}" for place in range(len(keys))]
     return f"select {', '.join(columns)} where false"
 
 
 def known_loose(segments: Sequence[Segment], *, where: str = "") -> str:
-    """Return the SELECT of the attributes without a column: profile, arrival, feed, key, value."""
+    """Return the SELECT of the attributes without a column: profile, arrival, feed, segment, key, value."""
     parts = [
-        f"select profile, arrival, feed, key, value from {one.table('loose')} {where}"
+        f"select profile, arrival, feed, {one.number} as segment, key, value from {one.table('loose')} {where}"
         for one in segments if "loose" in one.tables
     ]
     nobody = (
-        "select null::bigint as profile, null::bigint as arrival, null::bigint as feed, null::varchar as key,"
+        "select null::bigint as profile, null::bigint as arrival, null::bigint as feed, null::bigint as segment, null::varchar as key,"
         " null::varchar as value where false"
     )
     return " union all ".join(parts) or nobody

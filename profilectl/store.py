@@ -1,20 +1,21 @@
-"""The store: opening, locking, schema version, feeds, settings, history, segments, compaction.
+"""The store: attaching and locking, settings, feeds, segments, one transaction.
 
-Nothing above this module names a table of the store or a file lock. The store is attached to a
-scratch connection as `store`; it is held open for as short a time as can be.
+The store is attached to a scratch connection as `store`, and for as short a time as can be: whoever
+writes shuts everybody else out, whoever reads shuts writers out. opening opens and makes stores.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import random
 import re
-import secrets
+import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,11 @@ from profilectl.codes import InputRefused, StoreBusy, StoreUnusable, UsageError
 from profilectl.feed import DEFAULT_PROTECTION, DEFAULT_SOURCE, Feed
 from profilectl.identity import HIERARCHY, PLACEHOLDERS, Rules, flags_of
 from profilectl.scratch import Scratch, quote_text
-from profilectl.segments import Segment, known_identities
+from profilectl.segments import Segment
 
-SCHEMA_VERSION = 1
-MANY_SEGMENTS = 12
-"""So many segments are read together without strain; beyond, small neighbours are laid together."""
-KEEP_IMPORTS = 4
-"""The last imports keep segments of their own, so that they can be taken back."""
+SCHEMA_VERSION = 2
+KEEP_IMPORTS = 8
+"""The last imports keep segments of their own, so that they can be taken back (setting history.keep)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,20 @@ class Settings:
     rules: Rules
     priority: str
     reading: Reading
+    keep_imports: int
     stated: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the outcome of an import rests on, besides its files: which store it is, the imports in
+    it (number, and whether it was undone), the settings and the feeds. Two equal states give equal
+    outcomes; compaction does not change it."""
+
+    store: str
+    imports: tuple[tuple[int, bool], ...]
+    settings: dict[str, Any]
+    feeds: tuple[Feed, ...]
 
 
 class Store:
@@ -76,46 +88,59 @@ class Store:
     def feed(self, name: str) -> Feed | None:
         return next((feed for feed in self.feeds() if feed.name == name), None)
 
-    def put_feed(self, feed: Feed) -> Feed:
-        """Register a feed, or change its protection level; return it with its number."""
+    def put_feed(self, feed: Feed, *, by_import: int | None = None) -> Feed:
+        """Register a feed, or change its protection level; return it with its number.
+
+        by_import: the import that registers it; a feed that somebody declares stays when imports go.
+        """
         number = feed.number
-        if number:
+        if number and self.feed(feed.name):
             self.scratch.run(
-                "update store.feed set protection = $protection where number = $number",
+                "update store.feed set protection = $protection, import = null where number = $number",
                 {"protection": feed.protection, "number": number},
             )
         else:
-            number = self.scratch.row("select coalesce(max(number), 0) + 1 from store.feed")[0]
+            number = number or self.next_feed()
             self.scratch.run(
-                "insert into store.feed values ($number, $name, $source, $protection, $partner)",
+                "insert into store.feed values ($number, $name, $source, $protection, $partner, $import)",
                 {"number": number, "name": feed.name, "source": feed.source, "protection": feed.protection,
-                 "partner": feed.partner},
+                 "partner": feed.partner, "import": by_import},
             )
         return Feed(feed.name, feed.source, feed.protection, feed.partner, number)
 
+    def next_feed(self) -> int:
+        """Return the number of the next feed; that of one that is gone is not used again."""
+        return int(self.scratch.row(
+            "select 1 + greatest(coalesce((select max(number) from store.feed), 0), coalesce((select max(feed) from store.import), 0))"
+        )[0])
+
     def imports_by_feed(self) -> dict[int, int]:
-        return dict(self.scratch.rows("select feed, count(*) from store.import group by feed"))
+        return dict(self.scratch.rows("select feed, count(*) from store.import where undone_ms is null group by feed"))
 
     # history
 
+    def state(self) -> State:
+        """Return what the outcome of an import rests on."""
+        imports = self.scratch.rows("select number, undone_ms is not null from store.import order by number")
+        name = hashlib.sha256(self.meta("secret").encode()).hexdigest()[:16]
+        return State(name, tuple((number, undone) for number, undone in imports), self.settings().stated, tuple(self.feeds()))
+
     def next_import(self) -> tuple[int, int]:
-        """Return the number of the next import, and its first arrival."""
+        """Return the number of the next import, and its first arrival. Neither is ever used twice, also
+        where an import was undone: a profile's MPID follows from its arrival."""
         number, arrival = self.scratch.row(
             "select coalesce(max(number), 0) + 1, coalesce(max(first_arrival + arrivals), 0) from store.import"
         )
         return int(number), int(arrival)
 
     def imported_as(self, feed: Feed, sha256: str) -> int | None:
-        """Return the newest import that brought a content for a feed."""
+        """Return the newest import in force that brought a content for a feed."""
         found = self.scratch.row(
             "select max(import.number) from store.import join store.import_file on import_file.import = import.number"
-            " where import.feed = $feed and import_file.sha256 = $sha256",
+            " where import.feed = $feed and import_file.sha256 = $sha256 and import.undone_ms is null",
             {"feed": feed.number, "sha256": sha256},
         )
         return found[0] if found[0] is None else int(found[0])
-
-    def empty(self) -> bool:
-        return not self.scratch.row("select count(*) from store.import")[0]
 
     # segments
 
@@ -139,75 +164,30 @@ class Store:
              "keys": list(segment.keys)},
         )
 
+    def drop_segment(self, segment: Segment) -> None:
+        for kind in segment.tables:
+            self.scratch.run(f"drop table {segment.table(kind)}")
+        self.scratch.run("delete from store.segment where number = $number", {"number": segment.number})
+
     def next_segment(self) -> int:
         return int(self.scratch.row("select coalesce(max(number), 0) + 1 from store.segment")[0])
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit everything or nothing."""
+        """Commit everything or nothing. Raises StoreUnusable where the disk does not take it."""
         self.scratch.run("begin transaction")
         try:
             yield
-        except BaseException:
-            self.scratch.run("rollback")
+            self.scratch.run("commit")
+        except BaseException as error:
+            # After a failed write DuckDB takes no further statement; the file is as before all the same.
+            with contextlib.suppress(duckdb.Error):
+                self.scratch.run("rollback")
+            if isinstance(error, duckdb.IOException | duckdb.FatalException | duckdb.InternalException):
+                raise StoreUnusable(
+                    f"{self.path} could not be written: {plain(error)}", "the store is as before; make room, or mend the disk"
+                ) from None
             raise
-        self.scratch.run("commit")
-
-    def compact(self) -> int:
-        """Lay neighbouring segments together where there are many; return how many were laid together.
-
-        The newest imports keep their own. Nothing is forgotten: rows stay rows, only their tables
-        become fewer. Neighbours are taken from the newest on, as long as the next is not far larger,
-        so that a row is written again only a few times in its life.
-        """
-        segments = self.segments()
-        if len(segments) <= MANY_SEGMENTS:
-            return 0
-        old = segments[:-KEEP_IMPORTS]
-        taken = [old.pop()]
-        while old and (old[-1].rows <= 4 * sum(one.rows for one in taken) or len(taken) < 2):
-            taken.insert(0, old.pop())
-        with self.transaction():
-            self._lay_together(taken)
-        return len(taken)
-
-    def _lay_together(self, taken: Sequence[Segment]) -> None:
-        identities = tuple(dict.fromkeys(kind for one in taken for kind in one.identities))
-        keys = tuple(dict.fromkeys(key for one in taken for key in one.keys))
-        tables = tuple(dict.fromkeys(table for one in taken for table in one.tables))
-        made = Segment(
-            self.next_segment(), taken[0].first_import, taken[-1].last_import, sum(one.rows for one in taken),
-            tables, identities, keys,
-        )
-        for kind, order in (("row", "profile, arrival"), ("mpid", "mpid"), ("loose", "profile, arrival"),
-                            ("blocked", "profile, arrival"), ("blocked_loose", "profile, arrival"), ("rest", "profile, arrival")):
-            if kind in tables:
-                parts = [self._renamed(one, kind, made) for one in taken if kind in one.tables]
-                self.scratch.run(
-                    f"create table {made.table(kind)} as select * from ({' union all by name '.join(parts)}) order by {order}"
-                )
-        if "index" in tables:
-            known = known_identities(taken, removals=self.removals())
-            self.scratch.run(f"create table {made.table('index')} as select * from ({known}) order by hash")
-        for one in taken:
-            for kind in one.tables:
-                self.scratch.run(f"drop table {one.table(kind)}")
-        self.scratch.run("delete from store.segment where number in (select unnest($numbers))",
-                         {"numbers": [one.number for one in taken]})
-        self.put_segment(made)
-
-    @staticmethod
-    def _renamed(one: Segment, kind: str, made: Segment) -> str:
-        """Return the SELECT of a segment's table with its attribute columns under the new names."""
-        if kind not in ("row", "blocked"):
-            return f"(select * from {one.table(kind)})"
-        renamed = ", ".join(f"a{place} as x{made.keys.index(key)}" for place, key in enumerate(one.keys))
-        kept = f"select * exclude ({', '.join(f'a{n}' for n in range(len(one.keys)))}), {renamed}" if one.keys else "select *"
-        inner = f"{kept} from {one.table(kind)}"
-        back = ", ".join(f"x{made.keys.index(key)} as a{made.keys.index(key)}" for key in one.keys)
-        if not one.keys:
-            return f"({inner})"
-        return f"(select * exclude ({', '.join(f'x{made.keys.index(key)}' for key in one.keys)}), {back} from ({inner}))"
 
 
 def settings_from(stated: dict[str, Any]) -> Settings:
@@ -223,61 +203,70 @@ def settings_from(stated: dict[str, Any]) -> Settings:
         login=flags["login"], unique=flags["unique"], immutable=flags["immutable"],
     )
     limits = {name: stated.get(f"limits.{name}", most) for name, most in LIMITS.items()}
-    return Settings(rules, stated.get("attributes.priority", "rank"), Reading(rules.placeholders, limits), stated)
+    keep = stated.get("history.keep", KEEP_IMPORTS)
+    return Settings(rules, stated.get("attributes.priority", "rank"), Reading(rules.placeholders, limits), keep, stated)
 
 
-@contextlib.contextmanager
-def open_store(
-    scratch: Scratch, path: Path, *, write: bool = False, create: bool = False, wait_s: float = 0
-) -> Iterator[Store]:
-    """Attach a store to a scratch and detach it at the end.
-
-    create: make the store where there is none. wait_s: how long to wait for another process.
-    Raises StoreBusy, StoreUnusable.
-    """
-    if not path.exists():
-        if not create:
-            raise StoreUnusable(f"there is no store at {path}", "import a file to make one, or name it with --store")
-        if not path.parent.is_dir():
-            raise StoreUnusable(f"there is no folder {path.parent} for the store")
-    elif path.is_dir():
-        raise StoreUnusable(f"{path} is a folder, not a store")
-    made = not path.exists()
-    _attach(scratch, path, write=write or made, until=time.monotonic() + wait_s)
+def check_path(path: Path) -> None:
+    """Refuse a link, whose log would lie beside the link, and what is not a file at all."""
     try:
-        if made:
-            make_schema(scratch)
-        else:
-            _check_schema(scratch, path)
-        yield Store(scratch, path)
-    finally:
-        with contextlib.suppress(duckdb.Error):
-            scratch.run("detach store")
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise StoreUnusable(f"there is no folder {path.parent} for the store") from None
+        return
+    except OSError as error:
+        raise StoreUnusable(f"{path} cannot be used as a store: {error.strerror}") from None
+    if stat.S_ISLNK(mode):
+        raise StoreUnusable(f"{path} is a symbolic link to {path.readlink()}", "name the store itself with --store")
+    if stat.S_ISDIR(mode):
+        raise StoreUnusable(f"{path} is a folder, not a store")
+    if not stat.S_ISREG(mode):
+        raise StoreUnusable(f"{path} is not a plain file", "name another with --store")
 
 
-def _attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
+def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
+    """Attach, as soon as no other process stands in the way. A file that was put in the place of the one
+    that was opened (copies.put_in_place) is opened instead."""
     mode = "" if write else " (read_only)"
-    pause = 0.02
+    pause = 0.01
     before = os.umask(0o077)
     try:
         while True:
             try:
-                return scratch.run(f"attach {quote_text(str(path))} as store{mode}")
+                inode = path.stat().st_ino
+                scratch.run(f"attach {quote_text(str(path))} as store{mode}")
+                if path.stat().st_ino == inode:
+                    return
+                scratch.run("detach store")
+                continue
             except duckdb.IOException as error:
                 busy = _busy(path, error)
                 if busy is None:
-                    raise StoreUnusable(f"{path} cannot be used as a store: {_plain(error)}") from None
+                    raise _unusable(path, error) from None
                 if time.monotonic() >= until:
                     raise busy from None
-                time.sleep(pause)
+                time.sleep(min(pause * random.uniform(0.5, 1.5), max(until - time.monotonic(), 0.001)))
                 pause = min(pause * 1.5, 0.5)
             except duckdb.Error as error:
-                raise StoreUnusable(f"{path} cannot be used as a store: {_plain(error)}") from None
+                raise _unusable(path, error) from None
+            except OSError as error:
+                raise StoreUnusable(f"{path} cannot be used as a store: {error.strerror}") from None
     finally:
         os.umask(before)
 
 
-def _plain(error: Exception) -> str:
+def _unusable(path: Path, error: Exception) -> StoreUnusable:
+    """Say what is wrong with a file that cannot be attached."""
+    if "WAL" in str(error):
+        return StoreUnusable(
+            f"{path}: its log {path.name}.wal is damaged: {plain(error)}",
+            "restore a backup; or move the log away to go on without what it holds, then run profilectl check",
+        )
+    return StoreUnusable(f"{path} cannot be used as a store: {plain(error)}", "restore a backup, or name another with --store")
+
+
+def plain(error: Exception) -> str:
     return str(error).splitlines()[0][:300]
 
 
@@ -296,22 +285,8 @@ def _command(process: str) -> str:
     return ""
 
 
-def make_schema(scratch: Scratch) -> None:
-    """Make the fixed tables in the attached, empty store."""
-    scratch.run("begin transaction")
-    for statement in resources.files("profilectl").joinpath("schema.sql").read_text().split(";\n"):
-        if statement.strip():
-            scratch.run(statement)
-    for name, value in (
-        ("schema_version", str(SCHEMA_VERSION)),
-        ("secret", secrets.token_hex(16)),
-        ("created_ms", str(time.time_ns() // 1_000_000)),
-    ):
-        scratch.run("insert into store.meta values ($name, $value)", {"name": name, "value": value})
-    scratch.run("commit")
-
-
-def _check_schema(scratch: Scratch, path: Path) -> None:
+def version_of(scratch: Scratch, path: Path) -> int:
+    """Return the schema version of the attached store. Raises StoreUnusable for none, and for a newer one."""
     try:
         found = scratch.rows("select value from store.meta where name = 'schema_version'")
         version = int(found[0][0])
@@ -322,6 +297,7 @@ def _check_schema(scratch: Scratch, path: Path) -> None:
             f"{path} was made by a newer profilectl (schema {version}, this one knows {SCHEMA_VERSION})",
             "upgrade profilectl; the store was not touched",
         )
+    return version
 
 
 def choose_feed(

@@ -16,9 +16,10 @@ from profilectl.engine import ImportRequest, import_files
 from profilectl.feed import Feed
 from profilectl.identity import BY_NAME
 from profilectl.interpreter import Interpreter
+from profilectl.opening import open_store
 from profilectl.profile import profiles_of
 from profilectl.scratch import Scratch
-from profilectl.store import open_store, settings_from
+from profilectl.store import settings_from
 from profilectl.values import held_json, parse_json
 
 NOW_MS = 1_790_000_000_000

@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from profilectl.engine import ImportRequest, import_files
+from profilectl.opening import open_store
 from profilectl.profile import profiles_of
 from profilectl.scratch import Scratch
-from profilectl.store import open_store
 from profilectl.values import parse_json, to_json
 
 HARD = [

@@ -9,12 +9,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-import profilectl.engine
-import profilectl.store
+import profilectl.commit
+import profilectl.compaction
 from profilectl.engine import ImportRequest, import_files
+from profilectl.opening import open_store
 from profilectl.profile import profiles_of
 from profilectl.scratch import Scratch
-from profilectl.store import open_store
 
 
 def exported(path: Path) -> list[str]:
@@ -52,7 +52,7 @@ def test_compaction_changes_nothing_that_can_be_seen(tmp_path: Path, monkeypatch
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     sixteen_imports(tmp_path / "a" / "store.duckdb", tmp_path / "a")
-    monkeypatch.setattr(profilectl.store, "MANY_SEGMENTS", 1000)
+    monkeypatch.setattr(profilectl.compaction, "MANY_SEGMENTS", 1000)
     sixteen_imports(tmp_path / "b" / "store.duckdb", tmp_path / "b")
     with duckdb.connect(tmp_path / "a" / "store.duckdb") as compacted, duckdb.connect(tmp_path / "b" / "store.duckdb") as loose:
         segments = "select count(*) from segment"
@@ -83,7 +83,7 @@ def test_a_commit_that_fails_leaves_the_store_as_it_was(tmp_path: Path, monkeypa
     def fail(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(profilectl.engine._Run, "_write_history", fail)
+    monkeypatch.setattr(profilectl.commit, "_write_import", fail)
     with pytest.raises(OSError, match="No space"):
         import_files(path, ImportRequest([str(tmp_path / "b.jsonl")], "g"))
     monkeypatch.undo()

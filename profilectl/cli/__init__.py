@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -64,6 +65,7 @@ def main() -> None:
     """Run the command line; every failure a person can cause ends in words and an exit status."""
     from profilectl.cli import commands  # noqa: F401  (each registers itself)
 
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         app()
     except ProfilectlError as error:
@@ -79,6 +81,9 @@ def main() -> None:
         _say(f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error), "")
         sys.exit(Exit.FAULT)
     except Exception as error:
+        if type(error).__module__.lstrip("_").startswith("duckdb") and any(word in str(error) for word in ("No space left", "Out of Memory", "failed to allocate", "File too large", "Could not write")):
+            _say(str(error).splitlines()[0][:300], "make room on the disk or give --memory-limit more; the store is as before")
+            sys.exit(Exit.UNUSABLE)
         if os.environ.get("PROFILECTL_TRACEBACK"):
             raise
         _say(
@@ -86,6 +91,13 @@ def main() -> None:
             "please report it, with the output under PROFILECTL_TRACEBACK=1; the store is as before",
         )
         sys.exit(Exit.FAULT)
+
+
+def _show_warning(message: Warning | str, *rest: object) -> None:
+    """A notice from below, such as that a store was upgraded."""
+    from profilectl.render import notice
+
+    notice(str(message))
 
 
 def _say(message: str, hint: str) -> None:

@@ -26,6 +26,7 @@ def export_profiles_command(
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else standard output.")] = None,
     in_order: Annotated[bool, typer.Option("--sorted", help="By MPID, so that two exports can be compared.")] = False,
     provenance: Annotated[bool, typer.Option("--provenance", help="With where each value comes from (JSONL).")] = False,
+    safe_for_spreadsheets: Annotated[bool, typer.Option("--safe-for-spreadsheets", help="An apostrophe before CSV cells that a spreadsheet would run; changes values.")] = False,
     memory_limit: Annotated[str | None, typer.Option("--memory-limit", metavar="SIZE", help="For example 2GB.")] = None,
     wait: WaitOption = 0,
 ) -> None:
@@ -38,7 +39,7 @@ def export_profiles_command(
     chosen = format.value if format else _by_name(output)
     with render.progress_bar(quiet=options.quiet) as progress:
         count = export_store(
-            options.store, chosen, output or sys.stdout.buffer, in_order=in_order, provenance=provenance,
+            options.store, chosen, output or sys.stdout.buffer, in_order=in_order, provenance=provenance, safe=safe_for_spreadsheets,
             wait_s=wait, memory_limit=check_memory_limit(memory_limit), progress=progress,
         )
     if output and not options.quiet:

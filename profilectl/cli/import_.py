@@ -10,7 +10,7 @@ import typer
 
 from profilectl.attributes import FEED_SOURCES
 from profilectl.cli import JsonOption, WaitOption, app, options_of
-from profilectl.codes import Exit
+from profilectl.codes import Exit, UsageError
 from profilectl.feed import ENVIRONMENTS, PROTECTIONS
 
 if TYPE_CHECKING:
@@ -24,27 +24,54 @@ EmptyName = enum.Enum("EmptyName", {name: name for name in ("ignore", "delete", 
 
 EXAMPLE = "Example: profilectl import legacy.csv --feed warehouse --protection update-only"
 
+# The options that import and plan share: what is read, and how.
+FilesArgument = Annotated[list[str], typer.Argument(metavar="FILE...", help="Files or globs, in the order given; - is standard input.")]
+FeedOption = Annotated[str, typer.Option("--feed", help="The feed the files belong to; registered on first use.", autocompletion=lambda: [])]
+ProtectionOption = Annotated[ProtectionName | None, typer.Option("--protection", help="For this import only, where the feed is registered.")]
+SourceOption = Annotated[SourceName | None, typer.Option("--source", help="Of a feed that is not registered yet.")]
+PartnerOption = Annotated[str | None, typer.Option("--partner", help="Of a new feed whose source is partner.")]
+FormatOption = Annotated[FormatName | None, typer.Option("--format", help="Where a name does not tell.")]
+ManifestOption = Annotated[str | None, typer.Option("--manifest", metavar="F", help="The platform's manifest: what each column means.")]
+MapOption = Annotated[list[str] | None, typer.Option("--map", metavar="COLUMN=FIELD", help="What one column means; repeatable.")]
+DelimiterOption = Annotated[str | None, typer.Option("--delimiter", help="Of a CSV file; else detected.")]
+EncodingOption = Annotated[str | None, typer.Option("--encoding", help="utf-8 (default), utf-16, latin-1, windows-1252, ...")]
+EmptyOption = Annotated[EmptyName, typer.Option("--empty", help="What an empty cell does to its attribute.")]
+EnvironmentOption = Annotated[EnvironmentName | None, typer.Option("--environment", help="Of rows that state none; others are rejected.")]
+RejectsOption = Annotated[str | None, typer.Option("--rejects", metavar="FILE", help="Where rejected rows go; else FILE.rejects.jsonl.")]
+AsInputOption = Annotated[str | None, typer.Option("--rejects-as-input", metavar="FILE", help="Rejected rows in the input's own format, to mend and import.")]
+ExplainOption = Annotated[str | None, typer.Option("--explain-rows", metavar="FILE", help="One JSON line for each row and code.")]
+AgainOption = Annotated[bool, typer.Option("--again", help="Import content that this feed has imported before.")]
+MaxSharedOption = Annotated[int | None, typer.Option("--max-shared", metavar="N", min=1, help="Refuse when more rows share one identity.")]
+MaxRejectsOption = Annotated[str | None, typer.Option("--max-rejects", metavar="N|P%", help="Refuse when more rows are rejected: a number, or a share.")]
+MemoryOption = Annotated[str | None, typer.Option("--memory-limit", metavar="SIZE", help="For example 2GB; default half of the memory.")]
+DetailedOption = Annotated[bool, typer.Option("--detailed-exitcode", help="Exit with 10 where there are changes.")]
+
 
 @app.command("import", epilog=EXAMPLE)
 def import_command(
     context: typer.Context,
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files or globs, in the order given; - is standard input.")],
-    feed: Annotated[str, typer.Option("--feed", help="The feed the files belong to; registered on first use.", autocompletion=lambda: [])],
-    protection: Annotated[ProtectionName | None, typer.Option("--protection", help="For this import only, where the feed is registered.")] = None,
-    source: Annotated[SourceName | None, typer.Option("--source", help="Of a feed that is not registered yet.")] = None,
-    partner: Annotated[str | None, typer.Option("--partner", help="Of a new feed whose source is partner.")] = None,
-    format: Annotated[FormatName | None, typer.Option("--format", help="Where a name does not tell.")] = None,
-    manifest: Annotated[str | None, typer.Option("--manifest", metavar="F", help="The platform's manifest: what each column means.")] = None,
-    mapped: Annotated[list[str] | None, typer.Option("--map", metavar="COLUMN=FIELD", help="What one column means; repeatable.")] = None,
-    delimiter: Annotated[str | None, typer.Option("--delimiter", help="Of a CSV file; else detected.")] = None,
-    encoding: Annotated[str | None, typer.Option("--encoding", help="utf-8 (default), utf-16, latin-1, windows-1252, ...")] = None,
-    empty: Annotated[EmptyName, typer.Option("--empty", help="What an empty cell does to its attribute.")] = EmptyName["ignore"],
-    environment: Annotated[EnvironmentName | None, typer.Option("--environment", help="Of rows that state none; others are rejected.")] = None,
-    rejects: Annotated[str | None, typer.Option("--rejects", metavar="FILE", help="Where rejected rows go; else FILE.rejects.jsonl.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Import content that this feed has imported before.")] = False,
-    max_shared: Annotated[int | None, typer.Option("--max-shared", metavar="N", min=1, help="Refuse when more rows share one identity.")] = None,
-    memory_limit: Annotated[str | None, typer.Option("--memory-limit", metavar="SIZE", help="For example 2GB; default half of the memory.")] = None,
+    files: FilesArgument,
+    feed: FeedOption,
+    protection: ProtectionOption = None,
+    source: SourceOption = None,
+    partner: PartnerOption = None,
+    format: FormatOption = None,
+    manifest: ManifestOption = None,
+    mapped: MapOption = None,
+    delimiter: DelimiterOption = None,
+    encoding: EncodingOption = None,
+    empty: EmptyOption = EmptyName["ignore"],
+    environment: EnvironmentOption = None,
+    rejects: RejectsOption = None,
+    rejects_as_input: AsInputOption = None,
+    explain_rows: ExplainOption = None,
+    again: AgainOption = False,
+    max_shared: MaxSharedOption = None,
+    max_rejects: MaxRejectsOption = None,
+    memory_limit: MemoryOption = None,
     keep_scratch: Annotated[str | None, typer.Option("--keep-scratch", metavar="FILE", hidden=True)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, with examples; write nothing to the store.")] = False,
+    detailed_exitcode: DetailedOption = False,
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -57,28 +84,47 @@ def import_command(
     from profilectl.engine import ImportRequest, import_files
     from profilectl.scratch import check_memory_limit
 
+    if detailed_exitcode and not dry_run:
+        raise UsageError("--detailed-exitcode goes with --dry-run")
     options = options_of(context)
     with render.progress_bar(quiet=options.quiet or as_json) as progress:
         report = import_files(
             options.store,
             ImportRequest(
-                paths=files, feed=feed, protection=_value(protection), source=_value(source), partner=partner,
-                format=_value(format), manifest=manifest, mapped=mapped or (), delimiter=delimiter, encoding=encoding,
-                empty=empty.value, environment=_value(environment), rejects=rejects, again=again, max_shared=max_shared,
-                memory_limit=check_memory_limit(memory_limit), keep_scratch=keep_scratch, wait_s=wait,
+                paths=files, feed=feed, protection=value_of(protection), source=value_of(source), partner=partner,
+                format=value_of(format), manifest=manifest, mapped=mapped or (), delimiter=delimiter, encoding=encoding,
+                empty=empty.value, environment=value_of(environment), rejects=rejects, rejects_as_input=rejects_as_input,
+                explain_rows=explain_rows, again=again, max_shared=max_shared, max_rejects=max_rejects,
+                memory_limit=check_memory_limit(memory_limit), keep_scratch=keep_scratch, dry_run=dry_run, wait_s=wait,
                 stdin=sys.stdin.buffer, progress=progress,
             ),
         )
+    print_outcome(report, as_json=as_json, quiet=options.quiet)
+    raise typer.Exit(exit_of(report, detailed=detailed_exitcode))
+
+
+def exit_of(report: ImportReport, *, detailed: bool = False) -> Exit:
+    """Return the exit status of an import or a dry run."""
+    if detailed and report.changes():
+        return Exit.CHANGES
+    return Exit.REJECTED_ROWS if report.counts.rows["rejected"] else Exit.DONE
+
+
+def print_outcome(report: ImportReport, *, as_json: bool, quiet: bool) -> None:
+    """Print the report on stdout, and what a person should know beside it on stderr."""
+    from profilectl import render
+
     if as_json:
         render.print_json(report.as_json())
-    if not options.quiet:
+    if not quiet:
         _notices(report, as_json)
-    if not as_json and report.number is not None:
+    if not as_json and report.already_imported is None:
         render.print_report(report)
-        if not options.quiet:
+        if report.examples is not None:
+            render.print_examples(report.examples)
+        if not quiet:
             sys.stdout.flush()
             render.print_rate(report)
-    raise typer.Exit(Exit.REJECTED_ROWS if report.counts.rows["rejected"] else Exit.DONE)
 
 
 def _notices(report: ImportReport, as_json: bool) -> None:
@@ -89,16 +135,21 @@ def _notices(report: ImportReport, as_json: bool) -> None:
         if file.already_imported is not None:
             render.notice(f"{file.path}: already imported as {file.already_imported} (--again imports it once more)")
     if report.feed_registered:
-        render.notice(f"registered the feed {report.feed}: source {report.source}, protection {report.protection}")
-    for value, rows in report.shared:
-        render.notice(f"{rows:,} rows share the {value}")
+        registered = "would register" if report.dry_run else "registered"
+        render.notice(f"{registered} the feed {report.feed}: source {report.source}, protection {report.protection}")
+    for kind, value, rows in report.shared:
+        render.notice(f"{rows:,} rows share the {kind} {value}")
     if not as_json:
         render.print_columns(report)
     if report.rejects:
         rejected = render.counted(report.counts.rows["rejected"], "rejected row")
         render.notice(f"{rejected} {'is' if report.counts.rows['rejected'] == 1 else 'are'} in {report.rejects}")
+    if report.rejects_as_input:
+        render.notice(f"to mend and import: {report.rejects_as_input}")
+    if report.explained_rows:
+        render.notice(f"every row with a code is in {report.explained_rows}")
 
 
-def _value(choice: enum.Enum | None) -> str | None:
+def value_of(choice: enum.Enum | None) -> str | None:
+    """Return what was chosen, as text."""
     return None if choice is None else str(choice.value)
-

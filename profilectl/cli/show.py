@@ -39,23 +39,30 @@ def _query(stated: dict[str, Any]) -> tuple[str, str]:
     found = [(kind.name, stated[kind.name]) for kind in TYPES if stated[kind.name] is not None]
     if stated["mpid"] is not None:
         found.append(("mpid", stated["mpid"]))
-    for one in stated["identity"] or ():
-        name, equals, value = one.partition("=")
-        kind = type_named(name)
-        if not equals or (kind is None and name != "mpid"):
-            raise UsageError(f"--identity {one}: must be TYPE=VALUE", "the types are " + ", ".join(k.name for k in TYPES))
-        found.append((kind.name if kind else "mpid", value))
+    found += [one_identity(one) for one in stated["identity"] or ()]
     if len(found) != 1:
         raise UsageError("name one identity", EXAMPLE.removeprefix("Example: "))
     kind_name, value = found[0]
-    if kind_name == "mpid":
-        try:
-            value = str(int(value))
-        except ValueError:
-            raise UsageError(f"{value} is not an MPID", "an MPID is a whole number, for example --mpid=-42") from None
-        if not -(2**63) <= int(value) < 2**63:
-            raise UsageError(f"{value} is not an MPID: it has more than 64 bits")
-    return kind_name, value
+    return kind_name, _mpid(value) if kind_name == "mpid" else value
+
+
+def one_identity(stated: str) -> tuple[str, str]:
+    """Return the type and value of an option --identity TYPE=VALUE. Raises UsageError where it is none."""
+    name, equals, value = stated.partition("=")
+    kind = type_named(name)
+    if not equals or (kind is None and name != "mpid"):
+        raise UsageError(f"--identity {stated}: must be TYPE=VALUE", "the types are " + ", ".join(k.name for k in TYPES))
+    return (kind.name, value) if kind else ("mpid", _mpid(value))
+
+
+def _mpid(value: str) -> str:
+    try:
+        number = int(value)
+    except ValueError:
+        raise UsageError(f"{value} is not an MPID", "an MPID is a whole number, for example --mpid=-42") from None
+    if not -(2**63) <= number < 2**63:
+        raise UsageError(f"{value} is not an MPID: it has more than 64 bits")
+    return str(number)
 
 
 def _signature() -> inspect.Signature:

@@ -1,0 +1,300 @@
+"""What a store promises, verified; and what can be derived from its rows, made again.
+
+A promise is a query that finds what breaks it. The rows of the segments are what everything else is
+derived from: indexes, the order of rows, numbers of rows. Only what is derived can be repaired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from profilectl.compaction import ORDER
+from profilectl.history import history_of
+from profilectl.identity import BY_NAME, CODE, NAME, key_of
+from profilectl.report import Past
+from profilectl.scratch import quote_identifier, quote_text
+from profilectl.segments import Segment, hash_fingerprint, identity_hash, known_identities
+from profilectl.store import Store, plain
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A promise that is broken: which, in words, and whether it could be repaired (and was)."""
+
+    promise: str
+    message: str
+    repairable: bool = False
+    repaired: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        return {"promise": self.promise, "message": self.message, "repairable": self.repairable, "repaired": self.repaired}
+
+
+PROMISES = {
+    "readable":    "every block of every table can be read",
+    "fingerprint": "identities are hashed as they were when the store was made",
+    "tables":      "every table that a segment names is there, and no other",
+    "sorted":      "rows lie by profile and arrival, indexes by hash, MPIDs by number",
+    "rows":        "a segment has as many rows as it says",
+    "imports":     "every row belongs to an import in force and to a feed",
+    "founders":    "every profile has one founding row and one MPID, and no MPID belongs to two",
+    "identities":  "every identity of a row is in the index, and every entry of an index comes from a row",
+    "unique":      "a unique or immutable identity is held by one profile only",
+    "immutable":   "a profile has one value at most of an immutable type",
+    "history":     "the history's counts are those of the rows",
+}  # fmt: skip
+
+
+def check(store: Store, *, repair: bool = False) -> list[Breach]:
+    """Return every breach; with repair, make again what can be derived, in one transaction.
+
+    The store must be attached for writing to be repaired.
+    """
+    found = list(_Check(store).run())
+    broken = [one for one in found if one.repairable]
+    if not repair or not broken:
+        return found
+    with store.transaction():
+        _repair(store)
+    left = {(one.promise, one.message) for one in _Check(store).run()}
+    return [
+        Breach(one.promise, one.message, one.repairable, one.repairable and (one.promise, one.message) not in left) for one in found
+    ]
+
+
+class _Check:
+    """One pass over a store."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.scratch = store, store.scratch
+        self.segments = store.segments()
+        self.history = history_of(store)
+
+    def run(self) -> Iterator[Breach]:
+        missing = list(self._tables())
+        yield from missing
+        damaged = list(self._readable())
+        yield from damaged
+        if damaged or any(not one.repairable for one in missing):
+            return  # the other promises rest on these
+        for promise in (self._fingerprint, self._sorted, self._rows, self._imports, self._founders, self._identities,
+                        self._unique, self._history):
+            yield from promise()
+
+    def _number(self, select: str) -> int:
+        return int(self.scratch.row(f"select count(*) from ({select})")[0])
+
+    def _there(self) -> set[str]:
+        return {name for (name,) in self.scratch.rows("select table_name from duckdb_tables() where database_name = 'store'")}
+
+    def _tables(self) -> Iterator[Breach]:
+        there = self._there()
+        named = {f"{kind}_{one.number}" for one in self.segments for kind in one.tables}
+        for name in sorted(named - there):
+            kind = name.rpartition("_")[0]
+            yield Breach("tables", f"the table {name} is gone", repairable=kind in ("index", "mpid"))
+        stray = {name for name in there if name.rpartition("_")[2].isdigit() and name.rpartition("_")[0] in {*ORDER, "index"}}
+        for name in sorted(stray - named):
+            yield Breach("tables", f"the table {name} belongs to no segment", repairable=True)
+
+    def _readable(self) -> Iterator[Breach]:
+        for name in sorted(self._there()):
+            try:
+                self.scratch.run(f"select sum(hash(columns(*))) from store.{quote_identifier(name)}" if self._columns(name) else "select 1")
+            except duckdb.Error as error:
+                yield Breach("readable", f"the table {name} cannot be read: {plain(error)}")
+
+    def _columns(self, name: str) -> bool:
+        return bool(self.scratch.rows("select 1 from duckdb_columns() where database_name = 'store' and table_name = $name limit 1", {"name": name}))
+
+    def _fingerprint(self) -> Iterator[Breach]:
+        if self.store.meta("hash_fingerprint") != hash_fingerprint(self.scratch):
+            yield Breach("fingerprint", "identities would be hashed differently than they are in the indexes", repairable=True)
+
+    def _has(self, segment: Segment, kind: str) -> bool:
+        return kind in segment.tables and f"{kind}_{segment.number}" in self._there()
+
+    def _sorted(self) -> Iterator[Breach]:
+        for segment in self.segments:
+            for kind in segment.tables:
+                if not self._has(segment, kind):
+                    continue
+                names = "hash" if kind == "index" else ORDER[kind]
+                before = ", ".join(f"lag({name}) over (order by rowid) as b{n}" for n, name in enumerate(names.split(", ")))
+                lags = ", ".join(f"b{n}" for n in range(len(names.split(", "))))
+                wrong = self._number(
+                    f"select 1 from (select {names}, {before} from {segment.table(kind)}) where b0 is not null and row({lags}) > row({names})"
+                )
+                if wrong:
+                    yield Breach("sorted", f"{kind}_{segment.number} is out of order in {wrong:,} places", repairable=True)
+
+    def _rows(self) -> Iterator[Breach]:
+        for segment in self.segments:
+            rows = self._number(f"select 1 from {segment.table('row')}")
+            if rows != segment.rows:
+                yield Breach("rows", f"row_{segment.number} has {rows:,} rows, not {segment.rows:,}")
+
+    def _imports(self) -> Iterator[Breach]:
+        spans = "select number, feed, first_arrival, first_arrival + arrivals as past_the_end from store.import where undone_ms is null"
+        for segment in self.segments:
+            for kind in segment.tables:
+                if kind in ("index", "mpid"):
+                    continue
+                feed = " or one.feed <> span.feed" if kind != "rest" else ""
+                stray = self._number(
+                    f"select 1 from {segment.table(kind)} as one asof left join ({spans}) as span on one.arrival >= span.first_arrival"
+                    f" where span.number is null or one.arrival >= span.past_the_end or span.number not between"
+                    f" {segment.first_import} and {segment.last_import}{feed}"
+                )
+                if stray:
+                    yield Breach("imports", f"{stray:,} rows of {kind}_{segment.number} belong to no import in force, or to another feed")
+        orphans = self._number(
+            "select 1 from store.import where undone_ms is null and feed not in (select number from store.feed)"
+        )
+        if orphans:
+            yield Breach("imports", f"{orphans} imports are of a feed that is not registered")
+        bare = self._number(
+            "select 1 from store.import where number not in (select import from store.import_file)"
+        )
+        if bare:
+            yield Breach("imports", f"{bare} imports have no files")
+
+    def _founders(self) -> Iterator[Breach]:
+        rows = " union all ".join(f"select profile, arrival, mpid, environment from {one.table('row')}" for one in self.segments)
+        if not rows:
+            return
+        without = self._number(f"select profile from ({rows}) group by profile having count(mpid) <> 1 or arg_max(arrival, mpid) filter (mpid is not null) <> profile")
+        if without:
+            yield Breach("founders", f"{without:,} profiles do not have one founding row")
+        twice = self._number(f"select 1 from ({rows}) where mpid is not null group by mpid, environment having count(*) > 1")
+        if twice:
+            yield Breach("founders", f"{twice:,} MPIDs belong to several profiles")
+        for segment in self.segments:
+            founded = f"select mpid, environment, profile from {segment.table('row')} where mpid is not null"
+            if self._has(segment, "mpid"):
+                listed = f"select mpid, environment, profile from {segment.table('mpid')}"
+                wrong = self._number(f"(({founded}) except ({listed})) union all (({listed}) except ({founded}))")
+                if wrong:
+                    yield Breach("founders", f"mpid_{segment.number} and the rows differ in {wrong:,} profiles", repairable=True)
+            elif "mpid" not in segment.tables and self._number(founded):
+                yield Breach("founders", f"segment {segment.number} has no table of MPIDs", repairable=True)
+
+    def _identities(self) -> Iterator[Breach]:
+        for segment in self.segments:
+            if "index" in segment.tables and not self._has(segment, "index"):
+                continue
+            rows = index_select(self.store, segment)
+            listed = "select hash, profile, type from store.index_" + str(segment.number) if self._has(segment, "index") else None
+            if listed is None:
+                if self._number(rows):
+                    yield Breach("identities", f"segment {segment.number} has no index of its identities", repairable=True)
+                continue
+            for what, one, other in (("are not in", rows, listed), ("come from no row, but are in", listed, rows)):
+                wrong = self._number(f"({one}) except all ({other})")
+                if wrong:
+                    yield Breach("identities", f"{wrong:,} identities {what} index_{segment.number}", repairable=True)
+
+    def _unique(self) -> Iterator[Breach]:
+        rules = self.store.settings().rules
+        known = known_identities([one for one in self.segments if self._has(one, "index")], removals=self.store.removals())
+        alone = [CODE[name] for name in sorted(rules.unique | rules.immutable)]
+        for kind, number in self.scratch.rows(
+            f"select type, count(*) from (select type, hash from ({known}) where type in (select unnest($types::utinyint[]))"
+            " group by type, hash having count(distinct profile) > 1) group by type order by type",
+            {"types": alone},
+        ):
+            yield Breach("unique", f"{number:,} values of {NAME[kind]} are held by several profiles")
+        for kind, number in self.scratch.rows(
+            f"select type, count(*) from (select type, profile from ({known}) where type in (select unnest($types::utinyint[]))"
+            " group by type, profile having count(distinct hash) > 1) group by type order by type",
+            {"types": [CODE[name] for name in sorted(rules.immutable)]},
+        ):
+            yield Breach("immutable", f"{number:,} profiles have several values of {NAME[kind]}")
+
+    def _history(self) -> Iterator[Breach]:
+        for past in self.history:
+            if past.undone_ms is None:
+                yield from self._counts(past)
+
+    def _counts(self, past: Past) -> Iterator[Breach]:
+        first, arrivals = self.scratch.row("select first_arrival, arrivals from store.import where number = $number", {"number": past.number})
+        within = f"arrival >= {first} and arrival < {first + arrivals}"
+        rows = " union all ".join(
+            f"select mpid from {one.table('row')} where {within}"
+            for one in self.segments if one.first_import <= past.number <= one.last_import
+        ) or "select null as mpid where false"
+        applied, created = self.scratch.row(f"select count(*), count(mpid) from ({rows})")
+        found = {
+            "applied": applied, "created": created,
+            "dropped": self._number(f"select 1 from store.dropped where {within}"),
+            "rejected": self._number(f"select 1 from store.reject where import = {past.number}"),
+        }
+        said = {**past.report["rows"], "created": past.report["profiles"]["created"]}
+        for name, number in found.items():
+            if said[name] != number:
+                yield Breach("history", f"import {past.number} says {said[name]:,} {name}, the store has {number:,}")
+
+
+def index_select(store: Store, segment: Segment) -> str:
+    """Return the SELECT of the index that a segment's rows make: hash, profile, type."""
+    secret = store.meta("secret")
+    environment = "case environment when 0 then 'production' else 'development' end"
+    parts = []
+    for kind in segment.identities:
+        column = f"i_{kind}"
+        key = column
+        if BY_NAME[kind].shape != "text":
+            key = f"lower({column})"
+            odd = store.scratch.rows(f"select distinct {column} from {segment.table('row')} where strlen({column}) <> length({column})")
+            if odd:
+                table = f"folded_{kind}_{segment.number}"
+                store.scratch.load(table, [("stated", "VARCHAR"), ("folded", "VARCHAR")], [(one, key_of(BY_NAME[kind], one)) for (one,) in odd])
+                key = f"coalesce((select folded from {table} where stated = {column}), lower({column}))"
+        parts.append(
+            f"select {identity_hash(secret, environment, kind, key)} as hash, profile, {CODE[kind]}::utinyint as type, arrival"
+            f" from {segment.table('row')} where {column} is not null"
+        )
+    rows = " union all ".join(parts) or "select null::uhugeint as hash, null::bigint as profile, null::utinyint as type, null::bigint as arrival where false"
+    select = f"select hash, profile, type from ({rows}) as one"
+    if segment.first_import != segment.last_import and store.removals():
+        # What was taken away within the segment is not in its index.
+        select += (
+            " where not exists (select 1 from store.removed where removed.hash = one.hash and removed.profile = one.profile"
+            f" and removed.import <= {segment.last_import} and removed.arrival > one.arrival)"
+        )
+    return select
+
+
+def _repair(store: Store) -> None:
+    """Make indexes and tables of MPIDs again, sort what is out of order, drop tables of no segment."""
+    scratch = store.scratch
+    there = {name for (name,) in scratch.rows("select table_name from duckdb_tables() where database_name = 'store'")}
+    segments = store.segments()
+    named = {f"{kind}_{one.number}" for one in segments for kind in one.tables}
+    for name in there - named:
+        if name.rpartition("_")[2].isdigit() and name.rpartition("_")[0] in {*ORDER, "index"}:
+            scratch.run(f"drop table store.{quote_identifier(name)}")
+    for one in segments:
+        tables = list(one.tables)
+        for kind, order in ORDER.items():
+            if kind in tables and kind != "mpid":
+                scratch.run(f"create table store.sorted as select * from {one.table(kind)} order by {order}")
+                scratch.run(f"drop table {one.table(kind)}")
+                scratch.run(f"alter table store.sorted rename to {kind}_{one.number}")
+        derived = {
+            "index": f"select * from ({index_select(store, one)}) order by hash",
+            "mpid": f"select mpid, environment, profile from {one.table('row')} where mpid is not null order by mpid",
+        }
+        for kind, select in derived.items():
+            scratch.run(f"drop table if exists {one.table(kind)}")
+            scratch.run(f"create table {one.table(kind)} as {select}")
+            filled = bool(scratch.row(f"select count(*) from {one.table(kind)}")[0])
+            if not filled:
+                scratch.run(f"drop table {one.table(kind)}")
+            tables = [*(name for name in tables if name != kind), *([kind] if filled else [])]
+        scratch.run("update store.segment set tables = $tables where number = $number", {"tables": tables, "number": one.number})
+    scratch.run(f"update store.meta set value = {quote_text(hash_fingerprint(scratch))} where name = 'hash_fingerprint'")

@@ -1,0 +1,45 @@
+"""profilectl diff: what an import changed, or what lies between two."""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from typing import Annotated
+
+import typer
+
+from profilectl.cli import WaitOption, app, options_of
+from profilectl.cli.show import one_identity
+
+CHANGES = ("created", "identity-added", "identity-removed", "set", "changed", "deleted")
+ChangeName = enum.Enum("ChangeName", {name: name for name in CHANGES}, type=str)  # type: ignore[misc]
+
+
+@app.command("diff", epilog="Example: profilectl diff 3 --change changed --attribute tier")
+def diff_command(
+    context: typer.Context,
+    older: Annotated[int, typer.Argument(metavar="N", min=0, help="An import: what it changed.")],
+    newer: Annotated[int | None, typer.Argument(metavar="[M]", min=0, help="A second one: what lies between the states after both; 0 is the empty store.")] = None,
+    attribute: Annotated[list[str] | None, typer.Option("--attribute", metavar="KEY", help="Only changes of this attribute; repeatable.")] = None,
+    change: Annotated[list[ChangeName] | None, typer.Option("--change", help="Only changes of this kind; repeatable.")] = None,
+    identity: Annotated[str | None, typer.Option("--identity", metavar="TYPE=VALUE", help="Only the profiles that have this identity, or mpid=NUMBER.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many changes.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document a line, a change each.")] = False,
+    wait: WaitOption = 0,
+) -> None:
+    """Show what an import changed, or what lies between two, profile by profile and attribute by attribute."""
+    from profilectl import render
+    from profilectl.read import changes_of
+
+    found = changes_of(
+        options_of(context).store, older, newer, who=one_identity(identity) if identity else None,
+        changes=[str(one.value) for one in change or ()], attributes=attribute or (), wait_s=wait,
+    )
+    if limit is not None:
+        found = itertools.islice(found, limit)
+    if as_json:
+        for line, *_ in found:
+            render.print_text(f"{line}\n")
+    else:
+        render.print_changes(found)
+

@@ -1,0 +1,76 @@
+"""profilectl imports: the history of a store, and taking imports back."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from profilectl.cli import JsonOption, WaitOption, app, options_of
+from profilectl.codes import UsageError
+
+imports_app = typer.Typer(help="List, show and undo imports.", no_args_is_help=True)
+app.add_typer(imports_app, name="imports")
+
+NumberArgument = Annotated[int, typer.Argument(metavar="N", help="The number of the import.", min=1)]
+
+
+@imports_app.command("list", epilog="Example: profilectl imports list --json")
+def list_command(context: typer.Context, as_json: JsonOption = False, wait: WaitOption = 0) -> None:
+    """List all imports, undone ones too."""
+    from profilectl import render
+    from profilectl.undoing import imports_of
+
+    found = imports_of(options_of(context).store, wait_s=wait)
+    if as_json:
+        render.print_json([past.as_json() for past in found])
+    else:
+        render.print_imports(found)
+
+
+@imports_app.command("show", epilog="Example: profilectl imports show 3")
+def show_command(context: typer.Context, number: NumberArgument, as_json: JsonOption = False, wait: WaitOption = 0) -> None:
+    """Show one import: feed, files with their hashes, who and when, and its counts."""
+    from profilectl import render
+    from profilectl.undoing import import_of
+
+    past = import_of(options_of(context).store, number, wait_s=wait)
+    if as_json:
+        render.print_json(past.as_json())
+    else:
+        render.print_import(past)
+
+
+@imports_app.command("undo", epilog="Example: profilectl imports undo 3 --yes")
+def undo_command(
+    context: typer.Context,
+    number: NumberArgument,
+    cascade: Annotated[bool, typer.Option("--cascade", help="With the later imports that rest on it, newest first.")] = False,
+    replay: Annotated[bool, typer.Option("--replay", help="And import the files of all later imports again without it.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    wait: WaitOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Take an import back. It stays in the history as undone, and its files may be imported again."""
+    from profilectl import render
+    from profilectl.undoing import going, undo_import
+
+    if cascade and replay:
+        raise UsageError("--cascade and --replay exclude each other", "--replay makes the later imports again, --cascade does not")
+    options = options_of(context)
+    if not yes and sys.stdin.isatty() and sys.stderr.isatty():
+        pasts = going(options.store, number, cascade=cascade, replay=replay, wait_s=wait)
+        for past in pasts:
+            again = ", to be made again" if replay and past.number != number else ""
+            render.notice(f"import {past.number}: feed {past.feed}, {render.counted(past.report['rows']['applied'], 'row')} applied{again}")
+        typer.confirm(f"Take {render.counted(len(pasts), 'import')} back?", abort=True, err=True)
+    with render.progress_bar(quiet=options.quiet or as_json) as progress:
+        done = undo_import(options.store, number, cascade=cascade, replay=replay, wait_s=wait, progress=progress)
+    if as_json:
+        render.print_json({"undone": done.numbers, "replayed": [{"import": old, "as": new} for old, new in done.replayed]})
+    elif not options.quiet:
+        for one in done.numbers:
+            render.notice(f"import {one} is undone")
+        for old, new in done.replayed:
+            render.notice(f"import {old} was made again as {new}")

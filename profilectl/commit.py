@@ -1,0 +1,174 @@
+"""What an import writes: prepared beside the store, then copied into it in one transaction.
+
+Everything that takes time (sorting, comparing, putting together) happens in the scratch, while others
+read the store; under the write lock tables are only copied. A prepared table is named after the
+table it becomes: ready_row becomes row_N.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from profilectl.feed import Feed
+from profilectl.merge import Merged
+from profilectl.report import ImportReport
+from profilectl.scratch import Scratch
+from profilectl.segments import Segment
+from profilectl.stage import Staged
+from profilectl.stage.staged import Rejects
+from profilectl.store import Store
+
+REJECT_COLUMNS = "{file: 'VARCHAR', line: 'BIGINT', code: 'VARCHAR', message: 'VARCHAR', raw: 'VARCHAR'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The tables that are ready: which kinds of a segment's there are, and how many rows it applies."""
+
+    kinds: tuple[str, ...]
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """What the history will say of an import. first: the arrival of its first row. request: its files and
+    options as JSON; needs: the earlier imports it rests on (dependence.py)."""
+
+    number: int
+    first: int
+    feed: Feed
+    registers: bool
+    started_ms: int
+    request: dict[str, Any]
+    needs: list[int]
+
+
+def prepare(scratch: Scratch, staged: Staged, merged: Merged, rejects: Rejects, made: Import, protection: str) -> Prepared:
+    """Make the tables that `write` copies. The relations of sift, resolve and merge are made; the store is
+    attached, for reading is enough."""
+    first, number = made.first, made.feed.number
+    kinds: list[str] = []
+
+    def ready(kind: str, select: str, *, always: bool = False) -> None:
+        scratch.make(f"ready_{kind}", select)
+        if always or scratch.count(f"ready_{kind}"):
+            kinds.append(kind)
+        else:
+            scratch.drop(f"ready_{kind}")
+
+    applied = int(scratch.row("select count(*) from resolved where profile is not null")[0])
+    if applied:
+        ready("row", merged.row, always=True)
+        ready("index", "select hash, profile, type from unheld order by hash")
+        ready("mpid", "select mpid, environment, profile from ready_row where mpid is not null order by mpid")
+        ready("blocked", f"select * from ({' union all '.join(merged.blocked.values())}) order by profile, arrival")
+        if merged.loose:
+            cells = f"select profile, seq + {first} as arrival, {number}::usmallint as feed"
+            ready("loose", f"{cells}, key, value from loose_cell where coalesce(w, 'SET') = 'SET' order by profile, arrival")
+            ready("blocked_loose", f"{cells}, w as code, key, value from loose_cell where w <> 'SET' order by profile, arrival")
+        if "rest" in staged.plain:
+            ready("rest", f"select resolved.profile, usable.seq + {first} as arrival, usable.rest from usable"
+                  " join resolved on resolved.seq = usable.seq where usable.rest is not null and resolved.profile is not null"
+                  " order by resolved.profile, arrival")
+    _prepare_history(scratch, staged, rejects, made, protection)
+    return Prepared(tuple(kinds), applied)
+
+
+def _prepare_history(scratch: Scratch, staged: Staged, rejects: Rejects, made: Import, protection: str) -> None:
+    scratch.make("ready_removed", f"select profile, type, hash, arrival, {made.number} as import from taken")
+    scratch.make(
+        "ready_dropped",
+        f"select seq + {made.first} as arrival, code from dropped union all select seq + {made.first}, code from resolved where code is not null",
+    )
+    if "request" in staged.plain and protection != "read-only":
+        scratch.make(
+            "ready_request",
+            f"select {made.feed.number} as feed, request, {made.started_ms} as at_ms, {made.number} as import from usable where request is not null",
+        )
+    else:
+        scratch.drop("ready_request")
+    runs = [
+        _line_runs(file.lines, file.first_line, made.first + offset, file.span)
+        for file, offset in zip(staged.files, staged.offsets, strict=True) if file.span
+    ]
+    scratch.make("ready_line_run", " union all ".join(runs) or "select 0::bigint as first_arrival, 0::bigint as first_line where false")
+    scratch.drop("ready_reject")
+    if len(rejects):
+        scratch.make(
+            "ready_reject",
+            f"select {made.number} as import, file, line, code, message, raw from"
+            f" read_ndjson($path, columns = {REJECT_COLUMNS}, maximum_object_size = 134217728)",
+            {"path": str(rejects.path)},
+        )
+
+
+def _line_runs(lines: str | None, first_line: int, first: int, span: int) -> str:
+    """Return the SELECT of where each row stands in its file, as runs of rows that follow each other line by line."""
+    if lines is None:
+        return f"select {first}::bigint as first_arrival, {first_line}::bigint as first_line"
+    return (
+        f"select seq + {first} as first_arrival, line as first_line from"
+        f" (select seq, line, line - seq as shift, lag(line - seq) over (order by seq) as before from {lines})"
+        " where before is null or before <> shift"
+    )
+
+
+def write(store: Store, prepared: Prepared, made: Import, staged: Staged, report: ImportReport) -> None:
+    """Copy what is prepared into the store, with the history, in one transaction.
+
+    Raises StoreUnusable where the disk does not take it; then the store is as before.
+    """
+    scratch = store.scratch
+    # The prepared tables are sorted; they are copied as they lie.
+    scratch.run("set preserve_insertion_order = true")
+    try:
+        with store.transaction():
+            if made.registers:
+                store.put_feed(made.feed, by_import=made.number)
+            if prepared.rows:
+                segment = Segment(
+                    store.next_segment(), made.number, made.number, prepared.rows, prepared.kinds,
+                    tuple(staged.identities), tuple(staged.keys),
+                )
+                for kind in prepared.kinds:
+                    scratch.run(f"create table {segment.table(kind)} as select * from ready_{kind}", step=f"write {kind}")
+                store.put_segment(segment)
+            for table in ("removed", "dropped", "request", "line_run", "reject"):
+                if scratch.has(f"ready_{table}"):
+                    scratch.run(f"insert into store.{table} by name select * from ready_{table}")
+            _write_import(store, made, staged, report)
+    finally:
+        scratch.forget_order()
+
+
+def _write_import(store: Store, made: Import, staged: Staged, report: ImportReport) -> None:
+    for place, (file, offset) in enumerate(zip(staged.files, staged.offsets, strict=True)):
+        store.scratch.run(
+            "insert into store.import_file values ($import, $place, $path, $sha256, $unit, $first, $arrivals)",
+            {"import": made.number, "place": place, "path": file.name, "sha256": file.sha256, "unit": file.unit,
+             "first": made.first + offset, "arrivals": file.span},
+        )
+    store.scratch.run(
+        "insert into store.import values ($number, $feed, $source, $protection, $environment, $started, $finished,"
+        " $first, $arrivals, $report, $made_by, $request, $needs, null, null)",
+        {"number": made.number, "feed": made.feed.number, "source": made.feed.source, "protection": report.protection,
+         "environment": report.environment, "started": made.started_ms, "finished": time.time_ns() // 1_000_000,
+         "first": made.first, "arrivals": staged.span, "report": orjson.dumps(report.as_json()).decode(),
+         "made_by": who(), "request": orjson.dumps(made.request).decode(), "needs": made.needs},
+    )
+
+
+def who() -> str:
+    """Return who runs this: user@machine."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container without a password file
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"

@@ -1,0 +1,88 @@
+"""Segments laid together, so that few are read; nothing is forgotten, rows stay rows.
+
+The newest imports keep segments of their own, so that they can be taken back: the setting
+history.keep says how many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from profilectl.segments import Segment, known_identities
+from profilectl.store import Store
+
+MANY_SEGMENTS = 12
+"""So many segments are read together without strain; beyond, small neighbours are laid together."""
+ORDER = {
+    "row": "profile, arrival", "mpid": "mpid", "loose": "profile, arrival", "blocked": "profile, arrival",
+    "blocked_loose": "profile, arrival", "rest": "profile, arrival",
+}
+"""How the rows of each kind of table lie; an index lies by hash."""
+
+
+def compaction_due(store: Store) -> bool:
+    """Say whether there are more segments than are read together without strain."""
+    return len(store.segments()) > max(MANY_SEGMENTS, store.settings().keep_imports + 2)
+
+
+def compact(store: Store) -> int:
+    """Lay neighbouring segments together where there are many; return how many were laid together.
+
+    Neighbours are taken from the newest on, as long as the next is not far larger, so that a row is
+    written again only a few times in its life.
+    """
+    if not compaction_due(store):
+        return 0
+    old = store.segments()[: -store.settings().keep_imports]
+    taken = [old.pop()]
+    while old and (old[-1].rows <= 4 * sum(one.rows for one in taken) or len(taken) < 2):
+        taken.insert(0, old.pop())
+    with store.transaction():
+        _lay_together(store, taken)
+    return len(taken)
+
+
+def compact_all(store: Store, keep: int) -> int:
+    """Lay all segments but the newest `keep` together; return how many were laid together."""
+    segments = store.segments()
+    taken = segments[: max(len(segments) - keep, 0)]
+    if len(taken) < 2:
+        return 0
+    with store.transaction():
+        _lay_together(store, taken)
+    return len(taken)
+
+
+def _lay_together(store: Store, taken: Sequence[Segment]) -> None:
+    scratch = store.scratch
+    identities = tuple(dict.fromkeys(kind for one in taken for kind in one.identities))
+    keys = tuple(dict.fromkeys(key for one in taken for key in one.keys))
+    tables = tuple(dict.fromkeys(table for one in taken for table in one.tables))
+    made = Segment(
+        store.next_segment(), taken[0].first_import, taken[-1].last_import, sum(one.rows for one in taken),
+        tables, identities, keys,
+    )
+    for kind, order in ORDER.items():
+        if kind in tables:
+            parts = [_renamed(one, kind, made) for one in taken if kind in one.tables]
+            scratch.run(f"create table {made.table(kind)} as select * from ({' union all by name '.join(parts)}) order by {order}")
+    if "index" in tables:
+        # What a later import took away stays in the index: that import may be taken back.
+        known = known_identities(taken, removals=store.removals(), until=made.last_import)
+        scratch.run(f"create table {made.table('index')} as select hash, profile, type from ({known}) order by hash")
+    for one in taken:
+        store.drop_segment(one)
+    store.put_segment(made)
+
+
+def _renamed(one: Segment, kind: str, made: Segment) -> str:
+    """Return the SELECT of a segment's table with its attribute columns under the new names."""
+    if kind not in ("row", "blocked"):
+        return f"(select * from {one.table(kind)})"
+    renamed = ", ".join(f"a{place} as x{made.keys.index(key)}" for place, key in enumerate(one.keys))
+    kept = f"select * exclude ({', '.join(f'a{n}' for n in range(len(one.keys)))}), {renamed}" if one.keys else "select *"
+    inner = f"{kept} from {one.table(kind)}"
+    back = ", ".join(f"x{made.keys.index(key)} as a{made.keys.index(key)}" for key in one.keys)
+    if not one.keys:
+        return f"({inner})"
+    return f"(select * exclude ({', '.join(f'x{made.keys.index(key)}' for key in one.keys)}), {back} from ({inner}))"

@@ -1,0 +1,120 @@
+"""A store copied whole: for a backup, before an upgrade, and to work on a copy that then takes its place.
+
+The bytes are copied under the store's shared lock, its log with them, and read back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import duckdb
+
+from profilectl.codes import StoreUnusable
+from profilectl.scratch import Scratch, quote_identifier, quote_text
+from profilectl.store import attach, plain
+
+BLOCK = 4 * 1024 * 1024
+
+
+def copy_store(path: Path, target: Path, *, until: float) -> int:
+    """Copy a store to a path where nothing is, with mode 0600; return the bytes of the copy.
+
+    until: how long to wait for a writer, as time.monotonic. The copy is read back: byte for byte
+    against what was read, then as a store, every table counted. Raises StoreBusy, StoreUnusable.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}.", suffix=".copy", dir=target.absolute().parent))
+    except OSError as error:
+        raise StoreUnusable(f"{target} cannot be written: {error.strerror}", "name a file in another folder") from None
+    scratch = Scratch(folder)
+    made = folder / "store"
+    try:
+        attach(scratch, path, write=False, until=until)
+        before = _counts(scratch)
+        # Closing a file gives up all locks this process has on it: so the copying comes last.
+        digests = [
+            (part, _copy(path.with_name(path.name + suffix), part))
+            for suffix, part in (("", made), (".wal", made.with_name("store.wal")))
+            if path.with_name(path.name + suffix).exists()
+        ]
+        scratch.run("detach store")
+        for part, digest in digests:
+            if _digest(part) != digest:
+                raise StoreUnusable(f"the copy of {path} is not what was read", "is the disk sound?")
+        # Opened for writing once, so that a log is folded in and the copy is one file.
+        scratch.run(f"attach {quote_text(str(made))} as store")
+        after = _counts(scratch)
+        scratch.run("detach store")
+        if before != after:
+            raise StoreUnusable(f"the copy of {path} does not hold what the store holds", "please report it")
+        os.chmod(made, 0o600)
+        size = made.stat().st_size
+        made.rename(target)
+        return size
+    except OSError as error:
+        raise StoreUnusable(f"{path} could not be copied to {target}: {error.strerror}", "make room, or name another folder") from None
+    except duckdb.Error as error:
+        raise StoreUnusable(f"{path} could not be copied to {target}: {plain(error)}") from None
+    finally:
+        scratch.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy(source: Path, target: Path) -> str:
+    """Copy a file's bytes to the disk and return their hash."""
+    digest = hashlib.sha256()
+    handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as out, source.open("rb") as content:
+        while block := content.read(BLOCK):
+            digest.update(block)
+            out.write(block)
+        out.flush()
+        os.fsync(out.fileno())
+    return digest.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _counts(scratch: Scratch) -> dict[str, int]:
+    """Count the rows of every table of the attached store."""
+    names = [name for (name,) in scratch.rows("select table_name from duckdb_tables() where database_name = 'store'")]
+    return {name: scratch.row(f"select count(*) from store.{quote_identifier(name)}")[0] for name in names}
+
+
+def rewrite_store(scratch: Scratch, path: Path, folder: Path) -> Path:
+    """Write the attached store anew, without the room that dropped tables left; return the new file."""
+    made = folder / "rewritten"
+    before = os.umask(0o077)
+    try:
+        scratch.run(f"attach {quote_text(str(made))} as rewritten")
+        scratch.run("copy from database store to rewritten")
+        scratch.run("detach rewritten")
+    except duckdb.IOException as error:
+        raise StoreUnusable(f"{path} could not be written anew: {plain(error)}", "make room; the store is as before") from None
+    finally:
+        os.umask(before)
+    return made
+
+
+def put_in_place(scratch: Scratch, made: Path, path: Path) -> None:
+    """Put a complete store in the place of the one that is attached for writing.
+
+    Whoever waits for the lock sees that the file is another one and opens that (store.attach).
+    """
+    scratch.run("checkpoint store")
+    with made.open("rb") as content:
+        os.fsync(content.fileno())
+    path.with_name(path.name + ".wal").unlink(missing_ok=True)
+    os.replace(made, path)
+    handle = os.open(path.absolute().parent, os.O_RDONLY)
+    with contextlib.suppress(OSError):
+        os.fsync(handle)
+    os.close(handle)

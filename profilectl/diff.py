@@ -1,0 +1,184 @@
+"""What lies between two states of the store: profiles made, identities gained and lost, attributes set.
+
+Every row keeps its arrival, so any state that was is the rows that had arrived by then, also where
+segments were laid together since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from profilectl.codes import InputRefused
+from profilectl.history import history_of
+from profilectl.identity import BY_NAME, CODE
+from profilectl.profile import DELETED, Profiles, held_as_json
+from profilectl.scratch import quote_text
+from profilectl.segments import (
+    ENVIRONMENT_NAME,
+    IMPORT_FILES,
+    identity_hash,
+    known_loose,
+    known_mpids,
+    known_rows,
+)
+from profilectl.store import Store
+
+CHANGES = ("created", "identity-added", "identity-removed", "set", "changed", "deleted")
+"""What can become of a profile, in the order in which it is told."""
+STRETCH = 200_000
+"""So many arrivals' worth of profiles are compared at once."""
+BLOCK = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The arrivals between two states: from the first, up to but not the end."""
+
+    first: int
+    end: int
+
+
+def span_of(store: Store, older: int, newer: int | None = None) -> Span:
+    """Return the span of one import, or of what lies between the states after two imports (0: nothing yet).
+
+    Raises InputRefused for an import that is not in force.
+    """
+    spans = {
+        past.number: (past.first_arrival, past.first_arrival + arrivals)
+        for past, (arrivals,) in zip(history_of(store), store.scratch.rows("select arrivals from store.import order by number"), strict=True)
+        if past.undone_ms is None
+    }
+    for number in (older, newer):
+        if number is not None and number not in spans and not (number == 0 and newer is not None):
+            raise InputRefused(f"there is no import {number} in force", "profilectl imports list shows what is in force")
+    if newer is None:
+        return Span(*spans[older])
+    first, end = (spans[number][1] if number else 0 for number in sorted((older, newer)))
+    return Span(first, end)
+
+
+def differences(
+    profiles: Profiles, span: Span, *, only: Sequence[int] | None = None, changes: Sequence[str] = (), attributes: Sequence[str] = ()
+) -> Iterator[tuple[str, ...]]:
+    """Return each change as (profile's JSON members, change, JSON members of the change), profile by profile.
+
+    only: these profiles. changes, attributes: only such changes, only those of these attributes.
+    """
+    scratch = profiles.store.scratch
+    where = f"and profile in ({', '.join(map(str, only)) or 'null'})" if only is not None else ""
+    for start in range(0, span.end, STRETCH):
+        stretch = f"profile between {start} and {start + STRETCH - 1} {where}"
+        scratch.make("diff_profile", _touched(profiles, span, stretch))
+        if not scratch.count("diff_profile"):
+            continue
+        select = _changes(profiles, span, attributes)
+        if changes:
+            select = f"select * from ({select}) where change in ({', '.join(map(quote_text, changes))})"
+        named = (
+            f"select named.mpid, named.environment, one.* exclude (profile), one.profile from ({select}) as one"
+            f" join ({known_mpids(profiles.segments)}) as named on named.profile = one.profile"
+        )
+        place = " ".join(["case change", *(f"when '{name}' then {n}" for n, name in enumerate(CHANGES)), "end"])
+        cursor = scratch.connection.execute(f"select {_line()} from ({named}) as one {_PLACE} order by one.profile, {place}, what, value")
+        while block := cursor.fetchmany(BLOCK):
+            yield from block
+
+
+def _touched(profiles: Profiles, span: Span, where: str) -> str:
+    within = f"where {where} and arrival >= {span.first} and arrival < {span.end}"
+    parts = [f"select profile from {one.table('row')} {within}" for one in profiles.segments]
+    parts.append(f"select profile from store.removed {within}")
+    return f"select distinct profile from ({' union all '.join(parts)})"
+
+
+def _changes(profiles: Profiles, span: Span, attributes: Sequence[str]) -> str:
+    """Return the SELECT of (profile, change, what, value, before, after, arrival)."""
+    parts = [_cells(profiles, span, attributes)]
+    if not attributes:
+        parts.append(
+            f"select profile, 'created' as change, '' as what, '' as value, null as before, null as after, profile as arrival"
+            f" from diff_profile where profile >= {span.first}"
+        )
+        for kind in profiles.identities:
+            old, new = (_held(profiles, kind, until) for until in (span.first, span.end))
+            for change, there, gone in (("identity-added", new, old), ("identity-removed", old, new)):
+                parts.append(
+                    f"select profile, '{change}', '{kind}', value, null, null, arrival from ({there}) as one"
+                    f" where not exists (select 1 from ({gone}) as other where other.profile = one.profile and other.key = one.key)"
+                )
+    return " union all by position ".replace(" by position", "").join(parts)
+
+
+def _held(profiles: Profiles, kind: str, until: int) -> str:
+    """Return the SELECT of the identities of a type in force before an arrival: profile, value, key, arrival."""
+    key = f"i_{kind}" if BY_NAME[kind].shape == "text" else f"lower(i_{kind})"
+    rows = (
+        f"select profile, environment, arrival, i_{kind} as value, {key} as key from"
+        f" ({known_rows(profiles.segments, [kind], ())}) where i_{kind} is not null and arrival < {until}"
+        " and profile in (select profile from diff_profile)"
+    )
+    if not profiles.removals:
+        return rows
+    environment = "case one.environment when 0 then 'production' else 'development' end"
+    hashed = identity_hash(profiles.store.meta("secret"), environment, kind, "one.key")
+    return (
+        f"select one.* from ({rows}) as one where not exists (select 1 from store.removed as gone where gone.profile = one.profile"
+        f" and gone.type = {CODE[kind]} and gone.arrival >= one.arrival and gone.arrival < {until} and gone.hash = {hashed})"
+    )
+
+
+def _cells(profiles: Profiles, span: Span, attributes: Sequence[str]) -> str:
+    wanted = set(attributes)
+    parts = []
+    for segment in profiles.segments:
+        parts += [
+            f"select profile, {quote_text(key)} as key, a{n} as held, arrival from {segment.table('row')}"
+            f" where a{n} is not null and arrival < {span.end} and profile in (select profile from diff_profile)"
+            for n, key in enumerate(segment.keys) if not wanted or key in wanted
+        ]
+    if any("loose" in one.tables for one in profiles.segments):
+        listed = f" and key in ({', '.join(map(quote_text, attributes))})" if attributes else ""
+        parts.append(
+            f"select profile, key, value, arrival from ({known_loose(profiles.segments)})"
+            f" where arrival < {span.end} and profile in (select profile from diff_profile){listed}"
+        )
+    if not parts:
+        return "select 0::bigint as profile, '' as change, '' as what, '' as value, '' as before, '' as after, 0::bigint as arrival where false"
+    folded = (
+        f"select profile, key, nullif(arg_max(held, arrival) filter (arrival < {span.first}), {DELETED}) as before,"
+        f" nullif(arg_max(held, arrival) filter (arrival >= {span.first}), {DELETED}) as after, max(arrival) as arrival"
+        f" from ({' union all '.join(parts)}) group by profile, key having max(arrival) >= {span.first}"
+    )
+    return (
+        "select profile, case when before is null then 'set' when after is null then 'deleted' else 'changed' end as change,"
+        f" key as what, '' as value, before, after, arrival from ({folded}) where before is distinct from after"
+    )
+
+
+# Where the row stands that made the change.
+_PLACE = (
+    f"asof left join ({IMPORT_FILES}) as import_file on one.arrival >= import_file.first_arrival"
+    " asof left join store.line_run as line_run on one.arrival >= line_run.first_arrival"
+    " left join store.import as import on import.number = import_file.import"
+)
+
+
+def _line() -> str:
+    """Return the SELECT list: the change as JSON text, and its parts as a person reads them."""
+    environment = " ".join(["case one.environment", *(f"when {code} then '{name}'" for code, name in ENVIRONMENT_NAME.items()), "end"])
+    row = "(line_run.first_line + one.arrival - line_run.first_arrival)"
+    document = (
+        f"'{{\"mpid\":\"' || one.mpid || '\",\"environment\":\"' || {environment} || '\",\"change\":\"' || change || '\"'"
+        " || case when change in ('set', 'changed', 'deleted') then ',\"attribute\":' || to_json(what)::varchar"
+        " when change like 'identity-%' then ',\"type\":' || to_json(what)::varchar || ',\"value\":' || to_json(value)::varchar else '' end"
+        f" || case when before is not null then ',\"before\":' || {held_as_json('before')} else '' end"
+        f" || case when after is not null then ',\"after\":' || {held_as_json('after')} else '' end"
+        " || coalesce(',\"import\":' || import.number || ',\"file\":' || to_json(import_file.path)::varchar"
+        f" || case import_file.unit when 'line' then ',\"line\":' else ',\"row\":' end || {row}, '') || '}}'"
+    )
+    return (
+        f"{document} as line, one.mpid::varchar, change, what, case when value <> '' then value else"
+        " coalesce(before, '') end, coalesce(after, ''),"
+        f" coalesce(import.number::varchar, ''), coalesce(import_file.path || ':' || {row}, '')"
+    )

@@ -1,0 +1,198 @@
+"""A few rows for each thing a dry run says would happen: where they stand, what was and what would be.
+
+The numbers of a dry run are those of the import; the examples show whether they mean what one hoped.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+
+from profilectl.attributes import SET
+from profilectl.commit import Import
+from profilectl.identity import NAME
+from profilectl.merge import DELETED, Merged
+from profilectl.report import ImportReport
+from profilectl.scratch import Scratch, quote_text
+from profilectl.segments import known_mpids
+from profilectl.stage import Staged
+from profilectl.stage.staged import Rejects
+from profilectl.store import Store
+from profilectl.trace import example_rows, row_codes
+from profilectl.values import DELETED as DELETED_VALUE
+from profilectl.values import held_json
+
+FEW = 3
+"""So many examples of each kind."""
+
+
+def examples_of(
+    scratch: Scratch, staged: Staged, report: ImportReport, merged: Merged, made: Import, store: Store, rejects: Rejects
+) -> dict[str, Any]:
+    """Return examples by kind: reasons (by code), profiles, identities, attributes, shared.
+
+    The relations of the import are made and the store is attached. mpid is what the profile has, or
+    would get.
+    """
+    scratch.make(
+        "named_profile",
+        f"select profile, mpid from ({known_mpids(store.segments())}) union all select profile, mpid from resolved where mpid is not null",
+        keep=False,
+    )
+    return {
+        "reasons": _reasons(scratch, staged, merged, rejects),
+        "profiles": _profiles(scratch, staged),
+        "identities": _identities(scratch, staged, made),
+        "attributes": _attributes(scratch, staged, merged),
+        "shared": [{"type": kind, "value": value, "rows": rows} for kind, value, rows in report.shared[:FEW]],
+    }
+
+
+def without_mpids(examples: dict[str, Any]) -> None:
+    """Take out the MPIDs of a store that does not exist yet: it will make others."""
+    for group in ("profiles", "identities", "attributes"):
+        for listed in examples[group].values():
+            for example in listed:
+                for name in ("mpid", "from_mpid", "to_mpid"):
+                    example.pop(name, None)
+
+
+def _reasons(scratch: Scratch, staged: Staged, merged: Merged, rejects: Rejects) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    if len(rejects):
+        with rejects.path.open("rb") as lines:
+            for line in lines:
+                reject = json.loads(line)
+                listed = found.setdefault(reject["code"], [])
+                if len(listed) < FEW:
+                    listed.append({"file": reject["file"], "line": reject["line"], "message": reject["message"], "raw": reject["raw"][:200]})
+    first = (
+        f"select seq, code, attribute from (select *, row_number() over (partition by code order by seq, attribute) as place"
+        f" from ({row_codes(scratch, staged, merged)})) where place <= {FEW}"
+    )
+    for row in example_rows(scratch, staged, first, ("code", "attribute")):
+        code = str(row.pop("code"))
+        if row["attribute"] is None:
+            del row["attribute"]
+        found.setdefault(code, []).append(row)
+    return dict(sorted(found.items()))
+
+
+def _profiles(scratch: Scratch, staged: Staged) -> dict[str, list[dict[str, Any]]]:
+    """Profiles that would be made, and those that would change, each by its first row."""
+    created = f"select seq, mpid::varchar as mpid from resolved where created order by seq limit {FEW}"
+    updated = (
+        "select min(resolved.seq) as seq, any_value(named_profile.mpid)::varchar as mpid from resolved"
+        " join named_profile on named_profile.profile = resolved.profile"
+        " where resolved.profile in (select profile from changed) and resolved.profile in (select profile from met)"
+        f" group by resolved.profile order by seq limit {FEW}"
+    )
+    return {
+        "created": [{**row, "identities": _stated(scratch, staged, int(str(row["seq"])))} for row in _with_seq(scratch, staged, created)],
+        "updated": example_rows(scratch, staged, updated, ("mpid",)),
+    }
+
+
+def _with_seq(scratch: Scratch, staged: Staged, rows: str) -> list[dict[str, Any]]:
+    return example_rows(scratch, staged, rows, ("seq", "mpid"))
+
+
+def _stated(scratch: Scratch, staged: Staged, seq: int) -> dict[str, str]:
+    """Return the identities that a row states."""
+    if not staged.identities:
+        return {}
+    columns = ", ".join(f"i_{kind}" for kind in staged.identities)
+    row = scratch.row(f"select {columns} from staged where seq = $seq", {"seq": seq})
+    return {kind: value for kind, value in zip(staged.identities, row, strict=True) if value is not None}
+
+
+def _identities(scratch: Scratch, staged: Staged, made: Import) -> dict[str, list[dict[str, Any]]]:
+    """Identities that known profiles would gain, and those that profiles would lose: moved, or replaced."""
+    added = (
+        "select unheld.seq, unheld.type, named_profile.mpid::varchar as mpid from unheld"
+        " join named_profile on named_profile.profile = unheld.profile"
+        f" where unheld.profile in (select profile from met) order by unheld.seq, unheld.type limit {FEW}"
+    )
+    lost = (
+        f"select taken.arrival - {made.first} as seq, taken.type, old.mpid::varchar as from_mpid, new.mpid::varchar as to_mpid from taken"
+        f" join resolved on resolved.seq = taken.arrival - {made.first}"
+        " left join named_profile as old on old.profile = taken.profile"
+        " left join named_profile as new on new.profile = resolved.profile"
+        " where {condition}"
+        f" order by seq limit {FEW}"
+    )
+    columns = ("seq", "type", "from_mpid", "to_mpid")
+    moved = example_rows(scratch, staged, lost.format(condition="taken.profile <> resolved.profile"), columns)
+    removed = example_rows(scratch, staged, lost.format(condition="taken.profile = resolved.profile"), columns)
+    for row in removed:
+        row["mpid"] = row.pop("from_mpid")
+        del row["to_mpid"]
+    return {
+        "added": [_with_value(scratch, row) for row in example_rows(scratch, staged, added, ("seq", "type", "mpid"))],
+        "moved": [_with_value(scratch, row) for row in moved],
+        "removed": [_without_code(row) for row in removed],
+    }
+
+
+def _with_value(scratch: Scratch, row: dict[str, Any]) -> dict[str, Any]:
+    kind = NAME[row["type"]]
+    value = scratch.row(f"select i_{kind} from staged where seq = $seq", {"seq": row.pop("seq")})[0]
+    return {**row, "type": kind, "value": value}
+
+
+def _without_code(row: dict[str, Any]) -> dict[str, Any]:
+    del row["seq"]
+    return {**row, "type": NAME[row["type"]]}
+
+
+def _attributes(scratch: Scratch, staged: Staged, merged: Merged) -> dict[str, list[dict[str, Any]]]:
+    """Attributes of known profiles that would be set, changed, deleted, or are refused by priority."""
+    kinds = {
+        "set": "before is null and after is not null and after <> {deleted}",
+        "changed": "before is not null and after is not null and after <> {deleted} and after <> before",
+        "deleted": "before is not null and after = {deleted}",
+        "blocked": "code is not null",
+    }
+    cells = [
+        f"select row.seq, row.profile, {quote_text(key)} as attribute, before.v{n} as before,"
+        f" case when coalesce(row.w{n}, '{SET}') = '{SET}' then row.c{n} end as after,"
+        f" case when row.w{n} <> '{SET}' then row.w{n} end as code, row.c{n} as refused"
+        " from busy_row as row left join before on before.profile = row.profile"
+        f" where row.c{n} is not null and row.profile in (select profile from met)"
+        for n, key in enumerate(staged.keys)
+    ]
+    if merged.loose:
+        cells.append(
+            f"select seq, profile, key, v, case when coalesce(w, '{SET}') = '{SET}' then value end, case when w <> '{SET}' then w end, value"
+            " from loose_cell where profile in (select profile from met)"
+        )
+    found: dict[str, list[dict[str, Any]]] = {}
+    columns = ("mpid", "attribute", "before", "after", "code", "refused")
+    for kind, condition in kinds.items():
+        found[kind] = []
+        if cells:
+            rows = (
+                "select one.seq, named_profile.mpid::varchar as mpid, one.attribute, one.before, one.after, one.code, one.refused from"
+                f" (select * from ({' union all '.join(cells)}) where {condition.format(deleted=DELETED)} order by seq, attribute limit {FEW})"
+                " as one join named_profile on named_profile.profile = one.profile"
+            )
+            found[kind] = [_change(kind, row) for row in example_rows(scratch, staged, rows, columns)]
+    return found
+
+
+def _change(kind: str, row: dict[str, Any]) -> dict[str, Any]:
+    change = {name: row[name] for name in ("file", "line", "mpid", "attribute")}
+    if row["before"] is not None:
+        change["before"] = _plain(row["before"])
+    if kind == "blocked":
+        change |= {"refused": _plain(row["refused"]), "code": row["code"]}
+    elif kind != "deleted":
+        change["after"] = _plain(row["after"])
+    return change
+
+
+def _plain(held: str) -> orjson.Fragment | None:
+    """Return a held value as JSON shows it, digit for digit; a deletion is null."""
+    return None if held == DELETED_VALUE else orjson.Fragment(held_json(held))

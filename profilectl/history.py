@@ -1,0 +1,117 @@
+"""The imports a store has seen, and taking them back.
+
+The last import is taken back by dropping its tables. An earlier one too, where no later import rests
+on it (dependence.py); else the later ones go with it, newest first, or are made again without it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+from profilectl.codes import InputRefused
+from profilectl.commit import who
+from profilectl.report import Past
+from profilectl.segments import Segment
+from profilectl.store import Store
+
+
+def history_of(store: Store) -> list[Past]:
+    """Return all imports, oldest first."""
+    rows = store.scratch.rows(
+        "select number, source, protection, environment, started_ms, finished_ms, made_by, undone_ms, undone_by,"
+        " first_arrival, needs, report, request from store.import order by number"
+    )
+    laid_together = [one for one in store.segments() if one.first_import != one.last_import]
+    found = []
+    for row in rows:
+        number, needs, report, request = row[0], *row[10:]
+        document = json.loads(report)
+        own = not any(one.first_import <= number <= one.last_import for one in laid_together)
+        found.append(Past(
+            number=number, feed=document["feed"], source=row[1], protection=row[2], environment=row[3], started_ms=row[4],
+            finished_ms=row[5], made_by=row[6], undone_ms=row[7], undone_by=row[8], first_arrival=row[9],
+            needs=tuple(needs) if needs is not None else None, undoable=own, report=document,
+            request=json.loads(request) if request else None,
+        ))
+    return found
+
+
+def import_numbered(store: Store, number: int) -> Past:
+    """Return one import. Raises InputRefused where there is none of that number."""
+    for past in history_of(store):
+        if past.number == number:
+            return past
+    raise InputRefused(f"there is no import {number}", "profilectl imports list names them")
+
+
+def to_undo(store: Store, number: int, *, cascade: bool) -> list[Past]:
+    """Return the imports that must go for one to be taken back, newest first.
+
+    Raises InputRefused where it cannot be taken back, or others rest on it and cascade is not given.
+    """
+    past = import_numbered(store, number)
+    if past.undone_ms is not None:
+        raise InputRefused(f"import {number} was undone already", "profilectl imports list shows what is in force")
+    if not past.undoable:
+        raise InputRefused(
+            f"import {number} was laid together with others and cannot be taken back any more",
+            "restore a backup; the setting history.keep says how many imports keep tables of their own",
+        )
+    later = [one for one in history_of(store) if one.number > number and one.undone_ms is None]
+    going = {number}
+    for one in later:
+        if one.needs is None or going.intersection(one.needs):
+            going.add(one.number)
+    others = [one for one in later if one.number in going]
+    if others and not cascade:
+        listed = ", ".join(f"{one.number} ({one.feed})" for one in others)
+        raise InputRefused(
+            f"import {number} cannot be taken back alone: later imports rest on it: {listed}",
+            f"profilectl imports undo {number} --cascade takes those back as well; --replay makes them again without it",
+        )
+    return [*reversed(others), past]
+
+
+def to_replay(store: Store, number: int) -> list[Past]:
+    """Return all imports in force from one on, newest first. Raises InputRefused where one cannot go, or
+    what it was made of was not written down."""
+    to_undo(store, number, cascade=True)
+    later = [one for one in history_of(store) if one.number >= number and one.undone_ms is None]
+    for one in later[1:]:
+        if one.request is None or "-" in one.request["paths"]:
+            why = "it read standard input" if one.request else "an older version made it, which did not write down how"
+            raise InputRefused(f"import {one.number} cannot be made again: {why}", "undo with --cascade, and import what is missing")
+    return later[::-1]
+
+
+def undo(store: Store, pasts: list[Past], *, now_ms: int | None = None) -> None:
+    """Take imports back, in one transaction. They stay in the history; their content may be imported again."""
+    segments = {one.first_import: one for one in store.segments() if one.first_import == one.last_import}
+    at_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
+    with store.transaction():
+        for past in pasts:
+            _take_back(store, past, segments.get(past.number), at_ms)
+
+
+def _take_back(store: Store, past: Past, segment: Segment | None, at_ms: int) -> None:
+    scratch, bound = store.scratch, {"number": past.number}
+    if segment:
+        store.drop_segment(segment)
+    for table in ("removed", "request", "reject"):
+        scratch.run(f"delete from store.{table} where import = $number", bound)
+    span = "select first_arrival, arrivals from store.import where number = $number"
+    for table, column in (("dropped", "arrival"), ("line_run", "first_arrival")):
+        scratch.run(
+            f"delete from store.{table} where exists (select 1 from ({span}) as span where {column} >= span.first_arrival"
+            f" and {column} < span.first_arrival + span.arrivals)",
+            bound,
+        )
+    scratch.run(
+        "update store.import set undone_ms = $at_ms, undone_by = $who where number = $number",
+        {**bound, "at_ms": at_ms, "who": who()},
+    )
+    # A feed that only this import registered goes with it, so that it can be registered rightly.
+    others = "select min(number) from store.import where import.feed = feed.number and import.undone_ms is null"
+    scratch.run(f"delete from store.feed where import = $number and ({others}) is null", bound)
+    scratch.run(f"update store.feed set import = ({others}) where import = $number", bound)

@@ -1,0 +1,114 @@
+"""Opening a store: found or made, brought up to this version, attached, and detached at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import duckdb
+
+from profilectl.codes import StoreUnusable
+from profilectl.scratch import Scratch, quote_text
+from profilectl.segments import hash_fingerprint
+from profilectl.store import SCHEMA_VERSION, Store, attach, check_path, plain, version_of
+from profilectl.upgrade import upgrade_store
+
+
+@contextlib.contextmanager
+def open_store(
+    scratch: Scratch, path: Path, *, write: bool = False, create: bool = False, wait_s: float = 0, upgrade: bool = True
+) -> Iterator[Store]:
+    """Attach a store to a scratch and detach it at the end.
+
+    create: make the store where there is none. wait_s: how long to wait for another process. upgrade:
+    a store of an older version is brought up to this one first. Raises StoreBusy, StoreUnusable.
+    """
+    until = time.monotonic() + wait_s
+    check_path(path)
+    if not path.exists():
+        if not create:
+            raise StoreUnusable(f"there is no store at {path}", "import a file to make one, or name it with --store")
+        _make_store(path)
+    attach(scratch, path, write=write, until=until)
+    try:
+        if version_of(scratch, path) < SCHEMA_VERSION:
+            if not upgrade:
+                raise StoreUnusable(
+                    f"{path} was made by an older profilectl, and a dry run leaves a store as it is",
+                    "profilectl check upgrades it, after a backup",
+                )
+            scratch.run("detach store")
+            upgrade_store(scratch, path, until)
+            attach(scratch, path, write=write, until=until)
+        yield Store(scratch, path)
+    finally:
+        with contextlib.suppress(duckdb.Error):
+            scratch.run("detach store")
+
+
+@contextlib.contextmanager
+def store_in_memory(scratch: Scratch, path: Path) -> Iterator[Store]:
+    """Attach an empty store that is nowhere on disk: what a dry run runs against before there is one."""
+    scratch.run("attach ':memory:' as store")
+    make_schema(scratch)
+    try:
+        yield Store(scratch, path)
+    finally:
+        scratch.run("detach store")
+
+
+def _make_store(path: Path) -> None:
+    """Make an empty store, whole or not at all; another process that makes it at the same time is welcome."""
+    try:
+        folder = tempfile.mkdtemp(prefix=f".{path.name[:100]}.", suffix=".new", dir=path.parent)
+    except OSError as error:
+        raise StoreUnusable(f"the folder {path.parent} cannot be written: {error.strerror}", "name another with --store") from None
+    made = Path(folder) / "store"
+    scratch = Scratch(Path(folder))
+    before = os.umask(0o077)
+    try:
+        scratch.run(f"attach {quote_text(str(made))} as store")
+        make_schema(scratch)
+        scratch.run("detach store")
+        _put_new(made, path)
+    except duckdb.IOException as error:
+        raise StoreUnusable(f"{path} could not be made: {plain(error)}", "make room, or name another with --store") from None
+    finally:
+        os.umask(before)
+        scratch.close()
+        for left in (made, made.with_name("store.wal")):
+            left.unlink(missing_ok=True)
+        Path(folder).rmdir()
+
+
+def _put_new(made: Path, path: Path) -> None:
+    """Give a new file its name, unless there is one of that name by now."""
+    try:
+        os.link(made, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        if not path.exists():
+            made.rename(path)
+
+
+def make_schema(scratch: Scratch) -> None:
+    """Make the fixed tables in the attached, empty store."""
+    scratch.run("begin transaction")
+    for statement in resources.files("profilectl").joinpath("schema.sql").read_text().split(";\n"):
+        if statement.strip():
+            scratch.run(statement)
+    for name, value in (
+        ("schema_version", str(SCHEMA_VERSION)),
+        ("secret", secrets.token_hex(16)),
+        ("created_ms", str(time.time_ns() // 1_000_000)),
+        ("hash_fingerprint", hash_fingerprint(scratch)),
+    ):
+        scratch.run("insert into store.meta values ($name, $value)", {"name": name, "value": value})
+    scratch.run("commit")

@@ -1,0 +1,143 @@
+"""A saved plan: what an import would do, bound to the files, the feed, the rules and the store.
+
+A plan is a dry run written down. Applying it makes the same import again, after it was compared with
+what the plan rests on, and commits only if it comes to the same numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from profilectl import __version__
+from profilectl.codes import InputRefused, PlanMoved, UsageError
+from profilectl.commit import who
+from profilectl.engine import ImportRequest, import_files, remembered, request_of
+from profilectl.feed import Feed
+from profilectl.report import ImportReport
+from profilectl.store import State
+from profilectl.whole_file import check_target, whole_file
+
+FORM = 1
+"""The version of the plan's form."""
+OUTCOME = ("feed", "source", "protection", "environment", "files", "rows", "profiles", "identities", "attributes", "reasons", "warnings")
+"""The keys of a report that an applied plan must come to again."""
+
+
+def make_plan(store_path: Path, request: ImportRequest, output: Path) -> tuple[ImportReport, dict[str, Any]]:
+    """Run an import dry, write the plan of it with mode 0600, and return the report and the plan.
+
+    Raises what import_files raises; UsageError where the plan could never be applied.
+    """
+    if "-" in request.paths:
+        raise UsageError("a plan needs files: standard input is gone when the plan is applied")
+    check_target(output, "-o")
+    seen: list[State] = []
+    exists = store_path.exists()
+    report = import_files(store_path, replace(request, dry_run=True, checked=lambda report, state: seen.append(state)))
+    plan = {
+        "profilectl_plan": FORM, "version": __version__, "created_ms": time.time_ns() // 1_000_000, "made_by": who(),
+        "state": {**asdict(seen[-1]), "store": seen[-1].store if exists else None},
+        "request": remembered(request), "report": report.as_json(),
+    }
+    with whole_file(output, "-o") as out:
+        out.write(orjson.dumps(plan, option=orjson.OPT_INDENT_2) + b"\n")
+    return report, plan
+
+
+def read_plan(path: Path) -> dict[str, Any]:
+    """Read a saved plan. Raises InputRefused where it is none."""
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputRefused(f"{path}: {error.strerror}", "name a plan that `profilectl plan` has written") from None
+    except (ValueError, RecursionError):
+        raise InputRefused(f"{path} is not a plan", "name a plan that `profilectl plan` has written") from None
+    if not isinstance(plan, dict) or plan.get("profilectl_plan") != FORM or not all(
+        isinstance(plan.get(name), dict) for name in ("state", "request", "report")
+    ):
+        raise InputRefused(f"{path} is not a plan of this version", "make it again with `profilectl plan`")
+    return plan
+
+
+def apply_plan(
+    store_path: Path, path: Path, *, rejects: str | None = None, memory_limit: str | None = None, wait_s: float = 0,
+    progress: Callable[[str, int], None] = lambda step, rows: None,
+) -> ImportReport:
+    """Make the import that a plan says. Raises PlanMoved, saying what has moved; then nothing was written."""
+    plan = read_plan(path)
+    if plan["version"] != __version__:
+        raise PlanMoved(f"{path} was made by profilectl {plan['version']}, this is {__version__}", "make the plan again")
+    planned = plan["report"]
+    state = plan["state"]
+    then = State(
+        state["store"] or "", tuple((number, undone) for number, undone in state["imports"]), state["settings"],
+        tuple(Feed(**feed) for feed in state["feeds"]),
+    )
+    try:
+        request = request_of(plan["request"], rejects=rejects, memory_limit=memory_limit, wait_s=wait_s, progress=progress)
+    except (InputRefused, TypeError, KeyError) as error:
+        raise _moved(path, [str(error)]) from None
+
+    def opened(report: ImportReport, now: State) -> None:
+        found = _moved_files(planned["files"], report) + moved(then, now)
+        if found:
+            raise _moved(path, found)
+
+    def checked(report: ImportReport, now: State) -> None:
+        found = moved(then, now)
+        outcome = json.loads(orjson.dumps(report.as_json()))
+        found += [f"{name}: planned {planned[name]}, now {outcome[name]}" for name in OUTCOME if planned[name] != outcome[name]]
+        if found:
+            raise _moved(path, found)
+
+    try:
+        return import_files(store_path, replace(request, opened=opened, checked=checked))
+    except InputRefused as error:
+        raise _moved(path, [error.message]) from None
+
+
+def _moved(path: Path, found: list[str]) -> PlanMoved:
+    return PlanMoved(f"{path} no longer fits: " + "; ".join(found), "make the plan again; nothing was imported")
+
+
+def _moved_files(planned: list[dict[str, Any]], report: ImportReport) -> list[str]:
+    then = {one["path"]: one["sha256"] for one in planned}
+    now = {one.path: one.sha256 for one in report.files}
+    found = [f"{path} has another content" for path in then if path in now and now[path] != then[path]]
+    found += [f"{path} is not among the files any more" for path in then if path not in now]
+    return found + [f"{path} is among the files now" for path in now if path not in then]
+
+
+def moved(then: State, now: State) -> list[str]:
+    """Say in words what differs between two states of a store. An empty `then.store`: there was none."""
+    found = []
+    if then.store and then.store != now.store:
+        return ["the store is another one"]
+    before, after = dict(then.imports), dict(now.imports)
+    found += [f"import {number} was made since" for number in after if number not in before]
+    found += [f"import {number} was undone since" for number in after if after[number] and before.get(number) is False]
+    found += [f"import {number} is not in the store any more" for number in before if number not in after]
+    for name in sorted(then.settings.keys() | now.settings.keys()):
+        if then.settings.get(name) != now.settings.get(name):
+            found.append(f"the setting {name} was {_said(then.settings.get(name))}, is {_said(now.settings.get(name))}")
+    feeds_then, feeds_now = ({feed.number: feed for feed in state.feeds} for state in (then, now))
+    for number in sorted(feeds_then.keys() | feeds_now.keys()):
+        old, new = feeds_then.get(number), feeds_now.get(number)
+        if new is None and old is not None:
+            found.append(f"the feed {old.name} is not registered any more")
+        elif old is None and new is not None:
+            found.append(f"the feed {new.name} was registered since")
+        elif old != new and old is not None and new is not None:
+            found.append(f"the feed {new.name} was {old.source}, {old.protection}, is {new.source}, {new.protection}")
+    return found
+
+
+def _said(value: Any) -> str:
+    return "not set" if value is None else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,121 @@
+"""Rejected rows in the input's own format, so that they can be mended and imported as they are."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from profilectl.codes import InputRefused, UsageError
+from profilectl.scratch import Scratch
+from profilectl.stage.files import FORMATS, InputFile
+from profilectl.stage.staged import Rejects, Staged, StagedFile
+from profilectl.whole_file import whole_file
+
+OPTION = "--rejects-as-input"
+
+
+@dataclass(frozen=True, slots=True)
+class Mendable:
+    """Where the rejected rows go, and the encoding of the input."""
+
+    path: Path
+    encoding: str
+
+    def write(self, scratch: Scratch, staged: Staged, rejects: Rejects) -> None:
+        """Write the rejected rows of all files, in their order, under one header."""
+        with rejects.path.open("rb") as lines:
+            found = [(reject["file"], reject["line"]) for reject in map(json.loads, lines)]
+        wanted = {file.name: sorted(line for name, line in found if name == file.name) for file in staged.files}
+        files = [file for file in staged.files if wanted[file.name]]
+        if files[0].format == "parquet":
+            self._write_parquet(files, wanted)
+            return
+        with whole_file(self.path, OPTION) as out:
+            head = _lines(files[0], 1, files[0].first_line) if files[0].format == "csv" else iter(())
+            for text in head:
+                out.write(self._encoded(text))
+            for file in files:
+                for text in _records(scratch, file, wanted[file.name]):
+                    out.write(self._encoded(text.rstrip("\r\n") + ("\r\n" if text.endswith("\r\n") else "\n")))
+
+    def _encoded(self, text: str) -> bytes:
+        return text.encode(self.encoding, "surrogateescape")
+
+    def _write_parquet(self, files: Sequence[StagedFile], wanted: dict[str, list[int]]) -> None:
+        import pyarrow.parquet
+
+        with whole_file(self.path, OPTION) as out:
+            writer = None
+            for file in files:
+                rows, first = wanted[file.name], 1
+                with pyarrow.parquet.ParquetFile(file.path) as source:
+                    writer = writer or pyarrow.parquet.ParquetWriter(out, source.schema_arrow)
+                    for batch in source.iter_batches():
+                        here = [row - first for row in rows if first <= row < first + batch.num_rows]
+                        if here:
+                            writer.write_batch(batch.take(pyarrow.array(here)))
+                        first += batch.num_rows
+            if writer is not None:
+                writer.close()
+
+
+def mendable(path: Path, files: Sequence[InputFile], encoding: str | None) -> Mendable:
+    """Say how the rejected rows of some files will be written. Raises UsageError, InputRefused where they
+    could not be imported as one file."""
+    formats = {file.format for file in files}
+    if "json" in formats:
+        raise InputRefused(f"{OPTION}: a JSON document is mended where it is", "it is for CSV, JSON lines and Parquet")
+    if len(formats) > 1:
+        raise InputRefused(f"{OPTION}: the files are of several formats", "import them format by format")
+    (format,) = formats
+    if FORMATS.get(path.suffix.lower()) != format:
+        raise UsageError(f"{OPTION} {path}: the name must end as that of a {format} file", f"for example rejects.{format}")
+    if format == "csv" and len({_first_line(file) for file in files}) > 1:
+        raise InputRefused(f"{OPTION}: the files have different headers", "import them one by one")
+    if format == "parquet" and len(files) > 1:
+        import pyarrow.parquet
+
+        first = pyarrow.parquet.read_schema(files[0].local)
+        if any(not pyarrow.parquet.read_schema(file.local).equals(first) for file in files[1:]):
+            raise InputRefused(f"{OPTION}: the files have different columns", "import them one by one")
+    return Mendable(path, encoding or "utf-8")
+
+
+def _first_line(file: InputFile) -> bytes:
+    with file.local.open("rb") as stream:
+        return stream.readline().removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
+
+
+def _lines(file: StagedFile, first: int, end: int) -> Iterator[str]:
+    """Return the physical lines from the first up to, but not, the end."""
+    with file.path.open(encoding="utf-8", errors="surrogateescape", newline="") as content:
+        for number, line in enumerate(content, start=1):
+            if number >= end:
+                return
+            if number >= first:
+                yield line.removeprefix("\ufeff") if number == 1 else line
+
+
+def _records(scratch: Scratch, file: StagedFile, wanted: list[int]) -> Iterator[str]:
+    """Return the text of the records that begin at some lines, up to where the next record begins."""
+    ends: dict[int, int] = {}
+    if file.lines:
+        begins = sorted({line for (line,) in scratch.rows(f"select line from {file.lines} as lines")} | set(wanted))
+        following = dict(itertools.pairwise(begins))
+        ends = {line: following.get(line, 1 << 62) for line in wanted}
+    places = iter(wanted)
+    line = next(places, None)
+    text: list[str] = []
+    for number, physical in enumerate(_lines(file, 1, 1 << 62), start=1):
+        while line is not None and text and number >= ends.get(line, line + 1):
+            yield "".join(text)
+            text, line = [], next(places, None)
+        if line is None:
+            return
+        if number >= line:
+            text.append(physical)
+    if text:
+        yield "".join(text)

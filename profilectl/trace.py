@@ -1,0 +1,92 @@
+"""What became of single rows: where each stands in its file, and every code said of it.
+
+The counts of a report say how many; this says which, by file and line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import orjson
+
+from profilectl.attributes import SET
+from profilectl.codes import CODES, sentence
+from profilectl.merge import Merged
+from profilectl.scratch import Scratch, quote_text
+from profilectl.stage import Staged
+from profilectl.stage.staged import Rejects
+
+BLOCK = 50_000
+
+
+def located(staged: Staged, rows: str) -> str:
+    """Return the SELECT of some rows (a SELECT with seq) with file and line beside them."""
+    parts = []
+    for file, offset in zip(staged.files, staged.offsets, strict=True):
+        within = f"from ({rows}) as one where one.seq >= {offset} and one.seq < {offset + file.span}"
+        if file.lines is None:
+            parts.append(f"select one.*, {quote_text(file.name)} as file, one.seq - {offset} + {file.first_line} as line {within}")
+        else:
+            parts.append(
+                f"select one.*, {quote_text(file.name)} as file, lines.line from ({rows}) as one"
+                f" join {file.lines} as lines on lines.seq + {offset} = one.seq"
+            )
+    return " union all ".join(parts)
+
+
+def row_codes(scratch: Scratch, staged: Staged, merged: Merged, *, rejected: bool = False) -> str:
+    """Return the SELECT of (seq, code, attribute): what was said of each row that was staged.
+
+    rejected: also of rows that could not be used.
+    """
+    parts = [
+        "select seq, code, null::varchar as attribute from dropped",
+        "select seq, code, null from resolved where code is not null",
+        "select seq, code, null from warned",
+    ]
+    if rejected:
+        parts.append("select seq, code, null from rejected")
+    out = "where seq not in (select seq from rejected)"
+    for file, offset in zip(staged.files, staged.offsets, strict=True):
+        parts += [f"select seq, code, null from (select seq + {offset} as seq, code from ({select})) {out}" for select in file.skips]
+    parts += [
+        f"select seq, w{n}, {quote_text(key)} from busy_row where w{n} <> '{SET}' and c{n} is not null"
+        for n, key in enumerate(staged.keys)
+    ]
+    if merged.loose:
+        parts.append(f"select seq, w, key from loose_cell where w <> '{SET}'")
+    return " union all ".join(parts)
+
+
+def trace_rows(scratch: Scratch, staged: Staged, rejects: Rejects, merged: Merged, out: BinaryIO) -> int:
+    """Write one JSON line for each row and code, rejected rows first, and return how many."""
+    count = 0
+    if len(rejects):
+        with rejects.path.open("rb") as lines:
+            for line in lines:
+                reject = json.loads(line)
+                out.write(_line(reject["file"], reject["line"], reject["code"], None, reject["message"]))
+                count += 1
+    cursor = scratch.connection.execute(
+        f"select file, line, code, attribute from ({located(staged, row_codes(scratch, staged, merged))}) order by seq, code, attribute"
+    )
+    while block := cursor.fetchmany(BLOCK):
+        out.writelines(_line(*row) for row in block)
+        count += len(block)
+    return count
+
+
+def _line(file: str, line: int, code: str, attribute: str | None, message: str = "") -> bytes:
+    found: dict[str, object] = {"file": file, "line": line, "code": code, "fate": CODES[code].fate.value}
+    if attribute is not None:
+        found["attribute"] = attribute
+    found["message"] = message or sentence(code)
+    return orjson.dumps(found) + b"\n"
+
+
+def example_rows(scratch: Scratch, staged: Staged, rows: str, columns: Sequence[str]) -> list[dict[str, object]]:
+    """Return some rows (a SELECT with seq and columns) as dictionaries with file and line, in order."""
+    select = f"select file, line, {', '.join(columns)} from ({located(staged, rows)}) order by seq"
+    return [dict(zip(("file", "line", *columns), row, strict=True)) for row in scratch.rows(select)]

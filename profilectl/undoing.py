@@ -1,0 +1,111 @@
+"""Taking imports back, from outside: open the store, choose what goes, take it back or make it again."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from profilectl.codes import InputRefused, StoreBusy
+from profilectl.copies import copy_store, put_in_place
+from profilectl.engine import import_files, request_of
+from profilectl.history import history_of, import_numbered, to_replay, to_undo, undo
+from profilectl.opening import open_store
+from profilectl.report import ImportReport, Past
+from profilectl.scratch import Scratch, scratch_beside
+from profilectl.store import State
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What was taken back, newest first, and which of it was made again: old number, new number."""
+
+    numbers: list[int]
+    replayed: list[tuple[int, int]]
+
+
+def imports_of(path: Path, *, wait_s: float = 0) -> list[Past]:
+    """Return the history of a store, oldest first. Raises StoreBusy, StoreUnusable."""
+    scratch = Scratch(Path(tempfile.gettempdir()))
+    with contextlib.closing(scratch), open_store(scratch, path, wait_s=wait_s) as store:
+        return history_of(store)
+
+
+def import_of(path: Path, number: int, *, wait_s: float = 0) -> Past:
+    """Return one import. Raises InputRefused where there is none of that number."""
+    scratch = Scratch(Path(tempfile.gettempdir()))
+    with contextlib.closing(scratch), open_store(scratch, path, wait_s=wait_s) as store:
+        return import_numbered(store, number)
+
+
+def going(path: Path, number: int, *, cascade: bool, replay: bool, wait_s: float = 0) -> list[Past]:
+    """Return what an undo would take back, newest first. Raises InputRefused where it would refuse."""
+    scratch = Scratch(Path(tempfile.gettempdir()))
+    with contextlib.closing(scratch), open_store(scratch, path, wait_s=wait_s) as store:
+        return to_replay(store, number) if replay else to_undo(store, number, cascade=cascade)
+
+
+def undo_import(
+    path: Path, number: int, *, cascade: bool = False, replay: bool = False, wait_s: float = 0,
+    progress: Callable[[str, int], None] = lambda step, rows: None,
+) -> Undone:
+    """Take an import back; cascade: with those that rest on it; replay: and make all later ones again.
+
+    Raises InputRefused where that cannot be, StoreBusy, StoreUnusable; then the store is as before.
+    """
+    if replay:
+        return _replay(path.absolute(), number, wait_s, progress)
+    scratch = Scratch(Path(tempfile.gettempdir()))
+    with contextlib.closing(scratch), open_store(scratch, path, write=True, wait_s=wait_s) as store:
+        pasts = to_undo(store, number, cascade=cascade)
+        undo(store, pasts)
+    return Undone([past.number for past in pasts], [])
+
+
+def _replay(path: Path, number: int, wait_s: float, progress: Callable[[str, int], None]) -> Undone:
+    """Undo and import again on a copy, which takes the store's place when all of it is done."""
+    with scratch_beside(path) as scratch:
+        copy = scratch.folder / "replayed.duckdb"
+        with open_store(scratch, path, wait_s=wait_s) as store:
+            state = store.state()
+            to_replay(store, number)
+        copy_store(path, copy, until=time.monotonic() + wait_s)
+        with open_store(scratch, copy, write=True) as store:
+            if store.state() != state:
+                raise StoreBusy(f"{path} was changed meanwhile", "run it again")
+            pasts = to_replay(store, number)
+            undo(store, pasts)
+        replayed = [_make_again(copy, past, scratch.folder, progress) for past in reversed(pasts[:-1])]
+        with open_store(scratch, path, write=True, wait_s=max(wait_s, 30)) as store:
+            if store.state() != state:
+                raise StoreBusy(f"{path} was changed meanwhile; it is as the other left it", "run it again")
+            put_in_place(scratch, copy, path)
+    return Undone([past.number for past in pasts], [one for one in replayed if one])
+
+
+def _make_again(copy: Path, past: Past, folder: Path, progress: Callable[[str, int], None]) -> tuple[int, int]:
+    """Import the files of a past import again, with its arrivals and its time."""
+    assert past.request is not None
+
+    def opened(report: ImportReport, state: State) -> None:
+        then = [(file["path"], file["sha256"]) for file in past.report["files"]]
+        if then != [(file.path, file.sha256) for file in report.files]:
+            raise InputRefused("its files are not what they were")
+
+    request = request_of(
+        past.request, protection=past.protection, source=past.source, rejects=str(folder / "rejects.jsonl"),
+        first_arrival=past.first_arrival, now_ms=past.started_ms, progress=progress, opened=opened,
+    )
+    at = past.request.get("folder", ".")
+    try:
+        with contextlib.chdir(at if Path(at).is_dir() else "."):
+            report = import_files(copy, request)
+    except InputRefused as error:
+        raise InputRefused(
+            f"import {past.number} cannot be made again: {error.message}",
+            "the store is as before; undo with --cascade, or put the files back where they were",
+        ) from None
+    return past.number, report.number or 0
