@@ -23,6 +23,7 @@ import typer
 from profilectl import codes
 from profilectl.attributes import OVERWRITE, SOURCES
 from profilectl.batch import KEPT_FIELDS, LIMITS, RESERVED_KEYS
+from profilectl.check import PROMISES
 from profilectl.cli import app, commands  # noqa: F401  (commands registers each)
 from profilectl.codes import CODES, Exit, Fate
 from profilectl.config import CHOICES, SETTINGS
@@ -135,6 +136,10 @@ def exits() -> str:
     return table(("exit", "meaning"), ((int(one), sentences[one.name]) for one in Exit))
 
 
+def promises() -> str:
+    return table(("promise", "says"), ((code(name), text) for name, text in PROMISES.items()))
+
+
 def settings() -> str:
     choices = {
         "types": "a list of identity types", "strings": "a list of strings", "limit": "a whole number from 1 to 1,000,000",
@@ -192,6 +197,7 @@ PARTS: dict[str, Callable[[], str]] = {
     **{f"codes-{fate.value}": code_table(fate) for fate in Fate},
     "exits": exits,
     "settings": settings,
+    "promises": promises,
     "kept-fields": kept_fields,
     "reserved-keys": reserved_keys,
     "commands": command_reference,

@@ -165,7 +165,8 @@ def _attributes(scratch: Scratch, staged: Staged, merged: Merged) -> dict[str, l
     ]
     if merged.loose:
         cells.append(
-            f"select seq, profile, key, v, case when coalesce(w, '{SET}') = '{SET}' then value end, case when w <> '{SET}' then w end, value"
+            "select seq, profile, key as attribute, v as before,"
+            f" case when coalesce(w, '{SET}') = '{SET}' then value end as after, case when w <> '{SET}' then w end as code, value as refused"
             " from loose_cell where profile in (select profile from met)"
         )
     found: dict[str, list[dict[str, Any]]] = {}
@@ -173,10 +174,16 @@ def _attributes(scratch: Scratch, staged: Staged, merged: Merged) -> dict[str, l
     for kind, condition in kinds.items():
         found[kind] = []
         if cells:
+            where = condition.format(deleted=DELETED)
+            first = " union all ".join(f"(select * from ({one}) where {where} order by seq limit {FEW})" for one in cells)
+            # Rather several attributes than one row's alone.
+            spread = (
+                f"select * from (select *, row_number() over (partition by attribute order by seq) as place from ({first}))"
+                f" order by place, seq, attribute limit {FEW}"
+            )
             rows = (
-                "select one.seq, named_profile.mpid::varchar as mpid, one.attribute, one.before, one.after, one.code, one.refused from"
-                f" (select * from ({' union all '.join(cells)}) where {condition.format(deleted=DELETED)} order by seq, attribute limit {FEW})"
-                " as one join named_profile on named_profile.profile = one.profile"
+                "select one.seq, named_profile.mpid::varchar as mpid, one.attribute, one.before, one.after, one.code, one.refused"
+                f" from ({spread}) as one join named_profile on named_profile.profile = one.profile"
             )
             found[kind] = [_change(kind, row) for row in example_rows(scratch, staged, rows, columns)]
     return found

@@ -231,11 +231,11 @@ def _held(held: str) -> str:
 def print_stats(found: dict[str, Any]) -> None:
     """Print what a store holds."""
     environments = ", ".join(f"{number:,} {name}" for name, number in found["environments"].items())
-    print_line(f"{found['profiles']:,} profiles" + (f" ({environments})" if environments else ""))
+    print_line(counted(found["profiles"], "profile") + (f" ({environments})" if environments else ""))
     imports = found["imports"]
     print_line(
-        f"{imports['in_force']:,} imports in force, {imports['undone']:,} undone; {found['segments']:,} segments, "
-        f"{found['rows']:,} rows, {found['size_bytes']:,} bytes"
+        f"{counted(imports['in_force'], 'import')} in force, {imports['undone']:,} undone; {counted(found['segments'], 'segment')}, "
+        f"{counted(found['rows'], 'row')}, {found['size_bytes']:,} bytes"
     )
     if found["identities"]:
         rows = [(name, f"{one['identities']:,}", f"{one['values']:,}", f"{one['profiles']:,}") for name, one in found["identities"].items()]
