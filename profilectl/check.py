@@ -61,9 +61,7 @@ def check(store: Store, *, repair: bool = False) -> list[Breach]:
     with store.transaction():
         _repair(store)
     left = {(one.promise, one.message) for one in _Check(store).run()}
-    return [
-        Breach(one.promise, one.message, one.repairable, one.repairable and (one.promise, one.message) not in left) for one in found
-    ]
+    return [Breach(one.promise, one.message, one.repairable, (one.promise, one.message) not in left) for one in found]
 
 
 class _Check:
@@ -157,6 +155,13 @@ class _Check:
         )
         if orphans:
             yield Breach("imports", f"{orphans} imports are of a feed that is not registered")
+        lost = self._number(
+            "select 1 from store.import_file join store.import on import.number = import_file.import where undone_ms is null"
+            " and import_file.arrivals > 0 and not exists (select 1 from store.line_run where line_run.first_arrival >= import_file.first_arrival"
+            " and line_run.first_arrival < import_file.first_arrival + import_file.arrivals)"
+        )
+        if lost:
+            yield Breach("imports", f"of {lost} files it is not known any more where their rows stand")
         bare = self._number(
             "select 1 from store.import where number not in (select import from store.import_file)"
         )

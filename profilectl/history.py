@@ -100,13 +100,9 @@ def _take_back(store: Store, past: Past, segment: Segment | None, at_ms: int) ->
         store.drop_segment(segment)
     for table in ("removed", "request", "reject"):
         scratch.run(f"delete from store.{table} where import = $number", bound)
-    span = "select first_arrival, arrivals from store.import where number = $number"
+    first, arrivals = scratch.row("select first_arrival, arrivals from store.import where number = $number", bound)
     for table, column in (("dropped", "arrival"), ("line_run", "first_arrival")):
-        scratch.run(
-            f"delete from store.{table} where exists (select 1 from ({span}) as span where {column} >= span.first_arrival"
-            f" and {column} < span.first_arrival + span.arrivals)",
-            bound,
-        )
+        scratch.run(f"delete from store.{table} where {column} >= $first and {column} < $end", {"first": first, "end": first + arrivals})
     scratch.run(
         "update store.import set undone_ms = $at_ms, undone_by = $who where number = $number",
         {**bound, "at_ms": at_ms, "who": who()},
