@@ -93,10 +93,10 @@ BREAKS = {
     "an entry of the index is gone":      ("delete from index_1 where profile = 0", "identities", True),
     "an index has a stray entry":         ("insert into index_1 select 5::uhugeint, 0, 1", "identities", True),
     "the whole index is gone":            ("drop table index_2", "tables", True),
-    "an index is out of order":           ("create table x as select * from index_1 order by hash desc; drop table index_1;"
-                                           " alter table x rename to index_1", "sorted", True),
-    "rows are out of order":              ("create table x as select * from row_1 order by profile desc; drop table row_1;"
-                                           " alter table x rename to row_1", "sorted", True),
+    "an index is out of order":           (("create table x as select * from index_1 order by hash desc; drop table index_1;"
+                                           " alter table x rename to index_1"), "sorted", True),
+    "rows are out of order":              (("create table x as select * from row_1 order by profile desc; drop table row_1;"
+                                           " alter table x rename to row_1"), "sorted", True),
     "the table of MPIDs is gone":         ("drop table mpid_1", "tables", True),
     "an MPID differs":                    ("update mpid_1 set mpid = 1 where profile = 0", "founders", True),
     "a table belongs to nobody":          ("create table row_77 (x integer)", "tables", True),
@@ -109,9 +109,9 @@ BREAKS = {
     "the history counts otherwise":       ("delete from dropped", "history", False),
     "lines are gone":                     ("delete from line_run", "imports", False),
     "rejects are gone":                   ("delete from reject", "history", False),
-    "a customer id is held twice":        ("create table x as select hash from index_1 where profile = 0 and type ="
+    "a customer id is held twice":        (("create table x as select hash from index_1 where profile = 0 and type ="
                                            " (select min(type) from index_1 where profile = 0); insert into index_1 select hash, 1,"
-                                           " (select min(type) from index_1 where profile = 0) from x; drop table x", "unique", False),
+                                           " (select min(type) from index_1 where profile = 0) from x; drop table x"), "unique", False),
 }  # fmt: skip
 
 
