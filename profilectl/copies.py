@@ -8,14 +8,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import duckdb
 
 from profilectl.codes import StoreUnusable
-from profilectl.scratch import Scratch, quote_identifier, quote_text
+from profilectl.scratch import Scratch, private_folder, quote_identifier, quote_text
 from profilectl.store import attach, plain
 
 BLOCK = 4 * 1024 * 1024
@@ -28,41 +26,34 @@ def copy_store(path: Path, target: Path, *, until: float) -> int:
     against what was read, then as a store, every table counted. Raises StoreBusy, StoreUnusable.
     """
     try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}.", suffix=".copy", dir=target.absolute().parent))
-    except OSError as error:
-        raise StoreUnusable(f"{target} cannot be written: {error.strerror}", "name a file in another folder") from None
-    scratch = Scratch(folder)
-    made = folder / "store"
-    try:
-        attach(scratch, path, write=False, until=until)
-        before = _counts(scratch)
-        # Closing a file gives up all locks this process has on it: so the copying comes last.
-        digests = [
-            (part, _copy(path.with_name(path.name + suffix), part))
-            for suffix, part in (("", made), (".wal", made.with_name("store.wal")))
-            if path.with_name(path.name + suffix).exists()
-        ]
-        scratch.run("detach store")
-        for part, digest in digests:
-            if _digest(part) != digest:
-                raise StoreUnusable(f"the copy of {path} is not what was read", "is the disk sound?")
-        # Opened for writing once, so that a log is folded in and the copy is one file.
-        scratch.run(f"attach {quote_text(str(made))} as store")
-        after = _counts(scratch)
-        scratch.run("detach store")
-        if before != after:
-            raise StoreUnusable(f"the copy of {path} does not hold what the store holds", "please report it")
-        os.chmod(made, 0o600)
-        size = made.stat().st_size
-        made.rename(target)
-        return size
+        with private_folder(target, "copy") as folder, contextlib.closing(Scratch(folder)) as scratch:
+            made = folder / "store"
+            attach(scratch, path, write=False, until=until)
+            before = _counts(scratch)
+            # Closing a file gives up all locks this process has on it: so the copying comes last.
+            digests = [
+                (part, _copy(path.with_name(path.name + suffix), part))
+                for suffix, part in (("", made), (".wal", made.with_name("store.wal")))
+                if path.with_name(path.name + suffix).exists()
+            ]
+            scratch.run("detach store")
+            for part, digest in digests:
+                if _digest(part) != digest:
+                    raise StoreUnusable(f"the copy of {path} is not what was read", "is the disk sound?")
+            # Opened for writing once, so that a log is folded in and the copy is one file.
+            scratch.run(f"attach {quote_text(str(made))} as store")
+            after = _counts(scratch)
+            scratch.run("detach store")
+            if before != after:
+                raise StoreUnusable(f"the copy of {path} does not hold what the store holds", "please report it")
+            os.chmod(made, 0o600)
+            size = made.stat().st_size
+            made.rename(target)
+            return size
     except OSError as error:
         raise StoreUnusable(f"{path} could not be copied to {target}: {error.strerror}", "make room, or name another folder") from None
     except duckdb.Error as error:
         raise StoreUnusable(f"{path} could not be copied to {target}: {plain(error)}") from None
-    finally:
-        scratch.close()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _copy(source: Path, target: Path) -> str:

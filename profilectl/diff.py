@@ -39,8 +39,8 @@ class Span:
     end: int
 
 
-def span_of(store: Store, older: int, newer: int | None = None) -> Span:
-    """Return the span of one import, or of what lies between the states after two imports (0: nothing yet).
+def span_of(store: Store, older: int | None = None, newer: int | None = None) -> Span:
+    """Return the span of one import (else the newest in force), or of what lies between the states after two imports (0: nothing yet).
 
     Raises InputRefused for an import that is not in force.
     """
@@ -49,6 +49,10 @@ def span_of(store: Store, older: int, newer: int | None = None) -> Span:
         for past, (arrivals,) in zip(history_of(store), store.scratch.rows("select arrivals from store.import order by number"), strict=True)
         if past.undone_ms is None
     }
+    if older is None:
+        if not spans:
+            raise InputRefused("no import is in force", "profilectl imports list shows the history")
+        older = max(spans)
     for number in (older, newer):
         if number is not None and number not in spans and not (number == 0 and newer is not None):
             raise InputRefused(f"there is no import {number} in force", "profilectl imports list shows what is in force")

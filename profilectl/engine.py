@@ -43,7 +43,7 @@ from profilectl.whole_file import check_target, whole_file
 
 SHARED_BY_MANY = 100
 """An identity that more rows than this have is reported (design.md R14)."""
-LATE_WAIT_S = 30.0
+LATE_WAIT_S = 10.0
 """So long an import waits at least once its files are read: what was read is not thrown away lightly."""
 DECIDED_IN_VAIN = 2
 """So often an import is decided while others may commit; then it keeps them out."""

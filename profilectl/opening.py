@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import tempfile
 import time
 from collections.abc import Iterator
 from importlib import resources
@@ -14,7 +13,7 @@ from pathlib import Path
 import duckdb
 
 from profilectl.codes import StoreUnusable
-from profilectl.scratch import Scratch, quote_text
+from profilectl.scratch import Scratch, private_folder, quote_text
 from profilectl.segments import hash_fingerprint
 from profilectl.store import SCHEMA_VERSION, Store, attach, check_path, plain, version_of
 from profilectl.upgrade import upgrade_store
@@ -65,26 +64,18 @@ def store_in_memory(scratch: Scratch, path: Path) -> Iterator[Store]:
 
 def _make_store(path: Path) -> None:
     """Make an empty store, whole or not at all; another process that makes it at the same time is welcome."""
-    try:
-        folder = tempfile.mkdtemp(prefix=f".{path.name[:100]}.", suffix=".new", dir=path.parent)
-    except OSError as error:
-        raise StoreUnusable(f"the folder {path.parent} cannot be written: {error.strerror}", "name another with --store") from None
-    made = Path(folder) / "store"
-    scratch = Scratch(Path(folder))
     before = os.umask(0o077)
     try:
-        scratch.run(f"attach {quote_text(str(made))} as store")
-        make_schema(scratch)
-        scratch.run("detach store")
-        _put_new(made, path)
+        with private_folder(path, "new") as folder, contextlib.closing(Scratch(folder)) as scratch:
+            made = folder / "store"
+            scratch.run(f"attach {quote_text(str(made))} as store")
+            make_schema(scratch)
+            scratch.run("detach store")
+            _put_new(made, path)
     except duckdb.IOException as error:
         raise StoreUnusable(f"{path} could not be made: {plain(error)}", "make room, or name another with --store") from None
     finally:
         os.umask(before)
-        scratch.close()
-        for left in (made, made.with_name("store.wal")):
-            left.unlink(missing_ok=True)
-        Path(folder).rmdir()
 
 
 def _put_new(made: Path, path: Path) -> None:

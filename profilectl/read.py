@@ -57,7 +57,7 @@ def export_store(
 
 
 def changes_of(
-    store_path: Path, older: int, newer: int | None = None, *, who: tuple[str, str] | None = None, changes: Sequence[str] = (),
+    store_path: Path, older: int | None = None, newer: int | None = None, *, who: tuple[str, str] | None = None, changes: Sequence[str] = (),
     attributes: Sequence[str] = (), wait_s: float = 0,
 ) -> Iterator[tuple[str, ...]]:
     """Return what an import changed, or what lies between the states after two: (JSON line, mpid, change,

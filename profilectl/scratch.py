@@ -7,6 +7,8 @@ into a DuckDB shell and each step can be timed. The store is attached beside it 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import os
 import re
 import shutil
@@ -140,19 +142,46 @@ class Scratch:
 
 
 @contextlib.contextmanager
+def private_folder(path: Path, kind: str) -> Iterator[Path]:
+    """Make a folder beside a path, for its owner only, and remove it at the end.
+
+    What a process that was killed has left of the same kind is removed as well: its lock is gone.
+    Raises StoreUnusable where the folder of the path cannot be written.
+    """
+    parent, prefix = path.absolute().parent, f".{path.name[:100]}."
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=f".{kind}", dir=parent))
+    except OSError as error:
+        raise StoreUnusable(f"the folder {path.parent} cannot be written: {error.strerror}", "name another with --store or -o") from None
+    with (folder / "in-use").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for other in parent.glob(f"{glob.escape(prefix)}*.{kind}"):
+            if other != folder:
+                _remove_abandoned(other)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        if folder.lstat().st_uid != os.getuid() or folder.is_symlink():
+            return
+        with (folder / "in-use").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
 def scratch_beside(path: Path, memory_limit: str | None = None) -> Iterator[Scratch]:
     """Open a scratch whose spilled data lie beside the store, readable by its owner only.
 
     Raises StoreUnusable where its folder is missing or cannot be written.
     """
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".scratch", dir=path.parent))
-    except OSError as error:
-        raise StoreUnusable(f"the folder {path.parent} cannot be written: {error.strerror}", "name another with --store or -o") from None
-    os.chmod(folder, 0o700)
-    scratch = Scratch(folder, memory_limit)
-    try:
-        yield scratch
-    finally:
-        scratch.close()
-        shutil.rmtree(folder, ignore_errors=True)
+    with private_folder(path, "scratch") as folder:
+        scratch = Scratch(folder, memory_limit)
+        try:
+            yield scratch
+        finally:
+            scratch.close()

@@ -72,7 +72,7 @@ def main() -> None:
         _say(error.message, error.hint)
         sys.exit(error.exit)
     except KeyboardInterrupt:
-        _say("interrupted; the store is as before", "")
+        _say("interrupted", "what was to be written is in the store whole or not at all: profilectl imports list tells")
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
