@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from profilectl.cli import JsonOption, WaitOption, app, options_of
-from profilectl.codes import UsageError
+from profilectl.codes import InputRefused, UsageError
 
 imports_app = typer.Typer(help="List, show and undo imports.", no_args_is_help=True)
 app.add_typer(imports_app, name="imports")
@@ -64,7 +64,8 @@ def undo_command(
         for past in pasts:
             again = ", to be made again" if replay and past.number != number else ""
             render.notice(f"import {past.number}: feed {past.feed}, {render.counted(past.report['rows']['applied'], 'row')} applied{again}")
-        typer.confirm(f"Take {render.counted(len(pasts), 'import')} back?", abort=True, err=True)
+        if not typer.confirm(f"Take {render.counted(len(pasts), 'import')} back?", err=True):
+            raise InputRefused("nothing was taken back")
     with render.progress_bar(quiet=options.quiet or as_json) as progress:
         done = undo_import(options.store, number, cascade=cascade, replay=replay, wait_s=wait, progress=progress)
     if as_json:
