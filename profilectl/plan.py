@@ -6,6 +6,7 @@ what the plan rests on, and commits only if it comes to the same numbers.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -46,13 +47,21 @@ def make_plan(store_path: Path, request: ImportRequest, output: Path) -> tuple[I
         "state": {**asdict(seen[-1]), "store": seen[-1].store if exists else None},
         "request": remembered(request), "report": report.as_json(),
     }
+    plan = json.loads(orjson.dumps(plan))
+    plan["seal"] = seal_of(plan)
     with whole_file(output, "-o") as out:
         out.write(orjson.dumps(plan, option=orjson.OPT_INDENT_2) + b"\n")
     return report, plan
 
 
+def seal_of(plan: dict[str, Any]) -> str:
+    """Return the hash of what a plan says, its seal left out."""
+    said = {name: value for name, value in plan.items() if name != "seal"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
 def read_plan(path: Path) -> dict[str, Any]:
-    """Read a saved plan. Raises InputRefused where it is none."""
+    """Read a saved plan. Raises InputRefused where it is none, or was changed since it was written."""
     try:
         plan = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -63,6 +72,8 @@ def read_plan(path: Path) -> dict[str, Any]:
         isinstance(plan.get(name), dict) for name in ("state", "request", "report")
     ):
         raise InputRefused(f"{path} is not a plan of this version", "make it again with `profilectl plan`")
+    if plan.get("seal") != seal_of(plan):
+        raise InputRefused(f"{path} was changed after it was made", "make the plan again: it is applied as it was read, or not at all")
     return plan
 
 

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import duckdb
 
@@ -141,27 +141,44 @@ class Scratch:
         self.connection.close()
 
 
+KINDS = ("scratch", "new", "copy")
+"""What the folders that a process makes beside a store are for."""
+
+
 @contextlib.contextmanager
 def private_folder(path: Path, kind: str) -> Iterator[Path]:
-    """Make a folder beside a path, for its owner only, and remove it at the end.
+    """Make a folder beside a path, for its owner only, and remove it at the end. kind: one of KINDS.
 
-    What a process that was killed has left of the same kind is removed as well: its lock is gone.
-    Raises StoreUnusable where the folder of the path cannot be written.
+    What a process that was killed has left is removed as well: its lock is gone. Raises StoreUnusable
+    where the folder of the path cannot be written.
     """
+    assert kind in KINDS
     parent, prefix = path.absolute().parent, f".{path.name[:100]}."
     try:
-        folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=f".{kind}", dir=parent))
+        folder, lock = _locked_folder(parent, prefix, f".{kind}")
     except OSError as error:
         raise StoreUnusable(f"the folder {path.parent} cannot be written: {error.strerror}", "name another with --store or -o") from None
-    with (folder / "in-use").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for other in parent.glob(f"{glob.escape(prefix)}*.{kind}"):
-            if other != folder:
-                _remove_abandoned(other)
+    with lock:
+        for one in KINDS:
+            for other in parent.glob(f"{glob.escape(prefix)}*.{one}"):
+                if other != folder:
+                    _remove_abandoned(other)
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked_folder(parent: Path, prefix: str, suffix: str) -> tuple[Path, TextIO]:
+    """Make a folder and take its lock; anew, where another took it for abandoned in between."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=parent))
+        with contextlib.suppress(FileNotFoundError):
+            lock = (folder / "in-use").open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if (folder / "in-use").exists():
+                return folder, lock
+            lock.close()
 
 
 def _remove_abandoned(folder: Path) -> None:
