@@ -37,7 +37,7 @@ from profilectl.stage.files import InputFile, expand, open_files
 from profilectl.stage.mendable import Mendable, mendable
 from profilectl.stage.original import reject_rows
 from profilectl.stage.staged import Rejects
-from profilectl.store import State, Store, choose_feed
+from profilectl.store import State, Store, check_path, choose_feed
 from profilectl.trace import trace_rows
 from profilectl.whole_file import check_target, whole_file
 
@@ -193,6 +193,7 @@ def _most_rejects(limit: str | None, read: int) -> float | None:
 @contextlib.contextmanager
 def _first_look(scratch: Scratch, path: Path, request: ImportRequest, *, wait_s: float | None = None) -> Iterator[Store]:
     """Open the store for reading; a dry run makes none where there is none."""
+    check_path(path)
     if request.dry_run and not path.exists():
         with store_in_memory(scratch, path) as store:
             yield store

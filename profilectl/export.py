@@ -7,7 +7,7 @@ under another name and renamed when it is complete.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -145,7 +145,6 @@ class _CsvWriter:
         import io
 
         self._safe = safe
-
         self._text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
         self._csv = csv.writer(self._text, lineterminator="\n")
         # Python leaves a lone carriage return bare, and a reader would see the end of a row in it.
@@ -154,19 +153,22 @@ class _CsvWriter:
 
     def write(self, cursor: Any) -> int:
         if not self._begun:
-            self._csv.writerow([_inert(column[0]) if self._safe else column[0] for column in cursor.description])
+            self._write([[_inert(column[0]) if self._safe else column[0] for column in cursor.description]])
             self._begun = True
         count = 0
         while block := cursor.fetchmany(20_000):
             if self._safe:
                 block = [[cell and _inert(cell) for cell in row] for row in block]
-            if any("\r" in cell for row in block for cell in row if cell):
-                for row in block:
-                    (self._quoted if any(cell and "\r" in cell for cell in row) else self._csv).writerow(row)
-            else:
-                self._csv.writerows(block)
+            self._write(block)
             count += len(block)
         return count
+
+    def _write(self, block: Sequence[Sequence[str | None]]) -> None:
+        if any("\r" in cell for row in block for cell in row if cell):
+            for row in block:
+                (self._quoted if any(cell and "\r" in cell for cell in row) else self._csv).writerow(row)
+        else:
+            self._csv.writerows(block)
 
     def close(self) -> None:
         self._text.flush()

@@ -21,12 +21,21 @@ if TYPE_CHECKING:
 
     from profilectl.report import ImportReport, Past
 
-_UNSEEN = {*range(0x20), 0x7F, *range(0x80, 0xA0), *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF}
+# What does something to a terminal, or is not seen on it: control characters, directions of writing,
+# marks of no width, tags.
+_UNSEEN = {
+    *range(0x20), 0x7F, *range(0x80, 0xA0), 0xAD, 0x61C, 0x115F, 0x1160, 0x180E, *range(0x200B, 0x2010), *range(0x2028, 0x202F),
+    *range(0x2060, 0x2070), 0x3164, *range(0xD800, 0xE000), 0xFEFF, *range(0xFFF9, 0xFFFC), *range(0xE0000, 0xE0080),
+}  # fmt: skip
 
 
 def visible(text: str) -> str:
     """Return text with every control character written out, so that it can do nothing to a terminal."""
-    return "".join(f"\\u{ord(one):04x}" if ord(one) in _UNSEEN else one for one in text)
+    return "".join(_escaped(ord(one)) if ord(one) in _UNSEEN else one for one in text)
+
+
+def _escaped(code: int) -> str:
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def console(*, stderr: bool = False) -> Console:

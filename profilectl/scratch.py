@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import duckdb
 
@@ -158,36 +158,41 @@ def private_folder(path: Path, kind: str) -> Iterator[Path]:
         folder, lock = _locked_folder(parent, prefix, f".{kind}")
     except OSError as error:
         raise StoreUnusable(f"the folder {path.parent} cannot be written: {error.strerror}", "name another with --store or -o") from None
-    with lock:
+    try:
         for one in KINDS:
             for other in parent.glob(f"{glob.escape(prefix)}*.{one}"):
                 if other != folder:
                     _remove_abandoned(other)
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
 
 
-def _locked_folder(parent: Path, prefix: str, suffix: str) -> tuple[Path, TextIO]:
-    """Make a folder and take its lock; anew, where another took it for abandoned in between."""
+def _locked_folder(parent: Path, prefix: str, suffix: str) -> tuple[Path, int]:
+    """Make a folder and lock it; another one, where somebody took it for abandoned in between."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=parent))
-        with contextlib.suppress(FileNotFoundError):
-            lock = (folder / "in-use").open("w")
+        try:
+            lock = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        with contextlib.suppress(OSError):  # a file system without locks: nothing is ever taken for abandoned
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if (folder / "in-use").exists():
-                return folder, lock
-            lock.close()
+        if folder.exists():
+            return folder, lock
+        os.close(lock)
 
 
 def _remove_abandoned(folder: Path) -> None:
     with contextlib.suppress(OSError):
-        if folder.lstat().st_uid != os.getuid() or folder.is_symlink():
-            return
-        with (folder / "in-use").open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            if os.fstat(lock).st_uid == os.getuid():
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+        finally:
+            os.close(lock)
 
 
 @contextlib.contextmanager
