@@ -98,16 +98,23 @@ class Scratch:
     def run(self, statement: str, bound: dict[str, Any] | None = None, *, step: str = "") -> None:
         """Run a statement for its effect; a named step is timed."""
         began = time.perf_counter()
-        self.connection.execute(statement, bound or {}).fetchall()
+        self._execute(statement, bound)
         if step:
             self.steps.append((step, time.perf_counter() - began))
 
     def rows(self, select: str, bound: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Return all rows of a query: for small results."""
         began = time.perf_counter()
-        found = self.connection.execute(select, bound or {}).fetchall()
+        found = self._execute(select, bound)
         self.steps.append(("? " + " ".join(select.split())[:60], time.perf_counter() - began))
         return found
+
+    def _execute(self, statement: str, bound: dict[str, Any] | None) -> list[tuple[Any, ...]]:
+        try:
+            return self.connection.execute(statement, bound or {}).fetchall()
+        except UnicodeDecodeError:
+            # DuckDB's message quotes the input, and cuts it in the middle of a character.
+            raise duckdb.InvalidInputException("Invalid Input Error: the statement met an input it could not read") from None
 
     def row(self, select: str, bound: dict[str, Any] | None = None) -> tuple[Any, ...]:
         """Return the one row of a query."""
