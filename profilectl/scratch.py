@@ -53,6 +53,15 @@ def connect(memory_limit: str | None = None, spill: Path | None = None) -> duckd
     return connection
 
 
+def fetched(connection: duckdb.DuckDBPyConnection, statement: str, bound: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    """Run a statement and return all its rows; a result must be fetched before the next statement."""
+    try:
+        return connection.execute(statement, bound or {}).fetchall()
+    except UnicodeDecodeError:
+        # DuckDB's message quotes the input, and cuts it in the middle of a character.
+        raise duckdb.InvalidInputException("Invalid Input Error: the statement met an input it could not read") from None
+
+
 def check_memory_limit(size: str | None) -> str | None:
     """Return a memory limit as DuckDB takes it. Raises UsageError where it is none."""
     if size is not None and not re.fullmatch(r"[0-9]+(\.[0-9]+)?\s*([KMGT]i?B)", size.strip(), re.IGNORECASE):
@@ -98,23 +107,16 @@ class Scratch:
     def run(self, statement: str, bound: dict[str, Any] | None = None, *, step: str = "") -> None:
         """Run a statement for its effect; a named step is timed."""
         began = time.perf_counter()
-        self._execute(statement, bound)
+        fetched(self.connection, statement, bound)
         if step:
             self.steps.append((step, time.perf_counter() - began))
 
     def rows(self, select: str, bound: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Return all rows of a query: for small results."""
         began = time.perf_counter()
-        found = self._execute(select, bound)
+        found = fetched(self.connection, select, bound)
         self.steps.append(("? " + " ".join(select.split())[:60], time.perf_counter() - began))
         return found
-
-    def _execute(self, statement: str, bound: dict[str, Any] | None) -> list[tuple[Any, ...]]:
-        try:
-            return self.connection.execute(statement, bound or {}).fetchall()
-        except UnicodeDecodeError:
-            # DuckDB's message quotes the input, and cuts it in the middle of a character.
-            raise duckdb.InvalidInputException("Invalid Input Error: the statement met an input it could not read") from None
 
     def row(self, select: str, bound: dict[str, Any] | None = None) -> tuple[Any, ...]:
         """Return the one row of a query."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import duckdb
 
 from profilectl.codes import InputRefused, Reject, UsageError
-from profilectl.scratch import quote_text
+from profilectl.scratch import fetched, quote_text
 from profilectl.stage.files import BLOCK, InputFile
 
 DELIMITERS = ",;\t|"
@@ -151,10 +151,6 @@ def read_rows(
     return count
 
 
-def _run(connection: duckdb.DuckDBPyConnection, statement: str, bound: dict[str, object] | None = None) -> list[tuple[object, ...]]:
-    return connection.execute(statement, bound or {}).fetchall()
-
-
 def _read_fast(connection: duckdb.DuckDBPyConnection, file: InputFile, header: Header, table: str) -> int | None:
     """Read all at once; None where not every byte is accounted for, with no table left behind."""
     found = _count_bytes(file, header.end)
@@ -172,12 +168,12 @@ def _read_fast(connection: duckdb.DuckDBPyConnection, file: InputFile, header: H
         f"{line_end})"
     )
     try:
-        _run(connection, f"create temp table {table} as select * from {source}")
+        fetched(connection, f"create temp table {table} as select * from {source}")
     except duckdb.Error:
         return None
     count = _accounted(connection, table, names, header, found, crlf)
     if count is None:
-        _run(connection, f"drop table {table}")
+        fetched(connection, f"drop table {table}")
     return count
 
 
@@ -210,14 +206,14 @@ def _accounted(
         source = f"(select *, {quoted} as one from {table})"
     else:
         source = table
-    sums = _run(connection, f"select count(*), {cells}, {inside}, {feeds} from {source}")[0]
+    sums = fetched(connection, f"select count(*), {cells}, {inside}, {feeds} from {source}")[0]
     count, length, quotes_inside, feeds_inside = (int(str(value)) for value in sums)
     ends = count * (2 if crlf else 1) - (0 if found.ends else 2 if crlf else 1)
     # A quote in a cell stands twice in the file; what is left of the quotes encloses cells.
     enclosing = found.quotes - 2 * quotes_inside
     size = length + quotes_inside + count * (len(names) - 1) + ends + enclosing
     lines = count - (0 if found.ends else 1) + feeds_inside
-    if len(names) == 1 and _run(connection, f"select count(*) from {table} where c0 is null")[0][0]:
+    if len(names) == 1 and fetched(connection, f"select count(*) from {table} where c0 is null")[0][0]:
         return None  # a blank line, or an empty cell? Of a single column only the careful way can tell.
     if size != found.size or enclosing < 0 or enclosing % 2 or lines != found.feeds:
         return None
@@ -231,11 +227,11 @@ def _number_lines(
     first = header.lines + 1
     if not several:
         # Where no cell holds a line end the line follows from the place: no column is written.
-        _run(connection, f"create temp view {table}_line as select rowid as seq, rowid + {first} as line from {table}")
+        fetched(connection, f"create temp view {table}_line as select rowid as seq, rowid + {first} as line from {table}")
         return
     quoted = " || ".join(f"coalesce({name}, '')" for name in names)
     breaks = f"case when contains({quoted}, chr(10)) then strlen({quoted}) - strlen(replace({quoted}, chr(10), '')) else 0 end"
-    _run(
+    fetched(
         connection,
         f"create temp table {table}_line as select seq, {first} + seq + coalesce(sum(breaks) over"
         " (order by seq rows between unbounded preceding and 1 preceding), 0)::bigint as line"
@@ -298,8 +294,8 @@ def _read_carefully(
     csv.field_size_limit(LONGEST_RECORD)
     width = len(header.names)
     columns = ", ".join(f"c{place} VARCHAR" for place in range(width))
-    _run(connection, f"create temp table {table} ({columns})")
-    _run(connection, f"create temp table {table}_line (seq BIGINT, line BIGINT)")
+    fetched(connection, f"create temp table {table} ({columns})")
+    fetched(connection, f"create temp table {table}_line (seq BIGINT, line BIGINT)")
     lines, broken, count = _Lines(file, header), 0, 0
     rows: list[list[str]] = []
     numbers: list[int] = []
@@ -363,7 +359,7 @@ def _append(connection: duckdb.DuckDBPyConnection, table: str, rows: list[list[s
         width = len(rows[0])
         lists = ", ".join(f"unnest($c{place}::VARCHAR[])" for place in range(width))
         bound: dict[str, object] = {f"c{place}": [row[place] or None for row in rows] for place in range(width)}
-        _run(connection, f"insert into {table} select {lists}", bound)
-        _run(connection, f"insert into {table}_line select unnest($seq::BIGINT[]), unnest($line::BIGINT[])",
+        fetched(connection, f"insert into {table} select {lists}", bound)
+        fetched(connection, f"insert into {table}_line select unnest($seq::BIGINT[]), unnest($line::BIGINT[])",
              {"seq": list(range(count, count + len(numbers))), "line": numbers})
     return count + len(rows)
