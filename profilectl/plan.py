@@ -47,8 +47,7 @@ def make_plan(store_path: Path, request: ImportRequest, output: Path) -> tuple[I
         "state": {**asdict(seen[-1]), "store": seen[-1].store if exists else None},
         "request": remembered(request), "report": report.as_json(),
     }
-    plan = json.loads(orjson.dumps(plan))
-    plan["seal"] = seal_of(plan)
+    plan["seal"] = seal_of(json.loads(orjson.dumps(plan)))
     with whole_file(output, "-o") as out:
         out.write(orjson.dumps(plan, option=orjson.OPT_INDENT_2) + b"\n")
     return report, plan

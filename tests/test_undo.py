@@ -164,7 +164,7 @@ def taken_back(path: Path, number: int, in_force: dict[int, int]) -> list[int]:
     return gone
 
 
-quick = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 @quick
