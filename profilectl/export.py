@@ -1,204 +1,261 @@
-"""Profiles -> JSONL, Parquet, CSV: streaming, in any number (design.md 4).
+"""What a store holds, written as JSON lines, Parquet or CSV: streaming, of any size (design.md 4).
 
-Profiles are read a stretch at a time, so that memory does not grow with the store. A file is written
-under another name and renamed when it is complete.
+Profiles are read a stretch at a time, so that memory does not grow with the store.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import orjson
+
 from profilectl.codes import UsageError
-from profilectl.identity import BY_NAME
+from profilectl.condition import condition_of
+from profilectl.extract import Extract, extract_of, narrowed
+from profilectl.feed import ENVIRONMENTS
+from profilectl.history import as_of, history_of
 from profilectl.profile import Profiles, held_as_text, profiles_of
-from profilectl.scratch import quote_identifier
-from profilectl.segments import ENVIRONMENT_NAME
+from profilectl.scratch import Scratch, quote_identifier
+from profilectl.segments import known_mpids
+from profilectl.sinks import Parts, folder_of, packed, suffix_of, writer_of
 from profilectl.store import Store
 from profilectl.whole_file import whole_file
 
-FORMATS = ("jsonl", "parquet", "csv")
+KINDS = ("profiles", "identities", "attributes", "batches", "imports")
 STRETCH = 200_000
 """So many rows' worth of profiles are folded at once."""
-MOST_COLUMNS = 5_000
-_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+BLOCK = 50_000
+IMPORT_COLUMNS = ("import", "feed", "source", "protection", "environment", "started_ms", "finished_ms", "made_by", "undone_ms", "rows", "applied", "dropped", "rejected", "files")
+IMPORT_NUMBERS = ("import", "started_ms", "finished_ms", "undone_ms", "rows", "applied", "dropped", "rejected")
 
 
-def export_profiles(
-    store: Store,
-    format: str,
-    output: BinaryIO | Path,
-    *,
-    in_order: bool = False,
-    provenance: bool = False,
-    safe: bool = False,
-    progress: Callable[[int], None] = lambda profiles: None,
-) -> int:
-    """Write every profile and return how many. in_order: by MPID. output: a stream, or a path. safe: a
-    spreadsheet that opens the CSV file runs nothing of it; cells are changed for that.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be exported, and how.
+
+    where: a condition on profiles; fields: identities and attributes, all where empty; since: profiles
+    touched after this import; in_order: by MPID; partition_by: an attribute or "environment", whose
+    values become folders; safe: a spreadsheet that opens the CSV runs nothing of it; with_mpid: batches
+    name the MPID, so that they make the same profiles again.
+    """
+
+    kind: str = "profiles"
+    format: str = "jsonl"
+    where: str | None = None
+    fields: tuple[str, ...] = ()
+    environment: str | None = None
+    since: int | None = None
+    in_order: bool = False
+    provenance: bool = False
+    safe: bool = False
+    with_mpid: bool = True
+    partition_by: str | None = None
+    max_rows: int | None = None
+    compression: str = "none"
+
+
+def check_wanted(wanted: Wanted) -> None:
+    """Raise UsageError for what does not go together."""
+    if wanted.provenance and (wanted.kind, wanted.format) != ("profiles", "jsonl"):
+        raise UsageError("--provenance goes with --format jsonl", "a CSV or Parquet cell holds the value alone")
+    if wanted.safe and wanted.format != "csv":
+        raise UsageError("--safe-for-spreadsheets goes with --format csv")
+    if wanted.kind == "batches" and wanted.format != "jsonl":
+        raise UsageError("batches are JSON: --format jsonl")
+    if wanted.fields and wanted.kind == "imports":
+        raise UsageError("--fields goes with what people have, not with imports")
+    if wanted.in_order and (wanted.partition_by or wanted.max_rows):
+        raise UsageError("--sorted goes with one file")
+
+
+def export_to(store: Store, wanted: Wanted, output: BinaryIO | Path, *, progress: Callable[[int], None] = lambda rows: None) -> int:
+    """Write an export to a stream, a file, or (partition_by, max_rows) a folder; return how many rows or lines.
 
     Raises UsageError for what a format cannot hold, InputRefused where the path cannot be written.
     """
+    check_wanted(wanted)
+    if wanted.kind == "imports":
+        return _export_imports(store, wanted, output)
     profiles = profiles_of(store)
-    if provenance and format != "jsonl":
-        raise UsageError("--provenance goes with --format jsonl", "a CSV or Parquet cell holds the value alone")
-    if safe and format != "csv":
-        raise UsageError("--safe-for-spreadsheets goes with --format csv")
+    _choose(profiles, wanted)
+    group = _group(profiles, wanted)
+    if wanted.fields:
+        profiles = narrowed(profiles, wanted.fields)
+    extract = extract_of(wanted.kind, profiles, provenance=wanted.provenance, with_mpid=wanted.with_mpid)
+    if wanted.partition_by is None and wanted.max_rows is None:
+        with _one(output, wanted, extract) as writer:
+            return _pour(profiles, extract, wanted, writer, progress)
+    if not isinstance(output, Path):
+        raise UsageError("--partition-by and --max-rows-per-file write a folder", "name it with -o")
+    parts = Parts(output, wanted.kind, wanted.max_rows, lambda stream: _writing(stream, wanted, extract), suffix_of(wanted.format, wanted.compression))
+    try:
+        count = _pour_parts(profiles, extract, wanted, parts, group, progress)
+        parts.finish()
+    except BaseException:
+        parts.abandon()
+        raise
+    return count
+
+
+@contextlib.contextmanager
+def _one(output: BinaryIO | Path, wanted: Wanted, extract: Extract) -> Iterator[Any]:
     if isinstance(output, Path):
-        with whole_file(output) as stream:
-            return _write(profiles, format, stream, in_order, provenance, safe, progress)
-    return _write(profiles, format, output, in_order, provenance, safe, progress)
+        with whole_file(output) as stream, _writing(stream, wanted, extract) as writer:
+            yield writer
+    else:
+        with _writing(output, wanted, extract) as writer:
+            yield writer
 
 
-def _write(
-    profiles: Profiles,
-    format: str,
-    stream: BinaryIO,
-    in_order: bool,
-    provenance: bool,
-    safe: bool,
-    progress: Callable[[int], None],
-) -> int:
-    if format == "jsonl":
-        return _write_jsonl(profiles, stream, in_order, provenance, progress)
-    return _write_columns(profiles, format, stream, in_order, safe, progress)
+@contextlib.contextmanager
+def _writing(stream: BinaryIO, wanted: Wanted, extract: Extract) -> Iterator[Any]:
+    with packed(stream, wanted.format, wanted.compression) as out:
+        writer = writer_of(wanted.format, out, extract.columns, extract.numbers, safe=wanted.safe, compression=wanted.compression)
+        yield writer
+        writer.close()
 
 
-def _stretches(profiles: Profiles) -> Iterator[str]:
+def _choose(profiles: Profiles, wanted: Wanted) -> None:
+    """Make `chosen`, the profiles that are wanted, where not all are."""
+    scratch, tests = profiles.store.scratch, []
+    scratch.drop("chosen")
+    if wanted.environment:
+        tests.append(f"profile in (select profile from ({known_mpids(profiles.segments)}) where environment = {ENVIRONMENTS.index(wanted.environment)})")
+    if wanted.since is not None:
+        first = as_of(profiles.store, str(wanted.since))
+        touched = " union all ".join(f"select profile from {one.table('row')} where arrival >= {first}" for one in profiles.segments if "row" in one.tables)
+        tests.append(f"profile in ({touched or 'select null'} union all select profile from store.removed where arrival >= {first})")
+    if wanted.where:
+        condition = condition_of(wanted.where, profiles.identities)
+        met = [
+            f"select profile from ({profiles.folded(condition.keys, stretch)}) where {condition.sql}" for stretch in _stretches(profiles.store)
+        ]
+        scratch.load("met", [("profile", "bigint")], [])
+        for select in met:
+            scratch.run(f"insert into met {select}")
+        tests.append("profile in (select profile from met)")
+    if tests:
+        scratch.make("chosen", f"select profile from ({known_mpids(profiles.segments)}) where {' and '.join(tests)}")
+
+
+def _group(profiles: Profiles, wanted: Wanted) -> Callable[[str], str] | None:
+    """Return the SELECT of (profile, value) that parts an export into folders."""
+    key = wanted.partition_by
+    if key is None:
+        return None
+    if key == "environment":
+        names = " ".join(f"when {code} then '{name}'" for code, name in enumerate(ENVIRONMENTS))
+        return lambda where: f"select profile, case environment {names} end as value from ({profiles.folded([], where)})"
+    if key not in profiles.keys and key not in profiles.loose_keys:
+        raise UsageError(f"--partition-by {key}: nobody has such an attribute", "an attribute, or environment")
+    return lambda where: f"select profile, {held_as_text('v0')} as value from ({profiles.folded([key], where)})"
+
+
+def _stretches(store: Store) -> Iterator[str]:
     """Return conditions that part the profiles into stretches, oldest first."""
-    _, end = profiles.store.next_import()
+    _, end = store.next_import()
+    chosen = " and profile in (select profile from chosen)" if store.scratch.has("chosen") else ""
     for start in range(0, end, STRETCH):
-        yield f"where profile between {start} and {start + STRETCH - 1}"
+        yield f"where profile between {start} and {start + STRETCH - 1}{chosen}"
 
 
-def _write_jsonl(
-    profiles: Profiles, stream: BinaryIO, in_order: bool, provenance: bool, progress: Callable[[int], None]
+def _select(extract: Extract, wanted: Wanted, where: str) -> tuple[str, int]:
+    """Return the SELECT of a stretch, and how many of its columns leave."""
+    if wanted.format == "jsonl":
+        return extract.lines(where), 1
+    assert extract.rows is not None
+    return extract.rows(where), len(extract.columns)
+
+
+def _leaving(extract: Extract, wanted: Wanted) -> str:
+    return "line" if wanted.format == "jsonl" else ", ".join(map(quote_identifier, extract.columns))
+
+
+ORDER = {"profiles": "_profile", "identities": "_profile, type, value", "attributes": "_profile, attribute", "batches": "_profile, _arrival"}
+ORDER_OF_LINES = {"profiles": "_profile", "identities": "_profile, line", "attributes": "_profile, line", "batches": "_profile, _arrival"}
+
+
+def _pour(profiles: Profiles, extract: Extract, wanted: Wanted, writer: Any, progress: Callable[[int], None]) -> int:
+    scratch, count = profiles.store.scratch, 0
+    leaving = _leaving(extract, wanted)
+    order = (ORDER_OF_LINES if wanted.format == "jsonl" else ORDER)[wanted.kind]
+    if wanted.in_order:
+        for place, where in enumerate(_stretches(profiles.store)):
+            select, _ = _select(extract, wanted, where)
+            if not place:
+                scratch.make("export_row", f"select * from ({select}) limit 0")
+            scratch.run(f"insert into export_row {select}")
+        if not scratch.has("export_row"):
+            return 0
+        by = order.replace("_profile", "_mpid, " + ("line" if wanted.format == "jsonl" and wanted.kind != "batches" else "_profile"))
+        count = _drain(scratch, f"select {leaving} from export_row order by {by}", writer, progress, 0)
+        scratch.drop("export_row")
+        return count
+    for where in _stretches(profiles.store):
+        select, _ = _select(extract, wanted, where)
+        count = _drain(scratch, f"select {leaving} from ({select}) order by {order}", writer, progress, count)
+    return count
+
+
+def _drain(scratch: Scratch, select: str, writer: Any, progress: Callable[[int], None], count: int) -> int:
+    cursor: Any = scratch.connection.execute(select)
+    if hasattr(writer, "write_batch"):
+        for batch in cursor.to_arrow_reader(100_000):
+            writer.write_batch(batch)
+            count += len(batch)
+            progress(count)
+        return count
+    while block := cursor.fetchmany(BLOCK):
+        writer.write(block)
+        count += len(block)
+        progress(count)
+    return count
+
+
+def _pour_parts(
+    profiles: Profiles, extract: Extract, wanted: Wanted, parts: Parts, group: Callable[[str], str] | None, progress: Callable[[int], None]
 ) -> int:
     scratch, count = profiles.store.scratch, 0
-    if in_order:
-        scratch.run("create temp table export_line (mpid bigint, environment utinyint, line varchar)")
-    for where in _stretches(profiles):
-        select = profiles.json_lines(where, provenance=provenance)
-        if in_order:
-            scratch.run(f"insert into export_line select mpid, 0, line from ({select})")
-            continue
-        lines = [line for (line,) in scratch.rows(f"select line from ({select}) order by profile")]
-        stream.write("".join(f"{line}\n" for line in lines).encode())
-        count += len(lines)
-        progress(count)
-    if in_order:
-        cursor = scratch.connection.execute("select line from export_line order by mpid, line")
-        while block := cursor.fetchmany(50_000):
-            stream.write("".join(f"{line}\n" for (line,) in block).encode())
+    leaving = _leaving(extract, wanted)
+    order = (ORDER_OF_LINES if wanted.format == "jsonl" else ORDER)[wanted.kind]
+    for where in _stretches(profiles.store):
+        select, _ = _select(extract, wanted, where)
+        if group is None:
+            rows = f"select {leaving}, null as _group from ({select}) order by {order}"
+        else:
+            rows = f"select {leaving}, _value as _group from ({select}) left join (select profile as _p, value as _value from ({group(where)})) on _p = _profile order by _value nulls last, {order}"
+        cursor = scratch.connection.execute(rows)
+        while block := cursor.fetchmany(BLOCK):
+            start = 0
+            for place in range(1, len(block) + 1):
+                if place == len(block) or block[place][-1] != block[start][-1]:
+                    value = block[start][-1]
+                    parts.write([row[:-1] for row in block[start:place]], folder_of(str(wanted.partition_by), value) if group else "")
+                    start = place
             count += len(block)
             progress(count)
-        scratch.run("drop table export_line")
     return count
 
 
-def _columns(profiles: Profiles, format: str) -> tuple[list[str], str]:
-    """Return the keys to fold, and the SELECT list of an export row (columns as an import names them)."""
-    keys = profiles.attributes()
-    if len(keys) > MOST_COLUMNS:
-        raise UsageError(f"{len(keys):,} attributes are more columns than a {format} export has", "use --format jsonl")
-    environment = " ".join(
-        ["case environment", *(f"when {code} then '{name}'" for code, name in ENVIRONMENT_NAME.items()), "end"]
-    )
-    columns = ["mpid::varchar as mpid", f"{environment} as environment"]
-    columns += [f"i_{kind}[-1] as {quote_identifier(BY_NAME[kind].field)}" for kind in profiles.identities]
-    columns += [f"{held_as_text(f'v{n}')} as {quote_identifier(f'user_attributes.{key}')}" for n, key in enumerate(keys)]
-    return keys, ", ".join(columns)
-
-
-def _write_columns(
-    profiles: Profiles, format: str, stream: BinaryIO, in_order: bool, safe: bool, progress: Callable[[int], None]
-) -> int:
-    scratch = profiles.store.scratch
-    keys, columns = _columns(profiles, format)
-    writer = _ParquetWriter(stream) if format == "parquet" else _CsvWriter(stream, safe)
-    count = 0
-    if in_order:
-        scratch.run(f"create temp table export_row as select {columns}, mpid as sort from ({profiles.folded(keys, 'where false')})")
-    for where in _stretches(profiles):
-        select = profiles.folded(keys, where)
-        if in_order:
-            scratch.run(f"insert into export_row select {columns}, mpid as sort from ({select})")
+def _export_imports(store: Store, wanted: Wanted, output: BinaryIO | Path) -> int:
+    """Write the history: one line or row for each import."""
+    rows: list[list[Any]] = []
+    for past in history_of(store):
+        if wanted.since is not None and past.number <= wanted.since:
             continue
-        count += writer.write(scratch.connection.execute(f"select {columns} from ({select}) order by profile"))
-        progress(count)
-    if in_order:
-        count = writer.write(scratch.connection.execute("select * exclude (sort) from export_row order by sort, environment"))
-        scratch.run("drop table export_row")
-    if not count:
-        writer.write(scratch.connection.execute(f"select {columns} from ({profiles.folded(keys, 'where false')})"))
-    writer.close()
-    return count
-
-
-class _CsvWriter:
-    """RFC 4180 as the reader takes it back: a cell is quoted where it must be, an empty one is nothing."""
-
-    def __init__(self, stream: BinaryIO, safe: bool) -> None:
-        import csv
-        import io
-
-        self._safe = safe
-        self._text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
-        self._csv = csv.writer(self._text, lineterminator="\n")
-        # Python leaves a lone carriage return bare, and a reader would see the end of a row in it.
-        self._quoted = csv.writer(self._text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        self._begun = False
-
-    def write(self, cursor: Any) -> int:
-        if not self._begun:
-            self._write([[_inert(column[0]) if self._safe else column[0] for column in cursor.description]])
-            self._begun = True
-        count = 0
-        while block := cursor.fetchmany(20_000):
-            if self._safe:
-                block = [[cell and _inert(cell) for cell in row] for row in block]
-            self._write(block)
-            count += len(block)
-        return count
-
-    def _write(self, block: Sequence[Sequence[str | None]]) -> None:
-        if any("\r" in cell for row in block for cell in row if cell):
-            for row in block:
-                (self._quoted if any(cell and "\r" in cell for cell in row) else self._csv).writerow(row)
-        else:
-            self._csv.writerows(block)
-
-    def close(self) -> None:
-        self._text.flush()
-        self._text.detach()
-
-
-def _inert(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula. A number with its sign is none."""
-    if cell[:1] not in ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20") or _NUMBER.fullmatch(cell):
-        return cell
-    return "'" + cell
-
-
-class _ParquetWriter:
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._writer: Any = None
-
-    def write(self, cursor: Any) -> int:
-        import pyarrow.parquet
-
-        count = 0
-        reader = cursor.to_arrow_reader(100_000)
-        if self._writer is None:
-            self._writer = pyarrow.parquet.ParquetWriter(self._stream, reader.schema, compression="zstd")
-        for batch in reader:
-            self._writer.write_batch(batch)
-            count += batch.num_rows
-        return count
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        if wanted.format == "jsonl":
+            rows.append([orjson.dumps(past.as_json()).decode()])
+            continue
+        counts = past.report["rows"]
+        cells = (
+            past.number, past.feed, past.source, past.protection, past.environment, past.started_ms, past.finished_ms, past.made_by, past.undone_ms,
+            counts["read"], counts["applied"], counts["dropped"], counts["rejected"], "\n".join(file["path"] for file in past.report["files"]),
+        )  # fmt: skip
+        rows.append(list(cells))
+    with _one(output, wanted, Extract(IMPORT_COLUMNS, None, lambda where: where, IMPORT_NUMBERS)) as writer:
+        writer.write(rows)
+    return len(rows)

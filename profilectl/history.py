@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime, timedelta
 
-from profilectl.codes import InputRefused
+from profilectl.codes import InputRefused, UsageError
 from profilectl.commit import who
 from profilectl.report import Past
 from profilectl.segments import Segment
@@ -43,6 +44,29 @@ def import_numbered(store: Store, number: int) -> Past:
         if past.number == number:
             return past
     raise InputRefused(f"there is no import {number}", "profilectl imports list names them")
+
+
+def as_of(store: Store, stated: str) -> int:
+    """Return the arrival that ends the state after an import (its number), or at a time (2026-11-23, with
+    or without a time of day, UTC unless it says otherwise; an import counts from its start).
+
+    Raises UsageError for what is neither, InputRefused for an import that is not in force.
+    """
+    pasts = [past for past in history_of(store) if past.undone_ms is None]
+    ends = dict(store.scratch.rows("select number, first_arrival + arrivals from store.import"))
+    if stated.isascii() and stated.isdigit() and len(stated) < 10:
+        if int(stated) not in {0, *(past.number for past in pasts)}:
+            raise InputRefused(f"there is no import {stated} in force", "profilectl imports list shows what is in force")
+        return max((ends[past.number] for past in pasts if past.number <= int(stated)), default=0)
+    try:
+        at = datetime.fromisoformat(stated)
+    except ValueError:
+        raise UsageError(f"--as-of {stated}: must be the number of an import, or a time", "for example 3, or 2026-11-23, or 2026-11-23T18:30:00Z") from None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    if len(stated) == 10:  # a day means all of it
+        at += timedelta(days=1)
+    return max((ends[past.number] for past in pasts if past.started_ms <= at.timestamp() * 1000), default=0)
 
 
 def to_undo(store: Store, number: int, *, cascade: bool) -> list[Past]:

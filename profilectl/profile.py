@@ -43,7 +43,7 @@ def held_as_text(held: str) -> str:
 
 @dataclass(slots=True)
 class Profiles:
-    """What is needed to read the profiles of an open store."""
+    """What is needed to read the profiles of an open store. until: only what had arrived before this arrival."""
 
     store: Store
     segments: list[Segment]
@@ -51,6 +51,7 @@ class Profiles:
     identities: list[str]
     keys: list[str]
     loose_keys: list[str]
+    until: int | None = None
 
     def attributes(self) -> list[str]:
         """Return the attributes that some profile has had, sorted: not those that were only ever deleted."""
@@ -60,8 +61,14 @@ class Profiles:
         return sorted({*self.keys, *(key for (key,) in set_loose)})
 
     def find(self, kind: str, value: str) -> list[int]:
-        """Return the profiles that hold an identity, or have an MPID, in any environment, oldest first."""
+        """Return the profiles that hold an identity, or have an MPID, in any environment, oldest first.
+
+        kind: an identity type, "mpid", or "any".
+        """
         scratch = self.store.scratch
+        if kind == "any":
+            kinds = [*self.identities, *(["mpid"] if _is_mpid(value) else [])]
+            return sorted({profile for one in kinds for profile in self.find(one, value)})
         if kind == "mpid":
             found = scratch.rows(
                 f"select profile from ({known_mpids(self.segments)}) where mpid = $mpid order by profile",
@@ -73,18 +80,28 @@ class Profiles:
         hashes = ", ".join(
             identity_hash(secret, quote_text(environment), kind, "$key") for environment in ENVIRONMENTS
         )
-        known = known_identities(self.segments, removals=self.removals)
+        known = known_identities(self.segments, removals=self.removals and self.until is None)
         found = scratch.rows(
             f"select distinct profile from ({known}) where hash in ({hashes}) order by profile", {"key": key}
         )
-        return [profile for (profile,) in found]
+        listed = [profile for (profile,) in found]
+        if self.until is None or not listed:
+            return listed
+        # Whoever holds it now or once did, as far as it held it then.
+        cell = f"i_{kind}" if BY_NAME[kind].shape == "text" else f"lower(i_{kind})"
+        held = scratch.rows(f"select distinct profile from ({self.rows([], self.where(listed))}) where {cell} = $key order by profile", {"key": key})
+        return [profile for (profile,) in held]
+
+    def where(self, profiles: Sequence[int]) -> str:
+        """Return the condition on the rows of some profiles."""
+        until = f" and arrival < {self.until}" if self.until is not None else ""
+        return f"where profile in ({', '.join(map(str, profiles)) or 'null'}){until}"
 
     def lines(self, profiles: Sequence[int], *, provenance: bool = True) -> list[str]:
         """Return the JSON document of each profile, in the order given."""
         if not profiles:
             return []
-        listed = ", ".join(map(str, profiles))
-        select = self.json_lines(f"where profile in ({listed})", provenance=provenance)
+        select = self.json_lines(self.where(profiles), provenance=provenance)
         found = {profile: line for profile, _, line in self.store.scratch.rows(select)}
         return [found[profile] for profile in profiles if profile in found]
 
@@ -122,7 +139,7 @@ class Profiles:
         identities = "".join(
             f", list(i_{kind} order by arrival) filter (i_{kind} is not null) as i_{kind}" for kind in self.identities
         )
-        rows = self._rows(keys, where)
+        rows = self.rows(keys, where)
         wide = set(keys).intersection(self.loose_keys)
         if wide:
             nulls = "".join(f", null::varchar as i_{kind}" for kind in self.identities)
@@ -139,19 +156,20 @@ class Profiles:
             f" max(at_ms) as last_seen_ms{identities}{values} from ({rows}) group by profile"
         )
 
-    def _rows(self, keys: Sequence[str], where: str) -> str:
+    def rows(self, keys: Sequence[str], where: str) -> str:
         """Return the rows, without the identities that were taken away since."""
         rows = known_rows(self.segments, self.identities, keys, where=where)
         if not self.removals:
             return rows
         secret = self.store.meta("secret")
+        until = f" and removed.arrival < {self.until}" if self.until is not None else ""
         replaced = []
         for kind in self.identities:
             trimmed = f"i_{kind}" if BY_NAME[kind].shape == "text" else f"lower(i_{kind})"
             environment = "case environment when 0 then 'production' else 'development' end"
             gone = (
                 f"exists (select 1 from store.removed where removed.profile = one.profile and removed.type = {CODE[kind]}"
-                f" and removed.arrival > one.arrival and removed.hash = {identity_hash(secret, environment, kind, trimmed)})"
+                f" and removed.arrival > one.arrival{until} and removed.hash = {identity_hash(secret, environment, kind, trimmed)})"
             )
             replaced.append(f"case when i_{kind} is not null and not {gone} then i_{kind} end as i_{kind}")
         if not replaced:
@@ -165,7 +183,7 @@ class Profiles:
         ]
         return f"concat_ws(',', {', '.join(members)})" if members else "''"
 
-    def _newest(self, where: str) -> str:
+    def newest(self, where: str) -> str:
         """Return the SELECT of the cell in force of each (profile, key): held, arrival, feed, at_ms."""
         parts = []
         for segment in self.segments:
@@ -194,25 +212,34 @@ class Profiles:
             f"{line} || ',\"set_ms\":' || cell.at_ms || '}}'"
         )
         return (
-            f"select cell.profile, string_agg({member}, ',' order by cell.key) as members from ({self._newest(where)}) as cell"
+            f"select cell.profile, string_agg({member}, ',' order by cell.key) as members from ({self.newest(where)}) as cell"
             f" asof join ({IMPORT_FILES}) as import_file on cell.arrival >= import_file.first_arrival"
             " asof join store.line_run as line_run on cell.arrival >= line_run.first_arrival"
             " join store.import as import on import.number = import_file.import"
             " join store.feed as feed on feed.number = cell.feed group by cell.profile"
         )
 
-    def _loose_members(self, where: str) -> str:
+    def newest_loose(self, where: str) -> str:
+        """Return the SELECT of the attributes in force that have no column: profile, key, held."""
         wide = ", ".join(map(quote_text, self.keys)) or "''"
+        only = f" and key in ({', '.join(map(quote_text, self.loose_keys))})" if self.loose_keys else ""
         newest = (
             f"select profile, key, arg_max(value, arrival) as held from ({known_loose(self.segments, where=where)})"
-            f" where key not in ({wide}) group by profile, key"
+            f" where key not in ({wide}){only} group by profile, key"
         )
+        return f"select * from ({newest}) where held <> {DELETED}"
+
+    def _loose_members(self, where: str) -> str:
         member = f"to_json(key)::varchar || ':' || {held_as_json('held')}"
-        return f"select profile, string_agg({member}, ',' order by key) as members from ({newest}) where held <> {DELETED} group by profile"
+        return f"select profile, string_agg({member}, ',' order by key) as members from ({self.newest_loose(where)}) group by profile"
 
 
-def profiles_of(store: Store) -> Profiles:
-    """Return the read model of an open store."""
+def _is_mpid(value: str) -> bool:
+    return value.removeprefix("-").isdecimal() and value.isascii() and -(2**63) <= int(value) < 2**63
+
+
+def profiles_of(store: Store, *, until: int | None = None) -> Profiles:
+    """Return the read model of an open store. until: as of the arrival before this one (history.as_of)."""
     segments = store.segments()
     identities = [kind.name for kind in TYPES if any(kind.name in one.identities for one in segments)]
     keys = list(dict.fromkeys(key for one in segments for key in one.keys))
@@ -220,4 +247,4 @@ def profiles_of(store: Store) -> Profiles:
     if any("loose" in one.tables for one in segments):
         found = store.scratch.rows(f"select distinct key from ({known_loose(segments)}) order by key")
         loose_keys = [key for (key,) in found]
-    return Profiles(store, segments, store.removals(), identities, keys, loose_keys)
+    return Profiles(store, segments, store.removals(), identities, keys, loose_keys, until)

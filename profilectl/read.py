@@ -6,54 +6,120 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from profilectl.activity import Activity, activities, members
 from profilectl.diff import differences, span_of
-from profilectl.export import export_profiles
+from profilectl.explain import Apart, Explained, Fate, apart, explain_attribute, explain_row, rules_in_force
+from profilectl.export import Wanted, check_wanted, export_to
+from profilectl.history import as_of as as_of_arrival
+from profilectl.lookup import Lookup, look_up
 from profilectl.opening import open_store
 from profilectl.profile import profiles_of
 from profilectl.scratch import Scratch, scratch_beside
+from profilectl.search import Asked, Hit, search
+from profilectl.store import Store
 from profilectl.whole_file import check_target
 
 
-def read_profiles(store_path: Path, kind: str, value: str, *, wait_s: float = 0) -> list[str]:
+def read_profiles(
+    store_path: Path, kind: str, value: str, *, as_of: str | None = None, more: Sequence[str] = (), wait_s: float = 0
+) -> list[str]:
     """Return the profiles that hold an identity, oldest first, as JSON documents with provenance.
 
-    kind: an identity type, or "mpid". Raises StoreBusy, StoreUnusable.
+    kind: an identity type, "mpid" or "any". as_of: an import or a time (history.as_of). more: parts of
+    the activity to put into each document (activity.members). Raises UsageError, InputRefused,
+    StoreBusy, StoreUnusable.
     """
-    scratch = Scratch(Path(tempfile.gettempdir()))
-    try:
-        with open_store(scratch, store_path, wait_s=wait_s) as store:
-            profiles = profiles_of(store)
-            return profiles.lines(profiles.find(kind, value))
-    finally:
-        scratch.close()
+    with _reading(store_path, wait_s) as store:
+        profiles = profiles_of(store, until=as_of_arrival(store, as_of) if as_of else None)
+        found = profiles.find(kind, value)
+        lines = profiles.lines(found)
+        if not more:
+            return lines
+        return [line[:-1] + "," + members(one, more) + "}" for line, one in zip(lines, activities(profiles, found), strict=True)]
+
+
+def read_activities(store_path: Path, kind: str, value: str, *, as_of: str | None = None, wait_s: float = 0) -> list[Activity]:
+    """Return the profiles that hold an identity, oldest first, with all that touched them. As read_profiles."""
+    with _reading(store_path, wait_s) as store:
+        profiles = profiles_of(store, until=as_of_arrival(store, as_of) if as_of else None)
+        return activities(profiles, profiles.find(kind, value))
+
+
+def explain_person(
+    store_path: Path, kind: str, value: str, keys: Sequence[str], *, as_of: str | None = None, wait_s: float = 0
+) -> list[tuple[Activity, list[Explained]]]:
+    """Return each profile that holds an identity, with the explanation of some attributes (of all, where keys is empty).
+
+    Raises InputRefused for an attribute that none of them ever had.
+    """
+    found = read_activities(store_path, kind, value, as_of=as_of, wait_s=wait_s)
+    explained = []
+    for one in found:
+        wanted = [key for key in keys or sorted(one.history) if key in one.history]
+        explained.append((one, [explain_attribute(one, key) for key in wanted]))
+    for key in keys:
+        if found and not any(key in one.history for one in found):
+            explain_attribute(found[0], key)
+    return explained
+
+
+def explain_identities(store_path: Path, first: tuple[str, str], second: tuple[str, str], *, wait_s: float = 0) -> Apart:
+    """Return why two identities are not one profile, or that they are."""
+    with _reading(store_path, wait_s) as store:
+        return apart(profiles_of(store), first, second)
+
+
+def explain_one_row(store_path: Path, file: str, line: int, *, wait_s: float = 0) -> list[Fate]:
+    """Return what became of a row in every import in force that brought its file."""
+    with _reading(store_path, wait_s) as store:
+        return explain_row(profiles_of(store), file, line)
+
+
+def explain_rules(store_path: Path, *, wait_s: float = 0) -> dict[str, Any]:
+    """Return the tables in force."""
+    with _reading(store_path, wait_s) as store:
+        return rules_in_force(profiles_of(store))
+
+
+def search_store(store_path: Path, asked: Asked, *, wait_s: float = 0) -> tuple[int, list[Hit]]:
+    """Return how many identities or profiles were found, and the first of them. Raises what search.search raises."""
+    with _reading(store_path, wait_s) as store:
+        return search(profiles_of(store), asked)
+
+
+def look_up_file(store_path: Path, path: Path, wanted: Lookup, *, wait_s: float = 0) -> Iterator[bytes]:
+    """Yield a line for each line of a file of identities, in blocks. Raises InputRefused, StoreBusy, StoreUnusable."""
+    with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, wait_s=wait_s) as store:
+        yield from look_up(profiles_of(store), path, wanted)
+
+
+@contextlib.contextmanager
+def _reading(store_path: Path, wait_s: float) -> Iterator[Store]:
+    with contextlib.closing(Scratch(Path(tempfile.gettempdir()))) as scratch, open_store(scratch, store_path, wait_s=wait_s) as store:
+        yield store
 
 
 def export_store(
     store_path: Path,
-    format: str,
+    wanted: Wanted,
     output: BinaryIO | Path,
     *,
-    in_order: bool,
-    provenance: bool,
-    safe: bool = False,
     wait_s: float = 0,
     memory_limit: str | None = None,
     progress: Callable[[str, int], None] = lambda step, rows: None,
 ) -> int:
-    """Export every profile of a store and return how many. safe: for spreadsheets. Raises StoreBusy, StoreUnusable."""
+    """Export what is wanted and return how many rows or lines. Raises what export.export_to raises, StoreBusy, StoreUnusable."""
+    check_wanted(wanted)
     if not store_path.exists():
-        with open_store(Scratch(Path(tempfile.gettempdir())), store_path):
+        with _reading(store_path, wait_s):
             return 0
-    if isinstance(output, Path):
+    if isinstance(output, Path) and not (wanted.partition_by or wanted.max_rows):
         check_target(output)
     beside = output if isinstance(output, Path) else store_path
     with scratch_beside(beside.absolute(), memory_limit) as scratch, open_store(scratch, store_path, wait_s=wait_s) as store:
-        return export_profiles(
-            store, format, output, in_order=in_order, provenance=provenance, safe=safe,
-            progress=lambda profiles: progress("exporting", profiles),
-        )
+        return export_to(store, wanted, output, progress=lambda rows: progress("exporting", rows))
 
 
 def changes_of(
@@ -65,8 +131,7 @@ def changes_of(
 
     who: only the profiles with this identity (type, value). Raises InputRefused, StoreBusy, StoreUnusable.
     """
-    scratch = Scratch(Path(tempfile.gettempdir()))
-    with contextlib.closing(scratch), open_store(scratch, store_path, wait_s=wait_s) as store:
+    with _reading(store_path, wait_s) as store:
         profiles = profiles_of(store)
         span = span_of(store, older, newer)
         only = profiles.find(*who) if who else None

@@ -6,6 +6,7 @@ columns its files did not have, so every SELECT here names what it wants and fil
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,6 +50,12 @@ def identity_hash(secret: str, environment: str, kind: str, key: str) -> str:
     """
     prefix = quote_text(f"{secret}:{CODE[kind]}:")
     return f"md5_number({prefix} || {environment} || ':' || {key})"
+
+
+def hash_of(secret: str, environment: str, kind: str, key: str) -> int:
+    """Return the hash of one identity: what the SQL of identity_hash comes to."""
+    text = f"{secret}:{CODE[kind]}:{environment}:{key}"
+    return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest(), "little")
 
 
 def hash_fingerprint(scratch: Scratch) -> str:

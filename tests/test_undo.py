@@ -23,7 +23,7 @@ from test_equivalence import NOW_MS, stated_settings, text_of
 from profilectl.check import check
 from profilectl.codes import InputRefused
 from profilectl.engine import ImportRequest, import_files
-from profilectl.export import export_profiles
+from profilectl.export import Wanted, export_to
 from profilectl.feed import Feed
 from profilectl.opening import open_store
 from profilectl.profile import profiles_of
@@ -70,7 +70,7 @@ def comparable(path: Path) -> list[str]:
 def exported(path: Path) -> bytes:
     out = io.BytesIO()
     with opened(path) as store:
-        export_profiles(store, "jsonl", out, in_order=True, provenance=True)
+        export_to(store, Wanted(in_order=True, provenance=True), out)
     return out.getvalue()
 
 

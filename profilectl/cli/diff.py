@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from profilectl.cli import WaitOption, app, options_of
-from profilectl.cli.show import one_identity
+from profilectl.cli.who import one_identity
 
 CHANGES = ("created", "identity-added", "identity-removed", "set", "changed", "deleted")
 ChangeName = enum.Enum("ChangeName", {name: name for name in CHANGES}, type=str)  # type: ignore[misc]

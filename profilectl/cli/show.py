@@ -2,90 +2,101 @@
 
 from __future__ import annotations
 
-import inspect
+import enum
+import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from profilectl.activity import SECTIONS
 from profilectl.cli import JsonOption, WaitOption, app, options_of
+from profilectl.cli.who import option, who_is_meant, with_identities
 from profilectl.codes import NobodyFound, UsageError
-from profilectl.identity import TYPES, type_named
 
 EXAMPLE = "Example: profilectl show --email john.smith@example.com"
+SectionName = enum.Enum("SectionName", {name: name for name in SECTIONS}, type=str)  # type: ignore[misc]
 
 
 def _show(context: typer.Context, **stated: Any) -> None:
-    """Show the profile that holds an identity: its identities, and its attributes with where each
-    value comes from. Exits with 7 where nobody holds it."""
-    kind, value = _query(stated)
+    """Show a person's activity: the profile, each value with where it comes from, and the batches that made it.
+
+    VALUE is looked for among all identities and MPIDs; an option such as --email among one type. Exits
+    with 7 where nobody holds it.
+    """
+    kind, value = who_is_meant(stated, EXAMPLE)
+    options = options_of(context)
+    if stated["as_json"]:
+        _show_json(options.store, kind, value, stated)
+        return
+    from profilectl import render
+    from profilectl.read import read_activities
+    from profilectl.render import activity
+
+    found = read_activities(options.store, kind, value, as_of=stated["as_of"], wait_s=stated["wait"])
+    if not found:
+        raise NobodyFound(f"nobody has the {'identity or MPID' if kind == 'any' else kind} {value}")
+    view = activity.View(
+        render.now_ms(), [one.value for one in stated["section"] or ()], stated["history"], stated["raw"], stated["batches"]
+    )
+    one = _picked(found, stated["pick"], view)
+    if one is None:
+        return
+    for path, form in ((stated["save_svg"], "svg"), (stated["save_html"], "html")):
+        if path is not None:
+            activity.save(path, form, one, view)
+            if not options.quiet:
+                render.notice(f"the activity view is in {path}")
+    if stated["save_svg"] is None and stated["save_html"] is None:
+        activity.print_activity(one, view)
+
+
+def _show_json(store: Path, kind: str, value: str, stated: dict[str, Any]) -> None:
+    from json import dumps
+
     from profilectl import render
     from profilectl.read import read_profiles
 
-    options = options_of(context)
-    lines = read_profiles(options.store, kind, value, wait_s=stated["wait"])
-    if stated["as_json"]:
-        from json import dumps
-
-        query = dumps({"type": kind, "value": value}, ensure_ascii=False)
-        render.print_text(f'{{"query": {query}, "profiles": [{", ".join(lines)}]}}\n')
-    elif lines:
-        render.print_profiles(lines)
+    lines = read_profiles(store, kind, value, as_of=stated["as_of"], more=_more(stated), wait_s=stated["wait"])
+    query = dumps({"type": kind, "value": value}, ensure_ascii=False)
+    render.print_text(f'{{"query": {query}, "profiles": [{", ".join(lines)}]}}\n')
     if not lines:
-        raise NobodyFound(f"nobody has the {kind} {value}")
+        raise NobodyFound(f"nobody has the {'identity or MPID' if kind == 'any' else kind} {value}")
 
 
-def _query(stated: dict[str, Any]) -> tuple[str, str]:
-    """Return the identity type and value that the options name. Raises UsageError unless it is one."""
-    found = [(kind.name, stated[kind.name]) for kind in TYPES if stated[kind.name] is not None]
-    if stated["mpid"] is not None:
-        found.append(("mpid", stated["mpid"]))
-    found += [one_identity(one) for one in stated["identity"] or ()]
-    if len(found) != 1:
-        raise UsageError("name one identity", EXAMPLE.removeprefix("Example: "))
-    kind_name, value = found[0]
-    return kind_name, _mpid(value) if kind_name == "mpid" else value
+def _more(stated: dict[str, Any]) -> list[str]:
+    """Return what the JSON document is to hold beyond the profile."""
+    wanted = [one.value for one in stated["section"] or ()]
+    return [*(["history"] if stated["history"] else []), *(name for name in ("devices", "consent", "attribution", "timeline") if name in wanted)]
 
 
-def one_identity(stated: str) -> tuple[str, str]:
-    """Return the type and value of an option --identity TYPE=VALUE. Raises UsageError where it is none."""
-    name, equals, value = stated.partition("=")
-    kind = type_named(name)
-    if not equals or (kind is None and name != "mpid"):
-        raise UsageError(f"--identity {stated}: must be TYPE=VALUE", "the types are " + ", ".join(k.name for k in TYPES))
-    return (kind.name, value) if kind else ("mpid", _mpid(value))
+def _picked(found: list[Any], pick: int | None, view: Any) -> Any:
+    """Return the profile that is meant; None where there are several and nobody is there to ask."""
+    from profilectl import render
+    from profilectl.render import activity
+
+    if pick is not None:
+        if not 1 <= pick <= len(found):
+            raise UsageError(f"--pick {pick}: there {'is one profile' if len(found) == 1 else f'are {len(found)} profiles'}")
+        return found[pick - 1]
+    if len(found) == 1:
+        return found[0]
+    activity.print_candidates(found, view)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        render.notice(f"{len(found)} profiles: --pick N shows one of them")
+        return None
+    return _picked(found, typer.prompt("Which", type=int, err=True), view)
 
 
-def _mpid(value: str) -> str:
-    try:
-        number = int(value)
-    except ValueError:
-        raise UsageError(f"{value} is not an MPID", "an MPID is a whole number, for example --mpid=-42") from None
-    if not -(2**63) <= number < 2**63:
-        raise UsageError(f"{value} is not an MPID: it has more than 64 bits")
-    return str(number)
-
-
-def _signature() -> inspect.Signature:
-    """A flag for every identity type, made from the table of types."""
-    only = inspect.Parameter.KEYWORD_ONLY
-
-    def option(name: str, kind: Any, default: Any) -> inspect.Parameter:
-        return inspect.Parameter(name, only, default=default, annotation=kind)
-
-    parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
-    for kind in TYPES:
-        panel = "Device identities" if kind.device else "User identities"
-        flag = typer.Option(f"--{kind.name.replace('_', '-')}", metavar="VALUE", rich_help_panel=panel, show_default=False)
-        parameters.append(option(kind.name, Annotated[str | None, flag], None))
-    parameters += [
-        option("mpid", Annotated[str | None, typer.Option("--mpid", metavar="MPID", help="The mParticle ID.")], None),
-        option("identity", Annotated[list[str] | None, typer.Option("--identity", metavar="TYPE=VALUE", help="Any identity.")], None),
-        option("wait", WaitOption, 0),
-        option("as_json", JsonOption, False),
-    ]
-    return inspect.Signature(parameters)
-
-
-_show.__signature__ = _signature()  # type: ignore[attr-defined]
-_show.__annotations__ = {name: one.annotation for name, one in _signature().parameters.items()}
-app.command("show", epilog=EXAMPLE)(_show)
+app.command("show", epilog=EXAMPLE)(with_identities(_show, [
+    option("section", Annotated[list[SectionName] | None, typer.Option("--section", help="Only this panel; may be given several times.", show_default=False)], None),
+    option("history", Annotated[bool, typer.Option("--history", help="With every value that each attribute has had.")], False),
+    option("batches", Annotated[int, typer.Option("--batches", min=0, metavar="N", help="So many batches of the timeline; 0 for all.")], 10),
+    option("as_of", Annotated[str | None, typer.Option("--as-of", metavar="IMPORT|TIME", help="The state after an import, or at a time.")], None),
+    option("pick", Annotated[int | None, typer.Option("--pick", metavar="N", help="Which of several profiles.")], None),
+    option("raw", Annotated[bool, typer.Option("--raw", help="Long values in full, also on a terminal.")], False),
+    option("save_svg", Annotated[Path | None, typer.Option("--save-svg", metavar="FILE", help="As a picture.")], None),
+    option("save_html", Annotated[Path | None, typer.Option("--save-html", metavar="FILE", help="As a page.")], None),
+    option("wait", WaitOption, 0),
+    option("as_json", JsonOption, False),
+]))

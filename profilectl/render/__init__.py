@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from profilectl.report import ImportReport, Past
+    from profilectl.search import Hit
 
 # What does something to a terminal, or is not seen on it: control characters, directions of writing,
 # marks of no width, tags.
@@ -49,7 +50,8 @@ def console(*, stderr: bool = False) -> Console:
 
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun in the right number."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "es" if noun.endswith("ch") else noun + "s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural}"
 
 
 def print_json(document: Any) -> None:
@@ -270,40 +272,28 @@ def print_columns(report: ImportReport) -> None:
             notice(f"{file.path}: {said}")
 
 
-def print_profiles(lines: Sequence[str]) -> None:
-    """Print profiles, given as JSON documents with provenance, for a person."""
-    for line in lines:
-        profile = parse_json(line)
-        assert isinstance(profile, dict)
-        _print_profile(profile)
-
-
-def _print_profile(profile: dict[str, Any]) -> None:
-    heading = f"{profile['mpid']}  {profile['environment']}"
-    seen = f"first seen {_date(profile['first_seen_ms'])}, last seen {_date(profile['last_seen_ms'])}"
-    identities = [
-        (kind, value)
-        for group in ("user_identities", "device_identities")
-        for kind, values in profile[group].items()
-        for value in values
-    ]
-    print_table(f"Profile {heading}\n{seen}", ("identity", "value"), identities or [("none", "this profile is orphaned")])
-    rows = []
-    for key, value in sorted(profile["user_attributes"].items(), key=lambda one: (not one[0].startswith("$"), one[0])):
-        origin = profile["provenance"].get(key, {})
-        place = origin.get("line", origin.get("row", ""))
-        rows.append((
-            key, _shown(value), origin.get("source", ""), origin.get("feed", ""), origin.get("import", ""),
-            f"{origin.get('file', '')}:{place}",
-        ))
-    if rows:
-        print_table("", ("attribute", "value", "source", "feed", "import", "from"), rows)
-
-
 def _shown(value: Value) -> str:
     if isinstance(value, str) and not isinstance(value, Number):
         return value
     return "(tag)" if value is None else to_json(value)
+
+
+def print_hits(hits: Sequence[Hit]) -> None:
+    """Print what a search found: an identity or a profile a line, with what the condition read."""
+    keys = list(dict.fromkeys(key for one in hits for key in one.values))
+    headings = ["MPID", "environment", *(["type", "value"] if any(one.type for one in hits) else []), *keys]
+    rows = []
+    for one in hits:
+        row = [str(one.mpid), one.environment, *([one.type, one.value] if "type" in headings[2:3] else [])]
+        rows.append(row + [_shown(parse_json(one.values[key])) if key in one.values else "" for key in keys])
+    if rows:
+        print_table("", headings, rows)
+
+
+def now_ms() -> int:
+    """Return the time that ages are told from; SOURCE_DATE_EPOCH (seconds) makes output repeatable."""
+    stated = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return int(stated) * 1000 if stated.isdecimal() else time.time_ns() // 1_000_000
 
 
 def _date(ms: str | int) -> str:

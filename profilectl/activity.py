@@ -1,0 +1,368 @@
+"""One person's activity: the profile, and every batch that touched it with what each did.
+
+Everything a profile is follows from its rows in the order of their arrival. Here the rows of one
+profile are read and played through, so that each value has its history and each batch its outcome;
+show, explain and browse draw what this returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from profilectl.feed import Feed
+from profilectl.identity import BY_NAME, NAME, key_of
+from profilectl.profile import Profiles
+from profilectl.segments import ENVIRONMENT_NAME, IMPORT_FILES, hash_of
+from profilectl.values import DELETED, Number, Value, held_json, parse_json, to_json
+
+SECTIONS = ("details", "usage", "devices", "attributes", "identities", "consent", "attribution", "timeline")
+"""The panels of the activity view, in the platform's order (domain.md 10)."""
+DEVICE_PREFERENCE = ("ios_advertising_id", "android_advertising_id", "ios_idfv", "android_uuid")
+"""Which device id stands for a device where one is shown (domain.md 10)."""
+CONSENT_SOURCES = ("account", "custom-feed", "sdk", "calculated")
+"""Whose batches may say something of consent (domain.md 5.3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where something comes from: the row, its file, its import and feed. line: None where a file has
+    rows rather than lines; place: its line or row."""
+
+    arrival: int
+    import_number: int
+    feed: Feed
+    protection: str
+    file: str
+    unit: str
+    place: int
+    at_ms: int
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}:{self.place}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that a row did, or tried to do, to an attribute.
+
+    kind: set, changed, unchanged, deleted or blocked (then code says why). before: the value in force
+    (None: none), and owner the row it came from.
+    """
+
+    key: str
+    kind: str
+    held: str
+    before: str | None
+    owner: Origin | None
+    origin: Origin
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An identity of the profile: when it came, and the row that took it away, if one did."""
+
+    type: str
+    value: str
+    origin: Origin
+    lost: int | None = None
+
+
+@dataclass(slots=True)
+class Touch:
+    """One batch that touched the profile. rest: its other fields (consent, device, attribution...)."""
+
+    origin: Origin
+    founded: bool
+    added: list[Held] = field(default_factory=list)
+    removed: list[Held] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    rest: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Device:
+    """One device: its identities, when it was seen, and what was said of it."""
+
+    identities: dict[str, str]
+    first_seen_ms: int
+    last_seen_ms: int
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Activity:
+    """A profile with everything that made it. touches: oldest first; attributes: the entry in force of each key."""
+
+    mpid: int
+    environment: str
+    profile: int
+    first_seen_ms: int
+    last_seen_ms: int
+    identities: list[Held]
+    lost: list[Held]
+    attributes: dict[str, Entry]
+    history: dict[str, list[Entry]]
+    touches: list[Touch]
+
+    def values(self, kind: str) -> list[str]:
+        """Return the identities of a type, oldest first."""
+        return [one.value for one in self.identities if one.type == kind]
+
+    def feeds(self) -> dict[str, tuple[Feed, int, int]]:
+        """Return the feeds the user appeared in: name -> (feed, batches, last seen)."""
+        found: dict[str, tuple[Feed, int, int]] = {}
+        for touch in self.touches:
+            feed, count, last_ms = found.get(touch.origin.feed.name, (touch.origin.feed, 0, 0))
+            found[feed.name] = (feed, count + 1, max(last_ms, touch.origin.at_ms))
+        return found
+
+    def devices(self) -> list[Device]:
+        """Return the devices, last seen first. Batches that share an identity of a device mean the same one."""
+        found: list[Device] = []
+        for touch in self.touches:
+            ids = {one.type: one.value for one in touch.added if BY_NAME[one.type].device}
+            info = touch.rest.get("device_info")
+            info = dict(info) if isinstance(info, dict) else {}
+            if not ids and not info:
+                continue
+            for name in [name for name in info if name in BY_NAME and BY_NAME[name].device]:
+                ids.setdefault(name, str(info.pop(name)))
+            known = next((one for one in found if one.identities.items() & ids.items()), None)
+            if known is None:
+                known = Device({}, touch.origin.at_ms, touch.origin.at_ms)
+                found.append(known)
+            known.identities |= ids
+            known.info |= {name: value for name, value in info.items() if value is not None}
+            known.first_seen_ms = min(known.first_seen_ms, touch.origin.at_ms)
+            known.last_seen_ms = max(known.last_seen_ms, touch.origin.at_ms)
+        return sorted(found, key=lambda one: -one.last_seen_ms)
+
+    def latest_device(self) -> tuple[str, str] | None:
+        """Return the identity that stands for the device seen last: (type, value)."""
+        for device in self.devices()[:1]:
+            for kind in (*DEVICE_PREFERENCE, *device.identities):
+                if kind in device.identities:
+                    return kind, device.identities[kind]
+        return None
+
+    def consent(self) -> dict[tuple[str, str], tuple[dict[str, Any], Origin]]:
+        """Return the consent in force: (regulation, purpose) -> what was said, and where. The newest
+        statement by its own time counts; of equals the later arrival (domain.md 5.3)."""
+        found: dict[tuple[str, str], tuple[dict[str, Any], Origin]] = {}
+        for touch in self.touches:
+            state = touch.rest.get("consent_state")
+            if not isinstance(state, dict) or touch.origin.feed.source not in CONSENT_SOURCES:
+                continue
+            for regulation, purposes in state.items():
+                for purpose, said in (purposes.items() if isinstance(purposes, dict) else ()):
+                    if isinstance(said, dict) and _stated_ms(said) >= _stated_ms(found.get((regulation, purpose), ({}, None))[0]):
+                        found[regulation, purpose] = (said, touch.origin)
+        return found
+
+    def attribution(self) -> dict[str, Any]:
+        """Return the install attribution that was stated last."""
+        for touch in reversed(self.touches):
+            found = touch.rest.get("attribution_info")
+            if isinstance(found, dict) and found:
+                return found
+        return {}
+
+
+def _stated_ms(said: dict[str, Any]) -> int:
+    try:
+        return int(said.get("timestamp_unixtime_ms", -1))
+    except (TypeError, ValueError):
+        return -1
+
+
+def activities(profiles: Profiles, found: Sequence[int]) -> list[Activity]:
+    """Return the activity of some profiles, in the order given; of the state that `profiles` reads."""
+    raw = _Raw(profiles, found)
+    return [one for profile in found if (one := _played(profiles, profile, raw))]
+
+
+class _Raw:
+    """The rows of some profiles as they lie in the segments."""
+
+    def __init__(self, profiles: Profiles, found: Sequence[int]) -> None:
+        self.scratch = profiles.store.scratch
+        where = profiles.where(found)
+        self.rows: dict[int, list[tuple[Any, ...]]] = {}
+        self.cells: dict[tuple[int, int], list[tuple[str, str, str]]] = {}
+        self.rest: dict[tuple[int, int], str] = {}
+        for segment in profiles.segments:
+            if "row" not in segment.tables:
+                continue
+            identities = ", ".join(f"i_{kind}" for kind in segment.identities)
+            cells = ", ".join(f"a{n}" for n in range(len(segment.keys)))
+            for profile, arrival, founded, environment, feed, at_ms, ids, values in self._ask(
+                f"select profile, arrival, mpid, environment, feed, at_ms, [{identities}]::varchar[], [{cells}]::varchar[]"
+                f" from {segment.table('row')} {where}"
+            ):
+                named = [(kind, value) for kind, value in zip(segment.identities, ids, strict=True) if value is not None]
+                self.rows.setdefault(profile, []).append((arrival, founded, environment, feed, at_ms, named))
+                self._keep(profile, arrival, segment.keys, values, "")
+            if "loose" in segment.tables:
+                for profile, arrival, key, value in self._ask(f"select profile, arrival, key, value from {segment.table('loose')} {where}"):
+                    self._keep(profile, arrival, [key], [value], "")
+            if "blocked" in segment.tables:
+                for profile, arrival, code, values in self._ask(
+                    f"select profile, arrival, code, [{cells}]::varchar[] from {segment.table('blocked')} {where}"
+                ):
+                    self._keep(profile, arrival, segment.keys, values, code)
+            if "blocked_loose" in segment.tables:
+                for profile, arrival, code, key, value in self._ask(
+                    f"select profile, arrival, code, key, value from {segment.table('blocked_loose')} {where}"
+                ):
+                    self._keep(profile, arrival, [key], [value], code)
+            if "rest" in segment.tables:
+                for profile, arrival, rest in self._ask(f"select profile, arrival, rest from {segment.table('rest')} {where}"):
+                    self.rest[profile, arrival] = rest
+        self.removed = self._ask(f"select profile, type, hash, arrival from store.removed {where}") if profiles.removals else []
+        self.origins = origins_of(profiles, sorted({row[0] for rows in self.rows.values() for row in rows}))
+
+    def _ask(self, select: str) -> list[tuple[Any, ...]]:
+        return self.scratch.rows(select)
+
+    def _keep(self, profile: int, arrival: int, keys: Sequence[str], values: Sequence[str | None], code: str) -> None:
+        cells = self.cells.setdefault((profile, arrival), [])
+        cells += [(key, value, code) for key, value in zip(keys, values, strict=True) if value is not None]
+
+
+def origins_of(profiles: Profiles, arrivals: Sequence[int]) -> dict[int, tuple[int, str, str, int, str]]:
+    """Return where rows stand: arrival -> (import, file, unit, line or row, protection)."""
+    if not arrivals:
+        return {}
+    rows = profiles.store.scratch.rows(
+        "select one.arrival, import.number, import_file.path, import_file.unit, line_run.first_line + one.arrival - line_run.first_arrival,"
+        f" import.protection from (select unnest($arrivals::bigint[]) as arrival) as one asof join ({IMPORT_FILES}) as import_file"
+        " on one.arrival >= import_file.first_arrival asof join store.line_run as line_run on one.arrival >= line_run.first_arrival"
+        " join store.import as import on import.number = import_file.import",
+        {"arrivals": list(arrivals)},
+    )
+    return {arrival: tuple(rest) for arrival, *rest in rows}
+
+
+def _played(profiles: Profiles, profile: int, raw: _Raw) -> Activity | None:
+    """Play the rows of a profile through in order."""
+    rows = sorted(raw.rows.get(profile, ()))
+    if not rows:
+        return None
+    feeds = {feed.number: feed for feed in profiles.store.feeds()}
+    secret = profiles.store.meta("secret")
+    mpid = next(row[1] for row in rows if row[1] is not None)
+    environment = ENVIRONMENT_NAME[rows[0][2]]
+    gone: dict[tuple[str, int], list[int]] = {}
+    for owner, code, digest, arrival in raw.removed:
+        if owner == profile:
+            gone.setdefault((NAME[code], digest), []).append(arrival)
+    found = Activity(
+        mpid, environment, profile, min(row[4] for row in rows), max(row[4] for row in rows), [], [], {}, {}, []
+    )
+    for arrival, founded, _, feed, at_ms, identities in rows:
+        number, file, unit, place, protection = raw.origins[arrival]
+        origin = Origin(arrival, number, feeds[feed], protection, file, unit, place, at_ms)
+        rest = raw.rest.get((profile, arrival))
+        touch = Touch(origin, founded is not None, rest=_rest(rest) if rest else {})
+        for kind, value in identities:
+            digest = hash_of(secret, environment, kind, key_of(BY_NAME[kind], value))
+            lost = min((one for one in gone.get((kind, digest), ()) if one > arrival), default=None)
+            identity = Held(kind, value, origin, lost)
+            touch.added.append(identity)
+            (found.identities if lost is None else found.lost).append(identity)
+        for key, held, code in sorted(raw.cells.get((profile, arrival), ())):
+            if code or held != DELETED or key in found.attributes:  # deleting what is not there does nothing
+                touch.entries.append(_entry(found, key, held, code, origin))
+        found.touches.append(touch)
+    by_arrival = {touch.origin.arrival: touch for touch in found.touches}
+    for one in found.lost:
+        if one.lost in by_arrival:
+            by_arrival[one.lost].removed.append(one)
+    return found
+
+
+def _rest(text: str) -> dict[str, Any]:
+    found = parse_json(text)
+    return found if isinstance(found, dict) else {}
+
+
+def _entry(found: Activity, key: str, held: str, code: str, origin: Origin) -> Entry:
+    """Apply one cell to the profile as it was, and say what it did."""
+    before = found.attributes.get(key)
+    had = before.held if before else None
+    kind = "blocked" if code else "deleted" if held == DELETED else "set" if had is None else "unchanged" if had == held else "changed"
+    entry = Entry(key, kind, held, had, before.origin if before else None, origin, code)
+    found.history.setdefault(key, []).append(entry)
+    if kind == "deleted":
+        found.attributes.pop(key, None)
+    elif kind != "blocked":
+        found.attributes[key] = entry
+    return entry
+
+
+def members(activity: Activity, names: Sequence[str]) -> str:
+    """Return some parts of an activity as members of a JSON object. names: history, devices, consent,
+    attribution, timeline; values exactly as they are held."""
+    return ",".join(f'"{name}":{to_json(_part(activity, name))}' for name in names)
+
+
+def _part(activity: Activity, name: str) -> Value:
+    match name:
+        case "history":
+            return {key: [entry_json(one) for one in entries] for key, entries in sorted(activity.history.items())}
+        case "devices":
+            return [
+                {"identities": dict(one.identities), "first_seen_ms": _n(one.first_seen_ms), "last_seen_ms": _n(one.last_seen_ms), "info": one.info}
+                for one in activity.devices()
+            ]
+        case "consent":
+            return [
+                {"regulation": regulation, "purpose": purpose, "said": said, **origin_json(origin)}
+                for (regulation, purpose), (said, origin) in sorted(activity.consent().items())
+            ]
+        case "attribution":
+            return activity.attribution()
+    return [touch_json(one) for one in reversed(activity.touches)]
+
+
+def _n(number: int) -> Number:
+    return Number(str(number))
+
+
+def origin_json(origin: Origin) -> dict[str, Value]:
+    """Return where something comes from, as JSON."""
+    return {
+        "source": origin.feed.source, "feed": origin.feed.name, "import": _n(origin.import_number), "file": origin.file,
+        origin.unit: _n(origin.place), "set_ms": _n(origin.at_ms),
+    }
+
+
+def entry_json(entry: Entry) -> dict[str, Value]:
+    """Return what a row did to an attribute, as JSON."""
+    found: dict[str, Value] = {"change": entry.kind}
+    if entry.held != DELETED:
+        found["value"] = parse_json(held_json(entry.held))
+    if entry.before is not None:
+        found["before"] = parse_json(held_json(entry.before))
+    if entry.code:
+        found["code"] = entry.code
+    return found | origin_json(entry.origin)
+
+
+def touch_json(touch: Touch) -> dict[str, Value]:
+    """Return what a batch did, as JSON."""
+    return origin_json(touch.origin) | {
+        "founded": touch.founded,
+        "identities_added": [{"type": one.type, "value": one.value} for one in touch.added],
+        "identities_removed": [{"type": one.type, "value": one.value} for one in touch.removed],
+        "attributes": [{"attribute": one.key, **_only(entry_json(one))} for one in touch.entries],
+        "rest": touch.rest,
+    }
+
+
+def _only(entry: dict[str, Value]) -> dict[str, Value]:
+    return {name: value for name, value in entry.items() if name in ("change", "value", "before", "code")}

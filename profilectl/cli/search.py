@@ -1,0 +1,102 @@
+"""profilectl search and lookup: who is it, for one text and for a file of them."""
+
+from __future__ import annotations
+
+import enum
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from profilectl.cli import JsonOption, WaitOption, app, options_of
+from profilectl.codes import InputRefused, NobodyFound, UsageError
+from profilectl.feed import ENVIRONMENTS
+from profilectl.identity import TYPES, type_named
+
+EnvironmentName = enum.Enum("EnvironmentName", {name: name for name in ENVIRONMENTS}, type=str)  # type: ignore[misc]
+LineFormat = enum.Enum("LineFormat", {name: name for name in ("jsonl", "csv")}, type=str)  # type: ignore[misc]
+
+
+@app.command("search", epilog="Example: profilectl search john --type email --where \"tier = 'gold'\"")
+def search_command(
+    context: typer.Context,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="How an identity begins.", show_default=False)] = None,
+    kinds: Annotated[list[str] | None, typer.Option("--type", metavar="TYPE", help="Only identities of this type; may be given several times.")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="The whole identity.")] = False,
+    substring: Annotated[bool, typer.Option("--substring", help="Any part of it.")] = False,
+    regex: Annotated[bool, typer.Option("--regex", help="TEXT is a regular expression.")] = False,
+    where: Annotated[str | None, typer.Option("--where", metavar="CONDITION", help="Only profiles that meet it, for example \"tier = 'gold' and visits >= 3\".")] = None,
+    environment: Annotated[EnvironmentName | None, typer.Option("--environment", help="Only this one.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=0, metavar="N", help="So many; 0 for all.")] = 20,
+    wait: WaitOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Find people: identities by how they begin, by any part or a pattern; profiles by a condition.
+
+    Exits with 7 where nobody is found.
+    """
+    from profilectl import render
+    from profilectl.read import search_store
+    from profilectl.search import Asked
+
+    if exact + substring + regex > 1:
+        raise UsageError("--exact, --substring and --regex exclude each other")
+    way = "exact" if exact else "substring" if substring else "regex" if regex else "prefix"
+    asked = Asked(text, way, [_type(one) for one in kinds or ()], where, environment.value if environment else None, limit)
+    count, hits = search_store(options_of(context).store, asked, wait_s=wait)
+    if as_json:
+        render.print_text(f'{{"count": {count}, "hits": [' + ",\n ".join(one.as_json() for one in hits) + "]}\n")
+    else:
+        render.print_hits(hits)
+        if count > len(hits) or not hits:
+            render.notice(f"{count:,} found" + (f", the first {len(hits):,} are shown (--limit)" if hits else ""))
+    if not count:
+        raise NobodyFound("nobody was found")
+
+
+def _type(name: str) -> str:
+    kind = type_named(name)
+    if kind is None:
+        raise UsageError(f"--type {name}: there is no such identity type", "the types are " + ", ".join(one.name for one in TYPES))
+    return kind.name
+
+
+@app.command("lookup", epilog="Example: profilectl lookup people.csv --field tier > found.jsonl")
+def lookup_command(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV with identity columns, or with --type a list, one a line; - for standard input.")],
+    kind: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="FILE is a list of identities of this type (mpid for MPIDs, any for any).")] = None,
+    fields: Annotated[list[str] | None, typer.Option("--field", metavar="KEY", help="Tell this attribute too; may be given several times.")] = None,
+    environment: Annotated[EnvironmentName, typer.Option("--environment", help="Where to look.")] = EnvironmentName["production"],
+    format: Annotated[LineFormat, typer.Option("--format", help="One JSON document a line, or CSV.")] = LineFormat["jsonl"],
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else standard output.")] = None,
+    wait: WaitOption = 0,
+) -> None:
+    """Look up many identities at once: a line for each line of FILE, in its order.
+
+    Each says the MPID, or why there is none. Unknown identities are no failure.
+    """
+    from profilectl.lookup import Lookup
+    from profilectl.read import look_up_file
+    from profilectl.whole_file import whole_file
+
+    named = kind if kind in (None, "any", "mpid") else _type(str(kind))
+    wanted = Lookup(named, environment.value, list(dict.fromkeys(fields or ())), format.value)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(file)
+        if file == "-":
+            path = Path(folder) / "stdin"
+            with path.open("wb") as copied:  # in a folder for its owner only
+                shutil.copyfileobj(sys.stdin.buffer, copied)
+        elif not path.is_file():
+            raise InputRefused(f"{file}: there is no such file" if not path.exists() else f"{file} is not a file")
+        blocks = look_up_file(options_of(context).store, path, wanted, wait_s=wait)
+        if output is None:
+            for block in blocks:
+                sys.stdout.buffer.write(block)
+        else:
+            with whole_file(output) as out:
+                out.writelines(blocks)

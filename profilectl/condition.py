@@ -1,0 +1,178 @@
+"""Conditions on profiles: `tier = 'gold' and visits >= 3`, read with a grammar, written as SQL.
+
+A name means what a column of that name means in an import (batch.field_named): an identity type, or an
+attribute; `environment`, `mpid`, `first_seen_ms` and `last_seen_ms` are the profile's own. A number
+is compared as a number wherever the value is one, also in text; a text as text. A test of an
+identity, or of a list with `contains`, holds where any of the values passes it.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+
+from profilectl.batch import Unusable, field_named
+from profilectl.codes import UsageError
+from profilectl.identity import BY_NAME
+from profilectl.profile import held_as_text
+from profilectl.scratch import quote_text
+from profilectl.segments import ENVIRONMENT_CODE
+
+GRAMMAR = r"""
+?start: any
+?any: all ("or"i all)*                                 -> any
+?all: one ("and"i one)*                                -> all
+?one: "not"i one                                       -> negation
+    | "(" any ")"
+    | NAME "is"i "null"i                               -> absent
+    | NAME "is"i "not"i "null"i                        -> present
+    | NAME OPERATOR literal                            -> compared
+    | NAME "in"i "(" literal ("," literal)* ")"        -> among
+    | NAME "not"i "in"i "(" literal ("," literal)* ")" -> not_among
+    | NAME "like"i STRING                              -> like
+    | NAME "contains"i literal                         -> contains
+    | NAME "matches"i STRING                           -> matches
+?literal: STRING -> text
+    | NUMBER     -> number
+    | "true"i    -> true
+    | "false"i   -> false
+OPERATOR: "=" | "!=" | "<>" | "<=" | ">=" | "<" | ">"
+NUMBER: /-?[0-9]+(\.[0-9]+)?/
+STRING: /'([^']|'')*'/
+NAME: /"([^"]|"")+"/ | /(?!(and|or|not|is|in|like|contains|matches|null|true|false)\b)[^\W\d][\w.$]*|\$\w+/i
+%import common.WS
+%ignore WS
+"""
+OWN = {"environment": "environment", "mpid": "mpid", "first_seen_ms": "first_seen_ms", "last_seen_ms": "last_seen_ms"}
+
+
+@dataclass(slots=True)
+class Condition:
+    """A condition as SQL over the columns of Profiles.folded(keys). keys: the attributes it reads."""
+
+    sql: str
+    keys: list[str] = field(default_factory=list)
+
+
+def condition_of(text: str, identities: list[str]) -> Condition:
+    """Read a condition. identities: the types that the store has columns for.
+
+    Raises UsageError, with a mark under the character that was not expected.
+    """
+    from lark.exceptions import UnexpectedInput
+
+    try:
+        tree = _parser().parse(text)
+    except UnexpectedInput as error:
+        at = int(error.pos_in_stream if error.pos_in_stream is not None else -1)
+        at = at if at >= 0 else len(text)
+        raise UsageError(f"the condition is not understood at character {at + 1}: {text[:at]}>>>{text[at:]}", "for example tier = 'gold' and visits >= 3") from None
+    written = _Written(identities)
+    sql = written.sql(tree)
+    return Condition(sql, written.keys)
+
+
+@functools.cache
+def _parser() -> Any:
+    from lark import Lark
+
+    return Lark(GRAMMAR, parser="lalr", maybe_placeholders=False)
+
+
+class _Written:
+    """Writes a condition's tree as SQL. Nothing of the text reaches the SQL unquoted."""
+
+    def __init__(self, identities: list[str]) -> None:
+        self.identities = identities
+        self.keys: list[str] = []
+
+    def sql(self, tree: Any) -> str:
+        match tree.data:
+            case "any" | "all":
+                word = " or " if tree.data == "any" else " and "
+                return "(" + word.join(self.sql(one) for one in tree.children) + ")"
+            case "negation":
+                return f"(not {self.sql(tree.children[0])})"
+        name, *rest = tree.children
+        kind, column = self._named(str(name))
+        match tree.data:
+            case "absent":
+                return f"({column} is null)"
+            case "present":
+                return f"({column} is not null)"
+            case "compared":
+                return self._any(kind, column, lambda one: _compared(kind, one, str(rest[0]), rest[1]))
+            case "among" | "not_among":
+                parts = " or ".join(self._any(kind, column, lambda one, literal=literal: _compared(kind, one, "=", literal)) for literal in rest)
+                return f"(not ({parts}))" if tree.data == "not_among" else f"({parts})"
+            case "like":
+                return self._any(kind, column, lambda one: f"coalesce({_text(kind, one)} like {quote_text(_string(rest[0]))}, false)")
+            case "matches":
+                return self._any(kind, column, lambda one: f"coalesce(regexp_matches({_text(kind, one)}, {quote_text(_string(rest[0]))}), false)")
+        return self._contains(kind, column, rest[0])
+
+    def _named(self, name: str) -> tuple[str, str]:
+        """Return what a name means: (own, identity or attribute; the SQL of its column)."""
+        bare = name[1:-1].replace('""', '"') if name.startswith('"') else name
+        if bare in OWN and not name.startswith('"'):
+            return bare, OWN[bare]
+        try:
+            found = field_named(bare)
+        except Unusable:
+            found = None
+        if found is not None and found.kind == "identity":
+            return f"identity {found.name}", f"i_{found.name}" if found.name in self.identities else "null::varchar[]"
+        key = found.name if found is not None and found.kind == "attribute" else bare
+        if key not in self.keys:
+            self.keys.append(key)
+        return "attribute", f"v{self.keys.index(key)}"
+
+    def _any(self, kind: str, column: str, test: Any) -> str:
+        if not kind.startswith("identity"):
+            return f"({test(column)})"
+        return f"coalesce(len(list_filter({column}, lambda one: {test('one')})) > 0, false)"
+
+    def _contains(self, kind: str, column: str, literal: Any) -> str:
+        if kind.startswith("identity"):
+            return self._any(kind, column, lambda one: _compared(kind, one, "=", literal))
+        found = _json(literal)
+        return f"coalesce(starts_with({column}, chr(31) || '[') and json_contains({column}[2:], {quote_text(found)}), false)"
+
+
+def _string(token: Any) -> str:
+    return str(token)[1:-1].replace("''", "'")
+
+
+def _json(literal: Any) -> str:
+    import json
+
+    if literal.data == "text":
+        return json.dumps(_string(literal.children[0]), ensure_ascii=False)
+    return str(literal.children[0]) if literal.data == "number" else str(literal.data)
+
+
+def _text(kind: str, column: str) -> str:
+    if kind == "attribute":
+        return held_as_text(column)
+    if kind == "environment":
+        return _environment(column)
+    return f"{column}::varchar"
+
+
+def _environment(column: str) -> str:
+    return f"case {column} " + " ".join(f"when {code} then {quote_text(name)}" for name, code in ENVIRONMENT_CODE.items()) + " end"
+
+
+def _compared(kind: str, column: str, operator: str, literal: Any) -> str:
+    operator = {"!=": "<>"}.get(operator, operator)
+    absent = "true" if operator == "<>" else "false"  # what is not there is not equal to anything
+    if literal.data == "number":
+        number = f"try_cast({literal.children[0]} as decimal(38, 10))"
+        return f"coalesce(try_cast({_text(kind, column)} as decimal(38, 10)) {operator} {number}, {absent})"
+    if literal.data in ("true", "false"):
+        return f"coalesce({column}::varchar {operator} chr(31) || '{literal.data}', {absent})"
+    value = _string(literal.children[0])
+    if kind.startswith("identity") and BY_NAME[kind.removeprefix("identity ")].shape != "text":
+        column, value = f"lower({column})", value.lower()
+    return f"coalesce({_text(kind, column)} {operator} {quote_text(value)}, {absent})"

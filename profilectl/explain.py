@@ -1,0 +1,258 @@
+"""Why: which row decided a value, what joined identities to one profile, what became of a row.
+
+Nothing is decided here again. What happened is read from the rows; the rule that decided is looked up
+in the tables that the interpreter and the engine use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from profilectl.activity import Activity, Entry, Origin, Touch, activities
+from profilectl.attributes import OVERWRITE, SET, SOURCES, Owner, standing
+from profilectl.codes import InputRefused, sentence
+from profilectl.feed import PROTECTIONS
+from profilectl.identity import BY_NAME, Records, Rules, key_of, look_up
+from profilectl.profile import Profiles
+from profilectl.segments import IMPORT_FILES
+from profilectl.store import Settings
+
+SAID = {
+    # how the incoming source stands to the owner, where it was let through
+    "better": "a source of better rank overrides",
+    "same unit": "the same source speaks again: the newest value counts",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The row of the table of attribute priority that decided (attributes.OVERWRITE)."""
+
+    priority: str
+    incoming: Owner
+    owner: Owner
+    standing: str
+    verdict: str
+
+    @property
+    def words(self) -> str:
+        ranks = f"{self.incoming.unit} (rank {SOURCES[self.incoming.source].rank}) against {self.owner.unit} (rank {SOURCES[self.owner.source].rank})"
+        return f"{SAID[self.standing] if self.verdict == SET else sentence(self.verdict)}: {ranks}"
+
+
+@dataclass(frozen=True, slots=True)
+class Loser:
+    """A value that is not in force: what the row did, what came over it (None: it was refused), the rule."""
+
+    entry: Entry
+    by: Entry | None
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """One attribute. winner: the entry in force, None where the attribute is not there; losers: newest first."""
+
+    key: str
+    winner: Entry | None
+    losers: list[Loser]
+
+
+def explain_attribute(activity: Activity, key: str) -> Explained:
+    """Say why an attribute has the value it has. Raises InputRefused where the profile never had it."""
+    history = activity.history.get(key)
+    if not history:
+        raise InputRefused(f"the profile {activity.mpid} never had an attribute {key}", "profilectl show names those it has")
+    winner = activity.attributes.get(key)
+    losers: list[Loser] = []
+    for place, entry in enumerate(history):
+        if entry is winner:
+            continue
+        if entry.kind == "blocked":
+            assert entry.owner is not None
+            losers.append(Loser(entry, None, _rule(entry.origin, entry.owner, entry.code)))
+        else:
+            later = [one for one in history[place + 1 :] if one.kind != "blocked"]
+            if later:  # the newest that was let through is the winner, or deleted it
+                losers.append(Loser(entry, later[0], _rule(later[0].origin, entry.origin, SET)))
+    return Explained(key, winner, losers[::-1])
+
+
+def _rule(incoming: Origin, owner: Origin, verdict: str) -> Rule:
+    ours, theirs = incoming.feed.owner, owner.feed.owner
+    stands = standing(ours, theirs)
+    # Under which reading it was decided is in the verdict; today's setting may be another.
+    priority = next((name for name, row in OVERWRITE.items() if row[stands] == verdict), "rank")
+    return Rule(priority, ours, theirs, stands, verdict)
+
+
+# Identities
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One row that gave a profile identities. before: those it held already, one of which the row carried."""
+
+    touch: Touch
+    before: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """Two values that are not one profile: each with its profiles, and why."""
+
+    first: list[Activity]
+    second: list[Activity]
+    reasons: list[str]
+
+
+def chain(activity: Activity) -> list[Link]:
+    """Return the rows that joined the identities of a profile, oldest first."""
+    held: list[tuple[str, str]] = []
+    found = []
+    for touch in activity.touches:
+        if touch.added or touch.removed or touch.founded:
+            found.append(Link(touch, list(held)))
+        for one in touch.removed:
+            if (one.type, one.value) in held:
+                held.remove((one.type, one.value))
+        held += [(one.type, one.value) for one in touch.added]
+    return found
+
+
+def apart(profiles: Profiles, first: tuple[str, str], second: tuple[str, str]) -> Apart:
+    """Say why two identities are not one profile (reasons is empty where they are)."""
+    rules = profiles.store.settings().rules
+    ours, theirs = (activities(profiles, profiles.find(*one)) for one in (first, second))
+    reasons = [f"nobody has the {kind} {value}" for (kind, value), found in ((first, ours), (second, theirs)) if not found]
+    if not reasons and not {one.profile for one in ours} & {one.profile for one in theirs}:
+        reasons = list(_why_apart(ours, theirs, first, second, rules))
+    return Apart(ours, theirs, reasons)
+
+
+def _why_apart(ours: Sequence[Activity], theirs: Sequence[Activity], first: tuple[str, str], second: tuple[str, str], rules: Rules) -> Any:
+    if not {one.environment for one in ours} & {one.environment for one in theirs}:
+        yield f"they are in different environments: {ours[0].environment} and {theirs[0].environment} never share profiles"
+        return
+    for one, (kind, value) in ((ours[0], first), (theirs[0], second)):
+        origin = next(held.origin for held in one.identities if held.type == kind and key_of(BY_NAME[kind], held.value) == key_of(BY_NAME[kind], value)) if kind in BY_NAME else one.touches[0].origin
+        yield f"{kind} {value} came to profile {one.mpid} by import {origin.import_number}, {origin.where}"
+    for one, other in ((ours[0], theirs[0]), (theirs[0], ours[0])):
+        for flag, kinds in (("immutable", rules.immutable), ("login", rules.login)):
+            guarded = [held for held in one.identities if held.type in kinds]
+            if guarded:
+                listed = ", ".join(f"{held.type} {held.value}" for held in guarded)
+                yield f"profile {one.mpid} holds the {flag} identity {listed}: only a row that carries it finds this profile (not what profile {other.mpid} holds)"
+                break
+    known = {kind: key_of(BY_NAME[kind], value) for kind, value in (first, second) if kind in rules.hierarchy}
+    if len(known) == 2:
+        found, _ = look_up(known, _records([*ours, *theirs]), rules)
+        named = next((one.mpid for one in (*ours, *theirs) if one.profile == found), None)
+        order = sorted(known, key=rules.hierarchy.index)
+        yield (
+            f"a row that carries both would go to profile {named}: {order[0]} comes before {order[1]} in the hierarchy, and profiles are never merged"
+            if named is not None else "a row that carries both would find neither, and found a profile of its own"
+        )
+    elif first[0] == second[0]:
+        yield f"a row carries one {first[0]}: no row can carry both, and nothing else joined them"
+
+
+def _records(found: Sequence[Activity]) -> Records:
+    records = Records()
+    for one in found:
+        if one.profile in records.record:
+            continue
+        records.record[one.profile] = {}
+        records.last[one.profile] = one.touches[-1].origin.arrival
+        for held in one.identities:
+            records.add(one.profile, held.type, key_of(BY_NAME[held.type], held.value))
+    return records
+
+
+# Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of a row in one import. activity and touch: where it was applied; code: where it was not."""
+
+    import_number: int
+    feed: str
+    file: str
+    line: int
+    code: str = ""
+    message: str = ""
+    raw: str = ""
+    activity: Activity | None = None
+    touch: Touch | None = None
+
+
+def explain_row(profiles: Profiles, file: str, line: int) -> list[Fate]:
+    """Say what became of a row, in every import in force that brought its file, oldest first.
+
+    Raises InputRefused where no import in force brought such a file.
+    """
+    scratch = profiles.store.scratch
+    files = scratch.rows(
+        f"select file.import, feed.name, file.path, file.first_arrival, file.arrivals from ({IMPORT_FILES}) as file"
+        " join store.import as import on import.number = file.import join store.feed as feed on feed.number = import.feed"
+        " where file.path = $file or ends_with(file.path, '/' || $file) order by file.import, file.place", {"file": file},
+    )
+    if not files:
+        raise InputRefused(f"no import in force brought a file {file}", "profilectl imports list names the files")
+    return [_fate(profiles, number, feed, path, line, first, first + arrivals) for number, feed, path, first, arrivals in files]
+
+
+def _fate(profiles: Profiles, number: int, feed: str, path: str, line: int, first: int, end: int) -> Fate:
+    scratch = profiles.store.scratch
+    rejected = scratch.rows(
+        "select code, message, raw from store.reject where import = $number and file = $path and line = $line", {"number": number, "path": path, "line": line}
+    )
+    if rejected:
+        return Fate(number, feed, path, line, *rejected[0])
+    arrivals = scratch.rows(
+        "select first_arrival + $line - first_line as arrival from (select *, coalesce(lead(first_arrival) over (order by first_arrival), $end) as until"
+        " from store.line_run where first_arrival >= $first and first_arrival < $end) where first_line <= $line and first_arrival + $line - first_line < until",
+        {"line": line, "first": first, "end": end},
+    )
+    if not arrivals:
+        return Fate(number, feed, path, line, "", "no row begins there: the header, a blank line, or the middle of a row")
+    ((arrival,),) = arrivals
+    for (code,) in scratch.rows("select code from store.dropped where arrival = $arrival", {"arrival": arrival}):
+        return Fate(number, feed, path, line, code, sentence(code))
+    for segment in profiles.segments:
+        if "row" in segment.tables and segment.first_import <= number <= segment.last_import:
+            for (profile,) in scratch.rows(f"select profile from {segment.table('row')} where arrival = $arrival", {"arrival": arrival}):
+                (activity,) = activities(profiles, [profile])
+                touch = next(one for one in activity.touches if one.origin.arrival == arrival)
+                return Fate(number, feed, path, line, activity=activity, touch=touch)
+    return Fate(number, feed, path, line, "", "no row begins there: the header, a blank line, or the middle of a row")
+
+
+# Rules
+
+
+def rules_in_force(profiles: Profiles) -> dict[str, Any]:
+    """Return the tables in force, for a person and for JSON."""
+    settings: Settings = profiles.store.settings()
+    rules = settings.rules
+    return {
+        "identity": {
+            "strategy": rules.strategy, "hierarchy": list(rules.hierarchy), "login": sorted(rules.login), "unique": sorted(rules.unique),
+            "immutable": sorted(rules.immutable), "unique_conflict": rules.unique_conflict, "placeholders": sorted(rules.placeholders),
+        },
+        "attributes": {
+            "priority": settings.priority, "verdicts": OVERWRITE[settings.priority],
+            "sources": [{"source": name, "rank": one.rank, "own_unit": one.own_unit} for name, one in SOURCES.items()],
+        },
+        "protection": {
+            name: {"unknown_user": one.unknown_user.value, "known_user": one.known_user.value, "code": one.code or None} for name, one in PROTECTIONS.items()
+        },
+        "feeds": [
+            {"feed": feed.name, "unit": feed.owner.unit, "rank": SOURCES[feed.source].rank, "protection": feed.protection} for feed in profiles.store.feeds()
+        ],
+        "limits": dict(settings.reading.limits),
+        "stated": settings.stated,
+    }

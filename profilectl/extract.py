@@ -1,0 +1,204 @@
+"""What an export holds: profiles, identities, attributes or batches, as SELECTs over a stretch of profiles.
+
+Each kind gives rows (for CSV and Parquet) and lines (JSON), both with profile and mpid beside them,
+which order the export and do not leave.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from profilectl.batch import LIMITS, Unusable, field_named
+from profilectl.codes import UsageError
+from profilectl.identity import BY_NAME
+from profilectl.profile import Profiles, held_as_json, held_as_text
+from profilectl.scratch import quote_identifier, quote_text
+from profilectl.segments import ENVIRONMENT_NAME, IMPORT_FILES, known_identities, known_mpids
+
+MOST_COLUMNS = 5_000
+ENVIRONMENT = " ".join(["case environment", *(f"when {code} then '{name}'" for code, name in ENVIRONMENT_NAME.items()), "end"])
+
+
+@dataclass(frozen=True, slots=True)
+class Extract:
+    """One kind of export. rows and lines: from a condition on profiles to a SELECT; columns: the names of
+    the rows' columns that leave, of them numbers those that are whole numbers; rows is None where a kind
+    is lines only."""
+
+    columns: Sequence[str]
+    rows: Callable[[str], str] | None
+    lines: Callable[[str], str]
+    numbers: Sequence[str] = ()
+
+
+def narrowed(profiles: Profiles, fields: Sequence[str]) -> Profiles:
+    """Return the read model of some identities and attributes only. Raises UsageError for a field that nobody has."""
+    identities, keys = [], []
+    for name in fields:
+        try:
+            meant = field_named(name)
+        except Unusable:
+            meant = None
+        key = meant.name if meant and meant.kind == "attribute" else name
+        if meant and meant.kind == "identity" and meant.name in profiles.identities:
+            identities.append(meant.name)
+        elif key in profiles.keys or key in profiles.loose_keys:
+            keys.append(key)
+        else:
+            raise UsageError(f"--fields: nobody has {name}", "profilectl stats names identities and attributes")
+    wide = [key for key in profiles.keys if key in keys]
+    return replace(
+        profiles, identities=[kind for kind in profiles.identities if kind in identities], keys=wide,
+        loose_keys=[key for key in profiles.loose_keys if key in keys],
+    )
+
+
+def extract_of(kind: str, profiles: Profiles, *, provenance: bool = False, with_mpid: bool = True) -> Extract:
+    """Return a kind of export: profiles, identities, attributes or batches; of the fields that profiles are narrowed to."""
+    match kind:
+        case "profiles":
+            return _profiles(profiles, provenance)
+        case "identities":
+            return _long(["mpid", "environment", "type", "value", "since_ms"], lambda where: _identities(profiles, where))
+        case "attributes":
+            return _long(["mpid", "environment", "attribute", "value", "type", "set_ms"], lambda where: _attributes(profiles, where))
+    return Extract((), None, lambda where: _batches(profiles, where, with_mpid))
+
+
+def _profiles(profiles: Profiles, provenance: bool) -> Extract:
+    keys = profiles.attributes()
+    named = [
+        ("mpid", "mpid::varchar"), ("environment", ENVIRONMENT),
+        *((BY_NAME[kind].field, f"i_{kind}[-1]") for kind in profiles.identities),
+        *((f"user_attributes.{key}", held_as_text(f"v{n}")) for n, key in enumerate(keys)),
+    ]
+
+    def rows(where: str) -> str:
+        if len(keys) > MOST_COLUMNS:
+            raise UsageError(f"{len(keys):,} attributes are more columns than such an export has", "use --format jsonl, or name --fields")
+        listed = ", ".join(f"{sql} as {quote_identifier(name)}" for name, sql in named)
+        return f"select {listed}, profile as _profile, mpid as _mpid from ({profiles.folded(keys, where)})"
+
+    return Extract(
+        [name for name, _ in named], rows,
+        lambda where: f"select profile as _profile, mpid as _mpid, line from ({profiles.json_lines(where, provenance=provenance)})",
+    )
+
+
+ORIGIN = ("source", "feed", "import", "file", "line", "row")
+NUMBERS = ("since_ms", "set_ms", "import", "line", "row")
+
+
+def _long(columns: Sequence[str], source: Callable[[str], str]) -> Extract:
+    """Return the extract of a long form whose source gives the columns, json_value, and arrival, feed_number."""
+    columns = [*columns, *ORIGIN]
+
+    def placed(where: str) -> str:
+        return (
+            f"select one.*, import.source, feed.name as feed, import.number as import, file.path as file,"
+            " case when file.unit = 'line' then run.first_line + one.arrival - run.first_arrival end as line,"
+            " case when file.unit <> 'line' then run.first_line + one.arrival - run.first_arrival end as row"
+            f" from ({source(where)}) as one asof join ({IMPORT_FILES}) as file on one.arrival >= file.first_arrival"
+            " asof join store.line_run as run on one.arrival >= run.first_arrival"
+            " join store.import as import on import.number = file.import join store.feed as feed on feed.number = one.feed_number"
+        )
+
+    def rows(where: str) -> str:
+        listed = ", ".join(f"{quote_identifier(name)}::{'bigint' if name in NUMBERS else 'varchar'} as {quote_identifier(name)}" for name in columns)
+        return f"select {listed}, _profile, _mpid, arrival as _arrival from ({placed(where)})"
+
+    def member(name: str) -> str:
+        if name == "value":
+            return "',\"value\":' || json_value"
+        text = f"to_json({quote_identifier(name)})::varchar" if name in ("mpid", "environment", "type", "attribute", "source", "feed", "file") else quote_identifier(name)
+        return f"coalesce(',\"{name}\":' || {text}, '')"
+
+    def lines(where: str) -> str:
+        return f"select _profile, _mpid, '{{' || ltrim({' || '.join(map(member, columns))}, ',') || '}}' as line from ({placed(where)})"
+
+    return Extract(columns, rows, lines, [name for name in columns if name in NUMBERS])
+
+
+def _mpid_of(profiles: Profiles) -> str:
+    return f"select profile as _profile, mpid as _mpid, mpid::varchar as mpid, {ENVIRONMENT} as environment from ({known_mpids(profiles.segments)})"
+
+
+def _identities(profiles: Profiles, where: str) -> str:
+    parts = [
+        f"select profile, arrival, feed as feed_number, at_ms as since_ms, {quote_text(kind)} as type, i_{kind} as value"
+        f" from ({profiles.rows([], where)}) where i_{kind} is not null"
+        for kind in profiles.identities
+    ]
+    union = " union all ".join(parts) or "select 0 as profile, 0 as arrival, 0 as feed_number, 0 as since_ms, '' as type, '' as value where false"
+    return (
+        f"select mpid.*, held.* exclude (profile), to_json(held.value)::varchar as json_value from ({union}) as held"
+        f" join ({_mpid_of(profiles)}) as mpid on mpid._profile = held.profile"
+    )
+
+
+def _attributes(profiles: Profiles, where: str) -> str:
+    kind = (
+        "case when held = chr(31) || 'null' then 'tag' when starts_with(held, chr(31) || '[') then 'list' when held in (chr(31) || 'true', chr(31) || 'false')"
+        " then 'boolean' when starts_with(held, chr(31)) and not starts_with(held, chr(31) || '''') then 'number' else 'text' end"
+    )
+    only = ", ".join(map(quote_text, [*profiles.keys, *profiles.loose_keys])) or "''"
+    return (
+        f"select mpid.*, cell.arrival, cell.feed as feed_number, cell.at_ms as set_ms, cell.key as attribute, {held_as_text('cell.held')} as value,"
+        f" {held_as_json('cell.held')} as json_value, {kind} as type from (select * from ({profiles.newest(where)}) where key in ({only})) as cell"
+        f" join ({_mpid_of(profiles)}) as mpid on mpid._profile = cell.profile"
+    )
+
+
+def _batches(profiles: Profiles, where: str, with_mpid: bool) -> str:
+    """Return the SELECT of the platform's batches, in the order in which they make the profile again.
+
+    The first batch founds the profile. Where another profile has one of its identities too, it says
+    the MPID alone, so that nobody else is found by them; the identities follow, and further values of
+    a type in batches of their own.
+    """
+    most = LIMITS["attributes"]
+    keys = sorted(profiles.keys)
+    members = ", ".join(
+        f"{quote_text(json.dumps(key, ensure_ascii=False) + ':')} || {held_as_json(f'v{n}')}" for n, key in enumerate(keys)
+    )
+    loose = (
+        f"select profile as loose_profile, list(to_json(key)::varchar || ':' || {held_as_json('held')} order by key) as loose from ({profiles.newest_loose(where)}) group by profile"
+        if profiles.loose_keys else "select 0 as loose_profile, []::varchar[] as loose where false"
+    )
+    lengths = ", ".join(f"coalesce(len(i_{kind}), 0)" for kind in profiles.identities) or "0"
+    shared = f"select distinct profile from (select profile, count(*) over (partition by hash) as n from ({known_identities(profiles.segments, removals=profiles.removals)})) where n > 1"
+    base = (
+        f"select *, list_filter(list_concat([{members}]::varchar[], coalesce(loose, [])), lambda one: one is not null) as members, greatest({lengths}) as most,"
+        f" ({'profile in (' + shared + ')' if with_mpid else 'false'})::integer as apart"
+        f" from ({profiles.folded(keys, where)}) left join ({loose}) on loose_profile = profile"
+    )
+    last = f"greatest(most, (len(members) + {most - 1}) // {most}, case when first_seen_ms < last_seen_ms then 2 else 1 end)"
+    numbered = f"select *, {last} as last, unnest(generate_series(1 - apart, {last})) as n from ({base})"
+
+    def identities(*, device: bool) -> str:
+        listed = ", ".join(
+            f"'\"{_batch_name(kind)}\":' || to_json(i_{kind}[n])::varchar"
+            for kind in sorted(profiles.identities) if BY_NAME[kind].device is device and kind != "mp_deviceid"
+        )
+        return f"nullif(concat_ws(',', {listed}), '')" if listed else "null::varchar"
+
+    device = "',\"mp_deviceid\":' || to_json(i_mp_deviceid[n])::varchar" if "mp_deviceid" in profiles.identities else "null::varchar"
+    within = "case when n > 0 then {} end"
+    line = (
+        "'{\"schema_version\":2,\"environment\":\"' || " + ENVIRONMENT + " || '\"'"
+        + (" || ',\"mpid\":' || mpid" if with_mpid else "")
+        + " || ',\"timestamp_unixtime_ms\":' || case when n = last then last_seen_ms else first_seen_ms end"
+        + f" || coalesce(',\"user_identities\":{{' || {within.format(identities(device=False))} || '}}', '')"
+        + f" || coalesce(',\"device_info\":{{' || {within.format(identities(device=True))} || '}}', '')"
+        + f" || coalesce({within.format(device)}, '')"
+        + " || ',\"user_attributes\":{' || case when n > 0 then array_to_string(members["
+        + f"(n - 1) * {most} + 1 : n * {most}], ',') else '' end || '}}'"
+    )
+    return f"select profile as _profile, mpid as _mpid, n as _arrival, {line} as line from ({numbered})"
+
+
+def _batch_name(kind: str) -> str:
+    """Return the name that the platform's own schema has for an identity."""
+    return BY_NAME[kind].field.partition(".")[2]

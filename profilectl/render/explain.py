@@ -1,0 +1,188 @@
+"""Explanations in words and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from profilectl.activity import Activity, Entry, Origin, entry_json, origin_json, touch_json
+from profilectl.explain import Apart, Explained, Fate, Loser, Rule, chain
+from profilectl.render import notice, print_line, print_table
+from profilectl.render.activity import moment, name_of, origin_line, outcome, shown
+from profilectl.values import DELETED, Value, to_json
+
+
+def print_attributes(activity: Activity, attributes: Sequence[Explained]) -> None:
+    """Print why each attribute is what it is."""
+    print_line(f"{name_of(activity)}  MPID {activity.mpid}  {activity.environment}")
+    for one in attributes:
+        print_line("")
+        if one.winner:
+            print_line(f"{one.key} = {shown(one.winner.held)}")
+            print_line(f"  from {_whence(one.winner.origin)}")
+            if not one.losers:
+                print_line("  nothing else ever claimed it")
+        else:
+            print_line(f"{one.key} is not there")
+        for loser in one.losers:
+            print_line(f"  not {_stated(loser.entry)}, from {_whence(loser.entry.origin)}")
+            print_line(f"    {_lost(loser)}")
+            print_line(f"    {loser.rule.words}  [attributes.priority {loser.rule.priority}: {loser.rule.standing} -> {loser.rule.verdict}]")
+
+
+def _stated(entry: Entry) -> str:
+    return "deleted" if entry.held == DELETED else shown(entry.held)
+
+
+def _whence(origin: Origin) -> str:
+    return f"{origin_line(origin)}, {moment(origin.at_ms)}"
+
+
+def _lost(loser: Loser) -> str:
+    if loser.by is None:
+        return f"refused, {loser.entry.code}"
+    what = "deleted" if loser.by.kind == "deleted" else "stated again" if loser.by.kind == "unchanged" else "replaced"
+    return f"{what} by import {loser.by.origin.import_number}, {loser.by.origin.where}"
+
+
+def _rule_json(rule: Rule) -> dict[str, Value]:
+    return {
+        "table": "OVERWRITE", "priority": rule.priority, "incoming": rule.incoming.unit, "owner": rule.owner.unit, "standing": rule.standing,
+        "verdict": rule.verdict, "words": rule.words,
+    }
+
+
+def attributes_json(found: Sequence[tuple[Activity, list[Explained]]]) -> str:
+    """Return the explanations as one JSON document."""
+    people: list[Value] = []
+    for activity, attributes in found:
+        people.append({
+            "mpid": str(activity.mpid), "environment": activity.environment,
+            "attributes": [
+                {
+                    "attribute": one.key, "winner": entry_json(one.winner) if one.winner else None,
+                    "losers": [
+                        entry_json(loser.entry) | {"by": origin_json(loser.by.origin) if loser.by else None, "rule": _rule_json(loser.rule)}
+                        for loser in one.losers
+                    ],
+                }
+                for one in attributes
+            ],
+        })
+    return to_json({"profiles": people})
+
+
+# Identities
+
+
+def print_chain(activity: Activity) -> None:
+    """Print the rows that joined a profile's identities."""
+    print_line(f"{name_of(activity)}  MPID {activity.mpid}  {activity.environment}")
+    for link in chain(activity):
+        origin = link.touch.origin
+        print_line(f"{moment(origin.at_ms)}  {origin_line(origin)}")
+        if link.touch.founded:
+            print_line("  nobody was found: the row founded the profile")
+        elif link.before:
+            print_line("  the row carried one of " + ", ".join(f"{kind} {value}" for kind, value in link.before))
+        for one in link.touch.added:
+            print_line(f"  + {one.type} {one.value}")
+        for one in link.touch.removed:
+            print_line(f"  - {one.type} {one.value}")
+
+
+def chains_json(people: Sequence[Activity]) -> str:
+    """Return the chains as one JSON document."""
+    return to_json({
+        "profiles": [
+            {
+                "mpid": str(one.mpid), "environment": one.environment,
+                "chain": [
+                    touch_json(link.touch) | {"held_before": [{"type": kind, "value": value} for kind, value in link.before]} for link in chain(one)
+                ],
+            }
+            for one in people
+        ]
+    })
+
+
+def print_apart(found: Apart) -> None:
+    """Print why two identities are not one profile."""
+    if not found.reasons:
+        print_line("they are one profile")
+        for one in found.first:
+            if one.profile in {other.profile for other in found.second}:
+                print_chain(one)
+        return
+    print_line("they are not one profile")
+    for reason in found.reasons:
+        print_line(f"  {reason}")
+
+
+def apart_json(found: Apart) -> str:
+    """Return why two identities are not one profile, as JSON."""
+    return to_json({
+        "one_profile": not found.reasons, "reasons": list(found.reasons),
+        "first": [str(one.mpid) for one in found.first], "second": [str(one.mpid) for one in found.second],
+    })
+
+
+# Rows and rules
+
+
+def print_fates(found: Sequence[Fate]) -> None:
+    """Print what became of a row."""
+    for one in found:
+        print_line(f"{one.file}:{one.line} in import {one.import_number}, feed {one.feed}")
+        if one.touch and one.activity:
+            print_line(f"  applied to {name_of(one.activity)}, MPID {one.activity.mpid}")
+            for _, line in outcome(one.touch):
+                print_line(f"  {line}")
+        else:
+            print_line(f"  {one.code + ': ' if one.code else ''}{one.message}")
+            if one.raw:
+                print_line(f"  {one.raw}")
+    if not found:
+        notice("no such row")
+
+
+def fates_json(found: Sequence[Fate]) -> str:
+    """Return what became of a row, as JSON."""
+    listed: list[Value] = []
+    for one in found:
+        said: dict[str, Value] = {"import": to_number(one.import_number), "feed": one.feed, "file": one.file, "line": to_number(one.line)}
+        if one.touch and one.activity:
+            said |= {"applied": True, "mpid": str(one.activity.mpid), **touch_json(one.touch)}
+        else:
+            said |= {"applied": False, "code": one.code or None, "message": one.message}
+        listed.append(said)
+    return to_json({"rows": listed})
+
+
+def to_number(number: int) -> Value:
+    from profilectl.values import Number
+
+    return Number(str(number))
+
+
+def print_rules(rules: dict[str, Any]) -> None:
+    """Print the tables in force."""
+    identity, attributes = rules["identity"], rules["attributes"]
+    print_line(f"identity strategy: {identity['strategy']}, a unique identity that another profile has: {identity['unique_conflict']}")
+    flags = {name: set(identity[name]) for name in ("login", "unique", "immutable")}
+    kinds = [*identity["hierarchy"], *sorted({kind for one in flags.values() for kind in one} - {*identity["hierarchy"]})]
+    print_table(
+        "Identity hierarchy", ("", "identity", "login", "unique", "immutable"),
+        [(place, kind, *("yes" if kind in flags[name] else "" for name in flags)) for place, kind in enumerate(kinds, start=1)], right=(0,),
+    )
+    print_line("placeholders, nobody's identity: " + ", ".join(identity["placeholders"]))
+    print_line("")
+    print_table(
+        f"Attribute priority: {attributes['priority']}", ("the incoming source is ... than the owner", "then"),
+        [(stands, verdict) for stands, verdict in attributes["verdicts"].items()],
+    )
+    print_table("Sources", ("rank", "source", "each is a unit of its own"), [(one["rank"], one["source"], "yes" if one["own_unit"] else "") for one in attributes["sources"]], right=(0,))
+    print_table("Protection levels", ("level", "unknown user", "known user", "code"), [(name, one["unknown_user"], one["known_user"], one["code"] or "") for name, one in rules["protection"].items()])
+    if rules["feeds"]:
+        print_table("Feeds", ("feed", "unit", "rank", "protection"), [(one["feed"], one["unit"], one["rank"], one["protection"]) for one in rules["feeds"]], right=(2,))
+    print_line("limits: " + ", ".join(f"{name} {most:,}" for name, most in rules["limits"].items()))

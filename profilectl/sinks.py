@@ -1,0 +1,204 @@
+"""Where an export goes: one stream, one file, or the files of a folder; as JSON lines, CSV or Parquet, packed or not.
+
+A file appears under its name when it is complete, a folder's files all together at the end: an export
+that fails leaves nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from profilectl.codes import InputRefused
+
+FORMATS = ("jsonl", "parquet", "csv")
+COMPRESSIONS = {
+    # how a text file that is packed so ends
+    "none": "", "gzip": ".gz", "zstd": ".zst",
+}
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+_UNSAFE = re.compile(r"[^\w.@+-]", re.ASCII)
+
+
+class Writer(Protocol):
+    """Writes rows in one format to one stream."""
+
+    def write(self, block: Sequence[Sequence[Any]]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Lines:
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, block: Sequence[Sequence[Any]]) -> None:
+        self._stream.write("".join(f"{row[0]}\n" for row in block).encode())
+
+    def close(self) -> None:
+        pass
+
+
+class _Csv:
+    """RFC 4180 as the reader takes it back: a cell is quoted where it must be, an empty one is nothing."""
+
+    def __init__(self, stream: BinaryIO, columns: Sequence[str], safe: bool) -> None:
+        self._safe = safe
+        self._text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
+        self._csv = csv.writer(self._text, lineterminator="\n")
+        # Python leaves a lone carriage return bare, and a reader would see the end of a row in it.
+        self._quoted = csv.writer(self._text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        self.write([columns])
+
+    def write(self, block: Sequence[Sequence[Any]]) -> None:
+        if self._safe:
+            block = [[_inert(cell) if isinstance(cell, str) else cell for cell in row] for row in block]
+        if any("\r" in cell for row in block for cell in row if isinstance(cell, str)):
+            for row in block:
+                (self._quoted if any(isinstance(cell, str) and "\r" in cell for cell in row) else self._csv).writerow(row)
+        else:
+            self._csv.writerows(block)
+
+    def close(self) -> None:
+        self._text.flush()
+        self._text.detach()
+
+
+def _inert(cell: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula. A number with its sign is none."""
+    if cell[:1] not in ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20") or _NUMBER.fullmatch(cell):
+        return cell
+    return "'" + cell
+
+
+class _Parquet:
+    def __init__(self, stream: BinaryIO, columns: Sequence[str], numbers: Sequence[str], compression: str) -> None:
+        import pyarrow
+        import pyarrow.parquet
+
+        self._schema = pyarrow.schema([(name, pyarrow.int64() if name in numbers else pyarrow.string()) for name in columns])
+        self._writer = pyarrow.parquet.ParquetWriter(stream, self._schema, compression=compression)
+
+    def write(self, block: Sequence[Sequence[Any]]) -> None:
+        import pyarrow
+
+        columns = list(zip(*block, strict=True)) if block else [() for _ in self._schema]
+        self._writer.write_table(pyarrow.table([pyarrow.array(one, column.type) for one, column in zip(columns, self._schema, strict=True)], schema=self._schema))
+
+    def write_batch(self, batch: Any) -> None:
+        self._writer.write_batch(batch.cast(self._schema))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def writer_of(format: str, stream: BinaryIO, columns: Sequence[str], numbers: Sequence[str], *, safe: bool, compression: str) -> Writer:
+    """Return a writer. compression of Parquet is within the file; that of text is the stream's (`packed`)."""
+    if format == "jsonl":
+        return _Lines(stream)
+    if format == "csv":
+        return _Csv(stream, columns, safe)
+    return _Parquet(stream, columns, numbers, "zstd" if compression == "none" else compression)
+
+
+@contextlib.contextmanager
+def packed(stream: BinaryIO, format: str, compression: str) -> Iterator[BinaryIO]:
+    """Yield the stream that rows are written to: it packs text as asked."""
+    if format == "parquet" or compression == "none":
+        yield stream
+    elif compression == "gzip":
+        import gzip
+
+        with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0, compresslevel=6) as out:
+            yield out  # type: ignore[misc]
+    else:
+        import pyarrow
+
+        with pyarrow.CompressedOutputStream(pyarrow.PythonFile(stream, mode="w"), "zstd") as out:
+            yield out
+
+
+def suffix_of(format: str, compression: str) -> str:
+    """Return how the name of an export ends."""
+    return f".{format}" + ("" if format == "parquet" else COMPRESSIONS[compression])
+
+
+class Parts:
+    """The files of a folder: one for each group, a new one after so many rows. Made under other names,
+    renamed all together by `finish`."""
+
+    def __init__(self, folder: Path, name: str, most_rows: int | None, open_writer: Callable[[BinaryIO], Any], suffix: str) -> None:
+        if folder.exists() and (not folder.is_dir() or folder.is_symlink()):
+            raise InputRefused(f"{folder} is not a folder", "name another with -o")
+        if folder.is_dir() and any(folder.iterdir()):
+            raise InputRefused(f"{folder} is not empty", "name a new folder with -o: an export never mixes with another")
+        if not folder.absolute().parent.is_dir():
+            raise InputRefused(f"{folder} cannot be written: there is no folder {folder.parent}", "name another with -o")
+        self.folder, self.name, self.most_rows, self.suffix = folder, name, most_rows, suffix
+        self._open_writer = open_writer
+        self._made = Path(tempfile.mkdtemp(prefix=f".{folder.name[:100]}.", dir=folder.absolute().parent))
+        self._open: dict[str, tuple[contextlib.ExitStack, Any, int]] = {}
+        self._numbers: dict[str, int] = {}
+        self.files = 0
+
+    def write(self, block: Sequence[Sequence[Any]], group: str = "") -> None:
+        while block:
+            stack, writer, rows = self._open.get(group) or self._begin(group)
+            room = len(block) if self.most_rows is None else self.most_rows - rows
+            writer.write(block[:room])
+            self._open[group] = (stack, writer, rows + min(room, len(block)))
+            block = block[room:]
+            if self.most_rows is not None and self._open[group][2] >= self.most_rows:
+                self._end(group)
+
+    def _begin(self, group: str) -> tuple[contextlib.ExitStack, Any, int]:
+        if len(self._open) > 200:  # no process may have a file open for every value
+            self._end(next(iter(self._open)))
+        number = self._numbers[group] = self._numbers.get(group, 0) + 1
+        within = self._made / group if group else self._made
+        within.mkdir(mode=0o700, exist_ok=True)
+        stack = contextlib.ExitStack()
+        path = within / f"{self.name}-{number:05}{self.suffix}"
+        stream = stack.enter_context(os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"))
+        writer = stack.enter_context(self._open_writer(stream))
+        self.files += 1
+        return stack, writer, 0
+
+    def _end(self, group: str) -> None:
+        stack, _, _ = self._open.pop(group)
+        stack.close()
+
+    def finish(self) -> None:
+        """Give the files their folder."""
+        if not self.files:
+            self._open[""] = self._begin("")
+        for group in list(self._open):
+            self._end(group)
+        if self.folder.is_dir():
+            self.folder.rmdir()
+        self._made.rename(self.folder)
+
+    def abandon(self) -> None:
+        """Leave nothing."""
+        for group in list(self._open):
+            with contextlib.suppress(Exception):
+                self._end(group)
+        shutil.rmtree(self._made, ignore_errors=True)
+
+
+def folder_of(key: str, value: str | None) -> str:
+    """Return the name of the folder of a value, as query engines read it back: key=value."""
+    return f"{_escaped(key)}={'__HIVE_DEFAULT_PARTITION__' if value is None else _escaped(value)}"
+
+
+def _escaped(text: str) -> str:
+    found = _UNSAFE.sub(lambda one: "".join(f"%{byte:02X}" for byte in one[0].encode()), text)[:200]
+    return found.replace(".", "%2E") if set(found) == {"."} else found
