@@ -202,13 +202,13 @@ def _pour(profiles: Profiles, extract: Extract, wanted: Wanted, writer: Any, pro
 
 
 def _drain(scratch: Scratch, select: str, writer: Any, progress: Callable[[int], None], count: int) -> int:
-    cursor: Any = scratch.connection.execute(select)
     if hasattr(writer, "write_batch"):
-        for batch in cursor.to_arrow_reader(100_000):
+        for batch in scratch.connection.sql(select).to_arrow_reader(100_000):
             writer.write_batch(batch)
             count += len(batch)
             progress(count)
         return count
+    cursor = scratch.connection.execute(select)
     while block := cursor.fetchmany(BLOCK):
         writer.write(block)
         count += len(block)

@@ -185,6 +185,7 @@ def _batches(profiles: Profiles, where: str, with_mpid: bool) -> str:
         return f"nullif(concat_ws(',', {listed}), '')" if listed else "null::varchar"
 
     device = "',\"mp_deviceid\":' || to_json(i_mp_deviceid[n])::varchar" if "mp_deviceid" in profiles.identities else "null::varchar"
+    attributes = f"nullif(array_to_string(members[(n - 1) * {most} + 1 : n * {most}], ','), '')"
     within = "case when n > 0 then {} end"
     line = (
         "'{\"schema_version\":2,\"environment\":\"' || " + ENVIRONMENT + " || '\"'"
@@ -193,8 +194,8 @@ def _batches(profiles: Profiles, where: str, with_mpid: bool) -> str:
         + f" || coalesce(',\"user_identities\":{{' || {within.format(identities(device=False))} || '}}', '')"
         + f" || coalesce(',\"device_info\":{{' || {within.format(identities(device=True))} || '}}', '')"
         + f" || coalesce({within.format(device)}, '')"
-        + " || ',\"user_attributes\":{' || case when n > 0 then array_to_string(members["
-        + f"(n - 1) * {most} + 1 : n * {most}], ',') else '' end || '}}'"
+        # An object, be it empty: it is what makes the line a batch and no flat row.
+        + f" || ',\"user_attributes\":{{' || coalesce({within.format(attributes)}, '') || '}}}}'"
     )
     return f"select profile as _profile, mpid as _mpid, n as _arrival, {line} as line from ({numbered})"
 

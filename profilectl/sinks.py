@@ -122,8 +122,20 @@ def packed(stream: BinaryIO, format: str, compression: str) -> Iterator[BinaryIO
     else:
         import pyarrow
 
-        with pyarrow.CompressedOutputStream(pyarrow.PythonFile(stream, mode="w"), "zstd") as out:
+        with pyarrow.CompressedOutputStream(pyarrow.PythonFile(_KeptOpen(stream), mode="w"), "zstd") as out:
             yield out
+
+
+class _KeptOpen:
+    """A stream that whoever packs into it does not close."""
+
+    closed = False
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.write, self.flush = stream.write, stream.flush
+
+    def close(self) -> None:
+        self.flush()
 
 
 def suffix_of(format: str, compression: str) -> str:
