@@ -1,3 +1,18 @@
 """profilectl: a customer profile store on one's own machine, with the rules of a data platform."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from profilectl.library import Store
+
+__all__ = ["Store", "__version__"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """Load the library when it is asked for: the command line never needs it."""
+    if name == "Store":
+        from profilectl.library import Store
+
+        return Store
+    raise AttributeError(f"module 'profilectl' has no attribute {name!r}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -54,7 +55,8 @@ class ImportRequest:
     """What an import is asked to do. None: not stated. wait_s: for another process that holds the store.
 
     max_rejects: a number of rows ("100"), or a share of those read ("0.5%"). first_arrival: of an
-    import that is played again, the arrivals it had before. opened is told the files and the state of
+    import that is played again, the arrivals it had before. content: JSON lines that stand in no file;
+    paths then has one name for them. opened is told the files and the state of
     the store before anything is read, checked the outcome before it is written; either may refuse.
     """
 
@@ -83,6 +85,7 @@ class ImportRequest:
     now_ms: int | None = None
     first_arrival: int | None = None
     stdin: BinaryIO | None = None
+    content: str | None = None
     progress: Callable[[str, int], None] = field(default=lambda step, rows: None)
     opened: Callable[[ImportReport, State], None] = field(default=lambda report, state: None)
     checked: Callable[[ImportReport, State], None] = field(default=lambda report, state: None)
@@ -91,7 +94,7 @@ class ImportRequest:
 # What is remembered of a request, so that the same import can be made again (undo --replay, plans).
 REMEMBERED = (
     "paths", "feed", "protection", "source", "partner", "format", "manifest", "mapped", "delimiter", "encoding", "empty",
-    "environment", "again", "max_shared", "max_rejects",
+    "environment", "again", "max_shared", "max_rejects", "content",
 )  # fmt: skip
 
 
@@ -127,12 +130,13 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
     now_ms = request.now_ms if request.now_ms is not None else time.time_ns() // 1_000_000
     manifest = read_manifest(request.manifest) if request.manifest else None
     mapped = read_map(request.mapped)
-    paths = expand(request.paths)
+    paths = expand(request.paths) if request.content is None else ["-"]
     _check_options(request)
     with scratch_beside(store_path, request.memory_limit) as scratch:
-        files = open_files(
-            paths, format=request.format, encoding=request.encoding, spill=scratch.folder, stdin=request.stdin
-        )
+        stdin = request.stdin if request.content is None else io.BytesIO(request.content.encode())
+        files = open_files(paths, format=request.format, encoding=request.encoding, spill=scratch.folder, stdin=stdin)
+        if request.content is not None:
+            files = [replace(file, name=name) for file, name in zip(files, request.paths, strict=True)]
         with _first_look(scratch, store_path, request) as store:
             settings = store.settings()
             feed = _feed(store, request)

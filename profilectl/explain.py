@@ -6,7 +6,7 @@ in the tables that the interpreter and the engine use.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from profilectl.activity import Activity, Entry, Origin, Touch, activities
 from profilectl.attributes import OVERWRITE, SET, SOURCES, Owner, standing
 from profilectl.codes import InputRefused, sentence
 from profilectl.feed import PROTECTIONS
-from profilectl.identity import BY_NAME, Records, Rules, key_of, look_up
+from profilectl.identity import BY_NAME, Records, Rules, Step, display, key_of, look_up
 from profilectl.profile import Profiles
 from profilectl.segments import IMPORT_FILES
 from profilectl.store import Settings
@@ -93,7 +93,8 @@ def _rule(incoming: Origin, owner: Origin, verdict: str) -> Rule:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One row that gave a profile identities. before: those it held already, one of which the row carried."""
+    """One row that gave a profile identities. before: those by which the row found it: it carried one of them
+    (or the MPID)."""
 
     touch: Touch
     before: list[tuple[str, str]]
@@ -108,13 +109,19 @@ class Apart:
     reasons: list[str]
 
 
-def chain(activity: Activity) -> list[Link]:
-    """Return the rows that joined the identities of a profile, oldest first."""
+def chain(activity: Activity, rules: Rules) -> list[Link]:
+    """Return the rows that joined the identities of a profile, oldest first.
+
+    A profile with an immutable or a login identity is found by a row that carries one of those, and by no other.
+    """
     held: list[tuple[str, str]] = []
     found = []
     for touch in activity.touches:
         if touch.added or touch.removed or touch.founded:
-            found.append(Link(touch, list(held)))
+            able = [one for one in held if one[0] in rules.hierarchy]
+            for guarded in (rules.login, rules.immutable):
+                able = [one for one in able if one[0] in guarded] or able
+            found.append(Link(touch, able))
         for one in touch.removed:
             if (one.type, one.value) in held:
                 held.remove((one.type, one.value))
@@ -136,8 +143,9 @@ def _why_apart(ours: Sequence[Activity], theirs: Sequence[Activity], first: tupl
     if not {one.environment for one in ours} & {one.environment for one in theirs}:
         yield f"they are in different environments: {ours[0].environment} and {theirs[0].environment} never share profiles"
         return
+    first, second = _held_as(ours[0], first), _held_as(theirs[0], second)
     for one, (kind, value) in ((ours[0], first), (theirs[0], second)):
-        origin = next(held.origin for held in one.identities if held.type == kind and key_of(BY_NAME[kind], held.value) == key_of(BY_NAME[kind], value)) if kind in BY_NAME else one.touches[0].origin
+        origin = next((held.origin for held in one.identities if (held.type, held.value) == (kind, value)), one.touches[0].origin)
         yield f"{kind} {value} came to profile {one.mpid} by import {origin.import_number}, {origin.where}"
     for one, other in ((ours[0], theirs[0]), (theirs[0], ours[0])):
         for flag, kinds in (("immutable", rules.immutable), ("login", rules.login)):
@@ -148,7 +156,7 @@ def _why_apart(ours: Sequence[Activity], theirs: Sequence[Activity], first: tupl
                 break
     known = {kind: key_of(BY_NAME[kind], value) for kind, value in (first, second) if kind in rules.hierarchy}
     if len(known) == 2:
-        found, _ = look_up(known, _records([*ours, *theirs]), rules)
+        found, _ = look_up(known, records_of([*ours, *theirs]), rules)
         named = next((one.mpid for one in (*ours, *theirs) if one.profile == found), None)
         order = sorted(known, key=rules.hierarchy.index)
         yield (
@@ -159,15 +167,46 @@ def _why_apart(ours: Sequence[Activity], theirs: Sequence[Activity], first: tupl
         yield f"a row carries one {first[0]}: no row can carry both, and nothing else joined them"
 
 
-def _records(found: Sequence[Activity]) -> Records:
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """Where some identities lead: the steps, the profiles that came up, and the one that was found (None: nobody)."""
+
+    steps: list[Step]
+    people: dict[int, Activity]
+    found: int | None
+    protected: bool
+    rules: Rules
+
+
+def _held_as(activity: Activity, asked: tuple[str, str]) -> tuple[str, str]:
+    """Return an identity that was asked for as the profile holds it."""
+    kind, value = asked
+    for held in activity.identities:
+        if kind in (held.type, "any") and key_of(BY_NAME[held.type], held.value) == key_of(BY_NAME[held.type], display(value)):
+            return held.type, held.value
+    return ("mpid", str(activity.mpid)) if kind == "any" else asked
+
+
+def identify(profiles: Profiles, environment: str, identities: Mapping[str, str]) -> Identified:
+    """Resolve identities (type -> value) as a batch would, changing nothing (domain.md 4.3)."""
+    rules = profiles.store.settings().rules
+    known = {kind: key_of(BY_NAME[kind], display(value)) for kind, value in identities.items() if kind in rules.hierarchy}
+    candidates = sorted({one for kind, value in identities.items() for one in profiles.find(kind, value)})
+    people = {one.profile: one for one in activities(profiles, candidates) if one.environment == environment}
+    steps: list[Step] = []
+    found, protected = look_up(known, records_of(list(people.values())), rules, steps)
+    return Identified(steps, people, found, protected, rules)
+
+
+def records_of(found: Sequence[Activity]) -> Records:
+    """Return the identity records of some profiles, for a decision among them."""
     records = Records()
     for one in found:
-        if one.profile in records.record:
-            continue
-        records.record[one.profile] = {}
-        records.last[one.profile] = one.touches[-1].origin.arrival
-        for held in one.identities:
-            records.add(one.profile, held.type, key_of(BY_NAME[held.type], held.value))
+        if one.profile not in records.record:
+            records.record[one.profile] = {}
+            records.last[one.profile] = one.touches[-1].origin.arrival
+            for held in one.identities:
+                records.add(one.profile, held.type, key_of(BY_NAME[held.type], held.value))
     return records
 
 

@@ -282,12 +282,27 @@ def decide(claim: Claim, records: Records, rules: Rules, *, create: bool) -> Dec
     return decision
 
 
-def look_up(known: Mapping[str, str], records: Records, rules: Rules) -> tuple[int | None, bool]:
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step down the hierarchy: who holds the value, who of them may be found by this row, and who is
+    left after it (the profiles found before, narrowed)."""
+
+    type: str
+    key: str
+    holders: frozenset[int]
+    eligible: frozenset[int]
+    left: frozenset[int]
+
+
+def look_up(
+    known: Mapping[str, str], records: Records, rules: Rules, steps: list[Step] | None = None
+) -> tuple[int | None, bool]:
     """Find the profile of some identities, given as type -> key: the profile or None, and whether
     nobody was found only because a login or immutable identity protects a holder.
 
     Walks the hierarchy; a type that finds several profiles is narrowed by the types below it. What
-    is still tied then goes to the profile touched last, by arrival (design.md R15).
+    is still tied then goes to the profile touched last, by arrival (design.md R15). steps: a list to
+    which each step is added.
     """
     login = {kind: key for kind, key in known.items() if kind in rules.login}
     only_known = rules.login_decides and bool(login)
@@ -305,8 +320,10 @@ def look_up(known: Mapping[str, str], records: Records, rules: Rules) -> tuple[i
             hit = {one for one in hit if _is_known(one, records, rules)}
         if hit and (not found or found & hit):
             found = found & hit if found else hit
-            if len(found) == 1:
-                break
+        if steps is not None:
+            steps.append(Step(kind, wanted[kind], frozenset(holders), frozenset(hit), frozenset(found)))
+        if len(found) == 1:
+            break
     if not found:
         return None, protected
     return max(found, key=lambda one: (records.last.get(one, one), -one)), False

@@ -22,7 +22,7 @@ from profilectl.codes import InputRefused
 from profilectl.feed import ENVIRONMENTS
 from profilectl.identity import BY_NAME, WHITE_SPACE
 from profilectl.profile import Profiles, held_as_json
-from profilectl.scratch import quote_text
+from profilectl.scratch import quote_identifier, quote_text
 from profilectl.segments import identity_hash, known_identities, known_mpids
 
 BLOCK = 20_000
@@ -45,12 +45,7 @@ def look_up(profiles: Profiles, path: Path, wanted: Lookup) -> Iterator[bytes]:
     scratch = profiles.store.scratch
     kinds = _read(profiles, path, wanted)
     _answer(profiles, kinds, wanted)
-    values = "".join(f", {held_as_json(f'v{n}')} as v{n}" for n in range(len(wanted.fields)))
-    if wanted.fields:
-        folded = profiles.folded(list(wanted.fields), "where profile in (select profile from answer where several = 1)")
-        joined = f"select seq, line, type, value, answer.mpid, several{values} from answer left join ({folded}) as folded on folded.profile = answer.profile and several = 1"
-    else:
-        joined = "select seq, line, type, value, mpid, several from answer"
+    joined = _joined(profiles, wanted)
     first = True
     if wanted.format == "csv":
         columns = ["line", "type", "value", "mpid", "found", *wanted.fields]
@@ -73,6 +68,29 @@ def look_up(profiles: Profiles, path: Path, wanted: Lookup) -> Iterator[bytes]:
     cursor = scratch.connection.execute(f"select {line} from ({joined}) order by seq")
     while block := cursor.fetchmany(BLOCK):
         yield ("\n".join(text for (text,) in block) + "\n").encode()
+
+
+def look_up_list(profiles: Profiles, values: Sequence[str], wanted: Lookup) -> Any:
+    """Return an Arrow table of (type, value, mpid, profiles, fields as JSON text) for a list, in order."""
+    assert wanted.kind is not None
+    scratch = profiles.store.scratch
+    scratch.load("asked", [("seq", "bigint"), ("line", "bigint"), ("c0", "varchar")], [(n, n, value) for n, value in enumerate(values, start=1)])
+    _answer(profiles, [wanted.kind], wanted)
+    fields = "".join(f", v{n} as {quote_identifier(key)}" for n, key in enumerate(wanted.fields))
+    mpid = "case when several = 1 then mpid end as mpid"
+    return scratch.connection.sql(f"select type, value, {mpid}, several as profiles{fields} from ({_joined(profiles, wanted)}) order by seq").to_arrow_table()
+
+
+def _joined(profiles: Profiles, wanted: Lookup) -> str:
+    """Return the SELECT of the answers with the fields asked for."""
+    if not wanted.fields:
+        return "select seq, line, type, value, mpid, several from answer"
+    values = "".join(f", {held_as_json(f'v{n}')} as v{n}" for n in range(len(wanted.fields)))
+    folded = profiles.folded(list(wanted.fields), "where profile in (select profile from answer where several = 1)")
+    return (
+        f"select seq, line, type, value, answer.mpid, several{values} from answer left join ({folded}) as folded"
+        " on folded.profile = answer.profile and several = 1"
+    )
 
 
 def _quoted(key: str) -> str:

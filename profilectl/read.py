@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from profilectl.activity import Activity, activities, members
 from profilectl.diff import differences, span_of
-from profilectl.explain import Apart, Explained, Fate, apart, explain_attribute, explain_row, rules_in_force
+from profilectl.explain import (
+    Apart,
+    Explained,
+    Fate,
+    Identified,
+    Link,
+    apart,
+    chain,
+    explain_attribute,
+    explain_row,
+    identify,
+    rules_in_force,
+)
 from profilectl.export import Wanted, check_wanted, export_to
 from profilectl.history import as_of as as_of_arrival
-from profilectl.lookup import Lookup, look_up
+from profilectl.lookup import Lookup, look_up, look_up_list
 from profilectl.opening import open_store
 from profilectl.profile import profiles_of
 from profilectl.scratch import Scratch, scratch_beside
@@ -71,6 +83,20 @@ def explain_identities(store_path: Path, first: tuple[str, str], second: tuple[s
         return apart(profiles_of(store), first, second)
 
 
+def explain_chains(store_path: Path, kind: str, value: str, *, wait_s: float = 0) -> list[tuple[Activity, list[Link]]]:
+    """Return each profile that holds an identity, with the rows that joined its identities."""
+    with _reading(store_path, wait_s) as store:
+        profiles = profiles_of(store)
+        rules = store.settings().rules
+        return [(one, chain(one, rules)) for one in activities(profiles, profiles.find(kind, value))]
+
+
+def identify_user(store_path: Path, environment: str, identities: Mapping[str, str], *, wait_s: float = 0) -> Identified:
+    """Return where identities (type -> value) lead, step by step, changing nothing."""
+    with _reading(store_path, wait_s) as store:
+        return identify(profiles_of(store), environment, identities)
+
+
 def explain_one_row(store_path: Path, file: str, line: int, *, wait_s: float = 0) -> list[Fate]:
     """Return what became of a row in every import in force that brought its file."""
     with _reading(store_path, wait_s) as store:
@@ -93,6 +119,21 @@ def look_up_file(store_path: Path, path: Path, wanted: Lookup, *, wait_s: float 
     """Yield a line for each line of a file of identities, in blocks. Raises InputRefused, StoreBusy, StoreUnusable."""
     with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, wait_s=wait_s) as store:
         yield from look_up(profiles_of(store), path, wanted)
+
+
+def look_up_values(store_path: Path, values: Sequence[str], wanted: Lookup, *, wait_s: float = 0) -> Any:
+    """Return an Arrow table of (type, value, mpid, profiles, fields...) for a list of identities, in order."""
+    with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, wait_s=wait_s) as store:
+        return look_up_list(profiles_of(store), values, wanted)
+
+
+def names_in(store_path: Path, what: str) -> list[str]:
+    """Return the names of the feeds, or (keys) of the attributes."""
+    with contextlib.closing(Scratch(Path(tempfile.gettempdir()))) as scratch, open_store(scratch, store_path, upgrade=False) as store:
+        if what == "feeds":
+            return [feed.name for feed in store.feeds()]
+        profiles = profiles_of(store)
+        return [*profiles.keys, *profiles.loose_keys]
 
 
 @contextlib.contextmanager

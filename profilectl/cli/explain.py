@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from profilectl.cli import JsonOption, WaitOption, app, options_of
+from profilectl.cli import JsonOption, WaitOption, app, complete, options_of
 from profilectl.cli.who import one_identity, option, who_is_meant, with_identities
 from profilectl.codes import InputRefused, NobodyFound, UsageError
 
@@ -50,7 +50,7 @@ def _attribute(context: typer.Context, **stated: Any) -> None:
 def _identity(context: typer.Context, **stated: Any) -> None:
     """Say which rows joined the identities of a profile; with --and, why two values are not one profile."""
     from profilectl import render
-    from profilectl.read import explain_identities, read_activities
+    from profilectl.read import explain_chains, explain_identities
     from profilectl.render import explain
 
     first = who_is_meant(stated, IDENTITY)
@@ -61,19 +61,19 @@ def _identity(context: typer.Context, **stated: Any) -> None:
         else:
             explain.print_apart(found)
         return
-    people = read_activities(options_of(context).store, *first, wait_s=stated["wait"])
+    people = explain_chains(options_of(context).store, *first, wait_s=stated["wait"])
     if stated["as_json"]:
         render.print_text(explain.chains_json(people) + "\n")
     else:
-        for one in people:
-            explain.print_chain(one)
+        for one, links in people:
+            explain.print_chain(one, links)
     if not people:
         raise NobodyFound(f"nobody has the {'identity or MPID' if first[0] == 'any' else first[0]} {first[1]}")
 
 
-AttributeOption = Annotated[list[str] | None, typer.Option("--attribute", metavar="KEY", help="Only this attribute; may be given several times.", show_default=False)]
+AttributeOption = Annotated[list[str] | None, typer.Option("--attribute", metavar="KEY", help="Only this attribute; may be given several times.", show_default=False, autocompletion=complete.keys)]
 AsOfOption = Annotated[str | None, typer.Option("--as-of", metavar="IMPORT|TIME", help="The state after an import, or at a time.")]
-AndOption = Annotated[str | None, typer.Option("--and", metavar="TYPE=VALUE", help="Another identity: why is it not the same profile?", show_default=False)]
+AndOption = Annotated[str | None, typer.Option("--and", metavar="TYPE=VALUE", help="Another identity: why is it not the same profile?", show_default=False, autocompletion=complete.typed)]
 
 explain_app.command("attribute", epilog=ATTRIBUTE)(with_identities(_attribute, [
     option("attribute", AttributeOption, None),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from profilectl.cli import WaitOption, app, options_of
+from profilectl.cli import WaitOption, app, complete, options_of
 from profilectl.cli.search import EnvironmentName
 
 export_app = typer.Typer(help="Write what the store holds.", no_args_is_help=True)
@@ -23,10 +23,10 @@ OutputOption = Annotated[Path | None, typer.Option("--output", "-o", metavar="FI
 SortedOption = Annotated[bool, typer.Option("--sorted", help="By MPID, so that two exports can be compared.")]
 SafeOption = Annotated[bool, typer.Option("--safe-for-spreadsheets", help="An apostrophe before CSV cells that a spreadsheet would run; changes values.")]
 WhereOption = Annotated[str | None, typer.Option("--where", metavar="CONDITION", help="Only profiles that meet it, for example \"tier = 'gold'\".")]
-FieldsOption = Annotated[str | None, typer.Option("--fields", metavar="NAMES", help="Only these identities and attributes, separated by commas.")]
+FieldsOption = Annotated[str | None, typer.Option("--fields", metavar="NAMES", help="Only these identities and attributes, separated by commas.", autocompletion=complete.fields)]
 OnlyEnvironmentOption = Annotated[EnvironmentName | None, typer.Option("--environment", help="Only this one.")]
 SinceOption = Annotated[int | None, typer.Option("--since", metavar="IMPORT", min=0, help="Only profiles that a later import touched.")]
-PartitionOption = Annotated[str | None, typer.Option("--partition-by", metavar="KEY", help="A folder for each value of an attribute, or of environment.")]
+PartitionOption = Annotated[str | None, typer.Option("--partition-by", metavar="KEY", help="A folder for each value of an attribute, or of environment.", autocompletion=complete.keys)]
 MaxRowsOption = Annotated[int | None, typer.Option("--max-rows-per-file", metavar="N", min=1, help="Begin a new file after so many.")]
 CompressionOption = Annotated[CompressionName, typer.Option("--compression", help="Of text the whole file, of Parquet its pages (zstd).")]
 MemoryOption = Annotated[str | None, typer.Option("--memory-limit", metavar="SIZE", help="For example 2GB.")]

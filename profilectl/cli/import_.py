@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from profilectl.attributes import FEED_SOURCES
-from profilectl.cli import JsonOption, WaitOption, app, options_of
+from profilectl.cli import JsonOption, WaitOption, app, complete, options_of
 from profilectl.codes import Exit, UsageError
 from profilectl.feed import ENVIRONMENTS, PROTECTIONS
 
@@ -26,7 +26,7 @@ EXAMPLE = "Example: profilectl import legacy.csv --feed warehouse --protection u
 
 # The options that import and plan share: what is read, and how.
 FilesArgument = Annotated[list[str], typer.Argument(metavar="FILE...", help="Files or globs, in the order given; - is standard input.")]
-FeedOption = Annotated[str, typer.Option("--feed", help="The feed the files belong to; registered on first use.", autocompletion=lambda: [])]
+FeedOption = Annotated[str, typer.Option("--feed", help="The feed the files belong to; registered on first use.", autocompletion=complete.feeds)]
 ProtectionOption = Annotated[ProtectionName | None, typer.Option("--protection", help="For this import only, where the feed is registered.")]
 SourceOption = Annotated[SourceName | None, typer.Option("--source", help="Of a feed that is not registered yet.")]
 PartnerOption = Annotated[str | None, typer.Option("--partner", help="Of a new feed whose source is partner.")]

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from profilectl.cli import JsonOption, WaitOption, app, options_of
+from profilectl.cli import JsonOption, WaitOption, app, complete, options_of
 from profilectl.codes import InputRefused, NobodyFound, UsageError
 from profilectl.feed import ENVIRONMENTS
 from profilectl.identity import TYPES, type_named
@@ -24,7 +24,7 @@ LineFormat = enum.Enum("LineFormat", {name: name for name in ("jsonl", "csv")}, 
 def search_command(
     context: typer.Context,
     text: Annotated[str | None, typer.Argument(metavar="TEXT", help="How an identity begins.", show_default=False)] = None,
-    kinds: Annotated[list[str] | None, typer.Option("--type", metavar="TYPE", help="Only identities of this type; may be given several times.")] = None,
+    kinds: Annotated[list[str] | None, typer.Option("--type", metavar="TYPE", help="Only identities of this type; may be given several times.", autocompletion=complete.types)] = None,
     exact: Annotated[bool, typer.Option("--exact", help="The whole identity.")] = False,
     substring: Annotated[bool, typer.Option("--substring", help="Any part of it.")] = False,
     regex: Annotated[bool, typer.Option("--regex", help="TEXT is a regular expression.")] = False,
@@ -68,8 +68,8 @@ def _type(name: str) -> str:
 def lookup_command(
     context: typer.Context,
     file: Annotated[str, typer.Argument(metavar="FILE", help="CSV with identity columns, or with --type a list, one a line; - for standard input.")],
-    kind: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="FILE is a list of identities of this type (mpid for MPIDs, any for any).")] = None,
-    fields: Annotated[list[str] | None, typer.Option("--field", metavar="KEY", help="Tell this attribute too; may be given several times.")] = None,
+    kind: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="FILE is a list of identities of this type (mpid for MPIDs, any for any).", autocompletion=complete.types)] = None,
+    fields: Annotated[list[str] | None, typer.Option("--field", metavar="KEY", help="Tell this attribute too; may be given several times.", autocompletion=complete.keys)] = None,
     environment: Annotated[EnvironmentName, typer.Option("--environment", help="Where to look.")] = EnvironmentName["production"],
     format: Annotated[LineFormat, typer.Option("--format", help="One JSON document a line, or CSV.")] = LineFormat["jsonl"],
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else standard output.")] = None,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from profilectl.cli import complete
 from profilectl.codes import UsageError
 from profilectl.identity import TYPES, type_named
 
@@ -19,8 +20,11 @@ def option(name: str, kind: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
-def with_identities(command: Names, more: list[inspect.Parameter], *, bare: bool = True) -> Names:
-    """Give a command of **stated options the flags that name a person, made from the table of types, and more."""
+def with_identities(command: Names, more: list[inspect.Parameter], *, bare: bool = True, only_types: bool = False) -> Names:
+    """Give a command of **stated options the flags that name a person, made from the table of types, and more.
+
+    bare: a VALUE of any type may stand alone. only_types: neither --mpid nor --identity.
+    """
     parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
     if bare:
         text = Annotated[str | None, typer.Argument(metavar="VALUE", help="Any identity, or an MPID.", show_default=False)]
@@ -29,9 +33,9 @@ def with_identities(command: Names, more: list[inspect.Parameter], *, bare: bool
         panel = "Device identities" if kind.device else "User identities"
         flag = typer.Option(f"--{kind.name.replace('_', '-')}", metavar="VALUE", rich_help_panel=panel, show_default=False)
         parameters.append(option(kind.name, Annotated[str | None, flag], None))
-    parameters += [
+    parameters += more if only_types else [
         option("mpid", Annotated[str | None, typer.Option("--mpid", metavar="MPID", help="The mParticle ID.")], None),
-        option("identity", Annotated[list[str] | None, typer.Option("--identity", metavar="TYPE=VALUE", help="Any identity.")], None),
+        option("identity", Annotated[list[str] | None, typer.Option("--identity", metavar="TYPE=VALUE", help="Any identity.", autocompletion=complete.typed)], None),
         *more,
     ]
     signature = inspect.Signature(parameters)

@@ -278,6 +278,16 @@ def _shown(value: Value) -> str:
     return "(tag)" if value is None else to_json(value)
 
 
+def print_correction(report: ImportReport) -> None:
+    """Say what a single correction did."""
+    counts = report.counts.attributes
+    said = ", ".join(f"{number:,} {what}" for what, number in counts.items() if number)
+    number = f"import {report.number}: " if report.number is not None else "dry run: "
+    print_line(f"{number}{said or 'nothing to do'}")
+    for code, count in report.counts.as_json()["reasons"].items():
+        print_line(f"  {count:,} {code}: {sentence(code)}")
+
+
 def print_hits(hits: Sequence[Hit]) -> None:
     """Print what a search found: an identity or a profile a line, with what the condition read."""
     keys = list(dict.fromkeys(key for one in hits for key in one.values))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from profilectl.activity import Activity, Entry, Origin, entry_json, origin_json, touch_json
-from profilectl.explain import Apart, Explained, Fate, Loser, Rule, chain
+from profilectl.explain import Apart, Explained, Fate, Identified, Link, Loser, Rule
 from profilectl.render import notice, print_line, print_table
 from profilectl.render.activity import moment, name_of, origin_line, outcome, shown
 from profilectl.values import DELETED, Value, to_json
@@ -75,33 +75,33 @@ def attributes_json(found: Sequence[tuple[Activity, list[Explained]]]) -> str:
 # Identities
 
 
-def print_chain(activity: Activity) -> None:
+def print_chain(activity: Activity, links: Sequence[Link]) -> None:
     """Print the rows that joined a profile's identities."""
     print_line(f"{name_of(activity)}  MPID {activity.mpid}  {activity.environment}")
-    for link in chain(activity):
+    for link in links:
         origin = link.touch.origin
         print_line(f"{moment(origin.at_ms)}  {origin_line(origin)}")
         if link.touch.founded:
             print_line("  nobody was found: the row founded the profile")
         elif link.before:
-            print_line("  the row carried one of " + ", ".join(f"{kind} {value}" for kind, value in link.before))
+            print_line(f"  the row carried {'one of ' if len(link.before) > 1 else ''}" + ", ".join(f"{kind} {value}" for kind, value in link.before))
         for one in link.touch.added:
             print_line(f"  + {one.type} {one.value}")
         for one in link.touch.removed:
             print_line(f"  - {one.type} {one.value}")
 
 
-def chains_json(people: Sequence[Activity]) -> str:
+def chains_json(people: Sequence[tuple[Activity, list[Link]]]) -> str:
     """Return the chains as one JSON document."""
     return to_json({
         "profiles": [
             {
                 "mpid": str(one.mpid), "environment": one.environment,
                 "chain": [
-                    touch_json(link.touch) | {"held_before": [{"type": kind, "value": value} for kind, value in link.before]} for link in chain(one)
+                    touch_json(link.touch) | {"found_by": [{"type": kind, "value": value} for kind, value in link.before]} for link in links
                 ],
             }
-            for one in people
+            for one, links in people
         ]
     })
 
@@ -109,10 +109,8 @@ def chains_json(people: Sequence[Activity]) -> str:
 def print_apart(found: Apart) -> None:
     """Print why two identities are not one profile."""
     if not found.reasons:
-        print_line("they are one profile")
-        for one in found.first:
-            if one.profile in {other.profile for other in found.second}:
-                print_chain(one)
+        shared = {one.profile for one in found.first} & {one.profile for one in found.second}
+        print_line("they are one profile: " + ", ".join(str(one.mpid) for one in found.first if one.profile in shared))
         return
     print_line("they are not one profile")
     for reason in found.reasons:
@@ -186,3 +184,55 @@ def print_rules(rules: dict[str, Any]) -> None:
     if rules["feeds"]:
         print_table("Feeds", ("feed", "unit", "rank", "protection"), [(one["feed"], one["unit"], one["rank"], one["protection"]) for one in rules["feeds"]], right=(2,))
     print_line("limits: " + ", ".join(f"{name} {most:,}" for name, most in rules["limits"].items()))
+
+
+# Identify
+
+
+def print_identified(found: Identified) -> None:
+    """Print each step down the hierarchy, and where it led."""
+    for step in found.steps:
+        print_line(f"{step.type} {step.key}")
+        for profile in sorted(step.holders):
+            print_line(f"  held by {_named(found, profile)}" + ("" if profile in step.eligible else f": passed over, {_guard(found, profile)}"))
+        if step.holders and not (step.eligible & step.left) and step.left:
+            print_line("  none of those found above: a lower type only breaks ties")
+        elif len(step.left) > 1:
+            print_line(f"  {len(step.left)} are left: the next type may tell them apart")
+    if found.found is None:
+        print_line("nobody: " + ("a row with these identities would found a profile, because the holders are protected" if found.protected else "a row with these identities would found a profile"))
+        return
+    if found.steps and len(found.steps[-1].left) > 1:
+        print_line("still tied: the profile that was touched last is taken")
+    print_line(f"found {_named(found, found.found)}")
+
+
+def _named(found: Identified, profile: int) -> str:
+    one = found.people[profile]
+    return f"{one.mpid} ({name_of(one)})"
+
+
+def _guard(found: Identified, profile: int) -> str:
+    one = found.people[profile]
+    for flag, kinds in (("immutable", found.rules.immutable), ("login", found.rules.login)):
+        held = [f"{identity.type} {identity.value}" for identity in one.identities if identity.type in kinds]
+        if held:
+            return f"its {flag} identity {', '.join(held)} is not among those given"
+    return "it is not a known user, and a login identity was given"
+
+
+def identified_json(found: Identified) -> str:
+    """Return the steps as JSON."""
+    return to_json({
+        "mpid": str(found.people[found.found].mpid) if found.found is not None else None, "protected": found.protected,
+        "steps": [
+            {
+                "type": step.type, "key": step.key,
+                "holders": [
+                    {"mpid": str(found.people[one].mpid), "passed_over": None if one in step.eligible else _guard(found, one)} for one in sorted(step.holders)
+                ],
+                "left": [str(found.people[one].mpid) for one in sorted(step.left)],
+            }
+            for step in found.steps
+        ],
+    })

@@ -1,0 +1,83 @@
+"""profilectl set and identify: one user corrected, one user found."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from profilectl.cli import JsonOption, WaitOption, app, complete, options_of
+from profilectl.cli.import_ import SourceOption, value_of
+from profilectl.cli.search import EnvironmentName
+from profilectl.cli.who import option, who_is_meant, with_identities
+from profilectl.codes import Exit, NobodyFound, UsageError
+from profilectl.identity import TYPES
+
+SET = "Example: profilectl set --email john.smith@example.com tier=gold visits:=3 --delete color"
+IDENTIFY = "Example: profilectl identify --email john.smith@example.com --customer-id JohnSmith911"
+
+
+def _set(context: typer.Context, **stated: Any) -> None:
+    """Set and delete attributes of one person, as an import of one batch: same rules, history and undo.
+
+    KEY=VALUE is a text; KEY:=JSON a number, true, false, a list or null (a tag). Exits with 3 where a value was refused.
+    """
+    from profilectl import render
+    from profilectl.correction import FEED, assignment, correct
+
+    sets: dict[str, Any] = {}
+    for text in stated["assignments"] or ():
+        key, value = assignment(text)
+        if key in sets:
+            raise UsageError(f"{key} is set twice")
+        sets[key] = value
+    deletes = stated["delete"] or []
+    if not sets and not deletes:
+        raise UsageError("say what to set or delete", SET.removeprefix("Example: "))
+    options = options_of(context)
+    report = correct(
+        options.store, who_is_meant(stated, SET), sets, deletes, feed=stated["feed"] or FEED, source=value_of(stated["source"]), pick=stated["pick"],
+        dry_run=stated["dry_run"], wait_s=stated["wait"],
+    )
+    if stated["as_json"]:
+        render.print_json(report.as_json())
+    elif not options.quiet:
+        render.print_correction(report)
+    raise typer.Exit(Exit.REJECTED_ROWS if report.counts.attributes["blocked"] else Exit.DONE)
+
+
+app.command("set", epilog=SET)(with_identities(_set, [
+    option("assignments", Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="What to set.", show_default=False, autocompletion=complete.assignments)], None),
+    option("delete", Annotated[list[str] | None, typer.Option("--delete", metavar="KEY", help="Delete this attribute; may be given several times.", autocompletion=complete.keys)], None),
+    option("feed", Annotated[str | None, typer.Option("--feed", help="Whose correction it is (corrections).", autocompletion=complete.feeds)], None),
+    option("source", SourceOption, None),
+    option("pick", Annotated[int | None, typer.Option("--pick", metavar="N", help="Which of several profiles.")], None),
+    option("dry_run", Annotated[bool, typer.Option("--dry-run", help="Say what would happen.")], False),
+    option("wait", WaitOption, 0),
+    option("as_json", JsonOption, False),
+], bare=False))
+
+
+def _identify(context: typer.Context, **stated: Any) -> None:
+    """Say whom a batch with these identities would find, step by step, changing nothing. Exits with 7 for nobody."""
+    from profilectl import render
+    from profilectl.read import identify_user
+    from profilectl.render import explain
+
+    identities = {kind.name: stated[kind.name] for kind in TYPES if stated[kind.name] is not None}
+    if not identities:
+        raise UsageError("name at least one identity", IDENTIFY.removeprefix("Example: "))
+    found = identify_user(options_of(context).store, stated["environment"].value, identities, wait_s=stated["wait"])
+    if stated["as_json"]:
+        render.print_text(explain.identified_json(found) + "\n")
+    else:
+        explain.print_identified(found)
+    if found.found is None:
+        raise NobodyFound("nobody was found")
+
+
+app.command("identify", epilog=IDENTIFY)(with_identities(_identify, [
+    option("environment", Annotated[EnvironmentName, typer.Option("--environment", help="Where to look.")], EnvironmentName["production"]),
+    option("wait", WaitOption, 0),
+    option("as_json", JsonOption, False),
+], bare=False, only_types=True))

@@ -1,0 +1,147 @@
+"""The store for Python programs: the calls that the command line makes, with plain values in and out.
+
+    from profilectl import Store
+
+    store = Store("profiles.duckdb")
+    for one in store.profile(email="john.smith@example.com"):
+        print(one.mpid, one.attributes["tier"].value)
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from profilectl.activity import Activity, Entry
+from profilectl.codes import UsageError
+from profilectl.identity import type_named
+from profilectl.values import TAG, Number, held_json, parse_json
+
+if TYPE_CHECKING:
+    import pyarrow
+
+    from profilectl.report import ImportReport
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """A user attribute in force. value: text, int, Decimal, bool, a list, or None for a tag; held exactly.
+    set_ms: when, in milliseconds since 1970."""
+
+    value: Any
+    source: str
+    feed: str
+    import_number: int
+    file: str
+    line: int
+    set_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A profile. identities: type -> values, oldest first; times in milliseconds since 1970."""
+
+    mpid: int
+    environment: str
+    first_seen_ms: int
+    last_seen_ms: int
+    identities: dict[str, list[str]]
+    attributes: dict[str, Attribute]
+
+
+class Store:
+    """A store on this machine. Every call opens it for as long as the call takes.
+
+    wait_s: how long a call waits for another process. Calls raise StoreBusy, StoreUnusable, UsageError and
+    InputRefused of profilectl.codes, all of them ProfilectlError.
+    """
+
+    def __init__(self, path: str | Path = "profiles.duckdb", *, wait_s: float = 0) -> None:
+        self.path = Path(path)
+        self.wait_s = wait_s
+
+    def profile(self, *, as_of: int | str | None = None, **identity: str | int) -> list[Profile]:
+        """Return the profiles that hold an identity, oldest first: `profile(email="x")`, `profile(mpid=7)`.
+
+        as_of: the state after an import (its number), or at a time (ISO 8601).
+        """
+        from profilectl.read import read_activities
+
+        kind, value = _one(identity)
+        found = read_activities(self.path, kind, value, as_of=None if as_of is None else str(as_of), wait_s=self.wait_s)
+        return [_profile(one) for one in found]
+
+    def lookup(self, values: Sequence[str], kind: str = "any", *, fields: Sequence[str] = (), environment: str = "production") -> pyarrow.Table:
+        """Look up many identities at once; return a table with a row for each, in order.
+
+        kind: an identity type, "mpid" or "any". Columns: type, value, mpid (null where nobody or several
+        have it), profiles (how many have it), and the fields as JSON text.
+        """
+        from profilectl.lookup import Lookup
+        from profilectl.read import look_up_values
+
+        named = kind if kind in ("any", "mpid") else _type(kind)
+        return look_up_values(self.path, values, Lookup(named, environment, tuple(fields)), wait_s=self.wait_s)
+
+    def import_files(self, *paths: str | Path, feed: str, **options: Any) -> ImportReport:
+        """Import files as one transaction and return the report. options: as engine.ImportRequest has them
+        (protection, source, dry_run, rejects, ...)."""
+        from profilectl.engine import ImportRequest, import_files
+
+        return import_files(self.path, ImportRequest([str(path) for path in paths], feed, **{"wait_s": self.wait_s, **options}))
+
+    def export(self, kind: str = "profiles", **wanted: Any) -> pyarrow.Table:
+        """Return an export as an Arrow table. kind: profiles, identities, attributes or imports; wanted: as
+        export.Wanted has it (where, fields, environment, since, ...)."""
+        import pyarrow.parquet
+
+        from profilectl.export import Wanted
+        from profilectl.read import export_store
+
+        out = io.BytesIO()
+        export_store(self.path, Wanted(kind, "parquet", **wanted), out, wait_s=self.wait_s)
+        return pyarrow.parquet.read_table(pyarrow.BufferReader(out.getvalue()))
+
+
+def _one(identity: dict[str, str | int]) -> tuple[str, str]:
+    if len(identity) != 1:
+        raise UsageError("name one identity", 'for example profile(email="john.smith@example.com")')
+    ((name, value),) = identity.items()
+    return "mpid" if name == "mpid" else _type(name), str(value)
+
+
+def _type(name: str) -> str:
+    kind = type_named(name)
+    if kind is None:
+        raise UsageError(f"{name} is not an identity type")
+    return kind.name
+
+
+def _profile(activity: Activity) -> Profile:
+    identities: dict[str, list[str]] = {}
+    for held in activity.identities:
+        identities.setdefault(held.type, []).append(held.value)
+    return Profile(
+        activity.mpid, activity.environment, activity.first_seen_ms, activity.last_seen_ms, identities,
+        {key: _attribute(entry) for key, entry in sorted(activity.attributes.items())},
+    )
+
+
+def _attribute(entry: Entry) -> Attribute:
+    origin = entry.origin
+    return Attribute(
+        None if entry.held == TAG else _plain(parse_json(held_json(entry.held))), origin.feed.source, origin.feed.name, origin.import_number,
+        origin.file, origin.place, origin.at_ms,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as Python has it; no digit of a number is lost."""
+    if isinstance(value, Number):
+        from decimal import Decimal
+
+        return int(value) if value.lstrip("-").isdigit() else Decimal(value)
+    return [_plain(one) for one in value] if isinstance(value, list) else value
