@@ -86,9 +86,9 @@ def _person(person: Any) -> dict[str, Any]:
     }
 
 
-def run(*arguments: str, folder: Path, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the real command in a folder."""
-    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
+def run(*arguments: str, folder: Path, stdin: bytes | None = None, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the real command in a folder. more: variables of its environment."""
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", **more}
     environment.pop("PROFILECTL_STORE", None)
     return subprocess.run(
         [sys.executable, "-m", "profilectl", *arguments], cwd=folder, env=environment, capture_output=True, text=True,

@@ -50,7 +50,7 @@ def console(*, stderr: bool = False) -> Console:
 
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun in the right number."""
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "es" if noun.endswith("ch") else noun + "s"
+    plural = noun[:-1] + "ies" if noun[-2:] in ("ty", "ry") else noun + "es" if noun.endswith("ch") else noun + "s"
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural}"
 
 

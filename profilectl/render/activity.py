@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from profilectl.activity import Activity, Entry, Held, Origin, Touch
 from profilectl.batch import RESERVED_KEYS
 from profilectl.codes import sentence
-from profilectl.render import console, counted, print_line, print_table, visible
+from profilectl.render import console, counted, print_line, visible
 from profilectl.values import DELETED, TAG, held_text, is_list, to_json
 from profilectl.whole_file import whole_file
 
@@ -118,7 +118,7 @@ def usage(activity: Activity, view: View) -> Iterator[tuple[str, str]]:
         yield "latest device", f"{device[0]} {device[1]}"
 
 
-def devices(activity: Activity, view: View) -> list[tuple[str, str, str]]:
+def devices(activity: Activity, view: View) -> list[tuple[str, str]]:
     rows = []
     for device in activity.devices():
         said = [str(device.info[name]) for name in ("platform", "brand", "model", "device_model", "os_version") if name in device.info]
@@ -127,8 +127,8 @@ def devices(activity: Activity, view: View) -> list[tuple[str, str, str]]:
             said.append("ad tracking limited" if tracking is True else "ad tracking allowed")
         if "att_authorization_status" in device.info:
             said.append(f"tracking {device.info['att_authorization_status']}")
-        names = "\n".join(f"{kind} {value}" for kind, value in device.identities.items())
-        rows.append((moment(device.last_seen_ms), names, ", ".join(said)))
+        names = [f"{kind} {value}" for kind, value in device.identities.items()]
+        rows.append((moment(device.last_seen_ms), "\n".join(([", ".join(said)] if said else []) + names)))
     return rows
 
 
@@ -202,7 +202,7 @@ def plain(activity: Activity, view: View) -> Iterator[str]:
     sections: list[tuple[str, str, Callable[[], Iterator[str]]]] = [
         ("details", "User details", lambda: (f"{label}: {value}" for label, value in details(activity, view))),
         ("usage", "Workspace usage", lambda: (f"{label}: {value}" for label, value in usage(activity, view))),
-        ("devices", "Devices", lambda: (f"{seen}  {names.replace(chr(10), ', ')}" + (f"  {said}" if said else "") for seen, names, said in devices(activity, view))),
+        ("devices", "Devices", lambda: (f"{seen}  {said.replace(chr(10), ', ')}" for seen, said in devices(activity, view))),
         ("attributes", "User attributes", lambda: _plain_attributes(activity, view)),
         ("identities", "Identities", lambda: _plain_identities(activity)),
         ("consent", "Consent", lambda: ("  ".join(row) for row in consents(activity))),
@@ -274,7 +274,7 @@ def panels(activity: Activity, view: View, width: int) -> Iterator[RenderableTyp
         yield from small
     found = devices(activity, view) if view.has("devices") else []
     if found:
-        yield _panel("Devices", _table(("last seen", "identities", "device"), found, view))
+        yield _panel("Devices", _table(("last seen", "device"), found, view))
     if view.has("attributes") and (activity.attributes or view.history):
         yield _panel(f"User attributes ({len(activity.attributes):,})", _attributes(activity, view, width))
     if view.has("identities"):
@@ -433,8 +433,6 @@ def save(path: Path, form: str, activity: Activity, view: View) -> None:
 
 def print_candidates(found: Sequence[Activity], view: View) -> None:
     """Print several profiles to choose from."""
-    rows = [
-        (n, one.mpid, one.environment, name_of(one), ", ".join(f"{held.type} {held.value}" for held in one.identities[:4]), age(one.last_seen_ms, view.now_ms))
-        for n, one in enumerate(found, start=1)
-    ]
-    print_table("", ("", "MPID", "environment", "who", "identities", "last seen"), rows, right=(0,))
+    for n, one in enumerate(found, start=1):
+        print_line(f"{n:>2}  {name_of(one)}  MPID {one.mpid}, {one.environment}, last seen {age(one.last_seen_ms, view.now_ms)}")
+        print_line("    " + ", ".join(f"{held.type} {held.value}" for held in one.identities))
