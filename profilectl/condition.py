@@ -60,13 +60,13 @@ def condition_of(text: str, identities: list[str]) -> Condition:
 
     Raises UsageError, with a mark under the character that was not expected.
     """
-    from lark.exceptions import UnexpectedInput
+    from lark.exceptions import UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
     try:
         tree = _parser().parse(text)
     except UnexpectedInput as error:
-        at = int(error.pos_in_stream if error.pos_in_stream is not None else -1)
-        at = at if at >= 0 else len(text)
+        ended = isinstance(error, UnexpectedEOF) or (isinstance(error, UnexpectedToken) and error.token.type == "$END")
+        at = len(text) if ended else int(error.pos_in_stream or 0)
         raise UsageError(f"the condition is not understood at character {at + 1}: {text[:at]}>>>{text[at:]}", "for example tier = 'gold' and visits >= 3") from None
     written = _Written(identities)
     sql = written.sql(tree)

@@ -22,7 +22,7 @@ from profilectl.codes import InputRefused
 from profilectl.feed import ENVIRONMENTS
 from profilectl.identity import BY_NAME, WHITE_SPACE
 from profilectl.profile import Profiles, held_as_json
-from profilectl.scratch import quote_identifier, quote_text
+from profilectl.scratch import Scratch, quote_identifier, quote_text
 from profilectl.segments import identity_hash, known_identities, known_mpids
 
 BLOCK = 20_000
@@ -74,7 +74,7 @@ def look_up_list(profiles: Profiles, values: Sequence[str], wanted: Lookup) -> A
     """Return an Arrow table of (type, value, mpid, profiles, fields as JSON text) for a list, in order."""
     assert wanted.kind is not None
     scratch = profiles.store.scratch
-    scratch.load("asked", [("seq", "bigint"), ("line", "bigint"), ("c0", "varchar")], [(n, n, value) for n, value in enumerate(values, start=1)])
+    _load(scratch, [*values, ""])
     _answer(profiles, [wanted.kind], wanted)
     fields = "".join(f", v{n} as {quote_identifier(key)}" for n, key in enumerate(wanted.fields))
     mpid = "case when several = 1 then mpid end as mpid"
@@ -117,12 +117,7 @@ def _read(profiles: Profiles, path: Path, wanted: Lookup) -> list[str]:
     scratch = profiles.store.scratch
     try:
         if wanted.kind is not None:
-            # No character separates columns and none quotes: a line is one cell, byte for byte.
-            scratch.make(
-                "asked",
-                f"select row_number() over () as seq, row_number() over () as line, rtrim(c0, chr(13)) as c0 from read_csv({quote_text(str(path))}, auto_detect = false,"
-                " header = false, columns = {'c0': 'VARCHAR'}, delim = '\x01', quote = '', escape = '', comment = '', new_line = '\\n', null_padding = false)",
-            )
+            _load(scratch, path.read_text("utf-8-sig").split("\n"))
             return [wanted.kind]
         with path.open("rb") as content:
             head = content.readline().decode("utf-8-sig")
@@ -149,6 +144,17 @@ def _read(profiles: Profiles, path: Path, wanted: Lookup) -> list[str]:
     if not any(kinds):
         raise InputRefused(f"{path}:1: no column is an identity: {', '.join(names)}", "name them as for an import, or say --type email for a list")
     return kinds
+
+
+def _load(scratch: Scratch, lines: list[str]) -> None:
+    """Make `asked` of the lines of a list, the end of the last not a line of its own."""
+    import pyarrow
+
+    if lines and not lines[-1]:
+        lines.pop()
+    scratch.connection.register("asked_line", pyarrow.table({"seq": pyarrow.array(range(1, len(lines) + 1)), "c0": pyarrow.array(lines, pyarrow.string())}))
+    scratch.make("asked", "select seq, seq as line, c0 from asked_line")
+    scratch.connection.unregister("asked_line")
 
 
 def _answer(profiles: Profiles, kinds: Sequence[str], wanted: Lookup) -> None:
