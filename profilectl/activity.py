@@ -210,8 +210,11 @@ class _Raw:
                 for profile, arrival, key, value in self._ask(f"select profile, arrival, key, value from {segment.table('loose')} {where}"):
                     self._keep(profile, arrival, [key], [value], "")
             if "blocked" in segment.tables:
+                # It has the columns of those attributes only that something was refused of.
+                none = "".join(f", null::varchar as a{n}" for n in range(len(segment.keys)))
+                shaped = f"select null::bigint as profile, null::bigint as arrival, null::varchar as code{none} where false"
                 for profile, arrival, code, values in self._ask(
-                    f"select profile, arrival, code, [{cells}]::varchar[] from {segment.table('blocked')} {where}"
+                    f"select profile, arrival, code, [{cells}]::varchar[] from ({shaped} union all by name select * from {segment.table('blocked')} {where})"
                 ):
                     self._keep(profile, arrival, segment.keys, values, code)
             if "blocked_loose" in segment.tables:

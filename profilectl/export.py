@@ -115,8 +115,10 @@ def _one(output: BinaryIO | Path, wanted: Wanted, extract: Extract) -> Iterator[
 def _writing(stream: BinaryIO, wanted: Wanted, extract: Extract) -> Iterator[Any]:
     with packed(stream, wanted.format, wanted.compression) as out:
         writer = writer_of(wanted.format, out, extract.columns, extract.numbers, safe=wanted.safe, compression=wanted.compression)
-        yield writer
-        writer.close()
+        try:
+            yield writer
+        finally:
+            writer.close()
 
 
 def _choose(profiles: Profiles, wanted: Wanted) -> None:
@@ -202,10 +204,9 @@ def _pour(profiles: Profiles, extract: Extract, wanted: Wanted, writer: Any, pro
 
 
 def _drain(scratch: Scratch, select: str, writer: Any, progress: Callable[[int], None], count: int) -> int:
-    if hasattr(writer, "write_batch"):
-        for batch in scratch.connection.sql(select).to_arrow_reader(100_000):
-            writer.write_batch(batch)
-            count += len(batch)
+    if hasattr(writer, "write_batches"):
+        for rows in writer.write_batches(scratch.connection.sql(select).to_arrow_reader(100_000)):
+            count += rows
             progress(count)
         return count
     cursor = scratch.connection.execute(select)

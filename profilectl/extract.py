@@ -188,7 +188,7 @@ def _batches(profiles: Profiles, where: str, with_mpid: bool) -> str:
     attributes = f"nullif(array_to_string(members[(n - 1) * {most} + 1 : n * {most}], ','), '')"
     within = "case when n > 0 then {} end"
     line = (
-        "'{\"schema_version\":2,\"environment\":\"' || " + ENVIRONMENT + " || '\"'"
+        "'{\"environment\":\"' || " + ENVIRONMENT + " || '\"'"
         + (" || ',\"mpid\":' || mpid" if with_mpid else "")
         + " || ',\"timestamp_unixtime_ms\":' || case when n = last then last_seen_ms else first_seen_ms end"
         + f" || coalesce(',\"user_identities\":{{' || {within.format(identities(device=False))} || '}}', '')"

@@ -151,9 +151,20 @@ class Profiles:
                 " union all select profile, arrival, null::bigint as mpid, null::utinyint as environment,"
                 f" null::usmallint as feed, null::bigint as at_ms, segment{nulls}{pivot} from ({known_loose(self.segments, where=where)})"
             )
-        return (
+        folded = (
             "select profile, max(mpid) as mpid, max(environment) as environment, min(at_ms) as first_seen_ms,"
-            f" max(at_ms) as last_seen_ms{identities}{values} from ({rows}) group by profile"
+            f" max(at_ms) as last_seen_ms{identities}{values}"
+        )
+        # Most profiles of most stores have one row: there is nothing to fold, and lists in order are dear.
+        single = (
+            "select profile, mpid, environment, at_ms as first_seen_ms, at_ms as last_seen_ms"
+            + "".join(f", case when i_{kind} is not null then [i_{kind}] end as i_{kind}" for kind in self.identities)
+            + "".join(f", nullif(b{n}, {DELETED}) as v{n}" for n in size)
+        )
+        return (
+            f"with every as materialized ({rows}), several as materialized (select profile from every group by profile having count(*) > 1)"
+            f" {single} from every where profile not in (select profile from several)"
+            f" union all {folded} from every where profile in (select profile from several) group by profile"
         )
 
     def rows(self, keys: Sequence[str], where: str) -> str:

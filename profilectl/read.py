@@ -30,6 +30,7 @@ from profilectl.opening import open_store
 from profilectl.profile import profiles_of
 from profilectl.scratch import Scratch, scratch_beside
 from profilectl.search import Asked, Hit, search
+from profilectl.sinks import check_folder
 from profilectl.store import Store
 from profilectl.whole_file import check_target
 
@@ -156,8 +157,8 @@ def export_store(
     if not store_path.exists():
         with _reading(store_path, wait_s):
             return 0
-    if isinstance(output, Path) and not (wanted.partition_by or wanted.max_rows):
-        check_target(output)
+    if isinstance(output, Path):
+        (check_folder if wanted.partition_by or wanted.max_rows else check_target)(output)
     beside = output if isinstance(output, Path) else store_path
     with scratch_beside(beside.absolute(), memory_limit) as scratch, open_store(scratch, store_path, wait_s=wait_s) as store:
         return export_to(store, wanted, output, progress=lambda rows: progress("exporting", rows))

@@ -10,10 +10,12 @@ import contextlib
 import csv
 import io
 import os
+import queue
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -93,8 +95,30 @@ class _Parquet:
         columns = list(zip(*block, strict=True)) if block else [() for _ in self._schema]
         self._writer.write_table(pyarrow.table([pyarrow.array(one, column.type) for one, column in zip(columns, self._schema, strict=True)], schema=self._schema))
 
-    def write_batch(self, batch: Any) -> None:
-        self._writer.write_batch(batch.cast(self._schema))
+    def write_batches(self, batches: Iterable[Any]) -> Iterator[int]:
+        """Write Arrow batches while the next are made; yield the rows of each as it is handed over."""
+        waiting: queue.Queue[Any] = queue.Queue(maxsize=2)
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            while (batch := waiting.get()) is not None:
+                try:
+                    if not failed:
+                        self._writer.write_batch(batch.cast(self._schema))
+                except BaseException as error:  # noqa: BLE001  (raised again by the one who waits)
+                    failed.append(error)
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        try:
+            for batch in batches:
+                waiting.put(batch)
+                yield len(batch)
+        finally:
+            waiting.put(None)
+            worker.join()
+        if failed:
+            raise failed[0]
 
     def close(self) -> None:
         self._writer.close()
@@ -143,17 +167,22 @@ def suffix_of(format: str, compression: str) -> str:
     return f".{format}" + ("" if format == "parquet" else COMPRESSIONS[compression])
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a path where no new folder can be. Raises InputRefused."""
+    if folder.exists() and (not folder.is_dir() or folder.is_symlink()):
+        raise InputRefused(f"{folder} is not a folder", "name another with -o")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputRefused(f"{folder} is not empty", "name a new folder with -o: an export never mixes with another")
+    if not folder.absolute().parent.is_dir():
+        raise InputRefused(f"{folder} cannot be written: there is no folder {folder.parent}", "name another with -o")
+
+
 class Parts:
     """The files of a folder: one for each group, a new one after so many rows. Made under other names,
     renamed all together by `finish`."""
 
     def __init__(self, folder: Path, name: str, most_rows: int | None, open_writer: Callable[[BinaryIO], Any], suffix: str) -> None:
-        if folder.exists() and (not folder.is_dir() or folder.is_symlink()):
-            raise InputRefused(f"{folder} is not a folder", "name another with -o")
-        if folder.is_dir() and any(folder.iterdir()):
-            raise InputRefused(f"{folder} is not empty", "name a new folder with -o: an export never mixes with another")
-        if not folder.absolute().parent.is_dir():
-            raise InputRefused(f"{folder} cannot be written: there is no folder {folder.parent}", "name another with -o")
+        check_folder(folder)
         self.folder, self.name, self.most_rows, self.suffix = folder, name, most_rows, suffix
         self._open_writer = open_writer
         self._made = Path(tempfile.mkdtemp(prefix=f".{folder.name[:100]}.", dir=folder.absolute().parent))
