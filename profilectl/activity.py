@@ -17,8 +17,6 @@ from profilectl.profile import Profiles
 from profilectl.segments import ENVIRONMENT_NAME, IMPORT_FILES, hash_of
 from profilectl.values import DELETED, Number, Value, held_json, parse_json, to_json
 
-SECTIONS = ("details", "usage", "devices", "attributes", "identities", "consent", "attribution", "timeline")
-"""The panels of the activity view, in the platform's order (domain.md 10)."""
 DEVICE_PREFERENCE = ("ios_advertising_id", "android_advertising_id", "ios_idfv", "android_uuid")
 """Which device id stands for a device where one is shown (domain.md 10)."""
 CONSENT_SOURCES = ("account", "custom-feed", "sdk", "calculated")

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from profilectl.activity import SECTIONS
 from profilectl.cli import JsonOption, WaitOption, app, options_of
 from profilectl.cli.who import option, who_is_meant, with_identities
 from profilectl.codes import NobodyFound, UsageError
+from profilectl.render import SECTIONS
 
 EXAMPLE = "Example: profilectl show --email john.smith@example.com"
 SectionName = enum.Enum("SectionName", {name: name for name in SECTIONS}, type=str)  # type: ignore[misc]

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from profilectl.report import ImportReport, Past
     from profilectl.search import Hit
 
+SECTIONS = ("details", "usage", "devices", "attributes", "identities", "consent", "attribution", "timeline")
+"""The panels of the activity view, in the platform's order (domain.md 10)."""
 # What does something to a terminal, or is not seen on it: control characters, directions of writing,
 # marks of no width, tags.
 _UNSEEN = {
