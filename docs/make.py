@@ -12,8 +12,11 @@ import ast
 import enum
 import inspect
 import itertools
+import os
 import re
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -204,6 +207,23 @@ PARTS: dict[str, Callable[[], str]] = {
 }
 
 
+def show_picture() -> str:
+    """Return the picture of the activity view, of people that are the same on every machine."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    import people
+
+    with tempfile.TemporaryDirectory() as name:
+        people.make(Path(name))
+        environment = {**os.environ, **people.NOW, "COLUMNS": "120", "PYTHONPATH": str(ROOT)}
+        subprocess.run(
+            [sys.executable, "-m", "profilectl", "show", "--customer-id", "C1", "--save-svg", "show.svg"], cwd=name, env=environment, check=True, capture_output=True
+        )
+        return (Path(name) / "show.svg").read_text("utf-8")
+
+
+PICTURES: dict[str, Callable[[], str]] = {"show.svg": show_picture}
+
+
 def made(text: str) -> str:
     """Return a document with its made parts as the code has them today."""
     return PART.sub(lambda found: f"{found[1]}{PARTS[found[2]]()}{found[3]}", text)
@@ -211,7 +231,9 @@ def made(text: str) -> str:
 
 def stale() -> list[Path]:
     """Return the documents that are not current."""
-    return [path for path in DOCUMENTS if path.exists() and made(path.read_text("utf-8")) != path.read_text("utf-8")]
+    old = [path for path in DOCUMENTS if path.exists() and made(path.read_text("utf-8")) != path.read_text("utf-8")]
+    pictures = ROOT / "docs" / "pictures"
+    return old + [pictures / name for name, draw in PICTURES.items() if not (pictures / name).exists() or draw() != (pictures / name).read_text("utf-8")]
 
 
 def main() -> None:
@@ -219,7 +241,8 @@ def main() -> None:
     check = "--check" in sys.argv[1:]
     for path in old:
         if not check:
-            path.write_text(made(path.read_text("utf-8")), "utf-8")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(PICTURES[path.name]() if path.name in PICTURES else made(path.read_text("utf-8")), "utf-8")
         print(f"{path.relative_to(ROOT)}: {'not current: python docs/make.py writes it' if check else 'written'}")
     sys.exit(1 if check and old else 0)
 

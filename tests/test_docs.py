@@ -68,27 +68,38 @@ def agrees(expected: str, printed: str) -> bool:
 
 @dataclass(frozen=True)
 class Block:
-    """A console block: where it begins, and what is to happen in it."""
+    """A block: where it begins, and what is to happen in it, after what. program: of a Python block."""
 
     path: Path
     line: int
     steps: list[Step]
+    before: list[Step]
+    program: str = ""
 
     def __str__(self) -> str:
         return f"{self.path.name}:{self.line}"
 
 
-def console_blocks(document: Document) -> Iterator[Region]:
-    for found in FencedCodeBlockLexer("console")(document):
-        yield Region(found.start, found.end, found.lexemes["source"], lambda example: None)
+def fenced(path: Path, language: str) -> list[tuple[int, str]]:
+    """Return the line and the text of each block of a language."""
+    def regions(document: Document) -> Iterator[Region]:
+        for found in FencedCodeBlockLexer(language)(document):
+            yield Region(found.start, found.end, found.lexemes["source"], lambda example: None)
+
+    return [(example.line, str(example.parsed)) for example in Document.parse(str(path), regions).examples()]
 
 
 def blocks() -> list[Block]:
-    return [
-        Block(path, example.line, steps(str(example.parsed)))
-        for path in DOCUMENTS
-        for example in Document.parse(str(path), console_blocks).examples()
-    ]
+    found = []
+    for path in DOCUMENTS:
+        # The console block after this comment comes before every other block of its document.
+        _, marked, rest = path.read_text("utf-8").partition("<!-- before each -->\n```console\n")
+        first = steps(rest.partition("```")[0]) if marked else []
+        for line, text in fenced(path, "console"):
+            now = steps(text)
+            found.append(Block(path, line, now, [] if now == first else first))
+        found += [Block(path, line, [], first, text) for line, text in fenced(path, "python")]
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -122,11 +133,18 @@ def run(step: Step, folder: Path, commands: Path, before: int) -> tuple[str, int
 def test_a_document_shows_what_is_printed(block: Block, tmp_path: Path, commands: Path) -> None:
     shutil.copytree(ROOT / "sample_data", tmp_path / "sample_data", ignore=shutil.ignore_patterns("*.rejects.jsonl"))
     status = 0
+    for step in block.before:
+        _, status = run(step, tmp_path, commands, status)
     for step in block.steps:
         printed, status = run(step, tmp_path, commands, status)
         assert agrees(step.expected, printed), (
             f"{block.path}:{block.line + 1 + step.line}: $ {step.command}\n\n{printed}\nbut the document has\n\n{step.expected}"
         )
+    if block.program:
+        done = subprocess.run(
+            [sys.executable, "-c", block.program], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{block.path}:{block.line}\n{done.stderr}"
 
 
 def test_an_example_that_is_wrong_is_seen() -> None:

@@ -69,7 +69,9 @@ def print_text(text: str) -> None:
 
 
 def notice(text: str) -> None:
-    """Say something on stderr."""
+    """Say something on stderr, after what stdout has got so far."""
+    with contextlib.suppress(BrokenPipeError, ValueError):
+        sys.stdout.flush()
     sys.stderr.write(visible(text) + "\n")
 
 
