@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from profilectl.codes import NobodyFound, UsageError
 from profilectl.feed import Feed
 from profilectl.identity import BY_NAME, NAME, key_of
 from profilectl.profile import Profiles
-from profilectl.segments import ENVIRONMENT_NAME, IMPORT_FILES, hash_of
+from profilectl.segments import ENVIRONMENT_NAME, IMPORT_FILES, hash_of, known_mpids
 from profilectl.values import DELETED, Number, Value, held_json, parse_json, to_json
 
 DEVICE_PREFERENCE = ("ios_advertising_id", "android_advertising_id", "ios_idfv", "android_uuid")
@@ -71,7 +72,8 @@ class Held:
 
 @dataclass(slots=True)
 class Touch:
-    """One batch that touched the profile. rest: its other fields (consent, device, attribution...)."""
+    """One batch that touched the profile. rest: its other fields (consent, device, attribution...). alias: no
+    batch, but the past of another profile carried over."""
 
     origin: Origin
     founded: bool
@@ -79,6 +81,20 @@ class Touch:
     removed: list[Held] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     rest: dict[str, Any] = field(default_factory=dict)
+    alias: Carried | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """An alias as a profile shows it, by MPIDs. first_seen_ms: what the destination gets, from due_ms on."""
+
+    source: int
+    destination: int
+    start_ms: int
+    end_ms: int
+    due_ms: int
+    first_seen_ms: int
+    in_force: bool
 
 
 @dataclass(slots=True)
@@ -110,10 +126,14 @@ class Activity:
         """Return the identities of a type, oldest first."""
         return [one.value for one in self.identities if one.type == kind]
 
+    def batches(self) -> list[Touch]:
+        """Return what touched the user, oldest first, without aliases."""
+        return [one for one in self.touches if one.alias is None]
+
     def feeds(self) -> dict[str, tuple[Feed, int, int]]:
         """Return the feeds the user appeared in: name -> (feed, batches, last seen)."""
         found: dict[str, tuple[Feed, int, int]] = {}
-        for touch in self.touches:
+        for touch in self.batches():
             feed, count, last_ms = found.get(touch.origin.feed.name, (touch.origin.feed, 0, 0))
             found[feed.name] = (feed, count + 1, max(last_ms, touch.origin.at_ms))
         return found
@@ -183,6 +203,20 @@ def activities(profiles: Profiles, found: Sequence[int]) -> list[Activity]:
     return [one for profile in found if (one := _played(profiles, profile, raw))]
 
 
+def one_meant(profiles: Profiles, who: tuple[str, str], pick: int | None = None, environment: str | None = None) -> Activity:
+    """Return the one profile that is meant. who: an identity type (or mpid, any) and value; pick: which of
+    several, from 1; environment: in that one only. Raises NobodyFound, and UsageError where several are meant."""
+    found = [one for one in activities(profiles, profiles.find(*who)) if environment in (None, one.environment)]
+    if not found:
+        raise NobodyFound(f"nobody has the {'identity or MPID' if who[0] == 'any' else who[0]} {who[1]}")
+    if pick is None and len(found) > 1:
+        listed = ", ".join(f"{one.mpid} ({one.environment})" for one in found[:5])
+        raise UsageError(f"{len(found)} profiles have the {who[0]} {who[1]}: {listed}", "name one by --mpid, or --pick N in the order of `profilectl show`")
+    if pick is not None and not 1 <= pick <= len(found):
+        raise UsageError(f"--pick {pick}: there are {len(found)}")
+    return found[(pick or 1) - 1]
+
+
 class _Raw:
     """The rows of some profiles as they lie in the segments."""
 
@@ -224,7 +258,16 @@ class _Raw:
                 for profile, arrival, rest in self._ask(f"select profile, arrival, rest from {segment.table('rest')} {where}"):
                     self.rest[profile, arrival] = rest
         self.removed = self._ask(f"select profile, type, hash, arrival from store.removed {where}") if profiles.removals else []
-        self.origins = origins_of(profiles, sorted({row[0] for rows in self.rows.values() for row in rows}))
+        self.aliases = [one for one in profiles.aliases if {one.source, one.destination} & set(found)]
+        self.mpids: dict[int, int] = {}
+        self.asked: dict[int, tuple[int, int]] = {}
+        if self.aliases:
+            sides = ", ".join(str(side) for one in self.aliases for side in (one.source, one.destination))
+            self.mpids = dict(self._ask(f"select profile, mpid from ({known_mpids(profiles.segments)}) where profile in ({sides})"))
+            rows = self._ask("select alias.arrival, import.feed, import.started_ms from store.alias join store.import on import.number = alias.import")
+            self.asked = {arrival: (feed, at_ms) for arrival, feed, at_ms in rows}
+        arrivals = {row[0] for rows in self.rows.values() for row in rows} | {one.arrival for one in self.aliases}
+        self.origins = origins_of(profiles, sorted(arrivals))
 
     def _ask(self, select: str) -> list[tuple[Any, ...]]:
         return self.scratch.rows(select)
@@ -279,11 +322,34 @@ def _played(profiles: Profiles, profile: int, raw: _Raw) -> Activity | None:
             if code or held != DELETED or key in found.attributes:  # deleting what is not there does nothing
                 touch.entries.append(_entry(found, key, held, code, origin))
         found.touches.append(touch)
+    _carry(profiles, found, raw, feeds)
     by_arrival = {touch.origin.arrival: touch for touch in found.touches}
     for one in found.lost:
         if one.lost in by_arrival:
             by_arrival[one.lost].removed.append(one)
     return found
+
+
+def _carry(profiles: Profiles, found: Activity, raw: _Raw, feeds: dict[int, Feed]) -> None:
+    """Add the aliases of a profile to its activity, and what they carried over."""
+    carried = profiles.carried(found.profile)
+    if carried:
+        later = (touch.origin.at_ms for touch in found.touches if touch.origin.arrival > carried.arrival)
+        found.first_seen_ms = min((carried.first_seen_ms, *later))
+    for one in raw.aliases:
+        if found.profile not in (one.source, one.destination):
+            continue
+        number, file, unit, place, protection = raw.origins[one.arrival]
+        taken = one.in_force and found.profile == one.destination and one.attribution
+        feed, at_ms = raw.asked[one.arrival]
+        origin = Origin(one.arrival, number, feeds[feed], protection, file, unit, place, at_ms)
+        found.touches.append(Touch(
+            origin, False, rest={"attribution_info": _rest(one.attribution)} if taken and one.attribution else {},
+            alias=Carried(
+                raw.mpids[one.source], raw.mpids[one.destination], one.start_ms, one.end_ms, one.due_ms, one.first_seen_ms, one.in_force
+            ),
+        ))
+    found.touches.sort(key=lambda touch: touch.origin.arrival)
 
 
 def _rest(text: str) -> dict[str, Any]:
@@ -356,6 +422,11 @@ def entry_json(entry: Entry) -> dict[str, Value]:
 
 def touch_json(touch: Touch) -> dict[str, Value]:
     """Return what a batch did, as JSON."""
+    if one := touch.alias:
+        return origin_json(touch.origin) | {"alias": {
+            "from": str(one.source), "to": str(one.destination), "start_ms": _n(one.start_ms), "end_ms": _n(one.end_ms),
+            "due_ms": _n(one.due_ms), "in_force": one.in_force, "first_seen_ms": _n(one.first_seen_ms),
+        }}
     return origin_json(touch.origin) | {
         "founded": touch.founded,
         "identities_added": [{"type": one.type, "value": one.value} for one in touch.added],

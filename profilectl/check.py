@@ -232,6 +232,7 @@ class _Check:
             f"select mpid from {one.table('row')} where {within}"
             for one in self.segments if one.first_import <= past.number <= one.last_import
         ) or "select null as mpid where false"
+        rows += f" union all select null from store.alias where import = {past.number}"
         applied, created = self.scratch.row(f"select count(*), count(mpid) from ({rows})")
         found = {
             "applied": applied, "created": created,

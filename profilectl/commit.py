@@ -77,11 +77,12 @@ def prepare(scratch: Scratch, staged: Staged, merged: Merged, rejects: Rejects, 
             ready("rest", f"select resolved.profile, usable.seq + {first} as arrival, usable.rest from usable"
                   " join resolved on resolved.seq = usable.seq where usable.rest is not null and resolved.profile is not null"
                   " order by resolved.profile, arrival")
-    _prepare_history(scratch, staged, rejects, made, protection)
+    prepare_history(scratch, staged, rejects, made, protection)
     return Prepared(tuple(kinds), applied)
 
 
-def _prepare_history(scratch: Scratch, staged: Staged, rejects: Rejects, made: Import, protection: str) -> None:
+def prepare_history(scratch: Scratch, staged: Staged, rejects: Rejects, made: Import, protection: str) -> None:
+    """Make the tables of what an import leaves beside its segment, of the relations taken, dropped and resolved."""
     scratch.make("ready_removed", f"select profile, type, hash, arrival, {made.number} as import from taken")
     scratch.make(
         "ready_dropped",
@@ -140,7 +141,7 @@ def write(store: Store, prepared: Prepared, made: Import, staged: Staged, report
                 for kind in prepared.kinds:
                     scratch.run(f"create table {segment.table(kind)} as select * from ready_{kind}", step=f"write {kind}")
                 store.put_segment(segment)
-            for table in ("removed", "dropped", "request", "line_run", "reject"):
+            for table in ("removed", "dropped", "request", "line_run", "reject", "alias"):
                 if scratch.has(f"ready_{table}"):
                     scratch.run(f"insert into store.{table} by name select * from ready_{table}")
             _write_import(store, made, staged, report)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from profilectl.activity import activities
+from profilectl.activity import one_meant
 from profilectl.batch import attribute_key, over_limit
-from profilectl.codes import InputRefused, NobodyFound, UsageError, sentence
+from profilectl.by_hand import CORRECTIONS
+from profilectl.codes import InputRefused, UsageError, sentence
 from profilectl.engine import ImportRequest, import_files
 from profilectl.opening import open_store
 from profilectl.profile import profiles_of
@@ -18,8 +19,6 @@ from profilectl.report import ImportReport
 from profilectl.scratch import scratch_beside
 from profilectl.values import NotJson, Number, Value, parse_json, to_json
 
-FEED = "corrections"
-"""The feed of corrections where none is named."""
 NAME = "(set)"
 """What stands for the file of a correction in the history."""
 
@@ -40,7 +39,7 @@ def assignment(text: str) -> tuple[str, Value]:
 
 
 def correct(
-    store_path: Path, who: tuple[str, str], sets: Mapping[str, Value], deletes: Sequence[str], *, feed: str = FEED, source: str | None = None,
+    store_path: Path, who: tuple[str, str], sets: Mapping[str, Value], deletes: Sequence[str], *, feed: str = CORRECTIONS, source: str | None = None,
     pick: int | None = None, dry_run: bool = False, wait_s: float = 0,
 ) -> ImportReport:
     """Set and delete attributes of one profile, as an import of one batch. who: an identity type (or mpid, any)
@@ -49,16 +48,7 @@ def correct(
     Raises NobodyFound, UsageError where several are meant, InputRefused where the batch breaks a limit.
     """
     with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, wait_s=wait_s) as store:
-        profiles = profiles_of(store)
-        found = activities(profiles, profiles.find(*who))
-    if not found:
-        raise NobodyFound(f"nobody has the {'identity or MPID' if who[0] == 'any' else who[0]} {who[1]}")
-    if pick is None and len(found) > 1:
-        listed = ", ".join(str(one.mpid) for one in found[:5])
-        raise UsageError(f"{len(found)} profiles have the {who[0]} {who[1]}: {listed}", "name one by --mpid, or --pick N in the order of `profilectl show`")
-    if pick is not None and not 1 <= pick <= len(found):
-        raise UsageError(f"--pick {pick}: there are {len(found)}")
-    one = found[(pick or 1) - 1]
+        one = one_meant(profiles_of(store), who, pick)
     batch: dict[str, Value] = {"mpid": Number(str(one.mpid)), "environment": one.environment, "user_attributes": dict(sets)}
     if deletes:
         batch["deleted_user_attributes"] = [attribute_key(key) for key in deletes]

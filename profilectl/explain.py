@@ -204,7 +204,7 @@ def records_of(found: Sequence[Activity]) -> Records:
     for one in found:
         if one.profile not in records.record:
             records.record[one.profile] = {}
-            records.last[one.profile] = one.touches[-1].origin.arrival
+            records.last[one.profile] = one.batches()[-1].origin.arrival
             for held in one.identities:
                 records.add(one.profile, held.type, key_of(BY_NAME[held.type], held.value))
     return records
@@ -261,6 +261,10 @@ def _fate(profiles: Profiles, number: int, feed: str, path: str, line: int, firs
     ((arrival,),) = arrivals
     for (code,) in scratch.rows("select code from store.dropped where arrival = $arrival", {"arrival": arrival}):
         return Fate(number, feed, path, line, code, sentence(code))
+    for alias in profiles.aliases:
+        if alias.arrival == arrival:
+            (activity,) = activities(profiles, [alias.destination])
+            return Fate(number, feed, path, line, activity=activity, touch=next(one for one in activity.touches if one.origin.arrival == arrival))
     for segment in profiles.segments:
         if "row" in segment.tables and segment.first_import <= number <= segment.last_import:
             for (profile,) in scratch.rows(f"select profile from {segment.table('row')} where arrival = $arrival", {"arrival": arrival}):

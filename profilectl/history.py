@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from profilectl.codes import InputRefused, UsageError
 from profilectl.commit import who
 from profilectl.report import Past
 from profilectl.segments import Segment
 from profilectl.store import Store
+
+DAY_MS = 24 * 60 * 60 * 1000
 
 
 def history_of(store: Store) -> list[Past]:
@@ -58,15 +60,19 @@ def as_of(store: Store, stated: str) -> int:
         if int(stated) not in {0, *(past.number for past in pasts)}:
             raise InputRefused(f"there is no import {stated} in force", "profilectl imports list shows what is in force")
         return max((ends[past.number] for past in pasts if past.number <= int(stated)), default=0)
+    at_ms = time_ms("--as-of", stated, "the number of an import, or a time", "3, or 2026-11-23")
+    if len(stated) == 10:  # a day means all of it
+        at_ms += DAY_MS
+    return max((ends[past.number] for past in pasts if past.started_ms <= at_ms), default=0)
+
+
+def time_ms(option: str, stated: str, must_be: str = "a time", example: str = "2026-11-23") -> int:
+    """Return a time that an option states, in milliseconds; UTC unless it says otherwise. Raises UsageError."""
     try:
         at = datetime.fromisoformat(stated)
     except ValueError:
-        raise UsageError(f"--as-of {stated}: must be the number of an import, or a time", "for example 3, or 2026-11-23, or 2026-11-23T18:30:00Z") from None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    if len(stated) == 10:  # a day means all of it
-        at += timedelta(days=1)
-    return max((ends[past.number] for past in pasts if past.started_ms <= at.timestamp() * 1000), default=0)
+        raise UsageError(f"{option} {stated}: must be {must_be}", f"for example {example}, or 2026-11-23T18:30:00Z") from None
+    return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def to_undo(store: Store, number: int, *, cascade: bool) -> list[Past]:
@@ -122,7 +128,7 @@ def _take_back(store: Store, past: Past, segment: Segment | None, at_ms: int) ->
     scratch, bound = store.scratch, {"number": past.number}
     if segment:
         store.drop_segment(segment)
-    for table in ("removed", "request", "reject"):
+    for table in ("removed", "request", "reject", "alias"):
         scratch.run(f"delete from store.{table} where import = $number", bound)
     first, arrivals = scratch.row("select first_arrival, arrivals from store.import where number = $number", bound)
     for table, column in (("dropped", "arrival"), ("line_run", "first_arrival")):

@@ -9,8 +9,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from profilectl.codes import InputRefused
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,20 +367,76 @@ def _attach(
         if one.type in rules.immutable and (own or others):
             decision.codes.append("IMMUTABLE_CONFLICT")
             continue
-        if one.type in rules.unique and others:
-            if keep:
-                decision.codes.append("UNIQUE_CONFLICT")
-                continue
-            for other in sorted(others):
-                records.remove(other, one.type, one.key)
-                decision.removed.append((other, one.type, one.key))
-            decision.moved += 1
-        if one.type in rules.unique and own and not BY_NAME[one.type].device:
-            decision.removed.append((profile, one.type, own[0]))
+        if one.type in rules.unique and others and keep:
+            decision.codes.append("UNIQUE_CONFLICT")
+            continue
+        _give(profile, one, records, rules, decision)
+
+
+def _single(kind: str, rules: Rules) -> bool:
+    """A unique user identity has one value on a profile; a newer one takes its place."""
+    return kind in rules.unique and not BY_NAME[kind].device
+
+
+def _give(profile: int, one: Usable, records: Records, rules: Rules, decision: Decision) -> None:
+    """Give a profile an identity that it may have: a unique one goes from whoever holds it."""
+    others = records.holders.get((one.type, one.key), _NOBODY) - {profile}
+    if one.type in rules.unique and others:
+        for other in sorted(others):
+            records.remove(other, one.type, one.key)
+            decision.removed.append((other, one.type, one.key))
+        decision.moved += 1
+    own = records.values(profile, one.type)
+    if own and _single(one.type, rules):
+        decision.removed.append((profile, one.type, own[0]))
+        decision.replaced += 1
+        records.remove(profile, one.type, own[0])
+    records.add(profile, one.type, one.key)
+    decision.added.append(one)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of a profile's identities: old alone is removed, new alone added, both are a replacement."""
+
+    type: str
+    old: Usable | None = None
+    new: Usable | None = None
+
+
+def modify(profile: int, changes: Sequence[Change], records: Records, rules: Rules) -> list[Decision]:
+    """Change the identities of one profile, all or nothing, and return what each change did (domain.md 4.3).
+
+    Nobody is ever created. A unique identity that others hold goes over, whatever unique_conflict
+    says, because here somebody asked for it; an immutable one never does (design.md R2). Changes
+    records. Raises InputRefused for a value the profile does not have, and for an immutable one; then
+    records are as before.
+    """
+    own = {kind: list(keys) for kind, keys in records.record.get(profile, {}).items()}
+    for change in changes:
+        held = own.setdefault(change.type, [])
+        if change.old and change.old.key not in held:
+            raise InputRefused(f"the profile does not have the {change.type} {change.old.value}", "profilectl show lists what it has")
+        added = change.new is not None and change.new.key not in held
+        if change.type in rules.immutable and (change.old or (added and held)):
+            raise InputRefused(f"{change.type} is immutable: a profile keeps the one it has", "profilectl explain rules shows what is immutable, and why")
+        if change.type in rules.immutable and change.new and records.holders.get((change.type, change.new.key), _NOBODY) - {profile}:
+            raise InputRefused(f"another profile has the {change.type} {change.new.value}, and {change.type} is immutable")
+        if change.old:
+            held.remove(change.old.key)
+        if change.new and change.new.key not in held:
+            own[change.type] = [change.new.key] if _single(change.type, rules) else [*held, change.new.key]
+    done = []
+    for change in changes:
+        decision = Decision(profile)
+        if change.old:
+            records.remove(profile, change.type, change.old.key)
+            decision.removed.append((profile, change.type, change.old.key))
             decision.replaced += 1
-            records.remove(profile, one.type, own[0])
-        records.add(profile, one.type, one.key)
-        decision.added.append(one)
+        if change.new and change.new.key not in records.values(profile, change.type):
+            _give(profile, change.new, records, rules, decision)
+        done.append(decision)
+    return done
 
 
 def mpid_for(secret: str, arrival: int, attempt: int = 0) -> int:

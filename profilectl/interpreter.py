@@ -6,13 +6,13 @@ input; where the two differ, the engine is wrong (design.md 2, 3). Plain values 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from profilectl.attributes import SET, verdict
 from profilectl.batch import Batch, Unusable, apply_deletes
 from profilectl.feed import PROTECTIONS, Effect, Feed
-from profilectl.identity import Claim, Decision, Records, Rules, Usable, decide, mpid_for
+from profilectl.identity import Change, Claim, Decision, Records, Rules, Usable, decide, modify, mpid_for
 from profilectl.report import Counts
 from profilectl.values import DELETED, is_list
 
@@ -102,6 +102,25 @@ class Interpreter:
             self._identify(decision, arrival, counts)
             self._set(profile, row, feed, arrival, now_ms, blocked)
         self._count(before, created, blocked, counts)
+        return counts
+
+    def modify(self, profile: int, changes: Sequence[Change], now_ms: int) -> Counts:
+        """Change the identities of one profile: an import of a row for each change. Raises InputRefused."""
+        counts = Counts()
+        person = self.people[profile]
+        records = self.records[person.environment]
+        held = {other: one.copy() for other, one in self.people.items()}
+        decisions = modify(profile, changes, records, self.rules)
+        for decision in decisions:
+            counts.rows["read"] += 1
+            counts.rows["applied"] += 1
+            self._identify(decision, self.arrivals, counts)
+            records.last[profile] = self.arrivals
+            self.arrivals += 1
+        person.first_seen_ms = min(person.first_seen_ms, now_ms)
+        person.last_seen_ms = max(person.last_seen_ms, now_ms)
+        touched = {profile} | {other for decision in decisions for other, _, _ in decision.removed}
+        self._count({one: held[one] for one in touched}, set(), {}, counts)
         return counts
 
     def _outcome(

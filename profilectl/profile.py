@@ -7,6 +7,7 @@ the row came in; so reading needs no rule. show, export and whatever reads profi
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,9 +42,25 @@ def held_as_text(held: str) -> str:
     return f"case when starts_with({held}, chr(31) || '''') then {held}[3:] when starts_with({held}, chr(31)) then {held}[2:] else {held} end"
 
 
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """The past of one profile, carried over to another (aliasing.py). in_force: it has taken effect."""
+
+    arrival: int
+    source: int
+    destination: int
+    start_ms: int
+    end_ms: int
+    due_ms: int
+    first_seen_ms: int
+    attribution: str | None
+    in_force: bool
+
+
 @dataclass(slots=True)
 class Profiles:
-    """What is needed to read the profiles of an open store. until: only what had arrived before this arrival."""
+    """What is needed to read the profiles of an open store. until: only what had arrived before this arrival.
+    aliases: in order of arrival."""
 
     store: Store
     segments: list[Segment]
@@ -51,6 +68,7 @@ class Profiles:
     identities: list[str]
     keys: list[str]
     loose_keys: list[str]
+    aliases: list[Alias]
     until: int | None = None
 
     def attributes(self) -> list[str]:
@@ -161,10 +179,32 @@ class Profiles:
             + "".join(f", case when i_{kind} is not null then [i_{kind}] end as i_{kind}" for kind in self.identities)
             + "".join(f", nullif(b{n}, {DELETED}) as v{n}" for n in size)
         )
-        return (
+        return self._carried(
             f"with every as materialized ({rows}), several as materialized (select profile from every group by profile having count(*) > 1)"
             f" {single} from every where profile not in (select profile from several)"
             f" union all {folded} from every where profile in (select profile from several) group by profile"
+        )
+
+    def carried(self, profile: int) -> Alias | None:
+        """Return the alias that says when a profile was first seen: the last that has taken effect."""
+        return next((one for one in reversed(self.aliases) if one.in_force and one.destination == profile), None)
+
+    def _carried(self, folded: str) -> str:
+        """Return the SELECT of folded profiles with the first-seen dates that aliases carried over; what arrived
+        after an alias counts as ever."""
+        carried = [one for profile in {one.destination for one in self.aliases} if (one := self.carried(profile))]
+        if not carried:
+            return folded
+        alias = ", ".join(f"({one.destination}, {one.arrival}, {one.first_seen_ms})" for one in carried)
+        alias = f"(values {alias}) as alias(profile, arrival, first_seen_ms)"
+        rows = known_rows(self.segments, [], [], where=self.where([one.destination for one in carried]))
+        return (
+            "select folded.* replace (case when alias.profile is null then folded.first_seen_ms else"
+            f" least(alias.first_seen_ms, later.at_ms) end as first_seen_ms) from ({folded}) as folded"
+            f" left join {alias} on alias.profile = folded.profile"
+            f" left join (select row.profile, min(row.at_ms) as at_ms from ({rows}) as row join {alias}"
+            " on alias.profile = row.profile and row.arrival > alias.arrival group by row.profile) as later"
+            " on later.profile = folded.profile"
         )
 
     def rows(self, keys: Sequence[str], where: str) -> str:
@@ -249,8 +289,9 @@ def _is_mpid(value: str) -> bool:
     return value.removeprefix("-").isdecimal() and value.isascii() and -(2**63) <= int(value) < 2**63
 
 
-def profiles_of(store: Store, *, until: int | None = None) -> Profiles:
-    """Return the read model of an open store. until: as of the arrival before this one (history.as_of)."""
+def profiles_of(store: Store, *, until: int | None = None, now_ms: int | None = None) -> Profiles:
+    """Return the read model of an open store. until: as of the arrival before this one (history.as_of);
+    now_ms: the time at which aliases have taken effect or not."""
     segments = store.segments()
     identities = [kind.name for kind in TYPES if any(kind.name in one.identities for one in segments)]
     keys = list(dict.fromkeys(key for one in segments for key in one.keys))
@@ -258,4 +299,10 @@ def profiles_of(store: Store, *, until: int | None = None) -> Profiles:
     if any("loose" in one.tables for one in segments):
         found = store.scratch.rows(f"select distinct key from ({known_loose(segments)}) order by key")
         loose_keys = [key for (key,) in found]
-    return Profiles(store, segments, store.removals(), identities, keys, loose_keys, until)
+    before = f" where arrival < {until}" if until is not None else ""
+    aliases = store.scratch.rows(
+        "select arrival, source, destination, start_ms, end_ms, due_ms, first_seen_ms, attribution, due_ms <= $now"
+        f" from store.alias{before} order by arrival",
+        {"now": now_ms if now_ms is not None else time.time_ns() // 1_000_000},
+    )
+    return Profiles(store, segments, store.removals(), identities, keys, loose_keys, [Alias(*one) for one in aliases], until)

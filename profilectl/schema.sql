@@ -80,6 +80,18 @@ create table store.removed (
     import  integer not null
 );
 
+create table store.alias (
+    import        integer not null,
+    arrival       bigint not null,   -- of the alias itself; what arrives later counts as ever
+    source        bigint not null,   -- the profile whose past is carried over
+    destination   bigint not null,
+    start_ms      bigint not null,   -- the window of the events that are copied
+    end_ms        bigint not null,
+    due_ms        bigint not null,   -- when it takes effect
+    first_seen_ms bigint not null,   -- what the destination gets
+    attribution   varchar            -- the install attribution it gets, as JSON
+);
+
 create table store.request (
     feed    integer not null,
     request varchar not null,        -- source_request_id

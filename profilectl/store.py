@@ -28,7 +28,7 @@ from profilectl.identity import HIERARCHY, PLACEHOLDERS, Rules, flags_of
 from profilectl.scratch import Scratch, quote_text
 from profilectl.segments import Segment
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 KEEP_IMPORTS = 8
 """The last imports keep segments of their own, so that they can be taken back (setting history.keep)."""
 

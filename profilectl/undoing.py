@@ -9,14 +9,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from profilectl.codes import InputRefused, StoreBusy
+from profilectl.aliasing import alias_again
+from profilectl.codes import InputRefused, NobodyFound, ProfilectlError, StoreBusy
 from profilectl.copies import copy_store, put_in_place
 from profilectl.engine import import_files, request_of
 from profilectl.history import history_of, import_numbered, to_replay, to_undo, undo
+from profilectl.modification import modify_again
 from profilectl.opening import open_store
 from profilectl.report import ImportReport, Past
 from profilectl.scratch import Scratch, scratch_beside
 from profilectl.store import State
+
+BY_HAND = {"modify": modify_again, "alias": alias_again}
+"""How an import that came from no file is made again, by what its request has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,13 @@ def _replay(path: Path, number: int, wait_s: float, progress: Callable[[str, int
 def _make_again(copy: Path, past: Past, folder: Path, progress: Callable[[str, int], None]) -> tuple[int, int]:
     """Import the files of a past import again, with its arrivals and its time."""
     assert past.request is not None
+    for kind, make in BY_HAND.items():
+        if kind in past.request:
+            try:
+                report = make(copy, past.request, now_ms=past.started_ms, first_arrival=past.first_arrival)
+            except (InputRefused, NobodyFound) as error:
+                raise _cannot(past, error) from None
+            return past.number, report.number or 0
 
     def opened(report: ImportReport, state: State) -> None:
         then = [(file["path"], file["sha256"]) for file in past.report["files"]]
@@ -104,8 +116,12 @@ def _make_again(copy: Path, past: Past, folder: Path, progress: Callable[[str, i
         with contextlib.chdir(at if Path(at).is_dir() else "."):
             report = import_files(copy, request)
     except InputRefused as error:
-        raise InputRefused(
-            f"import {past.number} cannot be made again: {error.message}",
-            "the store is as before; undo with --cascade, or put the files back where they were",
-        ) from None
+        raise _cannot(past, error) from None
     return past.number, report.number or 0
+
+
+def _cannot(past: Past, error: ProfilectlError) -> InputRefused:
+    return InputRefused(
+        f"import {past.number} cannot be made again: {error.message}",
+        "the store is as before; undo with --cascade, or put the files back where they were",
+    )

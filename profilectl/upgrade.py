@@ -26,6 +26,14 @@ STEPS: dict[int, tuple[str, ...]] = {
         "alter table store.feed add column import integer",
         "insert into store.meta values ('hash_fingerprint', $fingerprint)",
     ),
+    # Schema 3: aliases.
+    2: (
+        """create table store.alias (
+            import integer not null, arrival bigint not null, source bigint not null, destination bigint not null,
+            start_ms bigint not null, end_ms bigint not null, due_ms bigint not null, first_seen_ms bigint not null,
+            attribution varchar
+        )""",
+    ),
 }
 
 class StoreUpgraded(UserWarning):

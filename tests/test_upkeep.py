@@ -16,6 +16,7 @@ from doors import run
 
 STORES = Path(__file__).parent / "stores"
 VERSIONS = sorted(path.name.removesuffix(".duckdb.gz") for path in STORES.glob("*.duckdb.gz"))
+CURRENT = VERSIONS[-1]
 
 
 def unpacked(name: str, folder: Path) -> Path:
@@ -43,8 +44,8 @@ def test_a_store_of_every_version_gives_what_it_held(name: str, tmp_path: Path) 
     assert done.stdout == (STORES / f"{name}.jsonl").read_text("utf-8")
     assert run("check", folder=tmp_path).returncode == 0
     backups = list(tmp_path.glob("*.backup"))
-    if name == "schema-1":
-        assert "upgraded from schema 1" in done.stderr
+    if name != CURRENT:
+        assert f"upgraded from schema {name[-1]} to {CURRENT[-1]}" in done.stderr
         assert [digest(one) for one in backups] == [before]
         assert stat.S_IMODE(backups[0].stat().st_mode) == 0o600
     else:
@@ -75,7 +76,7 @@ def test_an_upgraded_store_takes_imports_and_gives_the_last_back(tmp_path: Path)
 
 
 def test_a_newer_store_is_refused_untouched(tmp_path: Path) -> None:
-    store = unpacked("schema-2", tmp_path)
+    store = unpacked(CURRENT, tmp_path)
     with duckdb.connect(store) as connection:
         connection.execute("update meta set value = '999' where name = 'schema_version'")
     before = digest(store)
@@ -118,7 +119,7 @@ BREAKS = {
 @pytest.mark.parametrize("broken", BREAKS)
 def test_check_finds_and_repairs(broken: str, tmp_path: Path) -> None:
     statements, promise, derived = BREAKS[broken]
-    store = unpacked("schema-2", tmp_path)
+    store = unpacked(CURRENT, tmp_path)
     before = run("export", "profiles", "--sorted", "--provenance", folder=tmp_path).stdout
     with duckdb.connect(store) as connection:
         for statement in statements.split(";"):
@@ -138,7 +139,7 @@ def test_check_finds_and_repairs(broken: str, tmp_path: Path) -> None:
 
 
 def test_a_file_with_overwritten_blocks_is_found_or_refused(tmp_path: Path) -> None:
-    store = unpacked("schema-2", tmp_path)
+    store = unpacked(CURRENT, tmp_path)
     whole = bytearray(store.read_bytes())
     for place in range(3 * 4096 + 100, len(whole), 262_144):
         whole[place : place + 64] = os.urandom(64)
@@ -150,7 +151,7 @@ def test_a_file_with_overwritten_blocks_is_found_or_refused(tmp_path: Path) -> N
 
 
 def test_a_backup_is_a_store_of_the_same_content(tmp_path: Path) -> None:
-    unpacked("schema-2", tmp_path)
+    unpacked(CURRENT, tmp_path)
     done = run("backup", "copy.duckdb", folder=tmp_path)
     assert done.returncode == 0
     assert stat.S_IMODE((tmp_path / "copy.duckdb").stat().st_mode) == 0o600
@@ -163,7 +164,7 @@ def test_a_backup_is_a_store_of_the_same_content(tmp_path: Path) -> None:
 
 
 def test_compaction_by_command_changes_nothing_but_what_can_be_undone(tmp_path: Path) -> None:
-    unpacked("schema-2", tmp_path)
+    unpacked(CURRENT, tmp_path)
     before = run("export", "profiles", "--sorted", "--provenance", folder=tmp_path).stdout
     changes = run("diff", "0", "3", "--json", folder=tmp_path).stdout
     done = printed("compact", "--keep", "1", "--json", folder=tmp_path)
@@ -178,7 +179,7 @@ def test_compaction_by_command_changes_nothing_but_what_can_be_undone(tmp_path: 
 
 
 def test_stats_count_what_there_is(tmp_path: Path) -> None:
-    unpacked("schema-2", tmp_path)
+    unpacked(CURRENT, tmp_path)
     found = printed("stats", "--json", folder=tmp_path)
     assert found["profiles"] == 5
     assert found["environments"] == {"production": 4, "development": 1}

@@ -55,19 +55,20 @@ def who_is_meant(stated: dict[str, Any], example: str) -> tuple[str, str]:
     if len(found) != 1:
         raise UsageError("name one identity", example.removeprefix("Example: "))
     kind_name, value = found[0]
-    return kind_name, _mpid(value) if kind_name == "mpid" else value
+    return kind_name, mpid_of(value) if kind_name == "mpid" else value
 
 
-def one_identity(stated: str) -> tuple[str, str]:
-    """Return the type and value of an option --identity TYPE=VALUE. Raises UsageError where it is none."""
+def one_identity(stated: str, flag: str = "--identity", *, mpid: bool = True) -> tuple[str, str]:
+    """Return the type and value of an option TYPE=VALUE; mpid: the type may be mpid. Raises UsageError where it is none."""
     name, equals, value = stated.partition("=")
     kind = type_named(name)
-    if not equals or (kind is None and name != "mpid"):
-        raise UsageError(f"--identity {stated}: must be TYPE=VALUE", "the types are " + ", ".join(k.name for k in TYPES))
-    return (kind.name, value) if kind else ("mpid", _mpid(value))
+    if not equals or (kind is None and not (mpid and name == "mpid")):
+        raise UsageError(f"{flag} {stated}: must be TYPE=VALUE", "the types are " + ", ".join(k.name for k in TYPES))
+    return (kind.name, value) if kind else ("mpid", mpid_of(value))
 
 
-def _mpid(value: str) -> str:
+def mpid_of(value: str) -> str:
+    """Return an MPID as it is written. Raises UsageError where it is none."""
     try:
         number = int(value)
     except ValueError:

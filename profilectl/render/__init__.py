@@ -292,6 +292,20 @@ def print_correction(report: ImportReport) -> None:
         print_line(f"  {count:,} {code}: {sentence(code)}")
 
 
+def print_modification(report: ImportReport) -> None:
+    """Say what a change of identities did."""
+    said = ", ".join(f"{number:,} {what}" for what, number in report.counts.identities.items() if number)
+    number = f"import {report.number}: " if report.number is not None else "dry run: "
+    print_line(f"{number}{said or 'nothing to do'}")
+
+
+def print_alias(report: ImportReport, source: str, destination: str, *, at_once: bool) -> None:
+    """Say what an alias will do, and when."""
+    when = "now" if at_once else "in 24 hours"
+    number = f"import {report.number}: " if report.number is not None else "dry run: "
+    print_line(f"{number}{destination} gets the first-seen date and install attribution of {source}, {when}")
+
+
 def print_hits(hits: Sequence[Hit]) -> None:
     """Print what a search found: an identity or a profile a line, with what the condition read."""
     keys = list(dict.fromkeys(key for one in hits for key in one.values))

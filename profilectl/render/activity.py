@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profilectl.activity import Activity, Entry, Held, Origin, Touch
+from profilectl.activity import Activity, Carried, Entry, Held, Origin, Touch
 from profilectl.batch import RESERVED_KEYS
 from profilectl.codes import sentence
 from profilectl.render import console, counted, print_line, visible
@@ -111,7 +111,7 @@ def details(activity: Activity, view: View) -> Iterator[tuple[str, str]]:
 
 def usage(activity: Activity, view: View) -> Iterator[tuple[str, str]]:
     yield "workspace", "default"
-    yield "batches", f"{len(activity.touches):,}"
+    yield "batches", f"{len(activity.batches()):,}"
     for name, (feed, count, last_ms) in activity.feeds().items():
         yield "feed", f"{name} ({feed.owner.unit}): {counted(count, 'batch')}, last {age(last_ms, view.now_ms)}"
     if device := activity.latest_device():
@@ -149,6 +149,8 @@ def _consented(said: dict[str, Any]) -> str:
 
 def outcome(touch: Touch) -> Iterator[tuple[str, str]]:
     """Yield what a batch did, as (kind, line)."""
+    if touch.alias:
+        yield "changed", _carried(touch.alias)
     if touch.founded:
         yield "set", "founded the profile"
     for one in touch.added:
@@ -164,6 +166,12 @@ def outcome(touch: Touch) -> Iterator[tuple[str, str]]:
     more = [name for name in touch.rest if name != "schema_version"]
     if more:
         yield "unchanged", f"with {', '.join(more)}"
+
+
+def _carried(one: Carried) -> str:
+    """Say what an alias carries over, or will."""
+    when = "" if one.in_force else f" from {moment(one.due_ms)} on"
+    return f"alias: MPID {one.destination} has the past of MPID {one.source}{when}: first seen {moment(one.first_seen_ms)}"
 
 
 def told(entry: Entry) -> str:
@@ -290,7 +298,7 @@ def panels(activity: Activity, view: View, width: int) -> Iterator[RenderableTyp
     if attribution:
         yield _panel("Attribution", _pairs(((name, str(value)) for name, value in attribution.items()), view))
     if view.has("timeline"):
-        yield _panel(f"Timeline ({len(activity.touches):,} batches)" if len(activity.touches) > 1 else "Timeline", Group(*_timeline(activity, view)))
+        yield _panel(f"Timeline ({len(activity.batches()):,} batches)" if len(activity.batches()) > 1 else "Timeline", Group(*_timeline(activity, view)))
 
 
 def _panel(title: str, body: RenderableType) -> RenderableType:

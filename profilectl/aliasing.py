@@ -1,0 +1,103 @@
+"""Aliases: what an earlier, anonymous profile knows of its past, carried over to a known one (domain.md 4.5).
+
+Profiles are never merged. An alias copies the first-seen date, which replaces the destination's, and
+the install attribution; identities, attributes and consent stay where they are. It is an import made by
+hand, so it stands in the history and can be undone.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from profilectl.activity import Activity, one_meant
+from profilectl.by_hand import CORRECTIONS, begin
+from profilectl.codes import InputRefused, UsageError
+from profilectl.commit import Prepared
+from profilectl.history import DAY_MS, time_ms
+from profilectl.opening import open_store
+from profilectl.profile import profiles_of
+from profilectl.report import ImportReport
+from profilectl.scratch import scratch_beside
+from profilectl.store import Store
+from profilectl.values import to_json
+
+NAME = "(alias)"
+"""What stands for the file of an alias in the history."""
+STRATEGIES = ("default", "conversion", "link")
+"""Where the identity strategy makes aliases possible."""
+DELAY_MS = DAY_MS
+"""So long after it was asked for an alias takes effect."""
+WINDOW_MS = 90 * DAY_MS
+"""The longest window of events, and the one where none is stated."""
+
+
+def alias_profiles(
+    store_path: Path, source: str, destination: str, *, start: int | str | None = None, end: int | str | None = None, at_once: bool = False,
+    feed: str = CORRECTIONS, environment: str | None = None, dry_run: bool = False, wait_s: float = 0, now_ms: int | None = None,
+    first_arrival: int | None = None,
+) -> ImportReport:
+    """Carry the past of one profile over to another. source, destination: MPIDs; environment: where they stand, if
+    they stand in several; start, end: the window of events, in milliseconds or as a text (the last 90 days);
+    at_once: without the delay.
+
+    Raises NobodyFound for an unknown MPID, UsageError for a bad window or the same MPID twice, InputRefused
+    where the alias is not allowed (the platform drops it silently).
+    """
+    now_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
+    end_ms = now_ms if end is None else time_ms("--end", end) if isinstance(end, str) else end
+    start_ms = end_ms - WINDOW_MS if start is None else time_ms("--start", start) if isinstance(start, str) else start
+    if source == destination:
+        raise UsageError(f"{source} cannot be an alias of itself", "--from the anonymous profile, --to the known one")
+    if not 0 <= end_ms - start_ms <= WINDOW_MS:
+        raise UsageError("the window of an alias must begin before it ends, and be of 90 days at most")
+    with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, write=not dry_run, wait_s=wait_s) as store:
+        strategy = store.settings().rules.strategy
+        if strategy not in STRATEGIES:
+            raise InputRefused(f"the identity strategy {strategy} knows no aliases", f"they belong to {', '.join(STRATEGIES)}")
+        profiles = profiles_of(store)
+        giver = one_meant(profiles, ("mpid", source), None, environment)
+        taker = one_meant(profiles, ("mpid", destination), None, environment)
+        if giver.environment != taker.environment:
+            raise InputRefused(f"{source} is a profile of {giver.environment}, {destination} one of {taker.environment}")
+        _allowed(store, giver, taker, start_ms, end_ms)
+        hand = begin(store, NAME, feed, None, taker.environment, 1, now_ms=now_ms, first_arrival=first_arrival, dry_run=dry_run)
+        hand.report.counts.profiles["updated"] = 1
+        if not dry_run:
+            attribution = giver.attribution()
+            scratch.load("ready_alias", [
+                ("import", "INTEGER"), ("arrival", "BIGINT"), ("source", "BIGINT"), ("destination", "BIGINT"), ("start_ms", "BIGINT"),
+                ("end_ms", "BIGINT"), ("due_ms", "BIGINT"), ("first_seen_ms", "BIGINT"), ("attribution", "VARCHAR"),
+            ], [(
+                hand.number, hand.first, giver.profile, taker.profile, start_ms, end_ms, now_ms + (0 if at_once else DELAY_MS),
+                giver.first_seen_ms, to_json(attribution) if attribution else None,
+            )])
+            needs = sorted({touch.origin.import_number for one in (giver, taker) for touch in one.touches})
+            hand.write(Prepared((), 0), [], needs, {
+                "alias": {
+                    "source": source, "destination": destination, "environment": taker.environment, "start_ms": start_ms, "end_ms": end_ms,
+                    "at_once": at_once,
+                }, "feed": feed, "source": None,
+            })
+        return hand.report
+
+
+def alias_again(store_path: Path, kept: dict[str, Any], *, now_ms: int, first_arrival: int) -> ImportReport:
+    """Make an alias of the history again (undo --replay). kept: its request."""
+    was = kept["alias"]
+    return alias_profiles(
+        store_path, was["source"], was["destination"], start=was["start_ms"], end=was["end_ms"], at_once=was["at_once"],
+        feed=kept["feed"], environment=was["environment"], now_ms=now_ms, first_arrival=first_arrival,
+    )
+
+
+def _allowed(store: Store, giver: Activity, taker: Activity, start_ms: int, end_ms: int) -> None:
+    """Refuse an alias that earlier ones rule out."""
+    for source, destination, start, end in store.scratch.rows("select source, destination, start_ms, end_ms from store.alias"):
+        if giver.profile == destination:
+            raise InputRefused(f"{giver.mpid} was the destination of an alias, so it cannot be the source of another")
+        if taker.profile == source:
+            raise InputRefused(f"{taker.mpid} was the source of an alias, so it cannot be the destination of another")
+        if giver.profile == source and start <= end_ms and start_ms <= end:
+            raise InputRefused(f"{giver.mpid} is the source of an alias with an overlapping window already", "profilectl show lists its aliases")
