@@ -9,6 +9,7 @@ A part stands between `<!-- made: NAME -->` and `<!-- end -->`.
 from __future__ import annotations
 
 import ast
+import asyncio
 import enum
 import inspect
 import itertools
@@ -20,6 +21,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import typer
 
@@ -221,7 +223,30 @@ def show_picture() -> str:
         return (Path(name) / "show.svg").read_text("utf-8")
 
 
-PICTURES: dict[str, Callable[[], str]] = {"show.svg": show_picture}
+def browse_picture() -> str:
+    """Return the picture of `browse`, after a search and a press of e."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    import people
+
+    from profilectl.browse import Browse
+
+    async def drawn(store: Path) -> str:
+        async with Browse(store, "amelie").run_test(size=(120, 36)) as pilot:
+            for key in ("e", *["down"] * 4):
+                await pilot.app.workers.wait_for_complete()
+                await pilot.pause()
+                if key == "e":
+                    pilot.app.query_one("#found").focus()
+                await pilot.press(key)
+            await pilot.app.workers.wait_for_complete()
+            await pilot.pause()
+            return pilot.app.export_screenshot(title="profilectl browse")
+
+    with tempfile.TemporaryDirectory() as name, patch.dict(os.environ, people.NOW):
+        return asyncio.run(drawn(people.make(Path(name))))
+
+
+PICTURES: dict[str, Callable[[], str]] = {"show.svg": show_picture, "browse.svg": browse_picture}
 
 
 def made(text: str) -> str:

@@ -101,6 +101,13 @@ def test_show_loads_no_pyarrow(form: tuple[str, ...], not_loaded: set[str], impo
     assert not modules & {"pyarrow", "numpy", "pandas", *not_loaded}
 
 
+@pytest.mark.parametrize("command", ["browse --help", "search ann", "show ann@example.com", "explain ann@example.com", "imports list", "stats"])
+def test_only_browse_loads_the_application(command: str, imported: Path) -> None:
+    status, modules = loaded(*command.split(), cwd=imported)
+    assert status == 0
+    assert "textual" not in modules
+
+
 def test_tables_are_aligned_by_hand_in_rule_modules_only() -> None:
     found = {path for path in PACKAGE.rglob("*.py") if "# fmt: off" in path.read_text("utf-8")}
     assert {path.relative_to(PACKAGE).with_suffix("").as_posix() for path in found} <= RULE_MODULES

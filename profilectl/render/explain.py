@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from profilectl.activity import Activity, Entry, Origin, entry_json, origin_json, touch_json
@@ -14,20 +14,30 @@ from profilectl.values import DELETED, Value, to_json
 
 def print_attributes(activity: Activity, attributes: Sequence[Explained]) -> None:
     """Print why each attribute is what it is."""
-    print_line(f"{name_of(activity)}  MPID {activity.mpid}  {activity.environment}")
+    print_line(_headline(activity))
     for one in attributes:
         print_line("")
-        if one.winner:
-            print_line(f"{one.key} = {shown(one.winner.held)}")
-            print_line(f"  from {_whence(one.winner.origin)}")
-            if not one.losers:
-                print_line("  nothing else ever claimed it")
-        else:
-            print_line(f"{one.key} is not there")
-        for loser in one.losers:
-            print_line(f"  not {_stated(loser.entry)}, from {_whence(loser.entry.origin)}")
-            print_line(f"    {_lost(loser)}")
-            print_line(f"    {loser.rule.words}  [attributes.priority {loser.rule.priority}: {loser.rule.standing} -> {loser.rule.verdict}]")
+        for line in attribute_lines(one):
+            print_line(line)
+
+
+def _headline(activity: Activity) -> str:
+    return f"{name_of(activity)}  MPID {activity.mpid}  {activity.environment}"
+
+
+def attribute_lines(one: Explained) -> Iterator[str]:
+    """Yield why an attribute is what it is."""
+    if one.winner:
+        yield f"{one.key} = {shown(one.winner.held)}"
+        yield f"  from {_whence(one.winner.origin)}"
+        if not one.losers:
+            yield "  nothing else ever claimed it"
+    else:
+        yield f"{one.key} is not there"
+    for loser in one.losers:
+        yield f"  not {_stated(loser.entry)}, from {_whence(loser.entry.origin)}"
+        yield f"    {_lost(loser)}"
+        yield f"    {loser.rule.words}  [attributes.priority {loser.rule.priority}: {loser.rule.standing} -> {loser.rule.verdict}]"
 
 
 def _stated(entry: Entry) -> str:
@@ -77,18 +87,24 @@ def attributes_json(found: Sequence[tuple[Activity, list[Explained]]]) -> str:
 
 def print_chain(activity: Activity, links: Sequence[Link]) -> None:
     """Print the rows that joined a profile's identities."""
-    print_line(f"{name_of(activity)}  MPID {activity.mpid}  {activity.environment}")
+    print_line(_headline(activity))
+    for line in chain_lines(links):
+        print_line(line)
+
+
+def chain_lines(links: Sequence[Link]) -> Iterator[str]:
+    """Yield the rows that joined a profile's identities."""
     for link in links:
         origin = link.touch.origin
-        print_line(f"{moment(origin.at_ms)}  {origin_line(origin)}")
+        yield f"{moment(origin.at_ms)}  {origin_line(origin)}"
         if link.touch.founded:
-            print_line("  nobody was found: the row founded the profile")
+            yield "  nobody was found: the row founded the profile"
         elif link.before:
-            print_line(f"  the row carried {'one of ' if len(link.before) > 1 else ''}" + ", ".join(f"{kind} {value}" for kind, value in link.before))
+            yield f"  the row carried {'one of ' if len(link.before) > 1 else ''}" + ", ".join(f"{kind} {value}" for kind, value in link.before)
         for one in link.touch.added:
-            print_line(f"  + {one.type} {one.value}")
+            yield f"  + {one.type} {one.value}"
         for one in link.touch.removed:
-            print_line(f"  - {one.type} {one.value}")
+            yield f"  - {one.type} {one.value}"
 
 
 def chains_json(people: Sequence[tuple[Activity, list[Link]]]) -> str:
