@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import enum
 import inspect
 import itertools
@@ -28,10 +29,12 @@ import typer
 from profilectl import codes
 from profilectl.attributes import OVERWRITE, SOURCES
 from profilectl.batch import KEPT_FIELDS, LIMITS, RESERVED_KEYS
+from profilectl.calculated import TYPES as CALCULATED
 from profilectl.check import PROMISES
-from profilectl.cli import app, commands  # noqa: F401  (commands registers each)
+from profilectl.cli import app
 from profilectl.codes import CODES, Exit, Fate
 from profilectl.config import CHOICES, SETTINGS
+from profilectl.event import EVENT_TYPES
 from profilectl.feed import PROTECTIONS, Effect
 from profilectl.identity import HIERARCHY, PLACEHOLDERS, STRATEGIES, TYPES
 
@@ -147,7 +150,7 @@ def promises() -> str:
 
 def settings() -> str:
     choices = {
-        "types": "a list of identity types", "strings": "a list of strings", "limit": "a whole number from 1 to 1,000,000",
+        "types": "a list of identity types", "strings": "a list of strings", "limit": "a whole number from 1 to 1,000,000", "switch": "true or false",
         **{kind: listed(names) for kind, names in CHOICES.items()},
     }
     return table(("setting", "takes", "says"), ((code(name), choices[kind], text) for name, (kind, text) in SETTINGS.items()))
@@ -157,6 +160,17 @@ def kept_fields() -> str:
     return listed(KEPT_FIELDS) + "\n"
 
 
+def event_types() -> str:
+    return table(
+        ("event type", "must have in `data`", "is named by"),
+        ((code(name), listed(one.needs) if one.needs else "", code(one.name)) for name, one in EVENT_TYPES.items()),
+    )
+
+
+def calculated_types() -> str:
+    return table(("type", "needs `of`", "gives"), ((code(name), "yes" if one.of else "", one.format) for name, one in CALCULATED.items()))
+
+
 def reserved_keys() -> str:
     return listed(RESERVED_KEYS) + "\n"
 
@@ -164,8 +178,9 @@ def reserved_keys() -> str:
 def walk(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Return every command with its path, groups first."""
     yield path, command
-    for name, one in getattr(command, "commands", {}).items():
-        yield from walk(one, (*path, name))
+    if hasattr(command, "list_commands"):
+        for name in command.list_commands(None):
+            yield from walk(command.get_command(None, name), (*path, name))
 
 
 def parameter_row(one: Any) -> tuple[str, str]:
@@ -204,6 +219,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "promises": promises,
     "kept-fields": kept_fields,
+    "event-types": event_types,
+    "calculated-types": calculated_types,
     "reserved-keys": reserved_keys,
     "commands": command_reference,
 }
@@ -223,6 +240,16 @@ def show_picture() -> str:
         return (Path(name) / "show.svg").read_text("utf-8")
 
 
+async def settled(pilot: Any) -> None:
+    """Wait until nothing is being read any more; what a newer question has made needless was cancelled."""
+    from textual.worker import WorkerCancelled
+
+    with contextlib.suppress(WorkerCancelled):
+        await pilot.app.workers.wait_for_complete()
+    while any(not one.is_finished for one in pilot.app.workers):
+        await pilot.pause(0.02)
+
+
 def browse_picture() -> str:
     """Return the picture of `browse`, after a search and a press of e."""
     sys.path.insert(0, str(ROOT / "tests"))
@@ -233,12 +260,12 @@ def browse_picture() -> str:
     async def drawn(store: Path) -> str:
         async with Browse(store, "amelie").run_test(size=(120, 36)) as pilot:
             for key in ("e", *["down"] * 4):
-                await pilot.app.workers.wait_for_complete()
+                await settled(pilot)
                 await pilot.pause()
                 if key == "e":
                     pilot.app.query_one("#found").focus()
                 await pilot.press(key)
-            await pilot.app.workers.wait_for_complete()
+            await settled(pilot)
             await pilot.pause()
             return pilot.app.export_screenshot(title="profilectl browse")
 

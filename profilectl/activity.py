@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from profilectl.attributes import CONSENT_SOURCES
 from profilectl.codes import NobodyFound, UsageError
 from profilectl.feed import Feed
 from profilectl.identity import BY_NAME, NAME, key_of
 from profilectl.profile import Profiles
-from profilectl.segments import ENVIRONMENT_NAME, IMPORT_FILES, hash_of, known_mpids
+from profilectl.segments import ENVIRONMENT_NAME, IMPORT_FILES, hash_of, known_events, known_mpids
 from profilectl.values import DELETED, Number, Value, held_json, parse_json, to_json
 
 DEVICE_PREFERENCE = ("ios_advertising_id", "android_advertising_id", "ios_idfv", "android_uuid")
 """Which device id stands for a device where one is shown (domain.md 10)."""
-CONSENT_SOURCES = ("account", "custom-feed", "sdk", "calculated")
-"""Whose batches may say something of consent (domain.md 5.3)."""
+_SEEN = ("profile", "arrival", "place", "type", "name", "at_ms", "session", "event")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +70,32 @@ class Held:
     lost: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An event of the user: text is the whole of it as JSON, as it came."""
+
+    type: str
+    name: str | None
+    at_ms: int
+    session: str | None
+    text: str
+
+    @property
+    def document(self) -> Value:
+        return parse_json(self.text)
+
+
 @dataclass(slots=True)
 class Touch:
-    """One batch that touched the profile. rest: its other fields (consent, device, attribution...). alias: no
-    batch, but the past of another profile carried over."""
+    """One batch that touched the profile. events: in their order. rest: its other fields (consent, device,
+    attribution...). alias: no batch, but the past of another profile carried over."""
 
     origin: Origin
     founded: bool
     added: list[Held] = field(default_factory=list)
     removed: list[Held] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
+    events: list[Seen] = field(default_factory=list)
     rest: dict[str, Any] = field(default_factory=dict)
     alias: Carried | None = None
 
@@ -99,17 +115,41 @@ class Carried:
 
 @dataclass(slots=True)
 class Device:
-    """One device: its identities, when it was seen, and what was said of it."""
+    """One device: its identities (mp_deviceid is its application stamp), when it was seen, what was said of it, and
+    the install attribution that came with it."""
 
     identities: dict[str, str]
     first_seen_ms: int
     last_seen_ms: int
     info: dict[str, Any] = field(default_factory=dict)
+    attribution: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A person's membership in an audience. expires_ms: when it ends if nothing arrives; None: it does not."""
+
+    audience: int
+    name: str
+    since_ms: int
+    expires_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a person stands. calculated: name -> held value, None where nothing was to compute; it masks an
+    attribute of the same name. definitions: name -> the definition, as the configuration has it."""
+
+    calculated: dict[str, str | None]
+    definitions: dict[str, dict[str, object]]
+    memberships: list[Membership]
 
 
 @dataclass(slots=True)
 class Activity:
-    """A profile with everything that made it. touches: oldest first; attributes: the entry in force of each key."""
+    """A profile with everything that made it. touches: oldest first; attributes: the entry in force of each key.
+    standing: what follows from all of that (standing.py), where it was asked for. aged_ms: when retention took its
+    attributes, consent and devices away."""
 
     mpid: int
     environment: str
@@ -121,10 +161,32 @@ class Activity:
     attributes: dict[str, Entry]
     history: dict[str, list[Entry]]
     touches: list[Touch]
+    standing: Standing | None = None
+    aged_ms: list[int] = field(default_factory=list)
 
     def values(self, kind: str) -> list[str]:
         """Return the identities of a type, oldest first."""
         return [one.value for one in self.identities if one.type == kind]
+
+    def calculated(self) -> dict[str, str | None]:
+        """Return the calculated attributes: name -> held value, None where nothing was to compute."""
+        return self.standing.calculated if self.standing else {}
+
+    def stored(self) -> dict[str, Entry]:
+        """Return the entry in force of each attribute that no calculated one masks."""
+        return {key: entry for key, entry in self.attributes.items() if key not in self.calculated()}
+
+    def opted_out(self) -> bool:
+        """Say whether the last opt_out event, by its time, then by arrival, opts out (domain.md 14)."""
+        said = [(event.at_ms, touch.origin.arrival, place, event) for touch in self.batches() for place, event in enumerate(touch.events) if event.type == "opt_out"]
+        document = max(said, key=lambda one: one[:3])[3].document if said else None
+        data = document.get("data") if isinstance(document, dict) else None
+        return isinstance(data, dict) and data.get("is_opted_out") is True
+
+    def limit_ad_tracking(self) -> bool | None:
+        """Return what the device seen last that said anything of it said (domain.md 14)."""
+        stated = [device.info["limit_ad_tracking"] for device in self.devices() if isinstance(device.info.get("limit_ad_tracking"), bool)]
+        return stated[0] if stated else None
 
     def batches(self) -> list[Touch]:
         """Return what touched the user, oldest first, without aliases."""
@@ -155,15 +217,18 @@ class Activity:
                 found.append(known)
             known.identities |= ids
             known.info |= {name: value for name, value in info.items() if value is not None}
+            stated = touch.rest.get("attribution_info")
+            known.attribution = stated if isinstance(stated, dict) and stated else known.attribution
             known.first_seen_ms = min(known.first_seen_ms, touch.origin.at_ms)
             known.last_seen_ms = max(known.last_seen_ms, touch.origin.at_ms)
         return sorted(found, key=lambda one: -one.last_seen_ms)
 
     def latest_device(self) -> tuple[str, str] | None:
         """Return the identity that stands for the device seen last: (type, value)."""
+        held = {(one.type, one.value) for one in self.identities}
         for device in self.devices()[:1]:
             for kind in (*DEVICE_PREFERENCE, *device.identities):
-                if kind in device.identities:
+                if (kind, device.identities.get(kind)) in held:  # one that was taken away stands for nothing
                     return kind, device.identities[kind]
         return None
 
@@ -217,6 +282,14 @@ def one_meant(profiles: Profiles, who: tuple[str, str], pick: int | None = None,
     return found[(pick or 1) - 1]
 
 
+def meant_again(profiles: Profiles, who: tuple[str, str], mpid: str, environment: str) -> Activity:
+    """Return the profile that a change by hand was about, for making it again: of those that `who` names now the
+    one with the MPID it had, or the only one. Raises NobodyFound, UsageError."""
+    found = [one for one in activities(profiles, profiles.find(*who)) if one.environment == environment]
+    same = [one for one in found if str(one.mpid) == mpid]
+    return same[0] if same else one_meant(profiles, who, environment=environment)
+
+
 class _Raw:
     """The rows of some profiles as they lie in the segments."""
 
@@ -226,6 +299,7 @@ class _Raw:
         self.rows: dict[int, list[tuple[Any, ...]]] = {}
         self.cells: dict[tuple[int, int], list[tuple[str, str, str]]] = {}
         self.rest: dict[tuple[int, int], str] = {}
+        self.events: dict[tuple[int, int], list[Seen]] = {}
         for segment in profiles.segments:
             if "row" not in segment.tables:
                 continue
@@ -257,7 +331,15 @@ class _Raw:
             if "rest" in segment.tables:
                 for profile, arrival, rest in self._ask(f"select profile, arrival, rest from {segment.table('rest')} {where}"):
                     self.rest[profile, arrival] = rest
+        for profile, arrival, *event in self._ask(f"select * from ({known_events(profiles.segments, where=where, columns=_SEEN)}) order by profile, arrival, place"):
+            self.events.setdefault((profile, arrival), []).append(Seen(*event[1:]))
         self.removed = self._ask(f"select profile, type, hash, arrival from store.removed {where}") if profiles.removals else []
+        self.aged: dict[int, list[int]] = {}
+        listed = ", ".join(map(str, found)) or "null"
+        for profile, at_ms in self._ask(
+            f"select aged.profile, erasure.at_ms from store.aged join store.erasure on erasure.number = aged.erasure where aged.profile in ({listed}) order by 2"
+        ):
+            self.aged.setdefault(profile, []).append(at_ms)
         self.aliases = [one for one in profiles.aliases if {one.source, one.destination} & set(found)]
         self.mpids: dict[int, int] = {}
         self.asked: dict[int, tuple[int, int]] = {}
@@ -311,7 +393,7 @@ def _played(profiles: Profiles, profile: int, raw: _Raw) -> Activity | None:
         number, file, unit, place, protection = raw.origins[arrival]
         origin = Origin(arrival, number, feeds[feed], protection, file, unit, place, at_ms)
         rest = raw.rest.get((profile, arrival))
-        touch = Touch(origin, founded is not None, rest=_rest(rest) if rest else {})
+        touch = Touch(origin, founded is not None, events=raw.events.get((profile, arrival), []), rest=_rest(rest) if rest else {})
         for kind, value in identities:
             digest = hash_of(secret, environment, kind, key_of(BY_NAME[kind], value))
             lost = min((one for one in gone.get((kind, digest), ()) if one > arrival), default=None)
@@ -323,6 +405,7 @@ def _played(profiles: Profiles, profile: int, raw: _Raw) -> Activity | None:
                 touch.entries.append(_entry(found, key, held, code, origin))
         found.touches.append(touch)
     _carry(profiles, found, raw, feeds)
+    found.aged_ms = raw.aged.get(profile, [])
     by_arrival = {touch.origin.arrival: touch for touch in found.touches}
     for one in found.lost:
         if one.lost in by_arrival:
@@ -383,7 +466,8 @@ def _part(activity: Activity, name: str) -> Value:
             return {key: [entry_json(one) for one in entries] for key, entries in sorted(activity.history.items())}
         case "devices":
             return [
-                {"identities": dict(one.identities), "first_seen_ms": _n(one.first_seen_ms), "last_seen_ms": _n(one.last_seen_ms), "info": one.info}
+                {"identities": dict(one.identities), "first_seen_ms": _n(one.first_seen_ms), "last_seen_ms": _n(one.last_seen_ms), "info": one.info,
+                 **({"attribution": one.attribution} if one.attribution else {})}
                 for one in activity.devices()
             ]
         case "consent":
@@ -394,6 +478,18 @@ def _part(activity: Activity, name: str) -> Value:
         case "attribution":
             return activity.attribution()
     return [touch_json(one) for one in reversed(activity.touches)]
+
+
+def standing_json(activity: Activity) -> dict[str, Value]:
+    """Return the answers to tracking and the audiences as members of a JSON object (domain.md 2)."""
+    return {
+        "is_opted_out": activity.opted_out(), "limit_ad_tracking": activity.limit_ad_tracking(),
+        "audience_memberships": [
+            {"audience_id": _n(one.audience), "audience_name": one.name, "since_ms": _n(one.since_ms),
+             "expiration_timestamp_ms": None if one.expires_ms is None else _n(one.expires_ms)}
+            for one in (activity.standing.memberships if activity.standing else ())
+        ],
+    }
 
 
 def _n(number: int) -> Number:
@@ -432,8 +528,14 @@ def touch_json(touch: Touch) -> dict[str, Value]:
         "identities_added": [{"type": one.type, "value": one.value} for one in touch.added],
         "identities_removed": [{"type": one.type, "value": one.value} for one in touch.removed],
         "attributes": [{"attribute": one.key, **_only(entry_json(one))} for one in touch.entries],
+        "events": [event_json(one) for one in touch.events],
         "rest": touch.rest,
     }
+
+
+def event_json(event: Seen) -> dict[str, Value]:
+    """Return an event as JSON: what it is found by, and the whole of it."""
+    return {"type": event.type, "name": event.name, "at_ms": _n(event.at_ms), "session": event.session, "event": event.document}
 
 
 def _only(entry: dict[str, Value]) -> dict[str, Value]:

@@ -18,6 +18,8 @@ class Source:
 
 
 SET = "SET"
+CALCULATED = "UA_CALCULATED_READ_ONLY"
+"""How a set or a delete of a calculated attribute is refused, whoever asks."""
 
 # fmt: off
 SOURCES: dict[str, Source] = {
@@ -38,6 +40,8 @@ OVERWRITE: dict[str, dict[str, str]] = {
 }
 # fmt: on
 
+CONSENT_SOURCES = ("account", "custom-feed", "sdk", "calculated")
+"""Whose batches may say something of consent (domain.md 5.3)."""
 FEED_SOURCES = tuple(name for name in SOURCES if name != "calculated")
 
 
@@ -64,9 +68,12 @@ def standing(incoming: Owner, owner: Owner) -> str:
     return "better" if ours < theirs else "worse"
 
 
-def verdict(incoming: Owner, owner: Owner | None, priority: str) -> str:
+def verdict(incoming: Owner, owner: Owner | None, priority: str, *, calculated: bool = False) -> str:
     """Return SET, or the code with which a set or a delete is refused (domain.md 6.3).
 
-    owner is None where the attribute is not there. priority is "rank" or "first-writer".
+    owner is None where the attribute is not there. priority is "rank" or "first-writer". calculated: whether it is
+    the name of a calculated attribute.
     """
+    if calculated:
+        return CALCULATED
     return SET if owner is None else OVERWRITE[priority][standing(incoming, owner)]

@@ -6,12 +6,13 @@ Sources: the seed page (the example batch), domain.md 2.1 (limits), 2.2 (values 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from profilectl.identity import PLACEHOLDERS, WHITE_SPACE, Usable, type_named, usable
+from profilectl.event import Event, event_of_cells, read_events, steps_of
+from profilectl.fields import Unusable, json_type, put, shown, typed, whole_number, without_empty
+from profilectl.identity import PLACEHOLDERS, Usable, type_named, usable
 from profilectl.values import DELETED, NotJson, Number, Value, hold, parse_json, to_json
 
 # fmt: off
@@ -34,7 +35,6 @@ PLAIN_FIELDS = ("environment", "mpid", "timestamp_unixtime_ms", "source_request_
 
 # Fields that are checked and kept for later work: the JSON type of each (domain.md 5.1).
 KEPT_FIELDS: dict[str, tuple[type, ...]] = {
-    "events":                 (list,),
     "consent_state":          (dict,),
     "device_info":            (dict,),
     "application_info":       (dict,),
@@ -55,20 +55,11 @@ KEPT_FIELDS: dict[str, tuple[type, ...]] = {
     "origin_mpid":            (Number, str),
     "unique_id":              (str, Number),
 }
-BATCH_FIELDS = frozenset((*KEPT_FIELDS, *PLAIN_FIELDS, "user_identities", "user_attributes", "mp_deviceid"))
-ROOTS = frozenset(("user_identities", "user_attributes", *(name for name, kinds in KEPT_FIELDS.items() if dict in kinds or list in kinds)))
+BATCH_FIELDS = frozenset((*KEPT_FIELDS, *PLAIN_FIELDS, "user_identities", "user_attributes", "mp_deviceid", "events"))
+ROOTS = frozenset(("user_identities", "user_attributes", "events", *(name for name, kinds in KEPT_FIELDS.items() if dict in kinds or list in kinds)))
 
-EVENT_TYPES: dict[str, tuple[str, ...]] = {
-    # what the data of an event must have (domain.md 5.2)
-    "session_start": (), "session_end": (), "screen_view": (), "crash_report": (), "opt_out": (), "first_run": (),
-    "pre_attribution": (), "network_performance": (), "profile": (), "push_reaction": (), "commerce_event": (),
-    "user_attribute_change": (), "user_identity_change": (), "uninstall": (),
-    "custom_event":                 ("event_name", "custom_event_type"),
-    "push_registration":            ("register", "registration_token"),
-    "push_message":                 ("push_message_type",),
-    "breadcrumb":                   ("label",),
-    "application_state_transition": ("application_transition_type",),
-}
+# Cells of fields whose names end so are numbers or booleans where they read as one; all others are strings.
+TYPED_FIELDS = (".consented", ".timestamp_unixtime_ms", ".limit_ad_tracking", ".latitude", ".longitude")
 ATT_STATUSES = ("authorized", "denied", "not_determined", "restricted")
 # fmt: on
 
@@ -76,23 +67,15 @@ ATT_STATUSES = ("authorized", "denied", "not_determined", "restricted")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a row is read against: values that are nobody's identity, and the limits in force."""
+    """What a row is read against: values that are nobody's identity, the limits in force, and the event that
+    every batch gets, if one is to be added."""
 
     placeholders: frozenset[str] = frozenset(PLACEHOLDERS)
     limits: Mapping[str, int] = field(default_factory=lambda: LIMITS)
+    added: Event | None = None
 
 
 _RESERVED = {key.lower(): key for key in RESERVED_KEYS}
-_WHOLE = re.compile(r"[+-]?[0-9]+")
-
-
-class Unusable(ValueError):
-    """A row that cannot be used: the code, and what more there is to say."""
-
-    def __init__(self, code: str, detail: str = "") -> None:
-        super().__init__(code)
-        self.code = code
-        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +83,8 @@ class Batch:
     """What one row means.
 
     sets: attribute -> held value (values.hold). deletes: attributes to delete, before the sets.
-    identities: those that may be used. rest: JSON text of the fields kept for later work. codes:
-    what was skipped or is worth knowing, once for each time.
+    identities: those that may be used. events: in their order. rest: JSON text of the other fields.
+    codes: what was skipped or is worth knowing, once for each time.
     """
 
     environment: str | None
@@ -113,6 +96,13 @@ class Batch:
     deletes: tuple[str, ...]
     rest: str | None
     codes: tuple[str, ...]
+    events: tuple[Event, ...] = ()
+
+    @property
+    def says_consent(self) -> bool:
+        """Whether the row says something of consent."""
+        found = parse_json(self.rest) if self.rest else None
+        return isinstance(found, dict) and "consent_state" in found
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +110,7 @@ class Field:
     """What a column name or a flat key means.
 
     kind: "identity" (name: the type), "attribute" (name: the key), "plain" (name: one of
-    PLAIN_FIELDS), "kept" (name: the dotted Batch name), "unknown identity".
+    PLAIN_FIELDS), "kept" and "event" (name: the dotted Batch name), "unknown identity".
     """
 
     kind: str
@@ -163,6 +153,9 @@ def _dotted(name: str, root: str, member: str) -> Field:
     kind = type_named(member)
     if root == "user_identities":
         return Field("identity", kind.name) if kind and not kind.device else Field("unknown identity", name)
+    if root == "events":
+        steps_of(member)
+        return Field("event", name)
     if root == "device_info" and kind and kind.device and kind.name != "mp_deviceid":
         return Field("identity", kind.name)
     return Field("kept", name)
@@ -176,7 +169,7 @@ def is_batch(document: Mapping[str, Value]) -> bool:
 def read_document(document: Value, reading: Reading) -> Batch:
     """Read a JSON object, as a Batch or as a flat row. Raises Unusable."""
     if not isinstance(document, dict):
-        raise Unusable("JSON_NOT_OBJECT", _json_type(document))
+        raise Unusable("JSON_NOT_OBJECT", json_type(document))
     return read_batch(document, reading) if is_batch(document) else read_flat(document, reading)
 
 
@@ -206,18 +199,23 @@ def read_batch(document: Mapping[str, Value], reading: Reading) -> Batch:
         if attribute_key(key) in attributes:
             raise Unusable("DUPLICATE_KEY", key)
         attributes[attribute_key(key)] = value
-    return _batch(document, stated, attributes, reading, to_json(rest) if rest else None, codes)
+    events = document.get("events")
+    if not isinstance(events, list | None):
+        raise Unusable("BATCH_INVALID", f"events is {json_type(events)}")
+    return _batch(document, stated, attributes, reading, to_json(rest) if rest else None, codes, read_events(events or []))
 
 
-def read_flat(row: Mapping[str, Value], reading: Reading, *, empty: str = "ignore") -> Batch:
+def read_flat(row: Mapping[str, Value], reading: Reading, *, empty: str = "ignore", event_type: str | None = None) -> Batch:
     """Read a flat row: keys are columns, a null or empty cell states nothing. Raises Unusable.
 
-    empty: what an attribute without a value means: ignore, delete or set (design.md R6).
+    empty: what an attribute without a value means: ignore, delete or set (design.md R6). event_type: what
+    the file's name says of the events in it.
     """
     stated: list[tuple[str, Value]] = []
     attributes: dict[str, Value] = {}
     plain: dict[str, Value] = {}
     rest: dict[str, Value] = {}
+    cells: dict[str, Value] = {}
     codes: list[str] = []
     for name, value in row.items():
         meant = field_named(name)
@@ -228,17 +226,21 @@ def read_flat(row: Mapping[str, Value], reading: Reading, *, empty: str = "ignor
                 if meant.name in attributes:
                     raise Unusable("DUPLICATE_KEY", name)
                 attributes[meant.name] = value if value is not None else "" if empty == "set" else None
+        elif meant.kind == "event":
+            cells[meant.name.removeprefix("events.")] = value
+        elif meant.kind == "kept":
+            put(rest, meant.name.split("."), typed(value) if meant.name.endswith(TYPED_FIELDS) else value)
         elif value is None:
             continue
         elif meant.kind == "plain":
             plain[meant.name] = value
-        elif meant.kind == "kept":
-            rest[meant.name] = value
         else:
             codes.append("IDENTITY_UNKNOWN_TYPE")
     deletes = [key for key, value in attributes.items() if value is None]
     attributes = {key: value for key, value in attributes.items() if value is not None}
-    batch = _batch(plain, stated, attributes, reading, to_json(rest) if rest else None, codes)
+    event = event_of_cells(cells, event_type)
+    rest = without_empty(rest)
+    batch = _batch(plain, stated, attributes, reading, to_json(rest) if rest else None, codes, (event,) if event else ())
     if not deletes:
         return batch
     return Batch(**{**_fields(batch), "deletes": (*batch.deletes, *deletes)})  # type: ignore[arg-type]
@@ -255,6 +257,7 @@ def _batch(
     reading: Reading,
     rest: str | None,
     codes: list[str],
+    events: tuple[Event, ...],
 ) -> Batch:
     """Put a batch together. The checks run in the order in which the engine runs them."""
     mpid = whole_number(plain.get("mpid"), "MPID_INVALID")
@@ -270,7 +273,10 @@ def _batch(
     if not identities and mpid is None:
         raise Unusable("NO_IDENTITY")
     sets = _within_limits(attributes, reading.limits, codes)
-    return Batch(environment, mpid, at_ms, request or None, identities, sets, deletes, rest, tuple(codes))
+    codes += ["EVENT_OVER_LIMIT" for event in events if event.over]
+    if reading.added:
+        events = (*events, reading.added)
+    return Batch(environment, mpid, at_ms, request or None, identities, sets, deletes, rest, tuple(codes), events)
 
 
 def _identities(
@@ -281,7 +287,7 @@ def _identities(
         if value is None:
             continue
         if not isinstance(value, str):
-            raise Unusable("IDENTITY_INVALID", f"{name} is {_json_type(value)}")
+            raise Unusable("IDENTITY_INVALID", f"{name} is {json_type(value)}")
         kind = type_named(name)
         assert kind is not None
         one = usable(kind, value, placeholders)
@@ -322,18 +328,6 @@ def over_limit(key: str, value: Value, limits: Mapping[str, int] = LIMITS) -> st
     return "UA_VALUE_TOO_LONG" if isinstance(value, str) and len(value) > limits["value"] else None
 
 
-def whole_number(value: Value, code: str) -> int | None:
-    """Return a 64-bit whole number stated as a number or as text, None for nothing. Raises Unusable."""
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str) or not _WHOLE.fullmatch(value.strip(WHITE_SPACE)) or len(value) > 40:
-        raise Unusable(code, shown(value))
-    number = int(value)
-    if not -(2**63) <= number < 2**63:
-        raise Unusable(code, shown(value))
-    return number
-
-
 def environment_named(value: Value) -> str | None:
     """Return the environment a row states, or None where it states none. Raises Unusable."""
     if value is None or value == "":
@@ -359,12 +353,6 @@ def deleted_keys(value: Value) -> tuple[str, ...]:
     return tuple(dict.fromkeys(attribute_key(cast(str, name)) for name in names if name))
 
 
-def shown(value: Value) -> str:
-    """Return a value for a message, not too long."""
-    text = value if isinstance(value, str) else to_json(value)
-    return text if len(text) <= 40 else text[:40] + "..."
-
-
 def _object(document: Mapping[str, Value], name: str) -> Mapping[str, Value]:
     value = document.get(name)
     if value is None:
@@ -374,35 +362,13 @@ def _object(document: Mapping[str, Value], name: str) -> Mapping[str, Value]:
     return value
 
 
-def _json_type(value: Value) -> str:
-    if isinstance(value, Number):
-        return "a number"
-    names: dict[type, str] = {str: "a string", bool: "a boolean", list: "a list", dict: "an object"}
-    return names.get(type(value), "null")
-
-
 def _check_kept(name: str, value: Value) -> None:
     """Check a field that is kept for later work, as far as the platform's schema says."""
     if not isinstance(value, KEPT_FIELDS[name]) or (isinstance(value, Number) and Number not in KEPT_FIELDS[name]):
-        raise Unusable("BATCH_INVALID", f"{name} is {_json_type(value)}")
+        raise Unusable("BATCH_INVALID", f"{name} is {json_type(value)}")
     check = _CHECKS.get(name)
     if check:
         check(value)
-
-
-def _check_events(events: Value) -> None:
-    for place, event in enumerate(cast(list[Value], events), start=1):
-        if not isinstance(event, dict):
-            raise Unusable("BATCH_INVALID", f"event {place} is {_json_type(event)}")
-        kind = event.get("event_type")
-        if not isinstance(kind, str) or kind not in EVENT_TYPES:
-            raise Unusable("BATCH_INVALID", f"event {place}: unknown event_type {shown(kind)}")
-        data = event.get("data")
-        if data is not None and not isinstance(data, dict):
-            raise Unusable("BATCH_INVALID", f"event {place}: data is {_json_type(data)}")
-        for need in EVENT_TYPES[kind]:
-            if not isinstance(data, dict) or data.get(need) in (None, ""):
-                raise Unusable("BATCH_INVALID", f"event {place}: a {kind} needs data.{need}")
 
 
 def _check_attribution(value: Value) -> None:
@@ -423,11 +389,10 @@ def _check_device(value: Value) -> None:
 def _check_consent(value: Value) -> None:
     for regulation, purposes in cast(dict[str, Value], value).items():
         if purposes is not None and not isinstance(purposes, dict):
-            raise Unusable("BATCH_INVALID", f"consent_state.{regulation} is {_json_type(purposes)}")
+            raise Unusable("BATCH_INVALID", f"consent_state.{regulation} is {json_type(purposes)}")
 
 
 _CHECKS: dict[str, Callable[[Value], None]] = {
-    "events": _check_events,
     "attribution_info": _check_attribution,
     "device_info": _check_device,
     "consent_state": _check_consent,

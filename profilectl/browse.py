@@ -6,6 +6,7 @@ on meanwhile. Needs Textual (the extra `browse`); nothing else imports this.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -86,7 +87,7 @@ class Why(ModalScreen[None]):
         event.stop()
         if event.option_index == 0:
             self._tell_identities()
-        else:
+        elif event.option_index <= len(self.listed):  # a list that was typed away may still report
             self._tell(list(attribute_lines(explain_attribute(self.activity, self.listed[event.option_index - 1]))))
 
     @work(thread=True, exclusive=True)
@@ -271,4 +272,7 @@ def browse(store: Path, text: str = "") -> None:
     Raises StoreUnusable, StoreBusy where the store cannot be opened.
     """
     names_in(store, "feeds")
-    Browse(store, text).run()
+    app = Browse(store, text)
+    app.run()
+    if app.return_code:
+        sys.exit(app.return_code)

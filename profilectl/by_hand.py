@@ -60,7 +60,7 @@ class ByHand:
         rows = self.report.counts.rows["read"]
         digest = hashlib.sha256(orjson.dumps(request)).hexdigest()
         file = StagedFile(self.name, digest, "jsonl", "", rows, rows, [], [], list(identities), Path("-"))
-        return Staged([file], [0], rows, [], list(identities), [], False)
+        return Staged([file], [0], rows, [], list(identities), [], False, False)
 
 
 def joined(high: str, low: str) -> str:

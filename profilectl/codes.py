@@ -141,10 +141,12 @@ CODES: dict[str, Meaning] = {
     "UPDATE_ONLY_NO_MATCH":      Meaning(Fate.DROPPED,  "the feed may only update, and nobody matched"),
     "READ_ONLY":                 Meaning(Fate.DROPPED,  "the feed may only read"),
     "DUPLICATE_REQUEST":         Meaning(Fate.DROPPED,  "this source_request_id was already processed"),
+    "SUPPRESSED":                Meaning(Fate.DROPPED,  "the row is of a person who was erased"),
     # the attribute was refused by priority
     "UA_LOWER_PRIORITY":         Meaning(Fate.BLOCKED,  "a source of better rank set this attribute"),
     "UA_PDF_EXCLUSIVE":          Meaning(Fate.BLOCKED,  "another partner or warehouse feed set this attribute"),
     "UA_FIRST_WRITER":           Meaning(Fate.BLOCKED,  "another source set this attribute first"),
+    "UA_CALCULATED_READ_ONLY":   Meaning(Fate.BLOCKED,  "a calculated attribute has this name: its value is computed"),
     # the attribute was left out of its batch
     "UA_KEY_TOO_LONG":           Meaning(Fate.SKIPPED,  "the attribute's name is longer than the limit"),
     "UA_KEY_EMPTY":              Meaning(Fate.SKIPPED,  "the attribute has no name"),
@@ -162,6 +164,8 @@ CODES: dict[str, Meaning] = {
     "DEVICE_ID_INVALID":         Meaning(Fate.WARNING,  "the device identity is not a GUID and was skipped"),
     "IMMUTABLE_CONFLICT":        Meaning(Fate.WARNING,  "an immutable identity was not changed or taken"),
     "UNIQUE_CONFLICT":           Meaning(Fate.WARNING,  "a unique identity of another profile was not taken"),
+    "CONSENT_SOURCE_NOT_ALLOWED": Meaning(Fate.WARNING, "a partner, a warehouse or a CSV feed may not change consent; what the row says of it is kept, and does not count"),
+    "EVENT_OVER_LIMIT":          Meaning(Fate.WARNING,  "the event is longer than the platform takes; it is kept whole"),
     "UA_KIND_CHANGED":           Meaning(Fate.WARNING,  "the attribute changed between a list and a single value"),
 }
 # fmt: on

@@ -24,8 +24,9 @@ from profilectl.segments import Segment
 from profilectl.stage import Staged
 from profilectl.stage.staged import Rejects
 from profilectl.store import Store
+from profilectl.suppression import clear_rejects, store_suppresses
 
-REJECT_COLUMNS = "{file: 'VARCHAR', line: 'BIGINT', code: 'VARCHAR', message: 'VARCHAR', raw: 'VARCHAR'}"
+REJECT_COLUMNS = "{file: 'VARCHAR', line: 'BIGINT', row: 'BIGINT', code: 'VARCHAR', message: 'VARCHAR', raw: 'VARCHAR'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,10 @@ def prepare(scratch: Scratch, staged: Staged, merged: Merged, rejects: Rejects, 
             ready("rest", f"select resolved.profile, usable.seq + {first} as arrival, usable.rest from usable"
                   " join resolved on resolved.seq = usable.seq where usable.rest is not null and resolved.profile is not null"
                   " order by resolved.profile, arrival")
+        if staged.events:
+            ready("event", "select row.profile, row.arrival, one.place, row.environment, row.feed, one.type, one.name,"
+                  " coalesce(one.at_ms, row.at_ms) as at_ms, one.session, one.event from staged_event as one"
+                  f" join ready_row as row on row.arrival = one.seq + {first} order by row.profile, row.arrival, one.place")
     prepare_history(scratch, staged, rejects, made, protection)
     return Prepared(tuple(kinds), applied)
 
@@ -91,7 +96,7 @@ def prepare_history(scratch: Scratch, staged: Staged, rejects: Rejects, made: Im
     if "request" in staged.plain and protection != "read-only":
         scratch.make(
             "ready_request",
-            f"select {made.feed.number} as feed, request, {made.started_ms} as at_ms, {made.number} as import from usable where request is not null",
+            f"select {made.feed.number} as feed, request, {made.started_ms} as at_ms, {made.number} as import, seq + {made.first} as arrival from usable where request is not null",
         )
     else:
         scratch.drop("ready_request")
@@ -104,10 +109,12 @@ def prepare_history(scratch: Scratch, staged: Staged, rejects: Rejects, made: Im
     if len(rejects):
         scratch.make(
             "ready_reject",
-            f"select {made.number} as import, file, line, code, message, raw from"
+            f"select {made.number} as import, file, coalesce(line, row) as line, code, message, raw from"
             f" read_ndjson($path, columns = {REJECT_COLUMNS}, maximum_object_size = 134217728)",
             {"path": str(rejects.path)},
         )
+        if store_suppresses(scratch):
+            clear_rejects(scratch, made.first)
 
 
 def _line_runs(lines: str | None, first_line: int, first: int, span: int) -> str:

@@ -15,7 +15,7 @@ MANY_SEGMENTS = 12
 """So many segments are read together without strain; beyond, small neighbours are laid together."""
 ORDER = {
     "row": "profile, arrival", "mpid": "mpid", "loose": "profile, arrival", "blocked": "profile, arrival",
-    "blocked_loose": "profile, arrival", "rest": "profile, arrival",
+    "blocked_loose": "profile, arrival", "rest": "profile, arrival", "event": "profile, arrival, place",
 }
 """How the rows of each kind of table lie; an index lies by hash."""
 

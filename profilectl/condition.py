@@ -12,8 +12,9 @@ import functools
 from dataclasses import dataclass, field
 from typing import Any
 
-from profilectl.batch import Unusable, field_named
+from profilectl.batch import field_named
 from profilectl.codes import UsageError
+from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME
 from profilectl.profile import held_as_text
 from profilectl.scratch import quote_text
@@ -38,7 +39,7 @@ GRAMMAR = r"""
     | "true"i    -> true
     | "false"i   -> false
 OPERATOR: "=" | "!=" | "<>" | "<=" | ">=" | "<" | ">"
-NUMBER: /-?[0-9]+(\.[0-9]+)?/
+NUMBER: /[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]{1,3})?/i
 STRING: /'([^']|'')*'/
 NAME: /"([^"]|"")+"/ | /(?!(and|or|not|is|in|like|contains|matches|null|true|false)\b)[^\W\d][\w.$]*|\$\w+/i
 %import common.WS
@@ -62,15 +63,15 @@ def condition_of(text: str, identities: list[str]) -> Condition:
     """
     from lark.exceptions import UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
+    written = _Written(identities)
     try:
-        tree = _parser().parse(text)
+        return Condition(written.sql(_parser().parse(text)), written.keys)
     except UnexpectedInput as error:
         ended = isinstance(error, UnexpectedEOF) or (isinstance(error, UnexpectedToken) and error.token.type == "$END")
         at = len(text) if ended else int(error.pos_in_stream or 0)
         raise UsageError(f"the condition is not understood at character {at + 1}: {text[:at]}>>>{text[at:]}", "for example tier = 'gold' and visits >= 3") from None
-    written = _Written(identities)
-    sql = written.sql(tree)
-    return Condition(sql, written.keys)
+    except RecursionError:
+        raise UsageError("the condition is nested too deep", "take brackets away") from None
 
 
 @functools.cache
@@ -109,6 +110,7 @@ class _Written:
             case "like":
                 return self._any(kind, column, lambda one: f"coalesce({_text(kind, one)} like {quote_text(_string(rest[0]))}, false)")
             case "matches":
+                _check_pattern(_string(rest[0]))
                 return self._any(kind, column, lambda one: f"coalesce(regexp_matches({_text(kind, one)}, {quote_text(_string(rest[0]))}), false)")
         return self._contains(kind, column, rest[0])
 
@@ -136,8 +138,11 @@ class _Written:
     def _contains(self, kind: str, column: str, literal: Any) -> str:
         if kind.startswith("identity"):
             return self._any(kind, column, lambda one: _compared(kind, one, "=", literal))
-        found = _json(literal)
-        return f"coalesce(starts_with({column}, chr(31) || '[') and json_contains({column}[2:], {quote_text(found)}), false)"
+        found = [_json(literal)]
+        if literal.data == "number":  # also where it is held as text, as with =
+            found.append(f'"{literal.children[0]}"')
+        tests = " or ".join(f"json_contains({column}[2:], {quote_text(one)})" for one in found)
+        return f"coalesce(case when starts_with({column}, chr(31) || '[') then {tests} end, false)"
 
 
 def _string(token: Any) -> str:
@@ -164,12 +169,52 @@ def _environment(column: str) -> str:
     return f"case {column} " + " ".join(f"when {code} then {quote_text(name)}" for name, code in ENVIRONMENT_CODE.items()) + " end"
 
 
+def _check_pattern(pattern: str) -> None:
+    import duckdb
+
+    try:
+        duckdb.execute("select regexp_matches('', $pattern)", {"pattern": pattern})
+    except duckdb.Error as error:
+        raise UsageError(f"{pattern!r} is not a regular expression: {str(error).splitlines()[0][:200]}") from None
+
+
+_PLAIN = "'[+-]?[0-9]+([.][0-9]+)?'"
+_WITH_EXPONENT = "'[+-]?[0-9]+([.][0-9]+)?[eE][+-]?[0-9]{1,3}'"
+
+
+def _order(text: str, literal: str) -> str:
+    """Return the SQL of -1, 0 or 1: how a text that is a number compares with another; null where it is none.
+
+    Digit by digit, whatever their count: sign, then the length of the whole part, then the digits. A number with
+    an exponent is compared as a double.
+    """
+    from decimal import Decimal
+
+    number = Decimal(literal)
+    whole, _, fraction = format(number.copy_abs(), "f").partition(".")
+    mine = (whole.lstrip("0"), fraction.rstrip("0"))
+    sign = 0 if not any(mine) else -1 if number < 0 else 1
+    parts = (
+        f"list_transform([{text}], lambda t: {{'w': ltrim(regexp_extract(t, '[0-9]+'), '0'),"
+        " 'f': rtrim(regexp_extract(t, '[.]([0-9]+)', 1), '0'), 'n': starts_with(t, '-')})"
+    )
+    order = (
+        f"list_transform(list_transform({parts}, lambda p: {{'s': case when p.w = '' and p.f = '' then 0 when p.n then -1 else 1 end,"
+        f" 'm': case when len(p.w) <> {len(mine[0])} then sign(len(p.w) - {len(mine[0])}) when p.w <> '{mine[0]}' then (case when p.w < '{mine[0]}' then -1 else 1 end)"
+        f" when p.f = '{mine[1]}' then 0 when p.f < '{mine[1]}' then -1 else 1 end}}),"
+        f" lambda o: case when o.s <> {sign} then sign(o.s - {sign}) else o.s * o.m end)[1]"
+    )
+    return (
+        f"case when regexp_full_match({text}, {_PLAIN}) then {order}"
+        f" when regexp_full_match({text}, {_WITH_EXPONENT}) then sign({text}::double - {float(number)!r}::double) end"
+    )
+
+
 def _compared(kind: str, column: str, operator: str, literal: Any) -> str:
     operator = {"!=": "<>"}.get(operator, operator)
     absent = "true" if operator == "<>" else "false"  # what is not there is not equal to anything
     if literal.data == "number":
-        number = f"try_cast({literal.children[0]} as decimal(38, 10))"
-        return f"coalesce(try_cast({_text(kind, column)} as decimal(38, 10)) {operator} {number}, {absent})"
+        return f"coalesce({_order(_text(kind, column), str(literal.children[0]))} {operator} 0, {absent})"
     if literal.data in ("true", "false"):
         return f"coalesce({column}::varchar {operator} chr(31) || '{literal.data}', {absent})"
     value = _string(literal.children[0])

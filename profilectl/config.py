@@ -6,16 +6,29 @@ to its default, except feeds: those are added or changed, never removed, because
 
 from __future__ import annotations
 
+import time
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from profilectl.attributes import FEED_SOURCES, OVERWRITE
-from profilectl.codes import InputRefused
+from profilectl.audience import Audience, audience_of
+from profilectl.calculated import Definition, definition_of
+from profilectl.codes import InputRefused, UsageError
+from profilectl.definitions import (
+    audiences,
+    calculations,
+    check_references,
+    drop_calculation,
+    put_calculation,
+    replace_audiences,
+)
 from profilectl.feed import DEFAULT_PROTECTION, DEFAULT_SOURCE, PROTECTIONS, Feed
 from profilectl.identity import BY_NAME, STRATEGIES, flags_of, type_named
+from profilectl.retention import check_clocks
 from profilectl.store import Store
 
 # fmt: off
@@ -30,6 +43,9 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "identity.placeholders":    ("strings",    "values that are nobody's identity"),
     "attributes.priority":      ("priority",   "how source priority is read"),
     "history.keep":             ("limit",      "how many of the last imports keep tables of their own, so that they can be undone"),
+    "retention.lifetime_days":  ("limit",      "after so many days without a batch a profile loses its attributes, consent and devices"),
+    "retention.retention_days": ("limit",      "after so many days without a batch a profile is gone"),
+    "retention.lifetime_profiles": ("switch", "whether a profile keeps its attributes and consent beyond its lifetime"),
     "limits.attributes":        ("limit",      "the most attributes of one batch"),
     "limits.key":               ("limit",      "the most characters of an attribute's name"),
     "limits.value":             ("limit",      "the most characters of a value"),
@@ -37,7 +53,9 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "limits.entry":             ("limit",      "the most characters of an entry of a list"),
 }
 # fmt: on
-SECTIONS = ("identity", "attributes", "history", "limits")
+SECTIONS = ("identity", "attributes", "history", "retention", "limits")
+NAMED = ("feeds", "calculated", "audiences")
+"""Sections with a section for each name: [feeds.crm]."""
 CHOICES = {
     "strategy": tuple(STRATEGIES),
     "conflict": ("move", "keep"),
@@ -51,6 +69,8 @@ class Declared:
 
     settings: dict[str, Any]
     feeds: list[Feed]
+    calculated: list[Definition]
+    audiences: list[Audience]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +85,7 @@ class Change:
 def read_config(path: Path) -> Declared:
     """Read a configuration file. Raises InputRefused, naming the key that is wrong."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
     except OSError as error:
         raise InputRefused(f"{path}: {error.strerror}", "name a TOML file") from None
     except UnicodeDecodeError:
@@ -73,10 +93,23 @@ def read_config(path: Path) -> Declared:
     except tomllib.TOMLDecodeError as error:
         raise InputRefused(f"{path} is not TOML: {error}") from None
     for name in document:
-        if name not in (*SECTIONS, "feeds"):
-            raise InputRefused(f"{path}: there is no section [{name}]", "sections are identity, attributes, history, limits and feeds")
+        if name not in (*SECTIONS, *NAMED):
+            raise InputRefused(f"{path}: there is no section [{name}]", f"sections are {', '.join((*SECTIONS, *NAMED))}")
     settings = _settings(path, document)
-    return Declared(settings, _feeds(path, document.get("feeds", {})))
+    try:
+        calculated = [definition_of(name, table) for name, table in _named(path, document, "calculated")]
+        wanted = [audience_of(name, table) for name, table in _named(path, document, "audiences")]
+        check_references(wanted)
+    except UsageError as error:
+        raise InputRefused(f"{path}: {error.message}", error.hint) from None
+    return Declared(settings, _feeds(path, document.get("feeds", {})), calculated, wanted)
+
+
+def _named(path: Path, document: Mapping[str, Any], section: str) -> list[tuple[str, Any]]:
+    found = document.get(section, {})
+    if not isinstance(found, dict):
+        raise InputRefused(f"{path}: {section} must be sections: [{section}.NAME]")
+    return list(found.items())
 
 
 def _settings(path: Path, document: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,6 +124,10 @@ def _settings(path: Path, document: Mapping[str, Any]) -> dict[str, Any]:
                 raise InputRefused(f"{path}: there is no setting {name}", "the settings are " + ", ".join(SETTINGS))
             found[name] = _checked(path, name, value)
     _check_flags(path, found)
+    try:
+        check_clocks(found)
+    except UsageError as error:
+        raise InputRefused(f"{path}: {error.message}", error.hint) from None
     return found
 
 
@@ -99,6 +136,10 @@ def _checked(path: Path, name: str, value: Any) -> Any:
     if kind in CHOICES:
         if not isinstance(value, str) or value not in CHOICES[kind]:
             raise InputRefused(f"{path}: {name} = {value!r}", "it is one of " + ", ".join(CHOICES[kind]))
+        return value
+    if kind == "switch":
+        if not isinstance(value, bool):
+            raise InputRefused(f"{path}: {name} must be true or false")
         return value
     if kind == "limit":
         if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 1_000_000:
@@ -192,6 +233,19 @@ def difference(store: Store, declared: Declared) -> list[Change]:
             )
         if feed.protection != before.protection:
             changes.append(Change(f"feeds.{feed.name}.protection", before.protection, feed.protection))
+    return changes + _defined(store, declared)
+
+
+def _defined(store: Store, declared: Declared) -> list[Change]:
+    """Return what would become of calculated attributes and audiences; those that are not declared go."""
+    changes: list[Change] = []
+    sides: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
+        ("calculated", {one.name: one.definition.as_table() for one in calculations(store)}, {one.name: one.as_table() for one in declared.calculated}),
+        ("audiences", {one.name: one.audience.as_table() for one in audiences(store)}, {one.name: one.as_table() for one in declared.audiences}),
+    )
+    for section, before, after in sides:
+        names = sorted(before.keys() | after.keys())
+        changes += [Change(f"{section}.{name}", before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)]
     return changes
 
 
@@ -204,7 +258,18 @@ def apply_config(store: Store, declared: Declared) -> list[Change]:
         for feed in declared.feeds:
             before = known.get(feed.name)
             store.put_feed(Feed(feed.name, feed.source, feed.protection, feed.partner, before.number if before else 0))
+        _define(store, declared)
     return changes
+
+
+def _define(store: Store, declared: Declared) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    for calculation in calculations(store):
+        if calculation.name not in {one.name for one in declared.calculated}:
+            drop_calculation(store, calculation.name)
+    for definition in declared.calculated:
+        put_calculation(store, definition, now_ms)
+    replace_audiences(store, declared.audiences, now_ms)
 
 
 def config_text(store: Store) -> str:
@@ -220,10 +285,16 @@ def config_text(store: Store) -> str:
         if feed.partner:
             lines.append(f"partner = {_toml(feed.partner)}")
         lines.append("")
+    for section, tables in (("calculated", [(one.name, one.definition.as_table()) for one in calculations(store)]),
+                            ("audiences", [(one.name, one.audience.as_table()) for one in audiences(store)])):
+        for name, table in tables:
+            lines += [f"[{section}.{_toml(name)}]", *(f"{key} = {_toml(value)}" for key, value in table.items()), ""]
     return "\n".join(lines)
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
     if isinstance(value, list):

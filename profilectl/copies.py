@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
@@ -80,13 +81,24 @@ def _counts(scratch: Scratch) -> dict[str, int]:
     return {name: scratch.row(f"select count(*) from store.{quote_identifier(name)}")[0] for name in names}
 
 
-def rewrite_store(scratch: Scratch, path: Path, folder: Path) -> Path:
-    """Write the attached store anew, without the room that dropped tables left; return the new file."""
+def rewrite_store(scratch: Scratch, path: Path, folder: Path, stays: Mapping[str, str] | None = None) -> Path:
+    """Write the attached store anew, without the room that dropped tables left; return the new file.
+
+    It is made of rows, not of bytes: nothing that was deleted is in it. stays: table -> the SELECT of
+    what of it is written; of the others, all.
+    """
     made = folder / "rewritten"
     before = os.umask(0o077)
     try:
         scratch.run(f"attach {quote_text(str(made))} as rewritten")
-        scratch.run("copy from database store to rewritten")
+        if stays is None:
+            scratch.run("copy from database store to rewritten")
+        else:
+            scratch.run("set preserve_insertion_order = true")
+            scratch.run("copy from database store to rewritten (schema)")
+            for (table,) in scratch.rows("select table_name from duckdb_tables() where database_name = 'store' order by table_oid"):
+                name = quote_identifier(table)
+                scratch.run(f"insert into rewritten.{name} {stays.get(table, f'select * from store.{name}')}")
         scratch.run("detach rewritten")
     except duckdb.IOException as error:
         raise StoreUnusable(f"{path} could not be written anew: {plain(error)}", "make room; the store is as before") from None

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
-from profilectl.activity import one_meant
-from profilectl.batch import attribute_key, over_limit
+from profilectl.activity import meant_again, one_meant
+from profilectl.batch import attribute_key, field_named, over_limit
 from profilectl.by_hand import CORRECTIONS
 from profilectl.codes import InputRefused, UsageError, sentence
 from profilectl.engine import ImportRequest, import_files
+from profilectl.fields import Unusable
 from profilectl.opening import open_store
 from profilectl.profile import profiles_of
 from profilectl.report import ImportReport
@@ -30,12 +32,29 @@ def assignment(text: str) -> tuple[str, Value]:
     key = key[:-1] if typed else key
     if not equals or not key:
         raise UsageError(f"{text}: must be KEY=VALUE, or KEY:=JSON for a number, true, false, a list or null")
+    name = attribute_named(key)
     if not typed:
-        return attribute_key(key), value
+        return name, value
     try:
-        return attribute_key(key), parse_json(value)
+        return name, parse_json(value)
     except NotJson as error:
         raise UsageError(f"{text}: {value} is not JSON: {error.detail}", f"for a text: {key}={value}") from None
+
+
+def attribute_named(name: str) -> str:
+    """Return the attribute that a name means, as a column of that name does; user_attributes.NAME always means one.
+
+    Raises UsageError for the name of an identity or of another field of a batch.
+    """
+    try:
+        meant = field_named(name)
+    except Unusable:
+        return attribute_key(name)
+    if meant.kind == "attribute":
+        return meant.name
+    if meant.kind.endswith("identity"):
+        raise UsageError(f"{name} is an identity", f"profilectl modify changes identities; for an attribute of that name: user_attributes.{name}=...")
+    raise UsageError(f"{name} is a field of a batch, no attribute", f"for an attribute of that name: user_attributes.{name}=...")
 
 
 def correct(
@@ -51,11 +70,24 @@ def correct(
         one = one_meant(profiles_of(store), who, pick)
     batch: dict[str, Value] = {"mpid": Number(str(one.mpid)), "environment": one.environment, "user_attributes": dict(sets)}
     if deletes:
-        batch["deleted_user_attributes"] = [attribute_key(key) for key in deletes]
+        batch["deleted_user_attributes"] = [attribute_named(key) for key in deletes]
     for key, value in sets.items():
         if code := over_limit(key, value):
             raise InputRefused(f"{key}: {sentence(code)}")
     request = ImportRequest(
-        [NAME], feed, source=source, format="jsonl", content=to_json(batch) + "\n", again=True, max_rejects="0", dry_run=dry_run, wait_s=wait_s
+        [NAME], feed, source=source, format="jsonl", content=to_json(batch) + "\n", who=who, again=True, max_rejects="0", dry_run=dry_run, wait_s=wait_s
     )
     return import_files(store_path, request)
+
+
+def content_again(store_path: Path, kept: Mapping[str, Any]) -> str:
+    """Return the content of a correction of the history, about whom it means now (undo --replay). kept: its request.
+
+    Raises NobodyFound, UsageError where that cannot be said.
+    """
+    batch = cast(dict[str, Value], parse_json(kept["content"]))
+    mpid, environment = str(batch["mpid"]), str(batch["environment"])
+    who = tuple(kept.get("who") or ("mpid", mpid))
+    with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path) as store:
+        batch["mpid"] = Number(str(meant_again(profiles_of(store), (who[0], who[1]), mpid, environment).mpid))
+    return to_json(batch) + "\n"

@@ -12,16 +12,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from profilectl.attributes import CONSENT_SOURCES
 from profilectl.codes import InputRefused, ProfilectlError, StoreBusy, UsageError
 from profilectl.commit import Import, Prepared, prepare, write
 from profilectl.compaction import compact, compaction_due
 from profilectl.dependence import rests_on
+from profilectl.event import added_event
 from profilectl.examples import examples_of, without_mpids
 from profilectl.feed import ENVIRONMENTS, Feed
 from profilectl.identity import NAME
@@ -39,8 +42,9 @@ from profilectl.stage.mendable import Mendable, mendable
 from profilectl.stage.original import reject_rows
 from profilectl.stage.staged import Rejects
 from profilectl.store import State, Store, check_path, choose_feed
+from profilectl.suppression import store_suppresses
 from profilectl.trace import trace_rows
-from profilectl.whole_file import check_target, whole_file
+from profilectl.whole_file import check_apart, check_target, whole_file
 
 SHARED_BY_MANY = 100
 """An identity that more rows than this have is reported (design.md R14)."""
@@ -56,7 +60,7 @@ class ImportRequest:
 
     max_rejects: a number of rows ("100"), or a share of those read ("0.5%"). first_arrival: of an
     import that is played again, the arrivals it had before. content: JSON lines that stand in no file;
-    paths then has one name for them. opened is told the files and the state of
+    paths then has one name for them. event: the name of a custom event that every batch gets. opened is told the files and the state of
     the store before anything is read, checked the outcome before it is written; either may refuse.
     """
 
@@ -86,6 +90,8 @@ class ImportRequest:
     first_arrival: int | None = None
     stdin: BinaryIO | None = None
     content: str | None = None
+    who: Sequence[str] | None = None
+    event: str | None = None
     progress: Callable[[str, int], None] = field(default=lambda step, rows: None)
     opened: Callable[[ImportReport, State], None] = field(default=lambda report, state: None)
     checked: Callable[[ImportReport, State], None] = field(default=lambda report, state: None)
@@ -94,7 +100,7 @@ class ImportRequest:
 # What is remembered of a request, so that the same import can be made again (undo --replay, plans).
 REMEMBERED = (
     "paths", "feed", "protection", "source", "partner", "format", "manifest", "mapped", "delimiter", "encoding", "empty",
-    "environment", "again", "max_shared", "max_rejects", "content",
+    "environment", "again", "max_shared", "max_rejects", "content", "who", "event",
 )  # fmt: skip
 
 
@@ -131,8 +137,8 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
     manifest = read_manifest(request.manifest) if request.manifest else None
     mapped = read_map(request.mapped)
     paths = expand(request.paths) if request.content is None else ["-"]
-    _check_options(request)
-    with scratch_beside(store_path, request.memory_limit) as scratch:
+    _check_options(request, paths)
+    with _nothing_left(store_path), scratch_beside(store_path, request.memory_limit) as scratch, contextlib.ExitStack() as kept:
         stdin = request.stdin if request.content is None else io.BytesIO(request.content.encode())
         files = open_files(paths, format=request.format, encoding=request.encoding, spill=scratch.folder, stdin=stdin)
         if request.content is not None:
@@ -148,31 +154,68 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
         )
         request.opened(report, state)
         if not fresh:
-            report.already_imported = max(file.already_imported or 0 for file in reports)
-            report.feed_registered = False
+            _already(report, max(file.already_imported or 0 for file in reports))
             request.checked(report, state)
             return report
-        rejects = Rejects(scratch.folder / "rejects.jsonl")
+        rejects = kept.enter_context(contextlib.closing(Rejects(scratch.folder / "rejects.jsonl")))
         mend = mendable(Path(request.rejects_as_input), fresh, request.encoding) if request.rejects_as_input else None
-        options = Options(manifest, mapped, request.delimiter, request.empty, settings.reading)
+        reading = replace(settings.reading, added=added_event(request.event)) if request.event else settings.reading
+        options = Options(manifest, mapped, request.delimiter, request.empty, reading)
         staged = stage_files(scratch, fresh, options, rejects, lambda rows: request.progress("reading", rows))
-        run = _Run(scratch, store_path, staged, rejects, request, report, now_ms, state.settings)
-        if request.dry_run:
-            run.look()
-        else:
-            run.do()
-        run.finish(began, mend)
-        return report
+        run = _Run(scratch, store_path, staged, rejects, request, report, now_ms, state.settings, [file.sha256 for file in fresh], mend)
+        try:
+            if request.dry_run:
+                run.look()
+            else:
+                run.do()
+        except _Overtaken as other:
+            return _already(report, other.number)
+        run.finish(began)
+    if run.defined:
+        report.audiences = refresh_after(store_path, report, request)
+        report.elapsed_ms = round((time.monotonic() - began) * 1000)
+    return report
 
 
-def _check_options(request: ImportRequest) -> None:
+def refresh_after(store_path: Path, report: ImportReport, request: ImportRequest) -> dict[str, dict[str, int]] | None:
+    """Bring calculated attributes and audiences up to date after an import; return who entered and left which
+    audience, None where it could not be: the next refresh makes up for it."""
+    from profilectl.refresh import refresh_store
+
+    request.progress("calculating", 0)
+    try:
+        now_ms = request.now_ms if request.first_arrival is None else None  # one that is played again is of today all the same
+        done = refresh_store(store_path, now_ms=now_ms, wait_s=max(request.wait_s, LATE_WAIT_S), memory_limit=request.memory_limit, number=report.number)
+    except StoreBusy:
+        return None
+    return {name: {change: counted[change] for change in ("entered", "left")} for name, counted in done.audiences.items()}
+
+
+@contextlib.contextmanager
+def _nothing_left(path: Path) -> Iterator[None]:
+    """Take away again a store that only an import which failed has made: it holds nothing."""
+    was_there = os.path.lexists(path)
+    try:
+        yield
+    except BaseException:
+        if not was_there and path.exists():
+            with contextlib.suppress(ProfilectlError), scratch_beside(path) as scratch, open_store(scratch, path, write=True) as store:
+                state = store.state()
+                if not state.imports and not state.feeds and not state.settings:
+                    path.unlink()  # while nobody else can open it
+        raise
+
+
+def _check_options(request: ImportRequest, paths: Sequence[str]) -> None:
     """Refuse, before anything is read, what could only fail after the commit."""
     if not request.feed.strip():
         raise UsageError("a feed needs a name")
+    if request.event is not None and not request.event.strip():
+        raise UsageError("--event: an event needs a name", 'for example --event "Attributes Updated"')
     _most_rejects(request.max_rejects, 0)
-    for option, path in (
-        ("--rejects", request.rejects), ("--rejects-as-input", request.rejects_as_input), ("--explain-rows", request.explain_rows),
-    ):
+    outputs = (("--rejects", request.rejects), ("--rejects-as-input", request.rejects_as_input), ("--explain-rows", request.explain_rows))
+    check_apart(outputs, [*(paths if request.content is None else ()), *([request.manifest] if request.manifest else ())])
+    for option, path in outputs:
         if path is not None:
             try:
                 check_target(Path(path), option)
@@ -227,6 +270,21 @@ def _fresh(
     return fresh, reports
 
 
+class _Overtaken(Exception):
+    """Another process imported the same content in the meantime."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _already(report: ImportReport, number: int) -> ImportReport:
+    """Make a report say that nothing was to be imported: import `number` brought it."""
+    report.already_imported, report.feed_registered, report.number, report.counts = number, False, None, Counts()
+    report.files = [replace(file, rows=0, already_imported=file.already_imported or number) for file in report.files]
+    return report
+
+
 class _Run:
     """One import whose rows are staged: decided on the open store, then committed to it."""
 
@@ -240,12 +298,14 @@ class _Run:
         report: ImportReport,
         now_ms: int,
         settings: dict[str, Any],
+        hashes: Sequence[str],
+        mend: Mendable | None,
     ) -> None:
         self.scratch, self.path, self.staged, self.rejects = scratch, path, staged, rejects
         self.request, self.report, self.now_ms = request, report, now_ms
-        self.staged_under = settings
+        self.staged_under, self.hashes, self.mend = settings, hashes, mend
         self.files = self.report.files
-        self.late = False
+        self.late = self.defined = False
         self.state: State
         self.made: Import
         self.merged: Merged
@@ -262,7 +322,7 @@ class _Run:
 
     def do(self) -> None:
         """Decide and commit; again, where another process committed in between."""
-        done = False
+        done = due = False
         for _ in range(DECIDED_IN_VAIN):
             with open_store(self.scratch, self.path, wait_s=self._wait_s()) as store:
                 prepared = self._prepare(store)
@@ -271,17 +331,16 @@ class _Run:
                 done = store.state() == self.state
                 if done:
                     write(store, prepared, self.made, self.staged, self.report)
+                    due, self.defined = compaction_due(store), store.has_definitions()
             if done:
                 break
         else:
             with open_store(self.scratch, self.path, write=True, wait_s=self._wait_s()) as store:
                 began = time.monotonic()
                 write(store, self._prepare(store), self.made, self.staged, self.report)
+                due, self.defined = compaction_due(store), store.has_definitions()
         self.report.locked_ms = round((time.monotonic() - began) * 1000)
         # Whoever comes next reads fewer segments; not having had the time for it loses nothing.
-        due = False
-        with contextlib.suppress(StoreBusy), open_store(self.scratch, self.path) as store:
-            due = compaction_due(store)
         if due:
             with contextlib.suppress(StoreBusy), open_store(self.scratch, self.path, write=True) as store:
                 compact(store)
@@ -305,6 +364,7 @@ class _Run:
         if self.state.settings != self.staged_under:
             raise StoreBusy("the configuration was changed while the files were read", "run the import again")
         feed = _feed(store, self.request)
+        self._check_overtaken(store, feed)
         registers = not feed.number
         if registers:
             feed = replace(feed, number=store.next_feed())
@@ -314,7 +374,8 @@ class _Run:
         segments = store.segments()
         frame = Frame(
             feed, self.report.protection, self.report.environment, self.request.environment is not None,
-            settings.rules.placeholders, store.meta("secret"), self.now_ms,
+            settings.rules.placeholders, store.meta("secret"), self.now_ms, first, store_suppresses(scratch),
+            self.request.first_arrival is not None,
         )
         self.request.progress("deciding", 0)
         scratch.make("known_identity", known_identities(segments, removals=store.removals()), keep=False)
@@ -325,8 +386,14 @@ class _Run:
         self._shared()
         resolution = resolve(scratch, self.staged, frame, settings.rules, first, counts)
         feeds = [*store.feeds(), feed] if registers else store.feeds()
-        self.merged = merge(scratch, self.staged, frame, feeds, settings.priority, segments, first, counts)
+        self.merged = merge(scratch, self.staged, frame, feeds, settings.priority, segments, first, counts, self.state.calculated)
         needs = rests_on(scratch, self.staged, segments, feed.number, loose=self.merged.loose)
+        if self.staged.events:
+            counts.events["added"] = scratch.row("select count(*) from staged_event where seq in (select seq from resolved where profile is not null)")[0]
+        if "rest" in self.staged.plain and feed.source not in CONSENT_SOURCES:
+            counts.codes["CONSENT_SOURCE_NOT_ALLOWED"] += scratch.row(
+                "select count(*) from usable where json_exists(rest, '$.consent_state') and seq in (select seq from resolved where profile is not null)"
+            )[0]
         self.made = Import(number, first, feed, registers, self.now_ms, remembered(self.request), needs)
         self._reject()
         self.report.slow_path_rows = resolution.slow_path_rows
@@ -338,6 +405,17 @@ class _Run:
         self.report.feed_registered = registers
         self._report_files()
         self._check_rejects()
+
+    def _check_overtaken(self, store: Store, feed: Feed) -> None:
+        """Look again whether the content was imported, now by another process (design.md R11)."""
+        if self.request.again or not feed.number:
+            return
+        numbers = [store.imported_as(feed, digest) for digest in self.hashes]
+        found = [number for number in numbers if number is not None]
+        if len(found) == len(numbers):
+            raise _Overtaken(max(found))
+        if found:
+            raise StoreBusy(f"another process imported some of the files meanwhile, as {max(found)}", "run the import again: it takes the others")
 
     def _shared(self) -> None:
         """Look for identities that many rows share, before anything is written (design.md R14)."""
@@ -367,8 +445,13 @@ class _Run:
         if most is None or rejected <= most:
             return
         where = "" if self.request.dry_run and not self.request.rejects else f"; they are in {self._place_rejects()}"
+        self._trace()
+        if self.mend:
+            self.mend.write(self.scratch, self.staged, self.rejects)
+            where += f", and to mend in {self.mend.path}"
+        why = ", ".join(f"{number:,} {code}" for code, number in self.rejects.counts.most_common())
         raise InputRefused(
-            f"{rejected:,} of {read:,} rows would be rejected, more than --max-rejects {self.request.max_rejects}{where}",
+            f"{rejected:,} of {read:,} rows would be rejected ({why}), more than --max-rejects {self.request.max_rejects}{where}",
             "mend them, or allow more; nothing was imported",
         )
 
@@ -388,13 +471,13 @@ class _Run:
                 trace_rows(self.scratch, self.staged, self.rejects, self.merged, out)
             self.report.explained_rows = str(path)
 
-    def finish(self, began: float, mend: Mendable | None) -> None:
+    def finish(self, began: float) -> None:
         """Put the rejects where the user wants them and complete the report."""
         if len(self.rejects) and (self.request.rejects or not self.request.dry_run):
             self.report.rejects = str(self._place_rejects())
-        if mend and len(self.rejects):
-            mend.write(self.scratch, self.staged, self.rejects)
-            self.report.rejects_as_input = str(mend.path)
+        if self.mend and len(self.rejects):
+            self.mend.write(self.scratch, self.staged, self.rejects)
+            self.report.rejects_as_input = str(self.mend.path)
         if self.request.keep_scratch:
             self._keep_scratch(self.request.keep_scratch)
         self.report.steps = self.scratch.steps

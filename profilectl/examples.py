@@ -18,7 +18,7 @@ from profilectl.report import ImportReport
 from profilectl.scratch import Scratch, quote_text
 from profilectl.segments import known_mpids
 from profilectl.stage import Staged
-from profilectl.stage.staged import Rejects
+from profilectl.stage.staged import Rejects, place_of
 from profilectl.store import Store
 from profilectl.trace import example_rows, row_codes
 from profilectl.values import DELETED as DELETED_VALUE
@@ -41,11 +41,21 @@ def examples_of(
         f"select profile, mpid from ({known_mpids(store.segments())}) union all select profile, mpid from resolved where mpid is not null",
         keep=False,
     )
+    profiles = _profiles(scratch, staged)
+    identities, attributes = _identities(scratch, staged, made), _attributes(scratch, staged, merged)
+    # Where nobody was known before, what is new is new with the profiles.
+    for one in profiles["created"]:
+        where = {name: one[name] for name in ("file", "line", "mpid")}
+        for listed, stated in (
+            (identities["added"], [{"type": kind, "value": value} for kind, value in one["identities"].items()]),
+            (attributes["set"], [{"attribute": key, "after": value} for key, value in one["attributes"].items()]),
+        ):
+            listed += [{**where, **said} for said in stated[: FEW - len(listed)] if len(listed) < FEW]
     return {
         "reasons": _reasons(scratch, staged, merged, rejects),
-        "profiles": _profiles(scratch, staged),
-        "identities": _identities(scratch, staged, made),
-        "attributes": _attributes(scratch, staged, merged),
+        "profiles": profiles,
+        "identities": identities,
+        "attributes": attributes,
         "shared": [{"type": kind, "value": value, "rows": rows} for kind, value, rows in report.shared[:FEW]],
     }
 
@@ -67,7 +77,7 @@ def _reasons(scratch: Scratch, staged: Staged, merged: Merged, rejects: Rejects)
                 reject = json.loads(line)
                 listed = found.setdefault(reject["code"], [])
                 if len(listed) < FEW:
-                    listed.append({"file": reject["file"], "line": reject["line"], "message": reject["message"], "raw": reject["raw"][:200]})
+                    listed.append({"file": reject["file"], "line": place_of(reject), "message": reject["message"], "raw": reject["raw"][:200]})
     first = (
         f"select seq, code, attribute from (select *, row_number() over (partition by code order by seq, attribute) as place"
         f" from ({row_codes(scratch, staged, merged)})) where place <= {FEW}"
@@ -90,22 +100,25 @@ def _profiles(scratch: Scratch, staged: Staged) -> dict[str, list[dict[str, Any]
         f" group by resolved.profile order by seq limit {FEW}"
     )
     return {
-        "created": [{**row, "identities": _stated(scratch, staged, int(str(row["seq"])))} for row in _with_seq(scratch, staged, created)],
+        "created": [_founding(scratch, staged, row) for row in example_rows(scratch, staged, created, ("seq", "mpid"))],
         "updated": example_rows(scratch, staged, updated, ("mpid",)),
     }
 
 
-def _with_seq(scratch: Scratch, staged: Staged, rows: str) -> list[dict[str, Any]]:
-    return example_rows(scratch, staged, rows, ("seq", "mpid"))
-
-
-def _stated(scratch: Scratch, staged: Staged, seq: int) -> dict[str, str]:
-    """Return the identities that a row states."""
-    if not staged.identities:
-        return {}
-    columns = ", ".join(f"i_{kind}" for kind in staged.identities)
-    row = scratch.row(f"select {columns} from staged where seq = $seq", {"seq": seq})
-    return {kind: value for kind, value in zip(staged.identities, row, strict=True) if value is not None}
+def _founding(scratch: Scratch, staged: Staged, row: dict[str, Any]) -> dict[str, Any]:
+    """Add to the example of a founding row the identities it is found by, and the attributes it states."""
+    seq, found = row.pop("seq"), {}
+    if staged.identities:
+        columns = ", ".join(f"case when h{place} is not null then i_{kind} end" for place, kind in enumerate(staged.identities))
+        said = scratch.row(f"select {columns} from staged join identity_hash using (seq) where seq = $seq", {"seq": seq})
+        found = {kind: value for kind, value in zip(staged.identities, said, strict=True) if value is not None}
+    cells: dict[str, str] = {}
+    if staged.keys:
+        said = scratch.row(f"select {', '.join(f'a{n}' for n in range(len(staged.keys)))} from staged where seq = $seq", {"seq": seq})
+        cells = {key: held for key, held in zip(staged.keys, said, strict=True) if held is not None}
+    if staged.loose:
+        cells |= dict(scratch.rows("select key, value from staged_loose where seq = $seq", {"seq": seq}))
+    return {**row, "identities": found, "attributes": {key: _plain(held) for key, held in cells.items() if held != DELETED_VALUE}}
 
 
 def _identities(scratch: Scratch, staged: Staged, made: Import) -> dict[str, list[dict[str, Any]]]:

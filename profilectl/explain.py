@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from profilectl.activity import Activity, Entry, Origin, Touch, activities
-from profilectl.attributes import OVERWRITE, SET, SOURCES, Owner, standing
+from profilectl.attributes import CALCULATED, OVERWRITE, SET, SOURCES, Owner, standing
 from profilectl.codes import InputRefused, sentence
 from profilectl.feed import PROTECTIONS
-from profilectl.identity import BY_NAME, Records, Rules, Step, display, key_of, look_up
+from profilectl.identity import BY_NAME, Records, Rules, Step, Usable, display, key_of, look_up, usable
 from profilectl.profile import Profiles
 from profilectl.segments import IMPORT_FILES
 from profilectl.store import Settings
@@ -53,17 +53,20 @@ class Loser:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """One attribute. winner: the entry in force, None where the attribute is not there; losers: newest first."""
+    """One attribute. winner: the entry in force, None where the attribute is not there; losers: newest first.
+    definition: of the calculated attribute of that name, which masks the winner; calculated: its held value."""
 
     key: str
     winner: Entry | None
     losers: list[Loser]
+    definition: dict[str, object] | None = None
+    calculated: str | None = None
 
 
 def explain_attribute(activity: Activity, key: str) -> Explained:
     """Say why an attribute has the value it has. Raises InputRefused where the profile never had it."""
-    history = activity.history.get(key)
-    if not history:
+    history = activity.history.get(key, [])
+    if not history and key not in activity.calculated():
         raise InputRefused(f"the profile {activity.mpid} never had an attribute {key}", "profilectl show names those it has")
     winner = activity.attributes.get(key)
     losers: list[Loser] = []
@@ -71,13 +74,21 @@ def explain_attribute(activity: Activity, key: str) -> Explained:
         if entry is winner:
             continue
         if entry.kind == "blocked":
-            assert entry.owner is not None
-            losers.append(Loser(entry, None, _rule(entry.origin, entry.owner, entry.code)))
+            losers.append(Loser(entry, None, _refusal(entry)))
         else:
             later = [one for one in history[place + 1 :] if one.kind != "blocked"]
             if later:  # the newest that was let through is the winner, or deleted it
                 losers.append(Loser(entry, later[0], _rule(later[0].origin, entry.origin, SET)))
-    return Explained(key, winner, losers[::-1])
+    definition = activity.standing.definitions.get(key) if activity.standing and key in activity.calculated() else None
+    return Explained(key, winner, losers[::-1], definition, activity.calculated().get(key))
+
+
+def _refusal(entry: Entry) -> Rule:
+    """Return the rule by which a cell was refused."""
+    if entry.code == CALCULATED:
+        return Rule("rank", entry.origin.feed.owner, Owner("calculated", entry.key), "worse", CALCULATED)
+    assert entry.owner is not None
+    return _rule(entry.origin, entry.owner, entry.code)
 
 
 def _rule(incoming: Origin, owner: Origin, verdict: str) -> Rule:
@@ -169,13 +180,16 @@ def _why_apart(ours: Sequence[Activity], theirs: Sequence[Activity], first: tupl
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """Where some identities lead: the steps, the profiles that came up, and the one that was found (None: nobody)."""
+    """Where some identities lead: the steps, the profiles that came up, and the one that was found (None: nobody).
+    skipped: (type, value, why) of identities that find nobody, whoever has them; usable: whether any may be used."""
 
     steps: list[Step]
     people: dict[int, Activity]
     found: int | None
     protected: bool
     rules: Rules
+    skipped: list[tuple[str, str, str]]
+    usable: bool
 
 
 def _held_as(activity: Activity, asked: tuple[str, str]) -> tuple[str, str]:
@@ -190,12 +204,24 @@ def _held_as(activity: Activity, asked: tuple[str, str]) -> tuple[str, str]:
 def identify(profiles: Profiles, environment: str, identities: Mapping[str, str]) -> Identified:
     """Resolve identities (type -> value) as a batch would, changing nothing (domain.md 4.3)."""
     rules = profiles.store.settings().rules
-    known = {kind: key_of(BY_NAME[kind], display(value)) for kind, value in identities.items() if kind in rules.hierarchy}
-    candidates = sorted({one for kind, value in identities.items() for one in profiles.find(kind, value)})
+    known: dict[str, str] = {}
+    skipped: list[tuple[str, str, str]] = []
+    some = False
+    for kind, value in identities.items():
+        one = usable(BY_NAME[kind], value, rules.placeholders)
+        if not isinstance(one, Usable):
+            skipped.append((kind, value, sentence(one) if one else "the identity is empty"))
+            continue
+        some = True
+        if kind in rules.hierarchy:
+            known[kind] = one.key
+        else:
+            skipped.append((kind, value, "the type is outside the hierarchy: it is kept on a profile and finds nobody"))
+    candidates = sorted({one for kind in known for one in profiles.find(kind, identities[kind])})
     people = {one.profile: one for one in activities(profiles, candidates) if one.environment == environment}
     steps: list[Step] = []
     found, protected = look_up(known, records_of(list(people.values())), rules, steps)
-    return Identified(steps, people, found, protected, rules)
+    return Identified(steps, people, found, protected, rules, skipped, some)
 
 
 def records_of(found: Sequence[Activity]) -> Records:
@@ -211,6 +237,10 @@ def records_of(found: Sequence[Activity]) -> Records:
 
 
 # Rows
+
+
+NO_ROW = "no row begins there: the header, a blank line, the middle of a row, or past the end"
+ERASED_ROW = "the row was of a person who was erased"
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,10 +287,12 @@ def _fate(profiles: Profiles, number: int, feed: str, path: str, line: int, firs
         {"line": line, "first": first, "end": end},
     )
     if not arrivals:
-        return Fate(number, feed, path, line, "", "no row begins there: the header, a blank line, or the middle of a row")
+        return Fate(number, feed, path, line, "", NO_ROW)
     ((arrival,),) = arrivals
     for (code,) in scratch.rows("select code from store.dropped where arrival = $arrival", {"arrival": arrival}):
         return Fate(number, feed, path, line, code, sentence(code))
+    if scratch.rows("select 1 from store.erased_row where arrival = $arrival and import = $import", {"arrival": arrival, "import": number}):
+        return Fate(number, feed, path, line, "", ERASED_ROW)
     for alias in profiles.aliases:
         if alias.arrival == arrival:
             (activity,) = activities(profiles, [alias.destination])
@@ -271,7 +303,7 @@ def _fate(profiles: Profiles, number: int, feed: str, path: str, line: int, firs
                 (activity,) = activities(profiles, [profile])
                 touch = next(one for one in activity.touches if one.origin.arrival == arrival)
                 return Fate(number, feed, path, line, activity=activity, touch=touch)
-    return Fate(number, feed, path, line, "", "no row begins there: the header, a blank line, or the middle of a row")
+    return Fate(number, feed, path, line, "", NO_ROW)
 
 
 # Rules

@@ -15,19 +15,21 @@ import orjson
 
 from profilectl.codes import UsageError
 from profilectl.condition import condition_of
-from profilectl.extract import Extract, extract_of, narrowed
+from profilectl.extract import Extract, csv_line, extract_of, narrowed
 from profilectl.feed import ENVIRONMENTS
 from profilectl.history import as_of, history_of
 from profilectl.profile import Profiles, held_as_text, profiles_of
 from profilectl.scratch import Scratch, quote_identifier
 from profilectl.segments import known_mpids
-from profilectl.sinks import Parts, folder_of, packed, suffix_of, writer_of
+from profilectl.sinks import Parquet, Parts, folder_of, packed, suffix_of, writer_of
 from profilectl.store import Store
 from profilectl.whole_file import whole_file
 
 KINDS = ("profiles", "identities", "attributes", "batches", "imports")
-STRETCH = 200_000
-"""So many rows' worth of profiles are folded at once."""
+STRETCH_CELLS = 3_000_000
+"""So many cells, as far as can be told beforehand, are folded at once ..."""
+STRETCHES = (10_000, 200_000)
+"""... of so many profiles at least, and at most."""
 BLOCK = 50_000
 IMPORT_COLUMNS = ("import", "feed", "source", "protection", "environment", "started_ms", "finished_ms", "made_by", "undone_ms", "rows", "applied", "dropped", "rejected", "files")
 IMPORT_NUMBERS = ("import", "started_ms", "finished_ms", "undone_ms", "rows", "applied", "dropped", "rejected")
@@ -60,6 +62,8 @@ class Wanted:
 
 def check_wanted(wanted: Wanted) -> None:
     """Raise UsageError for what does not go together."""
+    if wanted.kind not in KINDS:
+        raise UsageError(f"{wanted.kind} is nothing that is exported", "what is: " + ", ".join(KINDS))
     if wanted.provenance and (wanted.kind, wanted.format) != ("profiles", "jsonl"):
         raise UsageError("--provenance goes with --format jsonl", "a CSV or Parquet cell holds the value alone")
     if wanted.safe and wanted.format != "csv":
@@ -81,6 +85,7 @@ def export_to(store: Store, wanted: Wanted, output: BinaryIO | Path, *, progress
     if wanted.kind == "imports":
         return _export_imports(store, wanted, output)
     profiles = profiles_of(store)
+    profiles.tell_several()
     _choose(profiles, wanted)
     group = _group(profiles, wanted)
     if wanted.fields:
@@ -114,7 +119,7 @@ def _one(output: BinaryIO | Path, wanted: Wanted, extract: Extract) -> Iterator[
 @contextlib.contextmanager
 def _writing(stream: BinaryIO, wanted: Wanted, extract: Extract) -> Iterator[Any]:
     with packed(stream, wanted.format, wanted.compression) as out:
-        writer = writer_of(wanted.format, out, extract.columns, extract.numbers, safe=wanted.safe, compression=wanted.compression)
+        writer = writer_of(wanted.format, out, extract.columns, extract.numbers, compression=wanted.compression)
         try:
             yield writer
         finally:
@@ -134,7 +139,7 @@ def _choose(profiles: Profiles, wanted: Wanted) -> None:
     if wanted.where:
         condition = condition_of(wanted.where, profiles.identities)
         met = [
-            f"select profile from ({profiles.folded(condition.keys, stretch)}) where {condition.sql}" for stretch in _stretches(profiles.store)
+            f"select profile from ({profiles.folded(condition.keys, stretch)}) where {condition.sql}" for stretch in _stretches(profiles, len(condition.keys) + len(profiles.identities))
         ]
         scratch.load("met", [("profile", "bigint")], [])
         for select in met:
@@ -152,17 +157,19 @@ def _group(profiles: Profiles, wanted: Wanted) -> Callable[[str], str] | None:
     if key == "environment":
         names = " ".join(f"when {code} then '{name}'" for code, name in enumerate(ENVIRONMENTS))
         return lambda where: f"select profile, case environment {names} end as value from ({profiles.folded([], where)})"
-    if key not in profiles.keys and key not in profiles.loose_keys:
+    if not profiles.has(key):
         raise UsageError(f"--partition-by {key}: nobody has such an attribute", "an attribute, or environment")
     return lambda where: f"select profile, {held_as_text('v0')} as value from ({profiles.folded([key], where)})"
 
 
-def _stretches(store: Store) -> Iterator[str]:
-    """Return conditions that part the profiles into stretches, oldest first."""
-    _, end = store.next_import()
-    chosen = " and profile in (select profile from chosen)" if store.scratch.has("chosen") else ""
-    for start in range(0, end, STRETCH):
-        yield f"where profile between {start} and {start + STRETCH - 1}{chosen}"
+def _stretches(profiles: Profiles, cells: int) -> Iterator[str]:
+    """Return conditions that part the profiles into stretches, oldest first. cells: so many a profile may have."""
+    _, end = profiles.store.next_import()
+    chosen = " and profile in (select profile from chosen)" if profiles.store.scratch.has("chosen") else ""
+    least, most = STRETCHES
+    size = min(max(STRETCH_CELLS // max(cells, 1), least), most)
+    for start in range(0, end, size):
+        yield f"where profile between {start} and {start + size - 1}{chosen}"
 
 
 def _select(extract: Extract, wanted: Wanted, where: str) -> tuple[str, int]:
@@ -170,10 +177,14 @@ def _select(extract: Extract, wanted: Wanted, where: str) -> tuple[str, int]:
     if wanted.format == "jsonl":
         return extract.lines(where), 1
     assert extract.rows is not None
+    if wanted.format == "csv":
+        return f"select *, {csv_line(extract.columns, extract.numbers, safe=wanted.safe)} as _line from ({extract.rows(where)})", 1
     return extract.rows(where), len(extract.columns)
 
 
 def _leaving(extract: Extract, wanted: Wanted) -> str:
+    if wanted.format == "csv":
+        return "_line"
     return "line" if wanted.format == "jsonl" else ", ".join(map(quote_identifier, extract.columns))
 
 
@@ -186,7 +197,7 @@ def _pour(profiles: Profiles, extract: Extract, wanted: Wanted, writer: Any, pro
     leaving = _leaving(extract, wanted)
     order = (ORDER_OF_LINES if wanted.format == "jsonl" else ORDER)[wanted.kind]
     if wanted.in_order:
-        for place, where in enumerate(_stretches(profiles.store)):
+        for place, where in enumerate(_stretches(profiles, extract.cells)):
             select, _ = _select(extract, wanted, where)
             if not place:
                 scratch.make("export_row", f"select * from ({select}) limit 0")
@@ -197,17 +208,16 @@ def _pour(profiles: Profiles, extract: Extract, wanted: Wanted, writer: Any, pro
         count = _drain(scratch, f"select {leaving} from export_row order by {by}", writer, progress, 0)
         scratch.drop("export_row")
         return count
-    for where in _stretches(profiles.store):
+    for where in _stretches(profiles, extract.cells):
         select, _ = _select(extract, wanted, where)
         count = _drain(scratch, f"select {leaving} from ({select}) order by {order}", writer, progress, count)
     return count
 
 
 def _drain(scratch: Scratch, select: str, writer: Any, progress: Callable[[int], None], count: int) -> int:
-    if hasattr(writer, "write_batches"):
-        for rows in writer.write_batches(scratch.connection.sql(select).to_arrow_reader(100_000)):
-            count += rows
-            progress(count)
+    if isinstance(writer, Parquet):
+        count += writer.write_table(scratch.connection.sql(select).to_arrow_table())
+        progress(count)
         return count
     cursor = scratch.connection.execute(select)
     while block := cursor.fetchmany(BLOCK):
@@ -223,7 +233,7 @@ def _pour_parts(
     scratch, count = profiles.store.scratch, 0
     leaving = _leaving(extract, wanted)
     order = (ORDER_OF_LINES if wanted.format == "jsonl" else ORDER)[wanted.kind]
-    for where in _stretches(profiles.store):
+    for where in _stretches(profiles, extract.cells):
         select, _ = _select(extract, wanted, where)
         if group is None:
             rows = f"select {leaving}, null as _group from ({select}) order by {order}"
@@ -257,6 +267,12 @@ def _export_imports(store: Store, wanted: Wanted, output: BinaryIO | Path) -> in
             counts["read"], counts["applied"], counts["dropped"], counts["rejected"], "\n".join(file["path"] for file in past.report["files"]),
         )  # fmt: skip
         rows.append(list(cells))
+    if wanted.format == "csv":
+        store.scratch.load("past", [("place", "BIGINT"), *((name, "BIGINT" if name in IMPORT_NUMBERS else "VARCHAR") for name in IMPORT_COLUMNS)], [
+            [place, *row] for place, row in enumerate(rows)
+        ])
+        line = csv_line(IMPORT_COLUMNS, IMPORT_NUMBERS, safe=wanted.safe)
+        rows = [list(row) for row in store.scratch.rows(f"select {line} from past order by place")]
     with _one(output, wanted, Extract(IMPORT_COLUMNS, None, lambda where: where, IMPORT_NUMBERS)) as writer:
         writer.write(rows)
     return len(rows)

@@ -10,9 +10,10 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from profilectl.batch import LIMITS, Unusable, field_named
+from profilectl.batch import LIMITS, field_named
 from profilectl.codes import UsageError
-from profilectl.identity import BY_NAME
+from profilectl.fields import Unusable
+from profilectl.identity import BY_NAME, CODE
 from profilectl.profile import Profiles, held_as_json, held_as_text
 from profilectl.scratch import quote_identifier, quote_text
 from profilectl.segments import ENVIRONMENT_NAME, IMPORT_FILES, known_identities, known_mpids
@@ -25,12 +26,13 @@ ENVIRONMENT = " ".join(["case environment", *(f"when {code} then '{name}'" for c
 class Extract:
     """One kind of export. rows and lines: from a condition on profiles to a SELECT; columns: the names of
     the rows' columns that leave, of them numbers those that are whole numbers; rows is None where a kind
-    is lines only."""
+    is lines only. cells: so many a profile may have."""
 
     columns: Sequence[str]
     rows: Callable[[str], str] | None
     lines: Callable[[str], str]
     numbers: Sequence[str] = ()
+    cells: int = 1
 
 
 def narrowed(profiles: Profiles, fields: Sequence[str]) -> Profiles:
@@ -44,7 +46,7 @@ def narrowed(profiles: Profiles, fields: Sequence[str]) -> Profiles:
         key = meant.name if meant and meant.kind == "attribute" else name
         if meant and meant.kind == "identity" and meant.name in profiles.identities:
             identities.append(meant.name)
-        elif key in profiles.keys or key in profiles.loose_keys:
+        elif profiles.has(key):
             keys.append(key)
         else:
             raise UsageError(f"--fields: nobody has {name}", "profilectl stats names identities and attributes")
@@ -52,6 +54,7 @@ def narrowed(profiles: Profiles, fields: Sequence[str]) -> Profiles:
     return replace(
         profiles, identities=[kind for kind in profiles.identities if kind in identities], keys=wide,
         loose_keys=[key for key in profiles.loose_keys if key in keys],
+        calculated=[key for key in profiles.calculated if key in keys],
     )
 
 
@@ -61,10 +64,12 @@ def extract_of(kind: str, profiles: Profiles, *, provenance: bool = False, with_
         case "profiles":
             return _profiles(profiles, provenance)
         case "identities":
-            return _long(["mpid", "environment", "type", "value", "since_ms"], lambda where: _identities(profiles, where))
+            return _long(["mpid", "environment", "type", "value", "since_ms"], lambda where: _identities(profiles, where), len(profiles.identities))
         case "attributes":
-            return _long(["mpid", "environment", "attribute", "value", "type", "set_ms"], lambda where: _attributes(profiles, where))
-    return Extract((), None, lambda where: _batches(profiles, where, with_mpid))
+            return _long(["mpid", "environment", "attribute", "value", "type", "set_ms"], lambda where: _attributes(profiles, where), len(profiles.keys))
+    _tell_sharing(profiles)
+    profiles = replace(profiles, calculated=[])  # a batch brings what is stored; it is calculated again where it arrives
+    return Extract((), None, lambda where: _batches(profiles, where, with_mpid), cells=len(profiles.identities) + len(profiles.keys))
 
 
 def _profiles(profiles: Profiles, provenance: bool) -> Extract:
@@ -84,6 +89,7 @@ def _profiles(profiles: Profiles, provenance: bool) -> Extract:
     return Extract(
         [name for name, _ in named], rows,
         lambda where: f"select profile as _profile, mpid as _mpid, line from ({profiles.json_lines(where, provenance=provenance)})",
+        cells=len(named),
     )
 
 
@@ -91,8 +97,9 @@ ORIGIN = ("source", "feed", "import", "file", "line", "row")
 NUMBERS = ("since_ms", "set_ms", "import", "line", "row")
 
 
-def _long(columns: Sequence[str], source: Callable[[str], str]) -> Extract:
-    """Return the extract of a long form whose source gives the columns, json_value, and arrival, feed_number."""
+def _long(columns: Sequence[str], source: Callable[[str], str], kinds: int) -> Extract:
+    """Return the extract of a long form whose source gives the columns, json_value, and arrival, feed_number; of
+    so many kinds of values a profile has about one each."""
     columns = [*columns, *ORIGIN]
 
     def placed(where: str) -> str:
@@ -118,11 +125,11 @@ def _long(columns: Sequence[str], source: Callable[[str], str]) -> Extract:
     def lines(where: str) -> str:
         return f"select _profile, _mpid, '{{' || ltrim({' || '.join(map(member, columns))}, ',') || '}}' as line from ({placed(where)})"
 
-    return Extract(columns, rows, lines, [name for name in columns if name in NUMBERS])
+    return Extract(columns, rows, lines, [name for name in columns if name in NUMBERS], kinds * len(columns))
 
 
-def _mpid_of(profiles: Profiles) -> str:
-    return f"select profile as _profile, mpid as _mpid, mpid::varchar as mpid, {ENVIRONMENT} as environment from ({known_mpids(profiles.segments)})"
+def _mpid_of(profiles: Profiles, where: str) -> str:
+    return f"select profile as _profile, mpid as _mpid, mpid::varchar as mpid, {ENVIRONMENT} as environment from ({known_mpids(profiles.segments)}) {where}"
 
 
 def _identities(profiles: Profiles, where: str) -> str:
@@ -134,7 +141,7 @@ def _identities(profiles: Profiles, where: str) -> str:
     union = " union all ".join(parts) or "select 0 as profile, 0 as arrival, 0 as feed_number, 0 as since_ms, '' as type, '' as value where false"
     return (
         f"select mpid.*, held.* exclude (profile), to_json(held.value)::varchar as json_value from ({union}) as held"
-        f" join ({_mpid_of(profiles)}) as mpid on mpid._profile = held.profile"
+        f" join ({_mpid_of(profiles, where)}) as mpid on mpid._profile = held.profile"
     )
 
 
@@ -143,12 +150,23 @@ def _attributes(profiles: Profiles, where: str) -> str:
         "case when held = chr(31) || 'null' then 'tag' when starts_with(held, chr(31) || '[') then 'list' when held in (chr(31) || 'true', chr(31) || 'false')"
         " then 'boolean' when starts_with(held, chr(31)) and not starts_with(held, chr(31) || '''') then 'number' else 'text' end"
     )
-    only = ", ".join(map(quote_text, [*profiles.keys, *profiles.loose_keys])) or "''"
+    # What a calculated attribute masks is left out; its own value came from no row.
+    only = ", ".join(quote_text(key) for key in (*profiles.keys, *profiles.loose_keys) if key not in profiles.calculated) or "''"
     return (
         f"select mpid.*, cell.arrival, cell.feed as feed_number, cell.at_ms as set_ms, cell.key as attribute, {held_as_text('cell.held')} as value,"
         f" {held_as_json('cell.held')} as json_value, {kind} as type from (select * from ({profiles.newest(where)}) where key in ({only})) as cell"
-        f" join ({_mpid_of(profiles)}) as mpid on mpid._profile = cell.profile"
+        f" join ({_mpid_of(profiles, where)}) as mpid on mpid._profile = cell.profile"
     )
+
+
+def _tell_sharing(profiles: Profiles) -> None:
+    """Make `sharing`: the profiles with an identity that another has too; one type after another, for the memory."""
+    scratch = profiles.store.scratch
+    known = known_identities(profiles.segments, removals=profiles.removals)
+    scratch.load("sharing", [("profile", "BIGINT")], [])
+    for kind in profiles.identities:
+        of_kind = f"from ({known}) where type = {CODE[kind]}"
+        scratch.run(f"insert into sharing select profile {of_kind} and hash in (select hash {of_kind} group by hash having count(*) > 1)")
 
 
 def _batches(profiles: Profiles, where: str, with_mpid: bool) -> str:
@@ -156,7 +174,8 @@ def _batches(profiles: Profiles, where: str, with_mpid: bool) -> str:
 
     The first batch founds the profile. Where another profile has one of its identities too, it says
     the MPID alone, so that nobody else is found by them; the identities follow, and further values of
-    a type in batches of their own.
+    a type in batches of their own. Without MPIDs each batch says what it can of the identities again, for
+    it is found by them; a profile without identities has no such batch.
     """
     most = LIMITS["attributes"]
     keys = sorted(profiles.keys)
@@ -168,23 +187,25 @@ def _batches(profiles: Profiles, where: str, with_mpid: bool) -> str:
         if profiles.loose_keys else "select 0 as loose_profile, []::varchar[] as loose where false"
     )
     lengths = ", ".join(f"coalesce(len(i_{kind}), 0)" for kind in profiles.identities) or "0"
-    shared = f"select distinct profile from (select profile, count(*) over (partition by hash) as n from ({known_identities(profiles.segments, removals=profiles.removals)})) where n > 1"
     base = (
         f"select *, list_filter(list_concat([{members}]::varchar[], coalesce(loose, [])), lambda one: one is not null) as members, greatest({lengths}) as most,"
-        f" ({'profile in (' + shared + ')' if with_mpid else 'false'})::integer as apart"
+        f" ({'profile in (select profile from sharing)' if with_mpid else 'false'})::integer as apart"
         f" from ({profiles.folded(keys, where)}) left join ({loose}) on loose_profile = profile"
     )
     last = f"greatest(most, (len(members) + {most - 1}) // {most}, case when first_seen_ms < last_seen_ms then 2 else 1 end)"
     numbered = f"select *, {last} as last, unnest(generate_series(1 - apart, {last})) as n from ({base})"
 
+    def said(kind: str) -> str:
+        return f"i_{kind}[n]" if with_mpid else f"coalesce(i_{kind}[n], i_{kind}[-1])"
+
     def identities(*, device: bool) -> str:
         listed = ", ".join(
-            f"'\"{_batch_name(kind)}\":' || to_json(i_{kind}[n])::varchar"
+            f"'\"{_batch_name(kind)}\":' || to_json({said(kind)})::varchar"
             for kind in sorted(profiles.identities) if BY_NAME[kind].device is device and kind != "mp_deviceid"
         )
         return f"nullif(concat_ws(',', {listed}), '')" if listed else "null::varchar"
 
-    device = "',\"mp_deviceid\":' || to_json(i_mp_deviceid[n])::varchar" if "mp_deviceid" in profiles.identities else "null::varchar"
+    device = f"',\"mp_deviceid\":' || to_json({said('mp_deviceid')})::varchar" if "mp_deviceid" in profiles.identities else "null::varchar"
     attributes = f"nullif(array_to_string(members[(n - 1) * {most} + 1 : n * {most}], ','), '')"
     within = "case when n > 0 then {} end"
     line = (
@@ -197,9 +218,34 @@ def _batches(profiles: Profiles, where: str, with_mpid: bool) -> str:
         # An object, be it empty: it is what makes the line a batch and no flat row.
         + f" || ',\"user_attributes\":{{' || coalesce({within.format(attributes)}, '') || '}}}}'"
     )
-    return f"select profile as _profile, mpid as _mpid, n as _arrival, {line} as line from ({numbered})"
+    somebody = "" if with_mpid else " where most > 0"
+    return f"select profile as _profile, mpid as _mpid, n as _arrival, {line} as line from ({numbered}){somebody}"
 
 
 def _batch_name(kind: str) -> str:
     """Return the name that the platform's own schema has for an identity."""
     return BY_NAME[kind].field.partition(".")[2]
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""How a cell begins that a spreadsheet would run; a number with its sign is none."""
+
+
+def csv_line(columns: Sequence[str], numbers: Sequence[str], *, safe: bool) -> str:
+    """Return the SQL of the CSV line of some columns: a cell is quoted where it must be, an empty one is nothing.
+
+    numbers: columns that are whole numbers. safe: an apostrophe before what a spreadsheet would run.
+    """
+    cells = []
+    for name in columns:
+        cell = quote_identifier(name)
+        if name in numbers:
+            cells.append(f"coalesce({cell}::varchar, '')")
+            continue
+        if safe:
+            begins = " or ".join(f"starts_with({cell}, {quote_text(one)})" for one in FORMULA)
+            cell = f"(case when ({begins}) and not regexp_full_match({cell}, '[+-]?[0-9]+([.][0-9]+)?') then '''' || {cell} else {cell} end)"
+        special = " or ".join(f"contains({cell}, {one})" for one in ("','", "'\"'", "chr(10)", "chr(13)"))
+        quoted = f"'\"' || replace({cell}, '\"', '\"\"') || '\"'"
+        cells.append(f"coalesce(case when {special} then {quoted} else {cell} end, '')")
+    return " || ',' || ".join(cells)

@@ -126,6 +126,12 @@ def undo(store: Store, pasts: list[Past], *, now_ms: int | None = None) -> None:
 
 def _take_back(store: Store, past: Past, segment: Segment | None, at_ms: int) -> None:
     scratch, bound = store.scratch, {"number": past.number}
+    if store.has_definitions():
+        rows = f"select profile from {segment.table('row')} union " if segment else ""
+        scratch.run(
+            f"insert into store.stale {rows}select profile from store.removed where import = $number union select destination from store.alias where import = $number",
+            bound,
+        )
     if segment:
         store.drop_segment(segment)
     for table in ("removed", "request", "reject", "alias"):

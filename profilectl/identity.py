@@ -223,6 +223,15 @@ class Records:
         self.holders[kind, key].discard(profile)
         self.record[profile][kind].remove(key)
 
+    def drop(self, profiles: set[int]) -> None:
+        """Forget profiles altogether."""
+        for held in self.holders.values():
+            held.difference_update(profiles)
+        for profile in profiles:
+            self.record.pop(profile, None)
+            self.last.pop(profile, None)
+        self.by_mpid = {mpid: profile for mpid, profile in self.by_mpid.items() if profile not in profiles}
+
     def values(self, profile: int, kind: str) -> list[str]:
         return self.record.get(profile, {}).get(kind, [])
 
@@ -402,6 +411,15 @@ class Change:
     type: str
     old: Usable | None = None
     new: Usable | None = None
+
+
+def reached(*, device: bool, known: bool) -> bool:
+    """Say whether a request about a person, named by one identity, reaches a profile that holds it.
+
+    A device may be of several people: alone it does not reach a profile that is known, that is, has a
+    login identity (domain.md 14).
+    """
+    return not (device and known)
 
 
 def modify(profile: int, changes: Sequence[Change], records: Records, rules: Rules) -> list[Decision]:

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from profilectl.attributes import SET, verdict
-from profilectl.batch import Batch, Unusable, apply_deletes
+from profilectl.attributes import CONSENT_SOURCES, SET, verdict
+from profilectl.batch import Batch, apply_deletes
+from profilectl.event import Event
 from profilectl.feed import PROTECTIONS, Effect, Feed
+from profilectl.fields import Unusable
 from profilectl.identity import Change, Claim, Decision, Records, Rules, Usable, decide, modify, mpid_for
 from profilectl.report import Counts
+from profilectl.retention import Clocks, Stage
 from profilectl.values import DELETED, is_list
 
 DAY_MS = 24 * 60 * 60 * 1000
@@ -31,9 +34,20 @@ class Cell:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """An event of a profile: its batch's arrival, its place in it from 0, and its time."""
+
+    event: Event
+    arrival: int
+    place: int
+    at_ms: int
+    feed: Feed
+
+
 @dataclass(slots=True)
 class Person:
-    """One profile. identities in order of arrival."""
+    """One profile. identities and events in order of arrival."""
 
     mpid: int
     environment: str
@@ -41,23 +55,41 @@ class Person:
     last_seen_ms: int
     identities: list[tuple[Usable, int]] = field(default_factory=list)
     cells: dict[str, Cell] = field(default_factory=dict)
+    events: list[Happened] = field(default_factory=list)
 
     def copy(self) -> Person:
         return replace(self, identities=list(self.identities), cells=dict(self.cells))
 
 
 @dataclass(slots=True)
+class Suppressed:
+    """Somebody erased: the identities (environment, type, key) that keep a row out, and until which arrival
+    (None: for good)."""
+
+    identities: set[tuple[str, str, str]]
+    until: int | None
+
+
+@dataclass(slots=True)
 class Interpreter:
-    """A profile store in memory. People are named by the arrival of the row that founded them."""
+    """A profile store in memory. People are named by the arrival of the row that founded them.
+
+    calculated: the names of the calculated attributes. ever: the identities (type, key) that a profile has had at the
+    end of an import. suppressed: the people erased, by the profile they had; erased_mpids: theirs, with the environment.
+    """
 
     rules: Rules
     priority: str = "rank"
     secret: str = ""
+    calculated: frozenset[str] = frozenset()
     people: dict[int, Person] = field(default_factory=dict)
     records: dict[str, Records] = field(default_factory=dict)
-    requests: dict[tuple[str, str], int] = field(default_factory=dict)
+    requests: dict[tuple[str, str], tuple[int, int | None]] = field(default_factory=dict)
     mpids: set[int] = field(default_factory=set)
     arrivals: int = 0
+    ever: dict[int, set[tuple[str, str]]] = field(default_factory=dict)
+    suppressed: dict[int, Suppressed] = field(default_factory=dict)
+    erased_mpids: set[tuple[str, int]] = field(default_factory=set)
 
     def run(
         self, feed: Feed, protection: str, rows: Iterable[Batch | Unusable], now_ms: int, given: str | None = None
@@ -71,7 +103,7 @@ class Interpreter:
             arrival = self.arrivals
             self.arrivals += 1
             counts.rows["read"] += 1
-            outcome = self._outcome(feed, protection, row, given, now_ms)
+            outcome = self._outcome(feed, protection, row, given, now_ms, arrival)
             if outcome:
                 code, fate = outcome
                 counts.codes[code] += 1
@@ -87,7 +119,7 @@ class Interpreter:
             decision = decide(Claim(arrival, row.identities, row.mpid), records, self.rules, create=create)
             counts.codes.update(decision.codes)
             if row.request:
-                self.requests[feed.name, row.request] = now_ms
+                self.requests[feed.name, row.request] = now_ms, decision.profile
             if decision.profile is None:
                 counts.codes[PROTECTIONS[protection].code] += 1
                 counts.rows["dropped"] += 1
@@ -101,7 +133,9 @@ class Interpreter:
                 before.setdefault(one, self.people[one].copy())
             self._identify(decision, arrival, counts)
             self._set(profile, row, feed, arrival, now_ms, blocked)
+            self._keep(profile, row, feed, arrival, now_ms, counts)
         self._count(before, created, blocked, counts)
+        self._remember(before)
         return counts
 
     def modify(self, profile: int, changes: Sequence[Change], now_ms: int) -> Counts:
@@ -121,22 +155,75 @@ class Interpreter:
         person.last_seen_ms = max(person.last_seen_ms, now_ms)
         touched = {profile} | {other for decision in decisions for other, _, _ in decision.removed}
         self._count({one: held[one] for one in touched}, set(), {}, counts)
+        self._remember(touched)
         return counts
 
+    def forget(self, profiles: Iterable[int], *, allow_return: bool = False) -> None:
+        """Erase people, and keep out whoever brings an identity that they have had, or names their MPID.
+
+        An identity that somebody has who stays is not theirs alone, and keeps nobody out. allow_return:
+        only rows that have arrived already stay out, should they be made again; but no MPID is ever used again.
+        """
+        gone = set(profiles)
+        for profile in sorted(gone):
+            person = self.people.pop(profile)
+            holders = self.records[person.environment].holders
+            self.erased_mpids.add((person.environment, person.mpid))
+            theirs = {(person.environment, *one) for one in self.ever.pop(profile, ()) if not holders.get(one, set()) - gone}
+            self.suppressed[profile] = Suppressed(theirs, self.arrivals if allow_return else None)
+        self._drop(gone)
+
+    def age(self, clocks: Clocks, now_ms: int) -> None:
+        """Take away what is beyond its clock: of a stub its attributes, and who is gone altogether."""
+        stages = {profile: clocks.stage(person.last_seen_ms, now_ms) for profile, person in self.people.items()}
+        gone = {profile for profile, stage in stages.items() if stage is Stage.GONE}
+        for profile, stage in stages.items():
+            if stage is Stage.STUB and not clocks.lifetime_profiles:
+                self.people[profile].cells.clear()
+        self._drop(gone)
+        self.requests = {name: asked for name, asked in self.requests.items() if now_ms - asked[0] <= REQUEST_MEMORY_MS}
+
+    def _drop(self, gone: set[int]) -> None:
+        for profile in gone:
+            self.people.pop(profile, None)
+            self.ever.pop(profile, None)
+        for environment in self.records.values():
+            environment.drop(gone)
+        self.requests = {name: asked for name, asked in self.requests.items() if asked[1] not in gone}
+
+    def lift(self, kind: str, key: str) -> None:
+        """Let people come back who had an identity when they were erased, with all that they had."""
+        for one in self.suppressed.values():
+            if one.until is None and any((other, value) == (kind, key) for _, other, value in one.identities):
+                one.until = self.arrivals
+
+    def _remember(self, profiles: Iterable[int]) -> None:
+        for profile in profiles:
+            self.ever.setdefault(profile, set()).update((one.type, one.key) for one, _ in self.people[profile].identities)
+
     def _outcome(
-        self, feed: Feed, protection: str, row: Batch | Unusable, given: str | None, now_ms: int
+        self, feed: Feed, protection: str, row: Batch | Unusable, given: str | None, now_ms: int, arrival: int
     ) -> tuple[str, str] | None:
         """Return the code and the fate of a row that is not to be applied, before anybody is looked up."""
         if isinstance(row, Unusable):
             return row.code, "rejected"
         if row.environment and given and row.environment != given:
             return "ENVIRONMENT_MISMATCH", "rejected"
+        if self._stays_out(row, row.environment or given or "production", arrival):
+            return "SUPPRESSED", "dropped"
         if PROTECTIONS[protection].known_user is Effect.PASS_BY:
             return PROTECTIONS[protection].code, "dropped"
-        seen_ms = self.requests.get((feed.name, row.request)) if row.request else None
-        if seen_ms is not None and now_ms - seen_ms <= REQUEST_MEMORY_MS:
+        seen = self.requests.get((feed.name, row.request)) if row.request else None
+        if seen is not None and now_ms - seen[0] <= REQUEST_MEMORY_MS:
             return "DUPLICATE_REQUEST", "dropped"
         return None
+
+    def _stays_out(self, row: Batch, environment: str, arrival: int) -> bool:
+        """Say whether a row is of somebody erased: it carries an identity of theirs, or names their MPID."""
+        claims = {(environment, one.type, one.key) for one in row.identities}
+        return (environment, row.mpid) in self.erased_mpids or any(
+            claims & one.identities for one in self.suppressed.values() if one.until is None or arrival < one.until
+        )
 
     def _found(self, row: Batch, arrival: int, environment: str, now_ms: int) -> Person:
         at_ms = row.at_ms if row.at_ms is not None else now_ms
@@ -173,13 +260,23 @@ class Interpreter:
         person.last_seen_ms = max(person.last_seen_ms, at_ms)
         for key, held in apply_deletes(row).items():
             owner = person.cells.get(key)
-            code = verdict(feed.owner, owner.feed.owner if owner else None, self.priority)
+            code = verdict(feed.owner, owner.feed.owner if owner else None, self.priority, calculated=key in self.calculated)
             if code != SET:
                 blocked[profile, key] = code
             elif held == DELETED:
                 person.cells.pop(key, None)
             else:
                 person.cells[key] = Cell(held, feed, arrival, at_ms)
+
+    def _keep(self, profile: int, row: Batch, feed: Feed, arrival: int, now_ms: int, counts: Counts) -> None:
+        """Keep the events of a row with its profile; one without a time has its batch's (domain.md 5.2)."""
+        batch_ms = row.at_ms if row.at_ms is not None else now_ms
+        for place, event in enumerate(row.events):
+            at_ms = event.at_ms if event.at_ms is not None else batch_ms
+            self.people[profile].events.append(Happened(event, arrival, place, at_ms, feed))
+        counts.events["added"] += len(row.events)
+        if feed.source not in CONSENT_SOURCES and row.says_consent:
+            counts.codes["CONSENT_SOURCE_NOT_ALLOWED"] += 1
 
     def _count(
         self, before: dict[int, Person], created: set[int], blocked: dict[tuple[int, str], str], counts: Counts

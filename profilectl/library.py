@@ -74,7 +74,7 @@ class Store:
         found = read_activities(self.path, kind, value, as_of=None if as_of is None else str(as_of), wait_s=self.wait_s)
         return [_profile(one) for one in found]
 
-    def lookup(self, values: Sequence[str], kind: str = "any", *, fields: Sequence[str] = (), environment: str = "production") -> pyarrow.Table:
+    def lookup(self, values: Sequence[str | int], kind: str = "any", *, fields: Sequence[str] = (), environment: str = "production") -> pyarrow.Table:
         """Look up many identities at once; return a table with a row for each, in order.
 
         kind: an identity type, "mpid" or "any". Columns: type, value, mpid (null where nobody or several
@@ -84,7 +84,7 @@ class Store:
         from profilectl.read import look_up_values
 
         named = kind if kind in ("any", "mpid") else _type(kind)
-        return look_up_values(self.path, values, Lookup(named, environment, tuple(fields)), wait_s=self.wait_s)
+        return look_up_values(self.path, [str(value) for value in values], Lookup(named, environment, tuple(fields)), wait_s=self.wait_s)
 
     def import_files(self, *paths: str | Path, feed: str, **options: Any) -> ImportReport:
         """Import files as one transaction and return the report. options: as engine.ImportRequest has them
@@ -103,7 +103,7 @@ class Store:
 
         out = io.BytesIO()
         export_store(self.path, Wanted(kind, "parquet", **wanted), out, wait_s=self.wait_s)
-        return pyarrow.parquet.read_table(pyarrow.BufferReader(out.getvalue()))
+        return pyarrow.parquet.read_table(pyarrow.BufferReader(out.getvalue()), use_threads=False)  # a pool of threads may not outlive a short program
 
 
 def _one(identity: dict[str, str | int]) -> tuple[str, str]:

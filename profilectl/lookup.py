@@ -1,8 +1,9 @@
 """Many look-ups at once: a file of identities in, a line for each out, in the order of the file.
 
-Set-based: all identities are hashed and joined with the store's index; Python sees only the lines
-that leave. A line with several identities is looked up by the first of the hierarchy that somebody
-has.
+The file is read as an import reads one: packed or not, its delimiter found out; a row that cannot be
+read is answered with why. Set-based: all identities are hashed and joined with the store's index;
+Python sees only the lines that leave. A line with several identities is looked up by the first of the
+hierarchy that somebody has.
 """
 
 from __future__ import annotations
@@ -11,45 +12,58 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
-from profilectl.batch import Unusable, field_named
-from profilectl.codes import InputRefused
+from profilectl.batch import Field, Reading, field_named, read_document
+from profilectl.codes import InputRefused, Reject, UsageError, sentence
 from profilectl.feed import ENVIRONMENTS
+from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME, WHITE_SPACE
 from profilectl.profile import Profiles, held_as_json
 from profilectl.scratch import Scratch, quote_identifier, quote_text
 from profilectl.segments import identity_hash, known_identities, known_mpids
+from profilectl.stage.csv import read_header, read_rows
+from profilectl.stage.files import open_files
+from profilectl.values import NotJson, parse_json
 
 BLOCK = 20_000
 BLANKS = quote_text(WHITE_SPACE)
+WHY = (
+    "case when fault is not null then fault when several > 1 then several || ' profiles have it' when several = 1 then null"
+    " when value is null then 'no identity' when type = 'mpid' and try_cast(value as bigint) is null then 'no MPID' else 'nobody has it' end"
+)
+"""Why a line has no MPID, as SQL; null where it has one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
     """How a file of identities is read and what is told of each. kind: an identity type, "mpid", or
-    "any" for a list of them; None for CSV with a header. fields: attributes to tell."""
+    "any" for a list of them; None for CSV with a header. fields: attributes to tell; delimiter, encoding: of
+    the file, as an import takes them."""
 
     kind: str | None = None
     environment: str = ENVIRONMENTS[0]
     fields: Sequence[str] = ()
     format: str = "jsonl"
+    delimiter: str | None = None
+    encoding: str | None = None
 
 
 def look_up(profiles: Profiles, path: Path, wanted: Lookup) -> Iterator[bytes]:
     """Yield the answers as blocks of lines. Raises InputRefused for a file that is not understood."""
     scratch = profiles.store.scratch
+    wanted = replace(wanted, fields=_attributes(profiles, wanted.fields))
     kinds = _read(profiles, path, wanted)
     _answer(profiles, kinds, wanted)
     joined = _joined(profiles, wanted)
     first = True
     if wanted.format == "csv":
-        columns = ["line", "type", "value", "mpid", "found", *wanted.fields]
-        cursor = scratch.connection.execute(f"select * exclude (seq) from ({joined}) order by seq")
+        columns = ["line", "type", "value", "mpid", "found", "why", *wanted.fields]
+        values = "".join(f", v{n}" for n in range(len(wanted.fields)))
+        answer = f"line, type, value, case when several = 1 then mpid end, case when several = 1 then 'yes' else 'no' end, {WHY}{values}"
+        cursor = scratch.connection.execute(f"select {answer} from ({joined}) order by line, seq")
         while (block := cursor.fetchmany(BLOCK)) or first:
             yield _csv(columns if first else None, block)
             first = False
@@ -62,20 +76,52 @@ def look_up(profiles: Profiles, path: Path, wanted: Lookup) -> Iterator[bytes]:
         "'{\"line\":' || line || ',\"type\":' || coalesce(to_json(type)::varchar, 'null') || ',\"value\":' || coalesce(to_json(value)::varchar, 'null')"
         " || ',\"mpid\":' || case when several = 1 then '\"' || mpid || '\"' else 'null' end"
         " || ',\"found\":' || case when several = 1 then 'true' else 'false' end"
-        " || case when several > 1 then ',\"why\":\"' || several || ' profiles have it\"' when several = 0 and value is null then ',\"why\":\"no identity\"'"
-        f" when several = 0 then ',\"why\":\"nobody has it\"' else '' end{attributes} || '}}'"
+        f" || coalesce(',\"why\":' || to_json({WHY})::varchar, ''){attributes} || '}}'"
     )
-    cursor = scratch.connection.execute(f"select {line} from ({joined}) order by seq")
+    cursor = scratch.connection.execute(f"select {line} from ({joined}) order by line, seq")
     while block := cursor.fetchmany(BLOCK):
         yield ("\n".join(text for (text,) in block) + "\n").encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a line of a file names: the identity that somebody has (else its first), and all profiles that have
+    it. fault: why the line could not be read."""
+
+    line: int
+    kind: str | None
+    value: str | None
+    profiles: tuple[int, ...]
+    fault: str | None = None
+
+
+def found_in(profiles: Profiles, path: Path, wanted: Lookup) -> list[Found]:
+    """Return what each line of a file names, in every environment, whichever is wanted. Raises InputRefused for
+    a file that is not understood."""
+    kinds, found = _read(profiles, path, wanted), []
+    for environment in ENVIRONMENTS:
+        _answer(profiles, kinds, replace(wanted, environment=environment))
+        found += _found(profiles.store.scratch)
+    return found
+
+
+def _found(scratch: Scratch) -> list[Found]:
+    return [
+        Found(line, kind, value, tuple(sorted(found or ())), fault) for line, kind, value, found, fault in scratch.rows(
+            "select answer.line, answer.type, answer.value, best.profiles, answer.fault from answer left join"
+            " (select match.seq, list(distinct match.profile) as profiles from match join hit on hit.seq = match.seq and hit.type = match.type group by match.seq)"
+            " as best on best.seq = answer.seq order by answer.line, answer.seq"
+        )
+    ]
 
 
 def look_up_list(profiles: Profiles, values: Sequence[str], wanted: Lookup) -> Any:
     """Return an Arrow table of (type, value, mpid, profiles, fields as JSON text) for a list, in order."""
     assert wanted.kind is not None
     scratch = profiles.store.scratch
+    wanted = replace(wanted, fields=_attributes(profiles, wanted.fields))
     _load(scratch, [*values, ""])
-    _answer(profiles, [wanted.kind], wanted)
+    _answer(profiles, [str(wanted.kind)], wanted)
     fields = "".join(f", v{n} as {quote_identifier(key)}" for n, key in enumerate(wanted.fields))
     mpid = "case when several = 1 then mpid end as mpid"
     return scratch.connection.sql(f"select type, value, {mpid}, several as profiles{fields} from ({_joined(profiles, wanted)}) order by seq").to_arrow_table()
@@ -84,11 +130,11 @@ def look_up_list(profiles: Profiles, values: Sequence[str], wanted: Lookup) -> A
 def _joined(profiles: Profiles, wanted: Lookup) -> str:
     """Return the SELECT of the answers with the fields asked for."""
     if not wanted.fields:
-        return "select seq, line, type, value, mpid, several from answer"
+        return "select seq, line, type, value, mpid, several, fault from answer"
     values = "".join(f", {held_as_json(f'v{n}')} as v{n}" for n in range(len(wanted.fields)))
     folded = profiles.folded(list(wanted.fields), "where profile in (select profile from answer where several = 1)")
     return (
-        f"select seq, line, type, value, answer.mpid, several{values} from answer left join ({folded}) as folded"
+        f"select seq, line, type, value, answer.mpid, several, fault{values} from answer left join ({folded}) as folded"
         " on folded.profile = answer.profile and several = 1"
     )
 
@@ -102,9 +148,8 @@ def _csv(columns: Sequence[str] | None, block: Sequence[tuple[Any, ...]]) -> byt
     writer = csv.writer(out, lineterminator="\n")
     if columns:
         writer.writerow(columns)
-    for line, kind, value, mpid, several, *values in block:
-        found = "yes" if several == 1 else f"{several} profiles" if several else "no"
-        writer.writerow([line, kind, value, mpid if several == 1 else None, found, *map(_bare, values)])
+    for line, kind, value, mpid, found, why, *values in block:
+        writer.writerow([line, kind, value, mpid, found, why, *map(_bare, values)])
     return out.getvalue().encode()
 
 
@@ -112,38 +157,100 @@ def _bare(text: str | None) -> str | None:
     return json.loads(text) if text is not None and text.startswith('"') else text
 
 
-def _read(profiles: Profiles, path: Path, wanted: Lookup) -> list[str]:
-    """Make `asked` (seq, line, c0, c1, ...) of the file and return what each column is."""
-    scratch = profiles.store.scratch
-    try:
-        if wanted.kind is not None:
-            _load(scratch, path.read_text("utf-8-sig").split("\n"))
-            return [wanted.kind]
-        with path.open("rb") as content:
-            head = content.readline().decode("utf-8-sig")
-        names = next(csv.reader([head]), [])
-        if not names:
-            raise InputRefused(f"{path} is empty", "name the columns in the first line, or say --type email for a list")
-        columns = "{" + ", ".join(f"{quote_text(f'c{n}')}: 'VARCHAR'" for n in range(len(names))) + "}"
-        scratch.make(
-            "asked",
-            f"select row_number() over () as seq, 1 + row_number() over () as line, * from read_csv({quote_text(str(path))}, auto_detect = false, header = true,"
-            f" columns = {columns}, delim = ',', quote = '\"', escape = '\"', comment = '', null_padding = false)",
-        )
-    except UnicodeDecodeError:
-        raise InputRefused(f"{path} is not UTF-8") from None
-    except duckdb.Error as error:
-        raise InputRefused(f"{path} could not be read: {str(error).splitlines()[0][:200]}") from None
-    kinds = []
-    for name in names:
+def _attributes(profiles: Profiles, fields: Sequence[str]) -> list[str]:
+    """Return the attributes that names mean. Raises UsageError for one that nobody has."""
+    keys = []
+    for name in fields:
         try:
             meant = field_named(name)
         except Unusable:
-            meant = None
-        kinds.append("mpid" if name == "mpid" else meant.name if meant and meant.kind == "identity" else "")
+            meant = Field("attribute", name)
+        key = name if profiles.has(name) else meant.name
+        if not profiles.has(key):
+            what = "is an identity type, no attribute" if meant.kind == "identity" else "nobody has such an attribute"
+            raise UsageError(f"--field {name}: {what}", "profilectl stats lists the attributes")
+        keys.append(key)
+    return list(dict.fromkeys(keys))
+
+
+def _read(profiles: Profiles, path: Path, wanted: Lookup) -> list[str]:
+    """Make `asked` (seq, line, fault, c0, c1, ...) of the file and return what each column is."""
+    scratch = profiles.store.scratch
+    if path.is_file() and not path.stat().st_size:
+        if wanted.kind is None:
+            raise InputRefused(f"{path} is empty", "name the columns in the first line, or say --type email for a list")
+        _load(scratch, [])
+        return [wanted.kind]
+    (file, *more) = open_files([str(path)], format="csv", encoding=wanted.encoding, spill=scratch.folder)
+    if more:
+        raise InputRefused(f"{path} holds several files", "look them up one by one")
+    if wanted.kind is not None:
+        try:
+            _load(scratch, file.local.read_text("utf-8-sig").split("\n"))
+        except UnicodeDecodeError:
+            raise InputRefused(f"{path} is not UTF-8", "name its --encoding, for example windows-1252") from None
+        return [wanted.kind]
+    if path.suffix in (".jsonl", ".ndjson"):
+        return _read_lines(scratch, file.local.read_text("utf-8-sig"), profiles.store.settings().reading)
+    header = read_header(file, delimiter=wanted.delimiter)
+    kinds = [_kind(name) for name in header.names]
     if not any(kinds):
-        raise InputRefused(f"{path}:1: no column is an identity: {', '.join(names)}", "name them as for an import, or say --type email for a list")
+        raise InputRefused(
+            f"{path}:1: no column is an identity: {', '.join(header.names)}", "name them as for an import, name the --delimiter, or say --type email for a list"
+        )
+    for kind in kinds:
+        if kind and kinds.count(kind) > 1:
+            raise InputRefused(f"{path}:1: several columns are {kind}", "a line is looked up by one identity of a type: take one away")
+    faults: list[Reject] = []
+    count = read_rows(scratch.connection, file, header, "cells", faults.append)
+    listed = ", ".join(f"c{n}" for n in range(len(kinds)))
+    scratch.load("fault", [("seq", "BIGINT"), ("line", "BIGINT"), ("fault", "VARCHAR")], [
+        (count + n, one.line, f"{one.code}: {one.message}") for n, one in enumerate(faults)
+    ])
+    scratch.make(
+        "asked",
+        f"select one.seq, one.line, null::varchar as fault, {listed} from cells_line as one join (select rowid as seq, * from cells) as cells using (seq)"
+        f" union all by name select seq, line, fault from fault",
+    )
     return kinds
+
+
+def _read_lines(scratch: Scratch, text: str, reading: Reading) -> list[str]:
+    """Make `asked` of JSON lines: batches or flat rows, of which only the identities and the MPID count."""
+    rows: list[dict[str, Any]] = []
+    kinds: dict[str, None] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        row: dict[str, Any] = {"line": number, "fault": None}
+        try:
+            batch = read_document(parse_json(line), reading)
+        except Unusable as error:
+            row["fault"] = f"{error.code}: {sentence(error.code)}"
+        except NotJson as error:
+            row["fault"] = f"{error.code}: {error.detail}"
+        else:
+            row |= {one.type: one.value for one in batch.identities}
+            if batch.mpid is not None:
+                row["mpid"] = str(batch.mpid)
+        kinds |= dict.fromkeys(name for name in row if name not in ("line", "fault"))
+        rows.append(row)
+    named = list(kinds) or ["mpid"]
+    columns = [("line", "BIGINT"), ("fault", "VARCHAR"), *((f"c{n}", "VARCHAR") for n in range(len(named)))]
+    scratch.load("asked_line", columns, [[row["line"], row["fault"], *(row.get(kind) for kind in named)] for row in rows])
+    scratch.make("asked", "select line as seq, * from asked_line")
+    return named
+
+
+def _kind(name: str) -> str:
+    """Return the identity type that a column is, "mpid", or ""."""
+    if name == "mpid":
+        return name
+    try:
+        meant = field_named(name)
+    except Unusable:
+        return ""
+    return meant.name if meant.kind == "identity" else ""
 
 
 def _load(scratch: Scratch, lines: list[str]) -> None:
@@ -153,7 +260,7 @@ def _load(scratch: Scratch, lines: list[str]) -> None:
     if lines and not lines[-1]:
         lines.pop()
     scratch.connection.register("asked_line", pyarrow.table({"seq": pyarrow.array(range(1, len(lines) + 1)), "c0": pyarrow.array(lines, pyarrow.string())}))
-    scratch.make("asked", "select seq, seq as line, c0 from asked_line")
+    scratch.make("asked", "select seq, seq as line, null::varchar as fault, trim(c0, chr(13)) as c0 from asked_line")
     scratch.connection.unregister("asked_line")
 
 
@@ -195,7 +302,7 @@ def _answer(profiles: Profiles, kinds: Sequence[str], wanted: Lookup) -> None:
     first = "select seq, arg_min(type, rank) as type, arg_min(value, rank) as value from wanted group by seq"
     scratch.make(
         "answer",
-        "select asked.seq, asked.line, coalesce(hit.type, case when " + ("false" if "any" in kinds else "true") + " then first.type end) as type,"
+        "select asked.seq, asked.line, asked.fault, coalesce(hit.type, case when " + ("false" if "any" in kinds else "true") + " then first.type end) as type,"
         " coalesce(chosen.value, first.value) as value, coalesce(hit.several, 0) as several, hit.profile, mpid.mpid from asked"
         f" left join ({first}) as first on first.seq = asked.seq left join hit on hit.seq = asked.seq"
         " left join (select seq, type, min(value) as value from wanted group by seq, type) as chosen on chosen.seq = hit.seq and chosen.type = hit.type"

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from profilectl.attributes import OVERWRITE, SET, verdict
+from profilectl.attributes import CALCULATED, OVERWRITE, SET, verdict
 from profilectl.feed import Feed
 from profilectl.report import Counts
 from profilectl.scratch import Scratch, quote_text
@@ -31,6 +31,7 @@ from profilectl.stage.keys import trimmed
 
 DELETED = "chr(31)"
 FEW_COLUMNS = 40
+TALLIED = 12
 
 
 @dataclass(slots=True)
@@ -56,8 +57,10 @@ def merge(
     segments: Sequence[Segment],
     first_arrival: int,
     counts: Counts,
+    calculated: Sequence[str] = (),
 ) -> Merged:
-    """Decide every cell and count. The store is attached, `usable` and `resolved` are made."""
+    """Decide every cell and count. The store is attached, `usable` and `resolved` are made. calculated: the names of
+    calculated attributes, which nothing may set or delete (domain.md 6.3)."""
     scratch.make("met", "select distinct profile from resolved where profile < $first", {"first": first_arrival})
     scratch.load(
         "verdict",
@@ -66,16 +69,21 @@ def merge(
     )
     known = bool(scratch.count("met"))
     _before(scratch, staged, segments if known else ())
-    _busy(scratch, staged, frame)
-    _fold(scratch, staged)
-    loose = _loose(scratch, staged, segments if known else ())
-    _count(scratch, staged, priority, loose, counts)
-    return Merged(_row(scratch, staged, frame, first_arrival), _blocked(staged, priority, first_arrival, frame), loose)
+    contested = _busy(scratch, staged, calculated)
+    _fold(scratch, staged, contested)
+    loose = _loose(scratch, staged, segments if known else (), calculated)
+    codes = sorted({*OVERWRITE[priority].values(), CALCULATED} - {SET})
+    _count(scratch, staged, codes, contested, loose, counts)
+    return Merged(_row(scratch, staged, frame, first_arrival), _blocked(staged, codes, first_arrival, frame), loose)
 
 
 def _before(scratch: Scratch, staged: Staged, segments: Sequence[Segment]) -> None:
     """Fold what the store says of the attributes of this import, for the profiles that were met."""
     size = len(staged.keys)
+    if not segments:
+        cells = [(f"{one}{n}", "VARCHAR") for n in range(size) for one in "vw"]
+        scratch.load("before", [("profile", "BIGINT"), *cells], [])
+        return
     wide = known_rows(segments, (), staged.keys)
     columns = "".join(f", {one}" for one in per_column("one.b{n}", size))
     scratch.make(
@@ -116,17 +124,27 @@ def _before(scratch: Scratch, staged: Staged, segments: Sequence[Segment]) -> No
         scratch.drop("before_row")  # else dependence.py reads it
 
 
-def _busy(scratch: Scratch, staged: Staged, frame: Frame) -> None:
-    scratch.make(
-        "busy",
-        "select seq, profile, added, mpid from resolved where profile in"
-        " (select profile from resolved where profile is not null group by profile having count(*) > 1 or not bool_or(created))",
-    )
+def _busy(scratch: Scratch, staged: Staged, calculated: Sequence[str]) -> bool:
+    """Make busy and busy_row; say whether there is any such row."""
     deleted: set[str] = set()
     if "deleted" in staged.plain:
         deleted = {key for (key,) in scratch.rows("select distinct unnest(deleted) from usable")}
+    refused = [f"{_cell(n, key, key in deleted)} is not null" for n, key in enumerate(staged.keys) if key in calculated]
+    also = f" or profile in (select profile from resolved where seq in (select seq from usable where {' or '.join(refused)}))" if refused else ""
+    scratch.make(
+        "busy",
+        "select seq, profile, added, mpid from resolved where profile in"
+        f" (select profile from resolved where profile is not null group by profile having count(*) > 1 or not bool_or(created)){also}",
+    )
+    if not scratch.count("busy"):
+        named = {"seq": "BIGINT", "profile": "BIGINT", "added": "BIGINT", "mpid": "BIGINT", "at_ms": "BIGINT", "environment": "VARCHAR"}
+        columns = [(name, kind) for name, kind in named.items() if name in staged.plain or (kind == "BIGINT" and name != "at_ms")]
+        columns += [(f"i_{one}", "VARCHAR") for one in staged.identities] + [(f"{one}{n}", "VARCHAR") for n in range(len(staged.keys)) for one in "cw"]
+        scratch.load("busy_row", columns, [])
+        return False
     cells = "".join(
-        f", {_cell(n, key, key in deleted)} as c{n}, before.w{n}" for n, key in enumerate(staged.keys)
+        f", {_cell(n, key, key in deleted)} as c{n}, {quote_text(CALCULATED) if key in calculated else f'before.w{n}'} as w{n}"
+        for n, key in enumerate(staged.keys)
     )
     plain = "".join(f", usable.{one}" for one in ("at_ms", "environment") if one in staged.plain)
     identities = "".join(f", usable.i_{one}" for one in staged.identities)
@@ -135,6 +153,7 @@ def _busy(scratch: Scratch, staged: Staged, frame: Frame) -> None:
         f"select busy.seq, busy.profile, busy.added, busy.mpid{plain}{identities}{cells} from usable"
         " join busy on busy.seq = usable.seq left join before on before.profile = busy.profile",
     )
+    return True
 
 
 def _cell(n: int, key: str, deletes: bool) -> str:
@@ -144,8 +163,11 @@ def _cell(n: int, key: str, deletes: bool) -> str:
     return f"coalesce(usable.a{n}, case when list_contains(usable.deleted, {quote_text(key)}) then {DELETED} end)"
 
 
-def _fold(scratch: Scratch, staged: Staged) -> None:
+def _fold(scratch: Scratch, staged: Staged, contested: bool) -> None:
     size = len(staged.keys)
+    if not contested:
+        scratch.load("fold", [("profile", "BIGINT"), *((f"{one}{n}", "VARCHAR") for n in range(size) for one in "fkv")], [])
+        return
     applied = f"case when coalesce(w{{n}}, '{SET}') = '{SET}' then c{{n}} end"
     blocked = f"case when w{{n}} <> '{SET}' and c{{n}} is not null then w{{n}} end"
     alone = per_column(f"{applied} as f{{n}}, {blocked} as k{{n}}", size)
@@ -165,7 +187,7 @@ def _fold(scratch: Scratch, staged: Staged) -> None:
     )
 
 
-def _loose(scratch: Scratch, staged: Staged, segments: Sequence[Segment]) -> bool:
+def _loose(scratch: Scratch, staged: Staged, segments: Sequence[Segment], calculated: Sequence[str]) -> bool:
     """Decide the attributes without a column of their own, one row a value."""
     parts = []
     if staged.loose:
@@ -203,9 +225,10 @@ def _loose(scratch: Scratch, staged: Staged, segments: Sequence[Segment]) -> boo
         " where (one.profile, one.key) in (select (profile, key) from loose_stated) group by one.profile, one.key",
     )
     scratch.run("update loose_before set w = null where v is null")
+    names = ", ".join(map(quote_text, calculated)) or "''"
     scratch.make(
         "loose_cell",
-        "select one.seq, one.profile, one.key, one.value, before.v, before.w from loose_stated as one"
+        f"select one.seq, one.profile, one.key, one.value, before.v, case when one.key in ({names}) then '{CALCULATED}' else before.w end as w from loose_stated as one"
         " left join loose_before as before on before.profile = one.profile and before.key = one.key",
     )
     scratch.make(
@@ -227,10 +250,13 @@ _OUTCOMES: dict[str, str] = {
 _KIND = f"{{v}} is not null and {{f}} <> {DELETED} and (starts_with({{v}}, chr(31) || '[') <> starts_with({{f}}, chr(31) || '['))"
 
 
-def _count(scratch: Scratch, staged: Staged, priority: str, loose: bool, counts: Counts) -> None:
-    codes = sorted(set(OVERWRITE[priority].values()) - {SET})
+def _count(scratch: Scratch, staged: Staged, codes: Sequence[str], contested: bool, loose: bool, counts: Counts) -> None:
     wide = [(f"v{n}", f"f{n}", f"k{n}") for n in range(len(staged.keys))]
-    _tally(scratch, "fold", wide, codes, counts)
+    if contested:
+        # A few columns at a time where the fold is a table: planning a sum of thousands of counts takes longer than reading.
+        step = TALLIED if len(wide) > FEW_COLUMNS else max(len(wide), 1)
+        for start in range(0, len(wide), step):
+            _tally(scratch, "fold", wide[start : start + step], codes, counts)
     if loose:
         _tally(scratch, "loose_fold", [("v", "f", "k")], codes, counts)
     if wide:
@@ -302,11 +328,11 @@ def _row(scratch: Scratch, staged: Staged, frame: Frame, first_arrival: int) -> 
     return f"select * from ({plain} union all {busy}) order by profile, arrival"
 
 
-def _blocked(staged: Staged, priority: str, first_arrival: int, frame: Frame) -> dict[str, str]:
+def _blocked(staged: Staged, codes: Sequence[str], first_arrival: int, frame: Frame) -> dict[str, str]:
     """Return for each code the SELECT of the rows with cells that it blocked."""
     size = len(staged.keys)
     selects = {}
-    for code in sorted(set(OVERWRITE[priority].values()) - {SET}):
+    for code in codes:
         cells = per_column(f"case when w{{n}} = '{code}' then c{{n}} end as a{{n}}", size)
         some = " or ".join(per_column(f"w{{n}} = '{code}' and c{{n}} is not null", size)) or "false"
         selects[code] = (

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from profilectl.activity import Activity, one_meant
+from profilectl.activity import Activity, meant_again, one_meant
 from profilectl.by_hand import CORRECTIONS, ByHand, begin, joined
 from profilectl.codes import InputRefused, UsageError, sentence
 from profilectl.commit import Prepared
@@ -17,6 +17,8 @@ from profilectl.profile import Profiles, profiles_of
 from profilectl.report import ImportReport
 from profilectl.scratch import scratch_beside
 from profilectl.segments import ENVIRONMENT_CODE, hash_of, known_identities
+from profilectl.store import Store
+from profilectl.suppression import store_suppresses, suppress
 
 NAME = "(modify)"
 """What stands for the file of a modification in the history; its lines are the changes."""
@@ -40,10 +42,11 @@ def changes_of(adds: Iterable[tuple[str, str]], removes: Iterable[tuple[str, str
 def modify_identities(
     store_path: Path, who: tuple[str, str], stated: Sequence[Stated], *, feed: str = CORRECTIONS, source: str | None = None,
     pick: int | None = None, dry_run: bool = False, wait_s: float = 0, now_ms: int | None = None, first_arrival: int | None = None,
-    environment: str | None = None,
+    environment: str | None = None, asked: tuple[str, str] | None = None,
 ) -> ImportReport:
     """Add, remove and replace identities of one profile: all of it or nothing. who: an identity type (or mpid,
-    any) and value; environment: where the MPID stands, for one that stands in several.
+    any) and value; environment: where the MPID stands, for one that stands in several; asked: whom the history
+    shall name, where not who.
 
     Raises NobodyFound, UsageError where several are meant, InputRefused where a change is not allowed.
     """
@@ -54,6 +57,7 @@ def modify_identities(
         rules = store.settings().rules
         one = one_meant(profiles, who, pick, environment)
         changes = [_change(kind, old, new, rules) for kind, old, new in stated]
+        _check_erased(store, one.environment, changes, first_arrival)
         hand = begin(
             store, NAME, feed, source, one.environment, len(changes), now_ms=now_ms, first_arrival=first_arrival, dry_run=dry_run,
         )
@@ -61,7 +65,7 @@ def modify_identities(
         if not dry_run:
             needs = decided.relations()
             hand.write(decided.prepared(), decided.identities, needs, {
-                "modify": {"mpid": str(one.mpid), "environment": one.environment, "changes": [list(change) for change in stated]},
+                "modify": {"who": list(asked or who), "mpid": str(one.mpid), "environment": one.environment, "changes": [list(change) for change in stated]},
                 "feed": feed, "source": source,
             })
         return hand.report
@@ -70,9 +74,12 @@ def modify_identities(
 def modify_again(store_path: Path, kept: dict[str, Any], *, now_ms: int, first_arrival: int) -> ImportReport:
     """Make a modification of the history again (undo --replay). kept: its request."""
     was = kept["modify"]
+    who = tuple(was.get("who") or ("mpid", was["mpid"]))
+    with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path) as store:
+        one = meant_again(profiles_of(store), (who[0], who[1]), was["mpid"], was["environment"])
     return modify_identities(
-        store_path, ("mpid", was["mpid"]), [(kind, old, new) for kind, old, new in was["changes"]], feed=kept["feed"],
-        source=kept["source"], now_ms=now_ms, first_arrival=first_arrival, environment=was["environment"],
+        store_path, ("mpid", str(one.mpid)), [(kind, old, new) for kind, old, new in was["changes"]], feed=kept["feed"],
+        source=kept["source"], now_ms=now_ms, first_arrival=first_arrival, environment=was["environment"], asked=(who[0], who[1]),
     )
 
 
@@ -86,6 +93,18 @@ def _change(kind: str, old: str | None, new: str | None, rules: Rules) -> Change
     if not isinstance(found, Usable):
         raise InputRefused(f"{kind} {new}: {sentence(found) if found else 'an identity may not be empty'}")
     return Change(kind, was, found)
+
+
+def _check_erased(store: Store, environment: str, changes: Sequence[Change], first_arrival: int | None) -> None:
+    """Refuse a new identity of somebody who was erased and stays out."""
+    if not store_suppresses(store.scratch):
+        return
+    suppress(store.scratch, store.next_import()[1] if first_arrival is None else first_arrival)
+    for change in changes:
+        if change.new:
+            digest = hash_of(store.meta("secret"), environment, change.type, change.new.key)
+            if store.scratch.rows(f"select 1 from suppressed_hash where hash = {digest}::uhugeint"):
+                raise InputRefused(f"the {change.type} {change.new.value} is of a person who was erased", "profilectl forget --allow-return lets them come back")
 
 
 class _Decided:

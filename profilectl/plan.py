@@ -22,12 +22,13 @@ from profilectl.commit import who
 from profilectl.engine import ImportRequest, import_files, remembered, request_of
 from profilectl.feed import Feed
 from profilectl.report import ImportReport
+from profilectl.stage.files import expand
 from profilectl.store import State
-from profilectl.whole_file import check_target, whole_file
+from profilectl.whole_file import check_apart, check_target, whole_file
 
 FORM = 1
 """The version of the plan's form."""
-OUTCOME = ("feed", "source", "protection", "environment", "files", "rows", "profiles", "identities", "attributes", "reasons", "warnings")
+OUTCOME = ("feed", "source", "protection", "environment", "files", "rows", "profiles", "identities", "attributes", "events", "reasons", "warnings")
 """The keys of a report that an applied plan must come to again."""
 
 
@@ -39,6 +40,8 @@ def make_plan(store_path: Path, request: ImportRequest, output: Path) -> tuple[I
     if "-" in request.paths:
         raise UsageError("a plan needs files: standard input is gone when the plan is applied")
     check_target(output, "-o")
+    outputs = [("-o", output), ("--rejects", request.rejects), ("--explain-rows", request.explain_rows)]
+    check_apart(outputs, [*expand(request.paths), *([request.manifest] if request.manifest else [])])
     seen: list[State] = []
     exists = store_path.exists()
     report = import_files(store_path, replace(request, dry_run=True, checked=lambda report, state: seen.append(state)))
@@ -77,21 +80,22 @@ def read_plan(path: Path) -> dict[str, Any]:
 
 
 def apply_plan(
-    store_path: Path, path: Path, *, rejects: str | None = None, memory_limit: str | None = None, wait_s: float = 0,
+    store_path: Path, path: Path, *, rejects: str | None = None, rejects_as_input: str | None = None, explain_rows: str | None = None, memory_limit: str | None = None, wait_s: float = 0,
     progress: Callable[[str, int], None] = lambda step, rows: None,
 ) -> ImportReport:
     """Make the import that a plan says. Raises PlanMoved, saying what has moved; then nothing was written."""
     plan = read_plan(path)
+    check_apart([("--rejects", rejects), ("--rejects-as-input", rejects_as_input), ("--explain-rows", explain_rows)], [path])
     if plan["version"] != __version__:
         raise PlanMoved(f"{path} was made by profilectl {plan['version']}, this is {__version__}", "make the plan again")
     planned = plan["report"]
     state = plan["state"]
     then = State(
         state["store"] or "", tuple((number, undone) for number, undone in state["imports"]), state["settings"],
-        tuple(Feed(**feed) for feed in state["feeds"]),
+        tuple(Feed(**feed) for feed in state["feeds"]), tuple(state.get("calculated", ())), state.get("erasure", 0),
     )
     try:
-        request = request_of(plan["request"], rejects=rejects, memory_limit=memory_limit, wait_s=wait_s, progress=progress)
+        request = request_of(plan["request"], rejects=rejects, rejects_as_input=rejects_as_input, explain_rows=explain_rows, memory_limit=memory_limit, wait_s=wait_s, progress=progress)
     except (InputRefused, TypeError, KeyError) as error:
         raise _moved(path, [str(error)]) from None
 
@@ -103,7 +107,7 @@ def apply_plan(
     def checked(report: ImportReport, now: State) -> None:
         found = moved(then, now)
         outcome = json.loads(orjson.dumps(report.as_json()))
-        found += [f"{name}: planned {planned[name]}, now {outcome[name]}" for name in OUTCOME if planned[name] != outcome[name]]
+        found += [f"{name}: planned {_counts(planned[name])}, now {_counts(outcome[name])}" for name in OUTCOME if planned.get(name) != outcome[name]]
         if found:
             raise _moved(path, found)
 
@@ -131,9 +135,11 @@ def moved(then: State, now: State) -> list[str]:
     if then.store and then.store != now.store:
         return ["the store is another one"]
     before, after = dict(then.imports), dict(now.imports)
-    found += [f"import {number} was made since" for number in after if number not in before]
+    found += [f"import {number} was made since" + (", and undone" if undone else "") for number, undone in after.items() if number not in before]
     found += [f"import {number} was undone since" for number in after if after[number] and before.get(number) is False]
     found += [f"import {number} is not in the store any more" for number in before if number not in after]
+    if then.erasure != now.erasure:
+        found.append("people were erased since, or may come back")
     for name in sorted(then.settings.keys() | now.settings.keys()):
         if then.settings.get(name) != now.settings.get(name):
             found.append(f"the setting {name} was {_said(then.settings.get(name))}, is {_said(now.settings.get(name))}")
@@ -146,7 +152,13 @@ def moved(then: State, now: State) -> list[str]:
             found.append(f"the feed {new.name} was registered since")
         elif old != new and old is not None and new is not None:
             found.append(f"the feed {new.name} was {old.source}, {old.protection}, is {new.source}, {new.protection}")
+    for name in sorted({*then.calculated} ^ {*now.calculated}):
+        found.append(f"{name} is {'' if name in now.calculated else 'no '}calculated attribute{'' if name in now.calculated else ' any more'}")
     return found
+
+
+def _counts(value: Any) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in value.items()) or "none" if isinstance(value, dict) else json.dumps(value, ensure_ascii=False)
 
 
 def _said(value: Any) -> str:

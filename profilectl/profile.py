@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from profilectl.feed import ENVIRONMENTS
 from profilectl.identity import BY_NAME, CODE, TYPES, display, key_of
@@ -60,7 +60,8 @@ class Alias:
 @dataclass(slots=True)
 class Profiles:
     """What is needed to read the profiles of an open store. until: only what had arrived before this arrival.
-    aliases: in order of arrival."""
+    aliases: in order of arrival; several: the relation that tell_several makes. calculated: the names of the
+    calculated attributes, which mask attributes of the same name; calculated_values: the SELECT of their values."""
 
     store: Store
     segments: list[Segment]
@@ -70,13 +71,27 @@ class Profiles:
     loose_keys: list[str]
     aliases: list[Alias]
     until: int | None = None
+    several: str | None = None
+    calculated: list[str] = field(default_factory=list)
+    calculated_values: str = "select profile, name, held from store.calculated"
+
+    def tell_several(self) -> None:
+        """Make the relation of the profiles that have several rows, once for all stretches of a long reading."""
+        tables = [one.table(kind) for one in self.segments for kind in ("row", "loose") if kind in one.tables]
+        rows = " union all ".join(f"select profile from {table}" for table in tables)
+        self.store.scratch.make("with_several", f"select profile from ({rows}) group by profile having count(*) > 1" if rows else "select 0::bigint as profile where false")
+        self.several = "with_several"
+
+    def has(self, key: str) -> bool:
+        """Say whether an attribute of that name was ever spoken of, or is calculated."""
+        return key in self.keys or key in self.loose_keys or key in self.calculated
 
     def attributes(self) -> list[str]:
         """Return the attributes that some profile has had, sorted: not those that were only ever deleted."""
         set_loose = self.store.scratch.rows(
             f"select distinct key from ({known_loose(self.segments)}) where value <> {DELETED}"
         ) if self.loose_keys else []
-        return sorted({*self.keys, *(key for (key,) in set_loose)})
+        return sorted({*self.keys, *(key for (key,) in set_loose), *self.calculated})
 
     def find(self, kind: str, value: str) -> list[int]:
         """Return the profiles that hold an identity, or have an MPID, in any environment, oldest first.
@@ -125,7 +140,7 @@ class Profiles:
 
     def json_lines(self, where: str, *, provenance: bool = False) -> str:
         """Return the SELECT of (profile, mpid, line), line being the JSON document of design.md 4."""
-        keys = sorted(self.keys)
+        keys = sorted({*self.keys, *self.calculated})
         attributes = ", ".join(
             f"{quote_text(json.dumps(key, ensure_ascii=False) + ':')} || {held_as_json(f'v{n}')}" for n, key in enumerate(keys)
         )
@@ -151,7 +166,17 @@ class Profiles:
 
     def folded(self, keys: Sequence[str], where: str) -> str:
         """Return the SELECT of one row a profile: profile, mpid, environment, first_seen_ms,
-        last_seen_ms, i_<type> (a list, in order of arrival), v<n> (held) for each key."""
+        last_seen_ms, i_<type> (a list, in order of arrival), v<n> (held) for each key; calculated ones first."""
+        masked = [(n, key) for n, key in enumerate(keys) if key in self.calculated]
+        if not masked:
+            return self._folded(keys, where)
+        pivot = "".join(f", max(held) filter (name = {quote_text(key)}) as c{n}" for n, key in masked)
+        return (
+            f"select folded.* replace ({', '.join(f'value.c{n} as v{n}' for n, _ in masked)}) from ({self._folded(keys, where)}) as folded"
+            f" left join (select profile{pivot} from ({self.calculated_values}) {where} group by profile) as value on value.profile = folded.profile"
+        )
+
+    def _folded(self, keys: Sequence[str], where: str) -> str:
         size = range(len(keys))
         values = "".join(f", nullif(arg_max(b{n}, arrival), {DELETED}) as v{n}" for n in size)
         identities = "".join(
@@ -179,6 +204,12 @@ class Profiles:
             + "".join(f", case when i_{kind} is not null then [i_{kind}] end as i_{kind}" for kind in self.identities)
             + "".join(f", nullif(b{n}, {DELETED}) as v{n}" for n in size)
         )
+        if self.several:
+            chosen = f"from ({rows}) where profile"
+            return self._carried(
+                f"{single} {chosen} not in (select profile from {self.several})"
+                f" union all {folded} {chosen} in (select profile from {self.several}) group by profile"
+            )
         return self._carried(
             f"with every as materialized ({rows}), several as materialized (select profile from every group by profile having count(*) > 1)"
             f" {single} from every where profile not in (select profile from several)"
@@ -236,6 +267,20 @@ class Profiles:
 
     def newest(self, where: str) -> str:
         """Return the SELECT of the cell in force of each (profile, key): held, arrival, feed, at_ms."""
+        if self.several:
+            chosen = f"{where or 'where true'} and profile"
+            return (
+                f"select profile, key, held, arrival, feed, at_ms from ({self._cells(f'{chosen} not in (select profile from {self.several})')})"
+                f" where held <> {DELETED} union all {self._newest_of(f'{chosen} in (select profile from {self.several})')}"
+            )
+        return self._newest_of(where)
+
+    def _newest_of(self, where: str) -> str:
+        newest = "arg_max({held: held, arrival: arrival, feed: feed, at_ms: at_ms}, arrival)"
+        return f"select profile, key, unnest({newest}) from ({self._cells(where)}) group by profile, key having arg_max(held, arrival) <> {DELETED}"
+
+    def _cells(self, where: str) -> str:
+        """Return the SELECT of all cells there ever were: profile, key, held, arrival, feed, at_ms."""
         parts = []
         for segment in self.segments:
             for n, key in enumerate(segment.keys):
@@ -250,9 +295,7 @@ class Profiles:
                     f" (select profile, arrival, at_ms from {segment.table('row')} {where}) as row"
                     " on row.profile = one.profile and row.arrival = one.arrival"
                 )
-        newest = "arg_max({held: held, arrival: arrival, feed: feed, at_ms: at_ms}, arrival)"
-        union = " union all ".join(parts) or "select 0 as profile, '' as key, '' as held, 0 as arrival, 0 as feed, 0 as at_ms where false"
-        return f"select profile, key, unnest({newest}) from ({union}) group by profile, key having arg_max(held, arrival) <> {DELETED}"
+        return " union all ".join(parts) or "select 0 as profile, '' as key, '' as held, 0 as arrival, 0 as feed, 0 as at_ms where false"
 
     def _provenance(self, where: str) -> str:
         """Return the SELECT of (profile, members): where each current value comes from."""
@@ -262,17 +305,24 @@ class Profiles:
             " || ',\"import\":' || import.number || ',\"file\":' || to_json(import_file.path)::varchar || "
             f"{line} || ',\"set_ms\":' || cell.at_ms || '}}'"
         )
-        return (
-            f"select cell.profile, string_agg({member}, ',' order by cell.key) as members from ({self.newest(where)}) as cell"
+        stored = (
+            f"select cell.profile, cell.key, {member} as member from ({self.newest(where)}) as cell"
             f" asof join ({IMPORT_FILES}) as import_file on cell.arrival >= import_file.first_arrival"
             " asof join store.line_run as line_run on cell.arrival >= line_run.first_arrival"
             " join store.import as import on import.number = import_file.import"
-            " join store.feed as feed on feed.number = cell.feed group by cell.profile"
+            " join store.feed as feed on feed.number = cell.feed"
         )
+        if self.calculated:
+            names = ", ".join(map(quote_text, self.calculated))
+            stored = (
+                f"select * from ({stored}) where key not in ({names}) union all select profile, name,"
+                f" to_json(name)::varchar || ':{{\"source\":\"calculated\"}}' from ({self.calculated_values}) {where}"
+            )
+        return f"select profile, string_agg(member, ',' order by key) as members from ({stored}) group by profile"
 
     def newest_loose(self, where: str) -> str:
         """Return the SELECT of the attributes in force that have no column: profile, key, held."""
-        wide = ", ".join(map(quote_text, self.keys)) or "''"
+        wide = ", ".join(map(quote_text, [*self.keys, *self.calculated])) or "''"
         only = f" and key in ({', '.join(map(quote_text, self.loose_keys))})" if self.loose_keys else ""
         newest = (
             f"select profile, key, arg_max(value, arrival) as held from ({known_loose(self.segments, where=where)})"
@@ -305,4 +355,7 @@ def profiles_of(store: Store, *, until: int | None = None, now_ms: int | None = 
         f" from store.alias{before} order by arrival",
         {"now": now_ms if now_ms is not None else time.time_ns() // 1_000_000},
     )
-    return Profiles(store, segments, store.removals(), identities, keys, loose_keys, [Alias(*one) for one in aliases], until)
+    profiles = Profiles(store, segments, store.removals(), identities, keys, loose_keys, [Alias(*one) for one in aliases], until)
+    if until is None:
+        profiles.calculated = store.calculated()
+    return profiles

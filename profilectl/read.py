@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from profilectl.activity import Activity, activities, members
+from profilectl.activity import Activity, activities, members, standing_json
+from profilectl.batch import attribute_key
 from profilectl.diff import differences, span_of
 from profilectl.explain import (
     Apart,
@@ -25,14 +28,22 @@ from profilectl.explain import (
 )
 from profilectl.export import Wanted, check_wanted, export_to
 from profilectl.history import as_of as as_of_arrival
+from profilectl.history import time_ms
 from profilectl.lookup import Lookup, look_up, look_up_list
 from profilectl.opening import open_store
-from profilectl.profile import profiles_of
+from profilectl.profile import Profiles, profiles_of
 from profilectl.scratch import Scratch, scratch_beside
 from profilectl.search import Asked, Hit, search
 from profilectl.sinks import check_folder
 from profilectl.store import Store
+from profilectl.stream import Arrived, Listed, Occurred, batches_of, events_of
+from profilectl.values import to_json
 from profilectl.whole_file import check_target
+
+AGO_MS = {"m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+"""The units of a time that is told from now backwards."""
+LOOK_UP_MEMORY = "500MB"
+"""What a look-up of many takes beside the file itself; beyond, it spills to disk, which costs it little."""
 
 
 def read_profiles(
@@ -48,16 +59,29 @@ def read_profiles(
         profiles = profiles_of(store, until=as_of_arrival(store, as_of) if as_of else None)
         found = profiles.find(kind, value)
         lines = profiles.lines(found)
-        if not more:
-            return lines
-        return [line[:-1] + "," + members(one, more) + "}" for line, one in zip(lines, activities(profiles, found), strict=True)]
+        people = _standing(profiles, found)
+        added = [to_json(standing_json(one))[1:-1] for one in people]
+        told = [members(one, more) if more else "" for one in people]
+        return [",".join(filter(None, (line[:-1], *rest))) + "}" for line, *rest in zip(lines, added, told, strict=True)]
 
 
 def read_activities(store_path: Path, kind: str, value: str, *, as_of: str | None = None, wait_s: float = 0) -> list[Activity]:
     """Return the profiles that hold an identity, oldest first, with all that touched them. As read_profiles."""
     with _reading(store_path, wait_s) as store:
         profiles = profiles_of(store, until=as_of_arrival(store, as_of) if as_of else None)
-        return activities(profiles, profiles.find(kind, value))
+        return _standing(profiles, profiles.find(kind, value))
+
+
+def _standing(profiles: Profiles, found: Sequence[int]) -> list[Activity]:
+    """Return the activity of some profiles, with where each stands now."""
+    people = activities(profiles, found)
+    if profiles.until is not None or not profiles.store.has_definitions():
+        return people
+    from profilectl.standing import standing_of  # what it rests on takes a while to load
+
+    for one in people:
+        one.standing = standing_of(profiles, one, time.time_ns() // 1_000_000)
+    return people
 
 
 def explain_person(
@@ -70,10 +94,11 @@ def explain_person(
     found = read_activities(store_path, kind, value, as_of=as_of, wait_s=wait_s)
     explained = []
     for one in found:
-        wanted = [key for key in keys or sorted(one.history) if key in one.history]
+        known = {*one.history, *one.calculated()}
+        wanted = [key for key in map(attribute_key, keys or sorted(known)) if key in known]
         explained.append((one, [explain_attribute(one, key) for key in wanted]))
-    for key in keys:
-        if found and not any(key in one.history for one in found):
+    for key in map(attribute_key, keys):
+        if found and not any(key in one.history or key in one.calculated() for one in found):
             explain_attribute(found[0], key)
     return explained
 
@@ -116,15 +141,40 @@ def search_store(store_path: Path, asked: Asked, *, wait_s: float = 0) -> tuple[
         return search(profiles_of(store), asked)
 
 
+def read_events(store_path: Path, listed: Listed, *, wait_s: float = 0) -> list[Occurred]:
+    """Return events, newest first. Raises StoreBusy, StoreUnusable."""
+    with _reading(store_path, wait_s) as store:
+        return events_of(profiles_of(store), listed)
+
+
+def read_batches(
+    store_path: Path, *, after: int | None, limit: int, feed: str | None, environment: str | None, device: str | None, wait_s: float = 0
+) -> tuple[int, list[Arrived]]:
+    """Return the last arrival there is, and the batches that arrived last (after an arrival), oldest first."""
+    with _reading(store_path, wait_s) as store:
+        found = batches_of(profiles_of(store), after=after, limit=limit, feed=feed, environment=environment, device=device)
+        return store.next_import()[1] - 1, found
+
+
+def stated_time(option: str, stated: str | None) -> int | None:
+    """Return a time that an option states (a day, a time, or 30d, 12h ago), in milliseconds. Raises UsageError."""
+    if stated is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,6})\s*(m|min|h|d|w)", stated.strip())
+    if found:
+        return time.time_ns() // 1_000_000 - int(found[1]) * AGO_MS[found[2]]
+    return time_ms(option, stated, "a time", "30d, 2026-11-23")
+
+
 def look_up_file(store_path: Path, path: Path, wanted: Lookup, *, wait_s: float = 0) -> Iterator[bytes]:
     """Yield a line for each line of a file of identities, in blocks. Raises InputRefused, StoreBusy, StoreUnusable."""
-    with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, wait_s=wait_s) as store:
+    with scratch_beside(store_path.absolute(), LOOK_UP_MEMORY) as scratch, open_store(scratch, store_path, wait_s=wait_s) as store:
         yield from look_up(profiles_of(store), path, wanted)
 
 
 def look_up_values(store_path: Path, values: Sequence[str], wanted: Lookup, *, wait_s: float = 0) -> Any:
     """Return an Arrow table of (type, value, mpid, profiles, fields...) for a list of identities, in order."""
-    with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, wait_s=wait_s) as store:
+    with scratch_beside(store_path.absolute(), LOOK_UP_MEMORY) as scratch, open_store(scratch, store_path, wait_s=wait_s) as store:
         return look_up_list(profiles_of(store), values, wanted)
 
 
@@ -134,7 +184,7 @@ def names_in(store_path: Path, what: str) -> list[str]:
         if what == "feeds":
             return [feed.name for feed in store.feeds()]
         profiles = profiles_of(store)
-        return [*profiles.keys, *profiles.loose_keys]
+        return list(dict.fromkeys((*profiles.keys, *profiles.loose_keys, *profiles.calculated)))
 
 
 @contextlib.contextmanager

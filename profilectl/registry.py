@@ -12,6 +12,7 @@ from profilectl.codes import InputRefused, UsageError
 from profilectl.config import Change, apply_config, config_text, difference, read_config
 from profilectl.feed import Feed
 from profilectl.opening import open_store, store_in_memory
+from profilectl.refresh import refresh_store
 from profilectl.scratch import Scratch
 from profilectl.store import Store, choose_feed
 
@@ -83,7 +84,11 @@ def apply_file(path: Path, file: Path, *, dry_run: bool = False, wait_s: float =
         with store_in_memory(scratch, path) as store:
             return difference(store, declared)
     with _open(path, wait_s, write=True) as store:
-        return difference(store, declared) if dry_run else apply_config(store, declared)
+        changes = difference(store, declared) if dry_run else apply_config(store, declared)
+        defined = not dry_run and any(change.name.startswith(("calculated.", "audiences.")) for change in changes)
+    if defined:
+        refresh_store(path, wait_s=max(wait_s, 10))
+    return changes
 
 
 def export_text(path: Path, *, wait_s: float = 0) -> str:

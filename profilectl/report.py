@@ -2,7 +2,7 @@
 
 rows: read = applied + dropped + rejected. profiles: made, changed, or touched without a change.
 identities: given to a profile, gone from one profile to another, replaced by a newer value.
-attributes: distinct (profile, key) against the state before the import.
+attributes: distinct (profile, key) against the state before the import. events: those kept with a profile.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ ROWS = ("read", "applied", "dropped", "rejected")
 PROFILES = ("created", "updated", "unchanged")
 IDENTITIES = ("added", "moved", "removed")
 ATTRIBUTES = ("set", "changed", "unchanged", "deleted", "blocked")
+EVENTS = ("added",)
 
 
 @dataclass(slots=True)
@@ -27,6 +28,7 @@ class Counts:
     profiles: Counter[str] = field(default_factory=Counter)
     identities: Counter[str] = field(default_factory=Counter)
     attributes: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
 
     def as_json(self) -> dict[str, dict[str, int]]:
@@ -37,6 +39,7 @@ class Counts:
             "profiles": {name: self.profiles[name] for name in PROFILES},
             "identities": {name: self.identities[name] for name in IDENTITIES},
             "attributes": {name: self.attributes[name] for name in ATTRIBUTES},
+            "events": {name: self.events[name] for name in EVENTS},
             "reasons": {code: n for code, n in named if CODES[code].fate is not Fate.WARNING},
             "warnings": {code: n for code, n in named if CODES[code].fate is Fate.WARNING},
         }
@@ -61,7 +64,7 @@ class ImportReport:
     """What an import did, or with dry_run would do. number is None where nothing was imported.
 
     shared: identities that many rows have (type, value, rows). locked_ms: how long others were kept out
-    of the store. examples: of a dry run, as examples.py gives them.
+    of the store. examples: of a dry run, as examples.py gives them. audiences: name -> how many entered and left.
     """
 
     number: int | None
@@ -82,6 +85,7 @@ class ImportReport:
     locked_ms: int = 0
     dry_run: bool = False
     examples: dict[str, Any] | None = None
+    audiences: dict[str, dict[str, int]] | None = None
     steps: list[tuple[str, float]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -100,7 +104,7 @@ class ImportReport:
             "elapsed_ms": self.elapsed_ms,
             "locked_ms": self.locked_ms,
         }
-        for name in ("rejects_as_input", "explained_rows", "examples"):
+        for name in ("rejects_as_input", "explained_rows", "examples", "audiences"):
             if getattr(self, name) is not None:
                 document[name] = getattr(self, name)
         if self.already_imported is not None:

@@ -24,15 +24,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from profilectl.feed import PROTECTIONS, Effect
+from profilectl.feed import ENVIRONMENTS, PROTECTIONS, Effect
 from profilectl.identity import CODE, NAME, Claim, Decision, Records, Rules, Usable, decide
 from profilectl.report import Counts
-from profilectl.scratch import Scratch
+from profilectl.scratch import Scratch, quote_text
+from profilectl.segments import MPID_TYPE, mpid_hash
 from profilectl.sift import Frame, environment_of
 from profilectl.stage import Staged
 
-MPID_TYPE = 0
-"""The type under which an MPID that a row names takes part in linking rows."""
 BATCH_OF_ROWS = 50_000
 """So many entangled rows are in Python's memory at once; a component is never split."""
 
@@ -538,11 +537,18 @@ def _mpids(scratch: Scratch, frame: Frame, first_arrival: int) -> None:
         " from belonging left join named_mpid on named_mpid.seq = belonging.seq where created)",
         bound,
     )
+    erased = ""
+    if frame.suppresses:
+        # The MPID of somebody erased is never used again, in no environment.
+        erased = "".join(
+            f" or {mpid_hash(frame.secret, quote_text(one), 'mpid::varchar')} in (select hash from store.suppressed where type = {MPID_TYPE})"
+            for one in ENVIRONMENTS
+        )
     while True:
         # Two profiles with one MPID: as good as impossible for ours, but rows may name any number.
         clash = scratch.rows(
             "select seq from founder_mpid where not named and (mpid in (select mpid from known_mpid)"
-            " or mpid in (select mpid from founder_mpid group by mpid having count(*) > 1))"
+            f" or mpid in (select mpid from founder_mpid group by mpid having count(*) > 1){erased})"
         )
         if not clash:
             return

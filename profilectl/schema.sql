@@ -6,6 +6,8 @@
 --   mpid_N     mpid, environment, profile of each profile founded, sorted by mpid
 --   loose_N    attributes without a column of their own: profile, arrival, feed, key, value
 --   blocked_N  cells refused by priority: profile, arrival, feed, code, a<n>; blocked_loose_N likewise
+--   event_N    events: profile, arrival, place (which of its batch, from 0), environment, feed, type, name, at_ms,
+--              session, event (the whole of it, as JSON)
 --   rest_N     the other fields of a batch, as JSON: profile, arrival, rest
 -- An arrival numbers every row ever read, across imports. A profile is named by the arrival of the
 -- row that founded it.
@@ -96,7 +98,8 @@ create table store.request (
     feed    integer not null,
     request varchar not null,        -- source_request_id
     at_ms   bigint not null,
-    import  integer not null
+    import  integer not null,
+    arrival bigint                   -- of the row that brought it; null: an older version did not write it down
 );
 
 create table store.dropped (
@@ -111,4 +114,94 @@ create table store.reject (
     code    varchar not null,
     message varchar not null,
     raw     varchar not null
+);
+
+create table store.calculation (
+    name       varchar not null,     -- a calculated attribute
+    definition varchar not null,     -- as the configuration has it, as JSON
+    changed_ms bigint not null,
+    filled_ms  bigint                -- when it was last computed for everybody; null: never
+);
+
+create table store.calculated (
+    profile bigint not null,
+    name    varchar not null,        -- calculation.name
+    held    varchar not null         -- as values.py says
+);
+
+create table store.audience (
+    number     integer not null,
+    name       varchar not null,
+    definition varchar not null,     -- as the configuration has it, as JSON
+    changed_ms bigint not null,
+    filled_ms  bigint                -- when it was last evaluated for everybody; null: never
+);
+
+create table store.membership (
+    profile  bigint not null,
+    audience integer not null,       -- audience.number
+    since_ms bigint not null
+);
+
+create table store.membership_change (
+    audience integer not null,
+    profile  bigint not null,
+    change   varchar not null,       -- entered or left
+    at_ms    bigint not null,
+    import   integer                 -- the import after which it was seen; null: none
+);
+
+create table store.stale (
+    profile bigint not null          -- to be calculated anew: what touched it was taken back
+);
+
+-- Acts that take away what imports brought. Nothing in these three tables names a person: a number, an
+-- arrival, a hash made with the store's secret.
+
+create table store.erasure (
+    number   integer not null,
+    kind     varchar not null,       -- erased, lifted: people may come back, or retention
+    at_ms    bigint not null,
+    made_by  varchar,
+    profiles bigint not null,
+    rows     bigint not null         -- rows of files that are not in the segments any more
+);
+
+create table store.erased_row (
+    arrival bigint not null,         -- of a row that was erased; made again from its file, it stays out
+    import  integer not null,        -- ... and which counted it
+    founder boolean not null,        -- whether it founded a profile
+    erasure integer not null
+);
+
+create table store.aged (
+    profile bigint not null,         -- whose attributes, consent and devices went
+    erasure integer not null         -- with which act of retention
+);
+
+create table store.suppressed (
+    hash    uhugeint not null,       -- of an identity of somebody erased, or of an MPID
+    type    utinyint not null,       -- 0: an MPID
+    person  bigint not null,         -- what is lifted together
+    erasure integer not null,
+    until   bigint                   -- only rows that arrive before this stay out; null: all
+);
+
+-- What people asked for (opendsr.py).
+create table store.subject_request (
+    id           varchar not null,   -- subject_request_id
+    type         varchar not null,   -- access, portability, erasure
+    regulation   varchar not null,
+    status       varchar not null,   -- pending, in_progress, completed, cancelled
+    submitted_ms bigint not null,
+    received_ms  bigint not null,
+    due_ms       bigint not null,    -- when it is carried out at the earliest
+    finished_ms  bigint,
+    group_id     varchar,
+    callbacks    varchar[] not null,
+    identities   varchar,            -- [type, value] of each as JSON; null once the person is erased
+    request      varchar,            -- as it came, in base64; null likewise
+    sealed       varchar not null,   -- hash of the identities, to know the same request again
+    profiles     bigint,             -- how many it was about; null: not finished
+    results      varchar             -- where the answer was written
 );

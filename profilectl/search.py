@@ -71,18 +71,17 @@ def search(profiles: Profiles, asked: Asked) -> tuple[int, list[Hit]]:
         else:
             scratch.rename("hit", "found")
     except (duckdb.InvalidInputException, duckdb.BinderException) as error:
-        raise UsageError(f"{asked.text} is not a regular expression: {str(error).splitlines()[0][:200]}") from None
+        raise UsageError(f"{asked.text if asked.way == 'regex' else asked.where} cannot be searched for: {str(error).splitlines()[0][:200]}") from None
     environment = f"where mpid.environment = {ENVIRONMENTS.index(asked.environment)}" if asked.environment else ""
     joined = f"found join ({known_mpids(profiles.segments)}) as mpid on mpid.profile = found.profile {environment}"
-    count = int(scratch.row(f"select count(*) from {joined}")[0])
     read = "".join(f", case when v{n} is not null then {held_as_json(f'v{n}')} end" for n in range(len(keys)))
     rows = scratch.rows(
-        f"select mpid.mpid, mpid.environment, found.type, found.value{read} from {joined}"
+        f"select count(*) over (), mpid.mpid, mpid.environment, found.type, found.value{read} from {joined}"
         f" order by lower(found.value), found.value, found.type, found.profile limit {asked.limit or 2**62}"
     )
-    return count, [
+    return rows[0][0] if rows else 0, [
         Hit(mpid, ENVIRONMENT_NAME[code], kind or "", value or "", {key: one for key, one in zip(keys, values, strict=True) if one is not None})
-        for mpid, code, kind, value, *values in rows
+        for _, mpid, code, kind, value, *values in rows
     ]
 
 

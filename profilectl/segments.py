@@ -19,6 +19,8 @@ IMPORT_FILES = (
     " where import.undone_ms is null"
 )
 """The files of the imports in force; a replayed import has the arrivals of the one it stands for."""
+MPID_TYPE = 0
+"""The type under which an MPID stands among identities: in linking rows, in the list of those who stay out."""
 ENVIRONMENT_CODE = {"production": 0, "development": 1}
 ENVIRONMENT_NAME = {code: name for name, code in ENVIRONMENT_CODE.items()}
 
@@ -50,6 +52,17 @@ def identity_hash(secret: str, environment: str, kind: str, key: str) -> str:
     """
     prefix = quote_text(f"{secret}:{CODE[kind]}:")
     return f"md5_number({prefix} || {environment} || ':' || {key})"
+
+
+def mpid_hash(secret: str, environment: str, mpid: str) -> str:
+    """Return the SQL of the hash of an MPID, as an identity of a type that no row has; environment and mpid are SQL themselves."""
+    return f"md5_number({quote_text(f'{secret}:{MPID_TYPE}:')} || {environment} || ':' || {mpid})"
+
+
+def mpid_hash_of(secret: str, environment: str, mpid: int) -> int:
+    """Return the hash of one MPID: what the SQL of mpid_hash comes to."""
+    text = f"{secret}:{MPID_TYPE}:{environment}:{mpid}"
+    return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest(), "little")
 
 
 def hash_of(secret: str, environment: str, kind: str, key: str) -> int:
@@ -130,4 +143,16 @@ def known_loose(segments: Sequence[Segment], *, where: str = "") -> str:
         "select null::bigint as profile, null::bigint as arrival, null::bigint as feed, null::bigint as segment, null::varchar as key,"
         " null::varchar as value where false"
     )
+    return " union all ".join(parts) or nobody
+
+
+EVENT = ("profile", "arrival", "place", "environment", "feed", "type", "name", "at_ms", "session", "event")
+
+
+def known_events(segments: Sequence[Segment], *, where: str = "", columns: Sequence[str] = EVENT) -> str:
+    """Return the SELECT of the events of all segments: some of the columns of EVENT; event is compact JSON."""
+    listed = ", ".join(columns)
+    parts = [f"select {listed} from {one.table('event')} {where}" for one in segments if "event" in one.tables]
+    types = {"environment": "utinyint", "feed": "usmallint", "type": "varchar", "name": "varchar", "session": "varchar", "event": "varchar", "place": "integer"}
+    nobody = "select " + ", ".join(f"null::{types.get(column, 'bigint')} as {column}" for column in columns) + " where false"
     return " union all ".join(parts) or nobody

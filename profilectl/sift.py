@@ -4,7 +4,9 @@ Rows that cannot be used are rejected, rows that must be kept out are dropped, v
 limit are counted; what is left is `usable`. Relations made here:
 
     rejected   seq, code, detail     a row that cannot be used
-    dropped    seq, code             a row kept out: a repeated request, a feed that only reads
+    dropped    seq, code             a row kept out: of somebody erased, a feed that only reads, a repeated request
+    suppressed_row  seq              a row that carries an identity of somebody erased, or names their MPID; only
+                                     where anybody was erased
     usable     as staged             the rows that are left
     value      hash, type, seq, rows   an identity that several rows claim, and the first of them
     claim      seq, type, hash       a row says it has this identity; hash: 128 bits of what it is found by
@@ -19,13 +21,14 @@ from profilectl.identity import BY_NAME, CODE, key_of
 from profilectl.interpreter import REQUEST_MEMORY_MS
 from profilectl.report import Counts
 from profilectl.scratch import Scratch, quote_text
-from profilectl.segments import identity_hash
+from profilectl.segments import identity_hash, mpid_hash
 from profilectl.stage import Staged
 from profilectl.stage.keys import identity_key, placeholder, trimmed
+from profilectl.suppression import suppress
 
 # The order in which a row's faults are looked at; the first found is the reason it is rejected with.
 FAULTS = (
-    "MPID_INVALID", "TIMESTAMP_INVALID", "ENVIRONMENT_INVALID", "DELETED_INVALID", "IDENTITY_DUPLICATE_TYPE",
+    "BATCH_INVALID", "MPID_INVALID", "TIMESTAMP_INVALID", "ENVIRONMENT_INVALID", "DELETED_INVALID", "IDENTITY_DUPLICATE_TYPE",
     "NO_IDENTITY", "ENVIRONMENT_MISMATCH",
 )  # fmt: skip
 
@@ -33,7 +36,8 @@ FAULTS = (
 @dataclass(frozen=True, slots=True)
 class Frame:
     """What an import's rows are read against. environment: of rows that state none; strict: a row
-    that states another is rejected. secret: the store's, so that hashes cannot be made elsewhere."""
+    that states another is rejected. secret: the store's, so that hashes cannot be made elsewhere.
+    first: the arrival of the first row. suppresses: somebody was erased; again: the rows arrived before."""
 
     feed: Feed
     protection: str
@@ -42,6 +46,9 @@ class Frame:
     placeholders: frozenset[str]
     secret: str
     now_ms: int
+    first: int = 0
+    suppresses: bool = False
+    again: bool = False
 
 
 def sift(scratch: Scratch, staged: Staged, frame: Frame, counts: Counts) -> None:
@@ -126,21 +133,48 @@ def _reject(scratch: Scratch, staged: Staged, frame: Frame) -> None:
     )
 
 
+def _suppress(scratch: Scratch, staged: Staged, frame: Frame) -> None:
+    """Make `suppressed_row`: what is of somebody who was erased, and of a row that was erased itself."""
+    suppress(scratch, frame.first)
+    parts = [f"select seq from identity_hash where h{place} in (select hash from suppressed_hash)" for place in range(len(staged.identities))]
+    if "mpid" in staged.plain:
+        named = mpid_hash(frame.secret, environment_of(staged, frame), "mpid::varchar")
+        parts.append(f"select seq from staged where mpid is not null and {named} in (select hash from suppressed_hash)")
+    if frame.again:
+        parts.append(f"select seq from staged where seq + {frame.first} in (select arrival from store.erased_row)")
+    scratch.make("suppressed_row", " union ".join(parts) or "select null::bigint as seq where false")
+
+
 def _drop(scratch: Scratch, staged: Staged, frame: Frame, accepted: str) -> None:
+    """Make `dropped`. Who was erased counts first: such a row is not even passed by."""
+    scratch.drop("suppressed_row")
+    if frame.suppresses:
+        _suppress(scratch, staged, frame)
+        if scratch.count("suppressed_row"):
+            kept = f"(select * from {accepted} where seq not in (select seq from suppressed_row))"
+            scratch.make(
+                "dropped",
+                f"select seq, 'SUPPRESSED' as code from {accepted} where seq in (select seq from suppressed_row)"
+                f" union all ({_dropped(staged, frame, kept)})",
+            )
+            return
+    scratch.make("dropped", _dropped(staged, frame, accepted))
+
+
+def _dropped(staged: Staged, frame: Frame, accepted: str) -> str:
+    """Return the SELECT of the rows kept out by the feed's level, or as repeated."""
     if PROTECTIONS[frame.protection].known_user is Effect.PASS_BY:
         code = PROTECTIONS[frame.protection].code
-        scratch.make("dropped", f"select seq, '{code}' as code from {accepted}")
-    elif "request" in staged.plain:
+        return f"select seq, '{code}' as code from {accepted}"
+    if "request" in staged.plain:
         # A request counts once: its first row in this import, unless an earlier import brought it.
-        scratch.make(
-            "dropped",
+        return (
             "select seq, 'DUPLICATE_REQUEST' as code from (select seq, request,"
             f" row_number() over (partition by request order by seq) as place from {accepted} where request is not null)"
-            " where place > 1 or request in (select request from store.request where feed = $feed and $now - at_ms <= $memory)",
-            {"feed": frame.feed.number, "now": frame.now_ms, "memory": REQUEST_MEMORY_MS},
+            f" where place > 1 or request in (select request from store.request where feed = {frame.feed.number}"
+            f" and {frame.now_ms} - at_ms <= {REQUEST_MEMORY_MS})"
         )
-    else:
-        scratch.make("dropped", "select null::bigint as seq, '' as code where false")
+    return "select null::bigint as seq, '' as code where false"
 
 
 def _count_skips(scratch: Scratch, staged: Staged, frame: Frame, accepted: str, counts: Counts) -> None:
@@ -153,6 +187,7 @@ def _count_skips(scratch: Scratch, staged: Staged, frame: Frame, accepted: str, 
         for code, number in scratch.rows(f"select code, count(*) from ({' union all '.join(skips)}) {kept} group by code"):
             counts.codes[code] += number
     # A stated identity without a hash is empty, a placeholder or not a GUID: looked at only if there is one.
+    skipped = []
     for place, name in enumerate(staged.identities):
         if scratch.row(f"select count(i_{name}) from staged") == scratch.row(f"select count(h{place}) from identity_hash"):
             continue
@@ -160,7 +195,10 @@ def _count_skips(scratch: Scratch, staged: Staged, frame: Frame, accepted: str, 
         guid = BY_NAME[name].shape == "guid"
         fake = f"{text} <> '' and {placeholder(text, frame.placeholders)}"
         odd = f"{text} <> '' and not ({fake}) and {identity_key(BY_NAME[name], text, ())} is null" if guid else "false"
-        found = scratch.row(f"select count(*) filter ({fake}), count(*) filter ({odd}) from {accepted}")
-        counts.codes["IDENTITY_PLACEHOLDER"] += found[0]
-        counts.codes["DEVICE_ID_INVALID"] += found[1]
+        skipped += [f"select seq, 'IDENTITY_PLACEHOLDER' as code from {accepted} where {fake}", f"select seq, 'DEVICE_ID_INVALID' as code from {accepted} where {odd}"]
+    scratch.drop("skipped_identity")
+    if skipped:
+        scratch.make("skipped_identity", " union all ".join(skipped))
+        for code, number in scratch.rows("select code, count(*) from skipped_identity group by code"):
+            counts.codes[code] += number
 

@@ -15,18 +15,19 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from profilectl.codes import InputRefused
 
 FORMATS = ("jsonl", "parquet", "csv")
+IDENTITY_COLUMNS = ("user_identities.", "device_info.")
 COMPRESSIONS = {
     # how a text file that is packed so ends
     "none": "", "gzip": ".gz", "zstd": ".zst",
 }
-_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+ENDINGS = {ending: name for name, ending in COMPRESSIONS.items() if ending}
 _UNSAFE = re.compile(r"[^\w.@+-]", re.ASCII)
 
 
@@ -49,88 +50,79 @@ class _Lines:
         pass
 
 
-class _Csv:
-    """RFC 4180 as the reader takes it back: a cell is quoted where it must be, an empty one is nothing."""
+class _Csv(_Lines):
+    """RFC 4180 as the reader takes it back: lines that are put together in SQL (extract.csv_line), under a header."""
 
-    def __init__(self, stream: BinaryIO, columns: Sequence[str], safe: bool) -> None:
-        self._safe = safe
-        self._text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
-        self._csv = csv.writer(self._text, lineterminator="\n")
+    def __init__(self, stream: BinaryIO, columns: Sequence[str]) -> None:
+        super().__init__(stream)
+        text = io.StringIO(newline="")
         # Python leaves a lone carriage return bare, and a reader would see the end of a row in it.
-        self._quoted = csv.writer(self._text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        self.write([columns])
-
-    def write(self, block: Sequence[Sequence[Any]]) -> None:
-        if self._safe:
-            block = [[_inert(cell) if isinstance(cell, str) else cell for cell in row] for row in block]
-        if any("\r" in cell for row in block for cell in row if isinstance(cell, str)):
-            for row in block:
-                (self._quoted if any(isinstance(cell, str) and "\r" in cell for cell in row) else self._csv).writerow(row)
-        else:
-            self._csv.writerows(block)
-
-    def close(self) -> None:
-        self._text.flush()
-        self._text.detach()
+        bare = any("\r" in name for name in columns)
+        csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL).writerow(columns)
+        stream.write(text.getvalue().encode())
 
 
-def _inert(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula. A number with its sign is none."""
-    if cell[:1] not in ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20") or _NUMBER.fullmatch(cell):
-        return cell
-    return "'" + cell
+class Parquet:
+    """Writes a Parquet file, each table while the next is made."""
 
-
-class _Parquet:
     def __init__(self, stream: BinaryIO, columns: Sequence[str], numbers: Sequence[str], compression: str) -> None:
         import pyarrow
         import pyarrow.parquet
 
         self._schema = pyarrow.schema([(name, pyarrow.int64() if name in numbers else pyarrow.string()) for name in columns])
-        self._writer = pyarrow.parquet.ParquetWriter(stream, self._schema, compression=compression)
+        # A dictionary of values that hardly repeat costs time and space.
+        repeating = [name for name in columns if name not in ("mpid", "value") and not name.startswith(IDENTITY_COLUMNS)]
+        self._writer = pyarrow.parquet.ParquetWriter(stream, self._schema, compression=compression, use_dictionary=repeating)
+        self._waiting: queue.Queue[Any] = queue.Queue(maxsize=1)
+        self._failed: list[BaseException] = []
+        self._worker: threading.Thread | None = None
 
     def write(self, block: Sequence[Sequence[Any]]) -> None:
         import pyarrow
 
         columns = list(zip(*block, strict=True)) if block else [() for _ in self._schema]
-        self._writer.write_table(pyarrow.table([pyarrow.array(one, column.type) for one, column in zip(columns, self._schema, strict=True)], schema=self._schema))
+        self.write_table(pyarrow.table([pyarrow.array(one, column.type) for one, column in zip(columns, self._schema, strict=True)], schema=self._schema))
 
-    def write_batches(self, batches: Iterable[Any]) -> Iterator[int]:
-        """Write Arrow batches while the next are made; yield the rows of each as it is handed over."""
-        waiting: queue.Queue[Any] = queue.Queue(maxsize=2)
-        failed: list[BaseException] = []
+    def write_table(self, table: Any) -> int:
+        """Hand an Arrow table over to be written; return its rows. Raises what writing an earlier one raised."""
+        if not table.num_rows:
+            return 0
+        if self._worker is None:
+            self._worker = threading.Thread(target=self._work, daemon=True)
+            self._worker.start()
+        self._waiting.put(table)
+        self._check()
+        return int(table.num_rows)
 
-        def work() -> None:
-            while (batch := waiting.get()) is not None:
-                try:
-                    if not failed:
-                        self._writer.write_batch(batch.cast(self._schema))
-                except BaseException as error:  # noqa: BLE001  (raised again by the one who waits)
-                    failed.append(error)
+    def _work(self) -> None:
+        while (table := self._waiting.get()) is not None:
+            try:
+                if not self._failed:
+                    self._writer.write_table(table.cast(self._schema))
+            except BaseException as error:  # noqa: BLE001  (raised again by the one who waits)
+                self._failed.append(error)
 
-        worker = threading.Thread(target=work, daemon=True)
-        worker.start()
-        try:
-            for batch in batches:
-                waiting.put(batch)
-                yield len(batch)
-        finally:
-            waiting.put(None)
-            worker.join()
-        if failed:
-            raise failed[0]
+    def _check(self) -> None:
+        if self._failed:
+            raise self._failed[0]
 
     def close(self) -> None:
-        self._writer.close()
+        if self._worker is not None:
+            self._waiting.put(None)
+            self._worker.join()
+        try:
+            self._writer.close()
+        finally:
+            self._check()
 
 
-def writer_of(format: str, stream: BinaryIO, columns: Sequence[str], numbers: Sequence[str], *, safe: bool, compression: str) -> Writer:
+def writer_of(format: str, stream: BinaryIO, columns: Sequence[str], numbers: Sequence[str], *, compression: str) -> Writer:
     """Return a writer. compression of Parquet is within the file; that of text is the stream's (`packed`)."""
     if format == "jsonl":
         return _Lines(stream)
     if format == "csv":
-        return _Csv(stream, columns, safe)
-    return _Parquet(stream, columns, numbers, "zstd" if compression == "none" else compression)
+        return _Csv(stream, columns)
+    return Parquet(stream, columns, numbers, "zstd" if compression == "none" else compression)
 
 
 @contextlib.contextmanager
@@ -160,6 +152,12 @@ class _KeptOpen:
 
     def close(self) -> None:
         self.flush()
+
+
+def format_named(path: Path | None) -> str:
+    """Return the format that a file name says: data.csv.gz is CSV; JSON lines where it says none."""
+    suffixes = [one.lstrip(".") for one in path.suffixes[-2:]] if path else []
+    return next((one for one in reversed(suffixes) if one in FORMATS), "jsonl")
 
 
 def suffix_of(format: str, compression: str) -> str:

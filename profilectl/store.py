@@ -28,7 +28,7 @@ from profilectl.identity import HIERARCHY, PLACEHOLDERS, Rules, flags_of
 from profilectl.scratch import Scratch, quote_text
 from profilectl.segments import Segment
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 KEEP_IMPORTS = 8
 """The last imports keep segments of their own, so that they can be taken back (setting history.keep)."""
 
@@ -47,13 +47,15 @@ class Settings:
 @dataclass(frozen=True, slots=True)
 class State:
     """What the outcome of an import rests on, besides its files: which store it is, the imports in
-    it (number, and whether it was undone), the settings and the feeds. Two equal states give equal
-    outcomes; compaction does not change it."""
+    it (number, and whether it was undone), the settings, the feeds, the calculated attributes and the last act of erasure. Two
+    equal states give equal outcomes; compaction does not change it."""
 
     store: str
     imports: tuple[tuple[int, bool], ...]
     settings: dict[str, Any]
     feeds: tuple[Feed, ...]
+    calculated: tuple[str, ...] = ()
+    erasure: int = 0
 
 
 class Store:
@@ -66,7 +68,10 @@ class Store:
     # settings
 
     def meta(self, name: str) -> str:
-        return str(self.scratch.row("select value from store.meta where name = $name", {"name": name})[0])
+        found = self.scratch.rows("select value from store.meta where name = $name", {"name": name})
+        if not found:
+            raise StoreUnusable(f"{self.path} is damaged: its {name} is gone", "restore a backup")
+        return str(found[0][0])
 
     def settings(self) -> Settings:
         """Return the rules in force."""
@@ -117,13 +122,27 @@ class Store:
     def imports_by_feed(self) -> dict[int, int]:
         return dict(self.scratch.rows("select feed, count(*) from store.import where undone_ms is null group by feed"))
 
+    # calculated attributes and audiences
+
+    def has_definitions(self) -> bool:
+        """Say whether anything must be kept up to date after an import."""
+        return bool(self.scratch.row("select (select count(*) from store.calculation) + (select count(*) from store.audience)")[0])
+
+    def calculated(self) -> list[str]:
+        """Return the names of the calculated attributes that are no drafts."""
+        rows = self.scratch.rows("select name from store.calculation where not coalesce((definition->>'draft')::boolean, false) order by name")
+        return [name for (name,) in rows]
+
     # history
 
     def state(self) -> State:
         """Return what the outcome of an import rests on."""
         imports = self.scratch.rows("select number, undone_ms is not null from store.import order by number")
         name = hashlib.sha256(self.meta("secret").encode()).hexdigest()[:16]
-        return State(name, tuple((number, undone) for number, undone in imports), self.settings().stated, tuple(self.feeds()))
+        return State(
+            name, tuple((number, undone) for number, undone in imports), self.settings().stated, tuple(self.feeds()),
+            tuple(self.calculated()), self.next_erasure() - 1,
+        )
 
     def next_import(self) -> tuple[int, int]:
         """Return the number of the next import, and its first arrival. Neither is ever used twice, also
@@ -141,6 +160,10 @@ class Store:
             {"feed": feed.number, "sha256": sha256},
         )
         return found[0] if found[0] is None else int(found[0])
+
+    def next_erasure(self) -> int:
+        """Return the number of the next act of erasure."""
+        return int(self.scratch.row("select coalesce(max(number), 0) + 1 from store.erasure")[0])
 
     # segments
 

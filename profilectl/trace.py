@@ -16,7 +16,7 @@ from profilectl.codes import CODES, sentence
 from profilectl.merge import Merged
 from profilectl.scratch import Scratch, quote_text
 from profilectl.stage import Staged
-from profilectl.stage.staged import Rejects
+from profilectl.stage.staged import Rejects, place_of
 
 BLOCK = 50_000
 
@@ -46,6 +46,8 @@ def row_codes(scratch: Scratch, staged: Staged, merged: Merged, *, rejected: boo
         "select seq, code, null from resolved where code is not null",
         "select seq, code, null from warned",
     ]
+    if scratch.has("skipped_identity"):
+        parts.append("select seq, code, null from skipped_identity")
     if rejected:
         parts.append("select seq, code, null from rejected")
     out = "where seq not in (select seq from rejected)"
@@ -67,7 +69,7 @@ def trace_rows(scratch: Scratch, staged: Staged, rejects: Rejects, merged: Merge
         with rejects.path.open("rb") as lines:
             for line in lines:
                 reject = json.loads(line)
-                out.write(_line(reject["file"], reject["line"], reject["code"], None, reject["message"]))
+                out.write(_line(reject["file"], place_of(reject), reject["code"], None, reject["message"]))
                 count += 1
     cursor = scratch.connection.execute(
         f"select file, line, code, attribute from ({located(staged, row_codes(scratch, staged, merged))}) order by seq, code, attribute"

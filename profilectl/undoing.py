@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profilectl.aliasing import alias_again
-from profilectl.codes import InputRefused, NobodyFound, ProfilectlError, StoreBusy
+from profilectl.codes import InputRefused, NobodyFound, ProfilectlError, StoreBusy, UsageError
 from profilectl.copies import copy_store, put_in_place
+from profilectl.correction import content_again
 from profilectl.engine import import_files, request_of
 from profilectl.history import history_of, import_numbered, to_replay, to_undo, undo
 from profilectl.modification import modify_again
 from profilectl.opening import open_store
+from profilectl.refresh import refresh_store
 from profilectl.report import ImportReport, Past
 from profilectl.scratch import Scratch, scratch_beside
 from profilectl.store import State
@@ -67,6 +69,9 @@ def undo_import(
     with contextlib.closing(scratch), open_store(scratch, path, write=True, wait_s=wait_s) as store:
         pasts = to_undo(store, number, cascade=cascade)
         undo(store, pasts)
+        defined = store.has_definitions()
+    if defined:
+        refresh_store(path, wait_s=max(wait_s, 10))
     return Undone([past.number for past in pasts], [])
 
 
@@ -83,12 +88,18 @@ def _replay(path: Path, number: int, wait_s: float, progress: Callable[[str, int
                 raise StoreBusy(f"{path} was changed meanwhile", "run it again")
             pasts = to_replay(store, number)
             undo(store, pasts)
-        replayed = [_make_again(copy, past, scratch.folder, progress) for past in reversed(pasts[:-1])]
+        replayed = [_make_again(copy, past, scratch.folder, progress) for past in reversed(pasts[:-1]) if not _is_erased(past)]
         with open_store(scratch, path, write=True, wait_s=max(wait_s, 30)) as store:
             if store.state() != state:
                 raise StoreBusy(f"{path} was changed meanwhile; it is as the other left it", "run it again")
             put_in_place(scratch, copy, path)
+    refresh_store(path, wait_s=max(wait_s, 10))
     return Undone([past.number for past in pasts], [one for one in replayed if one])
+
+
+def _is_erased(past: Past) -> bool:
+    """Say whether a correction was of somebody who was erased since: then nothing is left of it to make again."""
+    return bool(past.request and past.request.get("erased"))
 
 
 def _make_again(copy: Path, past: Past, folder: Path, progress: Callable[[str, int], None]) -> tuple[int, int]:
@@ -98,17 +109,28 @@ def _make_again(copy: Path, past: Past, folder: Path, progress: Callable[[str, i
         if kind in past.request:
             try:
                 report = make(copy, past.request, now_ms=past.started_ms, first_arrival=past.first_arrival)
-            except (InputRefused, NobodyFound) as error:
+            except (InputRefused, NobodyFound, UsageError) as error:
                 raise _cannot(past, error) from None
             return past.number, report.number or 0
 
+    kept = past.request
+    if kept.get("content") is not None:
+        try:
+            kept = {**kept, "content": content_again(copy, kept)}
+        except (NobodyFound, UsageError) as error:
+            raise _cannot(past, error) from None
+
     def opened(report: ImportReport, state: State) -> None:
-        then = [(file["path"], file["sha256"]) for file in past.report["files"]]
-        if then != [(file.path, file.sha256) for file in report.files]:
-            raise InputRefused("its files are not what they were")
+        if kept.get("content") is not None:
+            return
+        then = {file["path"]: file["sha256"] for file in past.report["files"]}
+        now = {file.path: file.sha256 for file in report.files}
+        changed = [path for path in {**then, **now} if then.get(path) != now.get(path)]
+        if changed:
+            raise InputRefused(f"{', '.join(changed)} is not what it was")
 
     request = request_of(
-        past.request, protection=past.protection, source=past.source, rejects=str(folder / "rejects.jsonl"),
+        kept, protection=past.protection, source=past.source, rejects=str(folder / "rejects.jsonl"),
         first_arrival=past.first_arrival, now_ms=past.started_ms, progress=progress, opened=opened,
     )
     at = past.request.get("folder", ".")

@@ -7,13 +7,17 @@ rests on it is refused in words rather than guessed.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from pathlib import Path
 
 from profilectl.copies import copy_store
+from profilectl.event import Event, event_kept, event_of_cells
+from profilectl.fields import Unusable
 from profilectl.scratch import Scratch
 from profilectl.segments import hash_fingerprint
 from profilectl.store import SCHEMA_VERSION, Store, attach, version_of
+from profilectl.values import Value, parse_json, to_json
 
 STEPS: dict[int, tuple[str, ...]] = {
     # Schema 2: who imported, with what, resting on which earlier imports, and what was taken back.
@@ -34,7 +38,83 @@ STEPS: dict[int, tuple[str, ...]] = {
             attribution varchar
         )""",
     ),
+    # Schema 4: events lie in tables of their own (_events_apart); calculated attributes, audiences; erasure, with the list of
+    # those who stay out; requests of people.
+    3: (
+        "create table store.calculation (name varchar not null, definition varchar not null, changed_ms bigint not null, filled_ms bigint)",
+        "create table store.calculated (profile bigint not null, name varchar not null, held varchar not null)",
+        "create table store.audience (number integer not null, name varchar not null, definition varchar not null, changed_ms bigint not null, filled_ms bigint)",
+        "create table store.membership (profile bigint not null, audience integer not null, since_ms bigint not null)",
+        "create table store.membership_change (audience integer not null, profile bigint not null, change varchar not null, at_ms bigint not null, import integer)",
+        "create table store.stale (profile bigint not null)",
+        "alter table store.request add column arrival bigint",
+        """create table store.erasure (
+            number integer not null, kind varchar not null, at_ms bigint not null, made_by varchar,
+            profiles bigint not null, rows bigint not null
+        )""",
+        "create table store.erased_row (arrival bigint not null, import integer not null, founder boolean not null, erasure integer not null)",
+        "create table store.aged (profile bigint not null, erasure integer not null)",
+        """create table store.suppressed (
+            hash uhugeint not null, type utinyint not null, person bigint not null, erasure integer not null, until bigint
+        )""",
+        """create table store.subject_request (
+            id varchar not null, type varchar not null, regulation varchar not null, status varchar not null,
+            submitted_ms bigint not null, received_ms bigint not null, due_ms bigint not null, finished_ms bigint,
+            group_id varchar, callbacks varchar[] not null, identities varchar, request varchar, sealed varchar not null,
+            profiles bigint, results varchar
+        )""",
+    ),
 }
+
+
+def _events_apart(scratch: Scratch, store: Store) -> None:
+    """Schema 4: events lie in tables of their own; before, they were part of a batch's other fields."""
+    for segment in store.segments():
+        if "rest" not in segment.tables:
+            continue
+        rest, table = segment.table("rest"), segment.table("event")
+        events, left = [], []
+        for profile, arrival, text in scratch.rows(f"select profile, arrival, rest from {rest} where contains(rest, '\"events')"):
+            document = parse_json(text)
+            assert isinstance(document, dict)
+            found = _taken_out(document)
+            events += [(profile, arrival, place, one.type, one.name, one.at_ms, one.session, one.text) for place, one in enumerate(found)]
+            left.append((profile, arrival, to_json(document) if document else None))
+        if not events:
+            continue
+        columns = [("profile", "BIGINT"), ("arrival", "BIGINT"), ("place", "INTEGER"), ("type", "VARCHAR"), ("name", "VARCHAR"),
+                   ("at_ms", "BIGINT"), ("session", "VARCHAR"), ("event", "VARCHAR")]
+        scratch.load("taken_out", columns, events)
+        scratch.load("left_over", [("profile", "BIGINT"), ("arrival", "BIGINT"), ("rest", "VARCHAR")], left)
+        scratch.run(
+            f"create table {table} as select one.profile, one.arrival, one.place, row.environment, row.feed, one.type, one.name,"
+            f" coalesce(one.at_ms, row.at_ms) as at_ms, one.session, one.event from taken_out as one join {segment.table('row')} as row"
+            " using (profile, arrival) order by one.profile, one.arrival, one.place"
+        )
+        scratch.run(f"update {rest} as one set rest = left_over.rest from left_over where one.profile = left_over.profile and one.arrival = left_over.arrival")
+        scratch.run(f"create table store.shrunk as select * from {rest} where rest is not null order by profile, arrival")
+        scratch.run(f"drop table {rest}")
+        tables = [*(name for name in segment.tables if name != "rest"), "event"]
+        if scratch.row("select count(*) from store.shrunk")[0]:
+            scratch.run(f"alter table store.shrunk rename to rest_{segment.number}")
+            tables.append("rest")
+        else:
+            scratch.run("drop table store.shrunk")
+        scratch.run("update store.segment set tables = $tables where number = $number", {"tables": tables, "number": segment.number})
+
+
+def _taken_out(document: dict[str, Value]) -> list[Event]:
+    """Take the events out of a batch's other fields, and return them."""
+    events = document.pop("events", None)
+    found = [event_kept(one) for one in events if isinstance(one, dict)] if isinstance(events, list) else []
+    cells = {name.removeprefix("events."): value for name, value in document.items() if name.startswith("events.")}
+    with contextlib.suppress(Unusable):  # cells that make no event stay where they are
+        made = event_of_cells(cells)
+        found += [made] if made else []
+        for name in cells:
+            del document[f"events.{name}"]
+    return found
+
 
 class StoreUpgraded(UserWarning):
     """A store was brought up to this version; says where the backup is."""
@@ -59,6 +139,8 @@ def upgrade_store(scratch: Scratch, path: Path, until: float) -> None:
         found = version_of(scratch, path)
         with Store(scratch, path).transaction():
             for number in range(found, SCHEMA_VERSION):
+                if number == 3:
+                    _events_apart(scratch, Store(scratch, path))
                 for statement in STEPS[number]:
                     bound = {"fingerprint": hash_fingerprint(scratch)} if "$fingerprint" in statement else {}
                     scratch.run(statement, bound)

@@ -49,7 +49,7 @@ def backup_store(path: Path, target: Path, *, force: bool = False, wait_s: float
     Raises InputRefused where the file cannot be written, StoreBusy, StoreUnusable.
     """
     _must_be(path)
-    check_target(target, "another FILE", replace=force)
+    check_target(target, "FILE", replace=force, store=True)
     # Opened once as a store: what is no store, or a newer one, is not backed up as one.
     with contextlib.closing(Scratch(Path(tempfile.gettempdir()))) as scratch, open_store(scratch, path, wait_s=wait_s):
         pass

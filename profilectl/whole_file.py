@@ -11,19 +11,20 @@ import contextlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from profilectl.codes import InputRefused
+from profilectl.codes import InputRefused, UsageError
 
 
-def check_target(path: Path, option: str = "-o", *, replace: bool = True) -> None:
-    """Refuse a path that could not be written in the end. replace: a file of that name may go.
+def check_target(path: Path, option: str = "-o", *, replace: bool = True, store: bool = False) -> None:
+    """Refuse a path that could not be written in the end. replace: a file of that name may go; store: even a
+    store, which nothing else brings back.
 
     Raises InputRefused.
     """
-    hint = f"name another file with {option}"
+    hint = _another(option)
     if not path.absolute().parent.is_dir():
         raise InputRefused(f"{path} cannot be written: there is no folder {path.parent}", hint)
     try:
@@ -36,8 +37,37 @@ def check_target(path: Path, option: str = "-o", *, replace: bool = True) -> Non
         raise InputRefused(f"{path} is a symbolic link; what it points to is not written to", f"name the file itself with {option}")
     if not stat.S_ISREG(mode):
         raise InputRefused(f"{path} is not a plain file", hint)
+    if not store and _is_database(path):
+        raise InputRefused(f"{path} is a store, or another DuckDB database; it is not written over", hint)
     if not replace:
         raise InputRefused(f"{path} is there already", hint)
+
+
+def _another(option: str) -> str:
+    return f"name another file with {option}" if option.startswith("-") else f"name another {option}"
+
+
+def check_apart(outputs: Sequence[tuple[str, str | Path | None]], inputs: Sequence[str | Path]) -> None:
+    """Refuse outputs (option, path) that would be written over an input, or over one another. Raises UsageError."""
+    seen = {os.path.realpath(path): f"{path} is read" for path in inputs if str(path) != "-"}
+    for option, path in outputs:
+        if path is None:
+            continue
+        place = os.path.realpath(path)
+        if place in seen:
+            raise UsageError(f"{option} {path}: {seen[place]}", "name another file")
+        seen[place] = f"{option} is written there"
+
+
+def _is_database(path: Path) -> bool:
+    """Say whether a file is a DuckDB database, or the log of one."""
+    if path.suffix == ".wal" and path.with_suffix("").is_file():
+        return _is_database(path.with_suffix(""))
+    try:
+        with path.open("rb") as content:
+            return content.read(12)[8:] == b"DUCK"
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager
@@ -50,7 +80,7 @@ def whole_file(path: Path, option: str = "-o", *, replace: bool = True) -> Itera
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.absolute().parent)
     except OSError as error:
-        raise InputRefused(f"{path} cannot be written: {error.strerror}", f"name another file with {option}") from None
+        raise InputRefused(f"{path} cannot be written: {error.strerror}", _another(option)) from None
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream

@@ -691,6 +691,73 @@ def repeat_requests(rng: random.Random, batches: list[dict[str, Json]]) -> list[
     return result
 
 
+# Activity: what customers did in the app and on the web, over the 90 days before ACTIVITY_END.
+ACTIVITY_END = datetime(2026, 11, 20, 12, tzinfo=UTC)
+VISITS = 400
+PRODUCTS = (
+    ("sh-01", "Running shoe", "shoes", "89.90"), ("sh-02", "Hiking boot", "shoes", "149.00"), ("ja-01", "Rain jacket", "jackets", "119.50"),
+    ("ja-02", "Wool jacket", "jackets", "199.00"), ("ac-01", "Cap", "accessories", "19.95"), ("ac-02", "Socks, 3 pairs", "accessories", "12.00"),
+)
+
+
+def make_activity(customers: Sequence[Customer]) -> list[dict[str, Json]]:
+    """Return the visits of some customers, each a batch with its events, in the order of time."""
+    rng = generator("activity.jsonl")
+    known = [customer for customer in customers if customer.customer_id and customer.email]
+    regulars = rng.sample(known, 60)
+    john = next(customer for customer in customers if customer.customer_id == "JohnSmith911")
+    visits = [visit(rng, rng.choice(regulars if rng.random() < 0.7 else known)) for _ in range(VISITS - 6)]
+    visits += [visit(rng, john, buys=place % 2 == 0) for place in range(6)]
+    return sorted(visits, key=lambda one: one["timestamp_unixtime_ms"])  # type: ignore[arg-type, return-value]
+
+
+def visit(rng: random.Random, customer: Customer, *, buys: bool | None = None) -> dict[str, Json]:
+    """Return a visit: a session with screens, searches and products, perhaps a purchase."""
+    at_ms = int(ACTIVITY_END.timestamp() * 1000) - rng.randrange(90 * 24 * 3600 * 1000)
+    session = some_uuid(rng)
+    events: list[Json] = []
+
+    def add(kind: str, data: dict[str, Json]) -> None:
+        nonlocal at_ms
+        events.append({"data": {**data, "timestamp_unixtime_ms": at_ms, "session_uuid": session}, "event_type": kind})
+        at_ms += rng.randrange(2_000, 90_000)
+
+    add("session_start", {})
+    add("screen_view", {"screen_name": "home"})
+    looked = rng.sample(PRODUCTS, rng.randrange(1, 4))
+    for number, _name, category, price in looked:
+        add("custom_event", {"event_name": "product viewed", "custom_event_type": "navigation", "custom_attributes": {"sku": number, "category": category, "price": price}})
+    if rng.random() < 0.3:
+        add("custom_event", {"event_name": "search", "custom_event_type": "search", "custom_attributes": {"term": rng.choice(("boots", "rain", "gift", "größe 40"))}})
+    if buys or (buys is None and rng.random() < 0.35):
+        products: list[Json] = [
+            {"id": number, "name": name, "category": category, "price": Decimal(price), "quantity": rng.choice((1, 1, 2))}
+            for number, name, category, price in looked
+        ]
+        total = sum((one["price"] * one["quantity"] for one in products), Decimal(0))  # type: ignore[index, call-overload, misc, operator]
+        add("commerce_event", {"product_action": {"action": "purchase", "transaction_id": f"T{rng.randrange(10**6):06}", "total_amount": total, "products": products}, "currency_code": "EUR"})
+    add("session_end", {"session_duration_ms": rng.randrange(20_000, 900_000)})
+    batch: dict[str, Json] = {
+        "environment": "production", "timestamp_unixtime_ms": at_ms, "user_identities": {"customer_id": customer.customer_id, "email": customer.email},
+        "events": events,
+    }
+    if rng.random() < 0.25:
+        batch["device_info"] = some_device(rng)
+    if rng.random() < 0.15:
+        batch["consent_state"] = {"gdpr": {"marketing": {"consented": rng.random() < 0.7, "timestamp_unixtime_ms": at_ms}}}
+    return batch
+
+
+def make_clicks(customers: Sequence[Customer]) -> list[tuple[str, ...]]:
+    """Return the clicks on a newsletter: rows of a custom CSV feed with a custom event each."""
+    rng = generator("newsletter-custom_event.csv")
+    rows = []
+    for customer in rng.sample([one for one in customers if one.customer_id], 120):
+        at_ms = int(ACTIVITY_END.timestamp() * 1000) - rng.randrange(60 * 24 * 3600 * 1000)
+        rows.append((customer.customer_id, "newsletter clicked", "other", str(at_ms), rng.choice(("autumn", "winter", "sale")), f"{rng.randrange(1, 9):02}"))
+    return rows
+
+
 def to_json(value: Json, *, spaced: bool = False) -> str:
     """Return JSON text; a Decimal keeps its digits, which json.dumps cannot do."""
     comma, colon = (", ", ": ") if spaced else (",", ":")
@@ -735,6 +802,10 @@ def main(folder: Path) -> None:
     write_crm(folder / "crm.parquet", make_crm(customers))
     lines = [to_json(batch, spaced=place % 9 == 4) for place, batch in enumerate(make_batches(customers))]
     write_text(folder / "batches.jsonl", "".join(line + "\n" for line in lines))
+    write_text(folder / "activity.jsonl", "".join(to_json(batch) + "\n" for batch in make_activity(customers)))
+    clicks = ("user_identities.customerid", "events.data.event_name", "events.data.custom_event_type", "events.data.timestamp_unixtime_ms",
+              "events.data.custom_attributes.campaign", "events.data.custom_attributes.position")
+    write_csv(folder / "newsletter-custom_event.csv", clicks, make_clicks(customers))
     club = ("Member No", "E-Mail", "Points", "Joined", "Internal Flag")
     write_csv(folder / "loyalty.csv", club, make_loyalty(customers), delimiter=";")
     write_text(folder / "loyalty.manifest.json", json.dumps(MANIFEST, indent=2) + "\n")

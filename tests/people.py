@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +38,27 @@ APP = [
 
 
 def make(folder: Path) -> Path:
-    """Make the store in a folder and return its path."""
+    """Put the store and its files in a folder and return its path. It is made once a process, and copied."""
+    for name, content in _made().items():
+        (folder / name).write_bytes(content)
+    (folder / "profiles.duckdb").chmod(0o600)
+    return folder / "profiles.duckdb"
+
+
+@functools.cache
+def _made() -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        _make(Path(folder))
+        return {one.name: one.read_bytes() for one in Path(folder).iterdir()}
+
+
+def _make(folder: Path) -> None:
     path = folder / "profiles.duckdb"
     with contextlib.closing(Scratch(folder)) as scratch, open_store(scratch, path, create=True, write=True) as store, store.transaction():
         store.scratch.run("update store.meta set value = 'the same everywhere' where name = 'secret'")
     bring(folder, "crm.jsonl", lines(CRM), 30, "crm", source="custom-feed")
     bring(folder, "wh.csv", WAREHOUSE, 20, "wh", source="warehouse")
     bring(folder, "app.jsonl", lines(APP), 1, "app", source="sdk")
-    return path
 
 
 def lines(rows: list[dict[str, Any]]) -> str:

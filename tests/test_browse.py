@@ -18,6 +18,7 @@ import pytest
 from doors import run
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
+from textual.worker import WorkerCancelled
 
 from profilectl.browse import PAUSE_S, Browse, Why
 from profilectl.opening import open_store
@@ -42,10 +43,14 @@ def drive(store: Path, act: Callable[[Pilot[None]], Awaitable[None]], text: str 
 
 
 async def settled(pilot: Pilot[None]) -> None:
+    """Wait until nothing is being read any more; what a newer question has made needless was cancelled."""
+    for _ in range(2):
+        await pilot.pause()
+        with contextlib.suppress(WorkerCancelled):
+            await pilot.app.workers.wait_for_complete()
     await pilot.pause()
-    await pilot.app.workers.wait_for_complete()
-    await pilot.pause()
-    await pilot.app.workers.wait_for_complete()
+    while any(not one.is_finished for one in pilot.app.workers):
+        await pilot.pause(0.02)
     await pilot.pause()
 
 

@@ -164,7 +164,7 @@ import json, subprocess, sys, time
 from pathlib import Path
 worker, until = sys.argv[1], time.monotonic() + float(sys.argv[2])
 made, number = [], 0
-while time.monotonic() < until:
+while time.monotonic() < until or not made:
     number += 1
     file = Path(f"{worker}-{number}.csv")
     # every import brings the same ten people, and one of its own
@@ -179,7 +179,7 @@ print(json.dumps(made))
 READING = """
 import json, subprocess, sys, time
 until, seen = time.monotonic() + float(sys.argv[2]), 0
-while time.monotonic() < until:
+while time.monotonic() < until or not seen:
     done = subprocess.run([sys.executable, "-m", "profilectl", "export", "profiles", "--provenance", "--wait", sys.argv[3]], capture_output=True, text=True)
     assert done.returncode in (0, 5), done.stderr
     assert "Traceback" not in done.stderr, done.stderr

@@ -238,7 +238,8 @@ def test_the_first_import_killed_anywhere_leaves_no_store_or_a_whole_one(tmp_pat
         assert done.exit_code == 0, done.output
         assert call("check", folder=folder).exit_code == 0
         assert len(call("export", "profiles", folder=folder).stdout.splitlines()) == 500
-        assert [one.name for one in folder.iterdir()] == ["profiles.duckdb"]
+        # Killed between its commit and its end, it leaves its log, and whoever only reads leaves that too.
+        assert {one.name for one in folder.iterdir()} - {"profiles.duckdb.wal"} == {"profiles.duckdb"}
 
 
 @pytest.mark.slow

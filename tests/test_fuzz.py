@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from effort import at_length
 
 from profilectl.check import check
 from profilectl.codes import ProfilectlError
@@ -129,14 +130,16 @@ def fuzz(part: int, count: int, folder: Path) -> dict[str, int]:
 
 
 def test_mutated_files_are_imported_or_refused(tmp_path: Path) -> None:
-    ends = fuzz(0, 300, tmp_path)
-    assert ends["imported"] > 30
-    assert ends["refused"] > 30
+    ends = fuzz(0, 100, tmp_path)
+    assert ends["imported"] > 10
+    assert ends["refused"] > 10
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(1, 21))
-def test_thousands_of_mutated_files_are_imported_or_refused(part: int, tmp_path: Path) -> None:
-    ends = fuzz(part, 1000, tmp_path)
-    assert ends["imported"] > 100
-    assert ends["refused"] > 100
+def test_mutated_files_at_length_are_imported_or_refused(part: int, tmp_path: Path) -> None:
+    count = at_length(150, by_night=1000)  # 3,000 and 20,000 in all
+    ends = fuzz(part, count, tmp_path)
+    assert sum(ends.values()) == count
+    assert ends["imported"] > count // 10
+    assert ends["refused"] > count // 10

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from doors import run
+from effort import at_length
 from histories import CUSTOMERS, DEVICES, EMAILS, PHONES, History, histories
 from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
@@ -18,10 +19,11 @@ from test_equivalence import NOW_MS, canonical, engine_canonical, stated_setting
 from test_undo import breaches, declare, exported, opened, request_for
 
 from profilectl.aliasing import alias_profiles
-from profilectl.batch import Batch, Unusable, read_document
+from profilectl.batch import Batch, read_document
 from profilectl.codes import InputRefused
 from profilectl.engine import import_files
 from profilectl.feed import Feed
+from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME, Change, Usable, display, key_of, usable
 from profilectl.interpreter import Interpreter, Person
 from profilectl.modification import Stated, modify_identities
@@ -156,7 +158,7 @@ COURSES = settings(deadline=None, database=None, suppress_health_check=list(Heal
 
 
 @seed(4)
-@settings(COURSES, max_examples=30)
+@settings(COURSES, max_examples=12)
 @given(courses())
 def test_a_modified_store_is_that_of_the_rules(course: tuple[History, Any]) -> None:
     note(course[0].as_case())
@@ -164,7 +166,7 @@ def test_a_modified_store_is_that_of_the_rules(course: tuple[History, Any]) -> N
 
 
 @pytest.mark.slow
-@settings(COURSES, max_examples=300)
+@settings(COURSES, max_examples=at_length(100, by_night=300))
 @given(courses())
 def test_a_modified_store_is_that_of_the_rules_at_length(course: tuple[History, Any]) -> None:
     note(course[0].as_case())

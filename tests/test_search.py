@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import people
 import pytest
-from doors import run
+from doors import call, run
 
 from profilectl import Store
 from profilectl.codes import UsageError
@@ -124,13 +125,85 @@ def test_a_list_of_anything_from_standard_input(folder: Path) -> None:
 def test_csv_out_and_what_is_no_list(folder: Path) -> None:
     (folder / "l.txt").write_text("C1\nC9\n")
     done = run("lookup", "l.txt", "--type", "customer_id", "--format", "csv", "--field", "tier", folder=folder)
-    assert [line.split(",")[4:] for line in done.stdout.splitlines()] == [["found", "tier"], ["yes", "gold"], ["no", ""]]
-    for name, content in (("a.csv", "x,y\n1,2\n"), ("b.csv", ""), ("c.csv", "email\n\xff\n")):
+    assert [line.split(",")[4:] for line in done.stdout.splitlines()] == [["found", "why", "tier"], ["yes", "", "gold"], ["no", "nobody has it", ""]]
+    for name, content in (("a.csv", "x,y\n1,2\n"), ("b.csv", ""), ("c.csv", "email,other,email\na@x.org,b@x.org\n"), ("d.csv", "email,user_identities.email\na@x.org,b@x.org\n")):
         (folder / name).write_bytes(content.encode("latin-1"))
         done = run("lookup", name, folder=folder)
         assert done.returncode == 4, (name, done.stdout)
         assert name in done.stderr
     assert run("lookup", "nowhere.csv", folder=folder).returncode == 4
+    assert run("lookup", "b.csv", "--type", "email", folder=folder).stdout == ""
+
+
+def test_a_file_is_read_as_an_import_reads_it(folder: Path) -> None:
+    (folder / "semi.csv").write_bytes("Email;x\namelie@example.org;1\nshort\n\xff;2\n\"shared@example.org\";3\n".encode("latin-1"))
+    found = [json.loads(line) for line in run("lookup", "semi.csv", folder=folder).stdout.splitlines()]
+    assert [(one["line"], one["found"], one.get("why", "").split(":")[0]) for one in found] == [
+        (2, True, ""), (3, False, "CSV_TOO_FEW_CELLS"), (4, False, "ENCODING_INVALID"), (5, False, "2 profiles have it"),
+    ]
+    (folder / "packed.csv.gz").write_bytes(gzip.compress(b"email\namelie@example.org\n"))
+    assert json.loads(run("lookup", "packed.csv.gz", folder=folder).stdout)["found"] is True
+    assert run("lookup", "packed.csv.gz", "-o", "found.csv.gz", folder=folder).returncode == 0
+    assert gzip.decompress((folder / "found.csv.gz").read_bytes()).startswith(b"line,type,value,mpid,found,why\n2,email,amelie@example.org,")
+    done = run("lookup", "packed.csv.gz", "--field", "nosuch", folder=folder)
+    assert (done.returncode, "nobody has such an attribute" in done.stderr) == (2, True)
+
+
+CONDITIONS = [
+    ("n = 123456789012345678901234567890", "B"), ("n > 123456789012345678901234567889", "B D"), ("n < -2.4", "C"), ("n = -2.5", "C"), ("n = -25e-1", "C"),
+    ("n >= 1", "B D E"), ("n = 007", "E"), ("n = 7.0", "E"), ("n >= 1e30", "D"), ("l contains '40'", "A"), ("l contains 40", "A"), ("not l contains '40'", "B C D E"),
+]
+
+
+@pytest.mark.parametrize(("condition", "who"), CONDITIONS)
+def test_numbers_are_compared_digit_by_digit_and_lists_entry_by_entry(condition: str, who: str, tmp_path: Path) -> None:
+    values = {"A": ('"1_000"', '["40"]'), "B": ("123456789012345678901234567890", '"M/L"'), "C": ('"-2.50"', "7"), "D": ("1e30", "null"), "E": ('"007"', "[]")}
+    (tmp_path / "a.jsonl").write_text("".join(
+        f'{{"user_identities":{{"customer_id":"{name}"}},"user_attributes":{{"n":{n},"l":{listed}}}}}\n' for name, (n, listed) in values.items()
+    ))
+    assert call("import", "a.jsonl", "--feed", "f", folder=tmp_path).exit_code == 0
+    done = call("export", "profiles", "--where", condition, folder=tmp_path)
+    assert sorted(json.loads(line)["user_identities"]["customer_id"][0] for line in done.stdout.splitlines()) == who.split()
+
+
+def test_a_condition_that_cannot_be_is_refused_in_words(folder: Path) -> None:
+    for condition, said in (("email matches '['", "'[' is not a regular expression"), ("(" * 3000 + "tier = 1" + ")" * 3000, "nested too deep")):
+        done = run("search", "--where", condition, folder=folder)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
+def test_identify_says_what_is_not_used(folder: Path) -> None:
+    done = run("identify", "--email", "null", folder=folder)
+    assert done.returncode == 7
+    assert "rejected" in done.stdout
+    found = json.loads(run("identify", "--customer-id", "C1", "--email", "null", "--push-token", "t", "--json", folder=folder).stdout)
+    assert found["mpid"]
+    assert [one["type"] for one in found["skipped"]] == ["email", "push_token"]
+
+
+def test_a_correction_names_attributes_only(folder: Path) -> None:
+    for name, said in (("email=a@b.c", "profilectl modify"), ("mpid=5", "field of a batch")):
+        done = run("set", "--customer-id", "C1", name, "--dry-run", folder=folder)
+        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+    done = run("set", "--customer-id", "C1", "user_attributes.tier=dotted", "--dry-run", folder=folder)
+    assert (done.returncode, done.stdout) == (0, "dry run: 1 changed\n"), done.stderr
+
+
+def test_batches_without_mpids_are_found_by_their_identities(tmp_path: Path) -> None:
+    rows = [
+        {"user_identities": {"customer_id": "A", "email": "a@x.org"}, "user_attributes": {f"k{n}": n for n in range(90)}, "timestamp_unixtime_ms": 1_600_000_000_000},
+        {"user_identities": {"customer_id": "A", "email": "b@x.org"}, "user_attributes": {f"m{n}": n for n in range(90)}, "timestamp_unixtime_ms": 1_700_000_000_000},
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert call("import", "a.jsonl", "--feed", "f", folder=tmp_path).exit_code == 0
+    assert call("export", "batches", "--no-mpid", "-o", "b.jsonl", folder=tmp_path).exit_code == 0
+    done = call("--store", "other.duckdb", "import", "b.jsonl", "--feed", "f", folder=tmp_path)
+    assert done.exit_code == 0, done.output
+    ours, theirs = (
+        [{**json.loads(line), "mpid": ""} for line in call("--store", store, "export", "profiles", folder=tmp_path).stdout.splitlines()]
+        for store in ("profiles.duckdb", "other.duckdb")
+    )
+    assert ours == theirs
 
 
 def test_an_identity_of_another_environment_is_not_found(folder: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from doors import call, run
+from effort import at_length
 from histories import History, Import, histories, rows
 from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
@@ -164,7 +165,7 @@ def taken_back(path: Path, number: int, in_force: dict[int, int]) -> list[int]:
     return gone
 
 
-quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+quick = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 @quick
@@ -175,9 +176,9 @@ def test_after_undo_the_store_is_as_if_the_import_had_never_been(course: Course)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
-def test_after_undo_the_store_is_as_if_the_import_had_never_been_hundreds_of_times(part: int) -> None:
+def test_after_undo_the_store_is_as_if_the_import_had_never_been_at_length(part: int) -> None:
     @seed(part)
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=at_length(15, by_night=100), deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(courses())
     def compare(course: Course) -> None:
         check_undo(course)
@@ -185,7 +186,7 @@ def test_after_undo_the_store_is_as_if_the_import_had_never_been_hundreds_of_tim
     compare()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(courses())
 def test_imports_taken_back_from_the_last_on_leave_the_export_byte_for_byte(course: Course) -> None:
     note(course.history.as_case())
@@ -290,7 +291,7 @@ def test_replay_with_a_file_that_is_not_what_it_was_is_refused(what: str, tmp_pa
     assert not list(tmp_path.glob("*replayed*"))
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(courses(), st.integers(0, 5))
 def test_replay_gives_the_store_of_the_other_imports(course: Course, choice: int) -> None:
     note(course.history.as_case())

@@ -167,26 +167,26 @@ def test_compaction_by_command_changes_nothing_but_what_can_be_undone(tmp_path: 
     unpacked(CURRENT, tmp_path)
     before = run("export", "profiles", "--sorted", "--provenance", folder=tmp_path).stdout
     changes = run("diff", "0", "3", "--json", folder=tmp_path).stdout
-    done = printed("compact", "--keep", "1", "--json", folder=tmp_path)
-    assert (done["segments_before"], done["segments"], done["undoable"]) == (3, 2, [3])
+    done = printed("compact", "--keep", "2", "--json", folder=tmp_path)
+    assert (done["segments_before"], done["segments"], done["undoable"]) == (4, 3, [3, 5])
     assert run("export", "profiles", "--sorted", "--provenance", folder=tmp_path).stdout == before
     assert run("diff", "0", "3", "--json", folder=tmp_path).stdout == changes
     assert run("check", folder=tmp_path).returncode == 0
     refused = run("imports", "undo", "2", folder=tmp_path)
     assert refused.returncode == 4
     assert "laid together" in refused.stderr
-    assert [one["undoable"] for one in printed("imports", "list", "--json", folder=tmp_path)] == [False, False, True, False]
+    assert [one["undoable"] for one in printed("imports", "list", "--json", folder=tmp_path)] == [False, False, True, False, True]
 
 
 def test_stats_count_what_there_is(tmp_path: Path) -> None:
     unpacked(CURRENT, tmp_path)
     found = printed("stats", "--json", folder=tmp_path)
-    assert found["profiles"] == 5
-    assert found["environments"] == {"production": 4, "development": 1}
-    assert found["identities"]["customer_id"] == {"identities": 4, "values": 4, "profiles": 4}
+    assert found["profiles"] == 8
+    assert found["environments"] == {"production": 7, "development": 1}
+    assert found["identities"]["customer_id"] == {"identities": 7, "values": 7, "profiles": 7}
     tier = next(one for one in found["attributes"] if one["attribute"] == "tier")
-    assert tier == {"attribute": "tier", "profiles": 4, "fill_rate": 0.8, "distinct_values": 3, "sources": ["custom-feed", "warehouse"]}
-    assert found["imports"] == {"in_force": 3, "undone": 1}
+    assert tier == {"attribute": "tier", "profiles": 4, "fill_rate": 0.5, "distinct_values": 3, "sources": ["custom-feed", "warehouse"]}
+    assert found["imports"] == {"in_force": 4, "undone": 1}
     assert found["most_shared"] == [{"type": "email", "value": "Bob@Example.com", "profiles": 2}]
 
 
@@ -196,3 +196,16 @@ def test_without_a_store_every_command_says_so(command: str, tmp_path: Path) -> 
     assert done.returncode == 6
     assert "there is no store" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_an_upgrade_lays_the_events_of_an_older_store_apart(tmp_path: Path) -> None:
+    unpacked("schema-3", tmp_path)
+    done = run("events", "--json", "--limit", "0", folder=tmp_path)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(one["name"], one["type"], f"{one['file']}:{one['line']}") for one in found] == [
+        ("buy", "custom_event", "ev.csv:2"), ("home", "screen_view", "ev.jsonl:2"), ("visit", "custom_event", "ev.jsonl:1"),
+        (None, "commerce_event", "ev.jsonl:1"), (None, "session_start", "ev.jsonl:1"),
+    ]
+    assert '"custom_attributes":{"price":1.10,"a":"x\\ny"}' in done.stdout
+    shown = json.loads(run("show", "--customer-id", "C5", "--section", "timeline", "--json", folder=tmp_path).stdout)
+    assert [list(one["rest"]) for one in shown["profiles"][0]["timeline"] if one["events"]] == [["device_info"]]

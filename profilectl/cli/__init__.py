@@ -12,10 +12,12 @@ from typing import Annotated
 import typer
 
 from profilectl import __version__
+from profilectl.cli.commands import Commands, Interrupted, ReaderLeft
 from profilectl.codes import Exit, ProfilectlError
 
 app = typer.Typer(
     name="profilectl",
+    cls=Commands,
     help="A customer profile store on your own machine, with the rules of a customer data platform.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -61,29 +63,41 @@ WaitOption = Annotated[float, typer.Option("--wait", metavar="SECONDS", min=0, h
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
+UNUSABLE = (
+    # what DuckDB says where the machine or the file is at fault: words, message, hint; the first that fits
+    (("No space left", "Out of Memory", "failed to allocate", "File too large", "Could not write"),
+     "", "make room on the disk or give --memory-limit more; the store is as before"),
+    (("Corrupt", "checksum", "IO Error", "Serialization Error"),
+     "the store cannot be read: ", "restore a backup; profilectl check says what of it is readable"),
+)  # fmt: skip
+
+
 def main() -> None:
     """Run the command line; every failure a person can cause ends in words and an exit status."""
-    from profilectl.cli import commands  # noqa: F401  (each registers itself)
-
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         app()
     except ProfilectlError as error:
         _say(error.message, error.hint)
         sys.exit(error.exit)
-    except KeyboardInterrupt:
-        _say("interrupted", "what was to be written is in the store whole or not at all: profilectl imports list tells")
+    except (KeyboardInterrupt, Interrupted):
+        _say("interrupted", "what was being written is there whole or not at all; of an import, profilectl imports list tells")
         sys.exit(130)
-    except BrokenPipeError:
+    except (BrokenPipeError, ReaderLeft):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except (MemoryError, OSError) as error:
-        _say(f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error), "")
+        if isinstance(error, OSError) and error.strerror:
+            _say(f"{error.strerror}: {error.filename or 'where the output goes'}", "")
+        else:
+            _say(str(error), "")
         sys.exit(Exit.FAULT)
     except Exception as error:
-        if type(error).__module__.lstrip("_").startswith("duckdb") and any(word in str(error) for word in ("No space left", "Out of Memory", "failed to allocate", "File too large", "Could not write")):
-            _say(str(error).splitlines()[0][:300], "make room on the disk or give --memory-limit more; the store is as before")
-            sys.exit(Exit.UNUSABLE)
+        if type(error).__module__.lstrip("_").startswith("duckdb"):
+            for words, message, hint in UNUSABLE:
+                if any(word in str(error) for word in words):
+                    _say(message + str(error).splitlines()[0][:300], hint)
+                    sys.exit(Exit.UNUSABLE)
         if os.environ.get("PROFILECTL_TRACEBACK"):
             raise
         _say(

@@ -1,3 +1,124 @@
-"""All commands, in the order of the help. Importing a command registers it."""
+"""All commands, in the order of the help. Each is imported when it is asked for: `show` does not pay for the others."""
 
-from profilectl.cli import import_, plan, imports, diff, show, browse, search, explain, correct, export, feeds, config, upkeep  # noqa: F401, I001
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer.core
+import typer.main
+
+# command -> the file here that registers it
+MODULES = {
+    "import": "import_",
+    "apply": "plan",
+    "diff": "diff",
+    "show": "show",
+    "browse": "browse",
+    "events": "events",
+    "stream": "events",
+    "search": "search",
+    "lookup": "search",
+    "set": "correct",
+    "modify": "correct",
+    "alias": "correct",
+    "identify": "correct",
+    "check": "upkeep",
+    "backup": "upkeep",
+    "compact": "upkeep",
+    "stats": "upkeep",
+    "plan": "plan",
+    "imports": "imports",
+    "explain": "explain",
+    "export": "export",
+    "calculated": "calculated",
+    "audiences": "audiences",
+    "access": "privacy",
+    "forget": "privacy",
+    "privacy": "privacy",
+    "retention": "retention",
+    "feeds": "feeds",
+    "config": "config",
+}
+
+
+PLAIN = (str, bool, int, float, Path)
+
+
+class Interrupted(Exception):
+    """The person at the terminal stopped a command."""
+
+
+class ReaderLeft(Exception):
+    """Whoever read the output reads no more, such as `head`. (Typer would make a failure of a broken pipe.)"""
+
+
+class Commands(typer.core.TyperGroup):
+    """The commands of profilectl: known by name, made when asked for."""
+
+    def __init__(self, **stated: Any) -> None:
+        super().__init__(**stated)
+        _spared(self)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(MODULES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in MODULES and cmd_name not in self.commands:
+            self.commands[cmd_name] = _made(cmd_name)
+        return self.commands.get(cmd_name)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command. A reader that leaves is no failure; an interruption is told from a fault."""
+        try:
+            found = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise ReaderLeft from None
+        except (KeyboardInterrupt, typer.Abort):
+            raise Interrupted from None
+        except RuntimeError as error:
+            if "interrupted" in str(error).lower():  # Ctrl-C while DuckDB works
+                raise Interrupted from None
+            raise
+        return found
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in MODULES:
+            for name in MODULES:  # Typer suggests from those that are made
+                self.get_command(ctx, name)
+        return super().resolve_command(ctx, args)
+
+
+def _made(name: str) -> Any:
+    """Import the file of a command, and make Typer's command of what it registered."""
+    from profilectl.cli import app
+
+    importlib.import_module(f"profilectl.cli.{MODULES[name]}")
+    alone = typer.Typer(callback=lambda: None, rich_markup_mode=app.rich_markup_mode, pretty_exceptions_enable=False)
+    alone.registered_commands = [one for one in app.registered_commands if one.name == name]
+    alone.registered_groups = [one for one in app.registered_groups if one.name == name]
+    return _spared(typer.main.get_group(alone).commands[name])
+
+
+def _spared(command: Any) -> Any:
+    """Let a command read plain texts and what was left at its default without Typer's validation: importing what
+    that takes (pydantic) costs more than finding a person. Numbers, choices and lists are validated as ever."""
+    for param in command.params:
+        annotation, checked = param.type_descriptor.annotation, param.process_value
+
+        def process_value(ctx: Any, value: Any, param: Any = param, annotation: Any = annotation, checked: Any = checked) -> Any:
+            if param.required or param.callback is not None or param.nargs != 1:
+                return checked(ctx, value)
+            if value is None or (annotation in PLAIN and isinstance(value, annotation)):
+                return value
+            if annotation is Path and isinstance(value, str):
+                return Path(value)
+            return float(value) if annotation is float and isinstance(value, int) else checked(ctx, value)
+
+        param.process_value = process_value
+    for one in getattr(command, "commands", {}).values():
+        _spared(one)
+    return command

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,12 +26,17 @@ def apply_command(
 
     changes = apply_file(options_of(context).store, file, dry_run=dry_run, wait_s=wait)
     for change in () if options_of(context).quiet else changes:
-        before = "" if change.before is None else f"{change.before} -> "
-        after = "default" if change.after is None else change.after
+        before = "" if change.before is None else f"{_said(change.before)} -> "
+        gone = "gone" if change.name.startswith(("calculated.", "audiences.")) else "default"
+        after = gone if change.after is None else _said(change.after)
         render.notice(f"{change.name}: {before}{after}")
     if not options_of(context).quiet:
         done = "would change" if dry_run else "changed"
         render.notice(f"{len(changes)} {'setting' if len(changes) == 1 else 'settings'} {done}" if changes else "nothing to change")
+
+
+def _said(value: Any) -> str:
+    return ", ".join(f"{name} {one}" for name, one in value.items()) if isinstance(value, dict) else str(value)
 
 
 @config_app.command("export", epilog="Example: profilectl config export > profilectl.toml")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from profilectl.cli import JsonOption, WaitOption, app, complete, options_of
-from profilectl.cli.import_ import SourceOption, value_of
+from profilectl.cli.import_ import SourceOption, say_registered, value_of
 from profilectl.cli.search import EnvironmentName
 from profilectl.cli.who import mpid_of, one_identity, option, who_is_meant, with_identities
 from profilectl.codes import Exit, NobodyFound, UsageError
@@ -45,8 +45,11 @@ def _set(context: typer.Context, **stated: Any) -> None:
     if stated["as_json"]:
         render.print_json(report.as_json())
     elif not options.quiet:
+        if stated["feed"]:
+            say_registered(report)
         render.print_correction(report)
-    raise typer.Exit(Exit.REJECTED_ROWS if report.counts.attributes["blocked"] else Exit.DONE)
+    refused = report.counts.attributes["blocked"] or report.counts.rows["dropped"]
+    raise typer.Exit(Exit.REJECTED_ROWS if refused else Exit.DONE)
 
 
 app.command("set", epilog=SET)(with_identities(_set, [
@@ -81,6 +84,8 @@ def _modify(context: typer.Context, **stated: Any) -> None:
     if stated["as_json"]:
         render.print_json(report.as_json())
     elif not options.quiet:
+        if stated["feed"]:
+            say_registered(report)
         render.print_modification(report)
 
 

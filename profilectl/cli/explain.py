@@ -55,7 +55,7 @@ def _identity(context: typer.Context, **stated: Any) -> None:
 
     first = who_is_meant(stated, IDENTITY)
     if stated["second"] is not None:
-        found = explain_identities(options_of(context).store, first, one_identity(stated["second"]), wait_s=stated["wait"])
+        found = explain_identities(options_of(context).store, first, one_identity(stated["second"], "--and"), wait_s=stated["wait"])
         if stated["as_json"]:
             render.print_text(explain.apart_json(found) + "\n")
         else:

@@ -37,14 +37,15 @@ def _export(context: typer.Context, kind: str, noun: str, output: Path | None, f
     from profilectl.export import Wanted
     from profilectl.read import export_store
     from profilectl.scratch import check_memory_limit
+    from profilectl.sinks import ENDINGS, format_named
 
     options = options_of(context)
     environment, fields = stated.pop("environment", None), stated.pop("fields", None)
     compression = stated.pop("compression", CompressionName["none"]).value
     if compression == "none" and output is not None:
-        compression = {".gz": "gzip", ".zst": "zstd"}.get(output.suffix, "none")
+        compression = ENDINGS.get(output.suffix, "none")
     wanted = Wanted(
-        kind, format.value if format else _by_name(output), compression=compression, environment=environment.value if environment else None,
+        kind, format.value if format else format_named(output), compression=compression, environment=environment.value if environment else None,
         fields=tuple(name.strip() for name in fields.split(",") if name.strip()) if fields else (), **stated,
     )
     with render.progress_bar(quiet=options.quiet) as progress:
@@ -164,9 +165,3 @@ def export_imports_command(
 ) -> None:
     """Write the history: one line for each import."""
     _export(context, "imports", "import", output, format, memory_limit, wait, since=since, compression=compression, safe=safe)
-
-
-def _by_name(output: Path | None) -> str:
-    """Return the format that a file name says: data.csv.gz is CSV."""
-    suffixes = [one.lstrip(".") for one in output.suffixes[-2:]] if output else []
-    return next((one for one in reversed(suffixes) if one in ExportFormat.__members__), "jsonl")

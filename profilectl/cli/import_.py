@@ -36,6 +36,7 @@ MapOption = Annotated[list[str] | None, typer.Option("--map", metavar="COLUMN=FI
 DelimiterOption = Annotated[str | None, typer.Option("--delimiter", help="Of a CSV file; else detected.")]
 EncodingOption = Annotated[str | None, typer.Option("--encoding", help="utf-8 (default), utf-16, latin-1, windows-1252, ...")]
 EmptyOption = Annotated[EmptyName, typer.Option("--empty", help="What an empty cell does to its attribute.")]
+EventOption = Annotated[str | None, typer.Option("--event", metavar="NAME", help="Add a custom event of this name to every batch.")]
 EnvironmentOption = Annotated[EnvironmentName | None, typer.Option("--environment", help="Of rows that state none; others are rejected.")]
 RejectsOption = Annotated[str | None, typer.Option("--rejects", metavar="FILE", help="Where rejected rows go; else FILE.rejects.jsonl.")]
 AsInputOption = Annotated[str | None, typer.Option("--rejects-as-input", metavar="FILE", help="Rejected rows in the input's own format, to mend and import.")]
@@ -61,6 +62,7 @@ def import_command(
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
     empty: EmptyOption = EmptyName["ignore"],
+    event: EventOption = None,
     environment: EnvironmentOption = None,
     rejects: RejectsOption = None,
     rejects_as_input: AsInputOption = None,
@@ -93,7 +95,7 @@ def import_command(
             ImportRequest(
                 paths=files, feed=feed, protection=value_of(protection), source=value_of(source), partner=partner,
                 format=value_of(format), manifest=manifest, mapped=mapped or (), delimiter=delimiter, encoding=encoding,
-                empty=empty.value, environment=value_of(environment), rejects=rejects, rejects_as_input=rejects_as_input,
+                empty=empty.value, event=event, environment=value_of(environment), rejects=rejects, rejects_as_input=rejects_as_input,
                 explain_rows=explain_rows, again=again, max_shared=max_shared, max_rejects=max_rejects,
                 memory_limit=check_memory_limit(memory_limit), keep_scratch=keep_scratch, dry_run=dry_run, wait_s=wait,
                 stdin=sys.stdin.buffer, progress=progress,
@@ -134,9 +136,7 @@ def _notices(report: ImportReport, as_json: bool) -> None:
     for file in report.files:
         if file.already_imported is not None:
             render.notice(f"{file.path}: already imported as {file.already_imported} (--again imports it once more)")
-    if report.feed_registered:
-        registered = "would register" if report.dry_run else "registered"
-        render.notice(f"{registered} the feed {report.feed}: source {report.source}, protection {report.protection}")
+    say_registered(report)
     for kind, value, rows in report.shared:
         render.notice(f"{rows:,} rows share the {kind} {value}")
     if not as_json:
@@ -148,6 +148,15 @@ def _notices(report: ImportReport, as_json: bool) -> None:
         render.notice(f"to mend and import: {report.rejects_as_input}")
     if report.explained_rows:
         render.notice(f"every row with a code is in {report.explained_rows}")
+
+
+def say_registered(report: ImportReport) -> None:
+    """Say on stderr that a feed was registered on the spot (design.md R7)."""
+    from profilectl import render
+
+    if report.feed_registered:
+        registered = "would register" if report.dry_run else "registered"
+        render.notice(f"{registered} the feed {report.feed}: source {report.source}, protection {report.protection}")
 
 
 def value_of(choice: enum.Enum | None) -> str | None:

@@ -11,12 +11,14 @@ from typer.core import TyperGroup
 from profilectl.cli import JsonOption, WaitOption, app, options_of
 from profilectl.cli.import_ import (
     AgainOption,
+    AsInputOption,
     DelimiterOption,
     DetailedOption,
     EmptyName,
     EmptyOption,
     EncodingOption,
     EnvironmentOption,
+    EventOption,
     ExplainOption,
     FeedOption,
     FilesArgument,
@@ -69,6 +71,7 @@ def make_command(
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
     empty: EmptyOption = EmptyName["ignore"],
+    event: EventOption = None,
     environment: EnvironmentOption = None,
     rejects: RejectsOption = None,
     explain_rows: ExplainOption = None,
@@ -97,7 +100,7 @@ def make_command(
             ImportRequest(
                 paths=files, feed=feed, protection=value_of(protection), source=value_of(source), partner=partner,
                 format=value_of(format), manifest=manifest, mapped=mapped or (), delimiter=delimiter, encoding=encoding,
-                empty=empty.value, environment=value_of(environment), rejects=rejects, explain_rows=explain_rows, again=again,
+                empty=empty.value, event=event, environment=value_of(environment), rejects=rejects, explain_rows=explain_rows, again=again,
                 max_shared=max_shared, max_rejects=max_rejects, memory_limit=check_memory_limit(memory_limit), wait_s=wait,
                 progress=progress,
             ),
@@ -122,7 +125,7 @@ def show_command(context: typer.Context, plan: PlanArgument, as_json: JsonOption
     if as_json:
         render.print_text(plan.read_text(encoding="utf-8"))
     else:
-        render.print_plan(found)
+        render.print_plan(found, plan.read_text(encoding="utf-8"))
 
 
 @app.command("apply", epilog="Example: profilectl apply load.plan")
@@ -130,6 +133,8 @@ def apply_command(
     context: typer.Context,
     plan: PlanArgument,
     rejects: RejectsOption = None,
+    rejects_as_input: AsInputOption = None,
+    explain_rows: ExplainOption = None,
     memory_limit: MemoryOption = None,
     wait: WaitOption = 0,
     as_json: JsonOption = False,
@@ -142,7 +147,7 @@ def apply_command(
     options = options_of(context)
     with render.progress_bar(quiet=options.quiet or as_json) as progress:
         report = apply_plan(
-            options.store, plan, rejects=rejects, memory_limit=check_memory_limit(memory_limit), wait_s=wait, progress=progress
+            options.store, plan, rejects=rejects, rejects_as_input=rejects_as_input, explain_rows=explain_rows, memory_limit=check_memory_limit(memory_limit), wait_s=wait, progress=progress
         )
     print_outcome(report, as_json=as_json, quiet=options.quiet)
     raise typer.Exit(exit_of(report) if report.number is not None else Exit.DONE)

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from profilectl.cli import JsonOption, WaitOption, app, complete, options_of
+from profilectl.cli.import_ import DelimiterOption, EncodingOption
 from profilectl.codes import InputRefused, NobodyFound, UsageError
 from profilectl.feed import ENVIRONMENTS
 from profilectl.identity import TYPES, type_named
@@ -45,7 +46,7 @@ def search_command(
     if exact + substring + regex > 1:
         raise UsageError("--exact, --substring and --regex exclude each other")
     way = "exact" if exact else "substring" if substring else "regex" if regex else "prefix"
-    asked = Asked(text, way, [_type(one) for one in kinds or ()], where, environment.value if environment else None, limit)
+    asked = Asked(text, way, [typed(one) for one in kinds or ()], where, environment.value if environment else None, limit)
     count, hits = search_store(options_of(context).store, asked, wait_s=wait)
     if as_json:
         render.print_text(f'{{"count": {count}, "hits": [' + ",\n ".join(one.as_json() for one in hits) + "]}\n")
@@ -57,7 +58,8 @@ def search_command(
         raise NobodyFound("nobody was found")
 
 
-def _type(name: str) -> str:
+def typed(name: str) -> str:
+    """Return the identity type that an option names. Raises UsageError for none."""
     kind = type_named(name)
     if kind is None:
         raise UsageError(f"--type {name}: there is no such identity type", "the types are " + ", ".join(one.name for one in TYPES))
@@ -67,11 +69,13 @@ def _type(name: str) -> str:
 @app.command("lookup", epilog="Example: profilectl lookup people.csv --field tier > found.jsonl")
 def lookup_command(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV with identity columns, or with --type a list, one a line; - for standard input.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV with identity columns, JSON lines (.jsonl), or with --type a list, one a line; - for standard input.")],
     kind: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="FILE is a list of identities of this type (mpid for MPIDs, any for any).", autocompletion=complete.types)] = None,
     fields: Annotated[list[str] | None, typer.Option("--field", metavar="KEY", help="Tell this attribute too; may be given several times.", autocompletion=complete.keys)] = None,
-    environment: Annotated[EnvironmentName, typer.Option("--environment", help="Where to look.")] = EnvironmentName["production"],
-    format: Annotated[LineFormat, typer.Option("--format", help="One JSON document a line, or CSV.")] = LineFormat["jsonl"],
+    environment: Annotated[EnvironmentName, typer.Option("--environment", help="Where to look; nowhere else.")] = EnvironmentName["production"],
+    delimiter: DelimiterOption = None,
+    encoding: EncodingOption = None,
+    format: Annotated[LineFormat | None, typer.Option("--format", help="jsonl (default): a JSON document a line; or csv; else by the name of the output.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else standard output.")] = None,
     wait: WaitOption = 0,
 ) -> None:
@@ -81,10 +85,15 @@ def lookup_command(
     """
     from profilectl.lookup import Lookup
     from profilectl.read import look_up_file
-    from profilectl.whole_file import whole_file
+    from profilectl.sinks import ENDINGS, format_named, packed
+    from profilectl.whole_file import check_apart, whole_file
 
-    named = kind if kind in (None, "any", "mpid") else _type(str(kind))
-    wanted = Lookup(named, environment.value, list(dict.fromkeys(fields or ())), format.value)
+    named = kind if kind in (None, "any", "mpid") else typed(str(kind))
+    written = format.value if format else format_named(output)
+    if written not in LineFormat.__members__:
+        raise UsageError(f"-o {output}: a look-up writes JSON lines or CSV", "name it .jsonl or .csv")
+    check_apart([("-o", output)], [file])
+    wanted = Lookup(named, environment.value, list(dict.fromkeys(fields or ())), written, delimiter, encoding)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(file)
         if file == "-":
@@ -98,5 +107,6 @@ def lookup_command(
             for block in blocks:
                 sys.stdout.buffer.write(block)
         else:
-            with whole_file(output) as out:
-                out.writelines(blocks)
+            with whole_file(output) as out, packed(out, written, ENDINGS.get(output.suffix, "none")) as stream:
+                for block in blocks:
+                    stream.write(block)

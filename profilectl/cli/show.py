@@ -27,6 +27,8 @@ def _show(context: typer.Context, **stated: Any) -> None:
     kind, value = who_is_meant(stated, EXAMPLE)
     options = options_of(context)
     if stated["as_json"]:
+        if stated["save_svg"] or stated["save_html"]:
+            raise UsageError("--json goes without --save-svg and --save-html", "the picture is of what a person sees")
         _show_json(options.store, kind, value, stated)
         return
     from profilectl import render
@@ -39,6 +41,8 @@ def _show(context: typer.Context, **stated: Any) -> None:
     view = activity.View(
         render.now_ms(), [one.value for one in stated["section"] or ()], stated["history"], stated["raw"], stated["batches"]
     )
+    if len(found) > 1 and stated["pick"] is None and (stated["save_svg"] or stated["save_html"]):
+        raise UsageError(f"{len(found)} profiles have the {'identity or MPID' if kind == 'any' else kind} {value}", "--pick N says which is to be saved")
     one = _picked(found, stated["pick"], view)
     if one is None:
         return
@@ -58,6 +62,8 @@ def _show_json(store: Path, kind: str, value: str, stated: dict[str, Any]) -> No
     from profilectl.read import read_profiles
 
     lines = read_profiles(store, kind, value, as_of=stated["as_of"], more=_more(stated), wait_s=stated["wait"])
+    if lines and stated["pick"] is not None:
+        lines = [_nth(lines, stated["pick"])]
     query = dumps({"type": kind, "value": value}, ensure_ascii=False)
     render.print_text(f'{{"query": {query}, "profiles": [{", ".join(lines)}]}}\n')
     if not lines:
@@ -76,16 +82,22 @@ def _picked(found: list[Any], pick: int | None, view: Any) -> Any:
     from profilectl.render import activity
 
     if pick is not None:
-        if not 1 <= pick <= len(found):
-            raise UsageError(f"--pick {pick}: there {'is one profile' if len(found) == 1 else f'are {len(found)} profiles'}")
-        return found[pick - 1]
+        return _nth(found, pick)
     if len(found) == 1:
         return found[0]
     activity.print_candidates(found, view)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         render.notice(f"{len(found)} profiles: --pick N shows one of them")
         return None
-    return _picked(found, typer.prompt("Which", type=int, err=True), view)
+    while not 1 <= (wanted := typer.prompt("Which", type=int, err=True)) <= len(found):
+        render.notice(f"there are {len(found)} profiles")
+    return found[wanted - 1]
+
+
+def _nth(found: list[Any], pick: int) -> Any:
+    if not 1 <= pick <= len(found):
+        raise UsageError(f"--pick {pick}: there {'is one profile' if len(found) == 1 else f'are {len(found)} profiles'}")
+    return found[pick - 1]
 
 
 app.command("show", epilog=EXAMPLE)(with_identities(_show, [

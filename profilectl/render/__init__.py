@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from profilectl.codes import sentence
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
     from profilectl.report import ImportReport, Past
     from profilectl.search import Hit
+    from profilectl.stream import Arrived, Occurred
 
-SECTIONS = ("details", "usage", "devices", "attributes", "identities", "consent", "attribution", "timeline")
+SECTIONS = ("details", "usage", "devices", "attributes", "identities", "consent", "attribution", "audiences", "timeline")
 """The panels of the activity view, in the platform's order (domain.md 10)."""
 # What does something to a terminal, or is not seen on it: control characters, directions of writing,
 # marks of no width, tags.
 _UNSEEN = {
-    *range(0x20), 0x7F, *range(0x80, 0xA0), 0xAD, 0x61C, 0x115F, 0x1160, 0x180E, *range(0x200B, 0x2010), *range(0x2028, 0x202F),
+    *range(0x20), 0x7F, *range(0x80, 0xA0), 0xAD, 0x61C, 0x115F, 0x1160, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F),
     *range(0x2060, 0x2070), 0x3164, *range(0xD800, 0xE000), 0xFEFF, *range(0xFFF9, 0xFFFC), *range(0xE0000, 0xE0080),
 }  # fmt: skip
 
@@ -46,7 +47,7 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    wide = None if stream.isatty() or "COLUMNS" in os.environ else 200
+    wide = None if stream.isatty() or "COLUMNS" in os.environ else 100_000
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=wide)
 
 
@@ -108,10 +109,10 @@ def print_report(report: ImportReport) -> None:
     """Print what an import did, for a person."""
     what = "Dry run" if report.dry_run else f"Import {report.number}"
     title = f"{what}: feed {report.feed} ({report.source}, {report.protection}), {report.environment}"
-    _print_counts(title, report.counts.as_json())
+    _print_counts(title, {**report.counts.as_json(), "audiences": report.audiences})
 
 
-def _print_counts(title: str, counts: dict[str, dict[str, int]]) -> None:
+def _print_counts(title: str, counts: dict[str, Any]) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -121,9 +122,11 @@ def _print_counts(title: str, counts: dict[str, dict[str, int]]) -> None:
     table = Table(box=box.ROUNDED if out.is_terminal else box.SIMPLE, show_header=False)
     table.add_column(style="bold" if out.is_terminal else None)
     table.add_column()
-    for name in ("rows", "profiles", "identities", "attributes"):
+    for name in ("rows", "profiles", "identities", "attributes", *(["events"] if counts.get("events", {}).get("added") else [])):
         said = ",  ".join(f"{number:,} {what.replace('_', ' ')}" for what, number in counts[name].items())
         table.add_row(name, Text(said))
+    for place, (audience, moves) in enumerate((counts.get("audiences") or {}).items()):
+        table.add_row("audiences" if not place else "", Text(visible(f"{audience}: {moves['entered']:,} entered,  {moves['left']:,} left")))
     for title in ("reasons", "warnings"):
         for place, (code, number) in enumerate(counts[title].items()):
             table.add_row(title if not place else "", Text(f"{number:,} {code}: {sentence(code)}"))
@@ -142,8 +145,17 @@ def print_examples(examples: dict[str, Any]) -> None:
     """Print the examples of a dry run or a plan, for a person."""
     from orjson import dumps
 
-    # Values stand in the examples as exact JSON; this makes them plain text once.
-    found: Any = parse_json(dumps(examples).decode())
+    _print_examples(_exact(dumps(examples).decode()))
+
+
+def _exact(text: str) -> Any:
+    """Return what a JSON text of ours says, every number as it is written."""
+    from json import loads
+
+    return loads(text, parse_int=Number, parse_float=Number)
+
+
+def _print_examples(found: dict[str, Any]) -> None:
     for code, listed in found["reasons"].items():
         print_line(f"{code}: {sentence(code)}")
         for one in listed:
@@ -162,29 +174,38 @@ def print_examples(examples: dict[str, Any]) -> None:
             print_line(f"  {one['type']} {one['value']}: {int(one['rows']):,} rows")
 
 
+SHOWN_ATTRIBUTES = 4
+
+
 def _example(group: str, kind: str, one: dict[str, Any]) -> str:
     """Return one example in words."""
     mpid = f"profile {one['mpid']}  " if "mpid" in one else ""
     if group == "profiles":
-        return mpid + ", ".join(f"{name} {value}" for name, value in one.get("identities", {}).items())
+        said = [f"{name} {value}" for name, value in one.get("identities", {}).items()]
+        attributes = [f"{key} = {_shown(value)}" for key, value in one.get("attributes", {}).items()]
+        more = [f"and {len(attributes) - SHOWN_ATTRIBUTES} more"] if len(attributes) > SHOWN_ATTRIBUTES else []
+        return mpid + ", ".join([*said, *attributes[:SHOWN_ATTRIBUTES], *more])
     if group == "identities":
         way = f"  from {one['from_mpid']} to {one['to_mpid']}" if one.get("from_mpid") else ""
         return f"{mpid}{one['type']} {one.get('value', '')}{way}".rstrip()
     before, after = (_shown(one[name]) if name in one else "(none)" for name in ("before", "after"))
+    if before == after:  # the text 4 and the number 4
+        before, after = (to_json(one[name]) if name in one else "(none)" for name in ("before", "after"))
     if kind == "blocked":
         return f"{mpid}{one['attribute']}: stays {before}, {_shown(one['refused'])} is refused ({one['code']})"
     return f"{mpid}{one['attribute']}: {before} -> {'(deleted)' if kind == 'deleted' else after}"
 
 
-def print_plan(plan: dict[str, Any]) -> None:
-    """Print a saved plan, for a person."""
+def print_plan(plan: dict[str, Any], text: str) -> None:
+    """Print a saved plan, for a person. text: the plan as it is written, for every digit of its examples."""
     report = plan["report"]
     title = f"Plan of {_date(plan['created_ms'])} by {plan['made_by']}: feed {report['feed']} ({report['source']}, {report['protection']}), {report['environment']}"
     _print_counts(title, report)
     for file in report["files"]:
-        print_line(f"{file['path']}  {file['rows']:,} rows  sha256 {file['sha256']}")
+        already = f"  already imported as {file['already_imported']}" if file.get("already_imported") else ""
+        print_line(f"{file['path']}  {file['rows']:,} rows  sha256 {file['sha256']}{already}")
     if report.get("examples"):
-        print_examples(report["examples"])
+        _print_examples(_exact(text)["report"]["examples"])
 
 
 def print_imports(pasts: Sequence[Past]) -> None:
@@ -316,6 +337,120 @@ def print_hits(hits: Sequence[Hit]) -> None:
         rows.append(row + [_shown(parse_json(one.values[key])) if key in one.values else "" for key in keys])
     if rows:
         print_table("", headings, rows)
+
+
+def print_calculated(found: Sequence[dict[str, Any]]) -> None:
+    """Print calculated attributes, one a line."""
+    if not found:
+        notice("no calculated attributes")
+        return
+    rows = [(one["name"], one["state"], defined(one), f"{one['profiles']:,}", _date(one["computed_ms"]) if one["computed_ms"] else "never") for one in found]
+    print_table("", ("calculated attribute", "state", "definition", "profiles", "computed"), rows, right=(3,))
+
+
+def defined(one: Mapping[str, Any]) -> str:
+    """Return a definition as a sentence: sum of price of custom_event purchase where ... within 30 days."""
+    words = [one["type"].replace("_", " ")]
+    if one.get("of"):
+        words.append(f"of {one['of']}")
+    words.append(f"of {one.get('event_type', 'custom_event')}" + (f" {one['event']}" if one.get("event") else ""))
+    words += [f"{key} {one[key]}" for key in ("where", "within", "since") if one.get(key)]
+    return " ".join(words)
+
+
+def print_calculation(found: dict[str, Any]) -> None:
+    """Print a calculated attribute with its values, or a preview of one."""
+    state = f" ({found['state']})" if "state" in found else ""
+    print_line(f"{found['name']}{state}: {defined(found)}")
+    print_line(f"{counted(found['profiles'], 'profile')} with a value")
+    if found["most_frequent"]:
+        print_table("", ("value", "profiles"), [(_shown(one["value"]), f"{one['profiles']:,}") for one in found["most_frequent"]], right=(1,))
+        print_table("", ("MPID", "value"), [(one["mpid"], _shown(one["value"])) for one in found["sample"]])
+
+
+def print_audiences(found: Sequence[dict[str, Any]]) -> None:
+    """Print audiences, one a line, with who entered and left where that is said."""
+    if not found:
+        notice("no audiences")
+        return
+    moved = "entered" in found[0]
+    rows = []
+    for one in found:
+        last = [f"{one['entered']:,}", f"{one['left']:,}"] if moved else [_date(one["refreshed_ms"]) if one["refreshed_ms"] else "never"]
+        rows.append((one["name"], one["kind"], f"{one['members']:,}", *last, one["criteria"]))
+    print_table("", ("audience", "kind", "members", *(("entered", "left") if moved else ("refreshed",)), "criteria"), rows, right=(2, *((3, 4) if moved else ())))
+
+
+def print_audience(found: dict[str, Any]) -> None:
+    """Print one audience."""
+    print_line(f"{found['name']}: {counted(found['members'], 'member')}")
+    lookback = f", over the last {counted(found['lookback_days'], 'day')}" if found["lookback_days"] else ""
+    print_line(f"  {found['kind']}{lookback}")
+    print_line(f"  {found['criteria']}")
+    print_line(f"  evaluated for everybody {_date(found['refreshed_ms'])}" if found["refreshed_ms"] else "  not evaluated yet")
+
+
+def print_preview(found: dict[str, Any]) -> None:
+    """Print how many an audience would have, and some of them."""
+    print_line(f"{found['members']:,} of {counted(found['profiles'], 'profile')}: {found['criteria']}")
+    rows = [(one["mpid"], _named(one["user_identities"])) for one in found["sample"]]
+    if rows:
+        print_table("", ("MPID", "identities"), rows)
+
+
+def _named(identities: dict[str, list[str]]) -> str:
+    return ", ".join(f"{kind} {value}" for kind, values in identities.items() for value in values)
+
+
+def print_members(found: Iterable[dict[str, Any]], *, as_json: bool) -> None:
+    """Print the members of an audience."""
+    from orjson import dumps
+
+    if as_json:
+        for one in found:
+            print_text(dumps(one).decode() + "\n")
+        return
+    rows = [(one["mpid"], _date(one["since_ms"]), _named(one["identities"])) for one in found]
+    print_table("", ("MPID", "since", "identities"), rows) if rows else notice("nobody is in it")
+
+
+def print_moves(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    """Print who entered and left an audience."""
+    from orjson import dumps
+
+    if as_json:
+        for one in found:
+            print_text(dumps(one).decode() + "\n")
+        return
+    rows = [(_date(one["at_ms"]), one["mpid"] or "(gone)", one["change"], str(one["import"] or "")) for one in found]
+    print_table("", ("time", "MPID", "change", "import"), rows) if rows else notice("nobody entered or left")
+
+
+def print_events(found: Sequence[Occurred]) -> None:
+    """Print events, newest first, one a line with what it says."""
+    from profilectl.render.activity import moment, said_of
+
+    if not found:
+        notice("no events")
+        return
+    rows = [
+        (moment(one.at_ms), str(one.mpid), f"{one.name} ({one.type})" if one.name else one.type, said_of(parse_json(one.event)), f"{one.feed}, {one.file}:{one.place}")
+        for one in found
+    ]
+    print_table("", ("time", "MPID", "event", "says", "from"), rows)
+
+
+def print_batches(found: Sequence[Arrived], *, as_json: bool) -> None:
+    """Print batches with what each did, oldest first; at once, for whoever follows."""
+    from profilectl.render.activity import batch_lines
+
+    for one in found:
+        if as_json:
+            print_text(one.as_json() + "\n")
+        else:
+            for line in batch_lines(one.activity, one.touch):
+                print_line(line)
+    sys.stdout.flush()
 
 
 def now_ms() -> int:

@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profilectl.activity import Activity, Carried, Entry, Held, Origin, Touch
+from profilectl.activity import Activity, Carried, Entry, Held, Origin, Seen, Touch
 from profilectl.batch import RESERVED_KEYS
 from profilectl.codes import sentence
 from profilectl.render import console, counted, print_line, visible
-from profilectl.values import DELETED, TAG, held_text, is_list, to_json
+from profilectl.values import DELETED, TAG, Value, held_text, is_list, to_json
 from profilectl.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -107,6 +107,12 @@ def details(activity: Activity, view: View) -> Iterator[tuple[str, str]]:
     yield "environment", activity.environment
     yield "first seen", f"{moment(activity.first_seen_ms)}  {age(activity.first_seen_ms, view.now_ms)}"
     yield "last seen", f"{moment(activity.last_seen_ms)}  {age(activity.last_seen_ms, view.now_ms)}"
+    if activity.opted_out():
+        yield "opted out", "yes"
+    if (limited := activity.limit_ad_tracking()) is not None:
+        yield "ad tracking", "limited" if limited else "allowed"
+    for at_ms in activity.aged_ms:
+        yield "retention", f"what is not kept beyond its lifetime was removed {moment(at_ms)}"
 
 
 def usage(activity: Activity, view: View) -> Iterator[tuple[str, str]]:
@@ -128,6 +134,8 @@ def devices(activity: Activity, view: View) -> list[tuple[str, str]]:
         if "att_authorization_status" in device.info:
             said.append(f"tracking {device.info['att_authorization_status']}")
         names = [f"{kind} {value}" for kind, value in device.identities.items()]
+        if device.attribution:
+            names.append("installed through " + ", ".join(str(value) for value in device.attribution.values()))
         rows.append((moment(device.last_seen_ms), "\n".join(([", ".join(said)] if said else []) + names)))
     return rows
 
@@ -147,6 +155,11 @@ def _consented(said: dict[str, Any]) -> str:
         return word
 
 
+def audiences(activity: Activity) -> list[tuple[str, str, str]]:
+    memberships = activity.standing.memberships if activity.standing else []
+    return [(one.name, moment(one.since_ms), "" if one.expires_ms is None else moment(one.expires_ms)) for one in memberships]
+
+
 def outcome(touch: Touch) -> Iterator[tuple[str, str]]:
     """Yield what a batch did, as (kind, line)."""
     if touch.alias:
@@ -157,6 +170,8 @@ def outcome(touch: Touch) -> Iterator[tuple[str, str]]:
         yield "set", f"+ {one.type} {one.value}"
     for one in touch.removed:
         yield "deleted", f"- {one.type} {one.value}"
+    for event in touch.events:
+        yield "event", event_line(event)
     unchanged = [entry.key for entry in touch.entries if entry.kind == "unchanged"]
     for entry in touch.entries:
         if entry.kind != "unchanged":
@@ -166,6 +181,46 @@ def outcome(touch: Touch) -> Iterator[tuple[str, str]]:
     more = [name for name in touch.rest if name != "schema_version"]
     if more:
         yield "unchanged", f"with {', '.join(more)}"
+
+
+def event_line(event: Seen) -> str:
+    """Say what happened: the event, its time, what it says, and the products of a commerce event."""
+    said = said_of(event.document)
+    name = event.type if event.name is None else f"{event.name} ({event.type})"
+    return f"{moment(event.at_ms)}  {name}" + (f": {said}" if said else "")
+
+
+def said_of(document: Value) -> str:
+    """Return what an event says: its attributes, and the products, number and total of a commerce event."""
+    data = document.get("data") if isinstance(document, dict) else None
+    data = data if isinstance(data, dict) else {}
+    attributes = data.get("custom_attributes")
+    said = [f"{key} = {_plain(value)}" for key, value in attributes.items()] if isinstance(attributes, dict) else []
+    action = data.get("product_action")
+    if isinstance(action, dict):
+        products = action.get("products")
+        said += [_product(one) for one in products if isinstance(one, dict)] if isinstance(products, list) else []
+        said += [f"{name} {_plain(action[key])}" for key, name in (("transaction_id", "transaction"), ("total_amount", "total")) if action.get(key) is not None]
+    return ", ".join(said)
+
+
+def batch_lines(activity: Activity, touch: Touch) -> Iterator[str]:
+    """Yield a batch in plain lines: when and where it came from, whose it is, what it did."""
+    yield f"{moment(touch.origin.at_ms)}  {origin_line(touch.origin)}  {activity.environment}"
+    yield f"  {name_of(activity)}: profilectl show --mpid={activity.mpid}"
+    for _, line in outcome(touch):
+        yield f"    {line}"
+
+
+def _product(product: dict[str, Value]) -> str:
+    count = product.get("quantity")
+    name = product.get("name") or product.get("id") or "product"
+    price = product.get("price")
+    return (f"{_plain(count)} x " if count is not None else "") + _plain(name) + (f" at {_plain(price)}" if price is not None else "")
+
+
+def _plain(value: Value) -> str:
+    return value if isinstance(value, str) else to_json(value)
 
 
 def _carried(one: Carried) -> str:
@@ -215,6 +270,7 @@ def plain(activity: Activity, view: View) -> Iterator[str]:
         ("identities", "Identities", lambda: _plain_identities(activity)),
         ("consent", "Consent", lambda: ("  ".join(row) for row in consents(activity))),
         ("attribution", "Attribution", lambda: (f"{name}: {value}" for name, value in activity.attribution().items())),
+        ("audiences", "Audience membership", lambda: (f"{name}: since {since}" + (f", until {until} if nothing arrives" if until else "") for name, since, until in audiences(activity))),
         ("timeline", "Timeline", lambda: _plain_timeline(activity, view)),
     ]
     for name, title, lines in sections:
@@ -226,14 +282,19 @@ def plain(activity: Activity, view: View) -> Iterator[str]:
 
 
 def _plain_attributes(activity: Activity, view: View) -> Iterator[str]:
-    for key in sorted({*activity.attributes, *(activity.history if view.history else ())}, key=reserved_first):
+    calculated = activity.calculated()
+    for key in sorted({*activity.attributes, *calculated, *(activity.history if view.history else ())}, key=reserved_first):
         entry = activity.attributes.get(key)
-        if entry:
+        if key in calculated:
+            held = calculated[key]
+            if held is not None or view.history:
+                yield f"{key}: (nothing)  [calculated]" if held is None else f"{key}: {shown(held)}  [{kind_of(held)}, calculated]"
+        elif entry:
             yield f"{key}: {shown(entry.held)}  [{kind_of(entry.held)}, {origin_line(entry.origin)}, {moment(entry.origin.at_ms)}]"
         else:
             yield f"{key}: (none)"
         if view.history:
-            for past in reversed(activity.history[key]):
+            for past in reversed(activity.history.get(key, ())):
                 yield f"  {moment(past.origin.at_ms)}  {told(past)}  [{origin_line(past.origin)}]"
 
 
@@ -256,7 +317,7 @@ def _plain_timeline(activity: Activity, view: View) -> Iterator[str]:
 
 # On a terminal
 
-STYLES = {"set": "green", "changed": "cyan", "deleted": "magenta", "blocked": "red", "unchanged": "dim"}
+STYLES = {"event": "blue", "set": "green", "changed": "cyan", "deleted": "magenta", "blocked": "red", "unchanged": "dim"}
 """Readable on light and on dark: no yellow, no white."""
 
 
@@ -283,8 +344,9 @@ def panels(activity: Activity, view: View, width: int) -> Iterator[RenderableTyp
     found = devices(activity, view) if view.has("devices") else []
     if found:
         yield _panel("Devices", _table(("last seen", "device"), found, view))
-    if view.has("attributes") and (activity.attributes or view.history):
-        yield _panel(f"User attributes ({len(activity.attributes):,})", _attributes(activity, view, width))
+    count = len(activity.stored()) + sum(held is not None for held in activity.calculated().values())
+    if view.has("attributes") and (count or view.history):
+        yield _panel(f"User attributes ({count:,})", _attributes(activity, view, width))
     if view.has("identities"):
         held = [*activity.identities, *activity.lost]
         if held:
@@ -297,6 +359,9 @@ def panels(activity: Activity, view: View, width: int) -> Iterator[RenderableTyp
     attribution = activity.attribution() if view.has("attribution") else {}
     if attribution:
         yield _panel("Attribution", _pairs(((name, str(value)) for name, value in attribution.items()), view))
+    found_audiences = audiences(activity) if view.has("audiences") else []
+    if found_audiences:
+        yield _panel(f"Audience membership ({len(found_audiences):,})", _table(("audience", "since", "until, if nothing arrives"), found_audiences, view))
     if view.has("timeline"):
         yield _panel(f"Timeline ({len(activity.batches()):,} batches)" if len(activity.batches()) > 1 else "Timeline", Group(*_timeline(activity, view)))
 
@@ -368,13 +433,18 @@ def _attributes(activity: Activity, view: View, width: int) -> RenderableType:
             found += [_source_row(origin)] if wide else []
         rows.append(found)
 
-    for key in sorted({*activity.attributes, *(activity.history if view.history else ())}, key=reserved_first):
+    calculated = activity.calculated()
+    for key in sorted({*activity.attributes, *calculated, *(activity.history if view.history else ())}, key=reserved_first):
         entry = activity.attributes.get(key)
-        if entry:
+        if key in calculated:
+            held = calculated[key]
+            if held is not None:
+                rows.append([Text(visible(key), style="bold", overflow="fold"), _value(held, view), kind_of(held), "calculated", "", "", *([""] if wide else [])])
+        elif entry:
             line(Text(visible(key), style="bold", overflow="fold"), _value(entry.held, view), kind_of(entry.held), entry.origin)
         else:
             line(Text(visible(key), style="dim", overflow="fold"), Text("(none)", style="dim"), "", None)
-        if view.history and (not entry or len(activity.history[key]) > 1):
+        if view.history and key in activity.history and (not entry or len(activity.history[key]) > 1):
             for past in reversed(activity.history[key]):
                 line(Text(""), _cell(visible(short_told(past)), view, STYLES[past.kind]), past.kind, past.origin)
     return _table(headings, rows, view, widest={"attribute": width // 4, "feed": width // 7, "import": width // 4})
@@ -442,5 +512,6 @@ def save(path: Path, form: str, activity: Activity, view: View) -> None:
 def print_candidates(found: Sequence[Activity], view: View) -> None:
     """Print several profiles to choose from."""
     for n, one in enumerate(found, start=1):
-        print_line(f"{n:>2}  {name_of(one)}  MPID {one.mpid}, {one.environment}, last seen {age(one.last_seen_ms, view.now_ms)}")
+        print_line(f"{n:>2}  {name_of(one)}")
+        print_line(f"    MPID {one.mpid}, {one.environment}, last seen {age(one.last_seen_ms, view.now_ms)}")
         print_line("    " + ", ".join(f"{held.type} {held.value}" for held in one.identities))

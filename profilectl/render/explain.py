@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from profilectl.activity import Activity, Entry, Origin, entry_json, origin_json, touch_json
+from profilectl.attributes import SOURCES
+from profilectl.codes import sentence
 from profilectl.explain import Apart, Explained, Fate, Identified, Link, Loser, Rule
-from profilectl.render import notice, print_line, print_table
+from profilectl.render import defined, notice, print_line, print_table
 from profilectl.render.activity import moment, name_of, origin_line, outcome, shown
-from profilectl.values import DELETED, Value, to_json
+from profilectl.values import DELETED, Number, Value, held_json, parse_json, to_json
 
 
 def print_attributes(activity: Activity, attributes: Sequence[Explained]) -> None:
@@ -27,11 +29,16 @@ def _headline(activity: Activity) -> str:
 
 def attribute_lines(one: Explained) -> Iterator[str]:
     """Yield why an attribute is what it is."""
-    if one.winner:
+    if one.definition is not None:
+        yield f"{one.key} = {shown(one.calculated)}" if one.calculated is not None else f"{one.key} is not there: nothing to compute"
+        yield f"  calculated (rank {SOURCES['calculated'].rank}): {defined(one.definition)}"
+        if one.winner:
+            yield f"  masks {shown(one.winner.held)}, from {_whence(one.winner.origin)}"
+    elif one.winner:
         yield f"{one.key} = {shown(one.winner.held)}"
+        owner = one.winner.origin.feed.owner
         yield f"  from {_whence(one.winner.origin)}"
-        if not one.losers:
-            yield "  nothing else ever claimed it"
+        yield f"  {owner.unit} (rank {SOURCES[owner.source].rank}) holds it" + ("" if one.losers else ": nothing else ever claimed it")
     else:
         yield f"{one.key} is not there"
     for loser in one.losers:
@@ -62,6 +69,11 @@ def _rule_json(rule: Rule) -> dict[str, Value]:
     }
 
 
+def _calculated_json(definition: dict[str, object], held: str | None) -> Value:
+    found: dict[str, Value] = {} if held is None else {"value": parse_json(held_json(held))}
+    return found | {"definition": {key: str(value) for key, value in definition.items()}}
+
+
 def attributes_json(found: Sequence[tuple[Activity, list[Explained]]]) -> str:
     """Return the explanations as one JSON document."""
     people: list[Value] = []
@@ -70,7 +82,8 @@ def attributes_json(found: Sequence[tuple[Activity, list[Explained]]]) -> str:
             "mpid": str(activity.mpid), "environment": activity.environment,
             "attributes": [
                 {
-                    "attribute": one.key, "winner": entry_json(one.winner) if one.winner else None,
+                    "attribute": one.key, "winner": _winner_json(one.winner) if one.winner else None,
+                    **({"calculated": _calculated_json(one.definition, one.calculated)} if one.definition is not None else {}),
                     "losers": [
                         entry_json(loser.entry) | {"by": origin_json(loser.by.origin) if loser.by else None, "rule": _rule_json(loser.rule)}
                         for loser in one.losers
@@ -205,8 +218,16 @@ def print_rules(rules: dict[str, Any]) -> None:
 # Identify
 
 
+def _winner_json(entry: Entry) -> dict[str, Value]:
+    owner = entry.origin.feed.owner
+    return entry_json(entry) | {"unit": owner.unit, "rank": Number(str(SOURCES[owner.source].rank))}
+
+
 def print_identified(found: Identified) -> None:
     """Print each step down the hierarchy, and where it led."""
+    for kind, value, why in found.skipped:
+        print_line(f"{kind} {value}")
+        print_line(f"  not used: {why}")
     for step in found.steps:
         print_line(f"{step.type} {step.key}")
         for profile in sorted(step.holders):
@@ -215,6 +236,9 @@ def print_identified(found: Identified) -> None:
             print_line("  none of those found above: a lower type only breaks ties")
         elif len(step.left) > 1:
             print_line(f"  {len(step.left)} are left: the next type may tell them apart")
+    if not found.usable:
+        print_line(f"nobody: {sentence('NO_IDENTITY')}; such a row is rejected")
+        return
     if found.found is None:
         print_line("nobody: " + ("a row with these identities would found a profile, because the holders are protected" if found.protected else "a row with these identities would found a profile"))
         return
@@ -241,6 +265,7 @@ def identified_json(found: Identified) -> str:
     """Return the steps as JSON."""
     return to_json({
         "mpid": str(found.people[found.found].mpid) if found.found is not None else None, "protected": found.protected,
+        "skipped": [{"type": kind, "value": value, "why": why} for kind, value, why in found.skipped], "usable": found.usable,
         "steps": [
             {
                 "type": step.type, "key": step.key,

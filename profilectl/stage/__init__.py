@@ -7,18 +7,19 @@ cells makes staged columns of a table's columns; staged is what is left behind.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from profilectl.batch import Field, Reading
 from profilectl.codes import InputRefused
+from profilectl.event import FILE_ENDINGS
 from profilectl.identity import TYPES
-from profilectl.scratch import Scratch
+from profilectl.scratch import Scratch, quote_text
 from profilectl.stage.cells import Assembly, Cell, string_held, string_over
 from profilectl.stage.columns import Manifest, read_columns
 from profilectl.stage.csv import read_header, read_rows
 from profilectl.stage.files import InputFile
 from profilectl.stage.jsonl import read_document_file, read_lines, wanted_or_null
-from profilectl.stage.staged import PLAIN, AttributeColumns, Rejects, Staged, StagedFile
+from profilectl.stage.staged import EVENT, PLAIN, AttributeColumns, Rejects, Staged, StagedFile
 
 __all__ = ["Options", "Staged", "stage_files"]
 
@@ -42,6 +43,7 @@ def stage_files(
     progress: Callable[[int], None] = lambda rows: None,
 ) -> Staged:
     """Read files into the relation `staged`. Raises InputRefused where a file cannot be read at all."""
+    added, options = options.reading.added, replace(options, reading=replace(options.reading, added=None))
     keys = AttributeColumns()
     staged: list[StagedFile] = []
     done = 0
@@ -66,8 +68,22 @@ def stage_files(
     ]
     if loose:
         scratch.make("staged_loose", " union all ".join(loose), keep=False)
+    events = [
+        f"select seq + {offset} as seq, {', '.join(column for column, _ in EVENT[1:])} from ({select})"
+        for file, offset in zip(staged, offsets, strict=True) for select in file.events
+    ]
+    if added:
+        last = f"select seq, max(place) as place from ({' union all '.join(events)}) group by seq" if events else "select null as seq, null as place where false"
+        values = f"{quote_text(added.type)} as type, {quote_text(added.name or '')} as name, null::bigint as at_ms, null::varchar as session"
+        fast = " union all ".join(f"select seq + {offset} as seq from ({file.select})" for file, offset in zip(staged, offsets, strict=True))
+        events.append(
+            f"select one.seq as seq, coalesce(last.place + 1, 0)::integer as place, {values}, {quote_text(added.text)} as event"
+            f" from ({fast}) as one left join ({last}) as last on last.seq = one.seq"
+        )
+    if events:
+        scratch.make("staged_event", " union all ".join(events))
     scratch.forget_order()
-    return Staged(staged, offsets, sum(file.span for file in staged), plain, identities, keys.keys, bool(loose))
+    return Staged(staged, offsets, sum(file.span for file in staged), plain, identities, keys.keys, bool(loose), bool(events))
 
 
 def _offset(file: StagedFile, offset: int, wanted: Sequence[str]) -> str:
@@ -121,7 +137,7 @@ def _stage_csv(
         Cell(meaning, f"c{place}", string_held(f"c{place}"), string_over(f"c{place}", options.reading.limits["value"]))
         for place, meaning in enumerate(fields)
     ]
-    assembly = Assembly(scratch, name, "rowid", keys, options.reading, options.empty)
+    assembly = Assembly(scratch, name, "rowid", keys, options.reading, options.empty, file_event_type(file.name))
     assembly.add(cells)
     meaning = tuple((column, one.title or "ignored") for column, one in zip(header.names, fields, strict=True))
     return assembly.staged(
@@ -131,3 +147,9 @@ def _stage_csv(
             lines=f"{name}_line",
         )
     )
+
+
+def file_event_type(name: str) -> str | None:
+    """Return the event type that a file's name says its rows have (domain.md 8.1): legacy-custom_event.csv."""
+    stem = name.rpartition("/")[2].partition(".")[0]
+    return next((kind for ending, kind in FILE_ENDINGS.items() if stem.endswith(ending)), None)

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from profilectl.batch import Field, Reading, Unusable, deleted_keys
+from profilectl.batch import TYPED_FIELDS, Field, Reading, deleted_keys
+from profilectl.codes import InputRefused
+from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME
 from profilectl.scratch import Scratch, quote_text
+from profilectl.stage.event_cells import EventCells
 from profilectl.stage.keys import identity_key, trimmed
+from profilectl.stage.nested import clash, members_sql, object_sql, tree_of, value_sql
 from profilectl.stage.staged import LOOSE, AttributeColumns, StagedFile
 
 
@@ -49,6 +53,7 @@ class Assembly:
     keys: AttributeColumns
     reading: Reading
     empty: str = "ignore"
+    event_type: str | None = None
     plain: dict[str, str] = field(default_factory=dict)
     identities: dict[str, list[str]] = field(default_factory=dict)
     attributes: dict[str, str] = field(default_factory=dict)
@@ -57,6 +62,7 @@ class Assembly:
     rejects: list[str] = field(default_factory=list)
     skips: list[str] = field(default_factory=list)
     long: str = ""
+    events: list[str] = field(default_factory=list)
 
     def add(self, cells: list[Cell]) -> None:
         """Take in the columns of a file, in their order."""
@@ -69,12 +75,26 @@ class Assembly:
                 self.kept.append((cell.field.name, cell.text))
             elif cell.field.kind == "unknown identity":
                 self._skip("IDENTITY_UNKNOWN_TYPE", f"{cell.text} is not null")
+        self._events([cell for cell in cells if cell.field.kind == "event"])
         self._attributes([cell for cell in cells if cell.field.kind == "attribute"])
         for name, texts in self.identities.items():
             first = identity_key(BY_NAME[name], trimmed(texts[0]), self.reading.placeholders)
             for text in texts[1:]:
                 other = identity_key(BY_NAME[name], trimmed(text), self.reading.placeholders)
                 self._reject("IDENTITY_DUPLICATE_TYPE", f"{first} <> {other}", quote_text(name))
+
+    def _events(self, cells: list[Cell]) -> None:
+        if not cells:
+            return
+        made = EventCells([(cell.field.name.removeprefix("events."), cell.text) for cell in cells], self.event_type)
+        clash = made.clash()
+        if clash:
+            raise InputRefused(f"the column events.{clash[0]} stands for a value, and events.{clash[1]} for a part of it", "map or ignore one of them")
+        self.rejects.append(
+            f"select seq, 'BATCH_INVALID' as code, detail from (select {self.seq} as seq, {made.fault()} as detail from {self.source}) where detail is not null"
+        )
+        self._skip("EVENT_OVER_LIMIT", f"{made.filled()} and {made.over()}")
+        self.events.append(made.select(self.seq, self.source))
 
     def _reject(self, code: str, condition: str, detail: str) -> None:
         self.rejects.append(
@@ -193,16 +213,16 @@ class Assembly:
         like.select = f"select {', '.join(columns)} from {self.source}"
         like.plain, like.identities, like.columns = list(self.plain), list(self.identities), list(self.attributes)
         like.rejects, like.skips = self.rejects, self.skips
-        like.loose = self._loose()
+        like.loose, like.events = self._loose(), self.events
         return like
 
     def _rest(self) -> str:
         """Return the SQL of the JSON object of the fields kept for later work."""
-        members = ", ".join(
-            f"case when {text} is not null then {quote_text(_quoted(name) + ':')} || to_json({text})::varchar end"
-            for name, text in self.kept
-        )
-        return f"nullif('{{' || array_to_string(list_filter([{members}], lambda one: one is not null), ',') || '}}', '{{}}')"
+        columns = {tuple(name.split(".")): value_sql(text, typed=name.endswith(TYPED_FIELDS)) for name, text in self.kept}
+        found = clash(list(columns))
+        if found:
+            raise InputRefused(f"the column {'.'.join(found[0])} stands for a value, and {'.'.join(found[1])} for a part of it", "map or ignore one of them")
+        return object_sql(members_sql(tree_of(columns)))
 
     def _loose(self) -> str | None:
         name = f"{self.source}_loose"
@@ -219,7 +239,3 @@ class Assembly:
                 {"key": key},
             )
         return name
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'

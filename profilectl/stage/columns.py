@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from profilectl.batch import Field, Unusable, field_named
+from profilectl.batch import Field, field_named
 from profilectl.codes import InputRefused, UsageError
+from profilectl.fields import Unusable
 
 IGNORED = Field("ignored", "")
 

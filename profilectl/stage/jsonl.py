@@ -15,10 +15,12 @@ from dataclasses import dataclass
 
 import duckdb
 
-from profilectl.batch import Reading, Unusable, attribute_key, read_document
+from profilectl.batch import Reading, attribute_key, read_document
 from profilectl.codes import InputRefused, Reject
+from profilectl.fields import Unusable
 from profilectl.identity import type_named
 from profilectl.scratch import Scratch, quote_text
+from profilectl.stage.event_lines import stage_events
 from profilectl.stage.files import InputFile
 from profilectl.stage.staged import AttributeColumns, BatchRows, Rejects, StagedFile
 from profilectl.values import NotJson, parse_json, parse_json_at
@@ -31,6 +33,7 @@ _SAFE_KEY = re.compile(r"[A-Za-z0-9_$ .\-]{1,100}")
 # A value that DuckDB writes back letter for letter: whole numbers, literals, lists of plain strings.
 # (Numbers with a fraction or an exponent it may spell anew; strings it keeps.)
 _PLAIN_VALUE = r"-?(0|[1-9][0-9]*)|true|false|null|\[(\"[^\"\\]*\"(,\"[^\"\\]*\")*)?\]"
+_NUMBER = r"[:,\[]\s*(-?[0-9][0-9.eE+-]*)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,8 @@ def read_lines(
         slow = f"select rowid from {name}_lines order by rowid"
         if fast and not _split(scratch, f"{name}_lines", f"{name}_fast", fast, reading):
             fast = []
+        if any(path.kind == "events" for path in fast):
+            stage_events(scratch, f"{name}_fast", f"{name}_event")
         if fast:
             slow = f"select seq from {name}_fast where not ok order by seq"
         _read_slow(scratch, name, [seq for (seq,) in scratch.rows(slow)], reader)
@@ -122,6 +127,8 @@ def _members(scratch: Scratch, lines: str, keys: AttributeColumns, reading: Read
     }
     plain = {"environment": "environment", "mpid": "mpid", "timestamp_unixtime_ms": "at_ms", "source_request_id": "request"}
     paths = [Member("", key, plain[key], "plain") for key in found[1] if key in plain]
+    if "events" in found[1]:
+        paths.append(Member("", "events", "events", "events"))
     for key in found[2]:
         kind = type_named(key)
         if kind and not kind.device and _SAFE_KEY.fullmatch(key) and f"i_{kind.name}" not in {p.column for p in paths}:
@@ -175,11 +182,19 @@ def _accounted(paths: list[Member], parts: list[str], reading: Reading) -> str:
         length.append(f"case when {some} then {inside} + {len(group) + 5} else 0 end" if group else inside)
         tests += [f"({part} is null or {_simple(path, part, reading)})" for path, part in members]
     total = " + ".join(length)
+    # Numbers in events may have fractions, which DuckDB spells anew: the list must stand in the line letter for
+    # letter; or, where there are blanks between its parts, its numbers must be those of the line.
+    exact, numbers = "true", "true"
+    for path, part in zip(paths, parts, strict=True):
+        if path.kind == "events":
+            number = f"'{_NUMBER}'"
+            exact = f"({part} is null or contains(line, {part}))"
+            numbers = f"({part} is null or regexp_extract_all(line, {number}, 1) = regexp_extract_all(json(line)::varchar, {number}, 1))"
     spaced = (
         "case when contains(line, '\\/') or contains(line, '-0') or regexp_matches(line, ',\\s*[}\\]]') then false"
-        f" else strlen(json(line)::varchar) = {total} end"
+        f" else strlen(json(line)::varchar) = {total} and {numbers} end"
     )
-    balanced = f"case when v is null then false when strlen(line) = {total} then true when not contains(line, ': ') then false else {spaced} end"
+    balanced = f"case when v is null then false when strlen(line) = {total} and {exact} then true when not contains(line, ': ') then false else {spaced} end"
     return f"coalesce({' and '.join([*tests, f'({balanced})'])}, false)"
 
 
@@ -189,6 +204,8 @@ def _simple(path: Member, part: str, reading: Reading) -> str:
         return f"""{part} in ('"production"', '"development"')"""
     if path.column in ("mpid", "at_ms"):
         return f"(regexp_full_match({part}, '-?[0-9]{{1,18}}') and {part} <> '0')"
+    if path.kind == "events":
+        return f"starts_with({part}, '[')"
     if path.kind == "attribute":
         short = min(reading.limits["entry"], reading.limits["list"], reading.limits["value"])
         plain = f"strlen({part}) < {short} and regexp_full_match({part}, '{_PLAIN_VALUE}')"  # shorter than any limit
@@ -198,6 +215,8 @@ def _simple(path: Member, part: str, reading: Reading) -> str:
 
 def _value(path: Member, part: str) -> str:
     """Return the staged value of a part."""
+    if path.kind == "events":
+        return part
     if path.column in ("mpid", "at_ms"):
         return f"{part}::varchar::bigint"
     text = f"case when contains({part}, '\\') then json_extract_string({part}, '$') else {part}[2:-2] end"
@@ -275,6 +294,10 @@ def _staged(file: InputFile, name: str, fast: list[Member], rows: BatchRows, lin
         name=file.name, sha256=file.sha256, format=file.format, select=select, span=lines, rows=lines,
         columns=columns, plain=plain, identities=identities, loose=rows.loose if rows.has_loose else None,
         skips=[f"select seq, code from {rows.skips}"], path=file.local,
+        events=[
+            *([f"select * from {name}_event"] if any(path.kind == "events" for path in fast) else []),
+            *([f"select * from {rows.events}"] if rows.has_events else []),
+        ],
     )
 
 

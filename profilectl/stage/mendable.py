@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import json
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from profilectl.codes import InputRefused, UsageError
 from profilectl.scratch import Scratch
 from profilectl.stage.files import FORMATS, InputFile
-from profilectl.stage.staged import Rejects, Staged, StagedFile
+from profilectl.stage.staged import Rejects, Staged, StagedFile, place_of
 from profilectl.whole_file import whole_file
 
 OPTION = "--rejects-as-input"
@@ -27,22 +28,20 @@ class Mendable:
     def write(self, scratch: Scratch, staged: Staged, rejects: Rejects) -> None:
         """Write the rejected rows of all files, in their order, under one header."""
         with rejects.path.open("rb") as lines:
-            found = [(reject["file"], reject["line"]) for reject in map(json.loads, lines)]
+            found = [(reject["file"], place_of(reject)) for reject in map(json.loads, lines)]
         wanted = {file.name: sorted(line for name, line in found if name == file.name) for file in staged.files}
         files = [file for file in staged.files if wanted[file.name]]
         if files[0].format == "parquet":
             self._write_parquet(files, wanted)
             return
+        encoder = codecs.getincrementalencoder(self.encoding)("surrogateescape")  # one byte order mark a file
         with whole_file(self.path, OPTION) as out:
             head = _lines(files[0], 1, files[0].first_line) if files[0].format == "csv" else iter(())
             for text in head:
-                out.write(self._encoded(text))
+                out.write(encoder.encode(text))
             for file in files:
                 for text in _records(scratch, file, wanted[file.name]):
-                    out.write(self._encoded(text.rstrip("\r\n") + ("\r\n" if text.endswith("\r\n") else "\n")))
-
-    def _encoded(self, text: str) -> bytes:
-        return text.encode(self.encoding, "surrogateescape")
+                    out.write(encoder.encode(text.rstrip("\r\n") + ("\r\n" if text.endswith("\r\n") else "\n")))
 
     def _write_parquet(self, files: Sequence[StagedFile], wanted: dict[str, list[int]]) -> None:
         import pyarrow.parquet

@@ -21,7 +21,7 @@ def reject_rows(scratch: Scratch, staged: Staged, rejects: Rejects) -> None:
         )
         texts = _texts(scratch, file, [line for _, line, _, _ in found])
         for (_, line, code, detail), raw in zip(found, texts, strict=True):
-            rejects.add(Reject(file.name, line, code, raw[:RAW_SHOWN], detail or ""), late=True)
+            rejects.add(Reject(file.name, line, code, raw[:RAW_SHOWN], detail or ""), late=True, unit=file.unit)
 
 
 def _texts(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[str]:
@@ -37,7 +37,7 @@ def _parquet_rows(scratch: Scratch, file: StagedFile, rows: list[int]) -> Iterat
         block = rows[start : start + 1000]
         yield from (
             text for (text,) in scratch.rows(
-                f"select to_json(one)::varchar from read_parquet({quote_text(str(file.path))}, file_row_number = true) as one"
+                f"select json_merge_patch(to_json(one), '{{\"file_row_number\":null}}')::varchar from read_parquet({quote_text(str(file.path))}, file_row_number = true) as one"
                 " where file_row_number in (select unnest($rows::bigint[]) - 1) order by file_row_number",
                 {"rows": block},
             )

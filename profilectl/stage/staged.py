@@ -12,9 +12,10 @@ needs not know which format a row came from:
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -35,6 +36,9 @@ PLAIN = {
     "rest": "VARCHAR",
 }
 SKIPS = [("seq", "BIGINT"), ("code", "VARCHAR")]
+EVENT = [("seq", "BIGINT"), ("place", "INTEGER"), ("type", "VARCHAR"), ("name", "VARCHAR"), ("at_ms", "BIGINT"),
+         ("session", "VARCHAR"), ("event", "VARCHAR")]
+"""A staged event: place counts those of a row from 0; at_ms: its own time, or null; event: the whole as JSON."""
 LOOSE = [("seq", "BIGINT"), ("key", "VARCHAR"), ("value", "VARCHAR")]
 
 
@@ -61,7 +65,8 @@ class StagedFile:
 
     span: rows lie at seq 0 to span-1. The row at seq n begins at physical line first_line + n, or
     where the relation lines (seq, line) says. unit: "line", or "row" where a file has no lines.
-    loose: a relation (seq, key, value) of attributes without a column, or None. rejects: SELECTs of
+    loose: a relation (seq, key, value) of attributes without a column, or None. events: SELECTs in the
+    shape of EVENT. rejects: SELECTs of
     (seq, code, detail), rows that cannot be used, the weightiest first. skips: SELECTs of (seq, code),
     attributes and identities left out. path: where the original text of a row can be read again.
     """
@@ -77,6 +82,7 @@ class StagedFile:
     identities: list[str]
     path: Path
     loose: str | None = None
+    events: list[str] = field(default_factory=list)
     unit: str = "line"
     first_line: int = 1
     lines: str | None = None
@@ -87,7 +93,8 @@ class StagedFile:
 
 @dataclass(slots=True)
 class Staged:
-    """All rows of an import, in the relation `staged`; attributes without a column in `staged_loose`.
+    """All rows of an import, in the relation `staged`; attributes without a column in `staged_loose`, events
+    in `staged_event`, where there are any.
 
     plain, identities: which of the columns there are. keys: the attribute of each column a0, a1, ...
     offsets: the seq at which each file begins. span: all rows lie at seq 0 to span-1.
@@ -100,6 +107,7 @@ class Staged:
     identities: list[str]
     keys: list[str]
     loose: bool
+    events: bool
 
 
 class Rejects:
@@ -112,8 +120,8 @@ class Rejects:
         self.by_file: Counter[str] = Counter()
         self._file: BinaryIO | None = None
 
-    def add(self, reject: Reject, *, late: bool = False) -> None:
-        """Write down a reject; late: of a row that had been staged."""
+    def add(self, reject: Reject, *, late: bool = False, unit: str = "line") -> None:
+        """Write down a reject; late: of a row that had been staged; unit: what its line is, line or row."""
         if self._file is None:
             self._file = self.path.open("wb")
             self.path.chmod(0o600)
@@ -122,7 +130,7 @@ class Rejects:
         self.by_file[reject.file] += 1
         document = {
             "file": reject.file,
-            "line": reject.line,
+            unit: reject.line,
             "code": reject.code,
             "message": reject.message,
             "raw": reject.raw,
@@ -138,6 +146,11 @@ class Rejects:
         return sum(self.counts.values())
 
 
+def place_of(reject: Mapping[str, Any]) -> int:
+    """Return the line, or the row, of a reject that was written down."""
+    return int(reject["line"] if "line" in reject else reject["row"])
+
+
 class BatchRows:
     """Batches read one by one in Python, gathered into a relation of the staged shape."""
 
@@ -147,17 +160,19 @@ class BatchRows:
         self._scratch, self.name, self._keys = scratch, name, keys
         self.loose = f"{name}_loose"
         self.skips = f"{name}_skips"
+        self.events = f"{name}_events"
         self.columns: list[str] = []
         self.plain: set[str] = set()
         self.identities: set[str] = set()
         self.count = 0
-        self.has_loose = False
+        self.has_loose = self.has_events = False
         self._types = {"seq": "BIGINT", **PLAIN, **{f"i_{kind.name}": "VARCHAR" for kind in TYPES}}
         self._rows: list[tuple[int, Batch]] = []
         spelled = ", ".join(f"{column} {kind}" for column, kind in self._types.items())
         scratch.run(f"create temp table {name} ({spelled})")
         scratch.load(self.loose, LOOSE, [])
         scratch.load(self.skips, SKIPS, [])
+        scratch.load(self.events, EVENT, [])
 
     def add(self, seq: int, batch: Batch) -> None:
         self._rows.append((seq, batch))
@@ -171,9 +186,11 @@ class BatchRows:
         wide: dict[str, list[str | None]] = {}
         loose: list[tuple[int, str, str]] = []
         skips: list[tuple[int, str]] = []
+        events: list[tuple[object, ...]] = []
         size = len(self._rows)
         for place, (seq, batch) in enumerate(self._rows):
             skips += [(seq, code) for code in batch.codes]
+            events += [(seq, nth, one.type, one.name, one.at_ms, one.session, one.text) for nth, one in enumerate(batch.events)]
             for key, held in batch.sets.items():
                 column = self._keys.column(key)
                 if column is None:
@@ -189,6 +206,9 @@ class BatchRows:
             self._scratch.append(self.loose, LOOSE, loose)
         if skips:
             self._scratch.append(self.skips, SKIPS, skips)
+        if events:
+            self.has_events = True
+            self._scratch.append(self.events, EVENT, events)
         self.count += size
         self._rows = []
 

@@ -1,6 +1,6 @@
 """Looking at a large store: show, search, lookup of a million, export of all, against plain DuckDB.
 
-    python benchmarks/inspect.py STORE [--folder DIR]
+    python benchmarks/looking.py STORE [--folder DIR]
 
 STORE is a store that benchmarks/import.py has made. Prints a Markdown table; the floor of the export is a
 COPY to Parquet of a table with the same content.

@@ -1,0 +1,82 @@
+"""Everything the store holds about one person, as one document: the answer to a request for access.
+
+It is made of what `show` is made of (activity.py), so that nothing a person can be shown is missing, and of
+whatever else has their profile; what erasure takes away (erasure.py) is what stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from profilectl.activity import Activity, activities, entry_json, members, origin_json
+from profilectl.erasure import columns_of, patterns
+from profilectl.profile import Profiles
+from profilectl.scratch import quote_identifier, quote_text
+from profilectl.values import Number, Value, parse_json
+
+TOLD = ("row", "index", "mpid", "loose", "blocked", "blocked_loose", "rest", "removed")
+"""The tables that the activity is played from."""
+PARTS = ("devices", "consent", "attribution", "history", "timeline")
+
+
+def access_document(profiles: Profiles, found: Sequence[int], query: tuple[str, str], now_ms: int) -> dict[str, Value]:
+    """Return the document about some profiles, which are one person's. now_ms: when it is made.
+
+    profiles: each as `show --json` gives it, with provenance; identities: with when they came and went;
+    blocked: what was refused; devices, consent, attribution, history, timeline (batches and events);
+    held: rows of all other tables that are theirs. rejected_rows: that could not be used and name them.
+    """
+    people = activities(profiles, found)
+    documents: list[Value] = []
+    for one, line in zip(people, profiles.lines(found), strict=True):
+        document = parse_json(line[:-1] + "," + members(one, PARTS) + "}")
+        assert isinstance(document, dict)
+        document["identities"] = _identities(one)
+        document["blocked"] = [
+            {"attribute": key, **entry_json(entry)} for key, entries in sorted(one.history.items()) for entry in entries if entry.kind == "blocked"
+        ]
+        document["held"] = _held(profiles, one.profile)
+        documents.append(document)
+    return {
+        "made_ms": Number(str(now_ms)), "query": {"type": query[0], "value": query[1]}, "profiles": documents,
+        "rejected_rows": _rejected(profiles, people),
+    }
+
+
+def _identities(one: Activity) -> Value:
+    return [
+        {"type": held.type, "value": held.value, "held": held.lost is None, **origin_json(held.origin)}
+        for held in sorted([*one.identities, *one.lost], key=lambda held: held.origin.arrival)
+    ]
+
+
+def _held(profiles: Profiles, profile: int) -> dict[str, Value]:
+    """Return the rows of tables that the activity does not tell of: events, calculated attributes, memberships..."""
+    found: dict[str, Value] = {}
+    for table, columns in columns_of(profiles.store.scratch).items():
+        kind = table.rpartition("_")[0] if table.rpartition("_")[2].isdigit() else table
+        if "profile" not in columns or kind in TOLD:
+            continue
+        rows = profiles.store.scratch.rows(f"select to_json(one)::varchar from store.{quote_identifier(table)} as one where profile = {profile}")
+        held = found.setdefault(kind, [])
+        assert isinstance(held, list)
+        held += [_without_names(parse_json(row)) for (row,) in rows]
+    return {kind: rows for kind, rows in found.items() if rows}
+
+
+def _without_names(row: Value) -> Value:
+    """Leave out what only the store understands: the name it gives a profile."""
+    assert isinstance(row, dict)
+    return {name: value for name, value in row.items() if name not in ("profile", "arrival", "hash")}
+
+
+def _rejected(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
+    """Return the rows that could not be used and name an identity of theirs."""
+    values = dict.fromkeys(held.value for one in people for held in (*one.identities, *one.lost))
+    if not values:
+        return []
+    named = " or ".join(f"regexp_matches(raw, {quote_text(one)})" for one in patterns(values))
+    return [
+        {"import": Number(str(number)), "file": file, "line": Number(str(line)), "code": code, "raw": raw}
+        for number, file, line, code, raw in profiles.store.scratch.rows(f"select import, file, line, code, raw from store.reject where {named} order by import, line")
+    ]

@@ -1,0 +1,164 @@
+"""Profiles beyond their clocks (retention.py): what of the store goes, by the way in which erasure goes (erasure.py).
+
+Nobody is kept out afterwards, and no MPID is held back by a list: nothing is known any more of whoever is
+gone. A stub is a profile whose rows have lost their cells; the rows stay, because they carry its identities.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from profilectl.erasure import Leaving, Meant
+from profilectl.interpreter import REQUEST_MEMORY_MS
+from profilectl.profile import Profiles
+from profilectl.retention import Clocks
+from profilectl.scratch import quote_identifier
+from profilectl.segments import ENVIRONMENT_NAME, known_mpids
+from profilectl.values import parse_json, to_json
+
+KEPT_BY_STUB = ("row", "index", "mpid", "event", "rest", "removed", "alias", "aged")
+"""What a stub keeps: who it is, when it was seen, and its events; `rest` of it holds those."""
+DEVICE_FIELDS = ("device_info", "mp_deviceid", "integration_attributes")
+"""What of a batch is of a device: it goes also where the profile keeps its attributes."""
+
+
+class Ageing(Leaving):
+    """Retention in the making, on a store that is attached for writing. stubs: profiles that lost what they had."""
+
+    act = "retention"
+
+    def __init__(self, profiles: Profiles, clocks: Clocks, *, now_ms: int) -> None:
+        self.clocks, self.at_ms, self.stubs, self.events = clocks, now_ms, 0, 0
+        self._stages(profiles)
+        gone = [profile for (profile,) in profiles.store.scratch.rows("select profile from last_update where stage = 'gone'")]
+        super().__init__(profiles, [Meant("any", "", tuple(gone))], allow_return=True, now_ms=now_ms)
+        self.stays["suppressed"] = "select * from store.suppressed"
+        self.outcome.suppressed = 0
+        self._strip()
+        self._rest()
+        self._remember()
+
+    def _stages(self, profiles: Profiles) -> None:
+        """Make `last_update` (profile, last_ms, stage): retention.Clocks.stage, for all at once."""
+        rows = " union all ".join(f"select profile, at_ms from {one.table('row')}" for one in profiles.segments if "row" in one.tables)
+        rows = " union all ".join([*([rows] if rows else []), f"select destination as profile, due_ms as at_ms from store.alias where due_ms <= {self.at_ms}"])
+        beyond = {
+            stage: f"{self.at_ms} - max(at_ms) > {period}" if period is not None else "false"
+            for stage, period in (("gone", self.clocks.retention_ms), ("stub", self.clocks.lifetime_ms))
+        }
+        profiles.store.scratch.make(
+            "last_update",
+            f"select profile, max(at_ms) as last_ms, case when {beyond['gone']} then 'gone' when {beyond['stub']} then 'stub' else 'live' end as stage"
+            f" from ({rows}) group by profile",
+        )
+        profiles.store.scratch.make("aged_profile", "select profile from last_update where stage = 'stub'")
+
+    def _who(self, leaving: list[int]) -> None:
+        super()._who(leaving)
+        if not self.clocks.lifetime_profiles:
+            # What a correction by hand had set goes with what it set.
+            self.corrected |= {
+                (mpid, ENVIRONMENT_NAME[code]) for mpid, code in self.scratch.rows(
+                    f"select mpid, environment from ({known_mpids(self.profiles.segments)}) where profile in (select profile from aged_profile)"
+                )
+            }
+
+    def _strip(self) -> None:
+        """Take the cells of stubs away, and all other tables' rows of theirs but those that a stub keeps."""
+        lost = ["select null::bigint as profile where false"]
+        if not self.clocks.lifetime_profiles:
+            for segment in self.profiles.segments:
+                cells = [f"a{n}" for n in range(len(segment.keys))]
+                aged = f"profile in (select profile from aged_profile) and coalesce({', '.join([*cells, 'null'])}) is not null"
+                if cells and self._count(f"{segment.table('row')} where {aged}"):
+                    lost.append(f"select profile from {segment.table('row')} where {aged}")
+                    self._tell("row cells", self._count(f"{segment.table('row')} where {aged}"))
+                    emptied = ", ".join(f"case when profile in (select profile from aged_profile) then null else {cell} end as {cell}" for cell in cells)
+                    within = self.stays.get(f"row_{segment.number}", f"select * from {segment.table('row')}")
+                    self.stays[f"row_{segment.number}"] = f"select * replace ({emptied}) from ({within})"
+            for table, columns in self.columns.items():
+                kind = table.rpartition("_")[0] if table.rpartition("_")[2].isdigit() else table
+                if "profile" not in columns or kind in KEPT_BY_STUB:
+                    continue
+                name = f"store.{quote_identifier(table)}"
+                count = self._count(f"{name} where profile in (select profile from aged_profile)")
+                if count:
+                    lost.append(f"select profile from {name} where profile in (select profile from aged_profile)")
+                    self._tell(kind, count)
+                    within = self.stays.get(table, f"select * from {name}")
+                    self._less(table, f"select * from ({within}) where profile is null or profile not in (select profile from aged_profile)")
+        self.scratch.make("stripped", f"select distinct profile from ({' union all '.join(lost)})")
+
+    def _rest(self) -> None:
+        """Take from the other fields of batches what goes with a stub, and events that were received too long ago."""
+        retention = self.clocks.retention_ms
+        for segment in self.profiles.segments:
+            for kind in ("rest", "event"):
+                if kind not in segment.tables:
+                    continue
+                old = f"row.at_ms < {self.at_ms - retention}" if retention is not None else "false"
+                self.scratch.make(
+                    f"looked_{kind}",
+                    f"select one.arrival, one.profile, {'one.rest' if kind == 'rest' else 'null as rest'}, last_update.stage, coalesce({old}, false) as old"
+                    f" from {segment.table(kind)} as one join last_update on last_update.profile = one.profile"
+                    f" left join (select arrival, profile, at_ms from {segment.table('row')}) as row on row.arrival = one.arrival and row.profile = one.profile"
+                    f" where last_update.stage <> 'gone' and (last_update.stage = 'stub' or coalesce({old}, false))",
+                )
+                self._rest_of(segment.number) if kind == "rest" else self._events_of(f"event_{segment.number}")
+
+    def _rest_of(self, number: int) -> None:
+        left: list[tuple[int, str | None]] = []
+        stripped: dict[int, None] = {}
+        for arrival, profile, text, stage, old in self.scratch.rows("select arrival, profile, rest, stage, old from looked_rest"):
+            was = parse_json(text)
+            assert isinstance(was, dict)
+            now = dict(was)
+            if stage == "stub":
+                now = {name: value for name, value in was.items() if (name == "events" if not self.clocks.lifetime_profiles else name not in DEVICE_FIELDS)}
+            if old and "events" in now:
+                self.events += len(cast(list[object], now.pop("events")))
+            if now != was:
+                left.append((arrival, to_json(now) if now else None))
+                if stage == "stub":
+                    stripped[profile] = None
+        if not left:
+            return
+        table, name = f"rest_{number}", f"left_rest_{number}"
+        self.scratch.load(name, [("arrival", "BIGINT"), ("rest", "VARCHAR")], left)
+        self.scratch.append("stripped", [("profile", "BIGINT")], [(one,) for one in stripped])
+        self._tell("rest", len(left))
+        within = self.stays.get(table, f"select * from store.{table}")
+        self._less(
+            table,
+            f"select one.* replace (case when changed.arrival is null then one.rest else changed.rest end as rest) from ({within}) as one"
+            f" left join {name} as changed on changed.arrival = one.arrival where changed.arrival is null or changed.rest is not null"
+            " order by one.profile, one.arrival",
+        )
+
+    def _events_of(self, table: str) -> None:
+        self.scratch.make("old_event", "select distinct arrival from looked_event where old")
+        count = self._count(f"store.{table} where arrival in (select arrival from old_event)")
+        if count:
+            self.events += count
+            within = self.stays.get(table, f"select * from store.{table}")
+            self._less(table, f"select * from ({within}) where arrival not in (select arrival from old_event)")
+
+    def _remember(self) -> None:
+        """Write down whose values went, and forget request ids that nothing is compared with any more."""
+        self.stubs = int(self.scratch.row("select count(distinct profile) from stripped")[0])
+        within = self.stays.get("aged", "select * from store.aged")
+        self.stays["aged"] = f"{within} union all select distinct profile, {self.number} from stripped"
+        within = self.stays.get("request", "select * from store.request")
+        self._less("request", f"select * from ({within}) where {self.at_ms} - at_ms <= {REQUEST_MEMORY_MS}")
+
+    def anything(self) -> bool:
+        """Say whether anything goes."""
+        return bool(self.outcome.profiles or self.stubs or self.events)
+
+    def _count(self, rows: str) -> int:
+        return int(self.scratch.row(f"select count(*) from {rows}")[0])
+
+    def _tell(self, kind: str, count: int) -> None:
+        self.outcome.tables[kind] = self.outcome.tables.get(kind, 0) + count
+
+

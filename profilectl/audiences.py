@@ -1,0 +1,151 @@
+"""The audiences of a store, from outside: open it, define, look, evaluate, close it again."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from profilectl.audience import Audience
+from profilectl.audience_sql import Audience as Evaluated
+from profilectl.audience_sql import Relations, members, needs
+from profilectl.codes import InputRefused
+from profilectl.definitions import Defined, audiences, check_references, drop_audience, put_audience
+from profilectl.opening import open_store
+from profilectl.profile import profiles_of
+from profilectl.refresh import Asked, person_relations, refresh_store
+from profilectl.scratch import scratch_beside
+from profilectl.segments import ENVIRONMENT_NAME, known_events, known_mpids
+from profilectl.store import Store
+
+FEW = 5
+MEMBER_EVENTS = ("profile", "arrival", "place", "type", "name", "at_ms", "event")
+
+
+def audiences_in(path: Path, *, wait_s: float = 0) -> list[dict[str, Any]]:
+    """Return the audiences, by number: criteria, kind, how many are in it, when it was last evaluated for everybody."""
+    with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
+        sizes = dict(scratch.rows("select audience, count(*) from store.membership group by audience"))
+        return [_described(one, sizes.get(one.number, 0)) for one in audiences(store)]
+
+
+def _described(one: Defined, size: int) -> dict[str, Any]:
+    state = "ready" if one.filled_ms is not None else "draft"
+    lookback = one.audience.lookback.count if one.audience.lookback else None
+    return {
+        "audience": one.number, "name": one.name, "kind": one.audience.kind, "state": state, "criteria": one.audience.criteria,
+        "lookback_days": lookback, "members": size, "refreshed_ms": one.filled_ms,
+    }
+
+
+def audience_named(path: Path, name: str, *, wait_s: float = 0) -> dict[str, Any]:
+    """Return one audience. Raises InputRefused where there is none of that name."""
+    with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
+        one = _known(store, name)
+        size = scratch.row("select count(*) from store.membership where audience = $number", {"number": one.number})[0]
+        return _described(one, size)
+
+
+def _known(store: Store, name: str) -> Defined:
+    found = next((one for one in audiences(store) if one.name == name), None)
+    if found is None:
+        raise InputRefused(f"there is no audience {name}", "profilectl audiences list names them")
+    return found
+
+
+def add_audience(path: Path, audience: Audience, *, replaces: bool = False, wait_s: float = 0) -> dict[str, Any]:
+    """Define an audience; a real-time one is evaluated at once. Raises InputRefused for a name that is taken, UsageError."""
+    with scratch_beside(path) as scratch, open_store(scratch, path, write=True, create=True, wait_s=wait_s) as store:
+        if not replaces and any(one.name == audience.name for one in audiences(store)):
+            raise InputRefused(f"there is an audience {audience.name} already", "--replace gives it other criteria")
+        with store.transaction():
+            put_audience(store, audience, time.time_ns() // 1_000_000)
+    refresh_store(path, wait_s=max(wait_s, 10))
+    return audience_named(path, audience.name, wait_s=wait_s)
+
+
+def remove_audience(path: Path, name: str, *, wait_s: float = 0) -> None:
+    """Forget an audience and its memberships. Raises InputRefused where there is none, UsageError while another refers to it."""
+    with scratch_beside(path) as scratch, open_store(scratch, path, write=True, wait_s=wait_s) as store:
+        _known(store, name)
+        with store.transaction():
+            drop_audience(store, name)
+
+
+def preview_audience(path: Path, audience: Audience, *, now_ms: int | None = None, wait_s: float = 0) -> dict[str, Any]:
+    """Return how many would be in an audience, and some of them, without keeping anything."""
+    at_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
+    with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
+        known = audiences(store)
+        check_references([*(one.audience for one in known if one.name != audience.name), audience])
+        profiles = profiles_of(store, now_ms=at_ms)
+        asked = [Evaluated(audience.name, audience.tree, audience.lookback)]
+        wanted = needs(asked)
+        scratch.make("event", known_events(profiles.segments, columns=MEMBER_EVENTS), keep=False)
+        scratch.make("member", _member(store), keep=False)
+        person_relations(profiles, wanted.attributes, "", rest=wanted.rest)
+        scratch.make("previewed", f"select profile from ({members(asked, at_ms, Relations())})")
+        everybody = scratch.row(f"select count(*) from ({known_mpids(profiles.segments)})")[0]
+        found = [profile for (profile,) in scratch.rows(f"select profile from previewed order by profile limit {FEW}")]
+        sample = [orjson.loads(line) for line in profiles.lines(found, provenance=False)]
+        return {
+            "name": audience.name, "kind": audience.kind, "criteria": audience.criteria, "members": scratch.count("previewed"), "profiles": everybody,
+            "sample": [{name: one[name] for name in ("mpid", "environment", "user_identities")} for one in sample],
+        }
+
+
+def _member(store: Store) -> str:
+    return "select membership.profile, audience.name as audience from store.membership join store.audience on audience.number = membership.audience"
+
+
+def refresh_audiences(path: Path, names: Sequence[str], *, now_ms: int | None = None, wait_s: float = 0) -> list[dict[str, Any]]:
+    """Evaluate audiences (all, where no names are given) for everybody, and return them with who entered and left."""
+    with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
+        wanted = [_known(store, name).name for name in names] or [one.name for one in audiences(store)]
+    done = refresh_store(path, now_ms=now_ms, wait_s=max(wait_s, 10), asked=Asked(audiences=wanted))
+    found = [one for one in audiences_in(path, wait_s=wait_s) if one["name"] in wanted]
+    none: Counter[str] = Counter()
+    return [{**one, **{change: done.audiences.get(one["name"], none)[change] for change in ("entered", "left")}} for one in found]
+
+
+def members_of(path: Path, name: str, *, limit: int = 0, wait_s: float = 0) -> Iterator[dict[str, Any]]:
+    """Yield the members of an audience, first founded first: mpid, environment, since_ms, identities."""
+    with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
+        one = _known(store, name)
+        profiles = profiles_of(store)
+        in_it = f"select profile, since_ms from store.membership where audience = {one.number} order by profile limit {limit or 2**62}"
+        scratch.make("in_it", in_it)
+        person_relations(profiles, [], "where profile in (select profile from in_it)", rest=False)
+        listed = ", ".join(f"i_{kind}" for kind in profiles.identities)
+        rows = scratch.rows(
+            f"select mpid::varchar, environment, since_ms, [{listed}]::varchar[][] from in_it join person on person.profile = in_it.profile order by in_it.profile"
+        )
+    for mpid, environment, since_ms, values in rows:
+        identities = {kind: one for kind, one in zip(profiles.identities, values, strict=True) if one}
+        yield {"mpid": mpid, "environment": ENVIRONMENT_NAME[environment], "since_ms": since_ms, "identities": identities}
+
+
+def changes_of(
+    path: Path, name: str, *, number: int | None = None, since_ms: int | None = None, wait_s: float = 0
+) -> list[dict[str, Any]]:
+    """Return who entered and left an audience, oldest first. number: after that import only; since_ms: from then on."""
+    with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
+        one = _known(store, name)
+        tests = ["one.audience = $audience"]
+        bound: dict[str, Any] = {"audience": one.number}
+        if number is not None:
+            tests.append("one.import = $import")
+            bound["import"] = number
+        if since_ms is not None:
+            tests.append("one.at_ms >= $since")
+            bound["since"] = since_ms
+        rows = scratch.rows(
+            f"select mpid.mpid::varchar, one.change, one.at_ms, one.import from store.membership_change as one left join ({known_mpids(store.segments())}) as mpid"
+            f" on mpid.profile = one.profile where {' and '.join(tests)} order by one.at_ms, one.change, one.profile",
+            bound,
+        )
+        return [{"mpid": mpid, "change": change, "at_ms": at_ms, "import": by} for mpid, change, at_ms, by in rows]

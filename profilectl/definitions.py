@@ -1,0 +1,123 @@
+"""The calculated attributes and audiences that a store has: defined, changed, dropped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from profilectl.audience import Audience, audience_of
+from profilectl.calculated import Definition, definition_of
+from profilectl.criteria import order_of_evaluation
+from profilectl.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Calculation:
+    """A calculated attribute of a store. filled_ms: when it was last computed for everybody, None: never."""
+
+    definition: Definition
+    changed_ms: int
+    filled_ms: int | None
+
+    @property
+    def name(self) -> str:
+        return self.definition.name
+
+
+@dataclass(frozen=True, slots=True)
+class Defined:
+    """An audience of a store. filled_ms: when it was last evaluated for everybody, None: never."""
+
+    number: int
+    audience: Audience
+    changed_ms: int
+    filled_ms: int | None
+
+    @property
+    def name(self) -> str:
+        return self.audience.name
+
+
+def calculations(store: Store) -> list[Calculation]:
+    """Return the calculated attributes of a store, by name."""
+    rows = store.scratch.rows("select name, definition, changed_ms, filled_ms from store.calculation order by name")
+    return [Calculation(definition_of(name, json.loads(text)), changed, filled) for name, text, changed, filled in rows]
+
+
+def put_calculation(store: Store, definition: Definition, now_ms: int) -> None:
+    """Define a calculated attribute, or change it; called within a transaction. One that computes something else
+    than before has no values until it is computed again."""
+    known = next((one for one in calculations(store) if one.name == definition.name), None)
+    if known and known.definition == definition:
+        return
+    drop_calculation(store, definition.name)
+    store.scratch.run(
+        "insert into store.calculation values ($name, $definition, $now, null)",
+        {"name": definition.name, "definition": json.dumps(definition.as_table()), "now": now_ms},
+    )
+
+
+def drop_calculation(store: Store, name: str) -> None:
+    """Forget a calculated attribute and its values; called within a transaction."""
+    for table in ("calculation", "calculated"):
+        store.scratch.run(f"delete from store.{table} where name = $name", {"name": name})
+
+
+def audiences(store: Store) -> list[Defined]:
+    """Return the audiences of a store, by number."""
+    rows = store.scratch.rows("select number, name, definition, changed_ms, filled_ms from store.audience order by number")
+    return [Defined(number, audience_of(name, json.loads(text)), changed, filled) for number, name, text, changed, filled in rows]
+
+
+def check_references(wanted: Sequence[Audience]) -> None:
+    """Check that audiences refer to one another as they may (domain.md 11.2). Raises UsageError."""
+    order_of_evaluation({one.name: one.tree for one in wanted})
+
+
+def put_audience(store: Store, audience: Audience, now_ms: int) -> int:
+    """Define an audience, or change it; return its number. Called within a transaction. Members stay members until
+    it is evaluated again. Raises UsageError for a reference that cannot be."""
+    known = audiences(store)
+    check_references([*(one.audience for one in known if one.name != audience.name), audience])
+    return _put(store, known, audience, now_ms)
+
+
+def replace_audiences(store: Store, wanted: Sequence[Audience], now_ms: int) -> None:
+    """Make these the audiences of a store; called within a transaction, their references checked."""
+    known = audiences(store)
+    for one in known:
+        if one.name not in {audience.name for audience in wanted}:
+            _forget(store, one.number)
+    for audience in wanted:
+        _put(store, known, audience, now_ms)
+
+
+def _put(store: Store, known: Sequence[Defined], audience: Audience, now_ms: int) -> int:
+    same = next((one for one in known if one.name == audience.name), None)
+    if same and same.audience == audience:
+        return same.number
+    bound = {"name": audience.name, "definition": json.dumps(audience.as_table()), "now": now_ms}
+    if same:
+        store.scratch.run("update store.audience set definition = $definition, changed_ms = $now, filled_ms = null where name = $name", bound)
+        return same.number
+    # The number of an audience that is gone is not used again.
+    number = int(store.scratch.row(
+        "select 1 + greatest(coalesce((select max(number) from store.audience), 0), coalesce((select max(audience) from store.membership_change), 0))"
+    )[0])
+    store.scratch.run("insert into store.audience values ($number, $name, $definition, $now, null)", {**bound, "number": number})
+    return number
+
+
+def drop_audience(store: Store, name: str) -> None:
+    """Forget an audience and its memberships; called within a transaction. Raises UsageError while another refers to it."""
+    known = audiences(store)
+    check_references([one.audience for one in known if one.name != name])
+    for one in known:
+        if one.name == name:
+            _forget(store, one.number)
+
+
+def _forget(store: Store, number: int) -> None:
+    for table, column in (("membership", "audience"), ("membership_change", "audience"), ("audience", "number")):
+        store.scratch.run(f"delete from store.{table} where {column} = $number", {"number": number})

@@ -1,0 +1,89 @@
+"""The value of one field, checked: what a batch and its events have in common.
+
+Sources: domain.md 5.1 (types of the fields), 2.2 (numbers).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from profilectl.identity import WHITE_SPACE
+from profilectl.values import Number, Value, to_json
+
+TYPED = re.compile(r"true|false|-?(0|[1-9][0-9]*)(\.[0-9]+)?")
+"""A cell that reads as a boolean or a JSON number."""
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+
+
+class Unusable(ValueError):
+    """A row that cannot be used: the code, and what more there is to say."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(code)
+        self.code = code
+        self.detail = detail
+
+
+def whole_number(value: Value, code: str) -> int | None:
+    """Return a 64-bit whole number stated as a number or as text, None for nothing. Raises Unusable."""
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or not _WHOLE.fullmatch(value.strip(WHITE_SPACE)) or len(value) > 40:
+        raise Unusable(code, shown(value))
+    number = int(value)
+    if not -(2**63) <= number < 2**63:
+        raise Unusable(code, shown(value))
+    return number
+
+
+def shown(value: Value) -> str:
+    """Return a value for a message, not too long."""
+    text = value if isinstance(value, str) else to_json(value)
+    return text if len(text) <= 40 else text[:40] + "..."
+
+
+def json_type(value: Value) -> str:
+    """Return what JSON calls a value, with its article."""
+    if isinstance(value, Number):
+        return "a number"
+    names: dict[type, str] = {str: "a string", bool: "a boolean", list: "a list", dict: "an object"}
+    return names.get(type(value), "null")
+
+
+def typed(value: Value) -> Value:
+    """Return a cell as the boolean or the number it reads as; as it is where it reads as neither."""
+    if not isinstance(value, str) or not TYPED.fullmatch(value):
+        return value
+    return value == "true" if value in ("true", "false") else Number(value)
+
+
+def put(tree: dict[str, Value], steps: Sequence[str], value: Value) -> None:
+    """Put a cell where its path leads ("[]": into the only entry of a list); an empty one only keeps the place of the
+    objects that it is in. Raises Unusable where the path leads through a value."""
+    here: Value = tree
+    for step, following in zip(steps, (*steps[1:], None), strict=True):
+        if isinstance(here, list):
+            here = here[0]
+            continue
+        if not isinstance(here, dict) or (following is None and here.get(step) is not None):
+            if value is None:
+                return
+            raise Unusable("BATCH_INVALID", f"{'.'.join(steps)} stands for a value and for more")
+        if following is None:
+            here[step] = value
+        else:
+            if here.get(step) is None:
+                here[step] = [{}] if following == "[]" else {}
+            here = here[step]
+
+
+def without_empty(tree: dict[str, Value]) -> dict[str, Value]:
+    """Return a tree of cells without those that are empty, and without objects that hold none."""
+    found: dict[str, Value] = {}
+    for name, value in tree.items():
+        entry = value[0] if isinstance(value, list) else value
+        left = (without_empty(entry) or None) if isinstance(entry, dict) else entry
+        if left is not None:
+            found[name] = [left] if isinstance(value, list) else left
+    return found

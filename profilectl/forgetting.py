@@ -1,0 +1,158 @@
+"""Forgetting people, from outside: open the store, find who is meant, write it anew without them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from profilectl.codes import InputRefused, NobodyFound, StoreUnusable
+from profilectl.erasure import Erasure, Leaving, Meant, known_among, lift, meant_by, suppressed_among
+from profilectl.identity import BY_NAME, reached
+from profilectl.lookup import Found, Lookup, found_in
+from profilectl.opening import open_store
+from profilectl.profile import Profiles, profiles_of
+from profilectl.scratch import scratch_beside
+
+
+@dataclass(slots=True)
+class Forgotten:
+    """What forgetting did, or with dry_run would do. unknown: (line or 0, type, value, why) of those who were not
+    found; protected: profiles that only a device named. backups: copies of the store that lie beside it."""
+
+    dry_run: bool
+    allow_return: bool
+    erasure: Erasure
+    lifted: int = 0
+    protected: int = 0
+    unknown: list[tuple[int, str, str, str]] = field(default_factory=list)
+    backups: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the document of `forget --json`."""
+        gone = self.erasure
+        return {
+            "dry_run": self.dry_run, "allow_return": self.allow_return,
+            "profiles": [{"mpid": mpid, "environment": environment} for mpid, environment in gone.profiles],
+            "rows": gone.tables, "suppressed": gone.suppressed, "lifted": self.lifted,
+            "cleared": {
+                "rejects": gone.rejects, "corrections": gone.corrections, "identities_of_others": gone.faded, "requests": gone.requests,
+            },
+            "also_held_by": [{"mpid": mpid, "environment": environment} for mpid, environment in gone.shared],
+            "not_reached": self.protected,
+            "not_found": [
+                {**({"line": line} if line else {}), "type": kind, "value": value, "why": why} for line, kind, value, why in self.unknown
+            ],
+            "not_touched": {"files": gone.files, "rejects": gone.rejects_files, "backups": self.backups},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who is to be forgotten: an identity (type, "mpid" or "any", and value), or a file of them, read as lookup reads one.
+
+    pick: which of several profiles, from 1; every: all of them.
+    """
+
+    who: tuple[str, str] | None = None
+    file: Path | None = None
+    kind: str | None = None
+    pick: int | None = None
+    every: bool = False
+
+
+def forget(
+    store_path: Path, asked: Asked, *, allow_return: bool = False, dry_run: bool = False, wait_s: float = 0, now_ms: int | None = None
+) -> Forgotten:
+    """Erase people, and keep them out from now on; allow_return: let them come back instead.
+
+    Raises NobodyFound where there is nothing to erase, UsageError where one identity means several profiles,
+    InputRefused where a device alone means somebody who is known, StoreBusy, StoreUnusable; then the store is
+    as before.
+    """
+    if not store_path.exists() and not store_path.is_symlink():
+        raise StoreUnusable(f"there is no store at {store_path}", "import a file to make one, or name it with --store")
+    now_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
+    with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, write=not dry_run, wait_s=wait_s, upgrade=not dry_run) as store:
+        profiles = profiles_of(store)
+        done = Forgotten(dry_run, allow_return, Erasure())
+        meant = _meant(profiles, asked, done)
+        leaving = Leaving(profiles, meant, allow_return=allow_return, now_ms=now_ms)
+        done.erasure = leaving.outcome
+        done.backups = sorted(str(one) for one in store_path.parent.glob(f"{store_path.name}.schema-*.backup"))
+        out = suppressed_among(store, [one for one in meant if not one.profiles])
+        if leaving.outcome.anything() and not dry_run:
+            leaving.write()
+        elif not leaving.outcome.anything():
+            _nobody(meant, out, done, allow_return=allow_return)
+    if allow_return and out:
+        done.lifted = _lift(store_path, out, dry_run=dry_run, wait_s=wait_s, now_ms=now_ms)
+    return done
+
+
+def _lift(store_path: Path, out: Sequence[Meant], *, dry_run: bool, wait_s: float, now_ms: int) -> int:
+    if dry_run:
+        return len(out)
+    with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, write=True, wait_s=wait_s) as store:
+        return sum(lift(store, one.kind, one.value, now_ms=now_ms) for one in out)
+
+
+def _nobody(meant: Sequence[Meant], out: Sequence[Meant], done: Forgotten, *, allow_return: bool) -> None:
+    """Say why there is nothing to erase; but people may still be let back."""
+    if done.protected:
+        one = next(one for one in meant if one.protected)
+        raise InputRefused(
+            f"the {one.kind} {one.value} is a device of somebody known: alone it reaches nobody",
+            "name the person by a login identity, or by --mpid: profilectl show finds them",
+        )
+    if out and allow_return:
+        return
+    if len(meant) == 1 and not done.unknown[1:]:
+        one = meant[0]
+        hint = "they were erased already, and stay out: --allow-return lets them come back" if out else ""
+        raise NobodyFound(f"nobody has the {'identity or MPID' if one.kind == 'any' else one.kind} {one.value}", hint)
+    raise NobodyFound("nobody in the file was found", "they were erased already, or never were there" if meant else "")
+
+
+def _meant(profiles: Profiles, asked: Asked, done: Forgotten) -> list[Meant]:
+    """Find whom the request means, and note who was not found."""
+    if asked.who:
+        found = [meant_by(profiles, *asked.who, pick=asked.pick, every=asked.every)]
+    else:
+        assert asked.file is not None
+        found = _of_file(profiles, asked, done)
+    for one in found:
+        done.protected += len(one.protected)
+        if not one.profiles and asked.who:
+            done.unknown.append((0, one.kind, one.value, "a device of somebody known" if one.protected else "nobody has it"))
+    return found
+
+
+def _of_file(profiles: Profiles, asked: Asked, done: Forgotten) -> list[Meant]:
+    """Return whom the lines of a file mean, each in all environments."""
+    assert asked.file is not None
+    lines: dict[int, list[Found]] = {}
+    for one in found_in(profiles, asked.file, Lookup(asked.kind)):
+        lines.setdefault(one.line, []).append(one)
+    devices = {name for name, kind in BY_NAME.items() if kind.device}
+    known = known_among(profiles, {profile for answers in lines.values() for one in answers if one.kind in devices for profile in one.profiles})
+    found: list[Meant] = []
+    for line, answers in lines.items():
+        first = next((one for one in answers if one.profiles), answers[0])
+        if first.fault or first.kind is None or first.value is None:
+            done.unknown.append((line, first.kind or "", first.value or "", first.fault or "no identity"))
+            continue
+        holders = [profile for answer in answers if answer.kind == first.kind for profile in answer.profiles]
+        kept_off = tuple(profile for profile in holders if not reached(device=first.kind in devices, known=profile in known))
+        meant = Meant(first.kind, first.value, tuple(profile for profile in holders if profile not in kept_off), kept_off)
+        if not meant.profiles:
+            done.unknown.append((line, first.kind, first.value, "a device of somebody known" if kept_off else "nobody has it"))
+        elif not asked.every and any(len(answer.profiles) > 1 for answer in answers if answer.kind == first.kind):
+            done.unknown.append((line, first.kind, first.value, f"{len(meant.profiles)} profiles have it: --all erases all of them"))
+            continue
+        found.append(meant)
+    return found
+
+

@@ -1,0 +1,79 @@
+"""Retention, from outside: the clocks set and shown, and applied."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from profilectl.ageing import Ageing
+from profilectl.codes import StoreUnusable, UsageError
+from profilectl.history import time_ms
+from profilectl.opening import open_store
+from profilectl.profile import profiles_of
+from profilectl.retention import SETTINGS, check_clocks, clocks_of
+from profilectl.scratch import scratch_beside
+
+
+@dataclass(frozen=True, slots=True)
+class Aged:
+    """What applying retention did, or with dry_run would do. stubs: profiles that lost what they had but who they
+    are; gone: profiles that are not there any more; rows: that went or were emptied, by the kind of table."""
+
+    dry_run: bool
+    now_ms: int
+    stubs: int
+    gone: int
+    events: int
+    rows: dict[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the document of `retention apply --json`."""
+        return {"dry_run": self.dry_run, "now_ms": self.now_ms, "stubs": self.stubs, "gone": self.gone, "events": self.events, "rows": self.rows}
+
+
+def retention_of(path: Path, *, wait_s: float = 0) -> dict[str, Any]:
+    """Return the clocks as stated (null: none), and when they were last applied."""
+    _must_be(path)
+    with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
+        stated = store.settings().stated
+        applied = scratch.rows("select at_ms, profiles from store.erasure where kind = 'retention' order by number")
+        return {
+            **{name.partition(".")[2]: stated.get(name) for name in SETTINGS},
+            "applied": [{"at_ms": at_ms, "gone": gone} for at_ms, gone in applied],
+        }
+
+
+def set_retention(path: Path, changes: dict[str, int | bool | None], *, wait_s: float = 0) -> dict[str, Any]:
+    """Change clocks: the name of a setting -> days (None: no clock), or whether lifetime profiles are on; return all.
+
+    Raises UsageError where a profile would live longer than it is kept.
+    """
+    with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=True, create=True, wait_s=wait_s) as store:
+        stated = {**store.settings().stated, **changes}
+        stated = {name: value for name, value in stated.items() if value is not None}
+        check_clocks(stated)
+        with store.transaction():
+            store.put_settings(stated)
+    return retention_of(path, wait_s=wait_s)
+
+
+def apply_retention(path: Path, *, now: int | str | None = None, dry_run: bool = False, wait_s: float = 0) -> Aged:
+    """Take away what is beyond its clock. now: the time, in milliseconds or as a text. Raises UsageError where no
+    clock is set, StoreBusy, StoreUnusable; then the store is as before."""
+    _must_be(path)
+    now_ms = time_ms("--now", now) if isinstance(now, str) else now if now is not None else time.time_ns() // 1_000_000
+    with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=not dry_run, wait_s=wait_s, upgrade=not dry_run) as store:
+        clocks = clocks_of(store.settings().stated)
+        if clocks.lifetime_ms is None and clocks.retention_ms is None:
+            raise UsageError("no clock is set: everything is kept", "profilectl retention set --lifetime-days 90 --retention-days 730")
+        ageing = Ageing(profiles_of(store), clocks, now_ms=now_ms)
+        if ageing.anything() and not dry_run:
+            ageing.write()
+        return Aged(dry_run, now_ms, ageing.stubs, len(ageing.outcome.profiles), ageing.events, ageing.outcome.tables)
+
+
+def _must_be(path: Path) -> None:
+    if not path.exists() and not path.is_symlink():
+        raise StoreUnusable(f"there is no store at {path}", "import a file to make one, or name it with --store")

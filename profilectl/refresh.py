@@ -1,0 +1,276 @@
+"""Calculated attributes and memberships, brought up to date after what changed.
+
+Whose values may be others than before: profiles that a new import touched, those that a taken back one had touched,
+and those of which an event entered or left a window since the last time. Only these are computed, unless a
+definition is new. It is computed while others read the store, and written in one transaction.
+
+Relations made here:
+
+    touched     profile                     whose values may have changed
+    event       as segments.known_events
+    fresh       profile, name, held         calculated values of the touched (fresh_all: of everybody, where a definition is new)
+    person      as audience_sql.Relations
+    rest        as audience_sql.Relations
+    member      profile, audience           memberships before; after each wave as it leaves them
+    moved       audience, profile, change   who entered and left
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from profilectl.attributes import CONSENT_SOURCES
+from profilectl.audience_sql import Audience as Evaluated
+from profilectl.audience_sql import Relations, changes, needs
+from profilectl.computing import compute
+from profilectl.criteria import Comparison, Happened, leaves, reads
+from profilectl.definitions import Calculation, Defined, audiences, calculations
+from profilectl.identity import TYPES
+from profilectl.moments import Days
+from profilectl.opening import open_store
+from profilectl.profile import Profiles, profiles_of
+from profilectl.scratch import quote_text, scratch_beside
+from profilectl.segments import known_events, known_mpids
+from profilectl.store import Store
+
+NOBODY = "select null::bigint as profile where false"
+
+
+@dataclass(slots=True)
+class Refreshed:
+    """What a refresh did. profiles: looked at, None: all of them; audiences: name -> entered and left."""
+
+    profiles: int | None = 0
+    audiences: dict[str, Counter[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be made anew for everybody, whatever is known of it: calculated attributes, audiences."""
+
+    calculated: Sequence[str] = ()
+    audiences: Sequence[str] = ()
+
+
+def refresh_store(
+    path: Path, *, now_ms: int | None = None, wait_s: float = 0, asked: Asked | None = None, memory_limit: str | None = None,
+    number: int | None = None,
+) -> Refreshed:
+    """Bring calculated attributes and memberships up to date. number: of the import that asks for it.
+
+    Raises StoreBusy, StoreUnusable; then all is as before, and the next refresh makes up for it.
+    """
+    at_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
+    with scratch_beside(path, memory_limit) as scratch:
+        with open_store(scratch, path, wait_s=wait_s) as store:
+            if not store.has_definitions():
+                return Refreshed(0)
+            run = _Refresh(store, at_ms, asked or Asked())
+            stamp = _stamp(store)
+            run.decide()
+        with open_store(scratch, path, write=True, wait_s=max(wait_s, 10)) as store:
+            if _stamp(store) != stamp:  # somebody committed in between: once more, with the door shut
+                run = _Refresh(store, at_ms, asked or Asked())
+                run.decide()
+            run.store = store
+            return run.write(number)
+
+
+def _stamp(store: Store) -> tuple[object, ...]:
+    definitions = [(one.name, one.changed_ms) for one in calculations(store)], [(one.name, one.changed_ms) for one in audiences(store)]
+    return store.state(), *definitions, store.scratch.rows("select value from store.meta where name like 'refreshed%'")
+
+
+class _Refresh:
+    """One refresh of an open store."""
+
+    def __init__(self, store: Store, now_ms: int, asked: Asked) -> None:
+        self.store, self.scratch, self.now_ms = store, store.scratch, now_ms
+        self.profiles: Profiles = profiles_of(store, now_ms=now_ms)
+        self.calculations = [one for one in calculations(store) if not one.definition.draft]
+        self.audiences = [one for one in audiences(store) if one.audience.kind == "real-time" or one.name in asked.audiences]
+        self.last_import, self.last_ms = (int(_meta(store, name, "0")) for name in ("refreshed_import", "refreshed_ms"))
+        self.new_calculations = [one for one in self.calculations if one.filled_ms is None or one.name in asked.calculated]
+        changed = {one.name for one in self.new_calculations}
+        self.filled = [one for one in self.audiences if one.filled_ms is None or one.name in asked.audiences or self._by_dates(one) or self._rests_on(one, changed)]
+        again = {one.name.lower() for one in self.filled}
+        self.filled += [one for one in self.audiences if one not in self.filled and again & {name.lower() for name in reads(one.audience.tree).audiences}]
+
+    @staticmethod
+    def _rests_on(one: Defined, changed: set[str]) -> bool:
+        return bool(changed.intersection(reads(one.audience.tree).attributes))
+
+    @staticmethod
+    def _by_dates(one: Defined) -> bool:
+        """Say whether time alone moves people in or out by a date that is no event's: who, only a look at all tells."""
+        return any(isinstance(leaf, Comparison) and leaf.operator in ("within", "ago") for leaf in leaves(one.audience.tree))
+
+    def decide(self) -> None:
+        """Make the relations that `write` writes."""
+        scratch, segments = self.scratch, self.profiles.segments
+        awake = self._awake()
+        scratch.make("event", known_events(segments, where=awake), keep=False)
+        scratch.make("touched", self._touched())
+        every = [one for one in self.calculations if one not in self.new_calculations]
+        self._compute("fresh", every, "touched")
+        self._compute("fresh_all", self.new_calculations, None)
+        self.profiles.calculated = [one.name for one in self.calculations]
+        self.profiles.calculated_values = self._values(every)
+        scratch.make("member", "select membership.profile, audience.name as audience from store.membership join store.audience on audience.number = membership.audience")
+        scratch.make("moved", "select ''::varchar as audience, 0::bigint as profile, ''::varchar as change where false")
+        for wave in self._waves():
+            self._evaluate([one for one in wave if one not in self.filled], "touched")
+            self._evaluate([one for one in wave if one in self.filled], None)
+
+    def _awake(self) -> str:
+        """Return the condition that leaves out profiles beyond their lifetime, of which nothing arrived since they lost
+        what they had (domain.md 13): nothing is computed of them, and they are in no audience. "": there is none."""
+        rows = " union all ".join(f"select profile, at_ms from {one.table('row')} where profile in (select profile from store.aged)" for one in self.profiles.segments)
+        if not rows or not self.scratch.row("select count(*) from store.aged")[0]:
+            return ""
+        self.scratch.make(
+            "dormant",
+            "select aged.profile from (select aged.profile, max(erasure.at_ms) as aged_ms from store.aged join store.erasure on erasure.number = aged.erasure group by aged.profile) as aged"
+            f" join (select profile, max(at_ms) as last_ms from ({rows}) group by profile) as row on row.profile = aged.profile where row.last_ms <= aged.aged_ms",
+        )
+        return "where profile not in (select profile from dormant)"
+
+    def _waves(self) -> list[list[Defined]]:
+        """Return the audiences that refer to no other, then those that do."""
+        plain = [one for one in self.audiences if not reads(one.audience.tree).audiences]
+        return [plain, [one for one in self.audiences if one not in plain]]
+
+    def _touched(self) -> str:
+        spans = self.scratch.rows(
+            "select first_arrival, first_arrival + arrivals from store.import where number > $last and undone_ms is null and arrivals > 0",
+            {"last": self.last_import},
+        )
+        within = " or ".join(f"(arrival >= {first} and arrival < {end})" for first, end in spans) or "false"
+        parts = [f"select profile from {one.table('row')} where {within}" for one in self.profiles.segments if one.last_import > self.last_import]
+        parts.append(f"select profile from store.removed where import > {self.last_import}")
+        parts.append(f"select destination from store.alias where import > {self.last_import}")
+        parts.append("select profile from store.stale")
+        # What entered or left a window since the last time; also where this time is an earlier one (--now).
+        first, last = sorted((self.last_ms, self.now_ms))
+        parts += [
+            f"select profile from event where (at_ms > {first} and at_ms <= {last}) or (at_ms >= {first - span_ms} and at_ms <= {last - span_ms})"
+            for span_ms in sorted(self._windows())
+        ]
+        return f"select distinct profile from ({' union all '.join(parts)})"
+
+    def _windows(self) -> set[int]:
+        """Return the lengths of all windows that events enter and leave, in milliseconds."""
+        found = {one.definition.within_ms for one in self.calculations if one.definition.within_ms}
+        for one in self.audiences:
+            for leaf in leaves(one.audience.tree):
+                if isinstance(leaf, Happened):
+                    spans = [*(leaf.when.operands if leaf.when else ()), one.audience.lookback]
+                    found |= {span.ms for span in spans if isinstance(span, Days)}
+        return {span for span in found if span is not None}
+
+    def _compute(self, into: str, wanted: Sequence[Calculation], profiles: str | None) -> None:
+        if wanted:
+            compute(self.scratch, [one.definition for one in wanted], self.now_ms, profiles=profiles, into=into)
+        else:
+            self.scratch.load(into, [("profile", "BIGINT"), ("name", "VARCHAR"), ("held", "VARCHAR")], [])
+
+    def _values(self, every: Sequence[Calculation]) -> str:
+        """Return the SELECT of all calculated values as they are after this refresh."""
+        names = ", ".join(quote_text(one.name) for one in every) or "''"
+        return (
+            f"select profile, name, held from store.calculated where name in ({names}) and profile not in (select profile from touched)"
+            " union all select profile, name, held from fresh union all select profile, name, held from fresh_all"
+        )
+
+    def _evaluate(self, wanted: Sequence[Defined], touched: str | None) -> None:
+        if not wanted:
+            return
+        asked = [Evaluated(one.name, one.audience.tree, one.audience.lookback) for one in wanted]
+        self._relations(asked, touched)
+        self.scratch.make("wave", changes(asked, self.now_ms, Relations(touched=touched)))
+        self.scratch.run("insert into moved select audience, profile, change from wave")
+        self.scratch.run("delete from member where (profile, audience) in (select (profile, audience) from wave where change = 'left')")
+        self.scratch.run("insert into member select profile, audience from wave where change = 'entered'")
+
+    def _relations(self, asked: Sequence[Evaluated], touched: str | None) -> None:
+        wanted = needs(asked)
+        tests = [f"profile in (select profile from {touched})"] if touched else []
+        tests += ["profile not in (select profile from dormant)"] if self.scratch.has("dormant") else []
+        person_relations(self.profiles, wanted.attributes, f"where {' and '.join(tests)}" if tests else "", rest=wanted.rest)
+
+    def write(self, number: int | None) -> Refreshed:
+        """Write what was decided, in one transaction."""
+        scratch, done = self.scratch, Refreshed()
+        done.profiles = None if self.new_calculations or self.filled else scratch.count("touched")
+        for name, change, count in scratch.rows("select audience, change, count(*) from moved group by all order by all"):
+            done.audiences.setdefault(name, Counter())[change] = count
+        with self.store.transaction():
+            self._tell(number, done.audiences)
+            every = ", ".join(quote_text(one.name) for one in self.calculations if one not in self.new_calculations)
+            anew = ", ".join(quote_text(one.name) for one in self.new_calculations)
+            if every:
+                scratch.run(f"delete from store.calculated where name in ({every}) and profile in (select profile from touched)")
+                scratch.run("insert into store.calculated select profile, name, held from fresh")
+            if anew:
+                scratch.run(f"delete from store.calculated where name in ({anew})")
+                scratch.run("insert into store.calculated select profile, name, held from fresh_all order by profile, name")
+                scratch.run(f"update store.calculation set filled_ms = {self.now_ms} where name in ({anew})")
+            scratch.run(
+                f"insert into store.membership select moved.profile, audience.number, {self.now_ms} from moved join store.audience on audience.name = moved.audience"
+                " where change = 'entered' order by moved.profile"
+            )
+            scratch.run(
+                "delete from store.membership where (profile, audience) in (select (moved.profile, audience.number) from moved"
+                " join store.audience on audience.name = moved.audience where change = 'left')"
+            )
+            scratch.run(
+                "insert into store.membership_change select audience.number, moved.profile, moved.change, $now, $import from moved"
+                " join store.audience on audience.name = moved.audience order by audience.number, moved.profile",
+                {"now": self.now_ms, "import": number},
+            )
+            names = ", ".join(quote_text(one.name) for one in self.filled)
+            if names:
+                scratch.run(f"update store.audience set filled_ms = {self.now_ms} where name in ({names})")
+            if scratch.row("select count(*) from store.stale")[0]:  # some of them may be gone, and are in no audience any more
+                known = known_mpids(self.profiles.segments)
+                scratch.run(f"delete from store.membership where profile in (select profile from store.stale) and profile not in (select profile from ({known}))")
+            scratch.run("delete from store.stale")
+            last = scratch.row("select coalesce(max(number), 0) from store.import")[0]
+            for name, value in (("refreshed_import", last), ("refreshed_ms", self.now_ms)):
+                scratch.run("delete from store.meta where name = $name", {"name": name})
+                scratch.run("insert into store.meta values ($name, $value)", {"name": name, "value": str(value)})
+        return done
+
+    def _tell(self, number: int | None, moved: dict[str, Counter[str]]) -> None:
+        """Write who entered and left into the report of the import."""
+        if number is None or not moved:
+            return
+        report = json.loads(self.scratch.row("select report from store.import where number = $number", {"number": number})[0])
+        report["audiences"] = {name: {change: counted[change] for change in ("entered", "left")} for name, counted in moved.items()}
+        self.scratch.run("update store.import set report = $report where number = $number", {"report": json.dumps(report, ensure_ascii=False), "number": number})
+
+
+def person_relations(profiles: Profiles, keys: Sequence[str], where: str, *, rest: bool) -> None:
+    """Make the relations `person` and `rest` that audiences are decided on (audience_sql.Relations), of some profiles."""
+    scratch = profiles.store.scratch
+    absent = "".join(f", null::varchar[] as i_{kind.name}" for kind in TYPES if kind.name not in profiles.identities)
+    scratch.make("person", f"select *{absent} from ({profiles.folded(list(keys), where)})")
+    feeds = [feed.number for feed in profiles.store.feeds() if feed.source in CONSENT_SOURCES]
+    speaks = f"row.feed in ({', '.join(map(str, feeds)) or 'null'})"
+    parts = [
+        f"select one.profile, one.arrival, {speaks} as speaks_of_consent, one.rest from (select * from {segment.table('rest')} {where}) as one"
+        f" join (select profile, arrival, feed from {segment.table('row')} {where}) as row on row.profile = one.profile and row.arrival = one.arrival"
+        for segment in profiles.segments if "rest" in segment.tables
+    ] if rest else []  # fmt: skip
+    nothing = "select null::bigint as profile, null::bigint as arrival, false as speaks_of_consent, null::varchar as rest where false"
+    scratch.make("rest", " union all ".join(parts) or nothing, keep=False)
+
+
+def _meta(store: Store, name: str, otherwise: str) -> str:
+    found = store.scratch.rows("select value from store.meta where name = $name", {"name": name})
+    return str(found[0][0]) if found else otherwise

@@ -1,0 +1,99 @@
+"""Erasure and requests as a person reads them: what went, what stays out, what is beyond the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from profilectl.render import counted, notice, print_line
+from profilectl.render.activity import moment
+
+if TYPE_CHECKING:
+    from profilectl.forgetting import Forgotten
+    from profilectl.keeping import Aged
+    from profilectl.privacy import Record
+
+KINDS = {
+    # a kind of table -> what its rows are
+    "row": "rows of files", "index": "identities", "mpid": "MPIDs", "loose": "rare attributes", "blocked": "rows with refused values",
+    "blocked_loose": "refused rare attributes", "rest": "other fields of batches", "event": "events", "calculated": "calculated attributes",
+    "membership": "memberships", "removed": "identities they had lost", "alias": "aliases", "request": "request ids",
+}
+
+
+def print_forgotten(done: Forgotten, *, stderr: bool = False) -> None:
+    """Print what forgetting took away, or would."""
+    say = notice if stderr else print_line
+    gone = done.erasure
+    if gone.anything():
+        verb = "would be erased" if done.dry_run else "erased"
+        say(f"{counted(len(gone.profiles), 'profile')} {verb}")
+        for mpid, environment in gone.profiles[:20]:
+            say(f"  MPID {mpid}, {environment}")
+        if len(gone.profiles) > 20:
+            say(f"  and {len(gone.profiles) - 20:,} more")
+        for kind, count in gone.tables.items():
+            say(f"  {count:,} {KINDS.get(kind, f'rows of {kind}')}")
+        for count, what in (
+            (gone.rejects, "rejects that name them, cleared of their text"), (gone.corrections, "corrections by hand, cleared of what they set"),
+            (gone.faded, "of their identities, cleared from the past of others"),
+        ):
+            if count:
+                say(f"  {count:,} {what}")
+        if done.allow_return:
+            say("they may come back with a later import")
+        else:
+            say(f"{counted(gone.suppressed, 'identity')} {'would be' if done.dry_run else 'are' if gone.suppressed != 1 else 'is'} kept out of later imports")
+    if done.lifted:
+        say(f"{counted(done.lifted, 'identity')} {'would be' if done.dry_run else 'are' if done.lifted != 1 else 'is'} let in again")
+    for line, kind, value, why in done.unknown if not done.lifted else ():
+        say(f"{f'line {line}: ' if line else ''}{kind} {value}: {why}")
+
+
+def say_not_touched(done: Forgotten) -> None:
+    """Say what of the erased may be elsewhere, and who else holds an identity of theirs."""
+    gone = done.erasure
+    for mpid, environment in gone.shared:
+        notice(f"MPID {mpid} ({environment}) holds one of the identities too and stays")
+    if not gone.anything():
+        return
+    notice("not touched: backups, exports, and the files that were imported" + (":" if gone.files or gone.rejects_files or done.backups else ""))
+    for path in (*gone.files, *gone.rejects_files, *done.backups):
+        notice(f"  {path}")
+
+
+def print_records(found: Sequence[Record]) -> None:
+    """Print requests, two lines each."""
+    for one in found:
+        print_line(f"{one.id}  {one.type} ({one.regulation}): {one.status}")
+        told = [f"received {moment(one.received_ms)}"]
+        if one.finished_ms is not None:
+            told.append(f"{one.status} {moment(one.finished_ms)}")
+        elif one.due_ms > one.received_ms:
+            told.append(f"due {moment(one.due_ms)}")
+        if one.profiles is not None:
+            told.append(counted(one.profiles, "profile"))
+        if one.results:
+            told.append(f"in {one.results}")
+        print_line("  " + ", ".join(told))
+
+
+def print_aged(done: Aged) -> None:
+    """Print what retention took away, or would."""
+    would = "would " if done.dry_run else ""
+    print_line(f"{counted(done.gone, 'profile')} {would}{'go' if done.dry_run or done.gone != 1 else 'goes'} for good")
+    print_line(f"{counted(done.stubs, 'profile')} {would}{'keep' if done.dry_run or done.stubs != 1 else 'keeps'} only who they are")
+    print_line(f"{counted(done.events, 'event')} {would}{'go' if done.dry_run or done.events != 1 else 'goes'}")
+
+
+def print_clocks(found: dict[str, Any]) -> None:
+    """Print the clocks."""
+    def told(days: int | None) -> str:
+        return f"kept for {counted(days, 'day')} after the last batch" if days else "kept for ever"
+
+    for name, what in (("lifetime_days", "attributes and consent"), ("retention_days", "profiles")):
+        print_line(f"{what}: {told(found[name])}")
+    if found["lifetime_profiles"]:
+        print_line("lifetime profiles: attributes and consent are kept beyond that, for when the person comes back; devices are not")
+    for one in found["applied"][-5:]:
+        print_line(f"applied {moment(one['at_ms'])}: {counted(one['gone'], 'profile')} gone")

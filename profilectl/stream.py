@@ -1,0 +1,142 @@
+"""What came in, newest first: events, and batches with what each did (domain.md 10, Live Stream)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from profilectl.activity import Activity, Touch, activities, origins_of, touch_json
+from profilectl.codes import NobodyFound
+from profilectl.feed import ENVIRONMENTS
+from profilectl.profile import Profiles
+from profilectl.scratch import quote_text
+from profilectl.segments import ENVIRONMENT_NAME, known_mpids
+from profilectl.values import Number, Value, parse_json, to_json
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Which events are listed. who: an identity type (or mpid, any) and value; types, names: any of them, all where
+    empty; since_ms inclusive, until_ms exclusive; limit: the newest so many, 0 for all."""
+
+    who: tuple[str, str] | None = None
+    types: Sequence[str] = ()
+    names: Sequence[str] = ()
+    feed: str | None = None
+    environment: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    limit: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Occurred:
+    """An event with its user and where it comes from. unit: line or row; event: the whole of it, as JSON text."""
+
+    mpid: int
+    environment: str
+    feed: str
+    import_number: int
+    file: str
+    unit: str
+    place: int
+    type: str
+    name: str | None
+    at_ms: int
+    session: str | None
+    event: str
+
+    def as_json(self) -> str:
+        found: dict[str, Value] = {
+            "mpid": str(self.mpid), "environment": self.environment, "type": self.type, "name": self.name, "at_ms": Number(str(self.at_ms)),
+            "session": self.session, "feed": self.feed, "import": Number(str(self.import_number)), "file": self.file,
+            self.unit: Number(str(self.place)), "event": parse_json(self.event),
+        }
+        return to_json(found)
+
+
+def events_of(profiles: Profiles, listed: Listed) -> list[Occurred]:
+    """Return events, newest first; of those at the same time the one that arrived last. Raises NobodyFound."""
+    scratch, segments = profiles.store.scratch, [one for one in profiles.segments if "event" in one.tables]
+    tests = []
+    if listed.who:
+        found = profiles.find(*listed.who)
+        if not found:
+            raise NobodyFound(f"nobody has the {'identity or MPID' if listed.who[0] == 'any' else listed.who[0]} {listed.who[1]}")
+        tests.append(f"profile in ({', '.join(map(str, found)) or 'null'})")
+    if listed.feed is not None:
+        feed = profiles.store.feed(listed.feed)
+        tests.append(f"feed = {feed.number if feed else -1}")
+    if listed.environment is not None:
+        tests.append(f"environment = {ENVIRONMENTS.index(listed.environment)}")
+    for column, values in (("type", listed.types), ("name", listed.names)):
+        if values:
+            tests.append(f"{column} in ({', '.join(map(quote_text, values))})")
+    if listed.since_ms is not None:
+        tests.append(f"at_ms >= {listed.since_ms}")
+    if listed.until_ms is not None:
+        tests.append(f"at_ms < {listed.until_ms}")
+    if profiles.until is not None:
+        tests.append(f"arrival < {profiles.until}")
+    where = f"where {' and '.join(tests)}" if tests else ""
+    if not segments:
+        return []
+    # The wide column is read only of the rows that are shown.
+    union = " union all ".join(f"select {one.number} as segment, profile, arrival, place, at_ms from {one.table('event')} {where}" for one in segments)
+    scratch.make("listed", f"select * from ({union}) order by at_ms desc, arrival desc, place desc limit {listed.limit or 2**62}")
+    lowest, highest = scratch.row("select min(profile), max(profile) from listed")
+    if lowest is None:
+        return []
+    parts = " union all ".join(
+        f"select one.* from {one.table('event')} as one semi join listed on listed.segment = {one.number} and listed.profile = one.profile"
+        f" and listed.arrival = one.arrival and listed.place = one.place where one.profile between {lowest} and {highest}"
+        for one in segments
+    )
+    rows = scratch.rows(
+        "select mpid.mpid, one.environment, one.feed, one.arrival, one.type, one.name, one.at_ms, one.session, one.event"
+        f" from ({parts}) as one join (select mpid, profile from ({known_mpids(profiles.segments)}) where profile in (select profile from listed)) as mpid"
+        " on mpid.profile = one.profile order by one.at_ms desc, one.arrival desc, one.place desc"
+    )
+    feeds = {one.number: one.name for one in profiles.store.feeds()}
+    origins = origins_of(profiles, sorted({row[3] for row in rows}))
+    return [
+        Occurred(mpid, ENVIRONMENT_NAME[environment], feeds[feed], *origins[arrival][:4], *event)
+        for mpid, environment, feed, arrival, *event in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A batch that came in, what it did, and whose it is."""
+
+    activity: Activity
+    touch: Touch
+
+    def as_json(self) -> str:
+        return to_json({"mpid": str(self.activity.mpid), "environment": self.activity.environment, **touch_json(self.touch)})
+
+
+def batches_of(
+    profiles: Profiles, *, after: int | None = None, limit: int = 20, feed: str | None = None, environment: str | None = None,
+    device: str | None = None,
+) -> list[Arrived]:
+    """Return the batches that arrived last, oldest first. after: only those with a higher arrival; device: only those
+    of users who have this device identity."""
+    tests = [f"arrival > {after}"] if after is not None else []
+    if feed is not None:
+        found = profiles.store.feed(feed)
+        tests.append(f"feed = {found.number if found else -1}")
+    if environment is not None:
+        tests.append(f"environment = {ENVIRONMENTS.index(environment)}")
+    if device is not None:
+        owners = profiles.find("any", device)
+        tests.append(f"profile in ({', '.join(map(str, owners)) or 'null'})")
+    where = f"where {' and '.join(tests)}" if tests else ""
+    union = " union all ".join(f"select profile, arrival from {one.table('row')} {where}" for one in profiles.segments if "row" in one.tables)
+    if not union:
+        return []
+    rows = profiles.store.scratch.rows(f"select profile, arrival from ({union}) order by arrival desc limit {limit or 2**62}")
+    wanted = {arrival for _, arrival in rows}
+    found_activities = activities(profiles, sorted({profile for profile, _ in rows}))
+    arrived = [Arrived(one, touch) for one in found_activities for touch in one.batches() if touch.origin.arrival in wanted]
+    return sorted(arrived, key=lambda one: one.touch.origin.arrival)

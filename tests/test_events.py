@@ -1,0 +1,235 @@
+"""Events: what the rule keeps of a batch, the engine keeps too, letter for letter."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doors import call, run
+from effort import at_length
+from hypothesis import HealthCheck, example, given, note, seed, settings
+from hypothesis import strategies as st
+
+from profilectl.batch import Batch, Reading, read_document, read_flat
+from profilectl.engine import ImportRequest, import_files
+from profilectl.event import EVENT_TYPES, added_event
+from profilectl.feed import Feed
+from profilectl.fields import Unusable
+from profilectl.interpreter import Interpreter
+from profilectl.opening import open_store
+from profilectl.scratch import Scratch
+from profilectl.segments import known_events
+from profilectl.store import settings_from
+from profilectl.values import NotJson, parse_json
+
+NOW_MS = 1_790_000_000_000
+
+TEXTS = ["purchase", "", "a b", "é", 'q"\\\n', "{", "[1.10]", ": 1.10,", "x" * 257, "null", "true", "1.10", "\x1fq", "\u2028"]
+NUMBERS = ["0", "-0", "1.10", "10", "1e5", "100000.0", "-12", "12345678901234567890123", "1700000000000", "0.30000000000000004"]
+
+
+class Raw(str):
+    """JSON text that is written as it stands."""
+
+    __slots__ = ()
+
+
+def written(value: Any, spaced: bool) -> str:
+    """Write JSON, numbers as they stand, with or without blanks."""
+    comma, colon = (", ", ": ") if spaced else (",", ":")
+    if isinstance(value, Raw):
+        return str(value)
+    if isinstance(value, list):
+        return "[" + comma.join(written(one, spaced) for one in value) + "]"
+    if isinstance(value, (dict, Pairs)):
+        pairs = value.items() if isinstance(value, dict) else value
+        return "{" + comma.join(json.dumps(key, ensure_ascii=False) + colon + written(one, spaced) for key, one in pairs) + "}"
+    return json.dumps(value, ensure_ascii=False)
+
+
+class Pairs(list):  # type: ignore[type-arg]
+    """An object in which a key may stand twice."""
+
+
+scalars = st.one_of(st.sampled_from(TEXTS), st.sampled_from([Raw(one) for one in NUMBERS]), st.sampled_from([True, False, None]))
+attributes = st.one_of(
+    st.dictionaries(st.sampled_from(["price", "sku", "é", "a.b", "k" * 257]), scalars, max_size=3),
+    st.lists(st.tuples(st.sampled_from(["price", "sku"]), scalars), max_size=3).map(Pairs),
+    st.just({"nested": {"a": [1]}}), scalars,
+)  # fmt: skip
+products = st.lists(st.fixed_dictionaries({}, optional={"id": scalars, "price": scalars, "quantity": scalars, "name": scalars}), max_size=7)
+
+
+@st.composite
+def events(draw: st.DrawFn) -> Any:
+    kind = draw(st.sampled_from(["custom_event", "custom_event", "screen_view", "commerce_event", "opt_out", *EVENT_TYPES, "odd"]))
+    data = draw(st.fixed_dictionaries({}, optional={
+        "event_name": st.sampled_from(["purchase", "view", "", None, "n" * 300]), "custom_event_type": st.sampled_from(["other", "search", "odd", None]),
+        "timestamp_unixtime_ms": st.sampled_from([Raw("1700000000123"), "1700000000124", Raw("1.5"), "soon", None, Raw("12345678901234567890")]),
+        "session_id": scalars, "session_uuid": scalars, "custom_attributes": attributes, "screen_name": scalars, "is_opted_out": scalars,
+        "product_action": st.one_of(scalars, st.fixed_dictionaries({"action": st.sampled_from(["purchase", None]), "products": products})),
+        "promotion_action": st.one_of(st.none(), st.just({"action": "view"})),
+        "label": scalars, "odd": scalars,
+    }))  # fmt: skip
+    if kind == "custom_event" and draw(st.integers(0, 3)):
+        data |= {"event_name": "purchase", "custom_event_type": "other"}
+    made: Any = {"data": data, "event_type": kind}
+    shape = draw(st.integers(0, 30))
+    return {0: [1], 1: {"event_type": kind}, 2: {**made, "more": 1}, 3: Pairs([("event_type", kind), *made.items()]), 4: {"event_type": kind, "data": None}}.get(shape, made)
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> list[str]:
+    found = []
+    for _ in range(draw(st.integers(1, 6))):
+        batch: dict[str, Any] = {"user_identities": {"customer_id": draw(st.sampled_from("AB"))}, "events": draw(st.lists(events(), max_size=3))}
+        if draw(st.booleans()):
+            batch["timestamp_unixtime_ms"] = 1_700_000_000_000
+        if draw(st.integers(0, 5)) == 0:
+            batch["device_info"] = {"platform": "iOS"}
+        if draw(st.integers(0, 9)) == 0:
+            batch["events"] = draw(st.sampled_from([None, {}, 1, [], [None]]))
+        found.append(written(batch, draw(st.booleans())))
+    return found
+
+
+def by_rule(rows: list[Any], added: str | None = None) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
+    """Return the events that the interpreter keeps, and its counts."""
+    interpreter = Interpreter(settings_from({}).rules, secret="s")
+    counts = interpreter.run(Feed("f", number=1), "create-and-update", rows, NOW_MS)
+    kept = [
+        (one.arrival, one.place, one.event.type, one.event.name, one.at_ms, one.event.session, one.event.text)
+        for person in interpreter.people.values() for one in person.events
+    ]
+    return sorted(kept), counts.as_json()
+
+
+def by_engine(name: str, content: str, event: str | None = None) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        path, file = Path(folder) / "store.duckdb", Path(folder) / name
+        file.write_text(content, encoding="utf-8", newline="")
+        report = import_files(path, ImportRequest([str(file)], "f", now_ms=NOW_MS, event=event))
+        scratch = Scratch(Path(folder))
+        with open_store(scratch, path) as store:
+            wanted = ("arrival", "place", "type", "name", "at_ms", "session", "event")
+            kept = scratch.rows(f"select * from ({known_events(store.segments(), columns=wanted)}) order by all")
+        scratch.close()
+    return kept, report.counts.as_json()
+
+
+def read(text: str, reading: Reading) -> Batch | Unusable:
+    try:
+        return read_document(parse_json(text), reading)
+    except NotJson as error:
+        return Unusable(error.code)
+    except Unusable as error:
+        return error
+
+
+def check_lines(found: list[str], event: str | None) -> None:
+    note("\n".join(found))
+    reading = Reading(added=added_event(event) if event else None)
+    kept, counts = by_engine("a.jsonl", "".join(f"{line}\n" for line in found), event)
+    expected, said = by_rule([read(line, reading) for line in found])
+    assert kept == expected
+    assert counts == said
+
+
+quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+
+
+@quick
+@given(lines(), st.sampled_from([None, None, "Attributes Updated"]))
+@example(['{"user_identities":{"customer_id":"A"},"events":[{"data":{"a": 1e5,"b": [1.0 ],"event_name":"x","custom_event_type":"other"},"event_type":"custom_event"}]}'], None)
+def test_events_of_lines(found: list[str], event: str | None) -> None:
+    check_lines(found, event)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(2))
+def test_events_of_lines_at_length(part: int) -> None:
+    @seed(part)
+    @settings(max_examples=at_length(60, by_night=2000), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(lines(), st.sampled_from([None, "Attributes Updated"]))
+    def at_length_(found: list[str], event: str | None) -> None:
+        check_lines(found, event)
+
+    at_length_()
+
+
+COLUMNS = [
+    "events.event_type", "events.data.event_name", "events.data.custom_event_type", "events.data.timestamp_unixtime_ms",
+    "events.data.custom_attributes.price", "events.data.custom_attributes.a.b", "events.data.screen_name", "events.data.is_opted_out",
+    "events.data.product_action.action", "events.data.product_action.total_amount", "events.data.product_action.products.name",
+    "events.data.product_action.products.price", "events.data.promotion_action.action", "events.data.session_id", "events.data.label",
+]  # fmt: skip
+CELLS = ["", "", "purchase", "custom_event", "commerce_event", "screen_view", "other", "1.10", "-0", "1e5", "true", "1700000000123", "x" * 257, 'q"\n', "é", " x "]
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[str, list[str], list[list[str]]]:
+    columns = draw(st.lists(st.sampled_from(COLUMNS), min_size=1, max_size=7, unique=True))
+    name = draw(st.sampled_from(["a.csv", "a-custom_event.csv", "a-screen_view.csv"]))
+    rows = draw(st.lists(st.lists(st.sampled_from(CELLS), min_size=len(columns), max_size=len(columns)), min_size=1, max_size=5))
+    return name, columns, rows
+
+
+def check_table(name: str, columns: list[str], rows: list[list[str]], event: str | None) -> None:
+    out = io.StringIO()
+    csv.writer(out).writerows([["customer_id", *columns], *(["A", *row] for row in rows)])
+    note(out.getvalue())
+    kind = {"a-custom_event.csv": "custom_event", "a-screen_view.csv": "screen_view"}.get(name)
+    reading, batches = Reading(added=added_event(event) if event else None), []
+    for row in rows:
+        cells = {"customer_id": "A", **{column: cell or None for column, cell in zip(columns, row, strict=True)}}
+        try:
+            batches.append(read_flat(cells, reading, event_type=kind))
+        except Unusable as error:
+            batches.append(error)  # type: ignore[arg-type]
+    kept, counts = by_engine(name, out.getvalue(), event)
+    expected, said = by_rule(batches)
+    assert kept == expected
+    assert counts == said
+
+
+@quick
+@given(tables(), st.sampled_from([None, None, "Attributes Updated"]))
+def test_events_of_columns(table: tuple[str, list[str], list[list[str]]], event: str | None) -> None:
+    check_table(*table, event)
+
+
+@pytest.mark.slow
+def test_events_of_columns_at_length() -> None:
+    @settings(max_examples=at_length(80, by_night=2000), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(tables(), st.sampled_from([None, "Attributes Updated"]))
+    def at_length_(table: tuple[str, list[str], list[list[str]]], event: str | None) -> None:
+        check_table(*table, event)
+
+    at_length_()
+
+
+def test_the_page_s_batch_with_an_event(tmp_path: Path) -> None:
+    batch = {
+        "events": [{"data": {"event_name": "Attributes Updated", "custom_event_type": "other"}, "event_type": "custom_event"}],
+        "user_identities": {"email": "john.smith@example.com", "customerid": "JohnSmith911"}, "user_attributes": {"skill_level": 9},
+        "deleted_user_attributes": ["color_preference"], "environment": "production",
+    }  # fmt: skip
+    (tmp_path / "page.jsonl").write_text(json.dumps(batch) + "\n")
+    assert call("import", "page.jsonl", "--feed", "crm", folder=tmp_path).exit_code == 0
+    (tmp_path / "plain.csv").write_text("customerid,skill_level\nJohnSmith911,10\n")
+    done = call("import", "plain.csv", "--feed", "crm", "--event", "Attributes Updated", "--json", folder=tmp_path)
+    assert json.loads(done.stdout)["events"] == {"added": 1}
+    shown = json.loads(call("show", "--customer-id", "JohnSmith911", "--section", "timeline", "--json", folder=tmp_path).stdout)["profiles"][0]
+    assert [[event["event"] for event in one["events"]] for one in shown["timeline"]] == [[batch["events"][0]]] * 2
+
+
+def test_a_column_that_is_both_a_value_and_an_object(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("customer_id,events.data.product_action,events.data.product_action.action\nA,x,y\n")
+    done = run("import", "a.csv", "--feed", "f", folder=tmp_path)
+    assert done.returncode == 4
+    assert "events.data.product_action stands for a value" in done.stderr

@@ -1,0 +1,186 @@
+"""What imports bring up to date is what computing everything anew comes to."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doors import call, run
+from effort import at_length
+from hypothesis import HealthCheck, given, note, seed, settings
+from hypothesis import strategies as st
+
+from profilectl.audience import audience_of
+from profilectl.calculated import definition_of
+from profilectl.definitions import put_audience, put_calculation
+from profilectl.engine import ImportRequest, import_files
+from profilectl.history import to_undo, undo
+from profilectl.opening import open_store
+from profilectl.refresh import Asked, refresh_store
+from profilectl.scratch import Scratch
+from profilectl.store import Store
+
+DAY_MS = 86_400_000
+BEGIN_MS = 1_780_000_000_000
+CALCULATED: dict[str, dict[str, Any]] = {
+    "all": {"type": "count", "event": "buy"},
+    "recent": {"type": "count", "event": "buy", "within": "2 days"},
+    "spent": {"type": "sum", "event": "buy", "of": "price", "where": "price > 1"},
+    "tier": {"type": "last_value", "event": "buy", "of": "sku"},
+    "last": {"type": "last_timestamp", "event_type": "session_start", "within": "1 week"},
+}
+AUDIENCES: dict[str, dict[str, Any]] = {
+    "buyers": {"criteria": "count(event 'buy' within 3d) >= 2"},
+    "sleepers": {"criteria": "event 'buy' exclude event 'buy' within 1d"},
+    "rich": {"criteria": "spent > 5 and email exists"},
+    "recent": {"criteria": "recent >= 1", "lookback": "5 days"},
+    "new": {"criteria": "first_seen within 2d"},
+    "both": {"criteria": "audience 'buyers' and audience 'rich'"},
+    "granted": {"criteria": "consent gdpr.marketing is granted"},
+    "phones": {"criteria": "device.platform = 'iOS'"},
+}
+
+
+@st.composite
+def batches(draw: st.DrawFn, day: int) -> dict[str, Any]:
+    at_ms = BEGIN_MS + day * DAY_MS - draw(st.sampled_from([0, 1, DAY_MS, 2 * DAY_MS, DAY_MS // 2, 4 * DAY_MS, -DAY_MS]))
+    events: list[dict[str, Any]] = []
+    for _ in range(draw(st.integers(0, 2))):
+        kind = draw(st.sampled_from(["buy", "buy", "session", "opt"]))
+        if kind == "buy":
+            said = {"price": draw(st.sampled_from(["1", "3.50", "x"])), "sku": draw(st.sampled_from(["a", "b"]))}
+            events.append({"event_type": "custom_event", "data": {"event_name": "buy", "custom_event_type": "other", "timestamp_unixtime_ms": at_ms, "custom_attributes": said}})
+        elif kind == "session":
+            events.append({"event_type": "session_start", "data": {"timestamp_unixtime_ms": at_ms}})
+        else:
+            events.append({"event_type": "opt_out", "data": {"timestamp_unixtime_ms": at_ms, "is_opted_out": draw(st.booleans())}})
+    found: dict[str, Any] = {
+        "user_identities": draw(st.fixed_dictionaries({"customer_id": st.sampled_from("ABC")}, optional={"email": st.sampled_from(["a@x.org", "b@x.org"])})),
+        "timestamp_unixtime_ms": at_ms, "events": events, "user_attributes": draw(st.dictionaries(st.sampled_from(["tier", "k"]), st.sampled_from(["x", "y"]), max_size=1)),
+    }
+    if draw(st.integers(0, 4)) == 0:
+        found["consent_state"] = {"gdpr": {"marketing": {"consented": draw(st.booleans()), "timestamp_unixtime_ms": at_ms}}}
+    if draw(st.integers(0, 4)) == 0:
+        found["device_info"] = {"platform": draw(st.sampled_from(["iOS", "Android"])), "ios_idfv": "0a0a0a0a-1111-2222-3333-444444444444"}
+    return found
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[tuple[str, int, list[dict[str, Any]]]]:
+    """A sequence of (import or undo, the day it is, the batches)."""
+    steps, day = [], 0
+    for _ in range(draw(st.integers(1, 4))):
+        day += draw(st.integers(0, 3))
+        what = draw(st.sampled_from(["import", "import", "import", "undo", "wait"]))
+        steps.append((what, day, draw(st.lists(batches(day), max_size=4)) if what == "import" else []))
+    return steps
+
+
+def kept(path: Path) -> list[Any]:
+    scratch = Scratch(path.parent)
+    with open_store(scratch, path):
+        found = [scratch.rows(f"select {columns} from store.{table} order by all") for table, columns in (("calculated", "*"), ("membership", "profile, audience"))]
+    scratch.close()
+    return found
+
+
+def define(store: Store) -> None:
+    with store.transaction():
+        for name, table in CALCULATED.items():
+            put_calculation(store, definition_of(name, table), 0)
+        for name, table in AUDIENCES.items():
+            put_audience(store, audience_of(name, table), 0)
+
+
+def check(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
+    note(json.dumps(steps, indent=1))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "store.duckdb"
+        scratch = Scratch(Path(folder))
+        with open_store(scratch, path, create=True, write=True) as store:
+            define(store)
+        done: list[int] = []
+        for number, (what, day, rows) in enumerate(steps):
+            now_ms = BEGIN_MS + day * DAY_MS
+            if what == "import" and rows:
+                file = Path(folder) / f"{number}.jsonl"
+                file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+                report = import_files(path, ImportRequest([str(file)], "f", now_ms=now_ms, again=True))
+                assert report.number
+                done.append(report.number)
+            elif what == "undo" and done:
+                with open_store(scratch, path, write=True) as store:
+                    undo(store, to_undo(store, done.pop(), cascade=True))
+            refresh_store(path, now_ms=now_ms)
+        scratch.close()
+        anew = Path(folder) / "anew.duckdb"
+        shutil.copy(path, anew)
+        refresh_store(anew, now_ms=now_ms, asked=Asked(list(CALCULATED), list(AUDIENCES)))
+        assert kept(path) == kept(anew)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(lives())
+def test_refreshed_is_computed_anew(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
+    check(steps)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(2))
+def test_refreshed_is_computed_anew_at_length(part: int) -> None:
+    @seed(part)
+    @settings(max_examples=at_length(12, by_night=500), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(lives())
+    def at_length_(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
+        check(steps)
+
+    at_length_()
+
+
+def test_a_calculated_attribute_masks_one_of_its_name_and_gives_it_back(tmp_path: Path) -> None:
+    """domain.md 16, scenario 15."""
+    event = {"event_type": "custom_event", "data": {"event_name": "order", "custom_event_type": "transaction"}}
+    (tmp_path / "a.jsonl").write_text(json.dumps({"user_identities": {"customer_id": "A"}, "user_attributes": {"orders": "stored"}, "events": [event, event]}) + "\n")
+    (tmp_path / "b.jsonl").write_text(json.dumps({"user_identities": {"customer_id": "A"}, "user_attributes": {"orders": "99"}, "deleted_user_attributes": ["x"]}) + "\n")
+    assert call("import", "a.jsonl", "--feed", "f", folder=tmp_path).exit_code == 0
+    assert call("calculated", "add", "orders", "--type", "count", "--event", "order", folder=tmp_path).exit_code == 0
+
+    def value() -> Any:
+        return json.loads(call("show", "--customer-id", "A", "--json", folder=tmp_path).stdout)["profiles"][0]["user_attributes"]["orders"]
+
+    assert value() == 2
+    report = json.loads(call("import", "b.jsonl", "--feed", "f", "--json", folder=tmp_path).stdout)
+    assert report["reasons"] == {"UA_CALCULATED_READ_ONLY": 1}
+    assert report["attributes"]["blocked"] == 1
+    assert value() == 2
+    assert call("check", folder=tmp_path).exit_code == 0
+    told = call("explain", "--customer-id", "A", "--attribute", "orders", folder=tmp_path).stdout
+    assert "orders = 2\n  calculated (rank 1): count of custom_event order\n  masks stored, from f (custom-feed), import 1" in told
+    assert "not 99, from f (custom-feed), import 2" in told
+    assert "refused, UA_CALCULATED_READ_ONLY" in told
+    assert call("calculated", "deactivate", "orders", folder=tmp_path).exit_code == 0
+    assert value() == "stored"
+
+
+def test_a_report_says_who_entered_and_left(tmp_path: Path) -> None:
+    for name, tier in (("a", "gold"), ("b", "silver")):
+        (tmp_path / f"{name}.csv").write_text(f"customer_id,tier\nA,{tier}\nB,gold\n")
+    assert call("import", "a.csv", "--feed", "f", folder=tmp_path).exit_code == 0
+    assert call("audiences", "add", "gold", "tier = 'GOLD'", folder=tmp_path).exit_code == 0
+    report = json.loads(call("import", "b.csv", "--feed", "f", "--json", folder=tmp_path).stdout)
+    assert report["audiences"] == {"gold": {"entered": 0, "left": 1}}
+    moved = [json.loads(line) for line in call("audiences", "diff", "gold", "--import", "2", "--json", folder=tmp_path).stdout.splitlines()]
+    assert [(one["change"], one["import"]) for one in moved] == [("left", 2)]
+    assert [json.loads(line)["identities"] for line in call("audiences", "members", "gold", "--json", folder=tmp_path).stdout.splitlines()] == [{"customer_id": ["B"]}]
+    assert call("imports", "undo", "2", "--yes", folder=tmp_path).exit_code == 0
+    assert json.loads(call("audiences", "show", "gold", "--json", folder=tmp_path).stdout)["members"] == 2
+
+
+def test_criteria_that_cannot_be_point_at_the_place(tmp_path: Path) -> None:
+    done = run("audiences", "preview", "tier = 'gold' and and", folder=tmp_path)
+    assert done.returncode == 2
+    assert "at character 19: tier = 'gold' and >>>and" in done.stderr
