@@ -17,7 +17,7 @@ from profilectl.history import history_of
 from profilectl.identity import BY_NAME, CODE, NAME, key_of
 from profilectl.report import Past
 from profilectl.scratch import quote_identifier, quote_text
-from profilectl.segments import Segment, hash_fingerprint, identity_hash, known_identities, known_mpids
+from profilectl.segments import Segment, hash_fingerprint, identity_hash, known_identities
 from profilectl.store import Store, plain
 
 
@@ -241,7 +241,9 @@ class _Check:
                 yield from self._counts(past)
 
     def _computed(self) -> Iterator[Breach]:
-        known = f"select profile from ({known_mpids(self.segments)}) union all select profile from store.stale"
+        # Of the rows, not of the tables of MPIDs, which may be what is broken.
+        founded = [f"select profile from {one.table('row')} where mpid is not null" for one in self.segments]
+        known = " union all ".join([*founded, "select profile from store.stale"])
         for table, named, what in (
             ("calculated", "name not in (select name from store.calculation)", "calculated values"),
             ("membership", "audience not in (select number from store.audience)", "memberships"),
