@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from profilectl.audience_sql import Audience, members, needs
-from profilectl.criteria_text import criterion_of
+from profilectl.criteria.text import criterion_of
 from profilectl.scratch import connect
 
 NOW_MS = 1_725_000_000_000

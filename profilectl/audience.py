@@ -11,8 +11,8 @@ from typing import Any
 
 from profilectl.codes import UsageError
 from profilectl.criteria import Criterion, check_depth
-from profilectl.criteria_text import criterion_of, expression
-from profilectl.criteria_toml import COMBINATIONS, criterion_in
+from profilectl.criteria.text import criterion_of, expression
+from profilectl.criteria.toml import COMBINATIONS, criterion_in
 from profilectl.moments import Days, days_of
 
 # fmt: off
@@ -52,7 +52,7 @@ class Audience:
 
 def audience_of(name: str, table: object) -> Audience:
     """Read an audience of the configuration: {criteria, kind, lookback}; criteria an expression or a table, or instead
-    of it all, any and exclude (criteria_toml.py).
+    of it all, any and exclude (criteria/toml.py).
 
     Raises UsageError, naming the key or the character.
     """

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 from profilectl import criteria
 from profilectl.criteria import All, AnyOf, Comparison, Consent, Criterion, Happened, InAudience, Not, Reads
+from profilectl.event.field import fold
 from profilectl.event_counts import alike, counted, opted_out
-from profilectl.event_field import fold
 from profilectl.moments import Days
 from profilectl.scratch import quote_identifier, quote_text
 from profilectl.segments import ENVIRONMENT_CODE

@@ -15,8 +15,8 @@ from decimal import Decimal
 
 from profilectl.codes import UsageError
 from profilectl.event import EVENT_TYPES
-from profilectl.event_condition import Condition, condition_read
-from profilectl.event_field import Path, fold, found_at, number_of, path_of, scalars, text_of, walked
+from profilectl.event.condition import Condition, condition_read
+from profilectl.event.field import Path, fold, found_at, number_of, path_of, scalars, text_of, walked
 from profilectl.values import Number, Value, hold
 
 

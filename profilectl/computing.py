@@ -29,7 +29,7 @@ from profilectl.calculated import (
     Occurred,
     value_of,
 )
-from profilectl.event_field import Path
+from profilectl.event.field import Path
 from profilectl.picking import Picking, Source
 from profilectl.scratch import Scratch, quote_text
 from profilectl.values import parse_json, to_json

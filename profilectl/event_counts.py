@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from profilectl.criteria import Happened
-from profilectl.event_condition import Compared, Node, condition_read, decimal_of
-from profilectl.event_field import Path, fold
+from profilectl.event.condition import Compared, Node, condition_read, decimal_of
+from profilectl.event.field import Path, fold
 from profilectl.event_sql import EventSql, json_path, number_compared
 from profilectl.moments import Days
 from profilectl.scratch import quote_text

@@ -1,6 +1,6 @@
 """Events as SQL: what stands at a path of an event's text, digit for digit, and conditions on it.
 
-The set-based twin of event_field and event_condition. DuckDB takes JSON apart quickly but spells some
+The set-based twin of event/field.py and event/condition.py. DuckDB takes JSON apart quickly but spells some
 numbers anew (1.10 becomes 1.1, 1e2 becomes 100.0, -0 becomes 0). So a number is taken as DuckDB has it
 only where it cannot have been changed: it is a short whole number, or the whole event, written anew, is
 the text it was (`same`). Else it is read from the text itself, where its key stands only once, and else
@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
-from profilectl.event_condition import (
+from profilectl.event.condition import (
     AllOf,
     AnyOf,
     Compared,
@@ -28,11 +28,11 @@ from profilectl.event_condition import (
     condition_read,
     decimal_of,
 )
-from profilectl.event_field import Path, fold
+from profilectl.event.field import Path, fold
 from profilectl.scratch import quote_text
 
 PLAIN = "[+-]?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]{1,3})?"
-"""What is a number, as event_field.number_of has it."""
+"""What is a number, as event.field.number_of has it."""
 _SHORT = "[+-]?[0-9]{1,18}([.][0-9]{1,18})?"
 _LOOKS_LIKE_A_NUMBER = re.compile(r"[-+.0-9e]+")
 # A string, or a number, whichever comes first: a number within a string is passed over with the string.

@@ -17,9 +17,9 @@ from decimal import Decimal
 
 from profilectl import criteria
 from profilectl.criteria import All, AnyOf, Comparison, Consent, Criterion, Happened, InAudience, Near, Not, Operand
-from profilectl.event_condition import holds as condition_holds
-from profilectl.event_condition import pattern_of
-from profilectl.event_field import fold, number_of
+from profilectl.event.condition import holds as condition_holds
+from profilectl.event.condition import pattern_of
+from profilectl.event.field import fold, number_of
 from profilectl.identity import TYPES
 from profilectl.moments import Days, Moment, time_of
 from profilectl.values import MARK, Number, Value, held_text, is_list, parse_json, to_json

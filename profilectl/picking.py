@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from profilectl.calculated import Definition
-from profilectl.event_field import Path, fold
+from profilectl.event.field import Path, fold
 from profilectl.event_sql import (
     PLAIN,
     EventSql,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from profilectl.criteria import Operand, digits_of
-from profilectl.event_field import fold
+from profilectl.event.field import fold
 from profilectl.event_sql import PLAIN, like, number_compared, string
 from profilectl.moments import DATE, EPOCH_MS, TIME, Days, Moment
 from profilectl.scratch import quote_text

@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 from profilectl import criteria
 from profilectl.audience_sql import Audience, Relations, members, needs
 from profilectl.criteria import Criterion, Fault, Field, Happened, InAudience, Near
-from profilectl.event_condition import condition_text
+from profilectl.event.condition import condition_text
 from profilectl.membership import Event, Person, Rest
 from profilectl.moments import DAY_MS, Days, Moment
 from profilectl.scratch import connect

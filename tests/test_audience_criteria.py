@@ -20,9 +20,9 @@ from profilectl import criteria
 from profilectl.audience_sql import Audience, Relations, changes, needs
 from profilectl.codes import UsageError
 from profilectl.criteria import COUNTS, FIELDS, TIMES, Comparison, Criterion, Happened
-from profilectl.criteria_text import criterion_of, expression
-from profilectl.criteria_toml import criterion_in, toml_text
-from profilectl.event_field import fold
+from profilectl.criteria.text import criterion_of, expression
+from profilectl.criteria.toml import criterion_in, toml_text
+from profilectl.event.field import fold
 from profilectl.membership import Person, expires_ms, holds
 from profilectl.moments import DAY_MS, Days, days_of, moment_of, time_of, written
 from profilectl.value_sql import time_of as time_sql

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
 
 from profilectl.codes import UsageError
-from profilectl.event_condition import condition_text, event_condition
-from profilectl.event_field import Path, fold, path_of
+from profilectl.event.condition import condition_text, event_condition
+from profilectl.event.field import Path, fold, path_of
 from profilectl.event_sql import EventSql, condition_sql, taken, taking
 from profilectl.values import parse_json
 

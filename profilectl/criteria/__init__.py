@@ -1,10 +1,10 @@
 """The criteria of an audience: one tree, whatever form they were written in.
 
-Criteria say who is in an audience. They are written as an expression (criteria_text.py)
+Criteria say who is in an audience. They are written as an expression (text.py)
 
     tier = 'gold' and count(event 'purchase' where (price > 10) within 30 days) >= 2 exclude audience 'staff'
 
-or as TOML (criteria_toml.py); both are read into the tree of this module. Who is in by a tree is defined in
+or as TOML (toml.py); both are read into the tree of this module. Who is in by a tree is defined in
 membership.py, for one person at a time, and again in audience_sql.py, for all of them at once.
 
 A test holds or does not hold: what is missing passes no test, and `not` turns every outcome around, so that
@@ -25,7 +25,7 @@ from typing import TypeVar
 
 from profilectl.batch import attribute_key, field_named
 from profilectl.codes import UsageError
-from profilectl.event_field import fold
+from profilectl.event.field import fold
 from profilectl.fields import Unusable
 from profilectl.identity import type_named
 from profilectl.moments import Days, Moment
@@ -148,7 +148,7 @@ class Happened:
     """How often events of a kind happened.
 
     type: a type of batch.EVENT_TYPES, None for any; name: compared without case, None for any; where: a
-    condition on the event, in the words of event_condition.py, "" for none; when: None for ever. operator: one of COUNTS.
+    condition on the event, in the words of event/condition.py, "" for none; when: None for ever. operator: one of COUNTS.
     """
 
     type: str | None

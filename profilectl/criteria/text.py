@@ -52,7 +52,7 @@ from profilectl.criteria import (
     digits_of,
 )
 from profilectl.event import EVENT_TYPES
-from profilectl.event_condition import condition_text
+from profilectl.event.condition import condition_text
 from profilectl.moments import Days, Moment, days_of, moment_of
 
 WORDS = (

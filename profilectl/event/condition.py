@@ -1,6 +1,6 @@
 """Conditions on one event: `currency = 'EUR' and price > 10`, read with a grammar, told of an event.
 
-Names are those of event_field.path_of. Texts compare ignoring case; with a number, whatever is a number
+Names are those of field.path_of. Texts compare ignoring case; with a number, whatever is a number
 compares, also in text, digit for digit. A test of a field with several values holds where one of them
 passes; a negated test (!=, not in, not contains, not matches) holds where the test itself does not, so
 also where the field is absent. The same as SQL: event_sql. Sources: domain.md 11.1, 11.2.
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from profilectl.codes import UsageError
-from profilectl.event_field import Path, fold, found_at, number_of, path_of, scalars, text_of
+from profilectl.event.field import Path, fold, found_at, number_of, path_of, scalars, text_of
 from profilectl.values import Number, Value
 
 GRAMMAR = r"""
