@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 from profilectl.activity import Activity, activities, entry_json, members, origin_json
 from profilectl.erasure import columns_of, patterns
-from profilectl.profile import Profiles
+from profilectl.feed import workspaces_of
+from profilectl.profile import Profiles, profiles_of
 from profilectl.scratch import quote_identifier, quote_text
+from profilectl.store import Store
 from profilectl.values import Number, Value, parse_json
 
 TOLD = ("row", "index", "mpid", "loose", "blocked", "blocked_loose", "rest", "removed")
@@ -24,10 +26,11 @@ def access_document(profiles: Profiles, found: Sequence[int], query: tuple[str, 
 
     profiles: each as `show --json` gives it, with provenance; identities: with when they came and went;
     blocked: what was refused; devices, consent, attribution, history, timeline (batches and events);
-    held: rows of all other tables that are theirs. rejected_rows: that could not be used and name them.
+    held: rows of all other tables that are theirs; workspaces: where the store has several, what each has of them. rejected_rows: that could not be used and name them.
     """
     people = activities(profiles, found)
     documents: list[Value] = []
+    workspaces = workspaces_of(profiles.store.feeds())
     for one, line in zip(people, profiles.lines(found), strict=True):
         document = parse_json(line[:-1] + "," + members(one, PARTS) + "}")
         assert isinstance(document, dict)
@@ -36,11 +39,21 @@ def access_document(profiles: Profiles, found: Sequence[int], query: tuple[str, 
             {"attribute": key, **entry_json(entry)} for key, entries in sorted(one.history.items()) for entry in entries if entry.kind == "blocked"
         ]
         document["held"] = _held(profiles, one.profile)
+        if len(workspaces) > 1:
+            document["workspaces"] = {name: _of_workspace(profiles.store, name, one.profile) for name in workspaces}
         documents.append(document)
     return {
         "made_ms": Number(str(now_ms)), "query": {"type": query[0], "value": query[1]}, "profiles": documents,
         "rejected_rows": _rejected(profiles, people),
     }
+
+
+def _of_workspace(store: Store, workspace: str, profile: int) -> dict[str, Value]:
+    """Return what one workspace has of a person."""
+    profiles = profiles_of(store, workspace=workspace)
+    document = parse_json(profiles.lines([profile])[0][:-1] + "," + members(activities(profiles, [profile])[0], PARTS) + "}")
+    assert isinstance(document, dict)
+    return {name: document[name] for name in ("user_attributes", "provenance", *PARTS)}
 
 
 def _identities(one: Activity) -> Value:

@@ -13,8 +13,9 @@ from typing import Any
 
 from profilectl.attributes import CONSENT_SOURCES
 from profilectl.codes import NobodyFound, UsageError
+from profilectl.device import device_key
 from profilectl.feed import Feed
-from profilectl.identity import BY_NAME, NAME, key_of
+from profilectl.identity import BY_NAME, NAME, key_of, type_named
 from profilectl.profile import Profiles
 from profilectl.segments import ENVIRONMENT_NAME, IMPORT_FILES, hash_of, known_events, known_mpids
 from profilectl.values import DELETED, Number, Value, held_json, parse_json, to_json
@@ -149,7 +150,8 @@ class Standing:
 class Activity:
     """A profile with everything that made it. touches: oldest first; attributes: the entry in force of each key.
     standing: what follows from all of that (standing.py), where it was asked for. aged_ms: when retention took its
-    attributes, consent and devices away."""
+    attributes, consent and devices away. workspace: whose attributes, devices, consent and batches these are, None:
+    everybody's; elsewhere: what touched the profile in others. Identities and first and last seen are the same in all."""
 
     mpid: int
     environment: str
@@ -163,6 +165,12 @@ class Activity:
     touches: list[Touch]
     standing: Standing | None = None
     aged_ms: list[int] = field(default_factory=list)
+    workspace: str | None = None
+    elsewhere: list[Touch] = field(default_factory=list)
+
+    def every(self) -> list[Touch]:
+        """Return what touched the profile in any workspace, oldest first."""
+        return sorted([*self.touches, *self.elsewhere], key=lambda touch: touch.origin.arrival)
 
     def values(self, kind: str) -> list[str]:
         """Return the identities of a type, oldest first."""
@@ -178,14 +186,14 @@ class Activity:
 
     def opted_out(self) -> bool:
         """Say whether the last opt_out event, by its time, then by arrival, opts out (domain.md 14)."""
-        said = [(event.at_ms, touch.origin.arrival, place, event) for touch in self.batches() for place, event in enumerate(touch.events) if event.type == "opt_out"]
+        said = [(event.at_ms, touch.origin.arrival, place, event) for touch in self.every() for place, event in enumerate(touch.events) if event.type == "opt_out"]
         document = max(said, key=lambda one: one[:3])[3].document if said else None
         data = document.get("data") if isinstance(document, dict) else None
         return isinstance(data, dict) and data.get("is_opted_out") is True
 
     def limit_ad_tracking(self) -> bool | None:
         """Return what the device seen last that said anything of it said (domain.md 14)."""
-        stated = [device.info["limit_ad_tracking"] for device in self.devices() if isinstance(device.info.get("limit_ad_tracking"), bool)]
+        stated = [device.info["limit_ad_tracking"] for device in _devices(self.every()) if isinstance(device.info.get("limit_ad_tracking"), bool)]
         return stated[0] if stated else None
 
     def batches(self) -> list[Touch]:
@@ -201,27 +209,8 @@ class Activity:
         return found
 
     def devices(self) -> list[Device]:
-        """Return the devices, last seen first. Batches that share an identity of a device mean the same one."""
-        found: list[Device] = []
-        for touch in self.touches:
-            ids = {one.type: one.value for one in touch.added if BY_NAME[one.type].device}
-            info = touch.rest.get("device_info")
-            info = dict(info) if isinstance(info, dict) else {}
-            if not ids and not info:
-                continue
-            for name in [name for name in info if name in BY_NAME and BY_NAME[name].device]:
-                ids.setdefault(name, str(info.pop(name)))
-            known = next((one for one in found if one.identities.items() & ids.items()), None)
-            if known is None:
-                known = Device({}, touch.origin.at_ms, touch.origin.at_ms)
-                found.append(known)
-            known.identities |= ids
-            known.info |= {name: value for name, value in info.items() if value is not None}
-            stated = touch.rest.get("attribution_info")
-            known.attribution = stated if isinstance(stated, dict) and stated else known.attribution
-            known.first_seen_ms = min(known.first_seen_ms, touch.origin.at_ms)
-            known.last_seen_ms = max(known.last_seen_ms, touch.origin.at_ms)
-        return sorted(found, key=lambda one: -one.last_seen_ms)
+        """Return the devices, last seen first."""
+        return _devices(self.touches)
 
     def latest_device(self) -> tuple[str, str] | None:
         """Return the identity that stands for the device seen last: (type, value)."""
@@ -253,6 +242,33 @@ class Activity:
             if isinstance(found, dict) and found:
                 return found
         return {}
+
+
+def _devices(touches: Sequence[Touch]) -> list[Device]:
+    """Return the devices that batches are of (device.py), last seen first."""
+    found: dict[object, Device] = {}
+    for touch in touches:
+        added = {one.type: one.value for one in touch.added if BY_NAME[one.type].device}
+        info = touch.rest.get("device_info")
+        info = dict(info) if isinstance(info, dict) else {}
+        if not added and not info:
+            continue
+        stamp = touch.rest.get("mp_deviceid", added.get("mp_deviceid"))
+        named: dict[str, Value] = {name: value for name, value in added.items() if name != "mp_deviceid"}
+        key = device_key({"mp_deviceid": stamp, "device_info": named | info})
+        known = found.setdefault(key, Device({}, touch.origin.at_ms, touch.origin.at_ms))
+        ids = {"mp_deviceid": str(stamp)} if stamp else {}
+        for name in [name for name in info if (kind := type_named(name)) and kind.device]:
+            kind = type_named(name)
+            assert kind is not None
+            ids.setdefault(kind.name, str(info.pop(name)))
+        known.identities |= added | ids
+        known.info |= {name: value for name, value in info.items() if value is not None}
+        stated = touch.rest.get("attribution_info")
+        known.attribution = stated if isinstance(stated, dict) and stated else known.attribution
+        known.first_seen_ms = min(known.first_seen_ms, touch.origin.at_ms)
+        known.last_seen_ms = max(known.last_seen_ms, touch.origin.at_ms)
+    return sorted(found.values(), key=lambda one: -one.last_seen_ms)
 
 
 def _stated_ms(said: dict[str, Any]) -> int:
@@ -387,11 +403,12 @@ def _played(profiles: Profiles, profile: int, raw: _Raw) -> Activity | None:
         if owner == profile:
             gone.setdefault((NAME[code], digest), []).append(arrival)
     found = Activity(
-        mpid, environment, profile, min(row[4] for row in rows), max(row[4] for row in rows), [], [], {}, {}, []
+        mpid, environment, profile, min(row[4] for row in rows), max(row[4] for row in rows), [], [], {}, {}, [], workspace=profiles.workspace
     )
     for arrival, founded, _, feed, at_ms, identities in rows:
         number, file, unit, place, protection = raw.origins[arrival]
         origin = Origin(arrival, number, feeds[feed], protection, file, unit, place, at_ms)
+        here = profiles.workspace is None or feeds[feed].seen_in(profiles.workspace)
         rest = raw.rest.get((profile, arrival))
         touch = Touch(origin, founded is not None, events=raw.events.get((profile, arrival), []), rest=_rest(rest) if rest else {})
         for kind, value in identities:
@@ -400,13 +417,13 @@ def _played(profiles: Profiles, profile: int, raw: _Raw) -> Activity | None:
             identity = Held(kind, value, origin, lost)
             touch.added.append(identity)
             (found.identities if lost is None else found.lost).append(identity)
-        for key, held, code in sorted(raw.cells.get((profile, arrival), ())):
+        for key, held, code in sorted(raw.cells.get((profile, arrival), ())) if here else ():
             if code or held != DELETED or key in found.attributes:  # deleting what is not there does nothing
                 touch.entries.append(_entry(found, key, held, code, origin))
-        found.touches.append(touch)
+        (found.touches if here else found.elsewhere).append(touch)
     _carry(profiles, found, raw, feeds)
     found.aged_ms = raw.aged.get(profile, [])
-    by_arrival = {touch.origin.arrival: touch for touch in found.touches}
+    by_arrival = {touch.origin.arrival: touch for touch in found.every()}
     for one in found.lost:
         if one.lost in by_arrival:
             by_arrival[one.lost].removed.append(one)
@@ -417,7 +434,7 @@ def _carry(profiles: Profiles, found: Activity, raw: _Raw, feeds: dict[int, Feed
     """Add the aliases of a profile to its activity, and what they carried over."""
     carried = profiles.carried(found.profile)
     if carried:
-        later = (touch.origin.at_ms for touch in found.touches if touch.origin.arrival > carried.arrival)
+        later = (touch.origin.at_ms for touch in found.every() if touch.origin.arrival > carried.arrival)
         found.first_seen_ms = min((carried.first_seen_ms, *later))
     for one in raw.aliases:
         if found.profile not in (one.source, one.destination):

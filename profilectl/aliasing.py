@@ -56,7 +56,7 @@ def alias_profiles(
         strategy = store.settings().rules.strategy
         if strategy not in STRATEGIES:
             raise InputRefused(f"the identity strategy {strategy} knows no aliases", f"they belong to {', '.join(STRATEGIES)}")
-        profiles = profiles_of(store)
+        profiles = profiles_of(store, every=True)
         giver = one_meant(profiles, ("mpid", source), None, environment)
         taker = one_meant(profiles, ("mpid", destination), None, environment)
         if giver.environment != taker.environment:

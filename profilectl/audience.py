@@ -13,6 +13,7 @@ from profilectl.codes import UsageError
 from profilectl.criteria import Criterion, check_depth
 from profilectl.criteria.text import criterion_of, expression
 from profilectl.criteria.toml import COMBINATIONS, criterion_in
+from profilectl.feed import DEFAULT_WORKSPACE
 from profilectl.moments import Days, days_of
 
 # fmt: off
@@ -24,7 +25,7 @@ KINDS: dict[str, str] = {
 LOOKBACK = "90 days"
 """How far back the events of a real-time audience count, where it does not say (domain.md 11.2)."""
 LONGEST_NAME = 100
-KEYS = ("criteria", "kind", "lookback")
+KEYS = ("criteria", "kind", "lookback", "workspace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Audience:
     kind: str
     tree: Criterion
     lookback: Days | None
+    workspace: str = DEFAULT_WORKSPACE
 
     @property
     def criteria(self) -> str:
@@ -44,6 +46,8 @@ class Audience:
     def as_table(self) -> dict[str, Any]:
         """Return the audience as the configuration has it: what audience_of reads as the same."""
         table: dict[str, Any] = {"criteria": self.criteria}
+        if self.workspace != DEFAULT_WORKSPACE:
+            table["workspace"] = self.workspace
         if self.kind != "real-time":
             return table | {"kind": self.kind}
         standing = days_of(LOOKBACK)
@@ -76,7 +80,10 @@ def audience_of(name: str, table: object) -> Audience:
     lookback = days_of(stated) if isinstance(stated, str) else None
     if lookback is None:
         raise UsageError(f"{where}: lookback = {stated!r}", 'for example lookback = "90 days"')
-    return Audience(name, kind, _criteria(combined or table.get("criteria"), where), lookback if kind == "real-time" else None)
+    workspace = table.get("workspace", DEFAULT_WORKSPACE)
+    if not isinstance(workspace, str) or not workspace:
+        raise UsageError(f"{where}: workspace must be a text")
+    return Audience(name, kind, _criteria(combined or table.get("criteria"), where), lookback if kind == "real-time" else None, workspace)
 
 
 def _criteria(stated: object, where: str) -> Criterion:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from profilectl.codes import InputRefused
 from profilectl.definitions import Defined, audiences, check_references, drop_audience, put_audience
 from profilectl.opening import open_store
 from profilectl.profile import profiles_of
-from profilectl.refresh import Asked, person_relations, refresh_store
+from profilectl.refresh import Asked, people_of, person_relations, refresh_store
 from profilectl.scratch import scratch_beside
 from profilectl.segments import ENVIRONMENT_NAME, known_events, known_mpids
 from profilectl.store import Store
@@ -63,7 +64,7 @@ def add_audience(path: Path, audience: Audience, *, replaces: bool = False, wait
         if not replaces and any(one.name == audience.name for one in audiences(store)):
             raise InputRefused(f"there is an audience {audience.name} already", "--replace gives it other criteria")
         with store.transaction():
-            put_audience(store, audience, time.time_ns() // 1_000_000)
+            put_audience(store, replace(audience, workspace=store.workspace or audience.workspace), time.time_ns() // 1_000_000)
     refresh_store(path, wait_s=max(wait_s, 10))
     return audience_named(path, audience.name, wait_s=wait_s)
 
@@ -82,14 +83,14 @@ def preview_audience(path: Path, audience: Audience, *, now_ms: int | None = Non
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         known = audiences(store)
         check_references([*(one.audience for one in known if one.name != audience.name), audience])
-        profiles = profiles_of(store, now_ms=at_ms)
+        profiles = people_of(store, store.workspace or audience.workspace, now_ms=at_ms)
         asked = [Evaluated(audience.name, audience.tree, audience.lookback)]
         wanted = needs(asked)
-        scratch.make("event", known_events(profiles.segments, columns=MEMBER_EVENTS), keep=False)
+        scratch.make("event", known_events(profiles.segments, where=profiles.happened(), columns=MEMBER_EVENTS), keep=False)
         scratch.make("member", _member(store), keep=False)
         person_relations(profiles, wanted.attributes, "", rest=wanted.rest)
         scratch.make("previewed", f"select profile from ({members(asked, at_ms, Relations())})")
-        everybody = scratch.row(f"select count(*) from ({known_mpids(profiles.segments)})")[0]
+        everybody = scratch.count("person")
         found = [profile for (profile,) in scratch.rows(f"select profile from previewed order by profile limit {FEW}")]
         sample = [orjson.loads(line) for line in profiles.lines(found, provenance=False)]
         return {
@@ -116,7 +117,7 @@ def members_of(path: Path, name: str, *, limit: int = 0, wait_s: float = 0) -> I
     """Yield the members of an audience, first founded first: mpid, environment, since_ms, identities."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         one = _known(store, name)
-        profiles = profiles_of(store)
+        profiles = profiles_of(store, every=True)
         in_it = f"select profile, since_ms from store.membership where audience = {one.number} order by profile limit {limit or 2**62}"
         scratch.make("in_it", in_it)
         person_relations(profiles, [], "where profile in (select profile from in_it)", rest=False)

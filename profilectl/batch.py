@@ -12,7 +12,7 @@ from typing import cast
 
 from profilectl.event import Event, event_of_cells, read_events, steps_of
 from profilectl.fields import Unusable, json_type, put, shown, typed, whole_number, without_empty
-from profilectl.identity import PLACEHOLDERS, Usable, type_named, usable
+from profilectl.identity import BY_NAME, PLACEHOLDERS, Usable, type_named, usable
 from profilectl.values import DELETED, NotJson, Number, Value, hold, parse_json, to_json
 
 # fmt: off
@@ -181,6 +181,8 @@ def read_batch(document: Mapping[str, Value], reading: Reading) -> Batch:
     rest: dict[str, Value] = {name: value for name in KEPT_FIELDS if (value := document.get(name)) not in (None, [], {})}
     for name, value in rest.items():
         _check_kept(name, value)
+    if "device_info" in rest and isinstance(stamp := document.get("mp_deviceid"), str):
+        rest["mp_deviceid"] = stamp  # what is said of a device stays with what names it
     codes: list[str] = []
     stated: list[tuple[str, Value]] = []
     for name, value in _object(document, "user_identities").items():
@@ -240,10 +242,20 @@ def read_flat(row: Mapping[str, Value], reading: Reading, *, empty: str = "ignor
     attributes = {key: value for key, value in attributes.items() if value is not None}
     event = event_of_cells(cells, event_type)
     rest = without_empty(rest)
+    _name_device(rest, stated)
     batch = _batch(plain, stated, attributes, reading, to_json(rest) if rest else None, codes, (event,) if event else ())
     if not deletes:
         return batch
     return Batch(**{**_fields(batch), "deletes": (*batch.deletes, *deletes)})  # type: ignore[arg-type]
+
+
+def _name_device(rest: dict[str, Value], stated: Iterable[tuple[str, Value]]) -> None:
+    """Keep with what a row says of a device the identities that name it."""
+    info = rest.get("device_info")
+    if isinstance(info, dict):
+        for name, value in stated:
+            if isinstance(value, str) and BY_NAME[name].device:
+                (rest if name == "mp_deviceid" else info).setdefault(name, value)
 
 
 def _fields(batch: Batch) -> dict[str, object]:

@@ -17,6 +17,7 @@ from profilectl.codes import UsageError
 from profilectl.event import EVENT_TYPES
 from profilectl.event.condition import Condition, condition_read
 from profilectl.event.field import Path, fold, found_at, number_of, path_of, scalars, text_of, walked
+from profilectl.feed import DEFAULT_WORKSPACE
 from profilectl.values import Number, Value, hold
 
 
@@ -63,7 +64,7 @@ PRODUCT_NUMBERS = ("price", "quantity", "position", "total_product_amount", "add
 """Fields of a product that are numbers: most_frequent counts them once a product, all others `quantity` times."""
 DAY_MS = 24 * 60 * 60 * 1000
 WINDOW_UNITS = {"day": DAY_MS, "week": 7 * DAY_MS}
-KEYS = ("type", "event", "event_type", "of", "where", "within", "since", "draft")
+KEYS = ("type", "event", "event_type", "of", "where", "within", "since", "draft", "workspace")
 FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 """The times that ISO 8601 can write with a year of four digits, 0001 to 9999."""
 
@@ -102,6 +103,7 @@ class Definition:
     within: str | None = None
     since: str | None = None
     draft: bool = False
+    workspace: str = DEFAULT_WORKSPACE
 
     @property
     def path(self) -> Path | None:
@@ -145,6 +147,7 @@ class Definition:
         if self.event_type != "custom_event":
             table["event_type"] = self.event_type
         table |= {key: value for key in ("event", "of", "where", "within", "since") if (value := getattr(self, key)) is not None}
+        table |= {"workspace": self.workspace} if self.workspace != DEFAULT_WORKSPACE else {}
         return table | ({"draft": True} if self.draft else {})
 
 
@@ -169,7 +172,7 @@ def definition_of(name: str, table: object) -> Definition:
         raise UsageError(f"{where}.draft must be true or false")
     return Definition(
         name, kind, _text(table, "event", where), _one_of(table, "event_type", EVENT_TYPES, where) or "custom_event",
-        _field(table, kind, where), _condition(table, where), _window(table, where), _since(table, where), draft,
+        _field(table, kind, where), _condition(table, where), _window(table, where), _since(table, where), draft, _text(table, "workspace", where) or DEFAULT_WORKSPACE,
     )
 
 

@@ -13,8 +13,7 @@ from profilectl.codes import InputRefused
 from profilectl.computing import compute
 from profilectl.definitions import Calculation, calculations, drop_calculation, put_calculation
 from profilectl.opening import open_store
-from profilectl.profile import profiles_of
-from profilectl.refresh import Asked, refresh_store
+from profilectl.refresh import Asked, people_of, refresh_store
 from profilectl.scratch import scratch_beside
 from profilectl.segments import known_events, known_mpids
 from profilectl.store import Store
@@ -79,7 +78,7 @@ def add_calculated(path: Path, definition: Definition, *, replaces: bool = False
         if not replaces and any(one.name == definition.name for one in calculations(store)):
             raise InputRefused(f"there is a calculated attribute {definition.name} already", "--replace gives it another definition")
         with store.transaction():
-            put_calculation(store, definition, now_ms)
+            put_calculation(store, replace(definition, workspace=store.workspace or definition.workspace), now_ms)
     refresh_store(path, wait_s=max(wait_s, 10))
     return calculated_named(path, definition.name, wait_s=wait_s)
 
@@ -89,8 +88,8 @@ def preview_calculated(path: Path, wanted: Definition | str, *, now_ms: int | No
     at_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         definition = _known(store, wanted).definition if isinstance(wanted, str) else wanted
-        profiles = profiles_of(store)
-        scratch.make("event", known_events(profiles.segments), keep=False)
+        profiles = people_of(store, definition.workspace if isinstance(wanted, str) else store.workspace or definition.workspace)
+        scratch.make("event", known_events(profiles.segments, where=profiles.happened()), keep=False)
         compute(scratch, [replace(definition, draft=False)], at_ms, into="previewed")
         table = definition.as_table()
         table.pop("draft", None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from profilectl.definitions import (
     put_calculation,
     replace_audiences,
 )
-from profilectl.feed import DEFAULT_PROTECTION, DEFAULT_SOURCE, PROTECTIONS, Feed
+from profilectl.feed import ACCOUNT, DEFAULT_PROTECTION, DEFAULT_SOURCE, DEFAULT_WORKSPACE, PROTECTIONS, Feed
 from profilectl.identity import BY_NAME, STRATEGIES, flags_of, type_named
 from profilectl.retention import check_clocks
 from profilectl.store import Store
@@ -54,6 +54,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
 }
 # fmt: on
 SECTIONS = ("identity", "attributes", "history", "retention", "limits")
+FEED_KEYS = ("source", "protection", "partner", "workspace")
 NAMED = ("feeds", "calculated", "audiences")
 """Sections with a section for each name: [feeds.crm]."""
 CHOICES = {
@@ -192,11 +193,12 @@ def _feed(path: Path, name: str, members: Any) -> Feed:
     if not isinstance(members, dict):
         raise InputRefused(f"{where} must be a section")
     for member in members:
-        if member not in ("source", "protection", "partner"):
-            raise InputRefused(f"{where}: there is no {member}", "a feed has source, protection and partner")
+        if member not in FEED_KEYS:
+            raise InputRefused(f"{where}: there is no {member}", f"a feed has {', '.join(FEED_KEYS)}")
     source = members.get("source", DEFAULT_SOURCE)
     protection = members.get("protection", DEFAULT_PROTECTION)
     partner = members.get("partner")
+    workspace = members.get("workspace", DEFAULT_WORKSPACE)
     if not name.strip():
         raise InputRefused(f"{path}: a feed needs a name")
     for member, value in members.items():
@@ -208,7 +210,9 @@ def _feed(path: Path, name: str, members: Any) -> Feed:
         raise InputRefused(f"{where}: protection = {protection!r}", "it is one of " + ", ".join(PROTECTIONS))
     if partner is not None and (source != "partner" or not isinstance(partner, str)):
         raise InputRefused(f"{where}: partner is the name of the partner of a feed whose source is partner")
-    return Feed(name, source, protection, partner)
+    if source == ACCOUNT and "workspace" in members:
+        raise InputRefused(f"{where}: an account feed belongs to no workspace: every one has its attributes", "leave workspace out")
+    return Feed(name, source, protection, partner, workspace=workspace)
 
 
 def difference(store: Store, declared: Declared) -> list[Change]:
@@ -223,8 +227,11 @@ def difference(store: Store, declared: Declared) -> list[Change]:
     for feed in declared.feeds:
         before = known.get(feed.name)
         if before is None:
-            changes.append(Change(f"feeds.{feed.name}", None, f"{feed.source}, {feed.protection}"))
+            where = "" if feed.workspace == DEFAULT_WORKSPACE else f", workspace {feed.workspace}"
+            changes.append(Change(f"feeds.{feed.name}", None, f"{feed.source}, {feed.protection}{where}"))
             continue
+        if feed.workspace != before.workspace:
+            raise InputRefused(f"the feed {feed.name} belongs to the workspace {before.workspace}", "its attributes are that workspace's: use another feed name")
         if (feed.source, feed.partner or feed.name) != (before.source, before.partner or before.name):
             raise InputRefused(
                 f"the feed {feed.name} is registered with source {before.source}"
@@ -257,7 +264,7 @@ def apply_config(store: Store, declared: Declared) -> list[Change]:
         store.put_settings(declared.settings)
         for feed in declared.feeds:
             before = known.get(feed.name)
-            store.put_feed(Feed(feed.name, feed.source, feed.protection, feed.partner, before.number if before else 0))
+            store.put_feed(replace(feed, number=before.number if before else 0))
         _define(store, declared)
     return changes
 
@@ -284,6 +291,8 @@ def config_text(store: Store) -> str:
         lines += [f"[feeds.{_toml(feed.name)}]", f"source = {_toml(feed.source)}", f"protection = {_toml(feed.protection)}"]
         if feed.partner:
             lines.append(f"partner = {_toml(feed.partner)}")
+        if feed.workspace != DEFAULT_WORKSPACE:
+            lines.append(f"workspace = {_toml(feed.workspace)}")
         lines.append("")
     for section, tables in (("calculated", [(one.name, one.definition.as_table()) for one in calculations(store)]),
                             ("audiences", [(one.name, one.audience.as_table()) for one in audiences(store)])):

@@ -121,3 +121,8 @@ def drop_audience(store: Store, name: str) -> None:
 def _forget(store: Store, number: int) -> None:
     for table, column in (("membership", "audience"), ("membership_change", "audience"), ("audience", "number")):
         store.scratch.run(f"delete from store.{table} where {column} = $number", {"number": number})
+
+
+def workspaces_defined(store: Store) -> list[str]:
+    """Return the workspaces that have calculated attributes or audiences, sorted."""
+    return sorted({*(one.definition.workspace for one in calculations(store)), *(one.audience.workspace for one in audiences(store))})

@@ -26,7 +26,7 @@ from profilectl.compaction import compact, compaction_due
 from profilectl.dependence import rests_on
 from profilectl.event import added_event
 from profilectl.examples import examples_of, without_mpids
-from profilectl.feed import ENVIRONMENTS, Feed
+from profilectl.feed import ACCOUNT, ENVIRONMENTS, Feed
 from profilectl.identity import NAME
 from profilectl.merge import Merged, merge
 from profilectl.opening import open_store, store_in_memory
@@ -45,6 +45,7 @@ from profilectl.store import State, Store, check_path, choose_feed
 from profilectl.suppression import store_suppresses
 from profilectl.trace import trace_rows
 from profilectl.whole_file import check_apart, check_target, whole_file
+from profilectl.workspace import chosen_workspace
 
 SHARED_BY_MANY = 100
 """An identity that more rows than this have is reported (design.md R14)."""
@@ -60,7 +61,8 @@ class ImportRequest:
 
     max_rejects: a number of rows ("100"), or a share of those read ("0.5%"). first_arrival: of an
     import that is played again, the arrivals it had before. content: JSON lines that stand in no file;
-    paths then has one name for them. event: the name of a custom event that every batch gets. opened is told the files and the state of
+    paths then has one name for them. event: the name of a custom event that every batch gets. workspace: of a feed
+    that is new (None: the one that is meant). opened is told the files and the state of
     the store before anything is read, checked the outcome before it is written; either may refuse.
     """
 
@@ -92,6 +94,7 @@ class ImportRequest:
     content: str | None = None
     who: Sequence[str] | None = None
     event: str | None = None
+    workspace: str | None = None
     progress: Callable[[str, int], None] = field(default=lambda step, rows: None)
     opened: Callable[[ImportReport, State], None] = field(default=lambda report, state: None)
     checked: Callable[[ImportReport, State], None] = field(default=lambda report, state: None)
@@ -100,7 +103,7 @@ class ImportRequest:
 # What is remembered of a request, so that the same import can be made again (undo --replay, plans).
 REMEMBERED = (
     "paths", "feed", "protection", "source", "partner", "format", "manifest", "mapped", "delimiter", "encoding", "empty",
-    "environment", "again", "max_shared", "max_rejects", "content", "who", "event",
+    "environment", "again", "max_shared", "max_rejects", "content", "who", "event", "workspace",
 )  # fmt: skip
 
 
@@ -108,6 +111,7 @@ def remembered(request: ImportRequest) -> dict[str, Any]:
     """Return a request as the history and a plan keep it, with the hash of its manifest."""
     kept = {name: getattr(request, name) for name in REMEMBERED}
     kept["paths"], kept["mapped"], kept["folder"] = list(request.paths), list(request.mapped), str(Path.cwd())
+    kept["workspace"] = request.workspace or chosen_workspace()
     if request.manifest:
         kept["manifest_sha256"] = hashlib.sha256(Path(request.manifest).read_bytes()).hexdigest()
     return kept
@@ -252,7 +256,7 @@ def _first_look(scratch: Scratch, path: Path, request: ImportRequest, *, wait_s:
 
 def _feed(store: Store, request: ImportRequest) -> Feed:
     return choose_feed(
-        store.feed(request.feed), request.feed, request.source, request.protection, request.partner
+        store.feed(request.feed), request.feed, request.source, request.protection, request.partner, request.workspace or store.workspace
     )
 
 
@@ -386,7 +390,7 @@ class _Run:
         self._shared()
         resolution = resolve(scratch, self.staged, frame, settings.rules, first, counts)
         feeds = [*store.feeds(), feed] if registers else store.feeds()
-        self.merged = merge(scratch, self.staged, frame, feeds, settings.priority, segments, first, counts, self.state.calculated)
+        self.merged = merge(scratch, self.staged, frame, feeds, settings.priority, segments, first, counts, store.calculated(None if feed.source == ACCOUNT else feed.workspace))
         needs = rests_on(scratch, self.staged, segments, feed.number, loose=self.merged.loose)
         if self.staged.events:
             counts.events["added"] = scratch.row("select count(*) from staged_event where seq in (select seq from resolved where profile is not null)")[0]

@@ -127,7 +127,7 @@ def chain(activity: Activity, rules: Rules) -> list[Link]:
     """
     held: list[tuple[str, str]] = []
     found = []
-    for touch in activity.touches:
+    for touch in activity.every():
         if touch.added or touch.removed or touch.founded:
             able = [one for one in held if one[0] in rules.hierarchy]
             for guarded in (rules.login, rules.immutable):
@@ -156,7 +156,7 @@ def _why_apart(ours: Sequence[Activity], theirs: Sequence[Activity], first: tupl
         return
     first, second = _held_as(ours[0], first), _held_as(theirs[0], second)
     for one, (kind, value) in ((ours[0], first), (theirs[0], second)):
-        origin = next((held.origin for held in one.identities if (held.type, held.value) == (kind, value)), one.touches[0].origin)
+        origin = next((held.origin for held in one.identities if (held.type, held.value) == (kind, value)), one.every()[0].origin)
         yield f"{kind} {value} came to profile {one.mpid} by import {origin.import_number}, {origin.where}"
     for one, other in ((ours[0], theirs[0]), (theirs[0], ours[0])):
         for flag, kinds in (("immutable", rules.immutable), ("login", rules.login)):
@@ -296,12 +296,12 @@ def _fate(profiles: Profiles, number: int, feed: str, path: str, line: int, firs
     for alias in profiles.aliases:
         if alias.arrival == arrival:
             (activity,) = activities(profiles, [alias.destination])
-            return Fate(number, feed, path, line, activity=activity, touch=next(one for one in activity.touches if one.origin.arrival == arrival))
+            return Fate(number, feed, path, line, activity=activity, touch=next(one for one in activity.every() if one.origin.arrival == arrival))
     for segment in profiles.segments:
         if "row" in segment.tables and segment.first_import <= number <= segment.last_import:
             for (profile,) in scratch.rows(f"select profile from {segment.table('row')} where arrival = $arrival", {"arrival": arrival}):
                 (activity,) = activities(profiles, [profile])
-                touch = next(one for one in activity.touches if one.origin.arrival == arrival)
+                touch = next(one for one in activity.every() if one.origin.arrival == arrival)
                 return Fate(number, feed, path, line, activity=activity, touch=touch)
     return Fate(number, feed, path, line, "", NO_ROW)
 

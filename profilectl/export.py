@@ -85,6 +85,7 @@ def export_to(store: Store, wanted: Wanted, output: BinaryIO | Path, *, progress
     if wanted.kind == "imports":
         return _export_imports(store, wanted, output)
     profiles = profiles_of(store)
+    profiles.only_seen = True
     profiles.tell_several()
     _choose(profiles, wanted)
     group = _group(profiles, wanted)

@@ -1,11 +1,12 @@
 """A feed, and what its protection level lets a batch do.
 
-Sources: the seed page ("Input protections"), domain.md 7, design.md R7, R8, R16.
+Sources: the seed page ("Input protections"), domain.md 1, 6.3, 7, design.md R7, R8, R16.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from profilectl.attributes import Owner
@@ -40,12 +41,15 @@ PROTECTIONS: dict[str, Protection] = {
 
 DEFAULT_PROTECTION = "create-and-update"
 DEFAULT_SOURCE = "custom-feed"
+DEFAULT_WORKSPACE = "default"
+ACCOUNT = "account"
+"""The source whose attributes belong to the account: every workspace has them (domain.md 6.3)."""
 ENVIRONMENTS = ("production", "development")
 
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """An input: its name, its source, the partner it belongs to, its protection level.
+    """An input: its name, its source, the partner it belongs to, its protection level, its workspace.
 
     number is the store's name for it (0: not registered yet).
     """
@@ -55,8 +59,23 @@ class Feed:
     protection: str = DEFAULT_PROTECTION
     partner: str | None = None
     number: int = 0
+    workspace: str = DEFAULT_WORKSPACE
+
+    def seen_in(self, workspace: str) -> bool:
+        """Say whether a workspace has what this feed brings: its own feeds' data, and the account's."""
+        return self.source == ACCOUNT or self.workspace == workspace
+
+    def shares_attributes(self, other: Feed) -> bool:
+        """Say whether an attribute of the one and an attribute of that name of the other are the same attribute: those
+        of two workspaces are not, those of the account are every workspace's."""
+        return self.source == ACCOUNT or other.seen_in(self.workspace)
 
     @property
     def owner(self) -> Owner:
         """Whom the attributes of this feed belong to."""
         return Owner(self.source, (self.partner or self.name) if self.source == "partner" else self.name)
+
+
+def workspaces_of(feeds: Iterable[Feed]) -> list[str]:
+    """Return the names of the workspaces that feeds belong to, sorted; the account is none."""
+    return sorted({feed.workspace for feed in feeds if feed.source != ACCOUNT})

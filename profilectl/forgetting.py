@@ -76,7 +76,7 @@ def forget(
         raise StoreUnusable(f"there is no store at {store_path}", "import a file to make one, or name it with --store")
     now_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
     with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, write=not dry_run, wait_s=wait_s, upgrade=not dry_run) as store:
-        profiles = profiles_of(store)
+        profiles = profiles_of(store, every=True)
         done = Forgotten(dry_run, allow_return, Erasure())
         meant = _meant(profiles, asked, done)
         leaving = Leaving(profiles, meant, allow_return=allow_return, now_ms=now_ms)

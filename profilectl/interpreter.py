@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from profilectl.attributes import CONSENT_SOURCES, SET, verdict
 from profilectl.batch import Batch, apply_deletes
 from profilectl.event import Event
-from profilectl.feed import PROTECTIONS, Effect, Feed
+from profilectl.feed import ACCOUNT, PROTECTIONS, Effect, Feed
 from profilectl.fields import Unusable
 from profilectl.identity import Change, Claim, Decision, Records, Rules, Usable, decide, modify, mpid_for
 from profilectl.report import Counts
@@ -47,18 +47,38 @@ class Happened:
 
 @dataclass(slots=True)
 class Person:
-    """One profile. identities and events in order of arrival."""
+    """One profile. identities and events in order of arrival. said: the last that was said of each attribute, a
+    deletion too, in each workspace and, under None, in all of them. feeds: that brought any of it."""
 
     mpid: int
     environment: str
     first_seen_ms: int
     last_seen_ms: int
     identities: list[tuple[Usable, int]] = field(default_factory=list)
-    cells: dict[str, Cell] = field(default_factory=dict)
+    said: dict[tuple[str | None, str], Cell] = field(default_factory=dict)
     events: list[Happened] = field(default_factory=list)
+    feeds: set[Feed] = field(default_factory=set)
+
+    def seen_in(self, workspace: str) -> bool:
+        """Say whether a workspace has seen the user."""
+        return any(feed.seen_in(workspace) for feed in self.feeds)
 
     def copy(self) -> Person:
-        return replace(self, identities=list(self.identities), cells=dict(self.cells))
+        return replace(self, identities=list(self.identities), said=dict(self.said))
+
+    def attributes(self, feed: Feed) -> dict[str, Cell]:
+        """Return the attributes that are the same to a feed: of its workspace and of the account; to an account feed,
+        all. What was said last is in force (domain.md 6.3)."""
+        last: dict[str, Cell] = {}
+        for (_, key), cell in self.said.items():
+            if feed.shares_attributes(cell.feed) and (key not in last or last[key].arrival < cell.arrival):
+                last[key] = cell
+        return {key: cell for key, cell in last.items() if cell.held != DELETED}
+
+    @property
+    def cells(self) -> dict[str, Cell]:
+        """The attributes in the workspace of a store that has one only."""
+        return self.attributes(Feed(""))
 
 
 @dataclass(slots=True)
@@ -129,12 +149,13 @@ class Interpreter:
             if decision.created:
                 self.people[profile] = self._found(row, arrival, environment, now_ms)
                 created.add(profile)
+            self.people[profile].feeds.add(feed)
             for one in (profile, *(other for other, _, _ in decision.removed)):
                 before.setdefault(one, self.people[one].copy())
             self._identify(decision, arrival, counts)
             self._set(profile, row, feed, arrival, now_ms, blocked)
             self._keep(profile, row, feed, arrival, now_ms, counts)
-        self._count(before, created, blocked, counts)
+        self._count(feed, before, created, blocked, counts)
         self._remember(before)
         return counts
 
@@ -154,7 +175,7 @@ class Interpreter:
         person.first_seen_ms = min(person.first_seen_ms, now_ms)
         person.last_seen_ms = max(person.last_seen_ms, now_ms)
         touched = {profile} | {other for decision in decisions for other, _, _ in decision.removed}
-        self._count({one: held[one] for one in touched}, set(), {}, counts)
+        self._count(Feed(""), {one: held[one] for one in touched}, set(), {}, counts)
         self._remember(touched)
         return counts
 
@@ -179,7 +200,7 @@ class Interpreter:
         gone = {profile for profile, stage in stages.items() if stage is Stage.GONE}
         for profile, stage in stages.items():
             if stage is Stage.STUB and not clocks.lifetime_profiles:
-                self.people[profile].cells.clear()
+                self.people[profile].said.clear()
         self._drop(gone)
         self.requests = {name: asked for name, asked in self.requests.items() if now_ms - asked[0] <= REQUEST_MEMORY_MS}
 
@@ -258,15 +279,14 @@ class Interpreter:
         at_ms = row.at_ms if row.at_ms is not None else now_ms
         person.first_seen_ms = min(person.first_seen_ms, at_ms)
         person.last_seen_ms = max(person.last_seen_ms, at_ms)
+        known = person.attributes(feed)
         for key, held in apply_deletes(row).items():
-            owner = person.cells.get(key)
+            owner = known.get(key)
             code = verdict(feed.owner, owner.feed.owner if owner else None, self.priority, calculated=key in self.calculated)
             if code != SET:
                 blocked[profile, key] = code
-            elif held == DELETED:
-                person.cells.pop(key, None)
             else:
-                person.cells[key] = Cell(held, feed, arrival, at_ms)
+                person.said[None if feed.source == ACCOUNT else feed.workspace, key] = Cell(held, feed, arrival, at_ms)
 
     def _keep(self, profile: int, row: Batch, feed: Feed, arrival: int, now_ms: int, counts: Counts) -> None:
         """Keep the events of a row with its profile; one without a time has its batch's (domain.md 5.2)."""
@@ -279,7 +299,7 @@ class Interpreter:
             counts.codes["CONSENT_SOURCE_NOT_ALLOWED"] += 1
 
     def _count(
-        self, before: dict[int, Person], created: set[int], blocked: dict[tuple[int, str], str], counts: Counts
+        self, feed: Feed, before: dict[int, Person], created: set[int], blocked: dict[tuple[int, str], str], counts: Counts
     ) -> None:
         """Compare each profile that was touched, or lost an identity, with what it was before the import."""
         for code in blocked.values():
@@ -288,8 +308,9 @@ class Interpreter:
         for profile, past in before.items():
             person = self.people[profile]
             altered = person.identities != past.identities
-            for key in past.cells.keys() | person.cells.keys():
-                then, now = past.cells.get(key), person.cells.get(key)
+            old, new = past.attributes(feed), person.attributes(feed)
+            for key in old.keys() | new.keys():
+                then, now = old.get(key), new.get(key)
                 what = _difference(then, now)
                 counts.attributes[what] += what != "unchanged" or then is not now
                 altered = altered or what != "unchanged"

@@ -68,7 +68,7 @@ def apply_retention(path: Path, *, now: int | str | None = None, dry_run: bool =
         clocks = clocks_of(store.settings().stated)
         if clocks.lifetime_ms is None and clocks.retention_ms is None:
             raise UsageError("no clock is set: everything is kept", "profilectl retention set --lifetime-days 90 --retention-days 730")
-        ageing = Ageing(profiles_of(store), clocks, now_ms=now_ms)
+        ageing = Ageing(profiles_of(store, every=True), clocks, now_ms=now_ms)
         if ageing.anything() and not dry_run:
             ageing.write()
         return Aged(dry_run, now_ms, ageing.stubs, len(ageing.outcome.profiles), ageing.events, ageing.outcome.tables)

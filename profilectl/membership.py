@@ -17,12 +17,12 @@ from decimal import Decimal
 
 from profilectl import criteria
 from profilectl.criteria import All, AnyOf, Comparison, Consent, Criterion, Happened, InAudience, Near, Not, Operand
+from profilectl.device import device_key
 from profilectl.event.condition import holds as condition_holds
 from profilectl.event.condition import pattern_of
 from profilectl.event.field import fold, number_of
-from profilectl.identity import TYPES
 from profilectl.moments import Days, Moment, time_of
-from profilectl.values import MARK, Number, Value, held_text, is_list, parse_json, to_json
+from profilectl.values import MARK, Value, held_text, is_list, parse_json, to_json
 
 EARTH_METRES = 6_371_008.8
 """The mean radius, of a sphere: a distance is right to half a percent."""
@@ -31,19 +31,6 @@ DEGREES = r"-?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]{1,3})?"
 STATED_MS = "-?[0-9]{1,18}"
 _degrees = re.compile(DEGREES)
 _stated = re.compile(STATED_MS)
-
-# fmt: off
-DEVICE_KEYS: tuple[str, ...] = (
-    # What names a device, the steadiest first: batches that state the same text (without case) for the first of them they have are of one device.
-    "ios_idfv", "android_uuid", "fire_advertising_id", "roku_publisher_id", "microsoft_publisher_id", "amp_id",
-    "ios_advertising_id", "android_advertising_id", "roku_advertising_id", "microsoft_advertising_id", "push_token",
-)
-# fmt: on
-DEVICE_NAMES: tuple[str, ...] = tuple(
-    name for key in DEVICE_KEYS for kind in TYPES if kind.name == key for name in (kind.name, *kind.aliases)
-)
-"""... in every spelling that device_info may have them."""
-
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -309,22 +296,14 @@ def consents(rest: Iterable[Rest]) -> dict[tuple[str, str], str]:
 
 def devices(rest: Iterable[Rest]) -> list[dict[str, Value]]:
     """Return what was said last of each field of each device. Batches are of one device where they state the same of the
-    first of DEVICE_NAMES that they have, and where they state none."""
-    found: dict[tuple[str, str], dict[str, Value]] = {}
+    first name of a device that they have, and where they state none (device.py)."""
+    found: dict[object, dict[str, Value]] = {}
     for one in sorted(rest, key=lambda one: one.arrival):
         info = one.document.get("device_info")
         if isinstance(info, dict):
-            device = found.setdefault(_device_key(info), {})
+            device = found.setdefault(device_key(one.document), {})
             device.update({name: value for name, value in info.items() if value is not None})
     return list(found.values())
-
-
-def _device_key(info: Mapping[str, Value]) -> tuple[str, str]:
-    for name in DEVICE_NAMES:
-        value = info.get(name)
-        if isinstance(value, str) and not isinstance(value, Number) and value:
-            return name, fold(value)
-    return "", ""
 
 
 def attribution(rest: Iterable[Rest]) -> Mapping[str, Value]:

@@ -5,7 +5,8 @@ an import, so what it may overwrite at the first row it may overwrite at the las
 the last row that speaks of an attribute wins. Relations made here:
 
     met         profile                    a profile of the store that a row belongs to
-    verdict     feed, verdict              what the incoming feed may do to an attribute this feed owns
+    verdict     feed, verdict              what the incoming feed may do to an attribute this feed owns; only of feeds whose
+                                           attributes are the same workspace's, or the account's
     before      profile, v<n>, w<n>        the value of each attribute in the store, and the verdict on it
     busy        seq                        rows of a profile that was known or that several rows belong to
     busy_row    seq, profile, c<n>, w<n>   what such a row sets and deletes, and the verdict on each
@@ -65,7 +66,7 @@ def merge(
     scratch.load(
         "verdict",
         [("feed", "USMALLINT"), ("verdict", "VARCHAR")],
-        [(feed.number, verdict(frame.feed.owner, feed.owner, priority)) for feed in feeds],
+        [(feed.number, verdict(frame.feed.owner, feed.owner, priority)) for feed in feeds if frame.feed.shares_attributes(feed)],
     )
     known = bool(scratch.count("met"))
     _before(scratch, staged, segments if known else ())

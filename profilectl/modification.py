@@ -53,7 +53,7 @@ def modify_identities(
     if not stated:
         raise UsageError("say what to add or remove", "for example --add email=new@example.com --remove email=old@example.com")
     with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, write=not dry_run, wait_s=wait_s) as store:
-        profiles = profiles_of(store)
+        profiles = profiles_of(store, every=True)
         rules = store.settings().rules
         one = one_meant(profiles, who, pick, environment)
         changes = [_change(kind, old, new, rules) for kind, old, new in stated]
@@ -76,7 +76,7 @@ def modify_again(store_path: Path, kept: dict[str, Any], *, now_ms: int, first_a
     was = kept["modify"]
     who = tuple(was.get("who") or ("mpid", was["mpid"]))
     with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path) as store:
-        one = meant_again(profiles_of(store), (who[0], who[1]), was["mpid"], was["environment"])
+        one = meant_again(profiles_of(store, every=True), (who[0], who[1]), was["mpid"], was["environment"])
     return modify_identities(
         store_path, ("mpid", str(one.mpid)), [(kind, old, new) for kind, old, new in was["changes"]], feed=kept["feed"],
         source=kept["source"], now_ms=now_ms, first_arrival=first_arrival, environment=was["environment"], asked=(who[0], who[1]),

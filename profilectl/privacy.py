@@ -78,7 +78,7 @@ def access(store_path: Path, who: tuple[str, str], *, pick: int | None = None, e
     Raises NobodyFound, UsageError where several are meant, InputRefused where a device alone means somebody known.
     """
     with _open(store_path, wait_s) as store:
-        profiles = profiles_of(store)
+        profiles = profiles_of(store, every=True)
         meant = meant_by(profiles, *who, pick=pick, every=every)
         if not meant.profiles:
             if meant.protected:
@@ -193,7 +193,7 @@ def carry_out(
         with store.transaction():
             _set(store, [one.id for one in due], "in_progress")
             scratch.run("delete from store.subject_request where finished_ms is not null and $now - finished_ms > $kept", {"now": now_ms, "kept": KEPT_MS})
-        profiles = profiles_of(store)
+        profiles = profiles_of(store, every=True)
         for one in due:
             if one.type != "erasure":
                 _answer(store, profiles, one, folder, write, now_ms)

@@ -11,13 +11,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from profilectl.feed import ENVIRONMENTS
+from profilectl.codes import UsageError
+from profilectl.feed import DEFAULT_WORKSPACE, ENVIRONMENTS, Feed, workspaces_of
 from profilectl.identity import BY_NAME, CODE, TYPES, display, key_of
 from profilectl.scratch import quote_text
 from profilectl.segments import (
     ENVIRONMENT_NAME,
     IMPORT_FILES,
     Segment,
+    both,
     identity_hash,
     known_identities,
     known_loose,
@@ -61,7 +63,9 @@ class Alias:
 class Profiles:
     """What is needed to read the profiles of an open store. until: only what had arrived before this arrival.
     aliases: in order of arrival; several: the relation that tell_several makes. calculated: the names of the
-    calculated attributes, which mask attributes of the same name; calculated_values: the SELECT of their values."""
+    calculated attributes, which mask attributes of the same name; calculated_values: the SELECT of their values.
+    workspace: whose attributes are read, None: of all workspaces, the last said of each; feeds: the condition on a row
+    whose attributes count, "": all do; only_seen: leave out profiles that the workspace has not seen."""
 
     store: Store
     segments: list[Segment]
@@ -74,6 +78,9 @@ class Profiles:
     several: str | None = None
     calculated: list[str] = field(default_factory=list)
     calculated_values: str = "select profile, name, held from store.calculated"
+    workspace: str | None = None
+    feeds: str = ""
+    only_seen: bool = False
 
     def tell_several(self) -> None:
         """Make the relation of the profiles that have several rows, once for all stretches of a long reading."""
@@ -89,7 +96,7 @@ class Profiles:
     def attributes(self) -> list[str]:
         """Return the attributes that some profile has had, sorted: not those that were only ever deleted."""
         set_loose = self.store.scratch.rows(
-            f"select distinct key from ({known_loose(self.segments)}) where value <> {DELETED}"
+            f"select distinct key from ({self._loose()}) where value <> {DELETED}"
         ) if self.loose_keys else []
         return sorted({*self.keys, *(key for (key,) in set_loose), *self.calculated})
 
@@ -149,7 +156,7 @@ class Profiles:
             "folded.profile", "folded.mpid",
             "'{\"mpid\":\"' || folded.mpid || '\",\"environment\":\"' || "
             + " ".join(["case folded.environment", *(f"when {code} then '{name}'" for code, name in ENVIRONMENT_NAME.items()), "end"])
-            + " || '\",\"workspace\":\"default\",\"first_seen_ms\":' || first_seen_ms || ',\"last_seen_ms\":' || last_seen_ms"
+            + f" || '\",\"workspace\":' || {quote_text(json.dumps(self.workspace, ensure_ascii=False))} || ',\"first_seen_ms\":' || first_seen_ms || ',\"last_seen_ms\":' || last_seen_ms"
             + f" || ',\"user_identities\":{{' || {self._identity_members(device=False)} || '}}'"
             + f" || ',\"device_identities\":{{' || {self._identity_members(device=True)} || '}}'"
             + (f" || ',\"user_attributes\":{{' || concat_ws(',', nullif({attributes}, ''), loose.members) || '}}'" if self.loose_keys
@@ -192,7 +199,7 @@ class Profiles:
             )
             rows += (
                 " union all select profile, arrival, null::bigint as mpid, null::utinyint as environment,"
-                f" null::usmallint as feed, null::bigint as at_ms, segment{nulls}{pivot} from ({known_loose(self.segments, where=where)})"
+                f" null::usmallint as feed, null::bigint as at_ms, segment{nulls}{pivot} from ({self._loose(where)})"
             )
         folded = (
             "select profile, max(mpid) as mpid, max(environment) as environment, min(at_ms) as first_seen_ms,"
@@ -204,6 +211,8 @@ class Profiles:
             + "".join(f", case when i_{kind} is not null then [i_{kind}] end as i_{kind}" for kind in self.identities)
             + "".join(f", nullif(b{n}, {DELETED}) as v{n}" for n in size)
         )
+        if self.only_seen and self.feeds:
+            rows = f"select * from ({rows}) where profile in ({self.seen(where)})"
         if self.several:
             chosen = f"from ({rows}) where profile"
             return self._carried(
@@ -240,7 +249,7 @@ class Profiles:
 
     def rows(self, keys: Sequence[str], where: str) -> str:
         """Return the rows, without the identities that were taken away since."""
-        rows = known_rows(self.segments, self.identities, keys, where=where)
+        rows = known_rows(self.segments, self.identities, keys, where=where, feeds=self.feeds)
         if not self.removals:
             return rows
         secret = self.store.meta("secret")
@@ -257,6 +266,17 @@ class Profiles:
         if not replaced:
             return rows
         return f"select * replace ({', '.join(replaced)}) from ({rows}) as one"
+
+    def seen(self, where: str = "") -> str:
+        """Return the SELECT of the profiles that the workspace has seen."""
+        return " union all ".join(f"select profile from {one.table('row')} {both(where, self.feeds)}" for one in self.segments) or "select 0 where false"
+
+    def _loose(self, where: str = "") -> str:
+        return known_loose(self.segments, where=both(where, self.feeds))
+
+    def happened(self, where: str = "") -> str:
+        """Return the WHERE clause of the events that the workspace has; an opt-out holds in all of them (domain.md 2)."""
+        return both(where, f"({self.feeds} or type = 'opt_out')" if self.feeds else "")
 
     def _identity_members(self, *, device: bool) -> str:
         members = [
@@ -286,12 +306,12 @@ class Profiles:
             for n, key in enumerate(segment.keys):
                 parts.append(
                     f"select profile, {quote_text(key)} as key, a{n} as held, arrival, feed, at_ms"
-                    f" from {segment.table('row')} {where} {'and' if where else 'where'} a{n} is not null"
+                    f" from {segment.table('row')} {both(both(where, self.feeds), f'a{n} is not null')}"
                 )
             if "loose" in segment.tables:
                 parts.append(
                     "select one.profile, one.key, one.value as held, one.arrival, one.feed, row.at_ms from"
-                    f" (select * from {segment.table('loose')} {where}) as one join"
+                    f" (select * from {segment.table('loose')} {both(where, self.feeds)}) as one join"
                     f" (select profile, arrival, at_ms from {segment.table('row')} {where}) as row"
                     " on row.profile = one.profile and row.arrival = one.arrival"
                 )
@@ -325,7 +345,7 @@ class Profiles:
         wide = ", ".join(map(quote_text, [*self.keys, *self.calculated])) or "''"
         only = f" and key in ({', '.join(map(quote_text, self.loose_keys))})" if self.loose_keys else ""
         newest = (
-            f"select profile, key, arg_max(value, arrival) as held from ({known_loose(self.segments, where=where)})"
+            f"select profile, key, arg_max(value, arrival) as held from ({self._loose(where)})"
             f" where key not in ({wide}){only} group by profile, key"
         )
         return f"select * from ({newest}) where held <> {DELETED}"
@@ -339,9 +359,11 @@ def _is_mpid(value: str) -> bool:
     return value.removeprefix("-").isdecimal() and value.isascii() and -(2**63) <= int(value) < 2**63
 
 
-def profiles_of(store: Store, *, until: int | None = None, now_ms: int | None = None) -> Profiles:
+def profiles_of(store: Store, *, until: int | None = None, now_ms: int | None = None, workspace: str | None = None, every: bool = False) -> Profiles:
     """Return the read model of an open store. until: as of the arrival before this one (history.as_of);
-    now_ms: the time at which aliases have taken effect or not."""
+    now_ms: the time at which aliases have taken effect or not. workspace: whose attributes are read, else the one that
+    is meant; every: of all workspaces, where it does not matter whose. Raises UsageError where several could be meant.
+    """
     segments = store.segments()
     identities = [kind.name for kind in TYPES if any(kind.name in one.identities for one in segments)]
     keys = list(dict.fromkeys(key for one in segments for key in one.keys))
@@ -356,6 +378,21 @@ def profiles_of(store: Store, *, until: int | None = None, now_ms: int | None = 
         {"now": now_ms if now_ms is not None else time.time_ns() // 1_000_000},
     )
     profiles = Profiles(store, segments, store.removals(), identities, keys, loose_keys, [Alias(*one) for one in aliases], until)
+    if not every:
+        _choose(profiles, store.feeds(), workspace or store.workspace)
     if until is None:
-        profiles.calculated = store.calculated()
+        profiles.calculated = store.calculated(profiles.workspace)
     return profiles
+
+
+def _choose(profiles: Profiles, feeds: Sequence[Feed], wanted: str | None) -> None:
+    """Make a read model that of one workspace."""
+    there = workspaces_of(feeds)
+    if wanted is None and len(there) > 1:
+        raise UsageError(f"the store has several workspaces: {', '.join(there)}", f"say which is meant: --workspace {there[0]}")
+    if wanted is not None and there and wanted not in there:
+        raise UsageError(f"there is no workspace {wanted}", f"the store has {', '.join(there)}")
+    profiles.workspace = wanted or next(iter(there), DEFAULT_WORKSPACE)
+    if there not in ([], [profiles.workspace]):
+        numbers = ", ".join(str(feed.number) for feed in feeds if feed.seen_in(profiles.workspace))
+        profiles.feeds = f"feed in ({numbers or 'null'})"

@@ -183,7 +183,7 @@ def names_in(store_path: Path, what: str) -> list[str]:
     with contextlib.closing(Scratch(Path(tempfile.gettempdir()))) as scratch, open_store(scratch, store_path, upgrade=False) as store:
         if what == "feeds":
             return [feed.name for feed in store.feeds()]
-        profiles = profiles_of(store)
+        profiles = profiles_of(store, every=True)
         return list(dict.fromkeys((*profiles.keys, *profiles.loose_keys, *profiles.calculated)))
 
 

@@ -29,13 +29,14 @@ from profilectl.audience_sql import Audience as Evaluated
 from profilectl.audience_sql import Relations, changes, needs
 from profilectl.computing import compute
 from profilectl.criteria import Comparison, Happened, leaves, reads
-from profilectl.definitions import Calculation, Defined, audiences, calculations
+from profilectl.definitions import Calculation, Defined, audiences, calculations, workspaces_defined
+from profilectl.feed import ACCOUNT, DEFAULT_WORKSPACE, workspaces_of
 from profilectl.identity import TYPES
 from profilectl.moments import Days
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.scratch import quote_text, scratch_beside
-from profilectl.segments import known_events, known_mpids
+from profilectl.segments import both, known_events, known_mpids
 from profilectl.store import Store
 
 NOBODY = "select null::bigint as profile where false"
@@ -66,19 +67,24 @@ def refresh_store(
     Raises StoreBusy, StoreUnusable; then all is as before, and the next refresh makes up for it.
     """
     at_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
+    done = Refreshed(0)
     with scratch_beside(path, memory_limit) as scratch:
         with open_store(scratch, path, wait_s=wait_s) as store:
-            if not store.has_definitions():
-                return Refreshed(0)
-            run = _Refresh(store, at_ms, asked or Asked())
-            stamp = _stamp(store)
-            run.decide()
-        with open_store(scratch, path, write=True, wait_s=max(wait_s, 10)) as store:
-            if _stamp(store) != stamp:  # somebody committed in between: once more, with the door shut
-                run = _Refresh(store, at_ms, asked or Asked())
+            workspaces = workspaces_defined(store)
+        for workspace in workspaces:  # one after the other: each rests on its own attributes and events
+            with open_store(scratch, path, wait_s=wait_s) as store:
+                run = _Refresh(store, at_ms, asked or Asked(), workspace)
+                stamp = _stamp(store)
                 run.decide()
-            run.store = store
-            return run.write(number)
+            with open_store(scratch, path, write=True, wait_s=max(wait_s, 10)) as store:
+                if _stamp(store) != stamp:  # somebody committed in between: once more, with the door shut
+                    run = _Refresh(store, at_ms, asked or Asked(), workspace)
+                    run.decide()
+                run.store = store
+                one = run.write(number, last=workspace == workspaces[-1])
+            done.audiences |= one.audiences
+            done.profiles = None if done.profiles is None or one.profiles is None else done.profiles + one.profiles
+    return done
 
 
 def _stamp(store: Store) -> tuple[object, ...]:
@@ -87,14 +93,18 @@ def _stamp(store: Store) -> tuple[object, ...]:
 
 
 class _Refresh:
-    """One refresh of an open store."""
+    """One refresh of a workspace of an open store."""
 
-    def __init__(self, store: Store, now_ms: int, asked: Asked) -> None:
+    def __init__(self, store: Store, now_ms: int, asked: Asked, workspace: str) -> None:
         self.store, self.scratch, self.now_ms = store, store.scratch, now_ms
-        self.profiles: Profiles = profiles_of(store, now_ms=now_ms)
-        self.calculations = [one for one in calculations(store) if not one.definition.draft]
-        self.audiences = [one for one in audiences(store) if one.audience.kind == "real-time" or one.name in asked.audiences]
-        self.last_import, self.last_ms = (int(_meta(store, name, "0")) for name in ("refreshed_import", "refreshed_ms"))
+        self.profiles: Profiles = people_of(store, workspace, now_ms=now_ms)
+        self.calculations = [one for one in calculations(store) if not one.definition.draft and one.definition.workspace == workspace]
+        self.audiences = [
+            one for one in audiences(store) if one.audience.workspace == workspace and (one.audience.kind == "real-time" or one.name in asked.audiences)
+        ]
+        suffix = "" if workspace == DEFAULT_WORKSPACE else f":{workspace}"
+        self.done_import, self.done_ms = f"refreshed_import{suffix}", f"refreshed_ms{suffix}"
+        self.last_import, self.last_ms = (int(_meta(store, name, "0")) for name in (self.done_import, self.done_ms))
         self.new_calculations = [one for one in self.calculations if one.filled_ms is None or one.name in asked.calculated]
         changed = {one.name for one in self.new_calculations}
         self.filled = [one for one in self.audiences if one.filled_ms is None or one.name in asked.audiences or self._by_dates(one) or self._rests_on(one, changed)]
@@ -114,7 +124,7 @@ class _Refresh:
         """Make the relations that `write` writes."""
         scratch, segments = self.scratch, self.profiles.segments
         awake = self._awake()
-        scratch.make("event", known_events(segments, where=awake), keep=False)
+        scratch.make("event", known_events(segments, where=self.profiles.happened(awake)), keep=False)
         scratch.make("touched", self._touched())
         every = [one for one in self.calculations if one not in self.new_calculations]
         self._compute("fresh", every, "touched")
@@ -203,8 +213,8 @@ class _Refresh:
         tests += ["profile not in (select profile from dormant)"] if self.scratch.has("dormant") else []
         person_relations(self.profiles, wanted.attributes, f"where {' and '.join(tests)}" if tests else "", rest=wanted.rest)
 
-    def write(self, number: int | None) -> Refreshed:
-        """Write what was decided, in one transaction."""
+    def write(self, number: int | None, *, last: bool) -> Refreshed:
+        """Write what was decided, in one transaction. last: no other workspace is refreshed after it."""
         scratch, done = self.scratch, Refreshed()
         done.profiles = None if self.new_calculations or self.filled else scratch.count("touched")
         for name, change, count in scratch.rows("select audience, change, count(*) from moved group by all order by all"):
@@ -236,12 +246,13 @@ class _Refresh:
             names = ", ".join(quote_text(one.name) for one in self.filled)
             if names:
                 scratch.run(f"update store.audience set filled_ms = {self.now_ms} where name in ({names})")
-            if scratch.row("select count(*) from store.stale")[0]:  # some of them may be gone, and are in no audience any more
+            if last and scratch.row("select count(*) from store.stale")[0]:  # some of them may be gone, and are in no audience any more
                 known = known_mpids(self.profiles.segments)
                 scratch.run(f"delete from store.membership where profile in (select profile from store.stale) and profile not in (select profile from ({known}))")
-            scratch.run("delete from store.stale")
-            last = scratch.row("select coalesce(max(number), 0) from store.import")[0]
-            for name, value in (("refreshed_import", last), ("refreshed_ms", self.now_ms)):
+            if last:
+                scratch.run("delete from store.stale")
+            newest = scratch.row("select coalesce(max(number), 0) from store.import")[0]
+            for name, value in ((self.done_import, newest), (self.done_ms, self.now_ms)):
                 scratch.run("delete from store.meta where name = $name", {"name": name})
                 scratch.run("insert into store.meta values ($name, $value)", {"name": name, "value": str(value)})
         return done
@@ -255,6 +266,17 @@ class _Refresh:
         self.scratch.run("update store.import set report = $report where number = $number", {"report": json.dumps(report, ensure_ascii=False), "number": number})
 
 
+def people_of(store: Store, workspace: str, *, now_ms: int | None = None) -> Profiles:
+    """Return the read model of the profiles that a workspace has seen: whom its attributes and audiences are about."""
+    if workspace not in workspaces_of(store.feeds()):  # nothing came in yet
+        profiles = profiles_of(store, now_ms=now_ms, every=True)
+        profiles.workspace, profiles.feeds = workspace, f"feed in (select number from store.feed where source = {quote_text(ACCOUNT)})"
+    else:
+        profiles = profiles_of(store, now_ms=now_ms, workspace=workspace)
+    profiles.only_seen = True
+    return profiles
+
+
 def person_relations(profiles: Profiles, keys: Sequence[str], where: str, *, rest: bool) -> None:
     """Make the relations `person` and `rest` that audiences are decided on (audience_sql.Relations), of some profiles."""
     scratch = profiles.store.scratch
@@ -264,7 +286,7 @@ def person_relations(profiles: Profiles, keys: Sequence[str], where: str, *, res
     speaks = f"row.feed in ({', '.join(map(str, feeds)) or 'null'})"
     parts = [
         f"select one.profile, one.arrival, {speaks} as speaks_of_consent, one.rest from (select * from {segment.table('rest')} {where}) as one"
-        f" join (select profile, arrival, feed from {segment.table('row')} {where}) as row on row.profile = one.profile and row.arrival = one.arrival"
+        f" join (select profile, arrival, feed from {segment.table('row')} {both(where, profiles.feeds)}) as row on row.profile = one.profile and row.arrival = one.arrival"
         for segment in profiles.segments if "rest" in segment.tables
     ] if rest else []  # fmt: skip
     nothing = "select null::bigint as profile, null::bigint as arrival, false as speaks_of_consent, null::varchar as rest where false"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from profilectl.codes import InputRefused, UsageError
 from profilectl.config import Change, apply_config, config_text, difference, read_config
-from profilectl.feed import Feed
+from profilectl.feed import ACCOUNT, DEFAULT_WORKSPACE, Feed
 from profilectl.opening import open_store, store_in_memory
 from profilectl.refresh import refresh_store
 from profilectl.scratch import Scratch
@@ -33,7 +34,7 @@ def feeds_of(path: Path, *, wait_s: float = 0) -> list[dict[str, Any]]:
         imports = store.imports_by_feed()
         return [
             {"name": feed.name, "source": feed.source, "protection": feed.protection, "partner": feed.partner,
-             "environment": None, "imports": imports.get(feed.number, 0)}
+             "workspace": None if feed.source == ACCOUNT else feed.workspace, "environment": None, "imports": imports.get(feed.number, 0)}
             for feed in store.feeds()
         ]
 
@@ -55,8 +56,10 @@ def add_feed(path: Path, name: str, source: str, protection: str, partner: str |
     with _open(path, wait_s, write=True) as store:
         if store.feed(name):
             raise InputRefused(f"the feed {name} is registered already", f"profilectl feeds set {name} changes it")
+        if source == ACCOUNT and store.workspace:
+            raise UsageError("an account feed belongs to no workspace: every one has its attributes", "leave --workspace out")
         with store.transaction():
-            store.put_feed(Feed(name, source, protection, partner))
+            store.put_feed(Feed(name, source, protection, partner, workspace=store.workspace or DEFAULT_WORKSPACE))
 
 
 def set_feed(
@@ -69,10 +72,10 @@ def set_feed(
         known = store.feed(name)
         if known is None:
             raise _unknown(name)
-        choose_feed(known, name, source, protection, partner)
+        choose_feed(known, name, source, protection, partner, store.workspace)
         level = protection or known.protection
         with store.transaction():
-            store.put_feed(Feed(name, known.source, level, known.partner, known.number))
+            store.put_feed(replace(known, protection=level))
         return level
 
 

@@ -28,7 +28,8 @@ create table store.feed (
     source     varchar not null,
     protection varchar not null,
     partner    varchar,           -- only of a partner feed
-    import     integer            -- the import that registered it; null where somebody declared it
+    import     integer,           -- the import that registered it; null where somebody declared it
+    workspace  varchar not null   -- whose its data is; an account feed's is every workspace's
 );
 
 create table store.import (

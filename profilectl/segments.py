@@ -106,11 +106,12 @@ def known_mpids(segments: Sequence[Segment]) -> str:
 
 
 def known_rows(
-    segments: Sequence[Segment], identities: Sequence[str], keys: Sequence[str], *, where: str = ""
+    segments: Sequence[Segment], identities: Sequence[str], keys: Sequence[str], *, where: str = "", feeds: str = ""
 ) -> str:
     """Return the SELECT of the rows of all segments, with the identity and attribute columns wanted.
 
-    The columns are those of ROW, segment, i_<type> for each identity, and b<n> for the n-th key.
+    The columns are those of ROW, segment, i_<type> for each identity, and b<n> for the n-th key. feeds: the condition
+    on a row whose attributes count; "": all do.
     """
     parts = []
     for segment in segments:
@@ -120,7 +121,8 @@ def known_rows(
         ]
         for place, key in enumerate(keys):
             column = segment.attribute(key)
-            columns.append(f"{column} as b{place}" if column else f"null::varchar as b{place}")
+            told = f"case when {feeds} then {column} end" if feeds else column
+            columns.append(f"{told} as b{place}" if column else f"null::varchar as b{place}")
         parts.append(f"select {', '.join(columns)} from {segment.table('row')} {where}")
     return " union all ".join(parts) or nothing(identities, keys)
 
@@ -131,6 +133,11 @@ def nothing(identities: Sequence[str], keys: Sequence[str]) -> str:
     columns += [f"null::varchar as i_{kind}" for kind in identities]
     columns += [f"null::varchar as b{place}" for place in range(len(keys))]
     return f"select {', '.join(columns)} where false"
+
+
+def both(where: str, condition: str) -> str:
+    """Return a WHERE clause with one more condition; either may be empty."""
+    return f"{where} and {condition}" if where and condition else where or (f"where {condition}" if condition else "")
 
 
 def known_loose(segments: Sequence[Segment], *, where: str = "") -> str:

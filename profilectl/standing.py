@@ -39,6 +39,10 @@ def person_of(activity: Activity, calculated: dict[str, str | None]) -> Person:
             events.append(Event(event.type, event.name, event.at_ms, origin.arrival, place, event.session, document if isinstance(document, dict) else {}))
         if touch.rest:
             rest.append(Rest(origin.arrival, origin.at_ms, touch.rest, origin.feed.source in CONSENT_SOURCES))
+    for touch in activity.elsewhere:  # an opt-out holds in every workspace
+        for place, event in enumerate(touch.events):
+            if event.type == "opt_out" and isinstance(document := event.document, dict):
+                events.append(Event(event.type, event.name, event.at_ms, touch.origin.arrival, place, event.session, document))
     identities: dict[str, list[str]] = {}
     for one in activity.identities:
         identities.setdefault(one.type, []).append(one.value)

@@ -10,8 +10,9 @@ import json
 from collections.abc import Sequence
 
 from profilectl.criteria import CONSENT_STATES, Comparison, Consent, Near, Reads
+from profilectl.device import DEVICE_NAMES
 from profilectl.event_sql import quoted_numbers, scalar_text, string, unchanged
-from profilectl.membership import DEGREES, DEVICE_NAMES, RADIAN, STATED_MS, widest_chord
+from profilectl.membership import DEGREES, RADIAN, STATED_MS, widest_chord
 from profilectl.scratch import quote_text
 from profilectl.value_sql import passes
 
@@ -98,10 +99,11 @@ def devices(tests: Sequence[Comparison], rest: str, now_ms: int) -> str:
 
 
 def _device_key() -> str:
-    """Return the SQL of what names the device of a batch: the first of DEVICE_NAMES that it states."""
+    """Return the SQL of what names the device of a batch: the first of DEVICE_NAMES that it states (device.py)."""
     keys = []
-    for name in DEVICE_NAMES:
-        value = f"json_extract(rest, {quote_text(_pointer('device_info', name))})::varchar"
+    for path in DEVICE_NAMES:
+        name = path[-1]
+        value = f"json_extract(rest, {quote_text(_pointer(*path))})::varchar"
         text = f"{quote_text(name + ':')} || nullif(lower({string('one')}), '')"
         told = f"list_transform([{value}], lambda one: case when starts_with(one, '\"') then {text} end)[1]"  # so that it is read once
         keys.append(f"case when contains(rest, {quote_text(json.dumps(name) + ':')}) then {told} end")

@@ -17,7 +17,7 @@ FEW = 5
 def stats_of(store: Store) -> dict[str, Any]:
     """Return the document of `stats --json`. size_bytes: of the store's file and its log."""
     scratch = store.scratch
-    profiles = profiles_of(store)
+    profiles = profiles_of(store, every=True)
     environments = dict(scratch.rows(f"select environment, count(*) from ({known_mpids(profiles.segments)}) group by environment"))
     known = known_identities(profiles.segments, removals=profiles.removals)
     scratch.make("known", f"select hash, profile, type from ({known})", keep=False)

@@ -15,7 +15,7 @@ import re
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,13 @@ import duckdb
 
 from profilectl.batch import LIMITS, Reading
 from profilectl.codes import InputRefused, StoreBusy, StoreUnusable, UsageError
-from profilectl.feed import DEFAULT_PROTECTION, DEFAULT_SOURCE, Feed
+from profilectl.feed import ACCOUNT, DEFAULT_PROTECTION, DEFAULT_SOURCE, DEFAULT_WORKSPACE, Feed
 from profilectl.identity import HIERARCHY, PLACEHOLDERS, Rules, flags_of
 from profilectl.scratch import Scratch, quote_text
 from profilectl.segments import Segment
+from profilectl.workspace import chosen_workspace
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 KEEP_IMPORTS = 8
 """The last imports keep segments of their own, so that they can be taken back (setting history.keep)."""
 
@@ -64,6 +65,7 @@ class Store:
     def __init__(self, scratch: Scratch, path: Path) -> None:
         self.scratch = scratch
         self.path = path
+        self.workspace = chosen_workspace()
 
     # settings
 
@@ -87,7 +89,7 @@ class Store:
     # feeds
 
     def feeds(self) -> list[Feed]:
-        found = self.scratch.rows("select name, source, protection, partner, number from store.feed order by name")
+        found = self.scratch.rows("select name, source, protection, partner, number, workspace from store.feed order by name")
         return [Feed(*row) for row in found]
 
     def feed(self, name: str) -> Feed | None:
@@ -107,11 +109,11 @@ class Store:
         else:
             number = number or self.next_feed()
             self.scratch.run(
-                "insert into store.feed values ($number, $name, $source, $protection, $partner, $import)",
+                "insert into store.feed values ($number, $name, $source, $protection, $partner, $import, $workspace)",
                 {"number": number, "name": feed.name, "source": feed.source, "protection": feed.protection,
-                 "partner": feed.partner, "import": by_import},
+                 "partner": feed.partner, "import": by_import, "workspace": feed.workspace},
             )
-        return Feed(feed.name, feed.source, feed.protection, feed.partner, number)
+        return replace(feed, number=number)
 
     def next_feed(self) -> int:
         """Return the number of the next feed; that of one that is gone is not used again."""
@@ -128,10 +130,14 @@ class Store:
         """Say whether anything must be kept up to date after an import."""
         return bool(self.scratch.row("select (select count(*) from store.calculation) + (select count(*) from store.audience)")[0])
 
-    def calculated(self) -> list[str]:
-        """Return the names of the calculated attributes that are no drafts."""
-        rows = self.scratch.rows("select name from store.calculation where not coalesce((definition->>'draft')::boolean, false) order by name")
-        return [name for (name,) in rows]
+    def calculated(self, workspace: str | None = None) -> list[str]:
+        """Return the names of the calculated attributes that are no drafts: of one workspace, or of all."""
+        rows = self.scratch.rows(
+            "select name, coalesce(definition->>'workspace', $default) from store.calculation"
+            " where not coalesce((definition->>'draft')::boolean, false) order by name",
+            {"default": DEFAULT_WORKSPACE},
+        )
+        return [name for name, belongs in rows if workspace in (None, belongs)]
 
     # history
 
@@ -324,16 +330,22 @@ def version_of(scratch: Scratch, path: Path) -> int:
 
 
 def choose_feed(
-    known: Feed | None, name: str, source: str | None, protection: str | None, partner: str | None
+    known: Feed | None, name: str, source: str | None, protection: str | None, partner: str | None, workspace: str | None = None
 ) -> Feed:
     """Return the feed of an import: the registered one, or a new one (design.md R7 to R9).
 
-    Raises InputRefused where the source or the partner differs from the registered one.
+    Raises InputRefused where the source, the partner or the workspace differs from the registered one.
     """
     if known is None:
         if partner and source != "partner":
             raise UsageError("--partner goes with --source partner")
-        return Feed(name, source or DEFAULT_SOURCE, protection or DEFAULT_PROTECTION, partner)
+        belongs = DEFAULT_WORKSPACE if source == ACCOUNT else workspace or DEFAULT_WORKSPACE
+        return Feed(name, source or DEFAULT_SOURCE, protection or DEFAULT_PROTECTION, partner, workspace=belongs)
+    if workspace and not known.seen_in(workspace):
+        raise InputRefused(
+            f"the feed {name} belongs to the workspace {known.workspace}, not to {workspace}",
+            "its attributes are that workspace's: use another feed name",
+        )
     if source and source != known.source:
         raise InputRefused(
             f"the feed {name} is registered with source {known.source}, not {source}",

@@ -76,6 +76,8 @@ def events_of(profiles: Profiles, listed: Listed) -> list[Occurred]:
         tests.append(f"at_ms >= {listed.since_ms}")
     if listed.until_ms is not None:
         tests.append(f"at_ms < {listed.until_ms}")
+    if profiles.feeds:
+        tests.append(profiles.feeds)
     if profiles.until is not None:
         tests.append(f"arrival < {profiles.until}")
     where = f"where {' and '.join(tests)}" if tests else ""
@@ -128,6 +130,8 @@ def batches_of(
         tests.append(f"feed = {found.number if found else -1}")
     if environment is not None:
         tests.append(f"environment = {ENVIRONMENTS.index(environment)}")
+    if profiles.feeds:
+        tests.append(profiles.feeds)
     if device is not None:
         owners = profiles.find("any", device)
         tests.append(f"profile in ({', '.join(map(str, owners)) or 'null'})")

@@ -64,6 +64,12 @@ STEPS: dict[int, tuple[str, ...]] = {
             profiles bigint, results varchar
         )""",
     ),
+    # Schema 5: workspaces.
+    4: (
+        "alter table store.feed add column workspace varchar",
+        "update store.feed set workspace = 'default'",
+        "alter table store.feed alter column workspace set not null",
+    ),
 }
 
 

@@ -21,7 +21,7 @@ import typer.testing
 from typer.testing import CliRunner, Result
 
 from profilectl.batch import Batch, Reading, read_document, read_flat
-from profilectl.feed import Feed
+from profilectl.feed import DEFAULT_WORKSPACE, Feed, workspaces_of
 from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME
 from profilectl.interpreter import Interpreter
@@ -49,7 +49,7 @@ def by_interpreter(case: dict[str, Any], folder: Path) -> tuple[list[dict[str, A
     settings = settings_from(stated)
     interpreter = Interpreter(settings.rules, settings.priority, "secret")
     feeds = {
-        name: Feed(name, one.get("source", "custom-feed"), one.get("protection", "create-and-update"), one.get("partner"), place)
+        name: Feed(name, one.get("source", "custom-feed"), one.get("protection", "create-and-update"), one.get("partner"), place, one.get("workspace", DEFAULT_WORKSPACE))
         for place, (name, one) in enumerate(case["given"]["feeds"].items(), start=1)
     }
     reports = []
@@ -59,7 +59,10 @@ def by_interpreter(case: dict[str, Any], folder: Path) -> tuple[list[dict[str, A
         rows = list(_rows(one, mpids, settings.reading))
         counts = interpreter.run(feed, one.get("protection", feed.protection), rows, NOW_MS + number, one.get("environment"))
         reports.append(counts.as_json())
-    return [_person(person) for _, person in sorted(interpreter.people.items())], reports
+    return [
+        _person(person, workspace) for workspace in workspaces_of(feeds.values()) or [DEFAULT_WORKSPACE]
+        for _, person in sorted(interpreter.people.items()) if person.seen_in(workspace)
+    ], reports
 
 
 def _rows(one: dict[str, Any], mpids: list[str], reading: Reading) -> Any:
@@ -83,16 +86,17 @@ def _read(reader: Any) -> Batch | Unusable:
     return found
 
 
-def _person(person: Any) -> dict[str, Any]:
+def _person(person: Any, workspace: str) -> dict[str, Any]:
+    cells = person.attributes(Feed("", workspace=workspace))
     identities: dict[bool, dict[str, list[str]]] = {False: {}, True: {}}
     for one, _ in person.identities:
         identities[BY_NAME[one.type].device].setdefault(one.type, []).append(one.value)
     return {
-        "mpid": str(person.mpid), "environment": person.environment,
+        "mpid": str(person.mpid), "environment": person.environment, "workspace": workspace,
         "first_seen_ms": person.first_seen_ms, "last_seen_ms": person.last_seen_ms,
         "user_identities": dict(sorted(identities[False].items())), "device_identities": dict(sorted(identities[True].items())),
-        "user_attributes": {key: held_json(cell.held) for key, cell in sorted(person.cells.items())},
-        "feeds": {key: cell.feed.name for key, cell in person.cells.items()},
+        "user_attributes": {key: held_json(cell.held) for key, cell in sorted(cells.items())},
+        "feeds": {key: cell.feed.name for key, cell in cells.items()},
     }
 
 
@@ -170,8 +174,13 @@ def by_command_line(case: dict[str, Any], folder: Path) -> tuple[list[dict[str, 
         done = call("import", name, "--feed", one["feed"], "--json", "--again", *options, *one.get("options", ()), folder=folder)
         assert done.exit_code in (0, 3), done.output
         reports.append(json.loads(done.stdout))
-    done = call("export", "profiles", "--provenance", folder=folder)
-    return [_exported(line) for line in done.stdout.splitlines()], reports
+    lines = []
+    for workspace in workspaces_of(Feed(name, one.get("source", ""), workspace=one.get("workspace", DEFAULT_WORKSPACE)) for name, one in case["given"]["feeds"].items()) or [DEFAULT_WORKSPACE]:
+        chosen = () if workspace == DEFAULT_WORKSPACE and "workspace" not in json.dumps(case["given"]) else ("--workspace", workspace)
+        done = call(*chosen, "export", "profiles", "--provenance", folder=folder)
+        assert done.exit_code == 0, done.output
+        lines += done.stdout.splitlines()
+    return [_exported(line) for line in lines], reports
 
 
 def _mpids(folder: Path) -> list[str]:
@@ -181,7 +190,7 @@ def _mpids(folder: Path) -> list[str]:
 def _exported(line: str) -> dict[str, Any]:
     profile: Any = parse_json(line)
     return {
-        "mpid": profile["mpid"], "environment": profile["environment"],
+        "mpid": profile["mpid"], "environment": profile["environment"], "workspace": profile["workspace"],
         "first_seen_ms": int(profile["first_seen_ms"]), "last_seen_ms": int(profile["last_seen_ms"]),
         "user_identities": dict(sorted(profile["user_identities"].items())),
         "device_identities": dict(sorted(profile["device_identities"].items())),

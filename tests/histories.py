@@ -11,6 +11,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from profilectl.feed import DEFAULT_WORKSPACE, Feed
+
 CUSTOMERS = ["A", "B", " C "]
 EMAILS = ["a@x.org", "B@X.org", "b@x.org", "null"]
 PHONES = ["+1", "+2"]
@@ -33,16 +35,23 @@ class Import:
 
 @dataclass
 class History:
-    """A configuration and the imports in order. feeds: name -> (source, partner)."""
+    """A configuration and the imports in order. feeds: name -> (source, partner); workspaces: of feeds that are not in
+    the default one."""
 
     identity: dict[str, Any]
     priority: str
     feeds: dict[str, tuple[str, str | None]]
     imports: list[Import] = field(default_factory=list)
+    workspaces: dict[str, str] = field(default_factory=dict)
+
+    def feed(self, name: str, number: int = 0) -> Feed:
+        source, partner = self.feeds[name]
+        return Feed(name, source, "create-and-update", partner, number, self.workspaces.get(name, DEFAULT_WORKSPACE))
 
     def as_case(self) -> str:
         """Return the history as a conformance case, ready to paste."""
-        feeds = {name: {"source": source, **({"partner": partner} if partner else {})} for name, (source, partner) in self.feeds.items()}
+        feeds = {name: {"source": source, **({"partner": partner} if partner else {}),
+                        **({"workspace": self.workspaces[name]} if name in self.workspaces else {})} for name, (source, partner) in self.feeds.items()}
         when = [
             {"feed": one.feed, "protection": one.protection, "batches": one.rows}
             | ({"environment": one.environment} if one.environment else {})
@@ -105,7 +114,7 @@ def identity_settings(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> History:
+def histories(draw: st.DrawFn, workspaces: bool = False) -> History:
     feeds = {
         name: (source, draw(st.sampled_from([None, "P"])) if source == "partner" else None)
         for name in draw(st.lists(st.sampled_from(["f", "g", "h"]), min_size=1, max_size=3, unique=True))
@@ -113,6 +122,8 @@ def histories(draw: st.DrawFn) -> History:
     }
     hard = draw(st.booleans())
     history = History(draw(identity_settings()), draw(st.sampled_from(["rank", "rank", "first-writer"])), feeds)
+    if workspaces:
+        history.workspaces = {name: "shop" for name, (source, _) in feeds.items() if source != "account" and draw(st.booleans())}
     for _ in range(draw(st.integers(1, 4))):
         level = draw(st.sampled_from(["create-and-update", "create-and-update", "update-only", "read-only"]))
         history.imports.append(

@@ -60,7 +60,7 @@ def expanded(value: Any) -> Any:
 
 def wanted(profile: dict[str, Any]) -> dict[str, Any]:
     """Return an expected profile with what may be left out."""
-    found = {"environment": "production", "device_identities": {}, "user_identities": {}, "user_attributes": {}, **profile}
+    found = {"environment": "production", "workspace": "default", "device_identities": {}, "user_identities": {}, "user_attributes": {}, **profile}
     found["user_attributes"] = {key: as_text(value) for key, value in sorted(found["user_attributes"].items())}
     found["user_identities"] = dict(sorted(found["user_identities"].items()))
     found["device_identities"] = dict(sorted(found["device_identities"].items()))
@@ -82,7 +82,7 @@ def paired(profiles: list[dict[str, Any]], expected: list[dict[str, Any]]) -> li
     pairs = []
     for profile in profiles:
         same = [like for like in expected if reduced(profile, like) == like]
-        pairs.append((profile, same[0] if same else dict.fromkeys(keys & {"environment", "user_identities", "device_identities", "user_attributes"})))
+        pairs.append((profile, same[0] if same else dict.fromkeys(keys & {"environment", "workspace", "user_identities", "device_identities", "user_attributes"})))
     return pairs
 
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, note, seed, settings
 
 from profilectl.batch import Batch, read_document
 from profilectl.engine import ImportRequest, import_files
-from profilectl.feed import Feed
+from profilectl.feed import DEFAULT_WORKSPACE, Feed, workspaces_of
 from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME
 from profilectl.interpreter import Interpreter
@@ -43,8 +43,8 @@ def by_engine(history: History, folder: Path, prefix: int = 10**9) -> tuple[list
     scratch = Scratch(folder)
     with open_store(scratch, path, create=True, write=True) as store, store.transaction():
         store.put_settings(stated_settings(history))
-        for name, (source, partner) in history.feeds.items():
-            store.put_feed(Feed(name, source, "create-and-update", partner))
+        for name in history.feeds:
+            store.put_feed(history.feed(name))
     for number, one in enumerate(history.imports):
         file = folder / f"{number}.jsonl"
         file.write_text("".join(text_of(row) + "\n" for row in one.rows) or "\n")
@@ -53,8 +53,10 @@ def by_engine(history: History, folder: Path, prefix: int = 10**9) -> tuple[list
         )
         reports.append(import_files(path, request).counts.as_json())
     with open_store(scratch, path) as store:
-        profiles = profiles_of(store)
-        lines = [line for (line,) in scratch.rows(f"select line from ({profiles.json_lines('', provenance=True)}) order by profile")]
+        lines: list[str] = []
+        for workspace in workspaces_of(store.feeds()) or [DEFAULT_WORKSPACE]:
+            profiles = profiles_of(store, workspace=workspace)
+            lines += [line for (line,) in scratch.rows(f"select line from ({profiles.json_lines('', provenance=True)}) order by profile")]
         secret = store.meta("secret")
     scratch.close()
     return [parse_json(line) for line in lines], reports, secret
@@ -67,10 +69,7 @@ def played(
     arrival of each import."""
     found = settings_from(stated_settings(history))
     interpreter = Interpreter(found.rules, history.priority, secret)
-    feeds = {
-        name: Feed(name, source, "create-and-update", partner, number)
-        for number, (name, (source, partner)) in enumerate(history.feeds.items(), start=1)
-    }
+    feeds = {name: history.feed(name, number) for number, name in enumerate(history.feeds, start=1)}
     reports, starts = [], []
     for number, one in enumerate(history.imports):
         rows: list[Batch | Unusable] = []
@@ -89,22 +88,27 @@ def played(
 def by_interpreter(history: History, secret: str) -> tuple[list[Any], list[Any]]:
     """Return the profiles and the reports by the interpreter."""
     interpreter, reports, starts = played(history, secret)
-    return [canonical(person, starts) for _, person in sorted(interpreter.people.items())], reports
+    feeds = [history.feed(name) for name in history.feeds]
+    return [
+        canonical(person, starts, workspace)
+        for workspace in workspaces_of(feeds) or [DEFAULT_WORKSPACE] for _, person in sorted(interpreter.people.items())
+    ], reports
 
 
-def canonical(person: Any, starts: list[int]) -> dict[str, Any]:
+def canonical(person: Any, starts: list[int], workspace: str = DEFAULT_WORKSPACE) -> dict[str, Any]:
+    cells = person.attributes(Feed("", workspace=workspace))
     identities: dict[bool, dict[str, list[str]]] = {False: {}, True: {}}
     for one, _ in person.identities:
         identities[BY_NAME[one.type].device].setdefault(one.type, []).append(one.value)
     provenance = {}
-    for key, cell in sorted(person.cells.items()):
+    for key, cell in sorted(cells.items()):
         number = max(place for place, start in enumerate(starts) if start <= cell.arrival)
         provenance[key] = (cell.feed.source, cell.feed.name, number + 1, cell.arrival - starts[number] + 1, cell.at_ms)
     return {
         "mpid": str(person.mpid), "environment": person.environment,
         "first_seen_ms": person.first_seen_ms, "last_seen_ms": person.last_seen_ms,
         "user_identities": identities[False], "device_identities": identities[True],
-        "user_attributes": {key: held_json(cell.held) for key, cell in sorted(person.cells.items())},
+        "user_attributes": {key: held_json(cell.held) for key, cell in sorted(cells.items())},
         "provenance": provenance,
     }
 
@@ -143,12 +147,18 @@ def test_engine_equals_interpreter(history: History) -> None:
     check(history)
 
 
+@settings(quick, max_examples=15)
+@given(histories(workspaces=True))
+def test_engine_equals_interpreter_in_every_workspace(history: History) -> None:
+    check(history)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(8))
 def test_engine_equals_interpreter_at_length(part: int) -> None:
     @seed(part)
     @settings(max_examples=at_length(30, by_night=250), deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    @given(histories())
+    @given(histories(workspaces=part % 2 == 1))
     def compare(history: History) -> None:
         check(history)
 

@@ -13,10 +13,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "profilectl"
-DOMAIN = ("codes", "values", "identity", "attributes", "fields", "event", "batch", "feed", "report", "interpreter", "event.field",
+DOMAIN = ("codes", "workspace", "values", "identity", "attributes", "fields", "event", "device", "batch", "feed", "report", "interpreter", "event.field",
           "event.condition", "moments", "criteria", "criteria.text", "criteria.toml", "membership", "calculated", "audience", "opendsr", "retention")
 PARSERS = {"event.condition": {"lark", "lark.exceptions"}, "criteria.text": {"lark", "lark.exceptions"}}  # modules of the domain that read a language, and with what
-RULE_MODULES = {"attributes", "batch", "codes", "config", "event/__init__", "feed", "identity", "sift", "stage/files", "event/field", "criteria/__init__", "criteria/toml", "membership", "calculated", "audience"}
+RULE_MODULES = {"attributes", "device", "batch", "codes", "config", "event/__init__", "feed", "identity", "sift", "stage/files", "event/field", "criteria/__init__", "criteria/toml", "calculated", "audience"}
 
 # Runs the command line in this process, then prints which modules were loaded.
 LOADED = """

@@ -22,7 +22,6 @@ from profilectl.aliasing import alias_profiles
 from profilectl.batch import Batch, read_document
 from profilectl.codes import InputRefused
 from profilectl.engine import import_files
-from profilectl.feed import Feed
 from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME, Change, Usable, display, key_of, usable
 from profilectl.interpreter import Interpreter, Person
@@ -89,7 +88,7 @@ def follow(history: History, after: list[list[tuple[int, list[Drawn]]]]) -> None
             secret = store.meta("secret")
         found = settings_from(stated_settings(history))
         interpreter = Interpreter(found.rules, history.priority, secret)
-        feeds = {name: Feed(name, source, "create-and-update", partner, n) for n, (name, (source, partner)) in enumerate(history.feeds.items(), 1)}
+        feeds = {name: history.feed(name, n) for n, name in enumerate(history.feeds, 1)}
         starts: list[int] = []
         clock = 0
         for number, (one, modifications) in enumerate(zip(history.imports, after, strict=True)):

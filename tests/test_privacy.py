@@ -25,7 +25,6 @@ from test_equivalence import NOW_MS, canonical, engine_canonical, played, stated
 
 from profilectl.codes import InputRefused, NobodyFound, ProfilectlError
 from profilectl.engine import ImportRequest, import_files
-from profilectl.feed import Feed
 from profilectl.forgetting import Asked, forget
 from profilectl.identity import BY_NAME, reached
 from profilectl.interpreter import Interpreter
@@ -460,8 +459,8 @@ def erased_by_engine(history: History, erasures: dict[int, tuple[tuple[str, str]
     with contextlib.closing(Scratch(folder)) as scratch:
         with open_store(scratch, path, create=True, write=True) as store, store.transaction():
             store.put_settings(stated_settings(history))
-            for feed, (source, partner) in history.feeds.items():
-                store.put_feed(Feed(feed, source, "create-and-update", partner))
+            for feed in history.feeds:
+                store.put_feed(history.feed(feed))
         for number, one in enumerate(history.imports):
             file = folder / f"{number}.jsonl"
             file.write_text("".join(text_of(row) + "\n" for row in one.rows) or "\n")

@@ -17,7 +17,6 @@ from test_equivalence import NOW_MS, canonical, engine_canonical, played, stated
 from test_privacy import done, in_file, in_tables, profiles, tried
 
 from profilectl.engine import ImportRequest, import_files
-from profilectl.feed import Feed
 from profilectl.interpreter import Interpreter
 from profilectl.keeping import apply_retention
 from profilectl.opening import open_store
@@ -192,8 +191,8 @@ def test_engine_equals_interpreter_with_retention(history: History, data: st.Dat
         path = Path(name) / "store.duckdb"
         with open_store(scratch, path, create=True, write=True) as store, store.transaction():
             store.put_settings(stated_settings(history) | stated)
-            for feed, (source, partner) in history.feeds.items():
-                store.put_feed(Feed(feed, source, "create-and-update", partner))
+            for feed in history.feeds:
+                store.put_feed(history.feed(feed))
         for number, one in enumerate(history.imports):
             file = Path(name) / f"{number}.jsonl"
             file.write_text("".join(text_of(row) + "\n" for row in one.rows) or "\n")

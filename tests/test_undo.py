@@ -25,7 +25,6 @@ from profilectl.check import check
 from profilectl.codes import InputRefused
 from profilectl.engine import ImportRequest, import_files
 from profilectl.export import Wanted, export_to
-from profilectl.feed import Feed
 from profilectl.opening import open_store
 from profilectl.profile import profiles_of
 from profilectl.scratch import Scratch
@@ -46,8 +45,8 @@ def declare(path: Path, history: History) -> None:
     """Make a store with the settings and the feeds of a history."""
     with opened(path, create=True) as store, store.transaction():
         store.put_settings(stated_settings(history))
-        for name, (source, partner) in history.feeds.items():
-            store.put_feed(Feed(name, source, "create-and-update", partner))
+        for name in history.feeds:
+            store.put_feed(history.feed(name))
 
 
 def request_for(folder: Path, number: int, one: Import) -> ImportRequest:

@@ -14,6 +14,7 @@ import typer
 from profilectl import __version__
 from profilectl.cli.commands import Commands, Interrupted, ReaderLeft
 from profilectl.codes import Exit, ProfilectlError
+from profilectl.workspace import choose_workspace
 
 app = typer.Typer(
     name="profilectl",
@@ -51,11 +52,15 @@ def _common(
     store: Annotated[
         Path, typer.Option("--store", envvar="PROFILECTL_STORE", help="The store: a file, made on first use.")
     ] = Path("profiles.duckdb"),
+    workspace: Annotated[
+        str | None, typer.Option("--workspace", envvar="PROFILECTL_WORKSPACE", metavar="NAME", help="The workspace that is meant, where the store has several.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
+    choose_workspace(workspace)
     context.obj = Options(store, quiet)
 
 

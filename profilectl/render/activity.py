@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from profilectl.activity import Activity, Carried, Entry, Held, Origin, Seen, Touch
 from profilectl.batch import RESERVED_KEYS
 from profilectl.codes import sentence
+from profilectl.feed import DEFAULT_WORKSPACE
 from profilectl.render import console, counted, print_line, visible
 from profilectl.values import DELETED, TAG, Value, held_text, is_list, to_json
 from profilectl.whole_file import whole_file
@@ -116,7 +117,10 @@ def details(activity: Activity, view: View) -> Iterator[tuple[str, str]]:
 
 
 def usage(activity: Activity, view: View) -> Iterator[tuple[str, str]]:
-    yield "workspace", "default"
+    yield "workspace", activity.workspace or DEFAULT_WORKSPACE
+    if activity.elsewhere:
+        seen = [one.origin.at_ms for one in activity.batches()]
+        yield "seen here", f"first {moment(min(seen))}, last {moment(max(seen))}" if seen else "never"
     yield "batches", f"{len(activity.batches()):,}"
     for name, (feed, count, last_ms) in activity.feeds().items():
         yield "feed", f"{name} ({feed.owner.unit}): {counted(count, 'batch')}, last {age(last_ms, view.now_ms)}"

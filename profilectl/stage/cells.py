@@ -222,6 +222,11 @@ class Assembly:
         found = clash(list(columns))
         if found:
             raise InputRefused(f"the column {'.'.join(found[0])} stands for a value, and {'.'.join(found[1])} for a part of it", "map or ignore one of them")
+        said = [f"{text} is not null" for name, text in self.kept if name.startswith("device_info.")]
+        for name, texts in self.identities.items() if said else ():
+            if BY_NAME[name].device:  # what is said of a device stays with what names it
+                path = (name,) if name == "mp_deviceid" else ("device_info", name)
+                columns[path] = f"case when {' or '.join(said)} then to_json(coalesce({', '.join(texts)}))::varchar end"
         return object_sql(members_sql(tree_of(columns)))
 
     def _loose(self) -> str | None:
