@@ -66,9 +66,7 @@ STEPS: dict[int, tuple[str, ...]] = {
     ),
     # Schema 5: workspaces.
     4: (
-        "alter table store.feed add column workspace varchar",
-        "update store.feed set workspace = 'default'",
-        "alter table store.feed alter column workspace set not null",
+        "alter table store.feed add column workspace varchar default 'default'",
     ),
 }
 
