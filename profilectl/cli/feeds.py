@@ -84,5 +84,5 @@ def set_feed(
 def _print(found: list[dict[str, object]]) -> None:
     from profilectl import render
 
-    rows = [(one["name"], one["source"], one["protection"], one["partner"] or "", one["imports"]) for one in found]
-    render.print_table("Feeds", ("feed", "source", "protection", "partner", "imports"), rows, right=(4,))
+    rows = [(one["name"], one["source"], one["protection"], one["partner"] or "", one["workspace"] or "", one["imports"]) for one in found]
+    render.print_table("Feeds", ("feed", "source", "protection", "partner", "workspace", "imports"), rows, right=(5,))
