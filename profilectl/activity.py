@@ -405,6 +405,7 @@ def _played(profiles: Profiles, profile: int, raw: _Raw) -> Activity | None:
     found = Activity(
         mpid, environment, profile, min(row[4] for row in rows), max(row[4] for row in rows), [], [], {}, {}, [], workspace=profiles.workspace
     )
+    owners: dict[str, Origin] = {}
     for arrival, founded, _, feed, at_ms, identities in rows:
         number, file, unit, place, protection = raw.origins[arrival]
         origin = Origin(arrival, number, feeds[feed], protection, file, unit, place, at_ms)
@@ -417,9 +418,13 @@ def _played(profiles: Profiles, profile: int, raw: _Raw) -> Activity | None:
             identity = Held(kind, value, origin, lost)
             touch.added.append(identity)
             (found.identities if lost is None else found.lost).append(identity)
-        for key, held, code in sorted(raw.cells.get((profile, arrival), ())) if here else ():
-            if code or held != DELETED or key in found.attributes:  # deleting what is not there does nothing
-                touch.entries.append(_entry(found, key, held, code, origin))
+        for key, held, code in sorted(raw.cells.get((profile, arrival), ())):
+            if not here and not code:
+                owners[key] = origin
+            elif not here:
+                continue
+            elif code or held != DELETED or key in found.attributes:  # deleting what is not there does nothing
+                touch.entries.append(_entry(found, key, held, code, origin, owners.get(key)))
         (found.touches if here else found.elsewhere).append(touch)
     _carry(profiles, found, raw, feeds)
     found.aged_ms = raw.aged.get(profile, [])
@@ -457,12 +462,13 @@ def _rest(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _entry(found: Activity, key: str, held: str, code: str, origin: Origin) -> Entry:
-    """Apply one cell to the profile as it was, and say what it did."""
+def _entry(found: Activity, key: str, held: str, code: str, origin: Origin, elsewhere: Origin | None) -> Entry:
+    """Apply one cell to the profile as it was, and say what it did. elsewhere: who owns the attribute in another
+    workspace, which only an account feed can be refused for."""
     before = found.attributes.get(key)
     had = before.held if before else None
     kind = "blocked" if code else "deleted" if held == DELETED else "set" if had is None else "unchanged" if had == held else "changed"
-    entry = Entry(key, kind, held, had, before.origin if before else None, origin, code)
+    entry = Entry(key, kind, held, had, before.origin if before else elsewhere if code else None, origin, code)
     found.history.setdefault(key, []).append(entry)
     if kind == "deleted":
         found.attributes.pop(key, None)

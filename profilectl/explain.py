@@ -15,6 +15,7 @@ from profilectl.attributes import CALCULATED, OVERWRITE, SET, SOURCES, Owner, st
 from profilectl.codes import InputRefused, sentence
 from profilectl.feed import PROTECTIONS
 from profilectl.identity import BY_NAME, Records, Rules, Step, Usable, display, key_of, look_up, usable
+from profilectl.moments import written
 from profilectl.profile import Profiles
 from profilectl.segments import IMPORT_FILES
 from profilectl.store import Settings
@@ -67,7 +68,8 @@ def explain_attribute(activity: Activity, key: str) -> Explained:
     """Say why an attribute has the value it has. Raises InputRefused where the profile never had it."""
     history = activity.history.get(key, [])
     if not history and key not in activity.calculated():
-        raise InputRefused(f"the profile {activity.mpid} never had an attribute {key}", "profilectl show names those it has")
+        gone = f"what it had went with retention on {written(activity.aged_ms[-1], day=True)}" if activity.aged_ms else ""
+        raise InputRefused(f"the profile {activity.mpid} has had no attribute {key}" + (f"; {gone}" if gone else ""), "profilectl show names those it has")
     winner = activity.attributes.get(key)
     losers: list[Loser] = []
     for place, entry in enumerate(history):

@@ -217,3 +217,27 @@ def test_the_rules_in_force(folder: Path) -> None:
     text = run("explain", "rules", folder=folder).stdout
     for one in ("UA_PDF_EXCLUSIVE", "UPDATE_ONLY_NO_MATCH", "warehouse/wh", "customer_id"):
         assert one in text
+
+
+def test_what_went_with_retention_is_said_to_have_gone(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"customer_id": "C1", "tier": "gold", "timestamp_unixtime_ms": 1700000000000}\n')
+    run("import", "a.jsonl", "--feed", "crm", folder=tmp_path)
+    run("retention", "set", "--lifetime-days", "30", folder=tmp_path)
+    run("retention", "apply", folder=tmp_path)
+    done = run("explain", "C1", "--attribute", "tier", folder=tmp_path)
+    assert done.returncode == 4
+    assert "went with retention on 20" in done.stderr
+
+
+def test_an_account_feed_refused_for_another_workspace_says_whose_it_is(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(
+        '[attributes]\npriority = "first-writer"\n[feeds.web]\nsource = "sdk"\nworkspace = "web"\n'
+        '[feeds.shop]\nsource = "csv"\nworkspace = "shop"\n[feeds.office]\nsource = "account"\n'
+    )
+    assert run("config", "apply", "c.toml", folder=tmp_path).returncode == 0
+    for feed, value in (("web", "1"), ("shop", ""), ("office", "2")):
+        (tmp_path / f"{feed}.csv").write_text(f"customer_id,x\nC1,{value}\n")
+        run("import", f"{feed}.csv", "--feed", feed, folder=tmp_path)
+    done = run("--workspace", "shop", "explain", "C1", "--attribute", "x", "--json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "UA_FIRST_WRITER" in done.stdout
