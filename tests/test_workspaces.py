@@ -1,0 +1,144 @@
+"""Several workspaces in one identity scope: what is each one's own, and what is the person's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doors import run
+
+CONFIGURATION = """
+[feeds.app]
+source = "sdk"
+workspace = "web"
+[feeds.cards]
+source = "custom-feed"
+workspace = "shop"
+[feeds.office]
+source = "account"
+[calculated.views]
+type = "count"
+event = "view"
+workspace = "web"
+[calculated.buys]
+type = "count"
+event = "buy"
+workspace = "shop"
+[audiences.viewers]
+criteria = "views >= 1"
+workspace = "web"
+[audiences.buyers]
+criteria = "buys >= 1 or tier = 'gold'"
+workspace = "shop"
+"""
+
+
+def event(name: str) -> dict[str, Any]:
+    return {"event_type": "custom_event", "data": {"event_name": name, "custom_event_type": "other"}}
+
+
+def batch(customer: str, *events: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"user_identities": {"customer_id": customer}, "events": list(events), **more}
+
+
+def bring(folder: Path, feed: str, *batches: dict[str, Any]) -> dict[str, Any]:
+    file = folder / f"{feed}.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in batches))
+    done = run("import", file.name, "--feed", feed, "--json", folder=folder)
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def shown(folder: Path, workspace: str, *more: str) -> dict[str, Any]:
+    done = run("--workspace", workspace, "show", "A", "--json", *more, folder=folder)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)["profiles"][0]
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "shop.toml").write_text(CONFIGURATION)
+    assert run("config", "apply", "shop.toml", folder=tmp_path).returncode == 0
+    return tmp_path
+
+
+def test_each_workspace_computes_of_its_own_events(folder: Path) -> None:
+    assert bring(folder, "app", batch("A", event("view"), event("buy")), batch("B"))["audiences"] == {"viewers": {"entered": 1, "left": 0}}
+    assert bring(folder, "cards", batch("A", event("buy"), event("view")))["audiences"] == {"buyers": {"entered": 1, "left": 0}}
+    assert shown(folder, "web")["user_attributes"] == {"views": 1}
+    assert shown(folder, "shop")["user_attributes"] == {"buys": 1}
+    for workspace in ("web", "shop"):  # memberships are the person's
+        assert [one["audience_name"] for one in shown(folder, workspace)["audience_memberships"]] == ["viewers", "buyers"]
+    assert run("--workspace", "shop", "events", "A", "--json", folder=folder).stdout.count('"feed":"cards"') == 2
+
+
+def test_a_calculated_name_masks_in_its_own_workspace_only(folder: Path) -> None:
+    report = bring(folder, "app", batch("A", event("view"), user_attributes={"buys": "mine", "views": "refused"}))
+    assert report["reasons"] == {"UA_CALCULATED_READ_ONLY": 1}
+    assert shown(folder, "web")["user_attributes"] == {"buys": "mine", "views": 1}
+    report = bring(folder, "office", batch("A", user_attributes={"buys": "refused"}))
+    assert report["reasons"] == {"UA_CALCULATED_READ_ONLY": 1}
+
+
+def test_an_audience_reads_the_attributes_of_its_workspace_and_the_account(folder: Path) -> None:
+    assert not bring(folder, "app", batch("A", user_attributes={"tier": "gold"})).get("audiences")
+    assert json.loads(run("audiences", "list", "--json", folder=folder).stdout)[1]["members"] == 0
+    bring(folder, "cards", batch("A"))
+    assert bring(folder, "office", batch("A", user_attributes={"tier": "gold"}))["audiences"] == {"buyers": {"entered": 1, "left": 0}}
+
+
+def test_an_opt_out_holds_in_every_workspace(folder: Path) -> None:
+    bring(folder, "app", batch("A", event("view")))
+    bring(folder, "cards", batch("A", event("buy")))
+    report = bring(folder, "app", batch("A", {"event_type": "opt_out", "data": {"is_opted_out": True}}))
+    assert report["audiences"] == {"viewers": {"entered": 0, "left": 1}, "buyers": {"entered": 0, "left": 1}}
+    for workspace in ("web", "shop"):
+        assert shown(folder, workspace)["is_opted_out"] is True
+        assert shown(folder, workspace)["audience_memberships"] == []
+
+
+def test_consent_and_devices_are_the_workspace_s(folder: Path) -> None:
+    consent = {"gdpr": {"marketing": {"consented": True, "timestamp_unixtime_ms": 5}}}
+    bring(folder, "app", batch("A", consent_state=consent, device_info={"platform": "iOS", "limit_ad_tracking": True}))
+    bring(folder, "cards", batch("A", event("buy")))
+    assert len(shown(folder, "web", "--section", "consent", "--section", "devices")["consent"]) == 1
+    there = shown(folder, "shop", "--section", "consent", "--section", "devices")
+    assert (there["consent"], there["devices"]) == ([], [])
+    assert there["limit_ad_tracking"] is True
+    held = json.loads(run("access", "A", folder=folder).stdout)["profiles"][0]["workspaces"]
+    assert len(held["web"]["consent"]) == 1
+    assert held["shop"]["consent"] == []
+
+
+@pytest.mark.parametrize("command", ["show A", "export profiles", "explain A", "search A", "events A", "diff 1", "stream"])
+def test_a_reader_is_asked_which_workspace_is_meant(command: str, folder: Path) -> None:
+    bring(folder, "app", batch("A", event("view")))
+    done = run(*command.split(), folder=folder)
+    assert done.returncode == 2
+    assert "several workspaces: shop, web" in done.stderr
+    assert run("--workspace", "webb", *command.split(), folder=folder).returncode == 2
+    assert run(*command.split(), folder=folder, PROFILECTL_WORKSPACE="web").returncode == 0
+
+
+def test_a_feed_stays_in_its_workspace(folder: Path) -> None:
+    (folder / "a.csv").write_text("customer_id\nA\n")
+    done = run("--workspace", "shop", "import", "a.csv", "--feed", "app", folder=folder)
+    assert done.returncode == 4
+    assert "belongs to the workspace web" in done.stderr
+    assert run("--workspace", "shop", "import", "a.csv", "--feed", "office", folder=folder).returncode == 0  # the account's, everywhere
+    assert run("--workspace", "third", "import", "a.csv", "--feed", "new", folder=folder).returncode == 0
+    assert '"workspace": "third"' in run("feeds", "show", "new", "--json", folder=folder).stdout
+    assert run("--workspace", "shop", "feeds", "add", "x", "--source", "account", folder=folder).returncode == 2
+
+
+def test_undo_takes_back_what_one_workspace_was_told(folder: Path) -> None:
+    bring(folder, "app", batch("A", event("view"), user_attributes={"x": "w"}))
+    bring(folder, "cards", batch("A", event("buy"), user_attributes={"x": "s"}))
+    assert run("imports", "undo", "2", folder=folder).returncode == 0
+    assert shown(folder, "web")["user_attributes"] == {"views": 1, "x": "w"}
+    assert run("--workspace", "shop", "export", "profiles", folder=folder).stdout == ""
+    assert [one["members"] for one in json.loads(run("audiences", "list", "--json", folder=folder).stdout)] == [1, 0]
