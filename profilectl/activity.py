@@ -14,6 +14,7 @@ from typing import Any
 from profilectl.attributes import CONSENT_SOURCES
 from profilectl.codes import NobodyFound, UsageError
 from profilectl.device import device_key
+from profilectl.event import Occurred, opted_out
 from profilectl.feed import Feed
 from profilectl.identity import BY_NAME, NAME, key_of, type_named
 from profilectl.profile import Profiles
@@ -184,12 +185,18 @@ class Activity:
         """Return the entry in force of each attribute that no calculated one masks."""
         return {key: entry for key, entry in self.attributes.items() if key not in self.calculated()}
 
+    def occurred(self) -> list[Occurred]:
+        """Return the events of the workspace, and the opt-outs of all: those hold everywhere."""
+        here = {touch.origin.arrival for touch in self.touches}
+        return [
+            Occurred(event.type, event.name, event.at_ms, touch.origin.arrival, place, event.session, document)
+            for touch in self.every() if touch.alias is None for place, event in enumerate(touch.events)
+            if (touch.origin.arrival in here or event.type == "opt_out") and isinstance(document := event.document, dict)
+        ]
+
     def opted_out(self) -> bool:
-        """Say whether the last opt_out event, by its time, then by arrival, opts out (domain.md 14)."""
-        said = [(event.at_ms, touch.origin.arrival, place, event) for touch in self.every() for place, event in enumerate(touch.events) if event.type == "opt_out"]
-        document = max(said, key=lambda one: one[:3])[3].document if said else None
-        data = document.get("data") if isinstance(document, dict) else None
-        return isinstance(data, dict) and data.get("is_opted_out") is True
+        """Say whether the person has opted out (event.opted_out)."""
+        return opted_out(self.occurred())
 
     def limit_ad_tracking(self) -> bool | None:
         """Return what the device seen last that said anything of it said (domain.md 14)."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from profilectl.codes import UsageError
-from profilectl.event import EVENT_TYPES
+from profilectl.event import EVENT_TYPES, Occurred
 from profilectl.event.condition import Condition, condition_read
 from profilectl.event.field import Path, fold, found_at, number_of, path_of, scalars, text_of, walked
 from profilectl.feed import DEFAULT_WORKSPACE
@@ -72,19 +72,6 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _WINDOW = re.compile(r"([1-9][0-9]{0,4}) (day|week)s?")
 # Sums have all the digits they need: the context refuses to lose one.
 _EXACT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.Inexact, decimal.InvalidOperation])
-
-
-@dataclass(frozen=True, slots=True)
-class Occurred:
-    """One event of a person. at_ms: its time; arrival, place: its row, and where in the row's batch."""
-
-    type: str
-    name: str | None
-    at_ms: int
-    arrival: int
-    place: int
-    session: str | None
-    document: Value
 
 
 @dataclass(frozen=True, slots=True)

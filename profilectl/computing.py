@@ -26,9 +26,9 @@ from profilectl.calculated import (
     RETURNS_TO_ZERO,
     TRACKED,
     Definition,
-    Occurred,
     value_of,
 )
+from profilectl.event import Occurred
 from profilectl.event.field import Path
 from profilectl.picking import Picking, Source
 from profilectl.scratch import Scratch, quote_text
@@ -278,7 +278,10 @@ def _events_of(scratch: Scratch, events: str, profiles: Sequence[int]) -> Iterat
         {"profiles": list(profiles)},
     )
     for profile, rows in groupby(found, key=lambda row: int(row[0])):
-        yield profile, [Occurred(kind, name, at_ms, arrival, place, None, parse_json(text)) for _, kind, name, at_ms, arrival, place, text in rows]
+        yield profile, [
+            Occurred(kind, name, at_ms, arrival, place, None, document) for _, kind, name, at_ms, arrival, place, text in rows
+            if isinstance(document := parse_json(text), dict)
+        ]
 
 
 def _millionths(number: str) -> str:

@@ -18,6 +18,7 @@ from decimal import Decimal
 from profilectl import criteria
 from profilectl.criteria import All, AnyOf, Comparison, Consent, Criterion, Happened, InAudience, Near, Not, Operand
 from profilectl.device import device_key
+from profilectl.event import Occurred, opted_out
 from profilectl.event.condition import holds as condition_holds
 from profilectl.event.condition import pattern_of
 from profilectl.event.field import fold, number_of
@@ -31,19 +32,6 @@ DEGREES = r"-?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]{1,3})?"
 STATED_MS = "-?[0-9]{1,18}"
 _degrees = re.compile(DEGREES)
 _stated = re.compile(STATED_MS)
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event of a person. place: its place in the batch; document: the whole event."""
-
-    type: str
-    name: str | None
-    at_ms: int
-    arrival: int
-    place: int
-    session: str | None
-    document: Mapping[str, Value]
-
 
 @dataclass(frozen=True, slots=True)
 class Rest:
@@ -65,7 +53,7 @@ class Person:
     last_seen_ms: int = 0
     identities: Mapping[str, Sequence[str]] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
-    events: Sequence[Event] = ()
+    events: Sequence[Occurred] = ()
     rest: Sequence[Rest] = ()
     audiences: Sequence[str] = ()
 
@@ -77,14 +65,6 @@ def holds(tree: Criterion, person: Person, now_ms: int, lookback: Days | None = 
     kept count. An opted-out person is in no audience, however long ago it was said.
     """
     return not opted_out(person.events) and _Judged(person, now_ms, lookback).holds(tree)
-
-
-def opted_out(events: Iterable[Event]) -> bool:
-    """Say whether the last opt_out event, by its time, then by arrival, opts out (domain.md 14)."""
-    said = [one for one in events if one.type == "opt_out"]
-    last = max(said, key=lambda one: (one.at_ms, one.arrival, one.place), default=None)
-    data = last.document.get("data") if last else None
-    return isinstance(data, dict) and text_of(data.get("is_opted_out")) == "true"
 
 
 def expires_ms(tree: Criterion, person: Person, now_ms: int, lookback: Days | None = None) -> int | None:
@@ -141,7 +121,7 @@ class _Judged:
                 return any(fold(one) == fold(tree.name) for one in self.person.audiences)
         return _is_near(tree, self.person.rest)
 
-    def _counts(self, event: Event, tree: Happened) -> bool:
+    def _counts(self, event: Occurred, tree: Happened) -> bool:
         """Say whether an event is one of those that are counted."""
         if tree.type is not None and event.type != tree.type:
             return False

@@ -36,7 +36,7 @@ from profilectl.scratch import Scratch, scratch_beside
 from profilectl.search import Asked, Hit, search
 from profilectl.sinks import check_folder
 from profilectl.store import Store
-from profilectl.stream import Arrived, Listed, Occurred, batches_of, events_of
+from profilectl.stream import Arrived, Found, Listed, batches_of, events_of
 from profilectl.values import to_json
 from profilectl.whole_file import check_target
 
@@ -141,7 +141,7 @@ def search_store(store_path: Path, asked: Asked, *, wait_s: float = 0) -> tuple[
         return search(profiles_of(store), asked)
 
 
-def read_events(store_path: Path, listed: Listed, *, wait_s: float = 0) -> list[Occurred]:
+def read_events(store_path: Path, listed: Listed, *, wait_s: float = 0) -> list[Found]:
     """Return events, newest first. Raises StoreBusy, StoreUnusable."""
     with _reading(store_path, wait_s) as store:
         return events_of(profiles_of(store), listed)

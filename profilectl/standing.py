@@ -5,7 +5,7 @@ from __future__ import annotations
 from profilectl.activity import Activity, Membership, Standing
 from profilectl.attributes import CONSENT_SOURCES
 from profilectl.definitions import audiences, calculations
-from profilectl.membership import Event, Person, Rest, expires_ms
+from profilectl.membership import Person, Rest, expires_ms
 from profilectl.profile import Profiles
 
 
@@ -30,23 +30,14 @@ def standing_of(profiles: Profiles, activity: Activity, now_ms: int) -> Standing
 def person_of(activity: Activity, calculated: dict[str, str | None]) -> Person:
     """Return a person as audiences see one."""
     held = {key: entry.held for key, entry in activity.attributes.items() if key not in calculated}
-    events: list[Event] = []
-    rest: list[Rest] = []
-    for touch in activity.batches():
-        origin = touch.origin
-        for place, event in enumerate(touch.events):
-            document = event.document
-            events.append(Event(event.type, event.name, event.at_ms, origin.arrival, place, event.session, document if isinstance(document, dict) else {}))
-        if touch.rest:
-            rest.append(Rest(origin.arrival, origin.at_ms, touch.rest, origin.feed.source in CONSENT_SOURCES))
-    for touch in activity.elsewhere:  # an opt-out holds in every workspace
-        for place, event in enumerate(touch.events):
-            if event.type == "opt_out" and isinstance(document := event.document, dict):
-                events.append(Event(event.type, event.name, event.at_ms, touch.origin.arrival, place, event.session, document))
+    rest = [
+        Rest(touch.origin.arrival, touch.origin.at_ms, touch.rest, touch.origin.feed.source in CONSENT_SOURCES)
+        for touch in activity.batches() if touch.rest
+    ]
     identities: dict[str, list[str]] = {}
     for one in activity.identities:
         identities.setdefault(one.type, []).append(one.value)
     return Person(
         activity.environment, activity.first_seen_ms, activity.last_seen_ms, identities,
-        held | {name: value for name, value in calculated.items() if value is not None}, events, rest,
+        held | {name: value for name, value in calculated.items() if value is not None}, activity.occurred(), rest,
     )

@@ -30,7 +30,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Occurred:
+class Found:
     """An event with its user and where it comes from. unit: line or row; event: the whole of it, as JSON text."""
 
     mpid: int
@@ -55,7 +55,7 @@ class Occurred:
         return to_json(found)
 
 
-def events_of(profiles: Profiles, listed: Listed) -> list[Occurred]:
+def events_of(profiles: Profiles, listed: Listed) -> list[Found]:
     """Return events, newest first; of those at the same time the one that arrived last. Raises NobodyFound."""
     scratch, segments = profiles.store.scratch, [one for one in profiles.segments if "event" in one.tables]
     tests = []
@@ -102,7 +102,7 @@ def events_of(profiles: Profiles, listed: Listed) -> list[Occurred]:
     feeds = {one.number: one.name for one in profiles.store.feeds()}
     origins = origins_of(profiles, sorted({row[3] for row in rows}))
     return [
-        Occurred(mpid, ENVIRONMENT_NAME[environment], feeds[feed], *origins[arrival][:4], *event)
+        Found(mpid, ENVIRONMENT_NAME[environment], feeds[feed], *origins[arrival][:4], *event)
         for mpid, environment, feed, arrival, *event in rows
     ]
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as some
 from profilectl import criteria
 from profilectl.audience_sql import Audience, Relations, members, needs
 from profilectl.criteria import Criterion, Fault, Field, Happened, InAudience, Near
+from profilectl.event import Occurred
 from profilectl.event.condition import condition_text
-from profilectl.membership import Event, Person, Rest
+from profilectl.membership import Person, Rest
 from profilectl.moments import DAY_MS, Days, Moment
 from profilectl.scratch import connect
 from profilectl.values import Number, Value, hold, to_json
@@ -85,7 +86,7 @@ times = some.sampled_from((-30, -7, -1, 0, 1)).flatmap(lambda days: some.sampled
 
 
 @some.composite
-def events(draw: Any) -> Event:
+def events(draw: Any) -> Occurred:
     kind = draw(some.sampled_from(("custom_event", "custom_event", "custom_event", "session_start", "opt_out")))
     name = draw(some.sampled_from(EVENT_NAMES)) if kind == "custom_event" else None
     attributes: dict[str, Value] = {}
@@ -95,7 +96,7 @@ def events(draw: Any) -> Event:
     data: dict[str, Value] = {"custom_attributes": attributes} if attributes else {}
     if kind == "opt_out":
         data = draw(some.sampled_from(({"is_opted_out": True}, {"is_opted_out": True}, {"is_opted_out": False}, {})))
-    return Event(kind, name, draw(times), draw(some.integers(0, 5)), draw(some.integers(0, 2)), None, {"event_type": kind, "data": data})
+    return Occurred(kind, name, draw(times), draw(some.integers(0, 5)), draw(some.integers(0, 2)), None, {"event_type": kind, "data": data})
 
 
 @some.composite
@@ -216,7 +217,7 @@ def person_of(told: Any, now_ms: int) -> Person:
         first_seen_ms=ms_of(given.get("first_seen", "2020-01-01T00:00:00Z")), last_seen_ms=ms_of(given.get("last_seen", "2024-09-30T00:00:00Z")),
         identities=given.get("identities", {}), attributes={key: hold(value) for key, value in given.get("attributes", {}).items()},
         events=[
-            Event(one["type"], one.get("name"), _at_ms(one, now_ms), place, 0, None, {"event_type": one["type"], "data": one.get("data", {})})
+            Occurred(one["type"], one.get("name"), _at_ms(one, now_ms), place, 0, None, {"event_type": one["type"], "data": one.get("data", {})})
             for place, one in enumerate(given.get("events", []))
         ],
         rest=[

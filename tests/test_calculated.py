@@ -16,9 +16,10 @@ from events import conditions, documents, text_of
 from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
 
-from profilectl.calculated import TYPES, Definition, Occurred, definition_of, timestamp, value_of
+from profilectl.calculated import TYPES, Definition, definition_of, timestamp, value_of
 from profilectl.codes import UsageError
 from profilectl.computing import compute
+from profilectl.event import Occurred
 from profilectl.scratch import Scratch
 from profilectl.values import Value, held_json, parse_json
 

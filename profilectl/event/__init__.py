@@ -5,7 +5,7 @@ Sources: domain.md 5.2 (types and required data), 2.1 (limits), 8.1 (columns of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from profilectl.fields import Unusable, json_type, put, shown, typed, whole_number, without_empty
@@ -225,3 +225,25 @@ def steps_of(path: str) -> tuple[str, ...]:
         if steps[: len(root)] == root and len(steps) > len(root):
             steps = (*root, "[]", *steps[len(root) :])
     return steps
+
+
+@dataclass(frozen=True, slots=True)
+class Occurred:
+    """One event of a person, as what is computed of events sees it. at_ms: its time; arrival, place: its row, and where in
+    the row's batch; document: the whole of it."""
+
+    type: str
+    name: str | None
+    at_ms: int
+    arrival: int
+    place: int
+    session: str | None
+    document: dict[str, Value]
+
+
+def opted_out(events: Iterable[Occurred]) -> bool:
+    """Say whether the last opt_out event, by its time, then by arrival, opts out (domain.md 14)."""
+    said = [one for one in events if one.type == "opt_out"]
+    last = max(said, key=lambda one: (one.at_ms, one.arrival, one.place), default=None)
+    data = last.document.get("data") if last else None
+    return isinstance(data, dict) and data.get("is_opted_out") in (True, "true")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from profilectl.report import ImportReport, Past
     from profilectl.search import Hit
-    from profilectl.stream import Arrived, Occurred
+    from profilectl.stream import Arrived, Found
 
 SECTIONS = ("details", "usage", "devices", "attributes", "identities", "consent", "attribution", "audiences", "timeline")
 """The panels of the activity view, in the platform's order (domain.md 10)."""
@@ -426,7 +426,7 @@ def print_moves(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     print_table("", ("time", "MPID", "change", "import"), rows) if rows else notice("nobody entered or left")
 
 
-def print_events(found: Sequence[Occurred]) -> None:
+def print_events(found: Sequence[Found]) -> None:
     """Print events, newest first, one a line with what it says."""
     from profilectl.render.activity import moment, said_of
 
