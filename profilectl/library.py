@@ -19,6 +19,7 @@ from profilectl.activity import Activity, Entry
 from profilectl.codes import UsageError
 from profilectl.identity import type_named
 from profilectl.values import TAG, Number, held_json, parse_json
+from profilectl.workspace import in_workspace
 
 if TYPE_CHECKING:
     import pyarrow
@@ -29,20 +30,21 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Attribute:
     """A user attribute in force. value: text, int, Decimal, bool, a list, or None for a tag; held exactly.
-    set_ms: when, in milliseconds since 1970."""
+    set_ms: when, in milliseconds since 1970. A calculated attribute has the source "calculated", and no feed, file or time."""
 
     value: Any
     source: str
-    feed: str
-    import_number: int
-    file: str
-    line: int
-    set_ms: int
+    feed: str | None
+    import_number: int | None
+    file: str | None
+    line: int | None
+    set_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A profile. identities: type -> values, oldest first; times in milliseconds since 1970."""
+    """A profile. identities: type -> values, oldest first; attributes: calculated ones too; audiences: the names of those
+    the person is in; times in milliseconds since 1970."""
 
     mpid: int
     environment: str
@@ -50,18 +52,22 @@ class Profile:
     last_seen_ms: int
     identities: dict[str, list[str]]
     attributes: dict[str, Attribute]
+    audiences: list[str]
+    is_opted_out: bool
+    limit_ad_tracking: bool | None
 
 
 class Store:
     """A store on this machine. Every call opens it for as long as the call takes.
 
-    wait_s: how long a call waits for another process. Calls raise StoreBusy, StoreUnusable, UsageError and
+    wait_s: how long a call waits for another process. workspace: which is meant, where the store has several. Calls raise StoreBusy, StoreUnusable, UsageError and
     InputRefused of profilectl.codes, all of them ProfilectlError.
     """
 
-    def __init__(self, path: str | Path = "profiles.duckdb", *, wait_s: float = 0) -> None:
+    def __init__(self, path: str | Path = "profiles.duckdb", *, wait_s: float = 0, workspace: str | None = None) -> None:
         self.path = Path(path)
         self.wait_s = wait_s
+        self.workspace = workspace
 
     def profile(self, *, as_of: int | str | None = None, **identity: str | int) -> list[Profile]:
         """Return the profiles that hold an identity, oldest first: `profile(email="x")`, `profile(mpid=7)`.
@@ -71,7 +77,8 @@ class Store:
         from profilectl.read import read_activities
 
         kind, value = _one(identity)
-        found = read_activities(self.path, kind, value, as_of=None if as_of is None else str(as_of), wait_s=self.wait_s)
+        with in_workspace(self.workspace):
+            found = read_activities(self.path, kind, value, as_of=None if as_of is None else str(as_of), wait_s=self.wait_s)
         return [_profile(one) for one in found]
 
     def lookup(self, values: Sequence[str | int], kind: str = "any", *, fields: Sequence[str] = (), environment: str = "production") -> pyarrow.Table:
@@ -84,14 +91,16 @@ class Store:
         from profilectl.read import look_up_values
 
         named = kind if kind in ("any", "mpid") else _type(kind)
-        return look_up_values(self.path, [str(value) for value in values], Lookup(named, environment, tuple(fields)), wait_s=self.wait_s)
+        with in_workspace(self.workspace):
+            return look_up_values(self.path, [str(value) for value in values], Lookup(named, environment, tuple(fields)), wait_s=self.wait_s)
 
     def import_files(self, *paths: str | Path, feed: str, **options: Any) -> ImportReport:
         """Import files as one transaction and return the report. options: as engine.ImportRequest has them
         (protection, source, dry_run, rejects, ...)."""
         from profilectl.engine import ImportRequest, import_files
 
-        return import_files(self.path, ImportRequest([str(path) for path in paths], feed, **{"wait_s": self.wait_s, **options}))
+        with in_workspace(self.workspace):
+            return import_files(self.path, ImportRequest([str(path) for path in paths], feed, **{"wait_s": self.wait_s, **options}))
 
     def export(self, kind: str = "profiles", **wanted: Any) -> pyarrow.Table:
         """Return an export as an Arrow table. kind: profiles, identities, attributes or imports; wanted: as
@@ -102,7 +111,8 @@ class Store:
         from profilectl.read import export_store
 
         out = io.BytesIO()
-        export_store(self.path, Wanted(kind, "parquet", **wanted), out, wait_s=self.wait_s)
+        with in_workspace(self.workspace):
+            export_store(self.path, Wanted(kind, "parquet", **wanted), out, wait_s=self.wait_s)
         return pyarrow.parquet.read_table(pyarrow.BufferReader(out.getvalue()), use_threads=False)  # a pool of threads may not outlive a short program
 
 
@@ -126,16 +136,25 @@ def _profile(activity: Activity) -> Profile:
         identities.setdefault(held.type, []).append(held.value)
     return Profile(
         activity.mpid, activity.environment, activity.first_seen_ms, activity.last_seen_ms, identities,
-        {key: _attribute(entry) for key, entry in sorted(activity.attributes.items())},
+        dict(sorted([
+            *((key, _attribute(entry)) for key, entry in activity.stored().items()),
+            *((key, Attribute(_value(held), "calculated", None, None, None, None, None)) for key, held in activity.calculated().items() if held is not None),
+        ])),
+        [one.name for one in activity.standing.memberships] if activity.standing else [],
+        activity.opted_out(), activity.limit_ad_tracking(),
     )
 
 
 def _attribute(entry: Entry) -> Attribute:
     origin = entry.origin
     return Attribute(
-        None if entry.held == TAG else _plain(parse_json(held_json(entry.held))), origin.feed.source, origin.feed.name, origin.import_number,
+        _value(entry.held), origin.feed.source, origin.feed.name, origin.import_number,
         origin.file, origin.place, origin.at_ms,
     )
+
+
+def _value(held: str) -> Any:
+    return None if held == TAG else _plain(parse_json(held_json(held)))
 
 
 def _plain(value: Any) -> Any:

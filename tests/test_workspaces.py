@@ -142,3 +142,15 @@ def test_undo_takes_back_what_one_workspace_was_told(folder: Path) -> None:
     assert shown(folder, "web")["user_attributes"] == {"views": 1, "x": "w"}
     assert run("--workspace", "shop", "export", "profiles", folder=folder).stdout == ""
     assert [one["members"] for one in json.loads(run("audiences", "list", "--json", folder=folder).stdout)] == [1, 0]
+
+
+def test_a_program_sees_what_the_command_shows(folder: Path) -> None:
+    from profilectl import Store
+
+    bring(folder, "app", batch("A", event("view"), user_attributes={"x": "w"}))
+    bring(folder, "cards", batch("A", event("buy"), user_attributes={"x": "s"}))
+    (one,) = Store(folder / "profiles.duckdb", workspace="shop").profile(customer_id="A")
+    assert {key: found.value for key, found in one.attributes.items()} == {"x": "s", "buys": 1}
+    assert (one.attributes["buys"].source, one.attributes["buys"].file) == ("calculated", None)
+    assert one.audiences == ["viewers", "buyers"]
+    assert one.is_opted_out is False
