@@ -495,11 +495,7 @@ def _part(activity: Activity, name: str) -> Value:
         case "history":
             return {key: [entry_json(one) for one in entries] for key, entries in sorted(activity.history.items())}
         case "devices":
-            return [
-                {"identities": dict(one.identities), "first_seen_ms": _n(one.first_seen_ms), "last_seen_ms": _n(one.last_seen_ms), "info": one.info,
-                 **({"attribution": one.attribution} if one.attribution else {})}
-                for one in activity.devices()
-            ]
+            return devices_json(activity.devices())
         case "consent":
             return [
                 {"regulation": regulation, "purpose": purpose, "said": said, **origin_json(origin)}
@@ -508,6 +504,15 @@ def _part(activity: Activity, name: str) -> Value:
         case "attribution":
             return activity.attribution()
     return [touch_json(one) for one in reversed(activity.touches)]
+
+
+def devices_json(devices: Sequence[Device]) -> list[Value]:
+    """Return devices as JSON."""
+    return [
+        {"identities": dict(one.identities), "first_seen_ms": _n(one.first_seen_ms), "last_seen_ms": _n(one.last_seen_ms), "info": one.info,
+         **({"attribution": one.attribution} if one.attribution else {})}
+        for one in devices
+    ]
 
 
 def standing_json(activity: Activity) -> dict[str, Value]:

@@ -41,7 +41,7 @@ class Wanted:
 
     where: a condition on profiles; fields: identities and attributes, all where empty; since: profiles
     touched after this import; in_order: by MPID; partition_by: an attribute or "environment", whose
-    values become folders; safe: a spreadsheet that opens the CSV runs nothing of it; with_mpid: batches
+    values become folders; whole: also where each stands (opt-out, memberships, consent, devices); safe: a spreadsheet that opens the CSV runs nothing of it; with_mpid: batches
     name the MPID, so that they make the same profiles again.
     """
 
@@ -53,6 +53,7 @@ class Wanted:
     since: int | None = None
     in_order: bool = False
     provenance: bool = False
+    whole: bool = False
     safe: bool = False
     with_mpid: bool = True
     partition_by: str | None = None
@@ -66,6 +67,8 @@ def check_wanted(wanted: Wanted) -> None:
         raise UsageError(f"{wanted.kind} is nothing that is exported", "what is: " + ", ".join(KINDS))
     if wanted.provenance and (wanted.kind, wanted.format) != ("profiles", "jsonl"):
         raise UsageError("--provenance goes with --format jsonl", "a CSV or Parquet cell holds the value alone")
+    if wanted.whole and (wanted.kind, wanted.format) != ("profiles", "jsonl"):
+        raise UsageError("--whole goes with --format jsonl", "a cell holds no list of devices")
     if wanted.safe and wanted.format != "csv":
         raise UsageError("--safe-for-spreadsheets goes with --format csv")
     if wanted.kind == "batches" and wanted.format != "jsonl":
@@ -91,7 +94,7 @@ def export_to(store: Store, wanted: Wanted, output: BinaryIO | Path, *, progress
     group = _group(profiles, wanted)
     if wanted.fields:
         profiles = narrowed(profiles, wanted.fields)
-    extract = extract_of(wanted.kind, profiles, provenance=wanted.provenance, with_mpid=wanted.with_mpid)
+    extract = extract_of(wanted.kind, profiles, provenance=wanted.provenance, whole=wanted.whole, with_mpid=wanted.with_mpid)
     if wanted.partition_by is None and wanted.max_rows is None:
         with _one(output, wanted, extract) as writer:
             return _pour(profiles, extract, wanted, writer, progress)

@@ -17,6 +17,7 @@ from profilectl.identity import BY_NAME, CODE
 from profilectl.profile import Profiles, held_as_json, held_as_text
 from profilectl.scratch import quote_identifier, quote_text
 from profilectl.segments import ENVIRONMENT_NAME, IMPORT_FILES, known_identities, known_mpids
+from profilectl.standing_sql import NOTHING, tell_odd, whole_members
 
 MOST_COLUMNS = 5_000
 ENVIRONMENT = " ".join(["case environment", *(f"when {code} then '{name}'" for code, name in ENVIRONMENT_NAME.items()), "end"])
@@ -58,11 +59,11 @@ def narrowed(profiles: Profiles, fields: Sequence[str]) -> Profiles:
     )
 
 
-def extract_of(kind: str, profiles: Profiles, *, provenance: bool = False, with_mpid: bool = True) -> Extract:
+def extract_of(kind: str, profiles: Profiles, *, provenance: bool = False, whole: bool = False, with_mpid: bool = True) -> Extract:
     """Return a kind of export: profiles, identities, attributes or batches; of the fields that profiles are narrowed to."""
     match kind:
         case "profiles":
-            return _profiles(profiles, provenance)
+            return _profiles(profiles, provenance, whole)
         case "identities":
             return _long(["mpid", "environment", "type", "value", "since_ms"], lambda where: _identities(profiles, where), len(profiles.identities))
         case "attributes":
@@ -72,7 +73,7 @@ def extract_of(kind: str, profiles: Profiles, *, provenance: bool = False, with_
     return Extract((), None, lambda where: _batches(profiles, where, with_mpid), cells=len(profiles.identities) + len(profiles.keys))
 
 
-def _profiles(profiles: Profiles, provenance: bool) -> Extract:
+def _profiles(profiles: Profiles, provenance: bool, whole: bool) -> Extract:
     keys = profiles.attributes()
     named = [
         ("mpid", "mpid::varchar"), ("environment", ENVIRONMENT),
@@ -86,11 +87,18 @@ def _profiles(profiles: Profiles, provenance: bool) -> Extract:
         listed = ", ".join(f"{sql} as {quote_identifier(name)}" for name, sql in named)
         return f"select {listed}, profile as _profile, mpid as _mpid from ({profiles.folded(keys, where)})"
 
-    return Extract(
-        [name for name, _ in named], rows,
-        lambda where: f"select profile as _profile, mpid as _mpid, line from ({profiles.json_lines(where, provenance=provenance)})",
-        cells=len(named),
-    )
+    def lines(where: str) -> str:
+        told = f"select profile as _profile, mpid as _mpid, line from ({profiles.json_lines(where, provenance=provenance)})"
+        if not whole:
+            return told
+        return (
+            f"select _profile, _mpid, left(line, length(line) - 1) || ',' || coalesce(whole.members, {quote_text(NOTHING)}) || '}}' as line"
+            f" from ({told}) left join ({whole_members(profiles, where)}) as whole on whole.profile = _profile"
+        )
+
+    if whole:
+        tell_odd(profiles)
+    return Extract([name for name, _ in named], rows, lines, cells=len(named))
 
 
 ORIGIN = ("source", "feed", "import", "file", "line", "row")

@@ -63,6 +63,7 @@ def export_profiles_command(
     output: OutputOption = None,
     in_order: SortedOption = False,
     provenance: Annotated[bool, typer.Option("--provenance", help="With where each value comes from (JSONL).")] = False,
+    whole: Annotated[bool, typer.Option("--whole", help="With opt-out, audience memberships, consent and devices (JSONL).")] = False,
     where: WhereOption = None,
     fields: FieldsOption = None,
     environment: OnlyEnvironmentOption = None,
@@ -76,7 +77,7 @@ def export_profiles_command(
 ) -> None:
     """Write every profile: one JSON document a line, or one row a profile."""
     _export(
-        context, "profiles", "profile", output, format, memory_limit, wait, in_order=in_order, provenance=provenance, where=where, fields=fields,
+        context, "profiles", "profile", output, format, memory_limit, wait, in_order=in_order, provenance=provenance, whole=whole, where=where, fields=fields,
         environment=environment, since=since, partition_by=partition_by, max_rows=max_rows, compression=compression, safe=safe,
     )
 

@@ -1,0 +1,178 @@
+"""Where everybody stands, as JSON and all at once: opt-out, ad tracking, memberships, consent, devices (domain.md 2).
+
+The set-based twin of activity.py's `opted_out`, `limit_ad_tracking`, `consent` and `devices`. DuckDB spells some numbers
+anew when it takes JSON apart; profiles of whom that is so are told by activity.py itself: few.
+"""
+
+from __future__ import annotations
+
+from profilectl.activity import Activity, activities, devices_json
+from profilectl.attributes import CONSENT_SOURCES
+from profilectl.device import DEVICE_KEYS
+from profilectl.event_counts import opted_out
+from profilectl.identity import BY_NAME, TYPES
+from profilectl.profile import Profiles
+from profilectl.scratch import quote_text
+from profilectl.segments import both, known_events
+from profilectl.values import Value, to_json
+
+AT_ONCE = 1_000
+_EVENTS = ("profile", "arrival", "place", "type", "at_ms", "event")
+
+
+def tell_odd(profiles: Profiles) -> None:
+    """Make the relation whole_odd (profile, members) of the profiles that are told one by one."""
+    scratch = profiles.store.scratch
+    spelled = " union ".join(
+        f"select profile from {one.table('rest')} where json(rest)::varchar <> rest" for one in profiles.segments if "rest" in one.tables
+    )
+    found = [profile for (profile,) in scratch.rows(f"select distinct profile from ({spelled})")] if spelled else []
+    scratch.load("whole_odd", [("profile", "BIGINT"), ("members", "VARCHAR")], [])
+    for start in range(0, len(found), AT_ONCE):
+        people = activities(profiles, found[start : start + AT_ONCE])
+        rows = [(one.profile, to_json(whole_of(one))[1:-1]) for one in people]
+        scratch.load("whole_part", [("profile", "BIGINT"), ("members", "VARCHAR")], rows)
+        scratch.run(
+            "insert into whole_odd select one.profile, one.members || ',\"audience_memberships\":' || coalesce(held.members, '[]')"
+            f" from whole_part as one left join ({_memberships('')}) as held on held.profile = one.profile"
+        )
+
+
+def whole_of(one: Activity) -> dict[str, Value]:
+    """Return where a person stands, without memberships."""
+    consent: dict[str, Value] = {}
+    for (regulation, purpose), (said, _) in sorted(one.consent().items()):
+        purposes = consent.setdefault(regulation, {})
+        assert isinstance(purposes, dict)
+        purposes[purpose] = said
+    return {
+        "is_opted_out": one.opted_out(), "limit_ad_tracking": one.limit_ad_tracking(), "consent_state": consent, "devices": devices_json(one.devices()),
+    }
+
+
+def whole_members(profiles: Profiles, where: str) -> str:
+    """Return the SELECT of (profile, members): where each profile of `where` stands, as members of a JSON object. The
+    profiles without a row in it have said nothing and are in no audience (nothing_said). tell_odd was called."""
+    odd = "profile not in (select profile from whole_odd)"
+    parts = [
+        ("opted", f"select profile, true as out from ({opted_out(f'({known_events(profiles.segments, where=both(where, _OPT_OUT), columns=_EVENTS)})')})"),
+        ("held", _memberships(where)),
+        ("said", _consent(profiles, where)),
+        ("device", _devices(profiles, where)),
+    ]
+    named = ", ".join(f"{name} as ({sql})" for name, sql in parts)
+    everybody = " union ".join(f"select profile from {name}" for name, _ in parts)
+    joins = "".join(f" left join {name} on {name}.profile = one.profile" for name, _ in parts)
+    members = (
+        "'\"is_opted_out\":' || coalesce(opted.out, false)::varchar || ',\"limit_ad_tracking\":' || coalesce(device.tracking, 'null')"
+        " || ',\"audience_memberships\":' || coalesce(held.members, '[]') || ',\"consent_state\":' || coalesce(said.members, '{}')"
+        " || ',\"devices\":' || coalesce(device.members, '[]')"
+    )
+    told = f"with {named} select one.profile, {members} as members from ({everybody}) as one{joins} where one.{odd}"
+    return f"select * from ({told}) union all select profile, members from whole_odd {where}"
+
+
+NOTHING = '"is_opted_out":false,"limit_ad_tracking":null,"audience_memberships":[],"consent_state":{},"devices":[]'
+"""The members of a profile of which whole_members has no row."""
+_OPT_OUT = "type = 'opt_out'"
+
+
+def _memberships(where: str) -> str:
+    member = (
+        "'{\"audience_id\":' || audience.number || ',\"audience_name\":' || to_json(audience.name)::varchar || ',\"since_ms\":' || membership.since_ms || '}'"
+    )
+    return (
+        f"select membership.profile, '[' || string_agg({member}, ',' order by audience.number) || ']' as members"
+        f" from (select * from store.membership {where}) as membership join store.audience on audience.number = membership.audience group by membership.profile"
+    )
+
+
+def _rest(profiles: Profiles, where: str, having: str) -> str:
+    """Return the SELECT of the other fields of batches: profile, arrival, at_ms, feed, here, rest."""
+    here = profiles.feeds or "true"
+    parts = [
+        f"select one.profile, one.arrival, row.at_ms, row.feed, row.here, one.rest from (select * from {segment.table('rest')} {both(where, having)}) as one"
+        f" join (select profile, arrival, at_ms, feed, {here} as here from {segment.table('row')} {where}) as row"
+        " on row.profile = one.profile and row.arrival = one.arrival"
+        for segment in profiles.segments if "rest" in segment.tables
+    ]
+    return " union all ".join(parts) or (
+        "select null::bigint as profile, null::bigint as arrival, null::bigint as at_ms, null::usmallint as feed, true as here, null::varchar as rest where false"
+    )
+
+
+def _consent(profiles: Profiles, where: str) -> str:
+    """What was said last of each purpose, by its own time, of equals the later arrival (domain.md 5.3)."""
+    feeds = ", ".join(str(feed.number) for feed in profiles.store.feeds() if feed.source in CONSENT_SOURCES) or "null"
+    stated = "json_extract_string(purpose.value, '$.timestamp_unixtime_ms')"
+    at_ms = f"coalesce(case when regexp_full_match({stated}, '-?[0-9]{{1,18}}') then {stated}::bigint end, -1)"
+    having = "contains(rest, '\"consent_state\":')"
+    newest = (
+        f"select one.profile, regulation.key as regulation, purpose.key as purpose, arg_max(purpose.value::varchar, {at_ms}::hugeint * 18446744073709551616 + one.arrival) as statement"
+        f" from (select * from ({_rest(profiles, where, having)}) where here and feed in ({feeds})) as one,"
+        " json_each(one.rest, '$.consent_state') as regulation, json_each(regulation.value) as purpose"
+        " where regulation.type = 'OBJECT' and purpose.type = 'OBJECT' group by all"
+    )
+    of_regulation = f"select profile, regulation, string_agg(to_json(purpose)::varchar || ':' || statement, ',' order by purpose) as purposes from ({newest}) group by profile, regulation"
+    member = "to_json(regulation)::varchar || ':{' || purposes || '}'"
+    return f"select profile, '{{' || string_agg({member}, ',' order by regulation) || '}}' as members from ({of_regulation}) group by profile"
+
+
+def _devices(profiles: Profiles, where: str) -> str:
+    """The devices of each profile, last seen first, and what the one seen last that said anything of ad tracking said."""
+    names = {name: kind.name for kind in TYPES if kind.device and kind.name != "mp_deviceid" for name in (kind.name, *kind.aliases)}
+    meant = ", ".join(f"({quote_text(name)}, {quote_text(kind)})" for name, kind in names.items())
+    spoken = _rest(profiles, where, "contains(rest, '\"device_info\":{')")
+    credited = _rest(profiles, where, "contains(rest, '\"attribution_info\":{')")
+    # Every statement of a batch about its device: kind id, info or attribution; text as JSON.
+    said = (
+        f"with spoken as materialized ({spoken}), credited as ({credited}), meant(name, kind) as (values {meant}),"
+        " field as (select one.profile, one.arrival, one.at_ms, one.here, info.key as name, info.value::varchar as text, meant.kind"
+        " from spoken as one, json_each(one.rest, '$.device_info') as info left join meant on lower(meant.name) = lower(info.key)),"
+        " stamp as (select profile, arrival, at_ms, here, 'mp_deviceid' as name, json_extract(rest, '$.mp_deviceid')::varchar as text, 'mp_deviceid' as kind"
+        " from spoken where json_extract(rest, '$.mp_deviceid') is not null),"
+        f" added as ({_added(profiles, where)}),"
+        " every as (select * from field union all select * from stamp union all select * from added)"
+    )
+    rank = " ".join(f"when {quote_text(name)} then {place}" for place, name in enumerate(DEVICE_KEYS))
+    keyed = (
+        f" keyed as (select profile, arrival, arg_min(kind || ':' || lower(text), case kind {rank} end) filter (kind is not null and starts_with(text, '\"') and text <> '\"\"') as key"
+        " from every group by profile, arrival),"
+        " told as (select every.*, coalesce(keyed.key, '') as key from every join keyed on keyed.profile = every.profile and keyed.arrival = every.arrival),"
+    )
+    attribution = "json_extract(rest, '$.attribution_info')::varchar"
+    folded = (
+        " seen as (select profile, key, min(at_ms) as first_ms, max(at_ms) as last_ms, min(at_ms) filter (here) as first_here, max(at_ms) filter (here) as last_here,"
+        " min(arrival) as first_arrival from told group by profile, key),"
+        " newest as (select profile, key, kind, coalesce(kind, name) as name, arg_max(text, arrival) filter (here and text <> 'null') as text,"
+        " arg_max(text, arrival) filter (name = 'limit_ad_tracking' and text in ('true', 'false')) as tracking from told group by all),"
+        f" credit as (select one.profile, coalesce(keyed.key, '') as key, arg_max({attribution}, one.arrival) filter (length({attribution}) > 2) as text from credited as one"
+        " join keyed on keyed.profile = one.profile and keyed.arrival = one.arrival where one.here group by all),"
+        " object as (select profile, key,"
+        " string_agg(to_json(name)::varchar || ':' || case when starts_with(text, '\"') then text else to_json(text)::varchar end, ',' order by name) filter (kind is not null and text is not null) as ids,"
+        " string_agg(to_json(name)::varchar || ':' || text, ',' order by name) filter (kind is null and text is not null) as info, max(tracking) as tracking from newest group by profile, key)"
+    )
+    document = (
+        "'{\"identities\":{' || coalesce(object.ids, '') || '},\"first_seen_ms\":' || seen.first_here || ',\"last_seen_ms\":' || seen.last_here"
+        " || ',\"info\":{' || coalesce(object.info, '') || '}' || coalesce(',\"attribution\":' || credit.text, '') || '}'"
+    )
+    return (
+        f"{said},{keyed.rstrip()} {folded.strip()}"
+        f" select seen.profile, '[' || string_agg({document}, ',' order by seen.last_here desc, seen.first_arrival) filter (seen.last_here is not null) || ']' as members,"
+        " arg_max(object.tracking, seen.last_ms::hugeint * 18446744073709551616 - seen.first_arrival) filter (object.tracking is not null) as tracking"
+        " from seen left join object on object.profile = seen.profile and object.key is not distinct from seen.key"
+        " left join credit on credit.profile = seen.profile and credit.key is not distinct from seen.key group by seen.profile"
+    )
+
+
+def _added(profiles: Profiles, where: str) -> str:
+    """Return the SELECT of the identities of devices that rows brought: as `field`, kind and name alike."""
+    here = profiles.feeds or "true"
+    parts = [
+        f"select profile, arrival, at_ms, {here} as here, {quote_text(kind)} as name, to_json(i_{kind})::varchar as text, {quote_text(kind)} as kind"
+        f" from {one.table('row')} {both(where, f'i_{kind} is not null')}"
+        for one in profiles.segments for kind in one.identities if BY_NAME[kind].device
+    ]
+    nothing = "select null::bigint as profile, null::bigint as arrival, null::bigint as at_ms, true as here, '' as name, '' as text, '' as kind where false"
+    return " union all ".join(parts) or nothing
+
