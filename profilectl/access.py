@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from profilectl.activity import Activity, activities, entry_json, members, origin_json
+from profilectl.activity import Activity, activities, entry_json, members, origin_json, standing_json
 from profilectl.erasure import columns_of, patterns
 from profilectl.feed import workspaces_of
 from profilectl.profile import Profiles, profiles_of
 from profilectl.scratch import quote_identifier, quote_text
+from profilectl.standing import standing_of
 from profilectl.store import Store
 from profilectl.values import Number, Value, parse_json
 
-TOLD = ("row", "index", "mpid", "loose", "blocked", "blocked_loose", "rest", "removed")
-"""The tables that the activity is played from."""
+TOLD = ("row", "index", "mpid", "loose", "blocked", "blocked_loose", "rest", "event", "removed", "calculated", "membership", "membership_change")
+"""The tables whose rows are told in words of their own."""
+OF_A_WORKSPACE = ("workspace", "user_attributes", "provenance", "devices", "consent", "attribution", "history")
+"""What stands under each workspace, where the store has several."""
 PARTS = ("devices", "consent", "attribution", "history", "timeline")
 
 
@@ -29,17 +32,23 @@ def access_document(profiles: Profiles, found: Sequence[int], query: tuple[str, 
     held: rows of all other tables that are theirs; workspaces: where the store has several, what each has of them. rejected_rows: that could not be used and name them.
     """
     people = activities(profiles, found)
+    for one in people:
+        one.standing = standing_of(profiles, one, now_ms)
     documents: list[Value] = []
     workspaces = workspaces_of(profiles.store.feeds())
     for one, line in zip(people, profiles.lines(found), strict=True):
         document = parse_json(line[:-1] + "," + members(one, PARTS) + "}")
         assert isinstance(document, dict)
+        document |= standing_json(one)
+        document["audience_changes"] = _audience_changes(profiles.store, one.profile)
         document["identities"] = _identities(one)
         document["blocked"] = [
             {"attribute": key, **entry_json(entry)} for key, entries in sorted(one.history.items()) for entry in entries if entry.kind == "blocked"
         ]
         document["held"] = _held(profiles, one.profile)
         if len(workspaces) > 1:
+            for name in OF_A_WORKSPACE:
+                document.pop(name, None)
             document["workspaces"] = {name: _of_workspace(profiles.store, name, one.profile) for name in workspaces}
         documents.append(document)
     return {
@@ -53,7 +62,15 @@ def _of_workspace(store: Store, workspace: str, profile: int) -> dict[str, Value
     profiles = profiles_of(store, workspace=workspace)
     document = parse_json(profiles.lines([profile])[0][:-1] + "," + members(activities(profiles, [profile])[0], PARTS) + "}")
     assert isinstance(document, dict)
-    return {name: document[name] for name in ("user_attributes", "provenance", *PARTS)}
+    return {name: document[name] for name in OF_A_WORKSPACE if name in document}
+
+
+def _audience_changes(store: Store, profile: int) -> list[Value]:
+    rows = store.scratch.rows(
+        "select audience.number, audience.name, one.change, one.at_ms from (select *, rowid as place from store.membership_change) as one"
+        " join store.audience on audience.number = one.audience where one.profile = $profile order by one.place", {"profile": profile},
+    )
+    return [{"audience_id": Number(str(number)), "audience_name": name, "change": change, "at_ms": Number(str(at_ms))} for number, name, change, at_ms in rows]
 
 
 def _identities(one: Activity) -> Value:

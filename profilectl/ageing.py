@@ -136,12 +136,13 @@ class Ageing(Leaving):
         )
 
     def _events_of(self, table: str) -> None:
-        self.scratch.make("old_event", "select distinct arrival from looked_event where old")
-        count = self._count(f"store.{table} where arrival in (select arrival from old_event)")
+        old = f"old_{table}"  # of each segment by itself: what stays is read when all is decided
+        self.scratch.make(old, "select distinct arrival from looked_event where old")
+        count = self._count(f"store.{table} where arrival in (select arrival from {old})")
         if count:
             self.events += count
             within = self.stays.get(table, f"select * from store.{table}")
-            self._less(table, f"select * from ({within}) where arrival not in (select arrival from old_event)")
+            self._less(table, f"select * from ({within}) where arrival not in (select arrival from {old})")
 
     def _remember(self) -> None:
         """Write down whose values went, and forget request ids that nothing is compared with any more."""

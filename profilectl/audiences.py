@@ -15,10 +15,10 @@ from profilectl.audience import Audience
 from profilectl.audience_sql import Audience as Evaluated
 from profilectl.audience_sql import Relations, members, needs
 from profilectl.codes import InputRefused
-from profilectl.definitions import Defined, audiences, check_references, drop_audience, put_audience
+from profilectl.definitions import Defined, audiences, check_references, drop_audience, put_audience, workspace_for
 from profilectl.opening import open_store
 from profilectl.profile import profiles_of
-from profilectl.refresh import Asked, people_of, person_relations, refresh_store
+from profilectl.refresh import Asked, awake_only, people_of, person_relations, refresh_store
 from profilectl.scratch import scratch_beside
 from profilectl.segments import ENVIRONMENT_NAME, known_events, known_mpids
 from profilectl.store import Store
@@ -38,7 +38,7 @@ def _described(one: Defined, size: int) -> dict[str, Any]:
     state = "ready" if one.filled_ms is not None else "draft"
     lookback = one.audience.lookback.count if one.audience.lookback else None
     return {
-        "audience": one.number, "name": one.name, "kind": one.audience.kind, "state": state, "criteria": one.audience.criteria,
+        "audience": one.number, "name": one.name, "kind": one.audience.kind, "state": state, "workspace": one.audience.workspace, "criteria": one.audience.criteria,
         "lookback_days": lookback, "members": size, "refreshed_ms": one.filled_ms,
     }
 
@@ -64,7 +64,7 @@ def add_audience(path: Path, audience: Audience, *, replaces: bool = False, wait
         if not replaces and any(one.name == audience.name for one in audiences(store)):
             raise InputRefused(f"there is an audience {audience.name} already", "--replace gives it other criteria")
         with store.transaction():
-            put_audience(store, replace(audience, workspace=store.workspace or audience.workspace), time.time_ns() // 1_000_000)
+            put_audience(store, replace(audience, workspace=workspace_for(store, audience.workspace)), time.time_ns() // 1_000_000)
     refresh_store(path, wait_s=max(wait_s, 10))
     return audience_named(path, audience.name, wait_s=wait_s)
 
@@ -83,12 +83,13 @@ def preview_audience(path: Path, audience: Audience, *, now_ms: int | None = Non
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         known = audiences(store)
         check_references([*(one.audience for one in known if one.name != audience.name), audience])
-        profiles = people_of(store, store.workspace or audience.workspace, now_ms=at_ms)
+        profiles = people_of(store, workspace_for(store, audience.workspace), now_ms=at_ms)
         asked = [Evaluated(audience.name, audience.tree, audience.lookback)]
         wanted = needs(asked)
-        scratch.make("event", known_events(profiles.segments, where=profiles.happened(), columns=MEMBER_EVENTS), keep=False)
+        awake = awake_only(profiles)
+        scratch.make("event", known_events(profiles.segments, where=profiles.happened(awake), columns=MEMBER_EVENTS), keep=False)
         scratch.make("member", _member(store), keep=False)
-        person_relations(profiles, wanted.attributes, "", rest=wanted.rest)
+        person_relations(profiles, wanted.attributes, awake, rest=wanted.rest)
         scratch.make("previewed", f"select profile from ({members(asked, at_ms, Relations())})")
         everybody = scratch.count("person")
         found = [profile for (profile,) in scratch.rows(f"select profile from previewed order by profile limit {FEW}")]
@@ -145,8 +146,8 @@ def changes_of(
             tests.append("one.at_ms >= $since")
             bound["since"] = since_ms
         rows = scratch.rows(
-            f"select mpid.mpid::varchar, one.change, one.at_ms, one.import from store.membership_change as one left join ({known_mpids(store.segments())}) as mpid"
-            f" on mpid.profile = one.profile where {' and '.join(tests)} order by one.at_ms, one.change, one.profile",
+            f"select coalesce(named.mpid, one.mpid)::varchar, one.change, one.at_ms, one.import from (select *, rowid as place from store.membership_change) as one"
+            f" left join ({known_mpids(store.segments())}) as named on named.profile = one.profile where {' and '.join(tests)} order by one.place",
             bound,
         )
         return [{"mpid": mpid, "change": change, "at_ms": at_ms, "import": by} for mpid, change, at_ms, by in rows]

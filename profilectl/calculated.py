@@ -18,6 +18,7 @@ from profilectl.event import EVENT_TYPES, Occurred
 from profilectl.event.condition import Condition, condition_read
 from profilectl.event.field import Path, fold, found_at, number_of, path_of, scalars, text_of, walked
 from profilectl.feed import DEFAULT_WORKSPACE
+from profilectl.identity import type_named
 from profilectl.values import Number, Value, hold
 
 
@@ -146,6 +147,8 @@ def definition_of(name: str, table: object) -> Definition:
     where = f"calculated.{name}"
     if not name or len(name) > 256:
         raise UsageError(f"{where}: a name has 1 to 256 characters")
+    if type_named(name):
+        raise UsageError(f"{where}: {name} is a type of identity", "give it another name: conditions would mean the identity")
     if not isinstance(table, Mapping):
         raise UsageError(f"{where} must be a table", 'for example type = "count", event = "purchase"')
     for key in table:

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from profilectl.calculated import TYPES, Definition
+from profilectl.calculated import NOTHING, TYPES, Definition
 from profilectl.codes import InputRefused
 from profilectl.computing import compute
-from profilectl.definitions import Calculation, calculations, drop_calculation, put_calculation
+from profilectl.definitions import Calculation, calculations, drop_calculation, put_calculation, workspace_for
 from profilectl.opening import open_store
-from profilectl.refresh import Asked, people_of, refresh_store
+from profilectl.refresh import Asked, awake_only, people_of, refresh_store
 from profilectl.scratch import scratch_beside
 from profilectl.segments import known_events, known_mpids
 from profilectl.store import Store
@@ -26,7 +26,7 @@ FEW = 5
 def calculated_in(path: Path, *, wait_s: float = 0) -> list[dict[str, Any]]:
     """Return the calculated attributes, by name: definition, state, when it was computed, how many profiles have a value."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
-        filled = dict(scratch.rows("select name, count(*) from store.calculated group by name"))
+        filled = dict(scratch.rows("select name, count(*) from store.calculated where held <> $nothing group by name", {"nothing": NOTHING}))
         return [_described(one, filled.get(one.name, 0)) for one in calculations(store)]
 
 
@@ -41,7 +41,12 @@ def calculated_named(path: Path, name: str, *, wait_s: float = 0) -> dict[str, A
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         one = _known(store, name)
         scratch.make("shown", "select profile, name, held from store.calculated where name = $name", {"name": name})
-        return {**_described(one, scratch.count("shown")), **_sample(store, "shown")}
+        return {**_described(one, _filled(store, "shown")), **_sample(store, "shown")}
+
+
+def _filled(store: Store, relation: str) -> int:
+    """Return how many profiles have a value; `-` is none."""
+    return int(store.scratch.row(f"select count(*) from {relation} where held <> $nothing", {"nothing": NOTHING})[0])
 
 
 def _known(store: Store, name: str) -> Calculation:
@@ -78,7 +83,7 @@ def add_calculated(path: Path, definition: Definition, *, replaces: bool = False
         if not replaces and any(one.name == definition.name for one in calculations(store)):
             raise InputRefused(f"there is a calculated attribute {definition.name} already", "--replace gives it another definition")
         with store.transaction():
-            put_calculation(store, replace(definition, workspace=store.workspace or definition.workspace), now_ms)
+            put_calculation(store, replace(definition, workspace=workspace_for(store, definition.workspace)), now_ms)
     refresh_store(path, wait_s=max(wait_s, 10))
     return calculated_named(path, definition.name, wait_s=wait_s)
 
@@ -88,12 +93,12 @@ def preview_calculated(path: Path, wanted: Definition | str, *, now_ms: int | No
     at_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         definition = _known(store, wanted).definition if isinstance(wanted, str) else wanted
-        profiles = people_of(store, definition.workspace if isinstance(wanted, str) else store.workspace or definition.workspace)
-        scratch.make("event", known_events(profiles.segments, where=profiles.happened()), keep=False)
+        profiles = people_of(store, definition.workspace if isinstance(wanted, str) else workspace_for(store, definition.workspace))
+        scratch.make("event", known_events(profiles.segments, where=profiles.happened(awake_only(profiles))), keep=False)
         compute(scratch, [replace(definition, draft=False)], at_ms, into="previewed")
         table = definition.as_table()
         table.pop("draft", None)
-        return {"name": definition.name, **table, "profiles": scratch.count("previewed"), **_sample(store, "previewed")}
+        return {"name": definition.name, **table, "profiles": _filled(store, "previewed"), **_sample(store, "previewed")}
 
 
 def set_state(path: Path, name: str, *, active: bool, wait_s: float = 0) -> dict[str, Any]:

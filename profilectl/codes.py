@@ -124,7 +124,7 @@ CODES: dict[str, Meaning] = {
     "ENVIRONMENT_INVALID":       Meaning(Fate.REJECTED, "environment must be production or development"),
     "ENVIRONMENT_MISMATCH":      Meaning(Fate.REJECTED, "the row states another environment than the one given"),
     "DELETED_INVALID":           Meaning(Fate.REJECTED, "deleted_user_attributes must be a name or a list of names"),
-    "BATCH_INVALID":             Meaning(Fate.REJECTED, "a batch field has the wrong type"),
+    "BATCH_INVALID":             Meaning(Fate.REJECTED, "a field of the batch, or of one of its events, is not as it must be"),
     "BATCH_UNKNOWN_FIELD":       Meaning(Fate.REJECTED, "the batch has a field that is not part of a batch"),
     "JSON_INVALID":              Meaning(Fate.REJECTED, "the line is not JSON"),
     "JSON_NOT_OBJECT":           Meaning(Fate.REJECTED, "the line is JSON, but not an object"),

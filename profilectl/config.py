@@ -26,7 +26,15 @@ from profilectl.definitions import (
     put_calculation,
     replace_audiences,
 )
-from profilectl.feed import ACCOUNT, DEFAULT_PROTECTION, DEFAULT_SOURCE, DEFAULT_WORKSPACE, PROTECTIONS, Feed
+from profilectl.feed import (
+    ACCOUNT,
+    DEFAULT_PROTECTION,
+    DEFAULT_SOURCE,
+    DEFAULT_WORKSPACE,
+    PROTECTIONS,
+    Feed,
+    workspaces_of,
+)
 from profilectl.identity import BY_NAME, STRATEGIES, flags_of, type_named
 from profilectl.retention import check_clocks
 from profilectl.store import Store
@@ -243,8 +251,18 @@ def difference(store: Store, declared: Declared) -> list[Change]:
     return changes + _defined(store, declared)
 
 
+def _check_workspaces(store: Store, declared: Declared) -> None:
+    """Refuse what is defined for a workspace that no feed belongs to, where there are others."""
+    there = workspaces_of([*store.feeds(), *declared.feeds])
+    defined = [(f"calculated.{one.name}", one.workspace) for one in declared.calculated] + [(f"audiences.{one.name}", one.workspace) for one in declared.audiences]
+    for name, workspace in defined:
+        if there and workspace not in there:
+            raise InputRefused(f"[{name}]: there is no workspace {workspace}", f"it belongs to one of {', '.join(there)}: workspace = \"{there[0]}\"")
+
+
 def _defined(store: Store, declared: Declared) -> list[Change]:
     """Return what would become of calculated attributes and audiences; those that are not declared go."""
+    _check_workspaces(store, declared)
     changes: list[Change] = []
     sides: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
         ("calculated", {one.name: one.definition.as_table() for one in calculations(store)}, {one.name: one.as_table() for one in declared.calculated}),

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from profilectl.audience import Audience, audience_of
 from profilectl.calculated import Definition, definition_of
 from profilectl.criteria import order_of_evaluation
+from profilectl.feed import DEFAULT_WORKSPACE, workspaces_of
 from profilectl.store import Store
+from profilectl.workspace import no_workspace, several_workspaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,18 @@ def drop_audience(store: Store, name: str) -> None:
 def _forget(store: Store, number: int) -> None:
     for table, column in (("membership", "audience"), ("membership_change", "audience"), ("audience", "number")):
         store.scratch.run(f"delete from store.{table} where {column} = $number", {"number": number})
+
+
+def workspace_for(store: Store, stated: str) -> str:
+    """Return the workspace of a definition that names this one: what --workspace names instead, and where neither says,
+    the only one there is. Raises UsageError where several could be meant, or there is none of that name."""
+    there = workspaces_of(store.feeds())
+    wanted = store.workspace or (stated if stated != DEFAULT_WORKSPACE else None)
+    if wanted is None and len(there) > 1:
+        raise several_workspaces(there)
+    if wanted is not None and there and wanted not in there:
+        raise no_workspace(wanted, there)
+    return wanted or next(iter(there), DEFAULT_WORKSPACE)
 
 
 def workspaces_defined(store: Store) -> list[str]:

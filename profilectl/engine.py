@@ -62,7 +62,8 @@ class ImportRequest:
     max_rejects: a number of rows ("100"), or a share of those read ("0.5%"). first_arrival: of an
     import that is played again, the arrivals it had before. content: JSON lines that stand in no file;
     paths then has one name for them. event: the name of a custom event that every batch gets. workspace: of a feed
-    that is new (None: the one that is meant). opened is told the files and the state of
+    that is new (None: the one that is meant). refreshes: bring calculated attributes and audiences up to date afterwards.
+    opened is told the files and the state of
     the store before anything is read, checked the outcome before it is written; either may refuse.
     """
 
@@ -95,6 +96,7 @@ class ImportRequest:
     who: Sequence[str] | None = None
     event: str | None = None
     workspace: str | None = None
+    refreshes: bool = True
     progress: Callable[[str, int], None] = field(default=lambda step, rows: None)
     opened: Callable[[ImportReport, State], None] = field(default=lambda report, state: None)
     checked: Callable[[ImportReport, State], None] = field(default=lambda report, state: None)
@@ -175,7 +177,7 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
         except _Overtaken as other:
             return _already(report, other.number)
         run.finish(began)
-    if run.defined:
+    if run.defined and request.refreshes:
         report.audiences = refresh_after(store_path, report, request)
         report.elapsed_ms = round((time.monotonic() - began) * 1000)
     return report

@@ -55,13 +55,15 @@ class Loser:
 @dataclass(frozen=True, slots=True)
 class Explained:
     """One attribute. winner: the entry in force, None where the attribute is not there; losers: newest first.
-    definition: of the calculated attribute of that name, which masks the winner; calculated: its held value."""
+    definition: of the calculated attribute of that name, which masks the winner; calculated: its held value;
+    dormant: the profile is beyond its lifetime, so nothing is computed of it."""
 
     key: str
     winner: Entry | None
     losers: list[Loser]
     definition: dict[str, object] | None = None
     calculated: str | None = None
+    dormant: bool = False
 
 
 def explain_attribute(activity: Activity, key: str) -> Explained:
@@ -82,7 +84,8 @@ def explain_attribute(activity: Activity, key: str) -> Explained:
             if later:  # the newest that was let through is the winner, or deleted it
                 losers.append(Loser(entry, later[0], _rule(later[0].origin, entry.origin, SET)))
     definition = activity.standing.definitions.get(key) if activity.standing and key in activity.calculated() else None
-    return Explained(key, winner, losers[::-1], definition, activity.calculated().get(key))
+    dormant = bool(activity.aged_ms) and activity.last_seen_ms <= activity.aged_ms[-1]
+    return Explained(key, winner, losers[::-1], definition, activity.calculated().get(key), dormant)
 
 
 def _refusal(entry: Entry) -> Rule:

@@ -115,9 +115,11 @@ def _long(columns: Sequence[str], source: Callable[[str], str], kinds: int) -> E
             f"select one.*, import.source, feed.name as feed, import.number as import, file.path as file,"
             " case when file.unit = 'line' then run.first_line + one.arrival - run.first_arrival end as line,"
             " case when file.unit <> 'line' then run.first_line + one.arrival - run.first_arrival end as row"
-            f" from ({source(where)}) as one asof join ({IMPORT_FILES}) as file on one.arrival >= file.first_arrival"
+            f" from (select * from ({source(where)}) where arrival is not null) as one asof join ({IMPORT_FILES}) as file on one.arrival >= file.first_arrival"
             " asof join store.line_run as run on one.arrival >= run.first_arrival"
             " join store.import as import on import.number = file.import join store.feed as feed on feed.number = one.feed_number"
+            " union all by name select one.*, 'calculated' as source, null::varchar as feed, null::integer as import, null::varchar as file,"
+            f" null::bigint as line, null::bigint as row from ({source(where)}) as one where arrival is null"
         )
 
     def rows(where: str) -> str:
@@ -158,11 +160,18 @@ def _attributes(profiles: Profiles, where: str) -> str:
         "case when held = chr(31) || 'null' then 'tag' when starts_with(held, chr(31) || '[') then 'list' when held in (chr(31) || 'true', chr(31) || 'false')"
         " then 'boolean' when starts_with(held, chr(31)) and not starts_with(held, chr(31) || '''') then 'number' else 'text' end"
     )
-    # What a calculated attribute masks is left out; its own value came from no row.
+    # What a calculated attribute masks is left out; its own value came from no row: it has no arrival.
     only = ", ".join(quote_text(key) for key in (*profiles.keys, *profiles.loose_keys) if key not in profiles.calculated) or "''"
+    cells = f"select profile, key, held, arrival, feed, at_ms from ({profiles.newest(where)}) where key in ({only})"
+    if profiles.calculated:
+        names = ", ".join(map(quote_text, profiles.calculated))
+        cells += (
+            f" union all select profile, name, held, null, null, null from ({profiles.calculated_values}) {where}"
+            f" {'and' if where else 'where'} name in ({names})"
+        )
     return (
         f"select mpid.*, cell.arrival, cell.feed as feed_number, cell.at_ms as set_ms, cell.key as attribute, {held_as_text('cell.held')} as value,"
-        f" {held_as_json('cell.held')} as json_value, {kind} as type from (select * from ({profiles.newest(where)}) where key in ({only})) as cell"
+        f" {held_as_json('cell.held')} as json_value, {kind} as type from ({cells}) as cell"
         f" join ({_mpid_of(profiles, where)}) as mpid on mpid._profile = cell.profile"
     )
 

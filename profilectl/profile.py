@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from profilectl.codes import UsageError
 from profilectl.feed import DEFAULT_WORKSPACE, ENVIRONMENTS, Feed, workspaces_of
 from profilectl.identity import BY_NAME, CODE, TYPES, display, key_of
 from profilectl.scratch import quote_text
@@ -27,6 +26,7 @@ from profilectl.segments import (
     known_rows,
 )
 from profilectl.store import Store
+from profilectl.workspace import no_workspace, several_workspaces
 
 DELETED = "chr(31)"
 
@@ -389,9 +389,9 @@ def _choose(profiles: Profiles, feeds: Sequence[Feed], wanted: str | None) -> No
     """Make a read model that of one workspace."""
     there = workspaces_of(feeds)
     if wanted is None and len(there) > 1:
-        raise UsageError(f"the store has several workspaces: {', '.join(there)}", f"say which is meant: --workspace {there[0]}")
+        raise several_workspaces(there)
     if wanted is not None and there and wanted not in there:
-        raise UsageError(f"there is no workspace {wanted}", f"the store has {', '.join(there)}")
+        raise no_workspace(wanted, there)
     profiles.workspace = wanted or next(iter(there), DEFAULT_WORKSPACE)
     if there not in ([], [profiles.workspace]):
         numbers = ", ".join(str(feed.number) for feed in feeds if feed.seen_in(profiles.workspace))

@@ -123,7 +123,7 @@ class _Refresh:
     def decide(self) -> None:
         """Make the relations that `write` writes."""
         scratch, segments = self.scratch, self.profiles.segments
-        awake = self._awake()
+        awake = awake_only(self.profiles)
         scratch.make("event", known_events(segments, where=self.profiles.happened(awake)), keep=False)
         scratch.make("touched", self._touched())
         every = [one for one in self.calculations if one not in self.new_calculations]
@@ -136,19 +136,6 @@ class _Refresh:
         for wave in self._waves():
             self._evaluate([one for one in wave if one not in self.filled], "touched")
             self._evaluate([one for one in wave if one in self.filled], None)
-
-    def _awake(self) -> str:
-        """Return the condition that leaves out profiles beyond their lifetime, of which nothing arrived since they lost
-        what they had (domain.md 13): nothing is computed of them, and they are in no audience. "": there is none."""
-        rows = " union all ".join(f"select profile, at_ms from {one.table('row')} where profile in (select profile from store.aged)" for one in self.profiles.segments)
-        if not rows or not self.scratch.row("select count(*) from store.aged")[0]:
-            return ""
-        self.scratch.make(
-            "dormant",
-            "select aged.profile from (select aged.profile, max(erasure.at_ms) as aged_ms from store.aged join store.erasure on erasure.number = aged.erasure group by aged.profile) as aged"
-            f" join (select profile, max(at_ms) as last_ms from ({rows}) group by profile) as row on row.profile = aged.profile where row.last_ms <= aged.aged_ms",
-        )
-        return "where profile not in (select profile from dormant)"
 
     def _waves(self) -> list[list[Defined]]:
         """Return the audiences that refer to no other, then those that do."""
@@ -238,17 +225,25 @@ class _Refresh:
                 "delete from store.membership where (profile, audience) in (select (moved.profile, audience.number) from moved"
                 " join store.audience on audience.name = moved.audience where change = 'left')"
             )
+            known = known_mpids(self.profiles.segments)
             scratch.run(
-                "insert into store.membership_change select audience.number, moved.profile, moved.change, $now, $import from moved"
-                " join store.audience on audience.name = moved.audience order by audience.number, moved.profile",
+                "insert into store.membership_change select audience.number, moved.profile, moved.change, $now, $import,"
+                " coalesce(named.mpid, (select max(mpid) from store.membership_change as past where past.profile = moved.profile)) from moved"
+                f" join store.audience on audience.name = moved.audience left join ({known}) as named on named.profile = moved.profile"
+                " order by audience.number, moved.profile",
                 {"now": self.now_ms, "import": number},
             )
             names = ", ".join(quote_text(one.name) for one in self.filled)
             if names:
                 scratch.run(f"update store.audience set filled_ms = {self.now_ms} where name in ({names})")
             if last and scratch.row("select count(*) from store.stale")[0]:  # some of them may be gone, and are in no audience any more
-                known = known_mpids(self.profiles.segments)
-                scratch.run(f"delete from store.membership where profile in (select profile from store.stale) and profile not in (select profile from ({known}))")
+                gone = f"profile in (select profile from store.stale) and profile not in (select profile from ({known}))"
+                scratch.run(
+                    f"insert into store.membership_change select audience, profile, 'left', $now, $import, (select max(mpid) from store.membership_change as past"
+                    f" where past.profile = membership.profile) from store.membership where {gone} order by audience, profile",
+                    {"now": self.now_ms, "import": number},
+                )
+                scratch.run(f"delete from store.membership where {gone}")
             if last:
                 scratch.run("delete from store.stale")
             newest = scratch.row("select coalesce(max(number), 0) from store.import")[0]
@@ -264,6 +259,22 @@ class _Refresh:
         report = json.loads(self.scratch.row("select report from store.import where number = $number", {"number": number})[0])
         report["audiences"] = {name: {change: counted[change] for change in ("entered", "left")} for name, counted in moved.items()}
         self.scratch.run("update store.import set report = $report where number = $number", {"report": json.dumps(report, ensure_ascii=False), "number": number})
+
+
+def awake_only(profiles: Profiles) -> str:
+    """Make `dormant`, the profiles beyond their lifetime of which nothing arrived since they lost what they had (domain.md
+    13): nothing is computed of them, and they are in no audience. Return the WHERE clause that leaves them out, "": there are none."""
+    scratch = profiles.store.scratch
+    scratch.drop("dormant")
+    rows = " union all ".join(f"select profile, at_ms from {one.table('row')} where profile in (select profile from store.aged)" for one in profiles.segments)
+    if not rows or not scratch.row("select count(*) from store.aged")[0]:
+        return ""
+    scratch.make(
+        "dormant",
+        "select aged.profile from (select aged.profile, max(erasure.at_ms) as aged_ms from store.aged join store.erasure on erasure.number = aged.erasure group by aged.profile) as aged"
+        f" join (select profile, max(at_ms) as last_ms from ({rows}) group by profile) as row on row.profile = aged.profile where row.last_ms <= aged.aged_ms",
+    )
+    return "where profile not in (select profile from dormant)"
 
 
 def people_of(store: Store, workspace: str, *, now_ms: int | None = None) -> Profiles:

@@ -149,7 +149,8 @@ create table store.membership_change (
     profile  bigint not null,
     change   varchar not null,       -- entered or left
     at_ms    bigint not null,
-    import   integer                 -- the import after which it was seen; null: none
+    import   integer,                -- the import after which it was seen; null: none
+    mpid     bigint                  -- the profile's, which may be gone by now; null: an older version did not write it down
 );
 
 create table store.stale (

@@ -54,7 +54,8 @@ def _attributes(store: Store, total: int) -> list[dict[str, Any]]:
     segments = store.segments()
     found: list[dict[str, Any]] = []
     loose = {key for (key,) in scratch.rows(f"select distinct key from ({known_loose(segments)})")}
-    for key in sorted({*loose, *(key for one in segments for key in one.keys)}):
+    masked = store.calculated()
+    for key in sorted({*loose, *(key for one in segments for key in one.keys)} - {*masked}):
         parts = [
             f"select profile, {one.attribute(key)} as held, arrival, feed from {one.table('row')} where {one.attribute(key)} is not null"
             for one in segments if one.attribute(key)
@@ -74,7 +75,12 @@ def _attributes(store: Store, total: int) -> list[dict[str, Any]]:
                 "attribute": key, "profiles": filled, "fill_rate": round(filled / total, 6) if total else 0.0,
                 "distinct_values": values, "sources": sources,
             })
-    return found
+    calculated = scratch.rows("select name, count(*), count(distinct held) from store.calculated group by name order by name")
+    found += [
+        {"attribute": name, "profiles": filled, "fill_rate": round(filled / total, 6) if total else 0.0, "distinct_values": values, "sources": ["calculated"]}
+        for name, filled, values in calculated if name in masked
+    ]
+    return sorted(found, key=lambda one: str(one["attribute"]))
 
 
 def _largest(store: Store) -> list[dict[str, Any]]:

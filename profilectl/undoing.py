@@ -131,7 +131,7 @@ def _make_again(copy: Path, past: Past, folder: Path, progress: Callable[[str, i
 
     request = request_of(
         kept, protection=past.protection, source=past.source, rejects=str(folder / "rejects.jsonl"),
-        first_arrival=past.first_arrival, now_ms=past.started_ms, progress=progress, opened=opened,
+        first_arrival=past.first_arrival, now_ms=past.started_ms, refreshes=False, progress=progress, opened=opened,
     )
     at = past.request.get("folder", ".")
     try:

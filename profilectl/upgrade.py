@@ -64,8 +64,9 @@ STEPS: dict[int, tuple[str, ...]] = {
             profiles bigint, results varchar
         )""",
     ),
-    # Schema 5: workspaces.
+    # Schema 5: workspaces; the MPID of whoever entered or left.
     4: (
+        "alter table store.membership_change add column mpid bigint",
         "alter table store.feed add column workspace varchar default 'default'",
     ),
 }

@@ -8,8 +8,10 @@ of them; user attributes, consent, devices, events, calculated attributes and au
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
+
+from profilectl.codes import UsageError
 
 _CHOSEN: ContextVar[str | None] = ContextVar("workspace", default=None)
 
@@ -32,3 +34,13 @@ def in_workspace(name: str | None) -> Iterator[None]:
         yield
     finally:
         _CHOSEN.reset(before)
+
+
+def several_workspaces(there: Sequence[str]) -> UsageError:
+    """Return the question which of several workspaces is meant."""
+    return UsageError(f"the store has several workspaces: {', '.join(there)}", f"say which is meant: --workspace {there[0]}")
+
+
+def no_workspace(name: str, there: Sequence[str]) -> UsageError:
+    """Return what is said of a workspace that there is not."""
+    return UsageError(f"there is no workspace {name}", f"the store has {', '.join(there)}")

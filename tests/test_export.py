@@ -227,3 +227,21 @@ def test_the_sample_data_makes_the_round_trip(tmp_path: Path) -> None:
     assert call("export", "batches", "-o", "b.jsonl.gz", folder=tmp_path).exit_code == 0
     assert call("--store", "again.duckdb", "import", "b.jsonl.gz", "--feed", "f", folder=tmp_path).exit_code == 0
     assert people_in(tmp_path / "profiles.duckdb") == people_in(tmp_path / "again.duckdb")
+
+
+def test_values_are_listed_calculated_ones_too_without_what_they_mask(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("customer_id,spent,tier\nA,5,gold\n")
+    (tmp_path / "e.csv").write_text("customer_id,events.data.event_name,events.data.custom_attributes.price\nA,buy,100\n")
+    run("import", "a.csv", "--feed", "w", "--source", "warehouse", folder=tmp_path)
+    run("import", "e.csv", "--feed", "e", "--source", "csv", folder=tmp_path)
+    run("calculated", "add", "spent", "--type", "sum", "--event", "buy", "--of", "price", folder=tmp_path)
+    found = {one["attribute"]: one for one in map(json.loads, run("export", "attributes", "--sorted", folder=tmp_path).stdout.splitlines())}
+    assert (found["spent"]["value"], found["spent"]["source"], found["spent"]["type"]) == (100, "calculated", "number")
+    assert "feed" not in found["spent"]
+    assert found["tier"]["source"] == "warehouse"
+    assert "calculated" in run("export", "attributes", "--format", "csv", folder=tmp_path).stdout
+    counted = {one["attribute"]: one for one in json.loads(run("stats", "--json", folder=tmp_path).stdout)["attributes"]}
+    assert (counted["spent"]["profiles"], counted["spent"]["sources"]) == (1, ["calculated"])
+    refused = run("calculated", "add", "email", "--type", "count", folder=tmp_path)
+    assert refused.returncode == 2
+    assert "type of identity" in refused.stderr

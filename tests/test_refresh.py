@@ -184,3 +184,41 @@ def test_criteria_that_cannot_be_point_at_the_place(tmp_path: Path) -> None:
     done = run("audiences", "preview", "tier = 'gold' and and", folder=tmp_path)
     assert done.returncode == 2
     assert "at character 19: tier = 'gold' and >>>and" in done.stderr
+
+
+def _gold(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / f"{name}.csv").write_text(f"customer_id,tier\n{name},gold\n")
+        assert run("import", f"{name}.csv", "--feed", f"feed-{name}", folder=folder).returncode == 0
+
+
+def _standing(folder: Path, audience: str) -> tuple[list[str], dict[str, int]]:
+    """Return the members of an audience, and what its changes add up to."""
+    members = [json.loads(line)["identities"]["customer_id"][0] for line in run("audiences", "members", audience, "--json", folder=folder).stdout.splitlines()]
+    total: dict[str, int] = {}
+    for line in run("audiences", "diff", audience, "--json", folder=folder).stdout.splitlines():
+        one = json.loads(line)
+        total[one["mpid"]] = total.get(one["mpid"], 0) + (1 if one["change"] == "entered" else -1)
+    return members, total
+
+
+@pytest.mark.parametrize("kind", ["real-time", "standard"])
+@pytest.mark.parametrize("how", [(), ("--replay",)])
+def test_an_undo_leaves_memberships_and_their_changes_in_accord(kind: str, how: tuple[str, ...], tmp_path: Path) -> None:
+    _gold(tmp_path, "X", "A", "C")
+    run("audiences", "add", "gold", "tier = 'gold'", "--kind", kind, folder=tmp_path)
+    run("audiences", "refresh", "gold", folder=tmp_path)
+    assert run("imports", "undo", "1", *how, "--yes", folder=tmp_path).returncode == 0
+    members, total = _standing(tmp_path, "gold")
+    assert members == ["A", "C"]
+    assert sorted(total.values()) == [0, 1, 1]
+    assert None not in total
+
+
+def test_a_time_that_was_tried_does_not_mix_up_the_order_of_changes(tmp_path: Path) -> None:
+    _gold(tmp_path, "A")
+    run("audiences", "add", "new", "first_seen within 10 days", folder=tmp_path)
+    run("audiences", "refresh", "new", "--now", "2090-01-30", folder=tmp_path)
+    run("audiences", "refresh", "new", folder=tmp_path)
+    changes = [json.loads(line)["change"] for line in run("audiences", "diff", "new", "--json", folder=tmp_path).stdout.splitlines()]
+    assert changes == ["entered", "left", "entered"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from doors import run
 from effort import at_length
 from histories import History, histories
 from hypothesis import HealthCheck, given, note, settings
@@ -217,3 +218,46 @@ def by_interpreter(history: History, stated: dict[str, Any], moments: dict[int, 
 
     interpreter, reports, starts = played(history, secret, age)
     return [canonical(person, starts) for _, person in sorted(interpreter.people.items())], reports
+
+
+def test_old_events_go_from_every_import(folder: Path) -> None:
+    import time
+
+    now, day = time.time_ns() // 1_000_000, 86_400_000
+
+    def batch(customer: str, days: int) -> str:
+        at = now - days * day
+        return json.dumps({
+            "user_identities": {"customer_id": customer}, "timestamp_unixtime_ms": at,
+            "events": [{"event_type": "session_start", "data": {"timestamp_unixtime_ms": at}}],
+        }) + "\n"
+
+    (folder / "1.jsonl").write_text(batch("B", 50) + batch("B", 2))
+    (folder / "2.jsonl").write_text(batch("B", 1) + batch("B", 49))
+    for name in ("1.jsonl", "2.jsonl"):
+        assert run("import", name, "--feed", "app", folder=folder).returncode == 0
+    run("retention", "set", "--retention-days", "45", folder=folder)
+    done = run("retention", "apply", "--json", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["events"] == 2
+    assert len(run("events", "B", "--json", folder=folder).stdout.splitlines()) == 2
+    assert run("check", folder=folder).returncode == 0
+
+
+def test_nothing_is_computed_of_a_stub_and_a_preview_says_the_same(tmp_path: Path) -> None:
+    import time
+
+    folder, at_ms = tmp_path, time.time_ns() // 1_000_000 - 50 * DAY_MS
+    (folder / "a.jsonl").write_text(json.dumps({
+        "user_identities": {"customer_id": "A"}, "timestamp_unixtime_ms": at_ms,
+        "events": [{"event_type": "session_start", "data": {"timestamp_unixtime_ms": at_ms}}],
+    }) + "\n")
+    run("import", "a.jsonl", "--feed", "app", folder=folder)
+    run("calculated", "add", "n", "--type", "count", "--event-type", "session_start", folder=folder)
+    run("retention", "set", "--lifetime-days", "20", folder=folder)
+    run("retention", "apply", folder=folder)
+    preview = json.loads(run("calculated", "preview", "m", "--type", "count", "--event-type", "session_start", "--json", folder=folder).stdout)
+    added = json.loads(run("calculated", "add", "m", "--type", "count", "--event-type", "session_start", "--json", folder=folder).stdout)
+    assert preview["profiles"] == added["profiles"] == 0
+    assert json.loads(run("audiences", "preview", "event session_start", "--json", folder=folder).stdout)["members"] == 0
+    assert "beyond its lifetime" in run("explain", "A", "--attribute", "n", folder=folder).stdout

@@ -154,3 +154,23 @@ def test_a_program_sees_what_the_command_shows(folder: Path) -> None:
     assert (one.attributes["buys"].source, one.attributes["buys"].file) == ("calculated", None)
     assert one.audiences == ["viewers", "buyers"]
     assert one.is_opted_out is False
+
+
+def test_a_definition_is_asked_for_its_workspace_too(folder: Path) -> None:
+    bring(folder, "app", batch("A", event("view")))
+    for command in (("calculated", "add", "n", "--type", "count"), ("calculated", "preview", "n", "--type", "count"), ("audiences", "add", "all", "customer_id exists")):
+        assert run(*command, folder=folder).returncode == 2, command
+        assert run("--workspace", "nowhere", *command, folder=folder).returncode == 2
+        assert run("--workspace", "web", *command, folder=folder).returncode == 0
+    (folder / "more.toml").write_text('[audiences.lost]\ncriteria = "customer_id exists"\n')
+    done = run("config", "apply", "more.toml", folder=folder)
+    assert done.returncode == 4
+    assert "there is no workspace default" in done.stderr
+
+
+def test_the_only_workspace_is_meant_where_none_is_named(tmp_path: Path) -> None:
+    run("--workspace", "web", "feeds", "add", "app", folder=tmp_path)
+    (tmp_path / "a.jsonl").write_text(json.dumps(batch("A", event("view"))) + "\n")
+    run("import", "a.jsonl", "--feed", "app", folder=tmp_path)
+    assert json.loads(run("calculated", "add", "n", "--type", "count", "--json", folder=tmp_path).stdout)["profiles"] == 1
+    assert json.loads(run("audiences", "add", "seen", "n >= 1", "--json", folder=tmp_path).stdout)["members"] == 1

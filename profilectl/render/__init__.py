@@ -18,11 +18,14 @@ from profilectl.values import TAG, Number, Value, held_text, parse_json, to_json
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from profilectl.report import ImportReport, Past
     from profilectl.search import Hit
     from profilectl.stream import Arrived, Found
 
+LONGEST_CELL = 120
+"""So many characters of a text are shown in a table of events."""
 SECTIONS = ("details", "usage", "devices", "attributes", "identities", "consent", "attribution", "audiences", "timeline")
 """The panels of the activity view, in the platform's order (domain.md 10)."""
 # What does something to a terminal, or is not seen on it: control characters, directions of writing,
@@ -97,7 +100,17 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[obj
         table.add_column(Text(heading), justify="right" if place in right else "left", overflow="fold", min_width=min(len(heading), 10))
     for row in rows:
         table.add_row(*(Text(visible(str(cell))) for cell in row))
-    out.print(table)
+    _draw(out, table)
+
+
+def _draw(out: Console, table: Table) -> None:
+    """Print a table; in a pipe without blanks at the end of lines."""
+    if out.is_terminal:
+        out.print(table)
+        return
+    with out.capture() as drawn:
+        out.print(table)
+    sys.stdout.write("".join(line.rstrip() + "\n" for line in drawn.get().strip("\n").splitlines()))
 
 
 def print_line(text: str) -> None:
@@ -130,7 +143,7 @@ def _print_counts(title: str, counts: dict[str, Any]) -> None:
     for title in ("reasons", "warnings"):
         for place, (code, number) in enumerate(counts[title].items()):
             table.add_row(title if not place else "", Text(f"{number:,} {code}: {sentence(code)}"))
-    out.print(table)
+    _draw(out, table)
 
 
 def print_rate(report: ImportReport) -> None:
@@ -426,6 +439,11 @@ def print_moves(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     print_table("", ("time", "MPID", "change", "import"), rows) if rows else notice("nobody entered or left")
 
 
+def cut(text: str) -> str:
+    """Return the beginning of a text that is too long for a table."""
+    return text if len(text) <= LONGEST_CELL else text[: LONGEST_CELL - 1] + "…"
+
+
 def print_events(found: Sequence[Found]) -> None:
     """Print events, newest first, one a line with what it says."""
     from profilectl.render.activity import moment, said_of
@@ -434,7 +452,7 @@ def print_events(found: Sequence[Found]) -> None:
         notice("no events")
         return
     rows = [
-        (moment(one.at_ms), str(one.mpid), f"{one.name} ({one.type})" if one.name else one.type, said_of(parse_json(one.event)), f"{one.feed}, {one.file}:{one.place}")
+        (moment(one.at_ms), str(one.mpid), cut(f"{one.name} ({one.type})" if one.name else one.type), cut(said_of(parse_json(one.event))), f"{one.feed}, {one.file}:{one.place}")
         for one in found
     ]
     print_table("", ("time", "MPID", "event", "says", "from"), rows)

@@ -28,24 +28,35 @@ th { background: #f5f5f5; white-space: nowrap; } .none { color: #777; } details 
 # The parts of a document in the order in which a person reads them.
 PARTS = (
     ("identities", "Identities"), ("user_attributes", "Attributes"), ("provenance", "Where each attribute comes from"), ("consent", "Consent"),
-    ("devices", "Devices"), ("attribution", "Install attribution"), ("blocked", "Values that were refused"), ("held", "Other records"),
+    ("devices", "Devices"), ("is_opted_out", "Opted out"), ("limit_ad_tracking", "Ad tracking limited"),
+    ("audience_memberships", "Audiences"), ("audience_changes", "Audiences entered and left"), ("attribution", "Install attribution"), ("blocked", "Values that were refused"), ("held", "Other records"),
     ("history", "Every value that each attribute has had"), ("timeline", "Batches and events, newest first"),
 )
 
-TIMES = ("set_ms", "first_seen_ms", "last_seen_ms")
+TIMES = ("since_ms", "at_ms", "set_ms", "first_seen_ms", "last_seen_ms")
 
 
 def page(document: dict[str, Any]) -> str:
     """Return the HTML of an access document (access.access_document)."""
     parts = [HEAD, "<h1>What is held about you</h1>", f"<p>Asked for by {_text(document['query']['type'])} {_text(document['query']['value'])}, {_moment(document['made_ms'])}.</p>"]
     for profile in document["profiles"]:
-        one = {**profile, "provenance": [{"attribute": key, **origin} for key, origin in profile["provenance"].items()]}
+        one = _listed(profile)
         parts.append(f"<h2>Profile {_text(one['mpid'])}, {_text(one['environment'])}</h2>")
         parts.append(f"<p>First seen {_moment(one['first_seen_ms'])}, last seen {_moment(one['last_seen_ms'])}.</p>")
         parts += [f"<h3>{title}</h3>{_part(one[name])}" for name, title in PARTS if name in one]
+        for workspace, its in profile.get("workspaces", {}).items():
+            parts.append(f"<h2>In the workspace {_text(workspace)}</h2>")
+            parts += [f"<h3>{title}</h3>{_part(_listed(its)[name])}" for name, title in PARTS if name in its]
     if document["rejected_rows"]:
         parts.append(f"<h2>Rows that could not be used</h2>{_value(document['rejected_rows'])}")
     return "\n".join([*parts, "</body></html>\n"])
+
+
+def _listed(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document whose provenance is a list, to be a table."""
+    if "provenance" not in document:
+        return document
+    return {**document, "provenance": [{"attribute": key, **origin} for key, origin in document["provenance"].items()]}
 
 
 def _text(value: object) -> str:

@@ -30,7 +30,7 @@ def _headline(activity: Activity) -> str:
 def attribute_lines(one: Explained) -> Iterator[str]:
     """Yield why an attribute is what it is."""
     if one.definition is not None:
-        yield f"{one.key} = {shown(one.calculated)}" if one.calculated is not None else f"{one.key} is not there: nothing to compute"
+        yield f"{one.key} = {shown(one.calculated)}" if one.calculated is not None else f"{one.key} is not there: {'the profile is beyond its lifetime, and nothing is computed of it' if one.dormant else 'nothing to compute'}"
         yield f"  calculated (rank {SOURCES['calculated'].rank}): {defined(one.definition)}"
         if one.winner:
             yield f"  masks {shown(one.winner.held)}, from {_whence(one.winner.origin)}"

@@ -17,7 +17,7 @@ KINDS = {
     # a kind of table -> what its rows are
     "row": "rows of files", "index": "identities", "mpid": "MPIDs", "loose": "rare attributes", "blocked": "rows with refused values",
     "blocked_loose": "refused rare attributes", "rest": "other fields of batches", "event": "events", "calculated": "calculated attributes",
-    "membership": "memberships", "removed": "identities they had lost", "alias": "aliases", "request": "request ids",
+    "membership": "memberships", "removed": "identities they had lost", "alias": "aliases", "request": "request ids", "membership_change": "entries and exits of audiences", "stale": "marks to compute anew",
 }
 
 
@@ -33,13 +33,13 @@ def print_forgotten(done: Forgotten, *, stderr: bool = False) -> None:
         if len(gone.profiles) > 20:
             say(f"  and {len(gone.profiles) - 20:,} more")
         for kind, count in gone.tables.items():
-            say(f"  {count:,} {KINDS.get(kind, f'rows of {kind}')}")
+            say(f"  {_counted(count, KINDS.get(kind, f'rows of {kind}'))}")
         for count, what in (
             (gone.rejects, "rejects that name them, cleared of their text"), (gone.corrections, "corrections by hand, cleared of what they set"),
             (gone.faded, "of their identities, cleared from the past of others"),
         ):
             if count:
-                say(f"  {count:,} {what}")
+                say(f"  {_counted(count, what)}")
         if done.allow_return:
             say("they may come back with a later import")
         else:
@@ -48,6 +48,17 @@ def print_forgotten(done: Forgotten, *, stderr: bool = False) -> None:
         say(f"{counted(done.lifted, 'identity')} {'would be' if done.dry_run else 'are' if done.lifted != 1 else 'is'} let in again")
     for line, kind, value, why in done.unknown if not done.lifted else ():
         say(f"{f'line {line}: ' if line else ''}{kind} {value}: {why}")
+
+
+def _counted(count: int, what: str) -> str:
+    """Return a count of what is named in the plural: its first word is the thing, unless another is said to be."""
+    words = what.split(" ")
+    place = next((place for place, word in enumerate(words) if word.rstrip(",").endswith("s") and word != "others"), 0)
+    if count == 1:
+        one = words[place].rstrip(",")
+        singular = "alias" if one == "aliases" else one[:-3] + "y" if one.endswith("ies") else one[:-2] if one.endswith("ches") else one.removesuffix("s")
+        words[place] = singular + words[place][len(one) :]
+    return f"{count:,} {' '.join(words)}"
 
 
 def say_not_touched(done: Forgotten) -> None:
