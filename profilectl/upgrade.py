@@ -64,7 +64,7 @@ STEPS: dict[int, tuple[str, ...]] = {
             profiles bigint, results varchar
         )""",
     ),
-    # Schema 5: workspaces.
+    # Schema 5: workspaces; what was pushed.
     4: (
         "alter table store.feed add column workspace varchar default 'default'",
     ),
