@@ -70,7 +70,8 @@ THROTTLES = ("org", "account", "app", "feed", "workspace", "acceleration")
 RATE = 270
 """Batches a second that an account may send by default."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
-"""The pause before something is sent again doubles from the one to the other, with jitter."""
+"""The pause before something is sent again doubles from the one to the other; it is drawn at random from 0 to twice
+that (full jitter), so that many senders do not come back at once."""
 
 
 def answer_of(status: int) -> Answer:

@@ -48,7 +48,7 @@ def _read(path: Path) -> object:
     except OSError as error:
         why = "it is a symbolic link" if path.is_symlink() else error.strerror
         raise InputRefused(f"{path} cannot be read: {why}", "name a file with a key and a secret") from None
-    with os.fdopen(opened, "rb") as stream:
+    try:
         found = os.fstat(opened)
         if not stat.S_ISREG(found.st_mode):
             raise InputRefused(f"{path} is not a plain file", "name a file with a key and a secret")
@@ -56,7 +56,9 @@ def _read(path: Path) -> object:
             raise InputRefused(f"{path} belongs to another user", "credentials are read from a file of your own")
         if found.st_mode & 0o077:
             raise InputRefused(f"{path} can be read by others (mode {stat.S_IMODE(found.st_mode):04o})", f"chmod 600 {path}")
-        content = stream.read(LARGEST + 1)
+        content = os.read(opened, LARGEST)
+    finally:
+        os.close(opened)
     # Messages of the parsers quote what they read.
     try:
         text = content.decode()

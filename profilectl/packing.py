@@ -23,7 +23,7 @@ SERVER_SET = (
 )
 SAID_AGAIN = (
     # A batch that is split says again in every part whom it is about; all else is in the first part.
-    "environment", "mpid", "user_identities", "mp_deviceid", "device_info",
+    "environment", "mpid", "timestamp_unixtime_ms", "user_identities", "mp_deviceid", "device_info",
 )
 # fmt: on
 OF_A_FILE = Reading(placeholders=frozenset())

@@ -16,7 +16,7 @@ from typing import Self
 import httpx
 from aiolimiter import AsyncLimiter
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
-from tenacity.wait import wait_exponential_jitter
+from tenacity.wait import wait_random_exponential
 
 from profilectl import __version__
 from profilectl.answers import (
@@ -113,7 +113,7 @@ class Sender:
         self._not_before = 0.0
         self._progress_at = time.monotonic()
         self._reasons: set[str] = set()
-        self._growing = wait_exponential_jitter(initial=pace.first_pause_s, max=pace.longest_pause_s, jitter=pace.first_pause_s)
+        self._growing = wait_random_exponential(multiplier=2 * pace.first_pause_s, max=pace.longest_pause_s)
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
