@@ -71,10 +71,13 @@ def always(done: Do) -> Plan:
     return lambda number, batches: done
 
 
+ACCEPT = always(Do())
+
+
 class Receiver:
     """What was received. accepted: the batches of requests that were taken, in order, also where the answer was lost."""
 
-    def __init__(self, plan: Plan = always(Do())) -> None:
+    def __init__(self, plan: Plan = ACCEPT) -> None:
         self.plan = plan
         self.numbers = itertools.count()
         self.lock = threading.Lock()
@@ -163,7 +166,7 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def receiving(plan: Plan = always(Do())) -> Iterator[Receiver]:
+def receiving(plan: Plan = ACCEPT) -> Iterator[Receiver]:
     """Receive on a port of this machine, as long as the context lasts."""
     receiver = Receiver(plan)
     with _Server(("127.0.0.1", 0), _Handler) as server:

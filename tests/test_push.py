@@ -11,12 +11,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from doors import call, run
+from doors import run
 from effort import at_length
 from receiver import KEY, SECRET, Do, Receiver, always, contents_of, problems_of, receiving
 
@@ -70,6 +70,10 @@ def packed(folder: Path, *arguments: str) -> list[list[dict[str, Any]]]:
     return [json.loads(line) for line in (folder / "requests.jsonl").read_text().splitlines()]
 
 
+def flat(requests: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return [one for request in requests for one in request]
+
+
 def is_whole(receiver: Receiver, expected: Any) -> None:
     """Assert that the platform has everything once, each under one request id, as its document has it."""
     assert receiver.problems == []
@@ -80,7 +84,8 @@ def is_whole(receiver: Receiver, expected: Any) -> None:
 
 def ledger(folder: Path) -> dict[str, Any]:
     with open_store(Scratch(folder), folder / "profiles.duckdb") as store:
-        number, rows, accepted, refused, finished = store.scratch.row("select number, rows, accepted, refused, finished_ms is not null from store.push order by number desc limit 1")
+        last = store.scratch.rows("select number, rows, accepted, refused, finished_ms is not null from store.push order by number desc limit 1")
+        number, rows, accepted, refused, finished = last[0] if last else (0, 0, 0, 0, False)
         runs = store.scratch.rows(f"select first, last from store.pushed where push = {number} order by first")
         bad = store.scratch.rows(f"select position, part, code from store.push_refused where push = {number} order by position")
     return {"rows": rows, "accepted": accepted, "refused": refused, "finished": finished, "runs": runs, "bad": bad}
@@ -170,7 +175,7 @@ def test_an_imports_changes(folder: Path) -> None:
     done(folder, "import", "change.jsonl", "--feed", "f")
     (folder / "later.jsonl").write_text(json.dumps({"user_identities": {"customer_id": "C9"}, "user_attributes": {"tier": "back"}}))
     done(folder, "import", "later.jsonl", "--feed", "f")
-    found = {one["user_identities"]["customer_id"]: one for one in sum(packed(folder, "--import", "2"), [])}
+    found = {one["user_identities"]["customer_id"]: one for one in flat(packed(folder, "--import", "2"))}
     assert set(found) == {"C7", "C9", "new"}
     assert found["C7"]["deleted_user_attributes"] == ["never there", "place"]
     assert found["C7"]["user_attributes"] == {"tier": "iron"}
@@ -237,7 +242,7 @@ def test_files(name: str, content: str | None, status: int, folder: Path) -> Non
 
 def test_a_packed_file(folder: Path) -> None:
     done(folder, "export", "batches", "--no-mpid", "-o", "b.jsonl.gz")
-    assert contents_of(sum(packed(folder, "b.jsonl.gz"), [])) == contents_of(sum(packed(folder), []))
+    assert contents_of(flat(packed(folder, "b.jsonl.gz"))) == contents_of(flat(packed(folder)))
 
 
 # A hostile platform
@@ -267,7 +272,7 @@ def anything(seed: int) -> Callable[[int, list[dict[str, Any]]], Do]:
 
 @pytest.mark.parametrize("plan", [storm, away, cut_before, cut_after, anything(1), anything(2)], ids=["storm", "away", "cut before", "cut after", "anything 1", "anything 2"])
 def test_nothing_is_lost_and_nothing_is_there_under_two_ids(plan: Any, folder: Path) -> None:
-    expected = sum(packed(folder), [])
+    expected = flat(packed(folder))
     with receiving(plan) as receiver:
         report = pushed(folder, receiver)
     assert report.finished
@@ -345,7 +350,7 @@ def test_wrong_credentials(folder: Path) -> None:
 
 
 def test_a_platform_that_is_away_leaves_the_rest_for_later(folder: Path) -> None:
-    expected = sum(packed(folder), [])
+    expected = flat(packed(folder))
     with receiving(lambda number, batches: Do() if number < 4 else Do(503)) as receiver:
         found = run("push", "--host", receiver.url, "--rate", "0", "--give-up", "0.5", "--json", folder=folder, **SECRETS)
         assert found.returncode == 9
@@ -475,11 +480,11 @@ def store_owner() -> str:
 
 
 @pytest.fixture
-def secret_file(folder: Path) -> Iterator[Path]:
+def secret_file(folder: Path) -> Path:
     path = folder / "push.toml"
     path.write_text(f'key = "{KEY}"\nsecret = "{SECRET}"\n')
     path.chmod(0o600)
-    yield path
+    return path
 
 
 def test_credentials_of_a_file(secret_file: Path) -> None:
@@ -556,13 +561,13 @@ def test_interrupted(folder: Path) -> None:
 def test_killed_at_any_moment(ground: Path, tmp_path: Path) -> None:
     """The ledger says done only of what the platform has; in the end it has everything, each under one id."""
     chance = random.Random(6)
-    for trial in range(at_length(8, by_night=100)):
+    for trial in range(at_length(6, by_night=100)):
         folder = tmp_path / str(trial)
         folder.mkdir()
         for name in ("profiles.duckdb", "people.jsonl"):
             shutil.copy(ground / name, folder)
         source = ["people.jsonl"] if trial % 2 else []
-        expected = sum(packed(folder, *source), [])
+        expected = flat(packed(folder, *source))
         plan = anything(trial)
         with receiving(lambda number, batches, plan=plan: Do(slow_s=0.15) if number % 2 else plan(number, batches)) as receiver:  # type: ignore[misc]
             kills = 0
@@ -598,11 +603,12 @@ def test_a_mock_server_made_from_the_platforms_document_takes_everything(folder:
 
     from receiver import document
 
-    (folder / "oas.json").write_text(json.dumps(document()))
+    found = document()  # Prism serves the paths without what stands before them in the address of a server
+    (folder / "oas.json").write_text(json.dumps({**found, "servers": [], "paths": {f"/v2{path}": one for path, one in found["paths"].items()}}))
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
-    prism = subprocess.Popen([os.environ.get("PROFILECTL_PRISM", "prism"), "mock", "--errors", "-p", str(port), "oas.json"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    prism = subprocess.Popen([os.environ.get("PROFILECTL_PRISM", "prism"), "mock", "--errors", "-p", str(port), "oas.json"], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(200):
             with socket.socket() as one:
