@@ -152,7 +152,7 @@ class Sender:
             await sending(self._send, body, len(request))
         except _Again as error:
             raise PushUnfinished(
-                f"nothing was accepted for {self._pace.give_up_s:g} seconds: {error}", "run the same push again: it goes on where it stopped"
+                f"nothing was accepted within {self._pace.give_up_s:g} s: {error}", "run the same push again: it goes on where it stopped"
             ) from None
 
     async def _send(self, body: bytes, batches: int) -> None:
@@ -193,14 +193,18 @@ class Sender:
         if pause_s:
             self._not_before = max(self._not_before, time.monotonic() + pause_s)
 
+    def _left_s(self) -> float:
+        """Return how long the push may still go without an acceptance."""
+        return self._progress_at + self._pace.give_up_s - time.monotonic()
+
     def _pause(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, _Again) and error.pause_s is not None:
-            return error.pause_s
-        return self._growing(state)
+        asked = _asked_pause_s(state)
+        # The last attempt is made when the time is up, not before.
+        return asked if asked is not None else min(self._growing(state), max(self._left_s(), 0))
 
     def _is_hopeless(self, state: RetryCallState) -> bool:
-        return time.monotonic() + state.upcoming_sleep - self._progress_at > self._pace.give_up_s
+        asked = _asked_pause_s(state)
+        return self._left_s() <= (asked or 0)
 
     def _tell(self, state: RetryCallState) -> None:
         self.counts.retries += 1
@@ -208,6 +212,12 @@ class Sender:
         if why not in self._reasons and len(self._reasons) < 10:
             self._reasons.add(why)
             self._said(f"{why}; it is sent again")
+
+
+def _asked_pause_s(state: RetryCallState) -> int | None:
+    """Return what the platform said of the pause."""
+    error = state.outcome.exception() if state.outcome else None
+    return error.pause_s if isinstance(error, _Again) else None
 
 
 async def _beginning(response: httpx.Response) -> bytes:

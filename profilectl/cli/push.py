@@ -53,7 +53,7 @@ def push_command(
         raise UsageError("--import, --where, --environment and --with-mpid choose profiles; a file is sent as it is")
     asked = Asked(file, by_import, where, environment.value if environment else None, with_mpid, with_times, again)
     found = None if dry_run else credentials_of(credentials, os.environ)
-    with push_progress(quiet=options.quiet or as_json) as (progress, said):
+    with push_progress(quiet=options.quiet, bar=not as_json) as (progress, said):
         report = push(
             options.store, asked, host=host, credentials=found, pace=Pace(rate, parallel, timeout, give_up), refused=refused, dry_run=dry_run,
             memory_limit=check_memory_limit(memory_limit), wait_s=wait, progress=progress, said=said,

@@ -17,13 +17,13 @@ NOUNS = {"profiles": "profile", "import": "profile", "file": "line"}
 
 
 @contextlib.contextmanager
-def push_progress(*, quiet: bool) -> Iterator[tuple[Callable[[int, int], None], Callable[[str], None]]]:
-    """Show on a terminal how much is done and how long the rest takes; nothing in a pipe but what is said."""
+def push_progress(*, quiet: bool, bar: bool = True) -> Iterator[tuple[Callable[[int, int], None], Callable[[str], None]]]:
+    """Show on a terminal how much is done and how long the rest takes; nothing in a pipe but what is said. bar: whether to."""
     def said(text: str) -> None:
         if not quiet:
             notice(text)
 
-    if quiet or not sys.stderr.isatty():
+    if quiet or not bar or not sys.stderr.isatty():
         yield lambda done, total: None, said
         return
     from rich.progress import (
@@ -36,9 +36,9 @@ def push_progress(*, quiet: bool) -> Iterator[tuple[Callable[[int, int], None], 
     )
 
     columns = (TextColumn("pushing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total), said
+    with Progress(*columns, console=console(stderr=True), transient=True) as drawn:
+        task = drawn.add_task("", total=None)
+        yield lambda done, total: drawn.update(task, completed=done, total=total), said
 
 
 def print_push(report: PushReport, *, quiet: bool) -> None:
