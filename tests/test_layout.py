@@ -16,7 +16,7 @@ PACKAGE = ROOT / "profilectl"
 DOMAIN = ("codes", "workspace", "values", "identity", "attributes", "fields", "event", "device", "batch", "feed", "report", "interpreter", "event.field",
           "event.condition", "moments", "criteria", "criteria.text", "criteria.toml", "membership", "calculated", "audience", "opendsr", "retention", "packing", "answers")
 PARSERS = {"event.condition": {"lark", "lark.exceptions"}, "criteria.text": {"lark", "lark.exceptions"}}  # modules of the domain that read a language, and with what
-RULE_MODULES = {"answers", "attributes", "device", "batch", "codes", "config", "event/__init__", "feed", "identity", "sift", "stage/files", "event/field", "criteria/__init__", "criteria/toml", "calculated", "audience"}
+RULE_MODULES = {"answers", "attributes", "device", "batch", "codes", "config", "event/__init__", "feed", "identity", "sift", "stage/files", "event/field", "criteria/__init__", "criteria/toml", "calculated", "audience", "packing"}
 
 # Runs the command line in this process, then prints which modules were loaded.
 LOADED = """
