@@ -27,6 +27,7 @@ from unittest.mock import patch
 import typer
 
 from profilectl import codes
+from profilectl.answers import ANSWERS, CLASSES, Act
 from profilectl.attributes import OVERWRITE, SOURCES
 from profilectl.batch import KEPT_FIELDS, LIMITS, RESERVED_KEYS
 from profilectl.calculated import TYPES as CALCULATED
@@ -37,6 +38,7 @@ from profilectl.config import CHOICES, SETTINGS
 from profilectl.event import EVENT_TYPES
 from profilectl.feed import PROTECTIONS, Effect
 from profilectl.identity import HIERARCHY, PLACEHOLDERS, STRATEGIES, TYPES
+from profilectl.packing import SERVER_SET
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -175,6 +177,19 @@ def reserved_keys() -> str:
     return listed(RESERVED_KEYS) + "\n"
 
 
+def server_set() -> str:
+    return listed(SERVER_SET) + "\n"
+
+
+def answers() -> str:
+    words = {
+        Act.ACCEPTED: "the batches are done", Act.AGAIN: "the same is sent again, after a pause", Act.STOP: "nothing more is sent; exit 4",
+        Act.SINGLE_OUT: "the request is halved until the bad batch is alone; that one is refused: {}",
+    }
+    rows = [(str(status), one) for status, one in ANSWERS.items()] + [(f"other {first}xx", one) for first, one in CLASSES.items()]
+    return table(("answer", "means", "then"), ((status, one.sentence, words[one.act].format(code(one.code))) for status, one in rows))
+
+
 def walk(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Return every command with its path, groups first."""
     yield path, command
@@ -222,6 +237,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "event-types": event_types,
     "calculated-types": calculated_types,
     "reserved-keys": reserved_keys,
+    "server-set": server_set,
+    "answers": answers,
     "commands": command_reference,
 }
 

@@ -9,7 +9,8 @@ run that wrote it and the words on the terminal must never disagree.
     ├── StoreBusy           5  another process holds the store
     ├── StoreUnusable       6  no store, or it cannot be used
     ├── NobodyFound         7  nobody found
-    └── PlanMoved           8  a saved plan no longer fits the store
+    ├── PlanMoved           8  a saved plan no longer fits the store
+    └── PushUnfinished      9  the other side did not take everything
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Exit(enum.IntEnum):
     """Nobody found."""
     MOVED = 8
     """A saved plan no longer fits the store."""
+    UNFINISHED = 9
+    """The other side did not take everything; the same command goes on where it stopped."""
     CHANGES = 10
     """Only with `--detailed-exitcode`: there are changes."""
 
@@ -90,6 +93,12 @@ class PlanMoved(ProfilectlError):
     exit = Exit.MOVED
 
 
+class PushUnfinished(ProfilectlError):
+    """The other side was away, or busy, for too long: a part is delivered, the rest is not."""
+
+    exit = Exit.UNFINISHED
+
+
 class Fate(enum.Enum):
     """What a code does to the thing it is said of."""
 
@@ -137,6 +146,8 @@ CODES: dict[str, Meaning] = {
     "CSV_TOO_MANY_CELLS":        Meaning(Fate.REJECTED, "more cells than the header has columns"),
     "CSV_QUOTE":                 Meaning(Fate.REJECTED, "a quoted cell is not closed, or goes on after its closing quote"),
     "ROW_TOO_LONG":              Meaning(Fate.REJECTED, "the row is longer than a row may be"),
+    "BATCH_TOO_LARGE":           Meaning(Fate.REJECTED, "the batch is larger than the platform takes, and cannot be split"),
+    "BATCH_REFUSED":             Meaning(Fate.REJECTED, "the platform refused the batch"),
     # the row was understood, but kept out
     "UPDATE_ONLY_NO_MATCH":      Meaning(Fate.DROPPED,  "the feed may only update, and nobody matched"),
     "READ_ONLY":                 Meaning(Fate.DROPPED,  "the feed may only read"),

@@ -17,7 +17,7 @@ from profilectl.codes import UsageError
 from profilectl.condition import condition_of
 from profilectl.extract import Extract, csv_line, extract_of, narrowed
 from profilectl.feed import ENVIRONMENTS
-from profilectl.history import as_of, history_of
+from profilectl.history import as_of, history_of, import_numbered
 from profilectl.profile import Profiles, held_as_text, profiles_of
 from profilectl.scratch import Scratch, quote_identifier
 from profilectl.segments import known_mpids
@@ -40,7 +40,7 @@ class Wanted:
     """What is to be exported, and how.
 
     where: a condition on profiles; fields: identities and attributes, all where empty; since: profiles
-    touched after this import; in_order: by MPID; partition_by: an attribute or "environment", whose
+    touched after this import; touched_by: by this one; in_order: by MPID; partition_by: an attribute or "environment", whose
     values become folders; whole: also where each stands (opt-out, memberships, consent, devices); safe: a spreadsheet that opens the CSV runs nothing of it; with_mpid: batches
     name the MPID, so that they make the same profiles again.
     """
@@ -51,6 +51,7 @@ class Wanted:
     fields: tuple[str, ...] = ()
     environment: str | None = None
     since: int | None = None
+    touched_by: int | None = None
     in_order: bool = False
     provenance: bool = False
     whole: bool = False
@@ -90,7 +91,7 @@ def export_to(store: Store, wanted: Wanted, output: BinaryIO | Path, *, progress
     profiles = profiles_of(store)
     profiles.only_seen = True
     profiles.tell_several()
-    _choose(profiles, wanted)
+    choose(profiles, wanted)
     group = _group(profiles, wanted)
     if wanted.fields:
         profiles = narrowed(profiles, wanted.fields)
@@ -130,20 +131,20 @@ def _writing(stream: BinaryIO, wanted: Wanted, extract: Extract) -> Iterator[Any
             writer.close()
 
 
-def _choose(profiles: Profiles, wanted: Wanted) -> None:
+def choose(profiles: Profiles, wanted: Wanted) -> None:
     """Make `chosen`, the profiles that are wanted, where not all are."""
     scratch, tests = profiles.store.scratch, []
     scratch.drop("chosen")
     if wanted.environment:
         tests.append(f"profile in (select profile from ({known_mpids(profiles.segments)}) where environment = {ENVIRONMENTS.index(wanted.environment)})")
-    if wanted.since is not None:
-        first = as_of(profiles.store, str(wanted.since))
-        touched = " union all ".join(f"select profile from {one.table('row')} where arrival >= {first}" for one in profiles.segments if "row" in one.tables)
-        tests.append(f"profile in ({touched or 'select null'} union all select profile from store.removed where arrival >= {first})")
+    for first, end in touched_in(profiles.store, wanted):
+        there = f"where arrival >= {first}" + (f" and arrival < {end}" if end is not None else "")
+        touched = " union all ".join(f"select profile from {one.table('row')} {there}" for one in profiles.segments if "row" in one.tables)
+        tests.append(f"profile in ({touched or 'select null'} union all select profile from store.removed {there})")
     if wanted.where:
         condition = condition_of(wanted.where, profiles.identities)
         met = [
-            f"select profile from ({profiles.folded(condition.keys, stretch)}) where {condition.sql}" for stretch in _stretches(profiles, len(condition.keys) + len(profiles.identities))
+            f"select profile from ({profiles.folded(condition.keys, stretch)}) where {condition.sql}" for stretch in stretches(profiles, len(condition.keys) + len(profiles.identities))
         ]
         scratch.load("met", [("profile", "bigint")], [])
         for select in met:
@@ -151,6 +152,17 @@ def _choose(profiles: Profiles, wanted: Wanted) -> None:
         tests.append("profile in (select profile from met)")
     if tests:
         scratch.make("chosen", f"select profile from ({known_mpids(profiles.segments)}) where {' and '.join(tests)}")
+
+
+def touched_in(store: Store, wanted: Wanted) -> list[tuple[int, int | None]]:
+    """Return the arrivals, from one to before another, that a profile must have been touched by. Raises InputRefused."""
+    found: list[tuple[int, int | None]] = []
+    if wanted.since is not None:
+        found.append((as_of(store, str(wanted.since)), None))
+    if wanted.touched_by is not None:
+        end = as_of(store, str(wanted.touched_by))
+        found.append((import_numbered(store, wanted.touched_by).first_arrival, end))
+    return found
 
 
 def _group(profiles: Profiles, wanted: Wanted) -> Callable[[str], str] | None:
@@ -166,14 +178,16 @@ def _group(profiles: Profiles, wanted: Wanted) -> Callable[[str], str] | None:
     return lambda where: f"select profile, {held_as_text('v0')} as value from ({profiles.folded([key], where)})"
 
 
-def _stretches(profiles: Profiles, cells: int) -> Iterator[str]:
-    """Return conditions that part the profiles into stretches, oldest first. cells: so many a profile may have."""
-    _, end = profiles.store.next_import()
+def stretches(profiles: Profiles, cells: int, begin: int = 0, end: int | None = None) -> Iterator[str]:
+    """Return conditions that part the profiles into stretches, oldest first. cells: so many a profile may have;
+    begin, end: only profiles from the one and before the other."""
+    if end is None:
+        _, end = profiles.store.next_import()
     chosen = " and profile in (select profile from chosen)" if profiles.store.scratch.has("chosen") else ""
     least, most = STRETCHES
     size = min(max(STRETCH_CELLS // max(cells, 1), least), most)
-    for start in range(0, end, size):
-        yield f"where profile between {start} and {start + size - 1}{chosen}"
+    for start in range(begin, end, size):
+        yield f"where profile between {start} and {min(start + size, end) - 1}{chosen}"
 
 
 def _select(extract: Extract, wanted: Wanted, where: str) -> tuple[str, int]:
@@ -201,7 +215,7 @@ def _pour(profiles: Profiles, extract: Extract, wanted: Wanted, writer: Any, pro
     leaving = _leaving(extract, wanted)
     order = (ORDER_OF_LINES if wanted.format == "jsonl" else ORDER)[wanted.kind]
     if wanted.in_order:
-        for place, where in enumerate(_stretches(profiles, extract.cells)):
+        for place, where in enumerate(stretches(profiles, extract.cells)):
             select, _ = _select(extract, wanted, where)
             if not place:
                 scratch.make("export_row", f"select * from ({select}) limit 0")
@@ -212,7 +226,7 @@ def _pour(profiles: Profiles, extract: Extract, wanted: Wanted, writer: Any, pro
         count = _drain(scratch, f"select {leaving} from export_row order by {by}", writer, progress, 0)
         scratch.drop("export_row")
         return count
-    for where in _stretches(profiles, extract.cells):
+    for where in stretches(profiles, extract.cells):
         select, _ = _select(extract, wanted, where)
         count = _drain(scratch, f"select {leaving} from ({select}) order by {order}", writer, progress, count)
     return count
@@ -237,7 +251,7 @@ def _pour_parts(
     scratch, count = profiles.store.scratch, 0
     leaving = _leaving(extract, wanted)
     order = (ORDER_OF_LINES if wanted.format == "jsonl" else ORDER)[wanted.kind]
-    for where in _stretches(profiles, extract.cells):
+    for where in stretches(profiles, extract.cells):
         select, _ = _select(extract, wanted, where)
         if group is None:
             rows = f"select {leaving}, null as _group from ({select}) order by {order}"

@@ -68,9 +68,9 @@ def extract_of(kind: str, profiles: Profiles, *, provenance: bool = False, whole
             return _long(["mpid", "environment", "type", "value", "since_ms"], lambda where: _identities(profiles, where), len(profiles.identities))
         case "attributes":
             return _long(["mpid", "environment", "attribute", "value", "type", "set_ms"], lambda where: _attributes(profiles, where), len(profiles.keys))
-    _tell_sharing(profiles)
+    tell_sharing(profiles)
     profiles = replace(profiles, calculated=[])  # a batch brings what is stored; it is calculated again where it arrives
-    return Extract((), None, lambda where: _batches(profiles, where, with_mpid), cells=len(profiles.identities) + len(profiles.keys))
+    return Extract((), None, lambda where: batches(profiles, where, with_mpid), cells=len(profiles.identities) + len(profiles.keys))
 
 
 def _profiles(profiles: Profiles, provenance: bool, whole: bool) -> Extract:
@@ -176,7 +176,7 @@ def _attributes(profiles: Profiles, where: str) -> str:
     )
 
 
-def _tell_sharing(profiles: Profiles) -> None:
+def tell_sharing(profiles: Profiles) -> None:
     """Make `sharing`: the profiles with an identity that another has too; one type after another, for the memory."""
     scratch = profiles.store.scratch
     known = known_identities(profiles.segments, removals=profiles.removals)
@@ -186,13 +186,13 @@ def _tell_sharing(profiles: Profiles) -> None:
         scratch.run(f"insert into sharing select profile {of_kind} and hash in (select hash {of_kind} group by hash having count(*) > 1)")
 
 
-def _batches(profiles: Profiles, where: str, with_mpid: bool) -> str:
+def batches(profiles: Profiles, where: str, with_mpid: bool, *, with_times: bool = True) -> str:
     """Return the SELECT of the platform's batches, in the order in which they make the profile again.
 
     The first batch founds the profile. Where another profile has one of its identities too, it says
     the MPID alone, so that nobody else is found by them; the identities follow, and further values of
     a type in batches of their own. Without MPIDs each batch says what it can of the identities again, for
-    it is found by them; a profile without identities has no such batch.
+    it is found by them; a profile without identities has no such batch. With MPIDs tell_sharing comes before.
     """
     most = LIMITS["attributes"]
     keys = sorted(profiles.keys)
@@ -209,7 +209,7 @@ def _batches(profiles: Profiles, where: str, with_mpid: bool) -> str:
         f" ({'profile in (select profile from sharing)' if with_mpid else 'false'})::integer as apart"
         f" from ({profiles.folded(keys, where)}) left join ({loose}) on loose_profile = profile"
     )
-    last = f"greatest(most, (len(members) + {most - 1}) // {most}, case when first_seen_ms < last_seen_ms then 2 else 1 end)"
+    last = f"greatest(most, (len(members) + {most - 1}) // {most}, {'case when first_seen_ms < last_seen_ms then 2 else 1 end' if with_times else 1})"
     numbered = f"select *, {last} as last, unnest(generate_series(1 - apart, {last})) as n from ({base})"
 
     def said(kind: str) -> str:
@@ -228,7 +228,7 @@ def _batches(profiles: Profiles, where: str, with_mpid: bool) -> str:
     line = (
         "'{\"environment\":\"' || " + ENVIRONMENT + " || '\"'"
         + (" || ',\"mpid\":' || mpid" if with_mpid else "")
-        + " || ',\"timestamp_unixtime_ms\":' || case when n = last then last_seen_ms else first_seen_ms end"
+        + (" || ',\"timestamp_unixtime_ms\":' || case when n = last then last_seen_ms else first_seen_ms end" if with_times else "")
         + f" || coalesce(',\"user_identities\":{{' || {within.format(identities(device=False))} || '}}', '')"
         + f" || coalesce(',\"device_info\":{{' || {within.format(identities(device=True))} || '}}', '')"
         + f" || coalesce({within.format(device)}, '')"

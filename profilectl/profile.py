@@ -295,6 +295,14 @@ class Profiles:
             )
         return self._newest_of(where)
 
+    def deleted(self, where: str, since: int) -> str:
+        """Return the SELECT of (profile, keys): the attributes that are gone, by a row from an arrival on."""
+        newest = "arg_max(held, arrival) as held, max(arrival) as arrival"
+        return (
+            f"select profile, list(key order by key) as keys from (select profile, key, {newest} from ({self._cells(where)}) group by profile, key)"
+            f" where held = {DELETED} and arrival >= {since} group by profile"
+        )
+
     def _newest_of(self, where: str) -> str:
         newest = "arg_max({held: held, arrival: arrival, feed: feed, at_ms: at_ms}, arrival)"
         return f"select profile, key, unnest({newest}) from ({self._cells(where)}) group by profile, key having arg_max(held, arrival) <> {DELETED}"

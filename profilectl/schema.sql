@@ -207,3 +207,31 @@ create table store.subject_request (
     profiles     bigint,             -- how many it was about; null: not finished
     results      varchar             -- where the answer was written
 );
+
+-- What was sent to the platform (push). No value in these tables: positions are profiles, or lines of a file.
+
+create table store.push (
+    number      integer not null,
+    kind        varchar not null,    -- profiles, import or file
+    sealed      varchar not null,    -- hash of what was asked for, to know the same push again
+    until       bigint,              -- profiles before this one are in it; null: a file
+    started_ms  bigint not null,
+    finished_ms bigint,              -- null: it is taken up when it is asked for again
+    made_by     varchar,
+    rows        bigint not null,     -- profiles or lines that are done
+    accepted    bigint not null,     -- batches
+    refused     bigint not null
+);
+
+create table store.pushed (
+    push  integer not null,
+    first bigint not null,           -- positions from this one ...
+    last  bigint not null            -- ... to this one are done: accepted or refused
+);
+
+create table store.push_refused (
+    push     integer not null,
+    position bigint not null,
+    part     integer not null,       -- which of the batches of that position, from 0
+    code     varchar not null
+);

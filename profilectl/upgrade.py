@@ -64,10 +64,16 @@ STEPS: dict[int, tuple[str, ...]] = {
             profiles bigint, results varchar
         )""",
     ),
-    # Schema 5: workspaces; the MPID of whoever entered or left.
+    # Schema 5: workspaces; the MPID of whoever entered or left; what was pushed.
     4: (
         "alter table store.membership_change add column mpid bigint",
         "alter table store.feed add column workspace varchar default 'default'",
+        """create table store.push (
+            number integer not null, kind varchar not null, sealed varchar not null, until bigint, started_ms bigint not null,
+            finished_ms bigint, made_by varchar, rows bigint not null, accepted bigint not null, refused bigint not null
+        )""",
+        "create table store.pushed (push integer not null, first bigint not null, last bigint not null)",
+        "create table store.push_refused (push integer not null, position bigint not null, part integer not null, code varchar not null)",
     ),
 }
 

@@ -42,7 +42,7 @@ def serve() -> None:
 def prepare() -> None:
     """Import what the commands import."""
     import profilectl.cli
-    from profilectl import engine, export, plan, read, render  # noqa: F401
+    from profilectl import engine, export, plan, push, read, render  # noqa: F401
     from profilectl.cli.commands import MODULES
     from profilectl.render import activity  # noqa: F401
 

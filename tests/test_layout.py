@@ -14,9 +14,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "profilectl"
 DOMAIN = ("codes", "workspace", "values", "identity", "attributes", "fields", "event", "device", "batch", "feed", "report", "interpreter", "event.field",
-          "event.condition", "moments", "criteria", "criteria.text", "criteria.toml", "membership", "calculated", "audience", "opendsr", "retention")
+          "event.condition", "moments", "criteria", "criteria.text", "criteria.toml", "membership", "calculated", "audience", "opendsr", "retention", "packing", "answers")
 PARSERS = {"event.condition": {"lark", "lark.exceptions"}, "criteria.text": {"lark", "lark.exceptions"}}  # modules of the domain that read a language, and with what
-RULE_MODULES = {"attributes", "device", "batch", "codes", "config", "event/__init__", "feed", "identity", "sift", "stage/files", "event/field", "criteria/__init__", "criteria/toml", "calculated", "audience"}
+RULE_MODULES = {"answers", "attributes", "device", "batch", "codes", "config", "event/__init__", "feed", "identity", "sift", "stage/files", "event/field", "criteria/__init__", "criteria/toml", "calculated", "audience", "packing"}
 
 # Runs the command line in this process, then prints which modules were loaded.
 LOADED = """
@@ -74,12 +74,12 @@ def test_every_module_of_the_package_says_what_it_is_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("import", "--help"), ("show", "--help"), ("export", "profiles", "--help"), ("feeds", "--help")]
+    "arguments", [("--help",), ("import", "--help"), ("show", "--help"), ("export", "profiles", "--help"), ("feeds", "--help"), ("push", "--help")]
 )
 def test_help_loads_no_engine(arguments: tuple[str, ...], tmp_path: Path) -> None:
     status, modules = loaded(*arguments, cwd=tmp_path)
     assert status == 0
-    assert not modules & {"duckdb", "pyarrow", "numpy", "pandas"}
+    assert not modules & {"duckdb", "pyarrow", "numpy", "pandas", "httpx", "asyncio"}
 
 
 def test_the_version_is_told_without_drawing(tmp_path: Path) -> None:

@@ -209,3 +209,16 @@ def test_an_upgrade_lays_the_events_of_an_older_store_apart(tmp_path: Path) -> N
     assert '"custom_attributes":{"price":1.10,"a":"x\\ny"}' in done.stdout
     shown = json.loads(run("show", "--customer-id", "C5", "--section", "timeline", "--json", folder=tmp_path).stdout)
     assert [list(one["rest"]) for one in shown["profiles"][0]["timeline"] if one["events"]] == [["device_info"]]
+
+
+@pytest.mark.parametrize("name", VERSIONS)
+def test_an_upgraded_store_has_the_tables_of_a_new_one(name: str, tmp_path: Path) -> None:
+    def fixed(path: Path) -> set[tuple[str, str, str]]:
+        with duckdb.connect(path, read_only=True) as connection:
+            found = connection.execute("select table_name, column_name, data_type from duckdb_columns() where not internal").fetchall()
+        return {one for one in found if not one[0].rpartition("_")[2].isdigit()}
+
+    unpacked(name, tmp_path)
+    assert run("check", folder=tmp_path).returncode == 0
+    assert run("--store", "new.duckdb", "feeds", "add", "f", folder=tmp_path).returncode == 0
+    assert fixed(tmp_path / "profiles.duckdb") == fixed(tmp_path / "new.duckdb")

@@ -33,6 +33,7 @@ MODULES = {
     "imports": "imports",
     "explain": "explain",
     "export": "export",
+    "push": "push",
     "calculated": "calculated",
     "audiences": "audiences",
     "access": "privacy",

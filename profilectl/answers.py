@@ -1,0 +1,116 @@
+"""What the platform answers, and what is done about it; where it is.
+
+Sources: domain.md 5.4.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from profilectl.codes import UsageError
+
+
+class Act(enum.Enum):
+    """What is done after an answer."""
+
+    ACCEPTED = "accepted"
+    """The batches are the platform's now."""
+    SINGLE_OUT = "single out"
+    """Never sent again as it was: it is halved until the bad batch is alone, and that one is refused."""
+    AGAIN = "again"
+    """The same is sent again after a pause: as long as Retry-After says, else ever longer."""
+    STOP = "stop"
+    """Nothing more is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a status means. code: of a batch that is refused with it; hint: what the person can do."""
+
+    act: Act
+    sentence: str
+    code: str = ""
+    hint: str = ""
+
+
+_CREDENTIALS = "give the key and the secret of a platform or custom feed input: PROFILECTL_PUSH_KEY and PROFILECTL_PUSH_SECRET, or --credentials FILE"
+
+# fmt: off
+ANSWERS: dict[int, Answer] = {
+    200: Answer(Act.ACCEPTED,   "accepted"),
+    202: Answer(Act.ACCEPTED,   "accepted"),
+    400: Answer(Act.SINGLE_OUT, "malformed, or a field is missing",         "BATCH_REFUSED"),
+    401: Answer(Act.STOP,       "the platform wants credentials",           hint=_CREDENTIALS),
+    403: Answer(Act.STOP,       "the platform does not take these credentials", hint=_CREDENTIALS),
+    408: Answer(Act.AGAIN,      "the platform did not wait for the request"),
+    413: Answer(Act.SINGLE_OUT, "larger than the platform takes",           "BATCH_TOO_LARGE"),
+    429: Answer(Act.AGAIN,      "too many requests"),
+}
+CLASSES: dict[int, Answer] = {
+    # of a status that has no line of its own, by its first digit
+    1:   Answer(Act.AGAIN,      "no answer"),
+    2:   Answer(Act.ACCEPTED,   "accepted"),
+    3:   Answer(Act.STOP,       "the platform is somewhere else",           hint="name its own address with --host; a redirect is not followed"),
+    4:   Answer(Act.STOP,       "nothing there takes batches",              hint="is --host the address of the Events API? /v2/bulkevents is added to it"),
+    5:   Answer(Act.AGAIN,      "the platform is not available"),
+}
+HOSTS = {
+    "us1": "https://s2s.us1.mparticle.com",
+    "us2": "https://s2s.us2.mparticle.com",
+    "eu1": "https://s2s.eu1.mparticle.com",
+    "au1": "https://s2s.au1.mparticle.com",
+}
+# fmt: on
+PATH = "/v2/bulkevents"
+THROTTLES = ("org", "account", "app", "feed", "workspace", "acceleration")
+"""What X-mp-rate-limit-exceeded may name."""
+RATE = 270
+"""Batches a second that an account may send by default."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
+"""The pause before something is sent again doubles from the one to the other; it is drawn at random from 0 to twice
+that (full jitter), so that many senders do not come back at once."""
+
+
+def answer_of(status: int) -> Answer:
+    """Return what is done about an HTTP status."""
+    return ANSWERS.get(status) or CLASSES.get(status // 100) or CLASSES[4]
+
+
+def retry_after(header: str | None) -> int | None:
+    """Return the seconds that a Retry-After header names; None where it says nothing, or not in whole seconds."""
+    stated = (header or "").strip()
+    return int(stated) if stated.isascii() and stated.isdigit() and len(stated) < 8 else None
+
+
+def address_of(host: str) -> str:
+    """Return the URL that batches go to. host: a name of HOSTS, or a URL, with or without /v2.
+
+    Raises UsageError for what is none, for one with credentials in it, and for plain http to another machine: the
+    secret would go through the network for everybody to read.
+    """
+    url = HOSTS.get(host.lower(), host)
+    try:
+        parts = urlsplit(url)
+        name, _ = parts.hostname or "", parts.port
+    except ValueError:
+        raise UsageError("--host: this is no address", "for example https://s2s.us1.mparticle.com, or " + ", ".join(HOSTS)) from None
+    if parts.username is not None or parts.password is not None:
+        raise UsageError("--host: credentials do not belong in an address", "PROFILECTL_PUSH_KEY and PROFILECTL_PUSH_SECRET, or --credentials FILE")
+    if parts.scheme not in ("http", "https") or not name or parts.query or parts.fragment or not url.isascii() or any(one <= " " for one in url):
+        raise UsageError(f"--host {host}: this is no address", "for example https://s2s.us1.mparticle.com, or " + ", ".join(HOSTS))
+    if parts.scheme == "http" and not is_this_machine(name):
+        raise UsageError(f"--host {host}: plain http would show the credentials to the network", "use https; http is for this machine alone")
+    return url.rstrip("/").removesuffix("/v2") + PATH
+
+
+def is_this_machine(name: str) -> bool:
+    """Say whether a host name is that of the loopback."""
+    if name.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

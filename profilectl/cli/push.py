@@ -1,0 +1,67 @@
+"""profilectl push: what the store holds goes to the platform."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from profilectl.answers import HOSTS, RATE
+from profilectl.cli import JsonOption, WaitOption, app, options_of
+from profilectl.cli.search import EnvironmentName
+from profilectl.codes import Exit, ProfilectlError, UsageError
+
+
+@app.command("push", epilog="Example: profilectl push --import 3 --host us1 --credentials push.toml")
+def push_command(
+    context: typer.Context,
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Batches to send instead, as export batches writes them: .jsonl or .json.")] = None,
+    host: Annotated[str | None, typer.Option("--host", metavar="URL", help=f"Where to: an https address, or {', '.join(HOSTS)}; http for this machine alone.")] = None,
+    credentials: Annotated[Path | None, typer.Option("--credentials", metavar="FILE", help="A file of mode 0600 with key and secret; else PROFILECTL_PUSH_KEY and PROFILECTL_PUSH_SECRET.")] = None,
+    by_import: Annotated[int | None, typer.Option("--import", metavar="N", min=1, help="Only profiles that this import touched, with what it deleted.")] = None,
+    where: Annotated[str | None, typer.Option("--where", metavar="CONDITION", help="Only profiles that meet it, for example \"tier = 'gold'\".")] = None,
+    environment: Annotated[EnvironmentName | None, typer.Option("--environment", help="Only this one.")] = None,
+    with_mpid: Annotated[bool, typer.Option("--with-mpid", help="Name our MPIDs, for a platform that has them.")] = False,
+    with_times: Annotated[bool, typer.Option("--with-times", help="Say timestamp_unixtime_ms, which the platform sets itself.")] = False,
+    rate: Annotated[float, typer.Option("--rate", metavar="N", min=0, help="At most so many batches a second; 0: no limit.")] = RATE,
+    parallel: Annotated[int, typer.Option("--parallel", metavar="N", min=1, max=64, help="So many requests at once.")] = 4,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long to wait for an answer.")] = 30,
+    give_up: Annotated[float, typer.Option("--give-up", metavar="SECONDS", min=0, help="Stop where nothing was accepted for so long.")] = 300,
+    refused: Annotated[Path | None, typer.Option("--refused", metavar="FILE", help="Where refused batches are added; else push-N.refused.jsonl.")] = None,
+    dry_run: Annotated[Path | None, typer.Option("--dry-run", metavar="FILE", help="Write the requests to FILE, one a line; send nothing.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Begin anew what was pushed before, or was begun.")] = False,
+    memory_limit: Annotated[str | None, typer.Option("--memory-limit", metavar="SIZE", help="For example 2GB.")] = None,
+    wait: WaitOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Send profiles, the changes of an import, or a file of batches to the platform's Events API.
+
+    Run again after an interruption, the same push goes on where it stopped. Nothing is lost, and what is sent
+    twice has the same source_request_id.
+    """
+    from profilectl import render
+    from profilectl.credentials import credentials_of
+    from profilectl.push import Asked, push
+    from profilectl.render.push import print_push, push_progress
+    from profilectl.scratch import check_memory_limit
+    from profilectl.sending import Pace
+
+    options = options_of(context)
+    if file is not None and (by_import is not None or where is not None or environment is not None or with_mpid):
+        raise UsageError("--import, --where, --environment and --with-mpid choose profiles; a file is sent as it is")
+    asked = Asked(file, by_import, where, environment.value if environment else None, with_mpid, with_times, again)
+    found = None if dry_run else credentials_of(credentials, os.environ)
+    with push_progress(quiet=options.quiet, bar=not as_json) as (progress, said):
+        report = push(
+            options.store, asked, host=host, credentials=found, pace=Pace(rate, parallel, timeout, give_up), refused=refused, dry_run=dry_run,
+            memory_limit=check_memory_limit(memory_limit), wait_s=wait, progress=progress, said=said,
+        )
+    if as_json:
+        render.print_json(report.as_json())
+    else:
+        print_push(report, quiet=options.quiet)
+    if isinstance(report.stopped, ProfilectlError):
+        raise report.stopped
+    raise typer.Exit(Exit.REJECTED_ROWS if report.reasons else Exit.DONE)

@@ -1,0 +1,124 @@
+"""The ledger of what was pushed: kept in the store, written a little after the platform has accepted, never before.
+
+So a push that was killed sends again at most what it had not written down yet, under the same request ids.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from profilectl.codes import StoreUnusable
+from profilectl.commit import who
+from profilectl.opening import open_store
+from profilectl.packing import Run, joined, namespace_of
+from profilectl.scratch import Scratch
+from profilectl.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A push as the ledger has it. until: profiles before this one are in it. done: positions. rows, accepted,
+    refused: in earlier runs. finished: all of it was done before."""
+
+    number: int
+    namespace: UUID
+    until: int | None
+    done: Sequence[Run] = ()
+    rows: int = 0
+    accepted: int = 0
+    refused: int = 0
+    resumed: bool = False
+    finished: bool = False
+
+
+@dataclass(slots=True)
+class Entry:
+    """What is to be written down: all runs that are done; rows, accepted, refused since the entry before; the
+    refused batches themselves, as (position, part, code)."""
+
+    runs: list[Run]
+    rows: int = 0
+    accepted: int = 0
+    refused: Sequence[tuple[int, int, str]] = ()
+
+
+class Ledger:
+    """The ledger of one store; opens it only while it reads or writes."""
+
+    def __init__(self, path: Path, wait_s: float) -> None:
+        self._path, self._wait_s = path, wait_s
+        self._scratch = Scratch(Path(tempfile.gettempdir()))
+
+    def close(self) -> None:
+        self._scratch.close()
+
+    @contextlib.contextmanager
+    def _open(self, *, write: bool, wait_s: float | None = None, upgrade: bool = True) -> Iterator[Store]:
+        with open_store(self._scratch, self._path, write=write, wait_s=self._wait_s if wait_s is None else wait_s, upgrade=upgrade) as store:
+            yield store
+
+    def begin(self, kind: str, asked: Mapping[str, Any], until: int | None, *, again: bool, dry_run: bool) -> Begun:
+        """Take up the push that was asked for in the same words and not finished, or begin one.
+
+        until: of one that begins. again: begin one in any case. dry_run: write nothing. A file or an import that was pushed to the end is
+        returned as finished. Raises StoreBusy, StoreUnusable.
+        """
+        with self._open(write=not dry_run, upgrade=not dry_run) as store:
+            secret = store.meta("secret")
+            sealed = hashlib.sha256(f"{secret}:{json.dumps(asked, sort_keys=True)}".encode()).hexdigest()
+            namespace = namespace_of(secret)
+            found = store.scratch.rows(
+                "select number, until, rows, accepted, refused, finished_ms is not null from store.push where sealed = $sealed order by number desc limit 1",
+                {"sealed": sealed},
+            )
+            if found and not again and (not found[0][5] or kind != "profiles"):
+                number, before, rows, accepted, refused, finished = found[0]
+                done = store.scratch.rows("select first, last from store.pushed where push = $push", {"push": number})
+                return Begun(number, namespace, before, [(int(first), int(last)) for first, last in done], rows, accepted, refused, True, finished)
+            begun = Begun(int(store.scratch.row("select coalesce(max(number), 0) + 1 from store.push")[0]), namespace, until)
+            if not dry_run:
+                with store.transaction():
+                    store.scratch.run(
+                        "insert into store.push values ($number, $kind, $sealed, $until, $started_ms, null, $made_by, 0, 0, 0)",
+                        {"number": begun.number, "kind": kind, "sealed": sealed, "until": begun.until, "started_ms": time.time_ns() // 1_000_000, "made_by": who()},
+                    )
+            return begun
+
+    def write(self, push: Begun, entry: Entry, *, finished: bool = False, wait_s: float = 0) -> None:
+        """Write down what is done. Another process may have written for the same push: nothing of it is lost.
+
+        Raises StoreBusy, StoreUnusable.
+        """
+        if not self._path.exists():
+            raise StoreUnusable(f"{self._path} is gone")
+        scratch, bound = self._scratch, {"push": push.number}
+        with self._open(write=True, wait_s=wait_s) as store, store.transaction():
+            there = [(int(first), int(last)) for first, last in scratch.rows("select first, last from store.pushed where push = $push", bound)]
+            runs = joined([*there, *entry.runs])
+            if runs != there:
+                scratch.run("delete from store.pushed where push = $push", bound)
+                scratch.run(
+                    "insert into store.pushed select $push, unnest($first::bigint[]), unnest($last::bigint[])",
+                    {**bound, "first": [first for first, _ in runs], "last": [last for _, last in runs]},
+                )
+            if entry.refused:
+                scratch.run(
+                    "insert into store.push_refused select $push, unnest($position::bigint[]), unnest($part::integer[]), unnest($code::varchar[])",
+                    {**bound, **{name: [one[place] for one in entry.refused] for place, name in enumerate(("position", "part", "code"))}},
+                )
+            scratch.run(
+                "update store.push set rows = rows + $rows, accepted = accepted + $accepted, refused = refused + $refused,"
+                " finished_ms = case when $finished then $now else finished_ms end where number = $push",
+                {**bound, "rows": entry.rows, "accepted": entry.accepted, "refused": len(entry.refused), "finished": finished, "now": time.time_ns() // 1_000_000},
+            )
+
+

@@ -1,0 +1,74 @@
+"""A push, for a person: how far it is, and what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from profilectl.codes import sentence
+from profilectl.render import console, counted, notice, print_line
+
+if TYPE_CHECKING:
+    from profilectl.push import PushReport
+
+NOUNS = {"profiles": "profile", "import": "profile", "file": "line"}
+
+
+@contextlib.contextmanager
+def push_progress(*, quiet: bool, bar: bool = True) -> Iterator[tuple[Callable[[int, int], None], Callable[[str], None]]]:
+    """Show on a terminal how much is done and how long the rest takes; nothing in a pipe but what is said. bar: whether to."""
+    def said(text: str) -> None:
+        if not quiet:
+            notice(text)
+
+    if quiet or not bar or not sys.stderr.isatty():
+        yield lambda done, total: None, said
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("pushing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True) as drawn:
+        task = drawn.add_task("", total=None)
+        yield lambda done, total: drawn.update(task, completed=done, total=total), said
+
+
+def print_push(report: PushReport, *, quiet: bool) -> None:
+    """Print what a push did, on stdout; on stderr what a person should know beside it."""
+    noun = NOUNS[report.kind]
+    if report.finished_before:
+        if not quiet:
+            notice(f"already pushed as {report.number} (--again pushes it once more)")
+        return
+    document = report.as_json()
+    if report.resumed and not quiet:
+        notice(f"push {report.number} goes on: {counted(report.accepted_before, 'batch')} accepted before")
+    if report.dry_run is not None:
+        print_line(f"Dry run: {counted(report.packed, 'batch')} in {counted(report.counts.requests, 'request')}, {counted(report.counts.bytes, 'byte')}, in {report.dry_run}")
+    else:
+        state = "finished" if report.finished else "not finished"
+        print_line(f"Push {report.number} to {report.address}: {state}")
+        print_line(f"  {noun}s   {report.done:,} done,  {document['rows']['left']:,} left")
+        print_line(f"  batches    {report.counts.accepted:,} accepted,  {document['batches']['refused']:,} refused")
+        print_line(f"  requests   {report.counts.requests:,},  {report.counts.bytes:,} bytes,  {report.counts.retries:,} sent again")
+    for code, number in document["reasons"].items():
+        print_line(f"  reasons    {number:,} {code}: {sentence(code)}")
+    if quiet:
+        return
+    sys.stdout.flush()
+    if document["rows"]["without_batch"]:
+        notice(f"{counted(document['rows']['without_batch'], noun)} without an identity: nobody would be found by their batches")
+    if report.refused_file:
+        notice(f"the refused batches are in {report.refused_file}")
+    for limit, number in document["throttled"].items():
+        notice(f"{number:,} times over a limit of the platform: {limit}")
+    if report.dry_run is None:
+        notice(f"{report.counts.accepted / max(report.elapsed_ms, 1) * 1000:,.0f} batches a second")
