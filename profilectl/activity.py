@@ -13,6 +13,7 @@ from typing import Any
 
 from profilectl.attributes import CONSENT_SOURCES
 from profilectl.codes import NobodyFound, UsageError
+from profilectl.consent import replaces, statements_of
 from profilectl.device import device_key
 from profilectl.event import Occurred, opted_out
 from profilectl.feed import Feed
@@ -233,13 +234,11 @@ class Activity:
         statement by its own time counts; of equals the later arrival (domain.md 5.3)."""
         found: dict[tuple[str, str], tuple[dict[str, Any], Origin]] = {}
         for touch in self.touches:
-            state = touch.rest.get("consent_state")
-            if not isinstance(state, dict) or touch.origin.feed.source not in CONSENT_SOURCES:
+            if touch.origin.feed.source not in CONSENT_SOURCES:
                 continue
-            for regulation, purposes in state.items():
-                for purpose, said in (purposes.items() if isinstance(purposes, dict) else ()):
-                    if isinstance(said, dict) and _stated_ms(said) >= _stated_ms(found.get((regulation, purpose), ({}, None))[0]):
-                        found[regulation, purpose] = (said, touch.origin)
+            for purpose, said in statements_of(touch.rest.get("consent_state")).items():
+                if replaces(said, found[purpose][0] if purpose in found else None):
+                    found[purpose] = (dict(said), touch.origin)
         return found
 
     def attribution(self) -> dict[str, Any]:
@@ -276,13 +275,6 @@ def _devices(touches: Sequence[Touch]) -> list[Device]:
         known.first_seen_ms = min(known.first_seen_ms, touch.origin.at_ms)
         known.last_seen_ms = max(known.last_seen_ms, touch.origin.at_ms)
     return sorted(found.values(), key=lambda one: -one.last_seen_ms)
-
-
-def _stated_ms(said: dict[str, Any]) -> int:
-    try:
-        return int(said.get("timestamp_unixtime_ms", -1))
-    except (TypeError, ValueError):
-        return -1
 
 
 def activities(profiles: Profiles, found: Sequence[int]) -> list[Activity]:
