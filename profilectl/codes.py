@@ -39,6 +39,8 @@ class Exit(enum.IntEnum):
     """Nobody found."""
     MOVED = 8
     """A saved plan no longer fits the store."""
+    UNREACHABLE = 9
+    """An output could not be reached, or takes nothing; what is left waits."""
     CHANGES = 10
     """Only with `--detailed-exitcode`: there are changes."""
 

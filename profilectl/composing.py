@@ -17,7 +17,17 @@ from profilectl.batch import Reading
 from profilectl.calculated import Definition, Occurred
 from profilectl.consent import Purpose, Said, replaces, statements_of
 from profilectl.definitions import calculations
-from profilectl.enrichment import Holding, Known, Naming, Outgoing, Received, Sent, as_received, calculated_at, completed
+from profilectl.enrichment import (
+    Holding,
+    Known,
+    Naming,
+    Outgoing,
+    Received,
+    Sent,
+    as_received,
+    calculated_at,
+    completed,
+)
 from profilectl.feed import ACCOUNT, Feed
 from profilectl.identity import BY_NAME, Usable, usable
 from profilectl.outbox import Waiting
@@ -114,8 +124,7 @@ class Composer:
         stated = {kind: usable.value for kind, usable in self._usable(_object(document.get("identities"))).items()}
         events = document.get("events")
         sent = []
-        for event in events if isinstance(events, list) else ():
-            event = _object(event)
+        for event in map(_object, events if isinstance(events, list) else ()):
             at_ms = event.get("at_ms")
             sent.append(Sent(int(str(at_ms)) if at_ms is not None else one.at_ms, _object(event.get("event"))))
         deleted = document.get("deleted")

@@ -330,13 +330,13 @@ class Leaving:
         batches the device that does. Whoever it went to already is told: outcome.outputs."""
         left = self.stays.get("outbox", "select * from store.outbox")
         named = [f"regexp_matches(content, {quote_text(one)})" for one in patterns(self.values)]
-        named += [f"regexp_matches(content, '\"mpid\":{mpid}[,}}]')" for mpid, _ in sorted(self.mpids)]
+        named.append(f"json_extract(content, '$.mpid')::varchar in ({', '.join(quote_text(str(mpid)) for mpid, _ in sorted(self.mpids)) or 'null'})")
         devices = " or ".join(f"regexp_matches(devices, {quote_text(one)})" for one in patterns(self.values)) or "false"
-        if self.scratch.row("select count(*) from store.outbox")[0] and (named or self.people):
+        if self.scratch.row("select count(*) from store.outbox where content is not null or devices is not null")[0]:
             self._less(
                 "outbox",
                 f"select * replace (case when {devices} then null else devices end as devices) from ({left})"
-                f" where not coalesce({' or '.join(named) or 'false'}, false)",
+                f" where not coalesce({' or '.join(named)}, false)",
             )
             self.outcome.tables.pop("outbox", None)
             if self.gone["outbox"]:

@@ -23,6 +23,7 @@ from profilectl.values import Number, Value, held_text, hold
 # fmt: off
 REASONS: dict[str, str] = {
     # why a batch does not leave; the first that applies
+    "INACTIVE":    "the connection is not active",
     "UNBOUND":     "the output takes no batches of feeds that belong to no platform",
     "EVENTLESS":   "the batch has no events; what it changed rides with the next event",
     "ATTRIBUTE":   "a forwarding rule asks for another value of an attribute",
@@ -31,6 +32,7 @@ REASONS: dict[str, str] = {
     "ID_SYNC":     "only users with a login identity are forwarded",
     "SAMPLED_OUT": "the user is not in the sample",
     "FILTERED":    "the data filter leaves no event of it",
+    "GONE":        "its profile is not there any more",
 }
 ACTIONS = ("forward-only", "do-not-forward")
 BOUND = ("sdk",)
@@ -177,10 +179,12 @@ def filtered(document: Mapping[str, Value], connection: Connection, output: Outp
     """Return what the data filter leaves of a document; None where it had events and has none left, and the output takes
     no batch without."""
     found = dict(document)
+    off = connection.off
     only = (connection.only or Points()) if not output.send_new_data_points else None
+    identities, keys = (only.user_identities, only.user_attributes) if only is not None else (None, None)
     events = found.get("events")
     if isinstance(events, list):
-        left = [kept for event in events if isinstance(event, dict) and (kept := _event(event, connection.off, only)) is not None]
+        left = [kept for event in events if isinstance(event, dict) and (kept := _event(event, off, only)) is not None]
         if left:
             found["events"] = cast(Value, left)
         else:
@@ -190,14 +194,14 @@ def filtered(document: Mapping[str, Value], connection: Connection, output: Outp
     listed = found.get("user_identities")
     if isinstance(listed, list):
         found["user_identities"] = [
-            one for one in listed if isinstance(one, dict) and _on(str(one["identity_type"]), connection.off.user_identities, only and only.user_identities)
+            one for one in listed if isinstance(one, dict) and _on(str(one["identity_type"]), off.user_identities, identities)
         ]
     attributes = found.get("user_attributes")
     if isinstance(attributes, dict):
-        found["user_attributes"] = {key: value for key, value in attributes.items() if _on(key, connection.off.user_attributes, only and only.user_attributes)}
+        found["user_attributes"] = {key: value for key, value in attributes.items() if _on(key, off.user_attributes, keys)}
     deleted = found.get("deleted_user_attributes")
     if isinstance(deleted, list):
-        found["deleted_user_attributes"] = [key for key in deleted if _on(str(key), connection.off.user_attributes, only and only.user_attributes)]
+        found["deleted_user_attributes"] = [key for key in deleted if _on(str(key), off.user_attributes, keys)]
     return found
 
 

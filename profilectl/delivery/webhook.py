@@ -40,8 +40,8 @@ class Webhook:
         with ThreadPoolExecutor(self._lanes) as pool:
             running = [pool.submit(self._lane, lane, done) for lane in lanes.values()]
             try:
-                for one in running:
-                    one.result()
+                for lane_done in running:
+                    lane_done.result()
             except BaseException:
                 self._sender.stopping.set()
                 raise
