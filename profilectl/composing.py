@@ -29,7 +29,7 @@ from profilectl.enrichment import (
     completed,
 )
 from profilectl.feed import ACCOUNT, Feed
-from profilectl.identity import BY_NAME, Usable, usable
+from profilectl.identity import BY_NAME, Usable, display, usable
 from profilectl.outbox import Waiting
 from profilectl.profile import profiles_of
 from profilectl.store import Store
@@ -99,7 +99,7 @@ class Composer:
             if arrival in wanted:
                 one = wanted[arrival]
                 calculated = calculated_at(definitions, occurred, arrival, started[one.number])
-                known = Known(activity.mpid, _holdings(activity, arrival), dict(attributes), calculated, dict(consent), before, attribution)
+                known = Known(activity.mpid, _holdings(activity, arrival, one.held), dict(attributes), calculated, dict(consent), before, attribution)
                 found[arrival] = completed(self._received(touch, one, activity.environment), known, self.naming, lifetime=self.lifetime)
         return found
 
@@ -151,10 +151,14 @@ def _occurred(activity: Activity) -> list[Occurred]:
     ]
 
 
-def _holdings(activity: Activity, arrival: int) -> list[Holding]:
-    """Return the identities that a profile held after a batch."""
-    held = [one for one in (*activity.identities, *activity.lost) if one.origin.arrival <= arrival and (one.lost is None or one.lost > arrival)]
-    return [Holding(one.type, one.value, one.origin.at_ms) for one in sorted(held, key=lambda one: one.origin.arrival)]
+def _holdings(activity: Activity, arrival: int, fleeting: str | None) -> list[Holding]:
+    """Return the identities that a profile held after a batch. fleeting: those it had for a while only, from the outbox."""
+    held = [
+        (one.origin.arrival, Holding(one.type, one.value, one.origin.at_ms))
+        for one in (*activity.identities, *activity.lost) if one.origin.arrival <= arrival and (one.lost is None or one.lost > arrival)
+    ]
+    held += [(since, Holding(kind, display(value), at_ms)) for kind, value, since, at_ms in json.loads(fleeting or "[]")]
+    return [one for _, one in sorted(held, key=lambda one: one[0])]
 
 
 def _object(value: Value) -> dict[str, Any]:

@@ -327,15 +327,18 @@ class Leaving:
 
     def _waiting(self) -> None:
         """Take out of the outbox what nobody's profile has and names an identity of the erased, or their MPID; of others'
-        batches the device that does. Whoever it went to already is told: outcome.outputs."""
+        batches what does. Whoever it went to already is told: outcome.outputs."""
         left = self.stays.get("outbox", "select * from store.outbox")
         named = [f"regexp_matches(content, {quote_text(one)})" for one in patterns(self.values)]
         named.append(f"json_extract(content, '$.mpid')::varchar in ({', '.join(quote_text(str(mpid)) for mpid, _ in sorted(self.mpids)) or 'null'})")
-        devices = " or ".join(f"regexp_matches(devices, {quote_text(one)})" for one in patterns(self.values)) or "false"
-        if self.scratch.row("select count(*) from store.outbox where content is not null or devices is not null")[0]:
+        kept = ", ".join(
+            f"case when {' or '.join(f'regexp_matches({column}, {quote_text(one)})' for one in patterns(self.values)) or 'false'} then null else {column} end as {column}"
+            for column in ("devices", "held")
+        )
+        if self.scratch.row("select count(*) from store.outbox where coalesce(content, devices, held) is not null")[0]:
             self._less(
                 "outbox",
-                f"select * replace (case when {devices} then null else devices end as devices) from ({left})"
+                f"select * replace ({kept}) from ({left})"
                 f" where not coalesce({' or '.join(named)}, false)",
             )
             self.outcome.tables.pop("outbox", None)

@@ -5,7 +5,7 @@ store has of its profile up to that batch. Of a feed that only reads nothing is 
 Rows go with their profile when that is erased, and with their import when that is taken back.
 
     ready_passed    arrival, events                 of a feed that only reads: batches with events, counted for the bill
-    ready_outgoing  arrival, profile, at_ms, events, devices, content   each batch that may leave
+    ready_outgoing  arrival, profile, at_ms, events, devices, held, content   each batch that may leave
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from profilectl.definitions import connections, outputs
 from profilectl.feed import PROTECTIONS, Effect
 from profilectl.forwarding import Connection
-from profilectl.identity import BY_NAME
+from profilectl.identity import BY_NAME, CODE
 from profilectl.output import Output
 from profilectl.profile import held_as_json
 from profilectl.scratch import Scratch, quote_text
@@ -38,6 +38,7 @@ class Waiting:
     profile: int | None
     at_ms: int
     devices: str | None
+    held: str | None
     content: str | None
 
 
@@ -80,13 +81,36 @@ def prepare_outgoing(
     elif wanted and applied:
         devices = [kind for kind in staged.identities if BY_NAME[kind].device]
         stated = f"case when coalesce({', '.join([*(f'usable.i_{kind}' for kind in devices), 'null'])}) is not null then {_object(devices, 'usable.')} end"
+        lost = _fleeting(scratch, staged, first)
         joined = f" join usable on usable.seq + {first} = row.arrival" if devices else ""
         scratch.make(
             "ready_outgoing",
             f"select row.arrival, row.profile, row.at_ms, coalesce(counted_event.events, 0) as events, {stated if devices else 'null::varchar'} as devices,"
-            f" null::varchar as content from ready_row as row left join counted_event on counted_event.seq + {first} = row.arrival{joined} order by row.arrival",
+            f" null::varchar as content, {'held.held' if lost else 'null::varchar'} as held"
+            f" from ready_row as row left join counted_event on counted_event.seq + {first} = row.arrival{joined}"
+            f"{' left join held_for_a_while as held on held.arrival = row.arrival' if lost else ''} order by row.arrival",
         )
     scratch.drop("counted_event")
+
+
+def _fleeting(scratch: Scratch, staged: Staged, first: int) -> bool:
+    """Make held_for_a_while (arrival, held): what the profile of a row held after it, and lost within the same import: the
+    store keeps only what is left at the end. Say whether there is any."""
+    scratch.drop("held_for_a_while")
+    if not scratch.has("fleeting") or not scratch.count("fleeting"):
+        return False
+    parts = [
+        f"select fleeting.profile, fleeting.seq, fleeting.until, '[\"{kind}\",' || to_json(usable.i_{kind})::varchar as said"
+        f" from fleeting join usable on usable.seq = fleeting.seq where fleeting.type = {CODE[kind]}"
+        for kind in staged.identities
+    ]
+    scratch.make(
+        "held_for_a_while",
+        f"select row.arrival, '[' || string_agg(one.said || ',' || (one.seq + {first}) || ',' || since.at_ms || ']', ',' order by one.seq) || ']' as held"
+        f" from ({' union all '.join(parts)}) as one join ready_row as since on since.arrival = one.seq + {first}"
+        f" join ready_row as row on row.profile = one.profile and row.arrival >= one.seq + {first} and row.arrival < one.until + {first} group by row.arrival",
+    )
+    return True
 
 
 def _object(kinds: Sequence[str], table: str) -> str:
@@ -129,7 +153,7 @@ def _of_nobody(scratch: Scratch, staged: Staged, first: int, environment: str, n
     count = "coalesce(counted_event.events, 0)"
     return (
         f"select one.seq + {first} as arrival, null::bigint as profile, {at_ms}::bigint as at_ms, {count} as events, null::varchar as devices,"
-        f" '{{' || concat_ws(',', {', '.join(parts)}) || '}}' as content from passed_by as one"
+        f" '{{' || concat_ws(',', {', '.join(parts)}) || '}}' as content, null::varchar as held from passed_by as one"
         f" left join counted_event on counted_event.seq = one.seq{loose}{events} order by arrival"
     )
 
@@ -150,7 +174,7 @@ def write_outgoing(store: Store, number: int, feed: int, leaves: Sequence[Leaves
         return
     to = ", ".join(f"({quote_text(one.output)}, {one.accepts_eventless})" for one in leaves)
     scratch.run(
-        "insert into store.outbox select goes.output, $feed, one.arrival, $number, one.profile, one.at_ms, $waiting, null, null, one.devices, one.content"
+        "insert into store.outbox select goes.output, $feed, one.arrival, $number, one.profile, one.at_ms, $waiting, null, null, one.devices, one.held, one.content"
         f" from ready_outgoing as one cross join (values {to}) as goes(output, accepts_eventless)"
         " where (one.events > 0 or goes.accepts_eventless) and not exists (select 1 from store.forwarded where forwarded.arrival >= $first"
         " and forwarded.arrival = one.arrival and forwarded.output = goes.output) order by one.arrival, goes.output",
@@ -163,7 +187,7 @@ def waiting_for(store: Store, output: str, feeds: Sequence[int], *, after: int, 
     """Return the next batches that wait for an output, in order of arrival. after: the arrival they come after."""
     listed = ", ".join(map(str, feeds)) or "null"
     rows = store.scratch.rows(
-        f"select arrival, import, feed, profile, at_ms, devices, content from store.outbox where output = $output and state = '{WAITING}'"
+        f"select arrival, import, feed, profile, at_ms, devices, held, content from store.outbox where output = $output and state = '{WAITING}'"
         f" and feed in ({listed}) and arrival > $after order by arrival limit {limit}",
         {"output": output, "after": after},
     )

@@ -178,6 +178,7 @@ create table store.outbox (
     why       varchar,               -- what the receiver last said
     failed_ms bigint,
     devices   varchar,               -- device identities that the row states, as JSON
+    held      varchar,               -- identities that its profile had after it, and lost in the same import, as JSON
     content   varchar                -- of nobody's: the batch as it came, as JSON
 );
 

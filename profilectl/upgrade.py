@@ -71,7 +71,7 @@ STEPS: dict[int, tuple[str, ...]] = {
         "create table store.connection (name varchar not null, definition varchar not null)",
         """create table store.outbox (
             output varchar not null, feed integer not null, arrival bigint not null, import integer not null, profile bigint,
-            at_ms bigint not null, state varchar not null, why varchar, failed_ms bigint, devices varchar, content varchar
+            at_ms bigint not null, state varchar not null, why varchar, failed_ms bigint, devices varchar, held varchar, content varchar
         )""",
         "create table store.forwarded (output varchar not null, arrival bigint not null, outcome varchar not null, at_ms bigint not null)",
         "create table store.passed (arrival bigint not null, events integer not null)",
