@@ -34,7 +34,7 @@ class Receiver:
     answered), or a status with headers."""
 
     url: str = ""
-    answer: Callable[[Got], int | None | tuple[int, dict[str, str]]] = lambda got: 202
+    answer: Callable[[Got], int | tuple[int, dict[str, str]] | None] = lambda got: 202
     got: list[Got] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 

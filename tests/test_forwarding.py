@@ -146,10 +146,13 @@ WRONG = [
 
 @pytest.mark.parametrize(("output", "connection", "message"), WRONG, ids=[one[2] for one in WRONG])
 def test_a_wrong_configuration_is_named(output: dict[str, Any], connection: dict[str, Any], message: str) -> None:
-    with pytest.raises(UsageError) as found:
+    def read() -> None:
         if output:
             output_of("o", output)
         connection_of("c", {"feed": "f", "output": "o", **connection})
+
+    with pytest.raises(UsageError) as found:
+        read()
     assert message in found.value.message
 
 

@@ -80,12 +80,12 @@ def _mended(opened: int, path: Path) -> set[bytes]:
         step = min(start, CHUNK)
         start -= step
         tail = os.pread(opened, step, start) + tail
-    torn = tail.rpartition(b"\n")[2]
+    ended, end, torn = tail.rpartition(b"\n")
     if torn:
         if not (torn.startswith(BEGINS) or BEGINS.startswith(torn)):
             raise InputRefused(f"{path} ends in a line that is not ours and has no end", "name another path, or end its last line")
         os.ftruncate(opened, os.fstat(opened).st_size - len(torn))
-    return {found[1] for line in tail.splitlines() if line.startswith(BEGINS) and (found := _request.search(line))}
+    return {found[1] for line in (ended + end).splitlines() if line.startswith(BEGINS) and (found := _request.search(line))}
 
 
 def _write(opened: int, block: bytes) -> None:
