@@ -26,7 +26,7 @@ from unittest.mock import patch
 
 import typer
 
-from profilectl import codes
+from profilectl import codes, output
 from profilectl.attributes import OVERWRITE, SOURCES
 from profilectl.batch import KEPT_FIELDS, LIMITS, RESERVED_KEYS
 from profilectl.calculated import TYPES as CALCULATED
@@ -36,7 +36,12 @@ from profilectl.codes import CODES, Exit, Fate
 from profilectl.config import CHOICES, SETTINGS
 from profilectl.event import EVENT_TYPES
 from profilectl.feed import PROTECTIONS, Effect
+from profilectl.forwarding import REASONS
 from profilectl.identity import HIERARCHY, PLACEHOLDERS, STRATEGIES, TYPES
+from profilectl.output import ANSWERS, SWITCHES, TROUBLES
+from profilectl.output import CLASSES as ANSWER_CLASSES
+from profilectl.output import TYPES as OUTPUTS
+from profilectl.output import Fate as FateOfBatch
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -171,6 +176,30 @@ def calculated_types() -> str:
     return table(("type", "needs `of`", "gives"), ((code(name), "yes" if one.of else "", one.format) for name, one in CALCULATED.items()))
 
 
+def output_types() -> str:
+    return table(("type", "has", "credentials", "does"), ((code(name), code(one.place), one.secret or "none", one.says) for name, one in OUTPUTS.items()))
+
+
+def output_switches() -> str:
+    return table(("switch", "says", "else"), ((code(name), says, code(str(standing).lower())) for name, (standing, says) in SWITCHES.items()))
+
+
+def forward_reasons() -> str:
+    return table(("reason", "means"), ((code(name), says) for name, says in REASONS.items()))
+
+
+def answers() -> str:
+    fates = said(FateOfBatch, output)
+    by_fate: dict[str, list[str]] = {}
+    for status, fate in sorted(ANSWERS.items()):
+        by_fate.setdefault(fate.name, []).append(str(status))
+    for digit, fate in ANSWER_CLASSES.items():
+        by_fate.setdefault(fate.name, []).append(f"other {digit}xx")
+    for trouble, fate in TROUBLES.items():
+        by_fate.setdefault(fate.name, []).append(trouble)
+    return table(("answer", "what becomes of the batch"), ((", ".join(by_fate[one.name]), fates[one.name]) for one in FateOfBatch))
+
+
 def reserved_keys() -> str:
     return listed(RESERVED_KEYS) + "\n"
 
@@ -222,6 +251,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "event-types": event_types,
     "calculated-types": calculated_types,
     "reserved-keys": reserved_keys,
+    "output-types": output_types,
+    "output-switches": output_switches,
+    "forward-reasons": forward_reasons,
+    "answers": answers,
     "commands": command_reference,
 }
 
