@@ -14,7 +14,7 @@ from typing import Any
 from profilectl.activity import Activity, Touch, activities
 from profilectl.attributes import CONSENT_SOURCES
 from profilectl.batch import Reading
-from profilectl.calculated import Definition, Occurred
+from profilectl.calculated import Definition
 from profilectl.consent import Purpose, Said, replaces, statements_of
 from profilectl.definitions import calculations
 from profilectl.enrichment import (
@@ -78,7 +78,7 @@ class Composer:
         attributes: dict[str, str] = {}
         consent: dict[Purpose, Said] = {}
         attribution: dict[str, Value] = {}
-        occurred = _occurred(activity) if definitions else []
+        occurred = activity.occurred() if definitions else []
         last = max(wanted)
         for touch in activity.touches:
             arrival = touch.origin.arrival
@@ -142,13 +142,6 @@ def composer_of(store: Store) -> Composer:
         store, Naming(store.meta("secret")), bool(settings.stated.get("retention.lifetime_profiles")), settings.reading,
         [one.definition for one in calculations(store)], {feed.number: feed for feed in store.feeds()},
     )
-
-
-def _occurred(activity: Activity) -> list[Occurred]:
-    return [
-        Occurred(event.type, event.name, event.at_ms, touch.origin.arrival, place, event.session, event.document)
-        for touch in activity.batches() for place, event in enumerate(touch.events)
-    ]
 
 
 def _holdings(activity: Activity, arrival: int, fleeting: str | None) -> list[Holding]:

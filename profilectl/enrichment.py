@@ -14,8 +14,9 @@ from uuid import UUID, uuid5
 
 from profilectl.attributes import CONSENT_SOURCES
 from profilectl.calculated import TYPES as CALCULATED
-from profilectl.calculated import Definition, Occurred, value_of
+from profilectl.calculated import Definition, value_of
 from profilectl.consent import Purpose, Said, replaces, state_of, statements_of
+from profilectl.event import Occurred
 from profilectl.feed import Feed
 from profilectl.identity import TYPES
 from profilectl.values import Number, Value, held_json, parse_json

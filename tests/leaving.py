@@ -8,7 +8,7 @@ from typing import Any
 
 from profilectl.attributes import CONSENT_SOURCES
 from profilectl.batch import Batch
-from profilectl.calculated import Definition, Occurred
+from profilectl.calculated import Definition
 from profilectl.consent import stated_ms
 from profilectl.enrichment import (
     Holding,
@@ -21,6 +21,7 @@ from profilectl.enrichment import (
     calculated_at,
     completed,
 )
+from profilectl.event import Occurred
 from profilectl.feed import ACCOUNT, Feed
 from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME
@@ -70,7 +71,7 @@ class Watch:
         deleted = sorted(key for key in row.deletes if key in was and key not in now)
         attribution = [rest["attribution_info"] for other, rest in told if feed.shares_attributes(other) and rest.get("attribution_info")]
         occurred = [
-            Occurred(one.event.type, one.event.name, one.at_ms, one.arrival, one.place, one.event.session, parse_json(one.event.text))
+            Occurred(one.event.type, one.event.name, one.at_ms, one.arrival, one.place, one.event.session, parse_json(one.event.text))  # type: ignore[arg-type]
             for one in person.events if feed.shares_attributes(one.feed)
         ]
         computed = [one for one in self.definitions if one.name in names]
