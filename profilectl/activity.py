@@ -310,6 +310,8 @@ class _Raw:
 
     def __init__(self, profiles: Profiles, found: Sequence[int]) -> None:
         self.scratch = profiles.store.scratch
+        self.feeds = {feed.number: feed for feed in profiles.store.feeds()}
+        self.secret = profiles.store.meta("secret")
         where = profiles.where(found)
         self.rows: dict[int, list[tuple[Any, ...]]] = {}
         self.cells: dict[tuple[int, int], list[tuple[str, str, str]]] = {}
@@ -393,8 +395,7 @@ def _played(profiles: Profiles, profile: int, raw: _Raw) -> Activity | None:
     rows = sorted(raw.rows.get(profile, ()))
     if not rows:
         return None
-    feeds = {feed.number: feed for feed in profiles.store.feeds()}
-    secret = profiles.store.meta("secret")
+    feeds, secret = raw.feeds, raw.secret
     mpid = next(row[1] for row in rows if row[1] is not None)
     environment = ENVIRONMENT_NAME[rows[0][2]]
     gone: dict[tuple[str, int], list[int]] = {}

@@ -7,6 +7,7 @@ Plain values in, plain values out; what leaves to which output is forwarding.py.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -122,7 +123,7 @@ class Naming:
 
     @property
     def namespace(self) -> UUID:
-        return UUID(bytes=hashlib.sha256(f"forward:{self.secret}".encode()).digest()[:16])
+        return _namespace(self.secret)
 
     def request(self, output: str, arrival: int) -> str:
         """Return the source_request_id of a batch at an output: the same each time it is sent."""
@@ -135,6 +136,11 @@ class Naming:
     def batch(self, arrival: int) -> int:
         """Return the batch_id: 64 bits, signed."""
         return int.from_bytes(uuid5(self.namespace, f"batch:{arrival}").bytes[:8], "big", signed=True)
+
+
+@functools.cache
+def _namespace(secret: str) -> UUID:
+    return UUID(bytes=hashlib.sha256(f"forward:{secret}".encode()).digest()[:16])
 
 
 def completed(received: Received, known: Known, naming: Naming, *, lifetime: bool = False) -> Outgoing:
