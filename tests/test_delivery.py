@@ -273,6 +273,23 @@ def test_killed_at_any_moment_no_line_stands_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_an_import_that_is_killed_leaves_its_batches_in_the_outbox_or_nothing(tmp_path: Path) -> None:
+    chance = random.Random(3)
+    connected(tmp_path, 'type = "jsonl"\npath = "o.jsonl"')
+    imported(tmp_path, 300, 10)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent), "NO_COLOR": "1"}
+    killed = 0
+    for _ in range(12):
+        after = str(chance.uniform(0.3, 3))
+        done = subprocess.run([sys.executable, "-c", KILLED, after, "--quiet", "import", "in.jsonl", "--feed", "f0", "--again"], cwd=tmp_path, env=environment, check=False, capture_output=True)
+        killed += done.returncode == -signal.SIGKILL
+        imports = len(json.loads(ran(tmp_path, "imports", "list", "--json").stdout))
+        assert counts(tmp_path)["outputs"][0]["waiting"] == 3000 * imports
+    assert killed
+    ran(tmp_path, "check")
+
+
+@pytest.mark.slow
 def test_imports_go_on_while_batches_leave(tmp_path: Path) -> None:
     def answer(got: Got) -> int:
         time.sleep(0.005)
