@@ -45,6 +45,8 @@ POINTS: dict[str, str] = {
     "user_attributes":          "list",
     "user_identities":          "list",
 }
+SERVER_SET = ("timestamp_unixtime_ms", "batch_id", "source_info", "system_notifications", "schema_version")
+# What an outgoing batch has and the Events API sets itself.
 KEYS = ("feed", "output", "active", "sampling", "attribute", "attribution", "consent", "id_sync", "filter", "only")
 # fmt: on
 SAMPLES = 10_000
@@ -352,8 +354,10 @@ def _type(where: str, name: str) -> str:
 def as_input(document: Mapping[str, Value]) -> dict[str, Value]:
     """Return an outgoing batch as the Events API takes one: identities by type, the newest of each; attributes as text;
     nothing that the server sets."""
-    server_set = ("timestamp_unixtime_ms", "batch_id", "source_info", "system_notifications", "schema_version")
-    found = {name: value for name, value in document.items() if name not in server_set}
+    found = {name: value for name, value in document.items() if name not in SERVER_SET}
+    events = found.get("events")
+    if isinstance(events, list):
+        found["events"] = [_input_event(event) for event in events if isinstance(event, dict)]
     identities: dict[str, Value] = {}
     listed = document.get("user_identities")
     for one in listed if isinstance(listed, list) else ():
@@ -364,6 +368,17 @@ def as_input(document: Mapping[str, Value]) -> dict[str, Value]:
     if isinstance(attributes, dict):
         found["user_attributes"] = {key: _as_text(value) for key, value in attributes.items()}
     return found
+
+
+def _input_event(event: Mapping[str, Value]) -> Value:
+    stated = event.get("data")
+    data = {name: value for name, value in stated.items() if name != "message_id"} if isinstance(stated, dict) else {}
+    attributes = data.get("custom_attributes")
+    if isinstance(attributes, dict):
+        data["custom_attributes"] = {key: value for key, value in attributes.items() if key != SOURCE_FEED}
+        if not data["custom_attributes"]:
+            del data["custom_attributes"]
+    return {**event, "data": data}
 
 
 def _as_text(value: Value) -> Value:

@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from doors import run
 from effort import at_length
@@ -163,6 +164,10 @@ def test_the_events_api_gets_requests_as_full_as_they_can_be(tmp_path: Path) -> 
         ran(tmp_path, "forward", "--credentials", "keys.toml")
     assert [(one.path, len(one.document), basic(one)) for one in there.got] == [("/v2/bulkevents", 100, ("k", "s")), ("/v2/bulkevents", 100, ("k", "s")), ("/v2/bulkevents", 50, ("k", "s"))]
     check_arrived([one for got in there.got for one in got.document], 125, 2, once=True)
+    schema = json.loads(Path(__file__).with_name("batch.schema.json").read_text())
+    schema["properties"] |= {"source_request_id": {"type": "string"}, "events": {"type": "array"}}  # it is that of an export
+    for one in there.got[0].document[:5]:
+        jsonschema.validate(one, schema)
 
 
 def test_the_events_api_refuses_one_batch_and_takes_the_others(tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ def test_the_events_api_takes_another_form() -> None:
     assert document["user_identities"] == {"email": "new@x"}
     assert document["user_attributes"] == {"n": "9", "l": ["1", "2"], "t": None}
     assert not {"timestamp_unixtime_ms", "batch_id", "source_info", "system_notifications"} & set(document)
+    assert document["events"] == [{**EVENT, "data": {**EVENT["data"], "timestamp_unixtime_ms": "10"}}]
 
 
 WRONG = [
