@@ -26,7 +26,7 @@ from unittest.mock import patch
 
 import typer
 
-from profilectl import codes
+from profilectl import codes, output
 from profilectl.answers import ANSWERS, CLASSES, Act
 from profilectl.attributes import OVERWRITE, SOURCES
 from profilectl.batch import KEPT_FIELDS, LIMITS, RESERVED_KEYS
@@ -37,7 +37,13 @@ from profilectl.codes import CODES, Exit, Fate
 from profilectl.config import CHOICES, SETTINGS
 from profilectl.event import EVENT_TYPES
 from profilectl.feed import PROTECTIONS, Effect
+from profilectl.forwarding import REASONS
 from profilectl.identity import HIERARCHY, PLACEHOLDERS, STRATEGIES, TYPES
+from profilectl.output import ANSWERS as OUTPUT_ANSWERS
+from profilectl.output import CLASSES as OUTPUT_CLASSES
+from profilectl.output import SWITCHES, TROUBLES
+from profilectl.output import TYPES as OUTPUTS
+from profilectl.output import Fate as FateOfBatch
 from profilectl.packing import SERVER_SET
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -173,6 +179,30 @@ def calculated_types() -> str:
     return table(("type", "needs `of`", "gives"), ((code(name), "yes" if one.of else "", one.format) for name, one in CALCULATED.items()))
 
 
+def output_types() -> str:
+    return table(("type", "has", "credentials", "does"), ((code(name), code(one.place), one.secret or "none", one.says) for name, one in OUTPUTS.items()))
+
+
+def output_switches() -> str:
+    return table(("switch", "says", "else"), ((code(name), says, code(str(standing).lower())) for name, (standing, says) in SWITCHES.items()))
+
+
+def forward_reasons() -> str:
+    return table(("reason", "means"), ((code(name), says) for name, says in REASONS.items()))
+
+
+def output_answers() -> str:
+    fates = said(FateOfBatch, output)
+    by_fate: dict[str, list[str]] = {}
+    for status, fate in sorted(OUTPUT_ANSWERS.items()):
+        by_fate.setdefault(fate.name, []).append(str(status))
+    for digit, fate in OUTPUT_CLASSES.items():
+        by_fate.setdefault(fate.name, []).append(f"other {digit}xx")
+    for trouble, fate in TROUBLES.items():
+        by_fate.setdefault(fate.name, []).append(trouble)
+    return table(("answer", "what becomes of the batch"), ((", ".join(by_fate[one.name]), fates[one.name]) for one in FateOfBatch))
+
+
 def reserved_keys() -> str:
     return listed(RESERVED_KEYS) + "\n"
 
@@ -238,7 +268,11 @@ PARTS: dict[str, Callable[[], str]] = {
     "calculated-types": calculated_types,
     "reserved-keys": reserved_keys,
     "server-set": server_set,
+    "output-types": output_types,
+    "output-switches": output_switches,
+    "forward-reasons": forward_reasons,
     "answers": answers,
+    "output-answers": output_answers,
     "commands": command_reference,
 }
 

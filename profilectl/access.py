@@ -29,7 +29,8 @@ def access_document(profiles: Profiles, found: Sequence[int], query: tuple[str, 
 
     profiles: each as `show --json` gives it, with provenance; identities: with when they came and went;
     blocked: what was refused; devices, consent, attribution, history, timeline (batches and events);
-    held: rows of all other tables that are theirs; workspaces: where the store has several, what each has of them. rejected_rows: that could not be used and name them.
+    held: rows of all other tables that are theirs; workspaces: where the store has several, what each has of them. rejected_rows: that could not be used and name them; passed_by: batches of
+    feeds that only read, which wait to leave and name them.
     """
     people = activities(profiles, found)
     for one in people:
@@ -53,7 +54,7 @@ def access_document(profiles: Profiles, found: Sequence[int], query: tuple[str, 
         documents.append(document)
     return {
         "made_ms": Number(str(now_ms)), "query": {"type": query[0], "value": query[1]}, "profiles": documents,
-        "rejected_rows": _rejected(profiles, people),
+        "rejected_rows": _rejected(profiles, people), "passed_by": _passed_by(profiles, people),
     }
 
 
@@ -110,3 +111,12 @@ def _rejected(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
         {"import": Number(str(number)), "file": file, "line": Number(str(line)), "code": code, "raw": raw}
         for number, file, line, code, raw in profiles.store.scratch.rows(f"select import, file, line, code, raw from store.reject where {named} order by import, line")
     ]
+
+
+def _passed_by(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
+    """Return the batches in the outbox that are of nobody's profile and name an identity of theirs, or their MPID."""
+    values = dict.fromkeys(held.value for one in people for held in (*one.identities, *one.lost))
+    named = [f"regexp_matches(content, {quote_text(one)})" for one in patterns(values)]
+    named.append(f"json_extract(content, '$.mpid')::varchar in ({', '.join(quote_text(str(one.mpid)) for one in people) or 'null'})")
+    rows = profiles.store.scratch.rows(f"select output, content from store.outbox where content is not null and ({' or '.join(named)}) order by arrival, output")
+    return [{"output": output, "batch": parse_json(content)} for output, content in rows]

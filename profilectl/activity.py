@@ -13,6 +13,7 @@ from typing import Any
 
 from profilectl.attributes import CONSENT_SOURCES
 from profilectl.codes import NobodyFound, UsageError
+from profilectl.consent import replaces, statements_of
 from profilectl.device import device_key
 from profilectl.event import Occurred, opted_out
 from profilectl.feed import Feed
@@ -233,13 +234,11 @@ class Activity:
         statement by its own time counts; of equals the later arrival (domain.md 5.3)."""
         found: dict[tuple[str, str], tuple[dict[str, Any], Origin]] = {}
         for touch in self.touches:
-            state = touch.rest.get("consent_state")
-            if not isinstance(state, dict) or touch.origin.feed.source not in CONSENT_SOURCES:
+            if touch.origin.feed.source not in CONSENT_SOURCES:
                 continue
-            for regulation, purposes in state.items():
-                for purpose, said in (purposes.items() if isinstance(purposes, dict) else ()):
-                    if isinstance(said, dict) and _stated_ms(said) >= _stated_ms(found.get((regulation, purpose), ({}, None))[0]):
-                        found[regulation, purpose] = (said, touch.origin)
+            for purpose, said in statements_of(touch.rest.get("consent_state")).items():
+                if replaces(said, found[purpose][0] if purpose in found else None):
+                    found[purpose] = (dict(said), touch.origin)
         return found
 
     def attribution(self) -> dict[str, Any]:
@@ -278,13 +277,6 @@ def _devices(touches: Sequence[Touch]) -> list[Device]:
     return sorted(found.values(), key=lambda one: -one.last_seen_ms)
 
 
-def _stated_ms(said: dict[str, Any]) -> int:
-    try:
-        return int(said.get("timestamp_unixtime_ms", -1))
-    except (TypeError, ValueError):
-        return -1
-
-
 def activities(profiles: Profiles, found: Sequence[int]) -> list[Activity]:
     """Return the activity of some profiles, in the order given; of the state that `profiles` reads."""
     raw = _Raw(profiles, found)
@@ -318,6 +310,8 @@ class _Raw:
 
     def __init__(self, profiles: Profiles, found: Sequence[int]) -> None:
         self.scratch = profiles.store.scratch
+        self.feeds = {feed.number: feed for feed in profiles.store.feeds()}
+        self.secret = profiles.store.meta("secret")
         where = profiles.where(found)
         self.rows: dict[int, list[tuple[Any, ...]]] = {}
         self.cells: dict[tuple[int, int], list[tuple[str, str, str]]] = {}
@@ -401,8 +395,7 @@ def _played(profiles: Profiles, profile: int, raw: _Raw) -> Activity | None:
     rows = sorted(raw.rows.get(profile, ()))
     if not rows:
         return None
-    feeds = {feed.number: feed for feed in profiles.store.feeds()}
-    secret = profiles.store.meta("secret")
+    feeds, secret = raw.feeds, raw.secret
     mpid = next(row[1] for row in rows if row[1] is not None)
     environment = ENVIRONMENT_NAME[rows[0][2]]
     gone: dict[tuple[str, int], list[int]] = {}

@@ -151,6 +151,9 @@ class Ageing(Leaving):
         self.stays["aged"] = f"{within} union all select distinct profile, {self.number} from stripped"
         within = self.stays.get("request", "select * from store.request")
         self._less("request", f"select * from ({within}) where {self.at_ms} - at_ms <= {REQUEST_MEMORY_MS}")
+        if self.clocks.retention_ms is not None:
+            within = self.stays.get("outbox", "select * from store.outbox")
+            self._less("outbox", f"select * from ({within}) where profile is not null or {self.at_ms} - at_ms <= {self.clocks.retention_ms}")
 
     def anything(self) -> bool:
         """Say whether anything goes."""

@@ -47,6 +47,7 @@ PROMISES = {
     "immutable":   "a profile has one value at most of an immutable type",
     "history":     "the history's counts of rows and of profiles made are those of the store, and of what was erased",
     "computed":    "every calculated value and every membership is a profile's, and of what is defined",
+    "outbox":      "every batch that waits to leave is of a row that is there, or has all of itself, and none has left",
 }  # fmt: skip
 
 
@@ -87,7 +88,7 @@ class _Check:
         if damaged or any(not one.repairable for one in missing):
             return  # the other promises rest on these
         for promise in (self._fingerprint, self._sorted, self._rows, self._imports, self._founders, self._identities,
-                        self._unique, self._history, self._computed):
+                        self._unique, self._history, self._computed, self._outbox):
             yield from promise()
 
     def _number(self, select: str) -> int:
@@ -239,6 +240,19 @@ class _Check:
         for past in self.history:
             if past.undone_ms is None:
                 yield from self._counts(past)
+
+    def _outbox(self) -> Iterator[Breach]:
+        if not self._number("select 1 from store.outbox"):
+            return
+        rows = " union all ".join(f"select profile, arrival from {one.table('row')}" for one in self.segments) or "select 0 as profile, 0 as arrival where false"
+        bare = self._number(
+            f"select 1 from store.outbox where case when profile is null then content is null else (profile, arrival) not in (select (profile, arrival) from ({rows})) end"
+        )
+        if bare:
+            yield Breach("outbox", f"{bare:,} batches wait to leave of which there is no row")
+        again = self._number("select 1 from store.outbox join store.forwarded on forwarded.output = outbox.output and forwarded.arrival = outbox.arrival")
+        if again:
+            yield Breach("outbox", f"{again:,} batches wait to leave that have left")
 
     def _computed(self) -> Iterator[Breach]:
         # Of the rows, not of the tables of MPIDs, which may be what is broken.

@@ -18,6 +18,7 @@ import orjson
 
 from profilectl.feed import Feed
 from profilectl.merge import Merged
+from profilectl.outbox import Leaves, prepare_outgoing, write_outgoing
 from profilectl.report import ImportReport
 from profilectl.scratch import Scratch
 from profilectl.segments import Segment
@@ -31,10 +32,11 @@ REJECT_COLUMNS = "{file: 'VARCHAR', line: 'BIGINT', row: 'BIGINT', code: 'VARCHA
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The tables that are ready: which kinds of a segment's there are, and how many rows it applies."""
+    """The tables that are ready: which kinds of a segment's there are, how many rows it applies, and where batches go."""
 
     kinds: tuple[str, ...]
     rows: int
+    leaves: tuple[Leaves, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,11 @@ class Import:
     needs: list[int]
 
 
-def prepare(scratch: Scratch, staged: Staged, merged: Merged, rejects: Rejects, made: Import, protection: str) -> Prepared:
+def prepare(
+    scratch: Scratch, staged: Staged, merged: Merged, rejects: Rejects, made: Import, protection: str, environment: str, leaves: tuple[Leaves, ...] = ()
+) -> Prepared:
     """Make the tables that `write` copies. The relations of sift, resolve and merge are made; the store is
-    attached, for reading is enough."""
+    attached, for reading is enough. environment: of rows that state none; leaves: where the batches go."""
     first, number = made.first, made.feed.number
     kinds: list[str] = []
 
@@ -83,7 +87,10 @@ def prepare(scratch: Scratch, staged: Staged, merged: Merged, rejects: Rejects, 
                   " coalesce(one.at_ms, row.at_ms) as at_ms, one.session, one.event from staged_event as one"
                   f" join ready_row as row on row.arrival = one.seq + {first} order by row.profile, row.arrival, one.place")
     prepare_history(scratch, staged, rejects, made, protection)
-    return Prepared(tuple(kinds), applied)
+    prepare_outgoing(
+        scratch, staged, first=first, environment=environment, now_ms=made.started_ms, protection=protection, applied=bool(applied), wanted=bool(leaves)
+    )
+    return Prepared(tuple(kinds), applied, leaves)
 
 
 def prepare_history(scratch: Scratch, staged: Staged, rejects: Rejects, made: Import, protection: str) -> None:
@@ -151,6 +158,7 @@ def write(store: Store, prepared: Prepared, made: Import, staged: Staged, report
             for table in ("removed", "dropped", "request", "line_run", "reject", "alias"):
                 if scratch.has(f"ready_{table}"):
                     scratch.run(f"insert into store.{table} by name select * from ready_{table}")
+            write_outgoing(store, made.number, made.feed.number, prepared.leaves, made.first)
             _write_import(store, made, staged, report)
     finally:
         scratch.forget_order()

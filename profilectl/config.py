@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,14 @@ from profilectl.codes import InputRefused, UsageError
 from profilectl.definitions import (
     audiences,
     calculations,
+    check_connections,
     check_references,
+    connections,
     drop_calculation,
+    outputs,
     put_calculation,
     replace_audiences,
+    replace_connections,
 )
 from profilectl.feed import (
     ACCOUNT,
@@ -35,7 +39,9 @@ from profilectl.feed import (
     Feed,
     workspaces_of,
 )
+from profilectl.forwarding import Connection, connection_of
 from profilectl.identity import BY_NAME, STRATEGIES, flags_of, type_named
+from profilectl.output import Output, output_of
 from profilectl.retention import check_clocks
 from profilectl.store import Store
 
@@ -63,7 +69,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
 # fmt: on
 SECTIONS = ("identity", "attributes", "history", "retention", "limits")
 FEED_KEYS = ("source", "protection", "partner", "workspace")
-NAMED = ("feeds", "calculated", "audiences")
+NAMED = ("feeds", "calculated", "audiences", "outputs", "connections")
 """Sections with a section for each name: [feeds.crm]."""
 CHOICES = {
     "strategy": tuple(STRATEGIES),
@@ -80,6 +86,8 @@ class Declared:
     feeds: list[Feed]
     calculated: list[Definition]
     audiences: list[Audience]
+    outputs: list[Output] = field(default_factory=list)
+    connections: list[Connection] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +117,12 @@ def read_config(path: Path) -> Declared:
         calculated = [definition_of(name, table) for name, table in _named(path, document, "calculated")]
         wanted = [audience_of(name, table) for name, table in _named(path, document, "audiences")]
         check_references(wanted)
+        outs = [output_of(name, table) for name, table in _named(path, document, "outputs")]
+        connected = [connection_of(name, table) for name, table in _named(path, document, "connections")]
+        check_connections(outs, connected)
     except UsageError as error:
         raise InputRefused(f"{path}: {error.message}", error.hint) from None
-    return Declared(settings, _feeds(path, document.get("feeds", {})), calculated, wanted)
+    return Declared(settings, _feeds(path, document.get("feeds", {})), calculated, wanted, outs, connected)
 
 
 def _named(path: Path, document: Mapping[str, Any], section: str) -> list[tuple[str, Any]]:
@@ -248,6 +259,9 @@ def difference(store: Store, declared: Declared) -> list[Change]:
             )
         if feed.protection != before.protection:
             changes.append(Change(f"feeds.{feed.name}.protection", before.protection, feed.protection))
+    for one in declared.connections:
+        if one.feed not in known and one.feed not in {feed.name for feed in declared.feeds}:
+            raise InputRefused(f"connection {one.name}: there is no feed {one.feed}", "declare it: [feeds.NAME]")
     return changes + _defined(store, declared)
 
 
@@ -261,12 +275,14 @@ def _check_workspaces(store: Store, declared: Declared) -> None:
 
 
 def _defined(store: Store, declared: Declared) -> list[Change]:
-    """Return what would become of calculated attributes and audiences; those that are not declared go."""
+    """Return what would become of calculated attributes, audiences, outputs and connections; those that are not declared go."""
     _check_workspaces(store, declared)
     changes: list[Change] = []
     sides: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
         ("calculated", {one.name: one.definition.as_table() for one in calculations(store)}, {one.name: one.as_table() for one in declared.calculated}),
         ("audiences", {one.name: one.audience.as_table() for one in audiences(store)}, {one.name: one.as_table() for one in declared.audiences}),
+        ("outputs", {one.name: one.as_table() for one in outputs(store)}, {one.name: one.as_table() for one in declared.outputs}),
+        ("connections", {one.name: one.as_table() for one in connections(store)}, {one.name: one.as_table() for one in declared.connections}),
     )
     for section, before, after in sides:
         names = sorted(before.keys() | after.keys())
@@ -295,6 +311,7 @@ def _define(store: Store, declared: Declared) -> None:
     for definition in declared.calculated:
         put_calculation(store, definition, now_ms)
     replace_audiences(store, declared.audiences, now_ms)
+    replace_connections(store, declared.outputs, declared.connections)
 
 
 def config_text(store: Store) -> str:
@@ -313,7 +330,9 @@ def config_text(store: Store) -> str:
             lines.append(f"workspace = {_toml(feed.workspace)}")
         lines.append("")
     for section, tables in (("calculated", [(one.name, one.definition.as_table()) for one in calculations(store)]),
-                            ("audiences", [(one.name, one.audience.as_table()) for one in audiences(store)])):
+                            ("audiences", [(one.name, one.audience.as_table()) for one in audiences(store)]),
+                            ("outputs", [(one.name, one.as_table()) for one in outputs(store)]),
+                            ("connections", [(one.name, one.as_table()) for one in connections(store)])):
         for name, table in tables:
             lines += [f"[{section}.{_toml(name)}]", *(f"{key} = {_toml(value)}" for key, value in table.items()), ""]
     return "\n".join(lines)
@@ -326,6 +345,8 @@ def _toml(value: Any) -> str:
         return str(value)
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_toml(key)} = {_toml(member)}" for key, member in value.items()) + " }"
     text = "".join(
         {"\\": "\\\\", '"': '\\"'}.get(one, one if one.isprintable() else f"\\U{ord(one):08X}") for one in str(value)
     )

@@ -1,4 +1,4 @@
-"""The calculated attributes and audiences that a store has: defined, changed, dropped."""
+"""The calculated attributes, audiences, outputs and connections that a store has: defined, changed, dropped."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 from profilectl.audience import Audience, audience_of
 from profilectl.calculated import Definition, definition_of
+from profilectl.codes import UsageError
 from profilectl.criteria import order_of_evaluation
 from profilectl.feed import DEFAULT_WORKSPACE, workspaces_of
+from profilectl.forwarding import Connection, connection_of
+from profilectl.output import Output, output_of
 from profilectl.store import Store
 from profilectl.workspace import no_workspace, several_workspaces
 
@@ -140,3 +143,37 @@ def workspace_for(store: Store, stated: str) -> str:
 def workspaces_defined(store: Store) -> list[str]:
     """Return the workspaces that have calculated attributes or audiences, sorted."""
     return sorted({*(one.definition.workspace for one in calculations(store)), *(one.audience.workspace for one in audiences(store))})
+
+
+def outputs(store: Store) -> list[Output]:
+    """Return the outputs of a store, by name."""
+    return [output_of(name, json.loads(text)) for name, text in store.scratch.rows("select name, definition from store.output order by name")]
+
+
+def connections(store: Store) -> list[Connection]:
+    """Return the connections of a store, by name."""
+    return [connection_of(name, json.loads(text)) for name, text in store.scratch.rows("select name, definition from store.connection order by name")]
+
+
+def replace_connections(store: Store, wanted_outputs: Sequence[Output], wanted: Sequence[Connection]) -> None:
+    """Make these the outputs and connections of a store; called within a transaction, checked. What waits for one that
+    is gone goes on waiting (outbox.py)."""
+    for table, tables in (("output", [(one.name, one.as_table()) for one in wanted_outputs]), ("connection", [(one.name, one.as_table()) for one in wanted])):
+        store.scratch.run(f"delete from store.{table}")
+        for name, definition in tables:
+            store.scratch.run(f"insert into store.{table} values ($name, $definition)", {"name": name, "definition": json.dumps(definition, ensure_ascii=False)})
+
+
+def check_connections(wanted_outputs: Sequence[Output], wanted: Sequence[Connection]) -> None:
+    """Check that connections name outputs that are there, and none twice the same. Raises UsageError."""
+    names = {one.name for one in wanted_outputs}
+    seen: dict[tuple[str, str], str] = {}
+    for one in wanted:
+        if one.output not in names:
+            raise UsageError(f"connection {one.name}: there is no output {one.output}", "declare it: [outputs.NAME]; outputs are " + (", ".join(sorted(names)) or "none"))
+        other = seen.setdefault((one.feed, one.output), one.name)
+        if other != one.name:
+            raise UsageError(f"connection {one.name}: {other} connects the same feed and output", "a batch goes to an output once")
+        out = next(output for output in wanted_outputs if output.name == one.output)
+        if one.only is not None and out.send_new_data_points:
+            raise UsageError(f"connection {one.name}: only counts where the output has send_new_data_points = false", "use filter, or set it")

@@ -30,6 +30,7 @@ from profilectl.feed import ACCOUNT, ENVIRONMENTS, Feed
 from profilectl.identity import NAME
 from profilectl.merge import Merged, merge
 from profilectl.opening import open_store, store_in_memory
+from profilectl.outbox import leaving_from
 from profilectl.report import Counts, FileReport, ImportReport
 from profilectl.resolve import resolve
 from profilectl.scratch import Scratch, quote_identifier, quote_text, scratch_beside
@@ -356,7 +357,8 @@ class _Run:
         self.request.checked(self.report, self.state)
         self.request.progress("writing", 0)
         self._trace()
-        return prepare(self.scratch, self.staged, self.merged, self.rejects, self.made, self.report.protection)
+        leaves = tuple(leaving_from(store, self.made.feed.name))
+        return prepare(self.scratch, self.staged, self.merged, self.rejects, self.made, self.report.protection, self.report.environment, leaves)
 
     def _wait_s(self) -> float:
         return max(self.request.wait_s, LATE_WAIT_S)

@@ -71,7 +71,7 @@ class Erasure:
     profiles: (mpid, environment). tables: rows that go, by the kind of table. suppressed: identities
     that keep people out from now on. shared: profiles that stay and hold an identity of the erased.
     faded: identities cleared from the past of others. rejects, corrections: that lost their text. files:
-    that brought the erased; rejects_files: where rejected rows that name them were written to.
+    that brought the erased; rejects_files: where rejected rows that name them were written to; outputs: that have batches of theirs.
     """
 
     profiles: list[tuple[str, str]] = field(default_factory=list)
@@ -84,10 +84,11 @@ class Erasure:
     requests: int = 0
     files: list[str] = field(default_factory=list)
     rejects_files: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
 
     def anything(self) -> bool:
         """Say whether there is anything to erase."""
-        return bool(self.profiles or self.faded or self.rejects or self.corrections or self.requests)
+        return bool(self.profiles or self.faded or self.rejects or self.corrections or self.requests or self.tables.get("outbox"))
 
 
 def meant_by(profiles: Profiles, kind: str, value: str, *, pick: int | None = None, every: bool = False) -> Meant:
@@ -156,6 +157,7 @@ class Leaving:
         self._tables()
         self._faded()
         self._requests()
+        self._waiting()
         self._rejects()
         self._by_hand()
         self._subject_requests(answered)
@@ -322,6 +324,29 @@ class Leaving:
         self.outcome.requests = self.gone["request"]
         if self.gone["request"]:
             self.outcome.tables["request"] = self.gone["request"]
+
+    def _waiting(self) -> None:
+        """Take out of the outbox what nobody's profile has and names an identity of the erased, or their MPID; of others'
+        batches what does. Whoever it went to already is told: outcome.outputs."""
+        left = self.stays.get("outbox", "select * from store.outbox")
+        named = [f"regexp_matches(content, {quote_text(one)})" for one in patterns(self.values)]
+        named.append(f"json_extract(content, '$.mpid')::varchar in ({', '.join(quote_text(str(mpid)) for mpid, _ in sorted(self.mpids)) or 'null'})")
+        kept = ", ".join(
+            f"case when {' or '.join(f'regexp_matches({column}, {quote_text(one)})' for one in patterns(self.values)) or 'false'} then null else {column} end as {column}"
+            for column in ("devices", "held")
+        )
+        if self.scratch.row("select count(*) from store.outbox where coalesce(content, devices, held) is not null")[0]:
+            self._less(
+                "outbox",
+                f"select * replace ({kept}) from ({left})"
+                f" where not coalesce({' or '.join(named)}, false)",
+            )
+            self.outcome.tables.pop("outbox", None)
+            if self.gone["outbox"]:
+                self.outcome.tables["outbox"] = self.gone["outbox"]
+        self.outcome.outputs = [name for (name,) in self.scratch.rows(
+            "select distinct output from store.forwarded where outcome in ('delivered', 'known') and arrival in (select arrival from gone_row) order by output"
+        )]
 
     def _rejects(self) -> None:
         """Clear the text of the rejects that name an identity of the erased."""

@@ -13,6 +13,8 @@ Relations made here (besides the steps, which are named where they are made):
                row founded it, which of its identities are new to the profile (one bit for each staged
                identity column), the MPID of a founder, the code of a dropped row
     taken      profile, type, hash, arrival    identities that profiles lost
+    fleeting   profile, type, seq, until   identities that profiles had for a while within this import: from the row that
+               brought them to the one that took them away
     warned     seq, code
     unheld     seq, type, hash, profile    identities that profiles gained
 
@@ -23,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from profilectl.feed import ENVIRONMENTS, PROTECTIONS, Effect
 from profilectl.identity import CODE, NAME, Claim, Decision, Records, Rules, Usable, decide
@@ -316,6 +319,7 @@ class _Slow:
         self._gained: list[tuple[int, int, int, str]] = []
         self._warned: list[tuple[int, str]] = []
         self._taken: list[tuple[int, int, int, str]] = []
+        self._fleeting: list[tuple[int, int, int, int]] = []
 
     def run(self, *, harmless: bool) -> None:
         """Make `decided` (seq, profile, created), `gained` (seq, type, hash, profile), `taken`, `warned`."""
@@ -326,7 +330,7 @@ class _Slow:
         self.scratch.load("decided", [("seq", "BIGINT"), ("profile", "BIGINT"), ("created", "BOOLEAN")], self._decided)
         if not harmless:
             # Where one type names a known profile nothing is ever taken away, and gains are counted in sets.
-            self._gained, self._taken = [], []
+            self._gained, self._taken, self._fleeting = [], [], []
         # A hash comes as hexadecimal text and goes back in halves: DuckDB is slow at 128-bit text.
         halves = [("high", "UBIGINT"), ("low", "UBIGINT")]
         for name, columns, rows in (
@@ -336,6 +340,7 @@ class _Slow:
             split = [(*row[:3], int(row[3], 16) >> 64, int(row[3], 16) & (2**64 - 1)) for row in rows]
             self.scratch.load(f"{name}_half", [*columns, *halves], split)
             self.scratch.make(name, f"select * exclude (high, low), (high::uhugeint << 64) + low as hash from {name}_half")
+        self.scratch.load("fleeting", [("profile", "BIGINT"), ("type", "UTINYINT"), ("seq", "BIGINT"), ("until", "BIGINT")], self._fleeting)
         self.scratch.load("warned", [("seq", "BIGINT"), ("code", "VARCHAR")], self._warned)
 
     def _blocks(self) -> Iterable[tuple[int, int]]:
@@ -392,11 +397,14 @@ class _Slow:
         changes: dict[tuple[int, str, str], list[tuple[str, int]]],
         before: dict[int, dict[str, set[str]]],
     ) -> None:
-        """Keep what is left of gains and losses: only they are stored."""
+        """Keep what is left of gains and losses: only they are stored. What came and went is told to whoever looks at single batches."""
         for (profile, kind, key), steps in changes.items():
             had = key in before.get(profile, {}).get(kind, ())
             if steps[-1][0] == "gained":
                 self._gained.append((steps[-1][1], CODE[kind], profile, key))
+            self._fleeting += [
+                (profile, CODE[kind], seq, until) for (what, seq), (after, until) in pairwise(steps) if (what, after) == ("gained", "lost")
+            ]
             losses = [seq for what, seq in steps if what == "lost"]
             if had and losses:
                 self._taken.append((profile, CODE[kind], losses[0] + self.first, key))

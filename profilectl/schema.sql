@@ -157,6 +157,44 @@ create table store.stale (
     profile bigint not null          -- to be calculated anew: what touched it was taken back
 );
 
+-- What leaves (outbox.py).
+create table store.output (
+    name       varchar not null,
+    definition varchar not null      -- as the configuration has it, as JSON
+);
+
+create table store.connection (
+    name       varchar not null,
+    definition varchar not null
+);
+
+create table store.outbox (
+    output    varchar not null,      -- where the batch goes
+    feed      integer not null,      -- feed.number; with the output it says which connection
+    arrival   bigint not null,       -- which batch: it is put together when it is sent
+    import    integer not null,
+    profile   bigint,                -- whom it is of; null: nobody's, of a feed that only reads
+    at_ms     bigint not null,       -- when it was received
+    state     varchar not null,      -- waiting, or dead: not sent again by itself
+    why       varchar,               -- what the receiver last said
+    failed_ms bigint,
+    devices   varchar,               -- device identities that the row states, as JSON
+    held      varchar,               -- identities that its profile had after it, and lost in the same import, as JSON
+    content   varchar                -- of nobody's: the batch as it came, as JSON
+);
+
+create table store.forwarded (
+    output  varchar not null,
+    arrival bigint not null,
+    outcome varchar not null,        -- delivered, known (to the receiver), dropped (by hand), or why it did not leave
+    at_ms   bigint not null
+);
+
+create table store.passed (
+    arrival bigint not null,         -- of a batch with events of a feed that only reads: it counts, and is not kept
+    events  integer not null
+);
+
 -- Acts that take away what imports brought. Nothing in these three tables names a person: a number, an
 -- arrival, a hash made with the store's secret.
 

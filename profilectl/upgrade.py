@@ -64,7 +64,7 @@ STEPS: dict[int, tuple[str, ...]] = {
             profiles bigint, results varchar
         )""",
     ),
-    # Schema 5: workspaces; the MPID of whoever entered or left; what was pushed.
+    # Schema 5: workspaces; the MPID of whoever entered or left; what was pushed; what leaves.
     4: (
         "alter table store.membership_change add column mpid bigint",
         "alter table store.feed add column workspace varchar default 'default'",
@@ -74,6 +74,14 @@ STEPS: dict[int, tuple[str, ...]] = {
         )""",
         "create table store.pushed (push integer not null, first bigint not null, last bigint not null)",
         "create table store.push_refused (push integer not null, position bigint not null, part integer not null, code varchar not null)",
+        "create table store.output (name varchar not null, definition varchar not null)",
+        "create table store.connection (name varchar not null, definition varchar not null)",
+        """create table store.outbox (
+            output varchar not null, feed integer not null, arrival bigint not null, import integer not null, profile bigint,
+            at_ms bigint not null, state varchar not null, why varchar, failed_ms bigint, devices varchar, held varchar, content varchar
+        )""",
+        "create table store.forwarded (output varchar not null, arrival bigint not null, outcome varchar not null, at_ms bigint not null)",
+        "create table store.passed (arrival bigint not null, events integer not null)",
     ),
 }
 

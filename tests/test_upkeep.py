@@ -109,6 +109,7 @@ BREAKS = {
     "a profile has two founders":         ("update row_2 set mpid = 7", "founders", False),
     "the history counts otherwise":       ("delete from dropped", "history", False),
     "lines are gone":                     ("delete from line_run", "imports", False),
+    "a batch waits that nobody sent":     ("insert into outbox values ('o', 1, 999999, 1, 5, 0, 'waiting', null, null, null, null, null)", "outbox", False),
     "rejects are gone":                   ("delete from reject", "history", False),
     "a customer id is held twice":        (("create table x as select hash from index_1 where profile = 0 and type ="
                                            " (select min(type) from index_1 where profile = 0); insert into index_1 select hash, 1,"

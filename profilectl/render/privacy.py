@@ -18,6 +18,7 @@ KINDS = {
     "row": "rows of files", "index": "identities", "mpid": "MPIDs", "loose": "rare attributes", "blocked": "rows with refused values",
     "blocked_loose": "refused rare attributes", "rest": "other fields of batches", "event": "events", "calculated": "calculated attributes",
     "membership": "memberships", "removed": "identities they had lost", "alias": "aliases", "request": "request ids", "membership_change": "entries and exits of audiences", "stale": "marks to compute anew",
+    "outbox": "batches that waited to leave",
 }
 
 
@@ -71,6 +72,8 @@ def say_not_touched(done: Forgotten) -> None:
     notice("not touched: backups, exports, and the files that were imported" + (":" if gone.files or gone.rejects_files or done.backups else ""))
     for path in (*gone.files, *gone.rejects_files, *done.backups):
         notice(f"  {path}")
+    if gone.outputs:
+        notice(f"not told: {', '.join(gone.outputs)}, where batches of theirs went")
 
 
 def print_records(found: Sequence[Record]) -> None:

@@ -1,0 +1,158 @@
+"""Waiting batches put together as they leave: each with its profile as it was after it.
+
+The rows of the profiles are read once and played through in the order of arrival (activity.py); at each batch that
+waits the profile is what it was then, whatever arrived since. The rules are enrichment.py's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from profilectl.activity import Activity, Touch, activities
+from profilectl.attributes import CONSENT_SOURCES
+from profilectl.batch import Reading
+from profilectl.calculated import Definition
+from profilectl.consent import Purpose, Said, replaces, statements_of
+from profilectl.definitions import calculations
+from profilectl.enrichment import (
+    Holding,
+    Known,
+    Naming,
+    Outgoing,
+    Received,
+    Sent,
+    as_received,
+    calculated_at,
+    completed,
+)
+from profilectl.feed import ACCOUNT, Feed
+from profilectl.identity import BY_NAME, Usable, display, usable
+from profilectl.outbox import Waiting
+from profilectl.profile import profiles_of
+from profilectl.store import Store
+from profilectl.values import Value, parse_json
+
+
+@dataclass(frozen=True, slots=True)
+class Composer:
+    """What is needed to put batches of a store together."""
+
+    store: Store
+    naming: Naming
+    lifetime: bool
+    reading: Reading
+    definitions: Sequence[Definition]
+    feeds: dict[int, Feed]
+
+    def compose(self, waiting: Sequence[Waiting]) -> dict[int, Outgoing]:
+        """Return the batches by arrival. One whose profile is not there any more is left out."""
+        found: dict[int, Outgoing] = {}
+        started = dict(self.store.scratch.rows("select number, started_ms from store.import"))
+        for one in waiting:
+            if one.profile is None:
+                found[one.arrival] = as_received(self._nobodys(one), self.naming)
+        by_workspace: dict[str | None, list[Waiting]] = {}
+        for one in waiting:
+            if one.profile is not None:
+                feed = self.feeds[one.feed]
+                by_workspace.setdefault(None if feed.source == ACCOUNT else feed.workspace, []).append(one)
+        for workspace, ones in by_workspace.items():
+            profiles = profiles_of(self.store, workspace=workspace, every=workspace is None)
+            wanted: dict[int, dict[int, Waiting]] = {}
+            for one in ones:
+                assert one.profile is not None
+                wanted.setdefault(one.profile, {})[one.arrival] = one
+            definitions = [one for one in self.definitions if not one.draft and workspace in (None, one.workspace)]
+            for activity in activities(profiles, sorted(wanted)):
+                found |= self._played(activity, wanted[activity.profile], definitions, started)
+        return found
+
+    def _played(
+        self, activity: Activity, wanted: dict[int, Waiting], definitions: Sequence[Definition], started: dict[int, int]
+    ) -> dict[int, Outgoing]:
+        """Play a profile through, and put each batch that is wanted together as it comes."""
+        found: dict[int, Outgoing] = {}
+        attributes: dict[str, str] = {}
+        consent: dict[Purpose, Said] = {}
+        attribution: dict[str, Value] = {}
+        occurred = activity.occurred() if definitions else []
+        last = max(wanted)
+        for touch in activity.touches:
+            arrival = touch.origin.arrival
+            if arrival > last:
+                break
+            before = dict(consent)
+            for entry in touch.entries:
+                if entry.kind == "deleted":
+                    attributes.pop(entry.key, None)
+                elif entry.kind != "blocked":
+                    attributes[entry.key] = entry.held
+            if touch.origin.feed.source in CONSENT_SOURCES:
+                for purpose, said in statements_of(touch.rest.get("consent_state")).items():
+                    if replaces(said, consent.get(purpose)):
+                        consent[purpose] = said
+            stated = touch.rest.get("attribution_info")
+            attribution = stated if isinstance(stated, dict) and stated else attribution
+            if arrival in wanted:
+                one = wanted[arrival]
+                calculated = calculated_at(definitions, occurred, arrival, started[one.number])
+                known = Known(activity.mpid, _holdings(activity, arrival, one.held), dict(attributes), calculated, dict(consent), before, attribution)
+                found[arrival] = completed(self._received(touch, one, activity.environment), known, self.naming, lifetime=self.lifetime)
+        return found
+
+    def _received(self, touch: Touch, one: Waiting, environment: str) -> Received:
+        origin = touch.origin
+        deleted = [entry.key for entry in touch.entries if entry.kind == "deleted"]
+        return Received(
+            origin.feed, origin.arrival, environment, origin.at_ms,
+            [Sent(event.at_ms, _object(event.document)) for event in touch.events], touch.rest, deleted, self._devices(json.loads(one.devices or "{}")),
+        )
+
+    def _devices(self, stated: dict[str, str]) -> dict[str, str]:
+        return {kind: found.value for kind, found in self._usable(stated).items() if BY_NAME[kind].device}
+
+    def _usable(self, stated: dict[str, Any]) -> dict[str, Usable]:
+        tried = {kind: usable(BY_NAME[kind], value, self.reading.placeholders) for kind, value in stated.items()}
+        return {kind: one for kind, one in tried.items() if isinstance(one, Usable)}
+
+    def _nobodys(self, one: Waiting) -> Received:
+        """Read a batch of a feed that only reads, as the outbox keeps it."""
+        document = _object(parse_json(one.content or "{}"))
+        stated = {kind: usable.value for kind, usable in self._usable(_object(document.get("identities"))).items()}
+        events = document.get("events")
+        sent = []
+        for event in map(_object, events if isinstance(events, list) else ()):
+            at_ms = event.get("at_ms")
+            sent.append(Sent(int(str(at_ms)) if at_ms is not None else one.at_ms, _object(event.get("event"))))
+        deleted = document.get("deleted")
+        return Received(
+            self.feeds[one.feed], one.arrival, str(document["environment"]), one.at_ms, sent, _object(document.get("rest")),
+            [str(key) for key in deleted] if isinstance(deleted, list) else [], {kind: value for kind, value in stated.items() if BY_NAME[kind].device},
+            stated, _object(document.get("attributes")),
+        )
+
+
+def composer_of(store: Store) -> Composer:
+    """Return what puts the batches of an open store together."""
+    settings = store.settings()
+    return Composer(
+        store, Naming(store.meta("secret")), bool(settings.stated.get("retention.lifetime_profiles")), settings.reading,
+        [one.definition for one in calculations(store)], {feed.number: feed for feed in store.feeds()},
+    )
+
+
+def _holdings(activity: Activity, arrival: int, fleeting: str | None) -> list[Holding]:
+    """Return the identities that a profile held after a batch. fleeting: those it had for a while only, from the outbox."""
+    held = [
+        (one.origin.arrival, Holding(one.type, one.value, one.origin.at_ms))
+        for one in (*activity.identities, *activity.lost) if one.origin.arrival <= arrival and (one.lost is None or one.lost > arrival)
+    ]
+    held += [(since, Holding(kind, display(value), at_ms)) for kind, value, since, at_ms in json.loads(fleeting or "[]")]
+    return [one for _, one in sorted(held, key=lambda one: one[0])]
+
+
+def _object(value: Value) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

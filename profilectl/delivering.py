@@ -1,0 +1,255 @@
+"""Forwarding, from outside: what waits is put together, handed over, and written down as delivered.
+
+The store is open only while batches are read and while their outcome is written; in between others may import. A
+process that is killed in between has delivered what the store still has as waiting: it goes again, under the same id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from profilectl.codes import ProfilectlError, StoreBusy, StoreUnusable, UsageError
+from profilectl.composing import composer_of
+from profilectl.delivery import BLOCKS, Delivery, Manner, Parcel, delivery_of
+from profilectl.enrichment import addressed
+from profilectl.forwarding import filtered, refusal
+from profilectl.opening import open_store
+from profilectl.outbox import BY_HAND, DEAD, WAITING, Outcome, record, routes, waiting_for
+from profilectl.output import Fate, Output
+from profilectl.scratch import Scratch, scratch_beside
+
+LATE_WAIT_S = 60.0
+"""So long what was delivered waits for a busy store to be written down: else it would be delivered again."""
+
+
+@dataclass(slots=True)
+class Forwarded:
+    """What became of the batches of one output. not_sent: reason -> batches that were not to leave. waiting: what is left;
+    stopped: why ("": nothing is, or the limit was reached)."""
+
+    output: str
+    delivered: int = 0
+    known: int = 0
+    dead: int = 0
+    not_sent: Counter[str] = field(default_factory=Counter)
+    waiting: int = 0
+    stopped: str = ""
+    hint: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the document of `forward --json`."""
+        return {
+            "output": self.output, "delivered": self.delivered, "known": self.known, "dead": self.dead, "not_sent": dict(sorted(self.not_sent.items())),
+            "waiting": self.waiting, "stopped": self.stopped or None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What to forward. output: to that one only; limit: so many batches to each at most; follow_s: go on looking after so
+    many seconds, None: once."""
+
+    output: str | None = None
+    limit: int | None = None
+    manner: Manner = field(default_factory=Manner)
+    follow_s: float | None = None
+    wait_s: float = 0
+
+
+def forward(
+    path: Path, asked: Asked, *, progress: Callable[[str, int], None] = lambda step, rows: None,
+    told: Callable[[list[Forwarded]], None] = lambda found: None,
+) -> list[Forwarded]:
+    """Deliver what waits; return what became of it, by output. told: of each round, where it is followed.
+
+    Raises UsageError for an output that is not there or lacks credentials, StoreBusy where another process forwards.
+    """
+    _must_be(path)
+    with _alone(path), scratch_beside(path.absolute()) as scratch:
+        while True:
+            with open_store(scratch, path, wait_s=asked.wait_s) as store:
+                wanted = _outputs([output for _, output in routes(store)], asked.output)
+            found = [_to_output(scratch, path, output, asked, progress) for output in wanted]
+            if asked.follow_s is None:
+                return found
+            told(found)
+            time.sleep(asked.follow_s)
+
+
+def _outputs(there: Sequence[Output], name: str | None) -> list[Output]:
+    listed = {output.name: output for output in there}
+    if name is not None and name not in listed:
+        raise UsageError(f"nothing is connected to an output {name}", "outputs are " + (", ".join(sorted(listed)) or "none: declare [outputs.NAME] and [connections.NAME]"))
+    return [output for _, output in sorted(listed.items()) if name in (None, output.name)]
+
+
+def _to_output(scratch: Scratch, path: Path, output: Output, asked: Asked, progress: Callable[[str, int], None]) -> Forwarded:
+    found, after = Forwarded(output.name), -1
+    with contextlib.ExitStack() as open_output:
+        delivery: Delivery | None = None
+        while not found.stopped:
+            left = None if asked.limit is None else asked.limit - found.delivered - found.known - found.dead
+            if left == 0:
+                break
+            taken = _take(scratch, path, output, after, min(BLOCKS[output.type], left or BLOCKS[output.type]), asked.wait_s)
+            if taken is None:
+                break
+            after, parcels, outcomes = taken
+            found.not_sent.update(one.said for one in outcomes)
+            if parcels and delivery is None:
+                delivery = open_output.enter_context(delivery_of(output, asked.manner, path.absolute().parent))
+            if parcels and delivery is not None:
+                done = delivery.deliver(parcels)
+                outcomes = [*outcomes, *(Outcome(one.arrival, one.why if one.fate is Fate.DEAD else one.fate.value, one.fate is Fate.DEAD) for one in done.results)]
+                counted = Counter(one.fate for one in done.results)
+                found.delivered += counted[Fate.DELIVERED]
+                found.known += counted[Fate.KNOWN]
+                found.dead += counted[Fate.DEAD]
+                found.stopped, found.hint = done.stopped, done.hint or "what is left waits: run profilectl forward again"
+            with open_store(scratch, path, write=True, wait_s=max(asked.wait_s, LATE_WAIT_S)) as store:
+                record(store, output.name, outcomes, time.time_ns() // 1_000_000)
+            progress(output.name, found.delivered)
+    with open_store(scratch, path, wait_s=max(asked.wait_s, LATE_WAIT_S)) as store:
+        found.waiting = int(store.scratch.row("select count(*) from store.outbox where output = $output and state = $state", {"output": output.name, "state": WAITING})[0])
+    return found
+
+
+def _take(
+    scratch: Scratch, path: Path, output: Output, after: int, limit: int, wait_s: float
+) -> tuple[int, list[Parcel], list[Outcome]] | None:
+    """Put the next batches of an output together: the last arrival, those that leave, the outcome of those that do not."""
+    with open_store(scratch, path, wait_s=max(wait_s, LATE_WAIT_S)) as store:
+        composer = composer_of(store)
+        connections = {one.feed: (one, to) for one, to in routes(store) if one.output == output.name and one.active}
+        feeds = {number: feed for number, feed in composer.feeds.items() if feed.name in connections}
+        waiting = waiting_for(store, output.name, list(feeds), after=after, limit=limit)
+        if not waiting:
+            return None
+        composed = composer.compose(waiting)
+        login = store.settings().rules.login
+    parcels, outcomes = [], []
+    for one in waiting:
+        connection, to = connections[feeds[one.feed].name]
+        outgoing = composed.get(one.arrival)
+        if outgoing is None:
+            outcomes.append(Outcome(one.arrival, "GONE"))
+            continue
+        reason = refusal(outgoing, connection, to, login)
+        left = None if reason else filtered(addressed(outgoing, output.name, composer.naming), connection, to)
+        if left is None:
+            outcomes.append(Outcome(one.arrival, reason or "FILTERED"))
+        else:
+            lane = outgoing.mpid if outgoing.mpid is not None else one.arrival
+            parcels.append(Parcel(one.arrival, lane, str(left["source_request_id"]), one.at_ms, left))
+    return waiting[-1].arrival, parcels, outcomes
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep a second process from forwarding: it would send everything again, and out of order."""
+    name = path.absolute().parent / f".{path.name[:100]}.forward"
+    while True:
+        try:
+            lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise StoreUnusable(f"{name} cannot be made: {error.strerror}") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise StoreBusy(f"another process forwards from {path}", "wait for it") from None
+        with contextlib.suppress(OSError):
+            if name.stat().st_ino == os.fstat(lock).st_ino:
+                break
+        os.close(lock)  # the one before has removed it
+    try:
+        yield
+    finally:
+        name.unlink(missing_ok=True)
+        os.close(lock)
+
+
+# the outbox
+
+
+def outbox_of(path: Path, *, output: str | None = None, limit: int = 100, wait_s: float = 0) -> dict[str, Any]:
+    """Return what waits and what is dead: counts by output, and the dead ones, oldest first."""
+    _must_be(path)
+    with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
+        there = {(one.feed, one.output): one for one, _ in routes(store)}
+        only = " where outbox.output = $output" if output is not None else ""
+        bound = {"output": output} if output is not None else {}
+        counts = scratch.rows(
+            "select outbox.output, feed.name, count(*) filter (state = 'waiting'), count(*) filter (state = 'dead'), min(at_ms) from store.outbox"
+            f" join store.feed on feed.number = outbox.feed{only} group by all order by 1, 2", bound,
+        )
+        left = scratch.rows(f"select output, outcome, count(*) from store.forwarded{only.replace('outbox', 'forwarded')} group by all order by all", bound)
+        dead = scratch.rows(
+            "select outbox.output, feed.name, outbox.import, outbox.arrival - import.first_arrival + 1, outbox.why, outbox.failed_ms from store.outbox"
+            " join store.feed on feed.number = outbox.feed join store.import on import.number = outbox.import"
+            f"{only or ' where true'} and state = '{DEAD}' order by arrival limit {limit}", bound,
+        )
+        outcomes: dict[str, dict[str, int]] = {}
+        for name, outcome, count in left:
+            outcomes.setdefault(name, {})[outcome] = count
+        return {
+            "outputs": [
+                {
+                    "output": name, "feed": feed, "waiting": waiting, "dead": gone, "oldest_ms": oldest,
+                    "connection": there[feed, name].name if (feed, name) in there else None,
+                    "active": (feed, name) in there and there[feed, name].active,
+                }
+                for name, feed, waiting, gone, oldest in counts
+            ],
+            "left": outcomes,
+            "dead": [
+                {"output": name, "feed": feed, "import": number, "row": place, "why": why, "failed_ms": failed_ms}
+                for name, feed, number, place, why, failed_ms in dead
+            ],
+        }
+
+
+def retry(path: Path, output: str | None = None, *, wait_s: float = 0) -> int:
+    """Let dead batches wait again; return how many."""
+    _must_be(path)
+    with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=True, wait_s=wait_s) as store:
+        where, bound = _chosen(output, DEAD)
+        count = int(scratch.row(f"select count(*) from store.outbox where {where}", bound)[0])
+        with store.transaction():
+            scratch.run(f"update store.outbox set state = '{WAITING}', why = null, failed_ms = null where {where}", bound)
+        return count
+
+
+def drop(path: Path, output: str | None = None, *, waiting: bool = False, dry_run: bool = False, wait_s: float = 0) -> int:
+    """Take dead batches out of the outbox for good, or those that wait; return how many."""
+    _must_be(path)
+    with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=not dry_run, wait_s=wait_s) as store:
+        where, bound = _chosen(output, WAITING if waiting else DEAD)
+        count = int(scratch.row(f"select count(*) from store.outbox where {where}", bound)[0])
+        if count and not dry_run:
+            with store.transaction():
+                now_ms = time.time_ns() // 1_000_000
+                scratch.run(f"insert into store.forwarded select output, arrival, '{BY_HAND}', {now_ms} from store.outbox where {where} order by arrival", bound)
+                scratch.run(f"delete from store.outbox where {where}", bound)
+        return count
+
+
+def _chosen(output: str | None, state: str) -> tuple[str, dict[str, Any]]:
+    bound = {"state": state, **({"output": output} if output is not None else {})}
+    return "state = $state" + (" and output = $output" if output is not None else ""), bound
+
+
+def _must_be(path: Path) -> None:
+    if not path.exists() and not path.is_symlink():
+        raise StoreUnusable(f"there is no store at {path}", "import a file to make one, or name it with --store")
+
+
+__all__ = ["Asked", "Forwarded", "ProfilectlError", "drop", "forward", "outbox_of", "retry"]

@@ -1,0 +1,95 @@
+"""Handing batches over to an output: a file, a webhook, the Events API.
+
+`delivery_of` opens an output; `deliver` takes batches in the order in which they arrived and says of each what became of
+it. Batches of one person are handed over one after another, those of others beside them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from profilectl.output import Fate, Output
+from profilectl.values import Value
+
+# How many batches are put together at once, by the type of output.
+BLOCKS = {"jsonl": 2000, "webhook": 200, "events-api": 1000}
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A batch on its way. lane: whose it is; of two of one lane the later must not overtake. request: the id it is sent
+    under; at_ms: when it was received."""
+
+    arrival: int
+    lane: int
+    request: str
+    at_ms: int
+    document: dict[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a batch: delivered, known, or dead (then why)."""
+
+    arrival: int
+    fate: Fate
+    why: str = ""
+
+
+@dataclass(slots=True)
+class Delivered:
+    """What became of some batches; those without a result go on waiting. stopped: why no more were sent ("": all were)."""
+
+    results: list[Result] = field(default_factory=list)
+    stopped: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How to deliver. attempts: how often one batch is tried; timeout_s: how long an answer is waited for; lanes: how many
+    are under way at once; pause_s: the first pause before something is tried again; credentials: a file of them."""
+
+    attempts: int = 5
+    timeout_s: float = 30.0
+    lanes: int = 8
+    pause_s: float = 0.5
+    credentials: Path | None = None
+
+
+class Delivery(Protocol):
+    """An output that is open."""
+
+    def deliver(self, parcels: Sequence[Parcel]) -> Delivered:
+        """Hand batches over, and say what became of them."""
+
+
+@contextlib.contextmanager
+def delivery_of(output: Output, manner: Manner, folder: Path) -> Iterator[Delivery]:
+    """Open an output and close it at the end. folder: of the store, from which relative paths lead.
+
+    Raises UsageError where credentials are missing, InputRefused for a file that cannot be written or read.
+    """
+    if output.type == "jsonl":
+        from profilectl.delivery.jsonl import Lines
+
+        with contextlib.closing(Lines(folder / output.place, output.place.endswith("/"))) as lines:
+            yield lines
+        return
+    from profilectl.delivery.credentials import credentials_of
+    from profilectl.delivery.http import Sender
+
+    found = credentials_of(output, manner.credentials)
+    with contextlib.closing(Sender(manner)) as sender:
+        if output.type == "webhook":
+            from profilectl.delivery.webhook import Webhook
+
+            yield Webhook(output.place, found, sender, manner)
+        else:
+            from profilectl.delivery.events_api import EventsApi
+
+            yield EventsApi(output.place, found, sender)

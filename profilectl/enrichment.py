@@ -1,0 +1,275 @@
+"""Enrichment: a batch that leaves, completed with what the profile has and it lacks.
+
+Sources: the seed page ("Profile Enrichment"), domain.md 12 (what is added, outgoing differences), 7 PROP i (Read Only:
+as it came), 11.1 (when a calculated value leaves), 5.1 (which fields the server sets), 5.2 (`mParticle Source Feed`).
+Plain values in, plain values out; what leaves to which output is forwarding.py.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID, uuid5
+
+from profilectl.attributes import CONSENT_SOURCES
+from profilectl.calculated import TYPES as CALCULATED
+from profilectl.calculated import Definition, value_of
+from profilectl.consent import Purpose, Said, replaces, state_of, statements_of
+from profilectl.event import Occurred
+from profilectl.feed import Feed
+from profilectl.identity import TYPES
+from profilectl.values import Number, Value, held_json, parse_json
+
+# fmt: off
+LEAVES = (
+    # The other fields of a batch that leave with it. The rest is the sender's or the server's own (keys, ip, ids of jobs).
+    "device_info", "application_info", "attribution_info", "integration_attributes", "partner_identities", "partner_identity",
+    "context", "batch_context", "sdk_version",
+)
+CHANNELS: dict[str, str] = {
+    # source_info.channel of a feed's batches, where the source says it
+    "custom-feed": "server_to_server",
+    "csv":         "server_to_server",
+    "account":     "server_to_server",
+    "warehouse":   "partner",
+    "partner":     "partner",
+}
+NAMES_ITS_FEED = ("custom-feed", "partner")
+# Sources whose events say in an attribute which feed brought them (domain.md 5.2).
+NOTIFICATIONS = {"gdpr": "gdpr_change", "ccpa": "ccpa_change"}
+# The notification of a change of consent, by regulation.
+# fmt: on
+SOURCE_FEED = "mParticle Source Feed"
+SCHEMA = "2"
+_RANK = {kind.name: place for place, kind in enumerate(TYPES)}
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """An identity that a profile holds: since_ms is the time of the batch that brought it."""
+
+    type: str
+    value: str
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An event of a batch: its time (its own, or its batch's) and the whole of it."""
+
+    at_ms: int
+    document: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A batch as it arrived. at_ms: when it was received. deleted: deletions that were applied. devices: device identities
+    it states outside `rest`, its other fields. identities, attributes: as stated; they count only where no profile completes it."""
+
+    feed: Feed
+    arrival: int
+    environment: str
+    at_ms: int
+    events: Sequence[Sent] = ()
+    rest: Mapping[str, Value] = field(default_factory=dict)
+    deleted: Sequence[str] = ()
+    devices: Mapping[str, str] = field(default_factory=dict)
+    identities: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A profile after a batch was applied. attributes: held (values.hold), those of the batch's workspace and of the
+    account, none that is calculated; calculated: name -> held, None: nothing to compute. consent_before: that before the batch."""
+
+    mpid: int
+    identities: Sequence[Holding] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    calculated: Mapping[str, str | None] = field(default_factory=dict)
+    consent: Mapping[Purpose, Said] = field(default_factory=dict)
+    consent_before: Mapping[Purpose, Said] = field(default_factory=dict)
+    attribution: Mapping[str, Value] = field(default_factory=dict)
+
+    def effective(self) -> dict[str, str]:
+        """Return the attributes as they leave: a calculated one masks a stored one of its name, also where it has no value."""
+        stored = {key: held for key, held in self.attributes.items() if key not in self.calculated}
+        return stored | {name: held for name, held in self.calculated.items() if held is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A batch that is ready to leave, and what forwarding rules ask about it. mpid: None where no profile completes it."""
+
+    document: dict[str, Value]
+    arrival: int
+    mpid: int | None
+    feed: Feed
+    consent: Mapping[Purpose, Said]
+    attribution: Mapping[str, Value]
+
+    @property
+    def eventless(self) -> bool:
+        return not self.document.get("events")
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What ids are made of: the store's secret, so that two stores never make the same."""
+
+    secret: str
+
+    @property
+    def namespace(self) -> UUID:
+        return _namespace(self.secret)
+
+    def request(self, output: str, arrival: int) -> str:
+        """Return the source_request_id of a batch at an output: the same each time it is sent."""
+        return str(uuid5(self.namespace, f"{output}:{arrival}"))
+
+    def message(self, arrival: int, place: int) -> str:
+        """Return the message_id of an event."""
+        return str(uuid5(self.namespace, f"event:{arrival}:{place}"))
+
+    def batch(self, arrival: int) -> int:
+        """Return the batch_id: 64 bits, signed."""
+        return int.from_bytes(uuid5(self.namespace, f"batch:{arrival}").bytes[:8], "big", signed=True)
+
+
+@functools.cache
+def _namespace(secret: str) -> UUID:
+    return UUID(bytes=hashlib.sha256(f"forward:{secret}".encode()).digest()[:16])
+
+
+def completed(received: Received, known: Known, naming: Naming, *, lifetime: bool = False) -> Outgoing:
+    """Return a batch completed with its profile. lifetime: whether profiles keep consent beyond their lifetime; then
+    the consent in force leaves with every batch, else only what the batch says of it."""
+    document = _frame(received, naming, known.mpid)
+    ordered = sorted(known.identities, key=lambda one: _RANK[one.type])
+    document["user_identities"] = [
+        {"identity_type": one.type, "identity": one.value, "timestamp_unixtime_ms": _n(one.since_ms)}
+        for one in ordered if not TYPES[_RANK[one.type]].device
+    ]
+    document["user_attributes"] = {key: parse_json(held_json(held)) for key, held in sorted(known.effective().items())}
+    if received.deleted:
+        document["deleted_user_attributes"] = list(received.deleted)
+    own = statements_of(received.rest.get("consent_state")) if received.feed.source in CONSENT_SOURCES else {}
+    leaving = known.consent if lifetime else {purpose: known.consent.get(purpose, said) for purpose, said in own.items()}
+    if leaving:
+        document["consent_state"] = state_of(leaving)
+    notices = _notifications(known.consent_before, known.consent)
+    if notices:
+        document["system_notifications"] = notices
+    return Outgoing(_in_order(document), received.arrival, known.mpid, received.feed, known.consent, known.attribution or _attribution(received))
+
+
+def as_received(received: Received, naming: Naming) -> Outgoing:
+    """Return a batch as it came, for nobody's profile completes it: without an MPID (domain.md 7 PROP i)."""
+    document = _frame(received, naming, None)
+    document["user_identities"] = [
+        {"identity_type": kind, "identity": value, "timestamp_unixtime_ms": _n(received.at_ms)}
+        for kind, value in sorted(received.identities.items(), key=lambda one: _RANK[one[0]]) if not TYPES[_RANK[kind]].device
+    ]
+    document["user_attributes"] = dict(sorted(received.attributes.items()))
+    if received.deleted:
+        document["deleted_user_attributes"] = list(received.deleted)
+    own = statements_of(received.rest.get("consent_state"))
+    if own:
+        document["consent_state"] = state_of(own)
+    return Outgoing(_in_order(document), received.arrival, None, received.feed, own, _attribution(received))
+
+
+def calculated_at(definitions: Iterable[Definition], events: Sequence[Occurred], arrival: int, now_ms: int) -> dict[str, str | None]:
+    """Return the calculated attributes that leave with the batch of an arrival (domain.md 11.1): a sync type counts this
+    batch, an async one what arrived before it; with `within` every type is sync. events: of the person, also later ones."""
+    found = {}
+    for one in definitions:
+        sync = CALCULATED[one.type].sync == "sync" or one.within_ms is not None
+        counted = [event for event in events if event.arrival < arrival + sync]
+        found[one.name] = value_of(one, counted, now_ms)
+    return found
+
+
+def after(before: Mapping[Purpose, Said], received: Received) -> dict[Purpose, Said]:
+    """Return the consent in force after a batch."""
+    found = dict(before)
+    if received.feed.source in CONSENT_SOURCES:
+        for purpose, said in statements_of(received.rest.get("consent_state")).items():
+            if replaces(said, found.get(purpose)):
+                found[purpose] = said
+    return found
+
+
+def _frame(received: Received, naming: Naming, mpid: int | None) -> dict[str, Value]:
+    """Return what a batch leaves with whoever it is of."""
+    document: dict[str, Value] = {name: received.rest[name] for name in LEAVES if name in received.rest}
+    document["environment"] = received.environment
+    document["timestamp_unixtime_ms"] = _n(received.at_ms)
+    document["batch_id"] = _n(naming.batch(received.arrival))
+    document["schema_version"] = Number(SCHEMA)
+    if mpid is not None:
+        document["mpid"] = _n(mpid)
+    if received.events:
+        document["events"] = [_event(one, received, place, naming) for place, one in enumerate(received.events)]
+    info = document.get("device_info")
+    stated = {name: value for name, value in received.devices.items() if name != "mp_deviceid"}
+    if stated:
+        document["device_info"] = {**stated, **(info if isinstance(info, dict) else {})}
+    stamp = received.rest.get("mp_deviceid", received.devices.get("mp_deviceid"))
+    if stamp:
+        document["mp_deviceid"] = stamp
+    channel = CHANNELS.get(received.feed.source)
+    if channel:
+        partner = {"partner": received.feed.owner.name} if channel == "partner" else {}
+        document["source_info"] = {"channel": channel, **partner, "is_historical": False}
+    return document
+
+
+def _event(event: Sent, received: Received, place: int, naming: Naming) -> Value:
+    stated = event.document.get("data")
+    data: dict[str, Value] = dict(stated) if isinstance(stated, dict) else {}
+    data["timestamp_unixtime_ms"] = _n(event.at_ms)
+    data.setdefault("message_id", naming.message(received.arrival, place))
+    if received.feed.source in NAMES_ITS_FEED:
+        attributes = data.get("custom_attributes")
+        data["custom_attributes"] = {**(attributes if isinstance(attributes, dict) else {}), SOURCE_FEED: received.feed.name}
+    return {**event.document, "data": data}
+
+
+def _notifications(before: Mapping[Purpose, Said], now: Mapping[Purpose, Said]) -> list[Value]:
+    """Return one notification for each purpose of which the batch changed what is in force."""
+    found: list[Value] = []
+    for (regulation, purpose), said in sorted(now.items()):
+        old = before.get((regulation, purpose))
+        if regulation in NOTIFICATIONS and said != old:
+            found.append({"type": NOTIFICATIONS[regulation], "data": {"purpose": purpose, "current": dict(said), "old": dict(old) if old else None}})
+    return found
+
+
+def _attribution(received: Received) -> Mapping[str, Value]:
+    found = received.rest.get("attribution_info")
+    return found if isinstance(found, dict) else {}
+
+
+# fmt: off
+ORDER = (
+    "schema_version", "environment", "batch_id", "source_request_id", "timestamp_unixtime_ms", "mpid", "user_identities", "user_attributes",
+    "deleted_user_attributes", "consent_state", "mp_deviceid", "device_info", "application_info", "attribution_info", "events",
+)
+# fmt: on
+
+
+def _in_order(document: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the members in one order, the others after them."""
+    return {name: document[name] for name in (*ORDER, *(name for name in document if name not in ORDER)) if name in document}
+
+
+def addressed(outgoing: Outgoing, output: str, naming: Naming) -> dict[str, Value]:
+    """Return the document as it goes to an output: with the id under which it is sent there."""
+    return _in_order({**outgoing.document, "source_request_id": naming.request(output, outgoing.arrival)})
+
+
+def _n(number: int) -> Number:
+    return Number(str(number))

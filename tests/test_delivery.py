@@ -1,0 +1,313 @@
+"""Batches arrive: at least once, always under the same id, in order for each person, whoever is unkind in between."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from doors import run
+from effort import at_length
+from output_receiver import Got, Receiver, basic, receiver, unkind
+
+FAST = ("--pause", "0.01", "--attempts", "20")
+
+
+def connected(folder: Path, output: str, *, feeds: int = 1) -> None:
+    lines = [f"[outputs.o]\n{output}\n"]
+    lines += [f'[feeds.f{n}]\nsource = "sdk"\n[connections.c{n}]\nfeed = "f{n}"\noutput = "o"\n' for n in range(feeds)]
+    (folder / "c.toml").write_text("".join(lines))
+    ran(folder, "config", "apply", "c.toml")
+
+
+def ran(folder: Path, *arguments: str, status: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
+    done = run(*arguments, folder=folder, **more)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+def imported(folder: Path, people: int, each: int) -> None:
+    """Import batches: `each` of every person, who count them in an attribute."""
+    rows = [
+        {"user_identities": {"customer_id": f"P{person}"}, "user_attributes": {"n": number},
+         "events": [{"event_type": "screen_view", "data": {"screen_name": f"{number}"}}]}
+        for number in range(each) for person in range(people)
+    ]  # fmt: skip
+    (folder / "in.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    ran(folder, "import", "in.jsonl", "--feed", "f0", "--again")
+
+
+def who(document: dict[str, Any]) -> tuple[str, int]:
+    identities = document["user_identities"]
+    return (identities["customer_id"] if isinstance(identities, dict) else identities[0]["identity"]), int(document["user_attributes"]["n"])
+
+
+def check_arrived(documents: list[dict[str, Any]], people: int, each: int, *, once: bool = False) -> None:
+    """See that every batch arrived, each under one id, and for each person the first arrivals in order."""
+    ids: dict[tuple[str, int], set[str]] = {}
+    first: dict[str, list[int]] = {}
+    for one in documents:
+        person, number = who(one)
+        ids.setdefault((person, number), set()).add(one["source_request_id"])
+        if number not in first.setdefault(person, []):
+            first[person].append(number)
+    assert sorted(ids) == sorted((f"P{person}", number) for person in range(people) for number in range(each))
+    assert all(len(found) == 1 for found in ids.values())
+    assert len({one for found in ids.values() for one in found}) == people * each
+    assert all(numbers == sorted(numbers) for numbers in first.values())
+    if once:
+        assert len(documents) == people * each
+
+
+def counts(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(ran(folder, "outbox", "list", "--json").stdout)
+    return found
+
+
+def test_a_webhook_gets_each_batch_signed_and_with_its_id(tmp_path: Path) -> None:
+    with receiver() as there:
+        connected(tmp_path, f'type = "webhook"\nurl = "{there.url}/hook"')
+        imported(tmp_path, 3, 2)
+        ran(tmp_path, "forward", PROFILECTL_OUTPUT_O_SECRET="shh", PROFILECTL_OUTPUT_O_HEADER="Authorization: Bearer t")
+        ran(tmp_path, "forward")
+    check_arrived([one.document for one in there.got], 3, 2, once=True)
+    for one in there.got:
+        assert one.path == "/hook"
+        assert one.headers["idempotency-key"] == one.document["source_request_id"]
+        assert one.headers["authorization"] == "Bearer t"
+        at, _, signed = one.headers["x-profilectl-signature"].partition(",v1=")
+        assert hmac.compare_digest(signed, hmac.new(b"shh", at.removeprefix("t=").encode() + b"." + one.body, hashlib.sha256).hexdigest())
+    assert counts(tmp_path)["left"] == {"o": {"delivered": 6}}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_an_unkind_receiver_gets_everything_in_order(seed: int, tmp_path: Path) -> None:
+    with receiver(unkind(seed)) as there:
+        connected(tmp_path, f'type = "webhook"\nurl = "{there.url}"')
+        imported(tmp_path, 6, 5)
+        ran(tmp_path, "forward", *FAST)
+    check_arrived([one.document for one in there.accepted()], 6, 5, once=True)
+    assert len(there.got) > 30
+
+
+def test_what_is_refused_goes_to_the_dead_letter_list_and_what_follows_leaves(tmp_path: Path) -> None:
+    def answer(got: Got) -> int:
+        return 400 if who(got.document) == ("P0", 0) else 409 if who(got.document) == ("P1", 0) else 503 if who(got.document) == ("P2", 0) else 202
+
+    with receiver(answer) as there:
+        connected(tmp_path, f'type = "webhook"\nurl = "{there.url}"')
+        imported(tmp_path, 3, 2)
+        told = json.loads(ran(tmp_path, "forward", "--attempts", "3", "--pause", "0", "--json", status=3).stdout)
+        assert [(one["delivered"], one["known"], one["dead"], one["waiting"]) for one in told] == [(3, 1, 2, 0)]
+        assert Counter(who(one.document) for one in there.got)["P2", 0] == 3
+        assert sorted((one["row"], one["why"]) for one in counts(tmp_path)["dead"]) == [(1, "HTTP 400"), (3, "after 3 attempts: HTTP 503")]
+        there.answer = lambda got: 202
+        assert ran(tmp_path, "outbox", "retry").stdout == "2 batches wait again\n"
+        ran(tmp_path, "forward")
+    assert {who(one.document) for one in there.accepted()} == {(f"P{n}", k) for n in range(3) for k in range(2)} - {("P1", 0)}
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 302, 429])
+def test_an_output_that_takes_nothing_costs_nothing(status: int, tmp_path: Path) -> None:
+    with receiver(lambda got: (status, {"Retry-After": "0", "Location": "/elsewhere"})) as there:
+        connected(tmp_path, f'type = "webhook"\nurl = "{there.url}"')
+        imported(tmp_path, 2, 2)
+        done = ran(tmp_path, "forward", "--attempts", "2", "--pause", "0", status=9)
+        assert f"HTTP {status}" in done.stderr
+        assert all(one.path == "/" for one in there.got)
+        found = counts(tmp_path)
+        assert (found["outputs"][0]["waiting"], found["dead"]) == (4, [])
+        there.answer = lambda got: 202
+        ran(tmp_path, "forward")
+    check_arrived([one.document for one in there.accepted()], 2, 2, once=True)
+
+
+def test_nobody_there_costs_nothing(tmp_path: Path) -> None:
+    connected(tmp_path, 'type = "webhook"\nurl = "http://127.0.0.1:9"')
+    imported(tmp_path, 1, 2)
+    assert "no connection" in ran(tmp_path, "forward", "--attempts", "2", "--pause", "0", status=9).stderr
+    assert counts(tmp_path)["outputs"][0]["waiting"] == 2
+
+
+def test_a_slow_answer_is_not_waited_for(tmp_path: Path) -> None:
+    def answer(got: Got) -> int:
+        if not there.got:
+            time.sleep(1)
+        return 202
+
+    with receiver(answer) as there:
+        connected(tmp_path, f'type = "webhook"\nurl = "{there.url}"')
+        imported(tmp_path, 1, 1)
+        ran(tmp_path, "forward", "--timeout", "0.2", *FAST)
+    assert len({one.document["source_request_id"] for one in there.got}) == 1
+
+
+def test_the_events_api_gets_requests_as_full_as_they_can_be(tmp_path: Path) -> None:
+    with receiver() as there:
+        connected(tmp_path, f'type = "events-api"\nhost = "{there.url}"')
+        imported(tmp_path, 125, 2)
+        assert "PROFILECTL_OUTPUT_O_KEY" in ran(tmp_path, "forward", status=2).stderr
+        (tmp_path / "keys.toml").write_text('[o]\nkey = "k"\nsecret = "s"\n')
+        assert "can be read by others" in ran(tmp_path, "forward", "--credentials", "keys.toml", status=4).stderr
+        (tmp_path / "keys.toml").chmod(0o600)
+        ran(tmp_path, "forward", "--credentials", "keys.toml")
+    assert [(one.path, len(one.document), basic(one)) for one in there.got] == [("/v2/bulkevents", 100, ("k", "s")), ("/v2/bulkevents", 100, ("k", "s")), ("/v2/bulkevents", 50, ("k", "s"))]
+    check_arrived([one for got in there.got for one in got.document], 125, 2, once=True)
+    schema = json.loads(Path(__file__).with_name("batch.schema.json").read_text())
+    schema["properties"] |= {"source_request_id": {"type": "string"}, "events": {"type": "array"}}  # it is that of an export
+    for one in there.got[0].document[:5]:
+        jsonschema.validate(one, schema)
+
+
+def test_the_events_api_refuses_one_batch_and_takes_the_others(tmp_path: Path) -> None:
+    with receiver(lambda got: 400 if any(who(one) == ("P1", 0) for one in got.document) else 202) as there:
+        connected(tmp_path, f'type = "events-api"\nhost = "{there.url}"')
+        imported(tmp_path, 3, 2)
+        keys = {"PROFILECTL_OUTPUT_O_KEY": "k", "PROFILECTL_OUTPUT_O_SECRET": "s"}
+        ran(tmp_path, "forward", status=3, **keys)
+    assert len([one for got in there.accepted() for one in got.document]) == 5
+    assert [one["row"] for one in counts(tmp_path)["dead"]] == [2]
+
+
+def test_a_file_for_each_day_and_a_limit(tmp_path: Path) -> None:
+    connected(tmp_path, 'type = "jsonl"\npath = "days/"')
+    rows = [
+        {"user_identities": {"customer_id": "P0"}, "timestamp_unixtime_ms": at, "user_attributes": {"n": n}, "events": [{"event_type": "screen_view", "data": {"screen_name": "s"}}]}
+        for n, at in enumerate([1_700_000_000_000, 1_700_000_000_001, 1_700_100_000_000])
+    ]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    ran(tmp_path, "import", "in.jsonl", "--feed", "f0")
+    assert json.loads(ran(tmp_path, "forward", "--limit", "1", "--json").stdout)[0]["waiting"] == 2
+    ran(tmp_path, "forward")
+    assert {one.name: len(one.read_text().splitlines()) for one in (tmp_path / "days").iterdir()} == {"2023-11-14.jsonl": 2, "2023-11-16.jsonl": 1}
+    assert all(one.stat().st_mode & 0o777 == 0o600 for one in (tmp_path / "days").iterdir())
+
+
+def test_a_file_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    connected(tmp_path, 'type = "jsonl"\npath = "profiles.duckdb"')
+    imported(tmp_path, 1, 1)
+    assert "not a file of lines" in ran(tmp_path, "forward", status=4).stderr
+    connected(tmp_path, 'type = "jsonl"\npath = "mine.txt"')
+    (tmp_path / "mine.txt").write_text("a line without an end")
+    assert "not ours" in ran(tmp_path, "forward", status=4).stderr
+    assert (tmp_path / "mine.txt").read_text() == "a line without an end"
+
+
+def test_a_line_that_was_cut_off_is_written_again_and_no_line_twice(tmp_path: Path) -> None:
+    connected(tmp_path, 'type = "jsonl"\npath = "o.jsonl"')
+    imported(tmp_path, 3, 2)
+    store = (tmp_path / "profiles.duckdb").read_bytes()
+    ran(tmp_path, "forward")
+    whole = (tmp_path / "o.jsonl").read_bytes()
+    for kept in (len(whole), len(whole) - 1, len(whole) - 50, whole.index(b"\n") + 1, whole.index(b"\n") + 20, 7, 0):
+        (tmp_path / "o.jsonl").write_bytes(whole[:kept])
+        (tmp_path / "profiles.duckdb").write_bytes(store)  # as if it had been killed before the store knew
+        ran(tmp_path, "forward")
+        assert (tmp_path / "o.jsonl").read_bytes() == whole
+
+
+KILLED = """
+import os, random, signal, sys, threading, time
+def end(after):
+    time.sleep(after)
+    os.kill(os.getpid(), signal.SIGKILL)
+threading.Thread(target=end, args=(float(sys.argv.pop(1)),), daemon=True).start()
+from profilectl.cli import main
+sys.argv[0] = "profilectl"
+main()
+"""
+
+
+def killed_until_done(folder: Path, chance: random.Random, longest: float) -> int:
+    """Forward, killed at any moment, until nothing waits; return how often it was killed."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent), "NO_COLOR": "1"}
+    times = 0
+    while times < 60:
+        after = str(chance.uniform(0.3, longest))
+        done = subprocess.run([sys.executable, "-c", KILLED, after, "--quiet", "forward", "--pause", "0.01", "--wait", "60"], cwd=folder, env=environment, check=False, capture_output=True)
+        if done.returncode == 0:
+            return times
+        assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+        times += 1
+        longest *= 1.1
+    raise AssertionError("it never came to its end")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(2))
+def test_killed_at_any_moment_every_batch_arrives(part: int, tmp_path: Path) -> None:
+    chance = random.Random(part)
+
+    def answer(got: Got) -> Any:
+        time.sleep(chance.uniform(0, 0.01))
+        return 202 if chance.random() < 0.9 else 503
+
+    people, each = at_length(40, by_night=200), 15
+    with receiver(answer) as there:
+        connected(tmp_path, f'type = "webhook"\nurl = "{there.url}"')
+        imported(tmp_path, people, each)
+        times = killed_until_done(tmp_path, chance, 1.5)
+        check_ledger(tmp_path, there, people, each)
+    assert times > 0
+
+
+def check_ledger(folder: Path, there: Receiver, people: int, each: int) -> None:
+    check_arrived([one.document for one in there.accepted()], people, each)
+    found = counts(folder)
+    assert (found["left"], found["outputs"], found["dead"]) == ({"o": {"delivered": people * each}}, [], [])
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_no_line_stands_twice(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    connected(tmp_path, 'type = "jsonl"\npath = "o.jsonl"')
+    imported(tmp_path, 400, 15)
+    killed_until_done(tmp_path, chance, 2.0)
+    check_arrived([json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()], 400, 15, once=True)
+
+
+@pytest.mark.slow
+def test_an_import_that_is_killed_leaves_its_batches_in_the_outbox_or_nothing(tmp_path: Path) -> None:
+    chance = random.Random(3)
+    connected(tmp_path, 'type = "jsonl"\npath = "o.jsonl"')
+    imported(tmp_path, 300, 10)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent), "NO_COLOR": "1"}
+    killed = 0
+    for _ in range(12):
+        after = str(chance.uniform(0.3, 3))
+        done = subprocess.run([sys.executable, "-c", KILLED, after, "--quiet", "import", "in.jsonl", "--feed", "f0", "--again"], cwd=tmp_path, env=environment, check=False, capture_output=True)
+        killed += done.returncode == -signal.SIGKILL
+        imports = len(json.loads(ran(tmp_path, "imports", "list", "--json").stdout))
+        assert counts(tmp_path)["outputs"][0]["waiting"] == 3000 * imports
+    assert killed
+    ran(tmp_path, "check")
+
+
+@pytest.mark.slow
+def test_imports_go_on_while_batches_leave(tmp_path: Path) -> None:
+    def answer(got: Got) -> int:
+        time.sleep(0.005)
+        return 202
+
+    with receiver(answer) as there:
+        connected(tmp_path, f'type = "webhook"\nurl = "{there.url}"')
+        imported(tmp_path, 30, 10)
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent), "NO_COLOR": "1"}
+        with subprocess.Popen([sys.executable, "-m", "profilectl", "--quiet", "forward", "--wait", "60"], cwd=tmp_path, env=environment) as sending:
+            (tmp_path / "more.jsonl").write_text("".join(json.dumps({"customer_id": f"P{n}", "late": "1"}) + "\n" for n in range(30)))
+            ran(tmp_path, "import", "more.jsonl", "--feed", "f0", "--wait", "60")
+            assert "forwards" in ran(tmp_path, "forward", status=5).stderr or sending.poll() is not None
+            assert sending.wait(60) == 0
+        check_ledger(tmp_path, there, 30, 10)
+    assert all("late" not in one.document["user_attributes"] for one in there.got)

@@ -1,0 +1,153 @@
+"""A batch leaves completed with its profile as it was after it: the store as the interpreter, for random histories."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from effort import at_length
+from histories import History, histories
+from hypothesis import HealthCheck, given, note, seed, settings
+from hypothesis import strategies as st
+from leaving import Watch
+from test_equivalence import NOW_MS, stated_settings, text_of
+
+from profilectl.batch import read_document
+from profilectl.calculated import Definition
+from profilectl.composing import composer_of
+from profilectl.definitions import put_calculation, replace_connections
+from profilectl.engine import ImportRequest, import_files
+from profilectl.enrichment import Naming
+from profilectl.fields import Unusable
+from profilectl.forwarding import Connection
+from profilectl.interpreter import Interpreter
+from profilectl.opening import open_store
+from profilectl.outbox import waiting_for
+from profilectl.output import Output
+from profilectl.scratch import Scratch
+from profilectl.store import settings_from
+from profilectl.values import parse_json, to_json
+
+DEFINITIONS = [
+    Definition("views", "count", event="view"),
+    Definition("k", "last_value", event="view", of="at"),
+    Definition("first", "first_value", event="view", of="at"),
+    Definition("lately", "unique_values_count", event="view", of="at", within="30 days"),
+]
+
+
+@st.composite
+def events(draw: st.DrawFn) -> list[dict[str, Any]]:
+    found = []
+    for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2]))):
+        data: dict[str, Any] = {"event_name": draw(st.sampled_from(["view", "buy"])), "custom_event_type": "other"}
+        if draw(st.booleans()):
+            data["custom_attributes"] = {"at": draw(st.sampled_from(["home", "12.50", "é"]))}
+        if draw(st.integers(0, 3)) == 0:
+            data["timestamp_unixtime_ms"] = draw(st.sampled_from([7, 1_700_000_000_000]))
+        found.append({"event_type": "custom_event", "data": data})
+    return found
+
+
+@st.composite
+def eventful(draw: st.DrawFn, workspaces: bool = False) -> History:
+    history = draw(histories(workspaces=workspaces))
+    for one in history.imports:
+        for row in one.rows:
+            row["events"] = draw(events())
+            if draw(st.integers(0, 4)) == 0:
+                purpose = draw(st.sampled_from([("gdpr", "ads"), ("gdpr", "mail"), ("ccpa", "data_sale_opt_out")]))
+                row["consent_state"] = {purpose[0]: {purpose[1]: {"consented": draw(st.booleans()), "timestamp_unixtime_ms": draw(st.integers(1, 3))}}}
+            if draw(st.integers(0, 6)) == 0:
+                row["attribution_info"] = {"service_provider": "s", "publisher": draw(st.sampled_from(["p", "q"])), "campaign": "c"}
+            if draw(st.integers(0, 6)) == 0:
+                row["application_info"] = {"name": "app", "build": 1.50}
+            if draw(st.integers(0, 9)) == 0:
+                row["mp_deviceid"] = draw(st.sampled_from(["5a5a5a5a-1111-2222-3333-444444444444", "x"]))
+    return history
+
+
+def by_store(history: History, folder: Path, definitions: list[Definition], *, lifetime: bool) -> tuple[dict[int, str], str]:
+    """Return what leaves by arrival, as JSON, and the secret of the store."""
+    path, scratch = folder / "store.duckdb", Scratch(folder)
+    output = Output("o", "jsonl", "o.jsonl", accepts_eventless=True)
+    with open_store(scratch, path, create=True, write=True) as store, store.transaction():
+        store.put_settings(stated_settings(history) | ({"retention.lifetime_profiles": True} if lifetime else {}))
+        for name in history.feeds:
+            store.put_feed(history.feed(name))
+        for one in definitions:
+            put_calculation(store, one, NOW_MS)
+        replace_connections(store, [output], [Connection(name, name, "o") for name in history.feeds])
+    for number, one in enumerate(history.imports):
+        file = folder / f"{number}.jsonl"
+        file.write_text("".join(text_of(row) + "\n" for row in one.rows) or "\n")
+        import_files(path, ImportRequest([str(file)], one.feed, protection=one.protection, environment=one.environment, again=True, now_ms=NOW_MS + number))
+    with open_store(scratch, path) as store:
+        composer = composer_of(store)
+        composed = composer.compose(waiting_for(store, "o", list(composer.feeds), after=-1, limit=10**6))
+        secret = store.meta("secret")
+    scratch.close()
+    return {arrival: to_json(one.document) for arrival, one in composed.items()}, secret
+
+
+def by_interpreter(history: History, secret: str, definitions: list[Definition], *, lifetime: bool) -> dict[int, str]:
+    found = settings_from(stated_settings(history))
+    interpreter = Interpreter(found.rules, history.priority, secret)
+    watch = Watch(interpreter, Naming(secret), definitions, lifetime)
+    feeds = {name: history.feed(name, number) for number, name in enumerate(history.feeds, start=1)}
+    leaves = {}
+    for number, one in enumerate(history.imports):
+        start = interpreter.arrivals
+        for row in one.rows:
+            arrival = interpreter.arrivals
+            try:
+                read: Any = read_document(parse_json(text_of(row)), found.reading)
+            except Unusable as error:
+                read = error
+            outgoing = watch.leaves(feeds[one.feed], one.protection, read, NOW_MS + number, one.environment)
+            if outgoing:
+                leaves[arrival] = to_json(outgoing.document)
+        interpreter.arrivals = max(interpreter.arrivals, start + (not one.rows))  # an empty file has one blank line
+    return leaves
+
+
+def check(history: History, *, calculated: bool, lifetime: bool) -> None:
+    note(history.as_case())
+    definitions = DEFINITIONS if calculated else []
+    with tempfile.TemporaryDirectory() as folder:
+        ours, secret = by_store(history, Path(folder), definitions, lifetime=lifetime)
+    theirs = by_interpreter(history, secret, definitions, lifetime=lifetime)
+    assert sorted(ours) == sorted(theirs)
+    for arrival, document in theirs.items():
+        assert json.loads(ours[arrival]) == json.loads(document), f"arrival {arrival}"
+        assert ours[arrival] == document
+
+
+quick = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+
+
+@quick
+@given(eventful(), st.booleans(), st.booleans())
+def test_the_store_completes_as_the_interpreter(history: History, calculated: bool, lifetime: bool) -> None:
+    check(history, calculated=calculated, lifetime=lifetime)
+
+
+@settings(quick, max_examples=6)
+@given(eventful(workspaces=True), st.booleans())
+def test_the_store_completes_as_the_interpreter_in_every_workspace(history: History, calculated: bool) -> None:
+    check(history, calculated=calculated, lifetime=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(4))
+def test_the_store_completes_as_the_interpreter_at_length(part: int) -> None:
+    @seed(part)
+    @settings(max_examples=at_length(40, by_night=300), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(eventful(workspaces=part % 2 == 1), st.booleans(), st.booleans())
+    def compare(history: History, calculated: bool, lifetime: bool) -> None:
+        check(history, calculated=calculated, lifetime=lifetime)
+
+    compare()
