@@ -162,13 +162,12 @@ def call(*arguments: str, folder: Path) -> Result:
 
 def by_command_line(case: dict[str, Any], folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Run a case through the command line: config apply, imports, export."""
-    (folder / "case.toml").write_text(_toml(case["given"]), encoding="utf-8")
-    done = call("config", "apply", "case.toml", folder=folder)
-    assert done.exit_code == 0, done.output
+    (folder / "profiles.duckdb").write_bytes(_configured(_toml(case["given"])))
     reports = []
     for number, one in enumerate(case["when"]):
         name = f"{number}.{'csv' if 'csv' in one else 'jsonl'}"
-        text = one["csv"] if "csv" in one else "".join(line + "\n" for line in lines_of(one, _mpids(folder) if number else []))
+        mpids = _mpids(folder) if number and "$P" in json.dumps(one) else []
+        text = one["csv"] if "csv" in one else "".join(line + "\n" for line in lines_of(one, mpids))
         (folder / name).write_bytes(text.encode())
         options = [f"--{key}={one[key]}" for key in ("protection", "environment") if key in one]
         done = call("import", name, "--feed", one["feed"], "--json", "--again", *options, *one.get("options", ()), folder=folder)
@@ -181,6 +180,17 @@ def by_command_line(case: dict[str, Any], folder: Path) -> tuple[list[dict[str, 
         assert done.exit_code == 0, done.output
         lines += done.stdout.splitlines()
     return [_exported(line) for line in lines], reports
+
+
+@functools.cache
+def _configured(config: str) -> bytes:
+    """Return an empty store with a configuration; many cases have the same."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "case.toml").write_text(config, encoding="utf-8")
+        done = call("config", "apply", "case.toml", folder=folder)
+        assert done.exit_code == 0, done.output
+        return (folder / "profiles.duckdb").read_bytes()
 
 
 def _mpids(folder: Path) -> list[str]:
