@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,23 @@ class _Server:
 @functools.cache
 def _server() -> _Server:
     return _Server()
+
+
+def made_once(make: Callable[[Path], object]) -> Callable[[Path], Path]:
+    """Return what puts into a folder what somebody made, once a process: a store costs more to make than to copy."""
+    @functools.cache
+    def made() -> dict[str, tuple[bytes, int]]:
+        with tempfile.TemporaryDirectory() as folder:
+            make(Path(folder))
+            return {one.name: (one.read_bytes(), one.stat().st_mode) for one in Path(folder).iterdir()}
+
+    def copied(folder: Path) -> Path:
+        for name, (content, mode) in made().items():
+            (folder / name).write_bytes(content)
+            (folder / name).chmod(mode)
+        return folder
+
+    return copied
 
 
 def call(*arguments: str, folder: Path) -> Result:

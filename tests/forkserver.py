@@ -117,13 +117,8 @@ def prepare() -> None:
     command = typer.main.get_command(app)
     for name in MODULES:
         command.get_command(None, name)  # type: ignore[attr-defined]
-    import pyarrow.parquet
-    import rich.console
-    import rich.progress
-    import rich.table
-    import typer._adapters
-    import typer.rich_utils  # noqa: F401
-
+    for outside in ("pyarrow.parquet", "rich.console", "rich.progress", "rich.table", "typer._adapters", "typer.rich_utils"):
+        importlib.import_module(outside)
     gc.collect()
     gc.freeze()
 
@@ -135,7 +130,7 @@ def leave(command: object) -> None:
         command()  # type: ignore[operator]
     except SystemExit as left:
         status = left.code
-    except BaseException:
+    except BaseException:  # noqa: BLE001 (Python prints it and ends)
         traceback.print_exc()
         status = 1
     if status is not None and not isinstance(status, int):

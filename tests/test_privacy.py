@@ -591,6 +591,24 @@ def test_after_seven_days_they_are_gone_and_only_the_record_is_left(folder: Path
     assert json.loads(done(folder, "privacy", "requests", "--json").stdout) == []
 
 
+@pytest.mark.parametrize("beside", ["nothing", "an erasure"])
+def test_no_byte_of_a_record_is_left_after_its_year(beside: str, folder: Path) -> None:
+    """... neither as the identity nor as the request that came with it, and whether anybody is erased or not."""
+    name, value = ID.replace("a7", "d7"), "asked-for-nobody@example.org"
+    asked(folder, "access", {"email": value}, name=name)
+    done(folder, "privacy", "run", "-o", "answers")
+    encoded = status(folder, name)["encoded_request"]
+    assert set(in_file(folder, [value, encoded[:60]])) == {value, encoded[:60]}
+    if beside == "an erasure":
+        asked(folder)
+    erased = json.loads(done(folder, "stats", "--json").stdout)["profiles"]
+    done(folder, "privacy", "run", "--now", later(367))
+    assert in_file(folder, [value, name, encoded[:60]]) == []
+    assert [one["subject_request_id"] for one in json.loads(done(folder, "privacy", "requests", "--json").stdout)] == ([ID] if beside == "an erasure" else [])
+    assert erased - json.loads(done(folder, "stats", "--json").stdout)["profiles"] == (beside == "an erasure")
+    done(folder, "check")
+
+
 def test_the_waiting_period_may_be_skipped(folder: Path) -> None:
     assert asked(folder, extensions={"opendsr.mparticle.com": {"skip_waiting_period": True}})[0] == 0
     done(folder, "privacy", "run")
