@@ -389,7 +389,7 @@ main()
 
 def test_killed_anywhere_it_is_before_or_after_and_again_finishes(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     before = in_tables(folder, ALL)
-    places = [1, 2, 3, 5, 9, 17, 33, 40, 45, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60]
+    places = [1, 17, 45, 52, 55, 57, 58, 59, 60, 61, 62, 63, 64]  # random places: test_killed.py
     outcomes = set()
     for place in places:
         work = tmp_path_factory.mktemp("killed")
@@ -432,7 +432,7 @@ def test_a_full_disk_leaves_the_store_as_it_was(folder: Path, monkeypatch: pytes
 # Random histories with erasures: the engine leaves what the interpreter leaves, and the store is sound.
 
 
-@settings(max_examples=at_length(25, by_night=400), deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=at_length(10, by_night=400), deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(histories(), st.data())
 def test_engine_equals_interpreter_with_erasures(history: History, data: st.DataObject) -> None:
     erasures = {

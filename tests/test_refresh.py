@@ -123,7 +123,7 @@ def check(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
         assert kept(path) == kept(anew)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(lives())
 def test_refreshed_is_computed_anew(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
     check(steps)

@@ -180,7 +180,7 @@ def test_the_clocks_are_settings(folder: Path) -> None:
     assert tried(folder, "retention", "set")[0] == 2
 
 
-@settings(max_examples=at_length(20, by_night=300), deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=at_length(10, by_night=300), deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(histories(), st.data())
 def test_engine_equals_interpreter_with_retention(history: History, data: st.DataObject) -> None:
     stated = {"retention.lifetime_days": 30, "retention.retention_days": 300, "retention.lifetime_profiles": data.draw(st.sampled_from([False, False, True]))}
