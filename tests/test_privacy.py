@@ -432,9 +432,7 @@ def test_a_full_disk_leaves_the_store_as_it_was(folder: Path, monkeypatch: pytes
 # Random histories with erasures: the engine leaves what the interpreter leaves, and the store is sound.
 
 
-@settings(max_examples=at_length(10, by_night=400), deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(histories(), st.data())
-def test_engine_equals_interpreter_with_erasures(history: History, data: st.DataObject) -> None:
+def check_erasures(history: History, data: st.DataObject) -> None:
     erasures = {
         number: (data.draw(st.sampled_from(KINDS)), data.draw(st.booleans())) for number in range(len(history.imports)) if data.draw(st.booleans())
     }
@@ -448,6 +446,19 @@ def test_engine_equals_interpreter_with_erasures(history: History, data: st.Data
     for number, (one, other) in enumerate(zip(reports, counts, strict=True)):
         assert one == other, f"the report of import {number + 1}"
     assert [engine_canonical(one) for one in ours] == expected
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(histories(), st.data())
+def test_engine_equals_interpreter_with_erasures(history: History, data: st.DataObject) -> None:
+    check_erasures(history, data)
+
+
+@pytest.mark.slow
+@settings(max_examples=at_length(40, by_night=400), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@given(histories(), st.data())
+def test_engine_equals_interpreter_with_erasures_at_length(history: History, data: st.DataObject) -> None:
+    check_erasures(history, data)
 
 
 KINDS = [("customer_id", "A"), ("email", "b@x.org"), ("email", "a@x.org"), ("mobile_number", "+1"), ("ios_idfv", "0a0a0a0a-1111-2222-3333-444444444444")]
