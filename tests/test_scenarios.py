@@ -55,7 +55,7 @@ def test_34_the_newest_consent_holds_and_a_partner_may_not_say_any(tmp_path: Pat
     assert members(tmp_path, "sellable") == ["B"]
     bring(tmp_path, "feed", {"user_identities": {"customer_id": "A"}, "consent_state": opted_out_of_sale(False, 5)})
     (found,) = shown(tmp_path, "--customer-id", "A", "--section", "consent")["consent"]
-    assert found["consented"] is True
+    assert found["said"]["consented"] is True, found  # what was said at 10, not what was said of 5
     assert members(tmp_path, "sellable") == ["B"]
     bring(tmp_path, "partner", {"user_identities": {"customer_id": "B"}, "consent_state": opted_out_of_sale(True, 20)}, source="partner")
     assert members(tmp_path, "sellable") == ["B"]
