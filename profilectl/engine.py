@@ -163,7 +163,7 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
         if not fresh:
             _already(report, max(file.already_imported or 0 for file in reports))
             request.checked(report, state)
-            return report
+            return _caught_up(scratch, store_path, report, request)
         rejects = kept.enter_context(contextlib.closing(Rejects(scratch.folder / "rejects.jsonl")))
         mend = mendable(Path(request.rejects_as_input), fresh, request.encoding) if request.rejects_as_input else None
         reading = replace(settings.reading, added=added_event(request.event)) if request.event else settings.reading
@@ -181,6 +181,19 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
     if run.defined and request.refreshes:
         report.audiences = refresh_after(store_path, report, request)
         report.elapsed_ms = round((time.monotonic() - began) * 1000)
+    return report
+
+
+def _caught_up(scratch: Scratch, store_path: Path, report: ImportReport, request: ImportRequest) -> ImportReport:
+    """Make up for a refresh that an import before did not come to, killed after its commit."""
+    from profilectl.refresh import unseen
+
+    if not request.dry_run and store_path.exists():
+        with open_store(scratch, store_path, wait_s=request.wait_s) as store:
+            behind = unseen(store)
+        if behind:
+            asking = replace(report, number=behind[0] if len(behind) == 1 else None)
+            report.audiences = refresh_after(store_path, asking, request)
     return report
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -449,12 +449,15 @@ class Leaving:
         self.stays["erased_row"] = f"select * from store.erased_row union all select arrival, import, founder, {self.number} from gone_row"
         self.stays["suppressed"] = "select * from store.suppressed union all select * from newly_suppressed"
 
+    def forget_requests(self, names: Sequence[str]) -> None:
+        """Leave the records of requests out, of whomever they are."""
+        if names:
+            within = self.stays.get("subject_request", "select * from store.subject_request")
+            self._less("subject_request", _without_requests(within, names))
+
     def write(self) -> None:
         """Write what stays and put it in the place of the store. Raises StoreUnusable; then the store is as before."""
-        path = self.store.path
-        made = rewrite_store(self.scratch, path, self.scratch.folder, {table: self._sorted(table, select) for table, select in self.stays.items()})
-        self._verify(made)
-        put_in_place(self.scratch, made, path)
+        _write_anew(self.store, {table: self._sorted(table, select) for table, select in self.stays.items()}, self.gone)
 
     def _sorted(self, table: str, select: str) -> str:
         """Keep the order in which the rows of a segment lie: a join may lose it."""
@@ -462,19 +465,37 @@ class Leaving:
         order = {**ORDER, "index": "hash"}.get(kind) if number.isdigit() else None
         return f"select * from ({select}) order by {order}" if order else select
 
-    def _verify(self, made: Path) -> None:
-        """See that the new file has all that stays: a row too few would be lost for good."""
-        self.scratch.run(f"attach {quote_text(str(made))} as rewritten (read_only)")
-        try:
-            for table in self.columns:
-                if table in ("erasure", "erased_row", "suppressed", "aged"):
-                    continue
-                name = quote_identifier(table)
-                before, after = (self.scratch.row(f"select count(*) from {base}.{name}")[0] for base in ("store", "rewritten"))
-                if after != before - self.gone.get(table, 0):
-                    raise StoreUnusable(f"the store written anew lacks rows of {table}", "please report it; the store is as before")
-        finally:
-            self.scratch.run("detach rewritten")
+
+def forget_requests(store: Store, names: Sequence[str]) -> None:
+    """Take the records of requests out of a store that is attached for writing, so that no byte of them is left in
+    its file. Raises StoreUnusable; then the store is as before."""
+    _write_anew(store, {"subject_request": _without_requests("select * from store.subject_request", names)}, {"subject_request": len(names)})
+
+
+def _without_requests(select: str, names: Sequence[str]) -> str:
+    return f"select * from ({select}) where id not in ({', '.join(map(quote_text, names))})"
+
+
+def _write_anew(store: Store, stays: Mapping[str, str], gone: Mapping[str, int]) -> None:
+    """Write what stays of each table and put it in the place of the store. gone: how many rows of each are not in it."""
+    made = rewrite_store(store.scratch, store.path, store.scratch.folder, stays)
+    _verify(store.scratch, made, gone)
+    put_in_place(store.scratch, made, store.path)
+
+
+def _verify(scratch: Scratch, made: Path, gone: Mapping[str, int]) -> None:
+    """See that the new file has all that stays: a row too few would be lost for good."""
+    scratch.run(f"attach {quote_text(str(made))} as rewritten (read_only)")
+    try:
+        for table in columns_of(scratch):
+            if table in ("erasure", "erased_row", "suppressed", "aged"):
+                continue
+            name = quote_identifier(table)
+            before, after = (scratch.row(f"select count(*) from {base}.{name}")[0] for base in ("store", "rewritten"))
+            if after != before - gone.get(table, 0):
+                raise StoreUnusable(f"the store written anew lacks rows of {table}", "please report it; the store is as before")
+    finally:
+        scratch.run("detach rewritten")
 
 
 def lift(store: Store, kind: str, value: str, *, now_ms: int) -> int:

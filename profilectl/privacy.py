@@ -16,7 +16,7 @@ from typing import Any
 
 from profilectl.access import access_document
 from profilectl.codes import InputRefused, NobodyFound
-from profilectl.erasure import Leaving, Meant, meant_by, suppressed_among
+from profilectl.erasure import Leaving, Meant, forget_requests, meant_by, suppressed_among
 from profilectl.explain import identify
 from profilectl.feed import ENVIRONMENTS
 from profilectl.history import time_ms
@@ -189,10 +189,11 @@ def carry_out(
     """
     now_ms = time_ms("--now", now) if isinstance(now, str) else _now(now)
     with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, write=True, wait_s=wait_s) as store:
+        # Their bytes go with a store that is written anew: a deleted row would lie in the file until others take its place.
+        old = [one.id for one in _records(store, "where finished_ms is not null and $now - finished_ms > $kept", {"now": now_ms, "kept": KEPT_MS})]
         due = _records(store, "where status in ('pending', 'in_progress') and due_ms <= $now", {"now": now_ms})
         with store.transaction():
             _set(store, [one.id for one in due], "in_progress")
-            scratch.run("delete from store.subject_request where finished_ms is not null and $now - finished_ms > $kept", {"now": now_ms, "kept": KEPT_MS})
         profiles = profiles_of(store, every=True)
         for one in due:
             if one.type != "erasure":
@@ -200,7 +201,11 @@ def carry_out(
         erasures = [one for one in due if one.type == "erasure"]
         if erasures:
             meant = [found for one in erasures for found in _reached(profiles, one)]
-            Leaving(profiles, meant, allow_return=False, now_ms=now_ms, answered=[one.id for one in erasures]).write()
+            leaving = Leaving(profiles, meant, allow_return=False, now_ms=now_ms, answered=[one.id for one in erasures])
+            leaving.forget_requests(old)
+            leaving.write()
+        elif old:
+            forget_requests(store, old)
     if not due:
         return []
     with _open(store_path, max(wait_s, 10)) as store:

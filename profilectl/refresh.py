@@ -87,6 +87,19 @@ def refresh_store(
     return done
 
 
+def unseen(store: Store) -> list[int]:
+    """Return the imports that something defined has not been brought up to date with, such as where a refresh was killed."""
+    done = [int(_meta(store, _mark("import", workspace), "0")) for workspace in workspaces_defined(store)]
+    if not done:
+        return []
+    return [number for (number,) in store.scratch.rows("select number from store.import where number > $last order by number", {"last": min(done)})]
+
+
+def _mark(what: str, workspace: str) -> str:
+    """Return under what name it is kept up to where a workspace is refreshed."""
+    return f"refreshed_{what}" + ("" if workspace == DEFAULT_WORKSPACE else f":{workspace}")
+
+
 def _stamp(store: Store) -> tuple[object, ...]:
     definitions = [(one.name, one.changed_ms) for one in calculations(store)], [(one.name, one.changed_ms) for one in audiences(store)]
     return store.state(), *definitions, store.scratch.rows("select value from store.meta where name like 'refreshed%'")
@@ -102,8 +115,7 @@ class _Refresh:
         self.audiences = [
             one for one in audiences(store) if one.audience.workspace == workspace and (one.audience.kind == "real-time" or one.name in asked.audiences)
         ]
-        suffix = "" if workspace == DEFAULT_WORKSPACE else f":{workspace}"
-        self.done_import, self.done_ms = f"refreshed_import{suffix}", f"refreshed_ms{suffix}"
+        self.done_import, self.done_ms = _mark("import", workspace), _mark("ms", workspace)
         self.last_import, self.last_ms = (int(_meta(store, name, "0")) for name in (self.done_import, self.done_ms))
         self.new_calculations = [one for one in self.calculations if one.filled_ms is None or one.name in asked.calculated]
         changed = {one.name for one in self.new_calculations}

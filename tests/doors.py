@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +152,23 @@ def _server() -> _Server:
     return _Server()
 
 
+def made_once(make: Callable[[Path], object]) -> Callable[[Path], Path]:
+    """Return what puts into a folder what somebody made, once a process: a store costs more to make than to copy."""
+    @functools.cache
+    def made() -> dict[str, tuple[bytes, int]]:
+        with tempfile.TemporaryDirectory() as folder:
+            make(Path(folder))
+            return {one.name: (one.read_bytes(), one.stat().st_mode) for one in Path(folder).iterdir()}
+
+    def copied(folder: Path) -> Path:
+        for name, (content, mode) in made().items():
+            (folder / name).write_bytes(content)
+            (folder / name).chmod(mode)
+        return folder
+
+    return copied
+
+
 def call(*arguments: str, folder: Path) -> Result:
     """Call the command in this process: the same command line without the price of a new Python."""
     from profilectl.cli import app
@@ -162,13 +179,12 @@ def call(*arguments: str, folder: Path) -> Result:
 
 def by_command_line(case: dict[str, Any], folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Run a case through the command line: config apply, imports, export."""
-    (folder / "case.toml").write_text(_toml(case["given"]), encoding="utf-8")
-    done = call("config", "apply", "case.toml", folder=folder)
-    assert done.exit_code == 0, done.output
+    (folder / "profiles.duckdb").write_bytes(_configured(_toml(case["given"])))
     reports = []
     for number, one in enumerate(case["when"]):
         name = f"{number}.{'csv' if 'csv' in one else 'jsonl'}"
-        text = one["csv"] if "csv" in one else "".join(line + "\n" for line in lines_of(one, _mpids(folder) if number else []))
+        mpids = _mpids(folder) if number and "$P" in json.dumps(one) else []
+        text = one["csv"] if "csv" in one else "".join(line + "\n" for line in lines_of(one, mpids))
         (folder / name).write_bytes(text.encode())
         options = [f"--{key}={one[key]}" for key in ("protection", "environment") if key in one]
         done = call("import", name, "--feed", one["feed"], "--json", "--again", *options, *one.get("options", ()), folder=folder)
@@ -181,6 +197,17 @@ def by_command_line(case: dict[str, Any], folder: Path) -> tuple[list[dict[str, 
         assert done.exit_code == 0, done.output
         lines += done.stdout.splitlines()
     return [_exported(line) for line in lines], reports
+
+
+@functools.cache
+def _configured(config: str) -> bytes:
+    """Return an empty store with a configuration; many cases have the same."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "case.toml").write_text(config, encoding="utf-8")
+        done = call("config", "apply", "case.toml", folder=folder)
+        assert done.exit_code == 0, done.output
+        return (folder / "profiles.duckdb").read_bytes()
 
 
 def _mpids(folder: Path) -> list[str]:

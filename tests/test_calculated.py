@@ -229,7 +229,7 @@ def check(scratch: Scratch, wanted: list[Definition], rows: list[Row]) -> None:
     assert by_engine(scratch, wanted, rows, NOW, touched) == {key: held for key, held in expected.items() if key[0] in touched}
 
 
-quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+quick = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 @quick

@@ -109,7 +109,7 @@ def made_ground(folder: Path, base: int, rows: int) -> Ground:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    return made_ground(tmp_path_factory.mktemp("crash") / "large", 100_000, 300_000)
+    return made_ground(tmp_path_factory.mktemp("crash") / "large", 40_000, 120_000)
 
 
 @pytest.fixture(scope="module")

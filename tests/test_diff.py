@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from doors import run
+from effort import at_length
 from histories import History, histories
 from hypothesis import HealthCheck, given, settings
 from test_equivalence import by_engine
@@ -79,7 +80,7 @@ def test_an_import_that_is_not_in_force_is_refused(folder: Path) -> None:
         assert run("diff", *arguments, folder=folder).returncode == 4
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=at_length(7, by_night=100), deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(histories())
 def test_changes_of_all_imports_lead_from_nothing_to_the_export(history: History) -> None:
     with tempfile.TemporaryDirectory() as name:

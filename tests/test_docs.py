@@ -5,20 +5,22 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import forkserver
 import pytest
 from sybil import Document, Region
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
+from profilectl import __version__
 from profilectl.codes import CODES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,18 +105,31 @@ def blocks() -> list[Block]:
 
 
 @pytest.fixture(scope="session")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the command profilectl: the installed one, or a few words that start ours."""
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return a folder with the command profilectl, whose work is done by forks of one process (forkserver.py)."""
     folder = tmp_path_factory.mktemp("bin")
+    with tempfile.TemporaryDirectory() as short:  # the name of a socket may not be long
+        at = f"{short}/socket"
+        server = subprocess.Popen(
+            [sys.executable, str(Path(forkserver.__file__)), at], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"},
+        )
+        with server:
+            assert server.stdout is not None
+            assert server.stdout.readline() == b"ready\n"
+            shim = folder / "profilectl"
+            shim.write_text(forkserver.CALLER.format(python=sys.executable, path=at))
+            shim.chmod(0o755)
+            yield folder
+            server.communicate()
+
+
+def test_the_installed_command_is_ours() -> None:
+    """... which the documents mean. It is in its place where the package is installed."""
     installed = Path(sys.executable).with_name("profilectl")
-    if installed.exists():
-        (folder / "profilectl").symlink_to(installed)
-    else:
-        shim = folder / "profilectl"
-        words = f"PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} -m profilectl"
-        shim.write_text(f'#!/bin/sh\n{words} "$@"\n')
-        shim.chmod(0o755)
-    return folder
+    command = [str(installed)] if installed.exists() else [sys.executable, "-m", "profilectl"]
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.stdout == f"profilectl {__version__}\n"
 
 
 def run(step: Step, folder: Path, commands: Path, before: int) -> tuple[str, int]:
@@ -129,12 +144,30 @@ def run(step: Step, folder: Path, commands: Path, before: int) -> tuple[str, int
     return done.stdout.decode(), done.returncode
 
 
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, commands: Path) -> Callable[[list[Step]], tuple[Path, int]]:
+    """Return what gives the folder in which some steps were done, once, and the exit status of the last."""
+    done: dict[str, tuple[Path, int]] = {}
+
+    def folder_after(before: list[Step]) -> tuple[Path, int]:
+        key = "\n".join(step.command for step in before)
+        if key not in done:
+            folder, status = tmp_path_factory.mktemp("before"), 0
+            shutil.copytree(ROOT / "sample_data", folder / "sample_data", ignore=shutil.ignore_patterns("*.rejects.jsonl"))
+            for step in before:
+                _, status = run(step, folder, commands, status)
+            done[key] = folder, status
+        return done[key]
+
+    return folder_after
+
+
 @pytest.mark.parametrize("block", blocks(), ids=str)
-def test_a_document_shows_what_is_printed(block: Block, tmp_path: Path, commands: Path) -> None:
-    shutil.copytree(ROOT / "sample_data", tmp_path / "sample_data", ignore=shutil.ignore_patterns("*.rejects.jsonl"))
-    status = 0
-    for step in block.before:
-        _, status = run(step, tmp_path, commands, status)
+def test_a_document_shows_what_is_printed(
+    block: Block, tmp_path: Path, commands: Path, prepared: Callable[[list[Step]], tuple[Path, int]]
+) -> None:
+    folder, status = prepared(block.before)
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True, symlinks=True)
     for step in block.steps:
         printed, status = run(step, tmp_path, commands, status)
         assert agrees(step.expected, printed), (

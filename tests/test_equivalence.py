@@ -138,7 +138,7 @@ def check(history: History) -> None:
     assert [engine_canonical(one) for one in profiles] == expected
 
 
-quick = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+quick = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 @quick
@@ -147,7 +147,7 @@ def test_engine_equals_interpreter(history: History) -> None:
     check(history)
 
 
-@settings(quick, max_examples=15)
+@settings(quick, max_examples=10)
 @given(histories(workspaces=True))
 def test_engine_equals_interpreter_in_every_workspace(history: History) -> None:
     check(history)

@@ -202,7 +202,7 @@ def people_in(path: Path) -> bytes:
     return out.getvalue()
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(histories())
 def test_batches_imported_into_an_empty_store_make_the_same_profiles(history: History) -> None:
     check_round_trip(history)
@@ -212,7 +212,7 @@ def test_batches_imported_into_an_empty_store_make_the_same_profiles(history: Hi
 @pytest.mark.parametrize("part", range(2))
 def test_batches_make_the_same_profiles_at_length(part: int) -> None:
     @seed(part)
-    @settings(max_examples=at_length(50, by_night=150), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=at_length(30, by_night=150), deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(histories())
     def compare(history: History) -> None:
         check_round_trip(history)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from doors import run
+from effort import at_length
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -44,7 +45,7 @@ def exported(path: Path, folder: Path) -> list[dict[str, Any]]:
     return [parse_json(line) for line in lines]  # type: ignore[misc]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=at_length(20, by_night=2000), deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(cells=st.lists(st.lists(text, min_size=2, max_size=2), min_size=1, max_size=8), line_end=st.sampled_from(["\n", "\r\n"]))
 def test_a_csv_cell_comes_back_byte_for_byte(cells: list[list[str]], line_end: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("lossless")
@@ -73,7 +74,7 @@ def exact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=at_length(20, by_night=2000), deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(values=st.lists(json_values, min_size=1, max_size=8), spaced=st.booleans())
 def test_a_json_value_comes_back_digit_for_digit(values: list[Any], spaced: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("lossless")

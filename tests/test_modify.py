@@ -157,7 +157,7 @@ COURSES = settings(deadline=None, database=None, suppress_health_check=list(Heal
 
 
 @seed(4)
-@settings(COURSES, max_examples=12)
+@settings(COURSES, max_examples=7)
 @given(courses())
 def test_a_modified_store_is_that_of_the_rules(course: tuple[History, Any]) -> None:
     note(course[0].as_case())
@@ -165,7 +165,7 @@ def test_a_modified_store_is_that_of_the_rules(course: tuple[History, Any]) -> N
 
 
 @pytest.mark.slow
-@settings(COURSES, max_examples=at_length(100, by_night=300))
+@settings(COURSES, max_examples=at_length(60, by_night=300))
 @given(courses())
 def test_a_modified_store_is_that_of_the_rules_at_length(course: tuple[History, Any]) -> None:
     note(course[0].as_case())

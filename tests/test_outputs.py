@@ -6,17 +6,27 @@ import json
 from pathlib import Path
 
 import pytest
-from doors import call, run
+from doors import call, made_once, run
 
 ROWS = "customer_id,name\nA,Ann\n,x\nB,Bob\n"
 
 
+@made_once
+def made(folder: Path) -> None:
+    (folder / "a.csv").write_text(ROWS)
+    assert call("import", "a.csv", "--feed", "f", folder=folder).exit_code == 3
+    (folder / "b.csv").write_text(ROWS + "C,Cid\n")
+
+
+@made_once
+def made_with_plan(folder: Path) -> None:
+    made(folder)
+    assert call("plan", "b.csv", "--feed", "g", "-o", "load.plan", folder=folder).exit_code == 3
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "a.csv").write_text(ROWS)
-    assert call("import", "a.csv", "--feed", "f", folder=tmp_path).exit_code == 3
-    (tmp_path / "b.csv").write_text(ROWS + "C,Cid\n")
-    return tmp_path
+    return made(tmp_path)
 
 
 OVER_A_STORE = [
@@ -44,8 +54,8 @@ OVER_AN_INPUT = [
 
 
 @pytest.mark.parametrize("command", OVER_AN_INPUT)
-def test_no_output_takes_the_place_of_what_is_read_or_of_another(command: str, folder: Path) -> None:
-    assert run("plan", "b.csv", "--feed", "g", "-o", "load.plan", folder=folder).returncode == 3
+def test_no_output_takes_the_place_of_what_is_read_or_of_another(command: str, tmp_path: Path) -> None:
+    folder = made_with_plan(tmp_path)
     plan = (folder / "load.plan").read_bytes()
     done = run(*command.split(), folder=folder)
     assert done.returncode == 2, done.stdout

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doors import call, run
+from doors import call, made_once, run
 from effort import at_length
 from histories import History, histories
 from hypothesis import HealthCheck, given, note, seed, settings
@@ -29,12 +29,16 @@ SECOND = "customer_id,tier,city\nA,lead,Ulm\nC,tin,\nnobody\n"
 OLDER = {"profilectl_plan": 1, "version": "0.0.0", "state": {}, "request": {}, "report": {}}
 
 
+@made_once
+def made(folder: Path) -> None:
+    (folder / "a.csv").write_text(FIRST)
+    (folder / "b.csv").write_text(SECOND)
+    assert call("import", "a.csv", "--feed", "f", folder=folder).exit_code == 0
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "a.csv").write_text(FIRST)
-    (tmp_path / "b.csv").write_text(SECOND)
-    assert call("import", "a.csv", "--feed", "f", folder=tmp_path).exit_code == 0
-    return tmp_path
+    return made(tmp_path)
 
 
 def digest(folder: Path) -> str:

@@ -14,6 +14,7 @@ from effort import at_length
 from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
 
+import profilectl.engine
 from profilectl.audience import audience_of
 from profilectl.calculated import definition_of
 from profilectl.definitions import put_audience, put_calculation
@@ -123,7 +124,7 @@ def check(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
         assert kept(path) == kept(anew)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(lives())
 def test_refreshed_is_computed_anew(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
     check(steps)
@@ -178,6 +179,23 @@ def test_a_report_says_who_entered_and_left(tmp_path: Path) -> None:
     assert [json.loads(line)["identities"] for line in call("audiences", "members", "gold", "--json", folder=tmp_path).stdout.splitlines()] == [{"customer_id": ["B"]}]
     assert call("imports", "undo", "2", "--yes", folder=tmp_path).exit_code == 0
     assert json.loads(call("audiences", "show", "gold", "--json", folder=tmp_path).stdout)["members"] == 2
+
+
+def test_an_import_run_again_makes_up_for_a_refresh_that_was_not_come_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, tier in (("a", "gold"), ("b", "silver")):
+        (tmp_path / f"{name}.csv").write_text(f"customer_id,tier\nA,{tier}\nB,gold\n")
+    assert call("import", "a.csv", "--feed", "f", folder=tmp_path).exit_code == 0
+    assert call("audiences", "add", "gold", "tier = 'GOLD'", folder=tmp_path).exit_code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(profilectl.engine, "refresh_after", lambda *stopped: None)
+        assert call("import", "b.csv", "--feed", "f", folder=tmp_path).exit_code == 0
+    dry = json.loads(call("import", "b.csv", "--feed", "f", "--json", "--dry-run", folder=tmp_path).stdout)
+    report = json.loads(call("import", "b.csv", "--feed", "f", "--json", folder=tmp_path).stdout)
+    again = json.loads(call("import", "b.csv", "--feed", "f", "--json", folder=tmp_path).stdout)
+    assert [one["already_imported"] for one in (dry, report, again)] == [2, 2, 2]
+    assert [one.get("audiences") for one in (dry, report, again)] == [None, {"gold": {"entered": 0, "left": 1}}, None]
+    moved = [json.loads(line) for line in call("audiences", "diff", "gold", "--import", "2", "--json", folder=tmp_path).stdout.splitlines()]
+    assert [(one["change"], one["import"]) for one in moved] == [("left", 2)]
 
 
 def test_criteria_that_cannot_be_point_at_the_place(tmp_path: Path) -> None:

@@ -180,9 +180,7 @@ def test_the_clocks_are_settings(folder: Path) -> None:
     assert tried(folder, "retention", "set")[0] == 2
 
 
-@settings(max_examples=at_length(20, by_night=300), deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(histories(), st.data())
-def test_engine_equals_interpreter_with_retention(history: History, data: st.DataObject) -> None:
+def check_retention(history: History, data: st.DataObject) -> None:
     stated = {"retention.lifetime_days": 30, "retention.retention_days": 300, "retention.lifetime_profiles": data.draw(st.sampled_from([False, False, True]))}
     moments = {number: data.draw(st.sampled_from([None, 0, 31, 301])) for number in range(len(history.imports))}
     note(history.as_case())
@@ -209,6 +207,19 @@ def test_engine_equals_interpreter_with_retention(history: History, data: st.Dat
     expected, counts = by_interpreter(history, stated, moments, secret)
     assert reports == counts
     assert [engine_canonical(parse_json(line)) for line in lines] == expected  # type: ignore[arg-type]
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(histories(), st.data())
+def test_engine_equals_interpreter_with_retention(history: History, data: st.DataObject) -> None:
+    check_retention(history, data)
+
+
+@pytest.mark.slow
+@settings(max_examples=at_length(30, by_night=300), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@given(histories(), st.data())
+def test_engine_equals_interpreter_with_retention_at_length(history: History, data: st.DataObject) -> None:
+    check_retention(history, data)
 
 
 def by_interpreter(history: History, stated: dict[str, Any], moments: dict[int, int | None], secret: str) -> tuple[list[Any], list[Any]]:

@@ -164,7 +164,7 @@ def taken_back(path: Path, number: int, in_force: dict[int, int]) -> list[int]:
     return gone
 
 
-quick = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+quick = settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 @quick
@@ -177,7 +177,7 @@ def test_after_undo_the_store_is_as_if_the_import_had_never_been(course: Course)
 @pytest.mark.parametrize("part", range(4))
 def test_after_undo_the_store_is_as_if_the_import_had_never_been_at_length(part: int) -> None:
     @seed(part)
-    @settings(max_examples=at_length(15, by_night=100), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=at_length(10, by_night=100), deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(courses())
     def compare(course: Course) -> None:
         check_undo(course)
@@ -185,7 +185,7 @@ def test_after_undo_the_store_is_as_if_the_import_had_never_been_at_length(part:
     compare()
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(courses())
 def test_imports_taken_back_from_the_last_on_leave_the_export_byte_for_byte(course: Course) -> None:
     note(course.history.as_case())

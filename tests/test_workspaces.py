@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doors import run
+from doors import made_once, run
 
 CONFIGURATION = """
 [feeds.app]
@@ -59,11 +59,15 @@ def shown(folder: Path, workspace: str, *more: str) -> dict[str, Any]:
     return found
 
 
+@made_once
+def made(folder: Path) -> None:
+    (folder / "shop.toml").write_text(CONFIGURATION)
+    assert run("config", "apply", "shop.toml", folder=folder).returncode == 0
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "shop.toml").write_text(CONFIGURATION)
-    assert run("config", "apply", "shop.toml", folder=tmp_path).returncode == 0
-    return tmp_path
+    return made(tmp_path)
 
 
 def test_each_workspace_computes_of_its_own_events(folder: Path) -> None:
