@@ -9,7 +9,8 @@ run that wrote it and the words on the terminal must never disagree.
     ├── StoreBusy           5  another process holds the store
     ├── StoreUnusable       6  no store, or it cannot be used
     ├── NobodyFound         7  nobody found
-    └── PlanMoved           8  a saved plan no longer fits the store
+    ├── PlanMoved           8  a saved plan no longer fits the store
+    └── OperatorAway        9  the other side did not take everything
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Exit(enum.IntEnum):
     """Nobody found."""
     MOVED = 8
     """A saved plan no longer fits the store."""
+    UNFINISHED = 9
+    """The other side did not take everything; the same command goes on where it stopped."""
     CHANGES = 10
     """Only with `--detailed-exitcode`: there are changes."""
 
@@ -88,6 +91,12 @@ class PlanMoved(ProfilectlError):
     """What a saved plan rests on is not as it was: the files, the feed, the rules or the store."""
 
     exit = Exit.MOVED
+
+
+class OperatorAway(ProfilectlError):
+    """A UID2 operator cannot be had, or is busy for too long; what it answered before is in the store."""
+
+    exit = Exit.UNFINISHED
 
 
 class Fate(enum.Enum):

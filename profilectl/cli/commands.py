@@ -35,6 +35,7 @@ MODULES = {
     "export": "export",
     "calculated": "calculated",
     "audiences": "audiences",
+    "uid2": "uid2",
     "access": "privacy",
     "forget": "privacy",
     "privacy": "privacy",
