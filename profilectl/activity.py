@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from profilectl.attributes import CONSENT_SOURCES
+from profilectl.batch import PARTNER_IDENTITY_REMOVED
 from profilectl.codes import NobodyFound, UsageError
 from profilectl.consent import replaces, statements_of
 from profilectl.device import device_key
@@ -240,6 +241,18 @@ class Activity:
                 if replaces(said, found[purpose][0] if purpose in found else None):
                     found[purpose] = (dict(said), touch.origin)
         return found
+
+    def partner_identities(self) -> dict[str, tuple[str, Origin]]:
+        """Return the partner identities in force, by name: what was said of each last, and where. null or an empty text
+        takes one away (batch.PARTNER_IDENTITY_REMOVED)."""
+        found: dict[str, tuple[str, Origin]] = {}
+        for touch in self.touches:
+            stated = touch.rest.get("partner_identities")
+            for name, value in (stated.items() if isinstance(stated, dict) else ()):
+                found.pop(name, None)
+                if value not in PARTNER_IDENTITY_REMOVED:
+                    found[name] = (value if isinstance(value, str) else to_json(value), touch.origin)
+        return dict(sorted(found.items()))
 
     def attribution(self) -> dict[str, Any]:
         """Return the install attribution that was stated last."""
@@ -511,6 +524,7 @@ def devices_json(devices: Sequence[Device]) -> list[Value]:
 def standing_json(activity: Activity) -> dict[str, Value]:
     """Return the answers to tracking and the audiences as members of a JSON object (domain.md 2)."""
     return {
+        "partner_identities": {name: value for name, (value, _) in activity.partner_identities().items()},
         "is_opted_out": activity.opted_out(), "limit_ad_tracking": activity.limit_ad_tracking(),
         "audience_memberships": [
             {"audience_id": _n(one.audience), "audience_name": one.name, "since_ms": _n(one.since_ms),

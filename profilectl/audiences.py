@@ -17,7 +17,7 @@ from profilectl.audience_sql import Relations, members, needs
 from profilectl.codes import InputRefused
 from profilectl.definitions import Defined, audiences, check_references, drop_audience, put_audience, workspace_for
 from profilectl.opening import open_store
-from profilectl.profile import profiles_of
+from profilectl.profile import Profiles, profiles_of
 from profilectl.refresh import Asked, awake_only, people_of, person_relations, refresh_store
 from profilectl.scratch import scratch_beside
 from profilectl.segments import ENVIRONMENT_NAME, known_events, known_mpids
@@ -84,13 +84,7 @@ def preview_audience(path: Path, audience: Audience, *, now_ms: int | None = Non
         known = audiences(store)
         check_references([*(one.audience for one in known if one.name != audience.name), audience])
         profiles = people_of(store, workspace_for(store, audience.workspace), now_ms=at_ms)
-        asked = [Evaluated(audience.name, audience.tree, audience.lookback)]
-        wanted = needs(asked)
-        awake = awake_only(profiles)
-        scratch.make("event", known_events(profiles.segments, where=profiles.happened(awake), columns=MEMBER_EVENTS), keep=False)
-        scratch.make("member", _member(store), keep=False)
-        person_relations(profiles, wanted.attributes, awake, rest=wanted.rest)
-        scratch.make("previewed", f"select profile from ({members(asked, at_ms, Relations())})")
+        make_members(store, profiles, audience, at_ms, "previewed")
         everybody = scratch.count("person")
         found = [profile for (profile,) in scratch.rows(f"select profile from previewed order by profile limit {FEW}")]
         sample = [orjson.loads(line) for line in profiles.lines(found, provenance=False)]
@@ -98,6 +92,23 @@ def preview_audience(path: Path, audience: Audience, *, now_ms: int | None = Non
             "name": audience.name, "kind": audience.kind, "criteria": audience.criteria, "members": scratch.count("previewed"), "profiles": everybody,
             "sample": [{name: one[name] for name in ("mpid", "environment", "user_identities")} for one in sample],
         }
+
+
+def make_members(store: Store, profiles: Profiles, audience: Audience, at_ms: int, into: str) -> None:
+    """Make the relation `into` (profile) of who would be in an audience at a time; `person` is everybody."""
+    scratch = store.scratch
+    asked = [Evaluated(audience.name, audience.tree, audience.lookback)]
+    wanted = needs(asked)
+    awake = awake_only(profiles)
+    scratch.make("event", known_events(profiles.segments, where=profiles.happened(awake), columns=MEMBER_EVENTS), keep=False)
+    scratch.make("member", _member(store), keep=False)
+    person_relations(profiles, wanted.attributes, awake, rest=wanted.rest)
+    scratch.make(into, f"select profile from ({members(asked, at_ms, Relations())})")
+
+
+def defined_audience(store: Store, name: str) -> Audience:
+    """Return an audience by name. Raises InputRefused where there is none."""
+    return _known(store, name).audience
 
 
 def _member(store: Store) -> str:

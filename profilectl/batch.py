@@ -55,6 +55,8 @@ KEPT_FIELDS: dict[str, tuple[type, ...]] = {
     "origin_mpid":            (Number, str),
     "unique_id":              (str, Number),
 }
+PARTNER_IDENTITY_REMOVED = (None, "")
+"""What takes a partner identity away where its name is given so; a name that is not given stays as it is (domain.md 3.3)."""
 BATCH_FIELDS = frozenset((*KEPT_FIELDS, *PLAIN_FIELDS, "user_identities", "user_attributes", "mp_deviceid", "events"))
 ROOTS = frozenset(("user_identities", "user_attributes", "events", *(name for name, kinds in KEPT_FIELDS.items() if dict in kinds or list in kinds)))
 

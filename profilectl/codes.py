@@ -10,7 +10,7 @@ run that wrote it and the words on the terminal must never disagree.
     ├── StoreUnusable       6  no store, or it cannot be used
     ├── NobodyFound         7  nobody found
     ├── PlanMoved           8  a saved plan no longer fits the store
-    └── PushUnfinished      9  the other side did not take everything
+    └── Unfinished          9  the other side did not take everything
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class PlanMoved(ProfilectlError):
     exit = Exit.MOVED
 
 
-class PushUnfinished(ProfilectlError):
+class Unfinished(ProfilectlError):
     """The other side was away, or busy, for too long: a part is delivered, the rest is not."""
 
     exit = Exit.UNFINISHED

@@ -82,12 +82,15 @@ def correct(
 
 def content_again(store_path: Path, kept: Mapping[str, Any]) -> str:
     """Return the content of a correction of the history, about whom it means now (undo --replay). kept: its request.
+    What no person named somebody for, such as the answers of an operator, is as it was.
 
     Raises NobodyFound, UsageError where that cannot be said.
     """
+    if not kept.get("who"):
+        return str(kept["content"])
     batch = cast(dict[str, Value], parse_json(kept["content"]))
     mpid, environment = str(batch["mpid"]), str(batch["environment"])
-    who = tuple(kept.get("who") or ("mpid", mpid))
+    who = tuple(kept["who"])
     with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path) as store:
         batch["mpid"] = Number(str(meant_again(profiles_of(store), (who[0], who[1]), mpid, environment).mpid))
     return to_json(batch) + "\n"

@@ -28,7 +28,7 @@ from profilectl.commit import who
 from profilectl.compaction import ORDER
 from profilectl.copies import put_in_place, rewrite_store
 from profilectl.feed import ENVIRONMENTS
-from profilectl.identity import BY_NAME, CODE, display, key_of, reached
+from profilectl.identity import BY_NAME, CODE, display, key_of, reached, type_named
 from profilectl.profile import Profiles
 from profilectl.scratch import Scratch, quote_identifier, quote_text
 from profilectl.segments import (
@@ -411,6 +411,9 @@ class Leaving:
 
     def _request_left(self, kept: dict[str, Any]) -> dict[str, Any] | None:
         """Return what stays of what a correction was asked to do; None: nothing."""
+        if kept.get("content") is not None and not kept.get("who"):
+            content = "".join(f"{line}\n" for line in kept["content"].split("\n") if line and not self._names(line))
+            return {**kept, "content": content} if content else None
         if kept.get("content") is not None:
             batch = json.loads(kept["content"])
             mpid, environment = str(batch.get("mpid")), str(batch.get("environment"))
@@ -434,6 +437,22 @@ class Leaving:
             if not any(value is not None and self._is_erased(environment, kind, value) for value in (old, new))
         ]
         return {**kept, "modify": left} if left["changes"] else None
+
+    def _names(self, line: str) -> bool:
+        """Say whether a batch that no person asked for is of the erased, by its MPID or an identity, or cannot be read."""
+        try:
+            batch = json.loads(line)
+        except ValueError:
+            return True
+        if not isinstance(batch, dict):
+            return True
+        environment = str(batch.get("environment", ENVIRONMENTS[0]))
+        mpid = batch.get("mpid")
+        stated = batch.get("user_identities")
+        return (mpid is not None and str(mpid).removeprefix("-").isdigit() and (int(mpid), environment) in self.corrected) or any(
+            (known := type_named(kind)) is not None and value is not None and self._is_erased(environment, known.name, str(value))
+            for kind, value in (stated.items() if isinstance(stated, dict) else ())
+        )
 
     def _is_erased(self, environment: str, kind: str, value: str) -> bool:
         kinds = [kind] if kind in BY_NAME else list(BY_NAME) if kind == "any" else []

@@ -31,7 +31,7 @@ from profilectl.answers import (
     is_this_machine,
     retry_after,
 )
-from profilectl.codes import InputRefused, ProfilectlError, PushUnfinished
+from profilectl.codes import InputRefused, ProfilectlError, Unfinished
 from profilectl.credentials import Credentials
 from profilectl.packing import Parcel, body_of
 
@@ -125,7 +125,7 @@ class Sender:
     async def deliver(self, request: Sequence[Parcel]) -> list[Refused]:
         """Send batches until the platform has them; return those it refuses.
 
-        Raises InputRefused where it takes nothing from us, PushUnfinished where it is away for too long.
+        Raises InputRefused where it takes nothing from us, Unfinished where it is away for too long.
         """
         try:
             await self._post(request)
@@ -151,7 +151,7 @@ class Sender:
         try:
             await sending(self._send, body, len(request))
         except _Again as error:
-            raise PushUnfinished(
+            raise Unfinished(
                 f"nothing was accepted within {self._pace.give_up_s:g} s: {error}", "run the same push again: it goes on where it stopped"
             ) from None
 

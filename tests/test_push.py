@@ -21,7 +21,7 @@ from doors import call, run
 from effort import at_length
 from receiver import KEY, SECRET, Do, Receiver, always, contents_of, problems_of, receiving
 
-from profilectl.codes import InputRefused, ProfilectlError, PushUnfinished
+from profilectl.codes import InputRefused, ProfilectlError, Unfinished
 from profilectl.credentials import Credentials
 from profilectl.opening import open_store
 from profilectl.push import Asked, PushReport, push
@@ -388,13 +388,13 @@ def test_nobody_is_there(folder: Path) -> None:
     with receiving() as receiver:
         pass
     report = pushed(folder, receiver, pace=Pace(rate=0, give_up_s=0.2, first_pause_s=0.01))
-    assert isinstance(report.stopped, PushUnfinished)
+    assert isinstance(report.stopped, Unfinished)
 
 
 def test_longer_than_anybody_waits(folder: Path) -> None:
     with receiving(always(Do(429, {"Retry-After": "86400"}))) as receiver:
         report = pushed(folder, receiver)
-    assert isinstance(report.stopped, PushUnfinished)
+    assert isinstance(report.stopped, Unfinished)
     assert report.counts.requests <= 4
 
 

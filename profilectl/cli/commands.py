@@ -40,6 +40,7 @@ MODULES = {
     "forward": "outputs",
     "outbox": "outputs",
     "usage": "outputs",
+    "uid2": "uid2",
     "access": "privacy",
     "forget": "privacy",
     "privacy": "privacy",

@@ -105,6 +105,8 @@ def details(activity: Activity, view: View) -> Iterator[tuple[str, str]]:
     for label, kind in (("customer id", "customer_id"), ("e-mail", "email")):
         if values := activity.values(kind):
             yield label, ", ".join(values)
+    for name, (value, _) in activity.partner_identities().items():
+        yield "partner id", f"{name} {value}"
     yield "environment", activity.environment
     yield "first seen", f"{moment(activity.first_seen_ms)}  {age(activity.first_seen_ms, view.now_ms)}"
     yield "last seen", f"{moment(activity.last_seen_ms)}  {age(activity.last_seen_ms, view.now_ms)}"

@@ -1,0 +1,52 @@
+"""profilectl uid2: raw UIDs for an audience, from an operator."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from profilectl.cli import JsonOption, WaitOption, app, options_of
+
+group = typer.Typer(no_args_is_help=True, help="Enrich profiles with UID2, from an operator.")
+app.add_typer(group, name="uid2")
+
+
+@group.callback()
+def _uid2() -> None:
+    """Enrich profiles with UID2, from an operator."""
+
+
+@group.command("run", epilog="Example: profilectl uid2 run --audience newsletter --dry-run")
+def run_command(
+    context: typer.Context,
+    audience: Annotated[str | None, typer.Option("--audience", metavar="NAME", help="Members of this audience (everybody).")] = None,
+    older_than: Annotated[int, typer.Option("--older-than", metavar="DAYS", min=0, max=36_500, help="Who was not enriched for so long; 0: whenever.")] = 30,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how much would be asked; nothing leaves.")] = False,
+    feed: Annotated[str, typer.Option("--feed", metavar="NAME", help="The custom feed that the answers come in by.")] = "uid2",
+    partner_identity: Annotated[str, typer.Option("--partner-identity", metavar="NAME", help="What the UID is kept as.")] = "TheTradeDesk_UID2",
+    operator: Annotated[str, typer.Option("--operator", metavar="URL", help="The operator that is asked.")] = "https://prod.uidapi.com",
+    credentials: Annotated[
+        Path | None, typer.Option("--credentials", metavar="FILE", help="A TOML file of mode 0600 with key and secret; else UID2_API_KEY and UID2_CLIENT_SECRET of the environment.")
+    ] = None,
+    wait: WaitOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask an operator for the UIDs of an audience's e-mails and phones, and import the answers."""
+    from profilectl import render
+    from profilectl.render.uid2 import print_outcome
+    from profilectl.uid2.operator import Operator, address_of, credentials_of
+    from profilectl.uid2.run import Enrichment, enrich
+
+    options = options_of(context)
+    address = address_of(operator)
+
+    def asked() -> Operator:
+        return Operator(address, credentials_of(credentials, os.environ), said=lambda text: None if options.quiet else render.notice(text))
+
+    with render.progress_bar(quiet=options.quiet) as progress:
+        wanted = Enrichment(audience, older_than, feed, partner_identity, dry_run, wait_s=wait, progress=progress)
+        done = enrich(options.store, wanted, asked)
+    render.print_json(done.as_json()) if as_json else print_outcome(done)
