@@ -1,4 +1,4 @@
-"""The key and the secret of an input: from the environment, or from a file that nobody else can read.
+"""Secrets: from the environment, or from a file that nobody else can read.
 
 They are never on a command line, which other users of the machine see, and never in a message.
 """
@@ -15,43 +15,50 @@ from pathlib import Path
 
 from profilectl.codes import InputRefused, UsageError
 
-KEY, SECRET = "PROFILECTL_PUSH_KEY", "PROFILECTL_PUSH_SECRET"
-LARGEST = 65_536
-FORM = 'key = "..." and secret = "..." in TOML, or {"key": "...", "secret": "..."} in JSON'
+PUSH_KEY, PUSH_SECRET = "PROFILECTL_PUSH_KEY", "PROFILECTL_PUSH_SECRET"
+LARGEST = 1 << 20
+PAIR = 'key = "..." and secret = "..." in TOML, or {"key": "...", "secret": "..."} in JSON'
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What HTTP Basic sends. Its text shows nothing."""
+    """A key and its secret. Its text shows nothing."""
 
     key: str = field(repr=False)
     secret: str = field(repr=False)
 
 
-def credentials_of(path: Path | None, environment: Mapping[str, str]) -> Credentials:
-    """Return the credentials of a file, or of the environment where path is None.
+def credentials_of(
+    path: Path | None, environment: Mapping[str, str], key: str = PUSH_KEY, secret: str = PUSH_SECRET
+) -> Credentials:
+    """Return the key and the secret of a file, or where path is None of the variables of these names.
 
     Raises InputRefused for a file that others could read or that has none, UsageError where there are none.
     """
     if path is not None:
-        return _checked(_read(path), str(path))
-    missing = [name for name in (KEY, SECRET) if not environment.get(name)]
+        return _checked(read_secrets(path, PAIR), str(path))
+    missing = [name for name in (key, secret) if not environment.get(name)]
     if missing:
-        raise UsageError(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set", f"set {KEY} and {SECRET}, or name a file with --credentials")
-    return _checked({"key": environment[KEY], "secret": environment[SECRET]}, "the environment")
+        raise UsageError(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set", f"set {key} and {secret}, or name a file with --credentials")
+    return _checked({"key": environment[key], "secret": environment[secret]}, "the environment")
 
 
-def _read(path: Path) -> object:
-    """Return what a file holds; what is checked is what is read."""
+def read_secrets(path: Path, form: str) -> dict[str, object]:
+    """Return what a TOML or JSON file of secrets holds; what is checked is what is read. form: what should stand in it.
+
+    Raises InputRefused for a file that others could read, or change by being its owner, and for what is neither.
+    """
     try:
         opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise InputRefused(f"there is no file {path}", f"make one with {form}") from None
     except OSError as error:
         why = "it is a symbolic link" if path.is_symlink() else error.strerror
-        raise InputRefused(f"{path} cannot be read: {why}", "name a file with a key and a secret") from None
+        raise InputRefused(f"{path} cannot be read: {why}", f"name a file with {form}") from None
     try:
         found = os.fstat(opened)
         if not stat.S_ISREG(found.st_mode):
-            raise InputRefused(f"{path} is not a plain file", "name a file with a key and a secret")
+            raise InputRefused(f"{path} is not a plain file", f"name a file with {form}")
         if found.st_uid != os.geteuid():
             raise InputRefused(f"{path} belongs to another user", "credentials are read from a file of your own")
         if found.st_mode & 0o077:
@@ -62,15 +69,23 @@ def _read(path: Path) -> object:
     # Messages of the parsers quote what they read.
     try:
         text = content.decode()
-        return json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
+        told = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
     except (ValueError, RecursionError):
-        raise InputRefused(f"{path} is neither TOML nor JSON", FORM) from None
+        told = None
+    if not isinstance(told, dict):
+        raise InputRefused(f"{path} is neither TOML nor JSON", form)
+    return told
 
 
-def _checked(found: object, where: str) -> Credentials:
-    key, secret = (found.get("key"), found.get("secret")) if isinstance(found, dict) else (None, None)
+def sendable(text: str) -> bool:
+    """Say whether a text can stand in a header."""
+    return text.isascii() and text.isprintable()
+
+
+def _checked(found: Mapping[str, object], where: str) -> Credentials:
+    key, secret = found.get("key"), found.get("secret")
     if not isinstance(key, str) or not isinstance(secret, str) or not key or not secret:
-        raise InputRefused(f"{where} has no key and secret", FORM)
-    if ":" in key or not (key + secret).isascii() or not (key + secret).isprintable():
-        raise InputRefused(f"the key or the secret of {where} holds a character that cannot be sent", FORM)
+        raise InputRefused(f"{where} has no key and secret", PAIR)
+    if ":" in key or not sendable(key + secret):
+        raise InputRefused(f"the key or the secret of {where} holds a character that cannot be sent", PAIR)
     return Credentials(key, secret)

@@ -18,7 +18,7 @@ from profilectl.enrichment import SOURCE_FEED, Outgoing
 from profilectl.event import EVENT_TYPES, name_of
 from profilectl.identity import type_named
 from profilectl.output import LONGEST_NAME, Output
-from profilectl.values import Number, Value, held_text, hold
+from profilectl.values import Value, held_text, hold
 
 # fmt: off
 REASONS: dict[str, str] = {
@@ -45,8 +45,6 @@ POINTS: dict[str, str] = {
     "user_attributes":          "list",
     "user_identities":          "list",
 }
-SERVER_SET = ("timestamp_unixtime_ms", "batch_id", "source_info", "system_notifications", "schema_version")
-# What an outgoing batch has and the Events API sets itself.
 KEYS = ("feed", "output", "active", "sampling", "attribute", "attribution", "consent", "id_sync", "filter", "only")
 # fmt: on
 SAMPLES = 10_000
@@ -352,9 +350,9 @@ def _type(where: str, name: str) -> str:
 
 
 def as_input(document: Mapping[str, Value]) -> dict[str, Value]:
-    """Return an outgoing batch as the Events API takes one: identities by type, the newest of each; attributes as text;
-    nothing that the server sets."""
-    found = {name: value for name, value in document.items() if name not in SERVER_SET}
+    """Return an outgoing batch as the Events API takes one: identities by type, the newest of each, and nothing that only
+    an outgoing batch has. packing.py makes its attributes text and leaves out what the server sets."""
+    found = {name: value for name, value in document.items() if name != "system_notifications"}
     events = found.get("events")
     if isinstance(events, list):
         found["events"] = [_input_event(event) for event in events if isinstance(event, dict)]
@@ -364,9 +362,6 @@ def as_input(document: Mapping[str, Value]) -> dict[str, Value]:
         if isinstance(one, dict):
             identities[str(one["identity_type"])] = one["identity"]
     found["user_identities"] = identities
-    attributes = found.get("user_attributes")
-    if isinstance(attributes, dict):
-        found["user_attributes"] = {key: _as_text(value) for key, value in attributes.items()}
     return found
 
 
@@ -379,11 +374,3 @@ def _input_event(event: Mapping[str, Value]) -> Value:
         if not data["custom_attributes"]:
             del data["custom_attributes"]
     return {**event, "data": data}
-
-
-def _as_text(value: Value) -> Value:
-    if isinstance(value, Number):
-        return str(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return [_as_text(entry) for entry in value] if isinstance(value, list) else value

@@ -16,6 +16,7 @@ from profilectl.enrichment import SOURCE_FEED, Holding, Known, Naming, Received,
 from profilectl.feed import Feed
 from profilectl.forwarding import as_input, connection_of, filtered, refusal, sampled
 from profilectl.output import Fate, fate_of, output_of
+from profilectl.packing import parcels_of
 from profilectl.values import Number, hold, parse_json
 
 NAMING = Naming("secret")
@@ -129,7 +130,9 @@ def test_what_an_answer_means(status: int, fate: Fate) -> None:
 
 def test_the_events_api_takes_another_form() -> None:
     known = Known(5, [Holding("email", "old@x", 1), Holding("email", "new@x", 2)], {"n": hold(Number("9")), "l": hold(["1", Number("2")]), "t": hold(None)})
-    document = as_input(completed(Received(Feed("f"), 0, "production", 10, [Sent(10, EVENT)]), known, NAMING).document)
+    outgoing = completed(Received(Feed("f"), 0, "production", 10, [Sent(10, EVENT)]), known, NAMING).document
+    (parcel,) = parcels_of(as_input(outgoing), 0, lambda part, content: "id")
+    document: Any = parse_json(parcel.body.decode())
     assert document["user_identities"] == {"email": "new@x"}
     assert document["user_attributes"] == {"n": "9", "l": ["1", "2"], "t": None}
     assert not {"timestamp_unixtime_ms", "batch_id", "source_info", "system_notifications"} & set(document)

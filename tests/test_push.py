@@ -518,7 +518,7 @@ def test_credentials_of_a_file(secret_file: Path) -> None:
 
 @pytest.mark.parametrize(("change", "words"), [
     (lambda path: path.chmod(0o640), "can be read by others (mode 0640)"), (lambda path: path.chmod(0o604), "mode 0604"),
-    (lambda path: path.unlink(), "No such file"), (lambda path: path.write_text("secret is hidden"), "neither TOML nor JSON"),
+    (lambda path: path.unlink(), "there is no file"), (lambda path: path.write_text("secret is hidden"), "neither TOML nor JSON"),
     (lambda path: path.write_text('key = "k"'), "has no key and secret"), (lambda path: path.write_text('{"key": "a:b", "secret": "hidden"}'), "cannot be sent"),
     (lambda path: (path.rename(path.with_name("real")), path.symlink_to("real")), "symbolic link"), (lambda path: (path.unlink(), path.mkdir()), "not a plain file"),
     (lambda path: (path.unlink(), os.mkfifo(path)), "not a plain file"),

@@ -20,6 +20,7 @@ from uid2_operator import KEY, OPTED_OUT, SECRET, StubOperator, hash_of, operato
 
 from profilectl.activity import Activity, activities
 from profilectl.codes import InputRefused, ProfilectlError, Unfinished, UsageError
+from profilectl.credentials import Credentials
 from profilectl.engine import ImportRequest, import_files
 from profilectl.forgetting import Asked, forget
 from profilectl.opening import open_store
@@ -27,7 +28,7 @@ from profilectl.profile import profiles_of
 from profilectl.scratch import scratch_beside
 from profilectl.uid2 import rule, rule_sql
 from profilectl.uid2 import run as running
-from profilectl.uid2.operator import Credentials, Operator, Patience, address_of, credentials_of
+from profilectl.uid2.operator import Operator, Patience, address_of, operator_credentials
 from profilectl.uid2.run import Enrichment, Outcome, enrich
 
 DAY_MS = 86_400_000
@@ -507,7 +508,7 @@ def test_what_leaves_is_encrypted_and_holds_no_identity(tmp_path: Path) -> None:
         (f'key = "{KEY}"\nsecret = "{SECRET}"\n', 0o604, "chmod 600"),
         (f'key = "{KEY}"\n', 0o600, "has no key and secret"),
         (f'key = "{KEY}"\nsecret = "not base64"\n', 0o600, "the client secret"),
-        (f"key = {KEY}\n", 0o600, "is not TOML"),
+        (f"key = {KEY}\n", 0o600, "is neither TOML nor JSON"),
         (f'key = "a\\nb"\nsecret = "{SECRET}"\n', 0o600, "cannot be sent"),
     ],
 )
@@ -516,10 +517,10 @@ def test_credentials_of_a_file(content: str, mode: int, told: str | None, tmp_pa
     path.write_text(content)
     path.chmod(mode)
     if told is None:
-        assert credentials_of(path, {}) == Credentials(KEY, SECRET)
+        assert operator_credentials(path, {}) == Credentials(KEY, SECRET)
         return
     with pytest.raises(InputRefused) as raised:
-        credentials_of(path, {})
+        operator_credentials(path, {})
     assert told in f"{raised.value.message} {raised.value.hint}"
     assert KEY not in f"{raised.value.message} {raised.value.hint}"
 
@@ -530,7 +531,7 @@ def test_credentials_show_nothing_and_are_of_a_plain_file(tmp_path: Path) -> Non
     os.mkfifo(tmp_path / "pipe", 0o600)
     for name in ("link", "pipe", "nowhere", "."):
         with pytest.raises(InputRefused):
-            credentials_of(tmp_path / name, SECRETS)
+            operator_credentials(tmp_path / name, SECRETS)
 
 
 @pytest.mark.parametrize(

@@ -37,14 +37,14 @@ def run_command(
     """Ask an operator for the UIDs of an audience's e-mails and phones, and import the answers."""
     from profilectl import render
     from profilectl.render.uid2 import print_outcome
-    from profilectl.uid2.operator import Operator, address_of, credentials_of
+    from profilectl.uid2.operator import Operator, address_of, operator_credentials
     from profilectl.uid2.run import Enrichment, enrich
 
     options = options_of(context)
     address = address_of(operator)
 
     def asked() -> Operator:
-        return Operator(address, credentials_of(credentials, os.environ), said=lambda text: None if options.quiet else render.notice(text))
+        return Operator(address, operator_credentials(credentials, os.environ), said=lambda text: None if options.quiet else render.notice(text))
 
     with render.progress_bar(quiet=options.quiet) as progress:
         wanted = Enrichment(audience, older_than, feed, partner_identity, dry_run, wait_s=wait, progress=progress)

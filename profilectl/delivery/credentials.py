@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import os
 import re
-import stat
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from profilectl.codes import InputRefused, UsageError
+from profilectl.credentials import read_secrets, sendable
 from profilectl.output import Output
 
-LARGEST = 65_536
+FORM = 'a section for each output: [NAME] and secret = "..."'
 NAMES = {"webhook": ("secret", "header"), "events-api": ("key", "secret")}
 
 
@@ -41,7 +40,7 @@ def credentials_of(output: Output, path: Path | None) -> Credentials:
     output needs is missing."""
     stated: dict[str, str] = {}
     if path is not None:
-        section = _read(path).get(output.name, {})
+        section = read_secrets(path, FORM).get(output.name, {})
         if not isinstance(section, dict) or not all(isinstance(value, str) for value in section.values()):
             raise InputRefused(f"{path}: [{output.name}] must have texts", ", ".join(NAMES[output.type]))
         stated = {name: section[name] for name in NAMES[output.type] if name in section}
@@ -53,28 +52,9 @@ def credentials_of(output: Output, path: Path | None) -> Credentials:
         missing = [variable(output.name, name) for name in NAMES["events-api"] if not stated.get(name)]
         if missing:
             raise UsageError(f"{' and '.join(missing)} not set", "set them, or name a file with --credentials")
-    if not all(value.isascii() and value.isprintable() for value in stated.values()):
+    if not all(sendable(value) for value in stated.values()):
         raise InputRefused(f"a credential of the output {output.name} holds a character that cannot be sent")
     name, colon, value = stated.get("header", "").partition(":")
     if stated.get("header") and (not colon or not re.fullmatch("[A-Za-z0-9-]+", name.strip())):
         raise InputRefused(f"the header of the output {output.name} is none", "for example Authorization: Bearer ...")
     return Credentials(stated.get("key", ""), stated.get("secret", ""), (name.strip(), value.strip()) if colon else None)
-
-
-def _read(path: Path) -> dict[str, object]:
-    """Return what a file holds; what is checked is what is read."""
-    try:
-        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise InputRefused(f"{path} cannot be read: {error.strerror}", "name a file with a section for each output") from None
-    with os.fdopen(opened, "rb") as stream:
-        found = os.fstat(opened)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-            raise InputRefused(f"{path} is not a file of your own", "credentials are read from one")
-        if found.st_mode & 0o077:
-            raise InputRefused(f"{path} can be read by others (mode {stat.S_IMODE(found.st_mode):04o})", f"chmod 600 {path}")
-        content = stream.read(LARGEST + 1)
-    try:
-        return tomllib.loads(content.decode())
-    except (ValueError, RecursionError):  # the parser's message quotes what it read
-        raise InputRefused(f"{path} is not TOML", '[NAME] and secret = "..."') from None

@@ -10,26 +10,22 @@ import base64
 import calendar
 import contextlib
 import ipaddress
-import os
 import socket
-import stat
-import tomllib
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
 
 from profilectl.codes import InputRefused, Unfinished, UsageError
+from profilectl.credentials import Credentials, credentials_of
 from profilectl.uid2.rule import ANSWERS, MOST_ITEMS
 
 OPERATOR = "https://prod.uidapi.com"
 KEY, SECRET = "UID2_API_KEY", "UID2_CLIENT_SECRET"
-FORM = 'key = "..." and secret = "..." in TOML'
-LARGEST = 65_536
 SECRET_BYTES = 32
 LONGEST_RETRY_AFTER_S = 300
 
@@ -44,14 +40,6 @@ REFUSALS: dict[int, tuple[str, str]] = {
 AGAIN = (408, 425, 429, 500, 502, 503, 504)
 """After these the same request is sent again."""
 # fmt: on
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What an operator gives to those who may ask it. Its text shows nothing."""
-
-    key: str = field(repr=False)
-    secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,51 +62,16 @@ class Said:
     refresh_from_s: int | None = None
 
 
-def credentials_of(path: Path | None, environment: Mapping[str, str]) -> Credentials:
-    """Return the credentials of a file, or of the environment where path is None.
-
-    Raises InputRefused for a file that others could read or that has none, UsageError where there are none.
-    """
-    if path is not None:
-        found = _read(path)
-        key, secret, where = found.get("key"), found.get("secret"), str(path)
-    else:
-        missing = [name for name in (KEY, SECRET) if not environment.get(name)]
-        if missing:
-            raise UsageError(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set", f"set {KEY} and {SECRET}, or name a file with --credentials")
-        key, secret, where = environment[KEY], environment[SECRET], "the environment"
-    if not isinstance(key, str) or not isinstance(secret, str) or not key or not secret:
-        raise InputRefused(f"{where} has no key and secret", FORM)
-    if not (key + secret).isascii() or not (key + secret).isprintable():
-        raise InputRefused(f"the key or the secret of {where} holds a character that cannot be sent", FORM)
+def operator_credentials(path: Path | None, environment: Mapping[str, str]) -> Credentials:
+    """Return the API key and the client secret (credentials.credentials_of). Raises InputRefused where the secret is none."""
+    found = credentials_of(path, environment, KEY, SECRET)
     try:
-        size = len(base64.b64decode(secret, validate=True))
+        size = len(base64.b64decode(found.secret, validate=True))
     except ValueError:
         size = 0
     if size != SECRET_BYTES:
-        raise InputRefused(f"the client secret of {where} is none", f"it is the base64 of {SECRET_BYTES} bytes, as the operator gave it")
-    return Credentials(key, secret)
-
-
-def _read(path: Path) -> dict[str, object]:
-    """Return what a file holds; what is checked is what is read."""
-    try:
-        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise InputRefused(f"{path} cannot be read: {error.strerror}", f"name a file with {FORM}") from None
-    try:
-        found = os.fstat(opened)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-            raise InputRefused(f"{path} is not a file of your own", "credentials are read from one")
-        if found.st_mode & 0o077:
-            raise InputRefused(f"{path} can be read by others (mode {stat.S_IMODE(found.st_mode):04o})", f"chmod 600 {path}")
-        content = os.read(opened, LARGEST)
-    finally:
-        os.close(opened)
-    try:
-        return tomllib.loads(content.decode())
-    except (ValueError, RecursionError):  # the parser's message quotes what it read
-        raise InputRefused(f"{path} is not TOML", FORM) from None
+        raise InputRefused(f"the client secret of {path or 'the environment'} is none", f"it is the base64 of {SECRET_BYTES} bytes, as the operator gave it")
+    return found
 
 
 def address_of(stated: str) -> str:
