@@ -146,11 +146,17 @@ class Scratch:
         bound = {f"c{place}": [row[place] for row in rows] for place in range(len(columns))}
         self.run(f"insert into {quote_identifier(name)} select {lists}", bound)
 
+    def cursor(self) -> Scratch:
+        """Return a second scratch on the same database, for another thread; what is attached is attached to both."""
+        other = Scratch.__new__(Scratch)
+        other.folder, other.connection, other.steps, other._kinds = self.folder, self.connection.cursor(), [], {}
+        return other
+
     def close(self) -> None:
         self.connection.close()
 
 
-KINDS = ("scratch", "new", "copy")
+KINDS = ("scratch", "new", "copy", "snapshot")
 """What the folders that a process makes beside a store are for."""
 
 
