@@ -70,11 +70,11 @@ def check_memory_limit(size: str | None) -> str | None:
 
 
 class Scratch:
-    """The database of one import. folder: for spilled data, removed at the end."""
+    """The database of one import. folder: for spilled data, removed at the end; connection: to one that is there already."""
 
-    def __init__(self, folder: Path, memory_limit: str | None = None) -> None:
+    def __init__(self, folder: Path, memory_limit: str | None = None, connection: duckdb.DuckDBPyConnection | None = None) -> None:
         self.folder = folder
-        self.connection = connect(memory_limit, folder)
+        self.connection = connection or connect(memory_limit, folder)
         self.steps: list[tuple[str, float]] = []
         self._kinds: dict[str, str] = {}
 
@@ -148,9 +148,7 @@ class Scratch:
 
     def cursor(self) -> Scratch:
         """Return a second scratch on the same database, for another thread; what is attached is attached to both."""
-        other = Scratch.__new__(Scratch)
-        other.folder, other.connection, other.steps, other._kinds = self.folder, self.connection.cursor(), [], {}
-        return other
+        return Scratch(self.folder, connection=self.connection.cursor())
 
     def close(self) -> None:
         self.connection.close()

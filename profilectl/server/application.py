@@ -12,7 +12,7 @@ import math
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -251,10 +251,10 @@ def make_application(service: Service | None, running: AbstractAsyncContextManag
         listed = asked.get("identities")
         if not isinstance(listed, list) or not 1 <= len(listed) <= MOST_WHO:
             raise _bad(f"identities must be a list of 1 to {MOST_WHO:,}")
-        questions = [Question(meant, *_identity(one), environment) for one in listed]
         provenance = asked.get("provenance", False)
         if not isinstance(provenance, bool):
             raise _bad("provenance must be true or false")
+        questions = [Question(meant, *_identity(one), environment, provenance) for one in listed]
         results: list[Value] = []
         for question, found in zip(questions, await at_work().desk.ask_all(questions), strict=True):
             documents_of = [own_document(one) for one in found]

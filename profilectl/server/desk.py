@@ -29,14 +29,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Who has an identity. kind: an identity type, "mpid" or "any"; environment: None for both; stubs: also
-    profiles beyond their lifetime, and those that the workspace has not seen."""
+    """Who has an identity. kind: an identity type, "mpid" or "any"; environment: None for both; placed: with
+    the file and line of everything."""
 
     workspace: str
     kind: str
     value: str
     environment: str | None = None
-    stubs: bool = False
+    placed: bool = False
 
 
 class Desk:
@@ -86,7 +86,7 @@ class Desk:
                     questions = [question for question, _ in asked]
                     try:
                         answers = await asyncio.get_running_loop().run_in_executor(self._threads, answer, reader, questions)
-                    except Exception as error:
+                    except Exception as error:  # noqa: BLE001 - it is raised where the question was asked
                         for _, future in asked:
                             if not future.done():
                                 future.set_exception(error)
@@ -100,7 +100,8 @@ class Desk:
 
 
 def answer(reader: Reader, questions: Sequence[Question], now_ms: int | None = None) -> list[list[Activity]]:
-    """Answer questions, in their order; each profile with where it stands."""
+    """Answer questions, in their order; each profile with where it stands. Left out are profiles beyond their lifetime, and
+    those that the workspace has not seen."""
     at_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
     answers: list[list[Activity]] = [[] for _ in questions]
     for workspace in dict.fromkeys(question.workspace for question in questions):
@@ -110,15 +111,15 @@ def answer(reader: Reader, questions: Sequence[Question], now_ms: int | None = N
         places = [place for place, question in enumerate(questions) if question.workspace == workspace]
         found = _find(profiles, [questions[place] for place in places])
         everybody = sorted({profile for one in found for profile in one})
-        people = {one.profile: one for one in activities(profiles, everybody)} if everybody else {}
+        people = {one.profile: one for one in activities(profiles, everybody, placed=any(questions[place].placed for place in places))} if everybody else {}
         standings = standings_of(profiles, list(people.values()), at_ms, reader.known)
         for one, standing in zip(people.values(), standings, strict=True):
             one.standing = standing
         for place, listed in zip(places, found, strict=True):
             question = questions[place]
             answers[place] = [
-                one for profile in listed if (one := people.get(profile)) and question.environment in (None, one.environment)
-                and (question.stubs or (one.touches and _is_live(reader, profiles, one, at_ms)))
+                people[profile] for profile in listed if profile in people and question.environment in (None, people[profile].environment)
+                and people[profile].touches and _is_live(reader, profiles, people[profile], at_ms)
             ]
     return answers
 

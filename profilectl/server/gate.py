@@ -56,7 +56,7 @@ class Gate:
         except TimeoutError:
             if not status:
                 await _answer(sending, Problem(503, "TIMEOUT", f"not done within {self.timeout_s:g} s; try again", {"Retry-After": "1"}))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered and logged without its words
             said = {"fault": type(error).__name__, "at": _place(error)}
             if not status:
                 await _answer(sending, Problem(500, "FAULT", "a fault in profilectl; the store is as it was"))

@@ -94,7 +94,8 @@ class Intake:
                 self._something.clear()
 
     def _gathered(self, feed: str) -> list[_Parcel]:
-        waiting, taken, size = self._waiting.pop(feed), [], 0
+        waiting, size = self._waiting.pop(feed), 0
+        taken: list[_Parcel] = []
         while waiting and (not taken or size + waiting[0].size <= MOST_TOGETHER):
             taken.append(waiting.pop(0))
             size += taken[-1].size
@@ -124,7 +125,7 @@ class Intake:
             return Later("the import was interrupted")
         except (InputRefused, UsageError) as error:  # nothing was written
             return Refused(type(error).__name__)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - senders keep what they have, and try again
             return Later(type(error).__name__)
         self.imports += 1
         return None
@@ -132,7 +133,7 @@ class Intake:
     async def finish(self, within_s: float) -> None:
         """Wait until everything that has arrived is imported, not for ever."""
         until = time.monotonic() + within_s
-        while self._size and time.monotonic() < until:
+        while self._size and time.monotonic() < until:  # noqa: ASYNC110 - at the very end, once
             await asyncio.sleep(0.05)
 
     def close(self) -> None:
