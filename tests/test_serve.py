@@ -68,7 +68,7 @@ lifetime_days = 365
 [audiences.lyon]
 criteria = "$City = 'Lyon'"
 [audiences.everybody]
-criteria = "exists email or not exists email"
+criteria = "shoes not exists"
 """
 
 

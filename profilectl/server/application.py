@@ -34,7 +34,7 @@ from profilectl.server.intake import Intake, Later, Refused
 from profilectl.server.members import audiences_told, members_told
 from profilectl.server.pace import Pace
 from profilectl.server.tokens import LIFE_S, Tokens
-from profilectl.values import NotJson, Value, parse_json, to_json
+from profilectl.values import NotJson, Number, Value, parse_json, to_json
 
 MOST_BATCHES = 100
 MOST_WHO = 1000
@@ -135,7 +135,7 @@ def _fields(stated: str) -> list[str]:
 
 def _identity(stated: Value) -> tuple[str, str]:
     """Return the type and value of an identity in a body. Raises Problem."""
-    if not isinstance(stated, dict) or not isinstance(name := stated.get("type"), str) or not isinstance(value := stated.get("value"), str):
+    if not isinstance(stated, dict) or not isinstance(name := stated.get("type"), str) or not isinstance(value := stated.get("value"), str) or isinstance(value, Number):
         raise _bad('an identity has a "type" and a "value", both texts')
     kind = type_named(name)
     if kind is None and name not in ("mpid", "any"):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import multiprocessing
 import os
 import signal
@@ -158,7 +159,8 @@ def import_lines(store: Path, feed: str, content: str) -> int | None:
     # What is rejected is kept in the store (store.reject); a file of rejects is made because every import makes one.
     with tempfile.TemporaryDirectory(prefix="profilectl-") as folder:
         request = ImportRequest(
-            [NAME], feed, format="jsonl", content=content, again=True, wait_s=WAIT_S, rejects=str(Path(folder) / "rejects.jsonl")
+            # As standard input, not as `content`: the history remembers that, and it may not keep what a person asks to have erased.
+            ["-"], feed, format="jsonl", stdin=io.BytesIO(content.encode()), stdin_name=NAME, again=True, wait_s=WAIT_S, rejects=str(Path(folder) / "rejects.jsonl")
         )
         try:
             return import_files(store, request).number
