@@ -581,7 +581,7 @@ def test_no_answer_is_out_of_half_an_import(tmp_path: Path) -> None:
 def test_what_was_accepted_outlives_a_kill(tmp_path: Path) -> None:
     done("credentials", "new", "api.toml", "--client", "web", "--feed", "crm", folder=tmp_path)
     accepted: list[str] = []
-    for turn in range(5):
+    for turn in range(4):
         server = Server(tmp_path)
         with ThreadPoolExecutor(8) as threads:
 
@@ -633,7 +633,7 @@ def test_it_keeps_to_its_own_document(tmp_path: Path) -> None:
             ended = subprocess.run(
                 [program, "run", f"{server.address}/openapi.json", *auth, *paths, "--checks",
                  "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,unsupported_method,ignored_auth",
-                 "--max-examples", "40", "--seed", "1", "--suppress-health-check", "all", "--request-timeout", "60"],
+                 "--max-examples", "15", "--seed", "1", "--suppress-health-check", "all", "--request-timeout", "60"],
                 cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160"},
             )
             assert ended.returncode == 0, ended.stdout + ended.stderr
