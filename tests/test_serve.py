@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import os
 import signal
@@ -25,6 +27,7 @@ from profilectl.codes import InputRefused
 from profilectl.server import tokens
 from profilectl.server.answer import API_NAMES, FIELDS, as_text
 from profilectl.server.credentials import read_credentials
+from profilectl.server.gate import Gate
 from profilectl.server.pace import Pace
 from profilectl.server.tokens import Tokens
 
@@ -365,6 +368,8 @@ def test_batches_are_taken_in_by_the_rules_of_their_feed(shop: Server, bearer: d
     ("/v2/events", {"user_identities": {"email": "a@example.com"}, "environment": "staging"}, 400, "ENVIRONMENT_INVALID"),
     ("/v2/events", [], 400, "BAD_REQUEST"),
     ("/v2/events", {"user_identities": []}, 400, "BATCH_INVALID"),
+    ("/v2/events", {"user_attributes": "x", "email": "a@example.com"}, 400, "BATCH_UNKNOWN_FIELD"),
+    ("/v2/events", {"user_attributes": 1, "user_identities": 1, "deleted_user_attributes": 1, "events": 1}, 400, "BAD_REQUEST"),
     ("/v2/bulkevents", {}, 400, "BAD_REQUEST"),
     ("/v2/bulkevents", [], 400, "BAD_REQUEST"),
     ("/v2/bulkevents", [1], 400, "BAD_REQUEST"),
@@ -374,6 +379,32 @@ def test_batches_are_taken_in_by_the_rules_of_their_feed(shop: Server, bearer: d
 def test_batches_that_are_not_taken(path: str, body: Any, status: int, code: str, shop: Server) -> None:
     answer = shop.send("crm", body, path)
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("depth", [50, 500, 900, 980, 2000])
+def test_a_batch_nested_too_deeply_is_no_fault(depth: int, shop: Server) -> None:
+    text = '{"user_identities":{"customer_id":"D"},"user_attributes":{"x":' + "[" * depth + "]" * depth + "}}"
+    answer = shop.http.post("/v2/events", content=text, auth=shop.basic("crm"))
+    assert answer.status_code in (202, 400)
+
+
+def test_a_request_that_takes_too_long_and_one_that_fails() -> None:
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(10)
+
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        raise ValueError("confidential-value")
+
+    for application, status, code in ((slow, 503, "TIMEOUT"), (broken, 500, "FAULT")):
+        log, sent = io.StringIO(), []
+
+        async def keep(message: Any, sent: list[Any] = sent) -> None:
+            sent.append(message)
+
+        asyncio.run(Gate(application, timeout_s=0.05, log=log)({"type": "http", "method": "GET"}, None, keep))
+        assert (sent[0]["status"], json.loads(sent[1]["body"])["errors"][0]["code"]) == (status, code)
+        assert "confidential" not in log.getvalue()
+        assert json.loads(log.getvalue()).get("fault") == ("ValueError" if application is broken else None)
 
 
 def test_one_bad_batch_among_many_is_rejected_alone(shop: Server, bearer: dict[str, str]) -> None:
@@ -483,7 +514,7 @@ def test_new_data_are_told_within_a_second(shop: Server) -> None:
     for number in range(3):
         (shop.folder / "new.csv").write_text(f"customer_id,fresh\nF{number},{number}\n")
         before = shop.health()["import"]
-        done("--quiet", "import", "new.csv", "--feed", "fresh", folder=shop.folder)
+        done("--quiet", "import", "new.csv", "--feed", "fresh", "--wait", "30", folder=shop.folder)
         began = time.monotonic()
         assert eventually(lambda before=before: shop.health()["import"] > before)
         late.append(time.monotonic() - began)
@@ -494,7 +525,7 @@ def test_new_data_are_told_within_a_second(shop: Server) -> None:
 def test_a_store_that_is_undone_erased_or_put_in_place_anew_is_read_anew(shop: Server, bearer: dict[str, str]) -> None:
     assert shop.send("crm", {"user_identities": {"customer_id": "E1", "email": "erase.me@example.com"}}).status_code == 202
     assert eventually(lambda: resolve(shop, bearer, "E1").status_code == 200)
-    done("forget", "--customer-id", "E1", "--yes", folder=shop.folder)
+    done("forget", "--customer-id", "E1", "--yes", "--wait", "30", folder=shop.folder)
     assert eventually(lambda: resolve(shop, bearer, "E1").status_code == 400)
     assert resolve(shop, bearer, "cust-001").status_code == 200
 

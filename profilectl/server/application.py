@@ -19,7 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from profilectl import __version__
-from profilectl.batch import MAKES_A_BATCH, read_batch
+from profilectl.batch import is_batch, read_batch
 from profilectl.codes import sentence
 from profilectl.feed import ENVIRONMENTS
 from profilectl.fields import Unusable
@@ -182,6 +182,10 @@ def make_application(service: Service | None, running: AbstractAsyncContextManag
         named = sorted({str(one["loc"][-1]) for one in error.errors() if one["loc"][0] == "query"} & {"fields", "limit", "after"})
         return _json(_bad(f"{', '.join(named) or 'a parameter'} is missing or is not what it should be").body(), 400)
 
+    @application.exception_handler(RecursionError)
+    async def on_depth(_: Request, error: RecursionError) -> Response:
+        return _json(_bad("the body is nested too deeply").body(), 400)
+
     @application.exception_handler(HTTPException)
     async def on_status(_: Request, error: HTTPException) -> Response:
         code, message = {404: ("NOT_FOUND", "there is no such address"), 405: ("METHOD_NOT_ALLOWED", "not by this method")}.get(error.status_code, ("BAD_REQUEST", "the request cannot be read"))
@@ -321,12 +325,16 @@ def make_application(service: Service | None, running: AbstractAsyncContextManag
     return application
 
 
+EMPTY: dict[str, Value] = {"user_attributes": {}, "user_identities": {}, "deleted_user_attributes": [], "events": []}
+
+
 def _batch(stated: Value) -> dict[str, Value]:
-    """Return a batch as it is imported: as a Batch, never as a flat row. Raises Problem where it is no object."""
+    """Return a batch so that it is imported as a Batch, never as a flat row. Raises Problem where it cannot be one."""
     if not isinstance(stated, dict):
         raise _bad("a batch must be a JSON object")
-    if any(isinstance(stated.get(name), dict | list) for name in MAKES_A_BATCH):
+    if is_batch(stated):
         return stated
-    return {**stated, "user_attributes": {}} if stated.get("user_attributes") is None else stated
-
-
+    name = next((name for name in EMPTY if stated.get(name) is None), None)
+    if name is None:
+        raise _bad("the fields of a batch are objects and lists")
+    return {**stated, name: EMPTY[name]}

@@ -39,7 +39,7 @@ from profilectl.store import Settings, Store
 QUIET_S = 0.03
 """So long a file must have rested before it is copied: a writer that opens it again at once (to compact) goes first, and two
 writes within one tick of the file system's clock are not taken for one."""
-MEMORY_LIMIT = "1GB"
+MEMORY_LIMIT = "512MB"
 READERS = 2
 
 
