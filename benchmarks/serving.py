@@ -57,11 +57,11 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
         address = json.loads((folder / "address").read_text())["address"]
         token = token_of(address, tomllib.loads((folder / "api.toml").read_text())["clients"]["benchmark"])
         print(f"{store}: {store.stat().st_size / 1e6:,.0f} MB; a copy of it took {health(address)['copy_ms']} ms; load {os.getloadavg()[0]:.1f}\n")
-        print("| work | requests/s | p50 ms | p95 ms | p99 ms | errors |\n|---|---|---|---|---|---|")
+        print("| work | requests/s | p50 ms | p95 ms | p99 ms | errors | the server's CPU, ms a request |\n|---|---|---|---|---|---|---|")
         for connections in (1, options.connections):
-            told(f"nothing else, {connections} at a time", asked(address, token, options, connections))
+            told(f"nothing else, {connections} at a time", asked(address, token, options, connections, server.pid))
         importing = subprocess.Popen([sys.executable, "-c", IMPORTS, str(store.absolute()), str(folder)], env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE)
-        told(f"imports of 10,000 rows one after another, {options.connections} at a time", asked(address, token, options, options.connections))
+        told(f"imports of 10,000 rows one after another, {options.connections} at a time", asked(address, token, options, options.connections, server.pid))
         importing.terminate()
         importing.communicate()
         late = [fresh(folder, store, address, number) for number in range(5)]
@@ -131,16 +131,24 @@ def fresh(folder: Path, store: Path, address: str, number: int) -> float:
     return time.perf_counter() - began
 
 
-def asked(address: str, token: str, options: argparse.Namespace, connections: int) -> dict[str, float]:
+def cpu_s(process: int) -> float:
+    """Return the CPU time of a process, as Linux counts it: other work on the machine does not change it much."""
+    told = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def asked(address: str, token: str, options: argparse.Namespace, connections: int, server: int) -> dict[str, float]:
+    before = cpu_s(server)
     done = subprocess.run(
         [sys.executable, __file__, "--people", str(options.people), "--seconds", str(options.seconds), "--connections", str(connections), "--ask", address, token],
         capture_output=True, text=True, check=True,
     )
-    return json.loads(done.stdout)
+    found = json.loads(done.stdout)
+    return found | {"cpu": (cpu_s(server) - before) / found["count"] * 1000}
 
 
 def told(work: str, found: dict[str, float]) -> None:
-    print(f"| {work} | {found['rate']:,.0f} | {found['p50']:.0f} | {found['p95']:.0f} | {found['p99']:.0f} | {found['errors']:.0f} |", flush=True)
+    print(f"| {work} | {found['rate']:,.0f} | {found['p50']:.0f} | {found['p95']:.0f} | {found['p99']:.0f} | {found['errors']:.0f} | {found['cpu']:.1f} |", flush=True)
 
 
 async def ask(address: str, token: str, options: argparse.Namespace) -> dict[str, float]:
@@ -172,7 +180,7 @@ async def ask(address: str, token: str, options: argparse.Namespace) -> dict[str
     await asyncio.gather(*(one() for _ in range(options.connections)))
     took.sort()
     at = lambda share: took[min(len(took) - 1, int(len(took) * share))] * 1000  # noqa: E731
-    return {"rate": len(took) / (time.perf_counter() - began), "p50": at(0.5), "p95": at(0.95), "p99": at(0.99), "errors": errors}
+    return {"count": len(took), "rate": len(took) / (time.perf_counter() - began), "p50": at(0.5), "p95": at(0.95), "p99": at(0.99), "errors": errors}
 
 
 if __name__ == "__main__":

@@ -115,6 +115,9 @@ def _copy_blocks(source: Path, target: Path) -> None:
             fcntl.ioctl(out.fileno(), FICLONE, content.fileno())
         except OSError:
             left = os.fstat(content.fileno()).st_size
+            if not hasattr(os, "copy_file_range"):  # macOS
+                shutil.copyfileobj(content, out, BLOCK)
+                return
             while left > 0:
                 try:
                     done = os.copy_file_range(content.fileno(), out.fileno(), left)
