@@ -95,7 +95,7 @@ def make(folder: Path) -> None:
         (folder / f"{feed}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in batches))
         done("--quiet", "import", f"{feed}.jsonl", "--feed", feed, folder=folder)
     for name, criteria in AUDIENCES.items():
-        done("audiences", "add", name, criteria, folder=folder)
+        done("--workspace", "default", "audiences", "add", name, criteria, folder=folder)
     done("credentials", "new", "api.toml", "--org", "1", "--account", "10", "--of-workspace", "default=100", "--of-workspace", "loyalty=200",
          "--client", "web", "--client", "slow", "--client", "loyal", "--feed", "crm", "--feed", "careful", "--feed", "app", "--feed", "slow", folder=folder)
     text = (folder / "api.toml").read_text()
