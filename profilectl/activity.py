@@ -25,6 +25,8 @@ from profilectl.values import DELETED, Number, Value, held_json, parse_json, to_
 
 DEVICE_PREFERENCE = ("ios_advertising_id", "android_advertising_id", "ios_idfv", "android_uuid")
 """Which device id stands for a device where one is shown (domain.md 10)."""
+NOWHERE = (0, "", "line", 0, "")
+"""The origin of a row whose place was not asked for, as origins_of has it."""
 _SEEN = ("profile", "arrival", "place", "type", "name", "at_ms", "session", "event")
 
 
@@ -290,9 +292,10 @@ def _devices(touches: Sequence[Touch]) -> list[Device]:
     return sorted(found.values(), key=lambda one: -one.last_seen_ms)
 
 
-def activities(profiles: Profiles, found: Sequence[int]) -> list[Activity]:
-    """Return the activity of some profiles, in the order given; of the state that `profiles` reads."""
-    raw = _Raw(profiles, found)
+def activities(profiles: Profiles, found: Sequence[int], *, placed: bool = True) -> list[Activity]:
+    """Return the activity of some profiles, in the order given; of the state that `profiles` reads. placed: with the
+    import, file and line of each origin, and with what was blocked; that takes as long as all the rest, for a single profile."""
+    raw = _Raw(profiles, found, placed)
     return [one for profile in found if (one := _played(profiles, profile, raw))]
 
 
@@ -321,7 +324,7 @@ def meant_again(profiles: Profiles, who: tuple[str, str], mpid: str, environment
 class _Raw:
     """The rows of some profiles as they lie in the segments."""
 
-    def __init__(self, profiles: Profiles, found: Sequence[int]) -> None:
+    def __init__(self, profiles: Profiles, found: Sequence[int], placed: bool) -> None:
         self.scratch = profiles.store.scratch
         self.feeds = {feed.number: feed for feed in profiles.store.feeds()}
         self.secret = profiles.store.meta("secret")
@@ -345,7 +348,7 @@ class _Raw:
             if "loose" in segment.tables:
                 for profile, arrival, key, value in self._ask(f"select profile, arrival, key, value from {segment.table('loose')} {where}"):
                     self._keep(profile, arrival, [key], [value], "")
-            if "blocked" in segment.tables:
+            if "blocked" in segment.tables and placed:
                 # It has the columns of those attributes only that something was refused of.
                 none = "".join(f", null::varchar as a{n}" for n in range(len(segment.keys)))
                 shaped = f"select null::bigint as profile, null::bigint as arrival, null::varchar as code{none} where false"
@@ -353,7 +356,7 @@ class _Raw:
                     f"select profile, arrival, code, [{cells}]::varchar[] from ({shaped} union all by name select * from {segment.table('blocked')} {where})"
                 ):
                     self._keep(profile, arrival, segment.keys, values, code)
-            if "blocked_loose" in segment.tables:
+            if "blocked_loose" in segment.tables and placed:
                 for profile, arrival, code, key, value in self._ask(
                     f"select profile, arrival, code, key, value from {segment.table('blocked_loose')} {where}"
                 ):
@@ -379,7 +382,7 @@ class _Raw:
             rows = self._ask("select alias.arrival, import.feed, import.started_ms from store.alias join store.import on import.number = alias.import")
             self.asked = {arrival: (feed, at_ms) for arrival, feed, at_ms in rows}
         arrivals = {row[0] for rows in self.rows.values() for row in rows} | {one.arrival for one in self.aliases}
-        self.origins = origins_of(profiles, sorted(arrivals))
+        self.origins = origins_of(profiles, sorted(arrivals)) if placed else dict.fromkeys(arrivals, NOWHERE)
 
     def _ask(self, select: str) -> list[tuple[Any, ...]]:
         return self.scratch.rows(select)

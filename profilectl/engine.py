@@ -62,7 +62,7 @@ class ImportRequest:
 
     max_rejects: a number of rows ("100"), or a share of those read ("0.5%"). first_arrival: of an
     import that is played again, the arrivals it had before. content: JSON lines that stand in no file;
-    paths then has one name for them. event: the name of a custom event that every batch gets. workspace: of a feed
+    paths then has one name for them. stdin_name: what stands for the name of standard input. event: the name of a custom event that every batch gets. workspace: of a feed
     that is new (None: the one that is meant). refreshes: bring calculated attributes and audiences up to date afterwards.
     opened is told the files and the state of
     the store before anything is read, checked the outcome before it is written; either may refuse.
@@ -93,6 +93,7 @@ class ImportRequest:
     now_ms: int | None = None
     first_arrival: int | None = None
     stdin: BinaryIO | None = None
+    stdin_name: str | None = None
     content: str | None = None
     who: Sequence[str] | None = None
     event: str | None = None
@@ -148,6 +149,8 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
     with _nothing_left(store_path), scratch_beside(store_path, request.memory_limit) as scratch, contextlib.ExitStack() as kept:
         stdin = request.stdin if request.content is None else io.BytesIO(request.content.encode())
         files = open_files(paths, format=request.format, encoding=request.encoding, spill=scratch.folder, stdin=stdin)
+        if request.stdin_name is not None:
+            files = [replace(file, name=request.stdin_name) for file in files]
         if request.content is not None:
             files = [replace(file, name=name) for file, name in zip(files, request.paths, strict=True)]
         with _first_look(scratch, store_path, request) as store:

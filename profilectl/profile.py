@@ -135,7 +135,9 @@ class Profiles:
     def where(self, profiles: Sequence[int]) -> str:
         """Return the condition on the rows of some profiles."""
         until = f" and arrival < {self.until}" if self.until is not None else ""
-        return f"where profile in ({', '.join(map(str, profiles)) or 'null'}){until}"
+        listed = ", ".join(map(str, profiles)) or "null"
+        # Of many, a join finds the few blocks that hold them; a list of values is compared with every row (ten times as slow).
+        return f"where profile in ({listed if len(profiles) < 4 else f'select unnest([{listed}]::bigint[])'}){until}"
 
     def lines(self, profiles: Sequence[int], *, provenance: bool = True) -> list[str]:
         """Return the JSON document of each profile, in the order given."""

@@ -70,11 +70,11 @@ def check_memory_limit(size: str | None) -> str | None:
 
 
 class Scratch:
-    """The database of one import. folder: for spilled data, removed at the end."""
+    """The database of one import. folder: for spilled data, removed at the end; connection: to one that is there already."""
 
-    def __init__(self, folder: Path, memory_limit: str | None = None) -> None:
+    def __init__(self, folder: Path, memory_limit: str | None = None, connection: duckdb.DuckDBPyConnection | None = None) -> None:
         self.folder = folder
-        self.connection = connect(memory_limit, folder)
+        self.connection = connection or connect(memory_limit, folder)
         self.steps: list[tuple[str, float]] = []
         self._kinds: dict[str, str] = {}
 
@@ -146,11 +146,15 @@ class Scratch:
         bound = {f"c{place}": [row[place] for row in rows] for place in range(len(columns))}
         self.run(f"insert into {quote_identifier(name)} select {lists}", bound)
 
+    def cursor(self) -> Scratch:
+        """Return a second scratch on the same database, for another thread; what is attached is attached to both."""
+        return Scratch(self.folder, connection=self.connection.cursor())
+
     def close(self) -> None:
         self.connection.close()
 
 
-KINDS = ("scratch", "new", "copy")
+KINDS = ("scratch", "new", "copy", "snapshot")
 """What the folders that a process makes beside a store are for."""
 
 

@@ -2,29 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from profilectl.activity import Activity, Membership, Standing
 from profilectl.attributes import CONSENT_SOURCES
-from profilectl.definitions import audiences, calculations
+from profilectl.definitions import Defined, audiences, calculations
 from profilectl.membership import Person, Rest, expires_ms
 from profilectl.profile import Profiles
+from profilectl.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a store defines, read: audiences by number, the tables of the calculated attributes by name."""
+
+    audiences: dict[int, Defined]
+    definitions: dict[str, dict[str, object]]
+
+
+def known_to(store: Store) -> Known:
+    """Return what a store defines."""
+    return Known({one.number: one for one in audiences(store)}, {one.name: one.definition.as_table() for one in calculations(store)})
 
 
 def standing_of(profiles: Profiles, activity: Activity, now_ms: int) -> Standing:
     """Return where a person stands; of the state that `profiles` reads."""
+    return standings_of(profiles, [activity], now_ms)[0]
+
+
+def standings_of(profiles: Profiles, people: Sequence[Activity], now_ms: int, known: Known | None = None) -> list[Standing]:
+    """Return where each of some people stands; of the state that `profiles` reads. known: what its store defines, if it is known."""
     scratch = profiles.store.scratch
-    one = {"profile": activity.profile}
-    values = dict(scratch.rows("select name, held from store.calculated where profile = $profile", one)) if profiles.calculated else {}
-    calculated = {name: values.get(name) for name in profiles.calculated}
-    found = [] if profiles.until is not None else scratch.rows("select audience, since_ms from store.membership where profile = $profile order by audience", one)
-    person = person_of(activity, calculated)
-    known = {defined.number: defined.audience for defined in audiences(profiles.store)} if found else {}
-    person.audiences = [known[number].name for number, _ in found]
-    memberships = [
-        Membership(number, known[number].name, since_ms, expires_ms(known[number].tree, person, now_ms, known[number].lookback))
-        for number, since_ms in found
-    ]
-    definitions = {one.name: one.definition.as_table() for one in calculations(profiles.store)} if calculated else {}
-    return Standing(calculated, definitions, memberships)
+    where = profiles.where([one.profile for one in people]).partition(" and arrival")[0]
+    values: dict[int, dict[str, str | None]] = {}
+    if profiles.calculated:
+        for profile, name, held in scratch.rows(f"select profile, name, held from store.calculated {where}"):
+            values.setdefault(profile, {})[name] = held
+    found: dict[int, list[tuple[int, int]]] = {}
+    if profiles.until is None:
+        for profile, number, since_ms in scratch.rows(f"select profile, audience, since_ms from store.membership {where} order by audience"):
+            found.setdefault(profile, []).append((number, since_ms))
+    if known is None:
+        known = known_to(profiles.store) if found or profiles.calculated else Known({}, {})
+    standings = []
+    for activity in people:
+        calculated = {name: values.get(activity.profile, {}).get(name) for name in profiles.calculated}
+        in_them = found.get(activity.profile, [])
+        memberships = []
+        if in_them:
+            person = person_of(activity, calculated)
+            person.audiences = [known.audiences[number].name for number, _ in in_them]
+            for number, since_ms in in_them:
+                audience = known.audiences[number].audience
+                memberships.append(Membership(number, audience.name, since_ms, expires_ms(audience.tree, person, now_ms, audience.lookback)))
+        standings.append(Standing(calculated, known.definitions if calculated else {}, memberships))
+    return standings
 
 
 def person_of(activity: Activity, calculated: dict[str, str | None]) -> Person:

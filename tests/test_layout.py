@@ -16,7 +16,7 @@ PACKAGE = ROOT / "profilectl"
 DOMAIN = ("codes", "workspace", "values", "identity", "attributes", "fields", "event", "device", "batch", "feed", "report", "interpreter", "event.field",
           "event.condition", "moments", "criteria", "criteria.text", "criteria.toml", "membership", "calculated", "audience", "opendsr", "retention", "packing", "answers", "consent", "output", "enrichment", "forwarding", "uid2.rule")
 PARSERS = {"event.condition": {"lark", "lark.exceptions"}, "criteria.text": {"lark", "lark.exceptions"}}  # modules of the domain that read a language, and with what
-RULE_MODULES = {"answers", "attributes", "device", "batch", "codes", "config", "event/__init__", "feed", "identity", "sift", "stage/files", "event/field", "criteria/__init__", "criteria/toml", "calculated", "audience", "packing", "output", "enrichment", "forwarding", "uid2/rule", "uid2/operator"}
+RULE_MODULES = {"answers", "attributes", "device", "batch", "codes", "config", "event/__init__", "feed", "identity", "sift", "stage/files", "event/field", "criteria/__init__", "criteria/toml", "calculated", "audience", "packing", "output", "enrichment", "forwarding", "uid2/rule", "uid2/operator", "server/answer"}
 
 # Runs the command line in this process, then prints which modules were loaded.
 LOADED = """
@@ -86,6 +86,12 @@ def test_the_version_is_told_without_drawing(tmp_path: Path) -> None:
     status, modules = loaded("--version", cwd=tmp_path)
     assert status == 0
     assert not modules & {"duckdb", "pyarrow", "rich.console"}
+
+
+def test_only_serve_loads_the_server(tmp_path: Path) -> None:
+    for arguments in (("serve", "--help"), ("credentials", "new", "api.toml"), ("stats",)):
+        _, modules = loaded(*arguments, cwd=tmp_path)
+        assert not modules & {"fastapi", "uvicorn", "starlette"}
 
 
 @pytest.fixture

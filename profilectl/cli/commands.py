@@ -45,6 +45,8 @@ MODULES = {
     "forget": "privacy",
     "privacy": "privacy",
     "retention": "retention",
+    "serve": "serve",
+    "credentials": "serve",
     "feeds": "feeds",
     "config": "config",
 }

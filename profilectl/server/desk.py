@@ -1,0 +1,174 @@
+"""Questions that arrive together are answered together.
+
+Planning a look-up of one profile costs DuckDB as much as one of fifty. So while the readers are busy, questions wait,
+and whoever is free takes all of them: nobody waits for a clock, and under load each costs a fraction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from profilectl.activity import Activity, activities
+from profilectl.feed import ENVIRONMENTS
+from profilectl.identity import BY_NAME, display, key_of
+from profilectl.profile import Profiles
+from profilectl.retention import Stage
+from profilectl.segments import ENVIRONMENT_NAME, hash_of, known_identities, known_mpids
+from profilectl.server.snapshot import READERS, Reader, Snapshots
+from profilectl.standing import standings_of
+
+TOGETHER = 64
+"""So many questions are answered together at most: the last of them should not wait for long."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Who has an identity. kind: an identity type, "mpid" or "any"; environment: None for both; placed: with
+    the file and line of everything."""
+
+    workspace: str
+    kind: str
+    value: str
+    environment: str | None = None
+    placed: bool = False
+
+
+class Desk:
+    """Answers questions out of the newest snapshot. All methods are called in the thread of the event loop."""
+
+    def __init__(self, snapshots: Snapshots) -> None:
+        self.snapshots = snapshots
+        self._waiting: list[tuple[Question, asyncio.Future[list[Activity]]]] = []
+        self._reading = asyncio.Semaphore(READERS)
+        self._threads = ThreadPoolExecutor(READERS, "reading")
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def ask(self, question: Question) -> list[Activity]:
+        """Return the profiles that have an identity, oldest first."""
+        future: asyncio.Future[list[Activity]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((question, future))
+        if len(self._tasks) < READERS:
+            task = asyncio.create_task(self._answer())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return await future
+
+    async def ask_all(self, questions: Sequence[Question]) -> list[list[Activity]]:
+        """Answer many questions out of one snapshot, in their order."""
+        answers = []
+        async with self._reading:
+            with self.snapshots.reader() as reader:
+                for first in range(0, len(questions), TOGETHER):
+                    some = questions[first : first + TOGETHER]
+                    answers += await asyncio.get_running_loop().run_in_executor(self._threads, answer, reader, some)
+        return answers
+
+    async def read(self, work: Callable[[Reader], T]) -> T:
+        """Do something else with a reader, in a thread of its own."""
+        async with self._reading:
+            with self.snapshots.reader() as reader:
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work, reader)
+
+    async def _answer(self) -> None:
+        while self._waiting:
+            async with self._reading:
+                taken, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
+                asked = [(question, future) for question, future in taken if not future.done()]
+                if not asked:
+                    continue
+                with self.snapshots.reader() as reader:
+                    questions = [question for question, _ in asked]
+                    try:
+                        answers = await asyncio.get_running_loop().run_in_executor(self._threads, answer, reader, questions)
+                    except Exception as error:  # noqa: BLE001 - it is raised where the question was asked
+                        for _, future in asked:
+                            if not future.done():
+                                future.set_exception(error)
+                        continue
+            for (_, future), found in zip(asked, answers, strict=True):
+                if not future.done():
+                    future.set_result(found)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True)
+
+
+def answer(reader: Reader, questions: Sequence[Question], now_ms: int | None = None) -> list[list[Activity]]:
+    """Answer questions, in their order; each profile with where it stands. Left out are profiles beyond their lifetime, and
+    those that the workspace has not seen."""
+    at_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
+    answers: list[list[Activity]] = [[] for _ in questions]
+    for workspace in dict.fromkeys(question.workspace for question in questions):
+        profiles = reader.profiles.get(workspace)
+        if profiles is None:
+            continue
+        places = [place for place, question in enumerate(questions) if question.workspace == workspace]
+        found = _find(profiles, [questions[place] for place in places])
+        everybody = sorted({profile for one in found for profile in one})
+        people = {one.profile: one for one in activities(profiles, everybody, placed=any(questions[place].placed for place in places))} if everybody else {}
+        standings = standings_of(profiles, list(people.values()), at_ms, reader.known)
+        for one, standing in zip(people.values(), standings, strict=True):
+            one.standing = standing
+        for place, listed in zip(places, found, strict=True):
+            question = questions[place]
+            answers[place] = [
+                people[profile] for profile in listed if profile in people and question.environment in (None, people[profile].environment)
+                and people[profile].touches and _is_live(reader, profiles, people[profile], at_ms)
+            ]
+    return answers
+
+
+def _is_live(reader: Reader, profiles: Profiles, one: Activity, now_ms: int) -> bool:
+    """Say whether a profile is within its lifetime (domain.md 13)."""
+    carried = profiles.carried(one.profile)
+    last_ms = max(one.last_seen_ms, carried.due_ms if carried else one.last_seen_ms)
+    return reader.clocks.stage(last_ms, now_ms) is Stage.LIVE
+
+
+def _find(profiles: Profiles, questions: Sequence[Question]) -> list[list[int]]:
+    """Return the profiles that each question is about, oldest first: all questions with one statement for each index."""
+    secret, scratch = profiles.store.meta("secret"), profiles.store.scratch
+    hashes: dict[int, list[int]] = {}
+    mpids: dict[tuple[int, str], list[int]] = {}
+    for place, question in enumerate(questions):
+        environments = (question.environment,) if question.environment else ENVIRONMENTS
+        kinds = [question.kind] if question.kind != "any" else [*profiles.identities, "mpid"]
+        for kind in kinds:
+            if kind == "mpid":
+                if (number := mpid_of(question.value)) is not None:
+                    for environment in environments:
+                        mpids.setdefault((number, environment), []).append(place)
+            else:
+                key = key_of(BY_NAME[kind], display(question.value))
+                for environment in environments:
+                    hashes.setdefault(hash_of(secret, environment, kind, key), []).append(place)
+    found: list[set[int]] = [set() for _ in questions]
+    if hashes:
+        known = known_identities(profiles.segments, removals=profiles.removals)
+        listed = ", ".join(f"'{one}'" for one in hashes)
+        for digest, profile in scratch.rows(f"select hash, profile from ({known}) where hash in (select unnest([{listed}])::uhugeint)"):
+            for place in hashes[digest]:
+                found[place].add(profile)
+    if mpids:
+        listed = ", ".join(str(number) for number, _ in mpids)
+        where = f"mpid in (select unnest([{listed}]::bigint[]))"
+        for number, environment, profile in scratch.rows(f"select mpid, environment, profile from ({known_mpids(profiles.segments)}) where {where}"):
+            for place in mpids.get((number, ENVIRONMENT_NAME[environment]), ()):
+                found[place].add(profile)
+    return [sorted(one) for one in found]
+
+
+def mpid_of(value: str) -> int | None:
+    """Return an MPID as a number, None where the text is none."""
+    digits = value.removeprefix("-")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= 19):
+        return None
+    number = int(value)
+    return number if -(2**63) <= number < 2**63 else None
+

@@ -1,0 +1,107 @@
+"""What every request goes through: a time limit, a size limit, the log, and an answer where something fails.
+
+A line of the log is JSON on stderr: when, method, route (the template, never what stood in its place), status, how long,
+and the name that the credentials file gives the client or feed. Nothing of an address, a query, a body or a profile is
+logged; of a fault of ours, its kind and place in the code, not its words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+MOST_BYTES = 256 * 1024
+"""The platform's limit of a request (domain.md 2.1)."""
+WHO = "profilectl.client"
+
+
+class Problem(Exception):
+    """An answer that is no success. code: for programs; message: for people, without anything personal."""
+
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(code)
+        self.status, self.code, self.message, self.headers = status, code, message, dict(headers or {})
+
+    def body(self) -> bytes:
+        return json.dumps({"errors": [{"code": self.code, "message": self.message}]}).encode()
+
+
+class Gate:
+    """An ASGI application around another. timeout_s: after so long a request is answered with 503."""
+
+    def __init__(self, application: Any, *, timeout_s: float, log: TextIO | None = None) -> None:
+        self.application, self.timeout_s, self.log = application, timeout_s, log if log is not None else sys.stderr
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.application(scope, receive, send)
+            return
+        began, status, said = time.perf_counter(), 0, {}
+
+        async def sending(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                await self.application(scope, receive, sending)
+        except TimeoutError:
+            if not status:
+                await _answer(sending, Problem(503, "TIMEOUT", f"not done within {self.timeout_s:g} s; try again", {"Retry-After": "1"}))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is answered and logged without its words
+            said = {"fault": type(error).__name__, "at": _place(error)}
+            if not status:
+                await _answer(sending, Problem(500, "FAULT", "a fault in profilectl; the store is as it was"))
+        finally:
+            route = getattr(scope.get("route"), "path", None)
+            self._write({
+                "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                "method": scope["method"] if scope["method"] in METHODS else "other", "route": route, "status": status,
+                "duration_ms": round((time.perf_counter() - began) * 1000, 1), "client": scope.get(WHO), **said,
+            })
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self.log.write(json.dumps(line) + "\n")
+        self.log.flush()
+
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+
+
+def _place(error: BaseException) -> str:
+    """Return where in the code something failed: without the values that the words of an error may quote."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(frames[-4:]))
+
+
+async def _answer(send: Any, problem: Problem) -> None:
+    body = problem.body()
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **{name.lower(): value for name, value in problem.headers.items()}}
+    await send({"type": "http.response.start", "status": problem.status, "headers": [(name.encode(), value.encode()) for name, value in headers.items()]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def body_of(request: Any) -> bytes:
+    """Return the body of a request. Raises Problem for one that is too long, or packed."""
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem(400, "BAD_REQUEST", "a body is read as it is: without Content-Encoding")
+    told = request.headers.get("content-length", "")
+    parts, size = [], int(told) if told.isdecimal() else 0
+    if size <= MOST_BYTES:
+        size = 0
+        async for part in request.stream():
+            size += len(part)
+            if size > MOST_BYTES:
+                break
+            parts.append(part)
+    if size > MOST_BYTES:
+        raise Problem(413, "REQUEST_TOO_LARGE", f"a request has at most {MOST_BYTES // 1024} KB")
+    return b"".join(parts)
