@@ -28,7 +28,6 @@ import hmac
 import json
 import os
 import secrets
-import stat
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,11 +35,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from profilectl.codes import InputRefused, UsageError
+from profilectl.credentials import read_secrets
 from profilectl.feed import DEFAULT_WORKSPACE
 
 AUDIENCE = "https://api.mparticle.com"
 SHORTEST_SECRET = 16
-HOW = "profilectl credentials new FILE makes one"
+HOW = "what `profilectl credentials new FILE` writes"
 T = TypeVar("T")
 
 
@@ -102,22 +102,7 @@ def _matching(everybody: Sequence[T], known: Sequence[tuple[str, str]], name: st
 
 def read_credentials(path: Path) -> Credentials:
     """Read a credentials file. Raises InputRefused where it is not there, is open to others, or is not one."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        raise InputRefused(f"there is no credentials file {path}", HOW) from None
-    except OSError as error:
-        raise InputRefused(f"{path} cannot be read as credentials: {error.strerror}", HOW) from None
-    with os.fdopen(handle, "rb") as content:
-        told = os.fstat(content.fileno())
-        if not stat.S_ISREG(told.st_mode) or told.st_uid not in (os.getuid(), 0):
-            raise InputRefused(f"{path} is not a file of yours", HOW)
-        if stat.S_IMODE(told.st_mode) & 0o077:
-            raise InputRefused(f"others may read {path} (mode {stat.S_IMODE(told.st_mode):04o})", f"chmod 600 {path}")
-        try:
-            stated = tomllib.load(content)
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputRefused(f"{path}: {error}", HOW) from None
+    stated = read_secrets(path, HOW)
     return _credentials(str(path), stated)
 
 
