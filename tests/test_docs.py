@@ -302,3 +302,10 @@ def test_links_lead_somewhere() -> None:
             if anchor:
                 headings = re.findall(r"^#+ (.+)$", found.read_text("utf-8"), re.MULTILINE)
                 assert anchor in [re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings], target
+
+
+def test_every_measure_of_security_has_the_test_it_names() -> None:
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (ROOT / "docs" / "security.md").read_text("utf-8"))
+    assert len(named) > 25
+    missing = [f"{file}::{test}" for file, test in named if f"def {test}(" not in (ROOT / "tests" / file).read_text("utf-8")]
+    assert missing == []
