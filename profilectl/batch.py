@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
+from profilectl.consent import SALE
 from profilectl.event import Event, event_of_cells, read_events, steps_of
 from profilectl.fields import Unusable, json_type, put, shown, typed, whole_number, without_empty
 from profilectl.identity import BY_NAME, PLACEHOLDERS, Usable, type_named, usable
@@ -69,12 +70,19 @@ ATT_STATUSES = ("authorized", "denied", "not_determined", "restricted")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a row is read against: values that are nobody's identity, the limits in force, and the event that
-    every batch gets, if one is to be added."""
+    """What a row is read against: values that are nobody's identity, the limits in force, the event that every batch
+    gets, if one is to be added, and the GDPR purposes that are defined (None: any may be)."""
 
     placeholders: frozenset[str] = frozenset(PLACEHOLDERS)
     limits: Mapping[str, int] = field(default_factory=lambda: LIMITS)
     added: Event | None = None
+    purposes: frozenset[str] | None = None
+
+    def defines(self, regulation: str, purpose: str) -> bool:
+        """Say whether consent to a purpose may be stated (domain.md 5.3)."""
+        if regulation == SALE[0]:
+            return purpose == SALE[1]
+        return regulation != "gdpr" or self.purposes is None or purpose in self.purposes
 
 
 _RESERVED = {key.lower(): key for key in RESERVED_KEYS}
@@ -185,7 +193,7 @@ def read_batch(document: Mapping[str, Value], reading: Reading) -> Batch:
         _check_kept(name, value)
     if "device_info" in rest and isinstance(stamp := document.get("mp_deviceid"), str):
         rest["mp_deviceid"] = stamp  # what is said of a device stays with what names it
-    codes: list[str] = []
+    codes: list[str] = _without_undefined(rest, reading)
     stated: list[tuple[str, Value]] = []
     for name, value in _object(document, "user_identities").items():
         kind = type_named(name)
@@ -244,11 +252,34 @@ def read_flat(row: Mapping[str, Value], reading: Reading, *, empty: str = "ignor
     attributes = {key: value for key, value in attributes.items() if value is not None}
     event = event_of_cells(cells, event_type)
     rest = without_empty(rest)
+    codes += _without_undefined(rest, reading)
     _name_device(rest, stated)
     batch = _batch(plain, stated, attributes, reading, to_json(rest) if rest else None, codes, (event,) if event else ())
     if not deletes:
         return batch
     return Batch(**{**_fields(batch), "deletes": (*batch.deletes, *deletes)})  # type: ignore[arg-type]
+
+
+def _without_undefined(rest: dict[str, Value], reading: Reading) -> list[str]:
+    """Take out of a row's consent what is about purposes that are not defined; return a code for each."""
+    codes = []
+    state = rest.get("consent_state")
+    if not isinstance(state, dict):
+        return []
+    kept: dict[str, Value] = {}
+    for regulation, purposes in state.items():
+        if isinstance(purposes, dict):
+            defined = {purpose: said for purpose, said in purposes.items() if reading.defines(regulation, purpose)}
+            codes += ["CONSENT_PURPOSE_UNDEFINED"] * (len(purposes) - len(defined))
+            if defined or not purposes:
+                kept[regulation] = defined
+        else:
+            kept[regulation] = purposes
+    if codes:
+        rest["consent_state"] = kept
+        if not kept:
+            del rest["consent_state"]
+    return codes
 
 
 def _name_device(rest: dict[str, Value], stated: Iterable[tuple[str, Value]]) -> None:

@@ -175,6 +175,7 @@ CODES: dict[str, Meaning] = {
     "DEVICE_ID_INVALID":         Meaning(Fate.WARNING,  "the device identity is not a GUID and was skipped"),
     "IMMUTABLE_CONFLICT":        Meaning(Fate.WARNING,  "an immutable identity was not changed or taken"),
     "UNIQUE_CONFLICT":           Meaning(Fate.WARNING,  "a unique identity of another profile was not taken"),
+    "CONSENT_PURPOSE_UNDEFINED":  Meaning(Fate.SKIPPED, "consent to a purpose that is not defined was left out"),
     "CONSENT_SOURCE_NOT_ALLOWED": Meaning(Fate.WARNING, "a partner, a warehouse or a CSV feed may not change consent; what the row says of it is kept, and does not count"),
     "EVENT_OVER_LIMIT":          Meaning(Fate.WARNING,  "the event is longer than the platform takes; it is kept whole"),
     "UA_KIND_CHANGED":           Meaning(Fate.WARNING,  "the attribute changed between a list and a single value"),

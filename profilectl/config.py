@@ -56,6 +56,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "identity.unique_conflict": ("conflict",   "what becomes of a unique identity that a second profile claims"),
     "identity.placeholders":    ("strings",    "values that are nobody's identity"),
     "attributes.priority":      ("priority",   "how source priority is read"),
+    "consent.gdpr_purposes":    ("strings",    "the GDPR purposes that consent may be about; where it is left out, any"),
     "history.keep":             ("limit",      "how many of the last imports keep tables of their own, so that they can be undone"),
     "retention.lifetime_days":  ("limit",      "after so many days without a batch a profile loses its attributes, consent and devices"),
     "retention.retention_days": ("limit",      "after so many days without a batch a profile is gone"),
@@ -67,7 +68,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "limits.entry":             ("limit",      "the most characters of an entry of a list"),
 }
 # fmt: on
-SECTIONS = ("identity", "attributes", "history", "retention", "limits")
+SECTIONS = ("identity", "attributes", "consent", "history", "retention", "limits")
 FEED_KEYS = ("source", "protection", "partner", "workspace")
 NAMED = ("feeds", "calculated", "audiences", "outputs", "connections")
 """Sections with a section for each name: [feeds.crm]."""

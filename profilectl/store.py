@@ -233,7 +233,8 @@ def settings_from(stated: dict[str, Any]) -> Settings:
     )
     limits = {name: stated.get(f"limits.{name}", most) for name, most in LIMITS.items()}
     keep = stated.get("history.keep", KEEP_IMPORTS)
-    return Settings(rules, stated.get("attributes.priority", "rank"), Reading(rules.placeholders, limits), keep, stated)
+    purposes = stated.get("consent.gdpr_purposes")
+    return Settings(rules, stated.get("attributes.priority", "rank"), Reading(rules.placeholders, limits, purposes=None if purposes is None else frozenset(purposes)), keep, stated)
 
 
 def check_path(path: Path) -> None:

@@ -63,6 +63,7 @@ class Assembly:
     skips: list[str] = field(default_factory=list)
     long: str = ""
     events: list[str] = field(default_factory=list)
+    undefined: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     def add(self, cells: list[Cell]) -> None:
         """Take in the columns of a file, in their order."""
@@ -72,9 +73,11 @@ class Assembly:
             elif cell.field.kind == "identity":
                 self.identities.setdefault(cell.field.name, []).append(cell.text)
             elif cell.field.kind == "kept":
-                self.kept.append((cell.field.name, cell.text))
+                self._keep(cell)
             elif cell.field.kind == "unknown identity":
                 self._skip("IDENTITY_UNKNOWN_TYPE", f"{cell.text} is not null")
+        for said in self.undefined.values():
+            self._skip("CONSENT_PURPOSE_UNDEFINED", f"({' or '.join(said)})")
         self._events([cell for cell in cells if cell.field.kind == "event"])
         self._attributes([cell for cell in cells if cell.field.kind == "attribute"])
         for name, texts in self.identities.items():
@@ -82,6 +85,13 @@ class Assembly:
             for text in texts[1:]:
                 other = identity_key(BY_NAME[name], trimmed(text), self.reading.placeholders)
                 self._reject("IDENTITY_DUPLICATE_TYPE", f"{first} <> {other}", quote_text(name))
+
+    def _keep(self, cell: Cell) -> None:
+        root, *steps = cell.field.name.split(".")
+        if root == "consent_state" and len(steps) > 1 and not self.reading.defines(steps[0], steps[1]):
+            self.undefined.setdefault((steps[0], steps[1]), []).append(f"{cell.text} is not null")
+        else:
+            self.kept.append((cell.field.name, cell.text))
 
     def _events(self, cells: list[Cell]) -> None:
         if not cells:
