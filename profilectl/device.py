@@ -18,20 +18,20 @@ DEVICE_KEYS: tuple[str, ...] = (
     "ios_advertising_id", "android_advertising_id", "roku_advertising_id", "microsoft_advertising_id", "push_token",
 )
 # fmt: on
-DEVICE_NAMES: tuple[tuple[str, ...], ...] = (
-    ("mp_deviceid",),
-    *(("device_info", name) for key in DEVICE_KEYS[1:] for kind in TYPES if kind.name == key for name in (kind.name, *kind.aliases)),
+DEVICE_NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("mp_deviceid", ("mp_deviceid",)),
+    *((key, ("device_info", name)) for key in DEVICE_KEYS[1:] for kind in TYPES if kind.name == key for name in (kind.name, *kind.aliases)),
 )
 """... and where in a batch's other fields they stand, in every spelling."""
 
 
-def device_key(document: Mapping[str, Value]) -> tuple[tuple[str, ...], str]:
-    """Return what names the device of a batch: where the first of DEVICE_NAMES that it states stands, and its text; empty
-    where it states none. document: the batch's other fields (Batch.rest)."""
-    for path in DEVICE_NAMES:
+def device_key(document: Mapping[str, Value]) -> tuple[str, str]:
+    """Return what names the device of a batch: the first of DEVICE_KEYS that it states, and its text; empty where it
+    states none. document: the batch's other fields (Batch.rest)."""
+    for key, path in DEVICE_NAMES:
         value: Value = dict(document)
         for step in path:
             value = value.get(step) if isinstance(value, dict) else None
         if isinstance(value, str) and not isinstance(value, Number) and value:
-            return path, fold(value)
-    return (), ""
+            return key, fold(value)
+    return "", ""

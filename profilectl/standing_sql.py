@@ -143,7 +143,7 @@ def _devices(profiles: Profiles, where: str) -> str:
     attribution = "json_extract(rest, '$.attribution_info')::varchar"
     folded = (
         " seen as (select profile, key, min(at_ms) as first_ms, max(at_ms) as last_ms, min(at_ms) filter (here) as first_here, max(at_ms) filter (here) as last_here,"
-        " min(arrival) as first_arrival from told group by profile, key),"
+        " min(arrival) as first_arrival, min(arrival) filter (here) as began_here from told group by profile, key),"
         " newest as (select profile, key, kind, coalesce(kind, name) as name, arg_max(text, arrival) filter (here and text <> 'null') as text,"
         " arg_max(text, arrival) filter (name = 'limit_ad_tracking' and text in ('true', 'false')) as tracking from told group by all),"
         f" credit as (select one.profile, coalesce(keyed.key, '') as key, arg_max({attribution}, one.arrival) filter (length({attribution}) > 2) as text from credited as one"
@@ -158,7 +158,7 @@ def _devices(profiles: Profiles, where: str) -> str:
     )
     return (
         f"{said},{keyed.rstrip()} {folded.strip()}"
-        f" select seen.profile, '[' || string_agg({document}, ',' order by seen.last_here desc, seen.first_arrival) filter (seen.last_here is not null) || ']' as members,"
+        f" select seen.profile, '[' || string_agg({document}, ',' order by seen.last_here desc, seen.began_here) filter (seen.last_here is not null) || ']' as members,"
         " arg_max(object.tracking, seen.last_ms::hugeint * 18446744073709551616 - seen.first_arrival) filter (object.tracking is not null) as tracking"
         " from seen left join object on object.profile = seen.profile and object.key is not distinct from seen.key"
         " left join credit on credit.profile = seen.profile and credit.key is not distinct from seen.key group by seen.profile"

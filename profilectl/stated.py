@@ -101,10 +101,10 @@ def devices(tests: Sequence[Comparison], rest: str, now_ms: int) -> str:
 def _device_key() -> str:
     """Return the SQL of what names the device of a batch: the first of DEVICE_NAMES that it states (device.py)."""
     keys = []
-    for path in DEVICE_NAMES:
+    for key, path in DEVICE_NAMES:
         name = path[-1]
         value = f"json_extract(rest, {quote_text(_pointer(*path))})::varchar"
-        text = f"{quote_text(name + ':')} || nullif(lower({string('one')}), '')"
+        text = f"{quote_text(key + ':')} || nullif(lower({string('one')}), '')"
         told = f"list_transform([{value}], lambda one: case when starts_with(one, '\"') then {text} end)[1]"  # so that it is read once
         keys.append(f"case when contains(rest, {quote_text(json.dumps(name) + ':')}) then {told} end")
     return f"coalesce({', '.join(keys)}, '')"
