@@ -6,11 +6,9 @@ Sources: domain.md 5.4.
 from __future__ import annotations
 
 import enum
-import ipaddress
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-from profilectl.codes import UsageError
+from profilectl.address import checked
 
 
 class Act(enum.Enum):
@@ -86,31 +84,7 @@ def retry_after(header: str | None) -> int | None:
 
 
 def address_of(host: str) -> str:
-    """Return the URL that batches go to. host: a name of HOSTS, or a URL, with or without /v2.
-
-    Raises UsageError for what is none, for one with credentials in it, and for plain http to another machine: the
-    secret would go through the network for everybody to read.
-    """
-    url = HOSTS.get(host.lower(), host)
-    try:
-        parts = urlsplit(url)
-        name, _ = parts.hostname or "", parts.port
-    except ValueError:
-        raise UsageError("--host: this is no address", "for example https://s2s.us1.mparticle.com, or " + ", ".join(HOSTS)) from None
-    if parts.username is not None or parts.password is not None:
-        raise UsageError("--host: credentials do not belong in an address", "PROFILECTL_PUSH_KEY and PROFILECTL_PUSH_SECRET, or --credentials FILE")
-    if parts.scheme not in ("http", "https") or not name or parts.query or parts.fragment or not url.isascii() or any(one <= " " for one in url):
-        raise UsageError(f"--host {host}: this is no address", "for example https://s2s.us1.mparticle.com, or " + ", ".join(HOSTS))
-    if parts.scheme == "http" and not is_this_machine(name):
-        raise UsageError(f"--host {host}: plain http would show the credentials to the network", "use https; http is for this machine alone")
-    return url.rstrip("/").removesuffix("/v2") + PATH
-
-
-def is_this_machine(name: str) -> bool:
-    """Say whether a host name is that of the loopback."""
-    if name.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+    """Return the URL that batches go to. host: a name of HOSTS, or a URL, with or without /v2. Raises what address.checked does."""
+    example = "https://s2s.us1.mparticle.com, or " + ", ".join(HOSTS)
+    url = checked(HOSTS.get(host.lower(), host), "--host", example=example, secrets="PROFILECTL_PUSH_KEY and PROFILECTL_PUSH_SECRET, or --credentials FILE")
+    return url.removesuffix("/v2") + PATH

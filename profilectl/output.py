@@ -9,8 +9,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
+from profilectl.address import checked
 from profilectl.codes import UsageError
 
 
@@ -77,26 +77,13 @@ def output_of(name: str, table: object) -> Output:
     if not isinstance(place, str) or not place.strip():
         raise UsageError(f"{where}: needs {TYPES[kind].place}", "where the batches go")
     if kind != "jsonl":
-        _check_address(where, TYPES[kind].place, place)
+        place = checked(
+            place, f"{where}: {TYPES[kind].place}", example="https://example.com/hook", secrets="they come from the environment or a file, see docs/outputs.md", query=True,
+        )
     for switch in SWITCHES:
         if not isinstance(table.get(switch, False), bool):
             raise UsageError(f"{where}: {switch} must be true or false")
     return Output(name, kind, place, **{switch: table.get(switch, standing) for switch, (standing, _) in SWITCHES.items()})
-
-
-def _check_address(where: str, key: str, address: str) -> None:
-    """Refuse what is no address, one with credentials in it, and plain http to another machine."""
-    try:
-        parts = urlsplit(address)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise UsageError(f"{where}: {key} is no address", "for example https://example.com/hook") from None
-    if parts.scheme not in ("http", "https") or not host or parts.fragment or any(one <= " " or one > "~" for one in address):
-        raise UsageError(f"{where}: {key} = {address!r} is no address", "for example https://example.com/hook")
-    if parts.username is not None or parts.password is not None:
-        raise UsageError(f"{where}: credentials do not belong in {key}", "they come from the environment or a file, see docs/outputs.md")
-    if parts.scheme == "http" and host not in ("localhost", "127.0.0.1", "::1"):
-        raise UsageError(f"{where}: plain http would show people's data to the network", "use https; http is for this machine alone")
 
 
 class Fate(enum.Enum):

@@ -19,6 +19,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
 from profilectl import __version__
+from profilectl.address import is_this_machine
 from profilectl.answers import (
     ANSWERS,
     FIRST_PAUSE_S,
@@ -28,7 +29,6 @@ from profilectl.answers import (
     Act,
     Answer,
     answer_of,
-    is_this_machine,
     retry_after,
 )
 from profilectl.codes import InputRefused, ProfilectlError, Unfinished

@@ -471,7 +471,7 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Monk
             (("--feed", "crm2"), SECRETS, 4, "is registered with source csv"),
             (("--feed", "quiet"), SECRETS, 4, "may only read"),
             (("--partner-identity", " "), SECRETS, 2, "a name has 1 to 256 characters"),
-            (("--operator", "http://uid.example.com"), SECRETS, 2, "unencrypted"),
+            (("--operator", "http://uid.example.com"), SECRETS, 2, "plain http"),
             (("--older-than", "-1"), SECRETS, 2, "older-than"),
         ]
         call("feeds", "add", "crm2", "--source", "csv", folder=tmp_path)

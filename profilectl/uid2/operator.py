@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import calendar
 import contextlib
-import ipaddress
 import socket
 import urllib.error
 import urllib.parse
@@ -20,7 +19,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
 
-from profilectl.codes import InputRefused, Unfinished, UsageError
+from profilectl.address import checked, is_this_machine
+from profilectl.codes import InputRefused, Unfinished
 from profilectl.credentials import Credentials, credentials_of
 from profilectl.uid2.rule import ANSWERS, MOST_ITEMS
 
@@ -75,28 +75,8 @@ def operator_credentials(path: Path | None, environment: Mapping[str, str]) -> C
 
 
 def address_of(stated: str) -> str:
-    """Return the address of an operator, without a slash at its end. Raises UsageError where it is none, or where the
-    key would travel unencrypted: only to this machine it may."""
-    try:
-        parts = urllib.parse.urlsplit(stated.strip())
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        raise UsageError(f"--operator {stated}: is no address", f"for example {OPERATOR}") from None
-    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment or not stated.strip().isascii() or not stated.strip().isprintable():
-        raise UsageError(f"--operator {stated}: is no address", f"for example {OPERATOR}")
-    if parts.username or parts.password:
-        raise UsageError("--operator: credentials do not belong in an address", f"set {KEY} and {SECRET}")
-    if parts.scheme == "http" and not is_this_machine(host):
-        raise UsageError(f"--operator {stated}: the API key would travel unencrypted", "use https; http is for an operator on this machine")
-    return stated.strip().rstrip("/")
-
-
-def is_this_machine(host: str) -> bool:
-    """Say whether a host is this machine: localhost or a loopback address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    """Return the address of an operator. Raises what address.checked does."""
+    return checked(stated, "--operator", example=OPERATOR, secrets=f"set {KEY} and {SECRET}")
 
 
 class _Again(Exception):
