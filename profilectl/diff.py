@@ -135,17 +135,18 @@ def _held(profiles: Profiles, kind: str, until: int) -> str:
 def _cells(profiles: Profiles, span: Span, attributes: Sequence[str]) -> str:
     wanted = set(attributes)
     parts = []
+    here = f" and {profiles.feeds}" if profiles.feeds else ""
     for segment in profiles.segments:
         parts += [
             f"select profile, {quote_text(key)} as key, a{n} as held, arrival from {segment.table('row')}"
-            f" where a{n} is not null and arrival < {span.end} and profile in (select profile from diff_profile)"
+            f" where a{n} is not null and arrival < {span.end} and profile in (select profile from diff_profile){here}"
             for n, key in enumerate(segment.keys) if not wanted or key in wanted
         ]
     if any("loose" in one.tables for one in profiles.segments):
         listed = f" and key in ({', '.join(map(quote_text, attributes))})" if attributes else ""
         parts.append(
-            f"select profile, key, value, arrival from ({known_loose(profiles.segments)})"
-            f" where arrival < {span.end} and profile in (select profile from diff_profile){listed}"
+            f"select profile, key, value as held, arrival from ({known_loose(profiles.segments)})"
+            f" where arrival < {span.end} and profile in (select profile from diff_profile){here}{listed}"
         )
     if not parts:
         return "select 0::bigint as profile, '' as change, '' as what, '' as value, '' as before, '' as after, 0::bigint as arrival where false"

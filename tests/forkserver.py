@@ -11,6 +11,7 @@ once, here), collecting garbage and taking modules apart at the end (pages that 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import gc
 import importlib
@@ -21,6 +22,7 @@ import select
 import signal
 import socket
 import sys
+import time
 import traceback
 from typing import Any
 
@@ -46,6 +48,21 @@ def serve() -> None:
     os._exit(0)
 
 
+def _end_of(child: int, caller: socket.socket) -> int:
+    """Return how a command ended; it is told to end where its caller has."""
+    told = False
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        left = not told and bool(select.select([caller], [], [], 0.002)[0]) and not caller.recv(1)
+        if left:
+            told = True
+            os.kill(child, signal.SIGTERM)
+        elif told:
+            time.sleep(0.01)
+
+
 def serve_at(path: str) -> None:
     """Fork for each caller of a socket (CALLER), which hands over its own streams; return in the child. Ends with
     its standard input."""
@@ -66,10 +83,14 @@ def serve_at(path: str) -> None:
                     caller.close()
                     begin(json.loads(text), streams)
                     return
+                nowhere = os.open(os.devnull, os.O_RDWR)
+                for one in (0, 1):  # else whoever waits for the end of the server would wait for this as well
+                    os.dup2(nowhere, one)
                 for one in streams:
                     os.close(one)
-                _, status = os.waitpid(child, 0)
-                caller.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+                status = _end_of(child, caller)
+                with contextlib.suppress(OSError):
+                    caller.sendall(str(os.waitstatus_to_exitcode(status)).encode())
                 os._exit(0)
             caller.close()
     os._exit(0)

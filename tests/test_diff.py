@@ -121,3 +121,9 @@ def apply(state: dict[str, dict[str, Any]], change: dict[str, Any]) -> None:
             assert ("before" in change, change.get("before")) == (change["change"] != "set", before)
             if "after" in change:
                 one["attributes"][change["attribute"]] = change["after"]
+
+
+def test_values_without_a_column_of_their_own_are_compared(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"user_identities": {"customer_id": "A"}, "deleted_user_attributes": ["x"]}\n')
+    run("import", "a.jsonl", "--feed", "f", folder=tmp_path)
+    assert run("diff", "1", folder=tmp_path).returncode == 0

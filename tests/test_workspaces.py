@@ -178,3 +178,11 @@ def test_the_only_workspace_is_meant_where_none_is_named(tmp_path: Path) -> None
     run("import", "a.jsonl", "--feed", "app", folder=tmp_path)
     assert json.loads(run("calculated", "add", "n", "--type", "count", "--json", folder=tmp_path).stdout)["profiles"] == 1
     assert json.loads(run("audiences", "add", "seen", "n >= 1", "--json", folder=tmp_path).stdout)["members"] == 1
+
+
+def test_a_diff_is_of_one_workspace(folder: Path) -> None:
+    bring(folder, "app", batch("A", user_attributes={"x": "w"}))
+    bring(folder, "cards", batch("A", user_attributes={"x": "s"}))
+    changes = [json.loads(line) for line in run("--workspace", "web", "diff", "2", "--json", folder=folder).stdout.splitlines()]
+    assert [one for one in changes if one.get("what") == "x" or one.get("attribute") == "x"] == []
+    assert '"s"' in run("--workspace", "shop", "diff", "2", "--json", folder=folder).stdout

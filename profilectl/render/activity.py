@@ -184,7 +184,7 @@ def outcome(touch: Touch) -> Iterator[tuple[str, str]]:
             yield entry.kind, told(entry)
     if unchanged:
         yield "unchanged", f"unchanged: {', '.join(unchanged)}"
-    more = [name for name in touch.rest if name != "schema_version"]
+    more = [name for name in touch.rest if name not in ("schema_version", "mp_deviceid")]  # the stamp is among the identities
     if more:
         yield "unchanged", f"with {', '.join(more)}"
 
