@@ -53,6 +53,9 @@ def receiver(answer: Callable[[Got], Any] = lambda got: 202) -> Iterator[Receive
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            if len(body) < int(self.headers.get("Content-Length", "0")):
+                self.close_connection = True  # the sender is gone: nothing was received
+                return
             got = Got(self.path, {name.lower(): value for name, value in self.headers.items()}, body, None)
             with found.lock:
                 said = found.answer(got)
