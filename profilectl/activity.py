@@ -21,7 +21,7 @@ from profilectl.feed import Feed
 from profilectl.identity import BY_NAME, NAME, key_of, type_named
 from profilectl.profile import Profiles
 from profilectl.segments import ENVIRONMENT_NAME, IMPORT_FILES, hash_of, known_events, known_mpids
-from profilectl.values import DELETED, Number, Value, held_json, parse_json, to_json
+from profilectl.values import DELETED, Value, held_json, parse_json, to_json, whole
 
 DEVICE_PREFERENCE = ("ios_advertising_id", "android_advertising_id", "ios_idfv", "android_uuid")
 """Which device id stands for a device where one is shown (domain.md 10)."""
@@ -518,7 +518,7 @@ def _part(activity: Activity, name: str) -> Value:
 def devices_json(devices: Sequence[Device]) -> list[Value]:
     """Return devices as JSON."""
     return [
-        {"identities": dict(one.identities), "first_seen_ms": _n(one.first_seen_ms), "last_seen_ms": _n(one.last_seen_ms), "info": one.info,
+        {"identities": dict(one.identities), "first_seen_ms": whole(one.first_seen_ms), "last_seen_ms": whole(one.last_seen_ms), "info": one.info,
          **({"attribution": one.attribution} if one.attribution else {})}
         for one in devices
     ]
@@ -530,22 +530,18 @@ def standing_json(activity: Activity) -> dict[str, Value]:
         "partner_identities": {name: value for name, (value, _) in activity.partner_identities().items()},
         "is_opted_out": activity.opted_out(), "limit_ad_tracking": activity.limit_ad_tracking(),
         "audience_memberships": [
-            {"audience_id": _n(one.audience), "audience_name": one.name, "since_ms": _n(one.since_ms),
-             "expiration_timestamp_ms": None if one.expires_ms is None else _n(one.expires_ms)}
+            {"audience_id": whole(one.audience), "audience_name": one.name, "since_ms": whole(one.since_ms),
+             "expiration_timestamp_ms": None if one.expires_ms is None else whole(one.expires_ms)}
             for one in (activity.standing.memberships if activity.standing else ())
         ],
     }
 
 
-def _n(number: int) -> Number:
-    return Number(str(number))
-
-
 def origin_json(origin: Origin) -> dict[str, Value]:
     """Return where something comes from, as JSON."""
     return {
-        "source": origin.feed.source, "feed": origin.feed.name, "import": _n(origin.import_number), "file": origin.file,
-        origin.unit: _n(origin.place), "set_ms": _n(origin.at_ms),
+        "source": origin.feed.source, "feed": origin.feed.name, "import": whole(origin.import_number), "file": origin.file,
+        origin.unit: whole(origin.place), "set_ms": whole(origin.at_ms),
     }
 
 
@@ -565,8 +561,8 @@ def touch_json(touch: Touch) -> dict[str, Value]:
     """Return what a batch did, as JSON."""
     if one := touch.alias:
         return origin_json(touch.origin) | {"alias": {
-            "from": str(one.source), "to": str(one.destination), "start_ms": _n(one.start_ms), "end_ms": _n(one.end_ms),
-            "due_ms": _n(one.due_ms), "in_force": one.in_force, "first_seen_ms": _n(one.first_seen_ms),
+            "from": str(one.source), "to": str(one.destination), "start_ms": whole(one.start_ms), "end_ms": whole(one.end_ms),
+            "due_ms": whole(one.due_ms), "in_force": one.in_force, "first_seen_ms": whole(one.first_seen_ms),
         }}
     return origin_json(touch.origin) | {
         "founded": touch.founded,
@@ -580,7 +576,7 @@ def touch_json(touch: Touch) -> dict[str, Value]:
 
 def event_json(event: Seen) -> dict[str, Value]:
     """Return an event as JSON: what it is found by, and the whole of it."""
-    return {"type": event.type, "name": event.name, "at_ms": _n(event.at_ms), "session": event.session, "event": event.document}
+    return {"type": event.type, "name": event.name, "at_ms": whole(event.at_ms), "session": event.session, "event": event.document}
 
 
 def _only(entry: dict[str, Value]) -> dict[str, Value]:

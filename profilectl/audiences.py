@@ -18,7 +18,7 @@ from profilectl.codes import InputRefused
 from profilectl.definitions import Defined, audiences, check_references, drop_audience, put_audience, workspace_for
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
-from profilectl.refresh import Asked, awake_only, people_of, person_relations, refresh_store
+from profilectl.refresh import MEMBER, Asked, awake_only, people_of, person_relations, refresh_store
 from profilectl.scratch import scratch_beside
 from profilectl.segments import ENVIRONMENT_NAME, known_events, known_mpids
 from profilectl.store import Store
@@ -101,7 +101,7 @@ def make_members(store: Store, profiles: Profiles, audience: Audience, at_ms: in
     wanted = needs(asked)
     awake = awake_only(profiles)
     scratch.make("event", known_events(profiles.segments, where=profiles.happened(awake), columns=MEMBER_EVENTS), keep=False)
-    scratch.make("member", _member(store), keep=False)
+    scratch.make("member", MEMBER, keep=False)
     person_relations(profiles, wanted.attributes, awake, rest=wanted.rest)
     scratch.make(into, f"select profile from ({members(asked, at_ms, Relations())})")
 
@@ -109,10 +109,6 @@ def make_members(store: Store, profiles: Profiles, audience: Audience, at_ms: in
 def defined_audience(store: Store, name: str) -> Audience:
     """Return an audience by name. Raises InputRefused where there is none."""
     return _known(store, name).audience
-
-
-def _member(store: Store) -> str:
-    return "select membership.profile, audience.name as audience from store.membership join store.audience on audience.number = membership.audience"
 
 
 def refresh_audiences(path: Path, names: Sequence[str], *, now_ms: int | None = None, wait_s: float = 0) -> list[dict[str, Any]]:

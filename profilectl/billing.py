@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from profilectl.codes import StoreUnusable, UsageError
+from profilectl.codes import UsageError
 from profilectl.feed import PROTECTIONS
 from profilectl.opening import open_store
 from profilectl.scratch import Scratch, quote_text, scratch_beside
 from profilectl.segments import IMPORT_FILES, known_events
-from profilectl.store import Store
+from profilectl.store import Store, must_exist
 
 MISS = PROTECTIONS["update-only"].code
 PROCESSED = ("UPDATE_ONLY_NO_MATCH", "READ_ONLY")
@@ -107,7 +107,6 @@ def _ledger(store: Store) -> None:
 
 @contextlib.contextmanager
 def _open(path: Path, wait_s: float) -> Iterator[tuple[Store, Scratch]]:
-    if not path.exists() and not path.is_symlink():
-        raise StoreUnusable(f"there is no store at {path}", "import a file to make one, or name it with --store")
+    must_exist(path)
     with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         yield store, scratch

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from profilectl.codes import ProfilectlError, StoreBusy, StoreUnusable, UsageError
+from profilectl.codes import StoreBusy, StoreUnusable, UsageError
 from profilectl.composing import composer_of
 from profilectl.delivery import BLOCKS, Delivery, Manner, Parcel, delivery_of
 from profilectl.enrichment import addressed
@@ -25,6 +25,7 @@ from profilectl.opening import open_store
 from profilectl.outbox import BY_HAND, DEAD, WAITING, Outcome, record, routes, waiting_for
 from profilectl.output import Fate, Output
 from profilectl.scratch import Scratch, scratch_beside
+from profilectl.store import must_exist
 
 LATE_WAIT_S = 60.0
 """So long what was delivered waits for a busy store to be written down: else it would be delivered again."""
@@ -72,7 +73,7 @@ def forward(
 
     Raises UsageError for an output that is not there or lacks credentials, StoreBusy where another process forwards.
     """
-    _must_be(path)
+    must_exist(path)
     with _alone(path), scratch_beside(path.absolute()) as scratch:
         while True:
             with open_store(scratch, path, wait_s=asked.wait_s) as store:
@@ -182,7 +183,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 def outbox_of(path: Path, *, output: str | None = None, limit: int = 100, wait_s: float = 0) -> dict[str, Any]:
     """Return what waits and what is dead: counts by output, and the dead ones, oldest first."""
-    _must_be(path)
+    must_exist(path)
     with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         there = {(one.feed, one.output): one for one, _ in routes(store)}
         only = " where outbox.output = $output" if output is not None else ""
@@ -219,7 +220,7 @@ def outbox_of(path: Path, *, output: str | None = None, limit: int = 100, wait_s
 
 def retry(path: Path, output: str | None = None, *, wait_s: float = 0) -> int:
     """Let dead batches wait again; return how many."""
-    _must_be(path)
+    must_exist(path)
     with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=True, wait_s=wait_s) as store:
         where, bound = _chosen(output, DEAD)
         count = int(scratch.row(f"select count(*) from store.outbox where {where}", bound)[0])
@@ -230,7 +231,7 @@ def retry(path: Path, output: str | None = None, *, wait_s: float = 0) -> int:
 
 def drop(path: Path, output: str | None = None, *, waiting: bool = False, dry_run: bool = False, wait_s: float = 0) -> int:
     """Take dead batches out of the outbox for good, or those that wait; return how many."""
-    _must_be(path)
+    must_exist(path)
     with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=not dry_run, wait_s=wait_s) as store:
         where, bound = _chosen(output, WAITING if waiting else DEAD)
         count = int(scratch.row(f"select count(*) from store.outbox where {where}", bound)[0])
@@ -246,10 +247,3 @@ def _chosen(output: str | None, state: str) -> tuple[str, dict[str, Any]]:
     bound = {"state": state, **({"output": output} if output is not None else {})}
     return "state = $state" + (" and output = $output" if output is not None else ""), bound
 
-
-def _must_be(path: Path) -> None:
-    if not path.exists() and not path.is_symlink():
-        raise StoreUnusable(f"there is no store at {path}", "import a file to make one, or name it with --store")
-
-
-__all__ = ["Asked", "Forwarded", "ProfilectlError", "drop", "forward", "outbox_of", "retry"]

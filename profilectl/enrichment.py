@@ -20,7 +20,7 @@ from profilectl.consent import Purpose, Said, replaces, state_of, statements_of
 from profilectl.event import Occurred
 from profilectl.feed import Feed
 from profilectl.identity import TYPES
-from profilectl.values import Number, Value, held_json, parse_json
+from profilectl.values import Number, Value, held_json, parse_json, whole
 
 # fmt: off
 LEAVES = (
@@ -149,7 +149,7 @@ def completed(received: Received, known: Known, naming: Naming, *, lifetime: boo
     document = _frame(received, naming, known.mpid)
     ordered = sorted(known.identities, key=lambda one: _RANK[one.type])
     document["user_identities"] = [
-        {"identity_type": one.type, "identity": one.value, "timestamp_unixtime_ms": _n(one.since_ms)}
+        {"identity_type": one.type, "identity": one.value, "timestamp_unixtime_ms": whole(one.since_ms)}
         for one in ordered if not TYPES[_RANK[one.type]].device
     ]
     document["user_attributes"] = {key: parse_json(held_json(held)) for key, held in sorted(known.effective().items())}
@@ -169,7 +169,7 @@ def as_received(received: Received, naming: Naming) -> Outgoing:
     """Return a batch as it came, for nobody's profile completes it: without an MPID (domain.md 7 PROP i)."""
     document = _frame(received, naming, None)
     document["user_identities"] = [
-        {"identity_type": kind, "identity": value, "timestamp_unixtime_ms": _n(received.at_ms)}
+        {"identity_type": kind, "identity": value, "timestamp_unixtime_ms": whole(received.at_ms)}
         for kind, value in sorted(received.identities.items(), key=lambda one: _RANK[one[0]]) if not TYPES[_RANK[kind]].device
     ]
     document["user_attributes"] = dict(sorted(received.attributes.items()))
@@ -206,11 +206,11 @@ def _frame(received: Received, naming: Naming, mpid: int | None) -> dict[str, Va
     """Return what a batch leaves with whoever it is of."""
     document: dict[str, Value] = {name: received.rest[name] for name in LEAVES if name in received.rest}
     document["environment"] = received.environment
-    document["timestamp_unixtime_ms"] = _n(received.at_ms)
-    document["batch_id"] = _n(naming.batch(received.arrival))
+    document["timestamp_unixtime_ms"] = whole(received.at_ms)
+    document["batch_id"] = whole(naming.batch(received.arrival))
     document["schema_version"] = Number(SCHEMA)
     if mpid is not None:
-        document["mpid"] = _n(mpid)
+        document["mpid"] = whole(mpid)
     if received.events:
         document["events"] = [_event(one, received, place, naming) for place, one in enumerate(received.events)]
     info = document.get("device_info")
@@ -230,7 +230,7 @@ def _frame(received: Received, naming: Naming, mpid: int | None) -> dict[str, Va
 def _event(event: Sent, received: Received, place: int, naming: Naming) -> Value:
     stated = event.document.get("data")
     data: dict[str, Value] = dict(stated) if isinstance(stated, dict) else {}
-    data["timestamp_unixtime_ms"] = _n(event.at_ms)
+    data["timestamp_unixtime_ms"] = whole(event.at_ms)
     data.setdefault("message_id", naming.message(received.arrival, place))
     if received.feed.source in NAMES_ITS_FEED:
         attributes = data.get("custom_attributes")
@@ -269,7 +269,3 @@ def _in_order(document: Mapping[str, Value]) -> dict[str, Value]:
 def addressed(outgoing: Outgoing, output: str, naming: Naming) -> dict[str, Value]:
     """Return the document as it goes to an output: with the id under which it is sent there."""
     return _in_order({**outgoing.document, "source_request_id": naming.request(output, outgoing.arrival)})
-
-
-def _n(number: int) -> Number:
-    return Number(str(number))

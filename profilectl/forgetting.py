@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from profilectl.codes import InputRefused, NobodyFound, StoreUnusable
+from profilectl.codes import InputRefused, NobodyFound
 from profilectl.erasure import Erasure, Leaving, Meant, known_among, lift, meant_by, suppressed_among
 from profilectl.identity import BY_NAME, reached
 from profilectl.lookup import Found, Lookup, found_in
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.scratch import scratch_beside
+from profilectl.store import must_exist
 
 
 @dataclass(slots=True)
@@ -72,8 +73,7 @@ def forget(
     InputRefused where a device alone means somebody who is known, StoreBusy, StoreUnusable; then the store is
     as before.
     """
-    if not store_path.exists() and not store_path.is_symlink():
-        raise StoreUnusable(f"there is no store at {store_path}", "import a file to make one, or name it with --store")
+    must_exist(store_path)
     now_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
     with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, write=not dry_run, wait_s=wait_s, upgrade=not dry_run) as store:
         profiles = profiles_of(store, every=True)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from profilectl.ageing import Ageing
-from profilectl.codes import StoreUnusable, UsageError
+from profilectl.codes import UsageError
 from profilectl.history import time_ms
 from profilectl.opening import open_store
 from profilectl.profile import profiles_of
 from profilectl.retention import SETTINGS, check_clocks, clocks_of
 from profilectl.scratch import scratch_beside
+from profilectl.store import must_exist
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Aged:
 
 def retention_of(path: Path, *, wait_s: float = 0) -> dict[str, Any]:
     """Return the clocks as stated (null: none), and when they were last applied."""
-    _must_be(path)
+    must_exist(path)
     with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         stated = store.settings().stated
         applied = scratch.rows("select at_ms, profiles from store.erasure where kind = 'retention' order by number")
@@ -62,7 +63,7 @@ def set_retention(path: Path, changes: dict[str, int | bool | None], *, wait_s: 
 def apply_retention(path: Path, *, now: int | str | None = None, dry_run: bool = False, wait_s: float = 0) -> Aged:
     """Take away what is beyond its clock. now: the time, in milliseconds or as a text. Raises UsageError where no
     clock is set, StoreBusy, StoreUnusable; then the store is as before."""
-    _must_be(path)
+    must_exist(path)
     now_ms = time_ms("--now", now) if isinstance(now, str) else now if now is not None else time.time_ns() // 1_000_000
     with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=not dry_run, wait_s=wait_s, upgrade=not dry_run) as store:
         clocks = clocks_of(store.settings().stated)
@@ -72,8 +73,3 @@ def apply_retention(path: Path, *, now: int | str | None = None, dry_run: bool =
         if ageing.anything() and not dry_run:
             ageing.write()
         return Aged(dry_run, now_ms, ageing.stubs, len(ageing.outcome.profiles), ageing.events, ageing.outcome.tables)
-
-
-def _must_be(path: Path) -> None:
-    if not path.exists() and not path.is_symlink():
-        raise StoreUnusable(f"there is no store at {path}", "import a file to make one, or name it with --store")

@@ -15,7 +15,7 @@ import duckdb
 from profilectl.codes import StoreUnusable
 from profilectl.scratch import Scratch, private_folder, quote_text
 from profilectl.segments import hash_fingerprint
-from profilectl.store import SCHEMA_VERSION, Store, attach, check_path, plain, version_of
+from profilectl.store import SCHEMA_VERSION, Store, attach, check_path, must_exist, plain, version_of
 from profilectl.upgrade import upgrade_store
 
 
@@ -32,7 +32,7 @@ def open_store(
     check_path(path)
     if not path.exists():
         if not create:
-            raise StoreUnusable(f"there is no store at {path}", "import a file to make one, or name it with --store")
+            must_exist(path)
         _make_store(path)
     attach(scratch, path, write=write, until=until)
     try:

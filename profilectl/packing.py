@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 from profilectl.batch import LIMITS, Reading, attribute_key, deleted_keys, is_batch, read_batch
 from profilectl.fields import Unusable, json_type, whole_number
 from profilectl.identity import type_named
-from profilectl.values import Number, Value, to_json
+from profilectl.values import Number, Value, as_text, to_json
 
 # fmt: off
 SERVER_SET = (
@@ -68,15 +68,6 @@ def request_id(namespace: UUID, push: int, position: int, part: int, content: st
     """Return the id that a batch has each time it is sent in a push. The same content in another push has another:
     the platform would take it for a repetition, although something else may have been said in between."""
     return str(uuid5(namespace, f"{push}/{position}/{part}/{content}"))
-
-
-def as_text(value: Value) -> Value:
-    """Return the value of an attribute as the platform keeps it: text, digit for digit; lists stay lists, a tag null."""
-    if isinstance(value, Number):
-        return str(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return [as_text(entry) for entry in value] if isinstance(value, list) else value
 
 
 def parcels_of(

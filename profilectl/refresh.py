@@ -39,7 +39,7 @@ from profilectl.scratch import quote_text, scratch_beside
 from profilectl.segments import both, known_events, known_mpids
 from profilectl.store import Store
 
-NOBODY = "select null::bigint as profile where false"
+MEMBER = "select membership.profile, audience.name as audience from store.membership join store.audience on audience.number = membership.audience"
 
 
 @dataclass(slots=True)
@@ -143,7 +143,7 @@ class _Refresh:
         self._compute("fresh_all", self.new_calculations, None)
         self.profiles.calculated = [one.name for one in self.calculations]
         self.profiles.calculated_values = self._values(every)
-        scratch.make("member", "select membership.profile, audience.name as audience from store.membership join store.audience on audience.number = membership.audience")
+        scratch.make("member", MEMBER)
         scratch.make("moved", "select ''::varchar as audience, 0::bigint as profile, ''::varchar as change where false")
         for wave in self._waves():
             self._evaluate([one for one in wave if one not in self.filled], "touched")

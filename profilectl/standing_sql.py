@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from profilectl.activity import Activity, activities, devices_json
 from profilectl.attributes import CONSENT_SOURCES
+from profilectl.consent import state_of
 from profilectl.device import DEVICE_KEYS
 from profilectl.event_counts import opted_out
 from profilectl.identity import BY_NAME, TYPES
@@ -40,13 +41,9 @@ def tell_odd(profiles: Profiles) -> None:
 
 def whole_of(one: Activity) -> dict[str, Value]:
     """Return where a person stands, without memberships."""
-    consent: dict[str, Value] = {}
-    for (regulation, purpose), (said, _) in sorted(one.consent().items()):
-        purposes = consent.setdefault(regulation, {})
-        assert isinstance(purposes, dict)
-        purposes[purpose] = said
     return {
-        "is_opted_out": one.opted_out(), "limit_ad_tracking": one.limit_ad_tracking(), "consent_state": consent, "devices": devices_json(one.devices()),
+        "is_opted_out": one.opted_out(), "limit_ad_tracking": one.limit_ad_tracking(),
+        "consent_state": state_of({purpose: said for purpose, (said, _) in one.consent().items()}), "devices": devices_json(one.devices()),
     }
 
 

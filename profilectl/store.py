@@ -237,6 +237,12 @@ def settings_from(stated: dict[str, Any]) -> Settings:
     return Settings(rules, stated.get("attributes.priority", "rank"), Reading(rules.placeholders, limits, purposes=None if purposes is None else frozenset(purposes)), keep, stated)
 
 
+def must_exist(path: Path) -> None:
+    """Raise StoreUnusable where there is no store, before anything is made beside it."""
+    if not path.exists() and not path.is_symlink():
+        raise StoreUnusable(f"there is no store at {path}", "import a file to make one, or name it with --store")
+
+
 def check_path(path: Path) -> None:
     """Refuse a link, whose log would lie beside the link, and what is not a file at all."""
     try:

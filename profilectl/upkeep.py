@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from profilectl.check import Breach, check
-from profilectl.codes import StoreUnusable
 from profilectl.compaction import compact_all
 from profilectl.copies import copy_store, put_in_place, rewrite_store
 from profilectl.opening import open_store
 from profilectl.scratch import Scratch, scratch_beside
 from profilectl.stats import stats_of
+from profilectl.store import must_exist
 from profilectl.whole_file import check_target
 
 
@@ -38,7 +38,7 @@ class Compacted:
 
 def check_store(path: Path, *, repair: bool = False, wait_s: float = 0) -> list[Breach]:
     """Return every broken promise of a store; with repair, mend what can be. Raises StoreBusy, StoreUnusable."""
-    _must_be(path)
+    must_exist(path)
     with scratch_beside(path) as scratch, open_store(scratch, path, write=repair, wait_s=wait_s) as store:
         return check(store, repair=repair)
 
@@ -48,7 +48,7 @@ def backup_store(path: Path, target: Path, *, force: bool = False, wait_s: float
 
     Raises InputRefused where the file cannot be written, StoreBusy, StoreUnusable.
     """
-    _must_be(path)
+    must_exist(path)
     check_target(target, "FILE", replace=force, store=True)
     # Opened once as a store: what is no store, or a newer one, is not backed up as one.
     with contextlib.closing(Scratch(Path(tempfile.gettempdir()))) as scratch, open_store(scratch, path, wait_s=wait_s):
@@ -62,7 +62,7 @@ def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> 
     keep: so many of the last imports can still be undone; else the setting history.keep. Raises
     StoreBusy, StoreUnusable; then the store is as before.
     """
-    _must_be(path)
+    must_exist(path)
     before = path.stat().st_size
     with scratch_beside(path) as scratch, open_store(scratch, path, write=True, wait_s=wait_s) as store:
         segments = len(store.segments())
@@ -75,12 +75,6 @@ def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> 
 
 def stats(path: Path, *, wait_s: float = 0) -> dict[str, Any]:
     """Return what a store holds, as `stats --json` prints it. Raises StoreBusy, StoreUnusable."""
-    _must_be(path)
+    must_exist(path)
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         return stats_of(store)
-
-
-def _must_be(path: Path) -> None:
-    """A missing store is said to be missing, not its folder unwritable."""
-    if not path.exists() and not path.is_symlink():
-        raise StoreUnusable(f"there is no store at {path}", "import a file to make one, or name it with --store")

@@ -69,6 +69,21 @@ def is_list(held: str) -> bool:
     return held.startswith(MARK + "[")
 
 
+def as_text(value: Value) -> Value:
+    """Return the value of an attribute as it leaves for the platform, which keeps everything as text (design.md R4): digit
+    for digit; lists stay lists, a tag null."""
+    if isinstance(value, Number):
+        return str(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return [as_text(entry) for entry in value] if isinstance(value, list) else value
+
+
+def whole(number: int) -> Number:
+    """Return a whole number for JSON."""
+    return Number(str(number))
+
+
 class NotJson(ValueError):
     """A text that is not JSON as RFC 8259 has it: code and position say what and where."""
 

@@ -25,7 +25,8 @@ from serving import ALL, AUDIENCE, ROOT, Server, served
 
 from profilectl.codes import InputRefused
 from profilectl.server import tokens
-from profilectl.server.answer import API_NAMES, FIELDS, as_text
+from profilectl.server.answer import API_NAMES, FIELDS
+from profilectl.server.answer import text_of as as_text
 from profilectl.server.credentials import read_credentials
 from profilectl.server.gate import Gate
 from profilectl.server.pace import Pace

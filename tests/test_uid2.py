@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pytest
 from doors import call, run
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from uid2_operator import KEY, OPTED_OUT, SECRET, StubOperator, hash_of, operator, uid_of
 
@@ -142,6 +142,7 @@ def test_the_vectors_of_the_specification(text: str, wanted: str) -> None:
 
 
 @settings(max_examples=15, deadline=None)
+@example(["gmail.com", "@gmail.com", "a@gmail.com@gmail.com"])
 @given(st.lists(VALUES, min_size=1, max_size=60))
 def test_sql_normalises_as_the_rule_does(values: list[str]) -> None:
     for kind in rule.KINDS:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from profilectl import __version__
+from profilectl.answers import retry_after
 from profilectl.delivery import Manner
 from profilectl.output import TROUBLES, Fate, fate_of
 
@@ -76,15 +77,14 @@ class Sender:
                     read += len(chunk)
                     if read > READ or time.monotonic() - began > self._manner.timeout_s:
                         break
-                status, stated = response.status_code, response.headers.get("Retry-After", "").strip()
+                status, stated = response.status_code, response.headers.get("Retry-After")
         except (httpx.ConnectError, httpx.ConnectTimeout):
             return _trouble("no connection")
         except httpx.TimeoutException:
             return _trouble("timeout")
         except httpx.HTTPError:
             return _trouble("broken")
-        after_s = float(stated) if stated.isascii() and stated.isdigit() and len(stated) < 8 else None
-        return Answer(fate_of(status), f"HTTP {status}", after_s)
+        return Answer(fate_of(status), f"HTTP {status}", retry_after(stated))
 
     def close(self) -> None:
         """Close the connections."""

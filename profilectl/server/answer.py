@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from profilectl.activity import Activity, Entry, entry_json, standing_json
+from profilectl.activity import Activity, Entry, origin_json, standing_json
+from profilectl.consent import state_of
 from profilectl.feed import ACCOUNT
 from profilectl.identity import BY_NAME
-from profilectl.values import Number, Value, held_json, parse_json, to_json
+from profilectl.values import Value, as_text, held_json, parse_json, to_json, whole
 
 # fmt: off
 API_NAMES: dict[str, str | None] = {
@@ -34,16 +35,9 @@ def _identities(one: Activity, *, device: bool) -> Value:
     return [{"type": name, "encoding": "none", "value": value} for name, value in told if name is not None]
 
 
-def as_text(held: str) -> Value:
+def text_of(held: str) -> Value:
     """Return a held value as text or a list of texts; a tag is null."""
-    value = parse_json(held_json(held))
-    return [_text(entry) for entry in value] if isinstance(value, list) else _text(value)
-
-
-def _text(value: Value) -> Value:
-    if value is None or (isinstance(value, str) and not isinstance(value, Number)):
-        return value
-    return str(value) if isinstance(value, Number) else to_json(value)
+    return as_text(parse_json(held_json(held)))
 
 
 def _is_of_account(entry: Entry) -> bool:
@@ -51,19 +45,19 @@ def _is_of_account(entry: Entry) -> bool:
 
 
 def _attributes(one: Activity) -> Value:
-    told = {key: as_text(entry.held) for key, entry in one.stored().items() if not _is_of_account(entry)}
-    told |= {name: as_text(held) for name, held in one.calculated().items() if held is not None}
+    told = {key: text_of(entry.held) for key, entry in one.stored().items() if not _is_of_account(entry)}
+    told |= {name: text_of(held) for name, held in one.calculated().items() if held is not None}
     return dict(sorted(told.items()))
 
 
 def _account(one: Activity) -> Value:
-    told = {key: as_text(entry.held) for key, entry in sorted(one.stored().items()) if _is_of_account(entry)}
+    told = {key: text_of(entry.held) for key, entry in sorted(one.stored().items()) if _is_of_account(entry)}
     return {**told} or None
 
 
 def _memberships(one: Activity) -> Value:
     return [
-        {"audience_id": number(each.audience), "audience_name": each.name, "expiration_timestamp_ms": None if each.expires_ms is None else number(each.expires_ms)}
+        {"audience_id": whole(each.audience), "audience_name": each.name, "expiration_timestamp_ms": None if each.expires_ms is None else whole(each.expires_ms)}
         for each in (one.standing.memberships if one.standing else ())
     ]
 
@@ -79,12 +73,7 @@ def _attribution(one: Activity) -> Value:
 
 
 def _consent(one: Activity) -> Value:
-    found: dict[str, Value] = {}
-    for (regulation, purpose), (said, _) in sorted(one.consent().items()):
-        purposes = found.setdefault(regulation, {})
-        assert isinstance(purposes, dict)
-        purposes[purpose] = said
-    return found
+    return state_of({purpose: said for purpose, (said, _) in one.consent().items()})
 
 
 # What `fields` may name, in the order in which it is told.
@@ -101,7 +90,7 @@ FIELDS: dict[str, Callable[[Activity], Value]] = {
 def api_document(one: Activity, fields: Collection[str]) -> str:
     """Return the JSON body of the Profile API. The MPID is a number, exactly."""
     body: dict[str, Value] = {
-        "mpid": number(one.mpid), "created_timestamp_ms": number(one.first_seen_ms), "last_stored_timestamp_ms": number(one.last_seen_ms),
+        "mpid": whole(one.mpid), "created_timestamp_ms": whole(one.first_seen_ms), "last_stored_timestamp_ms": whole(one.last_seen_ms),
         "is_opted_out": one.opted_out(), "limit_ad_tracking": one.limit_ad_tracking(), "account_userattributes": _account(one),
     }
     return to_json(body | {name: tell(one) for name, tell in FIELDS.items() if name in fields})
@@ -117,16 +106,11 @@ def own_document(one: Activity) -> dict[str, Value]:
     stored = one.stored()
     values_of: dict[str, Value] = {key: parse_json(held_json(entry.held)) for key, entry in stored.items()}
     values_of |= {name: parse_json(held_json(held)) for name, held in one.calculated().items() if held is not None}
-    provenance: dict[str, Value] = {key: {name: value for name, value in entry_json(entry).items() if name not in ("change", "value", "before", "code")} for key, entry in stored.items()}
+    provenance: dict[str, Value] = {key: dict(origin_json(entry.origin)) for key, entry in stored.items()}
     provenance |= {name: {"source": "calculated"} for name, held in one.calculated().items() if held is not None}
     return {
         "mpid": str(one.mpid), "environment": one.environment, "workspace": one.workspace,
-        "first_seen_ms": number(one.first_seen_ms), "last_seen_ms": number(one.last_seen_ms),
+        "first_seen_ms": whole(one.first_seen_ms), "last_seen_ms": whole(one.last_seen_ms),
         "user_identities": dict(sorted(identities[False].items())), "device_identities": dict(sorted(identities[True].items())),
         "user_attributes": dict(sorted(values_of.items())), "provenance": dict(sorted(provenance.items())), **standing_json(one),
     }
-
-
-def number(value: int) -> Number:
-    """Return a whole number for JSON."""
-    return Number(str(value))

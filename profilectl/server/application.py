@@ -25,7 +25,7 @@ from profilectl.feed import ENVIRONMENTS
 from profilectl.fields import Unusable
 from profilectl.identity import type_named
 from profilectl.server import documents
-from profilectl.server.answer import FIELDS, api_document, number, own_document
+from profilectl.server.answer import FIELDS, api_document, own_document
 from profilectl.server.credentials import Client, Credentials, Sender
 from profilectl.server.desk import Desk, Question, mpid_of
 from profilectl.server.documents import AUDIENCES, HEALTH, MEMBERS, PROFILE, PROFILES, RESOLVE, TOKEN, WHOM, problems
@@ -34,7 +34,7 @@ from profilectl.server.intake import Intake, Later, Refused
 from profilectl.server.members import audiences_told, members_told
 from profilectl.server.pace import Pace
 from profilectl.server.tokens import LIFE_S, Tokens
-from profilectl.values import NotJson, Number, Value, parse_json, to_json
+from profilectl.values import NotJson, Number, Value, parse_json, to_json, whole
 
 MOST_BATCHES = 100
 MOST_WHO = 1000
@@ -209,7 +209,7 @@ def make_application(service: Service | None, running: AbstractAsyncContextManag
         request.scope[WHO] = client.name
         if asked.get("audience") != at_work().credentials.audience:
             return _json(to_json({"error": "access_denied", "error_description": "the audience is another"}), 403)
-        return _json(to_json({"access_token": at_work().tokens.make(client.name), "token_type": "Bearer", "expires_in": number(LIFE_S)}))
+        return _json(to_json({"access_token": at_work().tokens.make(client.name), "token_type": "Bearer", "expires_in": whole(LIFE_S)}))
 
     api = problems(400, 401, 403, 429, 503)
 

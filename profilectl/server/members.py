@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from profilectl.segments import ENVIRONMENT_NAME, known_mpids
-from profilectl.server.answer import number
 from profilectl.server.snapshot import Reader
-from profilectl.values import Value
+from profilectl.values import Value, whole
 
 
 def audiences_told(reader: Reader, workspace: str) -> Value:
@@ -15,8 +14,8 @@ def audiences_told(reader: Reader, workspace: str) -> Value:
     sizes = dict(reader.scratch.rows("select audience, count(*) from store.membership group by audience"))
     return [
         {
-            "audience_id": number(one.number), "audience_name": one.name, "criteria": one.audience.criteria, "kind": one.audience.kind,
-            "members": number(sizes.get(one.number, 0)), "refreshed_ms": None if one.filled_ms is None else number(one.filled_ms),
+            "audience_id": whole(one.number), "audience_name": one.name, "criteria": one.audience.criteria, "kind": one.audience.kind,
+            "members": whole(sizes.get(one.number, 0)), "refreshed_ms": None if one.filled_ms is None else whole(one.filled_ms),
         }
         for one in reader.known.audiences.values() if one.audience.workspace == workspace
     ]
@@ -41,7 +40,7 @@ def members_told(reader: Reader, workspace: str, audience: int, limit: int, afte
         where = profiles.where([profile for profile, _ in page])
         mpids = {profile: (mpid, code) for profile, mpid, code in reader.scratch.rows(f"select profile, mpid, environment from ({known_mpids(profiles.segments)}) {where}")}
     told: list[Value] = [
-        {"mpid": str(mpids[profile][0]), "environment": ENVIRONMENT_NAME[mpids[profile][1]], "since_ms": number(since_ms)}
+        {"mpid": str(mpids[profile][0]), "environment": ENVIRONMENT_NAME[mpids[profile][1]], "since_ms": whole(since_ms)}
         for profile, since_ms in page if profile in mpids
     ]
-    return {"audience_id": number(audience), "members": told, "next": str(page[-1][0]) if more else None}
+    return {"audience_id": whole(audience), "members": told, "next": str(page[-1][0]) if more else None}

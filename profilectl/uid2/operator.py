@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from profilectl.address import checked, is_this_machine
+from profilectl.answers import retry_after
 from profilectl.codes import InputRefused, Unfinished
 from profilectl.credentials import Credentials, credentials_of
 from profilectl.uid2.rule import ANSWERS, MOST_ITEMS
@@ -165,8 +166,7 @@ class Operator:
 
     def _refusal(self, error: urllib.error.HTTPError) -> Exception:
         if error.code in AGAIN:
-            stated = (error.headers.get("Retry-After") or "").strip()
-            after_s = int(stated) if stated.isascii() and stated.isdigit() and len(stated) < 8 else None
+            after_s = retry_after(error.headers.get("Retry-After"))
             return _Again("is busy (429)" if error.code == 429 else f"is out of order ({error.code})", after_s)
         why, hint = REFUSALS.get(error.code, ("does not take the request", "check --operator"))
         return InputRefused(f"{self.address} {why} (HTTP {error.code})", hint)

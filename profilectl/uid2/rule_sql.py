@@ -26,7 +26,7 @@ def normalised(kind: str, value: str) -> str:
     text = f"trim({value}, {_literal(WHITE)})"
     if kind == "email":
         text = f"translate({text}, '{UPPER}', '{LOWER}')"
-        local, domain = f"split_part({text}, '@', 1)", f"substr({text}, strpos({text}, '@') + 1)"
+        local, domain = f"split_part({text}, '@', 1)", f"case when contains({text}, '@') then substr({text}, strpos({text}, '@') + 1) else '' end"
         for name, patterns in LEFT_OUT.items():
             kept = local
             for pattern in patterns:
