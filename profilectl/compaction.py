@@ -64,7 +64,7 @@ def _lay_together(store: Store, taken: Sequence[Segment]) -> None:
     )
     for kind, order in ORDER.items():
         if kind in tables:
-            parts = [_renamed(one, kind, made) for one in taken if kind in one.tables]
+            parts = [_renamed(store, one, kind, made) for one in taken if kind in one.tables]
             scratch.run(f"create table {made.table(kind)} as select * from ({' union all by name '.join(parts)}) order by {order}")
     if "index" in tables:
         # What a later import took away stays in the index: that import may be taken back.
@@ -75,14 +75,16 @@ def _lay_together(store: Store, taken: Sequence[Segment]) -> None:
     store.put_segment(made)
 
 
-def _renamed(one: Segment, kind: str, made: Segment) -> str:
+def _renamed(store: Store, one: Segment, kind: str, made: Segment) -> str:
     """Return the SELECT of a segment's table with its attribute columns under the new names."""
     if kind not in ("row", "blocked"):
         return f"(select * from {one.table(kind)})"
-    renamed = ", ".join(f"a{place} as x{made.keys.index(key)}" for place, key in enumerate(one.keys))
-    kept = f"select * exclude ({', '.join(f'a{n}' for n in range(len(one.keys)))}), {renamed}" if one.keys else "select *"
-    inner = f"{kept} from {one.table(kind)}"
-    back = ", ".join(f"x{made.keys.index(key)} as a{made.keys.index(key)}" for key in one.keys)
-    if not one.keys:
-        return f"({inner})"
-    return f"(select * exclude ({', '.join(f'x{made.keys.index(key)}' for key in one.keys)}), {back} from ({inner}))"
+    # A table of refused cells that was laid together has the columns of those segments alone that refused any.
+    there = {name for (name,) in store.scratch.rows(
+        "select column_name from duckdb_columns() where database_name = 'store' and table_name = $table", {"table": f"{kind}_{one.number}"}
+    )}
+    places = {f"a{place}": f"a{made.keys.index(key)}" for place, key in enumerate(one.keys) if f"a{place}" in there}
+    if not places:
+        return f"(select * from {one.table(kind)})"
+    renamed = ", ".join(f"{old} as {new}" for old, new in places.items())
+    return f"(select * exclude ({', '.join(places)}), {renamed} from {one.table(kind)})"

@@ -14,10 +14,13 @@ import hashlib
 import io
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import duckdb
 
 from profilectl.attributes import CONSENT_SOURCES
 from profilectl.codes import InputRefused, ProfilectlError, StoreBusy, UsageError
@@ -206,12 +209,28 @@ def refresh_after(store_path: Path, report: ImportReport, request: ImportRequest
     from profilectl.refresh import refresh_store
 
     request.progress("calculating", 0)
-    try:
+    changed = None
+    with _once_done(report.number, "audiences and calculated attributes could not be brought up to date", "the next import tries again, as does profilectl audiences refresh"):
         now_ms = request.now_ms if request.first_arrival is None else None  # one that is played again is of today all the same
         done = refresh_store(store_path, now_ms=now_ms, wait_s=max(request.wait_s, LATE_WAIT_S), memory_limit=request.memory_limit, number=report.number)
+        changed = {name: {change: counted[change] for change in ("entered", "left")} for name, counted in done.audiences.items()}
+    return changed
+
+
+class LeftUndone(UserWarning):
+    """An import is committed, and something that follows one did not succeed; says what makes up for it."""
+
+
+@contextlib.contextmanager
+def _once_done(number: int | None, what: str, remedy: str) -> Iterator[None]:
+    """What follows a commit: its failure is told, and is not the import's. A store that is busy is left to the next."""
+    try:
+        yield
     except StoreBusy:
-        return None
-    return {name: {change: counted[change] for change in ("entered", "left")} for name, counted in done.audiences.items()}
+        pass
+    except (ProfilectlError, duckdb.Error, OSError, MemoryError) as error:
+        # Only what kind of failure: its words may hold what a row says.
+        warnings.warn(f"import {number} is done, but {what} ({type(error).__name__}); {remedy}", LeftUndone, stacklevel=2)
 
 
 @contextlib.contextmanager
@@ -365,7 +384,10 @@ class _Run:
         self.report.locked_ms = round((time.monotonic() - began) * 1000)
         # Whoever comes next reads fewer segments; not having had the time for it loses nothing.
         if due:
-            with contextlib.suppress(StoreBusy), open_store(self.scratch, self.path, write=True) as store:
+            with (
+                _once_done(self.made.number, "older imports could not be laid together", "profilectl compact tries again"),
+                open_store(self.scratch, self.path, write=True) as store,
+            ):
                 compact(store)
 
     def _prepare(self, store: Store) -> Prepared:
@@ -500,7 +522,11 @@ class _Run:
         if len(self.rejects) and (self.request.rejects or not self.request.dry_run):
             self.report.rejects = str(self._place_rejects())
         if self.mend and len(self.rejects):
-            self.mend.write(self.scratch, self.staged, self.rejects)
+            try:
+                self.mend.write(self.scratch, self.staged, self.rejects)
+            except OSError as error:
+                done = f"import {self.report.number} is done, but " if self.report.number else ""
+                raise ProfilectlError(f"{done}the rows to mend could not be written to {self.mend.path}: {error.strerror}") from None
             self.report.rejects_as_input = str(self.mend.path)
         if self.request.keep_scratch:
             self._keep_scratch(self.request.keep_scratch)

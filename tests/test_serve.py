@@ -268,7 +268,9 @@ def test_a_token_runs_out_and_cannot_be_made_up(monkeypatch: pytest.MonkeyPatch)
     token = made.make("web: and more")
     assert made.client(token) == "web: and more"
     assert Tokens().client(token) is None, "of another process"
-    for bad in ("", ".", "a", "a.b", "é.é", token + "x", token.partition(".")[0]):
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    last = [token[:-1] + letter for letter in alphabet if letter != token[-1]]
+    for bad in ("", ".", "a", "a.b", "é.é", token + "x", token + "=", token.partition(".")[0], *last):
         assert made.client(bad) is None
     at = time.time() + 28_801
     monkeypatch.setattr(tokens.time, "time", lambda: at)

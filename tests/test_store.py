@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
 import pytest
+from doors import run
 
 import profilectl.commit
 import profilectl.compaction
-from profilectl.engine import ImportRequest, import_files
+import profilectl.engine
+import profilectl.refresh
+from profilectl.codes import ProfilectlError
+from profilectl.engine import ImportRequest, LeftUndone, import_files
 from profilectl.opening import open_store
 from profilectl.profile import profiles_of
 from profilectl.scratch import Scratch
@@ -90,3 +95,64 @@ def test_a_commit_that_fails_leaves_the_store_as_it_was(tmp_path: Path, monkeypa
     assert exported(path) == before
     assert import_files(path, ImportRequest([str(tmp_path / "b.jsonl")], "g")).number == 2
     assert not list(tmp_path.glob(".*.scratch"))
+
+
+def test_what_follows_a_commit_may_fail_and_the_import_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "profiles.duckdb"
+    (tmp_path / "first.jsonl").write_text('{"customer_id":"B","tier":"iron"}\n')
+    import_files(path, ImportRequest([str(tmp_path / "first.jsonl")], "f"))
+    assert run("audiences", "add", "gold", "tier = 'gold'", folder=tmp_path).returncode == 0
+    for number in range(2, 24):
+        (tmp_path / "a.jsonl").write_text(f'{{"customer_id":"A","tier":"gold","x":"{number}"}}\n')
+        with monkeypatch.context() as broken:
+            if number == 12:
+                broken.setattr(profilectl.engine, "compaction_due", lambda store: True)
+                broken.setattr(profilectl.engine, "compact", failing(duckdb.BinderException("'A' is here")))
+            elif number == 15:
+                broken.setattr(profilectl.refresh, "refresh_store", failing(ProfilectlError("'A' is here")))
+            if number in (12, 15):
+                with pytest.warns(LeftUndone) as told:
+                    report = import_files(path, ImportRequest([str(tmp_path / "a.jsonl")], "f"))
+                assert f"import {number} is done, but" in str(told[0].message)
+                assert "'A'" not in str(told[0].message)
+            else:
+                report = import_files(path, ImportRequest([str(tmp_path / "a.jsonl")], "f"))
+        assert report.number == number
+    assert '"23"' in "".join(exported(path))
+
+
+def failing(error: Exception) -> Callable[..., None]:
+    def fail(*arguments: object, **named: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_what_was_refused_is_laid_together_again_and_again(tmp_path: Path) -> None:
+    def bring(name: str, text: str, *more: str) -> None:
+        (tmp_path / name).write_text(text)
+        assert run("import", name, *more, folder=tmp_path).returncode == 0
+
+    (tmp_path / "c.toml").write_text("[history]\nkeep = 1\n")
+    run("config", "apply", "c.toml", folder=tmp_path)
+    bring("a.csv", "customer_id,tier,colour\nA,gold,red\n", "--feed", "crm")
+    bring("b.csv", "customer_id,tier\nA,silver\n", "--feed", "app", "--source", "sdk")
+    for number in range(4):
+        bring(f"z{number}.csv", f"customer_id,z{number}\nA,1\n", "--feed", "crm")
+        assert run("compact", folder=tmp_path).returncode == 0
+        assert run("check", folder=tmp_path).returncode == 0
+    told = run("explain", "A", "--attribute", "tier", folder=tmp_path).stdout
+    assert "not silver, from app" in told
+    assert run("diff", "0", "6", folder=tmp_path).returncode == 0
+
+
+def test_imports_go_on_where_something_was_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("customer_id,tier,colour\nA,gold,red\n")
+    (tmp_path / "b.csv").write_text("customer_id,tier\nA,silver\n")
+    assert run("import", "a.csv", "--feed", "crm", folder=tmp_path).returncode == 0
+    assert run("import", "b.csv", "--feed", "app", "--source", "sdk", folder=tmp_path).returncode == 0
+    for number in range(24):
+        (tmp_path / "s.csv").write_text(f"customer_id,seq\nA,{number}\n")
+        done = run("import", "s.csv", "--feed", "crm", folder=tmp_path)
+        assert done.returncode == 0, (number, done.stderr)
+    assert "not silver, from app" in run("explain", "A", "--attribute", "tier", folder=tmp_path).stdout

@@ -13,16 +13,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import json
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -169,9 +173,17 @@ def import_lines(store: Path, feed: str, content: str) -> int | None:
             raise type(error)(type(error).__name__) from None
 
 
+def _log_warning(message: Warning | str, *rest: object) -> None:
+    """Put a notice of the import into the log, as a line like every other."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    sys.stderr.write(json.dumps({"time": now, "notice": str(message)}) + "\n")
+    sys.stderr.flush()
+
+
 def _begin() -> None:
     """Begin the process of imports: it ends with the one that began it, not with a Ctrl-C meant for that one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.showwarning = _log_warning  # type: ignore[assignment]
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
