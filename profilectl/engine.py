@@ -209,12 +209,11 @@ def refresh_after(store_path: Path, report: ImportReport, request: ImportRequest
     from profilectl.refresh import refresh_store
 
     request.progress("calculating", 0)
-    changed = None
+    done = None
     with _once_done(report.number, "audiences and calculated attributes could not be brought up to date", "the next import tries again, as does profilectl audiences refresh"):
         now_ms = request.now_ms if request.first_arrival is None else None  # one that is played again is of today all the same
         done = refresh_store(store_path, now_ms=now_ms, wait_s=max(request.wait_s, LATE_WAIT_S), memory_limit=request.memory_limit, number=report.number)
-        changed = {name: {change: counted[change] for change in ("entered", "left")} for name, counted in done.audiences.items()}
-    return changed
+    return None if done is None else {name: {change: counted[change] for change in ("entered", "left")} for name, counted in done.audiences.items()}
 
 
 class LeftUndone(UserWarning):
