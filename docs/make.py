@@ -27,7 +27,6 @@ from unittest.mock import patch
 import typer
 
 from profilectl import codes, output
-from profilectl.answers import ANSWERS, CLASSES, Act
 from profilectl.attributes import OVERWRITE, SOURCES
 from profilectl.batch import KEPT_FIELDS, LIMITS, RESERVED_KEYS
 from profilectl.calculated import TYPES as CALCULATED
@@ -36,6 +35,7 @@ from profilectl.cli import app
 from profilectl.codes import CODES, Exit, Fate
 from profilectl.config import CHOICES, SETTINGS
 from profilectl.event import EVENT_TYPES
+from profilectl.events_api import ANSWERS, CLASSES, Act
 from profilectl.feed import PROTECTIONS, Effect
 from profilectl.forwarding import REASONS
 from profilectl.identity import HIERARCHY, PLACEHOLDERS, STRATEGIES, TYPES

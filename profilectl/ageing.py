@@ -136,6 +136,7 @@ class Ageing(Leaving):
         )
 
     def _events_of(self, table: str) -> None:
+        self.events += self._count(f"store.{table} where profile in (select profile from last_update where stage = 'gone')")
         old = f"old_{table}"  # of each segment by itself: what stays is read when all is decided
         self.scratch.make(old, "select distinct arrival from looked_event where old")
         count = self._count(f"store.{table} where arrival in (select arrival from {old})")

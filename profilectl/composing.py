@@ -16,10 +16,11 @@ from profilectl.attributes import CONSENT_SOURCES
 from profilectl.batch import Reading
 from profilectl.calculated import Definition
 from profilectl.consent import Purpose, Said, replaces, statements_of
-from profilectl.definitions import calculations
+from profilectl.definitions import audiences, calculations
 from profilectl.enrichment import (
     Holding,
     Known,
+    Membership,
     Naming,
     Outgoing,
     Received,
@@ -50,15 +51,14 @@ class Composer:
     def compose(self, waiting: Sequence[Waiting]) -> dict[int, Outgoing]:
         """Return the batches by arrival. One whose profile is not there any more is left out."""
         found: dict[int, Outgoing] = {}
-        started = dict(self.store.scratch.rows("select number, started_ms from store.import"))
         for one in waiting:
             if one.profile is None:
                 found[one.arrival] = as_received(self._nobodys(one), self.naming)
+        memberships = self._memberships(waiting) if self.lifetime else {}
         by_workspace: dict[str | None, list[Waiting]] = {}
         for one in waiting:
             if one.profile is not None:
-                feed = self.feeds[one.feed]
-                by_workspace.setdefault(None if feed.source == ACCOUNT else feed.workspace, []).append(one)
+                by_workspace.setdefault(self._workspace(one), []).append(one)
         for workspace, ones in by_workspace.items():
             profiles = profiles_of(self.store, workspace=workspace, every=workspace is None)
             wanted: dict[int, dict[int, Waiting]] = {}
@@ -67,11 +67,11 @@ class Composer:
                 wanted.setdefault(one.profile, {})[one.arrival] = one
             definitions = [one for one in self.definitions if not one.draft and workspace in (None, one.workspace)]
             for activity in activities(profiles, sorted(wanted)):
-                found |= self._played(activity, wanted[activity.profile], definitions, started)
+                found |= self._played(activity, wanted[activity.profile], definitions, memberships)
         return found
 
     def _played(
-        self, activity: Activity, wanted: dict[int, Waiting], definitions: Sequence[Definition], started: dict[int, int]
+        self, activity: Activity, wanted: dict[int, Waiting], definitions: Sequence[Definition], memberships: dict[int, list[Membership]]
     ) -> dict[int, Outgoing]:
         """Play a profile through, and put each batch that is wanted together as it comes."""
         found: dict[int, Outgoing] = {}
@@ -98,16 +98,40 @@ class Composer:
             attribution = stated if isinstance(stated, dict) and stated else attribution
             if arrival in wanted:
                 one = wanted[arrival]
-                calculated = calculated_at(definitions, occurred, arrival, started[one.number])
-                known = Known(activity.mpid, _holdings(activity, arrival, one.held), dict(attributes), calculated, dict(consent), before, attribution)
+                calculated = calculated_at(definitions, occurred, arrival, one.received_ms)
+                known = Known(activity.mpid, _holdings(activity, arrival, one.held), dict(attributes), calculated, dict(consent), before, attribution, memberships.get(arrival, ()))
                 found[arrival] = completed(self._received(touch, one, activity.environment), known, self.naming, lifetime=self.lifetime)
         return found
+
+    def _memberships(self, waiting: Sequence[Waiting]) -> dict[int, list[Membership]]:
+        """Return by arrival the audiences that its profile was in when the batch arrived: what its own import changed came after."""
+        scratch = self.store.scratch
+        scratch.load(
+            "arrived", [("arrival", "BIGINT"), ("profile", "BIGINT"), ("number", "INTEGER"), ("received_ms", "BIGINT"), ("workspace", "VARCHAR")],
+            [(one.arrival, one.profile, one.number, one.received_ms, self._workspace(one)) for one in waiting if one.profile is not None],
+        )
+        spoken = {one.number: one.audience for one in audiences(self.store)}
+        found: dict[int, list[Membership]] = {}
+        for arrival, workspace, number, since_ms in scratch.rows(
+            "select one.arrival, one.workspace, past.audience, arg_max(past.at_ms, (past.at_ms, past.rowid)) from arrived as one"
+            " join store.membership_change as past on past.profile = one.profile and"
+            " case when past.import is null then past.at_ms < one.received_ms else past.import < one.number end"
+            " group by all having arg_max(past.change, (past.at_ms, past.rowid)) = 'entered' order by one.arrival, past.audience"
+        ):
+            if number in spoken and workspace in (None, spoken[number].workspace):
+                found.setdefault(arrival, []).append(Membership(number, spoken[number].name, since_ms))
+        scratch.drop("arrived")
+        return found
+
+    def _workspace(self, one: Waiting) -> str | None:
+        feed = self.feeds[one.feed]
+        return None if feed.source == ACCOUNT else feed.workspace
 
     def _received(self, touch: Touch, one: Waiting, environment: str) -> Received:
         origin = touch.origin
         deleted = [entry.key for entry in touch.entries if entry.kind == "deleted"]
         return Received(
-            origin.feed, origin.arrival, environment, origin.at_ms,
+            origin.feed, origin.arrival, environment, origin.at_ms, one.received_ms,
             [Sent(event.at_ms, _object(event.document)) for event in touch.events], touch.rest, deleted, self._devices(json.loads(one.devices or "{}")),
         )
 
@@ -129,7 +153,7 @@ class Composer:
             sent.append(Sent(int(str(at_ms)) if at_ms is not None else one.at_ms, _object(event.get("event"))))
         deleted = document.get("deleted")
         return Received(
-            self.feeds[one.feed], one.arrival, str(document["environment"]), one.at_ms, sent, _object(document.get("rest")),
+            self.feeds[one.feed], one.arrival, str(document["environment"]), one.at_ms, one.received_ms, sent, _object(document.get("rest")),
             [str(key) for key in deleted] if isinstance(deleted, list) else [], {kind: value for kind, value in stated.items() if BY_NAME[kind].device},
             stated, _object(document.get("attributes")),
         )

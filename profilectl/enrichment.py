@@ -56,6 +56,15 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True)
+class Membership:
+    """An audience that a profile is in, and since when."""
+
+    audience: int
+    name: str
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Sent:
     """An event of a batch: its time (its own, or its batch's) and the whole of it."""
 
@@ -65,13 +74,14 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A batch as it arrived. at_ms: when it was received. deleted: deletions that were applied. devices: device identities
+    """A batch as it arrived. at_ms: its own time; received_ms: when it was received. deleted: deletions that were applied. devices: device identities
     it states outside `rest`, its other fields. identities, attributes: as stated; they count only where no profile completes it."""
 
     feed: Feed
     arrival: int
     environment: str
     at_ms: int
+    received_ms: int
     events: Sequence[Sent] = ()
     rest: Mapping[str, Value] = field(default_factory=dict)
     deleted: Sequence[str] = ()
@@ -83,7 +93,8 @@ class Received:
 @dataclass(frozen=True, slots=True)
 class Known:
     """A profile after a batch was applied. attributes: held (values.hold), those of the batch's workspace and of the
-    account, none that is calculated; calculated: name -> held, None: nothing to compute. consent_before: that before the batch."""
+    account, none that is calculated; calculated: name -> held, None: nothing to compute. consent_before: that before the batch; so
+    are memberships, since audiences are evaluated after it (domain.md 12)."""
 
     mpid: int
     identities: Sequence[Holding] = ()
@@ -92,6 +103,7 @@ class Known:
     consent: Mapping[Purpose, Said] = field(default_factory=dict)
     consent_before: Mapping[Purpose, Said] = field(default_factory=dict)
     attribution: Mapping[str, Value] = field(default_factory=dict)
+    memberships: Sequence[Membership] = ()
 
     def effective(self) -> dict[str, str]:
         """Return the attributes as they leave: a calculated one masks a stored one of its name, also where it has no value."""
@@ -107,6 +119,7 @@ class Outgoing:
     arrival: int
     mpid: int | None
     feed: Feed
+    received_ms: int
     consent: Mapping[Purpose, Said]
     attribution: Mapping[str, Value]
 
@@ -144,8 +157,8 @@ def _namespace(secret: str) -> UUID:
 
 
 def completed(received: Received, known: Known, naming: Naming, *, lifetime: bool = False) -> Outgoing:
-    """Return a batch completed with its profile. lifetime: whether profiles keep consent beyond their lifetime; then
-    the consent in force leaves with every batch, else only what the batch says of it."""
+    """Return a batch completed with its profile. lifetime: whether there are Lifetime Profiles; then the
+    consent in force leaves with every batch, and so do memberships; else only what the batch says of consent."""
     document = _frame(received, naming, known.mpid)
     ordered = sorted(known.identities, key=lambda one: _RANK[one.type])
     document["user_identities"] = [
@@ -159,10 +172,14 @@ def completed(received: Received, known: Known, naming: Naming, *, lifetime: boo
     leaving = known.consent if lifetime else {purpose: known.consent.get(purpose, said) for purpose, said in own.items()}
     if leaving:
         document["consent_state"] = state_of(leaving)
+    if lifetime and known.memberships:
+        document["audience_memberships"] = [
+            {"audience_id": whole(one.audience), "audience_name": one.name, "since_ms": whole(one.since_ms)} for one in known.memberships
+        ]
     notices = _notifications(known.consent_before, known.consent)
     if notices:
         document["system_notifications"] = notices
-    return Outgoing(_in_order(document), received.arrival, known.mpid, received.feed, known.consent, known.attribution or _attribution(received))
+    return Outgoing(_in_order(document), received.arrival, known.mpid, received.feed, received.received_ms, known.consent, known.attribution or _attribution(received))
 
 
 def as_received(received: Received, naming: Naming) -> Outgoing:
@@ -178,7 +195,7 @@ def as_received(received: Received, naming: Naming) -> Outgoing:
     own = statements_of(received.rest.get("consent_state"))
     if own:
         document["consent_state"] = state_of(own)
-    return Outgoing(_in_order(document), received.arrival, None, received.feed, own, _attribution(received))
+    return Outgoing(_in_order(document), received.arrival, None, received.feed, received.received_ms, own, _attribution(received))
 
 
 def calculated_at(definitions: Iterable[Definition], events: Sequence[Occurred], arrival: int, now_ms: int) -> dict[str, str | None]:
@@ -206,7 +223,7 @@ def _frame(received: Received, naming: Naming, mpid: int | None) -> dict[str, Va
     """Return what a batch leaves with whoever it is of."""
     document: dict[str, Value] = {name: received.rest[name] for name in LEAVES if name in received.rest}
     document["environment"] = received.environment
-    document["timestamp_unixtime_ms"] = whole(received.at_ms)
+    document["timestamp_unixtime_ms"] = whole(received.received_ms)
     document["batch_id"] = whole(naming.batch(received.arrival))
     document["schema_version"] = Number(SCHEMA)
     if mpid is not None:
@@ -256,7 +273,7 @@ def _attribution(received: Received) -> Mapping[str, Value]:
 # fmt: off
 ORDER = (
     "schema_version", "environment", "batch_id", "source_request_id", "timestamp_unixtime_ms", "mpid", "user_identities", "user_attributes",
-    "deleted_user_attributes", "consent_state", "mp_deviceid", "device_info", "application_info", "attribution_info", "events",
+    "deleted_user_attributes", "consent_state", "audience_memberships", "mp_deviceid", "device_info", "application_info", "attribution_info", "events",
 )
 # fmt: on
 

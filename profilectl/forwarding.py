@@ -48,6 +48,8 @@ POINTS: dict[str, str] = {
 KEYS = ("feed", "output", "active", "sampling", "attribute", "attribution", "consent", "id_sync", "filter", "only")
 # fmt: on
 SAMPLES = 10_000
+OURS = ("system_notifications", "audience_memberships", "mpid")
+"""Fields of an outgoing batch that are not sent to the Events API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +204,8 @@ def filtered(document: Mapping[str, Value], connection: Connection, output: Outp
     deleted = found.get("deleted_user_attributes")
     if isinstance(deleted, list):
         found["deleted_user_attributes"] = [key for key in deleted if _on(str(key), off.user_attributes, keys)]
+        if not found["deleted_user_attributes"]:
+            del found["deleted_user_attributes"]
     return found
 
 
@@ -350,9 +354,9 @@ def _type(where: str, name: str) -> str:
 
 
 def as_input(document: Mapping[str, Value]) -> dict[str, Value]:
-    """Return an outgoing batch as the Events API takes one: identities by type, the newest of each, and nothing that only
-    an outgoing batch has. packing.py makes its attributes text and leaves out what the server sets."""
-    found = {name: value for name, value in document.items() if name != "system_notifications"}
+    """Return an outgoing batch as the Events API takes one: identities by type, the newest of each, nothing that only an
+    outgoing batch has, and not this store's MPID, which is somebody else's there or nobody's. packing.py makes its attributes text and leaves out what the server sets."""
+    found = {name: value for name, value in document.items() if name not in OURS}
     events = found.get("events")
     if isinstance(events, list):
         found["events"] = [_input_event(event) for event in events if isinstance(event, dict)]

@@ -110,7 +110,7 @@ def to_replay(store: Store, number: int) -> list[Past]:
     later = [one for one in history_of(store) if one.number >= number and one.undone_ms is None]
     for one in later[1:]:
         if one.request is None or "-" in one.request["paths"]:
-            why = "it read standard input" if one.request else "an older version made it, which did not write down how"
+            why = "what it read is not kept (standard input, or serve)" if one.request else "an older version made it, which did not write down how"
             raise InputRefused(f"import {one.number} cannot be made again: {why}", "undo with --cascade, and import what is missing")
     return later[::-1]
 

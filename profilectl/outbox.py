@@ -30,13 +30,14 @@ BY_HAND = "dropped"
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A batch of the outbox. profile: None where it is nobody's, and content is all of it."""
+    """A batch of the outbox. at_ms: its own time; received_ms: when it was received. profile: None where it is nobody's, and content is all of it."""
 
     arrival: int
     number: int
     feed: int
     profile: int | None
     at_ms: int
+    received_ms: int
     devices: str | None
     held: str | None
     content: str | None
@@ -187,8 +188,9 @@ def waiting_for(store: Store, output: str, feeds: Sequence[int], *, after: int, 
     """Return the next batches that wait for an output, in order of arrival. after: the arrival they come after."""
     listed = ", ".join(map(str, feeds)) or "null"
     rows = store.scratch.rows(
-        f"select arrival, import, feed, profile, at_ms, devices, held, content from store.outbox where output = $output and state = '{WAITING}'"
-        f" and feed in ({listed}) and arrival > $after order by arrival limit {limit}",
+        "select arrival, import, outbox.feed, profile, at_ms, import.started_ms, devices, held, content from store.outbox"
+        f" join store.import on import.number = outbox.import where output = $output and state = '{WAITING}'"
+        f" and outbox.feed in ({listed}) and arrival > $after order by arrival limit {limit}",
         {"output": output, "after": after},
     )
     return [Waiting(*row) for row in rows]

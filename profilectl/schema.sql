@@ -174,7 +174,7 @@ create table store.outbox (
     arrival   bigint not null,       -- which batch: it is put together when it is sent
     import    integer not null,
     profile   bigint,                -- whom it is of; null: nobody's, of a feed that only reads
-    at_ms     bigint not null,       -- when it was received
+    at_ms     bigint not null,       -- the batch's own time
     state     varchar not null,      -- waiting, or dead: not sent again by itself
     why       varchar,               -- what the receiver last said
     failed_ms bigint,

@@ -57,7 +57,7 @@ class Watch:
         devices = {one.type: one.value for one in row.identities if BY_NAME[one.type].device}
         if counts.codes["READ_ONLY"]:
             return as_received(Received(
-                feed, arrival, environment, at_ms, sent, rest, list(row.deletes), devices, {one.type: one.value for one in row.identities},
+                feed, arrival, environment, at_ms, now_ms, sent, rest, list(row.deletes), devices, {one.type: one.value for one in row.identities},
                 {key: parse_json(held_json(held)) for key, held in row.sets.items()},
             ), self.naming)
         if not counts.rows["applied"]:
@@ -79,7 +79,7 @@ class Watch:
             person.mpid, [Holding(one.type, one.value, self.times[since]) for one, since in person.identities], {key: cell.held for key, cell in now.items()},
             calculated_at(computed, occurred, arrival, now_ms), self._consent(feed, told), consent_before, attribution[-1] if attribution else {},
         )
-        return completed(Received(feed, arrival, environment, at_ms, sent, rest, deleted, devices), known, self.naming, lifetime=self.lifetime)
+        return completed(Received(feed, arrival, environment, at_ms, now_ms, sent, rest, deleted, devices), known, self.naming, lifetime=self.lifetime)
 
     @staticmethod
     def _consent(feed: Feed, told: Sequence[tuple[Feed, dict[str, Any]]]) -> dict[tuple[str, str], Any]:

@@ -21,6 +21,9 @@ from effort import at_length
 from output_receiver import Got, Receiver, basic, receiver, unkind
 from receiver import problems_of
 
+from profilectl.delivery import Parcel
+from profilectl.delivery.jsonl import Lines
+
 FAST = ("--pause", "0.01", "--attempts", "20")
 
 
@@ -157,7 +160,7 @@ def test_the_events_api_gets_requests_as_full_as_they_can_be(tmp_path: Path) -> 
     with receiver() as there:
         connected(tmp_path, f'type = "events-api"\nhost = "{there.url}"')
         imported(tmp_path, 125, 2)
-        assert "PROFILECTL_OUTPUT_O_KEY" in ran(tmp_path, "forward", status=2).stderr
+        assert "PROFILECTL_OUTPUT_O_KEY" in ran(tmp_path, "forward", status=9).stderr
         (tmp_path / "keys.toml").write_text('[o]\nkey = "k"\nsecret = "s"\n')
         assert "can be read by others" in ran(tmp_path, "forward", "--credentials", "keys.toml", status=4).stderr
         (tmp_path / "keys.toml").chmod(0o600)
@@ -165,6 +168,28 @@ def test_the_events_api_gets_requests_as_full_as_they_can_be(tmp_path: Path) -> 
     assert [(one.path, len(one.document), basic(one)) for one in there.got] == [("/v2/bulkevents", 100, ("k", "s")), ("/v2/bulkevents", 100, ("k", "s")), ("/v2/bulkevents", 50, ("k", "s"))]
     check_arrived([one for got in there.got for one in got.document], 125, 2, once=True)
     assert [problem for got in there.got for problem in problems_of(got.document)] == []
+    assert not any("mpid" in one for got in there.got for one in got.document), "MPIDs of this store mean nobody there"
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ('[hok]\nsecret = "s"', "there is no output hok"), ('[hook]\nsecrit = "s"', "there is no secrit"), ('secret = "s"', "secret is in no section"),
+    ('[lake]\nsecret = "s"', "takes no credentials"), ('[hook]\nsecret = 5', "secret must be a text"), ("[hook]\nkey = 'k'", "takes secret, header"),
+])  # fmt: skip
+def test_a_credential_that_would_sign_nothing_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    connected(tmp_path, 'type = "jsonl"\npath = "o.jsonl"\n[outputs.hook]\ntype = "webhook"\nurl = "http://127.0.0.1:9"\n[outputs.lake]\ntype = "jsonl"\npath = "x"')
+    keys = tmp_path / "keys.toml"
+    keys.write_text(text)
+    keys.chmod(0o600)
+    assert said in ran(tmp_path, "forward", "--credentials", "keys.toml", status=4).stderr, "also where nothing waits"
+
+
+def test_an_output_that_lacks_credentials_stops_alone(tmp_path: Path) -> None:
+    api = '[outputs.api]\ntype = "events-api"\nhost = "http://127.0.0.1:9"\n[connections.api]\nfeed = "f0"\noutput = "api"'
+    connected(tmp_path, f'type = "jsonl"\npath = "o.jsonl"\n{api}')
+    imported(tmp_path, 2, 2)
+    done = ran(tmp_path, "forward", "--json", status=9)
+    assert "api: PROFILECTL_OUTPUT_API_KEY and PROFILECTL_OUTPUT_API_SECRET not set" in done.stderr
+    assert [(one["output"], one["delivered"], one["waiting"]) for one in json.loads(done.stdout)] == [("api", 0, 4), ("o", 4, 0)]
 
 
 def test_what_leaves_for_the_platform_is_as_its_document_has_it(tmp_path: Path) -> None:
@@ -194,8 +219,15 @@ def test_the_events_api_refuses_one_batch_and_takes_the_others(tmp_path: Path) -
     assert [one["row"] for one in counts(tmp_path)["dead"]] == [2]
 
 
-def test_a_file_for_each_day_and_a_limit(tmp_path: Path) -> None:
+def test_a_file_for_each_day(tmp_path: Path) -> None:
+    lines = Lines(tmp_path / "days", folder=True)
+    lines.deliver([Parcel(n, n, f"{n}", at, {"n": str(n)}) for n, at in enumerate([1_700_000_000_000, 1_700_000_000_001, 1_700_100_000_000])])
+    assert {one.name: len(one.read_text().splitlines()) for one in (tmp_path / "days").iterdir()} == {"2023-11-14.jsonl": 2, "2023-11-16.jsonl": 1}
+
+
+def test_a_day_is_that_of_receipt_and_a_limit(tmp_path: Path) -> None:
     connected(tmp_path, 'type = "jsonl"\npath = "days/"')
+    before = time.time_ns() // 1_000_000
     rows = [
         {"user_identities": {"customer_id": "P0"}, "timestamp_unixtime_ms": at, "user_attributes": {"n": n}, "events": [{"event_type": "screen_view", "data": {"screen_name": "s"}}]}
         for n, at in enumerate([1_700_000_000_000, 1_700_000_000_001, 1_700_100_000_000])
@@ -204,17 +236,22 @@ def test_a_file_for_each_day_and_a_limit(tmp_path: Path) -> None:
     ran(tmp_path, "import", "in.jsonl", "--feed", "f0")
     assert json.loads(ran(tmp_path, "forward", "--limit", "1", "--json").stdout)[0]["waiting"] == 2
     ran(tmp_path, "forward")
-    assert {one.name: len(one.read_text().splitlines()) for one in (tmp_path / "days").iterdir()} == {"2023-11-14.jsonl": 2, "2023-11-16.jsonl": 1}
+    sent = [json.loads(line) for one in sorted((tmp_path / "days").iterdir()) for line in one.read_text().splitlines()]
+    assert len(sent) == 3
+    for one in sent:
+        assert before <= one["timestamp_unixtime_ms"] <= time.time_ns() // 1_000_000, "when it was received, not when it was made"
+        assert (tmp_path / "days" / time.strftime("%Y-%m-%d.jsonl", time.gmtime(one["timestamp_unixtime_ms"] / 1000))).exists()
+    assert {one["events"][0]["data"]["timestamp_unixtime_ms"] for one in sent} == {1_700_000_000_000, 1_700_000_000_001, 1_700_100_000_000}
     assert all(one.stat().st_mode & 0o777 == 0o600 for one in (tmp_path / "days").iterdir())
 
 
 def test_a_file_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     connected(tmp_path, 'type = "jsonl"\npath = "profiles.duckdb"')
     imported(tmp_path, 1, 1)
-    assert "not a file of lines" in ran(tmp_path, "forward", status=4).stderr
+    assert "not a file of lines" in ran(tmp_path, "forward", status=9).stderr
     connected(tmp_path, 'type = "jsonl"\npath = "mine.txt"')
     (tmp_path / "mine.txt").write_text("a line without an end")
-    assert "not ours" in ran(tmp_path, "forward", status=4).stderr
+    assert "not ours" in ran(tmp_path, "forward", status=9).stderr
     assert (tmp_path / "mine.txt").read_text() == "a line without an end"
 
 

@@ -31,7 +31,7 @@ def outgoing(
     said = {("gdpr", "ads") if name != "ccpa" else ("ccpa", "data_sale_opt_out"): {"consented": value} for name, value in (consent or {}).items()}
     known = Known(mpid, [Holding(kind, kind[0], 1) for kind in identities], {key: hold(parse_json(json.dumps(value))) for key, value in (attributes or {}).items()},
                   consent=said, consent_before=said, attribution=attribution or {})  # fmt: skip
-    return completed(Received(Feed("f", feed), 0, "production", 10, [Sent(10, one) for one in events]), known, NAMING)
+    return completed(Received(Feed("f", feed), 0, "production", 10, 11, [Sent(10, one) for one in events]), known, NAMING)
 
 
 def rules(output: dict[str, Any] | None = None, **table: Any) -> tuple[Any, Any]:
@@ -130,7 +130,7 @@ def test_what_an_answer_means(status: int, fate: Fate) -> None:
 
 def test_the_events_api_takes_another_form() -> None:
     known = Known(5, [Holding("email", "old@x", 1), Holding("email", "new@x", 2)], {"n": hold(Number("9")), "l": hold(["1", Number("2")]), "t": hold(None)})
-    outgoing = completed(Received(Feed("f"), 0, "production", 10, [Sent(10, EVENT)]), known, NAMING).document
+    outgoing = completed(Received(Feed("f"), 0, "production", 10, 11, [Sent(10, EVENT)]), known, NAMING).document
     (parcel,) = parcels_of(as_input(outgoing), 0, lambda part, content: "id")
     document: Any = parse_json(parcel.body.decode())
     assert document["user_identities"] == {"email": "new@x"}
@@ -257,6 +257,16 @@ def test_the_configuration_goes_round(folder: Path) -> None:
     assert 'sampling = "99.99"' in text
 
 
+def test_what_is_not_declared_any_more_is_gone(folder: Path) -> None:
+    (folder / "less.toml").write_text('[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\naccepts_eventless = true\n')
+    told = call("config", "apply", "less.toml", "--dry-run", folder=folder).stderr
+    assert re.search(r"^connections\.a: .* -> gone$", told, re.MULTILINE), told
+    assert re.search(r"^outputs\.all: .* -> gone$", told, re.MULTILINE), told
+    assert "accepts_eventless true" in told
+    assert 'filter {"user_attributes": ["tier"], "events"' in told or 'filter {"events"' in told
+    assert "default" not in told
+
+
 def test_scenario_35_an_eventless_value_rides_with_the_next_event(folder: Path) -> None:
     imported(folder, "crm", {**A, "user_attributes": {"tier": "gold"}})
     assert forwarded(folder) == []
@@ -332,6 +342,20 @@ def test_a_batch_leaves_with_the_profile_as_it_was_after_it(folder: Path) -> Non
     # A count goes with the batch that raised it, a last value with the next one (domain.md 11.1).
     assert [one["user_attributes"]["views"] for one in found] == [1, 2, 3]
     assert [one["user_attributes"].get("seen") for one in found] == [None, "home", "shop"]
+
+
+def test_memberships_leave_with_lifetime_profiles_as_they_were_before_the_batch(folder: Path) -> None:
+    done(folder, "audiences", "add", "gold", "tier = 'gold'")
+    done(folder, "audiences", "add", "viewers", "count(event 'view') >= 2")
+    imported(folder, "web", {**A, "user_attributes": {"tier": "gold"}, "events": [view()]})
+    imported(folder, "web", {**A, "events": [view()]})
+    assert all("audience_memberships" not in one for one in forwarded(folder)), "only with Lifetime Profiles"
+    done(folder, "retention", "set", "--lifetime-profiles")
+    imported(folder, "web", {**A, "events": [view()]})
+    imported(folder, "web", {**A, "user_attributes": {"tier": "iron"}, "events": [view()]})
+    imported(folder, "web", {**A, "events": [view()]}, {"user_identities": {"customer_id": "B"}, "events": [view()]})
+    found = [[one["audience_name"] for one in batch.get("audience_memberships", [])] for batch in forwarded(folder)[2:]]
+    assert found == [["gold", "viewers"], ["gold", "viewers"], ["viewers"], []]
 
 
 def test_an_opt_out_leaves_and_so_does_what_follows(folder: Path) -> None:

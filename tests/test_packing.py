@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from profilectl.answers import ANSWERS, CLASSES, Act, address_of, answer_of, retry_after
 from profilectl.codes import CODES, UsageError
+from profilectl.events_api import ANSWERS, CLASSES, Act, address_of, answer_of, retry_after
 from profilectl.fields import Unusable
 from profilectl.packing import (
     Limits,

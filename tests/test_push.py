@@ -25,8 +25,8 @@ from profilectl.codes import InputRefused, ProfilectlError, Unfinished
 from profilectl.credentials import Credentials
 from profilectl.opening import open_store
 from profilectl.push import Asked, PushReport, push
+from profilectl.push.sending import Pace
 from profilectl.scratch import Scratch
-from profilectl.sending import Pace
 
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_data"
 SECRETS = {"PROFILECTL_PUSH_KEY": KEY, "PROFILECTL_PUSH_SECRET": SECRET}

@@ -143,6 +143,13 @@ def test_events_leave_one_by_one(folder: Path) -> None:
     assert profiles(folder, "--customer-id", "A-1")[0]["user_attributes"]["rare"] == VALUES[1]
 
 
+def test_events_of_whoever_goes_are_counted(folder: Path) -> None:
+    told = applied(folder, 731, "--dry-run")
+    assert (told["gone"], told["events"]) == (1, 1)
+    assert applied(folder, 731) == told | {"dry_run": False}
+    assert in_tables(folder, [EVENT]) == []
+
+
 def test_a_correction_by_hand_goes_with_what_it_set(folder: Path) -> None:
     done(folder, "set", "--customer-id", "A-1", f"more={VALUES[5]}")
     done(folder, "retention", "apply", "--now", "2200-01-01", "--dry-run")
@@ -250,7 +257,7 @@ def test_old_events_go_from_every_import(folder: Path) -> None:
     run("retention", "set", "--retention-days", "45", folder=folder)
     done = run("retention", "apply", "--json", folder=folder)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["events"] == 2
+    assert json.loads(done.stdout)["events"] == 3, "two of B, and that of A, who goes"
     assert len(run("events", "B", "--json", folder=folder).stdout.splitlines()) == 2
     assert run("check", folder=folder).returncode == 0
 

@@ -376,6 +376,7 @@ def test_batches_are_taken_in_by_the_rules_of_their_feed(shop: Server, bearer: d
     ("/v2/bulkevents", [], 400, "BAD_REQUEST"),
     ("/v2/bulkevents", [1], 400, "BAD_REQUEST"),
     ("/v2/bulkevents", [{"mpid": 1}] * 101, 400, "BAD_REQUEST"),
+    ("/v2/events", {"user_identities": {"email": "a@example.com"}, "user_attributes": {"x": "\0"}}, 400, "NUL_CHARACTER"),
     ("/v2/bulkevents", [{"user_attributes": {"x": "y" * 300_000}}], 413, "REQUEST_TOO_LARGE"),
 ])
 def test_batches_that_are_not_taken(path: str, body: Any, status: int, code: str, shop: Server) -> None:

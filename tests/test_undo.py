@@ -392,7 +392,7 @@ def test_replay_of_standard_input_is_refused(tmp_path: Path) -> None:
     bring(tmp_path, "a.csv", "customer_id,x\nA,1\n")
     done = run("import", "-", "--feed", "f", "--format", "csv", folder=tmp_path, stdin=b"customer_id,x\nA,2\n")
     assert done.returncode == 0, done.stderr
-    assert "import 2 cannot be made again: it read standard input" in refused(tmp_path, "imports", "undo", "1", "--replay")
+    assert "import 2 cannot be made again: what it read is not kept" in refused(tmp_path, "imports", "undo", "1", "--replay")
     done = run("imports", "undo", "2", "--replay", folder=tmp_path)  # there is nothing to be made again
     assert done.returncode == 0, done.stderr
     assert values(tmp_path) == {"A": {"x": "1"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,8 @@ from profilectl.cli import WaitOption, app, options_of
 
 config_app = typer.Typer(help="Apply or write the configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
+DEFINED = ("calculated", "audiences", "outputs", "connections")
+"""Sections of which what is not declared goes; of all else the default comes back."""
 
 
 @config_app.command("apply", epilog="Example: profilectl config apply profilectl.toml")
@@ -27,7 +30,7 @@ def apply_command(
     changes = apply_file(options_of(context).store, file, dry_run=dry_run, wait_s=wait)
     for change in () if options_of(context).quiet else changes:
         before = "" if change.before is None else f"{_said(change.before)} -> "
-        gone = "gone" if change.name.startswith(("calculated.", "audiences.")) else "default"
+        gone = "gone" if change.name.partition(".")[0] in DEFINED else "default"
         after = gone if change.after is None else _said(change.after)
         render.notice(f"{change.name}: {before}{after}")
     if not options_of(context).quiet:
@@ -36,7 +39,11 @@ def apply_command(
 
 
 def _said(value: Any) -> str:
-    return ", ".join(f"{name} {one}" for name, one in value.items()) if isinstance(value, dict) else str(value)
+    return ", ".join(f"{name} {_plain(one)}" for name, one in value.items()) if isinstance(value, dict) else _plain(value)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 @config_app.command("export", epilog="Example: profilectl config export > profilectl.toml")

@@ -97,15 +97,15 @@ def forward_command(
 ) -> None:
     """Deliver what waits: each batch with its profile as it was after it, in order for each person, at least once, always under the same id.
 
-    Exit 3: some went to the dead-letter list. Exit 9: an output could not be reached, or takes nothing; what is left waits.
+    Exit 3: some went to the dead-letter list. Exit 9: an output could not be reached, lacks credentials, or takes nothing; what is left waits.
     """
     from profilectl import render
-    from profilectl.delivering import Asked, Forwarded, forward
     from profilectl.delivery import Manner
+    from profilectl.delivery.run import Asked, Forwarded, forward
     from profilectl.render import outputs
 
     options = options_of(context)
-    asked = Asked(output, limit, Manner(attempts, timeout, lanes, pause, credentials), 1.0 if follow else None, wait)
+    asked = Asked(output, limit, Manner(attempts, timeout, lanes, pause), credentials, 1.0 if follow else None, wait)
 
     def told(found: list[Forwarded]) -> None:
         for one in found:
@@ -141,7 +141,7 @@ def list_command(
 ) -> None:
     """List what waits, by output and feed, what has left, and the dead-letter list."""
     from profilectl import render
-    from profilectl.delivering import outbox_of
+    from profilectl.delivery.letters import outbox_of
     from profilectl.render import outputs
 
     found = outbox_of(options_of(context).store, output=output, limit=limit, wait_s=wait)
@@ -152,7 +152,7 @@ def list_command(
 def retry_command(context: typer.Context, output: OutputOption = None, wait: WaitOption = 0, as_json: JsonOption = False) -> None:
     """Let what is on the dead-letter list wait again, for the next forward. It leaves as it would have then: a receiver may have later batches."""
     from profilectl import render
-    from profilectl.delivering import retry
+    from profilectl.delivery.letters import retry
 
     count = retry(options_of(context).store, output, wait_s=wait)
     render.print_json({"waiting_again": count}) if as_json else render.print_line(f"{render.counted(count, 'batch')} {'waits' if count == 1 else 'wait'} again")
@@ -172,7 +172,7 @@ def drop_command(
     import sys
 
     from profilectl import render
-    from profilectl.delivering import drop
+    from profilectl.delivery.letters import drop
 
     if waiting and output is None:
         raise UsageError("--waiting goes with --output", "profilectl outbox drop --waiting --output lake")

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from profilectl.answers import HOSTS, RATE
 from profilectl.cli import JsonOption, WaitOption, app, options_of
 from profilectl.cli.search import EnvironmentName
 from profilectl.codes import Exit, ProfilectlError, UsageError
+from profilectl.events_api import HOSTS, RATE
 
 
 @app.command("push", epilog="Example: profilectl push --import 3 --host us1 --credentials push.toml")
@@ -44,13 +44,15 @@ def push_command(
     from profilectl import render
     from profilectl.credentials import credentials_of
     from profilectl.push import Asked, push
+    from profilectl.push.sending import Pace
     from profilectl.render.push import print_push, push_progress
     from profilectl.scratch import check_memory_limit
-    from profilectl.sending import Pace
 
     options = options_of(context)
     if file is not None and (by_import is not None or where is not None or environment is not None or with_mpid):
         raise UsageError("--import, --where, --environment and --with-mpid choose profiles; a file is sent as it is")
+    if dry_run == Path("-"):
+        raise UsageError("--dry-run names a file", "for example --dry-run requests.jsonl")
     asked = Asked(file, by_import, where, environment.value if environment else None, with_mpid, with_times, again)
     found = None if dry_run else credentials_of(credentials, os.environ)
     with push_progress(quiet=options.quiet, bar=not as_json) as (progress, said):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from profilectl.delivery.credentials import Credentials
 from profilectl.output import Fate, Output
 from profilectl.values import Value
 
@@ -22,12 +23,12 @@ BLOCKS = {"jsonl": 2000, "webhook": 200, "events-api": 1000}
 @dataclass(frozen=True, slots=True)
 class Parcel:
     """A batch on its way. lane: whose it is; of two of one lane the later must not overtake. request: the id it is sent
-    under; at_ms: when it was received."""
+    under; received_ms: when it was received."""
 
     arrival: int
     lane: int
     request: str
-    at_ms: int
+    received_ms: int
     document: dict[str, Value]
 
 
@@ -52,13 +53,12 @@ class Delivered:
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How to deliver. attempts: how often one batch is tried; timeout_s: how long an answer is waited for; lanes: how many
-    are under way at once; pause_s: the first pause before something is tried again; credentials: a file of them."""
+    are under way at once; pause_s: the first pause before something is tried again."""
 
     attempts: int = 5
     timeout_s: float = 30.0
     lanes: int = 8
     pause_s: float = 0.5
-    credentials: Path | None = None
 
 
 class Delivery(Protocol):
@@ -69,10 +69,10 @@ class Delivery(Protocol):
 
 
 @contextlib.contextmanager
-def delivery_of(output: Output, manner: Manner, folder: Path) -> Iterator[Delivery]:
+def delivery_of(output: Output, credentials: Credentials, manner: Manner, folder: Path) -> Iterator[Delivery]:
     """Open an output and close it at the end. folder: of the store, from which relative paths lead.
 
-    Raises UsageError where credentials are missing, InputRefused for a file that cannot be written or read.
+    Raises InputRefused for a file that cannot be written.
     """
     if output.type == "jsonl":
         from profilectl.delivery.jsonl import Lines
@@ -80,16 +80,14 @@ def delivery_of(output: Output, manner: Manner, folder: Path) -> Iterator[Delive
         with contextlib.closing(Lines(folder / output.place, output.place.endswith("/"))) as lines:
             yield lines
         return
-    from profilectl.delivery.credentials import credentials_of
     from profilectl.delivery.http import Sender
 
-    found = credentials_of(output, manner.credentials)
     with contextlib.closing(Sender(manner)) as sender:
         if output.type == "webhook":
             from profilectl.delivery.webhook import Webhook
 
-            yield Webhook(output.place, found, sender, manner)
+            yield Webhook(output.place, credentials, sender, manner)
         else:
             from profilectl.delivery.events_api import EventsApi
 
-            yield EventsApi(output.place, found, sender)
+            yield EventsApi(output.place, credentials, sender)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from profilectl.credentials import read_secrets, sendable
 from profilectl.output import Output
 
 FORM = 'a section for each output: [NAME] and secret = "..."'
-NAMES = {"webhook": ("secret", "header"), "events-api": ("key", "secret")}
+NAMES = {"jsonl": (), "webhook": ("secret", "header"), "events-api": ("key", "secret")}
+Stated = Mapping[str, Mapping[str, str]]
+"""What a file of credentials states: output -> name -> secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +38,31 @@ def variable(output: str, name: str) -> str:
     return f"PROFILECTL_OUTPUT_{re.sub('[^A-Z0-9]', '_', output.upper())}_{name.upper()}"
 
 
-def credentials_of(output: Output, path: Path | None) -> Credentials:
-    """Return the secrets of an output. Raises InputRefused for a file that others could read, UsageError where what the
-    output needs is missing."""
-    stated: dict[str, str] = {}
-    if path is not None:
-        section = read_secrets(path, FORM).get(output.name, {})
-        if not isinstance(section, dict) or not all(isinstance(value, str) for value in section.values()):
-            raise InputRefused(f"{path}: [{output.name}] must have texts", ", ".join(NAMES[output.type]))
-        stated = {name: section[name] for name in NAMES[output.type] if name in section}
+def read_credentials(path: Path, outputs: Iterable[Output]) -> Stated:
+    """Read a file of credentials of some outputs. Raises InputRefused for a file that others could read, and for what
+    belongs to none of the outputs: misspelt, a secret would sign nothing."""
+    there = {one.name: one for one in outputs}
+    found: dict[str, dict[str, str]] = {}
+    for name, section in read_secrets(path, FORM).items():
+        if not isinstance(section, dict):
+            raise InputRefused(f"{path}: {name} is in no section", FORM)
+        if name not in there:
+            raise InputRefused(f"{path}: there is no output {name}", "outputs are " + (", ".join(sorted(there)) or "none"))
+        names = NAMES[there[name].type]
+        for key, value in section.items():
+            if key not in names:
+                takes = f"takes {', '.join(names)}" if names else "takes no credentials"
+                raise InputRefused(f"{path}: [{name}]: there is no {key}", f"an output of type {there[name].type} {takes}")
+            if not isinstance(value, str) or not value:
+                raise InputRefused(f"{path}: [{name}]: {key} must be a text", FORM)
+        found[name] = section
+    return found
+
+
+def credentials_of(output: Output, file: Stated) -> Credentials:
+    """Return the secrets of an output, those of a file first. Raises InputRefused for one that cannot be sent, UsageError
+    where what the output needs is missing."""
+    stated = dict(file.get(output.name, {}))
     for name in NAMES[output.type]:
         found = os.environ.get(variable(output.name, name))
         if found:

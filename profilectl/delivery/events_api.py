@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from profilectl.answers import PATH
 from profilectl.delivery import Delivered, Parcel, Result
 from profilectl.delivery.credentials import Credentials
 from profilectl.delivery.http import Answer, Sender
+from profilectl.events_api import PATH
 from profilectl.fields import Unusable
 from profilectl.forwarding import as_input
 from profilectl.output import Fate

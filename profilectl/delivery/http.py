@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from profilectl import __version__
-from profilectl.answers import retry_after
 from profilectl.delivery import Manner
+from profilectl.events_api import retry_after
 from profilectl.output import TROUBLES, Fate, fate_of
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ class Lines:
         lines: dict[str, list[bytes]] = {}
         done = Delivered()
         for one in parcels:
-            name = time.strftime("%Y-%m-%d.jsonl", time.gmtime(one.at_ms / 1000)) if self._folder else ""
+            name = time.strftime("%Y-%m-%d.jsonl", time.gmtime(one.received_ms / 1000)) if self._folder else ""
             self._open(name)
             known = one.request.encode() in self._there[name]
             if not known:

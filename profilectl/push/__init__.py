@@ -19,16 +19,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from profilectl.answers import address_of
 from profilectl.codes import ProfilectlError, StoreBusy, UsageError, sentence
 from profilectl.credentials import Credentials
+from profilectl.events_api import address_of
 from profilectl.export import Wanted
 from profilectl.fields import Unusable
 from profilectl.packing import Parcel, Track, body_of, pack, request_id
 from profilectl.push.ledger import Begun, Entry, Ledger
+from profilectl.push.sending import Counts, Pace, Refused, Sender
 from profilectl.push.source import OfFile, OfStore, Row, Source
 from profilectl.scratch import scratch_beside
-from profilectl.sending import Counts, Pace, Refused, Sender
 from profilectl.whole_file import check_apart, check_target, whole_file
 from profilectl.workspace import chosen_workspace
 
@@ -115,7 +115,7 @@ def push(
     progress: Progress = lambda done, total: None,
     said: Callable[[str], None] = lambda text: None,
 ) -> PushReport:
-    """Send what is asked for to a host (answers.address_of), or write the requests to a file (dry_run), and return the report.
+    """Send what is asked for to a host (events_api.address_of), or write the requests to a file (dry_run), and return the report.
 
     refused: where refused batches are written, else push-N.refused.jsonl. said: is told what a person should know
     at once. A push that stops on the way says why in its report. Raises UsageError, InputRefused, StoreBusy,

@@ -12,7 +12,7 @@ from profilectl.render.activity import moment
 from profilectl.values import Value, to_json
 
 if TYPE_CHECKING:
-    from profilectl.delivering import Forwarded
+    from profilectl.delivery.run import Forwarded
     from profilectl.enriching import Enriched
 
 SHOWN = 200

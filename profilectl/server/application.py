@@ -108,15 +108,17 @@ def _bad(message: str, code: str = "BAD_REQUEST") -> Problem:
     return Problem(400, code, message)
 
 
-async def _read(request: Request) -> Value:
+async def _read(request: Request, *, batches: bool = False) -> Value:
+    """Return a body. batches: a failure then has the code of the rules. Raises Problem."""
     raw = await body_of(request)
     try:
         return parse_json(raw.decode())
     except UnicodeDecodeError:
         raise _bad("the body is not UTF-8") from None
     except NotJson as error:
-        where = f" at character {error.position}" if error.position is not None else ""
-        raise _bad(f"the body is not JSON{where}" if error.code != "DUPLICATE_KEY" else "a key stands twice in one object of the body") from None
+        if error.code != "JSON_INVALID":  # it is JSON, and holds what cannot be kept
+            raise _bad(sentence(error.code), error.code if batches else "BAD_REQUEST") from None
+        raise _bad("the body is not JSON" + (f" at character {error.position}" if error.position is not None else "")) from None
 
 
 async def _read_object(request: Request) -> dict[str, Value]:
@@ -297,7 +299,7 @@ def make_application(service: Service | None, running: AbstractAsyncContextManag
     @application.post("/v2/events", tags=["Events API"], summary="Take in one batch", status_code=202, response_class=Response, openapi_extra=documents.body(documents.BATCH, documents.BASIC), responses=accepted)
     async def events(request: Request) -> Response:
         sender = at_work().sender(request)
-        batch = _batch(await _read(request))
+        batch = _batch(await _read(request, batches=True))
         try:
             read_batch(batch, at_work().desk.snapshots.now.settings.reading)
         except Unusable as error:
@@ -308,7 +310,7 @@ def make_application(service: Service | None, running: AbstractAsyncContextManag
                       openapi_extra=documents.body(documents.BATCHES, documents.BASIC), responses=accepted)
     async def bulkevents(request: Request) -> Response:
         sender = at_work().sender(request)
-        batches = await _read(request)
+        batches = await _read(request, batches=True)
         if not isinstance(batches, list) or not 1 <= len(batches) <= MOST_BATCHES:
             raise _bad(f"the body must be a list of 1 to {MOST_BATCHES} batches")
         return await taken_in(sender, [_batch(one) for one in batches])

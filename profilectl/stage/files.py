@@ -119,7 +119,7 @@ class _Opening:
     def _unpack(self, name: str, local: Path, suffix: str) -> list[InputFile]:
         digest, size = _digest(local)
         if not size:
-            raise InputRefused(f"{name} is empty", "there is nothing to import")
+            raise InputRefused(f"{name} is empty", "there is nothing in it")
         head = _head(local)
         kind = next((one for magic, one in MAGIC.items() if head.startswith(magic)), None)
         packed = kind is not None and kind[1] in COMPRESSED
@@ -133,7 +133,7 @@ class _Opening:
         if kind and packed:
             local = self._spooled(_unpacked(local, kind[1], name))
             if not local.stat().st_size:
-                raise InputRefused(f"{name} is empty inside", "there is nothing to import")
+                raise InputRefused(f"{name} is empty inside", "there is nothing in it")
         return [self._plain(name, inner, local, digest)]
 
     def _plain(self, name: str, inner: str, local: Path, digest: str) -> InputFile:
@@ -184,7 +184,7 @@ class _Opening:
                         inside = self._spooled(_blocks(stream, title))
                     digest, size = _digest(inside)
                     if not size:
-                        raise InputRefused(f"{title} is empty", "there is nothing to import")
+                        raise InputRefused(f"{title} is empty", "there is nothing in it")
                     files.append(self._plain(title, member.filename, inside, digest))
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
             raise InputRefused(f"{name} is a damaged zip archive: {error}", "make or fetch it again") from None

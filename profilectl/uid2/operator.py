@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from profilectl.address import checked, is_this_machine
-from profilectl.answers import retry_after
 from profilectl.codes import InputRefused, Unfinished
 from profilectl.credentials import Credentials, credentials_of
+from profilectl.events_api import retry_after
 from profilectl.uid2.rule import ANSWERS, MOST_ITEMS
 
 OPERATOR = "https://prod.uidapi.com"

@@ -1,6 +1,6 @@
 """Requests to the platform's Events API: the pace they keep, and what becomes of each.
 
-What answers mean is the table of answers.py. httpx speaks HTTP, tenacity sends again, aiolimiter keeps the rate.
+What answers mean is the table of events_api.py. httpx speaks HTTP, tenacity sends again, aiolimiter keeps the rate.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from tenacity.wait import wait_random_exponential
 
 from profilectl import __version__
 from profilectl.address import is_this_machine
-from profilectl.answers import (
+from profilectl.codes import InputRefused, ProfilectlError, Unfinished
+from profilectl.credentials import Credentials
+from profilectl.events_api import (
     ANSWERS,
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
@@ -31,8 +33,6 @@ from profilectl.answers import (
     answer_of,
     retry_after,
 )
-from profilectl.codes import InputRefused, ProfilectlError, Unfinished
-from profilectl.credentials import Credentials
 from profilectl.packing import Parcel, body_of
 
 LONGEST_ANSWER = 65_536

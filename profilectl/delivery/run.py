@@ -16,13 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from profilectl.codes import StoreBusy, StoreUnusable, UsageError
+from profilectl.codes import InputRefused, StoreBusy, StoreUnusable, UsageError
 from profilectl.composing import composer_of
-from profilectl.delivery import BLOCKS, Delivery, Manner, Parcel, delivery_of
+from profilectl.definitions import outputs
+from profilectl.delivery import BLOCKS, Delivered, Delivery, Manner, Parcel, delivery_of
+from profilectl.delivery.credentials import Stated, credentials_of, read_credentials
 from profilectl.enrichment import addressed
 from profilectl.forwarding import filtered, refusal
 from profilectl.opening import open_store
-from profilectl.outbox import BY_HAND, DEAD, WAITING, Outcome, record, routes, waiting_for
+from profilectl.outbox import WAITING, Outcome, record, routes, waiting_for
 from profilectl.output import Fate, Output
 from profilectl.scratch import Scratch, scratch_beside
 from profilectl.store import must_exist
@@ -55,12 +57,13 @@ class Forwarded:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What to forward. output: to that one only; limit: so many batches to each at most; follow_s: go on looking after so
-    many seconds, None: once."""
+    """What to forward. output: to that one only; limit: so many batches to each at most; credentials: a file of them;
+    follow_s: go on looking after so many seconds, None: once."""
 
     output: str | None = None
     limit: int | None = None
     manner: Manner = field(default_factory=Manner)
+    credentials: Path | None = None
     follow_s: float | None = None
     wait_s: float = 0
 
@@ -71,14 +74,16 @@ def forward(
 ) -> list[Forwarded]:
     """Deliver what waits; return what became of it, by output. told: of each round, where it is followed.
 
-    Raises UsageError for an output that is not there or lacks credentials, StoreBusy where another process forwards.
+    An output that lacks credentials, or whose file cannot be written, stops alone. Raises UsageError for an output that is
+    not there, InputRefused for a file of credentials that is not as it should be, StoreBusy where another process forwards.
     """
     must_exist(path)
     with _alone(path), scratch_beside(path.absolute()) as scratch:
         while True:
             with open_store(scratch, path, wait_s=asked.wait_s) as store:
                 wanted = _outputs([output for _, output in routes(store)], asked.output)
-            found = [_to_output(scratch, path, output, asked, progress) for output in wanted]
+                stated = read_credentials(asked.credentials, outputs(store)) if asked.credentials else {}
+            found = [_to_output(scratch, path, output, asked, stated, progress) for output in wanted]
             if asked.follow_s is None:
                 return found
             told(found)
@@ -92,7 +97,7 @@ def _outputs(there: Sequence[Output], name: str | None) -> list[Output]:
     return [output for _, output in sorted(listed.items()) if name in (None, output.name)]
 
 
-def _to_output(scratch: Scratch, path: Path, output: Output, asked: Asked, progress: Callable[[str, int], None]) -> Forwarded:
+def _to_output(scratch: Scratch, path: Path, output: Output, asked: Asked, stated: Stated, progress: Callable[[str, int], None]) -> Forwarded:
     found, after = Forwarded(output.name), -1
     with contextlib.ExitStack() as open_output:
         delivery: Delivery | None = None
@@ -105,10 +110,13 @@ def _to_output(scratch: Scratch, path: Path, output: Output, asked: Asked, progr
                 break
             after, parcels, outcomes = taken
             found.not_sent.update(one.said for one in outcomes)
-            if parcels and delivery is None:
-                delivery = open_output.enter_context(delivery_of(output, asked.manner, path.absolute().parent))
-            if parcels and delivery is not None:
-                done = delivery.deliver(parcels)
+            if parcels:
+                try:
+                    if delivery is None:
+                        delivery = open_output.enter_context(delivery_of(output, credentials_of(output, stated), asked.manner, path.absolute().parent))
+                    done = delivery.deliver(parcels)
+                except (UsageError, InputRefused) as error:
+                    done = Delivered(stopped=error.message, hint=error.hint)
                 outcomes = [*outcomes, *(Outcome(one.arrival, one.why if one.fate is Fate.DEAD else one.fate.value, one.fate is Fate.DEAD) for one in done.results)]
                 counted = Counter(one.fate for one in done.results)
                 found.delivered += counted[Fate.DELIVERED]
@@ -149,7 +157,7 @@ def _take(
             outcomes.append(Outcome(one.arrival, reason or "FILTERED"))
         else:
             lane = outgoing.mpid if outgoing.mpid is not None else one.arrival
-            parcels.append(Parcel(one.arrival, lane, str(left["source_request_id"]), one.at_ms, left))
+            parcels.append(Parcel(one.arrival, lane, str(left["source_request_id"]), one.received_ms, left))
     return waiting[-1].arrival, parcels, outcomes
 
 
@@ -176,74 +184,3 @@ def _alone(path: Path) -> Iterator[None]:
     finally:
         name.unlink(missing_ok=True)
         os.close(lock)
-
-
-# the outbox
-
-
-def outbox_of(path: Path, *, output: str | None = None, limit: int = 100, wait_s: float = 0) -> dict[str, Any]:
-    """Return what waits and what is dead: counts by output, and the dead ones, oldest first."""
-    must_exist(path)
-    with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
-        there = {(one.feed, one.output): one for one, _ in routes(store)}
-        only = " where outbox.output = $output" if output is not None else ""
-        bound = {"output": output} if output is not None else {}
-        counts = scratch.rows(
-            "select outbox.output, feed.name, count(*) filter (state = 'waiting'), count(*) filter (state = 'dead'), min(at_ms) from store.outbox"
-            f" join store.feed on feed.number = outbox.feed{only} group by all order by 1, 2", bound,
-        )
-        left = scratch.rows(f"select output, outcome, count(*) from store.forwarded{only.replace('outbox', 'forwarded')} group by all order by all", bound)
-        dead = scratch.rows(
-            "select outbox.output, feed.name, outbox.import, outbox.arrival - import.first_arrival + 1, outbox.why, outbox.failed_ms from store.outbox"
-            " join store.feed on feed.number = outbox.feed join store.import on import.number = outbox.import"
-            f"{only or ' where true'} and state = '{DEAD}' order by arrival limit {limit}", bound,
-        )
-        outcomes: dict[str, dict[str, int]] = {}
-        for name, outcome, count in left:
-            outcomes.setdefault(name, {})[outcome] = count
-        return {
-            "outputs": [
-                {
-                    "output": name, "feed": feed, "waiting": waiting, "dead": gone, "oldest_ms": oldest,
-                    "connection": there[feed, name].name if (feed, name) in there else None,
-                    "active": (feed, name) in there and there[feed, name].active,
-                }
-                for name, feed, waiting, gone, oldest in counts
-            ],
-            "left": outcomes,
-            "dead": [
-                {"output": name, "feed": feed, "import": number, "row": place, "why": why, "failed_ms": failed_ms}
-                for name, feed, number, place, why, failed_ms in dead
-            ],
-        }
-
-
-def retry(path: Path, output: str | None = None, *, wait_s: float = 0) -> int:
-    """Let dead batches wait again; return how many."""
-    must_exist(path)
-    with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=True, wait_s=wait_s) as store:
-        where, bound = _chosen(output, DEAD)
-        count = int(scratch.row(f"select count(*) from store.outbox where {where}", bound)[0])
-        with store.transaction():
-            scratch.run(f"update store.outbox set state = '{WAITING}', why = null, failed_ms = null where {where}", bound)
-        return count
-
-
-def drop(path: Path, output: str | None = None, *, waiting: bool = False, dry_run: bool = False, wait_s: float = 0) -> int:
-    """Take dead batches out of the outbox for good, or those that wait; return how many."""
-    must_exist(path)
-    with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=not dry_run, wait_s=wait_s) as store:
-        where, bound = _chosen(output, WAITING if waiting else DEAD)
-        count = int(scratch.row(f"select count(*) from store.outbox where {where}", bound)[0])
-        if count and not dry_run:
-            with store.transaction():
-                now_ms = time.time_ns() // 1_000_000
-                scratch.run(f"insert into store.forwarded select output, arrival, '{BY_HAND}', {now_ms} from store.outbox where {where} order by arrival", bound)
-                scratch.run(f"delete from store.outbox where {where}", bound)
-        return count
-
-
-def _chosen(output: str | None, state: str) -> tuple[str, dict[str, Any]]:
-    bound = {"state": state, **({"output": output} if output is not None else {})}
-    return "state = $state" + (" and output = $output" if output is not None else ""), bound
-
