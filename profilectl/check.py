@@ -17,7 +17,7 @@ from profilectl.history import history_of
 from profilectl.identity import BY_NAME, CODE, NAME, key_of
 from profilectl.report import Past
 from profilectl.scratch import quote_identifier, quote_text
-from profilectl.segments import Segment, hash_fingerprint, identity_hash, known_identities
+from profilectl.segments import Segment, environment_name, hash_fingerprint, identity_hash, known_identities
 from profilectl.store import Store, plain
 
 
@@ -291,7 +291,7 @@ class _Check:
 def index_select(store: Store, segment: Segment) -> str:
     """Return the SELECT of the index that a segment's rows make: hash, profile, type."""
     secret = store.meta("secret")
-    environment = "case environment when 0 then 'production' else 'development' end"
+    environment = environment_name()
     parts = []
     for kind in segment.identities:
         column = f"i_{kind}"

@@ -5,9 +5,10 @@ Sources: domain.md 5.3 (merged by regulation and purpose, the newest by its own 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
-from profilectl.values import Number, Value
+from profilectl.values import Value
 
 Purpose = tuple[str, str]
 """A regulation (gdpr, ccpa) and one of its purposes."""
@@ -15,6 +16,9 @@ Said = Mapping[str, Value]
 """What was said of a purpose: consented, timestamp_unixtime_ms, document, location, hardware_id."""
 SALE: Purpose = ("ccpa", "data_sale_opt_out")
 """The only purpose that the CCPA has; its `consented: true` means opted out."""
+STATED_MS = "-?[0-9]{1,18}"
+"""What a statement's time looks like, a number or a text; anything else is none."""
+_stated = re.compile(STATED_MS)
 
 
 def statements_of(state: Value) -> dict[Purpose, Said]:
@@ -34,11 +38,8 @@ def replaces(said: Said, before: Said | None) -> bool:
 
 def stated_ms(said: Said) -> int:
     """Return a statement's own time; -1 where it states none."""
-    stated = said.get("timestamp_unixtime_ms", Number("-1"))
-    try:
-        return int(stated)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return -1
+    stated = said.get("timestamp_unixtime_ms")
+    return int(stated) if isinstance(stated, str) and _stated.fullmatch(stated) else -1
 
 
 def state_of(statements: Mapping[Purpose, Said]) -> dict[str, Value]:

@@ -15,8 +15,8 @@ from profilectl.identity import BY_NAME, CODE
 from profilectl.profile import DELETED, Profiles, held_as_json
 from profilectl.scratch import quote_text
 from profilectl.segments import (
-    ENVIRONMENT_NAME,
     IMPORT_FILES,
+    environment_name,
     identity_hash,
     known_loose,
     known_mpids,
@@ -124,7 +124,7 @@ def _held(profiles: Profiles, kind: str, until: int) -> str:
     )
     if not profiles.removals:
         return rows
-    environment = "case one.environment when 0 then 'production' else 'development' end"
+    environment = environment_name("one.environment")
     hashed = identity_hash(profiles.store.meta("secret"), environment, kind, "one.key")
     return (
         f"select one.* from ({rows}) as one where not exists (select 1 from store.removed as gone where gone.profile = one.profile"
@@ -171,7 +171,7 @@ _PLACE = (
 
 def _line() -> str:
     """Return the SELECT list: the change as JSON text, and its parts as a person reads them."""
-    environment = " ".join(["case one.environment", *(f"when {code} then '{name}'" for code, name in ENVIRONMENT_NAME.items()), "end"])
+    environment = environment_name("one.environment")
     row = "(line_run.first_line + one.arrival - line_run.first_arrival)"
     document = (
         f"'{{\"mpid\":\"' || one.mpid || '\",\"environment\":\"' || {environment} || '\",\"change\":\"' || change || '\"'"

@@ -20,7 +20,7 @@ from profilectl.feed import ENVIRONMENTS
 from profilectl.history import as_of, history_of, import_numbered
 from profilectl.profile import Profiles, held_as_text, profiles_of
 from profilectl.scratch import Scratch, quote_identifier
-from profilectl.segments import known_mpids
+from profilectl.segments import environment_name, known_mpids
 from profilectl.sinks import Parquet, Parts, folder_of, packed, suffix_of, writer_of
 from profilectl.store import Store
 from profilectl.whole_file import whole_file
@@ -171,8 +171,7 @@ def _group(profiles: Profiles, wanted: Wanted) -> Callable[[str], str] | None:
     if key is None:
         return None
     if key == "environment":
-        names = " ".join(f"when {code} then '{name}'" for code, name in enumerate(ENVIRONMENTS))
-        return lambda where: f"select profile, case environment {names} end as value from ({profiles.folded([], where)})"
+        return lambda where: f"select profile, {environment_name()} as value from ({profiles.folded([], where)})"
     if not profiles.has(key):
         raise UsageError(f"--partition-by {key}: nobody has such an attribute", "an attribute, or environment")
     return lambda where: f"select profile, {held_as_text('v0')} as value from ({profiles.folded([key], where)})"

@@ -16,11 +16,11 @@ from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME, CODE
 from profilectl.profile import Profiles, held_as_json, held_as_text
 from profilectl.scratch import quote_identifier, quote_text
-from profilectl.segments import ENVIRONMENT_NAME, IMPORT_FILES, known_identities, known_mpids
+from profilectl.segments import IMPORT_FILES, environment_name, known_identities, known_mpids
 from profilectl.standing_sql import NOTHING, tell_odd, whole_members
 
 MOST_COLUMNS = 5_000
-ENVIRONMENT = " ".join(["case environment", *(f"when {code} then '{name}'" for code, name in ENVIRONMENT_NAME.items()), "end"])
+ENVIRONMENT = environment_name()
 
 
 @dataclass(frozen=True, slots=True)

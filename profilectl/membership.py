@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from profilectl import criteria
+from profilectl.consent import Purpose, Said, replaces, statements_of
 from profilectl.criteria import All, AnyOf, Comparison, Consent, Criterion, Happened, InAudience, Near, Not, Operand
 from profilectl.device import device_key
 from profilectl.event import Occurred, opted_out
@@ -29,9 +30,7 @@ EARTH_METRES = 6_371_008.8
 """The mean radius, of a sphere: a distance is right to half a percent."""
 RADIAN = math.pi / 180
 DEGREES = r"-?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]{1,3})?"
-STATED_MS = "-?[0-9]{1,18}"
 _degrees = re.compile(DEGREES)
-_stated = re.compile(STATED_MS)
 
 @dataclass(frozen=True, slots=True)
 class Rest:
@@ -254,24 +253,16 @@ def time_passes(at_ms: int, operator: str, operands: Sequence[Operand], now_ms: 
     return first.first_ms <= at_ms <= last.last_ms  # on, between
 
 
-def consents(rest: Iterable[Rest]) -> dict[tuple[str, str], str]:
+def consents(rest: Iterable[Rest]) -> dict[Purpose, str]:
     """Return the consent in force: (regulation, purpose) -> granted, denied or unknown. The newest statement by its own
     time counts, of equals the later arrival (domain.md 5.3)."""
     states = {said: state for state, said in criteria.CONSENT_STATES.items() if said}
-    found: dict[tuple[str, str], tuple[int, str]] = {}
+    found: dict[Purpose, Said] = {}
     for one in sorted(rest, key=lambda one: one.arrival):
-        stated = one.document.get("consent_state")
-        if not isinstance(stated, dict) or not one.speaks_of_consent:
-            continue
-        for regulation, purposes in stated.items():
-            for purpose, said in (purposes.items() if isinstance(purposes, dict) else ()):
-                if not isinstance(said, dict):
-                    continue
-                text = text_of(said.get("timestamp_unixtime_ms")) or ""
-                at_ms = int(text) if _stated.fullmatch(text) else -1
-                if at_ms >= found.get((regulation, purpose), (at_ms, ""))[0]:
-                    found[regulation, purpose] = (at_ms, states.get(text_of(said.get("consented")) or "", "unknown"))
-    return {purpose: state for purpose, (_, state) in found.items()}
+        for purpose, said in statements_of(one.document.get("consent_state")).items() if one.speaks_of_consent else ():
+            if replaces(said, found.get(purpose)):
+                found[purpose] = said
+    return {purpose: states.get(text_of(said.get("consented")) or "", "unknown") for purpose, said in found.items()}
 
 
 def devices(rest: Iterable[Rest]) -> list[dict[str, Value]]:

@@ -15,10 +15,10 @@ from profilectl.feed import DEFAULT_WORKSPACE, ENVIRONMENTS, Feed, workspaces_of
 from profilectl.identity import BY_NAME, CODE, TYPES, display, key_of
 from profilectl.scratch import quote_text
 from profilectl.segments import (
-    ENVIRONMENT_NAME,
     IMPORT_FILES,
     Segment,
     both,
+    environment_name,
     identity_hash,
     known_identities,
     known_loose,
@@ -157,7 +157,7 @@ class Profiles:
         columns = [
             "folded.profile", "folded.mpid",
             "'{\"mpid\":\"' || folded.mpid || '\",\"environment\":\"' || "
-            + " ".join(["case folded.environment", *(f"when {code} then '{name}'" for code, name in ENVIRONMENT_NAME.items()), "end"])
+            + environment_name("folded.environment")
             + f" || '\",\"workspace\":' || {quote_text(json.dumps(self.workspace, ensure_ascii=False))} || ',\"first_seen_ms\":' || first_seen_ms || ',\"last_seen_ms\":' || last_seen_ms"
             + f" || ',\"user_identities\":{{' || {self._identity_members(device=False)} || '}}'"
             + f" || ',\"device_identities\":{{' || {self._identity_members(device=True)} || '}}'"
@@ -259,7 +259,7 @@ class Profiles:
         replaced = []
         for kind in self.identities:
             trimmed = f"i_{kind}" if BY_NAME[kind].shape == "text" else f"lower(i_{kind})"
-            environment = "case environment when 0 then 'production' else 'development' end"
+            environment = environment_name()
             gone = (
                 f"exists (select 1 from store.removed where removed.profile = one.profile and removed.type = {CODE[kind]}"
                 f" and removed.arrival > one.arrival{until} and removed.hash = {identity_hash(secret, environment, kind, trimmed)})"

@@ -23,6 +23,12 @@ MPID_TYPE = 0
 """The type under which an MPID stands among identities: in linking rows, in the list of those who stay out."""
 ENVIRONMENT_CODE = {"production": 0, "development": 1}
 ENVIRONMENT_NAME = {code: name for name, code in ENVIRONMENT_CODE.items()}
+_NAMED = " ".join(f"when {code} then '{name}'" for code, name in ENVIRONMENT_NAME.items())
+
+
+def environment_name(column: str = "environment") -> str:
+    """Return the SQL of the name of the environment that a column has the code of."""
+    return f"case {column} {_NAMED} end"
 
 
 @dataclass(frozen=True, slots=True)

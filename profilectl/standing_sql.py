@@ -15,6 +15,7 @@ from profilectl.identity import BY_NAME, TYPES
 from profilectl.profile import Profiles
 from profilectl.scratch import quote_text
 from profilectl.segments import both, known_events
+from profilectl.stated import consent_order
 from profilectl.values import Value, to_json
 
 AT_ONCE = 1_000
@@ -102,10 +103,9 @@ def _consent(profiles: Profiles, where: str) -> str:
     """What was said last of each purpose, by its own time, of equals the later arrival (domain.md 5.3)."""
     feeds = ", ".join(str(feed.number) for feed in profiles.store.feeds() if feed.source in CONSENT_SOURCES) or "null"
     stated = "json_extract_string(purpose.value, '$.timestamp_unixtime_ms')"
-    at_ms = f"coalesce(case when regexp_full_match({stated}, '-?[0-9]{{1,18}}') then {stated}::bigint end, -1)"
     having = "contains(rest, '\"consent_state\":')"
     newest = (
-        f"select one.profile, regulation.key as regulation, purpose.key as purpose, arg_max(purpose.value::varchar, {at_ms}::hugeint * 18446744073709551616 + one.arrival) as statement"
+        f"select one.profile, regulation.key as regulation, purpose.key as purpose, arg_max(purpose.value::varchar, {consent_order(stated, 'one.arrival')}) as statement"
         f" from (select * from ({_rest(profiles, where, having)}) where here and feed in ({feeds})) as one,"
         " json_each(one.rest, '$.consent_state') as regulation, json_each(regulation.value) as purpose"
         " where regulation.type = 'OBJECT' and purpose.type = 'OBJECT' group by all"

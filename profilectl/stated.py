@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from profilectl.consent import STATED_MS
 from profilectl.criteria import CONSENT_STATES, Comparison, Consent, Near, Reads
 from profilectl.device import DEVICE_NAMES
 from profilectl.event_sql import quoted_numbers, scalar_text, string, unchanged
-from profilectl.membership import DEGREES, RADIAN, STATED_MS, widest_chord
+from profilectl.membership import DEGREES, RADIAN, widest_chord
 from profilectl.scratch import quote_text
 from profilectl.value_sql import passes
 
@@ -40,13 +41,18 @@ def said(reads: Reads, rest: str) -> str:
     return f"select profile, {', '.join(made)} from (select profile, arrival, speaks_of_consent, rest{parts} from {rest} where {having}) group by profile"
 
 
+def consent_order(stated: str, arrival: str) -> str:
+    """Return the SQL of what statements of consent are ordered by: their own time, of equals the later arrival
+    (domain.md 5.3). stated: the SQL of the text of the time that one states."""
+    at_ms = f"coalesce(case when regexp_full_match({stated}, '{STATED_MS}') then {stated}::bigint end, -1)"
+    return f"{at_ms}::hugeint * 18446744073709551616 + {arrival}"
+
+
 def _consent(place: int) -> str:
-    """The newest statement by its own time, of equals the later arrival (domain.md 5.3)."""
+    """The newest statement of a purpose."""
     statement, consented, stated = (f"parts[{3 * place + one}]" for one in (1, 2, 3))
-    text = _bare(stated)
-    at_ms = f"coalesce(case when regexp_full_match({text}, '{STATED_MS}') then {text}::bigint end, -1)"
     return (
-        f"arg_max(coalesce({_bare(consented)}, ''), {at_ms}::hugeint * 18446744073709551616 + arrival)"
+        f"arg_max(coalesce({_bare(consented)}, ''), {consent_order(_bare(stated), 'arrival')})"
         f" filter (where speaks_of_consent and starts_with({statement}, '{{')) as c{place}"
     )
 

@@ -25,7 +25,7 @@ from profilectl.opening import open_store
 from profilectl.profile import Profiles, held_as_text, profiles_of
 from profilectl.refresh import people_of
 from profilectl.scratch import Scratch, quote_text, scratch_beside
-from profilectl.segments import ENVIRONMENT_NAME
+from profilectl.segments import environment_name
 from profilectl.store import Store, choose_feed
 from profilectl.uid2.operator import Operator
 from profilectl.uid2.rule import (
@@ -140,10 +140,9 @@ def _choose(store: Store, wanted: Enrichment, done: Outcome, now_ms: int) -> str
     _values(profiles, now_ms)
     done.nameless, done.waiting = scratch.row("select count(*) filter (value is null), count(*) filter (waits) from valued")
     done.unusable.update(dict(scratch.rows("select kind, count(*) from candidate where value is null group by kind")))
-    environments = " ".join(f"when {code} then '{name}'" for code, name in ENVIRONMENT_NAME.items())
     scratch.make(
         "chosen",
-        f"select valued.profile, person.mpid, case person.environment {environments} end as environment, valued.kind, {hashed('valued.value')} as hash"
+        f"select valued.profile, person.mpid, {environment_name('person.environment')} as environment, valued.kind, {hashed('valued.value')} as hash"
         " from valued join person on person.profile = valued.profile where valued.value is not null and not valued.waits",
     )
     scratch.make("asked", "select row_number() over (order by kind, hash) as place, kind, hash from (select distinct kind, hash from chosen)")
