@@ -20,8 +20,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import duckdb
-
 from profilectl.attributes import CONSENT_SOURCES
 from profilectl.codes import InputRefused, ProfilectlError, StoreBusy, UsageError
 from profilectl.commit import Import, Prepared, prepare, write
@@ -227,7 +225,7 @@ def _once_done(number: int | None, what: str, remedy: str) -> Iterator[None]:
         yield
     except StoreBusy:
         pass
-    except (ProfilectlError, duckdb.Error, OSError, MemoryError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the import is committed, and must not be taken for one that is not
         # Only what kind of failure: its words may hold what a row says.
         warnings.warn(f"import {number} is done, but {what} ({type(error).__name__}); {remedy}", LeftUndone, stacklevel=2)
 
