@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from profilectl.activity import Activity, activities, entry_json, members, origin_json, standing_json
+from profilectl.activity import Activity, Entry, activities, entry_json, members, origin_json, standing_json
 from profilectl.erasure import columns_of, patterns
-from profilectl.feed import workspaces_of
-from profilectl.profile import Profiles, profiles_of
+from profilectl.feed import ACCOUNT, NO_WORKSPACE, workspaces_of
+from profilectl.profile import Profiles, account_profiles, profiles_of
 from profilectl.scratch import quote_identifier, quote_text
 from profilectl.standing import standing_of
 from profilectl.store import Store
@@ -37,6 +37,9 @@ def access_document(profiles: Profiles, found: Sequence[int], query: tuple[str, 
         one.standing = standing_of(profiles, one, now_ms)
     documents: list[Value] = []
     workspaces = workspaces_of(profiles.store.feeds())
+    if len(workspaces) > 1:
+        for one in people:
+            _compared_within_workspaces(profiles.store, one, workspaces)
     for one, line in zip(people, profiles.lines(found), strict=True):
         document = parse_json(line[:-1] + "," + members(one, PARTS) + "}")
         assert isinstance(document, dict)
@@ -56,6 +59,17 @@ def access_document(profiles: Profiles, found: Sequence[int], query: tuple[str, 
         "made_ms": Number(str(now_ms)), "query": {"type": query[0], "value": query[1]}, "profiles": documents,
         "rejected_rows": _rejected(profiles, people), "passed_by": _passed_by(profiles, people),
     }
+
+
+def _compared_within_workspaces(store: Store, one: Activity, workspaces: Sequence[str]) -> None:
+    """Let each batch of a timeline say what it changed where its feed belongs, not against what another workspace has."""
+    entries: dict[int, list[Entry]] = {}
+    for view in (*(profiles_of(store, workspace=name) for name in workspaces), account_profiles(store)):
+        for seen in activities(view, [one.profile]):
+            of_account = view.workspace == NO_WORKSPACE
+            entries |= {touch.origin.arrival: touch.entries for touch in seen.touches if (touch.origin.feed.source == ACCOUNT) == of_account}
+    for touch in one.touches:
+        touch.entries = entries.get(touch.origin.arrival, touch.entries)
 
 
 def _of_workspace(store: Store, workspace: str, profile: int) -> dict[str, Value]:

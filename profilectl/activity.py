@@ -232,12 +232,12 @@ class Activity:
                     return kind, device.identities[kind]
         return None
 
-    def consent(self) -> dict[tuple[str, str], tuple[dict[str, Any], Origin]]:
+    def consent(self, until: int | None = None) -> dict[tuple[str, str], tuple[dict[str, Any], Origin]]:
         """Return the consent in force: (regulation, purpose) -> what was said, and where. The newest
-        statement by its own time counts; of equals the later arrival (domain.md 5.3)."""
+        statement by its own time counts; of equals the later arrival (domain.md 5.3). until: after that arrival."""
         found: dict[tuple[str, str], tuple[dict[str, Any], Origin]] = {}
         for touch in self.touches:
-            if touch.origin.feed.source not in CONSENT_SOURCES:
+            if touch.origin.feed.source not in CONSENT_SOURCES or (until is not None and touch.origin.arrival > until):
                 continue
             for purpose, said in statements_of(touch.rest.get("consent_state")).items():
                 if replaces(said, found[purpose][0] if purpose in found else None):

@@ -15,7 +15,15 @@ from profilectl.audience import Audience
 from profilectl.audience_sql import Audience as Evaluated
 from profilectl.audience_sql import Relations, members, needs
 from profilectl.codes import InputRefused
-from profilectl.definitions import Defined, audiences, check_references, drop_audience, put_audience, workspace_for
+from profilectl.definitions import (
+    Defined,
+    audiences,
+    check_meant,
+    check_references,
+    drop_audience,
+    put_audience,
+    workspace_for,
+)
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.refresh import MEMBER, Asked, awake_only, people_of, person_relations, refresh_store
@@ -31,7 +39,7 @@ def audiences_in(path: Path, *, wait_s: float = 0) -> list[dict[str, Any]]:
     """Return the audiences, by number: criteria, kind, how many are in it, when it was last evaluated for everybody."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         sizes = dict(scratch.rows("select audience, count(*) from store.membership group by audience"))
-        return [_described(one, sizes.get(one.number, 0)) for one in audiences(store)]
+        return [_described(one, sizes.get(one.number, 0)) for one in audiences(store) if store.workspace in (None, one.audience.workspace)]
 
 
 def _described(one: Defined, size: int) -> dict[str, Any]:
@@ -55,6 +63,7 @@ def _known(store: Store, name: str) -> Defined:
     found = next((one for one in audiences(store) if one.name == name), None)
     if found is None:
         raise InputRefused(f"there is no audience {name}", "profilectl audiences list names them")
+    check_meant(store, f"audience {name}", found.audience.workspace)
     return found
 
 
@@ -114,7 +123,7 @@ def defined_audience(store: Store, name: str) -> Audience:
 def refresh_audiences(path: Path, names: Sequence[str], *, now_ms: int | None = None, wait_s: float = 0) -> list[dict[str, Any]]:
     """Evaluate audiences (all, where no names are given) for everybody, and return them with who entered and left."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
-        wanted = [_known(store, name).name for name in names] or [one.name for one in audiences(store)]
+        wanted = [_known(store, name).name for name in names] or [one.name for one in audiences(store) if store.workspace in (None, one.audience.workspace)]
     done = refresh_store(path, now_ms=now_ms, wait_s=max(wait_s, 10), asked=Asked(audiences=wanted))
     found = [one for one in audiences_in(path, wait_s=wait_s) if one["name"] in wanted]
     none: Counter[str] = Counter()

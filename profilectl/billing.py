@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from profilectl.codes import UsageError
-from profilectl.feed import PROTECTIONS
+from profilectl.feed import ACCOUNT, PROTECTIONS
 from profilectl.opening import open_store
 from profilectl.scratch import Scratch, quote_text, scratch_beside
 from profilectl.segments import IMPORT_FILES, known_events
@@ -27,7 +27,8 @@ MONTH = "strftime(make_timestamp({} * 1000), '%Y-%m')"
 
 
 def usage(path: Path, *, month: str | None = None, wait_s: float = 0) -> dict[str, Any]:
-    """Return the ledger by month, feed and import, and the monthly tracked users. month: of that one only (2026-11).
+    """Return the ledger by month, feed and import, and the monthly tracked users: of all, or of the feeds of the workspace that
+    is named. month: of that one only (2026-11).
 
     A batch belongs to the month in which it was received; a user is tracked in it with a batch, or an event of that month.
     """
@@ -83,7 +84,9 @@ def _check_month(month: str | None) -> None:
 def _ledger(store: Store) -> None:
     """Make `ledger` (arrival, month, feed, import, events, code, billable) and `tracked` (profile, month)."""
     scratch, segments = store.scratch, store.segments()
-    rows = " union all ".join(f"select arrival, profile, at_ms from {one.table('row')}" for one in segments) or "select 0 as arrival, 0 as profile, 0 as at_ms where false"
+    numbers = ", ".join(str(feed.number) for feed in store.feeds() if store.workspace in (None, feed.workspace) and feed.source != ACCOUNT) or "null"
+    here = f" where feed in ({numbers})" if store.workspace else ""
+    rows = " union all ".join(f"select arrival, profile, at_ms from {one.table('row')}{here}" for one in segments) or "select 0 as arrival, 0 as profile, 0 as at_ms where false"
     events = f"select arrival, count(*) as events from ({known_events(segments, columns=('arrival',))}) group by arrival union all select arrival, events from store.passed"
     codes = ", ".join(map(quote_text, PROCESSED))
     processed = (
@@ -95,10 +98,10 @@ def _ledger(store: Store) -> None:
         f"select one.arrival, {MONTH.format('coalesce(one.at_ms, import.started_ms)')} as month, feed.name as feed, import.number as import,"
         " coalesce(event.events, 0)::integer as events, one.code, coalesce(event.events, 0) > 0 or one.code is not distinct from $miss as billable"
         f" from ({processed}) as one asof join (select * from store.import where undone_ms is null and arrivals > 0) as import on one.arrival >= import.first_arrival"
-        f" join store.feed on feed.number = import.feed left join ({events}) as event on event.arrival = one.arrival",
+        f" join (select * from store.feed{here.replace('feed in', 'number in')}) as feed on feed.number = import.feed left join ({events}) as event on event.arrival = one.arrival",
         {"miss": MISS},
     )
-    happened = known_events(segments, columns=("profile", "at_ms"))
+    happened = known_events(segments, where=here, columns=("profile", "at_ms"))
     scratch.make(
         "tracked",
         f"select distinct profile, {MONTH.format('at_ms')} as month from (select profile, at_ms from ({rows}) union all select profile, at_ms from ({happened}))",

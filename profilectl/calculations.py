@@ -11,7 +11,14 @@ from typing import Any
 from profilectl.calculated import NOTHING, TYPES, Definition
 from profilectl.codes import InputRefused
 from profilectl.computing import compute
-from profilectl.definitions import Calculation, calculations, drop_calculation, put_calculation, workspace_for
+from profilectl.definitions import (
+    Calculation,
+    calculations,
+    check_meant,
+    drop_calculation,
+    put_calculation,
+    workspace_for,
+)
 from profilectl.opening import open_store
 from profilectl.refresh import Asked, awake_only, people_of, refresh_store
 from profilectl.scratch import scratch_beside
@@ -27,7 +34,7 @@ def calculated_in(path: Path, *, wait_s: float = 0) -> list[dict[str, Any]]:
     """Return the calculated attributes, by name: definition, state, when it was computed, how many profiles have a value."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         filled = dict(scratch.rows("select name, count(*) from store.calculated where held <> $nothing group by name", {"nothing": NOTHING}))
-        return [_described(one, filled.get(one.name, 0)) for one in calculations(store)]
+        return [_described(one, filled.get(one.name, 0)) for one in calculations(store) if store.workspace in (None, one.definition.workspace)]
 
 
 def _described(one: Calculation, profiles: int) -> dict[str, Any]:
@@ -53,6 +60,7 @@ def _known(store: Store, name: str) -> Calculation:
     found = next((one for one in calculations(store) if one.name == name), None)
     if found is None:
         raise InputRefused(f"there is no calculated attribute {name}", "profilectl calculated list names them")
+    check_meant(store, f"calculated attribute {name}", found.definition.workspace)
     return found
 
 
@@ -123,6 +131,6 @@ def remove_calculated(path: Path, name: str, *, wait_s: float = 0) -> None:
 def recalculate(path: Path, names: Sequence[str], *, now_ms: int | None = None, wait_s: float = 0) -> list[dict[str, Any]]:
     """Compute calculated attributes (all, where no names are given) for everybody anew. now_ms: as of that time."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
-        wanted = [_known(store, name).name for name in names] or [one.name for one in calculations(store)]
+        wanted = [_known(store, name).name for name in names] or [one.name for one in calculations(store) if store.workspace in (None, one.definition.workspace)]
     refresh_store(path, now_ms=now_ms, wait_s=max(wait_s, 10), asked=Asked(calculated=wanted))
     return [one for one in calculated_in(path, wait_s=wait_s) if one["name"] in wanted]

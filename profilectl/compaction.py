@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from profilectl.identity import CODE
 from profilectl.segments import Segment, known_identities
 from profilectl.store import Store
 
@@ -55,7 +56,8 @@ def compact_all(store: Store, keep: int) -> int:
 
 def _lay_together(store: Store, taken: Sequence[Segment]) -> None:
     scratch = store.scratch
-    identities = tuple(dict.fromkeys(kind for one in taken for kind in one.identities))
+    there = {kind for one in taken for kind in one.identities}
+    identities = tuple(kind for kind in CODE if kind in there)  # in their own order, as an import has them
     keys = tuple(dict.fromkeys(key for one in taken for key in one.keys))
     tables = tuple(dict.fromkeys(table for one in taken for table in one.tables))
     made = Segment(

@@ -29,10 +29,10 @@ from profilectl.enrichment import (
     calculated_at,
     completed,
 )
-from profilectl.feed import ACCOUNT, Feed
+from profilectl.feed import NO_WORKSPACE, Feed, completed_in, workspaces_of
 from profilectl.identity import BY_NAME, Usable, display, usable
 from profilectl.outbox import Waiting
-from profilectl.profile import profiles_of
+from profilectl.profile import account_profiles, profiles_of
 from profilectl.store import Store
 from profilectl.values import Value, parse_json
 
@@ -55,23 +55,25 @@ class Composer:
             if one.profile is None:
                 found[one.arrival] = as_received(self._nobodys(one), self.naming)
         memberships = self._memberships(waiting) if self.lifetime else {}
-        by_workspace: dict[str | None, list[Waiting]] = {}
+        consents = self._consents([one for one in waiting if one.profile is not None and self._workspace(one) == NO_WORKSPACE])
+        by_workspace: dict[str, list[Waiting]] = {}
         for one in waiting:
             if one.profile is not None:
                 by_workspace.setdefault(self._workspace(one), []).append(one)
         for workspace, ones in by_workspace.items():
-            profiles = profiles_of(self.store, workspace=workspace, every=workspace is None)
+            profiles = account_profiles(self.store) if workspace == NO_WORKSPACE else profiles_of(self.store, workspace=workspace)
             wanted: dict[int, dict[int, Waiting]] = {}
             for one in ones:
                 assert one.profile is not None
                 wanted.setdefault(one.profile, {})[one.arrival] = one
-            definitions = [one for one in self.definitions if not one.draft and workspace in (None, one.workspace)]
+            definitions = [one for one in self.definitions if not one.draft and one.workspace == workspace]
             for activity in activities(profiles, sorted(wanted)):
-                found |= self._played(activity, wanted[activity.profile], definitions, memberships)
+                found |= self._played(activity, wanted[activity.profile], definitions, memberships, consents)
         return found
 
     def _played(
-        self, activity: Activity, wanted: dict[int, Waiting], definitions: Sequence[Definition], memberships: dict[int, list[Membership]]
+        self, activity: Activity, wanted: dict[int, Waiting], definitions: Sequence[Definition], memberships: dict[int, list[Membership]],
+        consents: dict[int, list[dict[Purpose, Said]]],
     ) -> dict[int, Outgoing]:
         """Play a profile through, and put each batch that is wanted together as it comes."""
         found: dict[int, Outgoing] = {}
@@ -99,7 +101,7 @@ class Composer:
             if arrival in wanted:
                 one = wanted[arrival]
                 calculated = calculated_at(definitions, occurred, arrival, one.received_ms)
-                known = Known(activity.mpid, _holdings(activity, arrival, one.held), dict(attributes), calculated, dict(consent), before, attribution, memberships.get(arrival, ()))
+                known = Known(activity.mpid, _holdings(activity, arrival, one.held), dict(attributes), calculated, dict(consent), before, attribution, consents.get(arrival, ()), memberships.get(arrival, ()))
                 found[arrival] = completed(self._received(touch, one, activity.environment), known, self.naming, lifetime=self.lifetime)
         return found
 
@@ -118,14 +120,25 @@ class Composer:
             " case when past.import is null then past.at_ms < one.received_ms else past.import < one.number end"
             " group by all having arg_max(past.change, (past.at_ms, past.rowid)) = 'entered' order by one.arrival, past.audience"
         ):
-            if number in spoken and workspace in (None, spoken[number].workspace):
+            if number in spoken and spoken[number].workspace == workspace:
                 found.setdefault(arrival, []).append(Membership(number, spoken[number].name, since_ms))
         scratch.drop("arrived")
         return found
 
-    def _workspace(self, one: Waiting) -> str | None:
-        feed = self.feeds[one.feed]
-        return None if feed.source == ACCOUNT else feed.workspace
+    def _workspace(self, one: Waiting) -> str:
+        return completed_in(self.feeds[one.feed], workspaces_of(self.feeds.values()))
+
+    def _consents(self, waiting: Sequence[Waiting]) -> dict[int, list[dict[Purpose, Said]]]:
+        """Return by arrival, for batches of the account, what was in force of consent in each workspace after it."""
+        found: dict[int, list[dict[Purpose, Said]]] = {}
+        wanted: dict[int, list[int]] = {}
+        for one in waiting:
+            wanted.setdefault(one.profile or 0, []).append(one.arrival)
+        for workspace in workspaces_of(self.feeds.values()) if wanted else ():
+            for activity in activities(profiles_of(self.store, workspace=workspace), sorted(wanted), placed=False):
+                for arrival in wanted[activity.profile]:
+                    found.setdefault(arrival, []).append({purpose: said for purpose, (said, _) in activity.consent(arrival).items()})
+        return found
 
     def _received(self, touch: Touch, one: Waiting, environment: str) -> Received:
         origin = touch.origin

@@ -120,7 +120,7 @@ def read_config(path: Path) -> Declared:
         check_references(wanted)
         outs = [output_of(name, table) for name, table in _named(path, document, "outputs")]
         connected = [connection_of(name, table) for name, table in _named(path, document, "connections")]
-        check_connections(outs, connected)
+        check_connections(outs, connected, settings.get("consent.gdpr_purposes"))
     except UsageError as error:
         raise InputRefused(f"{path}: {error.message}", error.hint) from None
     return Declared(settings, _feeds(path, document.get("feeds", {})), calculated, wanted, outs, connected)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from profilectl.audience import Audience, audience_of
 from profilectl.calculated import Definition, definition_of
-from profilectl.codes import UsageError
-from profilectl.criteria import order_of_evaluation
+from profilectl.codes import InputRefused, UsageError
+from profilectl.criteria import order_of_evaluation, reads
 from profilectl.feed import DEFAULT_WORKSPACE, workspaces_of
 from profilectl.forwarding import Connection, connection_of
-from profilectl.output import Output, output_of
+from profilectl.output import TYPES, Output, output_of, variable
 from profilectl.store import Store
 from profilectl.workspace import no_workspace, several_workspaces
 
@@ -64,7 +64,11 @@ def put_calculation(store: Store, definition: Definition, now_ms: int) -> None:
 
 
 def drop_calculation(store: Store, name: str) -> None:
-    """Forget a calculated attribute and its values; called within a transaction."""
+    """Forget a calculated attribute and its values; called within a transaction. Audiences that read it are to be
+    evaluated again for everybody: what it masked is there again, or nothing."""
+    for one in audiences(store):
+        if one.audience.kind == "real-time" and name in reads(one.audience.tree).attributes:
+            store.scratch.run("update store.audience set filled_ms = null where number = $number", {"number": one.number})
     for table in ("calculation", "calculated"):
         store.scratch.run(f"delete from store.{table} where name = $name", {"name": name})
 
@@ -140,6 +144,12 @@ def workspace_for(store: Store, stated: str) -> str:
     return wanted or next(iter(there), DEFAULT_WORKSPACE)
 
 
+def check_meant(store: Store, what: str, workspace: str) -> None:
+    """Refuse what belongs to another workspace than --workspace names. Raises InputRefused."""
+    if store.workspace not in (None, workspace):
+        raise InputRefused(f"the {what} belongs to the workspace {workspace}, not to {store.workspace}", f"--workspace {workspace}")
+
+
 def workspaces_defined(store: Store) -> list[str]:
     """Return the workspaces that have calculated attributes or audiences, sorted."""
     return sorted({*(one.definition.workspace for one in calculations(store)), *(one.audience.workspace for one in audiences(store))})
@@ -164,9 +174,17 @@ def replace_connections(store: Store, wanted_outputs: Sequence[Output], wanted: 
             store.scratch.run(f"insert into store.{table} values ($name, $definition)", {"name": name, "definition": json.dumps(definition, ensure_ascii=False)})
 
 
-def check_connections(wanted_outputs: Sequence[Output], wanted: Sequence[Connection]) -> None:
-    """Check that connections name outputs that are there, and none twice the same. Raises UsageError."""
+def check_connections(wanted_outputs: Sequence[Output], wanted: Sequence[Connection], purposes: Collection[str] | None = None) -> None:
+    """Check that connections name outputs that are there, and none twice the same, that no two outputs have the same secrets, and
+    that rules ask about purposes that consent may be about. purposes: consent.gdpr_purposes, None: any. Raises UsageError."""
     names = {one.name for one in wanted_outputs}
+    keys: dict[str, str] = {}
+    for one_output in wanted_outputs:
+        if TYPES[one_output.type].secret and keys.setdefault(variable(one_output.name, ""), one_output.name) != one_output.name:
+            raise UsageError(
+                f"the outputs {keys[variable(one_output.name, '')]} and {one_output.name} would have the same credentials: {variable(one_output.name, 'secret')}",
+                "names must differ in letters or digits",
+            )
     seen: dict[tuple[str, str], str] = {}
     for one in wanted:
         if one.output not in names:
@@ -174,6 +192,9 @@ def check_connections(wanted_outputs: Sequence[Output], wanted: Sequence[Connect
         other = seen.setdefault((one.feed, one.output), one.name)
         if other != one.name:
             raise UsageError(f"connection {one.name}: {other} connects the same feed and output", "a batch goes to an output once")
+        for rule in one.consents:
+            if rule.purpose[0] == "gdpr" and purposes is not None and rule.purpose[1] not in purposes:
+                raise UsageError(f"connection {one.name}: consent: there is no purpose {rule.purpose[1]}", f"consent.gdpr_purposes has {', '.join(sorted(purposes)) or 'none'}")
         out = next(output for output in wanted_outputs if output.name == one.output)
         if one.only is not None and out.send_new_data_points:
             raise UsageError(f"connection {one.name}: only counts where the output has send_new_data_points = false", "use filter, or set it")

@@ -94,7 +94,8 @@ class Received:
 class Known:
     """A profile after a batch was applied. attributes: held (values.hold), those of the batch's workspace and of the
     account, none that is calculated; calculated: name -> held, None: nothing to compute. consent_before: that before the batch; so
-    are memberships, since audiences are evaluated after it (domain.md 12)."""
+    are memberships, since audiences are evaluated after it (domain.md 12). consents: of a batch that is no workspace's, the
+    consent of each."""
 
     mpid: int
     identities: Sequence[Holding] = ()
@@ -103,6 +104,7 @@ class Known:
     consent: Mapping[Purpose, Said] = field(default_factory=dict)
     consent_before: Mapping[Purpose, Said] = field(default_factory=dict)
     attribution: Mapping[str, Value] = field(default_factory=dict)
+    consents: Sequence[Mapping[Purpose, Said]] = ()
     memberships: Sequence[Membership] = ()
 
     def effective(self) -> dict[str, str]:
@@ -113,14 +115,15 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A batch that is ready to leave, and what forwarding rules ask about it. mpid: None where no profile completes it."""
+    """A batch that is ready to leave, and what forwarding rules ask about it. mpid: None where no profile completes it.
+    consents: in force, of each workspace that it is about."""
 
     document: dict[str, Value]
     arrival: int
     mpid: int | None
     feed: Feed
     received_ms: int
-    consent: Mapping[Purpose, Said]
+    consents: Sequence[Mapping[Purpose, Said]]
     attribution: Mapping[str, Value]
 
     @property
@@ -179,7 +182,7 @@ def completed(received: Received, known: Known, naming: Naming, *, lifetime: boo
     notices = _notifications(known.consent_before, known.consent)
     if notices:
         document["system_notifications"] = notices
-    return Outgoing(_in_order(document), received.arrival, known.mpid, received.feed, received.received_ms, known.consent, known.attribution or _attribution(received))
+    return Outgoing(_in_order(document), received.arrival, known.mpid, received.feed, received.received_ms, known.consents or (known.consent,), known.attribution or _attribution(received))
 
 
 def as_received(received: Received, naming: Naming) -> Outgoing:
@@ -195,7 +198,7 @@ def as_received(received: Received, naming: Naming) -> Outgoing:
     own = statements_of(received.rest.get("consent_state"))
     if own:
         document["consent_state"] = state_of(own)
-    return Outgoing(_in_order(document), received.arrival, None, received.feed, received.received_ms, own, _attribution(received))
+    return Outgoing(_in_order(document), received.arrival, None, received.feed, received.received_ms, (own,), _attribution(received))
 
 
 def calculated_at(definitions: Iterable[Definition], events: Sequence[Occurred], arrival: int, now_ms: int) -> dict[str, str | None]:

@@ -71,7 +71,8 @@ class Erasure:
     profiles: (mpid, environment). tables: rows that go, by the kind of table. suppressed: identities
     that keep people out from now on. shared: profiles that stay and hold an identity of the erased.
     faded: identities cleared from the past of others. rejects, corrections: that lost their text. files:
-    that brought the erased; rejects_files: where rejected rows that name them were written to; outputs: that have batches of theirs.
+    that brought the erased; rejects_files: where rejected rows that name them were written to; outputs: that have batches of theirs; may_have: that
+    have batches of feeds that only read, of which nobody knows whose they were.
     """
 
     profiles: list[tuple[str, str]] = field(default_factory=list)
@@ -85,6 +86,7 @@ class Erasure:
     files: list[str] = field(default_factory=list)
     rejects_files: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
+    may_have: list[str] = field(default_factory=list)
 
     def anything(self) -> bool:
         """Say whether there is anything to erase."""
@@ -347,6 +349,11 @@ class Leaving:
         self.outcome.outputs = [name for (name,) in self.scratch.rows(
             "select distinct output from store.forwarded where outcome in ('delivered', 'known') and arrival in (select arrival from gone_row) order by output"
         )]
+        # Of a batch that only passed by the store keeps nothing once it has left: whose it was is not known.
+        self.outcome.may_have = [name for (name,) in self.scratch.rows(
+            "select distinct output from store.forwarded where outcome in ('delivered', 'known')"
+            " and arrival in (select arrival from store.dropped where code = 'READ_ONLY') order by output"
+        ) if name not in self.outcome.outputs]
 
     def _rejects(self) -> None:
         """Clear the text of the rejects that name an identity of the erased."""

@@ -7,7 +7,7 @@ in the tables that the interpreter and the engine use.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from profilectl.activity import Activity, Entry, Origin, Touch, activities
@@ -24,12 +24,14 @@ SAID = {
     # how the incoming source stands to the owner, where it was let through
     "better": "a source of better rank overrides",
     "same unit": "the same source speaks again: the newest value counts",
+    "free": "it had been deleted: any source may set it",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The row of the table of attribute priority that decided (attributes.OVERWRITE)."""
+    """The row of the table of attribute priority that decided (attributes.OVERWRITE). standing: free where the attribute
+    had been deleted, so that nobody owned it, and the table was not asked."""
 
     priority: str
     incoming: Owner
@@ -39,6 +41,8 @@ class Rule:
 
     @property
     def words(self) -> str:
+        if self.standing == "free":
+            return SAID[self.standing]
         ranks = f"{self.incoming.unit} (rank {SOURCES[self.incoming.source].rank}) against {self.owner.unit} (rank {SOURCES[self.owner.source].rank})"
         return f"{SAID[self.standing] if self.verdict == SET else sentence(self.verdict)}: {ranks}"
 
@@ -82,7 +86,8 @@ def explain_attribute(activity: Activity, key: str) -> Explained:
         else:
             later = [one for one in history[place + 1 :] if one.kind != "blocked"]
             if later:  # the newest that was let through is the winner, or deleted it
-                losers.append(Loser(entry, later[0], _rule(later[0].origin, entry.origin, SET)))
+                rule = _rule(later[0].origin, entry.origin, SET)
+                losers.append(Loser(entry, later[0], replace(rule, standing="free") if entry.kind == "deleted" else rule))
     definition = activity.standing.definitions.get(key) if activity.standing and key in activity.calculated() else None
     dormant = bool(activity.aged_ms) and activity.last_seen_ms <= activity.aged_ms[-1]
     return Explained(key, winner, losers[::-1], definition, activity.calculated().get(key), dormant)

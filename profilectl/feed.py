@@ -6,7 +6,7 @@ Sources: the seed page ("Input protections"), domain.md 1, 6.3, 7, design.md R7,
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from profilectl.attributes import Owner
@@ -44,6 +44,8 @@ DEFAULT_SOURCE = "custom-feed"
 DEFAULT_WORKSPACE = "default"
 ACCOUNT = "account"
 """The source whose attributes belong to the account: every workspace has them (domain.md 6.3)."""
+NO_WORKSPACE = ""
+"""What stands for the account where a workspace is asked for; none has this name."""
 ENVIRONMENTS = ("production", "development")
 
 
@@ -74,6 +76,14 @@ class Feed:
     def owner(self) -> Owner:
         """Whom the attributes of this feed belong to."""
         return Owner(self.source, (self.partner or self.name) if self.source == "partner" else self.name)
+
+
+def completed_in(feed: Feed, workspaces: Sequence[str]) -> str:
+    """Return the workspace whose attributes complete a batch that leaves: the feed's own; of an account feed the only one
+    there is, or NO_WORKSPACE: what the account itself has. Values of one workspace never leave with those of another."""
+    if feed.source != ACCOUNT:
+        return feed.workspace
+    return workspaces[0] if len(workspaces) == 1 else NO_WORKSPACE
 
 
 def workspaces_of(feeds: Iterable[Feed]) -> list[str]:

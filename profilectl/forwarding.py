@@ -7,13 +7,13 @@ ever), 5.2 (`mParticle Source Feed` is never filtered). A rule asks about the ba
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, cast
 
 from profilectl.codes import UsageError
-from profilectl.consent import SALE, Purpose
+from profilectl.consent import SALE, Purpose, Said
 from profilectl.enrichment import SOURCE_FEED, Outgoing
 from profilectl.event import EVENT_TYPES, name_of
 from profilectl.identity import type_named
@@ -153,13 +153,19 @@ def refusal(outgoing: Outgoing, connection: Connection, output: Output, login: I
     publisher = outgoing.attribution.get("publisher")
     if not all(_passes(one.action, publisher == one.publisher) for one in connection.attributions):
         return "ATTRIBUTION"
-    if not all(_passes(one.action, outgoing.consent.get(one.purpose, {}).get("consented") is True) for one in connection.consents):
+    if not all(_consents(one, outgoing.consents) for one in connection.consents):
         return "CONSENT"
     if connection.id_sync and not _identity_types(outgoing.document) & set(login):
         return "ID_SYNC"
     if outgoing.mpid is not None and not sampled(connection.output, outgoing.mpid, connection.sampling):
         return "SAMPLED_OUT"
     return None
+
+
+def _consents(rule: ConsentRule, consents: Sequence[Mapping[Purpose, Said]]) -> bool:
+    """Say whether a rule lets through what is about several workspaces: each that has heard of the purpose must."""
+    said = [one[rule.purpose] for one in consents if rule.purpose in one] or [{}]
+    return all(_passes(rule.action, one.get("consented") is True) for one in said)
 
 
 def _passes(action: str, met: bool) -> bool:
@@ -255,8 +261,18 @@ def connection_of(name: str, table: object) -> Connection:
         tuple(AttributionRule(*one) for one in _rules(where, table, "attribution", ("publisher",))),
         tuple(ConsentRule(*one) for one in _consent_rules(where, table)),
         switches["id_sync"], _points(f"{where}: filter", table.get("filter", {})),
-        _points(f"{where}: only", table["only"]) if "only" in table else None,
+        _only(f"{where}: only", table["only"]) if "only" in table else None,
     )
+
+
+def _only(where: str, table: object) -> Points:
+    """Read the data points that are switched on: of an event all its attributes, or those that are named."""
+    found = _points(where, table)
+    for kind, named in found.event_attributes.items():
+        both = sorted(named.keys() & found.events.get(kind, frozenset())) if kind not in found.event_types else sorted(named)
+        if both:
+            raise UsageError(f"{where}: {both[0]} goes with all its attributes by {'event_types' if kind in found.event_types else 'events'}, and with some by event_attributes", "name it in one of them")
+    return found
 
 
 def _text(where: str, key: str, value: object) -> str:
@@ -286,7 +302,7 @@ def _rules(where: str, table: Mapping[str, Any], key: str, members: tuple[str, .
         if action not in ACTIONS:
             raise UsageError(f"{where}: {key}: action = {action!r}", "it is one of " + ", ".join(ACTIONS))
         values = [one.get(name) for name in members]
-        if not all(isinstance(value, str) for value in values):
+        if not all(isinstance(value, str) for value in values) or (members[0] == "name" and not values[0]):
             raise UsageError(f"{where}: {key} needs {' and '.join(members)}, each a text")
         found.append((*map(str, values), action))
     return found

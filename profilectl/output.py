@@ -6,6 +6,7 @@ Sources: domain.md 12 (retry of outputs, eventless batches, new data points), 1 
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -78,12 +79,18 @@ def output_of(name: str, table: object) -> Output:
         raise UsageError(f"{where}: needs {TYPES[kind].place}", "where the batches go")
     if kind != "jsonl":
         place = checked(
-            place, f"{where}: {TYPES[kind].place}", example="https://example.com/hook", secrets="they come from the environment or a file, see docs/outputs.md", query=True,
+            place, f"{where}: {TYPES[kind].place}", example="https://example.com/hook", secrets="they come from the environment or a file, see docs/outputs.md",
+            query=kind == "webhook",
         )
     for switch in SWITCHES:
         if not isinstance(table.get(switch, False), bool):
             raise UsageError(f"{where}: {switch} must be true or false")
     return Output(name, kind, place, **{switch: table.get(switch, standing) for switch, (standing, _) in SWITCHES.items()})
+
+
+def variable(output: str, name: str) -> str:
+    """Return the environment variable of a secret of an output."""
+    return f"PROFILECTL_OUTPUT_{re.sub('[^A-Z0-9]', '_', output.upper())}_{name.upper()}"
 
 
 class Fate(enum.Enum):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from profilectl.feed import DEFAULT_WORKSPACE, ENVIRONMENTS, Feed, workspaces_of
+from profilectl.feed import ACCOUNT, DEFAULT_WORKSPACE, ENVIRONMENTS, NO_WORKSPACE, Feed, workspaces_of
 from profilectl.identity import BY_NAME, CODE, TYPES, display, key_of
 from profilectl.scratch import quote_text
 from profilectl.segments import (
@@ -346,7 +346,7 @@ class Profiles:
             names = ", ".join(map(quote_text, self.calculated))
             stored = (
                 f"select * from ({stored}) where key not in ({names}) union all select profile, name,"
-                f" to_json(name)::varchar || ':{{\"source\":\"calculated\"}}' from ({self.calculated_values}) {where}"
+                f" to_json(name)::varchar || ':{{\"source\":\"calculated\"}}' from (select * from ({self.calculated_values}) {where}) where name in ({names})"
             )
         return f"select profile, string_agg(member, ',' order by key) as members from ({stored}) group by profile"
 
@@ -392,6 +392,14 @@ def profiles_of(store: Store, *, until: int | None = None, now_ms: int | None = 
         _choose(profiles, store.feeds(), workspace or store.workspace)
     if until is None:
         profiles.calculated = store.calculated(profiles.workspace)
+    return profiles
+
+
+def account_profiles(store: Store) -> Profiles:
+    """Return the read model of what the account's own feeds have said of profiles, and no workspace."""
+    profiles = profiles_of(store, every=True)
+    profiles.workspace, profiles.calculated = NO_WORKSPACE, []
+    profiles.feeds = f"feed in (select number from store.feed where source = {quote_text(ACCOUNT)})"
     return profiles
 
 

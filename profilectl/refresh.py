@@ -2,7 +2,11 @@
 
 Whose values may be others than before: profiles that a new import touched, those that a taken back one had touched,
 and those of which an event entered or left a window since the last time. Only these are computed, unless a
-definition is new. It is computed while others read the store, and written in one transaction.
+definition is new. It is computed while others read the store, and written in one transaction for each stage.
+
+A stage is a workspace. Where audiences refer to others and there are several workspaces, they are stages of their own, after all
+that refer to none: whoever such a one has taken in or let go is stale for those that come after, and is so in the store, so that
+a refresh that is killed in between is made up for.
 
 Relations made here:
 
@@ -70,21 +74,42 @@ def refresh_store(
     done = Refreshed(0)
     with scratch_beside(path, memory_limit) as scratch:
         with open_store(scratch, path, wait_s=wait_s) as store:
-            workspaces = workspaces_defined(store)
-        for workspace in workspaces:  # one after the other: each rests on its own attributes and events
+            stages = _stages(store)
+        for stage in stages:  # one after the other: each workspace rests on its own attributes and events
             with open_store(scratch, path, wait_s=wait_s) as store:
-                run = _Refresh(store, at_ms, asked or Asked(), workspace)
+                run = _Refresh(store, at_ms, asked or Asked(), stage)
                 stamp = _stamp(store)
                 run.decide()
             with open_store(scratch, path, write=True, wait_s=max(wait_s, 10)) as store:
                 if _stamp(store) != stamp:  # somebody committed in between: once more, with the door shut
-                    run = _Refresh(store, at_ms, asked or Asked(), workspace)
+                    run = _Refresh(store, at_ms, asked or Asked(), stage)
                     run.decide()
                 run.store = store
-                one = run.write(number, last=workspace == workspaces[-1])
-            done.audiences |= one.audiences
-            done.profiles = None if done.profiles is None or one.profiles is None else done.profiles + one.profiles
+                one = run.write(number, last=stage == stages[-1])
+            for name, counted in one.audiences.items():
+                done.audiences.setdefault(name, Counter()).update(counted)
+            if not stage.referring:
+                done.profiles = None if done.profiles is None or one.profiles is None else done.profiles + one.profiles
     return done
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """What is refreshed at once. plain: calculated attributes, and audiences that refer to no other; referring: audiences
+    that do; ends: nothing more of the workspace comes after it."""
+
+    workspace: str
+    plain: bool = True
+    referring: bool = True
+    ends: bool = True
+
+
+def _stages(store: Store) -> list[_Stage]:
+    workspaces = workspaces_defined(store)
+    refer = {one.audience.workspace for one in audiences(store) if reads(one.audience.tree).audiences}
+    if len(workspaces) < 2 or not refer:
+        return [_Stage(one) for one in workspaces]
+    return [_Stage(one, referring=False, ends=one not in refer) for one in workspaces] + [_Stage(one, plain=False) for one in workspaces if one in refer]
 
 
 def unseen(store: Store) -> list[int]:
@@ -106,14 +131,18 @@ def _stamp(store: Store) -> tuple[object, ...]:
 
 
 class _Refresh:
-    """One refresh of a workspace of an open store."""
+    """One stage of a refresh of an open store."""
 
-    def __init__(self, store: Store, now_ms: int, asked: Asked, workspace: str) -> None:
-        self.store, self.scratch, self.now_ms = store, store.scratch, now_ms
+    def __init__(self, store: Store, now_ms: int, asked: Asked, stage: _Stage) -> None:
+        workspace = stage.workspace
+        self.store, self.scratch, self.now_ms, self.stage = store, store.scratch, now_ms, stage
         self.profiles: Profiles = people_of(store, workspace, now_ms=now_ms)
-        self.calculations = [one for one in calculations(store) if not one.definition.draft and one.definition.workspace == workspace]
+        self.stored = [one for one in calculations(store) if not one.definition.draft and one.definition.workspace == workspace]
+        self.calculations = self.stored if stage.plain else []
         self.audiences = [
-            one for one in audiences(store) if one.audience.workspace == workspace and (one.audience.kind == "real-time" or one.name in asked.audiences)
+            one for one in audiences(store)
+            if one.audience.workspace == workspace and (one.audience.kind == "real-time" or one.name in asked.audiences)
+            and (stage.referring if reads(one.audience.tree).audiences else stage.plain)
         ]
         self.done_import, self.done_ms = _mark("import", workspace), _mark("ms", workspace)
         self.last_import, self.last_ms = (int(_meta(store, name, "0")) for name in (self.done_import, self.done_ms))
@@ -138,11 +167,12 @@ class _Refresh:
         awake = awake_only(self.profiles)
         scratch.make("event", known_events(segments, where=self.profiles.happened(awake)), keep=False)
         scratch.make("touched", self._touched())
-        every = [one for one in self.calculations if one not in self.new_calculations]
-        self._compute("fresh", every, "touched")
-        self._compute("fresh_all", self.new_calculations, None)
-        self.profiles.calculated = [one.name for one in self.calculations]
-        self.profiles.calculated_values = self._values(every)
+        self.profiles.calculated = [one.name for one in self.stored]
+        if self.stage.plain:
+            every = [one for one in self.calculations if one not in self.new_calculations]
+            self._compute("fresh", every, "touched")
+            self._compute("fresh_all", self.new_calculations, None)
+            self.profiles.calculated_values = self._values(every)
         scratch.make("member", MEMBER)
         scratch.make("moved", "select ''::varchar as audience, 0::bigint as profile, ''::varchar as change where false")
         for wave in self._waves():
@@ -248,6 +278,8 @@ class _Refresh:
             names = ", ".join(quote_text(one.name) for one in self.filled)
             if names:
                 scratch.run(f"update store.audience set filled_ms = {self.now_ms} where name in ({names})")
+            if self.stage.plain and not self.stage.referring:
+                self._pass_on()
             if last and scratch.row("select count(*) from store.stale")[0]:  # some of them may be gone, and are in no audience any more
                 gone = f"profile in (select profile from store.stale) and profile not in (select profile from ({known}))"
                 scratch.run(
@@ -259,17 +291,27 @@ class _Refresh:
             if last:
                 scratch.run("delete from store.stale")
             newest = scratch.row("select coalesce(max(number), 0) from store.import")[0]
-            for name, value in ((self.done_import, newest), (self.done_ms, self.now_ms)):
+            for name, value in ((self.done_import, newest), (self.done_ms, self.now_ms)) if self.stage.ends else ():
                 scratch.run("delete from store.meta where name = $name", {"name": name})
                 scratch.run("insert into store.meta values ($name, $value)", {"name": name, "value": str(value)})
         return done
+
+    def _pass_on(self) -> None:
+        """Tell the stages that come after: who entered or left is to be looked at, and what refers to an audience that
+        was evaluated for everybody is evaluated for everybody."""
+        self.scratch.run("insert into store.stale select distinct profile from moved")
+        again = {one.name.lower() for one in self.filled}
+        for one in audiences(self.store):
+            if one.audience.kind == "real-time" and again & {name.lower() for name in reads(one.audience.tree).audiences}:
+                self.scratch.run("update store.audience set filled_ms = null where number = $number", {"number": one.number})
 
     def _tell(self, number: int | None, moved: dict[str, Counter[str]]) -> None:
         """Write who entered and left into the report of the import."""
         if number is None or not moved:
             return
         report = json.loads(self.scratch.row("select report from store.import where number = $number", {"number": number})[0])
-        report["audiences"] = {name: {change: counted[change] for change in ("entered", "left")} for name, counted in moved.items()}
+        told = {name: {change: counted[change] for change in ("entered", "left")} for name, counted in moved.items()}
+        report["audiences"] = report.get("audiences", {}) | told
         self.scratch.run("update store.import set report = $report where number = $number", {"report": json.dumps(report, ensure_ascii=False), "number": number})
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from profilectl.activity import Activity, Membership, Standing
+from profilectl.activity import Activity, Membership, Standing, activities
 from profilectl.attributes import CONSENT_SOURCES
 from profilectl.definitions import Defined, audiences, calculations
+from profilectl.feed import workspaces_of
 from profilectl.membership import Person, Rest, expires_ms
-from profilectl.profile import Profiles
+from profilectl.profile import Profiles, profiles_of
 from profilectl.store import Store
 
 
@@ -36,7 +37,7 @@ def standings_of(profiles: Profiles, people: Sequence[Activity], now_ms: int, kn
     scratch = profiles.store.scratch
     where = profiles.where([one.profile for one in people]).partition(" and arrival")[0]
     values: dict[int, dict[str, str | None]] = {}
-    if profiles.calculated:
+    if profiles.store.calculated():
         for profile, name, held in scratch.rows(f"select profile, name, held from store.calculated {where}"):
             values.setdefault(profile, {})[name] = held
     found: dict[int, list[tuple[int, int]]] = {}
@@ -46,18 +47,32 @@ def standings_of(profiles: Profiles, people: Sequence[Activity], now_ms: int, kn
     if known is None:
         known = known_to(profiles.store) if found or profiles.calculated else Known({}, {})
     standings = []
+    elsewhere = _elsewhere(profiles, [one for one in people if one.profile in found], known, values)
     for activity in people:
         calculated = {name: values.get(activity.profile, {}).get(name) for name in profiles.calculated}
         in_them = found.get(activity.profile, [])
         memberships = []
         if in_them:
             person = person_of(activity, calculated)
-            person.audiences = [known.audiences[number].name for number, _ in in_them]
             for number, since_ms in in_them:
                 audience = known.audiences[number].audience
-                memberships.append(Membership(number, audience.name, since_ms, expires_ms(audience.tree, person, now_ms, audience.lookback)))
+                asked = elsewhere.get((audience.workspace, activity.profile), person)  # whose events and attributes it is about
+                asked.audiences = [known.audiences[each].name for each, _ in in_them]
+                memberships.append(Membership(number, audience.name, since_ms, expires_ms(audience.tree, asked, now_ms, audience.lookback)))
         standings.append(Standing(calculated, known.definitions if calculated else {}, memberships))
     return standings
+
+
+def _elsewhere(profiles: Profiles, members: Sequence[Activity], known: Known, values: dict[int, dict[str, str | None]]) -> dict[tuple[str, int], Person]:
+    """Return the people who are in audiences of other workspaces, as those see them: (workspace, profile) -> person."""
+    store = profiles.store
+    others = {one.audience.workspace for one in known.audiences.values()} & set(workspaces_of(store.feeds())) - {profiles.workspace}
+    return {
+        (workspace, one.profile): person_of(one, {name: values.get(one.profile, {}).get(name) for name in other.calculated})
+        for workspace in sorted(others) if members
+        for other in [profiles_of(store, workspace=workspace)]
+        for one in activities(other, [one.profile for one in members], placed=False)
+    }
 
 
 def person_of(activity: Activity, calculated: dict[str, str | None]) -> Person:

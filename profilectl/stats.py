@@ -34,6 +34,7 @@ def stats_of(store: Store) -> dict[str, Any]:
         "profiles": total,
         "environments": {ENVIRONMENT_NAME.get(code, ENVIRONMENTS[0]): count for code, count in sorted(environments.items())},
         "identities": identities,
+        "workspace": store.workspace,
         "attributes": _attributes(store, total),
         "largest_profiles": _largest(store),
         "most_shared": _most_shared(store),
@@ -48,20 +49,23 @@ def stats_of(store: Store) -> dict[str, Any]:
 
 
 def _attributes(store: Store, total: int) -> list[dict[str, Any]]:
-    """Return each attribute: how many profiles have it, how many values it takes, whose it is."""
+    """Return each attribute: how many profiles have it, how many values it takes, whose it is; of one workspace where one is
+    named, else of all at once, of each profile what was said last."""
     scratch = store.scratch
+    profiles = profiles_of(store, every=store.workspace is None)
+    here = f" and {profiles.feeds}" if profiles.feeds else ""
     # One attribute at a time, so that memory grows with the profiles and not with all of their values.
     segments = store.segments()
     found: list[dict[str, Any]] = []
     loose = {key for (key,) in scratch.rows(f"select distinct key from ({known_loose(segments)})")}
-    masked = store.calculated()
+    masked = store.calculated(store.workspace)
     for key in sorted({*loose, *(key for one in segments for key in one.keys)} - {*masked}):
         parts = [
-            f"select profile, {one.attribute(key)} as held, arrival, feed from {one.table('row')} where {one.attribute(key)} is not null"
+            f"select profile, {one.attribute(key)} as held, arrival, feed from {one.table('row')} where {one.attribute(key)} is not null{here}"
             for one in segments if one.attribute(key)
         ]
         if key in loose:
-            parts.append(f"select profile, value as held, arrival, feed from ({known_loose(segments)}) where key = {quote_text(key)}")
+            parts.append(f"select profile, value as held, arrival, feed from ({known_loose(segments)}) where key = {quote_text(key)}{here}")
         current = (
             f"select arg_max(held, arrival) as held, arg_max(feed, arrival) as feed from ({' union all '.join(parts)})"
             f" group by profile having arg_max(held, arrival) <> {DELETED}"

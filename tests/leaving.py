@@ -22,7 +22,7 @@ from profilectl.enrichment import (
     completed,
 )
 from profilectl.event import Occurred
-from profilectl.feed import ACCOUNT, Feed
+from profilectl.feed import ACCOUNT, NO_WORKSPACE, Feed, completed_in
 from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME
 from profilectl.interpreter import Interpreter
@@ -37,6 +37,7 @@ class Watch:
     naming: Naming
     definitions: Sequence[Definition] = ()
     lifetime: bool = False
+    workspaces: Sequence[str] = ()
     times: dict[int, int] = field(default_factory=dict)
     said: dict[int, list[tuple[Feed, dict[str, Any]]]] = field(default_factory=dict)
 
@@ -45,7 +46,9 @@ class Watch:
         arrival = self.interpreter.arrivals
         names = [one.name for one in self.definitions if feed.source == ACCOUNT or one.workspace == feed.workspace]
         self.interpreter.calculated = frozenset(names)
-        before = {number: person.attributes(feed) for number, person in self.interpreter.people.items()}
+        # Whose profile completes it; of an account feed among several workspaces, what account feeds have said alone.
+        seen = Feed("", workspace=completed_in(feed, self.workspaces))
+        before = {number: person.attributes(seen) for number, person in self.interpreter.people.items()}
         counts = self.interpreter.run(feed, protection, [row], now_ms, given)
         if isinstance(row, Unusable):
             return None
@@ -65,19 +68,20 @@ class Watch:
         profile = next(number for number, last in self.interpreter.records[environment].last.items() if last == arrival)
         person = self.interpreter.people[profile]
         told = self.said.setdefault(profile, [])
-        consent_before = self._consent(feed, told)
+        consent_before = self._consent(seen, told)
         told.append((feed, rest))
-        now, was = person.attributes(feed), before.get(profile, {})
+        now, was = person.attributes(seen), before.get(profile, {})
         deleted = sorted(key for key in row.deletes if key in was and key not in now)
-        attribution = [rest["attribution_info"] for other, rest in told if feed.shares_attributes(other) and rest.get("attribution_info")]
+        attribution = [rest["attribution_info"] for other, rest in told if seen.shares_attributes(other) and rest.get("attribution_info")]
         occurred = [
             Occurred(one.event.type, one.event.name, one.at_ms, one.arrival, one.place, one.event.session, parse_json(one.event.text))  # type: ignore[arg-type]
-            for one in person.events if feed.shares_attributes(one.feed)
+            for one in person.events if seen.shares_attributes(one.feed)
         ]
-        computed = [one for one in self.definitions if one.name in names]
+        computed = [one for one in self.definitions if one.workspace == seen.workspace]
         known = Known(
             person.mpid, [Holding(one.type, one.value, self.times[since]) for one, since in person.identities], {key: cell.held for key, cell in now.items()},
-            calculated_at(computed, occurred, arrival, now_ms), self._consent(feed, told), consent_before, attribution[-1] if attribution else {},
+            calculated_at(computed, occurred, arrival, now_ms), self._consent(seen, told), consent_before, attribution[-1] if attribution else {},
+            [self._consent(Feed("", workspace=name), told) for name in self.workspaces] if seen.workspace == NO_WORKSPACE else (),
         )
         return completed(Received(feed, arrival, environment, at_ms, now_ms, sent, rest, deleted, devices), known, self.naming, lifetime=self.lifetime)
 

@@ -20,7 +20,8 @@ from profilectl.calculated import Definition
 from profilectl.composing import composer_of
 from profilectl.definitions import put_calculation, replace_connections
 from profilectl.engine import ImportRequest, import_files
-from profilectl.enrichment import Naming
+from profilectl.enrichment import Naming, Outgoing
+from profilectl.feed import workspaces_of
 from profilectl.fields import Unusable
 from profilectl.forwarding import Connection
 from profilectl.interpreter import Interpreter
@@ -70,6 +71,12 @@ def eventful(draw: st.DrawFn, workspaces: bool = False) -> History:
     return history
 
 
+def told(outgoing: Outgoing) -> str:
+    """Return the document, and after it what rules of consent ask about."""
+    consents = [{".".join(purpose): dict(said) for purpose, said in sorted(one.items())} for one in outgoing.consents]
+    return to_json([outgoing.document, *consents])
+
+
 def by_store(history: History, folder: Path, definitions: list[Definition], *, lifetime: bool) -> tuple[dict[int, str], str]:
     """Return what leaves by arrival, as JSON, and the secret of the store."""
     path, scratch = folder / "store.duckdb", Scratch(folder)
@@ -90,13 +97,13 @@ def by_store(history: History, folder: Path, definitions: list[Definition], *, l
         composed = composer.compose(waiting_for(store, "o", list(composer.feeds), after=-1, limit=10**6))
         secret = store.meta("secret")
     scratch.close()
-    return {arrival: to_json(one.document) for arrival, one in composed.items()}, secret
+    return {arrival: told(one) for arrival, one in composed.items()}, secret
 
 
 def by_interpreter(history: History, secret: str, definitions: list[Definition], *, lifetime: bool) -> dict[int, str]:
     found = settings_from(stated_settings(history))
     interpreter = Interpreter(found.rules, history.priority, secret)
-    watch = Watch(interpreter, Naming(secret), definitions, lifetime)
+    watch = Watch(interpreter, Naming(secret), definitions, lifetime, workspaces=workspaces_of(history.feed(name) for name in history.feeds))
     feeds = {name: history.feed(name, number) for number, name in enumerate(history.feeds, start=1)}
     leaves = {}
     for number, one in enumerate(history.imports):
@@ -109,7 +116,7 @@ def by_interpreter(history: History, secret: str, definitions: list[Definition],
                 read = error
             outgoing = watch.leaves(feeds[one.feed], one.protection, read, NOW_MS + number, one.environment)
             if outgoing:
-                leaves[arrival] = to_json(outgoing.document)
+                leaves[arrival] = told(outgoing)
         interpreter.arrivals = max(interpreter.arrivals, start + (not one.rows))  # an empty file has one blank line
     return leaves
 

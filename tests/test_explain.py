@@ -43,6 +43,28 @@ def told(folder: Path, *arguments: str, status: int = 0) -> dict[str, Any]:
 # Attributes
 
 
+@pytest.mark.parametrize(("first", "then", "priority"), [
+    (["--source", "csv"], ["--source", "partner", "--partner", "P"], "rank"), (["--source", "partner", "--partner", "P"], ["--source", "partner", "--partner", "Q"], "rank"),
+    (["--source", "account"], ["--source", "sdk"], "rank"), (["--source", "custom-feed"], ["--source", "csv"], "first-writer"),
+])  # fmt: skip
+def test_what_was_deleted_is_free_for_any_source(first: list[str], then: list[str], priority: str, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(f'[attributes]\npriority = "{priority}"\n')
+    assert run("config", "apply", "c.toml", folder=tmp_path).returncode == 0
+    rows = [{"user_attributes": {"b": "1"}}, {"deleted_user_attributes": ["b"]}, {"user_attributes": {"b": "2"}}]
+    for number, row in enumerate(rows):
+        (tmp_path / "in.jsonl").write_text(json.dumps({"user_identities": {"customer_id": "A"}, **row}) + "\n")
+        done = run("import", "in.jsonl", "--feed", "later" if number == 2 else "first", *(then if number == 2 else first), folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+    (person,) = told(tmp_path, "A")["profiles"]
+    (attribute,) = person["attributes"]
+    assert attribute["winner"]["value"] == "2"
+    gone = attribute["losers"][0]
+    assert (gone["change"], gone["rule"]["standing"], gone["rule"]["words"]) == ("deleted", "free", "it had been deleted: any source may set it")
+    text = run("explain", "A", folder=tmp_path).stdout
+    assert "not deleted, from first" in text
+    assert "any source may set it" in text
+
+
 def test_the_winner_and_every_loser_with_the_row_of_the_table(folder: Path) -> None:
     (person,) = told(folder, "--customer-id", "C1", "--attribute", "tier", "--attribute", "color", "--attribute", "points")["profiles"]
     tier, color, points = person["attributes"]
@@ -110,6 +132,11 @@ def check_explain(history: History) -> None:
             assert len(explained.losers) >= len(entries) - 1 - (explained.winner is None)
             for loser in explained.losers:
                 rule = loser.rule
+                assert rule.words
+                if rule.standing == "free":
+                    assert loser.entry.kind == "deleted"
+                    assert verdict(rule.incoming, None, history.priority) == rule.verdict
+                    continue
                 assert rule.standing == standing(rule.incoming, rule.owner)
                 assert OVERWRITE[rule.priority][rule.standing] == rule.verdict
                 if loser.by is None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from profilectl.codes import InputRefused, UsageError
 from profilectl.credentials import read_secrets, sendable
-from profilectl.output import Output
+from profilectl.output import Output, variable
 
 FORM = 'a section for each output: [NAME] and secret = "..."'
 NAMES = {"jsonl": (), "webhook": ("secret", "header"), "events-api": ("key", "secret")}
@@ -31,11 +31,6 @@ class Credentials:
     key: str = field(default="", repr=False)
     secret: str = field(default="", repr=False)
     header: tuple[str, str] | None = field(default=None, repr=False)
-
-
-def variable(output: str, name: str) -> str:
-    """Return the environment variable of a secret of an output."""
-    return f"PROFILECTL_OUTPUT_{re.sub('[^A-Z0-9]', '_', output.upper())}_{name.upper()}"
 
 
 def read_credentials(path: Path, outputs: Iterable[Output]) -> Stated:

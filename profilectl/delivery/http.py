@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 LONGEST_PAUSE_S = 60.0
 LONGEST_RETRY_AFTER_S = 300
+"""A receiver that asks for longer is left alone: the other outputs do not wait for it."""
+UNDECIDED = (Fate.AGAIN, Fate.LATER)
 READ = 65_536
 """So much of an answer is read, that the connection can be used again; what it says is not looked at."""
 
@@ -52,18 +54,20 @@ class Sender:
         def pause(state: tenacity.RetryCallState) -> float:
             answer: Answer = state.outcome.result()  # type: ignore[union-attr]
             growing = tenacity.wait_random_exponential(multiplier=self._manner.pause_s, max=LONGEST_PAUSE_S)(state)
-            return growing if answer.after_s is None else min(answer.after_s, LONGEST_RETRY_AFTER_S)
+            return growing if answer.after_s is None else answer.after_s
 
         retrying = tenacity.Retrying(
             stop=tenacity.stop_any(tenacity.stop_after_attempt(self._manner.attempts), tenacity.stop_when_event_set(self.stopping)),
             wait=pause,
-            retry=tenacity.retry_if_result(lambda answer: answer.fate in (Fate.AGAIN, Fate.LATER)),
+            retry=tenacity.retry_if_result(lambda answer: answer.fate in UNDECIDED and (answer.after_s or 0) <= LONGEST_RETRY_AFTER_S),
             sleep=tenacity.sleep_using_event(self.stopping),
             retry_error_callback=_in_vain,
         )
         found: Answer = retrying(self._once, url, body, headers, auth)
         if self.stopping.is_set() and found.fate is Fate.DEAD and found.why.startswith("after "):
             return Answer(Fate.STOP, found.why)  # it was not tried as often as it may be
+        if found.fate in UNDECIDED:
+            return Answer(Fate.STOP, f"{found.why}: it asks to be left alone for {found.after_s:,.0f} s")
         return found
 
     def _once(self, url: str, body: bytes, headers: Mapping[str, str], auth: tuple[str, str] | None) -> Answer:

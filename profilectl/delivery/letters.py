@@ -6,10 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from profilectl.codes import UsageError
+from profilectl.definitions import outputs
 from profilectl.opening import open_store
 from profilectl.outbox import BY_HAND, DEAD, WAITING, routes
 from profilectl.scratch import scratch_beside
-from profilectl.store import must_exist
+from profilectl.store import Store, must_exist
 
 
 def outbox_of(path: Path, *, output: str | None = None, limit: int = 100, wait_s: float = 0) -> dict[str, Any]:
@@ -53,6 +55,7 @@ def retry(path: Path, output: str | None = None, *, wait_s: float = 0) -> int:
     """Let dead batches wait again; return how many."""
     must_exist(path)
     with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=True, wait_s=wait_s) as store:
+        _check(store, output)
         where, bound = _chosen(output, DEAD)
         count = int(scratch.row(f"select count(*) from store.outbox where {where}", bound)[0])
         with store.transaction():
@@ -64,6 +67,7 @@ def drop(path: Path, output: str | None = None, *, waiting: bool = False, dry_ru
     """Take dead batches out of the outbox for good, or those that wait; return how many."""
     must_exist(path)
     with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=not dry_run, wait_s=wait_s) as store:
+        _check(store, output)
         where, bound = _chosen(output, WAITING if waiting else DEAD)
         count = int(scratch.row(f"select count(*) from store.outbox where {where}", bound)[0])
         if count and not dry_run:
@@ -72,6 +76,13 @@ def drop(path: Path, output: str | None = None, *, waiting: bool = False, dry_ru
                 scratch.run(f"insert into store.forwarded select output, arrival, '{BY_HAND}', {now_ms} from store.outbox where {where} order by arrival", bound)
                 scratch.run(f"delete from store.outbox where {where}", bound)
         return count
+
+
+def _check(store: Store, output: str | None) -> None:
+    """Refuse an output that is not declared and that nothing is left for. Raises UsageError."""
+    there = {one.name for one in outputs(store)} | {name for (name,) in store.scratch.rows("select distinct output from store.outbox")}
+    if output is not None and output not in there:
+        raise UsageError(f"there is no output {output}", "outputs are " + (", ".join(sorted(there)) or "none"))
 
 
 def _chosen(output: str | None, state: str) -> tuple[str, dict[str, Any]]:

@@ -44,7 +44,8 @@ def attribute_lines(one: Explained) -> Iterator[str]:
     for loser in one.losers:
         yield f"  not {_stated(loser.entry)}, from {_whence(loser.entry.origin)}"
         yield f"    {_lost(loser)}"
-        yield f"    {loser.rule.words}  [attributes.priority {loser.rule.priority}: {loser.rule.standing} -> {loser.rule.verdict}]"
+        row = f"  [attributes.priority {loser.rule.priority}: {loser.rule.standing} -> {loser.rule.verdict}]"
+        yield f"    {loser.rule.words}{'' if loser.rule.standing == 'free' else row}"
 
 
 def _stated(entry: Entry) -> str:
@@ -64,7 +65,7 @@ def _lost(loser: Loser) -> str:
 
 def _rule_json(rule: Rule) -> dict[str, Value]:
     return {
-        "table": "OVERWRITE", "priority": rule.priority, "incoming": rule.incoming.unit, "owner": rule.owner.unit, "standing": rule.standing,
+        "table": None if rule.standing == "free" else "OVERWRITE", "priority": rule.priority, "incoming": rule.incoming.unit, "owner": rule.owner.unit, "standing": rule.standing,
         "verdict": rule.verdict, "words": rule.words,
     }
 

@@ -74,6 +74,8 @@ def say_not_touched(done: Forgotten) -> None:
         notice(f"  {path}")
     if gone.outputs:
         notice(f"not told: {', '.join(gone.outputs)}, where batches of theirs went")
+    if gone.may_have:
+        notice(f"not told: {', '.join(gone.may_have)}, where batches of feeds that only read went; whose they were is not kept")
 
 
 def print_records(found: Sequence[Record]) -> None:

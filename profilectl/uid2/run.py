@@ -129,8 +129,6 @@ def _choose(store: Store, wanted: Enrichment, done: Outcome, now_ms: int) -> str
     scratch = store.scratch
     audience = None if wanted.audience is None else defined_audience(store, wanted.audience)
     workspace = audience.workspace if audience else profiles_of(store, now_ms=now_ms).workspace or ""
-    if store.workspace and store.workspace != workspace:
-        raise InputRefused(f"the audience {wanted.audience} belongs to the workspace {workspace}, not to {store.workspace}")
     feed = choose_feed(store.feed(wanted.feed), wanted.feed, SOURCE, PROTECTION, None, workspace)
     if PROTECTIONS[feed.protection].known_user is Effect.PASS_BY:
         raise InputRefused(f"{feed.name}: {sentence(PROTECTIONS[feed.protection].code)}", f"profilectl feeds set {feed.name} --protection {PROTECTION}")
