@@ -155,7 +155,7 @@ class Past:
         """Return the document of `imports show --json`."""
         report: dict[str, Any] = {
             name: self.report[name]
-            for name in ("files", "rows", "profiles", "identities", "attributes", "reasons", "warnings") if name in self.report
+            for name in ("files", "rows", "profiles", "identities", "attributes", "events", "audiences", "reasons", "warnings") if name in self.report
         }
         return {
             "import": self.number, "feed": self.feed, "source": self.source, "protection": self.protection,

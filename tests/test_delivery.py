@@ -183,6 +183,26 @@ def test_a_credential_that_would_sign_nothing_is_refused(text: str, said: str, t
     assert said in ran(tmp_path, "forward", "--credentials", "keys.toml", status=4).stderr, "also where nothing waits"
 
 
+def test_a_receiver_that_asks_for_long_is_left_alone_and_holds_nobody_up(tmp_path: Path) -> None:
+    with receiver(lambda got: (429, {"Retry-After": "86400"})) as there:
+        lake = '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.lake]\nfeed = "f0"\noutput = "lake"\n'
+        connected(tmp_path, f'type = "webhook"\nurl = "{there.url}"\n[outputs.a]\ntype = "webhook"\nurl = "{there.url}"\n[connections.a]\nfeed = "f0"\noutput = "a"\n{lake}')
+        imported(tmp_path, 1, 1)
+        began = time.monotonic()
+        done = ran(tmp_path, "forward", status=9)
+        assert time.monotonic() - began < 60
+        assert "a: HTTP 429: it asks to be left alone for 86,400 s" in done.stderr
+        assert len(there.got) == 2, "once for each of its outputs"
+    assert len((tmp_path / "lake.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["retry --output nope", "drop --output nope", "drop --waiting --output nope"])
+def test_an_output_that_is_not_there_is_no_output(command: str, tmp_path: Path) -> None:
+    connected(tmp_path, 'type = "jsonl"\npath = "o.jsonl"')
+    imported(tmp_path, 1, 1)
+    assert "there is no output nope" in ran(tmp_path, "outbox", *command.split(), status=2).stderr
+
+
 def test_an_output_that_lacks_credentials_stops_alone(tmp_path: Path) -> None:
     api = '[outputs.api]\ntype = "events-api"\nhost = "http://127.0.0.1:9"\n[connections.api]\nfeed = "f0"\noutput = "api"'
     connected(tmp_path, f'type = "jsonl"\npath = "o.jsonl"\n{api}')

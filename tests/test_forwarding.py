@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doors import call
+from doors import call, run
 
 from profilectl.codes import UsageError
 from profilectl.enrichment import SOURCE_FEED, Holding, Known, Naming, Received, Sent, completed
@@ -144,7 +144,11 @@ WRONG = [
     ({"type": "webhook", "url": "https://u:p@example.com"}, {}, "credentials do not belong"), ({"type": "webhook", "url": "https://x.org", "secret": "s"}, {}, "there is no secret"),
     ({}, {"sampling": 101}, "sampling"), ({}, {"sampling": "1.234"}, "sampling"), ({}, {"attribute": {"name": "a"}}, "attribute needs name and value"),
     ({}, {"consent": {"regulation": "hipaa"}}, "consent must be"), ({}, {"consent": {"regulation": "gdpr"}}, "purpose"), ({}, {"filter": {"events": ["x"]}}, "events must be a table"),
-    ({}, {"filter": {"user_identities": ["ios_idfv"]}}, "no user identity"), ({}, {"rule": 1}, "there is no rule"), ({}, {"active": 1}, "active must be"),
+    ({}, {"filter": {"user_identities": ["ios_idfv"]}}, "no user identity"), ({"type": "events-api", "host": "https://x.org?a=b"}, {}, "no address"),
+    ({}, {"attribute": {"name": "", "value": "x"}}, "attribute needs name and value"),
+    ({}, {"only": {"events": {"custom_event": ["Viewed"]}, "event_attributes": {"custom_event": {"Viewed": ["a"]}}}}, "Viewed goes with all its attributes by events"),
+    ({}, {"only": {"event_types": ["custom_event"], "event_attributes": {"custom_event": {"Viewed": ["a"]}}}}, "Viewed goes with all its attributes by event_types"),
+    ({}, {"rule": 1}, "there is no rule"), ({}, {"active": 1}, "active must be"),
 ]  # fmt: skip
 
 
@@ -158,6 +162,16 @@ def test_a_wrong_configuration_is_named(output: dict[str, Any], connection: dict
     with pytest.raises(UsageError) as found:
         read()
     assert message in found.value.message
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ('[outputs.a-b]\ntype = "webhook"\nurl = "https://x.org"\n[outputs.a_b]\ntype = "webhook"\nurl = "https://y.org"\n', "would have the same credentials: PROFILECTL_OUTPUT_A_B_SECRET"),
+    ('[consent]\ngdpr_purposes = ["marketing"]\n[feeds.f]\n[outputs.o]\ntype = "jsonl"\npath = "o"\n[connections.c]\nfeed = "f"\noutput = "o"\nconsent = { regulation = "gdpr", purpose = "marketting" }\n',
+     "there is no purpose marketting"),
+])  # fmt: skip
+def test_a_configuration_that_could_only_go_wrong_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(text)
+    assert said in run("config", "apply", "c.toml", folder=tmp_path).stderr
 
 
 CONFIG = """
@@ -388,7 +402,15 @@ def test_whoever_is_erased_does_not_leave(folder: Path) -> None:
     assert len(found) == 2
     assert not re.search("a@x", (folder / "lake.jsonl").read_text(), re.IGNORECASE)
     told = json.loads(done(folder, "forget", "--customer-id", "B", "--json"))
-    assert told["not_touched"]["outputs"] == ["lake", "slim"]
+    assert (told["not_touched"]["outputs"], told["not_touched"]["outputs_that_may_have"]) == (["lake", "slim"], [])
+
+
+def test_where_batches_went_that_only_passed_by_is_told_of_whoever_is_erased(folder: Path) -> None:
+    imported(folder, "crm", {**A, "user_attributes": {"tier": "gold"}})
+    imported(folder, "reader", {**A, "events": [view()]})
+    assert len(forwarded(folder)) == 1
+    done_ = call("forget", "--customer-id", "A", "--yes", folder=folder)
+    assert "not told: lake, where batches of feeds that only read went; whose they were is not kept" in done_.stderr
 
 
 def test_enrich_shows_what_would_leave_and_stores_nothing(folder: Path) -> None:

@@ -19,6 +19,7 @@ from profilectl.audience import audience_of
 from profilectl.calculated import definition_of
 from profilectl.definitions import put_audience, put_calculation
 from profilectl.engine import ImportRequest, import_files
+from profilectl.feed import Feed
 from profilectl.history import to_undo, undo
 from profilectl.opening import open_store
 from profilectl.refresh import Asked, refresh_store
@@ -43,6 +44,17 @@ AUDIENCES: dict[str, dict[str, Any]] = {
     "both": {"criteria": "audience 'buyers' and audience 'rich'"},
     "granted": {"criteria": "consent gdpr.marketing is granted"},
     "phones": {"criteria": "device.platform = 'iOS'"},
+}
+ACROSS: dict[str, dict[str, Any]] = {
+    # audiences of two workspaces that refer to one another's, whichever comes first
+    "web buyers": {"criteria": "count(event 'buy' within 2d) >= 1", "workspace": "web"},
+    "web new": {"criteria": "first_seen within 2d", "workspace": "web"},
+    "web idle": {"criteria": "tier exists exclude audience 'loyal buyers'", "workspace": "web"},
+    "web both": {"criteria": "audience 'loyal new' and audience 'web buyers'", "workspace": "web"},
+    "loyal buyers": {"criteria": "spent > 3", "workspace": "loyal"},
+    "loyal new": {"criteria": "event 'buy' within 1d or k = 'x'", "workspace": "loyal"},
+    "loyal idle": {"criteria": "tier exists exclude audience 'web buyers'", "workspace": "loyal"},
+    "loyal both": {"criteria": "audience 'web new' or audience 'loyal new'", "workspace": "loyal"},
 }
 
 
@@ -71,13 +83,13 @@ def batches(draw: st.DrawFn, day: int) -> dict[str, Any]:
 
 
 @st.composite
-def lives(draw: st.DrawFn) -> list[tuple[str, int, list[dict[str, Any]]]]:
-    """A sequence of (import or undo, the day it is, the batches)."""
+def lives(draw: st.DrawFn, feeds: str = "f") -> list[tuple[str, int, list[dict[str, Any]]]]:
+    """A sequence of (the feed of an import, undo, or wait; the day it is; the batches)."""
     steps, day = [], 0
     for _ in range(draw(st.integers(1, 4))):
         day += draw(st.integers(0, 3))
-        what = draw(st.sampled_from(["import", "import", "import", "undo", "wait"]))
-        steps.append((what, day, draw(st.lists(batches(day), max_size=4)) if what == "import" else []))
+        what = draw(st.sampled_from([*feeds, *feeds, *feeds, "undo", "wait"]))
+        steps.append((what, day, draw(st.lists(batches(day), max_size=4)) if what in feeds else []))
     return steps
 
 
@@ -89,28 +101,31 @@ def kept(path: Path) -> list[Any]:
     return found
 
 
-def define(store: Store) -> None:
+def define(store: Store, audiences: dict[str, dict[str, Any]]) -> None:
     with store.transaction():
         for name, table in CALCULATED.items():
-            put_calculation(store, definition_of(name, table), 0)
-        for name, table in AUDIENCES.items():
+            put_calculation(store, definition_of(name, table | ({"workspace": "loyal"} if audiences is ACROSS else {})), 0)
+        for name, table in sorted(audiences.items(), key=lambda one: "audience '" in one[1]["criteria"]):
             put_audience(store, audience_of(name, table), 0)
+        if audiences is ACROSS:
+            store.put_feed(Feed("f", workspace="web"))
+            store.put_feed(Feed("g", workspace="loyal"))
 
 
-def check(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
+def check(steps: list[tuple[str, int, list[dict[str, Any]]]], audiences: dict[str, dict[str, Any]] = AUDIENCES) -> None:
     note(json.dumps(steps, indent=1))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store.duckdb"
         scratch = Scratch(Path(folder))
         with open_store(scratch, path, create=True, write=True) as store:
-            define(store)
+            define(store, audiences)
         done: list[int] = []
         for number, (what, day, rows) in enumerate(steps):
             now_ms = BEGIN_MS + day * DAY_MS
-            if what == "import" and rows:
+            if what in "fg" and rows:
                 file = Path(folder) / f"{number}.jsonl"
                 file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-                report = import_files(path, ImportRequest([str(file)], "f", now_ms=now_ms, again=True))
+                report = import_files(path, ImportRequest([str(file)], what, now_ms=now_ms, again=True))
                 assert report.number
                 done.append(report.number)
             elif what == "undo" and done:
@@ -120,7 +135,7 @@ def check(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
         scratch.close()
         anew = Path(folder) / "anew.duckdb"
         shutil.copy(path, anew)
-        refresh_store(anew, now_ms=now_ms, asked=Asked(list(CALCULATED), list(AUDIENCES)))
+        refresh_store(anew, now_ms=now_ms, asked=Asked(list(CALCULATED), list(audiences)))
         assert kept(path) == kept(anew)
 
 
@@ -130,14 +145,20 @@ def test_refreshed_is_computed_anew(steps: list[tuple[str, int, list[dict[str, A
     check(steps)
 
 
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(lives("fg"))
+def test_refreshed_is_computed_anew_where_workspaces_refer_to_one_another(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
+    check(steps, ACROSS)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(2))
+@pytest.mark.parametrize("part", range(3))
 def test_refreshed_is_computed_anew_at_length(part: int) -> None:
     @seed(part)
     @settings(max_examples=at_length(12, by_night=500), deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    @given(lives())
+    @given(lives("fg") if part else lives())
     def at_length_(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
-        check(steps)
+        check(steps, ACROSS if part else AUDIENCES)
 
     at_length_()
 

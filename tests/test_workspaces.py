@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from doors import made_once, run
 
+from profilectl.values import parse_json
+
 CONFIGURATION = """
 [feeds.app]
 source = "sdk"
@@ -186,3 +188,114 @@ def test_a_diff_is_of_one_workspace(folder: Path) -> None:
     changes = [json.loads(line) for line in run("--workspace", "web", "diff", "2", "--json", folder=folder).stdout.splitlines()]
     assert [one for one in changes if one.get("what") == "x" or one.get("attribute") == "x"] == []
     assert '"s"' in run("--workspace", "shop", "diff", "2", "--json", folder=folder).stdout
+
+
+def members(folder: Path, audience: str) -> list[str]:
+    done = run("audiences", "members", audience, "--json", folder=folder)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line)["identities"]["customer_id"][0] for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(("near", "far"), [("loyalty", "web"), ("web", "loyalty")])
+def test_an_audience_follows_one_of_another_workspace_whichever_comes_first(near: str, far: str, tmp_path: Path) -> None:
+    def does(*words: str) -> None:
+        done = run(*words, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+    does("--workspace", far, "feeds", "add", "app", "--source", "sdk")
+    does("--workspace", near, "feeds", "add", "cards", "--source", "csv")
+    does("--workspace", far, "audiences", "add", "gold", "tier = 'gold'")
+    does("--workspace", near, "audiences", "add", "both", "card exists and audience 'gold'")
+    for name, text in (("card", "customer_id,card\nC1,1\n"), ("gold", "customer_id,tier\nC1,gold\n"), ("tin", "customer_id,tier\nC1,tin\n")):
+        (tmp_path / f"{name}.csv").write_text(text)
+    does("import", "card.csv", "--feed", "cards")
+    done = run("import", "gold.csv", "--feed", "app", "--json", folder=tmp_path)
+    assert json.loads(done.stdout)["audiences"] == {"gold": {"entered": 1, "left": 0}, "both": {"entered": 1, "left": 0}}
+    assert json.loads(run("imports", "show", "2", "--json", folder=tmp_path).stdout)["audiences"] == {"gold": {"entered": 1, "left": 0}, "both": {"entered": 1, "left": 0}}
+    assert members(tmp_path, "both") == ["C1"]
+    does("import", "tin.csv", "--feed", "app")
+    assert members(tmp_path, "both") == []
+    does("imports", "undo", "3", "--yes")
+    assert members(tmp_path, "both") == ["C1"]
+    does("--workspace", far, "audiences", "add", "gold", "tier = 'tin'", "--replace")
+    assert members(tmp_path, "both") == []
+
+
+def test_what_rested_on_a_calculated_attribute_that_is_gone_is_evaluated_again(tmp_path: Path) -> None:
+    bring(tmp_path, "app", batch("A", event("view")), batch("B", event("view")))
+    for how in (("calculated", "deactivate", "visits"), ("calculated", "remove", "visits"), ("config", "apply", "less.toml")):
+        assert run("calculated", "add", "visits", "--type", "count", "--event", "view", "--replace", folder=tmp_path).returncode == 0
+        assert run("audiences", "add", "v", "visits >= 1", "--replace", folder=tmp_path).returncode == 0
+        assert members(tmp_path, "v") == ["A", "B"]
+        (tmp_path / "less.toml").write_text("[audiences.v]\ncriteria = \"visits >= 1\"\n")
+        assert run(*how, folder=tmp_path).returncode == 0
+        assert members(tmp_path, "v") == [], how
+
+
+def test_provenance_and_access_are_of_each_workspace(folder: Path) -> None:
+    bring(folder, "app", batch("A", event("view"), user_attributes={"buys": "7", "tier": "gold"}))
+    bring(folder, "cards", batch("A", event("buy"), user_attributes={"tier": "tin"}))
+    for workspace, there in (("web", {"views": "calculated", "buys": "sdk", "tier": "sdk"}), ("shop", {"buys": "calculated", "tier": "custom-feed"})):
+        done = run("--workspace", workspace, "export", "profiles", "--provenance", folder=folder)
+        parse_json(done.stdout)  # raises where a key stands twice
+        assert {key: one["source"] for key, one in json.loads(done.stdout)["provenance"].items()} == there
+        assert {key: one["source"] for key, one in shown(folder, workspace)["provenance"].items()} == there
+    assert run("access", "--customer-id", "A", "-o", "a.json", folder=folder).returncode == 0
+    told = json.loads((folder / "a.json").read_text())["profiles"][0]
+    changes = {one["feed"]: {entry["attribute"]: entry["change"] for entry in one["attributes"]} for one in told["timeline"] if "attributes" in one}
+    assert (changes["app"]["tier"], changes["cards"]["tier"]) == ("set", "set")
+
+
+def test_a_membership_ends_when_its_own_workspace_says(folder: Path) -> None:
+    assert run("--workspace", "web", "audiences", "add", "lately", "event 'view' within 9 days", folder=folder).returncode == 0
+    bring(folder, "app", batch("A", event("view")))
+    bring(folder, "cards", batch("A"))
+    ends = [
+        [line.split("until ")[1][:10] for line in run("--workspace", workspace, "show", "A", "--section", "audiences", folder=folder).stdout.splitlines() if "lately" in line]
+        for workspace in ("web", "shop")
+    ]
+    assert ends[0] == ends[1] != []
+
+
+def test_a_batch_of_the_account_leaves_with_values_of_no_workspace(folder: Path) -> None:
+    more = '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.c]\nfeed = "office"\noutput = "lake"\nconsent = { regulation = "gdpr", purpose = "m" }\n'
+    (folder / "shop.toml").write_text(CONFIGURATION + more)
+    assert run("config", "apply", "shop.toml", folder=folder).returncode == 0
+
+    def said(yes: bool) -> dict[str, Any]:
+        return {"gdpr": {"m": {"consented": yes, "timestamp_unixtime_ms": 5}}}
+
+    bring(folder, "app", batch("A", user_attributes={"tier": "visitor", "own": "w"}, consent_state=said(False)), batch("B", user_attributes={"own": "w"}))
+    bring(folder, "cards", batch("A", user_attributes={"tier": "gold", "other": "l"}, consent_state=said(True)), batch("B", consent_state=said(True)))
+    bring(folder, "office", batch("A", event("x"), user_attributes={"n": "1"}), batch("B", event("x"), user_attributes={"n": "2"}), batch("C", event("x")))
+    done = run("forward", folder=folder)
+    assert done.returncode == 0, done.stderr
+    (one,) = [json.loads(line) for line in (folder / "lake.jsonl").read_text().splitlines()]
+    assert one["user_attributes"] == {"n": "2"}, "of B alone: a workspace of A denies, nobody asked C"
+
+
+@pytest.mark.parametrize(("command", "status"), [
+    ("audiences remove viewers", 4), ("audiences show viewers", 4), ("audiences members viewers", 4), ("calculated remove views", 4), ("calculated show views", 4),
+    ("audiences refresh viewers", 4), ("calculated recalculate views", 4), ("audiences show buyers", 0), ("calculated show buys", 0),
+])  # fmt: skip
+def test_what_another_workspace_defines_is_not_meant(command: str, status: int, folder: Path) -> None:
+    done = run("--workspace", "shop", *command.split(), folder=folder)
+    assert done.returncode == status, done.stderr
+    assert status == 0 or "belongs to the workspace web, not to shop" in done.stderr
+
+
+def test_lists_and_counts_are_of_the_workspace_that_is_named(folder: Path) -> None:
+    bring(folder, "app", batch("A", event("view"), user_attributes={"tier": "gold", "own": "w"}))
+    bring(folder, "cards", batch("A", event("buy"), user_attributes={"tier": "tin"}))
+
+    def of(workspace: str, *words: str) -> Any:
+        return json.loads(run(*(("--workspace", workspace) if workspace else ()), *words, "--json", folder=folder).stdout)
+
+    assert [one["name"] for one in of("web", "audiences", "list")] == ["viewers"]
+    assert [one["name"] for one in of("", "audiences", "list")] == ["viewers", "buyers"]
+    assert [one["name"] for one in of("shop", "calculated", "list")] == ["buys"]
+    counted = {workspace: {one["attribute"]: one["sources"] for one in of(workspace, "stats")["attributes"]} for workspace in ("web", "shop", "")}
+    assert counted["web"] == {"own": ["sdk"], "tier": ["sdk"], "views": ["calculated"]}
+    assert counted["shop"] == {"buys": ["calculated"], "tier": ["custom-feed"]}
+    assert set(counted[""]) == {"own", "tier", "views", "buys"}
+    assert [[one["feed"] for one in of(workspace, "usage")["imports"]] for workspace in ("web", "shop", "")] == [["app"], ["cards"], ["app", "cards"]]
