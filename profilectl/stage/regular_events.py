@@ -1,0 +1,103 @@
+"""Events of known shapes, cut out of the lines of a file without reading the lines as JSON.
+
+A line is parted where its events begin. What stands before the first and after the last, put together around a mark,
+is a line like any other, only short; if that turns out to be understood, and the mark to be the batch's list of
+events, then the line says what the short one says, and its events are the texts that were cut out: each matches a
+shape, so each is JSON, is right, and is stored as it stands. A line with a backslash, and one of
+whose events any has another shape, is left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from profilectl.event import EVENT_LIMITS
+from profilectl.scratch import Scratch, quote_text
+from profilectl.stage.event_shapes import Shape, shapes_of
+from profilectl.stage.staged import EVENT
+from profilectl.values import NotJson, Value, parse_json
+
+MARK = '["profilectl: cut out"]'
+"""What a short line has in the place of its events. A line that has it by itself is not understood."""
+_BEGIN, _END = '"events":[', "}]"
+SAMPLE = 200
+SAMPLE_LENGTH = 32 * 1024
+
+
+def cut_events(scratch: Scratch, lines: str, short: str, table: str) -> bool:
+    """Make `short` (seq, line, cut) of the lines of a relation (line; its rowid is the seq), and `table` of the events
+    that were cut out of them: the columns of EVENT, and ok. False: there is nothing to cut, and neither was made."""
+    shapes = shapes_of(_sample(scratch, lines))
+    if not shapes:
+        return False
+    opening = shapes[0].opening
+    parted = _parted(lines, opening)
+    scratch.make(
+        table,
+        _matched(f"select seq, {quote_text(opening)} || unnest(events) as event, unnest(range(len(events)))::integer as place from ({parted})", shapes),
+    )
+    strange = f"{table}_strange"
+    scratch.make(strange, f"select distinct seq from {table} where not ok")
+    cut = f"cut and not contains(before || ' ' || after, {quote_text(MARK[2:-2])})"
+    if scratch.count(strange):
+        cut += f" and seq not in (select seq from {strange})"
+    scratch.make(
+        short,
+        f"select seq, case when cut then before || {quote_text(_BEGIN[:-1] + MARK)} || after else line end as line, cut"
+        f" from (select * replace ({cut} as cut) from ({parted}))",
+    )
+    scratch.drop(strange)
+    return True
+
+
+def events_cut(scratch: Scratch, lines: str, table: str) -> str:
+    """Return the SELECT of the events that were cut out of the lines that were understood; lines: seq, ok, events."""
+    select = f"select {', '.join(column for column, _ in EVENT)} from {table}"
+    used = f"select seq from {lines} where ok and events = {quote_text(MARK)}"
+    left = scratch.row(f"select (select count(*) from {table} where place = 0) - (select count(*) from ({used}))")[0]
+    return f"{select} where seq in ({used})" if left else select
+
+
+def _sample(scratch: Scratch, lines: str) -> list[Value]:
+    """Return the events of some lines spread over the file."""
+    step = max(1, scratch.count(lines) // SAMPLE)
+    found: list[Value] = []
+    for (line,) in scratch.rows(f"select line from {lines} where rowid % {step} = 0 and strlen(line) <= {SAMPLE_LENGTH} limit {2 * SAMPLE}"):
+        try:
+            document = parse_json(line)
+        except NotJson:
+            continue
+        events = document.get("events") if isinstance(document, dict) else None
+        found += events if isinstance(events, list) else []
+    return found
+
+
+def _parted(lines: str, opening: str) -> str:
+    """Return the SELECT of seq, line, cut (whether the line has such events), before, events and after: what stands before
+    the list of events, what follows the opening of each of them, and what stands after the list."""
+    parts = f"string_split(line, {quote_text(',' + opening)})"
+    split = f"select rowid as seq, line, {parts} as parts from {lines}"
+    head = f"select *, string_split(parts[1], {quote_text(_BEGIN + opening)}) as head from ({split})"
+    # The end of the list is the last bracket that follows a brace. If it is not, what is cut out there matches no shape.
+    tail = f"select *, string_split(case when len(parts) = 1 then head[2] else parts[-1] end, {quote_text(_END)}) as tail from ({head})"
+    last = f"array_to_string(tail[:-2], {quote_text(_END)}) || '}}'"
+    cut = "coalesce(len(head) = 2 and len(tail) > 1 and not contains(line, '\\'), false)"
+    events = f"case when len(parts) = 1 then [{last}] else list_concat([head[2]], parts[2:-2], [{last}]) end"
+    return f"select seq, line, cut, head[1] as before, case when cut then {events} end as events, tail[-1] as after from (select *, {cut} as cut from ({tail}))"
+
+
+def _matched(events: str, shapes: Sequence[Shape]) -> str:
+    """Return the SELECT of the columns of EVENT, and ok, of events (seq, place, event): what the first shape that matches finds."""
+    unmatched = f"strlen(event) <= {EVENT_LIMITS['value']}"  # so that nothing in it is longer
+    for n, shape in enumerate(shapes):
+        found = f"regexp_extract(event, {quote_text(f'^{shape.pattern}$')}, [{', '.join(map(quote_text, shape.groups))}])"
+        # One after the other, each for the events that are left: what is found all at once takes five times as long.
+        events = f"select *, case when {unmatched} then {found} end as r{n} from ({events})"
+        unmatched = f"r{n}.type = ''"
+
+    def part(group: str) -> str:
+        found = [f"nullif(r{n}.{group}, '')" for n, shape in enumerate(shapes) if group in shape.groups]
+        return f"coalesce({', '.join([*found, 'null::varchar'])})"
+
+    taken = f"select seq, place, {part('type')} as type, {part('name')} as name, {part('at')}::bigint as at_ms, {part('session')} as session, event from ({events})"
+    return f"select *, type is not null and coalesce(strlen(name) <= {EVENT_LIMITS['name']}, true) as ok from ({taken})"
