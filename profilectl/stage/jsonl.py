@@ -65,6 +65,7 @@ def read_lines(
     reader = _LineReader(file.name, rows, reading, rejects)
     fast: list[Member] = []
     events: list[str] = []
+    in_order = False
     lines = _read_whole_lines(scratch, file, f"{name}_lines")
     if lines is None:
         for number, raw in _physical_lines(file):
@@ -82,8 +83,12 @@ def read_lines(
         if fast and not _split(scratch, f"{name}_short" if cut else source, f"{name}_fast", fast, reading):
             fast = []
         if fast and has_events:
-            stage_events(scratch, f"{name}_fast", f"{name}_event")
-            events = [f"select * from {name}_event", *([events_cut(scratch, f"{name}_fast", f"{name}_cut")] if cut else [])]
+            if stage_events(scratch, f"{name}_fast", f"{name}_event"):
+                events.append(f"select * from {name}_event")
+            if cut:
+                select, every = events_cut(scratch, f"{name}_fast", f"{name}_cut")
+                in_order = every and not events
+                events.append(select)
         scratch.drop(f"{name}_short")
         if fast:
             slow = f"select seq from {name}_fast where not ok order by seq"
@@ -91,6 +96,7 @@ def read_lines(
         scratch.drop(f"{name}_lines")
     rows.flush()
     staged = _staged(file, name, fast, rows, lines, events)
+    staged.events_in_order = in_order and not rows.has_events
     # Blank lines and rejected ones are no rows of the relation.
     staged.rows = int(scratch.row(f"select count(*) from ({staged.select})")[0])
     return staged

@@ -1,0 +1,204 @@
+"""Events that are cut out of their lines by their shapes are what reading the lines as JSON says, and lie in order."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from effort import at_length
+from events import documents
+from hypothesis import HealthCheck, assume, example, given, note, seed, settings
+from hypothesis import strategies as st
+from test_events import Raw, check_lines, events, written
+
+from profilectl.check import check
+from profilectl.engine import ImportRequest, import_files
+from profilectl.event import EVENT_TYPES, Event, read_event
+from profilectl.fields import Unusable
+from profilectl.opening import open_store
+from profilectl.scratch import Scratch
+from profilectl.segments import known_events
+from profilectl.stage.event_shapes import MOST_SHAPES, shapes_of
+from profilectl.stage.regular_events import MARK, _matched
+from profilectl.values import NotJson, parse_json, to_json
+
+# What a line is broken with: what stands between values, what may not stand in a string, numbers that are spelled oddly, and
+# what the cutting itself looks for.
+PIECES = [
+    '"', "\\", '\\"', ",", ":", "{", "}", "[", "]", " ", "\t", "\0", "\x01", "\x1f", "\x7f", "\u2028", "é", "🙂", "'", "-", "0", "+", ".", "1e5", "1.50", "-0", "null", "true", "NaN",
+    "Infinity", "\\u0000", "\\u0022", "\\ud800", '""', '"a":1,', ",,", "n" * 257, "x" * 4100, '"events":[', '"events":[{"data":{', ',{"data":{', '{"data":{', "}]", "]}", "},", "profilectl: cut out",
+    MARK, f'"events":{MARK}', f'"events":{MARK},', '"event_type":"custom_event"', ',"event_type":"view"', '"event_name":"",', '"custom_event_type":"odd",', "9" * 20, ": ", ", ",
+]  # fmt: skip
+NAMES = ["purchase", "view", "é", "a b", "it's", "}]", "{[]}", ',{data:{', "profilectl: cut out"]
+
+
+@st.composite
+def broken(draw: st.DrawFn, text: str) -> str:
+    """Break a text in a place or two; or not at all."""
+    for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2]))):
+        start = draw(st.integers(0, len(text)))
+        end = min(len(text), start + draw(st.sampled_from([0, 0, 0, 1, 1, 2, 7])))
+        put = draw(st.sampled_from(PIECES)) if draw(st.integers(0, 3)) else text[start : start + draw(st.integers(1, 40))]
+        text = text[:start] + put + text[end:]
+    return text
+
+
+@st.composite
+def plain_events(draw: st.DrawFn) -> Any:
+    """Draw an event as a program writes them: few shapes, values that differ."""
+    kind = draw(st.sampled_from(["custom_event", "custom_event", "screen_view", "commerce_event", "opt_out", "session_start", "push_message"]))
+    name, at = draw(st.sampled_from(NAMES)), Raw(draw(st.sampled_from(["1700000000123", "0", "-5", "1", "123456789012345678"])))
+    data: dict[str, Any] = {
+        "custom_event": {"event_name": name, "custom_event_type": draw(st.sampled_from(["other", "search"]))},
+        "screen_view": {"screen_name": name},
+        "commerce_event": {"product_action": {"action": "purchase", "products": [{"id": name, "price": Raw("12.50")}] * draw(st.integers(0, 2))}},
+        "opt_out": {"is_opted_out": draw(st.booleans())},
+        "push_message": {"push_message_type": "sent", "odd": None},
+    }.get(kind, {})
+    data["timestamp_unixtime_ms"] = at
+    if draw(st.booleans()):
+        data["session_uuid"] = draw(st.sampled_from(["s1", "s2", "é"]))
+    if draw(st.booleans()):
+        data["custom_attributes"] = {"price": draw(st.sampled_from(["1.10", "", name])), "count": Raw(draw(st.sampled_from(["1", "1.10", "1e5", "-0"]))), "a.b": None}
+    return {"data": data, "event_type": kind}
+
+
+@st.composite
+def alike(draw: st.DrawFn) -> list[str]:
+    """Draw lines of few shapes, some of them broken."""
+    models = draw(st.lists(plain_events(), min_size=1, max_size=4))
+    last = draw(st.booleans())
+    found = []
+    for _ in range(draw(st.integers(2, 8))):
+        listed = draw(st.lists(st.sampled_from(models) | plain_events(), min_size=1, max_size=4))
+        if not draw(st.integers(0, 9)):
+            listed.append(draw(events()))
+        batch: dict[str, Any] = {"user_identities": {"customer_id": draw(st.sampled_from("ABCD"))}}
+        batch |= {"events": listed} if not last else {}
+        batch |= draw(st.sampled_from([{}, {"user_attributes": {"tier": "gold", "sizes": ["40", "}]"]}}, {"timestamp_unixtime_ms": 1_700_000_000_000}, {"user_attributes": {"events": ["a"]}},
+                                       {"user_attributes": {"note": "profilectl: cut out"}}, {"environment": "production"}]))
+        batch |= {"events": listed}
+        line = written(batch, spaced=not draw(st.integers(0, 9)))
+        found.append(draw(broken(line)) if draw(st.booleans()) else line)
+    return [line.replace("\n", " ").replace("\r", " ") for line in found]
+
+
+def by_rule(text: str) -> Event | None:
+    try:
+        return read_event(parse_json(text), 1)
+    except (Unusable, NotJson):
+        return None
+
+
+def check_shapes(models: list[Any], texts: list[str]) -> None:
+    """Whatever a shape matches is an event that is right, and its columns are those that the rule says."""
+    shapes = shapes_of(models)
+    assume(shapes)
+    scratch = Scratch(Path())
+    scratch.load("event_text", [("seq", "BIGINT"), ("place", "INTEGER"), ("event", "VARCHAR")], [(n, 0, text) for n, text in enumerate(texts)])
+    for seq, *said, ok in scratch.rows(f"select seq, type, name, at_ms, session, event, ok from ({_matched('select * from event_text', shapes)})"):
+        if ok:
+            note(texts[seq])
+            assert by_rule(texts[seq]) == Event(*said)
+        else:
+            assert not any(re.fullmatch(shape.pattern, texts[seq]) for shape in shapes) or len(texts[seq].encode()) > 4096 or "n" * 257 in texts[seq]
+    scratch.close()
+
+
+@st.composite
+def models_and_texts(draw: st.DrawFn) -> tuple[list[Any], list[str]]:
+    drawn = draw(st.lists(plain_events().map(lambda one: written(one, False)) | events().map(lambda one: written(one, False)) | documents.map(to_json), min_size=1, max_size=5))
+    models = []
+    for text in drawn:
+        try:
+            models.append(parse_json(text))
+        except NotJson:
+            continue
+    return models, [*drawn, *(draw(broken(text)) for text in draw(st.lists(st.sampled_from(drawn), min_size=1, max_size=12)))]
+
+
+quick = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+
+
+@quick
+@given(models_and_texts())
+def test_what_matches_a_shape(found: tuple[list[Any], list[str]]) -> None:
+    check_shapes(*found)
+
+
+@quick
+@given(alike())
+@example(['{"user_attributes":{"events":[{"data":{},"event_type":"session_start"}]},"events":["profilectl: cut out"],"user_identities":{"customer_id":"A"}}', '{"user_identities":{"customer_id":"B"},"events":[{"data":{},"event_type":"session_start"}]}'])
+@example(['{"user_attributes":{"events":[{"data":{"a":1},"event_type":"session_start"}]},"user_identities":{"customer_id":"A"}}', '{"user_identities":{"customer_id":"B"},"events":[{"data":{"a":1},"event_type":"session_start"}]}'])
+@example(['{"user_identities":{"customer_id":"A"},"events":[{"data":{"a":1},"event_type":"session_start"}],"events":[]}', '{"user_identities":{"customer_id":"B"},"events":[{"data":{"a":1},"event_type":"session_start"}]}'])
+@example(['{"user_identities":{"customer_id":"A"},"events":["profilectl: cut out"]}', '{"user_identities":{"customer_id":"B"},"events":[{"data":{"a":1},"event_type":"session_start"}]}'])
+@example(['{"user_identities":{"customer_id":"A"},"events":[{"data":{"a":1},"event_type":"session_start"},]}', '{"user_identities":{"customer_id":"B"},"events":[{"data":{"a":1},"event_type":"session_start"}]}'])
+def test_lines_that_are_spelled_alike(found: list[str]) -> None:
+    check_lines(found, None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(2))
+def test_shapes_at_length(part: int) -> None:
+    @seed(part)
+    @settings(max_examples=at_length(600, by_night=20_000), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(models_and_texts())
+    def at_length_(found: tuple[list[Any], list[str]]) -> None:
+        check_shapes(*found)
+
+    at_length_()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(2))
+def test_lines_that_are_spelled_alike_at_length(part: int) -> None:
+    @seed(part)
+    @settings(max_examples=at_length(150, by_night=3000), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(alike())
+    def at_length_(found: list[str]) -> None:
+        check_lines(found, None)
+
+    at_length_()
+
+
+def test_an_event_of_every_type_has_a_shape() -> None:
+    for kind, meaning in EVENT_TYPES.items():
+        data: dict[str, Any] = {need: "other" for need in meaning.needs} | ({"product_action": {"action": "view"}} if kind == "commerce_event" else {})
+        event = parse_json(json.dumps({"event_type": kind, "data": data}))
+        (shape,) = shapes_of([event])
+        assert re.fullmatch(shape.pattern, to_json(event))
+        assert len(shapes_of([*([event] * 3), *(parse_json(json.dumps({"event_type": kind, "data": data | {f"more{n}": 1}})) for n in range(30))])) == MOST_SHAPES
+
+
+def lines_of(first: int, rows: int, each: int, *, more: str = "") -> str:
+    event = '{"data":{"event_name":"view","custom_event_type":"other","timestamp_unixtime_ms":%d},"event_type":"custom_event"}'
+    return "".join(
+        '{"user_identities":{"customer_id":"C%d"},"events":[%s]%s}\n' % (n, ",".join(event % (1_700_000_000_000 + (n * 7919 + place * 31) % 5_000_000) for place in range(each)), more)
+        for n in range(first, first + rows)
+    )
+
+
+def test_events_lie_in_order(tmp_path: Path) -> None:
+    """A first load of more than one row group; more people, some of them known; rows of people who come twice; a row that is rejected."""
+    contents = [
+        [lines_of(0, 15_000, 10), lines_of(15_000, 15_000, 10)],
+        [lines_of(25_000, 10_000, 10)],
+        [lines_of(50_000, 2000, 10) + lines_of(50_500, 100, 3) + '{"events":[{"data":{},"event_type":"session_start"}]}\n'],
+        [lines_of(60_000, 100, 2, more=',"user_attributes":{"note":"a\\\\b"}') + lines_of(70_000, 2000, 10)],
+    ]
+    store = tmp_path / "store.duckdb"
+    for number, parts in enumerate(contents):
+        paths = [tmp_path / f"{number}-{n}.jsonl" for n in range(len(parts))]
+        for path, text in zip(paths, parts, strict=True):
+            path.write_text(text)
+        report = import_files(store, ImportRequest([str(path) for path in paths], "app"))
+        assert report.counts.rows["rejected"] == (number == 2)
+    scratch = Scratch(tmp_path)
+    with open_store(scratch, store) as opened:
+        assert check(opened) == []
+        events = known_events(opened.segments())
+        assert scratch.row(f"select count(*), count(distinct (arrival, place)) from ({events})") == (440_500, 440_500)
+    scratch.close()
