@@ -32,22 +32,16 @@ def cut_events(scratch: Scratch, lines: str, short: str, table: str) -> bool:
     if not shapes:
         return False
     opening = shapes[0].opening
-    parted = _parted(lines, opening)
-    scratch.make(
-        table,
-        _matched(f"select seq, {quote_text(opening)} || unnest(events) as event, unnest(range(len(events)))::integer as place from ({parted})", shapes),
-    )
-    strange = f"{table}_strange"
-    scratch.make(strange, f"select distinct seq from {table} where not ok")
-    cut = f"cut and not contains(before || ' ' || after, {quote_text(MARK[2:-2])})"
-    if scratch.count(strange):
-        cut += f" and seq not in (select seq from {strange})"
-    scratch.make(
-        short,
-        f"select seq, case when cut then before || {quote_text(_BEGIN[:-1] + MARK)} || after else line end as line, cut"
-        f" from (select * replace ({cut} as cut) from ({parted}))",
-    )
-    scratch.drop(strange)
+    event = f"{quote_text(opening)} || unnest(events) as event, unnest(range(len(events)))::integer as place"
+    scratch.make(table, _matched(f"select seq, before, after, {event} from ({_parted(lines, opening)})", shapes))
+    strange = scratch.row(f"select exists (from {table} where not ok)")[0]
+    # The first event of a line knows what stood around its events.
+    cut = f"select seq, before || {quote_text(_BEGIN[:-1] + MARK)} || after as line, true as cut from {table} where place = 0 and not contains(before || ' ' || after, {quote_text(MARK[2:-2])})"
+    if strange:
+        cut += f" and seq not in (select seq from {table} where not ok)"
+    scratch.make(short, cut)
+    if scratch.count(short) < scratch.count(lines):
+        scratch.run(f"insert into {short} select rowid, line, false from {lines} where rowid not in (select seq from {short})")
     return True
 
 
@@ -76,21 +70,22 @@ def _sample(scratch: Scratch, lines: str) -> list[Value]:
 
 
 def _parted(lines: str, opening: str) -> str:
-    """Return the SELECT of seq, line, cut (whether the line has such events), before, events and after: what stands before
-    the list of events, what follows the opening of each of them, and what stands after the list."""
+    """Return the SELECT of the lines that have such events: seq, before (what stands before the list of events), events
+    (what follows the opening of each) and after (what stands after the list). Of other lines events is null."""
     parts = f"string_split(line, {quote_text(',' + opening)})"
     split = f"select rowid as seq, line, {parts} as parts from {lines}"
     head = f"select *, string_split(parts[1], {quote_text(_BEGIN + opening)}) as head from ({split})"
     # The end of the list is the last bracket that follows a brace. If it is not, what is cut out there matches no shape.
     tail = f"select *, string_split(case when len(parts) = 1 then head[2] else parts[-1] end, {quote_text(_END)}) as tail from ({head})"
     last = f"array_to_string(tail[:-2], {quote_text(_END)}) || '}}'"
-    cut = "coalesce(len(head) = 2 and len(tail) > 1 and not contains(line, '\\'), false)"
     events = f"case when len(parts) = 1 then [{last}] else list_concat([head[2]], parts[2:-2], [{last}]) end"
-    return f"select seq, line, cut, head[1] as before, case when cut then {events} end as events, tail[-1] as after from (select *, {cut} as cut from ({tail}))"
+    cut = "len(head) = 2 and len(tail) > 1 and not contains(line, '\\')"
+    return f"select seq, head[1] as before, case when {cut} then {events} end as events, tail[-1] as after from ({tail})"
 
 
 def _matched(events: str, shapes: Sequence[Shape]) -> str:
-    """Return the SELECT of the columns of EVENT, and ok, of events (seq, place, event): what the first shape that matches finds."""
+    """Return the SELECT of the columns of EVENT, and ok, of events (seq, before, after, place, event): what the first shape
+    that matches finds; before and after stay with the first event of a line."""
     unmatched = f"strlen(event) <= {EVENT_LIMITS['value']}"  # so that nothing in it is longer
     for n, shape in enumerate(shapes):
         found = f"regexp_extract(event, {quote_text(f'^{shape.pattern}$')}, [{', '.join(map(quote_text, shape.groups))}])"
@@ -102,5 +97,6 @@ def _matched(events: str, shapes: Sequence[Shape]) -> str:
         found = [f"nullif(r{n}.{group}, '')" for n, shape in enumerate(shapes) if group in shape.groups]
         return f"coalesce({', '.join([*found, 'null::varchar'])})"
 
-    taken = f"select seq, place, {part('type')} as type, {part('name')} as name, {part('at')}::bigint as at_ms, {part('session')} as session, event from ({events})"
+    around = ", ".join(f"case when place = 0 then {one} end as {one}" for one in ("before", "after"))
+    taken = f"select seq, {around}, place, {part('type')} as type, {part('name')} as name, {part('at')}::bigint as at_ms, {part('session')} as session, event from ({events})"
     return f"select *, type is not null and coalesce(strlen(name) <= {EVENT_LIMITS['name']}, true) as ok from ({taken})"
