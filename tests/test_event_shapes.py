@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from effort import at_length
 from events import documents, text_of
-from hypothesis import HealthCheck, assume, example, given, note, seed, settings
+from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
-from test_events import Raw, check_lines, events, written
+from test_events import Raw, by_engine, by_rule, check_lines, events, read, written
 
+from profilectl.batch import Reading
 from profilectl.check import check
 from profilectl.engine import ImportRequest, import_files
 from profilectl.event import EVENT_TYPES, Event, read_event
@@ -87,7 +88,7 @@ def alike(draw: st.DrawFn) -> list[str]:
     return [line.replace("\n", " ").replace("\r", " ") for line in found]
 
 
-def by_rule(text: str) -> Event | None:
+def event_by_rule(text: str) -> Event | None:
     try:
         return read_event(parse_json(text), 1)
     except (Unusable, NotJson):
@@ -97,14 +98,14 @@ def by_rule(text: str) -> Event | None:
 def check_shapes(models: list[Any], texts: list[str]) -> None:
     """Whatever a shape matches is an event that is right, and its columns are those that the rule says."""
     shapes = shapes_of(models)
-    assume(shapes)
+    if not shapes:
+        return
     scratch = Scratch(Path())
     scratch.load("event_text", [("seq", "BIGINT"), ("place", "INTEGER"), ("event", "VARCHAR")], [(n, 0, text) for n, text in enumerate(texts)])
     matched = _matched("select *, '' as before, '' as after from event_text", shapes)
     for seq, *said, ok in scratch.rows(f"select seq, type, name, at_ms, session, event, ok from ({matched})"):
         if ok:
-            note(texts[seq])
-            assert by_rule(texts[seq]) == Event(*said)
+            assert event_by_rule(texts[seq]) == Event(*said), texts[seq]
         else:
             assert not any(re.fullmatch(shape.pattern, texts[seq]) for shape in shapes) or len(texts[seq].encode()) > 4096 or "n" * 257 in texts[seq]
     scratch.close()
@@ -121,6 +122,33 @@ def models_and_texts(draw: st.DrawFn) -> tuple[list[Any], list[str]]:
         except NotJson:
             continue
     return models, [*drawn, *(draw(broken(text)) for text in draw(st.lists(st.sampled_from(drawn), min_size=1, max_size=12)))]
+
+
+def every_way(text: str) -> list[str]:
+    """Return a text with each of the pieces at each place, beside what stands there and instead of it."""
+    return [text[:place] + piece + text[place + gone :] for place in range(len(text) + 1) for piece in (*PIECES, "") for gone in (0, 1)]
+
+
+@pytest.mark.parametrize("model", [
+    '{"data":{"event_name":"view","custom_event_type":"other","timestamp_unixtime_ms":17,"custom_attributes":{"p":"1","n":1.50,"x":null}},"event_type":"custom_event"}',
+    '{"event_type":"commerce_event","data":{"session_id":5,"product_action":{"action":"buy","products":[{"id":"a"},{"id":"b"}]}}}',
+    '{"data":{"session_uuid":"s","session_id":"t","screen_name":"a","ok":true},"event_type":"screen_view"}',
+    '{"data":{"is_opted_out":true,"custom_attributes":null},"event_type":"opt_out"}',
+    '{"data":{"register":true,"registration_token":"t"},"event_type":"push_registration","more":[1]}',
+])  # fmt: skip
+def test_an_event_broken_in_every_way(model: str) -> None:
+    assert shapes_of([parse_json(model)])
+    check_shapes([parse_json(model)], [model, *every_way(model)])
+
+
+@pytest.mark.parametrize("line", [
+    '{"user_identities":{"customer_id":"A"},"events":[{"data":{"screen_name":"a"},"event_type":"screen_view"},{"data":{},"event_type":"opt_out"}],"user_attributes":{"t":"g"}}',
+    '{"events":[{"event_type":"screen_view","data":{"n":1.50}}],"environment":"production","user_attributes":{"events":["a"]},"user_identities":{"email":"a@b.de"}}',
+])  # fmt: skip
+def test_a_line_broken_in_every_way(line: str) -> None:
+    lines = [one for one in every_way(line) if len(one) < 500]
+    lines = [*lines[: len(lines) // 2], *([line] * 200), *lines[len(lines) // 2 :]]
+    assert by_engine("a.jsonl", "".join(f"{one}\n" for one in lines)) == by_rule([read(one, Reading()) for one in lines])
 
 
 quick = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
