@@ -48,17 +48,24 @@ class Shape:
     groups: tuple[str, ...]
 
 
-def shapes_of(events: Iterable[Value]) -> list[Shape]:
-    """Return the most frequent shapes of some events, as far as their events all begin alike; the most frequent first."""
-    found = Counter(shape for event in events if (shape := _shape(event)) and len(shape.pattern) <= LONGEST_PATTERN)
+def frequent(shapes: Iterable[Shape]) -> list[Shape]:
+    """Return the most frequent of some shapes, as far as their events all begin alike; the most frequent first."""
+    found = Counter(shapes)
     begins: Counter[str] = Counter()
     for shape, number in found.items():
         begins[shape.opening] += number
     return [shape for shape, _ in found.most_common() if shape.opening == begins.most_common(1)[0][0]][:MOST_SHAPES]
 
 
-def _shape(event: Value) -> Shape | None:
+def shape_of(event: Value) -> Shape | None:
     """Return the shape of an event; None where an event spelled like it might be read in another way."""
+    try:
+        return _shape(event)
+    except RecursionError:  # more levels than an event has
+        return None
+
+
+def _shape(event: Value) -> Shape | None:
     try:
         read = read_event(event, 1)
     except Unusable:
@@ -92,7 +99,7 @@ def _shape(event: Value) -> Shape | None:
         known["data", session] = (_WHOLE_FOUND if isinstance(data[session], Number) else _FOUND, "session")
     groups: list[str] = []
     pattern = _pattern(event, (), known, groups)
-    return Shape(opening, pattern, tuple(groups)) if pattern else None
+    return Shape(opening, pattern, tuple(groups)) if pattern and len(pattern) <= LONGEST_PATTERN else None
 
 
 def _name_paths(kind: str) -> tuple[Path, ...]:
