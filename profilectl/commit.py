@@ -21,7 +21,7 @@ from profilectl.merge import Merged
 from profilectl.outbox import Leaves, prepare_outgoing, write_outgoing
 from profilectl.report import ImportReport
 from profilectl.scratch import Scratch
-from profilectl.segments import Segment
+from profilectl.segments import Segment, write_table
 from profilectl.stage import Staged
 from profilectl.stage.staged import Rejects
 from profilectl.store import Store
@@ -61,8 +61,9 @@ def prepare(
     first, number = made.first, made.feed.number
     kinds: list[str] = []
 
-    def ready(kind: str, select: str, *, always: bool = False) -> None:
-        scratch.make(f"ready_{kind}", select)
+    def ready(kind: str, select: str = "", *, always: bool = False) -> None:
+        if select:
+            scratch.make(f"ready_{kind}", select)
         if always or scratch.count(f"ready_{kind}"):
             kinds.append(kind)
         else:
@@ -83,14 +84,42 @@ def prepare(
                   " join resolved on resolved.seq = usable.seq where usable.rest is not null and resolved.profile is not null"
                   " order by resolved.profile, arrival")
         if staged.events:
-            ready("event", "select row.profile, row.arrival, one.place, row.environment, row.feed, one.type, one.name,"
-                  " coalesce(one.at_ms, row.at_ms) as at_ms, one.session, one.event from staged_event as one"
-                  f" join ready_row as row on row.arrival = one.seq + {first} order by row.profile, row.arrival, one.place")
+            _lay_events(scratch, staged, first)
+            ready("event")
     prepare_history(scratch, staged, rejects, made, protection)
     prepare_outgoing(
         scratch, staged, first=first, environment=environment, now_ms=made.started_ms, protection=protection, applied=bool(applied), wanted=bool(leaves)
     )
     return Prepared(tuple(kinds), applied, leaves)
+
+
+def _lay_events(scratch: Scratch, staged: Staged, first: int) -> None:
+    """Make ready_event, sorted by profile, arrival and place (compaction.ORDER).
+
+    Of a first load, where every row makes a profile of its own, the events lie in this order as they were read. They are
+    most of what there is to write: not to sort them, and not to copy them before they are copied, is a sixth of the whole.
+    """
+    if staged.events_in_order and _all_found(scratch):
+        environment, feed = scratch.row("select any_value(environment), any_value(feed) from ready_row")
+        scratch.make(
+            "ready_event",
+            f"select seq + {first} as profile, seq + {first} as arrival, place, {environment}::utinyint as environment, {feed}::usmallint as feed,"
+            " type, name, at_ms, session, event from staged_event",
+            keep=False,
+        )
+        return
+    scratch.make(
+        "ready_event",
+        "select row.profile, row.arrival, one.place, row.environment, row.feed, one.type, one.name, coalesce(one.at_ms, row.at_ms) as at_ms,"
+        f" one.session, one.event from staged_event as one join ready_row as row on row.arrival = one.seq + {first}"
+        " order by row.profile, row.arrival, one.place",
+    )
+
+
+def _all_found(scratch: Scratch) -> bool:
+    """Say whether every row makes a profile of its own, of one environment, and every event says its time."""
+    own, rows = scratch.row("select count(*) filter (profile = arrival) = count(*) and min(environment) = max(environment), count(*) from ready_row")
+    return bool(own) and rows == scratch.count("staged") and not scratch.row("select exists (from staged_event where at_ms is null)")[0]
 
 
 def prepare_history(scratch: Scratch, staged: Staged, rejects: Rejects, made: Import, protection: str) -> None:
@@ -142,7 +171,7 @@ def write(store: Store, prepared: Prepared, made: Import, staged: Staged, report
     """
     scratch = store.scratch
     # The prepared tables are sorted; they are copied as they lie.
-    scratch.run("set preserve_insertion_order = true")
+    scratch.keep_order()
     try:
         with store.transaction():
             if made.registers:
@@ -153,7 +182,7 @@ def write(store: Store, prepared: Prepared, made: Import, staged: Staged, report
                     tuple(staged.identities), tuple(staged.keys),
                 )
                 for kind in prepared.kinds:
-                    scratch.run(f"create table {segment.table(kind)} as select * from ready_{kind}", step=f"write {kind}")
+                    write_table(scratch, segment.table(kind), kind, f"select * from ready_{kind}")
                 store.put_segment(segment)
             for table in ("removed", "dropped", "request", "line_run", "reject", "alias"):
                 if scratch.has(f"ready_{table}"):

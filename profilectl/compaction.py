@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from profilectl.identity import CODE
-from profilectl.segments import Segment, known_identities
+from profilectl.segments import Segment, known_identities, write_table
 from profilectl.store import Store
 
 MANY_SEGMENTS = 12
@@ -67,7 +67,7 @@ def _lay_together(store: Store, taken: Sequence[Segment]) -> None:
     for kind, order in ORDER.items():
         if kind in tables:
             parts = [_renamed(store, one, kind, made) for one in taken if kind in one.tables]
-            scratch.run(f"create table {made.table(kind)} as select * from ({' union all by name '.join(parts)}) order by {order}")
+            write_table(scratch, made.table(kind), kind, f"select * from ({' union all by name '.join(parts)}) order by {order}")
     if "index" in tables:
         # What a later import took away stays in the index: that import may be taken back.
         known = known_identities(taken, removals=store.removals(), until=made.last_import)

@@ -127,6 +127,10 @@ class Scratch:
         seq by now, and what must lie in order is sorted by name."""
         self.run("set preserve_insertion_order = false")
 
+    def keep_order(self) -> None:
+        """Have DuckDB write rows in the order in which they are read, from here on."""
+        self.run("set preserve_insertion_order = true")
+
     def count(self, name: str) -> int:
         """Return the number of rows of a relation."""
         return int(self.row(f"select count(*) from {quote_identifier(name)}")[0])

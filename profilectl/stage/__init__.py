@@ -81,9 +81,11 @@ def stage_files(
             f" from ({fast}) as one left join ({last}) as last on last.seq = one.seq"
         )
     if events:
-        scratch.make("staged_event", " union all ".join(events))
+        # Read once or twice, one after the other: to write them down again would cost more.
+        scratch.make("staged_event", " union all ".join(events), keep=bool(added))
     scratch.forget_order()
-    return Staged(staged, offsets, sum(file.span for file in staged), plain, identities, keys.keys, bool(loose), bool(events))
+    in_order = not added and all(file.events_in_order for file in staged if file.events)
+    return Staged(staged, offsets, sum(file.span for file in staged), plain, identities, keys.keys, bool(loose), bool(events), in_order)
 
 
 def _offset(file: StagedFile, offset: int, wanted: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from profilectl.event import CUSTOM_TYPES, EVENT_LIMITS, EVENT_TYPES
 from profilectl.scratch import Scratch, quote_text
+from profilectl.stage.regular_events import MARK
 from profilectl.stage.staged import EVENT
 
 MOST_PRODUCTS = 5
@@ -32,13 +33,13 @@ _NAMED = {"custom_event": "event_name", "screen_view": "screen_name", "commerce_
 assert all(not EVENT_TYPES[kind].needs or kind == "custom_event" for kind in _KNOWN)
 
 
-def stage_events(scratch: Scratch, lines: str, table: str) -> None:
-    """Make `table` of the events of the relation `lines` (seq, ok, events: the JSON list): the shape of EVENT.
-    Lines with an event that is not understood are marked not ok, and have none in it."""
+def stage_events(scratch: Scratch, lines: str, table: str) -> bool:
+    """Make `table` of the events of the relation `lines` (seq, ok, events: the JSON list, or MARK): the shape of EVENT.
+    Lines with an event that is not understood are marked not ok, and have none in it. False: there are no events, and no table."""
     taken = (
         "select seq, place - 1 as place, event::varchar as event, json_extract(event, " + _list(list(_PARTS.values())) + ")::varchar[] as p,"
         f" json_keys(event, {_list(list(_PLAIN_OBJECTS))}) as k from (select seq, unnest(one) as event, unnest(range(1, len(one) + 1)) as place"
-        f" from (select seq, json_extract(events, '$[*]') as one from {lines} where ok and events is not null))"
+        f" from (select seq, json_extract(events, '$[*]') as one from {lines} where ok and events <> {quote_text(MARK)}))"
     )
     part = {name: f"p[{place}]" for place, name in enumerate(_PARTS, start=1)}
     kind = f"{part['type']}[2:-2]"
@@ -50,12 +51,15 @@ def stage_events(scratch: Scratch, lines: str, table: str) -> None:
         f" {_bare('session')} as session, event, {_understood(part, kind)} as ok"
         f" from (select *, {name} as name, {session} as session from ({_spared(taken, part)}))",
     )
+    if not scratch.count(f"{table}_all"):
+        return False
     kept = f"{table}_all"
     if scratch.row(f"select count(*) from {table}_all where not ok")[0]:
         scratch.run(f"update {lines} set ok = false where seq in (select seq from {table}_all where not ok)")
         kept += f" where seq in (select seq from {lines} where ok)"
     columns = ", ".join(column for column, _ in EVENT)
     scratch.make(table, f"select {columns} from {kept}", keep=False)
+    return True
 
 
 def _spared(taken: str, part: dict[str, str]) -> str:

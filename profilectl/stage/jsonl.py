@@ -10,7 +10,7 @@ says what a line means.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -22,6 +22,7 @@ from profilectl.identity import type_named
 from profilectl.scratch import Scratch, quote_text
 from profilectl.stage.event_lines import stage_events
 from profilectl.stage.files import InputFile
+from profilectl.stage.regular_events import MARK, cut_events, events_cut
 from profilectl.stage.staged import AttributeColumns, BatchRows, Rejects, StagedFile
 from profilectl.values import NotJson, parse_json, parse_json_at
 
@@ -63,6 +64,8 @@ def read_lines(
     rows = BatchRows(scratch, f"{name}_slow", keys)
     reader = _LineReader(file.name, rows, reading, rejects)
     fast: list[Member] = []
+    events: list[str] = []
+    in_order = False
     lines = _read_whole_lines(scratch, file, f"{name}_lines")
     if lines is None:
         for number, raw in _physical_lines(file):
@@ -74,16 +77,26 @@ def read_lines(
         progress(lines)
         fast = _members(scratch, f"{name}_lines", keys, reading)
         slow = f"select rowid from {name}_lines order by rowid"
-        if fast and not _split(scratch, f"{name}_lines", f"{name}_fast", fast, reading):
+        source = f"(select rowid as seq, line, false as cut from {name}_lines)"
+        has_events = any(path.kind == "events" for path in fast)
+        cut = has_events and cut_events(scratch, f"{name}_lines", f"{name}_short", f"{name}_cut")
+        if fast and not _split(scratch, f"{name}_short" if cut else source, f"{name}_fast", fast, reading):
             fast = []
-        if any(path.kind == "events" for path in fast):
-            stage_events(scratch, f"{name}_fast", f"{name}_event")
+        if fast and has_events:
+            if stage_events(scratch, f"{name}_fast", f"{name}_event"):
+                events.append(f"select * from {name}_event")
+            if cut:
+                select, every = events_cut(scratch, f"{name}_fast", f"{name}_cut")
+                in_order = every and not events
+                events.append(select)
+        scratch.drop(f"{name}_short")
         if fast:
             slow = f"select seq from {name}_fast where not ok order by seq"
         _read_slow(scratch, name, [seq for (seq,) in scratch.rows(slow)], reader)
         scratch.drop(f"{name}_lines")
     rows.flush()
-    staged = _staged(file, name, fast, rows, lines)
+    staged = _staged(file, name, fast, rows, lines, events)
+    staged.events_in_order = in_order and not rows.has_events
     # Blank lines and rejected ones are no rows of the relation.
     staged.rows = int(scratch.row(f"select count(*) from ({staged.select})")[0])
     return staged
@@ -115,16 +128,17 @@ def _read_whole_lines(scratch: Scratch, file: InputFile, table: str) -> int | No
 
 def _members(scratch: Scratch, lines: str, keys: AttributeColumns, reading: Reading) -> list[Member]:
     """Choose what to look for from a sample spread over the file."""
-    sample = (
-        f"select json_keys(line, ['$', '$.user_identities', '$.user_attributes']) as k from {lines} "
-        f"where rowid % greatest(1, (select count(*) from {lines}) // {SAMPLE}) = 0 and try(json_valid(line))"
-    )
+    # A table: a sample that is only a query would be taken three times, and each line of the file be looked at.
+    step = max(1, scratch.count(lines) // SAMPLE)
+    scratch.make(f"{lines}_sample", f"select line from {lines} where rowid % {step} = 0")
+    sample = f"select json_keys(line, ['$', '$.user_identities', '$.user_attributes']) as k from {lines}_sample where try(json_valid(line))"
     found = {
         place: [key for (key,) in scratch.rows(
             f"select key from (select unnest(k[{place}]) as key from ({sample})) group by key order by count(*) desc, key"
         )]
         for place in (1, 2, 3)
     }
+    scratch.drop(f"{lines}_sample")
     plain = {"environment": "environment", "mpid": "mpid", "timestamp_unixtime_ms": "at_ms", "source_request_id": "request"}
     paths = [Member("", key, plain[key], "plain") for key in found[1] if key in plain]
     if "events" in found[1]:
@@ -141,7 +155,7 @@ def _members(scratch: Scratch, lines: str, keys: AttributeColumns, reading: Read
 
 
 def _split(scratch: Scratch, lines: str, table: str, paths: list[Member], reading: Reading) -> bool:
-    """Take the lines apart; `ok` says that every byte of a line is accounted for. False: it cannot be
+    """Take the lines (seq, line, cut: whether it stands for a longer one) apart; `ok` says that every byte of a line is accounted for. False: it cannot be
     done for all at once, and every line is to be read by itself."""
     parts = [f"v[{place}]" for place in range(1, len(paths) + 1)]
     # The account is settled in a SELECT of its own: named once, it would be written out for each column.
@@ -152,7 +166,7 @@ def _split(scratch: Scratch, lines: str, table: str, paths: list[Member], readin
     listed = "[" + ", ".join(quote_text(path.json_path) for path in paths) + "]::varchar[]"
     for valid in ("line", "case when json_valid(line) then line end"):
         extracted = f"json_extract({valid}, {listed})"
-        taken = f"select rowid as seq, line, {extracted} as v from {lines}"
+        taken = f"select seq, line, cut, {extracted} as v from {lines}"
         select = f"select {', '.join(columns)} from (select seq, v, {accounted} from ({taken}))"
         try:
             scratch.make(table, select)
@@ -187,6 +201,8 @@ def _accounted(paths: list[Member], parts: list[str], reading: Reading) -> str:
     exact, numbers = "true", "true"
     for path, part in zip(paths, parts, strict=True):
         if path.kind == "events":
+            # The mark stands for events that were cut out, and nothing else does.
+            tests.append(f"cut = ({part} is not distinct from {quote_text(MARK)})")
             number = f"'{_NUMBER}'"
             exact = f"({part} is null or contains(line, {part}))"
             numbers = f"({part} is null or regexp_extract_all(line, {number}, 1) = regexp_extract_all(json(line)::varchar, {number}, 1))"
@@ -279,7 +295,7 @@ def _physical_lines(file: InputFile) -> Iterator[tuple[int, bytes | None]]:
                 yield number, line
 
 
-def _staged(file: InputFile, name: str, fast: list[Member], rows: BatchRows, lines: int) -> StagedFile:
+def _staged(file: InputFile, name: str, fast: list[Member], rows: BatchRows, lines: int, events: Sequence[str] = ()) -> StagedFile:
     columns = sorted({path.column for path in fast if path.kind == "attribute"} | set(rows.columns))
     identities = sorted({path.column[2:] for path in fast if path.kind == "identity"} | rows.identities)
     plain = sorted({path.column for path in fast if path.kind == "plain"} | rows.plain)
@@ -294,10 +310,7 @@ def _staged(file: InputFile, name: str, fast: list[Member], rows: BatchRows, lin
         name=file.name, sha256=file.sha256, format=file.format, select=select, span=lines, rows=lines,
         columns=columns, plain=plain, identities=identities, loose=rows.loose if rows.has_loose else None,
         skips=[f"select seq, code from {rows.skips}"], path=file.local,
-        events=[
-            *([f"select * from {name}_event"] if any(path.kind == "events" for path in fast) else []),
-            *([f"select * from {rows.events}"] if rows.has_events else []),
-        ],
+        events=[*events, *([f"select * from {rows.events}"] if rows.has_events else [])],
     )
 
 

@@ -66,7 +66,7 @@ class StagedFile:
     span: rows lie at seq 0 to span-1. The row at seq n begins at physical line first_line + n, or
     where the relation lines (seq, line) says. unit: "line", or "row" where a file has no lines.
     loose: a relation (seq, key, value) of attributes without a column, or None. events: SELECTs in the
-    shape of EVENT. rejects: SELECTs of
+    shape of EVENT; events_in_order: their rows come by seq and place, because none is joined with anything. rejects: SELECTs of
     (seq, code, detail), rows that cannot be used, the weightiest first. skips: SELECTs of (seq, code),
     attributes and identities left out. path: where the original text of a row can be read again.
     """
@@ -83,6 +83,7 @@ class StagedFile:
     path: Path
     loose: str | None = None
     events: list[str] = field(default_factory=list)
+    events_in_order: bool = False
     unit: str = "line"
     first_line: int = 1
     lines: str | None = None
@@ -97,7 +98,8 @@ class Staged:
     in `staged_event`, where there are any.
 
     plain, identities: which of the columns there are. keys: the attribute of each column a0, a1, ...
-    offsets: the seq at which each file begins. span: all rows lie at seq 0 to span-1.
+    offsets: the seq at which each file begins. span: all rows lie at seq 0 to span-1. events_in_order: staged_event
+    lies by seq and place.
     """
 
     files: list[StagedFile]
@@ -108,6 +110,7 @@ class Staged:
     keys: list[str]
     loose: bool
     events: bool
+    events_in_order: bool = False
 
 
 class Rejects:
