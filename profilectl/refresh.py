@@ -204,7 +204,7 @@ class _Refresh:
 
     def _windows(self) -> set[int]:
         """Return the lengths of all windows that events enter and leave, in milliseconds."""
-        found = {one.definition.within_ms for one in self.calculations if one.definition.within_ms}
+        found = {one.definition.within_ms for one in self.stored if one.definition.within_ms}
         for one in self.audiences:
             for leaf in leaves(one.audience.tree):
                 if isinstance(leaf, Happened):
@@ -297,12 +297,14 @@ class _Refresh:
         return done
 
     def _pass_on(self) -> None:
-        """Tell the stages that come after: who entered or left is to be looked at, and what refers to an audience that
-        was evaluated for everybody is evaluated for everybody."""
+        """Tell the stages that come after: who entered or left is to be looked at, and what rests on an audience or a
+        calculated attribute that was made for everybody is evaluated for everybody."""
         self.scratch.run("insert into store.stale select distinct profile from moved")
-        again = {one.name.lower() for one in self.filled}
+        again, changed = {one.name.lower() for one in self.filled}, {one.name for one in self.new_calculations}
         for one in audiences(self.store):
-            if one.audience.kind == "real-time" and again & {name.lower() for name in reads(one.audience.tree).audiences}:
+            read = reads(one.audience.tree)
+            rests = again & {name.lower() for name in read.audiences} or (read.audiences and self._rests_on(one, changed))
+            if one.audience.kind == "real-time" and rests:
                 self.scratch.run("update store.audience set filled_ms = null where number = $number", {"number": one.number})
 
     def _tell(self, number: int | None, moved: dict[str, Counter[str]]) -> None:

@@ -48,6 +48,7 @@ AUDIENCES: dict[str, dict[str, Any]] = {
 ACROSS: dict[str, dict[str, Any]] = {
     # audiences of two workspaces that refer to one another's, whichever comes first
     "web buyers": {"criteria": "count(event 'buy' within 2d) >= 1", "workspace": "web"},
+    "web lately": {"criteria": "lately >= 1 and not audience 'loyal new'", "workspace": "web"},
     "web new": {"criteria": "first_seen within 2d", "workspace": "web"},
     "web idle": {"criteria": "tier exists exclude audience 'loyal buyers'", "workspace": "web"},
     "web both": {"criteria": "audience 'loyal new' and audience 'web buyers'", "workspace": "web"},
@@ -105,6 +106,8 @@ def define(store: Store, audiences: dict[str, dict[str, Any]]) -> None:
     with store.transaction():
         for name, table in CALCULATED.items():
             put_calculation(store, definition_of(name, table | ({"workspace": "loyal"} if audiences is ACROSS else {})), 0)
+        if audiences is ACROSS:
+            put_calculation(store, definition_of("lately", {"type": "count", "event": "buy", "within": "2 days", "workspace": "web"}), 0)
         for name, table in sorted(audiences.items(), key=lambda one: "audience '" in one[1]["criteria"]):
             put_audience(store, audience_of(name, table), 0)
         if audiences is ACROSS:
@@ -135,7 +138,7 @@ def check(steps: list[tuple[str, int, list[dict[str, Any]]]], audiences: dict[st
         scratch.close()
         anew = Path(folder) / "anew.duckdb"
         shutil.copy(path, anew)
-        refresh_store(anew, now_ms=now_ms, asked=Asked(list(CALCULATED), list(audiences)))
+        refresh_store(anew, now_ms=now_ms, asked=Asked([*CALCULATED, "lately"], list(audiences)))
         assert kept(path) == kept(anew)
 
 
@@ -261,3 +264,13 @@ def test_a_time_that_was_tried_does_not_mix_up_the_order_of_changes(tmp_path: Pa
     run("audiences", "refresh", "new", folder=tmp_path)
     changes = [json.loads(line)["change"] for line in run("audiences", "diff", "new", "--json", folder=tmp_path).stdout.splitlines()]
     assert changes == ["entered", "left", "entered"]
+
+
+def test_what_rests_on_both_a_new_calculated_attribute_and_another_workspace_is_evaluated(tmp_path: Path) -> None:
+    event = {"event_type": "custom_event", "data": {"event_name": "buy", "custom_event_type": "other"}}
+    for feed, workspace in (("f", "web"), ("g", "loyal")):
+        (tmp_path / "a.jsonl").write_text(json.dumps({"user_identities": {"customer_id": "A"}, "user_attributes": {"k": "x"}, "events": [event]}) + "\n")
+        assert run("--workspace", workspace, "import", "a.jsonl", "--feed", feed, folder=tmp_path).returncode == 0
+    for words in (("loyal", "audiences", "add", "kin", "k = 'x'"), ("web", "audiences", "add", "both", "n >= 1 and audience 'kin'"), ("web", "calculated", "add", "n", "--type", "count", "--event", "buy")):
+        assert run("--workspace", *words, folder=tmp_path).returncode == 0
+    assert len(run("audiences", "members", "both", "--json", folder=tmp_path).stdout.splitlines()) == 1
