@@ -196,6 +196,26 @@ def test_a_receiver_that_asks_for_long_is_left_alone_and_holds_nobody_up(tmp_pat
     assert len((tmp_path / "lake.jsonl").read_text().splitlines()) == 1
 
 
+def test_forwarding_goes_on_and_leaves_alone_who_takes_nothing(tmp_path: Path) -> None:
+    with receiver(lambda got: (429, {"Retry-After": "86400"})) as there:
+        lake = '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.lake]\nfeed = "f0"\noutput = "lake"\n'
+        connected(tmp_path, f'type = "webhook"\nurl = "{there.url}"\n{lake}')
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+        going = subprocess.Popen([sys.executable, "-m", "profilectl", "forward", "--follow"], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            for number in (1, 2):  # the second comes in while it follows
+                imported(tmp_path, 1, 1)
+                until = time.monotonic() + 60
+                while len((tmp_path / "lake.jsonl").read_text().splitlines() if (tmp_path / "lake.jsonl").exists() else []) < number:
+                    assert time.monotonic() < until
+                    assert going.poll() is None
+                    time.sleep(0.1)
+        finally:
+            going.send_signal(signal.SIGINT)
+        assert going.wait(30) == 130
+        assert len(there.got) == 1
+
+
 @pytest.mark.parametrize("command", ["retry --output nope", "drop --output nope", "drop --waiting --output nope"])
 def test_an_output_that_is_not_there_is_no_output(command: str, tmp_path: Path) -> None:
     connected(tmp_path, 'type = "jsonl"\npath = "o.jsonl"')

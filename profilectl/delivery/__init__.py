@@ -16,6 +16,8 @@ from profilectl.delivery.credentials import Credentials
 from profilectl.output import Fate, Output
 from profilectl.values import Value
 
+REST_S = 60.0
+"""So long an output that takes nothing is left alone where forwarding goes on (--follow), if it does not ask for longer."""
 # How many batches are put together at once, by the type of output.
 BLOCKS = {"jsonl": 2000, "webhook": 200, "events-api": 1000}
 
@@ -43,11 +45,13 @@ class Result:
 
 @dataclass(slots=True)
 class Delivered:
-    """What became of some batches; those without a result go on waiting. stopped: why no more were sent ("": all were)."""
+    """What became of some batches; those without a result go on waiting. stopped: why no more were sent ("": all were);
+    rest_s: so long the output is to be left alone then."""
 
     results: list[Result] = field(default_factory=list)
     stopped: str = ""
     hint: str = ""
+    rest_s: float = REST_S
 
 
 @dataclass(frozen=True, slots=True)

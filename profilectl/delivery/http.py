@@ -67,7 +67,7 @@ class Sender:
         if self.stopping.is_set() and found.fate is Fate.DEAD and found.why.startswith("after "):
             return Answer(Fate.STOP, found.why)  # it was not tried as often as it may be
         if found.fate in UNDECIDED:
-            return Answer(Fate.STOP, f"{found.why}: it asks to be left alone for {found.after_s:,.0f} s")
+            return Answer(Fate.STOP, f"{found.why}: it asks to be left alone for {found.after_s:,.0f} s", found.after_s)
         return found
 
     def _once(self, url: str, body: bytes, headers: Mapping[str, str], auth: tuple[str, str] | None) -> Answer:

@@ -36,7 +36,7 @@ LATE_WAIT_S = 60.0
 @dataclass(slots=True)
 class Forwarded:
     """What became of the batches of one output. not_sent: reason -> batches that were not to leave. waiting: what is left;
-    stopped: why ("": nothing is, or the limit was reached)."""
+    stopped: why ("": nothing is, or the limit was reached); rest_s: so long the output is to be left alone then."""
 
     output: str
     delivered: int = 0
@@ -46,6 +46,7 @@ class Forwarded:
     waiting: int = 0
     stopped: str = ""
     hint: str = ""
+    rest_s: float = 0
 
     def as_json(self) -> dict[str, Any]:
         """Return the document of `forward --json`."""
@@ -78,15 +79,18 @@ def forward(
     not there, InputRefused for a file of credentials that is not as it should be, StoreBusy where another process forwards.
     """
     must_exist(path)
+    resting: dict[str, float] = {}
     with _alone(path), scratch_beside(path.absolute()) as scratch:
         while True:
             with open_store(scratch, path, wait_s=asked.wait_s) as store:
                 wanted = _outputs([output for _, output in routes(store)], asked.output)
                 stated = read_credentials(asked.credentials, outputs(store)) if asked.credentials else {}
-            found = [_to_output(scratch, path, output, asked, stated, progress) for output in wanted]
+            awake = [output for output in wanted if resting.get(output.name, 0) <= time.monotonic()]
+            found = [_to_output(scratch, path, output, asked, stated, progress) for output in awake]
             if asked.follow_s is None:
                 return found
             told(found)
+            resting |= {one.output: time.monotonic() + one.rest_s for one in found if one.stopped}
             time.sleep(asked.follow_s)
 
 
@@ -122,6 +126,7 @@ def _to_output(scratch: Scratch, path: Path, output: Output, asked: Asked, state
                 found.delivered += counted[Fate.DELIVERED]
                 found.known += counted[Fate.KNOWN]
                 found.dead += counted[Fate.DEAD]
+                found.rest_s = done.rest_s
                 found.stopped, found.hint = done.stopped, done.hint or "what is left waits: run profilectl forward again"
             with open_store(scratch, path, write=True, wait_s=max(asked.wait_s, LATE_WAIT_S)) as store:
                 record(store, output.name, outcomes, time.time_ns() // 1_000_000)

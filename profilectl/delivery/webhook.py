@@ -61,6 +61,7 @@ class Webhook:
             with self._lock:
                 if answer.fate is Fate.STOP:
                     done.stopped = done.stopped or answer.why
+                    done.rest_s = max(done.rest_s, answer.after_s or 0)
                     self._sender.stopping.set()
                     return
                 done.results.append(Result(one.arrival, answer.fate, answer.why))
