@@ -20,6 +20,7 @@ from profilectl.definitions import (
     audiences,
     check_meant,
     check_references,
+    check_workspace,
     drop_audience,
     put_audience,
     workspace_for,
@@ -38,6 +39,7 @@ MEMBER_EVENTS = ("profile", "arrival", "place", "type", "name", "at_ms", "event"
 def audiences_in(path: Path, *, wait_s: float = 0) -> list[dict[str, Any]]:
     """Return the audiences, by number: criteria, kind, how many are in it, when it was last evaluated for everybody."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
+        check_workspace(store)
         sizes = dict(scratch.rows("select audience, count(*) from store.membership group by audience"))
         return [_described(one, sizes.get(one.number, 0)) for one in audiences(store) if store.workspace in (None, one.audience.workspace)]
 
@@ -70,8 +72,11 @@ def _known(store: Store, name: str) -> Defined:
 def add_audience(path: Path, audience: Audience, *, replaces: bool = False, wait_s: float = 0) -> dict[str, Any]:
     """Define an audience; a real-time one is evaluated at once. Raises InputRefused for a name that is taken, UsageError."""
     with scratch_beside(path) as scratch, open_store(scratch, path, write=True, create=True, wait_s=wait_s) as store:
-        if not replaces and any(one.name == audience.name for one in audiences(store)):
+        known = next((one for one in audiences(store) if one.name == audience.name), None)
+        if known and not replaces:
             raise InputRefused(f"there is an audience {audience.name} already", "--replace gives it other criteria")
+        if known:
+            check_meant(store, f"audience {audience.name}", known.audience.workspace)
         with store.transaction():
             put_audience(store, replace(audience, workspace=workspace_for(store, audience.workspace)), time.time_ns() // 1_000_000)
     refresh_store(path, wait_s=max(wait_s, 10))

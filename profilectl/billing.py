@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from profilectl.codes import UsageError
+from profilectl.definitions import check_workspace
 from profilectl.feed import ACCOUNT, PROTECTIONS
 from profilectl.opening import open_store
 from profilectl.scratch import Scratch, quote_text, scratch_beside
@@ -84,6 +85,7 @@ def _check_month(month: str | None) -> None:
 def _ledger(store: Store) -> None:
     """Make `ledger` (arrival, month, feed, import, events, code, billable) and `tracked` (profile, month)."""
     scratch, segments = store.scratch, store.segments()
+    check_workspace(store)
     numbers = ", ".join(str(feed.number) for feed in store.feeds() if store.workspace in (None, feed.workspace) and feed.source != ACCOUNT) or "null"
     here = f" where feed in ({numbers})" if store.workspace else ""
     rows = " union all ".join(f"select arrival, profile, at_ms from {one.table('row')}{here}" for one in segments) or "select 0 as arrival, 0 as profile, 0 as at_ms where false"

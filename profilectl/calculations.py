@@ -15,6 +15,7 @@ from profilectl.definitions import (
     Calculation,
     calculations,
     check_meant,
+    check_workspace,
     drop_calculation,
     put_calculation,
     workspace_for,
@@ -33,6 +34,7 @@ FEW = 5
 def calculated_in(path: Path, *, wait_s: float = 0) -> list[dict[str, Any]]:
     """Return the calculated attributes, by name: definition, state, when it was computed, how many profiles have a value."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
+        check_workspace(store)
         filled = dict(scratch.rows("select name, count(*) from store.calculated where held <> $nothing group by name", {"nothing": NOTHING}))
         return [_described(one, filled.get(one.name, 0)) for one in calculations(store) if store.workspace in (None, one.definition.workspace)]
 
@@ -88,8 +90,11 @@ def add_calculated(path: Path, definition: Definition, *, replaces: bool = False
     """Define a calculated attribute; one that is no draft is computed at once. Raises InputRefused for a name that is taken."""
     now_ms = time.time_ns() // 1_000_000
     with scratch_beside(path) as scratch, open_store(scratch, path, write=True, create=True, wait_s=wait_s) as store:
-        if not replaces and any(one.name == definition.name for one in calculations(store)):
+        known = next((one for one in calculations(store) if one.name == definition.name), None)
+        if known and not replaces:
             raise InputRefused(f"there is a calculated attribute {definition.name} already", "--replace gives it another definition")
+        if known:
+            check_meant(store, f"calculated attribute {definition.name}", known.definition.workspace)
         with store.transaction():
             put_calculation(store, replace(definition, workspace=workspace_for(store, definition.workspace)), now_ms)
     refresh_store(path, wait_s=max(wait_s, 10))

@@ -11,7 +11,7 @@ from profilectl.calculated import Definition, definition_of
 from profilectl.codes import InputRefused, UsageError
 from profilectl.criteria import order_of_evaluation, reads
 from profilectl.feed import DEFAULT_WORKSPACE, workspaces_of
-from profilectl.forwarding import Connection, connection_of
+from profilectl.forwarding import Connection, check_connection, connection_of
 from profilectl.output import TYPES, Output, output_of, variable
 from profilectl.store import Store
 from profilectl.workspace import no_workspace, several_workspaces
@@ -150,6 +150,13 @@ def check_meant(store: Store, what: str, workspace: str) -> None:
         raise InputRefused(f"the {what} belongs to the workspace {workspace}, not to {store.workspace}", f"--workspace {workspace}")
 
 
+def check_workspace(store: Store) -> None:
+    """Refuse a workspace that is named and is none. Raises UsageError."""
+    there = workspaces_of(store.feeds())
+    if store.workspace is not None and there and store.workspace not in there:
+        raise no_workspace(store.workspace, there)
+
+
 def workspaces_defined(store: Store) -> list[str]:
     """Return the workspaces that have calculated attributes or audiences, sorted."""
     return sorted({*(one.definition.workspace for one in calculations(store)), *(one.audience.workspace for one in audiences(store))})
@@ -180,6 +187,8 @@ def check_connections(wanted_outputs: Sequence[Output], wanted: Sequence[Connect
     names = {one.name for one in wanted_outputs}
     keys: dict[str, str] = {}
     for one_output in wanted_outputs:
+        if one_output.type == "events-api" and "?" in one_output.place:
+            raise UsageError(f"output {one_output.name}: host {one_output.place}: this is no address", "for example https://s2s.us1.mparticle.com")
         if TYPES[one_output.type].secret and keys.setdefault(variable(one_output.name, ""), one_output.name) != one_output.name:
             raise UsageError(
                 f"the outputs {keys[variable(one_output.name, '')]} and {one_output.name} would have the same credentials: {variable(one_output.name, 'secret')}",
@@ -187,6 +196,7 @@ def check_connections(wanted_outputs: Sequence[Output], wanted: Sequence[Connect
             )
     seen: dict[tuple[str, str], str] = {}
     for one in wanted:
+        check_connection(one)
         if one.output not in names:
             raise UsageError(f"connection {one.name}: there is no output {one.output}", "declare it: [outputs.NAME]; outputs are " + (", ".join(sorted(names)) or "none"))
         other = seen.setdefault((one.feed, one.output), one.name)

@@ -240,6 +240,19 @@ def _event(event: Mapping[str, Value], off: Points, only: Points | None) -> dict
     return {**event, "data": {**data, "custom_attributes": left}}
 
 
+def check_connection(connection: Connection) -> None:
+    """Refuse what a connection may say and cannot mean: asked where one is declared, not where it is read again. Raises UsageError."""
+    where = f"connection {connection.name}"
+    if any(not rule.name for rule in connection.attributes):
+        raise UsageError(f"{where}: attribute needs name and value, each a text")
+    only = connection.only or Points()
+    for kind, named in only.event_attributes.items():
+        both = sorted(named) if kind in only.event_types else sorted(named.keys() & only.events.get(kind, frozenset()))
+        if both:
+            by = "event_types" if kind in only.event_types else "events"
+            raise UsageError(f"{where}: only: {both[0]} goes with all its attributes by {by}, and with some by event_attributes", "name it in one of them")
+
+
 def connection_of(name: str, table: object) -> Connection:
     """Read a connection of the configuration. Raises UsageError, naming the key."""
     where = f"connection {name}"
@@ -261,18 +274,8 @@ def connection_of(name: str, table: object) -> Connection:
         tuple(AttributionRule(*one) for one in _rules(where, table, "attribution", ("publisher",))),
         tuple(ConsentRule(*one) for one in _consent_rules(where, table)),
         switches["id_sync"], _points(f"{where}: filter", table.get("filter", {})),
-        _only(f"{where}: only", table["only"]) if "only" in table else None,
+        _points(f"{where}: only", table["only"]) if "only" in table else None,
     )
-
-
-def _only(where: str, table: object) -> Points:
-    """Read the data points that are switched on: of an event all its attributes, or those that are named."""
-    found = _points(where, table)
-    for kind, named in found.event_attributes.items():
-        both = sorted(named.keys() & found.events.get(kind, frozenset())) if kind not in found.event_types else sorted(named)
-        if both:
-            raise UsageError(f"{where}: {both[0]} goes with all its attributes by {'event_types' if kind in found.event_types else 'events'}, and with some by event_attributes", "name it in one of them")
-    return found
 
 
 def _text(where: str, key: str, value: object) -> str:
@@ -302,7 +305,7 @@ def _rules(where: str, table: Mapping[str, Any], key: str, members: tuple[str, .
         if action not in ACTIONS:
             raise UsageError(f"{where}: {key}: action = {action!r}", "it is one of " + ", ".join(ACTIONS))
         values = [one.get(name) for name in members]
-        if not all(isinstance(value, str) for value in values) or (members[0] == "name" and not values[0]):
+        if not all(isinstance(value, str) for value in values) :
             raise UsageError(f"{where}: {key} needs {' and '.join(members)}, each a text")
         found.append((*map(str, values), action))
     return found

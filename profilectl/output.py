@@ -80,7 +80,7 @@ def output_of(name: str, table: object) -> Output:
     if kind != "jsonl":
         place = checked(
             place, f"{where}: {TYPES[kind].place}", example="https://example.com/hook", secrets="they come from the environment or a file, see docs/outputs.md",
-            query=kind == "webhook",
+            query=True,
         )
     for switch in SWITCHES:
         if not isinstance(table.get(switch, False), bool):

@@ -41,7 +41,7 @@ from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.scratch import quote_text, scratch_beside
 from profilectl.segments import both, known_events, known_mpids
-from profilectl.store import Store
+from profilectl.store import State, Store
 
 MEMBER = "select membership.profile, audience.name as audience from store.membership join store.audience on audience.number = membership.audience"
 
@@ -75,6 +75,7 @@ def refresh_store(
     with scratch_beside(path, memory_limit) as scratch:
         with open_store(scratch, path, wait_s=wait_s) as store:
             stages = _stages(store)
+        seen: State | None = None
         for stage in stages:  # one after the other: each workspace rests on its own attributes and events
             with open_store(scratch, path, wait_s=wait_s) as store:
                 run = _Refresh(store, at_ms, asked or Asked(), stage)
@@ -85,10 +86,11 @@ def refresh_store(
                     run = _Refresh(store, at_ms, asked or Asked(), stage)
                     run.decide()
                 run.store = store
-                one = run.write(number, last=stage == stages[-1])
+                seen = seen or store.state()
+                one = run.write(number, seen, last=stage == stages[-1])
             for name, counted in one.audiences.items():
                 done.audiences.setdefault(name, Counter()).update(counted)
-            if not stage.referring:
+            if stage.plain:
                 done.profiles = None if done.profiles is None or one.profiles is None else done.profiles + one.profiles
     return done
 
@@ -242,9 +244,13 @@ class _Refresh:
         tests += ["profile not in (select profile from dormant)"] if self.scratch.has("dormant") else []
         person_relations(self.profiles, wanted.attributes, f"where {' and '.join(tests)}" if tests else "", rest=wanted.rest)
 
-    def write(self, number: int | None, *, last: bool) -> Refreshed:
-        """Write what was decided, in one transaction. last: no other workspace is refreshed after it."""
+    def write(self, number: int | None, seen: State, *, last: bool) -> Refreshed:
+        """Write what was decided, in one transaction. seen: the store at the first stage: what was committed since, a stage before
+        may not know, so it counts as not seen. last: no stage comes after it."""
         scratch, done = self.scratch, Refreshed()
+        newest = max((one for one, _ in seen.imports), default=0)
+        # What came in while it was decided has moved people too.
+        asked = None if number is None else max(number, scratch.row("select coalesce(max(number), 0) from store.import")[0])
         done.profiles = None if self.new_calculations or self.filled else scratch.count("touched")
         for name, change, count in scratch.rows("select audience, change, count(*) from moved group by all order by all"):
             done.audiences.setdefault(name, Counter())[change] = count
@@ -273,7 +279,7 @@ class _Refresh:
                 " coalesce(named.mpid, (select max(mpid) from store.membership_change as past where past.profile = moved.profile)) from moved"
                 f" join store.audience on audience.name = moved.audience left join ({known}) as named on named.profile = moved.profile"
                 " order by audience.number, moved.profile",
-                {"now": self.now_ms, "import": number},
+                {"now": self.now_ms, "import": asked},
             )
             names = ", ".join(quote_text(one.name) for one in self.filled)
             if names:
@@ -285,12 +291,11 @@ class _Refresh:
                 scratch.run(
                     f"insert into store.membership_change select audience, profile, 'left', $now, $import, (select max(mpid) from store.membership_change as past"
                     f" where past.profile = membership.profile) from store.membership where {gone} order by audience, profile",
-                    {"now": self.now_ms, "import": number},
+                    {"now": self.now_ms, "import": asked},
                 )
                 scratch.run(f"delete from store.membership where {gone}")
-            if last:
+            if last and self.store.state() == seen:
                 scratch.run("delete from store.stale")
-            newest = scratch.row("select coalesce(max(number), 0) from store.import")[0]
             for name, value in ((self.done_import, newest), (self.done_ms, self.now_ms)) if self.stage.ends else ():
                 scratch.run("delete from store.meta where name = $name", {"name": name})
                 scratch.run("insert into store.meta values ($name, $value)", {"name": name, "value": str(value)})

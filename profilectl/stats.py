@@ -54,6 +54,8 @@ def _attributes(store: Store, total: int) -> list[dict[str, Any]]:
     scratch = store.scratch
     profiles = profiles_of(store, every=store.workspace is None)
     here = f" and {profiles.feeds}" if profiles.feeds else ""
+    if store.workspace is not None:  # its own people
+        total = scratch.row(f"select count(distinct profile) from ({profiles.seen()})")[0]
     # One attribute at a time, so that memory grows with the profiles and not with all of their values.
     segments = store.segments()
     found: list[dict[str, Any]] = []

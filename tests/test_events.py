@@ -233,3 +233,12 @@ def test_a_column_that_is_both_a_value_and_an_object(tmp_path: Path) -> None:
     done = run("import", "a.csv", "--feed", "f", folder=tmp_path)
     assert done.returncode == 4
     assert "events.data.product_action stands for a value" in done.stderr
+
+
+@pytest.mark.parametrize("said", ["NaN", "-NaN", "nan", "Infinity", "-inf", "[1, inf]", "[-Infinity]"])
+def test_an_event_with_a_number_that_is_none_is_rejected(said: str, tmp_path: Path) -> None:
+    line = '{"user_identities":{"customer_id":"N"},"events":[{"event_type":"custom_event","data":{"event_name":"view","custom_event_type":"other","custom_attributes":{"x":%s}}}]}\n'
+    (tmp_path / "a.jsonl").write_text(line % said + line % '"inf"')
+    done = run("import", "a.jsonl", "--feed", "f", "--json", folder=tmp_path)
+    assert json.loads(done.stdout)["reasons"] == {"JSON_INVALID": 1}
+    assert json.loads(run("events", "N", "--json", folder=tmp_path).stdout)["event"]["data"]["custom_attributes"] == {"x": "inf"}

@@ -144,11 +144,7 @@ WRONG = [
     ({"type": "webhook", "url": "https://u:p@example.com"}, {}, "credentials do not belong"), ({"type": "webhook", "url": "https://x.org", "secret": "s"}, {}, "there is no secret"),
     ({}, {"sampling": 101}, "sampling"), ({}, {"sampling": "1.234"}, "sampling"), ({}, {"attribute": {"name": "a"}}, "attribute needs name and value"),
     ({}, {"consent": {"regulation": "hipaa"}}, "consent must be"), ({}, {"consent": {"regulation": "gdpr"}}, "purpose"), ({}, {"filter": {"events": ["x"]}}, "events must be a table"),
-    ({}, {"filter": {"user_identities": ["ios_idfv"]}}, "no user identity"), ({"type": "events-api", "host": "https://x.org?a=b"}, {}, "no address"),
-    ({}, {"attribute": {"name": "", "value": "x"}}, "attribute needs name and value"),
-    ({}, {"only": {"events": {"custom_event": ["Viewed"]}, "event_attributes": {"custom_event": {"Viewed": ["a"]}}}}, "Viewed goes with all its attributes by events"),
-    ({}, {"only": {"event_types": ["custom_event"], "event_attributes": {"custom_event": {"Viewed": ["a"]}}}}, "Viewed goes with all its attributes by event_types"),
-    ({}, {"rule": 1}, "there is no rule"), ({}, {"active": 1}, "active must be"),
+    ({}, {"filter": {"user_identities": ["ios_idfv"]}}, "no user identity"), ({}, {"rule": 1}, "there is no rule"), ({}, {"active": 1}, "active must be"),
 ]  # fmt: skip
 
 
@@ -164,10 +160,17 @@ def test_a_wrong_configuration_is_named(output: dict[str, Any], connection: dict
     assert message in found.value.message
 
 
+CONNECTED = '[feeds.f]\n[outputs.o]\ntype = "jsonl"\npath = "o"\nsend_new_data_points = false\n[connections.c]\nfeed = "f"\noutput = "o"\n'
+
+
 @pytest.mark.parametrize(("text", "said"), [
     ('[outputs.a-b]\ntype = "webhook"\nurl = "https://x.org"\n[outputs.a_b]\ntype = "webhook"\nurl = "https://y.org"\n', "would have the same credentials: PROFILECTL_OUTPUT_A_B_SECRET"),
     ('[consent]\ngdpr_purposes = ["marketing"]\n[feeds.f]\n[outputs.o]\ntype = "jsonl"\npath = "o"\n[connections.c]\nfeed = "f"\noutput = "o"\nconsent = { regulation = "gdpr", purpose = "marketting" }\n',
      "there is no purpose marketting"),
+    ('[outputs.o]\ntype = "events-api"\nhost = "https://x.org?a=b"\n', "host https://x.org?a=b: this is no address"),
+    (f'{CONNECTED}attribute = {{ name = "", value = "x" }}\n', "attribute needs name and value"),
+    (f'{CONNECTED}only = {{ events = {{ custom_event = ["Viewed"] }}, event_attributes = {{ custom_event = {{ Viewed = ["a"] }} }} }}\n', "Viewed goes with all its attributes by events"),
+    (f'{CONNECTED}only = {{ event_types = ["custom_event"], event_attributes = {{ custom_event = {{ Viewed = ["a"] }} }} }}\n', "Viewed goes with all its attributes by event_types"),
 ])  # fmt: skip
 def test_a_configuration_that_could_only_go_wrong_is_refused(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(text)

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
 
 import profilectl.engine
+import profilectl.refresh
 from profilectl.audience import audience_of
 from profilectl.calculated import definition_of
 from profilectl.definitions import put_audience, put_calculation
@@ -274,3 +275,37 @@ def test_what_rests_on_both_a_new_calculated_attribute_and_another_workspace_is_
     for words in (("loyal", "audiences", "add", "kin", "k = 'x'"), ("web", "audiences", "add", "both", "n >= 1 and audience 'kin'"), ("web", "calculated", "add", "n", "--type", "count", "--event", "buy")):
         assert run("--workspace", *words, folder=tmp_path).returncode == 0
     assert len(run("audiences", "members", "both", "--json", folder=tmp_path).stdout.splitlines()) == 1
+
+
+def test_what_comes_in_between_two_stages_is_looked_at_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for workspace, words in (
+        ("web", ("feeds", "add", "f")), ("shop", ("feeds", "add", "g")), ("shop", ("audiences", "add", "kin", "k exists")), ("web", ("audiences", "add", "both", "tier exists and audience 'kin'")),
+        ("web", ("audiences", "add", "gold", "tier = 'gold'")), ("shop", ("audiences", "add", "tin", "k = 'tin'")),
+    ):
+        assert run("--workspace", workspace, *words, folder=tmp_path).returncode == 0
+    path, once = tmp_path / "profiles.duckdb", []
+    monkeypatch.chdir(tmp_path)
+    write = profilectl.refresh._Refresh.write
+
+    def writes(self: Any, *arguments: Any, **named: Any) -> Any:
+        """Write the last stage; before it, once, another process imports."""
+        if named["last"] and not once:
+            once.append(True)
+            self.store.scratch.run("detach store")
+            try:
+                for name, feed, text in (("b", "f", "customer_id,tier\nB,gold\n"), ("c", "g", "customer_id,k\nC,tin\n")):
+                    (tmp_path / f"{name}.csv").write_text(text)
+                    with monkeypatch.context() as patch:
+                        patch.setattr(profilectl.engine, "refresh_after", lambda *stopped: None)
+                        import_files(path, ImportRequest([f"{name}.csv"], feed))
+            finally:
+                self.store.scratch.run(f"attach '{path}' as store")
+        return write(self, *arguments, **named)
+
+    monkeypatch.setattr(profilectl.refresh._Refresh, "write", writes)
+    (tmp_path / "a.csv").write_text("customer_id,tier\nA,gold\n")
+    import_files(path, ImportRequest(["a.csv"], "f"))
+    assert once
+    refresh_store(path)
+    found = {name: len(run("audiences", "members", name, "--json", folder=tmp_path).stdout.splitlines()) for name in ("gold", "tin")}
+    assert found == {"gold": 2, "tin": 1}

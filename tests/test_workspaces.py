@@ -276,12 +276,25 @@ def test_a_batch_of_the_account_leaves_with_values_of_no_workspace(folder: Path)
 
 @pytest.mark.parametrize(("command", "status"), [
     ("audiences remove viewers", 4), ("audiences show viewers", 4), ("audiences members viewers", 4), ("calculated remove views", 4), ("calculated show views", 4),
-    ("audiences refresh viewers", 4), ("calculated recalculate views", 4), ("audiences show buyers", 0), ("calculated show buys", 0),
+    ("calculated add views --type count --event buy --replace", 4), ("audiences refresh viewers", 4), ("calculated recalculate views", 4), ("audiences show buyers", 0), ("calculated show buys", 0),
 ])  # fmt: skip
 def test_what_another_workspace_defines_is_not_meant(command: str, status: int, folder: Path) -> None:
     done = run("--workspace", "shop", *command.split(), folder=folder)
     assert done.returncode == status, done.stderr
     assert status == 0 or "belongs to the workspace web, not to shop" in done.stderr
+
+
+def test_an_audience_of_another_workspace_is_not_replaced(folder: Path) -> None:
+    done = run("--workspace", "shop", "audiences", "add", "viewers", "buys >= 1", "--replace", folder=folder)
+    assert done.returncode == 4
+    assert "belongs to the workspace web, not to shop" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["audiences list", "calculated list", "usage", "stats"])
+def test_a_workspace_that_is_none_is_refused(command: str, folder: Path) -> None:
+    done = run("--workspace", "nonsense", *command.split(), folder=folder)
+    assert done.returncode == 2
+    assert "there is no workspace nonsense" in done.stderr
 
 
 def test_lists_and_counts_are_of_the_workspace_that_is_named(folder: Path) -> None:

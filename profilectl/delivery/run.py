@@ -82,7 +82,7 @@ def forward(
     resting: dict[str, float] = {}
     with _alone(path), scratch_beside(path.absolute()) as scratch:
         while True:
-            with open_store(scratch, path, wait_s=asked.wait_s) as store:
+            with open_store(scratch, path, wait_s=asked.wait_s if asked.follow_s is None else max(asked.wait_s, LATE_WAIT_S)) as store:
                 wanted = _outputs([output for _, output in routes(store)], asked.output)
                 stated = read_credentials(asked.credentials, outputs(store)) if asked.credentials else {}
             awake = [output for output in wanted if resting.get(output.name, 0) <= time.monotonic()]
