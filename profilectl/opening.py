@@ -33,7 +33,7 @@ def open_store(
     if not path.exists():
         if not create:
             must_exist(path)
-        _make_store(path)
+        _make_store(scratch, path)
     attach(scratch, path, write=write, until=until)
     try:
         if version_of(scratch, path) < SCHEMA_VERSION:
@@ -62,15 +62,20 @@ def store_in_memory(scratch: Scratch, path: Path) -> Iterator[Store]:
         scratch.run("detach store")
 
 
-def _make_store(path: Path) -> None:
+def _make_store(scratch: Scratch, path: Path) -> None:
     """Make an empty store, whole or not at all; another process that makes it at the same time is welcome."""
     before = os.umask(0o077)
     try:
-        with private_folder(path, "new") as folder, contextlib.closing(Scratch(folder)) as scratch:
+        with private_folder(path, "new") as folder:
             made = folder / "store"
             scratch.run(f"attach {quote_text(str(made))} as store")
-            make_schema(scratch)
-            scratch.run("detach store")
+            try:
+                make_schema(scratch)
+            except BaseException:
+                with contextlib.suppress(duckdb.Error):
+                    scratch.run("detach store")
+                raise
+            scratch.run("detach store")  # writes what is in its log: only then it is whole
             _put_new(made, path)
     except duckdb.IOException as error:
         raise StoreUnusable(f"{path} could not be made: {plain(error)}", "make room, or name another with --store") from None
@@ -92,14 +97,19 @@ def _put_new(made: Path, path: Path) -> None:
 def make_schema(scratch: Scratch) -> None:
     """Make the fixed tables in the attached, empty store."""
     scratch.run("begin transaction")
-    for statement in resources.files("profilectl").joinpath("schema.sql").read_text().split(";\n"):
-        if statement.strip():
-            scratch.run(statement)
-    for name, value in (
-        ("schema_version", str(SCHEMA_VERSION)),
-        ("secret", secrets.token_hex(16)),
-        ("created_ms", str(time.time_ns() // 1_000_000)),
-        ("hash_fingerprint", hash_fingerprint(scratch)),
-    ):
-        scratch.run("insert into store.meta values ($name, $value)", {"name": name, "value": value})
-    scratch.run("commit")
+    try:
+        for statement in resources.files("profilectl").joinpath("schema.sql").read_text().split(";\n"):
+            if statement.strip():
+                scratch.run(statement)
+        for name, value in (
+            ("schema_version", str(SCHEMA_VERSION)),
+            ("secret", secrets.token_hex(16)),
+            ("created_ms", str(time.time_ns() // 1_000_000)),
+            ("hash_fingerprint", hash_fingerprint(scratch)),
+        ):
+            scratch.run("insert into store.meta values ($name, $value)", {"name": name, "value": value})
+        scratch.run("commit")
+    except BaseException:
+        with contextlib.suppress(duckdb.Error):
+            scratch.run("rollback")
+        raise

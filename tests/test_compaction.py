@@ -93,7 +93,7 @@ def refused_once() -> History:
 KEEPS = st.lists(st.integers(0, 2), min_size=20, max_size=20)
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(eventful(workspaces=True), KEEPS)
 @example(refused_once(), [0] * 20)
 @example(refused_once(), [1] * 20)

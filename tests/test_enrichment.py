@@ -133,7 +133,7 @@ def check(history: History, *, calculated: bool, lifetime: bool) -> None:
         assert ours[arrival] == document
 
 
-quick = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+quick = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 @quick
@@ -142,7 +142,7 @@ def test_the_store_completes_as_the_interpreter(history: History, calculated: bo
     check(history, calculated=calculated, lifetime=lifetime)
 
 
-@settings(quick, max_examples=6)
+@settings(quick, max_examples=4)
 @given(eventful(workspaces=True), st.booleans())
 def test_the_store_completes_as_the_interpreter_in_every_workspace(history: History, calculated: bool) -> None:
     check(history, calculated=calculated, lifetime=False)

@@ -140,7 +140,7 @@ def check_lines(found: list[str], event: str | None) -> None:
     assert counts == said
 
 
-quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+quick = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 @quick

@@ -90,7 +90,7 @@ def timeless(export: bytes) -> list[Any]:
     return found
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(histories())
 def test_plan_and_apply_equal_import(history: History) -> None:
     check_plan(history)

@@ -51,7 +51,7 @@ imports = st.lists(st.tuples(st.sampled_from(["web", "shop", "csv"]), st.lists(b
 WORKSPACES = {"web": "web", "shop": "shop", "csv": "shop"}
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, phases=[Phase.generate])
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, phases=[Phase.generate])
 @given(imports)
 def test_all_at_once_and_one_by_one(imports: list[tuple[str, list[dict[str, Any]]]]) -> None:
     note(json.dumps(imports))
