@@ -9,6 +9,7 @@ SQL cannot tell exactly are computed by value_of itself: few. Relations on the w
     ..._by         profile, ..._<n>              aggregates of one of these by profile
     ca_person      all aggregates side by side
     ca_reference   profile, name, held           what value_of computed
+    <into>_person  profile, held                 the values side by side, which <into> takes apart
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ ADDS_UP = 10**12
 """A hundred million numbers below this have a sum that DECIMAL(38, 18) holds."""
 PLACES, SMALL = 6, 10**8
 """picking's short numbers have PLACES places; below SMALL they fit 64 bits as whole numbers of 10^-DECIMALS."""
+ALPHABETICAL = "$alphabetical"
+"""Stands in the SQL for what values x are sorted by, until it is known what values there are."""
 AT_ONCE = 1000
 """How many profiles the reference computes before it reads the events of the next."""
 
@@ -46,7 +49,7 @@ def compute(
     scratch: Scratch, definitions: Sequence[Definition], now_ms: int, *, events: str = "event",
     profiles: str | None = None, into: str = "calculated",
 ) -> int:
-    """Make a relation of the values of calculated attributes: profile, name, held. Drafts are not computed.
+    """Make a relation of the values of calculated attributes: profile, name, held, in this order. Drafts are not computed.
 
     events: a relation of profile, arrival, place, type, name, at_ms and event (its compact JSON text);
     profiles: a relation whose column `profile` names those to compute. A profile without a value has no row.
@@ -55,7 +58,10 @@ def compute(
     plan = _Plan(scratch, [one for one in definitions if not one.draft], now_ms, events, profiles)
     made = plan.make()
     hard = _by_reference(plan, scratch, events)
-    scratch.make(into, " union all ".join([*map(_values, plan.planned), "select profile, name, held from ca_reference"]))
+    # One row a profile is kept and sorted, and taken apart where it is read: in half the time of a row a value.
+    scratch.make(f"{into}_person", _side_by_side(plan.planned))
+    values = _values(plan.planned, f"{into}_person")
+    scratch.make(into, f"{values} union all select profile, name, held from ca_reference order by profile, name" if hard else values, keep=bool(hard))
     for name in (*reversed(made), "ca_reference"):
         scratch.drop(name)
     return hard
@@ -150,7 +156,10 @@ class _Plan:
     def _count(self, counted: _Counted) -> None:
         values, number = counted.counted, counted.counted.column("count(*)")
         self._scratch.make(values.name, counted.select())
-        self._scratch.make(values.by, values.select())
+        # Where they are texts without a capital, they are sorted by themselves: twice as fast.
+        lower = self._scratch.row(f"select coalesce(bool_and(x = lower(x) and not starts_with(x, chr(31))), true) from {values.name}")[0]
+        by_profile = values.select().replace(ALPHABETICAL, "'held': x" if lower else _alphabetical("x"))
+        self._scratch.make(values.by, by_profile)
         if (self._scratch.row(f"select max({number}) from {values.by}")[0] or 0) <= TRACKED:
             return
         self._scratch.make("ca_many", counted.many(number))
@@ -158,7 +167,7 @@ class _Plan:
             "ca_with_many", f"select profile, x, weight, coalesce(ca_many.tracked, true) as tracked from {values.name} left join ca_many using (profile, x)"
         )
         self._scratch.rename("ca_with_many", values.name)
-        self._scratch.make(values.by, values.select())
+        self._scratch.make(values.by, by_profile)
         self._scratch.drop("ca_many")
 
     def _packed(self) -> str:
@@ -243,15 +252,25 @@ class _Plan:
         if one.type == "unique_values_count":
             return f"chr(31) || {best.column('count(*)')}", hard
         if one.type == "most_frequent":
-            return best.column(f"arg_min(x, {{'often': -weight, {_alphabetical('x')}}}) filter (tracked)"), hard
-        listed = best.column(f"list_sort(list({{{_alphabetical('x')}}}) filter (tracked))")
+            return best.column(f"arg_min(x, {{'often': -weight, {ALPHABETICAL}}}) filter (tracked)"), hard
+        listed = best.column(f"list_sort(list({{{ALPHABETICAL}}}) filter (tracked))")
         return f"chr(31) || {_json_list(f'list_transform({listed}, lambda one: one.held)')}", hard
 
 
-def _values(planned: _Planned) -> str:
-    """Return the SELECT of a definition's values, but for those that SQL cannot tell."""
-    name, told = quote_text(planned.definition.name), f" where {planned.hard} is not true" if planned.hard is not None else ""
-    return f"select profile, {name} as name, held from (select profile, {planned.held} as held from ca_person{told}) where held is not null"
+def _side_by_side(planned: Sequence[_Planned]) -> str:
+    """Return the SELECT of profile, held: its values of all definitions by name; null for none, and for those that SQL cannot tell."""
+    held = ", ".join(one.held if one.hard is None else f"case when {one.hard} is not true then {one.held} end" for one in _by_name(planned))
+    return f"select profile, [{held}]::varchar[] as held from ca_person order by profile"
+
+
+def _values(planned: Sequence[_Planned], side_by_side: str) -> str:
+    """Return the SELECT of all values, but for those that SQL cannot tell: by profile, then by name."""
+    names = ", ".join(quote_text(one.definition.name) for one in _by_name(planned))
+    return f"select profile, name, held from (select profile, unnest([{names}]::varchar[]) as name, unnest(held) as held from {side_by_side}) where held is not null"
+
+
+def _by_name(planned: Sequence[_Planned]) -> list[_Planned]:
+    return sorted(planned, key=lambda one: one.definition.name)
 
 
 def _by_reference(plan: _Plan, scratch: Scratch, events: str) -> int:

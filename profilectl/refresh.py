@@ -147,6 +147,7 @@ class _Refresh:
             and (stage.referring if reads(one.audience.tree).audiences else stage.plain)
         ]
         self.done_import, self.done_ms = _mark("import", workspace), _mark("ms", workspace)
+        self.made: set[tuple[str | None, bool]] = set()
         self.last_import, self.last_ms = (int(_meta(store, name, "0")) for name in (self.done_import, self.done_ms))
         self.new_calculations = [one for one in self.calculations if one.filled_ms is None or one.name in asked.calculated]
         changed = {one.name for one in self.new_calculations}
@@ -166,9 +167,11 @@ class _Refresh:
     def decide(self) -> None:
         """Make the relations that `write` writes."""
         scratch, segments = self.scratch, self.profiles.segments
+        scratch.forget_order()
         awake = awake_only(self.profiles)
         scratch.make("event", known_events(segments, where=self.profiles.happened(awake)), keep=False)
-        scratch.make("touched", self._touched())
+        everybody = (self.new_calculations or self.filled) and all(one in self.new_calculations for one in self.calculations) and all(one in self.filled for one in self.audiences)
+        scratch.make("touched", "select 0::bigint as profile where false" if everybody else self._touched())  # a scan of all events
         self.profiles.calculated = [one.name for one in self.stored]
         if self.stage.plain:
             every = [one for one in self.calculations if one not in self.new_calculations]
@@ -180,6 +183,7 @@ class _Refresh:
         for wave in self._waves():
             self._evaluate([one for one in wave if one not in self.filled], "touched")
             self._evaluate([one for one in wave if one in self.filled], None)
+        scratch.keep_order()
 
     def _waves(self) -> list[list[Defined]]:
         """Return the audiences that refer to no other, then those that do."""
@@ -240,9 +244,12 @@ class _Refresh:
 
     def _relations(self, asked: Sequence[Evaluated], touched: str | None) -> None:
         wanted = needs(asked)
+        if not wanted.attributes and (touched, wanted.rest) in self.made:
+            return  # of the wave before: it is about the same people
         tests = [f"profile in (select profile from {touched})"] if touched else []
         tests += ["profile not in (select profile from dormant)"] if self.scratch.has("dormant") else []
         person_relations(self.profiles, wanted.attributes, f"where {' and '.join(tests)}" if tests else "", rest=wanted.rest)
+        self.made = {(touched, rest) for rest in (False, wanted.rest)}
 
     def write(self, number: int | None, seen: State, *, last: bool) -> Refreshed:
         """Write what was decided, in one transaction. seen: the store at the first stage: what was committed since, a stage before
@@ -263,7 +270,7 @@ class _Refresh:
                 scratch.run("insert into store.calculated select profile, name, held from fresh")
             if anew:
                 scratch.run(f"delete from store.calculated where name in ({anew})")
-                scratch.run("insert into store.calculated select profile, name, held from fresh_all order by profile, name")
+                scratch.run("insert into store.calculated select profile, name, held from fresh_all")  # it is in order
                 scratch.run(f"update store.calculation set filled_ms = {self.now_ms} where name in ({anew})")
             scratch.run(
                 f"insert into store.membership select moved.profile, audience.number, {self.now_ms} from moved join store.audience on audience.name = moved.audience"
@@ -274,10 +281,11 @@ class _Refresh:
                 " join store.audience on audience.name = moved.audience where change = 'left')"
             )
             known = known_mpids(self.profiles.segments)
+            who = "where profile in (select profile from moved)"
             scratch.run(
-                "insert into store.membership_change select audience.number, moved.profile, moved.change, $now, $import,"
-                " coalesce(named.mpid, (select max(mpid) from store.membership_change as past where past.profile = moved.profile)) from moved"
-                f" join store.audience on audience.name = moved.audience left join ({known}) as named on named.profile = moved.profile"
+                "insert into store.membership_change select audience.number, moved.profile, moved.change, $now, $import, coalesce(named.mpid, past.mpid) from moved"
+                f" join store.audience on audience.name = moved.audience left join (select profile, mpid from ({known}) {who}) as named on named.profile = moved.profile"
+                f" left join (select profile, max(mpid) as mpid from store.membership_change {who} group by profile) as past on past.profile = moved.profile"
                 " order by audience.number, moved.profile",
                 {"now": self.now_ms, "import": asked},
             )

@@ -131,13 +131,14 @@ def _members(scratch: Scratch, lines: str, keys: AttributeColumns, reading: Read
     # A table: a sample that is only a query would be taken three times, and each line of the file be looked at.
     step = max(1, scratch.count(lines) // SAMPLE)
     scratch.make(f"{lines}_sample", f"select line from {lines} where rowid % {step} = 0")
-    sample = f"select json_keys(line, ['$', '$.user_identities', '$.user_attributes']) as k from {lines}_sample where try(json_valid(line))"
+    scratch.make(f"{lines}_keys", f"select json_keys(line, ['$', '$.user_identities', '$.user_attributes']) as k from {lines}_sample where try(json_valid(line))")
     found = {
         place: [key for (key,) in scratch.rows(
-            f"select key from (select unnest(k[{place}]) as key from ({sample})) group by key order by count(*) desc, key"
+            f"select key from (select unnest(k[{place}]) as key from {lines}_keys) group by key order by count(*) desc, key"
         )]
         for place in (1, 2, 3)
     }
+    scratch.drop(f"{lines}_keys")
     scratch.drop(f"{lines}_sample")
     plain = {"environment": "environment", "mpid": "mpid", "timestamp_unixtime_ms": "at_ms", "source_request_id": "request"}
     paths = [Member("", key, plain[key], "plain") for key in found[1] if key in plain]
