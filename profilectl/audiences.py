@@ -41,7 +41,7 @@ def audiences_in(path: Path, *, wait_s: float = 0) -> list[dict[str, Any]]:
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         check_workspace(store)
         sizes = dict(scratch.rows("select audience, count(*) from store.membership group by audience"))
-        return [_described(one, sizes.get(one.number, 0)) for one in audiences(store) if store.workspace in (None, one.audience.workspace)]
+        return [_described(one, sizes.get(one.number, 0)) for one in audiences(store) if store.means(one.audience.workspace)]
 
 
 def _described(one: Defined, size: int) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def defined_audience(store: Store, name: str) -> Audience:
 def refresh_audiences(path: Path, names: Sequence[str], *, now_ms: int | None = None, wait_s: float = 0) -> list[dict[str, Any]]:
     """Evaluate audiences (all, where no names are given) for everybody, and return them with who entered and left."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
-        wanted = [_known(store, name).name for name in names] or [one.name for one in audiences(store) if store.workspace in (None, one.audience.workspace)]
+        wanted = [_known(store, name).name for name in names] or [one.name for one in audiences(store) if store.means(one.audience.workspace)]
     done = refresh_store(path, now_ms=now_ms, wait_s=max(wait_s, 10), asked=Asked(audiences=wanted))
     found = [one for one in audiences_in(path, wait_s=wait_s) if one["name"] in wanted]
     none: Counter[str] = Counter()

@@ -86,7 +86,7 @@ def _ledger(store: Store) -> None:
     """Make `ledger` (arrival, month, feed, import, events, code, billable) and `tracked` (profile, month)."""
     scratch, segments = store.scratch, store.segments()
     check_workspace(store)
-    numbers = ", ".join(str(feed.number) for feed in store.feeds() if store.workspace in (None, feed.workspace) and feed.source != ACCOUNT) or "null"
+    numbers = ", ".join(str(feed.number) for feed in store.feeds() if store.means(feed.workspace) and feed.source != ACCOUNT) or "null"
     here = f" where feed in ({numbers})" if store.workspace else ""
     rows = " union all ".join(f"select arrival, profile, at_ms from {one.table('row')}{here}" for one in segments) or "select 0 as arrival, 0 as profile, 0 as at_ms where false"
     events = f"select arrival, count(*) as events from ({known_events(segments, columns=('arrival',))}) group by arrival union all select arrival, events from store.passed"

@@ -36,7 +36,7 @@ def calculated_in(path: Path, *, wait_s: float = 0) -> list[dict[str, Any]]:
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         check_workspace(store)
         filled = dict(scratch.rows("select name, count(*) from store.calculated where held <> $nothing group by name", {"nothing": NOTHING}))
-        return [_described(one, filled.get(one.name, 0)) for one in calculations(store) if store.workspace in (None, one.definition.workspace)]
+        return [_described(one, filled.get(one.name, 0)) for one in calculations(store) if store.means(one.definition.workspace)]
 
 
 def _described(one: Calculation, profiles: int) -> dict[str, Any]:
@@ -136,6 +136,6 @@ def remove_calculated(path: Path, name: str, *, wait_s: float = 0) -> None:
 def recalculate(path: Path, names: Sequence[str], *, now_ms: int | None = None, wait_s: float = 0) -> list[dict[str, Any]]:
     """Compute calculated attributes (all, where no names are given) for everybody anew. now_ms: as of that time."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
-        wanted = [_known(store, name).name for name in names] or [one.name for one in calculations(store) if store.workspace in (None, one.definition.workspace)]
+        wanted = [_known(store, name).name for name in names] or [one.name for one in calculations(store) if store.means(one.definition.workspace)]
     refresh_store(path, now_ms=now_ms, wait_s=max(wait_s, 10), asked=Asked(calculated=wanted))
     return [one for one in calculated_in(path, wait_s=wait_s) if one["name"] in wanted]

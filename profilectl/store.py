@@ -67,6 +67,10 @@ class Store:
         self.path = path
         self.workspace = chosen_workspace()
 
+    def means(self, workspace: str) -> bool:
+        """Say whether a list is to name what belongs to a workspace: where none is named, all do."""
+        return self.workspace in (None, workspace)
+
     # settings
 
     def meta(self, name: str) -> str:
