@@ -195,14 +195,14 @@ def _select(extract: Extract, wanted: Wanted, where: str) -> tuple[str, int]:
         return extract.lines(where), 1
     assert extract.rows is not None
     if wanted.format == "csv":
-        return f"select *, {csv_line(extract.columns, extract.numbers, safe=wanted.safe)} as _line from ({extract.rows(where)})", 1
+        return f"select *, {csv_line(extract.in_sql, extract.numbers, safe=wanted.safe)} as _line from ({extract.rows(where)})", 1
     return extract.rows(where), len(extract.columns)
 
 
 def _leaving(extract: Extract, wanted: Wanted) -> str:
     if wanted.format == "csv":
         return "_line"
-    return "line" if wanted.format == "jsonl" else ", ".join(map(quote_identifier, extract.columns))
+    return "line" if wanted.format == "jsonl" else ", ".join(map(quote_identifier, extract.in_sql))
 
 
 ORDER = {"profiles": "_profile", "identities": "_profile, type, value", "attributes": "_profile, attribute", "batches": "_profile, _arrival"}

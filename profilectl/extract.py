@@ -27,13 +27,19 @@ ENVIRONMENT = environment_name()
 class Extract:
     """One kind of export. rows and lines: from a condition on profiles to a SELECT; columns: the names of
     the rows' columns that leave, of them numbers those that are whole numbers; rows is None where a kind
-    is lines only. cells: so many a profile may have."""
+    is lines only. cells: so many a profile may have. named: what the columns are called in SQL, which does not
+    tell names apart that differ in their case only, as those of attributes may."""
 
     columns: Sequence[str]
     rows: Callable[[str], str] | None
     lines: Callable[[str], str]
     numbers: Sequence[str] = ()
     cells: int = 1
+    named: Sequence[str] = ()
+
+    @property
+    def in_sql(self) -> Sequence[str]:
+        return self.named or self.columns
 
 
 def narrowed(profiles: Profiles, fields: Sequence[str]) -> Profiles:
@@ -80,11 +86,12 @@ def _profiles(profiles: Profiles, provenance: bool, whole: bool) -> Extract:
         *((BY_NAME[kind].field, f"i_{kind}[-1]") for kind in profiles.identities),
         *((f"user_attributes.{key}", held_as_text(f"v{n}")) for n, key in enumerate(keys)),
     ]
+    columns = [f"c{place}" for place in range(len(named))]
 
     def rows(where: str) -> str:
         if len(keys) > MOST_COLUMNS:
             raise UsageError(f"{len(keys):,} attributes are more columns than such an export has", "use --format jsonl, or name --fields")
-        listed = ", ".join(f"{sql} as {quote_identifier(name)}" for name, sql in named)
+        listed = ", ".join(f"{sql} as {column}" for column, (_, sql) in zip(columns, named, strict=True))
         return f"select {listed}, profile as _profile, mpid as _mpid from ({profiles.folded(keys, where)})"
 
     def lines(where: str) -> str:
@@ -98,7 +105,7 @@ def _profiles(profiles: Profiles, provenance: bool, whole: bool) -> Extract:
 
     if whole:
         tell_odd(profiles)
-    return Extract([name for name, _ in named], rows, lines, cells=len(named))
+    return Extract([name for name, _ in named], rows, lines, cells=len(named), named=columns)
 
 
 ORIGIN = ("source", "feed", "import", "file", "line", "row")

@@ -26,13 +26,14 @@ from profilectl.scratch import Scratch, quote_identifier, quote_text
 from profilectl.segments import identity_hash, known_identities, known_mpids
 from profilectl.stage.csv import read_header, read_rows
 from profilectl.stage.files import open_files
+from profilectl.value_sql import whole_number
 from profilectl.values import NotJson, parse_json
 
 BLOCK = 20_000
 BLANKS = quote_text(WHITE_SPACE)
 WHY = (
     "case when fault is not null then fault when several > 1 then several || ' profiles have it' when several = 1 then null"
-    " when value is null then 'no identity' when type = 'mpid' and try_cast(value as bigint) is null then 'no MPID' else 'nobody has it' end"
+    f" when value is null then 'no identity' when type = 'mpid' and {whole_number('value')} is null then 'no MPID' else 'nobody has it' end"
 )
 """Why a line has no MPID, as SQL; null where it has one."""
 
@@ -277,7 +278,7 @@ def _answer(profiles: Profiles, kinds: Sequence[str], wanted: Lookup) -> None:
             trimmed = f"trim(c{n}, {BLANKS})"
             rank = -1 if one == "mpid" else hierarchy.index(one) if one in hierarchy else len(hierarchy)
             if one == "mpid":
-                parts.append(f"select seq, {rank} as rank, 'mpid' as type, {trimmed} as value, null::uhugeint as hash, try_cast({trimmed} as bigint) as number from asked where {trimmed} <> ''")
+                parts.append(f"select seq, {rank} as rank, 'mpid' as type, {trimmed} as value, null::uhugeint as hash, {whole_number(trimmed)} as number from asked where {trimmed} <> ''")
             else:
                 key = trimmed if BY_NAME[one].shape == "text" else f"lower({trimmed})"
                 parts.append(

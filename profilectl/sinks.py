@@ -98,7 +98,7 @@ class Parquet:
         while (table := self._waiting.get()) is not None:
             try:
                 if not self._failed:
-                    self._writer.write_table(table.cast(self._schema))
+                    self._writer.write_table(table.rename_columns(self._schema.names).cast(self._schema))
             except BaseException as error:  # noqa: BLE001  (raised again by the one who waits)
                 self._failed.append(error)
 

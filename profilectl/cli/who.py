@@ -10,6 +10,7 @@ import typer
 
 from profilectl.cli import complete
 from profilectl.codes import UsageError
+from profilectl.fields import Unusable, whole_number
 from profilectl.identity import TYPES, type_named
 
 Names = Callable[..., Any]
@@ -70,9 +71,9 @@ def one_identity(stated: str, flag: str = "--identity", *, mpid: bool = True) ->
 def mpid_of(value: str) -> str:
     """Return an MPID as it is written. Raises UsageError where it is none."""
     try:
-        number = int(value)
-    except ValueError:
-        raise UsageError(f"{value} is not an MPID", "an MPID is a whole number, for example --mpid=-42") from None
-    if not -(2**63) <= number < 2**63:
-        raise UsageError(f"{value} is not an MPID: it has more than 64 bits")
+        number = whole_number(value, "MPID_INVALID")
+    except Unusable:
+        number = None
+    if number is None:
+        raise UsageError(f"{value} is not an MPID", "an MPID is a whole number of 64 bits, for example --mpid=-42")
     return str(number)

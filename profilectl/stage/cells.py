@@ -17,6 +17,7 @@ from profilectl.stage.event_cells import EventCells
 from profilectl.stage.keys import identity_key, trimmed
 from profilectl.stage.nested import clash, members_sql, object_sql, tree_of, value_sql
 from profilectl.stage.staged import LOOSE, AttributeColumns, StagedFile
+from profilectl.value_sql import whole_number
 
 
 @dataclass(slots=True)
@@ -118,7 +119,7 @@ class Assembly:
         text = cell.text
         if cell.field.name in ("mpid", "timestamp_unixtime_ms"):
             code = "MPID_INVALID" if cell.field.name == "mpid" else "TIMESTAMP_INVALID"
-            number = f"case when regexp_full_match({trimmed(text)}, '[+-]?[0-9]{{1,40}}') then try_cast({trimmed(text)} as bigint) end"
+            number = whole_number(trimmed(text))
             zero = f" or {number} = 0" if cell.field.name == "mpid" else ""
             self._reject(code, f"{text} <> '' and ({number} is null{zero})", f"{text}[:40]")
             self.plain["mpid" if cell.field.name == "mpid" else "at_ms"] = number

@@ -9,8 +9,11 @@ would pass through a float, refuses the file.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -40,11 +43,11 @@ def read_parquet(
     source = f"read_parquet({quote_text(_literal(file.local))}, file_row_number = true, binary_as_string = false)"
     try:
         described = [(column, kind) for column, kind, *_ in scratch.rows(f"describe select * exclude (file_row_number) from {source}")]
-        schema = scratch.rows(f"select name, type, logical_type, converted_type, precision from parquet_schema({quote_text(_literal(file.local))})")
+        schema = scratch.rows(f"select name, type, num_children, precision from parquet_schema({quote_text(_literal(file.local))})")
     except duckdb.Error as error:
         raise InputRefused(f"{file.name}: not a Parquet file that can be read: {_first_line(error)}") from None
     _refuse_inexact(file.name, schema)
-    leaves = _leaves(scratch, described)
+    leaves = _leaves(scratch, described, _members(iter(schema)))
     fields = read_columns(file.name, [leaf for leaf, _, _ in leaves], manifest, mapped)
     used = {field.kind != "ignored" for field in fields}
     if True not in used:
@@ -81,8 +84,8 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0][:200]
 
 
-def _refuse_inexact(name: str, schema: list[tuple[object, ...]]) -> None:
-    for column, kind, _, _, precision in schema:
+def _refuse_inexact(name: str, schema: Sequence[tuple[Any, ...]]) -> None:
+    for column, kind, _, precision in schema:
         if isinstance(precision, int) and precision > 38:
             raise InputRefused(
                 f"{name}: column {column!r} is a decimal of {precision} digits; 38 is the most that can be read exactly",
@@ -92,16 +95,34 @@ def _refuse_inexact(name: str, schema: list[tuple[object, ...]]) -> None:
             raise InputRefused(f"{name}: column {column!r} is an INT96 timestamp", "write it as TIMESTAMP or as text")
 
 
-def _leaves(scratch: Scratch, described: list[tuple[str, str]]) -> list[tuple[str, str, str]]:
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column by the name that the file has for it; the reader gives one that differs from another in its case only a number."""
+
+    name: str
+    members: Sequence[_Column] = ()
+
+
+def _members(schema: Iterator[tuple[Any, ...]]) -> Sequence[_Column]:
+    """Return the columns below the next element of a file's schema, which lists each before its members."""
+    _, _, children, _ = next(schema)
+    found: list[_Column] = []
+    for _ in range(children or 0):
+        ahead = next(schema)
+        found.append(_Column(str(ahead[0]), _members(chain([ahead], schema))))
+    return found
+
+
+def _leaves(scratch: Scratch, described: Sequence[tuple[str, str]], columns: Sequence[_Column]) -> list[tuple[str, str, str]]:
     """Return (dotted name, SQL, type) of each column, structs taken apart."""
     leaves: list[tuple[str, str, str]] = []
-    for column, kind in described:
+    for (named, kind), column in zip(described, columns, strict=True):
         if _STRUCT.match(kind) and not kind.endswith("[]"):
             members = scratch.rows(f"describe select unnest($value::{kind})", {"value": None})
-            inner = _leaves(scratch, [(member, inner_kind) for member, inner_kind, *_ in members])
-            leaves += [(f"{column}.{leaf}", f"{quote_identifier(column)}.{sql}", inner_kind) for leaf, sql, inner_kind in inner]
+            inner = _leaves(scratch, [(member, inner_kind) for member, inner_kind, *_ in members], column.members)
+            leaves += [(f"{column.name}.{leaf}", f"{quote_identifier(named)}.{sql}", inner_kind) for leaf, sql, inner_kind in inner]
         else:
-            leaves.append((column, quote_identifier(column), kind))
+            leaves.append((column.name, quote_identifier(named), kind))
     return leaves
 
 
