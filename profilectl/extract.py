@@ -16,7 +16,7 @@ from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME, CODE
 from profilectl.profile import Profiles, held_as_json, held_as_text
 from profilectl.scratch import quote_identifier, quote_text
-from profilectl.segments import IMPORT_FILES, environment_name, known_identities, known_mpids
+from profilectl.segments import IMPORT_FILES, both, environment_name, known_identities, known_mpids
 from profilectl.standing_sql import NOTHING, tell_odd, whole_members
 
 MOST_COLUMNS = 5_000
@@ -146,6 +146,8 @@ def _long(columns: Sequence[str], source: Callable[[str], str], kinds: int) -> E
 
 
 def _mpid_of(profiles: Profiles, where: str) -> str:
+    if profiles.only_seen and profiles.feeds:
+        where = both(where, f"profile in ({profiles.seen(where)})")
     return f"select profile as _profile, mpid as _mpid, mpid::varchar as mpid, {ENVIRONMENT} as environment from ({known_mpids(profiles.segments)}) {where}"
 
 

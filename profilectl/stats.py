@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from profilectl.feed import ENVIRONMENTS
+from profilectl.feed import ENVIRONMENTS, workspaces_of
 from profilectl.identity import BY_NAME, NAME, key_of
 from profilectl.profile import DELETED, profiles_of
 from profilectl.scratch import quote_text
@@ -50,12 +50,17 @@ def stats_of(store: Store) -> dict[str, Any]:
 
 def _attributes(store: Store, total: int) -> list[dict[str, Any]]:
     """Return each attribute: how many profiles have it, how many values it takes, whose it is; of one workspace where one is
-    named, else of all at once, of each profile what was said last."""
+    named, else of all: what holds in any of them."""
     scratch = store.scratch
     profiles = profiles_of(store, every=store.workspace is None)
     here = f" and {profiles.feeds}" if profiles.feeds else ""
     if store.workspace is not None:  # its own people
         total = scratch.row(f"select count(distinct profile) from ({profiles.seen()})")[0]
+    feeds = store.feeds()
+    workspaces = [None] if store.workspace is not None else workspaces_of(feeds)
+    several = len(workspaces) > 1
+    if several:
+        scratch.load("seen_in", [("feed", "INTEGER"), ("workspace", "VARCHAR")], [(feed.number, one) for feed in feeds for one in workspaces if one and feed.seen_in(one)])
     # One attribute at a time, so that memory grows with the profiles and not with all of their values.
     segments = store.segments()
     found: list[dict[str, Any]] = []
@@ -68,12 +73,14 @@ def _attributes(store: Store, total: int) -> list[dict[str, Any]]:
         ]
         if key in loose:
             parts.append(f"select profile, value as held, arrival, feed from ({known_loose(segments)}) where key = {quote_text(key)}{here}")
+        said = " union all ".join(parts)
         current = (
-            f"select arg_max(held, arrival) as held, arg_max(feed, arrival) as feed from ({' union all '.join(parts)})"
-            f" group by profile having arg_max(held, arrival) <> {DELETED}"
+            "select profile, arg_max(held, arrival) as held, arg_max(feed, arrival) as feed from "
+            + (f"({said}) join seen_in using (feed) group by profile, workspace" if several else f"({said}) group by profile")
+            + f" having arg_max(held, arrival) <> {DELETED}"
         )
         filled, values, sources = scratch.row(
-            f"select count(*), count(distinct held), list_sort(list(distinct feed.source)) from ({current}) as one"
+            f"select count({'distinct profile' if several else '*'}), count(distinct held), list_sort(list(distinct feed.source)) from ({current}) as one"
             " join store.feed as feed on feed.number = one.feed"
         )
         if filled:

@@ -45,7 +45,8 @@ def _parquet_rows(scratch: Scratch, file: StagedFile, rows: list[int]) -> Iterat
 
 
 def _physical(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[str]:
-    """Read again the physical lines from which rows begin, up to where the next row begins."""
+    """Read again the physical lines from which rows begin, up to where the record ends, or the next row begins at the latest:
+    what lies between may be another row, rejected before."""
     if not lines:
         return
     ends: dict[int, int] = {}
@@ -60,15 +61,18 @@ def _physical(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[
     wanted = iter(lines)
     line = next(wanted)
     text: list[str] = []
+    quotes, whole = 0, False
     with file.path.open(encoding="utf-8-sig", errors="backslashreplace", newline="") as content:
         for number, physical in enumerate(content, start=1):
             while number >= ends.get(line, line + 1 if not file.lines else 1 << 62):
                 yield "".join(text).rstrip("\r\n")
-                text = []
+                text, quotes, whole = [], 0, False
                 following = next(wanted, None)
                 if following is None:
                     return
                 line = following
-            if number >= line and sum(map(len, text)) < RAW_SHOWN:
+            if number >= line and not whole and sum(map(len, text)) < RAW_SHOWN:
                 text.append(physical)
+                quotes += physical.count('"')
+                whole = file.format != "csv" or quotes % 2 == 0
     yield "".join(text).rstrip("\r\n")
