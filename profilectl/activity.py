@@ -94,7 +94,8 @@ class Seen:
 @dataclass(slots=True)
 class Touch:
     """One batch that touched the profile. events: in their order. rest: its other fields (consent, device,
-    attribution...). alias: no batch, but the past of another profile carried over."""
+    attribution...). alias: no batch, but the past of another profile carried over. taker: the MPID of another profile,
+    whose batch only took identities away."""
 
     origin: Origin
     founded: bool
@@ -104,6 +105,7 @@ class Touch:
     events: list[Seen] = field(default_factory=list)
     rest: dict[str, Any] = field(default_factory=dict)
     alias: Carried | None = None
+    taker: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,8 @@ class Activity:
     """A profile with everything that made it. touches: oldest first; attributes: the entry in force of each key.
     standing: what follows from all of that (standing.py), where it was asked for. aged_ms: when retention took its
     attributes, consent and devices away. workspace: whose attributes, devices, consent and batches these are, None:
-    everybody's; elsewhere: what touched the profile in others. Identities and first and last seen are the same in all."""
+    everybody's; elsewhere: what touched the profile in others. Identities and first and last seen are the same in all.
+    taken: batches of other profiles that took identities away, in whatever workspace."""
 
     mpid: int
     environment: str
@@ -172,6 +175,15 @@ class Activity:
     aged_ms: list[int] = field(default_factory=list)
     workspace: str | None = None
     elsewhere: list[Touch] = field(default_factory=list)
+    taken: list[Touch] = field(default_factory=list)
+
+    def timeline(self) -> list[Touch]:
+        """Return what touched the profile in its workspace, and what took identities from it, oldest first."""
+        return sorted([*self.touches, *self.taken], key=lambda touch: touch.origin.arrival)
+
+    def taken_by(self, held: Held) -> Origin | None:
+        """Return where the row stands that took an identity away."""
+        return next((touch.origin for touch in (*self.every(), *self.taken) if touch.origin.arrival == held.lost), None)
 
     def every(self) -> list[Touch]:
         """Return what touched the profile in any workspace, oldest first."""
@@ -367,6 +379,7 @@ class _Raw:
         for profile, arrival, *event in self._ask(f"select * from ({known_events(profiles.segments, where=where, columns=_SEEN)}) order by profile, arrival, place"):
             self.events.setdefault((profile, arrival), []).append(Seen(*event[1:]))
         self.removed = self._ask(f"select profile, type, hash, arrival from store.removed {where}") if profiles.removals else []
+        self.takers = self._takers(profiles, {arrival for *_, arrival in self.removed} - {row[0] for rows in self.rows.values() for row in rows})
         self.aged: dict[int, list[int]] = {}
         listed = ", ".join(map(str, found)) or "null"
         for profile, at_ms in self._ask(
@@ -381,8 +394,17 @@ class _Raw:
             self.mpids = dict(self._ask(f"select profile, mpid from ({known_mpids(profiles.segments)}) where profile in ({sides})"))
             rows = self._ask("select alias.arrival, import.feed, import.started_ms from store.alias join store.import on import.number = alias.import")
             self.asked = {arrival: (feed, at_ms) for arrival, feed, at_ms in rows}
-        arrivals = {row[0] for rows in self.rows.values() for row in rows} | {one.arrival for one in self.aliases}
+        arrivals = {row[0] for rows in self.rows.values() for row in rows} | {one.arrival for one in self.aliases} | {*self.takers}
         self.origins = origins_of(profiles, sorted(arrivals)) if placed else dict.fromkeys(arrivals, NOWHERE)
+
+    def _takers(self, profiles: Profiles, arrivals: set[int]) -> dict[int, tuple[int, int, int]]:
+        """Return whose rows some are: arrival -> (MPID, feed, time)."""
+        if not arrivals:
+            return {}
+        listed = f"where arrival in ({', '.join(map(str, sorted(arrivals)))})"
+        rows = " union all ".join(f"select profile, arrival, feed, at_ms from {one.table('row')} {listed}" for one in profiles.segments if "row" in one.tables)
+        found = self._ask(f"select row.arrival, named.mpid, row.feed, row.at_ms from ({rows}) as row join ({known_mpids(profiles.segments)}) as named on named.profile = row.profile")
+        return {arrival: (mpid, feed, at_ms) for arrival, mpid, feed, at_ms in found}
 
     def _ask(self, select: str) -> list[tuple[Any, ...]]:
         return self.scratch.rows(select)
@@ -446,6 +468,11 @@ def _played(profiles: Profiles, profile: int, raw: _Raw) -> Activity | None:
     found.aged_ms = raw.aged.get(profile, [])
     by_arrival = {touch.origin.arrival: touch for touch in found.every()}
     for one in found.lost:
+        if one.lost in raw.takers and one.lost not in by_arrival:
+            mpid, feed, at_ms = raw.takers[one.lost]
+            number, file, unit, place, protection = raw.origins[one.lost]
+            by_arrival[one.lost] = Touch(Origin(one.lost, number, feeds[feed], protection, file, unit, place, at_ms), False, taker=mpid)
+            found.taken.append(by_arrival[one.lost])
         if one.lost in by_arrival:
             by_arrival[one.lost].removed.append(one)
     return found
@@ -512,7 +539,7 @@ def _part(activity: Activity, name: str) -> Value:
             ]
         case "attribution":
             return activity.attribution()
-    return [touch_json(one) for one in reversed(activity.touches)]
+    return [touch_json(one) for one in reversed(activity.timeline())]
 
 
 def devices_json(devices: Sequence[Device]) -> list[Value]:
@@ -564,6 +591,8 @@ def touch_json(touch: Touch) -> dict[str, Value]:
             "from": str(one.source), "to": str(one.destination), "start_ms": whole(one.start_ms), "end_ms": whole(one.end_ms),
             "due_ms": whole(one.due_ms), "in_force": one.in_force, "first_seen_ms": whole(one.first_seen_ms),
         }}
+    if touch.taker is not None:
+        return origin_json(touch.origin) | {"taken_by": str(touch.taker), "identities_removed": [{"type": one.type, "value": one.value} for one in touch.removed]}
     return origin_json(touch.origin) | {
         "founded": touch.founded,
         "identities_added": [{"type": one.type, "value": one.value} for one in touch.added],

@@ -14,10 +14,10 @@ from profilectl.activity import Activity, Entry, Origin, Touch, activities
 from profilectl.attributes import CALCULATED, OVERWRITE, SET, SOURCES, Owner, standing
 from profilectl.codes import InputRefused, sentence
 from profilectl.feed import PROTECTIONS
-from profilectl.identity import BY_NAME, Records, Rules, Step, Usable, display, key_of, look_up, usable
+from profilectl.identity import BY_NAME, NAME, Records, Rules, Step, Usable, display, key_of, look_up, usable
 from profilectl.moments import written
 from profilectl.profile import Profiles
-from profilectl.segments import IMPORT_FILES
+from profilectl.segments import IMPORT_FILES, known_mpids
 from profilectl.store import Settings
 
 SAID = {
@@ -137,12 +137,12 @@ def chain(activity: Activity, rules: Rules) -> list[Link]:
     """
     held: list[tuple[str, str]] = []
     found = []
-    for touch in activity.every():
+    for touch in sorted([*activity.every(), *activity.taken], key=lambda one: one.origin.arrival):
         if touch.added or touch.removed or touch.founded:
             able = [one for one in held if one[0] in rules.hierarchy]
             for guarded in (rules.login, rules.immutable):
                 able = [one for one in able if one[0] in guarded] or able
-            found.append(Link(touch, able))
+            found.append(Link(touch, [] if touch.taker is not None else able))
         for one in touch.removed:
             if (one.type, one.value) in held:
                 held.remove((one.type, one.value))
@@ -168,12 +168,17 @@ def _why_apart(ours: Sequence[Activity], theirs: Sequence[Activity], first: tupl
     for one, (kind, value) in ((ours[0], first), (theirs[0], second)):
         origin = next((held.origin for held in one.identities if (held.type, held.value) == (kind, value)), one.every()[0].origin)
         yield f"{kind} {value} came to profile {one.mpid} by import {origin.import_number}, {origin.where}"
+    for one, (kind, value) in ((ours[0], second), (theirs[0], first)):
+        for held in one.lost:
+            row = one.taken_by(held)
+            if row and held.type == kind and key_of(BY_NAME[kind], held.value) == key_of(BY_NAME[kind], value):
+                yield f"profile {one.mpid} held {kind} {value} until import {row.import_number}, {row.where}, took it away"
     for one, other in ((ours[0], theirs[0]), (theirs[0], ours[0])):
         for flag, kinds in (("immutable", rules.immutable), ("login", rules.login)):
             guarded = [held for held in one.identities if held.type in kinds]
             if guarded:
                 listed = ", ".join(f"{held.type} {held.value}" for held in guarded)
-                yield f"profile {one.mpid} holds the {flag} identity {listed}: only a row that carries it finds this profile (not what profile {other.mpid} holds)"
+                yield f"profile {one.mpid} holds the {flag} identity {listed}: only a row that carries it, or the MPID, finds this profile (not what profile {other.mpid} holds)"
                 break
     known = {kind: key_of(BY_NAME[kind], value) for kind, value in (first, second) if kind in rules.hierarchy}
     if len(known) == 2:
@@ -255,7 +260,8 @@ ERASED_ROW = "the row was of a person who was erased"
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What became of a row in one import. activity and touch: where it was applied; code: where it was not."""
+    """What became of a row in one import. activity and touch: where it was applied; code: where it was not. taken_from: the
+    identities (type, MPID) that it took from other profiles."""
 
     import_number: int
     feed: str
@@ -266,6 +272,7 @@ class Fate:
     raw: str = ""
     activity: Activity | None = None
     touch: Touch | None = None
+    taken_from: Sequence[tuple[str, int]] = ()
 
 
 def explain_row(profiles: Profiles, file: str, line: int) -> list[Fate]:
@@ -312,7 +319,11 @@ def _fate(profiles: Profiles, number: int, feed: str, path: str, line: int, firs
             for (profile,) in scratch.rows(f"select profile from {segment.table('row')} where arrival = $arrival", {"arrival": arrival}):
                 (activity,) = activities(profiles, [profile])
                 touch = next(one for one in activity.every() if one.origin.arrival == arrival)
-                return Fate(number, feed, path, line, activity=activity, touch=touch)
+                taken = scratch.rows(
+                    f"select removed.type, named.mpid from store.removed as removed join ({known_mpids(profiles.segments)}) as named on named.profile = removed.profile"
+                    " where removed.arrival = $arrival and removed.profile <> $profile order by 1, 2", {"arrival": arrival, "profile": profile},
+                )
+                return Fate(number, feed, path, line, activity=activity, touch=touch, taken_from=[(NAME[code], mpid) for code, mpid in taken])
     return Fate(number, feed, path, line, "", NO_ROW)
 
 

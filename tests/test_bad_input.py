@@ -265,3 +265,11 @@ def test_hostile_text_is_shown_as_text(tmp_path: Path) -> None:
     assert "\x1b" not in shown
     assert "\u202e" not in shown
     assert "[red]x[/red]" in shown
+
+
+def test_the_raw_text_of_a_rejected_row_is_its_own(tmp_path: Path) -> None:
+    """Rows after it that are rejected too, and blank lines, are no part of it."""
+    (tmp_path / "a.csv").write_text('email,a\n,1\nshort\nlong,1,secret@x\n,"two\nlines ""q"""\n\n\n,3\nx@example.com,2\n')
+    assert run("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 3
+    found = {one["line"]: one["raw"] for one in map(json.loads, (tmp_path / "a.csv.rejects.jsonl").read_text().splitlines())}
+    assert found == {2: ",1", 3: "short", 4: "long,1,secret@x", 5: ',"two\nlines ""q"""', 9: ",3"}

@@ -183,3 +183,27 @@ def test_a_csv_export_imports_again_to_the_same_cells(tmp_path: Path) -> None:
     assert run("--store", "two.duckdb", "import", "one.csv", "--feed", "f", folder=tmp_path).returncode == 0
     assert run("--store", "two.duckdb", "export", "profiles", "--sorted", "-o", "two.csv", folder=tmp_path).returncode == 0
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
+
+
+def test_attributes_that_differ_in_their_case_only_keep_apart(tmp_path: Path) -> None:
+    """Through CSV, Parquet and back; of Parquet columns, by the names that the file has for them (domain.md 2.2)."""
+    people = [
+        {"user_identities": {"customer_id": "A"}, "user_attributes": {"tier": "a", "Tier": "b", "TIER": "c"}},
+        {"user_identities": {"customer_id": "B"}, "user_attributes": {"tier": "z"}},
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in people))
+    assert run("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
+    for name in ("b.csv", "b.parquet"):
+        assert run("export", "profiles", "-o", name, folder=tmp_path).returncode == 0
+        assert run("--store", f"{name}.duckdb", "import", name, "--feed", "f", folder=tmp_path).returncode == 0
+        lines = run("--store", f"{name}.duckdb", "export", "profiles", "--sorted", folder=tmp_path).stdout.splitlines()
+        found = {tuple(one["user_identities"]["customer_id"]): one["user_attributes"] for one in map(json.loads, lines)}
+        assert found == {("A",): {"tier": "a", "Tier": "b", "TIER": "c"}, ("B",): {"tier": "z"}}
+    assert run("export", "profiles", "--format", "csv", "--sorted", "--fields", "tier,Tier", folder=tmp_path).stdout.count("b,a\n") == 1
+
+
+def test_members_of_a_struct_keep_the_names_that_the_file_has_for_them(tmp_path: Path) -> None:
+    attributes = pa.array([{"tier": "x", "Tier": "y", "l": ["1", "2"]}], pa.struct([("tier", pa.string()), ("Tier", pa.string()), ("l", pa.list_(pa.string()))]))
+    pyarrow.parquet.write_table(pa.table({"customer_id": ["A"], "user_attributes": attributes, "TIER": ["z"]}), tmp_path / "a.parquet")
+    assert run("import", "a.parquet", "--feed", "f", folder=tmp_path).returncode == 0
+    assert json.loads(run("export", "profiles", folder=tmp_path).stdout)["user_attributes"] == {"tier": "x", "Tier": "y", "TIER": "z", "l": ["1", "2"]}

@@ -298,3 +298,15 @@ def test_python_programs_make_the_same_calls(tmp_path: Path) -> None:
     assert store.export("profiles", where="tier = 'gold'").column("user_attributes.tier").to_pylist() == ["gold"]
     with pytest.raises(UsageError):
         store.profile(nothing="x")
+
+
+def test_an_mpid_is_a_whole_number_and_never_rounded_to_one(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"mpid":2750745821579279100,"user_identities":{"customer_id":"A"}}\n')
+    assert run("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
+    asked = ["2750745821579279100", " +2750745821579279100 ", "2750745821579279099.6", "2.7507458215792791e18", "2_750_745_821_579_279_100", "99999999999999999999"]
+    (tmp_path / "l.txt").write_text("".join(f"{one}\n" for one in asked))
+    for kind in ("mpid", "any"):
+        found = [json.loads(line)["found"] for line in run("lookup", "l.txt", "--type", kind, folder=tmp_path).stdout.splitlines()]
+        assert found == [True, True, False, False, False, False]
+    for one in asked[2:]:
+        assert run("show", "--mpid", one, folder=tmp_path).returncode == 2

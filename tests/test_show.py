@@ -140,7 +140,24 @@ def test_an_identity_that_was_moved_is_found_as_of_the_time_it_was_there(tmp_pat
     assert [one["user_identities"]["customer_id"] for one in then] == [["C2"], ["C3"]]
     lost = run("show", "--customer-id", "C1", "--section", "identities", folder=tmp_path).stdout
     assert "amelie@example.org" in lost
-    assert "lost since" in lost
+    assert "lost by crm (custom-feed), import 4, m.jsonl:1" in lost
+
+
+def test_whoever_lost_an_identity_is_told_to_which_row(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('[identity]\nstrategy = "conversion"\nunique = ["customer_id", "email"]\n')
+    (tmp_path / "1.csv").write_text("customer_id,email\nA,a@example.com\nB,b@example.com\n")
+    (tmp_path / "2.csv").write_text("customer_id,email\nB,a@example.com\n")
+    for arguments in (("config", "apply", "c.toml"), ("import", "1.csv", "--feed", "f"), ("import", "2.csv", "--feed", "f")):
+        assert run(*arguments, folder=tmp_path).returncode == 0
+    loser, winner = (json.loads(run("show", "--customer-id", one, "--json", folder=tmp_path).stdout)["profiles"][0]["mpid"] for one in "AB")
+    told = f"- email a@example.com: the row made it one of MPID {winner}"
+    assert told in run("show", "--customer-id", "A", folder=tmp_path).stdout
+    assert told in run("explain", "identity", "--customer-id", "A", folder=tmp_path).stdout
+    apart = run("explain", "identity", "--customer-id", "A", "--and", "email=a@example.com", folder=tmp_path).stdout
+    assert f"profile {loser} held email a@example.com until import 2, 2.csv:2, took it away" in apart
+    assert f"took the email from MPID {loser}" in run("explain", "row", "2.csv:2", folder=tmp_path).stdout
+    newest = json.loads(run("show", "--customer-id", "A", "--section", "timeline", "--json", folder=tmp_path).stdout)["profiles"][0]["timeline"][0]
+    assert (newest["import"], newest["taken_by"], newest["identities_removed"]) == (2, winner, [{"type": "email", "value": "a@example.com"}])
 
 
 def test_one_of_several_is_picked(folder: Path) -> None:

@@ -312,3 +312,16 @@ def test_lists_and_counts_are_of_the_workspace_that_is_named(folder: Path) -> No
     assert counted["shop"] == {"buys": ["calculated"], "tier": ["custom-feed"]}
     assert set(counted[""]) == {"own", "tier", "views", "buys"}
     assert [[one["feed"] for one in of(workspace, "usage")["imports"]] for workspace in ("web", "shop", "")] == [["app"], ["cards"], ["app", "cards"]]
+
+
+def test_identities_and_counts_are_of_those_a_workspace_has_seen(tmp_path: Path) -> None:
+    (tmp_path / "w.csv").write_text("customer_id,tier\nA,web\nB,web2\n")
+    (tmp_path / "s.csv").write_text("customer_id,email,tier\nA,,gold\nC,c@example.com,silver\n")
+    for file, workspace in (("w.csv", "web"), ("s.csv", "shop")):
+        assert run("--workspace", workspace, "import", file, "--feed", file, folder=tmp_path).returncode == 0
+    listed = run("--workspace", "web", "export", "identities", folder=tmp_path).stdout.splitlines()
+    assert sorted(json.loads(line)["value"] for line in listed) == ["A", "B"]
+    for workspace, profiles, values in ((None, 3, 4), ("web", 2, 2)):
+        said = json.loads(run(*(("--workspace", workspace) if workspace else ()), "stats", "--json", folder=tmp_path).stdout)
+        (tier,) = said["attributes"]
+        assert (tier["profiles"], tier["distinct_values"]) == (profiles, values)

@@ -175,7 +175,7 @@ def outcome(touch: Touch) -> Iterator[tuple[str, str]]:
     for one in touch.added:
         yield "set", f"+ {one.type} {one.value}"
     for one in touch.removed:
-        yield "deleted", f"- {one.type} {one.value}"
+        yield "deleted", f"- {one.type} {one.value}{taken(touch)}"
     for event in touch.events:
         yield "event", event_line(event)
     unchanged = [entry.key for entry in touch.entries if entry.kind == "unchanged"]
@@ -187,6 +187,11 @@ def outcome(touch: Touch) -> Iterator[tuple[str, str]]:
     more = [name for name in touch.rest if name not in ("schema_version", "mp_deviceid")]  # the stamp is among the identities
     if more:
         yield "unchanged", f"with {', '.join(more)}"
+
+
+def taken(touch: Touch) -> str:
+    """Say who got what a batch took away, where it was a batch of somebody else."""
+    return "" if touch.taker is None else f": the row made it one of MPID {touch.taker}"
 
 
 def event_line(event: Seen) -> str:
@@ -306,12 +311,13 @@ def _plain_attributes(activity: Activity, view: View) -> Iterator[str]:
 
 def _plain_identities(activity: Activity) -> Iterator[str]:
     for one in (*activity.identities, *activity.lost):
-        lost = ", lost since" if one.lost is not None else ""
+        origin = activity.taken_by(one) if one.lost is not None else None
+        lost = "" if one.lost is None else f", lost by {origin_line(origin)}" if origin else ", lost since"
         yield f"{one.type}: {one.value}  [{origin_line(one.origin)}, {moment(one.origin.at_ms)}{lost}]"
 
 
 def _plain_timeline(activity: Activity, view: View) -> Iterator[str]:
-    touches = activity.touches[::-1]
+    touches = activity.timeline()[::-1]
     listed = touches[: view.batches] if view.batches else touches
     for touch in listed:
         yield f"{moment(touch.origin.at_ms)}  {origin_line(touch.origin)}"
@@ -476,7 +482,7 @@ def _timeline(activity: Activity, view: View) -> Iterator[RenderableType]:
     from rich.padding import Padding
     from rich.text import Text
 
-    touches = activity.touches[::-1]
+    touches = activity.timeline()[::-1]
     listed = touches[: view.batches] if view.batches else touches
     for touch in listed:
         origin = touch.origin

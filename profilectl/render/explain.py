@@ -10,7 +10,7 @@ from profilectl.attributes import SOURCES
 from profilectl.codes import sentence
 from profilectl.explain import Apart, Explained, Fate, Identified, Link, Loser, Rule
 from profilectl.render import defined, notice, print_line, print_table
-from profilectl.render.activity import moment, name_of, origin_line, outcome, shown
+from profilectl.render.activity import moment, name_of, origin_line, outcome, shown, taken
 from profilectl.values import DELETED, Number, Value, held_json, parse_json, to_json
 
 
@@ -114,11 +114,11 @@ def chain_lines(links: Sequence[Link]) -> Iterator[str]:
         if link.touch.founded:
             yield "  nobody was found: the row founded the profile"
         elif link.before:
-            yield f"  the row carried {'one of ' if len(link.before) > 1 else ''}" + ", ".join(f"{kind} {value}" for kind, value in link.before)
+            yield f"  the row carried {'one of ' if len(link.before) > 1 else ''}" + ", ".join(f"{kind} {value}" for kind, value in link.before) + ", or the MPID"
         for one in link.touch.added:
             yield f"  + {one.type} {one.value}"
         for one in link.touch.removed:
-            yield f"  - {one.type} {one.value}"
+            yield f"  - {one.type} {one.value}{taken(link.touch)}"
 
 
 def chains_json(people: Sequence[tuple[Activity, list[Link]]]) -> str:
@@ -166,6 +166,8 @@ def print_fates(found: Sequence[Fate]) -> None:
             print_line(f"  applied to {name_of(one.activity)}, MPID {one.activity.mpid}")
             for _, line in outcome(one.touch):
                 print_line(f"  {line}")
+            for kind, mpid in one.taken_from:
+                print_line(f"  took the {kind} from MPID {mpid}")
         else:
             print_line(f"  {one.code + ': ' if one.code else ''}{one.message}")
             if one.raw:
@@ -181,6 +183,8 @@ def fates_json(found: Sequence[Fate]) -> str:
         said: dict[str, Value] = {"import": to_number(one.import_number), "feed": one.feed, "file": one.file, "line": to_number(one.line)}
         if one.touch and one.activity:
             said |= {"applied": True, "mpid": str(one.activity.mpid), **touch_json(one.touch)}
+            if one.taken_from:
+                said["identities_taken"] = [{"type": kind, "from": str(mpid)} for kind, mpid in one.taken_from]
         else:
             said |= {"applied": False, "code": one.code or None, "message": one.message}
         listed.append(said)
