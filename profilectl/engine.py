@@ -34,7 +34,7 @@ from profilectl.opening import open_store, store_in_memory
 from profilectl.outbox import leaving_from
 from profilectl.report import Counts, FileReport, ImportReport
 from profilectl.resolve import resolve
-from profilectl.scratch import Scratch, quote_identifier, quote_text, scratch_beside
+from profilectl.scratch import Scratch, may_write_beside, quote_identifier, quote_text, scratch_beside, unwritable
 from profilectl.segments import known_identities, known_mpids
 from profilectl.sift import Frame, sift
 from profilectl.stage import Options, Staged, stage_files
@@ -143,6 +143,9 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
     """
     began = time.monotonic()
     now_ms = request.now_ms if request.now_ms is not None else time.time_ns() // 1_000_000
+    check_path(store_path)
+    if not request.dry_run and not may_write_beside(store_path):
+        raise unwritable(store_path, "it is read-only for you")  # now, not when the files are read
     manifest = read_manifest(request.manifest) if request.manifest else None
     mapped = read_map(request.mapped)
     paths = expand(request.paths) if request.content is None else ["-"]

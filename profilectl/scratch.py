@@ -162,6 +162,11 @@ KINDS = ("scratch", "new", "copy", "snapshot")
 """What the folders that a process makes beside a store are for."""
 
 
+def may_write_beside(path: Path) -> bool:
+    """Say whether files can be made in the folder of a path."""
+    return os.access(path.absolute().parent, os.W_OK | os.X_OK)
+
+
 @contextlib.contextmanager
 def private_folder(path: Path, kind: str) -> Iterator[Path]:
     """Make a folder beside a path, for its owner only, and remove it at the end. kind: one of KINDS.
@@ -174,7 +179,7 @@ def private_folder(path: Path, kind: str) -> Iterator[Path]:
     try:
         folder, lock = _locked_folder(parent, prefix, f".{kind}")
     except OSError as error:
-        raise StoreUnusable(f"the folder {path.parent} cannot be written: {error.strerror}", "name another with --store or -o") from None
+        raise unwritable(path, str(error.strerror)) from None
     try:
         for one in KINDS:
             for other in parent.glob(f"{glob.escape(prefix)}*.{one}"):
@@ -184,6 +189,10 @@ def private_folder(path: Path, kind: str) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def unwritable(path: Path, why: str) -> StoreUnusable:
+    return StoreUnusable(f"the folder {path.parent} cannot be written: {why}", "name another with --store or -o")
 
 
 def _locked_folder(parent: Path, prefix: str, suffix: str) -> tuple[Path, int]:
@@ -214,11 +223,11 @@ def _remove_abandoned(folder: Path) -> None:
 
 @contextlib.contextmanager
 def scratch_beside(path: Path, memory_limit: str | None = None) -> Iterator[Scratch]:
-    """Open a scratch whose spilled data lie beside the store, readable by its owner only.
-
-    Raises StoreUnusable where its folder is missing or cannot be written.
+    """Open a scratch whose spilled data lie beside the store, readable by its owner only; beside a store in a folder that cannot
+    be written, which can be read all the same, in the system's folder for such data. Raises StoreUnusable where there is no room.
     """
-    with private_folder(path, "scratch") as folder:
+    beside = path if may_write_beside(path) else Path(tempfile.gettempdir()) / path.name
+    with private_folder(beside, "scratch") as folder:
         scratch = Scratch(folder, memory_limit)
         try:
             yield scratch

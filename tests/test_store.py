@@ -15,11 +15,12 @@ import profilectl.commit
 import profilectl.compaction
 import profilectl.engine
 import profilectl.refresh
+import profilectl.scratch
 from profilectl.codes import ProfilectlError
 from profilectl.engine import ImportRequest, LeftUndone, import_files
 from profilectl.opening import open_store
 from profilectl.profile import profiles_of
-from profilectl.scratch import Scratch
+from profilectl.scratch import Scratch, scratch_beside
 
 
 def exported(path: Path) -> list[str]:
@@ -156,3 +157,23 @@ def test_imports_go_on_where_something_was_refused(tmp_path: Path) -> None:
         done = run("import", "s.csv", "--feed", "crm", folder=tmp_path)
         assert done.returncode == 0, (number, done.stderr)
     assert "not silver, from app" in run("explain", "A", "--attribute", "tier", folder=tmp_path).stdout
+
+
+def test_a_store_in_a_folder_that_cannot_be_written_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What spills goes where the system has room for it; an import says so before it reads a file."""
+    (tmp_path / "room").mkdir()
+    (tmp_path / "a.jsonl").write_text('{"customer_id":"A","x":"1"}\n')
+    asked = ImportRequest([str(tmp_path / "a.jsonl")], "f")
+    path = tmp_path / "store.duckdb"
+    import_files(path, asked)
+    before = exported(path)
+    monkeypatch.setattr(profilectl.scratch.os, "access", lambda where, mode: Path(where) != tmp_path)
+    monkeypatch.setattr(profilectl.scratch.tempfile, "gettempdir", lambda: str(tmp_path / "room"))
+    with scratch_beside(path) as scratch, open_store(scratch, path) as store:
+        assert scratch.folder.parent == tmp_path / "room"
+        assert store.next_import()[0] == 2
+    assert import_files(path, ImportRequest(asked.paths, "other", dry_run=True)).counts.rows["applied"] == 1
+    with pytest.raises(ProfilectlError, match="cannot be written"):
+        import_files(path, ImportRequest([str(tmp_path / "no such file")], "f"))
+    assert list((tmp_path / "room").iterdir()) == []
+    assert exported(path) == before
