@@ -16,8 +16,8 @@ from profilectl.scratch import quote_identifier
 from profilectl.segments import ENVIRONMENT_NAME, known_mpids
 from profilectl.values import parse_json, to_json
 
-KEPT_BY_STUB = ("row", "index", "mpid", "event", "rest", "removed", "alias", "aged")
-"""What a stub keeps: who it is, when it was seen, and its events; `rest` of it holds those."""
+KEPT_BY_STUB = ("row", "index", "mpid", "event", "rest", "removed", "alias", "aged", "membership_change")
+"""What a stub keeps: who it is, when it was seen, its events (`rest` of it holds those), and when it entered and left audiences."""
 DEVICE_FIELDS = ("device_info", "mp_deviceid", "integration_attributes")
 """What of a batch is of a device: it goes also where the profile keeps its attributes."""
 
@@ -87,7 +87,19 @@ class Ageing(Leaving):
                     self._tell(kind, count)
                     within = self.stays.get(table, f"select * from {name}")
                     self._less(table, f"select * from ({within}) where profile is null or profile not in (select profile from aged_profile)")
+            self._leave()
         self.scratch.make("stripped", f"select distinct profile from ({' union all '.join(lost)})")
+
+    def _leave(self) -> None:
+        """Have stubs leave their audiences, as whoever follows those is to learn (domain.md 13)."""
+        leaving = (
+            f"select one.audience, one.profile, 'left' as change, {self.at_ms} as at_ms, null::integer as import, named.mpid from store.membership as one"
+            f" join ({known_mpids(self.profiles.segments)}) as named on named.profile = one.profile where one.profile in (select profile from aged_profile)"
+        )
+        if count := self._count(f"({leaving})"):
+            self.gone["membership_change"] = self.gone.get("membership_change", 0) - count  # these rows come
+            within = self.stays.get("membership_change", "select * from store.membership_change")
+            self.stays["membership_change"] = f"{within} union all (from ({leaving}) order by audience, profile)"
 
     def _rest(self) -> None:
         """Take from the other fields of batches what goes with a stub, and events that were received too long ago."""

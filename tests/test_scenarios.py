@@ -92,6 +92,8 @@ def test_38_beyond_its_lifetime_a_profile_is_in_no_audience(tmp_path: Path) -> N
     assert members(tmp_path, "golden") == ["A"]
     done(tmp_path, "retention", "set", "--lifetime-days", "30", "--retention-days", "730")
     done(tmp_path, "retention", "apply")
+    told = [json.loads(line) for line in done(tmp_path, "audiences", "diff", "golden", "--json").splitlines()]
+    assert [(one["change"], one["mpid"]) for one in told] == [("entered", before["mpid"]), ("left", before["mpid"])]
     done(tmp_path, "audiences", "refresh")
     assert members(tmp_path, "golden") == []
     found = shown(tmp_path, "--customer-id", "A")
