@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -66,17 +66,20 @@ def holds(tree: Criterion, person: Person, now_ms: int, lookback: Days | None = 
     return not opted_out(person.events) and _Judged(person, now_ms, lookback).holds(tree)
 
 
-def expires_ms(tree: Criterion, person: Person, now_ms: int, lookback: Days | None = None) -> int | None:
+def expires_ms(
+    tree: Criterion, person: Person, now_ms: int, lookback: Days | None = None, *, turns: Iterable[int] = (), at: Callable[[int], Person] | None = None
+) -> int | None:
     """Return when a membership ends if nothing arrives: the first millisecond at which it does not hold; None where it
     never ends, or there is none now (domain.md 11.2).
 
     Exact for every tree: the outcome changes only where an event or a date enters or leaves one of the windows, and
-    each such moment is tried.
+    each such moment is tried. turns: the moments at which the person's own values change, as calculated ones with a window
+    do; at: from such a moment to the person as of then.
     """
     if not holds(tree, person, now_ms, lookback):
         return None
-    turns = sorted({one for one in _turns(tree, person, lookback) if one > now_ms})
-    return next((one for one in turns if not holds(tree, person, one, lookback)), None)
+    moments = sorted({one for one in (*_turns(tree, person, lookback), *turns) if one > now_ms})
+    return next((one for one in moments if not holds(tree, at(one) if at else person, one, lookback)), None)
 
 
 def _turns(tree: Criterion, person: Person, lookback: Days | None) -> Iterator[int]:

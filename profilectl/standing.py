@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from profilectl import criteria
 from profilectl.activity import Activity, Membership, Standing, activities
 from profilectl.attributes import CONSENT_SOURCES
+from profilectl.audience import Audience
+from profilectl.calculated import Definition, value_of
 from profilectl.definitions import Defined, audiences, calculations
 from profilectl.feed import workspaces_of
 from profilectl.membership import Person, Rest, expires_ms
 from profilectl.profile import Profiles, profiles_of
+from profilectl.retention import Clocks, clocks_of
 from profilectl.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a store defines, read: audiences by number, the tables of the calculated attributes by name."""
+    """What a store defines, read: audiences by number, the tables of the calculated attributes by name; windowed: those whose
+    values change as time passes."""
 
     audiences: dict[int, Defined]
     definitions: dict[str, dict[str, object]]
+    windowed: Sequence[Definition] = ()
 
 
 def known_to(store: Store) -> Known:
     """Return what a store defines."""
-    return Known({one.number: one for one in audiences(store)}, {one.name: one.definition.as_table() for one in calculations(store)})
+    every = [one.definition for one in calculations(store)]
+    windowed = [one for one in every if one.within_ms is not None and not one.draft]
+    return Known({one.number: one for one in audiences(store)}, {one.name: one.as_table() for one in every}, windowed)
 
 
 def standing_of(profiles: Profiles, activity: Activity, now_ms: int) -> Standing:
@@ -47,6 +55,7 @@ def standings_of(profiles: Profiles, people: Sequence[Activity], now_ms: int, kn
     if known is None:
         known = known_to(profiles.store) if found or profiles.calculated else Known({}, {})
     standings = []
+    clocks = clocks_of(profiles.store.settings().stated)
     elsewhere = _elsewhere(profiles, [one for one in people if one.profile in found], known, values)
     for activity in people:
         calculated = {name: values.get(activity.profile, {}).get(name) for name in profiles.calculated}
@@ -58,9 +67,33 @@ def standings_of(profiles: Profiles, people: Sequence[Activity], now_ms: int, kn
                 audience = known.audiences[number].audience
                 asked = elsewhere.get((audience.workspace, activity.profile), person)  # whose events and attributes it is about
                 asked.audiences = [known.audiences[each].name for each, _ in in_them]
-                memberships.append(Membership(number, audience.name, since_ms, expires_ms(audience.tree, asked, now_ms, audience.lookback)))
+                windowed = [one for one in known.windowed if one.workspace == audience.workspace and one.name in criteria.reads(audience.tree).attributes]
+                ends = [_ends_ms(audience, asked, windowed, now_ms), _ages_out_ms(profiles, activity, clocks)]
+                memberships.append(Membership(number, audience.name, since_ms, min((one for one in ends if one is not None), default=None)))
         standings.append(Standing(calculated, known.definitions if calculated else {}, memberships))
     return standings
+
+
+def _ends_ms(audience: Audience, person: Person, windowed: Sequence[Definition], now_ms: int) -> int | None:
+    """Return when a membership ends as time passes; windowed: the calculated attributes it rests on that change as well."""
+    if not windowed:
+        return expires_ms(audience.tree, person, now_ms, audience.lookback)
+
+    def at(moment_ms: int) -> Person:
+        values = {one.name: value_of(one, person.events, moment_ms) for one in windowed}
+        stay = {key: held for key, held in person.attributes.items() if key not in values}
+        return replace(person, attributes=stay | {name: held for name, held in values.items() if held is not None})
+
+    turns = {event.at_ms + span for event in person.events for one in windowed for span in (0, one.within_ms or 0)}
+    return expires_ms(audience.tree, person, now_ms, audience.lookback, turns=turns, at=at)
+
+
+def _ages_out_ms(profiles: Profiles, activity: Activity, clocks: Clocks) -> int | None:
+    """Return the first millisecond at which a profile is beyond its lifetime (retention.Clocks.stage)."""
+    carried = profiles.carried(activity.profile)
+    last_ms = max(activity.last_seen_ms, carried.due_ms if carried else activity.last_seen_ms)
+    lives = [period for period in (clocks.lifetime_ms, clocks.retention_ms) if period is not None]
+    return last_ms + min(lives) + 1 if lives else None
 
 
 def _elsewhere(profiles: Profiles, members: Sequence[Activity], known: Known, values: dict[int, dict[str, str | None]]) -> dict[tuple[str, int], Person]:

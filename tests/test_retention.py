@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -279,3 +280,23 @@ def test_nothing_is_computed_of_a_stub_and_a_preview_says_the_same(tmp_path: Pat
     assert preview["profiles"] == added["profiles"] == 0
     assert json.loads(run("audiences", "preview", "event session_start", "--json", folder=folder).stdout)["members"] == 0
     assert "beyond its lifetime" in run("explain", "A", "--attribute", "n", folder=folder).stdout
+
+
+def test_a_membership_ends_with_the_profile_s_lifetime_and_with_the_windows_of_what_it_rests_on(tmp_path: Path) -> None:
+    """domain.md 11.2: whichever comes first."""
+    now_ms, day = time.time_ns() // 1_000_000, 86_400_000
+    events = [{"event_type": "custom_event", "data": {"event_name": "e", "custom_event_type": "other", "timestamp_unixtime_ms": now_ms - days * day}} for days in (10, 20)]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"user_identities": {"customer_id": "A"}, "timestamp_unixtime_ms": now_ms - 10 * day, "events": events}) + "\n")
+    for arguments in (
+        ("import", "a.jsonl", "--feed", "app"), ("calculated", "add", "n30", "--type", "count", "--event", "e", "--within", "30 days"),
+        ("audiences", "add", "recent", "event 'e' within 30 days"), ("audiences", "add", "often", "n30 >= 2"), ("audiences", "add", "known", "customer_id exists"),
+    ):  # fmt: skip
+        assert run(*arguments, folder=tmp_path).returncode == 0
+
+    def ends() -> dict[str, int | None]:
+        (one,) = json.loads(run("show", "A", "--json", folder=tmp_path).stdout)["profiles"]
+        return {each["audience_name"]: each["expiration_timestamp_ms"] for each in one["audience_memberships"]}
+
+    assert ends() == {"recent": now_ms + 20 * day, "often": now_ms + 10 * day, "known": None}
+    assert run("retention", "set", "--lifetime-days", "22", folder=tmp_path).returncode == 0
+    assert ends() == {"recent": now_ms + 12 * day + 1, "often": now_ms + 10 * day, "known": now_ms + 12 * day + 1}
