@@ -19,7 +19,7 @@ from profilectl.device import device_key
 from profilectl.event import Occurred, opted_out
 from profilectl.feed import Feed
 from profilectl.identity import BY_NAME, NAME, key_of, type_named
-from profilectl.profile import Profiles
+from profilectl.profile import Alias, Profiles
 from profilectl.segments import ENVIRONMENT_NAME, IMPORT_FILES, hash_of, known_events, known_mpids
 from profilectl.values import DELETED, Value, held_json, parse_json, to_json, whole
 
@@ -159,7 +159,8 @@ class Activity:
     standing: what follows from all of that (standing.py), where it was asked for. aged_ms: when retention took its
     attributes, consent and devices away. workspace: whose attributes, devices, consent and batches these are, None:
     everybody's; elsewhere: what touched the profile in others. Identities and first and last seen are the same in all.
-    taken: batches of other profiles that took identities away, in whatever workspace."""
+    taken: batches of other profiles that took identities away, in whatever workspace. carried: events of other profiles that
+    aliases have made this one's as well."""
 
     mpid: int
     environment: str
@@ -176,6 +177,7 @@ class Activity:
     workspace: str | None = None
     elsewhere: list[Touch] = field(default_factory=list)
     taken: list[Touch] = field(default_factory=list)
+    carried: list[Occurred] = field(default_factory=list)
 
     def timeline(self) -> list[Touch]:
         """Return what touched the profile in its workspace, and what took identities from it, oldest first."""
@@ -208,7 +210,7 @@ class Activity:
             Occurred(event.type, event.name, event.at_ms, touch.origin.arrival, place, event.session, document)
             for touch in self.every() if touch.alias is None for place, event in enumerate(touch.events)
             if (touch.origin.arrival in here or event.type == "opt_out") and isinstance(document := event.document, dict)
-        ]
+        ] + self.carried
 
     def opted_out(self) -> bool:
         """Say whether the person has opted out (event.opted_out)."""
@@ -387,6 +389,12 @@ class _Raw:
         ):
             self.aged.setdefault(profile, []).append(at_ms)
         self.aliases = [one for one in profiles.aliases if {one.source, one.destination} & set(found)]
+        self.carried: dict[int, list[tuple[int, int, int, Seen]]] = {}  # alias -> row, place in it and feed of an event, and the event
+        for one in profiles.carrying():
+            if one.destination in found:
+                happened = known_events(profiles.segments, where=one.where, columns=(*_SEEN, "feed"))
+                for _, arrival, position, *event, feed in self._ask(f"select * from ({happened}) order by at_ms, arrival, place"):
+                    self.carried.setdefault(one.before, []).append((arrival, position, feed, Seen(*event)))
         self.mpids: dict[int, int] = {}
         self.asked: dict[int, tuple[int, int]] = {}
         if self.aliases:
@@ -491,13 +499,28 @@ def _carry(profiles: Profiles, found: Activity, raw: _Raw, feeds: dict[int, Feed
         taken = one.in_force and found.profile == one.destination and one.attribution
         feed, at_ms = raw.asked[one.arrival]
         origin = Origin(one.arrival, number, feeds[feed], protection, file, unit, place, at_ms)
+        here, every = _events_carried(found, raw, feeds, one)
+        found.carried += every
         found.touches.append(Touch(
-            origin, False, rest={"attribution_info": _rest(one.attribution)} if taken and one.attribution else {},
+            origin, False, events=here, rest={"attribution_info": _rest(one.attribution)} if taken and one.attribution else {},
             alias=Carried(
                 raw.mpids[one.source], raw.mpids[one.destination], one.start_ms, one.end_ms, one.due_ms, one.first_seen_ms, one.in_force
             ),
         ))
     found.touches.sort(key=lambda touch: touch.origin.arrival)
+
+
+def _events_carried(found: Activity, raw: _Raw, feeds: dict[int, Feed], alias: Alias) -> tuple[list[Seen], list[Occurred]]:
+    """Return the events that an alias carries over to a profile: those of its workspace, and with them the opt-outs of all."""
+    here: list[Seen] = []
+    every: list[Occurred] = []
+    for arrival, place, feed, event in raw.carried.get(alias.arrival, ()) if found.profile == alias.destination else ():
+        seen = found.workspace is None or feeds[feed].seen_in(found.workspace)
+        if seen:
+            here.append(event)
+        if (seen or event.type == "opt_out") and isinstance(document := event.document, dict):
+            every.append(Occurred(event.type, event.name, event.at_ms, arrival, place, event.session, document))
+    return here, every
 
 
 def _rest(text: str) -> dict[str, Any]:
@@ -590,6 +613,7 @@ def touch_json(touch: Touch) -> dict[str, Value]:
         return origin_json(touch.origin) | {"alias": {
             "from": str(one.source), "to": str(one.destination), "start_ms": whole(one.start_ms), "end_ms": whole(one.end_ms),
             "due_ms": whole(one.due_ms), "in_force": one.in_force, "first_seen_ms": whole(one.first_seen_ms),
+            "events": [event_json(each) for each in touch.events],
         }}
     if touch.taker is not None:
         return origin_json(touch.origin) | {"taken_by": str(touch.taker), "identities_removed": [{"type": one.type, "value": one.value} for one in touch.removed]}

@@ -1,7 +1,8 @@
 """Aliases: what an earlier, anonymous profile knows of its past, carried over to a known one (domain.md 4.5).
 
-Profiles are never merged. An alias copies the first-seen date, which replaces the destination's, and
-the install attribution; identities, attributes and consent stay where they are. It is an import made by
+Profiles are never merged. An alias copies the first-seen date, which replaces the destination's, the install
+attribution, and the events of its window (segments.CarriedEvents: they are read as another's as well, nothing is written twice);
+identities, attributes and consent stay where they are. It is an import made by
 hand, so it stands in the history and can be undone.
 """
 
@@ -18,6 +19,7 @@ from profilectl.commit import Prepared
 from profilectl.history import DAY_MS, time_ms
 from profilectl.opening import open_store
 from profilectl.profile import profiles_of
+from profilectl.refresh import refresh_after_change
 from profilectl.report import ImportReport
 from profilectl.scratch import scratch_beside
 from profilectl.store import Store
@@ -80,7 +82,9 @@ def alias_profiles(
                     "at_once": at_once,
                 }, "feed": feed, "source": None,
             })
-        return hand.report
+    if not dry_run and first_arrival is None:  # who makes the history again refreshes at its end
+        refresh_after_change(store_path, hand.report, wait_s=wait_s)
+    return hand.report
 
 
 def alias_again(store_path: Path, kept: dict[str, Any], *, now_ms: int, first_arrival: int) -> ImportReport:

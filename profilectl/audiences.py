@@ -29,7 +29,7 @@ from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.refresh import MEMBER, Asked, awake_only, people_of, person_relations, refresh_store
 from profilectl.scratch import scratch_beside
-from profilectl.segments import ENVIRONMENT_NAME, known_events, known_mpids
+from profilectl.segments import ENVIRONMENT_NAME, known_mpids
 from profilectl.store import Store
 
 FEW = 5
@@ -114,7 +114,7 @@ def make_members(store: Store, profiles: Profiles, audience: Audience, at_ms: in
     asked = [Evaluated(audience.name, audience.tree, audience.lookback)]
     wanted = needs(asked)
     awake = awake_only(profiles)
-    scratch.make("event", known_events(profiles.segments, where=profiles.happened(awake), columns=MEMBER_EVENTS), keep=False)
+    scratch.make("event", profiles.events(profiles.happened(awake), MEMBER_EVENTS), keep=False)
     scratch.make("member", MEMBER, keep=False)
     person_relations(profiles, wanted.attributes, awake, rest=wanted.rest)
     scratch.make(into, f"select profile from ({members(asked, at_ms, Relations())})")

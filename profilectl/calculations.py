@@ -23,7 +23,7 @@ from profilectl.definitions import (
 from profilectl.opening import open_store
 from profilectl.refresh import Asked, awake_only, people_of, refresh_store
 from profilectl.scratch import scratch_beside
-from profilectl.segments import known_events, known_mpids
+from profilectl.segments import known_mpids
 from profilectl.store import Store
 from profilectl.values import held_json, parse_json, to_json
 
@@ -107,7 +107,7 @@ def preview_calculated(path: Path, wanted: Definition | str, *, now_ms: int | No
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         definition = _known(store, wanted).definition if isinstance(wanted, str) else wanted
         profiles = people_of(store, definition.workspace if isinstance(wanted, str) else workspace_for(store, definition.workspace))
-        scratch.make("event", known_events(profiles.segments, where=profiles.happened(awake_only(profiles))), keep=False)
+        scratch.make("event", profiles.events(profiles.happened(awake_only(profiles))), keep=False)
         compute(scratch, [replace(definition, draft=False)], at_ms, into="previewed")
         table = definition.as_table()
         table.pop("draft", None)

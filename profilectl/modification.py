@@ -14,6 +14,7 @@ from profilectl.dependence import rests_on
 from profilectl.identity import BY_NAME, CODE, Change, Records, Rules, Usable, display, key_of, modify, usable
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
+from profilectl.refresh import refresh_after_change
 from profilectl.report import ImportReport
 from profilectl.scratch import scratch_beside
 from profilectl.segments import ENVIRONMENT_CODE, hash_of, known_identities
@@ -68,7 +69,9 @@ def modify_identities(
                 "modify": {"who": list(asked or who), "mpid": str(one.mpid), "environment": one.environment, "changes": [list(change) for change in stated]},
                 "feed": feed, "source": source,
             })
-        return hand.report
+    if not dry_run and first_arrival is None:  # who makes the history again refreshes at its end
+        refresh_after_change(store_path, hand.report, wait_s=wait_s)
+    return hand.report
 
 
 def modify_again(store_path: Path, kept: dict[str, Any], *, now_ms: int, first_arrival: int) -> ImportReport:

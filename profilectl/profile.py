@@ -15,11 +15,14 @@ from profilectl.feed import ACCOUNT, DEFAULT_WORKSPACE, ENVIRONMENTS, NO_WORKSPA
 from profilectl.identity import BY_NAME, CODE, TYPES, display, key_of
 from profilectl.scratch import quote_text
 from profilectl.segments import (
+    EVENT,
     IMPORT_FILES,
+    CarriedEvents,
     Segment,
     both,
     environment_name,
     identity_hash,
+    known_events,
     known_identities,
     known_loose,
     known_mpids,
@@ -275,6 +278,14 @@ class Profiles:
 
     def _loose(self, where: str = "") -> str:
         return known_loose(self.segments, where=both(where, self.feeds))
+
+    def carrying(self) -> list[CarriedEvents]:
+        """Return which events are another's as well, by the aliases that have taken effect (domain.md 4.5)."""
+        return [CarriedEvents(one.source, one.destination, one.start_ms, one.end_ms, one.arrival) for one in self.aliases if one.in_force]
+
+    def events(self, where: str = "", columns: Sequence[str] = EVENT) -> str:
+        """Return the SELECT of the events of profiles, those that were carried over among them (segments.known_events)."""
+        return known_events(self.segments, where=where, columns=columns, carried=self.carrying())
 
     def happened(self, where: str = "") -> str:
         """Return the WHERE clause of the events that the workspace has; an opt-out holds in all of them (domain.md 2)."""

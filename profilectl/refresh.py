@@ -21,6 +21,7 @@ Relations made here:
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections import Counter
@@ -31,6 +32,7 @@ from pathlib import Path
 from profilectl.attributes import CONSENT_SOURCES
 from profilectl.audience_sql import Audience as Evaluated
 from profilectl.audience_sql import Relations, changes, needs
+from profilectl.codes import StoreBusy
 from profilectl.computing import compute
 from profilectl.criteria import Comparison, Happened, leaves, reads
 from profilectl.definitions import Calculation, Defined, audiences, calculations, workspaces_defined
@@ -39,8 +41,9 @@ from profilectl.identity import TYPES
 from profilectl.moments import Days
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
+from profilectl.report import ImportReport
 from profilectl.scratch import quote_text, scratch_beside
-from profilectl.segments import both, known_events, known_mpids
+from profilectl.segments import both, known_mpids
 from profilectl.store import State, Store
 
 MEMBER = "select membership.profile, audience.name as audience from store.membership join store.audience on audience.number = membership.audience"
@@ -93,6 +96,17 @@ def refresh_store(
             if stage.plain:
                 done.profiles = None if done.profiles is None or one.profiles is None else done.profiles + one.profiles
     return done
+
+
+def refresh_after_change(path: Path, report: ImportReport, *, wait_s: float = 0) -> None:
+    """Bring up to date what rests on a change by hand, and write who entered and left into its report. A store that is busy
+    is left to the next refresh."""
+    with contextlib.suppress(StoreBusy):
+        with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=max(wait_s, 10)) as store:
+            defined = store.has_definitions()
+        if defined:
+            done = refresh_store(path, wait_s=max(wait_s, 10), number=report.number)
+            report.audiences = {name: {change: counted[change] for change in ("entered", "left")} for name, counted in done.audiences.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +180,10 @@ class _Refresh:
 
     def decide(self) -> None:
         """Make the relations that `write` writes."""
-        scratch, segments = self.scratch, self.profiles.segments
+        scratch = self.scratch
         scratch.forget_order()
         awake = awake_only(self.profiles)
-        scratch.make("event", known_events(segments, where=self.profiles.happened(awake)), keep=False)
+        scratch.make("event", self.profiles.events(self.profiles.happened(awake)), keep=False)
         everybody = (self.new_calculations or self.filled) and all(one in self.new_calculations for one in self.calculations) and all(one in self.filled for one in self.audiences)
         scratch.make("touched", "select 0::bigint as profile where false" if everybody else self._touched())  # a scan of all events
         self.profiles.calculated = [one.name for one in self.stored]
@@ -200,8 +214,9 @@ class _Refresh:
         parts.append(f"select profile from store.removed where import > {self.last_import}")
         parts.append(f"select destination from store.alias where import > {self.last_import}")
         parts.append("select profile from store.stale")
-        # What entered or left a window since the last time; also where this time is an earlier one (--now).
         first, last = sorted((self.last_ms, self.now_ms))
+        parts.append(f"select destination from store.alias where due_ms > {first} and due_ms <= {last}")
+        # What entered or left a window since the last time; also where this time is an earlier one (--now).
         parts += [
             f"select profile from event where (at_ms > {first} and at_ms <= {last}) or (at_ms >= {first - span_ms} and at_ms <= {last - span_ms})"
             for span_ms in sorted(self._windows())

@@ -176,10 +176,30 @@ def known_loose(segments: Sequence[Segment], *, where: str = "") -> str:
 EVENT = ("profile", "arrival", "place", "environment", "feed", "type", "name", "at_ms", "session", "event")
 
 
-def known_events(segments: Sequence[Segment], *, where: str = "", columns: Sequence[str] = EVENT) -> str:
-    """Return the SELECT of the events of all segments: some of the columns of EVENT; event is compact JSON."""
+@dataclass(frozen=True, slots=True)
+class CarriedEvents:
+    """The events that an alias carries over: those of source from one time to another that had arrived before it."""
+
+    source: int
+    destination: int
+    start_ms: int
+    end_ms: int
+    before: int
+
+    @property
+    def where(self) -> str:
+        return f"where profile = {self.source} and at_ms between {self.start_ms} and {self.end_ms} and arrival < {self.before}"
+
+
+def known_events(segments: Sequence[Segment], *, where: str = "", columns: Sequence[str] = EVENT, carried: Sequence[CarriedEvents] = ()) -> str:
+    """Return the SELECT of the events of all segments: some of the columns of EVENT; event is compact JSON. carried: events that
+    are another's as well."""
     listed = ", ".join(columns)
-    parts = [f"select {listed} from {one.table('event')} {where}" for one in segments if "event" in one.tables]
+    tables = [one.table("event") for one in segments if "event" in one.tables]
+    parts = [f"select {listed} from {table} {where}" for table in tables]
+    parts += [
+        f"select {listed} from (select * replace ({one.destination}::bigint as profile) from {table} {one.where}) {where}" for one in carried for table in tables
+    ]
     types = {"environment": "utinyint", "feed": "usmallint", "type": "varchar", "name": "varchar", "session": "varchar", "event": "varchar", "place": "integer"}
     nobody = "select " + ", ".join(f"null::{types.get(column, 'bigint')} as {column}" for column in columns) + " where false"
     return " union all ".join(parts) or nobody

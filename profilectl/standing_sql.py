@@ -14,7 +14,7 @@ from profilectl.event_counts import opted_out
 from profilectl.identity import BY_NAME, TYPES
 from profilectl.profile import Profiles
 from profilectl.scratch import quote_text
-from profilectl.segments import both, known_events
+from profilectl.segments import both
 from profilectl.stated import consent_order
 from profilectl.values import Value, to_json
 
@@ -53,7 +53,7 @@ def whole_members(profiles: Profiles, where: str) -> str:
     profiles without a row in it have said nothing and are in no audience (nothing_said). tell_odd was called."""
     odd = "profile not in (select profile from whole_odd)"
     parts = [
-        ("opted", f"select profile, true as out from ({opted_out(f'({known_events(profiles.segments, where=both(where, _OPT_OUT), columns=_EVENTS)})')})"),
+        ("opted", f"select profile, true as out from ({opted_out(f'({profiles.events(both(where, _OPT_OUT), _EVENTS)})')})"),
         ("held", _memberships(where)),
         ("said", _consent(profiles, where)),
         ("device", _devices(profiles, where)),

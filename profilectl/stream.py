@@ -58,12 +58,12 @@ class Found:
 def events_of(profiles: Profiles, listed: Listed) -> list[Found]:
     """Return events, newest first; of those at the same time the one that arrived last. Raises NobodyFound."""
     scratch, segments = profiles.store.scratch, [one for one in profiles.segments if "event" in one.tables]
-    tests = []
+    tests: list[str] = []
+    found: list[int] = []
     if listed.who:
         found = profiles.find(*listed.who)
         if not found:
             raise NobodyFound(f"nobody has the {'identity or MPID' if listed.who[0] == 'any' else listed.who[0]} {listed.who[1]}")
-        tests.append(f"profile in ({', '.join(map(str, found)) or 'null'})")
     if listed.feed is not None:
         feed = profiles.store.feed(listed.feed)
         tests.append(f"feed = {feed.number if feed else -1}")
@@ -80,24 +80,29 @@ def events_of(profiles: Profiles, listed: Listed) -> list[Found]:
         tests.append(profiles.feeds)
     if profiles.until is not None:
         tests.append(f"arrival < {profiles.until}")
-    where = f"where {' and '.join(tests)}" if tests else ""
     if not segments:
         return []
+    of = [("profile", " and ".join([*([f"profile in ({', '.join(map(str, found))})"] if listed.who else []), *tests]))]
+    # What an alias carried over is told of the one that has it as well, where that one is asked for.
+    of += [(str(one.destination), " and ".join([one.where.removeprefix("where "), *tests])) for one in profiles.carrying() if one.destination in found]
     # The wide column is read only of the rows that are shown.
-    union = " union all ".join(f"select {one.number} as segment, profile, arrival, place, at_ms from {one.table('event')} {where}" for one in segments)
+    union = " union all ".join(
+        f"select {one.number} as segment, profile, arrival, place, at_ms, {owner}::bigint as owner from {one.table('event')}" + (f" where {test}" if test else "")
+        for one in segments for owner, test in of
+    )
     scratch.make("listed", f"select * from ({union}) order by at_ms desc, arrival desc, place desc limit {listed.limit or 2**62}")
     lowest, highest = scratch.row("select min(profile), max(profile) from listed")
     if lowest is None:
         return []
     parts = " union all ".join(
-        f"select one.* from {one.table('event')} as one semi join listed on listed.segment = {one.number} and listed.profile = one.profile"
+        f"select one.*, listed.owner from {one.table('event')} as one join listed on listed.segment = {one.number} and listed.profile = one.profile"
         f" and listed.arrival = one.arrival and listed.place = one.place where one.profile between {lowest} and {highest}"
         for one in segments
     )
     rows = scratch.rows(
         "select mpid.mpid, one.environment, one.feed, one.arrival, one.type, one.name, one.at_ms, one.session, one.event"
-        f" from ({parts}) as one join (select mpid, profile from ({known_mpids(profiles.segments)}) where profile in (select profile from listed)) as mpid"
-        " on mpid.profile = one.profile order by one.at_ms desc, one.arrival desc, one.place desc"
+        f" from ({parts}) as one join (select mpid, profile from ({known_mpids(profiles.segments)}) where profile in (select owner from listed)) as mpid"
+        " on mpid.profile = one.owner order by one.at_ms desc, one.arrival desc, one.place desc"
     )
     feeds = {one.number: one.name for one in profiles.store.feeds()}
     origins = origins_of(profiles, sorted({row[3] for row in rows}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -334,3 +335,36 @@ def test_what_an_alias_may_not_be(folder: Path) -> None:
     (folder / "c.toml").write_text('[identity]\nstrategy = "best-match"\n')
     assert run("config", "apply", "c.toml", folder=folder).returncode == 0
     assert "knows no aliases" in alias(anonymous, known, "--start", "2021-01-15", "--end", "2021-02-01")[1]
+
+
+def test_an_alias_carries_the_events_of_its_window_over(tmp_path: Path) -> None:
+    """What is computed of them is so at once, is of the destination as well, and goes with the alias (domain.md 4.5)."""
+    now_ms, day = time.time_ns() // 1_000_000, 86_400_000
+
+    def event(name: str, days: int) -> dict[str, Any]:
+        return {"event_type": "custom_event", "data": {"event_name": name, "custom_event_type": "other", "timestamp_unixtime_ms": now_ms - days * day}}
+
+    def bring(name: str, *batches: dict[str, Any]) -> None:
+        (tmp_path / name).write_text("".join(json.dumps(one) + "\n" for one in batches))
+        assert run("import", name, "--feed", "app", folder=tmp_path).returncode == 0
+
+    def told() -> tuple[Any, list[str], list[str]]:
+        (one,) = json.loads(run("show", "--mpid", "43", "--json", folder=tmp_path).stdout)["profiles"]
+        happened = [json.loads(line)["name"] for line in run("events", "--mpid", "43", "--json", folder=tmp_path).stdout.splitlines()]
+        return one["user_attributes"].get("buys"), [each["audience_name"] for each in one["audience_memberships"]], happened
+
+    bring("a.jsonl", {"mpid": 42, "device_info": {"ios_idfv": "0a0a0a0a-1111-2222-3333-444444444444"}, "events": [event("buy", 10), event("buy", 100)]},
+          {"mpid": 43, "user_identities": {"customer_id": "A"}, "events": [event("view", 1)]})
+    for arguments in (("calculated", "add", "buys", "--type", "count", "--event", "buy"), ("audiences", "add", "buyers", "event 'buy'"), ("audiences", "add", "mailed", "email exists")):
+        assert run(*arguments, folder=tmp_path).returncode == 0
+    assert told() == (None, [], ["view"])
+    assert run("alias", "--from", "42", "--to", "43", "--now", folder=tmp_path).returncode == 0
+    assert told() == (1, ["buyers"], ["view", "buy"])
+    bring("b.jsonl", {"mpid": 42, "events": [event("buy", 5)]})  # after the alias: it stays with whom it is of
+    assert run("calculated", "recalculate", folder=tmp_path).returncode == 0
+    assert told() == (1, ["buyers"], ["view", "buy"])
+    assert run("modify", "--mpid", "43", "--add", "email=a@example.com", folder=tmp_path).returncode == 0
+    assert told()[1] == ["buyers", "mailed"]
+    assert run("imports", "undo", "2", "--yes", folder=tmp_path).returncode == 0
+    assert told() == (None, ["mailed"], ["view"])
+    assert run("check", folder=tmp_path).returncode == 0
