@@ -51,6 +51,8 @@ from profilectl.workspace import chosen_workspace
 
 SHARED_BY_MANY = 100
 """An identity that more rows than this have is reported (design.md R14)."""
+FIRST_WAIT_S = 2.0
+"""So long an import waits for the store at its beginning, unasked: a server that serves it takes moments to copy it and to take batches in."""
 LATE_WAIT_S = 10.0
 """So long an import waits at least once its files are read: what was read is not thrown away lightly."""
 DECIDED_IN_VAIN = 2
@@ -287,7 +289,7 @@ def _first_look(scratch: Scratch, path: Path, request: ImportRequest, *, wait_s:
         with store_in_memory(scratch, path) as store:
             yield store
     else:
-        wait = request.wait_s if wait_s is None else wait_s
+        wait = max(request.wait_s, FIRST_WAIT_S) if wait_s is None else wait_s
         with open_store(scratch, path, create=True, wait_s=wait, upgrade=not request.dry_run) as store:
             yield store
 

@@ -122,7 +122,9 @@ def resolve(server: Server, headers: dict[str, str], value: str, kind: str = "cu
 
 def test_a_profile_is_told_as_documented(shop: Server, bearer: dict[str, str]) -> None:
     told = resolve(shop, bearer, "cust-001").json()
-    assert {name: told.pop(name) for name in ("created_timestamp_ms", "last_stored_timestamp_ms")}.keys()
+    stored_ms = told.pop("last_stored_timestamp_ms")
+    ends_ms = stored_ms + 365 * 86_400_000 + 1  # with its lifetime
+    assert told.pop("created_timestamp_ms") <= stored_ms
     assert told == {
         "mpid": MPID, "is_opted_out": False, "limit_ad_tracking": True, "account_userattributes": {"segment": "7"},
         "device_identities": [
@@ -135,7 +137,7 @@ def test_a_profile_is_told_as_documented(shop: Server, bearer: dict[str, str]) -
         ],
         "user_attributes": {"$City": "Lyon", "sizes": ["40", "41"], "vip": None, "balance": "1.2345678901234567e+19", "old": "false"},
         "audience_memberships": [
-            {"audience_id": 1, "audience_name": "lyon", "expiration_timestamp_ms": None}, {"audience_id": 2, "audience_name": "everybody", "expiration_timestamp_ms": None},
+            {"audience_id": 1, "audience_name": "lyon", "expiration_timestamp_ms": ends_ms}, {"audience_id": 2, "audience_name": "everybody", "expiration_timestamp_ms": ends_ms},
         ],
         "attribution": [{"service_provider": "s", "publisher": "p", "campaign": "c"}],
         "consent_state": {"ccpa": {"data_sale_opt_out": {"consented": True, "timestamp_unixtime_ms": 10}}},
@@ -523,6 +525,24 @@ def test_new_data_are_told_within_a_second(shop: Server) -> None:
         late.append(time.monotonic() - began)
     assert min(late) < 1, late  # a machine that does other things as well may miss it now and then
     assert max(late) < 10, late
+
+
+def test_an_import_begins_by_itself_while_batches_are_taken_in(shop: Server) -> None:
+    stop = threading.Event()
+
+    def keep_sending() -> None:
+        while not stop.is_set():
+            assert shop.send("crm", {"user_identities": {"customer_id": "busy"}, "user_attributes": {"at": str(time.time_ns())}}).status_code == 202
+
+    sending = threading.Thread(target=keep_sending)
+    sending.start()
+    try:
+        for number in range(3):
+            (shop.folder / "beside.csv").write_text("customer_id,beside\n" + "".join(f"beside-{n},{number}\n" for n in range(500)))
+            done("--quiet", "import", "beside.csv", "--feed", "beside", folder=shop.folder)
+    finally:
+        stop.set()
+        sending.join()
 
 
 def test_a_store_that_is_undone_erased_or_put_in_place_anew_is_read_anew(shop: Server, bearer: dict[str, str]) -> None:
