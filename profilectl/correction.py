@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from profilectl.activity import meant_again, one_meant
-from profilectl.batch import attribute_key, field_named, over_limit
+from profilectl.batch import field_named, over_limit
 from profilectl.by_hand import CORRECTIONS
 from profilectl.codes import InputRefused, UsageError, sentence
 from profilectl.engine import ImportRequest, import_files
@@ -48,8 +48,8 @@ def attribute_named(name: str) -> str:
     """
     try:
         meant = field_named(name)
-    except Unusable:
-        return attribute_key(name)
+    except Unusable as error:
+        raise UsageError(error.detail, f"for an attribute of that name: user_attributes.{name}=...") from None
     if meant.kind == "attribute":
         return meant.name
     if meant.kind.endswith("identity"):

@@ -88,7 +88,8 @@ def export_to(store: Store, wanted: Wanted, output: BinaryIO | Path, *, progress
     check_wanted(wanted)
     if wanted.kind == "imports":
         return _export_imports(store, wanted, output)
-    profiles = profiles_of(store)
+    # Identities are the same in all workspaces: which is meant matters where one is named, or something else is read as well.
+    profiles = profiles_of(store, every=wanted.kind == "identities" and store.workspace is None and not (wanted.where or wanted.fields or wanted.partition_by))
     profiles.only_seen = True
     profiles.tell_several()
     choose(profiles, wanted)

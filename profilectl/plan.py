@@ -25,6 +25,7 @@ from profilectl.report import ImportReport
 from profilectl.stage.files import expand
 from profilectl.store import State
 from profilectl.whole_file import check_apart, check_target, whole_file
+from profilectl.workspace import chosen_workspace
 
 FORM = 1
 """The version of the plan's form."""
@@ -88,6 +89,9 @@ def apply_plan(
     check_apart([("--rejects", rejects), ("--rejects-as-input", rejects_as_input), ("--explain-rows", explain_rows)], [path])
     if plan["version"] != __version__:
         raise PlanMoved(f"{path} was made by profilectl {plan['version']}, this is {__version__}", "make the plan again")
+    meant, planned_for = chosen_workspace(), plan["request"].get("workspace")
+    if meant not in (None, planned_for) and planned_for is not None:
+        raise UsageError(f"{path} is a plan for the workspace {planned_for}, not for {meant}", "apply it without --workspace")
     planned = plan["report"]
     state = plan["state"]
     then = State(

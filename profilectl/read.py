@@ -138,7 +138,7 @@ def explain_rules(store_path: Path, *, wait_s: float = 0) -> dict[str, Any]:
 def search_store(store_path: Path, asked: Asked, *, wait_s: float = 0) -> tuple[int, list[Hit]]:
     """Return how many identities or profiles were found, and the first of them. Raises what search.search raises."""
     with _reading(store_path, wait_s) as store:
-        return search(profiles_of(store), asked)
+        return search(profiles_of(store, every=asked.where is None and store.workspace is None), asked)
 
 
 def read_events(store_path: Path, listed: Listed, *, wait_s: float = 0) -> list[Found]:
@@ -169,13 +169,18 @@ def stated_time(option: str, stated: str | None) -> int | None:
 def look_up_file(store_path: Path, path: Path, wanted: Lookup, *, wait_s: float = 0) -> Iterator[bytes]:
     """Yield a line for each line of a file of identities, in blocks. Raises InputRefused, StoreBusy, StoreUnusable."""
     with scratch_beside(store_path.absolute(), LOOK_UP_MEMORY) as scratch, open_store(scratch, store_path, wait_s=wait_s) as store:
-        yield from look_up(profiles_of(store), path, wanted)
+        yield from look_up(profiles_of(store, every=_of_anybody(store, wanted)), path, wanted)
 
 
 def look_up_values(store_path: Path, values: Sequence[str], wanted: Lookup, *, wait_s: float = 0) -> Any:
     """Return an Arrow table of (type, value, mpid, profiles, fields...) for a list of identities, in order."""
     with scratch_beside(store_path.absolute(), LOOK_UP_MEMORY) as scratch, open_store(scratch, store_path, wait_s=wait_s) as store:
-        return look_up_list(profiles_of(store), values, wanted)
+        return look_up_list(profiles_of(store, every=_of_anybody(store, wanted)), values, wanted)
+
+
+def _of_anybody(store: Store, wanted: Lookup) -> bool:
+    """Say whether it does not matter which workspace is meant: identities are the same in all."""
+    return store.workspace is None and not wanted.fields
 
 
 def names_in(store_path: Path, what: str) -> list[str]:

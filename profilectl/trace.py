@@ -6,7 +6,7 @@ The counts of a report say how many; this says which, by file and line.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
 import orjson
@@ -64,24 +64,24 @@ def row_codes(scratch: Scratch, staged: Staged, merged: Merged, *, rejected: boo
 
 def trace_rows(scratch: Scratch, staged: Staged, rejects: Rejects, merged: Merged, out: BinaryIO) -> int:
     """Write one JSON line for each row and code, rejected rows first, and return how many."""
-    count = 0
+    count, units = 0, {file.name: file.unit for file in staged.files}
     if len(rejects):
         with rejects.path.open("rb") as lines:
             for line in lines:
                 reject = json.loads(line)
-                out.write(_line(reject["file"], place_of(reject), reject["code"], None, reject["message"]))
+                out.write(_line(reject["file"], units, place_of(reject), reject["code"], None, reject["message"]))
                 count += 1
     cursor = scratch.connection.execute(
         f"select file, line, code, attribute from ({located(staged, row_codes(scratch, staged, merged))}) order by seq, code, attribute"
     )
     while block := cursor.fetchmany(BLOCK):
-        out.writelines(_line(*row) for row in block)
+        out.writelines(_line(file, units, *row) for file, *row in block)
         count += len(block)
     return count
 
 
-def _line(file: str, line: int, code: str, attribute: str | None, message: str = "") -> bytes:
-    found: dict[str, object] = {"file": file, "line": line, "code": code, "fate": CODES[code].fate.value}
+def _line(file: str, units: Mapping[str, str], place: int, code: str, attribute: str | None, message: str = "") -> bytes:
+    found: dict[str, object] = {"file": file, units.get(file, "line"): place, "code": code, "fate": CODES[code].fate.value}
     if attribute is not None:
         found["attribute"] = attribute
     found["message"] = message or sentence(code)
