@@ -59,7 +59,7 @@ class Wanted:
     with_mpid: bool = True
     partition_by: str | None = None
     max_rows: int | None = None
-    compression: str = "none"
+    compression: str | None = None
 
 
 def check_wanted(wanted: Wanted) -> None:

@@ -64,6 +64,11 @@ def _common(
     context.obj = Options(store, quiet)
 
 
+def file_or_stdout(output: Path | None) -> Path | None:
+    """Return the file that -o names: none for "-", which is standard output."""
+    return None if output is None or str(output) == "-" else output
+
+
 WaitOption = Annotated[float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for a busy store.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 

@@ -85,4 +85,4 @@ def _print(found: list[dict[str, object]]) -> None:
     from profilectl import render
 
     rows = [(one["name"], one["source"], one["protection"], one["partner"] or "", one["workspace"] or "", one["imports"]) for one in found]
-    render.print_table("Feeds", ("feed", "source", "protection", "partner", "workspace", "imports"), rows, right=(5,))
+    render.print_table("Feeds", ("feed", "source", "protection", "partner", "workspace", "imports"), rows, right=(5,), spare=(4,))

@@ -51,8 +51,6 @@ def push_command(
     options = options_of(context)
     if file is not None and (by_import is not None or where is not None or environment is not None or with_mpid):
         raise UsageError("--import, --where, --environment and --with-mpid choose profiles; a file is sent as it is")
-    if dry_run == Path("-"):
-        raise UsageError("--dry-run names a file", "for example --dry-run requests.jsonl")
     asked = Asked(file, by_import, where, environment.value if environment else None, with_mpid, with_times, again)
     found = None if dry_run else credentials_of(credentials, os.environ)
     with push_progress(quiet=options.quiet, bar=not as_json) as (progress, said):
