@@ -94,7 +94,7 @@ def lookup_command(
     if written not in LineFormat.__members__:
         raise UsageError(f"-o {output}: a look-up writes JSON lines or CSV", "name it .jsonl or .csv")
     check_apart([("-o", output)], [file])
-    wanted = Lookup(named, environment.value, list(dict.fromkeys(fields or ())), written, delimiter, encoding)
+    wanted = Lookup(named, environment.value, list(dict.fromkeys(fields or ())), written, delimiter, encoding, piped=file == "-")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(file)
         if file == "-":
