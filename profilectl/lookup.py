@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from profilectl.batch import Field, Reading, field_named, read_document
+from profilectl.batch import Reading, field_named, read_document
 from profilectl.codes import InputRefused, Reject, UsageError, sentence
 from profilectl.feed import ENVIRONMENTS
 from profilectl.fields import Unusable
@@ -163,13 +163,9 @@ def _attributes(profiles: Profiles, fields: Sequence[str]) -> list[str]:
     """Return the attributes that names mean. Raises UsageError for one that nobody has."""
     keys = []
     for name in fields:
-        try:
-            meant = field_named(name)
-        except Unusable:
-            meant = Field("attribute", name)
-        key = name if profiles.has(name) else meant.name
-        if not profiles.has(key):
-            what = "is an identity type, no attribute" if meant.kind == "identity" else "nobody has such an attribute"
+        key = profiles.meant(name)
+        if key is None:
+            what = "is an identity type, no attribute" if _kind(name) else "nobody has such an attribute"
             raise UsageError(f"--field {name}: {what}", "profilectl stats lists the attributes")
         keys.append(key)
     return list(dict.fromkeys(keys))

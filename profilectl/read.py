@@ -227,4 +227,4 @@ def changes_of(
         profiles = profiles_of(store)
         span = span_of(store, older, newer)
         only = profiles.find(*who) if who else None
-        yield from differences(profiles, span, only=only, changes=changes, attributes=attributes)
+        yield from differences(profiles, span, only=only, changes=changes, attributes=[profiles.meant(name) or name for name in attributes])

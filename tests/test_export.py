@@ -134,6 +134,13 @@ def unpacked(path: Path) -> str:
     return gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text("utf-8")
 
 
+def test_the_attribute_of_the_folders_is_meant_by_any_way_to_name_it(folder: Path, tmp_path: Path) -> None:
+    for place, (name, found) in enumerate((("$firstname", "%24FirstName="), ("user_attributes.tier", "tier="))):
+        target = tmp_path / str(place)
+        assert run("export", "profiles", "--partition-by", name, "-o", str(target), folder=folder).returncode == 0
+        assert {one.name.split("=")[0] + "=" for one in target.iterdir()} == {found}
+
+
 def test_query_engines_read_the_parts_back(folder: Path, tmp_path: Path) -> None:
     assert run("export", "attributes", "--partition-by", "$LastName", "--format", "parquet", "-o", str(tmp_path / "parts"), folder=folder).returncode == 0
     rows = duckdb.connect().execute(f"select count(*), count(distinct mpid) from read_parquet('{tmp_path}/parts/*/*.parquet', hive_partitioning = true)").fetchall()
