@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
@@ -73,6 +74,8 @@ WaitOption = Annotated[float, typer.Option("--wait", metavar="SECONDS", min=0, h
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a stream fails with (then no file is named) where its end has no room: what was done is done, its output is cut."""
 UNUSABLE = (
     # what DuckDB says where the machine or the file is at fault: words, message, hint; the first that fits
     (("No space left", "Out of Memory", "failed to allocate", "File too large", "Could not write"),
@@ -97,6 +100,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except (MemoryError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in FULL and not error.filename:
+            _say(f"{error.strerror}: where the output goes", "make room and give the command again; profilectl imports list tells whether an import is made")
+            sys.exit(Exit.UNFINISHED)
         if isinstance(error, OSError) and error.strerror:
             _say(f"{error.strerror}: {error.filename or 'where the output goes'}", "")
         else:
