@@ -80,6 +80,15 @@ def test_between_two_states_only_the_outcome_counts(folder: Path) -> None:
     assert changes(folder, "1", "1") == []
 
 
+def test_what_cannot_be_is_told_in_our_words(folder: Path) -> None:
+    for arguments, says in (
+        (["--identity", "foo=bar"], "there is no identity type foo"), (["--identity", "foo"], "must be TYPE=VALUE"), (["--change", "foo"], "'--change': 'foo' is not one of"),
+    ):  # fmt: skip
+        done = run("diff", *arguments, folder=folder)
+        assert (done.returncode, says in done.stderr) == (2, True), done.stderr
+    assert "[OPTIONS] [N] [M]" in run("diff", "--help", folder=folder).stdout
+
+
 def test_an_import_that_is_not_in_force_is_refused(folder: Path) -> None:
     assert run("imports", "undo", "2", folder=folder).returncode == 0
     for arguments in (("2",), ("1", "2"), ("9",), ("0",)):

@@ -90,7 +90,8 @@ def test_text_and_condition_go_together_and_the_values_are_told(folder: Path) ->
 def test_search_without_anything_and_with_too_much_is_wrong_usage(folder: Path) -> None:
     assert run("search", folder=folder).returncode == 2
     assert run("search", "x", "--exact", "--regex", folder=folder).returncode == 2
-    assert run("search", "(", "--regex", folder=folder).returncode == 2
+    done = run("search", "(", "--regex", folder=folder)
+    assert (done.returncode, done.stderr) == (2, "Error: ( cannot be searched for: missing ): (\n")
     assert run("search", "x", "--type", "nothing", folder=folder).returncode == 2
 
 

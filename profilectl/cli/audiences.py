@@ -82,7 +82,7 @@ def preview_command(
 @group.command("refresh", epilog="Example: profilectl audiences refresh")
 def refresh_command(
     context: typer.Context,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="All, where none is named.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="All, where none is named.")] = None,
     now: NowOption = None,
     wait: WaitOption = 0,
     as_json: JsonOption = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def _spared(command: Any) -> Any:
     for param in command.params:
         annotation, checked = param.type_descriptor.annotation, param.process_value
 
-        def process_value(ctx: Any, value: Any, param: Any = param, annotation: Any = annotation, checked: Any = checked) -> Any:
+        def process_value(ctx: Any, value: Any, param: Any = param, annotation: Any = annotation, checked: Any = partial(_in_our_words, checked)) -> Any:
             if param.required or param.callback is not None or param.nargs != 1:
                 return checked(ctx, value)
             if value is None or (annotation in PLAIN and isinstance(value, annotation)):
@@ -130,3 +131,12 @@ def _spared(command: Any) -> Any:
     for one in getattr(command, "commands", {}).values():
         _spared(one)
     return command
+
+
+def _in_our_words(checked: Any, ctx: Any, value: Any) -> Any:
+    """Check a value as Typer does; what is wrong with it is said without what pydantic puts before it."""
+    try:
+        return checked(ctx, value)
+    except typer.BadParameter as error:
+        error.message = error.message.removeprefix("Value error, ")
+        raise

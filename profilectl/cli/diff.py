@@ -18,8 +18,8 @@ ChangeName = enum.Enum("ChangeName", {name: name for name in CHANGES}, type=str)
 @app.command("diff", epilog="Example: profilectl diff 3 --change changed --attribute tier")
 def diff_command(
     context: typer.Context,
-    older: Annotated[int | None, typer.Argument(metavar="[N]", min=0, help="An import: what it changed; else the last one.")] = None,
-    newer: Annotated[int | None, typer.Argument(metavar="[M]", min=0, help="A second one: what lies between the states after both; 0 is the empty store.")] = None,
+    older: Annotated[int | None, typer.Argument(metavar="N", min=0, help="An import: what it changed; else the last one.")] = None,
+    newer: Annotated[int | None, typer.Argument(metavar="M", min=0, help="A second one: what lies between the states after both; 0 is the empty store.")] = None,
     attribute: Annotated[list[str] | None, typer.Option("--attribute", metavar="KEY", help="Only changes of this attribute; repeatable.")] = None,
     change: Annotated[list[ChangeName] | None, typer.Option("--change", help="Only changes of this kind; repeatable.")] = None,
     identity: Annotated[str | None, typer.Option("--identity", metavar="TYPE=VALUE", help="Only the profiles that have this identity, or mpid=NUMBER.")] = None,

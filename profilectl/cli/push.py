@@ -17,7 +17,7 @@ from profilectl.events_api import HOSTS, RATE
 @app.command("push", epilog="Example: profilectl push --import 3 --host us1 --credentials push.toml")
 def push_command(
     context: typer.Context,
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Batches to send instead, as export batches writes them: .jsonl or .json.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Batches to send instead, as export batches writes them: .jsonl or .json.")] = None,
     host: Annotated[str | None, typer.Option("--host", metavar="URL", help=f"Where to: an https address, or {', '.join(HOSTS)}; http for this machine alone.")] = None,
     credentials: Annotated[Path | None, typer.Option("--credentials", metavar="FILE", help="A file of mode 0600 with key and secret; else PROFILECTL_PUSH_KEY and PROFILECTL_PUSH_SECRET.")] = None,
     by_import: Annotated[int | None, typer.Option("--import", metavar="N", min=1, help="Only profiles that this import touched, with what it deleted.")] = None,

@@ -243,7 +243,7 @@ def print_plan(plan: dict[str, Any], text: str) -> None:
     _print_counts(title, report)
     for file in report["files"]:
         already = f"  already imported as {file['already_imported']}" if file.get("already_imported") else ""
-        print_line(f"{file['path']}  {file['rows']:,} rows  sha256 {file['sha256']}{already}")
+        print_line(f"{file['path']}  {counted(file['rows'], 'row')}  sha256 {file['sha256']}{already}")
     if report.get("examples"):
         _print_examples(_exact(text)["report"]["examples"])
 
@@ -276,7 +276,7 @@ def print_import(past: Past) -> None:
     elif past.needs:
         print_line("rests on " + ", ".join(f"import {number}" for number in past.needs))
     for file in past.report["files"]:
-        print_line(f"{file['path']}  {file['rows']:,} rows  sha256 {file['sha256']}")
+        print_line(f"{file['path']}  {counted(file['rows'], 'row')}  sha256 {file['sha256']}")
 
 
 def print_changes(found: Iterable[tuple[str, ...]]) -> None:
