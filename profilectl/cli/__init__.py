@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from profilectl import __version__
+from profilectl.cli import complete
 from profilectl.cli.commands import Commands, Interrupted, ReaderLeft
 from profilectl.codes import Exit, ProfilectlError
 from profilectl.workspace import choose_workspace
@@ -54,7 +55,7 @@ def _common(
         Path, typer.Option("--store", envvar="PROFILECTL_STORE", help="The store: a file, made on first use.")
     ] = Path("profiles.duckdb"),
     workspace: Annotated[
-        str | None, typer.Option("--workspace", envvar="PROFILECTL_WORKSPACE", metavar="NAME", help="The workspace that is meant, where the store has several.")
+        str | None, typer.Option("--workspace", envvar="PROFILECTL_WORKSPACE", metavar="NAME", help="The workspace that is meant, where the store has several.", autocompletion=complete.workspaces)
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices.")] = False,
     version: Annotated[
