@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from profilectl.activity import Activity, Entry, Origin, Touch, activities
@@ -276,7 +277,7 @@ def explain_row(profiles: Profiles, file: str, line: int) -> list[Fate]:
     where no import in force brought such a file, or none a row that begins there.
     """
     scratch = profiles.store.scratch
-    names = [file, os.path.normpath(file), os.path.relpath(file), os.path.abspath(file)]
+    names = [file, os.path.normpath(file), os.path.relpath(file), os.path.normpath(Path(file).absolute())]
     files = scratch.rows(
         f"select file.import, feed.name, file.path, file.first_arrival, file.arrivals from ({IMPORT_FILES}) as file"
         " join store.import as import on import.number = file.import join store.feed as feed on feed.number = import.feed"

@@ -95,7 +95,7 @@ def test_what_was_asked_for_is_written_when_too_many_rows_are_rejected(folder: P
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
 def test_an_output_without_room_is_told_with_exit_9(folder: Path) -> None:
     for command in ("show A", "export profiles", "search A", "imports list --json", "import b.csv --feed g"):
-        with open("/dev/full", "w") as full:
+        with Path("/dev/full").open("w") as full:
             done = subprocess.run([sys.executable, "-m", "profilectl", *command.split()], cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
         assert (done.returncode, "No space left on device: where the output goes" in done.stderr) == (9, True), command
     assert len(json.loads(run("imports", "list", "--json", folder=folder).stdout)) == 2

@@ -31,6 +31,7 @@ from profilectl.scratch import Scratch
 from profilectl.store import Store
 from profilectl.undoing import undo_import
 
+
 def test_the_shell_completes_what_the_store_has(tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / "a.csv").write_text(f"customer_id,tier\nA,{number}\n")

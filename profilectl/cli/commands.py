@@ -116,9 +116,9 @@ def _spared(command: Any) -> Any:
     """Let a command read plain texts and what was left at its default without Typer's validation: importing what
     that takes (pydantic) costs more than finding a person. Numbers, choices and lists are validated as ever."""
     for param in command.params:
-        annotation, checked = param.type_descriptor.annotation, param.process_value
+        annotation, checked = param.type_descriptor.annotation, partial(_in_our_words, param.process_value)
 
-        def process_value(ctx: Any, value: Any, param: Any = param, annotation: Any = annotation, checked: Any = partial(_in_our_words, checked)) -> Any:
+        def process_value(ctx: Any, value: Any, param: Any = param, annotation: Any = annotation, checked: Any = checked) -> Any:
             if param.required or param.callback is not None or param.nargs != 1:
                 return checked(ctx, value)
             if value is None or (annotation in PLAIN and isinstance(value, annotation)):
