@@ -41,7 +41,7 @@ class Exit(enum.IntEnum):
     MOVED = 8
     """A saved plan no longer fits the store."""
     UNFINISHED = 9
-    """The other side did not take everything; the same command goes on where it stopped."""
+    """The other side did not take everything, or the output found no room; the same command goes on where it stopped."""
     CHANGES = 10
     """Only with `--detailed-exitcode`: there are changes."""
 

@@ -6,8 +6,10 @@ in the tables that the interpreter and the engine use.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from profilectl.activity import Activity, Entry, Origin, Touch, activities
@@ -278,17 +280,23 @@ class Fate:
 def explain_row(profiles: Profiles, file: str, line: int) -> list[Fate]:
     """Say what became of a row, in every import in force that brought its file, oldest first.
 
-    Raises InputRefused where no import in force brought such a file.
+    file: as the import named it, the end of that, or another way to the same file from here. Raises InputRefused
+    where no import in force brought such a file, or none a row that begins there.
     """
     scratch = profiles.store.scratch
+    names = [file, os.path.normpath(file), os.path.relpath(file), os.path.normpath(Path(file).absolute())]
     files = scratch.rows(
         f"select file.import, feed.name, file.path, file.first_arrival, file.arrivals from ({IMPORT_FILES}) as file"
         " join store.import as import on import.number = file.import join store.feed as feed on feed.number = import.feed"
-        " where file.path = $file or ends_with(file.path, '/' || $file) order by file.import, file.place", {"file": file},
+        " where exists (select 1 from (select unnest($names::varchar[]) as name) where file.path = name or ends_with(file.path, '/' || name))"
+        " order by file.import, file.place", {"names": names},
     )
     if not files:
         raise InputRefused(f"no import in force brought a file {file}", "profilectl imports list names the files")
-    return [_fate(profiles, number, feed, path, line, first, first + arrivals) for number, feed, path, first, arrivals in files]
+    found = [_fate(profiles, number, feed, path, line, first, first + arrivals) for number, feed, path, first, arrivals in files]
+    if all(one.message == NO_ROW for one in found):
+        raise InputRefused(f"{file}:{line}: {NO_ROW}")
+    return found
 
 
 def _fate(profiles: Profiles, number: int, feed: str, path: str, line: int, first: int, end: int) -> Fate:

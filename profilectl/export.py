@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -59,7 +59,7 @@ class Wanted:
     with_mpid: bool = True
     partition_by: str | None = None
     max_rows: int | None = None
-    compression: str = "none"
+    compression: str | None = None
 
 
 def check_wanted(wanted: Wanted) -> None:
@@ -93,6 +93,8 @@ def export_to(store: Store, wanted: Wanted, output: BinaryIO | Path, *, progress
     profiles.only_seen = True
     profiles.tell_several()
     choose(profiles, wanted)
+    if wanted.partition_by is not None:  # the folders have the attribute's own name
+        wanted = replace(wanted, partition_by=profiles.meant(wanted.partition_by) or wanted.partition_by)
     group = _group(profiles, wanted)
     if wanted.fields:
         profiles = narrowed(profiles, wanted.fields)

@@ -8,6 +8,7 @@ hierarchy that somebody has.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from profilectl.batch import Field, Reading, field_named, read_document
+from profilectl.batch import Reading, field_named, read_document
 from profilectl.codes import InputRefused, Reject, UsageError, sentence
 from profilectl.feed import ENVIRONMENTS
 from profilectl.fields import Unusable
@@ -42,7 +43,7 @@ WHY = (
 class Lookup:
     """How a file of identities is read and what is told of each. kind: an identity type, "mpid", or
     "any" for a list of them; None for CSV with a header. fields: attributes to tell; delimiter, encoding: of
-    the file, as an import takes them."""
+    the file, as an import takes them; piped: the file is a copy of standard input, and is named so."""
 
     kind: str | None = None
     environment: str = ENVIRONMENTS[0]
@@ -50,6 +51,7 @@ class Lookup:
     format: str = "jsonl"
     delimiter: str | None = None
     encoding: str | None = None
+    piped: bool = False
 
 
 def look_up(profiles: Profiles, path: Path, wanted: Lookup) -> Iterator[bytes]:
@@ -162,13 +164,9 @@ def _attributes(profiles: Profiles, fields: Sequence[str]) -> list[str]:
     """Return the attributes that names mean. Raises UsageError for one that nobody has."""
     keys = []
     for name in fields:
-        try:
-            meant = field_named(name)
-        except Unusable:
-            meant = Field("attribute", name)
-        key = name if profiles.has(name) else meant.name
-        if not profiles.has(key):
-            what = "is an identity type, no attribute" if meant.kind == "identity" else "nobody has such an attribute"
+        key = profiles.meant(name)
+        if key is None:
+            what = "is an identity type, no attribute" if _kind(name) else "nobody has such an attribute"
             raise UsageError(f"--field {name}: {what}", "profilectl stats lists the attributes")
         keys.append(key)
     return list(dict.fromkeys(keys))
@@ -177,19 +175,23 @@ def _attributes(profiles: Profiles, fields: Sequence[str]) -> list[str]:
 def _read(profiles: Profiles, path: Path, wanted: Lookup) -> list[str]:
     """Make `asked` (seq, line, fault, c0, c1, ...) of the file and return what each column is."""
     scratch = profiles.store.scratch
+    name = "-" if wanted.piped else str(path)
     if path.is_file() and not path.stat().st_size:
         if wanted.kind is None:
-            raise InputRefused(f"{path} is empty", "name the columns in the first line, or say --type email for a list")
+            raise InputRefused(f"{name} is empty", "name the columns in the first line, or say --type email for a list")
         _load(scratch, [])
         return [wanted.kind]
-    (file, *more) = open_files([str(path)], format="csv", encoding=wanted.encoding, spill=scratch.folder)
+    if _is_parquet(path):
+        raise InputRefused(f"{name} is Parquet: a look-up reads CSV, JSON lines and lists", "write its identities as CSV")
+    with path.open("rb") if wanted.piped else contextlib.nullcontext() as stdin:
+        (file, *more) = open_files([name], format="csv", encoding=wanted.encoding, spill=scratch.folder, stdin=stdin)
     if more:
-        raise InputRefused(f"{path} holds several files", "look them up one by one")
+        raise InputRefused(f"{name} holds several files", "look them up one by one")
     if wanted.kind is not None:
         try:
             _load(scratch, file.local.read_text("utf-8-sig").split("\n"))
         except UnicodeDecodeError:
-            raise InputRefused(f"{path} is not UTF-8", "name its --encoding, for example windows-1252") from None
+            raise InputRefused(f"{name} is not UTF-8", "name its --encoding, for example windows-1252") from None
         return [wanted.kind]
     if path.suffix in (".jsonl", ".ndjson"):
         return _read_lines(scratch, file.local.read_text("utf-8-sig"), profiles.store.settings().reading)
@@ -197,11 +199,11 @@ def _read(profiles: Profiles, path: Path, wanted: Lookup) -> list[str]:
     kinds = [_kind(name) for name in header.names]
     if not any(kinds):
         raise InputRefused(
-            f"{path}:1: no column is an identity: {', '.join(header.names)}", "name them as for an import, name the --delimiter, or say --type email for a list"
+            f"{name}:1: no column is an identity: {', '.join(header.names)}", "name them as for an import, name the --delimiter, or say --type email for a list"
         )
     for kind in kinds:
         if kind and kinds.count(kind) > 1:
-            raise InputRefused(f"{path}:1: several columns are {kind}", "a line is looked up by one identity of a type: take one away")
+            raise InputRefused(f"{name}:1: several columns are {kind}", "a line is looked up by one identity of a type: take one away")
     faults: list[Reject] = []
     count = read_rows(scratch.connection, file, header, "cells", faults.append)
     listed = ", ".join(f"c{n}" for n in range(len(kinds)))
@@ -214,6 +216,14 @@ def _read(profiles: Profiles, path: Path, wanted: Lookup) -> list[str]:
         f" union all by name select seq, line, fault from fault",
     )
     return kinds
+
+
+def _is_parquet(path: Path) -> bool:
+    try:
+        with path.open("rb") as content:
+            return content.read(4) == b"PAR1"
+    except OSError:
+        return False  # said by whoever opens it
 
 
 def _read_lines(scratch: Scratch, text: str, reading: Reading) -> list[str]:

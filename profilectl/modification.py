@@ -94,7 +94,8 @@ def _change(kind: str, old: str | None, new: str | None, rules: Rules) -> Change
         return Change(kind, was)
     found = usable(type_, new, rules.placeholders)
     if not isinstance(found, Usable):
-        raise InputRefused(f"{kind} {new}: {sentence(found) if found else 'an identity may not be empty'}")
+        why = sentence(found).removesuffix(" and was skipped") if found else "an identity may not be empty"  # skipped in a batch, refused here
+        raise InputRefused(f"{kind} {new}: {why}")
     return Change(kind, was, found)
 
 

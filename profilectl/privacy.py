@@ -28,6 +28,7 @@ from profilectl.scratch import Scratch, scratch_beside
 from profilectl.segments import hash_of
 from profilectl.store import Store
 from profilectl.values import NotJson, Value, parse_json
+from profilectl.whole_file import check_named
 
 CONTROLLER = "default"
 """The workspace, which OpenDSR names as the controller."""
@@ -187,6 +188,7 @@ def carry_out(
     erasures are one: the store is written anew once. Stopped in between, it goes on where it was. now: the time,
     in milliseconds or as a text.
     """
+    check_named(folder)
     now_ms = time_ms("--now", now) if isinstance(now, str) else _now(now)
     with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, write=True, wait_s=wait_s) as store:
         # Their bytes go with a store that is written anew: a deleted row would lie in the file until others take its place.

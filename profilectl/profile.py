@@ -11,7 +11,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from profilectl.batch import field_named
 from profilectl.feed import ACCOUNT, DEFAULT_WORKSPACE, ENVIRONMENTS, NO_WORKSPACE, Feed, workspaces_of
+from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME, CODE, TYPES, display, key_of
 from profilectl.scratch import quote_text
 from profilectl.segments import (
@@ -95,6 +97,16 @@ class Profiles:
     def has(self, key: str) -> bool:
         """Say whether an attribute of that name was ever spoken of, or is calculated."""
         return key in self.keys or key in self.loose_keys or key in self.calculated
+
+    def meant(self, name: str) -> str | None:
+        """Return the attribute that a name means, as it stands or as a batch names it: tier, user_attributes.tier, $firstname."""
+        if self.has(name):
+            return name
+        try:
+            field = field_named(name)
+        except Unusable:
+            return None
+        return field.name if field.kind == "attribute" and self.has(field.name) else None
 
     def attributes(self) -> list[str]:
         """Return the attributes that some profile has had, sorted: not those that were only ever deleted."""

@@ -27,8 +27,9 @@ from profilectl.explain import (
     rules_in_force,
 )
 from profilectl.export import Wanted, check_wanted, export_to
+from profilectl.feed import workspaces_of
 from profilectl.history import as_of as as_of_arrival
-from profilectl.history import time_ms
+from profilectl.history import history_of, time_ms
 from profilectl.lookup import Lookup, look_up, look_up_list
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
@@ -184,10 +185,14 @@ def _of_anybody(store: Store, wanted: Lookup) -> bool:
 
 
 def names_in(store_path: Path, what: str) -> list[str]:
-    """Return the names of the feeds, or (keys) of the attributes."""
+    """Return the names of the feeds, the workspaces, the imports, the imports in force, or (keys) of the attributes."""
     with contextlib.closing(Scratch(Path(tempfile.gettempdir()))) as scratch, open_store(scratch, store_path, upgrade=False) as store:
         if what == "feeds":
             return [feed.name for feed in store.feeds()]
+        if what == "workspaces":
+            return workspaces_of(store.feeds())
+        if what.startswith("imports"):
+            return [str(past.number) for past in history_of(store) if what == "imports" or past.undone_ms is None]
         profiles = profiles_of(store, every=True)
         return list(dict.fromkeys((*profiles.keys, *profiles.loose_keys, *profiles.calculated)))
 
@@ -232,4 +237,4 @@ def changes_of(
         profiles = profiles_of(store)
         span = span_of(store, older, newer)
         only = profiles.find(*who) if who else None
-        yield from differences(profiles, span, only=only, changes=changes, attributes=attributes)
+        yield from differences(profiles, span, only=only, changes=changes, attributes=[profiles.meant(name) or name for name in attributes])

@@ -71,7 +71,7 @@ def search(profiles: Profiles, asked: Asked) -> tuple[int, list[Hit]]:
         else:
             scratch.rename("hit", "found")
     except (duckdb.InvalidInputException, duckdb.BinderException) as error:
-        raise UsageError(f"{asked.text if asked.way == 'regex' else asked.where} cannot be searched for: {str(error).splitlines()[0][:200]}") from None
+        raise UsageError(f"{asked.text if asked.way == 'regex' else asked.where} cannot be searched for: {str(error).splitlines()[0].partition(': ')[2][:200]}") from None
     environment = f"where mpid.environment = {ENVIRONMENTS.index(asked.environment)}" if asked.environment else ""
     joined = f"found join ({known_mpids(profiles.segments)}) as mpid on mpid.profile = found.profile {environment}"
     read = "".join(f", case when v{n} is not null then {held_as_json(f'v{n}')} end" for n in range(len(keys)))

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from profilectl.codes import InputRefused
+from profilectl.codes import InputRefused, UsageError
 
 FORMATS = ("jsonl", "parquet", "csv")
 IDENTITY_COLUMNS = ("user_identities.", "device_info.")
@@ -116,19 +116,20 @@ class Parquet:
             self._check()
 
 
-def writer_of(format: str, stream: BinaryIO, columns: Sequence[str], numbers: Sequence[str], *, compression: str) -> Writer:
-    """Return a writer. compression of Parquet is within the file; that of text is the stream's (`packed`)."""
+def writer_of(format: str, stream: BinaryIO, columns: Sequence[str], numbers: Sequence[str], *, compression: str | None) -> Writer:
+    """Return a writer. compression of Parquet is within the file, zstd where none is named; that of text is the
+    stream's (`packed`)."""
     if format == "jsonl":
         return _Lines(stream)
     if format == "csv":
         return _Csv(stream, columns)
-    return Parquet(stream, columns, numbers, "zstd" if compression == "none" else compression)
+    return Parquet(stream, columns, numbers, compression or "zstd")
 
 
 @contextlib.contextmanager
-def packed(stream: BinaryIO, format: str, compression: str) -> Iterator[BinaryIO]:
+def packed(stream: BinaryIO, format: str, compression: str | None) -> Iterator[BinaryIO]:
     """Yield the stream that rows are written to: it packs text as asked."""
-    if format == "parquet" or compression == "none":
+    if format == "parquet" or compression in (None, "none"):
         yield stream
     elif compression == "gzip":
         import gzip
@@ -160,9 +161,20 @@ def format_named(path: Path | None) -> str:
     return next((one for one in reversed(suffixes) if one in FORMATS), "jsonl")
 
 
-def suffix_of(format: str, compression: str) -> str:
+def compression_named(path: Path | None, format: str, stated: str | None) -> str | None:
+    """Return the compression that is stated, else the one that a file name says. Raises UsageError where a name does
+    not say what the file will be: an import goes by names."""
+    ending = path.suffix if path and path.suffix in ENDINGS else ""
+    if ending and format == "parquet":
+        raise UsageError(f"-o {path}: a Parquet file is packed within, not as {ending}", "name it .parquet; --compression says how its pages are packed")
+    if ending and stated not in (None, ENDINGS[ending]):
+        raise UsageError(f"-o {path} and --compression {stated} contradict each other", f"leave --compression out, or {ending} off the name")
+    return ENDINGS[ending] if ending else stated
+
+
+def suffix_of(format: str, compression: str | None) -> str:
     """Return how the name of an export ends."""
-    return f".{format}" + ("" if format == "parquet" else COMPRESSIONS[compression])
+    return f".{format}" + ("" if format == "parquet" else COMPRESSIONS[compression or "none"])
 
 
 def check_folder(folder: Path) -> None:

@@ -303,6 +303,8 @@ def _unusable(path: Path, error: Exception) -> StoreUnusable:
             f"{path}: its log {path.name}.wal is damaged: {plain(error)}",
             "restore a backup; or move the log away to go on without what it holds, then run profilectl check",
         )
+    if "Permission denied" in str(error):
+        return StoreUnusable(f"{path} cannot be opened: permission denied", "let its owner give you access, or name another with --store")
     return StoreUnusable(f"{path} cannot be used as a store: {plain(error)}", "restore a backup, or name another with --store")
 
 

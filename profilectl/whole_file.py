@@ -22,8 +22,9 @@ def check_target(path: Path, option: str = "-o", *, replace: bool = True, store:
     """Refuse a path that could not be written in the end. replace: a file of that name may go; store: even a
     store, which nothing else brings back.
 
-    Raises InputRefused.
+    Raises InputRefused; UsageError for "-".
     """
+    check_named(path, option)
     hint = _another(option)
     if not path.absolute().parent.is_dir():
         raise InputRefused(f"{path} cannot be written: there is no folder {path.parent}", hint)
@@ -41,6 +42,12 @@ def check_target(path: Path, option: str = "-o", *, replace: bool = True, store:
         raise InputRefused(f"{path} is a store, or another DuckDB database; it is not written over", hint)
     if not replace:
         raise InputRefused(f"{path} is there already", hint)
+
+
+def check_named(path: Path, option: str = "-o") -> None:
+    """Refuse "-", by which standard input or output is meant and never a file. Raises UsageError."""
+    if str(path) == "-":
+        raise UsageError(f"{option} -: what is written there does not go to standard output", _another(option).replace("another", "a"))
 
 
 def _another(option: str) -> str:

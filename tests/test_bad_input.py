@@ -172,6 +172,19 @@ def test_wrong_usage_is_told_with_exit_2(tmp_path: Path) -> None:
     refused(tmp_path, "show", "--mpid", "x", exit=2, says="not an MPID")
 
 
+def test_a_dash_is_no_name_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(GOOD)
+    assert run("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
+    before = sorted(tmp_path.iterdir())
+    for arguments in (
+        ["backup", "-"], ["credentials", "new", "-", "--client", "c"], ["plan", "a.csv", "--feed", "f", "-o", "-"], ["privacy", "run", "-o", "-"],
+        ["export", "profiles", "--max-rows-per-file", "1", "-o", "-"], ["push", "--dry-run", "-"], ["show", "--customer-id", "A", "--save-svg", "-"],
+        *(["import", "a.csv", "--feed", "g", option, "-"] for option in ("--rejects", "--rejects-as-input", "--explain-rows")),
+    ):  # fmt: skip
+        refused(tmp_path, *arguments, exit=2, says="Try: name ")
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_manifests_and_maps_that_do_not_fit(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(GOOD)
     (tmp_path / "broken.json").write_text('{"columns": [')

@@ -67,11 +67,26 @@ def test_filters_narrow_it_down(folder: Path) -> None:
     assert len(changes(folder, "2", "--limit", "2")) == 2
 
 
+def test_an_attribute_is_meant_by_any_way_to_name_it(folder: Path) -> None:
+    assert run("set", "--identity", "customer_id=C1", "$FirstName=Bo", folder=folder).returncode == 0
+    for name in ("$firstname", "$FirstName", "user_attributes.$FIRSTNAME"):
+        assert [one["attribute"] for one in changes(folder, "3", "--attribute", name)] == ["$FirstName"]
+
+
 def test_between_two_states_only_the_outcome_counts(folder: Path) -> None:
     found = {(one["attribute"], json.dumps(one.get("before")), json.dumps(one.get("after"))) for one in changes(folder, "0", "2", "--identity", "customer_id=C1") if "attribute" in one}
     assert found == {("tier", "null", '"lead"'), ("l", "null", '["x"]')}
     assert changes(folder, "1", "2") == changes(folder, "2") == changes(folder, "2", "1")
     assert changes(folder, "1", "1") == []
+
+
+def test_what_cannot_be_is_told_in_our_words(folder: Path) -> None:
+    for arguments, says in (
+        (["--identity", "foo=bar"], "there is no identity type foo"), (["--identity", "foo"], "must be TYPE=VALUE"), (["--change", "foo"], "'--change': 'foo' is not one of"),
+    ):  # fmt: skip
+        done = run("diff", *arguments, folder=folder)
+        assert (done.returncode, says in done.stderr) == (2, True), done.stderr
+    assert "[OPTIONS] [N] [M]" in run("diff", "--help", folder=folder).stdout
 
 
 def test_an_import_that_is_not_in_force_is_refused(folder: Path) -> None:

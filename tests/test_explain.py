@@ -208,8 +208,8 @@ def test_why_two_values_are_not_one_profile(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ("crm.jsonl:1", "applied to Amélie Lefèvre"), ("wh.csv:2", "tier: silver refused"), ("wh.csv:1", "no row begins there"), ("app.jsonl:3", "color: green -> black"),
-        ("app.jsonl:99", "no row begins there"), ("bad.csv:3", "NO_IDENTITY"), ("bad.csv:2", "UPDATE_ONLY_NO_MATCH"), ("twice.csv:2", "in import 5, feed g"),
+        ("crm.jsonl:1", "applied to Amélie Lefèvre"), ("wh.csv:2", "tier: silver refused"), ("app.jsonl:3", "color: green -> black"),
+        ("./app.jsonl:3", "app.jsonl:3 in import 3"), ("bad.csv:3", "NO_IDENTITY"), ("bad.csv:2", "UPDATE_ONLY_NO_MATCH"), ("twice.csv:2", "in import 5, feed g"),
     ],
 )  # fmt: skip
 def test_what_became_of_a_row(row: str, says: str, tmp_path: Path) -> None:
@@ -225,8 +225,19 @@ def test_what_became_of_a_row(row: str, says: str, tmp_path: Path) -> None:
 
 def test_rows_that_cannot_be_are_refused(folder: Path) -> None:
     assert run("explain", "row", "nowhere.csv:1", folder=folder).returncode == 4
+    for row in ("app.jsonl:99", "wh.csv:1"):
+        done = run("explain", "row", row, folder=folder)
+        assert (done.returncode, f"{row}: no row begins there" in done.stderr) == (4, True)
     assert run("explain", "row", "crm.jsonl", folder=folder).returncode == 2
+    assert run("explain", "row", "crm.jsonl:0", folder=folder).returncode == 2
     assert run("explain", "row", "crm.jsonl:x", folder=folder).returncode == 2
+
+
+def test_a_file_is_found_by_any_way_to_it(folder: Path) -> None:
+    said = run("explain", "row", "wh.csv:2", folder=folder).stdout
+    for file in ("./wh.csv", str(folder / "wh.csv"), f"../{folder.name}/wh.csv"):
+        assert run("explain", "row", f"{file}:2", folder=folder).stdout == said
+    assert run("explain", "row", str(folder / "sub" / "wh.csv:2"), folder=folder).returncode == 4
 
 
 def test_a_row_is_explained_after_compaction(tmp_path: Path) -> None:

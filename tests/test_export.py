@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -133,6 +134,13 @@ def unpacked(path: Path) -> str:
     return gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text("utf-8")
 
 
+def test_the_attribute_of_the_folders_is_meant_by_any_way_to_name_it(folder: Path, tmp_path: Path) -> None:
+    for place, (name, found) in enumerate((("$firstname", "%24FirstName="), ("user_attributes.tier", "tier="))):
+        target = tmp_path / str(place)
+        assert run("export", "profiles", "--partition-by", name, "-o", str(target), folder=folder).returncode == 0
+        assert {one.name.split("=")[0] + "=" for one in target.iterdir()} == {found}
+
+
 def test_query_engines_read_the_parts_back(folder: Path, tmp_path: Path) -> None:
     assert run("export", "attributes", "--partition-by", "$LastName", "--format", "parquet", "-o", str(tmp_path / "parts"), folder=folder).returncode == 0
     rows = duckdb.connect().execute(f"select count(*), count(distinct mpid) from read_parquet('{tmp_path}/parts/*/*.parquet', hive_partitioning = true)").fetchall()
@@ -162,6 +170,32 @@ def test_a_failed_export_leaves_nothing(folder: Path, tmp_path: Path, monkeypatc
         with pytest.raises(OSError, match="No space"):
             export_store(folder / "profiles.duckdb", wanted, tmp_path / "out")
         assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_name_says_what_the_file_is(folder: Path, tmp_path: Path) -> None:
+    for name, options, says in (
+        ("z.csv.gz", ["--compression", "none"], "contradict each other"), ("z.csv.gz", ["--compression", "zstd"], "contradict each other"),
+        ("z.parquet.gz", [], "packed within"), ("z.zst", ["--format", "parquet"], "packed within"),
+    ):  # fmt: skip
+        done = run("export", "profiles", "-o", str(tmp_path / name), *options, folder=folder)
+        assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
+        assert says in done.stderr
+    assert run("export", "profiles", "-o", str(tmp_path / "z.csv.gz"), "--compression", "gzip", folder=folder).returncode == 0
+    assert gzip.decompress((tmp_path / "z.csv.gz").read_bytes()).startswith(b"mpid,")
+    for options, packed in ([], "ZSTD"), (["--compression", "none"], "UNCOMPRESSED"):
+        assert run("export", "profiles", "-o", str(tmp_path / "z.parquet"), *options, folder=folder).returncode == 0
+        assert pq.ParquetFile(tmp_path / "z.parquet").metadata.row_group(0).column(0).compression == packed
+
+
+def test_a_dash_is_standard_output(folder: Path, tmp_path: Path) -> None:
+    people.make(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    for arguments in (
+        ("export", "profiles", "--sorted"), ("export", "imports", "--format", "csv"), ("lookup", "wh.csv"), ("access", "--identity", "customer_id=C1"),
+    ):  # fmt: skip
+        there, plain = (re.sub('"made_ms":[0-9]+', "", run(*arguments, *more, folder=tmp_path).stdout) for more in (["-o", "-"], []))
+        assert there == plain != ""
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_folder_that_is_not_empty_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -232,7 +232,7 @@ REFUSED = {
     "a value it does not have": (["--remove", "email=b@example.com"], "does not have the email b@example.com"),
     "an immutable one": (["--remove", "customer_id=C1", "--add", "customer_id=C9"], "customer_id is immutable"),
     "a second immutable one": (["--add", "customer_id=C9"], "customer_id is immutable"),
-    "a placeholder": (["--add", "email=null"], "placeholder"),
+    "a placeholder": (["--add", "email=null"], ": the identity is a placeholder\n"),
     "no device": (["--add", "ios_idfv=7"], "not a GUID"),
     "nothing": (["--add", "email= "], "may not be empty"),
 }

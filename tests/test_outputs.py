@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,10 +92,16 @@ def test_what_was_asked_for_is_written_when_too_many_rows_are_rejected(folder: P
     assert json.loads((folder / "rows.jsonl").read_text())["code"] == "NO_IDENTITY"
 
 
-def test_a_reader_that_leaves_is_no_failure(folder: Path) -> None:
-    import subprocess
-    import sys
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_an_output_without_room_is_told_with_exit_9(folder: Path) -> None:
+    for command in ("show A", "export profiles", "search A", "imports list --json", "import b.csv --feed g"):
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run([sys.executable, "-m", "profilectl", *command.split()], cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode, "No space left on device: where the output goes" in done.stderr) == (9, True), command
+    assert len(json.loads(run("imports", "list", "--json", folder=folder).stdout)) == 2
 
+
+def test_a_reader_that_leaves_is_no_failure(folder: Path) -> None:
     (folder / "many.csv").write_text("customer_id,text\n" + "".join(f"P{n},{'x' * 200}\n" for n in range(3000)))
     assert run("import", "many.csv", "--feed", "many", folder=folder).returncode == 0
     for command in ("export profiles", "export attributes --format csv", "diff 2", "search P --limit 0"):

@@ -90,7 +90,8 @@ def test_text_and_condition_go_together_and_the_values_are_told(folder: Path) ->
 def test_search_without_anything_and_with_too_much_is_wrong_usage(folder: Path) -> None:
     assert run("search", folder=folder).returncode == 2
     assert run("search", "x", "--exact", "--regex", folder=folder).returncode == 2
-    assert run("search", "(", "--regex", folder=folder).returncode == 2
+    done = run("search", "(", "--regex", folder=folder)
+    assert (done.returncode, done.stderr) == (2, "Error: ( cannot be searched for: missing ): (\n")
     assert run("search", "x", "--type", "nothing", folder=folder).returncode == 2
 
 
@@ -133,6 +134,25 @@ def test_csv_out_and_what_is_no_list(folder: Path) -> None:
         assert name in done.stderr
     assert run("lookup", "nowhere.csv", folder=folder).returncode == 4
     assert run("lookup", "b.csv", "--type", "email", folder=folder).stdout == ""
+
+
+def test_what_a_look_up_refuses_is_named_as_it_was_given(folder: Path, tmp_path: Path) -> None:
+    assert run("export", "profiles", "-o", str(tmp_path / "p.parquet"), folder=folder).returncode == 0
+    parquet = (tmp_path / "p.parquet").read_bytes()
+    for name, content, says in (
+        ("-", b"x,y\n1,2\n", "-:1: no column is an identity: x, y"), ("-", b"", "- is empty"), ("-", b"\0" * 40, "- is not text"),
+        ("-", parquet, "- is Parquet: a look-up reads CSV, JSON lines and lists"), (str(tmp_path / "p.parquet"), b"", "p.parquet is Parquet: a look-up reads"),
+    ):  # fmt: skip
+        done = run("lookup", name, folder=folder, stdin=content)
+        assert done.returncode == 4
+        assert f"Error: {Path(name).parent / says if name != '-' else says}" in done.stderr
+
+
+def test_a_blank_line_is_a_line_of_a_list_only(folder: Path) -> None:
+    (folder / "blank.jsonl").write_text('{"customer_id": "C1"}\n\n{"customer_id": "C9"}\n')
+    assert [one["line"] for one in looked_up(folder, "customer_id\nC1\n\nC9\n")] == [2, 4]
+    assert [one["line"] for one in map(json.loads, run("lookup", "blank.jsonl", folder=folder).stdout.splitlines())] == [1, 3]
+    assert [one.get("why") for one in looked_up(folder, "C1\n\nC9\n", "--type", "customer_id")] == [None, "no identity", "nobody has it"]
 
 
 def test_a_file_is_read_as_an_import_reads_it(folder: Path) -> None:

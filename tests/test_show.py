@@ -39,6 +39,20 @@ def document(folder: Path, *arguments: str) -> dict[str, Any]:
     return dict(found)
 
 
+def test_tables_fit_a_narrow_terminal_and_break_no_word_where_there_is_room(folder: Path) -> None:
+    def listed(name: str, columns: int) -> str:
+        found = ANSI.sub("", run(name, "list", folder=folder, COLUMNS=str(columns), FORCE_COLOR="1").stdout)
+        assert {len(line) for line in found.splitlines()[1:]} == {len(found.splitlines()[1])} <= {*range(columns + 1)}
+        return found
+
+    narrow, wide = (listed("imports", columns) for columns in (80, 140))
+    assert "Imports (a wider terminal shows protection, created, updated too)" in narrow
+    assert all(word in narrow for word in ("│      1 │ 2026-", "crm.jsonl", "app.jsonl", "in force"))
+    assert "wider" not in wide
+    assert "create-and-update │" in wide
+    assert "create-and-update │" in listed("feeds", 80)
+
+
 # Each screen was looked at before it was kept; PROFILECTL_KEEP_SCREENS=1 keeps what is printed now.
 @pytest.mark.parametrize("columns", [0, 80, 140])
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -16,11 +17,27 @@ import profilectl.compaction
 import profilectl.engine
 import profilectl.refresh
 import profilectl.scratch
-from profilectl.codes import ProfilectlError
+from profilectl.codes import ProfilectlError, StoreUnusable
 from profilectl.engine import ImportRequest, LeftUndone, import_files
 from profilectl.opening import open_store
 from profilectl.profile import profiles_of
 from profilectl.scratch import Scratch, scratch_beside
+
+
+def test_a_store_that_may_not_be_opened_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, real = tmp_path / "p.duckdb", Scratch.run
+    with open_store(Scratch(tmp_path), path, create=True, write=True):
+        pass
+
+    def run(scratch: Scratch, sql: str, *rest: Any) -> Any:
+        if sql.startswith("attach"):  # whoever runs the tests may be root, who may read everything
+            raise duckdb.IOException(f'IO Error: Cannot open file "{path}": Permission denied')
+        return real(scratch, sql, *rest)
+
+    monkeypatch.setattr(Scratch, "run", run)
+    with pytest.raises(StoreUnusable, match="permission denied") as error, open_store(Scratch(tmp_path), path):
+        pass
+    assert "restore a backup" not in error.value.hint
 
 
 def exported(path: Path) -> list[str]:

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,8 @@ def test_compaction_by_command_changes_nothing_but_what_can_be_undone(tmp_path: 
     unpacked(CURRENT, tmp_path)
     before = run("export", "profiles", "--sorted", "--provenance", folder=tmp_path).stdout
     changes = run("diff", "0", "3", "--json", folder=tmp_path).stdout
+    assert "sha256" in (shown := run("imports", "show", "5", folder=tmp_path).stdout)
+    assert "1 rows" not in shown
     done = printed("compact", "--keep", "2", "--json", folder=tmp_path)
     assert (done["segments_before"], done["segments"], done["undoable"]) == (4, 3, [3, 5])
     assert run("export", "profiles", "--sorted", "--provenance", folder=tmp_path).stdout == before
@@ -177,6 +180,8 @@ def test_compaction_by_command_changes_nothing_but_what_can_be_undone(tmp_path: 
     assert refused.returncode == 4
     assert "laid together" in refused.stderr
     assert [one["undoable"] for one in printed("imports", "list", "--json", folder=tmp_path)] == [False, False, True, False, True]
+    done = run("compact", "--keep", "0", folder=tmp_path)
+    assert re.fullmatch(r"3 segments became 1, [0-9,]+ bytes became [0-9,]+; imports that can be undone: none\n", done.stderr)
 
 
 def test_stats_count_what_there_is(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
@@ -12,6 +13,7 @@ from typing import Annotated
 import typer
 
 from profilectl import __version__
+from profilectl.cli import complete
 from profilectl.cli.commands import Commands, Interrupted, ReaderLeft
 from profilectl.codes import Exit, ProfilectlError
 from profilectl.workspace import choose_workspace
@@ -53,7 +55,7 @@ def _common(
         Path, typer.Option("--store", envvar="PROFILECTL_STORE", help="The store: a file, made on first use.")
     ] = Path("profiles.duckdb"),
     workspace: Annotated[
-        str | None, typer.Option("--workspace", envvar="PROFILECTL_WORKSPACE", metavar="NAME", help="The workspace that is meant, where the store has several.")
+        str | None, typer.Option("--workspace", envvar="PROFILECTL_WORKSPACE", metavar="NAME", help="The workspace that is meant, where the store has several.", autocompletion=complete.workspaces)
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices.")] = False,
     version: Annotated[
@@ -64,10 +66,17 @@ def _common(
     context.obj = Options(store, quiet)
 
 
+def file_or_stdout(output: Path | None) -> Path | None:
+    """Return the file that -o names: none for "-", which is standard output."""
+    return None if output is None or str(output) == "-" else output
+
+
 WaitOption = Annotated[float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for a busy store.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a stream fails with (then no file is named) where its end has no room: what was done is done, its output is cut."""
 UNUSABLE = (
     # what DuckDB says where the machine or the file is at fault: words, message, hint; the first that fits
     (("No space left", "Out of Memory", "failed to allocate", "File too large", "Could not write"),
@@ -92,6 +101,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except (MemoryError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in FULL and not error.filename:
+            _say(f"{error.strerror}: where the output goes", "make room and give the command again; profilectl imports list tells whether an import is made")
+            sys.exit(Exit.UNFINISHED)
         if isinstance(error, OSError) and error.strerror:
             _say(f"{error.strerror}: {error.filename or 'where the output goes'}", "")
         else:

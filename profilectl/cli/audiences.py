@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from profilectl.audience import KINDS
-from profilectl.cli import JsonOption, WaitOption, app, options_of
+from profilectl.cli import JsonOption, WaitOption, app, file_or_stdout, options_of
 from profilectl.codes import UsageError
 
 group = typer.Typer(no_args_is_help=True, help="Segments of users by rules: defined, tried, evaluated, compared, exported.")
@@ -82,7 +82,7 @@ def preview_command(
 @group.command("refresh", epilog="Example: profilectl audiences refresh")
 def refresh_command(
     context: typer.Context,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="All, where none is named.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="All, where none is named.")] = None,
     now: NowOption = None,
     wait: WaitOption = 0,
     as_json: JsonOption = False,
@@ -142,7 +142,7 @@ def diff_command(
 def export_command(
     context: typer.Context,
     name: NameArgument,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else standard output.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else (or -) standard output.")] = None,
     format: Annotated[FormatName | None, typer.Option("--format", help="csv (default): a row an identity, as the platform's download; jsonl: a document a user; zip: the CSV with its manifest.json; else by the name of the output.")] = None,
     wait: WaitOption = 0,
 ) -> None:
@@ -150,6 +150,7 @@ def export_command(
     from profilectl import render
     from profilectl.audience_export import export_audience
 
+    output = file_or_stdout(output)
     suffix = output.suffix.removeprefix(".") if output else ""
     chosen = format.value if format else suffix if suffix in ("csv", "jsonl", "zip") else "csv"
     if chosen == "zip" and output is None:

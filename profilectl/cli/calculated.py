@@ -126,7 +126,7 @@ def _set_state(context: typer.Context, name: str, wait: float, as_json: bool, *,
 @group.command("recalculate", epilog="Example: profilectl calculated recalculate")
 def recalculate_command(
     context: typer.Context,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="All, where none is named.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="All, where none is named.")] = None,
     now: NowOption = None,
     wait: WaitOption = 0,
     as_json: JsonOption = False,

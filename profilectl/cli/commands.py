@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def _spared(command: Any) -> Any:
     """Let a command read plain texts and what was left at its default without Typer's validation: importing what
     that takes (pydantic) costs more than finding a person. Numbers, choices and lists are validated as ever."""
     for param in command.params:
-        annotation, checked = param.type_descriptor.annotation, param.process_value
+        annotation, checked = param.type_descriptor.annotation, partial(_in_our_words, param.process_value)
 
         def process_value(ctx: Any, value: Any, param: Any = param, annotation: Any = annotation, checked: Any = checked) -> Any:
             if param.required or param.callback is not None or param.nargs != 1:
@@ -130,3 +131,12 @@ def _spared(command: Any) -> Any:
     for one in getattr(command, "commands", {}).values():
         _spared(one)
     return command
+
+
+def _in_our_words(checked: Any, ctx: Any, value: Any) -> Any:
+    """Check a value as Typer does; what is wrong with it is said without what pydantic puts before it."""
+    try:
+        return checked(ctx, value)
+    except typer.BadParameter as error:
+        error.message = error.message.removeprefix("Value error, ")
+        raise

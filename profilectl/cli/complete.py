@@ -1,4 +1,4 @@
-"""What the shell completes from the store: feeds, attribute keys, identity types. Never fails, never waits."""
+"""What the shell completes from the store: feeds, workspaces, imports, attribute keys, identity types. Never fails, never waits."""
 
 from __future__ import annotations
 
@@ -13,6 +13,21 @@ import typer
 def feeds(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the name of a feed."""
     return sorted(name for name in _names(ctx, "feeds") if name.startswith(incomplete))
+
+
+def workspaces(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the name of a workspace."""
+    return sorted(name for name in _names(ctx, "workspaces") if name.startswith(incomplete))
+
+
+def imports(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the number of an import."""
+    return [number for number in _names(ctx, "imports") if number.startswith(incomplete)]
+
+
+def imports_in_force(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the number of an import that is not undone."""
+    return [number for number in _names(ctx, "imports in force") if number.startswith(incomplete)]
 
 
 def keys(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from profilectl.cli import WaitOption, app, options_of
+from profilectl.cli import WaitOption, app, complete, options_of
 from profilectl.cli.who import one_identity
 
 CHANGES = ("created", "identity-added", "identity-removed", "set", "changed", "deleted")
@@ -18,11 +18,11 @@ ChangeName = enum.Enum("ChangeName", {name: name for name in CHANGES}, type=str)
 @app.command("diff", epilog="Example: profilectl diff 3 --change changed --attribute tier")
 def diff_command(
     context: typer.Context,
-    older: Annotated[int | None, typer.Argument(metavar="[N]", min=0, help="An import: what it changed; else the last one.")] = None,
-    newer: Annotated[int | None, typer.Argument(metavar="[M]", min=0, help="A second one: what lies between the states after both; 0 is the empty store.")] = None,
-    attribute: Annotated[list[str] | None, typer.Option("--attribute", metavar="KEY", help="Only changes of this attribute; repeatable.")] = None,
+    older: Annotated[int | None, typer.Argument(metavar="N", min=0, help="An import: what it changed; else the last one.", autocompletion=complete.imports_in_force)] = None,
+    newer: Annotated[int | None, typer.Argument(metavar="M", min=0, help="A second one: what lies between the states after both; 0 is the empty store.", autocompletion=complete.imports_in_force)] = None,
+    attribute: Annotated[list[str] | None, typer.Option("--attribute", metavar="KEY", help="Only changes of this attribute; repeatable.", autocompletion=complete.keys)] = None,
     change: Annotated[list[ChangeName] | None, typer.Option("--change", help="Only changes of this kind; repeatable.")] = None,
-    identity: Annotated[str | None, typer.Option("--identity", metavar="TYPE=VALUE", help="Only the profiles that have this identity, or mpid=NUMBER.")] = None,
+    identity: Annotated[str | None, typer.Option("--identity", metavar="TYPE=VALUE", help="Only the profiles that have this identity, or mpid=NUMBER.", autocompletion=complete.typed)] = None,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many changes.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document a line, a change each.")] = False,
     wait: WaitOption = 0,

@@ -101,7 +101,7 @@ def row_command(
     from profilectl.render import explain
 
     file, _, line = row.rpartition(":")
-    if not file or not line.isdecimal():
+    if not file or not line.isdecimal() or not int(line[:15]):
         raise UsageError(f"{row}: must be FILE:LINE", "for example legacy.csv:17")
     if len(line) > 15:
         raise InputRefused(f"{file} has no line {line}")

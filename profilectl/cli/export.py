@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from profilectl.cli import WaitOption, app, complete, options_of
+from profilectl.cli import WaitOption, app, complete, file_or_stdout, options_of
 from profilectl.cli.search import EnvironmentName
 
 export_app = typer.Typer(help="Write what the store holds.", no_args_is_help=True)
@@ -19,7 +19,7 @@ ExportFormat = enum.Enum("ExportFormat", {name: name for name in ("jsonl", "parq
 CompressionName = enum.Enum("CompressionName", {name: name for name in ("none", "gzip", "zstd")}, type=str)  # type: ignore[misc]
 
 FormatOption = Annotated[ExportFormat | None, typer.Option("--format", help="jsonl (default), parquet or csv; else by the name of FILE.")]
-OutputOption = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="A file, or a folder for several; else standard output.")]
+OutputOption = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="A file, or a folder for several; else (or -) standard output.")]
 SortedOption = Annotated[bool, typer.Option("--sorted", help="By MPID, so that two exports can be compared.")]
 SafeOption = Annotated[bool, typer.Option("--safe-for-spreadsheets", help="An apostrophe before CSV cells that a spreadsheet would run; changes values.")]
 WhereOption = Annotated[str | None, typer.Option("--where", metavar="CONDITION", help="Only profiles that meet it, for example \"tier = 'gold'\".")]
@@ -28,7 +28,7 @@ OnlyEnvironmentOption = Annotated[EnvironmentName | None, typer.Option("--enviro
 SinceOption = Annotated[int | None, typer.Option("--since", metavar="IMPORT", min=0, help="Only profiles that a later import touched.")]
 PartitionOption = Annotated[str | None, typer.Option("--partition-by", metavar="KEY", help="A folder for each value of an attribute, or of environment.", autocompletion=complete.keys)]
 MaxRowsOption = Annotated[int | None, typer.Option("--max-rows-per-file", metavar="N", min=1, help="Begin a new file after so many.")]
-CompressionOption = Annotated[CompressionName, typer.Option("--compression", help="Of text the whole file, of Parquet its pages (zstd).")]
+CompressionOption = Annotated[CompressionName | None, typer.Option("--compression", help="Of text the whole file (none), of Parquet its pages (zstd); else by the name of FILE.")]
 MemoryOption = Annotated[str | None, typer.Option("--memory-limit", metavar="SIZE", help="For example 2GB.")]
 
 
@@ -37,15 +37,13 @@ def _export(context: typer.Context, kind: str, noun: str, output: Path | None, f
     from profilectl.export import Wanted
     from profilectl.read import export_store
     from profilectl.scratch import check_memory_limit
-    from profilectl.sinks import ENDINGS, format_named
+    from profilectl.sinks import compression_named, format_named
 
-    options = options_of(context)
+    options, output = options_of(context), file_or_stdout(output)
     environment, fields = stated.pop("environment", None), stated.pop("fields", None)
-    compression = stated.pop("compression", CompressionName["none"]).value
-    if compression == "none" and output is not None:
-        compression = ENDINGS.get(output.suffix, "none")
+    form, compression = format.value if format else format_named(output), stated.pop("compression")
     wanted = Wanted(
-        kind, format.value if format else format_named(output), compression=compression, environment=environment.value if environment else None,
+        kind, form, compression=compression_named(output, form, compression.value if compression else None), environment=environment.value if environment else None,
         fields=tuple(name.strip() for name in fields.split(",") if name.strip()) if fields else (), **stated,
     )
     with render.progress_bar(quiet=options.quiet) as progress:
@@ -70,7 +68,7 @@ def export_profiles_command(
     since: SinceOption = None,
     partition_by: PartitionOption = None,
     max_rows: MaxRowsOption = None,
-    compression: CompressionOption = CompressionName["none"],
+    compression: CompressionOption = None,
     safe: SafeOption = False,
     memory_limit: MemoryOption = None,
     wait: WaitOption = 0,
@@ -94,7 +92,7 @@ def export_identities_command(
     since: SinceOption = None,
     partition_by: PartitionOption = None,
     max_rows: MaxRowsOption = None,
-    compression: CompressionOption = CompressionName["none"],
+    compression: CompressionOption = None,
     safe: SafeOption = False,
     memory_limit: MemoryOption = None,
     wait: WaitOption = 0,
@@ -118,7 +116,7 @@ def export_attributes_command(
     since: SinceOption = None,
     partition_by: PartitionOption = None,
     max_rows: MaxRowsOption = None,
-    compression: CompressionOption = CompressionName["none"],
+    compression: CompressionOption = None,
     safe: SafeOption = False,
     memory_limit: MemoryOption = None,
     wait: WaitOption = 0,
@@ -142,7 +140,7 @@ def export_batches_command(
     since: SinceOption = None,
     partition_by: PartitionOption = None,
     max_rows: MaxRowsOption = None,
-    compression: CompressionOption = CompressionName["none"],
+    compression: CompressionOption = None,
     memory_limit: MemoryOption = None,
     wait: WaitOption = 0,
 ) -> None:
@@ -159,7 +157,7 @@ def export_imports_command(
     format: FormatOption = None,
     output: OutputOption = None,
     since: SinceOption = None,
-    compression: CompressionOption = CompressionName["none"],
+    compression: CompressionOption = None,
     safe: SafeOption = False,
     memory_limit: MemoryOption = None,
     wait: WaitOption = 0,

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from profilectl.cli import JsonOption, WaitOption, app, options_of
+from profilectl.cli import JsonOption, WaitOption, app, complete, options_of
 from profilectl.cli.import_ import ProtectionName, SourceName
 from profilectl.feed import DEFAULT_PROTECTION, DEFAULT_SOURCE
 
 feeds_app = typer.Typer(help="List, add and change feeds.", no_args_is_help=True)
 app.add_typer(feeds_app, name="feeds")
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The feed.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The feed.", autocompletion=complete.feeds)]
 
 
 @feeds_app.command("list", epilog="Example: profilectl feeds list --json")
@@ -45,7 +45,7 @@ def show_feed(context: typer.Context, name: NameArgument, as_json: JsonOption = 
 @feeds_app.command("add", epilog="Example: profilectl feeds add punchh --source partner --partner Punchh")
 def add_feed(
     context: typer.Context,
-    name: NameArgument,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The feed.")],
     source: Annotated[SourceName, typer.Option("--source", help="What ranks its attributes.")] = SourceName[DEFAULT_SOURCE],
     protection: Annotated[ProtectionName, typer.Option("--protection", help="What it may do to profiles.")] = ProtectionName[DEFAULT_PROTECTION],
     partner: Annotated[str | None, typer.Option("--partner", help="Whose data it is; only with --source partner.")] = None,
@@ -85,4 +85,4 @@ def _print(found: list[dict[str, object]]) -> None:
     from profilectl import render
 
     rows = [(one["name"], one["source"], one["protection"], one["partner"] or "", one["workspace"] or "", one["imports"]) for one in found]
-    render.print_table("Feeds", ("feed", "source", "protection", "partner", "workspace", "imports"), rows, right=(5,))
+    render.print_table("Feeds", ("feed", "source", "protection", "partner", "workspace", "imports"), rows, right=(5,), spare=(4,))

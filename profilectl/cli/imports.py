@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from profilectl.cli import JsonOption, WaitOption, app, options_of
+from profilectl.cli import JsonOption, WaitOption, app, complete, options_of
 from profilectl.codes import InputRefused, UsageError
 
 imports_app = typer.Typer(help="List, show and undo imports.", no_args_is_help=True)
 app.add_typer(imports_app, name="imports")
 
-NumberArgument = Annotated[int, typer.Argument(metavar="N", help="The number of the import.", min=1)]
+NumberArgument = Annotated[int, typer.Argument(metavar="N", help="The number of the import.", min=1, autocompletion=complete.imports)]
+UndoneArgument = Annotated[int, typer.Argument(metavar="N", help="The number of the import.", min=1, autocompletion=complete.imports_in_force)]
 
 
 @imports_app.command("list", epilog="Example: profilectl imports list --json")
@@ -45,7 +46,7 @@ def show_command(context: typer.Context, number: NumberArgument, as_json: JsonOp
 @imports_app.command("undo", epilog="Example: profilectl imports undo 3 --yes")
 def undo_command(
     context: typer.Context,
-    number: NumberArgument,
+    number: UndoneArgument,
     cascade: Annotated[bool, typer.Option("--cascade", help="With the later imports that rest on it, newest first.")] = False,
     replay: Annotated[bool, typer.Option("--replay", help="And import the files of all later imports again without it.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from profilectl.cli import JsonOption, WaitOption, app, complete, options_of
+from profilectl.cli import JsonOption, WaitOption, app, complete, file_or_stdout, options_of
 from profilectl.cli.search import typed
 from profilectl.cli.who import option, who_is_meant, with_identities
 from profilectl.codes import InputRefused, UsageError
@@ -77,6 +77,7 @@ def _access(context: typer.Context, **stated: Any) -> None:
     from profilectl.values import to_json
 
     options = options_of(context)
+    stated["output"] = file_or_stdout(stated["output"])
     check_apart([("-o", stated["output"]), ("--html", stated["html"])], [options.store])
     found = access(options.store, who_is_meant(stated, ACCESS), pick=stated["pick"], every=stated["every"], wait_s=stated["wait"])
     if stated["html"] is not None:
@@ -103,7 +104,7 @@ def _write(path: Path, flag: str, text: str) -> None:
 
 
 app.command("access", epilog=ACCESS)(with_identities(_access, [
-    option("output", Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="JSON; else standard output.")], None),
+    option("output", Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="JSON; else (or -) standard output.")], None),
     option("html", Annotated[Path | None, typer.Option("--html", metavar="FILE", help="A page, all in one file.")], None),
     option("pick", Annotated[int | None, typer.Option("--pick", metavar="N", help="Which of several profiles.")], None),
     option("every", Annotated[bool, typer.Option("--all", help="All of several profiles that have the identity.")], False),

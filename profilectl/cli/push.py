@@ -17,7 +17,7 @@ from profilectl.events_api import HOSTS, RATE
 @app.command("push", epilog="Example: profilectl push --import 3 --host us1 --credentials push.toml")
 def push_command(
     context: typer.Context,
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Batches to send instead, as export batches writes them: .jsonl or .json.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Batches to send instead, as export batches writes them: .jsonl or .json.")] = None,
     host: Annotated[str | None, typer.Option("--host", metavar="URL", help=f"Where to: an https address, or {', '.join(HOSTS)}; http for this machine alone.")] = None,
     credentials: Annotated[Path | None, typer.Option("--credentials", metavar="FILE", help="A file of mode 0600 with key and secret; else PROFILECTL_PUSH_KEY and PROFILECTL_PUSH_SECRET.")] = None,
     by_import: Annotated[int | None, typer.Option("--import", metavar="N", min=1, help="Only profiles that this import touched, with what it deleted.")] = None,
@@ -51,8 +51,6 @@ def push_command(
     options = options_of(context)
     if file is not None and (by_import is not None or where is not None or environment is not None or with_mpid):
         raise UsageError("--import, --where, --environment and --with-mpid choose profiles; a file is sent as it is")
-    if dry_run == Path("-"):
-        raise UsageError("--dry-run names a file", "for example --dry-run requests.jsonl")
     asked = Asked(file, by_import, where, environment.value if environment else None, with_mpid, with_times, again)
     found = None if dry_run else credentials_of(credentials, os.environ)
     with push_progress(quiet=options.quiet, bar=not as_json) as (progress, said):

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from profilectl.cli import JsonOption, WaitOption, app, complete, options_of
+from profilectl.cli import JsonOption, WaitOption, app, complete, file_or_stdout, options_of
 from profilectl.cli.import_ import DelimiterOption, EncodingOption
 from profilectl.codes import InputRefused, NobodyFound, UsageError
 from profilectl.feed import ENVIRONMENTS
@@ -76,7 +76,7 @@ def lookup_command(
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
     format: Annotated[LineFormat | None, typer.Option("--format", help="jsonl (default): a JSON document a line; or csv; else by the name of the output.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else standard output.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else (or -) standard output.")] = None,
     wait: WaitOption = 0,
 ) -> None:
     """Look up many identities at once: a line for each line of FILE, in its order.
@@ -88,12 +88,13 @@ def lookup_command(
     from profilectl.sinks import ENDINGS, format_named, packed
     from profilectl.whole_file import check_apart, whole_file
 
+    output = file_or_stdout(output)
     named = kind if kind in (None, "any", "mpid") else typed(str(kind))
     written = format.value if format else format_named(output)
     if written not in LineFormat.__members__:
         raise UsageError(f"-o {output}: a look-up writes JSON lines or CSV", "name it .jsonl or .csv")
     check_apart([("-o", output)], [file])
-    wanted = Lookup(named, environment.value, list(dict.fromkeys(fields or ())), written, delimiter, encoding)
+    wanted = Lookup(named, environment.value, list(dict.fromkeys(fields or ())), written, delimiter, encoding, piped=file == "-")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(file)
         if file == "-":

@@ -73,8 +73,8 @@ def compact_command(
         render.print_json(done.as_json())
     elif not options.quiet:
         render.notice(
-            f"{render.counted(done.segments_before, 'segment')} became {done.segments:,}, {done.bytes_before:,} bytes {done.bytes:,}; "
-            f"to be undone: {', '.join(map(str, done.undoable)) or 'no import'}"
+            f"{render.counted(done.segments_before, 'segment')} became {done.segments:,}, {done.bytes_before:,} bytes became {done.bytes:,}; "
+            f"imports that can be undone: {', '.join(map(str, done.undoable)) or 'none'}"
         )
 
 

@@ -64,7 +64,8 @@ def one_identity(stated: str, flag: str = "--identity", *, mpid: bool = True) ->
     name, equals, value = stated.partition("=")
     kind = type_named(name)
     if not equals or (kind is None and not (mpid and name == "mpid")):
-        raise UsageError(f"{flag} {stated}: must be TYPE=VALUE", "the types are " + ", ".join(k.name for k in TYPES))
+        wrong = f"there is no identity type {name}" if equals else "must be TYPE=VALUE"
+        raise UsageError(f"{flag} {stated}: {wrong}", "the types are " + ", ".join(k.name for k in TYPES))
     return (kind.name, value) if kind else ("mpid", mpid_of(value))
 
 

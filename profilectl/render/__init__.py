@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from profilectl.search import Hit
     from profilectl.stream import Arrived, Found
 
+LONGEST_WORD = 20
+"""A word of so many characters (an MPID, a protection level) is not broken in a table."""
 LONGEST_CELL = 120
 """So many characters of a text are shown in a table of events."""
 SECTIONS = ("details", "usage", "devices", "attributes", "identities", "consent", "attribution", "audiences", "timeline")
@@ -86,21 +88,46 @@ def error(message: str, hint: str) -> None:
         notice(f"  Try: {hint}")
 
 
-def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[int] = ()) -> None:
-    """Print a table: drawn on a terminal, aligned plain text in a pipe."""
+def print_table(
+    title: str, headings: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[int] = (), spare: Sequence[int] = ()
+) -> None:
+    """Print a table: drawn on a terminal, aligned plain text in a pipe.
+
+    spare: the columns that a terminal too narrow for all goes without, which the title says.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     out = console()
+    cells = [[visible(str(cell)) for cell in row] for row in rows]
+    least = [_least(column) for column in zip(headings, *cells, strict=True)]
+    shown: Sequence[int] = range(len(headings))
+
+    def too_wide() -> bool:
+        return out.is_terminal and sum(least[place] + 3 for place in shown) + 1 > out.width  # 3, 1: the frame
+
+    if spare and too_wide():
+        shown = [place for place in shown if place not in spare]
+        title += f" (a wider terminal shows {', '.join(headings[place] for place in spare)} too)"
+    if too_wide():
+        least = [min(len(heading), 10) for heading in headings]
     if title:
         out.print(Text(title), style="bold" if out.is_terminal else None)
     table = Table(box=box.ROUNDED if out.is_terminal else box.SIMPLE_HEAD)
-    for place, heading in enumerate(headings):
-        table.add_column(Text(heading), justify="right" if place in right else "left", overflow="fold", min_width=min(len(heading), 10))
-    for row in rows:
-        table.add_row(*(Text(visible(str(cell))) for cell in row))
+    for place in shown:
+        table.add_column(Text(headings[place]), justify="right" if place in right else "left", overflow="fold", min_width=least[place])
+    for row in cells:
+        table.add_row(*(Text(row[place]) for place in shown))
     _draw(out, table)
+
+
+def _least(column: Sequence[str]) -> int:
+    """Return how narrow a column may be: its heading and its words whole, longer ones are folded."""
+    from rich.cells import cell_len
+
+    words = (cell_len(word) for text in column for word in text.split())
+    return max(min(len(column[0]), 10), *(length for length in words if length <= LONGEST_WORD), 0)
 
 
 def _draw(out: Console, table: Table) -> None:
@@ -216,7 +243,7 @@ def print_plan(plan: dict[str, Any], text: str) -> None:
     _print_counts(title, report)
     for file in report["files"]:
         already = f"  already imported as {file['already_imported']}" if file.get("already_imported") else ""
-        print_line(f"{file['path']}  {file['rows']:,} rows  sha256 {file['sha256']}{already}")
+        print_line(f"{file['path']}  {counted(file['rows'], 'row')}  sha256 {file['sha256']}{already}")
     if report.get("examples"):
         _print_examples(_exact(text)["report"]["examples"])
 
@@ -232,7 +259,7 @@ def print_imports(pasts: Sequence[Past]) -> None:
             f"{counts['profiles']['created']:,}", f"{counts['profiles']['updated']:,}", state,
             ", ".join(file["path"] for file in counts["files"]),
         ))
-    print_table("Imports", ("import", "when", "feed", "protection", "rows", "created", "updated", "state", "files"), rows, right=(0, 4, 5, 6))
+    print_table("Imports", ("import", "when", "feed", "protection", "rows", "created", "updated", "state", "files"), rows, right=(0, 4, 5, 6), spare=(3, 5, 6))
 
 
 def print_import(past: Past) -> None:
@@ -249,7 +276,7 @@ def print_import(past: Past) -> None:
     elif past.needs:
         print_line("rests on " + ", ".join(f"import {number}" for number in past.needs))
     for file in past.report["files"]:
-        print_line(f"{file['path']}  {file['rows']:,} rows  sha256 {file['sha256']}")
+        print_line(f"{file['path']}  {counted(file['rows'], 'row')}  sha256 {file['sha256']}")
 
 
 def print_changes(found: Iterable[tuple[str, ...]]) -> None:

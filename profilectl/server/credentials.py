@@ -37,6 +37,7 @@ from typing import Any, TypeVar
 from profilectl.codes import InputRefused, UsageError
 from profilectl.credentials import read_secrets
 from profilectl.feed import DEFAULT_WORKSPACE
+from profilectl.whole_file import check_named
 
 AUDIENCE = "https://api.mparticle.com"
 SHORTEST_SECRET = 16
@@ -187,6 +188,7 @@ def new_credentials(
 
     Raises UsageError for what cannot stand in it, InputRefused where a file is there already.
     """
+    check_named(path, "FILE")
     for what, names in (("--client", clients), ("--feed", feeds)):
         if len(set(names)) < len(names) or not all(names):
             raise UsageError(f"{what}: each needs a name of its own")
