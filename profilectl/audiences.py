@@ -7,9 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import orjson
+from typing import Any, cast
 
 from profilectl.audience import Audience
 from profilectl.audience_sql import Audience as Evaluated
@@ -31,6 +29,7 @@ from profilectl.refresh import MEMBER, Asked, awake_only, people_of, person_rela
 from profilectl.scratch import scratch_beside
 from profilectl.segments import ENVIRONMENT_NAME, known_events, known_mpids
 from profilectl.store import Store
+from profilectl.values import parse_json
 
 FEW = 5
 MEMBER_EVENTS = ("profile", "arrival", "place", "type", "name", "at_ms", "event")
@@ -101,7 +100,7 @@ def preview_audience(path: Path, audience: Audience, *, now_ms: int | None = Non
         make_members(store, profiles, audience, at_ms, "previewed")
         everybody = scratch.count("person")
         found = [profile for (profile,) in scratch.rows(f"select profile from previewed order by profile limit {FEW}")]
-        sample = [orjson.loads(line) for line in profiles.lines(found, provenance=False)]
+        sample = [cast(dict[str, Any], parse_json(line)) for line in profiles.lines(found, provenance=False)]
         return {
             "name": audience.name, "kind": audience.kind, "criteria": audience.criteria, "members": scratch.count("previewed"), "profiles": everybody,
             "sample": [{name: one[name] for name in ("mpid", "environment", "user_identities")} for one in sample],

@@ -223,6 +223,13 @@ def test_an_import_run_again_makes_up_for_a_refresh_that_was_not_come_to(tmp_pat
     assert [(one["change"], one["import"]) for one in moved] == [("left", 2)]
 
 
+def test_a_preview_shows_people_with_numbers_of_any_size(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"user_identities":{"customer_id":"D"},"user_attributes":{"n":1e400}}')
+    assert run("import", "a.jsonl", "--feed", "app", folder=tmp_path).returncode == 0
+    found = json.loads(run("audiences", "preview", "customer_id exists", "--json", folder=tmp_path).stdout)
+    assert [one["user_identities"] for one in found["sample"]] == [{"customer_id": ["D"]}]
+
+
 def test_criteria_that_cannot_be_point_at_the_place(tmp_path: Path) -> None:
     done = run("audiences", "preview", "tier = 'gold' and and", folder=tmp_path)
     assert done.returncode == 2
