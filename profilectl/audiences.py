@@ -25,7 +25,7 @@ from profilectl.definitions import (
 )
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
-from profilectl.refresh import MEMBER, Asked, awake_only, people_of, person_relations, refresh_store
+from profilectl.refresh import MEMBER, Asked, awake_only, evaluated_ms, people_of, person_relations, refresh_store
 from profilectl.scratch import scratch_beside
 from profilectl.segments import ENVIRONMENT_NAME, known_events, known_mpids
 from profilectl.store import Store
@@ -36,19 +36,19 @@ MEMBER_EVENTS = ("profile", "arrival", "place", "type", "name", "at_ms", "event"
 
 
 def audiences_in(path: Path, *, wait_s: float = 0) -> list[dict[str, Any]]:
-    """Return the audiences, by number: criteria, kind, how many are in it, when it was last evaluated for everybody."""
+    """Return the audiences, by number: criteria, kind, how many are in it, when it was last evaluated."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         check_workspace(store)
         sizes = dict(scratch.rows("select audience, count(*) from store.membership group by audience"))
-        return [_described(one, sizes.get(one.number, 0)) for one in audiences(store) if store.means(one.audience.workspace)]
+        return [_described(store, one, sizes.get(one.number, 0)) for one in audiences(store) if store.means(one.audience.workspace)]
 
 
-def _described(one: Defined, size: int) -> dict[str, Any]:
+def _described(store: Store, one: Defined, size: int) -> dict[str, Any]:
     state = "ready" if one.filled_ms is not None else "draft"
     lookback = one.audience.lookback.count if one.audience.lookback else None
     return {
         "audience": one.number, "name": one.name, "kind": one.audience.kind, "state": state, "workspace": one.audience.workspace, "criteria": one.audience.criteria,
-        "lookback_days": lookback, "members": size, "refreshed_ms": one.filled_ms,
+        "lookback_days": lookback, "members": size, "refreshed_ms": evaluated_ms(store.scratch, one),
     }
 
 
@@ -57,7 +57,7 @@ def audience_named(path: Path, name: str, *, wait_s: float = 0) -> dict[str, Any
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         one = _known(store, name)
         size = scratch.row("select count(*) from store.membership where audience = $number", {"number": one.number})[0]
-        return _described(one, size)
+        return _described(store, one, size)
 
 
 def _known(store: Store, name: str) -> Defined:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from profilectl.audience import Audience, audience_of
 from profilectl.calculated import Definition, definition_of
@@ -47,7 +47,8 @@ class Defined:
 def calculations(store: Store) -> list[Calculation]:
     """Return the calculated attributes of a store, by name."""
     rows = store.scratch.rows("select name, definition, changed_ms, filled_ms from store.calculation order by name")
-    return [Calculation(definition_of(name, json.loads(text)), changed, filled) for name, text, changed, filled in rows]
+    # Under the name that its values are kept under: stores have been made in which a reserved one is spelled otherwise.
+    return [Calculation(replace(definition_of(name, json.loads(text)), name=name), changed, filled) for name, text, changed, filled in rows]
 
 
 def put_calculation(store: Store, definition: Definition, now_ms: int) -> None:

@@ -192,6 +192,21 @@ def test_a_calculated_attribute_masks_one_of_its_name_and_gives_it_back(tmp_path
     assert value() == "stored"
 
 
+def test_a_reserved_name_is_one_in_any_case(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"user_identities": {"customer_id": "A"}, "events": [{"event_type": "session_start", "data": {}}]}')
+    assert run("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
+    define = ("--type", "count", "--event-type", "session_start")
+    assert json.loads(run("calculated", "add", "$age", *define, "--json", folder=tmp_path).stdout)["name"] == "$Age"
+    assert run("calculated", "add", "$AGE", *define, folder=tmp_path).returncode == 4
+    assert json.loads(run("calculated", "show", "$agE", "--json", folder=tmp_path).stdout)["profiles"] == 1
+    assert json.loads(run("calculated", "recalculate", "$age", "--json", folder=tmp_path).stdout)[0]["name"] == "$Age"
+    assert run("calculated", "remove", "$age", folder=tmp_path).returncode == 0
+    assert json.loads(run("calculated", "list", "--json", folder=tmp_path).stdout) == []
+    (tmp_path / "c.toml").write_text('[calculated."$age"]\ntype = "count"\n[calculated."$Age"]\ntype = "count"\n')
+    refused = run("config", "apply", "c.toml", folder=tmp_path)
+    assert (refused.returncode, "calculated.$Age is there twice" in refused.stderr) == (4, True)
+
+
 def test_a_report_says_who_entered_and_left(tmp_path: Path) -> None:
     for name, tier in (("a", "gold"), ("b", "silver")):
         (tmp_path / f"{name}.csv").write_text(f"customer_id,tier\nA,{tier}\nB,gold\n")
@@ -221,6 +236,20 @@ def test_an_import_run_again_makes_up_for_a_refresh_that_was_not_come_to(tmp_pat
     assert [one.get("audiences") for one in (dry, report, again)] == [None, {"gold": {"entered": 0, "left": 1}}, None]
     moved = [json.loads(line) for line in call("audiences", "diff", "gold", "--import", "2", "--json", folder=tmp_path).stdout.splitlines()]
     assert [(one["change"], one["import"]) for one in moved] == [("left", 2)]
+
+
+def test_an_audience_is_of_the_last_time_it_was_looked_at(tmp_path: Path) -> None:
+    for name, kind in (("gold", "real-time"), ("now and then", "standard")):
+        assert run("audiences", "add", name, "tier = 'gold'", "--kind", kind, folder=tmp_path).returncode == 0
+    assert run("audiences", "refresh", folder=tmp_path).returncode == 0
+    before = {one["name"]: one["refreshed_ms"] for one in json.loads(run("audiences", "list", "--json", folder=tmp_path).stdout)}
+    _gold(tmp_path, "A")
+    after = {one["name"]: one["refreshed_ms"] for one in json.loads(run("audiences", "list", "--json", folder=tmp_path).stdout)}
+    assert after["gold"] > before["gold"]
+    assert after["now and then"] == before["now and then"]
+    (since,) = {json.loads(line)["since_ms"] for line in run("audiences", "export", "gold", "--format", "jsonl", folder=tmp_path).stdout.splitlines()}
+    assert f",{after['gold']}," in run("audiences", "export", "gold", folder=tmp_path).stdout
+    assert after["gold"] >= since
 
 
 def test_a_preview_shows_people_with_numbers_of_any_size(tmp_path: Path) -> None:
