@@ -23,6 +23,7 @@ from profilectl.definitions import (
     put_audience,
     workspace_for,
 )
+from profilectl.history import import_numbered
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.refresh import MEMBER, Asked, awake_only, evaluated_ms, people_of, person_relations, refresh_store
@@ -154,12 +155,16 @@ def members_of(path: Path, name: str, *, limit: int = 0, wait_s: float = 0) -> I
 def changes_of(
     path: Path, name: str, *, number: int | None = None, since_ms: int | None = None, wait_s: float = 0
 ) -> list[dict[str, Any]]:
-    """Return who entered and left an audience, oldest first. number: after that import only; since_ms: from then on."""
+    """Return who entered and left an audience, oldest first. number: after that import only; since_ms: from then on.
+
+    Raises InputRefused where there is no such audience or import.
+    """
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         one = _known(store, name)
         tests = ["one.audience = $audience"]
         bound: dict[str, Any] = {"audience": one.number}
         if number is not None:
+            import_numbered(store, number)
             tests.append("one.import = $import")
             bound["import"] = number
         if since_ms is not None:

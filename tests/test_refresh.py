@@ -265,6 +265,24 @@ def test_criteria_that_cannot_be_point_at_the_place(tmp_path: Path) -> None:
     assert "at character 19: tier = 'gold' and >>>and" in done.stderr
 
 
+def test_who_refers_to_whom_is_said_where_it_cannot_be(tmp_path: Path) -> None:
+    for name, criteria in (("g", "tier = 'gold'"), ("nest", "tier = 'tin' or audience 'G'")):
+        assert run("audiences", "add", name, criteria, folder=tmp_path).returncode == 0
+    removed = run("audiences", "remove", "g", folder=tmp_path)
+    assert (removed.returncode, "audience g is in use: nest refers to it" in removed.stderr) == (2, True)
+    preview = run("audiences", "preview", "tier = 'a' and audience 'nope'", folder=tmp_path)
+    assert (preview.returncode, "no such audience: tier = 'a' and audience >>>'nope'" in preview.stderr) == (2, True)
+    assert run("audiences", "remove", "nest", folder=tmp_path).returncode == run("audiences", "remove", "g", folder=tmp_path).returncode == 0
+
+
+def test_the_changes_of_an_import_that_is_not_there_are_refused(tmp_path: Path) -> None:
+    assert run("audiences", "add", "g", "tier = 'gold'", folder=tmp_path).returncode == 0
+    _gold(tmp_path, "A")
+    assert run("audiences", "diff", "g", "--import", "1", folder=tmp_path).returncode == 0
+    refused = run("audiences", "diff", "g", "--import", "99", folder=tmp_path)
+    assert (refused.returncode, "there is no import 99" in refused.stderr) == (4, True)
+
+
 def _gold(folder: Path, *names: str) -> None:
     for name in names:
         (folder / f"{name}.csv").write_text(f"customer_id,tier\n{name},gold\n")
