@@ -7,9 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import orjson
+from typing import Any, cast
 
 from profilectl.audience import Audience
 from profilectl.audience_sql import Audience as Evaluated
@@ -25,31 +23,33 @@ from profilectl.definitions import (
     put_audience,
     workspace_for,
 )
+from profilectl.history import import_numbered
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
-from profilectl.refresh import MEMBER, Asked, awake_only, people_of, person_relations, refresh_store
+from profilectl.refresh import MEMBER, Asked, awake_only, evaluated_ms, people_of, person_relations, refresh_store
 from profilectl.scratch import scratch_beside
 from profilectl.segments import ENVIRONMENT_NAME, known_mpids
 from profilectl.store import Store
+from profilectl.values import parse_json
 
 FEW = 5
 MEMBER_EVENTS = ("profile", "arrival", "place", "type", "name", "at_ms", "event")
 
 
 def audiences_in(path: Path, *, wait_s: float = 0) -> list[dict[str, Any]]:
-    """Return the audiences, by number: criteria, kind, how many are in it, when it was last evaluated for everybody."""
+    """Return the audiences, by number: criteria, kind, how many are in it, when it was last evaluated."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         check_workspace(store)
         sizes = dict(scratch.rows("select audience, count(*) from store.membership group by audience"))
-        return [_described(one, sizes.get(one.number, 0)) for one in audiences(store) if store.means(one.audience.workspace)]
+        return [_described(store, one, sizes.get(one.number, 0)) for one in audiences(store) if store.means(one.audience.workspace)]
 
 
-def _described(one: Defined, size: int) -> dict[str, Any]:
+def _described(store: Store, one: Defined, size: int) -> dict[str, Any]:
     state = "ready" if one.filled_ms is not None else "draft"
     lookback = one.audience.lookback.count if one.audience.lookback else None
     return {
         "audience": one.number, "name": one.name, "kind": one.audience.kind, "state": state, "workspace": one.audience.workspace, "criteria": one.audience.criteria,
-        "lookback_days": lookback, "members": size, "refreshed_ms": one.filled_ms,
+        "lookback_days": lookback, "members": size, "refreshed_ms": evaluated_ms(store.scratch, one),
     }
 
 
@@ -58,7 +58,7 @@ def audience_named(path: Path, name: str, *, wait_s: float = 0) -> dict[str, Any
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         one = _known(store, name)
         size = scratch.row("select count(*) from store.membership where audience = $number", {"number": one.number})[0]
-        return _described(one, size)
+        return _described(store, one, size)
 
 
 def _known(store: Store, name: str) -> Defined:
@@ -101,7 +101,7 @@ def preview_audience(path: Path, audience: Audience, *, now_ms: int | None = Non
         make_members(store, profiles, audience, at_ms, "previewed")
         everybody = scratch.count("person")
         found = [profile for (profile,) in scratch.rows(f"select profile from previewed order by profile limit {FEW}")]
-        sample = [orjson.loads(line) for line in profiles.lines(found, provenance=False)]
+        sample = [cast(dict[str, Any], parse_json(line)) for line in profiles.lines(found, provenance=False)]
         return {
             "name": audience.name, "kind": audience.kind, "criteria": audience.criteria, "members": scratch.count("previewed"), "profiles": everybody,
             "sample": [{name: one[name] for name in ("mpid", "environment", "user_identities")} for one in sample],
@@ -155,12 +155,16 @@ def members_of(path: Path, name: str, *, limit: int = 0, wait_s: float = 0) -> I
 def changes_of(
     path: Path, name: str, *, number: int | None = None, since_ms: int | None = None, wait_s: float = 0
 ) -> list[dict[str, Any]]:
-    """Return who entered and left an audience, oldest first. number: after that import only; since_ms: from then on."""
+    """Return who entered and left an audience, oldest first. number: after that import only; since_ms: from then on.
+
+    Raises InputRefused where there is no such audience or import.
+    """
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         one = _known(store, name)
         tests = ["one.audience = $audience"]
         bound: dict[str, Any] = {"audience": one.number}
         if number is not None:
+            import_numbered(store, number)
             tests.append("one.import = $import")
             bound["import"] = number
         if since_ms is not None:

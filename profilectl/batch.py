@@ -361,16 +361,19 @@ def over_limit(key: str, value: Value, limits: Mapping[str, int] = LIMITS) -> st
         return "UA_KEY_EMPTY"
     if len(key) > limits["key"]:
         return "UA_KEY_TOO_LONG"
-    if isinstance(value, dict):
+    if not has_value_type(value):
         return "UA_UNSUPPORTED_TYPE"
     if isinstance(value, list):
-        if any(isinstance(entry, dict | list) for entry in value):
-            return "UA_UNSUPPORTED_TYPE"
         if len(value) > limits["list"]:
             return "UA_LIST_TOO_LONG"
         longest = max((len(entry) for entry in value if isinstance(entry, str)), default=0)
         return "UA_ENTRY_TOO_LONG" if longest > limits["entry"] else None
     return "UA_VALUE_TOO_LONG" if isinstance(value, str) and len(value) > limits["value"] else None
+
+
+def has_value_type(value: Value) -> bool:
+    """Say whether an attribute may have such a value: no object, and no list with one or a list in it (domain.md 2.2)."""
+    return not (isinstance(value, dict) or (isinstance(value, list) and any(isinstance(entry, dict | list) for entry in value)))
 
 
 def environment_named(value: Value) -> str | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from profilectl.batch import attribute_key
 from profilectl.codes import UsageError
 from profilectl.event import EVENT_TYPES, Occurred
 from profilectl.event.condition import Condition, condition_read
@@ -140,11 +141,13 @@ class Definition:
 
 
 def definition_of(name: str, table: object) -> Definition:
-    """Read the definition of a calculated attribute from its table of the configuration.
+    """Read the definition of a calculated attribute from its table of the configuration. A reserved name has the
+    platform's own spelling (domain.md 2.2).
 
     Raises UsageError, naming the key.
     """
     where = f"calculated.{name}"
+    name = attribute_key(name)
     if not name or len(name) > 256:
         raise UsageError(f"{where}: a name has 1 to 256 characters")
     if type_named(name):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from profilectl.batch import attribute_key
 from profilectl.calculated import NOTHING, TYPES, Definition
 from profilectl.codes import InputRefused
 from profilectl.computing import compute
@@ -49,7 +50,7 @@ def calculated_named(path: Path, name: str, *, wait_s: float = 0) -> dict[str, A
     """Return one calculated attribute with some of its values. Raises InputRefused where there is none of that name."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         one = _known(store, name)
-        scratch.make("shown", "select profile, name, held from store.calculated where name = $name", {"name": name})
+        scratch.make("shown", "select profile, name, held from store.calculated where name = $name", {"name": one.name})
         return {**_described(one, _filled(store, "shown")), **_sample(store, "shown")}
 
 
@@ -59,7 +60,8 @@ def _filled(store: Store, relation: str) -> int:
 
 
 def _known(store: Store, name: str) -> Calculation:
-    found = next((one for one in calculations(store) if one.name == name), None)
+    known = {one.name: one for one in calculations(store)}
+    found = known.get(name) or known.get(attribute_key(name))
     if found is None:
         raise InputRefused(f"there is no calculated attribute {name}", "profilectl calculated list names them")
     check_meant(store, f"calculated attribute {name}", found.definition.workspace)
@@ -127,9 +129,9 @@ def set_state(path: Path, name: str, *, active: bool, wait_s: float = 0) -> dict
 def remove_calculated(path: Path, name: str, *, wait_s: float = 0) -> None:
     """Forget a calculated attribute; what it masked is there again. Raises InputRefused where there is none."""
     with scratch_beside(path) as scratch, open_store(scratch, path, write=True, wait_s=wait_s) as store:
-        _known(store, name)
+        known = _known(store, name)
         with store.transaction():
-            drop_calculation(store, name)
+            drop_calculation(store, known.name)
     refresh_store(path, wait_s=max(wait_s, 10))
 
 

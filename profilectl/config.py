@@ -6,6 +6,7 @@ to its default, except feeds: those are added or changed, never removed, because
 
 from __future__ import annotations
 
+import os
 import time
 import tomllib
 from collections.abc import Mapping
@@ -116,6 +117,9 @@ def read_config(path: Path) -> Declared:
     settings = _settings(path, document)
     try:
         calculated = [definition_of(name, table) for name, table in _named(path, document, "calculated")]
+        for place, one in enumerate(calculated):
+            if one.name in (other.name for other in calculated[:place]):
+                raise InputRefused(f"{path}: calculated.{one.name} is there twice", "the case of a reserved name says nothing")
         wanted = [audience_of(name, table) for name, table in _named(path, document, "audiences")]
         check_references(wanted)
         outs = [output_of(name, table) for name, table in _named(path, document, "outputs")]
@@ -263,7 +267,16 @@ def difference(store: Store, declared: Declared) -> list[Change]:
     for one in declared.connections:
         if one.feed not in known and one.feed not in {feed.name for feed in declared.feeds}:
             raise InputRefused(f"connection {one.name}: there is no feed {one.feed}", "declare it: [feeds.NAME]")
+    _check_paths(store, declared)
     return changes + _defined(store, declared)
+
+
+def _check_paths(store: Store, declared: Declared) -> None:
+    """Refuse an output that would be written into the store, or into its log."""
+    own = os.path.realpath(store.path)
+    for one in declared.outputs:
+        if one.type == "jsonl" and os.path.realpath(store.path.absolute().parent / one.place) in (own, f"{own}.wal"):
+            raise InputRefused(f"[outputs.{one.name}]: path = {one.place!r} is the store itself, or its log", "name another path for the output")
 
 
 def _check_workspaces(store: Store, declared: Declared) -> None:

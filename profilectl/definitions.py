@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from profilectl.audience import Audience, audience_of
 from profilectl.calculated import Definition, definition_of
 from profilectl.codes import InputRefused, UsageError
 from profilectl.criteria import order_of_evaluation, reads
+from profilectl.criteria.text import marked, quoted
+from profilectl.event.field import fold
 from profilectl.feed import DEFAULT_WORKSPACE, workspaces_of
 from profilectl.forwarding import Connection, check_connection, connection_of
 from profilectl.output import TYPES, Output, output_of, variable
@@ -47,7 +49,8 @@ class Defined:
 def calculations(store: Store) -> list[Calculation]:
     """Return the calculated attributes of a store, by name."""
     rows = store.scratch.rows("select name, definition, changed_ms, filled_ms from store.calculation order by name")
-    return [Calculation(definition_of(name, json.loads(text)), changed, filled) for name, text, changed, filled in rows]
+    # Under the name that its values are kept under: stores have been made in which a reserved one is spelled otherwise.
+    return [Calculation(replace(definition_of(name, json.loads(text)), name=name), changed, filled) for name, text, changed, filled in rows]
 
 
 def put_calculation(store: Store, definition: Definition, now_ms: int) -> None:
@@ -80,7 +83,14 @@ def audiences(store: Store) -> list[Defined]:
 
 
 def check_references(wanted: Sequence[Audience]) -> None:
-    """Check that audiences refer to one another as they may (domain.md 11.2). Raises UsageError."""
+    """Check that audiences refer to one another as they may (domain.md 11.2). Raises UsageError, with a mark at a name
+    that nobody has."""
+    known = {fold(one.name) for one in wanted}
+    for one in wanted:
+        for other in reads(one.tree).audiences:
+            if fold(other) not in known:
+                at = one.criteria.index(f"audience {quoted(other)}") + len("audience ")
+                raise UsageError(f"audience {one.name} refers to {other}: there is no such audience: {marked(one.criteria, at)}", "profilectl audiences list names them")
     order_of_evaluation({one.name: one.tree for one in wanted})
 
 
@@ -121,7 +131,9 @@ def _put(store: Store, known: Sequence[Defined], audience: Audience, now_ms: int
 def drop_audience(store: Store, name: str) -> None:
     """Forget an audience and its memberships; called within a transaction. Raises UsageError while another refers to it."""
     known = audiences(store)
-    check_references([one.audience for one in known if one.name != name])
+    using = [one.name for one in known if one.name != name and fold(name) in map(fold, reads(one.audience.tree).audiences)]
+    if using:
+        raise UsageError(f"audience {name} is in use: {', '.join(using)} {'refers' if len(using) == 1 else 'refer'} to it", f"remove {using[0]} first, or give it other criteria with audiences add --replace")
     for one in known:
         if one.name == name:
             _forget(store, one.number)

@@ -35,14 +35,17 @@ class Aged:
 
 
 def retention_of(path: Path, *, wait_s: float = 0) -> dict[str, Any]:
-    """Return the clocks as stated (null: none), and when they were last applied."""
+    """Return the clocks as stated (null: none), and when they were applied: how many profiles went, and how many stubs were made
+    that are still there."""
     must_exist(path)
     with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         stated = store.settings().stated
-        applied = scratch.rows("select at_ms, profiles from store.erasure where kind = 'retention' order by number")
+        applied = scratch.rows(
+            "select at_ms, profiles, (select count(*) from store.aged where aged.erasure = erasure.number) from store.erasure where kind = 'retention' order by number"
+        )
         return {
             **{name.partition(".")[2]: stated.get(name) for name in SETTINGS},
-            "applied": [{"at_ms": at_ms, "gone": gone} for at_ms, gone in applied],
+            "applied": [{"at_ms": at_ms, "gone": gone, "stubs": stubs} for at_ms, gone, stubs in applied],
         }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
-from profilectl.batch import LIMITS, Reading, attribute_key, deleted_keys, is_batch, read_batch
+from profilectl.batch import LIMITS, Reading, attribute_key, deleted_keys, has_value_type, is_batch, read_batch
 from profilectl.fields import Unusable, json_type, whole_number
 from profilectl.identity import type_named
 from profilectl.values import Number, Value, as_text, to_json
@@ -76,8 +76,8 @@ def parcels_of(
     """Return the batches that one batch leaves as: itself, or parts of it where it is too large.
 
     name: from a part and its content to its source_request_id; a batch that brings one keeps it.
-    with_times: timestamp_unixtime_ms stays. Raises Unusable for what is no batch, and for one that is too
-    large and cannot be split (BATCH_TOO_LARGE).
+    with_times: timestamp_unixtime_ms stays. Raises Unusable for what is no batch, for one with an attribute that is
+    no value, and for one that is too large and cannot be split (BATCH_TOO_LARGE).
     """
     if not isinstance(document, dict):
         raise Unusable("JSON_NOT_OBJECT", json_type(document))
@@ -112,6 +112,9 @@ def _told(field: str, value: Value) -> Value:
     if field in ("user_identities", "device_info") and isinstance(value, dict):
         return {_named(field, key): one for key, one in value.items() if one is not None}
     if field == "user_attributes" and isinstance(value, dict):
+        for key, one in value.items():
+            if not has_value_type(one):
+                raise Unusable("UA_UNSUPPORTED_TYPE", key)
         return {attribute_key(key): as_text(one) for key, one in value.items()}
     return list(deleted_keys(value)) if field == "deleted_user_attributes" else value
 

@@ -42,7 +42,7 @@ from profilectl.moments import Days
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.report import ImportReport
-from profilectl.scratch import quote_text, scratch_beside
+from profilectl.scratch import Scratch, quote_text, scratch_beside
 from profilectl.segments import both, known_mpids
 from profilectl.store import State, Store
 
@@ -134,6 +134,15 @@ def unseen(store: Store) -> list[int]:
     if not done:
         return []
     return [number for (number,) in store.scratch.rows("select number from store.import where number > $last order by number", {"last": min(done)})]
+
+
+def evaluated_ms(scratch: Scratch, one: Defined) -> int | None:
+    """Return the time that the members of an audience are of, None: never. Every refresh looks at a real-time one, be it only
+    at those whose values may have changed."""
+    if one.filled_ms is None or one.audience.kind != "real-time":
+        return one.filled_ms
+    found = scratch.rows("select value from store.meta where name = $name", {"name": _mark("ms", one.audience.workspace)})
+    return max([one.filled_ms, *(int(value) for (value,) in found)])
 
 
 def _mark(what: str, workspace: str) -> str:

@@ -38,7 +38,7 @@ def check_target(path: Path, option: str = "-o", *, replace: bool = True, store:
         raise InputRefused(f"{path} is a symbolic link; what it points to is not written to", f"name the file itself with {option}")
     if not stat.S_ISREG(mode):
         raise InputRefused(f"{path} is not a plain file", hint)
-    if not store and _is_database(path):
+    if not store and is_database(path):
         raise InputRefused(f"{path} is a store, or another DuckDB database; it is not written over", hint)
     if not replace:
         raise InputRefused(f"{path} is there already", hint)
@@ -66,10 +66,10 @@ def check_apart(outputs: Sequence[tuple[str, str | Path | None]], inputs: Sequen
         seen[place] = f"{option} is written there"
 
 
-def _is_database(path: Path) -> bool:
-    """Say whether a file is a DuckDB database, or the log of one."""
+def is_database(path: Path) -> bool:
+    """Say whether a file is a DuckDB database, or is or would be the log of one."""
     if path.suffix == ".wal" and path.with_suffix("").is_file():
-        return _is_database(path.with_suffix(""))
+        return is_database(path.with_suffix(""))
     try:
         with path.open("rb") as content:
             return content.read(12)[8:] == b"DUCK"

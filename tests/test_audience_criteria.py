@@ -120,7 +120,9 @@ WRONG = [
     ("count(event 'x') >= >>>1.5",                            "whole numbers"),
     ("count(event 'x') >= >>>-1",                             "whole numbers"),
     ("location within >>>3 yd of 1, 2",                       "m, km, mi"),
-    ("location within >>>3 km of 91, 2",                      "between -90 and 90"),
+    ("location within 3 km of >>>91, 2",                      "between -90 and 90"),
+    ("location within 3 km of 9, >>>-181",                    "between -180 and 180"),
+    ("n > >>>1e3",                                            "without an exponent"),
     (">>>mpid = '3'",                                         "cannot test"),
     ("ü = 'ü' and >>>= 3",                                    ""),
 ]

@@ -7,6 +7,7 @@ import hmac
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -285,10 +286,20 @@ def test_a_day_is_that_of_receipt_and_a_limit(tmp_path: Path) -> None:
     assert all(one.stat().st_mode & 0o777 == 0o600 for one in (tmp_path / "days").iterdir())
 
 
-def test_a_file_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
-    connected(tmp_path, 'type = "jsonl"\npath = "profiles.duckdb"')
+@pytest.mark.parametrize("path", ["profiles.duckdb", "profiles.duckdb.wal", "./no/../profiles.duckdb.wal"])
+def test_an_output_is_not_the_store_nor_its_log(path: str, tmp_path: Path) -> None:
     imported(tmp_path, 1, 1)
-    assert "not a file of lines" in ran(tmp_path, "forward", status=9).stderr
+    (tmp_path / "c.toml").write_text(f'[outputs.o]\ntype = "jsonl"\npath = "{path}"\n')
+    assert "is the store itself, or its log" in ran(tmp_path, "config", "apply", "c.toml", status=4).stderr
+
+
+def test_a_file_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    for name in ("backup.duckdb", "backup.duckdb.wal"):
+        connected(tmp_path, f'type = "jsonl"\npath = "{name}"')
+        shutil.copy(tmp_path / "profiles.duckdb", tmp_path / "backup.duckdb")
+        imported(tmp_path, 1, 1)
+        assert "not a file of lines" in ran(tmp_path, "forward", status=9).stderr
+    assert not (tmp_path / "backup.duckdb.wal").exists()
     connected(tmp_path, 'type = "jsonl"\npath = "mine.txt"')
     (tmp_path / "mine.txt").write_text("a line without an end")
     assert "not ours" in ran(tmp_path, "forward", status=9).stderr

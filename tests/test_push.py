@@ -224,6 +224,23 @@ def test_a_dry_run_writes_the_very_requests_and_sends_nothing(folder: Path) -> N
     assert len(receiver.requests) == 10
 
 
+def test_what_a_calculated_attribute_masks_stays_here(tmp_path: Path) -> None:
+    buy = {"event_type": "custom_event", "data": {"event_name": "buy", "custom_event_type": "transaction"}}
+    lines = [
+        {"user_identities": {"customer_id": "A"}, "user_attributes": {"orders": "99", "old": "1", "kept": "1"}, "events": [buy]},
+        {"user_identities": {"customer_id": "A"}, "deleted_user_attributes": ["old", "kept"]},
+    ]
+    for line in lines:
+        (tmp_path / "a.jsonl").write_text(json.dumps(line))
+        done(tmp_path, "import", "a.jsonl", "--feed", "app")
+    for name in ("orders", "old"):
+        done(tmp_path, "calculated", "add", name, "--type", "count", "--event", "buy")
+    assert [one["user_attributes"] for one in flat(packed(tmp_path))] == [{}]
+    (sent,) = flat(packed(tmp_path, "--import", "2"))
+    assert (sent["user_attributes"], sent["deleted_user_attributes"]) == ({}, ["kept"])
+    assert json.loads(done(tmp_path, "export", "batches").splitlines()[0])["user_attributes"] == {"orders": "99"}, "which makes the same store again"
+
+
 # A file of batches
 
 
@@ -258,6 +275,23 @@ def test_files(name: str, content: str | None, status: int, folder: Path) -> Non
     if content is not None:
         (folder / name).write_text(content)
     done(folder, "push", name, "--dry-run", "out.jsonl", status=status)
+
+
+def test_an_attribute_that_is_no_value_is_refused(folder: Path) -> None:
+    batches = [{"user_identities": {"customer_id": "A"}, "user_attributes": {"o": value}} for value in ({"x": 1}, [["y"]], ["y"], 1)]
+    (folder / "b.jsonl").write_text("".join(json.dumps(one) + "\n" for one in batches))
+    report = json.loads(done(folder, "push", "b.jsonl", "--dry-run", "out.jsonl", "--json", status=3))
+    assert report["reasons"] == {"UA_UNSUPPORTED_TYPE": 2}
+    assert [one["user_attributes"]["o"] for one in flat(packed(folder, "b.jsonl"))] == [["y"], "1"]
+
+
+def test_a_dry_run_says_what_is_refused_where_it_is_asked_to(folder: Path) -> None:
+    (folder / "bad.jsonl").write_text('oops\n{"user_identities":{"customer_id":"B"}}\n')
+    done(folder, "push", "bad.jsonl", "--dry-run", "out.jsonl", status=3)
+    assert not list(folder.glob("*refused*"))
+    report = json.loads(done(folder, "push", "bad.jsonl", "--dry-run", "out.jsonl", "--refused", "refused.jsonl", "--json", status=3))
+    assert report["refused"] == "refused.jsonl"
+    assert [(one["line"], one["code"]) for one in map(json.loads, (folder / "refused.jsonl").read_text().splitlines())] == [(1, "JSON_INVALID")]
 
 
 def test_a_packed_file(folder: Path) -> None:

@@ -192,6 +192,21 @@ def test_a_calculated_attribute_masks_one_of_its_name_and_gives_it_back(tmp_path
     assert value() == "stored"
 
 
+def test_a_reserved_name_is_one_in_any_case(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"user_identities": {"customer_id": "A"}, "events": [{"event_type": "session_start", "data": {}}]}')
+    assert run("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
+    define = ("--type", "count", "--event-type", "session_start")
+    assert json.loads(run("calculated", "add", "$age", *define, "--json", folder=tmp_path).stdout)["name"] == "$Age"
+    assert run("calculated", "add", "$AGE", *define, folder=tmp_path).returncode == 4
+    assert json.loads(run("calculated", "show", "$agE", "--json", folder=tmp_path).stdout)["profiles"] == 1
+    assert json.loads(run("calculated", "recalculate", "$age", "--json", folder=tmp_path).stdout)[0]["name"] == "$Age"
+    assert run("calculated", "remove", "$age", folder=tmp_path).returncode == 0
+    assert json.loads(run("calculated", "list", "--json", folder=tmp_path).stdout) == []
+    (tmp_path / "c.toml").write_text('[calculated."$age"]\ntype = "count"\n[calculated."$Age"]\ntype = "count"\n')
+    refused = run("config", "apply", "c.toml", folder=tmp_path)
+    assert (refused.returncode, "calculated.$Age is there twice" in refused.stderr) == (4, True)
+
+
 def test_a_report_says_who_entered_and_left(tmp_path: Path) -> None:
     for name, tier in (("a", "gold"), ("b", "silver")):
         (tmp_path / f"{name}.csv").write_text(f"customer_id,tier\nA,{tier}\nB,gold\n")
@@ -223,10 +238,49 @@ def test_an_import_run_again_makes_up_for_a_refresh_that_was_not_come_to(tmp_pat
     assert [(one["change"], one["import"]) for one in moved] == [("left", 2)]
 
 
+def test_an_audience_is_of_the_last_time_it_was_looked_at(tmp_path: Path) -> None:
+    for name, kind in (("gold", "real-time"), ("now and then", "standard")):
+        assert run("audiences", "add", name, "tier = 'gold'", "--kind", kind, folder=tmp_path).returncode == 0
+    assert run("audiences", "refresh", folder=tmp_path).returncode == 0
+    before = {one["name"]: one["refreshed_ms"] for one in json.loads(run("audiences", "list", "--json", folder=tmp_path).stdout)}
+    _gold(tmp_path, "A")
+    after = {one["name"]: one["refreshed_ms"] for one in json.loads(run("audiences", "list", "--json", folder=tmp_path).stdout)}
+    assert after["gold"] > before["gold"]
+    assert after["now and then"] == before["now and then"]
+    (since,) = {json.loads(line)["since_ms"] for line in run("audiences", "export", "gold", "--format", "jsonl", folder=tmp_path).stdout.splitlines()}
+    assert f",{after['gold']}," in run("audiences", "export", "gold", folder=tmp_path).stdout
+    assert after["gold"] >= since
+
+
+def test_a_preview_shows_people_with_numbers_of_any_size(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"user_identities":{"customer_id":"D"},"user_attributes":{"n":1e400}}')
+    assert run("import", "a.jsonl", "--feed", "app", folder=tmp_path).returncode == 0
+    found = json.loads(run("audiences", "preview", "customer_id exists", "--json", folder=tmp_path).stdout)
+    assert [one["user_identities"] for one in found["sample"]] == [{"customer_id": ["D"]}]
+
+
 def test_criteria_that_cannot_be_point_at_the_place(tmp_path: Path) -> None:
     done = run("audiences", "preview", "tier = 'gold' and and", folder=tmp_path)
     assert done.returncode == 2
     assert "at character 19: tier = 'gold' and >>>and" in done.stderr
+
+
+def test_who_refers_to_whom_is_said_where_it_cannot_be(tmp_path: Path) -> None:
+    for name, criteria in (("g", "tier = 'gold'"), ("nest", "tier = 'tin' or audience 'G'")):
+        assert run("audiences", "add", name, criteria, folder=tmp_path).returncode == 0
+    removed = run("audiences", "remove", "g", folder=tmp_path)
+    assert (removed.returncode, "audience g is in use: nest refers to it" in removed.stderr) == (2, True)
+    preview = run("audiences", "preview", "tier = 'a' and audience 'nope'", folder=tmp_path)
+    assert (preview.returncode, "no such audience: tier = 'a' and audience >>>'nope'" in preview.stderr) == (2, True)
+    assert run("audiences", "remove", "nest", folder=tmp_path).returncode == run("audiences", "remove", "g", folder=tmp_path).returncode == 0
+
+
+def test_the_changes_of_an_import_that_is_not_there_are_refused(tmp_path: Path) -> None:
+    assert run("audiences", "add", "g", "tier = 'gold'", folder=tmp_path).returncode == 0
+    _gold(tmp_path, "A")
+    assert run("audiences", "diff", "g", "--import", "1", folder=tmp_path).returncode == 0
+    refused = run("audiences", "diff", "g", "--import", "99", folder=tmp_path)
+    assert (refused.returncode, "there is no import 99" in refused.stderr) == (4, True)
 
 
 def _gold(folder: Path, *names: str) -> None:

@@ -95,6 +95,8 @@ def test_beyond_its_lifetime_a_profile_is_a_stub(folder: Path) -> None:
     assert profiles(folder, "--customer-id", "B-1")[0]["user_attributes"] == {"tier": "gold"}
     assert "what is not kept beyond its lifetime was removed" in done(folder, "show", "--customer-id", "A-1").output
     assert applied(folder, 31)["stubs"] == 0
+    assert [(one["gone"], one["stubs"]) for one in json.loads(done(folder, "retention", "show", "--json").stdout)["applied"]] == [(0, 1)]
+    assert "0 profiles gone, 1 stub made" in done(folder, "retention", "show").stdout
     done(folder, "compact", "--keep", "0")
     done(folder, "check")
 

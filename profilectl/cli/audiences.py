@@ -98,7 +98,7 @@ def refresh_command(
 
 @group.command("show", epilog="Example: profilectl audiences show regulars")
 def show_command(context: typer.Context, name: NameArgument, wait: WaitOption = 0, as_json: JsonOption = False) -> None:
-    """Show one: criteria, kind, size, when it was last evaluated for everybody."""
+    """Show one: criteria, kind, size, when it was last evaluated."""
     from profilectl import render
     from profilectl.audiences import audience_named
 

@@ -389,9 +389,9 @@ def consent(name: str, state: str) -> Consent:
 
 
 def near(distance: Decimal, unit: str, latitude: Decimal, longitude: Decimal) -> Near:
-    """Return a criterion of place. Raises Fault where there is no such point."""
+    """Return a criterion of place. Raises Fault where there is no such point; operands are the distance, the latitude, the longitude."""
     if not (abs(latitude) <= 90 and abs(longitude) <= 180):
-        raise Fault("a latitude lies between -90 and 90, a longitude between -180 and 180")
+        raise Fault("a latitude lies between -90 and 90, a longitude between -180 and 180", 2 if abs(latitude) <= 90 else 1)
     if unit not in METRES or distance < 0:
         raise Fault(f"a distance is so many {', '.join(METRES)}")
     return Near(distance, unit, latitude, longitude)

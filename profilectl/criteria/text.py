@@ -144,9 +144,14 @@ def criterion_of(text: str) -> Criterion:
 def misread(text: str, at: int, what: str) -> UsageError:
     """Return the error of an expression; at: the place of the character that is wrong."""
     return UsageError(
-        f"the criteria are not understood at character {at + 1}: {_shortened(text[:at], head=False)}>>>{_shortened(text[at:], head=True)}",
+        f"the criteria are not understood at character {at + 1}: {marked(text, at)}",
         what or "for example tier = 'gold' and count(event 'purchase' within 30 days) >= 2",
     )
+
+
+def marked(text: str, at: int) -> str:
+    """Return an expression with a mark at a character, what is far from it left out."""
+    return f"{_shortened(text[:at], head=False)}>>>{_shortened(text[at:], head=True)}"
 
 
 def _shortened(text: str, *, head: bool, longest: int = 60) -> str:
@@ -158,6 +163,8 @@ def _shortened(text: str, *, head: bool, longest: int = 60) -> str:
 def _advice(text: str, at: int) -> str:
     """Say what is likely meant, where it can be told."""
     before, after = text[:at].rstrip(), text[at:]
+    if re.match(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)e[+-]?[0-9]", after, re.IGNORECASE):
+        return "a number is written out, without an exponent: 1000"
     if re.search(r"(=|<|>|\b(contains|with|matches|includes|part|before|after|on|audience))$", before, re.IGNORECASE) and re.match(r'[\w"]', after):
         return "a text stands in single quotes: 'gold'"
     if re.search(r"\bwhere$", before, re.IGNORECASE):
@@ -330,7 +337,7 @@ class _Reader:
     def _near(self, distance: Any, latitude: Any, longitude: Any) -> Criterion:
         found = re.match(r"([0-9.]+)\s*(.+)", str(distance))
         assert found is not None
-        made: Near = self._made(distance, criteria.near, Decimal(found[1]), found[2].lower(), Decimal(str(latitude)), Decimal(str(longitude)))
+        made: Near = self._made([distance, latitude, longitude], criteria.near, Decimal(found[1]), found[2].lower(), Decimal(str(latitude)), Decimal(str(longitude)))
         return made
 
 

@@ -17,6 +17,7 @@ from profilectl.codes import InputRefused
 from profilectl.delivery import BLOCKS, Delivered, Parcel, Result
 from profilectl.output import Fate
 from profilectl.values import to_json
+from profilectl.whole_file import is_database
 
 BEGINS = b'{"schema_version":2,"environment":"'
 """How every line begins: only what begins so is taken for one of ours that was cut off."""
@@ -55,6 +56,10 @@ class Lines:
         if name in self._files:
             return
         path = self._path / name if name else self._path
+        no_lines = InputRefused(f"{path} is not a file of lines", "name another path for the output")
+        # The log of a store need not be there yet: what is written in it is lost when the store makes it.
+        if path.suffix == ".wal" and is_database(path):
+            raise no_lines
         try:
             if name:
                 self._path.mkdir(mode=0o700, exist_ok=True)
@@ -63,7 +68,7 @@ class Lines:
             raise InputRefused(f"{path} cannot be written: {error.strerror}", "name another path for the output") from None
         if not stat.S_ISREG(os.fstat(opened).st_mode) or os.pread(opened, 12, 0)[8:] == b"DUCK":
             os.close(opened)
-            raise InputRefused(f"{path} is not a file of lines", "name another path for the output")
+            raise no_lines
         self._files[name] = opened
         self._there[name] = _mended(opened, path)
 

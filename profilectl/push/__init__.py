@@ -117,7 +117,7 @@ def push(
 ) -> PushReport:
     """Send what is asked for to a host (events_api.address_of), or write the requests to a file (dry_run), and return the report.
 
-    refused: where refused batches are written, else push-N.refused.jsonl. said: is told what a person should know
+    refused: where refused batches are written, else push-N.refused.jsonl; of a dry run only where it is given. said: is told what a person should know
     at once. A push that stops on the way says why in its report. Raises UsageError, InputRefused, StoreBusy,
     StoreUnusable before anything is sent.
     """
@@ -169,7 +169,8 @@ class _Run:
         self._store, self._stop = asyncio.Lock(), asyncio.Event()
         self._places: dict[int, dict[str, Any]] = {}
         self._pending = Entry([])
-        self._refused = refused or Path(f"push-{begun.number}.refused.jsonl")
+        # A dry run leaves nothing behind that was not asked for.
+        self._refused = refused or (None if report.dry_run else Path(f"push-{begun.number}.refused.jsonl"))
 
     # rows
 
@@ -192,7 +193,7 @@ class _Run:
     def _refuse(self, position: int, part: int, code: str, message: str, raw: str) -> None:
         self._report.reasons[code] += 1
         self._pending.refused = [*self._pending.refused, (position, part, code)]
-        if self._report.dry_run is None:
+        if self._refused is not None:
             line = {**self._places[position], "part": part, "code": code, "message": message, "raw": raw}
             _append(self._refused, json.dumps(line, ensure_ascii=False) + "\n")
             self._report.refused_file = str(self._refused)

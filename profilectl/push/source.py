@@ -19,7 +19,7 @@ from profilectl.fields import Unusable
 from profilectl.opening import open_store
 from profilectl.packing import Parcel, Track, parcels_of
 from profilectl.profile import Profiles, profiles_of
-from profilectl.scratch import Scratch
+from profilectl.scratch import Scratch, quote_text
 from profilectl.segments import known_mpids
 from profilectl.stage.files import open_files
 from profilectl.store import Store
@@ -139,14 +139,19 @@ class OfStore:
 
     def _read(self, profiles: Profiles, where: str) -> None:
         """Make `push_row`: the batches of a stretch, as the store has them now."""
-        profiles.calculated = []  # they are calculated again where the batches arrive
+        # The platform computes its own: neither a calculated value nor what it masks leaves.
+        masked, profiles.calculated = profiles.calculated, []
+        profiles.keys = [key for key in profiles.keys if key not in masked]
+        profiles.loose_keys = [key for key in profiles.loose_keys if key not in masked]
         profiles.several = self._kept.several
         select = batches(profiles, where, self._wanted.with_mpid, with_times=self._with_times)
         if self._since is None:
             select = f"select _profile, _mpid::varchar as mpid, _arrival as part, line, []::varchar[] as deleted from ({select})"
         else:
+            names = ", ".join(map(quote_text, masked))
+            gone = f"list_filter(coalesce(keys, []), lambda key: key not in ({names}))" if masked else "coalesce(keys, [])"
             select = (
-                f"select _profile, _mpid::varchar as mpid, _arrival as part, line, coalesce(keys, []) as deleted from ({select})"
+                f"select _profile, _mpid::varchar as mpid, _arrival as part, line, {gone} as deleted from ({select})"
                 f" left join ({profiles.deleted(where, self._since)}) as deleted on deleted.profile = _profile"
             )
         self._scratch.make("push_row", f"{select} order by _profile, part")

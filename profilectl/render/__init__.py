@@ -427,7 +427,7 @@ def print_audience(found: dict[str, Any]) -> None:
     lookback = f", over the last {counted(found['lookback_days'], 'day')}" if found["lookback_days"] else ""
     print_line(f"  {found['kind']}{lookback}")
     print_line(f"  {found['criteria']}")
-    print_line(f"  evaluated for everybody {_date(found['refreshed_ms'])}" if found["refreshed_ms"] else "  not evaluated yet")
+    print_line(f"  evaluated {_date(found['refreshed_ms'])}" if found["refreshed_ms"] else "  not evaluated yet")
 
 
 def print_preview(found: dict[str, Any]) -> None:

@@ -112,4 +112,4 @@ def print_clocks(found: dict[str, Any]) -> None:
     if found["lifetime_profiles"]:
         print_line("lifetime profiles: attributes and consent are kept beyond that, for when the person comes back; devices are not")
     for one in found["applied"][-5:]:
-        print_line(f"applied {moment(one['at_ms'])}: {counted(one['gone'], 'profile')} gone")
+        print_line(f"applied {moment(one['at_ms'])}: {counted(one['gone'], 'profile')} gone, {counted(one['stubs'], 'stub')} made")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from profilectl.refresh import evaluated_ms
 from profilectl.segments import ENVIRONMENT_NAME, known_mpids
 from profilectl.server.snapshot import Reader
 from profilectl.values import Value, whole
@@ -15,7 +16,7 @@ def audiences_told(reader: Reader, workspace: str) -> Value:
     return [
         {
             "audience_id": whole(one.number), "audience_name": one.name, "criteria": one.audience.criteria, "kind": one.audience.kind,
-            "members": whole(sizes.get(one.number, 0)), "refreshed_ms": None if one.filled_ms is None else whole(one.filled_ms),
+            "members": whole(sizes.get(one.number, 0)), "refreshed_ms": None if (at_ms := evaluated_ms(reader.scratch, one)) is None else whole(at_ms),
         }
         for one in reader.known.audiences.values() if one.audience.workspace == workspace
     ]
