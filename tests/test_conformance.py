@@ -18,6 +18,11 @@ CASES = [
     for case in json.loads(path.read_text(encoding="utf-8"))["cases"]
 ]
 DOORS = {"interpreter": by_interpreter, "command line": by_command_line}
+# A case takes the command line a hundred times as long as the interpreter: every other one goes through it with the slow tests.
+RUNS = [
+    pytest.param(case.values[0], door, id=f"{case.id}-{door}", marks=[pytest.mark.slow] if door == "command line" and place % 2 else [])
+    for place, case in enumerate(CASES) for door in DOORS
+]
 
 
 def test_there_are_cases_and_each_says_why() -> None:
@@ -27,8 +32,7 @@ def test_there_are_cases_and_each_says_why() -> None:
     assert all(case["why"].strip() and case["source"].strip() for case in found)
 
 
-@pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("case", "door"), RUNS)
 def test_case(case: dict[str, Any], door: str, tmp_path: Path) -> None:
     case = expanded(copy.deepcopy(case))
     profiles, reports = DOORS[door](case, tmp_path)

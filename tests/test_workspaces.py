@@ -120,7 +120,7 @@ def test_consent_and_devices_are_the_workspace_s(folder: Path) -> None:
     assert held["shop"]["consent"] == []
 
 
-@pytest.mark.parametrize("command", ["show A", "export profiles", "explain A", "search --where tier='gold'", "events A", "diff 1", "stream"])
+@pytest.mark.parametrize("command", ["show A", "export profiles", "explain A", "events A", "diff 1", "stream"])
 def test_a_reader_is_asked_which_workspace_is_meant(command: str, folder: Path) -> None:
     bring(folder, "app", batch("A", event("view")))
     done = run(*command.split(), folder=folder)
