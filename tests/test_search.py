@@ -207,6 +207,8 @@ def test_a_correction_names_attributes_only(folder: Path) -> None:
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     done = run("set", "--customer-id", "C1", "user_attributes.tier=dotted", "--dry-run", folder=folder)
     assert (done.returncode, done.stdout) == (0, "dry run: 1 changed\n"), done.stderr
+    dotted = run("set", "--customer-id", "C1", "foo.bar=x", folder=folder)
+    assert (dotted.returncode, "nothing is called foo in a batch" in dotted.stderr) == (2, True)
 
 
 def test_batches_without_mpids_are_found_by_their_identities(tmp_path: Path) -> None:

@@ -325,3 +325,16 @@ def test_identities_and_counts_are_of_those_a_workspace_has_seen(tmp_path: Path)
         said = json.loads(run(*(("--workspace", workspace) if workspace else ()), "stats", "--json", folder=tmp_path).stdout)
         (tier,) = said["attributes"]
         assert (tier["profiles"], tier["distinct_values"]) == (profiles, values)
+
+
+def test_identities_are_the_same_in_all_and_a_plan_is_for_one(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("customer_id,tier\nA,gold\n")
+    for workspace in ("web", "shop"):
+        assert run("--workspace", workspace, "import", "a.csv", "--feed", workspace, folder=tmp_path).returncode == 0
+    (tmp_path / "l.txt").write_text("A\n")
+    for arguments in (("search", "A"), ("lookup", "l.txt", "--type", "any"), ("export", "identities")):
+        assert run(*arguments, folder=tmp_path).returncode == 0
+    assert run("--workspace", "web", "plan", "a.csv", "--feed", "other", "-o", "a.plan", folder=tmp_path).returncode == 0
+    refused = run("--workspace", "shop", "apply", "a.plan", folder=tmp_path)
+    assert (refused.returncode, "a plan for the workspace web, not for shop" in refused.stderr) == (2, True)
+    assert run("apply", "a.plan", folder=tmp_path).returncode == 0
