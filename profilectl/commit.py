@@ -7,9 +7,6 @@ table it becomes: ready_row becomes row_N.
 
 from __future__ import annotations
 
-import getpass
-import os
-import socket
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +21,7 @@ from profilectl.scratch import Scratch
 from profilectl.segments import Segment, write_table
 from profilectl.stage import Staged
 from profilectl.stage.staged import Rejects
-from profilectl.store import Store
+from profilectl.store import Store, who
 from profilectl.suppression import clear_rejects, store_suppresses
 
 REJECT_COLUMNS = "{file: 'VARCHAR', line: 'BIGINT', row: 'BIGINT', code: 'VARCHAR', message: 'VARCHAR', raw: 'VARCHAR'}"
@@ -208,12 +205,3 @@ def _write_import(store: Store, made: Import, staged: Staged, report: ImportRepo
          "first": made.first, "arrivals": staged.span, "report": orjson.dumps(report.as_json()).decode(),
          "made_by": who(), "request": orjson.dumps(made.request).decode(), "needs": made.needs},
     )
-
-
-def who() -> str:
-    """Return who runs this: user@machine."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container without a password file
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"

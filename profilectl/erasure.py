@@ -24,7 +24,6 @@ from typing import Any
 
 from profilectl.by_hand import joined
 from profilectl.codes import StoreUnusable, UsageError
-from profilectl.commit import who
 from profilectl.compaction import ORDER
 from profilectl.copies import put_in_place, rewrite_store
 from profilectl.feed import ENVIRONMENTS
@@ -40,7 +39,7 @@ from profilectl.segments import (
     known_mpids,
     mpid_hash_of,
 )
-from profilectl.store import Store
+from profilectl.store import Store, who
 from profilectl.suppression import without_text
 
 SHORT = 6

@@ -11,10 +11,9 @@ import time
 from datetime import UTC, datetime
 
 from profilectl.codes import InputRefused, UsageError
-from profilectl.commit import who
 from profilectl.report import Past
 from profilectl.segments import Segment
-from profilectl.store import Store
+from profilectl.store import Store, who
 
 DAY_MS = 24 * 60 * 60 * 1000
 

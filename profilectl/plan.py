@@ -18,12 +18,11 @@ import orjson
 
 from profilectl import __version__
 from profilectl.codes import InputRefused, PlanMoved, UsageError
-from profilectl.commit import who
 from profilectl.engine import ImportRequest, import_files, remembered, request_of
 from profilectl.feed import Feed
 from profilectl.report import ImportReport
 from profilectl.stage.files import expand
-from profilectl.store import State
+from profilectl.store import State, who
 from profilectl.whole_file import check_apart, check_target, whole_file
 from profilectl.workspace import chosen_workspace
 

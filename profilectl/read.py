@@ -8,11 +8,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from profilectl.activity import Activity, activities, members, standing_json
 from profilectl.batch import attribute_key
-from profilectl.diff import differences, span_of
 from profilectl.explain import (
     Apart,
     Explained,
@@ -26,20 +25,21 @@ from profilectl.explain import (
     identify,
     rules_in_force,
 )
-from profilectl.export import Wanted, check_wanted, export_to
 from profilectl.feed import workspaces_of
 from profilectl.history import as_of as as_of_arrival
 from profilectl.history import history_of, time_ms
-from profilectl.lookup import Lookup, look_up, look_up_list
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.scratch import Scratch, scratch_beside
-from profilectl.search import Asked, Hit, search
-from profilectl.sinks import check_folder
 from profilectl.store import Store
-from profilectl.stream import Arrived, Found, Listed, batches_of, events_of
 from profilectl.values import to_json
 from profilectl.whole_file import check_target
+
+if TYPE_CHECKING:  # `show` is to feel instant: what it does not need is loaded where it is used
+    from profilectl.export import Wanted
+    from profilectl.lookup import Lookup
+    from profilectl.search import Asked, Hit
+    from profilectl.stream import Arrived, Found, Listed
 
 AGO_MS = {"m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 """The units of a time that is told from now backwards."""
@@ -138,12 +138,16 @@ def explain_rules(store_path: Path, *, wait_s: float = 0) -> dict[str, Any]:
 
 def search_store(store_path: Path, asked: Asked, *, wait_s: float = 0) -> tuple[int, list[Hit]]:
     """Return how many identities or profiles were found, and the first of them. Raises what search.search raises."""
+    from profilectl.search import search
+
     with _reading(store_path, wait_s) as store:
         return search(profiles_of(store, every=asked.where is None and store.workspace is None), asked)
 
 
 def read_events(store_path: Path, listed: Listed, *, wait_s: float = 0) -> list[Found]:
     """Return events, newest first. Raises StoreBusy, StoreUnusable."""
+    from profilectl.stream import events_of
+
     with _reading(store_path, wait_s) as store:
         return events_of(profiles_of(store), listed)
 
@@ -152,6 +156,8 @@ def read_batches(
     store_path: Path, *, after: int | None, limit: int, feed: str | None, environment: str | None, device: str | None, wait_s: float = 0
 ) -> tuple[int, list[Arrived]]:
     """Return the last arrival there is, and the batches that arrived last (after an arrival), oldest first."""
+    from profilectl.stream import batches_of
+
     with _reading(store_path, wait_s) as store:
         found = batches_of(profiles_of(store), after=after, limit=limit, feed=feed, environment=environment, device=device)
         return store.next_import()[1] - 1, found
@@ -169,12 +175,16 @@ def stated_time(option: str, stated: str | None) -> int | None:
 
 def look_up_file(store_path: Path, path: Path, wanted: Lookup, *, wait_s: float = 0) -> Iterator[bytes]:
     """Yield a line for each line of a file of identities, in blocks. Raises InputRefused, StoreBusy, StoreUnusable."""
+    from profilectl.lookup import look_up
+
     with scratch_beside(store_path.absolute(), LOOK_UP_MEMORY) as scratch, open_store(scratch, store_path, wait_s=wait_s) as store:
         yield from look_up(profiles_of(store, every=_of_anybody(store, wanted)), path, wanted)
 
 
 def look_up_values(store_path: Path, values: Sequence[str], wanted: Lookup, *, wait_s: float = 0) -> Any:
     """Return an Arrow table of (type, value, mpid, profiles, fields...) for a list of identities, in order."""
+    from profilectl.lookup import look_up_list
+
     with scratch_beside(store_path.absolute(), LOOK_UP_MEMORY) as scratch, open_store(scratch, store_path, wait_s=wait_s) as store:
         return look_up_list(profiles_of(store, every=_of_anybody(store, wanted)), values, wanted)
 
@@ -213,6 +223,9 @@ def export_store(
     progress: Callable[[str, int], None] = lambda step, rows: None,
 ) -> int:
     """Export what is wanted and return how many rows or lines. Raises what export.export_to raises, StoreBusy, StoreUnusable."""
+    from profilectl.export import check_wanted, export_to
+    from profilectl.sinks import check_folder
+
     check_wanted(wanted)
     if not store_path.exists():
         with _reading(store_path, wait_s):
@@ -233,6 +246,8 @@ def changes_of(
 
     who: only the profiles with this identity (type, value). Raises InputRefused, StoreBusy, StoreUnusable.
     """
+    from profilectl.diff import differences, span_of
+
     with _reading(store_path, wait_s) as store:
         profiles = profiles_of(store)
         span = span_of(store, older, newer)

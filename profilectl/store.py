@@ -7,11 +7,13 @@ writes shuts everybody else out, whoever reads shuts writers out. opening opens 
 from __future__ import annotations
 
 import contextlib
+import getpass
 import hashlib
 import json
 import os
 import random
 import re
+import socket
 import stat
 import time
 from collections.abc import Iterator
@@ -239,6 +241,15 @@ def settings_from(stated: dict[str, Any]) -> Settings:
     keep = stated.get("history.keep", KEEP_IMPORTS)
     purposes = stated.get("consent.gdpr_purposes")
     return Settings(rules, stated.get("attributes.priority", "rank"), Reading(rules.placeholders, limits, purposes=None if purposes is None else frozenset(purposes)), keep, stated)
+
+
+def who() -> str:
+    """Return who runs this: user@machine."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container without a password file
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def must_exist(path: Path) -> None:

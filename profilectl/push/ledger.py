@@ -17,11 +17,10 @@ from typing import Any
 from uuid import UUID
 
 from profilectl.codes import StoreUnusable
-from profilectl.commit import who
 from profilectl.opening import open_store
 from profilectl.packing import Run, joined, namespace_of
 from profilectl.scratch import Scratch
-from profilectl.store import Store
+from profilectl.store import Store, who
 
 
 @dataclass(frozen=True, slots=True)
