@@ -106,7 +106,7 @@ def test_a_store_tells_the_same_however_often_it_is_laid_together(history: Histo
 @pytest.mark.parametrize("part", range(2))
 def test_a_store_tells_the_same_however_often_it_is_laid_together_at_length(part: int) -> None:
     @seed(part)
-    @settings(max_examples=at_length(25, by_night=2000), deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=at_length(14, by_night=2000), deadline=None, suppress_health_check=list(HealthCheck))
     @given(eventful(workspaces=True), KEEPS)
     def compares(history: History, keeps: list[int]) -> None:
         note(history.as_case())

@@ -152,7 +152,7 @@ def test_the_store_completes_as_the_interpreter_in_every_workspace(history: Hist
 @pytest.mark.parametrize("part", range(4))
 def test_the_store_completes_as_the_interpreter_at_length(part: int) -> None:
     @seed(part)
-    @settings(max_examples=at_length(40, by_night=300), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=at_length(25, by_night=300), deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(eventful(workspaces=part % 2 == 1), st.booleans(), st.booleans())
     def compare(history: History, calculated: bool, lifetime: bool) -> None:
         check(history, calculated=calculated, lifetime=lifetime)

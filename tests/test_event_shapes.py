@@ -181,7 +181,7 @@ def test_lines_that_are_spelled_alike(found: list[str]) -> None:
 @pytest.mark.parametrize("part", range(2))
 def test_shapes_at_length(part: int) -> None:
     @seed(part)
-    @settings(max_examples=at_length(600, by_night=20_000), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=at_length(400, by_night=20_000), deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(models_and_texts())
     def at_length_(found: tuple[list[Any], list[str]]) -> None:
         check_shapes(*found)
@@ -193,7 +193,7 @@ def test_shapes_at_length(part: int) -> None:
 @pytest.mark.parametrize("part", range(2))
 def test_lines_that_are_spelled_alike_at_length(part: int) -> None:
     @seed(part)
-    @settings(max_examples=at_length(150, by_night=3000), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=at_length(100, by_night=3000), deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(alike())
     def at_length_(found: list[str]) -> None:
         check_lines(found, None)

@@ -154,7 +154,7 @@ def test_events_of_lines(found: list[str], event: str | None) -> None:
 @pytest.mark.parametrize("part", range(2))
 def test_events_of_lines_at_length(part: int) -> None:
     @seed(part)
-    @settings(max_examples=at_length(60, by_night=2000), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=at_length(40, by_night=2000), deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(lines(), st.sampled_from([None, "Attributes Updated"]))
     def at_length_(found: list[str], event: str | None) -> None:
         check_lines(found, event)
@@ -205,7 +205,7 @@ def test_events_of_columns(table: tuple[str, list[str], list[list[str]]], event:
 
 @pytest.mark.slow
 def test_events_of_columns_at_length() -> None:
-    @settings(max_examples=at_length(80, by_night=2000), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=at_length(50, by_night=2000), deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(tables(), st.sampled_from([None, "Attributes Updated"]))
     def at_length_(table: tuple[str, list[str], list[list[str]]], event: str | None) -> None:
         check_table(*table, event)

@@ -170,7 +170,7 @@ def test_explain_agrees_with_the_interpreter(history: History) -> None:
 @pytest.mark.parametrize("part", range(2))
 def test_explain_agrees_with_the_interpreter_at_length(part: int) -> None:
     @seed(part)
-    @settings(max_examples=at_length(60, by_night=200), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=at_length(35, by_night=200), deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(histories())
     def compare(history: History) -> None:
         check_explain(history)

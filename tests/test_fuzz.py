@@ -138,7 +138,7 @@ def test_mutated_files_are_imported_or_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(1, 21))
 def test_mutated_files_at_length_are_imported_or_refused(part: int, tmp_path: Path) -> None:
-    count = at_length(150, by_night=1000)  # 3,000 and 20,000 in all
+    count = at_length(100, by_night=1000)  # 2,000 and 20,000 in all
     ends = fuzz(part, count, tmp_path)
     assert sum(ends.values()) == count
     assert ends["imported"] > count // 10

@@ -166,7 +166,7 @@ def test_a_modified_store_is_that_of_the_rules(course: tuple[History, Any]) -> N
 
 
 @pytest.mark.slow
-@settings(COURSES, max_examples=at_length(60, by_night=300))
+@settings(COURSES, max_examples=at_length(35, by_night=300))
 @given(courses())
 def test_a_modified_store_is_that_of_the_rules_at_length(course: tuple[History, Any]) -> None:
     note(course[0].as_case())

@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 import pytest
 from doors import call, run
+from effort import at_length
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from uid2_operator import KEY, OPTED_OUT, SECRET, StubOperator, hash_of, operator, uid_of
@@ -141,7 +142,7 @@ def test_the_vectors_of_the_specification(text: str, wanted: str) -> None:
     assert in_sql(rule_sql.hashed("text"), {"text": "varchar"}, [(text,)]) == [wanted]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @example(["gmail.com", "@gmail.com", "a@gmail.com@gmail.com"])
 @given(st.lists(VALUES, min_size=1, max_size=60))
 def test_sql_normalises_as_the_rule_does(values: list[str]) -> None:
@@ -149,7 +150,7 @@ def test_sql_normalises_as_the_rule_does(values: list[str]) -> None:
         assert in_sql(rule_sql.normalised(kind, "value"), {"value": "varchar"}, [(one,) for one in values]) == [rule.normalised(kind, one) for one in values]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(VALUES)
 def test_the_operators_own_library_normalises_alike(value: str) -> None:
     from uid2_client.input_util import is_phone_number_normalized, normalize_email_string
@@ -167,7 +168,7 @@ ANSWERED = st.tuples(
 )  # fmt: skip
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(st.lists(ANSWERED, min_size=1, max_size=30), st.sampled_from(["TheTradeDesk_UID2", 'o"d\\d\'', "é"]))
 def test_sql_makes_the_batch_of_the_rule(answers: list[tuple[int, str, str, str, int]], name: str) -> None:
     columns = {"mpid": "bigint", "environment": "varchar", "status": "varchar", "uid": "varchar", "refresh_from_s": "bigint"}
@@ -227,14 +228,14 @@ def check_rounds(folder: Path, rounds: Sequence[list[Any]], refresh_days: int) -
             assert len(to.hashes()) == len(set(to.hashes())) == done.emails + done.phones == len(wanted)
 
 
-@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(BATCHES, min_size=2, max_size=3), st.integers(1, 60))
 def test_who_is_asked_is_what_the_rule_says(tmp_path_factory: pytest.TempPathFactory, rounds: list[list[Any]], refresh_days: int) -> None:
     check_rounds(tmp_path_factory.mktemp("rounds"), rounds, refresh_days)
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=at_length(25, by_night=300), deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(BATCHES, min_size=2, max_size=4), st.integers(1, 60))
 def test_who_is_asked_is_what_the_rule_says_at_length(tmp_path_factory: pytest.TempPathFactory, rounds: list[list[Any]], refresh_days: int) -> None:
     check_rounds(tmp_path_factory.mktemp("rounds"), rounds, refresh_days)
