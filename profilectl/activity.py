@@ -181,15 +181,19 @@ class Activity:
 
     def timeline(self) -> list[Touch]:
         """Return what touched the profile in its workspace, and what took identities from it, oldest first."""
-        return sorted([*self.touches, *self.taken], key=lambda touch: touch.origin.arrival)
+        return _in_order(self.touches, self.taken)
+
+    def past(self) -> list[Touch]:
+        """Return what touched the profile in any workspace, and what took identities from it, oldest first."""
+        return _in_order(self.touches, self.elsewhere, self.taken)
 
     def taken_by(self, held: Held) -> Origin | None:
         """Return where the row stands that took an identity away."""
-        return next((touch.origin for touch in (*self.every(), *self.taken) if touch.origin.arrival == held.lost), None)
+        return next((touch.origin for touch in self.past() if touch.origin.arrival == held.lost), None)
 
     def every(self) -> list[Touch]:
         """Return what touched the profile in any workspace, oldest first."""
-        return sorted([*self.touches, *self.elsewhere], key=lambda touch: touch.origin.arrival)
+        return _in_order(self.touches, self.elsewhere)
 
     def values(self, kind: str) -> list[str]:
         """Return the identities of a type, oldest first."""
@@ -277,6 +281,10 @@ class Activity:
             if isinstance(found, dict) and found:
                 return found
         return {}
+
+
+def _in_order(*touches: Sequence[Touch]) -> list[Touch]:
+    return sorted((one for some in touches for one in some), key=lambda touch: touch.origin.arrival)
 
 
 def _devices(touches: Sequence[Touch]) -> list[Device]:

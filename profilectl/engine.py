@@ -216,7 +216,7 @@ def refresh_after(store_path: Path, report: ImportReport, request: ImportRequest
     with _once_done(report.number, "audiences and calculated attributes could not be brought up to date", "the next import tries again, as does profilectl audiences refresh"):
         now_ms = request.now_ms if request.first_arrival is None else None  # one that is played again is of today all the same
         done = refresh_store(store_path, now_ms=now_ms, wait_s=max(request.wait_s, LATE_WAIT_S), memory_limit=request.memory_limit, number=report.number)
-    return None if done is None else {name: {change: counted[change] for change in ("entered", "left")} for name, counted in done.audiences.items()}
+    return None if done is None else done.moved()
 
 
 class LeftUndone(UserWarning):

@@ -139,7 +139,7 @@ def chain(activity: Activity, rules: Rules) -> list[Link]:
     """
     held: list[tuple[str, str]] = []
     found = []
-    for touch in sorted([*activity.every(), *activity.taken], key=lambda one: one.origin.arrival):
+    for touch in activity.past():
         if touch.added or touch.removed or touch.founded:
             able = [one for one in held if one[0] in rules.hierarchy]
             for guarded in (rules.login, rules.immutable):

@@ -56,6 +56,10 @@ class Refreshed:
     profiles: int | None = 0
     audiences: dict[str, Counter[str]] = field(default_factory=dict)
 
+    def moved(self) -> dict[str, dict[str, int]]:
+        """Return who entered and left as the report of an import has it."""
+        return {name: {change: counted[change] for change in ("entered", "left")} for name, counted in self.audiences.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -106,7 +110,7 @@ def refresh_after_change(path: Path, report: ImportReport, *, wait_s: float = 0)
             defined = store.has_definitions()
         if defined:
             done = refresh_store(path, wait_s=max(wait_s, 10), number=report.number)
-            report.audiences = {name: {change: counted[change] for change in ("entered", "left")} for name, counted in done.audiences.items()}
+            report.audiences = done.moved()
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +290,7 @@ class _Refresh:
         for name, change, count in scratch.rows("select audience, change, count(*) from moved group by all order by all"):
             done.audiences.setdefault(name, Counter())[change] = count
         with self.store.transaction():
-            self._tell(number, done.audiences)
+            self._tell(number, done.moved())
             every = ", ".join(quote_text(one.name) for one in self.calculations if one not in self.new_calculations)
             anew = ", ".join(quote_text(one.name) for one in self.new_calculations)
             if every:
@@ -344,13 +348,12 @@ class _Refresh:
             if one.audience.kind == "real-time" and rests:
                 self.scratch.run("update store.audience set filled_ms = null where number = $number", {"number": one.number})
 
-    def _tell(self, number: int | None, moved: dict[str, Counter[str]]) -> None:
+    def _tell(self, number: int | None, moved: dict[str, dict[str, int]]) -> None:
         """Write who entered and left into the report of the import."""
         if number is None or not moved:
             return
         report = json.loads(self.scratch.row("select report from store.import where number = $number", {"number": number})[0])
-        told = {name: {change: counted[change] for change in ("entered", "left")} for name, counted in moved.items()}
-        report["audiences"] = report.get("audiences", {}) | told
+        report["audiences"] = report.get("audiences", {}) | moved
         self.scratch.run("update store.import set report = $report where number = $number", {"report": json.dumps(report, ensure_ascii=False), "number": number})
 
 
