@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import NamedTuple, cast
 
 from profilectl.consent import SALE
 from profilectl.event import Event, event_of_cells, read_events, steps_of
@@ -70,13 +70,22 @@ ATT_STATUSES = ("authorized", "denied", "not_determined", "restricted")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a row is read against: values that are nobody's identity, the limits in force, the event that every batch
-    gets, if one is to be added, and the GDPR purposes that are defined (None: any may be)."""
+    """What a row is read against."""
 
     placeholders: frozenset[str] = frozenset(PLACEHOLDERS)
+    """Values that are nobody's identity, in lower case."""
     limits: Mapping[str, int] = field(default_factory=lambda: LIMITS)
+    """The limits in force (LIMITS)."""
     added: Event | None = None
+    """The event that every batch gets, if one is to be added."""
     purposes: frozenset[str] | None = None
+    """The GDPR purposes that are defined; None: any may be stated."""
+    nulls: frozenset[str] = frozenset()
+    """Texts that make a cell of a flat row empty (`--null`)."""
+    allow_spoiled: bool = False
+    """Whether an identity may look like a number that a spreadsheet spoiled (`--allow-spoiled`, design.md R13)."""
+    unknown: str = "refuse"
+    """What a dotted name that is no field of a batch means: refuse, attribute or ignore (`--unknown`)."""
 
     def defines(self, regulation: str, purpose: str) -> bool:
         """Say whether consent to a purpose may be stated (domain.md 5.3)."""
@@ -88,13 +97,20 @@ class Reading:
 _RESERVED = {key.lower(): key for key in RESERVED_KEYS}
 
 
+class Remark(NamedTuple):
+    """A code said of a row that may still be used, and the attribute it is said of, if it is one's."""
+
+    code: str
+    attribute: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What one row means.
 
     sets: attribute -> held value (values.hold). deletes: attributes to delete, before the sets.
     identities: those that may be used. events: in their order. rest: JSON text of the other fields.
-    codes: what was skipped or is worth knowing, once for each time.
+    remarks: what was skipped or is worth knowing, once for each time.
     """
 
     environment: str | None
@@ -105,8 +121,13 @@ class Batch:
     sets: Mapping[str, str]
     deletes: tuple[str, ...]
     rest: str | None
-    codes: tuple[str, ...]
+    remarks: tuple[Remark, ...]
     events: tuple[Event, ...] = ()
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The codes of the remarks."""
+        return tuple(remark.code for remark in self.remarks)
 
     @property
     def says_consent(self) -> bool:
@@ -193,14 +214,14 @@ def read_batch(document: Mapping[str, Value], reading: Reading) -> Batch:
         _check_kept(name, value)
     if "device_info" in rest and isinstance(stamp := document.get("mp_deviceid"), str):
         rest["mp_deviceid"] = stamp  # what is said of a device stays with what names it
-    codes: list[str] = _without_undefined(rest, reading)
+    remarks = _without_undefined(rest, reading)
     stated: list[tuple[str, Value]] = []
     for name, value in _object(document, "user_identities").items():
         kind = type_named(name)
         if kind and not kind.device:
             stated.append((kind.name, value))
         elif value is not None:
-            codes.append("IDENTITY_UNKNOWN_TYPE")
+            remarks.append(Remark("IDENTITY_UNKNOWN_TYPE"))
     for name, value in _object(document, "device_info").items():
         kind = type_named(name)
         if kind and kind.device and kind.name != "mp_deviceid":
@@ -214,7 +235,7 @@ def read_batch(document: Mapping[str, Value], reading: Reading) -> Batch:
     events = document.get("events")
     if not isinstance(events, list | None):
         raise Unusable("BATCH_INVALID", f"events is {json_type(events)}")
-    return _batch(document, stated, attributes, reading, to_json(rest) if rest else None, codes, read_events(events or []))
+    return _batch(document, stated, attributes, reading, to_json(rest) if rest else None, remarks, read_events(events or []))
 
 
 def read_flat(row: Mapping[str, Value], reading: Reading, *, empty: str = "ignore", event_type: str | None = None) -> Batch:
@@ -228,7 +249,7 @@ def read_flat(row: Mapping[str, Value], reading: Reading, *, empty: str = "ignor
     plain: dict[str, Value] = {}
     rest: dict[str, Value] = {}
     cells: dict[str, Value] = {}
-    codes: list[str] = []
+    remarks: list[Remark] = []
     for name, value in row.items():
         meant = field_named(name)
         if meant.kind == "identity":
@@ -247,22 +268,22 @@ def read_flat(row: Mapping[str, Value], reading: Reading, *, empty: str = "ignor
         elif meant.kind == "plain":
             plain[meant.name] = value
         else:
-            codes.append("IDENTITY_UNKNOWN_TYPE")
+            remarks.append(Remark("IDENTITY_UNKNOWN_TYPE"))
     deletes = [key for key, value in attributes.items() if value is None]
     attributes = {key: value for key, value in attributes.items() if value is not None}
     event = event_of_cells(cells, event_type)
     rest = without_empty(rest)
-    codes += _without_undefined(rest, reading)
+    remarks += _without_undefined(rest, reading)
     _name_device(rest, stated)
-    batch = _batch(plain, stated, attributes, reading, to_json(rest) if rest else None, codes, (event,) if event else ())
+    batch = _batch(plain, stated, attributes, reading, to_json(rest) if rest else None, remarks, (event,) if event else ())
     if not deletes:
         return batch
     return Batch(**{**_fields(batch), "deletes": (*batch.deletes, *deletes)})  # type: ignore[arg-type]
 
 
-def _without_undefined(rest: dict[str, Value], reading: Reading) -> list[str]:
-    """Take out of a row's consent what is about purposes that are not defined; return a code for each."""
-    codes = []
+def _without_undefined(rest: dict[str, Value], reading: Reading) -> list[Remark]:
+    """Take out of a row's consent what is about purposes that are not defined; return a remark on each."""
+    remarks: list[Remark] = []
     state = rest.get("consent_state")
     if not isinstance(state, dict):
         return []
@@ -270,16 +291,16 @@ def _without_undefined(rest: dict[str, Value], reading: Reading) -> list[str]:
     for regulation, purposes in state.items():
         if isinstance(purposes, dict):
             defined = {purpose: said for purpose, said in purposes.items() if reading.defines(regulation, purpose)}
-            codes += ["CONSENT_PURPOSE_UNDEFINED"] * (len(purposes) - len(defined))
+            remarks += [Remark("CONSENT_PURPOSE_UNDEFINED")] * (len(purposes) - len(defined))
             if defined or not purposes:
                 kept[regulation] = defined
         else:
             kept[regulation] = purposes
-    if codes:
+    if remarks:
         rest["consent_state"] = kept
         if not kept:
             del rest["consent_state"]
-    return codes
+    return remarks
 
 
 def _name_device(rest: dict[str, Value], stated: Iterable[tuple[str, Value]]) -> None:
@@ -301,7 +322,7 @@ def _batch(
     attributes: Mapping[str, Value],
     reading: Reading,
     rest: str | None,
-    codes: list[str],
+    remarks: list[Remark],
     events: tuple[Event, ...],
 ) -> Batch:
     """Put a batch together. The checks run in the order in which the engine runs them."""
@@ -314,18 +335,18 @@ def _batch(
     request = plain.get("source_request_id")
     if request is not None and not isinstance(request, str):
         raise Unusable("BATCH_INVALID", "source_request_id must be a string")
-    identities = _identities(stated, reading.placeholders, codes)
+    identities = _identities(stated, reading.placeholders, remarks)
     if not identities and mpid is None:
         raise Unusable("NO_IDENTITY")
-    sets = _within_limits(attributes, reading.limits, codes)
-    codes += ["EVENT_OVER_LIMIT" for event in events if event.over]
+    sets = _within_limits(attributes, reading.limits, remarks)
+    remarks += [Remark("EVENT_OVER_LIMIT") for event in events if event.over]
     if reading.added:
         events = (*events, reading.added)
-    return Batch(environment, mpid, at_ms, request or None, identities, sets, deletes, rest, tuple(codes), events)
+    return Batch(environment, mpid, at_ms, request or None, identities, sets, deletes, rest, tuple(remarks), events)
 
 
 def _identities(
-    stated: Iterable[tuple[str, Value]], placeholders: frozenset[str], codes: list[str]
+    stated: Iterable[tuple[str, Value]], placeholders: frozenset[str], remarks: list[Remark]
 ) -> tuple[Usable, ...]:
     found: dict[str, Usable] = {}
     for name, value in stated:
@@ -337,19 +358,19 @@ def _identities(
         assert kind is not None
         one = usable(kind, value, placeholders)
         if isinstance(one, str):
-            codes.append(one)
+            remarks.append(Remark(one))
         elif one is not None and found.setdefault(name, one).key != one.key:
             raise Unusable("IDENTITY_DUPLICATE_TYPE", name)
     return tuple(found.values())
 
 
-def _within_limits(attributes: Mapping[str, Value], limits: Mapping[str, int], codes: list[str]) -> dict[str, str]:
-    """Return the attributes that keep the limits, held; say a code for each that does not."""
+def _within_limits(attributes: Mapping[str, Value], limits: Mapping[str, int], remarks: list[Remark]) -> dict[str, str]:
+    """Return the attributes that keep the limits, held; remark on each that does not."""
     sets: dict[str, str] = {}
     for place, (key, value) in enumerate(attributes.items()):
         code = "UA_TOO_MANY" if place >= limits["attributes"] else over_limit(key, value, limits)
         if code:
-            codes.append(code)
+            remarks.append(Remark(code, key))
         else:
             sets[key] = hold(value)
     return sets

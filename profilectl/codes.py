@@ -172,6 +172,7 @@ CODES: dict[str, Meaning] = {
     "IDENTITY_PLACEHOLDER":      Meaning(Fate.WARNING,  "the identity is a placeholder and was skipped"),
     "IDENTITY_UNKNOWN_TYPE":     Meaning(Fate.WARNING,  "this identity type does not exist; it was skipped"),
     "IDENTITY_NOT_IN_HIERARCHY": Meaning(Fate.WARNING,  "no identity of the row is in the hierarchy: nobody can be found by it"),
+    "IDENTITY_SPOILED":          Meaning(Fate.WARNING,  "the identity looks like a number that a spreadsheet spoiled and was skipped"),
     "DEVICE_ID_INVALID":         Meaning(Fate.WARNING,  "the device identity is not a GUID and was skipped"),
     "IMMUTABLE_CONFLICT":        Meaning(Fate.WARNING,  "an immutable identity was not changed or taken"),
     "UNIQUE_CONFLICT":           Meaning(Fate.WARNING,  "a unique identity of another profile was not taken"),

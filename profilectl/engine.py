@@ -15,12 +15,13 @@ import io
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from profilectl.attributes import CONSENT_SOURCES
+from profilectl.batch import Field, Reading
 from profilectl.codes import InputRefused, ProfilectlError, StoreBusy, UsageError
 from profilectl.commit import Import, Prepared, prepare, write
 from profilectl.compaction import compact, compaction_due
@@ -38,7 +39,7 @@ from profilectl.scratch import Scratch, may_write_beside, quote_identifier, quot
 from profilectl.segments import known_identities, known_mpids
 from profilectl.sift import Frame, sift
 from profilectl.stage import Options, Staged, stage_files
-from profilectl.stage.columns import read_manifest, read_map
+from profilectl.stage.columns import Manifest, read_manifest, read_map
 from profilectl.stage.files import InputFile, expand, open_files
 from profilectl.stage.mendable import Mendable, mendable
 from profilectl.stage.original import reject_rows
@@ -82,6 +83,17 @@ class ImportRequest:
     delimiter: str | None = None
     encoding: str | None = None
     empty: str = "ignore"
+    nulls: Sequence[str] = ()
+    quote: str | None = None
+    escape: str | None = None
+    skip_lines: int = 0
+    ragged: str = "reject"
+    unknown: str = "refuse"
+    encoding_errors: str = "refuse"
+    path_columns: bool = False
+    binary_as_text: bool = False
+    allow_spoiled: bool = False
+    strict: bool = False
     environment: str | None = None
     rejects: str | None = None
     rejects_as_input: str | None = None
@@ -109,7 +121,8 @@ class ImportRequest:
 
 # What is remembered of a request, so that the same import can be made again (undo --replay, plans).
 REMEMBERED = (
-    "paths", "feed", "protection", "source", "partner", "format", "manifest", "mapped", "delimiter", "encoding", "empty",
+    "paths", "feed", "protection", "source", "partner", "format", "manifest", "mapped", "delimiter", "encoding", "empty", "nulls",
+    "quote", "escape", "skip_lines", "ragged", "unknown", "encoding_errors", "path_columns", "binary_as_text", "allow_spoiled", "strict",
     "environment", "again", "max_shared", "max_rejects", "content", "who", "event", "workspace",
 )  # fmt: skip
 
@@ -117,7 +130,7 @@ REMEMBERED = (
 def remembered(request: ImportRequest) -> dict[str, Any]:
     """Return a request as the history and a plan keep it, with the hash of its manifest."""
     kept = {name: getattr(request, name) for name in REMEMBERED}
-    kept["paths"], kept["mapped"], kept["folder"] = list(request.paths), list(request.mapped), str(Path.cwd())
+    kept["paths"], kept["mapped"], kept["nulls"], kept["folder"] = list(request.paths), list(request.mapped), list(request.nulls), str(Path.cwd())
     kept["workspace"] = request.workspace or chosen_workspace()
     if request.manifest:
         kept["manifest_sha256"] = hashlib.sha256(Path(request.manifest).read_bytes()).hexdigest()
@@ -175,9 +188,9 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
             return _caught_up(scratch, store_path, report, request)
         rejects = kept.enter_context(contextlib.closing(Rejects(scratch.folder / "rejects.jsonl")))
         mend = mendable(Path(request.rejects_as_input), fresh, request.encoding) if request.rejects_as_input else None
-        reading = replace(settings.reading, added=added_event(request.event)) if request.event else settings.reading
-        options = Options(manifest, mapped, request.delimiter, request.empty, reading)
+        options = _reading_options(request, settings.reading, manifest, mapped)
         staged = stage_files(scratch, fresh, options, rejects, lambda rows: request.progress("reading", rows))
+        report.notices += [notice for file in staged.files for notice in file.notices]
         run = _Run(scratch, store_path, staged, rejects, request, report, now_ms, state.settings, [file.sha256 for file in fresh], mend)
         try:
             if request.dry_run:
@@ -191,6 +204,30 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
         report.audiences = refresh_after(store_path, report, request)
         report.elapsed_ms = round((time.monotonic() - began) * 1000)
     return report
+
+
+def _reading_options(request: ImportRequest, reading: Reading, manifest: Manifest | None, mapped: Mapping[str, Field]) -> Options:
+    """Return how the files of an import are to be read."""
+    return Options(
+        manifest=manifest,
+        mapped=mapped,
+        delimiter=request.delimiter,
+        empty=request.empty,
+        reading=replace(
+            reading,
+            added=added_event(request.event) if request.event else None,
+            nulls=frozenset(request.nulls),
+            allow_spoiled=request.allow_spoiled,
+            unknown=request.unknown,
+        ),
+        quote=request.quote,
+        escape=request.escape,
+        skip_lines=request.skip_lines,
+        ragged=request.ragged,
+        encoding_errors=request.encoding_errors,
+        path_columns=request.path_columns,
+        binary_as_text=request.binary_as_text,
+    )
 
 
 def _caught_up(scratch: Scratch, store_path: Path, report: ImportReport, request: ImportRequest) -> ImportReport:

@@ -129,10 +129,10 @@ class Interpreter:
                 counts.codes[code] += 1
                 counts.rows[fate] += 1
                 if isinstance(row, Batch) and fate == "dropped":
-                    counts.codes.update(row.codes)
+                    _remark(row, counts)
                 continue
             assert isinstance(row, Batch)
-            counts.codes.update(row.codes)
+            _remark(row, counts)
             environment = row.environment or given or "production"
             records = self.records.setdefault(environment, Records())
             create = PROTECTIONS[protection].unknown_user is Effect.CREATE
@@ -318,6 +318,11 @@ class Interpreter:
                     counts.codes["UA_KIND_CHANGED"] += 1
             kind = "created" if profile in created else "updated" if altered else "unchanged"
             counts.profiles[kind] += 1
+
+
+def _remark(row: Batch, counts: Counts) -> None:
+    for remark in row.remarks:
+        counts.remark(remark.code, remark.attribute)
 
 
 def _difference(then: Cell | None, now: Cell | None) -> str:

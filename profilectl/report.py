@@ -3,6 +3,7 @@
 rows: read = applied + dropped + rejected. profiles: made, changed, or touched without a change.
 identities: given to a profile, gone from one profile to another, replaced by a newer value.
 attributes: distinct (profile, key) against the state before the import. events: those kept with a profile.
+left_out: code -> attribute -> how often its value was left out of its batch.
 """
 
 from __future__ import annotations
@@ -30,8 +31,15 @@ class Counts:
     attributes: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def as_json(self) -> dict[str, dict[str, int]]:
+    def remark(self, code: str, attribute: str | None, number: int = 1) -> None:
+        """Count a code that was said of rows, and of which attribute."""
+        self.codes[code] += number
+        if attribute is not None:
+            self.left_out[code, attribute] += number
+
+    def as_json(self) -> dict[str, Any]:
         """Return the counts under the keys of design.md 4, every key present."""
         named = sorted((code, count) for code, count in self.codes.items() if count)
         return {
@@ -42,7 +50,16 @@ class Counts:
             "events": {name: self.events[name] for name in EVENTS},
             "reasons": {code: n for code, n in named if CODES[code].fate is not Fate.WARNING},
             "warnings": {code: n for code, n in named if CODES[code].fate is Fate.WARNING},
+            "left_out": self._left_out(),
         }
+
+    def _left_out(self) -> dict[str, dict[str, int]]:
+        """Return what was left out by code and attribute, the most frequent first."""
+        by_code: dict[str, dict[str, int]] = {}
+        for (code, attribute), number in sorted(self.left_out.items(), key=lambda item: (item[0][0], -item[1], item[0][1])):
+            if number:
+                by_code.setdefault(code, {})[attribute] = number
+        return by_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +104,8 @@ class ImportReport:
     examples: dict[str, Any] | None = None
     audiences: dict[str, dict[str, int]] | None = None
     steps: list[tuple[str, float]] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    """What a person should know of how the files were read, in sentences."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the document of `import --json`."""
@@ -104,6 +123,7 @@ class ImportReport:
             "elapsed_ms": self.elapsed_ms,
             "locked_ms": self.locked_ms,
         }
+        document["notices"] = self.notices
         for name in ("rejects_as_input", "explained_rows", "examples", "audiences"):
             if getattr(self, name) is not None:
                 document[name] = getattr(self, name)

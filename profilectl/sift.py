@@ -179,13 +179,15 @@ def _dropped(staged: Staged, frame: Frame, accepted: str) -> str:
 
 def _count_skips(scratch: Scratch, staged: Staged, frame: Frame, accepted: str, counts: Counts) -> None:
     skips = [
-        f"select seq + {offset} as seq, code from ({select})"
+        f"select seq + {offset} as seq, code, attribute from ({select})"
         for file, offset in zip(staged.files, staged.offsets, strict=True) for select in file.skips
     ]
     if skips:
         kept = "where seq not in (select seq from rejected)" if accepted != "staged" else ""
-        for code, number in scratch.rows(f"select code, count(*) from ({' union all '.join(skips)}) {kept} group by code"):
-            counts.codes[code] += number
+        for code, attribute, number in scratch.rows(
+            f"select code, attribute, count(*) from ({' union all '.join(skips)}) {kept} group by code, attribute"
+        ):
+            counts.remark(code, attribute, number)
     # A stated identity without a hash is empty, a placeholder or not a GUID: looked at only if there is one.
     skipped = []
     for place, name in enumerate(staged.identities):

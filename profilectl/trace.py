@@ -52,7 +52,7 @@ def row_codes(scratch: Scratch, staged: Staged, merged: Merged, *, rejected: boo
         parts.append("select seq, code, null from rejected")
     out = "where seq not in (select seq from rejected)"
     for file, offset in zip(staged.files, staged.offsets, strict=True):
-        parts += [f"select seq, code, null from (select seq + {offset} as seq, code from ({select})) {out}" for select in file.skips]
+        parts += [f"select seq, code, attribute from (select seq + {offset} as seq, code, attribute from ({select})) {out}" for select in file.skips]
     parts += [
         f"select seq, w{n}, {quote_text(key)} from busy_row where w{n} <> '{SET}' and c{n} is not null"
         for n, key in enumerate(staged.keys)

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 ProtectionName = enum.Enum("ProtectionName", {name: name for name in PROTECTIONS}, type=str)  # type: ignore[misc]
 SourceName = enum.Enum("SourceName", {name: name for name in FEED_SOURCES}, type=str)  # type: ignore[misc]
 EnvironmentName = enum.Enum("EnvironmentName", {name: name for name in ENVIRONMENTS}, type=str)  # type: ignore[misc]
-FormatName = enum.Enum("FormatName", {name: name for name in ("csv", "parquet", "jsonl")}, type=str)  # type: ignore[misc]
+FormatName = enum.Enum("FormatName", {name: name for name in ("csv", "parquet", "jsonl", "json")}, type=str)  # type: ignore[misc]
 EmptyName = enum.Enum("EmptyName", {name: name for name in ("ignore", "delete", "set")}, type=str)  # type: ignore[misc]
+RaggedName = enum.Enum("RaggedName", {name: name for name in ("reject", "pad")}, type=str)  # type: ignore[misc]
+UnknownName = enum.Enum("UnknownName", {name: name for name in ("refuse", "attribute", "ignore")}, type=str)  # type: ignore[misc]
+EncodingErrorsName = enum.Enum("EncodingErrorsName", {name: name for name in ("refuse", "reject")}, type=str)  # type: ignore[misc]
 
 EXAMPLE = "Example: profilectl import legacy.csv --feed warehouse --protection update-only"
 
@@ -36,6 +39,17 @@ MapOption = Annotated[list[str] | None, typer.Option("--map", metavar="COLUMN=FI
 DelimiterOption = Annotated[str | None, typer.Option("--delimiter", help="Of a CSV file; else detected.")]
 EncodingOption = Annotated[str | None, typer.Option("--encoding", help="utf-8 (default), utf-16, latin-1, windows-1252, ...")]
 EmptyOption = Annotated[EmptyName, typer.Option("--empty", help="What an empty cell does to its attribute.")]
+NullOption = Annotated[list[str] | None, typer.Option("--null", metavar="TEXT", help="A text that makes a cell empty, for example '\\N'; repeatable.")]
+QuoteOption = Annotated[str | None, typer.Option("--quote", metavar="CHARACTER", help="The character around CSV cells; else the double quote.")]
+EscapeOption = Annotated[str | None, typer.Option("--escape", metavar="CHARACTER", help="The character before a quote in a CSV cell; else the quote, doubled.")]
+SkipLinesOption = Annotated[int, typer.Option("--skip-lines", metavar="N", min=0, help="Lines above the header of a CSV file that are not read.")]
+RaggedOption = Annotated[RaggedName, typer.Option("--ragged", help="What becomes of a CSV row with too few or too many cells.")]
+UnknownOption = Annotated[UnknownName, typer.Option("--unknown", help="What a dotted column is that is no field of a batch.")]
+EncodingErrorsOption = Annotated[EncodingErrorsName, typer.Option("--encoding-errors", help="Refuse a file with invalid text, or reject its rows.")]
+PathColumnsOption = Annotated[bool, typer.Option("--path-columns", help="Read key=value folders in a file's path as text columns.")]
+BinaryOption = Annotated[bool, typer.Option("--binary-as-text", help="Read BINARY columns of Parquet as UTF-8 text.")]
+SpoiledOption = Annotated[bool, typer.Option("--allow-spoiled", help="Take identities that look like spoiled numbers, such as 4.47701E+11.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Refuse the import where there is any warning.")]
 EventOption = Annotated[str | None, typer.Option("--event", metavar="NAME", help="Add a custom event of this name to every batch.")]
 EnvironmentOption = Annotated[EnvironmentName | None, typer.Option("--environment", help="Of rows that state none; others are rejected.")]
 RejectsOption = Annotated[str | None, typer.Option("--rejects", metavar="FILE", help="Where rejected rows go; else FILE.rejects.jsonl.")]
@@ -62,6 +76,17 @@ def import_command(
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
     empty: EmptyOption = EmptyName["ignore"],
+    null: NullOption = None,
+    quote: QuoteOption = None,
+    escape: EscapeOption = None,
+    skip_lines: SkipLinesOption = 0,
+    ragged: RaggedOption = RaggedName["reject"],
+    unknown: UnknownOption = UnknownName["refuse"],
+    encoding_errors: EncodingErrorsOption = EncodingErrorsName["refuse"],
+    path_columns: PathColumnsOption = False,
+    binary_as_text: BinaryOption = False,
+    allow_spoiled: SpoiledOption = False,
+    strict: StrictOption = False,
     event: EventOption = None,
     environment: EnvironmentOption = None,
     rejects: RejectsOption = None,
@@ -95,7 +120,8 @@ def import_command(
             ImportRequest(
                 paths=files, feed=feed, protection=value_of(protection), source=value_of(source), partner=partner,
                 format=value_of(format), manifest=manifest, mapped=mapped or (), delimiter=delimiter, encoding=encoding,
-                empty=empty.value, event=event, environment=value_of(environment), rejects=rejects, rejects_as_input=rejects_as_input,
+                empty=empty.value, nulls=null or (), quote=quote, escape=escape, skip_lines=skip_lines, ragged=ragged.value, unknown=unknown.value,
+                encoding_errors=encoding_errors.value, path_columns=path_columns, binary_as_text=binary_as_text, allow_spoiled=allow_spoiled, strict=strict, event=event, environment=value_of(environment), rejects=rejects, rejects_as_input=rejects_as_input,
                 explain_rows=explain_rows, again=again, max_shared=max_shared, max_rejects=max_rejects,
                 memory_limit=check_memory_limit(memory_limit), keep_scratch=keep_scratch, dry_run=dry_run, wait_s=wait,
                 stdin=sys.stdin.buffer, progress=progress,
@@ -137,6 +163,8 @@ def _notices(report: ImportReport, as_json: bool) -> None:
         if file.already_imported is not None:
             render.notice(f"{file.path}: already imported as {file.already_imported} (--again imports it once more)")
     say_registered(report)
+    for notice in report.notices:
+        render.notice(notice)
     for kind, value, rows in report.shared:
         render.notice(f"{rows:,} rows share the {kind} {value}")
     if not as_json:

@@ -26,13 +26,28 @@ __all__ = ["Options", "Staged", "stage_files"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the files of an import are to be read. empty: ignore, delete or set (design.md R6)."""
+    """How the files of an import are to be read."""
 
     manifest: Manifest | None = None
     mapped: Mapping[str, Field] = field(default_factory=dict)
     delimiter: str | None = None
     empty: str = "ignore"
+    """What an empty cell does to its attribute: ignore, delete or set (design.md R6)."""
     reading: Reading = field(default_factory=Reading)
+    quote: str | None = None
+    """The character around CSV cells; None: the double quote."""
+    escape: str | None = None
+    """The character that stands before a quote in a CSV cell; None: the quote itself."""
+    skip_lines: int = 0
+    """How many physical lines stand above the header of a CSV file."""
+    ragged: str = "reject"
+    """What a CSV record with too few or too many cells is: reject or pad."""
+    encoding_errors: str = "refuse"
+    """What a line that is not valid in its encoding is: refuse (the file) or reject (the row)."""
+    path_columns: bool = False
+    """Whether key=value folders of a path are columns of its rows."""
+    binary_as_text: bool = False
+    """Whether BINARY columns of Parquet are text in UTF-8."""
 
 
 def stage_files(

@@ -113,7 +113,7 @@ class Assembly:
         )
 
     def _skip(self, code: str, condition: str) -> None:
-        self.skips.append(f"select {self.seq} as seq, '{code}' as code from {self.source} where {condition}")
+        self.skips.append(f"select {self.seq} as seq, '{code}' as code, null as attribute from {self.source} where {condition}")
 
     def _plain(self, cell: Cell) -> None:
         text = cell.text
@@ -160,7 +160,7 @@ class Assembly:
                 over = "'UA_KEY_TOO_LONG'"
             if over:
                 self.skips.append(
-                    f"select seq, code from (select {self.seq} as seq, {over} as code from {self.source} "
+                    f"select seq, code, {quote_text(key)} as attribute from (select {self.seq} as seq, {over} as code from {self.source} "
                     f"where {cell.text} is not null) where code is not null"
                 )
                 held = f"case when {over} is null then {held} end"
@@ -203,7 +203,7 @@ class Assembly:
             f" (select {self.seq} as seq, unnest(range({len(cells)})) as place, unnest([{held}]::varchar[]) as held,"
             f" unnest([{over}]::varchar[]) as over from {self.source}) where held is not null or over is not null)",
         )
-        self.skips.append(f"select seq, code from {name} where code is not null")
+        self.skips.append(f"select seq, code, key as attribute from {name} join {name}_key using (place) where code is not null")
         self.long = f"select seq, key, held as value from {name} join {name}_key using (place) where code is null"
 
     @staticmethod

@@ -312,7 +312,7 @@ def _staged(file: InputFile, name: str, fast: list[Member], rows: BatchRows, lin
     return StagedFile(
         name=file.name, sha256=file.sha256, format=file.format, select=select, span=lines, rows=lines,
         columns=columns, plain=plain, identities=identities, loose=rows.loose if rows.has_loose else None,
-        skips=[f"select seq, code from {rows.skips}"], path=file.local,
+        skips=[f"select seq, code, attribute from {rows.skips}"], path=file.local,
         events=[*events, *([f"select * from {rows.events}"] if rows.has_events else [])],
     )
 

@@ -35,7 +35,7 @@ PLAIN = {
     "deleted": "VARCHAR[]",
     "rest": "VARCHAR",
 }
-SKIPS = [("seq", "BIGINT"), ("code", "VARCHAR")]
+SKIPS = [("seq", "BIGINT"), ("code", "VARCHAR"), ("attribute", "VARCHAR")]
 EVENT = [("seq", "BIGINT"), ("place", "INTEGER"), ("type", "VARCHAR"), ("name", "VARCHAR"), ("at_ms", "BIGINT"),
          ("session", "VARCHAR"), ("event", "VARCHAR")]
 """A staged event: place counts those of a row from 0; at_ms: its own time, or null; event: the whole as JSON."""
@@ -67,8 +67,8 @@ class StagedFile:
     where the relation lines (seq, line) says. unit: "line", or "row" where a file has no lines.
     loose: a relation (seq, key, value) of attributes without a column, or None. events: SELECTs in the
     shape of EVENT; events_in_order: their rows come by seq and place, because none is joined with anything. rejects: SELECTs of
-    (seq, code, detail), rows that cannot be used, the weightiest first. skips: SELECTs of (seq, code),
-    attributes and identities left out. path: where the original text of a row can be read again.
+    (seq, code, detail), rows that cannot be used, the weightiest first. skips: SELECTs of (seq, code, attribute),
+    attributes and identities left out. notices: what a person should know of how the file was read. path: where the original text of a row can be read again.
     """
 
     name: str
@@ -90,6 +90,7 @@ class StagedFile:
     meaning: tuple[tuple[str, str], ...] = ()
     rejects: list[str] = field(default_factory=list)
     skips: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -188,11 +189,11 @@ class BatchRows:
             return
         wide: dict[str, list[str | None]] = {}
         loose: list[tuple[int, str, str]] = []
-        skips: list[tuple[int, str]] = []
+        skips: list[tuple[int, str, str | None]] = []
         events: list[tuple[object, ...]] = []
         size = len(self._rows)
         for place, (seq, batch) in enumerate(self._rows):
-            skips += [(seq, code) for code in batch.codes]
+            skips += [(seq, remark.code, remark.attribute) for remark in batch.remarks]
             events += [(seq, nth, one.type, one.name, one.at_ms, one.session, one.text) for nth, one in enumerate(batch.events)]
             for key, held in batch.sets.items():
                 column = self._keys.column(key)
