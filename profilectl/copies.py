@@ -17,7 +17,7 @@ from pathlib import Path
 import duckdb
 
 from profilectl.codes import StoreUnusable
-from profilectl.scratch import Scratch, private_folder, quote_identifier, quote_text
+from profilectl.scratch import Scratch, private_folder, quote_identifier, quote_path
 from profilectl.store import attach, plain
 
 BLOCK = 4 * 1024 * 1024
@@ -47,7 +47,7 @@ def copy_store(path: Path, target: Path, *, until: float) -> int:
                 if _digest(part) != digest:
                     raise StoreUnusable(f"the copy of {path} is not what was read", "is the disk sound?")
             # Opened for writing once, so that a log is folded in and the copy is one file.
-            scratch.run(f"attach {quote_text(str(made))} as store")
+            scratch.run(f"attach {quote_path(made)} as store")
             after = _counts(scratch)
             scratch.run("detach store")
             if before != after:
@@ -151,7 +151,7 @@ def rewrite_store(scratch: Scratch, path: Path, folder: Path, stays: Mapping[str
     made = folder / "rewritten"
     before = os.umask(0o077)
     try:
-        scratch.run(f"attach {quote_text(str(made))} as rewritten")
+        scratch.run(f"attach {quote_path(made)} as rewritten")
         if stays is None:
             scratch.run("copy from database store to rewritten")
         else:

@@ -35,7 +35,7 @@ from profilectl.opening import open_store, store_in_memory
 from profilectl.outbox import leaving_from
 from profilectl.report import Counts, FileReport, ImportReport
 from profilectl.resolve import resolve
-from profilectl.scratch import Scratch, may_write_beside, quote_identifier, quote_text, scratch_beside, unwritable
+from profilectl.scratch import Scratch, may_write_beside, quote_identifier, quote_path, scratch_beside, unwritable
 from profilectl.segments import known_identities, known_mpids
 from profilectl.sift import Frame, sift
 from profilectl.stage import Options, Staged, stage_files
@@ -586,7 +586,7 @@ class _Run:
         raise ProfilectlError(f"{done} could not be written to {wanted}", "the store keeps those of an import: store.reject")
 
     def _keep_scratch(self, path: str) -> None:
-        self.scratch.run(f"attach {quote_text(path)} as kept")
+        self.scratch.run(f"attach {quote_path(Path(path))} as kept")
         for (name,) in self.scratch.rows("select table_name from information_schema.tables where table_catalog = 'temp' and table_type = 'LOCAL TEMPORARY'"):
             self.scratch.run(f"create or replace table kept.{quote_identifier(name)} as select * from temp.{quote_identifier(name)}")
         self.scratch.run("detach kept")

@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 
 from profilectl.codes import StoreUnusable
-from profilectl.scratch import Scratch, private_folder, quote_text
+from profilectl.scratch import Scratch, private_folder, quote_path
 from profilectl.segments import hash_fingerprint
 from profilectl.store import SCHEMA_VERSION, Store, attach, check_path, must_exist, plain, version_of
 from profilectl.upgrade import upgrade_store
@@ -68,7 +68,7 @@ def _make_store(scratch: Scratch, path: Path) -> None:
     try:
         with private_folder(path, "new") as folder:
             made = folder / "store"
-            scratch.run(f"attach {quote_text(str(made))} as store")
+            scratch.run(f"attach {quote_path(made)} as store")
             try:
                 make_schema(scratch)
             except BaseException:

@@ -33,6 +33,11 @@ def quote_text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def quote_path(path: Path) -> str:
+    """Return the path of a store as SQL writes it: absolute, so that DuckDB takes no beginning (`~`, `md:`) for more than a name."""
+    return quote_text(str(path.absolute()))
+
+
 def connect(memory_limit: str | None = None, spill: Path | None = None) -> duckdb.DuckDBPyConnection:
     """Open an in-memory DuckDB that never downloads, never prints, and knows our functions.
 
@@ -221,14 +226,34 @@ def _remove_abandoned(folder: Path) -> None:
             os.close(lock)
 
 
+_ONLY_A_PATH = re.compile(r"/[\w/.,+@ -]*")
+"""A path in which DuckDB sees nothing but a path: no pattern, no key=value."""
+
+
+@contextlib.contextmanager
+def _only_a_path(folder: Path) -> Iterator[Path]:
+    """Yield a path to a folder in which DuckDB's readers see nothing but a path, whatever it is called: a link to it
+    in a folder for such data, where its own path has more in it. Raises StoreUnusable where there is no such folder."""
+    if _ONLY_A_PATH.fullmatch(str(folder)):
+        yield folder
+        return
+    places = [place for place in (tempfile.gettempdir(), "/tmp", "/var/tmp") if _ONLY_A_PATH.fullmatch(place)]
+    place = next((place for place in places if os.access(place, os.W_OK | os.X_OK)), None)
+    if place is None:
+        raise StoreUnusable(f"{folder.parent} has a character in its name that a pattern may have", "name a plain folder with TMPDIR=")
+    with tempfile.TemporaryDirectory(prefix="profilectl-", dir=place) as plain:
+        (Path(plain) / "scratch").symlink_to(folder)
+        yield Path(plain) / "scratch"
+
+
 @contextlib.contextmanager
 def scratch_beside(path: Path, memory_limit: str | None = None) -> Iterator[Scratch]:
     """Open a scratch whose spilled data lie beside the store, readable by its owner only; beside a store in a folder that cannot
     be written, which can be read all the same, in the system's folder for such data. Raises StoreUnusable where there is no room.
     """
     beside = path if may_write_beside(path) else Path(tempfile.gettempdir()) / path.name
-    with private_folder(beside, "scratch") as folder:
-        scratch = Scratch(folder, memory_limit)
+    with private_folder(beside, "scratch") as folder, _only_a_path(folder) as plain:
+        scratch = Scratch(plain, memory_limit)
         try:
             yield scratch
         finally:

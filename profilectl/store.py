@@ -27,7 +27,7 @@ from profilectl.batch import LIMITS, Reading
 from profilectl.codes import InputRefused, StoreBusy, StoreUnusable, UsageError
 from profilectl.feed import ACCOUNT, DEFAULT_PROTECTION, DEFAULT_SOURCE, DEFAULT_WORKSPACE, Feed
 from profilectl.identity import HIERARCHY, PLACEHOLDERS, Rules, flags_of
-from profilectl.scratch import Scratch, quote_text
+from profilectl.scratch import Scratch, quote_path
 from profilectl.segments import Segment
 from profilectl.workspace import chosen_workspace
 
@@ -259,7 +259,9 @@ def must_exist(path: Path) -> None:
 
 
 def check_path(path: Path) -> None:
-    """Refuse a link, whose log would lie beside the link, and what is not a file at all."""
+    """Refuse a link, whose log would lie beside the link, what is not a file at all, and a name that DuckDB reads another way."""
+    if "?" in str(path.absolute()):
+        raise StoreUnusable(f"{path} has a question mark in its name or its folder's, which DuckDB cannot open", "name another with --store")
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -286,7 +288,7 @@ def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
         while True:
             try:
                 inode = path.stat().st_ino
-                scratch.run(f"attach {quote_text(str(path))} as store{mode}")
+                scratch.run(f"attach {quote_path(path)} as store{mode}")
                 if path.stat().st_ino == inode:
                     return
                 scratch.run("detach store")

@@ -164,7 +164,7 @@ def _read_fast(connection: duckdb.DuckDBPyConnection, file: InputFile, header: H
     source = (
         f"read_csv({quote_text(str(file.local))}, auto_detect = false, columns = {columns}, header = false,"
         f" skip = {header.lines}, delim = {quote_text(header.delimiter)}, quote = '\"', escape = '\"', comment = '',"
-        " nullstr = '', strict_mode = true, null_padding = false, ignore_errors = false, max_line_size = 4000000"
+        " nullstr = '', strict_mode = true, null_padding = false, ignore_errors = false, hive_partitioning = false, max_line_size = 4000000"
         f"{line_end})"
     )
     try:

@@ -43,7 +43,8 @@ WIDE_BOMS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, code
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """One file to read. name: as reports show it. local: what to read. sha256: of the content as given."""
+    """One file to read. name: as reports show it. sha256: of the content as given. local: what to read, always
+    under a name of our own in the scratch folder: a reader may see a pattern, or key=value columns, in a user's path."""
 
     name: str
     local: Path
@@ -112,6 +113,8 @@ class _Opening:
                     local = self._spooled(_blocks(stream, self.path))
             with local.open("rb"):
                 pass
+            if local == Path(self.path):
+                local = self._linked(local)
         except OSError as error:
             raise InputRefused(f"{self.path}: {error.strerror}", "name a file that can be read") from None
         return self._unpack(self.path, local, Path(self.path).suffix.lower())
@@ -190,10 +193,24 @@ class _Opening:
             raise InputRefused(f"{name} is a damaged zip archive: {error}", "make or fetch it again") from None
         return files
 
-    def _spooled(self, blocks: Iterator[bytes]) -> Path:
-        """Write blocks to a file of our own, readable by its owner only."""
+    def _linked(self, path: Path) -> Path:
+        """Return a name of our own for a user's file: a link to it, or a copy where there are no links."""
+        target = self._next_spool()
+        try:
+            target.symlink_to(path.absolute())
+        except OSError:
+            with path.open("rb") as stream:
+                return self._spooled(_blocks(stream, self.path))
+        return target
+
+    def _next_spool(self) -> Path:
         target = self.spool.with_name(f"{self.spool.name}.{self.spools}")
         self.spools += 1
+        return target
+
+    def _spooled(self, blocks: Iterator[bytes]) -> Path:
+        """Write blocks to a file of our own, readable by its owner only."""
+        target = self._next_spool()
         with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
             for block in blocks:
                 out.write(block)

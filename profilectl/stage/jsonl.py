@@ -108,7 +108,7 @@ def _read_whole_lines(scratch: Scratch, file: InputFile, table: str) -> int | No
     select = (
         f"select line from read_csv({quote_text(str(file.local))}, auto_detect = false, header = false, "
         "columns = {'line': 'VARCHAR'}, delim = '\x01', quote = '', escape = '', comment = '', "
-        "new_line = '\\n', strict_mode = true, null_padding = false, max_line_size = 4000000)"
+        "new_line = '\\n', strict_mode = true, null_padding = false, hive_partitioning = false, max_line_size = 4000000)"
     )
     try:
         scratch.make(table, select)

@@ -37,7 +37,7 @@ def _parquet_rows(scratch: Scratch, file: StagedFile, rows: list[int]) -> Iterat
         block = rows[start : start + 1000]
         yield from (
             text for (text,) in scratch.rows(
-                f"select json_merge_patch(to_json(one), '{{\"file_row_number\":null}}')::varchar from read_parquet({quote_text(str(file.path))}, file_row_number = true) as one"
+                f"select json_merge_patch(to_json(one), '{{\"file_row_number\":null}}')::varchar from read_parquet({quote_text(str(file.path))}, file_row_number = true, hive_partitioning = false) as one"
                 " where file_row_number in (select unnest($rows::bigint[]) - 1) order by file_row_number",
                 {"rows": block},
             )

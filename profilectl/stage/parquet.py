@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -40,12 +39,12 @@ def read_parquet(
     empty: str,
 ) -> StagedFile:
     """Stage a Parquet file. Raises InputRefused for a damaged file or a column that cannot be exact."""
-    source = f"read_parquet({quote_text(_literal(file.local))}, file_row_number = true, binary_as_string = false)"
+    source = f"read_parquet({quote_text(str(file.local))}, file_row_number = true, binary_as_string = false, hive_partitioning = false)"
     try:
         described = [(column, kind) for column, kind, *_ in scratch.rows(f"describe select * exclude (file_row_number) from {source}")]
-        schema = scratch.rows(f"select name, type, num_children, precision from parquet_schema({quote_text(_literal(file.local))})")
+        schema = scratch.rows(f"select name, type, num_children, precision from parquet_schema({quote_text(str(file.local))})")
     except duckdb.Error as error:
-        raise InputRefused(f"{file.name}: not a Parquet file that can be read: {_first_line(error)}") from None
+        raise InputRefused(f"{file.name}: not a Parquet file that can be read: {_first_line(file, error)}") from None
     _refuse_inexact(file.name, schema)
     leaves = _leaves(scratch, described, _members(iter(schema)))
     fields = read_columns(file.name, [leaf for leaf, _, _ in leaves], manifest, mapped)
@@ -62,7 +61,7 @@ def read_parquet(
     try:
         scratch.make(name, f"select {', '.join(selected)} from {source}")
     except duckdb.Error as error:
-        raise InputRefused(f"{file.name}: damaged: {_first_line(error)}", "make the file again") from None
+        raise InputRefused(f"{file.name}: damaged: {_first_line(file, error)}", "make the file again") from None
     rows = scratch.count(name)
     assembly = Assembly(scratch, name, "seq", keys, reading, empty)
     assembly.add(cells)
@@ -75,13 +74,8 @@ def read_parquet(
     )
 
 
-def _literal(path: Path) -> str:
-    """Return a path in which DuckDB sees no wildcard."""
-    return re.sub(r"([\[*?])", r"[\1]", str(path))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200]
+def _first_line(file: InputFile, error: Exception) -> str:
+    return str(error).replace(str(file.local), file.name).splitlines()[0][:200]
 
 
 def _refuse_inexact(name: str, schema: Sequence[tuple[Any, ...]]) -> None:
