@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 from profilectl.consent import SALE
 from profilectl.event import Event, event_of_cells, read_events, steps_of
 from profilectl.fields import Unusable, json_type, put, shown, typed, whole_number, without_empty
-from profilectl.identity import BY_NAME, PLACEHOLDERS, Usable, type_named, usable
+from profilectl.identity import BY_NAME, JUDGING, Judging, Usable, type_named, usable
 from profilectl.values import DELETED, NotJson, Number, Value, hold, parse_json, to_json
 
 # fmt: off
@@ -72,8 +72,8 @@ ATT_STATUSES = ("authorized", "denied", "not_determined", "restricted")
 class Reading:
     """What a row is read against."""
 
-    placeholders: frozenset[str] = frozenset(PLACEHOLDERS)
-    """Values that are nobody's identity, in lower case."""
+    judging: Judging = JUDGING
+    """Which values are nobody's identity (`--allow-spoiled`, design.md R13)."""
     limits: Mapping[str, int] = field(default_factory=lambda: LIMITS)
     """The limits in force (LIMITS)."""
     added: Event | None = None
@@ -82,8 +82,6 @@ class Reading:
     """The GDPR purposes that are defined; None: any may be stated."""
     nulls: frozenset[str] = frozenset()
     """Texts that make a cell of a flat row empty (`--null`)."""
-    allow_spoiled: bool = False
-    """Whether an identity may look like a number that a spreadsheet spoiled (`--allow-spoiled`, design.md R13)."""
     unknown: str = "refuse"
     """What a dotted name that is no field of a batch means: refuse, attribute or ignore (`--unknown`)."""
 
@@ -335,7 +333,7 @@ def _batch(
     request = plain.get("source_request_id")
     if request is not None and not isinstance(request, str):
         raise Unusable("BATCH_INVALID", "source_request_id must be a string")
-    identities = _identities(stated, reading.placeholders, remarks)
+    identities = _identities(stated, reading.judging, remarks)
     if not identities and mpid is None:
         raise Unusable("NO_IDENTITY")
     sets = _within_limits(attributes, reading.limits, remarks)
@@ -346,7 +344,7 @@ def _batch(
 
 
 def _identities(
-    stated: Iterable[tuple[str, Value]], placeholders: frozenset[str], remarks: list[Remark]
+    stated: Iterable[tuple[str, Value]], judging: Judging, remarks: list[Remark]
 ) -> tuple[Usable, ...]:
     found: dict[str, Usable] = {}
     for name, value in stated:
@@ -356,7 +354,7 @@ def _identities(
             raise Unusable("IDENTITY_INVALID", f"{name} is {json_type(value)}")
         kind = type_named(name)
         assert kind is not None
-        one = usable(kind, value, placeholders)
+        one = usable(kind, value, judging)
         if isinstance(one, str):
             remarks.append(Remark(one))
         elif one is not None and found.setdefault(name, one).key != one.key:

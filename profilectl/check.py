@@ -12,9 +12,10 @@ from typing import Any
 
 import duckdb
 
+from profilectl import identity_sql
 from profilectl.compaction import ORDER
 from profilectl.history import history_of
-from profilectl.identity import BY_NAME, CODE, NAME, key_of
+from profilectl.identity import BY_NAME, CODE, NAME
 from profilectl.report import Past
 from profilectl.scratch import quote_identifier, quote_text
 from profilectl.segments import Segment, environment_name, hash_fingerprint, identity_hash, known_identities
@@ -295,14 +296,7 @@ def index_select(store: Store, segment: Segment) -> str:
     parts = []
     for kind in segment.identities:
         column = f"i_{kind}"
-        key = column
-        if BY_NAME[kind].shape != "text":
-            key = f"lower({column})"
-            odd = store.scratch.rows(f"select distinct {column} from {segment.table('row')} where strlen({column}) <> length({column})")
-            if odd:
-                table = f"folded_{kind}_{segment.number}"
-                store.scratch.load(table, [("stated", "VARCHAR"), ("folded", "VARCHAR")], [(one, key_of(BY_NAME[kind], one)) for (one,) in odd])
-                key = f"coalesce((select folded from {table} where stated = {column}), lower({column}))"
+        key = identity_sql.key(BY_NAME[kind], column)
         parts.append(
             f"select {identity_hash(secret, environment, kind, key)} as hash, profile, {CODE[kind]}::utinyint as type, arrival"
             f" from {segment.table('row')} where {column} is not null"

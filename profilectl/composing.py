@@ -152,7 +152,7 @@ class Composer:
         return {kind: found.value for kind, found in self._usable(stated).items() if BY_NAME[kind].device}
 
     def _usable(self, stated: dict[str, Any]) -> dict[str, Usable]:
-        tried = {kind: usable(BY_NAME[kind], value, self.reading.placeholders) for kind, value in stated.items()}
+        tried = {kind: usable(BY_NAME[kind], value, self.reading.judging) for kind, value in stated.items()}
         return {kind: one for kind, one in tried.items() if isinstance(one, Usable)}
 
     def _nobodys(self, one: Waiting) -> Received:

@@ -15,7 +15,8 @@ from typing import Any
 from profilectl.batch import field_named
 from profilectl.codes import UsageError
 from profilectl.fields import Unusable
-from profilectl.identity import BY_NAME
+from profilectl.identity import BY_NAME, display, key_of
+from profilectl.identity_sql import key
 from profilectl.profile import held_as_text
 from profilectl.scratch import quote_text
 from profilectl.segments import ENVIRONMENT_CODE
@@ -218,6 +219,7 @@ def _compared(kind: str, column: str, operator: str, literal: Any) -> str:
     if literal.data in ("true", "false"):
         return f"coalesce({column}::varchar {operator} chr(31) || '{literal.data}', {absent})"
     value = _string(literal.children[0])
-    if kind.startswith("identity") and BY_NAME[kind.removeprefix("identity ")].shape != "text":
-        column, value = f"lower({column})", value.lower()
+    if kind.startswith("identity"):
+        type_ = BY_NAME[kind.removeprefix("identity ")]
+        column, value = key(type_, column), key_of(type_, display(value))
     return f"coalesce({_text(kind, column)} {operator} {quote_text(value)}, {absent})"

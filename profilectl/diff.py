@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from profilectl.codes import InputRefused
 from profilectl.history import history_of
 from profilectl.identity import BY_NAME, CODE
+from profilectl.identity_sql import key
 from profilectl.profile import DELETED, Profiles, held_as_json
 from profilectl.scratch import quote_text
 from profilectl.segments import (
@@ -116,9 +117,8 @@ def _changes(profiles: Profiles, span: Span, attributes: Sequence[str]) -> str:
 
 def _held(profiles: Profiles, kind: str, until: int) -> str:
     """Return the SELECT of the identities of a type in force before an arrival: profile, value, key, arrival."""
-    key = f"i_{kind}" if BY_NAME[kind].shape == "text" else f"lower(i_{kind})"
     rows = (
-        f"select profile, environment, arrival, i_{kind} as value, {key} as key from"
+        f"select profile, environment, arrival, i_{kind} as value, {key(BY_NAME[kind], f'i_{kind}')} as key from"
         f" ({known_rows(profiles.segments, [kind], ())}) where i_{kind} is not null and arrival < {until}"
         " and profile in (select profile from diff_profile)"
     )

@@ -217,7 +217,7 @@ def _reading_options(request: ImportRequest, reading: Reading, manifest: Manifes
             reading,
             added=added_event(request.event) if request.event else None,
             nulls=frozenset(request.nulls),
-            allow_spoiled=request.allow_spoiled,
+            judging=replace(reading.judging, allow_spoiled=request.allow_spoiled),
             unknown=request.unknown,
         ),
         quote=request.quote,
@@ -459,7 +459,7 @@ class _Run:
         segments = store.segments()
         frame = Frame(
             feed, self.report.protection, self.report.environment, self.request.environment is not None,
-            settings.rules.placeholders, store.meta("secret"), self.now_ms, first, store_suppresses(scratch),
+            replace(settings.rules.judging, allow_spoiled=self.request.allow_spoiled), store.meta("secret"), self.now_ms, first, store_suppresses(scratch),
             self.request.first_arrival is not None,
         )
         self.request.progress("deciding", 0)

@@ -225,7 +225,7 @@ def identify(profiles: Profiles, environment: str, identities: Mapping[str, str]
     skipped: list[tuple[str, str, str]] = []
     some = False
     for kind, value in identities.items():
-        one = usable(BY_NAME[kind], value, rules.placeholders)
+        one = usable(BY_NAME[kind], value, rules.judging)
         if not isinstance(one, Usable):
             skipped.append((kind, value, sentence(one) if one else "the identity is empty"))
             continue
@@ -345,7 +345,7 @@ def rules_in_force(profiles: Profiles) -> dict[str, Any]:
     return {
         "identity": {
             "strategy": rules.strategy, "hierarchy": list(rules.hierarchy), "login": sorted(rules.login), "unique": sorted(rules.unique),
-            "immutable": sorted(rules.immutable), "unique_conflict": rules.unique_conflict, "placeholders": sorted(rules.placeholders),
+            "immutable": sorted(rules.immutable), "unique_conflict": rules.unique_conflict, "placeholders": rules.judging.listed,
         },
         "attributes": {
             "priority": settings.priority, "verdicts": OVERWRITE[settings.priority],

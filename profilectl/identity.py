@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from profilectl.casing import fold
 from profilectl.codes import InputRefused
 
 
@@ -34,6 +35,11 @@ class IdentityType:
         if self.name == "mp_deviceid":
             return self.name
         return f"{'device_info' if self.device else 'user_identities'}.{self.name}"
+
+    @property
+    def may_be_spoiled(self) -> bool:
+        """Whether a value could be a number that a spreadsheet spoiled: e-mails and GUIDs never were numbers."""
+        return self.shape == "text"
 
 
 # fmt: off
@@ -118,11 +124,38 @@ STRATEGIES: dict[str, Strategy] = {
     "best-match": Strategy((),                       (),                       (),               ("login", "unique", "immutable"), False),
 }
 
-# Values that many systems write where they know nothing (design.md R13). Compared without case.
-PLACEHOLDERS: tuple[str, ...] = (
-    "null", "(null)", "none", "nan", "n/a", "undefined", "unknown", "test@test.com",
-    "00000000-0000-0000-0000-000000000000",
+# What is written where nothing is known (design.md R13). Compared without case; a * at one end is any text.
+NOTHING: dict[str, tuple[str, ...]] = {
+    # who writes so                        what they write
+    "a database, or a program's text":     ("null", "(null)", "[null]", "\\N", "none", "undefined", "[object Object]"),
+    "pandas, R":                           ("nan", "NA", "<NA>", "NaT"),
+    "a spreadsheet's error":               ("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!"),
+    "a person":                            ("n/a", "-", "unknown", "test@test.com", "noemail@*", "none@*"),
+    "a device that may not be tracked":    ("00000000-0000-0000-0000-000000000000",),
+}
+PLACEHOLDERS: tuple[str, ...] = tuple(value for values in NOTHING.values() for value in values)
+
+
+@dataclass(frozen=True, slots=True)
+class Spoiled:
+    """One way in which a number in a text has lost digits, or gained some. writer: who writes so."""
+
+    writer: str
+    example: str
+    pattern: str
+
+
+# A text is taken for a spoiled number only where it cannot well be anything else: digits around a bare e are an id
+# (1234e56, a piece of a GUID), so an exponent counts after a point or a comma, or with its plus sign. 12e-5 is no
+# spoiled id either: no id was ever a number below 1. A comma before a nought separates thousands as often.
+SPOILED: tuple[Spoiled, ...] = (
+    Spoiled("a spreadsheet, of a number longer than its column", "4.47701E+11",  "[+-]?[0-9]+[.,][0-9]+[eE][+-]?[0-9]+"),
+    Spoiled("the same, where the digits after the first are 0",  "4E+11",        "[+-]?[0-9]+[eE][+][0-9]+"),
+    Spoiled("pandas, of whole numbers in a column with gaps",    "447700900123.0", "[+-]?[0-9]+[.]00?"),
 )
+SPOILED_PATTERN = "|".join(one.pattern for one in SPOILED)
+# The codes of an identity that is skipped, in the order in which they are looked for.
+CODES_OF_NOBODY = ("IDENTITY_PLACEHOLDER", "IDENTITY_SPOILED", "DEVICE_ID_INVALID")
 # fmt: on
 
 BY_NAME: Mapping[str, IdentityType] = {kind.name: kind for kind in TYPES}
@@ -134,6 +167,7 @@ _ALIASES: Mapping[str, IdentityType] = {
 WHITE_SPACE = " \t\n\r\f\v"
 GUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _guid = re.compile(GUID)
+_spoiled = re.compile(SPOILED_PATTERN)
 
 
 def type_named(name: str) -> IdentityType | None:
@@ -147,13 +181,75 @@ def display(value: str) -> str:
 
 
 def key_of(kind: IdentityType, value: str) -> str:
-    """Return what a value is looked up by (domain.md 3.4); the value is already displayed."""
-    return value if kind.shape == "text" else value.lower()
+    """Return what a value is looked up by (domain.md 3.4, design.md R21); the value is already displayed.
+
+    identity_sql.key is the same in SQL. Nothing else makes a key, and to find somebody nothing is judged.
+    """
+    return value if kind.shape == "text" else fold(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """Which values are nobody's identity (design.md R13). All texts are folded (casing.fold)."""
+
+    exact: frozenset[str] = frozenset()
+    """Placeholders, whole."""
+    beginnings: tuple[str, ...] = ()
+    """What placeholders begin with: those that end in *."""
+    endings: tuple[str, ...] = ()
+    """What placeholders end with: those that begin with *."""
+    allow_spoiled: bool = False
+    """Whether an identity may look like a number that a spreadsheet spoiled (`--allow-spoiled`)."""
+
+    @property
+    def listed(self) -> list[str]:
+        """The placeholders as they are written in a configuration, sorted."""
+        return sorted([*self.exact, *(f"{one}*" for one in self.beginnings), *(f"*{one}" for one in self.endings)])
+
+    def code(self, kind: IdentityType, value: str) -> str | None:
+        """Return why a value, already displayed and not empty, is nobody's identity of a type, or None."""
+        low = fold(value)
+        if low in self.exact or low.startswith(self.beginnings) or low.endswith(self.endings):
+            return "IDENTITY_PLACEHOLDER"
+        if kind.may_be_spoiled and not self.allow_spoiled and _spoiled.fullmatch(value):
+            return "IDENTITY_SPOILED"
+        return "DEVICE_ID_INVALID" if kind.shape == "guid" and not _guid.fullmatch(low) else None
+
+
+def judging_of(entries: Iterable[str]) -> Judging:
+    """Return how values are judged by a list of placeholders, as a configuration has them.
+
+    An entry of stars alone stands for itself, as does one with a * in its middle: see star_of.
+    """
+    exact, beginnings, endings = set(), set(), set()
+    for entry in map(fold, entries):
+        match star_of(entry):
+            case "end":
+                beginnings.add(entry[:-1])
+            case "beginning":
+                endings.add(entry[1:])
+            case _:
+                exact.add(entry)
+    return Judging(frozenset(exact), tuple(sorted(beginnings)), tuple(sorted(endings)))
+
+
+def star_of(entry: str) -> str | None:
+    """Say where the * of a placeholder stands that means any text: at its "beginning" or "end", in its "middle"
+    (which is none that can be), or nowhere (None)."""
+    bare = entry.strip("*")
+    if "*" not in entry or not bare:
+        return None
+    return {f"{bare}*": "end", f"*{bare}": "beginning"}.get(entry, "middle")
+
+
+JUDGING = judging_of(PLACEHOLDERS)
+NO_JUDGING = Judging(allow_spoiled=True)
+"""Every value may be somebody's, but that a device is still named by a GUID."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The identity rules in force: a strategy with its flags, the hierarchy, the placeholders."""
+    """The identity rules in force: a strategy with its flags, the hierarchy, what is nobody's identity."""
 
     strategy: str = "default"
     hierarchy: tuple[str, ...] = HIERARCHY
@@ -161,7 +257,7 @@ class Rules:
     unique: frozenset[str] = frozenset(STRATEGIES["default"].unique)
     immutable: frozenset[str] = frozenset(STRATEGIES["default"].immutable)
     unique_conflict: str = "move"
-    placeholders: frozenset[str] = frozenset(PLACEHOLDERS)
+    judging: Judging = JUDGING
 
     @property
     def login_decides(self) -> bool:
@@ -188,17 +284,12 @@ class Usable:
     key: str
 
 
-def usable(kind: IdentityType, raw: str, placeholders: frozenset[str]) -> Usable | str | None:
+def usable(kind: IdentityType, raw: str, judging: Judging) -> Usable | str | None:
     """Return the identity in a raw value, the code of why it is skipped, or None where it is empty."""
     value = display(raw)
     if not value:
         return None
-    key = key_of(kind, value)
-    if key.lower() in placeholders:
-        return "IDENTITY_PLACEHOLDER"
-    if kind.shape == "guid" and not _guid.fullmatch(key):
-        return "DEVICE_ID_INVALID"
-    return Usable(kind.name, value, key)
+    return judging.code(kind, value) or Usable(kind.name, value, key_of(kind, value))
 
 
 @dataclass(slots=True)

@@ -21,7 +21,8 @@ from profilectl.batch import Reading, field_named, read_document
 from profilectl.codes import InputRefused, Reject, UsageError, sentence
 from profilectl.feed import ENVIRONMENTS
 from profilectl.fields import Unusable
-from profilectl.identity import BY_NAME, WHITE_SPACE
+from profilectl.identity import BY_NAME
+from profilectl.identity_sql import key, trimmed
 from profilectl.profile import Profiles, held_as_json
 from profilectl.scratch import Scratch, quote_identifier, quote_text
 from profilectl.segments import identity_hash, known_identities, known_mpids
@@ -31,7 +32,6 @@ from profilectl.value_sql import whole_number
 from profilectl.values import NotJson, parse_json
 
 BLOCK = 20_000
-BLANKS = quote_text(WHITE_SPACE)
 WHY = (
     "case when fault is not null then fault when several > 1 then several || ' profiles have it' when several = 1 then null"
     f" when value is null then 'no identity' when type = 'mpid' and {whole_number('value')} is null then 'no MPID' else 'nobody has it' end"
@@ -281,19 +281,20 @@ def _answer(profiles: Profiles, kinds: Sequence[str], wanted: Lookup) -> None:
     hierarchy = profiles.store.settings().rules.hierarchy
     environment = quote_text(wanted.environment)
     parts = []
+    values = ", ".join(["seq", *(f"{trimmed(f'c{n}')} as t{n}" for n in range(len(kinds)))])
+    scratch.make("asked_value", f"select {values} from asked", keep=False)
     for n, kind in enumerate(kinds):
         for one in (*profiles.identities, "mpid") if kind == "any" else (kind,):
             if not one:
                 continue
-            trimmed = f"trim(c{n}, {BLANKS})"
+            value = f"t{n}"
             rank = -1 if one == "mpid" else hierarchy.index(one) if one in hierarchy else len(hierarchy)
             if one == "mpid":
-                parts.append(f"select seq, {rank} as rank, 'mpid' as type, {trimmed} as value, null::uhugeint as hash, {whole_number(trimmed)} as number from asked where {trimmed} <> ''")
+                parts.append(f"select seq, {rank} as rank, 'mpid' as type, {value} as value, null::uhugeint as hash, {whole_number(value)} as number from asked_value where {value} <> ''")
             else:
-                key = trimmed if BY_NAME[one].shape == "text" else f"lower({trimmed})"
                 parts.append(
-                    f"select seq, {rank} as rank, '{one}' as type, {trimmed} as value, {identity_hash(secret, environment, one, key)} as hash, null::bigint as number"
-                    f" from asked where {trimmed} <> ''"
+                    f"select seq, {rank} as rank, '{one}' as type, {value} as value, {identity_hash(secret, environment, one, key(BY_NAME[one], value))} as hash, null::bigint as number"
+                    f" from asked_value where {value} <> ''"
                 )
     scratch.make("wanted", " union all ".join(parts))
     code = ENVIRONMENTS.index(wanted.environment)

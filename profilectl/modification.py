@@ -92,7 +92,7 @@ def _change(kind: str, old: str | None, new: str | None, rules: Rules) -> Change
     was = Usable(kind, display(old), key_of(type_, display(old))) if old is not None else None
     if new is None:
         return Change(kind, was)
-    found = usable(type_, new, rules.placeholders)
+    found = usable(type_, new, rules.judging)
     if not isinstance(found, Usable):
         why = sentence(found).removesuffix(" and was skipped") if found else "an identity may not be empty"  # skipped in a batch, refused here
         raise InputRefused(f"{kind} {new}: {why}")

@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 
 from profilectl.batch import LIMITS, Reading, attribute_key, deleted_keys, has_value_type, is_batch, read_batch
 from profilectl.fields import Unusable, json_type, whole_number
-from profilectl.identity import type_named
+from profilectl.identity import NO_JUDGING, type_named
 from profilectl.values import Number, Value, as_text, to_json
 
 # fmt: off
@@ -26,7 +26,7 @@ SAID_AGAIN = (
     "environment", "mpid", "timestamp_unixtime_ms", "user_identities", "mp_deviceid", "device_info",
 )
 # fmt: on
-OF_A_FILE = Reading(placeholders=frozenset())
+OF_A_FILE = Reading(judging=NO_JUDGING)
 """A batch that is sent is read for its form alone: what nobody's identity is, is for the platform to say."""
 
 

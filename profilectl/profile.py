@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from profilectl import identity_sql
 from profilectl.batch import field_named
 from profilectl.feed import ACCOUNT, DEFAULT_WORKSPACE, ENVIRONMENTS, NO_WORKSPACE, Feed, workspaces_of
 from profilectl.fields import Unusable
@@ -143,8 +144,7 @@ class Profiles:
         if self.until is None or not listed:
             return listed
         # Whoever holds it now or once did, as far as it held it then.
-        cell = f"i_{kind}" if BY_NAME[kind].shape == "text" else f"lower(i_{kind})"
-        held = scratch.rows(f"select distinct profile from ({self.rows([], self.where(listed))}) where {cell} = $key order by profile", {"key": key})
+        held = scratch.rows(f"select distinct profile from ({self.rows([], self.where(listed))}) where {identity_sql.key(BY_NAME[kind], f'i_{kind}')} = $key order by profile", {"key": key})
         return [profile for (profile,) in held]
 
     def where(self, profiles: Sequence[int]) -> str:
@@ -273,11 +273,11 @@ class Profiles:
         until = f" and removed.arrival < {self.until}" if self.until is not None else ""
         replaced = []
         for kind in self.identities:
-            trimmed = f"i_{kind}" if BY_NAME[kind].shape == "text" else f"lower(i_{kind})"
+            key = identity_sql.key(BY_NAME[kind], f"i_{kind}")
             environment = environment_name()
             gone = (
                 f"exists (select 1 from store.removed where removed.profile = one.profile and removed.type = {CODE[kind]}"
-                f" and removed.arrival > one.arrival{until} and removed.hash = {identity_hash(secret, environment, kind, trimmed)})"
+                f" and removed.arrival > one.arrival{until} and removed.hash = {identity_hash(secret, environment, kind, key)})"
             )
             replaced.append(f"case when i_{kind} is not null and not {gone} then i_{kind} end as i_{kind}")
         if not replaced:

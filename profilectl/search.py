@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 import duckdb
 
+from profilectl import identity_sql
+from profilectl.casing import loose
 from profilectl.codes import UsageError
 from profilectl.condition import condition_of
 from profilectl.feed import ENVIRONMENTS
+from profilectl.identity import BY_NAME, display, key_of
 from profilectl.profile import Profiles, held_as_json
 from profilectl.scratch import quote_text
 from profilectl.segments import ENVIRONMENT_NAME, known_mpids
@@ -77,7 +80,7 @@ def search(profiles: Profiles, asked: Asked) -> tuple[int, list[Hit]]:
     read = "".join(f", case when v{n} is not null then {held_as_json(f'v{n}')} end" for n in range(len(keys)))
     rows = scratch.rows(
         f"select count(*) over (), mpid.mpid, mpid.environment, found.type, found.value{read} from {joined}"
-        f" order by lower(found.value), found.value, found.type, found.profile limit {asked.limit or 2**62}"
+        f" order by {identity_sql.loose('found.value')}, found.value, found.type, found.profile limit {asked.limit or 2**62}"
     )
     return rows[0][0] if rows else 0, [
         Hit(mpid, ENVIRONMENT_NAME[code], kind or "", value or "", {key: one for key, one in zip(keys, values, strict=True) if one is not None})
@@ -98,7 +101,7 @@ def _identities(profiles: Profiles, asked: Asked) -> str:
         listed = {kind: profiles.find(kind, asked.text) for kind in kinds}
         kinds = [kind for kind in kinds if listed[kind]]
     for kind in kinds:
-        where = "where " + _fits(f"i_{kind}", asked)
+        where = "where " + _fits(kind, asked)
         if asked.way == "exact":
             where += f" and profile in ({', '.join(map(str, listed[kind]))})"
         parts.append(f"select profile, {quote_text(kind)} as type, i_{kind} as value from ({profiles.rows([], where)}) where i_{kind} is not null")
@@ -106,14 +109,15 @@ def _identities(profiles: Profiles, asked: Asked) -> str:
     return f"select distinct profile, type, value from ({union})"
 
 
-def _fits(column: str, asked: Asked) -> str:
-    text = asked.text or ""
-    folded = quote_text(text.lower())
+def _fits(kind: str, asked: Asked) -> str:
+    """Return the condition that an identity of a type is what is searched for."""
+    text, column = asked.text or "", f"i_{kind}"
+    sought = quote_text(loose(text))
     match asked.way:
         case "exact":
-            return f"lower({column}) = {quote_text(text.strip().lower())}"
+            return f"{identity_sql.key(BY_NAME[kind], column)} = {quote_text(key_of(BY_NAME[kind], display(text)))}"
         case "substring":
-            return f"contains(lower({column}), {folded})"
+            return f"contains({identity_sql.loose(column)}, {sought})"
         case "regex":
             return f"regexp_matches({column}, {quote_text(text)})"
-    return f"starts_with(lower({column}), {folded})"
+    return f"starts_with({identity_sql.loose(column)}, {sought})"

@@ -17,13 +17,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from profilectl.feed import PROTECTIONS, Effect, Feed
-from profilectl.identity import BY_NAME, CODE, key_of
+from profilectl.identity import BY_NAME, CODE, Judging
+from profilectl.identity_sql import code_named, folded, judged, trimmed
 from profilectl.interpreter import REQUEST_MEMORY_MS
 from profilectl.report import Counts
 from profilectl.scratch import Scratch, quote_text
 from profilectl.segments import identity_hash, mpid_hash
 from profilectl.stage import Staged
-from profilectl.stage.keys import identity_key, placeholder, trimmed
 from profilectl.suppression import suppress
 
 # The order in which a row's faults are looked at; the first found is the reason it is rejected with.
@@ -43,7 +43,7 @@ class Frame:
     protection: str
     environment: str
     strict: bool
-    placeholders: frozenset[str]
+    judging: Judging
     secret: str
     now_ms: int
     first: int = 0
@@ -89,27 +89,27 @@ def environment_of(staged: Staged, frame: Frame) -> str:
 
 
 def _hash(scratch: Scratch, staged: Staged, frame: Frame) -> None:
-    """Make `identity_hash` (seq, h<n>): what each row is found by, one column an identity type.
+    """Make `identity_hash` (seq, h<n>, c<n>): what each row is found by, and where that is null because a value is
+    nobody's, why (identity_sql.judged); two columns an identity type.
 
-    All types in one pass, so that no text is trimmed or lower-cased twice.
+    All types in one pass, so that no text is trimmed, folded or judged twice.
     """
-    columns, texts, joins, environment = ["seq"], ["seq"], "", environment_of(staged, frame)
+    columns, texts, lows, environment = ["seq"], ["seq"], ["*"], environment_of(staged, frame)
+    codes = ["*"]
     if "environment" in staged.plain:
         texts.append("environment")
     for place, name in enumerate(staged.identities):
-        kind, column, text, folded = BY_NAME[name], f"i_{name}", f"t{place}", None
-        texts.append(f"{trimmed(column)} as {text}")
-        if kind.shape == "email":
-            odd = scratch.rows(f"select distinct {trimmed(column)} from staged where strlen({column}) <> length({column})")
-            if odd:
-                table = f"folded_{name}"
-                scratch.load(table, [("stated", "VARCHAR"), ("folded", "VARCHAR")],
-                             [(odd_text, key_of(kind, odd_text)) for (odd_text,) in odd])
-                joins += f" left join {table} on {table}.stated = {text}"
-                folded = f"{table}.folded"
-        key = identity_key(kind, text, frame.placeholders, folded)
-        columns.append(f"{identity_hash(frame.secret, environment, name, f'({key})')} as h{place}")
-    scratch.make("identity_hash", f"select {', '.join(columns)} from (select {', '.join(texts)} from staged){joins}")
+        kind, text, low, code = BY_NAME[name], f"t{place}", f"l{place}", f"c{place}"
+        texts.append(f"{trimmed(f'i_{name}')} as {text}")
+        lows.append(f"{folded(text)} as {low}")
+        codes.append(f"{judged(kind, text, low, frame.judging)} as {code}")
+        key = text if kind.shape == "text" else low
+        digest = identity_hash(frame.secret, environment, name, key)
+        columns += [f"case when {code} is null and {text} <> '' then {digest} end as h{place}", code]
+    scratch.make(
+        "identity_hash",
+        f"select {', '.join(columns)} from (select {', '.join(codes)} from (select {', '.join(lows)} from (select {', '.join(texts)} from staged)))",
+    )
 
 
 def _reject(scratch: Scratch, staged: Staged, frame: Frame) -> None:
@@ -188,19 +188,12 @@ def _count_skips(scratch: Scratch, staged: Staged, frame: Frame, accepted: str, 
             f"select code, attribute, count(*) from ({' union all '.join(skips)}) {kept} group by code, attribute"
         ):
             counts.remark(code, attribute, number)
-    # A stated identity without a hash is empty, a placeholder or not a GUID: looked at only if there is one.
-    skipped = []
-    for place, name in enumerate(staged.identities):
-        if scratch.row(f"select count(i_{name}) from staged") == scratch.row(f"select count(h{place}) from identity_hash"):
-            continue
-        text = trimmed(f"i_{name}")
-        guid = BY_NAME[name].shape == "guid"
-        fake = f"{text} <> '' and {placeholder(text, frame.placeholders)}"
-        odd = f"{text} <> '' and not ({fake}) and {identity_key(BY_NAME[name], text, ())} is null" if guid else "false"
-        skipped += [f"select seq, 'IDENTITY_PLACEHOLDER' as code from {accepted} where {fake}", f"select seq, 'DEVICE_ID_INVALID' as code from {accepted} where {odd}"]
     scratch.drop("skipped_identity")
+    places = range(len(staged.identities))
+    counted = scratch.row(f"select {', '.join(f'count(c{place})' for place in places)} from identity_hash") if places else ()
+    skipped = [f"select seq, {code_named(f'c{place}')} as code from identity_hash where c{place} is not null" for place in places if counted[place]]
     if skipped:
-        scratch.make("skipped_identity", " union all ".join(skipped))
+        within = "" if accepted == "staged" else f" where seq in (select seq from {accepted})"
+        scratch.make("skipped_identity", f"select seq, code from ({' union all '.join(skipped)}){within}")
         for code, number in scratch.rows("select code, count(*) from skipped_identity group by code"):
             counts.codes[code] += number
-

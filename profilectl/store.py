@@ -26,7 +26,7 @@ import duckdb
 from profilectl.batch import LIMITS, Reading
 from profilectl.codes import InputRefused, StoreBusy, StoreUnusable, UsageError
 from profilectl.feed import ACCOUNT, DEFAULT_PROTECTION, DEFAULT_SOURCE, DEFAULT_WORKSPACE, Feed
-from profilectl.identity import HIERARCHY, PLACEHOLDERS, Rules, flags_of
+from profilectl.identity import HIERARCHY, PLACEHOLDERS, Rules, flags_of, judging_of
 from profilectl.scratch import Scratch, quote_path
 from profilectl.segments import Segment
 from profilectl.workspace import chosen_workspace
@@ -234,13 +234,13 @@ def settings_from(stated: dict[str, Any]) -> Settings:
         strategy=strategy,
         hierarchy=tuple(identity.get("hierarchy", HIERARCHY)),
         unique_conflict=identity.get("unique_conflict", "move"),
-        placeholders=frozenset(value.lower() for value in identity.get("placeholders", PLACEHOLDERS)),
+        judging=judging_of([*identity.get("placeholders", PLACEHOLDERS), *identity.get("placeholders_add", ())]),
         login=flags["login"], unique=flags["unique"], immutable=flags["immutable"],
     )
     limits = {name: stated.get(f"limits.{name}", most) for name, most in LIMITS.items()}
     keep = stated.get("history.keep", KEEP_IMPORTS)
     purposes = stated.get("consent.gdpr_purposes")
-    return Settings(rules, stated.get("attributes.priority", "rank"), Reading(rules.placeholders, limits, purposes=None if purposes is None else frozenset(purposes)), keep, stated)
+    return Settings(rules, stated.get("attributes.priority", "rank"), Reading(rules.judging, limits, purposes=None if purposes is None else frozenset(purposes)), keep, stated)
 
 
 def who() -> str:

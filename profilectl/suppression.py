@@ -8,6 +8,7 @@ from __future__ import annotations
 from profilectl.codes import CODES
 from profilectl.feed import ENVIRONMENTS
 from profilectl.identity import BY_NAME, NAME, WHITE_SPACE
+from profilectl.identity_sql import key
 from profilectl.scratch import Scratch, quote_text
 from profilectl.segments import MPID_TYPE, identity_hash
 
@@ -51,7 +52,7 @@ def clear_rejects(scratch: Scratch, first: int) -> None:
         {"blanks": WHITE_SPACE, "words": WORDS, "cells": CELLS},
     )
     named = " or ".join(
-        f"{identity_hash(secret, quote_text(environment), kind, 'word' if BY_NAME[kind].shape == 'text' else 'lower(word)')} in (select hash from suppressed_hash)"
+        f"{identity_hash(secret, quote_text(environment), kind, key(BY_NAME[kind], 'word'))} in (select hash from suppressed_hash)"
         for kind in kinds for environment in ENVIRONMENTS
     )
     scratch.make("named_reject", f"select distinct place from reject_word where {named}")

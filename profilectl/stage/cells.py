@@ -12,9 +12,9 @@ from profilectl.batch import TYPED_FIELDS, Field, Reading, deleted_keys
 from profilectl.codes import InputRefused
 from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME
+from profilectl.identity_sql import code_of, trimmed, usable_key
 from profilectl.scratch import Scratch, quote_text
 from profilectl.stage.event_cells import EventCells
-from profilectl.stage.keys import identity_key, trimmed
 from profilectl.stage.nested import clash, members_sql, object_sql, tree_of, value_sql
 from profilectl.stage.staged import LOOSE, AttributeColumns, StagedFile
 from profilectl.value_sql import whole_number
@@ -82,10 +82,20 @@ class Assembly:
         self._events([cell for cell in cells if cell.field.kind == "event"])
         self._attributes([cell for cell in cells if cell.field.kind == "attribute"])
         for name, texts in self.identities.items():
-            first = identity_key(BY_NAME[name], trimmed(texts[0]), self.reading.placeholders)
-            for text in texts[1:]:
-                other = identity_key(BY_NAME[name], trimmed(text), self.reading.placeholders)
-                self._reject("IDENTITY_DUPLICATE_TYPE", f"{first} <> {other}", quote_text(name))
+            if len(texts) > 1:
+                self._several(name, texts)
+
+    def _several(self, name: str, texts: list[str]) -> None:
+        """Hold the columns of one identity type against each other, and remark on those that are nobody's: what is
+        staged of a row is the first that may be used."""
+        kind, judging = BY_NAME[name], self.reading.judging
+        first = f"coalesce({', '.join(usable_key(kind, text, judging) for text in texts)})"
+        for text in texts:
+            self._reject("IDENTITY_DUPLICATE_TYPE", f"{first} <> {usable_key(kind, text, judging)}", quote_text(name))
+            self.skips.append(
+                f"select seq, code, null as attribute from (select {self.seq} as seq, {code_of(kind, text, judging)} as code"
+                f" from {self.source}) where code is not null"
+            )
 
     def _keep(self, cell: Cell) -> None:
         root, *steps = cell.field.name.split(".")
@@ -217,8 +227,7 @@ class Assembly:
             self.plain["rest"] = self._rest()
         columns += [f"{expression} as {name}" for name, expression in self.plain.items()]
         for name, texts in self.identities.items():
-            usable = [f"case when {identity_key(BY_NAME[name], trimmed(one), self.reading.placeholders)} is not null then {one} end" for one in texts]
-            stated = texts[0] if len(texts) == 1 else f"coalesce({', '.join([*usable, *texts])})"
+            stated = texts[0] if len(texts) == 1 else f"coalesce({', '.join(self._usable(name, text) for text in texts)})"
             columns.append(f"{stated} as i_{name}")
         columns += [f"{expression} as {name}" for name, expression in self.attributes.items()]
         like.select = f"select {', '.join(columns)} from {self.source}"
@@ -226,6 +235,10 @@ class Assembly:
         like.rejects, like.skips = self.rejects, self.skips
         like.loose, like.events = self._loose(), self.events
         return like
+
+    def _usable(self, name: str, text: str) -> str:
+        """Return the SQL of an identity where it may be used, else null."""
+        return f"case when {usable_key(BY_NAME[name], text, self.reading.judging)} is not null then {text} end"
 
     def _rest(self) -> str:
         """Return the SQL of the JSON object of the fields kept for later work."""
