@@ -40,7 +40,7 @@ from profilectl.segments import known_identities, known_mpids
 from profilectl.sift import Frame, sift
 from profilectl.stage import Options, Staged, stage_files
 from profilectl.stage.columns import Manifest, read_manifest, read_map
-from profilectl.stage.files import InputFile, expand, open_files
+from profilectl.stage.files import InputFile, Named, name_files, open_files
 from profilectl.stage.mendable import Mendable, mendable
 from profilectl.stage.original import reject_rows
 from profilectl.stage.staged import Rejects
@@ -163,11 +163,12 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
         raise unwritable(store_path, "it is read-only for you")  # now, not when the files are read
     manifest = read_manifest(request.manifest) if request.manifest else None
     mapped = read_map(request.mapped)
-    paths = expand(request.paths) if request.content is None else ["-"]
-    _check_options(request, paths)
+    named = name_files(request.paths) if request.content is None else [Named("-")]
+    _check_options(request, [one.path for one in named])
     with _nothing_left(store_path), scratch_beside(store_path, request.memory_limit) as scratch, contextlib.ExitStack() as kept:
         stdin = request.stdin if request.content is None else io.BytesIO(request.content.encode())
-        files = open_files(paths, format=request.format, encoding=request.encoding, spill=scratch.folder, stdin=stdin)
+        opened = open_files(named, format=request.format, encoding=request.encoding, spill=scratch.folder, stdin=stdin)
+        files = opened.files
         if request.stdin_name is not None:
             files = [replace(file, name=request.stdin_name) for file in files]
         if request.content is not None:
@@ -180,6 +181,7 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
         report = ImportReport(
             None, feed.name, feed.source, request.protection or feed.protection,
             request.environment or ENVIRONMENTS[0], reports, feed_registered=not feed.number, dry_run=request.dry_run,
+            notices=opened.notices,
         )
         request.opened(report, state)
         if not fresh:

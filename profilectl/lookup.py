@@ -27,7 +27,7 @@ from profilectl.profile import Profiles, held_as_json
 from profilectl.scratch import Scratch, quote_identifier, quote_text
 from profilectl.segments import identity_hash, known_identities, known_mpids
 from profilectl.stage.csv import read_header, read_rows
-from profilectl.stage.files import open_files
+from profilectl.stage.files import Named, open_files
 from profilectl.value_sql import whole_number
 from profilectl.values import NotJson, parse_json
 
@@ -184,7 +184,7 @@ def _read(profiles: Profiles, path: Path, wanted: Lookup) -> list[str]:
     if _is_parquet(path):
         raise InputRefused(f"{name} is Parquet: a look-up reads CSV, JSON lines and lists", "write its identities as CSV")
     with path.open("rb") if wanted.piped else contextlib.nullcontext() as stdin:
-        (file, *more) = open_files([name], format="csv", encoding=wanted.encoding, spill=scratch.folder, stdin=stdin)
+        (file, *more) = open_files([Named(name)], format="csv", encoding=wanted.encoding, spill=scratch.folder, stdin=stdin).files
     if more:
         raise InputRefused(f"{name} holds several files", "look them up one by one")
     if wanted.kind is not None:

@@ -21,7 +21,7 @@ from profilectl.packing import Parcel, Track, parcels_of
 from profilectl.profile import Profiles, profiles_of
 from profilectl.scratch import Scratch, quote_text
 from profilectl.segments import known_mpids
-from profilectl.stage.files import open_files
+from profilectl.stage.files import Named, open_files
 from profilectl.store import Store
 from profilectl.values import NotJson, Value, parse_json, to_json
 
@@ -181,7 +181,7 @@ class OfFile:
 
     def __init__(self, scratch: Scratch, path: Path, *, with_times: bool) -> None:
         self._with_times = with_times
-        found = open_files([str(path)], format=None, encoding=None, spill=scratch.folder)
+        found = open_files([Named(str(path))], format=None, encoding=None, spill=scratch.folder).files
         if len(found) != 1 or found[0].format not in FORMATS:
             raise InputRefused(f"{path} is no file of batches", "name one .jsonl or .json file; profilectl export batches writes one")
         self._file = found[0]

@@ -16,9 +16,10 @@ from profilectl.identity import TYPES
 from profilectl.scratch import Scratch, quote_text
 from profilectl.stage.cells import Assembly, Cell, string_held, string_over
 from profilectl.stage.columns import Manifest, read_columns
-from profilectl.stage.csv import read_header, read_rows
+from profilectl.stage.csv import Header, read_header, read_rows
 from profilectl.stage.files import InputFile
 from profilectl.stage.jsonl import read_document_file, read_lines, wanted_or_null
+from profilectl.stage.maps import maps_of
 from profilectl.stage.staged import EVENT, PLAIN, AttributeColumns, Rejects, Staged, StagedFile
 
 __all__ = ["Options", "Staged", "stage_files"]
@@ -62,11 +63,12 @@ def stage_files(
     keys = AttributeColumns()
     staged: list[StagedFile] = []
     done = 0
-    for place, file in enumerate(files):
+    maps = maps_of(files, options.mapped, lambda file: _header(file, options).names)
+    for place, (file, mapped) in enumerate(zip(files, maps, strict=True)):
         def so_far(rows: int, done: int = done) -> None:
             progress(done + rows)
 
-        staged.append(_stage_file(scratch, file, f"file{place}", keys, options, rejects, so_far))
+        staged.append(_stage_file(scratch, file, f"file{place}", keys, replace(options, mapped=mapped), rejects, so_far))
         done += staged[-1].rows
         progress(done)
     offsets = [sum(file.span for file in staged[:place]) for place in range(len(staged))]
@@ -146,8 +148,7 @@ def _stage_csv(
     rejects: Rejects,
     progress: Callable[[int], None],
 ) -> StagedFile:
-    has_header = options.manifest is None or options.manifest.has_header
-    header = read_header(file, delimiter=options.delimiter, has_header=has_header)
+    header = _header(file, options)
     fields = read_columns(file.name, header.names, options.manifest, options.mapped)
     rows = read_rows(scratch.connection, file, header, name, rejects.add, progress)
     cells = [
@@ -164,6 +165,11 @@ def _stage_csv(
             lines=f"{name}_line",
         )
     )
+
+
+def _header(file: InputFile, options: Options) -> Header:
+    has_header = options.manifest is None or options.manifest.has_header
+    return read_header(file, delimiter=options.delimiter, has_header=has_header)
 
 
 def file_event_type(name: str) -> str | None:

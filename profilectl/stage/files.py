@@ -7,6 +7,7 @@ in another encoding or on standard input is spooled into the scratch folder firs
 from __future__ import annotations
 
 import codecs
+import fnmatch
 import glob
 import gzip
 import hashlib
@@ -15,13 +16,16 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from profilectl.codes import InputRefused, UsageError
+from profilectl.stage.gpg import ARMOUR, ENCRYPTED, decrypted
 
 BLOCK = 1024 * 1024
+HEAD = 4096
+"""So many bytes say how a content begins."""
 
 # fmt: off
 FORMATS = {
@@ -36,6 +40,14 @@ MAGIC = {
     b"PK\x03\x04":             ("a zip archive", ".zip"),
     b"PAR1":                   ("Parquet",   ".parquet"),
 }
+MARKS = (
+    # What programs leave beside data files, and is none: passed over in archives, and where a pattern matches it.
+    ".*",                                    # .DS_Store, ._contacts.csv, .part-00000.csv.crc
+    "_SUCCESS", "_committed_*", "_started_*", "*.crc",  # Spark, Hadoop, Databricks
+    "_metadata", "_common_metadata",         # the footers of a folder of Parquet files
+    "Thumbs.db", "desktop.ini",
+)
+MARK_FOLDERS = ("__MACOSX",)
 # fmt: on
 COMPRESSED = (".gz", ".zst", ".zip")
 WIDE_BOMS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -52,30 +64,101 @@ class InputFile:
     format: str
 
 
-def expand(patterns: Sequence[str]) -> list[str]:
-    """Return the paths that the arguments name, globs resolved and sorted. Raises InputRefused."""
-    found: list[str] = []
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What an argument names."""
+
+    path: str
+    """The path of a file, or - for standard input."""
+    by_pattern: bool = False
+    """Whether a pattern matched it: nobody has named this very file."""
+
+
+@dataclass(slots=True)
+class Opened:
+    """The files to read, and what was left out."""
+
+    files: list[InputFile] = field(default_factory=list)
+    """The files, in the order in which they were named."""
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    """Why something was left out -> the names."""
+
+    def leave_out(self, why: str, name: str) -> None:
+        self.left_out.setdefault(why, []).append(name)
+
+    @property
+    def notices(self) -> list[str]:
+        """What was left out, in sentences."""
+        return [
+            f"left out, {why}: {', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN:,} more' if len(names) > SHOWN else ''}"
+            for why, names in self.left_out.items()
+        ]
+
+
+SHOWN = 3
+"""So many names of files that were left out are said."""
+EMPTY, MARK, NO_DATA, FOLDER = "empty", "no data of anybody", "not named as a data file", "a folder"
+
+
+class Empty(InputRefused):
+    """A file in which nothing is."""
+
+
+def name_files(patterns: Sequence[str]) -> list[Named]:
+    """Return what the arguments name, patterns resolved and sorted. Raises InputRefused, UsageError."""
+    named: list[Named] = []
     for pattern in patterns:
         if pattern == "-" or os.path.lexists(pattern):
-            found.append(pattern)
+            if pattern == "-" and Named("-") in named:
+                raise UsageError("- is named twice: standard input can be read once")
+            named.append(Named(pattern))
             continue
         matches = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []
+        if "**" in pattern:  # what is in the folders is matched by itself
+            matches = [path for path in matches if not Path(path).is_dir()]
         if not matches:
             what = "matches no file" if glob.has_magic(pattern) else "no such file"
             raise InputRefused(f"{pattern}: {what}", "name files, or - for standard input")
-        found += matches
-    return found
+        named += [Named(path, by_pattern=True) for path in matches]
+    return named
+
+
+def expand(patterns: Sequence[str]) -> list[str]:
+    """Return the paths that the arguments name. Raises InputRefused, UsageError."""
+    return [one.path for one in name_files(patterns)]
 
 
 def open_files(
-    paths: Sequence[str], *, format: str | None, encoding: str | None, spill: Path, stdin: BinaryIO | None = None
-) -> list[InputFile]:
-    """Make each path a file that can be read as it is. Raises InputRefused, UsageError."""
+    named: Sequence[Named], *, format: str | None, encoding: str | None, spill: Path, stdin: BinaryIO | None = None
+) -> Opened:
+    """Make each file that is named one that can be read as it is.
+
+    Of what a pattern matched, and of what is in an archive, that which is empty or no data is left out.
+    Raises InputRefused, also where nothing is left; UsageError.
+    """
     codec = _codec(encoding)
-    files: list[InputFile] = []
-    for path in paths:
-        files += _Opening(path, format, codec, spill / f"input{len(files)}", stdin).files()
-    return files
+    opened = Opened()
+    for place, one in enumerate(named):
+        if one.by_pattern and Path(one.path).is_dir():
+            opened.leave_out(FOLDER, one.path)
+        elif one.by_pattern and is_mark(one.path):
+            opened.leave_out(MARK, one.path)
+        else:
+            try:
+                _Opening(one, format, codec, spill / f"input{place}", stdin, opened).open()
+            except Empty:
+                if not one.by_pattern:
+                    raise
+                opened.leave_out(EMPTY, one.path)
+    if not opened.files:
+        raise InputRefused("nothing is left to import: " + "; ".join(opened.notices), "name files that hold rows")
+    return opened
+
+
+def is_mark(path: str) -> bool:
+    """Say whether a file is what a program leaves beside data files, by its name."""
+    *folders, name = path.split("/")
+    return any(folder in MARK_FOLDERS for folder in folders) or any(fnmatch.fnmatchcase(name, mark) for mark in MARKS)
 
 
 def _codec(encoding: str | None) -> str | None:
@@ -91,23 +174,26 @@ def _codec(encoding: str | None) -> str | None:
 
 
 class _Opening:
-    """The opening of one path."""
+    """The opening of one path: its files, and what is left out, go to `opened`."""
 
-    def __init__(self, path: str, format: str | None, codec: str | None, spool: Path, stdin: BinaryIO | None) -> None:
-        self.path, self.asked, self.codec, self.spool, self.stdin = path, format, codec, spool, stdin
+    def __init__(
+        self, named: Named, format: str | None, codec: str | None, spool: Path, stdin: BinaryIO | None, opened: Opened
+    ) -> None:
+        self.path, self.asked, self.codec, self.spool, self.stdin = named.path, format, codec, spool, stdin
+        self.by_pattern, self.opened = named.by_pattern, opened
         self.spools = 0
 
-    def files(self) -> list[InputFile]:
+    def open(self) -> None:
         if self.path == "-":
             if self.stdin is None:
                 raise UsageError("- is standard input, and there is none")
-            local = self._spooled(_blocks(self.stdin, self.path))
-            return self._unpack("-", local, "")
+            self._unpack("-", self._spooled(_blocks(self.stdin, self.path)), "")
+            return
         local = Path(self.path)
         try:
             mode = local.stat().st_mode
             if stat.S_ISDIR(mode):
-                raise InputRefused(f"{self.path} is a folder", f"name the files in it: {self.path.rstrip('/')}/*.csv")
+                raise InputRefused(f"{self.path} is a folder", f"name the files in it: '{self.path.rstrip('/')}/*.csv'")
             if not stat.S_ISREG(mode):
                 with local.open("rb") as stream:
                     local = self._spooled(_blocks(stream, self.path))
@@ -117,27 +203,35 @@ class _Opening:
                 local = self._linked(local)
         except OSError as error:
             raise InputRefused(f"{self.path}: {error.strerror}", "name a file that can be read") from None
-        return self._unpack(self.path, local, Path(self.path).suffix.lower())
+        self._unpack(self.path, local, Path(self.path).suffix.lower())
 
-    def _unpack(self, name: str, local: Path, suffix: str) -> list[InputFile]:
+    def _unpack(self, name: str, local: Path, suffix: str) -> None:
         digest, size = _digest(local)
         if not size:
-            raise InputRefused(f"{name} is empty", "there is nothing in it")
-        head = _head(local)
+            raise Empty(f"{name} is empty", "leave it out; a pattern in quotes passes empty files over")
+        inner, head = name, _head(local)
+        if suffix in ENCRYPTED or (name == "-" and head.startswith(ARMOUR)):
+            inner = inner[: len(inner) - len(suffix)]
+            local, suffix = self._spooled(decrypted(local, name)), Path(inner).suffix.lower()
+            head = _filled(name, local)
+        elif head.startswith(ARMOUR):
+            raise InputRefused(f"{name} is encrypted, not what its name says", f"name it {name}.asc")
         kind = next((one for magic, one in MAGIC.items() if head.startswith(magic)), None)
         packed = kind is not None and kind[1] in COMPRESSED
         if kind is None and suffix in COMPRESSED:
             raise InputRefused(f"{name} is named {suffix}, but it is not compressed so", "give it the name of what it is")
-        if kind and packed and name != "-" and suffix != kind[1]:
+        if kind and packed and inner != "-" and suffix != kind[1]:
             raise InputRefused(f"{name} is {kind[0]}, not what its name says", f"name it {name}{kind[1]}")
         if kind and kind[1] == ".zip":
-            return self._zip(name, local)
-        inner = name if not packed or name == "-" else name[: -len(suffix)]
+            self._zip(name, local)
+            return
         if kind and packed:
+            inner = inner[: len(inner) - len(suffix)]
             local = self._spooled(_unpacked(local, kind[1], name))
-            if not local.stat().st_size:
-                raise InputRefused(f"{name} is empty inside", "there is nothing in it")
-        return [self._plain(name, inner, local, digest)]
+            head = _filled(name, local)
+        if self.by_pattern and _is_blank(head):
+            raise Empty(f"{name} is empty")
+        self.opened.files.append(self._plain(name, inner, local, digest))
 
     def _plain(self, name: str, inner: str, local: Path, digest: str) -> InputFile:
         head = _head(local)
@@ -169,29 +263,36 @@ class _Opening:
             return "parquet"
         return "jsonl" if head.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"{" else "csv"
 
-    def _zip(self, name: str, local: Path) -> list[InputFile]:
-        files = []
+    def _zip(self, name: str, local: Path) -> None:
+        before = len(self.opened.files)
         try:
             with zipfile.ZipFile(local) as archive:
                 members = sorted(
                     (one for one in archive.infolist() if not one.is_dir()), key=lambda one: one.filename
                 )
-                wanted = [one for one in members if self.asked or Path(one.filename).suffix.lower() in FORMATS]
-                if not wanted:
-                    raise InputRefused(f"{name} holds no data file", "expected .csv, .jsonl, .json or .parquet inside")
-                for member in wanted:
+                for member in members:
                     title = f"{name}/{member.filename}"
-                    if member.flag_bits & 1:
-                        raise InputRefused(f"{title} is encrypted", "decrypt it first")
-                    with archive.open(member) as stream:
-                        inside = self._spooled(_blocks(stream, title))
-                    digest, size = _digest(inside)
-                    if not size:
-                        raise InputRefused(f"{title} is empty", "there is nothing in it")
-                    files.append(self._plain(title, member.filename, inside, digest))
+                    if is_mark(member.filename):
+                        self.opened.leave_out(MARK, title)
+                    elif not self.asked and Path(member.filename).suffix.lower() not in FORMATS:
+                        self.opened.leave_out(NO_DATA, title)
+                    else:
+                        self._member(archive, member, title)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
             raise InputRefused(f"{name} is a damaged zip archive: {error}", "make or fetch it again") from None
-        return files
+        if len(self.opened.files) == before and not self.by_pattern:
+            why = "; ".join(self.opened.notices)
+            raise InputRefused(f"{name} holds no data file{f' ({why})' if why else ''}", "expected .csv, .jsonl, .json or .parquet inside")
+
+    def _member(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo, title: str) -> None:
+        if member.flag_bits & 1:
+            raise InputRefused(f"{title} is encrypted", "decrypt it first")
+        with archive.open(member) as stream:
+            inside = self._spooled(_blocks(stream, title))
+        if _is_blank(_head(inside)):
+            self.opened.leave_out(EMPTY, title)
+            return
+        self.opened.files.append(self._plain(title, member.filename, inside, _digest(inside)[0]))
 
     def _linked(self, path: Path) -> Path:
         """Return a name of our own for a user's file: a link to it, or a copy where there are no links."""
@@ -219,7 +320,20 @@ class _Opening:
 
 def _head(local: Path) -> bytes:
     with local.open("rb") as stream:
-        return stream.read(4096)
+        return stream.read(HEAD)
+
+
+def _filled(name: str, local: Path) -> bytes:
+    """Return how the content of what was unpacked begins. Raises Empty where there is none."""
+    head = _head(local)
+    if not head:
+        raise Empty(f"{name} is empty inside", "there is nothing in it")
+    return head
+
+
+def _is_blank(head: bytes) -> bool:
+    """Say whether a file has no more than blanks, line ends and a byte order mark."""
+    return len(head) < HEAD and not head.removeprefix(codecs.BOM_UTF8).strip(b" \t\r\n")
 
 
 def _digest(local: Path) -> tuple[str, int]:

@@ -1,0 +1,59 @@
+"""Which of the --map options are for which of several files: together they must have every column that is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from profilectl.batch import Field
+from profilectl.codes import InputRefused
+from profilectl.stage.files import InputFile
+
+Maps = Mapping[str, Field]
+OFFERED = 20
+"""So many column names a refusal lists."""
+
+
+def maps_of(files: Sequence[InputFile], mapped: Maps, csv_names: Callable[[InputFile], Sequence[str]]) -> list[Maps]:
+    """Return what is mapped in each file, in order; csv_names: from a CSV file to its columns.
+
+    A single file is left to its reader. Raises InputRefused for a column that no file has.
+    """
+    if len(files) < 2 or not mapped:
+        return [mapped] * len(files)
+    columns = {"csv": csv_names, "parquet": _parquet_names}
+    names = [columns[file.format](file) if file.format in columns else None for file in files]
+    absent = [name for name in mapped if not any(here is None or _has(here, name) for here in names)]
+    if absent:
+        every = list(dict.fromkeys(name for here in names for name in here or ()))
+        offer = ", ".join(every[:OFFERED]) + (" ..." if len(every) > OFFERED else "")
+        raise InputRefused(f"--map names a column that is in none of the files: {absent[0]!r}", f"the columns are: {offer}")
+    return [
+        mapped if here is None else {name: field for name, field in mapped.items() if _has(here, name)} for here in names
+    ]
+
+
+def _has(names: Sequence[str], name: str) -> bool:
+    """Say whether a file has a column, by its name or by its place (#4)."""
+    place = name[1:] if name.startswith("#") else ""
+    return name in names or (place.isdecimal() and 1 <= int(place) <= len(names))
+
+
+def _parquet_names(file: InputFile) -> Sequence[str] | None:
+    """Return the columns of a Parquet file, and the dotted names of their members; None where its reader is to say what is wrong."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        schema = pyarrow.parquet.read_schema(file.local)
+    except (pyarrow.ArrowException, OSError, ValueError):
+        return None
+    return [name for column in schema for name in _names_in(column, "")]
+
+
+def _names_in(column: Any, prefix: str) -> list[str]:
+    import pyarrow.types
+
+    name = f"{prefix}{column.name}"
+    members = list(column.type) if pyarrow.types.is_struct(column.type) else []
+    return [name, *(below for member in members for below in _names_in(member, f"{name}."))]
