@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from profilectl.codes import InputRefused, UsageError
+from profilectl.stage.encoding import check_utf8
 
 BLOCK = 1024 * 1024
 
@@ -68,13 +69,26 @@ def expand(patterns: Sequence[str]) -> list[str]:
 
 
 def open_files(
-    paths: Sequence[str], *, format: str | None, encoding: str | None, spill: Path, stdin: BinaryIO | None = None
+    paths: Sequence[str],
+    *,
+    format: str | None,
+    encoding: str | None,
+    spill: Path,
+    stdin: BinaryIO | None = None,
+    encoding_errors: str = "reject",
 ) -> list[InputFile]:
-    """Make each path a file that can be read as it is. Raises InputRefused, UsageError."""
+    """Make each path a file that can be read as it is. Raises InputRefused, UsageError.
+
+    encoding_errors: what text is that is not valid in its encoding: refuse (the file), or reject (left to the reader).
+    """
     codec = _codec(encoding)
     files: list[InputFile] = []
     for path in paths:
         files += _Opening(path, format, codec, spill / f"input{len(files)}", stdin).files()
+    if encoding_errors == "refuse" and codec is None:
+        for file in files:
+            if file.format != "parquet":
+                check_utf8(file.name, file.local)
     return files
 
 
