@@ -167,7 +167,14 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
     _check_options(request, [one.path for one in named])
     with _nothing_left(store_path), scratch_beside(store_path, request.memory_limit) as scratch, contextlib.ExitStack() as kept:
         stdin = request.stdin if request.content is None else io.BytesIO(request.content.encode())
-        opened = open_files(named, format=request.format, encoding=request.encoding, spill=scratch.folder, stdin=stdin)
+        opened = open_files(
+            named,
+            format=request.format,
+            encoding=request.encoding,
+            spill=scratch.folder,
+            stdin=stdin,
+            encoding_errors=request.encoding_errors,
+        )
         files = opened.files
         if request.stdin_name is not None:
             files = [replace(file, name=request.stdin_name) for file in files]

@@ -116,7 +116,7 @@ def test_one_bad_csv_row_costs_no_good_one(tmp_path: Path) -> None:
         b"I,i@example.com,9\n"          # 13
     )  # fmt: skip
     (tmp_path / "a.csv").write_bytes(content)
-    report, profiles, rejects = imported(tmp_path, "a.csv")
+    report, profiles, rejects = imported(tmp_path, "a.csv", "--encoding-errors", "reject")
     found = {one["user_identities"]["customer_id"][0]: one["user_attributes"].get("x") for one in profiles}
     assert found == {"A": "two\nlines", "G": "7", "I": "9"}
     assert sorted((one["line"], one["code"]) for one in rejects) == [

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from profilectl.codes import InputRefused, UsageError
+from profilectl.stage.encoding import check_utf8
 from profilectl.stage.gpg import ARMOUR, ENCRYPTED, decrypted
 
 BLOCK = 1024 * 1024
@@ -129,10 +130,17 @@ def expand(patterns: Sequence[str]) -> list[str]:
 
 
 def open_files(
-    named: Sequence[Named], *, format: str | None, encoding: str | None, spill: Path, stdin: BinaryIO | None = None
+    named: Sequence[Named],
+    *,
+    format: str | None,
+    encoding: str | None,
+    spill: Path,
+    stdin: BinaryIO | None = None,
+    encoding_errors: str = "reject",
 ) -> Opened:
     """Make each file that is named one that can be read as it is.
 
+    encoding_errors: what text is that is not valid in its encoding: refuse (the file), or reject (left to the reader).
     Of what a pattern matched, and of what is in an archive, that which is empty or no data is left out.
     Raises InputRefused, also where nothing is left; UsageError.
     """
@@ -152,6 +160,10 @@ def open_files(
                 opened.leave_out(EMPTY, one.path)
     if not opened.files:
         raise InputRefused("nothing is left to import: " + "; ".join(opened.notices), "name files that hold rows")
+    if encoding_errors == "refuse" and codec is None:
+        for file in opened.files:
+            if file.format != "parquet":
+                check_utf8(file.name, file.local)
     return opened
 
 
