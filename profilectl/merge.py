@@ -23,12 +23,12 @@ from dataclasses import dataclass
 
 from profilectl.attributes import CALCULATED, OVERWRITE, SET, verdict
 from profilectl.feed import Feed
+from profilectl.identity_sql import trimmed
 from profilectl.report import Counts
 from profilectl.scratch import Scratch, quote_text
 from profilectl.segments import Segment, known_loose, known_rows
 from profilectl.sift import Frame, environment_of
 from profilectl.stage import Staged
-from profilectl.stage.keys import trimmed
 
 DELETED = "chr(31)"
 FEW_COLUMNS = 40

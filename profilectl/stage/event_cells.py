@@ -16,8 +16,8 @@ from profilectl.event import (
     TYPED_CELLS,
     steps_of,
 )
+from profilectl.identity_sql import trimmed
 from profilectl.scratch import quote_text
-from profilectl.stage.keys import trimmed
 from profilectl.stage.nested import clash, members_sql, object_sql, tree_of, value_sql
 
 _NOTHING = "(null::varchar)"
