@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from profilectl.activity import Activity, Entry, activities, entry_json, members, origin_json, standing_json
-from profilectl.erasure import columns_of, patterns
+from profilectl.erasure import columns_of, names_mpid, patterns
 from profilectl.feed import ACCOUNT, NO_WORKSPACE, workspaces_of
 from profilectl.profile import Profiles, account_profiles, profiles_of
 from profilectl.scratch import quote_identifier, quote_text
@@ -131,6 +131,6 @@ def _passed_by(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
     """Return the batches in the outbox that are of nobody's profile and name an identity of theirs, or their MPID."""
     values = dict.fromkeys(held.value for one in people for held in (*one.identities, *one.lost))
     named = [f"regexp_matches(content, {quote_text(one)})" for one in patterns(values)]
-    named.append(f"json_extract(content, '$.mpid')::varchar in ({', '.join(quote_text(str(one.mpid)) for one in people) or 'null'})")
+    named.append(names_mpid("content", ((one.mpid, one.environment) for one in people)))
     rows = profiles.store.scratch.rows(f"select output, content from store.outbox where content is not null and ({' or '.join(named)}) order by arrival, output")
     return [{"output": output, "batch": parse_json(content)} for output, content in rows]

@@ -329,7 +329,9 @@ def one_meant(profiles: Profiles, who: tuple[str, str], pick: int | None = None,
         raise NobodyFound(f"nobody has the {'identity or MPID' if who[0] == 'any' else who[0]} {who[1]}")
     if pick is None and len(found) > 1:
         listed = ", ".join(f"{one.mpid} ({one.environment})" for one in found[:5])
-        raise UsageError(f"{len(found)} profiles have the {who[0]} {who[1]}: {listed}", "name one by --mpid, or --pick N in the order of `profilectl show`")
+        pick_one = "--pick N, in the order of `profilectl show`"
+        by_mpid = who[0] != "mpid" and len({one.mpid for one in found}) == len(found)
+        raise UsageError(f"{len(found)} profiles have the {who[0]} {who[1]}: {listed}", f"name one by --mpid, or by {pick_one}" if by_mpid else pick_one)
     if pick is not None and not 1 <= pick <= len(found):
         raise UsageError(f"--pick {pick}: there are {len(found)}")
     return found[(pick or 1) - 1]

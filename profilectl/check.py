@@ -42,7 +42,8 @@ PROMISES = {
     "sorted":      "rows lie by profile and arrival, indexes by hash, MPIDs by number",
     "rows":        "a segment has as many rows as it says",
     "imports":     "every row belongs to an import in force and to a feed, and every cell to a row",
-    "founders":    "every profile has one founding row and one MPID, and no MPID belongs to two",
+    "founders":    "every profile has one founding row and one MPID, and no MPID belongs to two of an environment",
+    "environment": "every row of a profile, and every event, is of the profile's environment",
     "identities":  "every identity of a row is in the index, and every entry of an index comes from a row",
     "unique":      "a unique or immutable identity is held by one profile only",
     "immutable":   "a profile has one value at most of an immutable type",
@@ -88,7 +89,7 @@ class _Check:
         yield from damaged
         if damaged or any(not one.repairable for one in missing):
             return  # the other promises rest on these
-        for promise in (self._fingerprint, self._sorted, self._rows, self._imports, self._founders, self._identities,
+        for promise in (self._fingerprint, self._sorted, self._rows, self._imports, self._founders, self._environment, self._identities,
                         self._unique, self._history, self._computed, self._outbox):
             yield from promise()
 
@@ -204,6 +205,21 @@ class _Check:
                     yield Breach("founders", f"mpid_{segment.number} and the rows differ in {wrong:,} profiles", repairable=True)
             elif "mpid" not in segment.tables and self._number(founded):
                 yield Breach("founders", f"segment {segment.number} has no table of MPIDs", repairable=True)
+
+    def _environment(self) -> Iterator[Breach]:
+        founded = " union all ".join(
+            f"select profile, environment from {one.table('row')} where mpid is not null" for one in self.segments
+        )
+        for segment in self.segments:
+            for kind in ("row", "event"):
+                if not self._has(segment, kind):
+                    continue
+                stray = self._number(
+                    f"select 1 from {segment.table(kind)} as one join ({founded}) as founder using (profile)"
+                    " where one.environment is distinct from founder.environment"
+                )
+                if stray:
+                    yield Breach("environment", f"{stray:,} rows of {kind}_{segment.number} are of another environment than their profile")
 
     def _identities(self) -> Iterator[Breach]:
         for segment in self.segments:

@@ -331,7 +331,7 @@ class Leaving:
         batches what does. Whoever it went to already is told: outcome.outputs."""
         left = self.stays.get("outbox", "select * from store.outbox")
         named = [f"regexp_matches(content, {quote_text(one)})" for one in patterns(self.values)]
-        named.append(f"json_extract(content, '$.mpid')::varchar in ({', '.join(quote_text(str(mpid)) for mpid, _ in sorted(self.mpids)) or 'null'})")
+        named.append(names_mpid("content", self.mpids))
         kept = ", ".join(
             f"case when {' or '.join(f'regexp_matches({column}, {quote_text(one)})' for one in patterns(self.values)) or 'false'} then null else {column} end as {column}"
             for column in ("devices", "held")
@@ -560,6 +560,13 @@ def _hashes_of(secret: str, kind: str, value: str) -> set[int]:
     if kind == "mpid" or (kind == "any" and value.removeprefix("-").isdecimal()):
         found |= {mpid_hash_of(secret, environment, int(value)) for environment in ENVIRONMENTS}
     return found
+
+
+def names_mpid(content: str, mpids: Iterable[tuple[int, str]]) -> str:
+    """Return the SQL of whether a batch of nobody's profile names one of some MPIDs in its environment."""
+    listed = ", ".join(f"({quote_text(str(mpid))}, {quote_text(environment)})" for mpid, environment in sorted(mpids))
+    named = f"(json_extract({content}, '$.mpid')::varchar, {content}->>'$.environment')"
+    return f"{named} in ({listed})" if listed else "false"
 
 
 def patterns(values: Iterable[str]) -> list[str]:

@@ -294,7 +294,7 @@ def usable(kind: IdentityType, raw: str, judging: Judging) -> Usable | str | Non
 
 @dataclass(slots=True)
 class Records:
-    """The identity records that a decision may need, and nothing else.
+    """The identity records of one environment that a decision may need, and nothing else.
 
     A profile is named by the arrival of the row that founded it, so that an older profile has the
     smaller name. holders is the index: who holds a value. record is its inverse. last is the arrival

@@ -370,7 +370,8 @@ class _Slow:
             "select seq, type, to_hex(hash) from claim where seq in (select seq from block) order by seq, type"
         ):
             claims[seq].append(Usable(NAME[kind], "", value))
-        mpids = dict(self.scratch.rows("select seq, mpid from named_mpid where seq in (select seq from block)"))
+        # An MPID too: a block has rows of both environments, and the number alone names one profile in each.
+        mpids = dict(self.scratch.rows("select seq, hash from named_mpid where seq in (select seq from block)"))
         held_before = {one: {kind: set(keys) for kind, keys in found.items()} for one, found in records.record.items()}
         changes: dict[tuple[int, str, str], list[tuple[str, int]]] = {}
         for seq, identities in claims.items():
@@ -421,9 +422,8 @@ class _Slow:
             "select profile, max(arrival) from known_touch where profile in (select profile from met) group by profile"
         ):
             records.last[profile] = last
-        # Rows of one environment only ever meet: an MPID is looked up where the row belongs.
         for mpid, profile in self.scratch.rows(
-            "select named_mpid.mpid, link_hit.profile from named_mpid join link_hit using (seq, hash)"
+            "select named_mpid.hash, link_hit.profile from named_mpid join link_hit using (seq, hash)"
             " where named_mpid.seq in (select seq from block)"
         ):
             records.by_mpid[mpid] = profile

@@ -87,7 +87,7 @@ def rows(draw: st.DrawFn, hard: bool) -> dict[str, Any]:
         row["device_info"] = {"ios_idfv": draw(st.sampled_from(DEVICES))}
     if rare == 4:
         row["timestamp_unixtime_ms"] = draw(st.sampled_from([5, 1_700_000_000_000]))
-    if hard and rare == 5:
+    if hard and rare in (5, 7):
         row["environment"] = draw(st.sampled_from(["production", "development"]))
     if hard and rare == 6:
         row["source_request_id"] = draw(st.sampled_from(["r1", "r2"]))
