@@ -19,7 +19,8 @@ from profilectl.scratch import quote_identifier, quote_text
 from profilectl.segments import IMPORT_FILES, both, environment_name, known_identities, known_mpids
 from profilectl.standing_sql import NOTHING, tell_odd, whole_members
 
-MOST_COLUMNS = 5_000
+MOST_COLUMNS = 10_000
+"""So many can be read again (stage.columns)."""
 ENVIRONMENT = environment_name()
 
 
@@ -89,8 +90,8 @@ def _profiles(profiles: Profiles, provenance: bool, whole: bool) -> Extract:
     columns = [f"c{place}" for place in range(len(named))]
 
     def rows(where: str) -> str:
-        if len(keys) > MOST_COLUMNS:
-            raise UsageError(f"{len(keys):,} attributes are more columns than such an export has", "use --format jsonl, or name --fields")
+        if len(named) > MOST_COLUMNS:
+            raise UsageError(f"{len(named):,} columns are more than such an export has", "use --format jsonl, or name --fields")
         listed = ", ".join(f"{sql} as {column}" for column, (_, sql) in zip(columns, named, strict=True))
         return f"select {listed}, profile as _profile, mpid as _mpid from ({profiles.folded(keys, where)})"
 
@@ -274,4 +275,4 @@ def csv_line(columns: Sequence[str], numbers: Sequence[str], *, safe: bool) -> s
         special = " or ".join(f"contains({cell}, {one})" for one in ("','", "'\"'", "chr(10)", "chr(13)"))
         quoted = f"'\"' || replace({cell}, '\"', '\"\"') || '\"'"
         cells.append(f"coalesce(case when {special} then {quoted} else {cell} end, '')")
-    return " || ',' || ".join(cells)
+    return f"concat_ws(',', {', '.join(cells)})"

@@ -44,6 +44,26 @@ def string_over(text: str, most: int) -> str:
     return f"case when strlen({text}) > {most} and length({text}) > {most} then 'UA_VALUE_TOO_LONG' end"
 
 
+LISTED = 500
+"""So many columns of a file are looked at in one statement: to plan one that names many more takes longer than to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where the attributes of each row of a wide file end: the place of the first column that is left out."""
+
+    first: int
+    """Every row has the columns before this place."""
+    last: int
+    """No row has a column from this place on."""
+    relation: str | None = None
+    """(row, place) of the rows that end; None where all end at the same place, or none does."""
+
+    def spares(self, place: int) -> str | None:
+        """Return the condition that a row has the column at a place; None where every row has."""
+        return None if place < self.first else "false" if place >= self.last else f"coalesce(cut > {place}, true)"
+
+
 @dataclass(slots=True)
 class Assembly:
     """The staged relation of a file whose rows are a relation of cells, put together column by column."""
@@ -58,11 +78,12 @@ class Assembly:
     plain: dict[str, str] = field(default_factory=dict)
     identities: dict[str, list[str]] = field(default_factory=dict)
     attributes: dict[str, str] = field(default_factory=dict)
-    loose: list[tuple[str, str]] = field(default_factory=list)
+    loose_texts: list[tuple[int, str]] = field(default_factory=list)
+    loose_values: list[tuple[int, str, str]] = field(default_factory=list)
+    cut: Cut = field(default_factory=lambda: Cut(0, 0))
     kept: list[tuple[str, str]] = field(default_factory=list)
     rejects: list[str] = field(default_factory=list)
     skips: list[str] = field(default_factory=list)
-    long: str = ""
     events: list[str] = field(default_factory=list)
     undefined: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
@@ -75,10 +96,9 @@ class Assembly:
                 self.identities.setdefault(cell.field.name, []).append(cell.text)
             elif cell.field.kind == "kept":
                 self._keep(cell)
-            elif cell.field.kind == "unknown identity":
-                self._skip("IDENTITY_UNKNOWN_TYPE", f"{cell.text} is not null")
-        for said in self.undefined.values():
-            self._skip("CONSENT_PURPOSE_UNDEFINED", f"({' or '.join(said)})")
+        unknown = [f"{cell.text} is not null" for cell in cells if cell.field.kind == "unknown identity"]
+        self._skip_each("IDENTITY_UNKNOWN_TYPE", unknown)
+        self._skip_each("CONSENT_PURPOSE_UNDEFINED", [f"({' or '.join(said)})" for said in self.undefined.values()])
         self._events([cell for cell in cells if cell.field.kind == "event"])
         self._attributes([cell for cell in cells if cell.field.kind == "attribute"])
         for name, texts in self.identities.items():
@@ -88,14 +108,18 @@ class Assembly:
     def _several(self, name: str, texts: list[str]) -> None:
         """Hold the columns of one identity type against each other, and remark on those that are nobody's: what is
         staged of a row is the first that may be used."""
-        kind, judging = BY_NAME[name], self.reading.judging
-        first = f"coalesce({', '.join(usable_key(kind, text, judging) for text in texts)})"
-        for text in texts:
-            self._reject("IDENTITY_DUPLICATE_TYPE", f"{first} <> {usable_key(kind, text, judging)}", quote_text(name))
-            self.skips.append(
-                f"select seq, code, null as attribute from (select {self.seq} as seq, {code_of(kind, text, judging)} as code"
-                f" from {self.source}) where code is not null"
-            )
+        listed = f"[{', '.join(texts)}]"
+        keys = f"list_transform({listed}, lambda text: {self._key(name, 'text')})"
+        self._reject("IDENTITY_DUPLICATE_TYPE", f"len(list_distinct({keys})) > 1", quote_text(name))
+        code = code_of(BY_NAME[name], "text", self.reading.judging)
+        self.skips.append(
+            "select seq, code, null as attribute from"
+            f" (select {self.seq} as seq, unnest(list_transform({listed}, lambda text: {code})) as code"
+            f" from {self.source}) where code is not null"
+        )
+
+    def _key(self, name: str, text: str) -> str:
+        return usable_key(BY_NAME[name], text, self.reading.judging)
 
     def _keep(self, cell: Cell) -> None:
         root, *steps = cell.field.name.split(".")
@@ -124,6 +148,14 @@ class Assembly:
 
     def _skip(self, code: str, condition: str) -> None:
         self.skips.append(f"select {self.seq} as seq, '{code}' as code, null as attribute from {self.source} where {condition}")
+
+    def _skip_each(self, code: str, conditions: list[str]) -> None:
+        """Count a code once for each of the conditions that a row meets."""
+        if conditions:
+            met = f"unnest(list_filter([{', '.join(conditions)}], lambda met: met))"
+            self.skips.append(
+                f"select seq, '{code}' as code, null as attribute from (select {self.seq} as seq, {met} as met from {self.source})"
+            )
 
     def _plain(self, cell: Cell) -> None:
         text = cell.text
@@ -159,86 +191,156 @@ class Assembly:
         self.plain["deleted"] = f"(select keys from {name} where {name}.cell = {text})"
 
     def _attributes(self, cells: list[Cell]) -> None:
-        if len(cells) > self.reading.limits["attributes"]:
-            self._many(cells)
-            return
-        harmless = self._within([cell for cell in cells if cell.over == string_over(cell.text, self.reading.limits["value"])])
-        for cell in cells:
-            key, held = cell.field.name, cell.held
+        self.cut = self._end_rows(cells)
+        longest = self.reading.limits["key"]
+        strings = [cell for place, cell in enumerate(cells) if self._is_string(cell) and self.cut.spares(place) != "false"]
+        harmless = self._within(strings)
+        for place, cell in enumerate(cells):
+            key, spared = cell.field.name, self.cut.spares(place)
+            if spared == "false" and self.empty != "delete":
+                continue
             over = None if cell.text in harmless else cell.over
-            if len(key) > self.reading.limits["key"]:
-                over = "'UA_KEY_TOO_LONG'"
-            if over:
-                self.skips.append(
-                    f"select seq, code, {quote_text(key)} as attribute from (select {self.seq} as seq, {over} as code from {self.source} "
-                    f"where {cell.text} is not null) where code is not null"
-                )
-                held = f"case when {over} is null then {held} end"
-            if self.empty == "delete":
-                held = f"case when {cell.text} is null then chr(31) else {held} end"
-            elif self.empty == "set":
-                held = f"case when {cell.text} is null then '' else {held} end"
-            column = self.keys.column(key) if len(key) <= self.reading.limits["key"] else None
+            column = self.keys.column(key) if len(key) <= longest else None
             if column:
-                self.attributes[column] = held
-            elif len(key) <= self.reading.limits["key"]:
-                self.loose.append((key, held))
+                self.attributes[column] = self._wide(cell, over, spared)
+            elif len(key) <= longest and self._is_string(cell):
+                self.loose_texts.append((place, cell.text))
+            elif len(key) <= longest:
+                self.loose_values.append((place, self._stated(cell.text, cell.held), over or "null"))
+            else:
+                stated = "true" if self.empty == "set" else f"{cell.text} is not null"
+                self.loose_values.append((place, "null", f"case when {stated} then 'UA_KEY_TOO_LONG' end"))
+        self._lay_loose(cells, spoiled=len(harmless) < len(strings))
+
+    def _wide(self, cell: Cell, over: str | None, spared: str | None) -> str:
+        """Return the SQL of an attribute that has a column of its own; what breaks a limit is left out."""
+        held = cell.held
+        if over:
+            self.skips.append(
+                f"select seq, code, {quote_text(cell.field.name)} as attribute from (select {self.source}.{self.seq} as seq, {over} as code from {self._ended} "
+                f"where {cell.text} is not null and {spared or 'true'}) where code is not null"
+            )
+            held = f"case when {over} is null then {held} end"
+        return self._stated(cell.text, f"case when {spared} then {held} end" if spared else held)
+
+    def _stated(self, text: str, held: str) -> str:
+        """Return the SQL of what a cell does, an empty one included (design.md R6)."""
+        empty = {"ignore": None, "delete": "chr(31)", "set": "''"}[self.empty]
+        return f"case when {text} is null then {empty} else {held} end" if empty else held
+
+    def _is_string(self, cell: Cell) -> bool:
+        """Say whether a cell holds a string, which is read as every other is."""
+        return (cell.held, cell.over) == (string_held(cell.text), string_over(cell.text, self.reading.limits["value"]))
+
+    def _end_rows(self, cells: list[Cell]) -> Cut:
+        """Find where the attributes of each row end: a batch has the first so many that are filled."""
+        most, size = self.reading.limits["attributes"], len(cells)
+        if size <= most:
+            return Cut(size, size)
+        if self.empty == "set":
+            self._skip_beyond(f"unnest(range({most}, {size}))", cells)
+            return Cut(most, most)
+        filled = ", ".join(f"{cell.text} is not null" for cell in cells)
+        places = f"list_where(range({size})::usmallint[], [{filled}])"
+        name = f"{self.source}_cut"
+        self.scratch.make(
+            name,
+            f"select row, cut from (select {self.seq} as row, {places}[{most + 1}]::integer as cut from {self.source})"
+            " where cut is not null",
+        )
+        ends, first, last, rows = self.scratch.row(
+            f"select count(*), min(cut), max(cut), (select count(*) from {self.source}) from {name}"
+        )
+        if not ends:
+            return Cut(size, size)
+        self._skip_beyond(f"unnest({places}[{most + 1}:])", cells)
+        if ends < rows:
+            last = size
+        return Cut(first, last, None if first == last else name)
+
+    def _skip_beyond(self, places: str, cells: list[Cell]) -> None:
+        """Name what is left out of each row; places: the SQL that yields the places of the columns."""
+        self._name_places(cells)
+        self.skips.append(
+            f"select seq, 'UA_TOO_MANY' as code, key as attribute from (select {self.seq} as seq, {places} as place"
+            f" from {self.source}) join {self.source}_key using (place)"
+        )
+
+    def _name_places(self, cells: list[Cell]) -> None:
+        names = [(place, cell.field.name) for place, cell in enumerate(cells)]
+        self.scratch.load(f"{self.source}_key", [("place", "BIGINT"), ("key", "VARCHAR")], names)
+
+    @property
+    def _ended(self) -> str:
+        """The rows of the file, with cut: where the attributes of a row end, if that differs from row to row."""
+        if not self.cut.relation:
+            return self.source
+        return f"{self.source} left join {self.cut.relation} as ends on ends.row = {self.source}.{self.seq}"
 
     def _within(self, cells: list[Cell]) -> set[str]:
         """Return the columns of strings in which no value is over the limit: one look at all of them."""
-        if not cells:
-            return set()
-        longest = ", ".join(f"max(strlen({cell.text}))" for cell in cells)
-        found = self.scratch.row(f"select {longest} from {self.source}")
-        return {cell.text for cell, most in zip(cells, found, strict=True) if (most or 0) <= self.reading.limits["value"]}
+        harmless: set[str] = set()
+        for start in range(0, len(cells), LISTED):
+            stretch = cells[start : start + LISTED]
+            longest = ", ".join(f"max(strlen({cell.text}))" for cell in stretch)
+            found = self.scratch.row(f"select {longest} from {self.source}")
+            most = self.reading.limits["value"]
+            harmless |= {cell.text for cell, size in zip(stretch, found, strict=True) if (size or 0) <= most}
+        return harmless
 
-    def _many(self, cells: list[Cell]) -> None:
-        """Lay the attributes of a file with more columns than a batch may have end to end, and keep
-        the first of each row that are within the limit."""
-        most, longest = self.reading.limits["attributes"], self.reading.limits["key"]
-        other = {"ignore": "null", "delete": "chr(31)", "set": "''"}[self.empty]
-        held = ", ".join(f"case when {cell.text} is null then {other} else {cell.held} end" for cell in cells)
-        over = ", ".join(
-            f"case when {cell.text} is not null then {self._over(cell, longest)} end" if self._over(cell, longest) else "null"
-            for cell in cells
-        )
+    def _lay_loose(self, cells: list[Cell], *, spoiled: bool) -> None:
+        """Lay the attributes without a column of their own end to end, one row a value. spoiled: a string may be too long."""
+        if not self.loose_texts and not self.loose_values:
+            return
         name = f"{self.source}_long"
-        self.scratch.load(f"{name}_key", [("place", "BIGINT"), ("key", "VARCHAR")],
-                          [(place, cell.field.name) for place, cell in enumerate(cells)])
-        self.scratch.make(
-            name,
-            "select seq, place, held, case when nth > "
-            f"{most} and held is distinct from chr(31) then 'UA_TOO_MANY' else over end as code from"
-            " (select *, count(*) filter (held is distinct from chr(31)) over (partition by seq order by place) as nth from"
-            f" (select {self.seq} as seq, unnest(range({len(cells)})) as place, unnest([{held}]::varchar[]) as held,"
-            f" unnest([{over}]::varchar[]) as over from {self.source}) where held is not null or over is not null)",
-        )
-        self.skips.append(f"select seq, code, key as attribute from {name} join {name}_key using (place) where code is not null")
-        self.long = f"select seq, key, held as value from {name} join {name}_key using (place) where code is null"
+        self._name_places(cells)
+        self.scratch.load(name, [("seq", "BIGINT"), ("place", "BIGINT"), ("held", "VARCHAR"), ("code", "VARCHAR")], [])
+        over = string_over("value", self.reading.limits["value"]) if spoiled else "null"
+        held = self._stated("value", string_held("value"))
+        for start in range(0, len(self.loose_texts), LISTED):
+            stretch = self.loose_texts[start : start + LISTED]
+            places, texts = [place for place, _ in stretch], ", ".join(text for _, text in stretch)
+            self._lay(name, f"unnest([{texts}]) as value", held, over, places, "value is null")
+        for start in range(0, len(self.loose_values), LISTED):
+            typed = self.loose_values[start : start + LISTED]
+            places, values = [place for place, _, _ in typed], ", ".join(value for _, value, _ in typed)
+            codes = ", ".join(code for _, _, code in typed)
+            listed = f"unnest([{values}]::varchar[]) as value, unnest([{codes}]::varchar[]) as code"
+            self._lay(name, listed, "value", "code", places, "value = chr(31)")
+        self.skips.append(f"select seq, code, key as attribute from {name} join {self.source}_key using (place) where code is not null")
 
-    @staticmethod
-    def _over(cell: Cell, longest: int) -> str | None:
-        return "'UA_KEY_TOO_LONG'" if len(cell.field.name) > longest else cell.over
+    def _lay(self, name: str, listed: str, held: str, over: str, places: list[int], deletes: str) -> None:
+        """Add the values of some columns to the relation of those laid end to end. deletes: the condition of an empty cell."""
+        ends = "cut" if self.cut.relation else str(self.cut.last)
+        spared = "coalesce(cut > place, true)"
+        # To delete is not to have: it does not count to the limit.
+        stays = f"({spared} or {deletes})" if self.empty == "delete" else spared
+        self.scratch.run(
+            f"insert into {name} select seq, place, held, code from (select seq, place, case when {stays} then {held} end as held,"
+            f" case when {spared} then {over} end as code"
+            f" from (select {self.source}.{self.seq} as seq, {ends} as cut, unnest({places}) as place, {listed} from {self._ended}))"
+            " where held is not null or code is not null",
+            step=f"{name} {places[0]}",
+        )
 
     def staged(self, like: StagedFile) -> StagedFile:
         """Complete what is known of a file with the SELECT of its rows."""
-        columns = [f"{self.seq} as seq"]
+        columns = [f"{self.source}.{self.seq} as seq"]
         if self.kept:
             self.plain["rest"] = self._rest()
         columns += [f"{expression} as {name}" for name, expression in self.plain.items()]
         for name, texts in self.identities.items():
-            stated = texts[0] if len(texts) == 1 else f"coalesce({', '.join(self._usable(name, text) for text in texts)})"
+            stated = texts[0]
+            if len(texts) > 1:
+                usable = f"list_filter([{', '.join(texts)}], lambda text: {self._key(name, 'text')} is not null)[1]"
+                stated = f"coalesce({usable}, {', '.join(texts)})"
             columns.append(f"{stated} as i_{name}")
         columns += [f"{expression} as {name}" for name, expression in self.attributes.items()]
-        like.select = f"select {', '.join(columns)} from {self.source}"
+        like.select = f"select {', '.join(columns)} from {self._ended}"
         like.plain, like.identities, like.columns = list(self.plain), list(self.identities), list(self.attributes)
         like.rejects, like.skips = self.rejects, self.skips
         like.loose, like.events = self._loose(), self.events
         return like
-
-    def _usable(self, name: str, text: str) -> str:
-        """Return the SQL of an identity where it may be used, else null."""
-        return f"case when {usable_key(BY_NAME[name], text, self.reading.judging)} is not null then {text} end"
 
     def _rest(self) -> str:
         """Return the SQL of the JSON object of the fields kept for later work."""
@@ -254,17 +356,12 @@ class Assembly:
         return object_sql(members_sql(tree_of(columns)))
 
     def _loose(self) -> str | None:
-        name = f"{self.source}_loose"
-        if self.long:
-            self.scratch.make(name, self.long, keep=False)
-            return name
-        if not self.loose:
+        if not self.loose_texts and not self.loose_values:
             return None
-        self.scratch.load(name, LOOSE, [])
-        for key, held in self.loose:
-            self.scratch.run(
-                f"insert into {name} select seq, $key, value from "
-                f"(select {self.seq} as seq, {held} as value from {self.source}) where value is not null",
-                {"key": key},
-            )
+        name = f"{self.source}_loose"
+        self.scratch.make(
+            name,
+            f"select seq, key, held as value from {self.source}_long join {self.source}_key using (place) where code is null",
+            keep=False,
+        )
         return name

@@ -15,6 +15,7 @@ from profilectl.codes import InputRefused, UsageError
 from profilectl.fields import Unusable
 
 IGNORED = Field("ignored", "")
+MOST_COLUMNS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,11 @@ def read_columns(
     path: str, names: Sequence[str], manifest: Manifest | None, mapped: Mapping[str, Field]
 ) -> list[Field]:
     """Say what each column of a file means, in order. Raises InputRefused, naming file and column."""
+    if len(names) > MOST_COLUMNS:
+        raise InputRefused(
+            f"{path}: {len(names):,} columns; at most {MOST_COLUMNS:,} can be read",
+            "part the columns among several files, each with the identities",
+        )
     stray = [name for name in mapped if name not in names]
     if stray:
         raise InputRefused(f"{path}: --map names a column that is not there: {stray[0]!r}", _offer(names))
