@@ -6,14 +6,15 @@ Sources: the seed page (the example batch), domain.md 2.1 (limits), 2.2 (values 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
 from profilectl.consent import SALE
 from profilectl.event import Event, event_of_cells, read_events, steps_of
-from profilectl.fields import Unusable, json_type, put, shown, typed, whole_number, without_empty
+from profilectl.fields import Unusable, boolean, json_type, put, shown, typed, whole_number, without_empty
 from profilectl.identity import BY_NAME, JUDGING, Judging, Usable, type_named, usable
+from profilectl.member import check_members, is_boolean
 from profilectl.values import DELETED, NotJson, Number, Value, hold, parse_json, to_json
 
 # fmt: off
@@ -61,9 +62,8 @@ PARTNER_IDENTITY_REMOVED = (None, "")
 BATCH_FIELDS = frozenset((*KEPT_FIELDS, *PLAIN_FIELDS, "user_identities", "user_attributes", "mp_deviceid", "events"))
 ROOTS = frozenset(("user_identities", "user_attributes", "events", *(name for name, kinds in KEPT_FIELDS.items() if dict in kinds or list in kinds)))
 
-# Cells of fields whose names end so are numbers or booleans where they read as one; all others are strings.
+# Cells of fields whose names end so are numbers or booleans where they read as one, those that must be booleans (member.py) booleans; all others are strings.
 TYPED_FIELDS = (".consented", ".timestamp_unixtime_ms", ".limit_ad_tracking", ".latitude", ".longitude")
-ATT_STATUSES = ("authorized", "denied", "not_determined", "restricted")
 # fmt: on
 
 
@@ -208,11 +208,9 @@ def read_batch(document: Mapping[str, Value], reading: Reading) -> Batch:
         if name not in BATCH_FIELDS:
             raise Unusable("BATCH_UNKNOWN_FIELD", name)
     rest: dict[str, Value] = {name: value for name in KEPT_FIELDS if (value := document.get(name)) not in (None, [], {})}
-    for name, value in rest.items():
-        _check_kept(name, value)
+    remarks = _checked(rest, reading)
     if "device_info" in rest and isinstance(stamp := document.get("mp_deviceid"), str):
         rest["mp_deviceid"] = stamp  # what is said of a device stays with what names it
-    remarks = _without_undefined(rest, reading)
     stated: list[tuple[str, Value]] = []
     for name, value in _object(document, "user_identities").items():
         kind = type_named(name)
@@ -260,7 +258,7 @@ def read_flat(row: Mapping[str, Value], reading: Reading, *, empty: str = "ignor
         elif meant.kind == "event":
             cells[meant.name.removeprefix("events.")] = value
         elif meant.kind == "kept":
-            put(rest, meant.name.split("."), typed(value) if meant.name.endswith(TYPED_FIELDS) else value)
+            put(rest, meant.name.split("."), _cell(meant.name, value))
         elif value is None:
             continue
         elif meant.kind == "plain":
@@ -271,12 +269,30 @@ def read_flat(row: Mapping[str, Value], reading: Reading, *, empty: str = "ignor
     attributes = {key: value for key, value in attributes.items() if value is not None}
     event = event_of_cells(cells, event_type)
     rest = without_empty(rest)
-    remarks += _without_undefined(rest, reading)
+    remarks += _checked(rest, reading)
     _name_device(rest, stated)
     batch = _batch(plain, stated, attributes, reading, to_json(rest) if rest else None, remarks, (event,) if event else ())
     if not deletes:
         return batch
     return Batch(**{**_fields(batch), "deletes": (*batch.deletes, *deletes)})  # type: ignore[arg-type]
+
+
+def _cell(name: str, value: Value) -> Value:
+    """Return the value that the cell of a field stands for."""
+    if is_boolean(name):
+        return boolean(value)
+    return typed(value) if name.endswith(TYPED_FIELDS) else value
+
+
+def _checked(rest: dict[str, Value], reading: Reading) -> list[Remark]:
+    """Check the fields that are kept for later work, as far as the platform's schema says; return a remark on each
+    purpose that is not defined: what is said of it is left out first. Raises Unusable."""
+    for name, value in rest.items():
+        if not isinstance(value, KEPT_FIELDS[name]) or (isinstance(value, Number) and Number not in KEPT_FIELDS[name]):
+            raise Unusable("BATCH_INVALID", f"{name} is {json_type(value)}")
+    remarks = _without_undefined(rest, reading)
+    check_members(rest)
+    return remarks
 
 
 def _without_undefined(rest: dict[str, Value], reading: Reading) -> list[Remark]:
@@ -427,43 +443,6 @@ def _object(document: Mapping[str, Value], name: str) -> Mapping[str, Value]:
     if not isinstance(value, dict):
         raise Unusable("BATCH_INVALID", f"{name} must be an object")
     return value
-
-
-def _check_kept(name: str, value: Value) -> None:
-    """Check a field that is kept for later work, as far as the platform's schema says."""
-    if not isinstance(value, KEPT_FIELDS[name]) or (isinstance(value, Number) and Number not in KEPT_FIELDS[name]):
-        raise Unusable("BATCH_INVALID", f"{name} is {json_type(value)}")
-    check = _CHECKS.get(name)
-    if check:
-        check(value)
-
-
-def _check_attribution(value: Value) -> None:
-    for need in ("service_provider", "publisher", "campaign"):
-        if not isinstance(cast(dict[str, Value], value).get(need), str):
-            raise Unusable("BATCH_INVALID", f"attribution_info needs {need}")
-
-
-def _check_device(value: Value) -> None:
-    device = cast(dict[str, Value], value)
-    if not isinstance(device.get("limit_ad_tracking"), bool | None):
-        raise Unusable("BATCH_INVALID", "device_info.limit_ad_tracking must be true or false")
-    status = device.get("att_authorization_status")
-    if status is not None and status not in ATT_STATUSES:
-        raise Unusable("BATCH_INVALID", f"device_info.att_authorization_status: {shown(status)}")
-
-
-def _check_consent(value: Value) -> None:
-    for regulation, purposes in cast(dict[str, Value], value).items():
-        if purposes is not None and not isinstance(purposes, dict):
-            raise Unusable("BATCH_INVALID", f"consent_state.{regulation} is {json_type(purposes)}")
-
-
-_CHECKS: dict[str, Callable[[Value], None]] = {
-    "attribution_info": _check_attribution,
-    "device_info": _check_device,
-    "consent_state": _check_consent,
-}
 
 
 def apply_deletes(batch: Batch) -> dict[str, str]:

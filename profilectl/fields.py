@@ -13,6 +13,8 @@ from profilectl.values import Number, Value, to_json
 
 TYPED = re.compile(r"true|false|-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 """A cell that reads as a boolean or a JSON number."""
+BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+"""The cells that stand for a boolean, in any case, where a boolean must be."""
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 
 
@@ -56,6 +58,11 @@ def typed(value: Value) -> Value:
     if not isinstance(value, str) or not TYPED.fullmatch(value):
         return value
     return value == "true" if value in ("true", "false") else Number(value)
+
+
+def boolean(value: Value) -> Value:
+    """Return a cell as the boolean that it stands for; as it is where it stands for none."""
+    return BOOLEANS.get(value.lower(), value) if isinstance(value, str) else value
 
 
 def put(tree: dict[str, Value], steps: Sequence[str], value: Value) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from profilectl.fields import Unusable, json_type, put, shown, typed, whole_number, without_empty
+from profilectl.fields import Unusable, boolean, json_type, put, shown, typed, whole_number, without_empty
 from profilectl.values import Number, Value, to_json
 
 
@@ -66,11 +66,13 @@ FILE_ENDINGS = {"-custom_event": "custom_event", "-commerce_event": "commerce_ev
 
 # Cells of these are numbers or booleans where they read as one; all others are strings.
 TYPED_CELLS = (
-    "data.timestamp_unixtime_ms", "data.session_id", "data.session_start_unixtime_ms", "data.is_opted_out", "data.register",
+    "data.timestamp_unixtime_ms", "data.session_id", "data.session_start_unixtime_ms", "data.register",
     "data.product_action.total_amount", "data.product_action.tax_amount", "data.product_action.shipping_amount",
     "data.product_action.checkout_step", "data.product_action.products.price", "data.product_action.products.quantity",
     "data.product_action.products.position", "data.product_action.products.total_product_amount",
 )
+# Cells of these are booleans where they stand for one.
+BOOLEAN_CELLS = ("data.is_opted_out",)
 # A cell's path names a member of the only entry of these lists.
 LISTS = ("data.product_action.products", "data.promotion_action.promotions", "data.product_impressions")
 # fmt: on
@@ -198,10 +200,16 @@ def event_of_cells(cells: Mapping[str, Value], file_type: str | None = None) -> 
     event: dict[str, Value] = {}
     for path in {**cells, **filled}:
         if path != "event_type":
-            put(event, steps_of(path), typed(filled.get(path)) if path in TYPED_CELLS else filled.get(path))
+            put(event, steps_of(path), _typed(path, filled.get(path)))
     event = without_empty(event)
     event["event_type"] = kind
     return read_event(event, 1)
+
+
+def _typed(path: str, value: Value) -> Value:
+    if path in BOOLEAN_CELLS:
+        return boolean(value)
+    return typed(value) if path in TYPED_CELLS else value
 
 
 def type_of_columns(paths: Sequence[str]) -> str | None:

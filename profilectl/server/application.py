@@ -303,7 +303,7 @@ def make_application(service: Service | None, running: AbstractAsyncContextManag
         try:
             read_batch(batch, at_work().desk.snapshots.now.settings.reading)
         except Unusable as error:
-            raise _bad(sentence(error.code), error.code) from None
+            raise _bad(f"{sentence(error.code)}: {error.detail}" if error.detail else sentence(error.code), error.code) from None
         return await taken_in(sender, [batch])
 
     @application.post("/v2/bulkevents", tags=["Events API"], summary="Take in up to 100 batches", status_code=202, response_class=Response,

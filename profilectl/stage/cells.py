@@ -13,10 +13,12 @@ from profilectl.codes import InputRefused
 from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME
 from profilectl.identity_sql import code_of, trimmed, usable_key
+from profilectl.member import is_boolean
 from profilectl.scratch import Scratch, quote_text
 from profilectl.stage.event_cells import EventCells
+from profilectl.stage.member_cells import member_fault
 from profilectl.stage.nested import clash, members_sql, object_sql, tree_of, value_sql
-from profilectl.stage.staged import LOOSE, AttributeColumns, StagedFile
+from profilectl.stage.staged import AttributeColumns, StagedFile
 from profilectl.value_sql import whole_number
 
 
@@ -99,6 +101,8 @@ class Assembly:
         unknown = [f"{cell.text} is not null" for cell in cells if cell.field.kind == "unknown identity"]
         self._skip_each("IDENTITY_UNKNOWN_TYPE", unknown)
         self._skip_each("CONSENT_PURPOSE_UNDEFINED", [f"({' or '.join(said)})" for said in self.undefined.values()])
+        if fault := member_fault(self.kept):
+            self._invalid(fault)
         self._events([cell for cell in cells if cell.field.kind == "event"])
         self._attributes([cell for cell in cells if cell.field.kind == "attribute"])
         for name, texts in self.identities.items():
@@ -135,11 +139,15 @@ class Assembly:
         clash = made.clash()
         if clash:
             raise InputRefused(f"the column events.{clash[0]} stands for a value, and events.{clash[1]} for a part of it", "map or ignore one of them")
-        self.rejects.append(
-            f"select seq, 'BATCH_INVALID' as code, detail from (select {self.seq} as seq, {made.fault()} as detail from {self.source}) where detail is not null"
-        )
+        self._invalid(made.fault())
         self._skip("EVENT_OVER_LIMIT", f"{made.filled()} and {made.over()}")
         self.events.append(made.select(self.seq, self.source))
+
+    def _invalid(self, fault: str) -> None:
+        """Reject the rows of which the SQL `fault` says what is wrong with their batch."""
+        self.rejects.append(
+            f"select seq, 'BATCH_INVALID' as code, detail from (select {self.seq} as seq, {fault} as detail from {self.source}) where detail is not null"
+        )
 
     def _reject(self, code: str, condition: str, detail: str) -> None:
         self.rejects.append(
@@ -344,7 +352,7 @@ class Assembly:
 
     def _rest(self) -> str:
         """Return the SQL of the JSON object of the fields kept for later work."""
-        columns = {tuple(name.split(".")): value_sql(text, typed=name.endswith(TYPED_FIELDS)) for name, text in self.kept}
+        columns = {tuple(name.split(".")): value_sql(text, typed=name.endswith(TYPED_FIELDS), boolean=is_boolean(name)) for name, text in self.kept}
         found = clash(list(columns))
         if found:
             raise InputRefused(f"the column {'.'.join(found[0])} stands for a value, and {'.'.join(found[1])} for a part of it", "map or ignore one of them")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from profilectl.event import (
+    BOOLEAN_CELLS,
     COLUMN_TYPES,
     COMMERCE,
     CUSTOM_TYPES,
@@ -16,6 +17,7 @@ from profilectl.event import (
     TYPED_CELLS,
     steps_of,
 )
+from profilectl.fields import BOOLEANS
 from profilectl.identity_sql import trimmed
 from profilectl.scratch import quote_text
 from profilectl.stage.nested import clash, members_sql, object_sql, tree_of, value_sql
@@ -69,24 +71,32 @@ class EventCells:
              quote_text(f"event 1: a {name} needs data.{need}"))
             for name, meaning in EVENT_TYPES.items() for need in meaning.needs
         ]
+        found += [(f"{kind} = 'custom_event' and {self._within(f'data.{need}')}", quote_text(f"event 1: data.{need} is an object"))
+                  for need in ("event_name", "custom_event_type")]  # fmt: skip
         types = ", ".join(map(quote_text, CUSTOM_TYPES))
         found.append((f"{attributes} is not null", quote_text("event 1: data.custom_attributes is a string")))
         found.append((f"{kind} = 'custom_event' and {custom} not in ({types})", f"'event 1: unknown custom_event_type ' || {_shown(custom)}"))
         said = " + ".join(f"{self._any(self._under(f'data.{one}'))}::int" for one in COMMERCE)
         found.append((f"{kind} = 'commerce_event' and {said} <> 1", quote_text(f"event 1: a commerce event needs exactly one of {', '.join(COMMERCE)}")))
         opted = self._text("data.is_opted_out")
-        found.append((f"{kind} = 'opt_out' and {opted} not in ('true', 'false')", quote_text("event 1: data.is_opted_out must be true or false")))
+        found.append((f"{kind} = 'opt_out' and (lower({opted}) not in ({', '.join(map(quote_text, BOOLEANS))}) or {self._within('data.is_opted_out')})",
+                      quote_text("event 1: data.is_opted_out must be true or false")))
         at = self._text("data.timestamp_unixtime_ms")
+        found.append((self._within("data.timestamp_unixtime_ms"), quote_text("event 1: data.timestamp_unixtime_ms: an object")))
         found.append((f"{at} <> '' and {_whole(at)} is null", f"'event 1: data.timestamp_unixtime_ms: ' || {_shown(at)}"))
         return found
 
     def _under(self, root: str) -> list[str]:
         return [path for path in self._columns if path == root or path.startswith(f"{root}.")]
 
+    def _within(self, path: str) -> str:
+        """Return the condition that a member is stated as an object."""
+        return self._any([one for one in self._under(path) if one != path])
+
     def _data(self, member: str) -> str:
         """Return the text of a member of data: an object counts as stated where any of it is."""
-        under = [path for path in self._under(f"data.{member}") if path != f"data.{member}"]
-        return f"case when {self._any(under)} then 'object' end" if under else self._text(f"data.{member}")
+        under = len(self._under(f"data.{member}")) > (f"data.{member}" in self._columns)
+        return f"case when {self._within(f'data.{member}')} then 'object' end" if under else self._text(f"data.{member}")
 
     def over(self) -> str:
         """Return the condition that a row's event is over a limit; it is kept all the same."""
@@ -116,7 +126,7 @@ class EventCells:
 
     def _json(self) -> str:
         """Return the SQL of the event's JSON: members in the order of their columns, those of empty cells left out."""
-        columns = {steps_of(path): value_sql(text, typed=path in TYPED_CELLS) for path, text in self._columns.items() if path != "event_type"}
+        columns = {steps_of(path): value_sql(text, typed=path in TYPED_CELLS, boolean=path in BOOLEAN_CELLS) for path, text in self._columns.items() if path != "event_type"}
         data = tree_of(columns).get("data")
         default = f"case when {self._type} = 'custom_event' and {self._text('data.custom_event_type')} is null then '\"custom_event_type\":\"other\"' end"
         inner = object_sql([*(members_sql(data) if isinstance(data, dict) else []), default])

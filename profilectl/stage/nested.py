@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from profilectl.fields import TYPED
+from profilectl.fields import BOOLEANS, TYPED
 from profilectl.scratch import quote_text
 
 Tree = dict[str, "Tree | str"]
@@ -33,8 +33,12 @@ def clash(paths: Sequence[Sequence[str]]) -> tuple[Sequence[str], Sequence[str]]
     return None
 
 
-def value_sql(text: str, *, typed: bool) -> str:
-    """Return the SQL of a cell's JSON, null for an empty one. typed: a number or a boolean where it reads as one."""
+def value_sql(text: str, *, typed: bool = False, boolean: bool = False) -> str:
+    """Return the SQL of a cell's JSON, null for an empty one. typed: a number or a boolean where it reads as one; boolean:
+    a boolean where it stands for one."""
+    if boolean:
+        listed = " ".join(f"when '{cell}' then '{str(value).lower()}'" for cell, value in BOOLEANS.items())
+        return f"case lower({text}) {listed} else to_json({text})::varchar end"
     if typed:
         return f"case when regexp_full_match({text}, '{TYPED.pattern}') then {text} else to_json({text})::varchar end"
     return f"to_json({text})::varchar"

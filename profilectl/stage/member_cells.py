@@ -1,0 +1,67 @@
+"""The checks of profilectl.member for columns, all rows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from profilectl.batch import KEPT_FIELDS
+from profilectl.member import MEMBERS, OBJECT, Member
+from profilectl.scratch import quote_text
+
+Path = tuple[str, ...]
+
+
+def member_fault(columns: Sequence[tuple[str, str]]) -> str | None:
+    """Return the SQL of what is wrong with a row, null where nothing is; None where nothing can be.
+
+    columns: the dotted name of each, and the SQL of its text, null for an empty cell.
+    """
+    texts = {tuple(name.split(".")): text for name, text in columns}
+    found = list(_roots(texts))
+    for member in MEMBERS:
+        for path in _meant(member, texts):
+            found += _faults(member, path, texts)
+    return f"case {' '.join(f'when {condition} then {quote_text(detail)}' for condition, detail in found)} end" if found else None
+
+
+def _roots(texts: Mapping[Path, str]) -> Iterator[tuple[str, str]]:
+    """Return the faults of columns that are members of what is no object."""
+    for root in dict.fromkeys(path[0] for path in texts):
+        if dict not in KEPT_FIELDS[root]:
+            yield _any(texts, (root,)), f"{root} is an object"
+
+
+def _meant(member: Member, texts: Mapping[Path, str]) -> list[Path]:
+    """Return the paths in a file that a member stands for: those of its columns, and what is missing beside them."""
+    steps = member.steps
+    found: dict[Path, None] = {}
+    for path in texts:
+        above = path[: len(steps) - 1]
+        if len(path) >= len(steps) and all(one in ("*", step) for one, step in zip(steps, above, strict=False)):
+            if steps[-1] in ("*", path[len(steps) - 1]):
+                found[path[: len(steps)]] = None
+            elif member.needed:
+                found[(*above, steps[-1])] = None
+    return list(found)
+
+
+def _faults(member: Member, path: Path, texts: Mapping[Path, str]) -> list[tuple[str, str]]:
+    """Return (condition, what is wrong) for one path."""
+    name, cell, below = ".".join(path), texts.get(path), _any(texts, path)
+    found = []
+    if cell:
+        fits = f"regexp_full_match({cell}, {quote_text(member.kind.cell)})" if member.kind.cell else "false"
+        found.append((f"{cell} is not null and not {fits}", f"{name} {member.kind.must}"))
+    if member.kind is not OBJECT:
+        if below:
+            found.append((below, f"{name} {member.kind.must}"))
+        if member.needed:
+            absent = " and ".join(["true", *([f"{cell} is null"] if cell else []), *([f"not {below}"] if below else [])])
+            found.append((f"{_any(texts, path[:-1])} and {absent}", f"{name} is missing"))
+    return found
+
+
+def _any(texts: Mapping[Path, str], above: Path) -> str:
+    """Return the condition that any column below a path is filled, "" where there is none."""
+    listed = [f"{text} is not null" for path, text in texts.items() if len(path) > len(above) and path[: len(above)] == above]
+    return f"({' or '.join(listed)})" if listed else ""
