@@ -315,3 +315,8 @@ def test_statistics_of_a_file_decide_nothing(tmp_path: Path) -> None:
     double = next(kind for kind in TYPES if kind.name == "double")
     rows = found(tmp_path, {"customer_id": (TEXT, ["A", "B"]), "score": (double, [1.0, math.nan])})
     assert [row if isinstance(row, str) else (row["sets"], row["left out"]) for row in rows] == [({"score": hold(Number("1.0"))}, 0), ({}, 1)]
+
+
+def test_a_list_in_a_kept_field_of_a_flat_row_is_kept_whole() -> None:
+    batch = read_flat({"customer_id": "A", "device_info.tags": [Number("1"), Number("2")], "device_info.none": []}, Reading())
+    assert batch.rest == '{"device_info":{"tags":[1,2],"none":[]}}'

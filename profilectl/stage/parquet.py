@@ -329,9 +329,10 @@ def _field_part(column: str, leaf: Leaf, meaning: Field, options: Options) -> _P
             text = f"coalesce({kind.identity.format(v=leaf.sql)}, {text})"
     selected = [f"{text} as {column}"]
     cell = Cell(meaning, column, column, json=json)
-    names = kind.name == "VARCHAR|ENUM.*|UUID" or leaf.kind == '"NULL"' or kind is BINARY
-    wrong = {"source_request_id": entry is not None or leaf.kind == "BOOLEAN",
-             "deleted_user_attributes": not names}.get(meaning.name if meaning.kind == "plain" else "")
+    wrong = meaning.kind == "plain" and {
+        "source_request_id": entry is not None or leaf.kind == "BOOLEAN",
+        "deleted_user_attributes": entry is None and not kind.quoted,
+    }.get(meaning.name, False)
     if wrong:
         cell.fault = Fault(_WRONG[meaning.name], f"{column} is not null", quote_text(f"the column {leaf.name} is {leaf.kind}"))
         cell.text = NOTHING
