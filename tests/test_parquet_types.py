@@ -27,7 +27,7 @@ from profilectl.fields import Unusable
 from profilectl.scratch import Scratch
 from profilectl.sift import FAULTS
 from profilectl.stage import Options, stage_files
-from profilectl.stage.files import open_files
+from profilectl.stage.files import InputFile
 from profilectl.stage.staged import Rejects
 from profilectl.values import Number, Value, hold, parse_json
 
@@ -200,8 +200,8 @@ def staged_rows(folder: Path, options: Options) -> list[dict[str, Any] | str]:
     """Stage a.parquet and say what its rows are."""
     scratch = Scratch(folder)
     try:
-        file = open_files([str(folder / "a.parquet")], format=None, encoding=None, spill=folder)
-        staged = stage_files(scratch, file, options, Rejects(folder / "r.jsonl"))
+        file = InputFile("a.parquet", folder / "a.parquet", "0" * 64, "parquet")
+        staged = stage_files(scratch, [file], options, Rejects(folder / "r.jsonl"))
         (one,) = staged.files
         wrong: dict[int, list[str]] = {}
         for select in one.rejects:

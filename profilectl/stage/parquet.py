@@ -24,7 +24,17 @@ from profilectl.scratch import Scratch, quote_identifier, quote_text
 from profilectl.stage.cells import Assembly, Cell, Fault, string_held, string_over
 from profilectl.stage.columns import IGNORED, read_columns
 from profilectl.stage.files import InputFile
-from profilectl.stage.parquet_types import BINARY, Kind, Member, entry_of, kind_of, list_of, list_unfit, raw_json, struct_member, unfit
+from profilectl.stage.parquet_types import (
+    BINARY,
+    Kind,
+    Member,
+    entry_of,
+    kind_of,
+    list_of,
+    list_unfit,
+    raw_json,
+    unfit,
+)
 from profilectl.stage.staged import AttributeColumns, StagedFile
 
 if TYPE_CHECKING:
@@ -261,7 +271,7 @@ def _identity(column: str, leaf: Leaf, meaning: Field, options: Options) -> _Par
     text = _without_nulls(kind.identity.format(v=leaf.sql), kind, options)
     selected = [f"{text} as {column}"]
     cell = Cell(meaning, column, column)
-    if kind.identity != kind.text and leaf.kind != '"NULL"' or kind is BINARY:
+    if (kind.identity != kind.text and leaf.kind != '"NULL"') or kind is BINARY:
         selected.append(f"{leaf.sql} is not null and {kind.identity.format(v=leaf.sql)} is null as x{column}")
         why = "not UTF-8" if kind is BINARY else "no whole number that a number of this type can say exactly"
         cell.fault = Fault("IDENTITY_INVALID", f"x{column}", quote_text(f"{leaf.name} is {why}"))
