@@ -89,8 +89,9 @@ def without_empty(tree: dict[str, Value]) -> dict[str, Value]:
     """Return a tree of cells without those that are empty, and without objects that hold none."""
     found: dict[str, Value] = {}
     for name, value in tree.items():
-        entry = value[0] if isinstance(value, list) else value
+        listed = isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict)  # as put makes it
+        entry = value[0] if listed and isinstance(value, list) else value
         left = (without_empty(entry) or None) if isinstance(entry, dict) else entry
         if left is not None:
-            found[name] = [left] if isinstance(value, list) else left
+            found[name] = [left] if listed else left
     return found

@@ -129,9 +129,7 @@ def _stage_file(
     if file.format == "parquet":
         from profilectl.stage.parquet import read_parquet
 
-        return read_parquet(
-            scratch, file, name, keys, options.reading, options.manifest, options.mapped, options.empty
-        )
+        return read_parquet(scratch, file, name, keys, options)
     if options.manifest or options.mapped:
         raise InputRefused(f"{file.name}: --manifest and --map are for files with columns", "rename the keys in the file")
     if file.format == "json":

@@ -22,18 +22,30 @@ from profilectl.stage.staged import AttributeColumns, StagedFile
 from profilectl.value_sql import whole_number
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What makes a row unusable: the code, and as SQL the condition and what more there is to say."""
+
+    code: str
+    condition: str
+    detail: str
+
+
 @dataclass(slots=True)
 class Cell:
     """One column of a file: the SQL that reads it, what it means, how it is held.
 
     text: its value as text. held: its value as profilectl.values holds it. over: the code of the
-    limit a value breaks, as SQL that gives null for none; None where no value can.
+    limit a value breaks, as SQL that gives null for none; None where no value can. fault: what makes a row
+    unusable, besides what a text can say. json: its text is JSON, of a number, a boolean or a list.
     """
 
     field: Field
     text: str
     held: str
     over: str | None = None
+    fault: Fault | None = None
+    json: bool = False
 
 
 def string_held(text: str) -> str:
@@ -88,10 +100,13 @@ class Assembly:
     skips: list[str] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
     undefined: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    json: set[str] = field(default_factory=set)
 
     def add(self, cells: list[Cell]) -> None:
         """Take in the columns of a file, in their order."""
         for cell in cells:
+            if cell.fault:
+                self._reject(cell.fault.code, cell.fault.condition, cell.fault.detail)
             if cell.field.kind == "plain":
                 self._plain(cell)
             elif cell.field.kind == "identity":
@@ -131,6 +146,8 @@ class Assembly:
             self.undefined.setdefault((steps[0], steps[1]), []).append(f"{cell.text} is not null")
         else:
             self.kept.append((cell.field.name, cell.text))
+            if cell.json:
+                self.json.add(cell.field.name)
 
     def _events(self, cells: list[Cell]) -> None:
         if not cells:
@@ -352,7 +369,12 @@ class Assembly:
 
     def _rest(self) -> str:
         """Return the SQL of the JSON object of the fields kept for later work."""
-        columns = {tuple(name.split(".")): value_sql(text, typed=name.endswith(TYPED_FIELDS), boolean=is_boolean(name)) for name, text in self.kept}
+        columns = {
+            tuple(name.split(".")): text
+            if name in self.json
+            else value_sql(text, typed=name.endswith(TYPED_FIELDS), boolean=is_boolean(name))
+            for name, text in self.kept
+        }
         found = clash(list(columns))
         if found:
             raise InputRefused(f"the column {'.'.join(found[0])} stands for a value, and {'.'.join(found[1])} for a part of it", "map or ignore one of them")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from profilectl.codes import Reject
-from profilectl.scratch import Scratch, quote_text
+from profilectl.scratch import Scratch
 from profilectl.stage.staged import Rejects, Staged, StagedFile
 
 RAW_SHOWN = 64 * 1024
@@ -25,23 +25,21 @@ def reject_rows(scratch: Scratch, staged: Staged, rejects: Rejects) -> None:
 
 
 def _texts(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[str]:
-    if file.format == "parquet":
-        return _parquet_rows(scratch, file, lines)
+    if file.raw:
+        return _columnar(scratch, file.raw, lines)
     if file.unit == "row":
         return iter([""] * len(lines))
     return _physical(scratch, file, lines)
 
 
-def _parquet_rows(scratch: Scratch, file: StagedFile, rows: list[int]) -> Iterator[str]:
+def _columnar(scratch: Scratch, raw: str, rows: list[int]) -> Iterator[str]:
+    """Read rows of a file of columns again, each as the JSON of what was read."""
+    from profilectl.stage.parquet import by_values
+
     for start in range(0, len(rows), 1000):
-        block = rows[start : start + 1000]
-        yield from (
-            text for (text,) in scratch.rows(
-                f"select json_merge_patch(to_json(one), '{{\"file_row_number\":null}}')::varchar from read_parquet({quote_text(str(file.path))}, file_row_number = true, hive_partitioning = false) as one"
-                " where file_row_number in (select unnest($rows::bigint[]) - 1) order by file_row_number",
-                {"rows": block},
-            )
-        )
+        with by_values(scratch):
+            found = dict(scratch.rows(f"select row, raw from ({raw}) where row in (select unnest($rows::bigint[]))", {"rows": rows[start : start + 1000]}))
+        yield from (found[row] for row in rows[start : start + 1000])
 
 
 def _physical(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[str]:

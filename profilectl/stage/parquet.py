@@ -1,92 +1,156 @@
 """Parquet -> staged rows: every value as the text that says it exactly.
 
-Types are read as the file declares them, never guessed: numbers become their decimal text, dates and
-times ISO 8601, lists of scalars lists (domain.md 8.2, design.md R4). What has no exact text (NaN,
-infinity, bytes, nested values) is left out with a code; a decimal too wide for the reader, which
-would pass through a float, refuses the file.
+Types are read as the file declares them, never guessed; stage.parquet_types has the table of them. A value is judged, not its
+type: a column without values says nothing, whatever its type. Where DuckDB cannot read a column, or not exactly (INT96,
+decimals of more than 38 digits), stage.parquet_arrow writes the columns that are used anew, and that is read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from profilectl.batch import Field, Reading
+from profilectl.batch import BATCH_FIELDS, Field, attribute_key
 from profilectl.codes import InputRefused
+from profilectl.identity import type_named
 from profilectl.scratch import Scratch, quote_identifier, quote_text
-from profilectl.stage.cells import Assembly, Cell, string_held, string_over
-from profilectl.stage.columns import Manifest, read_columns
+from profilectl.stage.cells import Assembly, Cell, Fault, string_held, string_over
+from profilectl.stage.columns import IGNORED, read_columns
 from profilectl.stage.files import InputFile
+from profilectl.stage.parquet_types import (
+    BINARY,
+    Kind,
+    Member,
+    entry_of,
+    kind_of,
+    list_of,
+    list_unfit,
+    raw_json,
+    unfit,
+)
 from profilectl.stage.staged import AttributeColumns, StagedFile
 
-_WHOLE = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|HUGEINT|UHUGEINT")
+if TYPE_CHECKING:
+    from profilectl.stage import Options
+
 _STRUCT = re.compile(r"STRUCT\(")
+MOST_DIGITS = 38
+"""So many digits of a decimal DuckDB can hold."""
+NOTHING = "(null::varchar)"
 
 
-def read_parquet(
-    scratch: Scratch,
-    file: InputFile,
-    name: str,
-    keys: AttributeColumns,
-    reading: Reading,
-    manifest: Manifest | None,
-    mapped: Mapping[str, Field],
-    empty: str,
-) -> StagedFile:
-    """Stage a Parquet file. Raises InputRefused for a damaged file or a column that cannot be exact."""
-    source = f"read_parquet({quote_text(str(file.local))}, file_row_number = true, binary_as_string = false, hive_partitioning = false)"
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A column, or a scalar of a struct."""
+
+    name: str
+    """Its name, dotted where it is in a struct."""
+    path: tuple[int, ...]
+    """Where it stands: the place of the column, then that in each struct."""
+    sql: str
+    """The SQL of its value."""
+    kind: str
+    """Its type, as DuckDB or stage.parquet_types names it."""
+    inexact: bool = False
+    """Whether DuckDB does not read it exactly."""
+
+    @property
+    def in_struct(self) -> bool:
+        """Whether it is a member of a struct."""
+        return len(self.path) > 1
+
+
+@dataclass(slots=True)
+class Source:
+    """A Parquet file as DuckDB reads it."""
+
+    select: str
+    """What stands after FROM; file_row_number counts its rows from 0."""
+    members: list[Member] = field(default_factory=list)
+    """Its columns."""
+    leaves: list[Leaf] = field(default_factory=list)
+    """Its columns, structs taken apart."""
+
+
+def read_parquet(scratch: Scratch, file: InputFile, name: str, keys: AttributeColumns, options: Options) -> StagedFile:
+    """Stage a Parquet file. Raises InputRefused for a file that cannot be read, or a column that cannot be what it is to be."""
+    from profilectl.stage.parquet_arrow import leaves_by_arrow, written_anew
+
     try:
-        described = [(column, kind) for column, kind, *_ in scratch.rows(f"describe select * exclude (file_row_number) from {source}")]
-        schema = scratch.rows(f"select name, type, num_children, precision from parquet_schema({quote_text(str(file.local))})")
+        source = opened(scratch, file.local)
+        leaves = source.leaves
     except duckdb.Error as error:
-        raise InputRefused(f"{file.name}: not a Parquet file that can be read: {_first_line(file, error)}") from None
-    _refuse_inexact(file.name, schema)
-    leaves = _leaves(scratch, described, _members(iter(schema)))
-    fields = read_columns(file.name, [leaf for leaf, _, _ in leaves], manifest, mapped)
-    used = {field.kind != "ignored" for field in fields}
-    if True not in used:
+        _raise_known(file.name, error)
+        source, leaves = None, leaves_by_arrow(file)
+    fields = _fields(file.name, leaves, options)
+    used = [place for place, meaning in enumerate(fields) if meaning.kind != "ignored"]
+    if not used:
         raise InputRefused(f"{file.name}: every column is ignored")
-    selected = ["file_row_number as seq"]
-    cells: list[Cell] = []
-    for place, ((leaf, sql, kind), field) in enumerate(zip(leaves, fields, strict=True)):
-        if field.kind == "ignored":
-            continue
-        selected.append(f"{sql} as c{place}")
-        cells.append(_cell(file.name, leaf, field, f"c{place}", kind, reading))
+    columns = {place: leaves[place] for place in used}
+    if source is None or any(leaf.inexact for leaf in columns.values()):
+        source, columns = written_anew(scratch, file, columns)
     try:
-        scratch.make(name, f"select {', '.join(selected)} from {source}")
+        cells = _make(scratch, file, name, source, columns, fields, options)
     except duckdb.Error as error:
-        raise InputRefused(f"{file.name}: damaged: {_first_line(file, error)}", "make the file again") from None
+        _raise_known(file.name, error)
+        source, columns = written_anew(scratch, file, {place: leaves[place] for place in used}, because=error)
+        cells = _make(scratch, file, name, source, columns, fields, options)
     rows = scratch.count(name)
-    assembly = Assembly(scratch, name, "seq", keys, reading, empty)
+    assembly = Assembly(scratch, name, "seq", keys, options.reading, options.empty)
     assembly.add(cells)
-    meaning = tuple((leaf, field.title or "ignored") for (leaf, _, _), field in zip(leaves, fields, strict=True))
+    meaning = tuple((leaf.name, field.title or "ignored") for leaf, field in zip(leaves, fields, strict=True))
+    members = _readable(source.members)
+    raw = f"select file_row_number + 1 as row, {raw_json(members, binary_as_text=options.binary_as_text)} as raw from {source.select}"
     return assembly.staged(
         StagedFile(
             name=file.name, sha256=file.sha256, format="parquet", select="", span=rows, rows=rows, columns=[],
-            plain=[], identities=[], path=file.local, unit="row", meaning=meaning,
+            plain=[], identities=[], path=file.local, unit="row", meaning=meaning, raw=raw, notices=_notices(cells, leaves, fields, options),
         )
     )
 
 
-def _first_line(file: InputFile, error: Exception) -> str:
-    return str(error).replace(str(file.local), file.name).splitlines()[0][:200]
+def opened(scratch: Scratch, path: Path) -> Source:
+    """Look at the columns of a file. Raises duckdb.Error where DuckDB cannot."""
+    scratch.run("set enable_geoparquet_conversion = false")  # what a file says of its geometry may be wrong, and is nothing to us
+    literal = quote_text(str(path))
+    select = (
+        f"read_parquet({literal}, file_row_number = true, binary_as_string = false, hive_partitioning = false,"
+        " union_by_name = false, can_have_nan = true)"
+    )
+    described = [(column, kind) for column, kind, *_ in scratch.rows(f"describe select * exclude (file_row_number) from {select}")]
+    schema = scratch.rows(f"select name, num_children, type, precision, logical_type from parquet_schema({literal})")
+    source = Source(select)
+    columns = _columns(iter(schema))
+    for place, ((named, kind), column) in enumerate(zip(described, columns, strict=True)):
+        source.members.append(_member(scratch, column, quote_identifier(named), kind))
+        source.leaves += _leaves(source.members[-1], column, (place,), "", "")
+    return source
 
 
-def _refuse_inexact(name: str, schema: Sequence[tuple[Any, ...]]) -> None:
-    for column, kind, _, precision in schema:
-        if isinstance(precision, int) and precision > 38:
-            raise InputRefused(
-                f"{name}: column {column!r} is a decimal of {precision} digits; 38 is the most that can be read exactly",
-                "write it as text",
-            )
-        if kind == "INT96":
-            raise InputRefused(f"{name}: column {column!r} is an INT96 timestamp", "write it as TIMESTAMP or as text")
+@contextlib.contextmanager
+def by_values(scratch: Scratch) -> Iterator[None]:
+    """Have DuckDB read the values of a file, and conclude nothing from the statistics in it, which may be wrong: it holds a test
+    for NaN to be false where the greatest value is a number."""
+    scratch.run("set disabled_optimizers = 'statistics_propagation'")
+    try:
+        yield
+    finally:
+        scratch.run("reset disabled_optimizers")
+
+
+def _raise_known(name: str, error: duckdb.Error) -> None:
+    """Raise what another reader could not do better: no memory, a file that is encrypted."""
+    if isinstance(error, duckdb.OutOfMemoryException) or "No space left" in str(error):
+        raise error
+    if "encrypted" in str(error):
+        raise InputRefused(f"{name} is encrypted Parquet", "decrypt it first") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,85 +158,235 @@ class _Column:
     """A column by the name that the file has for it; the reader gives one that differs from another in its case only a number."""
 
     name: str
+    type: str = ""
+    precision: int = 0
+    logical: str = ""
     members: Sequence[_Column] = ()
 
+    @property
+    def zoned_ns(self) -> bool:
+        """Whether it is a time of day in UTC with nanoseconds, of which DuckDB drops three digits."""
+        return self.logical.startswith("TimeType(isAdjustedToUTC=1") and "NANOS=NanoSeconds" in self.logical
 
-def _members(schema: Iterator[tuple[Any, ...]]) -> Sequence[_Column]:
+    @property
+    def inexact(self) -> bool:
+        """Whether DuckDB does not read it, or something in it, exactly."""
+        return self.type == "INT96" or self.precision > MOST_DIGITS or self.zoned_ns or any(member.inexact for member in self.members)
+
+    def kind(self, kind: str) -> str:
+        """Return the name that the table of types has for the column."""
+        if kind == "FLOAT" and self.logical.startswith("Float16"):
+            return "HALF FLOAT"
+        return kind
+
+
+def _columns(schema: Iterator[tuple[Any, ...]]) -> Sequence[_Column]:
     """Return the columns below the next element of a file's schema, which lists each before its members."""
-    _, _, children, _ = next(schema)
+    _, children, *_ = next(schema)
     found: list[_Column] = []
     for _ in range(children or 0):
         ahead = next(schema)
-        found.append(_Column(str(ahead[0]), _members(chain([ahead], schema))))
+        name, _, kind, precision, logical = ahead
+        found.append(_Column(str(name), kind or "", precision or 0, logical or "", _columns(chain([ahead], schema))))
     return found
 
 
-def _leaves(scratch: Scratch, described: Sequence[tuple[str, str]], columns: Sequence[_Column]) -> list[tuple[str, str, str]]:
-    """Return (dotted name, SQL, type) of each column, structs taken apart."""
-    leaves: list[tuple[str, str, str]] = []
-    for (named, kind), column in zip(described, columns, strict=True):
-        if _STRUCT.match(kind) and not kind.endswith("[]"):
-            members = scratch.rows(f"describe select unnest($value::{kind})", {"value": None})
-            inner = _leaves(scratch, [(member, inner_kind) for member, inner_kind, *_ in members], column.members)
-            leaves += [(f"{column.name}.{leaf}", f"{quote_identifier(named)}.{sql}", inner_kind) for leaf, sql, inner_kind in inner]
-        else:
-            leaves.append((column.name, quote_identifier(named), kind))
-    return leaves
+def _member(scratch: Scratch, column: _Column, sql: str, kind: str) -> Member:
+    """Return a column with the members of the struct that it may be."""
+    if not _STRUCT.match(kind) or entry_of(kind):
+        return Member(column.name, sql, column.kind(kind))
+    members = scratch.rows(f"describe select unnest($value::{kind})", {"value": None})
+    inside = [_member(scratch, one, quote_identifier(named), inner) for (named, inner, *_), one in zip(members, column.members, strict=True)]
+    return Member(column.name, sql, kind, inside)
 
 
-def _cell(file: str, leaf: str, field: Field, column: str, kind: str, reading: Reading) -> Cell:
-    text = _text(kind, column)
-    if field.kind == "identity" and not (kind == "VARCHAR" or kind == "UUID" or _WHOLE.fullmatch(kind) or kind.startswith("ENUM")):
-        raise InputRefused(
-            f"{file}: column {leaf!r} is {kind}; an identity must be text or a whole number",
-            "a float has lost the exact identity already: write the column again as text",
-        )
-    if field.kind == "plain" and field.name == "deleted_user_attributes" and kind == "VARCHAR[]":
-        return Cell(field, f"to_json({column})::varchar", "null")
-    if field.kind == "plain" and field.name == "timestamp_unixtime_ms" and kind.startswith("TIMESTAMP"):
-        return Cell(field, f"epoch_ms({column})::varchar", "null")
-    if text is None:
-        if field.kind == "attribute":
-            return Cell(field, column, "null::varchar", f"case when {column} is not null then 'UA_UNSUPPORTED_TYPE' end")
-        raise InputRefused(f"{file}: column {leaf!r} is {kind}, which cannot be {field.title}")
-    if _is_string(kind):
-        return Cell(field, text, string_held(text), string_over(text, reading.limits["value"]))
-    if kind in ("FLOAT", "DOUBLE"):
-        return Cell(field, text, f"chr(31) || {text}", f"case when {column} is not null and not isfinite({column}) then 'UA_UNSUPPORTED_TYPE' end")
-    if kind.endswith("[]"):
-        return Cell(field, column if field.kind == "attribute" else text, f"chr(31) || {text}", _list_over(column, kind, reading))
-    return Cell(field, text, f"chr(31) || {text}")
+def _leaves(member: Member, column: _Column, path: tuple[int, ...], prefix: str, sql: str) -> list[Leaf]:
+    """Return the scalars of a column."""
+    name, value = prefix + member.name, sql + member.sql
+    if not member.members:
+        return [Leaf(name, path, value, member.kind, column.inexact)]
+    return [
+        leaf for place, (one, inner) in enumerate(zip(member.members, column.members, strict=True))
+        for leaf in _leaves(one, inner, (*path, place), f"{name}.", f"{value}.")
+    ]
 
 
-def _is_string(kind: str) -> bool:
-    return kind in ("VARCHAR", "UUID", "DATE", "INTERVAL") or kind.startswith(("TIME", "ENUM"))
+def _fields(name: str, leaves: Sequence[Leaf], options: Options) -> list[Field]:
+    """Say what each leaf means. A member of a struct that is no field of a batch is an attribute of its dotted name (design.md R19);
+    to ignore a struct is to ignore its members."""
+    mapped: dict[str, Field] = dict(options.mapped)
+    names = {leaf.name for leaf in leaves}
+    described = {column for column, _ in options.manifest.columns} if options.manifest else set()
+    for leaf in leaves:
+        root = leaf.name.partition(".")[0]
+        if not leaf.in_struct or leaf.name in mapped or leaf.name in described:
+            continue
+        if root not in names and options.mapped.get(root) == IGNORED:
+            mapped[leaf.name] = IGNORED
+            mapped.pop(root, None)
+        elif root not in BATCH_FIELDS and type_named(root) is None:
+            mapped[leaf.name] = Field("attribute", attribute_key(leaf.name))
+    return read_columns(name, [leaf.name for leaf in leaves], options.manifest, mapped)
 
 
-def _text(kind: str, value: str) -> str | None:
-    """Return the SQL of the exact text of a value, or None where it has none."""
-    if kind == "VARCHAR":
-        return value
-    if kind == "BOOLEAN":
-        return f"case {value} when true then 'true' when false then 'false' end"
-    if kind in ("UUID", "DATE", "INTERVAL", "FLOAT", "DOUBLE") or _WHOLE.fullmatch(kind) or kind.startswith(("DECIMAL", "ENUM", "TIME ")) or kind == "TIME":
-        return f"{value}::varchar"
-    if kind == "TIMESTAMP WITH TIME ZONE":
-        return f"replace(make_timestamp(epoch_us({value}))::varchar, ' ', 'T') || 'Z'"
-    if kind in ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"):
-        return f"replace({value}::varchar, ' ', 'T')"
-    if kind.endswith("[]"):
-        inner = _text(kind[:-2], "entry")
-        if inner is None or kind[:-2].endswith("[]"):
-            return None
-        entry = f"to_json({inner})::varchar" if _is_string(kind[:-2]) else inner
-        return f"case when {value} is not null then '[' || array_to_string(list_transform({value}, lambda entry: coalesce({entry}, 'null')), ',') || ']' end"
-    return None
+def _make(
+    scratch: Scratch, file: InputFile, name: str, source: Source, columns: Mapping[int, Leaf], fields: Sequence[Field], options: Options
+) -> list[Cell]:
+    """Make the relation of a file's rows: seq, the text of each column that is used, and what there is to say against it."""
+    parts = [_part(f"c{place}", leaf, fields[place], options) for place, leaf in columns.items()]
+    selected = [expression for part in parts for expression in part.selected]
+    with by_values(scratch):
+        scratch.make(name, f"select file_row_number as seq, {', '.join(selected)} from {source.select}")
+    _refuse(scratch, file.name, name, parts)
+    return [part.cell for part in parts]
 
 
-def _list_over(column: str, kind: str, reading: Reading) -> str:
-    longest = ""
-    if _is_string(kind[:-2]):
-        longest = f"when list_max(list_transform({column}, lambda entry: length(entry::varchar))) > {reading.limits['entry']} then 'UA_ENTRY_TOO_LONG' "
-    elif kind[:-2] in ("FLOAT", "DOUBLE"):
-        longest = f"when list_bool_or(list_transform({column}, lambda entry: not isfinite(entry))) then 'UA_UNSUPPORTED_TYPE' "
-    return f"case when len({column}) > {reading.limits['list']} then 'UA_LIST_TOO_LONG' {longest}end"
+@dataclass(slots=True)
+class _Part:
+    """A column of the relation of a file's rows."""
+
+    leaf: Leaf
+    cell: Cell
+    selected: list[str]
+    """The expressions that make it."""
+    never: str = ""
+    """Why no value of its type can be what it is to be; "" where some can."""
+    hint: str = ""
+
+
+def _part(column: str, leaf: Leaf, meaning: Field, options: Options) -> _Part:
+    """Say how a leaf becomes the column of a relation."""
+    if meaning.kind == "identity":
+        return _identity(column, leaf, meaning, options)
+    if meaning.kind == "attribute":
+        return _attribute(column, leaf, meaning, options)
+    return _field_part(column, leaf, meaning, options)
+
+
+def _identity(column: str, leaf: Leaf, meaning: Field, options: Options) -> _Part:
+    """An identity is a text or a whole number; another number rejects its row."""
+    kind = kind_of(leaf.kind, binary_as_text=options.binary_as_text)
+    if kind is None or kind.identity is None:
+        return _impossible(column, leaf, meaning)
+    text = _without_nulls(kind.identity.format(v=leaf.sql), kind, options)
+    selected = [f"{text} as {column}"]
+    cell = Cell(meaning, column, column)
+    if (kind.identity != kind.text and leaf.kind != '"NULL"') or kind is BINARY:
+        selected.append(f"{leaf.sql} is not null and {kind.identity.format(v=leaf.sql)} is null as x{column}")
+        why = "not UTF-8" if kind is BINARY else "no whole number that a number of this type can say exactly"
+        cell.fault = Fault("IDENTITY_INVALID", f"x{column}", quote_text(f"{leaf.name} is {why}"))
+    return _Part(leaf, cell, selected)
+
+
+def _attribute(column: str, leaf: Leaf, meaning: Field, options: Options) -> _Part:
+    """An attribute keeps its type; a value without exact text is left out."""
+    limits = options.reading.limits
+    entry = entry_of(leaf.kind)
+    kind = kind_of(entry or leaf.kind, binary_as_text=options.binary_as_text)
+    if kind is None:
+        selected = [f"case when {leaf.sql} is not null then '' end as {column}"]
+        return _Part(leaf, Cell(meaning, column, "null::varchar", "'UA_UNSUPPORTED_TYPE'"), selected)
+    if entry is not None:
+        over = [f"when len({leaf.sql}) > {limits['list']} then 'UA_LIST_TOO_LONG'"]
+        if kind.quoted:
+            longest = f"list_max(list_transform({leaf.sql}, lambda entry: length({kind.text.format(v='entry')})))"
+            over.append(f"when {longest} > {limits['entry']} then 'UA_ENTRY_TOO_LONG'")
+        unsaid = list_unfit(kind, leaf.sql)
+        if unsaid:
+            over.insert(0, f"when {unsaid} then 'UA_UNSUPPORTED_TYPE'")
+        text = list_of(leaf.sql, kind.member.format(v="entry"))
+        selected = [f"{text} as {column}", f"case {' '.join(over)} end as x{column}"]
+        return _Part(leaf, Cell(meaning, column, f"chr(31) || {column}", f"x{column}"), selected)
+    text = _without_nulls(kind.text.format(v=leaf.sql), kind, options)
+    held = string_held(column) if kind.quoted else f"chr(31) || {column}"
+    selected = [f"{text} as {column}"]
+    limit = string_over(column, limits["value"]) if kind.quoted else None
+    if not kind.exact:
+        selected = [f"coalesce({text}, case when {leaf.sql} is not null then '' end) as {column}", f"{unfit(kind, leaf.sql)} as x{column}"]
+        limit = f"case when x{column} then 'UA_UNSUPPORTED_TYPE' {'else ' + limit if limit else ''} end"
+    return _Part(leaf, Cell(meaning, column, held, limit), selected)
+
+
+def _without_nulls(text: str, kind: Kind, options: Options) -> str:
+    """Return the SQL of a text, null where it is one that stands for nothing (`--null`)."""
+    if not kind.quoted or not options.reading.nulls:
+        return text
+    listed = ", ".join(map(quote_text, sorted(options.reading.nulls)))
+    return f"case when {text} not in ({listed}) then {text} end"
+
+
+_MS_FIELDS = "timestamp_unixtime_ms"
+_WRONG = {
+    # the fields of which not every text is right: the code of a value of another type
+    "source_request_id": "BATCH_INVALID",
+    "deleted_user_attributes": "DELETED_INVALID",
+}
+
+
+def _field_part(column: str, leaf: Leaf, meaning: Field, options: Options) -> _Part:
+    """A field of a batch, or of an event, is read from its text as a cell of a CSV file is; a time is its milliseconds."""
+    entry = entry_of(leaf.kind)
+    kind = kind_of(entry or leaf.kind, binary_as_text=options.binary_as_text)
+    if kind is None:
+        return _impossible(column, leaf, meaning)
+    if entry is not None:
+        text, json = list_of(leaf.sql, kind.member.format(v="entry")), True
+    else:
+        text, json = _without_nulls(kind.text.format(v=leaf.sql), kind, options), not kind.quoted
+        if meaning.name.endswith(_MS_FIELDS) and kind.ms:
+            text, json = f"coalesce(({kind.ms.format(v=leaf.sql)})::varchar, {text})", False
+        elif meaning.name in ("mpid", _MS_FIELDS) and kind.identity and kind.identity != kind.text:
+            text = f"coalesce({kind.identity.format(v=leaf.sql)}, {text})"
+    selected = [f"{text} as {column}"]
+    cell = Cell(meaning, column, column, json=json)
+    wrong = meaning.kind == "plain" and {
+        "source_request_id": entry is not None or leaf.kind == "BOOLEAN",
+        "deleted_user_attributes": entry is None and not kind.quoted,
+    }.get(meaning.name, False)
+    if wrong:
+        cell.fault = Fault(_WRONG[meaning.name], f"{column} is not null", quote_text(f"the column {leaf.name} is {leaf.kind}"))
+        cell.text = NOTHING
+    elif not kind.exact and (meaning.kind != "plain" or meaning.name == "source_request_id"):
+        cell.fault = Fault("BATCH_INVALID", f"x{column}", quote_text(f"{leaf.name} has no exact text"))
+        selected.append(f"{list_unfit(kind, leaf.sql) if entry else unfit(kind, leaf.sql)} as x{column}")
+    return _Part(leaf, cell, selected)
+
+
+def _impossible(column: str, leaf: Leaf, meaning: Field) -> _Part:
+    """A column whose type cannot be what it is to be: it may be there as long as it has no values."""
+    what = "an identity must be text or a whole number" if meaning.kind == "identity" else f"which cannot be {meaning.title}"
+    hint = "--binary-as-text reads it as text" if leaf.kind == BINARY.name else f"--map {quoted(leaf.name)}=ignore leaves it out"
+    selected = [f"case when {leaf.sql} is not null then '' end as {column}"]
+    return _Part(leaf, Cell(meaning, column, column), selected, f"is {_shown(leaf.kind)}; {what}", hint)
+
+
+def quoted(name: str) -> str:
+    """Return a column's name as it is given on a command line."""
+    return name if re.fullmatch(r"[\w.$-]+", name) else f"'{name}'"
+
+
+def _shown(kind: str) -> str:
+    return kind if len(kind) <= 60 else f"{kind[:60]}..."
+
+
+def _refuse(scratch: Scratch, file: str, name: str, parts: Sequence[_Part]) -> None:
+    """Refuse a file with a value in a column whose type cannot be what it is to be."""
+    for part in parts:
+        if part.never:
+            (first,) = scratch.row(f"select min(seq) from {name} where {part.cell.text} is not null")
+            if first is not None:
+                raise InputRefused(f"{file}: column {part.leaf.name!r} {part.never} (row {first + 1} has one)", part.hint)
+            part.cell.text = part.cell.held = NOTHING
+
+
+def _readable(members: Sequence[Member]) -> list[Member]:
+    """Return the columns that a rejected row is written down with: all but those that may not be readable at all."""
+    return [member for member in members if not re.match("VARIANT|GEOMETRY|UNION|UNSUPPORTED", member.kind)]
+
+
+def _notices(cells: Sequence[Cell], leaves: Sequence[Leaf], fields: Sequence[Field], options: Options) -> list[str]:
+    """Say which option would read what is left out."""
+    if options.binary_as_text:
+        return []
+    names = [leaf.name for leaf, meaning in zip(leaves, fields, strict=True) if meaning.kind == "attribute" and leaf.kind in ("BLOB", "BLOB[]")]
+    return [f"{', '.join(names)}: bytes, which are left out; --binary-as-text reads them as text"] if names else []

@@ -68,7 +68,7 @@ class StagedFile:
     loose: a relation (seq, key, value) of attributes without a column, or None. events: SELECTs in the
     shape of EVENT; events_in_order: their rows come by seq and place, because none is joined with anything. rejects: SELECTs of
     (seq, code, detail), rows that cannot be used, the weightiest first. skips: SELECTs of (seq, code, attribute),
-    attributes and identities left out. notices: what a person should know of how the file was read. path: where the original text of a row can be read again.
+    attributes and identities left out. notices: what a person should know of how the file was read. path: where the original text of a row can be read again. raw: for Parquet, the SELECT (row, raw) of that.
     """
 
     name: str
@@ -91,6 +91,7 @@ class StagedFile:
     rejects: list[str] = field(default_factory=list)
     skips: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    raw: str | None = None
 
 
 @dataclass(slots=True)
