@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from profilectl.batch import Field, Reading
-from profilectl.codes import InputRefused
 from profilectl.event import FILE_ENDINGS
 from profilectl.identity import TYPES
 from profilectl.scratch import Scratch, quote_text
 from profilectl.stage.cells import Assembly, Cell, string_held, string_over
-from profilectl.stage.columns import Manifest, read_columns
+from profilectl.stage.columns import Manifest, flat_columns, read_columns
 from profilectl.stage.csv import Header, read_header, read_rows
 from profilectl.stage.files import InputFile
 from profilectl.stage.jsonl import read_document_file, read_lines, wanted_or_null
@@ -130,11 +129,10 @@ def _stage_file(
         from profilectl.stage.parquet import read_parquet
 
         return read_parquet(scratch, file, name, keys, options)
-    if options.manifest or options.mapped:
-        raise InputRefused(f"{file.name}: --manifest and --map are for files with columns", "rename the keys in the file")
+    mapped = flat_columns(file.name, options.manifest, options.mapped)
     if file.format == "json":
-        return read_document_file(scratch, file, name, keys, options.reading, rejects)
-    return read_lines(scratch, file, name, keys, options.reading, rejects, progress)
+        return read_document_file(scratch, file, name, keys, options.reading, rejects, mapped)
+    return read_lines(scratch, file, name, keys, options.reading, rejects, progress, mapped)
 
 
 def _stage_csv(

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from profilectl.batch import BATCH_FIELDS, Field, attribute_key
+from profilectl.batch import BATCH_FIELDS, IGNORED, Field, attribute_key
 from profilectl.codes import InputRefused
 from profilectl.identity import type_named
 from profilectl.scratch import Scratch, quote_identifier, quote_text
 from profilectl.stage.cells import Assembly, Cell, Fault, string_held, string_over
-from profilectl.stage.columns import IGNORED, read_columns
+from profilectl.stage.columns import read_columns
 from profilectl.stage.files import InputFile
 from profilectl.stage.parquet_types import (
     BINARY,
