@@ -86,6 +86,8 @@ class Reading:
     """Whether an identity may look like a number that a spreadsheet spoiled (`--allow-spoiled`, design.md R13)."""
     unknown: str = "refuse"
     """What a dotted name that is no field of a batch means: refuse, attribute or ignore (`--unknown`)."""
+    workspace: str | None = None
+    """The workspace that exported profiles must be of; None: any."""
 
     def defines(self, regulation: str, purpose: str) -> bool:
         """Say whether consent to a purpose may be stated (domain.md 5.3)."""
@@ -279,6 +281,23 @@ def read_flat(row: Mapping[str, Value], reading: Reading, *, empty: str = "ignor
     if not deletes:
         return batch
     return Batch(**{**_fields(batch), "deletes": (*batch.deletes, *deletes)})  # type: ignore[arg-type]
+
+
+def batch_of(
+    plain: Mapping[str, Value],
+    stated: Iterable[tuple[str, Value]],
+    attributes: Mapping[str, Value],
+    reading: Reading,
+    *,
+    rest: dict[str, Value],
+    events: tuple[Event, ...] = (),
+) -> Batch:
+    """Put a batch together of parts that stood in no batch; they are checked as those of one. Raises Unusable."""
+    for name, value in rest.items():
+        if name in KEPT_FIELDS:
+            _check_kept(name, value)
+    remarks = _without_undefined(rest, reading)
+    return _batch(plain, stated, attributes, reading, to_json(rest) if rest else None, remarks, events)
 
 
 def _without_undefined(rest: dict[str, Value], reading: Reading) -> list[Remark]:

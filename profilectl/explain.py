@@ -308,12 +308,12 @@ def _fate(profiles: Profiles, number: int, feed: str, path: str, line: int, firs
         return Fate(number, feed, path, line, *rejected[0])
     arrivals = scratch.rows(
         "select first_arrival + $line - first_line as arrival from (select *, coalesce(lead(first_arrival) over (order by first_arrival), $end) as until"
-        " from store.line_run where first_arrival >= $first and first_arrival < $end) where first_line <= $line and first_arrival + $line - first_line < until",
+        " from store.line_run where first_arrival >= $first and first_arrival < $end) where first_line <= $line and first_arrival + $line - first_line < until order by arrival",
         {"line": line, "first": first, "end": end},
     )
     if not arrivals:
         return Fate(number, feed, path, line, "", NO_ROW)
-    ((arrival,),) = arrivals
+    (arrival,), *_ = arrivals  # an exported profile is several rows of one line: the first says whose they are
     for (code,) in scratch.rows("select code from store.dropped where arrival = $arrival", {"arrival": arrival}):
         return Fate(number, feed, path, line, code, sentence(code))
     if scratch.rows("select 1 from store.erased_row where arrival = $arrival and import = $import", {"arrival": arrival, "import": number}):

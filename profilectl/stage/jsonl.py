@@ -24,7 +24,7 @@ from profilectl.stage.event_lines import stage_events
 from profilectl.stage.files import InputFile
 from profilectl.stage.regular_events import MARK, cut_events, events_cut
 from profilectl.stage.staged import AttributeColumns, BatchRows, Rejects, StagedFile
-from profilectl.values import NotJson, parse_json, parse_json_at
+from profilectl.values import NotJson, Value, parse_json, parse_json_at
 
 LONGEST_LINE = 64 * 1024 * 1024
 RAW_SHOWN = 64 * 1024
@@ -62,13 +62,13 @@ def read_lines(
 ) -> StagedFile:
     """Stage a file of JSON lines as relations whose names begin with name."""
     rows = BatchRows(scratch, f"{name}_slow", keys)
-    reader = _LineReader(file.name, rows, reading, rejects)
+    reader = LineReader(file.name, rows, reading, rejects)
     fast: list[Member] = []
     events: list[str] = []
     in_order = False
     lines = _read_whole_lines(scratch, file, f"{name}_lines")
     if lines is None:
-        for number, raw in _physical_lines(file):
+        for number, raw in physical_lines(file):
             reader.read(number, raw)
             if number % rows.BLOCK == 0:
                 progress(number)
@@ -95,7 +95,7 @@ def read_lines(
         _read_slow(scratch, name, [seq for (seq,) in scratch.rows(slow)], reader)
         scratch.drop(f"{name}_lines")
     rows.flush()
-    staged = _staged(file, name, fast, rows, lines, events)
+    staged = staged_lines(file, name, fast, rows, lines, events)
     staged.events_in_order = in_order and not rows.has_events
     # Blank lines and rejected ones are no rows of the relation.
     staged.rows = int(scratch.row(f"select count(*) from ({staged.select})")[0])
@@ -242,7 +242,7 @@ def _value(path: Member, part: str) -> str:
     return f"case when starts_with({part}, '\"') then {text} else chr(31) || {part} end"
 
 
-def _read_slow(scratch: Scratch, name: str, places: list[int], reader: _LineReader) -> None:
+def _read_slow(scratch: Scratch, name: str, places: list[int], reader: LineReader) -> None:
     for start in range(0, len(places), BatchRows.BLOCK):
         block = places[start : start + BatchRows.BLOCK]
         found = scratch.rows(
@@ -254,11 +254,11 @@ def _read_slow(scratch: Scratch, name: str, places: list[int], reader: _LineRead
             reader.read(seq + 1, (line or "").encode())
 
 
-class _LineReader:
+class LineReader:
     """Reads one line after another as profilectl.batch says."""
 
     def __init__(self, name: str, rows: BatchRows, reading: Reading, rejects: Rejects) -> None:
-        self._name, self._rows, self._reading, self._rejects = name, rows, reading, rejects
+        self._name, self.rows, self.reading, self._rejects = name, rows, reading, rejects
         self.last = 0
 
     def read(self, number: int, raw: bytes | None) -> None:
@@ -271,7 +271,7 @@ class _LineReader:
             text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             if not text.strip(" \t\r\n"):
                 return
-            self._rows.add(number - 1, read_document(parse_json(text), self._reading))
+            self._take(number, parse_json(text))
         except UnicodeDecodeError as error:
             shown = error.object.decode("utf-8", "backslashreplace")
             self._reject(number, "ENCODING_INVALID", f"byte {error.start + 1}", shown)
@@ -281,11 +281,14 @@ class _LineReader:
         except Unusable as error:
             self._reject(number, error.code, error.detail, text)
 
+    def _take(self, number: int, document: Value) -> None:
+        self.rows.add(number - 1, read_document(document, self.reading))
+
     def _reject(self, number: int, code: str, detail: str, raw: str) -> None:
         self._rejects.add(Reject(self._name, number, code, raw[:RAW_SHOWN], detail))
 
 
-def _physical_lines(file: InputFile) -> Iterator[tuple[int, bytes | None]]:
+def physical_lines(file: InputFile) -> Iterator[tuple[int, bytes | None]]:
     with file.local.open("rb") as content:
         number = 0
         while line := content.readline(LONGEST_LINE):
@@ -298,7 +301,7 @@ def _physical_lines(file: InputFile) -> Iterator[tuple[int, bytes | None]]:
                 yield number, line
 
 
-def _staged(file: InputFile, name: str, fast: list[Member], rows: BatchRows, lines: int, events: Sequence[str] = ()) -> StagedFile:
+def staged_lines(file: InputFile, name: str, fast: list[Member], rows: BatchRows, lines: int, events: Sequence[str] = ()) -> StagedFile:
     columns = sorted({path.column for path in fast if path.kind == "attribute"} | set(rows.columns))
     identities = sorted({path.column[2:] for path in fast if path.kind == "identity"} | rows.identities)
     plain = sorted({path.column for path in fast if path.kind == "plain"} | rows.plain)
@@ -345,7 +348,7 @@ def read_document_file(
             rejects.add(Reject(file.name, line, error.code, text[start:end][:RAW_SHOWN], error.detail))
         count += 1
     rows.flush()
-    staged = _staged(file, name, [], rows, count)
+    staged = staged_lines(file, name, [], rows, count)
     staged.unit = "row"
     staged.rows = rows.count
     return staged
