@@ -97,6 +97,8 @@ class Reading:
     """What a dotted name that is no field of a batch means: refuse, attribute or ignore (`--unknown`)."""
     columns: Columns | None = None
     """What the names in flat rows mean, where that is mapped or to be remembered; None: what they say."""
+    workspace: str | None = None
+    """The workspace that exported profiles must be of; None: any."""
 
     def defines(self, regulation: str, purpose: str) -> bool:
         """Say whether consent to a purpose may be stated (domain.md 5.3)."""
@@ -347,6 +349,23 @@ def _checked(rest: dict[str, Value], reading: Reading) -> list[Remark]:
     remarks = _without_undefined(rest, reading)
     check_members(rest)
     return remarks
+
+
+def batch_of(
+    plain: Mapping[str, Value],
+    stated: Iterable[tuple[str, Value]],
+    attributes: Mapping[str, Value],
+    reading: Reading,
+    *,
+    rest: dict[str, Value],
+    events: tuple[Event, ...] = (),
+) -> Batch:
+    """Put a batch together of parts that stood in no batch; they are checked as those of one. Raises Unusable."""
+    fields = {name: value for name, value in rest.items() if name in KEPT_FIELDS}
+    remarks = _checked(fields, reading)
+    fields |= {name: value for name, value in rest.items() if name not in KEPT_FIELDS}
+    text = to_json(fields) if fields else None
+    return _batch(plain, stated, attributes, reading, text, remarks, events)
 
 
 def _without_undefined(rest: dict[str, Value], reading: Reading) -> list[Remark]:

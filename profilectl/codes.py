@@ -132,6 +132,7 @@ CODES: dict[str, Meaning] = {
     "TIMESTAMP_INVALID":         Meaning(Fate.REJECTED, "timestamp_unixtime_ms must be a whole number of milliseconds"),
     "ENVIRONMENT_INVALID":       Meaning(Fate.REJECTED, "environment must be production or development"),
     "ENVIRONMENT_MISMATCH":      Meaning(Fate.REJECTED, "the row states another environment than the one given"),
+    "WORKSPACE_MISMATCH":        Meaning(Fate.REJECTED, "the exported profile is of another workspace than the feed"),
     "DELETED_INVALID":           Meaning(Fate.REJECTED, "deleted_user_attributes must be a name or a list of names"),
     "BATCH_INVALID":             Meaning(Fate.REJECTED, "a field of the batch, or of one of its events, is not as it must be"),
     "BATCH_UNKNOWN_FIELD":       Meaning(Fate.REJECTED, "the batch has a field that is not part of a batch"),

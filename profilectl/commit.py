@@ -140,6 +140,7 @@ def prepare_history(scratch: Scratch, staged: Staged, rejects: Rejects, made: Im
     scratch.make("ready_line_run", " union all ".join(runs) or "select 0::bigint as first_arrival, 0::bigint as first_line where false")
     scratch.drop("ready_reject")
     if len(rejects):
+        scratch.keep_order()
         scratch.make(
             "ready_reject",
             f"select {made.number} as import, file, coalesce(line, row) as line, code, message, raw from"
@@ -148,6 +149,7 @@ def prepare_history(scratch: Scratch, staged: Staged, rejects: Rejects, made: Im
         )
         if store_suppresses(scratch):
             clear_rejects(scratch, made.first)
+        scratch.forget_order()
 
 
 def _line_runs(lines: str | None, first_line: int, first: int, span: int) -> str:

@@ -195,9 +195,10 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
             _already(report, max(file.already_imported or 0 for file in reports))
             request.checked(report, state)
             return _caught_up(scratch, store_path, report, request)
-        rejects = kept.enter_context(contextlib.closing(Rejects(scratch.folder / "rejects.jsonl")))
+        rejects = kept.enter_context(contextlib.closing(Rejects(scratch.folder / "rejects.jsonl", [file.name for file in fresh])))
         mend = mendable(Path(request.rejects_as_input), fresh, request.encoding) if request.rejects_as_input else None
-        options = _reading_options(request, settings.reading, manifest, mapped)
+        workspace = None if feed.source == ACCOUNT else feed.workspace
+        options = _reading_options(request, replace(settings.reading, workspace=workspace), manifest, mapped)
         staged = stage_files(scratch, fresh, options, rejects, lambda rows: request.progress("reading", rows))
         report.notices += [notice for file in staged.files for notice in file.notices]
         run = _Run(scratch, store_path, staged, rejects, request, report, now_ms, state.settings, [file.sha256 for file in fresh], mend)

@@ -6,7 +6,9 @@ The counts of a report say how many; this says which, by file and line.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from heapq import merge
+from operator import itemgetter
 from typing import BinaryIO
 
 import orjson
@@ -62,22 +64,41 @@ def row_codes(scratch: Scratch, staged: Staged, merged: Merged, *, rejected: boo
     return " union all ".join(parts)
 
 
+Traced = tuple[tuple[int, int, bool], bytes]
+"""A line of the trace, and what it is sorted by: the place of its file, its line, rejected or not."""
+
+
 def trace_rows(scratch: Scratch, staged: Staged, rejects: Rejects, merged: Merged, out: BinaryIO) -> int:
-    """Write one JSON line for each row and code, rejected rows first, and return how many."""
-    count, units = 0, {file.name: file.unit for file in staged.files}
-    if len(rejects):
-        with rejects.path.open("rb") as lines:
-            for line in lines:
-                reject = json.loads(line)
-                out.write(_line(reject["file"], units, place_of(reject), reject["code"], None, reject["message"]))
-                count += 1
+    """Write one JSON line for each row and code, in order of file and line, and return how many."""
+    places = {file.name: place for place, file in reversed(list(enumerate(staged.files)))}
+    count = 0
+    for _, line in merge(_rejected(staged, rejects, places), _coded(scratch, staged, merged, places), key=itemgetter(0)):
+        out.write(line)
+        count += 1
+    return count
+
+
+def _rejected(staged: Staged, rejects: Rejects, places: Mapping[str, int]) -> Iterator[Traced]:
+    """The rows that could not be used; they lie in order."""
+    if not len(rejects):
+        return
+    units = {file.name: file.unit for file in staged.files}
+    with rejects.path.open("rb") as lines:
+        for line in lines:
+            reject = json.loads(line)
+            file, place = reject["file"], place_of(reject)
+            yield (places[file], place, False), _line(file, units, place, reject["code"], None, reject["message"])
+
+
+def _coded(scratch: Scratch, staged: Staged, merged: Merged, places: Mapping[str, int]) -> Iterator[Traced]:
+    """The other rows of which something was said."""
+    units = {file.name: file.unit for file in staged.files}
     cursor = scratch.connection.execute(
         f"select file, line, code, attribute from ({located(staged, row_codes(scratch, staged, merged))}) order by seq, code, attribute"
     )
     while block := cursor.fetchmany(BLOCK):
-        out.writelines(_line(file, units, *row) for file, *row in block)
-        count += len(block)
-    return count
+        for file, place, code, attribute in block:
+            yield (places[file], place, True), _line(file, units, place, code, attribute)
 
 
 def _line(file: str, units: Mapping[str, str], place: int, code: str, attribute: str | None, message: str = "") -> bytes:

@@ -19,6 +19,7 @@ from profilectl.stage.csv import Header, read_header, read_rows
 from profilectl.stage.files import InputFile
 from profilectl.stage.jsonl import read_document_file, read_lines, wanted_or_null
 from profilectl.stage.maps import maps_of
+from profilectl.stage.profile_lines import holds_profiles, read_profiles
 from profilectl.stage.staged import EVENT, PLAIN, AttributeColumns, Rejects, Staged, StagedFile
 
 __all__ = ["Options", "Staged", "stage_files"]
@@ -132,6 +133,8 @@ def _stage_file(
     mapped = flat_columns(file.name, options.manifest, options.mapped)
     if file.format == "json":
         return read_document_file(scratch, file, name, keys, options.reading, rejects, mapped)
+    if holds_profiles(file):
+        return read_profiles(scratch, file, name, keys, options.reading, rejects, progress)
     return read_lines(scratch, file, name, keys, options.reading, rejects, progress, mapped)
 
 

@@ -27,7 +27,7 @@ from profilectl.stage.event_lines import stage_events
 from profilectl.stage.files import InputFile
 from profilectl.stage.regular_events import MARK, cut_events, events_cut
 from profilectl.stage.staged import AttributeColumns, BatchRows, Rejects, StagedFile
-from profilectl.values import NotJson, parse_json
+from profilectl.values import NotJson, Value, parse_json
 
 LONGEST_LINE = 64 * 1024 * 1024
 RAW_SHOWN = 64 * 1024
@@ -68,15 +68,15 @@ def read_lines(
     """Stage a file of JSON lines as relations whose names begin with name. mapped: what the names in flat rows mean."""
     rows = BatchRows(scratch, f"{name}_slow", keys)
     columns = Columns(mapped, reading.unknown)
-    reader = _LineReader(file.name, rows, replace(reading, columns=columns), rejects)
+    reader = LineReader(file.name, rows, replace(reading, columns=columns), rejects)
     lines = _read_whole_lines(scratch, file, f"{name}_lines")
     if lines is None:
-        for number, raw in _physical_lines(file):
+        for number, raw in physical_lines(file):
             reader.read(number, raw)
             if number % rows.BLOCK == 0:
                 progress(number)
         rows.flush()
-        staged = _staged(file, name, [], rows, reader.last)
+        staged = staged_lines(file, name, [], rows, reader.last)
     else:
         progress(lines)
         staged = _read_relation(scratch, file, name, keys, reader, lines)
@@ -87,7 +87,7 @@ def read_lines(
     return staged
 
 
-def _read_relation(scratch: Scratch, file: InputFile, name: str, keys: AttributeColumns, reader: _LineReader, count: int) -> StagedFile:
+def _read_relation(scratch: Scratch, file: InputFile, name: str, keys: AttributeColumns, reader: LineReader, count: int) -> StagedFile:
     """Stage the texts of the relation NAME_lines (line; its rowid is the seq): what can be taken apart all at once, and
     the rest one by one."""
     reading, rows, events, in_order = reader.reading, reader.rows, [], False
@@ -110,7 +110,7 @@ def _read_relation(scratch: Scratch, file: InputFile, name: str, keys: Attribute
         slow = f"select seq from {name}_fast where not ok order by seq"
     _read_slow(scratch, name, [seq for (seq,) in scratch.rows(slow)], reader)
     rows.flush()
-    staged = _staged(file, name, fast, rows, count, events)
+    staged = staged_lines(file, name, fast, rows, count, events)
     staged.events_in_order = in_order and not rows.has_events
     return staged
 
@@ -257,7 +257,7 @@ def _value(path: Member, part: str) -> str:
     return f"case when starts_with({part}, '\"') then {text} else chr(31) || {part} end"
 
 
-def _read_slow(scratch: Scratch, name: str, places: list[int], reader: _LineReader) -> None:
+def _read_slow(scratch: Scratch, name: str, places: list[int], reader: LineReader) -> None:
     for start in range(0, len(places), BatchRows.BLOCK):
         block = places[start : start + BatchRows.BLOCK]
         found = scratch.rows(
@@ -269,7 +269,7 @@ def _read_slow(scratch: Scratch, name: str, places: list[int], reader: _LineRead
             reader.read(seq + 1, (line or "").encode())
 
 
-class _LineReader:
+class LineReader:
     """Reads one line, or one element of a document, after another as profilectl.batch says."""
 
     def __init__(self, name: str, rows: BatchRows, reading: Reading, rejects: Rejects, places: Places | None = None) -> None:
@@ -287,7 +287,7 @@ class _LineReader:
             text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             if not text.strip(" \t\r\n"):
                 return
-            self.rows.add(number - 1, read_document(parse_json(text), self.reading))
+            self._take(number, parse_json(text))
         except UnicodeDecodeError as error:
             shown = error.object.decode("utf-8", "backslashreplace")
             self._reject(number, "ENCODING_INVALID", f"byte {error.start + 1}", shown)
@@ -295,6 +295,9 @@ class _LineReader:
             self._reject(number, error.code, error.detail, text, error.position)
         except Unusable as error:
             self._reject(number, error.code, error.detail, text)
+
+    def _take(self, number: int, document: Value) -> None:
+        self.rows.add(number - 1, read_document(document, self.reading))
 
     def _reject(self, number: int, code: str, detail: str, raw: str, position: int | None = None) -> None:
         line = number
@@ -306,7 +309,7 @@ class _LineReader:
         self._rejects.add(Reject(self._name, line, code, raw[:RAW_SHOWN], detail))
 
 
-def _physical_lines(file: InputFile) -> Iterator[tuple[int, bytes | None]]:
+def physical_lines(file: InputFile) -> Iterator[tuple[int, bytes | None]]:
     with file.local.open("rb") as content:
         number = 0
         while line := content.readline(LONGEST_LINE):
@@ -319,7 +322,7 @@ def _physical_lines(file: InputFile) -> Iterator[tuple[int, bytes | None]]:
                 yield number, line
 
 
-def _staged(file: InputFile, name: str, fast: list[Member], rows: BatchRows, lines: int, events: Sequence[str] = ()) -> StagedFile:
+def staged_lines(file: InputFile, name: str, fast: list[Member], rows: BatchRows, lines: int, events: Sequence[str] = ()) -> StagedFile:
     columns = sorted({path.column for path in fast if path.kind == "attribute"} | set(rows.columns))
     identities = sorted({path.column[2:] for path in fast if path.kind == "identity"} | rows.identities)
     plain = sorted({path.column for path in fast if path.kind == "plain"} | rows.plain)
@@ -369,7 +372,7 @@ def read_document_file(
         places.columns.extend(one.column for one in block)
     rows = BatchRows(scratch, f"{name}_slow", keys)
     columns = Columns(mapped, reading.unknown)
-    reader = _LineReader(file.name, rows, replace(reading, columns=columns), rejects, places)
+    reader = LineReader(file.name, rows, replace(reading, columns=columns), rejects, places)
     staged = _read_relation(scratch, file, name, keys, reader, len(places.lines))
     staged.rows = int(scratch.row(f"select count(*) from ({staged.select})")[0])
     staged.lines, staged.elements, staged.meaning = f"{name}_place", lines, column_meanings(file.name, columns)

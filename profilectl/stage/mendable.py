@@ -28,8 +28,11 @@ class Mendable:
     def write(self, scratch: Scratch, staged: Staged, rejects: Rejects) -> None:
         """Write the rejected rows of all files, in their order, under one header."""
         with rejects.path.open("rb") as lines:
-            found = [(reject["file"], place_of(reject)) for reject in map(json.loads, lines)]
-        wanted = {file.name: sorted(line for name, line in found if name == file.name) for file in staged.files}
+            found = [(reject["file"], place_of(reject)) for reject in map(json.loads, lines)]  # by file and line
+        wanted: dict[str, list[int]] = {file.name: [] for file in staged.files}
+        for name, line in found:
+            if wanted[name][-1:] != [line]:  # a file that is named twice has each of its lines twice
+                wanted[name].append(line)
         files = [file for file in staged.files if wanted[file.name]]
         if files[0].format == "parquet":
             self._write_parquet(files, wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby, repeat
 
 from profilectl.codes import Reject
 from profilectl.scratch import Scratch
@@ -40,6 +41,13 @@ def _reject_elements(scratch: Scratch, file: StagedFile, offset: int, rejects: R
 
 
 def _texts(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[str]:
+    """Return the text of each line; of several rows in a row that are of one line, it is the same."""
+    groups = [(line, len(list(same))) for line, same in groupby(lines)]
+    for text, (_, size) in zip(_texts_of(scratch, file, [line for line, _ in groups]), groups, strict=True):
+        yield from repeat(text, size)
+
+
+def _texts_of(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[str]:
     if file.raw:
         return _columnar(scratch, file.raw, lines)
     return _physical(scratch, file, lines)
@@ -64,8 +72,8 @@ def _physical(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[
     if file.lines:
         ends = dict(
             scratch.rows(
-                "select line, next from (select line, lead(line) over (order by seq) as next from "
-                f"{file.lines} as lines) where line in (select unnest($lines::bigint[])) and next is not null",
+                "select line, next from (select line, lead(line) over (order by line) as next from (select distinct line from "
+                f"{file.lines} as lines)) where line in (select unnest($lines::bigint[])) and next is not null",
                 {"lines": lines},
             )
         )

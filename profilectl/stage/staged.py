@@ -11,9 +11,11 @@ needs not know which format a row came from:
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -118,13 +120,16 @@ class Staged:
 
 
 class Rejects:
-    """The rows that cannot be used, written down as they come, counted by code."""
+    """The rows that cannot be used: written down as they come, counted by code, in order of file and line once closed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, files: Sequence[str] = ()) -> None:
         self.path = path
         self.counts: Counter[str] = Counter()
         self.early: Counter[str] = Counter()
         self.by_file: Counter[str] = Counter()
+        self._places = {name: place for place, name in reversed(list(enumerate(files)))}
+        # What a million rejects are sorted by, in 24 MB: the file's place, the line, and where the reject begins.
+        self._keys = (array("q"), array("q"), array("q"))
         self._file: BinaryIO | None = None
 
     def add(self, reject: Reject, *, late: bool = False, unit: str = "line") -> None:
@@ -142,15 +147,51 @@ class Rejects:
             "message": reject.message,
             "raw": reject.raw,
         }
+        place = self._places.setdefault(reject.file, len(self._places))
+        for keys, key in zip(self._keys, (place, reject.line, self._file.tell()), strict=True):
+            keys.append(key)
         self._file.write(orjson.dumps(document) + b"\n")
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """End writing, and put the rejects in order."""
+        if self._file is None:
+            return
+        end = self._file.tell()
+        self._file.close()
+        self._file = None
+        places, lines, begins = self._keys
+        order = sorted(range(len(begins)), key=lambda one: (places[one], lines[one]))
+        if any(one > following for one, following in pairwise(order)):
+            self._sort(order, end)
+        self._keys = (array("q"), array("q"), array("q"))
+
+    def _sort(self, order: list[int], end: int) -> None:
+        """Write the rejects anew in an order, those that follow each other already in one piece."""
+        begins = self._keys[2]
+        begins.append(end)
+        target = self.path.with_name(f"{self.path.name}.sorted")
+        with self.path.open("rb") as source, target.open("wb") as out:
+            target.chmod(0o600)
+            first = 0
+            while first < len(order):
+                last = first
+                while last + 1 < len(order) and order[last + 1] == order[last] + 1:
+                    last += 1
+                source.seek(begins[order[first]])
+                copied(source, out, begins[order[last] + 1] - begins[order[first]])
+                first = last + 1
+        target.replace(self.path)
 
     def __len__(self) -> int:
         return sum(self.counts.values())
+
+
+def copied(source: BinaryIO, out: BinaryIO, size: int) -> None:
+    """Copy so many bytes."""
+    while size > 0:
+        block = source.read(min(size, 1 << 20))
+        out.write(block)
+        size -= len(block)
 
 
 def place_of(reject: Mapping[str, Any]) -> int:
