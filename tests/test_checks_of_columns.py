@@ -19,7 +19,7 @@ from profilectl.batch import Reading
 from profilectl.fields import put
 from profilectl.scratch import Scratch
 from profilectl.stage import Options, Staged, stage_files
-from profilectl.stage.files import open_files
+from profilectl.stage.files import Named, open_files
 from profilectl.stage.staged import Rejects
 from profilectl.values import parse_json, to_json
 
@@ -143,7 +143,7 @@ def as_batch(row: dict[str, str]) -> str:
 def outcomes(folder: Path, name: str) -> list[Any]:
     """Return for each row of a file the code it is rejected with, or the other fields it is kept with."""
     with contextlib.closing(Scratch(folder)) as scratch, contextlib.closing(Rejects(folder / f"{name}.rejects")) as rejects:
-        staged: Staged = stage_files(scratch, open_files([str(folder / name)], format=None, encoding=None, spill=folder), Options(reading=Reading()), rejects)
+        staged: Staged = stage_files(scratch, open_files([Named(str(folder / name))], format=None, encoding=None, spill=folder).files, Options(reading=Reading()), rejects)
         (file,) = staged.files
         found: dict[int, Any] = {}
         if "rest" in staged.plain:

@@ -371,7 +371,7 @@ class Assembly:
         """Return the SQL of the JSON object of the fields kept for later work."""
         columns = {
             tuple(name.split(".")): text
-            if name in self.json
+            if name in self.json and not is_boolean(name)
             else value_sql(text, typed=name.endswith(TYPED_FIELDS), boolean=is_boolean(name))
             for name, text in self.kept
         }
