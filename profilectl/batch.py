@@ -12,7 +12,8 @@ from typing import NamedTuple, cast
 
 from profilectl.consent import SALE
 from profilectl.event import Event, event_of_cells, read_events, steps_of
-from profilectl.fields import Unusable, json_type, put, shown, typed, whole_number, without_empty
+from profilectl.fields import Unusable, identity_text, json_type, put, shown, typed, whole_number, without_empty
+from profilectl.flat import flattened
 from profilectl.identity import BY_NAME, JUDGING, Judging, Usable, type_named, usable
 from profilectl.values import DELETED, NotJson, Number, Value, hold, parse_json, to_json
 
@@ -84,6 +85,8 @@ class Reading:
     """Texts that make a cell of a flat row empty (`--null`)."""
     unknown: str = "refuse"
     """What a dotted name that is no field of a batch means: refuse, attribute or ignore (`--unknown`)."""
+    columns: Columns | None = None
+    """What the names in flat rows mean, where that is mapped or to be remembered; None: what they say."""
 
     def defines(self, regulation: str, purpose: str) -> bool:
         """Say whether consent to a purpose may be stated (domain.md 5.3)."""
@@ -152,6 +155,11 @@ class Field:
         return found.field if found else f"user_attributes.{self.name}" if self.kind == "attribute" else self.name
 
 
+IGNORED = Field("ignored", "")
+MOST_NAMES = 10_000
+"""So many names of flat rows are remembered; a file in which every row has names of its own has no columns to tell of."""
+
+
 def attribute_key(key: str) -> str:
     """Return the key an attribute is stored under: reserved keys in the platform's own spelling."""
     return _RESERVED.get(key.lower(), key) if key.startswith("$") else key
@@ -188,6 +196,38 @@ def _dotted(name: str, root: str, member: str) -> Field:
     if root == "device_info" and kind and kind.device and kind.name != "mp_deviceid":
         return Field("identity", kind.name)
     return Field("kept", name)
+
+
+class Columns:
+    """What the names in flat rows mean: as they are mapped, else as they say. met: those that were asked for, in their order."""
+
+    def __init__(self, mapped: Mapping[str, Field] | None = None, unknown: str = "refuse") -> None:
+        self.mapped = mapped or {}
+        self.met: dict[str, Field] = {}
+        self._unknown = unknown
+        self._meanings: dict[tuple[str, bool], Field] = {}
+
+    def meaning(self, name: str, *, nested: bool = False) -> Field:
+        """Return what a name means; nested: it is that of a member of an object, which is the user's own. Raises Unusable."""
+        found = self._meanings.get((name, nested))
+        if found is None:
+            found = self.mapped.get(name) or self._named(name, nested)
+            if len(self._meanings) < MOST_NAMES:
+                self._meanings[name, nested] = found
+                self.met.setdefault(name, found)
+        return found
+
+    def _named(self, name: str, nested: bool) -> Field:
+        try:
+            return field_named(name)
+        except Unusable:
+            if name.partition(".")[0] in ROOTS:
+                raise
+            if nested or self._unknown == "attribute":
+                return Field("attribute", name)
+            if self._unknown == "ignore":
+                return IGNORED
+            raise
 
 
 def is_batch(document: Mapping[str, Value]) -> bool:
@@ -237,7 +277,7 @@ def read_batch(document: Mapping[str, Value], reading: Reading) -> Batch:
 
 
 def read_flat(row: Mapping[str, Value], reading: Reading, *, empty: str = "ignore", event_type: str | None = None) -> Batch:
-    """Read a flat row: keys are columns, a null or empty cell states nothing. Raises Unusable.
+    """Read a flat row: keys are columns, those of an object are dotted, a null or empty cell states nothing. Raises Unusable.
 
     empty: what an attribute without a value means: ignore, delete or set (design.md R6). event_type: what
     the file's name says of the events in it.
@@ -248,8 +288,10 @@ def read_flat(row: Mapping[str, Value], reading: Reading, *, empty: str = "ignor
     rest: dict[str, Value] = {}
     cells: dict[str, Value] = {}
     remarks: list[Remark] = []
-    for name, value in row.items():
-        meant = field_named(name)
+    columns = reading.columns or Columns(unknown=reading.unknown)
+    for name, cell, nested in flattened(row, columns.mapped):
+        meant = columns.meaning(name, nested=nested)
+        value = None if isinstance(cell, str) and cell in reading.nulls and not isinstance(cell, Number) else cell
         if meant.kind == "identity":
             stated.append((meant.name, value))
         elif meant.kind == "attribute":
@@ -261,9 +303,11 @@ def read_flat(row: Mapping[str, Value], reading: Reading, *, empty: str = "ignor
             cells[meant.name.removeprefix("events.")] = value
         elif meant.kind == "kept":
             put(rest, meant.name.split("."), typed(value) if meant.name.endswith(TYPED_FIELDS) else value)
-        elif value is None:
+        elif value is None or meant.kind == "ignored":
             continue
         elif meant.kind == "plain":
+            if meant.name in plain:
+                raise Unusable("DUPLICATE_KEY", name)
             plain[meant.name] = value
         else:
             remarks.append(Remark("IDENTITY_UNKNOWN_TYPE"))
@@ -350,11 +394,13 @@ def _identities(
     for name, value in stated:
         if value is None:
             continue
-        if not isinstance(value, str):
-            raise Unusable("IDENTITY_INVALID", f"{name} is {json_type(value)}")
+        text = identity_text(value)
+        if text is None:
+            what = "not a whole number below 2^53" if isinstance(value, Number) else json_type(value)
+            raise Unusable("IDENTITY_INVALID", f"{name} is {what}")
         kind = type_named(name)
         assert kind is not None
-        one = usable(kind, value, judging)
+        one = usable(kind, text, judging)
         if isinstance(one, str):
             remarks.append(Remark(one))
         elif one is not None and found.setdefault(name, one).key != one.key:

@@ -260,6 +260,10 @@ NO_ROW = "no row begins there: the header, a blank line, the middle of a row, or
 ERASED_ROW = "the row was of a person who was erased"
 
 
+MOST_OF_A_LINE = 20
+"""So many rows of one line are told of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fate:
     """What became of a row in one import. activity and touch: where it was applied; code: where it was not. taken_from: the
@@ -293,27 +297,32 @@ def explain_row(profiles: Profiles, file: str, line: int) -> list[Fate]:
     )
     if not files:
         raise InputRefused(f"no import in force brought a file {file}", "profilectl imports list names the files")
-    found = [_fate(profiles, number, feed, path, line, first, first + arrivals) for number, feed, path, first, arrivals in files]
+    found = [fate for number, feed, path, first, arrivals in files for fate in _fates(profiles, number, feed, path, line, first, first + arrivals)]
     if all(one.message == NO_ROW for one in found):
         raise InputRefused(f"{file}:{line}: {NO_ROW}")
     return found
 
 
-def _fate(profiles: Profiles, number: int, feed: str, path: str, line: int, first: int, end: int) -> Fate:
+def _fates(profiles: Profiles, number: int, feed: str, path: str, line: int, first: int, end: int) -> list[Fate]:
+    """Say what became of the rows of a file that begin at a line: one, but for a JSON document, which may have many in a line."""
     scratch = profiles.store.scratch
     rejected = scratch.rows(
-        "select code, message, raw from store.reject where import = $number and file = $path and line = $line", {"number": number, "path": path, "line": line}
+        f"select code, message, raw from store.reject where import = $number and file = $path and line = $line limit {MOST_OF_A_LINE}", {"number": number, "path": path, "line": line}
     )
-    if rejected:
-        return Fate(number, feed, path, line, *rejected[0])
     arrivals = scratch.rows(
         "select first_arrival + $line - first_line as arrival from (select *, coalesce(lead(first_arrival) over (order by first_arrival), $end) as until"
-        " from store.line_run where first_arrival >= $first and first_arrival < $end) where first_line <= $line and first_arrival + $line - first_line < until",
+        " from store.line_run where first_arrival >= $first and first_arrival < $end) where first_line <= $line and first_arrival + $line - first_line < until"
+        f" order by arrival limit {MOST_OF_A_LINE}",
         {"line": line, "first": first, "end": end},
     )
-    if not arrivals:
-        return Fate(number, feed, path, line, "", NO_ROW)
-    ((arrival,),) = arrivals
+    applied = [_fate(profiles, number, feed, path, line, arrival) for (arrival,) in arrivals]
+    refused = [Fate(number, feed, path, line, *one) for one in rejected]
+    # A row that was rejected has an arrival too, and no other fate.
+    return [*refused, *(one for one in applied if not refused or one.message != NO_ROW)] or [Fate(number, feed, path, line, "", NO_ROW)]
+
+
+def _fate(profiles: Profiles, number: int, feed: str, path: str, line: int, arrival: int) -> Fate:
+    scratch = profiles.store.scratch
     for (code,) in scratch.rows("select code from store.dropped where arrival = $arrival", {"arrival": arrival}):
         return Fate(number, feed, path, line, code, sentence(code))
     if scratch.rows("select 1 from store.erased_row where arrival = $arrival and import = $import", {"arrival": arrival, "import": number}):

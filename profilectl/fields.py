@@ -14,6 +14,11 @@ from profilectl.values import Number, Value, to_json
 TYPED = re.compile(r"true|false|-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 """A cell that reads as a boolean or a JSON number."""
 _WHOLE = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
+LONGEST_EXPONENT = 18
+"""An exponent of more digits makes a number that no text of ours is long enough to make whole again."""
+_EXACT_FLOAT = 2**53
+"""Below this a float is the whole number that was meant."""
 
 
 class Unusable(ValueError):
@@ -35,6 +40,38 @@ def whole_number(value: Value, code: str) -> int | None:
     if not -(2**63) <= number < 2**63:
         raise Unusable(code, shown(value))
     return number
+
+
+def identity_text(value: Value) -> str | None:
+    """Return the text of a value that may be an identity, None for one that may not (design.md R13).
+
+    Text is itself. A number is judged by its value: digits alone are exact, however many; one that is spelled with a
+    point or an exponent must be a whole number below 2^53. Nothing is computed of a huge exponent.
+    """
+    if not isinstance(value, Number):
+        return value if isinstance(value, str) else None
+    found = _NUMBER.fullmatch(value)
+    if found is None:
+        return None
+    sign, digits, fraction, exponent = found.groups(default="")
+    if not fraction and not exponent:
+        return "0" if value == "-0" else str(value)
+    return _whole_text(sign, digits + fraction, len(fraction), exponent)
+
+
+def _whole_text(sign: str, digits: str, places: int, exponent: str) -> str | None:
+    """Return the whole number that digits with so many places and an exponent are, None for another number."""
+    significant = digits.strip("0")
+    if not significant:
+        return "0"
+    power = exponent.lstrip("+-").lstrip("0")
+    if len(power) > LONGEST_EXPONENT:
+        return None
+    zeros = len(digits) - len(digits.rstrip("0")) - places + int(f"-{power or 0}" if exponent.startswith("-") else power or 0)
+    if zeros < 0 or len(significant) + zeros > len(str(_EXACT_FLOAT)):
+        return None
+    whole = significant + "0" * zeros
+    return sign + whole if int(whole) < _EXACT_FLOAT else None
 
 
 def shown(value: Value) -> str:

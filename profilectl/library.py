@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A user attribute in force. value: text, int, Decimal, bool, a list, or None for a tag; held exactly.
+    """A user attribute in force. value: text, int, Decimal, bool, a list, or None for a tag; held exactly. A number
+    with an exponent that no Decimal can have (1e999999999999999999999) is a values.Number, a str that is its text.
     set_ms: when, in milliseconds since 1970. A calculated attribute has the source "calculated", and no feed, file or time."""
 
     value: Any
@@ -157,10 +159,22 @@ def _value(held: str) -> Any:
     return None if held == TAG else _plain(parse_json(held_json(held)))
 
 
+def _exact(number: Number) -> Any:
+    """Return a number as an int or a Decimal; as its text, which Number is, where its exponent is beyond what a Decimal holds."""
+    from decimal import Decimal, InvalidOperation
+
+    if number.lstrip("-").isdigit():
+        with contextlib.suppress(ValueError):  # more digits than Python reads as an int
+            return int(number)
+    try:
+        found = Decimal(number)
+    except InvalidOperation:
+        return number
+    return found if found.is_finite() else number
+
+
 def _plain(value: Any) -> Any:
     """Return a value as Python has it; no digit of a number is lost."""
     if isinstance(value, Number):
-        from decimal import Decimal
-
-        return int(value) if value.lstrip("-").isdigit() else Decimal(value)
+        return _exact(value)
     return [_plain(one) for one in value] if isinstance(value, list) else value

@@ -9,6 +9,7 @@ held as MARK, an apostrophe and itself, which keeps the two apart. MARK alone sa
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 
 MARK = "\x1f"
@@ -132,9 +133,43 @@ def parse_json_at(text: str, start: int) -> tuple[Value, int]:
         raise NotJson("JSON_INVALID", error.msg, error.pos) from None
     except RecursionError:
         raise NotJson("JSON_TOO_DEEP", "more levels than can be read") from None
+    except NotJson as error:
+        raise _placed(error, text, start) from None
     if "\\u" in text:
-        _check_characters(value)
+        try:
+            _check_characters(value)
+        except NotJson as error:
+            raise _placed(error, text, start) from None
     return value, end
+
+
+_PARTS = re.compile(r'(?P<string>"(?:[^"\\]++|\\.)*+")(?P<colon>[ \t\r\n]*+:)?|(?P<bracket>[\[\]{}])|(?P<constant>-?(?:NaN|Infinity))')
+"""What a fault may be in: a string, which a colon makes a key, a bracket, or a constant that JSON does not have."""
+
+
+def _placed(error: NotJson, text: str, start: int) -> NotJson:
+    """Return a fault with its place, which a decoder does not tell of a key that stands twice, a half character or a NaN."""
+    keys: list[set[str]] = []
+    for part in _PARTS.finditer(text, start):
+        if part["string"] is None:
+            if part["bracket"] in ("{", "["):
+                keys.append(set())
+            elif part["bracket"] and keys:
+                keys.pop()
+            elif part["constant"] and error.code == "JSON_INVALID":
+                return NotJson(error.code, f"{part['constant']} is not a JSON number", part.start())
+            continue
+        string = json.loads(part["string"], strict=False)
+        if error.code == "DUPLICATE_KEY" and part["colon"] and keys:
+            if string in keys[-1]:
+                return NotJson(error.code, string, part.start())
+            keys[-1].add(string)
+        elif error.code in ("LONE_SURROGATE", "NUL_CHARACTER"):
+            try:
+                _check_characters(string)
+            except NotJson as here:
+                return NotJson(here.code, here.detail, part.start())
+    return error
 
 
 def _check_characters(value: Value) -> None:

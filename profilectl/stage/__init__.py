@@ -10,16 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from profilectl.batch import Field, Reading
-from profilectl.codes import InputRefused
 from profilectl.event import FILE_ENDINGS
 from profilectl.identity import TYPES
 from profilectl.scratch import Scratch, quote_text
 from profilectl.stage.cells import Assembly, Cell, string_held, string_over
-from profilectl.stage.columns import Manifest, read_columns
+from profilectl.stage.columns import Manifest, flat_columns, read_columns
 from profilectl.stage.csv import Header, read_header, read_rows
 from profilectl.stage.files import InputFile
 from profilectl.stage.jsonl import read_document_file, read_lines, wanted_or_null
-from profilectl.stage.maps import maps_of
+from profilectl.stage.maps import check_met, maps_of
 from profilectl.stage.staged import EVENT, PLAIN, AttributeColumns, Rejects, Staged, StagedFile
 
 __all__ = ["Options", "Staged", "stage_files"]
@@ -71,6 +70,7 @@ def stage_files(
         staged.append(_stage_file(scratch, file, f"file{place}", keys, replace(options, mapped=mapped), rejects, so_far))
         done += staged[-1].rows
         progress(done)
+    check_met(staged, maps, flat_columns(options.manifest, options.mapped))
     offsets = [sum(file.span for file in staged[:place]) for place in range(len(staged))]
     plain = [name for name in PLAIN if any(name in file.plain for file in staged)]
     identities = [kind.name for kind in TYPES if any(kind.name in file.identities for file in staged)]
@@ -132,11 +132,10 @@ def _stage_file(
         return read_parquet(
             scratch, file, name, keys, options.reading, options.manifest, options.mapped, options.empty
         )
-    if options.manifest or options.mapped:
-        raise InputRefused(f"{file.name}: --manifest and --map are for files with columns", "rename the keys in the file")
+    mapped = flat_columns(options.manifest, options.mapped)
     if file.format == "json":
-        return read_document_file(scratch, file, name, keys, options.reading, rejects)
-    return read_lines(scratch, file, name, keys, options.reading, rejects, progress)
+        return read_document_file(scratch, file, name, keys, options.reading, rejects, mapped)
+    return read_lines(scratch, file, name, keys, options.reading, rejects, progress, mapped)
 
 
 def _stage_csv(

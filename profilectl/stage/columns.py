@@ -10,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from profilectl.batch import Field, field_named
+from profilectl.batch import IGNORED, Columns, Field, field_named
 from profilectl.codes import InputRefused, UsageError
 from profilectl.fields import Unusable
-
-IGNORED = Field("ignored", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,5 +122,19 @@ def _field(target: str, where: str) -> Field:
         ) from None
 
 
+def flat_columns(manifest: Manifest | None, mapped: Mapping[str, Field]) -> dict[str, Field]:
+    """Return what names of flat rows of JSON are mapped to. Raises InputRefused."""
+    if manifest is None:
+        return dict(mapped)
+    if not manifest.has_header:
+        raise InputRefused(f"{manifest.path} describes columns, and names them by place; keys of JSON have none", "name them, with hasHeaderRow true")
+    return {name: field for name, field in manifest.columns if name is not None} | dict(mapped)
+
+
+def meanings_of(columns: Columns) -> tuple[tuple[str, str], ...]:
+    """Say how each name of the flat rows of a file was read."""
+    return tuple((name, field.title or "ignored") for name, field in columns.met.items())
+
+
 def _offer(names: Sequence[str]) -> str:
-    return "the columns are: " + ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
+    return "the columns are: " + ", ".join(map(repr, names[:20])) + (" ..." if len(names) > 20 else "")

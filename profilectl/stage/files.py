@@ -261,7 +261,10 @@ class _Opening:
             raise InputRefused(f"{name}: its name does not say what it is", "give --format csv, parquet or jsonl")
         if head.startswith(b"PAR1"):
             return "parquet"
-        return "jsonl" if head.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"{" else "csv"
+        begin = b"".join(head.removeprefix(codecs.BOM_UTF8).split())[:2]
+        if begin in (b"[{", b"[]", b"[["):  # no line of CSV of ours, and no batch
+            return "json"
+        return "jsonl" if begin[:1] == b"{" else "csv"
 
     def _zip(self, name: str, local: Path) -> None:
         before = len(self.opened.files)

@@ -9,25 +9,29 @@ says what a line means.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import duckdb
 
-from profilectl.batch import Reading, attribute_key, read_document
+from profilectl.batch import Columns, Field, Reading, attribute_key, read_document
 from profilectl.codes import InputRefused, Reject
 from profilectl.fields import Unusable
 from profilectl.identity import type_named
 from profilectl.scratch import Scratch, quote_text
+from profilectl.stage.columns import meanings_of
+from profilectl.stage.elements import PLACE, Places, elements
 from profilectl.stage.event_lines import stage_events
 from profilectl.stage.files import InputFile
 from profilectl.stage.regular_events import MARK, cut_events, events_cut
 from profilectl.stage.staged import AttributeColumns, BatchRows, Rejects, StagedFile
-from profilectl.values import NotJson, parse_json, parse_json_at
+from profilectl.values import NotJson, parse_json
 
 LONGEST_LINE = 64 * 1024 * 1024
 RAW_SHOWN = 64 * 1024
+_LINE = [("line", "VARCHAR")]
 SAMPLE = 5000
 _SAFE_KEY = re.compile(r"[A-Za-z0-9_$ .\-]{1,100}")
 
@@ -59,46 +63,55 @@ def read_lines(
     reading: Reading,
     rejects: Rejects,
     progress: Callable[[int], None],
+    mapped: Mapping[str, Field] | None = None,
 ) -> StagedFile:
-    """Stage a file of JSON lines as relations whose names begin with name."""
+    """Stage a file of JSON lines as relations whose names begin with name. mapped: what the names in flat rows mean."""
     rows = BatchRows(scratch, f"{name}_slow", keys)
-    reader = _LineReader(file.name, rows, reading, rejects)
-    fast: list[Member] = []
-    events: list[str] = []
-    in_order = False
+    columns = Columns(mapped, reading.unknown)
+    reader = _LineReader(file.name, rows, replace(reading, columns=columns), rejects)
     lines = _read_whole_lines(scratch, file, f"{name}_lines")
     if lines is None:
         for number, raw in _physical_lines(file):
             reader.read(number, raw)
             if number % rows.BLOCK == 0:
                 progress(number)
-        lines = reader.last
+        rows.flush()
+        staged = _staged(file, name, [], rows, reader.last)
     else:
         progress(lines)
-        fast = _members(scratch, f"{name}_lines", keys, reading)
-        slow = f"select rowid from {name}_lines order by rowid"
-        source = f"(select rowid as seq, line, false as cut from {name}_lines)"
-        has_events = any(path.kind == "events" for path in fast)
-        cut = has_events and cut_events(scratch, f"{name}_lines", f"{name}_short", f"{name}_cut")
-        if fast and not _split(scratch, f"{name}_short" if cut else source, f"{name}_fast", fast, reading):
-            fast = []
-        if fast and has_events:
-            if stage_events(scratch, f"{name}_fast", f"{name}_event"):
-                events.append(f"select * from {name}_event")
-            if cut:
-                select, every = events_cut(scratch, f"{name}_fast", f"{name}_cut")
-                in_order = every and not events
-                events.append(select)
-        scratch.drop(f"{name}_short")
-        if fast:
-            slow = f"select seq from {name}_fast where not ok order by seq"
-        _read_slow(scratch, name, [seq for (seq,) in scratch.rows(slow)], reader)
+        staged = _read_relation(scratch, file, name, keys, reader, lines)
         scratch.drop(f"{name}_lines")
-    rows.flush()
-    staged = _staged(file, name, fast, rows, lines, events)
-    staged.events_in_order = in_order and not rows.has_events
     # Blank lines and rejected ones are no rows of the relation.
     staged.rows = int(scratch.row(f"select count(*) from ({staged.select})")[0])
+    staged.meaning = meanings_of(columns)
+    return staged
+
+
+def _read_relation(scratch: Scratch, file: InputFile, name: str, keys: AttributeColumns, reader: _LineReader, count: int) -> StagedFile:
+    """Stage the texts of the relation NAME_lines (line; its rowid is the seq): what can be taken apart all at once, and
+    the rest one by one."""
+    reading, rows, events, in_order = reader.reading, reader.rows, [], False
+    fast = _members(scratch, f"{name}_lines", keys, reading)
+    slow = f"select rowid from {name}_lines order by rowid"
+    source = f"(select rowid as seq, line, false as cut from {name}_lines)"
+    has_events = any(path.kind == "events" for path in fast)
+    cut = has_events and cut_events(scratch, f"{name}_lines", f"{name}_short", f"{name}_cut")
+    if fast and not _split(scratch, f"{name}_short" if cut else source, f"{name}_fast", fast, reading):
+        fast = []
+    if fast and has_events:
+        if stage_events(scratch, f"{name}_fast", f"{name}_event"):
+            events.append(f"select * from {name}_event")
+        if cut:
+            select, every = events_cut(scratch, f"{name}_fast", f"{name}_cut")
+            in_order = every and not events
+            events.append(select)
+    scratch.drop(f"{name}_short")
+    if fast:
+        slow = f"select seq from {name}_fast where not ok order by seq"
+    _read_slow(scratch, name, [seq for (seq,) in scratch.rows(slow)], reader)
+    rows.flush()
+    staged = _staged(file, name, fast, rows, count, events)
+    staged.events_in_order = in_order and not rows.has_events
     return staged
 
 
@@ -141,7 +154,9 @@ def _members(scratch: Scratch, lines: str, keys: AttributeColumns, reading: Read
     scratch.drop(f"{lines}_keys")
     scratch.drop(f"{lines}_sample")
     plain = {"environment": "environment", "mpid": "mpid", "timestamp_unixtime_ms": "at_ms", "source_request_id": "request"}
-    paths = [Member("", key, plain[key], "plain") for key in found[1] if key in plain]
+    # A line of plain fields alone is a flat row, in which a name may be mapped, and a text stand for nothing.
+    fixed = not reading.nulls and not (reading.columns and reading.columns.mapped)
+    paths = [Member("", key, plain[key], "plain") for key in found[1] if key in plain and fixed]
     if "events" in found[1]:
         paths.append(Member("", "events", "events", "events"))
     for key in found[2]:
@@ -255,10 +270,11 @@ def _read_slow(scratch: Scratch, name: str, places: list[int], reader: _LineRead
 
 
 class _LineReader:
-    """Reads one line after another as profilectl.batch says."""
+    """Reads one line, or one element of a document, after another as profilectl.batch says."""
 
-    def __init__(self, name: str, rows: BatchRows, reading: Reading, rejects: Rejects) -> None:
-        self._name, self._rows, self._reading, self._rejects = name, rows, reading, rejects
+    def __init__(self, name: str, rows: BatchRows, reading: Reading, rejects: Rejects, places: Places | None = None) -> None:
+        self.rows, self.reading = rows, reading
+        self._name, self._rejects, self._places = name, rejects, places
         self.last = 0
 
     def read(self, number: int, raw: bytes | None) -> None:
@@ -271,18 +287,23 @@ class _LineReader:
             text = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             if not text.strip(" \t\r\n"):
                 return
-            self._rows.add(number - 1, read_document(parse_json(text), self._reading))
+            self.rows.add(number - 1, read_document(parse_json(text), self.reading))
         except UnicodeDecodeError as error:
             shown = error.object.decode("utf-8", "backslashreplace")
             self._reject(number, "ENCODING_INVALID", f"byte {error.start + 1}", shown)
         except NotJson as error:
-            where = f"column {error.position + 1}: " if error.position is not None else ""
-            self._reject(number, error.code, where + error.detail, text)
+            self._reject(number, error.code, error.detail, text, error.position)
         except Unusable as error:
             self._reject(number, error.code, error.detail, text)
 
-    def _reject(self, number: int, code: str, detail: str, raw: str) -> None:
-        self._rejects.add(Reject(self._name, number, code, raw[:RAW_SHOWN], detail))
+    def _reject(self, number: int, code: str, detail: str, raw: str, position: int | None = None) -> None:
+        line = number
+        if self._places:
+            line = self._places.lines[number - 1]
+            detail = self._places.said(number - 1, detail, raw, position)
+        elif position is not None:
+            detail = f"column {position + 1}: {detail}"
+        self._rejects.add(Reject(self._name, line, code, raw[:RAW_SHOWN], detail))
 
 
 def _physical_lines(file: InputFile) -> Iterator[tuple[int, bytes | None]]:
@@ -329,70 +350,27 @@ def read_document_file(
     keys: AttributeColumns,
     reading: Reading,
     rejects: Rejects,
+    mapped: Mapping[str, Field] | None = None,
 ) -> StagedFile:
     """Stage a JSON document: one batch, or an array of batches (design.md R17). Raises InputRefused."""
     try:
-        text = file.local.read_text(encoding="utf-8-sig")
+        with file.local.open(encoding="utf-8-sig", newline="") as content:
+            text = content.read()
     except UnicodeDecodeError as error:
         raise InputRefused(f"{file.name}: not valid UTF-8 at byte {error.start + 1}", "name its --encoding") from None
+    lines, places = f"{name}_lines", Places()
+    scratch.load(lines, _LINE, [])
+    scratch.load(f"{name}_place", PLACE, [])
+    found = elements(file.name, text)
+    while block := list(itertools.islice(found, BatchRows.BLOCK)):
+        scratch.append(f"{name}_place", PLACE, [(len(places.lines) + nth, one.line, one.column) for nth, one in enumerate(block)])
+        scratch.append(lines, _LINE, [(one.text,) for one in block])
+        places.lines.extend(one.line for one in block)
+        places.columns.extend(one.column for one in block)
     rows = BatchRows(scratch, f"{name}_slow", keys)
-    count = 0
-    for start, end, document in _elements(file.name, text):
-        try:
-            rows.add(count, read_document(document, reading))  # type: ignore[arg-type]
-        except Unusable as error:
-            line = text.count("\n", 0, start) + 1
-            rejects.add(Reject(file.name, line, error.code, text[start:end][:RAW_SHOWN], error.detail))
-        count += 1
-    rows.flush()
-    staged = _staged(file, name, [], rows, count)
-    staged.unit = "row"
-    staged.rows = rows.count
+    columns = Columns(mapped, reading.unknown)
+    reader = _LineReader(file.name, rows, replace(reading, columns=columns), rejects, places)
+    staged = _read_relation(scratch, file, name, keys, reader, len(places.lines))
+    staged.rows = int(scratch.row(f"select count(*) from ({staged.select})")[0])
+    staged.lines, staged.elements, staged.meaning = f"{name}_place", lines, meanings_of(columns)
     return staged
-
-
-def _elements(name: str, text: str) -> Iterator[tuple[int, int, object]]:
-    """Walk the batches of a document: (start, end, document). The whole is parsed before the first."""
-    found: list[tuple[int, int, object]] = []
-    try:
-        place = _skip(text, 0)
-        if text[place : place + 1] != "[":
-            parse_json(text)
-            document, end = parse_json_at(text, place)
-            return iter([(place, end, document)])
-        place = _skip(text, place + 1)
-        while text[place : place + 1] != "]" or found:
-            document, end = parse_json_at(text, place)
-            found.append((place, end, document))
-            place = _skip(text, end)
-            if text[place : place + 1] == "]":
-                break
-            if text[place : place + 1] != ",":
-                raise NotJson("JSON_INVALID", "a comma or ] is missing", place)
-            place = _skip(text, place + 1)
-        if rest := text[place + 1 :].strip():
-            raise NotJson("JSON_INVALID", "text after the end of the JSON", len(text) - len(rest))
-    except NotJson as error:
-        raise _refused(name, text, error) from None
-    return iter(found)
-
-
-def _skip(text: str, place: int) -> int:
-    while text[place : place + 1] in (" ", "\t", "\r", "\n"):
-        place += 1
-    return place
-
-
-def _refused(name: str, text: str, error: NotJson) -> InputRefused:
-    """Say where a document is not JSON, and what to mend (design.md R12)."""
-    place = error.position
-    if place is None:
-        return InputRefused(f"{name}: {error.detail}", "mend the document; nothing was imported")
-    before = text[:place].rstrip()
-    if before.endswith(",") and text[place : place + 1] in ("}", "]"):
-        place, what, hint = len(before) - 1, "a comma before the closing bracket", "remove the comma"
-    else:
-        what, hint = f"not JSON: {error.detail}", "mend it there; a file of one batch a line is named .jsonl"
-    line = text.count("\n", 0, place) + 1
-    column = place - (text.rfind("\n", 0, place) + 1) + 1
-    return InputRefused(f"{name}:{line}:{column}: {what}", f"{hint}; nothing was imported")

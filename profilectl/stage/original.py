@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from profilectl.codes import Reject
 from profilectl.scratch import Scratch, quote_text
+from profilectl.stage.elements import said_of_element
 from profilectl.stage.staged import Rejects, Staged, StagedFile
 
 RAW_SHOWN = 64 * 1024
@@ -19,16 +20,28 @@ def reject_rows(scratch: Scratch, staged: Staged, rejects: Rejects) -> None:
             f"select rejected.seq, lines.line, rejected.code, rejected.detail from rejected join {lines} as lines"
             f" on lines.seq + {offset} = rejected.seq order by rejected.seq"
         )
+        if file.elements:
+            _reject_elements(scratch, file, offset, rejects)
+            continue
         texts = _texts(scratch, file, [line for _, line, _, _ in found])
         for (_, line, code, detail), raw in zip(found, texts, strict=True):
             rejects.add(Reject(file.name, line, code, raw[:RAW_SHOWN], detail or ""), late=True, unit=file.unit)
 
 
+def _reject_elements(scratch: Scratch, file: StagedFile, offset: int, rejects: Rejects) -> None:
+    """Write down the rejected elements of a JSON document."""
+    found = scratch.rows(
+        f"select place.seq, place.line, place.col, rejected.code, rejected.detail, text.line[:{RAW_SHOWN}] from rejected"
+        f" join {file.lines} as place on place.seq + {offset} = rejected.seq join {file.elements} as text on text.rowid = place.seq order by place.seq"
+    )
+    for seq, line, column, code, detail, raw in found:
+        said = said_of_element(seq, line, column, detail or "") if file.span > 1 else detail or ""
+        rejects.add(Reject(file.name, line, code, raw, said), late=True)
+
+
 def _texts(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[str]:
     if file.format == "parquet":
         return _parquet_rows(scratch, file, lines)
-    if file.unit == "row":
-        return iter([""] * len(lines))
     return _physical(scratch, file, lines)
 
 

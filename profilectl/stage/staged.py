@@ -65,6 +65,7 @@ class StagedFile:
 
     span: rows lie at seq 0 to span-1. The row at seq n begins at physical line first_line + n, or
     where the relation lines (seq, line) says. unit: "line", or "row" where a file has no lines.
+    elements: of a JSON document, a relation (line; its rowid is the seq) of the text of each row; lines then has its column, col.
     loose: a relation (seq, key, value) of attributes without a column, or None. events: SELECTs in the
     shape of EVENT; events_in_order: their rows come by seq and place, because none is joined with anything. rejects: SELECTs of
     (seq, code, detail), rows that cannot be used, the weightiest first. skips: SELECTs of (seq, code, attribute),
@@ -87,6 +88,7 @@ class StagedFile:
     unit: str = "line"
     first_line: int = 1
     lines: str | None = None
+    elements: str | None = None
     meaning: tuple[tuple[str, str], ...] = ()
     rejects: list[str] = field(default_factory=list)
     skips: list[str] = field(default_factory=list)
