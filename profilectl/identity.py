@@ -548,6 +548,23 @@ def modify(profile: int, changes: Sequence[Change], records: Records, rules: Rul
     return done
 
 
+Holding = tuple[int, str, str, str]
+"""Who holds what: a profile, and an identity's environment, type and key."""
+
+
+def identity_counts(before: set[Holding], after: set[Holding]) -> dict[str, int]:
+    """Count what became of the identities of some profiles, between two states.
+
+    A value that one profile lost and another gained has moved; what else was gained is added, what else was lost is
+    removed. What came and went in between is in neither state, and is not counted.
+    """
+    gained, lost = after - before, before - after
+    values_gained = {held[1:] for held in gained}
+    moved = len(values_gained & {held[1:] for held in lost})
+    removed = sum(held[1:] not in values_gained for held in lost)
+    return {"added": len(gained) - moved, "moved": moved, "removed": removed}
+
+
 def mpid_for(secret: str, arrival: int, attempt: int = 0) -> int:
     """Return the MPID of the profile that a row founded: 64 signed bits, never 0, not to be guessed
     without the store's secret (domain.md 2.3). attempt is counted up where an MPID is taken.

@@ -14,7 +14,19 @@ from profilectl.batch import Batch, apply_deletes
 from profilectl.event import Event
 from profilectl.feed import ACCOUNT, PROTECTIONS, Effect, Feed
 from profilectl.fields import Unusable
-from profilectl.identity import Change, Claim, Decision, Records, Rules, Usable, decide, modify, mpid_for
+from profilectl.identity import (
+    Change,
+    Claim,
+    Decision,
+    Holding,
+    Records,
+    Rules,
+    Usable,
+    decide,
+    identity_counts,
+    modify,
+    mpid_for,
+)
 from profilectl.report import Counts
 from profilectl.retention import Clocks, Stage
 from profilectl.values import DELETED, is_list
@@ -58,6 +70,10 @@ class Person:
     said: dict[tuple[str | None, str], Cell] = field(default_factory=dict)
     events: list[Happened] = field(default_factory=list)
     feeds: set[Feed] = field(default_factory=set)
+
+    def holdings(self, profile: int) -> set[Holding]:
+        """Return the identities that the profile holds, in no order."""
+        return {(profile, self.environment, one.type, one.key) for one, _ in self.identities}
 
     def seen_in(self, workspace: str) -> bool:
         """Say whether a workspace has seen the user."""
@@ -154,7 +170,7 @@ class Interpreter:
             self.people[profile].feeds.add(feed)
             for one in (profile, *(other for other, _, _ in decision.removed)):
                 before.setdefault(one, self.people[one].copy())
-            self._identify(decision, arrival, counts)
+            self._identify(decision, arrival)
             self._set(profile, row, feed, arrival, now_ms, blocked)
             self._keep(profile, row, feed, arrival, now_ms, counts)
         self._count(feed, before, created, blocked, counts)
@@ -171,7 +187,7 @@ class Interpreter:
         for decision in decisions:
             counts.rows["read"] += 1
             counts.rows["applied"] += 1
-            self._identify(decision, self.arrivals, counts)
+            self._identify(decision, self.arrivals)
             records.last[profile] = self.arrivals
             self.arrivals += 1
         person.first_seen_ms = min(person.first_seen_ms, now_ms)
@@ -257,16 +273,13 @@ class Interpreter:
         self.records[environment].by_mpid[mpid] = arrival
         return Person(mpid, environment, at_ms, at_ms)
 
-    def _identify(self, decision: Decision, arrival: int, counts: Counts) -> None:
+    def _identify(self, decision: Decision, arrival: int) -> None:
         profile = decision.profile
         assert profile is not None
         for other, kind, key in decision.removed:
             person = self.people[other]
             person.identities = [one for one in person.identities if (one[0].type, one[0].key) != (kind, key)]
         self.people[profile].identities += [(one, arrival) for one in decision.added]
-        counts.identities["moved"] += decision.moved
-        counts.identities["removed"] += decision.replaced
-        counts.identities["added"] += len(decision.added) - decision.moved
 
     def _set(
         self,
@@ -307,9 +320,12 @@ class Interpreter:
         for code in blocked.values():
             counts.attributes["blocked"] += 1
             counts.codes[code] += 1
+        held = {profile: (past.holdings(profile), self.people[profile].holdings(profile)) for profile, past in before.items()}
+        then_held, now_held = ({one for states in held.values() for one in states[place]} for place in (0, 1))
+        counts.identities.update(identity_counts(then_held, now_held))
         for profile, past in before.items():
             person = self.people[profile]
-            altered = person.identities != past.identities
+            altered = held[profile][0] != held[profile][1]
             old, new = past.attributes(feed), person.attributes(feed)
             for key in old.keys() | new.keys():
                 then, now = old.get(key), new.get(key)

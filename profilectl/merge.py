@@ -262,7 +262,8 @@ def _count(scratch: Scratch, staged: Staged, codes: Sequence[str], contested: bo
         _tally(scratch, "loose_fold", [("v", "f", "k")], codes, counts)
     if wide:
         found = scratch.row(
-            f"select {', '.join(f'count(a{n})' for n in range(len(wide)))} from usable"
+            # A deletion of what a new profile cannot have had changes nothing.
+            f"select {', '.join(f'count(nullif(a{n}, {DELETED}))' for n in range(len(wide)))} from usable"
             " where seq not in (select seq from busy) and seq not in (select seq from resolved where profile is null)"
         )
         counts.attributes["set"] += sum(found)
@@ -270,8 +271,7 @@ def _count(scratch: Scratch, staged: Staged, codes: Sequence[str], contested: bo
     changed = [f"select profile from fold where {' or '.join(changes)}"] if changes else []
     if loose:
         changed.append(f"select profile from loose_fold where not coalesce({_same('v', 'f')}, true)")
-    changed.append("select profile from unheld")
-    changed.append("select profile from taken")
+    changed += ["select profile from gain", "select profile from loss"]
     scratch.make("changed", f"select distinct profile from ({' union all '.join(changed)})")
     created, updated, met = scratch.row(
         "select (select count(*) from resolved where created),"

@@ -11,7 +11,20 @@ from profilectl.by_hand import CORRECTIONS, ByHand, begin, joined
 from profilectl.codes import InputRefused, UsageError, sentence
 from profilectl.commit import Prepared
 from profilectl.dependence import rests_on
-from profilectl.identity import BY_NAME, CODE, Change, Records, Rules, Usable, display, key_of, modify, usable
+from profilectl.identity import (
+    BY_NAME,
+    CODE,
+    Change,
+    Holding,
+    Records,
+    Rules,
+    Usable,
+    display,
+    identity_counts,
+    key_of,
+    modify,
+    usable,
+)
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.refresh import refresh_after_change
@@ -122,8 +135,10 @@ class _Decided:
         self.records = self._records()
         before = {kind: list(keys) for kind, keys in self.records.record.get(one.profile, {}).items()}
         self.holders = {claim: set(held) for claim, held in self.records.holders.items()}
+        then = self._held()
         self.decisions = modify(one.profile, changes, self.records, rules)
-        self._count(before)
+        self._count(then)
+        self._take(before)
 
     def _hash(self, kind: str, key: str) -> int:
         return hash_of(self.secret, self.one.environment, kind, key)
@@ -142,22 +157,27 @@ class _Decided:
                         records.add(profile, change.type, change.new.key)
         return records
 
-    def _count(self, before: dict[str, list[str]]) -> None:
-        counts = self.hand.report.counts
-        taken: dict[tuple[int, str, str], int] = {}
-        for place, decision in enumerate(self.decisions):
-            counts.identities["added"] += len(decision.added) - decision.moved
-            counts.identities["moved"] += decision.moved
-            counts.identities["removed"] += decision.replaced
-            for lost in decision.removed:
-                # What came and went within the modification leaves no trace in the store.
-                if lost[0] != self.one.profile or lost[2] in before.get(lost[1], ()):
-                    taken.setdefault(lost, self.hand.first + place)
-        touched = {profile for profile, _, _ in taken} | {
-            self.one.profile for place, decision in enumerate(self.decisions) for added in decision.added if self._kept(place, added)
+    def _held(self) -> set[Holding]:
+        """Return who holds what of the records that are touched."""
+        return {
+            (profile, self.one.environment, kind, key)
+            for profile, held in self.records.record.items() for kind, keys in held.items() for key in keys
         }
+
+    def _count(self, then: set[Holding]) -> None:
+        counts, now = self.hand.report.counts, self._held()
+        counts.identities.update(identity_counts(then, now))
+        touched = {profile for profile, *_ in then ^ now}
         counts.profiles["updated"] += len(touched)
         counts.profiles["unchanged"] += self.one.profile not in touched
+
+    def _take(self, before: dict[str, list[str]]) -> None:
+        """Note what profiles lost. What came and went within the modification leaves no trace in the store."""
+        taken: dict[tuple[int, str, str], int] = {}
+        for place, decision in enumerate(self.decisions):
+            for lost in decision.removed:
+                if lost[0] != self.one.profile or lost[2] in before.get(lost[1], ()):
+                    taken.setdefault(lost, self.hand.first + place)
         self.hand.taken += [(profile, CODE[kind], self._hash(kind, key), arrival) for (profile, kind, key), arrival in taken.items()]
 
     def relations(self) -> list[int]:

@@ -17,6 +17,7 @@ Relations made here (besides the steps, which are named where they are made):
                brought them to the one that took them away
     warned     seq, code
     unheld     seq, type, hash, profile    identities that profiles gained
+    gain, loss  hash, profile              who holds more and less than before the import: without what a profile lost and gained again
 
 A profile is named by its arrival: of this import's, first_arrival + seq of the row that founds it.
 """
@@ -211,7 +212,7 @@ def resolve(
     _gains(scratch, staged, first_arrival, keyed=keyed)
     _warn(scratch, staged, keyed=keyed, create=create)
     _finish(scratch, staged, frame, first_arrival)
-    _count(scratch, frame, slow, counts, keyed=keyed)
+    _count(scratch, frame, counts)
     return Resolution(slow.rows, bool(scratch.count("taken")))
 
 
@@ -314,7 +315,7 @@ class _Slow:
     ) -> None:
         self.scratch, self.staged, self.frame, self.rules = scratch, staged, frame, rules
         self.first, self.create = first_arrival, create
-        self.rows = self.added = self.moved = self.replaced = 0
+        self.rows = 0
         self._decided: list[tuple[int, int | None, bool]] = []
         self._gained: list[tuple[int, int, int, str]] = []
         self._warned: list[tuple[int, str]] = []
@@ -384,9 +385,6 @@ class _Slow:
     def _note(self, seq: int, decision: Decision, changes: dict[tuple[int, str, str], list[tuple[str, int]]]) -> None:
         self._decided.append((seq, decision.profile, decision.created))
         self._warned += [(seq, code) for code in decision.codes]
-        self.added += len(decision.added) - decision.moved
-        self.moved += decision.moved
-        self.replaced += decision.replaced
         for profile, kind, key in decision.removed:
             changes.setdefault((profile, kind, key), []).append(("lost", seq))
         for one in decision.added:
@@ -490,6 +488,9 @@ def _gains(scratch: Scratch, staged: Staged, first_arrival: int, *, keyed: bool)
         " group by claim.type, claim.hash, belonging.profile"
         + ("" if keyed else " union all select seq, type, hash, profile from gained"),
     )
+    again = " anti join {} using (profile, hash)" if scratch.count("taken") else ""
+    for name, relation, counterpart in (("gain", "unheld", "taken"), ("loss", "taken", "unheld")):
+        scratch.make(name, f"select hash, profile from {relation}{again.format(counterpart)}", keep=bool(again))
 
 
 def _warn(scratch: Scratch, staged: Staged, *, keyed: bool, create: bool) -> None:
@@ -580,11 +581,14 @@ _SIGNED = (
 )
 
 
-def _count(scratch: Scratch, frame: Frame, slow: _Slow, counts: Counts, *, keyed: bool) -> None:
-    gained = 0 if keyed else scratch.count("gained")
-    counts.identities["added"] += scratch.count("unheld") - gained + (0 if keyed else slow.added)
-    counts.identities["moved"] += slow.moved
-    counts.identities["removed"] += slow.replaced
+def _count(scratch: Scratch, frame: Frame, counts: Counts) -> None:
+    """Count what became of identities (identity.identity_counts, in sets), and what was warned of."""
+    gained, moved, removed = scratch.row(
+        "select (select count(*) from gain),"
+        " (select count(distinct hash) from loss where hash in (select hash from gain)),"
+        " (select count(*) from loss where hash not in (select hash from gain))"
+    )
+    counts.identities.update(added=gained - moved, moved=moved, removed=removed)
     for code, number in scratch.rows("select code, count(*) from warned group by code"):
         counts.codes[code] += number
     dropped = scratch.row("select count(*) from resolved where code is not null")[0]
