@@ -241,6 +241,6 @@ def relined(scratch: Scratch, found: StagedFile, part: Part, *, more: bool) -> S
         f"{part.name}_at",
         f"select own.seq, place.line from {own} as own asof join {places} as place on own.line >= place.begin",
     )
-    found.notices.append(f"{found.name}: {len(part.lines):,} rejected rows of {part.origin}, read again")
+    found.notices.append(f"{found.name}: {len(part.lines):,} rejected {'row' if len(part.lines) == 1 else 'rows'} of {part.origin}, read again")
     found.lines, found.path, found.format, found.unit, found.more = f"{part.name}_at", part.source.local, "jsonl", "line", more
     return found
