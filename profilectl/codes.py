@@ -44,6 +44,8 @@ class Exit(enum.IntEnum):
     """The other side did not take everything, or the output found no room; the same command goes on where it stopped."""
     CHANGES = 10
     """Only with `--detailed-exitcode`: there are changes."""
+    INTERRUPTED = 130
+    """Interrupted by Ctrl-C: what was being written is there whole or not at all."""
 
 
 class ProfilectlError(Exception):

@@ -150,12 +150,8 @@ def prepare_history(scratch: Scratch, staged: Staged, rejects: Rejects, made: Im
             {"path": str(rejects.path)},
         )
         if store_suppresses(scratch):
-<<<<<<< HEAD
-            clear_rejects(scratch, made.first)
-        scratch.forget_order()
-=======
             clear_rejects(scratch, made.first, made.judging)
->>>>>>> identity/main
+        scratch.forget_order()
 
 
 def _line_runs(lines: str | None, first_line: int, first: int, span: int) -> str:

@@ -15,6 +15,7 @@ import io
 import os
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -552,8 +553,12 @@ class _Run:
 
     def _report_files(self) -> None:
         staged = {file.name: file for file in self.staged.files}
+        named = Counter(one.path for one in self.files if one.already_imported is None)
+        rows = self.rejects.early.copy()
+        for file in self.staged.files:
+            rows[file.name] += file.rows
         self.report.files = [
-            replace(one, rows=staged[one.path].rows + self.rejects.early[one.path], columns=staged[one.path].meaning)
+            replace(one, rows=rows[one.path] // named[one.path], columns=staged[one.path].meaning)
             if one.already_imported is None else one
             for one in self.files
         ]

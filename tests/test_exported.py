@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from doors import call
+from effort import at_length
+from histories import History, histories
+from hypothesis import HealthCheck, given, note, settings
+from test_equivalence import NOW_MS, by_engine, canonical, engine_canonical, stated_settings
+
+from profilectl.engine import ImportRequest, import_files
+from profilectl.exported import founders, read_profile
+from profilectl.feed import Feed
+from profilectl.interpreter import Interpreter
+from profilectl.opening import open_store
+from profilectl.profile import profiles_of
+from profilectl.scratch import Scratch
+from profilectl.store import settings_from
+from profilectl.values import parse_json
 
 BATCHES = [
     {"environment": "production", "timestamp_unixtime_ms": 1000, "user_identities": {"customer_id": "C-1", "email": "ada@example.com"},
@@ -131,3 +146,59 @@ def test_what_explain_says_names_the_line_of_the_export(folder: Path) -> None:
         assert {origin["line"] for origin in one["provenance"].values()} <= {place}
     done = call("--store", "other.duckdb", "explain", "row", "people.jsonl:1", folder=folder)
     assert done.exit_code == 0, done.output
+
+
+def lines_of(folder: Path, store: str) -> list[str]:
+    path, scratch = folder / store, Scratch(folder)
+    with open_store(scratch, path) as opened:
+        lines = scratch.rows(f"select line from ({profiles_of(opened).json_lines('')}) order by mpid")
+        secret = opened.meta("secret")
+    scratch.close()
+    return [secret, *(line for (line,) in lines)]
+
+
+def by_interpreter(history: History, lines: list[str], secret: str) -> list[Any]:
+    """Return the profiles that the interpreter makes of an export's lines."""
+    found = settings_from(stated_settings(history))
+    read = [read_profile(parse_json(line), found.reading) for line in lines]
+    rows = [batch for batches, needed in zip(read, founders(read), strict=True) for batch in (batches if needed else batches[1:])]
+    interpreter = Interpreter(found.rules, history.priority, secret)
+    interpreter.run(Feed("again", number=1), "create-and-update", rows, NOW_MS)
+    people = [canonical(person, [0]) for person in interpreter.people.values()]
+    return sorted(({**one, "provenance": None} for one in people), key=lambda one: int(one["mpid"]))
+
+
+def check(history: History) -> None:
+    note(history.as_case())
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        by_engine(history, folder)
+        _, *lines = lines_of(folder, "store.duckdb")
+        if not lines:
+            return
+        (folder / "people.jsonl").write_text("".join(line + "\n" for line in lines))
+        scratch = Scratch(folder)
+        with open_store(scratch, folder / "other.duckdb", create=True, write=True) as store, store.transaction():
+            store.put_settings(stated_settings(history))
+        scratch.close()
+        import_files(folder / "other.duckdb", ImportRequest([str(folder / "people.jsonl")], "again", now_ms=NOW_MS))
+        secret, *again = lines_of(folder, "other.duckdb")
+    ours = [{**engine_canonical({**parse_json(line), "provenance": {}}), "provenance": None} for line in again]  # type: ignore[dict-item]
+    assert ours == by_interpreter(history, lines, secret)
+    assert again == lines
+
+
+quick = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+
+
+@quick
+@given(histories())
+def test_whatever_the_history_an_export_makes_the_same_profiles_again(history: History) -> None:
+    check(history)
+
+
+@pytest.mark.slow
+@settings(quick, max_examples=at_length(80, by_night=800), derandomize=False)
+@given(histories())
+def test_whatever_the_history_an_export_makes_the_same_profiles_again_at_length(history: History) -> None:
+    check(history)

@@ -6,7 +6,10 @@ import gzip
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -191,3 +194,25 @@ def test_without_gpg_an_encrypted_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("-----BEGIN PGP MESSAGE-----\n\nxx\n")
     assert "gpg is not installed" in refused(tmp_path, "a.csv.gpg", PATH=str(tmp_path))
     assert "b.csv is encrypted, not what its name says" in refused(tmp_path, "b.csv")
+
+
+def test_ctrl_c_ends_an_import_with_130_and_leaves_nothing(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    going = subprocess.Popen(
+        [sys.executable, "-m", "profilectl", "import", "-", "--format", "csv", "--feed", "f"], cwd=tmp_path, env=environment,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )
+    assert going.stdin is not None
+    going.stdin.write(ROWS)
+    going.stdin.flush()
+    for _ in range(600):  # until it reads: then its scratch folder is there
+        if list(tmp_path.glob(".profiles.duckdb.*")):
+            break
+        time.sleep(0.05)
+    time.sleep(0.2)
+    going.send_signal(signal.SIGINT)
+    _, said = going.communicate(timeout=60)
+    assert going.returncode == 130, said
+    assert "interrupted" in said
+    assert list(tmp_path.iterdir()) == []
+    assert "| 130 | " in (Path(__file__).resolve().parent.parent / "README.md").read_text("utf-8")

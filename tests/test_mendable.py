@@ -117,9 +117,9 @@ def test_every_row_with_a_code_is_told(tmp_path: Path) -> None:
     assert done.returncode == 3
     told = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert [(one["line"], one["code"], one["fate"], one.get("attribute")) for one in told] == [
-        (5, "NO_IDENTITY", "rejected", None),
         (2, "UA_LOWER_PRIORITY", "blocked", "tier"),
         (4, "UPDATE_ONLY_NO_MATCH", "dropped", None),
+        (5, "NO_IDENTITY", "rejected", None),
         (6, "UA_LOWER_PRIORITY", "blocked", "tier"),
     ]
     assert {one["file"] for one in told} == {"b.csv"}
@@ -129,4 +129,4 @@ def test_a_row_of_parquet_is_told_as_a_row(tmp_path: Path) -> None:
     pq.write_table(pa.table({"customer_id": ["A", None], "x": ["1", "2"]}), tmp_path / "a.parquet")
     assert run("import", "a.parquet", "--feed", "f", "--protection", "update-only", "--explain-rows", "rows.jsonl", folder=tmp_path).returncode == 3
     told = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
-    assert [(one["code"], one["row"], "line" in one) for one in told] == [("NO_IDENTITY", 2, False), ("UPDATE_ONLY_NO_MATCH", 1, False)]
+    assert [(one["code"], one["row"], "line" in one) for one in told] == [("UPDATE_ONLY_NO_MATCH", 1, False), ("NO_IDENTITY", 2, False)]

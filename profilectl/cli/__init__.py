@@ -96,7 +96,7 @@ def main() -> None:
         sys.exit(error.exit)
     except (KeyboardInterrupt, Interrupted):
         _say("interrupted", "what was being written is there whole or not at all; of an import, profilectl imports list tells")
-        sys.exit(130)
+        sys.exit(Exit.INTERRUPTED)
     except (BrokenPipeError, ReaderLeft):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

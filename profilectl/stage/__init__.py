@@ -16,10 +16,11 @@ from profilectl.scratch import Scratch, quote_text
 from profilectl.stage.cells import Assembly, Cell, string_held, string_over
 from profilectl.stage.columns import Manifest, flat_columns, read_columns
 from profilectl.stage.csv import Header, read_header, read_rows
-from profilectl.stage.files import InputFile
+from profilectl.stage.files import REJECTS, InputFile
 from profilectl.stage.jsonl import read_document_file, read_lines, wanted_or_null
 from profilectl.stage.maps import check_met, maps_of
 from profilectl.stage.profile_lines import holds_profiles, read_profiles
+from profilectl.stage.rejected import Dialect, Relined, parts_of, relined
 from profilectl.stage.staged import EVENT, PLAIN, AttributeColumns, Rejects, Staged, StagedFile
 
 __all__ = ["Options", "Staged", "stage_files"]
@@ -68,8 +69,12 @@ def stage_files(
         def so_far(rows: int, done: int = done) -> None:
             progress(done + rows)
 
-        staged.append(_stage_file(scratch, file, f"file{place}", keys, replace(options, mapped=mapped), rejects, so_far))
-        done += staged[-1].rows
+        own = replace(options, mapped=mapped)
+        if file.format == REJECTS:
+            staged += _stage_rejects(scratch, file, f"file{place}", keys, own, rejects, so_far)
+        else:
+            staged.append(_stage_file(scratch, file, f"file{place}", keys, own, rejects, so_far))
+        done = sum(one.rows for one in staged)
         progress(done)
     check_met(staged, maps, flat_columns(options.manifest, options.mapped))
     offsets = [sum(file.span for file in staged[:place]) for place in range(len(staged))]
@@ -137,6 +142,25 @@ def _stage_file(
     if holds_profiles(file):
         return read_profiles(scratch, file, name, keys, options.reading, rejects, progress)
     return read_lines(scratch, file, name, keys, options.reading, rejects, progress, mapped)
+
+
+def _stage_rejects(
+    scratch: Scratch,
+    file: InputFile,
+    name: str,
+    keys: AttributeColumns,
+    options: Options,
+    rejects: Rejects,
+    progress: Callable[[int], None],
+) -> list[StagedFile]:
+    """Stage rows that were rejected before, each as its own file says."""
+    dialect = Dialect(options.delimiter, options.quote, options.escape, options.manifest is None or options.manifest.has_header)
+    staged: list[StagedFile] = []
+    for part in parts_of(scratch, file, name, dialect, lambda original: _header(original, options), rejects):
+        stage = (scratch, part.file, part.name, keys, options, Relined(rejects, part), progress)
+        for found in _stage_rejects(*stage) if part.file.format == REJECTS else [_stage_file(*stage)]:
+            staged.append(relined(scratch, found, part, more=bool(staged)))
+    return staged
 
 
 def _stage_csv(

@@ -23,6 +23,7 @@ from typing import IO, Any, BinaryIO
 from profilectl.codes import InputRefused, UsageError
 from profilectl.stage.encoding import check_utf8
 from profilectl.stage.gpg import ARMOUR, ENCRYPTED, decrypted
+from profilectl.stage.staged import reject_of
 
 BLOCK = 1024 * 1024
 HEAD = 4096
@@ -50,19 +51,29 @@ MARKS = (
 )
 MARK_FOLDERS = ("__MACOSX",)
 # fmt: on
+REJECTS = "rejects"
+LONGEST_REJECT = 1024 * 1024
+"""So many bytes a line of rejects may have: its raw text is cut at 65,536 characters."""
 COMPRESSED = (".gz", ".zst", ".zip")
 WIDE_BOMS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """One file to read. name: as reports show it. sha256: of the content as given. local: what to read, always
-    under a name of our own in the scratch folder: a reader may see a pattern, or key=value columns, in a user's path."""
+    """One file to read."""
 
     name: str
+    """The name that reports show."""
     local: Path
+    """What to read, always under a name of our own: a reader may see a pattern, or key=value columns, in a user's path."""
     sha256: str
+    """The hash of the content as it was given."""
     format: str
+    """csv, jsonl, json, parquet, or rejects: rows of other files, as they were written down when they were rejected."""
+    asked: str | None = None
+    """Of rejects: the format that the files have from which they come, where it was given."""
+    encoding: str | None = None
+    """Of rejects: the encoding of those files, where it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +258,8 @@ class _Opening:
 
     def _plain(self, name: str, inner: str, local: Path, digest: str) -> InputFile:
         head = _head(local)
+        if is_rejects(local):
+            return InputFile(name, local, digest, REJECTS, self.asked, self.codec)
         format = self._format(name, inner, head)
         if format == "parquet":
             _check_parquet(name, local, head)
@@ -344,6 +357,30 @@ def _filled(name: str, local: Path) -> bytes:
     if not head:
         raise Empty(f"{name} is empty inside", "there is nothing in it")
     return head
+
+
+def is_rejects(local: Path) -> bool:
+    """Say whether a file is one of rejects, by its first line."""
+    with local.open("rb") as stream:
+        return stream.read(1) == b"{" and reject_of(b"{" + stream.readline(LONGEST_REJECT)) is not None
+
+
+def original_of(file: InputFile, name: str, spill: Path) -> InputFile | None:
+    """Open the file from which rejects come, by the name that they have for it; None where it is not there."""
+    path = Path(name)
+    archive = next((one for one in path.parents if one.is_file()), None)
+    if name == "-" or not (path.is_file() or archive):
+        return None
+    found = open_files([Named(str(archive or path))], format=file.asked, encoding=file.encoding, spill=spill).files
+    return next((one for one in found if one.name == name), None)
+
+
+def format_named(name: str) -> str | None:
+    """Return the format that a name says, also of a file that is packed or encrypted."""
+    path = Path(name)
+    while path.suffix.lower() in (*COMPRESSED, *ENCRYPTED):
+        path = path.with_suffix("")
+    return FORMATS.get(path.suffix.lower())
 
 
 def _is_blank(head: bytes) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from profilectl.codes import InputRefused, UsageError
 from profilectl.scratch import Scratch
-from profilectl.stage.files import FORMATS, InputFile
+from profilectl.stage.files import FORMATS, REJECTS, InputFile
 from profilectl.stage.staged import Rejects, Staged, StagedFile, place_of
 from profilectl.whole_file import whole_file
 
@@ -33,7 +33,7 @@ class Mendable:
         for name, line in found:
             if wanted[name][-1:] != [line]:  # a file that is named twice has each of its lines twice
                 wanted[name].append(line)
-        files = [file for file in staged.files if wanted[file.name]]
+        files = [file for file in staged.files if wanted[file.name] and not file.more]
         if files[0].format == "parquet":
             self._write_parquet(files, wanted)
             return
@@ -67,7 +67,7 @@ class Mendable:
 def mendable(path: Path, files: Sequence[InputFile], encoding: str | None) -> Mendable:
     """Say how the rejected rows of some files will be written. Raises UsageError, InputRefused where they
     could not be imported as one file."""
-    formats = {file.format for file in files}
+    formats = {"jsonl" if file.format == REJECTS else file.format for file in files}
     if "json" in formats:
         raise InputRefused(f"{OPTION}: a JSON document is mended where it is", "it is for CSV, JSON lines and Parquet")
     if len(formats) > 1:
@@ -104,7 +104,7 @@ def _lines(file: StagedFile, first: int, end: int) -> Iterator[str]:
 def _records(scratch: Scratch, file: StagedFile, wanted: list[int]) -> Iterator[str]:
     """Return the text of the records that begin at some lines, up to where the next record begins."""
     ends: dict[int, int] = {}
-    if file.lines:
+    if file.lines and file.format == "csv":
         begins = sorted({line for (line,) in scratch.rows(f"select line from {file.lines} as lines")} | set(wanted))
         following = dict(itertools.pairwise(begins))
         ends = {line: following.get(line, 1 << 62) for line in wanted}

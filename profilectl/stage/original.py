@@ -69,7 +69,8 @@ def _physical(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[
     if not lines:
         return
     ends: dict[int, int] = {}
-    if file.lines:
+    several = file.lines is not None and file.format == "csv"  # a record may go over several lines
+    if several:
         ends = dict(
             scratch.rows(
                 "select line, next from (select line, lead(line) over (order by line) as next from (select distinct line from "
@@ -83,7 +84,7 @@ def _physical(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[
     quotes, whole = 0, False
     with file.path.open(encoding="utf-8-sig", errors="backslashreplace", newline="") as content:
         for number, physical in enumerate(content, start=1):
-            while number >= ends.get(line, line + 1 if not file.lines else 1 << 62):
+            while number >= ends.get(line, 1 << 62 if several else line + 1):
                 yield "".join(text).rstrip("\r\n")
                 text, quotes, whole = [], 0, False
                 following = next(wanted, None)

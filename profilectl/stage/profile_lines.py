@@ -62,7 +62,7 @@ def read_profiles(
     staged.lines = reader.lines
     _drop_founders(scratch, staged, rows.name, reader.lines, reading)
     staged.rows = scratch.count(rows.name)
-    staged.notices.append(f"{file.name}: {reader.profiles:,} exported profiles, read as {staged.rows:,} batches")
+    staged.notices.append(f"{file.name}: {reader.profiles:,} exported {'profile' if reader.profiles == 1 else 'profiles'}, read as {staged.rows:,} batches")
     if reader.made_anew:
         staged.notices.append(f"{file.name}: not read, because it is made anew: {', '.join(sorted(reader.made_anew))}")
     return staged

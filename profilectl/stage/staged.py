@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from profilectl.batch import Batch
-from profilectl.codes import Reject
+from profilectl.codes import CODES, Reject
 from profilectl.identity import TYPES
 from profilectl.scratch import Scratch
 
@@ -96,6 +96,8 @@ class StagedFile:
     skips: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     raw: str | None = None
+    more: bool = False
+    """Whether the file before is of the same file: rejects of several files are staged by the files they come from."""
 
 
 @dataclass(slots=True)
@@ -192,6 +194,18 @@ def copied(source: BinaryIO, out: BinaryIO, size: int) -> None:
         block = source.read(min(size, 1 << 20))
         out.write(block)
         size -= len(block)
+
+
+def reject_of(line: bytes) -> dict[str, Any] | None:
+    """Return the reject that a line of JSON is, as Rejects writes them; None for any other line."""
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(found, dict) or found.keys() - {"line", "row"} != {"file", "code", "message", "raw"} or len(found) != 5:
+        return None
+    texts = all(isinstance(found[name], str) for name in ("file", "code", "message", "raw"))
+    return found if texts and found["code"] in CODES else None
 
 
 def place_of(reject: Mapping[str, Any]) -> int:
