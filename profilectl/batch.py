@@ -141,7 +141,7 @@ class Field:
     """What a column name or a flat key means.
 
     kind: "identity" (name: the type), "attribute" (name: the key), "plain" (name: one of
-    PLAIN_FIELDS), "kept" and "event" (name: the dotted Batch name), "unknown identity".
+    PLAIN_FIELDS), "kept" and "event" (name: the dotted Batch name), "unknown identity", "ignored".
     """
 
     kind: str
@@ -174,6 +174,21 @@ def field_named(name: str) -> Field:
     if kind := type_named(name):
         return Field("identity", kind.name)
     return Field("attribute", attribute_key(name))
+
+
+IGNORED = Field("ignored", "")
+"""What a column or a key means that is left out."""
+
+
+def field_meant(name: str, unknown: str = "refuse") -> Field:
+    """Say what a column name or a flat key means (field_named), and what a dotted name that is no field: refuse,
+    attribute (of the whole name) or ignore. Raises Unusable where it is refused."""
+    try:
+        return field_named(name)
+    except Unusable:
+        if unknown == "refuse":
+            raise
+        return IGNORED if unknown == "ignore" else Field("attribute", attribute_key(name))
 
 
 def _dotted(name: str, root: str, member: str) -> Field:
@@ -251,7 +266,9 @@ def read_flat(row: Mapping[str, Value], reading: Reading, *, empty: str = "ignor
     cells: dict[str, Value] = {}
     remarks: list[Remark] = []
     for name, value in row.items():
-        meant = field_named(name)
+        meant = field_meant(name, reading.unknown)
+        if meant.kind == "ignored":
+            continue
         if meant.kind == "identity":
             stated.append((meant.name, value))
         elif meant.kind == "attribute":

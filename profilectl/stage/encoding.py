@@ -15,7 +15,7 @@ _LINE_END = re.compile(rb"\r\n|\r|\n")
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 WEST = "windows-1252"
-SELDOM = "ƒ†‡ˆ‰˜"
+SELDOM = "\u0192\u2020\u2021\u02c6\u2030\u02dc"
 """Characters of it that stand in no word: many of them are the first bytes of another encoding's letters."""
 LONGEST_RUN = 2
 """So many letters that are not ASCII stand side by side in a western language, seldom more."""

@@ -47,7 +47,7 @@ def read_parquet(
         raise InputRefused(f"{file.name}: not a Parquet file that can be read: {_first_line(file, error)}") from None
     _refuse_inexact(file.name, schema)
     leaves = _leaves(scratch, described, _members(iter(schema)))
-    fields = read_columns(file.name, [leaf for leaf, _, _ in leaves], manifest, mapped)
+    fields = read_columns(file.name, [leaf for leaf, _, _ in leaves], manifest, mapped, unknown=reading.unknown)
     used = {field.kind != "ignored" for field in fields}
     if True not in used:
         raise InputRefused(f"{file.name}: every column is ignored")

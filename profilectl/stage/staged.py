@@ -23,6 +23,7 @@ from profilectl.batch import Batch
 from profilectl.codes import Reject
 from profilectl.identity import TYPES
 from profilectl.scratch import Scratch
+from profilectl.stage.csv_dialect import Dialect
 
 WIDE = 200
 """So many attributes get a column of their own; the rest are kept one row a value."""
@@ -68,7 +69,7 @@ class StagedFile:
     loose: a relation (seq, key, value) of attributes without a column, or None. events: SELECTs in the
     shape of EVENT; events_in_order: their rows come by seq and place, because none is joined with anything. rejects: SELECTs of
     (seq, code, detail), rows that cannot be used, the weightiest first. skips: SELECTs of (seq, code, attribute),
-    attributes and identities left out. notices: what a person should know of how the file was read. path: where the original text of a row can be read again.
+    attributes and identities left out. notices: what a person should know of how the file was read. dialect: how the cells of a CSV file are written. path: where the original text of a row can be read again.
     """
 
     name: str
@@ -91,6 +92,7 @@ class StagedFile:
     rejects: list[str] = field(default_factory=list)
     skips: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    dialect: Dialect = field(default_factory=Dialect)
 
 
 @dataclass(slots=True)
