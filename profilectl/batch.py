@@ -154,7 +154,7 @@ class Field:
     """What a column name or a flat key means.
 
     kind: "identity" (name: the type), "attribute" (name: the key), "plain" (name: one of
-    PLAIN_FIELDS), "kept" and "event" (name: the dotted Batch name), "unknown identity".
+    PLAIN_FIELDS), "kept" and "event" (name: the dotted Batch name), "unknown identity", "ignored".
     """
 
     kind: str
@@ -194,6 +194,28 @@ def field_named(name: str) -> Field:
     return Field("attribute", attribute_key(name))
 
 
+IGNORED = Field("ignored", "")
+"""What a column or a key means that is left out."""
+
+
+def field_meant(name: str, unknown: str = "refuse", *, nested: bool = False) -> Field:
+    """Say what a column name or a flat key means (field_named), and what a dotted name that is no field is: refuse,
+    attribute (of the whole name) or ignore. nested: it is that of a member of an object, which is the user's own.
+
+    Raises Unusable where it is refused, and for a name that begins with a Batch field and cannot be one.
+    """
+    try:
+        return field_named(name)
+    except Unusable:
+        if name.partition(".")[0] in ROOTS:
+            raise
+        if nested or unknown == "attribute":
+            return Field("attribute", attribute_key(name))
+        if unknown == "ignore":
+            return IGNORED
+        raise
+
+
 def _dotted(name: str, root: str, member: str) -> Field:
     if root == "user_attributes":
         if not member:
@@ -223,23 +245,11 @@ class Columns:
         """Return what a name means; nested: it is that of a member of an object, which is the user's own. Raises Unusable."""
         found = self._meanings.get((name, nested))
         if found is None:
-            found = self.mapped.get(name) or self._named(name, nested)
+            found = self.mapped.get(name) or field_meant(name, self._unknown, nested=nested)
             if len(self._meanings) < MOST_NAMES:
                 self._meanings[name, nested] = found
                 self.met.setdefault(name, found)
         return found
-
-    def _named(self, name: str, nested: bool) -> Field:
-        try:
-            return field_named(name)
-        except Unusable:
-            if name.partition(".")[0] in ROOTS:
-                raise
-            if nested or self._unknown == "attribute":
-                return Field("attribute", name)
-            if self._unknown == "ignore":
-                return IGNORED
-            raise
 
 
 def is_batch(document: Mapping[str, Value]) -> bool:

@@ -26,7 +26,9 @@ from profilectl.identity_sql import key, trimmed
 from profilectl.profile import Profiles, held_as_json
 from profilectl.scratch import Scratch, quote_identifier, quote_text
 from profilectl.segments import identity_hash, known_identities, known_mpids
-from profilectl.stage.csv import read_header, read_rows
+from profilectl.stage.csv import read_rows
+from profilectl.stage.csv_dialect import dialect_of
+from profilectl.stage.csv_head import read_header
 from profilectl.stage.files import Named, open_files
 from profilectl.value_sql import whole_number
 from profilectl.values import NotJson, parse_json
@@ -195,15 +197,15 @@ def _read(profiles: Profiles, path: Path, wanted: Lookup) -> list[str]:
         return [wanted.kind]
     if path.suffix in (".jsonl", ".ndjson"):
         return _read_lines(scratch, file.local.read_text("utf-8-sig"), profiles.store.settings().reading)
-    header = read_header(file, delimiter=wanted.delimiter)
+    header = read_header(file, dialect_of(wanted.delimiter))
     kinds = [_kind(name) for name in header.names]
     if not any(kinds):
         raise InputRefused(
-            f"{name}:1: no column is an identity: {', '.join(header.names)}", "name them as for an import, name the --delimiter, or say --type email for a list"
+            f"{name}:{header.line}: no column is an identity: {', '.join(map(repr, header.names))}", "name them as for an import, name the --delimiter, or say --type email for a list"
         )
     for kind in kinds:
         if kind and kinds.count(kind) > 1:
-            raise InputRefused(f"{name}:1: several columns are {kind}", "a line is looked up by one identity of a type: take one away")
+            raise InputRefused(f"{name}:{header.line}: several columns are {kind}", "a line is looked up by one identity of a type: take one away")
     faults: list[Reject] = []
     count = read_rows(scratch.connection, file, header, "cells", faults.append)
     listed = ", ".join(f"c{n}" for n in range(len(kinds)))

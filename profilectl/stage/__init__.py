@@ -10,17 +10,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from profilectl.batch import Field, Reading
+from profilectl.codes import InputRefused
 from profilectl.event import FILE_ENDINGS
 from profilectl.identity import TYPES
 from profilectl.scratch import Scratch, quote_text
 from profilectl.stage.cells import Assembly, Cell, string_held, string_over
-from profilectl.stage.columns import Manifest, flat_columns, read_columns
-from profilectl.stage.csv import Header, read_header, read_rows
+from profilectl.stage.columns import (
+    NAMELESS,
+    Manifest,
+    flat_columns,
+    left_out,
+    no_name,
+    read_columns,
+    shown_names,
+)
+from profilectl.stage.csv import filled, header_repeated, read_rows, without_nulls
+from profilectl.stage.csv_dialect import dialect_of
+from profilectl.stage.csv_head import Header, read_header
 from profilectl.stage.files import REJECTS, InputFile
 from profilectl.stage.jsonl import read_document_file, read_lines, wanted_or_null
 from profilectl.stage.maps import check_met, maps_of
 from profilectl.stage.profile_lines import holds_profiles, read_profiles
-from profilectl.stage.rejected import Dialect, Relined, parts_of, relined
+from profilectl.stage.rejected import Relined, parts_of, relined
 from profilectl.stage.staged import EVENT, PLAIN, AttributeColumns, Rejects, Staged, StagedFile
 
 __all__ = ["Options", "Staged", "stage_files"]
@@ -154,9 +165,11 @@ def _stage_rejects(
     progress: Callable[[int], None],
 ) -> list[StagedFile]:
     """Stage rows that were rejected before, each as its own file says."""
-    dialect = Dialect(options.delimiter, options.quote, options.escape, options.manifest is None or options.manifest.has_header)
+    dialect = dialect_of(options.delimiter, options.quote, options.escape)
+    has_header = options.manifest is None or options.manifest.has_header
     staged: list[StagedFile] = []
-    for part in parts_of(scratch, file, name, dialect, lambda original: _header(original, options), rejects):
+    header = (lambda original: _header(original, options)) if has_header else None
+    for part in parts_of(scratch, file, name, dialect, header, rejects):
         stage = (scratch, part.file, part.name, keys, options, Relined(rejects, part), progress)
         for found in _stage_rejects(*stage) if part.file.format == REJECTS else [_stage_file(*stage)]:
             staged.append(relined(scratch, found, part, more=bool(staged)))
@@ -172,28 +185,67 @@ def _stage_csv(
     rejects: Rejects,
     progress: Callable[[int], None],
 ) -> StagedFile:
+    reading, manifest = options.reading, options.manifest
     header = _header(file, options)
-    fields = read_columns(file.name, header.names, options.manifest, options.mapped)
-    rows = read_rows(scratch.connection, file, header, name, rejects.add, progress)
-    cells = [
-        Cell(meaning, f"c{place}", string_held(f"c{place}"), string_over(f"c{place}", options.reading.limits["value"]))
+    fields = read_columns(
+        file.name, header.names, manifest, options.mapped, unknown=reading.unknown, line=header.line, filled=header.filled
+    )
+    needed = max((place for place, meant in enumerate(fields, start=1) if meant is not NAMELESS), default=0)
+    if not needed:
+        raise InputRefused(f"{file.name}:{header.line}: no column has a name", "--skip-lines N passes over what stands above the header")
+    rows = read_rows(scratch.connection, file, header, name, rejects.add, progress, needed=0 if options.ragged == "pad" else needed)
+    cells, seq = name, "rowid"
+    if reading.nulls:
+        cells, seq = f"{name}_cells", "seq"
+        scratch.make(cells, without_nulls(name, header, reading.nulls), keep=False)
+    notices = [*header.notices, *_nameless(scratch, file.name, header, fields, cells)]
+    assembly = Assembly(scratch, cells, seq, keys, reading, options.empty, file_event_type(file.name))
+    assembly.add([
+        Cell(meaning, f"c{place}", string_held(f"c{place}"), string_over(f"c{place}", reading.limits["value"]))
         for place, meaning in enumerate(fields)
-    ]
-    assembly = Assembly(scratch, name, "rowid", keys, options.reading, options.empty, file_event_type(file.name))
-    assembly.add(cells)
-    meaning = tuple((column, one.title or "ignored") for column, one in zip(header.names, fields, strict=True))
+    ])
+    if repeated := header_repeated(scratch.connection, header, name):
+        assembly.rejects.insert(0, repeated)
+    meaning = tuple((column, "ignored" if one.kind == "ignored" else one.title) for column, one in zip(shown_names(header.names), fields, strict=True))
     return assembly.staged(
         StagedFile(
             name=file.name, sha256=file.sha256, format="csv", select="", span=rows, rows=rows, columns=[], plain=[],
             identities=[], path=file.local, meaning=meaning, first_line=header.lines + 1,
-            lines=f"{name}_line",
+            lines=f"{name}_line", notices=notices, dialect=header.dialect,
         )
     )
 
 
 def _header(file: InputFile, options: Options) -> Header:
-    has_header = options.manifest is None or options.manifest.has_header
-    return read_header(file, delimiter=options.delimiter, has_header=has_header)
+    """Read the head of a CSV file as the options say; the manifest names the columns of a file without a header."""
+    manifest = options.manifest
+    header = read_header(
+        file,
+        dialect_of(options.delimiter, options.quote, options.escape),
+        has_header=manifest is None or manifest.has_header,
+        skip_lines=options.skip_lines,
+        nulls=options.reading.nulls,
+    )
+    return _with_names(header, manifest) if manifest and not manifest.has_header else header
+
+
+def _with_names(header: Header, manifest: Manifest) -> Header:
+    """Give the columns of a file without a header the names of its manifest, where there are as many."""
+    described = len(manifest.columns)
+    filled = max((place for place, cell in enumerate(header.written, start=1) if cell), default=0)
+    if not filled <= described <= len(header.names):
+        return header  # said by whoever reads the columns
+    return replace(header, names=[named or "" for named, _ in manifest.columns])
+
+
+def _nameless(scratch: Scratch, file: str, header: Header, fields: Sequence[Field], cells: str) -> list[str]:
+    """Say which columns without a name are left out. Raises InputRefused where one has a value."""
+    places = [place for place, meant in enumerate(fields) if meant is NAMELESS]
+    with_values = filled(scratch.connection, cells, places)
+    if with_values:
+        said, hint = no_name(with_values)
+        raise InputRefused(f"{file}:{header.line}: {said}", hint)
+    return [left_out(f"{file}:{header.line}", places)] if places else []
 
 
 def file_event_type(name: str) -> str | None:

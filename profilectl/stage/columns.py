@@ -6,15 +6,28 @@ Sources: design.md 4 (columns), domain.md 8.1 (manifest, duplicate headers, unkn
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from profilectl.batch import IGNORED, Columns, Field, field_named
+from profilectl.batch import IGNORED, Columns, Field, field_meant, field_named
 from profilectl.codes import InputRefused, UsageError
 from profilectl.fields import Unusable
 
 MOST_COLUMNS = 10_000
+NAMELESS = Field("ignored", "no name")
+"""A column without a name of which nothing is said: left out where it has no value."""
+PLACE = re.compile(r"#([1-9][0-9]{0,5})")
+"""How --map names a column by its place."""
+MOST_FAULTS = 12
+NO_HEADER = 'where a file has no header, a --manifest with "hasHeaderRow": false names its columns'
+_DATA = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+|[+-]?[0-9]+([.,][0-9]+)*")
+
+
+def looks_like_data(name: str) -> bool:
+    """Say whether a name is what a value may be and a name is not: an e-mail, a number."""
+    return _DATA.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,44 +92,170 @@ def read_map(options: Sequence[str]) -> dict[str, Field]:
     return found
 
 
+class _Faults:
+    """What is wrong with the columns of a file, gathered, so that one message says all of it."""
+
+    def __init__(self) -> None:
+        self._said: list[str] = []
+        self._hints: dict[str, None] = {}
+
+    def add(self, said: str, hint: str) -> None:
+        self._said.append(said)
+        self._hints[hint] = None
+
+    def refuse(self, where: str) -> None:
+        """Raise InputRefused where there is any."""
+        if self._said:
+            more = len(self._said) - MOST_FAULTS
+            said = self._said[:MOST_FAULTS] + ([f"and {more} more"] if more > 0 else [])
+            raise InputRefused(f"{where}: {'; '.join(said)}", "; ".join(list(self._hints)[:MOST_FAULTS]))
+
+
 def read_columns(
-    path: str, names: Sequence[str], manifest: Manifest | None, mapped: Mapping[str, Field]
+    path: str,
+    names: Sequence[str],
+    manifest: Manifest | None,
+    mapped: Mapping[str, Field],
+    *,
+    unknown: str = "refuse",
+    line: int | None = None,
+    filled: Collection[int] | None = None,
 ) -> list[Field]:
-    """Say what each column of a file means, in order. Raises InputRefused, naming file and column."""
+    """Say what each column of a file means, in order. Raises InputRefused, naming the file and all that is wrong.
+
+    unknown: what a dotted name is that is no field. line: of the header. filled: places, from 0, of nameless columns that are
+    known to have a value; where it is given, a nameless column of which nothing is said is NAMELESS.
+    """
     if len(names) > MOST_COLUMNS:
         raise InputRefused(
             f"{path}: {len(names):,} columns; at most {MOST_COLUMNS:,} can be read",
             "part the columns among several files, each with the identities",
         )
-    stray = [name for name in mapped if name not in names]
-    if stray:
-        raise InputRefused(f"{path}: --map names a column that is not there: {stray[0]!r}", _offer(names))
-    fields = _by_manifest(path, names, manifest) if manifest else [None] * len(names)
-    found = [
-        mapped.get(name) or field or _field(name, f"{path}: column {place} ({name!r})")
-        for place, (name, field) in enumerate(zip(names, fields, strict=True), start=1)
-    ]
-    seen: dict[Field, str] = {}
-    for name, field in zip(names, found, strict=True):
-        if field.kind in ("attribute", "plain", "kept") and field in seen:
-            raise InputRefused(
-                f"{path}: columns {seen[field]!r} and {name!r} are both {field.title}", "map or ignore one of them"
-            )
-        seen[field] = name
+    faults = _Faults()
+    stated = _mapped(names, mapped, faults)
+    by_manifest = _by_manifest(path, names, manifest, faults) if manifest else [None] * len(names)
+    found: list[Field] = []
+    for place, name in enumerate(names):
+        field = stated.get(place) or by_manifest[place]
+        if field is None and not name and filled is not None:
+            field = NAMELESS
+        found.append(field or _named(name, place, unknown, faults, in_header=line is not None))
+    if nameless := sorted(place for place in filled or () if found[place] is NAMELESS):
+        faults.add(*no_name(nameless))
+    by_place = {place for place in stated if names[place] not in mapped}
+    doubled = _doubled(names, found, by_place, faults) if manifest is None or manifest.has_header else set()
+    _same(names, found, doubled, faults)
+    faults.refuse(path if line is None else f"{path}:{line}")
     return found
 
 
-def _by_manifest(path: str, names: Sequence[str], manifest: Manifest) -> list[Field | None]:
+def no_name(places: Sequence[int]) -> tuple[str, str]:
+    """Return what is wrong with nameless columns that have values, and what to do."""
+    first = places[0] + 1
+    return (
+        f"{_listed(places)} no name, but values",
+        f'name them by place: --map "#{first}=user_attributes.NAME", or --map "#{first}=ignore" to leave one out',
+    )
+
+
+def left_out(where: str, places: Sequence[int]) -> str:
+    """Return the notice of nameless columns without values."""
+    return f"{where}: {_listed(places)} no name and no value: left out"
+
+
+def shown_names(names: Sequence[str]) -> list[str]:
+    """Return the names of columns as a person sees them: each once, a nameless one by its place."""
+    seen: set[str] = set()
+    shown = []
+    for place, name in enumerate(names, start=1):
+        shown.append(f"#{place}" if not name else f"{name} (#{place})" if name in seen else name)
+        seen.add(name)
+    return shown
+
+
+def _listed(places: Sequence[int]) -> str:
+    """Return "column 4 has" or "columns 4 and 6 have"."""
+    if len(places) == 1:
+        return f"column {places[0] + 1} has"
+    return f"columns {_and(places)} have"
+
+
+def _and(places: Sequence[int]) -> str:
+    numbers = [str(place + 1) for place in places]
+    if len(numbers) > 12:
+        return f"{', '.join(numbers[:12])} and {len(numbers) - 12} more"
+    return f"{', '.join(numbers[:-1])} and {numbers[-1]}"
+
+
+def _mapped(names: Sequence[str], mapped: Mapping[str, Field], faults: _Faults) -> dict[int, Field]:
+    """Return what --map says of each place, from 0. A column is meant by its name, else by #PLACE."""
+    found: dict[int, Field] = {}
+    for key, field in mapped.items():
+        number = PLACE.fullmatch(key)
+        places = [place for place, name in enumerate(names) if name in (key, key.strip())]
+        if not places and number and int(number[1]) <= len(names):
+            places = [int(number[1]) - 1]
+        if not places:
+            faults.add(f"--map names a column that is not there: {key!r}", _offer(names))
+        for place in places:
+            if place in found:
+                faults.add(f"--map says twice what column #{place + 1} is", "say it once, by name or by place")
+            found[place] = field
+    return found
+
+
+def _named(name: str, place: int, unknown: str, faults: _Faults, *, in_header: bool) -> Field:
+    try:
+        return field_meant(name, unknown)
+    except Unusable as error:
+        if in_header and looks_like_data(name):
+            faults.add(f"column {place + 1} looks like data and not like a name", NO_HEADER)
+            return IGNORED
+        faults.add(
+            f"column {place + 1} ({name!r}): {error.detail}",
+            "--unknown attribute keeps such columns as attributes, --unknown ignore leaves them out;"
+            f' one alone: --map "{name}=user_attributes.{name}"',
+        )
+        return IGNORED
+
+
+def _doubled(names: Sequence[str], found: Sequence[Field], by_place: Collection[int], faults: _Faults) -> set[int]:
+    """Find columns of one name of which nothing tells which is meant; return their places."""
+    alike: dict[str, list[int]] = {}
+    for place, (name, field) in enumerate(zip(names, found, strict=True)):
+        if name and field.kind != "ignored" and place not in by_place:
+            alike.setdefault(name, []).append(place)
+    doubled = {name: places for name, places in alike.items() if len(places) > 1}
+    for name, places in doubled.items():
+        faults.add(
+            f"columns {_and(places)} are {'both' if len(places) == 2 else 'all'} named {name!r}",
+            f'say by place which is which: --map "#{places[0] + 1}=FIELD" --map "#{places[1] + 1}=ignore"',
+        )
+    return {place for places in doubled.values() for place in places}
+
+
+def _same(names: Sequence[str], found: Sequence[Field], doubled: Collection[int], faults: _Faults) -> None:
+    """Find columns of several names that are one field."""
+    seen: dict[Field, int] = {}
+    for place, field in enumerate(found):
+        if field.kind not in ("attribute", "plain", "kept") or place in doubled:
+            continue
+        if field in seen:
+            faults.add(f"columns {names[seen[field]]!r} and {names[place]!r} are both {field.title}", "map or ignore one of them")
+        seen.setdefault(field, place)
+
+
+def _by_manifest(path: str, names: Sequence[str], manifest: Manifest, faults: _Faults) -> list[Field | None]:
     if not manifest.has_header:
         if len(manifest.columns) != len(names):
             raise InputRefused(
                 f"{path}: {len(names)} columns, but {manifest.path} describes {len(manifest.columns)}"
             )
         return [field for _, field in manifest.columns]
-    by_name = {name: field for name, field in manifest.columns if name is not None}
-    absent = [name for name in by_name if name not in names]
-    if absent:
-        raise InputRefused(f"{path}: {manifest.path} names a column that is not there: {absent[0]!r}", _offer(names))
+    by_name = {name.strip() if name not in names else name: field for name, field in manifest.columns if name is not None}
+    for name in by_name:
+        if name not in names:
+            faults.add(f"{manifest.path} names a column that is not there: {name!r}", _offer(names))
     return [by_name.get(name) for name in names]
 
 
@@ -144,4 +283,5 @@ def meanings_of(columns: Columns) -> tuple[tuple[str, str], ...]:
 
 
 def _offer(names: Sequence[str]) -> str:
-    return "the columns are: " + ", ".join(map(repr, names[:20])) + (" ..." if len(names) > 20 else "")
+    shown = [repr(name) if name else f"#{place}" for place, name in enumerate(names, start=1)]
+    return "the columns are: " + ", ".join(shown[:20]) + (" ..." if len(names) > 20 else "")

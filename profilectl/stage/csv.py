@@ -9,127 +9,36 @@ csv module reads the file record by record, and rejects just the records that ar
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import duckdb
 
-from profilectl.codes import InputRefused, Reject, UsageError
+from profilectl.codes import InputRefused, Reject
 from profilectl.scratch import fetched, quote_text
+from profilectl.stage.csv_head import Header
 from profilectl.stage.files import BLOCK, InputFile
 
-DELIMITERS = ",;\t|"
 RAW_SHOWN = 64 * 1024
 LONGEST_RECORD = 64 * 1024 * 1024
 MOST_LINES = 100_000
 MOST_BROKEN = 1_000
 SUMMED = 500
 ROWS = 20_000
-BOM = b"\xef\xbb\xbf"
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """The head of a file: column names as written, the delimiter, the physical lines it takes (0
-    where the file has no header), and the byte at which the first row begins."""
-
-    names: list[str]
-    delimiter: str
-    lines: int
-    end: int
 
 
 @dataclass(slots=True)
 class _Bytes:
-    """What a pass over the rows' bytes found. quotes, returns, feeds: how many of each."""
+    """What a pass over the rows' bytes found. quotes, escapes, returns, feeds: how many of each."""
 
     size: int = 0
     quotes: int = 0
+    escapes: int = 0
     returns: int = 0
     feeds: int = 0
     pairs: int = 0
     nuls: int = 0
     ends: bool = False
-
-
-def read_header(file: InputFile, *, delimiter: str | None, has_header: bool = True) -> Header:
-    """Read the head of a CSV file; the delimiter is detected where it is not given.
-
-    Raises InputRefused for a header that cannot be, UsageError for a delimiter that is none.
-    """
-    given = _delimiter(delimiter)
-    with file.local.open("rb") as stream:
-        start = len(BOM) if stream.read(len(BOM)) == BOM else 0
-        stream.seek(start)
-        raw, lines = _first_record(stream, file.name)
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError as error:
-        raise InputRefused(f"{file.name}:1: not UTF-8 at byte {error.start + 1}", "name its --encoding, for example windows-1252") from None
-    if "\0" in text:
-        raise InputRefused(f"{file.name}:1: a NUL byte in the header", "if it is UTF-16, give --encoding utf-16")
-    found = given or _detected(text)
-    try:
-        names = next(csv.reader([text.rstrip("\r\n")] if lines == 1 else text.splitlines(keepends=True), delimiter=found, strict=True), [])
-    except csv.Error as error:
-        raise InputRefused(f"{file.name}:1: the header cannot be read: {error}", "close the quote, or name the --delimiter") from None
-    if not has_header:
-        return Header([f"c{place}" for place in range(1, len(names) + 1)], found, 0, start)
-    _check_names(file.name, names)
-    return Header(names, found, lines, start + len(raw))
-
-
-def _delimiter(delimiter: str | None) -> str | None:
-    if delimiter is None:
-        return None
-    found = "\t" if delimiter in ("\\t", "tab") else delimiter
-    if len(found) != 1 or not found.isascii() or found in '"\r\n\0':
-        raise UsageError(f"--delimiter {delimiter!r}: must be one plain character", "for example ; or \\t")
-    return found
-
-
-def _first_record(stream: object, name: str) -> tuple[bytes, int]:
-    """Return the bytes of the first record that is not blank, its line end included, and its lines."""
-    raw, lines = b"", 0
-    for line in _byte_lines(stream):
-        raw += line
-        lines += 1
-        if raw.count(b'"') % 2 == 0 and (raw.strip(b"\r\n") or len(raw) > BLOCK):
-            break
-        if len(raw) > LONGEST_RECORD or lines > 1000:
-            raise InputRefused(f"{name}:1: a quote in the header is never closed", "close it")
-    if not raw.strip():
-        raise InputRefused(f"{name} has no header", "its first line must name the columns")
-    if raw.count(b'"') % 2:
-        raise InputRefused(f"{name}:1: a quote in the header is never closed", "close it")
-    return raw, lines
-
-
-def _byte_lines(stream: object) -> Iterator[bytes]:
-    """Lines that end in \\n, \\r\\n or a \\r that stands alone."""
-    for line in stream:  # type: ignore[attr-defined]
-        parts = line.replace(b"\r\n", b"\n").split(b"\r")
-        if len(parts) == 1:
-            yield line
-        else:
-            yield from (part + b"\r" for part in parts[:-1])
-            if parts[-1]:
-                yield parts[-1]
-
-
-def _detected(text: str) -> str:
-    outside = "".join(text.split('"')[::2])
-    return max(DELIMITERS, key=lambda one: (outside.count(one), -DELIMITERS.index(one)))
-
-
-def _check_names(name: str, names: list[str]) -> None:
-    seen: dict[str, int] = {}
-    for place, column in enumerate(names, start=1):
-        if not column.strip():
-            raise InputRefused(f"{name}:1: column {place} has no name", "name every column in the header")
-        if column in seen:
-            raise InputRefused(f"{name}:1: columns {seen[column]} and {place} are both named {column!r}", "name each column once")
-        seen[column] = place
 
 
 def read_rows(
@@ -139,32 +48,37 @@ def read_rows(
     table: str,
     reject: Callable[[Reject], None],
     progress: Callable[[int], None] = lambda rows: None,
+    *,
+    needed: int | None = None,
 ) -> int:
     """Read the rows of a file into a temporary table and return how many.
 
     The table has c0, c1, ... (text; null for an empty cell); beside it <table>_line has seq, the place
-    of a row, and line, the physical line at which it begins. Rows that cannot be used go to reject. Raises InputRefused where hardly a row can.
+    of a row, and line, the physical line at which it begins. Rows that cannot be used go to reject. needed: how many cells
+    a row must have (None: one for each column); others that are missing are empty. Raises InputRefused where hardly a row can.
     """
     count = _read_fast(connection, file, header, table)
     if count is None:
-        count = _read_carefully(connection, file, header, table, reject, progress)
+        shape = _Shape(len(header.names), len(header.names) if needed is None else needed)
+        count = _read_carefully(connection, file, header, table, shape, reject, progress)
     progress(count)
     return count
 
 
 def _read_fast(connection: duckdb.DuckDBPyConnection, file: InputFile, header: Header, table: str) -> int | None:
     """Read all at once; None where not every byte is accounted for, with no table left behind."""
-    found = _count_bytes(file, header.end)
+    found = _count_bytes(file, header)
     crlf = found.returns > 0
-    if found.nuls or not found.size or (crlf and found.pairs != found.returns):
+    if found.nuls or found.escapes or not found.size or (crlf and found.pairs != found.returns):
         return None
-    names = [f"c{place}" for place in range(len(header.names))]
+    quote = quote_text(header.dialect.quote)
+    names = [f"c{place}" for place in range(header.width)]
     columns = "{" + ", ".join(f"'{name}': 'VARCHAR'" for name in names) + "}"
     line_end = "" if crlf else ", new_line = '\\n'"
     # Everything is said, nothing sniffed: a sniffer changes values (design.md 3).
     source = (
         f"read_csv({quote_text(str(file.local))}, auto_detect = false, columns = {columns}, header = false,"
-        f" skip = {header.lines}, delim = {quote_text(header.delimiter)}, quote = '\"', escape = '\"', comment = '',"
+        f" skip = {header.lines}, delim = {quote_text(header.dialect.delimiter)}, quote = {quote}, escape = {quote}, comment = '',"
         " nullstr = '', strict_mode = true, null_padding = false, ignore_errors = false, hive_partitioning = false, max_line_size = 4000000"
         f"{line_end})"
     )
@@ -178,13 +92,15 @@ def _read_fast(connection: duckdb.DuckDBPyConnection, file: InputFile, header: H
     return count
 
 
-def _count_bytes(file: InputFile, start: int) -> _Bytes:
+def _count_bytes(file: InputFile, header: Header) -> _Bytes:
     found, last = _Bytes(), b""
+    quote, escape = header.dialect.quote.encode(), header.dialect.escape.encode()
     with file.local.open("rb") as stream:
-        stream.seek(start)
+        stream.seek(header.end)
         while block := stream.read(BLOCK):
             found.size += len(block)
-            found.quotes += block.count(b'"')
+            found.quotes += block.count(quote) if quote else 0
+            found.escapes += block.count(escape) if escape else 0
             found.returns += block.count(b"\r")
             found.feeds += block.count(b"\n")
             found.nuls += block.count(b"\0")
@@ -205,7 +121,8 @@ def _accounted(
     if found.quotes or wide:
         source = f"(select *, concat({', '.join(names)}) as one from {table})"
     if found.quotes:
-        inside = "coalesce(sum(case when contains(one, '\"') then strlen(one) - strlen(replace(one, '\"', '')) else 0 end), 0)"
+        quote = quote_text(header.dialect.quote)
+        inside = f"coalesce(sum(case when contains(one, {quote}) then strlen(one) - strlen(replace(one, {quote}, '')) else 0 end), 0)"
         feeds = "coalesce(sum(case when contains(one, chr(10)) then strlen(one) - strlen(replace(one, chr(10), '')) else 0 end), 0)"
     cells = ["sum(strlen(one))"] if wide else [f"sum(strlen({name}))" for name in names]
     sums = fetched(connection, f"select count(*), {inside}, {feeds}, {', '.join(cells)} from {source}")[0]
@@ -219,6 +136,9 @@ def _accounted(
     if len(names) == 1 and fetched(connection, f"select count(*) from {table} where c0 is null")[0][0]:
         return None  # a blank line, or an empty cell? Of a single column only the careful way can tell.
     if size != found.size or enclosing < 0 or enclosing % 2 or lines != found.feeds:
+        return None
+    superfluous = " + ".join(f"count({name})" for name in names[len(header.names) :])
+    if superfluous and fetched(connection, f"select {superfluous} from {table}")[0][0]:
         return None
     _number_lines(connection, table, names, header, several=feeds_inside > 0)
     return count
@@ -239,6 +159,21 @@ def _number_lines(
         " (order by seq rows between unbounded preceding and 1 preceding), 0)::bigint as line"
         f" from (select seq, {breaks} as breaks from (select rowid as seq, concat({', '.join(names)}) as one from {table}))",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """How many cells a row has. width: one for each column. needed: so many must be there; what lacks is empty."""
+
+    width: int
+    needed: int
+
+    def fit(self, cells: list[str]) -> None:
+        """Make a row as wide as it is to be, where that takes nothing from it and invents nothing."""
+        if len(cells) > self.width and not any(cells[self.width :]):
+            del cells[self.width :]
+        elif self.needed <= len(cells) < self.width:
+            cells += [""] * (self.width - len(cells))
 
 
 class _Lines:
@@ -289,19 +224,19 @@ def _read_carefully(
     file: InputFile,
     header: Header,
     table: str,
+    shape: _Shape,
     reject: Callable[[Reject], None],
     progress: Callable[[int], None],
 ) -> int:
     """Read record by record; a broken one costs only the line at which it begins."""
     csv.field_size_limit(LONGEST_RECORD)
-    width = len(header.names)
-    columns = ", ".join(f"c{place} VARCHAR" for place in range(width))
+    columns = ", ".join(f"c{place} VARCHAR" for place in range(shape.width))
     fetched(connection, f"create temp table {table} ({columns})")
     fetched(connection, f"create temp table {table}_line (seq BIGINT, line BIGINT)")
     lines, broken, count = _Lines(file, header), 0, 0
     rows: list[list[str]] = []
     numbers: list[int] = []
-    reader = csv.reader(lines, delimiter=header.delimiter, strict=True)
+    reader = header.dialect.records(lines)
     while True:
         first = lines.begin()
         try:
@@ -311,14 +246,15 @@ def _read_carefully(
         except csv.Error as error:
             broken += 1
             if broken > MOST_BROKEN:
-                raise InputRefused(f"{file.name}:{first}: quotes are broken in more than {MOST_BROKEN:,} rows", "is the --delimiter right?") from None
+                raise InputRefused(f"{file.name}:{first}: quotes are broken in more than {MOST_BROKEN:,} rows", "are --delimiter and --quote right?") from None
             lines.take_back()
-            reader = csv.reader(lines, delimiter=header.delimiter, strict=True)
-            _reject(file, first, lines.taken, _fault(error, lines.taken), reject)
+            reader = header.dialect.records(lines)
+            _reject(file, first, lines.taken, _fault(error, lines.taken, header.dialect.quote), reject)
             continue
         if not cells:
             continue
-        fault = _row_fault(cells, width)
+        shape.fit(cells)
+        fault = _row_fault(cells, shape.width)
         if fault:
             _reject(file, first, lines.taken, fault, reject)
             continue
@@ -332,10 +268,10 @@ def _read_carefully(
     return _append(connection, table, rows, numbers, count)
 
 
-def _fault(error: csv.Error, taken: list[str]) -> tuple[str, str]:
+def _fault(error: csv.Error, taken: list[str], quote: str) -> tuple[str, str]:
     if "longer" in str(error) or "field limit" in str(error):
         return "ROW_TOO_LONG", f"over {LONGEST_RECORD // 1024**2} MiB or {MOST_LINES:,} lines"
-    place = taken[0].find('"') + 1 if taken else 0
+    place = taken[0].find(quote) + 1 if taken and quote else 0
     return "CSV_QUOTE", f"the quote at column {place}" if place else ""
 
 
@@ -365,3 +301,31 @@ def _append(connection: duckdb.DuckDBPyConnection, table: str, rows: list[list[s
         fetched(connection, f"insert into {table}_line select unnest($seq::BIGINT[]), unnest($line::BIGINT[])",
              {"seq": list(range(count, count + len(numbers))), "line": numbers})
     return count + len(rows)
+
+
+def header_repeated(connection: duckdb.DuckDBPyConnection, header: Header, table: str) -> str | None:
+    """Return the SELECT (seq, code, detail) of the rows that are the header again, in all named cells; None where there are none."""
+    if not header.has_header:
+        return None
+    said = [
+        f"c{place} in ({quote_text(written)}, {quote_text(name)})"
+        for place, (written, name) in enumerate(zip(header.written, header.names, strict=True)) if name
+    ]
+    if not said or not fetched(connection, f"select 1 from {table} where {' and '.join(said[:10])} limit 1"):
+        return None
+    return f"select rowid as seq, 'HEADER_REPEATED' as code, '' as detail from {table} where {' and '.join(said)}"
+
+
+def without_nulls(table: str, header: Header, nulls: Collection[str]) -> str:
+    """Return the SELECT of the rows with a seq, in which a cell that is one of some texts is empty."""
+    listed = ", ".join(map(quote_text, sorted(nulls)))
+    cells = ", ".join(f"case when c{place} in ({listed}) then null else c{place} end as c{place}" for place in range(len(header.names)))
+    return f"select rowid as seq, {cells} from {table}"
+
+
+def filled(connection: duckdb.DuckDBPyConnection, table: str, places: Sequence[int]) -> list[int]:
+    """Return those of some columns that have a value."""
+    if not places:
+        return []
+    counts = fetched(connection, f"select {', '.join(f'count(c{place})' for place in places)} from {table}")[0]
+    return [place for place, count in zip(places, counts, strict=True) if count]

@@ -93,6 +93,6 @@ def _physical(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[
                 line = following
             if number >= line and not whole and sum(map(len, text)) < RAW_SHOWN:
                 text.append(physical)
-                quotes += physical.count('"')
+                quotes += file.dialect.quotes_in(physical)
                 whole = file.format != "csv" or quotes % 2 == 0
     yield "".join(text).rstrip("\r\n")

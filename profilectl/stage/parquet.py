@@ -226,7 +226,8 @@ def _fields(name: str, leaves: Sequence[Leaf], options: Options) -> list[Field]:
             mapped.pop(root, None)
         elif root not in BATCH_FIELDS and type_named(root) is None:
             mapped[leaf.name] = Field("attribute", attribute_key(leaf.name))
-    return read_columns(name, [leaf.name for leaf in leaves], options.manifest, mapped)
+    names_in_order = [leaf.name for leaf in leaves]
+    return read_columns(name, names_in_order, options.manifest, mapped, unknown=options.reading.unknown)
 
 
 def _make(

@@ -18,7 +18,8 @@ from typing import Any, TextIO
 
 from profilectl.codes import InputRefused, Reject
 from profilectl.scratch import Scratch
-from profilectl.stage.csv import Header
+from profilectl.stage.csv_dialect import Dialect
+from profilectl.stage.csv_head import Header
 from profilectl.stage.files import REJECTS, InputFile, format_named, is_rejects, original_of
 from profilectl.stage.original import RAW_SHOWN
 from profilectl.stage.staged import Rejects, StagedFile, reject_of
@@ -28,28 +29,6 @@ ERASED = "(erased)"
 """What stands for the text of somebody erased (suppression.NOTE)."""
 SPOILED = re.compile(r"\\x[89a-f][0-9a-f]")
 """A byte that was not valid in its encoding, as it is written in a reject."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """How the CSV rows of rejects are read: as the options say."""
-
-    delimiter: str | None
-    """What is between the cells, where it was given."""
-    quote: str | None
-    """What is around cells; None: the double quote, empty: nothing."""
-    escape: str | None
-    """What stands before a quote in a cell; None: the quote itself."""
-    has_header: bool
-    """Whether the file that the rows come from begins with its columns' names."""
-
-    def records(self, text: str, delimiter: str) -> int:
-        """Return how many records a text is. Raises csv.Error."""
-        reader = csv.reader(
-            io.StringIO(text, newline=""), delimiter=delimiter, quotechar=self.quote or '"', escapechar=self.escape,
-            doublequote=self.escape is None, quoting=csv.QUOTE_NONE if self.quote == "" else csv.QUOTE_MINIMAL, strict=True,
-        )
-        return sum(1 for _ in reader)
 
 
 @dataclass(slots=True)
@@ -95,11 +74,11 @@ class Relined(Rejects):
 
 
 def parts_of(
-    scratch: Scratch, file: InputFile, name: str, dialect: Dialect, header: Callable[[InputFile], Header], rejects: Rejects
+    scratch: Scratch, file: InputFile, name: str, dialect: Dialect, header: Callable[[InputFile], Header] | None, rejects: Rejects
 ) -> list[Part]:
     """Return the rows of a file of rejects by the files they come from; what cannot be a row again goes to rejects.
 
-    header: reads the head of a CSV file. Raises InputRefused for a line that is no reject, and where a header is not there.
+    header: reads the head of a CSV file; None where the files have none. Raises InputRefused for a line that is no reject, and where a header is not there.
     """
     writers: dict[str, _Writer] = {}
     writer: _Writer | None = None
@@ -140,17 +119,17 @@ class _Writer:
     """Writes the rows of one part to a file of their own."""
 
     def __init__(
-        self, local: Path, name: str, file: InputFile, first: dict[str, Any], dialect: Dialect, header: Callable[[InputFile], Header]
+        self, local: Path, name: str, file: InputFile, first: dict[str, Any], dialect: Dialect, header: Callable[[InputFile], Header] | None
     ) -> None:
         self.origin = origin = first["file"]
         self._format = _format(file, origin, first["raw"])
-        self._dialect, self._delimiter, self._line = dialect, dialect.delimiter or ",", 1
+        self._dialect, self._line = replace(dialect, delimiter=dialect.delimiter or ","), 1
         self._part = Part(file, InputFile(file.name, local, file.sha256, self._format, file.asked, file.encoding), name, origin)
         self._out: TextIO | None = None
         local.touch(mode=0o600)
         if self._format != "csv":
             return
-        if dialect.has_header:
+        if header is not None:
             folder = local.with_name(f"{local.name}.original")
             folder.mkdir(mode=0o700)
             original = original_of(file, origin, folder)
@@ -160,7 +139,7 @@ class _Writer:
                     f"put {origin} where it was; or import it again with --rejects-as-input, which keeps the header",
                 )
             head = header(original)
-            self._delimiter, self._line = head.delimiter, head.lines + 1
+            self._dialect, self._line = head.dialect, head.lines + 1
             with original.local.open("rb") as content:
                 self._text.write(content.read(head.end).decode().rstrip("\r\n") + "\n")
 
@@ -188,7 +167,7 @@ class _Writer:
         if self._format != "csv":
             return _json_fault(raw)
         try:
-            several = self._dialect.records(raw, self._delimiter) != 1
+            several = sum(1 for _ in self._dialect.records(io.StringIO(raw, newline=""))) != 1
         except csv.Error as error:
             return "CSV_QUOTE", str(error)
         return ("CSV_QUOTE", "the text is more than one row") if several else None

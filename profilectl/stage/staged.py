@@ -25,6 +25,7 @@ from profilectl.batch import Batch
 from profilectl.codes import CODES, Reject
 from profilectl.identity import TYPES
 from profilectl.scratch import Scratch
+from profilectl.stage.csv_dialect import Dialect
 
 WIDE = 200
 """So many attributes get a column of their own; the rest are kept one row a value."""
@@ -71,7 +72,9 @@ class StagedFile:
     loose: a relation (seq, key, value) of attributes without a column, or None. events: SELECTs in the
     shape of EVENT; events_in_order: their rows come by seq and place, because none is joined with anything. rejects: SELECTs of
     (seq, code, detail), rows that cannot be used, the weightiest first. skips: SELECTs of (seq, code, attribute),
-    attributes and identities left out. notices: what a person should know of how the file was read. path: where the original text of a row can be read again. raw: for Parquet, the SELECT (row, raw) of that.
+    attributes and identities left out. notices: what a person should know of how the file was read. dialect: how the
+    cells of a CSV file are written. path: where the original text of a row can be read again. raw: for Parquet, the
+    SELECT (row, raw) of that.
     """
 
     name: str
@@ -98,6 +101,7 @@ class StagedFile:
     raw: str | None = None
     more: bool = False
     """Whether the file before is of the same file: rejects of several files are staged by the files they come from."""
+    dialect: Dialect = field(default_factory=Dialect)
 
 
 @dataclass(slots=True)
