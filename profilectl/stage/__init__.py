@@ -19,6 +19,7 @@ from profilectl.stage.csv import Header, read_header, read_rows
 from profilectl.stage.files import InputFile
 from profilectl.stage.jsonl import read_document_file, read_lines, wanted_or_null
 from profilectl.stage.maps import maps_of
+from profilectl.stage.path_columns import PathColumns, path_columns, unread
 from profilectl.stage.profile_lines import holds_profiles, read_profiles
 from profilectl.stage.staged import EVENT, PLAIN, AttributeColumns, Rejects, Staged, StagedFile
 
@@ -63,7 +64,7 @@ def stage_files(
     keys = AttributeColumns()
     staged: list[StagedFile] = []
     done = 0
-    maps = maps_of(files, options.mapped, lambda file: _header(file, options).names)
+    maps = maps_of(files, options.mapped, lambda file: _header(file, options).names, path_columns if options.path_columns else lambda path: ())
     for place, (file, mapped) in enumerate(zip(files, maps, strict=True)):
         def so_far(rows: int, done: int = done) -> None:
             progress(done + rows)
@@ -71,6 +72,8 @@ def stage_files(
         staged.append(_stage_file(scratch, file, f"file{place}", keys, replace(options, mapped=mapped), rejects, so_far))
         done += staged[-1].rows
         progress(done)
+    if not options.path_columns:
+        staged[0].notices += unread([file.name for file in files])
     offsets = [sum(file.span for file in staged[:place]) for place in range(len(staged))]
     plain = [name for name in PLAIN if any(name in file.plain for file in staged)]
     identities = [kind.name for kind in TYPES if any(kind.name in file.identities for file in staged)]
@@ -131,11 +134,12 @@ def _stage_file(
 
         return read_parquet(scratch, file, name, keys, options)
     mapped = flat_columns(file.name, options.manifest, options.mapped)
+    reading = replace(options.reading, path=path_columns(file.name)) if options.path_columns else options.reading
     if file.format == "json":
-        return read_document_file(scratch, file, name, keys, options.reading, rejects, mapped)
+        return read_document_file(scratch, file, name, keys, reading, rejects, mapped)
     if holds_profiles(file):
-        return read_profiles(scratch, file, name, keys, options.reading, rejects, progress)
-    return read_lines(scratch, file, name, keys, options.reading, rejects, progress, mapped)
+        return read_profiles(scratch, file, name, keys, reading, rejects, progress)
+    return read_lines(scratch, file, name, keys, reading, rejects, progress, mapped)
 
 
 def _stage_csv(
@@ -148,20 +152,22 @@ def _stage_csv(
     progress: Callable[[int], None],
 ) -> StagedFile:
     header = _header(file, options)
-    fields = read_columns(file.name, header.names, options.manifest, options.mapped)
+    path = PathColumns.of(file.name, header.names, options)
+    fields = read_columns(file.name, header.names, path.own_manifest(options.manifest), path.own_map(options.mapped))
     rows = read_rows(scratch.connection, file, header, name, rejects.add, progress)
     cells = [
         Cell(meaning, f"c{place}", string_held(f"c{place}"), string_over(f"c{place}", options.reading.limits["value"]))
         for place, meaning in enumerate(fields)
     ]
     assembly = Assembly(scratch, name, "rowid", keys, options.reading, options.empty, file_event_type(file.name))
-    assembly.add(cells)
-    meaning = tuple((column, one.title or "ignored") for column, one in zip(header.names, fields, strict=True))
+    more, of_path, notices = path.cells(fields, options)
+    assembly.add(cells + more)
+    meaning = (*((column, one.title or "ignored") for column, one in zip(header.names, fields, strict=True)), *of_path)
     return assembly.staged(
         StagedFile(
             name=file.name, sha256=file.sha256, format="csv", select="", span=rows, rows=rows, columns=[], plain=[],
             identities=[], path=file.local, meaning=meaning, first_line=header.lines + 1,
-            lines=f"{name}_line",
+            lines=f"{name}_line", notices=notices,
         )
     )
 
