@@ -95,6 +95,8 @@ class Reading:
     """Texts that make a cell of a flat row empty (`--null`)."""
     unknown: str = "refuse"
     """What a dotted name that is no field of a batch means: refuse, attribute or ignore (`--unknown`)."""
+    path: Mapping[str, Value] = field(default_factory=dict)
+    """What the path of the file says of each of its flat rows that does not say it itself (`--path-columns`)."""
     columns: Columns | None = None
     """What the names in flat rows mean, where that is mapped or to be remembered; None: what they say."""
     workspace: str | None = None
@@ -261,7 +263,16 @@ def read_document(document: Value, reading: Reading) -> Batch:
     """Read a JSON object, as a Batch or as a flat row. Raises Unusable."""
     if not isinstance(document, dict):
         raise Unusable("JSON_NOT_OBJECT", json_type(document))
-    return read_batch(document, reading) if is_batch(document) else read_flat(document, reading)
+    if is_batch(document):
+        return read_batch(document, reading)
+    return read_flat(_with_path(document, reading) if reading.path else document, reading)
+
+
+def _with_path(row: Mapping[str, Value], reading: Reading) -> Mapping[str, Value]:
+    """Return a flat row with what the path of its file says, as far as the row does not speak of it itself. Raises Unusable."""
+    columns = reading.columns or Columns(unknown=reading.unknown)
+    own = {columns.meaning(name, nested=nested) for name, _, nested in flattened(row, columns.mapped)}
+    return {**row, **{name: value for name, value in reading.path.items() if name not in row and columns.meaning(name) not in own - {IGNORED}}}
 
 
 def read_batch(document: Mapping[str, Value], reading: Reading) -> Batch:

@@ -201,7 +201,7 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
         workspace = None if feed.source == ACCOUNT else feed.workspace
         options = _reading_options(request, replace(settings.reading, workspace=workspace), manifest, mapped)
         staged = stage_files(scratch, fresh, options, rejects, lambda rows: request.progress("reading", rows))
-        report.notices += [notice for file in staged.files for notice in file.notices]
+        report.notices += dict.fromkeys(notice for file in staged.files for notice in file.notices)
         run = _Run(scratch, store_path, staged, rejects, request, report, now_ms, state.settings, [file.sha256 for file in fresh], mend)
         try:
             if request.dry_run:

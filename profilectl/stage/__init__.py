@@ -30,6 +30,7 @@ from profilectl.stage.csv_head import Header, read_header
 from profilectl.stage.files import REJECTS, InputFile
 from profilectl.stage.jsonl import read_document_file, read_lines, wanted_or_null
 from profilectl.stage.maps import check_met, maps_of
+from profilectl.stage.path_columns import PathColumns, path_columns, unread
 from profilectl.stage.profile_lines import holds_profiles, read_profiles
 from profilectl.stage.rejected import Relined, parts_of, relined
 from profilectl.stage.staged import EVENT, PLAIN, AttributeColumns, Rejects, Staged, StagedFile
@@ -75,7 +76,7 @@ def stage_files(
     keys = AttributeColumns()
     staged: list[StagedFile] = []
     done = 0
-    maps = maps_of(files, options.mapped, lambda file: _header(file, options).names)
+    maps = maps_of(files, options.mapped, lambda file: _header(file, options).names, path_columns if options.path_columns else lambda path: ())
     for place, (file, mapped) in enumerate(zip(files, maps, strict=True)):
         def so_far(rows: int, done: int = done) -> None:
             progress(done + rows)
@@ -88,6 +89,8 @@ def stage_files(
         done = sum(one.rows for one in staged)
         progress(done)
     check_met(staged, maps, flat_columns(options.manifest, options.mapped))
+    if not options.path_columns:
+        staged[0].notices += unread([file.name for file in files])
     offsets = [sum(file.span for file in staged[:place]) for place in range(len(staged))]
     plain = [name for name in PLAIN if any(name in file.plain for file in staged)]
     identities = [kind.name for kind in TYPES if any(kind.name in file.identities for file in staged)]
@@ -148,11 +151,12 @@ def _stage_file(
 
         return read_parquet(scratch, file, name, keys, options)
     mapped = flat_columns(options.manifest, options.mapped)
+    reading = replace(options.reading, path=path_columns(file.name)) if options.path_columns else options.reading
     if file.format == "json":
-        return read_document_file(scratch, file, name, keys, options.reading, rejects, mapped)
+        return read_document_file(scratch, file, name, keys, reading, rejects, mapped)
     if holds_profiles(file):
-        return read_profiles(scratch, file, name, keys, options.reading, rejects, progress)
-    return read_lines(scratch, file, name, keys, options.reading, rejects, progress, mapped)
+        return read_profiles(scratch, file, name, keys, reading, rejects, progress)
+    return read_lines(scratch, file, name, keys, reading, rejects, progress, mapped)
 
 
 def _stage_rejects(
@@ -187,8 +191,15 @@ def _stage_csv(
 ) -> StagedFile:
     reading, manifest = options.reading, options.manifest
     header = _header(file, options)
+    path = PathColumns.of(file.name, header.names, options)
     fields = read_columns(
-        file.name, header.names, manifest, options.mapped, unknown=reading.unknown, line=header.line, filled=header.filled
+        file.name,
+        header.names,
+        path.own_manifest(manifest),
+        path.own_map(options.mapped),
+        unknown=reading.unknown,
+        line=header.line,
+        filled=header.filled,
     )
     needed = max((place for place, meant in enumerate(fields, start=1) if meant is not NAMELESS), default=0)
     if not needed:
@@ -198,15 +209,20 @@ def _stage_csv(
     if reading.nulls:
         cells, seq = f"{name}_cells", "seq"
         scratch.make(cells, without_nulls(name, header, reading.nulls), keep=False)
-    notices = [*header.notices, *_nameless(scratch, file.name, header, fields, cells)]
+    of_path, path_meaning, path_notices = path.cells(fields, options)
+    notices = [*header.notices, *_nameless(scratch, file.name, header, fields, cells), *path_notices]
     assembly = Assembly(scratch, cells, seq, keys, reading, options.empty, file_event_type(file.name))
     assembly.add([
-        Cell(meaning, f"c{place}", string_held(f"c{place}"), string_over(f"c{place}", reading.limits["value"]))
-        for place, meaning in enumerate(fields)
+        *(
+            Cell(meaning, f"c{place}", string_held(f"c{place}"), string_over(f"c{place}", reading.limits["value"]))
+            for place, meaning in enumerate(fields)
+        ),
+        *of_path,
     ])
     if repeated := header_repeated(scratch.connection, header, name):
         assembly.rejects.insert(0, repeated)
     meaning = tuple((column, "ignored" if one.kind == "ignored" else one.title) for column, one in zip(shown_names(header.names), fields, strict=True))
+    meaning = (*meaning, *path_meaning)
     return assembly.staged(
         StagedFile(
             name=file.name, sha256=file.sha256, format="csv", select="", span=rows, rows=rows, columns=[], plain=[],

@@ -155,7 +155,7 @@ def _members(scratch: Scratch, lines: str, keys: AttributeColumns, reading: Read
     scratch.drop(f"{lines}_sample")
     plain = {"environment": "environment", "mpid": "mpid", "timestamp_unixtime_ms": "at_ms", "source_request_id": "request"}
     # A line of plain fields alone is a flat row, in which a name may be mapped, and a text stand for nothing.
-    fixed = not reading.nulls and not (reading.columns and reading.columns.mapped)
+    fixed = not reading.nulls and not reading.path and not (reading.columns and reading.columns.mapped)
     paths = [Member("", key, plain[key], "plain") for key in found[1] if key in plain and fixed]
     if "events" in found[1]:
         paths.append(Member("", "events", "events", "events"))

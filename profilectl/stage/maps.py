@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from profilectl.batch import Field
@@ -16,8 +16,13 @@ OFFERED = 20
 """So many column names a refusal lists."""
 
 
-def maps_of(files: Sequence[InputFile], mapped: Maps, csv_names: Callable[[InputFile], Sequence[str]]) -> list[Maps]:
-    """Return what is mapped in each file, in order; csv_names: from a CSV file to its columns.
+def maps_of(
+    files: Sequence[InputFile],
+    mapped: Maps,
+    csv_names: Callable[[InputFile], Sequence[str]],
+    path_names: Callable[[str], Iterable[str]] = lambda path: (),
+) -> list[Maps]:
+    """Return what is mapped in each file, in order; csv_names: from a CSV file to its columns; path_names: from a path to those in it.
 
     A single file is left to its reader. Raises InputRefused for a column that no file has.
     """
@@ -25,6 +30,7 @@ def maps_of(files: Sequence[InputFile], mapped: Maps, csv_names: Callable[[Input
         return [mapped] * len(files)
     columns = {"csv": csv_names, "parquet": _parquet_names}
     names = [columns[file.format](file) if file.format in columns else None for file in files]
+    names = [here if here is None else [*here, *path_names(file.name)] for here, file in zip(names, files, strict=True)]
     absent = [name for name in mapped if not any(here is None or _has(here, name) for here in names)]
     if absent:
         every = list(dict.fromkeys(name for here in names for name in here or ()))

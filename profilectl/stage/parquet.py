@@ -35,6 +35,7 @@ from profilectl.stage.parquet_types import (
     raw_json,
     unfit,
 )
+from profilectl.stage.path_columns import PathColumns
 from profilectl.stage.staged import AttributeColumns, StagedFile
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def read_parquet(scratch: Scratch, file: InputFile, name: str, keys: AttributeCo
     except duckdb.Error as error:
         _raise_known(file.name, error)
         source, leaves = None, leaves_by_arrow(file)
-    fields = _fields(file.name, leaves, options)
+    path = PathColumns.of(file.name, [leaf.name for leaf in leaves], options)
+    fields = _fields(file.name, leaves, path, options)
     used = [place for place, meaning in enumerate(fields) if meaning.kind != "ignored"]
     if not used:
         raise InputRefused(f"{file.name}: every column is ignored")
@@ -104,14 +106,15 @@ def read_parquet(scratch: Scratch, file: InputFile, name: str, keys: AttributeCo
         cells = _make(scratch, file, name, source, columns, fields, options)
     rows = scratch.count(name)
     assembly = Assembly(scratch, name, "seq", keys, options.reading, options.empty)
-    assembly.add(cells)
-    meaning = tuple((leaf.name, field.title or "ignored") for leaf, field in zip(leaves, fields, strict=True))
+    more, of_path, notices = path.cells(fields, options)
+    assembly.add(cells + more)
+    meaning = tuple((leaf.name, field.title or "ignored") for leaf, field in zip(leaves, fields, strict=True)) + tuple(of_path)
     members = _readable(source.members)
     raw = f"select file_row_number + 1 as row, {raw_json(members, binary_as_text=options.binary_as_text)} as raw from {source.select}"
     return assembly.staged(
         StagedFile(
             name=file.name, sha256=file.sha256, format="parquet", select="", span=rows, rows=rows, columns=[],
-            plain=[], identities=[], path=file.local, unit="row", meaning=meaning, raw=raw, notices=_notices(cells, leaves, fields, options),
+            plain=[], identities=[], path=file.local, unit="row", meaning=meaning, raw=raw, notices=notices + _notices(leaves, fields, options),
         )
     )
 
@@ -211,10 +214,10 @@ def _leaves(member: Member, column: _Column, path: tuple[int, ...], prefix: str,
     ]
 
 
-def _fields(name: str, leaves: Sequence[Leaf], options: Options) -> list[Field]:
+def _fields(name: str, leaves: Sequence[Leaf], path: PathColumns, options: Options) -> list[Field]:
     """Say what each leaf means. A member of a struct that is no field of a batch is an attribute of its dotted name (design.md R19);
     to ignore a struct is to ignore its members."""
-    mapped: dict[str, Field] = dict(options.mapped)
+    mapped = path.own_map(options.mapped)
     names = {leaf.name for leaf in leaves}
     described = {column for column, _ in options.manifest.columns} if options.manifest else set()
     for leaf in leaves:
@@ -227,7 +230,8 @@ def _fields(name: str, leaves: Sequence[Leaf], options: Options) -> list[Field]:
         elif root not in BATCH_FIELDS and type_named(root) is None:
             mapped[leaf.name] = Field("attribute", attribute_key(leaf.name))
     names_in_order = [leaf.name for leaf in leaves]
-    return read_columns(name, names_in_order, options.manifest, mapped, unknown=options.reading.unknown)
+    own_manifest = path.own_manifest(options.manifest)
+    return read_columns(name, names_in_order, own_manifest, mapped, unknown=options.reading.unknown)
 
 
 def _make(
@@ -385,7 +389,7 @@ def _readable(members: Sequence[Member]) -> list[Member]:
     return [member for member in members if not re.match("VARIANT|GEOMETRY|UNION|UNSUPPORTED", member.kind)]
 
 
-def _notices(cells: Sequence[Cell], leaves: Sequence[Leaf], fields: Sequence[Field], options: Options) -> list[str]:
+def _notices(leaves: Sequence[Leaf], fields: Sequence[Field], options: Options) -> list[str]:
     """Say which option would read what is left out."""
     if options.binary_as_text:
         return []
