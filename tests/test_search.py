@@ -140,7 +140,7 @@ def test_what_a_look_up_refuses_is_named_as_it_was_given(folder: Path, tmp_path:
     assert run("export", "profiles", "-o", str(tmp_path / "p.parquet"), folder=folder).returncode == 0
     parquet = (tmp_path / "p.parquet").read_bytes()
     for name, content, says in (
-        ("-", b"x,y\n1,2\n", "-:1: no column is an identity: x, y"), ("-", b"", "- is empty"), ("-", b"\0" * 40, "- is not text"),
+        ("-", b"x,y\n1,2\n", "-:1: no column is an identity: 'x', 'y'"), ("-", b"", "- is empty"), ("-", b"\0" * 40, "- is not text"),
         ("-", parquet, "- is Parquet: a look-up reads CSV, JSON lines and lists"), (str(tmp_path / "p.parquet"), b"", "p.parquet is Parquet: a look-up reads"),
     ):  # fmt: skip
         done = run("lookup", name, folder=folder, stdin=content)
