@@ -97,7 +97,7 @@ def fuzz(part: int, count: int, folder: Path) -> dict[str, int]:
         faulthandler.dump_traceback_later(6 * LONGEST_S, exit=True, file=sys.__stderr__)
         began = time.monotonic()
         try:
-            report = import_files(store, ImportRequest([str(file)], "f", rejects=str(folder / "rejects.jsonl")))
+            report = import_files(store, ImportRequest([str(file)], "f", rejects=str(folder / "rejects.jsonl"), encoding_errors=("refuse", "reject")[number % 2]))
         except ProfilectlError as refused:
             ends["refused"] += 1
             assert refused.message  # noqa: PT017

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from profilectl.batch import IGNORED, Columns, Field, field_meant, field_named
+from profilectl.batch import IGNORED, ROOTS, Columns, Field, field_meant, field_named
 from profilectl.codes import InputRefused, UsageError
 from profilectl.fields import Unusable
 
@@ -211,11 +211,10 @@ def _named(name: str, place: int, unknown: str, faults: _Faults, *, in_header: b
         if in_header and looks_like_data(name):
             faults.add(f"column {place + 1} looks like data and not like a name", NO_HEADER)
             return IGNORED
-        faults.add(
-            f"column {place + 1} ({name!r}): {error.detail}",
-            "--unknown attribute keeps such columns as attributes, --unknown ignore leaves them out;"
-            f' one alone: --map "{name}=user_attributes.{name}"',
-        )
+        alone = f'--map "{name}=user_attributes.{name}"'
+        if name.partition(".")[0] not in ROOTS:
+            alone = f"--unknown attribute keeps such columns as attributes, --unknown ignore leaves them out; one alone: {alone}"
+        faults.add(f"column {place + 1} ({name!r}): {error.detail}", alone)
         return IGNORED
 
 

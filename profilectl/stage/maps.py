@@ -58,7 +58,7 @@ def check_met(staged: Sequence[StagedFile], maps: Sequence[Maps], mapped: Maps) 
 def _has(names: Sequence[str], name: str) -> bool:
     """Say whether a file has a column, by its name or by its place (#4)."""
     place = name[1:] if name.startswith("#") else ""
-    return name in names or (place.isdecimal() and 1 <= int(place) <= len(names))
+    return name in names or name.strip() in names or (place.isdecimal() and 1 <= int(place) <= len(names))
 
 
 def _parquet_names(file: InputFile) -> Sequence[str] | None:
