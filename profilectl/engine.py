@@ -39,7 +39,7 @@ from profilectl.resolve import resolve
 from profilectl.scratch import Scratch, may_write_beside, quote_identifier, quote_path, scratch_beside, unwritable
 from profilectl.segments import known_identities, known_mpids
 from profilectl.sift import Frame, sift
-from profilectl.stage import Options, Staged, stage_files
+from profilectl.stage import Options, Staged, head_of, stage_files
 from profilectl.stage.columns import Manifest, read_manifest, read_map
 from profilectl.stage.files import InputFile, Named, name_files, open_files
 from profilectl.stage.mendable import Mendable, mendable
@@ -197,9 +197,11 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
             request.checked(report, state)
             return _caught_up(scratch, store_path, report, request)
         rejects = kept.enter_context(contextlib.closing(Rejects(scratch.folder / "rejects.jsonl", [file.name for file in fresh])))
-        mend = mendable(Path(request.rejects_as_input), fresh, request.encoding) if request.rejects_as_input else None
         workspace = None if feed.source == ACCOUNT else feed.workspace
         options = _reading_options(request, replace(settings.reading, workspace=workspace), manifest, mapped)
+        mend = None
+        if request.rejects_as_input:
+            mend = mendable(Path(request.rejects_as_input), fresh, request.encoding, lambda file: head_of(file, options))
         staged = stage_files(scratch, fresh, options, rejects, lambda rows: request.progress("reading", rows))
         report.notices += dict.fromkeys(notice for file in staged.files for notice in file.notices)
         run = _Run(scratch, store_path, staged, rejects, request, report, now_ms, state.settings, [file.sha256 for file in fresh], mend)

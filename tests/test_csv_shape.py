@@ -212,6 +212,17 @@ def test_the_rows_to_mend_have_the_whole_head(tmp_path: Path) -> None:
     assert attributes(tmp_path) == [{"a": "2"}, {"a": "1"}]
 
 
+def test_rows_to_mend_of_files_with_other_headers_are_refused_whatever_stands_above(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text("sep=;\nemail;b\n;2\n")
+    (tmp_path / "c.csv").write_text("sep=;\ncustomer_id;a\n;3\n")
+    done = take(tmp_path, "sep=;\ncustomer_id;a\n;1\n", "b.csv", "--rejects-as-input", "mend.csv")
+    assert done.returncode == 4, done.stderr
+    assert "different headers" in done.stderr
+    done = take(tmp_path, "\nsep=;\ncustomer_id;a\n;1\n", "c.csv", "--rejects-as-input", "mend.csv")
+    assert done.returncode == 3, done.stderr
+    assert (tmp_path / "mend.csv").read_text() == "\nsep=;\ncustomer_id;a\n;1\n;3\n"
+
+
 def test_a_rejected_row_of_several_lines_is_shown_whole_with_any_quote(tmp_path: Path) -> None:
     for number, (options, row) in enumerate((((), '"","two\nlines ""x"'), (("--quote", "'"), "'','two \"\nlines'"), (("--escape", "\\"), '"","two \\"\nlines"'))):
         head = "customer_id,a\n" if not options or options[0] != "--quote" else "'customer_id','a'\n"

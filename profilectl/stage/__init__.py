@@ -35,7 +35,7 @@ from profilectl.stage.profile_lines import holds_profiles, read_profiles
 from profilectl.stage.rejected import Relined, parts_of, relined
 from profilectl.stage.staged import EVENT, PLAIN, AttributeColumns, Rejects, Staged, StagedFile
 
-__all__ = ["Options", "Staged", "stage_files"]
+__all__ = ["Options", "Staged", "head_of", "stage_files"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +243,12 @@ def _header(file: InputFile, options: Options) -> Header:
         nulls=options.reading.nulls,
     )
     return _with_names(header, manifest) if manifest and not manifest.has_header else header
+
+
+def head_of(file: InputFile, options: Options) -> tuple[object, ...]:
+    """Return what must be the same in two CSV files whose rows are to stand under one header."""
+    header = _header(file, options)
+    return (header.dialect, tuple(header.written)) if header.has_header else (header.dialect, len(header.names))
 
 
 def _with_names(header: Header, manifest: Manifest) -> Header:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,9 +64,9 @@ class Mendable:
                 writer.close()
 
 
-def mendable(path: Path, files: Sequence[InputFile], encoding: str | None) -> Mendable:
-    """Say how the rejected rows of some files will be written. Raises UsageError, InputRefused where they
-    could not be imported as one file."""
+def mendable(path: Path, files: Sequence[InputFile], encoding: str | None, head: Callable[[InputFile], object]) -> Mendable:
+    """Say how the rejected rows of some files will be written. head: what a CSV file says of its columns. Raises UsageError,
+    InputRefused where they could not be imported as one file."""
     formats = {"jsonl" if file.format == REJECTS else file.format for file in files}
     if "json" in formats:
         raise InputRefused(f"{OPTION}: a JSON document is mended where it is", "it is for CSV, JSON lines and Parquet")
@@ -75,7 +75,7 @@ def mendable(path: Path, files: Sequence[InputFile], encoding: str | None) -> Me
     (format,) = formats
     if FORMATS.get(path.suffix.lower()) != format:
         raise UsageError(f"{OPTION} {path}: the name must end as that of a {format} file", f"for example rejects.{format}")
-    if format == "csv" and len({_first_line(file) for file in files}) > 1:
+    if format == "csv" and len({head(file) for file in files}) > 1:
         raise InputRefused(f"{OPTION}: the files have different headers", "import them one by one")
     if format == "parquet" and len(files) > 1:
         import pyarrow.parquet
@@ -84,11 +84,6 @@ def mendable(path: Path, files: Sequence[InputFile], encoding: str | None) -> Me
         if any(not pyarrow.parquet.read_schema(file.local).equals(first) for file in files[1:]):
             raise InputRefused(f"{OPTION}: the files have different columns", "import them one by one")
     return Mendable(path, encoding or "utf-8")
-
-
-def _first_line(file: InputFile) -> bytes:
-    with file.local.open("rb") as stream:
-        return stream.readline().removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
 
 
 def _lines(file: StagedFile, first: int, end: int) -> Iterator[str]:
