@@ -29,6 +29,7 @@ from profilectl.segments import identity_hash, known_identities, known_mpids
 from profilectl.stage.csv import read_rows
 from profilectl.stage.csv_dialect import dialect_of
 from profilectl.stage.csv_head import read_header
+from profilectl.stage.encoding import check_utf8
 from profilectl.stage.files import Named, open_files
 from profilectl.value_sql import whole_number
 from profilectl.values import NotJson, parse_json
@@ -192,12 +193,11 @@ def _read(profiles: Profiles, path: Path, wanted: Lookup) -> list[str]:
     if more:
         raise InputRefused(f"{name} holds several files", "look them up one by one")
     if wanted.kind is not None:
-        try:
-            _load(scratch, file.local.read_text("utf-8-sig").split("\n"))
-        except UnicodeDecodeError:
-            raise InputRefused(f"{name} is not UTF-8", "name its --encoding, for example windows-1252") from None
+        check_utf8(name, file.local)
+        _load(scratch, file.local.read_text("utf-8-sig").split("\n"))
         return [wanted.kind]
     if path.suffix in (".jsonl", ".ndjson"):
+        check_utf8(name, file.local)
         return _read_lines(scratch, file.local.read_text("utf-8-sig"), profiles.store.settings().reading)
     header = read_header(file, dialect_of(wanted.delimiter))
     kinds = [_kind(name) for name in header.names]

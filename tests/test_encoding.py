@@ -92,3 +92,16 @@ def test_a_character_cut_off_at_the_end_of_a_file_is_refused(tmp_path: Path) -> 
     done = run("import", "a.csv", "--feed", "f", folder=tmp_path)
     assert done.returncode == 4
     assert "a.csv:2: byte 5" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "options"), [("b.jsonl", ()), ("b.txt", ("--type", "email"))])
+def test_a_look_up_refuses_it_alike(tmp_path: Path, name: str, options: tuple[str, ...]) -> None:
+    (tmp_path / "a.csv").write_text("email\nada@example.com\n")
+    assert run("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
+    (tmp_path / name).write_bytes(LINES if name.endswith("l") else b"ada@example.com\nm\xfcller@example.com\n")
+    done = run("lookup", name, *options, folder=tmp_path)
+    assert done.returncode == 4, done.stderr
+    assert f"{name}:{1 if name.endswith('l') else 2}: byte" in done.stderr
+    assert "--encoding windows-1252" in done.stderr
+    assert "--encoding-errors" not in done.stderr
+    assert run("lookup", name, *options, "--encoding", "windows-1252", folder=tmp_path).returncode == 0

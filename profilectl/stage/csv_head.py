@@ -133,14 +133,16 @@ class _Lines:
 
     def record(self, dialect: Dialect) -> bytes:
         """Take a record, which may have several lines. Raises InputRefused where there is none, or a quote is never closed."""
-        first, raw = self.number + 1, b""
+        first, start, quotes = self.number + 1, self.end, 0
+        taken: list[bytes] = []
         while self._look():
-            raw += self._take()
-            if dialect.quotes_in(raw.decode("latin-1")) % 2 == 0:
-                return raw
-            if len(raw) > LONGEST_HEADER or self.number - first > MOST_HEADER_LINES:
+            taken.append(self._take())
+            quotes += dialect.quotes_in(taken[-1].decode("latin-1"))
+            if quotes % 2 == 0:
+                return b"".join(taken)
+            if self.end - start > LONGEST_HEADER or self.number - first > MOST_HEADER_LINES:
                 break
-        if not raw:
+        if not taken:
             raise InputRefused(f"{self._name} has no header", "its first line must name the columns")
         raise InputRefused(f"{self._name}:{first}: a quote in the header is never closed", "close it, or say --quote none where quotes are text")
 

@@ -21,13 +21,19 @@ LONGEST_RUN = 2
 """So many letters that are not ASCII stand side by side in a western language, seldom more."""
 
 
-def check_utf8(name: str, local: Path) -> None:
-    """Refuse a file that is not UTF-8 throughout. Raises InputRefused with the first bad line and byte, and what to try."""
+REJECT = "--encoding-errors reject imports the rest and rejects its rows"
+
+
+def check_utf8(name: str, local: Path, *, importing: bool = False) -> None:
+    """Refuse a file that is not UTF-8 throughout. Raises InputRefused with the first bad line and byte, and what to try.
+
+    importing: its rows could be rejected instead.
+    """
     place = _first_bad(local)
     if place is None:
         return
     line, byte, near = _around(local, place)
-    raise InputRefused(f"{name}:{line}: byte {byte} of the line is not UTF-8; nothing was imported", _hint(near))
+    raise InputRefused(f"{name}:{line}: byte {byte} of the line is not UTF-8{'; nothing was imported' if importing else ''}", _hint(near, REJECT if importing else ""))
 
 
 def _first_bad(local: Path) -> int | None:
@@ -64,14 +70,13 @@ def _around(local: Path, place: int) -> tuple[int, int, bytes]:
         return line, place - start + 1, stream.read(place - first + NEAR)
 
 
-def _hint(near: bytes) -> str:
+def _hint(near: bytes, otherwise: str) -> str:
     """Say what to try: an encoding only where the text is likely to be in it."""
-    rows = "--encoding-errors reject imports the rest and rejects its rows"
     if len(_UTF8.findall(near)) > len(_HIGH.findall(_UTF8.sub(b"", near))):
-        return f"most of it is UTF-8: mend the line, or {rows}"
+        return "most of it is UTF-8: mend the line" + (otherwise and f", or {otherwise}")
     if _is_western(near):
-        return f"--encoding {WEST}; if it is UTF-8 after all, {rows}"
-    return f"name its --encoding, for example windows-1251, shift_jis or utf-16; {rows}"
+        return f"--encoding {WEST}" + (otherwise and f"; if it is UTF-8 after all, {otherwise}")
+    return "name its --encoding, for example windows-1251, shift_jis or utf-16" + (otherwise and f"; {otherwise}")
 
 
 def _is_western(near: bytes) -> bool:

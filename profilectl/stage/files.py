@@ -174,7 +174,7 @@ def open_files(
     if encoding_errors == "refuse" and codec is None:
         for file in opened.files:
             if file.format != "parquet":
-                check_utf8(file.name, file.local)
+                check_utf8(file.name, file.local, importing=True)
     return opened
 
 
