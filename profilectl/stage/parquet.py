@@ -82,7 +82,7 @@ class Source:
 
 def read_parquet(scratch: Scratch, file: InputFile, name: str, keys: AttributeColumns, options: Options) -> StagedFile:
     """Stage a Parquet file. Raises InputRefused for a file that cannot be read, or a column that cannot be what it is to be."""
-    from profilectl.stage.parquet_arrow import leaves_by_arrow, written_anew
+    from profilectl.stage.parquet_arrow import leaves_by_arrow, unreadable, written_anew
 
     try:
         source = opened(scratch, file.local)
@@ -102,8 +102,12 @@ def read_parquet(scratch: Scratch, file: InputFile, name: str, keys: AttributeCo
         cells = _make(scratch, file, name, source, columns, fields, options)
     except duckdb.Error as error:
         _raise_known(file.name, error)
+        _refuse_bytes(scratch, file, source, columns)
         source, columns = written_anew(scratch, file, {place: leaves[place] for place in used}, because=error)
-        cells = _make(scratch, file, name, source, columns, fields, options)
+        try:
+            cells = _make(scratch, file, name, source, columns, fields, options)
+        except duckdb.Error as again:
+            raise unreadable(file.name, again) from None
     rows = scratch.count(name)
     assembly = Assembly(scratch, name, "seq", keys, options.reading, options.empty)
     more, of_path, notices = path.cells(fields, options)
@@ -406,6 +410,21 @@ def _reject_nul(scratch: Scratch, name: str, parts: Sequence[_Part]) -> None:
 def _readable(members: Sequence[Member]) -> list[Member]:
     """Return the columns that a rejected row is written down with: all but those that may not be readable at all."""
     return [member for member in members if not re.match("VARIANT|GEOMETRY|UNION|UNSUPPORTED", member.kind)]
+
+
+def _refuse_bytes(scratch: Scratch, file: InputFile, source: Source, columns: Mapping[int, Leaf]) -> None:
+    """Refuse a file with a text that is not UTF-8, and say in which column."""
+    for leaf in columns.values():
+        try:
+            if leaf.kind == "VARCHAR":
+                scratch.rows(f"select max({leaf.sql}) from {source.select}")
+        except duckdb.InvalidInputException as error:
+            if "encoding" in str(error):
+                raise InputRefused(
+                    f"{file.name}: column {leaf.name!r} has a text that is not UTF-8", f"mend it where it was made; --map {quoted(leaf.name)}=ignore leaves it out"
+                ) from None
+        except duckdb.Error:
+            return
 
 
 def _notices(leaves: Sequence[Leaf], fields: Sequence[Field], options: Options) -> list[str]:

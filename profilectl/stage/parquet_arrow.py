@@ -34,7 +34,7 @@ def leaves_by_arrow(file: InputFile) -> list[Leaf]:
     try:
         schema = pyarrow.parquet.read_schema(file.local)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise _refused(file.name, error) from None
+        raise unreadable(file.name, error) from None
     return [leaf for place, field in enumerate(schema) for leaf in _leaves(field, (place,), "")]
 
 
@@ -70,7 +70,7 @@ def written_anew(
     except MemoryError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError, duckdb.Error) as error:
-        raise _refused(file.name, because or error) from None
+        raise unreadable(file.name, because or error) from None
     found: dict[int, Leaf] = {}
     for (place, leaf), column, kind in zip(leaves.items(), source.members, kinds, strict=True):
         found[place] = dataclasses.replace(leaf, sql=column.sql, kind=kind or column.kind)
@@ -78,7 +78,7 @@ def written_anew(
     return source, found
 
 
-def _refused(name: str, error: Exception) -> InputRefused:
+def unreadable(name: str, error: Exception) -> InputRefused:
     """Say why a file cannot be read; of what the readers say only the kind, since it may quote the file."""
     words = str(error)
     if "ncrypt" in words or "ecrypt" in words:
