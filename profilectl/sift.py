@@ -28,8 +28,8 @@ from profilectl.suppression import suppress
 
 # The order in which a row's faults are looked at; the first found is the reason it is rejected with.
 FAULTS = (
-    "BATCH_INVALID", "MPID_INVALID", "TIMESTAMP_INVALID", "ENVIRONMENT_INVALID", "DELETED_INVALID", "IDENTITY_INVALID", "IDENTITY_DUPLICATE_TYPE",
-    "NO_IDENTITY", "ENVIRONMENT_MISMATCH",
+    "NUL_CHARACTER", "BATCH_INVALID", "MPID_INVALID", "TIMESTAMP_INVALID", "ENVIRONMENT_INVALID", "DELETED_INVALID", "IDENTITY_INVALID",
+    "IDENTITY_DUPLICATE_TYPE", "NO_IDENTITY", "ENVIRONMENT_MISMATCH",
 )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from profilectl.fields import Unusable
 from profilectl.scratch import Scratch
 from profilectl.sift import FAULTS
 from profilectl.stage import Options, stage_files
+from profilectl.stage.columns import read_map
 from profilectl.stage.files import InputFile
 from profilectl.stage.staged import Rejects
 from profilectl.values import Number, Value, hold, parse_json
@@ -149,6 +150,8 @@ def in_field(name: str, kind: Type, value: Any) -> Value | str:
         return Number(value * 1000 // PER_SECOND[kind.arrow.unit])
     if name in ("mpid", "timestamp_unixtime_ms") and whole is not None:
         return whole
+    if name.endswith(("limit_ad_tracking", "consented")) and isinstance(said, Number):
+        return str.__str__(said)  # a boolean is read as in a cell of a CSV file: 1 and 0 stand for one
     if said == UNSAID and name == "deleted_user_attributes":
         return False
     if said == UNSAID and name not in ("environment", "mpid", "timestamp_unixtime_ms"):
@@ -320,3 +323,70 @@ def test_statistics_of_a_file_decide_nothing(tmp_path: Path) -> None:
 def test_a_list_in_a_kept_field_of_a_flat_row_is_kept_whole() -> None:
     batch = read_flat({"customer_id": "A", "device_info.tags": [Number("1"), Number("2")], "device_info.none": []}, Reading())
     assert batch.rest == '{"device_info":{"tags":[1,2],"none":[]}}'
+
+
+def test_a_text_with_nul_rejects_its_row(tmp_path: Path) -> None:
+    strings = Type("", pa.list_(pa.string()), "list", ())
+    columns = {"customer_id": (TEXT, ["A", "B\0", "C", "D", "E"]), "x": (TEXT, ["a", "b", "c\0", None, "\\u0000"]), "l": (strings, [["\\u0000"], [], [], ["a\0"], None])}
+    rows = found(tmp_path, columns)
+    assert [row if isinstance(row, str) else "right" for row in rows] == ["right", "NUL_CHARACTER", "NUL_CHARACTER", "NUL_CHARACTER", "right"]
+
+
+def test_a_null_spelling_makes_a_text_nothing(tmp_path: Path) -> None:
+    columns = {"customer_id": (TEXT, ["A", "\\N"]), "email": (TEXT, ["\\N", "b@example.com"]), "town": (TEXT, ["\\N", "\\N "]), "n": (WHOLE, [0, 1])}
+    rows: list[Any] = found(tmp_path, columns, Options(reading=Reading(nulls=frozenset(["\\N", "0"]))))
+    assert [row["identities"] for row in rows] == [[("customer_id", "A")], [("email", "b@example.com")]]
+    assert [row["sets"] for row in rows] == [{"n": "\x1f0"}, {"n": "\x1f1", "town": "\\N "}]
+
+
+def test_bytes_are_text_where_they_are_to_be(tmp_path: Path) -> None:
+    binary = next(kind for kind in TYPES if kind.name == "binary")
+    lists = Type("", pa.list_(pa.binary()), "list", ())
+    columns = {
+        "customer_id": (binary, [b"A", b"\xff", None, "é".encode()]), "email": (TEXT, ["a@x.org", "b@x.org", "c@x.org", "d@x.org"]),
+        "x": (binary, [b"x", b"y", b"\xff", None]), "l": (lists, [[b"a", None], [], [b"\xff"], None]),
+    }
+    with pytest.raises(InputRefused) as refused:
+        found(tmp_path, columns)
+    assert "customer_id" in refused.value.message
+    assert "--binary-as-text" in refused.value.hint
+    rows: list[Any] = found(tmp_path, columns, Options(binary_as_text=True))
+    assert rows[1] == "IDENTITY_INVALID"
+    assert [rows[place]["sets"] for place in (0, 2, 3)] == [{"x": "x", "l": '\x1f["a",null]'}, {}, {}]
+    assert [rows[place]["left out"] for place in (0, 2, 3)] == [0, 2, 0]
+    assert rows[3]["identities"] == [("customer_id", "é"), ("email", "d@x.org")]
+
+
+def test_a_struct_is_dotted_names_and_may_be_ignored_whole(tmp_path: Path) -> None:
+    table = pa.table({"customer_id": ["C-1"], "address": [{"city": "Leeds", "zip": "01234", "geo": {"lat": 1.5}}], "lines": [[{"sku": "a"}]], "user_attributes": [{"tier": "gold"}]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    (row,) = staged_rows(tmp_path, Options())
+    assert isinstance(row, dict)
+    assert (row["sets"], row["left out"]) == ({"address.city": "Leeds", "address.zip": "01234", "address.geo.lat": "\x1f1.5", "tier": "gold"}, 1)
+    ignored = field_named("x")
+    mapped = {"address": read_map(["address=ignore"])["address"], "lines": read_map(["lines=ignore"])["lines"], "user_attributes.tier": ignored}
+    (row,) = staged_rows(tmp_path, Options(mapped=mapped))
+    assert isinstance(row, dict)
+    assert (row["sets"], row["left out"]) == ({"x": "gold"}, 0)
+
+
+@pytest.mark.parametrize("name", ["email", "environment", "user_identities.email", "mpid"])
+def test_a_column_of_any_type_without_values_says_nothing(name: str, tmp_path: Path) -> None:
+    for kind in TYPES:
+        (row,) = found(tmp_path, {"customer_id": (TEXT, ["A"]), name: (kind, [None])})
+        assert isinstance(row, dict), kind.name
+
+
+def test_an_ignored_column_of_any_type_never_refuses_a_file(tmp_path: Path) -> None:
+    for kind in TYPES:
+        if kind.values:
+            (row,) = found(tmp_path, {"customer_id": (TEXT, ["A"]), "email": (kind, [kind.values[0]])}, Options(mapped=read_map(["email=ignore"])))
+            assert isinstance(row, dict)
+            assert row["identities"] == [("customer_id", "A")]
+
+
+def test_times_of_files_from_before_zones_were_known_are_in_utc(tmp_path: Path) -> None:
+    stamps = pa.array([1750000000123456, 0], pa.timestamp("us", "UTC"))
+    pq.write_table(pa.table({"customer_id": ["A", "B"], "at": stamps}), tmp_path / "a.parquet", version="1.0", store_schema=False)
+    rows: list[Any] = staged_rows(tmp_path, Options())
+    assert rows[0]["sets"] == {"at": "2025-06-15T15:06:40.123456Z"}

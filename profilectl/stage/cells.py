@@ -36,7 +36,7 @@ class Cell:
     """One column of a file: the SQL that reads it, what it means, how it is held.
 
     text: its value as text. held: its value as profilectl.values holds it. over: the code of the
-    limit a value breaks, as SQL that gives null for none; None where no value can. fault: what makes a row
+    limit a value breaks, as SQL that gives null for none; None where no value can. faults: what makes a row
     unusable, besides what a text can say. json: its text is JSON, of a number, a boolean or a list.
     """
 
@@ -44,7 +44,7 @@ class Cell:
     text: str
     held: str
     over: str | None = None
-    fault: Fault | None = None
+    faults: tuple[Fault, ...] = ()
     json: bool = False
 
 
@@ -105,8 +105,8 @@ class Assembly:
     def add(self, cells: list[Cell]) -> None:
         """Take in the columns of a file, in their order."""
         for cell in cells:
-            if cell.fault:
-                self._reject(cell.fault.code, cell.fault.condition, cell.fault.detail)
+            for wrong in cell.faults:
+                self._reject(wrong.code, wrong.condition, wrong.detail)
             if cell.field.kind == "plain":
                 self._plain(cell)
             elif cell.field.kind == "identity":

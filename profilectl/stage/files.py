@@ -7,6 +7,7 @@ in another encoding or on standard input is spooled into the scratch folder firs
 from __future__ import annotations
 
 import codecs
+import contextlib
 import fnmatch
 import glob
 import gzip
@@ -54,6 +55,7 @@ MARK_FOLDERS = ("__MACOSX",)
 REJECTS = "rejects"
 LONGEST_REJECT = 1024 * 1024
 """So many bytes a line of rejects may have: its raw text is cut at 65,536 characters."""
+OLD_WORKBOOK = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 COMPRESSED = (".gz", ".zst", ".zip")
 WIDE_BOMS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -239,6 +241,7 @@ class _Opening:
             head = _filled(name, local)
         elif head.startswith(ARMOUR):
             raise InputRefused(f"{name} is encrypted, not what its name says", f"name it {name}.asc")
+        _refuse_workbook(name, local, head, suffix)
         kind = next((one for magic, one in MAGIC.items() if head.startswith(magic)), None)
         packed = kind is not None and kind[1] in COMPRESSED
         if kind is None and suffix in COMPRESSED:
@@ -439,7 +442,19 @@ def _transcoded(local: Path, codec: str, name: str) -> Iterator[bytes]:
                 return
 
 
+def _refuse_workbook(name: str, local: Path, head: bytes, suffix: str) -> None:
+    """Refuse a workbook of a spreadsheet program, whatever it is called: an .xlsx is a zip archive with a folder xl."""
+    workbook = suffix in (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods") or head.startswith(OLD_WORKBOOK)
+    if not workbook and head.startswith(b"PK\x03\x04"):
+        with contextlib.suppress(zipfile.BadZipFile, NotImplementedError, OSError), zipfile.ZipFile(local) as archive:
+            workbook = "xl/workbook.xml" in archive.namelist()
+    if workbook:
+        raise InputRefused(f"{name} is a workbook of a spreadsheet program", 'save the sheet as CSV: "CSV UTF-8" in Excel, and import that')
+
+
 def _check_parquet(name: str, local: Path, head: bytes) -> None:
+    if head.startswith(b"PARE"):
+        raise InputRefused(f"{name} is encrypted Parquet", "write it without encryption")
     if not head.startswith(b"PAR1"):
         raise InputRefused(f"{name} is not Parquet", "give --format csv or jsonl if that is what it is")
     with local.open("rb") as stream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -49,19 +50,41 @@ class Mendable:
     def _write_parquet(self, files: Sequence[StagedFile], wanted: dict[str, list[int]]) -> None:
         import pyarrow.parquet
 
-        with whole_file(self.path, OPTION) as out:
-            writer = None
-            for file in files:
-                rows, first = wanted[file.name], 1
-                with pyarrow.parquet.ParquetFile(file.path) as source:
-                    writer = writer or pyarrow.parquet.ParquetWriter(out, source.schema_arrow)
-                    for batch in source.iter_batches():
-                        here = [row - first for row in rows if first <= row < first + batch.num_rows]
-                        if here:
-                            writer.write_batch(batch.take(pyarrow.array(here)))
-                        first += batch.num_rows
-            if writer is not None:
-                writer.close()
+        try:
+            units = {_int96_unit(file.path, wanted[file.name]) for file in files}
+            with whole_file(self.path, OPTION) as out:
+                writer = None
+                for file in files:
+                    rows, first = wanted[file.name], 1
+                    with pyarrow.parquet.ParquetFile(file.path, coerce_int96_timestamp_unit=max(units)) as source:
+                        writer = writer or pyarrow.parquet.ParquetWriter(out, source.schema_arrow)
+                        for batch in source.iter_batches():
+                            here = [row - first for row in rows if first <= row < first + batch.num_rows]
+                            if here:
+                                writer.write_batch(batch.take(pyarrow.array(here)))
+                            first += batch.num_rows
+                if writer is not None:
+                    writer.close()
+        except pyarrow.ArrowException:
+            raise OSError(errno.ENOTSUP, "its Parquet has a column that cannot be written again") from None
+
+
+def _int96_unit(path: Path, rows: Sequence[int]) -> str:
+    """Return the finest unit that all INT96 timestamps of some rows can be written in: nanoseconds reach from 1677 to 2262."""
+    import pyarrow
+    import pyarrow.compute as compute
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path, coerce_int96_timestamp_unit="s") as source:
+        names = [column.path for place in range(len(source.schema)) if (column := source.schema.column(place)).physical_type == "INT96"]
+        if not names:
+            return "ns"
+        for column in source.read(columns=names).take([row - 1 for row in rows]).flatten().columns:
+            if pyarrow.types.is_timestamp(column.type):
+                seconds = compute.min_max(column.cast(pyarrow.int64()))
+                if any(one is not None and abs(one) > 9_223_372_036 for one in (seconds["min"].as_py(), seconds["max"].as_py())):
+                    return "us"
+    return "ns"
 
 
 def mendable(path: Path, files: Sequence[InputFile], encoding: str | None, head: Callable[[InputFile], object]) -> Mendable:

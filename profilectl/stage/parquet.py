@@ -21,7 +21,7 @@ from profilectl.batch import BATCH_FIELDS, IGNORED, Field, attribute_key
 from profilectl.codes import InputRefused
 from profilectl.identity import type_named
 from profilectl.scratch import Scratch, quote_identifier, quote_text
-from profilectl.stage.cells import Assembly, Cell, Fault, string_held, string_over
+from profilectl.stage.cells import LISTED, Assembly, Cell, Fault, string_held, string_over
 from profilectl.stage.columns import read_columns
 from profilectl.stage.files import InputFile
 from profilectl.stage.parquet_types import (
@@ -82,7 +82,7 @@ class Source:
 
 def read_parquet(scratch: Scratch, file: InputFile, name: str, keys: AttributeColumns, options: Options) -> StagedFile:
     """Stage a Parquet file. Raises InputRefused for a file that cannot be read, or a column that cannot be what it is to be."""
-    from profilectl.stage.parquet_arrow import leaves_by_arrow, written_anew
+    from profilectl.stage.parquet_arrow import leaves_by_arrow, unreadable, written_anew
 
     try:
         source = opened(scratch, file.local)
@@ -102,8 +102,12 @@ def read_parquet(scratch: Scratch, file: InputFile, name: str, keys: AttributeCo
         cells = _make(scratch, file, name, source, columns, fields, options)
     except duckdb.Error as error:
         _raise_known(file.name, error)
+        _refuse_bytes(scratch, file, source, columns)
         source, columns = written_anew(scratch, file, {place: leaves[place] for place in used}, because=error)
-        cells = _make(scratch, file, name, source, columns, fields, options)
+        try:
+            cells = _make(scratch, file, name, source, columns, fields, options)
+        except duckdb.Error as again:
+            raise unreadable(file.name, again) from None
     rows = scratch.count(name)
     assembly = Assembly(scratch, name, "seq", keys, options.reading, options.empty)
     more, of_path, notices = path.cells(fields, options)
@@ -180,6 +184,8 @@ class _Column:
         """Return the name that the table of types has for the column."""
         if kind == "FLOAT" and self.logical.startswith("Float16"):
             return "HALF FLOAT"
+        if kind == "TIMESTAMP" and not self.logical and self.type == "INT64":
+            return "TIMESTAMP WITH TIME ZONE"  # so says the format of files from before it knew times without a zone
         return kind
 
 
@@ -243,6 +249,7 @@ def _make(
     with by_values(scratch):
         scratch.make(name, f"select file_row_number as seq, {', '.join(selected)} from {source.select}")
     _refuse(scratch, file.name, name, parts)
+    _reject_nul(scratch, name, parts)
     return [part.cell for part in parts]
 
 
@@ -279,7 +286,7 @@ def _identity(column: str, leaf: Leaf, meaning: Field, options: Options) -> _Par
     if (kind.identity != kind.text and leaf.kind != '"NULL"') or kind is BINARY:
         selected.append(f"{leaf.sql} is not null and {kind.identity.format(v=leaf.sql)} is null as x{column}")
         why = "not UTF-8" if kind is BINARY else "no whole number that a number of this type can say exactly"
-        cell.fault = Fault("IDENTITY_INVALID", f"x{column}", quote_text(f"{leaf.name} is {why}"))
+        cell.faults = (Fault("IDENTITY_INVALID", f"x{column}", quote_text(f"{leaf.name} is {why}")),)
     return _Part(leaf, cell, selected)
 
 
@@ -349,10 +356,10 @@ def _field_part(column: str, leaf: Leaf, meaning: Field, options: Options) -> _P
         "deleted_user_attributes": entry is None and not kind.quoted,
     }.get(meaning.name, False)
     if wrong:
-        cell.fault = Fault(_WRONG[meaning.name], f"{column} is not null", quote_text(f"the column {leaf.name} is {leaf.kind}"))
+        cell.faults = (Fault(_WRONG[meaning.name], f"{column} is not null", quote_text(f"the column {leaf.name} is {leaf.kind}")),)
         cell.text = NOTHING
     elif not kind.exact and (meaning.kind != "plain" or meaning.name == "source_request_id"):
-        cell.fault = Fault("BATCH_INVALID", f"x{column}", quote_text(f"{leaf.name} has no exact text"))
+        cell.faults = (Fault("BATCH_INVALID", f"x{column}", quote_text(f"{leaf.name} has no exact text")),)
         selected.append(f"{list_unfit(kind, leaf.sql) if entry else unfit(kind, leaf.sql)} as x{column}")
     return _Part(leaf, cell, selected)
 
@@ -384,9 +391,40 @@ def _refuse(scratch: Scratch, file: str, name: str, parts: Sequence[_Part]) -> N
             part.cell.text = part.cell.held = NOTHING
 
 
+def _reject_nul(scratch: Scratch, name: str, parts: Sequence[_Part]) -> None:
+    """Reject the rows with a NUL character in a text, as in CSV and JSON: no other program would carry it safely."""
+    conditions = {}
+    for place, part in enumerate(parts):
+        entry = entry_of(part.leaf.kind)
+        if (entry or part.leaf.kind) in ("VARCHAR", "JSON", BINARY.name) and part.cell.text != NOTHING:
+            text = part.cell.text
+            conditions[place] = f"contains({text}, chr(0))" if entry is None else f"contains(replace({text}, '\\\\', ''), '\\u0000')"
+    for start in range(0, len(conditions), LISTED):
+        some = list(conditions.items())[start : start + LISTED]
+        found = scratch.row(f"select {', '.join(f'bool_or({condition})' for _, condition in some)} from {name}")
+        for (place, condition), there in zip(some, found, strict=True):
+            if there:
+                parts[place].cell.faults += (Fault("NUL_CHARACTER", f"coalesce({condition}, false)", quote_text(parts[place].leaf.name)),)
+
+
 def _readable(members: Sequence[Member]) -> list[Member]:
     """Return the columns that a rejected row is written down with: all but those that may not be readable at all."""
     return [member for member in members if not re.match("VARIANT|GEOMETRY|UNION|UNSUPPORTED", member.kind)]
+
+
+def _refuse_bytes(scratch: Scratch, file: InputFile, source: Source, columns: Mapping[int, Leaf]) -> None:
+    """Refuse a file with a text that is not UTF-8, and say in which column."""
+    for leaf in columns.values():
+        try:
+            if leaf.kind == "VARCHAR":
+                scratch.rows(f"select max({leaf.sql}) from {source.select}")
+        except duckdb.InvalidInputException as error:
+            if "encoding" in str(error):
+                raise InputRefused(
+                    f"{file.name}: column {leaf.name!r} has a text that is not UTF-8", f"mend it where it was made; --map {quoted(leaf.name)}=ignore leaves it out"
+                ) from None
+        except duckdb.Error:
+            return
 
 
 def _notices(leaves: Sequence[Leaf], fields: Sequence[Field], options: Options) -> list[str]:

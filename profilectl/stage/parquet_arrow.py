@@ -6,6 +6,7 @@ What DuckDB has no exact type for becomes its text here: INT96 timestamps, decim
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -33,7 +34,7 @@ def leaves_by_arrow(file: InputFile) -> list[Leaf]:
     try:
         schema = pyarrow.parquet.read_schema(file.local)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise _refused(file.name, error) from None
+        raise unreadable(file.name, error) from None
     return [leaf for place, field in enumerate(schema) for leaf in _leaves(field, (place,), "")]
 
 
@@ -69,7 +70,7 @@ def written_anew(
     except MemoryError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError, duckdb.Error) as error:
-        raise _refused(file.name, because or error) from None
+        raise unreadable(file.name, because or error) from None
     found: dict[int, Leaf] = {}
     for (place, leaf), column, kind in zip(leaves.items(), source.members, kinds, strict=True):
         found[place] = dataclasses.replace(leaf, sql=column.sql, kind=kind or column.kind)
@@ -77,11 +78,11 @@ def written_anew(
     return source, found
 
 
-def _refused(name: str, error: Exception) -> InputRefused:
+def unreadable(name: str, error: Exception) -> InputRefused:
     """Say why a file cannot be read; of what the readers say only the kind, since it may quote the file."""
     words = str(error)
     if "ncrypt" in words or "ecrypt" in words:
-        return InputRefused(f"{name} is encrypted Parquet", "decrypt it first")
+        return InputRefused(f"{name} is encrypted Parquet", "write it without encryption")
     for codec in ("LZO", "BROTLI", "LZ4", "ZSTD", "GZIP", "SNAPPY"):
         if codec.lower() in words.lower() and any(word in words.lower() for word in ("support", "not built", "codec")):
             return InputRefused(f"{name} is compressed with {codec}, which cannot be read", "write it again with another compression, such as zstd or snappy")
@@ -93,7 +94,7 @@ def _refused(name: str, error: Exception) -> InputRefused:
 def _gist(words: str) -> str:
     """Return the beginning of what a reader says: no path of ours, and no value of the file."""
     first = words.splitlines()[0] if words else "no reason given"
-    return first.split(": ", 1)[-1].split("'")[0].split('"')[0].strip()[:100].rstrip(" :") or "no reason given"
+    return re.split("""['"/]""", first.split(": ", 1)[-1])[0].strip()[:100].rstrip(" :,") or "no reason given"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
