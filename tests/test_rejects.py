@@ -167,6 +167,8 @@ def test_the_rejects_of_several_files_and_formats_are_read_together(tmp_path: Pa
     assert {name: one["user_attributes"].get("x") for name, one in found.items()} == {
         "a@example.com": "1", "b@example.com": "2", "c@example.com": 1.5, "d@example.com": 4, "n@example.com": None, "ok@example.com": None, "p@example.com": 5,
     }
+    said = json.loads(call("explain", "row", "r.jsonl:5", "--json", folder=tmp_path).stdout)
+    assert [(one["line"], one["applied"]) for one in said["rows"]] == [(5, True)]
     assert [found[name]["provenance"]["x"]["line"] for name in ("a@example.com", "b@example.com", "c@example.com", "d@example.com")] == [1, 2, 3, 5]
 
 
