@@ -174,10 +174,9 @@ def test_the_rejects_of_several_files_and_formats_are_read_together(tmp_path: Pa
 
 def test_what_is_not_whole_in_the_rejects_is_rejected_again(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"email,note\n," + b"x" * 70_000 + b"\nu@example.com,M\xfcller\nv@example.com,\xfc,1\n")
-    done = call("import", "a.csv", "--feed", "f", "--rejects", "r.jsonl", folder=tmp_path)
-    if done.exit_code != 3:
-        pytest.skip("a file that is not valid in its encoding is refused as a whole")
-    rejected(tmp_path, "r.jsonl")
+    rejected(tmp_path, "a.csv", "--encoding-errors", "reject", "--rejects", "r.jsonl")
+    report = rejected(tmp_path, "r.jsonl", "--encoding-errors", "reject")
+    assert report["rows"]["applied"] == 0
     again = rejects_of(tmp_path, "r.jsonl.rejects.jsonl")
     assert [one["code"] for one in again][:2] == ["ROW_TOO_LONG", "ENCODING_INVALID"]
 
