@@ -197,3 +197,14 @@ def test_the_encoding_is_that_of_the_file_the_rejects_come_from(tmp_path: Path) 
     mend(tmp_path, "a.csv.rejects.jsonl", ('"raw":",klein"', '"raw":"a@example.com,größer"'))
     imported(tmp_path, "a.csv.rejects.jsonl", "--encoding", "latin-1")
     assert people(tmp_path)["a@example.com"]["user_attributes"] == {"größe": "größer"}
+
+
+def test_rejects_that_lie_beside_the_data_are_not_read_by_a_pattern_that_does_not_mean_them(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("email,x\n,1\n")
+    (tmp_path / "b.jsonl").write_text('{"email":"b@example.com"}\n')
+    rejected(tmp_path, "a.csv")
+    mend(tmp_path, "a.csv.rejects.jsonl", ('"raw":"', '"raw":"a@example.com'))
+    assert imported(tmp_path, "*.jsonl")["notices"] == ["left out, rejected rows of an import: a.csv.rejects.jsonl"]
+    assert list(people(tmp_path)) == ["b@example.com"]
+    imported(tmp_path, "*.rejects.jsonl")
+    assert sorted(people(tmp_path)) == ["a@example.com", "b@example.com"]
