@@ -208,3 +208,16 @@ def test_rejects_that_lie_beside_the_data_are_not_read_by_a_pattern_that_does_no
     assert list(people(tmp_path)) == ["b@example.com"]
     imported(tmp_path, "*.rejects.jsonl")
     assert sorted(people(tmp_path)) == ["a@example.com", "b@example.com"]
+
+
+def test_a_map_fits_the_rejects_and_the_other_files_together(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("Mail,x\n,1\n")
+    (tmp_path / "b.csv").write_text("Post,x\n,2\n")
+    (tmp_path / "c.csv").write_text("Tel,x\n+447700900123,3\n")
+    maps = ("--map", "Mail=email", "--map", "Post=other", "--map", "Tel=mobile_number")
+    rejected(tmp_path, "a.csv", "b.csv", "c.csv", *maps, "--rejects", "r.jsonl")
+    mend(tmp_path, "r.jsonl", ('"raw":",1', '"raw":"a@example.com,1'), ('"raw":",2', '"raw":"somebody,2'))
+    report = imported(tmp_path, "r.jsonl", "c.csv", *maps, "--again")
+    assert report["rows"]["applied"] == 3
+    done = call("import", "r.jsonl", "c.csv", *maps, "--map", "Nobody=email2", "--feed", "f", "--again", folder=tmp_path)
+    assert "'Nobody'" in str(done.exception)
