@@ -195,11 +195,12 @@ def write(store: Store, prepared: Prepared, made: Import, staged: Staged, report
 
 
 def _write_import(store: Store, made: Import, staged: Staged, report: ImportReport) -> None:
-    for place, (file, offset) in enumerate(zip(staged.files, staged.offsets, strict=True)):
+    ends = [*(offset for file, offset in zip(staged.files, staged.offsets, strict=True) if not file.more), staged.span]
+    for place, (file, offset) in enumerate((file, offset) for file, offset in zip(staged.files, staged.offsets, strict=True) if not file.more):
         store.scratch.run(
             "insert into store.import_file values ($import, $place, $path, $sha256, $unit, $first, $arrivals)",
             {"import": made.number, "place": place, "path": file.name, "sha256": file.sha256, "unit": file.unit,
-             "first": made.first + offset, "arrivals": file.span},
+             "first": made.first + offset, "arrivals": ends[place + 1] - offset},
         )
     store.scratch.run(
         "insert into store.import values ($number, $feed, $source, $protection, $environment, $started, $finished,"

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ import typer.testing
 from typer.testing import CliRunner, Result
 
 from profilectl.batch import Batch, Reading, read_document, read_flat
-from profilectl.feed import DEFAULT_WORKSPACE, Feed, workspaces_of
+from profilectl.exported import founders, is_profile, read_profile
+from profilectl.feed import ACCOUNT, DEFAULT_WORKSPACE, Feed, workspaces_of
 from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME
 from profilectl.interpreter import Interpreter
@@ -56,7 +58,7 @@ def by_interpreter(case: dict[str, Any], folder: Path) -> tuple[list[dict[str, A
     for number, one in enumerate(case["when"]):
         mpids = [str(person.mpid) for _, person in sorted(interpreter.people.items())]
         feed = feeds.setdefault(one["feed"], Feed(one["feed"], protection=one.get("protection", "create-and-update"), number=len(feeds) + 1))
-        rows = list(_rows(one, mpids, settings.reading))
+        rows = list(_rows(one, mpids, replace(settings.reading, workspace=None if feed.source == ACCOUNT else feed.workspace)))
         counts = interpreter.run(feed, one.get("protection", feed.protection), rows, NOW_MS + number, one.get("environment"))
         reports.append(counts.as_json())
     return [
@@ -72,8 +74,21 @@ def _rows(one: dict[str, Any], mpids: list[str], reading: Reading) -> Any:
         for row in csv.DictReader(io.StringIO(one["csv"].removeprefix("\ufeff"), newline="")):
             yield _read(lambda row=row: read_flat({key: cell or None for key, cell in row.items()}, reading, empty=empty))
     else:
-        for line in lines_of(one, mpids):
-            yield _read(lambda line=line: read_document(parse_json(line), reading))
+        read = [_several(line, reading) for line in lines_of(one, mpids)]
+        needed = iter(founders([rows for rows in read if len(rows) > 1]))
+        for rows in read:
+            yield from rows if len(rows) == 1 or next(needed) else rows[1:]
+
+
+def _several(line: str, reading: Reading) -> list[Batch | Unusable]:
+    """Read a line: a row, or those of an exported profile."""
+    with contextlib.suppress(NotJson):
+        if is_profile(document := parse_json(line)):
+            try:
+                return [*read_profile(document, reading)]
+            except Unusable as error:
+                return [error]
+    return [_read(lambda: read_document(parse_json(line), reading))]
 
 
 def _read(reader: Any) -> Batch | Unusable:

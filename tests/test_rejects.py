@@ -167,15 +167,16 @@ def test_the_rejects_of_several_files_and_formats_are_read_together(tmp_path: Pa
     assert {name: one["user_attributes"].get("x") for name, one in found.items()} == {
         "a@example.com": "1", "b@example.com": "2", "c@example.com": 1.5, "d@example.com": 4, "n@example.com": None, "ok@example.com": None, "p@example.com": 5,
     }
+    said = json.loads(call("explain", "row", "r.jsonl:5", "--json", folder=tmp_path).stdout)
+    assert [(one["line"], one["applied"]) for one in said["rows"]] == [(5, True)]
     assert [found[name]["provenance"]["x"]["line"] for name in ("a@example.com", "b@example.com", "c@example.com", "d@example.com")] == [1, 2, 3, 5]
 
 
 def test_what_is_not_whole_in_the_rejects_is_rejected_again(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"email,note\n," + b"x" * 70_000 + b"\nu@example.com,M\xfcller\nv@example.com,\xfc,1\n")
-    done = call("import", "a.csv", "--feed", "f", "--rejects", "r.jsonl", folder=tmp_path)
-    if done.exit_code != 3:
-        pytest.skip("a file that is not valid in its encoding is refused as a whole")
-    rejected(tmp_path, "r.jsonl")
+    rejected(tmp_path, "a.csv", "--encoding-errors", "reject", "--rejects", "r.jsonl")
+    report = rejected(tmp_path, "r.jsonl", "--encoding-errors", "reject")
+    assert report["rows"]["applied"] == 0
     again = rejects_of(tmp_path, "r.jsonl.rejects.jsonl")
     assert [one["code"] for one in again][:2] == ["ROW_TOO_LONG", "ENCODING_INVALID"]
 
@@ -196,3 +197,27 @@ def test_the_encoding_is_that_of_the_file_the_rejects_come_from(tmp_path: Path) 
     mend(tmp_path, "a.csv.rejects.jsonl", ('"raw":",klein"', '"raw":"a@example.com,größer"'))
     imported(tmp_path, "a.csv.rejects.jsonl", "--encoding", "latin-1")
     assert people(tmp_path)["a@example.com"]["user_attributes"] == {"größe": "größer"}
+
+
+def test_rejects_that_lie_beside_the_data_are_not_read_by_a_pattern_that_does_not_mean_them(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("email,x\n,1\n")
+    (tmp_path / "b.jsonl").write_text('{"email":"b@example.com"}\n')
+    rejected(tmp_path, "a.csv")
+    mend(tmp_path, "a.csv.rejects.jsonl", ('"raw":"', '"raw":"a@example.com'))
+    assert imported(tmp_path, "*.jsonl")["notices"] == ["left out, rejected rows of an import: a.csv.rejects.jsonl"]
+    assert list(people(tmp_path)) == ["b@example.com"]
+    imported(tmp_path, "*.rejects.jsonl")
+    assert sorted(people(tmp_path)) == ["a@example.com", "b@example.com"]
+
+
+def test_a_map_fits_the_rejects_and_the_other_files_together(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("Mail,x\n,1\n")
+    (tmp_path / "b.csv").write_text("Post,x\n,2\n")
+    (tmp_path / "c.csv").write_text("Tel,x\n+447700900123,3\n")
+    maps = ("--map", "Mail=email", "--map", "Post=other", "--map", "Tel=mobile_number")
+    rejected(tmp_path, "a.csv", "b.csv", "c.csv", *maps, "--rejects", "r.jsonl")
+    mend(tmp_path, "r.jsonl", ('"raw":",1', '"raw":"a@example.com,1'), ('"raw":",2', '"raw":"somebody,2'))
+    report = imported(tmp_path, "r.jsonl", "c.csv", *maps, "--again")
+    assert report["rows"]["applied"] == 3
+    done = call("import", "r.jsonl", "c.csv", *maps, "--map", "Nobody=email2", "--feed", "f", "--again", folder=tmp_path)
+    assert "'Nobody'" in str(done.exception)

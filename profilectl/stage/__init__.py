@@ -32,7 +32,7 @@ from profilectl.stage.jsonl import read_document_file, read_lines, wanted_or_nul
 from profilectl.stage.maps import check_met, maps_of
 from profilectl.stage.path_columns import PathColumns, path_columns, unread
 from profilectl.stage.profile_lines import holds_profiles, read_profiles
-from profilectl.stage.rejected import Relined, parts_of, relined
+from profilectl.stage.rejected import Part, Relined, parts_of, relined
 from profilectl.stage.staged import EVENT, PLAIN, AttributeColumns, Rejects, Staged, StagedFile
 
 __all__ = ["Options", "Staged", "head_of", "stage_files"]
@@ -76,17 +76,21 @@ def stage_files(
     keys = AttributeColumns()
     staged: list[StagedFile] = []
     done = 0
-    maps = maps_of(files, options.mapped, lambda file: _header(file, options).names, path_columns if options.path_columns else lambda path: ())
-    for place, (file, mapped) in enumerate(zip(files, maps, strict=True)):
+    units = [unit for place, file in enumerate(files) for unit in _units(scratch, file, f"file{place}", options, rejects)]
+    maps = maps_of(
+        [unit.file for unit in units], options.mapped, lambda file: _header(file, options).names,
+        path_columns if options.path_columns else lambda path: (),
+    )
+    for unit, mapped in zip(units, maps, strict=True):
         def so_far(rows: int, done: int = done) -> None:
             progress(done + rows)
 
-        own = replace(options, mapped=mapped)
-        if file.format == REJECTS:
-            staged += _stage_rejects(scratch, file, f"file{place}", keys, own, rejects, so_far)
-        else:
-            staged.append(_stage_file(scratch, file, f"file{place}", keys, own, rejects, so_far))
-        done = sum(one.rows for one in staged)
+        one = _stage_file(scratch, unit.file, unit.name, keys, replace(options, mapped=mapped), unit.rejects, so_far)
+        for part in unit.parts:
+            one = relined(scratch, one, part)
+        one.more = unit.more
+        staged.append(one)
+        done += one.rows
         progress(done)
     check_met(staged, maps, flat_columns(options.manifest, options.mapped))
     if not options.path_columns:
@@ -159,25 +163,33 @@ def _stage_file(
     return read_lines(scratch, file, name, keys, reading, rejects, progress, mapped)
 
 
-def _stage_rejects(
-    scratch: Scratch,
-    file: InputFile,
-    name: str,
-    keys: AttributeColumns,
-    options: Options,
-    rejects: Rejects,
-    progress: Callable[[int], None],
-) -> list[StagedFile]:
-    """Stage rows that were rejected before, each as its own file says."""
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """What is staged as one: a file, or the rows of rejects that come from one."""
+
+    file: InputFile
+    name: str
+    """How the relations are named that are made of it."""
+    rejects: Rejects
+    """Where its rows go that cannot be used."""
+    parts: tuple[Part, ...] = ()
+    """Of rejects, where the rows stand: in the rejects, in the rejects that these are of."""
+    more: bool = False
+    """Whether it is of the same file as the unit before."""
+
+
+def _units(scratch: Scratch, file: InputFile, name: str, options: Options, rejects: Rejects) -> list[_Unit]:
+    """Return a file as it is staged: rows that were rejected before are each read as their own file says."""
+    if file.format != REJECTS:
+        return [_Unit(file, name, rejects)]
     dialect = dialect_of(options.delimiter, options.quote, options.escape)
     has_header = options.manifest is None or options.manifest.has_header
-    staged: list[StagedFile] = []
     header = (lambda original: _header(original, options)) if has_header else None
+    units: list[_Unit] = []
     for part in parts_of(scratch, file, name, dialect, header, rejects):
-        stage = (scratch, part.file, part.name, keys, options, Relined(rejects, part), progress)
-        for found in _stage_rejects(*stage) if part.file.format == REJECTS else [_stage_file(*stage)]:
-            staged.append(relined(scratch, found, part, more=bool(staged)))
-    return staged
+        for one in _units(scratch, part.file, part.name, options, Relined(rejects, part)):
+            units.append(replace(one, parts=(*one.parts, part), more=bool(units)))
+    return units
 
 
 def _stage_csv(

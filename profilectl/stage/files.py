@@ -84,8 +84,8 @@ class Named:
 
     path: str
     """The path of a file, or - for standard input."""
-    by_pattern: bool = False
-    """Whether a pattern matched it: nobody has named this very file."""
+    pattern: str = ""
+    """The pattern that matched it, where nobody has named this very file."""
 
 
 @dataclass(slots=True)
@@ -112,6 +112,7 @@ class Opened:
 SHOWN = 3
 """So many names of files that were left out are said."""
 EMPTY, MARK, NO_DATA, FOLDER = "empty", "no data of anybody", "not named as a data file", "a folder"
+REJECTED = "rejected rows of an import"
 
 
 class Empty(InputRefused):
@@ -133,7 +134,7 @@ def name_files(patterns: Sequence[str]) -> list[Named]:
         if not matches:
             what = "matches no file" if glob.has_magic(pattern) else "no such file"
             raise InputRefused(f"{pattern}: {what}", "name files, or - for standard input")
-        named += [Named(path, by_pattern=True) for path in matches]
+        named += [Named(path, pattern) for path in matches]
     return named
 
 
@@ -160,15 +161,15 @@ def open_files(
     codec = _codec(encoding)
     opened = Opened()
     for place, one in enumerate(named):
-        if one.by_pattern and Path(one.path).is_dir():
+        if one.pattern and Path(one.path).is_dir():
             opened.leave_out(FOLDER, one.path)
-        elif one.by_pattern and is_mark(one.path):
+        elif one.pattern and is_mark(one.path):
             opened.leave_out(MARK, one.path)
         else:
             try:
                 _Opening(one, format, codec, spill / f"input{place}", stdin, opened).open()
             except Empty:
-                if not one.by_pattern:
+                if not one.pattern:
                     raise
                 opened.leave_out(EMPTY, one.path)
     if not opened.files:
@@ -205,7 +206,7 @@ class _Opening:
         self, named: Named, format: str | None, codec: str | None, spool: Path, stdin: BinaryIO | None, opened: Opened
     ) -> None:
         self.path, self.asked, self.codec, self.spool, self.stdin = named.path, format, codec, spool, stdin
-        self.by_pattern, self.opened = named.by_pattern, opened
+        self.pattern, self.opened = named.pattern, opened
         self.spools = 0
 
     def open(self) -> None:
@@ -255,9 +256,13 @@ class _Opening:
             inner = inner[: len(inner) - len(suffix)]
             local = self._spooled(_unpacked(local, kind[1], name))
             head = _filled(name, local)
-        if self.by_pattern and _is_blank(head):
+        if self.pattern and _is_blank(head):
             raise Empty(f"{name} is empty")
-        self.opened.files.append(self._plain(name, inner, local, digest))
+        file = self._plain(name, inner, local, digest)
+        if file.format == REJECTS and self.pattern and REJECTS not in self.pattern:
+            self.opened.leave_out(REJECTED, name)  # they lie beside the data; whoever means them says so
+        else:
+            self.opened.files.append(file)
 
     def _plain(self, name: str, inner: str, local: Path, digest: str) -> InputFile:
         head = _head(local)
@@ -311,7 +316,7 @@ class _Opening:
                         self._member(archive, member, title)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
             raise InputRefused(f"{name} is a damaged zip archive: {error}", "make or fetch it again") from None
-        if len(self.opened.files) == before and not self.by_pattern:
+        if len(self.opened.files) == before and not self.pattern:
             why = "; ".join(self.opened.notices)
             raise InputRefused(f"{name} holds no data file{f' ({why})' if why else ''}", "expected .csv, .jsonl, .json or .parquet inside")
 

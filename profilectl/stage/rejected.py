@@ -208,8 +208,8 @@ def _json_fault(raw: str) -> tuple[str, str] | None:
     return None
 
 
-def relined(scratch: Scratch, found: StagedFile, part: Part, *, more: bool) -> StagedFile:
-    """Say of a part that was staged where its rows stand in the file of rejects. more: it is not the first."""
+def relined(scratch: Scratch, found: StagedFile, part: Part) -> StagedFile:
+    """Say of a part that was staged where its rows stand in the file of rejects."""
     places = f"{part.name}_place"
     columns = [("begin", "BIGINT"), ("line", "BIGINT")]
     scratch.load(places, columns, [])
@@ -221,5 +221,5 @@ def relined(scratch: Scratch, found: StagedFile, part: Part, *, more: bool) -> S
         f"select own.seq, place.line from {own} as own asof join {places} as place on own.line >= place.begin",
     )
     found.notices.append(f"{found.name}: {len(part.lines):,} rejected {'row' if len(part.lines) == 1 else 'rows'} of {part.origin}, read again")
-    found.lines, found.path, found.format, found.unit, found.more = f"{part.name}_at", part.source.local, "jsonl", "line", more
+    found.lines, found.path, found.format, found.unit = f"{part.name}_at", part.source.local, "jsonl", "line"
     return found

@@ -125,6 +125,10 @@ class Staged:
     events_in_order: bool = False
 
 
+LINE_BITS = 40
+"""So many bits are enough for the number of a line."""
+
+
 class Rejects:
     """The rows that cannot be used: written down as they come, counted by code, in order of file and line once closed."""
 
@@ -134,8 +138,8 @@ class Rejects:
         self.early: Counter[str] = Counter()
         self.by_file: Counter[str] = Counter()
         self._places = {name: place for place, name in reversed(list(enumerate(files)))}
-        # What a million rejects are sorted by, in 24 MB: the file's place, the line, and where the reject begins.
-        self._keys = (array("q"), array("q"), array("q"))
+        # What a million rejects are sorted by takes 16 MB: file and line in one number, and where the reject begins.
+        self._keys, self._begins = array("q"), array("q")
         self._file: BinaryIO | None = None
 
     def add(self, reject: Reject, *, late: bool = False, unit: str = "line") -> None:
@@ -154,8 +158,8 @@ class Rejects:
             "raw": reject.raw,
         }
         place = self._places.setdefault(reject.file, len(self._places))
-        for keys, key in zip(self._keys, (place, reject.line, self._file.tell()), strict=True):
-            keys.append(key)
+        self._keys.append(place << LINE_BITS | reject.line)
+        self._begins.append(self._file.tell())
         self._file.write(orjson.dumps(document) + b"\n")
 
     def close(self) -> None:
@@ -165,15 +169,13 @@ class Rejects:
         end = self._file.tell()
         self._file.close()
         self._file = None
-        places, lines, begins = self._keys
-        order = sorted(range(len(begins)), key=lambda one: (places[one], lines[one]))
-        if any(one > following for one, following in pairwise(order)):
-            self._sort(order, end)
-        self._keys = (array("q"), array("q"), array("q"))
+        if any(one > following for one, following in pairwise(self._keys)):
+            self._sort(sorted(range(len(self._keys)), key=self._keys.__getitem__), end)
+        self._keys, self._begins = array("q"), array("q")
 
     def _sort(self, order: list[int], end: int) -> None:
         """Write the rejects anew in an order, those that follow each other already in one piece."""
-        begins = self._keys[2]
+        begins = self._begins
         begins.append(end)
         target = self.path.with_name(f"{self.path.name}.sorted")
         with self.path.open("rb") as source, target.open("wb") as out:
