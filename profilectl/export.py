@@ -6,6 +6,7 @@ Profiles are read a stretch at a time, so that memory does not grow with the sto
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +16,10 @@ import orjson
 
 from profilectl.codes import UsageError
 from profilectl.condition import condition_of
-from profilectl.extract import Extract, csv_line, extract_of, narrowed
+from profilectl.extract import Extract, csv_line, extract_of, filled, narrowed
 from profilectl.feed import ENVIRONMENTS
 from profilectl.history import as_of, history_of, import_numbered
-from profilectl.profile import Profiles, held_as_text, profiles_of
+from profilectl.profile import Profiles, held_as_cell, profiles_of
 from profilectl.scratch import Scratch, quote_identifier
 from profilectl.segments import environment_name, known_mpids
 from profilectl.sinks import Parquet, Parts, folder_of, packed, suffix_of, writer_of
@@ -98,6 +99,9 @@ def export_to(store: Store, wanted: Wanted, output: BinaryIO | Path, *, progress
     group = _group(profiles, wanted)
     if wanted.fields:
         profiles = narrowed(profiles, wanted.fields)
+    elif wanted.kind == "profiles" and wanted.format != "jsonl":  # a column is of what somebody has
+        chosen = "where profile in (select profile from chosen)" if store.scratch.has("chosen") else ""
+        profiles = filled(profiles, chosen, functools.partial(stretches, profiles))
     extract = extract_of(wanted.kind, profiles, provenance=wanted.provenance, whole=wanted.whole, with_mpid=wanted.with_mpid)
     if wanted.partition_by is None and wanted.max_rows is None:
         with _one(output, wanted, extract) as writer:
@@ -177,7 +181,7 @@ def _group(profiles: Profiles, wanted: Wanted) -> Callable[[str], str] | None:
         return lambda where: f"select profile, {environment_name()} as value from ({profiles.folded([], where)})"
     if not profiles.has(key):
         raise UsageError(f"--partition-by {key}: nobody has such an attribute", "an attribute, or environment")
-    return lambda where: f"select profile, {held_as_text('v0')} as value from ({profiles.folded([key], where)})"
+    return lambda where: f"select profile, {held_as_cell('v0')} as value from ({profiles.folded([key], where)})"
 
 
 def stretches(profiles: Profiles, cells: int, begin: int = 0, end: int | None = None) -> Iterator[str]:

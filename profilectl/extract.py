@@ -7,16 +7,16 @@ which order the export and do not leave.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from profilectl.batch import LIMITS, field_named
 from profilectl.codes import UsageError
 from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME, CODE
-from profilectl.profile import Profiles, held_as_json, held_as_text
+from profilectl.profile import DELETED, Profiles, held_as_cell, held_as_json
 from profilectl.scratch import quote_identifier, quote_text
-from profilectl.segments import IMPORT_FILES, both, environment_name, known_identities, known_mpids
+from profilectl.segments import IMPORT_FILES, both, environment_name, known_identities, known_loose, known_mpids
 from profilectl.standing_sql import NOTHING, tell_odd, whole_members
 
 MOST_COLUMNS = 10_000
@@ -66,6 +66,63 @@ def narrowed(profiles: Profiles, fields: Sequence[str]) -> Profiles:
     )
 
 
+AT_ONCE = 100
+"""So many columns are looked at in one statement."""
+
+
+def filled(profiles: Profiles, where: str, stretches: Callable[[int], Iterable[str]]) -> Profiles:
+    """Return the read model of the identities and attributes that somebody has.
+
+    where: the condition on the profiles that are exported; stretches: from how many cells a profile may have to conditions
+    that part them.
+    """
+    identities = _identities_held(profiles, where)
+    stored = [key for key in dict.fromkeys((*profiles.keys, *profiles.loose_keys)) if key not in profiles.calculated]
+    held, doubtful = _attributes_set(profiles, stored, where)
+    for start in range(0, len(doubtful), AT_ONCE):
+        some = doubtful[start : start + AT_ONCE]
+        for stretch in stretches(len(some)):
+            held |= _counted(profiles, some, [f"v{n}" for n in range(len(some))], profiles.folded(some, stretch))
+    computed = profiles.store.scratch.rows(f"select distinct name from (select * from ({profiles.calculated_values}) {where})")
+    held |= {name for (name,) in computed if name in profiles.calculated}
+    return replace(
+        profiles, identities=[kind for kind in profiles.identities if kind in identities],
+        keys=[key for key in profiles.keys if key in held], loose_keys=[key for key in profiles.loose_keys if key in held],
+        calculated=[key for key in profiles.calculated if key in held],
+    )
+
+
+def _identities_held(profiles: Profiles, where: str) -> set[str]:
+    rows = profiles.rows([], where)
+    if profiles.only_seen and profiles.feeds:
+        rows = f"select * from ({rows}) where profile in ({profiles.seen(where)})"
+    return _counted(profiles, profiles.identities, [f"i_{kind}" for kind in profiles.identities], rows)
+
+
+def _attributes_set(profiles: Profiles, keys: Sequence[str], where: str) -> tuple[set[str], list[str]]:
+    """Return the attributes that somebody has for certain, because a row sets them and none deletes them; and those of which
+    only folding tells."""
+    loose = known_loose(profiles.segments, where=both(where, profiles.feeds))
+    every = profiles.store.scratch.rows(
+        f"select key, bool_or(value <> {DELETED}), bool_or(value = {DELETED}) from ({loose}) group by key"
+    )
+    stated, gone = {key for key, yes, _ in every if yes}, {key for key, _, yes in every if yes}
+    for start in range(0, len(keys), AT_ONCE):
+        some = keys[start : start + AT_ONCE]
+        rows = profiles.rows(some, where)
+        stated |= _counted(profiles, some, [f"nullif(b{n}, {DELETED})" for n in range(len(some))], rows)
+        gone |= _counted(profiles, some, [f"case when b{n} = {DELETED} then true end" for n in range(len(some))], rows)
+    return {key for key in keys if key in stated - gone}, [key for key in keys if key in stated & gone]
+
+
+def _counted(profiles: Profiles, names: Sequence[str], columns: Sequence[str], rows: str) -> set[str]:
+    """Return the names whose columns are filled in any of the rows."""
+    if not names:
+        return set()
+    found = profiles.store.scratch.row(f"select {', '.join(f'count({column})' for column in columns)} from ({rows})")
+    return {name for name, number in zip(names, found, strict=True) if number}
+
+
 def extract_of(kind: str, profiles: Profiles, *, provenance: bool = False, whole: bool = False, with_mpid: bool = True) -> Extract:
     """Return a kind of export: profiles, identities, attributes or batches; of the fields that profiles are narrowed to."""
     match kind:
@@ -85,7 +142,7 @@ def _profiles(profiles: Profiles, provenance: bool, whole: bool) -> Extract:
     named = [
         ("mpid", "mpid::varchar"), ("environment", ENVIRONMENT),
         *((BY_NAME[kind].field, f"i_{kind}[-1]") for kind in profiles.identities),
-        *((f"user_attributes.{key}", held_as_text(f"v{n}")) for n, key in enumerate(keys)),
+        *((f"user_attributes.{key}", held_as_cell(f"v{n}")) for n, key in enumerate(keys)),
     ]
     columns = [f"c{place}" for place in range(len(named))]
 
@@ -180,7 +237,7 @@ def _attributes(profiles: Profiles, where: str) -> str:
             f" {'and' if where else 'where'} name in ({names})"
         )
     return (
-        f"select mpid.*, cell.arrival, cell.feed as feed_number, cell.at_ms as set_ms, cell.key as attribute, {held_as_text('cell.held')} as value,"
+        f"select mpid.*, cell.arrival, cell.feed as feed_number, cell.at_ms as set_ms, cell.key as attribute, {held_as_cell('cell.held')} as value,"
         f" {held_as_json('cell.held')} as json_value, {kind} as type from ({cells}) as cell"
         f" join ({_mpid_of(profiles, where)}) as mpid on mpid._profile = cell.profile"
     )

@@ -157,6 +157,8 @@ def _csv(columns: Sequence[str] | None, block: Sequence[tuple[Any, ...]]) -> byt
 
 
 def _bare(text: str | None) -> str | None:
+    if text == "null":  # a tag: no cell can say one
+        return None
     return json.loads(text) if text is not None and text.startswith('"') else text
 
 

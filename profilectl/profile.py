@@ -50,6 +50,11 @@ def held_as_text(held: str) -> str:
     return f"case when starts_with({held}, chr(31) || '''') then {held}[3:] when starts_with({held}, chr(31)) then {held}[2:] else {held} end"
 
 
+def held_as_cell(held: str) -> str:
+    """Return the SQL of a held value as a cell of CSV or Parquet has it: its text; null for a tag, which no cell can say."""
+    return f"case when {held} <> chr(31) || 'null' then {held_as_text(held)} end"
+
+
 @dataclass(frozen=True, slots=True)
 class Alias:
     """The past of one profile, carried over to another (aliasing.py). in_force: it has taken effect."""
