@@ -34,7 +34,7 @@ from profilectl.identity import NAME
 from profilectl.merge import Merged, merge
 from profilectl.opening import open_store, store_in_memory
 from profilectl.outbox import leaving_from
-from profilectl.report import Counts, FileReport, ImportReport
+from profilectl.report import Counts, FileReport, ImportReport, names_told
 from profilectl.resolve import resolve
 from profilectl.scratch import Scratch, may_write_beside, quote_identifier, quote_path, scratch_beside, unwritable
 from profilectl.segments import known_identities, known_mpids
@@ -47,7 +47,7 @@ from profilectl.stage.original import reject_rows
 from profilectl.stage.staged import Rejects
 from profilectl.store import State, Store, check_path, choose_feed
 from profilectl.suppression import store_suppresses
-from profilectl.trace import trace_rows
+from profilectl.trace import first_rows, trace_rows
 from profilectl.whole_file import check_apart, check_target, whole_file
 from profilectl.workspace import chosen_workspace
 
@@ -501,6 +501,7 @@ class _Run:
         self.report.feed_registered = registers
         self._report_files()
         self._check_rejects()
+        self._check_strict()
 
     def _check_overtaken(self, store: Store, feed: Feed) -> None:
         """Look again whether the content was imported, now by another process (design.md R11)."""
@@ -550,6 +551,22 @@ class _Run:
             f"{rejected:,} of {read:,} rows would be rejected ({why}), more than --max-rejects {self.request.max_rejects}{where}",
             "mend them, or allow more; nothing was imported",
         )
+
+    def _check_strict(self) -> None:
+        """Refuse a strict import of which something would be left out, or is worth knowing."""
+        odd = self.report.counts.odd if self.request.strict else []
+        if not odd:
+            return
+        self._trace()
+        places = first_rows(self.scratch, self.staged, self.merged)
+        said = "; ".join(self._odd(code, places.get(code)) for code in odd)
+        raise InputRefused(f"--strict: the import would be refused: {said}", "mend the rows, or leave out --strict; nothing was imported")
+
+    def _odd(self, code: str, place: str | None) -> str:
+        """Say how often a code was said, of which attributes, and where first."""
+        more = [names_told(self.report.counts.left_out_of(code)), f"first at {place}" if place else ""]
+        told = "; ".join(part for part in more if part)
+        return f"{self.report.counts.codes[code]:,} {code}" + (f" ({told})" if told else "")
 
     def _report_files(self) -> None:
         staged = {file.name: file for file in self.staged.files}

@@ -109,6 +109,12 @@ def _line(file: str, units: Mapping[str, str], place: int, code: str, attribute:
     return orjson.dumps(found) + b"\n"
 
 
+def first_rows(scratch: Scratch, staged: Staged, merged: Merged) -> dict[str, str]:
+    """Return for each code where it was said first, as FILE:LINE."""
+    first = f"select code, min(seq) as seq from ({row_codes(scratch, staged, merged)}) group by code"
+    return {code: f"{file}:{line}" for code, file, line in scratch.rows(f"select code, file, line from ({located(staged, first)})")}
+
+
 def example_rows(scratch: Scratch, staged: Staged, rows: str, columns: Sequence[str]) -> list[dict[str, object]]:
     """Return some rows (a SELECT with seq and columns) as dictionaries with file and line, in order."""
     select = f"select file, line, {', '.join(columns)} from ({located(staged, rows)}) order by seq"

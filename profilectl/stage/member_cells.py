@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from profilectl.batch import KEPT_FIELDS
-from profilectl.member import MEMBERS, OBJECT, Member
+from profilectl.member import MEMBERS, OBJECT, STRING, Member
 from profilectl.scratch import quote_text
 
 Path = tuple[str, ...]
 
 
-def member_fault(columns: Sequence[tuple[str, str]]) -> str | None:
+def member_fault(columns: Sequence[tuple[str, str]], json: Collection[str] = ()) -> str | None:
     """Return the SQL of what is wrong with a row, null where nothing is; None where nothing can be.
 
-    columns: the dotted name of each, and the SQL of its text, null for an empty cell.
+    columns: the dotted name of each, and the SQL of its text, null for an empty cell. json: of which the text is JSON, of a
+    number, a boolean or a list.
     """
     texts = {tuple(name.split(".")): text for name, text in columns}
     found = list(_roots(texts))
     for member in MEMBERS:
         for path in _meant(member, texts):
-            found += _faults(member, path, texts)
+            found += _faults(member, path, texts, lists=".".join(path) in json)
     return f"case {' '.join(f'when {condition} then {quote_text(detail)}' for condition, detail in found)} end" if found else None
 
 
@@ -45,12 +46,14 @@ def _meant(member: Member, texts: Mapping[Path, str]) -> list[Path]:
     return list(found)
 
 
-def _faults(member: Member, path: Path, texts: Mapping[Path, str]) -> list[tuple[str, str]]:
+def _faults(member: Member, path: Path, texts: Mapping[Path, str], *, lists: bool) -> list[tuple[str, str]]:
     """Return (condition, what is wrong) for one path."""
     name, cell, below = ".".join(path), texts.get(path), _any(texts, path)
     found = []
     if cell:
         fits = f"regexp_full_match({cell}, {quote_text(member.kind.cell)})" if member.kind.cell else "false"
+        if lists and member.kind is STRING:
+            fits = f"left({cell}, 1) not in ('[', 't', 'f')"
         found.append((f"{cell} is not null and not {fits}", f"{name} {member.kind.must}"))
     if member.kind is not OBJECT:
         if below:
