@@ -182,3 +182,16 @@ def test_half_a_consent_is_not_pushed() -> None:
     with pytest.raises(Unusable) as refusal:
         parcels_of(batch, 0, lambda part, content: "id")
     assert (refusal.value.code, refusal.value.detail) == ("BATCH_INVALID", f"{CONSENT}.timestamp_unixtime_ms is missing")
+
+
+def test_booleans_of_parquet_are_booleans_whatever_their_type(tmp_path: Path) -> None:
+    for name, cells in (("bool", [True, False]), ("int", pa.array([1, 0], pa.int8())), ("text", ["TRUE", "0"])):
+        pyarrow.parquet.write_table(pa.table({"customer_id": ["A", "B"], "device_info.limit_ad_tracking": cells}), tmp_path / f"{name}.parquet")
+        assert outcomes(tmp_path, f"{name}.parquet") == [{"device_info": {"limit_ad_tracking": True}}, {"device_info": {"limit_ad_tracking": False}}], name
+    pyarrow.parquet.write_table(pa.table({"customer_id": ["A"], "device_info.limit_ad_tracking": [2]}), tmp_path / "two.parquet")
+    assert outcomes(tmp_path, "two.parquet") == [("BATCH_INVALID", "device_info.limit_ad_tracking must be true or false")]
+
+
+def test_numbers_of_a_flat_row_are_booleans_too(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"customer_id":"A","device_info.limit_ad_tracking":1}\n{"customer_id":"A","device_info":"x","device_info.limit_ad_tracking":false}\n')
+    assert outcomes(tmp_path, "a.jsonl")[0] == {"device_info": {"limit_ad_tracking": True}}
