@@ -34,7 +34,7 @@ from profilectl.identity import NAME
 from profilectl.merge import Merged, merge
 from profilectl.opening import open_store, store_in_memory
 from profilectl.outbox import leaving_from
-from profilectl.report import Counts, FileReport, ImportReport, names_told
+from profilectl.report import Counts, FileReport, ImportReport, names_of
 from profilectl.resolve import resolve
 from profilectl.scratch import Scratch, may_write_beside, quote_identifier, quote_path, scratch_beside, unwritable
 from profilectl.segments import known_identities, known_mpids
@@ -487,9 +487,11 @@ class _Run:
         if self.staged.events:
             counts.events["added"] = scratch.row("select count(*) from staged_event where seq in (select seq from resolved where profile is not null)")[0]
         if "rest" in self.staged.plain and feed.source not in CONSENT_SOURCES:
-            counts.codes["CONSENT_SOURCE_NOT_ALLOWED"] += scratch.row(
-                "select count(*) from usable where json_exists(rest, '$.consent_state') and seq in (select seq from resolved where profile is not null)"
-            )[0]
+            scratch.make(
+                "consent_refused",
+                "select seq from usable where json_exists(rest, '$.consent_state') and seq in (select seq from resolved where profile is not null)",
+            )
+            counts.codes["CONSENT_SOURCE_NOT_ALLOWED"] += scratch.count("consent_refused")
         self.made = Import(number, first, feed, registers, self.now_ms, remembered(self.request), needs, settings.rules.judging)
         self._reject()
         self.report.slow_path_rows = resolution.slow_path_rows
@@ -559,14 +561,14 @@ class _Run:
             return
         self._trace()
         places = first_rows(self.scratch, self.staged, self.merged)
-        said = "; ".join(self._odd(code, places.get(code)) for code in odd)
-        raise InputRefused(f"--strict: the import would be refused: {said}", "mend the rows, or leave out --strict; nothing was imported")
+        listed = "; ".join(self._odd(code, places.get(code)) for code in odd)
+        raise InputRefused(f"--strict: the import would be refused: {listed}", "mend the rows, or leave out --strict; nothing was imported")
 
     def _odd(self, code: str, place: str | None) -> str:
         """Say how often a code was said, of which attributes, and where first."""
-        more = [names_told(self.report.counts.left_out_of(code)), f"first at {place}" if place else ""]
-        told = "; ".join(part for part in more if part)
-        return f"{self.report.counts.codes[code]:,} {code}" + (f" ({told})" if told else "")
+        details = [names_of(self.report.counts.left_out_of(code)), f"first at {place}" if place else ""]
+        detail = "; ".join(filter(None, details))
+        return f"{self.report.counts.codes[code]:,} {code}" + (f" ({detail})" if detail else "")
 
     def _report_files(self) -> None:
         staged = {file.name: file for file in self.staged.files}

@@ -299,7 +299,7 @@ def _tally(
         return " + ".join(f"count(*) filter ({condition(*names)})" for names in columns)
 
     wanted = [total(lambda v, f, k, text=text: text.format(v=v, f=f, k=k)) for text in _OUTCOMES.values()]  # type: ignore[misc]
-    said = ["UA_KIND_CHANGED", *codes]
+    worded = ["UA_KIND_CHANGED", *codes]
     # Each column by itself: of which attribute it was said is told too.
     for v, f, k in columns:
         wanted.append(f"count(*) filter ({_KIND.format(v=v, f=f)})")
@@ -310,7 +310,7 @@ def _tally(
             counts.attributes[name] += number
         for place, number in enumerate(found[len(_OUTCOMES) :]):
             if number:
-                counts.remark(said[place % len(said)], last if keys is None else keys[place // len(said)], number)
+                counts.remark(worded[place % len(worded)], last if keys is None else keys[place // len(worded)], number)
 
 
 def _row(scratch: Scratch, staged: Staged, frame: Frame, first_arrival: int) -> str:

@@ -29,17 +29,17 @@ LONGEST_NAMES = 60
 LONGEST_NAME = 20
 
 
-def names_told(attributes: Mapping[str, int]) -> str:
+def names_of(attributes: Mapping[str, int]) -> str:
     """Return attributes with their counts, as many as a line has room for: `properties 2,000, tags 12, and 3 more`."""
-    told = ""
+    line = ""
     for place, (name, number) in enumerate(attributes.items()):
         short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "\u2026"
-        longer = f"{told}{', ' if told else ''}{short} {number:,}"
+        longer = f"{line}{', ' if line else ''}{short} {number:,}"
         more = len(attributes) - place - 1
-        if told and (place == MOST_NAMES or len(longer) + (len(f", and {more:,} more") if more else 0) > LONGEST_NAMES):
-            return f"{told}, and {more + 1:,} more"
-        told = longer
-    return told
+        if line and (place == MOST_NAMES or len(longer) + (len(f", and {more:,} more") if more else 0) > LONGEST_NAMES):
+            return f"{line}, and {more + 1:,} more"
+        line = longer
+    return line
 
 
 @dataclass(slots=True)

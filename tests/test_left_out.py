@@ -158,3 +158,13 @@ def test_a_strict_plan_is_applied_strictly(tmp_path: Path) -> None:
     assert call("plan", "a.jsonl", "--feed", "f", "--strict", "-o", "a.plan", folder=tmp_path).exit_code == 0
     assert json.loads((tmp_path / "a.plan").read_text())["request"]["strict"] is True
     assert call("apply", "a.plan", folder=tmp_path).exit_code == 0
+
+
+def test_strict_says_where_consent_stands_that_does_not_count(tmp_path: Path) -> None:
+    said = {"gdpr": {"mkt": {"consented": True, "timestamp_unixtime_ms": 5}}}
+    put_lines(tmp_path / "a.jsonl", [{"user_identities": {"customer_id": "A"}}, {"user_identities": {"customer_id": "A"}, "consent_state": said}])
+    done = run("import", "a.jsonl", "--feed", "p", "--source", "partner", "--strict", "--explain-rows", "rows.jsonl", folder=tmp_path)
+    assert done.returncode == 4
+    assert "1 CONSENT_SOURCE_NOT_ALLOWED (first at a.jsonl:2)" in done.stderr
+    (row,) = map(json.loads, (tmp_path / "rows.jsonl").read_text().splitlines())
+    assert (row["line"], row["code"], row["fate"]) == (2, "CONSENT_SOURCE_NOT_ALLOWED", "warning")
