@@ -179,6 +179,11 @@ def attribute_key(key: str) -> str:
     return _RESERVED.get(key.lower(), key) if key.startswith("$") else key
 
 
+def is_unknown_reserved(key: str) -> bool:
+    """Say whether the key of an attribute looks like a reserved one and is none (domain.md 2.2)."""
+    return key.startswith("$") and key.lower() not in _RESERVED
+
+
 def field_named(name: str) -> Field:
     """Say what a column name or a flat key means (design.md 4, last paragraph).
 
@@ -399,7 +404,7 @@ def _without_undefined(rest: dict[str, Value], reading: Reading) -> list[Remark]
     for regulation, purposes in state.items():
         if isinstance(purposes, dict):
             defined = {purpose: said for purpose, said in purposes.items() if reading.defines(regulation, purpose)}
-            remarks += [Remark("CONSENT_PURPOSE_UNDEFINED")] * (len(purposes) - len(defined))
+            remarks += [Remark("CONSENT_PURPOSE_UNDEFINED", f"{regulation}.{purpose}") for purpose in purposes if purpose not in defined]
             if defined or not purposes:
                 kept[regulation] = defined
         else:
@@ -447,6 +452,8 @@ def _batch(
     if not identities and mpid is None:
         raise Unusable("NO_IDENTITY")
     sets = _within_limits(attributes, reading.limits, remarks)
+    remarks += [Remark("UA_SET_AND_DELETED", key) for key in deletes if key in sets]
+    remarks += [Remark("UA_RESERVED_UNKNOWN", key) for key in sets if is_unknown_reserved(key)]
     remarks += [Remark("EVENT_OVER_LIMIT") for event in events if event.over]
     if reading.added:
         events = (*events, reading.added)

@@ -184,6 +184,8 @@ CODES: dict[str, Meaning] = {
     "CONSENT_SOURCE_NOT_ALLOWED": Meaning(Fate.WARNING, "a partner, a warehouse or a CSV feed may not change consent; what the row says of it is kept, and does not count"),
     "EVENT_OVER_LIMIT":          Meaning(Fate.WARNING,  "the event is longer than the platform takes; it is kept whole"),
     "UA_KIND_CHANGED":           Meaning(Fate.WARNING,  "the attribute changed between a list and a single value"),
+    "UA_SET_AND_DELETED":        Meaning(Fate.WARNING,  "the batch both sets and deletes the attribute; it is set"),
+    "UA_RESERVED_UNKNOWN":       Meaning(Fate.WARNING,  "names that begin with $ are reserved, and this is none of them; the attribute is kept"),
 }
 # fmt: on
 

@@ -34,7 +34,7 @@ from profilectl.identity import NAME
 from profilectl.merge import Merged, merge
 from profilectl.opening import open_store, store_in_memory
 from profilectl.outbox import leaving_from
-from profilectl.report import Counts, FileReport, ImportReport
+from profilectl.report import Counts, FileReport, ImportReport, names_of
 from profilectl.resolve import resolve
 from profilectl.scratch import Scratch, may_write_beside, quote_identifier, quote_path, scratch_beside, unwritable
 from profilectl.segments import known_identities, known_mpids
@@ -47,7 +47,7 @@ from profilectl.stage.original import reject_rows
 from profilectl.stage.staged import Rejects
 from profilectl.store import State, Store, check_path, choose_feed
 from profilectl.suppression import store_suppresses
-from profilectl.trace import trace_rows
+from profilectl.trace import first_rows, trace_rows
 from profilectl.whole_file import check_apart, check_target, whole_file
 from profilectl.workspace import chosen_workspace
 
@@ -489,9 +489,11 @@ class _Run:
         if self.staged.events:
             counts.events["added"] = scratch.row("select count(*) from staged_event where seq in (select seq from resolved where profile is not null)")[0]
         if "rest" in self.staged.plain and feed.source not in CONSENT_SOURCES:
-            counts.codes["CONSENT_SOURCE_NOT_ALLOWED"] += scratch.row(
-                "select count(*) from usable where json_exists(rest, '$.consent_state') and seq in (select seq from resolved where profile is not null)"
-            )[0]
+            scratch.make(
+                "consent_refused",
+                "select seq from usable where json_exists(rest, '$.consent_state') and seq in (select seq from resolved where profile is not null)",
+            )
+            counts.codes["CONSENT_SOURCE_NOT_ALLOWED"] += scratch.count("consent_refused")
         self.made = Import(number, first, feed, registers, self.now_ms, remembered(self.request), needs, settings.rules.judging)
         self._reject()
         self.report.slow_path_rows = resolution.slow_path_rows
@@ -503,6 +505,7 @@ class _Run:
         self.report.feed_registered = registers
         self._report_files()
         self._check_rejects()
+        self._check_strict()
 
     def _check_overtaken(self, store: Store, feed: Feed) -> None:
         """Look again whether the content was imported, now by another process (design.md R11)."""
@@ -552,6 +555,22 @@ class _Run:
             f"{rejected:,} of {read:,} rows would be rejected ({why}), more than --max-rejects {self.request.max_rejects}{where}",
             "mend them, or allow more; nothing was imported",
         )
+
+    def _check_strict(self) -> None:
+        """Refuse a strict import of which something would be left out, or is worth knowing."""
+        odd = self.report.counts.odd if self.request.strict else []
+        if not odd:
+            return
+        self._trace()
+        places = first_rows(self.scratch, self.staged, self.merged)
+        listed = "; ".join(self._odd(code, places.get(code)) for code in odd)
+        raise InputRefused(f"--strict: the import would be refused: {listed}", "mend the rows, or leave out --strict; nothing was imported")
+
+    def _odd(self, code: str, place: str | None) -> str:
+        """Say how often a code was said, of which attributes, and where first."""
+        details = [names_of(self.report.counts.left_out_of(code)), f"first at {place}" if place else ""]
+        detail = "; ".join(filter(None, details))
+        return f"{self.report.counts.codes[code]:,} {code}" + (f" ({detail})" if detail else "")
 
     def _report_files(self) -> None:
         staged = {file.name: file for file in self.staged.files}

@@ -119,8 +119,8 @@ def _counted(profiles: Profiles, names: Sequence[str], columns: Sequence[str], r
     """Return the names whose columns are filled in any of the rows."""
     if not names:
         return set()
-    found = profiles.store.scratch.row(f"select {', '.join(f'count({column})' for column in columns)} from ({rows})")
-    return {name for name, number in zip(names, found, strict=True) if number}
+    numbers = profiles.store.scratch.row(f"select {', '.join(f'count({column})' for column in columns)} from ({rows})")
+    return {name for name, number in zip(names, numbers, strict=True) if number}
 
 
 def extract_of(kind: str, profiles: Profiles, *, provenance: bool = False, whole: bool = False, with_mpid: bool = True) -> Extract:

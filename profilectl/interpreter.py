@@ -317,9 +317,9 @@ class Interpreter:
         self, feed: Feed, before: dict[int, Person], created: set[int], blocked: dict[tuple[int, str], str], counts: Counts
     ) -> None:
         """Compare each profile that was touched, or lost an identity, with what it was before the import."""
-        for code in blocked.values():
+        for (_, key), code in blocked.items():
             counts.attributes["blocked"] += 1
-            counts.codes[code] += 1
+            counts.remark(code, key)
         held = {profile: (past.holdings(profile), self.people[profile].holdings(profile)) for profile, past in before.items()}
         then_held, now_held = ({one for states in held.values() for one in states[place]} for place in (0, 1))
         counts.identities.update(identity_counts(then_held, now_held))
@@ -333,7 +333,7 @@ class Interpreter:
                 counts.attributes[what] += what != "unchanged" or then is not now
                 altered = altered or what != "unchanged"
                 if then and now and is_list(then.held) != is_list(now.held):
-                    counts.codes["UA_KIND_CHANGED"] += 1
+                    counts.remark("UA_KIND_CHANGED", key)
             kind = "created" if profile in created else "updated" if altered else "unchanged"
             counts.profiles[kind] += 1
 

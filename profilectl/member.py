@@ -86,17 +86,17 @@ def _stated(tree: Value, steps: Sequence[str], above: str = "") -> Iterator[tupl
     if not isinstance(tree, dict):
         return
     name, further = steps[0], steps[1:]
-    for one in tree if name == "*" else [name]:
+    for step in tree if name == "*" else [name]:
         if further:
-            yield from _stated(tree.get(one), further, f"{above}{one}.")
+            yield from _stated(tree.get(step), further, f"{above}{step}.")
         else:
-            yield f"{above}{one}", tree.get(one)
+            yield f"{above}{step}", tree.get(step)
 
 
 def is_boolean(name: str) -> bool:
     """Say whether a member, by its dotted name, must be a boolean."""
     steps = tuple(name.split("."))
     return any(
-        member.kind is BOOLEAN and len(member.steps) == len(steps) and all(one in ("*", step) for one, step in zip(member.steps, steps, strict=True))
+        member.kind is BOOLEAN and len(member.steps) == len(steps) and all(rule in ("*", step) for rule, step in zip(member.steps, steps, strict=True))
         for member in MEMBERS
     )

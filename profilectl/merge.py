@@ -234,7 +234,7 @@ def _loose(scratch: Scratch, staged: Staged, segments: Sequence[Segment], calcul
     )
     scratch.make(
         "loose_fold",
-        f"select profile, any_value(v) as v, arg_max(case when coalesce(w, '{SET}') = '{SET}' then value end, seq) as f,"
+        f"select profile, key, any_value(v) as v, arg_max(case when coalesce(w, '{SET}') = '{SET}' then value end, seq) as f,"
         f" max(case when w <> '{SET}' then w end) as k from loose_cell group by profile, key",
     )
     return True
@@ -257,9 +257,9 @@ def _count(scratch: Scratch, staged: Staged, codes: Sequence[str], contested: bo
         # A few columns at a time where the fold is a table: planning a sum of thousands of counts takes longer than reading.
         step = TALLIED if len(wide) > FEW_COLUMNS else max(len(wide), 1)
         for start in range(0, len(wide), step):
-            _tally(scratch, "fold", wide[start : start + step], codes, counts)
+            _tally(scratch, "fold", wide[start : start + step], staged.keys[start : start + step], codes, counts)
     if loose:
-        _tally(scratch, "loose_fold", [("v", "f", "k")], codes, counts)
+        _tally(scratch, "loose_fold", [("v", "f", "k")], None, codes, counts)
     if wide:
         found = scratch.row(
             # A deletion of what a new profile cannot have had changes nothing.
@@ -288,7 +288,10 @@ def _same(v: str, f: str) -> str:
     return f"case when {f} is null then null when {f} = {DELETED} then {v} is null else {v} is not null and {f} = {v} end"
 
 
-def _tally(scratch: Scratch, relation: str, columns: Sequence[tuple[str, str, str]], codes: Sequence[str], counts: Counts) -> None:
+def _tally(
+    scratch: Scratch, relation: str, columns: Sequence[tuple[str, str, str]], keys: Sequence[str] | None, codes: Sequence[str], counts: Counts
+) -> None:
+    """Count what became of attributes. keys: of each of the columns; None: the relation has a column key."""
     if not columns:
         return
 
@@ -296,13 +299,18 @@ def _tally(scratch: Scratch, relation: str, columns: Sequence[tuple[str, str, st
         return " + ".join(f"count(*) filter ({condition(*names)})" for names in columns)
 
     wanted = [total(lambda v, f, k, text=text: text.format(v=v, f=f, k=k)) for text in _OUTCOMES.values()]  # type: ignore[misc]
-    wanted.append(total(lambda v, f, k: _KIND.format(v=v, f=f)))
-    wanted += [total(lambda v, f, k, code=code: f"{k} = '{code}'") for code in codes]  # type: ignore[misc]
-    found = scratch.row(f"select {', '.join(wanted)} from {relation}")
-    for name, number in zip(_OUTCOMES, found, strict=False):
-        counts.attributes[name] += number
-    for code, number in zip(["UA_KIND_CHANGED", *codes], found[len(_OUTCOMES) :], strict=True):
-        counts.codes[code] += number
+    worded = ["UA_KIND_CHANGED", *codes]
+    # Each column by itself: of which attribute it was said is told too.
+    for v, f, k in columns:
+        wanted.append(f"count(*) filter ({_KIND.format(v=v, f=f)})")
+        wanted += [f"count(*) filter ({k} = '{code}')" for code in codes]
+    by_key = " group by key" if keys is None else ""
+    for *found, last in scratch.rows(f"select {', '.join(wanted)}, {'key' if keys is None else 'null'} from {relation}{by_key}"):
+        for name, number in zip(_OUTCOMES, found, strict=False):
+            counts.attributes[name] += number
+        for place, number in enumerate(found[len(_OUTCOMES) :]):
+            if number:
+                counts.remark(worded[place % len(worded)], last if keys is None else keys[place // len(worded)], number)
 
 
 def _row(scratch: Scratch, staged: Staged, frame: Frame, first_arrival: int) -> str:

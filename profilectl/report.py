@@ -3,12 +3,13 @@
 rows: read = applied + dropped + rejected. profiles: made, changed, or touched without a change.
 identities: given to a profile, gone from one profile to another, replaced by a newer value.
 attributes: distinct (profile, key) against the state before the import. events: those kept with a profile.
-left_out: code -> attribute -> how often its value was left out of its batch.
+left_out: code -> attribute -> how often that was said of it: left out of its batch, refused by priority, worth knowing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,26 @@ PROFILES = ("created", "updated", "unchanged")
 IDENTITIES = ("added", "moved", "removed")
 ATTRIBUTES = ("set", "changed", "unchanged", "deleted", "blocked")
 EVENTS = ("added",)
+
+
+MOST_NAMES = 5
+"""So many attributes are named in a sentence."""
+LONGEST_NAMES = 60
+"""A line of names is no longer than this, so that a report fits 80 columns."""
+LONGEST_NAME = 20
+
+
+def names_of(attributes: Mapping[str, int]) -> str:
+    """Return attributes with their counts, as many as a line has room for: `properties 2,000, tags 12, and 3 more`."""
+    line = ""
+    for place, (name, number) in enumerate(attributes.items()):
+        short = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "\u2026"
+        longer = f"{line}{', ' if line else ''}{short} {number:,}"
+        more = len(attributes) - place - 1
+        if line and (place == MOST_NAMES or len(longer) + (len(f", and {more:,} more") if more else 0) > LONGEST_NAMES):
+            return f"{line}, and {more + 1:,} more"
+        line = longer
+    return line
 
 
 @dataclass(slots=True)
@@ -52,6 +73,15 @@ class Counts:
             "warnings": {code: n for code, n in named if CODES[code].fate is Fate.WARNING},
             "left_out": self._left_out(),
         }
+
+    @property
+    def odd(self) -> list[str]:
+        """The codes of what was left out of a batch, or is worth knowing: what a strict import has none of."""
+        return sorted(code for code, number in self.codes.items() if number and CODES[code].fate in (Fate.SKIPPED, Fate.WARNING))
+
+    def left_out_of(self, code: str) -> dict[str, int]:
+        """Return of which attributes a code was said, the most frequent first."""
+        return self._left_out().get(code, {})
 
     def _left_out(self) -> dict[str, dict[str, int]]:
         """Return what was left out by code and attribute, the most frequent first."""

@@ -50,6 +50,8 @@ def row_codes(scratch: Scratch, staged: Staged, merged: Merged, *, rejected: boo
     ]
     if scratch.has("skipped_identity"):
         parts.append("select seq, code, null from skipped_identity")
+    if scratch.has("consent_refused"):
+        parts.append("select seq, 'CONSENT_SOURCE_NOT_ALLOWED', null from consent_refused")
     if rejected:
         parts.append("select seq, code, null from rejected")
     out = "where seq not in (select seq from rejected)"
@@ -107,6 +109,12 @@ def _line(file: str, units: Mapping[str, str], place: int, code: str, attribute:
         found["attribute"] = attribute
     found["message"] = message or sentence(code)
     return orjson.dumps(found) + b"\n"
+
+
+def first_rows(scratch: Scratch, staged: Staged, merged: Merged) -> dict[str, str]:
+    """Return for each code where it was said first, as FILE:LINE."""
+    first = f"select code, min(seq) as seq from ({row_codes(scratch, staged, merged)}) group by code"
+    return {code: f"{file}:{line}" for code, file, line in scratch.rows(f"select code, file, line from ({located(staged, first)})")}
 
 
 def example_rows(scratch: Scratch, staged: Staged, rows: str, columns: Sequence[str]) -> list[dict[str, object]]:

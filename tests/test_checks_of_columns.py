@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from profilectl.batch import Reading
-from profilectl.fields import put
+from profilectl.fields import Unusable, put
+from profilectl.packing import parcels_of
 from profilectl.scratch import Scratch
 from profilectl.stage import Options, Staged, stage_files
 from profilectl.stage.files import Named, open_files
@@ -174,3 +175,23 @@ def test_a_row_comes_to_the_same_as_csv_as_parquet_as_flat_json_and_as_a_batch(r
         expected = outcomes(folder, "batch.jsonl")
         for name in ("flat.jsonl", "a.csv", "a.parquet"):
             assert outcomes(folder, name) == expected, name
+
+
+def test_half_a_consent_is_not_pushed() -> None:
+    batch = parse_json('{"user_identities":{"customer_id":"A"},"consent_state":{"gdpr":{"mkt":{"consented":false}}}}')
+    with pytest.raises(Unusable) as refusal:
+        parcels_of(batch, 0, lambda part, content: "id")
+    assert (refusal.value.code, refusal.value.detail) == ("BATCH_INVALID", f"{CONSENT}.timestamp_unixtime_ms is missing")
+
+
+def test_booleans_of_parquet_are_booleans_whatever_their_type(tmp_path: Path) -> None:
+    for name, cells in (("bool", [True, False]), ("int", pa.array([1, 0], pa.int8())), ("text", ["TRUE", "0"])):
+        pyarrow.parquet.write_table(pa.table({"customer_id": ["A", "B"], "device_info.limit_ad_tracking": cells}), tmp_path / f"{name}.parquet")
+        assert outcomes(tmp_path, f"{name}.parquet") == [{"device_info": {"limit_ad_tracking": True}}, {"device_info": {"limit_ad_tracking": False}}], name
+    pyarrow.parquet.write_table(pa.table({"customer_id": ["A"], "device_info.limit_ad_tracking": [2]}), tmp_path / "two.parquet")
+    assert outcomes(tmp_path, "two.parquet") == [("BATCH_INVALID", "device_info.limit_ad_tracking must be true or false")]
+
+
+def test_numbers_of_a_flat_row_are_booleans_too(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"customer_id":"A","device_info.limit_ad_tracking":1}\n{"customer_id":"A","device_info":"x","device_info.limit_ad_tracking":false}\n')
+    assert outcomes(tmp_path, "a.jsonl")[0] == {"device_info": {"limit_ad_tracking": True}}

@@ -372,6 +372,7 @@ def test_batches_are_taken_in_by_the_rules_of_their_feed(shop: Server, bearer: d
     ("/v2/events", {"user_identities": {"email": "a@example.com"}, "environment": "staging"}, 400, "ENVIRONMENT_INVALID"),
     ("/v2/events", [], 400, "BAD_REQUEST"),
     ("/v2/events", {"user_identities": []}, 400, "BATCH_INVALID"),
+    ("/v2/events", {"user_identities": {"email": "a@example.com"}, "consent_state": {"gdpr": {"mkt": {"consented": False}}}}, 400, "BATCH_INVALID"),
     ("/v2/events", {"user_attributes": "x", "email": "a@example.com"}, 400, "BATCH_UNKNOWN_FIELD"),
     ("/v2/events", {"user_attributes": 1, "user_identities": 1, "deleted_user_attributes": 1, "events": 1}, 400, "BAD_REQUEST"),
     ("/v2/bulkevents", {}, 400, "BAD_REQUEST"),
@@ -384,6 +385,11 @@ def test_batches_are_taken_in_by_the_rules_of_their_feed(shop: Server, bearer: d
 def test_batches_that_are_not_taken(path: str, body: Any, status: int, code: str, shop: Server) -> None:
     answer = shop.send("crm", body, path)
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == (status, code)
+
+
+def test_a_batch_that_is_not_taken_says_which_member_is_wrong(shop: Server) -> None:
+    answer = shop.send("crm", {"user_identities": {"email": "a@example.com"}, "consent_state": {"gdpr": {"mkt": {"consented": False}}}}, "/v2/events")
+    assert answer.json()["errors"][0]["message"].endswith(": consent_state.gdpr.mkt.timestamp_unixtime_ms is missing")
 
 
 @pytest.mark.parametrize("depth", [50, 500, 900, 980, 2000])

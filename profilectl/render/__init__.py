@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from profilectl.codes import sentence
+from profilectl.report import names_of
 from profilectl.values import TAG, Number, Value, held_text, parse_json, to_json
 
 if TYPE_CHECKING:
@@ -169,7 +170,8 @@ def _print_counts(title: str, counts: dict[str, Any]) -> None:
         table.add_row("audiences" if not place else "", Text(visible(f"{audience}: {moves['entered']:,} entered,  {moves['left']:,} left")))
     for title in ("reasons", "warnings"):
         for place, (code, number) in enumerate(counts[title].items()):
-            table.add_row(title if not place else "", Text(f"{number:,} {code}: {sentence(code)}"))
+            names = names_of(counts.get("left_out", {}).get(code, {}))
+            table.add_row(title if not place else "", Text(f"{number:,} {code}: {sentence(code)}" + (f"\n  {visible(names)}" if names else "")))
     _draw(out, table)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from profilectl.batch import TYPED_FIELDS, Field, Reading, deleted_keys
+from profilectl.batch import TYPED_FIELDS, Field, Reading, deleted_keys, is_unknown_reserved
 from profilectl.codes import InputRefused
 from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME
@@ -100,6 +100,7 @@ class Assembly:
     skips: list[str] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
     undefined: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
     json: set[str] = field(default_factory=set)
 
     def add(self, cells: list[Cell]) -> None:
@@ -115,8 +116,9 @@ class Assembly:
                 self._keep(cell)
         unknown = [f"{cell.text} is not null" for cell in cells if cell.field.kind == "unknown identity"]
         self._skip_each("IDENTITY_UNKNOWN_TYPE", unknown)
-        self._skip_each("CONSENT_PURPOSE_UNDEFINED", [f"({' or '.join(said)})" for said in self.undefined.values()])
-        if fault := member_fault(self.kept):
+        for purpose, said in self.undefined.items():
+            self._skip("CONSENT_PURPOSE_UNDEFINED", f"({' or '.join(said)})", ".".join(purpose))
+        if fault := member_fault(self.kept, self.json):
             self._invalid(fault)
         self._events([cell for cell in cells if cell.field.kind == "event"])
         self._attributes([cell for cell in cells if cell.field.kind == "attribute"])
@@ -171,8 +173,9 @@ class Assembly:
             f"select {self.seq} as seq, '{code}' as code, {detail} as detail from {self.source} where {condition}"
         )
 
-    def _skip(self, code: str, condition: str) -> None:
-        self.skips.append(f"select {self.seq} as seq, '{code}' as code, null as attribute from {self.source} where {condition}")
+    def _skip(self, code: str, condition: str, attribute: str | None = None) -> None:
+        named = quote_text(attribute) if attribute is not None else "null"
+        self.skips.append(f"select {self.seq} as seq, '{code}' as code, {named} as attribute from {self.source} where {condition}")
 
     def _skip_each(self, code: str, conditions: list[str]) -> None:
         """Count a code once for each of the conditions that a row meets."""
@@ -207,6 +210,7 @@ class Assembly:
                 read.append((cell, list(deleted_keys(cell)), ""))
             except Unusable as error:
                 read.append((cell, None, error.detail))
+        self.gone = {key for _, keys, _ in read for key in keys or ()}
         name = f"{self.source}_deleted"
         self.scratch.load(name, [("cell", "VARCHAR"), ("keys", "VARCHAR[]"), ("detail", "VARCHAR")], read)
         self.rejects.append(
@@ -228,6 +232,7 @@ class Assembly:
             column = self.keys.column(key) if len(key) <= longest else None
             if column:
                 self.attributes[column] = self._wide(cell, over, spared)
+                self._warn(key, self.attributes[column])
             elif len(key) <= longest and self._is_string(cell):
                 self.loose_texts.append((place, cell.text))
             elif len(key) <= longest:
@@ -236,6 +241,29 @@ class Assembly:
                 stated = "true" if self.empty == "set" else f"{cell.text} is not null"
                 self.loose_values.append((place, "null", f"case when {stated} then 'UA_KEY_TOO_LONG' end"))
         self._lay_loose(cells, spoiled=len(harmless) < len(strings))
+
+    def _warn(self, key: str, held: str) -> None:
+        """Say of the rows that set an attribute what is worth knowing of its key."""
+        unknown, deleted = is_unknown_reserved(key), key in self.gone
+        if unknown or deleted:
+            gone = self.plain["deleted"] if deleted else "null"
+            rows = f"select {self.source}.{self.seq} as seq, {held} as held, {gone} as gone from {self._ended}"
+            sets = f"as attribute from ({rows}) where held <> chr(31)"
+            if unknown:
+                self.skips.append(f"select seq, 'UA_RESERVED_UNKNOWN' as code, {quote_text(key)} {sets}")
+            if deleted:
+                self.skips.append(f"select seq, 'UA_SET_AND_DELETED' as code, {quote_text(key)} {sets} and list_contains(gone, {quote_text(key)})")
+
+    def _warn_loose(self, keys: list[str]) -> None:
+        """The same of attributes without a column of their own."""
+        name = f"{self.source}_long"
+        sets = f"(select seq, key from {name} join {self.source}_key using (place) where code is null and held <> chr(31))"
+        unknown = ", ".join(quote_text(key) for key in keys if is_unknown_reserved(key))
+        if unknown:
+            self.skips.append(f"select seq, 'UA_RESERVED_UNKNOWN' as code, key as attribute from {sets} where key in ({unknown})")
+        if self.gone.intersection(keys):
+            deleted = f"(select {self.seq} as seq, unnest({self.plain['deleted']}) as key from {self.source})"
+            self.skips.append(f"select seq, 'UA_SET_AND_DELETED' as code, key as attribute from {sets} join {deleted} using (seq, key)")
 
     def _wide(self, cell: Cell, over: str | None, spared: str | None) -> str:
         """Return the SQL of an attribute that has a column of its own; what breaks a limit is left out."""
@@ -333,6 +361,7 @@ class Assembly:
             listed = f"unnest([{values}]::varchar[]) as value, unnest([{codes}]::varchar[]) as code"
             self._lay(name, listed, "value", "code", places, "value = chr(31)")
         self.skips.append(f"select seq, code, key as attribute from {name} join {self.source}_key using (place) where code is not null")
+        self._warn_loose([cell.field.name for cell in cells])
 
     def _lay(self, name: str, listed: str, held: str, over: str, places: list[int], deletes: str) -> None:
         """Add the values of some columns to the relation of those laid end to end. deletes: the condition of an empty cell."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import duckdb
 
-from profilectl.batch import Columns, Field, Reading, attribute_key, read_document
+from profilectl.batch import Columns, Field, Reading, attribute_key, is_unknown_reserved, read_document
 from profilectl.codes import InputRefused, Reject
 from profilectl.fields import Unusable
 from profilectl.identity import type_named
@@ -336,9 +336,17 @@ def staged_lines(file: InputFile, name: str, fast: list[Member], rows: BatchRows
     return StagedFile(
         name=file.name, sha256=file.sha256, format=file.format, select=select, span=lines, rows=lines,
         columns=columns, plain=plain, identities=identities, loose=rows.loose if rows.has_loose else None,
-        skips=[f"select seq, code, attribute from {rows.skips}"], path=file.local,
+        skips=[f"select seq, code, attribute from {rows.skips}", *_reserved(f"{name}_fast", fast)], path=file.local,
         events=[*events, *([f"select * from {rows.events}"] if rows.has_events else [])],
     )
+
+
+def _reserved(table: str, fast: Sequence[Member]) -> list[str]:
+    """Return the SELECTs of what is said of reserved keys that nobody knows, in the lines that were understood at once."""
+    return [
+        f"select seq, 'UA_RESERVED_UNKNOWN' as code, {quote_text(member.key)} as attribute from {table} where ok and {member.column} is not null"
+        for member in fast if member.kind == "attribute" and is_unknown_reserved(member.key)
+    ]
 
 
 def wanted_or_null(column: str, has: set[str]) -> str:

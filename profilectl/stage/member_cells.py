@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from profilectl.batch import KEPT_FIELDS
-from profilectl.member import MEMBERS, OBJECT, Member
+from profilectl.member import MEMBERS, OBJECT, STRING, Member
 from profilectl.scratch import quote_text
 
 Path = tuple[str, ...]
 
 
-def member_fault(columns: Sequence[tuple[str, str]]) -> str | None:
+def member_fault(columns: Sequence[tuple[str, str]], json: Collection[str] = ()) -> str | None:
     """Return the SQL of what is wrong with a row, null where nothing is; None where nothing can be.
 
-    columns: the dotted name of each, and the SQL of its text, null for an empty cell.
+    columns: the dotted name of each, and the SQL of its text, null for an empty cell. json: of which the text is JSON, of a
+    number, a boolean or a list.
     """
     texts = {tuple(name.split(".")): text for name, text in columns}
-    found = list(_roots(texts))
+    faults = list(_roots(texts))
     for member in MEMBERS:
-        for path in _meant(member, texts):
-            found += _faults(member, path, texts)
-    return f"case {' '.join(f'when {condition} then {quote_text(detail)}' for condition, detail in found)} end" if found else None
+        for path in _paths(member, texts):
+            faults += _faults(member, path, texts, lists=".".join(path) in json)
+    return f"case {' '.join(f'when {condition} then {quote_text(detail)}' for condition, detail in faults)} end" if faults else None
 
 
 def _roots(texts: Mapping[Path, str]) -> Iterator[tuple[str, str]]:
@@ -31,34 +32,36 @@ def _roots(texts: Mapping[Path, str]) -> Iterator[tuple[str, str]]:
             yield _any(texts, (root,)), f"{root} is an object"
 
 
-def _meant(member: Member, texts: Mapping[Path, str]) -> list[Path]:
+def _paths(member: Member, texts: Mapping[Path, str]) -> list[Path]:
     """Return the paths in a file that a member stands for: those of its columns, and what is missing beside them."""
     steps = member.steps
-    found: dict[Path, None] = {}
+    paths: dict[Path, None] = {}
     for path in texts:
         above = path[: len(steps) - 1]
-        if len(path) >= len(steps) and all(one in ("*", step) for one, step in zip(steps, above, strict=False)):
+        if len(path) >= len(steps) and all(rule in ("*", step) for rule, step in zip(steps, above, strict=False)):
             if steps[-1] in ("*", path[len(steps) - 1]):
-                found[path[: len(steps)]] = None
+                paths[path[: len(steps)]] = None
             elif member.needed:
-                found[(*above, steps[-1])] = None
-    return list(found)
+                paths[(*above, steps[-1])] = None
+    return list(paths)
 
 
-def _faults(member: Member, path: Path, texts: Mapping[Path, str]) -> list[tuple[str, str]]:
+def _faults(member: Member, path: Path, texts: Mapping[Path, str], *, lists: bool) -> list[tuple[str, str]]:
     """Return (condition, what is wrong) for one path."""
     name, cell, below = ".".join(path), texts.get(path), _any(texts, path)
-    found = []
+    faults = []
     if cell:
         fits = f"regexp_full_match({cell}, {quote_text(member.kind.cell)})" if member.kind.cell else "false"
-        found.append((f"{cell} is not null and not {fits}", f"{name} {member.kind.must}"))
+        if lists and member.kind is STRING:
+            fits = f"left({cell}, 1) not in ('[', 't', 'f')"
+        faults.append((f"{cell} is not null and not {fits}", f"{name} {member.kind.must}"))
     if member.kind is not OBJECT:
         if below:
-            found.append((below, f"{name} {member.kind.must}"))
+            faults.append((below, f"{name} {member.kind.must}"))
         if member.needed:
             absent = " and ".join(["true", *([f"{cell} is null"] if cell else []), *([f"not {below}"] if below else [])])
-            found.append((f"{_any(texts, path[:-1])} and {absent}", f"{name} is missing"))
-    return found
+            faults.append((f"{_any(texts, path[:-1])} and {absent}", f"{name} is missing"))
+    return faults
 
 
 def _any(texts: Mapping[Path, str], above: Path) -> str:
