@@ -70,7 +70,7 @@ def test_rejects_and_provenance_of_an_array_name_the_physical_line(tmp_path: Pat
         (6, "JSON_INVALID", "element 2, line 8, column 11: Expecting ',' delimiter"),
         (10, "JSON_NOT_OBJECT", "element 3, line 10, column 3: a number"),
         (10, "NO_IDENTITY", "element 4, line 10, column 6"),
-        (11, "JSON_INVALID", "element 5, line 11, column 30: Invalid control character at"),
+        (11, "JSON_INVALID", "element 5, line 11, column 31: Invalid control character at"),
         (12, "DUPLICATE_KEY", "element 6, line 12, column 24: customer_id"),
     ]  # fmt: skip
     assert rejects[2]["raw"] == '{"x": 2}'
