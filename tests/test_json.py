@@ -287,6 +287,13 @@ def test_python_gets_numbers_of_any_size_exactly(tmp_path: Path) -> None:
     assert str(values["d"]) == "1.10"
 
 
+@pytest.mark.parametrize("number", ["1e999999999999999999999", "9" * 5000])
+def test_a_number_too_large_in_a_configuration_is_no_fault_of_ours(number: str, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(f"[attributes]\npriority = {number}\n")
+    done = run("config", "apply", "c.toml", folder=tmp_path)
+    assert (done.returncode, "too large" in done.stderr) == (4, True), done.stderr
+
+
 # JSON itself, by its grammar: every shape as a document, in an array and as a line
 
 RIGHT = [
