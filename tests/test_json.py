@@ -216,9 +216,19 @@ def test_a_mapping_that_fits_no_flat_row_is_refused(tmp_path: Path) -> None:
     assert "--map names a key that no flat row has: 'userID'" in said
     assert "'userId', 'emailAddress', 'traits.plan'" in said
     said = refused(tmp_path, "b.jsonl", '{"user_identities":{"customer_id":"B"}}\n', "--map", "id=customer_id")
-    assert "its rows are batches" in said
+    assert "the rows are batches" in said
     said = refused(tmp_path, "c.jsonl", NESTED, "--map", "#4=customer_id")
     assert "no flat row has" in said
+
+
+def test_a_mapping_fits_several_files_together(tmp_path: Path) -> None:
+    (tmp_path / "b.jsonl").write_text('{"customer_id":"B","level":"y"}\n')
+    (tmp_path / "c.csv").write_text("nr,stufe\nC,z\n")
+    _, profiles, _ = imported(tmp_path, "a.jsonl", '{"id":"A","tier":"x"}\n', "b.jsonl", "c.csv", "--map", "id=customer_id", "--map", "level=tier", "--map", "nr=customer_id")
+    assert customers(profiles) == ["A", "B", "C"]
+    assert attributes(profiles) == [{"tier": "x"}, {"tier": "y"}, {"stufe": "z"}]
+    said = run("import", "a.jsonl", "b.jsonl", "--feed", "g", "--map", "nr=customer_id", folder=tmp_path)
+    assert (said.returncode, "'nr'" in said.stderr) == (4, True)
 
 
 def test_two_keys_mapped_to_one_field_never_overwrite_each_other(tmp_path: Path) -> None:

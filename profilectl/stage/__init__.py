@@ -18,7 +18,7 @@ from profilectl.stage.columns import Manifest, flat_columns, read_columns
 from profilectl.stage.csv import Header, read_header, read_rows
 from profilectl.stage.files import InputFile
 from profilectl.stage.jsonl import read_document_file, read_lines, wanted_or_null
-from profilectl.stage.maps import maps_of
+from profilectl.stage.maps import check_met, maps_of
 from profilectl.stage.profile_lines import holds_profiles, read_profiles
 from profilectl.stage.staged import EVENT, PLAIN, AttributeColumns, Rejects, Staged, StagedFile
 
@@ -71,6 +71,7 @@ def stage_files(
         staged.append(_stage_file(scratch, file, f"file{place}", keys, replace(options, mapped=mapped), rejects, so_far))
         done += staged[-1].rows
         progress(done)
+    check_met(staged, maps, options.manifest, options.mapped)
     offsets = [sum(file.span for file in staged[:place]) for place in range(len(staged))]
     plain = [name for name in PLAIN if any(name in file.plain for file in staged)]
     identities = [kind.name for kind in TYPES if any(kind.name in file.identities for file in staged)]
@@ -130,7 +131,7 @@ def _stage_file(
         from profilectl.stage.parquet import read_parquet
 
         return read_parquet(scratch, file, name, keys, options)
-    mapped = flat_columns(file.name, options.manifest, options.mapped)
+    mapped = flat_columns(options.manifest, options.mapped)
     if file.format == "json":
         return read_document_file(scratch, file, name, keys, options.reading, rejects, mapped)
     if holds_profiles(file):

@@ -129,21 +129,17 @@ def _field(target: str, where: str) -> Field:
         ) from None
 
 
-def flat_columns(path: str, manifest: Manifest | None, mapped: Mapping[str, Field]) -> dict[str, Field]:
+def flat_columns(manifest: Manifest | None, mapped: Mapping[str, Field]) -> dict[str, Field]:
     """Return what names of flat rows of JSON are mapped to. Raises InputRefused."""
     if manifest is None:
         return dict(mapped)
     if not manifest.has_header:
-        raise InputRefused(f"{path}: {manifest.path} describes columns, and names them by place; keys of JSON have none", "name them, with hasHeaderRow true")
+        raise InputRefused(f"{manifest.path} describes columns, and names them by place; keys of JSON have none", "name them, with hasHeaderRow true")
     return {name: field for name, field in manifest.columns if name is not None} | dict(mapped)
 
 
-def column_meanings(path: str, columns: Columns) -> tuple[tuple[str, str], ...]:
-    """Say how each name of the flat rows of a file was read. Raises InputRefused where one was mapped that no row has."""
-    stray = [name for name in columns.mapped if name not in columns.met]
-    if stray:
-        hint = _offer(list(columns.met)) if columns.met else "its rows are batches: the names in those are the platform's"
-        raise InputRefused(f"{path}: --map names a key that no flat row has: {stray[0]!r}", hint)
+def meanings_of(columns: Columns) -> tuple[tuple[str, str], ...]:
+    """Say how each name of the flat rows of a file was read."""
     return tuple((name, field.title or "ignored") for name, field in columns.met.items())
 
 

@@ -21,7 +21,7 @@ from profilectl.codes import InputRefused, Reject
 from profilectl.fields import Unusable
 from profilectl.identity import type_named
 from profilectl.scratch import Scratch, quote_text
-from profilectl.stage.columns import column_meanings
+from profilectl.stage.columns import meanings_of
 from profilectl.stage.elements import PLACE, Places, elements
 from profilectl.stage.event_lines import stage_events
 from profilectl.stage.files import InputFile
@@ -83,7 +83,7 @@ def read_lines(
         scratch.drop(f"{name}_lines")
     # Blank lines and rejected ones are no rows of the relation.
     staged.rows = int(scratch.row(f"select count(*) from ({staged.select})")[0])
-    staged.meaning = column_meanings(file.name, columns)
+    staged.meaning = meanings_of(columns)
     return staged
 
 
@@ -375,5 +375,5 @@ def read_document_file(
     reader = LineReader(file.name, rows, replace(reading, columns=columns), rejects, places)
     staged = _read_relation(scratch, file, name, keys, reader, len(places.lines))
     staged.rows = int(scratch.row(f"select count(*) from ({staged.select})")[0])
-    staged.lines, staged.elements, staged.meaning = f"{name}_place", lines, column_meanings(file.name, columns)
+    staged.lines, staged.elements, staged.meaning = f"{name}_place", lines, meanings_of(columns)
     return staged
