@@ -129,7 +129,7 @@ CODES: dict[str, Meaning] = {
     # the row could not be used
     "NO_IDENTITY":               Meaning(Fate.REJECTED, "no usable identity: a row needs an identity value or an mpid"),
     "IDENTITY_DUPLICATE_TYPE":   Meaning(Fate.REJECTED, "two different values for one identity type"),
-    "IDENTITY_INVALID":          Meaning(Fate.REJECTED, "an identity must be a string or a number"),
+    "IDENTITY_INVALID":          Meaning(Fate.REJECTED, "an identity must be text or a whole number"),
     "MPID_INVALID":              Meaning(Fate.REJECTED, "mpid must be a whole number of 64 bits, and not 0"),
     "TIMESTAMP_INVALID":         Meaning(Fate.REJECTED, "timestamp_unixtime_ms must be a whole number of milliseconds"),
     "ENVIRONMENT_INVALID":       Meaning(Fate.REJECTED, "environment must be production or development"),

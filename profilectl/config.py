@@ -11,7 +11,7 @@ import time
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,8 @@ def read_config(path: Path) -> Declared:
         raise InputRefused(f"{path} is not UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
         raise InputRefused(f"{path} is not TOML: {error}") from None
+    except (InvalidOperation, ValueError):
+        raise InputRefused(f"{path}: a number in it is too large to be read", "write a smaller number") from None
     for name in document:
         if name not in (*SECTIONS, *NAMED):
             raise InputRefused(f"{path}: there is no section [{name}]", f"sections are {', '.join((*SECTIONS, *NAMED))}")

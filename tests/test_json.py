@@ -221,6 +221,16 @@ def test_a_mapping_that_fits_no_flat_row_is_refused(tmp_path: Path) -> None:
     assert "no flat row has" in said
 
 
+def test_a_mapping_fits_several_files_together(tmp_path: Path) -> None:
+    (tmp_path / "b.jsonl").write_text('{"customer_id":"B","level":"y"}\n')
+    (tmp_path / "c.csv").write_text("nr,stufe\nC,z\n")
+    _, profiles, _ = imported(tmp_path, "a.jsonl", '{"id":"A","tier":"x"}\n', "b.jsonl", "c.csv", "--map", "id=customer_id", "--map", "level=tier", "--map", "nr=customer_id")
+    assert customers(profiles) == ["A", "B", "C"]
+    assert attributes(profiles) == [{"tier": "x"}, {"tier": "y"}, {"stufe": "z"}]
+    said = run("import", "a.jsonl", "b.jsonl", "--feed", "g", "--map", "nr=customer_id", folder=tmp_path)
+    assert (said.returncode, "'nr'" in said.stderr) == (4, True)
+
+
 def test_two_keys_mapped_to_one_field_never_overwrite_each_other(tmp_path: Path) -> None:
     content = '{"id":"A","a":"x","b":null}\n{"id":"B","a":"x","b":"y"}\n{"id":"C","m":1,"n":2}\n{"id":"D","m":9,"n":null}\n'
     options = ("--map", "id=customer_id", "--map", "a=tier", "--map", "b=tier", "--map", "m=mpid", "--map", "n=mpid")
@@ -285,6 +295,13 @@ def test_python_gets_numbers_of_any_size_exactly(tmp_path: Path) -> None:
     }  # fmt: skip
     assert isinstance(values["huge"], Number)
     assert str(values["d"]) == "1.10"
+
+
+@pytest.mark.parametrize("number", ["1e999999999999999999999", "9" * 5000])
+def test_a_number_too_large_in_a_configuration_is_no_fault_of_ours(number: str, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(f"[attributes]\npriority = {number}\n")
+    done = run("config", "apply", "c.toml", folder=tmp_path)
+    assert (done.returncode, "too large" in done.stderr) == (4, True), done.stderr
 
 
 # JSON itself, by its grammar: every shape as a document, in an array and as a line

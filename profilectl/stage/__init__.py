@@ -92,7 +92,7 @@ def stage_files(
         staged.append(one)
         done += one.rows
         progress(done)
-    check_met(staged, maps, flat_columns(options.manifest, options.mapped))
+    check_met(staged, maps, options.manifest, options.mapped)
     if not options.path_columns:
         staged[0].notices += unread([file.name for file in files])
     offsets = [sum(file.span for file in staged[:place]) for place in range(len(staged))]

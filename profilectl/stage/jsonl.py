@@ -16,7 +16,15 @@ from dataclasses import dataclass, replace
 
 import duckdb
 
-from profilectl.batch import Columns, Field, Reading, attribute_key, is_unknown_reserved, read_document
+from profilectl.batch import (
+    MAKES_A_BATCH,
+    Columns,
+    Field,
+    Reading,
+    attribute_key,
+    is_unknown_reserved,
+    read_document,
+)
 from profilectl.codes import InputRefused, Reject
 from profilectl.fields import Unusable
 from profilectl.identity import type_named
@@ -38,6 +46,7 @@ _SAFE_KEY = re.compile(r"[A-Za-z0-9_$ .\-]{1,100}")
 # A value that DuckDB writes back letter for letter: whole numbers, literals, lists of plain strings.
 # (Numbers with a fraction or an exponent it may spell anew; strings it keeps.)
 _PLAIN_VALUE = r"-?(0|[1-9][0-9]*)|true|false|null|\[(\"[^\"\\]*\"(,\"[^\"\\]*\")*)?\]"
+_PLAIN = {"environment": "environment", "mpid": "mpid", "timestamp_unixtime_ms": "at_ms", "source_request_id": "request"}
 _NUMBER = r"[:,\[]\s*(-?[0-9][0-9.eE+-]*)"
 
 
@@ -151,12 +160,15 @@ def _members(scratch: Scratch, lines: str, keys: AttributeColumns, reading: Read
         )]
         for place in (1, 2, 3)
     }
+    all_flat = not found[2] and not found[3] and "events" not in found[1]
+    flat = _flat_members(scratch, lines, keys, reading) if all_flat and not reading.path else None
     scratch.drop(f"{lines}_keys")
     scratch.drop(f"{lines}_sample")
-    plain = {"environment": "environment", "mpid": "mpid", "timestamp_unixtime_ms": "at_ms", "source_request_id": "request"}
+    if flat is not None:
+        return flat
     # A line of plain fields alone is a flat row, in which a name may be mapped, and a text stand for nothing.
     fixed = not reading.nulls and not reading.path and not (reading.columns and reading.columns.mapped)
-    paths = [Member("", key, plain[key], "plain") for key in found[1] if key in plain and fixed]
+    paths = [Member("", key, _PLAIN[key], "plain") for key in found[1] if key in _PLAIN and fixed]
     if "events" in found[1]:
         paths.append(Member("", "events", "events", "events"))
     for key in found[2]:
@@ -170,6 +182,48 @@ def _members(scratch: Scratch, lines: str, keys: AttributeColumns, reading: Read
     return paths
 
 
+def _flat_members(scratch: Scratch, lines: str, keys: AttributeColumns, reading: Reading) -> list[Member]:
+    """Choose what to look for in a file of flat rows: the names under which no row of the sample has an object."""
+    names = [key for (key,) in scratch.rows(
+        f"select key from (select unnest(k[1]) as key, unnest(range(len(k[1]))) as nth from {lines}_keys)"
+        f" group by key order by count(*) desc, min(nth), key limit {2 * reading.limits['attributes']}"
+    ) if _SAFE_KEY.fullmatch(key) and key not in MAKES_A_BATCH]  # fmt: skip
+    if not names:
+        return []
+    values = [f"json_extract(line, {quote_text(Member('', name, '', '').json_path)})::varchar" for name in names]
+    with_objects = ", ".join(f"count_if(starts_with({value}, '{{') or starts_with({value}, '[') and contains({value}, '{{'))" for value in values)
+    count, *nested = scratch.row(f"select count(*), {with_objects} from {lines}_sample where try(json_valid(line))")
+    if max(nested) > count / 2:
+        return []  # most lines are to be read by themselves
+    columns = reading.columns or Columns(unknown=reading.unknown)
+    paths: list[Member] = []
+    for name, seen in zip(names, nested, strict=True):
+        member = None if seen else _flat_member(name, columns, keys, reading)
+        if member and (not member.column or member.column not in {path.column for path in paths}):
+            paths.append(member)
+    return paths
+
+
+def _flat_member(name: str, columns: Columns, keys: AttributeColumns, reading: Reading) -> Member | None:
+    """Return what to look for under a name of flat rows; None where every line with it is to be read by itself."""
+    try:
+        meant = columns.meaning(name)
+    except Unusable:
+        return None
+    if meant.kind == "attribute" and is_unknown_reserved(meant.name):
+        return None  # it is remarked on
+    column: str | None = None
+    if meant.kind == "attribute" and len(meant.name) <= reading.limits["key"]:
+        column = keys.column(meant.name)
+    elif meant.kind == "identity":
+        column = f"i_{meant.name}"
+    elif meant.kind == "plain" and not (meant.name == "environment" and reading.nulls):
+        column = _PLAIN.get(meant.name)
+    elif meant.kind == "ignored":
+        column = ""
+    return None if column is None else Member("", name, column, meant.kind)
+
+
 def _split(scratch: Scratch, lines: str, table: str, paths: list[Member], reading: Reading) -> bool:
     """Take the lines (seq, line, cut: whether it stands for a longer one) apart; `ok` says that every byte of a line is accounted for. False: it cannot be
     done for all at once, and every line is to be read by itself."""
@@ -178,7 +232,8 @@ def _split(scratch: Scratch, lines: str, table: str, paths: list[Member], readin
     accounted = f"{_accounted(paths, parts, reading)} as ok"
     columns = ["seq", "ok"]
     for path, part in zip(paths, parts, strict=True):
-        columns.append(f"case when ok then {_value(path, part)} end as {path.column}")
+        if path.column:
+            columns.append(f"case when ok then {_value(path, part, reading)} end as {path.column}")
     listed = "[" + ", ".join(quote_text(path.json_path) for path in paths) + "]::varchar[]"
     for valid in ("line", "case when json_valid(line) then line end"):
         extracted = f"json_extract({valid}, {listed})"
@@ -240,21 +295,30 @@ def _simple(path: Member, part: str, reading: Reading) -> str:
         return f"(regexp_full_match({part}, '-?[0-9]{{1,18}}') and {part} <> '0')"
     if path.kind == "events":
         return f"starts_with({part}, '[')"
-    if path.kind == "attribute":
+    if path.kind in ("attribute", "ignored"):
         short = min(reading.limits["entry"], reading.limits["list"], reading.limits["value"])
         plain = f"strlen({part}) < {short} and regexp_full_match({part}, '{_PLAIN_VALUE}')"  # shorter than any limit
         return f"(starts_with({part}, '\"') and strlen({part}) < {reading.limits['value']} or {plain})"
-    return f"(starts_with({part}, '\"') and strlen({part}) between 3 and 4096)"
+    text = f"starts_with({part}, '\"') and strlen({part}) between 3 and 4096"
+    if path.kind != "identity":
+        return f"({text})"
+    nothing = f" or {part} = 'null'" if not path.group else ""
+    return f"({text} or regexp_full_match({part}, '0|-?[1-9][0-9]{{0,17}}'){nothing})"
 
 
-def _value(path: Member, part: str) -> str:
+def _value(path: Member, part: str, reading: Reading) -> str:
     """Return the staged value of a part."""
     if path.kind == "events":
         return part
     if path.column in ("mpid", "at_ms"):
         return f"{part}::varchar::bigint"
     text = f"case when contains({part}, '\\') then json_extract_string({part}, '$') else {part}[2:-2] end"
-    return f"case when starts_with({part}, '\"') then {text} else chr(31) || {part} end"
+    if not path.group:
+        for null in sorted(reading.nulls):
+            text = f"nullif({text}, {quote_text(null)})"
+    held = f"chr(31) || {part}" if path.kind == "attribute" else f"{part}::varchar"
+    nothing = "" if path.group else f"when {part} = 'null' then null "  # in a flat row it says nothing
+    return f"case when starts_with({part}, '\"') then {text} {nothing}else {held} end"
 
 
 def _read_slow(scratch: Scratch, name: str, places: list[int], reader: LineReader) -> None:

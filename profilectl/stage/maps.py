@@ -7,6 +7,7 @@ from typing import Any
 
 from profilectl.batch import Field
 from profilectl.codes import InputRefused
+from profilectl.stage.columns import Manifest, flat_columns
 from profilectl.stage.files import InputFile
 from profilectl.stage.staged import StagedFile
 
@@ -41,14 +42,14 @@ def maps_of(
     ]
 
 
-def check_met(staged: Sequence[StagedFile], maps: Sequence[Maps], mapped: Maps) -> None:
+def check_met(staged: Sequence[StagedFile], maps: Sequence[Maps], manifest: Manifest | None, mapped: Maps) -> None:
     """Refuse a name that is mapped and that nothing has, now that the rows of JSON are read: their names are known only then."""
     flat = [file for file in staged if file.format in JSON]
     if not flat:
         return
     met = list(dict.fromkeys(name for file in flat for name, _ in file.meaning))
     has = {*met, *(name for file, here in zip(staged, maps, strict=True) if file.format not in JSON for name in here)}
-    absent = [name for name in mapped if name not in has]
+    absent = [name for name in flat_columns(manifest, mapped) if name not in has]
     if absent:
         offer = f"the keys are: {', '.join(map(repr, met[:OFFERED]))}{' ...' if len(met) > OFFERED else ''}"
         hint = offer if met else "the rows are batches: the names in those are the platform's"
