@@ -38,7 +38,7 @@ from profilectl.event import EVENT_TYPES
 from profilectl.events_api import ANSWERS, CLASSES, Act
 from profilectl.feed import PROTECTIONS, Effect
 from profilectl.forwarding import REASONS
-from profilectl.identity import HIERARCHY, PLACEHOLDERS, STRATEGIES, TYPES
+from profilectl.identity import HIERARCHY, NOTHING, SPOILED, STRATEGIES, TYPES
 from profilectl.output import ANSWERS as OUTPUT_ANSWERS
 from profilectl.output import CLASSES as OUTPUT_CLASSES
 from profilectl.output import SWITCHES, TROUBLES
@@ -99,7 +99,11 @@ def hierarchy() -> str:
 
 
 def placeholders() -> str:
-    return listed(PLACEHOLDERS) + "\n"
+    return table(("who writes so", "what is written"), ((writer, listed(values)) for writer, values in NOTHING.items()))
+
+
+def spoiled() -> str:
+    return table(("who writes so", "for example", "as a regular expression"), ((one.writer, code(one.example), code(one.pattern)) for one in SPOILED))
 
 
 def sources() -> str:
@@ -158,7 +162,7 @@ def promises() -> str:
 
 def settings() -> str:
     choices = {
-        "types": "a list of identity types", "strings": "a list of strings", "limit": "a whole number from 1 to 1,000,000", "switch": "true or false",
+        "types": "a list of identity types", "strings": "a list of strings", "nobodys": "a list of strings", "limit": "a whole number from 1 to 1,000,000", "switch": "true or false",
         **{kind: listed(names) for kind, names in CHOICES.items()},
     }
     return table(("setting", "takes", "says"), ((code(name), choices[kind], text) for name, (kind, text) in SETTINGS.items()))
@@ -255,6 +259,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "strategies": strategies,
     "hierarchy": hierarchy,
     "placeholders": placeholders,
+    "spoiled": spoiled,
     "sources": sources,
     "overwrite": overwrite,
     "protections": protections,

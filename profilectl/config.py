@@ -41,7 +41,7 @@ from profilectl.feed import (
     workspaces_of,
 )
 from profilectl.forwarding import Connection, connection_of
-from profilectl.identity import BY_NAME, STRATEGIES, flags_of, type_named
+from profilectl.identity import BY_NAME, STRATEGIES, display, flags_of, star_of, type_named
 from profilectl.output import Output, output_of
 from profilectl.retention import check_clocks
 from profilectl.store import Store
@@ -55,7 +55,8 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "identity.unique":          ("types",      "types of which one profile at most holds a value"),
     "identity.immutable":       ("types",      "types that are never changed once set"),
     "identity.unique_conflict": ("conflict",   "what becomes of a unique identity that a second profile claims"),
-    "identity.placeholders":    ("strings",    "values that are nobody's identity"),
+    "identity.placeholders":    ("nobodys",    "values that are nobody's identity, instead of the built-in list"),
+    "identity.placeholders_add": ("nobodys",   "values that are nobody's identity, beside that list"),
     "attributes.priority":      ("priority",   "how source priority is read"),
     "consent.gdpr_purposes":    ("strings",    "the GDPR purposes that consent may be about; where it is left out, any"),
     "history.keep":             ("limit",      "how many of the last imports keep tables of their own, so that they can be undone"),
@@ -172,7 +173,9 @@ def _checked(path: Path, name: str, value: Any) -> Any:
         return value
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
         raise InputRefused(f"{path}: {name} must be a list of strings")
-    if kind == "strings":
+    if kind == "nobodys":
+        _check_placeholders(path, name, value)
+    if kind in ("strings", "nobodys"):
         return value
     types = [type_named(entry) for entry in value]
     if None in types:
@@ -182,6 +185,14 @@ def _checked(path: Path, name: str, value: Any) -> Any:
     if len(set(listed)) != len(listed):
         raise InputRefused(f"{path}: {name} names a type twice")
     return listed
+
+
+def _check_placeholders(path: Path, name: str, entries: list[str]) -> None:
+    for entry in entries:
+        if not display(entry) or star_of(display(entry)) == "middle":
+            raise InputRefused(
+                f"{path}: {name}: {entry!r} is no placeholder", "a placeholder is a text; one * at its beginning or its end is any text: noemail@*"
+            )
 
 
 def _check_flags(path: Path, settings: Mapping[str, Any]) -> None:

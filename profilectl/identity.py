@@ -222,7 +222,7 @@ def judging_of(entries: Iterable[str]) -> Judging:
     An entry of stars alone stands for itself, as does one with a * in its middle: see star_of.
     """
     exact, beginnings, endings = set(), set(), set()
-    for entry in map(fold, entries):
+    for entry in (fold(display(entry)) for entry in entries):
         match star_of(entry):
             case "end":
                 beginnings.add(entry[:-1])
