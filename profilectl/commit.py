@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from profilectl.feed import Feed
+from profilectl.identity import NO_JUDGING, Judging
 from profilectl.merge import Merged
 from profilectl.outbox import Leaves, prepare_outgoing, write_outgoing
 from profilectl.report import ImportReport
@@ -39,7 +40,7 @@ class Prepared:
 @dataclass(frozen=True, slots=True)
 class Import:
     """What the history will say of an import. first: the arrival of its first row. request: its files and
-    options as JSON; needs: the earlier imports it rests on (dependence.py)."""
+    options as JSON; needs: the earlier imports it rests on (dependence.py); judging: what is nobody's identity."""
 
     number: int
     first: int
@@ -48,6 +49,7 @@ class Import:
     started_ms: int
     request: dict[str, Any]
     needs: list[int]
+    judging: Judging = NO_JUDGING
 
 
 def prepare(
@@ -148,7 +150,7 @@ def prepare_history(scratch: Scratch, staged: Staged, rejects: Rejects, made: Im
             {"path": str(rejects.path)},
         )
         if store_suppresses(scratch):
-            clear_rejects(scratch, made.first)
+            clear_rejects(scratch, made.first, made.judging)
         scratch.forget_order()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from profilectl.activity import Activity, Touch, activities
@@ -152,7 +152,9 @@ class Composer:
         return {kind: found.value for kind, found in self._usable(stated).items() if BY_NAME[kind].device}
 
     def _usable(self, stated: dict[str, Any]) -> dict[str, Usable]:
-        tried = {kind: usable(BY_NAME[kind], value, self.reading.judging) for kind, value in stated.items()}
+        # Whether a number was spoiled is for the import to say, which has left it out or was told to take it.
+        judging = replace(self.reading.judging, allow_spoiled=True)
+        tried = {kind: usable(BY_NAME[kind], value, judging) for kind, value in stated.items()}
         return {kind: one for kind, one in tried.items() if isinstance(one, Usable)}
 
     def _nobodys(self, one: Waiting) -> Received:

@@ -489,7 +489,7 @@ class _Run:
             counts.codes["CONSENT_SOURCE_NOT_ALLOWED"] += scratch.row(
                 "select count(*) from usable where json_exists(rest, '$.consent_state') and seq in (select seq from resolved where profile is not null)"
             )[0]
-        self.made = Import(number, first, feed, registers, self.now_ms, remembered(self.request), needs)
+        self.made = Import(number, first, feed, registers, self.now_ms, remembered(self.request), needs, settings.rules.judging)
         self._reject()
         self.report.slow_path_rows = resolution.slow_path_rows
         counts.rows["rejected"] = len(self.rejects)

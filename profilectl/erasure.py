@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from profilectl.by_hand import joined
+from profilectl.casing import fold
 from profilectl.codes import StoreUnusable, UsageError
 from profilectl.compaction import ORDER
 from profilectl.copies import put_in_place, rewrite_store
@@ -142,7 +143,7 @@ class Leaving:
     ) -> None:
         """answered: requests (opendsr.py) that this erasure answers."""
         self.profiles, self.store, self.scratch = profiles, profiles.store, profiles.store.scratch
-        self.secret = self.store.meta("secret")
+        self.secret, self.judging = self.store.meta("secret"), self.store.settings().rules.judging
         self.allow_return, self.now_ms = allow_return, now_ms
         self.number = self.store.next_erasure()
         self.next_arrival = self.store.next_import()[1]
@@ -183,6 +184,7 @@ class Leaving:
         """Make `erased_identity` (profile, type, hash): what the erased have had, and what they were named by."""
         found: dict[tuple[int, int, int], None] = {}
         named: dict[tuple[int, int, int], bool] = {}
+        nothing: set[int] = set()  # hashes of what is nobody's, but was theirs before it was known for that
         self.values: dict[str, None] = {}
         for segment in self.profiles.segments:
             if not segment.identities or "row" not in segment.tables:
@@ -193,9 +195,15 @@ class Leaving:
             ):
                 for kind, value in zip(segment.identities, values, strict=True):
                     if value is not None:
-                        found[profile, CODE[kind], hash_of(self.secret, ENVIRONMENT_NAME[code], kind, key_of(BY_NAME[kind], value))] = None
-                        self.values[value] = None
+                        digest = hash_of(self.secret, ENVIRONMENT_NAME[code], kind, key_of(BY_NAME[kind], value))
+                        found[profile, CODE[kind], digest] = None
+                        if self.judging.is_placeholder(value):
+                            nothing.add(digest)
+                        else:
+                            self.values[value] = None
         for one in meant:
+            if one.kind != "mpid" and self.judging.is_placeholder(display(one.value)):
+                continue
             if one.kind in BY_NAME and not one.protected:
                 key = key_of(BY_NAME[one.kind], display(one.value))
                 self.values[display(one.value)] = None
@@ -208,14 +216,14 @@ class Leaving:
                 self.corrected |= self.mpids
         _load_hashes(self.scratch, "erased_identity", [*found, *named])
         # Named only: it keeps somebody out where nobody had it, as when a reject is all that there is of them.
-        _load_hashes(self.scratch, "kept_out", [*found, *(one for one, had in named.items() if not had)])
+        _load_hashes(self.scratch, "kept_out", [*(one for one in found if one[2] not in nothing), *(one for one, had in named.items() if not had)])
         known = known_identities(self.profiles.segments, removals=self.profiles.removals)
         self.scratch.make(
             "staying",
             f"select distinct known.hash, known.profile from ({known}) as known where known.hash in (select hash from erased_identity)"
             " and known.profile not in (select profile from erased_profile)",
         )
-        self.hashes = {int(digest, 16) for (digest,) in self.scratch.rows("select distinct to_hex(hash) from erased_identity where hash not in (select hash from staying)")}
+        self.hashes = {int(digest, 16) for (digest,) in self.scratch.rows("select distinct to_hex(hash) from erased_identity where hash not in (select hash from staying)")} - nothing
         self.outcome.shared = [
             (str(mpid), ENVIRONMENT_NAME[code]) for mpid, code in self.scratch.rows(
                 f"select mpid, environment from ({known_mpids(self.profiles.segments)}) where profile in (select profile from staying) order by profile"
@@ -575,7 +583,7 @@ def patterns(values: Iterable[str]) -> list[str]:
     long: dict[str, None] = {}
     short: dict[str, None] = {}
     for value in values:
-        written = (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], value.replace('"', '""'))
+        written = (value, fold(value), json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], value.replace('"', '""'))
         (long if len(value) >= SHORT else short).update(dict.fromkeys(re.escape(one) for one in written if one))
     found = []
     for spelled, around in ((long, "(?i)(?:{})"), (short, "(?i)(?:^|[^0-9A-Za-z])(?:{})(?:$|[^0-9A-Za-z])")):

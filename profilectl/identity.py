@@ -206,14 +206,18 @@ class Judging:
         """The placeholders as they are written in a configuration, sorted."""
         return sorted([*self.exact, *(f"{one}*" for one in self.beginnings), *(f"*{one}" for one in self.endings)])
 
+    def is_placeholder(self, value: str) -> bool:
+        """Say whether a value, already displayed, is a mark of nothing."""
+        low = fold(value)
+        return low in self.exact or low.startswith(self.beginnings) or low.endswith(self.endings)
+
     def code(self, kind: IdentityType, value: str) -> str | None:
         """Return why a value, already displayed and not empty, is nobody's identity of a type, or None."""
-        low = fold(value)
-        if low in self.exact or low.startswith(self.beginnings) or low.endswith(self.endings):
+        if self.is_placeholder(value):
             return "IDENTITY_PLACEHOLDER"
         if kind.may_be_spoiled and not self.allow_spoiled and _spoiled.fullmatch(value):
             return "IDENTITY_SPOILED"
-        return "DEVICE_ID_INVALID" if kind.shape == "guid" and not _guid.fullmatch(low) else None
+        return "DEVICE_ID_INVALID" if kind.shape == "guid" and not _guid.fullmatch(fold(value)) else None
 
 
 def judging_of(entries: Iterable[str]) -> Judging:

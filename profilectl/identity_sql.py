@@ -40,7 +40,7 @@ def judged(kind: IdentityType, text: str, low: str, judging: Judging) -> str:
 
     text: trimmed; low: the same, folded.
     """
-    conditions = {"IDENTITY_PLACEHOLDER": _placeholder(low, judging)}
+    conditions = {"IDENTITY_PLACEHOLDER": placeholder(low, judging)}
     if kind.may_be_spoiled and not judging.allow_spoiled:
         conditions["IDENTITY_SPOILED"] = f"regexp_full_match({text}, {quote_text(SPOILED_PATTERN)})"
     if kind.shape == "guid":
@@ -66,7 +66,8 @@ def usable_key(kind: IdentityType, text: str, judging: Judging) -> str:
     return f"case when {text} <> '' and {judged(kind, text, folded(text), judging)} is null then {key(kind, text)} end"
 
 
-def _placeholder(low: str, judging: Judging) -> str:
+def placeholder(low: str, judging: Judging) -> str:
+    """Return the condition that a folded text is a placeholder; empty where none can be."""
     listed = ", ".join(map(quote_text, sorted(judging.exact)))
     tests = [f"{low} in ({listed})"] if listed else []
     tests += [f"starts_with({low}, {quote_text(text)})" for text in judging.beginnings]

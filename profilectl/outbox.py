@@ -83,7 +83,7 @@ def prepare_outgoing(
         devices = [kind for kind in staged.identities if BY_NAME[kind].device]
         stated = f"case when coalesce({', '.join([*(f'usable.i_{kind}' for kind in devices), 'null'])}) is not null then {_object(devices, 'usable.')} end"
         lost = _fleeting(scratch, staged, first)
-        joined = f" join usable on usable.seq + {first} = row.arrival" if devices else ""
+        joined = f" join ({_named('usable', staged)}) as usable on usable.seq + {first} = row.arrival" if devices else ""
         scratch.make(
             "ready_outgoing",
             f"select row.arrival, row.profile, row.at_ms, coalesce(counted_event.events, 0) as events, {stated if devices else 'null::varchar'} as devices,"
@@ -114,6 +114,15 @@ def _fleeting(scratch: Scratch, staged: Staged, first: int) -> bool:
     return True
 
 
+def _named(rows: str, staged: Staged) -> str:
+    """Return the SELECT of rows with those identities only that may be used (sift)."""
+    usable = ", ".join(f"case when h{place} is not null then i_{kind} end as i_{kind}" for place, kind in enumerate(staged.identities))
+    if not usable:
+        return f"select * from {rows}"
+    hashes = ", ".join(f"h{place}" for place in range(len(staged.identities)))
+    return f"select * exclude ({hashes}) replace ({usable}) from (select one.*, {hashes} from {rows} as one join identity_hash on identity_hash.seq = one.seq)"
+
+
 def _object(kinds: Sequence[str], table: str) -> str:
     """Return the SQL of a JSON object of the identities that a row states."""
     members = ", ".join(f"'\"{kind}\":' || to_json({table}i_{kind})::varchar" for kind in kinds)
@@ -122,7 +131,7 @@ def _object(kinds: Sequence[str], table: str) -> str:
 
 def _of_nobody(scratch: Scratch, staged: Staged, first: int, environment: str, now_ms: int, code: str) -> str:
     """Return the SELECT of batches with all that they say."""
-    scratch.make("passed_by", f"select one.* from staged as one join dropped on dropped.seq = one.seq where dropped.code = {quote_text(code)}")
+    scratch.make("passed_by", f"select one.* from ({_named('staged', staged)}) as one join dropped on dropped.seq = one.seq where dropped.code = {quote_text(code)}")
     members = [f"{quote_text(_quoted(key) + ':')} || {held_as_json(f'one.a{n}')}" for n, key in enumerate(staged.keys)]
     set_ = ", ".join(f"case when one.a{n} <> chr(31) then {member} end" for n, member in enumerate(members)) or "null::varchar"
     gone = [f"case when one.a{n} = chr(31) then to_json({quote_text(key)})::varchar end" for n, key in enumerate(staged.keys)]

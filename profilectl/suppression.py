@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from profilectl.codes import CODES
 from profilectl.feed import ENVIRONMENTS
-from profilectl.identity import BY_NAME, NAME, WHITE_SPACE
-from profilectl.identity_sql import key
+from profilectl.identity import BY_NAME, NAME, WHITE_SPACE, Judging
+from profilectl.identity_sql import folded, key, placeholder
 from profilectl.scratch import Scratch, quote_text
 from profilectl.segments import MPID_TYPE, identity_hash
 
@@ -35,10 +35,11 @@ def without_text(named: str) -> str:
     return f"case when {named} then case code {sentences} else '' end else message end as message, case when {named} then '{NOTE}' else raw end as raw"
 
 
-def clear_rejects(scratch: Scratch, first: int) -> None:
+def clear_rejects(scratch: Scratch, first: int, judging: Judging) -> None:
     """Take the text out of those of `ready_reject` that name somebody erased: it would come back with them.
 
-    A row that could not be used was not understood either: its text is looked through word by word.
+    A row that could not be used was not understood either: its text is looked through word by word. A placeholder that
+    somebody erased once had for an identity names nobody.
     """
     suppress(scratch, first)
     kinds = [NAME[code] for (code,) in scratch.rows(f"select distinct type from suppressed_hash where type <> {MPID_TYPE} order by type")]
@@ -55,7 +56,8 @@ def clear_rejects(scratch: Scratch, first: int) -> None:
         f"{identity_hash(secret, quote_text(environment), kind, key(BY_NAME[kind], 'word'))} in (select hash from suppressed_hash)"
         for kind in kinds for environment in ENVIRONMENTS
     )
-    scratch.make("named_reject", f"select distinct place from reject_word where {named}")
+    nothing = placeholder(folded("word"), judging) or "false"
+    scratch.make("named_reject", f"select distinct place from reject_word where not ({nothing}) and ({named})")
     if scratch.count("named_reject"):
         scratch.make("cleared_reject", f"select * replace ({without_text('rowid in (select place from named_reject)')}) from ready_reject")
         scratch.rename("cleared_reject", "ready_reject")

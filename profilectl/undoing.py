@@ -130,7 +130,8 @@ def _make_again(copy: Path, past: Past, folder: Path, progress: Callable[[str, i
             raise InputRefused(f"{', '.join(changed)} is not what it was")
 
     request = request_of(
-        kept, protection=past.protection, source=past.source, rejects=str(folder / "rejects.jsonl"),
+        {"allow_spoiled": True, **kept},  # what an import took that knew no spoiled numbers
+        protection=past.protection, source=past.source, rejects=str(folder / "rejects.jsonl"),
         first_arrival=past.first_arrival, now_ms=past.started_ms, refreshes=False, progress=progress, opened=opened,
     )
     at = past.request.get("folder", ".")
