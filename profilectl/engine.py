@@ -33,6 +33,7 @@ from profilectl.identity import NAME
 from profilectl.merge import Merged, merge
 from profilectl.opening import open_store, store_in_memory
 from profilectl.outbox import leaving_from
+from profilectl.reading import Known, known_content, way_of
 from profilectl.report import Counts, FileReport, ImportReport
 from profilectl.resolve import resolve
 from profilectl.scratch import Scratch, may_write_beside, quote_identifier, quote_text, scratch_beside, unwritable
@@ -175,11 +176,12 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
         with _first_look(scratch, store_path, request) as store:
             settings = store.settings()
             feed = _feed(store, request)
-            fresh, reports = _fresh(store, feed, files, again=request.again)
+            fresh, reports, notices = _fresh(store, feed, files, request)
             state = store.state()
         report = ImportReport(
             None, feed.name, feed.source, request.protection or feed.protection,
             request.environment or ENVIRONMENTS[0], reports, feed_registered=not feed.number, dry_run=request.dry_run,
+            notices=notices,
         )
         request.opened(report, state)
         if not fresh:
@@ -338,17 +340,28 @@ def _feed(store: Store, request: ImportRequest) -> Feed:
 
 
 def _fresh(
-    store: Store, feed: Feed, files: Sequence[InputFile], *, again: bool
-) -> tuple[list[InputFile], list[FileReport]]:
-    """Return the files whose content the feed has not brought yet (design.md R11), and a report of each."""
+    store: Store, feed: Feed, files: Sequence[InputFile], request: ImportRequest
+) -> tuple[list[InputFile], list[FileReport], list[str]]:
+    """Return the files whose content the feed has not brought yet (design.md R11), a report of each, and what is to
+    be said of those that are imported although their content is known."""
     fresh: list[InputFile] = []
-    reports = []
+    reports, notices = [], []
     for file in files:
-        number = store.imported_as(feed, file.sha256) if feed.number and not again else None
-        reports.append(FileReport(file.name, file.sha256, 0, already_imported=number))
-        if number is None:
+        known = _known(store, feed, file.sha256, request)
+        reports.append(FileReport(file.name, file.sha256, 0, already_imported=known.already))
+        if known.already is None:
             fresh.append(file)
-    return fresh, reports
+        if known.notice:
+            notices.append(f"{file.name}: {known.notice}")
+    return fresh, reports, notices
+
+
+def _known(store: Store, feed: Feed, sha256: str, request: ImportRequest) -> Known:
+    """Return what a feed knows of a content, to be read as the request says."""
+    if request.again or not feed.number:
+        return Known()
+    way = way_of(remembered(request), request.protection or feed.protection)
+    return known_content(way, store.brought(feed, sha256))
 
 
 class _Overtaken(Exception):
@@ -493,9 +506,7 @@ class _Run:
 
     def _check_overtaken(self, store: Store, feed: Feed) -> None:
         """Look again whether the content was imported, now by another process (design.md R11)."""
-        if self.request.again or not feed.number:
-            return
-        numbers = [store.imported_as(feed, digest) for digest in self.hashes]
+        numbers = [_known(store, feed, digest, self.request).already for digest in self.hashes]
         found = [number for number in numbers if number is not None]
         if len(found) == len(numbers):
             raise _Overtaken(max(found))
