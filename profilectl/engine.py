@@ -28,7 +28,7 @@ from profilectl.compaction import compact, compaction_due
 from profilectl.dependence import rests_on
 from profilectl.event import added_event
 from profilectl.examples import examples_of, without_mpids
-from profilectl.feed import ACCOUNT, ENVIRONMENTS, Feed
+from profilectl.feed import ACCOUNT, ENVIRONMENTS, Feed, meaning_of
 from profilectl.identity import NAME
 from profilectl.merge import Merged, merge
 from profilectl.opening import open_store, store_in_memory
@@ -181,7 +181,7 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
         report = ImportReport(
             None, feed.name, feed.source, request.protection or feed.protection,
             request.environment or ENVIRONMENTS[0], reports, feed_registered=not feed.number, dry_run=request.dry_run,
-            notices=notices,
+            notices=notices + ([] if feed.number else [meaning_of(feed.source)]),
         )
         request.opened(report, state)
         if not fresh:

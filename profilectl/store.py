@@ -25,7 +25,7 @@ import duckdb
 
 from profilectl.batch import LIMITS, Reading
 from profilectl.codes import InputRefused, StoreBusy, StoreUnusable, UsageError
-from profilectl.feed import ACCOUNT, DEFAULT_PROTECTION, DEFAULT_SOURCE, DEFAULT_WORKSPACE, Feed
+from profilectl.feed import ACCOUNT, DEFAULT_PROTECTION, DEFAULT_WORKSPACE, Feed, source_named_by
 from profilectl.identity import HIERARCHY, PLACEHOLDERS, Rules, flags_of
 from profilectl.reading import Brought, way_of
 from profilectl.scratch import Scratch, quote_text
@@ -366,10 +366,11 @@ def choose_feed(
     Raises InputRefused where the source, the partner or the workspace differs from the registered one.
     """
     if known is None:
+        source = source or source_named_by(name)
         if partner and source != "partner":
             raise UsageError("--partner goes with --source partner")
         belongs = DEFAULT_WORKSPACE if source == ACCOUNT else workspace or DEFAULT_WORKSPACE
-        return Feed(name, source or DEFAULT_SOURCE, protection or DEFAULT_PROTECTION, partner, workspace=belongs)
+        return Feed(name, source, protection or DEFAULT_PROTECTION, partner, workspace=belongs)
     if workspace and not known.seen_in(workspace):
         raise InputRefused(
             f"the feed {name} belongs to the workspace {known.workspace}, not to {workspace}",

@@ -31,7 +31,7 @@ EXAMPLE = "Example: profilectl import legacy.csv --feed warehouse --protection u
 FilesArgument = Annotated[list[str], typer.Argument(metavar="FILE...", help="Files or globs, in the order given; - is standard input.")]
 FeedOption = Annotated[str, typer.Option("--feed", help="The feed the files belong to; registered on first use.", autocompletion=complete.feeds)]
 ProtectionOption = Annotated[ProtectionName | None, typer.Option("--protection", help="For this import only, where the feed is registered.")]
-SourceOption = Annotated[SourceName | None, typer.Option("--source", help="Of a feed that is not registered yet.")]
+SourceOption = Annotated[SourceName | None, typer.Option("--source", help="Of a feed that is not registered yet (the source that has its name, else custom-feed).")]
 PartnerOption = Annotated[str | None, typer.Option("--partner", help="Of a new feed whose source is partner.")]
 FormatOption = Annotated[FormatName | None, typer.Option("--format", help="Where a name does not tell.")]
 ManifestOption = Annotated[str | None, typer.Option("--manifest", metavar="F", help="The platform's manifest: what each column means.")]
