@@ -29,7 +29,6 @@ from profilectl.dependence import rests_on
 from profilectl.event import added_event
 from profilectl.examples import examples_of, without_mpids
 from profilectl.feed import ACCOUNT, ENVIRONMENTS, Feed, meaning_of
-from profilectl.identity import NAME
 from profilectl.merge import Merged, merge
 from profilectl.opening import open_store, store_in_memory
 from profilectl.outbox import leaving_from
@@ -38,6 +37,7 @@ from profilectl.report import Counts, FileReport, ImportReport
 from profilectl.resolve import resolve
 from profilectl.scratch import Scratch, may_write_beside, quote_identifier, quote_text, scratch_beside, unwritable
 from profilectl.segments import known_identities, known_mpids
+from profilectl.sharing import MOST_TOLD, SHARED_BY_MANY, shared_identities
 from profilectl.sift import Frame, sift
 from profilectl.stage import Options, Staged, stage_files
 from profilectl.stage.columns import Manifest, read_manifest, read_map
@@ -51,8 +51,6 @@ from profilectl.trace import trace_rows
 from profilectl.whole_file import check_apart, check_target, whole_file
 from profilectl.workspace import chosen_workspace
 
-SHARED_BY_MANY = 100
-"""An identity that more rows than this have is reported (design.md R14)."""
 FIRST_WAIT_S = 2.0
 """So long an import waits for the store at its beginning, unasked: a server that serves it takes moments to copy it and to take batches in."""
 LATE_WAIT_S = 10.0
@@ -481,8 +479,8 @@ class _Run:
         touches = " union all ".join(f"select profile, arrival from {one.table('row')}" for one in segments)
         scratch.make("known_touch", touches or "select null::bigint as profile, null::bigint as arrival where false", keep=False)
         sift(scratch, self.staged, frame, counts)
-        self._shared()
         resolution = resolve(scratch, self.staged, frame, settings.rules, first, counts)
+        self._shared()
         feeds = [*store.feeds(), feed] if registers else store.feeds()
         self.merged = merge(scratch, self.staged, frame, feeds, settings.priority, segments, first, counts, store.calculated(None if feed.source == ACCOUNT else feed.workspace))
         needs = rests_on(scratch, self.staged, segments, feed.number, loose=self.merged.loose)
@@ -514,17 +512,13 @@ class _Run:
             raise StoreBusy(f"another process imported some of the files meanwhile, as {max(found)}", "run the import again: it takes the others")
 
     def _shared(self) -> None:
-        """Look for identities that many rows share, before anything is written (design.md R14)."""
-        most = self.request.max_shared or SHARED_BY_MANY
-        found = self.scratch.rows(
-            "select type, seq, rows from value where rows > $most order by rows desc, seq limit 20", {"most": most},
-        )
-        for kind, seq, rows in found:
-            value = self.scratch.row(f"select i_{NAME[kind]} from staged where seq = $seq", {"seq": seq})[0]
-            self.report.shared.append((NAME[kind], value, rows))
-        if found and self.request.max_shared:
-            kind, value, rows = self.report.shared[0]
-            raise InputRefused(f"{rows:,} rows share the {f'{kind} {value}'!r}; --max-shared {most}", "mend the rows, or make it a placeholder")
+        """Look for identities that many share, before anything is written (design.md R14)."""
+        shared, most = shared_identities(self.scratch, self.request.max_shared), self.request.max_shared
+        self.report.shared = [one for one in shared if one.rows + one.profiles >= SHARED_BY_MANY][:MOST_TOLD]
+        if most is not None and shared:
+            one = max(shared, key=lambda one: one.rows + one.profiles)
+            if one.rows + one.profiles > most:
+                raise InputRefused(f"{one.told()}, more than --max-shared {most}", "mend the rows, or make it a placeholder")
 
     def _reject(self) -> None:
         """Write down the rows that were rejected after staging, with their original text. They are the same

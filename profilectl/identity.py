@@ -125,6 +125,14 @@ PLACEHOLDERS: tuple[str, ...] = (
 )
 # fmt: on
 
+# Words of which many values are made that stand where nothing was known; those of PLACEHOLDERS are some too.
+MARKS: tuple[str, ...] = (
+    "none", "null", "nil", "nobody", "nothing", "empty", "unknown", "anonymous", "anon", "guest", "default", "dummy", "fake", "sample",
+    "example", "test", "testing", "tester", "noreply", "donotreply", "noemail", "nomail", "noname", "na", "missing", "notprovided", "xxx", "abc",
+)
+FEW_CHARACTERS = 2
+"""A value of so few distinct letters and digits, in at least four places, is seldom somebody's: 0000, 1111111, xxxx."""
+
 BY_NAME: Mapping[str, IdentityType] = {kind.name: kind for kind in TYPES}
 CODE: Mapping[str, int] = {kind.name: code for code, kind in enumerate(TYPES, start=1)}
 NAME: Mapping[int, str] = {code: name for name, code in CODE.items()}
@@ -199,6 +207,16 @@ def usable(kind: IdentityType, raw: str, placeholders: frozenset[str]) -> Usable
     if kind.shape == "guid" and not _guid.fullmatch(key):
         return "DEVICE_ID_INVALID"
     return Usable(kind.name, value, key)
+
+
+def looks_like_nothing(kind: str, value: str) -> bool:
+    """Say whether an identity looks like a mark of nothing: few distinct characters, or a word that stands for none."""
+    text = display(value).lower()
+    local = text.partition("@")[0] if BY_NAME[kind].shape == "email" else text
+    letters = "".join(one for one in local if one.isalnum())
+    words = {*re.split(r"[^a-z]+", local), "".join(one for one in letters if one.isalpha())}
+    few = len(letters) >= 4 and len(set(letters)) <= FEW_CHARACTERS
+    return text in PLACEHOLDERS or not letters or few or bool(words & {*MARKS})
 
 
 @dataclass(slots=True)
