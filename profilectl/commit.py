@@ -202,11 +202,13 @@ def _write_import(store: Store, made: Import, staged: Staged, report: ImportRepo
             {"import": made.number, "place": place, "path": file.name, "sha256": file.sha256, "unit": file.unit,
              "first": made.first + offset, "arrivals": ends[place + 1] - offset},
         )
+    # The history keeps numbers, and nobody's values.
+    said = {name: value for name, value in report.as_json().items() if name != "shared"}
     store.scratch.run(
         "insert into store.import values ($number, $feed, $source, $protection, $environment, $started, $finished,"
         " $first, $arrivals, $report, $made_by, $request, $needs, null, null)",
         {"number": made.number, "feed": made.feed.number, "source": made.feed.source, "protection": report.protection,
          "environment": report.environment, "started": made.started_ms, "finished": time.time_ns() // 1_000_000,
-         "first": made.first, "arrivals": staged.span, "report": orjson.dumps(report.as_json()).decode(),
+         "first": made.first, "arrivals": staged.span, "report": orjson.dumps(said).decode(),
          "made_by": who(), "request": orjson.dumps(made.request).decode(), "needs": made.needs},
     )

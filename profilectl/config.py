@@ -34,10 +34,10 @@ from profilectl.definitions import (
 from profilectl.feed import (
     ACCOUNT,
     DEFAULT_PROTECTION,
-    DEFAULT_SOURCE,
     DEFAULT_WORKSPACE,
     PROTECTIONS,
     Feed,
+    source_named_by,
     workspaces_of,
 )
 from profilectl.forwarding import Connection, connection_of
@@ -91,6 +91,8 @@ class Declared:
     audiences: list[Audience]
     outputs: list[Output] = field(default_factory=list)
     connections: list[Connection] = field(default_factory=list)
+    sources_left_open: frozenset[str] = frozenset()
+    """The feeds whose source is not stated: of one that is registered already it is what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,10 @@ def read_config(path: Path) -> Declared:
         check_connections(outs, connected, settings.get("consent.gdpr_purposes"))
     except UsageError as error:
         raise InputRefused(f"{path}: {error.message}", error.hint) from None
-    return Declared(settings, _feeds(path, document.get("feeds", {})), calculated, wanted, outs, connected)
+    section = document.get("feeds", {})
+    feeds = _feeds(path, section)
+    left_open = frozenset(feed.name for feed in feeds if "source" not in section[feed.name])
+    return Declared(settings, feeds, calculated, wanted, outs, connected, left_open)
 
 
 def _named(path: Path, document: Mapping[str, Any], section: str) -> list[tuple[str, Any]]:
@@ -232,7 +237,7 @@ def _feed(path: Path, name: str, members: Any) -> Feed:
     for member in members:
         if member not in FEED_KEYS:
             raise InputRefused(f"{where}: there is no {member}", f"a feed has {', '.join(FEED_KEYS)}")
-    source = members.get("source", DEFAULT_SOURCE)
+    source = members.get("source", source_named_by(name))
     protection = members.get("protection", DEFAULT_PROTECTION)
     partner = members.get("partner")
     workspace = members.get("workspace", DEFAULT_WORKSPACE)
@@ -269,7 +274,8 @@ def difference(store: Store, declared: Declared) -> list[Change]:
             continue
         if feed.workspace != before.workspace:
             raise InputRefused(f"the feed {feed.name} belongs to the workspace {before.workspace}", "its attributes are that workspace's: use another feed name")
-        if (feed.source, feed.partner or feed.name) != (before.source, before.partner or before.name):
+        differs = (feed.source, feed.partner or feed.name) != (before.source, before.partner or before.name)
+        if differs and feed.name not in declared.sources_left_open:
             raise InputRefused(
                 f"the feed {feed.name} is registered with source {before.source}"
                 + (f" and partner {before.partner}" if before.partner else ""),

@@ -37,7 +37,7 @@ def rests_on(scratch: Scratch, staged: Staged, segments: Sequence[Segment], feed
         named = {number for (number,) in scratch.rows("select distinct segment from before_row")} if scratch.has("before_row") else set()
         scratch.make(
             "chosen_among",
-            "select distinct link_hit.profile from link_hit join entangled on entangled.seq = link_hit.seq",
+            "select distinct profile from link_hit where hash in (select hash from link where seq in (select seq from entangled))",
         )
         for number, segment in open_to.items():
             if _holds(scratch, segment) or (segment.number in named and _speaks(scratch, staged, segment)) or (

@@ -29,15 +29,16 @@ from profilectl.compaction import compact, compaction_due
 from profilectl.dependence import rests_on
 from profilectl.event import added_event
 from profilectl.examples import examples_of, without_mpids
-from profilectl.feed import ACCOUNT, ENVIRONMENTS, Feed
-from profilectl.identity import NAME
+from profilectl.feed import ACCOUNT, ENVIRONMENTS, Feed, meaning_of
 from profilectl.merge import Merged, merge
 from profilectl.opening import open_store, store_in_memory
 from profilectl.outbox import leaving_from
+from profilectl.reading import Known, known_content, way_of
 from profilectl.report import Counts, FileReport, ImportReport, names_of
 from profilectl.resolve import resolve
 from profilectl.scratch import Scratch, may_write_beside, quote_identifier, quote_path, scratch_beside, unwritable
 from profilectl.segments import known_identities, known_mpids
+from profilectl.sharing import MOST_TOLD, SHARED_BY_MANY, shared_identities
 from profilectl.sift import Frame, sift
 from profilectl.stage import Options, Staged, head_of, stage_files
 from profilectl.stage.columns import Manifest, read_manifest, read_map
@@ -51,8 +52,6 @@ from profilectl.trace import first_rows, trace_rows
 from profilectl.whole_file import check_apart, check_target, whole_file
 from profilectl.workspace import chosen_workspace
 
-SHARED_BY_MANY = 100
-"""An identity that more rows than this have is reported (design.md R14)."""
 FIRST_WAIT_S = 2.0
 """So long an import waits for the store at its beginning, unasked: a server that serves it takes moments to copy it and to take batches in."""
 LATE_WAIT_S = 10.0
@@ -184,12 +183,12 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
         with _first_look(scratch, store_path, request) as store:
             settings = store.settings()
             feed = _feed(store, request)
-            fresh, reports = _fresh(store, feed, files, again=request.again)
+            fresh, reports, notices = _fresh(store, feed, files, request)
             state = store.state()
         report = ImportReport(
             None, feed.name, feed.source, request.protection or feed.protection,
             request.environment or ENVIRONMENTS[0], reports, feed_registered=not feed.number, dry_run=request.dry_run,
-            notices=opened.notices,
+            notices=opened.notices + notices + ([] if feed.number else [meaning_of(feed.source)]),
         )
         request.opened(report, state)
         if not fresh:
@@ -351,17 +350,28 @@ def _feed(store: Store, request: ImportRequest) -> Feed:
 
 
 def _fresh(
-    store: Store, feed: Feed, files: Sequence[InputFile], *, again: bool
-) -> tuple[list[InputFile], list[FileReport]]:
-    """Return the files whose content the feed has not brought yet (design.md R11), and a report of each."""
+    store: Store, feed: Feed, files: Sequence[InputFile], request: ImportRequest
+) -> tuple[list[InputFile], list[FileReport], list[str]]:
+    """Return the files whose content the feed has not brought yet (design.md R11), a report of each, and what is to
+    be said of those that are imported although their content is known."""
     fresh: list[InputFile] = []
-    reports = []
+    reports, notices = [], []
     for file in files:
-        number = store.imported_as(feed, file.sha256) if feed.number and not again else None
-        reports.append(FileReport(file.name, file.sha256, 0, already_imported=number))
-        if number is None:
+        known = _known(store, feed, file.sha256, request)
+        reports.append(FileReport(file.name, file.sha256, 0, already_imported=known.already))
+        if known.already is None:
             fresh.append(file)
-    return fresh, reports
+        if known.notice:
+            notices.append(f"{file.name}: {known.notice}")
+    return fresh, reports, notices
+
+
+def _known(store: Store, feed: Feed, sha256: str, request: ImportRequest) -> Known:
+    """Return what a feed knows of a content, to be read as the request says."""
+    if request.again or not feed.number:
+        return Known()
+    way = way_of(remembered(request), request.protection or feed.protection)
+    return known_content(way, store.brought(feed, sha256))
 
 
 class _Overtaken(Exception):
@@ -481,8 +491,8 @@ class _Run:
         touches = " union all ".join(f"select profile, arrival from {one.table('row')}" for one in segments)
         scratch.make("known_touch", touches or "select null::bigint as profile, null::bigint as arrival where false", keep=False)
         sift(scratch, self.staged, frame, counts)
-        self._shared()
         resolution = resolve(scratch, self.staged, frame, settings.rules, first, counts)
+        self._shared()
         feeds = [*store.feeds(), feed] if registers else store.feeds()
         self.merged = merge(scratch, self.staged, frame, feeds, settings.priority, segments, first, counts, store.calculated(None if feed.source == ACCOUNT else feed.workspace))
         needs = rests_on(scratch, self.staged, segments, feed.number, loose=self.merged.loose)
@@ -494,7 +504,7 @@ class _Run:
                 "select seq from usable where json_exists(rest, '$.consent_state') and seq in (select seq from resolved where profile is not null)",
             )
             counts.codes["CONSENT_SOURCE_NOT_ALLOWED"] += scratch.count("consent_refused")
-        self.made = Import(number, first, feed, registers, self.now_ms, remembered(self.request), needs, settings.rules.judging)
+        self.made = Import(number, first, feed, registers, self.now_ms, remembered(self.request), needs, frame.judging)
         self._reject()
         self.report.slow_path_rows = resolution.slow_path_rows
         counts.rows["rejected"] = len(self.rejects)
@@ -509,9 +519,7 @@ class _Run:
 
     def _check_overtaken(self, store: Store, feed: Feed) -> None:
         """Look again whether the content was imported, now by another process (design.md R11)."""
-        if self.request.again or not feed.number:
-            return
-        numbers = [store.imported_as(feed, digest) for digest in self.hashes]
+        numbers = [_known(store, feed, digest, self.request).already for digest in self.hashes]
         found = [number for number in numbers if number is not None]
         if len(found) == len(numbers):
             raise _Overtaken(max(found))
@@ -519,17 +527,13 @@ class _Run:
             raise StoreBusy(f"another process imported some of the files meanwhile, as {max(found)}", "run the import again: it takes the others")
 
     def _shared(self) -> None:
-        """Look for identities that many rows share, before anything is written (design.md R14)."""
-        most = self.request.max_shared or SHARED_BY_MANY
-        found = self.scratch.rows(
-            "select type, seq, rows from value where rows > $most order by rows desc, seq limit 20", {"most": most},
-        )
-        for kind, seq, rows in found:
-            value = self.scratch.row(f"select i_{NAME[kind]} from staged where seq = $seq", {"seq": seq})[0]
-            self.report.shared.append((NAME[kind], value, rows))
-        if found and self.request.max_shared:
-            kind, value, rows = self.report.shared[0]
-            raise InputRefused(f"{rows:,} rows share the {f'{kind} {value}'!r}; --max-shared {most}", "mend the rows, or make it a placeholder")
+        """Look for identities that many share, before anything is written (design.md R14)."""
+        shared, most = shared_identities(self.scratch, self.request.max_shared), self.request.max_shared
+        self.report.shared = [one for one in shared if one.rows + one.profiles >= SHARED_BY_MANY][:MOST_TOLD]
+        if most is not None and shared:
+            one = max(shared, key=lambda one: one.rows + one.profiles)
+            if one.rows + one.profiles > most:
+                raise InputRefused(f"{one.told()}, more than --max-shared {most}", "mend the rows, or make it a placeholder")
 
     def _reject(self) -> None:
         """Write down the rows that were rejected after staging, with their original text. They are the same

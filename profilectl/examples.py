@@ -56,7 +56,7 @@ def examples_of(
         "profiles": profiles,
         "identities": identities,
         "attributes": attributes,
-        "shared": [{"type": kind, "value": value, "rows": rows} for kind, value, rows in report.shared[:FEW]],
+        "shared": [one.as_json() for one in report.shared[:FEW]],
     }
 
 

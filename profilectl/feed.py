@@ -9,7 +9,7 @@ import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from profilectl.attributes import Owner
+from profilectl.attributes import FEED_SOURCES, SOURCES, Owner
 
 
 class Effect(enum.Enum):
@@ -76,6 +76,28 @@ class Feed:
     def owner(self) -> Owner:
         """Whom the attributes of this feed belong to."""
         return Owner(self.source, (self.partner or self.name) if self.source == "partner" else self.name)
+
+
+def source_named_by(name: str) -> str:
+    """Return the source of a feed that is new, where none is stated: the one that has its name (design.md R7)."""
+    return name if name in FEED_SOURCES else DEFAULT_SOURCE
+
+
+VALUES_OF = {
+    "account": "the account's", "custom-feed": "a custom feed's", "sdk": "the SDK's", "csv": "a CSV upload's",
+    "partner": "a partner's", "warehouse": "a warehouse's",
+}
+"""Whose values those of a source are, in words."""
+
+
+def meaning_of(source: str) -> str:
+    """Say what the source of a feed means for its values: its rank, and whose values they beat."""
+    rank = SOURCES[source].rank
+    below = min((one.rank for one in SOURCES.values() if one.rank > rank), default=None)
+    beaten = [VALUES_OF[name] for name in FEED_SOURCES if SOURCES[name].rank == below]
+    beats = f"its values beat {' and '.join(beaten)}" if beaten else "its values beat no other source's"
+    upload = f"; a CSV upload to the platform is --source csv, rank {SOURCES['csv'].rank}" if source == DEFAULT_SOURCE else ""
+    return f"{source}, rank {rank}: {beats}{upload}"
 
 
 def completed_in(feed: Feed, workspaces: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from profilectl.casing import fold
@@ -158,6 +158,14 @@ SPOILED_PATTERN = "|".join(one.pattern for one in SPOILED)
 CODES_OF_NOBODY = ("IDENTITY_PLACEHOLDER", "IDENTITY_SPOILED", "DEVICE_ID_INVALID")
 # fmt: on
 
+# Words of which many values are made that stand where nothing was known; those of PLACEHOLDERS are some too.
+MARKS: tuple[str, ...] = (
+    "none", "null", "nil", "nobody", "nothing", "empty", "unknown", "anonymous", "anon", "guest", "default", "dummy", "fake", "sample",
+    "example", "test", "testing", "tester", "noreply", "donotreply", "noemail", "nomail", "noname", "na", "missing", "notprovided", "xxx", "abc",
+)
+FEW_CHARACTERS = 2
+"""A value of so few distinct letters and digits, in at least four places, is seldom somebody's: 0000, 1111111, xxxx."""
+
 BY_NAME: Mapping[str, IdentityType] = {kind.name: kind for kind in TYPES}
 CODE: Mapping[str, int] = {kind.name: code for code, kind in enumerate(TYPES, start=1)}
 NAME: Mapping[int, str] = {code: name for name, code in CODE.items()}
@@ -296,39 +304,87 @@ def usable(kind: IdentityType, raw: str, judging: Judging) -> Usable | str | Non
     return judging.code(kind, value) or Usable(kind.name, value, key_of(kind, value))
 
 
+def looks_like_nothing(kind: str, value: str) -> bool:
+    """Say whether an identity looks like a mark of nothing: few distinct characters, or a word that stands for none."""
+    text = display(value).lower()
+    local = text.partition("@")[0] if BY_NAME[kind].shape == "email" else text
+    letters = "".join(one for one in local if one.isalnum())
+    words = {*re.split(r"[^a-z]+", local), "".join(one for one in letters if one.isalpha())}
+    few = len(letters) >= 4 and len(set(letters)) <= FEW_CHARACTERS
+    return text in PLACEHOLDERS or not letters or few or bool(words & {*MARKS})
+
+
 @dataclass(slots=True)
 class Records:
     """The identity records of one environment that a decision may need, and nothing else.
 
     A profile is named by the arrival of the row that founded it, so that an older profile has the
-    smaller name. holders is the index: who holds a value. record is its inverse. last is the arrival
-    of the row that touched a profile last. by_mpid finds a profile by its MPID.
+    smaller name. holders is the index: who holds a value. record is its inverse, by type, the values in order. last is
+    the arrival of the row that touched a profile last. by_mpid finds a profile by its MPID. One value may have as many
+    holders as there are rows: nothing here that is done for each row looks at all of them.
     """
 
     holders: dict[tuple[str, str], set[int]] = field(default_factory=dict)
-    record: dict[int, dict[str, list[str]]] = field(default_factory=dict)
+    record: dict[int, dict[str, dict[str, None]]] = field(default_factory=dict)
     last: dict[int, int] = field(default_factory=dict)
     by_mpid: dict[int, int] = field(default_factory=dict)
+    _guards: frozenset[str] | None = None
+    """The types that `_open` was made for."""
+    _open: dict[tuple[str, str], set[int]] = field(default_factory=dict)
+    """Of the holders of a value those that have no identity of the types in `_guards`."""
 
     def add(self, profile: int, kind: str, key: str) -> None:
         self.holders.setdefault((kind, key), set()).add(profile)
-        self.record.setdefault(profile, {}).setdefault(kind, []).append(key)
+        self.record.setdefault(profile, {}).setdefault(kind, {})[key] = None
+        if self._guards is None:
+            return
+        if self._is_open(profile):
+            self._open.setdefault((kind, key), set()).add(profile)
+        elif kind in self._guards:
+            self._shut(profile)
 
     def remove(self, profile: int, kind: str, key: str) -> None:
         self.holders[kind, key].discard(profile)
-        self.record[profile][kind].remove(key)
+        del self.record[profile][kind][key]
+        if self._guards is None:
+            return
+        self._open.get((kind, key), set()).discard(profile)
+        if kind in self._guards and self._is_open(profile):
+            for claim in self._claims(profile):
+                self._open.setdefault(claim, set()).add(profile)
+
+    def open_holders(self, kind: str, key: str, guards: frozenset[str]) -> set[int]:
+        """Return who holds a value and no identity of some types at all."""
+        if guards != self._guards:
+            self._guards, self._open = guards, {}
+            for profile in self.record:
+                if self._is_open(profile):
+                    for claim in self._claims(profile):
+                        self._open.setdefault(claim, set()).add(profile)
+        return self._open.get((kind, key), set())
+
+    def _is_open(self, profile: int) -> bool:
+        held = self.record.get(profile, {})
+        return not any(held.get(kind) for kind in self._guards or ())
+
+    def _shut(self, profile: int) -> None:
+        for claim in self._claims(profile):
+            self._open.get(claim, set()).discard(profile)
+
+    def _claims(self, profile: int) -> list[tuple[str, str]]:
+        return [(kind, key) for kind, keys in self.record.get(profile, {}).items() for key in keys]
 
     def drop(self, profiles: set[int]) -> None:
         """Forget profiles altogether."""
-        for held in self.holders.values():
+        for held in (*self.holders.values(), *self._open.values()):
             held.difference_update(profiles)
         for profile in profiles:
             self.record.pop(profile, None)
             self.last.pop(profile, None)
         self.by_mpid = {mpid: profile for mpid, profile in self.by_mpid.items() if profile not in profiles}
 
-    def values(self, profile: int, kind: str) -> list[str]:
-        return self.record.get(profile, {}).get(kind, [])
+    def values(self, profile: int, kind: str) -> Collection[str]:
+        return self.record.get(profile, {}).get(kind, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,6 +456,11 @@ class Step:
     left: frozenset[int]
 
 
+FEW_HOLDERS = 8
+"""So many holders of a value are asked one by one: an index costs more."""
+_NOBODY: frozenset[int] = frozenset()
+
+
 def look_up(
     known: Mapping[str, str], records: Records, rules: Rules, steps: list[Step] | None = None
 ) -> tuple[int | None, bool]:
@@ -420,7 +481,7 @@ def look_up(
         holders = records.holders.get((kind, wanted[kind]))
         if not holders:
             continue
-        hit = {one for one in holders if _eligible(one, known, records, rules)}
+        hit = _eligible_among(holders, kind, known, records, rules)
         protected = protected or len(hit) < len(holders)
         if only_known:
             hit = {one for one in hit if _is_known(one, records, rules)}
@@ -440,6 +501,21 @@ def _ranks(hierarchy: tuple[str, ...]) -> Mapping[str, int]:
     return {kind: place for place, kind in enumerate(hierarchy)}
 
 
+def _eligible_among(holders: set[int], kind: str, known: Mapping[str, str], records: Records, rules: Rules) -> set[int]:
+    """Return those of the holders of a row's value who may be found by the row.
+
+    Whoever has a protected identity must have one that the row has too, so only the holders of those need be asked.
+    """
+    guards = rules.immutable | rules.login
+    if len(holders) <= FEW_HOLDERS or not guards:
+        return {one for one in holders if _eligible(one, known, records, rules)}
+    asked = {
+        one for guard in guards if guard in known
+        for one in records.holders.get((guard, known[guard]), _NOBODY) if one in holders
+    }
+    return records.open_holders(kind, known[kind], guards) | {one for one in asked if _eligible(one, known, records, rules)}
+
+
 def _eligible(profile: int, known: Mapping[str, str], records: Records, rules: Rules) -> bool:
     """Login and immutable protection: a profile that has such identities is found only by one of
     them (domain.md 4.2)."""
@@ -454,7 +530,6 @@ def _is_known(profile: int, records: Records, rules: Rules) -> bool:
     return any(records.values(profile, kind) for kind in rules.login)
 
 
-_NOBODY: frozenset[int] = frozenset()
 
 
 def _attach(
@@ -467,7 +542,8 @@ def _attach(
         own = records.values(profile, one.type)
         if one.key in own:
             continue
-        others = records.holders.get((one.type, one.key), _NOBODY) - {profile}
+        holders = records.holders.get((one.type, one.key), _NOBODY)
+        others = len(holders) > (profile in holders)
         if one.type in rules.immutable and (own or others):
             decision.codes.append("IMMUTABLE_CONFLICT")
             continue
@@ -484,17 +560,18 @@ def _single(kind: str, rules: Rules) -> bool:
 
 def _give(profile: int, one: Usable, records: Records, rules: Rules, decision: Decision) -> None:
     """Give a profile an identity that it may have: a unique one goes from whoever holds it."""
-    others = records.holders.get((one.type, one.key), _NOBODY) - {profile}
-    if one.type in rules.unique and others:
+    others = records.holders.get((one.type, one.key), _NOBODY) - {profile} if one.type in rules.unique else _NOBODY
+    if others:
         for other in sorted(others):
             records.remove(other, one.type, one.key)
             decision.removed.append((other, one.type, one.key))
         decision.moved += 1
     own = records.values(profile, one.type)
     if own and _single(one.type, rules):
-        decision.removed.append((profile, one.type, own[0]))
+        oldest = next(iter(own))
+        decision.removed.append((profile, one.type, oldest))
         decision.replaced += 1
-        records.remove(profile, one.type, own[0])
+        records.remove(profile, one.type, oldest)
     records.add(profile, one.type, one.key)
     decision.added.append(one)
 

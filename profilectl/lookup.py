@@ -115,7 +115,8 @@ def _found(scratch: Scratch) -> list[Found]:
     return [
         Found(line, kind, value, tuple(sorted(found or ())), fault) for line, kind, value, found, fault in scratch.rows(
             "select answer.line, answer.type, answer.value, best.profiles, answer.fault from answer left join"
-            " (select match.seq, list(distinct match.profile) as profiles from match join hit on hit.seq = match.seq and hit.type = match.type group by match.seq)"
+            " (select best.seq, list(distinct held.profile) as profiles from best join hit on hit.seq = best.seq and hit.type = best.type"
+            " join held on held.hash = best.hash group by best.seq)"
             " as best on best.seq = answer.seq order by answer.line, answer.seq"
         )
     ]
@@ -279,6 +280,11 @@ def _load(scratch: Scratch, lines: list[str]) -> None:
     scratch.connection.unregister("asked_line")
 
 
+def _mpid_hash(number: str) -> str:
+    """Return the SQL of what an MPID is joined by beside the hashes of identities, which are far larger."""
+    return f"({number}::hugeint + 9223372036854775808)::uhugeint"
+
+
 def _answer(profiles: Profiles, kinds: Sequence[str], wanted: Lookup) -> None:
     """Make `answer`: one row for each line, with the one profile that was found, if it was one."""
     scratch, secret = profiles.store.scratch, profiles.store.meta("secret")
@@ -294,7 +300,10 @@ def _answer(profiles: Profiles, kinds: Sequence[str], wanted: Lookup) -> None:
             value = f"t{n}"
             rank = -1 if one == "mpid" else hierarchy.index(one) if one in hierarchy else len(hierarchy)
             if one == "mpid":
-                parts.append(f"select seq, {rank} as rank, 'mpid' as type, {value} as value, null::uhugeint as hash, {whole_number(value)} as number from asked_value where {value} <> ''")
+                parts.append(
+                    f"select seq, {rank} as rank, 'mpid' as type, {value} as value, {_mpid_hash(whole_number(value))} as hash,"
+                    f" {whole_number(value)} as number from asked_value where {value} <> ''"
+                )
             else:
                 parts.append(
                     f"select seq, {rank} as rank, '{one}' as type, {value} as value, {identity_hash(secret, environment, one, key(BY_NAME[one], value))} as hash, null::bigint as number"
@@ -303,17 +312,26 @@ def _answer(profiles: Profiles, kinds: Sequence[str], wanted: Lookup) -> None:
     scratch.make("wanted", " union all ".join(parts))
     code = ENVIRONMENTS.index(wanted.environment)
     known = known_identities(profiles.segments, removals=profiles.removals)
+    # Who has a value is asked once a value, not once a line: many lines and many profiles may have the same one.
     scratch.make(
-        "match",
-        f"select wanted.seq, wanted.rank, wanted.type, known.profile from wanted join ({known}) as known on known.hash = wanted.hash"
-        f" union select wanted.seq, wanted.rank, wanted.type, known.profile from wanted join ({known_mpids(profiles.segments)}) as known"
-        f" on known.mpid = wanted.number and known.environment = {code}",
+        "held",
+        f"select distinct hash, profile from ({known}) where hash in (select hash from wanted)"
+        f" union all select {_mpid_hash('mpid')} as hash, profile from ({known_mpids(profiles.segments)})"
+        f" where environment = {code} and mpid in (select number from wanted)",
     )
-    best = "select seq, min(rank) as rank from match group by seq"
+    scratch.make("holder", "select hash, count(*) as several, min(profile) as first, max(profile) as last from held group by hash")
+    scratch.make("match", "select distinct seq, rank, type, hash from wanted where hash in (select hash from holder)")
+    scratch.make(
+        "best",
+        "select seq, type, hash, count(*) over (partition by seq) as values"
+        " from (select *, min(rank) over (partition by seq) as lowest from match) where rank = lowest",
+    )
     scratch.make(
         "hit",
-        "select match.seq, count(distinct match.profile) as several, min(match.profile) as profile, min(match.type) as type"
-        f" from match join ({best}) as best on best.seq = match.seq and best.rank = match.rank group by match.seq",
+        "select best.seq, coalesce(any_value(tied.several), max(holder.several)) as several, min(holder.first) as profile, min(best.type) as type"
+        " from best join holder on holder.hash = best.hash"
+        " left join (select best.seq, count(distinct held.profile) as several from best join held on held.hash = best.hash"
+        " where best.values > 1 group by best.seq) as tied on tied.seq = best.seq group by best.seq",
     )
     first = "select seq, arg_min(type, rank) as type, arg_min(value, rank) as value from wanted group by seq"
     scratch.make(

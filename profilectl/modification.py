@@ -192,8 +192,9 @@ class _Decided:
                         for profile in {self.one.profile, *self.holders.get((change.type, value.key), ())}
                     ]
         self.scratch.load("claimed", [("seq", "BIGINT"), ("type", "UTINYINT"), ("high", "UBIGINT"), ("low", "UBIGINT"), ("profile", "BIGINT")], claims)
-        self.scratch.make("hit", f"select seq, type, {joined('high', 'low')} as hash, profile from claimed")
-        self.scratch.make("claim", "select distinct seq, type, hash from hit")
+        self.scratch.make("claim", f"select distinct seq, type, {joined('high', 'low')} as hash from claimed")
+        self.scratch.make("hit", f"select distinct {joined('high', 'low')} as hash, type, profile from claimed")
+        self.scratch.make("link", "select * from claim where false")
         self.scratch.make("link_hit", "select * from hit where false")
         self.scratch.make("met", "select distinct profile from hit")
         self.scratch.load("entangled", [("seq", "BIGINT"), ("component", "BIGINT")], [])

@@ -106,11 +106,34 @@ class FileReport:
     already_imported: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """An identity that several rows, or rows and profiles, have."""
+
+    type: str
+    """Its identity type."""
+    value: str
+    """Its value, as the first row states it."""
+    rows: int
+    """How many rows of the files have it."""
+    profiles: int
+    """How many profiles of the store have it to which none of these rows belongs."""
+
+    def as_json(self) -> dict[str, Any]:
+        return {"type": self.type, "value": self.value, "rows": self.rows, "profiles": self.profiles}
+
+    def told(self) -> str:
+        """Return the identity and by how many it is shared, in a sentence."""
+        profiles = f" and {self.profiles:,} other profile{'s' if self.profiles > 1 else ''}" if self.profiles else ""
+        several = self.rows > 1 or self.profiles > 0
+        return f"{self.rows:,} row{'s' if self.rows > 1 else ''}{profiles} share{'' if several else 's'} the {self.type} {self.value}"
+
+
 @dataclass(slots=True)
 class ImportReport:
     """What an import did, or with dry_run would do. number is None where nothing was imported.
 
-    shared: identities that many rows have (type, value, rows). locked_ms: how long others were kept out
+    shared: identities that many rows and profiles have. locked_ms: how long others were kept out
     of the store. examples: of a dry run, as examples.py gives them. audiences: name -> how many entered and left.
     """
 
@@ -124,7 +147,7 @@ class ImportReport:
     already_imported: int | None = None
     feed_registered: bool = False
     slow_path_rows: int = 0
-    shared: list[tuple[str, str, int]] = field(default_factory=list)
+    shared: list[Shared] = field(default_factory=list)
     rejects: str | None = None
     rejects_as_input: str | None = None
     explained_rows: str | None = None
@@ -154,6 +177,7 @@ class ImportReport:
             "locked_ms": self.locked_ms,
         }
         document["notices"] = self.notices
+        document["shared"] = [one.as_json() for one in self.shared]
         for name in ("rejects_as_input", "explained_rows", "examples", "audiences"):
             if getattr(self, name) is not None:
                 document[name] = getattr(self, name)

@@ -6,7 +6,9 @@ decided by the interpreter in row order, on just the profiles they touch (design
 
 Relations made here (besides the steps, which are named where they are made):
 
-    hit        seq, type, hash, profile    a claim, and a profile that already has this identity
+    hit        hash, type, profile         an identity that rows claim, and a profile that has it already: by value, never row
+                                           by holder, because many rows and many profiles may share one value
+    link_hit   hash, type, profile         of those the ones that can lead a row to a profile
     entangled  seq, component              rows that the closed form must not decide
     resolved   seq, profile, created, added, mpid, code
                the profile of each row (null where nobody was found and none may be made), whether the
@@ -46,7 +48,7 @@ BATCH_OF_ROWS = 50_000
 KEYED = """
 select claim.seq, claim.hash, hit.profile as known, min(claim.seq) over (partition by claim.hash) as founder
 from claim
-left join hit on hit.seq = claim.seq and hit.type = $key
+left join hit on hit.hash = claim.hash and hit.type = $key
 where claim.type = $key
 """
 
@@ -62,12 +64,13 @@ select hash from anonymous_hit
 """
 
 OPEN_HIT = """
-select seq, type, hash, profile
+select hash, type, profile
 from hit
-where type <> $key and type in (select type from lookup_type) and seq in (select seq from open_row)
+where type <> $key and type in (select type from lookup_type)
+  and hash in (select hash from claim where seq in (select seq from open_row))
 """
 ANONYMOUS_HIT = """
-select open_hit.seq, open_hit.type, open_hit.hash, open_hit.profile
+select open_hit.hash, open_hit.type, open_hit.profile
 from open_hit
 anti join (
   select profile from known_identity where type = $key and profile in (select profile from open_hit)
@@ -100,14 +103,16 @@ where type in (select type from lookup_type)
                      and seq not in (select seq from claim where type in (select type from login_type))))
 """
 
-# A link counts when a second row or a profile is at its other end. Profiles are named -1 - profile,
-# so that they are no row.
+# A link counts when a second row or a profile is at its other end. Rows and profiles that share a value are tied
+# to the first row that has it: a star, not a mesh. Profiles are named -1 - profile, so that they are no row.
 EDGE = """
 select link.seq as one, shared.first as other
 from link
 join (select hash, min(seq) as first from link group by hash having count(*) > 1) as shared using (hash)
 union
-select seq as one, -1 - profile as other from link_hit
+select held.first as one, -1 - link_hit.profile as other
+from link_hit
+join (select hash, min(seq) as first from link group by hash) as held using (hash)
 """
 
 # 5. Connected components: every node takes the smallest label among its neighbours', then the label
@@ -143,16 +148,15 @@ HARMLESS = """
 select member.component, min(member.profile) as profile
 from (
   select row_label.component, link.hash, link.type, count(*) as rows,
-         count(link_hit.profile) as hits, min(link_hit.profile) as profile
+         min(holder.profile) as profile
   from link
   join row_label on row_label.seq = link.seq
-  left join (select distinct seq, hash, profile from link_hit) as link_hit
-    on link_hit.seq = link.seq and link_hit.hash = link.hash
+  left join (select hash, min(profile) as profile from link_hit group by hash) as holder on holder.hash = link.hash
   group by row_label.component, link.hash, link.type
 ) as member
 join component on component.component = member.component
 where member.rows = component.rows
-  and (component.profiles = 0 or component.profiles = 1 and member.hits = member.rows)
+  and (component.profiles = 0 or component.profiles = 1 and member.profile is not null)
   and not component.contradiction
   and (member.type in (select type from pivot_type) or component.free and component.profiles = 0)
   and (not component.has_mpid or member.type = 0)
@@ -165,12 +169,11 @@ select row_label.component, count(distinct row_label.seq) as rows,
        bool_and(link.type not in (select type from login_type)) as free,
        (count(distinct case when link.type in (select type from unique_type) then link.hash end)
         > count(distinct case when link.type in (select type from unique_type) then link.type end))
-       or bool_or(link.type in (select type from unique_type) and link_hit.profile is null
+       or bool_or(link.type in (select type from unique_type) and link.hash not in (select hash from link_hit)
                   and exists (select 1 from label where label.label = row_label.component and label.node < 0))
          as contradiction
 from row_label
 join link on link.seq = row_label.seq
-left join link_hit on link_hit.seq = link.seq and link_hit.hash = link.hash
 group by row_label.component
 """
 
@@ -192,8 +195,7 @@ def resolve(
     _load_types(scratch, rules)
     scratch.make(
         "hit",
-        "select claim.seq, claim.type, claim.hash, known_identity.profile from claim"
-        " join known_identity on known_identity.hash = claim.hash",
+        "select hash, type, profile from known_identity where hash in (select hash from claim)",
     )
     _name_mpids(scratch, staged, frame)
     key = rules.sole_key
@@ -264,21 +266,18 @@ def _link_keyed(scratch: Scratch, key: int, *, create: bool) -> None:
         " (select hash from open_link where type = $key and seq in (select seq from open_link where type <> $key))",
         {"key": key},
     )
-    scratch.make("link_hit", "select seq, type, hash, profile from anonymous_hit", keep=False)
+    scratch.make("link_hit", "select hash, type, profile from anonymous_hit", keep=False)
 
 
 def _link_all(scratch: Scratch, staged: Staged, rules: Rules) -> None:
     select = LINK_LOGIN_DECIDES if rules.login_decides else LINK_ALL
-    hits = (
-        "select link.seq, link.type, link.hash, hit.profile from link"
-        " join hit on hit.seq = link.seq and hit.hash = link.hash"
-    )
+    hits = "select hash, type, profile from hit where hash in (select hash from link)"
     if "mpid" in staged.plain:
         # An MPID that a row names links it like an identity, and may tie an anonymous profile to
         # anything: then every value links.
         select = LINK_ALL + " union all select seq, 0::utinyint as type, hash from named_mpid"
         hits += (
-            " union all select named_mpid.seq, 0::utinyint as type, named_mpid.hash, known_mpid.profile"
+            " union all select distinct named_mpid.hash, 0::utinyint as type, known_mpid.profile"
             " from named_mpid join known_mpid"
             " on known_mpid.mpid = named_mpid.mpid and known_mpid.environment = named_mpid.environment"
         )
@@ -411,7 +410,10 @@ class _Slow:
     def _records(self) -> Records:
         """Load the identity records of the profiles that the rows of `block` may meet."""
         records = Records()
-        self.scratch.make("met", "select distinct profile from link_hit where seq in (select seq from block)")
+        self.scratch.make(
+            "met",
+            "select distinct profile from link_hit where hash in (select hash from link where seq in (select seq from block))",
+        )
         for profile, kind, key in self.scratch.rows(
             "select profile, type, to_hex(hash) from known_identity where profile in (select profile from met) order by profile, type"
         ):
@@ -421,8 +423,9 @@ class _Slow:
         ):
             records.last[profile] = last
         for mpid, profile in self.scratch.rows(
-            "select named_mpid.hash, link_hit.profile from named_mpid join link_hit using (seq, hash)"
-            " where named_mpid.seq in (select seq from block)"
+            "select hash, profile from link_hit"
+            " where type = $mpid and hash in (select hash from named_mpid where seq in (select seq from block))",
+            {"mpid": MPID_TYPE},
         ):
             records.by_mpid[mpid] = profile
         return records

@@ -25,8 +25,9 @@ import duckdb
 
 from profilectl.batch import LIMITS, Reading
 from profilectl.codes import InputRefused, StoreBusy, StoreUnusable, UsageError
-from profilectl.feed import ACCOUNT, DEFAULT_PROTECTION, DEFAULT_SOURCE, DEFAULT_WORKSPACE, Feed
+from profilectl.feed import ACCOUNT, DEFAULT_PROTECTION, DEFAULT_WORKSPACE, Feed, source_named_by
 from profilectl.identity import HIERARCHY, PLACEHOLDERS, Rules, flags_of, judging_of
+from profilectl.reading import Brought, way_of
 from profilectl.scratch import Scratch, quote_path
 from profilectl.segments import Segment
 from profilectl.workspace import chosen_workspace
@@ -164,14 +165,18 @@ class Store:
         )
         return int(number), int(arrival)
 
-    def imported_as(self, feed: Feed, sha256: str) -> int | None:
-        """Return the newest import in force that brought a content for a feed."""
-        found = self.scratch.row(
-            "select max(import.number) from store.import join store.import_file on import_file.import = import.number"
-            " where import.feed = $feed and import_file.sha256 = $sha256 and import.undone_ms is null",
+    def brought(self, feed: Feed, sha256: str) -> list[Brought]:
+        """Return the imports in force that brought a content for a feed, the newest first."""
+        rows = self.scratch.rows(
+            "select import.number, import.protection, import.request, import.report from store.import where import.feed = $feed"
+            " and import.undone_ms is null and number in (select import from store.import_file where sha256 = $sha256)"
+            " order by number desc",
             {"feed": feed.number, "sha256": sha256},
         )
-        return found[0] if found[0] is None else int(found[0])
+        return [
+            Brought(number, way_of(json.loads(request) if request else {}, protection), json.loads(report)["rows"]["applied"])
+            for number, protection, request, report in rows
+        ]
 
     def next_erasure(self) -> int:
         """Return the number of the next act of erasure."""
@@ -363,10 +368,11 @@ def choose_feed(
     Raises InputRefused where the source, the partner or the workspace differs from the registered one.
     """
     if known is None:
+        source = source or source_named_by(name)
         if partner and source != "partner":
             raise UsageError("--partner goes with --source partner")
         belongs = DEFAULT_WORKSPACE if source == ACCOUNT else workspace or DEFAULT_WORKSPACE
-        return Feed(name, source or DEFAULT_SOURCE, protection or DEFAULT_PROTECTION, partner, workspace=belongs)
+        return Feed(name, source, protection or DEFAULT_PROTECTION, partner, workspace=belongs)
     if workspace and not known.seen_in(workspace):
         raise InputRefused(
             f"the feed {name} belongs to the workspace {known.workspace}, not to {workspace}",

@@ -22,7 +22,7 @@ BROKEN: dict[str, tuple[Any, str, Any]] = {
     "every source overwrites every other": (profilectl.merge, "verdict", lambda incoming, owner, priority: SET),
     "an anonymous profile of this import never matches": (profilectl.resolve, "LIVE", NOTHING),
     "an anonymous profile of the store never matches": (
-        profilectl.resolve, "ANONYMOUS_HIT", "select seq, type, hash, profile from open_hit where $key is null",
+        profilectl.resolve, "ANONYMOUS_HIT", "select hash, type, profile from open_hit where $key is null",
     ),
     "deletions are forgotten": (profilectl.merge, "_cell", lambda n, key, deletes: f"usable.a{n}"),
     "the last row of a customer founds the profile": (

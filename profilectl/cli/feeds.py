@@ -8,7 +8,7 @@ import typer
 
 from profilectl.cli import JsonOption, WaitOption, app, complete, options_of
 from profilectl.cli.import_ import ProtectionName, SourceName
-from profilectl.feed import DEFAULT_PROTECTION, DEFAULT_SOURCE
+from profilectl.feed import DEFAULT_PROTECTION, meaning_of, source_named_by
 
 feeds_app = typer.Typer(help="List, add and change feeds.", no_args_is_help=True)
 app.add_typer(feeds_app, name="feeds")
@@ -46,7 +46,7 @@ def show_feed(context: typer.Context, name: NameArgument, as_json: JsonOption = 
 def add_feed(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The feed.")],
-    source: Annotated[SourceName, typer.Option("--source", help="What ranks its attributes.")] = SourceName[DEFAULT_SOURCE],
+    source: Annotated[SourceName | None, typer.Option("--source", help="What ranks its attributes (the source that has the feed's name, else custom-feed).")] = None,
     protection: Annotated[ProtectionName, typer.Option("--protection", help="What it may do to profiles.")] = ProtectionName[DEFAULT_PROTECTION],
     partner: Annotated[str | None, typer.Option("--partner", help="Whose data it is; only with --source partner.")] = None,
     wait: WaitOption = 0,
@@ -55,9 +55,11 @@ def add_feed(
     from profilectl import render
     from profilectl.registry import add_feed as add
 
-    add(options_of(context).store, name, source.value, protection.value, partner, wait_s=wait)
+    meant = str(source.value) if source else source_named_by(name)
+    add(options_of(context).store, name, meant, protection.value, partner, wait_s=wait)
     if not options_of(context).quiet:
-        render.notice(f"registered the feed {name}: source {source.value}, protection {protection.value}")
+        render.notice(f"registered the feed {name}: source {meant}, protection {protection.value}")
+        render.notice(meaning_of(meant))
 
 
 @feeds_app.command("set", epilog="Example: profilectl feeds set warehouse --protection update-only")

@@ -31,7 +31,7 @@ EXAMPLE = "Example: profilectl import legacy.csv --feed warehouse --protection u
 FilesArgument = Annotated[list[str], typer.Argument(metavar="FILE...", help="Files or globs, in the order given; - is standard input.")]
 FeedOption = Annotated[str, typer.Option("--feed", help="The feed the files belong to; registered on first use.", autocompletion=complete.feeds)]
 ProtectionOption = Annotated[ProtectionName | None, typer.Option("--protection", help="For this import only, where the feed is registered.")]
-SourceOption = Annotated[SourceName | None, typer.Option("--source", help="Of a feed that is not registered yet.")]
+SourceOption = Annotated[SourceName | None, typer.Option("--source", help="Of a feed that is not registered yet (the source that has its name, else custom-feed).")]
 PartnerOption = Annotated[str | None, typer.Option("--partner", help="Of a new feed whose source is partner.")]
 FormatOption = Annotated[FormatName | None, typer.Option("--format", help="Where a name does not tell.")]
 ManifestOption = Annotated[str | None, typer.Option("--manifest", metavar="F", help="The platform's manifest: what each column means.")]
@@ -56,7 +56,7 @@ RejectsOption = Annotated[str | None, typer.Option("--rejects", metavar="FILE", 
 AsInputOption = Annotated[str | None, typer.Option("--rejects-as-input", metavar="FILE", help="Rejected rows in the input's own format, to mend and import.")]
 ExplainOption = Annotated[str | None, typer.Option("--explain-rows", metavar="FILE", help="One JSON line for each row and code.")]
 AgainOption = Annotated[bool, typer.Option("--again", help="Import content that this feed has imported before.")]
-MaxSharedOption = Annotated[int | None, typer.Option("--max-shared", metavar="N", min=1, help="Refuse when more rows share one identity.")]
+MaxSharedOption = Annotated[int | None, typer.Option("--max-shared", metavar="N", min=1, help="Refuse when more rows and other profiles of the store share one identity.")]
 MaxRejectsOption = Annotated[str | None, typer.Option("--max-rejects", metavar="N|P%", help="Refuse when more rows are rejected: a number, or a share.")]
 MemoryOption = Annotated[str | None, typer.Option("--memory-limit", metavar="SIZE", help="For example 2GB; default half of the memory.")]
 DetailedOption = Annotated[bool, typer.Option("--detailed-exitcode", help="Exit with 10 where there are changes.")]
@@ -165,8 +165,8 @@ def _notices(report: ImportReport, as_json: bool) -> None:
     say_registered(report)
     for notice in report.notices:
         render.notice(notice)
-    for kind, value, rows in report.shared:
-        render.notice(f"{rows:,} rows share the {kind} {value}")
+    for one in report.shared:
+        render.notice(one.told())
     if not as_json:
         render.print_columns(report)
     if report.rejects:

@@ -213,7 +213,8 @@ def _print_examples(found: dict[str, Any]) -> None:
     if found["shared"]:
         print_line("shared by many rows")
         for one in found["shared"]:
-            print_line(f"  {one['type']} {one['value']}: {int(one['rows']):,} rows")
+            held = f", {int(one['profiles']):,} other profiles" if one["profiles"] else ""
+            print_line(f"  {one['type']} {one['value']}: {int(one['rows']):,} rows{held}")
 
 
 SHOWN_ATTRIBUTES = 4
