@@ -85,6 +85,7 @@ class Assembly:
     rejects: list[str] = field(default_factory=list)
     skips: list[str] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
     undefined: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     def add(self, cells: list[Cell]) -> None:
@@ -249,6 +250,11 @@ class Assembly:
     def _skip_beyond(self, places: str, cells: list[Cell]) -> None:
         """Name what is left out of each row; places: the SQL that yields the places of the columns."""
         self._name_places(cells)
+        most = self.reading.limits["attributes"]
+        self.notices.append(
+            f"{len(cells):,} columns are attributes, and a batch has at most {most:,}: of each row the first {most:,} that are filled"
+            f" are taken, in the order of the columns; the columns after {cells[most - 1].field.name!r} may be left out (UA_TOO_MANY)"
+        )
         self.skips.append(
             f"select seq, 'UA_TOO_MANY' as code, key as attribute from (select {self.seq} as seq, {places} as place"
             f" from {self.source}) join {self.source}_key using (place)"
@@ -328,6 +334,7 @@ class Assembly:
         like.plain, like.identities, like.columns = list(self.plain), list(self.identities), list(self.attributes)
         like.rejects, like.skips = self.rejects, self.skips
         like.loose, like.events = self._loose(), self.events
+        like.notices += [f"{like.name}: {notice}" for notice in self.notices]
         return like
 
     def _rest(self) -> str:

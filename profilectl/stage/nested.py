@@ -26,9 +26,10 @@ def tree_of(columns: Mapping[tuple[str, ...], str]) -> Tree:
 
 def clash(paths: Sequence[Sequence[str]]) -> tuple[Sequence[str], Sequence[str]] | None:
     """Return two paths of which one leads to a value and the other through it, if there are any."""
-    for one in paths:
-        for other in paths:
-            if one != other and tuple(other[: len(one)]) == tuple(one):
+    ends = {tuple(one): one for one in paths}
+    for other in paths:
+        for length in range(1, len(other)):
+            if (one := ends.get(tuple(other[:length]))) is not None:
                 return one, other
     return None
 
