@@ -16,7 +16,7 @@ from profilectl.scratch import Scratch, quote_text
 from profilectl.stage.event_cells import EventCells
 from profilectl.stage.keys import identity_key, trimmed
 from profilectl.stage.nested import clash, members_sql, object_sql, tree_of, value_sql
-from profilectl.stage.staged import LOOSE, AttributeColumns, StagedFile
+from profilectl.stage.staged import AttributeColumns, StagedFile
 from profilectl.value_sql import whole_number
 
 
@@ -46,6 +46,12 @@ def string_over(text: str, most: int) -> str:
 
 LISTED = 500
 """So many columns of a file are looked at in one statement: to plan one that names many more takes longer than to read."""
+
+
+NESTED_COLUMNS = 300
+"""So many columns may be members of an object (an event, a device, a consent); three times the attributes of an event."""
+LONG_SQL = 5_000
+"""So many characters of SQL are planned once, and what they come to is written down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,7 @@ class Assembly:
     def _events(self, cells: list[Cell]) -> None:
         if not cells:
             return
+        _check_nested(len(cells), "events")
         made = EventCells([(cell.field.name.removeprefix("events."), cell.text) for cell in cells], self.event_type)
         clash = made.clash()
         if clash:
@@ -128,7 +135,11 @@ class Assembly:
             f"select seq, 'BATCH_INVALID' as code, detail from (select {self.seq} as seq, {made.fault()} as detail from {self.source}) where detail is not null"
         )
         self._skip("EVENT_OVER_LIMIT", f"{made.filled()} and {made.over()}")
-        self.events.append(made.select(self.seq, self.source))
+        select = made.select(self.seq, self.source)
+        if len(select) > LONG_SQL:
+            self.scratch.make(f"{self.source}_cells", select)
+            select = f"select * from {self.source}_cells"
+        self.events.append(select)
 
     def _reject(self, code: str, condition: str, detail: str) -> None:
         self.rejects.append(
@@ -339,6 +350,7 @@ class Assembly:
 
     def _rest(self) -> str:
         """Return the SQL of the JSON object of the fields kept for later work."""
+        _check_nested(len(self.kept), self.kept[0][0].partition(".")[0])
         columns = {tuple(name.split(".")): value_sql(text, typed=name.endswith(TYPED_FIELDS)) for name, text in self.kept}
         found = clash(list(columns))
         if found:
@@ -348,7 +360,15 @@ class Assembly:
             if BY_NAME[name].device:  # what is said of a device stays with what names it
                 path = (name,) if name == "mp_deviceid" else ("device_info", name)
                 columns[path] = f"case when {' or '.join(said)} then to_json(coalesce({', '.join(texts)}))::varchar end"
-        return object_sql(members_sql(tree_of(columns)))
+        return self._written("rest", object_sql(members_sql(tree_of(columns))))
+
+    def _written(self, name: str, sql: str) -> str:
+        """Return the SQL of a value of each row: written down once where it is so long that to plan it again and again costs more."""
+        if len(sql) < LONG_SQL:
+            return sql
+        table = f"{self.source}_{name}"
+        self.scratch.make(table, f"select {self.seq} as row, {sql} as value from {self.source}")
+        return f"(select value from {table} where row = {self.source}.{self.seq})"
 
     def _loose(self) -> str | None:
         if not self.loose_texts and not self.loose_values:
@@ -360,3 +380,11 @@ class Assembly:
             keep=False,
         )
         return name
+
+
+def _check_nested(columns: int, root: str) -> None:
+    """Raise InputRefused where more columns make an object than can be planned in seconds."""
+    if columns > NESTED_COLUMNS:
+        raise InputRefused(
+            f"{columns:,} columns are of {root} and the like; at most {NESTED_COLUMNS} can be read", "map the others to ignore, or write the rows as JSON lines"
+        )

@@ -57,4 +57,5 @@ def members_sql(tree: Tree) -> list[str]:
 
 def object_sql(members: Sequence[str]) -> str:
     """Return the SQL of an object of the members that are there, null where none is."""
-    return f"nullif('{{' || array_to_string(list_filter([{', '.join(members)}], lambda one: one is not null), ',') || '}}', '{{}}')"
+    listed = ", ".join(members) or "null::varchar"
+    return f"nullif('{{' || concat_ws(',', {listed}) || '}}', '{{}}')"
