@@ -94,7 +94,7 @@ class Suppressed:
 class Interpreter:
     """A profile store in memory. People are named by the arrival of the row that founded them.
 
-    calculated: the names of the calculated attributes. ever: the identities (type, key) that a profile has had at the
+    calculated: the names of calculated attributes that the feed whose rows come may not set (feed.computed). ever: the identities (type, key) that a profile has had at the
     end of an import. suppressed: the people erased, by the profile they had; erased_mpids: theirs, with the environment.
     """
 
