@@ -29,7 +29,7 @@ from profilectl.compaction import compact, compaction_due
 from profilectl.dependence import rests_on
 from profilectl.event import added_event
 from profilectl.examples import examples_of, without_mpids
-from profilectl.feed import ACCOUNT, ENVIRONMENTS, Feed, meaning_of
+from profilectl.feed import ACCOUNT, ENVIRONMENTS, Feed, computed, meaning_of, workspaces_of
 from profilectl.merge import Merged, merge
 from profilectl.opening import open_store, store_in_memory
 from profilectl.outbox import leaving_from
@@ -494,7 +494,8 @@ class _Run:
         resolution = resolve(scratch, self.staged, frame, settings.rules, first, counts)
         self._shared()
         feeds = [*store.feeds(), feed] if registers else store.feeds()
-        self.merged = merge(scratch, self.staged, frame, feeds, settings.priority, segments, first, counts, store.calculated(None if feed.source == ACCOUNT else feed.workspace))
+        refused = computed(feed, store.calculated_by_workspace(), workspaces_of(feeds))
+        self.merged = merge(scratch, self.staged, frame, feeds, settings.priority, segments, first, counts, sorted(refused))
         needs = rests_on(scratch, self.staged, segments, feed.number, loose=self.merged.loose)
         if self.staged.events:
             counts.events["added"] = scratch.row("select count(*) from staged_event where seq in (select seq from resolved where profile is not null)")[0]

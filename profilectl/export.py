@@ -30,7 +30,9 @@ KINDS = ("profiles", "identities", "attributes", "batches", "imports")
 STRETCH_CELLS = 3_000_000
 """So many cells, as far as can be told beforehand, are folded at once ..."""
 STRETCHES = (10_000, 200_000)
-"""... of so many profiles at least, and at most."""
+"""... of so many profiles at least, and at most ..."""
+WIDE_CELLS = 10_000_000
+"""... but never more cells than these."""
 BLOCK = 50_000
 IMPORT_COLUMNS = ("import", "feed", "source", "protection", "environment", "started_ms", "finished_ms", "made_by", "undone_ms", "rows", "applied", "dropped", "rejected", "files")
 IMPORT_NUMBERS = ("import", "started_ms", "finished_ms", "undone_ms", "rows", "applied", "dropped", "rejected")
@@ -191,7 +193,8 @@ def stretches(profiles: Profiles, cells: int, begin: int = 0, end: int | None = 
         _, end = profiles.store.next_import()
     chosen = " and profile in (select profile from chosen)" if profiles.store.scratch.has("chosen") else ""
     least, most = STRETCHES
-    size = min(max(STRETCH_CELLS // max(cells, 1), least), most)
+    least = min(least, WIDE_CELLS // max(cells, 1))
+    size = min(max(STRETCH_CELLS // max(cells, 1), least, 1), most)
     for start in range(begin, end, size):
         yield f"where profile between {start} and {min(start + size, end) - 1}{chosen}"
 
@@ -202,7 +205,8 @@ def _select(extract: Extract, wanted: Wanted, where: str) -> tuple[str, int]:
         return extract.lines(where), 1
     assert extract.rows is not None
     if wanted.format == "csv":
-        return f"select *, {csv_line(extract.in_sql, extract.numbers, safe=wanted.safe)} as _line from ({extract.rows(where)})", 1
+        line = csv_line(extract.in_sql, extract.numbers, safe=wanted.safe, listed=extract.listed)
+        return f"select _mpid, {ORDER[wanted.kind]}, {line} as _line from ({extract.rows(where)})", 1
     return extract.rows(where), len(extract.columns)
 
 
@@ -240,9 +244,11 @@ def _pour(profiles: Profiles, extract: Extract, wanted: Wanted, writer: Any, pro
 
 def _drain(scratch: Scratch, select: str, writer: Any, progress: Callable[[int], None], count: int) -> int:
     if isinstance(writer, Parquet):
-        count += writer.write_table(scratch.connection.sql(select).to_arrow_table())
-        progress(count)
-        return count
+        relation = scratch.connection.sql(select)
+        if len(relation.columns) == writer.width:
+            count += writer.write_table(relation.to_arrow_table())
+            progress(count)
+            return count
     cursor = scratch.connection.execute(select)
     while block := cursor.fetchmany(BLOCK):
         writer.write(block)

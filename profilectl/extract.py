@@ -21,6 +21,8 @@ from profilectl.standing_sql import NOTHING, tell_odd, whole_members
 
 MOST_COLUMNS = 10_000
 """So many can be read again (stage.columns)."""
+FOLDED = 500
+"""So many attributes are folded side by side: what that costs grows with the square of them."""
 ENVIRONMENT = environment_name()
 
 
@@ -37,6 +39,8 @@ class Extract:
     numbers: Sequence[str] = ()
     cells: int = 1
     named: Sequence[str] = ()
+    listed: bool = False
+    """Whether the last column of rows is the list of the last cells, because there are too many to name each."""
 
     @property
     def in_sql(self) -> Sequence[str]:
@@ -145,12 +149,20 @@ def _profiles(profiles: Profiles, provenance: bool, whole: bool) -> Extract:
         *((f"user_attributes.{key}", held_as_cell(f"v{n}")) for n, key in enumerate(keys)),
     ]
     columns = [f"c{place}" for place in range(len(named))]
+    fixed = named[: len(named) - len(keys)]
 
-    def rows(where: str) -> str:
+    def check() -> None:
         if len(named) > MOST_COLUMNS:
             raise UsageError(f"{len(named):,} columns are more than such an export has", "use --format jsonl, or name --fields")
+
+    def rows(where: str) -> str:
+        check()
         listed = ", ".join(f"{sql} as {column}" for column, (_, sql) in zip(columns, named, strict=True))
         return f"select {listed}, profile as _profile, mpid as _mpid from ({profiles.folded(keys, where)})"
+
+    def wide(where: str) -> str:
+        check()
+        return _listed(profiles, keys, [sql for _, sql in fixed], where)
 
     def lines(where: str) -> str:
         told = f"select profile as _profile, mpid as _mpid, line from ({profiles.json_lines(where, provenance=provenance)})"
@@ -163,7 +175,30 @@ def _profiles(profiles: Profiles, provenance: bool, whole: bool) -> Extract:
 
     if whole:
         tell_odd(profiles)
+    if len(keys) > FOLDED:
+        columns = [*columns[: len(fixed)], "cells"]
+        return Extract([name for name, _ in named], wide, lines, cells=len(named), named=columns, listed=True)
     return Extract([name for name, _ in named], rows, lines, cells=len(named), named=columns)
+
+
+def _listed(profiles: Profiles, keys: Sequence[str], fixed: Sequence[str], where: str) -> str:
+    """Return the SELECT of profiles with thousands of attributes: c0, c1 ... for what comes before the attributes (fixed: its SQL),
+    and cells, the list of the attributes' texts.
+
+    The cells come one row each, and are laid side by side in a list; to fold a column each would cost the square of the columns.
+    """
+    scratch = profiles.store.scratch
+    if not scratch.has("export_place"):
+        scratch.load("export_place", [("key", "VARCHAR"), ("place", "INTEGER")], [(key, n) for n, key in enumerate(keys)])
+    first = ", ".join(f"{sql} as c{n}" for n, sql in enumerate(fixed))
+    people = f"select profile as _profile, mpid as _mpid, {first} from ({profiles.folded([], where)})"
+    cells = f"select profile, place, {held_as_cell('held')} as value from ({_cells(profiles, where)}) join export_place using (key)"
+    listed = (
+        "select one._profile as profile, list(cell.value order by one.place) as cells from"
+        f" (select _profile, place from ({people}) cross join export_place) as one"
+        f" left join ({cells}) as cell on cell.profile = one._profile and cell.place = one.place group by one._profile"
+    )
+    return f"select people.*, listed.cells from ({people}) as people join ({listed}) as listed on listed.profile = _profile"
 
 
 ORIGIN = ("source", "feed", "import", "file", "line", "row")
@@ -227,20 +262,28 @@ def _attributes(profiles: Profiles, where: str) -> str:
         "case when held = chr(31) || 'null' then 'tag' when starts_with(held, chr(31) || '[') then 'list' when held in (chr(31) || 'true', chr(31) || 'false')"
         " then 'boolean' when starts_with(held, chr(31)) and not starts_with(held, chr(31) || '''') then 'number' else 'text' end"
     )
+    return (
+        f"select mpid.*, cell.arrival, cell.feed as feed_number, cell.at_ms as set_ms, cell.key as attribute, {held_as_cell('cell.held')} as value,"
+        f" {held_as_json('cell.held')} as json_value, {kind} as type from ({_cells(profiles, where)}) as cell"
+        f" join ({_mpid_of(profiles, where)}) as mpid on mpid._profile = cell.profile"
+    )
+
+
+def _cells(profiles: Profiles, where: str) -> str:
+    """Return the SELECT of the attributes of profiles, one row each: profile, key, held, arrival, feed, at_ms."""
     # What a calculated attribute masks is left out; its own value came from no row: it has no arrival.
-    only = ", ".join(quote_text(key) for key in (*profiles.keys, *profiles.loose_keys) if key not in profiles.calculated) or "''"
-    cells = f"select profile, key, held, arrival, feed, at_ms from ({profiles.newest(where)}) where key in ({only})"
+    scratch = profiles.store.scratch
+    if not scratch.has("export_key"):
+        stored = {*profiles.keys, *profiles.loose_keys} - {*profiles.calculated}
+        scratch.load("export_key", [("key", "VARCHAR")], [(key,) for key in sorted(stored)])
+    cells = f"select profile, key, held, arrival, feed, at_ms from ({profiles.newest(where)}) where key in (select key from export_key)"
     if profiles.calculated:
         names = ", ".join(map(quote_text, profiles.calculated))
         cells += (
             f" union all select profile, name, held, null, null, null from ({profiles.calculated_values}) {where}"
             f" {'and' if where else 'where'} name in ({names})"
         )
-    return (
-        f"select mpid.*, cell.arrival, cell.feed as feed_number, cell.at_ms as set_ms, cell.key as attribute, {held_as_cell('cell.held')} as value,"
-        f" {held_as_json('cell.held')} as json_value, {kind} as type from ({cells}) as cell"
-        f" join ({_mpid_of(profiles, where)}) as mpid on mpid._profile = cell.profile"
-    )
+    return cells
 
 
 def tell_sharing(profiles: Profiles) -> None:
@@ -315,10 +358,11 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "
 """How a cell begins that a spreadsheet would run; a number with its sign is none."""
 
 
-def csv_line(columns: Sequence[str], numbers: Sequence[str], *, safe: bool) -> str:
+def csv_line(columns: Sequence[str], numbers: Sequence[str], *, safe: bool, listed: bool = False) -> str:
     """Return the SQL of the CSV line of some columns: a cell is quoted where it must be, an empty one is nothing.
 
-    numbers: columns that are whole numbers. safe: an apostrophe before what a spreadsheet would run.
+    numbers: columns that are whole numbers. safe: an apostrophe before what a spreadsheet would run. listed: the last
+    column is a list of cells.
     """
     cells = []
     for name in columns:
@@ -326,10 +370,17 @@ def csv_line(columns: Sequence[str], numbers: Sequence[str], *, safe: bool) -> s
         if name in numbers:
             cells.append(f"coalesce({cell}::varchar, '')")
             continue
-        if safe:
-            begins = " or ".join(f"starts_with({cell}, {quote_text(one)})" for one in FORMULA)
-            cell = f"(case when ({begins}) and not regexp_full_match({cell}, '[+-]?[0-9]+([.][0-9]+)?') then '''' || {cell} else {cell} end)"
-        special = " or ".join(f"contains({cell}, {one})" for one in ("','", "'\"'", "chr(10)", "chr(13)"))
-        quoted = f"'\"' || replace({cell}, '\"', '\"\"') || '\"'"
-        cells.append(f"coalesce(case when {special} then {quoted} else {cell} end, '')")
+        cells.append(csv_cell(cell, safe=safe))
+    if listed:
+        cells[-1] = f"array_to_string(list_transform({columns[-1]}, lambda cell: {csv_cell('cell', safe=safe)}), ',')"
     return f"concat_ws(',', {', '.join(cells)})"
+
+
+def csv_cell(cell: str, *, safe: bool) -> str:
+    """Return the SQL of a text as a CSV cell."""
+    if safe:
+        begins = " or ".join(f"starts_with({cell}, {quote_text(one)})" for one in FORMULA)
+        cell = f"(case when ({begins}) and not regexp_full_match({cell}, '[+-]?[0-9]+([.][0-9]+)?') then '''' || {cell} else {cell} end)"
+    special = " or ".join(f"contains({cell}, {one})" for one in ("','", "'\"'", "chr(10)", "chr(13)"))
+    quoted = f"'\"' || replace({cell}, '\"', '\"\"') || '\"'"
+    return f"coalesce(case when {special} then {quoted} else {cell} end, '')"

@@ -6,7 +6,7 @@ Sources: the seed page ("Input protections"), domain.md 1, 6.3, 7, design.md R7,
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from profilectl.attributes import FEED_SOURCES, SOURCES, Owner
@@ -111,3 +111,15 @@ def completed_in(feed: Feed, workspaces: Sequence[str]) -> str:
 def workspaces_of(feeds: Iterable[Feed]) -> list[str]:
     """Return the names of the workspaces that feeds belong to, sorted; the account is none."""
     return sorted({feed.workspace for feed in feeds if feed.source != ACCOUNT})
+
+
+def computed(feed: Feed, calculated: Mapping[str, Collection[str]], workspaces: Iterable[str]) -> frozenset[str]:
+    """Return the names that a feed may not set, because they are of calculated attributes (domain.md 6.3): those of its workspace.
+
+    What the account says is refused only where every workspace calculates it: else it is kept, masked where it is calculated,
+    and seen in the others. calculated: by workspace.
+    """
+    if feed.source != ACCOUNT:
+        return frozenset(calculated.get(feed.workspace, ()))
+    every = [frozenset(calculated.get(name, ())) for name in {*workspaces, *calculated}]
+    return frozenset.intersection(*every) if every else frozenset()

@@ -111,9 +111,9 @@ class Interpreter:
     """A profile store in memory. People are named by the arrival of the row that founded them.
 
     records: of each environment, within which an MPID is one person's. mpids: those in use in any environment: none
-    of them is made again. calculated: the names of the calculated attributes. ever: the identities (type, key) that
-    a profile has had at the end of an import. suppressed: the people erased, by the profile they had; erased_mpids:
-    theirs, with the environment.
+    of them is made again. calculated: the names of calculated attributes that the feed whose rows come may not set
+    (feed.computed). ever: the identities (type, key) that a profile has had at the end of an import. suppressed: the
+    people erased, by the profile they had; erased_mpids: theirs, with the environment.
     """
 
     rules: Rules

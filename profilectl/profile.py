@@ -222,6 +222,7 @@ class Profiles:
             rows += (
                 " union all select profile, arrival, null::bigint as mpid, null::utinyint as environment,"
                 f" null::usmallint as feed, null::bigint as at_ms, segment{nulls}{pivot} from ({self._loose(where)})"
+                f" where key in ({', '.join(map(quote_text, sorted(wide)))})"
             )
         folded = (
             "select profile, max(mpid) as mpid, max(environment) as environment, min(at_ms) as first_seen_ms,"

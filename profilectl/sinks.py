@@ -77,9 +77,16 @@ class Parquet:
         self._failed: list[BaseException] = []
         self._worker: threading.Thread | None = None
 
+    @property
+    def width(self) -> int:
+        """How many columns the file has."""
+        return len(self._schema)
+
     def write(self, block: Sequence[Sequence[Any]]) -> None:
         import pyarrow
 
+        if block and len(block[0]) < self.width:  # a row may end with the list of its last cells (extract.Extract)
+            block = [(*row[:-1], *row[-1]) for row in block]
         columns = list(zip(*block, strict=True)) if block else [() for _ in self._schema]
         self.write_table(pyarrow.table([pyarrow.array(one, column.type) for one, column in zip(columns, self._schema, strict=True)], schema=self._schema))
 

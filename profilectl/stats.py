@@ -48,6 +48,10 @@ def stats_of(store: Store) -> dict[str, Any]:
     }
 
 
+AT_ONCE = 500
+"""So many attributes without a column of their own are counted at once."""
+
+
 def _attributes(store: Store, total: int) -> list[dict[str, Any]]:
     """Return each attribute: how many profiles have it, how many values it takes, whose it is; of one workspace where one is
     named, else of all: what holds in any of them."""
@@ -61,29 +65,34 @@ def _attributes(store: Store, total: int) -> list[dict[str, Any]]:
     several = len(workspaces) > 1
     if several:
         scratch.load("seen_in", [("feed", "INTEGER"), ("workspace", "VARCHAR")], [(feed.number, one) for feed in feeds for one in workspaces if one and feed.seen_in(one)])
-    # One attribute at a time, so that memory grows with the profiles and not with all of their values.
+    # One attribute at a time, so that memory grows with the profiles and not with all of their values; those without a column,
+    # of which there may be thousands, many at a time.
     segments = store.segments()
     found: list[dict[str, Any]] = []
-    loose = {key for (key,) in scratch.rows(f"select distinct key from ({known_loose(segments)})")}
     masked = store.calculated(store.workspace)
-    for key in sorted({*loose, *(key for one in segments for key in one.keys)} - {*masked}):
+    wide = sorted({key for one in segments for key in one.keys} - {*masked})
+    loose = {key for (key,) in scratch.rows(f"select distinct key from ({known_loose(segments)})")} - {*masked}
+    only_loose = sorted(loose.difference(wide))
+    listed = [[key] for key in wide] + [only_loose[place : place + AT_ONCE] for place in range(0, len(only_loose), AT_ONCE)]
+    for keys in listed:
         parts = [
-            f"select profile, {one.attribute(key)} as held, arrival, feed from {one.table('row')} where {one.attribute(key)} is not null{here}"
-            for one in segments if one.attribute(key)
+            f"select {quote_text(key)} as key, profile, {one.attribute(key)} as held, arrival, feed from {one.table('row')} where {one.attribute(key)} is not null{here}"
+            for key in keys for one in segments if one.attribute(key)
         ]
-        if key in loose:
-            parts.append(f"select profile, value as held, arrival, feed from ({known_loose(segments)}) where key = {quote_text(key)}{here}")
+        if not loose.isdisjoint(keys):
+            wanted = "select unnest($keys::varchar[])"
+            parts.append(f"select key, profile, value as held, arrival, feed from ({known_loose(segments)}) where key in ({wanted}){here}")
         said = " union all ".join(parts)
         current = (
-            "select profile, arg_max(held, arrival) as held, arg_max(feed, arrival) as feed from "
-            + (f"({said}) join seen_in using (feed) group by profile, workspace" if several else f"({said}) group by profile")
+            "select key, profile, arg_max(held, arrival) as held, arg_max(feed, arrival) as feed from "
+            + (f"({said}) join seen_in using (feed) group by key, profile, workspace" if several else f"({said}) group by key, profile")
             + f" having arg_max(held, arrival) <> {DELETED}"
         )
-        filled, values, sources = scratch.row(
-            f"select count({'distinct profile' if several else '*'}), count(distinct held), list_sort(list(distinct feed.source)) from ({current}) as one"
-            " join store.feed as feed on feed.number = one.feed"
-        )
-        if filled:
+        for key, filled, values, sources in scratch.rows(
+            f"select key, count({'distinct profile' if several else '*'}), count(distinct held), list_sort(list(distinct feed.source)) from ({current}) as one"
+            " join store.feed as feed on feed.number = one.feed group by key",
+            {"keys": keys} if not loose.isdisjoint(keys) else {},
+        ):
             found.append({
                 "attribute": key, "profiles": filled, "fill_rate": round(filled / total, 6) if total else 0.0,
                 "distinct_values": values, "sources": sources,

@@ -139,12 +139,20 @@ class Store:
 
     def calculated(self, workspace: str | None = None) -> list[str]:
         """Return the names of the calculated attributes that are no drafts: of one workspace, or of all."""
+        found = self.calculated_by_workspace()
+        return sorted(name for belongs, names in found.items() for name in names if workspace in (None, belongs))
+
+    def calculated_by_workspace(self) -> dict[str, list[str]]:
+        """Return the names of the calculated attributes that are no drafts, by the workspace that calculates them."""
         rows = self.scratch.rows(
             "select name, coalesce(definition->>'workspace', $default) from store.calculation"
             " where not coalesce((definition->>'draft')::boolean, false) order by name",
             {"default": DEFAULT_WORKSPACE},
         )
-        return [name for name, belongs in rows if workspace in (None, belongs)]
+        found: dict[str, list[str]] = {}
+        for name, workspace in rows:
+            found.setdefault(workspace, []).append(name)
+        return found
 
     # history
 

@@ -22,7 +22,8 @@ from profilectl.enrichment import (
     completed,
 )
 from profilectl.event import Occurred
-from profilectl.feed import ACCOUNT, NO_WORKSPACE, Feed, completed_in
+from profilectl.feed import NO_WORKSPACE, Feed, completed_in
+from profilectl.feed import computed as refused_of
 from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME
 from profilectl.interpreter import Interpreter
@@ -44,8 +45,10 @@ class Watch:
     def leaves(self, feed: Feed, protection: str, row: Batch | Unusable, now_ms: int, given: str | None) -> Outgoing | None:
         """Apply one batch, and return what leaves of it; None: nothing, whatever an output takes."""
         arrival = self.interpreter.arrivals
-        names = [one.name for one in self.definitions if feed.source == ACCOUNT or one.workspace == feed.workspace]
-        self.interpreter.calculated = frozenset(names)
+        calculated: dict[str, list[str]] = {}
+        for one in self.definitions:
+            calculated.setdefault(one.workspace, []).append(one.name)
+        self.interpreter.calculated = refused_of(feed, calculated, self.workspaces)
         # Whose profile completes it; of an account feed among several workspaces, what account feeds have said alone.
         seen = Feed("", workspace=completed_in(feed, self.workspaces))
         before = {number: person.attributes(seen) for number, person in self.interpreter.people.items()}

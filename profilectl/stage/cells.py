@@ -62,6 +62,12 @@ LISTED = 500
 """So many columns of a file are looked at in one statement: to plan one that names many more takes longer than to read."""
 
 
+NESTED_COLUMNS = 300
+"""So many columns may be members of an object (an event, a device, a consent); three times the attributes of an event."""
+LONG_SQL = 5_000
+"""So many characters of SQL are planned once, and what they come to is written down."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cut:
     """Where the attributes of each row of a wide file end: the place of the first column that is left out."""
@@ -99,6 +105,7 @@ class Assembly:
     rejects: list[str] = field(default_factory=list)
     skips: list[str] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
     undefined: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     json: set[str] = field(default_factory=set)
@@ -154,13 +161,18 @@ class Assembly:
     def _events(self, cells: list[Cell]) -> None:
         if not cells:
             return
+        _check_nested(len(cells), "events")
         made = EventCells([(cell.field.name.removeprefix("events."), cell.text) for cell in cells], self.event_type)
         clash = made.clash()
         if clash:
             raise InputRefused(f"the column events.{clash[0]} stands for a value, and events.{clash[1]} for a part of it", "map or ignore one of them")
         self._invalid(made.fault())
         self._skip("EVENT_OVER_LIMIT", f"{made.filled()} and {made.over()}")
-        self.events.append(made.select(self.seq, self.source))
+        select = made.select(self.seq, self.source)
+        if len(select) > LONG_SQL:
+            self.scratch.make(f"{self.source}_cells", select)
+            select = f"select * from {self.source}_cells"
+        self.events.append(select)
 
     def _invalid(self, fault: str) -> None:
         """Reject the rows of which the SQL `fault` says what is wrong with their batch."""
@@ -314,6 +326,11 @@ class Assembly:
     def _skip_beyond(self, places: str, cells: list[Cell]) -> None:
         """Name what is left out of each row; places: the SQL that yields the places of the columns."""
         self._name_places(cells)
+        most = self.reading.limits["attributes"]
+        self.notices.append(
+            f"{len(cells):,} columns are attributes, and a batch has at most {most:,}: of each row the first {most:,} that are filled"
+            f" are taken, in the order of the columns; the columns after {cells[most - 1].field.name!r} may be left out (UA_TOO_MANY)"
+        )
         self.skips.append(
             f"select seq, 'UA_TOO_MANY' as code, key as attribute from (select {self.seq} as seq, {places} as place"
             f" from {self.source}) join {self.source}_key using (place)"
@@ -394,10 +411,12 @@ class Assembly:
         like.plain, like.identities, like.columns = list(self.plain), list(self.identities), list(self.attributes)
         like.rejects, like.skips = self.rejects, self.skips
         like.loose, like.events = self._loose(), self.events
+        like.notices += [f"{like.name}: {notice}" for notice in self.notices]
         return like
 
     def _rest(self) -> str:
         """Return the SQL of the JSON object of the fields kept for later work."""
+        _check_nested(len(self.kept), self.kept[0][0].partition(".")[0])
         columns = {
             tuple(name.split(".")): text
             if name in self.json and not is_boolean(name)
@@ -412,7 +431,15 @@ class Assembly:
             if BY_NAME[name].device:  # what is said of a device stays with what names it
                 path = (name,) if name == "mp_deviceid" else ("device_info", name)
                 columns[path] = f"case when {' or '.join(said)} then to_json(coalesce({', '.join(texts)}))::varchar end"
-        return object_sql(members_sql(tree_of(columns)))
+        return self._written("rest", object_sql(members_sql(tree_of(columns))))
+
+    def _written(self, name: str, sql: str) -> str:
+        """Return the SQL of a value of each row: written down once where it is so long that to plan it again and again costs more."""
+        if len(sql) < LONG_SQL:
+            return sql
+        table = f"{self.source}_{name}"
+        self.scratch.make(table, f"select {self.seq} as row, {sql} as value from {self.source}")
+        return f"(select value from {table} where row = {self.source}.{self.seq})"
 
     def _loose(self) -> str | None:
         if not self.loose_texts and not self.loose_values:
@@ -424,3 +451,11 @@ class Assembly:
             keep=False,
         )
         return name
+
+
+def _check_nested(columns: int, root: str) -> None:
+    """Raise InputRefused where more columns make an object than can be planned in seconds."""
+    if columns > NESTED_COLUMNS:
+        raise InputRefused(
+            f"{columns:,} columns are of {root} and the like; at most {NESTED_COLUMNS} can be read", "map the others to ignore, or write the rows as JSON lines"
+        )

@@ -26,9 +26,10 @@ def tree_of(columns: Mapping[tuple[str, ...], str]) -> Tree:
 
 def clash(paths: Sequence[Sequence[str]]) -> tuple[Sequence[str], Sequence[str]] | None:
     """Return two paths of which one leads to a value and the other through it, if there are any."""
-    for one in paths:
-        for other in paths:
-            if one != other and tuple(other[: len(one)]) == tuple(one):
+    ends = {tuple(one): one for one in paths}
+    for other in paths:
+        for length in range(1, len(other)):
+            if (one := ends.get(tuple(other[:length]))) is not None:
                 return one, other
     return None
 
@@ -60,4 +61,5 @@ def members_sql(tree: Tree) -> list[str]:
 
 def object_sql(members: Sequence[str]) -> str:
     """Return the SQL of an object of the members that are there, null where none is."""
-    return f"nullif('{{' || array_to_string(list_filter([{', '.join(members)}], lambda one: one is not null), ',') || '}}', '{{}}')"
+    listed = ", ".join(members) or "null::varchar"
+    return f"nullif('{{' || concat_ws(',', {listed}) || '}}', '{{}}')"
