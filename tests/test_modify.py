@@ -24,7 +24,7 @@ from profilectl.batch import Batch, read_document
 from profilectl.codes import InputRefused
 from profilectl.engine import import_files
 from profilectl.fields import Unusable
-from profilectl.identity import BY_NAME, Change, Usable, display, key_of, usable
+from profilectl.identity import BY_NAME, Change, Judging, Usable, display, key_of, usable
 from profilectl.interpreter import Interpreter, Person
 from profilectl.modification import Stated, modify_identities
 from profilectl.profile import profiles_of
@@ -70,12 +70,12 @@ def courses(draw: st.DrawFn) -> tuple[History, list[list[tuple[int, list[Drawn]]
     return history, after
 
 
-def rule_change(kind: str, old: str | None, new: str | None, placeholders: frozenset[str]) -> Change | None:
+def rule_change(kind: str, old: str | None, new: str | None, judging: Judging) -> Change | None:
     """The change that the rule is given; None where the new value may not be used."""
     was = Usable(kind, display(old), key_of(BY_NAME[kind], display(old))) if old is not None else None
     if new is None:
         return Change(kind, was)
-    found = usable(BY_NAME[kind], new, placeholders)
+    found = usable(BY_NAME[kind], new, judging)
     return Change(kind, was, found) if isinstance(found, Usable) else None
 
 
@@ -114,7 +114,7 @@ def follow(history: History, after: list[list[tuple[int, list[Drawn]]]]) -> None
                 if not stated:
                     continue
                 expected: Any = None
-                ruled = [rule_change(*one, found.rules.placeholders) for one in stated]
+                ruled = [rule_change(*one, found.rules.judging) for one in stated]
                 begins = interpreter.arrivals
                 if None not in ruled:
                     with contextlib.suppress(InputRefused):
