@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from profilectl.feed import DEFAULT_WORKSPACE, Feed
 
-CUSTOMERS = ["A", "B", " C "]
-EMAILS = ["a@x.org", "B@X.org", "b@x.org", "null"]
-PHONES = ["+1", "+2"]
+CUSTOMERS = ["A", "B", " C ", "\\N"]
+EMAILS = ["a@x.org", "B@X.org", "b@x.org", "null", "\u039d\u03a3@x.org", "\u03bd\u03c2@X.org", "\u0130@x.org", "i\u0307@x.org", "NoEmail@x.org"]
+PHONES = ["+1", "+2", "4.47E+11", "12.0"]
 DEVICES = ["0a0a0a0a-1111-2222-3333-444444444444", "0B0B0B0B-1111-2222-3333-444444444444"]
 KEYS = ["k", "tier", "$firstname", "a.b", "é"]
 VALUES: list[Any] = ["", "01234", "NULL", "é", "e\u0301", " x ", 9, 123456789012345678901234567890, True, None, ["1", "2"], "\x1fq", 'q"\\\n']
@@ -108,6 +108,8 @@ def identity_settings(draw: st.DrawFn) -> dict[str, Any]:
         found["immutable"] = [one for one in found["login"] if one in found["unique"]][: draw(st.integers(0, 2))]
     if draw(st.booleans()):
         found["unique_conflict"] = draw(st.sampled_from(["move", "keep"]))
+    if draw(st.integers(0, 4)) == 0:
+        found[draw(st.sampled_from(["placeholders", "placeholders_add"]))] = draw(st.sampled_from([["*@x.org"], ["B*"], ["+1", "\u039d\u03a3@x.org"]]))
     if draw(st.integers(0, 4)) == 0:
         found["hierarchy"] = draw(st.permutations(["customer_id", "email", "mobile_number", "ios_idfv"]))
     return found
