@@ -148,3 +148,19 @@ def test_entries_of_a_list_mean_what_they_say() -> None:
     assert judging.exact == {"null", "*", "**", "a*b", "νικος"}
     assert (judging.beginnings, judging.endings) == (("none@",), ("@x.org",))
     assert judging.listed == sorted(["null", "*", "**", "a*b", "νικος", "none@*", "*@x.org"])
+
+
+def test_an_import_from_before_spoiled_numbers_were_known_is_made_again_as_it_was(tmp_path: Path) -> None:
+    import duckdb
+
+    (tmp_path / "first.csv").write_text("email\nada@example.com\n")
+    imported(tmp_path, "first.csv")
+    imported(tmp_path, written(tmp_path, "csv", [{"mobile_number": "4.47701E+11"}]), "--allow-spoiled")
+    with duckdb.connect(str(tmp_path / "profiles.duckdb")) as store:
+        (kept,) = store.execute("select request from import where number = 2").fetchone() or ("",)
+        request = json.loads(kept)
+        del request["allow_spoiled"]
+        store.execute("update import set request = $1 where number = 2", [json.dumps(request)])
+    done = call("imports", "undo", "1", "--replay", "--yes", folder=tmp_path)
+    assert done.exit_code == 0, done.output
+    assert call("show", "--mobile-number", "4.47701E+11", folder=tmp_path).exit_code == 0
