@@ -300,7 +300,7 @@ def _files(draw: st.DrawFn) -> dict[str, tuple[Type, list[Any]]]:
     return {"customer_id": (TEXT, draw(st.lists(st.sampled_from(["C-1", "C-2", None, " x "]), min_size=rows, max_size=rows))), **columns}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(columns=_files())
 def test_random_files_are_read_as_the_rule_says(columns: dict[str, tuple[Type, list[Any]]], tmp_path: Path) -> None:
     rows = range(len(columns["customer_id"][1]))
@@ -370,7 +370,7 @@ def test_a_struct_is_dotted_names_and_may_be_ignored_whole(tmp_path: Path) -> No
     assert (row["sets"], row["left out"]) == ({"x": "gold"}, 0)
 
 
-@pytest.mark.parametrize("name", ["email", "environment", "user_identities.email", "mpid"])
+@pytest.mark.parametrize("name", ["email", "mpid"])
 def test_a_column_of_any_type_without_values_says_nothing(name: str, tmp_path: Path) -> None:
     for kind in TYPES:
         (row,) = found(tmp_path, {"customer_id": (TEXT, ["A"]), name: (kind, [None])})
