@@ -80,18 +80,23 @@ def _of_array(text: str) -> Iterator[Element]:
     if text[after : after + 1] == "]":
         after += 1
     else:
-        expression, ended = _expression(), False
+        match, ended = _expression().match, False
         while not ended:
             start = after
-            found = expression.match(text, start)
-            end = found.end(1) if found else _end_of_deep(text, start)
-            yield Element(text[start:end], line, column)
-            comma = found.start(2) if found else _blank(text, end)
-            ended = text[comma : comma + 1] == "]"
-            if not ended and text[comma : comma + 1] != ",":
-                raise NotJson("JSON_INVALID", "a comma or ] is missing", comma)
-            after = comma + 1 if ended else _blank(text, comma + 1)
-            line, column = place_in(text[start:after], after - start, line, column)
+            if found := match(text, start):
+                one, comma, after = found[1], found[2], found.end()
+            else:
+                end = _end_of_deep(text, start)
+                one, place = text[start:end], _blank(text, end)
+                comma, after = text[place : place + 1], _blank(text, place + 1)
+                if comma not in ("]", ","):
+                    raise NotJson("JSON_INVALID", "a comma or ] is missing", place)
+            yield Element(one, line, column)
+            ended = comma == "]"
+            if lines := text.count("\n", start, after):
+                line, column = line + lines, after - text.rfind("\n", start, after)
+            else:
+                column += after - start
     rest = _blank(text, after)
     if rest < len(text):
         raise NotJson("JSON_INVALID", "text after the end of the JSON", rest)
@@ -111,7 +116,7 @@ def _expression() -> re.Pattern[str]:
     for _ in range(NESTED):
         within = f"{inside}|{array}|{structure}"
         array, structure = rf"\[(?:{within})*+\]", rf"\{{(?:{within})*+\}}"
-    return re.compile(rf"({structure}|{array}|{_STRING}|[^\s,\[\]{{}}\"]++){_BLANK}([,\]])")
+    return re.compile(rf"({structure}|{array}|{_STRING}|[^\s,\[\]{{}}\"]++){_BLANK}([,\]]){_BLANK}")
 
 
 def _end_of_deep(text: str, start: int) -> int:
