@@ -11,7 +11,6 @@ import functools
 import re
 from array import array
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from profilectl.codes import InputRefused, sentence
 from profilectl.values import NotJson, parse_json, parse_json_at
@@ -27,12 +26,8 @@ _bracket = re.compile(rf"{_STRING}|[\[\]{{}}\"]")
 _CLOSES = {"]": "[", "}": "{"}
 
 
-class Element(NamedTuple):
-    """An element of a document: its text, and the line and the column (from 1) at which it begins."""
-
-    text: str
-    line: int
-    column: int
+Element = tuple[str, int, int]
+"""An element of a document: its text, and the line and the column (from 1) at which it begins."""
 
 
 class Places:
@@ -69,7 +64,7 @@ def elements(name: str, text: str) -> Iterator[Element]:
             yield from _of_array(text)
         else:
             parse_json(text)
-            yield Element(text.strip(" \t\r\n"), *place_in(text, begin))
+            yield text.strip(" \t\r\n"), *place_in(text, begin)
     except NotJson as error:
         raise _refused(name, text, error) from None
 
@@ -91,7 +86,7 @@ def _of_array(text: str) -> Iterator[Element]:
                 comma, after = text[place : place + 1], _blank(text, place + 1)
                 if comma not in ("]", ","):
                     raise NotJson("JSON_INVALID", "a comma or ] is missing", place)
-            yield Element(one, line, column)
+            yield one, line, column
             ended = comma == "]"
             if lines := text.count("\n", start, after):
                 line, column = line + lines, after - text.rfind("\n", start, after)

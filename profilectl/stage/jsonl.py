@@ -30,7 +30,7 @@ from profilectl.fields import Unusable
 from profilectl.identity import type_named
 from profilectl.scratch import Scratch, quote_text
 from profilectl.stage.columns import meanings_of
-from profilectl.stage.elements import PLACE, Element, Places, elements
+from profilectl.stage.elements import PLACE, Places, elements
 from profilectl.stage.event_lines import stage_events
 from profilectl.stage.files import InputFile
 from profilectl.stage.regular_events import MARK, cut_events, events_cut
@@ -440,9 +440,10 @@ def read_document_file(
     scratch.load(f"{name}_place", PLACE, [])
     found = elements(file.name, text)
     while block := list(itertools.islice(found, BatchRows.BLOCK)):
-        _load_block(scratch, name, len(places.lines), block)
-        places.lines.extend(one.line for one in block)
-        places.columns.extend(one.column for one in block)
+        texts, at_lines, at_columns = zip(*block, strict=True)
+        _load_block(scratch, name, len(places.lines), texts, at_lines, at_columns)
+        places.lines.extend(at_lines)
+        places.columns.extend(at_columns)
     rows = BatchRows(scratch, f"{name}_slow", keys)
     columns = Columns(mapped, reading.unknown)
     reader = LineReader(file.name, rows, replace(reading, columns=columns), rejects, places)
@@ -452,16 +453,15 @@ def read_document_file(
     return staged
 
 
-def _load_block(scratch: Scratch, name: str, first: int, block: Sequence[Element]) -> None:
+def _load_block(scratch: Scratch, name: str, first: int, texts: Sequence[str], lines: Sequence[int], columns: Sequence[int]) -> None:
     """Add elements to the relations of their texts and places. One text that is split again costs a tenth of a list."""
-    texts = [one.text for one in block]
     joined = SEPARATOR.join(texts)
-    if joined.count(SEPARATOR) == len(block) - 1:
+    if joined.count(SEPARATOR) == len(texts) - 1:
         scratch.run(f"insert into {name}_lines select unnest(string_split($texts, $separator))", {"texts": joined, "separator": SEPARATOR})
     else:
         scratch.append(f"{name}_lines", _LINE, [(text,) for text in texts])
-    places = {"lines": ",".join([str(one.line) for one in block]), "columns": ",".join([str(one.column) for one in block])}
+    places = {"lines": ",".join(map(str, lines)), "columns": ",".join(map(str, columns))}
     scratch.run(
         f"insert into {name}_place select unnest(range($first, $end)), unnest(string_split($lines, ',')::bigint[]), unnest(string_split($columns, ',')::bigint[])",
-        {"first": first, "end": first + len(block), **places},
+        {"first": first, "end": first + len(texts), **places},
     )
