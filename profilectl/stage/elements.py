@@ -26,8 +26,10 @@ _bracket = re.compile(rf"{_STRING}|[\[\]{{}}\"]")
 _CLOSES = {"]": "[", "}": "{"}
 
 
-Element = tuple[str, int, int]
-"""An element of a document: its text, and the line and the column (from 1) at which it begins."""
+BLOCK = 20_000
+Block = tuple[list[str], list[int], list[int]]
+"""Elements of a document: their texts, and the lines and the columns (from 1) at which they begin. Lists, because a tuple
+for each element would cost as much as to cut it."""
 
 
 class Places:
@@ -55,8 +57,8 @@ def place_in(text: str, position: int, line: int = 1, column: int = 1) -> tuple[
     return line + text.count("\n", 0, position), position - newline
 
 
-def elements(name: str, text: str) -> Iterator[Element]:
-    """Yield the elements of a document: those of an array, else the document itself. Raises InputRefused where it is
+def elements(name: str, text: str) -> Iterator[Block]:
+    """Yield the elements of a document, in blocks: those of an array, else the document itself. Raises InputRefused where it is
     broken: a single value anywhere, an array in its structure."""
     try:
         begin = _blank(text, 0)
@@ -64,14 +66,17 @@ def elements(name: str, text: str) -> Iterator[Element]:
             yield from _of_array(text)
         else:
             parse_json(text)
-            yield text.strip(" \t\r\n"), *place_in(text, begin)
+            line, column = place_in(text, begin)
+            yield [text.strip(" \t\r\n")], [line], [column]
     except NotJson as error:
         raise _refused(name, text, error) from None
 
 
-def _of_array(text: str) -> Iterator[Element]:
+def _of_array(text: str) -> Iterator[Block]:
     after = _blank(text, _blank(text, 0) + 1)
     line, column = place_in(text, after)
+    block: Block = ([], [], [])
+    texts, lines, columns = block
     if text[after : after + 1] == "]":
         after += 1
     else:
@@ -86,12 +91,20 @@ def _of_array(text: str) -> Iterator[Element]:
                 comma, after = text[place : place + 1], _blank(text, place + 1)
                 if comma not in ("]", ","):
                     raise NotJson("JSON_INVALID", "a comma or ] is missing", place)
-            yield one, line, column
+            texts.append(one)
+            lines.append(line)
+            columns.append(column)
+            if len(texts) == BLOCK:
+                yield block
+                block = ([], [], [])
+                texts, lines, columns = block
             ended = comma == "]"
-            if lines := text.count("\n", start, after):
-                line, column = line + lines, after - text.rfind("\n", start, after)
+            if more := text.count("\n", start, after):
+                line, column = line + more, after - text.rfind("\n", start, after)
             else:
                 column += after - start
+    if texts:
+        yield block
     rest = _blank(text, after)
     if rest < len(text):
         raise NotJson("JSON_INVALID", "text after the end of the JSON", rest)

@@ -9,7 +9,6 @@ says what a line means.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -438,9 +437,7 @@ def read_document_file(
     lines, places = f"{name}_lines", Places()
     scratch.load(lines, _LINE, [])
     scratch.load(f"{name}_place", PLACE, [])
-    found = elements(file.name, text)
-    while block := list(itertools.islice(found, BatchRows.BLOCK)):
-        texts, at_lines, at_columns = zip(*block, strict=True)
+    for texts, at_lines, at_columns in elements(file.name, text):
         _load_block(scratch, name, len(places.lines), texts, at_lines, at_columns)
         places.lines.extend(at_lines)
         places.columns.extend(at_columns)
