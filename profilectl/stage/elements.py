@@ -11,7 +11,6 @@ import functools
 import re
 from array import array
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from profilectl.codes import InputRefused, sentence
 from profilectl.values import NotJson, parse_json, parse_json_at
@@ -27,12 +26,10 @@ _bracket = re.compile(rf"{_STRING}|[\[\]{{}}\"]")
 _CLOSES = {"]": "[", "}": "{"}
 
 
-class Element(NamedTuple):
-    """An element of a document: its text, and the line and the column (from 1) at which it begins."""
-
-    text: str
-    line: int
-    column: int
+BLOCK = 20_000
+Block = tuple[list[str], list[int], list[int]]
+"""Elements of a document: their texts, and the lines and the columns (from 1) at which they begin. Lists, because a tuple
+for each element would cost as much as to cut it."""
 
 
 class Places:
@@ -60,8 +57,8 @@ def place_in(text: str, position: int, line: int = 1, column: int = 1) -> tuple[
     return line + text.count("\n", 0, position), position - newline
 
 
-def elements(name: str, text: str) -> Iterator[Element]:
-    """Yield the elements of a document: those of an array, else the document itself. Raises InputRefused where it is
+def elements(name: str, text: str) -> Iterator[Block]:
+    """Yield the elements of a document, in blocks: those of an array, else the document itself. Raises InputRefused where it is
     broken: a single value anywhere, an array in its structure."""
     try:
         begin = _blank(text, 0)
@@ -69,29 +66,45 @@ def elements(name: str, text: str) -> Iterator[Element]:
             yield from _of_array(text)
         else:
             parse_json(text)
-            yield Element(text.strip(" \t\r\n"), *place_in(text, begin))
+            line, column = place_in(text, begin)
+            yield [text.strip(" \t\r\n")], [line], [column]
     except NotJson as error:
         raise _refused(name, text, error) from None
 
 
-def _of_array(text: str) -> Iterator[Element]:
+def _of_array(text: str) -> Iterator[Block]:
     after = _blank(text, _blank(text, 0) + 1)
     line, column = place_in(text, after)
+    block: Block = ([], [], [])
+    texts, lines, columns = block
     if text[after : after + 1] == "]":
         after += 1
     else:
-        expression, ended = _expression(), False
+        match, ended = _expression().match, False
         while not ended:
             start = after
-            found = expression.match(text, start)
-            end = found.end(1) if found else _end_of_deep(text, start)
-            yield Element(text[start:end], line, column)
-            comma = found.start(2) if found else _blank(text, end)
-            ended = text[comma : comma + 1] == "]"
-            if not ended and text[comma : comma + 1] != ",":
-                raise NotJson("JSON_INVALID", "a comma or ] is missing", comma)
-            after = comma + 1 if ended else _blank(text, comma + 1)
-            line, column = place_in(text[start:after], after - start, line, column)
+            if found := match(text, start):
+                one, comma, after = found[1], found[2], found.end()
+            else:
+                end = _end_of_deep(text, start)
+                one, place = text[start:end], _blank(text, end)
+                comma, after = text[place : place + 1], _blank(text, place + 1)
+                if comma not in ("]", ","):
+                    raise NotJson("JSON_INVALID", "a comma or ] is missing", place)
+            texts.append(one)
+            lines.append(line)
+            columns.append(column)
+            if len(texts) == BLOCK:
+                yield block
+                block = ([], [], [])
+                texts, lines, columns = block
+            ended = comma == "]"
+            if more := text.count("\n", start, after):
+                line, column = line + more, after - text.rfind("\n", start, after)
+            else:
+                column += after - start
+    if texts:
+        yield block
     rest = _blank(text, after)
     if rest < len(text):
         raise NotJson("JSON_INVALID", "text after the end of the JSON", rest)
@@ -111,7 +124,7 @@ def _expression() -> re.Pattern[str]:
     for _ in range(NESTED):
         within = f"{inside}|{array}|{structure}"
         array, structure = rf"\[(?:{within})*+\]", rf"\{{(?:{within})*+\}}"
-    return re.compile(rf"({structure}|{array}|{_STRING}|[^\s,\[\]{{}}\"]++){_BLANK}([,\]])")
+    return re.compile(rf"({structure}|{array}|{_STRING}|[^\s,\[\]{{}}\"]++){_BLANK}([,\]]){_BLANK}")
 
 
 def _end_of_deep(text: str, start: int) -> int:

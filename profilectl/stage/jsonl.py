@@ -9,7 +9,6 @@ says what a line means.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,6 +38,8 @@ from profilectl.values import NotJson, Value, parse_json
 
 LONGEST_LINE = 64 * 1024 * 1024
 RAW_SHOWN = 64 * 1024
+SEPARATOR = "\x1d"
+"""Between the texts of elements; no text that is JSON has it."""
 _LINE = [("line", "VARCHAR")]
 SAMPLE = 5000
 _SAFE_KEY = re.compile(r"[A-Za-z0-9_$ .\-]{1,100}")
@@ -436,12 +437,10 @@ def read_document_file(
     lines, places = f"{name}_lines", Places()
     scratch.load(lines, _LINE, [])
     scratch.load(f"{name}_place", PLACE, [])
-    found = elements(file.name, text)
-    while block := list(itertools.islice(found, BatchRows.BLOCK)):
-        scratch.append(f"{name}_place", PLACE, [(len(places.lines) + nth, one.line, one.column) for nth, one in enumerate(block)])
-        scratch.append(lines, _LINE, [(one.text,) for one in block])
-        places.lines.extend(one.line for one in block)
-        places.columns.extend(one.column for one in block)
+    for texts, at_lines, at_columns in elements(file.name, text):
+        _load_block(scratch, name, len(places.lines), texts, at_lines, at_columns)
+        places.lines.extend(at_lines)
+        places.columns.extend(at_columns)
     rows = BatchRows(scratch, f"{name}_slow", keys)
     columns = Columns(mapped, reading.unknown)
     reader = LineReader(file.name, rows, replace(reading, columns=columns), rejects, places)
@@ -449,3 +448,17 @@ def read_document_file(
     staged.rows = int(scratch.row(f"select count(*) from ({staged.select})")[0])
     staged.lines, staged.elements, staged.meaning = f"{name}_place", lines, meanings_of(columns)
     return staged
+
+
+def _load_block(scratch: Scratch, name: str, first: int, texts: Sequence[str], lines: Sequence[int], columns: Sequence[int]) -> None:
+    """Add elements to the relations of their texts and places. One text that is split again costs a tenth of a list."""
+    joined = SEPARATOR.join(texts)
+    if joined.count(SEPARATOR) == len(texts) - 1:
+        scratch.run(f"insert into {name}_lines select unnest(string_split($texts, $separator))", {"texts": joined, "separator": SEPARATOR})
+    else:
+        scratch.append(f"{name}_lines", _LINE, [(text,) for text in texts])
+    places = {"lines": ",".join(map(str, lines)), "columns": ",".join(map(str, columns))}
+    scratch.run(
+        f"insert into {name}_place select unnest(range($first, $end)), unnest(string_split($lines, ',')::bigint[]), unnest(string_split($columns, ',')::bigint[])",
+        {"first": first, "end": first + len(texts), **places},
+    )
