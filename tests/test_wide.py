@@ -88,6 +88,13 @@ def test_a_json_row_of_thousands_of_keys_keeps_the_first(tmp_path: Path) -> None
     assert report["reasons"] == {"UA_TOO_MANY": 11_900}
 
 
+def test_a_person_is_not_told_of_thousands_of_columns(tmp_path: Path) -> None:
+    names = ["customer_id", *(f"k{place}" for place in range(300))]
+    _write(tmp_path / "wide.csv", names, [["u", *(["x"] * 300)]])
+    result = doors.run("--store", "a.db", "import", "wide.csv", "--feed", "f", folder=tmp_path)
+    assert "k98 -> user_attributes.k98 ... and 201 more: --json lists them" in result.stderr
+
+
 def test_a_column_left_out_for_the_limit_is_named(tmp_path: Path) -> None:
     names = ["customer_id", *(f"k{place}" for place in range(102))]
     full, sparse = ["x"] * 102, ["x"] * 102
