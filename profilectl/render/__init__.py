@@ -332,12 +332,18 @@ def print_stats(found: dict[str, Any]) -> None:
         print_table("", ("most shared", "value", "profiles"), shared, right=(2,))
 
 
+COLUMNS_SAID = 100
+"""So many columns of a file are said to a person."""
+
+
 def print_columns(report: ImportReport) -> None:
     """Say how each column of each file was read."""
     for file in report.files:
         if file.columns:
-            said = ", ".join(name if name == meaning else f"{name} -> {meaning}" for name, meaning in file.columns)
-            notice(f"{file.path}: {said}")
+            listed = file.columns[:COLUMNS_SAID]
+            said = ", ".join(name if name == meaning else f"{name} -> {meaning}" for name, meaning in listed)
+            more = len(file.columns) - len(listed)
+            notice(f"{file.path}: {said}" + (f" ... and {more:,} more: --json lists them" if more else ""))
 
 
 def _shown(value: Value) -> str:
