@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from profilectl.batch import LIMITS, Reading, read_flat
 from profilectl.scratch import Scratch
 from profilectl.stage import Options, stage_files
-from profilectl.stage.files import open_files
+from profilectl.stage.files import Named, open_files
 from profilectl.stage.staged import Rejects
 
 
@@ -102,8 +102,7 @@ def test_a_column_left_out_for_the_limit_is_named(tmp_path: Path) -> None:
     _write(tmp_path / "wide.csv", names, [["full", *full], ["sparse", *sparse]])
     report = json.loads(run("--store", tmp_path / "a.db", "import", tmp_path / "wide.csv", "--feed", "f", "--json"))
     assert report["left_out"] == {"UA_TOO_MANY": {"k101": 2, "k100": 1}}
-    assert len(report["notices"]) == 1
-    assert "'k99'" in report["notices"][0]
+    assert any("the columns after 'k99' may be left out" in notice for notice in report["notices"])
     kept = {one["user_identities"]["customer_id"][0]: list(one["user_attributes"]) for one in _people(tmp_path / "a.db")}
     assert sorted(kept["full"]) == sorted(names[1:101])
     assert sorted(kept["sparse"]) == sorted(set(names[1:102]) - {"k3"})
@@ -165,7 +164,7 @@ def test_a_row_keeps_the_same_attributes_as_a_batch(
 
 def _staged(folder: Path, reading: Reading, empty: str) -> tuple[dict[int, dict[str, str]], dict[int, list[tuple[str, str]]]]:
     scratch = Scratch(folder)
-    files = open_files([str(folder / "a.csv")], format=None, encoding=None, spill=folder)
+    files = open_files([Named(str(folder / "a.csv"))], format=None, encoding=None, spill=folder).files
     staged = stage_files(scratch, files, Options(reading=reading, empty=empty), Rejects(folder / "rejects"))
     found: dict[int, dict[str, str]] = {}
     for seq, *cells in scratch.rows(f"select seq{''.join(f', a{n}' for n in range(len(staged.keys)))} from staged"):
