@@ -19,7 +19,7 @@ from profilectl.device import Id, device_ids, devices_of
 from profilectl.event import Occurred, opted_out
 from profilectl.feed import Feed
 from profilectl.identity import BY_NAME, NAME, key_of, type_named
-from profilectl.profile import Alias, Profiles
+from profilectl.profile import FORGOTTEN, RETIRED, Alias, Profiles
 from profilectl.segments import ENVIRONMENT_NAME, IMPORT_FILES, hash_of, known_events, known_mpids
 from profilectl.values import DELETED, Value, held_json, parse_json, to_json, whole
 
@@ -160,7 +160,8 @@ class Activity:
     attributes, consent and devices away. workspace: whose attributes, devices, consent and batches these are, None:
     everybody's; elsewhere: what touched the profile in others. Identities and first and last seen are the same in all.
     taken: batches of other profiles that took identities away, in whatever workspace. carried: events of other profiles that
-    aliases have made this one's as well."""
+    aliases have made this one's as well, each with the arrival of the alias. forgotten: what arrived before counts for nothing
+    that is computed of the profile's lifetime (profile.FORGOTTEN); dormant: nothing arrived since, and nothing is computed at all."""
 
     mpid: int
     environment: str
@@ -177,7 +178,9 @@ class Activity:
     workspace: str | None = None
     elsewhere: list[Touch] = field(default_factory=list)
     taken: list[Touch] = field(default_factory=list)
-    carried: list[Occurred] = field(default_factory=list)
+    carried: list[tuple[int, Occurred]] = field(default_factory=list)
+    forgotten: int = 0
+    dormant: bool = False
 
     def timeline(self) -> list[Touch]:
         """Return what touched the profile in its workspace, and what took identities from it, oldest first."""
@@ -207,14 +210,22 @@ class Activity:
         """Return the entry in force of each attribute that no calculated one masks."""
         return {key: entry for key, entry in self.attributes.items() if key not in self.calculated()}
 
+    def counted(self) -> list[Occurred]:
+        """Return those events that calculated attributes and real-time audiences rest on; Profiles.counted is the same of everybody."""
+        own = [one for one in self._occurred() if one.arrival >= self.forgotten or one.type == "opt_out"]
+        return own + [event for arrival, event in self.carried if arrival >= self.forgotten or event.type == "opt_out"]
+
     def occurred(self) -> list[Occurred]:
         """Return the events of the workspace, and the opt-outs of all: those hold everywhere."""
+        return self._occurred() + [event for _, event in self.carried]
+
+    def _occurred(self) -> list[Occurred]:
         here = {touch.origin.arrival for touch in self.touches}
         return [
             Occurred(event.type, event.name, event.at_ms, touch.origin.arrival, place, event.session, document)
             for touch in self.every() if touch.alias is None for place, event in enumerate(touch.events)
             if (touch.origin.arrival in here or event.type == "opt_out") and isinstance(document := event.document, dict)
-        ] + self.carried
+        ]
 
     def opted_out(self) -> bool:
         """Say whether the person has opted out (event.opted_out)."""
@@ -398,6 +409,9 @@ class _Raw:
             f"select aged.profile, erasure.at_ms from store.aged join store.erasure on erasure.number = aged.erasure where aged.profile in ({listed}) order by 2"
         ):
             self.aged.setdefault(profile, []).append(at_ms)
+        self.forgotten: dict[int, int] = dict(self._ask(f"select profile, before from ({FORGOTTEN}) where profile in ({listed})"))
+        retired = self._ask(f"select profile, aged_ms, before from ({RETIRED}) where profile in ({listed})")
+        self.retired: dict[int, tuple[int, int | None]] = {profile: (aged_ms, before) for profile, aged_ms, before in retired}
         self.aliases = [one for one in profiles.aliases if {one.source, one.destination} & set(found)]
         self.carried: dict[int, list[tuple[int, int, int, Seen]]] = {}  # alias -> row, place in it and feed of an event, and the event
         for one in profiles.carrying():
@@ -483,7 +497,9 @@ def _played(profiles: Profiles, profile: int, raw: _Raw) -> Activity | None:
                 touch.entries.append(_entry(found, key, held, code, origin, owners.get(key)))
         (found.touches if here else found.elsewhere).append(touch)
     _carry(profiles, found, raw, feeds)
-    found.aged_ms = raw.aged.get(profile, [])
+    found.aged_ms, found.forgotten = raw.aged.get(profile, []), raw.forgotten.get(profile, 0)
+    aged_ms, before = raw.retired.get(profile, (None, None))
+    found.dormant = aged_ms is not None and (rows[-1][0] < before if before is not None else max(row[4] for row in rows) <= aged_ms)
     by_arrival = {touch.origin.arrival: touch for touch in found.every()}
     for one in found.lost:
         if one.lost in raw.takers and one.lost not in by_arrival:
@@ -510,7 +526,7 @@ def _carry(profiles: Profiles, found: Activity, raw: _Raw, feeds: dict[int, Feed
         feed, at_ms = raw.asked[one.arrival]
         origin = Origin(one.arrival, number, feeds[feed], protection, file, unit, place, at_ms)
         here, every = _events_carried(found, raw, feeds, one)
-        found.carried += every
+        found.carried += [(one.arrival, event) for event in every]
         found.touches.append(Touch(
             origin, False, events=here, rest={"attribution_info": _rest(one.attribution)} if taken and one.attribution else {},
             alias=Carried(

@@ -10,9 +10,9 @@ from typing import cast
 
 from profilectl.erasure import Leaving, Meant
 from profilectl.interpreter import REQUEST_MEMORY_MS
-from profilectl.profile import Profiles
+from profilectl.profile import FORGOTTEN, Profiles, retired
 from profilectl.retention import Clocks
-from profilectl.scratch import quote_identifier
+from profilectl.scratch import quote_identifier, quote_text
 from profilectl.segments import ENVIRONMENT_NAME, known_mpids
 from profilectl.values import parse_json, to_json
 
@@ -87,8 +87,17 @@ class Ageing(Leaving):
                     self._tell(kind, count)
                     within = self.stays.get(table, f"select * from {name}")
                     self._less(table, f"select * from ({within}) where profile is null or profile not in (select profile from aged_profile)")
+            lost += self._forget()
             self._leave()
         self.scratch.make("stripped", f"select distinct profile from ({' union all '.join(lost)})")
+
+    def _forget(self) -> list[str]:
+        """Return the SELECTs of stubs that have events which counted so far: they stay, and nothing is computed of them any more."""
+        return [
+            f"select one.profile from {segment.table('event')} as one left join ({FORGOTTEN}) as forgotten on forgotten.profile = one.profile"
+            " where one.profile in (select profile from aged_profile) and one.arrival >= coalesce(forgotten.before, 0)"
+            for segment in self.profiles.segments if "event" in segment.tables
+        ]
 
     def _leave(self) -> None:
         """Have stubs leave their audiences, as whoever follows those is to learn (domain.md 13)."""
@@ -162,6 +171,11 @@ class Ageing(Leaving):
         self.stubs = int(self.scratch.row("select count(distinct profile) from stripped")[0])
         within = self.stays.get("aged", "select * from store.aged")
         self.stays["aged"] = f"{within} union all select distinct profile, {self.number} from stripped"
+        if self.stubs:
+            mark = quote_text(retired(self.number, forgotten=not self.clocks.lifetime_profiles))
+            within = self.stays.get("meta", "select * from store.meta")
+            self.stays["meta"] = f"{within} union all select {mark}, '{self.next_arrival}'"
+            self.gone["meta"] = self.gone.get("meta", 0) - 1  # a row that comes
         within = self.stays.get("request", "select * from store.request")
         self._less("request", f"select * from ({within}) where {self.at_ms} - at_ms <= {REQUEST_MEMORY_MS}")
         if self.clocks.retention_ms is not None:

@@ -26,7 +26,16 @@ from profilectl.definitions import (
 from profilectl.history import import_numbered
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
-from profilectl.refresh import MEMBER, Asked, awake_only, evaluated_ms, people_of, person_relations, refresh_store
+from profilectl.refresh import (
+    MEMBER,
+    Asked,
+    awake_only,
+    evaluated_ms,
+    event_relation,
+    people_of,
+    person_relations,
+    refresh_store,
+)
 from profilectl.scratch import scratch_beside
 from profilectl.segments import ENVIRONMENT_NAME, known_mpids
 from profilectl.store import Store
@@ -114,10 +123,12 @@ def make_members(store: Store, profiles: Profiles, audience: Audience, at_ms: in
     asked = [Evaluated(audience.name, audience.tree, audience.lookback)]
     wanted = needs(asked)
     awake = awake_only(profiles)
-    scratch.make("event", profiles.events(profiles.happened(awake), MEMBER_EVENTS), keep=False)
+    event, happened = event_relation(audience), profiles.happened(awake)
+    events = profiles.counted(happened, MEMBER_EVENTS) if event == "event" else profiles.events(happened, MEMBER_EVENTS)
+    scratch.make(event, events, keep=False)
     scratch.make("member", MEMBER, keep=False)
     person_relations(profiles, wanted.attributes, awake, rest=wanted.rest)
-    scratch.make(into, f"select profile from ({members(asked, at_ms, Relations())})")
+    scratch.make(into, f"select profile from ({members(asked, at_ms, Relations(event=event))})")
 
 
 def defined_audience(store: Store, name: str) -> Audience:

@@ -109,7 +109,7 @@ def preview_calculated(path: Path, wanted: Definition | str, *, now_ms: int | No
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         definition = _known(store, wanted).definition if isinstance(wanted, str) else wanted
         profiles = people_of(store, definition.workspace if isinstance(wanted, str) else workspace_for(store, definition.workspace))
-        scratch.make("event", profiles.events(profiles.happened(awake_only(profiles))), keep=False)
+        scratch.make("event", profiles.counted(profiles.happened(awake_only(profiles))), keep=False)
         compute(scratch, [replace(definition, draft=False)], at_ms, into="previewed")
         table = definition.as_table()
         table.pop("draft", None)

@@ -80,7 +80,7 @@ class Composer:
         attributes: dict[str, str] = {}
         consent: dict[Purpose, Said] = {}
         attribution: dict[str, Value] = {}
-        occurred = activity.occurred() if definitions else []
+        occurred = activity.counted() if definitions else []
         last = max(wanted)
         for touch in activity.touches:
             arrival = touch.origin.arrival

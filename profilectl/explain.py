@@ -91,7 +91,7 @@ def explain_attribute(activity: Activity, key: str) -> Explained:
                 rule = _rule(later[0].origin, entry.origin, SET)
                 losers.append(Loser(entry, later[0], replace(rule, standing="free") if entry.kind == "deleted" else rule))
     definition = activity.standing.definitions.get(key) if activity.standing and key in activity.calculated() else None
-    dormant = bool(activity.aged_ms) and activity.last_seen_ms <= activity.aged_ms[-1]
+    dormant = activity.dormant
     return Explained(key, winner, losers[::-1], definition, activity.calculated().get(key), dormant)
 
 

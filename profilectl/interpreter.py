@@ -60,7 +60,8 @@ class Happened:
 @dataclass(slots=True)
 class Person:
     """One profile. identities and events in order of arrival. said: the last that was said of each attribute, a
-    deletion too, in each workspace and, under None, in all of them. feeds: that brought any of it."""
+    deletion too, in each workspace and, under None, in all of them. feeds: that brought any of it. forgotten: events that
+    arrived before count for nothing that is computed of the profile's lifetime, but opt-outs (domain.md 13)."""
 
     mpid: int
     environment: str
@@ -70,6 +71,7 @@ class Person:
     said: dict[tuple[str | None, str], Cell] = field(default_factory=dict)
     events: list[Happened] = field(default_factory=list)
     feeds: set[Feed] = field(default_factory=set)
+    forgotten: int = 0
 
     def holdings(self, profile: int) -> set[Holding]:
         """Return the identities that the profile holds, in no order."""
@@ -213,12 +215,13 @@ class Interpreter:
         self._drop(gone)
 
     def age(self, clocks: Clocks, now_ms: int) -> None:
-        """Take away what is beyond its clock: of a stub its attributes, and who is gone altogether."""
+        """Take away what is beyond its clock: of a stub its attributes, and that its events count; and who is gone altogether."""
         stages = {profile: clocks.stage(person.last_seen_ms, now_ms) for profile, person in self.people.items()}
         gone = {profile for profile, stage in stages.items() if stage is Stage.GONE}
         for profile, stage in stages.items():
             if stage is Stage.STUB and not clocks.lifetime_profiles:
                 self.people[profile].said.clear()
+                self.people[profile].forgotten = self.arrivals
         self._drop(gone)
         self.requests = {name: asked for name, asked in self.requests.items() if now_ms - asked[0] <= REQUEST_MEMORY_MS}
 

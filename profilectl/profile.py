@@ -305,6 +305,26 @@ class Profiles:
         """Return the SELECT of the events of profiles, those that were carried over among them (segments.known_events)."""
         return known_events(self.segments, where=where, columns=columns, carried=self.carrying())
 
+    def counted(self, where: str = "", columns: Sequence[str] = EVENT) -> str:
+        """Return the SELECT of those events that calculated attributes and real-time audiences rest on (FORGOTTEN); an opt-out
+        holds however old it is. The relation `forgotten` is made for it."""
+        scratch = self.store.scratch
+        scratch.make("forgotten", FORGOTTEN)
+        if not scratch.count("forgotten"):
+            return self.events(where, columns)
+        own = (
+            f"select one.* from ({known_events(self.segments, where=where)}) as one left join forgotten on forgotten.profile = one.profile"
+            " where forgotten.before is null or one.arrival >= forgotten.before or one.type = 'opt_out'"
+        )
+        destinations = ", ".join(str(one.destination) for one in self.carrying()) or "null"
+        before = dict(scratch.rows(f"select profile, before from forgotten where profile in ({destinations})"))
+        parts = [own]
+        for one in self.carrying():  # they arrived with the alias
+            narrowed = where if one.before >= before.get(one.destination, 0) else both(where, "type = 'opt_out'")
+            happened = known_events(self.segments, where=one.where)
+            parts.append(f"select * from (select * replace ({one.destination}::bigint as profile) from ({happened})) {narrowed}")
+        return f"select {', '.join(columns)} from ({' union all '.join(parts)})"
+
     def happened(self, where: str = "") -> str:
         """Return the WHERE clause of the events that the workspace has; an opt-out holds in all of them (domain.md 2)."""
         return both(where, f"({self.feeds} or type = 'opt_out')" if self.feeds else "")
@@ -392,6 +412,27 @@ class Profiles:
     def _loose_members(self, where: str) -> str:
         member = f"to_json(key)::varchar || ':' || {held_as_json('held')}"
         return f"select profile, string_agg({member}, ',' order by key) as members from ({self.newest_loose(where)}) group by profile"
+
+
+def retired(erasure: object, *, forgotten: bool) -> str:
+    """Return the name in store.meta under which an act of retention keeps the arrival before which all had come that it took
+    away. forgotten: events as well, as what is computed is concerned; else, with Lifetime Profiles, all comes back."""
+    return f"{'forgotten' if forgotten else 'retired'}_before:{erasure}"
+
+
+FORGOTTEN = (
+    "select aged.profile, max(meta.value::bigint) as before from store.aged"
+    f" join store.meta on meta.name = {quote_text(retired('', forgotten=True))} || aged.erasure group by aged.profile"
+)
+"""The SELECT of profiles that were stubs (ageing.py), and the arrival before which events are kept and shown, and count for
+nothing that is computed of a profile's lifetime: calculated attributes and real-time audiences (domain.md 13)."""
+RETIRED = (
+    "select aged.profile, max(erasure.at_ms) as aged_ms, max(meta.value::bigint) as before from store.aged"
+    " join store.erasure on erasure.number = aged.erasure left join store.meta on meta.name in"
+    f" ({', '.join(f'{quote_text(retired(str(), forgotten=one))} || aged.erasure' for one in (True, False))}) group by aged.profile"
+)
+"""The SELECT of all profiles that retention took something of, when it last did, and the arrival of the first row since; null:
+an older version did not write it down."""
 
 
 def _is_mpid(value: str) -> bool:

@@ -11,7 +11,8 @@ a refresh that is killed in between is made up for.
 Relations made here:
 
     touched     profile                     whose values may have changed
-    event       as segments.known_events
+    event       as segments.known_events; those that count (Profiles.counted)
+    event_kept  likewise; all, for standard audiences
     fresh       profile, name, held         calculated values of the touched (fresh_all: of everybody, where a definition is new)
     person      as audience_sql.Relations
     rest        as audience_sql.Relations
@@ -30,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from profilectl.attributes import CONSENT_SOURCES
+from profilectl.audience import Audience
 from profilectl.audience_sql import Audience as Evaluated
 from profilectl.audience_sql import Relations, changes, needs
 from profilectl.codes import StoreBusy
@@ -40,7 +42,7 @@ from profilectl.feed import ACCOUNT, DEFAULT_WORKSPACE, workspaces_of
 from profilectl.identity import TYPES
 from profilectl.moments import Days
 from profilectl.opening import open_store
-from profilectl.profile import Profiles, profiles_of
+from profilectl.profile import RETIRED, Profiles, profiles_of
 from profilectl.report import ImportReport
 from profilectl.scratch import Scratch, quote_text, scratch_beside
 from profilectl.segments import both, known_mpids
@@ -196,7 +198,9 @@ class _Refresh:
         scratch = self.scratch
         scratch.forget_order()
         awake = awake_only(self.profiles)
-        scratch.make("event", self.profiles.events(self.profiles.happened(awake)), keep=False)
+        happened = self.profiles.happened(awake)
+        scratch.make("event", self.profiles.counted(happened), keep=False)
+        scratch.make("event_kept", self.profiles.events(happened), keep=False)
         everybody = (self.new_calculations or self.filled) and all(one in self.new_calculations for one in self.calculations) and all(one in self.filled for one in self.audiences)
         scratch.make("touched", "select 0::bigint as profile where false" if everybody else self._touched())  # a scan of all events
         self.profiles.calculated = [one.name for one in self.stored]
@@ -261,11 +265,13 @@ class _Refresh:
         )
 
     def _evaluate(self, wanted: Sequence[Defined], touched: str | None) -> None:
-        if not wanted:
-            return
+        for event in dict.fromkeys(event_relation(one.audience) for one in wanted):
+            self._evaluate_over(event, [one for one in wanted if event_relation(one.audience) == event], touched)
+
+    def _evaluate_over(self, event: str, wanted: Sequence[Defined], touched: str | None) -> None:
         asked = [Evaluated(one.name, one.audience.tree, one.audience.lookback) for one in wanted]
         self._relations(asked, touched)
-        self.scratch.make("wave", changes(asked, self.now_ms, Relations(touched=touched)))
+        self.scratch.make("wave", changes(asked, self.now_ms, Relations(event=event, touched=touched)))
         self.scratch.run("insert into moved select audience, profile, change from wave")
         self.scratch.run("delete from member where (profile, audience) in (select (profile, audience) from wave where change = 'left')")
         self.scratch.run("insert into member select profile, audience from wave where change = 'entered'")
@@ -357,18 +363,25 @@ class _Refresh:
         self.scratch.run("update store.import set report = $report where number = $number", {"report": json.dumps(report, ensure_ascii=False), "number": number})
 
 
+def event_relation(audience: Audience) -> str:
+    """Return the relation of the events that an audience is decided on: a standard one reads them for as long as they are kept,
+    a real-time one those of the profile's present lifetime (domain.md 13)."""
+    return "event" if audience.kind == "real-time" else "event_kept"
+
+
 def awake_only(profiles: Profiles) -> str:
     """Make `dormant`, the profiles beyond their lifetime of which nothing arrived since they lost what they had (domain.md
     13): nothing is computed of them, and they are in no audience. Return the WHERE clause that leaves them out, "": there are none."""
     scratch = profiles.store.scratch
     scratch.drop("dormant")
-    rows = " union all ".join(f"select profile, at_ms from {one.table('row')} where profile in (select profile from store.aged)" for one in profiles.segments)
+    aged = "profile in (select profile from store.aged)"
+    rows = " union all ".join(f"select profile, at_ms, arrival from {one.table('row')} where {aged}" for one in profiles.segments)
     if not rows or not scratch.row("select count(*) from store.aged")[0]:
         return ""
     scratch.make(
         "dormant",
-        "select aged.profile from (select aged.profile, max(erasure.at_ms) as aged_ms from store.aged join store.erasure on erasure.number = aged.erasure group by aged.profile) as aged"
-        f" join (select profile, max(at_ms) as last_ms from ({rows}) group by profile) as row on row.profile = aged.profile where row.last_ms <= aged.aged_ms",
+        f"select aged.profile from ({RETIRED}) as aged join (select profile, max(at_ms) as last_ms, max(arrival) as last from ({rows}) group by profile) as row"
+        " on row.profile = aged.profile where case when aged.before is null then row.last_ms <= aged.aged_ms else row.last < aged.before end",
     )
     return "where profile not in (select profile from dormant)"
 

@@ -11,6 +11,7 @@ from profilectl.attributes import CONSENT_SOURCES
 from profilectl.audience import Audience
 from profilectl.calculated import Definition, value_of
 from profilectl.definitions import Defined, audiences, calculations
+from profilectl.event import Occurred
 from profilectl.feed import workspaces_of
 from profilectl.membership import Person, Rest, expires_ms
 from profilectl.profile import Profiles, profiles_of
@@ -62,29 +63,31 @@ def standings_of(profiles: Profiles, people: Sequence[Activity], now_ms: int, kn
         in_them = found.get(activity.profile, [])
         memberships = []
         if in_them:
-            person = person_of(activity, calculated)
+            person = person_of(activity, calculated), activity
             for number, since_ms in in_them:
                 audience = known.audiences[number].audience
-                asked = elsewhere.get((audience.workspace, activity.profile), person)  # whose events and attributes it is about
+                asked, seen = elsewhere.get((audience.workspace, activity.profile), person)  # whose events and attributes it is about
+                asked = asked if audience.kind == "real-time" else replace(asked, events=seen.occurred())
                 asked.audiences = [known.audiences[each].name for each, _ in in_them]
                 windowed = [one for one in known.windowed if one.workspace == audience.workspace and one.name in criteria.reads(audience.tree).attributes]
-                ends = [_ends_ms(audience, asked, windowed, now_ms), _ages_out_ms(profiles, activity, clocks)]
+                ends = [_ends_ms(audience, asked, seen.counted() if windowed else (), windowed, now_ms), _ages_out_ms(profiles, activity, clocks)]
                 memberships.append(Membership(number, audience.name, since_ms, min((one for one in ends if one is not None), default=None)))
         standings.append(Standing(calculated, known.definitions if calculated else {}, memberships))
     return standings
 
 
-def _ends_ms(audience: Audience, person: Person, windowed: Sequence[Definition], now_ms: int) -> int | None:
-    """Return when a membership ends as time passes; windowed: the calculated attributes it rests on that change as well."""
+def _ends_ms(audience: Audience, person: Person, counted: Sequence[Occurred], windowed: Sequence[Definition], now_ms: int) -> int | None:
+    """Return when a membership ends as time passes; windowed: the calculated attributes it rests on that change as well; counted:
+    the events that those rest on."""
     if not windowed:
         return expires_ms(audience.tree, person, now_ms, audience.lookback)
 
     def at(moment_ms: int) -> Person:
-        values = {one.name: value_of(one, person.events, moment_ms) for one in windowed}
+        values = {one.name: value_of(one, counted, moment_ms) for one in windowed}
         stay = {key: held for key, held in person.attributes.items() if key not in values}
         return replace(person, attributes=stay | {name: held for name, held in values.items() if held is not None})
 
-    turns = {event.at_ms + span for event in person.events for one in windowed for span in (0, one.within_ms or 0)}
+    turns = {event.at_ms + span for event in counted for one in windowed for span in (0, one.within_ms or 0)}
     return expires_ms(audience.tree, person, now_ms, audience.lookback, turns=turns, at=at)
 
 
@@ -96,12 +99,12 @@ def _ages_out_ms(profiles: Profiles, activity: Activity, clocks: Clocks) -> int 
     return last_ms + min(lives) + 1 if lives else None
 
 
-def _elsewhere(profiles: Profiles, members: Sequence[Activity], known: Known, values: dict[int, dict[str, str | None]]) -> dict[tuple[str, int], Person]:
-    """Return the people who are in audiences of other workspaces, as those see them: (workspace, profile) -> person."""
+def _elsewhere(profiles: Profiles, members: Sequence[Activity], known: Known, values: dict[int, dict[str, str | None]]) -> dict[tuple[str, int], tuple[Person, Activity]]:
+    """Return the people who are in audiences of other workspaces, as those see them: (workspace, profile) -> person, activity."""
     store = profiles.store
     others = {one.audience.workspace for one in known.audiences.values()} & set(workspaces_of(store.feeds())) - {profiles.workspace}
     return {
-        (workspace, one.profile): person_of(one, {name: values.get(one.profile, {}).get(name) for name in other.calculated})
+        (workspace, one.profile): (person_of(one, {name: values.get(one.profile, {}).get(name) for name in other.calculated}), one)
         for workspace in sorted(others) if members
         for other in [profiles_of(store, workspace=workspace)]
         for one in activities(other, [one.profile for one in members], placed=False)
@@ -109,7 +112,7 @@ def _elsewhere(profiles: Profiles, members: Sequence[Activity], known: Known, va
 
 
 def person_of(activity: Activity, calculated: dict[str, str | None]) -> Person:
-    """Return a person as audiences see one."""
+    """Return a person as real-time audiences see one."""
     held = {key: entry.held for key, entry in activity.attributes.items() if key not in calculated}
     rest = [
         Rest(touch.origin.arrival, touch.origin.at_ms, touch.rest, touch.origin.feed.source in CONSENT_SOURCES)
@@ -120,5 +123,5 @@ def person_of(activity: Activity, calculated: dict[str, str | None]) -> Person:
         identities.setdefault(one.type, []).append(one.value)
     return Person(
         activity.environment, activity.first_seen_ms, activity.last_seen_ms, identities,
-        held | {name: value for name, value in calculated.items() if value is not None}, activity.occurred(), rest,
+        held | {name: value for name, value in calculated.items() if value is not None}, activity.counted(), rest,
     )
