@@ -28,7 +28,7 @@ from profilectl.suppression import suppress
 
 # The order in which a row's faults are looked at; the first found is the reason it is rejected with.
 FAULTS = (
-    "NUL_CHARACTER", "BATCH_INVALID", "MPID_INVALID", "TIMESTAMP_INVALID", "ENVIRONMENT_INVALID", "DELETED_INVALID", "IDENTITY_INVALID",
+    "HEADER_REPEATED", "REPORT_TOTAL", "NUL_CHARACTER", "BATCH_INVALID", "MPID_INVALID", "TIMESTAMP_INVALID", "ENVIRONMENT_INVALID", "DELETED_INVALID", "IDENTITY_INVALID",
     "IDENTITY_DUPLICATE_TYPE", "NO_IDENTITY", "ENVIRONMENT_MISMATCH",
 )  # fmt: skip
 

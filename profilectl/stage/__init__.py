@@ -24,7 +24,7 @@ from profilectl.stage.columns import (
     read_columns,
     shown_names,
 )
-from profilectl.stage.csv import filled, header_repeated, read_rows, without_nulls
+from profilectl.stage.csv import filled, header_repeated, read_rows, report_totals, without_nulls
 from profilectl.stage.csv_dialect import dialect_of
 from profilectl.stage.csv_head import Header, read_header
 from profilectl.stage.files import REJECTS, InputFile
@@ -231,8 +231,9 @@ def _stage_csv(
         ),
         *of_path,
     ])
-    if repeated := header_repeated(scratch.connection, header, name):
-        assembly.rejects.insert(0, repeated)
+    connection, width = scratch.connection, len(header.names)
+    not_people = (header_repeated(connection, header, name), report_totals(connection, name, width))
+    assembly.rejects[:0] = [select for select in not_people if select]
     meaning = tuple((column, "ignored" if one.kind == "ignored" else one.title) for column, one in zip(shown_names(header.names), fields, strict=True))
     meaning = (*meaning, *path_meaning)
     return assembly.staged(

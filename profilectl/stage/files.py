@@ -104,14 +104,14 @@ class Opened:
     def notices(self) -> list[str]:
         """What was left out, in sentences."""
         return [
-            f"left out, {why}: {', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN:,} more' if len(names) > SHOWN else ''}"
+            f"skipped, {why}: {', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN:,} more' if len(names) > SHOWN else ''}"
             for why, names in self.left_out.items()
         ]
 
 
 SHOWN = 3
 """So many names of files that were left out are said."""
-EMPTY, MARK, NO_DATA, FOLDER = "empty", "no data of anybody", "not named as a data file", "a folder"
+EMPTY, MARK, NO_DATA, FOLDER = "empty", "no data file", "not named as a data file", "a folder"
 REJECTED = "rejected rows of an import"
 
 
