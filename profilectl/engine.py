@@ -188,7 +188,7 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
         report = ImportReport(
             None, feed.name, feed.source, request.protection or feed.protection,
             request.environment or ENVIRONMENTS[0], reports, feed_registered=not feed.number, dry_run=request.dry_run,
-            notices=opened.notices + notices + ([] if feed.number else [meaning_of(feed.source)]),
+            notices=([] if feed.number else [meaning_of(feed.source)]) + opened.notices + notices,
         )
         request.opened(report, state)
         if not fresh:
@@ -601,6 +601,8 @@ class _Run:
         """Put the rejects where the user wants them and complete the report."""
         if len(self.rejects) and (self.request.rejects or not self.request.dry_run):
             self.report.rejects = str(self._place_rejects())
+        elif not self.request.dry_run:
+            self.report.notices += _stale_rejects(self.report.files)
         if self.mend and len(self.rejects):
             try:
                 self.mend.write(self.scratch, self.staged, self.rejects)
@@ -631,6 +633,12 @@ class _Run:
         for (name,) in self.scratch.rows("select table_name from information_schema.tables where table_catalog = 'temp' and table_type = 'LOCAL TEMPORARY'"):
             self.scratch.run(f"create or replace table kept.{quote_identifier(name)} as select * from temp.{quote_identifier(name)}")
         self.scratch.run("detach kept")
+
+
+def _stale_rejects(files: Sequence[FileReport]) -> list[str]:
+    """Say which files of rejects beside the files of an import without any are an earlier import's."""
+    names = (f"{_plain_name(file.path)}.rejects.jsonl" for file in files)
+    return [f"{name} is of an earlier import: this one rejected nothing" for name in dict.fromkeys(names) if Path(name).exists()]
 
 
 def _plain_name(path: str) -> str:

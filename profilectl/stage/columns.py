@@ -214,7 +214,7 @@ def _named(name: str, place: int, unknown: str, faults: _Faults, *, in_header: b
         alone = f'--map "{name}=user_attributes.{name}"'
         if name.partition(".")[0] not in ROOTS:
             alone = f"--unknown attribute keeps such columns as attributes, --unknown ignore leaves them out; one alone: {alone}"
-        faults.add(f"column {place + 1} ({name!r}): {error.detail}", alone)
+        faults.add(f"column {place + 1} ({name!r}): {error.detail.removeprefix(f'{name}: ')}", alone)
         return IGNORED
 
 

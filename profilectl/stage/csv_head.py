@@ -86,7 +86,7 @@ def read_header(
     filled = frozenset(place for place in nameless if any(place < len(cells) and cells[place] and cells[place] not in nulls for cells in records))
     return Header(
         names, written, dialect, above + 1, lines.number, lines.end, _width(len(names), records), filled=filled,
-        notices=tuple(_notices(file.name, above + 1, written, names)),
+        notices=tuple(_notices(file.name, above + 1, written, names, records)),
     )  # fmt: skip
 
 
@@ -213,7 +213,16 @@ def _width(names: int, records: list[list[str]]) -> int:
     return max(names, *widths)
 
 
-def _notices(name: str, line: int, written: list[str], names: list[str]) -> Iterator[str]:
+def _notices(
+    name: str, line: int, written: list[str], names: list[str], records: list[list[str]]
+) -> Iterator[str]:
+    wider = sum(any(cells[len(names) :]) for cells in records)
+    if records and wider > len(records) / 2:
+        most = max(map(len, records))
+        yield (
+            f"{name}:{line}: the header has {len(names)} cells and most records have more, up to {most};"
+            " --skip-lines N passes over lines above the header"
+        )
     padded = [one for one, bare in zip(written, names, strict=True) if bare and one != bare]
     if padded:
         more = f" and {len(padded) - 5} more" if len(padded) > 5 else ""

@@ -219,7 +219,7 @@ class _Opening:
         try:
             mode = local.stat().st_mode
             if stat.S_ISDIR(mode):
-                raise InputRefused(f"{self.path} is a folder", f"name the files in it: '{self.path.rstrip('/')}/*.csv'")
+                raise InputRefused(f"{self.path} is a folder", f"name the files in it: '{self.path.rstrip('/')}/*.csv', or with those of its folders '{self.path.rstrip('/')}/**/*.csv'")
             if not stat.S_ISREG(mode):
                 with local.open("rb") as stream:
                     local = self._spooled(_blocks(stream, self.path))
@@ -436,9 +436,13 @@ def _transcoded(local: Path, codec: str, name: str) -> Iterator[bytes]:
             try:
                 text = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
-                where = done + error.start
+                line += len(error.object[: error.start].decode(codec, "replace").splitlines()[1:])
                 raise InputRefused(
-                    f"{name}: byte {where + 1}, near line {line}, is not {codec}", "name its real --encoding"
+                    f"{name}: byte {done + error.start + 1}, near line {line}, is not {codec}", "name its real --encoding"
+                ) from None
+            except UnicodeError:  # a codec that needs a mark of the byte order
+                raise InputRefused(
+                    f"{name} has no byte order mark, and {codec} needs one", f"give --encoding {codec}-le or {codec}-be"
                 ) from None
             line += text.count("\n")
             done += len(block)
