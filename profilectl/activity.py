@@ -15,7 +15,7 @@ from profilectl.attributes import CONSENT_SOURCES
 from profilectl.batch import PARTNER_IDENTITY_REMOVED
 from profilectl.codes import NobodyFound, UsageError
 from profilectl.consent import replaces, statements_of
-from profilectl.device import device_key
+from profilectl.device import Id, device_ids, devices_of
 from profilectl.event import Occurred, opted_out
 from profilectl.feed import Feed
 from profilectl.identity import BY_NAME, NAME, key_of, type_named
@@ -289,17 +289,17 @@ def _in_order(*touches: Sequence[Touch]) -> list[Touch]:
 
 def _devices(touches: Sequence[Touch]) -> list[Device]:
     """Return the devices that batches are of (device.py), last seen first."""
-    found: dict[object, Device] = {}
+    found: dict[Id, Device] = {}
+    told = []
     for touch in touches:
         added = {one.type: one.value for one in touch.added if BY_NAME[one.type].device}
         info = touch.rest.get("device_info")
         info = dict(info) if isinstance(info, dict) else {}
-        if not added and not info:
-            continue
+        if added or info:
+            told.append((touch, added, info, device_ids(touch.rest, added)))
+    for (touch, added, info, _), device in zip(told, devices_of([ids for *_, ids in told]), strict=True):
         stamp = touch.rest.get("mp_deviceid", added.get("mp_deviceid"))
-        named: dict[str, Value] = {name: value for name, value in added.items() if name != "mp_deviceid"}
-        key = device_key({"mp_deviceid": stamp, "device_info": named | info})
-        known = found.setdefault(key, Device({}, touch.origin.at_ms, touch.origin.at_ms))
+        known = found.setdefault(device, Device({}, touch.origin.at_ms, touch.origin.at_ms))
         ids = {"mp_deviceid": str(stamp)} if stamp else {}
         for name in [name for name in info if (kind := type_named(name)) and kind.device]:
             kind = type_named(name)

@@ -18,7 +18,7 @@ from decimal import Decimal
 from profilectl import criteria
 from profilectl.consent import Purpose, Said, replaces, statements_of
 from profilectl.criteria import All, AnyOf, Comparison, Consent, Criterion, Happened, InAudience, Near, Not, Operand
-from profilectl.device import device_key
+from profilectl.device import device_ids, devices_of
 from profilectl.event import Occurred, opted_out
 from profilectl.event.condition import holds as condition_holds
 from profilectl.event.condition import pattern_of
@@ -269,14 +269,13 @@ def consents(rest: Iterable[Rest]) -> dict[Purpose, str]:
 
 
 def devices(rest: Iterable[Rest]) -> list[dict[str, Value]]:
-    """Return what was said last of each field of each device. Batches are of one device where they state the same of the
-    first name of a device that they have, and where they state none (device.py)."""
+    """Return what was said last of each field of each device (device.devices_of); what names no device is of one."""
     found: dict[object, dict[str, Value]] = {}
-    for one in sorted(rest, key=lambda one: one.arrival):
-        info = one.document.get("device_info")
-        if isinstance(info, dict):
-            device = found.setdefault(device_key(one.document), {})
-            device.update({name: value for name, value in info.items() if value is not None})
+    stating = [one for one in sorted(rest, key=lambda one: one.arrival) if isinstance(one.document.get("device_info"), dict)]
+    for one, name in zip(stating, devices_of([device_ids(one.document) for one in stating]), strict=True):
+        info = one.document["device_info"]
+        assert isinstance(info, dict)
+        found.setdefault(name, {}).update({name: value for name, value in info.items() if value is not None})
     return list(found.values())
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from profilectl.activity import Activity, activities, devices_json
 from profilectl.attributes import CONSENT_SOURCES
 from profilectl.consent import state_of
-from profilectl.device import DEVICE_KEYS
+from profilectl.device_sql import devices_named
 from profilectl.event_counts import opted_out
+from profilectl.event_sql import string
 from profilectl.identity import BY_NAME, TYPES
 from profilectl.profile import Profiles
 from profilectl.scratch import quote_text
@@ -129,36 +130,57 @@ def _devices(profiles: Profiles, where: str) -> str:
         " stamp as (select profile, arrival, at_ms, here, 'mp_deviceid' as name, json_extract(rest, '$.mp_deviceid')::varchar as text, 'mp_deviceid' as kind"
         " from spoken where json_extract(rest, '$.mp_deviceid') is not null),"
         f" added as ({_added(profiles, where)}),"
-        " every as (select * from field union all select * from stamp union all select * from added)"
+        " every as materialized (select * from field union all select * from stamp union all select * from added)"
     )
-    rank = " ".join(f"when {quote_text(name)} then {place}" for place, name in enumerate(DEVICE_KEYS))
-    keyed = (
-        f" keyed as (select profile, arrival, arg_min(kind || ':' || lower(text), case kind {rank} end) filter (kind is not null and starts_with(text, '\"') and text <> '\"\"') as key"
-        " from every group by profile, arrival),"
-        " told as (select every.*, coalesce(keyed.key, '') as key from every join keyed on keyed.profile = every.profile and keyed.arrival = every.arrival),"
+    # The devices are those of the workspace; what was said of tracking counts whatever the workspace, so that it tells devices apart by itself.
+    here = "from named_every" if not profiles.feeds else devices_named("id_here")
+    named = (
+        f" id as materialized (select profile, arrival, here, kind || ':' || lower({string('text')}) as id from every"
+        " where kind is not null and starts_with(text, '\"') and text <> '\"\"'),"
+        " id_here as (select profile, arrival, id from id where here),"
+        f" named_every as materialized ({devices_named('id')}),"
+        f" named as materialized ({here}),"
     )
+    told = _keyed("every", "named", "here")
     attribution = "json_extract(rest, '$.attribution_info')::varchar"
     folded = (
-        " seen as (select profile, key, min(at_ms) as first_ms, max(at_ms) as last_ms, min(at_ms) filter (here) as first_here, max(at_ms) filter (here) as last_here,"
-        " min(arrival) as first_arrival, min(arrival) filter (here) as began_here from told group by profile, key),"
-        " newest as (select profile, key, kind, coalesce(kind, name) as name, arg_max(text, arrival) filter (here and text <> 'null') as text,"
-        " arg_max(text, arrival) filter (name = 'limit_ad_tracking' and text in ('true', 'false')) as tracking from told group by all),"
-        f" credit as (select one.profile, coalesce(keyed.key, '') as key, arg_max({attribution}, one.arrival) filter (length({attribution}) > 2) as text from credited as one"
-        " join keyed on keyed.profile = one.profile and keyed.arrival = one.arrival where one.here group by all),"
+        f" told as materialized ({told}),"
+        " seen as (select profile, key, min(at_ms) as first_here, max(at_ms) as last_here, min(arrival) as began_here from told group by profile, key),"
+        " newest as (select profile, key, kind, coalesce(kind, name) as name, arg_max(text, arrival) filter (text <> 'null') as text from told group by all),"
+        f" credit as (select one.profile, coalesce(named.key, '') as key, arg_max({attribution}, one.arrival) filter (length({attribution}) > 2) as text from credited as one"
+        " left join named on named.profile = one.profile and named.arrival = one.arrival"
+        " where one.here and (one.profile, one.arrival) in (select (profile, arrival) from told) group by all),"
         " object as (select profile, key,"
         " string_agg(to_json(name)::varchar || ':' || case when starts_with(text, '\"') then text else to_json(text)::varchar end, ',' order by name) filter (kind is not null and text is not null) as ids,"
-        " string_agg(to_json(name)::varchar || ':' || text, ',' order by name) filter (kind is null and text is not null) as info, max(tracking) as tracking from newest group by profile, key)"
+        " string_agg(to_json(name)::varchar || ':' || text, ',' order by name) filter (kind is null and text is not null) as info from newest group by profile, key),"
     )
     document = (
         "'{\"identities\":{' || coalesce(object.ids, '') || '},\"first_seen_ms\":' || seen.first_here || ',\"last_seen_ms\":' || seen.last_here"
         " || ',\"info\":{' || coalesce(object.info, '') || '}' || coalesce(',\"attribution\":' || credit.text, '') || '}'"
     )
+    listed = (
+        f" listed as (select seen.profile, '[' || string_agg({document}, ',' order by seen.last_here desc, seen.began_here) || ']' as members from seen"
+        " left join object on object.profile = seen.profile and object.key = seen.key left join credit on credit.profile = seen.profile and credit.key = seen.key"
+        " group by seen.profile),"
+    )
+    return f"{said},{named}{folded}{listed} tracked as ({_tracking()}) select * from listed full join tracked using (profile)"
+
+
+def _keyed(every: str, named: str, where: str) -> str:
+    """Return the SELECT of statements with the key of the device that their batch is of; that of what names none is empty."""
     return (
-        f"{said},{keyed.rstrip()} {folded.strip()}"
-        f" select seen.profile, '[' || string_agg({document}, ',' order by seen.last_here desc, seen.began_here) filter (seen.last_here is not null) || ']' as members,"
-        " arg_max(object.tracking, seen.last_ms::hugeint * 18446744073709551616 - seen.first_arrival) filter (object.tracking is not null) as tracking"
-        " from seen left join object on object.profile = seen.profile and object.key is not distinct from seen.key"
-        " left join credit on credit.profile = seen.profile and credit.key is not distinct from seen.key group by seen.profile"
+        f"select one.*, coalesce(named.key, '') as key from (select * from {every} where {where}) as one"
+        f" left join {named} as named on named.profile = one.profile and named.arrival = one.arrival"
+    )
+
+
+def _tracking() -> str:
+    """Return the SELECT of profile, tracking: what the device seen last that said anything of ad tracking said, in any workspace."""
+    return (
+        "select profile, arg_max(tracking, last_ms::hugeint * 18446744073709551616 - first_arrival) filter (tracking is not null) as tracking"
+        " from (select profile, key, max(at_ms) as last_ms, min(arrival) as first_arrival,"
+        " arg_max(text, arrival) filter (name = 'limit_ad_tracking' and text in ('true', 'false')) as tracking"
+        f" from ({_keyed('every', 'named_every', 'true')}) group by profile, key) group by profile"
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from profilectl.consent import STATED_MS
 from profilectl.criteria import CONSENT_STATES, Comparison, Consent, Near, Reads
 from profilectl.device import DEVICE_NAMES
+from profilectl.device_sql import devices_named
 from profilectl.event_sql import quoted_numbers, scalar_text, string, unchanged
 from profilectl.membership import DEGREES, RADIAN, widest_chord
 from profilectl.scratch import quote_text
@@ -93,27 +94,30 @@ def devices(tests: Sequence[Comparison], rest: str, now_ms: int) -> str:
     stating = "contains(rest, '\"device_info\":{')"
     info = f"json_extract(rest, [{', '.join(map(quote_text, pointers))}])::varchar[] as info"
     several = f"select profile from {rest} where {stating} group by profile having count(*) > 1"
+    stated = f"{rest} as one where {stating} and exists (from several where several.profile = one.profile)"
     # Most profiles of most stores have one batch: there is no telling apart of devices then, which is dear.
     return (
-        f"with several as materialized ({several})"
+        f"with several as materialized ({several}),"
+        f" id as materialized (select profile, arrival, unnest(list_filter({_device_ids()}, lambda id: id is not null)) as id from {stated}),"
+        f" named as materialized ({devices_named('id')})"
         f" select profile, {', '.join(f'{test} as d{place}' for place, test in enumerate(passed))} from (select profile, {single}"
         f" from (select profile, rest, {info} from {rest} as one where {stating} and not exists (from several where several.profile = one.profile)))"
         f" union all select profile, {', '.join(f'bool_or({test}) as d{place}' for place, test in enumerate(passed))} from (select profile, {fields}"
-        f" from (select profile, arrival, rest, {info}, {_device_key()} as key from {rest} as one where {stating}"
-        " and exists (from several where several.profile = one.profile)) group by profile, key) group by profile"
+        f" from (select one.*, coalesce(named.key, '') as key from (select profile, arrival, rest, {info} from {stated}) as one"
+        " left join named on named.profile = one.profile and named.arrival = one.arrival) group by profile, key) group by profile"
     )
 
 
-def _device_key() -> str:
-    """Return the SQL of what names the device of a batch: the first of DEVICE_NAMES that it states (device.py)."""
-    keys = []
+def _device_ids() -> str:
+    """Return the SQL of the list of what names the device of a batch (device.device_ids), as device_sql takes it; null for
+    what it does not state."""
+    ids = []
     for key, path in DEVICE_NAMES:
-        name = path[-1]
         value = f"json_extract(rest, {quote_text(_pointer(*path))})::varchar"
         text = f"{quote_text(key + ':')} || nullif(lower({string('one')}), '')"
         told = f"list_transform([{value}], lambda one: case when starts_with(one, '\"') then {text} end)[1]"  # so that it is read once
-        keys.append(f"case when contains(rest, {quote_text(json.dumps(name) + ':')}) then {told} end")
-    return f"coalesce({', '.join(keys)}, '')"
+        ids.append(f"case when contains(rest, {quote_text(json.dumps(path[-1]) + ':')}) then {told} end")
+    return f"[{', '.join(ids)}]"
 
 
 def _pointer(*members: str) -> str:
