@@ -57,6 +57,8 @@ class Brought:
     """How it read the content."""
     applied: int
     """How many rows it applied."""
+    path: str
+    """The path under which it was."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,13 @@ class InputFile:
     """Of rejects: the format that the files have from which they come, where it was given."""
     encoding: str | None = None
     """Of rejects: the encoding of those files, where it was given."""
+    origin: str | None = None
+    """Of rows that were rejected before: the file they come from."""
+
+    @property
+    def place(self) -> str:
+        """The path whose folders and name say something of the rows."""
+        return self.origin or self.name
 
 
 @dataclass(frozen=True, slots=True)
