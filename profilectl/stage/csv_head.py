@@ -80,7 +80,7 @@ def read_header(
         ) from None
     if not has_header:
         return Header([""] * len(written), written, dialect, above + 1, above, begin, len(written), has_header=False)
-    names = [name.strip() for name in written]
+    names = _bare(written)
     records = following.records(dialect)
     nameless = [place for place, name in enumerate(names) if not name]
     filled = frozenset(place for place in nameless if any(place < len(cells) and cells[place] and cells[place] not in nulls for cells in records))
@@ -211,6 +211,14 @@ def _width(names: int, records: list[list[str]]) -> int:
     if len(widths) != 1 or any(any(cells[names:]) for cells in records):
         return names
     return max(names, *widths)
+
+
+def _bare(written: list[str]) -> list[str]:
+    """Return the names of columns without the blanks around them; with them where only they tell two names apart."""
+    apart: dict[str, set[str]] = {}
+    for name in written:
+        apart.setdefault(name.strip(), set()).add(name)
+    return [name.strip() if len(apart[name.strip()]) == 1 else name for name in written]
 
 
 def _notices(
