@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from doors import call
+from doors import call, run
 
 
 def brought(folder: Path, *arguments: str, status: int = 0) -> dict[str, Any]:
@@ -101,3 +101,36 @@ def test_a_map_fits_the_files_of_the_import_also_where_one_is_known_already(endi
     put(tmp_path, f"b.{ending}", text[1])
     assert brought(tmp_path, f"a.{ending}", f"b.{ending}", *maps)["rows"]["applied"] == 1
     assert people(tmp_path) == {"A": {"tier": "pro"}, "B": {}}
+
+
+def test_a_place_is_one_of_the_files_own_columns_also_where_the_path_has_some(tmp_path: Path) -> None:
+    put(tmp_path, "land=DE/a.csv", "customer_id,tier,city\nA,g,L\n")
+    put(tmp_path, "b.csv", "customer_id,tier,city,\nB,g,L,x\n")
+    brought(tmp_path, "land=DE/a.csv", "b.csv", "--path-columns", "--map", "#4=ignore")
+    assert people(tmp_path) == {"A": {"tier": "g", "city": "L", "land": "DE"}, "B": {"tier": "g", "city": "L"}}
+
+
+def test_a_manifest_that_says_twice_what_a_column_is_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", "customer_id,tier\nA,g\n")
+    put(tmp_path, "m.json", json.dumps({"columns": [{"column": name, "field": field} for name, field in (("tier", "plan"), ("customer_id", "customer_id"), ("tier", "level"))]}))
+    done = run("import", "a.csv", "--feed", "f", "--manifest", "m.json", folder=tmp_path)
+    assert done.returncode == 4
+    assert "m.json: columns 1 and 3 both say what 'tier' is" in done.stderr
+
+
+def test_columns_without_a_name_that_are_one_field_are_named_by_place(tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", "A,g,h\n")
+    put(tmp_path, "m.json", '{"hasHeaderRow":false,"columns":[{"field":"customer_id"},{"field":"tier"},{"field":"tier"}]}')
+    done = run("import", "a.csv", "--feed", "f", "--manifest", "m.json", folder=tmp_path)
+    assert "columns #2 and #3 are both user_attributes.tier" in done.stderr
+
+
+def test_what_parquet_leaves_out_is_left_out_of_its_rejects_too(tmp_path: Path) -> None:
+    kind = pa.map_(pa.string(), pa.string())
+    rows = pa.table({"customer_id": pa.array(["A", None]), "m": pa.array([[("k", "v")]] * 2, kind), "b": [b"\xff", b"x"], "n": pa.array([[[1]], None])})
+    pq.write_table(rows, tmp_path / "p.parquet")
+    brought(tmp_path, "p.parquet", status=3)
+    mend(tmp_path, "p.parquet.rejects.jsonl", ('\\"customer_id\\":null', '\\"customer_id\\":\\"B\\"'))
+    report = brought(tmp_path, "p.parquet.rejects.jsonl")
+    assert report["left_out"] == {"UA_UNSUPPORTED_TYPE": {"b": 1, "m": 1}}
+    assert people(tmp_path) == {"A": {}, "B": {}}

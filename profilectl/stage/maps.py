@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from profilectl.batch import Field
@@ -33,15 +34,15 @@ def maps_of(
         return [mapped] * len(files)
     columns = {"csv": csv_names, "parquet": _parquet_names}
     every = [*files, *others]
-    names = [columns[file.format](file) if file.format in columns else None for file in every]
-    names = [here if here is None else [*here, *path_names(file)] for here, file in zip(names, every, strict=True)]
-    absent = [name for name in mapped if not any(here is None or _has(here, name) for here in names)]
+    own = [columns[file.format](file) if file.format in columns else None for file in every]
+    names = [here if here is None else _Names(here, tuple(path_names(file))) for here, file in zip(own, every, strict=True)]
+    absent = [name for name in mapped if not any(here is None or here.has(name) for here in names)]
     if absent:
-        known = list(dict.fromkeys(name for here in names for name in here or ()))
+        known = list(dict.fromkeys(name for here in names if here for name in (*here.own, *here.of_path)))
         offer = ", ".join(known[:OFFERED]) + (" ..." if len(known) > OFFERED else "")
         raise InputRefused(f"--map names a column that is in none of the files: {absent[0]!r}", f"the columns are: {offer}")
     return [
-        mapped if here is None else {name: field for name, field in mapped.items() if _has(here, name)} for here in names[: len(files)]
+        mapped if here is None else {name: field for name, field in mapped.items() if here.has(name)} for here in names[: len(files)]
     ]
 
 
@@ -62,10 +63,20 @@ def check_met(files: Sequence[InputFile], staged: Sequence[StagedFile], maps: Se
         raise InputRefused(f"{flat[0].name}: --map names a key that no flat row has: {absent[0]!r}", hint)
 
 
-def _has(names: Sequence[str], name: str) -> bool:
-    """Say whether a file has a column, by its name or by its place (#4)."""
-    place = name[1:] if name.startswith("#") else ""
-    return name in names or name.strip() in names or (place.isdecimal() and 1 <= int(place) <= len(names))
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """The columns that a file has."""
+
+    own: Sequence[str]
+    """Those of the file itself."""
+    of_path: Sequence[str]
+    """Those of its path, which have no place among them."""
+
+    def has(self, name: str) -> bool:
+        """Say whether a file has a column, by its name or by its place (#4)."""
+        place = name[1:] if name.startswith("#") else ""
+        by_place = place.isdecimal() and 1 <= int(place) <= len(self.own)
+        return by_place or any(one in self.own or one in self.of_path for one in (name, name.strip()))
 
 
 def _parquet_names(file: InputFile) -> Sequence[str] | None:
