@@ -448,9 +448,10 @@ def _batch(
     request = plain.get("source_request_id")
     if request is not None and not isinstance(request, str):
         raise Unusable("BATCH_INVALID", "source_request_id must be a string")
-    identities = _identities(stated, reading.judging, remarks)
+    identities, skipped = _identities(stated, reading.judging)
     if not identities and mpid is None:
-        raise Unusable("NO_IDENTITY")
+        raise Unusable("NO_IDENTITY", ", ".join(f"{name} is {code}" for name, code in sorted(skipped)))
+    remarks += [Remark(code) for _, code in skipped]
     sets = _within_limits(attributes, reading.limits, remarks)
     remarks += [Remark("UA_SET_AND_DELETED", key) for key in deletes if key in sets]
     remarks += [Remark("UA_RESERVED_UNKNOWN", key) for key in sets if is_unknown_reserved(key)]
@@ -461,9 +462,11 @@ def _batch(
 
 
 def _identities(
-    stated: Iterable[tuple[str, Value]], judging: Judging, remarks: list[Remark]
-) -> tuple[Usable, ...]:
+    stated: Iterable[tuple[str, Value]], judging: Judging
+) -> tuple[tuple[Usable, ...], list[tuple[str, str]]]:
+    """Return the identities that may be used, and the type and the code of those that are skipped. Raises Unusable."""
     found: dict[str, Usable] = {}
+    skipped: list[tuple[str, str]] = []
     for name, value in stated:
         if value is None:
             continue
@@ -475,10 +478,10 @@ def _identities(
         assert kind is not None
         one = usable(kind, text, judging)
         if isinstance(one, str):
-            remarks.append(Remark(one))
+            skipped.append((name, one))
         elif one is not None and found.setdefault(name, one).key != one.key:
             raise Unusable("IDENTITY_DUPLICATE_TYPE", name)
-    return tuple(found.values())
+    return tuple(found.values()), skipped
 
 
 def _within_limits(attributes: Mapping[str, Value], limits: Mapping[str, int], remarks: list[Remark]) -> dict[str, str]:

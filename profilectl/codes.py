@@ -148,6 +148,7 @@ CODES: dict[str, Meaning] = {
     "CSV_TOO_FEW_CELLS":         Meaning(Fate.REJECTED, "fewer cells than the header has columns"),
     "CSV_TOO_MANY_CELLS":        Meaning(Fate.REJECTED, "more cells than the header has columns"),
     "HEADER_REPEATED":           Meaning(Fate.REJECTED, "the row is the header again"),
+    "REPORT_TOTAL":              Meaning(Fate.REJECTED, "the row is a total of the report, and nobody"),
     "CSV_QUOTE":                 Meaning(Fate.REJECTED, "a quoted cell is not closed, or goes on after its closing quote"),
     "ROW_TOO_LONG":              Meaning(Fate.REJECTED, "the row is longer than a row may be"),
     "BATCH_TOO_LARGE":           Meaning(Fate.REJECTED, "the batch is larger than the platform takes, and cannot be split"),

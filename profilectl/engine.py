@@ -40,7 +40,7 @@ from profilectl.scratch import Scratch, may_write_beside, quote_identifier, quot
 from profilectl.segments import known_identities, known_mpids
 from profilectl.sharing import MOST_TOLD, SHARED_BY_MANY, shared_identities
 from profilectl.sift import Frame, sift
-from profilectl.stage import Options, Staged, head_of, stage_files
+from profilectl.stage import Options, Staged, head_of, said_by_path, stage_files
 from profilectl.stage.columns import Manifest, read_manifest, read_map
 from profilectl.stage.files import InputFile, Named, name_files, open_files
 from profilectl.stage.mendable import Mendable, mendable
@@ -188,7 +188,7 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
         report = ImportReport(
             None, feed.name, feed.source, request.protection or feed.protection,
             request.environment or ENVIRONMENTS[0], reports, feed_registered=not feed.number, dry_run=request.dry_run,
-            notices=opened.notices + notices + ([] if feed.number else [meaning_of(feed.source)]),
+            notices=([] if feed.number else [meaning_of(feed.source)]) + opened.notices + notices,
         )
         request.opened(report, state)
         if not fresh:
@@ -198,12 +198,13 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
         rejects = kept.enter_context(contextlib.closing(Rejects(scratch.folder / "rejects.jsonl", [file.name for file in fresh])))
         workspace = None if feed.source == ACCOUNT else feed.workspace
         options = _reading_options(request, replace(settings.reading, workspace=workspace), manifest, mapped)
+        others = [file for file, one in zip(files, reports, strict=True) if one.already_imported is not None]
         mend = None
         if request.rejects_as_input:
             mend = mendable(Path(request.rejects_as_input), fresh, request.encoding, lambda file: head_of(file, options))
-        staged = stage_files(scratch, fresh, options, rejects, lambda rows: request.progress("reading", rows))
+        staged = stage_files(scratch, fresh, options, rejects, lambda rows: request.progress("reading", rows), others)
         report.notices += dict.fromkeys(notice for file in staged.files for notice in file.notices)
-        run = _Run(scratch, store_path, staged, rejects, request, report, now_ms, state.settings, [file.sha256 for file in fresh], mend)
+        run = _Run(scratch, store_path, staged, rejects, request, report, now_ms, state.settings, fresh, mend)
         try:
             if request.dry_run:
                 run.look()
@@ -357,7 +358,7 @@ def _fresh(
     fresh: list[InputFile] = []
     reports, notices = [], []
     for file in files:
-        known = _known(store, feed, file.sha256, request)
+        known = _known(store, feed, file, request)
         reports.append(FileReport(file.name, file.sha256, 0, already_imported=known.already))
         if known.already is None:
             fresh.append(file)
@@ -366,12 +367,15 @@ def _fresh(
     return fresh, reports, notices
 
 
-def _known(store: Store, feed: Feed, sha256: str, request: ImportRequest) -> Known:
-    """Return what a feed knows of a content, to be read as the request says."""
+def _known(store: Store, feed: Feed, file: InputFile, request: ImportRequest) -> Known:
+    """Return what a feed knows of a content, to be read as the request says. Under a path that says something else of the
+    rows it is another content."""
     if request.again or not feed.number:
         return Known()
     way = way_of(remembered(request), request.protection or feed.protection)
-    return known_content(way, store.brought(feed, sha256))
+    says = said_by_path(file.name, folders=request.path_columns)
+    same = [one for one in store.brought(feed, file.sha256) if said_by_path(one.path, folders=request.path_columns) == says]
+    return known_content(way, same)
 
 
 class _Overtaken(Exception):
@@ -402,12 +406,12 @@ class _Run:
         report: ImportReport,
         now_ms: int,
         settings: dict[str, Any],
-        hashes: Sequence[str],
+        fresh: Sequence[InputFile],
         mend: Mendable | None,
     ) -> None:
         self.scratch, self.path, self.staged, self.rejects = scratch, path, staged, rejects
         self.request, self.report, self.now_ms = request, report, now_ms
-        self.staged_under, self.hashes, self.mend = settings, hashes, mend
+        self.staged_under, self.fresh, self.mend = settings, fresh, mend
         self.files = self.report.files
         self.late = self.defined = False
         self.state: State
@@ -520,7 +524,7 @@ class _Run:
 
     def _check_overtaken(self, store: Store, feed: Feed) -> None:
         """Look again whether the content was imported, now by another process (design.md R11)."""
-        numbers = [_known(store, feed, digest, self.request).already for digest in self.hashes]
+        numbers = [_known(store, feed, file, self.request).already for file in self.fresh]
         found = [number for number in numbers if number is not None]
         if len(found) == len(numbers):
             raise _Overtaken(max(found))
@@ -601,6 +605,8 @@ class _Run:
         """Put the rejects where the user wants them and complete the report."""
         if len(self.rejects) and (self.request.rejects or not self.request.dry_run):
             self.report.rejects = str(self._place_rejects())
+        elif not self.request.dry_run:
+            self.report.notices += _stale_rejects(self.report.files)
         if self.mend and len(self.rejects):
             try:
                 self.mend.write(self.scratch, self.staged, self.rejects)
@@ -631,6 +637,12 @@ class _Run:
         for (name,) in self.scratch.rows("select table_name from information_schema.tables where table_catalog = 'temp' and table_type = 'LOCAL TEMPORARY'"):
             self.scratch.run(f"create or replace table kept.{quote_identifier(name)} as select * from temp.{quote_identifier(name)}")
         self.scratch.run("detach kept")
+
+
+def _stale_rejects(files: Sequence[FileReport]) -> list[str]:
+    """Say which files of rejects beside the files of an import without any are an earlier import's."""
+    names = (f"{_plain_name(file.path)}.rejects.jsonl" for file in files)
+    return [f"{name} is of an earlier import: this one rejected nothing" for name in dict.fromkeys(names) if Path(name).exists()]
 
 
 def _plain_name(path: str) -> str:

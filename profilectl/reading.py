@@ -57,6 +57,8 @@ class Brought:
     """How it read the content."""
     applied: int
     """How many rows it applied."""
+    path: str
+    """The path under which it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,5 +91,10 @@ def known_content(way: WayOfReading, imports: Iterable[Brought]) -> Known:
         return Known(notice=f"import {same[0].number} brought this content before and applied none of its rows: it is imported again")
     if found:
         differing = ", ".join(way.differs(found[0].way))
-        return Known(notice=f"import {found[0].number} brought this content before, read another way ({differing}): it is imported again")
+        number, stays = found[0].number, ""
+        if found[0].applied:
+            stays = f"; what that import set stays, and profilectl imports undo {number} takes it back"
+        return Known(
+            notice=f"import {number} brought this content before, read another way ({differing}): it is imported again{stays}"
+        )
     return Known()

@@ -28,7 +28,7 @@ from profilectl.suppression import suppress
 
 # The order in which a row's faults are looked at; the first found is the reason it is rejected with.
 FAULTS = (
-    "NUL_CHARACTER", "BATCH_INVALID", "MPID_INVALID", "TIMESTAMP_INVALID", "ENVIRONMENT_INVALID", "DELETED_INVALID", "IDENTITY_INVALID",
+    "HEADER_REPEATED", "REPORT_TOTAL", "NUL_CHARACTER", "BATCH_INVALID", "MPID_INVALID", "TIMESTAMP_INVALID", "ENVIRONMENT_INVALID", "DELETED_INVALID", "IDENTITY_INVALID",
     "IDENTITY_DUPLICATE_TYPE", "NO_IDENTITY", "ENVIRONMENT_MISMATCH",
 )  # fmt: skip
 
@@ -124,7 +124,12 @@ def _reject(scratch: Scratch, staged: Staged, frame: Frame) -> None:
         )
     nobody = " and ".join([f"h{place} is null" for place in range(len(staged.identities))] or ["true"])
     named = " and seq not in (select seq from staged where mpid is not null)" if "mpid" in staged.plain else ""
-    faults.append(f"select seq, 'NO_IDENTITY' as code, '' as detail from identity_hash where {nobody}{named}")
+    skipped = ", ".join(
+        f"case when c{place} is not null then '{name} is ' || {code_named(f'c{place}')} end"
+        for name, place in sorted((name, place) for place, name in enumerate(staged.identities))
+    )
+    why = f"concat_ws(', ', {skipped})" if skipped else "''"
+    faults.append(f"select seq, 'NO_IDENTITY' as code, {why} as detail from identity_hash where {nobody}{named}")
     order = "case code " + " ".join(f"when '{code}' then {place}" for place, code in enumerate(FAULTS)) + " end"
     scratch.make(
         "rejected",

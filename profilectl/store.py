@@ -176,14 +176,14 @@ class Store:
     def brought(self, feed: Feed, sha256: str) -> list[Brought]:
         """Return the imports in force that brought a content for a feed, the newest first."""
         rows = self.scratch.rows(
-            "select import.number, import.protection, import.request, import.report from store.import where import.feed = $feed"
-            " and import.undone_ms is null and number in (select import from store.import_file where sha256 = $sha256)"
-            " order by number desc",
+            "select import.number, import.protection, import.request, import.report, import_file.path from store.import"
+            " join store.import_file on import_file.import = import.number where import.feed = $feed"
+            " and import.undone_ms is null and import_file.sha256 = $sha256 order by number desc, import_file.path",
             {"feed": feed.number, "sha256": sha256},
         )
         return [
-            Brought(number, way_of(json.loads(request) if request else {}, protection), json.loads(report)["rows"]["applied"])
-            for number, protection, request, report in rows
+            Brought(number, way_of(json.loads(request) if request else {}, protection), json.loads(report)["rows"]["applied"], path)
+            for number, protection, request, report, path in rows
         ]
 
     def next_erasure(self) -> int:

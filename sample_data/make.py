@@ -548,6 +548,13 @@ def write_crm(path: Path, rows: list[dict[str, object]]) -> None:
     pq.write_table(pa.Table.from_pylist(rows, CRM), path, compression="zstd")
 
 
+def write_bytes(path: Path, customers: Sequence[Customer]) -> None:
+    """Write a Parquet file whose texts are BINARY without a word that they are text, as older engines did."""
+    members = [customer.customer_id.encode() for customer in customers if customer.customer_id][:3]
+    columns = {"customer_id": members, "club": [b"silver", "\u00e9lite".encode(), None]}
+    pq.write_table(pa.table(columns), path)
+
+
 # batches.jsonl
 
 
@@ -800,6 +807,7 @@ def main(folder: Path) -> None:
     customers = make_customers()
     write_csv(folder / "legacy.csv", HEADER, (row.cells() for row in make_extract(customers)))
     write_crm(folder / "crm.parquet", make_crm(customers))
+    write_bytes(folder / "members.parquet", customers)
     lines = [to_json(batch, spaced=place % 9 == 4) for place, batch in enumerate(make_batches(customers))]
     write_text(folder / "batches.jsonl", "".join(line + "\n" for line in lines))
     write_text(folder / "activity.jsonl", "".join(to_json(batch) + "\n" for batch in make_activity(customers)))

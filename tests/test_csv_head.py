@@ -69,7 +69,7 @@ def test_lines_above_the_header_are_skipped_when_asked(tmp_path: Path) -> None:
     done = take(tmp_path, content, "--skip-lines", "3", "--map", "Contact ID=customer_id", "--map", "Email=nick")
     assert done.returncode == 3, done.stderr
     assert people(tmp_path)["003A1"] == {"nick": "ada@example.com"}
-    assert rejects(tmp_path) == [(7, "NO_IDENTITY")]
+    assert rejects(tmp_path) == [(6, "REPORT_TOTAL"), (7, "NO_IDENTITY")]
 
 
 def test_more_lines_skipped_than_there_are_is_refused(tmp_path: Path) -> None:
@@ -164,3 +164,22 @@ def test_a_row_that_repeats_the_header_is_rejected_as_that(tmp_path: Path) -> No
 def test_a_repeated_header_is_told_from_a_person_in_one_column(tmp_path: Path) -> None:
     assert take(tmp_path, "email\nada@example.com\nemail\n").returncode == 3
     assert rejects(tmp_path) == [(3, "HEADER_REPEATED")]
+
+
+def test_a_row_that_repeats_the_header_has_that_reason_whatever_else_is_wrong_with_it(tmp_path: Path) -> None:
+    assert take(tmp_path, "customer_id,environment,mpid\nA,production,7\ncustomer_id,environment,mpid\n").returncode == 3
+    assert rejects(tmp_path) == [(3, "HEADER_REPEATED")]
+
+
+def test_the_totals_of_a_report_are_nobody(tmp_path: Path) -> None:
+    report = 'Contacts by Account\nAs of 2024-02-29\n\n"Contact ID","Email"\n"003A1","ada@example.com"\n"Total Records","1"\n'
+    assert take(tmp_path, report, "--skip-lines", "3", "--map", "Contact ID=customer_id").returncode == 3
+    assert rejects(tmp_path) == [(6, "REPORT_TOTAL")]
+    assert set(people(tmp_path)) == {"003A1"}
+
+
+def test_a_total_has_figures_only_beside_its_word(tmp_path: Path) -> None:
+    rows = "Grand Total:,,\"12,345.00\"\nTotal,total@example.com,gold\nTOTAL,,\nTotal Records,,n/a\n"
+    assert take(tmp_path, f"customer_id,email,x\n{rows}").returncode == 3
+    assert rejects(tmp_path) == [(2, "REPORT_TOTAL"), (4, "REPORT_TOTAL")]
+    assert set(people(tmp_path)) == {"Total", "Total Records"}

@@ -86,8 +86,12 @@ def test_a_calculated_name_masks_in_its_own_workspace_only(folder: Path) -> None
     report = bring(folder, "app", batch("A", event("view"), user_attributes={"buys": "mine", "views": "refused"}))
     assert report["reasons"] == {"UA_CALCULATED_READ_ONLY": 1}
     assert shown(folder, "web")["user_attributes"] == {"buys": "mine", "views": 1}
-    report = bring(folder, "office", batch("A", user_attributes={"buys": "refused"}))
-    assert report["reasons"] == {"UA_CALCULATED_READ_ONLY": 1}
+    # The account speaks for every workspace: its value is seen where the name is not calculated.
+    bring(folder, "cards", batch("A", event("buy")))
+    report = bring(folder, "office", batch("A", user_attributes={"buys": "the account's"}))
+    assert report["reasons"] == {}
+    assert shown(folder, "web")["user_attributes"] == {"buys": "the account's", "views": 1}
+    assert shown(folder, "shop")["user_attributes"] == {"buys": 1}
 
 
 def test_an_audience_reads_the_attributes_of_its_workspace_and_the_account(folder: Path) -> None:

@@ -46,7 +46,7 @@ def _export(context: typer.Context, kind: str, noun: str, output: Path | None, f
         kind, form, compression=compression_named(output, form, compression.value if compression else None), environment=environment.value if environment else None,
         fields=tuple(name.strip() for name in fields.split(",") if name.strip()) if fields else (), **stated,
     )
-    with render.progress_bar(quiet=options.quiet) as progress:
+    with render.progress_bar(quiet=options.quiet or output is None) as progress:  # not between the rows on a terminal
         count = export_store(
             options.store, wanted, output or sys.stdout.buffer, wait_s=wait, memory_limit=check_memory_limit(memory_limit), progress=progress
         )

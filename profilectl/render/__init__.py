@@ -338,12 +338,16 @@ COLUMNS_SAID = 100
 
 def print_columns(report: ImportReport) -> None:
     """Say how each column of each file was read."""
+    alike: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for file in report.files:
         if file.columns:
-            listed = file.columns[:COLUMNS_SAID]
-            said = ", ".join(name if name == meaning else f"{name} -> {meaning}" for name, meaning in listed)
-            more = len(file.columns) - len(listed)
-            notice(f"{file.path}: {said}" + (f" ... and {more:,} more: --json lists them" if more else ""))
+            alike.setdefault(file.columns, []).append(file.path)
+    for columns, paths in alike.items():
+        listed = columns[:COLUMNS_SAID]
+        said = ", ".join(name if name == meaning else f"{name} -> {meaning}" for name, meaning in listed)
+        more = len(columns) - len(listed)
+        files = paths[0] + (f" and {len(paths) - 1:,} more" if len(paths) > 1 else "")
+        notice(f"{files}: {said}" + (f" ... and {more:,} more: --json lists them" if more else ""))
 
 
 def _shown(value: Value) -> str:

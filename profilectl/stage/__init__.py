@@ -24,13 +24,13 @@ from profilectl.stage.columns import (
     read_columns,
     shown_names,
 )
-from profilectl.stage.csv import filled, header_repeated, read_rows, without_nulls
+from profilectl.stage.csv import filled, header_repeated, read_rows, report_totals, without_nulls
 from profilectl.stage.csv_dialect import dialect_of
 from profilectl.stage.csv_head import Header, read_header
-from profilectl.stage.files import REJECTS, InputFile
+from profilectl.stage.files import REJECTS, InputFile, format_named
 from profilectl.stage.jsonl import read_document_file, read_lines, wanted_or_null
 from profilectl.stage.maps import check_met, maps_of
-from profilectl.stage.path_columns import PathColumns, path_columns, unread
+from profilectl.stage.path_columns import PathColumns, key_values, path_columns, unread
 from profilectl.stage.profile_lines import holds_profiles, read_profiles
 from profilectl.stage.rejected import Part, Relined, parts_of, relined
 from profilectl.stage.staged import EVENT, PLAIN, AttributeColumns, Rejects, Staged, StagedFile
@@ -70,8 +70,9 @@ def stage_files(
     options: Options,
     rejects: Rejects,
     progress: Callable[[int], None] = lambda rows: None,
+    others: Sequence[InputFile] = (),
 ) -> Staged:
-    """Read files into the relation `staged`. Raises InputRefused where a file cannot be read at all."""
+    """Read files into the relation `staged`. others: those of the import whose content is known, and that are not read. Raises InputRefused where a file cannot be read at all."""
     added, options = options.reading.added, replace(options, reading=replace(options.reading, added=None))
     keys = AttributeColumns()
     staged: list[StagedFile] = []
@@ -79,7 +80,7 @@ def stage_files(
     units = [unit for place, file in enumerate(files) for unit in _units(scratch, file, f"file{place}", options, rejects)]
     maps = maps_of(
         [unit.file for unit in units], options.mapped, lambda file: _header(file, options).names,
-        path_columns if options.path_columns else lambda path: (),
+        lambda file: path_columns(file.place) if options.path_columns else (), others,
     )
     for unit, mapped in zip(units, maps, strict=True):
         def so_far(rows: int, done: int = done) -> None:
@@ -92,7 +93,8 @@ def stage_files(
         staged.append(one)
         done += one.rows
         progress(done)
-    check_met(staged, maps, options.manifest, options.mapped)
+    if not others:
+        check_met([unit.file for unit in units], staged, maps, options.manifest, options.mapped)
     if not options.path_columns:
         staged[0].notices += unread([file.name for file in files])
     offsets = [sum(file.span for file in staged[:place]) for place in range(len(staged))]
@@ -155,7 +157,7 @@ def _stage_file(
 
         return read_parquet(scratch, file, name, keys, options)
     mapped = flat_columns(options.manifest, options.mapped)
-    reading = replace(options.reading, path=path_columns(file.name)) if options.path_columns else options.reading
+    reading = replace(options.reading, path=path_columns(file.place)) if options.path_columns else options.reading
     if file.format == "json":
         return read_document_file(scratch, file, name, keys, reading, rejects, mapped)
     if holds_profiles(file):
@@ -203,7 +205,7 @@ def _stage_csv(
 ) -> StagedFile:
     reading, manifest = options.reading, options.manifest
     header = _header(file, options)
-    path = PathColumns.of(file.name, header.names, options)
+    path = PathColumns.of(file.place, header.names, options)
     fields = read_columns(
         file.name,
         header.names,
@@ -223,7 +225,7 @@ def _stage_csv(
         scratch.make(cells, without_nulls(name, header, reading.nulls), keep=False)
     of_path, path_meaning, path_notices = path.cells(fields, options)
     notices = [*header.notices, *_nameless(scratch, file.name, header, fields, cells), *path_notices]
-    assembly = Assembly(scratch, cells, seq, keys, reading, options.empty, file_event_type(file.name))
+    assembly = Assembly(scratch, cells, seq, keys, reading, options.empty, file_event_type(file.place))
     assembly.add([
         *(
             Cell(meaning, f"c{place}", string_held(f"c{place}"), string_over(f"c{place}", reading.limits["value"]))
@@ -231,8 +233,9 @@ def _stage_csv(
         ),
         *of_path,
     ])
-    if repeated := header_repeated(scratch.connection, header, name):
-        assembly.rejects.insert(0, repeated)
+    connection, width = scratch.connection, len(header.names)
+    not_people = (header_repeated(connection, header, name), report_totals(connection, name, width))
+    assembly.rejects[:0] = [select for select in not_people if select]
     meaning = tuple((column, "ignored" if one.kind == "ignored" else one.title) for column, one in zip(shown_names(header.names), fields, strict=True))
     meaning = (*meaning, *path_meaning)
     return assembly.staged(
@@ -286,3 +289,8 @@ def file_event_type(name: str) -> str | None:
     """Return the event type that a file's name says its rows have (domain.md 8.1): legacy-custom_event.csv."""
     stem = name.rpartition("/")[2].partition(".")[0]
     return next((kind for ending, kind in FILE_ENDINGS.items() if stem.endswith(ending)), None)
+
+
+def said_by_path(path: str, *, folders: bool) -> tuple[object, ...]:
+    """Return what a path says of the rows of its file: the event type of a CSV file, and its folders where they are read."""
+    return (file_event_type(path) if format_named(path) == "csv" else None, key_values(path) if folders else {})

@@ -57,6 +57,10 @@ def read_manifest(path: str) -> Manifest:
     if not isinstance(has_header, bool):
         raise InputRefused(f"{path}: hasHeaderRow must be true or false")
     entries = [_entry(path, place, entry, has_header) for place, entry in enumerate(document["columns"], start=1)]
+    places: dict[str, int] = {}
+    for place, (name, _) in enumerate(entries, start=1):
+        if has_header and name is not None and places.setdefault(name.strip(), place) != place:
+            raise InputRefused(f"{path}: columns {places[name.strip()]} and {place} both say what {name!r} is", "take one of them out")
     return Manifest(path, has_header, tuple(entries))
 
 
@@ -173,6 +177,11 @@ def shown_names(names: Sequence[str]) -> list[str]:
     return shown
 
 
+def _called(names: Sequence[str], place: int) -> str:
+    """Return a column's name, quoted; of one without a name its place."""
+    return repr(names[place]) if names[place] else f"#{place + 1}"
+
+
 def _listed(places: Sequence[int]) -> str:
     """Return "column 4 has" or "columns 4 and 6 have"."""
     if len(places) == 1:
@@ -214,7 +223,7 @@ def _named(name: str, place: int, unknown: str, faults: _Faults, *, in_header: b
         alone = f'--map "{name}=user_attributes.{name}"'
         if name.partition(".")[0] not in ROOTS:
             alone = f"--unknown attribute keeps such columns as attributes, --unknown ignore leaves them out; one alone: {alone}"
-        faults.add(f"column {place + 1} ({name!r}): {error.detail}", alone)
+        faults.add(f"column {place + 1} ({name!r}): {error.detail.removeprefix(f'{name}: ')}", alone)
         return IGNORED
 
 
@@ -240,7 +249,8 @@ def _same(names: Sequence[str], found: Sequence[Field], doubled: Collection[int]
         if field.kind not in ("attribute", "plain", "kept") or place in doubled:
             continue
         if field in seen:
-            faults.add(f"columns {names[seen[field]]!r} and {names[place]!r} are both {field.title}", "map or ignore one of them")
+            named = f"{_called(names, seen[field])} and {_called(names, place)}"
+            faults.add(f"columns {named} are both {field.title}", "map or ignore one of them")
         seen.setdefault(field, place)
 
 

@@ -24,6 +24,10 @@ LONGEST_RECORD = 64 * 1024 * 1024
 MOST_LINES = 100_000
 MOST_BROKEN = 1_000
 SUMMED = 500
+TOTALS = ("total", "totals", "grand total", "sub total", "subtotal", "total records", "total rows", "record count", "row count")
+"""How the first cell of a row begins that is a total of a report."""
+FIGURE = r"[^\p{L}]*"
+"""What stands in the other cells of such a row: no letters."""
 ROWS = 20_000
 
 
@@ -314,6 +318,20 @@ def header_repeated(connection: duckdb.DuckDBPyConnection, header: Header, table
     if not said or not fetched(connection, f"select 1 from {table} where {' and '.join(said[:10])} limit 1"):
         return None
     return f"select rowid as seq, 'HEADER_REPEATED' as code, '' as detail from {table} where {' and '.join(said)}"
+
+
+def report_totals(connection: duckdb.DuckDBPyConnection, table: str, width: int) -> str | None:
+    """Return the SELECT (seq, code, detail) of the rows that are totals of a report, which are nobody's; None where there are none.
+
+    Such a row begins with a word for a total, and whatever else it holds is a number.
+    """
+    listed = ", ".join(map(quote_text, TOTALS))
+    named = f"lower(trim(c0, ' :')) in ({listed})"
+    if not fetched(connection, f"select 1 from {table} where {named} limit 1"):
+        return None
+    others = f"[{', '.join(f'c{place}' for place in range(1, width))}]::varchar[]"
+    words = f"list_filter({others}, lambda cell: cell is not null and not regexp_full_match(cell, '{FIGURE}'))"
+    return f"select rowid as seq, 'REPORT_TOTAL' as code, c0 as detail from {table} where {named} and len({words}) = 0"
 
 
 def without_nulls(table: str, header: Header, nulls: Collection[str]) -> str:

@@ -80,13 +80,13 @@ def read_header(
         ) from None
     if not has_header:
         return Header([""] * len(written), written, dialect, above + 1, above, begin, len(written), has_header=False)
-    names = [name.strip() for name in written]
+    names = _bare(written)
     records = following.records(dialect)
     nameless = [place for place, name in enumerate(names) if not name]
     filled = frozenset(place for place in nameless if any(place < len(cells) and cells[place] and cells[place] not in nulls for cells in records))
     return Header(
         names, written, dialect, above + 1, lines.number, lines.end, _width(len(names), records), filled=filled,
-        notices=tuple(_notices(file.name, above + 1, written, names)),
+        notices=tuple(_notices(file.name, above + 1, written, names, records)),
     )  # fmt: skip
 
 
@@ -213,7 +213,24 @@ def _width(names: int, records: list[list[str]]) -> int:
     return max(names, *widths)
 
 
-def _notices(name: str, line: int, written: list[str], names: list[str]) -> Iterator[str]:
+def _bare(written: list[str]) -> list[str]:
+    """Return the names of columns without the blanks around them; with them where only they tell two names apart."""
+    apart: dict[str, set[str]] = {}
+    for name in written:
+        apart.setdefault(name.strip(), set()).add(name)
+    return [name.strip() if len(apart[name.strip()]) == 1 else name for name in written]
+
+
+def _notices(
+    name: str, line: int, written: list[str], names: list[str], records: list[list[str]]
+) -> Iterator[str]:
+    wider = sum(any(cells[len(names) :]) for cells in records)
+    if records and wider > len(records) / 2:
+        most = max(map(len, records))
+        yield (
+            f"{name}:{line}: the header has {len(names)} cells and most records have more, up to {most};"
+            " --skip-lines N passes over lines above the header"
+        )
     padded = [one for one, bare in zip(written, names, strict=True) if bare and one != bare]
     if padded:
         more = f" and {len(padded) - 5} more" if len(padded) > 5 else ""

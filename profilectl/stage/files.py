@@ -76,6 +76,13 @@ class InputFile:
     """Of rejects: the format that the files have from which they come, where it was given."""
     encoding: str | None = None
     """Of rejects: the encoding of those files, where it was given."""
+    origin: str | None = None
+    """Of rows that were rejected before: the file they come from."""
+
+    @property
+    def place(self) -> str:
+        """The path whose folders and name say something of the rows."""
+        return self.origin or self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +111,14 @@ class Opened:
     def notices(self) -> list[str]:
         """What was left out, in sentences."""
         return [
-            f"left out, {why}: {', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN:,} more' if len(names) > SHOWN else ''}"
+            f"skipped, {why}: {', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN:,} more' if len(names) > SHOWN else ''}"
             for why, names in self.left_out.items()
         ]
 
 
 SHOWN = 3
 """So many names of files that were left out are said."""
-EMPTY, MARK, NO_DATA, FOLDER = "empty", "no data of anybody", "not named as a data file", "a folder"
+EMPTY, MARK, NO_DATA, FOLDER = "empty", "no data file", "not named as a data file", "a folder"
 REJECTED = "rejected rows of an import"
 
 
@@ -219,7 +226,7 @@ class _Opening:
         try:
             mode = local.stat().st_mode
             if stat.S_ISDIR(mode):
-                raise InputRefused(f"{self.path} is a folder", f"name the files in it: '{self.path.rstrip('/')}/*.csv'")
+                raise InputRefused(f"{self.path} is a folder", f"name the files in it: '{self.path.rstrip('/')}/*.csv', or with those of its folders '{self.path.rstrip('/')}/**/*.csv'")
             if not stat.S_ISREG(mode):
                 with local.open("rb") as stream:
                     local = self._spooled(_blocks(stream, self.path))
@@ -436,9 +443,13 @@ def _transcoded(local: Path, codec: str, name: str) -> Iterator[bytes]:
             try:
                 text = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
-                where = done + error.start
+                line += len(error.object[: error.start].decode(codec, "replace").splitlines()[1:])
                 raise InputRefused(
-                    f"{name}: byte {where + 1}, near line {line}, is not {codec}", "name its real --encoding"
+                    f"{name}: byte {done + error.start + 1}, near line {line}, is not {codec}", "name its real --encoding"
+                ) from None
+            except UnicodeError:  # a codec that needs a mark of the byte order
+                raise InputRefused(
+                    f"{name} has no byte order mark, and {codec} needs one", f"give --encoding {codec}-le or {codec}-be"
                 ) from None
             line += text.count("\n")
             done += len(block)

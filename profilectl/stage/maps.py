@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from profilectl.batch import Field
@@ -21,34 +22,40 @@ def maps_of(
     files: Sequence[InputFile],
     mapped: Maps,
     csv_names: Callable[[InputFile], Sequence[str]],
-    path_names: Callable[[str], Iterable[str]] = lambda path: (),
+    path_names: Callable[[InputFile], Iterable[str]] = lambda file: (),
+    others: Sequence[InputFile] = (),
 ) -> list[Maps]:
-    """Return what is mapped in each file, in order; csv_names: from a CSV file to its columns; path_names: from a path to those in it.
+    """Return what is mapped in each file, in order; csv_names: from a CSV file to its columns; path_names: to those in its path.
+    others: files of the import that are not read again, and may be those that have a column.
 
     A single file is left to its reader. Raises InputRefused for a column that no file has.
     """
-    if len(files) < 2 or not mapped:
+    if len(files) + len(others) < 2 or not mapped:
         return [mapped] * len(files)
     columns = {"csv": csv_names, "parquet": _parquet_names}
-    names = [columns[file.format](file) if file.format in columns else None for file in files]
-    names = [here if here is None else [*here, *path_names(file.name)] for here, file in zip(names, files, strict=True)]
-    absent = [name for name in mapped if not any(here is None or _has(here, name) for here in names)]
+    every = [*files, *others]
+    own = [columns[file.format](file) if file.format in columns else None for file in every]
+    names = [here if here is None else _Names(here, tuple(path_names(file))) for here, file in zip(own, every, strict=True)]
+    absent = [name for name in mapped if not any(here is None or here.has(name) for here in names)]
     if absent:
-        every = list(dict.fromkeys(name for here in names for name in here or ()))
-        offer = ", ".join(every[:OFFERED]) + (" ..." if len(every) > OFFERED else "")
+        known = list(dict.fromkeys(name for here in names if here for name in (*here.own, *here.of_path)))
+        offer = ", ".join(known[:OFFERED]) + (" ..." if len(known) > OFFERED else "")
         raise InputRefused(f"--map names a column that is in none of the files: {absent[0]!r}", f"the columns are: {offer}")
     return [
-        mapped if here is None else {name: field for name, field in mapped.items() if _has(here, name)} for here in names
+        mapped if here is None else {name: field for name, field in mapped.items() if here.has(name)} for here in names[: len(files)]
     ]
 
 
-def check_met(staged: Sequence[StagedFile], maps: Sequence[Maps], manifest: Manifest | None, mapped: Maps) -> None:
-    """Refuse a name that is mapped and that nothing has, now that the rows of JSON are read: their names are known only then."""
-    flat = [file for file in staged if file.format in JSON]
+def check_met(files: Sequence[InputFile], staged: Sequence[StagedFile], maps: Sequence[Maps], manifest: Manifest | None, mapped: Maps) -> None:
+    """Refuse a name that is mapped and that nothing has, now that the rows of JSON are read: their names are known only then.
+
+    files: what was staged, each in the format in which it was read.
+    """
+    flat = [one for file, one in zip(files, staged, strict=True) if file.format in JSON]
     if not flat:
         return
     met = list(dict.fromkeys(name for file in flat for name, _ in file.meaning))
-    has = {*met, *(name for file, here in zip(staged, maps, strict=True) if file.format not in JSON for name in here)}
+    has = {*met, *(name for file, here in zip(files, maps, strict=True) if file.format not in JSON for name in here)}
     absent = [name for name in flat_columns(manifest, mapped) if name not in has]
     if absent:
         offer = f"the keys are: {', '.join(map(repr, met[:OFFERED]))}{' ...' if len(met) > OFFERED else ''}"
@@ -56,10 +63,20 @@ def check_met(staged: Sequence[StagedFile], maps: Sequence[Maps], manifest: Mani
         raise InputRefused(f"{flat[0].name}: --map names a key that no flat row has: {absent[0]!r}", hint)
 
 
-def _has(names: Sequence[str], name: str) -> bool:
-    """Say whether a file has a column, by its name or by its place (#4)."""
-    place = name[1:] if name.startswith("#") else ""
-    return name in names or name.strip() in names or (place.isdecimal() and 1 <= int(place) <= len(names))
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """The columns that a file has."""
+
+    own: Sequence[str]
+    """Those of the file itself."""
+    of_path: Sequence[str]
+    """Those of its path, which have no place among them."""
+
+    def has(self, name: str) -> bool:
+        """Say whether a file has a column, by its name or by its place (#4)."""
+        place = name[1:] if name.startswith("#") else ""
+        by_place = place.isdecimal() and 1 <= int(place) <= len(self.own)
+        return by_place or any(one in self.own or one in self.of_path for one in (name, name.strip()))
 
 
 def _parquet_names(file: InputFile) -> Sequence[str] | None:

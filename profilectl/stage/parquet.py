@@ -90,7 +90,7 @@ def read_parquet(scratch: Scratch, file: InputFile, name: str, keys: AttributeCo
     except duckdb.Error as error:
         _raise_known(file.name, error)
         source, leaves = None, leaves_by_arrow(file)
-    path = PathColumns.of(file.name, [leaf.name for leaf in leaves], options)
+    path = PathColumns.of(file.place, [leaf.name for leaf in leaves], options)
     fields = _fields(file.name, leaves, path, options)
     used = [place for place, meaning in enumerate(fields) if meaning.kind != "ignored"]
     if not used:

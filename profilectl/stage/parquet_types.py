@@ -117,7 +117,7 @@ class Member:
 
 
 def raw_json(columns: Sequence[Member], *, binary_as_text: bool) -> str:
-    """Return the SQL of a row as a JSON object, digit for digit; what has no text is written as a string that DuckDB has for it."""
+    """Return the SQL of a row as a JSON object, digit for digit; what has no text is written as [{TYPE: a text that DuckDB has for it}]."""
     parts = [
         quote_text(json.dumps(column.name, ensure_ascii=False) + ":") + f" || coalesce({_raw(column.kind, column.sql, column.members, binary_as_text)}, 'null')"
         for column in columns
@@ -133,7 +133,11 @@ def _raw(name: str, value: str, members: Sequence[Member], binary_as_text: bool)
     if entry is not None and (kind := kind_of(entry, binary_as_text=binary_as_text)):
         return list_of(value, _scalar_raw(kind, "entry"))
     kind = kind_of(name, binary_as_text=binary_as_text) if entry is None else None
-    return _scalar_raw(kind, value) if kind else f"to_json({value}::varchar)::varchar"
+    if kind:
+        return _scalar_raw(kind, value)
+    # A list with an object in it: read as a row of JSON, it is left out by name, as the column of the file was.
+    said = quote_text("[{" + json.dumps(name) + ":")
+    return f"case when {value} is not null then {said} || to_json({value}::varchar)::varchar || '}}]' end"
 
 
 def list_of(value: str, entry: str) -> str:

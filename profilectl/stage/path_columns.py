@@ -26,15 +26,19 @@ NAMED = 3
 def path_columns(path: str) -> dict[str, str | None]:
     """Return what the folders of a path say, as it was given: name -> value, percent signs decoded. Raises InputRefused."""
     found: dict[str, str | None] = {}
-    for folder in PurePosixPath(path).parts[:-1]:
-        key, equals, value = folder.partition("=")
-        if not equals or not key:
-            continue
+    for key, value in key_values(path).items():
         try:
             found[unquote(key, errors="strict")] = None if value == NOTHING else unquote(value, errors="strict")
         except UnicodeDecodeError:
+            folder = f"{key}={value}"
             raise InputRefused(f"{path}: the folder {folder!r} is not UTF-8 in percent signs", "give it another name, or leave --path-columns out") from None
     return found
+
+
+def key_values(path: str) -> dict[str, str]:
+    """Return the key=value folders of a path as they are written, the last of each key."""
+    parts = [folder.partition("=") for folder in PurePosixPath(path).parts[:-1]]
+    return {key: value for key, equals, value in parts if key and equals}
 
 
 def unread(paths: Sequence[str]) -> list[str]:
@@ -82,7 +86,7 @@ class PathColumns:
         if options.manifest:
             mapped = {name: field for name, field in options.manifest.columns if name is not None and not self._is_own(name)} | mapped
         names = [name for name in self.values if name not in self.names]
-        return dict(zip(names, read_columns(self.path, names, None, mapped), strict=True))
+        return dict(zip(names, read_columns(f"the path of {self.path}", names, None, mapped, unknown=options.reading.unknown), strict=True))
 
     def cells(self, own: Sequence[Field], options: Options) -> tuple[list[Cell], list[tuple[str, str]], list[str]]:
         """Return the columns of the path, what each means, and what there is to say of those that the file has itself: its own

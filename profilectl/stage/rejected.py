@@ -124,7 +124,7 @@ class _Writer:
         self.origin = origin = first["file"]
         self._format = _format(file, origin, first["raw"])
         self._dialect, self._line = replace(dialect, delimiter=dialect.delimiter or ","), 1
-        self._part = Part(file, InputFile(file.name, local, file.sha256, self._format, file.asked, file.encoding), name, origin)
+        self._part = Part(file, InputFile(file.name, local, file.sha256, self._format, file.asked, file.encoding, origin), name, origin)
         self._out: TextIO | None = None
         local.touch(mode=0o600)
         if self._format != "csv":

@@ -1,0 +1,136 @@
+"""Features that each work alone, together: paths, maps, rejects and retries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from doors import call, run
+
+
+def brought(folder: Path, *arguments: str, status: int = 0) -> dict[str, Any]:
+    done = call("import", "--feed", "f", "--json", *arguments, folder=folder)
+    assert done.exit_code == status, done.output or done.exception
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def people(folder: Path) -> dict[str, dict[str, Any]]:
+    rows = map(json.loads, call("export", "profiles", folder=folder).stdout.splitlines())
+    return {row["user_identities"]["customer_id"][0]: row["user_attributes"] for row in rows}
+
+
+def put(folder: Path, name: str, text: str) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+
+
+def mend(folder: Path, name: str, *changes: tuple[str, str]) -> None:
+    text = (folder / name).read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize("name", ["a.b=5/p.csv", "a.b=5/p.parquet", "a.b=5/p.jsonl"])
+def test_unknown_holds_for_the_columns_of_a_path_in_every_format(name: str, tmp_path: Path) -> None:
+    put(tmp_path, name, '{"customer_id":"A"}\n' if name.endswith("jsonl") else "customer_id\nA\n")
+    if name.endswith("parquet"):
+        pq.write_table(pa.table({"customer_id": ["A"]}), tmp_path / name)
+    brought(tmp_path, name, "--path-columns", "--unknown", "ignore")
+    assert people(tmp_path) == {"A": {}}
+    brought(tmp_path, name, "--path-columns", "--unknown", "attribute")
+    assert people(tmp_path) == {"A": {"a.b": "5"}}
+
+
+def test_the_same_content_under_another_folder_is_other_content_where_folders_are_read(tmp_path: Path) -> None:
+    put(tmp_path, "country=DE/p.csv", "customer_id\nA\n")
+    put(tmp_path, "country=FR/p.csv", "customer_id\nA\n")
+    brought(tmp_path, "country=DE/p.csv", "--path-columns")
+    report = brought(tmp_path, "country=FR/p.csv", "--path-columns")
+    assert (report["import"], report["notices"]) == (2, [])
+    assert people(tmp_path) == {"A": {"country": "FR"}}
+    assert brought(tmp_path, "country=DE/p.csv", "--path-columns")["already_imported"] == 1
+    brought(tmp_path, "country=DE/p.csv")
+    assert brought(tmp_path, "country=FR/p.csv")["already_imported"] == 3
+
+
+def test_a_file_that_is_named_by_its_event_type_is_imported_again(tmp_path: Path) -> None:
+    put(tmp_path, "l.csv", "customer_id,events.data.product_action.action\nA,purchase\n")
+    put(tmp_path, "l-commerce_event.csv", (tmp_path / "l.csv").read_text())
+    brought(tmp_path, "l.csv")
+    assert brought(tmp_path, "l-commerce_event.csv")["import"] == 2
+
+
+def test_rejects_have_the_folders_of_the_files_they_come_from(tmp_path: Path) -> None:
+    put(tmp_path, "country=DE/p.csv", "customer_id,tier\n,x\n")
+    put(tmp_path, "country=FR/p.csv", "customer_id,tier\n,y\n")
+    brought(tmp_path, "country=DE/p.csv", "country=FR/p.csv", "--path-columns", status=3)
+    (tmp_path / "country=DE/p.csv.rejects.jsonl").rename(tmp_path / "m.rejects.jsonl")
+    mend(tmp_path, "m.rejects.jsonl", ('"raw":",x', '"raw":"X,x'), ('"raw":",y', '"raw":"Y,y'))
+    brought(tmp_path, "m.rejects.jsonl", "--path-columns", "--map", "country=land")
+    assert people(tmp_path) == {"X": {"tier": "x", "land": "DE"}, "Y": {"tier": "y", "land": "FR"}}
+
+
+def test_rejects_of_csv_are_read_with_maps_and_manifests_by_place(tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", "customer_id,tier,\nA,g,1\n,s,2\n")
+    brought(tmp_path, "a.csv", "--map", "#3=three", status=3)
+    mend(tmp_path, "a.csv.rejects.jsonl", ('"raw":"', '"raw":"B'))
+    brought(tmp_path, "a.csv.rejects.jsonl", "--map", "#3=three")
+    put(tmp_path, "n.csv", "C,g\n,s\n")
+    put(tmp_path, "m.json", '{"hasHeaderRow":false,"columns":[{"field":"customer_id"},{"field":"tier"}]}')
+    brought(tmp_path, "n.csv", "--manifest", "m.json", status=3)
+    mend(tmp_path, "n.csv.rejects.jsonl", ('"raw":"', '"raw":"D'))
+    brought(tmp_path, "n.csv.rejects.jsonl", "--manifest", "m.json")
+    assert people(tmp_path) == {
+        "A": {"tier": "g", "three": "1"}, "B": {"tier": "s", "three": "2"}, "C": {"tier": "g"}, "D": {"tier": "s"}
+    }
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_map_fits_the_files_of_the_import_also_where_one_is_known_already(ending: str, tmp_path: Path) -> None:
+    text = {"csv": ("id,plan\nA,pro\n", "id\nB\n"), "jsonl": ('{"id":"A","plan":"pro"}\n', '{"id":"B"}\n')}[ending]
+    put(tmp_path, f"a.{ending}", text[0])
+    maps = ("--map", "id=customer_id", "--map", "plan=tier")
+    brought(tmp_path, f"a.{ending}", *maps)
+    put(tmp_path, f"b.{ending}", text[1])
+    assert brought(tmp_path, f"a.{ending}", f"b.{ending}", *maps)["rows"]["applied"] == 1
+    assert people(tmp_path) == {"A": {"tier": "pro"}, "B": {}}
+
+
+def test_a_place_is_one_of_the_files_own_columns_also_where_the_path_has_some(tmp_path: Path) -> None:
+    put(tmp_path, "land=DE/a.csv", "customer_id,tier,city\nA,g,L\n")
+    put(tmp_path, "b.csv", "customer_id,tier,city,\nB,g,L,x\n")
+    brought(tmp_path, "land=DE/a.csv", "b.csv", "--path-columns", "--map", "#4=ignore")
+    assert people(tmp_path) == {"A": {"tier": "g", "city": "L", "land": "DE"}, "B": {"tier": "g", "city": "L"}}
+
+
+def test_a_manifest_that_says_twice_what_a_column_is_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", "customer_id,tier\nA,g\n")
+    put(tmp_path, "m.json", json.dumps({"columns": [{"column": name, "field": field} for name, field in (("tier", "plan"), ("customer_id", "customer_id"), ("tier", "level"))]}))
+    done = run("import", "a.csv", "--feed", "f", "--manifest", "m.json", folder=tmp_path)
+    assert done.returncode == 4
+    assert "m.json: columns 1 and 3 both say what 'tier' is" in done.stderr
+
+
+def test_columns_without_a_name_that_are_one_field_are_named_by_place(tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", "A,g,h\n")
+    put(tmp_path, "m.json", '{"hasHeaderRow":false,"columns":[{"field":"customer_id"},{"field":"tier"},{"field":"tier"}]}')
+    done = run("import", "a.csv", "--feed", "f", "--manifest", "m.json", folder=tmp_path)
+    assert "columns #2 and #3 are both user_attributes.tier" in done.stderr
+
+
+def test_what_parquet_leaves_out_is_left_out_of_its_rejects_too(tmp_path: Path) -> None:
+    kind = pa.map_(pa.string(), pa.string())
+    rows = pa.table({"customer_id": pa.array(["A", None]), "m": pa.array([[("k", "v")]] * 2, kind), "b": [b"\xff", b"x"], "n": pa.array([[[1]], None])})
+    pq.write_table(rows, tmp_path / "p.parquet")
+    brought(tmp_path, "p.parquet", status=3)
+    mend(tmp_path, "p.parquet.rejects.jsonl", ('\\"customer_id\\":null', '\\"customer_id\\":\\"B\\"'))
+    report = brought(tmp_path, "p.parquet.rejects.jsonl")
+    assert report["left_out"] == {"UA_UNSUPPORTED_TYPE": {"b": 1, "m": 1}}
+    assert people(tmp_path) == {"A": {}, "B": {}}
