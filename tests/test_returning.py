@@ -141,6 +141,30 @@ def test_of_one_person_only_what_arrived_since_counts(folder: Path) -> None:
     assert len(one.occurred()) == 2
 
 
+@pytest.mark.parametrize(("early", "spent"), [(True, 3), (False, 10)])
+def test_what_an_alias_carries_over_arrives_with_the_alias(early: bool, spent: int, tmp_path: Path) -> None:
+    recent_ms = NOW_MS - 60_000
+    bring(tmp_path, "old", {"mpid": 42, **batch("A", BEFORE_MS, bought("5", BEFORE_MS))}, {"mpid": 43, **batch("B", BEFORE_MS, bought("7", BEFORE_MS))})
+    commanded(tmp_path, "calculated", "add", "spent", "--type", "sum", "--event", "buy", "--of", "price")
+    assert run("retention", "set", "--lifetime-days", "20", folder=tmp_path).returncode == 0
+    alias = ("alias", "--from", "43", "--to", "42", "--now")
+    if early:
+        assert run(*alias, folder=tmp_path).returncode == 0
+        assert person(tmp_path)[0] == {"spent": 12}
+        commanded(tmp_path, "retention", "apply", "--now", "2200-01-01")
+    else:
+        commanded(tmp_path, "retention", "apply")
+        assert run(*alias, folder=tmp_path).returncode == 0
+    bring(tmp_path, "new", batch("A", recent_ms, bought("3", recent_ms)))
+    assert person(tmp_path)[0] == {"spent": spent}
+    scratch = Scratch(tmp_path)
+    with open_store(scratch, tmp_path / "profiles.duckdb") as store:
+        (found,) = scratch.rows("select profile from store.calculated")[0]
+        (one,) = activities(profiles_of(store), [found])
+        assert value_of(definition_of("spent", DEFINED["spent"]), one.counted(), NOW_MS) == scratch.row(f"select held from store.calculated where profile = {found}")[0]
+    scratch.close()
+
+
 # Random lives: what the engine computes for everybody, for the touched, and for one person, is what the interpreter's events give.
 
 BEGIN_MS = 1_790_000_000_000
