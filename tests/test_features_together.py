@@ -134,3 +134,26 @@ def test_what_parquet_leaves_out_is_left_out_of_its_rejects_too(tmp_path: Path) 
     report = brought(tmp_path, "p.parquet.rejects.jsonl")
     assert report["left_out"] == {"UA_UNSUPPORTED_TYPE": {"b": 1, "m": 1}}
     assert people(tmp_path) == {"A": {}, "B": {}}
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_two_columns_that_are_one_member_of_an_event_are_refused(name: str, tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", "customer_id,a,b\nA,x,y\n")
+    pq.write_table(pa.table({"customer_id": ["A"], "a": ["x"], "b": ["y"]}), tmp_path / "a.parquet")
+    done = run("import", name, "--feed", "f", "--map", "a=events.data.event_name", "--map", "b=events.data.event_name", folder=tmp_path)
+    assert done.returncode == 4
+    assert "columns 'a' and 'b' are both events.data.event_name" in done.stderr
+
+
+def test_two_keys_of_a_flat_row_that_are_one_member_of_an_event_reject_it(tmp_path: Path) -> None:
+    put(tmp_path, "a.jsonl", '{"customer_id":"A","a":"x","b":"y"}\n{"customer_id":"B","a":"x","b":null}\n')
+    maps = ("--map", "a=events.data.event_name", "--map", "b=events.data.event_name")
+    report = brought(tmp_path, "a.jsonl", *maps, status=3)
+    assert (report["reasons"], report["events"]) == ({"DUPLICATE_KEY": 1}, {"added": 1})
+
+
+def test_a_header_that_is_repeated_with_blanks_is_nobody(tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", 'customer_id,tier\nA,g\ncustomer_id , tier\n"customer_id", tier \n')
+    report = brought(tmp_path, "a.csv", status=3)
+    assert report["reasons"] == {"HEADER_REPEATED": 2}
+    assert people(tmp_path) == {"A": {"tier": "g"}}

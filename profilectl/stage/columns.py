@@ -246,7 +246,7 @@ def _same(names: Sequence[str], found: Sequence[Field], doubled: Collection[int]
     """Find columns of several names that are one field."""
     seen: dict[Field, int] = {}
     for place, field in enumerate(found):
-        if field.kind not in ("attribute", "plain", "kept") or place in doubled:
+        if field.kind not in ("attribute", "plain", "kept", "event") or place in doubled:
             continue
         if field in seen:
             named = f"{_called(names, seen[field])} and {_called(names, place)}"
