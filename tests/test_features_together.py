@@ -157,3 +157,46 @@ def test_a_header_that_is_repeated_with_blanks_is_nobody(tmp_path: Path) -> None
     report = brought(tmp_path, "a.csv", status=3)
     assert report["reasons"] == {"HEADER_REPEATED": 2}
     assert people(tmp_path) == {"A": {"tier": "g"}}
+
+
+@pytest.mark.parametrize("how", ["file", "standard input"])
+def test_the_format_of_rejects_is_not_that_of_the_file_they_come_from(how: str, tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", "customer_id,tier\n,g\n")
+    brought(tmp_path, "a.csv", status=3)
+    mend(tmp_path, "a.csv.rejects.jsonl", ('"raw":"', '"raw":"A'))
+    name, content = ("-", (tmp_path / "a.csv.rejects.jsonl").read_bytes()) if how != "file" else ("a.csv.rejects.jsonl", None)
+    done = run("import", name, "--feed", "f", "--format", "jsonl", folder=tmp_path, stdin=content)
+    assert done.returncode == 0, done.stderr
+    assert people(tmp_path) == {"A": {"tier": "g"}}
+
+
+def test_rows_that_are_not_valid_in_any_encoding_are_rejected_by_themselves(tmp_path: Path) -> None:
+    (tmp_path / "w.csv").write_bytes(b"customer_id,tier\nA,\xe9\nB,\x81\nC,g\n")
+    done = run("import", "w.csv", "--feed", "f", "--encoding", "windows-1252", folder=tmp_path)
+    assert done.returncode == 4
+    assert "--encoding-errors reject" in done.stderr
+    report = brought(tmp_path, "w.csv", "--encoding", "windows-1252", "--encoding-errors", "reject", status=3)
+    assert report["reasons"] == {"ENCODING_INVALID": 1}
+    assert people(tmp_path) == {"A": {"tier": "é"}, "C": {"tier": "g"}}
+
+
+def test_what_is_said_of_a_document_in_another_encoding_helps(tmp_path: Path) -> None:
+    (tmp_path / "w.json").write_bytes(b'[{"customer_id":"A","tier":"\xe9"}]')
+    done = run("import", "w.json", "--feed", "f", folder=tmp_path)
+    assert "--encoding windows-1252" in done.stderr
+    assert "--encoding-errors" not in done.stderr
+
+
+def test_a_mark_of_the_byte_order_within_a_text_stays(tmp_path: Path) -> None:
+    filler = "x" * 99
+    text = "customer_id,tier\n" + "".join(f"F{place:05},{filler}\n" for place in range(4899))
+    text += "A," + "y" * (512 * 1024 - len(text) - 2)
+    (tmp_path / "u.csv").write_bytes(f"{text}\ufeffz\n".encode("utf-16-le"))
+    brought(tmp_path, "u.csv", "--encoding", "utf-16-le")
+    assert people(tmp_path)["A"]["tier"].endswith("y\ufeffz")
+
+
+def test_the_header_of_a_file_that_was_laid_behind_another_is_nobody_with_its_mark_too(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("\ufeffcustomer_id,tier\nA,g\n" * 2)
+    assert brought(tmp_path, "a.csv", status=3)["reasons"] == {"HEADER_REPEATED": 1}
+    assert people(tmp_path) == {"A": {"tier": "g"}}
