@@ -200,3 +200,11 @@ def test_the_header_of_a_file_that_was_laid_behind_another_is_nobody_with_its_ma
     (tmp_path / "a.csv").write_text("\ufeffcustomer_id,tier\nA,g\n" * 2)
     assert brought(tmp_path, "a.csv", status=3)["reasons"] == {"HEADER_REPEATED": 1}
     assert people(tmp_path) == {"A": {"tier": "g"}}
+
+
+@pytest.mark.parametrize("name", ["b.csv", "b.parquet"])
+def test_a_map_names_the_column_with_blanks_where_only_they_tell_columns_apart(name: str, tmp_path: Path) -> None:
+    put(tmp_path, "b.csv", "customer_id,tier, tier\nA,1,2\n")
+    pq.write_table(pa.table({"customer_id": ["A"], "tier": ["1"], " tier": ["2"]}), tmp_path / "b.parquet")
+    brought(tmp_path, name, "--map", " tier=a")
+    assert people(tmp_path) == {"A": {"tier": "1", "a": "2"}}

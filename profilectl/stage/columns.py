@@ -201,7 +201,8 @@ def _mapped(names: Sequence[str], mapped: Mapping[str, Field], faults: _Faults) 
     found: dict[int, Field] = {}
     for key, field in mapped.items():
         number = PLACE.fullmatch(key)
-        places = [place for place, name in enumerate(names) if name in (key, key.strip())]
+        meant = key if key in names else key.strip()
+        places = [place for place, name in enumerate(names) if name == meant]
         if not places and number and int(number[1]) <= len(names):
             places = [int(number[1]) - 1]
         if not places:
