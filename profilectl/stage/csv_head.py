@@ -214,11 +214,11 @@ def _width(names: int, records: list[list[str]]) -> int:
 
 
 def _bare(written: list[str]) -> list[str]:
-    """Return the names of columns without the blanks around them; with them where only they tell two names apart."""
+    """Return the names of columns without the blanks around them; with them where only they tell two names apart. Blanks alone are no name."""
     apart: dict[str, set[str]] = {}
     for name in written:
         apart.setdefault(name.strip(), set()).add(name)
-    return [name.strip() if len(apart[name.strip()]) == 1 else name for name in written]
+    return [bare if len(apart[bare]) == 1 or not bare else name for name in written for bare in (name.strip(),)]
 
 
 def _notices(

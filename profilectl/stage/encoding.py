@@ -24,16 +24,16 @@ LONGEST_RUN = 2
 REJECT = "--encoding-errors reject imports the rest and rejects its rows"
 
 
-def check_utf8(name: str, local: Path, *, importing: bool = False) -> None:
+def check_utf8(name: str, local: Path, *, importing: bool = False, whole: bool = False) -> None:
     """Refuse a file that is not UTF-8 throughout. Raises InputRefused with the first bad line and byte, and what to try.
 
-    importing: its rows could be rejected instead.
+    importing: its rows could be rejected instead, unless it is read as a whole.
     """
     place = _first_bad(local)
     if place is None:
         return
     line, byte, near = _around(local, place)
-    raise InputRefused(f"{name}:{line}: byte {byte} of the line is not UTF-8{'; nothing was imported' if importing else ''}", _hint(near, REJECT if importing else ""))
+    raise InputRefused(f"{name}:{line}: byte {byte} of the line is not UTF-8{'; nothing was imported' if importing else ''}", _hint(near, REJECT if importing and not whole else ""))
 
 
 def _first_bad(local: Path) -> int | None:
