@@ -336,7 +336,11 @@ def read_flat(row: Mapping[str, Value], reading: Reading, *, empty: str = "ignor
                     raise Unusable("DUPLICATE_KEY", name)
                 attributes[meant.name] = value if value is not None else "" if empty == "set" else None
         elif meant.kind == "event":
-            cells[meant.name.removeprefix("events.")] = value
+            member = meant.name.removeprefix("events.")
+            if value is not None and cells.get(member) is not None:
+                raise Unusable("DUPLICATE_KEY", name)
+            if value is not None or member not in cells:
+                cells[member] = value
         elif meant.kind == "kept":
             put(rest, meant.name.split("."), _cell(meant.name, value))
         elif value is None or meant.kind == "ignored":

@@ -109,7 +109,9 @@ def _at_an_end() -> re.Pattern[str]:
 
 def _class(ranges: str) -> str:
     """Return the inside of a character class. Of ASCII only letters and digits stand for themselves."""
-    return "".join("-".join(_letter(int(end, 16)) for end in one.split("-")) for one in ranges.split())
+    return "".join(
+        "-".join(_letter(int(end, 16)) for end in one.split("-")) for one in ranges.split()
+    )
 
 
 def _letter(code: int) -> str:

@@ -21,7 +21,12 @@ def devices_named(ids: str) -> str:
     """Return the SELECT of profile, arrival, key: the device of each batch that states an id. ids: the name of a relation of
     profile, arrival, id (which of DEVICE_KEYS, a colon, and the text without case), each once or more often."""
     kind, text = "split_part(id, ':', 1)", "substr(id, strpos(id, ':') + 1)"
-    rank = "case " + kind + "".join(f" when {quote_text(key)} then {place}" for place, key in enumerate(DEVICE_KEYS)) + " end"
+    rank = (
+        "case "
+        + kind
+        + "".join(f" when {quote_text(key)} then {place}" for place, key in enumerate(DEVICE_KEYS))
+        + " end"
+    )
     nobodys = ", ".join(map(quote_text, sorted(NOBODYS)))
     token = len(DEVICE_KEYS) - 1
     return f"""

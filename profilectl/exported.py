@@ -39,7 +39,9 @@ MAKES_A_PROFILE = ("mpid", "workspace", "user_identities", "device_identities")
 
 def is_profile(document: Value) -> bool:
     """Say whether a JSON object is a line of an export of profiles: no batch and no flat row has all of these."""
-    return isinstance(document, dict) and all(isinstance(document.get(name), FIELDS[name]) for name in MAKES_A_PROFILE)
+    return isinstance(document, dict) and all(
+        isinstance(document.get(name), FIELDS[name]) for name in MAKES_A_PROFILE
+    )
 
 
 @dataclass(slots=True)
@@ -65,8 +67,12 @@ def read_profile(document: Value, reading: Reading) -> list[Batch]:
     rows = _rows(document, reading)
     return [
         batch_of(
-            {**plain, "timestamp_unixtime_ms": row.at_ms}, list(row.stated.items()), row.attributes, reading,
-            rest=row.rest, events=row.events,
+            {**plain, "timestamp_unixtime_ms": row.at_ms},
+            list(row.stated.items()),
+            row.attributes,
+            reading,
+            rest=row.rest,
+            events=row.events,
         )
         for row in (_Row(document.get("first_seen_ms")), *rows)
     ]
@@ -88,7 +94,10 @@ def _check(document: Mapping[str, Value], reading: Reading) -> None:
 
 def _rows(document: Mapping[str, Value], reading: Reading) -> list[_Row]:
     """Return the rows that say all of a profile, as few as may be, the last at the time when it was last seen."""
-    first, last = (whole_number(document.get(name), "TIMESTAMP_INVALID") for name in ("first_seen_ms", "last_seen_ms"))
+    first, last = (
+        whole_number(document.get(name), "TIMESTAMP_INVALID")
+        for name in ("first_seen_ms", "last_seen_ms")
+    )
     users = _values(document, "user_identities")
     devices = _devices(document)
     most = reading.limits["attributes"]
@@ -99,7 +108,9 @@ def _rows(document: Mapping[str, Value], reading: Reading) -> list[_Row]:
     for place in range(size):
         row = _Row(document.get("first_seen_ms"))
         for name, values in users.items():
-            row.stated[name] = values[place] if place < len(values) else values[-1]  # said again: a later row is found by it too
+            row.stated[name] = (
+                values[place] if place < len(values) else values[-1]
+            )  # said again: a later row is found by it too
         if place < len(devices):
             row.stated |= devices[place].stated
             row.rest |= devices[place].rest
@@ -110,7 +121,10 @@ def _rows(document: Mapping[str, Value], reading: Reading) -> list[_Row]:
     if document.get("consent_state"):
         rows[-1].rest["consent_state"] = document["consent_state"]
     if document.get("is_opted_out"):
-        data: dict[str, Value] = {"is_opted_out": True, "timestamp_unixtime_ms": document.get("last_seen_ms")}
+        data: dict[str, Value] = {
+            "is_opted_out": True,
+            "timestamp_unixtime_ms": document.get("last_seen_ms"),
+        }
         rows[-1].events = read_events([{"event_type": "opt_out", "data": data}])
     return rows
 
@@ -119,16 +133,27 @@ def _devices(document: Mapping[str, Value]) -> list[_Row]:
     """Return a row for each device, in the order in which their identities arrived; where the line does not say what is
     one device (no --whole), a row for each identity: identities of one row would be one device."""
     values = _values(document, "device_identities")
-    left = {(name, value): place for name, listed in values.items() for place, value in enumerate(listed)}
+    left = {
+        (name, value): place
+        for name, listed in values.items()
+        for place, value in enumerate(listed)
+    }
     rows: list[tuple[int, _Row]] = []
     for device in _listed(document.get("devices")):
         named = _object(device, "identities")
-        stated = {kind.name: value for name, value in named.items() if (kind := type_named(name)) and (kind.name, value) in left}
+        stated = {
+            kind.name: value
+            for name, value in named.items()
+            if (kind := type_named(name)) and (kind.name, value) in left
+        }
         places = [left.pop((name, value)) for name, value in stated.items()]
         row = _Row(device.get("last_seen_ms"), stated)
         info = dict(_object(device, "info"))
         if info:
-            row.rest["device_info"] = {**info, **{name: value for name, value in stated.items() if name != "mp_deviceid"}}
+            row.rest["device_info"] = {
+                **info,
+                **{name: value for name, value in stated.items() if name != "mp_deviceid"},
+            }
             if "mp_deviceid" in stated:
                 row.rest["mp_deviceid"] = stated["mp_deviceid"]
         if device.get("attribution"):
@@ -172,6 +197,9 @@ def _listed(value: Value) -> list[dict[str, Value]]:
 def founders(profiles: Sequence[Iterable[Batch]]) -> list[bool]:
     """Say of each line of a file, given as its batches, whether its first batch is needed: whether another line has one of
     its identities too."""
-    claims = [{(batch.environment, one.type, one.key) for batch in batches for one in batch.identities} for batches in profiles]
+    claims = [
+        {(batch.environment, one.type, one.key) for batch in batches for one in batch.identities}
+        for batches in profiles
+    ]
     holders = Counter(claim for said in claims for claim in said)
     return [any(holders[claim] > 1 for claim in said) for said in claims]

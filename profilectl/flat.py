@@ -19,7 +19,9 @@ _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
-def flattened(row: Mapping[str, Value], whole: Container[str] = ()) -> Iterator[tuple[str, Value, bool]]:
+def flattened(
+    row: Mapping[str, Value], whole: Container[str] = ()
+) -> Iterator[tuple[str, Value, bool]]:
     """Yield (name, value, whether it is of a member of an object) of a flat row. whole: the names of objects that are not
     to be taken apart. Raises Unusable (DUPLICATE_KEY) where two members come to one name."""
     if not any(isinstance(value, dict | list) for value in row.values()):
@@ -34,9 +36,17 @@ def flattened(row: Mapping[str, Value], whole: Container[str] = ()) -> Iterator[
             yield leaf
 
 
-def _leaves(name: str, value: Value, whole: Container[str], depth: int) -> Iterator[tuple[str, Value, bool]]:
+def _leaves(
+    name: str, value: Value, whole: Container[str], depth: int
+) -> Iterator[tuple[str, Value, bool]]:
     value = _meant(value)
-    if not isinstance(value, dict) or name in whole or _is_mongo(value) or depth >= DEEPEST or len(name) > LONGEST_NAME:
+    if (
+        not isinstance(value, dict)
+        or name in whole
+        or _is_mongo(value)
+        or depth >= DEEPEST
+        or len(name) > LONGEST_NAME
+    ):
         yield name, value, depth > 1
         return
     for key, member in value.items():
@@ -63,7 +73,9 @@ def _text(value: Value) -> Value:
 
 
 def _number(pattern: re.Pattern[str]) -> Callable[[Value], Value]:
-    return lambda value: Number(value) if isinstance(value, str) and pattern.fullmatch(value) else None
+    return lambda value: (
+        Number(value) if isinstance(value, str) and pattern.fullmatch(value) else None
+    )
 
 
 def _date(value: Value) -> Value:

@@ -6,7 +6,14 @@ Every key that SQL makes or compares is made here. Texts are trimmed first; a ke
 from __future__ import annotations
 
 from profilectl.casing import DOTTED_I, FINAL_SIGMA, I_AND_DOT, SIGMA, SMALL_SIGMA, sigma_pattern
-from profilectl.identity import CODES_OF_NOBODY, GUID, SPOILED_PATTERN, WHITE_SPACE, IdentityType, Judging
+from profilectl.identity import (
+    CODES_OF_NOBODY,
+    GUID,
+    SPOILED_PATTERN,
+    WHITE_SPACE,
+    IdentityType,
+    Judging,
+)
 from profilectl.scratch import quote_text
 
 
@@ -45,13 +52,21 @@ def judged(kind: IdentityType, text: str, low: str, judging: Judging) -> str:
         conditions["IDENTITY_SPOILED"] = f"regexp_full_match({text}, {quote_text(SPOILED_PATTERN)})"
     if kind.shape == "guid":
         conditions["DEVICE_ID_INVALID"] = f"not regexp_full_match({low}, '{GUID}')"
-    cases = [f"when {condition} then {CODES_OF_NOBODY.index(code) + 1}" for code, condition in conditions.items() if condition]
+    cases = [
+        f"when {condition} then {CODES_OF_NOBODY.index(code) + 1}"
+        for code, condition in conditions.items()
+        if condition
+    ]
     return f"(case when {text} = '' then null {' '.join(cases)} end)::utinyint"
 
 
 def code_named(place: str) -> str:
     """Return the SQL of the code at a place of CODES_OF_NOBODY."""
-    return f"case {place} " + " ".join(f"when {nth} then '{code}'" for nth, code in enumerate(CODES_OF_NOBODY, start=1)) + " end"
+    return (
+        f"case {place} "
+        + " ".join(f"when {nth} then '{code}'" for nth, code in enumerate(CODES_OF_NOBODY, start=1))
+        + " end"
+    )
 
 
 def code_of(kind: IdentityType, text: str, judging: Judging) -> str:

@@ -97,6 +97,8 @@ def is_boolean(name: str) -> bool:
     """Say whether a member, by its dotted name, must be a boolean."""
     steps = tuple(name.split("."))
     return any(
-        member.kind is BOOLEAN and len(member.steps) == len(steps) and all(rule in ("*", step) for rule, step in zip(member.steps, steps, strict=True))
+        member.kind is BOOLEAN
+        and len(member.steps) == len(steps)
+        and all(rule in ("*", step) for rule, step in zip(member.steps, steps, strict=True))
         for member in MEMBERS
     )

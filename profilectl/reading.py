@@ -43,7 +43,11 @@ class WayOfReading:
     def differs(self, other: WayOfReading) -> list[str]:
         """Return the options in which two ways differ."""
         theirs = dict(other.said)
-        names = [OPTIONS.get(name, f"--{name.replace('_', '-')}") for name, value in self.said if theirs[name] != value]
+        names = [
+            OPTIONS.get(name, f"--{name.replace('_', '-')}")
+            for name, value in self.said
+            if theirs[name] != value
+        ]
         return names + (["--protection"] if self.protection != other.protection else [])
 
 
@@ -88,12 +92,16 @@ def known_content(way: WayOfReading, imports: Iterable[Brought]) -> Known:
         if one.applied:
             return Known(already=one.number)
     if same:
-        return Known(notice=f"import {same[0].number} brought this content before and applied none of its rows: it is imported again")
+        return Known(
+            notice=f"import {same[0].number} brought this content before and applied none of its rows: it is imported again"
+        )
     if found:
         differing = ", ".join(way.differs(found[0].way))
         number, stays = found[0].number, ""
         if found[0].applied:
-            stays = f"; what that import set stays, and profilectl imports undo {number} takes it back"
+            stays = (
+                f"; what that import set stays, and profilectl imports undo {number} takes it back"
+            )
         return Known(
             notice=f"import {number} brought this content before, read another way ({differing}): it is imported again{stays}"
         )

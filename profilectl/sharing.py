@@ -34,7 +34,10 @@ def shared_identities(scratch: Scratch, max_shared: int | None) -> Sequence[Shar
     )
     if not scratch.count("crowded"):
         return ()
-    scratch.make("crowded_claim", "select seq, type, hash from claim where hash in (select hash from crowded)")
+    scratch.make(
+        "crowded_claim",
+        "select seq, type, hash from claim where hash in (select hash from crowded)",
+    )
     found = scratch.rows(
         "select type, seq, rows, profiles from"
         " (select hash, any_value(type) as type, min(seq) as seq, count(*) as rows from crowded_claim group by hash)"
@@ -50,7 +53,12 @@ def shared_identities(scratch: Scratch, max_shared: int | None) -> Sequence[Shar
     texts: dict[tuple[int, int], str] = {}
     for kind in {row[0] for row in found}:
         wanted = {"seqs": [seq for other, seq, *_ in found if other == kind]}
-        stated = scratch.rows(f"select seq, i_{NAME[kind]} from staged where seq in (select unnest($seqs::bigint[]))", wanted)
+        stated = scratch.rows(
+            f"select seq, i_{NAME[kind]} from staged where seq in (select unnest($seqs::bigint[]))",
+            wanted,
+        )
         texts |= {(kind, seq): text for seq, text in stated}
-    shared = [Shared(NAME[kind], texts[kind, seq], rows, profiles) for kind, seq, rows, profiles in found]
+    shared = [
+        Shared(NAME[kind], texts[kind, seq], rows, profiles) for kind, seq, rows, profiles in found
+    ]
     return sorted(shared, key=lambda one: not looks_like_nothing(one.type, one.value))

@@ -183,3 +183,8 @@ def test_a_total_has_figures_only_beside_its_word(tmp_path: Path) -> None:
     assert take(tmp_path, f"customer_id,email,x\n{rows}").returncode == 3
     assert rejects(tmp_path) == [(2, "REPORT_TOTAL"), (4, "REPORT_TOTAL")]
     assert set(people(tmp_path)) == {"Total", "Total Records"}
+
+
+def test_a_word_for_a_total_that_is_no_identity_costs_nobody_their_row(tmp_path: Path) -> None:
+    assert take(tmp_path, "username,customer_id\ntotal,78\n").returncode == 0
+    assert people(tmp_path) == {"78": {"username": "total"}}

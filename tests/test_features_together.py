@@ -134,3 +134,77 @@ def test_what_parquet_leaves_out_is_left_out_of_its_rejects_too(tmp_path: Path) 
     report = brought(tmp_path, "p.parquet.rejects.jsonl")
     assert report["left_out"] == {"UA_UNSUPPORTED_TYPE": {"b": 1, "m": 1}}
     assert people(tmp_path) == {"A": {}, "B": {}}
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_two_columns_that_are_one_member_of_an_event_are_refused(name: str, tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", "customer_id,a,b\nA,x,y\n")
+    pq.write_table(pa.table({"customer_id": ["A"], "a": ["x"], "b": ["y"]}), tmp_path / "a.parquet")
+    done = run("import", name, "--feed", "f", "--map", "a=events.data.event_name", "--map", "b=events.data.event_name", folder=tmp_path)
+    assert done.returncode == 4
+    assert "columns 'a' and 'b' are both events.data.event_name" in done.stderr
+
+
+def test_two_keys_of_a_flat_row_that_are_one_member_of_an_event_reject_it(tmp_path: Path) -> None:
+    put(tmp_path, "a.jsonl", '{"customer_id":"A","a":"x","b":"y"}\n{"customer_id":"B","a":"x","b":null}\n')
+    maps = ("--map", "a=events.data.event_name", "--map", "b=events.data.event_name")
+    report = brought(tmp_path, "a.jsonl", *maps, status=3)
+    assert (report["reasons"], report["events"]) == ({"DUPLICATE_KEY": 1}, {"added": 1})
+
+
+def test_a_header_that_is_repeated_with_blanks_is_nobody(tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", 'customer_id,tier\nA,g\ncustomer_id , tier\n"customer_id", tier \n')
+    report = brought(tmp_path, "a.csv", status=3)
+    assert report["reasons"] == {"HEADER_REPEATED": 2}
+    assert people(tmp_path) == {"A": {"tier": "g"}}
+
+
+@pytest.mark.parametrize("how", ["file", "standard input"])
+def test_the_format_of_rejects_is_not_that_of_the_file_they_come_from(how: str, tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", "customer_id,tier\n,g\n")
+    brought(tmp_path, "a.csv", status=3)
+    mend(tmp_path, "a.csv.rejects.jsonl", ('"raw":"', '"raw":"A'))
+    name, content = ("-", (tmp_path / "a.csv.rejects.jsonl").read_bytes()) if how != "file" else ("a.csv.rejects.jsonl", None)
+    done = run("import", name, "--feed", "f", "--format", "jsonl", folder=tmp_path, stdin=content)
+    assert done.returncode == 0, done.stderr
+    assert people(tmp_path) == {"A": {"tier": "g"}}
+
+
+def test_rows_that_are_not_valid_in_any_encoding_are_rejected_by_themselves(tmp_path: Path) -> None:
+    (tmp_path / "w.csv").write_bytes(b"customer_id,tier\nA,\xe9\nB,\x81\nC,g\n")
+    done = run("import", "w.csv", "--feed", "f", "--encoding", "windows-1252", folder=tmp_path)
+    assert done.returncode == 4
+    assert "--encoding-errors reject" in done.stderr
+    report = brought(tmp_path, "w.csv", "--encoding", "windows-1252", "--encoding-errors", "reject", status=3)
+    assert report["reasons"] == {"ENCODING_INVALID": 1}
+    assert people(tmp_path) == {"A": {"tier": "é"}, "C": {"tier": "g"}}
+
+
+def test_what_is_said_of_a_document_in_another_encoding_helps(tmp_path: Path) -> None:
+    (tmp_path / "w.json").write_bytes(b'[{"customer_id":"A","tier":"\xe9"}]')
+    done = run("import", "w.json", "--feed", "f", folder=tmp_path)
+    assert "--encoding windows-1252" in done.stderr
+    assert "--encoding-errors" not in done.stderr
+
+
+def test_a_mark_of_the_byte_order_within_a_text_stays(tmp_path: Path) -> None:
+    filler = "x" * 99
+    text = "customer_id,tier\n" + "".join(f"F{place:05},{filler}\n" for place in range(4899))
+    text += "A," + "y" * (512 * 1024 - len(text) - 2)
+    (tmp_path / "u.csv").write_bytes(f"{text}\ufeffz\n".encode("utf-16-le"))
+    brought(tmp_path, "u.csv", "--encoding", "utf-16-le")
+    assert people(tmp_path)["A"]["tier"].endswith("y\ufeffz")
+
+
+def test_the_header_of_a_file_that_was_laid_behind_another_is_nobody_with_its_mark_too(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("\ufeffcustomer_id,tier\nA,g\n" * 2)
+    assert brought(tmp_path, "a.csv", status=3)["reasons"] == {"HEADER_REPEATED": 1}
+    assert people(tmp_path) == {"A": {"tier": "g"}}
+
+
+@pytest.mark.parametrize("name", ["b.csv", "b.parquet"])
+def test_a_map_names_the_column_with_blanks_where_only_they_tell_columns_apart(name: str, tmp_path: Path) -> None:
+    put(tmp_path, "b.csv", "customer_id,tier, tier\nA,1,2\n")
+    pq.write_table(pa.table({"customer_id": ["A"], "tier": ["1"], " tier": ["2"]}), tmp_path / "b.parquet")
+    brought(tmp_path, name, "--map", " tier=a")
+    assert people(tmp_path) == {"A": {"tier": "1", "a": "2"}}

@@ -234,7 +234,9 @@ def _stage_csv(
         *of_path,
     ])
     connection, width = scratch.connection, len(header.names)
-    not_people = (header_repeated(connection, header, name), report_totals(connection, name, width))
+    # Where the first column is no identity, a word for a total in it may well be somebody's attribute.
+    totals = report_totals(connection, name, width) if fields[0].kind == "identity" else None
+    not_people = (header_repeated(connection, header, name), totals)
     assembly.rejects[:0] = [select for select in not_people if select]
     meaning = tuple((column, "ignored" if one.kind == "ignored" else one.title) for column, one in zip(shown_names(header.names), fields, strict=True))
     meaning = (*meaning, *path_meaning)

@@ -201,7 +201,8 @@ def _mapped(names: Sequence[str], mapped: Mapping[str, Field], faults: _Faults) 
     found: dict[int, Field] = {}
     for key, field in mapped.items():
         number = PLACE.fullmatch(key)
-        places = [place for place, name in enumerate(names) if name in (key, key.strip())]
+        meant = key if key in names else key.strip()
+        places = [place for place, name in enumerate(names) if name == meant]
         if not places and number and int(number[1]) <= len(names):
             places = [int(number[1]) - 1]
         if not places:
@@ -246,7 +247,7 @@ def _same(names: Sequence[str], found: Sequence[Field], doubled: Collection[int]
     """Find columns of several names that are one field."""
     seen: dict[Field, int] = {}
     for place, field in enumerate(found):
-        if field.kind not in ("attribute", "plain", "kept") or place in doubled:
+        if field.kind not in ("attribute", "plain", "kept", "event") or place in doubled:
             continue
         if field in seen:
             named = f"{_called(names, seen[field])} and {_called(names, place)}"

@@ -312,7 +312,7 @@ def header_repeated(connection: duckdb.DuckDBPyConnection, header: Header, table
     if not header.has_header:
         return None
     said = [
-        f"c{place} in ({quote_text(written)}, {quote_text(name)})"
+        f"(c{place} in ({quote_text(written)}, {quote_text(name)}) or trim(c{place}, ' \ufeff') = {quote_text(name)})"
         for place, (written, name) in enumerate(zip(header.written, header.names, strict=True)) if name
     ]
     if not said or not fetched(connection, f"select 1 from {table} where {' and '.join(said[:10])} limit 1"):

@@ -28,7 +28,9 @@ class Dialect:
         if self.escape:
             return _Escaped(iter(lines), self)
         if not self.quote:
-            return csv.reader(lines, delimiter=self.delimiter, quoting=csv.QUOTE_NONE, strict=strict)
+            return csv.reader(
+                lines, delimiter=self.delimiter, quoting=csv.QUOTE_NONE, strict=strict
+            )
         return csv.reader(lines, delimiter=self.delimiter, quotechar=self.quote, strict=strict)
 
     def quotes_in(self, text: str) -> int:
@@ -40,13 +42,26 @@ class Dialect:
         return text.count(self.quote)
 
 
-def dialect_of(delimiter: str | None = None, quote: str | None = None, escape: str | None = None) -> Dialect:
+def dialect_of(
+    delimiter: str | None = None, quote: str | None = None, escape: str | None = None
+) -> Dialect:
     """Return the dialect that options say. Raises UsageError for a character that cannot be."""
-    separating = "" if delimiter is None else _character("--delimiter", delimiter, "for example ; or \\t")
-    enclosing = '"' if quote is None else "" if quote == NO_QUOTE else _character("--quote", quote, f"for example ' or {NO_QUOTE}")
+    separating = (
+        "" if delimiter is None else _character("--delimiter", delimiter, "for example ; or \\t")
+    )
+    enclosing = (
+        '"'
+        if quote is None
+        else ""
+        if quote == NO_QUOTE
+        else _character("--quote", quote, f"for example ' or {NO_QUOTE}")
+    )
     before = "" if escape is None else _character("--escape", escape, "for example \\")
     if before and not enclosing:
-        raise UsageError("--escape goes with a quote: it stands before one", "leave out --escape, or --quote none")
+        raise UsageError(
+            "--escape goes with a quote: it stands before one",
+            "leave out --escape, or --quote none",
+        )
     before = "" if before == enclosing else before
     stated = [one for one in (separating, enclosing, before) if one]
     if len(set(stated)) < len(stated):

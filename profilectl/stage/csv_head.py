@@ -1,6 +1,6 @@
 """The head of a CSV file: where it begins, its delimiter, and the names of its columns.
 
-    lines that are skipped when asked, blank lines, sep=;, the header, the first record
+lines that are skipped when asked, blank lines, sep=;, the header, the first record
 """
 
 from __future__ import annotations
@@ -52,7 +52,12 @@ class Header:
 
 
 def read_header(
-    file: InputFile, dialect: Dialect, *, has_header: bool = True, skip_lines: int = 0, nulls: Collection[str] = ()
+    file: InputFile,
+    dialect: Dialect,
+    *,
+    has_header: bool = True,
+    skip_lines: int = 0,
+    nulls: Collection[str] = (),
 ) -> Header:
     """Read the head of a CSV file; the delimiter is found where it is not given. Raises InputRefused for a head that cannot be.
 
@@ -76,14 +81,30 @@ def read_header(
         written = next(dialect.records(io.StringIO(text, newline="")), [])
     except csv.Error as error:
         raise InputRefused(
-            f"{file.name}:{above + 1}: the header cannot be read: {error}", "close the quote, or name the --delimiter or the --quote"
+            f"{file.name}:{above + 1}: the header cannot be read: {error}",
+            "close the quote, or name the --delimiter or the --quote",
         ) from None
     if not has_header:
-        return Header([""] * len(written), written, dialect, above + 1, above, begin, len(written), has_header=False)
+        return Header(
+            [""] * len(written),
+            written,
+            dialect,
+            above + 1,
+            above,
+            begin,
+            len(written),
+            has_header=False,
+        )
     names = _bare(written)
     records = following.records(dialect)
     nameless = [place for place, name in enumerate(names) if not name]
-    filled = frozenset(place for place in nameless if any(place < len(cells) and cells[place] and cells[place] not in nulls for cells in records))
+    filled = frozenset(
+        place
+        for place in nameless
+        if any(
+            place < len(cells) and cells[place] and cells[place] not in nulls for cells in records
+        )
+    )
     return Header(
         names, written, dialect, above + 1, lines.number, lines.end, _width(len(names), records), filled=filled,
         notices=tuple(_notices(file.name, above + 1, written, names, records)),
@@ -115,7 +136,10 @@ class _Lines:
         """Pass over lines. Raises InputRefused where there are no more."""
         for _ in range(count):
             if not self._look():
-                raise InputRefused(f"{self._name} has only {self.number} lines", "--skip-lines says how many stand above the header")
+                raise InputRefused(
+                    f"{self._name} has only {self.number} lines",
+                    "--skip-lines says how many stand above the header",
+                )
             self._take()
 
     def above(self, dialect: Dialect) -> Dialect:
@@ -143,8 +167,13 @@ class _Lines:
             if self.end - start > LONGEST_HEADER or self.number - first > MOST_HEADER_LINES:
                 break
         if not taken:
-            raise InputRefused(f"{self._name} has no header", "its first line must name the columns")
-        raise InputRefused(f"{self._name}:{first}: a quote in the header is never closed", "close it, or say --quote none where quotes are text")
+            raise InputRefused(
+                f"{self._name} has no header", "its first line must name the columns"
+            )
+        raise InputRefused(
+            f"{self._name}:{first}: a quote in the header is never closed",
+            "close it, or say --quote none where quotes are text",
+        )
 
 
 def _byte_lines(stream: BinaryIO) -> Iterator[bytes]:
@@ -157,9 +186,14 @@ def _decoded(name: str, line: int, raw: bytes) -> str:
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
-        raise InputRefused(f"{name}:{line}: not UTF-8 at byte {error.start + 1}", "name its --encoding, for example windows-1252") from None
+        raise InputRefused(
+            f"{name}:{line}: not UTF-8 at byte {error.start + 1}",
+            "name its --encoding, for example windows-1252",
+        ) from None
     if "\0" in text:
-        raise InputRefused(f"{name}:{line}: a NUL byte in the header", "if it is UTF-16, give --encoding utf-16")
+        raise InputRefused(
+            f"{name}:{line}: a NUL byte in the header", "if it is UTF-16, give --encoding utf-16"
+        )
     return text
 
 
@@ -185,6 +219,7 @@ class _Following:
 def _agreeing(header: str, following: _Following, dialect: Dialect) -> str:
     """Return the delimiter by which the header and most of the first records have as many cells; a comma where the
     header is one cell by any. Counting alone would take for it what stands in a name."""
+
     def weight(delimiter: str) -> tuple[bool, bool, int, float, int]:
         by_this = replace(dialect, delimiter=delimiter)
         try:
@@ -214,11 +249,15 @@ def _width(names: int, records: list[list[str]]) -> int:
 
 
 def _bare(written: list[str]) -> list[str]:
-    """Return the names of columns without the blanks around them; with them where only they tell two names apart."""
+    """Return the names of columns without the blanks around them; with them where only they tell two names apart. Blanks alone are no name."""
     apart: dict[str, set[str]] = {}
     for name in written:
         apart.setdefault(name.strip(), set()).add(name)
-    return [name.strip() if len(apart[name.strip()]) == 1 else name for name in written]
+    return [
+        bare if len(apart[bare]) == 1 or not bare else name
+        for name in written
+        for bare in (name.strip(),)
+    ]
 
 
 def _notices(

@@ -41,7 +41,11 @@ class Places:
     def said(self, seq: int, detail: str, text: str, position: int | None = None) -> str:
         """Return what is said of an element, with the line and the column of a position in its text."""
         place = place_in(text, position or 0, self.lines[seq], self.columns[seq])
-        return detail if position is None and len(self.lines) == 1 else said_of_element(seq, *place, detail)
+        return (
+            detail
+            if position is None and len(self.lines) == 1
+            else said_of_element(seq, *place, detail)
+        )
 
 
 def said_of_element(seq: int, line: int, column: int, detail: str) -> str:
@@ -130,7 +134,9 @@ def _expression() -> re.Pattern[str]:
 def _end_of_deep(text: str, start: int) -> int:
     """Return where an element ends, bracket by bracket. Raises NotJson where that cannot be said."""
     open_brackets: list[str] = []
-    for found in _bracket.finditer(text, start) if text[start : start + 1] in _CLOSES.values() else ():
+    for found in (
+        _bracket.finditer(text, start) if text[start : start + 1] in _CLOSES.values() else ()
+    ):
         one = found.group()
         if one in "[{":
             open_brackets.append(one)
@@ -144,13 +150,27 @@ def _end_of_deep(text: str, start: int) -> int:
 
 def _refused(name: str, text: str, error: NotJson) -> InputRefused:
     """Say where a document is not JSON, and what to mend (design.md R12)."""
-    place, what, hint = error.position, error.detail, "mend it there; a file of one batch a line is named .jsonl"
+    place, what, hint = (
+        error.position,
+        error.detail,
+        "mend it there; a file of one batch a line is named .jsonl",
+    )
     if place is None:
-        return InputRefused(f"{name}: {sentence(error.code)}: {what}", "mend the document; nothing was imported")
+        return InputRefused(
+            f"{name}: {sentence(error.code)}: {what}", "mend the document; nothing was imported"
+        )
     before = text[:place].rstrip()
     if before.endswith(",") and text[place : place + 1] in ("}", "]"):
-        place, what, hint = len(before) - 1, "a comma before the closing bracket", "remove the comma"
+        place, what, hint = (
+            len(before) - 1,
+            "a comma before the closing bracket",
+            "remove the comma",
+        )
     else:
-        what = f"not JSON: {what}" if error.code == "JSON_INVALID" else f"{sentence(error.code)}: {what}"
+        what = (
+            f"not JSON: {what}"
+            if error.code == "JSON_INVALID"
+            else f"{sentence(error.code)}: {what}"
+        )
     line, column = place_in(text, place)
     return InputRefused(f"{name}:{line}:{column}: {what}", f"{hint}; nothing was imported")

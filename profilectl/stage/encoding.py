@@ -24,16 +24,19 @@ LONGEST_RUN = 2
 REJECT = "--encoding-errors reject imports the rest and rejects its rows"
 
 
-def check_utf8(name: str, local: Path, *, importing: bool = False) -> None:
+def check_utf8(name: str, local: Path, *, importing: bool = False, whole: bool = False) -> None:
     """Refuse a file that is not UTF-8 throughout. Raises InputRefused with the first bad line and byte, and what to try.
 
-    importing: its rows could be rejected instead.
+    importing: its rows could be rejected instead, unless it is read as a whole.
     """
     place = _first_bad(local)
     if place is None:
         return
     line, byte, near = _around(local, place)
-    raise InputRefused(f"{name}:{line}: byte {byte} of the line is not UTF-8{'; nothing was imported' if importing else ''}", _hint(near, REJECT if importing else ""))
+    raise InputRefused(
+        f"{name}:{line}: byte {byte} of the line is not UTF-8{'; nothing was imported' if importing else ''}",
+        _hint(near, REJECT if importing and not whole else ""),
+    )
 
 
 def _first_bad(local: Path) -> int | None:
@@ -76,7 +79,9 @@ def _hint(near: bytes, otherwise: str) -> str:
         return "most of it is UTF-8: mend the line" + (otherwise and f", or {otherwise}")
     if _is_western(near):
         return f"--encoding {WEST}" + (otherwise and f"; if it is UTF-8 after all, {otherwise}")
-    return "name its --encoding, for example windows-1251, shift_jis or utf-16" + (otherwise and f"; {otherwise}")
+    return "name its --encoding, for example windows-1251, shift_jis or utf-16" + (
+        otherwise and f"; {otherwise}"
+    )
 
 
 def _is_western(near: bytes) -> bool:

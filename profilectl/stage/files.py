@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from profilectl.codes import InputRefused, UsageError
-from profilectl.stage.encoding import check_utf8
+from profilectl.stage.encoding import REJECT, check_utf8
 from profilectl.stage.gpg import ARMOUR, ENCRYPTED, decrypted
 from profilectl.stage.staged import reject_of
 
@@ -174,7 +174,7 @@ def open_files(
             opened.leave_out(MARK, one.path)
         else:
             try:
-                _Opening(one, format, codec, spill / f"input{place}", stdin, opened).open()
+                _Opening(one, format, codec, spill / f"input{place}", stdin, opened, refusing=encoding_errors == "refuse").open()
             except Empty:
                 if not one.pattern:
                     raise
@@ -184,7 +184,7 @@ def open_files(
     if encoding_errors == "refuse" and codec is None:
         for file in opened.files:
             if file.format != "parquet":
-                check_utf8(file.name, file.local, importing=True)
+                check_utf8(file.name, file.local, importing=True, whole=file.format == "json")
     return opened
 
 
@@ -210,8 +210,9 @@ class _Opening:
     """The opening of one path: its files, and what is left out, go to `opened`."""
 
     def __init__(
-        self, named: Named, format: str | None, codec: str | None, spool: Path, stdin: BinaryIO | None, opened: Opened
+        self, named: Named, format: str | None, codec: str | None, spool: Path, stdin: BinaryIO | None, opened: Opened, *, refusing: bool
     ) -> None:
+        self.refusing = refusing
         self.path, self.asked, self.codec, self.spool, self.stdin = named.path, format, codec, spool, stdin
         self.pattern, self.opened = named.pattern, opened
         self.spools = 0
@@ -284,7 +285,7 @@ class _Opening:
         if any(head.startswith(magic) for magic in MAGIC):
             raise InputRefused(f"{name} is compressed inside", "decompress it first")
         if self.codec:
-            local = self._spooled(_transcoded(local, self.codec, name))
+            local = self._spooled(_transcoded(local, self.codec, name, refusing=self.refusing))
         elif head.startswith(WIDE_BOMS):
             raise InputRefused(f"{name} is not UTF-8: it begins with the mark of UTF-16", "give --encoding utf-16")
         elif head.count(b"\0") > len(head) // 4:
@@ -386,7 +387,9 @@ def original_of(file: InputFile, name: str, spill: Path) -> InputFile | None:
     archive = next((one for one in path.parents if one.is_file()), None)
     if name == "-" or not (path.is_file() or archive):
         return None
-    found = open_files([Named(str(archive or path))], format=file.asked, encoding=file.encoding, spill=spill).files
+    # What is asked for may be the format of the rejects themselves: a name that says one goes first.
+    asked = None if archive or format_named(name) else file.asked
+    found = open_files([Named(str(archive or path))], format=asked, encoding=file.encoding, spill=spill).files
     return next((one for one in found if one.name == name), None)
 
 
@@ -434,8 +437,9 @@ def _reader(local: Path, suffix: str) -> Any:
     return pyarrow.input_stream(str(local), compression="zstd")
 
 
-def _transcoded(local: Path, codec: str, name: str) -> Iterator[bytes]:
-    decoder = codecs.getincrementaldecoder(codec)()
+def _transcoded(local: Path, codec: str, name: str, *, refusing: bool) -> Iterator[bytes]:
+    """Yield a text in UTF-8. What is not valid in its encoding is refused, or, where its rows can be rejected, is not UTF-8 either."""
+    decoder = codecs.getincrementaldecoder(codec)("strict" if refusing else "surrogateescape")
     line, done = 1, 0
     with local.open("rb") as stream:
         while True:
@@ -445,15 +449,15 @@ def _transcoded(local: Path, codec: str, name: str) -> Iterator[bytes]:
             except UnicodeDecodeError as error:
                 line += len(error.object[: error.start].decode(codec, "replace").splitlines()[1:])
                 raise InputRefused(
-                    f"{name}: byte {done + error.start + 1}, near line {line}, is not {codec}", "name its real --encoding"
+                    f"{name}: byte {done + error.start + 1}, near line {line}, is not {codec}", f"name its real --encoding{f'; {REJECT}' if refusing else ''}"
                 ) from None
             except UnicodeError:  # a codec that needs a mark of the byte order
                 raise InputRefused(
                     f"{name} has no byte order mark, and {codec} needs one", f"give --encoding {codec}-le or {codec}-be"
                 ) from None
             line += text.count("\n")
+            yield (text if done else text.removeprefix("\ufeff")).encode("utf-8", "surrogatepass")
             done += len(block)
-            yield text.removeprefix("\ufeff").encode("utf-8", "surrogatepass")
             if not block:
                 return
 

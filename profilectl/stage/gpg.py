@@ -31,10 +31,17 @@ def decrypted(local: Path, name: str) -> Iterator[bytes]:
     """Return the content of an encrypted file, block by block. Raises InputRefused, saying what gpg said."""
     program = shutil.which("gpg")
     if program is None:
-        raise InputRefused(f"{name} is encrypted, and gpg is not installed", "install GnuPG, or decrypt the file first")
+        raise InputRefused(
+            f"{name} is encrypted, and gpg is not installed",
+            "install GnuPG, or decrypt the file first",
+        )
     with local.open("rb") as content, tempfile.TemporaryFile() as said:
         running = subprocess.Popen(
-            [program, *COMMAND], stdin=content, stdout=subprocess.PIPE, stderr=said, env={**os.environ, "LC_ALL": "C"}
+            [program, *COMMAND],
+            stdin=content,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env={**os.environ, "LC_ALL": "C"},
         )
         assert running.stdout is not None
         try:
@@ -47,7 +54,10 @@ def decrypted(local: Path, name: str) -> Iterator[bytes]:
             running.wait()
         if status:
             said.seek(0)
-            raise InputRefused(f"{name} cannot be decrypted: {_reason(said.read().decode('utf-8', 'replace'))}", HINT)
+            raise InputRefused(
+                f"{name} cannot be decrypted: {_reason(said.read().decode('utf-8', 'replace'))}",
+                HINT,
+            )
 
 
 def _blocks(stream: IO[bytes], name: str) -> Iterator[bytes]:
@@ -55,7 +65,10 @@ def _blocks(stream: IO[bytes], name: str) -> Iterator[bytes]:
         waiting.register(stream, selectors.EVENT_READ)
         while True:
             if not waiting.select(PATIENCE_S):
-                raise InputRefused(f"{name} cannot be decrypted: gpg said nothing for {PATIENCE_S:.0f} seconds", HINT)
+                raise InputRefused(
+                    f"{name} cannot be decrypted: gpg said nothing for {PATIENCE_S:.0f} seconds",
+                    HINT,
+                )
             block = os.read(stream.fileno(), BLOCK)
             if not block:
                 return
@@ -64,5 +77,7 @@ def _blocks(stream: IO[bytes], name: str) -> Iterator[bytes]:
 
 def _reason(said: str) -> str:
     """Return the last thing that gpg said, which names no person."""
-    lines = [line.removeprefix("gpg: ").strip() for line in said.splitlines() if line.startswith("gpg: ")]
+    lines = [
+        line.removeprefix("gpg: ").strip() for line in said.splitlines() if line.startswith("gpg: ")
+    ]
     return lines[-1] if lines else "gpg did not say why"

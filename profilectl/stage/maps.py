@@ -35,18 +35,35 @@ def maps_of(
     columns = {"csv": csv_names, "parquet": _parquet_names}
     every = [*files, *others]
     own = [columns[file.format](file) if file.format in columns else None for file in every]
-    names = [here if here is None else _Names(here, tuple(path_names(file))) for here, file in zip(own, every, strict=True)]
+    names = [
+        here if here is None else _Names(here, tuple(path_names(file)))
+        for here, file in zip(own, every, strict=True)
+    ]
     absent = [name for name in mapped if not any(here is None or here.has(name) for here in names)]
     if absent:
-        known = list(dict.fromkeys(name for here in names if here for name in (*here.own, *here.of_path)))
+        known = list(
+            dict.fromkeys(name for here in names if here for name in (*here.own, *here.of_path))
+        )
         offer = ", ".join(known[:OFFERED]) + (" ..." if len(known) > OFFERED else "")
-        raise InputRefused(f"--map names a column that is in none of the files: {absent[0]!r}", f"the columns are: {offer}")
+        raise InputRefused(
+            f"--map names a column that is in none of the files: {absent[0]!r}",
+            f"the columns are: {offer}",
+        )
     return [
-        mapped if here is None else {name: field for name, field in mapped.items() if here.has(name)} for here in names[: len(files)]
+        mapped
+        if here is None
+        else {name: field for name, field in mapped.items() if here.has(name)}
+        for here in names[: len(files)]
     ]
 
 
-def check_met(files: Sequence[InputFile], staged: Sequence[StagedFile], maps: Sequence[Maps], manifest: Manifest | None, mapped: Maps) -> None:
+def check_met(
+    files: Sequence[InputFile],
+    staged: Sequence[StagedFile],
+    maps: Sequence[Maps],
+    manifest: Manifest | None,
+    mapped: Maps,
+) -> None:
     """Refuse a name that is mapped and that nothing has, now that the rows of JSON are read: their names are known only then.
 
     files: what was staged, each in the format in which it was read.
@@ -55,12 +72,22 @@ def check_met(files: Sequence[InputFile], staged: Sequence[StagedFile], maps: Se
     if not flat:
         return
     met = list(dict.fromkeys(name for file in flat for name, _ in file.meaning))
-    has = {*met, *(name for file, here in zip(files, maps, strict=True) if file.format not in JSON for name in here)}
+    has = {
+        *met,
+        *(
+            name
+            for file, here in zip(files, maps, strict=True)
+            if file.format not in JSON
+            for name in here
+        ),
+    }
     absent = [name for name in flat_columns(manifest, mapped) if name not in has]
     if absent:
         offer = f"the keys are: {', '.join(map(repr, met[:OFFERED]))}{' ...' if len(met) > OFFERED else ''}"
         hint = offer if met else "the rows are batches: the names in those are the platform's"
-        raise InputRefused(f"{flat[0].name}: --map names a key that no flat row has: {absent[0]!r}", hint)
+        raise InputRefused(
+            f"{flat[0].name}: --map names a key that no flat row has: {absent[0]!r}", hint
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +103,9 @@ class _Names:
         """Say whether a file has a column, by its name or by its place (#4)."""
         place = name[1:] if name.startswith("#") else ""
         by_place = place.isdecimal() and 1 <= int(place) <= len(self.own)
-        return by_place or any(one in self.own or one in self.of_path for one in (name, name.strip()))
+        return by_place or any(
+            one in self.own or one in self.of_path for one in (name, name.strip())
+        )
 
 
 def _parquet_names(file: InputFile) -> Sequence[str] | None:

@@ -22,7 +22,11 @@ def member_fault(columns: Sequence[tuple[str, str]], json: Collection[str] = ())
     for member in MEMBERS:
         for path in _paths(member, texts):
             faults += _faults(member, path, texts, lists=".".join(path) in json)
-    return f"case {' '.join(f'when {condition} then {quote_text(detail)}' for condition, detail in faults)} end" if faults else None
+    return (
+        f"case {' '.join(f'when {condition} then {quote_text(detail)}' for condition, detail in faults)} end"
+        if faults
+        else None
+    )
 
 
 def _roots(texts: Mapping[Path, str]) -> Iterator[tuple[str, str]]:
@@ -38,7 +42,9 @@ def _paths(member: Member, texts: Mapping[Path, str]) -> list[Path]:
     paths: dict[Path, None] = {}
     for path in texts:
         above = path[: len(steps) - 1]
-        if len(path) >= len(steps) and all(rule in ("*", step) for rule, step in zip(steps, above, strict=False)):
+        if len(path) >= len(steps) and all(
+            rule in ("*", step) for rule, step in zip(steps, above, strict=False)
+        ):
             if steps[-1] in ("*", path[len(steps) - 1]):
                 paths[path[: len(steps)]] = None
             elif member.needed:
@@ -46,12 +52,18 @@ def _paths(member: Member, texts: Mapping[Path, str]) -> list[Path]:
     return list(paths)
 
 
-def _faults(member: Member, path: Path, texts: Mapping[Path, str], *, lists: bool) -> list[tuple[str, str]]:
+def _faults(
+    member: Member, path: Path, texts: Mapping[Path, str], *, lists: bool
+) -> list[tuple[str, str]]:
     """Return (condition, what is wrong) for one path."""
     name, cell, below = ".".join(path), texts.get(path), _any(texts, path)
     faults = []
     if cell:
-        fits = f"regexp_full_match({cell}, {quote_text(member.kind.cell)})" if member.kind.cell else "false"
+        fits = (
+            f"regexp_full_match({cell}, {quote_text(member.kind.cell)})"
+            if member.kind.cell
+            else "false"
+        )
         if lists and member.kind is STRING:
             fits = f"left({cell}, 1) not in ('[', 't', 'f')"
         faults.append((f"{cell} is not null and not {fits}", f"{name} {member.kind.must}"))
@@ -59,12 +71,22 @@ def _faults(member: Member, path: Path, texts: Mapping[Path, str], *, lists: boo
         if below:
             faults.append((below, f"{name} {member.kind.must}"))
         if member.needed:
-            absent = " and ".join(["true", *([f"{cell} is null"] if cell else []), *([f"not {below}"] if below else [])])
+            absent = " and ".join(
+                [
+                    "true",
+                    *([f"{cell} is null"] if cell else []),
+                    *([f"not {below}"] if below else []),
+                ]
+            )
             faults.append((f"{_any(texts, path[:-1])} and {absent}", f"{name} is missing"))
     return faults
 
 
 def _any(texts: Mapping[Path, str], above: Path) -> str:
     """Return the condition that any column below a path is filled, "" where there is none."""
-    listed = [f"{text} is not null" for path, text in texts.items() if len(path) > len(above) and path[: len(above)] == above]
+    listed = [
+        f"{text} is not null"
+        for path, text in texts.items()
+        if len(path) > len(above) and path[: len(above)] == above
+    ]
     return f"({' or '.join(listed)})" if listed else ""

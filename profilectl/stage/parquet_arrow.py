@@ -55,7 +55,10 @@ def _is_variant(kind: Any) -> bool:
 
 
 def written_anew(
-    scratch: Scratch, file: InputFile, leaves: Mapping[int, Leaf], because: duckdb.Error | None = None
+    scratch: Scratch,
+    file: InputFile,
+    leaves: Mapping[int, Leaf],
+    because: duckdb.Error | None = None,
 ) -> tuple[Source, dict[int, Leaf]]:
     """Write some columns of a file to one of our own, and return that, and the columns as they are in it.
 
@@ -74,7 +77,10 @@ def written_anew(
     found: dict[int, Leaf] = {}
     for (place, leaf), column, kind in zip(leaves.items(), source.members, kinds, strict=True):
         found[place] = dataclasses.replace(leaf, sql=column.sql, kind=kind or column.kind)
-    source.members = [dataclasses.replace(member, name=leaf.name, kind=leaf.kind) for member, leaf in zip(source.members, found.values(), strict=True)]
+    source.members = [
+        dataclasses.replace(member, name=leaf.name, kind=leaf.kind)
+        for member, leaf in zip(source.members, found.values(), strict=True)
+    ]
     return source, found
 
 
@@ -84,17 +90,28 @@ def unreadable(name: str, error: Exception) -> InputRefused:
     if "ncrypt" in words or "ecrypt" in words:
         return InputRefused(f"{name} is encrypted Parquet", "write it without encryption")
     for codec in ("LZO", "BROTLI", "LZ4", "ZSTD", "GZIP", "SNAPPY"):
-        if codec.lower() in words.lower() and any(word in words.lower() for word in ("support", "not built", "codec")):
-            return InputRefused(f"{name} is compressed with {codec}, which cannot be read", "write it again with another compression, such as zstd or snappy")
+        if codec.lower() in words.lower() and any(
+            word in words.lower() for word in ("support", "not built", "codec")
+        ):
+            return InputRefused(
+                f"{name} is compressed with {codec}, which cannot be read",
+                "write it again with another compression, such as zstd or snappy",
+            )
     if "utf8" in words.lower() or "utf-8" in words.lower():
         return InputRefused(f"{name}: a text in it is not UTF-8", "mend it where it was made")
-    return InputRefused(f"{name}: not a Parquet file that can be read: it is damaged ({_gist(words)})", "make or fetch it again")
+    return InputRefused(
+        f"{name}: not a Parquet file that can be read: it is damaged ({_gist(words)})",
+        "make or fetch it again",
+    )
 
 
 def _gist(words: str) -> str:
     """Return the beginning of what a reader says: no path of ours, and no value of the file."""
     first = words.splitlines()[0] if words else "no reason given"
-    return re.split("""['"/]""", first.split(": ", 1)[-1])[0].strip()[:100].rstrip(" :,") or "no reason given"
+    return (
+        re.split("""['"/]""", first.split(": ", 1)[-1])[0].strip()[:100].rstrip(" :,")
+        or "no reason given"
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,18 +129,34 @@ def _write(path: Path, target: Path, leaves: Sequence[Leaf]) -> list[str | None]
     import pyarrow
     import pyarrow.parquet as parquet
 
-    with parquet.ParquetFile(path, coerce_int96_timestamp_unit="ns") as fine, parquet.ParquetFile(path, coerce_int96_timestamp_unit="s") as coarse:
+    with (
+        parquet.ParquetFile(path, coerce_int96_timestamp_unit="ns") as fine,
+        parquet.ParquetFile(path, coerce_int96_timestamp_unit="s") as coarse,
+    ):
         indices, places = _places(fine, leaves)
-        empty = fine.schema_arrow.empty_table().to_batches() or [pyarrow.RecordBatch.from_pylist([], fine.schema_arrow)]
+        empty = fine.schema_arrow.empty_table().to_batches() or [
+            pyarrow.RecordBatch.from_pylist([], fine.schema_arrow)
+        ]
         wanted = sorted({leaf.path[0] for leaf in leaves})
         first = _converted(empty[0].select(wanted), empty[0].select(wanted), places)
-        with parquet.ParquetWriter(target, pyarrow.table([array for array, _ in first], names=[f"c{n}" for n in range(len(first))]).schema) as writer:
+        with parquet.ParquetWriter(
+            target,
+            pyarrow.table(
+                [array for array, _ in first], names=[f"c{n}" for n in range(len(first))]
+            ).schema,
+        ) as writer:
             groups = list(range(fine.num_row_groups))
             exact = fine.reader.iter_batches(ROWS, groups, column_indices=indices)
-            seconds = coarse.reader.iter_batches(ROWS, groups, column_indices=indices) if any(place.physical == "INT96" for place in places) else None
+            seconds = (
+                coarse.reader.iter_batches(ROWS, groups, column_indices=indices)
+                if any(place.physical == "INT96" for place in places)
+                else None
+            )
             for batch in exact:
                 columns = _converted(batch, next(seconds) if seconds else batch, places)
-                writer.write_table(pyarrow.Table.from_arrays([array for array, _ in columns], schema=writer.schema))
+                writer.write_table(
+                    pyarrow.Table.from_arrays([array for array, _ in columns], schema=writer.schema)
+                )
     return [kind for _, kind in first]
 
 
@@ -137,13 +170,24 @@ def _places(file: Any, leaves: Sequence[Leaf]) -> tuple[list[int], list[_Place]]
     indices = [index for root in roots for index in range(begins[root], begins[root + 1])]
     places = []
     for leaf in leaves:
-        kind, index, steps = schema.field(leaf.path[0]).type, begins[leaf.path[0]], [roots.index(leaf.path[0])]
+        kind, index, steps = (
+            schema.field(leaf.path[0]).type,
+            begins[leaf.path[0]],
+            [roots.index(leaf.path[0])],
+        )
         for step in leaf.path[1:]:
             index += sum(_width(kind.field(before).type) for before in range(step))
             kind = kind.field(step).type
             steps.append(step)
         column = file.schema.column(index)
-        places.append(_Place(tuple(steps), kind, column.physical_type, '"isAdjustedToUTC": true' in column.logical_type.to_json()))
+        places.append(
+            _Place(
+                tuple(steps),
+                kind,
+                column.physical_type,
+                '"isAdjustedToUTC": true' in column.logical_type.to_json(),
+            )
+        )
     return indices, places
 
 
@@ -186,8 +230,12 @@ def _column(array: Any, coarse: Any, place: _Place) -> tuple[Any, str | None]:
     elif place.physical == "INT96" and types.is_timestamp(array.type):
         return _int96(array, coarse), "INT96"
     elif types.is_decimal(array.type) and array.type.precision > MOST_DIGITS:
-        texts = [value if value is None else format(Decimal(value), "f") for value in array.to_pylist()]
-        return pyarrow.array(texts, pyarrow.string()), f"DECIMAL({array.type.precision},{array.type.scale})"
+        texts = [
+            value if value is None else format(Decimal(value), "f") for value in array.to_pylist()
+        ]
+        return pyarrow.array(
+            texts, pyarrow.string()
+        ), f"DECIMAL({array.type.precision},{array.type.scale})"
     elif types.is_time64(array.type) and array.type.unit == "ns" and place.zoned:
         return array, "TIME_NS WITH TIME ZONE"
     elif not types.is_nested(array.type) and not types.is_union(array.type):
@@ -205,7 +253,15 @@ def _int96(nanoseconds: Any, seconds: Any) -> Any:
     whole = seconds.cast(pyarrow.int64())
     beyond = compute.subtract(nanoseconds.cast(pyarrow.int64()), compute.multiply(whole, NS))
     digits = compute.utf8_rtrim(compute.utf8_lpad(beyond.cast(pyarrow.string()), 9, "0"), "0")
-    text = compute.replace_substring(seconds.cast(pyarrow.timestamp("s")).cast(pyarrow.string()), " ", "T")
-    text = compute.if_else(compute.starts_with(text, "<"), BEYOND, text)  # a year that no calendar of four digits has
-    fraction = compute.if_else(compute.or_(compute.equal(digits, ""), compute.equal(text, BEYOND)), "", compute.binary_join_element_wise(".", digits, ""))
+    text = compute.replace_substring(
+        seconds.cast(pyarrow.timestamp("s")).cast(pyarrow.string()), " ", "T"
+    )
+    text = compute.if_else(
+        compute.starts_with(text, "<"), BEYOND, text
+    )  # a year that no calendar of four digits has
+    fraction = compute.if_else(
+        compute.or_(compute.equal(digits, ""), compute.equal(text, BEYOND)),
+        "",
+        compute.binary_join_element_wise(".", digits, ""),
+    )
     return compute.binary_join_element_wise(text, fraction, "")

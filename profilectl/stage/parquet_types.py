@@ -103,7 +103,11 @@ def list_unfit(kind: Kind, value: str) -> str | None:
 def unfit(kind: Kind, value: str) -> str:
     """Return the condition that a value has no text."""
     text = kind.text.format(v=value)
-    return f"({value} is not null and coalesce({text}, 'nan') in {NOT_A_NUMBER})" if kind is not BINARY else f"({value} is not null and {text} is null)"
+    return (
+        f"({value} is not null and coalesce({text}, 'nan') in {NOT_A_NUMBER})"
+        if kind is not BINARY
+        else f"({value} is not null and {text} is null)"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,8 @@ class Member:
 def raw_json(columns: Sequence[Member], *, binary_as_text: bool) -> str:
     """Return the SQL of a row as a JSON object, digit for digit; what has no text is written as [{TYPE: a text that DuckDB has for it}]."""
     parts = [
-        quote_text(json.dumps(column.name, ensure_ascii=False) + ":") + f" || coalesce({_raw(column.kind, column.sql, column.members, binary_as_text)}, 'null')"
+        quote_text(json.dumps(column.name, ensure_ascii=False) + ":")
+        + f" || coalesce({_raw(column.kind, column.sql, column.members, binary_as_text)}, 'null')"
         for column in columns
     ]
     return "'{' || concat_ws(',', " + ", ".join(parts) + ") || '}'"
@@ -127,7 +132,10 @@ def raw_json(columns: Sequence[Member], *, binary_as_text: bool) -> str:
 
 def _raw(name: str, value: str, members: Sequence[Member], binary_as_text: bool) -> str:
     if members:
-        inside = raw_json([Member(one.name, f"{value}.{one.sql}", one.kind, one.members) for one in members], binary_as_text=binary_as_text)
+        inside = raw_json(
+            [Member(one.name, f"{value}.{one.sql}", one.kind, one.members) for one in members],
+            binary_as_text=binary_as_text,
+        )
         return f"case when {value} is not null then {inside} end"
     entry = entry_of(name)
     if entry is not None and (kind := kind_of(entry, binary_as_text=binary_as_text)):
@@ -156,7 +164,15 @@ def _scalar_raw(kind: Kind, value: str) -> str:
         return f"to_json({text})::varchar"
     if kind.exact:
         return text
-    words = "".join(f" when '{word}' then '\"{said}\"'" for word, said in (("nan", "NaN"), ("-nan", "NaN"), ("inf", "Infinity"), ("-inf", "-Infinity")))
+    words = "".join(
+        f" when '{word}' then '\"{said}\"'"
+        for word, said in (
+            ("nan", "NaN"),
+            ("-nan", "NaN"),
+            ("inf", "Infinity"),
+            ("-inf", "-Infinity"),
+        )
+    )
     return f"case {text}{words} else {text} end"
 
 

@@ -28,10 +28,15 @@ def path_columns(path: str) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for key, value in key_values(path).items():
         try:
-            found[unquote(key, errors="strict")] = None if value == NOTHING else unquote(value, errors="strict")
+            found[unquote(key, errors="strict")] = (
+                None if value == NOTHING else unquote(value, errors="strict")
+            )
         except UnicodeDecodeError:
             folder = f"{key}={value}"
-            raise InputRefused(f"{path}: the folder {folder!r} is not UTF-8 in percent signs", "give it another name, or leave --path-columns out") from None
+            raise InputRefused(
+                f"{path}: the folder {folder!r} is not UTF-8 in percent signs",
+                "give it another name, or leave --path-columns out",
+            ) from None
     return found
 
 
@@ -43,7 +48,12 @@ def key_values(path: str) -> dict[str, str]:
 
 def unread(paths: Sequence[str]) -> list[str]:
     """Say which columns stand in the paths only, and how to read them."""
-    folders = dict.fromkeys(folder for path in paths for folder in PurePosixPath(path).parts[:-1] if folder.partition("=")[0] and "=" in folder)
+    folders = dict.fromkeys(
+        folder
+        for path in paths
+        for folder in PurePosixPath(path).parts[:-1]
+        if folder.partition("=")[0] and "=" in folder
+    )
     if not folders:
         return []
     named = list(folders)[:NAMED]
@@ -78,17 +88,33 @@ class PathColumns:
 
     def own_manifest(self, manifest: Manifest | None) -> Manifest | None:
         """Return what a manifest says of the file's own columns."""
-        return manifest and replace(manifest, columns=tuple(entry for entry in manifest.columns if self._is_own(entry[0])))
+        return manifest and replace(
+            manifest, columns=tuple(entry for entry in manifest.columns if self._is_own(entry[0]))
+        )
 
     def fields(self, options: Options) -> dict[str, Field]:
         """Say what each column of the path means."""
         mapped = {name: field for name, field in options.mapped.items() if not self._is_own(name)}
         if options.manifest:
-            mapped = {name: field for name, field in options.manifest.columns if name is not None and not self._is_own(name)} | mapped
+            mapped = {
+                name: field
+                for name, field in options.manifest.columns
+                if name is not None and not self._is_own(name)
+            } | mapped
         names = [name for name in self.values if name not in self.names]
-        return dict(zip(names, read_columns(f"the path of {self.path}", names, None, mapped, unknown=options.reading.unknown), strict=True))
+        return dict(
+            zip(
+                names,
+                read_columns(
+                    f"the path of {self.path}", names, None, mapped, unknown=options.reading.unknown
+                ),
+                strict=True,
+            )
+        )
 
-    def cells(self, own: Sequence[Field], options: Options) -> tuple[list[Cell], list[tuple[str, str]], list[str]]:
+    def cells(
+        self, own: Sequence[Field], options: Options
+    ) -> tuple[list[Cell], list[tuple[str, str]], list[str]]:
         """Return the columns of the path, what each means, and what there is to say of those that the file has itself: its own
         values are read."""
         cells, meaning, twice = [], [], [name for name in self.values if name in self.names]
@@ -99,6 +125,24 @@ class PathColumns:
             meaning.append((name, field.title or "ignored"))
             if field.kind != "ignored":
                 value = self.values[name]
-                text = "(null::varchar)" if value is None or value in options.reading.nulls else f"({quote_text(value)})"
-                cells.append(Cell(field, text, string_held(text), string_over(text, options.reading.limits["value"])))
-        return cells, meaning, [f"{name} is in the path and in the file: the file's own values are read" for name in twice]
+                text = (
+                    "(null::varchar)"
+                    if value is None or value in options.reading.nulls
+                    else f"({quote_text(value)})"
+                )
+                cells.append(
+                    Cell(
+                        field,
+                        text,
+                        string_held(text),
+                        string_over(text, options.reading.limits["value"]),
+                    )
+                )
+        return (
+            cells,
+            meaning,
+            [
+                f"{name} is in the path and in the file: the file's own values are read"
+                for name in twice
+            ],
+        )

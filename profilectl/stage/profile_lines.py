@@ -26,13 +26,20 @@ def holds_profiles(file: InputFile) -> bool:
     """Say whether a file of JSON lines has a line of an export of profiles."""
     if not file.local.stat().st_size:
         return False
-    with file.local.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with (
+        file.local.open("rb") as stream,
+        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
         place = content.find(MARK)
         while place >= 0:
             end = content.find(b"\n", place)
             end = len(content) if end < 0 else end
             try:
-                if is_profile(parse_json(content[content.rfind(b"\n", 0, place) + 1 : end].decode("utf-8-sig"))):
+                if is_profile(
+                    parse_json(
+                        content[content.rfind(b"\n", 0, place) + 1 : end].decode("utf-8-sig")
+                    )
+                ):
                     return True
             except (NotJson, UnicodeDecodeError):
                 pass
@@ -62,16 +69,22 @@ def read_profiles(
     staged.lines = reader.lines
     _drop_founders(scratch, staged, rows.name, reader.lines, reading)
     staged.rows = scratch.count(rows.name)
-    staged.notices.append(f"{file.name}: {reader.profiles:,} exported {'profile' if reader.profiles == 1 else 'profiles'}, read as {staged.rows:,} batches")
+    staged.notices.append(
+        f"{file.name}: {reader.profiles:,} exported {'profile' if reader.profiles == 1 else 'profiles'}, read as {staged.rows:,} batches"
+    )
     if reader.made_anew:
-        staged.notices.append(f"{file.name}: not read, because it is made anew: {', '.join(sorted(reader.made_anew))}")
+        staged.notices.append(
+            f"{file.name}: not read, because it is made anew: {', '.join(sorted(reader.made_anew))}"
+        )
     return staged
 
 
 class _ProfileReader(LineReader):
     """Reads lines of which one may be several rows."""
 
-    def __init__(self, scratch: Scratch, name: str, rows: BatchRows, reading: Reading, rejects: Rejects) -> None:
+    def __init__(
+        self, scratch: Scratch, name: str, rows: BatchRows, reading: Reading, rejects: Rejects
+    ) -> None:
         super().__init__(name, rows, reading, rejects)
         self._scratch, self.lines = scratch, f"{rows.name}_line"
         self.seq = self.profiles = 0
@@ -81,7 +94,11 @@ class _ProfileReader(LineReader):
 
     def _take(self, number: int, document: Value) -> None:
         whole = is_profile(document)
-        batches = read_profile(document, self.reading) if whole else [read_document(document, self.reading)]
+        batches = (
+            read_profile(document, self.reading)
+            if whole
+            else [read_document(document, self.reading)]
+        )
         if whole:
             assert isinstance(document, dict)
             self.profiles += 1
@@ -100,9 +117,15 @@ class _ProfileReader(LineReader):
             self._rows_of_lines = []
 
 
-def _drop_founders(scratch: Scratch, staged: StagedFile, rows: str, lines: str, reading: Reading) -> None:
+def _drop_founders(
+    scratch: Scratch, staged: StagedFile, rows: str, lines: str, reading: Reading
+) -> None:
     """Take out the rows that say an MPID alone where none of the line's identities is another line's too."""
-    environment = f"coalesce(environment, {quote_text(ENVIRONMENTS[0])})" if "environment" in staged.plain else "null"
+    environment = (
+        f"coalesce(environment, {quote_text(ENVIRONMENTS[0])})"
+        if "environment" in staged.plain
+        else "null"
+    )
     claims = " union all ".join(
         f"select seq, {quote_text(kind)} as type, {environment} as environment, key from"
         f" (select *, {usable_key(BY_NAME[kind], f'i_{kind}', reading.judging)} as key from {rows}) where key is not null"
@@ -111,7 +134,8 @@ def _drop_founders(scratch: Scratch, staged: StagedFile, rows: str, lines: str, 
     shared = (
         f"select line from (select line, min(line) over same as first, max(line) over same as last from ({claims})"
         f" join {lines} using (seq) window same as (partition by type, environment, key)) where first < last"
-        if claims else "select 0 where false"
+        if claims
+        else "select 0 where false"
     )
     scratch.make(f"{rows}_idle", f"select seq from {lines} where founds and line not in ({shared})")
     for relation in (rows, lines):

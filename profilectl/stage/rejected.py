@@ -70,11 +70,18 @@ class Relined(Rejects):
 
     def add(self, reject: Reject, *, late: bool = False, unit: str = "line") -> None:
         place = self._part.place(reject.line)
-        self._rejects.add(replace(reject, line=self._part.lines[place], raw=self._part.text(place)), late=late)
+        self._rejects.add(
+            replace(reject, line=self._part.lines[place], raw=self._part.text(place)), late=late
+        )
 
 
 def parts_of(
-    scratch: Scratch, file: InputFile, name: str, dialect: Dialect, header: Callable[[InputFile], Header] | None, rejects: Rejects
+    scratch: Scratch,
+    file: InputFile,
+    name: str,
+    dialect: Dialect,
+    header: Callable[[InputFile], Header] | None,
+    rejects: Rejects,
 ) -> list[Part]:
     """Return the rows of a file of rejects by the files they come from; what cannot be a row again goes to rejects.
 
@@ -86,18 +93,36 @@ def parts_of(
         for number, offset, line in _lines(file.local):
             reject = reject_of(line)
             if reject is None:
-                raise InputRefused(f"{file.name}:{number}: no reject, as the lines before it are", "take it out; a file of rejects holds nothing else")
+                raise InputRefused(
+                    f"{file.name}:{number}: no reject, as the lines before it are",
+                    "take it out; a file of rejects holds nothing else",
+                )
             if writer is None or writer.origin != reject["file"]:
                 if writer is not None:
                     writer.close()
                 writer = writers.get(reject["file"])
             if writer is None:
                 place = len(writers)
-                writer = _Writer(scratch.folder / f"{name}.part{place}", f"{name}_{place}", file, reject, dialect, header)
+                writer = _Writer(
+                    scratch.folder / f"{name}.part{place}",
+                    f"{name}_{place}",
+                    file,
+                    reject,
+                    dialect,
+                    header,
+                )
                 writers[writer.origin] = writer
             fault = writer.fault(reject)
             if fault:
-                rejects.add(Reject(file.name, number, fault[0], line.decode("utf-8", "replace").rstrip("\r\n")[:RAW_SHOWN], fault[1]))
+                rejects.add(
+                    Reject(
+                        file.name,
+                        number,
+                        fault[0],
+                        line.decode("utf-8", "replace").rstrip("\r\n")[:RAW_SHOWN],
+                        fault[1],
+                    )
+                )
             else:
                 writer.write(reject["raw"], number, offset)
     finally:
@@ -119,12 +144,25 @@ class _Writer:
     """Writes the rows of one part to a file of their own."""
 
     def __init__(
-        self, local: Path, name: str, file: InputFile, first: dict[str, Any], dialect: Dialect, header: Callable[[InputFile], Header] | None
+        self,
+        local: Path,
+        name: str,
+        file: InputFile,
+        first: dict[str, Any],
+        dialect: Dialect,
+        header: Callable[[InputFile], Header] | None,
     ) -> None:
         self.origin = origin = first["file"]
         self._format = _format(file, origin, first["raw"])
         self._dialect, self._line = replace(dialect, delimiter=dialect.delimiter or ","), 1
-        self._part = Part(file, InputFile(file.name, local, file.sha256, self._format, file.asked, file.encoding, origin), name, origin)
+        self._part = Part(
+            file,
+            InputFile(
+                file.name, local, file.sha256, self._format, file.asked, file.encoding, origin
+            ),
+            name,
+            origin,
+        )
         self._out: TextIO | None = None
         local.touch(mode=0o600)
         if self._format != "csv":
@@ -147,7 +185,9 @@ class _Writer:
     def _text(self) -> TextIO:
         """The file of the rows, open: one at a time is, for there may be thousands."""
         if self._out is None:
-            self._out = self._part.file.local.open("a", encoding="utf-8", errors="surrogatepass", newline="")
+            self._out = self._part.file.local.open(
+                "a", encoding="utf-8", errors="surrogatepass", newline=""
+            )
         return self._out
 
     def close(self) -> None:
@@ -161,7 +201,10 @@ class _Writer:
         if not raw.strip() or raw == ERASED:
             return code, "the text of the row is not there"
         if len(raw) >= RAW_SHOWN:
-            return "ROW_TOO_LONG", f"the text was cut after {RAW_SHOWN:,} characters; --rejects-as-input keeps the whole row"
+            return (
+                "ROW_TOO_LONG",
+                f"the text was cut after {RAW_SHOWN:,} characters; --rejects-as-input keeps the whole row",
+            )
         if code == "ENCODING_INVALID" and SPOILED.search(raw):
             return code, "bytes are still written as \\x.."
         if self._format != "csv":
@@ -175,8 +218,14 @@ class _Writer:
     def write(self, raw: str, number: int, offset: int) -> None:
         """Write down a row: the text it had, and where it stands in the rejects."""
         if self._format != "csv" and "\n" in raw:
-            raw = to_json(parse_json(raw))  # an element of a document, which may go over several lines
-        for numbers, one in ((self._part.begins, self._line), (self._part.lines, number), (self._part.offsets, offset)):
+            raw = to_json(
+                parse_json(raw)
+            )  # an element of a document, which may go over several lines
+        for numbers, one in (
+            (self._part.begins, self._line),
+            (self._part.lines, number),
+            (self._part.offsets, offset),
+        ):
             numbers.append(one)
         self._text.write(raw + "\n")
         self._line += sum(1 for _ in io.StringIO(raw, newline=""))
@@ -194,7 +243,10 @@ def _format(file: InputFile, origin: str, raw: str) -> str:
     if found is None and origin == "-":
         found = "jsonl" if raw.lstrip().startswith("{") else "csv"
     if found is None:
-        raise InputRefused(f"{file.name}: the name of {origin} does not say what its rows are", "give --format csv, parquet or jsonl")
+        raise InputRefused(
+            f"{file.name}: the name of {origin} does not say what its rows are",
+            "give --format csv, parquet or jsonl",
+        )
     return "csv" if found == "csv" else "jsonl"
 
 
@@ -214,12 +266,32 @@ def relined(scratch: Scratch, found: StagedFile, part: Part) -> StagedFile:
     columns = [("begin", "BIGINT"), ("line", "BIGINT")]
     scratch.load(places, columns, [])
     for start in range(0, len(part.lines), 100_000):
-        scratch.append(places, columns, list(zip(part.begins[start : start + 100_000], part.lines[start : start + 100_000], strict=True)))
-    own = found.lines or f"(select unnest(range({found.span})) as seq, unnest(range({found.span})) + {found.first_line} as line)"
+        scratch.append(
+            places,
+            columns,
+            list(
+                zip(
+                    part.begins[start : start + 100_000],
+                    part.lines[start : start + 100_000],
+                    strict=True,
+                )
+            ),
+        )
+    own = (
+        found.lines
+        or f"(select unnest(range({found.span})) as seq, unnest(range({found.span})) + {found.first_line} as line)"
+    )
     scratch.make(
         f"{part.name}_at",
         f"select own.seq, place.line from {own} as own asof join {places} as place on own.line >= place.begin",
     )
-    found.notices.append(f"{found.name}: {len(part.lines):,} rejected {'row' if len(part.lines) == 1 else 'rows'} of {part.origin}, read again")
-    found.lines, found.path, found.format, found.unit = f"{part.name}_at", part.source.local, "jsonl", "line"
+    found.notices.append(
+        f"{found.name}: {len(part.lines):,} rejected {'row' if len(part.lines) == 1 else 'rows'} of {part.origin}, read again"
+    )
+    found.lines, found.path, found.format, found.unit = (
+        f"{part.name}_at",
+        part.source.local,
+        "jsonl",
+        "line",
+    )
     return found
