@@ -14,14 +14,20 @@ from profilectl.values import Number, Value
 
 # fmt: off
 DEVICE_KEYS: tuple[str, ...] = (
-    # What names a device, the steadiest first: the first of them that a batch states is its name. The stamp is the first, the token the last.
+    # What names a device, the steadiest first: the stamp is the first, the token the last.
     "mp_deviceid", "ios_idfv", "android_uuid", "fire_advertising_id", "roku_publisher_id", "microsoft_publisher_id", "amp_id",
     "ios_advertising_id", "android_advertising_id", "roku_advertising_id", "microsoft_advertising_id", "push_token",
 )
 # fmt: on
 DEVICE_NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("mp_deviceid", ("mp_deviceid",)),
-    *((key, ("device_info", name)) for key in DEVICE_KEYS[1:] for kind in TYPES if kind.name == key for name in (kind.name, *kind.aliases)),
+    *(
+        (key, ("device_info", name))
+        for key in DEVICE_KEYS[1:]
+        for kind in TYPES
+        if kind.name == key
+        for name in (kind.name, *kind.aliases)
+    ),
 )
 """... and where in a batch's other fields they stand, in every spelling."""
 NO_NAME = ("", "")
@@ -34,9 +40,14 @@ Id = tuple[str, str]
 
 
 def device_ids(document: Mapping[str, Value], added: Mapping[str, str] | None = None) -> list[Id]:
-    """Return what names the device of a batch, the steadiest first. document: the batch's other fields (Batch.rest); added: the
-    identities of devices that it brought, by type."""
-    texts: dict[Id, None] = {(key, fold(value)): None for key, value in (added or {}).items() if key in DEVICE_KEYS}
+    """Return what names the device of a batch, the steadiest first.
+
+    document: the batch's other fields (Batch.rest); added: the identities of devices that it
+    brought, by type.
+    """
+    texts: dict[Id, None] = {
+        (key, fold(value)): None for key, value in (added or {}).items() if key in DEVICE_KEYS
+    }
     for key, path in DEVICE_NAMES:
         value: Value = dict(document)
         for step in path:
@@ -44,29 +55,54 @@ def device_ids(document: Mapping[str, Value], added: Mapping[str, str] | None = 
         if isinstance(value, str) and not isinstance(value, Number):
             texts[key, fold(value)] = None
     # Of two texts of one kind the lesser is the first, whatever the order of the spellings.
-    return sorted((one for one in texts if one[1] and one[1] not in NOBODYS), key=lambda one: (DEVICE_KEYS.index(one[0]), one[1]))
+    return sorted(
+        (one for one in texts if one[1] and one[1] not in NOBODYS),
+        key=lambda one: (DEVICE_KEYS.index(one[0]), one[1]),
+    )
 
 
 def devices_of(batches: Sequence[Sequence[Id]]) -> list[Id]:
-    """Return the name of the device that each batch of a profile is of. batches: what each states (device_ids), in the order
-    of arrival.
+    """Return the name of the device that each batch of a profile is of.
+
+    batches: what each states (device_ids), in the order of arrival.
 
     - A stamp is one device's: a batch that states one is of that device.
-    - A batch without a stamp is of the device whose stamp an id of it was seen with. An id that was seen with one stamp
-      only counts before one that was seen with several; of several stamps the one that was stated last counts.
-    - All other batches that share an id, be it by way of a third, are of one device; of that of a batch of the kind
-      before, the last one, where they share an id with such a one.
-    - A push token is of one app on one device, and is handed on with a backup: it joins no two batches that state
-      anything else. A batch that states nothing else is of the device that stated the token last.
+    - A batch without a stamp is of the device whose stamp an id of it was seen with. An id that
+      was seen with one stamp only counts before one that was seen with several; of several stamps
+      the one that was stated last counts.
+    - All other batches that share an id, be it by way of a third, are of one device; where they
+      share an id with a batch of the kind before, of the device of the last such batch.
+    - A push token is of one app on one device, and is handed on with a backup: it joins no two
+      batches that state anything else. A batch that states nothing else is of the device that
+      stated the token last.
 
-    A device is named by its stamp, else by the first id of its first batch. device_sql.py says the same for everybody.
+    A device is named by its stamp, else by the first id of its first batch. device_sql.py says
+    the same for everybody.
     """
-    strong = [[one for one in ids if one[0] not in ("mp_deviceid", "push_token")] for ids in batches]
-    stamped = {place: ids[0] for place, ids in enumerate(batches) if ids and ids[0][0] == "mp_deviceid"}
+    strong = [
+        [one for one in ids if one[0] not in ("mp_deviceid", "push_token")] for ids in batches
+    ]
+    stamped = {
+        place: ids[0] for place, ids in enumerate(batches) if ids and ids[0][0] == "mp_deviceid"
+    }
     named = stamped | _by_stamps(strong, stamped)
-    _join(strong, named, {place for place in range(len(batches)) if strong[place] and place not in named}, batches)
-    of_token = {one: named[place] for place, ids in enumerate(batches) if place in named for one in ids if one[0] == "push_token"}
-    return [named.get(place) or (of_token.get(ids[0], ids[0]) if ids else NO_NAME) for place, ids in enumerate(batches)]
+    _join(
+        strong,
+        named,
+        {place for place in range(len(batches)) if strong[place] and place not in named},
+        batches,
+    )
+    of_token = {
+        one: named[place]
+        for place, ids in enumerate(batches)
+        if place in named
+        for one in ids
+        if one[0] == "push_token"
+    }
+    return [
+        named.get(place) or (of_token.get(ids[0], ids[0]) if ids else NO_NAME)
+        for place, ids in enumerate(batches)
+    ]
 
 
 def _by_stamps(strong: Sequence[Sequence[Id]], stamped: Mapping[int, Id]) -> dict[int, Id]:
@@ -77,15 +113,30 @@ def _by_stamps(strong: Sequence[Sequence[Id]], stamped: Mapping[int, Id]) -> dic
             seen[one][stamp] = place
     found = {}
     for place, ids in enumerate(strong):
-        stamps = [(len(seen[one]) == 1, last, stamp) for one in ids if one in seen for stamp, last in seen[one].items()]
+        stamps = [
+            (len(seen[one]) == 1, last, stamp)
+            for one in ids
+            if one in seen
+            for stamp, last in seen[one].items()
+        ]
         if stamps and place not in stamped:
             found[place] = max(stamps)[2]
     return found
 
 
-def _join(strong: Sequence[Sequence[Id]], named: dict[int, Id], free: Collection[int], batches: Sequence[Sequence[Id]]) -> None:
+def _join(
+    strong: Sequence[Sequence[Id]],
+    named: dict[int, Id],
+    free: Collection[int],
+    batches: Sequence[Sequence[Id]],
+) -> None:
     """Name the devices of the batches `free` of a stamp: those that share ids are of one."""
-    stated_last = {one: place for place in sorted(named) if batches[place][0][0] != "mp_deviceid" for one in strong[place]}
+    stated_last = {
+        one: place
+        for place in sorted(named)
+        if batches[place][0][0] != "mp_deviceid"
+        for one in strong[place]
+    }
     for some in connected({place: strong[place] for place in sorted(free)}):
         beside = [stated_last[one] for place in some for one in strong[place] if one in stated_last]
         name = named[max(beside)] if beside else strong[min(some)][0]

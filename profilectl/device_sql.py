@@ -1,13 +1,16 @@
 """Which device each batch of everybody is of: device.devices_of as SQL.
 
-Most batches are of the device that the first id they state names. Only where an id stands in batches of several first ids,
-and not all of them have a stamp, is there more to tell; those profiles are `tangled`.
+Most batches are of the device that the first id they state names. Only where an id stands in
+batches of several first ids, and not all of them have a stamp, is there more to tell; those
+profiles are `tangled`.
 
-    first       profile, arrival, key, rank     the first id of each batch, and its place in DEVICE_KEYS
-    seen        profile, id, one, last, stamp   ids seen with stamps: whether with one only, and the last batch and its stamp
+    first       profile, arrival, key, rank     the first id of each batch, its place in DEVICE_KEYS
+    seen        profile, id, one, last, stamp   ids seen with stamps: with one only, the last batch
+                                                and its stamp
     by_stamp    profile, arrival, key           batches of a device with a stamp, by such an id
     free        profile, arrival, id            all others that state more than a token
-    label       profile, arrival, label         the first batch that each is connected with: taken over step by step
+    label       profile, arrival, label         the first batch that each is connected with: taken
+                                                over step by step
     beside      profile, label, key             the device that one of them shares an id with
 """
 
@@ -18,8 +21,11 @@ from profilectl.scratch import quote_text
 
 
 def devices_named(ids: str) -> str:
-    """Return the SELECT of profile, arrival, key: the device of each batch that states an id. ids: the name of a relation of
-    profile, arrival, id (which of DEVICE_KEYS, a colon, and the text without case), each once or more often."""
+    """Return the SELECT of profile, arrival, key: the device of each batch that states an id.
+
+    ids: the name of a relation of profile, arrival, id (which of DEVICE_KEYS, a colon, and the
+    text without case), each once or more often.
+    """
     kind, text = "split_part(id, ':', 1)", "substr(id, strpos(id, ':') + 1)"
     rank = (
         "case "
@@ -38,7 +44,8 @@ def devices_named(ids: str) -> str:
         ), tangled as materialized (
             select distinct profile from (
                 select known.profile from known join first on first.profile = known.profile and first.arrival = known.arrival
-                group by known.profile, known.id having count(distinct first.key) > 1 and max(first.rank) > 0
+                group by known.profile, known.id having count(distinct first.key) > 1 and
+                max(first.rank) > 0
             )
         ), stating as materialized (
             select known.profile, known.arrival, known.id, known.rank, first.key, first.rank = 0 as stamped, first.rank = {token} as by_token

@@ -38,13 +38,24 @@ BEFORE_MS = NOW_MS - 50 * DAY_MS
 
 
 def batch(customer: str, at_ms: int, *events: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"user_identities": {"customer_id": customer}, "timestamp_unixtime_ms": at_ms, "events": list(events), **more}
+    return {
+        "user_identities": {"customer_id": customer},
+        "timestamp_unixtime_ms": at_ms,
+        "events": list(events),
+        **more,
+    }
 
 
 def bought(price: str, at_ms: int) -> dict[str, Any]:
-    return {"event_type": "custom_event", "data": {
-        "event_name": "buy", "custom_event_type": "other", "timestamp_unixtime_ms": at_ms, "custom_attributes": {"price": price},
-    }}
+    return {
+        "event_type": "custom_event",
+        "data": {
+            "event_name": "buy",
+            "custom_event_type": "other",
+            "timestamp_unixtime_ms": at_ms,
+            "custom_attributes": {"price": price},
+        },
+    }
 
 
 def bring(folder: Path, name: str, *rows: dict[str, Any]) -> None:
@@ -62,8 +73,14 @@ def commanded(folder: Path, *arguments: str) -> Any:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return a folder with a store of A, who bought for 5 and whose lifetime is over."""
-    bring(tmp_path, "old", batch("A", BEFORE_MS, bought("5", BEFORE_MS), user_attributes={"tier": "gold"}))
-    commanded(tmp_path, "calculated", "add", "spent", "--type", "sum", "--event", "buy", "--of", "price")
+    bring(
+        tmp_path,
+        "old",
+        batch("A", BEFORE_MS, bought("5", BEFORE_MS), user_attributes={"tier": "gold"}),
+    )
+    commanded(
+        tmp_path, "calculated", "add", "spent", "--type", "sum", "--event", "buy", "--of", "price"
+    )
     commanded(tmp_path, "audiences", "add", "buyers", "count(event 'buy') >= 2")
     commanded(tmp_path, "audiences", "add", "rich", "spent > 5")
     assert run("retention", "set", "--lifetime-days", "20", folder=tmp_path).returncode == 0
@@ -83,11 +100,27 @@ def test_calculated_values_of_whoever_comes_back_rest_on_what_arrived_since(fold
     # Nor does what is computed for everybody bring it back, whichever way it is asked.
     commanded(folder, "calculated", "add", "bought", "--type", "count", "--event", "buy")
     assert person(folder)[0] == {"spent": 3, "bought": 1}
-    assert commanded(folder, "calculated", "preview", "first", "--type", "minimum", "--event", "buy", "--of", "price")["sample"][0]["value"] == "3"
+    assert (
+        commanded(
+            folder,
+            "calculated",
+            "preview",
+            "first",
+            "--type",
+            "minimum",
+            "--event",
+            "buy",
+            "--of",
+            "price",
+        )["sample"][0]["value"]
+        == "3"
+    )
     # What arrives late counts, however old it is.
     bring(folder, "late", batch("A", NOW_MS, bought("4", BEFORE_MS)))
     assert person(folder) == ({"spent": 7, "bought": 2}, ["buyers", "rich"])
-    assert len(run("events", "A", "--json", folder=folder).stdout.splitlines()) == 3, "the events are there all the same"
+    assert len(run("events", "A", "--json", folder=folder).stdout.splitlines()) == 3, (
+        "the events are there all the same"
+    )
     assert run("check", folder=folder).returncode == 0
 
 
@@ -101,12 +134,21 @@ def test_with_lifetime_profiles_all_comes_back(folder: Path) -> None:
 def test_a_standard_audience_counts_events_for_as_long_as_they_are_kept(folder: Path) -> None:
     commanded(folder, "retention", "apply")
     bring(folder, "new", batch("A", NOW_MS, bought("3", NOW_MS)))
-    counted = {kind: commanded(folder, "audiences", "preview", "count(event 'buy') >= 2", "--kind", kind)["members"] for kind in ("real-time", "standard")}
+    counted = {
+        kind: commanded(folder, "audiences", "preview", "count(event 'buy') >= 2", "--kind", kind)[
+            "members"
+        ]
+        for kind in ("real-time", "standard")
+    }
     assert counted == {"real-time": 0, "standard": 1}
 
 
 def test_an_opt_out_from_before_holds(folder: Path) -> None:
-    bring(folder, "out", batch("A", BEFORE_MS, {"event_type": "opt_out", "data": {"is_opted_out": True}}))
+    bring(
+        folder,
+        "out",
+        batch("A", BEFORE_MS, {"event_type": "opt_out", "data": {"is_opted_out": True}}),
+    )
     commanded(folder, "retention", "apply")
     bring(folder, "new", batch("A", NOW_MS, bought("3", NOW_MS), bought("4", NOW_MS)))
     assert person(folder) == ({"spent": 7}, [])
@@ -117,7 +159,9 @@ def test_a_stub_that_had_nothing_but_events_starts_anew_too(tmp_path: Path) -> N
     assert run("retention", "set", "--lifetime-days", "20", folder=tmp_path).returncode == 0
     assert [commanded(tmp_path, "retention", "apply")["stubs"] for _ in "12"] == [1, 0]
     bring(tmp_path, "new", batch("A", NOW_MS, bought("3", NOW_MS)))
-    commanded(tmp_path, "calculated", "add", "spent", "--type", "sum", "--event", "buy", "--of", "price")
+    commanded(
+        tmp_path, "calculated", "add", "spent", "--type", "sum", "--event", "buy", "--of", "price"
+    )
     assert person(tmp_path)[0] == {"spent": 3}
 
 
@@ -127,7 +171,10 @@ def test_a_batch_that_arrives_late_brings_somebody_back(folder: Path) -> None:
     bring(folder, "new", batch("A", NOW_MS - DAY_MS, bought("3", NOW_MS - DAY_MS)))
     assert person(folder)[0] == {"spent": 3}
     assert commanded(folder, "retention", "apply")["stubs"] == 0
-    assert "beyond its lifetime" not in run("explain", "A", "--attribute", "spent", folder=folder).stdout
+    assert (
+        "beyond its lifetime"
+        not in run("explain", "A", "--attribute", "spent", folder=folder).stdout
+    )
 
 
 def test_of_one_person_only_what_arrived_since_counts(folder: Path) -> None:
@@ -135,17 +182,31 @@ def test_of_one_person_only_what_arrived_since_counts(folder: Path) -> None:
     bring(folder, "new", batch("A", NOW_MS, bought("3", NOW_MS)))
     scratch = Scratch(folder)
     with open_store(scratch, folder / "profiles.duckdb") as store:
-        (one,) = activities(profiles_of(store), [profile for (profile,) in scratch.rows("select profile from store.aged")])
+        (one,) = activities(
+            profiles_of(store),
+            [profile for (profile,) in scratch.rows("select profile from store.aged")],
+        )
     scratch.close()
-    assert [event.document["data"]["custom_attributes"]["price"] for event in one.counted()] == ["3"]  # type: ignore[index, call-overload]
+    assert [event.document["data"]["custom_attributes"]["price"] for event in one.counted()] == [
+        "3"
+    ]  # type: ignore[index, call-overload]
     assert len(one.occurred()) == 2
 
 
 @pytest.mark.parametrize(("early", "spent"), [(True, 3), (False, 10)])
-def test_what_an_alias_carries_over_arrives_with_the_alias(early: bool, spent: int, tmp_path: Path) -> None:
+def test_what_an_alias_carries_over_arrives_with_the_alias(
+    early: bool, spent: int, tmp_path: Path
+) -> None:
     recent_ms = NOW_MS - 60_000
-    bring(tmp_path, "old", {"mpid": 42, **batch("A", BEFORE_MS, bought("5", BEFORE_MS))}, {"mpid": 43, **batch("B", BEFORE_MS, bought("7", BEFORE_MS))})
-    commanded(tmp_path, "calculated", "add", "spent", "--type", "sum", "--event", "buy", "--of", "price")
+    bring(
+        tmp_path,
+        "old",
+        {"mpid": 42, **batch("A", BEFORE_MS, bought("5", BEFORE_MS))},
+        {"mpid": 43, **batch("B", BEFORE_MS, bought("7", BEFORE_MS))},
+    )
+    commanded(
+        tmp_path, "calculated", "add", "spent", "--type", "sum", "--event", "buy", "--of", "price"
+    )
     assert run("retention", "set", "--lifetime-days", "20", folder=tmp_path).returncode == 0
     alias = ("alias", "--from", "43", "--to", "42", "--now")
     if early:
@@ -161,7 +222,10 @@ def test_what_an_alias_carries_over_arrives_with_the_alias(early: bool, spent: i
     with open_store(scratch, tmp_path / "profiles.duckdb") as store:
         (found,) = scratch.rows("select profile from store.calculated")[0]
         (one,) = activities(profiles_of(store), [found])
-        assert value_of(definition_of("spent", DEFINED["spent"]), one.counted(), NOW_MS) == scratch.row(f"select held from store.calculated where profile = {found}")[0]
+        assert (
+            value_of(definition_of("spent", DEFINED["spent"]), one.counted(), NOW_MS)
+            == scratch.row(f"select held from store.calculated where profile = {found}")[0]
+        )
     scratch.close()
 
 
@@ -169,11 +233,16 @@ def test_what_an_alias_carries_over_arrives_with_the_alias(early: bool, spent: i
 
 BEGIN_MS = 1_790_000_000_000
 DEFINED: dict[str, dict[str, Any]] = {
-    "bought": {"type": "count", "event": "buy"}, "spent": {"type": "sum", "event": "buy", "of": "price"}, "prices": {"type": "unique_list", "event": "buy", "of": "price"},
-    "lately": {"type": "count", "event": "buy", "within": "30 days"}, "first": {"type": "first_timestamp", "event": "buy"},
+    "bought": {"type": "count", "event": "buy"},
+    "spent": {"type": "sum", "event": "buy", "of": "price"},
+    "prices": {"type": "unique_list", "event": "buy", "of": "price"},
+    "lately": {"type": "count", "event": "buy", "within": "30 days"},
+    "first": {"type": "first_timestamp", "event": "buy"},
 }
 AUDIENCES: dict[str, dict[str, Any]] = {
-    "buyers": {"criteria": "count(event 'buy') >= 2"}, "spenders": {"criteria": "spent > 5"}, "gone": {"criteria": "not event 'buy'"},
+    "buyers": {"criteria": "count(event 'buy') >= 2"},
+    "spenders": {"criteria": "spent > 5"},
+    "gone": {"criteria": "not event 'buy'"},
     "ever": {"criteria": "count(event 'buy') >= 2", "kind": "standard"},
 }
 
@@ -191,15 +260,35 @@ def lives(draw: st.DrawFn) -> tuple[list[tuple[int, list[dict[str, Any]] | None]
         rows = []
         for _ in range(draw(st.integers(1, 3))):
             at_ms = BEGIN_MS + (day - draw(st.sampled_from([0, 0, 3, 30]))) * DAY_MS
-            events = [bought(draw(st.sampled_from(["1", "2.5", "7"])), at_ms) for _ in range(draw(st.integers(0, 2)))]
+            events = [
+                bought(draw(st.sampled_from(["1", "2.5", "7"])), at_ms)
+                for _ in range(draw(st.integers(0, 2)))
+            ]
             if draw(st.integers(0, 9)) == 0:
-                events.append({"event_type": "opt_out", "data": {"is_opted_out": draw(st.booleans()), "timestamp_unixtime_ms": at_ms}})
-            rows.append(batch(draw(st.sampled_from("AB")), BEGIN_MS + day * DAY_MS, *events, user_attributes=draw(st.sampled_from([{}, {"tier": "x"}]))))
+                events.append(
+                    {
+                        "event_type": "opt_out",
+                        "data": {
+                            "is_opted_out": draw(st.booleans()),
+                            "timestamp_unixtime_ms": at_ms,
+                        },
+                    }
+                )
+            rows.append(
+                batch(
+                    draw(st.sampled_from("AB")),
+                    BEGIN_MS + day * DAY_MS,
+                    *events,
+                    user_attributes=draw(st.sampled_from([{}, {"tier": "x"}])),
+                )
+            )
         steps.append((day, rows))
     return steps, draw(st.sampled_from([False, False, False, True]))
 
 
-def check_returning(steps: list[tuple[int, list[dict[str, Any]] | None]], lifetime_profiles: bool) -> None:
+def check_returning(
+    steps: list[tuple[int, list[dict[str, Any]] | None]], lifetime_profiles: bool
+) -> None:
     note(json.dumps([steps, lifetime_profiles]))
     stated = {"retention.lifetime_days": 20, "retention.lifetime_profiles": lifetime_profiles}
     definitions = [definition_of(name, table) for name, table in DEFINED.items()]
@@ -223,8 +312,16 @@ def check_returning(steps: list[tuple[int, list[dict[str, Any]] | None]], lifeti
             else:
                 file = Path(name) / f"{number}.jsonl"
                 file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-                import_files(path, ImportRequest([str(file)], "app", source="sdk", now_ms=now_ms, again=True))
-                interpreter.run(Feed("app", "sdk"), "create-and-update", [read_document(parse_json(json.dumps(row)), found.reading) for row in rows], now_ms, None)
+                import_files(
+                    path, ImportRequest([str(file)], "app", source="sdk", now_ms=now_ms, again=True)
+                )
+                interpreter.run(
+                    Feed("app", "sdk"),
+                    "create-and-update",
+                    [read_document(parse_json(json.dumps(row)), found.reading) for row in rows],
+                    now_ms,
+                    None,
+                )
             refresh_store(path, now_ms=now_ms)
             with open_store(scratch, path) as store:
                 profiles = profiles_of(store)
@@ -232,36 +329,76 @@ def check_returning(steps: list[tuple[int, list[dict[str, Any]] | None]], lifeti
                 for one in activities(profiles, sorted(interpreter.people)):
                     person = interpreter.people[one.profile]
                     events = [
-                        Occurred(event.event.type, event.event.name, event.at_ms, event.arrival, event.place, None, parse_json(event.event.text))  # type: ignore[arg-type]
-                        for event in person.events if event.arrival >= person.forgotten
+                        Occurred(
+                            event.event.type,
+                            event.event.name,
+                            event.at_ms,
+                            event.arrival,
+                            event.place,
+                            None,
+                            parse_json(event.event.text),
+                        )  # type: ignore[arg-type]
+                        for event in person.events
+                        if event.arrival >= person.forgotten
                     ]
                     values, of_one = (
-                        {each.name: held for each in definitions if (held := value_of(each, some, now_ms)) is not None} for some in (events, one.counted())
+                        {
+                            each.name: held
+                            for each in definitions
+                            if (held := value_of(each, some, now_ms)) is not None
+                        }
+                        for some in (events, one.counted())
                     )
                     assert of_one == values
                     since = any(touch.origin.arrival >= person.forgotten for touch in one.touches)
                     assert one.dormant is not since
-                    assert {key[1]: held for key, held in kept[0] if key[0] == one.profile} == (values if since else {})
+                    assert {key[1]: held for key, held in kept[0] if key[0] == one.profile} == (
+                        values if since else {}
+                    )
                     standings_of(profiles, [one], now_ms)
-            refresh_store(path, now_ms=now_ms, asked=Asked([*DEFINED], ["buyers", "spenders", "gone"]))
+            refresh_store(
+                path, now_ms=now_ms, asked=Asked([*DEFINED], ["buyers", "spenders", "gone"])
+            )
             with open_store(scratch, path):
                 assert values_and_members(scratch) == kept
         scratch.close()
 
 
-def values_and_members(scratch: Scratch) -> tuple[list[tuple[tuple[int, str], str]], list[tuple[int, int]]]:
-    values = [((profile, name), held) for profile, name, held in scratch.rows("select profile, name, held from store.calculated order by all")]
+def values_and_members(
+    scratch: Scratch,
+) -> tuple[list[tuple[tuple[int, str], str]], list[tuple[int, int]]]:
+    values = [
+        ((profile, name), held)
+        for profile, name, held in scratch.rows(
+            "select profile, name, held from store.calculated order by all"
+        )
+    ]
     return values, scratch.rows("select profile, audience from store.membership order by all")
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, phases=[Phase.generate])
+@settings(
+    max_examples=4,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+    phases=[Phase.generate],
+)
 @given(lives())
-def test_everybody_s_values_are_each_one_s(life: tuple[list[tuple[int, list[dict[str, Any]] | None]], bool]) -> None:
+def test_everybody_s_values_are_each_one_s(
+    life: tuple[list[tuple[int, list[dict[str, Any]] | None]], bool],
+) -> None:
     check_returning(*life)
 
 
 @pytest.mark.slow
-@settings(max_examples=at_length(15, by_night=300), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@settings(
+    max_examples=at_length(15, by_night=300),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+)
 @given(lives())
-def test_everybody_s_values_are_each_one_s_at_length(life: tuple[list[tuple[int, list[dict[str, Any]] | None]], bool]) -> None:
+def test_everybody_s_values_are_each_one_s_at_length(
+    life: tuple[list[tuple[int, list[dict[str, Any]] | None]], bool],
+) -> None:
     check_returning(*life)
