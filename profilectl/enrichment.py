@@ -234,7 +234,8 @@ def _frame(received: Received, naming: Naming, mpid: int | None) -> dict[str, Va
     if received.events:
         document["events"] = [_event(one, received, place, naming) for place, one in enumerate(received.events)]
     info = document.get("device_info")
-    stated = {name: value for name, value in received.devices.items() if name != "mp_deviceid"}
+    # In the order of the types: a batch that leaves is the same text however its identities were stated.
+    stated = {kind.name: received.devices[kind.name] for kind in TYPES if kind.name in received.devices and kind.name != "mp_deviceid"}
     if stated:
         document["device_info"] = {**stated, **(info if isinstance(info, dict) else {})}
     stamp = received.rest.get("mp_deviceid", received.devices.get("mp_deviceid"))
