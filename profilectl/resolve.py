@@ -586,11 +586,12 @@ _SIGNED = (
 
 def _count(scratch: Scratch, frame: Frame, counts: Counts) -> None:
     """Count what became of identities (identity.identity_counts, in sets), and what was warned of."""
-    gained, moved, removed = scratch.row(
-        "select (select count(*) from gain),"
-        " (select count(distinct hash) from loss where hash in (select hash from gain)),"
-        " (select count(*) from loss where hash not in (select hash from gain))"
-    )
+    gained, moved, removed = scratch.count("gain"), 0, 0
+    if scratch.count("loss"):
+        moved, removed = scratch.row(
+            "select count(distinct hash) filter (hash in (select hash from gain)),"
+            " count(*) filter (hash not in (select hash from gain)) from loss"
+        )
     counts.identities.update(added=gained - moved, moved=moved, removed=removed)
     for code, number in scratch.rows("select code, count(*) from warned group by code"):
         counts.codes[code] += number
