@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +79,21 @@ def test_an_import_read_another_way_is_told_with_the_way_back(tmp_path: Path) ->
     run("import", "a.csv", "--feed", "f", folder=tmp_path)
     done = run("import", "a.csv", "--feed", "f", "--null", "\\N", folder=tmp_path)
     assert "what that import set stays, and profilectl imports undo 1 takes it back" in done.stderr
+
+
+def test_a_terminal_gets_notices_folded_between_words(tmp_path: Path) -> None:
+    names = [f"a_column_with_a_name_{place}" for place in range(8)]
+    (tmp_path / "a.csv").write_text(",".join(["customer_id", *names]) + "\n" + ",".join(["A", *"12345678"]) + "\n")
+    terminal, end = pty.openpty()
+    arguments = [sys.executable, "-m", "profilectl", "import", "a.csv", "--feed", "f"]
+    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
+    subprocess.run(arguments, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=end, check=True, timeout=60)
+    os.close(end)
+    said = b""
+    while b"rows a second" not in said:
+        said += os.read(terminal, 65536)
+    os.close(terminal)
+    lines = [line for line in said.decode().replace("\r", "").split("\n") if "a_column_with" in line]
+    assert len(lines) > 3
+    assert all(len(line) <= 80 for line in lines)
+    assert sum(line.count(f"user_attributes.{name}") for line in lines for name in names) == len(names)

@@ -79,7 +79,19 @@ def notice(text: str) -> None:
     """Say something on stderr, after what stdout has got so far."""
     with contextlib.suppress(BrokenPipeError, ValueError):
         sys.stdout.flush()
-    sys.stderr.write(visible(text) + "\n")
+    sys.stderr.write(_folded(visible(text)) + "\n")
+
+
+def _folded(text: str) -> str:
+    """Return a text folded between words, where a terminal reads it: it would cut words at its edge. A pipe gets one line."""
+    if not sys.stderr.isatty():
+        return text
+    import shutil
+    import textwrap
+
+    width = shutil.get_terminal_size().columns
+    indent = " " * (len(text) - len(text.lstrip(" ")) + 2)
+    return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def error(message: str, hint: str) -> None:
