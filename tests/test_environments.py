@@ -138,6 +138,7 @@ def two_environments(draw: st.DrawFn) -> History:
     return history
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(two_environments())
 def test_the_engine_keeps_mpids_of_two_environments_apart_as_the_interpreter_does(history: History) -> None:

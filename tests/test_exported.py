@@ -82,6 +82,7 @@ def test_the_bytes_of_an_export_come_out_again(folder: Path) -> None:
     assert (folder / "more.jsonl").read_bytes() == (folder / "people.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_where_somebody_stands_is_imported_again(folder: Path) -> None:
     report = again(folder, "--whole", "--provenance")
     first, more = exported(folder, "profiles.duckdb", "--whole"), exported(folder, "other.duckdb", "--whole")
@@ -92,12 +93,14 @@ def test_where_somebody_stands_is_imported_again(folder: Path) -> None:
     assert any("made anew: audience_memberships, limit_ad_tracking, provenance" in notice for notice in report["notices"])
 
 
+@pytest.mark.slow
 def test_some_of_the_people_are_imported_alone(folder: Path) -> None:
     report = again(folder, "--where", "tier = 'gold'")
     assert report["profiles"]["created"] == 1
     assert exported(folder, "other.duckdb") == exported(folder, "profiles.duckdb", "--where", "tier = 'gold'")
 
 
+@pytest.mark.slow
 def test_people_who_are_known_by_their_identities_stay_who_they_are(folder: Path) -> None:
     people = {json.dumps(one["user_identities"].get("customer_id")): one["mpid"] for one in exported(folder, "profiles.duckdb", "--where", "environment = 'production'")}
     (folder / "known.csv").write_text("customer_id,tier\nC-1,silver\nC-9,silver\n")
@@ -124,6 +127,7 @@ def test_a_profile_of_another_workspace_is_refused_row_by_row(folder: Path) -> N
     assert json.loads(done.stdout)["profiles"]["created"] == 2
 
 
+@pytest.mark.slow
 def test_a_row_that_is_rejected_late_names_its_line(folder: Path) -> None:
     lines = exported(folder, "profiles.duckdb")
     text = [json.dumps(one) for one in lines]
@@ -139,6 +143,7 @@ def test_a_row_that_is_rejected_late_names_its_line(folder: Path) -> None:
     assert (folder / "mend.jsonl").read_text() == text[place] + "\n"
 
 
+@pytest.mark.slow
 def test_what_explain_says_names_the_line_of_the_export(folder: Path) -> None:
     again(folder)
     lines = exported(folder, "other.duckdb", "--provenance")

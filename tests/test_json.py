@@ -118,6 +118,7 @@ def test_standard_input_is_a_document_where_that_is_said_or_seen(tmp_path: Path)
     assert customers([json.loads(line) for line in run("export", "profiles", folder=tmp_path).stdout.splitlines()]) == ["A", "B"]
 
 
+@pytest.mark.slow
 def test_an_array_takes_the_time_of_its_lines(tmp_path: Path) -> None:
     """It was quadratic: 30,000 elements on their own lines took a hundred times as long."""
     rows = [f'{{"customer_id":"C-{n}","tier":"gold","nested":{{"a":[1]}}}}' for n in range(30_000)]

@@ -150,6 +150,7 @@ def test_flat_rows_mean_the_same_to_engine_and_interpreter(texts: list[str], map
     check(texts, mapped, unknown)
 
 
+@pytest.mark.slow
 @quick
 @given(st.lists(plain_rows(), min_size=1, max_size=12), st.booleans())
 def test_rows_taken_apart_all_at_once_mean_the_same(texts: list[str], mapped: bool) -> None:

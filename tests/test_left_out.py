@@ -69,6 +69,7 @@ def test_what_parquet_leaves_out_is_named(tmp_path: Path) -> None:
     assert report_of(tmp_path, "a.parquet")["left_out"] == {"UA_ENTRY_TOO_LONG": {"long": 1}, "UA_LIST_TOO_LONG": {"many": 1}, "UA_UNSUPPORTED_TYPE": {"nested": 1}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loose", [False, True])
 def test_attributes_refused_by_priority_are_named(tmp_path: Path, loose: bool) -> None:
     more = [{"user_identities": {"customer_id": f"W{n}"}, "user_attributes": {f"w{n}-{m}": "v" for m in range(100)}} for n in range(2)] if loose else []

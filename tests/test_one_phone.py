@@ -144,6 +144,7 @@ def test_everybody_at_once_is_told_what_each_is_told_at_length(batches: list[lis
     check_rule(batches)
 
 
+@pytest.mark.slow
 def test_many_batches_of_one_device_take_no_square() -> None:
     """One advertising id of thousands of installs: a quadratic join would be 10^8 rows."""
     told = [ids(f"V{number} A1") for number in range(10_000)]
@@ -168,6 +169,7 @@ DOCUMENTS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.lists(st.lists(DOCUMENTS, max_size=5), min_size=1, max_size=4))
 def test_audiences_over_devices_agree(told: list[list[Any]]) -> None:

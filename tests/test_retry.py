@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 from doors import call, run
+from effort import first_now
 
 A = "customer_id;tier\nA;gold\n"
 
@@ -51,12 +52,12 @@ def test_what_applied_nothing_is_imported_again(tmp_path: Path) -> None:
     assert report["notices"] == ["a.csv: import 1 brought this content before and applied none of its rows: it is imported again"]
 
 
-@pytest.mark.parametrize("option", [
+@pytest.mark.parametrize("option", first_now([
     ["--map", "tier=user_attributes.level"], ["--delimiter", ","], ["--encoding", "latin-1"], ["--null", "gold"], ["--quote", "'"],
     ["--escape", "\\"], ["--ragged", "pad"], ["--unknown", "ignore"], ["--encoding-errors", "reject"], ["--path-columns"],
     ["--binary-as-text"], ["--allow-spoiled"], ["--empty", "delete"], ["--environment", "development"], ["--event", "loaded"],
     ["--protection", "update-only"], ["--format", "csv"],
-])  # fmt: skip
+], 4))  # fmt: skip
 def test_a_file_that_is_to_be_read_another_way_is_no_repetition(option: list[str], tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(A)
     brought(tmp_path, "a.csv")

@@ -193,6 +193,7 @@ def test_of_one_person_only_what_arrived_since_counts(folder: Path) -> None:
     assert len(one.occurred()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("early", "spent"), [(True, 3), (False, 10)])
 def test_what_an_alias_carries_over_arrives_with_the_alias(
     early: bool, spent: int, tmp_path: Path
@@ -376,6 +377,7 @@ def values_and_members(
     return values, scratch.rows("select profile, audience from store.membership order by all")
 
 
+@pytest.mark.slow
 @settings(
     max_examples=4,
     deadline=None,

@@ -71,6 +71,7 @@ def test_thousands_of_columns_of_unknown_identities_are_counted(tmp_path: Path) 
     assert {**report["reasons"], **report["warnings"]} == {"IDENTITY_UNKNOWN_TYPE": 2_500}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["consent_state.gdpr.p{}.document", "integration_attributes.{}.a", "events.data.custom_attributes.a{}"])
 def test_thousands_of_columns_of_one_object_are_refused_in_words(tmp_path: Path, kind: str) -> None:
     names = ["customer_id", *(kind.format(place) for place in range(2_500))]
@@ -108,6 +109,7 @@ def test_a_column_left_out_for_the_limit_is_named(tmp_path: Path) -> None:
     assert sorted(kept["sparse"]) == sorted(set(names[1:102]) - {"k3"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_an_export_of_a_thousand_attributes_is_what_the_store_holds(tmp_path: Path, form: str) -> None:
     """Folding a column each cost the square of the columns: minutes for 10,000."""
