@@ -311,7 +311,8 @@ def looks_like_nothing(kind: str, value: str) -> bool:
     letters = "".join(one for one in local if one.isalnum())
     words = {*re.split(r"[^a-z]+", local), "".join(one for one in letters if one.isalpha())}
     few = len(letters) >= 4 and len(set(letters)) <= FEW_CHARACTERS
-    return text in PLACEHOLDERS or not letters or few or bool(words & {*MARKS})
+    listed = JUDGING.code(BY_NAME[kind], display(value)) == "IDENTITY_PLACEHOLDER"
+    return listed or not letters or few or bool(words & {*MARKS})
 
 
 @dataclass(slots=True)
@@ -528,8 +529,6 @@ def _eligible(profile: int, known: Mapping[str, str], records: Records, rules: R
 
 def _is_known(profile: int, records: Records, rules: Rules) -> bool:
     return any(records.values(profile, kind) for kind in rules.login)
-
-
 
 
 def _attach(

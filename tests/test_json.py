@@ -120,7 +120,7 @@ def test_standard_input_is_a_document_where_that_is_said_or_seen(tmp_path: Path)
 
 @pytest.mark.slow
 def test_an_array_takes_the_time_of_its_lines(tmp_path: Path) -> None:
-    """It was quadratic: 30,000 elements on their own lines took a hundred times as long."""
+    """It was quadratic: each element counted the lines before it anew."""
     rows = [f'{{"customer_id":"C-{n}","tier":"gold","nested":{{"a":[1]}}}}' for n in range(30_000)]
     took = {}
     for name, content in (("a.jsonl", "\n".join(rows)), ("a.json", "[" + ",\n".join(rows) + "]")):
@@ -128,7 +128,7 @@ def test_an_array_takes_the_time_of_its_lines(tmp_path: Path) -> None:
         report, *_ = imported(tmp_path, name, content, "--dry-run")
         took[name] = time.monotonic() - began
         assert report["rows"]["applied"] == 30_000
-    assert took["a.json"] < 3 * took["a.jsonl"]  # a ratio of 1.1 on a quiet machine
+    assert took["a.json"] < 3 * took["a.jsonl"]
 
 
 # Flat rows

@@ -84,7 +84,7 @@ def test_the_history_keeps_no_value_that_was_shared(tmp_path: Path) -> None:
     ("mobile_number", "0000000000", True), ("mobile_number", "+1111111111", True), ("mobile_number", "+447700900123", False),
     ("email", "noreply@shop.com", True), ("email", "no-reply@shop.com", True), ("email", "Unknown@shop.com", True),
     ("email", "test1@shop.com", True), ("email", "jane@shop.com", False), ("email", "office@test.com", False),
-    ("customer_id", "N/A", True), ("customer_id", "-", True), ("customer_id", "xxxx", True), ("customer_id", "C12", False),
+    ("customer_id", "N/A", True), ("customer_id", "NaT", True), ("customer_id", "#REF!", True), ("customer_id", "-", True), ("customer_id", "xxxx", True), ("customer_id", "C12", False),
 ])  # fmt: skip
 def test_what_looks_like_a_mark_of_nothing(kind: str, value: str, nothing: bool) -> None:
     assert looks_like_nothing(kind, value) == nothing

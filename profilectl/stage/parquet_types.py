@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from profilectl.scratch import quote_identifier, quote_text
+from profilectl.scratch import quote_text
 
 BEYOND = "out of range"
 """The text of a time that has none."""
@@ -174,8 +174,3 @@ def _scalar_raw(kind: Kind, value: str) -> str:
         )
     )
     return f"case {text}{words} else {text} end"
-
-
-def struct_member(sql: str, member: str) -> str:
-    """Return the SQL of a member of a struct."""
-    return f"{sql}.{quote_identifier(member)}"
