@@ -83,6 +83,8 @@ STEPS: dict[int, tuple[str, ...]] = {
         "create table store.forwarded (output varchar not null, arrival bigint not null, outcome varchar not null, at_ms bigint not null)",
         "create table store.passed (arrival bigint not null, events integer not null)",
     ),
+    # Schema 6: what an output was told of audiences, what was deleted since, what a host has of a profile.
+    5: (),
 }
 
 

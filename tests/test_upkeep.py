@@ -15,14 +15,25 @@ import duckdb
 import pytest
 from doors import run
 
+from profilectl.store import SCHEMA_VERSION
+
 STORES = Path(__file__).parent / "stores"
 VERSIONS = sorted(path.name.removesuffix(".duckdb.gz") for path in STORES.glob("*.duckdb.gz"))
-CURRENT = VERSIONS[-1]
+CURRENT = f"schema-{SCHEMA_VERSION}"
 
 
 def unpacked(name: str, folder: Path) -> Path:
     store = folder / "profiles.duckdb"
     store.write_bytes(gzip.decompress((STORES / f"{name}.duckdb.gz").read_bytes()))
+    return store
+
+
+def up_to_date(folder: Path) -> Path:
+    """Return a store of this version, with nothing beside it."""
+    store = unpacked(VERSIONS[-1], folder)
+    assert run("check", folder=folder).returncode == 0
+    for backup in folder.glob("*.backup"):
+        backup.unlink()
     return store
 
 
@@ -77,7 +88,7 @@ def test_an_upgraded_store_takes_imports_and_gives_the_last_back(tmp_path: Path)
 
 
 def test_a_newer_store_is_refused_untouched(tmp_path: Path) -> None:
-    store = unpacked(CURRENT, tmp_path)
+    store = up_to_date(tmp_path)
     with duckdb.connect(store) as connection:
         connection.execute("update meta set value = '999' where name = 'schema_version'")
     before = digest(store)
@@ -121,7 +132,7 @@ BREAKS = {
 @pytest.mark.parametrize("broken", BREAKS)
 def test_check_finds_and_repairs(broken: str, tmp_path: Path) -> None:
     statements, promise, derived = BREAKS[broken]
-    store = unpacked(CURRENT, tmp_path)
+    store = up_to_date(tmp_path)
     before = run("export", "profiles", "--sorted", "--provenance", folder=tmp_path).stdout
     with duckdb.connect(store) as connection:
         for statement in statements.split(";"):
@@ -141,7 +152,7 @@ def test_check_finds_and_repairs(broken: str, tmp_path: Path) -> None:
 
 
 def test_a_file_with_overwritten_blocks_is_found_or_refused(tmp_path: Path) -> None:
-    store = unpacked(CURRENT, tmp_path)
+    store = up_to_date(tmp_path)
     whole = bytearray(store.read_bytes())
     for place in range(3 * 4096 + 100, len(whole), 262_144):
         whole[place : place + 64] = os.urandom(64)
@@ -153,7 +164,7 @@ def test_a_file_with_overwritten_blocks_is_found_or_refused(tmp_path: Path) -> N
 
 
 def test_a_backup_is_a_store_of_the_same_content(tmp_path: Path) -> None:
-    unpacked(CURRENT, tmp_path)
+    up_to_date(tmp_path)
     done = run("backup", "copy.duckdb", folder=tmp_path)
     assert done.returncode == 0
     assert stat.S_IMODE((tmp_path / "copy.duckdb").stat().st_mode) == 0o600
@@ -166,7 +177,7 @@ def test_a_backup_is_a_store_of_the_same_content(tmp_path: Path) -> None:
 
 
 def test_compaction_by_command_changes_nothing_but_what_can_be_undone(tmp_path: Path) -> None:
-    unpacked(CURRENT, tmp_path)
+    up_to_date(tmp_path)
     before = run("export", "profiles", "--sorted", "--provenance", folder=tmp_path).stdout
     changes = run("diff", "0", "3", "--json", folder=tmp_path).stdout
     assert "sha256" in (shown := run("imports", "show", "5", folder=tmp_path).stdout)
@@ -185,7 +196,7 @@ def test_compaction_by_command_changes_nothing_but_what_can_be_undone(tmp_path: 
 
 
 def test_stats_count_what_there_is(tmp_path: Path) -> None:
-    unpacked(CURRENT, tmp_path)
+    up_to_date(tmp_path)
     found = printed("stats", "--json", folder=tmp_path)
     assert found["profiles"] == 8
     assert found["environments"] == {"production": 7, "development": 1}
