@@ -7,7 +7,7 @@ show, explain and browse draw what this returns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -210,10 +210,14 @@ class Activity:
         """Return the entry in force of each attribute that no calculated one masks."""
         return {key: entry for key, entry in self.attributes.items() if key not in self.calculated()}
 
-    def counted(self) -> list[Occurred]:
-        """Return those events that calculated attributes and real-time audiences rest on; Profiles.counted is the same of everybody."""
-        own = [one for one in self._occurred() if one.arrival >= self.forgotten or one.type == "opt_out"]
-        return own + [event for arrival, event in self.carried if arrival >= self.forgotten or event.type == "opt_out"]
+    def counted(self, aliases: Container[int] | None = None) -> list[Occurred]:
+        """Return those events that calculated attributes and real-time audiences rest on; Profiles.counted is the same of
+        everybody. aliases: the arrivals of those that carry events over; None: all that are in force."""
+        own = [event for event in self._occurred() if event.arrival >= self.forgotten or event.type == "opt_out"]
+        return own + [
+            event for arrival, event in self.carried
+            if (aliases is None or arrival in aliases) and (arrival >= self.forgotten or event.type == "opt_out")
+        ]
 
     def occurred(self) -> list[Occurred]:
         """Return the events of the workspace, and the opt-outs of all: those hold everywhere."""
@@ -420,9 +424,11 @@ class _Raw:
                 for _, arrival, position, *event, feed in self._ask(f"select * from ({happened}) order by at_ms, arrival, place"):
                     self.carried.setdefault(one.before, []).append((arrival, position, feed, Seen(*event)))
         self.mpids: dict[int, int] = {}
+        self.sources: set[int] = set()  # of aliases: those that the workspace has seen
         self.asked: dict[int, tuple[int, int]] = {}
         if self.aliases:
             sides = ", ".join(str(side) for one in self.aliases for side in (one.source, one.destination))
+            self.sources = {source for (source,) in self._ask(profiles.sources_seen())}
             self.mpids = dict(self._ask(f"select profile, mpid from ({known_mpids(profiles.segments)}) where profile in ({sides})"))
             rows = self._ask("select alias.arrival, import.feed, import.started_ms from store.alias join store.import on import.number = alias.import")
             self.asked = {arrival: (feed, at_ms) for arrival, feed, at_ms in rows}
@@ -522,18 +528,21 @@ def _carry(profiles: Profiles, found: Activity, raw: _Raw, feeds: dict[int, Feed
         if found.profile not in (one.source, one.destination):
             continue
         number, file, unit, place, protection = raw.origins[one.arrival]
-        taken = one.in_force and found.profile == one.destination and one.attribution
+        taken = one.in_force and found.profile == one.destination
+        attribution = profiles.attribution_carried(one) if taken else {}
         feed, at_ms = raw.asked[one.arrival]
         origin = Origin(one.arrival, number, feeds[feed], protection, file, unit, place, at_ms)
         here, every = _events_carried(found, raw, feeds, one)
         found.carried += [(one.arrival, event) for event in every]
-        found.touches.append(Touch(
-            origin, False, events=here, rest={"attribution_info": _rest(one.attribution)} if taken and one.attribution else {},
+        seen = one.source in raw.sources
+        (found.touches if seen else found.elsewhere).append(Touch(
+            origin, False, events=here, rest={"attribution_info": attribution} if attribution else {},
             alias=Carried(
                 raw.mpids[one.source], raw.mpids[one.destination], one.start_ms, one.end_ms, one.due_ms, one.first_seen_ms, one.in_force
             ),
         ))
     found.touches.sort(key=lambda touch: touch.origin.arrival)
+    found.elsewhere.sort(key=lambda touch: touch.origin.arrival)
 
 
 def _events_carried(found: Activity, raw: _Raw, feeds: dict[int, Feed], alias: Alias) -> tuple[list[Seen], list[Occurred]]:

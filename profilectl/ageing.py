@@ -31,12 +31,19 @@ class Ageing(Leaving):
         self.clocks, self.at_ms, self.stubs, self.events = clocks, now_ms, 0, 0
         self._stages(profiles)
         gone = [profile for (profile,) in profiles.store.scratch.rows("select profile from last_update where stage = 'gone'")]
+        profiles.store.scratch.load("less_left", [("profile", "BIGINT")], [])
         super().__init__(profiles, [Meant("any", "", tuple(gone))], allow_return=True, now_ms=now_ms)
+
+    def _taken(self) -> tuple[str, str]:
         self.stays["suppressed"] = "select * from store.suppressed"
         self.outcome.suppressed = 0
         self._strip()
         self._rest()
         self._remember()
+        return (
+            "select profile from erased_profile union all select profile from less_left",
+            "select profile from stripped union all select profile from less_left",
+        )
 
     def _stages(self, profiles: Profiles) -> None:
         """Make `last_update` (profile, last_ms, stage): retention.Clocks.stage, for all at once."""
@@ -89,6 +96,7 @@ class Ageing(Leaving):
                     self._less(table, f"select * from ({within}) where profile is null or profile not in (select profile from aged_profile)")
             lost += self._forget()
             self._leave()
+            self._attributions()
         self.scratch.make("stripped", f"select distinct profile from ({' union all '.join(lost)})")
 
     def _forget(self) -> list[str]:
@@ -98,6 +106,14 @@ class Ageing(Leaving):
             " where one.profile in (select profile from aged_profile) and one.arrival >= coalesce(forgotten.before, 0)"
             for segment in self.profiles.segments if "event" in segment.tables
         ]
+
+    def _attributions(self) -> None:
+        """Take from stubs the install attributions that aliases carried over to them."""
+        aged = "destination in (select profile from aged_profile)"
+        if self._count(f"store.alias where attribution is not null and {aged}"):
+            within = self.stays.get("alias", "select * from store.alias")
+            cell = f"case when {aged} then null else attribution end as attribution"
+            self.stays["alias"] = f"select * replace ({cell}) from ({within})"
 
     def _leave(self) -> None:
         """Have stubs leave their audiences, as whoever follows those is to learn (domain.md 13)."""
@@ -125,6 +141,7 @@ class Ageing(Leaving):
                     f" left join (select arrival, profile, at_ms from {segment.table('row')}) as row on row.arrival = one.arrival and row.profile = one.profile"
                     f" where last_update.stage <> 'gone' and (last_update.stage = 'stub' or coalesce({old}, false))",
                 )
+                self.scratch.run(f"insert into less_left select distinct profile from looked_{kind} where old")
                 self._rest_of(segment.number) if kind == "rest" else self._events_of(f"event_{segment.number}")
 
     def _rest_of(self, number: int) -> None:

@@ -12,18 +12,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from profilectl.activity import Activity, one_meant
+from profilectl.activity import Activity, activities, one_meant
 from profilectl.by_hand import CORRECTIONS, begin
 from profilectl.codes import InputRefused, UsageError
 from profilectl.commit import Prepared
+from profilectl.feed import workspaces_of
 from profilectl.history import DAY_MS, time_ms
 from profilectl.opening import open_store
-from profilectl.profile import profiles_of
+from profilectl.profile import EVERYWHERE, profiles_of
 from profilectl.refresh import refresh_after_change
 from profilectl.report import ImportReport
 from profilectl.scratch import scratch_beside
 from profilectl.store import Store
-from profilectl.values import to_json
+from profilectl.values import Value, to_json
 
 NAME = "(alias)"
 """What stands for the file of an alias in the history."""
@@ -67,7 +68,7 @@ def alias_profiles(
         hand = begin(store, NAME, feed, None, taker.environment, 1, now_ms=now_ms, first_arrival=first_arrival, dry_run=dry_run)
         hand.report.counts.profiles["updated"] = 1
         if not dry_run:
-            attribution = giver.attribution()
+            attribution = _attribution_of(store, giver)
             scratch.load("ready_alias", [
                 ("import", "INTEGER"), ("arrival", "BIGINT"), ("source", "BIGINT"), ("destination", "BIGINT"), ("start_ms", "BIGINT"),
                 ("end_ms", "BIGINT"), ("due_ms", "BIGINT"), ("first_seen_ms", "BIGINT"), ("attribution", "VARCHAR"),
@@ -94,6 +95,16 @@ def alias_again(store_path: Path, kept: dict[str, Any], *, now_ms: int, first_ar
         store_path, was["source"], was["destination"], start=was["start_ms"], end=was["end_ms"], at_once=was["at_once"],
         feed=kept["feed"], environment=was["environment"], now_ms=now_ms, first_arrival=first_arrival,
     )
+
+
+def _attribution_of(store: Store, giver: Activity) -> dict[str, Value]:
+    """Return the install attribution of a profile by workspace, and under EVERYWHERE the one stated last in any."""
+    by_workspace: dict[str, Value] = {EVERYWHERE: giver.attribution()}
+    for workspace in workspaces_of(store.feeds()):
+        profiles = profiles_of(store, workspace=workspace)
+        (there,) = activities(profiles, [giver.profile], placed=False)
+        by_workspace[workspace] = there.attribution()
+    return {workspace: attribution for workspace, attribution in by_workspace.items() if attribution}
 
 
 def _allowed(store: Store, giver: Activity, taker: Activity, start_ms: int, end_ms: int) -> None:

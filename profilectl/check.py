@@ -16,6 +16,7 @@ from profilectl import identity_sql
 from profilectl.compaction import ORDER
 from profilectl.history import history_of
 from profilectl.identity import BY_NAME, CODE, NAME
+from profilectl.recomputing import differences
 from profilectl.report import Past
 from profilectl.scratch import quote_identifier, quote_text
 from profilectl.segments import Segment, environment_name, hash_fingerprint, identity_hash, known_identities
@@ -49,6 +50,7 @@ PROMISES = {
     "immutable":   "a profile has one value at most of an immutable type",
     "history":     "the history's counts of rows and of profiles made are those of the store, and of what was erased",
     "computed":    "every calculated value and every membership is a profile's, and of what is defined",
+    "recomputed":  "every calculated value and every real-time membership is what a computation anew gives (a sample is compared)",
     "outbox":      "every batch that waits to leave is of a row that is there, or has all of itself, and none has left",
 }  # fmt: skip
 
@@ -282,6 +284,13 @@ class _Check:
             stray = self._number(f"select 1 from store.{table} where profile not in ({known}) or {named}")
             if stray:
                 yield Breach("computed", f"{stray:,} {what} are of nobody, or of what is not defined")
+                return
+        for workspace, name, count in differences(self.store):
+            yield Breach(
+                "recomputed",
+                f"{name} of the workspace {workspace} is not what a computation anew gives, in {count:,} of the profiles compared:"
+                " profilectl calculated recalculate and profilectl audiences refresh mend it",
+            )
 
     def _counts(self, past: Past) -> Iterator[Breach]:
         first, arrivals = self.scratch.row("select first_arrival, arrivals from store.import where number = $number", {"number": past.number})

@@ -79,8 +79,8 @@ class Composer:
         found: dict[int, Outgoing] = {}
         attributes: dict[str, str] = {}
         consent: dict[Purpose, Said] = {}
-        attribution: dict[str, Value] = {}
-        occurred = activity.counted() if definitions else []
+        attributions: list[tuple[int, dict[str, Value]]] = []  # from when on it holds, and what it is
+        due_ms = {touch.origin.arrival: touch.alias.due_ms for touch in activity.every() if touch.alias}
         last = max(wanted)
         for touch in activity.touches:
             arrival = touch.origin.arrival
@@ -97,9 +97,14 @@ class Composer:
                     if replaces(said, consent.get(purpose)):
                         consent[purpose] = said
             stated = touch.rest.get("attribution_info")
-            attribution = stated if isinstance(stated, dict) and stated else attribution
+            if isinstance(stated, dict) and stated:
+                attributions.append((due_ms.get(arrival, 0), stated))
             if arrival in wanted:
                 one = wanted[arrival]
+                # At that time an alias that came later, or was not due, had carried nothing over.
+                aliases = {alias for alias, due in due_ms.items() if alias < arrival and due <= one.received_ms}
+                occurred = activity.counted(aliases) if definitions else []
+                attribution = next((carried for due, carried in reversed(attributions) if due <= one.received_ms), {})
                 calculated = calculated_at(definitions, occurred, arrival, one.received_ms)
                 known = Known(activity.mpid, _holdings(activity, arrival, one.held), dict(attributes), calculated, dict(consent), before, attribution, consents.get(arrival, ()), memberships.get(arrival, ()))
                 found[arrival] = completed(self._received(touch, one, activity.environment), known, self.naming, lifetime=self.lifetime)

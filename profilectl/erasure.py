@@ -30,6 +30,7 @@ from profilectl.copies import put_in_place, rewrite_store
 from profilectl.feed import ENVIRONMENTS
 from profilectl.identity import BY_NAME, CODE, display, key_of, reached, type_named
 from profilectl.profile import Profiles
+from profilectl.refresh import refresh_store
 from profilectl.scratch import Scratch, quote_identifier, quote_path, quote_text
 from profilectl.segments import (
     ENVIRONMENT_NAME,
@@ -70,6 +71,7 @@ class Erasure:
 
     profiles: (mpid, environment). tables: rows that go, by the kind of table. suppressed: identities
     that keep people out from now on. shared: profiles that stay and hold an identity of the erased.
+    losing: (mpid, environment) of profiles that stay, and lose what aliases carried over to them.
     faded: identities cleared from the past of others. rejects, corrections: that lost their text. files:
     that brought the erased; rejects_files: where rejected rows that name them were written to; outputs: that have batches of theirs; may_have: that
     have batches of feeds that only read, of which nobody knows whose they were.
@@ -85,6 +87,7 @@ class Erasure:
     requests: int = 0
     files: list[str] = field(default_factory=list)
     rejects_files: list[str] = field(default_factory=list)
+    losing: list[tuple[str, str]] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     may_have: list[str] = field(default_factory=list)
 
@@ -164,6 +167,7 @@ class Leaving:
         self._by_hand()
         self._subject_requests(answered)
         self._history()
+        self._losing(*self._taken())
 
     # who
 
@@ -482,6 +486,35 @@ class Leaving:
         self.stays["erased_row"] = f"select * from store.erased_row union all select arrival, import, founder, {self.number} from gone_row"
         self.stays["suppressed"] = "select * from store.suppressed union all select * from newly_suppressed"
 
+    def _taken(self) -> tuple[str, str]:
+        """Take away what else goes, and return what _losing is to know: the SELECTs of sources and of others."""
+        return "select profile from erased_profile", "select null::bigint where false"
+
+    def _losing(self, sources: str, others: str) -> None:
+        """Make `losing` (profile): those who stay, and lose something that calculated attributes and audiences rest on.
+        They are computed anew before the store is put in its place (write); what was computed of them is not written.
+
+        sources: the SELECT of the profiles whose past aliases carry over no more, or less of it; others: of profiles that
+        lose something of their own.
+        """
+        self.scratch.make(
+            "losing",
+            "select distinct known.profile, known.mpid, known.environment from"
+            f" (select destination as profile from store.alias where source in ({sources}) union all {others}) as loses"
+            f" join ({known_mpids(self.profiles.segments)}) as known on known.profile = loses.profile"
+            " where known.profile not in (select profile from erased_profile)",
+        )
+        self.outcome.losing = [
+            (str(mpid), ENVIRONMENT_NAME[code])
+            for mpid, code in self.scratch.rows("select mpid, environment from losing order by profile")
+        ]
+        if not self.outcome.losing or not self.store.has_definitions():
+            return
+        within = self.stays.get("stale", "select * from store.stale")
+        self._less("stale", f"{within} union all select profile from losing")
+        within = self.stays.get("calculated", "select * from store.calculated")
+        self._less("calculated", f"select * from ({within}) where profile not in (select profile from losing)")
+
     def forget_requests(self, names: Sequence[str]) -> None:
         """Leave the records of requests out, of whomever they are."""
         if names:
@@ -490,7 +523,9 @@ class Leaving:
 
     def write(self) -> None:
         """Write what stays and put it in the place of the store. Raises StoreUnusable; then the store is as before."""
-        _write_anew(self.store, {table: self._sorted(table, select) for table, select in self.stays.items()}, self.gone)
+        stays = {table: self._sorted(table, select) for table, select in self.stays.items()}
+        computes = bool(self.outcome.losing) and self.store.has_definitions()
+        _write_anew(self.store, stays, self.gone, refreshed_ms=self.now_ms if computes else None)
 
     def _sorted(self, table: str, select: str) -> str:
         """Keep the order in which the rows of a segment lie: a join may lose it."""
@@ -509,10 +544,13 @@ def _without_requests(select: str, names: Sequence[str]) -> str:
     return f"select * from ({select}) where id not in ({', '.join(map(quote_text, names))})"
 
 
-def _write_anew(store: Store, stays: Mapping[str, str], gone: Mapping[str, int]) -> None:
-    """Write what stays of each table and put it in the place of the store. gone: how many rows of each are not in it."""
+def _write_anew(store: Store, stays: Mapping[str, str], gone: Mapping[str, int], *, refreshed_ms: int | None = None) -> None:
+    """Write what stays of each table and put it in the place of the store. gone: how many rows of each are not in it.
+    refreshed_ms: the time at which what is stale is computed anew before; None: nothing is."""
     made = rewrite_store(store.scratch, store.path, store.scratch.folder, stays)
     _verify(store.scratch, made, gone)
+    if refreshed_ms is not None:
+        refresh_store(made, now_ms=refreshed_ms)
     put_in_place(store.scratch, made, store.path)
 
 

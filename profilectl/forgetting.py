@@ -41,6 +41,7 @@ class Forgotten:
             "cleared": {
                 "rejects": gone.rejects, "corrections": gone.corrections, "identities_of_others": gone.faded, "requests": gone.requests,
             },
+            "losing": [{"mpid": mpid, "environment": environment} for mpid, environment in gone.losing],
             "also_held_by": [{"mpid": mpid, "environment": environment} for mpid, environment in gone.shared],
             "not_reached": self.protected,
             "not_found": [

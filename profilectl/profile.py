@@ -32,6 +32,7 @@ from profilectl.segments import (
     known_rows,
 )
 from profilectl.store import Store
+from profilectl.values import Value, parse_json
 from profilectl.workspace import no_workspace, several_workspaces
 
 DELETED = "chr(31)"
@@ -55,9 +56,14 @@ def held_as_cell(held: str) -> str:
     return f"case when {held} <> chr(31) || 'null' then {held_as_text(held)} end"
 
 
+EVERYWHERE = ""
+"""Under this name an alias keeps the install attribution that was stated last in any workspace."""
+
+
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """The past of one profile, carried over to another (aliasing.py). in_force: it has taken effect."""
+    """The past of one profile, carried over to another (aliasing.py). in_force: it has taken effect. attribution: the
+    install attribution of the source, by workspace, as JSON (aliasing.attribution_of)."""
 
     arrival: int
     source: int
@@ -291,8 +297,32 @@ class Profiles:
         return f"select * replace ({', '.join(replaced)}) from ({rows}) as one"
 
     def seen(self, where: str = "") -> str:
-        """Return the SELECT of the profiles that the workspace has seen."""
-        return " union all ".join(f"select profile from {one.table('row')} {both(where, self.feeds)}" for one in self.segments) or "select 0 where false"
+        """Return the SELECT of the profiles that the workspace has seen: by a row of its own, or as the destination of an
+        alias whose source it has seen."""
+        rows = [f"select profile from {segment.table('row')} {both(where, self.feeds)}" for segment in self.segments]
+        in_force = [alias for alias in self.aliases if alias.in_force] if self.feeds else []
+        if in_force:
+            listed = ", ".join(f"({alias.source}, {alias.destination}, {alias.arrival})" for alias in in_force)
+            rows.append(
+                "select profile from (select destination as profile, arrival"
+                f" from (values {listed}) as alias(source, destination, arrival)"
+                f" where source in ({self.sources_seen()})) {where}"
+            )
+        return " union all ".join(rows) or "select null::bigint as profile where false"
+
+    def sources_seen(self) -> str:
+        """Return the SELECT of the sources of aliases that the workspace has seen itself."""
+        sources = ", ".join(str(source) for source in {alias.source for alias in self.aliases})
+        where = both(f"where profile in ({sources or 'null'})", self.feeds)
+        return " union all ".join(
+            f"select profile from {segment.table('row')} {where}" for segment in self.segments
+        ) or "select null::bigint as profile where false"
+
+    def attribution_carried(self, alias: Alias) -> dict[str, Value]:
+        """Return the install attribution that an alias carries over in the workspace; none: an empty one."""
+        by_workspace = parse_json(alias.attribution) if alias.attribution else {}
+        carried = by_workspace.get(self.workspace or EVERYWHERE) if isinstance(by_workspace, dict) else None
+        return carried if isinstance(carried, dict) else {}
 
     def _loose(self, where: str = "") -> str:
         return known_loose(self.segments, where=both(where, self.feeds))

@@ -47,6 +47,7 @@ from profilectl.report import ImportReport
 from profilectl.scratch import Scratch, quote_text, scratch_beside
 from profilectl.segments import both, known_mpids
 from profilectl.store import State, Store
+from profilectl.values import to_json
 
 MEMBER = "select membership.profile, audience.name as audience from store.membership join store.audience on audience.number = membership.audience"
 
@@ -140,6 +141,19 @@ def unseen(store: Store) -> list[int]:
     if not done:
         return []
     return [number for (number,) in store.scratch.rows("select number from store.import where number > $last order by number", {"last": min(done)})]
+
+
+def refreshed_ms(store: Store, workspace: str) -> int | None:
+    """Return the time of the last refresh of a workspace; None: there was none."""
+    at_ms = _meta(store, _mark("ms", workspace), "")
+    return int(at_ms) if at_ms else None
+
+
+def is_up_to_date(store: Store, workspace: str) -> bool:
+    """Say whether nothing has changed since the last refresh of a workspace that what is computed may rest on."""
+    newest = store.scratch.row("select coalesce(max(number), 0) from store.import")[0]
+    done = int(_meta(store, _mark("import", workspace), "0"))
+    return done >= newest and not store.scratch.row("select count(*) from store.stale")[0]
 
 
 def evaluated_ms(scratch: Scratch, one: Defined) -> int | None:
@@ -409,8 +423,24 @@ def person_relations(profiles: Profiles, keys: Sequence[str], where: str, *, res
         f" join (select profile, arrival, feed from {segment.table('row')} {both(where, profiles.feeds)}) as row on row.profile = one.profile and row.arrival = one.arrival"
         for segment in profiles.segments if "rest" in segment.tables
     ] if rest else []  # fmt: skip
+    if rest:
+        parts += _attributions_carried(profiles, where)
     nothing = "select null::bigint as profile, null::bigint as arrival, false as speaks_of_consent, null::varchar as rest where false"
     scratch.make("rest", " union all ".join(parts) or nothing, keep=False)
+
+
+def _attributions_carried(profiles: Profiles, where: str) -> list[str]:
+    """Return the SELECT of the install attributions that aliases carry over, as rows of `rest`: none, or one."""
+    rows = [
+        (alias.destination, alias.arrival, to_json({"attribution_info": attribution}))
+        for alias in profiles.aliases if alias.in_force
+        if (attribution := profiles.attribution_carried(alias))
+    ]
+    if not rows:
+        return []
+    columns = [("profile", "BIGINT"), ("arrival", "BIGINT"), ("rest", "VARCHAR")]
+    profiles.store.scratch.load("attribution_carried", columns, rows)
+    return [f"select profile, arrival, false, rest from attribution_carried {where}"]
 
 
 def _meta(store: Store, name: str, otherwise: str) -> str:

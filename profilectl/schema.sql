@@ -92,7 +92,7 @@ create table store.alias (
     end_ms        bigint not null,
     due_ms        bigint not null,   -- when it takes effect
     first_seen_ms bigint not null,   -- what the destination gets
-    attribution   varchar            -- the install attribution it gets, as JSON
+    attribution   varchar            -- the install attribution it gets: workspace ("": any) -> attribution, as JSON
 );
 
 create table store.request (

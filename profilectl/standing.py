@@ -116,7 +116,7 @@ def person_of(activity: Activity, calculated: dict[str, str | None]) -> Person:
     held = {key: entry.held for key, entry in activity.attributes.items() if key not in calculated}
     rest = [
         Rest(touch.origin.arrival, touch.origin.at_ms, touch.rest, touch.origin.feed.source in CONSENT_SOURCES)
-        for touch in activity.batches() if touch.rest
+        for touch in activity.touches if touch.rest
     ]
     identities: dict[str, list[str]] = {}
     for one in activity.identities:

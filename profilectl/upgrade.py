@@ -84,7 +84,12 @@ STEPS: dict[int, tuple[str, ...]] = {
         "create table store.passed (arrival bigint not null, events integer not null)",
     ),
     # Schema 6: what an output was told of audiences, what was deleted since, what a host has of a profile.
-    5: (),
+    5: (
+        """update store.alias set attribution = '{"":' || attribution || (
+            select coalesce(string_agg(',' || to_json(workspace)::varchar || ':' || alias.attribution, '' order by workspace), '')
+            from (select distinct workspace from store.feed)
+        ) || '}' where attribution is not null""",
+    ),
 }
 
 
