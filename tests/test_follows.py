@@ -86,15 +86,14 @@ def lives(draw: st.DrawFn) -> tuple[list[Step], bool]:
     """Return the steps of a life, and whether Lifetime Profiles are on."""
     steps: list[Step] = []
     day = 0
-    for place in range(draw(st.integers(3, 8))):
+    first = ["import", "import", "alias", draw(st.sampled_from(["forget", "retention", "alias", "undo"]))]
+    for act in [*first, *draw(st.lists(st.sampled_from(ACTS), max_size=3))]:
         day += draw(st.sampled_from([0, 0, 5, 25, 40]))
-        act = "import" if not place else draw(st.sampled_from(ACTS))
         what: tuple[Any, ...] = ()
         if act == "import":
             at_ms = BEGIN_MS + day * DAY_MS
             rows = []
-            for _ in range(draw(st.integers(1, 4))):
-                customer = draw(st.sampled_from(PEOPLE))
+            for customer in PEOPLE if len(steps) < 2 else draw(st.lists(st.sampled_from(PEOPLE), min_size=1, max_size=3)):
                 row: dict[str, Any] = {"user_identities": {"customer_id": customer}, "timestamp_unixtime_ms": at_ms}
                 times = [at_ms - draw(st.sampled_from([0, 3, 30])) * DAY_MS for _ in range(draw(st.integers(0, 2)))]
                 row["events"] = [bought(draw(st.sampled_from(["1", "2.5", "7"])), time) for time in times]
@@ -111,7 +110,8 @@ def lives(draw: st.DrawFn) -> tuple[list[Step], bool]:
         elif act == "alias":
             what = tuple(draw(st.permutations(PEOPLE)))[:2]
         elif act in ("forget", "modify"):
-            what = (draw(st.sampled_from(PEOPLE)), draw(st.sampled_from(["a@example.com", "b@example.com"])))
+            givers = [each.what[0] for each in steps if each.act == "alias"]
+            what = (draw(st.sampled_from(givers or PEOPLE)), draw(st.sampled_from(["a@example.com", "b@example.com"])))
         elif act == "undo":
             what = (draw(st.integers(1, 6)),)
         steps.append(Step(act, day, what))
