@@ -10,20 +10,24 @@ Rows go with their profile when that is erased, and with their import when that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from profilectl.definitions import connections, outputs
+from profilectl.enrichment import HandedOver
 from profilectl.feed import PROTECTIONS, Effect
 from profilectl.forwarding import Connection
 from profilectl.identity import BY_NAME, CODE
-from profilectl.output import Output
+from profilectl.output import Fate, Output
 from profilectl.profile import held_as_json
+from profilectl.riding import View, write_handed_over
 from profilectl.scratch import Scratch, quote_text
 from profilectl.stage import Staged
 from profilectl.store import Store
 
 WAITING, DEAD = "waiting", "dead"
+ARRIVED = (Fate.DELIVERED.value, Fate.KNOWN.value)
+"""Outcomes of batches that the receiver has."""
 BY_HAND = "dropped"
 """The outcome of a batch that somebody took out of the outbox."""
 
@@ -193,13 +197,18 @@ def write_outgoing(store: Store, number: int, feed: int, leaves: Sequence[Leaves
     )
 
 
-def waiting_for(store: Store, output: str, feeds: Sequence[int], *, after: int, limit: int) -> list[Waiting]:
-    """Return the next batches that wait for an output, in order of arrival. after: the arrival they come after."""
+def waiting_for(
+    store: Store, output: str, feeds: Sequence[int], *, after: int, limit: int, before: int | None = None, profiles: Collection[int] | None = None
+) -> list[Waiting]:
+    """Return the next batches that wait for an output, in order of arrival. after, before: the arrivals they come between;
+    profiles: of these only."""
+    within = "" if before is None else f" and arrival < {before}"
+    within += "" if profiles is None else f" and profile in ({', '.join(map(str, profiles)) or 'null'})"
     listed = ", ".join(map(str, feeds)) or "null"
     rows = store.scratch.rows(
         "select arrival, import, outbox.feed, profile, at_ms, import.started_ms, devices, held, content from store.outbox"
         f" join store.import on import.number = outbox.import where output = $output and state = '{WAITING}'"
-        f" and outbox.feed in ({listed}) and arrival > $after order by arrival limit {limit}",
+        f" and outbox.feed in ({listed}) and arrival > $after{within} order by arrival limit {limit}",
         {"output": output, "after": after},
     )
     return [Waiting(*row) for row in rows]
@@ -214,8 +223,16 @@ class Outcome:
     dead: bool = False
 
 
-def record(store: Store, output: str, outcomes: Sequence[Outcome], now_ms: int) -> None:
-    """Write down what became of batches, in one transaction. One that was taken out meanwhile is not put back."""
+def dead_of(store: Store, output: str) -> frozenset[int]:
+    """Return the profiles of whom a batch to an output is dead."""
+    rows = store.scratch.rows(f"select distinct profile from store.outbox where output = $output and state = '{DEAD}' and profile is not null", {"output": output})
+    return frozenset(profile for (profile,) in rows)
+
+
+def record(store: Store, output: str, outcomes: Sequence[Outcome], now_ms: int, written: Mapping[int, tuple[View, HandedOver]] | None = None) -> None:
+    """Write down what became of batches, in one transaction. One that was taken out meanwhile is not put back. written:
+    what the output has once a batch has arrived, by arrival."""
+    taken = [written[one.arrival] for one in outcomes if written and one.said in ARRIVED and one.arrival in written]
     scratch = store.scratch
     scratch.load("outcome", [("arrival", "BIGINT"), ("said", "VARCHAR"), ("dead", "BOOLEAN")], [(one.arrival, one.said, one.dead) for one in outcomes])
     bound = {"output": output, "now": now_ms}
@@ -228,6 +245,7 @@ def record(store: Store, output: str, outcomes: Sequence[Outcome], now_ms: int) 
                 " where outbox.output = $output and outbox.arrival = outcome.arrival and outcome.dead",
                 bound,
             )
+        write_handed_over(scratch, output, taken)
     scratch.drop("outcome")
 
 

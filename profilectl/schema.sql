@@ -195,6 +195,21 @@ create table store.passed (
     events  integer not null
 );
 
+-- What an output has (riding.py). Names of attributes, no values.
+
+create table store.output_since (
+    output  varchar not null,
+    arrival bigint not null          -- what arrived before this was before the output was declared
+);
+
+create table store.handed_over (
+    output    varchar not null,
+    workspace varchar not null,      -- whose attributes completed the batches
+    profile   bigint not null,
+    arrival   bigint not null,       -- of the batch with which this was so first
+    keys      varchar[] not null     -- the attributes that the output has of the profile
+);
+
 -- Acts that take away what imports brought. Nothing in these three tables names a person: a number, an
 -- arrival, a hash made with the store's secret.
 

@@ -84,7 +84,12 @@ STEPS: dict[int, tuple[str, ...]] = {
         "create table store.passed (arrival bigint not null, events integer not null)",
     ),
     # Schema 6: what an output was told of audiences, what was deleted since, what a host has of a profile.
-    5: (),
+    5: (
+        "create table store.output_since (output varchar not null, arrival bigint not null)",
+        """create table store.handed_over (
+            output varchar not null, workspace varchar not null, profile bigint not null, arrival bigint not null, keys varchar[] not null
+        )""",
+    ),
 }
 
 

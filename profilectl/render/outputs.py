@@ -35,7 +35,10 @@ def print_enriched(one: Enriched) -> None:
             print_line(f"  -> {name}: does not leave: {reason_said(found)}")
             continue
         gone = _gone(one.document, found)
-        print_line(f"  -> {name}: leaves" + (f", without {', '.join(gone)}" if gone else ""))
+        told, own = found.get("deleted_user_attributes"), one.document.get("deleted_user_attributes")
+        more = [str(key) for key in told if not isinstance(own, list) or key not in own] if isinstance(told, list) else []
+        riding = f", with deleted_user_attributes {', '.join(more)}" if more else ""
+        print_line(f"  -> {name}: leaves{riding}" + (f", without {', '.join(gone)}" if gone else ""))
     if not one.leaves:
         print_line("  -> nowhere: the feed is not connected to an output")
 

@@ -1,0 +1,260 @@
+"""Deletions ride along: what an output has of a person and the store has not any more leaves with the next batch, once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from doors import call, made_once
+from output_receiver import Got, receiver
+
+VIEW: dict[str, Any] = {"event_type": "custom_event", "data": {"event_name": "Viewed", "custom_event_type": "other"}}
+OTHER: dict[str, Any] = {"event_type": "screen_view", "data": {"screen_name": "start"}}
+CONFIG = """
+[feeds.crm]
+[feeds.web]
+source = "sdk"
+[feeds.eu]
+workspace = "eu"
+[feeds.peek]
+protection = "read-only"
+[outputs.lake]
+type = "jsonl"
+path = "lake.jsonl"
+"""
+CONNECTED = "".join(f'[connections.{feed}]\nfeed = "{feed}"\noutput = "lake"\n' for feed in ("crm", "eu", "peek"))
+
+
+def said(sets: str = "", deletes: str = "", events: Sequence[dict[str, Any]] = (), who: str = "A") -> dict[str, Any]:
+    """Return a batch. sets, deletes: names of attributes, by blanks."""
+    return {
+        "user_identities": {"customer_id": who}, "user_attributes": {key: f"{key}-value" for key in sets.split()},
+        "deleted_user_attributes": deletes.split(), "events": list(events),
+    }
+
+
+def view(sets: str = "", deletes: str = "", who: str = "A") -> dict[str, Any]:
+    """Return a batch with an event."""
+    return said(sets, deletes, [VIEW], who)
+
+
+def fine(*arguments: str, folder: Path, status: int = 0) -> str:
+    done = call(*arguments, folder=folder)
+    assert done.exit_code == status, done.output
+    return done.stdout
+
+
+def applied(config: str, folder: Path) -> None:
+    (folder / "c.toml").write_text(config)
+    fine("config", "apply", "c.toml", folder=folder)
+
+
+def brought(folder: Path, *batches: dict[str, Any], feed: str = "crm") -> None:
+    (folder / "in.jsonl").write_text("".join(json.dumps(one) + "\n" for one in batches))
+    fine("--quiet", "import", "in.jsonl", "--feed", feed, "--again", folder=folder)
+
+
+def lines(folder: Path, name: str = "lake.jsonl") -> list[dict[str, Any]]:
+    path = folder / name
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def deleted(documents: Sequence[dict[str, Any]]) -> list[list[str]]:
+    return [one.get("deleted_user_attributes", []) for one in documents]
+
+
+@made_once
+def connected(folder: Path) -> None:
+    applied(CONFIG + CONNECTED, folder)
+
+
+@made_once
+def with_color(folder: Path) -> None:
+    """Make a store of one person whose colour and size the lake has."""
+    connected(folder)
+    brought(folder, said())
+    brought(folder, view("color size"))
+    fine("forward", folder=folder)
+
+
+Step = Callable[[Path], object]
+
+
+def crm(*batches: dict[str, Any]) -> Step:
+    return lambda folder: brought(folder, *batches)
+
+
+def by(feed: str, *batches: dict[str, Any]) -> Step:
+    return lambda folder: brought(folder, *batches, feed=feed)
+
+
+def command(*arguments: str) -> Step:
+    return lambda folder: fine(*arguments, folder=folder)
+
+
+def config(text: str) -> Step:
+    return lambda folder: applied(text, folder)
+
+
+FORWARD = command("forward")
+COMPUTE = command("--workspace", "default", "calculated", "add", "color", "--type", "count", "--event", "Viewed")
+COMPUTE_NOTHING = command("--workspace", "default", "calculated", "add", "color", "--type", "last_value", "--event", "Never", "--of", "at")
+COMPUTE_SEEN = command("--workspace", "default", "calculated", "add", "seen", "--type", "count", "--event", "Viewed")
+SWITCHED_OFF = CONFIG + CONNECTED.replace('feed = "crm"\noutput = "lake"\n', 'feed = "crm"\noutput = "lake"\nfilter = { user_attributes = ["color"] }\n')
+# fmt: off
+RIDES: list[tuple[str, list[Step], list[list[str]]]] = [
+    # what happens (the lake has color and size)             how                                                                                        what is told as deleted, batch by batch
+    ("a deletion without an event rides with the next",      [crm(said(deletes="color")), crm(view()), crm(view()), FORWARD],                           [["color"], []]),
+    ("... also where forwarding comes in between",           [crm(said(deletes="color")), FORWARD, crm(view()), FORWARD, crm(view()), FORWARD],         [["color"], []]),
+    ("... and two with one batch, sorted",                   [crm(said(deletes="size")), crm(said(deletes="color")), crm(view()), FORWARD],             [["color", "size"]]),
+    ("a deletion of the batch that leaves goes with it",     [crm(view(deletes="color")), crm(view()), FORWARD],                                        [["color"], []]),
+    ("... and with it what was deleted before",              [crm(said(deletes="size")), crm(view(deletes="color")), FORWARD],                          [["color", "size"]]),
+    ("deleted and set again is not deleted",                 [crm(said(deletes="color")), crm(said("color")), crm(view()), FORWARD],                    [[]]),
+    ("... nor where the batch that leaves sets it",          [crm(said(deletes="color")), crm(view("color")), FORWARD],                                 [[]]),
+    ("deleted, set and deleted again is told once",          [crm(said(deletes="color")), crm(said("color")), crm(said(deletes="color")), crm(view()), FORWARD], [["color"]]),
+    ("told, set again and deleted again is told again",      [crm(view(deletes="color")), FORWARD, crm(view("color")), FORWARD, crm(said(deletes="color")), crm(view()), FORWARD], [["color"], [], ["color"]]),
+    ("several batches of one block tell it once",            [crm(said(deletes="color"), view(), view(), said(deletes="size"), view(), view()), FORWARD], [["color"], [], ["size"], []]),
+    ("a deletion by hand",                                   [command("--workspace", "default", "set", "--customer-id", "A", "--delete", "color"), crm(view()), crm(view()), FORWARD], [["color"], []]),
+    ("a deletion by a feed that is not connected",           [by("web", said("hat")), by("web", said(deletes="hat")), crm(view()), FORWARD],            [["hat"]]),
+    ("an attribute of another workspace is another",         [by("eu", view("color")), by("eu", said(deletes="color")), crm(view()), by("eu", view()), FORWARD], [[], [], ["color"]]),
+    ("an import that is taken back takes its values along",  [command("imports", "undo", "2", "--yes"), crm(view()), crm(view()), FORWARD],             [["color", "size"], []]),
+    ("a deletion that is taken back is none",                [crm(said(deletes="color")), command("imports", "undo", "3", "--yes"), crm(view()), FORWARD], [[]]),
+    ("a batch that only passes by carries nobody's",         [crm(said(deletes="color")), by("peek", view()), crm(view()), FORWARD],                    [[], ["color"]]),
+    ("a calculated value masks what was deleted",            [crm(said(deletes="color")), COMPUTE, crm(view()), FORWARD], [[]]),
+    ("... also where the batch that leaves deletes it",      [COMPUTE, crm(view(deletes="color")), FORWARD],            [[]]),
+    ("a calculated one that is gone is gone for the output", [COMPUTE_SEEN, crm(view()), FORWARD, command("--workspace", "default", "calculated", "remove", "seen"), crm(view()), crm(view()), FORWARD], [[], ["seen"], []]),
+    ("a calculated one without a value masks to nothing",    [COMPUTE_NOTHING, crm(view()), crm(view()), FORWARD],                   [["color"], []]),
+    ("what the filter switches off is not deleted",          [config(SWITCHED_OFF), crm(view()), FORWARD],                                              [[]]),
+    ("... and not told as long as it is off",                [config(SWITCHED_OFF), crm(said(deletes="color")), crm(view()), FORWARD, config(CONFIG + CONNECTED), crm(view()), FORWARD], [[], ["color"]]),
+    ("what was taken out of the outbox tells nothing",       [crm(view(deletes="color")), command("outbox", "drop", "--waiting", "--output", "lake", "--yes"), crm(view()), FORWARD], [["color"]]),
+    ("what never was there is not deleted",                  [crm(said(deletes="hat")), crm(view()), FORWARD],                                          [[]]),
+    ("what lived between two batches only is told once",     [crm(said("hat")), crm(said(deletes="hat")), crm(view()), crm(view()), FORWARD],           [["hat"], []]),
+    ("another person's deletions are not this one's",        [crm(view("color", who="B")), crm(said(deletes="color")), crm(view(who="B")), FORWARD],    [[], []]),
+    ("an empty restart",                                     [FORWARD, FORWARD],                                                                        []),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("says", "steps", "expected"), RIDES, ids=[one[0] for one in RIDES])
+def test_what_is_deleted_rides_with_the_next_batch_once(says: str, steps: list[Step], expected: list[list[str]], tmp_path: Path) -> None:
+    with_color(tmp_path)
+    for step in steps:
+        step(tmp_path)
+    assert deleted(lines(tmp_path)[1:]) == expected, says
+    for one in lines(tmp_path):
+        assert not set(one.get("deleted_user_attributes", [])) & set(one["user_attributes"]), says
+
+
+def test_a_batch_that_is_dead_does_not_use_deletions_up(tmp_path: Path) -> None:
+    refused = iter([400])
+
+    def answer(got: Got) -> int:
+        return next(refused, 202) if "deleted_user_attributes" in got.document else 202
+
+    with receiver(answer) as hook:
+        applied(CONFIG.replace('"jsonl"\npath = "lake.jsonl"', f'"webhook"\nurl = "{hook.url}"') + CONNECTED, tmp_path)
+        brought(tmp_path, view("color"))
+        fine("forward", folder=tmp_path)
+        brought(tmp_path, said(deletes="color"), view(), view(), view())
+        fine("forward", folder=tmp_path, status=3)
+        assert deleted([one.document for one in hook.accepted()]) == [[], ["color"], []]
+        # The dead one leaves as it would have then; what the output has of later batches is not taken back.
+        brought(tmp_path, said("hat"))
+        fine("outbox", "retry", folder=tmp_path)
+        fine("forward", folder=tmp_path)
+        assert deleted([one.document for one in hook.accepted()]) == [[], ["color"], [], []]
+
+
+def test_a_batch_that_is_not_sent_does_not_use_deletions_up(tmp_path: Path) -> None:
+    with_color(tmp_path)
+    only = CONFIG + CONNECTED.replace('feed = "crm"\noutput = "lake"\n', 'feed = "crm"\noutput = "lake"\nfilter = { event_types = ["screen_view"] }\n')
+    applied(only, tmp_path)
+    brought(tmp_path, said(deletes="color"), said(events=[OTHER]), view())
+    fine("forward", folder=tmp_path)
+    applied(CONFIG + CONNECTED.replace('feed = "crm"\noutput = "lake"\n', 'feed = "crm"\noutput = "lake"\nsampling = 0\n'), tmp_path)
+    brought(tmp_path, view(deletes="size"))
+    fine("forward", folder=tmp_path)
+    applied(CONFIG + CONNECTED, tmp_path)
+    brought(tmp_path, view())
+    fine("forward", folder=tmp_path)
+    assert deleted(lines(tmp_path)) == [[], ["color"], ["size"]]
+
+
+def test_each_output_is_told_by_itself_and_one_connected_later_of_nothing_before(tmp_path: Path) -> None:
+    with_color(tmp_path)
+    brought(tmp_path, said(deletes="color"))
+    more = '[outputs.pond]\ntype = "jsonl"\npath = "pond.jsonl"\n[connections.crm-pond]\nfeed = "crm"\noutput = "pond"\n'
+    applied(CONFIG + CONNECTED + more, tmp_path)
+    brought(tmp_path, said(deletes="size"))
+    brought(tmp_path, view(), view())
+    fine("forward", "--output", "pond", folder=tmp_path)
+    assert deleted(lines(tmp_path, "pond.jsonl")) == [["size"], []]
+    fine("forward", folder=tmp_path)
+    assert deleted(lines(tmp_path)) == [[], ["color", "size"], []]
+
+
+def test_a_batch_that_arrived_and_was_not_written_down_says_the_same_again(tmp_path: Path) -> None:
+    cut = iter([None, None])
+
+    def answer(got: Got) -> Any:
+        return next(cut, 202) if "deleted_user_attributes" in got.document else 202
+
+    with receiver(answer) as hook:
+        applied(CONFIG.replace('"jsonl"\npath = "lake.jsonl"', f'"webhook"\nurl = "{hook.url}"') + CONNECTED, tmp_path)
+        brought(tmp_path, view("color"))
+        fine("forward", folder=tmp_path)
+        brought(tmp_path, said(deletes="color"), view(), view())
+        fine("forward", "--attempts", "3", "--pause", "0", folder=tmp_path)
+    told = [one.document for one in hook.got if "deleted_user_attributes" in one.document]
+    assert len(told) == 3
+    assert len({one["source_request_id"] for one in told}) == 1
+    assert deleted(told) == [["color"]] * 3
+
+
+def test_the_outcome_and_what_the_output_has_are_one_transaction(tmp_path: Path) -> None:
+    with_color(tmp_path)
+    brought(tmp_path, said(deletes="color"), view())
+    before = (tmp_path / "profiles.duckdb").read_bytes()
+    fine("forward", folder=tmp_path)
+    # Killed after writing and before the store knew of it: the store is as before, the line is there.
+    (tmp_path / "profiles.duckdb").write_bytes(before)
+    brought(tmp_path, view())
+    fine("forward", folder=tmp_path)
+    assert deleted(lines(tmp_path)) == [[], ["color"], []]
+
+
+def test_enrich_tells_what_forward_sends(tmp_path: Path) -> None:
+    with_color(tmp_path)
+    brought(tmp_path, said(deletes="color"))
+    brought(tmp_path, view(), said(deletes="size"))
+    (tmp_path / "next.jsonl").write_text(json.dumps(view("hat")) + "\n" + json.dumps(said(deletes="hat")) + "\n" + json.dumps(view()) + "\n")
+    told = [json.loads(line) for line in fine("enrich", "next.jsonl", "--feed", "crm", "--json", folder=tmp_path).splitlines()]
+    shown = fine("enrich", "next.jsonl", "--feed", "crm", folder=tmp_path)
+    assert "-> lake: leaves, with deleted_user_attributes size" in shown
+    fine("--quiet", "import", "next.jsonl", "--feed", "crm", folder=tmp_path)
+    fine("forward", folder=tmp_path)
+    # What waits leaves first, and takes the colour with it.
+    assert deleted(lines(tmp_path)) == [[], ["color"], ["size"], ["hat"]]
+    assert [deleted([one["outputs"][0]["batch"]]) if one["outputs"][0]["leaves"] else one["outputs"][0]["reason"] for one in told] == [[["size"]], "EVENTLESS", [["hat"]]]
+
+
+def test_whoever_is_erased_leaves_no_trace_of_what_outputs_have(tmp_path: Path) -> None:
+    with_color(tmp_path)
+    fine("forget", "--customer-id", "A", "--yes", folder=tmp_path)
+    with duckdb.connect(tmp_path / "profiles.duckdb") as store:
+        assert store.execute("select count(*) from handed_over").fetchall() == [(0,)]
+
+
+def test_what_retention_takes_away_is_deleted_at_the_output(tmp_path: Path) -> None:
+    connected(tmp_path)
+    brought(tmp_path, {**view("color"), "timestamp_unixtime_ms": 1_700_000_000_000})
+    fine("forward", folder=tmp_path)
+    applied(CONFIG + CONNECTED + '[retention]\nlifetime_days = 30\n', tmp_path)
+    fine("retention", "apply", folder=tmp_path)
+    brought(tmp_path, view(), view())
+    fine("forward", folder=tmp_path)
+    assert deleted(lines(tmp_path)) == [[], ["color"], []]
