@@ -41,13 +41,21 @@ class Enriched:
     document: dict[str, Value] | None
     leaves: dict[str, dict[str, Value] | str]
 
+    @property
+    def enriched(self) -> bool:
+        """Whether a profile completes it: one of a feed that only reads leaves as it came."""
+        return self.document is not None and "mpid" in self.document
+
     def as_value(self) -> dict[str, Value]:
         """Return the line of `enrich --json`; numbers digit for digit."""
         outputs: list[Value] = [
             {"output": name, "leaves": not isinstance(found, str), **({"reason": found} if isinstance(found, str) else {"batch": found})}
             for name, found in self.leaves.items()
         ]
-        return {"file": self.file, "row": Number(str(self.row)), "code": self.code or None, "batch": self.document, "outputs": outputs}
+        return {
+            "file": self.file, "row": Number(str(self.row)), "code": self.code or None, "enriched": self.enriched, "batch": self.document,
+            "outputs": outputs,
+        }
 
 
 def enrich(path: Path, request: ImportRequest, *, output: str | None = None) -> tuple[ImportReport, list[Enriched]]:
@@ -109,8 +117,10 @@ def _enriched(store: Store, report: ImportReport, wanted: Routes, connected: Rou
         if outgoing is None and arrival not in codes:
             continue  # a line that has no row, or was rejected
         leaves: dict[str, dict[str, Value] | str] = {}
-        for one, to in wanted if outgoing is not None else ():
-            assert outgoing is not None
+        for one, to in wanted:
+            if outgoing is None:
+                leaves[one.output] = codes[arrival]
+                continue
             leaves[one.output] = composer.leaving(by_arrival[arrival], outgoing, one, to, riding[one.output]) if one.active else "INACTIVE"
         found.append(Enriched(file, place, codes.get(arrival, ""), outgoing.document if outgoing else None, leaves))
     return found

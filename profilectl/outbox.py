@@ -4,7 +4,7 @@ A row says which batch goes where; the batch itself is put together when it is s
 store has of its profile up to that batch. Of a feed that only reads nothing is kept but the row, so the row has all of it.
 Rows go with their profile when that is erased, and with their import when that is taken back.
 
-    ready_passed    arrival, events                 of a feed that only reads: batches with events, counted for the bill
+    ready_passed    arrival, events, environment, at_ms, types   each batch that was processed and is nobody's: it is counted
     ready_outgoing  arrival, profile, at_ms, events, devices, held, content   each batch that may leave
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from profilectl.definitions import connections, outputs
 from profilectl.enrichment import HandedOver
-from profilectl.feed import PROTECTIONS, Effect
+from profilectl.feed import ENVIRONMENTS, PROCESSED, PROTECTIONS, Effect
 from profilectl.forwarding import Connection
 from profilectl.identity import BY_NAME, CODE
 from profilectl.output import Fate, Output
@@ -66,8 +66,8 @@ def leaving_from(store: Store, feed: str) -> list[Leaves]:
 def prepare_outgoing(
     scratch: Scratch, staged: Staged, *, first: int, environment: str, now_ms: int, protection: str, applied: bool, wanted: bool
 ) -> None:
-    """Make ready_passed and, where it is wanted, ready_outgoing. The relations of sift, resolve and merge are made; ready_row
-    as well, where any row applied."""
+    """Make ready_passed and, where it is wanted, ready_outgoing. The relations of sift, resolve and merge are made, and ready_dropped;
+    ready_row as well, where any row applied."""
     reads = PROTECTIONS[protection].known_user is Effect.PASS_BY
     for name in ("ready_passed", "ready_outgoing"):
         scratch.drop(name)
@@ -75,12 +75,8 @@ def prepare_outgoing(
         scratch.make("counted_event", "select seq, count(*)::integer as events from staged_event group by seq")
     else:
         scratch.load("counted_event", [("seq", "BIGINT"), ("events", "INTEGER")], [])
-    if reads and staged.events:
-        scratch.make(
-            "ready_passed",
-            f"select dropped.seq + {first} as arrival, counted_event.events from dropped join counted_event on counted_event.seq = dropped.seq"
-            f" where dropped.code = {quote_text(PROTECTIONS[protection].code)} order by arrival",
-        )
+    if PROTECTIONS[protection].code:
+        _passed(scratch, staged, first, environment, now_ms)
     if wanted and reads:
         scratch.make("ready_outgoing", _of_nobody(scratch, staged, first, environment, now_ms, PROTECTIONS[protection].code))
     elif wanted and applied:
@@ -96,6 +92,26 @@ def prepare_outgoing(
             f"{' left join held_for_a_while as held on held.arrival = row.arrival' if lost else ''} order by row.arrival",
         )
     scratch.drop("counted_event")
+
+
+def _passed(scratch: Scratch, staged: Staged, first: int, environment: str, now_ms: int) -> None:
+    """Make ready_passed: where and when, and of its events the types alone. Whose they would be is not kept, nor what they say."""
+    codes = ", ".join(map(quote_text, PROCESSED))
+    stated = f"coalesce(one.environment, {quote_text(environment)})" if "environment" in staged.plain else quote_text(environment)
+    at_ms = f"coalesce(one.at_ms, {now_ms})" if "at_ms" in staged.plain else str(now_ms)
+    events, types, counted = "0", "null::varchar", ""
+    if staged.events:
+        events, types = "coalesce(event.events, 0)", "event.types"
+        counted = (
+            " left join (select seq, sum(number)::integer as events, '{' || string_agg('\"' || type || '\":' || number, ',' order by type) || '}' as types"
+            " from (select seq, type, count(*) as number from staged_event group by seq, type) group by seq) as event on event.seq = one.seq"
+        )
+    scratch.make(
+        "ready_passed",
+        f"select one.seq + {first} as arrival, {events} as events, list_position({list(ENVIRONMENTS)}, {stated})::utinyint - 1 as environment,"
+        f" {at_ms}::bigint as at_ms, {types} as types from staged as one join ready_dropped on ready_dropped.arrival = one.seq + {first}{counted}"
+        f" where ready_dropped.code in ({codes}) order by one.seq",
+    )
 
 
 def _fleeting(scratch: Scratch, staged: Staged, first: int) -> bool:
@@ -183,7 +199,7 @@ def write_outgoing(store: Store, number: int, feed: int, leaves: Sequence[Leaves
     import that is made again, does not leave again."""
     scratch = store.scratch
     if scratch.has("ready_passed"):
-        scratch.run("insert into store.passed select arrival, events from ready_passed")
+        scratch.run("insert into store.passed select arrival, events, environment, at_ms, types from ready_passed")
     if not leaves or not scratch.has("ready_outgoing"):
         return
     to = ", ".join(f"({quote_text(one.output)}, {one.accepts_eventless})" for one in leaves)

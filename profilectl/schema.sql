@@ -191,8 +191,11 @@ create table store.forwarded (
 );
 
 create table store.passed (
-    arrival bigint not null,         -- of a batch with events of a feed that only reads: it counts, and is not kept
-    events  integer not null
+    arrival     bigint not null,     -- of a batch that is nobody's, of a feed that only reads or may only update: it counts, and is not kept
+    events      integer not null,
+    environment utinyint,            -- this and what follows null: an older version did not write it down
+    at_ms       bigint,
+    types       varchar              -- of its events, with how many, as JSON
 );
 
 -- What an output has (riding.py). Names of attributes, no values.

@@ -85,6 +85,9 @@ STEPS: dict[int, tuple[str, ...]] = {
     ),
     # Schema 6: what an output was told of audiences, what was deleted since, what a host has of a profile.
     5: (
+        "alter table store.passed add column environment utinyint",
+        "alter table store.passed add column at_ms bigint",
+        "alter table store.passed add column types varchar",
         "create table store.output_since (output varchar not null, arrival bigint not null)",
         """create table store.handed_over (
             output varchar not null, workspace varchar not null, profile bigint not null, arrival bigint not null, keys varchar[] not null
