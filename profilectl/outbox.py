@@ -261,7 +261,7 @@ def record(store: Store, output: str, outcomes: Sequence[Outcome], now_ms: int, 
                 " where outbox.output = $output and outbox.arrival = outcome.arrival and outcome.dead",
                 bound,
             )
-        write_handed_over(scratch, output, taken)
+        write_handed_over(store, output, taken)
     scratch.drop("outcome")
 
 

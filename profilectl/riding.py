@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from profilectl.enrichment import HandedOver, Outgoing, handed_over, with_deletions
-from profilectl.scratch import Scratch
+from profilectl.segments import known_mpids
 from profilectl.store import Store
 from profilectl.values import Value
 
@@ -81,9 +81,10 @@ def _last_taken(store: Store, bound: Mapping[str, str]) -> dict[int, int]:
     ))
 
 
-def write_handed_over(scratch: Scratch, output: str, written: Iterable[tuple[View, HandedOver]]) -> None:
-    """Write down what an output has now; of two of a profile the later counts. Called within a transaction."""
-    newest = dict(written)
+def write_handed_over(store: Store, output: str, written: Iterable[tuple[View, HandedOver]]) -> None:
+    """Write down what an output has now; of two of a profile the later counts. Whoever was erased meanwhile does not come
+    back. Called within a transaction."""
+    newest, scratch = dict(written), store.scratch
     if not newest:
         return
     scratch.load(
@@ -95,5 +96,9 @@ def write_handed_over(scratch: Scratch, output: str, written: Iterable[tuple[Vie
         " and (workspace, profile) in (select (workspace, profile) from now_has)",
         {"output": output},
     )
-    scratch.run("insert into store.handed_over select $output, workspace, profile, arrival, keys from now_has order by profile", {"output": output})
+    scratch.run(
+        "insert into store.handed_over select $output, workspace, profile, arrival, keys from now_has"
+        f" where profile in (select profile from ({known_mpids(store.segments())})) order by profile",
+        {"output": output},
+    )
     scratch.drop("now_has")

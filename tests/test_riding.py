@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
-from doors import call, made_once
+from doors import call, made_once, run
+from effort import at_length
+from histories import History
+from hypothesis import HealthCheck, given, note, seed, settings
+from hypothesis import strategies as st
 from output_receiver import Got, receiver
+from test_enrichment import eventful
+from test_equivalence import NOW_MS, stated_settings, text_of
+
+from profilectl.definitions import replace_connections
+from profilectl.delivery.run import Asked, forward
+from profilectl.engine import ImportRequest, import_files
+from profilectl.forwarding import Connection
+from profilectl.opening import open_store
+from profilectl.output import Output
+from profilectl.scratch import Scratch
 
 VIEW: dict[str, Any] = {"event_type": "custom_event", "data": {"event_name": "Viewed", "custom_event_type": "other"}}
 OTHER: dict[str, Any] = {"event_type": "screen_view", "data": {"screen_name": "start"}}
@@ -81,32 +98,43 @@ def with_color(folder: Path) -> None:
     fine("forward", folder=folder)
 
 
-Step = Callable[[Path], object]
+@dataclass(frozen=True)
+class Brings:
+    """A step of a case: rows of one person, by a feed."""
+
+    batches: tuple[dict[str, Any], ...]
+    feed: str = "crm"
 
 
-def crm(*batches: dict[str, Any]) -> Step:
-    return lambda folder: brought(folder, *batches)
+FORWARD = "forward"
+Step = Brings | str | Callable[[Path], object]
 
 
-def by(feed: str, *batches: dict[str, Any]) -> Step:
-    return lambda folder: brought(folder, *batches, feed=feed)
+def crm(*batches: dict[str, Any]) -> Brings:
+    return Brings(batches)
 
 
-def command(*arguments: str) -> Step:
+def by(feed: str, *batches: dict[str, Any]) -> Brings:
+    return Brings(batches, feed)
+
+
+def command(*arguments: str) -> Callable[[Path], object]:
     return lambda folder: fine(*arguments, folder=folder)
 
 
-def config(text: str) -> Step:
+def config(text: str) -> Callable[[Path], object]:
     return lambda folder: applied(text, folder)
 
 
-FORWARD = command("forward")
-COMPUTE = command("--workspace", "default", "calculated", "add", "color", "--type", "count", "--event", "Viewed")
-COMPUTE_NOTHING = command("--workspace", "default", "calculated", "add", "color", "--type", "last_value", "--event", "Never", "--of", "at")
-COMPUTE_SEEN = command("--workspace", "default", "calculated", "add", "seen", "--type", "count", "--event", "Viewed")
+def calculated(name: str, *options: str) -> Callable[[Path], object]:
+    return command("--workspace", "default", "calculated", "add", name, *options)
+
+
+COUNT = ("--type", "count", "--event", "Viewed")
+NEVER = ("--type", "last_value", "--event", "Never", "--of", "at")
 SWITCHED_OFF = CONFIG + CONNECTED.replace('feed = "crm"\noutput = "lake"\n', 'feed = "crm"\noutput = "lake"\nfilter = { user_attributes = ["color"] }\n')
 # fmt: off
-RIDES: list[tuple[str, list[Step], list[list[str]]]] = [
+TOGETHER: list[tuple[str, list[Step], list[list[str]]]] = [
     # what happens (the lake has color and size)             how                                                                                        what is told as deleted, batch by batch
     ("a deletion without an event rides with the next",      [crm(said(deletes="color")), crm(view()), crm(view()), FORWARD],                           [["color"], []]),
     ("... also where forwarding comes in between",           [crm(said(deletes="color")), FORWARD, crm(view()), FORWARD, crm(view()), FORWARD],         [["color"], []]),
@@ -115,37 +143,100 @@ RIDES: list[tuple[str, list[Step], list[list[str]]]] = [
     ("... and with it what was deleted before",              [crm(said(deletes="size")), crm(view(deletes="color")), FORWARD],                          [["color", "size"]]),
     ("deleted and set again is not deleted",                 [crm(said(deletes="color")), crm(said("color")), crm(view()), FORWARD],                    [[]]),
     ("... nor where the batch that leaves sets it",          [crm(said(deletes="color")), crm(view("color")), FORWARD],                                 [[]]),
-    ("deleted, set and deleted again is told once",          [crm(said(deletes="color")), crm(said("color")), crm(said(deletes="color")), crm(view()), FORWARD], [["color"]]),
-    ("told, set again and deleted again is told again",      [crm(view(deletes="color")), FORWARD, crm(view("color")), FORWARD, crm(said(deletes="color")), crm(view()), FORWARD], [["color"], [], ["color"]]),
+    ("deleted, set and deleted again is told once",          [crm(said(deletes="color"), said("color")), crm(said(deletes="color")), crm(view()), FORWARD], [["color"]]),
+    ("told, set again and deleted again is told again",      [crm(view(deletes="color")), FORWARD, crm(view("color")), FORWARD, crm(said(deletes="color"), view()), FORWARD], [["color"], [], ["color"]]),
     ("several batches of one block tell it once",            [crm(said(deletes="color"), view(), view(), said(deletes="size"), view(), view()), FORWARD], [["color"], [], ["size"], []]),
-    ("a deletion by hand",                                   [command("--workspace", "default", "set", "--customer-id", "A", "--delete", "color"), crm(view()), crm(view()), FORWARD], [["color"], []]),
     ("a deletion by a feed that is not connected",           [by("web", said("hat")), by("web", said(deletes="hat")), crm(view()), FORWARD],            [["hat"]]),
     ("an attribute of another workspace is another",         [by("eu", view("color")), by("eu", said(deletes="color")), crm(view()), by("eu", view()), FORWARD], [[], [], ["color"]]),
-    ("an import that is taken back takes its values along",  [command("imports", "undo", "2", "--yes"), crm(view()), crm(view()), FORWARD],             [["color", "size"], []]),
-    ("a deletion that is taken back is none",                [crm(said(deletes="color")), command("imports", "undo", "3", "--yes"), crm(view()), FORWARD], [[]]),
     ("a batch that only passes by carries nobody's",         [crm(said(deletes="color")), by("peek", view()), crm(view()), FORWARD],                    [[], ["color"]]),
-    ("a calculated value masks what was deleted",            [crm(said(deletes="color")), COMPUTE, crm(view()), FORWARD], [[]]),
-    ("... also where the batch that leaves deletes it",      [COMPUTE, crm(view(deletes="color")), FORWARD],            [[]]),
-    ("a calculated one that is gone is gone for the output", [COMPUTE_SEEN, crm(view()), FORWARD, command("--workspace", "default", "calculated", "remove", "seen"), crm(view()), crm(view()), FORWARD], [[], ["seen"], []]),
-    ("a calculated one without a value masks to nothing",    [COMPUTE_NOTHING, crm(view()), crm(view()), FORWARD],                   [["color"], []]),
-    ("what the filter switches off is not deleted",          [config(SWITCHED_OFF), crm(view()), FORWARD],                                              [[]]),
-    ("... and not told as long as it is off",                [config(SWITCHED_OFF), crm(said(deletes="color")), crm(view()), FORWARD, config(CONFIG + CONNECTED), crm(view()), FORWARD], [[], ["color"]]),
-    ("what was taken out of the outbox tells nothing",       [crm(view(deletes="color")), command("outbox", "drop", "--waiting", "--output", "lake", "--yes"), crm(view()), FORWARD], [["color"]]),
     ("what never was there is not deleted",                  [crm(said(deletes="hat")), crm(view()), FORWARD],                                          [[]]),
-    ("what lived between two batches only is told once",     [crm(said("hat")), crm(said(deletes="hat")), crm(view()), crm(view()), FORWARD],           [["hat"], []]),
-    ("another person's deletions are not this one's",        [crm(view("color", who="B")), crm(said(deletes="color")), crm(view(who="B")), FORWARD],    [[], []]),
-    ("an empty restart",                                     [FORWARD, FORWARD],                                                                        []),
+    ("what lived between two batches only is told once",     [crm(said("hat"), said(deletes="hat")), crm(view()), crm(view()), FORWARD],                [["hat"], []]),
+    ("nothing happened",                                     [FORWARD, FORWARD],                                                                        []),
+    ("an attribute that is renamed",                         [crm(said("colour", "color")), crm(view()), crm(view()), FORWARD],                         [["color"], []]),
+]
+ALONE: list[tuple[str, list[Step], list[list[str]]]] = [
+    ("a deletion by hand",                                   [command("--workspace", "default", "set", "--customer-id", "A", "--delete", "color"), crm(view(), view()), FORWARD], [["color"], []]),
+    ("an import that is taken back takes its values along",  [command("imports", "undo", "2", "--yes"), crm(view(), view()), FORWARD],                  [["color", "size"], []]),
+    ("a calculated value masks what was deleted",            [crm(said(deletes="color")), calculated("color", *COUNT), crm(view()), FORWARD],           [[]]),
+]
+LONGER: list[tuple[str, list[Step], list[list[str]]]] = [
+    ("a calculated one without a value masks to nothing",    [calculated("color", *NEVER), crm(view(), view()), FORWARD],                               [["color"], []]),
+    ("a deletion that is taken back is none",                [crm(said(deletes="color")), command("imports", "undo", "3", "--yes"), crm(view()), FORWARD], [[]]),
+    ("a calculated one that is gone is gone for the output", [calculated("seen", *COUNT), crm(view()), FORWARD, command("--workspace", "default", "calculated", "remove", "seen"), crm(view(), view()), FORWARD], [[], ["seen"], []]),
+    ("what the filter switches off is told once it is on",   [config(SWITCHED_OFF), crm(view()), FORWARD, crm(said(deletes="color"), view()), FORWARD, config(CONFIG + CONNECTED), crm(view(), view()), FORWARD], [[], [], ["color"], []]),
+    ("what was taken out of the outbox tells nothing",       [crm(view(deletes="color")), command("outbox", "drop", "--waiting", "--output", "lake", "--yes"), crm(view()), FORWARD], [["color"]]),
 ]
 # fmt: on
 
 
-@pytest.mark.parametrize(("says", "steps", "expected"), RIDES, ids=[one[0] for one in RIDES])
-def test_what_is_deleted_rides_with_the_next_batch_once(says: str, steps: list[Step], expected: list[list[str]], tmp_path: Path) -> None:
-    with_color(tmp_path)
+def named(batch: dict[str, Any], who: str) -> dict[str, Any]:
+    return {**batch, "user_identities": {"customer_id": who}}
+
+
+def rounds_of(steps: Sequence[Step]) -> list[list[Brings]]:
+    """Return what is brought before each time that batches leave."""
+    found: list[list[Brings]] = [[]]
     for step in steps:
-        step(tmp_path)
-    assert deleted(lines(tmp_path)[1:]) == expected, says
-    for one in lines(tmp_path):
+        if isinstance(step, Brings):
+            found[-1].append(step)
+        else:
+            found.append([])
+    return found[:-1]
+
+
+@functools.cache
+def brought_together() -> dict[str, list[list[str]]]:
+    """Run the cases in one store, each with a person of its own: what was told as deleted of each."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        connected(folder)
+        people = [str(place) for place in range(len(TOGETHER))]
+        brought(folder, *(named(view("color size"), who) for who in people))
+        fine("forward", folder=folder)
+        rounds = [rounds_of(steps) for _, steps, _ in TOGETHER]
+        for number in range(max(map(len, rounds))):
+            several = [(who, one[number]) for who, one in zip(people, rounds, strict=True) if number < len(one)]
+            for place in range(max(len(steps) for _, steps in several)):
+                for feed in ("crm", "web", "eu", "peek"):
+                    here = [named(batch, who) for who, steps in several if place < len(steps) and steps[place].feed == feed for batch in steps[place].batches]
+                    if here:
+                        brought(folder, *here, feed=feed)
+            fine("forward", folder=folder)
+        found: dict[str, list[list[str]]] = {}
+        for one in lines(folder):
+            assert not set(one.get("deleted_user_attributes", [])) & set(one["user_attributes"])
+            found.setdefault(one["user_identities"][0]["identity"], []).append(one.get("deleted_user_attributes", []))
+        return found
+
+
+@pytest.mark.parametrize("place", range(len(TOGETHER)), ids=[one[0] for one in TOGETHER])
+def test_what_is_deleted_rides_with_the_next_batch_once(place: int) -> None:
+    says, _, expected = TOGETHER[place]
+    assert brought_together()[str(place)][1:] == expected, says
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("says", "steps", "expected"), [*TOGETHER, *LONGER], ids=[one[0] for one in (*TOGETHER, *LONGER)])
+def test_the_same_where_each_is_alone(says: str, steps: list[Step], expected: list[list[str]], tmp_path: Path) -> None:
+    alone(says, steps, expected, tmp_path)
+
+
+@pytest.mark.parametrize(("says", "steps", "expected"), ALONE, ids=[one[0] for one in ALONE])
+def test_whatever_takes_an_attribute_away_is_told(says: str, steps: list[Step], expected: list[list[str]], tmp_path: Path) -> None:
+    alone(says, steps, expected, tmp_path)
+
+
+def alone(says: str, steps: Sequence[Step], expected: list[list[str]], folder: Path) -> None:
+    with_color(folder)
+    for step in steps:
+        if isinstance(step, Brings):
+            brought(folder, *step.batches, feed=step.feed)
+        elif isinstance(step, str):
+            fine(step, folder=folder)
+        else:
+            step(folder)
+    assert deleted(lines(folder)[1:]) == expected, says
+    for one in lines(folder):
         assert not set(one.get("deleted_user_attributes", [])) & set(one["user_attributes"]), says
 
 
@@ -197,6 +288,7 @@ def test_each_output_is_told_by_itself_and_one_connected_later_of_nothing_before
     assert deleted(lines(tmp_path)) == [[], ["color", "size"], []]
 
 
+@pytest.mark.slow
 def test_a_batch_that_arrived_and_was_not_written_down_says_the_same_again(tmp_path: Path) -> None:
     cut = iter([None, None])
 
@@ -258,3 +350,69 @@ def test_what_retention_takes_away_is_deleted_at_the_output(tmp_path: Path) -> N
     brought(tmp_path, view(), view())
     fine("forward", folder=tmp_path)
     assert deleted(lines(tmp_path)) == [[], ["color"], []]
+
+
+@pytest.mark.slow
+def test_an_older_store_goes_on_from_the_last_batch_that_an_output_took(tmp_path: Path) -> None:
+    with_color(tmp_path)
+    brought(tmp_path, said(deletes="color"))
+    with duckdb.connect(tmp_path / "profiles.duckdb") as store:
+        for table in ("handed_over", "output_since"):
+            store.execute(f"delete from {table}")
+    brought(tmp_path, view(), view(deletes="size"), view(deletes="size", who="B"))
+    applied(CONFIG + CONNECTED.replace('feed = "crm"', 'feed = "crm"\nactive = true'), tmp_path)
+    fine("forward", folder=tmp_path)
+    assert deleted(lines(tmp_path)) == [[], ["color"], ["size"], []]
+
+
+@pytest.mark.slow
+def test_whoever_is_erased_while_a_batch_is_on_its_way_does_not_come_back(tmp_path: Path) -> None:
+    def answer(got: Got) -> int:
+        assert run("forget", "--customer-id", "A", "--yes", folder=tmp_path).returncode == 0
+        return 202
+
+    with receiver(answer) as hook:
+        applied(CONFIG.replace('"jsonl"\npath = "lake.jsonl"', f'"webhook"\nurl = "{hook.url}"') + CONNECTED, tmp_path)
+        brought(tmp_path, view("color"))
+        fine("forward", folder=tmp_path)
+    with duckdb.connect(tmp_path / "profiles.duckdb") as store:
+        assert store.execute("select count(*) from handed_over").fetchall() == [(0,)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(3))
+def test_what_an_output_puts_together_of_what_leaves_is_what_the_profile_has(part: int) -> None:
+    @seed(part)
+    @settings(max_examples=at_length(15, by_night=200), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(eventful(), st.lists(st.booleans(), min_size=12, max_size=12))
+    def compare(history: History, leaves: list[bool]) -> None:
+        note(history.as_case())
+        mirrored(history, leaves)
+
+    compare()
+
+
+def mirrored(history: History, leaves: Sequence[bool]) -> None:
+    """Run a history, forwarding in between; put together what leaves as a receiver does, and compare it with each batch.
+    In no batch is anything told as deleted that the receiver does not have, but what came and went in between."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, path, scratch = Path(name), Path(name) / "profiles.duckdb", Scratch(Path(name))
+        with open_store(scratch, path, create=True, write=True) as store, store.transaction():
+            store.put_settings(stated_settings(history))
+            for feed in history.feeds:
+                store.put_feed(history.feed(feed))
+            replace_connections(store, [Output("lake", "jsonl", "lake.jsonl")], [Connection(feed, feed, "lake") for feed in history.feeds])
+        scratch.close()
+        for number, one in enumerate(history.imports):
+            file = folder / f"{number}.jsonl"
+            file.write_text("".join(text_of(row) + "\n" for row in one.rows) or "\n")
+            import_files(path, ImportRequest([str(file)], one.feed, protection=one.protection, environment=one.environment, again=True, now_ms=NOW_MS + number))
+            if leaves[number % len(leaves)] or number == len(history.imports) - 1:
+                forward(path, Asked())
+        there: dict[str, set[str]] = {}
+        for batch in lines(folder):
+            if "mpid" in batch:
+                keys = there.setdefault(str(batch["mpid"]), set())
+                keys |= set(batch["user_attributes"])
+                keys -= set(batch.get("deleted_user_attributes", []))
+                assert keys == set(batch["user_attributes"])
