@@ -40,7 +40,7 @@ PROTECTIONS: dict[str, Protection] = {
 BECAME: dict[str, str] = {
     # what becomes of a batch that is nobody's, by the code of the refusal
     "UPDATE_ONLY_NO_MATCH": "it is dropped, and counted for the bill",
-    "READ_ONLY":            "it leaves as it came, and nothing of it is kept",
+    "READ_ONLY":            "what has events leaves as it came, and nothing of it is kept",
 }
 # fmt: on
 

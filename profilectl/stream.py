@@ -167,7 +167,7 @@ def batches_of(
     union = " union all ".join(f"select profile, arrival from {one.table('row')} {where}" for one in profiles.segments if "row" in one.tables)
     parts = [union] if union else []
     if device is None:
-        parts.append(_unowned(tests))
+        parts.append(_unowned(tests, limit))
     if not parts:
         return []
     rows = profiles.store.scratch.rows(f"select profile, arrival from ({' union all '.join(parts)}) order by arrival desc limit {limit or 2**62}")
@@ -179,13 +179,15 @@ def batches_of(
     return [found[arrival] for arrival in sorted(found)]
 
 
-def _unowned(tests: Sequence[str]) -> str:
+def _unowned(tests: Sequence[str], limit: int) -> str:
     """Return the SELECT of the batches that are nobody's, as rows of profiles are read. tests: of arrival, feed, environment."""
     where = f" where {' and '.join(tests)}" if tests else ""
+    # Of all of them no more are looked at than are shown.
+    newest = f" order by arrival desc limit {limit}" if limit and not tests else ""
     return (
         "select null::bigint as profile, arrival from (select one.arrival, import.feed,"
         f" coalesce(passed.environment, list_position({list(ENVIRONMENTS)}, import.environment) - 1) as environment"
-        f" from (select * from store.dropped where code in ({', '.join(map(quote_text, PROCESSED))})) as one"
+        f" from (select * from store.dropped where code in ({', '.join(map(quote_text, PROCESSED))}){newest}) as one"
         " asof join (select * from store.import where undone_ms is null and arrivals > 0) as import on one.arrival >= import.first_arrival"
         f" left join store.passed on passed.arrival = one.arrival){where}"
     )

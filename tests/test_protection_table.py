@@ -123,6 +123,7 @@ def happened() -> dict[str, Any]:
             "shown": {number: fine("imports", "show", str(number), folder=folder) for number in (2, 3, 4)},
             "plain": fine("stream", "--limit", "0", folder=folder),
             "enriched": enriched,
+            "told": {level: fine("enrich", f"{level}.jsonl", "--feed", level, folder=folder) for level in LEVELS[1:]},
             "store": (folder / "profiles.duckdb").read_bytes(),
         }
 
@@ -210,9 +211,19 @@ def test_an_import_tells_what_it_kept_out(level: str) -> None:
 def test_the_plain_stream_says_why_nobody_has_a_batch() -> None:
     plain = happened()["plain"]
     assert "read-only.jsonl:4" in plain
-    assert "no MPID: the feed may only read: it leaves as it came, and nothing of it is kept" in plain
+    assert "no MPID: the feed may only read: what has events leaves as it came, and nothing of it is kept" in plain
     assert "no MPID: the feed may only update, and nobody matched: it is dropped, and counted for the bill" in plain
     assert "1 custom_event, 1 opt_out" in plain
+
+
+def test_enrich_says_what_becomes_of_a_batch_that_nobody_has() -> None:
+    told = happened()["told"]
+    one = told["read-only"].split("read-only.jsonl:")[1]  # unknown, without events
+    assert "READ_ONLY: the feed may only read: what has events leaves as it came, and nothing of it is kept" in one
+    assert "without MPID, and with nothing of a profile" in one
+    assert "-> lake: does not leave: the batch has no events, and nothing of it is kept" in one
+    assert "rides with the next event" not in told["read-only"]
+    assert "-> lake: does not leave: the feed may only update, and nobody matched" in told["update-only"]
 
 
 def test_of_a_batch_that_nobody_has_no_value_is_kept(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import random
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from histories import History
 from hypothesis import HealthCheck, given, note, seed, settings
 from hypothesis import strategies as st
 from output_receiver import Got, receiver
+from test_delivery import killed_until_done
 from test_enrichment import eventful
 from test_equivalence import NOW_MS, stated_settings, text_of
 
@@ -416,3 +419,27 @@ def mirrored(history: History, leaves: Sequence[bool]) -> None:
                 keys |= set(batch["user_attributes"])
                 keys -= set(batch.get("deleted_user_attributes", []))
                 assert keys == set(batch["user_attributes"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(2))
+def test_killed_at_any_moment_each_deletion_is_told_once(part: int, tmp_path: Path) -> None:
+    chance, people = random.Random(part), [f"P{place}" for place in range(at_length(40, by_night=200))]
+
+    def answer(got: Got) -> Any:
+        time.sleep(chance.uniform(0, 0.01))
+        return 202 if chance.random() < 0.9 else 503
+
+    with receiver(answer) as hook:
+        applied(CONFIG.replace('"jsonl"\npath = "lake.jsonl"', f'"webhook"\nurl = "{hook.url}"') + CONNECTED, tmp_path)
+        brought(tmp_path, *(view("color size", who=who) for who in people))
+        brought(tmp_path, *(said(deletes="color", who=who) for who in people))
+        brought(tmp_path, *(view(who=who) for _ in range(2) for who in people), *(view(deletes="size", who=who) for who in people), *(view(who=who) for who in people))
+        assert killed_until_done(tmp_path, chance, 1.5) > 0
+        told: dict[str, dict[str, list[str]]] = {}
+        for one in (got.document for got in hook.accepted()):
+            mine = told.setdefault(one["user_identities"][0]["identity"], {})
+            # Sent again it says the same: a receiver that knows the id drops it.
+            assert mine.setdefault(one["source_request_id"], one.get("deleted_user_attributes", [])) == one.get("deleted_user_attributes", [])
+    assert sorted(told) == sorted(people)
+    assert all(list(one.values()) == [[], ["color"], [], ["size"], []] for one in told.values())
