@@ -96,7 +96,7 @@ def prepare_outgoing(
 
 def _passed(scratch: Scratch, staged: Staged, first: int, environment: str, now_ms: int) -> None:
     """Make ready_passed: where and when, and of its events the types alone. Whose they would be is not kept, nor what they say."""
-    codes = ", ".join(map(quote_text, PROCESSED))
+    nobodys = f"(select arrival - {first} as seq from ready_dropped where code in ({', '.join(map(quote_text, PROCESSED))}))"
     stated = f"coalesce(one.environment, {quote_text(environment)})" if "environment" in staged.plain else quote_text(environment)
     at_ms = f"coalesce(one.at_ms, {now_ms})" if "at_ms" in staged.plain else str(now_ms)
     events, types, counted = "0", "null::varchar", ""
@@ -104,13 +104,12 @@ def _passed(scratch: Scratch, staged: Staged, first: int, environment: str, now_
         events, types = "coalesce(event.events, 0)", "event.types"
         counted = (
             " left join (select seq, sum(number)::integer as events, '{' || string_agg('\"' || type || '\":' || number, ',' order by type) || '}' as types"
-            " from (select seq, type, count(*) as number from staged_event group by seq, type) group by seq) as event on event.seq = one.seq"
+            f" from (select seq, type, count(*) as number from staged_event where seq in {nobodys} group by seq, type) group by seq) as event on event.seq = one.seq"
         )
     scratch.make(
         "ready_passed",
         f"select one.seq + {first} as arrival, {events} as events, list_position({list(ENVIRONMENTS)}, {stated})::utinyint - 1 as environment,"
-        f" {at_ms}::bigint as at_ms, {types} as types from staged as one join ready_dropped on ready_dropped.arrival = one.seq + {first}{counted}"
-        f" where ready_dropped.code in ({codes}) order by one.seq",
+        f" {at_ms}::bigint as at_ms, {types} as types from staged as one{counted} where one.seq in {nobodys} order by one.seq",
     )
 
 
