@@ -16,8 +16,9 @@ from profilectl.scratch import quote_identifier, quote_text
 from profilectl.segments import ENVIRONMENT_NAME, known_mpids
 from profilectl.values import parse_json, to_json
 
-KEPT_BY_STUB = ("row", "index", "mpid", "event", "rest", "removed", "alias", "aged", "membership_change")
-"""What a stub keeps: who it is, when it was seen, its events (`rest` of it holds those), and when it entered and left audiences."""
+KEPT_BY_STUB = ("row", "index", "mpid", "event", "rest", "removed", "alias", "aged", "membership_change", "handed_over")
+"""What a stub keeps: who it is, when it was seen, its events (`rest` of it holds those), when it entered and left audiences, and
+the names of what outputs have of it: that is gone is told them with its next batch."""
 DEVICE_FIELDS = ("device_info", "mp_deviceid", "integration_attributes")
 """What of a batch is of a device: it goes also where the profile keeps its attributes."""
 

@@ -1,8 +1,8 @@
 """The billing ledger: what was processed, month by month, and how many users that was of.
 
 Sources: domain.md 7 PROP ii (a batch is billable that has events, or that an Update Only feed brought of nobody known;
-else it is not), 1 (MTU). It is derived from what the store keeps: rows, events, dropped rows, and of feeds that only
-read the batches with events (store.passed). Who was erased since is not counted any more.
+else it is not), 1 (MTU). It is derived from what the store keeps: rows, events, dropped rows, and of those that were
+processed and are nobody's how many events they had (store.passed). Who was erased since is not counted any more.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from typing import Any
 
 from profilectl.codes import UsageError
 from profilectl.definitions import check_workspace
-from profilectl.feed import ACCOUNT, PROTECTIONS
+from profilectl.feed import ACCOUNT, PROCESSED, PROTECTIONS
 from profilectl.opening import open_store
 from profilectl.scratch import Scratch, quote_text, scratch_beside
 from profilectl.segments import IMPORT_FILES, known_events
 from profilectl.store import Store, must_exist
 
 MISS = PROTECTIONS["update-only"].code
-PROCESSED = ("UPDATE_ONLY_NO_MATCH", "READ_ONLY")
-"""Codes of dropped rows that were processed all the same: a repeated request, or somebody erased, was not."""
+READ = PROTECTIONS["read-only"].code
 MONTH = "strftime(make_timestamp({} * 1000), '%Y-%m')"
 
 
@@ -39,14 +38,14 @@ def usage(path: Path, *, month: str | None = None, wait_s: float = 0) -> dict[st
         only = " where month = $month" if month else ""
         bound = {"month": month} if month else {}
         rows = scratch.rows(
-            "select month, feed, import, count(*), count(*) filter (events > 0), count(*) filter (code = $miss), count(*) filter (billable), sum(events)::bigint"
-            f" from ledger{only} group by all order by all", {**bound, "miss": MISS},
+            "select month, feed, import, count(*), count(*) filter (events > 0), count(*) filter (code = $miss), count(*) filter (billable), sum(events)::bigint,"
+            f" count(*) filter (code = $read) from ledger{only} group by month, feed, import order by month, feed, import", {**bound, "miss": MISS, "read": READ},
         )
         users = dict(scratch.rows(f"select month, count(distinct profile) from tracked{only} group by month order by month", bound))
         found = [
-            {"month": when, "feed": feed, "import": number, "batches": batches, "with_events": eventful, "update_only_misses": misses, "billable": billable,
-             "not_billable": batches - billable, "events": events}
-            for when, feed, number, batches, eventful, misses, billable, events in rows
+            {"month": when, "feed": feed, "import": number, "batches": batches, "with_events": eventful, "update_only_misses": misses, "read_only": passed,
+             "billable": billable, "not_billable": batches - billable, "events": events}
+            for when, feed, number, batches, eventful, misses, billable, events, passed in rows
         ]
         months = sorted({*users, *(str(one["month"]) for one in found)})
         return {
@@ -93,7 +92,7 @@ def _ledger(store: Store) -> None:
     codes = ", ".join(map(quote_text, PROCESSED))
     processed = (
         f"select arrival, at_ms, null as code from ({rows}) union all"
-        f" select arrival, null::bigint as at_ms, code from store.dropped where code in ({codes})"
+        f" select dropped.arrival, passed.at_ms, code from store.dropped left join store.passed on passed.arrival = dropped.arrival where code in ({codes})"
     )
     scratch.make(
         "ledger",

@@ -7,7 +7,7 @@ waits the profile is what it was then, whatever arrived since. The rules are enr
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,14 +25,18 @@ from profilectl.enrichment import (
     Outgoing,
     Received,
     Sent,
+    addressed,
     as_received,
     calculated_at,
     completed,
 )
 from profilectl.feed import NO_WORKSPACE, Feed, completed_in, workspaces_of
+from profilectl.forwarding import Connection, filtered, refusal
 from profilectl.identity import BY_NAME, Usable, display, usable
 from profilectl.outbox import Waiting
+from profilectl.output import Output
 from profilectl.profile import account_profiles, profiles_of
+from profilectl.riding import Riding
 from profilectl.store import Store
 from profilectl.values import Value, parse_json
 
@@ -47,6 +51,7 @@ class Composer:
     reading: Reading
     definitions: Sequence[Definition]
     feeds: dict[int, Feed]
+    login: Collection[str]
 
     def compose(self, waiting: Sequence[Waiting]) -> dict[int, Outgoing]:
         """Return the batches by arrival. One whose profile is not there any more is left out."""
@@ -55,11 +60,11 @@ class Composer:
             if one.profile is None:
                 found[one.arrival] = as_received(self._nobodys(one), self.naming)
         memberships = self._memberships(waiting) if self.lifetime else {}
-        consents = self._consents([one for one in waiting if one.profile is not None and self._workspace(one) == NO_WORKSPACE])
+        consents = self._consents([one for one in waiting if one.profile is not None and self.workspace_of(one) == NO_WORKSPACE])
         by_workspace: dict[str, list[Waiting]] = {}
         for one in waiting:
             if one.profile is not None:
-                by_workspace.setdefault(self._workspace(one), []).append(one)
+                by_workspace.setdefault(self.workspace_of(one), []).append(one)
         for workspace, ones in by_workspace.items():
             profiles = account_profiles(self.store) if workspace == NO_WORKSPACE else profiles_of(self.store, workspace=workspace)
             wanted: dict[int, dict[int, Waiting]] = {}
@@ -71,6 +76,17 @@ class Composer:
                 found |= self._played(activity, wanted[activity.profile], definitions, memberships, consents)
         return found
 
+    def leaving(self, one: Waiting, outgoing: Outgoing, connection: Connection, to: Output, riding: Riding) -> dict[str, Value] | str:
+        """Return what leaves of a batch through an active connection, with the deletions that ride along, or why nothing does."""
+        view = (self.workspace_of(one), one.profile) if one.profile is not None else None
+        outgoing = riding.completed(outgoing, view)
+        reason = refusal(outgoing, connection, to, self.login)
+        left = None if reason else filtered(addressed(outgoing, to.name, self.naming), connection, to)
+        if left is None:
+            return reason or "FILTERED"
+        riding.leaves(outgoing, view, left)
+        return left
+
     def _played(
         self, activity: Activity, wanted: dict[int, Waiting], definitions: Sequence[Definition], memberships: dict[int, list[Membership]],
         consents: dict[int, list[dict[Purpose, Said]]],
@@ -78,6 +94,7 @@ class Composer:
         """Play a profile through, and put each batch that is wanted together as it comes."""
         found: dict[int, Outgoing] = {}
         attributes: dict[str, str] = {}
+        gone: dict[str, int] = {}
         consent: dict[Purpose, Said] = {}
         attributions: list[tuple[int, dict[str, Value]]] = []  # from when on it holds, and what it is
         due_ms = {touch.origin.arrival: touch.alias.due_ms for touch in activity.every() if touch.alias}
@@ -90,8 +107,10 @@ class Composer:
             for entry in touch.entries:
                 if entry.kind == "deleted":
                     attributes.pop(entry.key, None)
+                    gone[entry.key] = arrival
                 elif entry.kind != "blocked":
                     attributes[entry.key] = entry.held
+                    gone.pop(entry.key, None)
             if touch.origin.feed.source in CONSENT_SOURCES:
                 for purpose, said in statements_of(touch.rest.get("consent_state")).items():
                     if replaces(said, consent.get(purpose)):
@@ -106,7 +125,10 @@ class Composer:
                 occurred = activity.counted(aliases) if definitions else []
                 attribution = next((carried for due, carried in reversed(attributions) if due <= one.received_ms), {})
                 calculated = calculated_at(definitions, occurred, arrival, one.received_ms)
-                known = Known(activity.mpid, _holdings(activity, arrival, one.held), dict(attributes), calculated, dict(consent), before, attribution, consents.get(arrival, ()), memberships.get(arrival, ()))
+                known = Known(
+                    activity.mpid, _holdings(activity, arrival, one.held), dict(attributes), calculated, dict(consent), before, attribution,
+                    consents.get(arrival, ()), memberships.get(arrival, ()), dict(gone),
+                )
                 found[arrival] = completed(self._received(touch, one, activity.environment), known, self.naming, lifetime=self.lifetime)
         return found
 
@@ -115,7 +137,7 @@ class Composer:
         scratch = self.store.scratch
         scratch.load(
             "arrived", [("arrival", "BIGINT"), ("profile", "BIGINT"), ("number", "INTEGER"), ("received_ms", "BIGINT"), ("workspace", "VARCHAR")],
-            [(one.arrival, one.profile, one.number, one.received_ms, self._workspace(one)) for one in waiting if one.profile is not None],
+            [(one.arrival, one.profile, one.number, one.received_ms, self.workspace_of(one)) for one in waiting if one.profile is not None],
         )
         spoken = {one.number: one.audience for one in audiences(self.store)}
         found: dict[int, list[Membership]] = {}
@@ -130,7 +152,8 @@ class Composer:
         scratch.drop("arrived")
         return found
 
-    def _workspace(self, one: Waiting) -> str:
+    def workspace_of(self, one: Waiting) -> str:
+        """Return the workspace whose attributes complete a batch."""
         return completed_in(self.feeds[one.feed], workspaces_of(self.feeds.values()))
 
     def _consents(self, waiting: Sequence[Waiting]) -> dict[int, list[dict[Purpose, Said]]]:
@@ -184,7 +207,7 @@ def composer_of(store: Store) -> Composer:
     settings = store.settings()
     return Composer(
         store, Naming(store.meta("secret")), bool(settings.stated.get("retention.lifetime_profiles")), settings.reading,
-        [one.definition for one in calculations(store)], {feed.number: feed for feed in store.feeds()},
+        [one.definition for one in calculations(store)], {feed.number: feed for feed in store.feeds()}, settings.rules.login,
     )
 
 

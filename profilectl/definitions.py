@@ -187,10 +187,21 @@ def connections(store: Store) -> list[Connection]:
 def replace_connections(store: Store, wanted_outputs: Sequence[Output], wanted: Sequence[Connection]) -> None:
     """Make these the outputs and connections of a store; called within a transaction, checked. What waits for one that
     is gone goes on waiting (outbox.py)."""
+    _since_when(store, [one.name for one in wanted_outputs])
     for table, tables in (("output", [(one.name, one.as_table()) for one in wanted_outputs]), ("connection", [(one.name, one.as_table()) for one in wanted])):
         store.scratch.run(f"delete from store.{table}")
         for name, definition in tables:
             store.scratch.run(f"insert into store.{table} values ($name, $definition)", {"name": name, "definition": json.dumps(definition, ensure_ascii=False)})
+
+
+def _since_when(store: Store, wanted: Sequence[str]) -> None:
+    """Write down from which arrival on outputs are there: what was deleted before is not told them. Of one that an older
+    version declared that is not known."""
+    there = {name for (name,) in store.scratch.rows("select name from store.output")}
+    store.scratch.run("delete from store.output_since where not list_contains($wanted::varchar[], output)", {"wanted": list(wanted)})
+    for output in wanted:
+        if output not in there:
+            store.scratch.run("insert into store.output_since values ($output, $arrival)", {"output": output, "arrival": store.next_import()[1]})
 
 
 def check_connections(wanted_outputs: Sequence[Output], wanted: Sequence[Connection], purposes: Collection[str] | None = None) -> None:

@@ -6,26 +6,28 @@ So it is an import like any other, with the profiles as they would be; the store
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from profilectl.codes import UsageError
-from profilectl.composing import composer_of
+from profilectl.composing import Composer, composer_of
 from profilectl.copies import copy_store
-from profilectl.definitions import replace_connections
+from profilectl.definitions import outputs, replace_connections
 from profilectl.engine import ImportRequest, import_files
-from profilectl.enrichment import addressed
-from profilectl.forwarding import Connection, filtered, refusal
+from profilectl.forwarding import Connection
 from profilectl.opening import open_store
-from profilectl.outbox import routes, waiting_for
+from profilectl.outbox import Waiting, dead_of, routes, waiting_for
 from profilectl.output import Output
 from profilectl.report import ImportReport
+from profilectl.riding import Riding, riding_of
 from profilectl.scratch import scratch_beside
 from profilectl.store import Store
 from profilectl.values import Number, Value
 
 ANY = Output("any", "jsonl", "any", accepts_eventless=True)
 """Where everything goes: each batch is put together, whatever the outputs take of it."""
+Routes = Sequence[tuple[Connection, Output]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,21 @@ class Enriched:
     document: dict[str, Value] | None
     leaves: dict[str, dict[str, Value] | str]
 
+    @property
+    def enriched(self) -> bool:
+        """Whether a profile completes it: one of a feed that only reads leaves as it came."""
+        return self.document is not None and "mpid" in self.document
+
     def as_value(self) -> dict[str, Value]:
         """Return the line of `enrich --json`; numbers digit for digit."""
         outputs: list[Value] = [
             {"output": name, "leaves": not isinstance(found, str), **({"reason": found} if isinstance(found, str) else {"batch": found})}
             for name, found in self.leaves.items()
         ]
-        return {"file": self.file, "row": Number(str(self.row)), "code": self.code or None, "batch": self.document, "outputs": outputs}
+        return {
+            "file": self.file, "row": Number(str(self.row)), "code": self.code or None, "enriched": self.enriched, "batch": self.document,
+            "outputs": outputs,
+        }
 
 
 def enrich(path: Path, request: ImportRequest, *, output: str | None = None) -> tuple[ImportReport, list[Enriched]]:
@@ -58,18 +68,34 @@ def enrich(path: Path, request: ImportRequest, *, output: str | None = None) -> 
         if path.exists():
             copy_store(path, copy, until=time.monotonic() + request.wait_s)
         with open_store(scratch, copy, write=True, create=True) as store:
-            wanted = [(one, to) for one, to in routes(store) if one.feed == request.feed and (output is None or output == one.output)]
+            connected = routes(store)
+            wanted = [(one, to) for one, to in connected if one.feed == request.feed and (output is None or output == one.output)]
             if output is not None and not wanted:
                 raise UsageError(f"the feed {request.feed} is not connected to an output {output}", "profilectl config export shows the connections")
             with store.transaction():
-                replace_connections(store, [ANY], [Connection("any", request.feed, ANY.name)])
+                replace_connections(store, [ANY, *(one for one in outputs(store) if one.name != ANY.name)], [Connection("any", request.feed, ANY.name)])
         report = import_files(copy, replace(request, again=True, rejects=str(scratch.folder / "rejects.jsonl")))
         with open_store(scratch, copy) as store:
-            return report, _enriched(store, report, wanted)
+            return report, _enriched(store, report, wanted, connected)
 
 
-def _enriched(store: Store, report: ImportReport, wanted: list[tuple[Connection, Output]]) -> list[Enriched]:
-    composer, login = composer_of(store), store.settings().rules.login
+def _riding(store: Store, composer: Composer, output: str, connected: Routes, waiting: Sequence[Waiting], first: int) -> Riding:
+    """Return what an output will have of those who are in a file once all that waits for it now has left, which leaves
+    first. connected: all that is; first: the arrival of the file's first row."""
+    profiles = {one.profile for one in waiting if one.profile is not None}
+    riding = riding_of(store, output, profiles, dead_of(store, output))
+    there = {one.feed: (one, to) for one, to in connected if one.output == output and one.active}
+    feeds = {number: there[feed.name] for number, feed in composer.feeds.items() if feed.name in there}
+    before = waiting_for(store, output, list(feeds), after=-1, limit=2**31, before=first, profiles=profiles)
+    composed = composer.compose(before)
+    for one in before:
+        if one.arrival in composed:
+            composer.leaving(one, composed[one.arrival], *feeds[one.feed], riding)
+    return riding
+
+
+def _enriched(store: Store, report: ImportReport, wanted: Routes, connected: Routes) -> list[Enriched]:
+    composer = composer_of(store)
     feed = store.feed(report.feed)
     waiting = waiting_for(store, ANY.name, [feed.number] if feed else [], after=-1, limit=2**31)
     composed = composer.compose(waiting)
@@ -83,17 +109,19 @@ def _enriched(store: Store, report: ImportReport, wanted: list[tuple[Connection,
         )
     } if report.number else {}
     codes = dict(store.scratch.rows("select arrival, code from store.dropped"))
+    by_arrival = {one.arrival: one for one in waiting}
+    riding = {one.output: _riding(store, composer, one.output, connected, waiting, min(places, default=0)) for one, _ in wanted}
     found = []
     for arrival, (file, place) in sorted(places.items()):
         outgoing = composed.get(arrival)
         if outgoing is None and arrival not in codes:
             continue  # a line that has no row, or was rejected
         leaves: dict[str, dict[str, Value] | str] = {}
-        for one, to in wanted if outgoing is not None else ():
-            assert outgoing is not None
-            reason = refusal(outgoing, one, to, login) if one.active else "INACTIVE"
-            left = None if reason else filtered(addressed(outgoing, one.output, composer.naming), one, to)
-            leaves[one.output] = left if left is not None else reason or "FILTERED"
+        for one, to in wanted:
+            if outgoing is None:
+                leaves[one.output] = codes[arrival]
+                continue
+            leaves[one.output] = composer.leaving(by_arrival[arrival], outgoing, one, to, riding[one.output]) if one.active else "INACTIVE"
         found.append(Enriched(file, place, codes.get(arrival, ""), outgoing.document if outgoing else None, leaves))
     return found
 

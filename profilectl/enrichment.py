@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid5
 
 from profilectl.attributes import CONSENT_SOURCES
@@ -106,6 +106,8 @@ class Known:
     attribution: Mapping[str, Value] = field(default_factory=dict)
     consents: Sequence[Mapping[Purpose, Said]] = ()
     memberships: Sequence[Membership] = ()
+    gone: Mapping[str, int] = field(default_factory=dict)
+    """Attributes that were deleted and not set again: name -> the arrival of the batch that deleted it last."""
 
     def effective(self) -> dict[str, str]:
         """Return the attributes as they leave: a calculated one masks a stored one of its name, also where it has no value."""
@@ -125,10 +127,22 @@ class Outgoing:
     received_ms: int
     consents: Sequence[Mapping[Purpose, Said]]
     attribution: Mapping[str, Value]
+    gone: Mapping[str, int] = field(default_factory=dict)
+    """What Known says of the profile: attributes that were deleted, and with which arrival."""
 
     @property
     def eventless(self) -> bool:
         return not self.document.get("events")
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """What an output has of the attributes of a profile."""
+
+    arrival: int
+    """The batch with which this was so first: what was deleted before it is no news any more."""
+    keys: frozenset[str]
+    """The names of the attributes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +182,11 @@ def completed(received: Received, known: Known, naming: Naming, *, lifetime: boo
         {"identity_type": one.type, "identity": one.value, "timestamp_unixtime_ms": whole(one.since_ms)}
         for one in ordered if not TYPES[_RANK[one.type]].device
     ]
-    document["user_attributes"] = {key: parse_json(held_json(held)) for key, held in sorted(known.effective().items())}
-    if received.deleted:
-        document["deleted_user_attributes"] = list(received.deleted)
+    effective = known.effective()
+    document["user_attributes"] = {key: parse_json(held_json(held)) for key, held in sorted(effective.items())}
+    deleted: list[Value] = [key for key in received.deleted if key not in effective]
+    if deleted:
+        document["deleted_user_attributes"] = deleted
     own = statements_of(received.rest.get("consent_state")) if received.feed.source in CONSENT_SOURCES else {}
     leaving = known.consent if lifetime else {purpose: known.consent.get(purpose, said) for purpose, said in own.items()}
     if leaving:
@@ -182,7 +198,45 @@ def completed(received: Received, known: Known, naming: Naming, *, lifetime: boo
     notices = _notifications(known.consent_before, known.consent)
     if notices:
         document["system_notifications"] = notices
-    return Outgoing(_in_order(document), received.arrival, known.mpid, received.feed, received.received_ms, known.consents or (known.consent,), known.attribution or _attribution(received))
+    return Outgoing(
+        _in_order(document), received.arrival, known.mpid, received.feed, received.received_ms, known.consents or (known.consent,),
+        known.attribution or _attribution(received), known.gone,
+    )
+
+
+def with_deletions(outgoing: Outgoing, has: HandedOver | None, after: int) -> Outgoing:
+    """Return a batch with the deletions that ride along: what the output has of the profile, or was deleted since, and is
+    not among the attributes that leave.
+
+    has: None where the output has no batch of the profile; then what was deleted after the arrival `after` is told. A batch
+    that leaves later than a newer one tells nothing: the newer one has told it. Nobody's batch carries nobody's deletions.
+    """
+    if outgoing.mpid is None:
+        return outgoing
+    told: list[Value] = []
+    if has is None or has.arrival < outgoing.arrival:
+        after = after if has is None else has.arrival
+        lost = {key for key, arrival in outgoing.gone.items() if arrival > after} | (has.keys if has else frozenset())
+        told = [*sorted(lost - _keys(outgoing.document))]
+    document = {name: value for name, value in outgoing.document.items() if name != "deleted_user_attributes"}
+    if told:
+        document["deleted_user_attributes"] = told
+    return replace(outgoing, document=_in_order(document))
+
+
+def handed_over(has: HandedOver | None, arrival: int, document: Mapping[str, Value]) -> HandedOver:
+    """Return what an output has once it took a batch as it left: that, where nothing is another then."""
+    deleted = document.get("deleted_user_attributes")
+    told = frozenset(map(str, deleted)) if isinstance(deleted, list) else frozenset[str]()
+    keys = ((has.keys if has else frozenset[str]()) - told) | _keys(document)
+    if has is not None and keys == has.keys and not told:
+        return has
+    return HandedOver(max(arrival, has.arrival if has else arrival), keys)
+
+
+def _keys(document: Mapping[str, Value]) -> frozenset[str]:
+    attributes = document.get("user_attributes")
+    return frozenset(attributes) if isinstance(attributes, dict) else frozenset()
 
 
 def as_received(received: Received, naming: Naming) -> Outgoing:

@@ -37,8 +37,15 @@ PROTECTIONS: dict[str, Protection] = {
     "update-only":       Protection(Effect.DROP,    Effect.UPDATE,  "UPDATE_ONLY_NO_MATCH"),
     "read-only":         Protection(Effect.PASS_BY, Effect.PASS_BY, "READ_ONLY"),
 }
+BECAME: dict[str, str] = {
+    # what becomes of a batch that is nobody's, by the code of the refusal
+    "UPDATE_ONLY_NO_MATCH": "it is dropped, and counted for the bill",
+    "READ_ONLY":            "what has events leaves as it came, and nothing of it is kept",
+}
 # fmt: on
 
+PROCESSED = tuple(one.code for one in PROTECTIONS.values() if one.code)
+"""Codes of dropped rows that were processed all the same: a repeated request, or somebody erased, was not."""
 DEFAULT_PROTECTION = "create-and-update"
 DEFAULT_SOURCE = "custom-feed"
 DEFAULT_WORKSPACE = "default"

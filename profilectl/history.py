@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 from profilectl.codes import InputRefused, UsageError
+from profilectl.feed import PROCESSED
 from profilectl.report import Past
 from profilectl.segments import Segment
 from profilectl.store import Store, who
@@ -45,6 +47,27 @@ def import_numbered(store: Store, number: int) -> Past:
         if past.number == number:
             return past
     raise InputRefused(f"there is no import {number}", "profilectl imports list names them")
+
+
+def kept_out_of(store: Store, number: int) -> dict[str, dict[str, Any]]:
+    """Return the batches of an import that were processed and are nobody's, by code: batches, with_events, events, event_types.
+    What their events were is not known of an import that an older version made."""
+    first, arrivals = store.scratch.row("select first_arrival, arrivals from store.import where number = $number", {"number": number})
+    rows = store.scratch.rows(
+        "select one.code, coalesce(passed.events, 0), passed.types, count(*) from"
+        " (select * from store.dropped where arrival >= $first and arrival < $end and list_contains($codes::varchar[], code)) as one"
+        " left join store.passed on passed.arrival = one.arrival group by all order by all",
+        {"first": first, "end": first + arrivals, "codes": list(PROCESSED)},
+    )
+    found: dict[str, dict[str, Any]] = {}
+    for code, events, types, count in rows:
+        one = found.setdefault(code, {"batches": 0, "with_events": 0, "events": 0, "event_types": {}})
+        one["batches"] += count
+        one["with_events"] += count if events else 0
+        one["events"] += events * count
+        for kind, each in json.loads(types or "{}").items():
+            one["event_types"][kind] = one["event_types"].get(kind, 0) + each * count
+    return found
 
 
 def as_of(store: Store, stated: str) -> int:

@@ -4,26 +4,30 @@ A row says which batch goes where; the batch itself is put together when it is s
 store has of its profile up to that batch. Of a feed that only reads nothing is kept but the row, so the row has all of it.
 Rows go with their profile when that is erased, and with their import when that is taken back.
 
-    ready_passed    arrival, events                 of a feed that only reads: batches with events, counted for the bill
+    ready_passed    arrival, events, environment, at_ms, types   each batch that was processed and is nobody's: it is counted
     ready_outgoing  arrival, profile, at_ms, events, devices, held, content   each batch that may leave
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from profilectl.definitions import connections, outputs
-from profilectl.feed import PROTECTIONS, Effect
+from profilectl.enrichment import HandedOver
+from profilectl.feed import ENVIRONMENTS, PROCESSED, PROTECTIONS, Effect
 from profilectl.forwarding import Connection
 from profilectl.identity import BY_NAME, CODE
-from profilectl.output import Output
+from profilectl.output import Fate, Output
 from profilectl.profile import held_as_json
+from profilectl.riding import View, write_handed_over
 from profilectl.scratch import Scratch, quote_text
 from profilectl.stage import Staged
 from profilectl.store import Store
 
 WAITING, DEAD = "waiting", "dead"
+ARRIVED = (Fate.DELIVERED.value, Fate.KNOWN.value)
+"""Outcomes of batches that the receiver has."""
 BY_HAND = "dropped"
 """The outcome of a batch that somebody took out of the outbox."""
 
@@ -62,8 +66,8 @@ def leaving_from(store: Store, feed: str) -> list[Leaves]:
 def prepare_outgoing(
     scratch: Scratch, staged: Staged, *, first: int, environment: str, now_ms: int, protection: str, applied: bool, wanted: bool
 ) -> None:
-    """Make ready_passed and, where it is wanted, ready_outgoing. The relations of sift, resolve and merge are made; ready_row
-    as well, where any row applied."""
+    """Make ready_passed and, where it is wanted, ready_outgoing. The relations of sift, resolve and merge are made, and ready_dropped;
+    ready_row as well, where any row applied."""
     reads = PROTECTIONS[protection].known_user is Effect.PASS_BY
     for name in ("ready_passed", "ready_outgoing"):
         scratch.drop(name)
@@ -71,12 +75,8 @@ def prepare_outgoing(
         scratch.make("counted_event", "select seq, count(*)::integer as events from staged_event group by seq")
     else:
         scratch.load("counted_event", [("seq", "BIGINT"), ("events", "INTEGER")], [])
-    if reads and staged.events:
-        scratch.make(
-            "ready_passed",
-            f"select dropped.seq + {first} as arrival, counted_event.events from dropped join counted_event on counted_event.seq = dropped.seq"
-            f" where dropped.code = {quote_text(PROTECTIONS[protection].code)} order by arrival",
-        )
+    if PROTECTIONS[protection].code:
+        _passed(scratch, staged, first, environment, now_ms)
     if wanted and reads:
         scratch.make("ready_outgoing", _of_nobody(scratch, staged, first, environment, now_ms, PROTECTIONS[protection].code))
     elif wanted and applied:
@@ -92,6 +92,25 @@ def prepare_outgoing(
             f"{' left join held_for_a_while as held on held.arrival = row.arrival' if lost else ''} order by row.arrival",
         )
     scratch.drop("counted_event")
+
+
+def _passed(scratch: Scratch, staged: Staged, first: int, environment: str, now_ms: int) -> None:
+    """Make ready_passed: where and when, and of its events the types alone. Whose they would be is not kept, nor what they say."""
+    nobodys = f"(select arrival - {first} as seq from ready_dropped where code in ({', '.join(map(quote_text, PROCESSED))}))"
+    stated = f"coalesce(one.environment, {quote_text(environment)})" if "environment" in staged.plain else quote_text(environment)
+    at_ms = f"coalesce(one.at_ms, {now_ms})" if "at_ms" in staged.plain else str(now_ms)
+    events, types, counted = "0", "null::varchar", ""
+    if staged.events:
+        events, types = "coalesce(event.events, 0)", "event.types"
+        counted = (
+            " left join (select seq, sum(number)::integer as events, '{' || string_agg('\"' || type || '\":' || number, ',' order by type) || '}' as types"
+            f" from (select seq, type, count(*) as number from staged_event where seq in {nobodys} group by seq, type) group by seq) as event on event.seq = one.seq"
+        )
+    scratch.make(
+        "ready_passed",
+        f"select one.seq + {first} as arrival, {events} as events, list_position({list(ENVIRONMENTS)}, {stated})::utinyint - 1 as environment,"
+        f" {at_ms}::bigint as at_ms, {types} as types from staged as one{counted} where one.seq in {nobodys} order by one.seq",
+    )
 
 
 def _fleeting(scratch: Scratch, staged: Staged, first: int) -> bool:
@@ -179,7 +198,7 @@ def write_outgoing(store: Store, number: int, feed: int, leaves: Sequence[Leaves
     import that is made again, does not leave again."""
     scratch = store.scratch
     if scratch.has("ready_passed"):
-        scratch.run("insert into store.passed select arrival, events from ready_passed")
+        scratch.run("insert into store.passed select arrival, events, environment, at_ms, types from ready_passed")
     if not leaves or not scratch.has("ready_outgoing"):
         return
     to = ", ".join(f"({quote_text(one.output)}, {one.accepts_eventless})" for one in leaves)
@@ -193,13 +212,18 @@ def write_outgoing(store: Store, number: int, feed: int, leaves: Sequence[Leaves
     )
 
 
-def waiting_for(store: Store, output: str, feeds: Sequence[int], *, after: int, limit: int) -> list[Waiting]:
-    """Return the next batches that wait for an output, in order of arrival. after: the arrival they come after."""
+def waiting_for(
+    store: Store, output: str, feeds: Sequence[int], *, after: int, limit: int, before: int | None = None, profiles: Collection[int] | None = None
+) -> list[Waiting]:
+    """Return the next batches that wait for an output, in order of arrival. after, before: the arrivals they come between;
+    profiles: of these only."""
+    within = "" if before is None else f" and arrival < {before}"
+    within += "" if profiles is None else f" and profile in ({', '.join(map(str, profiles)) or 'null'})"
     listed = ", ".join(map(str, feeds)) or "null"
     rows = store.scratch.rows(
         "select arrival, import, outbox.feed, profile, at_ms, import.started_ms, devices, held, content from store.outbox"
         f" join store.import on import.number = outbox.import where output = $output and state = '{WAITING}'"
-        f" and outbox.feed in ({listed}) and arrival > $after order by arrival limit {limit}",
+        f" and outbox.feed in ({listed}) and arrival > $after{within} order by arrival limit {limit}",
         {"output": output, "after": after},
     )
     return [Waiting(*row) for row in rows]
@@ -214,8 +238,16 @@ class Outcome:
     dead: bool = False
 
 
-def record(store: Store, output: str, outcomes: Sequence[Outcome], now_ms: int) -> None:
-    """Write down what became of batches, in one transaction. One that was taken out meanwhile is not put back."""
+def dead_of(store: Store, output: str) -> frozenset[int]:
+    """Return the profiles of whom a batch to an output is dead."""
+    rows = store.scratch.rows(f"select distinct profile from store.outbox where output = $output and state = '{DEAD}' and profile is not null", {"output": output})
+    return frozenset(profile for (profile,) in rows)
+
+
+def record(store: Store, output: str, outcomes: Sequence[Outcome], now_ms: int, written: Mapping[int, tuple[View, HandedOver]] | None = None) -> None:
+    """Write down what became of batches, in one transaction. One that was taken out meanwhile is not put back. written:
+    what the output has once a batch has arrived, by arrival."""
+    taken = [written[one.arrival] for one in outcomes if written and one.said in ARRIVED and one.arrival in written]
     scratch = store.scratch
     scratch.load("outcome", [("arrival", "BIGINT"), ("said", "VARCHAR"), ("dead", "BOOLEAN")], [(one.arrival, one.said, one.dead) for one in outcomes])
     bound = {"output": output, "now": now_ms}
@@ -228,6 +260,7 @@ def record(store: Store, output: str, outcomes: Sequence[Outcome], now_ms: int) 
                 " where outbox.output = $output and outbox.arrival = outcome.arrival and outcome.dead",
                 bound,
             )
+        write_handed_over(store, output, taken)
     scratch.drop("outcome")
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # `show` is to feel instant: what it does not need is loaded 
     from profilectl.export import Wanted
     from profilectl.lookup import Lookup
     from profilectl.search import Asked, Hit
-    from profilectl.stream import Arrived, Found, Listed
+    from profilectl.stream import Arrived, Found, Listed, Unowned
 
 AGO_MS = {"m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 """The units of a time that is told from now backwards."""
@@ -154,7 +154,7 @@ def read_events(store_path: Path, listed: Listed, *, wait_s: float = 0) -> list[
 
 def read_batches(
     store_path: Path, *, after: int | None, limit: int, feed: str | None, environment: str | None, device: str | None, wait_s: float = 0
-) -> tuple[int, list[Arrived]]:
+) -> tuple[int, list[Arrived | Unowned]]:
     """Return the last arrival there is, and the batches that arrived last (after an arrival), oldest first."""
     from profilectl.stream import batches_of
 

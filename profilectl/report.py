@@ -224,6 +224,8 @@ class Past:
     undoable: bool
     report: dict[str, Any]
     request: dict[str, Any] | None
+    kept_out: dict[str, dict[str, Any]] | None = None
+    """By code, batches that were processed and are nobody's: how many, with events, and these by type. None: not asked for."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the document of `imports show --json`."""
@@ -236,5 +238,5 @@ class Past:
             "environment": self.environment, "made_by": self.made_by, "started_ms": self.started_ms,
             "elapsed_ms": self.finished_ms - self.started_ms, "undone": self.undone_ms is not None,
             "undone_ms": self.undone_ms, "undone_by": self.undone_by, "undoable": self.undoable and self.undone_ms is None,
-            "needs": list(self.needs) if self.needs is not None else None, **report,
+            "needs": list(self.needs) if self.needs is not None else None, **report, **({"kept_out": self.kept_out} if self.kept_out is not None else {}),
         }

@@ -191,8 +191,26 @@ create table store.forwarded (
 );
 
 create table store.passed (
-    arrival bigint not null,         -- of a batch with events of a feed that only reads: it counts, and is not kept
-    events  integer not null
+    arrival     bigint not null,     -- of a batch that is nobody's, of a feed that only reads or may only update: it counts, and is not kept
+    events      integer not null,
+    environment utinyint,            -- this and what follows null: an older version did not write it down
+    at_ms       bigint,
+    types       varchar              -- of its events, with how many, as JSON
+);
+
+-- What an output has (riding.py). Names of attributes, no values.
+
+create table store.output_since (
+    output  varchar not null,
+    arrival bigint not null          -- what arrived before this was before the output was declared
+);
+
+create table store.handed_over (
+    output    varchar not null,
+    workspace varchar not null,      -- whose attributes completed the batches
+    profile   bigint not null,
+    arrival   bigint not null,       -- of the batch with which this was so first
+    keys      varchar[] not null     -- the attributes that the output has of the profile
 );
 
 -- Acts that take away what imports brought. Nothing in these three tables names a person: a number, an

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from profilectl.activity import Activity, Touch, activities, origins_of, touch_json
-from profilectl.codes import NobodyFound
-from profilectl.feed import ENVIRONMENTS
+from profilectl.activity import Activity, Origin, Touch, activities, origin_json, origins_of, touch_json
+from profilectl.codes import NobodyFound, sentence
+from profilectl.feed import ENVIRONMENTS, PROCESSED
 from profilectl.profile import Profiles
 from profilectl.scratch import quote_text
 from profilectl.segments import ENVIRONMENT_NAME, known_mpids
@@ -123,16 +124,38 @@ class Arrived:
         return to_json({"mpid": str(self.activity.mpid), "environment": self.activity.environment, **touch_json(self.touch)})
 
 
+@dataclass(frozen=True, slots=True)
+class Unowned:
+    """A batch that came in and is nobody's: the feed only reads, or may only update and nobody matched. Of its content the
+    store keeps the types of its events."""
+
+    origin: Origin
+    """Where it stands."""
+    environment: str
+    """Its environment."""
+    code: str
+    """Why nobody has it (feed.PROCESSED)."""
+    types: Mapping[str, int]
+    """The types of its events, with how many."""
+
+    def as_json(self) -> str:
+        nothing = dict.fromkeys(("name", "at_ms", "session", "event"))
+        return to_json({
+            "mpid": None, "environment": self.environment, **origin_json(self.origin), "code": self.code, "reason": sentence(self.code),
+            "events": [{"type": kind, **nothing} for kind, count in self.types.items() for _ in range(count)],
+        })
+
+
 def batches_of(
     profiles: Profiles, *, after: int | None = None, limit: int = 20, feed: str | None = None, environment: str | None = None,
     device: str | None = None,
-) -> list[Arrived]:
-    """Return the batches that arrived last, oldest first. after: only those with a higher arrival; device: only those
-    of users who have this device identity."""
+) -> list[Arrived | Unowned]:
+    """Return the batches that arrived last, oldest first, nobody's as well. after: only those with a higher arrival; device:
+    only those of users who have this device identity."""
     tests = [f"arrival > {after}"] if after is not None else []
     if feed is not None:
-        found = profiles.store.feed(feed)
-        tests.append(f"feed = {found.number if found else -1}")
+        named = profiles.store.feed(feed)
+        tests.append(f"feed = {named.number if named else -1}")
     if environment is not None:
         tests.append(f"environment = {ENVIRONMENTS.index(environment)}")
     if profiles.feeds:
@@ -142,10 +165,48 @@ def batches_of(
         tests.append(f"profile in ({', '.join(map(str, owners)) or 'null'})")
     where = f"where {' and '.join(tests)}" if tests else ""
     union = " union all ".join(f"select profile, arrival from {one.table('row')} {where}" for one in profiles.segments if "row" in one.tables)
-    if not union:
+    parts = [union] if union else []
+    if device is None:
+        parts.append(_unowned(tests, limit))
+    if not parts:
         return []
-    rows = profiles.store.scratch.rows(f"select profile, arrival from ({union}) order by arrival desc limit {limit or 2**62}")
-    wanted = {arrival for _, arrival in rows}
-    found_activities = activities(profiles, sorted({profile for profile, _ in rows}))
-    arrived = [Arrived(one, touch) for one in found_activities for touch in one.batches() if touch.origin.arrival in wanted]
-    return sorted(arrived, key=lambda one: one.touch.origin.arrival)
+    rows = profiles.store.scratch.rows(f"select profile, arrival from ({' union all '.join(parts)}) order by arrival desc limit {limit or 2**62}")
+    wanted = {arrival for profile, arrival in rows if profile is not None}
+    found_activities = activities(profiles, sorted({profile for profile, _ in rows if profile is not None}))
+    found: dict[int, Arrived | Unowned] = {}
+    found.update(_read_unowned(profiles, sorted(arrival for profile, arrival in rows if profile is None)))
+    found.update({touch.origin.arrival: Arrived(one, touch) for one in found_activities for touch in one.batches() if touch.origin.arrival in wanted})
+    return [found[arrival] for arrival in sorted(found)]
+
+
+def _unowned(tests: Sequence[str], limit: int) -> str:
+    """Return the SELECT of the batches that are nobody's, as rows of profiles are read. tests: of arrival, feed, environment."""
+    where = f" where {' and '.join(tests)}" if tests else ""
+    # Of all of them no more are looked at than are shown.
+    newest = f" order by arrival desc limit {limit}" if limit and not tests else ""
+    return (
+        "select null::bigint as profile, arrival from (select one.arrival, import.feed,"
+        f" coalesce(passed.environment, list_position({list(ENVIRONMENTS)}, import.environment) - 1) as environment"
+        f" from (select * from store.dropped where code in ({', '.join(map(quote_text, PROCESSED))}){newest}) as one"
+        " asof join (select * from store.import where undone_ms is null and arrivals > 0) as import on one.arrival >= import.first_arrival"
+        f" left join store.passed on passed.arrival = one.arrival){where}"
+    )
+
+
+def _read_unowned(profiles: Profiles, arrivals: Sequence[int]) -> dict[int, Unowned]:
+    """Return batches that are nobody's, by arrival."""
+    feeds = {one.number: one for one in profiles.store.feeds()}
+    origins = origins_of(profiles, arrivals)
+    rows = profiles.store.scratch.rows(
+        "select one.arrival, one.code, import.feed, coalesce(passed.environment, list_position($names::varchar[], import.environment) - 1),"
+        " coalesce(passed.at_ms, import.started_ms), passed.types from (select * from store.dropped where list_contains($arrivals::bigint[], arrival)) as one"
+        " asof join (select * from store.import where undone_ms is null and arrivals > 0) as import on one.arrival >= import.first_arrival"
+        " left join store.passed on passed.arrival = one.arrival",
+        {"arrivals": list(arrivals), "names": list(ENVIRONMENTS)},
+    ) if arrivals else []
+    found = {}
+    for arrival, code, feed, environment, at_ms, types in rows:
+        number, file, unit, place, protection = origins[arrival]
+        origin = Origin(arrival, number, feeds[feed], protection, file, unit, place, at_ms)
+        found[arrival] = Unowned(origin, ENVIRONMENTS[environment], code, json.loads(types or "{}"))
+    return found

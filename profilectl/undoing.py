@@ -6,7 +6,7 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from profilectl.aliasing import alias_again
@@ -14,7 +14,7 @@ from profilectl.codes import InputRefused, NobodyFound, ProfilectlError, StoreBu
 from profilectl.copies import copy_store, put_in_place
 from profilectl.correction import content_again
 from profilectl.engine import import_files, request_of
-from profilectl.history import history_of, import_numbered, to_replay, to_undo, undo
+from profilectl.history import history_of, import_numbered, kept_out_of, to_replay, to_undo, undo
 from profilectl.modification import modify_again
 from profilectl.opening import open_store
 from profilectl.refresh import refresh_store
@@ -45,7 +45,8 @@ def import_of(path: Path, number: int, *, wait_s: float = 0) -> Past:
     """Return one import. Raises InputRefused where there is none of that number."""
     scratch = Scratch(Path(tempfile.gettempdir()))
     with contextlib.closing(scratch), open_store(scratch, path, wait_s=wait_s) as store:
-        return import_numbered(store, number)
+        past = import_numbered(store, number)
+        return past if past.undone_ms is not None else replace(past, kept_out=kept_out_of(store, number))
 
 
 def going(path: Path, number: int, *, cascade: bool, replay: bool, wait_s: float = 0) -> list[Past]:

@@ -89,6 +89,13 @@ STEPS: dict[int, tuple[str, ...]] = {
             select coalesce(string_agg(',' || to_json(workspace)::varchar || ':' || alias.attribution, '' order by workspace), '')
             from (select distinct workspace from store.feed)
         ) || '}' where attribution is not null""",
+        "alter table store.passed add column environment utinyint",
+        "alter table store.passed add column at_ms bigint",
+        "alter table store.passed add column types varchar",
+        "create table store.output_since (output varchar not null, arrival bigint not null)",
+        """create table store.handed_over (
+            output varchar not null, workspace varchar not null, profile bigint not null, arrival bigint not null, keys varchar[] not null
+        )""",
     ),
 }
 

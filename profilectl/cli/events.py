@@ -80,7 +80,8 @@ def stream_command(
 ) -> None:
     """Show the latest batches with what each did, newest last; --follow shows more as they come in.
 
-    Each names its user: profilectl show --mpid=MPID opens the activity view.
+    Each names its user: profilectl show --mpid=MPID opens the activity view. One that is nobody's says why: of a feed that
+    only reads, or may only update and nobody matched.
     """
     from profilectl import render
     from profilectl.read import read_batches

@@ -18,6 +18,8 @@ from profilectl.values import Value
 
 REST_S = 60.0
 """So long an output that takes nothing is left alone where forwarding goes on (--follow), if it does not ask for longer."""
+SURE = ("jsonl",)
+"""Types of outputs that take every batch or none: of two batches of a person the second need not wait for what becomes of the first."""
 # How many batches are put together at once, by the type of output.
 BLOCKS = {"jsonl": 2000, "webhook": 200, "events-api": 1000}
 

@@ -19,13 +19,13 @@ from typing import Any
 from profilectl.codes import InputRefused, StoreBusy, StoreUnusable, UsageError
 from profilectl.composing import composer_of
 from profilectl.definitions import outputs
-from profilectl.delivery import BLOCKS, Delivered, Delivery, Manner, Parcel, delivery_of
+from profilectl.delivery import BLOCKS, SURE, Delivered, Delivery, Manner, Parcel, delivery_of
 from profilectl.delivery.credentials import Stated, credentials_of, read_credentials
-from profilectl.enrichment import addressed
-from profilectl.forwarding import filtered, refusal
+from profilectl.enrichment import HandedOver
 from profilectl.opening import open_store
-from profilectl.outbox import WAITING, Outcome, record, routes, waiting_for
+from profilectl.outbox import WAITING, Outcome, dead_of, record, routes, waiting_for
 from profilectl.output import Fate, Output
+from profilectl.riding import View, riding_of
 from profilectl.scratch import Scratch, scratch_beside
 from profilectl.store import must_exist
 
@@ -112,7 +112,7 @@ def _to_output(scratch: Scratch, path: Path, output: Output, asked: Asked, state
             taken = _take(scratch, path, output, after, min(BLOCKS[output.type], left or BLOCKS[output.type]), asked.wait_s)
             if taken is None:
                 break
-            after, parcels, outcomes = taken
+            after, parcels, outcomes = taken.after, taken.parcels, taken.outcomes
             found.not_sent.update(one.said for one in outcomes)
             if parcels:
                 try:
@@ -129,17 +129,33 @@ def _to_output(scratch: Scratch, path: Path, output: Output, asked: Asked, state
                 found.rest_s = done.rest_s
                 found.stopped, found.hint = done.stopped, done.hint or "what is left waits: run profilectl forward again"
             with open_store(scratch, path, write=True, wait_s=max(asked.wait_s, LATE_WAIT_S)) as store:
-                record(store, output.name, outcomes, time.time_ns() // 1_000_000)
+                record(store, output.name, outcomes, time.time_ns() // 1_000_000, taken.written)
             progress(output.name, found.delivered)
     with open_store(scratch, path, wait_s=max(asked.wait_s, LATE_WAIT_S)) as store:
         found.waiting = int(store.scratch.row("select count(*) from store.outbox where output = $output and state = $state", {"output": output.name, "state": WAITING})[0])
     return found
 
 
-def _take(
-    scratch: Scratch, path: Path, output: Output, after: int, limit: int, wait_s: float
-) -> tuple[int, list[Parcel], list[Outcome]] | None:
-    """Put the next batches of an output together: the last arrival, those that leave, the outcome of those that do not."""
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Batches of an output that were put together."""
+
+    after: int
+    """The next ones come after this arrival."""
+    parcels: list[Parcel]
+    """Those that leave."""
+    outcomes: list[Outcome]
+    """What became of those that do not."""
+    written: dict[int, tuple[View, HandedOver]]
+    """What the output has once a batch has arrived, by its arrival."""
+
+
+def _take(scratch: Scratch, path: Path, output: Output, after: int, limit: int, wait_s: float) -> _Taken | None:
+    """Put the next batches of an output together.
+
+    What a batch tells as deleted, the next of the person tells where that one does not arrive. So it waits for the next
+    round, where the output may take one batch and not another.
+    """
     with open_store(scratch, path, wait_s=max(wait_s, LATE_WAIT_S)) as store:
         composer = composer_of(store)
         connections = {one.feed: (one, to) for one, to in routes(store) if one.output == output.name and one.active}
@@ -148,22 +164,26 @@ def _take(
         if not waiting:
             return None
         composed = composer.compose(waiting)
-        login = store.settings().rules.login
-    parcels, outcomes = [], []
+        riding = riding_of(store, output.name, {one.profile for one in waiting if one.profile is not None}, dead_of(store, output.name))
+    parcels, outcomes, telling, later = [], [], set[int](), list[int]()
     for one in waiting:
+        if one.profile in telling and output.type not in SURE:
+            later.append(one.arrival)
+            continue
         connection, to = connections[feeds[one.feed].name]
         outgoing = composed.get(one.arrival)
         if outgoing is None:
             outcomes.append(Outcome(one.arrival, "GONE"))
             continue
-        reason = refusal(outgoing, connection, to, login)
-        left = None if reason else filtered(addressed(outgoing, output.name, composer.naming), connection, to)
-        if left is None:
-            outcomes.append(Outcome(one.arrival, reason or "FILTERED"))
+        left = composer.leaving(one, outgoing, connection, to, riding)
+        if isinstance(left, str):
+            outcomes.append(Outcome(one.arrival, left))
         else:
+            if one.profile is not None and "deleted_user_attributes" in left:
+                telling.add(one.profile)
             lane = outgoing.mpid if outgoing.mpid is not None else one.arrival
             parcels.append(Parcel(one.arrival, lane, str(left["source_request_id"]), one.received_ms, left))
-    return waiting[-1].arrival, parcels, outcomes
+    return _Taken(later[0] - 1 if later else waiting[-1].arrival, parcels, outcomes, riding.written)
 
 
 @contextlib.contextmanager

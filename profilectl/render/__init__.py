@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from profilectl.codes import sentence
+from profilectl.feed import BECAME
 from profilectl.report import names_of
 from profilectl.values import TAG, Number, Value, held_text, parse_json, to_json
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from profilectl.report import ImportReport, Past
     from profilectl.search import Hit
-    from profilectl.stream import Arrived, Found
+    from profilectl.stream import Arrived, Found, Unowned
 
 LONGEST_WORD = 20
 """A word of so many characters (an MPID, a protection level) is not broken in a table."""
@@ -290,8 +291,15 @@ def print_import(past: Past) -> None:
         print_line("whether it rests on earlier imports is not known: an older version made it")
     elif past.needs:
         print_line("rests on " + ", ".join(f"import {number}" for number in past.needs))
+    for code, one in (past.kept_out or {}).items():
+        print_line(f"without MPID: {counted(one['batches'], 'batch')} with {counted(one['events'], 'event')}, {code}: {processed(code)}")
     for file in past.report["files"]:
         print_line(f"{file['path']}  {counted(file['rows'], 'row')}  sha256 {file['sha256']}")
+
+
+def processed(code: str) -> str:
+    """Return why a row was left out, and what became of one that was processed all the same, as a sentence."""
+    return ": ".join([sentence(code), *([BECAME[code]] if code in BECAME else [])])
 
 
 def print_changes(found: Iterable[tuple[str, ...]]) -> None:
@@ -510,7 +518,7 @@ def print_events(found: Sequence[Found]) -> None:
     print_table("", ("time", "MPID", "event", "says", "from"), rows)
 
 
-def print_batches(found: Sequence[Arrived], *, as_json: bool) -> None:
+def print_batches(found: Sequence[Arrived | Unowned], *, as_json: bool) -> None:
     """Print batches with what each did, oldest first; at once, for whoever follows."""
     from profilectl.render.activity import batch_lines
 
@@ -518,7 +526,7 @@ def print_batches(found: Sequence[Arrived], *, as_json: bool) -> None:
         if as_json:
             print_text(one.as_json() + "\n")
         else:
-            for line in batch_lines(one.activity, one.touch):
+            for line in batch_lines(one):
                 print_line(line)
     sys.stdout.flush()
 

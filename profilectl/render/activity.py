@@ -17,13 +17,15 @@ from profilectl.activity import Activity, Carried, Entry, Held, Origin, Seen, To
 from profilectl.batch import RESERVED_KEYS
 from profilectl.codes import sentence
 from profilectl.feed import DEFAULT_WORKSPACE
-from profilectl.render import console, counted, print_line, visible
+from profilectl.render import console, counted, print_line, processed, visible
 from profilectl.values import DELETED, TAG, Value, held_text, is_list, to_json
 from profilectl.whole_file import whole_file
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
+
+    from profilectl.stream import Arrived, Unowned
 
 LONGEST_CELL = 400
 """So many characters of a value are drawn on a terminal; --raw draws all."""
@@ -215,8 +217,17 @@ def said_of(document: Value) -> str:
     return ", ".join(said)
 
 
-def batch_lines(activity: Activity, touch: Touch) -> Iterator[str]:
-    """Yield a batch in plain lines: when and where it came from, whose it is, what it did."""
+def batch_lines(batch: Arrived | Unowned) -> Iterator[str]:
+    """Yield a batch in plain lines: when and where it came from, whose it is or why nobody's, what it did."""
+    from profilectl.stream import Unowned
+
+    if isinstance(batch, Unowned):
+        yield f"{moment(batch.origin.at_ms)}  {origin_line(batch.origin)}  {batch.environment}"
+        yield f"  no MPID: {processed(batch.code)}"
+        if batch.types:
+            yield f"    {', '.join(f'{count:,} {kind}' for kind, count in batch.types.items())}"
+        return
+    activity, touch = batch.activity, batch.touch
     yield f"{moment(touch.origin.at_ms)}  {origin_line(touch.origin)}  {activity.environment}"
     yield f"  {name_of(activity)}: profilectl show --mpid={activity.mpid}"
     for _, line in outcome(touch):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from profilectl.codes import sentence
+from profilectl.codes import CODES, sentence
 from profilectl.forwarding import REASONS
-from profilectl.render import counted, print_line, print_table
+from profilectl.render import counted, print_line, print_table, processed
 from profilectl.render.activity import moment
 from profilectl.values import Value, to_json
 
@@ -21,21 +21,32 @@ SHOWN = 200
 
 def reason_said(reason: str) -> str:
     """Return why a batch does not leave, as a sentence."""
-    return REASONS.get(reason, reason)
+    return REASONS.get(reason) or (sentence(reason) if reason in CODES else reason)
+
+
+def _why(one: Enriched, reason: str) -> str:
+    """Return why a batch does not leave. Of one that is nobody's nothing rides with another."""
+    if reason == "EVENTLESS" and not one.enriched:
+        return "the batch has no events, and nothing of it is kept"
+    return reason_said(reason)
 
 
 def print_enriched(one: Enriched) -> None:
     """Print a batch as it would leave, and where to."""
-    print_line(f"{one.file}:{one.row}" + (f"  {one.code}: {sentence(one.code)}" if one.code else ""))
-    if one.document is None:
-        return
-    _print_document(one.document, "  ")
+    print_line(f"{one.file}:{one.row}" + (f"  {one.code}: {processed(one.code)}" if one.code else ""))
+    if one.document is not None:
+        if not one.enriched:
+            print_line("  without MPID, and with nothing of a profile: nobody's")
+        _print_document(one.document, "  ")
     for name, found in one.leaves.items():
-        if isinstance(found, str):
-            print_line(f"  -> {name}: does not leave: {reason_said(found)}")
+        if isinstance(found, str) or one.document is None:
+            print_line(f"  -> {name}: does not leave: {_why(one, str(found))}")
             continue
         gone = _gone(one.document, found)
-        print_line(f"  -> {name}: leaves" + (f", without {', '.join(gone)}" if gone else ""))
+        told, own = found.get("deleted_user_attributes"), one.document.get("deleted_user_attributes")
+        more = [str(key) for key in told if not isinstance(own, list) or key not in own] if isinstance(told, list) else []
+        riding = f", with deleted_user_attributes {', '.join(more)}" if more else ""
+        print_line(f"  -> {name}: leaves{riding}" + (f", without {', '.join(gone)}" if gone else ""))
     if not one.leaves:
         print_line("  -> nowhere: the feed is not connected to an output")
 
@@ -124,12 +135,12 @@ def print_usage(found: dict[str, Any]) -> None:
         )
     if found["imports"]:
         print_table(
-            "", ("month", "feed", "import", "batches", "with events", "update-only misses", "billable", "not billable"),
+            "", ("month", "feed", "import", "batches", "with events", "update-only misses", "read-only", "billable", "not billable"),
             [
-                (one["month"], one["feed"], one["import"], *(f"{one[name]:,}" for name in ("batches", "with_events", "update_only_misses", "billable", "not_billable")))
+                (one["month"], one["feed"], one["import"], *(f"{one[name]:,}" for name in ("batches", "with_events", "update_only_misses", "read_only", "billable", "not_billable")))
                 for one in found["imports"]
             ],
-            right=(2, 3, 4, 5, 6, 7),
+            right=(2, 3, 4, 5, 6, 7, 8),
         )
     else:
         print_line("nothing was processed")

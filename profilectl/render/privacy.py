@@ -18,7 +18,7 @@ KINDS = {
     "row": "rows of files", "index": "identities", "mpid": "MPIDs", "loose": "rare attributes", "blocked": "rows with refused values",
     "blocked_loose": "refused rare attributes", "rest": "other fields of batches", "event": "events", "calculated": "calculated attributes",
     "membership": "memberships", "removed": "identities they had lost", "alias": "aliases", "request": "request ids", "membership_change": "entries and exits of audiences", "stale": "marks to compute anew",
-    "outbox": "batches that waited to leave",
+    "outbox": "batches that waited to leave", "handed_over": "lists of the attributes that outputs have",
 }
 
 
