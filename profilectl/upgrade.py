@@ -84,7 +84,11 @@ STEPS: dict[int, tuple[str, ...]] = {
         "create table store.passed (arrival bigint not null, events integer not null)",
     ),
     # Schema 6: what an output was told of audiences, what was deleted since, what a host has of a profile.
-    5: (),
+    5: (
+        # what was said of a row, and whom it passed over
+        "create table store.remark (arrival bigint not null, code varchar not null, type utinyint, value varchar, attribute varchar)",
+        "create table store.passed_claim (arrival bigint not null, type utinyint not null, hash uhugeint not null)",
+    ),
 }
 
 
