@@ -241,7 +241,7 @@ def changes_of(
     attributes: Sequence[str] = (), wait_s: float = 0,
 ) -> Iterator[tuple[str, ...]]:
     """Return what an import changed, or what lies between the states after two: (JSON line, mpid, change,
-    what, before, after, import, place), profile by profile.
+    what, before, after, import, place, which row had brought a lost identity), profile by profile.
 
     who: only the profiles with this identity (type, value). Raises InputRefused, StoreBusy, StoreUnusable.
     """

@@ -123,6 +123,13 @@ class Arrived:
         return to_json({"mpid": str(self.activity.mpid), "environment": self.activity.environment, **touch_json(self.touch)})
 
 
+_ALIASES = (
+    "select alias.destination as profile, alias.arrival, import.feed, named.environment from store.alias as alias"
+    " join store.import as import on import.number = alias.import join ({profiles}) as named on named.profile = alias.destination"
+)
+"""Who has which alias, in the shape of rows."""
+
+
 def batches_of(
     profiles: Profiles, *, after: int | None = None, limit: int = 20, feed: str | None = None, environment: str | None = None,
     device: str | None = None,
@@ -141,11 +148,13 @@ def batches_of(
         owners = profiles.find("any", device)
         tests.append(f"profile in ({', '.join(map(str, owners)) or 'null'})")
     where = f"where {' and '.join(tests)}" if tests else ""
-    union = " union all ".join(f"select profile, arrival from {one.table('row')} {where}" for one in profiles.segments if "row" in one.tables)
-    if not union:
+    parts = [f"select profile, arrival from {one.table('row')} {where}" for one in profiles.segments if "row" in one.tables]
+    if not parts:
         return []
+    # An alias is told of the profile that has it.
+    union = " union all ".join([*parts, f"select profile, arrival from ({_ALIASES.format(profiles=known_mpids(profiles.segments))}) {where}"])
     rows = profiles.store.scratch.rows(f"select profile, arrival from ({union}) order by arrival desc limit {limit or 2**62}")
-    wanted = {arrival for _, arrival in rows}
+    wanted = set(rows)
     found_activities = activities(profiles, sorted({profile for profile, _ in rows}))
-    arrived = [Arrived(one, touch) for one in found_activities for touch in one.batches() if touch.origin.arrival in wanted]
+    arrived = [Arrived(one, touch) for one in found_activities for touch in one.touches if (one.profile, touch.origin.arrival) in wanted]
     return sorted(arrived, key=lambda one: one.touch.origin.arrival)

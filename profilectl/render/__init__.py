@@ -297,20 +297,23 @@ def print_import(past: Past) -> None:
 def print_changes(found: Iterable[tuple[str, ...]]) -> None:
     """Print changes as they come, a line each: a store may have changed in a million places."""
     last, none = "", True
-    for _, mpid, change, what, before, after, number, place in found:
+    for _, mpid, change, what, before, after, number, place, brought in found:
         if mpid != last:
             print_line(f"profile {mpid}")
             last = mpid
         none = False
         shown = {
             "created": "created",
+            "gone": "gone",
+            "aliased": f"alias of {before}",
+            "unaliased": f"no alias of {before}",
             "identity-added": f"+ {what} {before}",
             "identity-removed": f"- {what} {before}",
             "set": f"{what}: {_held(after)}",
             "changed": f"{what}: {_held(before)} -> {_held(after)}",
             "deleted": f"{what}: {_held(before)} -> (deleted)",
         }[change]
-        print_line(f"  {shown}" + (f"  [{number}] {place}" if place else ""))
+        print_line(f"  {shown}" + (f"  [{number}] {place}" if place else "") + (f", brought by {brought}" if brought else ""))
     if none:
         notice("no changes")
 
