@@ -6,7 +6,7 @@ whatever else has their profile; what erasure takes away (erasure.py) is what st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from profilectl.activity import Activity, Entry, activities, entry_json, members, origin_json, standing_json
 from profilectl.erasure import columns_of, names_mpid, patterns
@@ -15,7 +15,7 @@ from profilectl.profile import Profiles, account_profiles, profiles_of
 from profilectl.scratch import quote_identifier, quote_text
 from profilectl.standing import standing_of
 from profilectl.store import Store
-from profilectl.values import Number, Value, parse_json
+from profilectl.values import Number, Value, parse_json, whole
 
 TOLD = ("row", "index", "mpid", "loose", "blocked", "blocked_loose", "rest", "event", "removed", "calculated", "membership", "membership_change")
 """The tables whose rows are told in words of their own."""
@@ -90,14 +90,19 @@ def _audience_changes(store: Store, profile: int) -> list[Value]:
 
 def _identities(one: Activity) -> Value:
     return [
-        {"type": held.type, "value": held.value, "held": held.lost is None, **origin_json(held.origin)}
+        {"type": held.type, "value": held.value, "held": held.lost is None, "since_ms": whole(held.origin.at_ms), **_without(origin_json(held.origin), "set_ms")}
         for held in sorted([*one.identities, *one.lost], key=lambda held: held.origin.arrival)
     ]
+
+
+def _without(document: dict[str, Value], name: str) -> dict[str, Value]:
+    return {key: value for key, value in document.items() if key != name}
 
 
 def _held(profiles: Profiles, profile: int) -> dict[str, Value]:
     """Return the rows of tables that the activity does not tell of: events, calculated attributes, memberships..."""
     found: dict[str, Value] = {}
+    feeds = {feed.number: feed.name for feed in profiles.store.feeds()}
     for table, columns in columns_of(profiles.store.scratch).items():
         kind = table.rpartition("_")[0] if table.rpartition("_")[2].isdigit() else table
         if "profile" not in columns or kind in TOLD:
@@ -105,14 +110,16 @@ def _held(profiles: Profiles, profile: int) -> dict[str, Value]:
         rows = profiles.store.scratch.rows(f"select to_json(one)::varchar from store.{quote_identifier(table)} as one where profile = {profile}")
         held = found.setdefault(kind, [])
         assert isinstance(held, list)
-        held += [_without_names(parse_json(row)) for (row,) in rows]
+        held += [_without_names(parse_json(row), feeds) for (row,) in rows]
     return {kind: rows for kind, rows in found.items() if rows}
 
 
-def _without_names(row: Value) -> Value:
-    """Leave out what only the store understands: the name it gives a profile."""
+def _without_names(row: Value, feeds: Mapping[int, str]) -> Value:
+    """Leave out what only the store understands: the name it gives a profile, the number of a feed."""
     assert isinstance(row, dict)
-    return {name: value for name, value in row.items() if name not in ("profile", "arrival", "hash")}
+    return {
+        name: feeds.get(int(str(value))) if name == "feed" else value for name, value in row.items() if name not in ("profile", "arrival", "hash")
+    }
 
 
 def _rejected(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
@@ -122,8 +129,11 @@ def _rejected(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
         return []
     named = " or ".join(f"regexp_matches(raw, {quote_text(one)})" for one in patterns(values))
     return [
-        {"import": Number(str(number)), "file": file, "line": Number(str(line)), "code": code, "raw": raw}
-        for number, file, line, code, raw in profiles.store.scratch.rows(f"select import, file, line, code, raw from store.reject where {named} order by import, line")
+        {"import": Number(str(number)), "file": file, unit: Number(str(place)), "code": code, "message": message, "raw": raw}
+        for number, file, unit, place, code, message, raw in profiles.store.scratch.rows(
+            "select import, file, coalesce((select any_value(unit) from store.import_file where import_file.import = reject.import and path = file), 'line'),"
+            f" line, code, message, raw from store.reject where {named} order by import, line"
+        )
     ]
 
 

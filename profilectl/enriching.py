@@ -30,11 +30,12 @@ ANY = Output("any", "jsonl", "any", accepts_eventless=True)
 
 @dataclass(frozen=True, slots=True)
 class Enriched:
-    """A batch of a file. code: why its row was left out ("": it was not). document: it, completed, as it would leave to an
+    """A batch of a file. unit: line or row, place: which. code: why its row was left out ("": it was not). document: it, completed, as it would leave to an
     output that takes everything. leaves: output -> what leaves to it, or why nothing does."""
 
     file: str
-    row: int
+    unit: str
+    place: int
     code: str
     document: dict[str, Value] | None
     leaves: dict[str, dict[str, Value] | str]
@@ -42,10 +43,13 @@ class Enriched:
     def as_value(self) -> dict[str, Value]:
         """Return the line of `enrich --json`; numbers digit for digit."""
         outputs: list[Value] = [
-            {"output": name, "leaves": not isinstance(found, str), **({"reason": found} if isinstance(found, str) else {"batch": found})}
+            {
+                "output": name, "leaves": not isinstance(found, str), "reason": found if isinstance(found, str) else None,
+                "batch": None if isinstance(found, str) else found,
+            }
             for name, found in self.leaves.items()
         ]
-        return {"file": self.file, "row": Number(str(self.row)), "code": self.code or None, "batch": self.document, "outputs": outputs}
+        return {"file": self.file, self.unit: Number(str(self.place)), "code": self.code or None, "batch": self.document, "outputs": outputs}
 
 
 def enrich(path: Path, request: ImportRequest, *, output: str | None = None) -> tuple[ImportReport, list[Enriched]]:
@@ -74,8 +78,8 @@ def _enriched(store: Store, report: ImportReport, wanted: list[tuple[Connection,
     waiting = waiting_for(store, ANY.name, [feed.number] if feed else [], after=-1, limit=2**31)
     composed = composer.compose(waiting)
     places = {
-        arrival: (file, place) for arrival, file, place in store.scratch.rows(
-            "select one.arrival, file.path, run.first_line + one.arrival - run.first_arrival from"
+        arrival: (file, unit, place) for arrival, file, unit, place in store.scratch.rows(
+            "select one.arrival, file.path, file.unit, run.first_line + one.arrival - run.first_arrival from"
             " (select unnest(range(first_arrival, first_arrival + arrivals)) as arrival from store.import where number = $number) as one"
             " asof join (select * from store.import_file where import = $number) as file on one.arrival >= file.first_arrival"
             " asof join store.line_run as run on one.arrival >= run.first_arrival",
@@ -84,7 +88,7 @@ def _enriched(store: Store, report: ImportReport, wanted: list[tuple[Connection,
     } if report.number else {}
     codes = dict(store.scratch.rows("select arrival, code from store.dropped"))
     found = []
-    for arrival, (file, place) in sorted(places.items()):
+    for arrival, (file, unit, place) in sorted(places.items()):
         outgoing = composed.get(arrival)
         if outgoing is None and arrival not in codes:
             continue  # a line that has no row, or was rejected
@@ -94,6 +98,6 @@ def _enriched(store: Store, report: ImportReport, wanted: list[tuple[Connection,
             reason = refusal(outgoing, one, to, login) if one.active else "INACTIVE"
             left = None if reason else filtered(addressed(outgoing, one.output, composer.naming), one, to)
             leaves[one.output] = left if left is not None else reason or "FILTERED"
-        found.append(Enriched(file, place, codes.get(arrival, ""), outgoing.document if outgoing else None, leaves))
+        found.append(Enriched(file, unit, place, codes.get(arrival, ""), outgoing.document if outgoing else None, leaves))
     return found
 

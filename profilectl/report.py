@@ -229,8 +229,8 @@ class Past:
     def as_json(self) -> dict[str, Any]:
         """Return the document of `imports show --json`."""
         report: dict[str, Any] = {
-            name: self.report[name]
-            for name in ("files", "rows", "profiles", "identities", "attributes", "events", "audiences", "reasons", "warnings") if name in self.report
+            name: self.report.get(name, {})  # an older version did not write down all of them
+            for name in ("files", "rows", "profiles", "identities", "attributes", "events", "audiences", "reasons", "warnings")
         }
         return {
             "import": self.number, "feed": self.feed, "source": self.source, "protection": self.protection,

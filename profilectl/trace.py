@@ -111,6 +111,7 @@ def first_rows(scratch: Scratch, staged: Staged, merged: Merged) -> dict[str, st
 
 
 def example_rows(scratch: Scratch, staged: Staged, rows: str, columns: Sequence[str]) -> list[dict[str, object]]:
-    """Return some rows (a SELECT with seq and columns) as dictionaries with file and line, in order."""
+    """Return some rows (a SELECT with seq and columns) as dictionaries with file, and line or row, in order."""
+    units = {file.name: file.unit for file in staged.files}
     select = f"select file, line, {', '.join(columns)} from ({located(staged, rows)}) order by seq"
-    return [dict(zip(("file", "line", *columns), row, strict=True)) for row in scratch.rows(select)]
+    return [dict(zip(("file", units[row[0]], *columns), row, strict=True)) for row in scratch.rows(select)]

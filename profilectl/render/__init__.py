@@ -214,19 +214,23 @@ def _print_examples(found: dict[str, Any]) -> None:
         print_line(f"{code}: {sentence(code)}")
         for one in listed:
             more = one.get("raw") or one.get("attribute") or ""
-            print_line(f"  {one['file']}:{one['line']}" + (f"  {more}" if more else ""))
+            print_line(f"  {_place(one)}" + (f"  {more}" if more else ""))
     for group, kinds in (("profiles", ("created", "updated")), ("identities", ("added", "moved", "removed")),
                          ("attributes", ("set", "changed", "deleted", "blocked"))):
         for kind in kinds:
             if found[group][kind]:
                 print_line(f"{group} {kind}, for example")
             for one in found[group][kind]:
-                print_line(f"  {one['file']}:{one['line']}  {_example(group, kind, one)}")
+                print_line(f"  {_place(one)}  {_example(group, kind, one)}")
     if found["shared"]:
         print_line("shared by many rows")
         for one in found["shared"]:
             held = f", {int(one['profiles']):,} other profiles" if one["profiles"] else ""
             print_line(f"  {one['type']} {one['value']}: {int(one['rows']):,} rows{held}")
+
+
+def _place(one: dict[str, Any]) -> str:
+    return f"{one['file']}:{one.get('line', one.get('row'))}"
 
 
 SHOWN_ATTRIBUTES = 4
@@ -247,7 +251,7 @@ def _example(group: str, kind: str, one: dict[str, Any]) -> str:
     if before == after:  # the text 4 and the number 4
         before, after = (to_json(one[name]) if name in one else "(none)" for name in ("before", "after"))
     if kind == "blocked":
-        return f"{mpid}{one['attribute']}: stays {before}, {_shown(one['refused'])} is refused ({one['code']})"
+        return f"{mpid}{one['attribute']}: stays {before}, {_shown(one.get('value', one.get('refused')))} is refused ({one['code']})"
     return f"{mpid}{one['attribute']}: {before} -> {'(deleted)' if kind == 'deleted' else after}"
 
 

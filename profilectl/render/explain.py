@@ -97,10 +97,10 @@ def attributes_json(found: Sequence[tuple[Activity, list[Explained]]]) -> str:
             "attributes": [
                 {
                     "attribute": one.key, "winner": _winner_json(one.winner) if one.winner else None,
-                    **({"calculated": _calculated_json(one.definition, one.calculated)} if one.definition is not None else {}),
+                    "calculated": _calculated_json(one.definition, one.calculated) if one.definition is not None else None,
                     "losers": [
                         entry_json(loser.entry) | {"by": origin_json(loser.by.origin) if loser.by else None, "rule": _rule_json(loser.rule)}
-                        for loser in one.losers
+                        for loser in reversed(one.losers)
                     ],
                 }
                 for one in attributes
@@ -231,12 +231,13 @@ def fates_json(found: Sequence[Fate]) -> str:
     listed: list[Value] = []
     for one in found:
         said: dict[str, Value] = {"import": to_number(one.import_number), "feed": one.feed, "file": one.file, one.unit: to_number(one.line)}
-        if one.touch and one.activity:
-            said |= {"applied": True, "mpid": str(one.activity.mpid), **touch_json(one.touch)}
-            if one.taken_from:
-                said["identities_taken"] = [{"type": kind, "from": str(mpid)} for kind, mpid in one.taken_from]
-        else:
-            said |= {"applied": False, "code": one.code or None, "message": one.message}
+        said |= {
+            "applied": bool(one.touch), "mpid": str(one.activity.mpid) if one.activity else None,
+            "code": one.code or None, "message": one.message or None, "raw": one.raw or None,
+        }
+        if one.touch:
+            said |= touch_json(one.touch)
+        said["identities_taken"] = [{"type": kind, "from": str(mpid)} for kind, mpid in one.taken_from]
         said["remarks"] = [_remark_json(remark) for remark in one.remarks]
         listed.append(said | _passed_json(one.passed))
     return to_json({"rows": listed})
@@ -326,7 +327,7 @@ def identified_json(found: Identified) -> str:
             {
                 "type": step.type, "key": step.key,
                 "holders": [
-                    {"mpid": str(found.people[one].mpid), "passed_over": None if one in step.eligible else _guard(found, one)} for one in sorted(step.holders)
+                    {"mpid": str(found.people[one].mpid), "why": None if one in step.eligible else _guard(found, one)} for one in sorted(step.holders)
                 ],
                 "left": [str(found.people[one].mpid) for one in sorted(step.left)],
             }
