@@ -201,7 +201,7 @@ def tables() -> tuple[list[tuple[str, list[str], list[str]]], list[tuple[list[st
     things, histories = [], []
     for line in (Path(__file__).parent.parent / "docs" / "json.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        quoted = [[word for word in cell.split("`")[1::2]] for cell in cells]
+        quoted = [cell.split("`")[1::2] for cell in cells]
         if len(cells) == 3 and quoted[1]:
             things.append((cells[0], quoted[1], quoted[2]))
         elif len(cells) == 2 and quoted[1]:
@@ -226,15 +226,15 @@ def test_a_row_of_a_parquet_file_is_a_row_and_any_other_a_line(told: dict[str, l
 def test_the_same_thing_has_the_same_members_everywhere(told: dict[str, list[Any]], thing: str, members: list[str], where: list[str]) -> None:
     unseen = set(where)
     for name, path, one in every(told):
-        name = "enrich outputs" if path.startswith("enrich") and name == "outputs" else name
-        if name not in where or not applies(thing, name, path, one):
+        place = "enrich outputs" if path.startswith("enrich") and name == "outputs" else name
+        if place not in where or not applies(place, path, one):
             continue
-        unseen.discard(name)
+        unseen.discard(place)
         assert not [member for member in members if member not in one], (path, one)
     assert not unseen
 
 
-def applies(thing: str, name: str, path: str, one: dict[str, Any]) -> bool:
+def applies(name: str, path: str, one: dict[str, Any]) -> bool:
     """Say whether an object is the thing, where its place alone does not say so."""
     match name:
         case "attributes":
