@@ -20,7 +20,7 @@ def test_a_dry_run_and_the_import_count_and_name_them(tmp_path: Path) -> None:
     told = {one["code"]: one["line"] for one in map(json.loads, (tmp_path / "rows.jsonl").read_text().splitlines())}
     assert told["ANONYMOUS_MADE_KNOWN"] == 3
     said = call("explain", "row", "a.csv:3", folder=tmp_path).stdout
-    assert "ANONYMOUS_MADE_KNOWN: found an anonymous profile" in said
+    assert "ANONYMOUS_MADE_KNOWN: made an anonymous profile known" in said
 
 
 def test_the_dry_run_shows_such_a_row(tmp_path: Path) -> None:
