@@ -8,9 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from profilectl.activity import Activity, Entry, activities, entry_json, members, origin_json, standing_json
+from profilectl.activity import (
+    Activity,
+    Entry,
+    activities,
+    entry_json,
+    members,
+    origin_json,
+    remark_subject,
+    standing_json,
+)
+from profilectl.codes import sentence
 from profilectl.erasure import columns_of, names_mpid, patterns
 from profilectl.feed import ACCOUNT, NO_WORKSPACE, workspaces_of
+from profilectl.identity import NAME
 from profilectl.profile import Profiles, account_profiles, profiles_of
 from profilectl.scratch import quote_identifier, quote_text
 from profilectl.standing import standing_of
@@ -28,7 +39,7 @@ def access_document(profiles: Profiles, found: Sequence[int], query: tuple[str, 
     """Return the document about some profiles, which are one person's. now_ms: when it is made.
 
     profiles: each as `show --json` gives it, with provenance; identities: with when they came and went;
-    blocked: what was refused; devices, consent, attribution, history, timeline (batches and events);
+    blocked: what was refused; remarks: what of their rows was skipped, and what is worth knowing; devices, consent, attribution, history, timeline (batches and events);
     held: rows of all other tables that are theirs; workspaces: where the store has several, what each has of them. rejected_rows: that could not be used and name them; passed_by: batches of
     feeds that only read, which wait to leave and name them.
     """
@@ -49,6 +60,7 @@ def access_document(profiles: Profiles, found: Sequence[int], query: tuple[str, 
         document["blocked"] = [
             {"attribute": key, **entry_json(entry)} for key, entries in sorted(one.history.items()) for entry in entries if entry.kind == "blocked"
         ]
+        document["remarks"] = _remarks(profiles.store, one)
         document["held"] = _held(profiles, one.profile)
         if len(workspaces) > 1:
             for name in OF_A_WORKSPACE:
@@ -92,6 +104,19 @@ def _identities(one: Activity) -> Value:
     return [
         {"type": held.type, "value": held.value, "held": held.lost is None, "since_ms": whole(held.origin.at_ms), **_without(origin_json(held.origin), "set_ms")}
         for held in sorted([*one.identities, *one.lost], key=lambda held: held.origin.arrival)
+    ]
+
+
+def _remarks(store: Store, one: Activity) -> list[Value]:
+    """Return what was said of their rows: what was skipped of each, and what is worth knowing."""
+    origins = {touch.origin.arrival: touch.origin for touch in one.every()}
+    rows = store.scratch.rows(
+        "select arrival, code, attribute, type, value from store.remark where arrival in (select unnest($arrivals::bigint[]))"
+        " order by arrival, code, attribute, type", {"arrivals": list(origins)},
+    )
+    return [
+        {"code": code, "message": sentence(code), **remark_subject(attribute, NAME[kind] if kind else None, value), **origin_json(origins[arrival])}
+        for arrival, code, attribute, kind, value in rows
     ]
 
 

@@ -658,5 +658,12 @@ def event_json(event: Seen) -> dict[str, Value]:
     return {"type": event.type, "name": event.name, "at_ms": whole(event.at_ms), "session": event.session, "event": event.document}
 
 
+def remark_subject(attribute: str | None, kind: str | None, value: str | None) -> dict[str, Value]:
+    """Return what a code is said of, as JSON: an attribute, an identity, or the row itself."""
+    if attribute is not None:
+        return {"attribute": attribute}
+    return {} if kind is None else {"type": kind, "value": value}
+
+
 def _only(entry: dict[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in entry.items() if name in ("change", "value", "before", "code")}

@@ -22,7 +22,7 @@ def put(folder: Path, name: str, text: str, *options: str, feed: str = "crm") ->
 
 
 def document(folder: Path, *arguments: str) -> dict[str, Any]:
-    done = call(*arguments, "--json", folder=folder)
+    done = call(*arguments, *([] if "access" in arguments else ["--json"]), folder=folder)
     assert done.exit_code == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -165,6 +165,8 @@ def test_whoever_is_erased_takes_the_remarks_of_the_rows_along(tmp_path: Path) -
     put(tmp_path, "a.jsonl", KNOWN + SKIPPED["IDENTITY_PLACEHOLDER"][0] + "\n")
     put(tmp_path, "b.jsonl", MAIL_ONLY.replace("Ann@", "bo@") + MAIL_ONLY, "--protection", "update-only")
     assert remarks_left(tmp_path) == 3
+    (remark,) = document(tmp_path, "access", "--customer-id", "S")["profiles"][0]["remarks"]
+    assert (remark["code"], remark["value"], remark["line"]) == ("IDENTITY_PLACEHOLDER", "N/A", 2)
     assert call("forget", "--customer-id", "S", "--yes", folder=tmp_path).exit_code == 0
     assert remarks_left(tmp_path) == 2
     assert call("forget", "--customer-id", "C1", "--yes", folder=tmp_path).exit_code == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from profilectl.activity import Activity, Entry, Origin, entry_json, origin_json, touch_json
+from profilectl.activity import Activity, Entry, Origin, entry_json, origin_json, remark_subject, touch_json
 from profilectl.attributes import SOURCES
 from profilectl.codes import sentence
 from profilectl.explain import (
@@ -220,10 +220,7 @@ def _remark_line(remark: Remarked) -> str:
 
 
 def _remark_json(remark: Remarked) -> dict[str, Value]:
-    found: dict[str, Value] = {"code": remark.code, "message": sentence(remark.code)}
-    if remark.attribute is not None:
-        found["attribute"] = remark.attribute
-    return found if remark.type is None else found | {"type": remark.type, "value": remark.value}
+    return {"code": remark.code, "message": sentence(remark.code), **remark_subject(remark.attribute, remark.type, remark.value)}
 
 
 def fates_json(found: Sequence[Fate]) -> str:
