@@ -93,7 +93,6 @@ made = made_once(make)
 JSON, LINES = "one document", "a document a line"
 COMMANDS: list[tuple[str, str]] = [
     ("import p.parquet --feed new --dry-run --json", JSON),
-    ("import b.jsonl --feed other --dry-run --json", JSON),
     ("plan b.jsonl --feed other -o x.plan --json", JSON),
     ("imports list --json", JSON),
     ("imports show 3 --json", JSON),

@@ -73,6 +73,7 @@ def test_whoever_the_same_file_made_known_is_named_as_well(tmp_path: Path) -> No
     assert [one["mpid"] for one in passed(tmp_path, "a.jsonl:2")] == [mpid_of(tmp_path, "--customer-id", "C1")]
 
 
+@pytest.mark.slow
 def test_the_state_before_the_row_counts_not_todays(tmp_path: Path) -> None:
     put(tmp_path, "a.jsonl", KNOWN)
     put(tmp_path, "b.jsonl", MAIL_ONLY)
@@ -82,6 +83,7 @@ def test_the_state_before_the_row_counts_not_todays(tmp_path: Path) -> None:
     assert [(one["mpid"], one["value"]) for one in passed(tmp_path, "b.jsonl:1")] == [(mpid, "ann@example.com")]
 
 
+@pytest.mark.slow
 def test_where_login_identities_decide_alone_the_reason_says_so(tmp_path: Path) -> None:
     (tmp_path / "link.toml").write_text('[identity]\nstrategy = "link"\n')
     assert call("config", "apply", "link.toml", folder=tmp_path).exit_code == 0
@@ -91,6 +93,7 @@ def test_where_login_identities_decide_alone_the_reason_says_so(tmp_path: Path) 
     assert passed(tmp_path, "b.jsonl:2") == []
 
 
+@pytest.mark.slow
 def test_many_who_were_passed_over_are_counted(tmp_path: Path) -> None:
     put(tmp_path, "a.jsonl", "".join(KNOWN.replace("C1", f"C{place}") for place in range(30)))
     put(tmp_path, "b.jsonl", MAIL_ONLY)
@@ -123,6 +126,7 @@ def test_whatever_was_skipped_or_warned_of_is_told_of_the_row(tmp_path: Path) ->
     assert fate(tmp_path, "a.jsonl:1")["remarks"] == []
 
 
+@pytest.mark.slow
 def test_what_is_told_of_a_row_is_what_explain_rows_wrote(tmp_path: Path) -> None:
     lines = [KNOWN.strip(), *(line for line, _ in SKIPPED.values()), MAIL_ONLY.strip(), "{}"]
     put(tmp_path, "a.jsonl", "\n".join(lines) + "\n", "--explain-rows", "rows.jsonl")
@@ -134,7 +138,7 @@ def test_what_is_told_of_a_row_is_what_explain_rows_wrote(tmp_path: Path) -> Non
     assert {"type": "email", "value": "N/A"}.items() <= next(one for one in written if one["code"] == "IDENTITY_PLACEHOLDER").items()
 
 
-@pytest.mark.parametrize("protection", ["update-only", "read-only"])
+@pytest.mark.parametrize("protection", ["update-only", pytest.param("read-only", marks=pytest.mark.slow)])
 def test_a_row_that_was_kept_out_says_what_else_was_wrong_with_it(tmp_path: Path, protection: str) -> None:
     put(tmp_path, "a.csv", "email,customer_id\nnull,Z9\n", "--protection", protection)
     found = fate(tmp_path, "a.csv:2")
