@@ -6,16 +6,27 @@ whatever else has their profile; what erasure takes away (erasure.py) is what st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from profilectl.activity import Activity, Entry, activities, entry_json, members, origin_json, standing_json
+from profilectl.activity import (
+    Activity,
+    Entry,
+    activities,
+    entry_json,
+    members,
+    origin_json,
+    remark_subject,
+    standing_json,
+)
+from profilectl.codes import sentence
 from profilectl.erasure import columns_of, names_mpid, patterns
 from profilectl.feed import ACCOUNT, NO_WORKSPACE, workspaces_of
+from profilectl.identity import NAME
 from profilectl.profile import Profiles, account_profiles, profiles_of
 from profilectl.scratch import quote_identifier, quote_text
 from profilectl.standing import standing_of
 from profilectl.store import Store
-from profilectl.values import Number, Value, parse_json
+from profilectl.values import Number, Value, parse_json, whole
 
 TOLD = ("row", "index", "mpid", "loose", "blocked", "blocked_loose", "rest", "event", "removed", "calculated", "membership", "membership_change")
 """The tables whose rows are told in words of their own."""
@@ -28,7 +39,7 @@ def access_document(profiles: Profiles, found: Sequence[int], query: tuple[str, 
     """Return the document about some profiles, which are one person's. now_ms: when it is made.
 
     profiles: each as `show --json` gives it, with provenance; identities: with when they came and went;
-    blocked: what was refused; devices, consent, attribution, history, timeline (batches and events);
+    blocked: what was refused; remarks: what of their rows was skipped, and what is worth knowing; devices, consent, attribution, history, timeline (batches and events);
     held: rows of all other tables that are theirs; workspaces: where the store has several, what each has of them. rejected_rows: that could not be used and name them; passed_by: batches of
     feeds that only read, which wait to leave and name them.
     """
@@ -49,6 +60,7 @@ def access_document(profiles: Profiles, found: Sequence[int], query: tuple[str, 
         document["blocked"] = [
             {"attribute": key, **entry_json(entry)} for key, entries in sorted(one.history.items()) for entry in entries if entry.kind == "blocked"
         ]
+        document["remarks"] = _remarks(profiles.store, one)
         document["held"] = _held(profiles, one.profile)
         if len(workspaces) > 1:
             for name in OF_A_WORKSPACE:
@@ -90,14 +102,32 @@ def _audience_changes(store: Store, profile: int) -> list[Value]:
 
 def _identities(one: Activity) -> Value:
     return [
-        {"type": held.type, "value": held.value, "held": held.lost is None, **origin_json(held.origin)}
+        {"type": held.type, "value": held.value, "held": held.lost is None, "since_ms": whole(held.origin.at_ms), **_without(origin_json(held.origin), "set_ms")}
         for held in sorted([*one.identities, *one.lost], key=lambda held: held.origin.arrival)
     ]
+
+
+def _remarks(store: Store, one: Activity) -> list[Value]:
+    """Return what was said of their rows: what was skipped of each, and what is worth knowing."""
+    origins = {touch.origin.arrival: touch.origin for touch in one.every()}
+    rows = store.scratch.rows(
+        "select arrival, code, attribute, type, value from store.remark where arrival in (select unnest($arrivals::bigint[]))"
+        " order by arrival, code, attribute, type", {"arrivals": list(origins)},
+    )
+    return [
+        {"code": code, "message": sentence(code), **remark_subject(attribute, NAME[kind] if kind else None, value), **origin_json(origins[arrival])}
+        for arrival, code, attribute, kind, value in rows
+    ]
+
+
+def _without(document: dict[str, Value], name: str) -> dict[str, Value]:
+    return {key: value for key, value in document.items() if key != name}
 
 
 def _held(profiles: Profiles, profile: int) -> dict[str, Value]:
     """Return the rows of tables that the activity does not tell of: events, calculated attributes, memberships..."""
     found: dict[str, Value] = {}
+    feeds = {feed.number: feed.name for feed in profiles.store.feeds()}
     for table, columns in columns_of(profiles.store.scratch).items():
         kind = table.rpartition("_")[0] if table.rpartition("_")[2].isdigit() else table
         if "profile" not in columns or kind in TOLD:
@@ -105,14 +135,16 @@ def _held(profiles: Profiles, profile: int) -> dict[str, Value]:
         rows = profiles.store.scratch.rows(f"select to_json(one)::varchar from store.{quote_identifier(table)} as one where profile = {profile}")
         held = found.setdefault(kind, [])
         assert isinstance(held, list)
-        held += [_without_names(parse_json(row)) for (row,) in rows]
+        held += [_without_names(parse_json(row), feeds) for (row,) in rows]
     return {kind: rows for kind, rows in found.items() if rows}
 
 
-def _without_names(row: Value) -> Value:
-    """Leave out what only the store understands: the name it gives a profile."""
+def _without_names(row: Value, feeds: Mapping[int, str]) -> Value:
+    """Leave out what only the store understands: the name it gives a profile, the number of a feed."""
     assert isinstance(row, dict)
-    return {name: value for name, value in row.items() if name not in ("profile", "arrival", "hash")}
+    return {
+        name: feeds.get(int(str(value))) if name == "feed" else value for name, value in row.items() if name not in ("profile", "arrival", "hash")
+    }
 
 
 def _rejected(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
@@ -122,8 +154,11 @@ def _rejected(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
         return []
     named = " or ".join(f"regexp_matches(raw, {quote_text(one)})" for one in patterns(values))
     return [
-        {"import": Number(str(number)), "file": file, "line": Number(str(line)), "code": code, "raw": raw}
-        for number, file, line, code, raw in profiles.store.scratch.rows(f"select import, file, line, code, raw from store.reject where {named} order by import, line")
+        {"import": Number(str(number)), "file": file, unit: Number(str(place)), "code": code, "message": message, "raw": raw}
+        for number, file, unit, place, code, message, raw in profiles.store.scratch.rows(
+            "select import, file, coalesce((select any_value(unit) from store.import_file where import_file.import = reject.import and path = file), 'line'),"
+            f" line, code, message, raw from store.reject where {named} order by import, line"
+        )
     ]
 
 

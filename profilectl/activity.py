@@ -597,7 +597,7 @@ def _part(activity: Activity, name: str) -> Value:
             ]
         case "attribution":
             return activity.attribution()
-    return [touch_json(one) for one in reversed(activity.timeline())]
+    return [touch_json(one) for one in activity.timeline()]
 
 
 def devices_json(devices: Sequence[Device]) -> list[Value]:
@@ -631,40 +631,47 @@ def origin_json(origin: Origin) -> dict[str, Value]:
 
 
 def entry_json(entry: Entry) -> dict[str, Value]:
-    """Return what a row did to an attribute, as JSON."""
+    """Return what a row did to an attribute, as JSON. A tag is null: what is not there is left out."""
     found: dict[str, Value] = {"change": entry.kind}
     if entry.held != DELETED:
         found["value"] = parse_json(held_json(entry.held))
     if entry.before is not None:
         found["before"] = parse_json(held_json(entry.before))
-    if entry.code:
-        found["code"] = entry.code
-    return found | origin_json(entry.origin)
+    return found | {"code": entry.code or None} | origin_json(entry.origin)
 
 
 def touch_json(touch: Touch) -> dict[str, Value]:
-    """Return what a batch did, as JSON."""
-    if one := touch.alias:
-        return origin_json(touch.origin) | {"alias": {
-            "from": str(one.source), "to": str(one.destination), "start_ms": whole(one.start_ms), "end_ms": whole(one.end_ms),
-            "due_ms": whole(one.due_ms), "in_force": one.in_force, "first_seen_ms": whole(one.first_seen_ms),
-            "events": [event_json(each) for each in touch.events],
-        }}
-    if touch.taker is not None:
-        return origin_json(touch.origin) | {"taken_by": str(touch.taker), "identities_removed": [{"type": one.type, "value": one.value} for one in touch.removed]}
+    """Return what a batch did, as JSON; of an alias, and of another's batch that took identities away, in the same form."""
     return origin_json(touch.origin) | {
         "founded": touch.founded,
         "identities_added": [{"type": one.type, "value": one.value} for one in touch.added],
         "identities_removed": [{"type": one.type, "value": one.value} for one in touch.removed],
         "attributes": [{"attribute": one.key, **_only(entry_json(one))} for one in touch.entries],
-        "events": [event_json(one) for one in touch.events],
-        "rest": touch.rest,
+        "events": [event_json(one) for one in touch.events] if touch.alias is None else [],
+        "rest": touch.rest if touch.alias is None else {},
+        "alias": _alias_json(touch.alias, touch.events) if touch.alias else None,
+        "taken_by": str(touch.taker) if touch.taker is not None else None,
+    }
+
+
+def _alias_json(alias: Carried, events: Sequence[Seen]) -> Value:
+    return {
+        "from": str(alias.source), "to": str(alias.destination), "start_ms": whole(alias.start_ms), "end_ms": whole(alias.end_ms),
+        "due_ms": whole(alias.due_ms), "in_force": alias.in_force, "first_seen_ms": whole(alias.first_seen_ms),
+        "events": [event_json(one) for one in events],
     }
 
 
 def event_json(event: Seen) -> dict[str, Value]:
     """Return an event as JSON: what it is found by, and the whole of it."""
     return {"type": event.type, "name": event.name, "at_ms": whole(event.at_ms), "session": event.session, "event": event.document}
+
+
+def remark_subject(attribute: str | None, kind: str | None, value: str | None) -> dict[str, Value]:
+    """Return what a code is said of, as JSON: an attribute, an identity, or the row itself."""
+    if attribute is not None:
+        return {"attribute": attribute}
+    return {} if kind is None else {"type": kind, "value": value}
 
 
 def _only(entry: dict[str, Value]) -> dict[str, Value]:

@@ -66,11 +66,11 @@ def _csv_lines(audience: dict[str, Any], found: list[dict[str, Any]]) -> Iterato
 def _write_zip(out: BinaryIO, audience: dict[str, Any], found: list[dict[str, Any]]) -> None:
     stamp = time.strftime("%Y%m%d%H%M%S", time.gmtime((audience["refreshed_ms"] or 0) / 1000))
     plain = "".join(one if one.isalnum() else "_" for one in audience["name"])
-    inner = f"{audience['audience']}_{plain}_{stamp}.csv"
+    inner = f"{audience['audience_id']}_{plain}_{stamp}.csv"
     kinds = list(dict.fromkeys(kind for one in found for kind in one["identities"]))
     rows = sum(len(values) for one in found for values in one["identities"].values())
     manifest = {
-        "archive_name": f"{audience['audience']}_{plain}_{stamp}.zip", "id": audience["audience"], "audience_ids": [audience["audience"]],
+        "archive_name": f"{audience['audience_id']}_{plain}_{stamp}.zip", "id": audience["audience_id"], "audience_ids": [audience["audience_id"]],
         "included_identities": kinds, "total_profiles": len(found), "total_rows": rows, "files": [inner],
     }
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:

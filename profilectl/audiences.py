@@ -57,7 +57,7 @@ def _described(store: Store, one: Defined, size: int) -> dict[str, Any]:
     state = "ready" if one.filled_ms is not None else "draft"
     lookback = one.audience.lookback.count if one.audience.lookback else None
     return {
-        "audience": one.number, "name": one.name, "kind": one.audience.kind, "state": state, "workspace": one.audience.workspace, "criteria": one.audience.criteria,
+        "audience_id": one.number, "name": one.name, "kind": one.audience.kind, "state": state, "workspace": one.audience.workspace, "criteria": one.audience.criteria,
         "lookback_days": lookback, "members": size, "refreshed_ms": evaluated_ms(store.scratch, one),
     }
 

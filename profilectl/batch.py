@@ -24,7 +24,7 @@ from profilectl.fields import (
     without_empty,
 )
 from profilectl.flat import flattened
-from profilectl.identity import BY_NAME, JUDGING, Judging, Usable, type_named, usable
+from profilectl.identity import BY_NAME, JUDGING, Judging, Usable, display, type_named, usable
 from profilectl.member import check_members, is_boolean
 from profilectl.values import DELETED, NotJson, Number, Value, hold, parse_json, to_json
 
@@ -113,10 +113,13 @@ _RESERVED = {key.lower(): key for key in RESERVED_KEYS}
 
 
 class Remark(NamedTuple):
-    """A code said of a row that may still be used, and the attribute it is said of, if it is one's."""
+    """A code said of a row that may still be used, and the attribute it is said of, if it is one's; or type and value of the
+    identity, as it is stated."""
 
     code: str
     attribute: str | None = None
+    type: str | None = None
+    value: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,8 +457,8 @@ def _batch(
         raise Unusable("BATCH_INVALID", "source_request_id must be a string")
     identities, skipped = _identities(stated, reading.judging)
     if not identities and mpid is None:
-        raise Unusable("NO_IDENTITY", ", ".join(f"{name} is {code}" for name, code in sorted(skipped)))
-    remarks += [Remark(code) for _, code in skipped]
+        raise Unusable("NO_IDENTITY", ", ".join(f"{name} is {code}" for name, code, _ in sorted(skipped)))
+    remarks += [Remark(code, None, name, value) for name, code, value in skipped]
     sets = _within_limits(attributes, reading.limits, remarks)
     remarks += [Remark("UA_SET_AND_DELETED", key) for key in deletes if key in sets]
     remarks += [Remark("UA_RESERVED_UNKNOWN", key) for key in sets if is_unknown_reserved(key)]
@@ -467,10 +470,10 @@ def _batch(
 
 def _identities(
     stated: Iterable[tuple[str, Value]], judging: Judging
-) -> tuple[tuple[Usable, ...], list[tuple[str, str]]]:
-    """Return the identities that may be used, and the type and the code of those that are skipped. Raises Unusable."""
+) -> tuple[tuple[Usable, ...], list[tuple[str, str, str]]]:
+    """Return the identities that may be used, and type, code and value of those that are skipped. Raises Unusable."""
     found: dict[str, Usable] = {}
-    skipped: list[tuple[str, str]] = []
+    skipped: list[tuple[str, str, str]] = []
     for name, value in stated:
         if value is None:
             continue
@@ -482,7 +485,7 @@ def _identities(
         assert kind is not None
         one = usable(kind, text, judging)
         if isinstance(one, str):
-            skipped.append((name, one))
+            skipped.append((name, one, display(text)))
         elif one is not None and found.setdefault(name, one).key != one.key:
             raise Unusable("IDENTITY_DUPLICATE_TYPE", name)
     return tuple(found.values()), skipped

@@ -66,14 +66,14 @@ def usage_rows(path: Path, *, month: str | None = None, wait_s: float = 0) -> It
         _ledger(store)
         only = " where month = $month" if month else ""
         cursor = scratch.connection.execute(
-            "select ledger.month, ledger.feed, ledger.import, file.path, run.first_line + ledger.arrival - run.first_arrival, ledger.events, ledger.code, ledger.billable"
+            "select ledger.month, ledger.feed, ledger.import, file.path, file.unit, run.first_line + ledger.arrival - run.first_arrival, ledger.events, ledger.code, ledger.billable"
             f" from (select * from ledger{only}) as ledger asof join ({IMPORT_FILES}) as file on ledger.arrival >= file.first_arrival"
             " asof join store.line_run as run on ledger.arrival >= run.first_arrival order by ledger.arrival",
             {"month": month} if month else {},
         )
         while block := cursor.fetchmany(10_000):
-            for when, feed, number, file, place, events, code, billable in block:
-                yield {"month": when, "feed": feed, "import": number, "file": file, "row": place, "events": events, "code": code, "billable": billable}
+            for when, feed, number, file, unit, place, events, code, billable in block:
+                yield {"month": when, "feed": feed, "import": number, "file": file, unit: place, "events": events, "code": code, "billable": billable}
 
 
 def _check_month(month: str | None) -> None:

@@ -173,6 +173,7 @@ CODES: dict[str, Meaning] = {
     "UA_UNSUPPORTED_TYPE":       Meaning(Fate.SKIPPED,  "an attribute is a string, a number, a boolean, a flat list or null"),
     # worth knowing
     "PROTECTED_MATCH":           Meaning(Fate.WARNING,  "would have matched a profile that its login or immutable identity protects"),
+    "ANONYMOUS_MADE_KNOWN":      Meaning(Fate.WARNING,  "made an anonymous profile known: gave it its first login identity"),
     "MPID_UNKNOWN":              Meaning(Fate.WARNING,  "nobody has this mpid; the row was resolved by its identities"),
     "IDENTITY_PLACEHOLDER":      Meaning(Fate.WARNING,  "the identity is a placeholder and was skipped"),
     "IDENTITY_UNKNOWN_TYPE":     Meaning(Fate.WARNING,  "this identity type does not exist; it was skipped"),
@@ -189,6 +190,10 @@ CODES: dict[str, Meaning] = {
     "UA_RESERVED_UNKNOWN":       Meaning(Fate.WARNING,  "names that begin with $ are reserved, and this is none of them; the attribute is kept"),
 }
 # fmt: on
+
+
+NO_FAULT = frozenset({"ANONYMOUS_MADE_KNOWN"})
+"""Codes that are worth knowing of rows that are as they should be: `--strict` does not mind them."""
 
 
 def sentence(code: str) -> str:

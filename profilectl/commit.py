@@ -86,6 +86,7 @@ def prepare(
             _lay_events(scratch, staged, first)
             ready("event")
     prepare_history(scratch, staged, rejects, made, protection)
+    _prepare_remarks(scratch, made.first)
     prepare_outgoing(
         scratch, staged, first=first, environment=environment, now_ms=made.started_ms, protection=protection, applied=bool(applied), wanted=bool(leaves)
     )
@@ -154,6 +155,33 @@ def prepare_history(scratch: Scratch, staged: Staged, rejects: Rejects, made: Im
         scratch.forget_order()
 
 
+def remarks(scratch: Scratch) -> str:
+    """Return the SELECT of (seq, code, attribute, type, value): what was left out of rows, and what is worth knowing of them;
+    nothing of it kept a row out."""
+    parts = [
+        "select seq, code, null::varchar as attribute, null::utinyint as type, null::varchar as value from warned",
+        "select seq, code, attribute, null, null from skipped",
+    ]
+    if scratch.has("skipped_identity"):
+        parts.append("select seq, code, null, type, value from skipped_identity")
+    if scratch.has("consent_refused"):
+        parts.append("select seq, 'CONSENT_SOURCE_NOT_ALLOWED', null, null, null from consent_refused")
+    return " union all ".join(parts)
+
+
+def _prepare_remarks(scratch: Scratch, first: int) -> None:
+    """Make what was said of rows, and the identities of those that protection kept from a profile."""
+    scratch.make(
+        "ready_remark",
+        f"select seq + {first} as arrival, code, type, value, attribute from ({remarks(scratch)}) order by arrival, code, type, attribute",
+    )
+    scratch.make(
+        "ready_passed_claim",
+        f"select seq + {first} as arrival, type, hash from claim where seq in (select seq from warned where code = 'PROTECTED_MATCH')"
+        " and type in (select type from lookup_type) order by arrival, type",
+    )
+
+
 def _line_runs(lines: str | None, first_line: int, first: int, span: int) -> str:
     """Return the SELECT of where each row stands in its file, as runs of rows that follow each other line by line."""
     if lines is None:
@@ -185,7 +213,7 @@ def write(store: Store, prepared: Prepared, made: Import, staged: Staged, report
                 for kind in prepared.kinds:
                     write_table(scratch, segment.table(kind), kind, f"select * from ready_{kind}")
                 store.put_segment(segment)
-            for table in ("removed", "dropped", "request", "line_run", "reject", "alias"):
+            for table in ("removed", "dropped", "request", "line_run", "reject", "remark", "passed_claim", "alias"):
                 if scratch.has(f"ready_{table}"):
                     scratch.run(f"insert into store.{table} by name select * from ready_{table}")
             write_outgoing(store, made.number, made.feed.number, prepared.leaves, made.first)

@@ -25,8 +25,13 @@ from profilectl.segments import (
 )
 from profilectl.store import Store
 
-CHANGES = ("created", "identity-added", "identity-removed", "set", "changed", "deleted")
-"""What can become of a profile, in the order in which it is told."""
+REVERSE = {
+    "created": "gone", "gone": "created", "aliased": "unaliased", "unaliased": "aliased",
+    "identity-added": "identity-removed", "identity-removed": "identity-added",
+    "set": "deleted", "changed": "changed", "deleted": "set",
+}
+"""What can become of a profile, in the order in which it is told, and what takes it back."""
+CHANGES = tuple(REVERSE)
 STRETCH = 200_000
 """So many arrivals' worth of profiles are compared at once."""
 BLOCK = 20_000
@@ -34,14 +39,17 @@ BLOCK = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The arrivals between two states: from the first, up to but not the end."""
+    """The arrivals between two states: from the first, up to but not the end. back: the later state is the one that is
+    left, so each change is told the other way round."""
 
     first: int
     end: int
+    back: bool = False
 
 
 def span_of(store: Store, older: int | None = None, newer: int | None = None) -> Span:
-    """Return the span of one import (else the newest in force), or of what lies between the states after two imports (0: nothing yet).
+    """Return the span of one import (else the newest in force), or of what leads from the state after one import to that after
+    another (0: nothing yet), which may be an earlier one.
 
     Raises InputRefused for an import that is not in force.
     """
@@ -59,8 +67,8 @@ def span_of(store: Store, older: int | None = None, newer: int | None = None) ->
             raise InputRefused(f"there is no import {number} in force", "profilectl imports list shows what is in force")
     if newer is None:
         return Span(*spans[older])
-    first, end = (spans[number][1] if number else 0 for number in sorted((older, newer)))
-    return Span(first, end)
+    left, reached = (spans[number][1] if number else 0 for number in (older, newer))
+    return Span(min(left, reached), max(left, reached), back=left > reached)
 
 
 def differences(
@@ -78,6 +86,8 @@ def differences(
         if not scratch.count("diff_profile"):
             continue
         select = _changes(profiles, span, attributes)
+        if span.back:
+            select = _backwards(select)
         if changes:
             select = f"select * from ({select}) where change in ({', '.join(map(quote_text, changes))})"
         named = (
@@ -85,7 +95,9 @@ def differences(
             f" join ({known_mpids(profiles.segments)}) as named on named.profile = one.profile"
         )
         place = " ".join(["case change", *(f"when '{name}' then {n}" for n, name in enumerate(CHANGES)), "end"])
-        cursor = scratch.connection.execute(f"select {_line()} from ({named}) as one {_PLACE} order by one.profile, {place}, what, value")
+        cursor = scratch.connection.execute(
+            f"select {_line()} from ({named}) as one {_place('arrival')} {_place('brought')} order by one.profile, {place}, what, value, one.arrival"
+        )
         while block := cursor.fetchmany(BLOCK):
             yield from block
 
@@ -94,25 +106,55 @@ def _touched(profiles: Profiles, span: Span, where: str) -> str:
     within = f"where {where} and arrival >= {span.first} and arrival < {span.end}"
     parts = [f"select profile from {one.table('row')} {within}" for one in profiles.segments]
     parts.append(f"select profile from store.removed {within}")
+    parts.append(f"select profile from (select destination as profile, arrival from store.alias) {within}")
     return f"select distinct profile from ({' union all '.join(parts)})"
 
 
 def _changes(profiles: Profiles, span: Span, attributes: Sequence[str]) -> str:
-    """Return the SELECT of (profile, change, what, value, before, after, arrival)."""
+    """Return the SELECT of (profile, change, what, value, before, after, arrival, brought). arrival: of the row that made the
+    change; brought: of the one that had once brought an identity that was lost."""
     parts = [_cells(profiles, span, attributes)]
     if not attributes:
         parts.append(
-            f"select profile, 'created' as change, '' as what, '' as value, null as before, null as after, profile as arrival"
+            "select profile, 'created' as change, '' as what, '' as value, null as before, null as after, profile as arrival, null as brought"
             f" from diff_profile where profile >= {span.first}"
+        )
+        parts.append(
+            "select alias.destination, 'aliased', '', named.mpid::varchar, null, null, alias.arrival, null from store.alias as alias"
+            f" join ({known_mpids(profiles.segments)}) as named on named.profile = alias.source"
+            f" where alias.arrival >= {span.first} and alias.arrival < {span.end} and alias.destination in (select profile from diff_profile)"
         )
         for kind in profiles.identities:
             old, new = (_held(profiles, kind, until) for until in (span.first, span.end))
-            for change, there, gone in (("identity-added", new, old), ("identity-removed", old, new)):
+            parts.append(
+                f"select profile, 'identity-added', '{kind}', value, null, null, arrival, null from ({_only_there(new, old)})"
+            )
+            if profiles.removals:
                 parts.append(
-                    f"select profile, '{change}', '{kind}', value, null, null, arrival from ({there}) as one"
-                    f" where not exists (select 1 from ({gone}) as other where other.profile = one.profile and other.key = one.key)"
+                    f"select profile, 'identity-removed', '{kind}', value, null, null, {_taker(profiles, kind, span)}, arrival"
+                    f" from ({_only_there(old, new)}) as one"
                 )
-    return " union all by position ".replace(" by position", "").join(parts)
+    return " union all ".join(parts)
+
+
+def _only_there(there: str, gone: str) -> str:
+    """Return the SELECT of the identities that profiles have in one state and not in the other."""
+    return f"select * from ({there}) as mine where not exists (select 1 from ({gone}) as its where its.profile = mine.profile and its.key = mine.key)"
+
+
+def _taker(profiles: Profiles, kind: str, span: Span) -> str:
+    """Return the SQL of the arrival of the row that took an identity (one) away."""
+    hashed = identity_hash(profiles.store.meta("secret"), environment_name("one.environment"), kind, "one.key")
+    return (
+        f"(select max(gone.arrival) from store.removed as gone where gone.profile = one.profile and gone.type = {CODE[kind]}"
+        f" and gone.hash = {hashed} and gone.arrival >= {span.first} and gone.arrival < {span.end})"
+    )
+
+
+def _backwards(select: str) -> str:
+    """Return the SELECT of changes told the other way round."""
+    turned = " ".join(f"when '{change}' then '{other}'" for change, other in REVERSE.items())
+    return f"select profile, case change {turned} end as change, what, value, after as before, before as after, arrival, brought from ({select})"
 
 
 def _held(profiles: Profiles, kind: str, until: int) -> str:
@@ -149,7 +191,10 @@ def _cells(profiles: Profiles, span: Span, attributes: Sequence[str]) -> str:
             f" where arrival < {span.end} and profile in (select profile from diff_profile){here}{listed}"
         )
     if not parts:
-        return "select 0::bigint as profile, '' as change, '' as what, '' as value, '' as before, '' as after, 0::bigint as arrival where false"
+        return (
+            "select 0::bigint as profile, '' as change, '' as what, '' as value, '' as before, '' as after, 0::bigint as arrival,"
+            " null::bigint as brought where false"
+        )
     folded = (
         f"select profile, key, nullif(arg_max(held, arrival) filter (arrival < {span.first}), {DELETED}) as before,"
         f" nullif(arg_max(held, arrival) filter (arrival >= {span.first}), {DELETED}) as after, max(arrival) as arrival"
@@ -157,33 +202,47 @@ def _cells(profiles: Profiles, span: Span, attributes: Sequence[str]) -> str:
     )
     return (
         "select profile, case when before is null then 'set' when after is null then 'deleted' else 'changed' end as change,"
-        f" key as what, '' as value, before, after, arrival from ({folded}) where before is distinct from after"
+        f" key as what, '' as value, before, after, arrival, null::bigint as brought from ({folded}) where before is distinct from after"
     )
 
 
-# Where the row stands that made the change.
-_PLACE = (
-    f"asof left join ({IMPORT_FILES}) as import_file on one.arrival >= import_file.first_arrival"
-    " asof left join store.line_run as line_run on one.arrival >= line_run.first_arrival"
-    " left join store.import as import on import.number = import_file.import"
-)
+def _place(column: str) -> str:
+    """Return the joins that say where a row (its arrival is in the column) stands, under names that begin with the column's."""
+    return (
+        f"asof left join ({IMPORT_FILES}) as {column}_file on one.{column} >= {column}_file.first_arrival"
+        f" asof left join store.line_run as {column}_run on one.{column} >= {column}_run.first_arrival"
+    )
+
+
+def _number(column: str) -> str:
+    """Return the SQL of the line, or the row, of a row in its file."""
+    return f"({column}_run.first_line + one.{column} - {column}_run.first_arrival)"
+
+
+def _place_json(column: str) -> str:
+    """Return the SQL of where a row stands, as members of a JSON object."""
+    return (
+        f"'\"import\":' || {column}_file.import || ',\"file\":' || to_json({column}_file.path)::varchar"
+        f" || case {column}_file.unit when 'line' then ',\"line\":' else ',\"row\":' end || {_number(column)}"
+    )
 
 
 def _line() -> str:
     """Return the SELECT list: the change as JSON text, and its parts as a person reads them."""
     environment = environment_name("one.environment")
-    row = "(line_run.first_line + one.arrival - line_run.first_arrival)"
     document = (
         f"'{{\"mpid\":\"' || one.mpid || '\",\"environment\":\"' || {environment} || '\",\"change\":\"' || change || '\"'"
         " || case when change in ('set', 'changed', 'deleted') then ',\"attribute\":' || to_json(what)::varchar"
-        " when change like 'identity-%' then ',\"type\":' || to_json(what)::varchar || ',\"value\":' || to_json(value)::varchar else '' end"
+        " when change like 'identity-%' then ',\"type\":' || to_json(what)::varchar || ',\"value\":' || to_json(value)::varchar"
+        " when change like '%aliased' then ',\"from\":' || to_json(value)::varchar else '' end"
         f" || case when before is not null then ',\"before\":' || {held_as_json('before')} else '' end"
         f" || case when after is not null then ',\"after\":' || {held_as_json('after')} else '' end"
-        " || coalesce(',\"import\":' || import.number || ',\"file\":' || to_json(import_file.path)::varchar"
-        f" || case import_file.unit when 'line' then ',\"line\":' else ',\"row\":' end || {row}, '') || '}}'"
+        f" || coalesce(',' || {_place_json('arrival')}, '')"
+        f" || coalesce(',\"brought_by\":{{' || {_place_json('brought')} || '}}', '') || '}}'"
     )
     return (
         f"{document} as line, one.mpid::varchar, change, what, case when value <> '' then value else"
         " coalesce(before, '') end, coalesce(after, ''),"
-        f" coalesce(import.number::varchar, ''), coalesce(import_file.path || ':' || {row}, '')"
+        f" coalesce(arrival_file.import::varchar, ''), coalesce(arrival_file.path || ':' || {_number('arrival')}, ''),"
+        f" coalesce('[' || brought_file.import || '] ' || brought_file.path || ':' || {_number('brought')}, '')"
     )

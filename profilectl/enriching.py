@@ -32,11 +32,12 @@ Routes = Sequence[tuple[Connection, Output]]
 
 @dataclass(frozen=True, slots=True)
 class Enriched:
-    """A batch of a file. code: why its row was left out ("": it was not). document: it, completed, as it would leave to an
+    """A batch of a file. unit: line or row, place: which. code: why its row was left out ("": it was not). document: it, completed, as it would leave to an
     output that takes everything. leaves: output -> what leaves to it, or why nothing does."""
 
     file: str
-    row: int
+    unit: str
+    place: int
     code: str
     document: dict[str, Value] | None
     leaves: dict[str, dict[str, Value] | str]
@@ -49,11 +50,14 @@ class Enriched:
     def as_value(self) -> dict[str, Value]:
         """Return the line of `enrich --json`; numbers digit for digit."""
         outputs: list[Value] = [
-            {"output": name, "leaves": not isinstance(found, str), **({"reason": found} if isinstance(found, str) else {"batch": found})}
+            {
+                "output": name, "leaves": not isinstance(found, str), "reason": found if isinstance(found, str) else None,
+                "batch": None if isinstance(found, str) else found,
+            }
             for name, found in self.leaves.items()
         ]
         return {
-            "file": self.file, "row": Number(str(self.row)), "code": self.code or None, "enriched": self.enriched, "batch": self.document,
+            "file": self.file, self.unit: Number(str(self.place)), "code": self.code or None, "enriched": self.enriched, "batch": self.document,
             "outputs": outputs,
         }
 
@@ -100,8 +104,8 @@ def _enriched(store: Store, report: ImportReport, wanted: Routes, connected: Rou
     waiting = waiting_for(store, ANY.name, [feed.number] if feed else [], after=-1, limit=2**31)
     composed = composer.compose(waiting)
     places = {
-        arrival: (file, place) for arrival, file, place in store.scratch.rows(
-            "select one.arrival, file.path, run.first_line + one.arrival - run.first_arrival from"
+        arrival: (file, unit, place) for arrival, file, unit, place in store.scratch.rows(
+            "select one.arrival, file.path, file.unit, run.first_line + one.arrival - run.first_arrival from"
             " (select unnest(range(first_arrival, first_arrival + arrivals)) as arrival from store.import where number = $number) as one"
             " asof join (select * from store.import_file where import = $number) as file on one.arrival >= file.first_arrival"
             " asof join store.line_run as run on one.arrival >= run.first_arrival",
@@ -112,7 +116,7 @@ def _enriched(store: Store, report: ImportReport, wanted: Routes, connected: Rou
     by_arrival = {one.arrival: one for one in waiting}
     riding = {one.output: _riding(store, composer, one.output, connected, waiting, min(places, default=0)) for one, _ in wanted}
     found = []
-    for arrival, (file, place) in sorted(places.items()):
+    for arrival, (file, unit, place) in sorted(places.items()):
         outgoing = composed.get(arrival)
         if outgoing is None and arrival not in codes:
             continue  # a line that has no row, or was rejected
@@ -122,6 +126,6 @@ def _enriched(store: Store, report: ImportReport, wanted: Routes, connected: Rou
                 leaves[one.output] = codes[arrival]
                 continue
             leaves[one.output] = composer.leaving(by_arrival[arrival], outgoing, one, to, riding[one.output]) if one.active else "INACTIVE"
-        found.append(Enriched(file, place, codes.get(arrival, ""), outgoing.document if outgoing else None, leaves))
+        found.append(Enriched(file, unit, place, codes.get(arrival, ""), outgoing.document if outgoing else None, leaves))
     return found
 

@@ -164,6 +164,7 @@ class Leaving:
         self._requests()
         self._waiting()
         self._rejects()
+        self._remarks()
         self._by_hand()
         self._subject_requests(answered)
         self._history()
@@ -378,6 +379,15 @@ class Leaving:
         self.stays["reject"] = f"select * replace ({without_text('rowid in (select place from named_reject)')}) from store.reject"
         # Where --rejects put them was not written down; this is where they are without it.
         self.outcome.rejects_files = [f"{file}.rejects.jsonl" for (file,) in self.scratch.rows("select distinct file from named_reject order by file")]
+
+    def _remarks(self) -> None:
+        """Forget what was said of the rows that go, and by which identities others were passed over for the erased."""
+        theirs = "arrival in (select arrival from gone_row)"
+        named = " or ".join(f"regexp_matches(value, {quote_text(one)})" for one in patterns(self.values)) or "false"
+        for table, gone in (
+            ("remark", f"{theirs} or coalesce({named}, false)"), ("passed_claim", f"{theirs} or hash in (select hash from erased_identity)"),
+        ):
+            self._less(table, f"select * from store.{table} where not ({gone}) order by arrival")
 
     def _by_hand(self) -> None:
         """Make `ready_import` and `ready_file`: corrections of the erased forget what they were asked to do."""

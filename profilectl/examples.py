@@ -24,6 +24,8 @@ from profilectl.trace import example_rows, row_codes
 from profilectl.values import DELETED as DELETED_VALUE
 from profilectl.values import held_json
 
+PLACE = ("file", "line", "row", "mpid")
+"""Where an example stands, and whose it is."""
 FEW = 3
 """So many examples of each kind."""
 
@@ -45,7 +47,7 @@ def examples_of(
     identities, attributes = _identities(scratch, staged, made), _attributes(scratch, staged, merged)
     # Where nobody was known before, what is new is new with the profiles.
     for one in profiles["created"]:
-        where = {name: one[name] for name in ("file", "line", "mpid")}
+        where = {name: one[name] for name in PLACE if name in one}
         for listed, stated in (
             (identities["added"], [{"type": kind, "value": value} for kind, value in one["identities"].items()]),
             (attributes["set"], [{"attribute": key, "after": value} for key, value in one["attributes"].items()]),
@@ -77,7 +79,7 @@ def _reasons(scratch: Scratch, staged: Staged, merged: Merged, rejects: Rejects)
                 reject = json.loads(line)
                 listed = found.setdefault(reject["code"], [])
                 if len(listed) < FEW:
-                    listed.append({"file": reject["file"], "line": place_of(reject), "message": reject["message"], "raw": reject["raw"][:200]})
+                    listed.append({"file": reject["file"], "row" if "row" in reject else "line": place_of(reject), "message": reject["message"], "raw": reject["raw"][:200]})
     first = (
         f"select seq, code, attribute from (select *, row_number() over (partition by code order by seq, attribute) as place"
         f" from ({row_codes(scratch, staged, merged)})) where place <= {FEW}"
@@ -203,11 +205,11 @@ def _attributes(scratch: Scratch, staged: Staged, merged: Merged) -> dict[str, l
 
 
 def _change(kind: str, row: dict[str, Any]) -> dict[str, Any]:
-    change = {name: row[name] for name in ("file", "line", "mpid", "attribute")}
+    change = {name: row[name] for name in (*PLACE, "attribute") if name in row}
     if row["before"] is not None:
         change["before"] = _plain(row["before"])
     if kind == "blocked":
-        change |= {"refused": _plain(row["refused"]), "code": row["code"]}
+        change |= {"value": _plain(row["refused"]), "code": row["code"]}
     elif kind != "deleted":
         change["after"] = _plain(row["after"])
     return change

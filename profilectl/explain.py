@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from profilectl.activity import Activity, Entry, Origin, Touch, activities
+from profilectl.activity import Activity, Entry, Held, Origin, Touch, activities
 from profilectl.attributes import CALCULATED, OVERWRITE, SET, SOURCES, Owner, standing
 from profilectl.codes import InputRefused, sentence
 from profilectl.feed import PROTECTIONS
-from profilectl.identity import BY_NAME, NAME, Records, Rules, Step, Usable, display, key_of, look_up, usable
+from profilectl.identity import BY_NAME, CODE, NAME, Records, Rules, Step, Usable, display, key_of, look_up, usable
 from profilectl.moments import written
 from profilectl.profile import Profiles
-from profilectl.segments import IMPORT_FILES, known_mpids
+from profilectl.segments import IMPORT_FILES, hash_of, known_mpids
 from profilectl.store import Settings
 
 SAID = {
@@ -115,12 +115,41 @@ def _rule(incoming: Origin, owner: Origin, verdict: str) -> Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A profile that a row did not find, though it held an identity of the row, because a protection stood before it."""
+
+    activity: Activity
+    """The profile, as it is now."""
+    type: str
+    """The type of the identity."""
+    value: str
+    """The identity, as the profile held it when the row arrived."""
+    why: str
+    """Which protection it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Whom a row passed over."""
+
+    people: Sequence[PassedOver] = ()
+    """The oldest of them, MOST_PASSED at most."""
+    number: int = 0
+    """How many there were: an identity may have very many holders."""
+
+
+MOST_PASSED = 20
+"""So many of those whom one row passed over are named."""
+
+
+@dataclass(frozen=True, slots=True)
 class Link:
     """One row that gave a profile identities. before: those by which the row found it: it carried one of them
-    (or the MPID)."""
+    (or the MPID). passed: whom it did not find."""
 
     touch: Touch
     before: list[tuple[str, str]]
+    passed: Passed = Passed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +161,13 @@ class Apart:
     reasons: list[str]
 
 
-def chain(activity: Activity, rules: Rules) -> list[Link]:
+def chain(profiles: Profiles, activity: Activity) -> list[Link]:
     """Return the rows that joined the identities of a profile, oldest first.
 
     A profile with an immutable or a login identity is found by a row that carries one of those, and by no other.
     """
+    rules = profiles.store.settings().rules
+    passed = _warned_among(profiles, [touch.origin.arrival for touch in activity.every() if touch.added])
     held: list[tuple[str, str]] = []
     found = []
     for touch in activity.past():
@@ -144,12 +175,80 @@ def chain(activity: Activity, rules: Rules) -> list[Link]:
             able = [one for one in held if one[0] in rules.hierarchy]
             for guarded in (rules.login, rules.immutable):
                 able = [one for one in able if one[0] in guarded] or able
-            found.append(Link(touch, [] if touch.taker is not None else able))
+            over = passed_over(profiles, touch.origin.arrival, rules) if touch.origin.arrival in passed else Passed()
+            found.append(Link(touch, [] if touch.taker is not None else able, over))
         for one in touch.removed:
             if (one.type, one.value) in held:
                 held.remove((one.type, one.value))
         held += [(one.type, one.value) for one in touch.added]
     return found
+
+
+def _warned_among(profiles: Profiles, arrivals: Sequence[int]) -> set[int]:
+    """Return those of some rows that a protection kept from a profile."""
+    select = "select distinct arrival from store.passed_claim where arrival in (select unnest($arrivals::bigint[]))"
+    return {arrival for (arrival,) in profiles.store.scratch.rows(select, {"arrivals": list(arrivals)})}
+
+
+def passed_over(profiles: Profiles, arrival: int, rules: Rules) -> Passed:
+    """Say whom a row did not find though they held an identity of it, and why, by the state when it arrived.
+
+    The claims of such rows are kept as hashes; who held them is read from the indexes, and from what was taken away since.
+    """
+    scratch = profiles.store.scratch
+    indexes = " union all ".join(
+        [f"select hash, profile from {one.table('index')}" for one in profiles.segments if "index" in one.tables] + ["select hash, profile from store.removed"]
+    )
+    candidates = scratch.rows(
+        f"select distinct one.profile from ({indexes}) as one where one.profile < $arrival"
+        " and one.hash in (select hash from store.passed_claim where arrival = $arrival) order by 1", {"arrival": arrival},
+    )
+    claims = {(kind, int(digest, 16)) for kind, digest in scratch.rows("select type, to_hex(hash) from store.passed_claim where arrival = $arrival", {"arrival": arrival})}
+    named: list[PassedOver] = []
+    number = 0
+    for start in range(0, len(candidates), MOST_PASSED):
+        if len(named) >= MOST_PASSED:
+            number += len(candidates) - start
+            break
+        for one in activities(profiles, [profile for (profile,) in candidates[start : start + MOST_PASSED]]):
+            over = _passed(one, arrival, claims, profiles.store.meta("secret"), rules)
+            number += over is not None
+            named += [over] if over else []
+    return Passed(named[:MOST_PASSED], number)
+
+
+def _passed(activity: Activity, arrival: int, claims: set[tuple[int, int]], secret: str, rules: Rules) -> PassedOver | None:
+    """Say by which identity of a row, the weightiest, a profile was passed over, and why; None where it held none of them then."""
+    held = [
+        one for one in (*activity.identities, *activity.lost)
+        if one.origin.arrival < arrival and (one.lost is None or one.lost >= arrival)
+    ]
+    carried = [one for one in held if (CODE[one.type], _digest(activity, one, secret)) in claims]
+    if not carried:
+        return None
+    by = min(carried, key=lambda one: rules.hierarchy.index(one.type) if one.type in rules.hierarchy else len(rules.hierarchy))
+    shared = {(one.type, one.value) for one in carried}
+    for flag, kinds in (("immutable", rules.immutable), ("login", rules.login)):
+        guarded = [(one.type, one.value) for one in held if one.type in kinds]
+        if guarded and not shared.intersection(guarded):
+            return PassedOver(activity, by.type, by.value, not_given(flag, guarded))
+    known = any(one.type in rules.login for one in held)
+    why = BY_LOGIN if rules.login_decides and (known or by.type not in rules.login) else NOT_KNOWN if rules.login_decides else OTHER_RULES
+    return PassedOver(activity, by.type, by.value, why)
+
+
+def _digest(activity: Activity, held: Held, secret: str) -> int:
+    return hash_of(secret, activity.environment, held.type, key_of(BY_NAME[held.type], held.value))
+
+
+def not_given(flag: str, guarded: Sequence[tuple[str, str]]) -> str:
+    """Say that a profile is protected by identities that a row does not have."""
+    return f"its {flag} identity {', '.join(f'{kind} {value}' for kind, value in guarded)} is not among those given"
+
+
+NOT_KNOWN = "it is not a known user, and a login identity was given"
+BY_LOGIN = "a login identity was given, and by that alone a user is found"
+OTHER_RULES = "the identity rules of that time protected it; they have been changed since"
 
 
 def apart(profiles: Profiles, first: tuple[str, str], second: tuple[str, str]) -> Apart:
@@ -207,6 +306,8 @@ class Identified:
     rules: Rules
     skipped: list[tuple[str, str, str]]
     usable: bool
+    known: Mapping[str, str]
+    """The keys that were looked up, by type."""
 
 
 def _held_as(activity: Activity, asked: tuple[str, str]) -> tuple[str, str]:
@@ -238,7 +339,7 @@ def identify(profiles: Profiles, environment: str, identities: Mapping[str, str]
     people = {one.profile: one for one in activities(profiles, candidates) if one.environment == environment}
     steps: list[Step] = []
     found, protected = look_up(known, records_of(list(people.values())), rules, steps)
-    return Identified(steps, people, found, protected, rules, skipped, some)
+    return Identified(steps, people, found, protected, rules, skipped, some, known)
 
 
 def records_of(found: Sequence[Activity]) -> Records:
@@ -267,7 +368,8 @@ MOST_OF_A_LINE = 20
 @dataclass(frozen=True, slots=True)
 class Fate:
     """What became of a row in one import. activity and touch: where it was applied; code: where it was not. taken_from: the
-    identities (type, MPID) that it took from other profiles."""
+    identities (type, MPID) that it took from other profiles. unit: line or row. remarks: what was left out of it, and what is worth
+    knowing. passed: whom it did not find."""
 
     import_number: int
     feed: str
@@ -279,6 +381,23 @@ class Fate:
     activity: Activity | None = None
     touch: Touch | None = None
     taken_from: Sequence[tuple[str, int]] = ()
+    unit: str = "line"
+    remarks: Sequence[Remarked] = ()
+    passed: Passed = Passed()
+
+
+@dataclass(frozen=True, slots=True)
+class Remarked:
+    """A code that was said of a row."""
+
+    code: str
+    """What was said."""
+    attribute: str | None
+    """The attribute it was said of."""
+    type: str | None
+    """The type of the identity it was said of ..."""
+    value: str | None
+    """... and the identity, as the row states it."""
 
 
 def explain_row(profiles: Profiles, file: str, line: int) -> list[Fate]:
@@ -290,14 +409,17 @@ def explain_row(profiles: Profiles, file: str, line: int) -> list[Fate]:
     scratch = profiles.store.scratch
     names = [file, os.path.normpath(file), os.path.relpath(file), os.path.normpath(Path(file).absolute())]
     files = scratch.rows(
-        f"select file.import, feed.name, file.path, file.first_arrival, file.arrivals from ({IMPORT_FILES}) as file"
+        f"select file.import, feed.name, file.path, file.unit, file.first_arrival, file.arrivals from ({IMPORT_FILES}) as file"
         " join store.import as import on import.number = file.import join store.feed as feed on feed.number = import.feed"
         " where exists (select 1 from (select unnest($names::varchar[]) as name) where file.path = name or ends_with(file.path, '/' || name))"
         " order by file.import, file.place", {"names": names},
     )
     if not files:
         raise InputRefused(f"no import in force brought a file {file}", "profilectl imports list names the files")
-    found = [fate for number, feed, path, first, arrivals in files for fate in _fates(profiles, number, feed, path, line, first, first + arrivals)]
+    found = [
+        replace(fate, unit=unit) for number, feed, path, unit, first, arrivals in files
+        for fate in _fates(profiles, number, feed, path, line, first, first + arrivals)
+    ]
     if all(one.message == NO_ROW for one in found):
         raise InputRefused(f"{file}:{line}: {NO_ROW}")
     return found
@@ -315,10 +437,19 @@ def _fates(profiles: Profiles, number: int, feed: str, path: str, line: int, fir
         f" order by arrival limit {MOST_OF_A_LINE}",
         {"line": line, "first": first, "end": end},
     )
-    applied = [_fate(profiles, number, feed, path, line, arrival) for (arrival,) in arrivals]
+    applied = [_with_remarks(profiles, _fate(profiles, number, feed, path, line, arrival), arrival) for (arrival,) in arrivals]
     refused = [Fate(number, feed, path, line, *one) for one in rejected]
     # A row that was rejected has an arrival too, and no other fate.
     return [*refused, *(one for one in applied if not refused or one.message != NO_ROW)] or [Fate(number, feed, path, line, "", NO_ROW)]
+
+
+def _with_remarks(profiles: Profiles, fate: Fate, arrival: int) -> Fate:
+    """Add what was said of a row, and whom it passed over."""
+    rows = profiles.store.scratch.rows(
+        "select code, attribute, type, value from store.remark where arrival = $arrival order by code, attribute, type", {"arrival": arrival}
+    )
+    remarks = [Remarked(code, attribute, NAME[kind] if kind else None, value) for code, attribute, kind, value in rows]
+    return replace(fate, remarks=remarks, passed=passed_over(profiles, arrival, profiles.store.settings().rules))
 
 
 def _fate(profiles: Profiles, number: int, feed: str, path: str, line: int, arrival: int) -> Fate:

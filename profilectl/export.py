@@ -149,7 +149,7 @@ def choose(profiles: Profiles, wanted: Wanted) -> None:
     for first, end in touched_in(profiles.store, wanted):
         there = f"where arrival >= {first}" + (f" and arrival < {end}" if end is not None else "")
         touched = " union all ".join(f"select profile from {one.table('row')} {there}" for one in profiles.segments if "row" in one.tables)
-        tests.append(f"profile in ({touched or 'select null'} union all select profile from store.removed {there})")
+        tests.append(f"profile in ({touched or 'select null'} union all select profile from store.removed {there} union all {_aliased(profiles, wanted, first)})")
     if wanted.where:
         condition = condition_of(wanted.where, profiles.identities)
         met = [
@@ -172,6 +172,15 @@ def touched_in(store: Store, wanted: Wanted) -> list[tuple[int, int | None]]:
         end = as_of(store, str(wanted.touched_by))
         found.append((import_numbered(store, wanted.touched_by).first_arrival, end))
     return found
+
+
+def _aliased(profiles: Profiles, wanted: Wanted, first: int) -> str:
+    """Return the SELECT of the profiles that an alias has changed since an import: it was asked for since, or has taken effect since."""
+    if wanted.since is None:
+        return "select null"
+    done_ms = f"coalesce((select max(finished_ms) from store.import where first_arrival < {first}), 0)"
+    in_force = ", ".join(str(one.destination) for one in profiles.aliases if one.in_force) or "null"
+    return f"select destination from store.alias where arrival >= {first} or (due_ms > {done_ms} and destination in ({in_force}))"
 
 
 def _group(profiles: Profiles, wanted: Wanted) -> Callable[[str], str] | None:

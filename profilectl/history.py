@@ -159,7 +159,9 @@ def _take_back(store: Store, past: Past, segment: Segment | None, at_ms: int) ->
     for table in ("removed", "request", "reject", "alias", "outbox"):
         scratch.run(f"delete from store.{table} where import = $number", bound)
     first, arrivals = scratch.row("select first_arrival, arrivals from store.import where number = $number", bound)
-    for table, column in (("dropped", "arrival"), ("passed", "arrival"), ("line_run", "first_arrival")):
+    for table, column in (
+        ("dropped", "arrival"), ("passed", "arrival"), ("remark", "arrival"), ("passed_claim", "arrival"), ("line_run", "first_arrival"),
+    ):
         scratch.run(f"delete from store.{table} where {column} >= $first and {column} < $end", {"first": first, "end": first + arrivals})
     scratch.run(
         "update store.import set undone_ms = $at_ms, undone_by = $who where number = $number",

@@ -388,6 +388,10 @@ class Records:
         return self.record.get(profile, {}).get(kind, {})
 
 
+MADE_KNOWN = "ANONYMOUS_MADE_KNOWN"
+"""The code of a row that gave an anonymous profile its first login identity."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What one row says of identity: its identities, and the MPID it names, if any."""
@@ -422,7 +426,7 @@ def decide(claim: Claim, records: Records, rules: Rules, *, create: bool) -> Dec
     by_mpid = records.by_mpid.get(claim.mpid) if claim.mpid is not None else None
     if by_mpid is not None:
         decision = Decision(by_mpid)
-        _attach(by_mpid, claim, records, rules, decision, keep=True)
+        _attach_to_found(by_mpid, claim, records, rules, decision, keep=True)
         return decision
     ranked = _ranks(rules.hierarchy)
     known = {one.type: one.key for one in claim.identities if one.type in ranked}
@@ -441,7 +445,8 @@ def decide(claim: Claim, records: Records, rules: Rules, *, create: bool) -> Dec
         decision.created = True
         if claim.mpid is not None:
             records.by_mpid[claim.mpid] = profile
-    _attach(profile, claim, records, rules, decision, keep=rules.unique_conflict == "keep")
+    keep = rules.unique_conflict == "keep"
+    (_attach if decision.created else _attach_to_found)(profile, claim, records, rules, decision, keep=keep)
     return decision
 
 
@@ -529,6 +534,16 @@ def _eligible(profile: int, known: Mapping[str, str], records: Records, rules: R
 
 def _is_known(profile: int, records: Records, rules: Rules) -> bool:
     return any(records.values(profile, kind) for kind in rules.login)
+
+
+def _attach_to_found(
+    profile: int, claim: Claim, records: Records, rules: Rules, decision: Decision, *, keep: bool
+) -> None:
+    """Attach to a profile that was there; remark where that makes an anonymous one known (domain.md 4.3 note 8)."""
+    anonymous = not _is_known(profile, records, rules)
+    _attach(profile, claim, records, rules, decision, keep=keep)
+    if anonymous and _is_known(profile, records, rules):
+        decision.codes.append(MADE_KNOWN)
 
 
 def _attach(

@@ -114,8 +114,7 @@ def explain_chains(store_path: Path, kind: str, value: str, *, wait_s: float = 0
     """Return each profile that holds an identity, with the rows that joined its identities."""
     with _reading(store_path, wait_s) as store:
         profiles = profiles_of(store)
-        rules = store.settings().rules
-        return [(one, chain(one, rules)) for one in activities(profiles, profiles.find(kind, value))]
+        return [(one, chain(profiles, one)) for one in activities(profiles, profiles.find(kind, value))]
 
 
 def identify_user(store_path: Path, environment: str, identities: Mapping[str, str], *, wait_s: float = 0) -> Identified:
@@ -242,7 +241,7 @@ def changes_of(
     attributes: Sequence[str] = (), wait_s: float = 0,
 ) -> Iterator[tuple[str, ...]]:
     """Return what an import changed, or what lies between the states after two: (JSON line, mpid, change,
-    what, before, after, import, place), profile by profile.
+    what, before, after, import, place, which row had brought a lost identity), profile by profile.
 
     who: only the profiles with this identity (type, value). Raises InputRefused, StoreBusy, StoreUnusable.
     """

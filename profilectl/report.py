@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from profilectl.codes import CODES, Fate
+from profilectl.codes import CODES, NO_FAULT, Fate
 
 ROWS = ("read", "applied", "dropped", "rejected")
 PROFILES = ("created", "updated", "unchanged")
@@ -77,7 +77,8 @@ class Counts:
     @property
     def odd(self) -> list[str]:
         """The codes of what was left out of a batch, or is worth knowing: what a strict import has none of."""
-        return sorted(code for code, number in self.codes.items() if number and CODES[code].fate in (Fate.SKIPPED, Fate.WARNING))
+        fates = (Fate.SKIPPED, Fate.WARNING)
+        return sorted(code for code, number in self.codes.items() if number and CODES[code].fate in fates and code not in NO_FAULT)
 
     def left_out_of(self, code: str) -> dict[str, int]:
         """Return of which attributes a code was said, the most frequent first."""
@@ -230,8 +231,8 @@ class Past:
     def as_json(self) -> dict[str, Any]:
         """Return the document of `imports show --json`."""
         report: dict[str, Any] = {
-            name: self.report[name]
-            for name in ("files", "rows", "profiles", "identities", "attributes", "events", "audiences", "reasons", "warnings") if name in self.report
+            name: self.report.get(name, {})  # an older version did not write down all of them
+            for name in ("files", "rows", "profiles", "identities", "attributes", "events", "audiences", "reasons", "warnings")
         }
         return {
             "import": self.number, "feed": self.feed, "source": self.source, "protection": self.protection,

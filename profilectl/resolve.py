@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from profilectl.feed import ENVIRONMENTS, PROTECTIONS, Effect
-from profilectl.identity import CODE, NAME, Claim, Decision, Records, Rules, Usable, decide
+from profilectl.identity import CODE, MADE_KNOWN, NAME, Claim, Decision, Records, Rules, Usable, decide
 from profilectl.report import Counts
 from profilectl.scratch import Scratch, quote_text
 from profilectl.segments import MPID_TYPE, mpid_hash
@@ -175,6 +175,21 @@ select row_label.component, count(distinct row_label.seq) as rows,
 from row_label
 join link on link.seq = row_label.seq
 group by row_label.component
+"""
+
+
+# 7. Of the rows that the interpreter does not decide only those that name an MPID can make an anonymous profile known: what
+# else they are found by is of a type that no protection stands before. The first login identity of a profile counts.
+MADE_KNOWN_BY_MPID = f"""
+insert into warned
+select first.seq, '{MADE_KNOWN}'
+from (
+  select profile, min(seq) as seq from unheld where type in (select type from login_type) group by profile
+) as first
+join belonging on belonging.seq = first.seq
+where not belonging.created
+  and first.seq not in (select seq from decided)
+  and first.profile not in (select profile from known_identity where type in (select type from login_type))
 """
 
 
@@ -513,6 +528,8 @@ def _warn(scratch: Scratch, staged: Staged, *, keyed: bool, create: bool) -> Non
             " where (belonging.created or belonging.profile is null) and claim.type in (select type from lookup_type)"
             " and (seen.seq < claim.seq or claim.hash in (select hash from hit))"
         )
+    if "mpid" in staged.plain:
+        scratch.run(MADE_KNOWN_BY_MPID)
     lookup = {name for (name,) in scratch.rows("select type from lookup_type")}
     if create and not {CODE[name] for name in staged.identities} <= lookup:
         scratch.run(

@@ -108,6 +108,23 @@ create table store.dropped (
     code    varchar not null
 );
 
+-- What was said of rows that were read: what of each was left out, and what is worth knowing (explain row).
+
+create table store.remark (
+    arrival   bigint not null,
+    code      varchar not null,
+    type      utinyint,              -- of an identity that was skipped ...
+    value     varchar,               -- ... as the row states it
+    attribute varchar                -- what was left out, or is worth knowing of
+);
+
+-- The identities of rows that found nobody because of a protection (PROTECTED_MATCH): by them who was passed over is known.
+create table store.passed_claim (
+    arrival bigint not null,
+    type    utinyint not null,
+    hash    uhugeint not null
+);
+
 create table store.reject (
     import  integer not null,
     file    varchar not null,

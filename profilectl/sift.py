@@ -10,6 +10,8 @@ limit are counted; what is left is `usable`. Relations made here:
     usable     as staged             the rows that are left
     value      hash, type, seq, rows   an identity that several rows claim, and the first of them
     claim      seq, type, hash       a row says it has this identity; hash: 128 bits of what it is found by
+    skipped    seq, code, attribute  what was left out of a row that was not rejected, or is worth knowing of it
+    skipped_identity  seq, code, type, value   an identity of such a row that is nobody's, as the row states it
 """
 
 from __future__ import annotations
@@ -187,18 +189,28 @@ def _count_skips(scratch: Scratch, staged: Staged, frame: Frame, accepted: str, 
         f"select seq + {offset} as seq, code, attribute from ({select})"
         for file, offset in zip(staged.files, staged.offsets, strict=True) for select in file.skips
     ]
+    scratch.load("skipped", [("seq", "BIGINT"), ("code", "VARCHAR"), ("attribute", "VARCHAR")], [])
     if skips:
         kept = "where seq not in (select seq from rejected)" if accepted != "staged" else ""
-        for code, attribute, number in scratch.rows(
-            f"select code, attribute, count(*) from ({' union all '.join(skips)}) {kept} group by code, attribute"
-        ):
+        said = f"select seq, code, attribute from ({' union all '.join(skips)}) {kept}"
+        for code, attribute, number in scratch.rows(f"select code, attribute, count(*) from ({said}) group by code, attribute"):
             counts.remark(code, attribute, number)
+        if counts.codes.total():
+            scratch.make("skipped", said)
     scratch.drop("skipped_identity")
     places = range(len(staged.identities))
     counted = scratch.row(f"select {', '.join(f'count(c{place})' for place in places)} from identity_hash") if places else ()
-    skipped = [f"select seq, {code_named(f'c{place}')} as code from identity_hash where c{place} is not null" for place in places if counted[place]]
+    skipped = [
+        f"select seq, {code_named(f'c{place}')} as code, {CODE[name]}::utinyint as type, {trimmed(f'i_{name}')} as value"
+        f" from identity_hash join staged using (seq) where c{place} is not null"
+        for place, name in enumerate(staged.identities) if counted[place]
+    ]
+    skipped += [
+        f"select seq + {offset} as seq, code, type, value from ({select})"
+        for file, offset in zip(staged.files, staged.offsets, strict=True) for select in file.skipped
+    ]
     if skipped:
         within = "" if accepted == "staged" else f" where seq in (select seq from {accepted})"
-        scratch.make("skipped_identity", f"select seq, code from ({' union all '.join(skipped)}){within}")
+        scratch.make("skipped_identity", f"select seq, code, type, value from ({' union all '.join(skipped)}){within}")
         for code, number in scratch.rows("select code, count(*) from skipped_identity group by code"):
             counts.codes[code] += number

@@ -146,6 +146,13 @@ class Unowned:
         })
 
 
+_ALIASES = (
+    "select alias.destination as profile, alias.arrival, import.feed, named.environment from store.alias as alias"
+    " join store.import as import on import.number = alias.import join ({profiles}) as named on named.profile = alias.destination"
+)
+"""Who has which alias, in the shape of rows."""
+
+
 def batches_of(
     profiles: Profiles, *, after: int | None = None, limit: int = 20, feed: str | None = None, environment: str | None = None,
     device: str | None = None,
@@ -164,18 +171,20 @@ def batches_of(
         owners = profiles.find("any", device)
         tests.append(f"profile in ({', '.join(map(str, owners)) or 'null'})")
     where = f"where {' and '.join(tests)}" if tests else ""
-    union = " union all ".join(f"select profile, arrival from {one.table('row')} {where}" for one in profiles.segments if "row" in one.tables)
-    parts = [union] if union else []
+    parts = [f"select profile, arrival from {one.table('row')} {where}" for one in profiles.segments if "row" in one.tables]
+    # An alias is told of the profile that has it.
+    parts.append(f"select profile, arrival from ({_ALIASES.format(profiles=known_mpids(profiles.segments))}) {where}")
     if device is None:
         parts.append(_unowned(tests, limit))
-    if not parts:
-        return []
     rows = profiles.store.scratch.rows(f"select profile, arrival from ({' union all '.join(parts)}) order by arrival desc limit {limit or 2**62}")
-    wanted = {arrival for profile, arrival in rows if profile is not None}
+    wanted = {(profile, arrival) for profile, arrival in rows if profile is not None}
     found_activities = activities(profiles, sorted({profile for profile, _ in rows if profile is not None}))
     found: dict[int, Arrived | Unowned] = {}
     found.update(_read_unowned(profiles, sorted(arrival for profile, arrival in rows if profile is None)))
-    found.update({touch.origin.arrival: Arrived(one, touch) for one in found_activities for touch in one.batches() if touch.origin.arrival in wanted})
+    found.update({
+        touch.origin.arrival: Arrived(one, touch)
+        for one in found_activities for touch in one.touches if (one.profile, touch.origin.arrival) in wanted
+    })
     return [found[arrival] for arrival in sorted(found)]
 
 

@@ -15,6 +15,8 @@ import orjson
 
 from profilectl.attributes import SET
 from profilectl.codes import CODES, sentence
+from profilectl.commit import remarks
+from profilectl.identity import NAME
 from profilectl.merge import Merged
 from profilectl.scratch import Scratch, quote_text
 from profilectl.stage import Staged
@@ -38,31 +40,19 @@ def located(staged: Staged, rows: str) -> str:
     return " union all ".join(parts)
 
 
-def row_codes(scratch: Scratch, staged: Staged, merged: Merged, *, rejected: bool = False) -> str:
-    """Return the SELECT of (seq, code, attribute): what was said of each row that was staged.
-
-    rejected: also of rows that could not be used.
-    """
+def row_codes(scratch: Scratch, staged: Staged, merged: Merged) -> str:
+    """Return the SELECT of (seq, code, attribute, type, value): what was said of each row that was staged and not rejected."""
     parts = [
-        "select seq, code, null::varchar as attribute from dropped",
-        "select seq, code, null from resolved where code is not null",
-        "select seq, code, null from warned",
+        remarks(scratch),
+        "select seq, code, null, null, null from dropped",
+        "select seq, code, null, null, null from resolved where code is not null",
     ]
-    if scratch.has("skipped_identity"):
-        parts.append("select seq, code, null from skipped_identity")
-    if scratch.has("consent_refused"):
-        parts.append("select seq, 'CONSENT_SOURCE_NOT_ALLOWED', null from consent_refused")
-    if rejected:
-        parts.append("select seq, code, null from rejected")
-    out = "where seq not in (select seq from rejected)"
-    for file, offset in zip(staged.files, staged.offsets, strict=True):
-        parts += [f"select seq, code, attribute from (select seq + {offset} as seq, code, attribute from ({select})) {out}" for select in file.skips]
     parts += [
-        f"select seq, w{n}, {quote_text(key)} from busy_row where w{n} <> '{SET}' and c{n} is not null"
+        f"select seq, w{n}, {quote_text(key)}, null, null from busy_row where w{n} <> '{SET}' and c{n} is not null"
         for n, key in enumerate(staged.keys)
     ]
     if merged.loose:
-        parts.append(f"select seq, w, key from loose_cell where w <> '{SET}'")
+        parts.append(f"select seq, w, key, null, null from loose_cell where w <> '{SET}'")
     return " union all ".join(parts)
 
 
@@ -89,25 +79,28 @@ def _rejected(staged: Staged, rejects: Rejects, places: Mapping[str, int]) -> It
         for line in lines:
             reject = json.loads(line)
             file, place = reject["file"], place_of(reject)
-            yield (places[file], place, False), _line(file, units, place, reject["code"], None, reject["message"])
+            yield (places[file], place, False), _line(file, units, place, reject["code"], {}, reject["message"])
 
 
 def _coded(scratch: Scratch, staged: Staged, merged: Merged, places: Mapping[str, int]) -> Iterator[Traced]:
     """The other rows of which something was said."""
     units = {file.name: file.unit for file in staged.files}
     cursor = scratch.connection.execute(
-        f"select file, line, code, attribute from ({located(staged, row_codes(scratch, staged, merged))}) order by seq, code, attribute"
+        f"select file, line, code, attribute, type, value from ({located(staged, row_codes(scratch, staged, merged))})"
+        " order by seq, code, attribute, type"
     )
     while block := cursor.fetchmany(BLOCK):
-        for file, place, code, attribute in block:
-            yield (places[file], place, True), _line(file, units, place, code, attribute)
+        for file, place, code, attribute, kind, value in block:
+            subject = {"attribute": attribute} if attribute is not None else {"type": NAME[kind], "value": value} if kind else {}
+            yield (places[file], place, True), _line(file, units, place, code, subject)
 
 
-def _line(file: str, units: Mapping[str, str], place: int, code: str, attribute: str | None, message: str = "") -> bytes:
-    found: dict[str, object] = {"file": file, units.get(file, "line"): place, "code": code, "fate": CODES[code].fate.value}
-    if attribute is not None:
-        found["attribute"] = attribute
-    found["message"] = message or sentence(code)
+def _line(file: str, units: Mapping[str, str], place: int, code: str, subject: Mapping[str, str], message: str = "") -> bytes:
+    """Return a line of the trace. subject: the attribute, or type and value of the identity, that the code is said of."""
+    found = {
+        "file": file, units.get(file, "line"): place, "code": code, "fate": CODES[code].fate.value, **subject,
+        "message": message or sentence(code),
+    }
     return orjson.dumps(found) + b"\n"
 
 
@@ -118,6 +111,7 @@ def first_rows(scratch: Scratch, staged: Staged, merged: Merged) -> dict[str, st
 
 
 def example_rows(scratch: Scratch, staged: Staged, rows: str, columns: Sequence[str]) -> list[dict[str, object]]:
-    """Return some rows (a SELECT with seq and columns) as dictionaries with file and line, in order."""
+    """Return some rows (a SELECT with seq and columns) as dictionaries with file, and line or row, in order."""
+    units = {file.name: file.unit for file in staged.files}
     select = f"select file, line, {', '.join(columns)} from ({located(staged, rows)}) order by seq"
-    return [dict(zip(("file", "line", *columns), row, strict=True)) for row in scratch.rows(select)]
+    return [dict(zip(("file", units[row[0]], *columns), row, strict=True)) for row in scratch.rows(select)]

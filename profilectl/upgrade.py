@@ -96,6 +96,9 @@ STEPS: dict[int, tuple[str, ...]] = {
         """create table store.handed_over (
             output varchar not null, workspace varchar not null, profile bigint not null, arrival bigint not null, keys varchar[] not null
         )""",
+        # what was said of a row, and whom it passed over
+        "create table store.remark (arrival bigint not null, code varchar not null, type utinyint, value varchar, attribute varchar)",
+        "create table store.passed_claim (arrival bigint not null, type utinyint not null, hash uhugeint not null)",
     ),
 }
 

@@ -115,7 +115,7 @@ def test_what_is_refused_goes_to_the_dead_letter_list_and_what_follows_leaves(tm
         told = json.loads(ran(tmp_path, "forward", "--attempts", "3", "--pause", "0", "--json", status=3).stdout)
         assert [(one["delivered"], one["known"], one["dead"], one["waiting"]) for one in told] == [(3, 1, 2, 0)]
         assert Counter(who(one.document) for one in there.got)["P2", 0] == 3
-        assert sorted((one["row"], one["why"]) for one in counts(tmp_path)["dead"]) == [(1, "HTTP 400"), (3, "after 3 attempts: HTTP 503")]
+        assert sorted((one["line"], one["why"]) for one in counts(tmp_path)["dead"]) == [(1, "HTTP 400"), (3, "after 3 attempts: HTTP 503")]
         there.answer = lambda got: 202
         assert ran(tmp_path, "outbox", "retry").stdout == "2 batches wait again\n"
         ran(tmp_path, "forward")
@@ -257,7 +257,7 @@ def test_the_events_api_refuses_one_batch_and_takes_the_others(tmp_path: Path) -
         keys = {"PROFILECTL_OUTPUT_O_KEY": "k", "PROFILECTL_OUTPUT_O_SECRET": "s"}
         ran(tmp_path, "forward", status=3, **keys)
     assert len([one for got in there.accepted() for one in got.document]) == 5
-    assert [one["row"] for one in counts(tmp_path)["dead"]] == [2]
+    assert [one["line"] for one in counts(tmp_path)["dead"]] == [2]
 
 
 def test_a_file_for_each_day(tmp_path: Path) -> None:

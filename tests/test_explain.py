@@ -58,7 +58,7 @@ def test_what_was_deleted_is_free_for_any_source(first: list[str], then: list[st
     (person,) = told(tmp_path, "A")["profiles"]
     (attribute,) = person["attributes"]
     assert attribute["winner"]["value"] == "2"
-    gone = attribute["losers"][0]
+    gone = attribute["losers"][-1]
     assert (gone["change"], gone["rule"]["standing"], gone["rule"]["words"]) == ("deleted", "free", "it had been deleted: any source may set it")
     text = run("explain", "A", folder=tmp_path).stdout
     assert "not deleted, from first" in text
@@ -70,13 +70,13 @@ def test_the_winner_and_every_loser_with_the_row_of_the_table(folder: Path) -> N
     tier, color, points = person["attributes"]
     assert (tier["winner"]["value"], tier["winner"]["feed"], tier["winner"]["line"]) == ("gold", "crm", 1)
     assert [(one["value"], one["feed"], one["code"], one["rule"]["standing"], one["by"]) for one in tier["losers"]] == [
-        ("lead", "app", "UA_LOWER_PRIORITY", "worse", None), ("silver", "wh", "UA_LOWER_PRIORITY", "worse", None),
+        ("silver", "wh", "UA_LOWER_PRIORITY", "worse", None), ("lead", "app", "UA_LOWER_PRIORITY", "worse", None),
     ]  # fmt: skip
     assert color["winner"]["value"] == "black"
     assert [(one["value"], one["rule"]["standing"], one["rule"]["verdict"], one["by"]["file"], one["by"]["line"]) for one in color["losers"]] == [
-        ("green", "same unit", "SET", "app.jsonl", 3), ("red", "better", "SET", "app.jsonl", 1),
+        ("red", "better", "SET", "app.jsonl", 1), ("green", "same unit", "SET", "app.jsonl", 3),
     ]  # fmt: skip
-    assert "rank 4" in color["losers"][1]["rule"]["words"]
+    assert "rank 4" in color["losers"][0]["rule"]["words"]
     assert points["winner"] is None
     assert [(one["change"], one["rule"]["standing"]) for one in points["losers"]] == [("set", "better")]
 

@@ -424,7 +424,7 @@ def test_enrich_shows_what_would_leave_and_stores_nothing(folder: Path) -> None:
     before = (folder / "profiles.duckdb").read_bytes()
     lines = [json.loads(line) for line in done(folder, "enrich", "next.jsonl", "--feed", "web", "--json", status=3).splitlines()]
     assert (folder / "profiles.duckdb").read_bytes() == before
-    assert [one["row"] for one in lines] == [1, 2]
+    assert [one["line"] for one in lines] == [1, 2]
     assert [(one["output"], one["leaves"], one.get("reason")) for line in lines for one in line["outputs"]] == [
         ("lake", True, None), ("slim", True, None), ("lake", False, "EVENTLESS"), ("slim", False, "EVENTLESS"),
     ]  # fmt: skip

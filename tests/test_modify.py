@@ -359,10 +359,10 @@ def test_an_alias_carries_the_events_of_its_window_over(tmp_path: Path) -> None:
         assert run(*arguments, folder=tmp_path).returncode == 0
     assert told() == (None, [], ["view"])
     assert run("alias", "--from", "42", "--to", "43", "--now", folder=tmp_path).returncode == 0
-    assert told() == (1, ["buyers"], ["view", "buy"])
+    assert told() == (1, ["buyers"], ["buy", "view"])
     bring("b.jsonl", {"mpid": 42, "events": [event("buy", 5)]})  # after the alias: it stays with whom it is of
     assert run("calculated", "recalculate", folder=tmp_path).returncode == 0
-    assert told() == (1, ["buyers"], ["view", "buy"])
+    assert told() == (1, ["buyers"], ["buy", "view"])
     assert run("modify", "--mpid", "43", "--add", "email=a@example.com", folder=tmp_path).returncode == 0
     assert told()[1] == ["buyers", "mailed"]
     assert run("imports", "undo", "2", "--yes", folder=tmp_path).returncode == 0

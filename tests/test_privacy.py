@@ -540,7 +540,7 @@ def test_access_tells_everything_that_erasure_takes(folder: Path) -> None:
     (one,) = document["profiles"]
     assert {"mpid", "identities", "devices", "consent", "user_attributes", "provenance", "blocked", "history", "timeline"} <= set(one)
     assert {(held["type"], held["value"]) for held in one["identities"] if not held["held"]} >= {("email", ERIKA["old_email"])}
-    assert one["timeline"][-1]["file"] == "people.csv"
+    assert one["timeline"][0]["file"] == "people.csv"
     assert any(touch.get("events") for touch in one["timeline"])
     assert [row["code"] for row in document["rejected_rows"]] == ["JSON_INVALID"]
 

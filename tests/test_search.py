@@ -286,7 +286,7 @@ def test_identify_walks_the_hierarchy_and_changes_nothing(folder: Path) -> None:
     answer = json.loads(done.stdout)
     assert answer["mpid"] is None
     assert answer["protected"] is True
-    assert "immutable identity customer_id C1" in answer["steps"][0]["holders"][0]["passed_over"]
+    assert "immutable identity customer_id C1" in answer["steps"][0]["holders"][0]["why"]
     mpids = {name: mpid for mpid, name in names(folder).items()}
     done = run("identify", "--email", "amelie@example.org", "--customer-id", "C2", "--json", folder=folder)
     assert json.loads(done.stdout)["mpid"] == mpids["C2"]

@@ -109,7 +109,7 @@ def test_reserved_attributes_come_first_in_their_own_order(folder: Path) -> None
 
 
 def test_the_timeline_tells_what_each_batch_did_and_why_not(folder: Path) -> None:
-    found = document(folder, "--customer-id", "C1", "--section", "timeline")["timeline"]
+    found = document(folder, "--customer-id", "C1", "--section", "timeline")["timeline"][::-1]
     assert [(one["feed"], one["import"], one["line"]) for one in found] == [("app", 3, 3), ("app", 3, 1), ("wh", 2, 2), ("crm", 1, 1)]
     newest, app, warehouse, first = ({one["attribute"]: one for one in touch["attributes"]} for touch in found)
     assert (newest["color"]["change"], newest["color"]["before"], newest["color"]["value"]) == ("changed", "green", "black")
@@ -170,7 +170,7 @@ def test_whoever_lost_an_identity_is_told_to_which_row(tmp_path: Path) -> None:
     apart = run("explain", "identity", "--customer-id", "A", "--and", "email=a@example.com", folder=tmp_path).stdout
     assert f"profile {loser} held email a@example.com until import 2, 2.csv:2, took it away" in apart
     assert f"took the email from MPID {loser}" in run("explain", "row", "2.csv:2", folder=tmp_path).stdout
-    newest = json.loads(run("show", "--customer-id", "A", "--section", "timeline", "--json", folder=tmp_path).stdout)["profiles"][0]["timeline"][0]
+    newest = json.loads(run("show", "--customer-id", "A", "--section", "timeline", "--json", folder=tmp_path).stdout)["profiles"][0]["timeline"][-1]
     assert (newest["import"], newest["taken_by"], newest["identities_removed"]) == (2, winner, [{"type": "email", "value": "a@example.com"}])
 
 

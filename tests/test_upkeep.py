@@ -218,7 +218,7 @@ def test_without_a_store_every_command_says_so(command: str, tmp_path: Path) -> 
 def test_an_upgrade_lays_the_events_of_an_older_store_apart(tmp_path: Path) -> None:
     unpacked("schema-3", tmp_path)
     done = run("events", "--json", "--limit", "0", folder=tmp_path)
-    found = [json.loads(line) for line in done.stdout.splitlines()]
+    found = [json.loads(line) for line in done.stdout.splitlines()][::-1]
     assert [(one["name"], one["type"], f"{one['file']}:{one['line']}") for one in found] == [
         ("buy", "custom_event", "ev.csv:2"), ("home", "screen_view", "ev.jsonl:2"), ("visit", "custom_event", "ev.jsonl:1"),
         (None, "commerce_event", "ev.jsonl:1"), (None, "session_start", "ev.jsonl:1"),

@@ -11,7 +11,7 @@ import typer
 from profilectl.cli import WaitOption, app, complete, options_of
 from profilectl.cli.who import one_identity
 
-CHANGES = ("created", "identity-added", "identity-removed", "set", "changed", "deleted")
+CHANGES = ("created", "gone", "aliased", "unaliased", "identity-added", "identity-removed", "set", "changed", "deleted")
 ChangeName = enum.Enum("ChangeName", {name: name for name in CHANGES}, type=str)  # type: ignore[misc]
 
 
@@ -19,7 +19,7 @@ ChangeName = enum.Enum("ChangeName", {name: name for name in CHANGES}, type=str)
 def diff_command(
     context: typer.Context,
     older: Annotated[int | None, typer.Argument(metavar="N", min=0, help="An import: what it changed; else the last one.", autocompletion=complete.imports_in_force)] = None,
-    newer: Annotated[int | None, typer.Argument(metavar="M", min=0, help="A second one: what lies between the states after both; 0 is the empty store.", autocompletion=complete.imports_in_force)] = None,
+    newer: Annotated[int | None, typer.Argument(metavar="M", min=0, help="A second one: what leads from the state after the first to that after this one, which may be the earlier; 0 is the empty store.", autocompletion=complete.imports_in_force)] = None,
     attribute: Annotated[list[str] | None, typer.Option("--attribute", metavar="KEY", help="Only changes of this attribute; repeatable.", autocompletion=complete.keys)] = None,
     change: Annotated[list[ChangeName] | None, typer.Option("--change", help="Only changes of this kind; repeatable.")] = None,
     identity: Annotated[str | None, typer.Option("--identity", metavar="TYPE=VALUE", help="Only the profiles that have this identity, or mpid=NUMBER.", autocompletion=complete.typed)] = None,

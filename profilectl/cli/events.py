@@ -26,7 +26,7 @@ EnvironmentOption = Annotated[EnvironmentName | None, typer.Option("--environmen
 def events_command(context: typer.Context, **stated: Any) -> None:
     """List events, newest first: of one user, or of everybody.
 
-    With --json one JSON document a line, each event whole, as it came.
+    With --json one JSON document a line, each event whole, as it came; oldest first, as every history in JSON.
     """
     from profilectl import render
     from profilectl.read import read_events, stated_time
@@ -41,7 +41,7 @@ def events_command(context: typer.Context, **stated: Any) -> None:
     )
     found = read_events(options_of(context).store, listed, wait_s=stated["wait"])
     if stated["as_json"]:
-        for one in found:
+        for one in reversed(found):
             render.print_text(one.as_json() + "\n")
     else:
         render.print_events(found)

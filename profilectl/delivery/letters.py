@@ -11,6 +11,7 @@ from profilectl.definitions import outputs
 from profilectl.opening import open_store
 from profilectl.outbox import BY_HAND, DEAD, WAITING, routes
 from profilectl.scratch import scratch_beside
+from profilectl.segments import IMPORT_FILES
 from profilectl.store import Store, must_exist
 
 
@@ -27,8 +28,10 @@ def outbox_of(path: Path, *, output: str | None = None, limit: int = 100, wait_s
         )
         left = scratch.rows(f"select output, outcome, count(*) from store.forwarded{only.replace('outbox', 'forwarded')} group by all order by all", bound)
         dead = scratch.rows(
-            "select outbox.output, feed.name, outbox.import, outbox.arrival - import.first_arrival + 1, outbox.why, outbox.failed_ms from store.outbox"
-            " join store.feed on feed.number = outbox.feed join store.import on import.number = outbox.import"
+            "select outbox.output, feed.name, outbox.import, file.path, file.unit, run.first_line + outbox.arrival - run.first_arrival, outbox.why,"
+            " outbox.failed_ms from store.outbox join store.feed on feed.number = outbox.feed"
+            f" asof join ({IMPORT_FILES}) as file on outbox.arrival >= file.first_arrival"
+            " asof join store.line_run as run on outbox.arrival >= run.first_arrival"
             f"{only or ' where true'} and state = '{DEAD}' order by arrival limit {limit}", bound,
         )
         outcomes: dict[str, dict[str, int]] = {}
@@ -45,8 +48,8 @@ def outbox_of(path: Path, *, output: str | None = None, limit: int = 100, wait_s
             ],
             "left": outcomes,
             "dead": [
-                {"output": name, "feed": feed, "import": number, "row": place, "why": why, "failed_ms": failed_ms}
-                for name, feed, number, place, why, failed_ms in dead
+                {"output": name, "feed": feed, "import": number, "file": file, unit: place, "why": why, "failed_ms": failed_ms}
+                for name, feed, number, file, unit, place, why, failed_ms in dead
             ],
         }
 

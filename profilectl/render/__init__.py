@@ -215,19 +215,23 @@ def _print_examples(found: dict[str, Any]) -> None:
         print_line(f"{code}: {sentence(code)}")
         for one in listed:
             more = one.get("raw") or one.get("attribute") or ""
-            print_line(f"  {one['file']}:{one['line']}" + (f"  {more}" if more else ""))
+            print_line(f"  {_place(one)}" + (f"  {more}" if more else ""))
     for group, kinds in (("profiles", ("created", "updated")), ("identities", ("added", "moved", "removed")),
                          ("attributes", ("set", "changed", "deleted", "blocked"))):
         for kind in kinds:
             if found[group][kind]:
                 print_line(f"{group} {kind}, for example")
             for one in found[group][kind]:
-                print_line(f"  {one['file']}:{one['line']}  {_example(group, kind, one)}")
+                print_line(f"  {_place(one)}  {_example(group, kind, one)}")
     if found["shared"]:
         print_line("shared by many rows")
         for one in found["shared"]:
             held = f", {int(one['profiles']):,} other profiles" if one["profiles"] else ""
             print_line(f"  {one['type']} {one['value']}: {int(one['rows']):,} rows{held}")
+
+
+def _place(one: dict[str, Any]) -> str:
+    return f"{one['file']}:{one.get('line', one.get('row'))}"
 
 
 SHOWN_ATTRIBUTES = 4
@@ -248,7 +252,7 @@ def _example(group: str, kind: str, one: dict[str, Any]) -> str:
     if before == after:  # the text 4 and the number 4
         before, after = (to_json(one[name]) if name in one else "(none)" for name in ("before", "after"))
     if kind == "blocked":
-        return f"{mpid}{one['attribute']}: stays {before}, {_shown(one['refused'])} is refused ({one['code']})"
+        return f"{mpid}{one['attribute']}: stays {before}, {_shown(one.get('value', one.get('refused')))} is refused ({one['code']})"
     return f"{mpid}{one['attribute']}: {before} -> {'(deleted)' if kind == 'deleted' else after}"
 
 
@@ -305,20 +309,23 @@ def processed(code: str) -> str:
 def print_changes(found: Iterable[tuple[str, ...]]) -> None:
     """Print changes as they come, a line each: a store may have changed in a million places."""
     last, none = "", True
-    for _, mpid, change, what, before, after, number, place in found:
+    for _, mpid, change, what, before, after, number, place, brought in found:
         if mpid != last:
             print_line(f"profile {mpid}")
             last = mpid
         none = False
         shown = {
             "created": "created",
+            "gone": "gone",
+            "aliased": f"alias of {before}",
+            "unaliased": f"no alias of {before}",
             "identity-added": f"+ {what} {before}",
             "identity-removed": f"- {what} {before}",
             "set": f"{what}: {_held(after)}",
             "changed": f"{what}: {_held(before)} -> {_held(after)}",
             "deleted": f"{what}: {_held(before)} -> (deleted)",
         }[change]
-        print_line(f"  {shown}" + (f"  [{number}] {place}" if place else ""))
+        print_line(f"  {shown}" + (f"  [{number}] {place}" if place else "") + (f", brought by {brought}" if brought else ""))
     if none:
         notice("no changes")
 

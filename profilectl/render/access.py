@@ -29,7 +29,7 @@ th { background: #f5f5f5; white-space: nowrap; } .none { color: #777; } details 
 PARTS = (
     ("identities", "Identities"), ("user_attributes", "Attributes"), ("provenance", "Where each attribute comes from"), ("consent", "Consent"),
     ("devices", "Devices"), ("is_opted_out", "Opted out"), ("limit_ad_tracking", "Ad tracking limited"),
-    ("audience_memberships", "Audiences"), ("audience_changes", "Audiences entered and left"), ("attribution", "Install attribution"), ("blocked", "Values that were refused"), ("held", "Other records"),
+    ("audience_memberships", "Audiences"), ("audience_changes", "Audiences entered and left"), ("attribution", "Install attribution"), ("blocked", "Values that were refused"), ("remarks", "What was skipped, or is worth knowing"), ("held", "Other records"),
     ("history", "Every value that each attribute has had"), ("timeline", "Batches and events, newest first"),
 )
 
@@ -53,7 +53,9 @@ def page(document: dict[str, Any]) -> str:
 
 
 def _listed(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a document whose provenance is a list, to be a table."""
+    """Return a document for a page: its timeline newest first, its provenance as a list, to be a table."""
+    if "timeline" in document:
+        document = {**document, "timeline": document["timeline"][::-1]}
     if "provenance" not in document:
         return document
     return {**document, "provenance": [{"attribute": key, **origin} for key, origin in document["provenance"].items()]}

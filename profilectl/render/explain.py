@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from profilectl.activity import Activity, Entry, Origin, entry_json, origin_json, touch_json
+from profilectl.activity import Activity, Entry, Origin, entry_json, origin_json, remark_subject, touch_json
 from profilectl.attributes import SOURCES
 from profilectl.codes import sentence
-from profilectl.explain import Apart, Explained, Fate, Identified, Link, Loser, Rule
+from profilectl.explain import (
+    NOT_KNOWN,
+    Apart,
+    Explained,
+    Fate,
+    Identified,
+    Link,
+    Loser,
+    Passed,
+    Remarked,
+    Rule,
+    not_given,
+)
+from profilectl.identity import BY_NAME, key_of
 from profilectl.render import defined, notice, print_line, print_table
 from profilectl.render.activity import moment, name_of, origin_line, outcome, shown, taken
 from profilectl.values import DELETED, Number, Value, held_json, parse_json, to_json
@@ -84,10 +97,10 @@ def attributes_json(found: Sequence[tuple[Activity, list[Explained]]]) -> str:
             "attributes": [
                 {
                     "attribute": one.key, "winner": _winner_json(one.winner) if one.winner else None,
-                    **({"calculated": _calculated_json(one.definition, one.calculated)} if one.definition is not None else {}),
+                    "calculated": _calculated_json(one.definition, one.calculated) if one.definition is not None else None,
                     "losers": [
                         entry_json(loser.entry) | {"by": origin_json(loser.by.origin) if loser.by else None, "rule": _rule_json(loser.rule)}
-                        for loser in one.losers
+                        for loser in reversed(one.losers)
                     ],
                 }
                 for one in attributes
@@ -115,10 +128,30 @@ def chain_lines(links: Sequence[Link]) -> Iterator[str]:
             yield "  nobody was found: the row founded the profile"
         elif link.before:
             yield f"  the row carried {'one of ' if len(link.before) > 1 else ''}" + ", ".join(f"{kind} {value}" for kind, value in link.before) + ", or the MPID"
+        yield from passed_lines(link.passed)
         for one in link.touch.added:
             yield f"  + {one.type} {one.value}"
         for one in link.touch.removed:
             yield f"  - {one.type} {one.value}{taken(link.touch)}"
+
+
+def passed_lines(passed: Passed) -> Iterator[str]:
+    """Yield whom a row passed over, and why."""
+    for one in passed.people:
+        yield f"  passed over MPID {one.activity.mpid} ({name_of(one.activity)}), which held {one.type} {one.value}: {one.why}"
+    if passed.number > len(passed.people):
+        more = passed.number - len(passed.people)
+        yield f"  and {more:,} other{'s' if more > 1 else ''}"
+
+
+def _passed_json(passed: Passed) -> dict[str, Value]:
+    return {
+        "passed_over": [
+            {"mpid": str(one.activity.mpid), "environment": one.activity.environment, "type": one.type, "value": one.value, "why": one.why}
+            for one in passed.people
+        ],
+        "passed_over_in_all": to_number(passed.number),
+    }
 
 
 def chains_json(people: Sequence[tuple[Activity, list[Link]]]) -> str:
@@ -128,7 +161,8 @@ def chains_json(people: Sequence[tuple[Activity, list[Link]]]) -> str:
             {
                 "mpid": str(one.mpid), "environment": one.environment,
                 "chain": [
-                    touch_json(link.touch) | {"found_by": [{"type": kind, "value": value} for kind, value in link.before]} for link in links
+                    touch_json(link.touch) | {"found_by": [{"type": kind, "value": value} for kind, value in link.before]} | _passed_json(link.passed)
+                    for link in links
                 ],
             }
             for one, links in people
@@ -172,22 +206,37 @@ def print_fates(found: Sequence[Fate]) -> None:
             print_line(f"  {one.code + ': ' if one.code else ''}{one.message}")
             if one.raw:
                 print_line(f"  {one.raw}")
+        for remark in one.remarks:
+            print_line(f"  {_remark_line(remark)}")
+        for line in passed_lines(one.passed):
+            print_line(line)
     if not found:
         notice("no such row")
+
+
+def _remark_line(remark: Remarked) -> str:
+    subject = remark.attribute if remark.type is None else f"{remark.type} {remark.value}"
+    return f"{remark.code}: {subject + ': ' if subject else ''}{sentence(remark.code)}"
+
+
+def _remark_json(remark: Remarked) -> dict[str, Value]:
+    return {"code": remark.code, "message": sentence(remark.code), **remark_subject(remark.attribute, remark.type, remark.value)}
 
 
 def fates_json(found: Sequence[Fate]) -> str:
     """Return what became of a row, as JSON."""
     listed: list[Value] = []
     for one in found:
-        said: dict[str, Value] = {"import": to_number(one.import_number), "feed": one.feed, "file": one.file, "line": to_number(one.line)}
-        if one.touch and one.activity:
-            said |= {"applied": True, "mpid": str(one.activity.mpid), **touch_json(one.touch)}
-            if one.taken_from:
-                said["identities_taken"] = [{"type": kind, "from": str(mpid)} for kind, mpid in one.taken_from]
-        else:
-            said |= {"applied": False, "code": one.code or None, "message": one.message}
-        listed.append(said)
+        said: dict[str, Value] = {"import": to_number(one.import_number), "feed": one.feed, "file": one.file, one.unit: to_number(one.line)}
+        said |= {
+            "applied": bool(one.touch), "mpid": str(one.activity.mpid) if one.activity else None,
+            "code": one.code or None, "message": one.message or None, "raw": one.raw or None,
+        }
+        if one.touch:
+            said |= touch_json(one.touch)
+        said["identities_taken"] = [{"type": kind, "from": str(mpid)} for kind, mpid in one.taken_from]
+        said["remarks"] = [_remark_json(remark) for remark in one.remarks]
+        listed.append(said | _passed_json(one.passed))
     return to_json({"rows": listed})
 
 
@@ -260,10 +309,10 @@ def _named(found: Identified, profile: int) -> str:
 def _guard(found: Identified, profile: int) -> str:
     one = found.people[profile]
     for flag, kinds in (("immutable", found.rules.immutable), ("login", found.rules.login)):
-        held = [f"{identity.type} {identity.value}" for identity in one.identities if identity.type in kinds]
-        if held:
-            return f"its {flag} identity {', '.join(held)} is not among those given"
-    return "it is not a known user, and a login identity was given"
+        held = [(identity.type, identity.value) for identity in one.identities if identity.type in kinds]
+        if held and not any(found.known.get(kind) == key_of(BY_NAME[kind], value) for kind, value in held):
+            return not_given(flag, held)
+    return NOT_KNOWN
 
 
 def identified_json(found: Identified) -> str:
@@ -275,7 +324,7 @@ def identified_json(found: Identified) -> str:
             {
                 "type": step.type, "key": step.key,
                 "holders": [
-                    {"mpid": str(found.people[one].mpid), "passed_over": None if one in step.eligible else _guard(found, one)} for one in sorted(step.holders)
+                    {"mpid": str(found.people[one].mpid), "why": None if one in step.eligible else _guard(found, one)} for one in sorted(step.holders)
                 ],
                 "left": [str(found.people[one].mpid) for one in sorted(step.left)],
             }

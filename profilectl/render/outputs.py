@@ -33,7 +33,7 @@ def _why(one: Enriched, reason: str) -> str:
 
 def print_enriched(one: Enriched) -> None:
     """Print a batch as it would leave, and where to."""
-    print_line(f"{one.file}:{one.row}" + (f"  {one.code}: {processed(one.code)}" if one.code else ""))
+    print_line(f"{one.file}:{one.place}" + (f"  {one.code}: {processed(one.code)}" if one.code else ""))
     if one.document is not None:
         if not one.enriched:
             print_line("  without MPID, and with nothing of a profile: nobody's")
@@ -123,7 +123,7 @@ def print_outbox(found: dict[str, Any]) -> None:
     for name, outcomes in found["left"].items():
         print_line(f"{name}: " + ", ".join(f"{count:,} {outcome if outcome.islower() else f'not sent ({reason_said(outcome)})'}" for outcome, count in outcomes.items()))
     for one in found["dead"]:
-        print_line(f"dead: {one['output']}, import {one['import']} ({one['feed']}), row {one['row']}: {one['why']}, {moment(one['failed_ms'])}")
+        print_line(f"dead: {one['output']}, import {one['import']} ({one['feed']}), {one['file']}:{one.get('line', one.get('row'))}: {one['why']}, {moment(one['failed_ms'])}")
 
 
 def print_usage(found: dict[str, Any]) -> None:

@@ -401,7 +401,8 @@ def staged_lines(file: InputFile, name: str, fast: list[Member], rows: BatchRows
     return StagedFile(
         name=file.name, sha256=file.sha256, format=file.format, select=select, span=lines, rows=lines,
         columns=columns, plain=plain, identities=identities, loose=rows.loose if rows.has_loose else None,
-        skips=[f"select seq, code, attribute from {rows.skips}", *_reserved(f"{name}_fast", fast)], path=file.local,
+        skips=[f"select seq, code, attribute from {rows.skips} where type is null", *_reserved(f"{name}_fast", fast)],
+        skipped=[f"select seq, code, type, value from {rows.skips} where type is not null"], path=file.local,
         events=[*events, *([f"select * from {rows.events}"] if rows.has_events else [])],
     )
 

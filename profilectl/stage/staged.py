@@ -23,7 +23,7 @@ import orjson
 
 from profilectl.batch import Batch
 from profilectl.codes import CODES, Reject
-from profilectl.identity import TYPES
+from profilectl.identity import CODE, TYPES
 from profilectl.scratch import Scratch
 from profilectl.stage.csv_dialect import Dialect
 
@@ -38,7 +38,7 @@ PLAIN = {
     "deleted": "VARCHAR[]",
     "rest": "VARCHAR",
 }
-SKIPS = [("seq", "BIGINT"), ("code", "VARCHAR"), ("attribute", "VARCHAR")]
+SKIPS = [("seq", "BIGINT"), ("code", "VARCHAR"), ("attribute", "VARCHAR"), ("type", "UTINYINT"), ("value", "VARCHAR")]
 EVENT = [("seq", "BIGINT"), ("place", "INTEGER"), ("type", "VARCHAR"), ("name", "VARCHAR"), ("at_ms", "BIGINT"),
          ("session", "VARCHAR"), ("event", "VARCHAR")]
 """A staged event: place counts those of a row from 0; at_ms: its own time, or null; event: the whole as JSON."""
@@ -72,7 +72,8 @@ class StagedFile:
     loose: a relation (seq, key, value) of attributes without a column, or None. events: SELECTs in the
     shape of EVENT; events_in_order: their rows come by seq and place, because none is joined with anything. rejects: SELECTs of
     (seq, code, detail), rows that cannot be used, the weightiest first. skips: SELECTs of (seq, code, attribute),
-    attributes and identities left out. notices: what a person should know of how the file was read. dialect: how the
+    attributes left out, and what is worth knowing. skipped: SELECTs of (seq, code, type, value), identities that were judged
+    where the row was read, and are nobody's. notices: what a person should know of how the file was read. dialect: how the
     cells of a CSV file are written. path: where the original text of a row can be read again. raw: for Parquet, the
     SELECT (row, raw) of that.
     """
@@ -97,6 +98,7 @@ class StagedFile:
     meaning: tuple[tuple[str, str], ...] = ()
     rejects: list[str] = field(default_factory=list)
     skips: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     raw: str | None = None
     more: bool = False
@@ -253,11 +255,11 @@ class BatchRows:
             return
         wide: dict[str, list[str | None]] = {}
         loose: list[tuple[int, str, str]] = []
-        skips: list[tuple[int, str, str | None]] = []
+        skips: list[tuple[int, str, str | None, int | None, str | None]] = []
         events: list[tuple[object, ...]] = []
         size = len(self._rows)
         for place, (seq, batch) in enumerate(self._rows):
-            skips += [(seq, remark.code, remark.attribute) for remark in batch.remarks]
+            skips += [(seq, one.code, one.attribute, CODE[one.type] if one.type else None, one.value) for one in batch.remarks]
             events += [(seq, nth, one.type, one.name, one.at_ms, one.session, one.text) for nth, one in enumerate(batch.events)]
             for key, held in batch.sets.items():
                 column = self._keys.column(key)
