@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from profilectl.activity import Activity, Origin, Touch, activities, origin_json, origins_of, touch_json
+from profilectl.activity import Activity, Origin, Touch, activities, origins_of, touch_json
 from profilectl.codes import NobodyFound, sentence
 from profilectl.feed import ENVIRONMENTS, PROCESSED
 from profilectl.profile import Profiles
@@ -121,7 +121,10 @@ class Arrived:
     touch: Touch
 
     def as_json(self) -> str:
-        return to_json({"mpid": str(self.activity.mpid), "environment": self.activity.environment, **touch_json(self.touch)})
+        return to_json({
+            "mpid": str(self.activity.mpid), "environment": self.activity.environment, "code": None, "message": None,
+            **touch_json(self.touch),
+        })
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,8 @@ class Unowned:
     def as_json(self) -> str:
         nothing = dict.fromkeys(("name", "at_ms", "session", "event"))
         return to_json({
-            "mpid": None, "environment": self.environment, **origin_json(self.origin), "code": self.code, "reason": sentence(self.code),
+            "mpid": None, "environment": self.environment, "code": self.code, "message": sentence(self.code),
+            **touch_json(Touch(self.origin, False)),
             "events": [{"type": kind, **nothing} for kind, count in self.types.items() for _ in range(count)],
         })
 

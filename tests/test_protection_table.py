@@ -150,10 +150,10 @@ def check_streamed(case: Case) -> None:
         case.level, "production", [one["event_type"] for one in EVENTS[case.events]]), case.why
     if case.streamed == "mpid":
         assert line["mpid"].lstrip("-").isdecimal(), case.why
-        assert "code" not in line, case.why
+        assert line["code"] is None, case.why
     else:
         assert (line["mpid"], line["code"]) == (None, case.streamed), case.why
-        assert line["reason"], case.why
+        assert line["message"], case.why
 
 
 def check_forwarded(case: Case) -> None:
@@ -177,7 +177,7 @@ def check_forwarded(case: Case) -> None:
 
 
 def check_billed(case: Case) -> None:
-    row = of(happened()["ledger"], case, "row")
+    row = of(happened()["ledger"], case, "line")
     assert (row["billable"], row["events"], row["code"]) == (case.billed, SUMS[case.events], None if case.streamed == "mpid" else case.streamed), case.why
 
 
