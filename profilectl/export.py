@@ -150,8 +150,8 @@ def choose(profiles: Profiles, wanted: Wanted) -> None:
         there = f"where arrival >= {first}" + (f" and arrival < {end}" if end is not None else "")
         touched = " union all ".join(f"select profile from {one.table('row')} {there}" for one in profiles.segments if "row" in one.tables)
         tests.append(f"profile in ({touched or 'select null'} union all select profile from store.removed {there})")
-    if wanted.where:
-        condition = condition_of(wanted.where, profiles.identities)
+    if wanted.where is not None:
+        condition = condition_of(wanted.where, profiles)
         met = [
             f"select profile from ({profiles.folded(condition.keys, stretch)}) where {condition.sql}" for stretch in stretches(profiles, len(condition.keys) + len(profiles.identities))
         ]
