@@ -12,10 +12,11 @@ from pathlib import Path
 from profilectl.codes import UsageError
 from profilectl.composing import composer_of
 from profilectl.copies import copy_store
-from profilectl.definitions import replace_connections
+from profilectl.definitions import outputs, replace_connections
 from profilectl.engine import ImportRequest, import_files
 from profilectl.enrichment import addressed
 from profilectl.forwarding import Connection, filtered, refusal
+from profilectl.naming import no_such
 from profilectl.opening import open_store
 from profilectl.outbox import routes, waiting_for
 from profilectl.output import Output
@@ -59,6 +60,9 @@ def enrich(path: Path, request: ImportRequest, *, output: str | None = None) -> 
             copy_store(path, copy, until=time.monotonic() + request.wait_s)
         with open_store(scratch, copy, write=True, create=True) as store:
             wanted = [(one, to) for one, to in routes(store) if one.feed == request.feed and (output is None or output == one.output)]
+            declared = sorted(one.name for one in outputs(store))
+            if output is not None and output not in declared:
+                raise no_such("output", output, declared, option="--output")
             if output is not None and not wanted:
                 raise UsageError(f"the feed {request.feed} is not connected to an output {output}", "profilectl config export shows the connections")
             with store.transaction():

@@ -19,6 +19,7 @@ from profilectl.condition import condition_of
 from profilectl.extract import Extract, csv_line, extract_of, filled, narrowed
 from profilectl.feed import ENVIRONMENTS
 from profilectl.history import as_of, history_of, import_numbered
+from profilectl.naming import no_such
 from profilectl.profile import Profiles, held_as_cell, profiles_of
 from profilectl.scratch import Scratch, quote_identifier
 from profilectl.segments import environment_name, known_mpids
@@ -182,7 +183,7 @@ def _group(profiles: Profiles, wanted: Wanted) -> Callable[[str], str] | None:
     if key == "environment":
         return lambda where: f"select profile, {environment_name()} as value from ({profiles.folded([], where)})"
     if not profiles.has(key):
-        raise UsageError(f"--partition-by {key}: nobody has such an attribute", "an attribute, or environment")
+        raise no_such("attribute", key, (*profiles.names(), "environment"), option="--partition-by", lists="profilectl stats")
     return lambda where: f"select profile, {held_as_cell('v0')} as value from ({profiles.folded([key], where)})"
 
 

@@ -14,6 +14,7 @@ from profilectl.batch import LIMITS, field_named
 from profilectl.codes import UsageError
 from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME, CODE
+from profilectl.naming import no_such
 from profilectl.profile import DELETED, Profiles, held_as_cell, held_as_json
 from profilectl.scratch import quote_identifier, quote_text
 from profilectl.segments import IMPORT_FILES, both, environment_name, known_identities, known_loose, known_mpids
@@ -61,7 +62,7 @@ def narrowed(profiles: Profiles, fields: Sequence[str]) -> Profiles:
         elif profiles.has(key):
             keys.append(key)
         else:
-            raise UsageError(f"--fields: nobody has {name}", "profilectl stats names identities and attributes")
+            raise no_such("identity or attribute", name, (*profiles.identities, *profiles.names()), option="--fields", lists="profilectl stats")
     wide = [key for key in profiles.keys if key in keys]
     return replace(
         profiles, identities=[kind for kind in profiles.identities if kind in identities], keys=wide,

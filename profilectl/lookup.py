@@ -23,6 +23,7 @@ from profilectl.feed import ENVIRONMENTS
 from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME
 from profilectl.identity_sql import key, trimmed
+from profilectl.naming import no_such
 from profilectl.profile import Profiles, held_as_json
 from profilectl.scratch import Scratch, quote_identifier, quote_text
 from profilectl.segments import identity_hash, known_identities, known_mpids
@@ -172,8 +173,9 @@ def _attributes(profiles: Profiles, fields: Sequence[str]) -> list[str]:
     for name in fields:
         key = profiles.meant(name)
         if key is None:
-            what = "is an identity type, no attribute" if _kind(name) else "nobody has such an attribute"
-            raise UsageError(f"--field {name}: {what}", "profilectl stats lists the attributes")
+            if _kind(name):
+                raise UsageError(f"--field {name}: is an identity type, no attribute", "profilectl stats lists the attributes")
+            raise no_such("attribute", name, profiles.names(), option="--field", lists="profilectl stats")
         keys.append(key)
     return list(dict.fromkeys(keys))
 

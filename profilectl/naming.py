@@ -22,16 +22,14 @@ def no_such(what: str, name: object, known: Iterable[object], *, option: str = "
     """
     there = list(dict.fromkeys(map(str, known)))
     before = f"{option} {name}: " if option else ""
-    return UsageError(f"{before}there is no {what} {name}", _advice(str(name), there, lists))
+    return UsageError(f"{before}there is no {what} {name}" + ("" if there else ", and no other"), advice(str(name), there, lists))
 
 
-def _advice(name: str, there: Sequence[str], lists: str) -> str:
+def advice(name: str, there: Sequence[str], lists: str = "") -> str:
+    """Return what to try instead of a name: those that are most like it, else all, where they are few."""
     near = nearest(name, there)
-    told = f"the nearest: {', '.join(near)}" if near else f"there are: {', '.join(there)}" if there and len(there) <= FEW else ""
-    if not there:
-        told = "there is none yet"
-    listing = f"{lists} lists them" if lists else ""
-    return "; ".join(filter(None, (told, listing)))
+    told = " or ".join(near) if near else f"one of {', '.join(there)}" if there and len(there) <= FEW else ""
+    return "; ".join(filter(None, (told, f"{lists} lists them" if lists else "")))
 
 
 def nearest(name: str, there: Sequence[str]) -> list[str]:

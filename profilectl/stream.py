@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from profilectl.activity import Activity, Touch, activities, origins_of, touch_json
 from profilectl.codes import NobodyFound
-from profilectl.feed import ENVIRONMENTS
+from profilectl.feed import ENVIRONMENTS, no_feed
 from profilectl.profile import Profiles
 from profilectl.scratch import quote_text
 from profilectl.segments import ENVIRONMENT_NAME, known_mpids
@@ -65,8 +65,7 @@ def events_of(profiles: Profiles, listed: Listed) -> list[Found]:
         if not found:
             raise NobodyFound(f"nobody has the {'identity or MPID' if listed.who[0] == 'any' else listed.who[0]} {listed.who[1]}")
     if listed.feed is not None:
-        feed = profiles.store.feed(listed.feed)
-        tests.append(f"feed = {feed.number if feed else -1}")
+        tests.append(f"feed = {_feed_named(profiles, listed.feed)}")
     if listed.environment is not None:
         tests.append(f"environment = {ENVIRONMENTS.index(listed.environment)}")
     for column, values in (("type", listed.types), ("name", listed.names)):
@@ -131,8 +130,7 @@ def batches_of(
     of users who have this device identity."""
     tests = [f"arrival > {after}"] if after is not None else []
     if feed is not None:
-        found = profiles.store.feed(feed)
-        tests.append(f"feed = {found.number if found else -1}")
+        tests.append(f"feed = {_feed_named(profiles, feed)}")
     if environment is not None:
         tests.append(f"environment = {ENVIRONMENTS.index(environment)}")
     if profiles.feeds:
@@ -149,3 +147,11 @@ def batches_of(
     found_activities = activities(profiles, sorted({profile for profile, _ in rows}))
     arrived = [Arrived(one, touch) for one in found_activities for touch in one.batches() if touch.origin.arrival in wanted]
     return sorted(arrived, key=lambda one: one.touch.origin.arrival)
+
+
+def _feed_named(profiles: Profiles, name: str) -> int:
+    """Return the number of a feed. Raises UsageError where there is none of that name."""
+    known = {feed.name: feed.number for feed in profiles.store.feeds()}
+    if name not in known:
+        raise no_feed(name, known, option="--feed")
+    return known[name]

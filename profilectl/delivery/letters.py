@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from profilectl.codes import UsageError
 from profilectl.definitions import outputs
+from profilectl.naming import no_such
 from profilectl.opening import open_store
 from profilectl.outbox import BY_HAND, DEAD, WAITING, routes
 from profilectl.scratch import scratch_beside
@@ -82,7 +82,7 @@ def _check(store: Store, output: str | None) -> None:
     """Refuse an output that is not declared and that nothing is left for. Raises UsageError."""
     there = {one.name for one in outputs(store)} | {name for (name,) in store.scratch.rows("select distinct output from store.outbox")}
     if output is not None and output not in there:
-        raise UsageError(f"there is no output {output}", "outputs are " + (", ".join(sorted(there)) or "none"))
+        raise no_such("output", output, sorted(there), option="--output")
 
 
 def _chosen(output: str | None, state: str) -> tuple[str, dict[str, Any]]:
