@@ -16,7 +16,7 @@ import orjson
 
 from profilectl.codes import UsageError
 from profilectl.condition import condition_of
-from profilectl.extract import Extract, csv_line, extract_of, filled, narrowed
+from profilectl.extract import OWN, Extract, csv_line, extract_of, filled, narrowed
 from profilectl.feed import ENVIRONMENTS
 from profilectl.history import as_of, history_of, import_numbered
 from profilectl.naming import no_such
@@ -80,6 +80,8 @@ def check_wanted(wanted: Wanted) -> None:
         raise UsageError("batches are JSON: --format jsonl")
     if wanted.fields and wanted.kind == "imports":
         raise UsageError("--fields goes with what people have, not with imports")
+    if wanted.kind != "profiles" and set(OWN).intersection(wanted.fields):
+        raise UsageError(f"--fields {next(one for one in wanted.fields if one in OWN)}: is of every one of the {wanted.kind}", "name identities and attributes")
     if wanted.in_order and (wanted.partition_by or wanted.max_rows):
         raise UsageError("--sorted goes with one file")
 
@@ -105,7 +107,7 @@ def export_to(store: Store, wanted: Wanted, output: BinaryIO | Path, *, progress
     elif wanted.kind == "profiles" and wanted.format != "jsonl":  # a column is of what somebody has
         chosen = "where profile in (select profile from chosen)" if store.scratch.has("chosen") else ""
         profiles = filled(profiles, chosen, functools.partial(stretches, profiles))
-    extract = extract_of(wanted.kind, profiles, provenance=wanted.provenance, whole=wanted.whole, with_mpid=wanted.with_mpid)
+    extract = extract_of(wanted.kind, profiles, provenance=wanted.provenance, whole=wanted.whole, with_mpid=wanted.with_mpid, own=[one for one in OWN if one in wanted.fields] or OWN)
     if wanted.partition_by is None and wanted.max_rows is None:
         with _one(output, wanted, extract) as writer:
             return _pour(profiles, extract, wanted, writer, progress)

@@ -51,7 +51,7 @@ def import_numbered(store: Store, number: int) -> Past:
 
 def no_import(number: int | str, there: Sequence[int]) -> UsageError:
     """Return what is said of an import that there never was."""
-    listed = f"they go from 1 to {max(there)}; " if there else ""
+    listed = f"{' to '.join(map(str, dict.fromkeys((min(there), max(there)))))}; " if there else ""
     return UsageError(f"there is no import {number}" + ("" if there else ", and no other"), f"{listed}profilectl imports list lists them")
 
 

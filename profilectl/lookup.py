@@ -325,12 +325,17 @@ def _answer(profiles: Profiles, kinds: Sequence[str], wanted: Lookup) -> None:
     scratch.make("match", "select distinct seq, rank, type, hash from wanted where hash in (select hash from holder)")
     scratch.make(
         "best",
-        "select seq, type, hash, count(*) over (partition by seq) as values"
-        " from (select *, min(rank) over (partition by seq) as lowest from match) where rank = lowest",
+        # A list of identities of any type asks who has the value, as whatever it may be; of a row the strongest that somebody has decides.
+        "select seq, rank, type, hash, count(*) over (partition by seq) as values"
+        f" from (select *, min(rank) over (partition by seq) as lowest from match) where {'true' if 'any' in kinds else 'rank = lowest'}",
     )
+    # Whom several have, each as something else, is of no one type.
+    strongest = "arg_min(best.type, (best.rank, best.type))"
+    kind = f"case when any_value(tied.several) > 1 and count(distinct best.type) > 1 then null else {strongest} end" if "any" in kinds else strongest
     scratch.make(
         "hit",
-        "select best.seq, coalesce(any_value(tied.several), max(holder.several)) as several, min(holder.first) as profile, min(best.type) as type"
+        "select best.seq, coalesce(any_value(tied.several), max(holder.several)) as several, min(holder.first) as profile,"
+        f" {kind} as type"
         " from best join holder on holder.hash = best.hash"
         " left join (select best.seq, count(distinct held.profile) as several from best join held on held.hash = best.hash"
         " where best.values > 1 group by best.seq) as tied on tied.seq = best.seq group by best.seq",

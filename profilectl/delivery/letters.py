@@ -18,6 +18,7 @@ def outbox_of(path: Path, *, output: str | None = None, limit: int = 100, wait_s
     """Return what waits and what is dead: counts by output, and the dead ones, oldest first."""
     must_exist(path)
     with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
+        _check(store, output)
         there = {(one.feed, one.output): one for one, _ in routes(store)}
         only = " where outbox.output = $output" if output is not None else ""
         bound = {"output": output} if output is not None else {}
@@ -80,7 +81,7 @@ def drop(path: Path, output: str | None = None, *, waiting: bool = False, dry_ru
 
 def _check(store: Store, output: str | None) -> None:
     """Refuse an output that is not declared and that nothing is left for. Raises UsageError."""
-    there = {one.name for one in outputs(store)} | {name for (name,) in store.scratch.rows("select distinct output from store.outbox")}
+    there = {one.name for one in outputs(store)} | {name for (name,) in store.scratch.rows("select output from store.outbox union select output from store.forwarded")}
     if output is not None and output not in there:
         raise no_such("output", output, sorted(there), option="--output")
 
