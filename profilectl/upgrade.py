@@ -84,7 +84,11 @@ STEPS: dict[int, tuple[str, ...]] = {
         "create table store.passed (arrival bigint not null, events integer not null)",
     ),
     # Schema 6: what an output was told of audiences, what was deleted since, what a host has of a profile.
-    5: (),
+    5: (
+        # What a condition on events takes for empty has changed (presence.py): what rests on one is computed anew.
+        "update store.calculation set filled_ms = null where contains(lower(definition), 'empty')",
+        "update store.audience set filled_ms = null where contains(lower(definition), 'empty') and not contains(definition, '\"standard\"')",
+    ),
 }
 
 

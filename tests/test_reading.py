@@ -33,6 +33,7 @@ from profilectl.output import output_of
 from profilectl.presence import PRESENCE
 from profilectl.profile import Profiles, profiles_of
 from profilectl.scratch import scratch_beside
+from profilectl.upgrade import STEPS
 from profilectl.values import TAG, Value, parse_json, to_json
 
 PEOPLE = """
@@ -192,6 +193,21 @@ def test_a_purchase_without_a_coupon_is_none_with_one(tmp_path: Path) -> None:
         assert found["sample"][0]["value"] == str(count), where
         members = json.loads(run("audiences", "preview", f"count(event 'purchase' where ({where})) = {count}", "--json", folder=tmp_path).stdout)["members"]
         assert members == 1, where
+
+
+def test_an_upgrade_computes_anew_what_rests_on_what_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(
+        '[calculated.n]\ntype = "count"\nwhere = "coupon is not empty"\n[calculated.m]\ntype = "count"\n'
+        '[audiences.a]\ncriteria = "event where (coupon is empty)"\n[audiences.b]\ncriteria = "event where (coupon is empty)"\nkind = "standard"\n[audiences.c]\ncriteria = "event"\n'
+    )
+    assert run("config", "apply", "c.toml", folder=tmp_path).returncode == 0
+    assert run("audiences", "refresh", folder=tmp_path).returncode == 0
+    with scratch_beside(tmp_path) as scratch, open_store(scratch, tmp_path / "profiles.duckdb", write=True):
+        for statement in STEPS[5]:
+            if statement.startswith("update"):
+                scratch.run(statement)
+        waiting = scratch.rows("select name from store.calculation where filled_ms is null union all select name from store.audience where filled_ms is null")
+    assert [name for (name,) in waiting] == ["n", "a"]
 
 
 # Numbers
