@@ -54,7 +54,8 @@ OURS = ("system_notifications", "audience_memberships", "mpid")
 
 @dataclass(frozen=True, slots=True)
 class AttributeRule:
-    """A user attribute has exactly this value, or not. What it has as JSON (a number, a list) is compared as its text; a tag has none, so no value is its."""
+    """A user attribute has exactly this value, or not. What it has as JSON (a number, a list) is compared as its text; a tag
+    has no text, so no value is its."""
 
     name: str
     value: str

@@ -116,7 +116,7 @@ class _Judged:
             case Not():
                 return not self.holds(tree.part)
             case Comparison():
-                return any(passes(value, tree.operator, tree.operands, self.now_ms) for value in _values(tree, self.person))
+                return any(passes(value, tree.operator, criteria.sought(tree), self.now_ms) for value in _values(tree, self.person))
             case Happened():
                 return _number_passes(sum(self._counts(one, tree) for one in self.person.events), tree.operator, tree.counts)
             case Consent():

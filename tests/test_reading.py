@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from profilectl.audience_sql import Audience
 from profilectl.codes import ProfilectlError, UsageError
 from profilectl.condition import condition_of
 from profilectl.criteria.text import criterion_of
+from profilectl.criteria.toml import criterion_in
 from profilectl.enrichment import Known, Naming, Received, Sent, completed
 from profilectl.event.condition import event_condition
 from profilectl.event_sql import condition_sql, number_compared
@@ -234,6 +236,21 @@ def test_events_and_audiences_compare_numbers_of_any_size() -> None:
     assert event_condition("x > 1e309 and x < 1e1000000000").holds(parse_json(event))
     person = person_of(parse_json('{"attributes":{"x":1e999999999}}'), 0)
     tree = criterion_of("x > " + "9" * 400)
+    assert holds(tree, person, 0)
+    assert by_engine([Audience("a", tree)], [person], 0)
+
+
+def test_a_number_of_a_configuration_is_written_out_or_refused() -> None:
+    big = Decimal("1e999999999")
+    with pytest.raises(UsageError, match="must be a number with digits"):
+        criterion_in({"attribute": "x", "more_than": big})
+    tree = criterion_in({"attribute": "x", "more_than": Decimal("1e400")})
+    assert holds(tree, person_of(parse_json('{"attributes":{"x":1e401}}'), 0), 0)
+
+
+@pytest.mark.parametrize("criteria", ["email = ' ANN@x.com '", "email in ('q', ' ann@X.com')", "email matches ' ann@* '", "not email != ' Ann@x.com'"])
+def test_an_audience_compares_identities_without_white_space_around_them(criteria: str) -> None:
+    person, tree = person_of(parse_json('{"identities":{"email":["Ann@x.com"]}}'), 0), criterion_of(criteria)
     assert holds(tree, person, 0)
     assert by_engine([Audience("a", tree)], [person], 0)
 
