@@ -1,7 +1,7 @@
 """Conditions on profiles: `tier = 'gold' and visits >= 3`, read with a grammar, written as SQL.
 
-A name means what a column of that name means in an import (batch.field_named): an identity type, or an
-attribute; `environment`, `mpid`, `first_seen_ms` and `last_seen_ms` are the profile's own.
+A name means what a column of that name means in an import (batch.field_named): an identity type, or
+an attribute; `environment`, `mpid`, `first_seen_ms` and `last_seen_ms` are the profile's own.
 
     what a value is compared as        text in quotes             number              true, false
     a text                             it                         the number it is    -
@@ -12,8 +12,9 @@ attribute; `environment`, `mpid`, `first_seen_ms` and `last_seen_ms` are the pro
     an entry of a list (contains)      as a value                 as a value          as a value
     an identity                        its key (identity.py)      its key; for < and > as a number
 
-What is compared as nothing (-), and what is not there, passes no test but `is empty`; `not`, `!=` and `<>` turn a test around, so
-that they hold for it. A test of an identity holds where any of its values passes. What exists and what is empty: presence.py.
+What is compared as nothing (-), and what is not there, passes no test but `is empty`; `not`, `!=` and
+`<>` turn a test around, so that they hold for it. A test of an identity holds where any of its values
+passes. What exists and what is empty: presence.py.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Condition:
 
 
 def check_condition(text: str) -> None:
-    """Refuse a condition that is empty: it would mean everybody, and nobody says so by saying nothing. Raises UsageError."""
+    """Refuse a condition that is empty: it would mean everybody. Raises UsageError."""
     if not text.strip():
         raise UsageError("--where is empty", f"{EXAMPLE}; leave --where out for everybody")
 
@@ -89,8 +90,8 @@ def check_condition(text: str) -> None:
 def condition_of(text: str, profiles: Profiles) -> Condition:
     """Read a condition on the profiles of a read model.
 
-    Raises UsageError for a condition that is empty, for an attribute that nobody has, and with a mark under the character
-    that was not expected.
+    Raises UsageError for a condition that is empty, for an attribute that nobody has, and with a mark
+    under the character that was not expected.
     """
     from lark.exceptions import UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
@@ -115,11 +116,14 @@ def _parser() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """What a name means. kind: own, identity or attribute; name: its own, or the identity type; column: its SQL."""
+    """What a name means."""
 
     kind: str
+    """own, identity or attribute."""
     name: str
+    """Its name, or the identity type."""
     column: str
+    """The SQL of its column, of an identity a list."""
 
     def text(self, column: str) -> str:
         """Return the SQL of the text of one value, null of a tag; of an identity, of its key."""
@@ -169,10 +173,12 @@ class _Written:
         except Unusable:
             meant = None
         if meant is not None and meant.kind == "identity":
-            return _Field("identity", meant.name, f"i_{meant.name}" if meant.name in self.profiles.identities else "null::varchar[]")
+            held = meant.name in self.profiles.identities
+            return _Field("identity", meant.name, f"i_{meant.name}" if held else "null::varchar[]")
         stored = meant.name if meant is not None and meant.kind == "attribute" else bare
         if not self.profiles.has(stored):
-            raise no_such("attribute", bare, (*self.profiles.names(), *OWN, *BY_NAME), option="--where", lists="profilectl stats")
+            known = (*self.profiles.names(), *OWN, *BY_NAME)
+            raise no_such("attribute", bare, known, option="--where", lists="profilectl stats")
         if stored not in self.keys:
             self.keys.append(stored)
         return _Field("attribute", stored, f"v{self.keys.index(stored)}")
@@ -202,11 +208,15 @@ def _value_compared(meant: _Field, column: str, sign: str, literal: Any) -> str:
     token = literal.children[0]
     if literal.data == "boolean" and meant.kind == "attribute":
         if sign != "=":
-            raise UsageError(f"{meant.name} {sign} {token}: true and false are compared by = and != only", "compare with a number, or with a text in quotes")
+            raise UsageError(
+                f"{meant.name} {sign} {token}: true and false are compared by = and != only",
+                "compare with a number, or with a text in quotes",
+            )
         return f"{column} = chr(31) || '{str(token).lower()}'"
     if literal.data == "number" and (meant.kind != "identity" or sign != "="):
         return number_compared(meant.text(column), sign, quantity(str(token)))
-    stated = _string(token) if literal.data == "text" else str(token).lower() if literal.data == "boolean" else str(token)
+    bare = str(token).lower() if literal.data == "boolean" else str(token)
+    stated = _string(token) if literal.data == "text" else bare
     return f"{meant.text(column)} {sign} {quote_text(meant.sought(stated))}"
 
 
@@ -242,13 +252,14 @@ def _matches(meant: _Field, operands: Sequence[Any]) -> str:
     folds = meant.kind == "identity" and BY_NAME[meant.name].shape != "text"
     pattern = display(pattern) if meant.kind == "identity" else pattern
     _check_pattern(pattern)
-    # A pattern cannot be folded letter by letter (\D is not \d): it is compared without case instead.
+    # A pattern cannot be folded letter by letter (\D is not \d): it ignores case instead.
     case = ", 'i'" if folds else ""
     return meant.any(lambda one: f"regexp_matches({meant.text(one)}, {quote_text(pattern)}{case})")
 
 
 _TESTS: dict[str, Callable[[_Field, Sequence[Any]], str]] = {
-    "exists": _exists, "filled": _filled, "compared": _compared, "among": _among, "contains": _contains, "like": _like, "matches": _matches,
+    "exists": _exists, "filled": _filled, "compared": _compared, "among": _among,
+    "contains": _contains, "like": _like, "matches": _matches,
 }
 
 

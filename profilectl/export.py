@@ -81,7 +81,8 @@ def check_wanted(wanted: Wanted) -> None:
     if wanted.fields and wanted.kind == "imports":
         raise UsageError("--fields goes with what people have, not with imports")
     if wanted.kind != "profiles" and set(OWN).intersection(wanted.fields):
-        raise UsageError(f"--fields {next(one for one in wanted.fields if one in OWN)}: is of every one of the {wanted.kind}", "name identities and attributes")
+        own = next(one for one in wanted.fields if one in OWN)
+        raise UsageError(f"--fields {own}: is of every one of the {wanted.kind}", "name identities and attributes")
     if wanted.in_order and (wanted.partition_by or wanted.max_rows):
         raise UsageError("--sorted goes with one file")
 
@@ -107,7 +108,10 @@ def export_to(store: Store, wanted: Wanted, output: BinaryIO | Path, *, progress
     elif wanted.kind == "profiles" and wanted.format != "jsonl":  # a column is of what somebody has
         chosen = "where profile in (select profile from chosen)" if store.scratch.has("chosen") else ""
         profiles = filled(profiles, chosen, functools.partial(stretches, profiles))
-    extract = extract_of(wanted.kind, profiles, provenance=wanted.provenance, whole=wanted.whole, with_mpid=wanted.with_mpid, own=[one for one in OWN if one in wanted.fields] or OWN)
+    own = [one for one in OWN if one in wanted.fields] or OWN
+    extract = extract_of(
+        wanted.kind, profiles, provenance=wanted.provenance, whole=wanted.whole, with_mpid=wanted.with_mpid, own=own
+    )
     if wanted.partition_by is None and wanted.max_rows is None:
         with _one(output, wanted, extract) as writer:
             return _pour(profiles, extract, wanted, writer, progress)
@@ -185,7 +189,8 @@ def _group(profiles: Profiles, wanted: Wanted) -> Callable[[str], str] | None:
     if key == "environment":
         return lambda where: f"select profile, {environment_name()} as value from ({profiles.folded([], where)})"
     if not profiles.has(key):
-        raise no_such("attribute", key, (*profiles.names(), "environment"), option="--partition-by", lists="profilectl stats")
+        known = (*profiles.names(), "environment")
+        raise no_such("attribute", key, known, option="--partition-by", lists="profilectl stats")
     return lambda where: f"select profile, {held_as_cell('v0')} as value from ({profiles.folded([key], where)})"
 
 

@@ -49,7 +49,8 @@ class Extract:
 
 
 OWN = ("mpid", "environment")
-"""The profile's own columns: of every export of profiles, unless --fields names one of them, which leaves the other out."""
+"""The profile's own columns: of every export of profiles, unless --fields names one of them, which
+leaves the other out."""
 
 
 def narrowed(profiles: Profiles, fields: Sequence[str]) -> Profiles:
@@ -69,7 +70,8 @@ def narrowed(profiles: Profiles, fields: Sequence[str]) -> Profiles:
         elif profiles.has(key):
             keys.append(key)
         else:
-            raise no_such("identity or attribute", name, (*profiles.identities, *profiles.names()), option="--fields", lists="profilectl stats")
+            known = (*profiles.identities, *profiles.names())
+            raise no_such("identity or attribute", name, known, option="--fields", lists="profilectl stats")
     wide = [key for key in profiles.keys if key in keys]
     return replace(
         profiles, identities=[kind for kind in profiles.identities if kind in identities], keys=wide,
@@ -135,9 +137,12 @@ def _counted(profiles: Profiles, names: Sequence[str], columns: Sequence[str], r
     return {name for name, number in zip(names, numbers, strict=True) if number}
 
 
-def extract_of(kind: str, profiles: Profiles, *, provenance: bool = False, whole: bool = False, with_mpid: bool = True, own: Sequence[str] = OWN) -> Extract:
-    """Return a kind of export: profiles, identities, attributes or batches; of the fields that profiles are narrowed to, and
-    of the profile's own columns."""
+def extract_of(
+    kind: str, profiles: Profiles, *, provenance: bool = False, whole: bool = False, with_mpid: bool = True,
+    own: Sequence[str] = OWN,
+) -> Extract:
+    """Return a kind of export: profiles, identities, attributes or batches; of the fields that profiles
+    are narrowed to, and of the profile's own columns."""
     match kind:
         case "profiles":
             return _profiles(profiles, provenance, whole, own)
@@ -174,7 +179,8 @@ def _profiles(profiles: Profiles, provenance: bool, whole: bool, own: Sequence[s
         return _listed(profiles, keys, [sql for _, sql in fixed], where)
 
     def lines(where: str) -> str:
-        if len(own) < len(OWN) and len(named) == len(own) and not (whole or provenance):  # nothing but these was asked for
+        # Where nothing but one of these was asked for, the line has nothing else.
+        if len(own) < len(OWN) and len(named) == len(own) and not (whole or provenance):
             members = " || ',' || ".join(f"'\"{name}\":' || to_json({sql})::varchar" for name, sql in named)
             return f"select profile as _profile, mpid as _mpid, '{{' || {members} || '}}' as line from ({profiles.folded([], where)})"
         told = f"select profile as _profile, mpid as _mpid, line from ({profiles.json_lines(where, provenance=provenance)})"

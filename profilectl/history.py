@@ -52,7 +52,8 @@ def import_numbered(store: Store, number: int) -> Past:
 def no_import(number: int | str, there: Sequence[int]) -> UsageError:
     """Return what is said of an import that there never was."""
     listed = f"{' to '.join(map(str, dict.fromkeys((min(there), max(there)))))}; " if there else ""
-    return UsageError(f"there is no import {number}" + ("" if there else ", and no other"), f"{listed}profilectl imports list lists them")
+    alone = "" if there else ", and no other"
+    return UsageError(f"there is no import {number}{alone}", f"{listed}profilectl imports list lists them")
 
 
 def as_of(store: Store, stated: str) -> int:

@@ -185,7 +185,8 @@ def type_named(name: str) -> IdentityType | None:
 
 
 def no_type(name: str, option: str = "", more: Iterable[str] = ()) -> UsageError:
-    """Return what is said of an identity type that there is not. option: what it was typed behind; more: what may stand there too."""
+    """Return what is said of an identity type that there is not. option: what it was typed behind;
+    more: what may stand there too."""
     told = no_such("identity type", name, (*BY_NAME, *more), option=option)
     return UsageError(told.message, told.hint or "the types are " + ", ".join(BY_NAME))
 

@@ -325,7 +325,8 @@ def _answer(profiles: Profiles, kinds: Sequence[str], wanted: Lookup) -> None:
     scratch.make("match", "select distinct seq, rank, type, hash from wanted where hash in (select hash from holder)")
     scratch.make(
         "best",
-        # A list of identities of any type asks who has the value, as whatever it may be; of a row the strongest that somebody has decides.
+        # A list of identities of any type asks who has the value, as whatever it may be; of a row the
+        # strongest that somebody has decides.
         "select seq, rank, type, hash, count(*) over (partition by seq) as values"
         f" from (select *, min(rank) over (partition by seq) as lowest from match) where {'true' if 'any' in kinds else 'rank = lowest'}",
     )

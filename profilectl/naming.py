@@ -14,21 +14,25 @@ ALIKE = 0.6
 """How much of a name must be alike for it to be told as near."""
 
 
-def no_such(what: str, name: object, known: Iterable[object], *, option: str = "", lists: str = "") -> UsageError:
+def no_such(
+    what: str, name: object, known: Iterable[object], *, option: str = "", lists: str = ""
+) -> UsageError:
     """Return the refusal of a name that nobody has, with the nearest names there are.
 
-    what: the kind of thing, with no article; known: the names there are; option: what it was typed behind; lists: the
-    command that lists them.
+    what: the kind of thing, with no article; known: the names there are; option: what it was typed
+    behind; lists: the command that lists them.
     """
     there = list(dict.fromkeys(map(str, known)))
     before = f"{option} {name}: " if option else ""
-    return UsageError(f"{before}there is no {what} {name}" + ("" if there else ", and no other"), advice(str(name), there, lists))
+    alone = "" if there else ", and no other"
+    return UsageError(f"{before}there is no {what} {name}{alone}", advice(str(name), there, lists))
 
 
 def advice(name: str, there: Sequence[str], lists: str = "") -> str:
-    """Return what to try instead of a name: those that are most like it, else all, where they are few."""
+    """Return what to try instead of a name: those most like it, else all, where they are few."""
     near = nearest(name, there)
-    told = " or ".join(near) if near else f"one of {', '.join(there)}" if there and len(there) <= FEW else ""
+    few = f"one of {', '.join(there)}" if there and len(there) <= FEW else ""
+    told = " or ".join(near) or few
     return "; ".join(filter(None, (told, f"{lists} lists them" if lists else "")))
 
 

@@ -1,7 +1,7 @@
 """How numbers of any size compare: by their sign, their magnitude and their digits.
 
-Nothing is computed of an exponent, so a number of a thousand million digits costs what 7 costs, and nothing becomes
-infinite. The same as SQL: event_sql.number_compared.
+Nothing is computed of an exponent, so a number of a thousand million digits costs what 7 costs, and
+nothing becomes infinite. The same as SQL: event_sql.number_compared.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ _value = re.compile(NUMBER)
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A number: sign times 0.digits times 10 to the magnitude. Zero has the sign 0 and no digits."""
+    """A number: sign times 0.digits times 10 to the magnitude."""
 
     sign: int
+    """-1, 0 or 1."""
     magnitude: int
+    """How many digits stand before the point, fewer than none where it begins with noughts."""
     digits: str
+    """Without noughts at either end; none of zero."""
 
     def order(self, other: Quantity) -> int:
         """Return -1, 0 or 1: how the number compares with another."""
@@ -36,7 +39,8 @@ class Quantity:
         return self.sign * ((mine > its) - (mine < its))
 
     def written_out(self, most: int) -> str | None:
-        """Return the number without an exponent; None where that takes more digits than `most` before or after the point."""
+        """Return the number without an exponent; None where that takes more digits than `most` before
+        or after the point."""
         if not self.sign:
             return "0"
         places = len(self.digits) - self.magnitude

@@ -1,7 +1,7 @@
-"""What is there, and what is empty: one meaning in audiences, in conditions on events and in conditions on profiles.
+"""What is there, and what is empty: one meaning in audiences, in conditions on events and on profiles.
 
-`is null` is another way to say `not exists`, `is not null` to say `exists`. In SQL: event_sql.EventSql (events),
-value_sql.passes_held (attributes).
+`is null` is another way to say `not exists`, `is not null` to say `exists`. In SQL: event_sql.EventSql
+(events), value_sql.passes_held and condition.py (attributes).
 """
 
 from __future__ import annotations

@@ -58,11 +58,12 @@ MODULES = {
 
 PLAIN = (str, bool, int, float, Path)
 CHOOSING = frozenset((
-    # options that choose some of what there is, besides those of the identities: given empty they are refused, or "$UNSET" would mean all
-    "--and", "--as-of", "--attribute", "--audience", "--client", "--device", "--event", "--feed", "--field", "--fields", "--from", "--group",
-    "--identity", "--lookback", "--month", "--mpid", "--name", "--now", "--of", "--output", "--partition-by", "--since", "--to", "--type", "--until",
-    "--where", "--within", "--workspace", *(f"--{kind.name.replace('_', '-')}" for kind in TYPES),
+    "--and", "--as-of", "--attribute", "--audience", "--client", "--device", "--event", "--feed", "--field",
+    "--fields", "--from", "--group", "--identity", "--lookback", "--month", "--mpid", "--name", "--now",
+    "--of", "--output", "--partition-by", "--since", "--to", "--type", "--until", "--where", "--within",
+    "--workspace", *(f"--{kind.name.replace('_', '-')}" for kind in TYPES),
 ))  # fmt: skip
+"""Options that choose some of what there is: given empty they are refused, or "$UNSET" would mean all."""
 
 
 class Interrupted(Exception):

@@ -136,7 +136,8 @@ class Comparison:
 
 
 def sought(tree: Comparison) -> tuple[Operand, ...]:
-    """Return what a test compares with: an identity has no white space around it, so neither has what is compared with it whole."""
+    """Return what a test compares with: an identity has no white space around it, so neither has what
+    is compared with it whole."""
     if tree.field.kind != "identity" or tree.operator not in ("equals", "among", "matches"):
         return tree.operands
     return tuple(display(one) if isinstance(one, str) else one for one in tree.operands)
