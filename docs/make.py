@@ -45,6 +45,7 @@ from profilectl.output import SWITCHES, TROUBLES
 from profilectl.output import TYPES as OUTPUTS
 from profilectl.output import Fate as FateOfBatch
 from profilectl.packing import SERVER_SET
+from profilectl.presence import PRESENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -254,6 +255,14 @@ def command_reference() -> str:
     return "\n".join(parts)
 
 
+def presence() -> str:
+    said = {True: "yes", False: "no"}
+    return table(
+        ("what stands there", "`exists` (`is not null`)", "`not exists` (`is null`)", "`is not empty`", "`is empty`"),
+        ((what, said[there], said[not there], said[filled], said[not filled]) for what, (there, filled) in PRESENCE.items()),
+    )
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "identity-types": identity_types,
     "strategies": strategies,
@@ -272,6 +281,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "event-types": event_types,
     "calculated-types": calculated_types,
     "reserved-keys": reserved_keys,
+    "presence": presence,
     "server-set": server_set,
     "output-types": output_types,
     "output-switches": output_switches,

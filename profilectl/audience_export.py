@@ -25,7 +25,7 @@ HEADER = ("mpid", "scanned_timestamp_ms", "identity_value", "identity_type")
 def export_audience(path: Path, name: str, output: Path | None, form: str, *, wait_s: float = 0) -> int:
     """Write the members of an audience to a file (standard output where None) and return how many. form: csv, jsonl or zip.
 
-    Raises InputRefused where there is no such audience, or the output cannot be.
+    Raises UsageError where there is no such audience, InputRefused where the output cannot be.
     """
     audience = audience_named(path, name, wait_s=wait_s)
     found = list(members_of(path, name, wait_s=wait_s))

@@ -174,7 +174,7 @@ class _Written:
         return near_holds(tree)
 
     def _test(self, tree: Comparison) -> str:
-        field, operator, operands = tree.field, tree.operator, tree.operands
+        field, operator, operands = tree.field, tree.operator, criteria.sought(tree)
         match field.kind:
             case "attribute":
                 return passes_held(f"person.v{self.reads.attributes.index(field.name)}", operator, operands, self.now_ms)

@@ -24,6 +24,7 @@ from profilectl.definitions import (
     workspace_for,
 )
 from profilectl.history import import_numbered
+from profilectl.naming import no_such
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.refresh import (
@@ -63,7 +64,7 @@ def _described(store: Store, one: Defined, size: int) -> dict[str, Any]:
 
 
 def audience_named(path: Path, name: str, *, wait_s: float = 0) -> dict[str, Any]:
-    """Return one audience. Raises InputRefused where there is none of that name."""
+    """Return one audience. Raises UsageError where there is none of that name."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         one = _known(store, name)
         size = scratch.row("select count(*) from store.membership where audience = $number", {"number": one.number})[0]
@@ -71,9 +72,11 @@ def audience_named(path: Path, name: str, *, wait_s: float = 0) -> dict[str, Any
 
 
 def _known(store: Store, name: str) -> Defined:
-    found = next((one for one in audiences(store) if one.name == name), None)
+    known = audiences(store)
+    found = next((one for one in known if one.name == name), None)
     if found is None:
-        raise InputRefused(f"there is no audience {name}", "profilectl audiences list names them")
+        there = [one.name for one in known if store.means(one.audience.workspace)]
+        raise no_such("audience", name, there, lists="profilectl audiences list")
     check_meant(store, f"audience {name}", found.audience.workspace)
     return found
 
@@ -93,7 +96,7 @@ def add_audience(path: Path, audience: Audience, *, replaces: bool = False, wait
 
 
 def remove_audience(path: Path, name: str, *, wait_s: float = 0) -> None:
-    """Forget an audience and its memberships. Raises InputRefused where there is none, UsageError while another refers to it."""
+    """Forget an audience and its memberships. Raises UsageError where there is none, and while another refers to it."""
     with scratch_beside(path) as scratch, open_store(scratch, path, write=True, wait_s=wait_s) as store:
         _known(store, name)
         with store.transaction():
@@ -132,7 +135,7 @@ def make_members(store: Store, profiles: Profiles, audience: Audience, at_ms: in
 
 
 def defined_audience(store: Store, name: str) -> Audience:
-    """Return an audience by name. Raises InputRefused where there is none."""
+    """Return an audience by name. Raises UsageError where there is none."""
     return _known(store, name).audience
 
 
@@ -168,7 +171,7 @@ def changes_of(
 ) -> list[dict[str, Any]]:
     """Return who entered and left an audience, oldest first. number: after that import only; since_ms: from then on.
 
-    Raises InputRefused where there is no such audience or import.
+    Raises UsageError where there is no such audience or import.
     """
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         one = _known(store, name)

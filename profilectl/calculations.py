@@ -21,6 +21,7 @@ from profilectl.definitions import (
     put_calculation,
     workspace_for,
 )
+from profilectl.naming import no_such
 from profilectl.opening import open_store
 from profilectl.refresh import Asked, awake_only, people_of, refresh_store
 from profilectl.scratch import scratch_beside
@@ -47,7 +48,7 @@ def _described(one: Calculation, profiles: int) -> dict[str, Any]:
 
 
 def calculated_named(path: Path, name: str, *, wait_s: float = 0) -> dict[str, Any]:
-    """Return one calculated attribute with some of its values. Raises InputRefused where there is none of that name."""
+    """Return one calculated attribute with some of its values. Raises UsageError where there is none of that name."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         one = _known(store, name)
         scratch.make("shown", "select profile, name, held from store.calculated where name = $name", {"name": one.name})
@@ -63,7 +64,8 @@ def _known(store: Store, name: str) -> Calculation:
     known = {one.name: one for one in calculations(store)}
     found = known.get(name) or known.get(attribute_key(name))
     if found is None:
-        raise InputRefused(f"there is no calculated attribute {name}", "profilectl calculated list names them")
+        there = [one.name for one in known.values() if store.means(one.definition.workspace)]
+        raise no_such("calculated attribute", name, there, lists="profilectl calculated list")
     check_meant(store, f"calculated attribute {name}", found.definition.workspace)
     return found
 
@@ -127,7 +129,7 @@ def set_state(path: Path, name: str, *, active: bool, wait_s: float = 0) -> dict
 
 
 def remove_calculated(path: Path, name: str, *, wait_s: float = 0) -> None:
-    """Forget a calculated attribute; what it masked is there again. Raises InputRefused where there is none."""
+    """Forget a calculated attribute; what it masked is there again. Raises UsageError where there is none."""
     with scratch_beside(path) as scratch, open_store(scratch, path, write=True, wait_s=wait_s) as store:
         known = _known(store, name)
         with store.transaction():

@@ -1,52 +1,76 @@
 """Conditions on profiles: `tier = 'gold' and visits >= 3`, read with a grammar, written as SQL.
 
-A name means what a column of that name means in an import (batch.field_named): an identity type, or an
-attribute; `environment`, `mpid`, `first_seen_ms` and `last_seen_ms` are the profile's own. A number
-is compared as a number wherever the value is one, also in text; a text as text. A test of an
-identity, or of a list with `contains`, holds where any of the values passes it.
+A name means what a column of that name means in an import (batch.field_named): an identity type, or
+an attribute; `environment`, `mpid`, `first_seen_ms` and `last_seen_ms` are the profile's own.
+
+    what a value is compared as        text in quotes             number              true, false
+    a text                             it                         the number it is    -
+    a number                           its text, as it came       it                  -
+    a boolean                          true, false                -                   it
+    a tag                              -                          -                   -
+    a list                             its JSON text              -                   -
+    an entry of a list (contains)      as a value                 as a value          as a value
+    an identity                        its key (identity.py)      its key; for < and > as a number
+
+What is compared as nothing (-), and what is not there, passes no test but `is empty`; `not`, `!=` and
+`<>` turn a test around, so that they hold for it. A test of an identity holds where any of its values
+passes. What exists and what is empty: presence.py.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from profilectl.batch import field_named
 from profilectl.codes import UsageError
+from profilectl.event_sql import number_compared
 from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME, display, key_of
 from profilectl.identity_sql import key
-from profilectl.profile import held_as_text
+from profilectl.naming import no_such
+from profilectl.numbers import LITERAL, quantity
+from profilectl.presence import EMPTY
+from profilectl.profile import Profiles, held_as_cell
 from profilectl.scratch import quote_text
 from profilectl.segments import ENVIRONMENT_CODE
+from profilectl.value_sql import entries
 
-GRAMMAR = r"""
+GRAMMAR = rf"""
 ?start: any
 ?any: all ("or"i all)*                                 -> any
 ?all: one ("and"i one)*                                -> all
 ?one: "not"i one                                       -> negation
     | "(" any ")"
-    | NAME "is"i "null"i                               -> absent
-    | NAME "is"i "not"i "null"i                        -> present
+    | NAME ("exists"i | "is"i "not"i "null"i)          -> exists
+    | NAME ("not"i "exists"i | "is"i "null"i)          -> not_exists
+    | NAME "is"i "not"i "empty"i                       -> filled
+    | NAME "is"i "empty"i                              -> not_filled
     | NAME OPERATOR literal                            -> compared
     | NAME "in"i "(" literal ("," literal)* ")"        -> among
     | NAME "not"i "in"i "(" literal ("," literal)* ")" -> not_among
     | NAME "like"i STRING                              -> like
+    | NAME "not"i "like"i STRING                       -> not_like
     | NAME "contains"i literal                         -> contains
+    | NAME "not"i "contains"i literal                  -> not_contains
     | NAME "matches"i STRING                           -> matches
+    | NAME "not"i "matches"i STRING                    -> not_matches
 ?literal: STRING -> text
     | NUMBER     -> number
-    | "true"i    -> true
-    | "false"i   -> false
+    | BOOLEAN    -> boolean
 OPERATOR: "=" | "!=" | "<>" | "<=" | ">=" | "<" | ">"
-NUMBER: /[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]{1,3})?/i
+NUMBER: /{LITERAL}/i
+BOOLEAN: /(true|false)\b/i
 STRING: /'([^']|'')*'/
 NAME: /"([^"]|"")+"/ | /(?!(and|or|not|is|in|like|contains|matches|null|true|false)\b)[^\W\d][\w.$]*|\$\w+/i
 %import common.WS
 %ignore WS
 """
+EXAMPLE = "for example tier = 'gold' and visits >= 3"
 OWN = {"environment": "environment", "mpid": "mpid", "first_seen_ms": "first_seen_ms", "last_seen_ms": "last_seen_ms"}
+"""What is the profile's own, and its column."""
 
 
 @dataclass(slots=True)
@@ -57,20 +81,28 @@ class Condition:
     keys: list[str] = field(default_factory=list)
 
 
-def condition_of(text: str, identities: list[str]) -> Condition:
-    """Read a condition. identities: the types that the store has columns for.
+def check_condition(text: str) -> None:
+    """Refuse a condition that is empty: it would mean everybody. Raises UsageError."""
+    if not text.strip():
+        raise UsageError("--where is empty", f"{EXAMPLE}; leave --where out for everybody")
 
-    Raises UsageError, with a mark under the character that was not expected.
+
+def condition_of(text: str, profiles: Profiles) -> Condition:
+    """Read a condition on the profiles of a read model.
+
+    Raises UsageError for a condition that is empty, for an attribute that nobody has, and with a mark
+    under the character that was not expected.
     """
     from lark.exceptions import UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
-    written = _Written(identities)
+    check_condition(text)
+    written = _Written(profiles)
     try:
         return Condition(written.sql(_parser().parse(text)), written.keys)
     except UnexpectedInput as error:
         ended = isinstance(error, UnexpectedEOF) or (isinstance(error, UnexpectedToken) and error.token.type == "$END")
         at = len(text) if ended else int(error.pos_in_stream or 0)
-        raise UsageError(f"the condition is not understood at character {at + 1}: {text[:at]}>>>{text[at:]}", "for example tier = 'gold' and visits >= 3") from None
+        raise UsageError(f"the condition is not understood at character {at + 1}: {text[:at]}>>>{text[at:]}", EXAMPLE) from None
     except RecursionError:
         raise UsageError("the condition is nested too deep", "take brackets away") from None
 
@@ -82,11 +114,41 @@ def _parser() -> Any:
     return Lark(GRAMMAR, parser="lalr", maybe_placeholders=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """What a name means."""
+
+    kind: str
+    """own, identity or attribute."""
+    name: str
+    """Its name, or the identity type."""
+    column: str
+    """The SQL of its column, of an identity a list."""
+
+    def text(self, column: str) -> str:
+        """Return the SQL of the text of one value, null of a tag; of an identity, of its key."""
+        if self.kind == "attribute":
+            return held_as_cell(column)
+        if self.kind == "identity":
+            return key(BY_NAME[self.name], column)
+        return _environment(column) if self.name == "environment" else f"{column}::varchar"
+
+    def sought(self, text: str) -> str:
+        """Return the text that is compared with: of an identity, its key."""
+        return key_of(BY_NAME[self.name], display(text)) if self.kind == "identity" else text
+
+    def any(self, test: Callable[[str], str]) -> str:
+        """Return the SQL of whether a value passes a test of its column; never null."""
+        if self.kind != "identity":
+            return f"coalesce({test(self.column)}, false)"
+        return f"coalesce(len(list_filter({self.column}, lambda one: {test('one')})) > 0, false)"
+
+
 class _Written:
     """Writes a condition's tree as SQL. Nothing of the text reaches the SQL unquoted."""
 
-    def __init__(self, identities: list[str]) -> None:
-        self.identities = identities
+    def __init__(self, profiles: Profiles) -> None:
+        self.profiles = profiles
         self.keys: list[str] = []
 
     def sql(self, tree: Any) -> str:
@@ -96,74 +158,113 @@ class _Written:
                 return "(" + word.join(self.sql(one) for one in tree.children) + ")"
             case "negation":
                 return f"(not {self.sql(tree.children[0])})"
-        name, *rest = tree.children
-        kind, column = self._named(str(name))
-        match tree.data:
-            case "absent":
-                return f"({column} is null)"
-            case "present":
-                return f"({column} is not null)"
-            case "compared":
-                return self._any(kind, column, lambda one: _compared(kind, one, str(rest[0]), rest[1]))
-            case "among" | "not_among":
-                parts = " or ".join(self._any(kind, column, lambda one, literal=literal: _compared(kind, one, "=", literal)) for literal in rest)
-                return f"(not ({parts}))" if tree.data == "not_among" else f"({parts})"
-            case "like":
-                return self._any(kind, column, lambda one: f"coalesce({_text(kind, one)} like {quote_text(_string(rest[0]))}, false)")
-            case "matches":
-                _check_pattern(_string(rest[0]))
-                return self._any(kind, column, lambda one: f"coalesce(regexp_matches({_text(kind, one)}, {quote_text(_string(rest[0]))}), false)")
-        return self._contains(kind, column, rest[0])
+        name, *operands = tree.children
+        test = _TESTS[str(tree.data).removeprefix("not_")]
+        passed = test(self._named(str(name)), operands)
+        return f"(not {passed})" if tree.data.startswith("not_") else f"({passed})"
 
-    def _named(self, name: str) -> tuple[str, str]:
-        """Return what a name means: (own, identity or attribute; the SQL of its column)."""
+    def _named(self, name: str) -> _Field:
+        """Return what a name means. Raises UsageError for an attribute that nobody has."""
         bare = name[1:-1].replace('""', '"') if name.startswith('"') else name
         if bare in OWN and not name.startswith('"'):
-            return bare, OWN[bare]
+            return _Field("own", bare, OWN[bare])
         try:
-            found = field_named(bare)
+            meant = field_named(bare)
         except Unusable:
-            found = None
-        if found is not None and found.kind == "identity":
-            return f"identity {found.name}", f"i_{found.name}" if found.name in self.identities else "null::varchar[]"
-        key = found.name if found is not None and found.kind == "attribute" else bare
-        if key not in self.keys:
-            self.keys.append(key)
-        return "attribute", f"v{self.keys.index(key)}"
+            meant = None
+        if meant is not None and meant.kind == "identity":
+            held = meant.name in self.profiles.identities
+            return _Field("identity", meant.name, f"i_{meant.name}" if held else "null::varchar[]")
+        stored = meant.name if meant is not None and meant.kind == "attribute" else bare
+        if not self.profiles.has(stored):
+            known = (*self.profiles.names(), *OWN, *BY_NAME)
+            raise no_such("attribute", bare, known, option="--where", lists="profilectl stats")
+        if stored not in self.keys:
+            self.keys.append(stored)
+        return _Field("attribute", stored, f"v{self.keys.index(stored)}")
 
-    def _any(self, kind: str, column: str, test: Any) -> str:
-        if not kind.startswith("identity"):
-            return f"({test(column)})"
-        return f"coalesce(len(list_filter({column}, lambda one: {test('one')})) > 0, false)"
 
-    def _contains(self, kind: str, column: str, literal: Any) -> str:
-        if kind.startswith("identity"):
-            return self._any(kind, column, lambda one: _compared(kind, one, "=", literal))
-        found = [_json(literal)]
-        if literal.data == "number":  # also where it is held as text, as with =
-            found.append(f'"{literal.children[0]}"')
-        tests = " or ".join(f"json_contains({column}[2:], {quote_text(one)})" for one in found)
-        return f"coalesce(case when starts_with({column}, chr(31) || '[') then {tests} end, false)"
+def _exists(meant: _Field, operands: Sequence[Any]) -> str:
+    if meant.kind == "identity":
+        return f"coalesce(len({meant.column}) > 0, false)"
+    return f"{meant.column} is not null"
+
+
+def _filled(meant: _Field, operands: Sequence[Any]) -> str:
+    if meant.kind != "attribute":
+        return _exists(meant, operands)
+    return f"coalesce({meant.column} not in ({', '.join(map(quote_text, EMPTY))}), false)"
+
+
+def _compared(meant: _Field, operands: Sequence[Any]) -> str:
+    sign, literal = str(operands[0]), operands[1]
+    if sign in ("!=", "<>"):
+        return f"not {_compared(meant, ['=', literal])}"
+    return meant.any(lambda one: _value_compared(meant, one, sign, literal))
+
+
+def _value_compared(meant: _Field, column: str, sign: str, literal: Any) -> str:
+    """Return the SQL of how one value compares with a literal; null where it does not compare."""
+    token = literal.children[0]
+    if literal.data == "boolean" and meant.kind == "attribute":
+        if sign != "=":
+            raise UsageError(
+                f"{meant.name} {sign} {token}: true and false are compared by = and != only",
+                "compare with a number, or with a text in quotes",
+            )
+        return f"{column} = chr(31) || '{str(token).lower()}'"
+    if literal.data == "number" and (meant.kind != "identity" or sign != "="):
+        return number_compared(meant.text(column), sign, quantity(str(token)))
+    bare = str(token).lower() if literal.data == "boolean" else str(token)
+    stated = _string(token) if literal.data == "text" else bare
+    return f"{meant.text(column)} {sign} {quote_text(meant.sought(stated))}"
+
+
+def _among(meant: _Field, operands: Sequence[Any]) -> str:
+    return "(" + " or ".join(_compared(meant, ["=", literal]) for literal in operands) + ")"
+
+
+def _contains(meant: _Field, operands: Sequence[Any]) -> str:
+    """A list has an entry that = would find; what is no list is one entry."""
+    (literal,) = operands
+    equal = _compared(meant, ["=", literal])
+    if meant.kind != "attribute":
+        return equal
+    token = literal.children[0]
+    match literal.data:
+        case "number":
+            test = number_compared("entry.text", "=", quantity(str(token)))
+        case "boolean":
+            test = f"entry.raw = '{str(token).lower()}'"
+        case _:
+            test = f"entry.text = {quote_text(_string(token))}"
+    listed = f"coalesce(len(list_filter({entries(meant.column)}, lambda entry: {test})) > 0, false)"
+    return f"case when starts_with({meant.column}, chr(31) || '[') then {listed} else {equal} end"
+
+
+def _like(meant: _Field, operands: Sequence[Any]) -> str:
+    pattern = quote_text(meant.sought(_string(operands[0])))
+    return meant.any(lambda one: f"{meant.text(one)} like {pattern}")
+
+
+def _matches(meant: _Field, operands: Sequence[Any]) -> str:
+    pattern = _string(operands[0])
+    folds = meant.kind == "identity" and BY_NAME[meant.name].shape != "text"
+    pattern = display(pattern) if meant.kind == "identity" else pattern
+    _check_pattern(pattern)
+    # A pattern cannot be folded letter by letter (\D is not \d): it ignores case instead.
+    case = ", 'i'" if folds else ""
+    return meant.any(lambda one: f"regexp_matches({meant.text(one)}, {quote_text(pattern)}{case})")
+
+
+_TESTS: dict[str, Callable[[_Field, Sequence[Any]], str]] = {
+    "exists": _exists, "filled": _filled, "compared": _compared, "among": _among,
+    "contains": _contains, "like": _like, "matches": _matches,
+}
 
 
 def _string(token: Any) -> str:
     return str(token)[1:-1].replace("''", "'")
-
-
-def _json(literal: Any) -> str:
-    import json
-
-    if literal.data == "text":
-        return json.dumps(_string(literal.children[0]), ensure_ascii=False)
-    return str(literal.children[0]) if literal.data == "number" else str(literal.data)
-
-
-def _text(kind: str, column: str) -> str:
-    if kind == "attribute":
-        return held_as_text(column)
-    if kind == "environment":
-        return _environment(column)
-    return f"{column}::varchar"
 
 
 def _environment(column: str) -> str:
@@ -177,49 +278,3 @@ def _check_pattern(pattern: str) -> None:
         duckdb.execute("select regexp_matches('', $pattern)", {"pattern": pattern})
     except duckdb.Error as error:
         raise UsageError(f"{pattern!r} is not a regular expression: {str(error).splitlines()[0][:200]}") from None
-
-
-_PLAIN = "'[+-]?[0-9]+([.][0-9]+)?'"
-_WITH_EXPONENT = "'[+-]?[0-9]+([.][0-9]+)?[eE][+-]?[0-9]{1,3}'"
-
-
-def _order(text: str, literal: str) -> str:
-    """Return the SQL of -1, 0 or 1: how a text that is a number compares with another; null where it is none.
-
-    Digit by digit, whatever their count: sign, then the length of the whole part, then the digits. A number with
-    an exponent is compared as a double.
-    """
-    from decimal import Decimal
-
-    number = Decimal(literal)
-    whole, _, fraction = format(number.copy_abs(), "f").partition(".")
-    mine = (whole.lstrip("0"), fraction.rstrip("0"))
-    sign = 0 if not any(mine) else -1 if number < 0 else 1
-    parts = (
-        f"list_transform([{text}], lambda t: {{'w': ltrim(regexp_extract(t, '[0-9]+'), '0'),"
-        " 'f': rtrim(regexp_extract(t, '[.]([0-9]+)', 1), '0'), 'n': starts_with(t, '-')})"
-    )
-    order = (
-        f"list_transform(list_transform({parts}, lambda p: {{'s': case when p.w = '' and p.f = '' then 0 when p.n then -1 else 1 end,"
-        f" 'm': case when len(p.w) <> {len(mine[0])} then sign(len(p.w) - {len(mine[0])}) when p.w <> '{mine[0]}' then (case when p.w < '{mine[0]}' then -1 else 1 end)"
-        f" when p.f = '{mine[1]}' then 0 when p.f < '{mine[1]}' then -1 else 1 end}}),"
-        f" lambda o: case when o.s <> {sign} then sign(o.s - {sign}) else o.s * o.m end)[1]"
-    )
-    return (
-        f"case when regexp_full_match({text}, {_PLAIN}) then {order}"
-        f" when regexp_full_match({text}, {_WITH_EXPONENT}) then sign({text}::double - {float(number)!r}::double) end"
-    )
-
-
-def _compared(kind: str, column: str, operator: str, literal: Any) -> str:
-    operator = {"!=": "<>"}.get(operator, operator)
-    absent = "true" if operator == "<>" else "false"  # what is not there is not equal to anything
-    if literal.data == "number":
-        return f"coalesce({_order(_text(kind, column), str(literal.children[0]))} {operator} 0, {absent})"
-    if literal.data in ("true", "false"):
-        return f"coalesce({column}::varchar {operator} chr(31) || '{literal.data}', {absent})"
-    value = _string(literal.children[0])
-    if kind.startswith("identity"):
-        type_ = BY_NAME[kind.removeprefix("identity ")]
-        column, value = key(type_, column), key_of(type_, display(value))
-    return f"coalesce({_text(kind, column)} {operator} {quote_text(value)}, {absent})"

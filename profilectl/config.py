@@ -42,6 +42,7 @@ from profilectl.feed import (
 )
 from profilectl.forwarding import Connection, connection_of
 from profilectl.identity import BY_NAME, STRATEGIES, display, flags_of, star_of, type_named
+from profilectl.naming import advice
 from profilectl.output import Output, output_of
 from profilectl.retention import check_clocks
 from profilectl.store import Store
@@ -285,7 +286,7 @@ def difference(store: Store, declared: Declared) -> list[Change]:
             changes.append(Change(f"feeds.{feed.name}.protection", before.protection, feed.protection))
     for one in declared.connections:
         if one.feed not in known and one.feed not in {feed.name for feed in declared.feeds}:
-            raise InputRefused(f"connection {one.name}: there is no feed {one.feed}", "declare it: [feeds.NAME]")
+            raise InputRefused(f"connection {one.name}: there is no feed {one.feed}", advice(one.feed, [*known, *(feed.name for feed in declared.feeds)]) or "declare it: [feeds.NAME]")
     _check_paths(store, declared)
     return changes + _defined(store, declared)
 

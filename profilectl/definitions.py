@@ -14,6 +14,7 @@ from profilectl.criteria.text import marked, quoted
 from profilectl.event.field import fold
 from profilectl.feed import DEFAULT_WORKSPACE, workspaces_of
 from profilectl.forwarding import Connection, check_connection, connection_of
+from profilectl.naming import advice
 from profilectl.output import TYPES, Output, output_of, variable
 from profilectl.store import Store
 from profilectl.workspace import no_workspace, several_workspaces
@@ -90,7 +91,7 @@ def check_references(wanted: Sequence[Audience]) -> None:
         for other in reads(one.tree).audiences:
             if fold(other) not in known:
                 at = one.criteria.index(f"audience {quoted(other)}") + len("audience ")
-                raise UsageError(f"audience {one.name} refers to {other}: there is no such audience: {marked(one.criteria, at)}", "profilectl audiences list names them")
+                raise UsageError(f"audience {one.name} refers to {other}: there is no such audience: {marked(one.criteria, at)}", advice(other, [each.name for each in wanted if each is not one], "profilectl audiences list"))
     order_of_evaluation({one.name: one.tree for one in wanted})
 
 

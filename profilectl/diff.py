@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from profilectl.codes import InputRefused
-from profilectl.history import history_of
+from profilectl.history import history_of, no_import
 from profilectl.identity import BY_NAME, CODE
 from profilectl.identity_sql import key
 from profilectl.profile import DELETED, Profiles, held_as_json
@@ -51,8 +51,9 @@ def span_of(store: Store, older: int | None = None, newer: int | None = None) ->
     """Return the span of one import (else the newest in force), or of what leads from the state after one import to that after
     another (0: nothing yet), which may be an earlier one.
 
-    Raises InputRefused for an import that is not in force.
+    Raises UsageError for an import that there never was, InputRefused for one that is not in force.
     """
+    there = [past.number for past in history_of(store)]
     spans = {
         past.number: (past.first_arrival, past.first_arrival + arrivals)
         for past, (arrivals,) in zip(history_of(store), store.scratch.rows("select arrivals from store.import order by number"), strict=True)
@@ -63,6 +64,8 @@ def span_of(store: Store, older: int | None = None, newer: int | None = None) ->
             raise InputRefused("no import is in force", "profilectl imports list shows the history")
         older = max(spans)
     for number in (older, newer):
+        if number is not None and number not in there and not (number == 0 and newer is not None):
+            raise no_import(number, there)
         if number is not None and number not in spans and not (number == 0 and newer is not None):
             raise InputRefused(f"there is no import {number} in force", "profilectl imports list shows what is in force")
     if newer is None:

@@ -16,6 +16,7 @@ from profilectl.copies import copy_store
 from profilectl.definitions import outputs, replace_connections
 from profilectl.engine import ImportRequest, import_files
 from profilectl.forwarding import Connection
+from profilectl.naming import no_such
 from profilectl.opening import open_store
 from profilectl.outbox import Waiting, dead_of, routes, waiting_for
 from profilectl.output import Output
@@ -74,6 +75,9 @@ def enrich(path: Path, request: ImportRequest, *, output: str | None = None) -> 
         with open_store(scratch, copy, write=True, create=True) as store:
             connected = routes(store)
             wanted = [(one, to) for one, to in connected if one.feed == request.feed and (output is None or output == one.output)]
+            declared = sorted(one.name for one in outputs(store))
+            if output is not None and output not in declared:
+                raise no_such("output", output, declared, option="--output")
             if output is not None and not wanted:
                 raise UsageError(f"the feed {request.feed} is not connected to an output {output}", "profilectl config export shows the connections")
             with store.transaction():

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from profilectl.criteria import Happened
-from profilectl.event.condition import Compared, Node, condition_read, decimal_of
+from profilectl.event.condition import Compared, Node, condition_read
 from profilectl.event.field import Path, fold
 from profilectl.event_sql import EventSql, json_path, number_compared
 from profilectl.moments import Days
+from profilectl.numbers import quantity
 from profilectl.scratch import quote_text
 from profilectl.value_sql import by_double, time_passes
 
@@ -88,7 +89,7 @@ class _Conditions(EventSql):
     def _node(self, node: Node) -> str:
         if isinstance(node, Compared) and node.literal.number and not node.path.walks:
             # Whatever is clear as a double needs not be spelled out: digits are compared where the doubles are the same.
-            part, number = self.part(node.path), decimal_of(node.literal.text)
+            part, number = self.part(node.path), quantity(node.literal.text)
             exact = number_compared(self.spelled(node.path), node.operator, number)
             return f"case when regexp_matches({part}, '^[-0-9]') then {by_double(part, node.operator, number, exact)} else {super()._node(node)} end"
         return super()._node(node)

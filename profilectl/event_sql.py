@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 
 from profilectl.event.condition import (
     AllOf,
@@ -20,20 +19,21 @@ from profilectl.event.condition import (
     Compared,
     Condition,
     Contains,
-    Empty,
     Exists,
+    Filled,
     Matches,
     Node,
     Not,
     condition_read,
-    decimal_of,
 )
 from profilectl.event.field import Path, fold
+from profilectl.numbers import FARTHEST, LONGEST_EXPONENT, NUMBER, Quantity, quantity
 from profilectl.scratch import quote_text
 
 PLAIN = "[+-]?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]{1,3})?"
-"""What is a number, as event.field.number_of has it."""
+"""What is a number that is computed with, as event.field.number_of has it; what compares is numbers.NUMBER."""
 _SHORT = "[+-]?[0-9]{1,18}([.][0-9]{1,18})?"
+_PLACES = 18
 _LOOKS_LIKE_A_NUMBER = re.compile(r"[-+.0-9e]+")
 # A string, or a number, whichever comes first: a number within a string is passed over with the string.
 _TOKEN = r'("(?:[^"\\]|\\.)*")|(-?[0-9][-+.0-9eE]*)'
@@ -106,10 +106,10 @@ class EventSql:
                 return f"(not {self._node(part)})"
             case Exists(path):
                 return self._stands(path, lambda part: f"{part} <> 'null'")
-            case Empty(path):
-                return self._stands(path, lambda part: f"{part} in ('\"\"', '[]', '{{}}')")
+            case Filled(path):
+                return self._stands(path, lambda part: f"{part} not in ('null', '\"\"', '[]', '{{}}')")
             case Compared(path, sign, literal) if literal.number:
-                number = decimal_of(literal.text)
+                number = quantity(literal.text)
                 return self._any(path, lambda text: number_compared(text, sign, number))
             case Compared(path, sign, literal):
                 folded = quote_text(fold(literal.text))
@@ -229,28 +229,27 @@ def like(pattern: str) -> str:
     return re.sub(r"[!%_]", lambda found: "!" + found[0], pattern).replace("*", "%").replace("?", "_")
 
 
-def number_compared(text: str, sign: str, number: Decimal) -> str:
+def number_compared(text: str, sign: str, number: Quantity) -> str:
     """Return the SQL of how a text compares with a number, null where it is none.
 
     Short numbers as DECIMAL(38, 18); others by their sign, their magnitude and their digits, however many.
     """
     order = f"{_order('t', number)} {sign} 0"
-    literal = format(number, "f")
-    if re.fullmatch(_SHORT, literal):
+    literal = number.written_out(_PLACES)
+    if literal is not None:
         order = f"case when regexp_full_match(t, '{_SHORT}') then t::decimal(38, 18) {sign} {literal}::decimal(38, 18) else {order} end"
-    return f"list_transform([{text}], lambda t: case when regexp_full_match(t, '{PLAIN}') then {order} end)[1]"
+    return f"list_transform([{text}], lambda t: case when regexp_full_match(t, '{NUMBER}') then {order} end)[1]"
 
 
-def _order(text: str, number: Decimal) -> str:
+def _order(text: str, number: Quantity) -> str:
     """Return the SQL of -1, 0 or 1: how a text that is a number compares with another, exactly."""
-    sign, digits, exponent = number.as_tuple()
-    assert isinstance(exponent, int)
-    told = "".join(map(str, digits)).lstrip("0")
-    magnitude, told = len(told) + exponent, told.rstrip("0")
-    mine = 0 if not told else -1 if sign else 1
+    mine, magnitude, told = number.sign, number.magnitude, number.digits
+    power = "ltrim(regexp_extract(u, '[eE][+-]?([0-9]+)$', 1), '0')"
+    size = f"case when len({power}) > {LONGEST_EXPONENT} then {FARTHEST}::hugeint else coalesce(try_cast({power} as hugeint), 0) end"
+    exponent = f"case when regexp_matches(u, '[eE]-') then -1 else 1 end * {size}"
     parts = (
         f"list_transform([{text}], lambda u: {{'n': starts_with(u, '-'), 'w': regexp_extract(u, '^[+-]?([0-9]+)', 1),"
-        " 'f': regexp_extract(u, '[.]([0-9]+)', 1), 'e': coalesce(try_cast(regexp_extract(u, '[eE]([+-]?[0-9]+)$', 1) as integer), 0)})"
+        f" 'f': regexp_extract(u, '[.]([0-9]+)', 1), 'e': case when contains(lower(u), 'e') then {exponent} else 0::hugeint end}})"
     )
     shaped = (
         f"list_transform({parts}, lambda p: {{'s': case when trim(p.w || p.f, '0') = '' then 0 when p.n then -1 else 1 end,"
@@ -258,5 +257,5 @@ def _order(text: str, number: Decimal) -> str:
     )
     return (
         f"list_transform({shaped}, lambda p: case when p.s <> {mine} then sign(p.s - {mine}) when p.s = 0 then 0"
-        f" when p.m <> {magnitude} then p.s * sign(p.m - {magnitude}) when p.d = '{told}' then 0 when p.d < '{told}' then -p.s else p.s end)[1]"
+        f" when p.m <> {magnitude}::hugeint then p.s * sign(p.m - {magnitude}::hugeint) when p.d = '{told}' then 0 when p.d < '{told}' then -p.s else p.s end)[1]"
     )

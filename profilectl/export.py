@@ -16,9 +16,10 @@ import orjson
 
 from profilectl.codes import UsageError
 from profilectl.condition import condition_of
-from profilectl.extract import Extract, csv_line, extract_of, filled, narrowed
+from profilectl.extract import OWN, Extract, csv_line, extract_of, filled, narrowed
 from profilectl.feed import ENVIRONMENTS
 from profilectl.history import as_of, history_of, import_numbered
+from profilectl.naming import no_such
 from profilectl.profile import Profiles, held_as_cell, profiles_of
 from profilectl.scratch import Scratch, quote_identifier
 from profilectl.segments import environment_name, known_mpids
@@ -79,6 +80,9 @@ def check_wanted(wanted: Wanted) -> None:
         raise UsageError("batches are JSON: --format jsonl")
     if wanted.fields and wanted.kind == "imports":
         raise UsageError("--fields goes with what people have, not with imports")
+    if wanted.kind != "profiles" and set(OWN).intersection(wanted.fields):
+        own = next(one for one in wanted.fields if one in OWN)
+        raise UsageError(f"--fields {own}: is of every one of the {wanted.kind}", "name identities and attributes")
     if wanted.in_order and (wanted.partition_by or wanted.max_rows):
         raise UsageError("--sorted goes with one file")
 
@@ -104,7 +108,10 @@ def export_to(store: Store, wanted: Wanted, output: BinaryIO | Path, *, progress
     elif wanted.kind == "profiles" and wanted.format != "jsonl":  # a column is of what somebody has
         chosen = "where profile in (select profile from chosen)" if store.scratch.has("chosen") else ""
         profiles = filled(profiles, chosen, functools.partial(stretches, profiles))
-    extract = extract_of(wanted.kind, profiles, provenance=wanted.provenance, whole=wanted.whole, with_mpid=wanted.with_mpid)
+    own = [one for one in OWN if one in wanted.fields] or OWN
+    extract = extract_of(
+        wanted.kind, profiles, provenance=wanted.provenance, whole=wanted.whole, with_mpid=wanted.with_mpid, own=own
+    )
     if wanted.partition_by is None and wanted.max_rows is None:
         with _one(output, wanted, extract) as writer:
             return _pour(profiles, extract, wanted, writer, progress)
@@ -150,8 +157,8 @@ def choose(profiles: Profiles, wanted: Wanted) -> None:
         there = f"where arrival >= {first}" + (f" and arrival < {end}" if end is not None else "")
         touched = " union all ".join(f"select profile from {one.table('row')} {there}" for one in profiles.segments if "row" in one.tables)
         tests.append(f"profile in ({touched or 'select null'} union all select profile from store.removed {there} union all {_aliased(profiles, wanted, first)})")
-    if wanted.where:
-        condition = condition_of(wanted.where, profiles.identities)
+    if wanted.where is not None:
+        condition = condition_of(wanted.where, profiles)
         met = [
             f"select profile from ({profiles.folded(condition.keys, stretch)}) where {condition.sql}" for stretch in stretches(profiles, len(condition.keys) + len(profiles.identities))
         ]
@@ -191,7 +198,8 @@ def _group(profiles: Profiles, wanted: Wanted) -> Callable[[str], str] | None:
     if key == "environment":
         return lambda where: f"select profile, {environment_name()} as value from ({profiles.folded([], where)})"
     if not profiles.has(key):
-        raise UsageError(f"--partition-by {key}: nobody has such an attribute", "an attribute, or environment")
+        known = (*profiles.names(), "environment")
+        raise no_such("attribute", key, known, option="--partition-by", lists="profilectl stats")
     return lambda where: f"select profile, {held_as_cell('v0')} as value from ({profiles.folded([key], where)})"
 
 

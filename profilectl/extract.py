@@ -14,6 +14,7 @@ from profilectl.batch import LIMITS, field_named
 from profilectl.codes import UsageError
 from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME, CODE
+from profilectl.naming import no_such
 from profilectl.profile import DELETED, Profiles, held_as_cell, held_as_json
 from profilectl.scratch import quote_identifier, quote_text
 from profilectl.segments import IMPORT_FILES, both, environment_name, known_identities, known_loose, known_mpids
@@ -47,10 +48,18 @@ class Extract:
         return self.named or self.columns
 
 
+OWN = ("mpid", "environment")
+"""The profile's own columns: of every export of profiles, unless --fields names one of them, which
+leaves the other out."""
+
+
 def narrowed(profiles: Profiles, fields: Sequence[str]) -> Profiles:
-    """Return the read model of some identities and attributes only. Raises UsageError for a field that nobody has."""
+    """Return the read model of some identities and attributes only; the profile's own columns are none of either. Raises
+    UsageError for a field that nobody has."""
     identities, keys = [], []
     for name in fields:
+        if name in OWN:
+            continue
         try:
             meant = field_named(name)
         except Unusable:
@@ -61,7 +70,8 @@ def narrowed(profiles: Profiles, fields: Sequence[str]) -> Profiles:
         elif profiles.has(key):
             keys.append(key)
         else:
-            raise UsageError(f"--fields: nobody has {name}", "profilectl stats names identities and attributes")
+            known = (*profiles.identities, *profiles.names())
+            raise no_such("identity or attribute", name, known, option="--fields", lists="profilectl stats")
     wide = [key for key in profiles.keys if key in keys]
     return replace(
         profiles, identities=[kind for kind in profiles.identities if kind in identities], keys=wide,
@@ -127,11 +137,15 @@ def _counted(profiles: Profiles, names: Sequence[str], columns: Sequence[str], r
     return {name for name, number in zip(names, numbers, strict=True) if number}
 
 
-def extract_of(kind: str, profiles: Profiles, *, provenance: bool = False, whole: bool = False, with_mpid: bool = True) -> Extract:
-    """Return a kind of export: profiles, identities, attributes or batches; of the fields that profiles are narrowed to."""
+def extract_of(
+    kind: str, profiles: Profiles, *, provenance: bool = False, whole: bool = False, with_mpid: bool = True,
+    own: Sequence[str] = OWN,
+) -> Extract:
+    """Return a kind of export: profiles, identities, attributes or batches; of the fields that profiles
+    are narrowed to, and of the profile's own columns."""
     match kind:
         case "profiles":
-            return _profiles(profiles, provenance, whole)
+            return _profiles(profiles, provenance, whole, own)
         case "identities":
             return _long(["mpid", "environment", "type", "value", "since_ms"], lambda where: _identities(profiles, where), len(profiles.identities))
         case "attributes":
@@ -141,10 +155,10 @@ def extract_of(kind: str, profiles: Profiles, *, provenance: bool = False, whole
     return Extract((), None, lambda where: batches(profiles, where, with_mpid), cells=len(profiles.identities) + len(profiles.keys))
 
 
-def _profiles(profiles: Profiles, provenance: bool, whole: bool) -> Extract:
+def _profiles(profiles: Profiles, provenance: bool, whole: bool, own: Sequence[str]) -> Extract:
     keys = profiles.attributes()
     named = [
-        ("mpid", "mpid::varchar"), ("environment", ENVIRONMENT),
+        *((name, sql) for name, sql in (("mpid", "mpid::varchar"), ("environment", ENVIRONMENT)) if name in own),
         *((BY_NAME[kind].field, f"i_{kind}[-1]") for kind in profiles.identities),
         *((f"user_attributes.{key}", held_as_cell(f"v{n}")) for n, key in enumerate(keys)),
     ]
@@ -165,6 +179,10 @@ def _profiles(profiles: Profiles, provenance: bool, whole: bool) -> Extract:
         return _listed(profiles, keys, [sql for _, sql in fixed], where)
 
     def lines(where: str) -> str:
+        # Where nothing but one of these was asked for, the line has nothing else.
+        if len(own) < len(OWN) and len(named) == len(own) and not (whole or provenance):
+            members = " || ',' || ".join(f"'\"{name}\":' || to_json({sql})::varchar" for name, sql in named)
+            return f"select profile as _profile, mpid as _mpid, '{{' || {members} || '}}' as line from ({profiles.folded([], where)})"
         told = f"select profile as _profile, mpid as _mpid, line from ({profiles.json_lines(where, provenance=provenance)})"
         if not whole:
             return told

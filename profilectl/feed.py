@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from profilectl.attributes import FEED_SOURCES, SOURCES, Owner
+from profilectl.codes import UsageError
+from profilectl.naming import no_such
 
 
 class Effect(enum.Enum):
@@ -130,3 +132,8 @@ def computed(feed: Feed, calculated: Mapping[str, Collection[str]], workspaces: 
         return frozenset(calculated.get(feed.workspace, ()))
     every = [frozenset(calculated.get(name, ())) for name in {*workspaces, *calculated}]
     return frozenset.intersection(*every) if every else frozenset()
+
+
+def no_feed(name: str, there: Iterable[str], option: str = "") -> UsageError:
+    """Return what is said of a feed that there is not. option: what it was typed behind."""
+    return no_such("feed", name, there, option=option, lists="profilectl feeds list")

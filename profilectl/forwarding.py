@@ -54,7 +54,8 @@ OURS = ("system_notifications", "audience_memberships", "mpid")
 
 @dataclass(frozen=True, slots=True)
 class AttributeRule:
-    """A user attribute has exactly this value, or not. What it has as JSON (a number, a list) is compared as its text."""
+    """A user attribute has exactly this value, or not. What it has as JSON (a number, a list) is compared as its text; a tag
+    has no text, so no value is its."""
 
     name: str
     value: str
@@ -147,7 +148,8 @@ def refusal(outgoing: Outgoing, connection: Connection, output: Output, login: I
     if outgoing.eventless and not output.accepts_eventless:
         return "EVENTLESS"
     attributes = outgoing.document.get("user_attributes")
-    texts = {key: held_text(hold(value)) for key, value in attributes.items()} if isinstance(attributes, dict) else {}
+    stated = attributes if isinstance(attributes, dict) else {}
+    texts = {key: held_text(hold(value)) for key, value in stated.items() if value is not None}  # a tag has no text
     if not all(_passes(one.action, texts.get(one.name) == one.value) for one in connection.attributes):
         return "ATTRIBUTE"
     publisher = outgoing.attribution.get("publisher")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,11 +43,19 @@ def history_of(store: Store) -> list[Past]:
 
 
 def import_numbered(store: Store, number: int) -> Past:
-    """Return one import. Raises InputRefused where there is none of that number."""
-    for past in history_of(store):
+    """Return one import. Raises UsageError where there is none of that number."""
+    pasts = history_of(store)
+    for past in pasts:
         if past.number == number:
             return past
-    raise InputRefused(f"there is no import {number}", "profilectl imports list names them")
+    raise no_import(number, [past.number for past in pasts])
+
+
+def no_import(number: int | str, there: Sequence[int]) -> UsageError:
+    """Return what is said of an import that there never was."""
+    listed = f"{' to '.join(map(str, dict.fromkeys((min(there), max(there)))))}; " if there else ""
+    alone = "" if there else ", and no other"
+    return UsageError(f"there is no import {number}{alone}", f"{listed}profilectl imports list lists them")
 
 
 def kept_out_of(store: Store, number: int) -> dict[str, dict[str, Any]]:
@@ -76,9 +85,12 @@ def as_of(store: Store, stated: str) -> int:
 
     Raises UsageError for what is neither, InputRefused for an import that is not in force.
     """
-    pasts = [past for past in history_of(store) if past.undone_ms is None]
+    every = history_of(store)
+    pasts = [past for past in every if past.undone_ms is None]
     ends = dict(store.scratch.rows("select number, first_arrival + arrivals from store.import"))
     if stated.isascii() and stated.isdigit() and len(stated) < 10:
+        if int(stated) not in {0, *(past.number for past in every)}:
+            raise no_import(stated, [past.number for past in every])
         if int(stated) not in {0, *(past.number for past in pasts)}:
             raise InputRefused(f"there is no import {stated} in force", "profilectl imports list shows what is in force")
         return max((ends[past.number] for past in pasts if past.number <= int(stated)), default=0)

@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from profilectl.casing import fold
-from profilectl.codes import InputRefused
+from profilectl.codes import InputRefused, UsageError
+from profilectl.naming import no_such
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,13 @@ _spoiled = re.compile(SPOILED_PATTERN)
 def type_named(name: str) -> IdentityType | None:
     """Return the identity type that a name or an alias means, in any case, or None (domain.md 3)."""
     return _ALIASES.get(name.strip(WHITE_SPACE).lower().replace(" ", "_").replace("-", "_"))
+
+
+def no_type(name: str, option: str = "", more: Iterable[str] = ()) -> UsageError:
+    """Return what is said of an identity type that there is not. option: what it was typed behind;
+    more: what may stand there too."""
+    told = no_such("identity type", name, (*BY_NAME, *more), option=option)
+    return UsageError(told.message, told.hint or "the types are " + ", ".join(BY_NAME))
 
 
 def display(value: str) -> str:

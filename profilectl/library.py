@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from profilectl.activity import Activity, Entry
 from profilectl.codes import UsageError
-from profilectl.identity import type_named
+from profilectl.identity import no_type, type_named
 from profilectl.values import TAG, Number, held_json, parse_json
 from profilectl.workspace import in_workspace
 
@@ -128,7 +128,7 @@ def _one(identity: dict[str, str | int]) -> tuple[str, str]:
 def _type(name: str) -> str:
     kind = type_named(name)
     if kind is None:
-        raise UsageError(f"{name} is not an identity type")
+        raise no_type(name)
     return kind.name
 
 

@@ -23,6 +23,7 @@ from profilectl.feed import ENVIRONMENTS
 from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME
 from profilectl.identity_sql import key, trimmed
+from profilectl.naming import no_such
 from profilectl.profile import Profiles, held_as_json
 from profilectl.scratch import Scratch, quote_identifier, quote_text
 from profilectl.segments import identity_hash, known_identities, known_mpids
@@ -172,8 +173,9 @@ def _attributes(profiles: Profiles, fields: Sequence[str]) -> list[str]:
     for name in fields:
         key = profiles.meant(name)
         if key is None:
-            what = "is an identity type, no attribute" if _kind(name) else "nobody has such an attribute"
-            raise UsageError(f"--field {name}: {what}", "profilectl stats lists the attributes")
+            if _kind(name):
+                raise UsageError(f"--field {name}: is an identity type, no attribute", "profilectl stats lists the attributes")
+            raise no_such("attribute", name, profiles.names(), option="--field", lists="profilectl stats")
         keys.append(key)
     return list(dict.fromkeys(keys))
 
@@ -323,12 +325,18 @@ def _answer(profiles: Profiles, kinds: Sequence[str], wanted: Lookup) -> None:
     scratch.make("match", "select distinct seq, rank, type, hash from wanted where hash in (select hash from holder)")
     scratch.make(
         "best",
-        "select seq, type, hash, count(*) over (partition by seq) as values"
-        " from (select *, min(rank) over (partition by seq) as lowest from match) where rank = lowest",
+        # A list of identities of any type asks who has the value, as whatever it may be; of a row the
+        # strongest that somebody has decides.
+        "select seq, rank, type, hash, count(*) over (partition by seq) as values"
+        f" from (select *, min(rank) over (partition by seq) as lowest from match) where {'true' if 'any' in kinds else 'rank = lowest'}",
     )
+    # Whom several have, each as something else, is of no one type.
+    strongest = "arg_min(best.type, (best.rank, best.type))"
+    kind = f"case when any_value(tied.several) > 1 and count(distinct best.type) > 1 then null else {strongest} end" if "any" in kinds else strongest
     scratch.make(
         "hit",
-        "select best.seq, coalesce(any_value(tied.several), max(holder.several)) as several, min(holder.first) as profile, min(best.type) as type"
+        "select best.seq, coalesce(any_value(tied.several), max(holder.several)) as several, min(holder.first) as profile,"
+        f" {kind} as type"
         " from best join holder on holder.hash = best.hash"
         " left join (select best.seq, count(distinct held.profile) as several from best join held on held.hash = best.hash"
         " where best.values > 1 group by best.seq) as tied on tied.seq = best.seq group by best.seq",

@@ -22,8 +22,10 @@ from profilectl.device import device_ids, devices_of
 from profilectl.event import Occurred, opted_out
 from profilectl.event.condition import holds as condition_holds
 from profilectl.event.condition import pattern_of
-from profilectl.event.field import fold, number_of
+from profilectl.event.field import fold
 from profilectl.moments import Days, Moment, time_of
+from profilectl.numbers import quantity, quantity_of
+from profilectl.presence import is_filled
 from profilectl.values import MARK, Value, held_text, is_list, parse_json, to_json
 
 EARTH_METRES = 6_371_008.8
@@ -114,7 +116,7 @@ class _Judged:
             case Not():
                 return not self.holds(tree.part)
             case Comparison():
-                return any(passes(value, tree.operator, tree.operands, self.now_ms) for value in _values(tree, self.person))
+                return any(passes(value, tree.operator, criteria.sought(tree), self.now_ms) for value in _values(tree, self.person))
             case Happened():
                 return _number_passes(sum(self._counts(one, tree) for one in self.person.events), tree.operator, tree.counts)
             case Consent():
@@ -188,7 +190,7 @@ def passes(value: Tested | None, operator: str, operands: Sequence[Operand], now
     if operator == "exists":
         return True
     if operator == "filled":
-        return value not in (None, "", [])
+        return is_filled(value)
     if operator in ("includes", "part"):
         entries = [text_of(one) for one in value] if isinstance(value, list) else []
         inner = "equals" if operator == "includes" else "contains"
@@ -203,9 +205,9 @@ def _text_passes(text: str, operator: str, operands: Sequence[Operand]) -> bool:
     if operator == "among":
         return any(_text_passes(text, "equals", [one]) for one in operands)
     if isinstance(operands[0], Decimal):
-        number = number_of(text)
-        others = [one for one in operands if isinstance(one, Decimal)]
-        return number is not None and _order_passes([(number > one) - (number < one) for one in others], operator)
+        number = quantity_of(text)
+        others = [quantity(str(one)) for one in operands if isinstance(one, Decimal)]
+        return number is not None and _order_passes([number.order(one) for one in others], operator)
     mine, other = fold(text), fold(str(operands[0]))
     match operator:
         case "equals":

@@ -21,6 +21,7 @@ from profilectl.explain import identify
 from profilectl.feed import ENVIRONMENTS
 from profilectl.history import time_ms
 from profilectl.identity import BY_NAME, display, key_of
+from profilectl.naming import no_such
 from profilectl.opendsr import KEPT_MS, VERSION, read_request
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
@@ -149,7 +150,7 @@ def records(store_path: Path, *, group: str | None = None, wait_s: float = 0) ->
 
 
 def record_of(store_path: Path, name: str, *, wait_s: float = 0) -> Record:
-    """Return one request. Raises InputRefused where there is none of that id."""
+    """Return one request. Raises UsageError where there is none of that id."""
     with _open(store_path, wait_s) as store:
         return _one(store, name)
 
@@ -157,7 +158,7 @@ def record_of(store_path: Path, name: str, *, wait_s: float = 0) -> Record:
 def _one(store: Store, name: str) -> Record:
     found = _records(store, "where id = $id", {"id": name.lower()})
     if not found:
-        raise InputRefused(f"there is no request {name}", "profilectl privacy requests lists them")
+        raise no_such("request", name, [one.id for one in _records(store, "", None)], lists="profilectl privacy requests")
     return found[0]
 
 

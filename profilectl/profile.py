@@ -110,6 +110,10 @@ class Profiles:
         """Say whether an attribute of that name was ever spoken of, or is calculated."""
         return key in self.keys or key in self.loose_keys or key in self.calculated
 
+    def names(self) -> list[str]:
+        """Return the names of all attributes that were ever spoken of, or are calculated."""
+        return list(dict.fromkeys((*self.keys, *self.loose_keys, *self.calculated)))
+
     def meant(self, name: str) -> str | None:
         """Return the attribute that a name means, as it stands or as a batch names it: tier, user_attributes.tier, $firstname."""
         if self.has(name):

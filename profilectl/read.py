@@ -28,6 +28,7 @@ from profilectl.explain import (
 from profilectl.feed import workspaces_of
 from profilectl.history import as_of as as_of_arrival
 from profilectl.history import history_of, time_ms
+from profilectl.naming import no_such
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.scratch import Scratch, scratch_beside
@@ -92,7 +93,11 @@ def explain_person(
 
     Raises InputRefused for an attribute that none of them ever had.
     """
-    found = read_activities(store_path, kind, value, as_of=as_of, wait_s=wait_s)
+    with _reading(store_path, wait_s) as store:
+        profiles = profiles_of(store, until=as_of_arrival(store, as_of) if as_of else None)
+        found = _standing(profiles, profiles.find(kind, value))
+        for key in keys if found and not any(one.aged_ms for one in found) else ():
+            attribute_meant(profiles, key)
     explained = []
     for one in found:
         known = {*one.history, *one.calculated()}
@@ -251,4 +256,12 @@ def changes_of(
         profiles = profiles_of(store)
         span = span_of(store, older, newer)
         only = profiles.find(*who) if who else None
-        yield from differences(profiles, span, only=only, changes=changes, attributes=[profiles.meant(name) or name for name in attributes])
+        yield from differences(profiles, span, only=only, changes=changes, attributes=[attribute_meant(profiles, name) for name in attributes])
+
+
+def attribute_meant(profiles: Profiles, name: str) -> str:
+    """Return the attribute that --attribute names. Raises UsageError where nobody ever had it."""
+    meant = profiles.meant(name)
+    if meant is None:
+        raise no_such("attribute", name, profiles.names(), option="--attribute", lists="profilectl stats")
+    return meant

@@ -11,7 +11,7 @@ from typing import Any
 
 from profilectl.codes import InputRefused, UsageError
 from profilectl.config import Change, apply_config, config_text, difference, read_config
-from profilectl.feed import ACCOUNT, DEFAULT_WORKSPACE, Feed
+from profilectl.feed import ACCOUNT, DEFAULT_WORKSPACE, Feed, no_feed
 from profilectl.opening import open_store, store_in_memory
 from profilectl.refresh import refresh_store
 from profilectl.scratch import Scratch
@@ -40,11 +40,11 @@ def feeds_of(path: Path, *, wait_s: float = 0) -> list[dict[str, Any]]:
 
 
 def feed_of(path: Path, name: str, *, wait_s: float = 0) -> dict[str, Any]:
-    """Return one feed. Raises InputRefused where there is none of that name."""
+    """Return one feed. Raises UsageError where there is none of that name."""
     for feed in feeds_of(path, wait_s=wait_s):
         if feed["name"] == name:
             return feed
-    raise _unknown(name)
+    raise no_feed(name, [feed["name"] for feed in feeds_of(path, wait_s=wait_s)])
 
 
 def add_feed(path: Path, name: str, source: str, protection: str, partner: str | None, *, wait_s: float = 0) -> None:
@@ -65,13 +65,13 @@ def add_feed(path: Path, name: str, source: str, protection: str, partner: str |
 def set_feed(
     path: Path, name: str, protection: str | None, source: str | None, partner: str | None, *, wait_s: float = 0
 ) -> str:
-    """Change a feed's protection level and return it. Raises InputRefused for source and partner."""
+    """Change a feed's protection level and return it. Raises UsageError where there is none of that name, InputRefused for source and partner."""
     if not path.exists():
-        raise _unknown(name)
+        raise no_feed(name, [])
     with _open(path, wait_s, write=True) as store:
         known = store.feed(name)
         if known is None:
-            raise _unknown(name)
+            raise no_feed(name, [feed.name for feed in store.feeds()])
         choose_feed(known, name, source, protection, partner, store.workspace)
         level = protection or known.protection
         with store.transaction():
@@ -98,7 +98,3 @@ def export_text(path: Path, *, wait_s: float = 0) -> str:
     """Return the configuration as TOML."""
     with _open(path, wait_s) as store:
         return config_text(store)
-
-
-def _unknown(name: str) -> InputRefused:
-    return InputRefused(f"there is no feed {name}", "profilectl feeds list names them")

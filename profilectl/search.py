@@ -61,7 +61,7 @@ def search(profiles: Profiles, asked: Asked) -> tuple[int, list[Hit]]:
     if asked.text is None and asked.where is None:
         raise UsageError("say what to search for", "a text, or --where \"tier = 'gold'\"")
     scratch = profiles.store.scratch
-    condition = condition_of(asked.where, profiles.identities) if asked.where is not None else None
+    condition = condition_of(asked.where, profiles) if asked.where is not None else None
     keys = condition.keys if condition else []
     try:
         scratch.make("hit", _identities(profiles, asked) if asked.text is not None else _everybody(profiles))

@@ -28,6 +28,8 @@ COMPRESSIONS = {
     "none": "", "gzip": ".gz", "zstd": ".zst",
 }
 ENDINGS = {ending: name for name, ending in COMPRESSIONS.items() if ending}
+NOTHING = "__HIVE_DEFAULT_PARTITION__"
+"""How query engines write the folder of those without a value; a value that reads so is written another way."""
 _UNSAFE = re.compile(r"[^\w.@+-]", re.ASCII)
 
 
@@ -254,7 +256,9 @@ class Parts:
 
 def folder_of(key: str, value: str | None) -> str:
     """Return the name of the folder of a value, as query engines read it back: key=value."""
-    return f"{_escaped(key)}={'__HIVE_DEFAULT_PARTITION__' if value is None else _escaped(value)}"
+    if value is None:
+        return f"{_escaped(key)}={NOTHING}"
+    return f"{_escaped(key)}={_escaped(value) if value != NOTHING else _escaped(value).replace('_', '%5F', 1)}"
 
 
 def _escaped(text: str) -> str:

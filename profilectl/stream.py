@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from profilectl.activity import Activity, Origin, Touch, activities, origins_of, touch_json
 from profilectl.codes import NobodyFound, sentence
-from profilectl.feed import ENVIRONMENTS, PROCESSED
+from profilectl.feed import ENVIRONMENTS, PROCESSED, no_feed
 from profilectl.profile import Profiles
 from profilectl.scratch import quote_text
 from profilectl.segments import ENVIRONMENT_NAME, known_mpids
@@ -66,8 +66,7 @@ def events_of(profiles: Profiles, listed: Listed) -> list[Found]:
         if not found:
             raise NobodyFound(f"nobody has the {'identity or MPID' if listed.who[0] == 'any' else listed.who[0]} {listed.who[1]}")
     if listed.feed is not None:
-        feed = profiles.store.feed(listed.feed)
-        tests.append(f"feed = {feed.number if feed else -1}")
+        tests.append(f"feed = {_feed_named(profiles, listed.feed)}")
     if listed.environment is not None:
         tests.append(f"environment = {ENVIRONMENTS.index(listed.environment)}")
     for column, values in (("type", listed.types), ("name", listed.names)):
@@ -165,8 +164,7 @@ def batches_of(
     only those of users who have this device identity."""
     tests = [f"arrival > {after}"] if after is not None else []
     if feed is not None:
-        named = profiles.store.feed(feed)
-        tests.append(f"feed = {named.number if named else -1}")
+        tests.append(f"feed = {_feed_named(profiles, feed)}")
     if environment is not None:
         tests.append(f"environment = {ENVIRONMENTS.index(environment)}")
     if profiles.feeds:
@@ -223,3 +221,11 @@ def _read_unowned(profiles: Profiles, arrivals: Sequence[int]) -> dict[int, Unow
         origin = Origin(arrival, number, feeds[feed], protection, file, unit, place, at_ms)
         found[arrival] = Unowned(origin, ENVIRONMENTS[environment], code, json.loads(types or "{}"))
     return found
+
+
+def _feed_named(profiles: Profiles, name: str) -> int:
+    """Return the number of a feed. Raises UsageError where there is none of that name."""
+    known = {feed.name: feed.number for feed in profiles.store.feeds()}
+    if name not in known:
+        raise no_feed(name, known, option="--feed")
+    return known[name]

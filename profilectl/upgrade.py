@@ -99,6 +99,9 @@ STEPS: dict[int, tuple[str, ...]] = {
         # what was said of a row, and whom it passed over
         "create table store.remark (arrival bigint not null, code varchar not null, type utinyint, value varchar, attribute varchar)",
         "create table store.passed_claim (arrival bigint not null, type utinyint not null, hash uhugeint not null)",
+        # What a condition on events takes for empty has changed (presence.py): what rests on one is computed anew.
+        "update store.calculation set filled_ms = null where contains(lower(definition), 'empty')",
+        "update store.audience set filled_ms = null where contains(lower(definition), 'empty') and not contains(definition, '\"standard\"')",
     ),
 }
 

@@ -10,13 +10,18 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 
-from profilectl.criteria import Operand, digits_of
+from profilectl.criteria import Operand
 from profilectl.event.field import fold
-from profilectl.event_sql import PLAIN, like, number_compared, string
+from profilectl.event_sql import like, number_compared, string
 from profilectl.moments import DATE, EPOCH_MS, TIME, Days, Moment
+from profilectl.numbers import NUMBER, Quantity, quantity
+from profilectl.presence import EMPTY
 from profilectl.scratch import quote_text
 from profilectl.values import MARK
 
+_SHORT_ENOUGH = 15
+"""So many digits a double holds, whatever they are; beyond _FAR it holds no number at all."""
+_FAR = 999
 SIGNS = {"equals": "=", "less": "<", "at_most": "<=", "more": ">", "at_least": ">="}
 ENTRY = r'"(?:[^"\\]|\\.)*"|[^\[\],]+'
 """One entry of the compact JSON of a list of scalars, as it is written."""
@@ -45,7 +50,7 @@ def passes_held(held: str, operator: str, operands: Sequence[Operand], now_ms: i
     if operator == "exists":
         return f"({held} is not null)"
     if operator == "filled":
-        return f"coalesce({held} not in ('', chr(31) || '[]', chr(31) || 'null'), false)"
+        return f"coalesce({held} not in ({', '.join(map(quote_text, EMPTY))}), false)"
     if operator in ("includes", "part"):
         return _list_passes(held, operator, operands, now_ms)
     if operator in ("equals", "among") and all(isinstance(one, str) and _only_a_string(one) for one in operands):
@@ -83,6 +88,11 @@ def _list_passes(held: str, operator: str, operands: Sequence[Operand], now_ms: 
         else:
             quick = f"when {unescaped} and not contains(lower({held}), {quote_text(text)}) then false"
     return f"coalesce(case when not starts_with({held}, chr(31) || '[') then false {quick} else {slow} end, false)"
+
+
+def entries(held: str) -> str:
+    """Return the SQL of the entries of a held list, in order: {raw, text}; text is null of null."""
+    return f"list_transform(regexp_extract_all({held}[2:], {quote_text(ENTRY)}), lambda raw: {{'raw': raw, 'text': {_entry('raw')}}})"
 
 
 def _entry(raw: str) -> str:
@@ -123,20 +133,28 @@ def _like(text: str, operator: str, other: str) -> str:
 def _number_passes(text: str, operator: str, others: Sequence[Decimal]) -> str:
     """Return the SQL of a comparison with numbers; null where the text is none."""
     signs = (">=", "<=") if operator == "between" else (SIGNS[operator],)
-    tests = [by_double(text, sign, one, number_compared(text, sign, one)) for sign, one in zip(signs, others, strict=True)]
-    return f"case when regexp_full_match({text}, '{PLAIN}') then {' and '.join(tests)} end"
+    numbers = [quantity(str(one)) for one in others]
+    tests = [by_double(text, sign, one, number_compared(text, sign, one)) for sign, one in zip(signs, numbers, strict=True)]
+    return f"case when regexp_full_match({text}, '{NUMBER}') then {' and '.join(tests)} end"
 
 
-def by_double(text: str, sign: str, number: Decimal, exact: str) -> str:
+def by_double(text: str, sign: str, number: Quantity, exact: str) -> str:
     """Return the SQL of a comparison of a text that is a number, exact and many times as fast as digit by digit.
 
     Rounding keeps the order: two numbers whose doubles differ lie as those do. Where they are the same, and both are so
     short that a double holds all their digits, the numbers are the same; else `exact` decides.
     """
-    mine, other = f"try_cast({text} as double)", f"'{digits_of(number)}'::double"
+    written = number.written_out(_SHORT_ENOUGH)
+    mine, other = f"try_cast({text} as double)", f"'{_double(number)}'::double"
     more, less, same = (str(holds).lower() for holds in (sign in (">", ">="), sign in ("<", "<="), sign in ("=", ">=", "<=")))
-    short = f"when length({text}) <= 15 and not contains(lower({text}), 'e') then {same} " if len(digits_of(number)) <= 15 else ""
+    short = f"when length({text}) <= 15 and not contains(lower({text}), 'e') then {same} " if written is not None and len(written) <= _SHORT_ENOUGH else ""
     return f"case when {mine} > {other} then {more} when {mine} < {other} then {less} {short}else {exact} end"
+
+
+def _double(number: Quantity) -> str:
+    """Return a number as DuckDB reads a double: what is too far for one is infinite, or 0."""
+    magnitude = max(-_FAR, min(number.magnitude, _FAR))
+    return f"{'-' if number.sign < 0 else ''}0.{number.digits or '0'}e{magnitude}"
 
 
 def compared(mine: Sequence[str], operator: str, others: Sequence[str]) -> str:

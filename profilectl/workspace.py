@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 
 from profilectl.codes import UsageError
+from profilectl.naming import no_such
 
 _CHOSEN: ContextVar[str | None] = ContextVar("workspace", default=None)
 
@@ -43,4 +44,4 @@ def several_workspaces(there: Sequence[str]) -> UsageError:
 
 def no_workspace(name: str, there: Sequence[str]) -> UsageError:
     """Return what is said of a workspace that there is not."""
-    return UsageError(f"there is no workspace {name}", f"the store has {', '.join(there)}")
+    return no_such("workspace", name, there)

@@ -53,7 +53,7 @@ CASES: list[tuple[str, bool, str]] = [
     ("blank exists", True, "an empty text is there"),
     ("blank is empty", True, "... and empty"),
     ("nothing is empty", True, "an empty list is empty"),
-    ("missing is empty", False, "what is not there is not empty"),
+    ("missing is empty", True, "what is not there is empty, as in audiences"),
     ("object exists", True, "an object is there"),
     ("object = '{\"x\":1}'", False, "... but has no text"),
     ("yes = true", True, "a boolean"),

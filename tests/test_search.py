@@ -63,7 +63,7 @@ def test_identities_are_found(arguments: list[str], found: list[tuple[str, str]]
         ("points = 5", "C2"), ("points = '5'", "C2"), ("points = '05'", ""), ("newsletter = true", "C1"), ("newsletter = false", ""), ("sizes contains '41'", "C1"), ("sizes contains '4'", ""),
         ("tier like '%i%'", "C2 C3"), ("tier matches '^t.n$'", "C3"), ("email = 'SHARED@example.org'", "C2 C3"), ("customer_id = 'C4' or $FirstName = 'Amélie'", "C1 C4"),
         ("\"שפה\" = 'עברית'", "C2"), ("שפה is not null", "C2"), ("user_attributes.tier = 'tin'", "C3"), ("environment = 'production'", "C1 C2 C3 C4"), ("mobile_number is not null", "C1"),
-        ("last_seen_ms > 1789000000000 and (customer_id = 'C1' or customer_id = 'C2')", "C1"), ("nothing = 'x'", ""), ("tier = 'it''s'", ""), ("key001 = 'value 1' and more001 = 1", "C4"),
+        ("last_seen_ms > 1789000000000 and (customer_id = 'C1' or customer_id = 'C2')", "C1"), ("tier = 'it''s'", ""), ("key001 = 'value 1' and more001 = 1", "C4"),
         ("\"tier\" = 'tin'", "C3"), ("NOT tier IS NULL AND tier LIKE 'g%'", "C1"),
     ],
 )  # fmt: skip
@@ -166,7 +166,7 @@ def test_a_file_is_read_as_an_import_reads_it(folder: Path) -> None:
     assert run("lookup", "packed.csv.gz", "-o", "found.csv.gz", folder=folder).returncode == 0
     assert gzip.decompress((folder / "found.csv.gz").read_bytes()).startswith(b"line,type,value,mpid,found,why\n2,email,amelie@example.org,")
     done = run("lookup", "packed.csv.gz", "--field", "nosuch", folder=folder)
-    assert (done.returncode, "nobody has such an attribute" in done.stderr) == (2, True)
+    assert (done.returncode, "there is no attribute nosuch" in done.stderr) == (2, True)
 
 
 CONDITIONS = [

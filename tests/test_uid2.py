@@ -356,7 +356,7 @@ def test_members_of_an_audience_alone_are_asked_for(tmp_path: Path) -> None:
         done = ask(tmp_path, to, audience="it's gold", feed="desk", partner_identity="Desk_ID")
         assert (to.hashes(), done.due) == ([hash_of("a@x.com")], 1)
         assert partner_ids(tmp_path, "A") == {"Desk_ID": uid_of(hash_of("a@x.com"))}
-        with pytest.raises(InputRefused, match="there is no audience silver"):
+        with pytest.raises(UsageError, match="there is no audience silver"):
             ask(tmp_path, to, audience="silver")
 
 

@@ -11,6 +11,9 @@ from typing import Any
 import typer.core
 import typer.main
 
+from profilectl.codes import UsageError
+from profilectl.identity import TYPES
+
 # command -> the file here that registers it
 MODULES = {
     "import": "import_",
@@ -54,6 +57,13 @@ MODULES = {
 
 
 PLAIN = (str, bool, int, float, Path)
+CHOOSING = frozenset((
+    "--and", "--as-of", "--attribute", "--audience", "--client", "--device", "--event", "--feed", "--field",
+    "--fields", "--from", "--group", "--identity", "--lookback", "--month", "--mpid", "--name", "--now",
+    "--of", "--output", "--partition-by", "--since", "--to", "--type", "--until", "--where", "--within",
+    "--workspace", *(f"--{kind.name.replace('_', '-')}" for kind in TYPES),
+))  # fmt: skip
+"""Options that choose some of what there is: given empty they are refused, or "$UNSET" would mean all."""
 
 
 class Interrupted(Exception):
@@ -119,6 +129,7 @@ def _spared(command: Any) -> Any:
         annotation, checked = param.type_descriptor.annotation, partial(_in_our_words, param.process_value)
 
         def process_value(ctx: Any, value: Any, param: Any = param, annotation: Any = annotation, checked: Any = checked) -> Any:
+            _check_chosen(param, value)
             if param.required or param.callback is not None or param.nargs != 1:
                 return checked(ctx, value)
             if value is None or (annotation in PLAIN and isinstance(value, annotation)):
@@ -131,6 +142,14 @@ def _spared(command: Any) -> Any:
     for one in getattr(command, "commands", {}).values():
         _spared(one)
     return command
+
+
+def _check_chosen(param: Any, value: Any) -> None:
+    """Refuse an option that chooses something and says nothing. Raises UsageError."""
+    given = value if isinstance(value, list | tuple) else [value]
+    for option in CHOOSING.intersection(param.opts):
+        if any(isinstance(one, str) and not one.strip() for one in given):
+            raise UsageError(f"{option} is empty", f"say what is meant, or leave {option} out")
 
 
 def _in_our_words(checked: Any, ctx: Any, value: Any) -> Any:

@@ -11,6 +11,7 @@ import typer
 
 from profilectl.cli import WaitOption, app, complete, file_or_stdout, options_of
 from profilectl.cli.search import EnvironmentName
+from profilectl.codes import UsageError
 
 export_app = typer.Typer(help="Write what the store holds.", no_args_is_help=True)
 app.add_typer(export_app, name="export")
@@ -42,6 +43,8 @@ def _export(context: typer.Context, kind: str, noun: str, output: Path | None, f
     options, output = options_of(context), file_or_stdout(output)
     environment, fields = stated.pop("environment", None), stated.pop("fields", None)
     form, compression = format.value if format else format_named(output), stated.pop("compression")
+    if fields is not None and not fields.strip(", "):
+        raise UsageError("--fields names nothing", "name identities and attributes, separated by commas, or leave --fields out")
     wanted = Wanted(
         kind, form, compression=compression_named(output, form, compression.value if compression else None), environment=environment.value if environment else None,
         fields=tuple(name.strip() for name in fields.split(",") if name.strip()) if fields else (), **stated,

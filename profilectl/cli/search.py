@@ -15,7 +15,7 @@ from profilectl.cli import JsonOption, WaitOption, app, complete, file_or_stdout
 from profilectl.cli.import_ import DelimiterOption, EncodingOption
 from profilectl.codes import InputRefused, NobodyFound, UsageError
 from profilectl.feed import ENVIRONMENTS
-from profilectl.identity import TYPES, type_named
+from profilectl.identity import no_type, type_named
 
 EnvironmentName = enum.Enum("EnvironmentName", {name: name for name in ENVIRONMENTS}, type=str)  # type: ignore[misc]
 LineFormat = enum.Enum("LineFormat", {name: name for name in ("jsonl", "csv")}, type=str)  # type: ignore[misc]
@@ -62,7 +62,7 @@ def typed(name: str) -> str:
     """Return the identity type that an option names. Raises UsageError for none."""
     kind = type_named(name)
     if kind is None:
-        raise UsageError(f"--type {name}: there is no such identity type", "the types are " + ", ".join(one.name for one in TYPES))
+        raise no_type(name, "--type")
     return kind.name
 
 

@@ -11,7 +11,7 @@ import typer
 from profilectl.cli import complete
 from profilectl.codes import UsageError
 from profilectl.fields import Unusable, whole_number
-from profilectl.identity import TYPES, type_named
+from profilectl.identity import TYPES, no_type, type_named
 
 Names = Callable[..., Any]
 
@@ -64,8 +64,9 @@ def one_identity(stated: str, flag: str = "--identity", *, mpid: bool = True) ->
     name, equals, value = stated.partition("=")
     kind = type_named(name)
     if not equals or (kind is None and not (mpid and name == "mpid")):
-        wrong = f"there is no identity type {name}" if equals else "must be TYPE=VALUE"
-        raise UsageError(f"{flag} {stated}: {wrong}", "the types are " + ", ".join(k.name for k in TYPES))
+        if equals:
+            raise no_type(name, flag, ["mpid"] if mpid else [])
+        raise UsageError(f"{flag} {stated}: must be TYPE=VALUE", "the types are " + ", ".join(k.name for k in TYPES))
     return (kind.name, value) if kind else ("mpid", mpid_of(value))
 
 

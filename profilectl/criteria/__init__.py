@@ -27,7 +27,7 @@ from profilectl.batch import attribute_key, field_named
 from profilectl.codes import UsageError
 from profilectl.event.field import fold
 from profilectl.fields import Unusable
-from profilectl.identity import type_named
+from profilectl.identity import display, type_named
 from profilectl.moments import Days, Moment
 
 DEEPEST = 50
@@ -133,6 +133,14 @@ class Comparison:
     field: Field
     operator: str
     operands: tuple[Operand, ...] = ()
+
+
+def sought(tree: Comparison) -> tuple[Operand, ...]:
+    """Return what a test compares with: an identity has no white space around it, so neither has what
+    is compared with it whole."""
+    if tree.field.kind != "identity" or tree.operator not in ("equals", "among", "matches"):
+        return tree.operands
+    return tuple(display(one) if isinstance(one, str) else one for one in tree.operands)
 
 
 @dataclass(frozen=True, slots=True)

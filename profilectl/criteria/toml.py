@@ -59,6 +59,8 @@ from profilectl.event import EVENT_TYPES
 from profilectl.event.condition import condition_text
 from profilectl.moments import Days, Moment, days_of, moment_of
 
+LONGEST_NUMBER = 1_000
+"""A number is written out in the expression: so many digits are more than anybody reads."""
 COMBINATIONS = ("all", "any", "exclude")
 SUBJECTS = ("attribute", "identity", "device", "attribution", "first_seen", "last_seen", "environment", "event", "event_type", "audience", "consent", "location")
 # fmt: off
@@ -210,8 +212,8 @@ def _operand(said: Any, takes: Sequence[str], place: str) -> Operand:
         return "true" if said else "false"
     if isinstance(said, int | float | Decimal):
         number = Decimal(repr(said) if isinstance(said, float) else said)
-        if not number.is_finite():
-            raise _Misplaced(place, "must be a number with digits")
+        if not number.is_finite() or abs(number.adjusted()) > LONGEST_NUMBER:
+            raise _Misplaced(place, f"must be a number with digits, at most {LONGEST_NUMBER:,} of them before or after the point")
         return number
     if isinstance(said, datetime.date):
         said = said.isoformat()

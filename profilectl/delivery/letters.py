@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from profilectl.codes import UsageError
 from profilectl.definitions import outputs
+from profilectl.naming import no_such
 from profilectl.opening import open_store
 from profilectl.outbox import BY_HAND, DEAD, WAITING, routes
 from profilectl.scratch import scratch_beside
@@ -19,6 +19,7 @@ def outbox_of(path: Path, *, output: str | None = None, limit: int = 100, wait_s
     """Return what waits and what is dead: counts by output, and the dead ones, oldest first."""
     must_exist(path)
     with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
+        _check(store, output)
         there = {(one.feed, one.output): one for one, _ in routes(store)}
         only = " where outbox.output = $output" if output is not None else ""
         bound = {"output": output} if output is not None else {}
@@ -83,9 +84,9 @@ def drop(path: Path, output: str | None = None, *, waiting: bool = False, dry_ru
 
 def _check(store: Store, output: str | None) -> None:
     """Refuse an output that is not declared and that nothing is left for. Raises UsageError."""
-    there = {one.name for one in outputs(store)} | {name for (name,) in store.scratch.rows("select distinct output from store.outbox")}
+    there = {one.name for one in outputs(store)} | {name for (name,) in store.scratch.rows("select output from store.outbox union select output from store.forwarded")}
     if output is not None and output not in there:
-        raise UsageError(f"there is no output {output}", "outputs are " + (", ".join(sorted(there)) or "none"))
+        raise no_such("output", output, sorted(there), option="--output")
 
 
 def _chosen(output: str | None, state: str) -> tuple[str, dict[str, Any]]:

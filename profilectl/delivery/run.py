@@ -22,6 +22,7 @@ from profilectl.definitions import outputs
 from profilectl.delivery import BLOCKS, SURE, Delivered, Delivery, Manner, Parcel, delivery_of
 from profilectl.delivery.credentials import Stated, credentials_of, read_credentials
 from profilectl.enrichment import HandedOver
+from profilectl.naming import no_such
 from profilectl.opening import open_store
 from profilectl.outbox import WAITING, Outcome, dead_of, record, routes, waiting_for
 from profilectl.output import Fate, Output
@@ -83,7 +84,7 @@ def forward(
     with _alone(path), scratch_beside(path.absolute()) as scratch:
         while True:
             with open_store(scratch, path, wait_s=asked.wait_s if asked.follow_s is None else max(asked.wait_s, LATE_WAIT_S)) as store:
-                wanted = _outputs([output for _, output in routes(store)], asked.output)
+                wanted = _outputs([output for _, output in routes(store)], outputs(store), asked.output)
                 stated = read_credentials(asked.credentials, outputs(store)) if asked.credentials else {}
             awake = [output for output in wanted if resting.get(output.name, 0) <= time.monotonic()]
             found = [_to_output(scratch, path, output, asked, stated, progress) for output in awake]
@@ -94,10 +95,12 @@ def forward(
             time.sleep(asked.follow_s)
 
 
-def _outputs(there: Sequence[Output], name: str | None) -> list[Output]:
+def _outputs(there: Sequence[Output], declared: Sequence[Output], name: str | None) -> list[Output]:
     listed = {output.name: output for output in there}
+    if name is not None and name not in {*listed, *(output.name for output in declared)}:
+        raise no_such("output", name, sorted({*listed, *(output.name for output in declared)}), option="--output")
     if name is not None and name not in listed:
-        raise UsageError(f"nothing is connected to an output {name}", "outputs are " + (", ".join(sorted(listed)) or "none: declare [outputs.NAME] and [connections.NAME]"))
+        raise UsageError(f"nothing is connected to the output {name}", f'declare [connections.NAME] with output = "{name}"')
     return [output for _, output in sorted(listed.items()) if name in (None, output.name)]
 
 

@@ -3,7 +3,7 @@
 Names are those of field.path_of. Texts compare ignoring case; with a number, whatever is a number
 compares, also in text, digit for digit. A test of a field with several values holds where one of them
 passes; a negated test (!=, not in, not contains, not matches) holds where the test itself does not, so
-also where the field is absent. The same as SQL: event_sql. Sources: domain.md 11.1, 11.2.
+also where the field is absent. What exists and what is empty: presence.py. The same as SQL: event_sql. Sources: domain.md 11.1, 11.2.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from profilectl.codes import UsageError
-from profilectl.event.field import Path, fold, found_at, number_of, path_of, scalars, text_of
-from profilectl.values import Number, Value
+from profilectl.event.field import Path, fold, found_at, path_of, scalars, text_of
+from profilectl.numbers import LITERAL, quantity, quantity_of
+from profilectl.presence import exists, is_filled
+from profilectl.values import Value
 
-GRAMMAR = r"""
+GRAMMAR = rf"""
 ?start: any
 ?any: all ("or"i all)*                                   -> any
 ?all: one ("and"i one)*                                  -> all
@@ -33,14 +35,14 @@ GRAMMAR = r"""
     | NAME "matches"i STRING                             -> matches
     | NAME "not"i "matches"i STRING                      -> not_matches
     | NAME "is"i "empty"i                                -> empty
-    | NAME "is"i "not"i "empty"i                         -> not_empty
+    | NAME "is"i "not"i "empty"i                         -> filled
     | NAME ("exists"i | "is"i "not"i "null"i)            -> exists
     | NAME ("not"i "exists"i | "is"i "null"i)            -> not_exists
 ?literal: STRING -> text
     | NUMBER     -> number
     | BOOLEAN    -> boolean
 OPERATOR: "=" | "!=" | "<>" | "<=" | ">=" | "<" | ">"
-NUMBER: /[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]{1,3})?/i
+NUMBER: /{LITERAL}/i
 BOOLEAN: /(true|false)\b/i
 STRING: /'([^']|'')*'/
 NAME: /("([^"]|"")+"|(?!(and|or|not|is|in|contains|matches|exists|null|true|false)\b)[^\W\d][\w$]*|\$\w+)(\[\])?(\.("([^"]|"")+"|[\w$]+)(\[\])?)*/i
@@ -91,8 +93,8 @@ class Exists:
 
 
 @dataclass(frozen=True, slots=True)
-class Empty:
-    """An empty text, list or object stands there."""
+class Filled:
+    """Something other than null, an empty text, list or object stands there."""
 
     path: Path
 
@@ -122,7 +124,7 @@ class Matches:
     pattern: str
 
 
-Node = AnyOf | AllOf | Not | Exists | Empty | Compared | Contains | Matches
+Node = AnyOf | AllOf | Not | Exists | Filled | Compared | Contains | Matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,9 @@ def _test(kind: str, children: list[Any]) -> Node:
         case "matches":
             return Matches(path, _unquoted(rest[0]))
         case "empty":
-            return Empty(path)
+            return Not(Filled(path))
+        case "filled":
+            return Filled(path)
     return Exists(path)
 
 
@@ -241,9 +245,9 @@ def _holds(node: Node, document: Value) -> bool:
         case Not(part):
             return not _holds(part, document)
         case Exists(path):
-            return any(one is not None for one in found_at(document, path))
-        case Empty(path):
-            return any(one in ("", [], {}) for one in found_at(document, path))
+            return any(exists(one) for one in found_at(document, path))
+        case Filled(path):
+            return any(is_filled(one) for one in found_at(document, path))
     test = _value_test(node)
     return any(test(one) for one in scalars(found_at(document, node.path)))
 
@@ -252,8 +256,8 @@ def _value_test(node: Compared | Contains | Matches) -> Callable[[Value], bool]:
     """Return the test that one value must pass."""
     match node:
         case Compared(_, sign, Literal(text, True)):
-            number = decimal_of(text)
-            return lambda one: (mine := number_of(one)) is not None and _ORDER[sign](mine, number)
+            number = quantity(text)
+            return lambda one: (mine := quantity_of(one)) is not None and _ORDER[sign](mine.order(number), 0)
         case Compared(_, sign, literal):
             folded = fold(literal.text)
             return lambda one: _ORDER[sign](fold(text_of(one)), folded)
@@ -262,13 +266,6 @@ def _value_test(node: Compared | Contains | Matches) -> Callable[[Value], bool]:
             return lambda one: within in fold(text_of(one))
     pattern = pattern_of(fold(node.pattern))
     return lambda one: bool(pattern.fullmatch(fold(text_of(one))))
-
-
-def decimal_of(literal: str) -> Any:
-    """Return the number that a literal states; `5.` and `.5` are ones as well."""
-    from decimal import Decimal
-
-    return Decimal(Number(literal))
 
 
 def pattern_of(pattern: str) -> re.Pattern[str]:

@@ -14,6 +14,8 @@ from pathlib import Path
 from profilectl.batch import IGNORED, ROOTS, Columns, Field, field_meant, field_named
 from profilectl.codes import InputRefused, UsageError
 from profilectl.fields import Unusable
+from profilectl.identity import BY_NAME
+from profilectl.naming import advice
 
 MOST_COLUMNS = 10_000
 NAMELESS = Field("ignored", "no name")
@@ -92,7 +94,7 @@ def read_map(options: Sequence[str]) -> dict[str, Field]:
         except Unusable as error:
             raise UsageError(f"--map {option}: {error.detail}") from None
         if found[name].kind == "unknown identity":
-            raise UsageError(f"--map {option}: there is no identity type of that name")
+            raise UsageError(f"--map {option}: there is no identity type of that name", advice(target.rpartition(".")[2], list(BY_NAME)))
     return found
 
 
