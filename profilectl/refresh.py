@@ -17,6 +17,8 @@ Relations made here:
     person      as audience_sql.Relations
     rest        as audience_sql.Relations
     member      profile, audience           memberships before; after each wave as it leaves them
+    lively      profile                     those within their lifetime, where it has an end
+    bar         profile, audience, sure     who may not be in which audience (barring.barred), of those looked at
     moved       audience, profile, change   who entered and left
 """
 
@@ -30,10 +32,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from profilectl.attributes import CONSENT_SOURCES
 from profilectl.audience import Audience
 from profilectl.audience_sql import Audience as Evaluated
 from profilectl.audience_sql import Relations, changes, needs
+from profilectl.barring import NO_REST, barred, lively, rest_rows
 from profilectl.codes import StoreBusy
 from profilectl.computing import compute
 from profilectl.criteria import Comparison, Happened, leaves, reads
@@ -45,7 +47,7 @@ from profilectl.opening import open_store
 from profilectl.profile import RETIRED, Profiles, profiles_of
 from profilectl.report import ImportReport
 from profilectl.scratch import Scratch, quote_text, scratch_beside
-from profilectl.segments import both, known_mpids
+from profilectl.segments import known_mpids
 from profilectl.store import State, Store
 
 MEMBER = "select membership.profile, audience.name as audience from store.membership join store.audience on audience.number = membership.audience"
@@ -175,7 +177,10 @@ class _Refresh:
             if one.audience.workspace == workspace and (one.audience.kind == "real-time" or one.name in asked.audiences)
             and (stage.referring if reads(one.audience.tree).audiences else stage.plain)
         ]
-        self.done_import, self.done_ms = _mark("import", workspace), _mark("ms", workspace)
+        self.done_import, self.done_ms, self.done_barring = (_mark(what, workspace) for what in ("import", "ms", "barring"))
+        self.standing = [one for one in audiences(store) if one.audience.workspace == workspace and one.audience not in [each.audience for each in self.audiences]
+                         and (stage.referring if reads(one.audience.tree).audiences else stage.plain)]
+        self.changed_ms = max((one.changed_ms for one in audiences(store) if one.audience.workspace == workspace), default=0)
         self.made: set[tuple[str | None, bool]] = set()
         self.last_import, self.last_ms = (int(_meta(store, name, "0")) for name in (self.done_import, self.done_ms))
         self.new_calculations = [one for one in self.calculations if one.filled_ms is None or one.name in asked.calculated]
@@ -203,17 +208,18 @@ class _Refresh:
         scratch.make("event_kept", self.profiles.events(happened), keep=False)
         everybody = (self.new_calculations or self.filled) and all(one in self.new_calculations for one in self.calculations) and all(one in self.filled for one in self.audiences)
         scratch.make("touched", "select 0::bigint as profile where false" if everybody else self._touched())  # a scan of all events
+        scratch.make("member", MEMBER)
+        self._bar(everybody=bool(everybody))
         self.profiles.calculated = [one.name for one in self.stored]
         if self.stage.plain:
             every = [one for one in self.calculations if one not in self.new_calculations]
             self._compute("fresh", every, "touched")
             self._compute("fresh_all", self.new_calculations, None)
             self.profiles.calculated_values = self._values(every)
-        scratch.make("member", MEMBER)
-        scratch.make("moved", "select ''::varchar as audience, 0::bigint as profile, ''::varchar as change where false")
-        for wave in self._waves():
+        for place, wave in enumerate(self._waves()):
             self._evaluate([one for one in wave if one not in self.filled], "touched")
             self._evaluate([one for one in wave if one in self.filled], None)
+            self._doubt([one for one in self.standing if bool(reads(one.audience.tree).audiences) is bool(place)], f"doubted_{place}")
         scratch.keep_order()
 
     def _waves(self) -> list[list[Defined]]:
@@ -221,12 +227,58 @@ class _Refresh:
         plain = [one for one in self.audiences if not reads(one.audience.tree).audiences]
         return [plain, [one for one in self.audiences if one not in plain]]
 
-    def _touched(self) -> str:
+    def _bar(self, *, everybody: bool) -> None:
+        """Have whoever may not be in an audience leave it, one that is evaluated only when it is asked for too (barring.py). Makes
+        `moved`, `bar` and `lively`; whoever moves is touched.
+
+        Only members whose values may have changed are looked at, and those whose time has come; all of them where nothing was ever
+        held against the criteria of a standard audience, as in a store that an older version made."""
+        scratch, wanted = self.scratch, [*self.audiences, *self.standing]
+        names = ", ".join(quote_text(one.name) for one in wanted) or "null"
+        looked_at = "true"
+        recent = lively(self.profiles, self.now_ms)
+        scratch.drop("lively")
+        if recent:
+            scratch.make("lively", f"select distinct profile from ({recent})")
+        if not everybody and int(_meta(self.store, self.done_barring, "-1")) >= self.changed_ms:
+            looked_at = "(profile in (select profile from touched)" + (" or profile not in (select profile from lively))" if recent else ")")
+        people = f"(select profile from member where audience in ({names}) and {looked_at})"
+        scratch.make("bar", barred(self.profiles, wanted, people, self.now_ms))
+        scratch.make("moved", "select distinct audience, profile, 'left' as change from member where (profile, audience) in (select (profile, audience) from bar where sure)")
+        scratch.run("delete from member where (profile, audience) in (select (profile, audience) from moved)")
+        scratch.run("insert into touched select distinct profile from moved where profile not in (select profile from touched)")
+
+    def _doubt(self, wanted: Sequence[Defined], into: str) -> None:
+        """Have those leave standard audiences whose new statement of consent speaks against them, where all criteria together
+        do not hold any more."""
+        asking = {one.name: one for one in wanted}
+        spoken = " union all ".join(
+            f"select profile from {one.table('rest')} where ({self._arrived()}) and contains(rest, '\"consent_state\":')"
+            for one in self.profiles.segments if "rest" in one.tables and one.last_import > self.last_import
+        )
+        names = ", ".join(map(quote_text, asking))
+        if not names or not spoken:
+            return
+        self.scratch.make(
+            "in_doubt",
+            f"select distinct audience, profile from member where audience in ({names}) and (profile, audience) in (select (profile, audience) from bar where not sure)"
+            f" and profile in ({spoken})",
+        )
+        doubted = [asking[name] for (name,) in self.scratch.rows("select distinct audience from in_doubt order by audience")]
+        if doubted:
+            self.scratch.make(into, "select distinct profile from in_doubt")
+            self._evaluate_over("event_kept", doubted, into, only="change = 'left' and (audience, profile) in (select (audience, profile) from in_doubt)")
+
+    def _arrived(self) -> str:
+        """Return the condition on an arrival of the imports that were not seen yet."""
         spans = self.scratch.rows(
             "select first_arrival, first_arrival + arrivals from store.import where number > $last and undone_ms is null and arrivals > 0",
             {"last": self.last_import},
         )
-        within = " or ".join(f"(arrival >= {first} and arrival < {end})" for first, end in spans) or "false"
+        return " or ".join(f"(arrival >= {first} and arrival < {end})" for first, end in spans) or "false"
+
+    def _touched(self) -> str:
+        within = self._arrived()
         parts = [f"select profile from {one.table('row')} where {within}" for one in self.profiles.segments if one.last_import > self.last_import]
         parts.append(f"select profile from store.removed where import > {self.last_import}")
         parts.append(f"select destination from store.alias where import > {self.last_import}")
@@ -268,10 +320,10 @@ class _Refresh:
         for event in dict.fromkeys(event_relation(one.audience) for one in wanted):
             self._evaluate_over(event, [one for one in wanted if event_relation(one.audience) == event], touched)
 
-    def _evaluate_over(self, event: str, wanted: Sequence[Defined], touched: str | None) -> None:
+    def _evaluate_over(self, event: str, wanted: Sequence[Defined], touched: str | None, *, only: str = "true") -> None:
         asked = [Evaluated(one.name, one.audience.tree, one.audience.lookback) for one in wanted]
         self._relations(asked, touched)
-        self.scratch.make("wave", changes(asked, self.now_ms, Relations(event=event, touched=touched)))
+        self.scratch.make("wave", f"select * from ({changes(asked, self.now_ms, Relations(event=event, touched=touched))}) where {only}")
         self.scratch.run("insert into moved select audience, profile, change from wave")
         self.scratch.run("delete from member where (profile, audience) in (select (profile, audience) from wave where change = 'left')")
         self.scratch.run("insert into member select profile, audience from wave where change = 'entered'")
@@ -282,6 +334,7 @@ class _Refresh:
             return  # of the wave before: it is about the same people
         tests = [f"profile in (select profile from {touched})"] if touched else []
         tests += ["profile not in (select profile from dormant)"] if self.scratch.has("dormant") else []
+        tests += ["profile in (select profile from lively)"] if self.scratch.has("lively") else []
         person_relations(self.profiles, wanted.attributes, f"where {' and '.join(tests)}" if tests else "", rest=wanted.rest)
         self.made = {(touched, rest) for rest in (False, wanted.rest)}
 
@@ -338,7 +391,8 @@ class _Refresh:
                 scratch.run(f"delete from store.membership where {gone}")
             if last and self.store.state() == seen:
                 scratch.run("delete from store.stale")
-            for name, value in ((self.done_import, newest), (self.done_ms, self.now_ms)) if self.stage.ends else ():
+            marks = ((self.done_import, newest), (self.done_ms, self.now_ms), (self.done_barring, self.changed_ms))
+            for name, value in marks if self.stage.ends else ():
                 scratch.run("delete from store.meta where name = $name", {"name": name})
                 scratch.run("insert into store.meta values ($name, $value)", {"name": name, "value": str(value)})
         return done
@@ -402,15 +456,7 @@ def person_relations(profiles: Profiles, keys: Sequence[str], where: str, *, res
     scratch = profiles.store.scratch
     absent = "".join(f", null::varchar[] as i_{kind.name}" for kind in TYPES if kind.name not in profiles.identities)
     scratch.make("person", f"select *{absent} from ({profiles.folded(list(keys), where)})")
-    feeds = [feed.number for feed in profiles.store.feeds() if feed.source in CONSENT_SOURCES]
-    speaks = f"row.feed in ({', '.join(map(str, feeds)) or 'null'})"
-    parts = [
-        f"select one.profile, one.arrival, {speaks} as speaks_of_consent, one.rest from (select * from {segment.table('rest')} {where}) as one"
-        f" join (select profile, arrival, feed from {segment.table('row')} {both(where, profiles.feeds)}) as row on row.profile = one.profile and row.arrival = one.arrival"
-        for segment in profiles.segments if "rest" in segment.tables
-    ] if rest else []  # fmt: skip
-    nothing = "select null::bigint as profile, null::bigint as arrival, false as speaks_of_consent, null::varchar as rest where false"
-    scratch.make("rest", " union all ".join(parts) or nothing, keep=False)
+    scratch.make("rest", rest_rows(profiles, profiles.feeds, where) if rest else NO_REST, keep=False)
 
 
 def _meta(store: Store, name: str, otherwise: str) -> str:
