@@ -93,12 +93,13 @@ def store(folder: Path) -> None:
 
 def killed(folder: Path, feed: str, *batches: dict[str, Any]) -> dict[str, Any]:
     """Import batches; what brings audiences up to date afterwards does not come to it."""
-    with pytest.MonkeyPatch.context() as patch, pytest.warns(UserWarning, match="could not be brought up to date"):
-        def die(*_: Any, **__: Any) -> None:
-            raise MemoryError
+    def die(*_: Any, **__: Any) -> None:
+        raise MemoryError
 
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(profilectl.refresh, "refresh_store", die)
-        return took(folder, feed, *batches)
+        with pytest.warns(UserWarning, match="could not be brought up to date"):
+            return took(folder, feed, *batches)
 
 
 def by_alias(folder: Path) -> dict[str, Any]:
@@ -176,6 +177,10 @@ def due(folder: Path, name: str) -> int:
     return done
 
 
+def some_quickly(ways: Iterable[str], *quick: str) -> list[Any]:
+    return [pytest.param(way, marks=() if way in quick else pytest.mark.slow) for way in ways]
+
+
 def test_both_are_in_every_audience_at_first(tmp_path: Path) -> None:
     store(tmp_path)
     for door, found in members_at(tmp_path).items():
@@ -183,7 +188,7 @@ def test_both_are_in_every_audience_at_first(tmp_path: Path) -> None:
     assert {name: due(tmp_path, name) for name in ("std", "c std of rt")} == {"std": 2, "c std of rt": 2}
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", some_quickly(WAYS, "an event of the other workspace", "a withdrawal"))
 def test_who_opts_out_or_withdraws_leaves_at_once(tmp_path: Path, way: str) -> None:
     store(tmp_path)
     act, of_consent = WAYS[way]
@@ -198,7 +203,7 @@ def test_who_opts_out_or_withdraws_leaves_at_once(tmp_path: Path, way: str) -> N
     assert {name: due(tmp_path, name) for name in ("std", "c std of rt")} == {"std": 2 if of_consent else 1, "c std of rt": 1}
 
 
-@pytest.mark.parametrize("way", STALE)
+@pytest.mark.parametrize("way", some_quickly(STALE, "an event", "a withdrawal"))
 def test_a_store_that_was_not_brought_up_to_date_hands_nobody_out_who_is_out(tmp_path: Path, way: str) -> None:
     store(tmp_path)
     act, of_consent = STALE[way]
@@ -214,6 +219,7 @@ def test_a_store_that_was_not_brought_up_to_date_hands_nobody_out_who_is_out(tmp
     assert {name: left(tmp_path, name)[-1] for name in FEW} == {name: "left" if name in gone else "entered" for name in FEW}
 
 
+@pytest.mark.slow
 def test_who_comes_back_joins_real_time_audiences_and_standard_ones_when_they_are_refreshed(tmp_path: Path) -> None:
     store(tmp_path)
     number = took(tmp_path, "app", OUT)["import"]
@@ -224,6 +230,7 @@ def test_who_comes_back_joins_real_time_audiences_and_standard_ones_when_they_ar
     assert all(people == {"ann", "bob"} for people in members_at(tmp_path)["list"].values())
 
 
+@pytest.mark.slow
 def test_who_was_out_before_an_audience_was_made_never_joins(tmp_path: Path) -> None:
     store(tmp_path)
     took(tmp_path, "app", OUT)
@@ -244,6 +251,7 @@ def test_a_consent_that_is_stated_again_moves_nobody_out_of_a_standard_audience(
     assert not report.get("audiences")
 
 
+@pytest.mark.slow
 def test_a_sale_that_is_opted_out_of_is_a_withdrawal(tmp_path: Path) -> None:
     store(tmp_path)
     ok(tmp_path, "--workspace", "main", "audiences", "add", "sold", "tier = 'gold' exclude consent ccpa.data_sale_opt_out is granted", "--kind", "standard")
