@@ -52,6 +52,8 @@ def row_codes(scratch: Scratch, staged: Staged, merged: Merged, *, rejected: boo
         parts.append("select seq, code, null from skipped_identity")
     if scratch.has("consent_refused"):
         parts.append("select seq, 'CONSENT_SOURCE_NOT_ALLOWED', null from consent_refused")
+    if scratch.has("consent_ahead"):
+        parts.append("select seq, 'CONSENT_FUTURE', purpose from consent_ahead")
     if rejected:
         parts.append("select seq, code, null from rejected")
     out = "where seq not in (select seq from rejected)"
