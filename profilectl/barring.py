@@ -85,7 +85,7 @@ def lively(profiles: Profiles, now_ms: int) -> str:
         return ""
     first_ms = now_ms - min(lives)
     parts = [f"select profile from {one.table('row')} where at_ms >= {first_ms}" for one in profiles.segments if "row" in one.tables]
-    parts.append(f"select destination from store.alias where due_ms between {first_ms} and {now_ms}")
+    parts.append(f"select destination as profile from store.alias where due_ms between {first_ms} and {now_ms}")
     return " union all ".join(parts)
 
 

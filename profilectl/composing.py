@@ -29,6 +29,7 @@ from profilectl.enrichment import (
     calculated_at,
     completed,
 )
+from profilectl.event import opted_out
 from profilectl.feed import NO_WORKSPACE, Feed, completed_in, workspaces_of
 from profilectl.identity import BY_NAME, Usable, display, usable
 from profilectl.outbox import Waiting
@@ -81,6 +82,7 @@ class Composer:
         consent: dict[Purpose, Said] = {}
         attribution: dict[str, Value] = {}
         occurred = activity.counted() if definitions else []
+        answers = [one for one in activity.occurred() if one.type == "opt_out"]
         last = max(wanted)
         for touch in activity.touches:
             arrival = touch.origin.arrival
@@ -101,7 +103,8 @@ class Composer:
             if arrival in wanted:
                 one = wanted[arrival]
                 calculated = calculated_at(definitions, occurred, arrival, one.received_ms)
-                known = Known(activity.mpid, _holdings(activity, arrival, one.held), dict(attributes), calculated, dict(consent), before, attribution, consents.get(arrival, ()), memberships.get(arrival, ()))
+                out = opted_out(event for event in answers if event.arrival < arrival)  # also where no audience was evaluated since
+                known = Known(activity.mpid, _holdings(activity, arrival, one.held), dict(attributes), calculated, dict(consent), before, attribution, consents.get(arrival, ()), () if out else memberships.get(arrival, ()))
                 found[arrival] = completed(self._received(touch, one, activity.environment), known, self.naming, lifetime=self.lifetime)
         return found
 
