@@ -41,15 +41,17 @@ from profilectl.computing import compute
 from profilectl.criteria import Comparison, Happened, leaves, reads
 from profilectl.definitions import Calculation, Defined, audiences, calculations, workspaces_defined
 from profilectl.feed import ACCOUNT, DEFAULT_WORKSPACE, workspaces_of
-from profilectl.identity import TYPES
+from profilectl.identity import BY_NAME, TYPES
 from profilectl.moments import Days
 from profilectl.opening import open_store
 from profilectl.profile import RETIRED, Profiles, profiles_of
 from profilectl.report import ImportReport
 from profilectl.scratch import Scratch, quote_text, scratch_beside
-from profilectl.segments import known_mpids
+from profilectl.segments import both, known_mpids
 from profilectl.store import State, Store
 
+STAMP = "mp_deviceid"
+"""The identity that a batch states beside its device_info (domain.md 3.2)."""
 MEMBER = "select membership.profile, audience.name as audience from store.membership join store.audience on audience.number = membership.audience"
 
 
@@ -456,7 +458,23 @@ def person_relations(profiles: Profiles, keys: Sequence[str], where: str, *, res
     scratch = profiles.store.scratch
     absent = "".join(f", null::varchar[] as i_{kind.name}" for kind in TYPES if kind.name not in profiles.identities)
     scratch.make("person", f"select *{absent} from ({profiles.folded(list(keys), where)})")
-    scratch.make("rest", rest_rows(profiles, profiles.feeds, where) if rest else NO_REST, keep=False)
+    scratch.make("rest", " union all ".join([rest_rows(profiles, profiles.feeds, where), *_device_rows(profiles, where)]) if rest else NO_REST, keep=False)
+
+
+def _device_rows(profiles: Profiles, where: str) -> list[str]:
+    """Return the SELECTs of rows of which only columns name a device, as a batch says it (standing.device_rest)."""
+    found = []
+    for segment in profiles.segments:
+        kinds = [kind for kind in segment.identities if BY_NAME[kind].device]
+        if not kinds:
+            continue
+        texts = {kind: f"{quote_text(json.dumps(kind) + ':')} || to_json(i_{kind})::varchar" for kind in kinds}
+        info = ", ".join(text for kind, text in texts.items() if kind != STAMP) or "null"
+        named = f"'{{' || concat_ws(',', {texts.get(STAMP, 'null')}, '\"device_info\":{{' || concat_ws(',', {info}) || '}}') || '}}'"
+        stated = f"select (profile, arrival) from {segment.table('rest')} where contains(rest, '\"device_info\":{{')" if "rest" in segment.tables else ""
+        alone = f"coalesce({', '.join(f'i_{kind}' for kind in kinds)}) is not null" + (f" and (profile, arrival) not in ({stated})" if stated else "")
+        found.append(f"select profile, arrival, false, {named} from {segment.table('row')} {both(both(where, profiles.feeds), alone)}")
+    return found
 
 
 def _meta(store: Store, name: str, otherwise: str) -> str:

@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from profilectl import criteria
-from profilectl.activity import Activity, Membership, Standing, activities
+from profilectl.activity import Activity, Membership, Standing, Touch, activities
 from profilectl.attributes import CONSENT_SOURCES
 from profilectl.audience import Audience
 from profilectl.calculated import Definition, value_of
 from profilectl.definitions import Defined, audiences, calculations
 from profilectl.event import Occurred
 from profilectl.feed import workspaces_of
+from profilectl.identity import BY_NAME
 from profilectl.membership import Person, Rest, barred, expires_ms
 from profilectl.profile import Profiles, profiles_of
 from profilectl.retention import Clocks, clocks_of
 from profilectl.store import Store
+from profilectl.values import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +133,8 @@ def person_of(activity: Activity, calculated: dict[str, str | None]) -> Person:
     """Return a person as real-time audiences see one."""
     held = {key: entry.held for key, entry in activity.attributes.items() if key not in calculated}
     rest = [
-        Rest(touch.origin.arrival, touch.origin.at_ms, touch.rest, touch.origin.feed.source in CONSENT_SOURCES)
-        for touch in activity.batches() if touch.rest
+        Rest(touch.origin.arrival, touch.origin.at_ms, document, touch.origin.feed.source in CONSENT_SOURCES)
+        for touch in activity.batches() for document in (touch.rest, device_rest(touch)) if document
     ]
     identities: dict[str, list[str]] = {}
     for one in activity.identities:
@@ -141,3 +143,12 @@ def person_of(activity: Activity, calculated: dict[str, str | None]) -> Person:
         activity.environment, activity.first_seen_ms, activity.last_seen_ms, identities,
         held | {name: value for name, value in calculated.items() if value is not None}, activity.counted(), rest,
     )
+
+
+def device_rest(touch: Touch) -> dict[str, Value]:
+    """Return what a row says of a device that only its columns name, as a batch would say it; of a batch that states one: nothing."""
+    ids: dict[str, Value] = {one.type: one.value for one in touch.added if BY_NAME[one.type].device}
+    if not ids or isinstance(touch.rest.get("device_info"), dict):
+        return {}
+    stamp = {name: ids.pop(name) for name in ("mp_deviceid",) if name in ids}
+    return {**stamp, "device_info": ids}
