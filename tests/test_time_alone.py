@@ -68,6 +68,7 @@ def test_who_is_beyond_the_lifetime_leaves_at_the_next_refresh_and_comes_back_wi
     assert sizes(tmp_path) == {"rt": 1, "std": 0, "of std": 0, "other": 0}
 
 
+@pytest.mark.slow
 def test_a_lifetime_that_is_set_later_holds_at_every_door_at_once(tmp_path: Path) -> None:
     ok(tmp_path, "audiences", "add", "rt", "tier = 'gold'")
     took(tmp_path, "a.jsonl", batch("A", 50), batch("B", 10))
@@ -78,6 +79,7 @@ def test_a_lifetime_that_is_set_later_holds_at_every_door_at_once(tmp_path: Path
     assert json.loads(ok(tmp_path, "audiences", "preview", "tier = 'gold'", "--json"))["members"] == 1
 
 
+@pytest.mark.slow
 def test_time_alone_moves_nobody_out_of_a_standard_audience(tmp_path: Path) -> None:
     took(tmp_path, "a.jsonl", batch("A", 0, event(1)))
     for kind in ("real-time", "standard"):
