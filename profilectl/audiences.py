@@ -140,7 +140,7 @@ def make_members(store: Store, profiles: Profiles, audience: Audience, at_ms: in
     held = in_force(profiles, at_ms, f"where audience in ({numbers})", wanted=referred)
     scratch.make("member", f"select held.profile, audience.name as audience from ({held}) as held join store.audience on audience.number = held.audience")
     recent = lively(profiles, at_ms)
-    person_relations(profiles, wanted.attributes, both(awake, f"profile in ({recent})" if recent else ""), rest=wanted.rest)
+    person_relations(profiles, wanted.attributes, both(awake, f"profile in ({recent})" if recent else ""), rest=wanted.rest, devices=bool(wanted.device))
     scratch.make(into, f"select profile from ({members(asked, at_ms, Relations(event=event))})")
 
 

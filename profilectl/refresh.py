@@ -183,7 +183,7 @@ class _Refresh:
         self.standing = [one for one in audiences(store) if one.audience.workspace == workspace and one.audience not in [each.audience for each in self.audiences]
                          and (stage.referring if reads(one.audience.tree).audiences else stage.plain)]
         self.changed_ms = max((one.changed_ms for one in audiences(store) if one.audience.workspace == workspace), default=0)
-        self.made: set[tuple[str | None, bool]] = set()
+        self.made: set[tuple[str | None, bool, bool]] = set()
         self.last_import, self.last_ms = (int(_meta(store, name, "0")) for name in (self.done_import, self.done_ms))
         self.new_calculations = [one for one in self.calculations if one.filled_ms is None or one.name in asked.calculated]
         changed = {one.name for one in self.new_calculations}
@@ -332,13 +332,13 @@ class _Refresh:
 
     def _relations(self, asked: Sequence[Evaluated], touched: str | None) -> None:
         wanted = needs(asked)
-        if not wanted.attributes and (touched, wanted.rest) in self.made:
+        if not wanted.attributes and (touched, wanted.rest, bool(wanted.device)) in self.made:
             return  # of the wave before: it is about the same people
         tests = [f"profile in (select profile from {touched})"] if touched else []
         tests += ["profile not in (select profile from dormant)"] if self.scratch.has("dormant") else []
         tests += ["profile in (select profile from lively)"] if self.scratch.has("lively") else []
-        person_relations(self.profiles, wanted.attributes, f"where {' and '.join(tests)}" if tests else "", rest=wanted.rest)
-        self.made = {(touched, rest) for rest in (False, wanted.rest)}
+        person_relations(self.profiles, wanted.attributes, f"where {' and '.join(tests)}" if tests else "", rest=wanted.rest, devices=bool(wanted.device))
+        self.made = {(touched, rest, device) for rest in (False, wanted.rest) for device in (False, bool(wanted.device))}
 
     def write(self, number: int | None, seen: State, *, last: bool) -> Refreshed:
         """Write what was decided, in one transaction. seen: the store at the first stage: what was committed since, a stage before
@@ -453,12 +453,14 @@ def people_of(store: Store, workspace: str, *, now_ms: int | None = None) -> Pro
     return profiles
 
 
-def person_relations(profiles: Profiles, keys: Sequence[str], where: str, *, rest: bool) -> None:
-    """Make the relations `person` and `rest` that audiences are decided on (audience_sql.Relations), of some profiles."""
+def person_relations(profiles: Profiles, keys: Sequence[str], where: str, *, rest: bool, devices: bool = False) -> None:
+    """Make the relations `person` and `rest` that audiences are decided on (audience_sql.Relations), of some profiles. rest,
+    devices: whether the other fields of batches are read, and those of devices."""
     scratch = profiles.store.scratch
     absent = "".join(f", null::varchar[] as i_{kind.name}" for kind in TYPES if kind.name not in profiles.identities)
     scratch.make("person", f"select *{absent} from ({profiles.folded(list(keys), where)})")
-    scratch.make("rest", " union all ".join([rest_rows(profiles, profiles.feeds, where), *_device_rows(profiles, where)]) if rest else NO_REST, keep=False)
+    columns = _device_rows(profiles, where) if devices else []
+    scratch.make("rest", " union all ".join([rest_rows(profiles, profiles.feeds, where), *columns]) if rest else NO_REST, keep=False)
 
 
 def _device_rows(profiles: Profiles, where: str) -> list[str]:
