@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -14,6 +15,8 @@ import pytest
 from doors import call, made_once
 
 import profilectl.refresh
+from profilectl.opening import open_store
+from profilectl.scratch import Scratch
 
 DAY_MS = 86_400_000
 NOW_MS = time.time_ns() // 1_000_000
@@ -255,3 +258,15 @@ def test_a_sale_that_is_opted_out_of_is_a_withdrawal(tmp_path: Path) -> None:
     report = took(tmp_path, "app", batch("ann", **consent(True, 20, "ccpa", "data_sale_opt_out")))
     assert report["audiences"] == {"sold": {"entered": 0, "left": 1}}
     assert "ann" not in ok(tmp_path, "audiences", "members", "sold", "--json")
+
+
+@pytest.mark.slow
+def test_a_store_of_an_older_version_has_who_is_out_leave_with_the_next_import(tmp_path: Path) -> None:
+    store(tmp_path)
+    took(tmp_path, "app", OUT)
+    with contextlib.closing(Scratch(tmp_path)) as scratch, open_store(scratch, tmp_path / "profiles.duckdb", write=True):  # as it was left behind
+        scratch.run("delete from store.meta where name like 'refreshed_barring%'")
+        scratch.run("insert into store.membership select profile, audience, at_ms from store.membership_change where change = 'left'")
+    assert all(people == {"bob"} for people in members_at(tmp_path)["list"].values())
+    report = took(tmp_path, "app", batch("eve"))
+    assert {name for name, moved in report["audiences"].items() if moved["left"] == 1} == set(AUDIENCES)
