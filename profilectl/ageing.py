@@ -19,6 +19,8 @@ from profilectl.values import parse_json, to_json
 KEPT_BY_STUB = ("row", "index", "mpid", "event", "rest", "removed", "alias", "aged", "membership_change", "handed_over")
 """What a stub keeps: who it is, when it was seen, its events (`rest` of it holds those), when it entered and left audiences, and
 the names of what outputs have of it: that is gone is told them with its next batch."""
+OPT_OUT = "opt_out"
+"""An event that stays as long as its profile does, however old it is: who has opted out would be back in audiences else (domain.md 14)."""
 DEVICE_FIELDS = ("device_info", "mp_deviceid", "integration_attributes")
 """What of a batch is of a device: it goes also where the profile keeps its attributes."""
 
@@ -178,11 +180,12 @@ class Ageing(Leaving):
         self.events += self._count(f"store.{table} where profile in (select profile from last_update where stage = 'gone')")
         old = f"old_{table}"  # of each segment by itself: what stays is read when all is decided
         self.scratch.make(old, "select distinct arrival from looked_event where old")
-        count = self._count(f"store.{table} where arrival in (select arrival from {old})")
+        goes = f"arrival in (select arrival from {old}) and type <> '{OPT_OUT}'"
+        count = self._count(f"store.{table} where {goes}")
         if count:
             self.events += count
             within = self.stays.get(table, f"select * from store.{table}")
-            self._less(table, f"select * from ({within}) where arrival not in (select arrival from {old})")
+            self._less(table, f"select * from ({within}) where not ({goes})")
 
     def _remember(self) -> None:
         """Write down whose values went, and forget request ids that nothing is compared with any more."""

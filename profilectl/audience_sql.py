@@ -92,6 +92,60 @@ def changes(audiences: Sequence[Audience], now_ms: int, relations: Relations | N
     )
 
 
+def withdrawn(audiences: Sequence[Audience], rest: str, people: str, barred: str | None = None) -> str:
+    """Return the SELECT of whom consent speaks against: audience (its name), profile, sure (membership.settled says no) or not
+    (it says nothing, and membership.doubtful does).
+
+    rest: the relation of Relations; people: the SQL of the profiles that are looked at; barred: the relation of these same columns
+    of the audiences that the criteria refer to.
+    """
+    reads = replace(needs(audiences), attribution=(), place=False)
+    steps = {"people": f"select distinct profile from {people}"}
+    if reads.consents:
+        steps["said"] = said(reads, f"(from {quote_identifier(rest)} where profile in (select profile from people))")
+    if reads.audiences and barred:
+        matches = [f"lower(audience) = {quote_text(fold(name))}" for name in reads.audiences]
+        flags = ", ".join(f"bool_or({one} and sure) as s{place}, bool_or({one}) as d{place}" for place, one in enumerate(matches))
+        steps["nested"] = f"select profile, {flags} from {quote_identifier(barred)} group by profile"
+    joins = "".join(f" left join {name} on {name}.profile = people.profile" for name in steps if name != "people")
+    told = ", ".join(f"{name} as materialized ({select})" for name, select in steps.items())
+    selects = [
+        f"select {quote_text(one.name)} as audience, profile, settled is not null as sure from (select people.profile, {_settled(one.tree, reads, 'nested' in steps)}"
+        f" as settled, {_doubtful(one.tree, reads, 'nested' in steps)} as doubtful from people{joins}) where settled is false or (settled is null and doubtful)"
+        for one in audiences
+    ]
+    return f"with {told} {' union all '.join(selects)}"
+
+
+def _settled(tree: Criterion, reads: Reads, nested: bool) -> str:
+    """Return the SQL of membership.settled over a row of what was said; null where the matter is not settled."""
+    match tree:
+        case All() | AnyOf():
+            word = " and " if isinstance(tree, All) else " or "
+            return "(" + word.join(_settled(one, reads, nested) for one in tree.parts) + ")"
+        case Not():
+            return f"(not {_settled(tree.part, reads, nested)})"
+        case Consent():
+            return consent_holds(tree, reads)
+        case InAudience() if nested:
+            return f"(case when nested.s{reads.audiences.index(tree.name)} then false end)"
+    return "null::boolean"
+
+
+def _doubtful(tree: Criterion, reads: Reads, nested: bool, wanted: bool = True) -> str:
+    """Return the SQL of membership.doubtful over a row of what was said; never null."""
+    match tree:
+        case All() | AnyOf():
+            return "(" + " or ".join(_doubtful(one, reads, nested, wanted) for one in tree.parts) + ")"
+        case Not():
+            return _doubtful(tree.part, reads, nested, not wanted)
+        case Consent():
+            return f"(not {consent_holds(tree, reads)})" if wanted else consent_holds(tree, reads)
+        case InAudience() if nested and wanted:
+            return f"coalesce(nested.d{reads.audiences.index(tree.name)}, false)"
+    return "false"
+
+
 class _Written:
     """Writes the SELECT. Each thing that criteria read has a column of its own, by its place in Reads."""
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 from profilectl.audience import Audience
 from profilectl.audience_sql import Audience as Evaluated
 from profilectl.audience_sql import Relations, members, needs
+from profilectl.barring import in_force, lively
 from profilectl.codes import InputRefused
 from profilectl.definitions import (
     Defined,
@@ -23,12 +24,12 @@ from profilectl.definitions import (
     put_audience,
     workspace_for,
 )
+from profilectl.event.field import fold
 from profilectl.history import import_numbered
 from profilectl.naming import no_such
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.refresh import (
-    MEMBER,
     Asked,
     awake_only,
     evaluated_ms,
@@ -38,7 +39,7 @@ from profilectl.refresh import (
     refresh_store,
 )
 from profilectl.scratch import scratch_beside
-from profilectl.segments import ENVIRONMENT_NAME, known_mpids
+from profilectl.segments import ENVIRONMENT_NAME, both, known_mpids
 from profilectl.store import Store
 from profilectl.values import parse_json
 
@@ -50,8 +51,16 @@ def audiences_in(path: Path, *, wait_s: float = 0) -> list[dict[str, Any]]:
     """Return the audiences, by number: criteria, kind, how many are in it, when it was last evaluated."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         check_workspace(store)
-        sizes = dict(scratch.rows("select audience, count(*) from store.membership group by audience"))
-        return [_described(store, one, sizes.get(one.number, 0)) for one in audiences(store) if store.means(one.audience.workspace)]
+        wanted = [one for one in audiences(store) if store.means(one.audience.workspace)]
+        sizes = sizes_of(profiles_of(store, every=True), wanted)
+        return [_described(store, one, sizes.get(one.number, 0)) for one in wanted]
+
+
+def sizes_of(profiles: Profiles, wanted: Sequence[Defined]) -> dict[int, int]:
+    """Return how many are in some audiences, by number."""
+    where = f"where audience in ({', '.join(str(one.number) for one in wanted) or 'null'})"
+    held = in_force(profiles, time.time_ns() // 1_000_000, where, wanted=wanted)
+    return dict(profiles.store.scratch.rows(f"select audience, count(*) from ({held}) group by audience"))
 
 
 def _described(store: Store, one: Defined, size: int) -> dict[str, Any]:
@@ -67,8 +76,7 @@ def audience_named(path: Path, name: str, *, wait_s: float = 0) -> dict[str, Any
     """Return one audience. Raises UsageError where there is none of that name."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         one = _known(store, name)
-        size = scratch.row("select count(*) from store.membership where audience = $number", {"number": one.number})[0]
-        return _described(store, one, size)
+        return _described(store, one, sizes_of(profiles_of(store, every=True), [one]).get(one.number, 0))
 
 
 def _known(store: Store, name: str) -> Defined:
@@ -129,8 +137,13 @@ def make_members(store: Store, profiles: Profiles, audience: Audience, at_ms: in
     event, happened = event_relation(audience), profiles.happened(awake)
     events = profiles.counted(happened, MEMBER_EVENTS) if event == "event" else profiles.events(happened, MEMBER_EVENTS)
     scratch.make(event, events, keep=False)
-    scratch.make("member", MEMBER, keep=False)
-    person_relations(profiles, wanted.attributes, awake, rest=wanted.rest)
+    known = {fold(one.name): one for one in audiences(store)}
+    referred = [known[fold(name)] for name in wanted.audiences if fold(name) in known]
+    numbers = ", ".join(str(one.number) for one in referred) or "null"
+    held = in_force(profiles, at_ms, f"where audience in ({numbers})", wanted=referred)
+    scratch.make("member", f"select held.profile, audience.name as audience from ({held}) as held join store.audience on audience.number = held.audience")
+    recent = lively(profiles, at_ms)
+    person_relations(profiles, wanted.attributes, both(awake, f"profile in ({recent})" if recent else ""), rest=wanted.rest, devices=bool(wanted.device))
     scratch.make(into, f"select profile from ({members(asked, at_ms, Relations(event=event))})")
 
 
@@ -150,12 +163,13 @@ def refresh_audiences(path: Path, names: Sequence[str], *, now_ms: int | None = 
 
 
 def members_of(path: Path, name: str, *, limit: int = 0, wait_s: float = 0) -> Iterator[dict[str, Any]]:
-    """Yield the members of an audience, first founded first: mpid, environment, since_ms, identities."""
+    """Yield the members of an audience, first founded first: mpid, environment, since_ms, identities. Nobody who has opted out is
+    among them, whenever the audience was evaluated last (barring.py)."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         one = _known(store, name)
         profiles = profiles_of(store, every=True)
-        in_it = f"select profile, since_ms from store.membership where audience = {one.number} order by profile limit {limit or 2**62}"
-        scratch.make("in_it", in_it)
+        held = in_force(profiles, time.time_ns() // 1_000_000, f"where audience = {one.number}", wanted=[one])
+        scratch.make("in_it", f"select profile, since_ms from ({held}) order by profile limit {limit or 2**62}")
         person_relations(profiles, [], "where profile in (select profile from in_it)", rest=False)
         listed = ", ".join(f"i_{kind}" for kind in profiles.identities)
         rows = scratch.rows(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
-from profilectl.consent import SALE
+from profilectl.consent import SALE, Purpose, stated_ms, statements_of
 from profilectl.event import Event, event_of_cells, read_events, steps_of
 from profilectl.fields import (
     Unusable,
@@ -152,6 +152,12 @@ class Batch:
         """Whether the row says something of consent."""
         found = parse_json(self.rest) if self.rest else None
         return isinstance(found, dict) and "consent_state" in found
+
+    def consents_after(self, now_ms: int) -> list[Purpose]:
+        """Return the purposes of which the row says something that is of a later time."""
+        found = parse_json(self.rest) if self.rest else None
+        said = statements_of(found.get("consent_state")) if isinstance(found, dict) else {}
+        return [purpose for purpose, one in said.items() if stated_ms(one) > now_ms]
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,6 +184,7 @@ CODES: dict[str, Meaning] = {
     "UNIQUE_CONFLICT":           Meaning(Fate.WARNING,  "a unique identity of another profile was not taken"),
     "CONSENT_PURPOSE_UNDEFINED":  Meaning(Fate.SKIPPED, "consent to a purpose that is not defined was left out"),
     "CONSENT_SOURCE_NOT_ALLOWED": Meaning(Fate.WARNING, "a partner, a warehouse or a CSV feed may not change consent; what the row says of it is kept, and does not count"),
+    "CONSENT_FUTURE":             Meaning(Fate.WARNING, "the time of a consent lies in the future: it counts, and what is said of the purpose before then does not"),
     "EVENT_OVER_LIMIT":          Meaning(Fate.WARNING,  "the event is longer than the platform takes; it is kept whole"),
     "UA_KIND_CHANGED":           Meaning(Fate.WARNING,  "the attribute changed between a list and a single value"),
     "UA_SET_AND_DELETED":        Meaning(Fate.WARNING,  "the batch both sets and deletes the attribute; it is set"),

@@ -166,6 +166,8 @@ def remarks(scratch: Scratch) -> str:
         parts.append("select seq, code, null, type, value from skipped_identity")
     if scratch.has("consent_refused"):
         parts.append("select seq, 'CONSENT_SOURCE_NOT_ALLOWED', null, null, null from consent_refused")
+    if scratch.has("consent_ahead"):
+        parts.append("select seq, 'CONSENT_FUTURE', purpose, null, null from consent_ahead")
     return " union all ".join(parts)
 
 

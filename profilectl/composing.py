@@ -30,6 +30,7 @@ from profilectl.enrichment import (
     calculated_at,
     completed,
 )
+from profilectl.event import opted_out
 from profilectl.feed import NO_WORKSPACE, Feed, completed_in, workspaces_of
 from profilectl.forwarding import Connection, filtered, refusal
 from profilectl.identity import BY_NAME, Usable, display, usable
@@ -98,6 +99,7 @@ class Composer:
         consent: dict[Purpose, Said] = {}
         attributions: list[tuple[int, dict[str, Value]]] = []  # from when on it holds, and what it is
         due_ms = {touch.origin.arrival: touch.alias.due_ms for touch in activity.every() if touch.alias}
+        answers = [one for one in activity.occurred() if one.type == "opt_out"]
         last = max(wanted)
         for touch in activity.touches:
             arrival = touch.origin.arrival
@@ -125,9 +127,11 @@ class Composer:
                 occurred = activity.counted(aliases) if definitions else []
                 attribution = next((carried for due, carried in reversed(attributions) if due <= one.received_ms), {})
                 calculated = calculated_at(definitions, occurred, arrival, one.received_ms)
+                # An opt-out holds also where no audience was evaluated since.
+                out = opted_out(event for event in answers if event.arrival < arrival)
                 known = Known(
                     activity.mpid, _holdings(activity, arrival, one.held), dict(attributes), calculated, dict(consent), before, attribution,
-                    consents.get(arrival, ()), memberships.get(arrival, ()), dict(gone),
+                    consents.get(arrival, ()), () if out else memberships.get(arrival, ()), dict(gone),
                 )
                 found[arrival] = completed(self._received(touch, one, activity.environment), known, self.naming, lifetime=self.lifetime)
         return found

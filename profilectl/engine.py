@@ -21,11 +21,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from profilectl.attributes import CONSENT_SOURCES
 from profilectl.batch import Field, Reading
 from profilectl.codes import InputRefused, ProfilectlError, StoreBusy, UsageError
 from profilectl.commit import Import, Prepared, prepare, write
 from profilectl.compaction import compact, compaction_due
+from profilectl.consenting import look_at_consent
 from profilectl.dependence import rests_on
 from profilectl.event import added_event
 from profilectl.examples import examples_of, without_mpids
@@ -503,12 +503,8 @@ class _Run:
         needs = rests_on(scratch, self.staged, segments, feed.number, loose=self.merged.loose)
         if self.staged.events:
             counts.events["added"] = scratch.row("select count(*) from staged_event where seq in (select seq from resolved where profile is not null)")[0]
-        if "rest" in self.staged.plain and feed.source not in CONSENT_SOURCES:
-            scratch.make(
-                "consent_refused",
-                "select seq from usable where json_exists(rest, '$.consent_state') and seq in (select seq from resolved where profile is not null)",
-            )
-            counts.codes["CONSENT_SOURCE_NOT_ALLOWED"] += scratch.count("consent_refused")
+        if "rest" in self.staged.plain:
+            self.report.notices += look_at_consent(scratch, self.staged, frame, counts)
         self.made = Import(number, first, feed, registers, self.now_ms, remembered(self.request), needs, frame.judging)
         self._reject()
         self.report.slow_path_rows = resolution.slow_path_rows

@@ -313,7 +313,10 @@ class Interpreter:
             at_ms = event.at_ms if event.at_ms is not None else batch_ms
             self.people[profile].events.append(Happened(event, arrival, place, at_ms, feed))
         counts.events["added"] += len(row.events)
-        if feed.source not in CONSENT_SOURCES and row.says_consent:
+        if feed.source in CONSENT_SOURCES:
+            for regulation, purpose in row.consents_after(now_ms):
+                counts.remark("CONSENT_FUTURE", f"{regulation}.{purpose}")
+        elif row.says_consent:
             counts.codes["CONSENT_SOURCE_NOT_ALLOWED"] += 1
 
     def _count(

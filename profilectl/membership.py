@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -68,6 +68,58 @@ def holds(tree: Criterion, person: Person, now_ms: int, lookback: Days | None = 
     return not opted_out(person.events) and _Judged(person, now_ms, lookback).holds(tree)
 
 
+def barred(tree: Criterion, person: Person, barred_from: Collection[str] = ()) -> bool:
+    """Say whether a person may not be in an audience, whenever it was evaluated last: whoever has opted out, and whoever
+    its criteria leave out by the consent in force alone (settled).
+
+    barred_from: the audiences that the person may not be in, of those the criteria refer to.
+    """
+    return opted_out(person.events) or settled(tree, consents(person.rest), barred_from) is False
+
+
+def settled(tree: Criterion, states: Mapping[Purpose, str], barred_from: Collection[str] = ()) -> bool | None:
+    """Say what criteria come to by the consent in force alone: True or False whatever else is so of the person, None where
+    that does not follow.
+
+    states: as consents has them. barred_from: as barred.
+    """
+    match tree:
+        case All() | AnyOf():
+            strong = isinstance(tree, AnyOf)
+            values = [settled(one, states, barred_from) for one in tree.parts]
+            return strong if strong in values else None if None in values else not strong
+        case Not():
+            value = settled(tree.part, states, barred_from)
+            return None if value is None else not value
+        case Consent():
+            return _state(states, tree) == tree.state
+        case InAudience():
+            return False if fold(tree.name) in map(fold, barred_from) else None
+    return None
+
+
+def doubtful(tree: Criterion, states: Mapping[Purpose, str], doubted: Collection[str] = (), wanted: bool = True) -> bool:
+    """Say whether anything that criteria ask of consent speaks against the person: where it does not settle the matter, a
+    new statement is a reason to look at all criteria again.
+
+    doubted: the audiences of which this is so, of those the criteria refer to. wanted: whether the criteria are to hold.
+    """
+    match tree:
+        case All() | AnyOf():
+            return any(doubtful(one, states, doubted, wanted) for one in tree.parts)
+        case Not():
+            return doubtful(tree.part, states, doubted, not wanted)
+        case Consent():
+            return (_state(states, tree) == tree.state) is not wanted
+        case InAudience():
+            return wanted and fold(tree.name) in map(fold, doubted)
+    return False
+
+
+def _state(states: Mapping[Purpose, str], tree: Consent) -> str:
+    return states.get((tree.regulation, tree.purpose), "unknown")
+
+
 def expires_ms(
     tree: Criterion, person: Person, now_ms: int, lookback: Days | None = None, *, turns: Iterable[int] = (), at: Callable[[int], Person] | None = None
 ) -> int | None:
@@ -120,7 +172,7 @@ class _Judged:
             case Happened():
                 return _number_passes(sum(self._counts(one, tree) for one in self.person.events), tree.operator, tree.counts)
             case Consent():
-                return consents(self.person.rest).get((tree.regulation, tree.purpose), "unknown") == tree.state
+                return _state(consents(self.person.rest), tree) == tree.state
             case InAudience():
                 return any(fold(one) == fold(tree.name) for one in self.person.audiences)
         return _is_near(tree, self.person.rest)

@@ -17,6 +17,8 @@ Relations made here:
     person      as audience_sql.Relations
     rest        as audience_sql.Relations
     member      profile, audience           memberships before; after each wave as it leaves them
+    lively      profile                     those within their lifetime, where it has an end
+    bar         profile, audience, sure     who may not be in which audience (barring.barred), of those looked at
     moved       audience, profile, change   who entered and left
 """
 
@@ -30,16 +32,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from profilectl.attributes import CONSENT_SOURCES
 from profilectl.audience import Audience
 from profilectl.audience_sql import Audience as Evaluated
 from profilectl.audience_sql import Relations, changes, needs
+from profilectl.barring import NO_REST, barred, lively, rest_rows
 from profilectl.codes import StoreBusy
 from profilectl.computing import compute
 from profilectl.criteria import Comparison, Happened, leaves, reads
 from profilectl.definitions import Calculation, Defined, audiences, calculations, workspaces_defined
 from profilectl.feed import ACCOUNT, DEFAULT_WORKSPACE, workspaces_of
-from profilectl.identity import TYPES
+from profilectl.identity import BY_NAME, TYPES
 from profilectl.moments import Days
 from profilectl.opening import open_store
 from profilectl.profile import RETIRED, Profiles, profiles_of
@@ -49,6 +51,8 @@ from profilectl.segments import both, known_mpids
 from profilectl.store import State, Store
 from profilectl.values import to_json
 
+STAMP = "mp_deviceid"
+"""The identity that a batch states beside its device_info (domain.md 3.2)."""
 MEMBER = "select membership.profile, audience.name as audience from store.membership join store.audience on audience.number = membership.audience"
 
 
@@ -189,8 +193,11 @@ class _Refresh:
             if one.audience.workspace == workspace and (one.audience.kind == "real-time" or one.name in asked.audiences)
             and (stage.referring if reads(one.audience.tree).audiences else stage.plain)
         ]
-        self.done_import, self.done_ms = _mark("import", workspace), _mark("ms", workspace)
-        self.made: set[tuple[str | None, bool]] = set()
+        self.done_import, self.done_ms, self.done_barring = (_mark(what, workspace) for what in ("import", "ms", "barring"))
+        self.standing = [one for one in audiences(store) if one.audience.workspace == workspace and one.audience not in [each.audience for each in self.audiences]
+                         and (stage.referring if reads(one.audience.tree).audiences else stage.plain)]
+        self.changed_ms = max((one.changed_ms for one in audiences(store) if one.audience.workspace == workspace), default=0)
+        self.made: set[tuple[str | None, bool, bool]] = set()
         self.last_import, self.last_ms = (int(_meta(store, name, "0")) for name in (self.done_import, self.done_ms))
         self.new_calculations = [one for one in self.calculations if one.filled_ms is None or one.name in asked.calculated]
         changed = {one.name for one in self.new_calculations}
@@ -217,17 +224,18 @@ class _Refresh:
         scratch.make("event_kept", self.profiles.events(happened), keep=False)
         everybody = (self.new_calculations or self.filled) and all(one in self.new_calculations for one in self.calculations) and all(one in self.filled for one in self.audiences)
         scratch.make("touched", "select 0::bigint as profile where false" if everybody else self._touched())  # a scan of all events
+        scratch.make("member", MEMBER)
+        self._bar(everybody=bool(everybody))
         self.profiles.calculated = [one.name for one in self.stored]
         if self.stage.plain:
             every = [one for one in self.calculations if one not in self.new_calculations]
             self._compute("fresh", every, "touched")
             self._compute("fresh_all", self.new_calculations, None)
             self.profiles.calculated_values = self._values(every)
-        scratch.make("member", MEMBER)
-        scratch.make("moved", "select ''::varchar as audience, 0::bigint as profile, ''::varchar as change where false")
-        for wave in self._waves():
+        for place, wave in enumerate(self._waves()):
             self._evaluate([one for one in wave if one not in self.filled], "touched")
             self._evaluate([one for one in wave if one in self.filled], None)
+            self._doubt([one for one in self.standing if bool(reads(one.audience.tree).audiences) is bool(place)], f"doubted_{place}")
         scratch.keep_order()
 
     def _waves(self) -> list[list[Defined]]:
@@ -235,12 +243,58 @@ class _Refresh:
         plain = [one for one in self.audiences if not reads(one.audience.tree).audiences]
         return [plain, [one for one in self.audiences if one not in plain]]
 
-    def _touched(self) -> str:
+    def _bar(self, *, everybody: bool) -> None:
+        """Have whoever may not be in an audience leave it, one that is evaluated only when it is asked for too (barring.py). Makes
+        `moved`, `bar` and `lively`; whoever moves is touched.
+
+        Only members whose values may have changed are looked at, and those whose time has come; all of them where nothing was ever
+        held against the criteria of a standard audience, as in a store that an older version made."""
+        scratch, wanted = self.scratch, [*self.audiences, *self.standing]
+        names = ", ".join(quote_text(one.name) for one in wanted) or "null"
+        looked_at = "true"
+        recent = lively(self.profiles, self.now_ms)
+        scratch.drop("lively")
+        if recent:
+            scratch.make("lively", f"select distinct profile from ({recent})")
+        if not everybody and int(_meta(self.store, self.done_barring, "-1")) >= self.changed_ms:
+            looked_at = "(profile in (select profile from touched)" + (" or profile not in (select profile from lively))" if recent else ")")
+        people = f"(select profile from member where audience in ({names}) and {looked_at})"
+        scratch.make("bar", barred(self.profiles, wanted, people, self.now_ms))
+        scratch.make("moved", "select distinct audience, profile, 'left' as change from member where (profile, audience) in (select (profile, audience) from bar where sure)")
+        scratch.run("delete from member where (profile, audience) in (select (profile, audience) from moved)")
+        scratch.run("insert into touched select distinct profile from moved where profile not in (select profile from touched)")
+
+    def _doubt(self, wanted: Sequence[Defined], into: str) -> None:
+        """Have those leave standard audiences whose new statement of consent speaks against them, where all criteria together
+        do not hold any more."""
+        asking = {one.name: one for one in wanted}
+        spoken = " union all ".join(
+            f"select profile from {one.table('rest')} where ({self._arrived()}) and contains(rest, '\"consent_state\":')"
+            for one in self.profiles.segments if "rest" in one.tables and one.last_import > self.last_import
+        )
+        names = ", ".join(map(quote_text, asking))
+        if not names or not spoken:
+            return
+        self.scratch.make(
+            "in_doubt",
+            f"select distinct audience, profile from member where audience in ({names}) and (profile, audience) in (select (profile, audience) from bar where not sure)"
+            f" and profile in ({spoken})",
+        )
+        doubted = [asking[name] for (name,) in self.scratch.rows("select distinct audience from in_doubt order by audience")]
+        if doubted:
+            self.scratch.make(into, "select distinct profile from in_doubt")
+            self._evaluate_over("event_kept", doubted, into, only="change = 'left' and (audience, profile) in (select (audience, profile) from in_doubt)")
+
+    def _arrived(self) -> str:
+        """Return the condition on an arrival of the imports that were not seen yet."""
         spans = self.scratch.rows(
             "select first_arrival, first_arrival + arrivals from store.import where number > $last and undone_ms is null and arrivals > 0",
             {"last": self.last_import},
         )
-        within = " or ".join(f"(arrival >= {first} and arrival < {end})" for first, end in spans) or "false"
+        return " or ".join(f"(arrival >= {first} and arrival < {end})" for first, end in spans) or "false"
+
+    def _touched(self) -> str:
+        within = self._arrived()
         parts = [f"select profile from {one.table('row')} where {within}" for one in self.profiles.segments if one.last_import > self.last_import]
         parts.append(f"select profile from store.removed where import > {self.last_import}")
         parts.append(f"select destination from store.alias where import > {self.last_import}")
@@ -282,22 +336,23 @@ class _Refresh:
         for event in dict.fromkeys(event_relation(one.audience) for one in wanted):
             self._evaluate_over(event, [one for one in wanted if event_relation(one.audience) == event], touched)
 
-    def _evaluate_over(self, event: str, wanted: Sequence[Defined], touched: str | None) -> None:
+    def _evaluate_over(self, event: str, wanted: Sequence[Defined], touched: str | None, *, only: str = "true") -> None:
         asked = [Evaluated(one.name, one.audience.tree, one.audience.lookback) for one in wanted]
         self._relations(asked, touched)
-        self.scratch.make("wave", changes(asked, self.now_ms, Relations(event=event, touched=touched)))
+        self.scratch.make("wave", f"select * from ({changes(asked, self.now_ms, Relations(event=event, touched=touched))}) where {only}")
         self.scratch.run("insert into moved select audience, profile, change from wave")
         self.scratch.run("delete from member where (profile, audience) in (select (profile, audience) from wave where change = 'left')")
         self.scratch.run("insert into member select profile, audience from wave where change = 'entered'")
 
     def _relations(self, asked: Sequence[Evaluated], touched: str | None) -> None:
         wanted = needs(asked)
-        if not wanted.attributes and (touched, wanted.rest) in self.made:
+        if not wanted.attributes and (touched, wanted.rest, bool(wanted.device)) in self.made:
             return  # of the wave before: it is about the same people
         tests = [f"profile in (select profile from {touched})"] if touched else []
         tests += ["profile not in (select profile from dormant)"] if self.scratch.has("dormant") else []
-        person_relations(self.profiles, wanted.attributes, f"where {' and '.join(tests)}" if tests else "", rest=wanted.rest)
-        self.made = {(touched, rest) for rest in (False, wanted.rest)}
+        tests += ["profile in (select profile from lively)"] if self.scratch.has("lively") else []
+        person_relations(self.profiles, wanted.attributes, f"where {' and '.join(tests)}" if tests else "", rest=wanted.rest, devices=bool(wanted.device))
+        self.made = {(touched, rest, device) for rest in (False, wanted.rest) for device in (False, bool(wanted.device))}
 
     def write(self, number: int | None, seen: State, *, last: bool) -> Refreshed:
         """Write what was decided, in one transaction. seen: the store at the first stage: what was committed since, a stage before
@@ -352,7 +407,8 @@ class _Refresh:
                 scratch.run(f"delete from store.membership where {gone}")
             if last and self.store.state() == seen:
                 scratch.run("delete from store.stale")
-            for name, value in ((self.done_import, newest), (self.done_ms, self.now_ms)) if self.stage.ends else ():
+            marks = ((self.done_import, newest), (self.done_ms, self.now_ms), (self.done_barring, self.changed_ms))
+            for name, value in marks if self.stage.ends else ():
                 scratch.run("delete from store.meta where name = $name", {"name": name})
                 scratch.run("insert into store.meta values ($name, $value)", {"name": name, "value": str(value)})
         return done
@@ -411,22 +467,31 @@ def people_of(store: Store, workspace: str, *, now_ms: int | None = None) -> Pro
     return profiles
 
 
-def person_relations(profiles: Profiles, keys: Sequence[str], where: str, *, rest: bool) -> None:
-    """Make the relations `person` and `rest` that audiences are decided on (audience_sql.Relations), of some profiles."""
+def person_relations(profiles: Profiles, keys: Sequence[str], where: str, *, rest: bool, devices: bool = False) -> None:
+    """Make the relations `person` and `rest` that audiences are decided on (audience_sql.Relations), of some profiles. rest,
+    devices: whether the other fields of batches are read, and those of devices."""
     scratch = profiles.store.scratch
     absent = "".join(f", null::varchar[] as i_{kind.name}" for kind in TYPES if kind.name not in profiles.identities)
     scratch.make("person", f"select *{absent} from ({profiles.folded(list(keys), where)})")
-    feeds = [feed.number for feed in profiles.store.feeds() if feed.source in CONSENT_SOURCES]
-    speaks = f"row.feed in ({', '.join(map(str, feeds)) or 'null'})"
-    parts = [
-        f"select one.profile, one.arrival, {speaks} as speaks_of_consent, one.rest from (select * from {segment.table('rest')} {where}) as one"
-        f" join (select profile, arrival, feed from {segment.table('row')} {both(where, profiles.feeds)}) as row on row.profile = one.profile and row.arrival = one.arrival"
-        for segment in profiles.segments if "rest" in segment.tables
-    ] if rest else []  # fmt: skip
-    if rest:
-        parts += _attributions_carried(profiles, where)
-    nothing = "select null::bigint as profile, null::bigint as arrival, false as speaks_of_consent, null::varchar as rest where false"
-    scratch.make("rest", " union all ".join(parts) or nothing, keep=False)
+    columns = _device_rows(profiles, where) if devices else []
+    parts = [rest_rows(profiles, profiles.feeds, where), *_attributions_carried(profiles, where), *columns] if rest else [NO_REST]
+    scratch.make("rest", " union all ".join(parts), keep=False)
+
+
+def _device_rows(profiles: Profiles, where: str) -> list[str]:
+    """Return the SELECTs of rows of which only columns name a device, as a batch says it (standing.device_rest)."""
+    found = []
+    for segment in profiles.segments:
+        kinds = [kind for kind in segment.identities if BY_NAME[kind].device]
+        if not kinds:
+            continue
+        texts = {kind: f"{quote_text(json.dumps(kind) + ':')} || to_json(i_{kind})::varchar" for kind in kinds}
+        info = ", ".join(text for kind, text in texts.items() if kind != STAMP) or "null"
+        named = f"'{{' || concat_ws(',', {texts.get(STAMP, 'null')}, '\"device_info\":{{' || concat_ws(',', {info}) || '}}') || '}}'"
+        stated = f"select (profile, arrival) from {segment.table('rest')} where contains(rest, '\"device_info\":{{')" if "rest" in segment.tables else ""
+        alone = f"coalesce({', '.join(f'i_{kind}' for kind in kinds)}) is not null" + (f" and (profile, arrival) not in ({stated})" if stated else "")
+        found.append(f"select profile, arrival, false, {named} from {segment.table('row')} {both(both(where, profiles.feeds), alone)}")
+    return found
 
 
 def _attributions_carried(profiles: Profiles, where: str) -> list[str]:

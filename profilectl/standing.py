@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from profilectl import criteria
-from profilectl.activity import Activity, Membership, Standing, activities
+from profilectl.activity import Activity, Membership, Standing, Touch, activities
 from profilectl.attributes import CONSENT_SOURCES
 from profilectl.audience import Audience
 from profilectl.calculated import Definition, value_of
 from profilectl.definitions import Defined, audiences, calculations
 from profilectl.event import Occurred
 from profilectl.feed import workspaces_of
-from profilectl.membership import Person, Rest, expires_ms
+from profilectl.identity import BY_NAME
+from profilectl.membership import Person, Rest, barred, expires_ms
 from profilectl.profile import Profiles, profiles_of
 from profilectl.retention import Clocks, clocks_of
 from profilectl.store import Store
+from profilectl.values import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +64,34 @@ def standings_of(profiles: Profiles, people: Sequence[Activity], now_ms: int, kn
         calculated = {name: values.get(activity.profile, {}).get(name) for name in profiles.calculated}
         in_them = found.get(activity.profile, [])
         memberships = []
-        if in_them:
+        ages_out_ms = _ages_out_ms(profiles, activity, clocks)
+        if in_them and (ages_out_ms is None or ages_out_ms > now_ms):
             person = person_of(activity, calculated), activity
+            seen_in = {one.audience.workspace: elsewhere.get((one.audience.workspace, activity.profile), person) for one in known.audiences.values()}
+            kept_out = _kept_out(known, {workspace: of_it for workspace, (of_it, _) in seen_in.items()})
+            in_them = [(number, since_ms) for number, since_ms in in_them if number not in kept_out]
             for number, since_ms in in_them:
                 audience = known.audiences[number].audience
-                asked, seen = elsewhere.get((audience.workspace, activity.profile), person)  # whose events and attributes it is about
-                asked = asked if audience.kind == "real-time" else replace(asked, events=seen.occurred())
+                asked, seen = seen_in[audience.workspace]  # whose events and attributes it is about
                 asked.audiences = [known.audiences[each].name for each, _ in in_them]
                 windowed = [one for one in known.windowed if one.workspace == audience.workspace and one.name in criteria.reads(audience.tree).attributes]
-                ends = [_ends_ms(audience, asked, seen.counted() if windowed else (), windowed, now_ms), _ages_out_ms(profiles, activity, clocks)]
-                memberships.append(Membership(number, audience.name, since_ms, min((one for one in ends if one is not None), default=None)))
+                # Time alone moves nobody out of a standard audience: it is as it was found when it was evaluated.
+                moves_ms = _ends_ms(audience, asked, seen.counted() if windowed else (), windowed, now_ms) if audience.kind == "real-time" else None
+                memberships.append(Membership(number, audience.name, since_ms, min((one for one in (moves_ms, ages_out_ms) if one is not None), default=None)))
         standings.append(Standing(calculated, known.definitions if calculated else {}, memberships))
     return standings
+
+
+def _kept_out(known: Known, people: Mapping[str, Person]) -> set[int]:
+    """Return the audiences, by number, that a person may not be in (barring.py says it of everybody). people: the person as each
+    workspace sees it."""
+    refers = {number: bool(criteria.reads(one.audience.tree).audiences) for number, one in known.audiences.items()}
+    found: dict[int, str] = {}
+    for number in sorted(known.audiences, key=lambda number: refers[number]):  # those that refer to others come last
+        one = known.audiences[number]
+        if barred(one.audience.tree, people[one.audience.workspace], found.values()):
+            found[number] = one.name
+    return set(found)
 
 
 def _ends_ms(audience: Audience, person: Person, counted: Sequence[Occurred], windowed: Sequence[Definition], now_ms: int) -> int | None:
@@ -115,8 +133,8 @@ def person_of(activity: Activity, calculated: dict[str, str | None]) -> Person:
     """Return a person as real-time audiences see one."""
     held = {key: entry.held for key, entry in activity.attributes.items() if key not in calculated}
     rest = [
-        Rest(touch.origin.arrival, touch.origin.at_ms, touch.rest, touch.origin.feed.source in CONSENT_SOURCES)
-        for touch in activity.touches if touch.rest
+        Rest(touch.origin.arrival, touch.origin.at_ms, document, touch.origin.feed.source in CONSENT_SOURCES)
+        for touch in activity.touches for document in (touch.rest, device_rest(touch)) if document
     ]
     identities: dict[str, list[str]] = {}
     for one in activity.identities:
@@ -125,3 +143,12 @@ def person_of(activity: Activity, calculated: dict[str, str | None]) -> Person:
         activity.environment, activity.first_seen_ms, activity.last_seen_ms, identities,
         held | {name: value for name, value in calculated.items() if value is not None}, activity.counted(), rest,
     )
+
+
+def device_rest(touch: Touch) -> dict[str, Value]:
+    """Return what a row says of a device that only its columns name, as a batch would say it; of a batch that states one: nothing."""
+    ids: dict[str, Value] = {one.type: one.value for one in touch.added if BY_NAME[one.type].device}
+    if not ids or isinstance(touch.rest.get("device_info"), dict):
+        return {}
+    stamp = {name: ids.pop(name) for name in ("mp_deviceid",) if name in ids}
+    return {**stamp, "device_info": ids}

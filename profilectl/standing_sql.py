@@ -6,8 +6,11 @@ anew when it takes JSON apart; profiles of whom that is so are told by activity.
 
 from __future__ import annotations
 
+import time
+
 from profilectl.activity import Activity, activities, devices_json
 from profilectl.attributes import CONSENT_SOURCES
+from profilectl.barring import in_force
 from profilectl.consent import state_of
 from profilectl.device_sql import devices_named
 from profilectl.event_counts import opted_out
@@ -24,8 +27,10 @@ _EVENTS = ("profile", "arrival", "place", "type", "at_ms", "event")
 
 
 def tell_odd(profiles: Profiles) -> None:
-    """Make the relation whole_odd (profile, members) of the profiles that are told one by one."""
+    """Make the relation whole_odd (profile, members) of the profiles that are told one by one, and whole_member, the memberships
+    that hold."""
     scratch = profiles.store.scratch
+    scratch.make("whole_member", f"{in_force(profiles, time.time_ns() // 1_000_000)} order by profile")
     spelled = " union ".join(
         f"select profile from {one.table('rest')} where json(rest)::varchar <> rest" for one in profiles.segments if "rest" in one.tables
     )
@@ -82,7 +87,7 @@ def _memberships(where: str) -> str:
     )
     return (
         f"select membership.profile, '[' || string_agg({member}, ',' order by audience.number) || ']' as members"
-        f" from (select * from store.membership {where}) as membership join store.audience on audience.number = membership.audience group by membership.profile"
+        f" from (select * from whole_member {where}) as membership join store.audience on audience.number = membership.audience group by membership.profile"
     )
 
 

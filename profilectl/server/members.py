@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
 
+from profilectl.audiences import sizes_of
+from profilectl.barring import in_force
+from profilectl.definitions import Defined
+from profilectl.profile import Profiles
 from profilectl.refresh import evaluated_ms
 from profilectl.segments import ENVIRONMENT_NAME, known_mpids
 from profilectl.server.snapshot import Reader
@@ -12,13 +16,15 @@ from profilectl.values import Value, whole
 
 def audiences_told(reader: Reader, workspace: str) -> Value:
     """Return the audiences of a workspace, by number."""
-    sizes = dict(reader.scratch.rows("select audience, count(*) from store.membership group by audience"))
+    profiles = reader.profiles.get(workspace)
+    wanted = [one for one in reader.known.audiences.values() if one.audience.workspace == workspace]
+    sizes = sizes_of(profiles, wanted) if profiles is not None else {}
     return [
         {
             "audience_id": whole(one.number), "audience_name": one.name, "criteria": one.audience.criteria, "kind": one.audience.kind,
             "members": whole(sizes.get(one.number, 0)), "refreshed_ms": None if (at_ms := evaluated_ms(reader.scratch, one)) is None else whole(at_ms),
         }
-        for one in reader.known.audiences.values() if one.audience.workspace == workspace
+        for one in wanted
     ]
 
 
@@ -30,12 +36,9 @@ def members_told(reader: Reader, workspace: str, audience: int, limit: int, afte
     known = reader.known.audiences.get(audience)
     if known is None or known.audience.workspace != workspace:
         return None
-    bound: dict[str, Any] = {"audience": audience, "after": after, "limit": limit + 1}
-    rows = reader.scratch.rows(
-        "select profile, since_ms from store.membership where audience = $audience and profile > $after order by profile limit $limit", bound
-    )
-    page, more = rows[:limit], len(rows) > limit
     profiles = reader.profiles.get(workspace)
+    rows = _from(profiles, known, limit + 1, after) if profiles is not None else []
+    page, more = rows[:limit], len(rows) > limit
     mpids: dict[int, tuple[int, int]] = {}
     if page and profiles is not None:
         where = profiles.where([profile for profile, _ in page])
@@ -45,3 +48,17 @@ def members_told(reader: Reader, workspace: str, audience: int, limit: int, afte
         for profile, since_ms in page if profile in mpids
     ]
     return {"audience_id": whole(audience), "members": told, "next": str(page[-1][0]) if more else None}
+
+
+def _from(profiles: Profiles, known: Defined, count: int, after: int) -> list[tuple[int, int]]:
+    """Return the next so many members of an audience: profile, since_ms."""
+    found: list[tuple[int, int]] = []
+    while len(found) < count:  # whoever may not be in it any more leaves a gap
+        within = f"where audience = {known.number} and profile > {after}"
+        (last,) = profiles.store.scratch.row(f"select max(profile) from (select profile from store.membership {within} order by profile limit {count})")
+        if last is None:
+            break
+        held = in_force(profiles, time.time_ns() // 1_000_000, f"{within} and profile <= {last}", wanted=[known])
+        found += profiles.store.scratch.rows(f"select profile, since_ms from ({held}) order by profile")
+        after = last
+    return found[:count]

@@ -18,6 +18,7 @@ from typing import Any
 
 from profilectl.audience import audience_of
 from profilectl.audiences import defined_audience, make_members
+from profilectl.barring import out_of_all
 from profilectl.codes import InputRefused, ProfilectlError, UsageError, sentence
 from profilectl.engine import ImportRequest, import_files
 from profilectl.feed import PROTECTIONS, Effect
@@ -25,7 +26,7 @@ from profilectl.opening import open_store
 from profilectl.profile import Profiles, held_as_text, profiles_of
 from profilectl.refresh import people_of
 from profilectl.scratch import Scratch, quote_text, scratch_beside
-from profilectl.segments import environment_name
+from profilectl.segments import environment_name, known_mpids
 from profilectl.store import Store, choose_feed
 from profilectl.uid2.operator import Operator
 from profilectl.uid2.rule import (
@@ -199,6 +200,8 @@ class _Asking:
         total = self.scratch.count("asked")
         size = MOST_ITEMS * REQUESTS_AN_IMPORT
         for first in range(0, total, size):
+            if first:
+                self._leave_out()
             failed = self._ask(first, min(first + size, total))
             self._import()
             self.done.requests = self.operator.requests
@@ -207,12 +210,23 @@ class _Asking:
                 before = f"; {answered:,} profiles were answered before, and are in the store" if self.done.imports else ""
                 raise type(failed)(failed.message + before, failed.hint)
 
+    def _leave_out(self) -> None:
+        """Take out whoever has opted out or was erased since the run began: a long run takes hours (domain.md 14)."""
+        with open_store(self.scratch, self.path, wait_s=max(self.wanted.wait_s, WAIT_S)) as store:
+            profiles = profiles_of(store, every=True, now_ms=self.now_ms)
+            there = f"select profile from ({known_mpids(profiles.segments)})"
+            self.scratch.make("gone", f"{out_of_all(profiles, 'chosen', self.now_ms)} union select profile from chosen where profile not in ({there})")
+        self.scratch.run("delete from chosen where profile in (select profile from gone)")
+        self.scratch.run("delete from asked where hash not in (select hash from chosen)")
+
     def _ask(self, first: int, last: int) -> ProfilectlError | None:
         """Make `answer` (hash, status, uid, refresh_from_s) of the hashes from a place on; return what stopped it."""
         columns = [("hash", "VARCHAR"), ("status", "VARCHAR"), ("uid", "VARCHAR"), ("refresh_from_s", "BIGINT")]
         self.scratch.load("answer", columns, [])
         for place in range(first, last, MOST_ITEMS):
             rows = self.scratch.rows(f"select kind, hash from asked where place > {place} and place <= {min(place + MOST_ITEMS, last)} order by place")
+            if not rows:
+                continue
             self.wanted.progress("asking", place)
             try:
                 said = self.operator.ask([one for kind, one in rows if kind == "email"], [one for kind, one in rows if kind == "phone"])
