@@ -258,7 +258,9 @@ create table store.push (
     made_by     varchar,
     rows        bigint not null,     -- profiles or lines that are done
     accepted    bigint not null,     -- batches
-    refused     bigint not null
+    refused     bigint not null,
+    unchanged   bigint not null,     -- profiles that the host had already, as they are
+    whole       boolean not null     -- whether those are sent too (--again)
 );
 
 create table store.pushed (
@@ -272,4 +274,12 @@ create table store.push_refused (
     position bigint not null,
     part     integer not null,       -- which of the batches of that position, from 0
     code     varchar not null
+);
+
+-- What a host has of profiles (push): it is not sent again while it is the same. No value in it.
+create table store.sent_profile (
+    host    varchar not null,        -- hash of the address and the manner of the batches
+    profile bigint not null,
+    digest  uhugeint,                -- of the batches that were accepted last; null: some are under way, or were refused
+    keys    varchar not null         -- the attributes that the host may have, as a JSON list
 );

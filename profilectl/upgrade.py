@@ -84,7 +84,11 @@ STEPS: dict[int, tuple[str, ...]] = {
         "create table store.passed (arrival bigint not null, events integer not null)",
     ),
     # Schema 6: what an output was told of audiences, what was deleted since, what a host has of a profile.
-    5: (),
+    5: (
+        "alter table store.push add column unchanged bigint default 0",
+        "alter table store.push add column whole boolean default false",
+        "create table store.sent_profile (host varchar not null, profile bigint not null, digest uhugeint, keys varchar not null)",
+    ),
 }
 
 

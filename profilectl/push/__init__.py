@@ -25,6 +25,7 @@ from profilectl.events_api import address_of
 from profilectl.export import Wanted
 from profilectl.fields import Unusable
 from profilectl.packing import Parcel, Track, body_of, pack, request_id
+from profilectl.push.known import Host, Noted
 from profilectl.push.ledger import Begun, Entry, Ledger
 from profilectl.push.sending import Counts, Pace, Refused, Sender
 from profilectl.push.source import OfFile, OfStore, Row, Source
@@ -67,7 +68,7 @@ class Asked:
 
 @dataclass(slots=True)
 class PushReport:
-    """What a push did. rows: profiles or lines; packed: batches that were put into requests; it, counts and reasons are of this run. stopped: why it did not come to its end.
+    """What a push did. rows: profiles or lines; unchanged: profiles that the host has as they are; packed: batches that were put into requests; it, counts and reasons are of this run. stopped: why it did not come to its end.
 
     number is that of the push; finished_before: it was at its end already, and nothing was sent.
     """
@@ -81,6 +82,7 @@ class PushReport:
     finished_before: bool = False
     total: int = 0
     done: int = 0
+    unchanged: int = 0
     packed: int = 0
     accepted_before: int = 0
     counts: Counts = field(default_factory=Counts)
@@ -91,10 +93,10 @@ class PushReport:
 
     def as_json(self) -> dict[str, Any]:
         """Return the document that push --json prints."""
-        left = 0 if self.finished else self.total - self.done
+        left = 0 if self.finished else self.total - self.done - self.unchanged
         return {
             "push": self.number, "of": self.kind, "address": self.address, "dry_run": self.dry_run, "resumed": self.resumed, "finished": self.finished,
-            "rows": {"total": self.total, "done": self.done, "left": left, "without_batch": self.total - self.done - left},
+            "rows": {"total": self.total, "done": self.done, "left": left, "unchanged": self.unchanged, "without_batch": self.total - self.done - self.unchanged - left},
             "batches": {"packed": self.packed, "accepted": self.counts.accepted, "accepted_before": self.accepted_before, "refused": sum(self.reasons.values())},
             "reasons": dict(sorted(self.reasons.items())), "requests": self.counts.requests, "bytes": self.counts.bytes, "retries": self.counts.retries,
             "throttled": dict(sorted(self.counts.throttled.items())), "refused": self.refused_file, "elapsed_ms": self.elapsed_ms,
@@ -136,16 +138,18 @@ def push(
             "kind": asked.kind, "sha256": file.sha256 if file else None, "import": asked.by_import, "where": asked.where, "environment": asked.environment,
             "with_mpid": asked.with_mpid, "with_times": asked.with_times, "workspace": chosen_workspace(), "address": address,
         }
-        begun = ledger.begin(asked.kind, sealed, store.until if store else None, again=asked.again, dry_run=dry_run is not None)
+        manner = {"address": address, "with_mpid": asked.with_mpid, "with_times": asked.with_times, "workspace": store.workspace} if store and address else None
+        begun = ledger.begin(asked.kind, sealed, store.until if store else None, manner, again=asked.again, dry_run=dry_run is not None)
         report = PushReport(
             begun.number, asked.kind, address, str(dry_run) if dry_run else None, begun.resumed, begun.finished, begun.finished,
-            done=begun.rows, accepted_before=begun.accepted,
+            done=begun.rows, unchanged=begun.unchanged, accepted_before=begun.accepted,
         )
         if begun.finished:
-            report.total = report.done
+            report.total = report.done + report.unchanged
             return report
         if store:
             store.end_before(begun.until or 0)
+            store.host = Host(begun.host, begun.whole or asked.kind == "import", begun.host is not None and dry_run is None)
         source: Source = store or file  # type: ignore[assignment]
         report.total = source.total
         run = _Run(source, begun, ledger, report, refused, progress)
@@ -168,6 +172,7 @@ class _Run:
         self._track = Track(source.first, begun.done)
         self._store, self._stop = asyncio.Lock(), asyncio.Event()
         self._places: dict[int, dict[str, Any]] = {}
+        self._noted: dict[int, Noted] = {}
         self._pending = Entry([])
         # A dry run leaves nothing behind that was not asked for.
         self._refused = refused or (None if report.dry_run else Path(f"push-{begun.number}.refused.jsonl"))
@@ -183,7 +188,14 @@ class _Run:
     def _begin(self, row: Row) -> list[Parcel]:
         """Begin a row; what of it cannot be sent is refused at once."""
         self._track.begin(row.position, len(row.parcels) + len(row.bad))
+        if row.unchanged:
+            self._pending.unchanged += 1
+            self._report.unchanged += 1
+            self._show()
+            return []
         self._places[row.position] = row.place
+        if row.noted and not row.bad:
+            self._noted[row.position] = row.noted
         for one in row.bad:
             self._refuse(row.position, one.part, one.error.code, _said(one.error), one.raw)
         if not row.parcels and not row.bad:
@@ -192,6 +204,7 @@ class _Run:
 
     def _refuse(self, position: int, part: int, code: str, message: str, raw: str) -> None:
         self._report.reasons[code] += 1
+        self._noted.pop(position, None)
         self._pending.refused = [*self._pending.refused, (position, part, code)]
         if self._refused is not None:
             line = {**self._places[position], "part": part, "code": code, "message": message, "raw": raw}
@@ -204,7 +217,12 @@ class _Run:
         del self._places[position]
         self._pending.rows += 1
         self._report.done += 1
-        self._progress(self._report.done, self._report.total)
+        if noted := self._noted.pop(position, None):
+            self._pending.known.append(noted)
+        self._show()
+
+    def _show(self) -> None:
+        self._progress(self._report.done + self._report.unchanged, self._report.total)
 
     def _accept(self, parcels: Sequence[Parcel]) -> None:
         for one in parcels:
@@ -317,13 +335,15 @@ class _Run:
         """Write down what is done since the last time; where the store is busy it stays to be written."""
         written, self._pending = self._pending, Entry([])
         written.runs = self._track.runs()
-        if not (written.rows or written.accepted or written.refused or finished):
+        if not (written.rows or written.accepted or written.refused or written.unchanged or finished):
             return
         try:
             await self._apart(lambda: self._ledger.write(self._begun, written, finished=finished, wait_s=wait_s))
         except BaseException:
             self._pending.rows += written.rows
             self._pending.accepted += written.accepted
+            self._pending.unchanged += written.unchanged
+            self._pending.known = [*written.known, *self._pending.known]
             self._pending.refused = [*written.refused, *self._pending.refused]
             raise
 

@@ -19,6 +19,7 @@ from profilectl.fields import Unusable
 from profilectl.opening import open_store
 from profilectl.packing import Parcel, Track, parcels_of
 from profilectl.profile import Profiles, profiles_of
+from profilectl.push.known import Host, Noted, compare, note_under_way
 from profilectl.scratch import Scratch, quote_text
 from profilectl.segments import known_mpids
 from profilectl.stage.files import Named, open_files
@@ -47,12 +48,15 @@ class Bad:
 
 @dataclass(slots=True)
 class Row:
-    """A profile, or a line of a file, with its batches. place: where it is, for a person: mpid, or file and line."""
+    """A profile, or a line of a file, with its batches. place: where it is, for a person: mpid, or file and line. noted: what
+    is written down where all of it is accepted. unchanged: the host has it as it is."""
 
     position: int
     place: dict[str, Any]
     parcels: list[Parcel] = field(default_factory=list)
     bad: list[Bad] = field(default_factory=list)
+    noted: Noted | None = None
+    unchanged: bool = False
 
     def add_text(self, text: str, name: Name, *, with_times: bool = False, deleted: Sequence[str] = ()) -> None:
         """Add a batch as JSON text. deleted: attributes that it deletes as well."""
@@ -89,7 +93,8 @@ class Source(Protocol):
 class OfStore:
     """The profiles of a store. What an import deleted, the batches of a push of that import delete as well.
 
-    until: the profiles before it were there when a push of them begins now. Raises what reading a store raises,
+    until: the profiles before it were there when a push of them begins now. workspace: whose they are. host: what they are
+    compared with, from when it is set. Raises what reading a store raises,
     UsageError and InputRefused for what is wanted.
     """
 
@@ -98,6 +103,7 @@ class OfStore:
     def __init__(self, scratch: Scratch, path: Path, wanted: Wanted, *, with_times: bool, wait_s: float) -> None:
         self._scratch, self._path, self._wanted = scratch, path, wanted
         self._with_times, self._wait_s = with_times, wait_s
+        self.host = Host()
         with self._open() as store:
             profiles = self._profiles(store)
             choose(profiles, wanted)
@@ -112,6 +118,7 @@ class OfStore:
                 scratch.rename("wanted", "standing")
             self._cells = len(profiles.identities) + len(profiles.keys)
             self._kept = profiles
+            self.workspace = profiles.workspace
             self.until = store.next_import()[1]
         self.end_before(self.until)
         self._wait_s = max(wait_s, PATIENCE_S)
@@ -121,8 +128,8 @@ class OfStore:
         self.until = until
         self.total = int(self._scratch.row(f"select count(*) from standing where profile < {until}")[0])
 
-    def _open(self) -> Any:
-        return open_store(self._scratch, self._path, wait_s=self._wait_s)
+    def _open(self, *, write: bool = False) -> Any:
+        return open_store(self._scratch, self._path, write=write, wait_s=self._wait_s)
 
     @staticmethod
     def _profiles(store: Store) -> Profiles:
@@ -135,10 +142,13 @@ class OfStore:
         for where in list(stretches(self._kept, self._cells, track.start, self.until)):
             with self._open() as store:
                 self._read(self._profiles(store), where)
+            if self.host.noting and self._scratch.count("push_changed"):
+                with self._open(write=True) as store:
+                    note_under_way(store, self.host)
             yield from _in_blocks(self._rows(track, name))
 
     def _read(self, profiles: Profiles, where: str) -> None:
-        """Make `push_row`: the batches of a stretch, as the store has them now."""
+        """Make `push_row`: the batches of a stretch, as the store has them now, where they are not what the host has."""
         # The platform computes its own: neither a calculated value nor what it masks leaves.
         masked, profiles.calculated = profiles.calculated, []
         profiles.keys = [key for key in profiles.keys if key not in masked]
@@ -154,18 +164,21 @@ class OfStore:
                 f"select _profile, _mpid::varchar as mpid, _arrival as part, line, {gone} as deleted from ({select})"
                 f" left join ({profiles.deleted(where, self._since)}) as deleted on deleted.profile = _profile"
             )
-        self._scratch.make("push_row", f"{select} order by _profile, part")
+        self._scratch.make("push_line", select)
+        compare(profiles.store, self.host, where, masked)
 
     def _rows(self, track: Track, name: Name) -> Iterator[Row]:
-        cursor = self._scratch.connection.execute("select _profile, mpid, line, deleted from push_row order by _profile, part")
+        cursor = self._scratch.connection.execute("select _profile, mpid, line, deleted, digest, keys from push_row order by _profile, part")
         lines = itertools.chain.from_iterable(iter(lambda: cursor.fetchmany(BLOCK), []))
         for profile, of_one in itertools.groupby(lines, key=lambda line: line[0]):
             if track.is_done(profile):
                 continue
             row: Row | None = None
-            for _, mpid, line, deleted in of_one:
+            for _, mpid, line, deleted, digest, keys in of_one:
                 first = row is None
-                row = row or Row(profile, {"mpid": mpid})
+                row = row or Row(profile, {"mpid": mpid}, noted=(profile, digest, keys) if self.host.noting else None, unchanged=line is None)
+                if line is None:
+                    continue
                 row.add_text(line, name, with_times=self._with_times, deleted=deleted if first else ())
             assert row is not None
             yield row

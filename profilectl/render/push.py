@@ -56,7 +56,8 @@ def print_push(report: PushReport, *, quiet: bool) -> None:
     else:
         state = "finished" if report.finished else "not finished"
         print_line(f"Push {report.number} to {report.address}: {state}")
-        print_line(f"  {noun}s   {report.done:,} done,  {document['rows']['left']:,} left")
+        unchanged = f",  {report.unchanged:,} unchanged" if report.unchanged else ""
+        print_line(f"  {noun}s   {report.done:,} done{unchanged},  {document['rows']['left']:,} left")
         print_line(f"  batches    {report.counts.accepted:,} accepted,  {document['batches']['refused']:,} refused")
         print_line(f"  requests   {report.counts.requests:,},  {report.counts.bytes:,} bytes,  {report.counts.retries:,} sent again")
     for code, number in document["reasons"].items():
@@ -64,6 +65,8 @@ def print_push(report: PushReport, *, quiet: bool) -> None:
     if quiet:
         return
     sys.stdout.flush()
+    if report.unchanged:
+        notice(f"{counted(report.unchanged, 'profile')} unchanged since they were accepted there: not sent (--again sends all)")
     if document["rows"]["without_batch"]:
         notice(f"{counted(document['rows']['without_batch'], noun)} without an identity: nobody would be found by their batches")
     if report.refused_file:

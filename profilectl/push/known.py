@@ -1,0 +1,99 @@
+"""What a host has of the profiles of a store: only what differs from it is sent again.
+
+A host has of a profile the batches that it accepted last. The store keeps a digest of them, and the names of the
+attributes that they set; no value. A host is an address and the manner of the batches that went there: with MPIDs, with
+times, of which workspace. Before batches leave, their profiles are marked as under way: where a push is cut off, what
+was accepted is not known, and they are sent again whatever they are by then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from profilectl.scratch import Scratch, quote_text
+from profilectl.store import Store
+
+Noted = tuple[int, str, str]
+"""A profile, the digest of its batches, and the names of its attributes as a JSON list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host that profiles are compared with. name: as the store has it; None: no host is known. whole: what it has
+    already is sent too. noting: what is under way is written down, as a dry run does not."""
+
+    name: str | None = None
+    whole: bool = False
+    noting: bool = False
+
+
+def host_named(secret: str, manner: dict[str, Any]) -> str:
+    """Return the name of a host in the store: a hash of its address and of the manner of its batches."""
+    return hashlib.sha256(f"{secret}:host:{json.dumps(manner, sort_keys=True)}".encode()).hexdigest()
+
+
+def compare(store: Store, host: Host, where: str, masked: Sequence[str]) -> None:
+    """Make `push_row` of `push_line`: the lines of the profiles that differ from what a host has, and one row without a
+    line for each of the others.
+
+    where: the condition on the profiles of a stretch. masked: attributes that are not sent, so that the host keeps them.
+    """
+    scratch = store.scratch
+    secret = quote_text(f"{store.meta('secret')}:batches:")
+    scratch.make(
+        "push_had",
+        f"select profile, digest, keys from (select * from store.sent_profile {where}) where host = {quote_text(host.name or '')}",
+    )
+    scratch.make(
+        "push_changed",
+        "select one.*, had.profile is null as first, had.keys as had from (select _profile as profile,"
+        f" md5_number({secret} || string_agg(line, chr(10) order by part)) as digest from push_line group by _profile) as one"
+        f" left join push_had as had on had.profile = one.profile where {'true' if host.whole or host.name is None else 'had.digest is distinct from one.digest'}",
+    )
+    _tell_keys(scratch, masked)
+    scratch.make(
+        "push_row",
+        "select line._profile, line.mpid, line.part, line.line, list_sort(list_distinct(list_concat(line.deleted, coalesce(keys.gone, [])))) as deleted,"
+        " keys.digest::varchar as digest, to_json(keys.keys)::varchar as keys"
+        " from push_line as line join push_keys as keys on keys.profile = line._profile"
+        " union all select distinct _profile, mpid, 0, null, []::varchar[], null, null from push_line"
+        " where _profile not in (select profile from push_changed) order by 1, 3",
+    )
+
+
+def _tell_keys(scratch: Scratch, masked: Sequence[str]) -> None:
+    """Make `push_keys` (profile, digest, first, keys, gone, every) of the profiles that are sent: the attributes of their batches, those
+    that the host had before and has no more, and all of both."""
+    scratch.make(
+        "push_keys",
+        "select one.profile, one.digest, one.first, keys, list_filter(before, lambda key: not list_contains(keys, key)"
+        f" and key not in ({', '.join(map(quote_text, masked)) or quote_text('')})) as gone,"
+        " list_sort(list_distinct(list_concat(before, keys))) as every"
+        " from (select changed.*, coalesce(named.keys, []) as keys, coalesce(from_json(had, '[\"VARCHAR\"]'), []) as before from push_changed as changed"
+        " left join (select _profile, list(distinct key order by key) as keys from (select _profile, unnest(json_keys(line, '$.user_attributes')) as key"
+        " from push_line where _profile in (select profile from push_changed)) group by _profile) as named on named._profile = changed.profile) as one",
+    )
+
+
+def note_under_way(store: Store, host: Host) -> None:
+    """Write down that the profiles of `push_keys` are on their way to a host, in one transaction."""
+    name = quote_text(host.name or "")
+    with store.transaction():
+        store.scratch.run(f"insert into store.sent_profile select {name}, profile, null, to_json(every)::varchar from push_keys where first")
+        store.scratch.run(
+            "update store.sent_profile as one set digest = null, keys = to_json(sent.every)::varchar"
+            f" from push_keys as sent where one.host = {name} and one.profile = sent.profile and not sent.first"
+        )
+
+
+def note_known(scratch: Scratch, host: str | None, noted: Sequence[Noted]) -> None:
+    """Write down what a host has accepted, within a transaction. Who was erased meanwhile is not in the table any more."""
+    scratch.load("noted", [("profile", "BIGINT"), ("digest", "VARCHAR"), ("keys", "VARCHAR")], noted)
+    scratch.run(
+        "update store.sent_profile as one set digest = noted.digest::uhugeint, keys = noted.keys from noted"
+        " where one.host = $host and one.profile = noted.profile", {"host": host},
+    )
