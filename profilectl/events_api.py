@@ -77,12 +77,6 @@ def answer_of(status: int) -> Answer:
     return ANSWERS.get(status) or CLASSES.get(status // 100) or CLASSES[4]
 
 
-def retry_after(header: str | None) -> int | None:
-    """Return the seconds that a Retry-After header names; None where it says nothing, or not in whole seconds."""
-    stated = (header or "").strip()
-    return int(stated) if stated.isascii() and stated.isdigit() and len(stated) < 8 else None
-
-
 def address_of(host: str) -> str:
     """Return the URL that batches go to. host: a name of HOSTS, or a URL, with or without /v2. Raises what address.checked does."""
     example = "https://s2s.us1.mparticle.com, or " + ", ".join(HOSTS)

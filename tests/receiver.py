@@ -147,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, done: Do) -> None:
         with contextlib.suppress(OSError):  # a client that was killed, or does not wait
-            self.send_response(done.status)
+            (self.send_response_only if "Date" in done.headers else self.send_response)(done.status)
             for name, value in {**done.headers, "Content-Length": str(len(done.body))}.items():
                 self.send_header(name, value)
             self.end_headers()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from doors import call
 from receiver import Do, Receiver, always, receiving
-from test_push import SECRETS, tried
+from test_push import tried
 
 from profilectl.opening import open_store
 from profilectl.scratch import Scratch

@@ -12,6 +12,7 @@ from profilectl.cli import JsonOption, WaitOption, app, options_of
 from profilectl.cli.search import EnvironmentName
 from profilectl.codes import Exit, ProfilectlError, UsageError
 from profilectl.events_api import HOSTS, RATE
+from profilectl.retry_after import MAX_WAIT_S
 
 
 @app.command("push", epilog="Example: profilectl push --import 3 --host us1 --credentials push.toml")
@@ -29,6 +30,7 @@ def push_command(
     parallel: Annotated[int, typer.Option("--parallel", metavar="N", min=1, max=64, help="So many requests at once.")] = 4,
     timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long to wait for an answer.")] = 30,
     give_up: Annotated[float, typer.Option("--give-up", metavar="SECONDS", min=0, help="Stop where nothing was accepted for so long.")] = 300,
+    max_wait: Annotated[float, typer.Option("--max-wait", metavar="SECONDS", min=0, help="Where the platform asks for a longer pause, end with exit 9 and say when to come back.")] = MAX_WAIT_S,
     refused: Annotated[Path | None, typer.Option("--refused", metavar="FILE", help="Where refused batches are added; else push-N.refused.jsonl.")] = None,
     dry_run: Annotated[Path | None, typer.Option("--dry-run", metavar="FILE", help="Write the requests to FILE, one a line; send nothing.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Begin anew what was pushed before, or was begun.")] = False,
@@ -55,7 +57,7 @@ def push_command(
     found = None if dry_run else credentials_of(credentials, os.environ)
     with push_progress(quiet=options.quiet, bar=not as_json) as (progress, said):
         report = push(
-            options.store, asked, host=host, credentials=found, pace=Pace(rate, parallel, timeout, give_up), refused=refused, dry_run=dry_run,
+            options.store, asked, host=host, credentials=found, pace=Pace(rate, parallel, timeout, give_up, max_wait_s=max_wait), refused=refused, dry_run=dry_run,
             memory_limit=check_memory_limit(memory_limit), wait_s=wait, progress=progress, said=said,
         )
     if as_json:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from profilectl.codes import ProfilectlError, StoreBusy, UsageError, sentence
+from profilectl.codes import ProfilectlError, StoreBusy, Unfinished, UsageError, sentence
 from profilectl.credentials import Credentials
 from profilectl.events_api import address_of
 from profilectl.export import Wanted
@@ -99,7 +99,8 @@ class PushReport:
             "rows": {"total": self.total, "done": self.done, "left": left, "unchanged": self.unchanged, "without_batch": self.total - self.done - self.unchanged - left},
             "batches": {"packed": self.packed, "accepted": self.counts.accepted, "accepted_before": self.accepted_before, "refused": sum(self.reasons.values())},
             "reasons": dict(sorted(self.reasons.items())), "requests": self.counts.requests, "bytes": self.counts.bytes, "retries": self.counts.retries,
-            "throttled": dict(sorted(self.counts.throttled.items())), "refused": self.refused_file, "elapsed_ms": self.elapsed_ms,
+            "throttled": dict(sorted(self.counts.throttled.items())), "refused": self.refused_file,
+            "come_back_ms": self.stopped.come_back_ms if isinstance(self.stopped, Unfinished) else None, "elapsed_ms": self.elapsed_ms,
         }
 
 
@@ -281,6 +282,11 @@ class _Run:
                 under_way[asyncio.create_task(self._deliver(sender, request))] = about
             while under_way:
                 await settle()
+        except Unfinished:
+            # What is on its way may be accepted yet: it is waited for, so that it is written down and not sent again.
+            if under_way:
+                await asyncio.wait(under_way, timeout=sender.timeout_s)
+            raise
         finally:
             for task in under_way:
                 task.cancel()

@@ -88,9 +88,9 @@ class Ledger:
                 {"sealed": sealed},
             )
             if found and not again and (not found[0][-1] or kind != "profiles"):
-                number, before, *counts, whole, finished = found[0]
+                number, before, rows, accepted, refused, unchanged, whole, finished = found[0]
                 done = store.scratch.rows("select first, last from store.pushed where push = $push", {"push": number})
-                return Begun(number, namespace, before, host, [(int(first), int(last)) for first, last in done], *counts, whole, True, finished)
+                return Begun(number, namespace, before, host, [(int(first), int(last)) for first, last in done], rows, accepted, refused, unchanged, whole, True, finished)
             begun = Begun(int(store.scratch.row("select coalesce(max(number), 0) + 1 from store.push")[0]), namespace, until, host, whole=again)
             if not dry_run:
                 with store.transaction():
