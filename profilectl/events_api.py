@@ -63,6 +63,12 @@ HOSTS = {
 }
 # fmt: on
 PATH = "/v2/bulkevents"
+HISTORICAL = "/historical"
+"""What is added to the address for events that are historical: they change no audience and go to no output."""
+HISTORICAL_AFTER_H = 24
+"""Events older than this go there (issue 14); the ordinary endpoint is for what is happening."""
+PROCESSED_AFTER_H = 72
+"""A batch with an event younger than this is not processed there, says the platform's page (domain.md 5.4)."""
 THROTTLES = ("org", "account", "app", "feed", "workspace", "acceleration")
 """What X-mp-rate-limit-exceeded may name."""
 RATE = 270

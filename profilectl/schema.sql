@@ -283,3 +283,10 @@ create table store.sent_profile (
     digest  uhugeint,                -- of the batches that were accepted last; null: some are under way, or were refused
     keys    varchar not null         -- the attributes that the host may have, as a JSON list
 );
+
+create table store.sent_event (
+    host    varchar not null,
+    profile bigint not null,
+    arrival bigint not null,         -- of the stored batch
+    place   integer not null         -- which of its events was accepted
+);

@@ -12,13 +12,26 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from profilectl.scratch import Scratch, quote_text
 from profilectl.store import Store
 
-Noted = tuple[int, str, str]
-"""A profile, the digest of its batches, and the names of its attributes as a JSON list."""
+
+class Noted(NamedTuple):
+    """A profile, the digest of its batches, and the names of its attributes as a JSON list."""
+
+    profile: int
+    digest: str
+    keys: str
+
+
+class SentEvent(NamedTuple):
+    """An event of a stored batch that is sent."""
+
+    profile: int
+    arrival: int
+    place: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +110,16 @@ def note_known(scratch: Scratch, host: str | None, noted: Sequence[Noted]) -> No
         "update store.sent_profile as one set digest = noted.digest::uhugeint, keys = noted.keys from noted"
         " where one.host = $host and one.profile = noted.profile", {"host": host},
     )
+
+
+def note_events(scratch: Scratch, host: str | None, sent: Sequence[SentEvent]) -> None:
+    """Write down the events that a host has accepted, within a transaction; of who was erased meanwhile none."""
+    scratch.load("noted", [("profile", "BIGINT"), ("arrival", "BIGINT"), ("place", "INTEGER")], sent)
+    within = f"where arrival between {min(one.arrival for one in sent)} and {max(one.arrival for one in sent)}"
+    there = " union all ".join(f"select arrival from {one} {within}" for one in _event_tables(scratch)) or "select null"
+    scratch.run(f"insert into store.sent_event select $host, profile, arrival, place from noted where arrival in ({there})", {"host": host})
+
+
+def _event_tables(scratch: Scratch) -> list[str]:
+    rows = scratch.rows("select table_name from duckdb_tables() where database_name = 'store' and regexp_full_match(table_name, 'event_[0-9]+')")
+    return [f"store.{name}" for (name,) in rows]

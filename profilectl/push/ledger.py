@@ -19,16 +19,19 @@ from uuid import UUID
 from profilectl.codes import StoreUnusable
 from profilectl.opening import open_store
 from profilectl.packing import Run, joined, namespace_of
-from profilectl.push.known import host_named, note_known
+from profilectl.push.known import Noted, SentEvent, host_named, note_events, note_known
 from profilectl.scratch import Scratch
 from profilectl.store import Store, who
+
+GROWING = ("profiles", "events")
+"""Kinds of pushes that are another push once they came to their end: what they are about may have changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
     """A push as the ledger has it. until: profiles before this one are in it. done: positions. rows, accepted,
     refused, unchanged: in earlier runs. finished: all of it was done before. whole: what the host has already is sent too.
-    host: its name in the store; None: none is known."""
+    host: its name in the store; None: none is known. began_ms: when it was begun."""
 
     number: int
     namespace: UUID
@@ -42,19 +45,21 @@ class Begun:
     whole: bool = False
     resumed: bool = False
     finished: bool = False
+    began_ms: int = 0
 
 
 @dataclass(slots=True)
 class Entry:
     """What is to be written down: all runs that are done; rows, accepted, unchanged since the entry before; the
-    refused batches themselves, as (position, part, code); the profiles that the host has now, as (profile, digest, keys)."""
+    refused batches themselves, as (position, part, code); what the host has now: profiles, and stored events."""
 
     runs: list[Run]
     rows: int = 0
     accepted: int = 0
     refused: Sequence[tuple[int, int, str]] = ()
     unchanged: int = 0
-    known: list[tuple[int, str, str]] = field(default_factory=list)
+    known: list[Noted] = field(default_factory=list)
+    events: list[SentEvent] = field(default_factory=list)
 
 
 class Ledger:
@@ -84,19 +89,19 @@ class Ledger:
             namespace = namespace_of(secret)
             host = host_named(secret, manner) if manner else None
             found = store.scratch.rows(
-                "select number, until, rows, accepted, refused, unchanged, whole, finished_ms is not null from store.push where sealed = $sealed order by number desc limit 1",
+                "select number, until, rows, accepted, refused, unchanged, whole, finished_ms is not null, started_ms from store.push where sealed = $sealed order by number desc limit 1",
                 {"sealed": sealed},
             )
-            if found and not again and (not found[0][-1] or kind != "profiles"):
-                number, before, rows, accepted, refused, unchanged, whole, finished = found[0]
+            if found and not again and (not found[0][-2] or kind not in GROWING):
+                number, before, rows, accepted, refused, unchanged, whole, finished, started_ms = found[0]
                 done = store.scratch.rows("select first, last from store.pushed where push = $push", {"push": number})
-                return Begun(number, namespace, before, host, [(int(first), int(last)) for first, last in done], rows, accepted, refused, unchanged, whole, True, finished)
-            begun = Begun(int(store.scratch.row("select coalesce(max(number), 0) + 1 from store.push")[0]), namespace, until, host, whole=again)
+                return Begun(number, namespace, before, host, [(int(first), int(last)) for first, last in done], rows, accepted, refused, unchanged, whole, True, finished, started_ms)
+            begun = Begun(int(store.scratch.row("select coalesce(max(number), 0) + 1 from store.push")[0]), namespace, until, host, whole=again, began_ms=time.time_ns() // 1_000_000)
             if not dry_run:
                 with store.transaction():
                     store.scratch.run(
                         "insert into store.push values ($number, $kind, $sealed, $until, $started_ms, null, $made_by, 0, 0, 0, 0, $whole)",
-                        {"number": begun.number, "kind": kind, "sealed": sealed, "until": begun.until, "started_ms": time.time_ns() // 1_000_000, "made_by": who(), "whole": again},
+                        {"number": begun.number, "kind": kind, "sealed": sealed, "until": begun.until, "started_ms": begun.began_ms, "made_by": who(), "whole": again},
                     )
             return begun
 
@@ -124,6 +129,8 @@ class Ledger:
                 )
             if entry.known:
                 note_known(scratch, push.host, entry.known)
+            if entry.events:
+                note_events(scratch, push.host, entry.events)
             scratch.run(
                 "update store.push set rows = rows + $rows, accepted = accepted + $accepted, refused = refused + $refused,"
                 " unchanged = unchanged + $unchanged,"

@@ -25,6 +25,7 @@ from profilectl.credentials import Credentials
 from profilectl.events_api import (
     ANSWERS,
     FIRST_PAUSE_S,
+    HISTORICAL,
     LONGEST_PAUSE_S,
     RATE,
     THROTTLES,
@@ -157,13 +158,13 @@ class Sender:
             retry=retry_if_exception_type(_Again), wait=self._pause, stop=self._is_hopeless, before_sleep=self._tell, reraise=True,
         )
         try:
-            await sending(self._send, body, len(request))
+            await sending(self._send, self._address + (HISTORICAL if request[0].historical else ""), body, len(request))
         except _Again as error:
             raise Unfinished(
                 f"nothing was accepted within {self._pace.give_up_s:g} s: {error}", "run the same push again: it goes on where it stopped"
             ) from None
 
-    async def _send(self, body: bytes, batches: int) -> None:
+    async def _send(self, address: str, body: bytes, batches: int) -> None:
         """Send once, and act on the answer."""
         while (left := self._not_before - time.monotonic()) > 0:  # the end may move while it waits
             if self._come_back:
@@ -174,7 +175,7 @@ class Sender:
         self.counts.requests += 1
         self.counts.bytes += len(body)
         try:
-            async with self._client.stream("POST", self._address, content=body) as response:
+            async with self._client.stream("POST", address, content=body) as response:
                 answer = answer_of(response.status_code)
                 text = b"" if answer.act is Act.ACCEPTED else await _beginning(response)
         except httpx.TransportError as error:

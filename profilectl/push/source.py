@@ -49,13 +49,14 @@ class Bad:
 @dataclass(slots=True)
 class Row:
     """A profile, or a line of a file, with its batches. place: where it is, for a person: mpid, or file and line. noted: what
-    is written down where all of it is accepted. unchanged: the host has it as it is."""
+    is written down where all of it is accepted. profile: whose the events are. unchanged: the host has it as it is."""
 
     position: int
     place: dict[str, Any]
     parcels: list[Parcel] = field(default_factory=list)
     bad: list[Bad] = field(default_factory=list)
     noted: Noted | None = None
+    profile: int | None = None
     unchanged: bool = False
 
     def add_text(self, text: str, name: Name, *, with_times: bool = False, deleted: Sequence[str] = ()) -> None:
@@ -82,10 +83,12 @@ class Row:
 
 
 class Source(Protocol):
-    """Gives the rows of a push. total: how many there are, done ones included; first: the first position there can be."""
+    """Gives the rows of a push. total: how many there are, done ones included; first: the first position there can be; unchanged:
+    how many the host has that are no rows."""
 
     total: int
     first: int
+    unchanged: int
 
     def blocks(self, track: Track, name: Name) -> Iterator[list[Row]]: ...
 
@@ -94,11 +97,12 @@ class OfStore:
     """The profiles of a store. What an import deleted, the batches of a push of that import delete as well.
 
     until: the profiles before it were there when a push of them begins now. workspace: whose they are. host: what they are
-    compared with, from when it is set. Raises what reading a store raises,
+    compared with. Raises what reading a store raises,
     UsageError and InputRefused for what is wanted.
     """
 
     first = 0
+    unchanged = 0
 
     def __init__(self, scratch: Scratch, path: Path, wanted: Wanted, *, with_times: bool, wait_s: float) -> None:
         self._scratch, self._path, self._wanted = scratch, path, wanted
@@ -120,12 +124,12 @@ class OfStore:
             self._kept = profiles
             self.workspace = profiles.workspace
             self.until = store.next_import()[1]
-        self.end_before(self.until)
+        self.end_before(self.until, self.host)
         self._wait_s = max(wait_s, PATIENCE_S)
 
-    def end_before(self, until: int) -> None:
-        """Leave out the profiles from one on: they were founded after the push was begun."""
-        self.until = until
+    def end_before(self, until: int, host: Host) -> None:
+        """Leave out the profiles from one on: they were founded after the push was begun. host: what they are compared with."""
+        self.until, self.host = until, host
         self.total = int(self._scratch.row(f"select count(*) from standing where profile < {until}")[0])
 
     def _open(self, *, write: bool = False) -> Any:
@@ -145,7 +149,7 @@ class OfStore:
             if self.host.noting and self._scratch.count("push_changed"):
                 with self._open(write=True) as store:
                     note_under_way(store, self.host)
-            yield from _in_blocks(self._rows(track, name))
+            yield from in_blocks(self._rows(track, name))
 
     def _read(self, profiles: Profiles, where: str) -> None:
         """Make `push_row`: the batches of a stretch, as the store has them now, where they are not what the host has."""
@@ -176,7 +180,7 @@ class OfStore:
             row: Row | None = None
             for _, mpid, line, deleted, digest, keys in of_one:
                 first = row is None
-                row = row or Row(profile, {"mpid": mpid}, noted=(profile, digest, keys) if self.host.noting else None, unchanged=line is None)
+                row = row or Row(profile, {"mpid": mpid}, noted=Noted(profile, digest, keys) if self.host.noting else None, unchanged=line is None)
                 if line is None:
                     continue
                 row.add_text(line, name, with_times=self._with_times, deleted=deleted if first else ())
@@ -191,6 +195,7 @@ class OfFile:
     """
 
     first = 1
+    unchanged = 0
 
     def __init__(self, scratch: Scratch, path: Path, *, with_times: bool) -> None:
         self._with_times = with_times
@@ -220,7 +225,7 @@ class OfFile:
 
     def blocks(self, track: Track, name: Name) -> Iterator[list[Row]]:
         """Yield the batches that are not done, in order."""
-        yield from _in_blocks(self._rows(track, name))
+        yield from in_blocks(self._rows(track, name))
 
     def _rows(self, track: Track, name: Name) -> Iterator[Row]:
         unit = "line" if self._documents is None else "row"
@@ -263,7 +268,8 @@ def _lines(stream: Any) -> Iterator[bytes | None]:
             yield line
 
 
-def _in_blocks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+def in_blocks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Yield rows in blocks."""
     while block := list(itertools.islice(rows, BLOCK)):
         yield block
 
