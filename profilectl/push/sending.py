@@ -115,7 +115,7 @@ class Sender:
         )
         self._not_before = 0.0
         self._come_back: Unfinished | None = None
-        self._progress_at = time.monotonic()
+        self._progress_at: float | None = None  # what is made ready before the first request is no waiting
         self._reasons: set[str] = set()
         self._growing = wait_random_exponential(multiplier=2 * pace.first_pause_s, max=pace.longest_pause_s)
 
@@ -172,6 +172,8 @@ class Sender:
             await asyncio.sleep(left)
         if self._limiter:
             await self._limiter.acquire(batches)
+        if self._progress_at is None:
+            self._progress_at = time.monotonic()
         self.counts.requests += 1
         self.counts.bytes += len(body)
         try:
@@ -218,7 +220,7 @@ class Sender:
 
     def _left_s(self) -> float:
         """Return how long the push may still go without an acceptance."""
-        return self._progress_at + self._pace.give_up_s - time.monotonic()
+        return (self._progress_at or time.monotonic()) + self._pace.give_up_s - time.monotonic()
 
     def _pause(self, state: RetryCallState) -> float:
         asked = _asked_pause_s(state)
