@@ -174,7 +174,7 @@ def warn_of_names(store: Store, feed: Feed, report: ImportReport) -> None:
     named = f"type in ({', '.join(map(quote_text, NAMED_FREELY))})"
     before = known_events(store.segments(), where=f"where {named} and feed in ({', '.join(seen) or 'null'})", columns=("name",))
     (count,) = store.scratch.row(f"select count(distinct name) from ({before} union all select name from ready_event where {named})")
-    warning = names_warning(count, feed.workspace)
+    warning = names_warning(count, f"the workspace {feed.workspace}")
     if warning and warning not in report.notices:
         report.notices.append(warning)
 

@@ -95,7 +95,7 @@ def parcels_of(
         number = first_part + place
         content = ",".join(part)
         named = own if own and not place else name(number, content)
-        found.append(Parcel(position, number, named, f'{{"source_request_id":{to_json(named)},{content}}}'.encode(), who, historical, places))
+        found.append(Parcel(position, number, named, f'{{"source_request_id":{to_json(named)},{content}}}'.encode(), who, historical and not place, places))  # later parts have no events
     return found
 
 

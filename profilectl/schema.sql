@@ -281,6 +281,8 @@ create table store.sent_profile (
     host    varchar not null,        -- hash of the address and the manner of the batches
     profile bigint not null,
     digest  uhugeint,                -- of the batches that were accepted last; null: some are under way, or were refused
+    sent    uhugeint not null,       -- of those that were sent last
+    turn    integer not null,        -- how often others were sent before: part of their request ids
     keys    varchar not null         -- the attributes that the host may have, as a JSON list
 );
 

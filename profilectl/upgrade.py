@@ -87,7 +87,7 @@ STEPS: dict[int, tuple[str, ...]] = {
     5: (
         "alter table store.push add column unchanged bigint default 0",
         "alter table store.push add column whole boolean default false",
-        "create table store.sent_profile (host varchar not null, profile bigint not null, digest uhugeint, keys varchar not null)",
+        "create table store.sent_profile (host varchar not null, profile bigint not null, digest uhugeint, sent uhugeint not null, turn integer not null, keys varchar not null)",
         "create table store.sent_event (host varchar not null, profile bigint not null, arrival bigint not null, place integer not null)",
     ),
 }

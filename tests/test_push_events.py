@@ -66,7 +66,7 @@ def test_events_leave_once_and_older_ones_for_the_historical_endpoint(folder: Pa
         (old,) = [one for one in receiver.historical if names([one])["both old"]]
         assert old["user_identities"] == {"customer_id": "A", "email": "a@x.com"}
         assert (old["device_info"]["platform"], old["application_info"], "ip" in old) == ("iOS", {"application_name": "shop"}, False)
-        assert "1 events younger than 72 hours" in report["warnings"][0]
+        assert "1 event younger than 72 hours" in report["warnings"][0]
         # A second push knows.
         report, arrived = sent(folder, receiver)
         assert (arrived, report["rows"]["unchanged"], report["rows"]["total"]) == (Counter(), 3, 3)
@@ -163,3 +163,30 @@ def test_an_estimate_says_how_much_and_how_long_and_sends_nothing(folder: Path) 
         assert json.loads(tried(folder, "push", "--estimate", "--host", receiver.url, "--json")[1])["estimate"]["batches"] == 0
     assert json.loads(tried(folder, "push", "in.jsonl", "--estimate", "--json")[1])["estimate"]["batches"] == 250
     assert tried(folder, "push", "--estimate", "--dry-run", "x")[0] == tried(folder, "push", "--since", "1d", "--host", "us1")[0] == 2
+
+
+def test_the_old_events_of_a_file_are_for_the_historical_endpoint_too(folder: Path) -> None:
+    many = {f"k{n}": "v" for n in range(150)}
+    batches = [
+        {"source_request_id": "own", "user_identities": {"customer_id": "A"}, "user_attributes": {"tier": "x"}, "events": [event("old", 100), event("new", 1), event("undated")]},
+        {"user_identities": {"customer_id": "B"}, "user_attributes": many, "events": [event("older", 200), event("oldest", 300)]},
+        {"user_identities": {"customer_id": "C"}, "user_attributes": {"tier": "y"}, "events": []},
+    ]
+    (folder / "b.jsonl").write_text("".join(json.dumps(one) + "\n" for one in batches))
+    with receiving() as receiver:
+        found = tried(folder, "push", "b.jsonl", "--host", receiver.url, "--json")
+        assert found[0] == 0, found
+        assert receiver.problems == []
+        assert names(receiver.historical) == Counter(["old", "older", "oldest"])
+        assert names([one for one in receiver.accepted if one not in receiver.historical and one.get("events")]) == Counter(["new", "undated"])
+        (young,) = [one for one in receiver.accepted if one["source_request_id"] == "own"]
+        assert young["user_attributes"] == {"tier": "x"}
+        (old,) = [one for one in receiver.historical if names([one])["old"]]
+        assert (old["user_identities"], old["user_attributes"]) == ({"customer_id": "A"}, {}), "the rest is said once"
+        whole = [one for one in receiver.accepted if one["user_identities"] == {"customer_id": "B"}]
+        assert len({key for one in whole for key in one["user_attributes"]}) == 150
+        assert [bool(one.get("events")) for one in whole if one in receiver.historical] == [True], "a batch without events is not processed there"
+        assert json.loads(found[1])["historical"] == 2
+    with receiving() as receiver:
+        assert tried(folder, "push", "b.jsonl", "--host", receiver.url, "--historical-after", "150")[0] == 0
+        assert names(receiver.historical) == Counter(["older", "oldest"])

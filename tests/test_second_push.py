@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 from doors import call
-from receiver import Do, Receiver, always, receiving
+from effort import at_length
+from receiver import Do, Plan, Receiver, always, receiving
 from test_push import tried
 
 from profilectl.opening import open_store
@@ -119,6 +121,17 @@ def test_what_was_under_way_when_the_push_ended_is_sent_again_though_it_is_as_it
         assert (report["resumed"], report["rows"]["unchanged"], report["rows"]["done"]) == (True, 2, 1)
 
 
+def test_what_is_said_once_more_after_something_else_is_no_repetition(folder: Path) -> None:
+    with receiving(always(Do(cut="after"))) as receiver:
+        for tier in ("gold", "tin", "gold"):
+            bring(folder, person("A", tier=tier))
+            sent(folder, receiver, "--give-up", "0.05", "--parallel", "1", status=9)
+        assert len({one["source_request_id"] for one in receiver.accepted if one["user_identities"]["customer_id"] == "A"}) == 3
+        receiver.plan = always(Do())
+        sent(folder, receiver)
+        assert has(receiver) == wants(folder)
+
+
 def test_a_push_of_all_that_was_broken_off_goes_on_as_one_of_all(folder: Path) -> None:
     with receiving() as receiver:
         sent(folder, receiver)
@@ -167,3 +180,71 @@ def test_what_a_calculated_attribute_masks_is_not_deleted_there(folder: Path) ->
         assert found.exit_code == 0, found.output
         there = sent(folder, receiver)[1]
         assert all("deleted_user_attributes" not in one for one in there.values())
+
+
+def has(receiver: Receiver) -> dict[str, dict[str, Any]]:
+    """Return what a host has of each customer: each request id counts once, deletions before what is set."""
+    found: dict[str, dict[str, Any]] = {}
+    known = set()
+    for one in receiver.accepted:
+        if one["source_request_id"] in known:
+            continue
+        known.add(one["source_request_id"])
+        mine = found.setdefault(one["user_identities"]["customer_id"], {})
+        for key in one.get("deleted_user_attributes", ()):
+            mine.pop(key, None)
+        mine |= one["user_attributes"]
+    return found
+
+
+def wants(folder: Path) -> dict[str, dict[str, Any]]:
+    lines = call("export", "profiles", folder=folder).stdout.splitlines()
+    return {one["user_identities"]["customer_id"][0]: {key: str(value) for key, value in one["user_attributes"].items()} for one in map(json.loads, lines)}
+
+
+def at_random(seed: float) -> Plan:
+    """Return a host that accepts, refuses, is away and loses answers."""
+    answers = [Do(), Do(400), Do(503), Do(cut="after"), Do(cut="before")]
+    return lambda number, batches: random.Random(f"{seed}{number}").choice(answers)
+
+
+def whatever_happens(folder: Path, seed: int, steps: int) -> None:
+    """Bring, undo and push at random, to a host that refuses, is away and loses answers: in the end it has what the store has."""
+    chance = random.Random(seed)
+    imports = 1
+    with receiving() as receiver:
+        for _ in range(steps):
+            for _ in range(chance.randint(0, 2)):
+                if imports > 1 and chance.random() < 0.3:
+                    call("imports", "undo", str(chance.randint(2, imports)), "--yes", folder=folder)  # or it is refused
+                else:
+                    bring(folder, *(
+                        {**person(who, **{key: chance.choice("123") for key in chance.sample("abc", chance.randint(0, 2))}), "deleted_user_attributes": chance.sample("abcd", chance.randint(0, 2))}
+                        for who in chance.sample("ABC", chance.randint(1, 3))
+                    ))
+                    imports += 1
+            receiver.plan = at_random(chance.random())
+            where = chance.choice([[], [], ["--where", "a = '1'"], ["--again"]])
+            tried(folder, "push", "--host", receiver.url, "--rate", "0", "--give-up", "0.05", *where)
+        receiver.plan = always(Do())
+        for _ in range(2):  # what was begun comes to its end; what changed since is another push
+            assert tried(folder, "push", "--host", receiver.url, "--rate", "0")[0] == 0
+        host = has(receiver)
+        assert {name: host.get(name) for name in wants(folder)} == wants(folder), seed
+        before = len(receiver.accepted)
+        assert tried(folder, "push", "--host", receiver.url)[0] == 0
+        assert len(receiver.accepted) == before
+
+
+def test_in_the_end_the_host_has_what_the_store_has(folder: Path) -> None:
+    whatever_happens(folder, 1, 3)
+
+
+@pytest.mark.slow
+def test_in_the_end_the_host_has_what_the_store_has_at_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(at_length(12, by_night=300)):
+        place = tmp_path / str(seed)
+        place.mkdir()
+        monkeypatch.chdir(place)
+        bring(place, person("A", a="1"), person("B", b="2"), person("C", c="3"))
+        whatever_happens(place, seed, 8)

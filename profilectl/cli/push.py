@@ -28,7 +28,7 @@ def push_command(
     with_times: Annotated[bool, typer.Option("--with-times", help="Say timestamp_unixtime_ms, which the platform sets itself.")] = False,
     events: Annotated[bool, typer.Option("--events", help="The stored events of profiles, instead of the profiles.")] = False,
     since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="With --events: events from then on: a day, a time, or 30d, 12h ago.")] = None,
-    historical_after: Annotated[float, typer.Option("--historical-after", metavar="HOURS", min=0, help="With --events: older events go to the historical endpoint.")] = HISTORICAL_AFTER_H,
+    historical_after: Annotated[float, typer.Option("--historical-after", metavar="HOURS", min=0, help="Older events go to the historical endpoint, those of a file as well.")] = HISTORICAL_AFTER_H,
     rate: Annotated[float, typer.Option("--rate", metavar="N", min=0, help="At most so many batches a second; 0: no limit.")] = RATE,
     parallel: Annotated[int, typer.Option("--parallel", metavar="N", min=1, max=64, help="So many requests at once.")] = 4,
     timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long to wait for an answer.")] = 30,

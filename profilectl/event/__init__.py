@@ -261,8 +261,8 @@ def opted_out(events: Iterable[Occurred]) -> bool:
     return isinstance(data, dict) and data.get("is_opted_out") in (True, "true")
 
 
-def names_warning(count: int, workspace: str | None) -> str:
-    """Return what is said of a workspace's distinct event names; "" where there are not too many."""
+def names_warning(count: int, where: str) -> str:
+    """Return what is said of the distinct event names of a workspace, or of what leaves for it; "" where there are not too many."""
     if count <= MOST_NAMES:
         return ""
-    return f"{count:,} distinct event names in the workspace {workspace}: the platform takes {MOST_NAMES:,} by default, and leaves out events of others"
+    return f"{count:,} distinct event names in {where}: the platform takes {MOST_NAMES:,} by default, and leaves out events of others"

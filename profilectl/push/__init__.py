@@ -21,12 +21,12 @@ from typing import Any, BinaryIO
 
 from profilectl.codes import ProfilectlError, StoreBusy, Unfinished, UsageError, sentence
 from profilectl.credentials import Credentials
-from profilectl.event import names_warning
-from profilectl.events_api import HISTORICAL_AFTER_H, PROCESSED_AFTER_H, RATE, address_of
+from profilectl.events_api import HISTORICAL_AFTER_H, RATE, address_of
 from profilectl.export import Wanted
 from profilectl.fields import Unusable
 from profilectl.packing import Parcel, Track, body_of, pack, request_id
-from profilectl.push.events import Ages, OfEvents
+from profilectl.push.ages import Ages
+from profilectl.push.events import OfEvents
 from profilectl.push.known import Host, Noted, SentEvent
 from profilectl.push.ledger import Begun, Entry, Ledger
 from profilectl.push.sending import Counts, Pace, Refused, Sender
@@ -179,9 +179,8 @@ def push(
             return report
         if not isinstance(source, OfFile):
             source.end_before(begun.until or 0, Host(begun.host, begun.whole or asked.kind == "import", begun.host is not None and sending))
-        if isinstance(source, OfEvents):
-            source.ages = Ages(asked.since_ms, asked.historical_after_h, begun.began_ms)
-            report.warnings += filter(None, [names_warning(source.counts.names, source.workspace)])
+        if not isinstance(source, OfStore):
+            source.ages = Ages(asked.historical_after_h, begun.began_ms)
         report.total = source.total
         run = _Run(source, begun, ledger, report, refused, progress, sending)
         if not sending:
@@ -192,11 +191,10 @@ def push(
             asyncio.run(run.send(lambda: Sender(address, credentials, pace, said), pace.parallel))
         if estimate:
             report.estimate = Estimate(report.packed, report.counts.requests, report.counts.bytes, pace.rate or RATE)
-        if isinstance(source, OfEvents) and source.counts.too_young:
-            report.warnings.append(
-                f"{source.counts.too_young:,} events younger than {PROCESSED_AFTER_H} hours are for the historical endpoint, which may leave them out"
-                f" (--historical-after {PROCESSED_AFTER_H} sends them to the ordinary one)"
-            )
+        if isinstance(source, OfEvents):
+            report.warnings = source.ages.warnings(source.names, f"the workspace {source.workspace}")
+        elif isinstance(source, OfFile):
+            report.warnings = source.ages.warnings(len(source.ages.names), "the file")
         report.elapsed_ms = round((time.monotonic() - began) * 1000)
         return report
 
@@ -206,7 +204,7 @@ def _source_of(scratch: Scratch, store_path: Path, asked: Asked, wait_s: float) 
     if asked.file:
         return OfFile(scratch, asked.file, with_times=asked.with_times)
     if asked.events:
-        return OfEvents(scratch, store_path, asked.wanted(), wait_s, Ages(asked.since_ms, asked.historical_after_h))
+        return OfEvents(scratch, store_path, asked.wanted(), wait_s, Ages(), asked.since_ms)
     return OfStore(scratch, store_path, asked.wanted(), with_times=asked.with_times, wait_s=wait_s)
 
 
@@ -217,7 +215,9 @@ def _begin(ledger: Ledger, source: OfFile | OfStore | OfEvents, asked: Asked, ad
         "with_mpid": asked.with_mpid, "with_times": asked.with_times, "workspace": chosen_workspace(), "address": address,
     }
     if asked.events:
-        sealed |= {"since": asked.since, "historical_after_h": asked.historical_after_h}
+        sealed["since"] = asked.since
+    if asked.historical_after_h != HISTORICAL_AFTER_H:
+        sealed["historical_after_h"] = asked.historical_after_h
     if isinstance(source, OfFile):
         return ledger.begin(asked.kind, sealed, None, again=asked.again, dry_run=not sending)
     # Whether a batch goes to the one endpoint or the other, its events are there then.

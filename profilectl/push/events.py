@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from profilectl.events_api import HISTORICAL_AFTER_H, PROCESSED_AFTER_H
 from profilectl.export import Wanted, choose
 from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME
 from profilectl.opening import open_store
 from profilectl.packing import PLATFORM, Track, parcels_of
 from profilectl.profile import Profiles, profiles_of
+from profilectl.push.ages import Ages
 from profilectl.push.known import Host
 from profilectl.push.source import PATIENCE_S, Bad, Name, Row, in_blocks
 from profilectl.scratch import Scratch, quote_text
@@ -28,7 +28,6 @@ from profilectl.values import Number, Value, parse_json, to_json
 
 AT_ONCE = 20_000
 """So many stored batches are read at once."""
-HOUR_MS = 3_600_000
 Stored = Mapping[str, Any]
 """A stored event: place, at_ms, event (its JSON), sent (whether the host has it)."""
 MEMBERS = ("mp_deviceid", "device_info", "application_info", "attribution_info", "integration_attributes", "context", "batch_context")
@@ -37,38 +36,12 @@ EVENT_BYTES = PLATFORM.batch_bytes * 3 // 4
 """So much of a batch may be events; the rest is for whom it is about."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ages:
-    """Which events are historical. since_ms: only events from then on; historical_after_h: events are, from
-    that age on, when the push began (began_ms)."""
-
-    since_ms: int | None = None
-    historical_after_h: float = HISTORICAL_AFTER_H
-    began_ms: int = 0
-
-    def is_historical(self, at_ms: int) -> bool:
-        """Say whether an event of that time goes to the historical endpoint."""
-        return at_ms < self.began_ms - self.historical_after_h * HOUR_MS
-
-    def is_passed_over(self, at_ms: int) -> bool:
-        """Say whether the historical endpoint, to which an event goes, does not process it yet."""
-        return self.is_historical(at_ms) and at_ms > self.began_ms - PROCESSED_AFTER_H * HOUR_MS
-
-
-@dataclass(slots=True)
-class EventCounts:
-    """What was read. names: distinct event names of the workspace; too_young: events that go to the historical endpoint, and that it does
-    not process by the platform's description."""
-
-    names: int = 0
-    too_young: int = 0
-
-
 @dataclass(slots=True)
 class OfEvents:
     """The stored batches with events of some profiles; a position is an arrival.
 
-    total: batches, those that the host has (unchanged) among them; until: the arrivals before it are in a push that begins now.
+    total: batches, those that the host has (unchanged) among them; until: the arrivals before it are in a push that begins now. names:
+    distinct event names of the workspace. since_ms: only events from then on.
     """
 
     scratch: Scratch
@@ -76,27 +49,28 @@ class OfEvents:
     wanted: Wanted
     wait_s: float
     ages: Ages
+    since_ms: int | None = None
     first: int = 0
     total: int = 0
     unchanged: int = 0
     until: int = 0
     workspace: str | None = None
     host: Host = field(default_factory=Host)
-    counts: EventCounts = field(default_factory=EventCounts)
+    names: int = 0
 
     def __post_init__(self) -> None:
         with open_store(self.scratch, self.path, wait_s=self.wait_s) as store:
             profiles = profiles_of(store)
             choose(profiles, self.wanted)
             self.workspace, self.until = profiles.workspace, store.next_import()[1]
-            self.counts.names = profiles.event_names()
+            self.names = profiles.event_names()
             chosen = "where profile in (select profile from chosen)" if self.scratch.has("chosen") else ""
             events = known_events(profiles.segments, where=self._happened(profiles, chosen), columns=("arrival", "place"))
             self.scratch.make("standing", events)
         self.wait_s = max(self.wait_s, PATIENCE_S)
 
     def _happened(self, profiles: Profiles, where: str) -> str:
-        return both(profiles.happened(where), f"at_ms >= {self.ages.since_ms}" if self.ages.since_ms is not None else "")
+        return both(profiles.happened(where), f"at_ms >= {self.since_ms}" if self.since_ms is not None else "")
 
     def end_before(self, until: int, host: Host) -> None:
         """Leave out the batches from an arrival on, and the events that a host has."""
@@ -194,7 +168,8 @@ class OfEvents:
         """Add a batch with some events, if there are any; where it cannot be sent, say why."""
         if not events:
             return
-        self.counts.too_young += sum(self.ages.is_passed_over(one["at_ms"]) for one in events)
+        for one in events:
+            self.ages.note(one["at_ms"])
         places = tuple(one["place"] for one in events)
         document: dict[str, Value] = {**frame, "events": [_with_time(parse_json(one["event"]), one["at_ms"]) for one in events]}
         try:

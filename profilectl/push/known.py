@@ -3,7 +3,8 @@
 A host has of a profile the batches that it accepted last. The store keeps a digest of them, and the names of the
 attributes that they set; no value. A host is an address and the manner of the batches that went there: with MPIDs, with
 times, of which workspace. Before batches leave, their profiles are marked as under way: where a push is cut off, what
-was accepted is not known, and they are sent again whatever they are by then.
+was accepted is not known, and they are sent again whatever they are by then. What is said once more after something else has
+another request id (turn): the platform would take it for a repetition.
 """
 
 from __future__ import annotations
@@ -59,11 +60,11 @@ def compare(store: Store, host: Host, where: str, masked: Sequence[str]) -> None
     secret = quote_text(f"{store.meta('secret')}:batches:")
     scratch.make(
         "push_had",
-        f"select profile, digest, keys from (select * from store.sent_profile {where}) where host = {quote_text(host.name or '')}",
+        f"select profile, digest, sent, turn, keys from (select * from store.sent_profile {where}) where host = {quote_text(host.name or '')}",
     )
     scratch.make(
         "push_changed",
-        "select one.*, had.profile is null as first, had.keys as had from (select _profile as profile,"
+        "select one.*, had.profile is null as first, had.keys as had, coalesce(had.turn + (had.sent <> one.digest)::integer, 0) as turn from (select _profile as profile,"
         f" md5_number({secret} || string_agg(line, chr(10) order by part)) as digest from push_line group by _profile) as one"
         f" left join push_had as had on had.profile = one.profile where {'true' if host.whole or host.name is None else 'had.digest is distinct from one.digest'}",
     )
@@ -71,19 +72,19 @@ def compare(store: Store, host: Host, where: str, masked: Sequence[str]) -> None
     scratch.make(
         "push_row",
         "select line._profile, line.mpid, line.part, line.line, list_sort(list_distinct(list_concat(line.deleted, coalesce(keys.gone, [])))) as deleted,"
-        " keys.digest::varchar as digest, to_json(keys.keys)::varchar as keys"
+        " keys.digest::varchar as digest, to_json(keys.keys)::varchar as keys, keys.turn"
         " from push_line as line join push_keys as keys on keys.profile = line._profile"
-        " union all select distinct _profile, mpid, 0, null, []::varchar[], null, null from push_line"
+        " union all select distinct _profile, mpid, 0, null, []::varchar[], null, null, null from push_line"
         " where _profile not in (select profile from push_changed) order by 1, 3",
     )
 
 
 def _tell_keys(scratch: Scratch, masked: Sequence[str]) -> None:
-    """Make `push_keys` (profile, digest, first, keys, gone, every) of the profiles that are sent: the attributes of their batches, those
+    """Make `push_keys` (profile, digest, first, turn, keys, gone, every) of the profiles that are sent: the attributes of their batches, those
     that the host had before and has no more, and all of both."""
     scratch.make(
         "push_keys",
-        "select one.profile, one.digest, one.first, keys, list_filter(before, lambda key: not list_contains(keys, key)"
+        "select one.profile, one.digest, one.first, one.turn, keys, list_filter(before, lambda key: not list_contains(keys, key)"
         f" and key not in ({', '.join(map(quote_text, masked)) or quote_text('')})) as gone,"
         " list_sort(list_distinct(list_concat(before, keys))) as every"
         " from (select changed.*, coalesce(named.keys, []) as keys, coalesce(from_json(had, '[\"VARCHAR\"]'), []) as before from push_changed as changed"
@@ -96,9 +97,9 @@ def note_under_way(store: Store, host: Host) -> None:
     """Write down that the profiles of `push_keys` are on their way to a host, in one transaction."""
     name = quote_text(host.name or "")
     with store.transaction():
-        store.scratch.run(f"insert into store.sent_profile select {name}, profile, null, to_json(every)::varchar from push_keys where first")
+        store.scratch.run(f"insert into store.sent_profile select {name}, profile, null, digest, turn, to_json(every)::varchar from push_keys where first")
         store.scratch.run(
-            "update store.sent_profile as one set digest = null, keys = to_json(sent.every)::varchar"
+            "update store.sent_profile as one set digest = null, sent = sent.digest, turn = sent.turn, keys = to_json(sent.every)::varchar"
             f" from push_keys as sent where one.host = {name} and one.profile = sent.profile and not sent.first"
         )
 

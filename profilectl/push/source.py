@@ -19,6 +19,7 @@ from profilectl.fields import Unusable
 from profilectl.opening import open_store
 from profilectl.packing import Parcel, Track, parcels_of
 from profilectl.profile import Profiles, profiles_of
+from profilectl.push.ages import Ages
 from profilectl.push.known import Host, Noted, compare, note_under_way
 from profilectl.scratch import Scratch, quote_text
 from profilectl.segments import known_mpids
@@ -59,7 +60,7 @@ class Row:
     profile: int | None = None
     unchanged: bool = False
 
-    def add_text(self, text: str, name: Name, *, with_times: bool = False, deleted: Sequence[str] = ()) -> None:
+    def add_text(self, text: str, name: Name, *, with_times: bool = False, deleted: Sequence[str] = (), ages: Ages | None = None) -> None:
         """Add a batch as JSON text. deleted: attributes that it deletes as well."""
         try:
             document = parse_json(text)
@@ -68,15 +69,19 @@ class Row:
             return
         if deleted and isinstance(document, dict):
             document["deleted_user_attributes"] = list(deleted)
-        self.add(document, name, with_times=with_times)
+        self.add(document, name, with_times=with_times, ages=ages)
 
-    def add(self, document: Value, name: Name, *, with_times: bool = False) -> None:
-        """Add a batch; where it cannot be sent, say why."""
-        part = self._next()
-        try:
-            self.parcels += parcels_of(document, self.position, lambda part, content: name(self.position, part, content), first_part=part, with_times=with_times)
-        except Unusable as error:
-            self.bad.append(Bad(part, error, to_json(document)))
+    def add(self, document: Value, name: Name, *, with_times: bool = False, ages: Ages | None = None) -> None:
+        """Add a batch; where it cannot be sent, say why. ages: which of its events are historical, where it may have some."""
+        for leaving, historical in ages.parted(document) if ages else ((document, False),):
+            part = self._next()
+            try:
+                self.parcels += parcels_of(
+                    leaving, self.position, lambda part, content: name(self.position, part, content), first_part=part, with_times=with_times,
+                    historical=historical,
+                )
+            except Unusable as error:
+                self.bad.append(Bad(part, error, to_json(leaving)))
 
     def _next(self) -> int:
         return len(self.parcels) + len(self.bad)
@@ -172,33 +177,38 @@ class OfStore:
         compare(profiles.store, self.host, where, masked)
 
     def _rows(self, track: Track, name: Name) -> Iterator[Row]:
-        cursor = self._scratch.connection.execute("select _profile, mpid, line, deleted, digest, keys from push_row order by _profile, part")
+        cursor = self._scratch.connection.execute("select _profile, mpid, line, deleted, digest, keys, turn from push_row order by _profile, part")
         lines = itertools.chain.from_iterable(iter(lambda: cursor.fetchmany(BLOCK), []))
         for profile, of_one in itertools.groupby(lines, key=lambda line: line[0]):
             if track.is_done(profile):
                 continue
             row: Row | None = None
-            for _, mpid, line, deleted, digest, keys in of_one:
+            for _, mpid, line, deleted, digest, keys, turn in of_one:
                 first = row is None
                 row = row or Row(profile, {"mpid": mpid}, noted=Noted(profile, digest, keys) if self.host.noting else None, unchanged=line is None)
                 if line is None:
                     continue
-                row.add_text(line, name, with_times=self._with_times, deleted=deleted if first else ())
+                row.add_text(line, _named(name, turn), with_times=self._with_times, deleted=deleted if first else ())
             assert row is not None
             yield row
+
+
+def _named(name: Name, turn: int) -> Name:
+    """Return what names batches after others were sent before so often."""
+    return (lambda position, part, content: name(position, part, f"{turn} {content}")) if turn else name
 
 
 class OfFile:
     """A file of batches: JSON lines, a batch each, or a JSON document with one or an array of them; packed or not.
 
-    sha256: of the file as it is. Raises InputRefused for what is no such file.
+    sha256: of the file as it is; ages: which of its events are historical. Raises InputRefused for what is no such file.
     """
 
     first = 1
     unchanged = 0
 
     def __init__(self, scratch: Scratch, path: Path, *, with_times: bool) -> None:
-        self._with_times = with_times
+        self._with_times, self.ages = with_times, Ages()
         found = open_files([Named(str(path))], format=None, encoding=None, spill=scratch.folder).files
         if len(found) != 1 or found[0].format not in FORMATS:
             raise InputRefused(f"{path} is no file of batches", "name one .jsonl or .json file; profilectl export batches writes one")
@@ -237,11 +247,11 @@ class OfFile:
                 row.bad.append(Bad(0, Unusable("ROW_TOO_LONG"), ""))
             elif isinstance(raw, bytes):
                 try:
-                    row.add_text(raw.decode(), name, with_times=self._with_times)
+                    row.add_text(raw.decode(), name, with_times=self._with_times, ages=self.ages)
                 except UnicodeDecodeError:
                     row.bad.append(Bad(0, Unusable("ENCODING_INVALID"), raw.decode(errors="replace")))
             else:
-                row.add(raw[0], name, with_times=self._with_times)
+                row.add(raw[0], name, with_times=self._with_times, ages=self.ages)
             yield row
 
     def _raw(self) -> Iterator[bytes | tuple[Value] | None]:
