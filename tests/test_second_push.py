@@ -67,6 +67,7 @@ def test_what_was_chosen_first_is_not_sent_with_all_and_the_other_way_round(fold
         assert sent(folder, receiver, "--where", "tier = 'tin'")[1] == {}
 
 
+@pytest.mark.slow
 def test_another_host_and_another_manner_have_what_they_were_sent(folder: Path) -> None:
     with receiving() as first, receiving() as second:
         assert len(sent(folder, first)[1]) == 3
@@ -100,6 +101,7 @@ def test_an_import_that_is_undone_takes_its_values_back_from_the_host(folder: Pa
         assert there["A"]["deleted_user_attributes"] == ["more"]
 
 
+@pytest.mark.slow
 def test_what_is_refused_does_not_count_as_accepted(folder: Path) -> None:
     with receiving(always(Do(400))) as receiver:
         assert sent(folder, receiver, status=3)[0]["batches"]["refused"] == 3
@@ -107,6 +109,7 @@ def test_what_is_refused_does_not_count_as_accepted(folder: Path) -> None:
         assert len(sent(folder, receiver)[1]) == 3
 
 
+@pytest.mark.slow
 def test_what_was_under_way_when_the_push_ended_is_sent_again_though_it_is_as_it_was(folder: Path) -> None:
     """The host may have the values in between: that the profile is again as it was before says nothing."""
     with receiving() as receiver:
@@ -132,6 +135,7 @@ def test_what_is_said_once_more_after_something_else_is_no_repetition(folder: Pa
         assert has(receiver) == wants(folder)
 
 
+@pytest.mark.slow
 def test_a_push_of_all_that_was_broken_off_goes_on_as_one_of_all(folder: Path) -> None:
     with receiving() as receiver:
         sent(folder, receiver)
@@ -141,6 +145,7 @@ def test_a_push_of_all_that_was_broken_off_goes_on_as_one_of_all(folder: Path) -
         assert set(sent(folder, receiver)[1]) == {"A", "B", "C"}
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_a_push_to_that_host_would_send(folder: Path) -> None:
     with receiving() as receiver:
         sent(folder, receiver)
@@ -153,6 +158,7 @@ def test_a_dry_run_says_what_a_push_to_that_host_would_send(folder: Path) -> Non
         assert store.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_what_an_import_changed_counts_as_sent(folder: Path) -> None:
     with receiving() as receiver:
         sent(folder, receiver)
@@ -173,6 +179,7 @@ def test_who_is_erased_takes_along_what_was_written_down(folder: Path) -> None:
         assert sent(folder, receiver)[1] == {}
 
 
+@pytest.mark.slow
 def test_what_a_calculated_attribute_masks_is_not_deleted_there(folder: Path) -> None:
     with receiving() as receiver:
         sent(folder, receiver)
@@ -236,12 +243,8 @@ def whatever_happens(folder: Path, seed: int, steps: int) -> None:
         assert len(receiver.accepted) == before
 
 
-def test_in_the_end_the_host_has_what_the_store_has(folder: Path) -> None:
-    whatever_happens(folder, 1, 3)
-
-
 @pytest.mark.slow
-def test_in_the_end_the_host_has_what_the_store_has_at_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_the_end_the_host_has_what_the_store_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(at_length(12, by_night=300)):
         place = tmp_path / str(seed)
         place.mkdir()
