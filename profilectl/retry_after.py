@@ -1,6 +1,8 @@
-"""How long a receiver asks to be left alone: its Retry-After header, for every command that sends (push, forward, uid2).
+"""How long a receiver asks to be left alone: its Retry-After header, for every command that sends
+(push, forward, uid2).
 
-Sources: RFC 9110 10.2.3 (a whole number of seconds, or a date), 5.6.7 (the three forms of a date), domain.md 5.4.
+Sources: RFC 9110 10.2.3 (a whole number of seconds, or a date), 5.6.7 (the three forms of a date),
+domain.md 5.4.
 """
 
 from __future__ import annotations
@@ -27,11 +29,13 @@ _DATES = (
 # fmt: on
 
 
-def asked_pause_s(stated: str | None, date: str | None = None, *, now_s: float | None = None) -> int | None:
+def asked_pause_s(
+    stated: str | None, date: str | None = None, *, now_s: float | None = None
+) -> int | None:
     """Return the seconds that an answer asks for; None where it says nothing that can be read.
 
-    stated: its Retry-After. date: its Date: what its clock says, which may differ from ours (now_s). A date in the past
-    means 0, as 0 does.
+    stated: its Retry-After. date: its Date: what its clock says, which may differ from ours
+    (now_s). A date in the past means 0, as 0 does.
 
     >>> asked_pause_s(" 120 "), asked_pause_s("-1"), asked_pause_s("1.5")
     (120, None, None)
@@ -66,7 +70,10 @@ def _date_s(text: str) -> float | None:
             number -= 100 if number > this + 50 else 0
         leap = second == "60"
         try:
-            at = datetime.datetime(number, MONTHS.index(month) + 1, int(day), int(hour), int(minute), 59 if leap else int(second), tzinfo=datetime.UTC)
+            at = datetime.datetime(
+                number, MONTHS.index(month) + 1, int(day), int(hour), int(minute),
+                59 if leap else int(second), tzinfo=datetime.UTC,
+            )
         except ValueError:
             return None
         return at.timestamp() + leap
@@ -74,7 +81,8 @@ def _date_s(text: str) -> float | None:
 
 
 def come_back(pause_s: float, *, now_s: float | None = None) -> tuple[int, str]:
-    """Return when a pause that begins now is over: in epoch milliseconds, and for a person, in local time and in how long."""
+    """Return when a pause that begins now is over: in epoch milliseconds, and for a person, in
+    local time and in how long."""
     at_s = math.ceil((time.time() if now_s is None else now_s) + pause_s)
     local = datetime.datetime.fromtimestamp(at_s, datetime.UTC).astimezone()
     return at_s * 1000, f"{local:%Y-%m-%d %H:%M:%S %Z} (in {lasting(pause_s)})"

@@ -1,8 +1,10 @@
-"""The stored events of profiles as batches: each stored batch with its events, under the identities that its profile has now.
+"""The stored events of profiles as batches: each stored batch with its events, under the identities
+that its profile has now.
 
-Attributes stay out: old ones would be said after newer ones, and a push of profiles says those in force. Events older than
-events_api.HISTORICAL_AFTER_H go to the historical endpoint, so that a batch with both leaves as two. What that endpoint does
-not process (a batch without events, an event without a time) never comes about: every event leaves with its time.
+Attributes stay out: old ones would be said after newer ones, and a push of profiles says those in
+force. Old events go to the historical endpoint (ages.py), so that a batch with both leaves as two.
+What that endpoint does not process (a batch without events, an event without a time) never comes
+about: every event leaves with its time.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ AT_ONCE = 20_000
 """So many stored batches are read at once."""
 Stored = Mapping[str, Any]
 """A stored event: place, at_ms, event (its JSON), sent (whether the host has it)."""
-MEMBERS = ("mp_deviceid", "device_info", "application_info", "attribution_info", "integration_attributes", "context", "batch_context")
+MEMBERS = (
+    "mp_deviceid", "device_info", "application_info", "attribution_info", "integration_attributes",
+    "context", "batch_context",
+)
 """The other fields of a stored batch that leave with its events."""
 EVENT_BYTES = PLATFORM.batch_bytes * 3 // 4
 """So much of a batch may be events; the rest is for whom it is about."""
@@ -40,8 +45,9 @@ EVENT_BYTES = PLATFORM.batch_bytes * 3 // 4
 class OfEvents:
     """The stored batches with events of some profiles; a position is an arrival.
 
-    total: batches, those that the host has (unchanged) among them; until: the arrivals before it are in a push that begins now. names:
-    distinct event names of the workspace. since_ms: only events from then on.
+    total: batches, those that the host has (unchanged) among them; until: the arrivals before it
+    are in a push that begins now. names: distinct event names of the workspace. since_ms: only
+    events from then on.
     """
 
     scratch: Scratch
@@ -64,61 +70,80 @@ class OfEvents:
             choose(profiles, self.wanted)
             self.workspace, self.until = profiles.workspace, store.next_import()[1]
             self.names = profiles.event_names()
-            chosen = "where profile in (select profile from chosen)" if self.scratch.has("chosen") else ""
-            events = known_events(profiles.segments, where=self._happened(profiles, chosen), columns=("arrival", "place"))
+            some = self.scratch.has("chosen")
+            chosen = "where profile in (select profile from chosen)" if some else ""
+            where = self._happened(profiles, chosen)
+            events = known_events(profiles.segments, where=where, columns=("arrival", "place"))
             self.scratch.make("standing", events)
         self.wait_s = max(self.wait_s, PATIENCE_S)
 
     def _happened(self, profiles: Profiles, where: str) -> str:
-        return both(profiles.happened(where), f"at_ms >= {self.since_ms}" if self.since_ms is not None else "")
+        """Return the WHERE clause of the events that are chosen by time and workspace."""
+        since = f"at_ms >= {self.since_ms}" if self.since_ms is not None else ""
+        return both(profiles.happened(where), since)
 
     def end_before(self, until: int, host: Host) -> None:
         """Leave out the batches from an arrival on, and the events that a host has."""
         self.until, self.host = until, host
-        self.total = int(self.scratch.row(f"select count(distinct arrival) from standing where arrival < {until}")[0])
+        before = f"from standing where arrival < {until}"
+        self.total = int(self.scratch.row(f"select count(distinct arrival) {before}")[0])
         with open_store(self.scratch, self.path, wait_s=self.wait_s) as store:
-            known = "false" if host.name is None or host.whole else f"host = {quote_text(host.name)}"
+            every = host.name is None or host.whole
+            known = "false" if every else f"host = {quote_text(host.name or '')}"
             store.scratch.make("sent", f"select arrival, place from store.sent_event where {known}")
         self.scratch.make(
             "left_batch",
-            f"select distinct arrival from (select * from standing where arrival < {until}) as one"
-            " where not exists (select 1 from sent where sent.arrival = one.arrival and sent.place = one.place)",
+            f"select distinct arrival from (select * {before}) as one where not exists"
+            " (select 1 from sent where sent.arrival = one.arrival and sent.place = one.place)",
         )
         self.unchanged = self.total - self.scratch.count("left_batch")
 
     def blocks(self, track: Track, name: Name) -> Iterator[list[Row]]:
-        """Yield the batches that are not done, in order of arrival. The store must not be open for writing during next()."""
-        arrivals = [one for (one,) in self.scratch.rows(f"select arrival from left_batch where arrival >= {track.start} order by arrival")]
+        """Yield the batches that are not done, in order of arrival. The store must not be open for
+        writing during next()."""
+        left = f"select arrival from left_batch where arrival >= {track.start} order by arrival"
+        arrivals = [one for (one,) in self.scratch.rows(left)]
         for place in range(0, len(arrivals), AT_ONCE):
             last = arrivals[min(place + AT_ONCE, len(arrivals)) - 1]
             with open_store(self.scratch, self.path, wait_s=self.wait_s) as store:
-                self._read(profiles_of(store), f"where arrival between {arrivals[place]} and {last} and arrival in (select arrival from left_batch)")
+                within = f"where arrival between {arrivals[place]} and {last}"
+                chosen = f"{within} and arrival in (select arrival from left_batch)"
+                self._read(profiles_of(store), chosen)
             yield from in_blocks(self._rows(track, name))
 
     def _read(self, profiles: Profiles, where: str) -> None:
-        """Make `event_batch`: what is needed to put some stored batches together, as the store has them now."""
+        """Make `event_batch`: what is needed to put some stored batches together, as they are now."""
         scratch = self.scratch
-        events = known_events(profiles.segments, where=self._happened(profiles, where), columns=("profile", "arrival", "place", "at_ms", "event"))
-        told = "{'place': one.place, 'at_ms': at_ms, 'event': event, 'sent': sent.place is not null}"
+        columns = ("profile", "arrival", "place", "at_ms", "event")
+        events = known_events(profiles.segments, where=self._happened(profiles, where), columns=columns)
+        told = "{place: one.place, at_ms: at_ms, event: event, sent: sent.place is not null}"
         scratch.make(
             "event_read",
-            f"select profile, one.arrival, list({told} order by one.place) as events from ({events}) as one"
-            " left join sent on sent.arrival = one.arrival and sent.place = one.place group by profile, one.arrival",
+            f"select profile, one.arrival, list({told} order by one.place) as events"
+            f" from ({events}) as one left join sent on sent.arrival = one.arrival"
+            " and sent.place = one.place group by profile, one.arrival",
         )
-        rests = [f"select arrival, rest from {one.table('rest')} {where}" for one in profiles.segments if "rest" in one.tables]
-        rest = " union all ".join(rests) or "select null::bigint as arrival, null::varchar as rest where false"
+        tables = [one.table("rest") for one in profiles.segments if "rest" in one.tables]
+        rest = " union all ".join(f"select arrival, rest from {one} {where}" for one in tables)
+        rest = rest or "select null::bigint as arrival, null::varchar as rest where false"
         identities = ", ".join(f"{quote_text(kind)}: i_{kind}[-1]" for kind in profiles.identities)
         people = profiles.folded([], "where profile in (select profile from event_read)")
+        held = f"to_json({{{identities}}})::varchar" if identities else quote_text("{}")
         scratch.make(
             "event_batch",
-            f"select one.arrival, one.profile, mpid, {environment_name('person.environment')} as environment, {f'to_json({{{identities}}})::varchar' if identities else quote_text('{}')} as identities,"
-            f" rest.rest, one.events from event_read as one join ({people}) as person on person.profile = one.profile"
+            f"select one.arrival, one.profile, mpid, {held} as identities, rest.rest, one.events,"
+            f" {environment_name('person.environment')} as environment"
+            f" from event_read as one join ({people}) as person on person.profile = one.profile"
             f" left join ({rest}) as rest on rest.arrival = one.arrival order by one.arrival",
         )
 
     def _rows(self, track: Track, name: Name) -> Iterator[Row]:
-        cursor = self.scratch.connection.execute("select * from event_batch order by arrival")
-        for arrival, profile, mpid, environment, identities, rest, events in itertools.chain.from_iterable(iter(lambda: cursor.fetchmany(1000), [])):
+        cursor = self.scratch.connection.execute(
+            "select arrival, profile, mpid, environment, identities, rest, events"
+            " from event_batch order by arrival"
+        )
+        rows = itertools.chain.from_iterable(iter(lambda: cursor.fetchmany(1000), []))
+        for arrival, profile, mpid, environment, identities, rest, events in rows:
             if track.is_done(arrival):
                 continue
             row = Row(arrival, {"mpid": str(mpid)}, profile=profile if self.host.noting else None)
@@ -126,17 +151,24 @@ class OfEvents:
             if not frame:  # nobody would be found by it
                 continue
             for part, (historical, portion) in enumerate(self._portions(events)):
-                self._add(row, frame, part, [one for one in portion if not one["sent"]], name, historical=historical)
+                some = [one for one in portion if not one["sent"]]
+                self._add(row, frame, part, some, name, historical=historical)
             yield row
 
-    def _frame(self, identities: dict[str, Any], rest: Mapping[str, Any], environment: str, mpid: int) -> dict[str, Value]:
-        """Return what a batch says beside its events: whom it is about, and on which device; empty where it would be about nobody."""
-        found: dict[str, Value] = {"environment": environment, **({"mpid": Number(str(mpid))} if self.wanted.with_mpid else {})}
-        users: dict[str, Value] = {kind: value for kind, value in identities.items() if value is not None and not BY_NAME[kind].device}
+    def _frame(
+        self, identities: dict[str, Any], rest: Mapping[str, Any], environment: str, mpid: int
+    ) -> dict[str, Value]:
+        """Return what a batch says beside its events: whom it is about, and on which device; empty
+        where it would be about nobody."""
+        found: dict[str, Value] = {"environment": environment}
+        if self.wanted.with_mpid:
+            found["mpid"] = Number(str(mpid))
+        held = {kind: value for kind, value in identities.items() if value is not None}
+        users: dict[str, Value] = {kind: held[kind] for kind in held if not BY_NAME[kind].device}
         if users:
             found["user_identities"] = users
         found |= {member: rest[member] for member in MEMBERS if rest.get(member) is not None}
-        devices: dict[str, Value] = {kind: value for kind, value in identities.items() if value is not None and BY_NAME[kind].device}
+        devices: dict[str, Value] = {kind: held[kind] for kind in held if BY_NAME[kind].device}
         if not users and not ("device_info" in found or "mp_deviceid" in found):
             # The device of the batch is not known, and the profile has no other name.
             stamp = devices.pop("mp_deviceid", None)
@@ -144,11 +176,12 @@ class OfEvents:
                 found["device_info"] = devices
             if stamp:
                 found["mp_deviceid"] = stamp
-        return found if {"mpid", "user_identities", "device_info", "mp_deviceid"} & found.keys() else {}
+        named = {"mpid", "user_identities", "device_info", "mp_deviceid"} & found.keys()
+        return found if named else {}
 
     def _portions(self, events: Sequence[Stored]) -> Iterator[tuple[bool, list[Stored]]]:
-        """Yield the events of a batch by the endpoint that they go to, in portions that a batch may have. What the host has is among
-        them, so that a portion is the same each time that it is sent in a push."""
+        """Yield the events of a batch by the endpoint that they go to, in portions that a batch may
+        have. What the host has is among them: a portion is the same each time in a push."""
         def is_historical(one: Stored) -> bool:
             return self.ages.is_historical(one["at_ms"])
 
@@ -164,18 +197,24 @@ class OfEvents:
                 size += more
             yield historical, portion
 
-    def _add(self, row: Row, frame: Mapping[str, Value], part: int, events: Sequence[Stored], name: Name, *, historical: bool) -> None:
+    def _add(
+        self, row: Row, frame: Mapping[str, Value], part: int, events: Sequence[Stored], name: Name, *,
+        historical: bool,
+    ) -> None:
         """Add a batch with some events, if there are any; where it cannot be sent, say why."""
         if not events:
             return
         for one in events:
             self.ages.note(one["at_ms"])
         places = tuple(one["place"] for one in events)
-        document: dict[str, Value] = {**frame, "events": [_with_time(parse_json(one["event"]), one["at_ms"]) for one in events]}
+        timed = [_with_time(parse_json(one["event"]), one["at_ms"]) for one in events]
+        document: dict[str, Value] = {**frame, "events": timed}
         try:
             row.parcels += parcels_of(
-                # The same id whatever the profile is named by when it is sent again: an event that arrives twice counts twice.
-                document, row.position, lambda part, content: name(row.position, part, f"events {places}"), first_part=part, historical=historical, places=places,
+                # The same id whatever the profile is named by when it is sent again: an event
+                # that arrives twice counts twice.
+                document, row.position, lambda part, _: name(row.position, part, f"events {places}"),
+                first_part=part, historical=historical, places=places,
             )
         except Unusable as error:
             row.bad.append(Bad(part, error, to_json(document)))
@@ -185,7 +224,8 @@ def _with_time(event: Value, at_ms: int) -> Value:
     if not isinstance(event, dict):
         return event
     stated = event.get("data")
-    data: dict[str, Value] = {**(stated if isinstance(stated, dict) else {}), "timestamp_unixtime_ms": Number(str(at_ms))}
+    data: dict[str, Value] = dict(stated) if isinstance(stated, dict) else {}
+    data["timestamp_unixtime_ms"] = Number(str(at_ms))
     return {**event, "data": data}
 
 

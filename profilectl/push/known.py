@@ -67,7 +67,8 @@ def compare(store: Store, host: Host, where: str, masked: Sequence[str]) -> None
     scratch.make(
         "push_had",
         "select profile, digest, sent, turn, keys"
-        f" from (select * from store.sent_profile {where}) where host = {quote_text(host.name or '')}",
+        f" from (select * from store.sent_profile {where})"
+        f" where host = {quote_text(host.name or '')}",
     )
     every = host.whole or host.name is None
     scratch.make(
@@ -112,7 +113,7 @@ def _tell_keys(scratch: Scratch, masked: Sequence[str]) -> None:
 
 
 def note_under_way(store: Store, host: Host) -> None:
-    """Write down, in one transaction, that the profiles of `push_keys` are on their way to a host."""
+    """Write down, in one transaction, that the profiles of `push_keys` are under way."""
     name = quote_text(host.name or "")
     with store.transaction():
         store.scratch.run(
