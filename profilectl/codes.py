@@ -41,7 +41,7 @@ class Exit(enum.IntEnum):
     MOVED = 8
     """A saved plan no longer fits the store."""
     UNFINISHED = 9
-    """The other side did not take everything, or the output found no room; the same command goes on where it stopped."""
+    """The other side did not take everything, or asks to come back later (the message says when), or the output found no room; the same command goes on where it stopped."""
     CHANGES = 10
     """Only with `--detailed-exitcode`: there are changes."""
     INTERRUPTED = 130
@@ -96,9 +96,16 @@ class PlanMoved(ProfilectlError):
 
 
 class Unfinished(ProfilectlError):
-    """The other side was away, or busy, for too long: a part is delivered, the rest is not."""
+    """The other side was away, or busy, for too long: a part is delivered, the rest is not.
+
+    come_back_ms: when it asks to be tried again.
+    """
 
     exit = Exit.UNFINISHED
+
+    def __init__(self, message: str, hint: str = "", come_back_ms: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.come_back_ms = come_back_ms
 
 
 class Fate(enum.Enum):

@@ -13,13 +13,14 @@ from typing import Any
 
 import orjson
 
-from profilectl.feed import Feed
+from profilectl.event import NAMED_FREELY, names_warning
+from profilectl.feed import ACCOUNT, Feed
 from profilectl.identity import NO_JUDGING, Judging
 from profilectl.merge import Merged
 from profilectl.outbox import Leaves, prepare_outgoing, write_outgoing
 from profilectl.report import ImportReport
-from profilectl.scratch import Scratch
-from profilectl.segments import Segment, write_table
+from profilectl.scratch import Scratch, quote_text
+from profilectl.segments import Segment, known_events, write_table
 from profilectl.stage import Staged
 from profilectl.stage.staged import Rejects
 from profilectl.store import Store, who
@@ -193,6 +194,19 @@ def _line_runs(lines: str | None, first_line: int, first: int, span: int) -> str
         f" (select seq, line, line - seq as shift, lag(line - seq) over (order by seq) as before from {lines})"
         " where before is null or before <> shift"
     )
+
+
+def warn_of_names(store: Store, feed: Feed, report: ImportReport) -> None:
+    """Say in the report where the workspace has more distinct event names with this import than the platform takes."""
+    if feed.source == ACCOUNT:
+        return
+    seen = [str(one.number) for one in store.feeds() if one.seen_in(feed.workspace)]
+    named = f"type in ({', '.join(map(quote_text, NAMED_FREELY))})"
+    before = known_events(store.segments(), where=f"where {named} and feed in ({', '.join(seen) or 'null'})", columns=("name",))
+    (count,) = store.scratch.row(f"select count(distinct name) from ({before} union all select name from ready_event where {named})")
+    warning = names_warning(count, f"the workspace {feed.workspace}")
+    if warning and warning not in report.notices:
+        report.notices.append(warning)
 
 
 def write(store: Store, prepared: Prepared, made: Import, staged: Staged, report: ImportReport) -> None:

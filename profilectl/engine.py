@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 from profilectl.batch import Field, Reading
 from profilectl.codes import InputRefused, ProfilectlError, StoreBusy, UsageError
-from profilectl.commit import Import, Prepared, prepare, write
+from profilectl.commit import Import, Prepared, prepare, warn_of_names, write
 from profilectl.compaction import compact, compaction_due
 from profilectl.consenting import look_at_consent
 from profilectl.dependence import rests_on
@@ -462,7 +462,10 @@ class _Run:
         self.request.progress("writing", 0)
         self._trace()
         leaves = tuple(leaving_from(store, self.made.feed.name))
-        return prepare(self.scratch, self.staged, self.merged, self.rejects, self.made, self.report.protection, self.report.environment, leaves)
+        prepared = prepare(self.scratch, self.staged, self.merged, self.rejects, self.made, self.report.protection, self.report.environment, leaves)
+        if "event" in prepared.kinds:
+            warn_of_names(store, self.made.feed, self.report)
+        return prepared
 
     def _wait_s(self) -> float:
         return max(self.request.wait_s, LATE_WAIT_S)

@@ -63,6 +63,12 @@ HOSTS = {
 }
 # fmt: on
 PATH = "/v2/bulkevents"
+HISTORICAL = "/historical"
+"""What is added to the address for events that are historical: they change no audience and go to no output."""
+HISTORICAL_AFTER_H = 24
+"""Events older than this go there (issue 14); the ordinary endpoint is for what is happening."""
+PROCESSED_AFTER_H = 72
+"""A batch with an event younger than this is not processed there, says the platform's page (domain.md 5.4)."""
 THROTTLES = ("org", "account", "app", "feed", "workspace", "acceleration")
 """What X-mp-rate-limit-exceeded may name."""
 RATE = 270
@@ -75,12 +81,6 @@ that (full jitter), so that many senders do not come back at once."""
 def answer_of(status: int) -> Answer:
     """Return what is done about an HTTP status."""
     return ANSWERS.get(status) or CLASSES.get(status // 100) or CLASSES[4]
-
-
-def retry_after(header: str | None) -> int | None:
-    """Return the seconds that a Retry-After header names; None where it says nothing, or not in whole seconds."""
-    stated = (header or "").strip()
-    return int(stated) if stated.isascii() and stated.isdigit() and len(stated) < 8 else None
 
 
 def address_of(host: str) -> str:

@@ -49,7 +49,8 @@ class Parcel:
 
     position: of the profile, or the line of the file, it comes from; part: which of the batches of that
     position, from 0. request_id: its source_request_id. body: its JSON. who: names of the person; what has one
-    in common with another must not overtake it.
+    in common with another must not overtake it. historical: it goes to the historical endpoint. places: which of
+    the events of a stored batch it has.
     """
 
     position: int
@@ -57,6 +58,8 @@ class Parcel:
     request_id: str
     body: bytes
     who: frozenset[str]
+    historical: bool = False
+    places: tuple[int, ...] = ()
 
 
 def namespace_of(secret: str) -> UUID:
@@ -71,7 +74,8 @@ def request_id(namespace: UUID, push: int, position: int, part: int, content: st
 
 
 def parcels_of(
-    document: Value, position: int, name: Callable[[int, str], str], *, first_part: int = 0, with_times: bool = False, limits: Limits = PLATFORM
+    document: Value, position: int, name: Callable[[int, str], str], *, first_part: int = 0, with_times: bool = False, historical: bool = False,
+    places: tuple[int, ...] = (), limits: Limits = PLATFORM,
 ) -> list[Parcel]:
     """Return the batches that one batch leaves as: itself, or parts of it where it is too large.
 
@@ -91,7 +95,7 @@ def parcels_of(
         number = first_part + place
         content = ",".join(part)
         named = own if own and not place else name(number, content)
-        found.append(Parcel(position, number, named, f'{{"source_request_id":{to_json(named)},{content}}}'.encode(), who))
+        found.append(Parcel(position, number, named, f'{{"source_request_id":{to_json(named)},{content}}}'.encode(), who, historical and not place, places))  # later parts have no events
     return found
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from profilectl import identity_sql
 from profilectl.batch import field_named
+from profilectl.event import NAMED_FREELY
 from profilectl.feed import ACCOUNT, DEFAULT_WORKSPACE, ENVIRONMENTS, NO_WORKSPACE, Feed, workspaces_of
 from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME, CODE, TYPES, display, key_of
@@ -362,6 +363,11 @@ class Profiles:
     def happened(self, where: str = "") -> str:
         """Return the WHERE clause of the events that the workspace has; an opt-out holds in all of them (domain.md 2)."""
         return both(where, f"({self.feeds} or type = 'opt_out')" if self.feeds else "")
+
+    def event_names(self) -> int:
+        """Return how many distinct names the workspace's events have, of the types whose names are free."""
+        named = both(f"where type in ({', '.join(map(quote_text, NAMED_FREELY))})", self.feeds)
+        return int(self.store.scratch.row(f"select count(distinct name) from ({known_events(self.segments, where=named, columns=('name',))})")[0])
 
     def _identity_members(self, *, device: bool) -> str:
         members = [

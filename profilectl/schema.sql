@@ -293,7 +293,9 @@ create table store.push (
     made_by     varchar,
     rows        bigint not null,     -- profiles or lines that are done
     accepted    bigint not null,     -- batches
-    refused     bigint not null
+    refused     bigint not null,
+    unchanged   bigint not null,     -- profiles that the host had already, as they are
+    whole       boolean not null     -- whether those are sent too (--again)
 );
 
 create table store.pushed (
@@ -307,4 +309,21 @@ create table store.push_refused (
     position bigint not null,
     part     integer not null,       -- which of the batches of that position, from 0
     code     varchar not null
+);
+
+-- What a host has of profiles (push): it is not sent again while it is the same. No value in it.
+create table store.sent_profile (
+    host    varchar not null,        -- hash of the address and the manner of the batches
+    profile bigint not null,
+    digest  uhugeint,                -- of the batches that were accepted last; null: some are under way, or were refused
+    sent    uhugeint not null,       -- of those that were sent last
+    turn    integer not null,        -- how often others were sent before: part of their request ids
+    keys    varchar not null         -- the attributes that the host may have, as a JSON list
+);
+
+create table store.sent_event (
+    host    varchar not null,
+    profile bigint not null,
+    arrival bigint not null,         -- of the stored batch
+    place   integer not null         -- which of its events was accepted
 );

@@ -102,6 +102,10 @@ STEPS: dict[int, tuple[str, ...]] = {
         # What a condition on events takes for empty has changed (presence.py): what rests on one is computed anew.
         "update store.calculation set filled_ms = null where contains(lower(definition), 'empty')",
         "update store.audience set filled_ms = null where contains(lower(definition), 'empty') and not contains(definition, '\"standard\"')",
+        "alter table store.push add column unchanged bigint default 0",
+        "alter table store.push add column whole boolean default false",
+        "create table store.sent_profile (host varchar not null, profile bigint not null, digest uhugeint, sent uhugeint not null, turn integer not null, keys varchar not null)",
+        "create table store.sent_event (host varchar not null, profile bigint not null, arrival bigint not null, place integer not null)",
     ),
 }
 

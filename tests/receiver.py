@@ -75,7 +75,8 @@ ACCEPT = always(Do())
 
 
 class Receiver:
-    """What was received. accepted: the batches of requests that were taken, in order, also where the answer was lost."""
+    """What was received. accepted: the batches of requests that were taken, in order, also where the answer was lost; historical: those
+    of them that came to the historical endpoint."""
 
     def __init__(self, plan: Plan = ACCEPT) -> None:
         self.plan = plan
@@ -83,6 +84,7 @@ class Receiver:
         self.lock = threading.Lock()
         self.requests: list[bytes] = []
         self.accepted: list[dict[str, Any]] = []
+        self.historical: list[dict[str, Any]] = []
         self.problems: list[str] = []
         self.under_way: Counter[str] = Counter()
         self.overtaking: list[str] = []
@@ -116,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         receiver: Receiver = self.server.receiver  # type: ignore[attr-defined]
         raw = self.rfile.read(int(self.headers["Content-Length"]))
         wanted = "Basic " + base64.b64encode(f"{KEY}:{SECRET}".encode()).decode()
-        assert self.path == "/v2/bulkevents"
+        assert self.path in ("/v2/bulkevents", "/v2/bulkevents/historical")
         if self.headers.get("Authorization") != wanted:
             self._answer(Do(403 if "Authorization" in self.headers else 401))
             return
@@ -138,6 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         with receiver.lock:
             if done.cut != "before" and 200 <= done.status < 300:
                 receiver.accepted += batches
+                receiver.historical += batches if self.path.endswith("/historical") else []
             receiver.under_way.subtract(people)
             receiver.at_once -= 1
         if done.cut:
@@ -147,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, done: Do) -> None:
         with contextlib.suppress(OSError):  # a client that was killed, or does not wait
-            self.send_response(done.status)
+            (self.send_response_only if "Date" in done.headers else self.send_response)(done.status)
             for name, value in {**done.headers, "Content-Length": str(len(done.body))}.items():
                 self.send_header(name, value)
             self.end_headers()

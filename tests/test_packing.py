@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from profilectl.codes import CODES, UsageError
-from profilectl.events_api import ANSWERS, CLASSES, Act, address_of, answer_of, retry_after
+from profilectl.events_api import ANSWERS, CLASSES, Act, address_of, answer_of
 from profilectl.fields import Unusable
 from profilectl.packing import (
     Limits,
@@ -217,11 +217,6 @@ def test_what_is_never_sent_again_and_what_is() -> None:
     assert [answer_of(status).act for status in (301, 401, 403, 404, 405)] == [Act.STOP] * 5
     assert all(one.code in CODES for one in ANSWERS.values() if one.act is Act.SINGLE_OUT)
     assert all(one.hint for one in [*ANSWERS.values(), *CLASSES.values()] if one.act is Act.STOP)
-
-
-@pytest.mark.parametrize(("header", "seconds"), [("3", 3), (" 0 ", 0), (None, None), ("", None), ("1.5", None), ("-1", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("9" * 30, None), ("\u0663", None)])
-def test_retry_after_is_whole_seconds(header: str | None, seconds: int | None) -> None:
-    assert retry_after(header) == seconds
 
 
 ADDRESSES = [

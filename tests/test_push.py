@@ -258,7 +258,7 @@ def test_a_file_with_bad_lines(folder: Path) -> None:
     assert [one["user_attributes"]["n"] for one in receiver.accepted] == ["1", "2"] * 2
     assert receiver.accepted[1]["source_request_id"] == receiver.accepted[3]["source_request_id"] == "mine"
     assert receiver.accepted[0]["source_request_id"] != receiver.accepted[2]["source_request_id"], "another push"
-    assert report["rows"] == {"total": 5, "done": 5, "left": 0, "without_batch": 0}
+    assert report["rows"] == {"total": 5, "done": 5, "left": 0, "unchanged": 0, "without_batch": 0}
     assert report["reasons"] == {"BATCH_INVALID": 1, "BATCH_TOO_LARGE": 1, "JSON_INVALID": 1}
     assert (again["finished"], again["requests"]) == (True, 0)
     refused = [json.loads(line) for line in (folder / "push-1.refused.jsonl").read_text().splitlines()]
@@ -413,7 +413,7 @@ def test_a_platform_that_is_away_leaves_the_rest_for_later(folder: Path) -> None
         receiver.plan = always(Do())
         second = json.loads(done(folder, "push", "--host", receiver.url, "--rate", "0", "--json"))
     assert (second["push"], second["resumed"], second["batches"]["accepted"], second["batches"]["accepted_before"]) == (1, True, PEOPLE - 400, 400)
-    assert second["rows"] == {"total": PEOPLE, "done": PEOPLE, "left": 0, "without_batch": 0}
+    assert second["rows"] == {"total": PEOPLE, "done": PEOPLE, "left": 0, "unchanged": 0, "without_batch": 0}
     is_whole(receiver, expected)
     assert len(receiver.accepted) == PEOPLE, "what is in the ledger was not sent again"
 
@@ -546,7 +546,7 @@ def test_credentials_of_a_file(secret_file: Path) -> None:
         assert run("push", "--host", receiver.url, "--rate", "0", "--credentials", "push.toml", folder=folder).returncode == 0
         (folder / "push.json").write_text(json.dumps({"key": KEY, "secret": SECRET}))
         (folder / "push.json").chmod(0o400)
-        assert run("push", "--host", receiver.url, "--rate", "0", "--credentials", "push.json", folder=folder).returncode == 0
+        assert run("push", "--host", receiver.url, "--rate", "0", "--again", "--credentials", "push.json", folder=folder).returncode == 0
     assert len(receiver.accepted) == 2 * PEOPLE
 
 

@@ -376,6 +376,7 @@ def test_batches_are_taken_in_by_the_rules_of_their_feed(shop: Server, bearer: d
     ("/v2/events", {"user_attributes": "x", "email": "a@example.com"}, 400, "BATCH_UNKNOWN_FIELD"),
     ("/v2/events", {"user_attributes": 1, "user_identities": 1, "deleted_user_attributes": 1, "events": 1}, 400, "BAD_REQUEST"),
     ("/v2/bulkevents", {}, 400, "BAD_REQUEST"),
+    ("/v2/bulkevents/historical", {}, 400, "BAD_REQUEST"),
     ("/v2/bulkevents", [], 400, "BAD_REQUEST"),
     ("/v2/bulkevents", [1], 400, "BAD_REQUEST"),
     ("/v2/bulkevents", [{"mpid": 1}] * 101, 400, "BAD_REQUEST"),

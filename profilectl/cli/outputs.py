@@ -25,6 +25,7 @@ from profilectl.cli.import_ import (
 )
 from profilectl.cli.import_ import EmptyName as Empty
 from profilectl.codes import Exit, InputRefused, UsageError
+from profilectl.retry_after import MAX_WAIT_S
 
 OutputOption = Annotated[str | None, typer.Option("--output", metavar="NAME", help="That output only.")]
 outbox_app = typer.Typer(help="Batches that wait to leave, and those that could not.", no_args_is_help=True)
@@ -89,6 +90,7 @@ def forward_command(
     attempts: Annotated[int, typer.Option("--attempts", metavar="N", min=1, max=100, help="How often a batch is tried before it goes to the dead-letter list.")] = 5,
     timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long an answer is waited for.")] = 30,
     pause: Annotated[float, typer.Option("--pause", metavar="SECONDS", min=0, help="The first pause before a batch is tried again; it grows.")] = 0.5,
+    max_wait: Annotated[float, typer.Option("--max-wait", metavar="SECONDS", min=0, help="Where a receiver asks for a longer pause, end with exit 9 and say when to come back.")] = MAX_WAIT_S,
     lanes: Annotated[int, typer.Option("--lanes", metavar="N", min=1, max=100, help="How many people's batches go to a webhook at the same time.")] = 8,
     credentials: Annotated[Path | None, typer.Option("--credentials", metavar="FILE", help="Credentials of the outputs: a TOML file of mode 0600; else the environment.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on, and look every second for what came in.")] = False,
@@ -97,7 +99,7 @@ def forward_command(
 ) -> None:
     """Deliver what waits: each batch with its profile as it was after it, in order for each person, at least once, always under the same id.
 
-    Exit 3: some went to the dead-letter list. Exit 9: an output could not be reached, lacks credentials, or takes nothing; what is left waits.
+    Exit 3: some went to the dead-letter list. Exit 9: an output could not be reached, lacks credentials, takes nothing, or asks for a longer pause than --max-wait; what is left waits.
     """
     from profilectl import render
     from profilectl.delivery import Manner
@@ -105,7 +107,7 @@ def forward_command(
     from profilectl.render import outputs
 
     options = options_of(context)
-    asked = Asked(output, limit, Manner(attempts, timeout, lanes, pause), credentials, 1.0 if follow else None, wait)
+    asked = Asked(output, limit, Manner(attempts, timeout, lanes, pause, max_wait), credentials, 1.0 if follow else None, wait)
 
     def told(found: list[Forwarded]) -> None:
         for one in found:

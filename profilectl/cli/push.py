@@ -11,7 +11,8 @@ import typer
 from profilectl.cli import JsonOption, WaitOption, app, options_of
 from profilectl.cli.search import EnvironmentName
 from profilectl.codes import Exit, ProfilectlError, UsageError
-from profilectl.events_api import HOSTS, RATE
+from profilectl.events_api import HISTORICAL_AFTER_H, HOSTS, RATE
+from profilectl.retry_after import MAX_WAIT_S
 
 
 @app.command("push", epilog="Example: profilectl push --import 3 --host us1 --credentials push.toml")
@@ -25,13 +26,18 @@ def push_command(
     environment: Annotated[EnvironmentName | None, typer.Option("--environment", help="Only this one.")] = None,
     with_mpid: Annotated[bool, typer.Option("--with-mpid", help="Name our MPIDs, for a platform that has them.")] = False,
     with_times: Annotated[bool, typer.Option("--with-times", help="Say timestamp_unixtime_ms, which the platform sets itself.")] = False,
+    events: Annotated[bool, typer.Option("--events", help="The stored events of profiles, instead of the profiles.")] = False,
+    since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="With --events: events from then on: a day, a time, or 30d, 12h ago.")] = None,
+    historical_after: Annotated[float, typer.Option("--historical-after", metavar="HOURS", min=0, help="Older events go to the historical endpoint, those of a file as well.")] = HISTORICAL_AFTER_H,
     rate: Annotated[float, typer.Option("--rate", metavar="N", min=0, help="At most so many batches a second; 0: no limit.")] = RATE,
     parallel: Annotated[int, typer.Option("--parallel", metavar="N", min=1, max=64, help="So many requests at once.")] = 4,
     timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long to wait for an answer.")] = 30,
     give_up: Annotated[float, typer.Option("--give-up", metavar="SECONDS", min=0, help="Stop where nothing was accepted for so long.")] = 300,
+    max_wait: Annotated[float, typer.Option("--max-wait", metavar="SECONDS", min=0, help="Where the platform asks for a longer pause, end with exit 9 and say when to come back.")] = MAX_WAIT_S,
     refused: Annotated[Path | None, typer.Option("--refused", metavar="FILE", help="Where refused batches are added; else push-N.refused.jsonl.")] = None,
     dry_run: Annotated[Path | None, typer.Option("--dry-run", metavar="FILE", help="Write the requests to FILE, one a line; send nothing.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Begin anew what was pushed before, or was begun.")] = False,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Say how many batches and requests, and how long they take; send nothing.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Send all, also what was pushed before and has not changed since.")] = False,
     memory_limit: Annotated[str | None, typer.Option("--memory-limit", metavar="SIZE", help="For example 2GB.")] = None,
     wait: WaitOption = 0,
     as_json: JsonOption = False,
@@ -45,17 +51,25 @@ def push_command(
     from profilectl.credentials import credentials_of
     from profilectl.push import Asked, push
     from profilectl.push.sending import Pace
+    from profilectl.read import stated_time
     from profilectl.render.push import print_push, push_progress
     from profilectl.scratch import check_memory_limit
 
     options = options_of(context)
-    if file is not None and (by_import is not None or where is not None or environment is not None or with_mpid):
-        raise UsageError("--import, --where, --environment and --with-mpid choose profiles; a file is sent as it is")
-    asked = Asked(file, by_import, where, environment.value if environment else None, with_mpid, with_times, again)
-    found = None if dry_run else credentials_of(credentials, os.environ)
+    if file is None and by_import is not None and events:
+        raise UsageError("--events and --import do not go together", "push --events --since TIME chooses stored events by their time")
+    if since is not None and not events:
+        raise UsageError("--since goes with --events", "push --events --since 30d")
+    if estimate and dry_run is not None:
+        raise UsageError("--estimate and --dry-run do not go together", "--dry-run says how many as well; --estimate writes nothing")
+    if file is not None and (events or by_import is not None or where is not None or environment is not None or with_mpid):
+        raise UsageError("--import, --where, --environment, --events and --with-mpid choose profiles; a file is sent as it is")
+    asked = Asked(file, by_import, where, environment.value if environment else None, with_mpid, with_times, again, events, since, stated_time("--since", since), historical_after)
+    found = None if dry_run or estimate else credentials_of(credentials, os.environ)
     with push_progress(quiet=options.quiet, bar=not as_json) as (progress, said):
         report = push(
-            options.store, asked, host=host, credentials=found, pace=Pace(rate, parallel, timeout, give_up), refused=refused, dry_run=dry_run,
+            options.store, asked, host=host, credentials=found, pace=Pace(rate, parallel, timeout, give_up, max_wait_s=max_wait), refused=refused, dry_run=dry_run,
+            estimate=estimate,
             memory_limit=check_memory_limit(memory_limit), wait_s=wait, progress=progress, said=said,
         )
     if as_json:

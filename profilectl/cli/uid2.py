@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from profilectl.cli import JsonOption, WaitOption, app, options_of
+from profilectl.retry_after import MAX_WAIT_S
 
 group = typer.Typer(no_args_is_help=True, help="Enrich profiles with UID2, from an operator.")
 app.add_typer(group, name="uid2")
@@ -31,20 +32,21 @@ def run_command(
     credentials: Annotated[
         Path | None, typer.Option("--credentials", metavar="FILE", help="A TOML file of mode 0600 with key and secret; else UID2_API_KEY and UID2_CLIENT_SECRET of the environment.")
     ] = None,
+    max_wait: Annotated[float, typer.Option("--max-wait", metavar="SECONDS", min=0, help="Where the operator asks for a longer pause, end with exit 9 and say when to come back.")] = MAX_WAIT_S,
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Ask an operator for the UIDs of an audience's e-mails and phones, and import the answers."""
     from profilectl import render
     from profilectl.render.uid2 import print_outcome
-    from profilectl.uid2.operator import Operator, address_of, operator_credentials
+    from profilectl.uid2.operator import Operator, Patience, address_of, operator_credentials
     from profilectl.uid2.run import Enrichment, enrich
 
     options = options_of(context)
     address = address_of(operator)
 
     def asked() -> Operator:
-        return Operator(address, operator_credentials(credentials, os.environ), said=lambda text: None if options.quiet else render.notice(text))
+        return Operator(address, operator_credentials(credentials, os.environ), Patience(max_wait_s=max_wait), said=lambda text: None if options.quiet else render.notice(text))
 
     with render.progress_bar(quiet=options.quiet) as progress:
         wanted = Enrichment(audience, older_than, feed, partner_identity, dry_run, wait_s=wait, progress=progress)

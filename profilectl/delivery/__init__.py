@@ -14,6 +14,7 @@ from typing import Protocol
 
 from profilectl.delivery.credentials import Credentials
 from profilectl.output import Fate, Output
+from profilectl.retry_after import MAX_WAIT_S
 from profilectl.values import Value
 
 REST_S = 60.0
@@ -48,23 +49,26 @@ class Result:
 @dataclass(slots=True)
 class Delivered:
     """What became of some batches; those without a result go on waiting. stopped: why no more were sent ("": all were);
-    rest_s: so long the output is to be left alone then."""
+    rest_s: so long the output is to be left alone then; come_back_ms: when it asks to be tried again."""
 
     results: list[Result] = field(default_factory=list)
     stopped: str = ""
     hint: str = ""
     rest_s: float = REST_S
+    come_back_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How to deliver. attempts: how often one batch is tried; timeout_s: how long an answer is waited for; lanes: how many
-    are under way at once; pause_s: the first pause before something is tried again."""
+    are under way at once; pause_s: the first pause before something is tried again; max_wait_s: the longest that a receiver may
+    ask for."""
 
     attempts: int = 5
     timeout_s: float = 30.0
     lanes: int = 8
     pause_s: float = 0.5
+    max_wait_s: float = MAX_WAIT_S
 
 
 class Delivery(Protocol):

@@ -37,7 +37,7 @@ class EventsApi:
                 sent = [(part, self._send([part])) for part in request]
             for part, one in sent:
                 if one.fate is Fate.STOP:
-                    done.stopped, done.rest_s = one.why, max(done.rest_s, one.after_s or 0)
+                    done.stopped, done.rest_s, done.come_back_ms = one.why, max(done.rest_s, one.after_s or 0), one.come_back_ms
                     break
                 if one.fate is Fate.DEAD:
                     failed[part.position] = one.why

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from profilectl import __version__
 from profilectl.delivery import Manner
-from profilectl.events_api import retry_after
 from profilectl.output import TROUBLES, Fate, fate_of
+from profilectl.retry_after import asked_pause_s, come_back
 
 if TYPE_CHECKING:
     import tenacity
 
 LONGEST_PAUSE_S = 60.0
-LONGEST_RETRY_AFTER_S = 300
-"""A receiver that asks for longer is left alone: the other outputs do not wait for it."""
 UNDECIDED = (Fate.AGAIN, Fate.LATER)
 READ = 65_536
 """So much of an answer is read, that the connection can be used again; what it says is not looked at."""
@@ -26,11 +24,13 @@ READ = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. why: the status, or what was in the way; after_s: what Retry-After asks for."""
+    """What came back. why: the status, or what was in the way; after_s: what Retry-After asks for; come_back_ms: when that is
+    over, where it is too long to be waited for."""
 
     fate: Fate
     why: str
     after_s: float | None = None
+    come_back_ms: int | None = None
 
 
 class Sender:
@@ -59,7 +59,7 @@ class Sender:
         retrying = tenacity.Retrying(
             stop=tenacity.stop_any(tenacity.stop_after_attempt(self._manner.attempts), tenacity.stop_when_event_set(self.stopping)),
             wait=pause,
-            retry=tenacity.retry_if_result(lambda answer: answer.fate in UNDECIDED and (answer.after_s or 0) <= LONGEST_RETRY_AFTER_S),
+            retry=tenacity.retry_if_result(lambda answer: answer.fate in UNDECIDED and (answer.after_s or 0) <= self._manner.max_wait_s),
             sleep=tenacity.sleep_using_event(self.stopping),
             retry_error_callback=_in_vain,
         )
@@ -67,7 +67,9 @@ class Sender:
         if self.stopping.is_set() and found.fate is Fate.DEAD and found.why.startswith("after "):
             return Answer(Fate.STOP, found.why)  # it was not tried as often as it may be
         if found.fate in UNDECIDED:
-            return Answer(Fate.STOP, f"{found.why}: it asks to be left alone for {found.after_s:,.0f} s", found.after_s)
+            # The other outputs do not wait for it.
+            at_ms, words = come_back(found.after_s or 0)
+            return Answer(Fate.STOP, f"{found.why}: it asks to be left alone until {words}", found.after_s, at_ms)
         return found
 
     def _once(self, url: str, body: bytes, headers: Mapping[str, str], auth: tuple[str, str] | None) -> Answer:
@@ -81,14 +83,14 @@ class Sender:
                     read += len(chunk)
                     if read > READ or time.monotonic() - began > self._manner.timeout_s:
                         break
-                status, stated = response.status_code, response.headers.get("Retry-After")
+                status, stated, date = response.status_code, response.headers.get("Retry-After"), response.headers.get("Date")
         except (httpx.ConnectError, httpx.ConnectTimeout):
             return _trouble("no connection")
         except httpx.TimeoutException:
             return _trouble("timeout")
         except httpx.HTTPError:
             return _trouble("broken")
-        return Answer(fate_of(status), f"HTTP {status}", retry_after(stated))
+        return Answer(fate_of(status), f"HTTP {status}", asked_pause_s(stated, date))
 
     def close(self) -> None:
         """Close the connections."""

@@ -37,7 +37,7 @@ LATE_WAIT_S = 60.0
 @dataclass(slots=True)
 class Forwarded:
     """What became of the batches of one output. not_sent: reason -> batches that were not to leave. waiting: what is left;
-    stopped: why ("": nothing is, or the limit was reached); rest_s: so long the output is to be left alone then."""
+    stopped: why ("": nothing is, or the limit was reached); rest_s: so long the output is to be left alone then; come_back_ms: when it asks to be tried again."""
 
     output: str
     delivered: int = 0
@@ -48,12 +48,13 @@ class Forwarded:
     stopped: str = ""
     hint: str = ""
     rest_s: float = 0
+    come_back_ms: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the document of `forward --json`."""
         return {
             "output": self.output, "delivered": self.delivered, "known": self.known, "dead": self.dead, "not_sent": dict(sorted(self.not_sent.items())),
-            "waiting": self.waiting, "stopped": self.stopped or None,
+            "waiting": self.waiting, "stopped": self.stopped or None, "come_back_ms": self.come_back_ms,
         }
 
 
@@ -129,7 +130,7 @@ def _to_output(scratch: Scratch, path: Path, output: Output, asked: Asked, state
                 found.delivered += counted[Fate.DELIVERED]
                 found.known += counted[Fate.KNOWN]
                 found.dead += counted[Fate.DEAD]
-                found.rest_s = done.rest_s
+                found.rest_s, found.come_back_ms = done.rest_s, done.come_back_ms
                 found.stopped, found.hint = done.stopped, done.hint or "what is left waits: run profilectl forward again"
             with open_store(scratch, path, write=True, wait_s=max(asked.wait_s, LATE_WAIT_S)) as store:
                 record(store, output.name, outcomes, time.time_ns() // 1_000_000, taken.written)

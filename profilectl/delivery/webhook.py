@@ -62,6 +62,7 @@ class Webhook:
                 if answer.fate is Fate.STOP:
                     done.stopped = done.stopped or answer.why
                     done.rest_s = max(done.rest_s, answer.after_s or 0)
+                    done.come_back_ms = done.come_back_ms or answer.come_back_ms
                     self._sender.stopping.set()
                     return
                 done.results.append(Result(one.arrival, answer.fate, answer.why))

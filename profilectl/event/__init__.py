@@ -53,6 +53,10 @@ COMMERCE = ("product_action", "promotion_action", "product_impressions")
 # Kept whole beyond these (the platform cuts them), and counted.
 EVENT_LIMITS = {"name": 256, "attributes": 100, "key": 256, "value": 4096}
 
+# The platform takes so many distinct event names of a workspace by default; of the types whose names somebody thinks up.
+NAMED_FREELY = ("custom_event", "screen_view")
+MOST_NAMES = 1_000
+
 # Which type the event of a row has where no cell says it: the first that a cell begins with (domain.md 8.1).
 COLUMN_TYPES = (
     ("data.product_action.",         "commerce_event"),
@@ -255,3 +259,10 @@ def opted_out(events: Iterable[Occurred]) -> bool:
     last = max(said, key=lambda one: (one.at_ms, one.arrival, one.place), default=None)
     data = last.document.get("data") if last else None
     return isinstance(data, dict) and data.get("is_opted_out") in (True, "true")
+
+
+def names_warning(count: int, where: str) -> str:
+    """Return what is said of the distinct event names of a workspace, or of what leaves for it; "" where there are not too many."""
+    if count <= MOST_NAMES:
+        return ""
+    return f"{count:,} distinct event names in {where}: the platform takes {MOST_NAMES:,} by default, and leaves out events of others"

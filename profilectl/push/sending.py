@@ -25,15 +25,16 @@ from profilectl.credentials import Credentials
 from profilectl.events_api import (
     ANSWERS,
     FIRST_PAUSE_S,
+    HISTORICAL,
     LONGEST_PAUSE_S,
     RATE,
     THROTTLES,
     Act,
     Answer,
     answer_of,
-    retry_after,
 )
 from profilectl.packing import Parcel, body_of
+from profilectl.retry_after import MAX_WAIT_S, asked_pause_s, come_back
 
 LONGEST_ANSWER = 65_536
 """So much of an answer is read."""
@@ -44,7 +45,8 @@ REFUSED_FROM_THE_START = 100
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How fast and how patiently. rate: batches a second, 0 for no limit; parallel: requests at once; timeout_s: for
-    each answer; give_up_s: the push stops where nothing was accepted for so long."""
+    each answer; give_up_s: the push stops where nothing was accepted for so long; max_wait_s: and where the platform asks
+    to be left alone for longer than this."""
 
     rate: float = RATE
     parallel: int = 4
@@ -52,6 +54,7 @@ class Pace:
     give_up_s: float = 300
     first_pause_s: float = FIRST_PAUSE_S
     longest_pause_s: float = LONGEST_PAUSE_S
+    max_wait_s: float = MAX_WAIT_S
 
 
 @dataclass(slots=True)
@@ -111,9 +114,15 @@ class Sender:
             headers={"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": f"profilectl/{__version__}"},
         )
         self._not_before = 0.0
-        self._progress_at = time.monotonic()
+        self._come_back: Unfinished | None = None
+        self._progress_at: float | None = None  # what is made ready before the first request is no waiting
         self._reasons: set[str] = set()
         self._growing = wait_random_exponential(multiplier=2 * pace.first_pause_s, max=pace.longest_pause_s)
+
+    @property
+    def timeout_s(self) -> float:
+        """How long an answer may take."""
+        return self._pace.timeout_s
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
@@ -149,22 +158,26 @@ class Sender:
             retry=retry_if_exception_type(_Again), wait=self._pause, stop=self._is_hopeless, before_sleep=self._tell, reraise=True,
         )
         try:
-            await sending(self._send, body, len(request))
+            await sending(self._send, self._address + (HISTORICAL if request[0].historical else ""), body, len(request))
         except _Again as error:
             raise Unfinished(
                 f"nothing was accepted within {self._pace.give_up_s:g} s: {error}", "run the same push again: it goes on where it stopped"
             ) from None
 
-    async def _send(self, body: bytes, batches: int) -> None:
+    async def _send(self, address: str, body: bytes, batches: int) -> None:
         """Send once, and act on the answer."""
-        while (left := self._not_before - time.monotonic()) > 0:  # noqa: ASYNC110  (the end may move while it waits)
+        while (left := self._not_before - time.monotonic()) > 0:  # the end may move while it waits
+            if self._come_back:
+                raise self._come_back
             await asyncio.sleep(left)
         if self._limiter:
             await self._limiter.acquire(batches)
+        if self._progress_at is None:
+            self._progress_at = time.monotonic()
         self.counts.requests += 1
         self.counts.bytes += len(body)
         try:
-            async with self._client.stream("POST", self._address, content=body) as response:
+            async with self._client.stream("POST", address, content=body) as response:
                 answer = answer_of(response.status_code)
                 text = b"" if answer.act is Act.ACCEPTED else await _beginning(response)
         except httpx.TransportError as error:
@@ -180,10 +193,14 @@ class Sender:
             case Act.STOP:
                 raise _stopped(response.status_code, answer, _told(text))
             case Act.AGAIN:
-                pause_s = retry_after(response.headers.get("Retry-After"))
+                pause_s = asked_pause_s(response.headers.get("Retry-After"), response.headers.get("Date"))
                 if response.status_code in ANSWERS:
                     self._throttled(response.headers.get("X-mp-rate-limit-exceeded", ""), pause_s)
-                raise _Again(f"{answer.sentence} ({response.status_code})", pause_s)
+                why = f"{answer.sentence} ({response.status_code})"
+                if pause_s is not None and pause_s > self._pace.max_wait_s:
+                    self._come_back = self._later(why, pause_s)
+                    raise self._come_back
+                raise _Again(why, pause_s)
 
     def _throttled(self, limit: str, pause_s: int | None) -> None:
         """Hold back every request, not only the one that met the limit."""
@@ -193,9 +210,17 @@ class Sender:
         if pause_s:
             self._not_before = max(self._not_before, time.monotonic() + pause_s)
 
+    def _later(self, why: str, pause_s: int) -> Unfinished:
+        """Hold everything back; return what says when to come back."""
+        self._not_before = max(self._not_before, time.monotonic() + pause_s)
+        at_ms, words = come_back(pause_s)
+        return Unfinished(
+            f"{why}: the platform asks to be left alone until {words}", "run the same push again then: it goes on where it stopped", at_ms
+        )
+
     def _left_s(self) -> float:
         """Return how long the push may still go without an acceptance."""
-        return self._progress_at + self._pace.give_up_s - time.monotonic()
+        return (self._progress_at or time.monotonic()) + self._pace.give_up_s - time.monotonic()
 
     def _pause(self, state: RetryCallState) -> float:
         asked = _asked_pause_s(state)

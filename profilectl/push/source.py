@@ -19,6 +19,8 @@ from profilectl.fields import Unusable
 from profilectl.opening import open_store
 from profilectl.packing import Parcel, Track, parcels_of
 from profilectl.profile import Profiles, profiles_of
+from profilectl.push.ages import Ages
+from profilectl.push.known import Host, Noted, compare, note_under_way
 from profilectl.scratch import Scratch, quote_text
 from profilectl.segments import known_mpids
 from profilectl.stage.files import Named, open_files
@@ -47,14 +49,18 @@ class Bad:
 
 @dataclass(slots=True)
 class Row:
-    """A profile, or a line of a file, with its batches. place: where it is, for a person: mpid, or file and line."""
+    """A profile, or a line of a file, with its batches. place: where it is, for a person: mpid, or file and line. noted: what
+    is written down where all of it is accepted. profile: whose the events are. unchanged: the host has it as it is."""
 
     position: int
     place: dict[str, Any]
     parcels: list[Parcel] = field(default_factory=list)
     bad: list[Bad] = field(default_factory=list)
+    noted: Noted | None = None
+    profile: int | None = None
+    unchanged: bool = False
 
-    def add_text(self, text: str, name: Name, *, with_times: bool = False, deleted: Sequence[str] = ()) -> None:
+    def add_text(self, text: str, name: Name, *, with_times: bool = False, deleted: Sequence[str] = (), ages: Ages | None = None) -> None:
         """Add a batch as JSON text. deleted: attributes that it deletes as well."""
         try:
             document = parse_json(text)
@@ -63,25 +69,31 @@ class Row:
             return
         if deleted and isinstance(document, dict):
             document["deleted_user_attributes"] = list(deleted)
-        self.add(document, name, with_times=with_times)
+        self.add(document, name, with_times=with_times, ages=ages)
 
-    def add(self, document: Value, name: Name, *, with_times: bool = False) -> None:
-        """Add a batch; where it cannot be sent, say why."""
-        part = self._next()
-        try:
-            self.parcels += parcels_of(document, self.position, lambda part, content: name(self.position, part, content), first_part=part, with_times=with_times)
-        except Unusable as error:
-            self.bad.append(Bad(part, error, to_json(document)))
+    def add(self, document: Value, name: Name, *, with_times: bool = False, ages: Ages | None = None) -> None:
+        """Add a batch; where it cannot be sent, say why. ages: which of its events are historical, where it may have some."""
+        for leaving, historical in ages.parted(document) if ages else ((document, False),):
+            part = self._next()
+            try:
+                self.parcels += parcels_of(
+                    leaving, self.position, lambda part, content: name(self.position, part, content), first_part=part, with_times=with_times,
+                    historical=historical,
+                )
+            except Unusable as error:
+                self.bad.append(Bad(part, error, to_json(leaving)))
 
     def _next(self) -> int:
         return len(self.parcels) + len(self.bad)
 
 
 class Source(Protocol):
-    """Gives the rows of a push. total: how many there are, done ones included; first: the first position there can be."""
+    """Gives the rows of a push. total: how many there are, done ones included; first: the first position there can be; unchanged:
+    how many the host has that are no rows."""
 
     total: int
     first: int
+    unchanged: int
 
     def blocks(self, track: Track, name: Name) -> Iterator[list[Row]]: ...
 
@@ -89,15 +101,18 @@ class Source(Protocol):
 class OfStore:
     """The profiles of a store. What an import deleted, the batches of a push of that import delete as well.
 
-    until: the profiles before it were there when a push of them begins now. Raises what reading a store raises,
+    until: the profiles before it were there when a push of them begins now. workspace: whose they are. host: what they are
+    compared with. Raises what reading a store raises,
     UsageError and InputRefused for what is wanted.
     """
 
     first = 0
+    unchanged = 0
 
     def __init__(self, scratch: Scratch, path: Path, wanted: Wanted, *, with_times: bool, wait_s: float) -> None:
         self._scratch, self._path, self._wanted = scratch, path, wanted
         self._with_times, self._wait_s = with_times, wait_s
+        self.host = Host()
         with self._open() as store:
             profiles = self._profiles(store)
             choose(profiles, wanted)
@@ -112,17 +127,18 @@ class OfStore:
                 scratch.rename("wanted", "standing")
             self._cells = len(profiles.identities) + len(profiles.keys)
             self._kept = profiles
+            self.workspace = profiles.workspace
             self.until = store.next_import()[1]
-        self.end_before(self.until)
+        self.end_before(self.until, self.host)
         self._wait_s = max(wait_s, PATIENCE_S)
 
-    def end_before(self, until: int) -> None:
-        """Leave out the profiles from one on: they were founded after the push was begun."""
-        self.until = until
+    def end_before(self, until: int, host: Host) -> None:
+        """Leave out the profiles from one on: they were founded after the push was begun. host: what they are compared with."""
+        self.until, self.host = until, host
         self.total = int(self._scratch.row(f"select count(*) from standing where profile < {until}")[0])
 
-    def _open(self) -> Any:
-        return open_store(self._scratch, self._path, wait_s=self._wait_s)
+    def _open(self, *, write: bool = False) -> Any:
+        return open_store(self._scratch, self._path, write=write, wait_s=self._wait_s)
 
     @staticmethod
     def _profiles(store: Store) -> Profiles:
@@ -135,10 +151,13 @@ class OfStore:
         for where in list(stretches(self._kept, self._cells, track.start, self.until)):
             with self._open() as store:
                 self._read(self._profiles(store), where)
-            yield from _in_blocks(self._rows(track, name))
+            if self.host.noting and self._scratch.count("push_changed"):
+                with self._open(write=True) as store:
+                    note_under_way(store, self.host)
+            yield from in_blocks(self._rows(track, name))
 
     def _read(self, profiles: Profiles, where: str) -> None:
-        """Make `push_row`: the batches of a stretch, as the store has them now."""
+        """Make `push_row`: the batches of a stretch, as the store has them now, where they are not what the host has."""
         # The platform computes its own: neither a calculated value nor what it masks leaves.
         masked, profiles.calculated = profiles.calculated, []
         profiles.keys = [key for key in profiles.keys if key not in masked]
@@ -154,33 +173,42 @@ class OfStore:
                 f"select _profile, _mpid::varchar as mpid, _arrival as part, line, {gone} as deleted from ({select})"
                 f" left join ({profiles.deleted(where, self._since)}) as deleted on deleted.profile = _profile"
             )
-        self._scratch.make("push_row", f"{select} order by _profile, part")
+        self._scratch.make("push_line", select)
+        compare(profiles.store, self.host, where, masked)
 
     def _rows(self, track: Track, name: Name) -> Iterator[Row]:
-        cursor = self._scratch.connection.execute("select _profile, mpid, line, deleted from push_row order by _profile, part")
+        cursor = self._scratch.connection.execute("select _profile, mpid, line, deleted, digest, keys, turn from push_row order by _profile, part")
         lines = itertools.chain.from_iterable(iter(lambda: cursor.fetchmany(BLOCK), []))
         for profile, of_one in itertools.groupby(lines, key=lambda line: line[0]):
             if track.is_done(profile):
                 continue
             row: Row | None = None
-            for _, mpid, line, deleted in of_one:
+            for _, mpid, line, deleted, digest, keys, turn in of_one:
                 first = row is None
-                row = row or Row(profile, {"mpid": mpid})
-                row.add_text(line, name, with_times=self._with_times, deleted=deleted if first else ())
+                row = row or Row(profile, {"mpid": mpid}, noted=Noted(profile, digest, keys) if self.host.noting else None, unchanged=line is None)
+                if line is None:
+                    continue
+                row.add_text(line, _named(name, turn), with_times=self._with_times, deleted=deleted if first else ())
             assert row is not None
             yield row
+
+
+def _named(name: Name, turn: int) -> Name:
+    """Return what names batches after others were sent before so often."""
+    return (lambda position, part, content: name(position, part, f"{turn} {content}")) if turn else name
 
 
 class OfFile:
     """A file of batches: JSON lines, a batch each, or a JSON document with one or an array of them; packed or not.
 
-    sha256: of the file as it is. Raises InputRefused for what is no such file.
+    sha256: of the file as it is; ages: which of its events are historical. Raises InputRefused for what is no such file.
     """
 
     first = 1
+    unchanged = 0
 
     def __init__(self, scratch: Scratch, path: Path, *, with_times: bool) -> None:
-        self._with_times = with_times
+        self._with_times, self.ages = with_times, Ages()
         found = open_files([Named(str(path))], format=None, encoding=None, spill=scratch.folder).files
         if len(found) != 1 or found[0].format not in FORMATS:
             raise InputRefused(f"{path} is no file of batches", "name one .jsonl or .json file; profilectl export batches writes one")
@@ -207,7 +235,7 @@ class OfFile:
 
     def blocks(self, track: Track, name: Name) -> Iterator[list[Row]]:
         """Yield the batches that are not done, in order."""
-        yield from _in_blocks(self._rows(track, name))
+        yield from in_blocks(self._rows(track, name))
 
     def _rows(self, track: Track, name: Name) -> Iterator[Row]:
         unit = "line" if self._documents is None else "row"
@@ -219,11 +247,11 @@ class OfFile:
                 row.bad.append(Bad(0, Unusable("ROW_TOO_LONG"), ""))
             elif isinstance(raw, bytes):
                 try:
-                    row.add_text(raw.decode(), name, with_times=self._with_times)
+                    row.add_text(raw.decode(), name, with_times=self._with_times, ages=self.ages)
                 except UnicodeDecodeError:
                     row.bad.append(Bad(0, Unusable("ENCODING_INVALID"), raw.decode(errors="replace")))
             else:
-                row.add(raw[0], name, with_times=self._with_times)
+                row.add(raw[0], name, with_times=self._with_times, ages=self.ages)
             yield row
 
     def _raw(self) -> Iterator[bytes | tuple[Value] | None]:
@@ -250,7 +278,8 @@ def _lines(stream: Any) -> Iterator[bytes | None]:
             yield line
 
 
-def _in_blocks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+def in_blocks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Yield rows in blocks."""
     while block := list(itertools.islice(rows, BLOCK)):
         yield block
 

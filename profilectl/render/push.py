@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from profilectl.codes import sentence
 from profilectl.render import console, counted, notice, print_line
+from profilectl.retry_after import lasting
 
 if TYPE_CHECKING:
-    from profilectl.push import PushReport
+    from profilectl.push import Estimate, PushReport
 
-NOUNS = {"profiles": "profile", "import": "profile", "file": "line"}
+NOUNS = {"profiles": "profile", "import": "profile", "file": "line", "events": "batch"}
+PLURALS = {"batch": "batches"}
 
 
 @contextlib.contextmanager
@@ -51,12 +53,15 @@ def print_push(report: PushReport, *, quiet: bool) -> None:
     document = report.as_json()
     if report.resumed and not quiet:
         notice(f"push {report.number} goes on: {counted(report.accepted_before, 'batch')} accepted before")
-    if report.dry_run is not None:
+    if report.estimate is not None:
+        print_estimate(report.estimate)
+    elif report.dry_run is not None:
         print_line(f"Dry run: {counted(report.packed, 'batch')} in {counted(report.counts.requests, 'request')}, {counted(report.counts.bytes, 'byte')}, in {report.dry_run}")
     else:
         state = "finished" if report.finished else "not finished"
         print_line(f"Push {report.number} to {report.address}: {state}")
-        print_line(f"  {noun}s   {report.done:,} done,  {document['rows']['left']:,} left")
+        unchanged = f",  {report.unchanged:,} unchanged" if report.unchanged else ""
+        print_line(f"  {PLURALS.get(noun, noun + 's'):<10} {report.done:,} done{unchanged},  {document['rows']['left']:,} left")
         print_line(f"  batches    {report.counts.accepted:,} accepted,  {document['batches']['refused']:,} refused")
         print_line(f"  requests   {report.counts.requests:,},  {report.counts.bytes:,} bytes,  {report.counts.retries:,} sent again")
     for code, number in document["reasons"].items():
@@ -64,11 +69,21 @@ def print_push(report: PushReport, *, quiet: bool) -> None:
     if quiet:
         return
     sys.stdout.flush()
+    if report.unchanged:
+        notice(f"{counted(report.unchanged, noun)} unchanged since they were accepted there: not sent (--again sends all)")
     if document["rows"]["without_batch"]:
         notice(f"{counted(document['rows']['without_batch'], noun)} without an identity: nobody would be found by their batches")
     if report.refused_file:
         notice(f"the refused batches are in {report.refused_file}")
+    for warning in report.warnings:
+        notice(warning)
     for limit, number in document["throttled"].items():
         notice(f"{number:,} times over a limit of the platform: {limit}")
-    if report.dry_run is None:
+    if report.dry_run is None and report.estimate is None and report.counts.requests:
         notice(f"{report.counts.accepted / max(report.elapsed_ms, 1) * 1000:,.0f} batches a second")
+
+
+def print_estimate(estimate: Estimate) -> None:
+    """Print what a push would take, on stdout."""
+    size = f"{counted(estimate.batches, 'batch')} in {counted(estimate.requests, 'request')}, {counted(estimate.bytes, 'byte')}"
+    print_line(f"Estimate: {size}; {lasting(estimate.seconds)} at {estimate.rate:g} batches a second")

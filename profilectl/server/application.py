@@ -306,6 +306,8 @@ def make_application(service: Service | None, running: AbstractAsyncContextManag
             raise _bad(f"{sentence(error.code)}: {error.detail}" if error.detail else sentence(error.code), error.code) from None
         return await taken_in(sender, [batch])
 
+    @application.post("/v2/bulkevents/historical", tags=["Events API"], summary="Take in up to 100 batches with old events", status_code=202, response_class=Response,
+                      openapi_extra=documents.body(documents.BATCHES, documents.BASIC), responses=accepted)
     @application.post("/v2/bulkevents", tags=["Events API"], summary="Take in up to 100 batches", status_code=202, response_class=Response,
                       openapi_extra=documents.body(documents.BATCHES, documents.BASIC), responses=accepted)
     async def bulkevents(request: Request) -> Response:

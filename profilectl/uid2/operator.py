@@ -22,13 +22,12 @@ from typing import IO, Any
 from profilectl.address import checked, is_this_machine
 from profilectl.codes import InputRefused, Unfinished
 from profilectl.credentials import Credentials, credentials_of
-from profilectl.events_api import retry_after
+from profilectl.retry_after import MAX_WAIT_S, asked_pause_s, come_back
 from profilectl.uid2.rule import ANSWERS, MOST_ITEMS
 
 OPERATOR = "https://prod.uidapi.com"
 KEY, SECRET = "UID2_API_KEY", "UID2_CLIENT_SECRET"
 SECRET_BYTES = 32
-LONGEST_RETRY_AFTER_S = 300
 
 # fmt: off
 REFUSALS: dict[int, tuple[str, str]] = {
@@ -45,12 +44,14 @@ AGAIN = (408, 425, 429, 500, 502, 503, 504)
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How often a request is made, how long each may take, and the pause after the first, in seconds."""
+    """How often a request is made, how long each may take, and the pause after the first, in seconds; max_wait_s: the longest that
+    the operator may ask for."""
 
     attempts: int = 6
     timeout_s: float = 60
     pause_s: float = 1
     longest_pause_s: float = 60
+    max_wait_s: float = MAX_WAIT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class Operator:
             error = state.outcome.exception() if state.outcome else None
             stated = error.pause_s if isinstance(error, _Again) else None
             growing = tenacity.wait_random_exponential(multiplier=self._patience.pause_s, max=self._patience.longest_pause_s)(state)
-            return growing if stated is None else min(stated, LONGEST_RETRY_AFTER_S)
+            return growing if stated is None else stated
 
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._patience.attempts), wait=pause, retry=tenacity.retry_if_exception_type(_Again),
@@ -166,8 +167,12 @@ class Operator:
 
     def _refusal(self, error: urllib.error.HTTPError) -> Exception:
         if error.code in AGAIN:
-            after_s = retry_after(error.headers.get("Retry-After"))
-            return _Again("is busy (429)" if error.code == 429 else f"is out of order ({error.code})", after_s)
+            after_s = asked_pause_s(error.headers.get("Retry-After"), error.headers.get("Date"))
+            trouble = "is busy (429)" if error.code == 429 else f"is out of order ({error.code})"
+            if after_s is not None and after_s > self._patience.max_wait_s:
+                at_ms, words = come_back(after_s)
+                return Unfinished(f"{self.address} {trouble} and asks to be left alone until {words}", "run it again then: who was answered is not asked again", at_ms)
+            return _Again(trouble, after_s)
         why, hint = REFUSALS.get(error.code, ("does not take the request", "check --operator"))
         return InputRefused(f"{self.address} {why} (HTTP {error.code})", hint)
 
