@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from profilectl import identity_sql
+from profilectl.attributes import CONSENT_SOURCES
 from profilectl.batch import field_named
 from profilectl.feed import ACCOUNT, DEFAULT_WORKSPACE, ENVIRONMENTS, NO_WORKSPACE, Feed, workspaces_of
 from profilectl.fields import Unusable
@@ -484,3 +485,17 @@ def _choose(profiles: Profiles, feeds: Sequence[Feed], wanted: str | None) -> No
     if there not in ([], [profiles.workspace]):
         numbers = ", ".join(str(feed.number) for feed in feeds if feed.seen_in(profiles.workspace))
         profiles.feeds = f"feed in ({numbers or 'null'})"
+
+
+def rest_of(profiles: Profiles, where: str) -> str:
+    """Return the SELECT of the other fields of the batches of some profiles (audience_sql.Relations): profile, arrival,
+    speaks_of_consent, rest. where: the WHERE clause, over profiles."""
+    numbers = ", ".join(str(feed.number) for feed in profiles.store.feeds() if feed.source in CONSENT_SOURCES)
+    speaks = f"row.feed in ({numbers or 'null'})"
+    parts = [
+        f"select one.profile, one.arrival, {speaks} as speaks_of_consent, one.rest from (select * from {segment.table('rest')} {where}) as one"
+        f" join (select profile, arrival, feed from {segment.table('row')} {both(where, profiles.feeds)}) as row on row.profile = one.profile and row.arrival = one.arrival"
+        for segment in profiles.segments if "rest" in segment.tables
+    ]  # fmt: skip
+    nothing = "select null::bigint as profile, null::bigint as arrival, false as speaks_of_consent, null::varchar as rest where false"
+    return " union all ".join(parts) or nothing

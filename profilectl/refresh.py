@@ -30,8 +30,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from profilectl.attributes import CONSENT_SOURCES
 from profilectl.audience import Audience
+from profilectl.audience_outbox import align
 from profilectl.audience_sql import Audience as Evaluated
 from profilectl.audience_sql import Relations, changes, needs
 from profilectl.codes import StoreBusy
@@ -42,10 +42,10 @@ from profilectl.feed import ACCOUNT, DEFAULT_WORKSPACE, workspaces_of
 from profilectl.identity import TYPES
 from profilectl.moments import Days
 from profilectl.opening import open_store
-from profilectl.profile import RETIRED, Profiles, profiles_of
+from profilectl.profile import RETIRED, Profiles, profiles_of, rest_of
 from profilectl.report import ImportReport
 from profilectl.scratch import Scratch, quote_text, scratch_beside
-from profilectl.segments import both, known_mpids
+from profilectl.segments import known_mpids
 from profilectl.store import State, Store
 
 MEMBER = "select membership.profile, audience.name as audience from store.membership join store.audience on audience.number = membership.audience"
@@ -326,6 +326,7 @@ class _Refresh:
             names = ", ".join(quote_text(one.name) for one in self.filled)
             if names:
                 scratch.run(f"update store.audience set filled_ms = {self.now_ms} where name in ({names})")
+            self._tell_outputs()
             if self.stage.plain and not self.stage.referring:
                 self._pass_on()
             if last and scratch.row("select count(*) from store.stale")[0]:  # some of them may be gone, and are in no audience any more
@@ -342,6 +343,13 @@ class _Refresh:
                 scratch.run("delete from store.meta where name = $name", {"name": name})
                 scratch.run("insert into store.meta values ($name, $value)", {"name": name, "value": str(value)})
         return done
+
+    def _tell_outputs(self) -> None:
+        """Put who is to be added and removed there into the outbox (audience_outbox.py): of all that may have changed, since consent,
+        opt-outs and attributes count as well."""
+        everybody = self.new_calculations or self.filled  # then `touched` may be empty: all were looked at
+        self.scratch.make("told_touched", "select profile from touched union select profile from moved union select profile from store.stale")
+        align(self.store, None if everybody else "told_touched", workspace=self.stage.workspace)
 
     def _pass_on(self) -> None:
         """Tell the stages that come after: who entered or left is to be looked at, and what rests on an audience or a
@@ -402,15 +410,8 @@ def person_relations(profiles: Profiles, keys: Sequence[str], where: str, *, res
     scratch = profiles.store.scratch
     absent = "".join(f", null::varchar[] as i_{kind.name}" for kind in TYPES if kind.name not in profiles.identities)
     scratch.make("person", f"select *{absent} from ({profiles.folded(list(keys), where)})")
-    feeds = [feed.number for feed in profiles.store.feeds() if feed.source in CONSENT_SOURCES]
-    speaks = f"row.feed in ({', '.join(map(str, feeds)) or 'null'})"
-    parts = [
-        f"select one.profile, one.arrival, {speaks} as speaks_of_consent, one.rest from (select * from {segment.table('rest')} {where}) as one"
-        f" join (select profile, arrival, feed from {segment.table('row')} {both(where, profiles.feeds)}) as row on row.profile = one.profile and row.arrival = one.arrival"
-        for segment in profiles.segments if "rest" in segment.tables
-    ] if rest else []  # fmt: skip
     nothing = "select null::bigint as profile, null::bigint as arrival, false as speaks_of_consent, null::varchar as rest where false"
-    scratch.make("rest", " union all ".join(parts) or nothing, keep=False)
+    scratch.make("rest", rest_of(profiles, where) if rest else nothing, keep=False)
 
 
 def _meta(store: Store, name: str, otherwise: str) -> str:

@@ -84,7 +84,21 @@ STEPS: dict[int, tuple[str, ...]] = {
         "create table store.passed (arrival bigint not null, events integer not null)",
     ),
     # Schema 6: what an output was told of audiences, what was deleted since, what a host has of a profile.
-    5: (),
+    5: (
+        """create table store.audience_told (
+            output varchar not null, audience integer not null, profile bigint not null, mpid bigint not null, environment utinyint not null,
+            since_ms bigint not null, attributes varchar not null, told boolean not null
+        )""",
+        """create table store.audience_outbox (
+            message varchar not null, number bigint not null, output varchar not null, audience integer not null, profile bigint,
+            mpid bigint not null, environment utinyint not null, action varchar not null, since_ms bigint not null, at_ms bigint not null,
+            state varchar not null, begun boolean not null, attributes varchar, identities varchar, why varchar, failed_ms bigint
+        )""",
+        """create table store.audience_left (
+            output varchar not null, audience integer not null, action varchar not null, outcome varchar not null, messages bigint not null,
+            at_ms bigint not null
+        )""",
+    ),
 }
 
 
