@@ -15,6 +15,7 @@ from profilectl.audience_sql import Relations, members, needs
 from profilectl.codes import InputRefused
 from profilectl.definitions import (
     Defined,
+    audience_defined,
     audiences,
     check_meant,
     check_references,
@@ -65,17 +66,9 @@ def _described(store: Store, one: Defined, size: int) -> dict[str, Any]:
 def audience_named(path: Path, name: str, *, wait_s: float = 0) -> dict[str, Any]:
     """Return one audience. Raises InputRefused where there is none of that name."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
-        one = _known(store, name)
+        one = audience_defined(store, name)
         size = scratch.row("select count(*) from store.membership where audience = $number", {"number": one.number})[0]
         return _described(store, one, size)
-
-
-def _known(store: Store, name: str) -> Defined:
-    found = next((one for one in audiences(store) if one.name == name), None)
-    if found is None:
-        raise InputRefused(f"there is no audience {name}", "profilectl audiences list names them")
-    check_meant(store, f"audience {name}", found.audience.workspace)
-    return found
 
 
 def add_audience(path: Path, audience: Audience, *, replaces: bool = False, wait_s: float = 0) -> dict[str, Any]:
@@ -95,7 +88,7 @@ def add_audience(path: Path, audience: Audience, *, replaces: bool = False, wait
 def remove_audience(path: Path, name: str, *, wait_s: float = 0) -> None:
     """Forget an audience and its memberships. Raises InputRefused where there is none, UsageError while another refers to it."""
     with scratch_beside(path) as scratch, open_store(scratch, path, write=True, wait_s=wait_s) as store:
-        _known(store, name)
+        audience_defined(store, name)
         with store.transaction():
             drop_audience(store, name)
 
@@ -133,13 +126,13 @@ def make_members(store: Store, profiles: Profiles, audience: Audience, at_ms: in
 
 def defined_audience(store: Store, name: str) -> Audience:
     """Return an audience by name. Raises InputRefused where there is none."""
-    return _known(store, name).audience
+    return audience_defined(store, name).audience
 
 
 def refresh_audiences(path: Path, names: Sequence[str], *, now_ms: int | None = None, wait_s: float = 0) -> list[dict[str, Any]]:
     """Evaluate audiences (all, where no names are given) for everybody, and return them with who entered and left."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
-        wanted = [_known(store, name).name for name in names] or [one.name for one in audiences(store) if store.means(one.audience.workspace)]
+        wanted = [audience_defined(store, name).name for name in names] or [one.name for one in audiences(store) if store.means(one.audience.workspace)]
     done = refresh_store(path, now_ms=now_ms, wait_s=max(wait_s, 10), asked=Asked(audiences=wanted))
     found = [one for one in audiences_in(path, wait_s=wait_s) if one["name"] in wanted]
     none: Counter[str] = Counter()
@@ -149,7 +142,7 @@ def refresh_audiences(path: Path, names: Sequence[str], *, now_ms: int | None = 
 def members_of(path: Path, name: str, *, limit: int = 0, wait_s: float = 0) -> Iterator[dict[str, Any]]:
     """Yield the members of an audience, first founded first: mpid, environment, since_ms, identities."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
-        one = _known(store, name)
+        one = audience_defined(store, name)
         profiles = profiles_of(store, every=True)
         in_it = f"select profile, since_ms from store.membership where audience = {one.number} order by profile limit {limit or 2**62}"
         scratch.make("in_it", in_it)
@@ -171,7 +164,7 @@ def changes_of(
     Raises InputRefused where there is no such audience or import.
     """
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
-        one = _known(store, name)
+        one = audience_defined(store, name)
         tests = ["one.audience = $audience"]
         bound: dict[str, Any] = {"audience": one.number}
         if number is not None:

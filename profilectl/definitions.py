@@ -84,6 +84,15 @@ def audiences(store: Store) -> list[Defined]:
     return [Defined(number, audience_of(name, json.loads(text)), changed, filled) for number, name, text, changed, filled in rows]
 
 
+def audience_defined(store: Store, name: str) -> Defined:
+    """Return an audience by its name. Raises InputRefused where there is none, or it belongs to another workspace than is meant."""
+    found = next((one for one in audiences(store) if one.name == name), None)
+    if found is None:
+        raise InputRefused(f"there is no audience {name}", "profilectl audiences list names them")
+    check_meant(store, f"audience {name}", found.audience.workspace)
+    return found
+
+
 def check_references(wanted: Sequence[Audience]) -> None:
     """Check that audiences refer to one another as they may (domain.md 11.2). Raises UsageError, with a mark at a name
     that nobody has."""

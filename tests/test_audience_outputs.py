@@ -160,7 +160,7 @@ def test_what_a_connection_cannot_mean_is_refused_in_words(connection: str, outp
 
 def test_an_audience_that_is_connected_is_not_removed(folder: Path) -> None:
     applied(folder, config())
-    assert "gold-mail" in refused(folder, "audiences", "remove", "gold", "--yes")[0]
+    assert "gold-mail" in refused(folder, "audiences", "remove", "gold")[0]
 
 
 # what leaves

@@ -22,6 +22,7 @@ def push_command(
     credentials: Annotated[Path | None, typer.Option("--credentials", metavar="FILE", help="A file of mode 0600 with key and secret; else PROFILECTL_PUSH_KEY and PROFILECTL_PUSH_SECRET.")] = None,
     by_import: Annotated[int | None, typer.Option("--import", metavar="N", min=1, help="Only profiles that this import touched, with what it deleted.")] = None,
     where: Annotated[str | None, typer.Option("--where", metavar="CONDITION", help="Only profiles that meet it, for example \"tier = 'gold'\".")] = None,
+    audience: Annotated[str | None, typer.Option("--audience", metavar="NAME", help="Only the members of this audience.")] = None,
     environment: Annotated[EnvironmentName | None, typer.Option("--environment", help="Only this one.")] = None,
     with_mpid: Annotated[bool, typer.Option("--with-mpid", help="Name our MPIDs, for a platform that has them.")] = False,
     with_times: Annotated[bool, typer.Option("--with-times", help="Say timestamp_unixtime_ms, which the platform sets itself.")] = False,
@@ -49,9 +50,9 @@ def push_command(
     from profilectl.scratch import check_memory_limit
 
     options = options_of(context)
-    if file is not None and (by_import is not None or where is not None or environment is not None or with_mpid):
-        raise UsageError("--import, --where, --environment and --with-mpid choose profiles; a file is sent as it is")
-    asked = Asked(file, by_import, where, environment.value if environment else None, with_mpid, with_times, again)
+    if file is not None and (by_import is not None or where is not None or audience is not None or environment is not None or with_mpid):
+        raise UsageError("--import, --where, --audience, --environment and --with-mpid choose profiles; a file is sent as it is")
+    asked = Asked(file, by_import, where, environment.value if environment else None, with_mpid, with_times, again, audience)
     found = None if dry_run else credentials_of(credentials, os.environ)
     with push_progress(quiet=options.quiet, bar=not as_json) as (progress, said):
         report = push(

@@ -46,7 +46,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is to be pushed: profiles (that meet a condition, that an import touched), or a file. with_mpid: batches
+    """What is to be pushed: profiles (that meet a condition, that an import touched, that are in an audience), or a file. with_mpid: batches
     name our MPIDs; with_times: they say timestamp_unixtime_ms. again: also what was pushed before."""
 
     file: Path | None = None
@@ -56,13 +56,14 @@ class Asked:
     with_mpid: bool = False
     with_times: bool = False
     again: bool = False
+    audience: str | None = None
 
     @property
     def kind(self) -> str:
         return "file" if self.file else "profiles" if self.by_import is None else "import"
 
     def wanted(self) -> Wanted:
-        return Wanted("batches", where=self.where, environment=self.environment, touched_by=self.by_import, with_mpid=self.with_mpid)
+        return Wanted("batches", where=self.where, environment=self.environment, touched_by=self.by_import, with_mpid=self.with_mpid, audience=self.audience)
 
 
 @dataclass(slots=True)
@@ -135,6 +136,7 @@ def push(
         sealed = {
             "kind": asked.kind, "sha256": file.sha256 if file else None, "import": asked.by_import, "where": asked.where, "environment": asked.environment,
             "with_mpid": asked.with_mpid, "with_times": asked.with_times, "workspace": chosen_workspace(), "address": address,
+            **({"audience": asked.audience} if asked.audience is not None else {}),
         }
         begun = ledger.begin(asked.kind, sealed, store.until if store else None, again=asked.again, dry_run=dry_run is not None)
         report = PushReport(
