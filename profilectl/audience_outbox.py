@@ -142,8 +142,8 @@ def _among(touched: str | None) -> str:
 
 
 def _decide(store: Store, route: Route, touched: str | None, *, anew: bool) -> None:
-    """Decide what is to be told of each profile, and write it. What waits stays where it says the same, and what is dead where the
-    member is as it was then; of a message that was begun nobody knows whether it arrived."""
+    """Decide what is to be told of each profile, and write it. What waits stays where it says the same. Of a message that was begun
+    nobody knows whether it arrived: where the member is not as it was then, another takes its place, under an id of its own."""
     scratch, place = store.scratch, route.place
     here = f"output = $output and audience = $audience{_among(touched)}"
     unsure = f"waiting.begun and waiting.action in ('{ADD}', '{DELETE}')"
@@ -161,7 +161,7 @@ def _decide(store: Store, route: Route, touched: str | None, *, anew: bool) -> N
         place,
     )
     same = f"(coalesce(action = target, false) or (wanted and action in ('{ADD}', '{UPDATE}')))"
-    stays = f"(message is not null and {same} and (state = '{WAITING}' or not wanted or then_had is not distinct from attributes)"
+    stays = f"(message is not null and {same} and (not begun or not wanted or then_had is not distinct from attributes)"
     stays += " and not begun)" if anew else ")"
     scratch.run(f"delete from store.audience_outbox where message in (select message from shared_decided where message is not null and not {stays})")
     scratch.run(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
+import os
 import random
+import shutil
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +20,10 @@ from typing import Any
 import duckdb
 import pytest
 from doors import call, made_once, run
-from output_receiver import Got, receiver
-from test_delivery import killed_until_done
+from effort import at_length
+from output_receiver import receiver, unkind
+
+from profilectl.scratch import Scratch
 
 FAST = ("--pause", "0.01", "--attempts", "20")
 HEADER = "mpid,scanned_timestamp_ms,identity_value,identity_type"
@@ -506,61 +513,152 @@ def test_a_push_of_an_audience_pushes_its_members(folder: Path) -> None:
 
 # killed
 
+# A child that counts its statements, what it writes and what it sends, and is killed at the so-manyeth; 0: it says how many there are.
+COUNTING = """
+import os, signal, sys
+from profilectl.delivery.http import Sender
+from profilectl.scratch import Scratch
+place, seen = int(sys.argv.pop(1)), 0
+def count():
+    global seen
+    seen += 1
+    if seen == place:
+        os.kill(os.getpid(), signal.SIGKILL)
+def counting(real):
+    def call(*arguments, **more):
+        count()
+        found = real(*arguments, **more)
+        if real is once:
+            count()
+        return found
+    return call
+once = Sender._once
+Sender._once = counting(once)
+Scratch.run, Scratch.rows = counting(Scratch.run), counting(Scratch.rows)
+os.replace, os.fsync, os.write = counting(os.replace), counting(os.fsync), counting(os.write)
+from profilectl.cli import main
+sys.argv[0] = "profilectl"
+try:
+    main()
+finally:
+    if not place:
+        open("counted", "w").write(str(seen))
+"""
 
-def check_killed(folder: Path, chance: random.Random, *, kills: int, people: int) -> int:
-    """Forward, killed again and again while people come and go; return how often it was killed."""
-    def answer(got: Got) -> Any:
-        time.sleep(chance.uniform(0, 0.005))
-        return 202 if chance.random() < 0.9 else random.choice([503, None])
 
-    names = [f"P{n}" for n in range(people)]
-    times = 0
-    with receiver(answer) as there:
-        applied(folder, config('attributes = ["n"]', output=f'type = "webhook"\nurl = "{there.url}"'))
-        while times < kills:
-            turn = rows_of({name: chance.choice(["gold", "gold", "silver"]) for name in chance.sample(names, people // 2)})
-            for one in turn:
-                one["user_attributes"]["n"] = chance.randrange(3)
-            turn += [opt_out(chance.choice(names))] if chance.random() < 0.3 else []
-            imported(folder, turn)
-            if chance.random() < 0.3:
-                call("forget", "--customer-id", chance.choice(names), "--yes", folder=folder)
-            times += killed_until_done(folder, chance, 0.9)
-            documents = [one.document for one in there.accepted()]
-            assert held(documents) == members(folder)
-    attributes: dict[str, Any] = {}
-    for one in documents:
-        (profile,) = one["user_profiles"]
-        for each in profile["audiences"][0]["user_attributes"]:
-            attributes[profile["mpid"]] = each.get("value")
-    exported = {one["mpid"]: one["user_attributes"].get("n") for one in map(json.loads, done(folder, "export", "profiles").splitlines())}
-    assert {mpid: attributes.get(mpid) for mpid in members(folder)} == {mpid: exported[mpid] for mpid in members(folder)}
-    done(folder, "check")
-    return times
+def child(folder: Path, place: int) -> bool:
+    """Forward in a process that is killed at a place; say whether it was."""
+    command = [sys.executable, "-c", COUNTING, str(place), "forward", *FAST]
+    found = subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}, capture_output=True, check=False, timeout=120)
+    assert found.returncode in (0, -signal.SIGKILL), found.stderr.decode()
+    return found.returncode != 0
 
 
-def test_killed_a_few_times_the_receiver_has_who_is_in_the_audience(folder: Path) -> None:
-    assert check_killed(folder, random.Random(5), kills=1, people=30) >= 1
+class Town:
+    """People who come and go in a store, and what of them must be where the audience goes."""
+
+    def __init__(self, folder: Path, chance: random.Random, people: int) -> None:
+        self.folder, self.chance, self.names = folder, chance, [f"P{n}" for n in range(people)]
+
+    def change(self) -> None:
+        """Have some enter, leave, change, opt out, be erased."""
+        turn = rows_of({name: self.chance.choice(["gold", "gold", "silver"]) for name in self.chance.sample(self.names, len(self.names) // 2)})
+        for one in turn:
+            one["user_attributes"]["n"] = self.chance.randrange(3)
+        turn += [opt_out(self.chance.choice(self.names))] if self.chance.random() < 0.3 else []
+        imported(self.folder, turn)
+        if self.chance.random() < 0.3:
+            call("forget", "--customer-id", self.chance.choice(self.names), "--yes", folder=self.folder)
+
+    def check(self, documents: Sequence[dict[str, Any]]) -> None:
+        """See that a receiver has who is in the audience, and what they have."""
+        assert held(documents) == members(self.folder)
+        attributes: dict[str, Any] = {}
+        for one in documents:
+            (profile,) = one["user_profiles"]
+            for each in profile["audiences"][0]["user_attributes"]:
+                attributes[profile["mpid"]] = each.get("value")
+        exported = {one["mpid"]: one["user_attributes"].get("n") for one in map(json.loads, done(self.folder, "export", "profiles").splitlines())}
+        assert {mpid: attributes.get(mpid) for mpid in members(self.folder)} == {mpid: exported.get(mpid) for mpid in members(self.folder)}
+        done(self.folder, "check")
 
 
 @pytest.mark.slow
-def test_killed_at_sixty_points_the_receiver_has_who_is_in_the_audience(folder: Path) -> None:
-    assert check_killed(folder, random.Random(6), kills=60, people=60) >= 60
+@pytest.mark.parametrize("output", ["webhook", "jsonl"])
+def test_killed_at_sixty_points_the_receiver_has_who_is_in_the_audience(output: str, folder: Path) -> None:
+    chance, kills = random.Random(output), 0
+    enough = 60 if output == "webhook" else at_length(15, by_night=60)
+    with receiver(unkind(3, share=0.1)) as there:
+        place = f'type = "webhook"\nurl = "{there.url}"' if output == "webhook" else 'type = "jsonl"\npath = "mail.jsonl"'
+        applied(folder, config('attributes = ["n"]', output=place))
+        town = Town(folder, chance, 30)
+        while kills < enough:
+            town.change()
+            if not kills % 10:
+                shutil.copytree(folder, folder.parent / "counting", dirs_exist_ok=True)
+                with receiver() as elsewhere:
+                    if output == "webhook":
+                        (folder.parent / "counting" / "c.toml").write_text(config('attributes = ["n"]', output=f'type = "webhook"\nurl = "{elsewhere.url}"'))
+                        done(folder.parent / "counting", "config", "apply", "c.toml")
+                    assert not child(folder.parent / "counting", 0)
+                count = int((folder.parent / "counting" / "counted").read_text())
+            kills += child(folder, chance.randrange(1, count + 1))
+            if chance.random() < 0.25:
+                done(folder, "forward", *FAST)
+                town.check([one.document for one in there.accepted()] if output == "webhook" else lines(folder))
+        done(folder, "forward", *FAST)
+        documents = [one.document for one in there.accepted()] if output == "webhook" else lines(folder)
+    town.check(documents)
+    if output == "jsonl":
+        assert len({one["id"] for one in documents}) == len(documents), "no line stands twice"
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def test_stopped_at_any_statement_the_receiver_has_who_is_in_the_audience(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance, seen, place = random.Random(5), 0, 0
+
+    def counting(real: Any) -> Any:
+        def counted(*arguments: Any, **more: Any) -> Any:
+            nonlocal seen
+            seen += 1
+            if seen == place:
+                raise Killed
+            return real(*arguments, **more)
+
+        return counted
+
+    applied(folder, config('attributes = ["n"]'))
+    town = Town(folder, chance, 8)
+    for stop in (30, 60, 75, 90, 100, 110):
+        town.change()
+        with monkeypatch.context() as patch, contextlib.suppress(Killed):
+            seen, place = 0, stop
+            patch.setattr(Scratch, "run", counting(Scratch.run))
+            patch.setattr(Scratch, "rows", counting(Scratch.rows))
+            call("forward", folder=folder)
+        done(folder, "forward") if stop in (60, 90) else None
+    done(folder, "forward")
+    town.check(lines(folder))
 
 
 @pytest.mark.slow
-def test_killed_at_sixty_points_a_csv_of_changes_says_who_is_in_the_audience(folder: Path) -> None:
-    chance, times = random.Random(7), 0
+def test_killed_at_any_point_a_csv_of_changes_says_who_is_in_the_audience(folder: Path) -> None:
+    chance, kills, enough = random.Random(7), 0, at_length(15, by_night=60)
     applied(folder, config('identities = ["customer_id"]', output='type = "csv"\npath = "m.csv"'))
-    names = [f"P{n}" for n in range(2000)]
-    while times < 60:
-        imported(folder, rows_of({name: chance.choice(["gold", "silver"]) for name in chance.sample(names, 1500)}))
-        times += killed_until_done(folder, chance, 0.9)
-        there: set[str] = set()
-        for mpid, *_, change, _, _ in cells(folder)[1:]:
-            there = there - {mpid} if change == "delete" else there | {mpid}
-        assert there == members(folder)
-        assert len({tuple(one) for one in cells(folder)}) == len(cells(folder)), "no row stands twice"
+    town = Town(folder, chance, 400)
+    while kills < enough:
+        town.change()
+        kills += child(folder, chance.randrange(30, 130))
+        if chance.random() < 0.25 or kills == enough:
+            done(folder, "forward")
+            there: set[str] = set()
+            for mpid, *_, change, _, _ in cells(folder)[1:]:
+                there = there - {mpid} if change == "delete" else there | {mpid}
+            assert there == members(folder)
+            assert len({tuple(one) for one in cells(folder)}) == len(cells(folder)), "no row stands twice"
 
 
 def test_the_command_says_what_left(folder: Path) -> None:
