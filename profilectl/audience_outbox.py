@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from profilectl.audience_connection import ADD, DELETE, UPDATE, AudienceConnection, identities_told
+from profilectl.copies import put_in_place, rewrite_store
 from profilectl.criteria import Consent, Reads
 from profilectl.definitions import Defined, audience_connections, audiences, outputs
 from profilectl.event_counts import opted_out
@@ -42,6 +43,8 @@ COLUMNS = (
     ("attributes", "VARCHAR"), ("identities", "VARCHAR"), ("why", "VARCHAR"), ("failed_ms", "BIGINT"),
 )  # fmt: skip
 """The columns of audience_outbox."""
+TRACES = "traces"
+"""The name in store.meta that says that the file is to be written anew."""
 MAYBE = "?"
 """The fingerprint of an attribute of which an output has a value or not, nobody knows which."""
 
@@ -241,6 +244,7 @@ def record_messages(store: Store, output: str, sent: Sequence[tuple[Message, str
         )
         scratch.run(f"update store.audience_told as told set attributes = done.has from shared_outcome as done where {same} and done.action <> '{DELETE}'", {"output": output})
         scratch.run(f"delete from store.audience_told as told using shared_outcome as done where {same} and done.action = '{DELETE}'", {"output": output})
+        _mark_traces(store, "message in (select message from shared_outcome where not dead)")
         scratch.run("delete from store.audience_outbox where message in (select message from shared_outcome where not dead)")
         scratch.run(
             f"update store.audience_outbox as one set state = '{DEAD}', why = done.said, failed_ms = $now from shared_outcome as done where done.message = one.message and done.dead",
@@ -260,7 +264,27 @@ def drop_messages(store: Store, where: str, bound: dict[str, Any], now_ms: int) 
     )
     scratch.run(f"update store.audience_told as told set attributes = coalesce(gone.attributes, '{{}}') from shared_dropped as gone where {same} and gone.action <> '{DELETE}'")
     scratch.run(f"delete from store.audience_told as told using shared_dropped as gone where {same} and gone.action = '{DELETE}'")
+    _mark_traces(store, "message in (select message from shared_dropped)")
     scratch.run("delete from store.audience_outbox where message in (select message from shared_dropped)")
+
+
+def _mark_traces(store: Store, where: str) -> None:
+    """Write down that identities of somebody erased are about to be deleted: their bytes stay in the file until it is written anew."""
+    erased = store.scratch.row(f"select count(*) from store.audience_outbox where {where} and profile is null and identities is not null")[0]
+    if erased and not has_traces(store):
+        store.scratch.run("insert into store.meta values ($name, '1')", {"name": TRACES})
+
+
+def has_traces(store: Store) -> bool:
+    """Say whether the file may have bytes of identities that were kept for a removal which has left."""
+    return bool(store.scratch.row("select count(*) from store.meta where name = $name", {"name": TRACES})[0])
+
+
+def leave_no_trace(store: Store) -> None:
+    """Write a store that is attached for writing anew, where it has such traces. Raises StoreUnusable; then it is as before."""
+    if has_traces(store):
+        without = f"select * from store.meta where name <> {quote_text(TRACES)}"
+        put_in_place(store.scratch, rewrite_store(store.scratch, store.path, store.scratch.folder, {"meta": without}), store.path)
 
 
 def removals(store: Store, leaving: str, *, erased: bool = False, stay: bool = False) -> list[tuple[Any, ...]]:

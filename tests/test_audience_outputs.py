@@ -305,6 +305,21 @@ def test_whoever_is_erased_is_removed_there_and_nothing_of_them_stays(folder: Pa
     done(folder, "check")
 
 
+@pytest.mark.parametrize("command", ["forward", "outbox drop --waiting --output mail --yes"])
+def test_no_byte_of_whoever_is_erased_stays_in_the_file_once_the_removal_has_left(command: str, folder: Path) -> None:
+    applied(folder, config('identities = ["email"]'))
+    done(folder, "forward")
+    done(folder, "forget", "--customer-id", "Ann", "--yes")
+    assert b"Ann@Example.org" in stored(folder)
+    done(folder, *command.split())
+    assert b"Ann@Example.org" not in stored(folder)
+    done(folder, "check")
+
+
+def stored(folder: Path) -> bytes:
+    return b"".join(one.read_bytes() for one in folder.glob("profiles.duckdb*"))
+
+
 def test_whoever_is_erased_before_anything_was_sent_is_not_told_to_anybody(folder: Path) -> None:
     applied(folder, config())
     assert "removal" not in done(folder, "forget", "--customer-id", "Ann", "--yes")

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from profilectl.audience_outbox import audience_routes, drop_messages
+from profilectl.audience_outbox import audience_routes, drop_messages, leave_no_trace
 from profilectl.codes import UsageError
 from profilectl.definitions import outputs
 from profilectl.opening import open_store
@@ -111,6 +111,7 @@ def drop(path: Path, output: str | None = None, *, waiting: bool = False, dry_ru
                 scratch.run(f"insert into store.forwarded select output, arrival, '{BY_HAND}', {now_ms} from store.outbox where {where} order by arrival", bound)
                 scratch.run(f"delete from store.outbox where {where}", bound)
                 drop_messages(store, where, bound, now_ms)
+            leave_no_trace(store)
         return count
 
 

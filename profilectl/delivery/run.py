@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from profilectl.audience_outbox import align, audience_routes
+from profilectl.audience_outbox import align, audience_routes, has_traces, leave_no_trace
 from profilectl.codes import InputRefused, StoreBusy, StoreUnusable, UsageError
 from profilectl.composing import composer_of
 from profilectl.definitions import outputs
@@ -163,6 +163,10 @@ def _to_output(
             int(store.scratch.row(f"select count(*) from store.{table} where output = $output and state = $state", {"output": output.name, "state": WAITING})[0])
             for table in ("outbox", "audience_outbox")
         )
+        traces = has_traces(store)
+    if traces:  # of somebody erased whose removal has left
+        with open_store(scratch, path, write=True, wait_s=max(asked.wait_s, LATE_WAIT_S)) as store:
+            leave_no_trace(store)
     return found
 
 
