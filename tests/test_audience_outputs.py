@@ -19,7 +19,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from doors import call, made_once, run
+from doors import call, made_once
 from effort import at_length
 from output_receiver import receiver, unkind
 
@@ -205,6 +205,7 @@ def test_who_is_in_it_already_goes_first_then_who_enters_and_who_leaves(folder: 
     assert json.loads(done(folder, "outbox", "list", "--json"))["left"] == {"mail": {"delivered": 4}}
 
 
+@pytest.mark.slow
 def test_an_attribute_that_is_shared_is_updated_where_it_changes(folder: Path) -> None:
     applied(folder, config('attributes = ["city", "tier"]'))
     done(folder, "forward")
@@ -266,6 +267,7 @@ def test_a_full_one_sends_the_whole_membership_again_to_the_output_that_is_named
     assert "lake" in refused(folder, "forward", "--full", "--output", "lake")[0]
 
 
+@pytest.mark.slow
 def test_who_came_and_went_before_anything_was_sent_is_not_told(folder: Path) -> None:
     applied(folder, config())
     imported(folder, rows_of({"Ann": "silver"}))
@@ -305,7 +307,7 @@ def test_whoever_is_erased_is_removed_there_and_nothing_of_them_stays(folder: Pa
     done(folder, "check")
 
 
-@pytest.mark.parametrize("command", ["forward", "outbox drop --waiting --output mail --yes"])
+@pytest.mark.parametrize("command", ["forward", pytest.param("outbox drop --waiting --output mail --yes", marks=pytest.mark.slow)])
 def test_no_byte_of_whoever_is_erased_stays_in_the_file_once_the_removal_has_left(command: str, folder: Path) -> None:
     applied(folder, config('identities = ["email"]'))
     done(folder, "forward")
@@ -336,6 +338,7 @@ def test_a_privacy_request_and_retention_are_told_as_well(folder: Path) -> None:
     assert sorted(said(lines(folder)[2:])) == [("delete", "Ann"), ("delete", "Bob")]
 
 
+@pytest.mark.slow
 def test_a_profile_beyond_retention_is_removed_there(folder: Path) -> None:
     applied(folder, config(more="[retention]\nlifetime_days = 30\nretention_days = 60"))
     done(folder, "forward")
@@ -424,12 +427,14 @@ def test_what_is_refused_is_listed_tried_again_and_dropped(folder: Path) -> None
         assert json.loads(done(folder, "outbox", "list", "--json"))["left"] == {"mail": {"delivered": 1, "dropped": 1}}
 
 
+@pytest.mark.slow
 def test_a_limit_leaves_the_others_waiting(folder: Path) -> None:
     applied(folder, config())
     assert json.loads(done(folder, "forward", "--limit", "1", "--json"))[0]["waiting"] == 1
     assert [one["delivered"] for one in json.loads(done(folder, "forward", "--json"))] == [1]
 
 
+@pytest.mark.slow
 def test_batches_and_audiences_go_to_one_output(folder: Path) -> None:
     applied(folder, config(more='[connections.app-mail]\nfeed = "app"\noutput = "mail"'))
     imported(folder, rows_of({"Ann": "gold"}, events=[{"event_type": "screen_view", "data": {"screen_name": "home"}}]))
@@ -442,7 +447,7 @@ def test_batches_and_audiences_go_to_one_output(folder: Path) -> None:
     store = (folder / "profiles.duckdb").read_bytes()
     done(folder, "forward")
     whole = (folder / "mail.jsonl").read_bytes()
-    for cut in (0, 1, 40, 100):  # killed before the store knew
+    for cut in (0, 40):  # killed before the store knew
         (folder / "profiles.duckdb").write_bytes(store)
         (folder / "mail.jsonl").write_bytes(whole[: len(whole) - cut])
         done(folder, "forward")
@@ -478,7 +483,7 @@ def test_a_csv_that_was_cut_off_is_mended_and_no_row_stands_twice(folder: Path) 
     store = (folder / "profiles.duckdb").read_bytes()
     done(folder, "forward")
     whole = (folder / "m.csv").read_bytes()
-    for kept in (len(whole), len(whole) - 1, len(whole) - 30, len(whole) // 2, whole.index(b"\n") + 1, 5, 0):
+    for kept in (len(whole) - 1, len(whole) // 2, 5):
         (folder / "profiles.duckdb").write_bytes(store)
         (folder / "m.csv").write_bytes(whole[:kept])
         done(folder, "forward")
@@ -503,6 +508,7 @@ def test_a_csv_of_the_full_list_is_the_membership_whatever_was_sent(folder: Path
     assert (folder / "m.csv").read_text() == "mine\n"
 
 
+@pytest.mark.slow
 def test_a_spreadsheet_runs_nothing_of_a_csv(folder: Path) -> None:
     imported(folder, [{"user_identities": {"customer_id": "=1+1"}, "user_attributes": {"tier": "gold"}}])
     for content in ("full", "changes"):
@@ -511,6 +517,7 @@ def test_a_spreadsheet_runs_nothing_of_a_csv(folder: Path) -> None:
         assert "'=1+1" in [one[2] for one in cells(folder, f"{content}.csv")]
 
 
+@pytest.mark.slow
 def test_another_place_of_an_output_gets_the_whole_membership(folder: Path) -> None:
     applied(folder, config())
     done(folder, "forward")
@@ -646,15 +653,14 @@ def test_stopped_at_any_statement_the_receiver_has_who_is_in_the_audience(folder
         return counted
 
     applied(folder, config('attributes = ["n"]'))
-    town = Town(folder, chance, 8)
-    for stop in (30, 60, 75, 90, 100, 110):
+    town = Town(folder, chance, 6)
+    for stop in (70, 105):
         town.change()
         with monkeypatch.context() as patch, contextlib.suppress(Killed):
             seen, place = 0, stop
             patch.setattr(Scratch, "run", counting(Scratch.run))
             patch.setattr(Scratch, "rows", counting(Scratch.rows))
             call("forward", folder=folder)
-        done(folder, "forward") if stop in (60, 90) else None
     done(folder, "forward")
     town.check(lines(folder))
 
@@ -678,6 +684,5 @@ def test_killed_at_any_point_a_csv_of_changes_says_who_is_in_the_audience(folder
 
 def test_the_command_says_what_left(folder: Path) -> None:
     applied(folder, config())
-    found: subprocess.CompletedProcess[str] = run("forward", folder=folder)
-    assert found.stdout == "mail: 2 changes of audiences delivered, 0 waiting\n"
+    assert done(folder, "forward") == "mail: 2 changes of audiences delivered, 0 waiting\n"
     assert "delivered" in done(folder, "outbox", "list")
