@@ -98,7 +98,7 @@ def said(documents: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def members(folder: Path, audience: str = "gold") -> set[str]:
-    return {json.loads(line)["mpid"] for line in done(folder, "audiences", "members", audience, "--json").splitlines()}
+    return {json.loads(line)["mpid"] for line in done(folder, "audiences", "members", audience, "--limit", "0", "--json").splitlines()}
 
 
 def held(documents: Sequence[dict[str, Any]]) -> set[str]:
