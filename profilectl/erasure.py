@@ -73,7 +73,7 @@ class Erasure:
     profiles: (mpid, environment). tables: rows that go, by the kind of table. suppressed: identities
     that keep people out from now on. shared: profiles that stay and hold an identity of the erased.
     faded: identities cleared from the past of others. rejects, corrections: that lost their text. files:
-    that brought the erased; rejects_files: where rejected rows that name them were written to; outputs: that have batches of theirs; may_have: that
+    that brought the erased; rejects_files: where rejected rows that name them were written to; outputs: that have batches of theirs, or have them in an audience and are not connected any more; may_have: that
     have batches of feeds that only read, of which nobody knows whose they were. removals: output -> messages that wait to remove
     them from audiences there.
     """
@@ -374,6 +374,9 @@ class Leaving:
 
     def _remove_there(self, leaving: str, *, erased: bool) -> None:
         rows = removals(self.store, leaving, erased=erased, stay=not erased)
+        there = self.scratch.rows(f"select distinct output, audience from store.audience_told where told and profile in (select profile from {leaving})")
+        unconnected = {output for output, audience in there if (output, audience) not in {row[2:4] for row in rows}}
+        self.outcome.outputs = sorted({*self.outcome.outputs, *unconnected})
         if not rows:
             return
         self.outcome.removals |= Counter(row[2] for row in rows)

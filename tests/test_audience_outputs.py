@@ -349,6 +349,15 @@ def test_a_profile_beyond_retention_is_removed_there(folder: Path) -> None:
     assert "Ann" not in everything(folder)
 
 
+@pytest.mark.slow
+def test_an_output_that_is_not_connected_any_more_is_named_as_not_told(folder: Path) -> None:
+    applied(folder, config())
+    done(folder, "forward")
+    applied(folder, config().partition("[connections")[0])
+    told = json.loads(done(folder, "forget", "--customer-id", "Ann", "--yes", "--json"))
+    assert (told["removals"], told["not_touched"]["outputs"]) == ({}, ["mail"])
+
+
 def opt_out(name: str) -> dict[str, Any]:
     return {"user_identities": {"customer_id": name}, "events": [{"event_type": "opt_out", "data": {"is_opted_out": True}}]}
 

@@ -68,10 +68,11 @@ class Messages:
     def take(self, after: int, limit: int) -> tuple[int, list[Parcel], list[Outcome]] | None:
         """Put the next messages together, and write down that they are begun: the last number, and those that leave."""
         name = self._output.name
-        with open_store(self._scratch, self._path, write=True, wait_s=self._wait_s) as store:
-            routes = {one.audience.number: one for one in audience_routes(store) if one.output.name == name and one.connection.active}
-            if not routes or not waiting_messages(store, name, list(routes), after=after, limit=1):
+        with open_store(self._scratch, self._path, wait_s=self._wait_s) as store:  # others may read while nothing waits
+            if not waiting_messages(store, name, list(_routes(store, name)), after=after, limit=1):
                 return None
+        with open_store(self._scratch, self._path, write=True, wait_s=self._wait_s) as store:
+            routes = _routes(store, name)
             with store.transaction():
                 found = waiting_messages(store, name, list(routes), after=after, limit=limit)
                 _look_again(store, found, name)
@@ -91,6 +92,11 @@ class Messages:
     def record(self, store: Store, outcomes: Sequence[Outcome]) -> None:
         """Write down what became of the messages that were taken last."""
         record_messages(store, self._output.name, self._sent, outcomes, time.time_ns() // 1_000_000)
+
+
+def _routes(store: Store, output: str) -> dict[int, Route]:
+    """Return the active connections of an output by the number of the audience."""
+    return {one.audience.number: one for one in audience_routes(store) if one.output.name == output and one.connection.active}
 
 
 def _look_again(store: Store, found: Sequence[Message], output: str) -> None:
@@ -163,15 +169,14 @@ def write_list(scratch: Scratch, path: Path, output: Output, wait_s: float, *, o
     """Write the file of an output that holds an audience whole. None: nothing is connected that is active, or (only_changed) nothing
     has changed. Raises InputRefused where the file cannot be written; then what waits goes on waiting."""
     wait_s = max(wait_s, LATE_WAIT_S)
-    with open_store(scratch, path, write=True, wait_s=wait_s) as store:
-        route = next((one for one in audience_routes(store) if one.output.name == output.name and one.connection.active), None)
-        if route is None:
+    with open_store(scratch, path, wait_s=wait_s) as store:
+        route = next(iter(_routes(store, output.name).values()), None)
+        if route is None or (only_changed and not _waits(store, route)[1]):
             return None
+    with open_store(scratch, path, write=True, wait_s=wait_s) as store:
         with store.transaction():
             align(store, output=output.name)
-        last, count = scratch.row(f"select max(number), count(*) from store.audience_outbox where {_HERE}", route.place)
-    if only_changed and not count:
-        return None
+        last, count = _waits(store, route)
     target = path.absolute().parent / output.place
     check_list(target)
     with open_store(scratch, path, wait_s=wait_s) as store:
@@ -185,6 +190,12 @@ def write_list(scratch: Scratch, path: Path, output: Output, wait_s: float, *, o
     with open_store(scratch, path, write=True, wait_s=wait_s) as store:
         _record_list(store, route, last)
     return Listed(scratch.count("listed"), count)
+
+
+def _waits(store: Store, route: Route) -> tuple[int | None, int]:
+    """Return the number of the last change that waits for a list, and how many wait."""
+    last, count = store.scratch.row(f"select max(number), count(*) from store.audience_outbox where {_HERE}", route.place)
+    return last, count
 
 
 _HERE = "output = $output and audience = $audience"
