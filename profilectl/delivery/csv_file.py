@@ -1,7 +1,9 @@
-"""An audience in a CSV file, a row for each identity: who came and went (rows are added), or the members (written whole).
+"""An audience in a CSV file, a row for each identity: who came and went (rows are added), or the
+members (written whole).
 
-The columns are those of the platform's download (domain.md 11.2), and beside them what a change needs. The last cell of a row of
-changes is the id of its message: so a row that was cut off is known, and none stands twice.
+The columns are those of the platform's download (domain.md 11.2), and beside them what a change
+needs. The last cell of a row of changes is the id of its message: so a row that was cut off is
+known, and none stands twice.
 """
 
 from __future__ import annotations
@@ -30,13 +32,15 @@ _ended = re.compile(rb",([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f
 
 
 def header_of(content: str, attributes: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns of a file of an audience. content: of output.CONTENTS; attributes: those that are shared."""
+    """Return the columns of a file of an audience. content: of output.CONTENTS; attributes: those
+    that are shared."""
     shared = [f"user_attributes.{key}" for key in attributes]
     return (*MEMBER, *shared) if content == "full" else (*MEMBER, *CHANGE, *shared, ENDS)
 
 
 def text_of_rows(rows: Iterable[Sequence[str]], *, safe: bool) -> bytes:
-    """Return rows as they stand in the file. safe: an apostrophe before what a spreadsheet would run."""
+    """Return rows as they stand in the file. safe: an apostrophe before what a spreadsheet would
+    run."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([_safe(cell) for cell in row] if safe else row for row in rows)
@@ -53,13 +57,25 @@ def cell_of(value: Value) -> str:
 
 
 def rows_of(document: Mapping[str, Any], attributes: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the rows of a message: one for each identity, and one without an identity of who has none."""
+    """Return the rows of a message: one for each identity, and one without an identity of who has
+    none."""
     (profile,) = document["user_profiles"]
     (audience,) = profile["audiences"]
     has = {one["key"]: one.get("value") for one in audience["user_attributes"]}
-    ends = (audience["action"], str(audience["since_ms"]), *(cell_of(has.get(key)) for key in attributes), document["id"])
-    listed = [(one["value"], one["type"]) for one in (*profile["user_identities"], *profile["device_identities"])] or [("", "")]
-    return [(profile["mpid"], str(document["timestamp_ms"]), value, kind, *ends) for value, kind in listed]
+    ends = (
+        audience["action"],
+        str(audience["since_ms"]),
+        *(cell_of(has.get(key)) for key in attributes),
+        document["id"],
+    )
+    listed = [
+        (one["value"], one["type"])
+        for one in (*profile["user_identities"], *profile["device_identities"])
+    ] or [("", "")]
+    return [
+        (profile["mpid"], str(document["timestamp_ms"]), value, kind, *ends)
+        for value, kind in listed
+    ]
 
 
 class Changes:
@@ -79,22 +95,36 @@ class Changes:
         done, block = Delivered(), []
         for one in parcels:
             known = self._there.get(one.request.encode(), set())
-            rows = [row for row in (text_of_rows([row], safe=self._safe) for row in rows_of(one.document, self._attributes)) if row not in known]
+            rows = [
+                row
+                for row in (
+                    text_of_rows([row], safe=self._safe)
+                    for row in rows_of(one.document, self._attributes)
+                )
+                if row not in known
+            ]
             block += rows
             done.results.append(Result(one.arrival, Fate.DELIVERED if rows else Fate.KNOWN))
         try:
             write_block(self._opened, b"".join(block))
         except OSError as error:
-            return Delivered(stopped=f"{self._path} could not be written: {error.strerror}", hint="make room, or mend the disk; what is left waits")
+            return Delivered(
+                stopped=f"{self._path} could not be written: {error.strerror}",
+                hint="make room, or mend the disk; what is left waits",
+            )
         return done
 
     def _mended(self, header: bytes) -> dict[bytes, set[bytes]]:
-        """Write the header where there is none, cut off a row that was not written to its end, and return the last rows by message."""
+        """Write the header where there is none, cut off a row that was not written to its end, and
+        return the last rows by message."""
         size = os.fstat(self._opened).st_size
         begins = os.pread(self._opened, len(header), 0)
         if begins != header:
             if not header.startswith(begins):
-                raise InputRefused(f"{self._path} is there, and is no file of changes with these columns", "name another path for the output")
+                raise InputRefused(
+                    f"{self._path} is there, and is no file of changes with these columns",
+                    "name another path for the output",
+                )
             os.ftruncate(self._opened, 0)
             write_block(self._opened, header)
             return {}
@@ -111,7 +141,9 @@ class Changes:
             there.setdefault(found[1], set()).add(tail[ended : found.end()])
             ended = found.end()
         if start > len(header) and not ended:
-            raise InputRefused(f"{self._path} ends in rows that are not ours", "name another path for the output")
+            raise InputRefused(
+                f"{self._path} ends in rows that are not ours", "name another path for the output"
+            )
         os.ftruncate(self._opened, start + ended)
         return there
 
@@ -128,4 +160,7 @@ def check_list(path: Path, content: str = "full") -> None:
     except OSError:
         return  # whole_file says what is wrong with it
     if begins and begins != ",".join(MEMBER).encode():
-        raise InputRefused(f"{path} is there already, and is no list of members", "name another path for the output, or move the file away")
+        raise InputRefused(
+            f"{path} is there already, and is no list of members",
+            "name another path for the output, or move the file away",
+        )
