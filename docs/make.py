@@ -28,6 +28,7 @@ import typer
 
 from profilectl import codes, output
 from profilectl.attributes import OVERWRITE, SOURCES
+from profilectl.audience_connection import PHONES
 from profilectl.batch import KEPT_FIELDS, LIMITS, RESERVED_KEYS
 from profilectl.calculated import TYPES as CALCULATED
 from profilectl.check import PROMISES
@@ -41,7 +42,7 @@ from profilectl.forwarding import REASONS
 from profilectl.identity import HIERARCHY, NOTHING, SPOILED, STRATEGIES, TYPES
 from profilectl.output import ANSWERS as OUTPUT_ANSWERS
 from profilectl.output import CLASSES as OUTPUT_CLASSES
-from profilectl.output import SWITCHES, TROUBLES
+from profilectl.output import CONTENTS, SWITCHES, TROUBLES
 from profilectl.output import TYPES as OUTPUTS
 from profilectl.output import Fate as FateOfBatch
 from profilectl.packing import SERVER_SET
@@ -192,6 +193,14 @@ def output_switches() -> str:
     return table(("switch", "says", "else"), ((code(name), says, code(str(standing).lower())) for name, (standing, says) in SWITCHES.items()))
 
 
+def csv_contents() -> str:
+    return table(("`content`", "the file"), ((code(name), says) for name, says in CONTENTS.items()))
+
+
+def phones() -> str:
+    return table(("`phone`", "what is hashed of a phone number"), ((code(name), says) for name, says in PHONES.items()))
+
+
 def forward_reasons() -> str:
     return table(("reason", "means"), ((code(name), says) for name, says in REASONS.items()))
 
@@ -285,6 +294,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "server-set": server_set,
     "output-types": output_types,
     "output-switches": output_switches,
+    "csv-contents": csv_contents,
+    "phones": phones,
     "forward-reasons": forward_reasons,
     "answers": answers,
     "output-answers": output_answers,

@@ -16,9 +16,11 @@ from profilectl.scratch import quote_identifier, quote_text
 from profilectl.segments import ENVIRONMENT_NAME, known_mpids
 from profilectl.values import parse_json, to_json
 
-KEPT_BY_STUB = ("row", "index", "mpid", "event", "rest", "removed", "alias", "aged", "membership_change", "handed_over")
+KEPT_BY_STUB = (
+    "row", "index", "mpid", "event", "rest", "removed", "alias", "aged", "membership_change", "handed_over", "audience_told", "audience_outbox",
+)
 """What a stub keeps: who it is, when it was seen, its events (`rest` of it holds those), when it entered and left audiences, and
-the names of what outputs have of it: that is gone is told them with its next batch."""
+what outputs have of it: that is gone is told them."""
 OPT_OUT = "opt_out"
 """An event that stays as long as its profile does, however old it is: who has opted out would be back in audiences else (domain.md 14)."""
 DEVICE_FIELDS = ("device_info", "mp_deviceid", "integration_attributes")
@@ -128,6 +130,10 @@ class Ageing(Leaving):
             self.gone["membership_change"] = self.gone.get("membership_change", 0) - count  # these rows come
             within = self.stays.get("membership_change", "select * from store.membership_change")
             self.stays["membership_change"] = f"{within} union all (from ({leaving}) order by audience, profile)"
+
+        within = self.stays.get("audience_outbox", "select * from store.audience_outbox")
+        self._less("audience_outbox", f"select * from ({within}) where profile is null or profile not in (select profile from aged_profile)")
+        self._remove_there("aged_profile", erased=False)
 
     def _rest(self) -> None:
         """Take from the other fields of batches what goes with a stub, and events that were received too long ago."""

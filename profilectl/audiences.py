@@ -16,6 +16,7 @@ from profilectl.barring import in_force, lively
 from profilectl.codes import InputRefused
 from profilectl.definitions import (
     Defined,
+    audience_defined,
     audiences,
     check_meant,
     check_references,
@@ -26,7 +27,6 @@ from profilectl.definitions import (
 )
 from profilectl.event.field import fold
 from profilectl.history import import_numbered
-from profilectl.naming import no_such
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.refresh import (
@@ -75,18 +75,8 @@ def _described(store: Store, one: Defined, size: int) -> dict[str, Any]:
 def audience_named(path: Path, name: str, *, wait_s: float = 0) -> dict[str, Any]:
     """Return one audience. Raises UsageError where there is none of that name."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
-        one = _known(store, name)
+        one = audience_defined(store, name)
         return _described(store, one, sizes_of(profiles_of(store, every=True), [one]).get(one.number, 0))
-
-
-def _known(store: Store, name: str) -> Defined:
-    known = audiences(store)
-    found = next((one for one in known if one.name == name), None)
-    if found is None:
-        there = [one.name for one in known if store.means(one.audience.workspace)]
-        raise no_such("audience", name, there, lists="profilectl audiences list")
-    check_meant(store, f"audience {name}", found.audience.workspace)
-    return found
 
 
 def add_audience(path: Path, audience: Audience, *, replaces: bool = False, wait_s: float = 0) -> dict[str, Any]:
@@ -106,7 +96,7 @@ def add_audience(path: Path, audience: Audience, *, replaces: bool = False, wait
 def remove_audience(path: Path, name: str, *, wait_s: float = 0) -> None:
     """Forget an audience and its memberships. Raises UsageError where there is none, and while another refers to it."""
     with scratch_beside(path) as scratch, open_store(scratch, path, write=True, wait_s=wait_s) as store:
-        _known(store, name)
+        audience_defined(store, name)
         with store.transaction():
             drop_audience(store, name)
 
@@ -149,13 +139,13 @@ def make_members(store: Store, profiles: Profiles, audience: Audience, at_ms: in
 
 def defined_audience(store: Store, name: str) -> Audience:
     """Return an audience by name. Raises UsageError where there is none."""
-    return _known(store, name).audience
+    return audience_defined(store, name).audience
 
 
 def refresh_audiences(path: Path, names: Sequence[str], *, now_ms: int | None = None, wait_s: float = 0) -> list[dict[str, Any]]:
     """Evaluate audiences (all, where no names are given) for everybody, and return them with who entered and left."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
-        wanted = [_known(store, name).name for name in names] or [one.name for one in audiences(store) if store.means(one.audience.workspace)]
+        wanted = [audience_defined(store, name).name for name in names] or [one.name for one in audiences(store) if store.means(one.audience.workspace)]
     done = refresh_store(path, now_ms=now_ms, wait_s=max(wait_s, 10), asked=Asked(audiences=wanted))
     found = [one for one in audiences_in(path, wait_s=wait_s) if one["name"] in wanted]
     none: Counter[str] = Counter()
@@ -166,7 +156,7 @@ def members_of(path: Path, name: str, *, limit: int = 0, wait_s: float = 0) -> I
     """Yield the members of an audience, first founded first: mpid, environment, since_ms, identities. Nobody who has opted out is
     among them, whenever the audience was evaluated last (barring.py)."""
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
-        one = _known(store, name)
+        one = audience_defined(store, name)
         profiles = profiles_of(store, every=True)
         held = in_force(profiles, time.time_ns() // 1_000_000, f"where audience = {one.number}", wanted=[one])
         scratch.make("in_it", f"select profile, since_ms from ({held}) order by profile limit {limit or 2**62}")
@@ -188,7 +178,7 @@ def changes_of(
     Raises UsageError where there is no such audience or import.
     """
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
-        one = _known(store, name)
+        one = audience_defined(store, name)
         tests = ["one.audience = $audience"]
         bound: dict[str, Any] = {"audience": one.number}
         if number is not None:

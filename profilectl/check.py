@@ -51,7 +51,7 @@ PROMISES = {
     "history":     "the history's counts of rows and of profiles made are those of the store, and of what was erased",
     "computed":    "every calculated value and every membership is a profile's, and of what is defined",
     "recomputed":  "every calculated value and every real-time membership is what a computation anew gives (a sample is compared)",
-    "outbox":      "every batch that waits to leave is of a row that is there, or has all of itself, and none has left",
+    "outbox":      "every batch that waits to leave is of a row that is there, or has all of itself, and none has left; of a member one change at most waits for an output",
 }  # fmt: skip
 
 
@@ -261,6 +261,9 @@ class _Check:
                 yield from self._counts(past)
 
     def _outbox(self) -> Iterator[Breach]:
+        twice = self._number("select 1 from store.audience_outbox where profile is not null group by output, audience, profile having count(*) > 1")
+        if twice:
+            yield Breach("outbox", f"several changes wait for an output of {twice:,} members of an audience")
         if not self._number("select 1 from store.outbox"):
             return
         rows = " union all ".join(f"select profile, arrival from {one.table('row')}" for one in self.segments) or "select 0 as profile, 0 as arrival where false"

@@ -17,11 +17,15 @@ from typing import Any
 
 from profilectl.attributes import FEED_SOURCES, OVERWRITE
 from profilectl.audience import Audience, audience_of
+from profilectl.audience_connection import AudienceConnection, audience_connection_of, is_of_audience
+from profilectl.audience_outbox import align
 from profilectl.calculated import Definition, definition_of
 from profilectl.codes import InputRefused, UsageError
 from profilectl.definitions import (
+    audience_connections,
     audiences,
     calculations,
+    check_audience_connections,
     check_connections,
     check_references,
     connections,
@@ -43,7 +47,7 @@ from profilectl.feed import (
 from profilectl.forwarding import Connection, connection_of
 from profilectl.identity import BY_NAME, STRATEGIES, display, flags_of, star_of, type_named
 from profilectl.naming import advice
-from profilectl.output import Output, output_of
+from profilectl.output import FILES, Output, output_of
 from profilectl.retention import check_clocks
 from profilectl.store import Store
 
@@ -94,6 +98,13 @@ class Declared:
     connections: list[Connection] = field(default_factory=list)
     sources_left_open: frozenset[str] = frozenset()
     """The feeds whose source is not stated: of one that is registered already it is what it is."""
+    shared: list[AudienceConnection] = field(default_factory=list)
+    """The connections of audiences."""
+
+    @property
+    def connected(self) -> list[Connection | AudienceConnection]:
+        """All connections, by name."""
+        return sorted([*self.connections, *self.shared], key=lambda one: one.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +140,17 @@ def read_config(path: Path) -> Declared:
         wanted = [audience_of(name, table) for name, table in _named(path, document, "audiences")]
         check_references(wanted)
         outs = [output_of(name, table) for name, table in _named(path, document, "outputs")]
-        connected = [connection_of(name, table) for name, table in _named(path, document, "connections")]
+        stated = _named(path, document, "connections")
+        connected = [connection_of(name, table) for name, table in stated if not is_of_audience(name, table)]
+        shared = [audience_connection_of(name, table) for name, table in stated if is_of_audience(name, table)]
         check_connections(outs, connected, settings.get("consent.gdpr_purposes"))
+        check_audience_connections(outs, shared, {one.name for one in wanted}, settings.get("consent.gdpr_purposes"))
     except UsageError as error:
         raise InputRefused(f"{path}: {error.message}", error.hint) from None
     section = document.get("feeds", {})
     feeds = _feeds(path, section)
     left_open = frozenset(feed.name for feed in feeds if "source" not in section[feed.name])
-    return Declared(settings, feeds, calculated, wanted, outs, connected, left_open)
+    return Declared(settings, feeds, calculated, wanted, outs, connected, left_open, shared)
 
 
 def _named(path: Path, document: Mapping[str, Any], section: str) -> list[tuple[str, Any]]:
@@ -292,11 +306,18 @@ def difference(store: Store, declared: Declared) -> list[Change]:
 
 
 def _check_paths(store: Store, declared: Declared) -> None:
-    """Refuse an output that would be written into the store, or into its log."""
+    """Refuse an output that would be written into the store, or into its log, and a list that would be written over another output."""
     own = os.path.realpath(store.path)
+    files: dict[str, Output] = {}
     for one in declared.outputs:
-        if one.type == "jsonl" and os.path.realpath(store.path.absolute().parent / one.place) in (own, f"{own}.wal"):
+        if one.type not in FILES:
+            continue
+        place = os.path.realpath(store.path.absolute().parent / one.place)
+        if place in (own, f"{own}.wal"):
             raise InputRefused(f"[outputs.{one.name}]: path = {one.place!r} is the store itself, or its log", "name another path for the output")
+        other = files.setdefault(place, one)
+        if other is not one and "csv" in (other.type, one.type):
+            raise InputRefused(f"[outputs.{one.name}]: path = {one.place!r} is the same file as that of {other.name}", "name another path for the output")
 
 
 def _check_workspaces(store: Store, declared: Declared) -> None:
@@ -316,12 +337,17 @@ def _defined(store: Store, declared: Declared) -> list[Change]:
         ("calculated", {one.name: one.definition.as_table() for one in calculations(store)}, {one.name: one.as_table() for one in declared.calculated}),
         ("audiences", {one.name: one.audience.as_table() for one in audiences(store)}, {one.name: one.as_table() for one in declared.audiences}),
         ("outputs", {one.name: one.as_table() for one in outputs(store)}, {one.name: one.as_table() for one in declared.outputs}),
-        ("connections", {one.name: one.as_table() for one in connections(store)}, {one.name: one.as_table() for one in declared.connections}),
+        ("connections", {one.name: one.as_table() for one in _connections(store)}, {one.name: one.as_table() for one in declared.connected}),
     )
     for section, before, after in sides:
         names = sorted(before.keys() | after.keys())
         changes += [Change(f"{section}.{name}", before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)]
     return changes
+
+
+def _connections(store: Store) -> list[Connection | AudienceConnection]:
+    """Return all connections of a store, by name."""
+    return sorted([*connections(store), *audience_connections(store)], key=lambda one: one.name)
 
 
 def apply_config(store: Store, declared: Declared) -> list[Change]:
@@ -345,7 +371,8 @@ def _define(store: Store, declared: Declared) -> None:
     for definition in declared.calculated:
         put_calculation(store, definition, now_ms)
     replace_audiences(store, declared.audiences, now_ms)
-    replace_connections(store, declared.outputs, declared.connections)
+    replace_connections(store, declared.outputs, declared.connections, declared.shared)
+    align(store)  # whoever is in an audience that is connected now
 
 
 def config_text(store: Store) -> str:
@@ -366,7 +393,7 @@ def config_text(store: Store) -> str:
     for section, tables in (("calculated", [(one.name, one.definition.as_table()) for one in calculations(store)]),
                             ("audiences", [(one.name, one.audience.as_table()) for one in audiences(store)]),
                             ("outputs", [(one.name, one.as_table()) for one in outputs(store)]),
-                            ("connections", [(one.name, one.as_table()) for one in connections(store)])):
+                            ("connections", [(one.name, one.as_table()) for one in _connections(store)])):
         for name, table in tables:
             lines += [f"[{section}.{_toml(name)}]", *(f"{key} = {_toml(value)}" for key, value in table.items()), ""]
     return "\n".join(lines)

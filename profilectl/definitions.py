@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from profilectl.audience import Audience, audience_of
+from profilectl.audience_connection import AudienceConnection, audience_connection_of, is_of_audience
 from profilectl.calculated import Definition, definition_of
 from profilectl.codes import InputRefused, UsageError
 from profilectl.criteria import order_of_evaluation, reads
 from profilectl.criteria.text import marked, quoted
 from profilectl.event.field import fold
 from profilectl.feed import DEFAULT_WORKSPACE, workspaces_of
-from profilectl.forwarding import Connection, check_connection, connection_of
-from profilectl.naming import advice
+from profilectl.forwarding import Connection, ConsentRule, check_connection, connection_of
+from profilectl.naming import advice, no_such
 from profilectl.output import TYPES, Output, output_of, variable
 from profilectl.store import Store
 from profilectl.workspace import no_workspace, several_workspaces
@@ -83,6 +85,18 @@ def audiences(store: Store) -> list[Defined]:
     return [Defined(number, audience_of(name, json.loads(text)), changed, filled) for number, name, text, changed, filled in rows]
 
 
+def audience_defined(store: Store, name: str) -> Defined:
+    """Return an audience by its name. Raises UsageError where there is none, InputRefused where it belongs to another workspace
+    than is meant."""
+    known = audiences(store)
+    found = next((one for one in known if one.name == name), None)
+    if found is None:
+        there = [one.name for one in known if store.means(one.audience.workspace)]
+        raise no_such("audience", name, there, lists="profilectl audiences list")
+    check_meant(store, f"audience {name}", found.audience.workspace)
+    return found
+
+
 def check_references(wanted: Sequence[Audience]) -> None:
     """Check that audiences refer to one another as they may (domain.md 11.2). Raises UsageError, with a mark at a name
     that nobody has."""
@@ -135,13 +149,17 @@ def drop_audience(store: Store, name: str) -> None:
     using = [one.name for one in known if one.name != name and fold(name) in map(fold, reads(one.audience.tree).audiences)]
     if using:
         raise UsageError(f"audience {name} is in use: {', '.join(using)} {'refers' if len(using) == 1 else 'refer'} to it", f"remove {using[0]} first, or give it other criteria with audiences add --replace")
+    connected = [one.name for one in audience_connections(store) if one.audience == name]
+    if connected:
+        raise UsageError(f"audience {name} is in use: {', '.join(connected)} {'connects' if len(connected) == 1 else 'connect'} it to an output",
+                         f"take [connections.{connected[0]}] out of the configuration first: profilectl config export, config apply")
     for one in known:
         if one.name == name:
             _forget(store, one.number)
 
 
 def _forget(store: Store, number: int) -> None:
-    for table, column in (("membership", "audience"), ("membership_change", "audience"), ("audience", "number")):
+    for table, column in (("membership", "audience"), ("membership_change", "audience"), ("audience_told", "audience"), ("audience_outbox", "audience"), ("audience", "number")):
         store.scratch.run(f"delete from store.{table} where {column} = $number", {"number": number})
 
 
@@ -181,15 +199,32 @@ def outputs(store: Store) -> list[Output]:
 
 
 def connections(store: Store) -> list[Connection]:
-    """Return the connections of a store, by name."""
-    return [connection_of(name, json.loads(text)) for name, text in store.scratch.rows("select name, definition from store.connection order by name")]
+    """Return the connections of feeds that a store has, by name."""
+    return [connection_of(name, table) for name, table in _connected(store) if not is_of_audience(name, table)]
 
 
-def replace_connections(store: Store, wanted_outputs: Sequence[Output], wanted: Sequence[Connection]) -> None:
+def audience_connections(store: Store) -> list[AudienceConnection]:
+    """Return the connections of audiences that a store has, by name."""
+    return [audience_connection_of(name, table) for name, table in _connected(store) if is_of_audience(name, table)]
+
+
+def _connected(store: Store) -> list[tuple[str, dict[str, Any]]]:
+    return [(name, json.loads(text)) for name, text in store.scratch.rows("select name, definition from store.connection order by name")]
+
+
+def replace_connections(
+    store: Store, wanted_outputs: Sequence[Output], wanted: Sequence[Connection], of_audiences: Sequence[AudienceConnection] = ()
+) -> None:
     """Make these the outputs and connections of a store; called within a transaction, checked. What waits for one that
-    is gone goes on waiting (outbox.py)."""
+    is gone goes on waiting (outbox.py). An output that is somewhere else now has been told of nobody yet."""
     _since_when(store, [one.name for one in wanted_outputs])
-    for table, tables in (("output", [(one.name, one.as_table()) for one in wanted_outputs]), ("connection", [(one.name, one.as_table()) for one in wanted])):
+    places = {one.name: (one.type, one.place) for one in wanted_outputs}
+    for one in outputs(store):
+        if places.get(one.name, (one.type, one.place)) != (one.type, one.place):
+            for table in ("audience_told", "audience_outbox"):
+                store.scratch.run(f"delete from store.{table} where output = $output", {"output": one.name})
+    declared = [*((one.name, one.as_table()) for one in wanted), *((one.name, one.as_table()) for one in of_audiences)]
+    for table, tables in (("output", [(one.name, one.as_table()) for one in wanted_outputs]), ("connection", sorted(declared, key=lambda one: one[0]))):
         store.scratch.run(f"delete from store.{table}")
         for name, definition in tables:
             store.scratch.run(f"insert into store.{table} values ($name, $definition)", {"name": name, "definition": json.dumps(definition, ensure_ascii=False)})
@@ -218,6 +253,7 @@ def check_connections(wanted_outputs: Sequence[Output], wanted: Sequence[Connect
                 f"the outputs {keys[variable(one_output.name, '')]} and {one_output.name} would have the same credentials: {variable(one_output.name, 'secret')}",
                 "names must differ in letters or digits",
             )
+    there = {one.name: one for one in wanted_outputs}
     seen: dict[tuple[str, str], str] = {}
     for one in wanted:
         check_connection(one)
@@ -226,9 +262,39 @@ def check_connections(wanted_outputs: Sequence[Output], wanted: Sequence[Connect
         other = seen.setdefault((one.feed, one.output), one.name)
         if other != one.name:
             raise UsageError(f"connection {one.name}: {other} connects the same feed and output", "a batch goes to an output once")
-        for rule in one.consents:
-            if rule.purpose[0] == "gdpr" and purposes is not None and rule.purpose[1] not in purposes:
-                raise UsageError(f"connection {one.name}: consent: there is no purpose {rule.purpose[1]}", f"consent.gdpr_purposes has {', '.join(sorted(purposes)) or 'none'}")
-        out = next(output for output in wanted_outputs if output.name == one.output)
+        _check_purposes(one.name, one.consents, purposes)
+        out = there[one.output]
+        if out.type == "csv":
+            raise UsageError(f"connection {one.name}: the output {one.output} is a csv: it takes audiences, not batches of feeds", 'send batches to an output of type "jsonl"')
         if one.only is not None and out.send_new_data_points:
             raise UsageError(f"connection {one.name}: only counts where the output has send_new_data_points = false", "use filter, or set it")
+
+
+def check_audience_connections(
+    wanted_outputs: Sequence[Output], wanted: Sequence[AudienceConnection], there: Collection[str], purposes: Collection[str] | None = None
+) -> None:
+    """Check that connections of audiences name audiences and outputs that are there, and that these take them. there: the names of
+    the audiences. Raises UsageError."""
+    named = {one.name: one for one in wanted_outputs}
+    seen: dict[tuple[str, str], str] = {}
+    files: dict[str, str] = {}
+    for one in wanted:
+        where = f"connection {one.name}"
+        if one.audience not in there:
+            raise UsageError(f"{where}: there is no audience {one.audience}", "declare it: [audiences.NAME]; audiences are " + (", ".join(sorted(there)) or "none"))
+        if one.output not in named:
+            raise UsageError(f"{where}: there is no output {one.output}", "declare it: [outputs.NAME]; outputs are " + (", ".join(sorted(named)) or "none"))
+        if named[one.output].type == "events-api":
+            raise UsageError(f"{where}: the output {one.output} is an events-api: it takes batches of feeds, not audiences", 'use one of type "webhook", "jsonl" or "csv"')
+        other = seen.setdefault((one.audience, one.output), one.name)
+        if other != one.name:
+            raise UsageError(f"{where}: {other} connects the same audience and output", "an output is told of an audience once")
+        if named[one.output].type == "csv" and files.setdefault(one.output, one.name) != one.name:
+            raise UsageError(f"{where}: the output {one.output} is a csv, and has {files[one.output]} already: a file holds one audience", "give it an output of its own")
+        _check_purposes(one.name, one.consents, purposes)
+
+
+def _check_purposes(name: str, rules: Sequence[ConsentRule], purposes: Collection[str] | None) -> None:
+    for rule in rules:
+        if rule.purpose[0] == "gdpr" and purposes is not None and rule.purpose[1] not in purposes:
+            raise UsageError(f"connection {name}: consent: there is no purpose {rule.purpose[1]}", f"consent.gdpr_purposes has {', '.join(sorted(purposes)) or 'none'}")

@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from profilectl.audience_outbox import COLUMNS, removals
 from profilectl.by_hand import joined
 from profilectl.casing import fold
 from profilectl.codes import StoreUnusable, UsageError
@@ -73,8 +75,9 @@ class Erasure:
     that keep people out from now on. shared: profiles that stay and hold an identity of the erased.
     losing: (mpid, environment) of profiles that stay, and lose what aliases carried over to them.
     faded: identities cleared from the past of others. rejects, corrections: that lost their text. files:
-    that brought the erased; rejects_files: where rejected rows that name them were written to; outputs: that have batches of theirs; may_have: that
-    have batches of feeds that only read, of which nobody knows whose they were.
+    that brought the erased; rejects_files: where rejected rows that name them were written to; outputs: that have batches of theirs, or have them in an audience and are not connected any more; may_have: that
+    have batches of feeds that only read, of which nobody knows whose they were. removals: output -> messages that wait to remove
+    them from audiences there.
     """
 
     profiles: list[tuple[str, str]] = field(default_factory=list)
@@ -90,6 +93,7 @@ class Erasure:
     losing: list[tuple[str, str]] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     may_have: list[str] = field(default_factory=list)
+    removals: dict[str, int] = field(default_factory=dict)
 
     def anything(self) -> bool:
         """Say whether there is anything to erase."""
@@ -163,6 +167,7 @@ class Leaving:
         self._faded()
         self._requests()
         self._waiting()
+        self._members()
         self._rejects()
         self._remarks()
         self._by_hand()
@@ -366,6 +371,23 @@ class Leaving:
             "select distinct output from store.forwarded where outcome in ('delivered', 'known')"
             " and arrival in (select arrival from store.dropped where code = 'READ_ONLY') order by output"
         ) if name not in self.outcome.outputs]
+
+    def _members(self) -> None:
+        """Have the erased removed from audiences where they are: what removes them has the identities by which they are known there,
+        until it has arrived, and nothing else of them."""
+        self._remove_there("erased_profile", erased=True)
+
+    def _remove_there(self, leaving: str, *, erased: bool) -> None:
+        rows = removals(self.store, leaving, erased=erased, stay=not erased)
+        there = self.scratch.rows(f"select distinct output, audience from store.audience_told where told and profile in (select profile from {leaving})")
+        unconnected = {output for output, audience in there if (output, audience) not in {row[2:4] for row in rows}}
+        self.outcome.outputs = sorted({*self.outcome.outputs, *unconnected})
+        if not rows:
+            return
+        self.outcome.removals |= Counter(row[2] for row in rows)
+        self.scratch.load(f"removal_of_{leaving}", COLUMNS, rows)
+        within = self.stays.get("audience_outbox", "select * from store.audience_outbox")
+        self._less("audience_outbox", f"select * from ({within}) union all select * from removal_of_{leaving}")
 
     def _rejects(self) -> None:
         """Clear the text of the rejects that name an identity of the erased."""

@@ -16,6 +16,7 @@ import orjson
 
 from profilectl.codes import UsageError
 from profilectl.condition import condition_of
+from profilectl.definitions import audience_defined
 from profilectl.extract import OWN, Extract, csv_line, extract_of, filled, narrowed
 from profilectl.feed import ENVIRONMENTS
 from profilectl.history import as_of, history_of, import_numbered
@@ -46,7 +47,7 @@ class Wanted:
     where: a condition on profiles; fields: identities and attributes, all where empty; since: profiles
     touched after this import; touched_by: by this one; in_order: by MPID; partition_by: an attribute or "environment", whose
     values become folders; whole: also where each stands (opt-out, memberships, consent, devices); safe: a spreadsheet that opens the CSV runs nothing of it; with_mpid: batches
-    name the MPID, so that they make the same profiles again.
+    name the MPID, so that they make the same profiles again; audience: only its members.
     """
 
     kind: str = "profiles"
@@ -64,6 +65,7 @@ class Wanted:
     partition_by: str | None = None
     max_rows: int | None = None
     compression: str | None = None
+    audience: str | None = None
 
 
 def check_wanted(wanted: Wanted) -> None:
@@ -157,6 +159,8 @@ def choose(profiles: Profiles, wanted: Wanted) -> None:
         there = f"where arrival >= {first}" + (f" and arrival < {end}" if end is not None else "")
         touched = " union all ".join(f"select profile from {one.table('row')} {there}" for one in profiles.segments if "row" in one.tables)
         tests.append(f"profile in ({touched or 'select null'} union all select profile from store.removed {there} union all {_aliased(profiles, wanted, first)})")
+    if wanted.audience is not None:
+        tests.append(f"profile in (select profile from store.membership where audience = {audience_defined(profiles.store, wanted.audience).number})")
     if wanted.where is not None:
         condition = condition_of(wanted.where, profiles)
         met = [

@@ -372,6 +372,8 @@ def _batch_name(kind: str) -> str:
     return BY_NAME[kind].field.partition(".")[2]
 
 
+PLAIN_NUMBER = "[+-]?[0-9]+([.][0-9]+)?"
+"""What a spreadsheet may take for a number, and runs nothing of."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """How a cell begins that a spreadsheet would run; a number with its sign is none."""
 
@@ -398,7 +400,7 @@ def csv_cell(cell: str, *, safe: bool) -> str:
     """Return the SQL of a text as a CSV cell."""
     if safe:
         begins = " or ".join(f"starts_with({cell}, {quote_text(one)})" for one in FORMULA)
-        cell = f"(case when ({begins}) and not regexp_full_match({cell}, '[+-]?[0-9]+([.][0-9]+)?') then '''' || {cell} else {cell} end)"
+        cell = f"(case when ({begins}) and not regexp_full_match({cell}, '{PLAIN_NUMBER}') then '''' || {cell} else {cell} end)"
     special = " or ".join(f"contains({cell}, {one})" for one in ("','", "'\"'", "chr(10)", "chr(13)"))
     quoted = f"'\"' || replace({cell}, '\"', '\"\"') || '\"'"
     return f"coalesce(case when {special} then {quoted} else {cell} end, '')"

@@ -48,6 +48,7 @@ class Forgotten:
                 {**({"line": line} if line else {}), "type": kind, "value": value, "why": why} for line, kind, value, why in self.unknown
             ],
             "not_touched": {"files": gone.files, "rejects": gone.rejects_files, "backups": self.backups, "outputs": gone.outputs, "outputs_that_may_have": gone.may_have},
+            "removals": dict(sorted(gone.removals.items())),
         }
 
 

@@ -78,6 +78,10 @@ class ConsentRule:
     purpose: Purpose
     action: str
 
+    def as_table(self) -> dict[str, str]:
+        """Return the rule as the configuration has it."""
+        return {"regulation": self.purpose[0], "purpose": self.purpose[1], "action": self.action}
+
 
 @dataclass(frozen=True, slots=True)
 class Points:
@@ -130,7 +134,7 @@ class Connection:
         if self.attributions:
             table["attribution"] = [{"publisher": one.publisher, "action": one.action} for one in self.attributions]
         if self.consents:
-            table["consent"] = [{"regulation": one.purpose[0], "purpose": one.purpose[1], "action": one.action} for one in self.consents]
+            table["consent"] = [one.as_table() for one in self.consents]
         if self.id_sync:
             table["id_sync"] = True
         if self.off != Points():
@@ -274,7 +278,7 @@ def connection_of(name: str, table: object) -> Connection:
         name, texts["feed"], texts["output"], switches["active"], _percent(where, table.get("sampling", 100)),
         tuple(AttributeRule(*one) for one in _rules(where, table, "attribute", ("name", "value"))),
         tuple(AttributionRule(*one) for one in _rules(where, table, "attribution", ("publisher",))),
-        tuple(ConsentRule(*one) for one in _consent_rules(where, table)),
+        tuple(ConsentRule(*one) for one in consent_rules(where, table)),
         switches["id_sync"], _points(f"{where}: filter", table.get("filter", {})),
         _points(f"{where}: only", table["only"]) if "only" in table else None,
     )
@@ -313,7 +317,8 @@ def _rules(where: str, table: Mapping[str, Any], key: str, members: tuple[str, .
     return found
 
 
-def _consent_rules(where: str, table: Mapping[str, Any]) -> list[tuple[Purpose, str]]:
+def consent_rules(where: str, table: Mapping[str, Any]) -> list[tuple[Purpose, str]]:
+    """Return the rules of consent of a connection: the purpose, and what is done with who consented. Raises UsageError."""
     stated = table.get("consent", [])
     found = []
     for one in [stated] if isinstance(stated, Mapping) else stated if isinstance(stated, list) else [None]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from profilectl.audience_outbox import remove_before_undo
 from profilectl.codes import InputRefused, UsageError
 from profilectl.feed import PROCESSED
 from profilectl.report import Past
@@ -154,6 +155,7 @@ def undo(store: Store, pasts: list[Past], *, now_ms: int | None = None) -> None:
     segments = {one.first_import: one for one in store.segments() if one.first_import == one.last_import}
     at_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
     with store.transaction():
+        remove_before_undo(store, [past.number for past in pasts])
         for past in pasts:
             _take_back(store, past, segments.get(past.number), at_ms)
 

@@ -30,7 +30,15 @@ TYPES: dict[str, OutputType] = {
     "jsonl":      OutputType("path", "",                                     "appends a line for each batch to a file, or in a folder (a path that ends in /) to a file for each day"),
     "webhook":    OutputType("url",  "optional: secret, header",             "posts each batch as JSON"),
     "events-api": OutputType("host", "key and secret",                       "sends batches to the platform's Events API, up to 100 in a request"),
+    "csv":        OutputType("path", "",                                     "holds an audience in a file: the members (`content = \"full\"`) or who came and went (`content = \"changes\"`)"),
 }
+CONTENTS: dict[str, str] = {
+    # what a file of an audience holds
+    "changes": "rows are added for who came and went",
+    "full":    "the file is written anew with all members by each forward",
+}
+FILES = ("jsonl", "csv")
+# Types whose place is a path.
 SWITCHES: dict[str, tuple[bool, str]] = {
     # switch                default  what it says
     "accepts_eventless":    (False,  "whether batches without events go there; else their values ride with the next event"),
@@ -43,7 +51,7 @@ LONGEST_NAME = 100
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """An output. place: its path, URL or host."""
+    """An output. place: its path, URL or host. content, safe_for_spreadsheets: of a csv; content is one of CONTENTS."""
 
     name: str
     type: str
@@ -51,10 +59,16 @@ class Output:
     accepts_eventless: bool = False
     accepts_unbound: bool = True
     send_new_data_points: bool = True
+    content: str = "changes"
+    safe_for_spreadsheets: bool = False
 
     def as_table(self) -> dict[str, Any]:
         """Return the output as the configuration has it: what output_of reads as the same."""
-        stated = {name: getattr(self, name) for name, (standing, _) in SWITCHES.items() if getattr(self, name) != standing}
+        stated: dict[str, Any] = {name: getattr(self, name) for name, (standing, _) in SWITCHES.items() if getattr(self, name) != standing}
+        if self.content != "changes":
+            stated["content"] = self.content
+        if self.safe_for_spreadsheets:
+            stated["safe_for_spreadsheets"] = True
         return {"type": self.type, TYPES[self.type].place: self.place, **stated}
 
 
@@ -68,7 +82,8 @@ def output_of(name: str, table: object) -> Output:
     kind = table.get("type")
     if not isinstance(kind, str) or kind not in TYPES:
         raise UsageError(f"{where}: type = {kind!r}", "it is one of " + ", ".join(TYPES))
-    keys = ("type", TYPES[kind].place, *SWITCHES)
+    switches = SWITCHES if kind != "csv" else {"safe_for_spreadsheets": (False, "")}
+    keys = ("type", TYPES[kind].place, *(("content",) if kind == "csv" else ()), *switches)
     for key in table:
         if key not in keys:
             secret = key in ("secret", "key", "header", "token", "password")
@@ -77,15 +92,25 @@ def output_of(name: str, table: object) -> Output:
     place = table.get(TYPES[kind].place)
     if not isinstance(place, str) or not place.strip():
         raise UsageError(f"{where}: needs {TYPES[kind].place}", "where the batches go")
-    if kind != "jsonl":
+    if kind == "csv":
+        _check_csv(where, place, table.get("content", "changes"))
+    if kind not in FILES:
         place = checked(
             place, f"{where}: {TYPES[kind].place}", example="https://example.com/hook", secrets="they come from the environment or a file, see docs/outputs.md",
             query=True,
         )
-    for switch in SWITCHES:
+    for switch in switches:
         if not isinstance(table.get(switch, False), bool):
             raise UsageError(f"{where}: {switch} must be true or false")
-    return Output(name, kind, place, **{switch: table.get(switch, standing) for switch, (standing, _) in SWITCHES.items()})
+    content = {"content": table["content"]} if "content" in table else {}
+    return Output(name, kind, place, **{switch: table.get(switch, standing) for switch, (standing, _) in switches.items()}, **content)
+
+
+def _check_csv(where: str, place: str, content: object) -> None:
+    if place.endswith("/"):
+        raise UsageError(f"{where}: path = {place!r} must be a file, not a folder", f"path = {place + 'members.csv'!r}")
+    if content not in CONTENTS:
+        raise UsageError(f"{where}: content = {content!r}", "it is one of " + ", ".join(CONTENTS))
 
 
 def variable(output: str, name: str) -> str:

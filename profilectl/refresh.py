@@ -33,6 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from profilectl.audience import Audience
+from profilectl.audience_outbox import align
 from profilectl.audience_sql import Audience as Evaluated
 from profilectl.audience_sql import Relations, changes, needs
 from profilectl.barring import NO_REST, barred, lively, rest_rows
@@ -395,6 +396,7 @@ class _Refresh:
             names = ", ".join(quote_text(one.name) for one in self.filled)
             if names:
                 scratch.run(f"update store.audience set filled_ms = {self.now_ms} where name in ({names})")
+            self._tell_outputs()
             if self.stage.plain and not self.stage.referring:
                 self._pass_on()
             if last and scratch.row("select count(*) from store.stale")[0]:  # some of them may be gone, and are in no audience any more
@@ -412,6 +414,13 @@ class _Refresh:
                 scratch.run("delete from store.meta where name = $name", {"name": name})
                 scratch.run("insert into store.meta values ($name, $value)", {"name": name, "value": str(value)})
         return done
+
+    def _tell_outputs(self) -> None:
+        """Put who is to be added and removed there into the outbox (audience_outbox.py): of all that may have changed, since consent,
+        opt-outs and attributes count as well."""
+        everybody = self.new_calculations or self.filled  # then `touched` may be empty: all were looked at
+        self.scratch.make("told_touched", "select profile from touched union select profile from moved union select profile from store.stale")
+        align(self.store, None if everybody else "told_touched", workspace=self.stage.workspace)
 
     def _pass_on(self) -> None:
         """Tell the stages that come after: who entered or left is to be looked at, and what rests on an audience or a

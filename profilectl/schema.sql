@@ -327,3 +327,43 @@ create table store.sent_event (
     arrival bigint not null,         -- of the stored batch
     place   integer not null         -- which of its events was accepted
 );
+
+-- What outputs are told of the members of audiences (audience_outbox.py).
+create table store.audience_told (
+    output      varchar not null,    -- whom it may have as a member, since a message was handed over
+    audience    integer not null,    -- audience.number
+    profile     bigint not null,
+    mpid        bigint not null,
+    environment utinyint not null,
+    since_ms    bigint not null,     -- the member's
+    attributes  varchar not null,    -- key -> fingerprint of the value that it has, as JSON; "?": it may have
+    told        boolean not null     -- false: the message was dropped by hand before it was ever sent
+);
+
+create table store.audience_outbox (
+    message     varchar not null,    -- the id under which it is sent, each time
+    number      bigint not null,     -- the order
+    output      varchar not null,
+    audience    integer not null,
+    profile     bigint,              -- null: of somebody erased
+    mpid        bigint not null,
+    environment utinyint not null,
+    action      varchar not null,    -- add, delete or attribute_update
+    since_ms    bigint not null,
+    at_ms       bigint not null,     -- when it was put here
+    state       varchar not null,    -- waiting, or dead: not sent again by itself
+    begun       boolean not null,    -- whether it was handed over, so that the output may have it
+    attributes  varchar,             -- as in audience_told: those of the member then
+    identities  varchar,             -- of whom the store has none any more: type, encoding and value of each as they go, as JSON
+    why         varchar,
+    failed_ms   bigint
+);
+
+create table store.audience_left (
+    output   varchar not null,
+    audience integer not null,
+    action   varchar not null,
+    outcome  varchar not null,       -- delivered, known (to the receiver), dropped (by hand)
+    messages bigint not null,
+    at_ms    bigint not null
+);

@@ -106,6 +106,19 @@ STEPS: dict[int, tuple[str, ...]] = {
         "alter table store.push add column whole boolean default false",
         "create table store.sent_profile (host varchar not null, profile bigint not null, digest uhugeint, sent uhugeint not null, turn integer not null, keys varchar not null)",
         "create table store.sent_event (host varchar not null, profile bigint not null, arrival bigint not null, place integer not null)",
+        """create table store.audience_told (
+            output varchar not null, audience integer not null, profile bigint not null, mpid bigint not null, environment utinyint not null,
+            since_ms bigint not null, attributes varchar not null, told boolean not null
+        )""",
+        """create table store.audience_outbox (
+            message varchar not null, number bigint not null, output varchar not null, audience integer not null, profile bigint,
+            mpid bigint not null, environment utinyint not null, action varchar not null, since_ms bigint not null, at_ms bigint not null,
+            state varchar not null, begun boolean not null, attributes varchar, identities varchar, why varchar, failed_ms bigint
+        )""",
+        """create table store.audience_left (
+            output varchar not null, audience integer not null, action varchar not null, outcome varchar not null, messages bigint not null,
+            at_ms bigint not null
+        )""",
     ),
 }
 

@@ -93,11 +93,13 @@ def forward_command(
     max_wait: Annotated[float, typer.Option("--max-wait", metavar="SECONDS", min=0, help="Where a receiver asks for a longer pause, end with exit 9 and say when to come back.")] = MAX_WAIT_S,
     lanes: Annotated[int, typer.Option("--lanes", metavar="N", min=1, max=100, help="How many people's batches go to a webhook at the same time.")] = 8,
     credentials: Annotated[Path | None, typer.Option("--credentials", metavar="FILE", help="Credentials of the outputs: a TOML file of mode 0600; else the environment.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Send the whole membership of connected audiences again, whatever was sent.")] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Go on, and look every second for what came in.")] = False,
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Deliver what waits: each batch with its profile as it was after it, in order for each person, at least once, always under the same id.
+    """Deliver what waits: each batch with its profile as it was after it, and who enters or leaves an audience that is connected; in order
+    for each person, at least once, always under the same id.
 
     Exit 3: some went to the dead-letter list. Exit 9: an output could not be reached, lacks credentials, takes nothing, or asks for a longer pause than --max-wait; what is left waits.
     """
@@ -107,11 +109,11 @@ def forward_command(
     from profilectl.render import outputs
 
     options = options_of(context)
-    asked = Asked(output, limit, Manner(attempts, timeout, lanes, pause, max_wait), credentials, 1.0 if follow else None, wait)
+    asked = Asked(output, limit, Manner(attempts, timeout, lanes, pause, max_wait), credentials, 1.0 if follow else None, wait, full)
 
     def told(found: list[Forwarded]) -> None:
         for one in found:
-            if one.delivered or one.known or one.dead or one.not_sent or one.stopped:
+            if one.delivered or one.known or one.dead or one.not_sent or one.stopped or one.members is not None:
                 render.print_text(_line(one.as_json())) if as_json else outputs.print_forwarded([one])
 
     with render.progress_bar(quiet=options.quiet or as_json) as progress:

@@ -23,6 +23,7 @@ def push_command(
     credentials: Annotated[Path | None, typer.Option("--credentials", metavar="FILE", help="A file of mode 0600 with key and secret; else PROFILECTL_PUSH_KEY and PROFILECTL_PUSH_SECRET.")] = None,
     by_import: Annotated[int | None, typer.Option("--import", metavar="N", min=1, help="Only profiles that this import touched, with what it deleted.")] = None,
     where: Annotated[str | None, typer.Option("--where", metavar="CONDITION", help="Only profiles that meet it, for example \"tier = 'gold'\".")] = None,
+    audience: Annotated[str | None, typer.Option("--audience", metavar="NAME", help="Only the members of this audience.")] = None,
     environment: Annotated[EnvironmentName | None, typer.Option("--environment", help="Only this one.")] = None,
     with_mpid: Annotated[bool, typer.Option("--with-mpid", help="Name our MPIDs, for a platform that has them.")] = False,
     with_times: Annotated[bool, typer.Option("--with-times", help="Say timestamp_unixtime_ms, which the platform sets itself.")] = False,
@@ -62,9 +63,9 @@ def push_command(
         raise UsageError("--since goes with --events", "push --events --since 30d")
     if estimate and dry_run is not None:
         raise UsageError("--estimate and --dry-run do not go together", "--dry-run says how many as well; --estimate writes nothing")
-    if file is not None and (events or by_import is not None or where is not None or environment is not None or with_mpid):
-        raise UsageError("--import, --where, --environment, --events and --with-mpid choose profiles; a file is sent as it is")
-    asked = Asked(file, by_import, where, environment.value if environment else None, with_mpid, with_times, again, events, since, stated_time("--since", since), historical_after)
+    if file is not None and (events or by_import is not None or where is not None or audience is not None or environment is not None or with_mpid):
+        raise UsageError("--import, --where, --audience, --environment, --events and --with-mpid choose profiles; a file is sent as it is")
+    asked = Asked(file, by_import, where, environment.value if environment else None, with_mpid, with_times, again, events, since, stated_time("--since", since), historical_after, audience)
     found = None if dry_run or estimate else credentials_of(credentials, os.environ)
     with push_progress(quiet=options.quiet, bar=not as_json) as (progress, said):
         report = push(

@@ -22,12 +22,12 @@ REST_S = 60.0
 SURE = ("jsonl",)
 """Types of outputs that take every batch or none: of two batches of a person the second need not wait for what becomes of the first."""
 # How many batches are put together at once, by the type of output.
-BLOCKS = {"jsonl": 2000, "webhook": 200, "events-api": 1000}
+BLOCKS = {"jsonl": 2000, "webhook": 200, "events-api": 1000, "csv": 2000}
 
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """A batch on its way. lane: whose it is; of two of one lane the later must not overtake. request: the id it is sent
+    """A batch, or a message about a member of an audience, on its way. lane: whose it is; of two of one lane the later must not overtake. request: the id it is sent
     under; received_ms: when it was received."""
 
     arrival: int
@@ -79,8 +79,9 @@ class Delivery(Protocol):
 
 
 @contextlib.contextmanager
-def delivery_of(output: Output, credentials: Credentials, manner: Manner, folder: Path) -> Iterator[Delivery]:
-    """Open an output and close it at the end. folder: of the store, from which relative paths lead.
+def delivery_of(output: Output, credentials: Credentials, manner: Manner, folder: Path, attributes: Sequence[str] = ()) -> Iterator[Delivery]:
+    """Open an output and close it at the end. folder: of the store, from which relative paths lead; attributes: that a file of an
+    audience has a column for.
 
     Raises InputRefused for a file that cannot be written.
     """
@@ -89,6 +90,12 @@ def delivery_of(output: Output, credentials: Credentials, manner: Manner, folder
 
         with contextlib.closing(Lines(folder / output.place, output.place.endswith("/"))) as lines:
             yield lines
+        return
+    if output.type == "csv":
+        from profilectl.delivery.csv_file import Changes
+
+        with contextlib.closing(Changes(folder / output.place, attributes, safe=output.safe_for_spreadsheets)) as changes:
+            yield changes
         return
     from profilectl.delivery.http import Sender
 

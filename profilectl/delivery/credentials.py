@@ -19,7 +19,7 @@ from profilectl.credentials import read_secrets, sendable
 from profilectl.output import Output, variable
 
 FORM = 'a section for each output: [NAME] and secret = "..."'
-NAMES = {"jsonl": (), "webhook": ("secret", "header"), "events-api": ("key", "secret")}
+NAMES = {"jsonl": (), "csv": (), "webhook": ("secret", "header"), "events-api": ("key", "secret")}
 Stated = Mapping[str, Mapping[str, str]]
 """What a file of credentials states: output -> name -> secret."""
 

@@ -1,4 +1,4 @@
-"""A line for each batch, in a file or in a file for each day: appended, and on the disk before it counts as delivered.
+"""A line for each batch or message, in a file or in a file for each day: appended, and on the disk before it counts as delivered.
 
 A process that is killed after writing and before the store knows of it would write again. So what stands at the end
 of a file is looked at first: lines that are there already are not written twice, and a line that was cut off is removed.
@@ -19,9 +19,11 @@ from profilectl.output import Fate
 from profilectl.values import to_json
 from profilectl.whole_file import is_database
 
-BEGINS = b'{"schema_version":2,"environment":"'
-"""How every line begins: only what begins so is taken for one of ours that was cut off."""
-_request = re.compile(rb'"source_request_id":"([0-9a-f-]{36})"')
+REQUESTS = {
+    # how every line of ours begins, and where its id stands; only what begins so is taken for one of ours that was cut off
+    b'{"schema_version":2,"environment":"': re.compile(rb'"source_request_id":"([0-9a-f-]{36})"'),
+    b'{"type":"audience_membership_change_request","id":"': re.compile(rb'"id":"([0-9a-f-]{36})"'),
+}
 CHUNK = 1 << 20
 
 
@@ -46,7 +48,7 @@ class Lines:
             done.results.append(Result(one.arrival, Fate.KNOWN if known else Fate.DELIVERED))
         try:
             for name, block in lines.items():
-                _write(self._files[name], b"".join(block))
+                write_block(self._files[name], b"".join(block))
         except OSError as error:
             # What is there of the block is seen the next time, as after a kill.
             return Delivered(stopped=f"{self._path} could not be written: {error.strerror}", hint="make room, or mend the disk; what is left waits")
@@ -56,19 +58,7 @@ class Lines:
         if name in self._files:
             return
         path = self._path / name if name else self._path
-        no_lines = InputRefused(f"{path} is not a file of lines", "name another path for the output")
-        # The log of a store need not be there yet: what is written in it is lost when the store makes it.
-        if path.suffix == ".wal" and is_database(path):
-            raise no_lines
-        try:
-            if name:
-                self._path.mkdir(mode=0o700, exist_ok=True)
-            opened = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
-        except OSError as error:
-            raise InputRefused(f"{path} cannot be written: {error.strerror}", "name another path for the output") from None
-        if not stat.S_ISREG(os.fstat(opened).st_mode) or os.pread(opened, 12, 0)[8:] == b"DUCK":
-            os.close(opened)
-            raise no_lines
+        opened = open_to_add(path, "a file of lines", folder=self._path if name else None)
         self._files[name] = opened
         self._there[name] = _mended(opened, path)
 
@@ -76,6 +66,25 @@ class Lines:
         """Close the files."""
         for opened in self._files.values():
             os.close(opened)
+
+
+def open_to_add(path: Path, what: str, *, folder: Path | None = None) -> int:
+    """Open a file that is added to, and make it where there is none. what: what it must be; folder: is made first. Raises InputRefused
+    for what is no plain file, or a store."""
+    not_it = InputRefused(f"{path} is not {what}", "name another path for the output")
+    # The log of a store need not be there yet: what is written in it is lost when the store makes it.
+    if path.suffix == ".wal" and is_database(path):
+        raise not_it
+    try:
+        if folder is not None:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        opened = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    except OSError as error:
+        raise InputRefused(f"{path} cannot be written: {error.strerror}", "name another path for the output") from None
+    if not stat.S_ISREG(os.fstat(opened).st_mode) or os.pread(opened, 12, 0)[8:] == b"DUCK":
+        os.close(opened)
+        raise not_it
+    return opened
 
 
 def _mended(opened: int, path: Path) -> set[bytes]:
@@ -87,13 +96,15 @@ def _mended(opened: int, path: Path) -> set[bytes]:
         tail = os.pread(opened, step, start) + tail
     ended, end, torn = tail.rpartition(b"\n")
     if torn:
-        if not (torn.startswith(BEGINS) or BEGINS.startswith(torn)):
+        if not any(torn.startswith(begins) or begins.startswith(torn) for begins in REQUESTS):
             raise InputRefused(f"{path} ends in a line that is not ours and has no end", "name another path, or end its last line")
         os.ftruncate(opened, os.fstat(opened).st_size - len(torn))
-    return {found[1] for line in (ended + end).splitlines() if line.startswith(BEGINS) and (found := _request.search(line))}
+    lines = (ended + end).splitlines()
+    return {found[1] for line in lines for begins, request in REQUESTS.items() if line.startswith(begins) and (found := request.search(line))}
 
 
-def _write(opened: int, block: bytes) -> None:
+def write_block(opened: int, block: bytes) -> None:
+    """Add to a file, and force it to the disk."""
     view = memoryview(block)
     while view:
         view = view[os.write(opened, view) :]

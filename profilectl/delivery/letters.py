@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from profilectl.audience_outbox import audience_routes, drop_messages, leave_no_trace
 from profilectl.definitions import outputs
 from profilectl.naming import no_such
 from profilectl.opening import open_store
@@ -13,6 +14,9 @@ from profilectl.outbox import BY_HAND, DEAD, WAITING, routes
 from profilectl.scratch import scratch_beside
 from profilectl.segments import IMPORT_FILES
 from profilectl.store import Store, must_exist
+
+TABLES = ("outbox", "audience_outbox")
+"""Where what leaves waits: batches of feeds, and who enters or leaves an audience."""
 
 
 def outbox_of(path: Path, *, output: str | None = None, limit: int = 100, wait_s: float = 0) -> dict[str, Any]:
@@ -35,24 +39,56 @@ def outbox_of(path: Path, *, output: str | None = None, limit: int = 100, wait_s
             " asof join store.line_run as run on outbox.arrival >= run.first_arrival"
             f"{only or ' where true'} and state = '{DEAD}' order by arrival limit {limit}", bound,
         )
+        waiting, others, letters = _of_audiences(store, output, limit)
         outcomes: dict[str, dict[str, int]] = {}
-        for name, outcome, count in left:
-            outcomes.setdefault(name, {})[outcome] = count
+        for name, outcome, count in [*left, *others]:
+            counted = outcomes.setdefault(name, {})
+            counted[outcome] = counted.get(outcome, 0) + count
         return {
             "outputs": [
-                {
-                    "output": name, "feed": feed, "waiting": waiting, "dead": gone, "oldest_ms": oldest,
+                *({
+                    "output": name, "feed": feed, "audience": None, "waiting": waits, "dead": gone, "oldest_ms": oldest,
                     "connection": there[feed, name].name if (feed, name) in there else None,
                     "active": (feed, name) in there and there[feed, name].active,
-                }
-                for name, feed, waiting, gone, oldest in counts
+                } for name, feed, waits, gone, oldest in counts),
+                *waiting,
             ],
-            "left": outcomes,
+            "left": dict(sorted(outcomes.items())),
             "dead": [
-                {"output": name, "feed": feed, "import": number, "file": file, unit: place, "why": why, "failed_ms": failed_ms}
-                for name, feed, number, file, unit, place, why, failed_ms in dead
-            ],
+                *(
+                    {"output": name, "feed": feed, "audience": None, "import": number, "file": file, unit: place, "why": why, "failed_ms": failed_ms}
+                    for name, feed, number, file, unit, place, why, failed_ms in dead
+                ),
+                *letters,
+            ][:limit],
         }
+
+
+def _of_audiences(store: Store, output: str | None, limit: int) -> tuple[list[dict[str, Any]], list[tuple[str, str, int]], list[dict[str, Any]]]:
+    """Return of the messages about members of audiences: what waits by output and audience, what has left, the dead ones."""
+    there = {(one.output.name, one.audience.number): one.connection for one in audience_routes(store)}
+    named = "select number, name from store.audience"
+    only, bound = (" where one.output = $output", {"output": output}) if output is not None else (" where true", {})
+    counts = store.scratch.rows(
+        "select one.output, one.audience, named.name, count(*) filter (state = 'waiting'), count(*) filter (state = 'dead'), min(at_ms) from store.audience_outbox as one"
+        f" left join ({named}) as named on named.number = one.audience{only} group by all order by 1, 2", bound,
+    )
+    waiting = [
+        {
+            "output": name, "feed": None, "audience": audience, "waiting": waits, "dead": gone, "oldest_ms": oldest,
+            "connection": there[name, number].name if (name, number) in there else None, "active": (name, number) in there and there[name, number].active,
+        }
+        for name, number, audience, waits, gone, oldest in counts
+    ]
+    left = store.scratch.rows(f"select output, outcome, sum(messages)::bigint from store.audience_left as one{only} and outcome <> 'UNCHANGED' group by all order by all", bound)
+    dead = [
+        {"output": name, "feed": None, "audience": audience, "action": action, "mpid": mpid, "why": why, "failed_ms": failed_ms}
+        for name, audience, action, mpid, why, failed_ms in store.scratch.rows(
+            "select one.output, named.name, one.action, one.mpid::varchar, one.why, one.failed_ms from store.audience_outbox as one"
+            f" left join ({named}) as named on named.number = one.audience{only} and state = '{DEAD}' order by one.number limit {limit}", bound,
+        )
+    ]
+    return waiting, left, dead
 
 
 def retry(path: Path, output: str | None = None, *, wait_s: float = 0) -> int:
@@ -61,9 +97,10 @@ def retry(path: Path, output: str | None = None, *, wait_s: float = 0) -> int:
     with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=True, wait_s=wait_s) as store:
         _check(store, output)
         where, bound = _chosen(output, DEAD)
-        count = int(scratch.row(f"select count(*) from store.outbox where {where}", bound)[0])
+        count = _count(store, where, bound)
         with store.transaction():
-            scratch.run(f"update store.outbox set state = '{WAITING}', why = null, failed_ms = null where {where}", bound)
+            for table in TABLES:
+                scratch.run(f"update store.{table} set state = '{WAITING}', why = null, failed_ms = null where {where}", bound)
         return count
 
 
@@ -73,18 +110,28 @@ def drop(path: Path, output: str | None = None, *, waiting: bool = False, dry_ru
     with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=not dry_run, wait_s=wait_s) as store:
         _check(store, output)
         where, bound = _chosen(output, WAITING if waiting else DEAD)
-        count = int(scratch.row(f"select count(*) from store.outbox where {where}", bound)[0])
+        count = _count(store, where, bound)
         if count and not dry_run:
             with store.transaction():
                 now_ms = time.time_ns() // 1_000_000
                 scratch.run(f"insert into store.forwarded select output, arrival, '{BY_HAND}', {now_ms} from store.outbox where {where} order by arrival", bound)
                 scratch.run(f"delete from store.outbox where {where}", bound)
+                drop_messages(store, where, bound, now_ms)
+            leave_no_trace(store)
         return count
+
+
+def _count(store: Store, where: str, bound: dict[str, Any]) -> int:
+    return sum(int(store.scratch.row(f"select count(*) from store.{table} where {where}", bound)[0]) for table in TABLES)
 
 
 def _check(store: Store, output: str | None) -> None:
     """Refuse an output that is not declared and that nothing is left for. Raises UsageError."""
-    there = {one.name for one in outputs(store)} | {name for (name,) in store.scratch.rows("select output from store.outbox union select output from store.forwarded")}
+    there = {one.name for one in outputs(store)} | {
+        name for (name,) in store.scratch.rows(
+            "select output from store.outbox union select output from store.forwarded union select output from store.audience_outbox"
+        )
+    }
     if output is not None and output not in there:
         raise no_such("output", output, sorted(there), option="--output")
 

@@ -49,11 +49,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is to be pushed: profiles (that meet a condition, that an import touched), their stored events, or a file.
+    """What is to be pushed: profiles (that meet a condition, that an import touched, that are in an audience), their stored events, or a file.
 
     with_mpid: batches name our MPIDs; with_times: they say timestamp_unixtime_ms. again: also what was pushed before.
     since: as it was typed, since_ms: events from then on; historical_after_h: the age from which
-    events go to the historical endpoint.
+    events go to the historical endpoint. audience: whose members.
     """
 
     file: Path | None = None
@@ -67,13 +67,14 @@ class Asked:
     since: str | None = None
     since_ms: int | None = None
     historical_after_h: float = HISTORICAL_AFTER_H
+    audience: str | None = None
 
     @property
     def kind(self) -> str:
         return "file" if self.file else "events" if self.events else "profiles" if self.by_import is None else "import"
 
     def wanted(self) -> Wanted:
-        return Wanted("batches", where=self.where, environment=self.environment, touched_by=self.by_import, with_mpid=self.with_mpid)
+        return Wanted("batches", where=self.where, environment=self.environment, touched_by=self.by_import, with_mpid=self.with_mpid, audience=self.audience)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +215,8 @@ def _begin(ledger: Ledger, source: OfFile | OfStore | OfEvents, asked: Asked, ad
         "kind": asked.kind, "sha256": source.sha256 if isinstance(source, OfFile) else None, "import": asked.by_import, "where": asked.where, "environment": asked.environment,
         "with_mpid": asked.with_mpid, "with_times": asked.with_times, "workspace": chosen_workspace(), "address": address,
     }
+    if asked.audience is not None:
+        sealed["audience"] = asked.audience
     if asked.events:
         sealed["since"] = asked.since
     if asked.historical_after_h != HISTORICAL_AFTER_H:

@@ -95,15 +95,23 @@ def _gone(whole: dict[str, Value], left: dict[str, Value]) -> list[str]:
 def print_forwarded(found: Sequence[Forwarded]) -> None:
     """Print what became of what waited."""
     if not found:
-        print_line("no feed is connected to an output: declare [outputs.NAME] and [connections.NAME], profilectl config apply")
+        print_line("no feed or audience is connected to an output: declare [outputs.NAME] and [connections.NAME], profilectl config apply")
     for one in found:
-        print_line(f"{one.output}: {counted(one.delivered, 'batch')} delivered, {one.waiting:,} waiting")
+        print_line(f"{one.output}: {_delivered(one)}, {one.waiting:,} waiting")
         if one.known:
             print_line(f"  {one.known:,} had arrived before")
         if one.dead:
             print_line(f"  {one.dead:,} went to the dead-letter list: profilectl outbox list")
         for reason, count in sorted(one.not_sent.items()):
             print_line(f"  {count:,} not sent: {reason_said(reason)}")
+
+
+def _delivered(one: Forwarded) -> str:
+    if one.members is not None:
+        return f"a list of {counted(one.members, 'member')} written"
+    batches = counted(one.delivered - one.changes, "batch")
+    changes = f"{one.changes:,} {'change' if one.changes == 1 else 'changes'} of audiences"
+    return f"{' and '.join([*([batches] if one.feeds else []), *([changes] if one.audiences else [])])} delivered"
 
 
 def print_outbox(found: dict[str, Any]) -> None:
@@ -114,7 +122,7 @@ def print_outbox(found: dict[str, Any]) -> None:
         print_table(
             "", ("output", "feed", "waiting", "dead", "oldest", "connection"),
             [
-                (one["output"], one["feed"], f"{one['waiting']:,}", f"{one['dead']:,}", moment(one["oldest_ms"]),
+                (one["output"], one["feed"] or f"audience {one['audience']}", f"{one['waiting']:,}", f"{one['dead']:,}", moment(one["oldest_ms"]),
                  (one["connection"] + ("" if one["active"] else " (not active)")) if one["connection"] else "none any more")
                 for one in found["outputs"]
             ],
@@ -123,7 +131,9 @@ def print_outbox(found: dict[str, Any]) -> None:
     for name, outcomes in found["left"].items():
         print_line(f"{name}: " + ", ".join(f"{count:,} {outcome if outcome.islower() else f'not sent ({reason_said(outcome)})'}" for outcome, count in outcomes.items()))
     for one in found["dead"]:
-        print_line(f"dead: {one['output']}, import {one['import']} ({one['feed']}), {one['file']}:{one.get('line', one.get('row'))}: {one['why']}, {moment(one['failed_ms'])}")
+        place = f"{one['file']}:{one.get('line', one.get('row'))}" if one["feed"] else ""
+        what = f"import {one['import']} ({one['feed']}), {place}" if one["feed"] else f"audience {one['audience']}, {one['action']} of MPID {one['mpid']}"
+        print_line(f"dead: {one['output']}, {what}: {one['why']}, {moment(one['failed_ms'])}")
 
 
 def print_usage(found: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ KINDS = {
     "blocked_loose": "refused rare attributes", "rest": "other fields of batches", "event": "events", "calculated": "calculated attributes",
     "membership": "memberships", "removed": "identities they had lost", "alias": "aliases", "request": "request ids", "membership_change": "entries and exits of audiences", "stale": "marks to compute anew",
     "outbox": "batches that waited to leave", "handed_over": "lists of the attributes that outputs have",
+    "audience_told": "memberships that outputs have", "audience_outbox": "changes of audiences that waited to leave",
 }
 
 
@@ -41,6 +42,8 @@ def print_forgotten(done: Forgotten, *, stderr: bool = False) -> None:
         ):
             if count:
                 say(f"  {_counted(count, what)}")
+        for output, count in sorted(gone.removals.items()):
+            say(f"{counted(count, 'removal')} {'would wait' if done.dry_run else 'waits' if count == 1 else 'wait'} for {output}, with the identities by which they are known there: profilectl forward sends {'it' if count == 1 else 'them'}")
         if done.allow_return:
             say("they may come back with a later import")
         else:

@@ -12,6 +12,8 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from profilectl.normal_form import EMAIL, PHONE, WHITE, lowered
+
 EVENT = "UID2 Enriched"
 EVENT_TYPE = "other"
 ENRICHED_AT = "uid2_enriched_at"
@@ -28,8 +30,6 @@ MOST_ITEMS = 5000
 NAMESPACE = uuid.UUID("6f1d2c0a-5b64-5f0e-9c39-7a1f0f1f6e02")
 """Of the request ids of answers (request_id)."""
 
-WHITE = " \t\n\v\f\r"
-UPPER, LOWER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class Kind:
 # fmt: off
 KINDS: dict[str, Kind] = {
     #              name     types                                               usable                                                 rank
-    "email": Kind("email", ("email",),                                          r"[^@ \t\n\v\f\r]+@[^@ \t\n\v\f\r]+",                  2),
-    "phone": Kind("phone", ("mobile_number", "phone_number_2", "phone_number_3"), r"\+[0-9]{10,15}",                                   1),
+    "email": Kind("email", ("email",),                                            EMAIL,                                               2),
+    "phone": Kind("phone", ("mobile_number", "phone_number_2", "phone_number_3"), PHONE,                                               1),
 }
 
 # What is left out of the part before the @, by domain: patterns, in order. Every e-mail was trimmed and lower-cased before.
@@ -86,7 +86,7 @@ def normalised(kind: str, value: str) -> str | None:
     """
     text = value.strip(WHITE)
     if kind == "email":
-        text = text.translate(str.maketrans(UPPER, LOWER))
+        text = lowered(value)
         local, at, domain = text.partition("@")
         for pattern in LEFT_OUT.get(domain, ()):
             local = re.sub(pattern, "", local, flags=re.DOTALL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from profilectl.normal_form import LOWER, UPPER, WHITE
 from profilectl.scratch import quote_text
 from profilectl.uid2.rule import (
     ANSWERS,
@@ -12,12 +13,9 @@ from profilectl.uid2.rule import (
     EVENT_TYPE,
     KINDS,
     LEFT_OUT,
-    LOWER,
     NAMESPACE,
     REFRESH_FROM,
     STATUS,
-    UPPER,
-    WHITE,
 )
 
 
