@@ -199,7 +199,8 @@ def resolve(
     )
     _name_mpids(scratch, staged, frame)
     key = rules.sole_key
-    keyed = key is not None and "mpid" not in staged.plain
+    one_by_one = rules.leads(frame.call) != "identify"
+    keyed = key is not None and "mpid" not in staged.plain and not one_by_one
     if keyed:
         assert key is not None
         _link_keyed(scratch, CODE[key], create=create)
@@ -207,7 +208,9 @@ def resolve(
         _link_all(scratch, staged, rules)
     _components(scratch)
     slow = _Slow(scratch, staged, frame, rules, first_arrival, create)
-    if not keyed:
+    if one_by_one:
+        _entangle(scratch)
+    elif not keyed:
         _harmless(scratch)
     slow.run(harmless=not keyed)
     _resolved(scratch, first_arrival, keyed=keyed, create=create)
@@ -306,6 +309,12 @@ def _harmless(scratch: Scratch) -> None:
     scratch.make("harmless", HARMLESS)
 
 
+def _entangle(scratch: Scratch) -> None:
+    """Leave every row to the interpreter: a logout may found a profile, whoever has its identities. They are few."""
+    scratch.make("row_label", "select seq, 0::bigint as component from usable")
+    scratch.load("harmless", [("component", "BIGINT"), ("profile", "BIGINT")], [])
+
+
 class _Slow:
     """The interpreter's part: entangled rows, component by component, in row order."""
 
@@ -376,7 +385,7 @@ class _Slow:
         changes: dict[tuple[int, str, str], list[tuple[str, int]]] = {}
         for seq, identities in claims.items():
             claim = Claim(seq + self.first, tuple(identities), mpids.get(seq))
-            decision = decide(claim, records, self.rules, create=self.create)
+            decision = decide(claim, records, self.rules, create=self.create, call=self.frame.call)
             self._note(seq, decision, changes)
         self._net(changes, held_before)
         self.rows += len(claims)

@@ -66,10 +66,11 @@ class Still(Store):
 
 
 class Reader:
-    """One thread's way into a snapshot. profiles: the read model of each workspace that the store has."""
+    """One thread's way into a snapshot. profiles: the read model of each workspace that the store has; everybody: of all of
+    them, whom identities are resolved among."""
 
-    def __init__(self, scratch: Scratch, profiles: dict[str, Profiles], known: Known, clocks: Clocks) -> None:
-        self.scratch, self.profiles, self.known, self.clocks = scratch, profiles, known, clocks
+    def __init__(self, scratch: Scratch, profiles: dict[str, Profiles], everybody: Profiles, known: Known, clocks: Clocks) -> None:
+        self.scratch, self.profiles, self.everybody, self.known, self.clocks = scratch, profiles, everybody, known, clocks
 
 
 class Snapshot:
@@ -83,7 +84,10 @@ class Snapshot:
         store = Still(scratch, path)
         self.settings = store.settings()
         self.number = store.next_import()[0] - 1
+        self.secret = store.meta("secret")
+        self.feeds = {feed.name: feed for feed in store.feeds()}
         self.known = known_to(store)
+        everybody = profiles_of(store, every=True, now_ms=made_ms)
         read: dict[str, Profiles] = {}
         for workspace in workspaces:
             with contextlib.suppress(UsageError):  # the store has others, not this one: nobody is in it
@@ -94,7 +98,8 @@ class Snapshot:
         for _ in range(READERS):
             other = scratch.cursor()
             still = Still(other, path)
-            self.free.append(Reader(other, {name: replace(one, store=still) for name, one in read.items()}, self.known, clocks))
+            of_each = {name: replace(one, store=still) for name, one in read.items()}
+            self.free.append(Reader(other, of_each, replace(everybody, store=still), self.known, clocks))
 
     def close(self) -> None:
         """Give back what the snapshot takes, the room of the copy too."""
@@ -113,6 +118,8 @@ class Snapshots:
         self.copies = 0
         self.copy_s = 0.0
         self.checked_ms = 0
+        self.told_ms = 0
+        """What was in the store at this time is answered out of."""
         self._was: tuple[object, ...] = ()
         self._next = 0.0
 
