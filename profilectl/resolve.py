@@ -205,7 +205,7 @@ def resolve(
         assert key is not None
         _link_keyed(scratch, CODE[key], create=create)
     else:
-        _link_all(scratch, staged, rules)
+        _link_all(scratch, staged, rules, devices=one_by_one)
     _components(scratch)
     slow = _Slow(scratch, staged, frame, rules, first_arrival, create)
     if one_by_one:
@@ -272,8 +272,9 @@ def _link_keyed(scratch: Scratch, key: int, *, create: bool) -> None:
     scratch.make("link_hit", "select hash, type, profile from anonymous_hit", keep=False)
 
 
-def _link_all(scratch: Scratch, staged: Staged, rules: Rules) -> None:
-    select = LINK_LOGIN_DECIDES if rules.login_decides else LINK_ALL
+def _link_all(scratch: Scratch, staged: Staged, rules: Rules, *, devices: bool) -> None:
+    """devices: a row is looked up by them even where it has a login identity."""
+    select = LINK_LOGIN_DECIDES if rules.login_decides and not devices else LINK_ALL
     hits = "select hash, type, profile from hit where hash in (select hash from link)"
     if "mpid" in staged.plain:
         # An MPID that a row names links it like an identity, and may tie an anonymous profile to
