@@ -218,12 +218,9 @@ def _held_as(activity: Activity, asked: tuple[str, str]) -> tuple[str, str]:
     return ("mpid", str(activity.mpid)) if kind == "any" else asked
 
 
-def identify(profiles: Profiles, environment: str, identities: Mapping[str, str], call: str = "identify") -> Identified:
-    """Resolve identities (type -> value) as a batch would, changing nothing (domain.md 4.3). call: of identity.CALLS."""
+def identify(profiles: Profiles, environment: str, identities: Mapping[str, str]) -> Identified:
+    """Resolve identities (type -> value) as a batch would, changing nothing (domain.md 4.3)."""
     rules = profiles.store.settings().rules
-    leads = rules.leads(call)
-    if leads != "identify":
-        identities = {kind: value for kind, value in identities.items() if kind not in rules.login}
     known: dict[str, str] = {}
     skipped: list[tuple[str, str, str]] = []
     some = False
@@ -237,8 +234,6 @@ def identify(profiles: Profiles, environment: str, identities: Mapping[str, str]
             known[kind] = one.key
         else:
             skipped.append((kind, value, "the type is outside the hierarchy: it is kept on a profile and finds nobody"))
-    if leads == "new":
-        known = {}
     candidates = sorted({one for kind in known for one in profiles.find(kind, identities[kind])})
     people = {one.profile: one for one in activities(profiles, candidates) if one.environment == environment}
     steps: list[Step] = []

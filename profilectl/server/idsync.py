@@ -12,8 +12,8 @@ import hmac
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from profilectl.activity import activities
 from profilectl.codes import sentence
-from profilectl.explain import identify
 from profilectl.feed import ENVIRONMENTS
 from profilectl.fields import shown
 from profilectl.identity import BY_NAME, Rules, Usable, display, key_of, type_named, usable
@@ -23,6 +23,7 @@ from profilectl.server.gate import Problem
 from profilectl.server.intake import Change
 from profilectl.server.snapshot import Reader
 from profilectl.values import Number, Value, to_json
+from profilectl.whom import whom
 
 PLATFORMS = ("ios", "android", "web", "tvos", "roku", "alexa", "smart_tv", "fire", "xbox", "other")
 MOST_CHANGES = 100
@@ -202,10 +203,10 @@ def batch_of(asked: Asked, call: str, rules: Rules, secret: str) -> str:
 
 def look(reader: Reader, asked: Asked, call: str) -> Outcome | None:
     """Return whom a request finds, changing nothing, or None."""
-    found = identify(reader.everybody, asked.environment, asked.identities, call)
-    if found.found is None:
+    found = whom(reader.everybody, asked.environment, asked.usable.values(), call)
+    if found is None:
         return None
-    one = found.people[found.found]
+    (one,) = activities(reader.everybody, [found], placed=False)
     has = {(held.type, _key(held.type, held.value)) for held in one.identities}
     matched = tuple(kind for kind, value in asked.usable.items() if (kind, value.key) in has)
     return Outcome(0, None, one.mpid, matched, matched, frozenset(held.type for held in one.identities))

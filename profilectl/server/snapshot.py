@@ -20,6 +20,7 @@ that copying never takes more than half of the time.
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -66,11 +67,16 @@ class Still(Store):
 
 
 class Reader:
-    """One thread's way into a snapshot. profiles: the read model of each workspace that the store has; everybody: of all of
-    them, whom identities are resolved among."""
+    """One thread's way into a snapshot. profiles: the read model of each workspace that the store has."""
 
-    def __init__(self, scratch: Scratch, profiles: dict[str, Profiles], everybody: Profiles, known: Known, clocks: Clocks) -> None:
-        self.scratch, self.profiles, self.everybody, self.known, self.clocks = scratch, profiles, everybody, known, clocks
+    def __init__(self, store: Store, made_ms: int, profiles: dict[str, Profiles], known: Known, clocks: Clocks) -> None:
+        self.scratch, self.profiles, self.known, self.clocks = store.scratch, profiles, known, clocks
+        self._store, self._made_ms = store, made_ms
+
+    @functools.cached_property
+    def everybody(self) -> Profiles:
+        """The read model of all workspaces, whom identities are resolved among."""
+        return profiles_of(self._store, every=True, now_ms=self._made_ms)
 
 
 class Snapshot:
@@ -87,7 +93,6 @@ class Snapshot:
         self.secret = store.meta("secret")
         self.feeds = {feed.name: feed for feed in store.feeds()}
         self.known = known_to(store)
-        everybody = profiles_of(store, every=True, now_ms=made_ms)
         read: dict[str, Profiles] = {}
         for workspace in workspaces:
             with contextlib.suppress(UsageError):  # the store has others, not this one: nobody is in it
@@ -99,7 +104,7 @@ class Snapshot:
             other = scratch.cursor()
             still = Still(other, path)
             of_each = {name: replace(one, store=still) for name, one in read.items()}
-            self.free.append(Reader(other, of_each, replace(everybody, store=still), self.known, clocks))
+            self.free.append(Reader(still, made_ms, of_each, self.known, clocks))
 
     def close(self) -> None:
         """Give back what the snapshot takes, the room of the copy too."""
