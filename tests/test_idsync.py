@@ -38,6 +38,7 @@ def code_of(answer: Any) -> tuple[int, str]:
 # The walks of the strategies' tables (domain.md 16, scenarios 17 to 20).
 
 
+@pytest.mark.slow
 def test_the_walk_of_profile_conversion(tmp_path: Path) -> None:
     with room(tmp_path, "conversion") as app:
         first = app.ask("identify", ios_idfv=V)
@@ -55,6 +56,7 @@ def test_the_walk_of_profile_conversion(tmp_path: Path) -> None:
         assert {one["files"][0]["path"] for one in imports(app)} == {"POST /v1/identify", "POST /v1/login", "POST /v1/logout"}
 
 
+@pytest.mark.slow
 def test_the_walk_of_profile_link(tmp_path: Path) -> None:
     with room(tmp_path, "link") as app:
         anonymous = app.mpid("identify", ios_idfv=V)
@@ -98,6 +100,7 @@ def test_the_walk_of_profile_isolation(tmp_path: Path) -> None:
         assert app.profiles()[known]["email"] == ["e@example.com"], "and nothing is taken"
 
 
+@pytest.mark.slow
 def test_the_walk_of_best_match(tmp_path: Path) -> None:
     with room(tmp_path, "best-match") as app:
         first = app.mpid("identify", ios_idfv=V)
@@ -110,6 +113,7 @@ def test_the_walk_of_best_match(tmp_path: Path) -> None:
         assert app.profiles() == {first: {"email": ["e2@example.com", "p@example.com"], "ios_idfv": [V]}}
 
 
+@pytest.mark.slow
 def test_a_logout_takes_nothing_from_anybody(tmp_path: Path) -> None:
     with room(tmp_path, "conversion", 'unique = ["customer_id", "email"]') as app:
         known = app.mpid("login", customerid="A", email="a@example.com", ios_idfv=V)
@@ -181,6 +185,7 @@ def test_a_request_that_is_sent_again_is_answered_again_and_done_once(tmp_path: 
         assert "ad58a7c1" not in call("imports", "list", "--json", folder=tmp_path).stdout
 
 
+@pytest.mark.slow
 def test_what_is_done_stands_in_the_history_and_can_be_taken_back(tmp_path: Path) -> None:
     with room(tmp_path) as app:
         first = app.mpid("identify", ios_idfv=V)

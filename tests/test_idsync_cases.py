@@ -20,7 +20,7 @@ from profilectl.values import NotJson, parse_json
 
 MOST = 3
 """So many sets of identities of a case are asked about."""
-OFTEN = 150
+OFTEN = 200
 """Every such case is tried in the default run, all of them with the slow tests."""
 NOT_OF_IDENTITY = ("user_attributes", "deleted_user_attributes", "events")
 

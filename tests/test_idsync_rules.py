@@ -79,7 +79,7 @@ def check(history: History, calls: list[str]) -> None:
                 assert one.code
 
 
-quick = settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+quick = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 calls = st.lists(st.sampled_from([*CALLS, "logout"]), min_size=4, max_size=4)
 
 
