@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ import pytest
 from doors import call
 from signing_in import SECRET, Room, room, room_of
 
+from profilectl.opening import open_store
+from profilectl.scratch import scratch_beside
+from profilectl.server.intake import Later, Refused
 from profilectl.server.signing import signature_of
 
 V = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
@@ -72,13 +76,14 @@ def test_the_walk_of_profile_link(tmp_path: Path) -> None:
             assert [anonymous in row for row in rows] == [True], "whom a new user was before stays with the row: an alias can use it"
 
 
+def requests_of(app: Room) -> list[str]:
+    """Return what requests are known again by."""
+    with scratch_beside(app.store) as scratch, open_store(scratch, app.store):
+        return [request for (request,) in scratch.rows("select request from store.request")]
+
+
 def open_store_of(app: Room) -> Any:
     """Return the fields that are kept of rows which say where a user comes from."""
-    import contextlib
-
-    from profilectl.opening import open_store
-    from profilectl.scratch import scratch_beside
-
     @contextlib.contextmanager
     def opened() -> Iterator[list[str]]:
         with scratch_beside(app.store) as scratch, open_store(scratch, app.store) as store:
@@ -157,9 +162,13 @@ def test_a_search_sees_what_was_answered_before_and_changes_nothing(tmp_path: Pa
 
 def test_who_was_erased_stays_out(tmp_path: Path) -> None:
     with room(tmp_path) as app:
-        app.ask("login", customerid="A", email="a@example.com")
+        said = {"environment": "production", "request_id": "one", "known_identities": {"customerid": "A", "email": "a@example.com"}}
+        gone = app.send("login", said).json()["mpid"]
+        assert app.send(f"{gone}/modify", changing(("yahoo", None, "y"), request_id="two")).status_code == 200
+        assert len(requests_of(app)) == 2
         other = app.mpid("login", customerid="B")
         assert call("forget", "--customer-id", "A", "--yes", folder=tmp_path).exit_code == 0
+        assert requests_of(app) == [], "what a request is known again by goes as well"
         for path in ("identify", "login"):
             assert code_of(app.send(path, {**SOMEBODY, "known_identities": {"customerid": "A"}})) == (404, "SUPPRESSED")
         assert code_of(app.send("search", {**SOMEBODY, "known_identities": {"customerid": "A"}})) == (404, "NOT_FOUND_ERROR")
@@ -300,6 +309,17 @@ def test_what_is_no_modification_is_refused(app: Room) -> None:
         assert code_of(app.send("12/modify", {**changing(("email", None, "a@example.com")), **other})) == (400, code), other
     assert code_of(app.send(f"{2**63}/modify", changing(("email", None, "a@example.com")))) == (400, "MPID_INVALID")
     assert code_of(app.send("me/modify", changing(("email", None, "a@example.com")))) == (400, "MPID_INVALID")
+
+
+@pytest.mark.parametrize(("raised", "status", "code"), [(Refused(), 400, "BAD_REQUEST"), (Later("busy"), 503, "UNAVAILABLE")])
+def test_what_the_store_does_not_take_is_told(raised: Exception, status: int, code: str, app: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def take(*_: Any, **__: Any) -> Any:
+        raise raised
+
+    for name in ("take", "modify"):
+        monkeypatch.setattr(app.intake, name, take)
+    assert code_of(app.send("login", SOMEBODY)) == (status, code)
+    assert code_of(app.send("12/modify", changing(("email", None, "a@example.com")))) == (status, code)
 
 
 # Who may.

@@ -100,3 +100,17 @@ def agree(app: Room, environment: str, identities: dict[str, str], feed: str) ->
         assert written["matched_identities"] == {}
         again = app.send("search", body, feed)
         assert again.json().get("mpid") in (written["mpid"], None), "who is new is found again, where anything of it is a way to find somebody"
+
+
+def test_users_are_found_among_those_of_every_workspace(tmp_path: Path) -> None:
+    """The command ended with a fault where another workspace had seen the user, and asked which one was meant."""
+    (tmp_path / "config.toml").write_text('[feeds.a]\nworkspace = "one"\n[feeds.b]\nworkspace = "two"\n')
+    assert call("config", "apply", "config.toml", folder=tmp_path).exit_code == 0
+    with room_of(tmp_path, ["a", "b"]) as app:
+        known = app.mpid("login", "a", customerid="A", email="a@example.com")
+        assert app.mpid("search", "b", customerid="A") == known
+        assert app.mpid("login", "b", customerid="A") == known
+        app.ask("login", "b", customerid="B")
+        for workspace in ([], ["--workspace", "one"]):
+            told = call(*workspace, "identify", "--customer-id", "B", "--json", folder=tmp_path)
+            assert told.exit_code == 0, told.output

@@ -70,9 +70,12 @@ class IDSync:
 
     async def _resolve(self, feed: str, asked: Asked, call: str) -> Outcome:
         line = batch_of(asked, call, self.rules, self.at_work().desk.snapshots.now.secret)
-        (outcome,) = await _done(self.at_work().intake.take(feed, [line], call))
+        try:
+            (outcome,) = await _done(self.at_work().intake.take(feed, [line], call))
+        except Refused as error:
+            raise refusal(error.code) from None
         if outcome is None or (outcome.mpid is None and outcome.code is None):
-            raise bad("the request cannot be done")
+            raise refusal("BAD_REQUEST")
         return outcome
 
     async def _look(self, asked: Asked, call: str) -> Outcome | None:
