@@ -87,23 +87,42 @@ class Room:
         self.tasks = self.runner.run(self._begin())
 
     async def _begin(self) -> list[Any]:
-        return [asyncio.create_task(self.intake.run()), asyncio.create_task(_keep_fresh(self.snapshots))]
+        return [
+            asyncio.create_task(self.intake.run()),
+            asyncio.create_task(_keep_fresh(self.snapshots)),
+        ]
 
-    def send(self, path: str, body: Any, feed: str = "app", **headers: str | bytes) -> httpx.Response:
+    def send(
+        self, path: str, body: Any, feed: str = "app", **headers: str | bytes
+    ) -> httpx.Response:
         """Send a request."""
         return self.send_all([(path, body)], feed, **headers)[0]
 
-    def send_all(self, requests: list[tuple[str, Any]], feed: str = "app", **headers: str | bytes) -> list[httpx.Response]:
+    def send_all(
+        self, requests: list[tuple[str, Any]], feed: str = "app", **headers: str | bytes
+    ) -> list[httpx.Response]:
         """Send requests at once."""
         return self.runner.run(self._send(requests, feed, headers))
 
-    async def _send(self, requests: list[tuple[str, Any]], feed: str, headers: dict[str, Any]) -> list[httpx.Response]:
+    async def _send(
+        self, requests: list[tuple[str, Any]], feed: str, headers: dict[str, Any]
+    ) -> list[httpx.Response]:
         transport = httpx.ASGITransport(self.application)
         auth = None if headers else (f"key-{feed}", SECRET)
-        async with httpx.AsyncClient(transport=transport, base_url="http://here", auth=auth, headers=headers, timeout=60) as http:
-            answers = list(await asyncio.gather(*(
-                http.post(f"/v1/{path}", content=body if isinstance(body, bytes) else json.dumps(body).encode()) for path, body in requests
-            )))
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://here", auth=auth, headers=headers, timeout=60
+        ) as http:
+            answers = list(
+                await asyncio.gather(
+                    *(
+                        http.post(
+                            f"/v1/{path}",
+                            content=body if isinstance(body, bytes) else json.dumps(body).encode(),
+                        )
+                        for path, body in requests
+                    )
+                )
+            )
         for answer in answers:
             self.check(answer)
         return answers
@@ -111,13 +130,23 @@ class Room:
     def check(self, answer: httpx.Response) -> None:
         """Hold an answer against the document that the application gives of itself."""
         path = answer.request.url.path
-        told = self.document["paths"]["/v1/{mpid}/modify" if path.endswith("/modify") else path]["post"]["responses"]
+        told = self.document["paths"]["/v1/{mpid}/modify" if path.endswith("/modify") else path][
+            "post"
+        ]["responses"]
         schema = told[str(answer.status_code)]["content"]["application/json"]["schema"]
         jsonschema.validate(answer.json(), schema)
         assert answer.headers["content-type"] == "application/json"
         assert answer.headers.get("cache-control") == "no-store"
 
-    def ask(self, path: str, feed: str = "app", /, *, environment: str = "production", **identities: str | None) -> dict[str, Any]:
+    def ask(
+        self,
+        path: str,
+        feed: str = "app",
+        /,
+        *,
+        environment: str = "production",
+        **identities: str | None,
+    ) -> dict[str, Any]:
         """Ask about identities and return the answer, which must be good."""
         answer = self.send(path, {"environment": environment, "known_identities": identities}, feed)
         assert answer.status_code == 200, answer.text
@@ -131,7 +160,9 @@ class Room:
         done = call("export", "profiles", folder=self.folder)
         assert done.exit_code == 0, done.output
         found = [json.loads(line) for line in done.stdout.splitlines()]
-        return {one["mpid"]: {**one["user_identities"], **one["device_identities"]} for one in found}
+        return {
+            one["mpid"]: {**one["user_identities"], **one["device_identities"]} for one in found
+        }
 
     def close(self) -> None:
         for task in self.tasks:

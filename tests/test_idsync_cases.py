@@ -30,8 +30,15 @@ def said_of_identity(case: dict[str, Any]) -> str:
     feeds = case["given"]["feeds"]
     when = [
         [
-            one.get("protection", feeds.get(one["feed"], {}).get("protection")), one.get("environment"), one.get("options"), one.get("lines"), one.get("csv"),
-            [{name: value for name, value in batch.items() if name not in NOT_OF_IDENTITY} for batch in one.get("batches", [])],
+            one.get("protection", feeds.get(one["feed"], {}).get("protection")),
+            one.get("environment"),
+            one.get("options"),
+            one.get("lines"),
+            one.get("csv"),
+            [
+                {name: value for name, value in batch.items() if name not in NOT_OF_IDENTITY}
+                for batch in one.get("batches", [])
+            ],
         ]
         for one in case["when"]
     ]
@@ -40,7 +47,8 @@ def said_of_identity(case: dict[str, Any]) -> str:
 
 ONCE = {said_of_identity(case.values[0]): case for case in reversed(CASES)}
 RUNS = [
-    pytest.param(case.values[0], id=case.id, marks=[] if place % OFTEN == 5 else [pytest.mark.slow]) for place, case in enumerate(reversed(ONCE.values()))
+    pytest.param(case.values[0], id=case.id, marks=[] if place % OFTEN == 5 else [pytest.mark.slow])
+    for place, case in enumerate(reversed(ONCE.values()))
 ]
 
 
@@ -48,7 +56,11 @@ RUNS = [
 def test_idsync_decides_as_identify_and_as_an_import(case: dict[str, Any], tmp_path: Path) -> None:
     case = expanded(copy.deepcopy(case))
     by_command_line(case, tmp_path)
-    feeds = [name for name, one in case["given"]["feeds"].items() if one.get("protection", "create-and-update") == "create-and-update"]
+    feeds = [
+        name
+        for name, one in case["given"]["feeds"].items()
+        if one.get("protection", "create-and-update") == "create-and-update"
+    ]
     with room_of(tmp_path, feeds or ["nobody"]) as app:
         for environment, identities in questions(case):
             agree(app, environment, identities, (feeds or ["nobody"])[0])
@@ -89,7 +101,10 @@ def agree(app: Room, environment: str, identities: dict[str, str], feed: str) ->
     if not expected["usable"]:
         assert searched.status_code == 400
         return
-    assert (searched.json().get("mpid"), searched.status_code) == (expected["mpid"], 200 if expected["mpid"] else 404)
+    assert (searched.json().get("mpid"), searched.status_code) == (
+        expected["mpid"],
+        200 if expected["mpid"] else 404,
+    )
     assert app.send("login?read_only=true", body, feed).json().get("mpid") == expected["mpid"]
     written = app.send("identify", body, feed).json()
     if expected["mpid"]:
@@ -99,12 +114,16 @@ def agree(app: Room, environment: str, identities: dict[str, str], feed: str) ->
     else:
         assert written["matched_identities"] == {}
         again = app.send("search", body, feed)
-        assert again.json().get("mpid") in (written["mpid"], None), "who is new is found again, where anything of it is a way to find somebody"
+        assert again.json().get("mpid") in (written["mpid"], None), (
+            "who is new is found again, where anything of it is a way to find somebody"
+        )
 
 
 def test_users_are_found_among_those_of_every_workspace(tmp_path: Path) -> None:
     """The command ended with a fault where another workspace had seen the user, and asked which one was meant."""
-    (tmp_path / "config.toml").write_text('[feeds.a]\nworkspace = "one"\n[feeds.b]\nworkspace = "two"\n')
+    (tmp_path / "config.toml").write_text(
+        '[feeds.a]\nworkspace = "one"\n[feeds.b]\nworkspace = "two"\n'
+    )
     assert call("config", "apply", "config.toml", folder=tmp_path).exit_code == 0
     with room_of(tmp_path, ["a", "b"]) as app:
         known = app.mpid("login", "a", customerid="A", email="a@example.com")

@@ -1,4 +1,4 @@
-"""Bodies of requests and answers: read by profilectl.values, so that a number keeps its digits and no key stands twice."""
+"""Bodies of requests and answers: a number keeps its digits, and no key stands twice."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from profilectl.server.gate import Problem, body_of
 from profilectl.values import NotJson, Value, parse_json
 
 
-def answered(text: str | bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def answered(
+    text: str | bytes, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
     """Return an answer of JSON."""
-    return Response(text, status, {"Cache-Control": "no-store", **(headers or {})}, "application/json")
+    return Response(
+        text, status, {"Cache-Control": "no-store", **(headers or {})}, "application/json"
+    )
 
 
 def bad(message: str, code: str = "BAD_REQUEST") -> Problem:
@@ -39,7 +43,10 @@ def parsed(raw: bytes, *, batches: bool = False) -> Value:
     except NotJson as error:
         if error.code != "JSON_INVALID":  # it is JSON, and holds what cannot be kept
             raise bad(sentence(error.code), error.code if batches else "BAD_REQUEST") from None
-        raise bad("the body is not JSON" + (f" at character {error.position}" if error.position is not None else "")) from None
+        raise bad(
+            "the body is not JSON"
+            + (f" at character {error.position}" if error.position is not None else "")
+        ) from None
 
 
 def an_object(found: Value) -> dict[str, Value]:

@@ -1,7 +1,8 @@
-"""IDSync as the platform's HTTP API speaks it (domain.md 4.3): what a request says, and what is answered.
+"""IDSync as the platform's HTTP API speaks it: what a request says, and what is answered.
 
-identify, login and logout are batches of their feed that say nothing but identities: the rules that resolve them are those
-of an import, and so are the history and the way back. search, and what only reads, looks into the newest copy of the store.
+Source: domain.md 4.3. identify, login and logout are batches of their feed that say nothing but
+identities: the rules that resolve them are those of an import, and so are the history and the way
+back. search, and what only reads, looks into the newest copy of the store.
 """
 
 from __future__ import annotations
@@ -87,27 +88,37 @@ def read_call(body: dict[str, Value], rules: Rules, call: str) -> Asked:
         else:
             skipped.append(f"{kind} is {found or 'empty'}")
     if not asked.usable:
-        raise _bad("; ".join(["known_identities has no identity that may be used", *sorted(skipped)]), "NO_IDENTITY")
+        raise _bad(
+            "; ".join(["known_identities has no identity that may be used", *sorted(skipped)]),
+            "NO_IDENTITY",
+        )
     if rules.leads(call) != "identify" and not asked.usable.keys() - rules.login:
-        raise _bad("a logout needs an identity of the device: a login identity leads to no anonymous profile", "NO_IDENTITY")
+        raise _bad(
+            "a logout needs an identity of the device: login identities lead to nobody anonymous",
+            "NO_IDENTITY",
+        )
     return asked
 
 
 def read_changes(body: dict[str, Value]) -> tuple[str, str | None, list[Change], list[str]]:
-    """Read a request to modify: the environment, the id of the request, the changes, and how it calls their types.
-    Raises Problem."""
+    """Read a request to modify: the environment, the id of the request, the changes, and how it
+    calls their types. Raises Problem."""
     environment, request = _envelope(body)
     listed = body.get("identity_changes")
     if not isinstance(listed, list) or not 1 <= len(listed) <= MOST_CHANGES:
         raise _bad(f"identity_changes must be a list of 1 to {MOST_CHANGES}")
     changes, names = [], []
     for stated in listed:
-        if not isinstance(stated, dict) or not {"identity_type", "old_value", "new_value"} <= stated.keys():
+        if (
+            not isinstance(stated, dict)
+            or not {"identity_type", "old_value", "new_value"} <= stated.keys()
+        ):
             raise _bad("a change has an identity_type, an old_value and a new_value; null is none")
         name = stated["identity_type"]
         kind = _type(name if isinstance(name, str) else to_json(name))
         old, new = (
-            None if stated[key] is None else _text(stated[key], f"{key} of {kind}") for key in ("old_value", "new_value")
+            None if stated[key] is None else _text(stated[key], f"{key} of {kind}")
+            for key in ("old_value", "new_value")
         )
         if old is None and new is None:
             raise _bad(f"a change of {kind} has neither an old value nor a new one")
@@ -117,7 +128,8 @@ def read_changes(body: dict[str, Value]) -> tuple[str, str | None, list[Change],
 
 
 def _envelope(body: dict[str, Value]) -> tuple[str, str | None]:
-    """Check what every request has around it, and return the environment and the id of the request. Raises Problem."""
+    """Check what every request has around it; return the environment and the id of the request.
+    Raises Problem."""
     environment = body.get("environment")
     if not isinstance(environment, str) or environment not in ENVIRONMENTS:
         raise _bad("environment must be production or development", "ENVIRONMENT_INVALID")
@@ -134,7 +146,9 @@ def _envelope(body: dict[str, Value]) -> tuple[str, str | None]:
         _text(body["context"], "context")
     at_ms = body.get("request_timestamp_ms")
     if at_ms is not None and not (isinstance(at_ms, Number) and mpid_of(at_ms) is not None):
-        raise _bad("request_timestamp_ms must be a whole number of milliseconds", "TIMESTAMP_INVALID")
+        raise _bad(
+            "request_timestamp_ms must be a whole number of milliseconds", "TIMESTAMP_INVALID"
+        )
     request = body.get("request_id")
     if request is not None and not 0 < len(_text(request, "request_id")) <= LONGEST_ID:
         raise _bad(f"request_id must have 1 to {LONGEST_ID} characters")
@@ -171,34 +185,59 @@ def _bad(message: str, code: str = "BAD_REQUEST") -> Problem:
 
 
 def request_key(secret: str, call: str, asked: Asked) -> str | None:
-    """Return what a request is known again by: its id, and all that it asks for. Whoever reads it learns neither."""
-    said: dict[str, Value] = {kind: _key(kind, value) for kind, value in sorted(asked.identities.items())}
-    return _digest(secret, [call, asked.request, asked.environment, said, asked.previous]) if asked.request else None
+    """Return what a request is known again by: its id, and all that it asks for. Whoever reads it
+    learns neither."""
+    said: dict[str, Value] = {
+        kind: _key(kind, value) for kind, value in sorted(asked.identities.items())
+    }
+    return (
+        _digest(secret, [call, asked.request, asked.environment, said, asked.previous])
+        if asked.request
+        else None
+    )
 
 
-def change_key(secret: str, mpid: str, environment: str, request: str | None, changes: Collection[Change]) -> str | None:
+def change_key(
+    secret: str, mpid: str, environment: str, request: str | None, changes: Collection[Change]
+) -> str | None:
     """Return what a request to modify is known again by."""
     listed: list[Value] = [list(change) for change in changes]
     return _digest(secret, ["modify", request, environment, mpid, listed]) if request else None
 
 
 def _digest(secret: str, parts: list[Value]) -> str:
-    return "idsync " + hmac.new(secret.encode(), to_json(parts).encode(), hashlib.sha256).hexdigest()[:32]
+    return (
+        "idsync "
+        + hmac.new(secret.encode(), to_json(parts).encode(), hashlib.sha256).hexdigest()[:32]
+    )
 
 
 def batch_of(asked: Asked, call: str, rules: Rules, secret: str) -> str:
-    """Return a request as the batch that is imported. A new user that signs in remembers whom the application had before
-    (domain.md 4.3 n.6)."""
-    of_user: dict[str, Value] = {kind: value for kind, value in asked.identities.items() if not BY_NAME[kind].device}
-    of_device: dict[str, Value] = {kind: value for kind, value in asked.identities.items() if BY_NAME[kind].device}
+    """Return a request as the batch that is imported. A new user that signs in remembers whom the
+    application had before (domain.md 4.3 n.6)."""
+    of_user: dict[str, Value] = {
+        kind: value for kind, value in asked.identities.items() if not BY_NAME[kind].device
+    }
+    of_device: dict[str, Value] = {
+        kind: value for kind, value in asked.identities.items() if BY_NAME[kind].device
+    }
     stamp = of_device.pop("mp_deviceid", None)
     signs_in = call != "logout" and bool(asked.usable.keys() & rules.login)
     batch: dict[str, Value] = {
-        "environment": asked.environment, "user_identities": of_user, "device_info": of_device, "mp_deviceid": stamp,
+        "environment": asked.environment,
+        "user_identities": of_user,
+        "device_info": of_device,
+        "mp_deviceid": stamp,
         "source_request_id": request_key(secret, call, asked),
         "origin_mpid": asked.previous if rules.strategy == "link" and signs_in else None,
     }
-    return to_json({name: value for name, value in batch.items() if (value is not None and value != {}) or name == "user_identities"})
+    return to_json(
+        {
+            name: value
+            for name, value in batch.items()
+            if (value is not None and value != {}) or name == "user_identities"
+        }
+    )
 
 
 def look(reader: Reader, asked: Asked, call: str) -> Outcome | None:
@@ -209,7 +248,9 @@ def look(reader: Reader, asked: Asked, call: str) -> Outcome | None:
     (one,) = activities(reader.everybody, [found], placed=False)
     has = {(held.type, _key(held.type, held.value)) for held in one.identities}
     matched = tuple(kind for kind, value in asked.usable.items() if (kind, value.key) in has)
-    return Outcome(0, None, one.mpid, matched, matched, frozenset(held.type for held in one.identities))
+    return Outcome(
+        0, None, one.mpid, matched, matched, frozenset(held.type for held in one.identities)
+    )
 
 
 def answer_of(asked: Asked, outcome: Outcome, rules: Rules, *, matches: bool) -> dict[str, Value]:
@@ -218,12 +259,18 @@ def answer_of(asked: Asked, outcome: Outcome, rules: Rules, *, matches: bool) ->
     context = base64.b64encode(to_json({"mpid": mpid}).encode()).decode()
     told: dict[str, Value] = {"context": context, "mpid": mpid}
     if matches:
-        told["matched_identities"] = {asked.names[kind]: asked.identities[kind] for kind in outcome.matched}
-    return {**told, "is_ephemeral": not outcome.holds & rules.login, "is_logged_in": bool(rules.login.intersection(outcome.held))}
+        told["matched_identities"] = {
+            asked.names[kind]: asked.identities[kind] for kind in outcome.matched
+        }
+    return {
+        **told,
+        "is_ephemeral": not outcome.holds & rules.login,
+        "is_logged_in": bool(rules.login.intersection(outcome.held)),
+    }
 
 
 def nobody(code: str | None) -> Problem:
-    """Return the answer where there is nobody. code: why, where a rule of the feed is in the way."""
+    """Return the answer where there is nobody. code: why, where a rule is in the way."""
     if code is None:
         return Problem(404, NOBODY, "no user has these identities")
     return Problem(404, code, sentence(code))
@@ -231,5 +278,7 @@ def nobody(code: str | None) -> Problem:
 
 def refusal(code: str) -> Problem:
     """Return the answer to a change that is not made."""
-    told = REFUSALS.get(code) or sentence(code).removesuffix(" and was skipped")  # skipped in a batch, refused here
+    told = REFUSALS.get(code) or sentence(code).removesuffix(
+        " and was skipped"
+    )  # skipped in a batch, refused here
     return Problem(400, code, told)

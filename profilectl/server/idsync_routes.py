@@ -35,7 +35,9 @@ T = TypeVar("T")
 ReadOnly = Annotated[bool, Query(description="Say what it would find, and change nothing.")]
 Matches = Annotated[bool, Query(description="Tell which of the identities matched.")]
 SUMMARIES = {
-    "identify": "Say who a user is, as a session begins", "login": "Say who signs in", "logout": "Say who signs out, and get an anonymous user",
+    "identify": "Say who a user is, as a session begins",
+    "login": "Say who signs in",
+    "logout": "Say who signs out, and get an anonymous user",
     "search": "Say who has these identities, changing nothing",
 }
 
@@ -55,14 +57,18 @@ class IDSync:
         known = self.at_work().desk.snapshots.now.feeds.get(feed)
         return known is not None and PROTECTIONS[known.protection].known_user is Effect.PASS_BY
 
-    async def call(self, request: Request, call: str, *, read_only: bool, matches: bool) -> Response:
+    async def call(
+        self, request: Request, call: str, *, read_only: bool, matches: bool
+    ) -> Response:
         """Answer identify, login, logout or search."""
         sender, raw = await self.at_work().caller(request)
         asked = read_call(an_object(parsed(raw)), self.rules, call)
         outcome: Outcome | None = None
         if call != "search" and not read_only and not self.reads_only(sender.name):
             outcome = await self._resolve(sender.name, asked, call)
-        if outcome is None or outcome.code == "READ_ONLY":  # ... of a feed that was changed a moment ago
+        if (
+            outcome is None or outcome.code == "READ_ONLY"
+        ):  # ... of a feed that was changed a moment ago
             outcome = await self._look(asked, call)
         if outcome is None or outcome.mpid is None:
             raise nobody(outcome.code if outcome else None)
@@ -93,9 +99,15 @@ class IDSync:
         if self.reads_only(sender.name):
             raise Problem(403, "READ_ONLY", "the feed may only read")
         number = str(int(mpid))
-        key = change_key(self.at_work().desk.snapshots.now.secret, number, environment, asked, changes)
+        key = change_key(
+            self.at_work().desk.snapshots.now.secret, number, environment, asked, changes
+        )
         try:
-            await _done(self.at_work().intake.modify(sender.name, environment, number, changes, key, dry_run=read_only))
+            await _done(
+                self.at_work().intake.modify(
+                    sender.name, environment, number, changes, key, dry_run=read_only
+                )
+            )
         except Refused as error:
             raise refusal(error.code) from None
         results: list[Value] = [{"identity_type": name, "modified_mpid": number} for name in names]
@@ -103,11 +115,16 @@ class IDSync:
 
 
 async def _done(work: Awaitable[T]) -> T:
-    """Wait for what the process of imports does. Raises Problem, and Refused for what it never will."""
+    """Wait for what the process of imports does. Raises Problem, Refused."""
     try:
         return await work
     except Later:
-        raise Problem(503, "UNAVAILABLE", "the store cannot be written now; send it again", {"Retry-After": "1"}) from None
+        raise Problem(
+            503,
+            "UNAVAILABLE",
+            "the store cannot be written now; send it again",
+            {"Retry-After": "1"},
+        ) from None
 
 
 def add_idsync(application: FastAPI, at_work: Callable[[], Service]) -> None:
@@ -117,23 +134,36 @@ def add_idsync(application: FastAPI, at_work: Callable[[], Service]) -> None:
     told = {200: documents.IDENTIFIED, **documents.problems(400, 401, 404, 413, 429, 503)}
 
     def route(call: str) -> None:
-        async def answer_call(request: Request, read_only: ReadOnly = False, return_matches: Matches = True) -> Response:
+        async def answer_call(
+            request: Request, read_only: ReadOnly = False, return_matches: Matches = True
+        ) -> Response:
             return await idsync.call(request, call, read_only=read_only, matches=return_matches)
 
         application.post(
-            f"/v1/{call}", tags=["IDSync"], summary=SUMMARIES[call], operation_id=f"idsync_{call}", response_class=Response,
-            openapi_extra=asks, responses=told,
+            f"/v1/{call}",
+            tags=["IDSync"],
+            summary=SUMMARIES[call],
+            operation_id=f"idsync_{call}",
+            response_class=Response,
+            openapi_extra=asks,
+            responses=told,
         )(answer_call)
 
     for call in SUMMARIES:
         route(call)
 
     @application.post(
-        "/v1/{mpid}/modify", tags=["IDSync"], summary="Change the identities of a user", operation_id="idsync_modify", response_class=Response,
+        "/v1/{mpid}/modify",
+        tags=["IDSync"],
+        summary="Change the identities of a user",
+        operation_id="idsync_modify",
+        response_class=Response,
         openapi_extra=documents.body(documents.MODIFY, documents.FEED_OR_SIGNED),
         responses={200: documents.MODIFIED, **documents.problems(400, 401, 403, 413, 429, 503)},
     )
     async def modify(
-        request: Request, mpid: Annotated[str, Path(description="A whole number of 64 bits.")], read_only: ReadOnly = False
+        request: Request,
+        mpid: Annotated[str, Path(description="A whole number of 64 bits.")],
+        read_only: ReadOnly = False,
     ) -> Response:
         return await idsync.modify(request, mpid, read_only=read_only)
