@@ -95,12 +95,7 @@ def outcomes_of(store: Store, staged: Staged, first: int, feed: int) -> list[Out
         seq: profile if profile is not None else founders.get(repeated.get(seq, -1))
         for seq, profile, _ in rows
     }
-    people = sorted({profile for profile in of_row.values() if profile is not None})
-    scratch.load("told_profile", [("profile", "BIGINT")], [(profile,) for profile in people])
-    mpids = dict(scratch.rows(MPIDS))
-    held: dict[int, set[tuple[int, str]]] = {profile: set() for profile in people}
-    for profile, kind, digest in scratch.rows(HELD):
-        held[profile].add((kind, digest))
+    mpids, held = _people(scratch, of_row.values())
     claims = _claims(scratch, staged)
     told = []
     for seq, _, code in rows:
@@ -121,6 +116,18 @@ def outcomes_of(store: Store, staged: Staged, first: int, feed: int) -> list[Out
             )
         )
     return told
+
+
+def _people(
+    scratch: Scratch, profiles: Iterable[int | None]
+) -> tuple[dict[int, int], dict[int, set[tuple[int, str]]]]:
+    """Return the MPIDs of profiles, and what they have in the end."""
+    people = sorted({profile for profile in profiles if profile is not None})
+    scratch.load("told_profile", [("profile", "BIGINT")], [(profile,) for profile in people])
+    held: dict[int, set[tuple[int, str]]] = {profile: set() for profile in people}
+    for profile, kind, digest in scratch.rows(HELD):
+        held[profile].add((kind, digest))
+    return dict(scratch.rows(MPIDS)), held
 
 
 def _names(kinds: Iterable[int]) -> tuple[str, ...]:
