@@ -29,7 +29,12 @@ REPEATED = """
 select staged.seq, coalesce(earlier.arrival, same.seq + $first) as arrival
 from staged
 join dropped on dropped.seq = staged.seq and dropped.code = 'DUPLICATE_REQUEST'
-left join store.request as earlier on earlier.feed = $feed and earlier.request = staged.request
+left join (
+  select request, max(arrival) as arrival
+  from store.request
+  where feed = $feed and request in (select request from staged)
+  group by request
+) as earlier on earlier.request = staged.request
 left join (
   select request, min(seq) as seq
   from staged
