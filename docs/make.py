@@ -39,7 +39,7 @@ from profilectl.event import EVENT_TYPES
 from profilectl.events_api import ANSWERS, CLASSES, Act
 from profilectl.feed import PROTECTIONS, Effect
 from profilectl.forwarding import REASONS
-from profilectl.identity import HIERARCHY, NOTHING, SPOILED, STRATEGIES, TYPES
+from profilectl.identity import HIERARCHY, LOGOUTS, NOTHING, SPOILED, STRATEGIES, TYPES
 from profilectl.output import ANSWERS as OUTPUT_ANSWERS
 from profilectl.output import CLASSES as OUTPUT_CLASSES
 from profilectl.output import CONTENTS, SWITCHES, TROUBLES
@@ -92,8 +92,9 @@ def strategies() -> str:
     rows = []
     for name, one in STRATEGIES.items():
         looked_up = "its login identities alone, if it brings any" if one.login_decides else "every identity, in the hierarchy's order"
-        rows.append((code(name), listed(one.login), listed(one.unique), listed(one.immutable), listed(one.fixed), looked_up))
-    return table(("strategy", "login", "unique", "immutable", "cannot be configured", "a row is looked up by"), rows)
+        flags = (one.login, one.unique, one.immutable, one.fixed)
+        rows.append((code(name), *map(listed, flags), looked_up, LOGOUTS[one.logout]))
+    return table(("strategy", "login", "unique", "immutable", "cannot be configured", "a row is looked up by", "a logout leads"), rows)
 
 
 def hierarchy() -> str:

@@ -26,7 +26,7 @@ CORRECTIONS = "corrections"
 @dataclass(slots=True)
 class ByHand:
     """An import in the making. first: the arrival of its first row; taken: identities that profiles lost, as
-    (profile, type code, hash, arrival)."""
+    (profile, type code, hash, arrival); request: its source_request_id, if it has any."""
 
     store: Store
     name: str
@@ -38,6 +38,7 @@ class ByHand:
     report: ImportReport
     taken: list[tuple[int, int, int, int]]
     began: float
+    request: str | None = None
 
     def write(self, prepared: Prepared, identities: Sequence[str], needs: list[int], request: dict[str, Any]) -> None:
         """Write it with its history, in one transaction of its own. The prepared tables are made."""
@@ -51,6 +52,9 @@ class ByHand:
         scratch.load("dropped", [("seq", "BIGINT"), ("code", "VARCHAR")], [])
         scratch.load("resolved", [("seq", "BIGINT"), ("code", "VARCHAR")], [])
         prepare_history(scratch, staged, Rejects(scratch.folder / "rejects.jsonl"), made, self.report.protection)
+        if self.request:
+            columns = [("feed", "USMALLINT"), ("request", "VARCHAR"), ("at_ms", "BIGINT"), ("import", "INTEGER"), ("arrival", "BIGINT")]
+            scratch.load("ready_request", columns, [(self.feed.number, self.request, self.now_ms, self.number, self.first)])
         self.report.number, self.report.files = self.number, [FileReport(self.name, staged.files[0].sha256, rows)]
         self.report.locked_ms = self.report.elapsed_ms = round((time.monotonic() - self.began) * 1000)
         write(self.store, prepared, made, staged, self.report)

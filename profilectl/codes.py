@@ -71,6 +71,14 @@ class InputRefused(ProfilectlError):
     exit = Exit.REFUSED
 
 
+class ChangeRefused(InputRefused):
+    """A change of somebody's identities that is not allowed. code: why, for programs."""
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.code = code
+
+
 class StoreBusy(ProfilectlError):
     """Another process holds the store."""
 

@@ -33,6 +33,7 @@ from profilectl.feed import ACCOUNT, ENVIRONMENTS, Feed, computed, meaning_of, w
 from profilectl.merge import Merged, merge
 from profilectl.opening import open_store, store_in_memory
 from profilectl.outbox import leaving_from
+from profilectl.outcomes import Outcome, outcomes_of
 from profilectl.reading import Known, known_content, way_of
 from profilectl.report import Counts, FileReport, ImportReport, names_of
 from profilectl.resolve import resolve
@@ -67,7 +68,8 @@ class ImportRequest:
     max_rejects: a number of rows ("100"), or a share of those read ("0.5%"). first_arrival: of an
     import that is played again, the arrivals it had before. content: JSON lines that stand in no file;
     paths then has one name for them. stdin_name: what stands for the name of standard input. event: the name of a custom event that every batch gets. workspace: of a feed
-    that is new (None: the one that is meant). refreshes: bring calculated attributes and audiences up to date afterwards.
+    that is new (None: the one that is meant). call: what an application says of its user with every row (identity.CALLS);
+    outcomes is told what becomes of each row, before it is written. refreshes: bring calculated attributes and audiences up to date afterwards.
     opened is told the files and the state of
     the store before anything is read, checked the outcome before it is written; either may refuse.
     """
@@ -113,10 +115,12 @@ class ImportRequest:
     who: Sequence[str] | None = None
     event: str | None = None
     workspace: str | None = None
+    call: str = "identify"
     refreshes: bool = True
     progress: Callable[[str, int], None] = field(default=lambda step, rows: None)
     opened: Callable[[ImportReport, State], None] = field(default=lambda report, state: None)
     checked: Callable[[ImportReport, State], None] = field(default=lambda report, state: None)
+    outcomes: Callable[[list[Outcome]], None] | None = None
 
 
 # What is remembered of a request, so that the same import can be made again (undo --replay, plans).
@@ -459,6 +463,8 @@ class _Run:
     def _prepare(self, store: Store) -> Prepared:
         self._decide(store)
         self.request.checked(self.report, self.state)
+        if self.request.outcomes:
+            self.request.outcomes(outcomes_of(store, self.staged, self.made.first, self.made.feed.number))
         self.request.progress("writing", 0)
         self._trace()
         leaves = tuple(leaving_from(store, self.made.feed.name))
@@ -490,7 +496,7 @@ class _Run:
         frame = Frame(
             feed, self.report.protection, self.report.environment, self.request.environment is not None,
             replace(settings.rules.judging, allow_spoiled=self.request.allow_spoiled), store.meta("secret"), self.now_ms, first, store_suppresses(scratch),
-            self.request.first_arrival is not None,
+            self.request.first_arrival is not None, self.request.call,
         )
         self.request.progress("deciding", 0)
         scratch.make("known_identity", known_identities(segments, removals=store.removals()), keep=False)

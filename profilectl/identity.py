@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from profilectl.casing import fold
-from profilectl.codes import InputRefused, UsageError
+from profilectl.codes import ChangeRefused, UsageError
 from profilectl.naming import no_such
 
 
@@ -106,7 +106,7 @@ class Strategy:
     """What an identity strategy fixes.
 
     fixed: login, unique and immutable cannot be configured. login_decides: a row that brings a login
-    identity is looked up by its login identities only, among known profiles only.
+    identity is looked up by its login identities only, among known profiles only. logout: where a logout leads, of LOGOUTS.
     """
 
     login: tuple[str, ...]
@@ -114,15 +114,23 @@ class Strategy:
     immutable: tuple[str, ...]
     fixed: tuple[str, ...]
     login_decides: bool
+    logout: str
 
 
+CALLS = ("identify", "login", "logout")
+"""What an application says of its user (domain.md 4.3). A batch says what `identify` says."""
+LOGOUTS: dict[str, str] = {
+    "new":       "to a new profile, always",
+    "anonymous": "back to the anonymous profile of the device",
+    "identify":  "where an identify leads: there are no known profiles",
+}
 STRATEGIES: dict[str, Strategy] = {
-    #                       login                     unique                    immutable        fixed                            login decides
-    "default":    Strategy(("customer_id",),         ("customer_id",),         ("customer_id",), ("login", "unique", "immutable"), False),
-    "conversion": Strategy(("customer_id",),         ("customer_id",),         ("customer_id",), (),                               False),
-    "link":       Strategy(("customer_id", "email"), ("customer_id", "email"), (),               ("login", "unique"),              True),
-    "isolation":  Strategy(("customer_id", "email"), ("customer_id", "email"), (),               ("login", "unique"),              True),
-    "best-match": Strategy((),                       (),                       (),               ("login", "unique", "immutable"), False),
+    #                       login                     unique                    immutable        fixed                            login decides  logout
+    "default":    Strategy(("customer_id",),         ("customer_id",),         ("customer_id",), ("login", "unique", "immutable"), False,         "new"),
+    "conversion": Strategy(("customer_id",),         ("customer_id",),         ("customer_id",), (),                               False,         "new"),
+    "link":       Strategy(("customer_id", "email"), ("customer_id", "email"), (),               ("login", "unique"),              True,          "new"),
+    "isolation":  Strategy(("customer_id", "email"), ("customer_id", "email"), (),               ("login", "unique"),              True,          "anonymous"),
+    "best-match": Strategy((),                       (),                       (),               ("login", "unique", "immutable"), False,         "identify"),
 }
 
 # What is written where nothing is known (design.md R13). Compared without case; a * at one end is any text.
@@ -283,6 +291,10 @@ class Rules:
     def login_decides(self) -> bool:
         return STRATEGIES[self.strategy].login_decides
 
+    def leads(self, call: str) -> str:
+        """Say where a call leads: "identify", or for a logout what LOGOUTS has."""
+        return STRATEGIES[self.strategy].logout if call == "logout" else "identify"
+
     @property
     def sole_key(self) -> str | None:
         """The type that alone names a known profile, or None.
@@ -426,11 +438,14 @@ class Decision:
     codes: list[str] = field(default_factory=list)
 
 
-def decide(claim: Claim, records: Records, rules: Rules, *, create: bool) -> Decision:
+def decide(claim: Claim, records: Records, rules: Rules, *, create: bool, call: str = "identify") -> Decision:
     """Resolve one row to its profile and attach its identities (domain.md 4.3 and 4.4).
 
-    create: an unknown user may be created. Changes records.
+    create: an unknown user may be created. call: of CALLS. Changes records.
     """
+    leads = rules.leads(call)
+    if leads != "identify":
+        return _log_out(claim, records, rules, create=create, leads=leads)
     by_mpid = records.by_mpid.get(claim.mpid) if claim.mpid is not None else None
     if by_mpid is not None:
         decision = Decision(by_mpid)
@@ -455,6 +470,28 @@ def decide(claim: Claim, records: Records, rules: Rules, *, create: bool) -> Dec
             records.by_mpid[claim.mpid] = profile
     keep = rules.unique_conflict == "keep"
     (_attach if decision.created else _attach_to_found)(profile, claim, records, rules, decision, keep=keep)
+    return decision
+
+
+def anonymous(identities: Iterable[Usable], rules: Rules) -> tuple[Usable, ...]:
+    """Return the identities that a logout speaks of: whom it leads to has no login identity."""
+    return tuple(one for one in identities if one.type not in rules.login)
+
+
+def _log_out(claim: Claim, records: Records, rules: Rules, *, create: bool, leads: str) -> Decision:
+    """Resolve a logout to an anonymous profile, which takes nothing from anybody."""
+    claim = Claim(claim.arrival, anonymous(claim.identities, rules))
+    profile = None
+    if leads == "anonymous":
+        ranked = _ranks(rules.hierarchy)
+        profile, _ = look_up({one.type: one.key for one in claim.identities if one.type in ranked}, records, rules)
+    decision = Decision(profile)
+    if profile is None:
+        if not create:
+            return decision
+        profile = decision.profile = claim.arrival
+        decision.created = True
+    _attach(profile, claim, records, rules, decision, keep=True)
     return decision
 
 
@@ -621,19 +658,19 @@ def modify(profile: int, changes: Sequence[Change], records: Records, rules: Rul
 
     Nobody is ever created. A unique identity that others hold goes over, whatever unique_conflict
     says, because here somebody asked for it; an immutable one never does (design.md R2). Changes
-    records. Raises InputRefused for a value the profile does not have, and for an immutable one; then
+    records. Raises ChangeRefused for a value the profile does not have, and for an immutable one; then
     records are as before.
     """
     own = {kind: list(keys) for kind, keys in records.record.get(profile, {}).items()}
     for change in changes:
         held = own.setdefault(change.type, [])
         if change.old and change.old.key not in held:
-            raise InputRefused(f"the profile does not have the {change.type} {change.old.value}", "profilectl show lists what it has")
+            raise ChangeRefused("OLD_VALUE_MISMATCH", f"the profile does not have the {change.type} {change.old.value}", "profilectl show lists what it has")
         added = change.new is not None and change.new.key not in held
         if change.type in rules.immutable and (change.old or (added and held)):
-            raise InputRefused(f"{change.type} is immutable: a profile keeps the one it has", "profilectl explain rules shows what is immutable, and why")
+            raise ChangeRefused("IMMUTABLE", f"{change.type} is immutable: a profile keeps the one it has", "profilectl explain rules shows what is immutable, and why")
         if change.type in rules.immutable and change.new and records.holders.get((change.type, change.new.key), _NOBODY) - {profile}:
-            raise InputRefused(f"another profile has the {change.type} {change.new.value}, and {change.type} is immutable")
+            raise ChangeRefused("IMMUTABLE_CONFLICT", f"another profile has the {change.type} {change.new.value}, and {change.type} is immutable")
         if change.old:
             held.remove(change.old.key)
         if change.new and change.new.key not in held:

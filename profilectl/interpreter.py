@@ -132,9 +132,11 @@ class Interpreter:
     erased_mpids: set[tuple[str, int]] = field(default_factory=set)
 
     def run(
-        self, feed: Feed, protection: str, rows: Iterable[Batch | Unusable], now_ms: int, given: str | None = None
+        self, feed: Feed, protection: str, rows: Iterable[Batch | Unusable], now_ms: int, given: str | None = None,
+        call: str = "identify",
     ) -> Counts:
-        """Apply one import and return its counts. given: the environment the import is for, if any."""
+        """Apply one import and return its counts. given: the environment the import is for, if any. call: what every
+        row says (identity.CALLS)."""
         counts = Counts()
         before: dict[int, Person] = {}
         created: set[int] = set()
@@ -156,7 +158,7 @@ class Interpreter:
             environment = row.environment or given or "production"
             records = self.records.setdefault(environment, Records())
             create = PROTECTIONS[protection].unknown_user is Effect.CREATE
-            decision = decide(Claim(arrival, row.identities, row.mpid), records, self.rules, create=create)
+            decision = decide(Claim(arrival, row.identities, row.mpid), records, self.rules, create=create, call=call)
             counts.codes.update(decision.codes)
             if row.request:
                 self.requests[feed.name, row.request] = now_ms, decision.profile

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from profilectl.activity import Activity, meant_again, one_meant
 from profilectl.by_hand import CORRECTIONS, ByHand, begin, joined
-from profilectl.codes import InputRefused, UsageError, sentence
+from profilectl.codes import ChangeRefused, UsageError, sentence
 from profilectl.commit import Prepared
 from profilectl.dependence import rests_on
 from profilectl.identity import (
@@ -25,6 +26,7 @@ from profilectl.identity import (
     modify,
     usable,
 )
+from profilectl.interpreter import REQUEST_MEMORY_MS
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.refresh import refresh_after_change
@@ -56,11 +58,11 @@ def changes_of(adds: Iterable[tuple[str, str]], removes: Iterable[tuple[str, str
 def modify_identities(
     store_path: Path, who: tuple[str, str], stated: Sequence[Stated], *, feed: str = CORRECTIONS, source: str | None = None,
     pick: int | None = None, dry_run: bool = False, wait_s: float = 0, now_ms: int | None = None, first_arrival: int | None = None,
-    environment: str | None = None, asked: tuple[str, str] | None = None,
+    environment: str | None = None, asked: tuple[str, str] | None = None, request: str | None = None,
 ) -> ImportReport:
     """Add, remove and replace identities of one profile: all of it or nothing. who: an identity type (or mpid,
     any) and value; environment: where the MPID stands, for one that stands in several; asked: whom the history
-    shall name, where not who.
+    shall name, where not who. request: the source_request_id, of which a second one changes nothing.
 
     Raises NobodyFound, UsageError where several are meant, InputRefused where a change is not allowed.
     """
@@ -70,11 +72,14 @@ def modify_identities(
         profiles = profiles_of(store, every=True)
         rules = store.settings().rules
         one = one_meant(profiles, who, pick, environment)
+        if request and _is_repeated(store, feed, request, now_ms):
+            return ImportReport(None, feed, "", "", one.environment, [])
         changes = [_change(kind, old, new, rules) for kind, old, new in stated]
         _check_erased(store, one.environment, changes, first_arrival)
         hand = begin(
             store, NAME, feed, source, one.environment, len(changes), now_ms=now_ms, first_arrival=first_arrival, dry_run=dry_run,
         )
+        hand.request = request
         decided = _Decided(profiles, one, changes, rules, hand)
         if not dry_run:
             needs = decided.relations()
@@ -85,6 +90,17 @@ def modify_identities(
     if not dry_run and first_arrival is None:  # who makes the history again refreshes at its end
         refresh_after_change(store_path, hand.report, wait_s=wait_s)
     return hand.report
+
+
+def _is_repeated(store: Store, feed: str, request: str, now_ms: int | None) -> bool:
+    """Say whether a feed has sent a request before, as sift asks of a batch."""
+    now_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
+    found = store.scratch.rows(
+        "select 1 from store.request join store.feed on feed.number = request.feed where feed.name = $feed"
+        f" and request.request = $request and $now - request.at_ms <= {REQUEST_MEMORY_MS}",
+        {"feed": feed, "request": request, "now": now_ms},
+    )
+    return bool(found)
 
 
 def modify_again(store_path: Path, kept: dict[str, Any], *, now_ms: int, first_arrival: int) -> ImportReport:
@@ -100,7 +116,7 @@ def modify_again(store_path: Path, kept: dict[str, Any], *, now_ms: int, first_a
 
 
 def _change(kind: str, old: str | None, new: str | None, rules: Rules) -> Change:
-    """Return a change in the values that may be used. Raises InputRefused for a new value that may not."""
+    """Return a change in the values that may be used. Raises ChangeRefused for a new value that may not."""
     type_ = BY_NAME[kind]
     was = Usable(kind, display(old), key_of(type_, display(old))) if old is not None else None
     if new is None:
@@ -108,7 +124,7 @@ def _change(kind: str, old: str | None, new: str | None, rules: Rules) -> Change
     found = usable(type_, new, rules.judging)
     if not isinstance(found, Usable):
         why = sentence(found).removesuffix(" and was skipped") if found else "an identity may not be empty"  # skipped in a batch, refused here
-        raise InputRefused(f"{kind} {new}: {why}")
+        raise ChangeRefused(found or "NO_IDENTITY", f"{kind} {new}: {why}")
     return Change(kind, was, found)
 
 
@@ -121,7 +137,7 @@ def _check_erased(store: Store, environment: str, changes: Sequence[Change], fir
         if change.new:
             digest = hash_of(store.meta("secret"), environment, change.type, change.new.key)
             if store.scratch.rows(f"select 1 from suppressed_hash where hash = {digest}::uhugeint"):
-                raise InputRefused(f"the {change.type} {change.new.value} is of a person who was erased", "profilectl forget --allow-return lets them come back")
+                raise ChangeRefused("SUPPRESSED", f"the {change.type} {change.new.value} is of a person who was erased", "profilectl forget --allow-return lets them come back")
 
 
 class _Decided:

@@ -125,7 +125,7 @@ def explain_chains(store_path: Path, kind: str, value: str, *, wait_s: float = 0
 def identify_user(store_path: Path, environment: str, identities: Mapping[str, str], *, wait_s: float = 0) -> Identified:
     """Return where identities (type -> value) lead, step by step, changing nothing."""
     with _reading(store_path, wait_s) as store:
-        return identify(profiles_of(store), environment, identities)
+        return identify(profiles_of(store, every=True), environment, identities)  # users are of all workspaces
 
 
 def explain_one_row(store_path: Path, file: str, line: int, *, wait_s: float = 0) -> list[Fate]:

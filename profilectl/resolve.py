@@ -214,15 +214,18 @@ def resolve(
     )
     _name_mpids(scratch, staged, frame)
     key = rules.sole_key
-    keyed = key is not None and "mpid" not in staged.plain
+    one_by_one = rules.leads(frame.call) != "identify"
+    keyed = key is not None and "mpid" not in staged.plain and not one_by_one
     if keyed:
         assert key is not None
         _link_keyed(scratch, CODE[key], create=create)
     else:
-        _link_all(scratch, staged, rules)
+        _link_all(scratch, staged, rules, devices=one_by_one)
     _components(scratch)
     slow = _Slow(scratch, staged, frame, rules, first_arrival, create)
-    if not keyed:
+    if one_by_one:
+        _entangle(scratch)
+    elif not keyed:
         _harmless(scratch)
     slow.run(harmless=not keyed)
     _resolved(scratch, first_arrival, keyed=keyed, create=create)
@@ -284,8 +287,9 @@ def _link_keyed(scratch: Scratch, key: int, *, create: bool) -> None:
     scratch.make("link_hit", "select hash, type, profile from anonymous_hit", keep=False)
 
 
-def _link_all(scratch: Scratch, staged: Staged, rules: Rules) -> None:
-    select = LINK_LOGIN_DECIDES if rules.login_decides else LINK_ALL
+def _link_all(scratch: Scratch, staged: Staged, rules: Rules, *, devices: bool) -> None:
+    """devices: a row is looked up by them even where it has a login identity."""
+    select = LINK_LOGIN_DECIDES if rules.login_decides and not devices else LINK_ALL
     hits = "select hash, type, profile from hit where hash in (select hash from link)"
     if "mpid" in staged.plain:
         # An MPID that a row names links it like an identity, and may tie an anonymous profile to
@@ -319,6 +323,12 @@ def _harmless(scratch: Scratch) -> None:
     """Make `harmless` (component, profile): the components in which every row finds the same profile."""
     scratch.make("component", COMPONENT)
     scratch.make("harmless", HARMLESS)
+
+
+def _entangle(scratch: Scratch) -> None:
+    """Leave every row to the interpreter: a logout may found a profile, whoever has its identities. They are few."""
+    scratch.make("row_label", "select seq, 0::bigint as component from usable")
+    scratch.load("harmless", [("component", "BIGINT"), ("profile", "BIGINT")], [])
 
 
 class _Slow:
@@ -391,7 +401,7 @@ class _Slow:
         changes: dict[tuple[int, str, str], list[tuple[str, int]]] = {}
         for seq, identities in claims.items():
             claim = Claim(seq + self.first, tuple(identities), mpids.get(seq))
-            decision = decide(claim, records, self.rules, create=self.create)
+            decision = decide(claim, records, self.rules, create=self.create, call=self.frame.call)
             self._note(seq, decision, changes)
         self._net(changes, held_before)
         self.rows += len(claims)

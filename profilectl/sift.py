@@ -39,7 +39,8 @@ FAULTS = (
 class Frame:
     """What an import's rows are read against. environment: of rows that state none; strict: a row
     that states another is rejected. secret: the store's, so that hashes cannot be made elsewhere.
-    first: the arrival of the first row. suppresses: somebody was erased; again: the rows arrived before."""
+    first: the arrival of the first row. suppresses: somebody was erased; again: the rows arrived before.
+    call: what an application says of its user with every row (identity.CALLS)."""
 
     feed: Feed
     protection: str
@@ -51,6 +52,7 @@ class Frame:
     first: int = 0
     suppresses: bool = False
     again: bool = False
+    call: str = "identify"
 
 
 def sift(scratch: Scratch, staged: Staged, frame: Frame, counts: Counts) -> None:

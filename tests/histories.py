@@ -25,12 +25,13 @@ LEVELS = ["create-and-update", "update-only", "read-only"]
 
 @dataclass
 class Import:
-    """One import: a feed, its level, the rows (as JSON documents) and the environment given."""
+    """One import: a feed, its level, the rows (as JSON documents), the environment given, what every row says."""
 
     feed: str
     protection: str
     rows: list[dict[str, Any]]
     environment: str | None = None
+    call: str = "identify"
 
 
 @dataclass

@@ -49,7 +49,7 @@ def by_engine(history: History, folder: Path, prefix: int = 10**9) -> tuple[list
         file = folder / f"{number}.jsonl"
         file.write_text("".join(text_of(row) + "\n" for row in one.rows) or "\n")
         request = ImportRequest(
-            [str(file)], one.feed, protection=one.protection, environment=one.environment, again=True, now_ms=NOW_MS + number
+            [str(file)], one.feed, protection=one.protection, environment=one.environment, again=True, now_ms=NOW_MS + number, call=one.call,
         )
         reports.append(import_files(path, request).counts.as_json())
     with open_store(scratch, path) as store:
@@ -79,7 +79,7 @@ def played(
             except Unusable as error:
                 rows.append(error)
         starts.append(interpreter.arrivals)
-        reports.append(interpreter.run(feeds[one.feed], one.protection, rows, NOW_MS + number, one.environment).as_json())
+        reports.append(interpreter.run(feeds[one.feed], one.protection, rows, NOW_MS + number, one.environment, one.call).as_json())
         interpreter.arrivals = max(interpreter.arrivals, starts[-1] + (not rows))  # an empty file has one blank line
         after(interpreter, number)
     return interpreter, reports, starts

@@ -1,4 +1,4 @@
-"""profilectl serve, credentials: the Profile API and the Events API over the store."""
+"""profilectl serve, credentials: the Profile API, the Events API and IDSync over the store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def serve_command(
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve the Profile API, and take batches in by the Events API, until Ctrl-C.
+    """Serve the Profile API and IDSync, and take batches in by the Events API, until Ctrl-C.
 
     Answers come from a snapshot: imports go on meanwhile, and what they bring is there within a second.
     """

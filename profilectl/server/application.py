@@ -6,8 +6,6 @@ refused. The framework routes, and writes the OpenAPI document.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -26,15 +24,21 @@ from profilectl.fields import Unusable
 from profilectl.identity import type_named
 from profilectl.server import documents
 from profilectl.server.answer import FIELDS, api_document, own_document
+from profilectl.server.bodies import answered as _json
+from profilectl.server.bodies import bad as _bad
+from profilectl.server.bodies import read as _read
+from profilectl.server.bodies import read_object as _read_object
 from profilectl.server.credentials import Client, Credentials, Sender
 from profilectl.server.desk import Desk, Question, mpid_of
 from profilectl.server.documents import AUDIENCES, HEALTH, MEMBERS, PROFILE, PROFILES, RESOLVE, TOKEN, WHOM, problems
 from profilectl.server.gate import WHO, Problem, body_of
+from profilectl.server.idsync_routes import add_idsync
 from profilectl.server.intake import Intake, Later, Refused
 from profilectl.server.members import audiences_told, members_told
 from profilectl.server.pace import Pace
+from profilectl.server.signing import basic_of, sender_of
 from profilectl.server.tokens import LIFE_S, Tokens
-from profilectl.values import NotJson, Number, Value, parse_json, to_json, whole
+from profilectl.values import Number, Value, to_json, whole
 
 MOST_BATCHES = 100
 MOST_WHO = 1000
@@ -79,17 +83,22 @@ class Service:
         stated = request.headers.get("authorization")
         if stated is None:
             raise Problem(401, "UNAUTHORIZED", "HTTP Basic with the key and the secret of a feed is needed", {"WWW-Authenticate": 'Basic realm="profilectl"'})
-        scheme, _, packed = stated.partition(" ")
-        try:
-            key, _, secret = base64.b64decode(packed.strip(), validate=True).decode().partition(":")
-        except (binascii.Error, ValueError):
-            key = secret = ""
-        sender = self.credentials.sender(key, secret) if scheme.lower() == "basic" else None
+        named = basic_of(stated)
+        sender = self.credentials.sender(*named) if named else None
         if sender is None:
             raise Problem(403, "FORBIDDEN", "no feed has this key and secret")
+        self._counts(request, sender)
+        return sender
+
+    async def caller(self, request: Request) -> tuple[Sender, bytes]:
+        """Return the feed that speaks of its users, and the body. Raises Problem."""
+        sender, body = await sender_of(request, self.credentials)
+        self._counts(request, sender)
+        return sender, await body_of(request) if body is None else body
+
+    def _counts(self, request: Request, sender: Sender) -> None:
         request.scope[WHO] = sender.name
         self._slow_down(f"feed {sender.name}", sender.rate or self.feed_rate, {"X-mp-rate-limit-exceeded": "feed"})
-        return sender
 
     def _slow_down(self, name: str, rate: float, headers: dict[str, str]) -> None:
         wait_s = self.pace.wait_s(name, rate)
@@ -98,34 +107,6 @@ class Service:
 
     def try_token(self) -> None:
         self._slow_down("tokens", TOKEN_RATE, {})
-
-
-def _json(text: str | bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(text, status, {"Cache-Control": "no-store", **(headers or {})}, "application/json")
-
-
-def _bad(message: str, code: str = "BAD_REQUEST") -> Problem:
-    return Problem(400, code, message)
-
-
-async def _read(request: Request, *, batches: bool = False) -> Value:
-    """Return a body. batches: a failure then has the code of the rules. Raises Problem."""
-    raw = await body_of(request)
-    try:
-        return parse_json(raw.decode())
-    except UnicodeDecodeError:
-        raise _bad("the body is not UTF-8") from None
-    except NotJson as error:
-        if error.code != "JSON_INVALID":  # it is JSON, and holds what cannot be kept
-            raise _bad(sentence(error.code), error.code if batches else "BAD_REQUEST") from None
-        raise _bad("the body is not JSON" + (f" at character {error.position}" if error.position is not None else "")) from None
-
-
-async def _read_object(request: Request) -> dict[str, Value]:
-    found = await _read(request)
-    if not isinstance(found, dict):
-        raise _bad("the body must be a JSON object")
-    return found
 
 
 def _fields(stated: str) -> list[str]:
@@ -181,7 +162,7 @@ def make_application(service: Service | None, running: AbstractAsyncContextManag
 
     @application.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
-        named = sorted({str(one["loc"][-1]) for one in error.errors() if one["loc"][0] == "query"} & {"fields", "limit", "after"})
+        named = sorted({str(one["loc"][-1]) for one in error.errors() if one["loc"][0] == "query"} & {"fields", "limit", "after", "read_only", "return_matches"})
         return _json(_bad(f"{', '.join(named) or 'a parameter'} is missing or is not what it should be").body(), 400)
 
     @application.exception_handler(RecursionError)
@@ -326,6 +307,7 @@ def make_application(service: Service | None, running: AbstractAsyncContextManag
             raise _bad("the batches cannot be imported") from None
         return Response(status_code=202)
 
+    add_idsync(application, at_work)
     return application
 
 

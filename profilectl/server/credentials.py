@@ -91,6 +91,10 @@ class Credentials:
         """Return the feed with these credentials; as `client`."""
         return _matching(self.senders, [(one.key, one.secret) for one in self.senders], key, secret)
 
+    def sender_with_key(self, key: str) -> Sender | None:
+        """Return the feed that has a key: who it says that it is, and has yet to show."""
+        return next((one for one in self.senders if one.key == key), None)
+
 
 def _matching(everybody: Sequence[T], known: Sequence[tuple[str, str]], name: str, secret: str) -> T | None:
     found = None

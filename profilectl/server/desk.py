@@ -24,6 +24,8 @@ from profilectl.standing import standings_of
 
 TOGETHER = 64
 """So many questions are answered together at most: the last of them should not wait for long."""
+CATCH_UP_S = 5.0
+"""So long a question waits for what this server itself has put into the store."""
 T = TypeVar("T")
 
 
@@ -68,6 +70,12 @@ class Desk:
                     some = questions[first : first + TOGETHER]
                     answers += await asyncio.get_running_loop().run_in_executor(self._threads, answer, reader, some)
         return answers
+
+    async def caught_up(self, since_ms: int) -> None:
+        """Wait until it is answered out of what was in the store at a time; not for longer than CATCH_UP_S."""
+        until = time.monotonic() + CATCH_UP_S
+        while self.snapshots.told_ms < since_ms and time.monotonic() < until:  # noqa: ASYNC110 - a copy is a matter of moments
+            await asyncio.sleep(0.02)
 
     async def read(self, work: Callable[[Reader], T]) -> T:
         """Do something else with a reader, in a thread of its own."""

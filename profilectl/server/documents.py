@@ -10,6 +10,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from profilectl.feed import ENVIRONMENTS
+from profilectl.identity import TYPES
+from profilectl.server.idsync import LONGEST_ID, MOST_CHANGES, PLATFORMS
 from profilectl.server.snapshot import Snapshots
 from profilectl.values import Number, Value
 
@@ -92,6 +94,24 @@ BATCH = {"type": "object", "description": "A batch of the Events API, version 2.
 }}
 BATCHES = listed(BATCH, minItems=1, maxItems=100)
 
+FEED_OR_SIGNED: dict[str, Any] = {"security": [{"feed": []}, {"signed": []}]}
+IDENTITIES: dict[str, Any] = {
+    "type": "object", "additionalProperties": False, "properties": {name: TEXT for kind in TYPES for name in (kind.name, *kind.aliases)},
+}
+SDK = {"type": "object", "properties": {"platform": {"type": "string", "enum": list(PLATFORMS)}, "sdk_vendor": TEXT, "sdk_version": TEXT}}
+ENVELOPE: dict[str, Any] = {
+    "client_sdk_": SDK, "context_": TEXT, "environment": ENVIRONMENT, "request_timestamp_ms_": WHOLE,
+    "request_id_": {"type": "string", "minLength": 1, "maxLength": LONGEST_ID, "description": "Of which a second one, about the same, changes nothing."},
+}
+IDENTIFY = obj(**ENVELOPE, previous_mpid_=TEXT, known_identities={**IDENTITIES, "minProperties": 1})
+IDENTIFIED = answer("The user.", obj(
+    context=TEXT, mpid=TEXT, matched_identities_={**IDENTITIES, "description": "Those of the request that the user had already."},
+    is_ephemeral={**SWITCH, "description": "Whether the user is anonymous."}, is_logged_in={**SWITCH, "description": "Whether the request has a login identity of the user."},
+))
+CHANGE = obj(identity_type={"type": "string", "enum": list(IDENTITIES["properties"])}, old_value=maybe(TEXT), new_value=maybe(TEXT))
+MODIFY = obj(**ENVELOPE, identity_changes=listed(CHANGE, minItems=1, maxItems=MOST_CHANGES))
+MODIFIED = answer("All of it is done.", obj(change_results=listed(obj(identity_type=TEXT, modified_mpid=TEXT))))
+
 
 def openapi_of(application: FastAPI) -> dict[str, Any]:
     """Return the OpenAPI document. What the framework adds of its own (422, which never is) is taken out."""
@@ -106,6 +126,7 @@ def openapi_of(application: FastAPI) -> dict[str, Any]:
     components["securitySchemes"] = {
         "client": {"type": "http", "scheme": "bearer", "description": "A token of POST /oauth/token."},
         "feed": {"type": "http", "scheme": "basic", "description": "The key and the secret of a feed."},
+        "signed": {"type": "apiKey", "in": "header", "name": "x-mp-key", "description": "The key of a feed, with Date and x-mp-signature: HMAC-SHA256 of method, date, path and body."},
     }
     application.openapi_schema = found
     return found

@@ -22,24 +22,31 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import TypeVar
 
-from profilectl.codes import InputRefused, ProfilectlError, UsageError
+from profilectl.codes import ChangeRefused, InputRefused, NobodyFound, ProfilectlError, UsageError
+from profilectl.outcomes import Outcome
 
+T = TypeVar("T")
 GATHER_S = 0.2
 MOST_WAITING = 64 * 1024 * 1024
 """Bytes that may wait to be imported; beyond, senders are told to come later."""
 MOST_TOGETHER = 16 * 1024 * 1024
 WAIT_S = 30.0
 """So long an import waits for another process that holds the store."""
-NAME = "POST /v2/events"
-"""What stands for the file's name in the history."""
+NAMES = {
+    "batch": "POST /v2/events", "identify": "POST /v1/identify", "login": "POST /v1/login", "logout": "POST /v1/logout",
+}
+"""What stands for the file's name in the history, of what is sent."""
+Change = tuple[str, str | None, str | None]
+"""An identity type, its old value, its new one."""
 
 
 class Later(Exception):
@@ -47,15 +54,22 @@ class Later(Exception):
 
 
 class Refused(Exception):
-    """The batches can never be taken."""
+    """The batches can never be taken. code: why."""
+
+    def __init__(self, code: str = "BAD_REQUEST") -> None:
+        super().__init__(code)
+        self.code = code
 
 
 @dataclass(slots=True)
 class _Parcel:
+    """Batches of one request. call: of NAMES; done: what became of each, but of batches, whose senders are not told."""
+
     feed: str
+    call: str
     lines: Sequence[str]
     size: int
-    done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    done: asyncio.Future[list[Outcome | None]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Intake:
@@ -63,28 +77,50 @@ class Intake:
 
     def __init__(self, store: Path) -> None:
         self.store = store
-        self._waiting: dict[str, list[_Parcel]] = {}
+        self._waiting: dict[tuple[str, str], list[_Parcel]] = {}
         self._size = 0
         self._something = asyncio.Event()
         self._pool: ProcessPoolExecutor | None = None
         self.imports = 0
+        self.last_ms = 0
+        """When the last import was done."""
 
-    async def take(self, feed: str, lines: Sequence[str]) -> None:
-        """Take batches (JSON texts, one a line) of a feed, and return when they are in the store.
+    async def take(self, feed: str, lines: Sequence[str], call: str = "batch") -> list[Outcome | None]:
+        """Take batches (JSON texts, one a line) of a feed, and return when they are in the store; of what an application
+        says of its user, what became of each. call: of NAMES.
 
         Raises Later where there is too much to do or the store cannot be written, Refused.
         """
         if not lines:
-            return
+            return []
         size = sum(map(len, lines))
+        with self._room(size):
+            parcel = _Parcel(feed, call, lines, size)
+            self._waiting.setdefault((feed, call), []).append(parcel)
+            self._something.set()
+            return await asyncio.shield(parcel.done)
+
+    async def modify(
+        self, feed: str, environment: str, mpid: str, changes: Sequence[Change], request: str | None, *, dry_run: bool
+    ) -> None:
+        """Change the identities of a profile, and return when that is in the store. Raises Later, Refused."""
+        with self._room(sum(len(value or "") for change in changes for value in change)):
+            # It is done, or not, whether or not somebody still waits for it: as an import.
+            work = asyncio.ensure_future(self._work(modify, self.store, feed, environment, mpid, changes, request, dry_run))
+            code = await asyncio.shield(work)
+        if isinstance(code, Exception):
+            raise code
+        if code is not None:
+            raise Refused(code)
+
+    @contextlib.contextmanager
+    def _room(self, size: int) -> Iterator[None]:
+        """Take the room for so many bytes. Raises Later where there is none."""
         if self._size + size > MOST_WAITING:
-            raise Later("too many batches wait")
-        parcel = _Parcel(feed, lines, size)
+            raise Later("too much waits")
         self._size += size
-        self._waiting.setdefault(feed, []).append(parcel)
-        self._something.set()
         try:
-            await asyncio.shield(parcel.done)
+            yield
         finally:
             self._size -= size
 
@@ -93,47 +129,54 @@ class Intake:
         while True:
             await self._something.wait()
             await asyncio.sleep(GATHER_S)
-            for feed in list(self._waiting):
-                await self._import(feed, self._gathered(feed))
+            for sent in list(self._waiting):
+                await self._import(self._gathered(sent))
             if not self._waiting:
                 self._something.clear()
 
-    def _gathered(self, feed: str) -> list[_Parcel]:
-        waiting, size = self._waiting.pop(feed), 0
+    def _gathered(self, sent: tuple[str, str]) -> list[_Parcel]:
+        waiting, size = self._waiting.pop(sent), 0
         taken: list[_Parcel] = []
         while waiting and (not taken or size + waiting[0].size <= MOST_TOGETHER):
             taken.append(waiting.pop(0))
             size += taken[-1].size
         if waiting:
-            self._waiting[feed] = waiting
+            self._waiting[sent] = waiting
         return taken
 
-    async def _import(self, feed: str, parcels: Sequence[_Parcel]) -> None:
-        failed = await self._try(feed, parcels)
-        if failed is not None and not isinstance(failed, Later) and len(parcels) > 1:
+    async def _import(self, parcels: Sequence[_Parcel]) -> None:
+        done = await self._try(parcels)
+        if isinstance(done, Exception) and not isinstance(done, Later) and len(parcels) > 1:
             # One of them is at fault, and it shall not be the others' as well.
             for parcel in parcels:
-                _finish([parcel], await self._try(feed, [parcel]))
+                _finish([parcel], await self._try([parcel]))
             return
-        _finish(parcels, failed)
+        _finish(parcels, done)
 
-    async def _try(self, feed: str, parcels: Sequence[_Parcel]) -> Exception | None:
-        """Import, and return what stood in the way, if something did."""
+    async def _try(self, parcels: Sequence[_Parcel]) -> list[Outcome] | Exception:
+        """Import, and return what became of each batch, or what stood in the way."""
         content = "".join(f"{line}\n" for parcel in parcels for line in parcel.lines)
+        return await self._work(import_lines, self.store, parcels[0].feed, content, parcels[0].call)
+
+    async def _work(self, work: Callable[..., T], *arguments: object) -> T | Exception:
+        """Work in the process of imports, and return what came of it, or what stood in the way."""
         if self._pool is None:
             self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin)
+        pool = self._pool
         try:
-            await asyncio.get_running_loop().run_in_executor(self._pool, import_lines, self.store, feed, content)
+            done = await asyncio.get_running_loop().run_in_executor(pool, work, *arguments)
         except BrokenProcessPool:
-            self._pool.shutdown(wait=False)
-            self._pool = None
+            pool.shutdown(wait=False)
+            if self._pool is pool:
+                self._pool = None
             return Later("the import was interrupted")
-        except (InputRefused, UsageError) as error:  # nothing was written
-            return Refused(type(error).__name__)
+        except (InputRefused, UsageError):  # nothing was written
+            return Refused()
         except Exception as error:  # noqa: BLE001 - senders keep what they have, and try again
             return Later(type(error).__name__)
         self.imports += 1
-        return None
+        self.last_ms = time.time_ns() // 1_000_000
+        return done
 
     async def finish(self, within_s: float) -> None:
         """Wait until everything that has arrived is imported, not for ever."""
@@ -146,31 +189,60 @@ class Intake:
             self._pool.shutdown(wait=True)
 
 
-def _finish(parcels: Sequence[_Parcel], failed: Exception | None) -> None:
+def _finish(parcels: Sequence[_Parcel], done: list[Outcome] | Exception) -> None:
+    """Tell those who wait. A row that could not be read has no outcome."""
+    told = {} if isinstance(done, Exception) else {one.row: one for one in done}
+    first = 0
     for parcel in parcels:
+        places = range(first, first + len(parcel.lines))
+        first = places.stop
         if not parcel.done.done():
-            if failed is None:
-                parcel.done.set_result(None)
-            else:
-                parcel.done.set_exception(failed)
+            if isinstance(done, Exception):
+                parcel.done.set_exception(done)
                 parcel.done.exception()  # the sender may have left
+            else:
+                parcel.done.set_result([told.get(place) for place in places])
 
 
-def import_lines(store: Path, feed: str, content: str) -> int | None:
-    """Import batches of a feed; return the number of the import. Runs in the process of imports."""
+def modify(
+    store: Path, feed: str, environment: str, mpid: str, changes: Sequence[Change], request: str | None, dry_run: bool
+) -> str | None:
+    """Change the identities of a profile; return None, or the code of why not. Runs in the process of imports."""
+    from profilectl.modification import modify_identities
+
+    try:
+        modify_identities(
+            store, ("mpid", mpid), changes, feed=feed, environment=environment, request=request, dry_run=dry_run, wait_s=WAIT_S
+        )
+    except ChangeRefused as error:
+        return error.code
+    except NobodyFound:
+        return "PROFILE_NOT_FOUND"
+    return None
+
+
+def import_lines(store: Path, feed: str, content: str, call: str = "batch") -> list[Outcome]:
+    """Import batches of a feed; return what became of each, where an application says them. Runs in the process of imports."""
     from profilectl.engine import ImportRequest, import_files
 
     # What is rejected is kept in the store (store.reject); a file of rejects is made because every import makes one.
+    told: list[Outcome] = []
+
+    def tell(outcomes: list[Outcome]) -> None:
+        told[:] = outcomes
+
     with tempfile.TemporaryDirectory(prefix="profilectl-") as folder:
         request = ImportRequest(
             # As standard input, not as `content`: the history remembers that, and it may not keep what a person asks to have erased.
-            ["-"], feed, format="jsonl", stdin=io.BytesIO(content.encode()), stdin_name=NAME, again=True, wait_s=WAIT_S, rejects=str(Path(folder) / "rejects.jsonl")
+            ["-"], feed, format="jsonl", stdin=io.BytesIO(content.encode()), stdin_name=NAMES[call], again=True, wait_s=WAIT_S,
+            rejects=str(Path(folder) / "rejects.jsonl"), call="identify" if call == "batch" else call, outcomes=None if call == "batch" else tell,
         )
         try:
-            return import_files(store, request).number
+            import_files(store, request)
         except ProfilectlError as error:
             # Its words may quote a row: only what it is goes back.
             raise type(error)(type(error).__name__) from None
+    return told
 
 
 def _log_warning(message: Warning | str, *rest: object) -> None:

@@ -113,3 +113,4 @@ async def _keep_fresh(snapshots: Snapshots) -> None:
             taken = await asyncio.to_thread(snapshots.renew)
             if taken is not None:
                 snapshots.put(taken)
+            snapshots.told_ms = snapshots.checked_ms

@@ -20,6 +20,7 @@ that copying never takes more than half of the time.
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -68,8 +69,14 @@ class Still(Store):
 class Reader:
     """One thread's way into a snapshot. profiles: the read model of each workspace that the store has."""
 
-    def __init__(self, scratch: Scratch, profiles: dict[str, Profiles], known: Known, clocks: Clocks) -> None:
-        self.scratch, self.profiles, self.known, self.clocks = scratch, profiles, known, clocks
+    def __init__(self, store: Store, made_ms: int, profiles: dict[str, Profiles], known: Known, clocks: Clocks) -> None:
+        self.scratch, self.profiles, self.known, self.clocks = store.scratch, profiles, known, clocks
+        self._store, self._made_ms = store, made_ms
+
+    @functools.cached_property
+    def everybody(self) -> Profiles:
+        """The read model of all workspaces, whom identities are resolved among."""
+        return profiles_of(self._store, every=True, now_ms=self._made_ms)
 
 
 class Snapshot:
@@ -83,6 +90,8 @@ class Snapshot:
         store = Still(scratch, path)
         self.settings = store.settings()
         self.number = store.next_import()[0] - 1
+        self.secret = store.meta("secret")
+        self.feeds = {feed.name: feed for feed in store.feeds()}
         self.known = known_to(store)
         read: dict[str, Profiles] = {}
         for workspace in workspaces:
@@ -94,7 +103,8 @@ class Snapshot:
         for _ in range(READERS):
             other = scratch.cursor()
             still = Still(other, path)
-            self.free.append(Reader(other, {name: replace(one, store=still) for name, one in read.items()}, self.known, clocks))
+            of_each = {name: replace(one, store=still) for name, one in read.items()}
+            self.free.append(Reader(still, made_ms, of_each, self.known, clocks))
 
     def close(self) -> None:
         """Give back what the snapshot takes, the room of the copy too."""
@@ -113,6 +123,8 @@ class Snapshots:
         self.copies = 0
         self.copy_s = 0.0
         self.checked_ms = 0
+        self.told_ms = 0
+        """What was in the store at this time is answered out of."""
         self._was: tuple[object, ...] = ()
         self._next = 0.0
 

@@ -1,0 +1,56 @@
+"""Bodies of requests and answers: a number keeps its digits, and no key stands twice."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from profilectl.codes import sentence
+from profilectl.server.gate import Problem, body_of
+from profilectl.values import NotJson, Value, parse_json
+
+
+def answered(
+    text: str | bytes, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """Return an answer of JSON."""
+    return Response(
+        text, status, {"Cache-Control": "no-store", **(headers or {})}, "application/json"
+    )
+
+
+def bad(message: str, code: str = "BAD_REQUEST") -> Problem:
+    """Return the answer to a request that cannot be used."""
+    return Problem(400, code, message)
+
+
+async def read(request: Request, *, batches: bool = False) -> Value:
+    """Return a body. batches: a failure then has the code of the rules. Raises Problem."""
+    return parsed(await body_of(request), batches=batches)
+
+
+async def read_object(request: Request) -> dict[str, Value]:
+    """Return a body that must be an object. Raises Problem."""
+    return an_object(await read(request))
+
+
+def parsed(raw: bytes, *, batches: bool = False) -> Value:
+    """Return what the bytes of a body say; batches: as of `read`. Raises Problem."""
+    try:
+        return parse_json(raw.decode())
+    except UnicodeDecodeError:
+        raise bad("the body is not UTF-8") from None
+    except NotJson as error:
+        if error.code != "JSON_INVALID":  # it is JSON, and holds what cannot be kept
+            raise bad(sentence(error.code), error.code if batches else "BAD_REQUEST") from None
+        raise bad(
+            "the body is not JSON"
+            + (f" at character {error.position}" if error.position is not None else "")
+        ) from None
+
+
+def an_object(found: Value) -> dict[str, Value]:
+    """Return a value that must be an object. Raises Problem."""
+    if not isinstance(found, dict):
+        raise bad("the body must be a JSON object")
+    return found
