@@ -20,6 +20,7 @@ from profilectl.extract import Extract, csv_line, extract_of, filled, narrowed
 from profilectl.feed import ENVIRONMENTS
 from profilectl.history import as_of, history_of, import_numbered
 from profilectl.profile import Profiles, held_as_cell, profiles_of
+from profilectl.retold_sql import Telling
 from profilectl.scratch import Scratch, quote_identifier
 from profilectl.segments import environment_name, known_mpids
 from profilectl.sinks import Parquet, Parts, folder_of, packed, suffix_of, writer_of
@@ -45,7 +46,7 @@ class Wanted:
     where: a condition on profiles; fields: identities and attributes, all where empty; since: profiles
     touched after this import; touched_by: by this one; in_order: by MPID; partition_by: an attribute or "environment", whose
     values become folders; whole: also where each stands (opt-out, memberships, consent, devices); safe: a spreadsheet that opens the CSV runs nothing of it; with_mpid: batches
-    name the MPID, so that they make the same profiles again.
+    name the MPID, so that they make the same profiles again; opt_outs: they say who has opted out.
     """
 
     kind: str = "profiles"
@@ -60,9 +61,14 @@ class Wanted:
     whole: bool = False
     safe: bool = False
     with_mpid: bool = True
+    opt_outs: bool = True
     partition_by: str | None = None
     max_rows: int | None = None
     compression: str | None = None
+
+    def telling(self, *, times: bool = True) -> Telling:
+        """Return how batches of it leave."""
+        return Telling(self.with_mpid, times, self.opt_outs, not self.fields)
 
 
 def check_wanted(wanted: Wanted) -> None:
@@ -104,7 +110,7 @@ def export_to(store: Store, wanted: Wanted, output: BinaryIO | Path, *, progress
     elif wanted.kind == "profiles" and wanted.format != "jsonl":  # a column is of what somebody has
         chosen = "where profile in (select profile from chosen)" if store.scratch.has("chosen") else ""
         profiles = filled(profiles, chosen, functools.partial(stretches, profiles))
-    extract = extract_of(wanted.kind, profiles, provenance=wanted.provenance, whole=wanted.whole, with_mpid=wanted.with_mpid)
+    extract = extract_of(wanted.kind, profiles, provenance=wanted.provenance, whole=wanted.whole, telling=wanted.telling())
     if wanted.partition_by is None and wanted.max_rows is None:
         with _one(output, wanted, extract) as writer:
             return _pour(profiles, extract, wanted, writer, progress)

@@ -17,7 +17,7 @@ from profilectl.engine import ImportRequest, import_files
 from profilectl.opening import open_store
 from profilectl.profile import profiles_of
 from profilectl.scratch import Scratch
-from profilectl.standing_sql import tell_odd, whole_members, whole_of
+from profilectl.standing_sql import NOTHING, tell_odd, whole_members, whole_of
 from profilectl.values import parse_json, to_json
 
 NOW_MS = 1_790_000_000_000
@@ -71,8 +71,8 @@ def test_all_at_once_and_one_by_one(imports: list[tuple[str, list[dict[str, Any]
                 told = {profile: parse_json("{" + members + "}") for profile, members in scratch.rows(whole_members(profiles, ""))}
                 everybody = [profile for (profile,) in scratch.rows(f"select distinct profile from ({profiles.folded([], '')})")]
                 for one in activities(profiles, everybody):
-                    expected = {**whole_of(one), "audience_memberships": []}
-                    nothing = {"is_opted_out": False, "limit_ad_tracking": None, "audience_memberships": [], "consent_state": {}, "devices": []}
+                    expected = {**whole_of(one)[0], **whole_of(one)[1], "audience_memberships": []}
+                    nothing = parse_json("{" + NOTHING + "}")
                     assert plain(told.get(one.profile, nothing)) == plain(parse_json(to_json(expected))), workspace  # type: ignore[arg-type]
 
 

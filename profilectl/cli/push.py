@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from profilectl.cli import JsonOption, WaitOption, app, options_of
+from profilectl.cli.export import OptOuts, OptOutsOption
 from profilectl.cli.search import EnvironmentName
 from profilectl.codes import Exit, ProfilectlError, UsageError
 from profilectl.events_api import HOSTS, RATE
@@ -25,6 +26,7 @@ def push_command(
     environment: Annotated[EnvironmentName | None, typer.Option("--environment", help="Only this one.")] = None,
     with_mpid: Annotated[bool, typer.Option("--with-mpid", help="Name our MPIDs, for a platform that has them.")] = False,
     with_times: Annotated[bool, typer.Option("--with-times", help="Say timestamp_unixtime_ms, which the platform sets itself.")] = False,
+    opt_outs: OptOutsOption = OptOuts["event"],
     rate: Annotated[float, typer.Option("--rate", metavar="N", min=0, help="At most so many batches a second; 0: no limit.")] = RATE,
     parallel: Annotated[int, typer.Option("--parallel", metavar="N", min=1, max=64, help="So many requests at once.")] = 4,
     timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long to wait for an answer.")] = 30,
@@ -51,7 +53,9 @@ def push_command(
     options = options_of(context)
     if file is not None and (by_import is not None or where is not None or environment is not None or with_mpid):
         raise UsageError("--import, --where, --environment and --with-mpid choose profiles; a file is sent as it is")
-    asked = Asked(file, by_import, where, environment.value if environment else None, with_mpid, with_times, again)
+    asked = Asked(
+        file, by_import, where, environment.value if environment else None, with_mpid, with_times, again, opt_outs=opt_outs.value == "event",
+    )
     found = None if dry_run else credentials_of(credentials, os.environ)
     with push_progress(quiet=options.quiet, bar=not as_json) as (progress, said):
         report = push(

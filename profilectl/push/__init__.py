@@ -47,7 +47,8 @@ Progress = Callable[[int, int], None]
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What is to be pushed: profiles (that meet a condition, that an import touched), or a file. with_mpid: batches
-    name our MPIDs; with_times: they say timestamp_unixtime_ms. again: also what was pushed before."""
+    name our MPIDs; with_times: they say timestamp_unixtime_ms. again: also what was pushed before. opt_outs: profiles leave with
+    the opt-out in force, as an event."""
 
     file: Path | None = None
     by_import: int | None = None
@@ -56,13 +57,14 @@ class Asked:
     with_mpid: bool = False
     with_times: bool = False
     again: bool = False
+    opt_outs: bool = True
 
     @property
     def kind(self) -> str:
         return "file" if self.file else "profiles" if self.by_import is None else "import"
 
     def wanted(self) -> Wanted:
-        return Wanted("batches", where=self.where, environment=self.environment, touched_by=self.by_import, with_mpid=self.with_mpid)
+        return Wanted("batches", where=self.where, environment=self.environment, touched_by=self.by_import, with_mpid=self.with_mpid, opt_outs=self.opt_outs)
 
 
 @dataclass(slots=True)
@@ -134,7 +136,7 @@ def push(
         store = None if file else OfStore(scratch, store_path, asked.wanted(), with_times=asked.with_times, wait_s=wait_s)
         sealed = {
             "kind": asked.kind, "sha256": file.sha256 if file else None, "import": asked.by_import, "where": asked.where, "environment": asked.environment,
-            "with_mpid": asked.with_mpid, "with_times": asked.with_times, "workspace": chosen_workspace(), "address": address,
+            "with_mpid": asked.with_mpid, "with_times": asked.with_times, "opt_outs": asked.opt_outs, "workspace": chosen_workspace(), "address": address,
         }
         begun = ledger.begin(asked.kind, sealed, store.until if store else None, again=asked.again, dry_run=dry_run is not None)
         report = PushReport(
