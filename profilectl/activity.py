@@ -15,7 +15,7 @@ from profilectl.attributes import CONSENT_SOURCES
 from profilectl.batch import PARTNER_IDENTITY_REMOVED
 from profilectl.codes import NobodyFound, UsageError
 from profilectl.consent import replaces, statements_of
-from profilectl.device import Id, device_ids, devices_of, kind_in
+from profilectl.device import Id, device_ids, devices_of, kind_in, names_device
 from profilectl.event import Occurred, last_opt_out, opted_out
 from profilectl.feed import Feed
 from profilectl.identity import BY_NAME, NAME, display, key_of
@@ -340,7 +340,7 @@ def _devices(touches: Sequence[Touch]) -> list[Device]:
 def _tell_earlier(device: Device, texts: Mapping[Id, str]) -> None:
     """Tell a device which values it had before those it has. texts: all, by type and key, as each was first stated."""
     for (kind, key), text in sorted(texts.items(), key=lambda one: one[0][0]):
-        if key != key_of(BY_NAME[kind], display(device.identities[kind])):
+        if key != key_of(BY_NAME[kind], display(device.identities[kind])) and names_device(BY_NAME[kind], key):
             device.earlier.setdefault(kind, []).append(text)
 
 

@@ -5,12 +5,13 @@ Sources: domain.md 1 (a stamp is one device's), 2 (a device has a Device Applica
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import TypeGuard
 
 from profilectl.event.field import fold
-from profilectl.identity import PLACEHOLDERS, TYPES, type_named
+from profilectl.identity import GUID, PLACEHOLDERS, TYPES, IdentityType, type_named
 from profilectl.values import Number, Value
 
 # fmt: off
@@ -35,6 +36,8 @@ NO_NAME = ("", "")
 """The name of the device of batches that state nothing of the kind."""
 NOBODYS = frozenset(fold(one) for one in PLACEHOLDERS)
 """Texts that name no device: what a phone says that may not be tracked, a million say."""
+
+_guid = re.compile(GUID)
 
 Id = tuple[str, str]
 """Which of DEVICE_KEYS, and its text without case."""
@@ -66,6 +69,11 @@ def device_ids(document: Mapping[str, Value], added: Mapping[str, str] | None = 
         (one for one in texts if one[1] and one[1] not in NOBODYS),
         key=lambda one: (DEVICE_KEYS.index(one[0]), one[1]),
     )
+
+
+def names_device(kind: IdentityType, key: str) -> bool:
+    """Say whether an identity, by its key, can be a device's: nobody's is not, nor what is no GUID where that is asked for."""
+    return fold(key) not in NOBODYS and (kind.shape != "guid" or bool(_guid.fullmatch(key)))
 
 
 def _names(value: Value) -> TypeGuard[str]:

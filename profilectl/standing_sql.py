@@ -10,10 +10,11 @@ from __future__ import annotations
 from profilectl.activity import Activity, activities, devices_json
 from profilectl.attributes import CONSENT_SOURCES
 from profilectl.consent import state_of
+from profilectl.device import NOBODYS
 from profilectl.device_sql import devices_named, id_text, kind_named
 from profilectl.event_counts import opt_outs
 from profilectl.event_sql import string
-from profilectl.identity import BY_NAME, TYPES
+from profilectl.identity import BY_NAME, GUID, TYPES
 from profilectl.identity_sql import folded, trimmed
 from profilectl.profile import Profiles
 from profilectl.scratch import quote_text
@@ -202,6 +203,7 @@ def _earlier() -> str:
     """The values of identities that devices had before those they have: earlier (profile, key, members), from told and newest."""
     text = trimmed("text")
     guids = ", ".join(quote_text(kind.name) for kind in TYPES if kind.device and kind.shape == "guid")
+    nobodys = ", ".join(map(quote_text, sorted(NOBODYS)))
     spoken = "case when starts_with(text, '\"') then " + string("text") + " else text end"
     known = f"case when kind in ({guids}) then {folded(text)} else {text} end"
     return (
@@ -209,7 +211,7 @@ def _earlier() -> str:
         f" latest as (select profile, key, kind, {known} as known from (select profile, key, kind, {spoken} as text from newest where kind is not null and text is not null)),"
         f" before as (select profile, key, kind, {known} as known, min({{'arrival': arrival, 'text': text}}) as first from stating group by all),"
         " replaced as (select before.* from before join latest on latest.profile = before.profile and latest.key = before.key and latest.kind = before.kind"
-        " where latest.known <> before.known),"
+        f" where latest.known <> before.known and lower(before.known) not in ({nobodys}) and (before.kind not in ({guids}) or regexp_full_match(before.known, '{GUID}'))),"
         " of_kind as (select profile, key, kind, string_agg(to_json(first.text)::varchar, ',' order by first) as texts from replaced group by all),"
         " earlier as (select profile, key, string_agg(to_json(kind)::varchar || ':[' || texts || ']', ',' order by kind) as members from of_kind group by all),"
     )

@@ -1,0 +1,163 @@
+"""Whatever people have, batches that leave make them again: devices, consent, partner identities, opt-outs, tags, lists, deletions."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from effort import at_length
+from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import strategies as st
+
+from profilectl.engine import ImportRequest, import_files
+from profilectl.export import Wanted
+from profilectl.read import export_store
+
+NOW_MS = 1_790_000_000_000
+T0 = 1_700_000_000_000
+GUIDS = [f"{n}a0b0000-0000-4000-8000-00000000000{n}" for n in range(1, 4)]
+NOBODY = "00000000-0000-0000-0000-000000000000"
+
+
+def sparse(**values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({}, optional=values)
+
+
+guids = st.sampled_from([*GUIDS, GUIDS[0].upper()])
+infos = sparse(
+    ios_idfv=guids, ios_advertising_id=st.sampled_from([*GUIDS, NOBODY]), android_uuid=st.sampled_from(["u1", "U1", "ü"]), push_token=st.sampled_from(["t1", "t2", 7]),
+    **{"Roku-AID": guids}, platform=st.sampled_from(["iOS", "Android", None]), limit_ad_tracking=st.sampled_from([True, False, None]),
+    att_authorization_status=st.sampled_from(["denied", "authorized"]), att_timestamp_unixtime_ms=st.sampled_from([T0, T0 + 1]), screen_width=st.sampled_from([1, 1.50, 10**25]),
+)
+statements = st.fixed_dictionaries(
+    {"consented": st.booleans(), "timestamp_unixtime_ms": st.sampled_from([T0 + 1, T0 + 2, T0 + 3])},
+    optional={"document": st.sampled_from(["é", 'a"b', ""]), "location": st.just("l"), "hardware_id": st.just("h")},
+)
+installs = st.fixed_dictionaries({"service_provider": st.sampled_from(["x", "y"]), "publisher": st.just("p"), "campaign": st.just("c")})
+values = st.sampled_from([None, "a", "ü\n", 1, 1.50, True, ["x", "y"], [], 12345678901234567890])
+opt_outs = st.fixed_dictionaries({"is_opted_out": st.booleans()}, optional={"timestamp_unixtime_ms": st.sampled_from([T0 + 1, T0 + 2, T0 + 9])})
+batches = st.fixed_dictionaries(
+    {"user_identities": sparse(email=st.sampled_from(["@1", "@2"]))},
+    optional={
+        "device_info": infos, "mp_deviceid": st.sampled_from(GUIDS), "timestamp_unixtime_ms": st.sampled_from([T0, T0 + 5, T0 + 9]),
+        "user_attributes": st.dictionaries(st.sampled_from(["a", "b", "c"]), values, max_size=3), "deleted_user_attributes": st.lists(st.sampled_from(["a", "b"]), max_size=2),
+        "consent_state": st.fixed_dictionaries({"gdpr": st.dictionaries(st.sampled_from(["m", "ü"]), statements, min_size=1)}, optional={
+            "ccpa": st.fixed_dictionaries({"data_sale_opt_out": statements}),
+        }),
+        "partner_identities": st.dictionaries(st.sampled_from(["P_1", "P_2"]), st.sampled_from(["v", "w", "", None]), min_size=1),
+        "attribution_info": installs, "events": st.lists(opt_outs.map(lambda data: {"event_type": "opt_out", "data": data}), max_size=2),
+    },
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Return the batches of many people, who say the same few things in different orders, in turns."""
+    said = draw(st.lists(batches, min_size=1, max_size=7))
+    people = draw(st.lists(st.lists(st.integers(0, len(said) - 1), min_size=1, max_size=6), min_size=1, max_size=20))
+    rows = []
+    for turn in range(max(map(len, people))):
+        for number, one in enumerate(people):
+            if turn < len(one):
+                batch = said[one[turn]]
+                identities = {kind: f"{number}{text}" for kind, text in batch["user_identities"].items()}
+                rows.append({**batch, "user_identities": {"customer_id": f"C{number:02}", **identities}})
+    return rows
+
+
+def lines(store: Path, wanted: Wanted) -> list[str]:
+    out = io.BytesIO()
+    export_store(store, wanted, out)
+    return out.getvalue().decode().splitlines()
+
+
+def brought(store: Path, text: list[str], feed: str = "f", name: str = "a.jsonl") -> None:
+    file = store.parent / name
+    file.write_text("".join(line + "\n" for line in text), encoding="utf-8")
+    report = import_files(store, ImportRequest([str(file)], feed, again=True, now_ms=NOW_MS))
+    assert not report.as_json()["rows"]["rejected"], report.as_json()
+
+
+def whole(store: Path, *, without: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    found = [json.loads(line, parse_float=str, parse_int=str) for line in lines(store, Wanted(whole=True, in_order=True))]
+    people = [{key: value for key, value in one.items() if key not in without} for one in found]
+    return sorted(people, key=lambda one: json.dumps(one["user_identities"], sort_keys=True))
+
+
+def differing(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> list[Any]:
+    """Return what differs, person by person: the identities, the member, and both values."""
+    return [
+        (two["user_identities"], key, one.get(key), two[key])
+        for one, two in zip(found, expected, strict=True) for key in two if one.get(key) != two[key]
+    ]
+
+
+def one_device_each(found: list[str]) -> None:
+    """Assert that no batch names the stamps of two devices, or two ids of a type."""
+    for line in found:
+        document = json.loads(line)
+        info = document.get("device_info", {})
+        assert len({name.lower().replace("-", "_") for name in info}) == len(info)
+
+
+def check(rows: list[dict[str, Any]], *, forms: bool = False) -> None:
+    note("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+    with tempfile.TemporaryDirectory() as name:
+        first, second, third, fourth = (Path(name) / f"{one}.duckdb" for one in "abcd")
+        brought(first, [json.dumps(row, ensure_ascii=False) for row in rows])
+        expected = whole(first)
+        batches = lines(first, Wanted("batches", in_order=True))
+        one_device_each(batches)
+        brought(second, batches)
+        assert differing(whole(second), expected) == []
+        assert lines(second, Wanted("batches", in_order=True)) == batches
+        if not forms:
+            return
+        brought(third, lines(first, Wanted("batches", with_mpid=False)))
+        assert differing(whole(third, without=("mpid",)), whole(first, without=("mpid",))) == []
+        people = lines(first, Wanted(whole=True, in_order=True))
+        brought(fourth, people)
+        assert lines(fourth, Wanted(whole=True, in_order=True)) == people
+        columns(first, Path(name))
+
+
+def columns(store: Path, folder: Path) -> None:
+    """Assert that CSV and Parquet bring the newest identities and the attributes that a cell can hold."""
+    expected = {}
+    for one in map(json.loads, lines(store, Wanted())):
+        of_user = {kind: found[-1] for kind, found in one["user_identities"].items()}
+        expected[one["mpid"]] = of_user | {kind: found[-1] for kind, found in one["device_identities"].items()}
+    for form in ("csv", "parquet"):
+        path, again = folder / f"p.{form}", folder / f"{form}.duckdb"
+        export_store(store, Wanted(format=form), path)
+        import_files(again, ImportRequest([str(path)], "f", now_ms=NOW_MS))
+        found = {}
+        for one in map(json.loads, lines(again, Wanted())):
+            found[one["mpid"]] = {kind: values for known in ("user_identities", "device_identities") for kind, (values,) in one[known].items()}
+        assert found == expected, form
+        with contextlib.suppress(StopIteration):
+            cells = pq.read_table(path).to_pylist() if form == "parquet" else list(csv.DictReader(path.open(encoding="utf-8", newline="")))
+            assert len(cells) == len(expected)
+
+
+quick = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+
+
+@quick
+@given(histories())
+def test_batches_make_the_same_people_again(rows: list[dict[str, Any]]) -> None:
+    check(rows)
+
+
+@pytest.mark.slow
+@settings(quick, max_examples=at_length(12, by_night=300), derandomize=False)
+@given(histories())
+def test_every_form_makes_the_same_people_again(rows: list[dict[str, Any]]) -> None:
+    check(rows, forms=True)
