@@ -614,7 +614,7 @@ def devices_json(devices: Sequence[Device]) -> list[Value]:
     """Return devices as JSON."""
     return [
         {"identities": dict(one.identities), "first_seen_ms": whole(one.first_seen_ms), "last_seen_ms": whole(one.last_seen_ms), "info": one.info,
-         **({"attribution": one.attribution} if one.attribution else {}), **({"earlier": dict(one.earlier)} if one.earlier else {})}
+         **({"attribution": one.attribution} if one.attribution else {}), **({"earlier": {kind: [*texts] for kind, texts in one.earlier.items()}} if one.earlier else {})}
         for one in devices
     ]
 

@@ -12,6 +12,7 @@ from unittest import mock
 import pytest
 from doors import call
 from receiver import KEY, SECRET, receiving
+from serving import served
 
 IDFV, OLD, NEW = (f"0d9b0000-0000-4000-8000-00000000000{n}" for n in "123")
 GAID, STAMP, OTHER = (f"1d9b0000-0000-4000-8000-00000000000{n}" for n in "abc")
@@ -165,3 +166,71 @@ def test_a_push_says_all_of_it(folder: Path) -> None:
         done(folder, "push", "--host", receiver.url, "--where", "customer_id = 'D-1'", "--opt-outs", "none")
         assert receiver.accepted[before:]
         assert not any("events" in one for one in receiver.accepted[before:])
+
+
+TIMES = ("mpid", "first_seen_ms", "last_seen_ms", "limit_ad_tracking")
+"""What a push without times and MPIDs does not carry: which device was seen last follows from the times."""
+
+
+def untimed(people: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return whole profiles whose devices say no times, in the order of their names."""
+    for one in people:
+        one["devices"] = sorted(
+            ({key: value for key, value in device.items() if not key.endswith("_seen_ms")} for device in one["devices"]), key=lambda device: json.dumps(device),
+        )
+        one["user_attributes"] = {key: json.dumps(value) if isinstance(value, int | float) else value for key, value in one["user_attributes"].items()}
+    return people
+
+
+def test_a_push_into_a_second_store_makes_the_same_people_device_by_device(folder: Path) -> None:
+    second = folder / "second"
+    second.mkdir()
+    done(second, "feeds", "add", "f", "--source", "custom-feed", "--protection", "create-and-update")
+    done(second, "credentials", "new", "api.toml", "--feed", "f")
+    with served(second) as server:
+        key, secret = server.basic("f")
+        with mock.patch.dict(os.environ, {"PROFILECTL_PUSH_KEY": key, "PROFILECTL_PUSH_SECRET": secret}):
+            done(folder, "push", "--host", server.address)
+    assert untimed(whole(second, same=TIMES)) == untimed(whole(folder, same=TIMES))
+
+
+def test_chosen_fields_leave_with_consent_and_opt_out_alone(folder: Path) -> None:
+    found = batches(folder, "--fields", "customer_id,ios_idfv,sizes", "--where", "customer_id = 'D-1'")
+    assert {key for one in found for key in one} == {
+        "environment", "mpid", "timestamp_unixtime_ms", "user_identities", "device_info", "user_attributes", "consent_state", "events",
+    }
+    assert {key for one in found for key in one.get("device_info", {})} == {"ios_idfv"}
+    assert [one["user_attributes"] for one in found if one["user_attributes"]] == [{"sizes": ["40", "41"]}]
+
+
+def test_an_identity_that_was_taken_away_leaves_no_more(tmp_path: Path) -> None:
+    written(tmp_path / "a.jsonl", [
+        {**D1, "device_info": {"ios_idfv": IDFV, "ios_advertising_id": OLD, "platform": "iOS"}}, {**D1, "device_info": {"android_advertising_id": GAID, "platform": "Android"}},
+    ])
+    done(tmp_path, "import", "a.jsonl", "--feed", "f")
+    done(tmp_path, "modify", "--customer-id", "D-1", "--remove", f"ios_advertising_id={OLD}", "--remove", f"android_advertising_id={GAID}")
+    assert [one["device_info"] for one in batches(tmp_path) if "device_info" in one] == [{"ios_idfv": IDFV, "platform": "iOS"}]
+
+
+def test_a_device_is_named_in_whatever_case_its_ids_are(tmp_path: Path) -> None:
+    """One rule for the view of one person, the export of all, audiences, and what leaves."""
+    written(tmp_path / "a.jsonl", [
+        {**D1, "device_info": {"ios_idfv": IDFV, "os_version": "16"}}, {**D1, "device_info": {"IOS-IDFV": IDFV.upper(), "os_version": "17"}},
+        {**D1, "device_info": {"push_token": 7, "os_version": "8"}}, {**D1, "device_info": {"push_token": 7, "os_version": "9"}},
+    ])
+    done(tmp_path, "import", "a.jsonl", "--feed", "f")
+    shown = json.loads(done(tmp_path, "show", "--customer-id", "D-1", "--json", "--section", "devices"))["profiles"][0]["devices"]
+    assert [one["info"] for one in shown] == [{"os_version": "17"}, {"os_version": "9"}]
+    assert whole(tmp_path)[0]["devices"] == shown
+    assert [one["device_info"] for one in batches(tmp_path)][-1] == {"push_token": "7", "os_version": "9"}
+    members = [json.loads(done(tmp_path, "audiences", "preview", f"device.os_version = '{one}'", "--json"))["members"] for one in ("16", "17", "8", "9")]
+    assert members == [0, 1, 0, 1]
+
+
+def test_the_attribution_of_an_alias_leaves(tmp_path: Path) -> None:
+    written(tmp_path / "a.jsonl", [{"device_info": {"ios_idfv": IDFV}, "attribution_info": install("carried")}, {"user_identities": {"customer_id": "new"}}])
+    done(tmp_path, "import", "a.jsonl", "--feed", "f")
+    mpid = {one["user_identities"].get("customer_id", [""])[0]: one["mpid"] for one in whole(tmp_path)}
+    done(tmp_path, "alias", f"--from={mpid['']}", f"--to={mpid['new']}", "--now")
+    (new,) = of(batches(tmp_path), "new")
+    assert new["attribution_info"] == install("carried")
