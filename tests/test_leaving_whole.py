@@ -176,7 +176,7 @@ def untimed(people: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return whole profiles whose devices say no times, in the order of their names."""
     for one in people:
         one["devices"] = sorted(
-            ({key: value for key, value in device.items() if not key.endswith("_seen_ms")} for device in one["devices"]), key=lambda device: json.dumps(device),
+            ({key: value for key, value in device.items() if not key.endswith("_seen_ms")} for device in one["devices"]), key=json.dumps,
         )
         one["user_attributes"] = {key: json.dumps(value) if isinstance(value, int | float) else value for key, value in one["user_attributes"].items()}
     return people

@@ -34,7 +34,8 @@ statement = st.fixed_dictionaries(
 )
 devices = sparse(
     ios_idfv=st.sampled_from(IDFV), ios_vendor_id=st.sampled_from(IDFV), ios_advertising_id=st.sampled_from(IDFV), platform=st.sampled_from(["iOS", "Android", ""]),
-    limit_ad_tracking=st.sampled_from([True, False, None]), os_version=st.sampled_from(["17", "é\n"]), screen_width=st.sampled_from([1, 1.5, 10**25]),
+    limit_ad_tracking=st.sampled_from([True, False, None]), os_version=st.sampled_from(["17", "é\n"]), screen_width=st.sampled_from([1, 1.5, 10**25]), push_token=st.sampled_from([7, "t", None]), android_uuid=st.sampled_from(["u", "U", " u", "Σς"]),
+    amp_id=st.sampled_from(["", "null", "x"]), **{"Roku AID": st.sampled_from([*IDFV, None])},
 )
 batches = st.fixed_dictionaries(
     {"user_identities": st.fixed_dictionaries({"customer_id": st.sampled_from(["A", "B"])})},
@@ -44,6 +45,7 @@ batches = st.fixed_dictionaries(
             "ccpa": st.fixed_dictionaries({"data_sale_opt_out": statement}),
         }),
         "attribution_info": st.fixed_dictionaries({"service_provider": st.sampled_from(["x", "y"]), "publisher": st.just("p"), "campaign": st.just("c")}),
+        "partner_identities": st.dictionaries(st.sampled_from(["P_1", "P_ü"]), st.sampled_from(["v", 'w"', "", None, 7]), min_size=1),
         "events": st.lists(st.sampled_from([True, False]).map(lambda out: {"event_type": "opt_out", "data": {"is_opted_out": out}}), max_size=2),
     },
 )
