@@ -1,6 +1,8 @@
-"""Batches of those people of whom more is to be said than one row can: devices, consent, partner identities, attribution, opt-out.
+"""Batches of those people of whom more is to be said than one row can: devices, consent, partner
+identities, attribution, opt-out.
 
-Who they are is told by sets; each of them is told again by retelling.py, from the line that `export profiles --whole` has. All
+Who they are is told by sets; each of them is told again by retelling.py, from the line that
+`export profiles --whole` has. All
 others leave without having been looked at one by one (extract.batches).
 """
 
@@ -29,22 +31,27 @@ class Telling:
     """How batches leave."""
 
     mpid: bool = True
-    """Whether they name the MPID, so that they make the same profiles again; tell_sharing was called."""
+    """Whether they name the MPID, so that they make the same profiles again; tell_sharing was
+    called."""
     times: bool = True
     """Whether they say when they are of."""
     opt_outs: bool = True
     """Whether opt-outs leave, as events."""
     all_of_it: bool = True
-    """Whether all that is said of a person leaves; False: chosen identities and attributes, with consent and opt-out."""
+    """Whether all that is said of a person leaves; False: chosen identities and attributes, with
+    consent and opt-out."""
 
     def manner(self, profiles: Profiles) -> Manner:
         """Return how one profile is told again."""
         judging = profiles.store.settings().reading.judging
-        return Manner(self.times, not self.mpid, self.opt_outs, self.all_of_it, LIMITS["attributes"], judging)
+        return Manner(
+            self.times, not self.mpid, self.opt_outs, self.all_of_it, LIMITS["attributes"], judging
+        )
 
 
 def tell_more(profiles: Profiles, where: str, telling: Telling) -> str | None:
-    """Make `told_again`: the batches of the profiles of `where` of whom more is to be said; return the condition on the profiles
+    """Make `told_again`: the batches of the profiles of `where` of whom more is to be said; return
+    the condition on the profiles
     that are among them, None where nobody is."""
     scratch = profiles.store.scratch
     scratch.make("more_said", _more_said(profiles, where))
@@ -57,10 +64,13 @@ def tell_more(profiles: Profiles, where: str, telling: Telling) -> str | None:
     scratch.load("told_again", COLUMNS, [])
     manner = telling.manner(profiles)
     last = -1
-    while block := scratch.rows(f"select * from whole_line where profile > {last} order by profile limit {BLOCK}"):
+    while block := scratch.rows(
+        f"select * from whole_line where profile > {last} order by profile limit {BLOCK}"
+    ):
         rows = [
             (profile, mpid, place, line)
-            for profile, mpid, apart, text in block for place, line in _told(text, mpid, telling, manner, apart=apart)
+            for profile, mpid, apart, text in block
+            for place, line in _told(text, mpid, telling, manner, apart=apart)
         ]
         if rows:
             scratch.append("told_again", COLUMNS, rows)
@@ -69,20 +79,27 @@ def tell_more(profiles: Profiles, where: str, telling: Telling) -> str | None:
 
 
 def _more_said(profiles: Profiles, where: str) -> str:
-    """Return the SELECT of the profiles of whom more is to be said. The identities of a device leave with all else where they
+    """Return the SELECT of the profiles of whom more is to be said. The identities of a device
+    leave with all else where they
     are of one row, and nothing is said of the device."""
     says = " or ".join(f"contains(rest, {quote_text(one)})" for one in SAYS)
     parts = [f"select profile from ({profiles.events(both(where, _OPT_OUT), ('profile', 'type'))})"]
     several = f"profile in (select profile from {profiles.several})" if profiles.several else "true"
     for one in profiles.segments:
-        devices = " or ".join(f"i_{kind} is not null" for kind in one.identities if BY_NAME[kind].device)
+        devices = " or ".join(
+            f"i_{kind} is not null" for kind in one.identities if BY_NAME[kind].device
+        )
         if "row" in one.tables and devices:
-            parts.append(f"select profile from {one.table('row')} {both(where, f'({devices}) and {several}')}")
+            parts.append(
+                f"select profile from {one.table('row')}"
+                f" {both(where, f'({devices}) and {several}')}"
+            )
         if "rest" in one.tables:
             parts.append(f"select profile from {one.table('rest')} {both(where, f'({says})')}")
     parts += [
         f"select profile from (select {one.destination}::bigint as profile) {where}"
-        for one in profiles.aliases if one.in_force and one.attribution
+        for one in profiles.aliases
+        if one.in_force and one.attribution
     ]
     return f"select distinct profile from ({' union all '.join(parts)})"
 
@@ -91,16 +108,22 @@ _OPT_OUT = "type = 'opt_out'"
 
 
 def _lines(profiles: Profiles, where: str, telling: Telling) -> str:
-    """Return the SELECT of profile, mpid, apart, and the line that a whole export has of each; apart: somebody else has one of
+    """Return the SELECT of profile, mpid, apart, and the line that a whole export has of each;
+    apart: somebody else has one of
     its identities too."""
     apart = "one.profile in (select profile from sharing)" if telling.mpid else "false"
+    members = f"coalesce(whole.members, {quote_text(NOTHING)})"
+    whole = f"({whole_members(profiles, where)}) as whole on whole.profile = one.profile"
     return (
-        f"select one.profile, one.mpid, {apart} as apart, left(line, length(line) - 1) || ',' || coalesce(whole.members, {quote_text(NOTHING)}) || '}}' as line"
-        f" from ({profiles.json_lines(where)}) as one left join ({whole_members(profiles, where)}) as whole on whole.profile = one.profile"
+        f"select one.profile, one.mpid, {apart} as apart,"
+        f" left(line, length(line) - 1) || ',' || {members} || '}}' as line"
+        f" from ({profiles.json_lines(where)}) as one left join {whole}"
     )
 
 
-def _told(text: str, mpid: int, telling: Telling, manner: Manner, *, apart: bool) -> list[tuple[int, str]]:
+def _told(
+    text: str, mpid: int, telling: Telling, manner: Manner, *, apart: bool
+) -> list[tuple[int, str]]:
     """Return the batches of a person: the place and the text of each."""
     profile = parse_json(text)
     assert isinstance(profile, dict)
@@ -111,8 +134,16 @@ def _told(text: str, mpid: int, telling: Telling, manner: Manner, *, apart: bool
     if apart:
         parts = [Part(parts[0].at_ms), *parts]
     return [
-        (first + place, to_json(document_of(
-            part, environment=profile["environment"], mpid=str(mpid) if telling.mpid else None, times=telling.times,
-        )))
+        (
+            first + place,
+            to_json(
+                document_of(
+                    part,
+                    environment=profile["environment"],
+                    mpid=str(mpid) if telling.mpid else None,
+                    times=telling.times,
+                )
+            ),
+        )
         for place, part in enumerate(parts)
     ]
