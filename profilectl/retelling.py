@@ -32,6 +32,8 @@ class Manner:
     """Whether batches say when they are of; else a device needs no two of them."""
     again: bool = False
     """Whether each batch names the person anew, for it is found by its identities."""
+    mpid: bool = True
+    """Whether batches name the MPID; else one without an identity is nobody's, and does not leave."""
     opt_outs: bool = True
     """Whether the opt-out in force leaves, as an event."""
     all_of_it: bool = True
@@ -85,14 +87,13 @@ def retold(profile: Mapping[str, Value], manner: Manner) -> list[Part]:
     be."""
     first, last = _ms(profile.get("first_seen_ms")), _ms(profile.get("last_seen_ms"))
     if first is not None and last is not None:
-        first = min(
-            first, last
-        )  # an alias can carry over a time that is later; no batch can say that
-    told = _Devices(profile, manner)
-    parts = told.parts(first, last)
+        # An alias can carry over a time that is later; no batch can say that.
+        first = min(first, last)
     users = {
         name: values for name, values in _lists(profile.get("user_identities")).items() if values
     }
+    told = _Devices(profile, manner)
+    parts = [part for part in told.parts(first, last) if part.device or users or manner.mpid]
     attributes = list(_object(profile.get("user_attributes")).items())
     chunks = [
         dict(attributes[start : start + manner.attributes])
@@ -345,10 +346,8 @@ class _Devices:
         """Have batches without a user's identity name a device, for that is what they are found
         by: by its stamp where there is
         one, which says nothing of when the device was seen."""
-        device = next(
-            (one for one in self._devices if STAMP in one.ids),
-            self._devices[-1] if self._devices else None,
-        )
+        named = [one for one in self._devices if one.ids]
+        device = next((one for one in named if STAMP in one.ids), named[-1] if named else None)
         for part in parts if device else ():
             assert device is not None
             part.device = {STAMP: device.ids[STAMP]} if STAMP in device.ids else dict(device.ids)

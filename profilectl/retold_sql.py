@@ -45,7 +45,13 @@ class Telling:
         """Return how one profile is told again."""
         judging = profiles.store.settings().reading.judging
         return Manner(
-            self.times, not self.mpid, self.opt_outs, self.all_of_it, LIMITS["attributes"], judging
+            times=self.times,
+            again=not self.mpid,
+            mpid=self.mpid,
+            opt_outs=self.opt_outs,
+            all_of_it=self.all_of_it,
+            attributes=LIMITS["attributes"],
+            judging=judging,
         )
 
 

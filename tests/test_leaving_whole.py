@@ -429,3 +429,16 @@ def test_the_attribution_of_an_alias_leaves(tmp_path: Path) -> None:
     done(tmp_path, "alias", f"--from={mpid['']}", f"--to={mpid['new']}", "--now")
     (new,) = of(batches(tmp_path), "new")
     assert new["attribution_info"] == install("carried")
+
+
+def test_without_mpids_each_batch_names_somebody(tmp_path: Path) -> None:
+    consent = {"gdpr": {"m": {"consented": False, "timestamp_unixtime_ms": T0}}}
+    rows = [
+        {"mpid": 5, "device_info": {"os_version": "1"}, "consent_state": consent},
+        {"mpid": 5, "device_info": {"ios_idfv": IDFV}, "timestamp_unixtime_ms": T0},
+    ]
+    written(tmp_path / "a.jsonl", rows)
+    done(tmp_path, "import", "a.jsonl", "--feed", "f")
+    found = batches(tmp_path, "--no-mpid")
+    assert all(one.get("device_info", {}).get("ios_idfv") == IDFV for one in found)
+    assert found[0]["consent_state"] == consent
