@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from profilectl.identity import BY_NAME, JUDGING, Judging, display, key_of, usable
-from profilectl.values import Number, Value, whole
+from profilectl.values import Number, Value, to_json, whole
 
 STAMP, TOKEN = "mp_deviceid", "push_token"
 UNSAID: dict[str, Value] = {"platform": None}
@@ -313,9 +313,9 @@ class _Devices:
     def _credit(self, attribution: Mapping[str, Value]) -> None:
         """Say the install attribution of each device, that in force last; it may be none of a
         device's. attribution: in force."""
-        last = next(
-            (one for one in self._devices if attribution and one.attribution == attribution), None
-        )
+        text = to_json(dict(attribution))
+        own = (one for one in self._devices if to_json(dict(one.attribution)) == text)
+        last = next(own, None) if attribution else None
         for device in self._devices:
             if device.attribution:
                 device.steps[-1 if device is last else 0].rest["attribution_info"] = dict(
@@ -324,7 +324,7 @@ class _Devices:
         said = [
             part.rest["attribution_info"] for part in self._parts if "attribution_info" in part.rest
         ]
-        if not attribution or said[-1:] == [attribution]:
+        if not attribution or (said and to_json(said[-1]) == text):
             return
         if last is None:
             self.alone = attribution
