@@ -107,7 +107,16 @@ def _times(document: Mapping[str, Value], names: Iterable[str]) -> dict[str, Val
 
 
 def _named(device: Mapping[str, Value], name: str) -> dict[str, Value]:
-    return {kind.name: value for key, value in _object(device, name).items() if (kind := type_named(key))}
+    """Return the identities of a device, or its earlier ones, by type. Raises Unusable."""
+    found: dict[str, Value] = {}
+    for key, value in _object(device, name).items():
+        texts = value if isinstance(value, list) else [value]
+        fits = isinstance(value, list) == (name == "earlier")
+        if not fits or not all(isinstance(text, str) for text in texts):
+            raise Unusable("IDENTITY_INVALID", f"devices.{name}.{key}")
+        if kind := type_named(key):
+            found[kind.name] = value
+    return found
 
 
 def _check(document: Mapping[str, Value], reading: Reading) -> None:

@@ -442,3 +442,17 @@ def test_without_mpids_each_batch_names_somebody(tmp_path: Path) -> None:
     found = batches(tmp_path, "--no-mpid")
     assert all(one.get("device_info", {}).get("ios_idfv") == IDFV for one in found)
     assert found[0]["consent_state"] == consent
+
+
+def test_a_device_that_is_none_is_refused(tmp_path: Path) -> None:
+    person = {
+        "mpid": "5",
+        "environment": "production",
+        "workspace": "default",
+        "user_identities": {"customer_id": ["C"]},
+        "device_identities": {},
+    }
+    for device in ({"identities": {"ios_idfv": True}}, {"earlier": {"ios_idfv": [None]}}):
+        written(tmp_path / "a.jsonl", [{**person, "devices": [device]}])
+        found = call("import", "a.jsonl", "--feed", "f", "--json", "--again", folder=tmp_path)
+        assert json.loads(found.stdout)["reasons"] == {"IDENTITY_INVALID": 1}
