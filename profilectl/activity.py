@@ -7,7 +7,7 @@ show, explain and browse draw what this returns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -307,7 +307,7 @@ def _in_order(*touches: Sequence[Touch]) -> list[Touch]:
 def _devices(touches: Sequence[Touch]) -> list[Device]:
     """Return the devices that batches are of (device.py), last seen first."""
     found: dict[Id, Device] = {}
-    texts: dict[Id, dict[Id, str]] = {}
+    keys: dict[Id, set[Id]] = {}
     told = []
     for touch in touches:
         added = {one.type: one.value for one in touch.added if BY_NAME[one.type].device}
@@ -323,25 +323,24 @@ def _devices(touches: Sequence[Touch]) -> list[Device]:
             value = info.pop(name)
             if value is not None:
                 ids.setdefault(kind, str(value))
-        of_device = texts.setdefault(device, {})
-        for kind, text in sorted((*added.items(), *ids.items()), key=lambda one: one[1]):
-            of_device.setdefault((kind, key_of(BY_NAME[kind], display(text))), text)
+        both = (*added.items(), *ids.items())
+        keys.setdefault(device, set()).update((kind, key_of(BY_NAME[kind], display(text))) for kind, text in both)
         known.identities |= added | ids
         known.info |= {name: value for name, value in info.items() if value is not None}
         stated = touch.rest.get("attribution_info")
         known.attribution = stated if isinstance(stated, dict) and stated else known.attribution
         known.first_seen_ms = min(known.first_seen_ms, touch.origin.at_ms)
         known.last_seen_ms = max(known.last_seen_ms, touch.origin.at_ms)
-    for device, of_device in texts.items():
+    for device, of_device in keys.items():
         _tell_earlier(found[device], of_device)
     return sorted(found.values(), key=lambda one: -one.last_seen_ms)
 
 
-def _tell_earlier(device: Device, texts: Mapping[Id, str]) -> None:
-    """Tell a device which values it had before those it has. texts: all, by type and key, as each was first stated."""
-    for (kind, key), text in sorted(texts.items(), key=lambda one: one[0][0]):
+def _tell_earlier(device: Device, keys: Iterable[Id]) -> None:
+    """Tell a device which values it had before those it has, by their keys. keys: all that were stated."""
+    for kind, key in sorted(keys):
         if key != key_of(BY_NAME[kind], display(device.identities[kind])) and names_device(BY_NAME[kind], key):
-            device.earlier.setdefault(kind, []).append(text)
+            device.earlier.setdefault(kind, []).append(key)
 
 
 def activities(profiles: Profiles, found: Sequence[int], *, placed: bool = True) -> list[Activity]:

@@ -77,6 +77,8 @@ class _Device:
     attribution: Mapping[str, Value] = field(default_factory=dict)
     current: dict[str, str] = field(default_factory=dict)
     """The identities that it brought so far."""
+    stated: set[Key] = field(default_factory=set)
+    """The identities that its steps have said."""
     steps: list[Part] = field(default_factory=list)
     place: int = 0
     """Which of all parts its last step is."""
@@ -257,6 +259,7 @@ class _Devices:
                 self._waiting[kind].remove(key)
                 self._brought[key] = len(self._parts)
                 device.current[kind] = self._held[key]
+                device.stated.add(key)
             self._step(device, dict(device.current), STAMP in brought)
         if not self._left(device):
             self._finish(device)
@@ -286,6 +289,7 @@ class _Devices:
 
     def _finish(self, device: _Device) -> None:
         """Say what is said of a device with its last step, or with one more."""
+        self._say_earlier(device)
         if not self._fits_in_last(device):
             self._step(device, {})
         last = device.steps[-1]
@@ -293,6 +297,15 @@ class _Devices:
         last.device = dict(sorted(device.ids.items()))
         last.at_ms = device.last_ms
         _say(last, device.info, stamped)
+
+    def _say_earlier(self, device: _Device) -> None:
+        """Say the earlier identities of a device that another device has brought as well."""
+        now = {(kind, _key(kind, text)) for kind, text in device.ids.items()}
+        missing = [key for key in self._held if key in device.own - device.stated - now]
+        while missing:
+            step = {key[0]: key for key in reversed(missing)}
+            self._step(device, device.current | {kind: self._held[key] for kind, key in step.items()})
+            missing = [key for key in missing if key not in step.values()]
 
     def _fits_in_last(self, device: _Device) -> bool:
         """Say whether the last step of a device can say all: no identity would arrive before its

@@ -207,12 +207,12 @@ def _earlier() -> str:
     spoken = "case when starts_with(text, '\"') then " + string("text") + " else text end"
     known = f"case when kind in ({guids}) then {folded(text)} else {text} end"
     return (
-        f" stating as (select profile, key, kind, arrival, {spoken} as text from told where kind is not null and text <> 'null'),"
+        f" stating as (select profile, key, kind, {spoken} as text from told where kind is not null and text <> 'null'),"
         f" latest as (select profile, key, kind, {known} as known from (select profile, key, kind, {spoken} as text from newest where kind is not null and text is not null)),"
-        f" before as (select profile, key, kind, {known} as known, min({{'arrival': arrival, 'text': text}}) as first from stating group by all),"
+        f" before as (select profile, key, kind, {known} as known from stating group by all),"
         " replaced as (select before.* from before join latest on latest.profile = before.profile and latest.key = before.key and latest.kind = before.kind"
         f" where latest.known <> before.known and lower(before.known) not in ({nobodys}) and (before.kind not in ({guids}) or regexp_full_match(before.known, '{GUID}'))),"
-        " of_kind as (select profile, key, kind, string_agg(to_json(first.text)::varchar, ',' order by first) as texts from replaced group by all),"
+        " of_kind as (select profile, key, kind, string_agg(to_json(known)::varchar, ',' order by known) as texts from replaced group by all),"
         " earlier as (select profile, key, string_agg(to_json(kind)::varchar || ':[' || texts || ']', ',' order by kind) as members from of_kind group by all),"
     )
 
