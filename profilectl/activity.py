@@ -7,7 +7,7 @@ show, explain and browse draw what this returns.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +15,10 @@ from profilectl.attributes import CONSENT_SOURCES
 from profilectl.batch import PARTNER_IDENTITY_REMOVED
 from profilectl.codes import NobodyFound, UsageError
 from profilectl.consent import replaces, statements_of
-from profilectl.device import Id, device_ids, devices_of
-from profilectl.event import Occurred, opted_out
+from profilectl.device import Id, device_ids, devices_of, kind_in, names_device
+from profilectl.event import Occurred, last_opt_out, opted_out
 from profilectl.feed import Feed
-from profilectl.identity import BY_NAME, NAME, key_of, type_named
+from profilectl.identity import BY_NAME, NAME, display, key_of
 from profilectl.profile import FORGOTTEN, RETIRED, Alias, Profiles
 from profilectl.segments import ENVIRONMENT_NAME, IMPORT_FILES, hash_of, known_events, known_mpids
 from profilectl.values import DELETED, Value, held_json, parse_json, to_json, whole
@@ -124,13 +124,14 @@ class Carried:
 @dataclass(slots=True)
 class Device:
     """One device: its identities (mp_deviceid is its application stamp), when it was seen, what was said of it, and
-    the install attribution that came with it."""
+    the install attribution that came with it. earlier: values of a type that it had before the one it has."""
 
     identities: dict[str, str]
     first_seen_ms: int
     last_seen_ms: int
     info: dict[str, Any] = field(default_factory=dict)
     attribution: dict[str, Any] = field(default_factory=dict)
+    earlier: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +236,11 @@ class Activity:
         """Say whether the person has opted out (event.opted_out)."""
         return opted_out(self.occurred())
 
+    def opt_out_ms(self) -> int | None:
+        """Return when the person said last to be out or in again; None: never."""
+        last = last_opt_out(self.occurred())
+        return last.at_ms if last else None
+
     def limit_ad_tracking(self) -> bool | None:
         """Return what the device seen last that said anything of it said (domain.md 14)."""
         stated = [device.info["limit_ad_tracking"] for device in _devices(self.every()) if isinstance(device.info.get("limit_ad_tracking"), bool)]
@@ -305,6 +311,7 @@ def _in_order(*touches: Sequence[Touch]) -> list[Touch]:
 def _devices(touches: Sequence[Touch]) -> list[Device]:
     """Return the devices that batches are of (device.py), last seen first."""
     found: dict[Id, Device] = {}
+    keys: dict[Id, set[Id]] = {}
     told = []
     for touch in touches:
         added = {one.type: one.value for one in touch.added if BY_NAME[one.type].device}
@@ -316,17 +323,28 @@ def _devices(touches: Sequence[Touch]) -> list[Device]:
         stamp = touch.rest.get("mp_deviceid", added.get("mp_deviceid"))
         known = found.setdefault(device, Device({}, touch.origin.at_ms, touch.origin.at_ms))
         ids = {"mp_deviceid": str(stamp)} if stamp else {}
-        for name in [name for name in info if (kind := type_named(name)) and kind.device]:
-            kind = type_named(name)
-            assert kind is not None
-            ids.setdefault(kind.name, str(info.pop(name)))
+        for name, kind in [(name, kind) for name in info if (kind := kind_in(name))]:
+            value = info.pop(name)
+            if value is not None:
+                ids.setdefault(kind, str(value))
+        both = (*added.items(), *ids.items())
+        keys.setdefault(device, set()).update((kind, key_of(BY_NAME[kind], display(text))) for kind, text in both)
         known.identities |= added | ids
         known.info |= {name: value for name, value in info.items() if value is not None}
         stated = touch.rest.get("attribution_info")
         known.attribution = stated if isinstance(stated, dict) and stated else known.attribution
         known.first_seen_ms = min(known.first_seen_ms, touch.origin.at_ms)
         known.last_seen_ms = max(known.last_seen_ms, touch.origin.at_ms)
+    for device, of_device in keys.items():
+        _tell_earlier(found[device], of_device)
     return sorted(found.values(), key=lambda one: -one.last_seen_ms)
+
+
+def _tell_earlier(device: Device, keys: Iterable[Id]) -> None:
+    """Tell a device which values it had before those it has, by their keys. keys: all that were stated."""
+    for kind, key in sorted(keys):
+        if key != key_of(BY_NAME[kind], display(device.identities[kind])) and names_device(BY_NAME[kind], key):
+            device.earlier.setdefault(kind, []).append(key)
 
 
 def activities(profiles: Profiles, found: Sequence[int], *, placed: bool = True) -> list[Activity]:
@@ -604,7 +622,7 @@ def devices_json(devices: Sequence[Device]) -> list[Value]:
     """Return devices as JSON."""
     return [
         {"identities": dict(one.identities), "first_seen_ms": whole(one.first_seen_ms), "last_seen_ms": whole(one.last_seen_ms), "info": one.info,
-         **({"attribution": one.attribution} if one.attribution else {})}
+         **({"attribution": one.attribution} if one.attribution else {}), **({"earlier": {kind: [*texts] for kind, texts in one.earlier.items()}} if one.earlier else {})}
         for one in devices
     ]
 

@@ -5,11 +5,13 @@ Sources: domain.md 1 (a stamp is one device's), 2 (a device has a Device Applica
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from typing import TypeGuard
 
 from profilectl.event.field import fold
-from profilectl.identity import PLACEHOLDERS, TYPES
+from profilectl.identity import GUID, PLACEHOLDERS, TYPES, IdentityType, type_named
 from profilectl.values import Number, Value
 
 # fmt: off
@@ -29,14 +31,22 @@ DEVICE_NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
         for name in (kind.name, *kind.aliases)
     ),
 )
-"""... and where in a batch's other fields they stand, in every spelling."""
+"""... and where in a batch's other fields they stand, under every name; a name is read in any case (kind_in)."""
 NO_NAME = ("", "")
 """The name of the device of batches that state nothing of the kind."""
 NOBODYS = frozenset(fold(one) for one in PLACEHOLDERS)
 """Texts that name no device: what a phone says that may not be tracked, a million say."""
 
+_guid = re.compile(GUID)
+
 Id = tuple[str, str]
 """Which of DEVICE_KEYS, and its text without case."""
+
+
+def kind_in(name: str) -> str | None:
+    """Return the identity type that the name of a member of device_info means; None: it is no identity."""
+    kind = type_named(name)
+    return kind.name if kind and kind.device and kind.name != "mp_deviceid" else None
 
 
 def device_ids(document: Mapping[str, Value], added: Mapping[str, str] | None = None) -> list[Id]:
@@ -48,17 +58,27 @@ def device_ids(document: Mapping[str, Value], added: Mapping[str, str] | None = 
     texts: dict[Id, None] = {
         (key, fold(value)): None for key, value in (added or {}).items() if key in DEVICE_KEYS
     }
-    for key, path in DEVICE_NAMES:
-        value: Value = dict(document)
-        for step in path:
-            value = value.get(step) if isinstance(value, dict) else None
-        if isinstance(value, str) and not isinstance(value, Number):
+    info = document.get("device_info")
+    members = info.items() if isinstance(info, dict) else ()
+    stated = [(kind_in(name), value) for name, value in members]
+    for key, value in (("mp_deviceid", document.get("mp_deviceid")), *stated):
+        if key in DEVICE_KEYS and _names(value):
             texts[key, fold(value)] = None
     # Of two texts of one kind the lesser is the first, whatever the order of the spellings.
     return sorted(
         (one for one in texts if one[1] and one[1] not in NOBODYS),
         key=lambda one: (DEVICE_KEYS.index(one[0]), one[1]),
     )
+
+
+def names_device(kind: IdentityType, key: str) -> bool:
+    """Say whether an identity, by its key, can be a device's: nobody's is not, nor what is no GUID where that is asked for."""
+    return fold(key) not in NOBODYS and (kind.shape != "guid" or bool(_guid.fullmatch(key)))
+
+
+def _names(value: Value) -> TypeGuard[str]:
+    """Say whether a value may name a device: a text, or a number of digits alone."""
+    return isinstance(value, str) and (not isinstance(value, Number) or value.isdecimal())
 
 
 def devices_of(batches: Sequence[Sequence[Id]]) -> list[Id]:

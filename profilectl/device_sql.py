@@ -17,7 +17,26 @@ profiles are `tangled`.
 from __future__ import annotations
 
 from profilectl.device import DEVICE_KEYS, NOBODYS
+from profilectl.identity import TYPES, WHITE_SPACE
 from profilectl.scratch import quote_text
+
+
+def kind_named(name: str) -> str:
+    """Return the SQL of the identity type that the name of a member of device_info means, null for none: device.kind_in."""
+    plain = f"replace(replace(lower(trim({name}, {quote_text(WHITE_SPACE)})), ' ', '_'), '-', '_')"
+    kinds = [kind for kind in TYPES if kind.device and kind.name != "mp_deviceid"]
+    cases = " ".join(
+        f"when {quote_text(known)} then {quote_text(kind.name)}"
+        for kind in kinds
+        for known in (kind.name, *kind.aliases)
+    )
+    return f"(case {plain} {cases} end)"
+
+
+def id_text(text: str, string: str) -> str:
+    """Return the SQL of what an id says, without case; null where its JSON names no device. string: the SQL of what the JSON
+    string `text` says."""
+    return f"case when starts_with({text}, '\"') then lower({string}) when regexp_full_match({text}, '[0-9]+') then {text} end"
 
 
 def devices_named(ids: str) -> str:

@@ -62,6 +62,12 @@ def opted_out(events: str) -> str:
     )
 
 
+def opt_outs(events: str) -> str:
+    """Return the SELECT of what everybody said last of it: profile, out, at_ms. Who never said anything is not in it."""
+    last = "arg_max({'out': coalesce(json_extract_string(event, '/data/is_opted_out') = 'true', false), 'at_ms': at_ms}, (at_ms, arrival, place))"
+    return f"select profile, unnest({last}) from {events} where type = 'opt_out' group by profile"
+
+
 def _cheap(kind: Happened, lookback: Days | None, now_ms: int) -> str:
     """Return the SQL of whether an event may be of a kind, by its columns; never null."""
     tests = []

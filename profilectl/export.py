@@ -22,6 +22,7 @@ from profilectl.feed import ENVIRONMENTS
 from profilectl.history import as_of, history_of, import_numbered
 from profilectl.naming import no_such
 from profilectl.profile import Profiles, held_as_cell, profiles_of
+from profilectl.retold_sql import Telling
 from profilectl.scratch import Scratch, quote_identifier
 from profilectl.segments import environment_name, known_mpids
 from profilectl.sinks import Parquet, Parts, folder_of, packed, suffix_of, writer_of
@@ -47,7 +48,7 @@ class Wanted:
     where: a condition on profiles; fields: identities and attributes, all where empty; since: profiles
     touched after this import; touched_by: by this one; in_order: by MPID; partition_by: an attribute or "environment", whose
     values become folders; whole: also where each stands (opt-out, memberships, consent, devices); safe: a spreadsheet that opens the CSV runs nothing of it; with_mpid: batches
-    name the MPID, so that they make the same profiles again; audience: only its members.
+    name the MPID, so that they make the same profiles again; opt_outs: they say who has opted out; audience: only its members.
     """
 
     kind: str = "profiles"
@@ -62,10 +63,15 @@ class Wanted:
     whole: bool = False
     safe: bool = False
     with_mpid: bool = True
+    opt_outs: bool = True
     partition_by: str | None = None
     max_rows: int | None = None
     compression: str | None = None
     audience: str | None = None
+
+    def telling(self, *, times: bool = True) -> Telling:
+        """Return how batches of it leave."""
+        return Telling(self.with_mpid, times, self.opt_outs, not self.fields)
 
 
 def check_wanted(wanted: Wanted) -> None:
@@ -112,7 +118,7 @@ def export_to(store: Store, wanted: Wanted, output: BinaryIO | Path, *, progress
         profiles = filled(profiles, chosen, functools.partial(stretches, profiles))
     own = [one for one in OWN if one in wanted.fields] or OWN
     extract = extract_of(
-        wanted.kind, profiles, provenance=wanted.provenance, whole=wanted.whole, with_mpid=wanted.with_mpid, own=own
+        wanted.kind, profiles, provenance=wanted.provenance, whole=wanted.whole, telling=wanted.telling(), own=own
     )
     if wanted.partition_by is None and wanted.max_rows is None:
         with _one(output, wanted, extract) as writer:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from profilectl.batch import Batch, Reading, batch_of
-from profilectl.event import Event, read_events
+from profilectl.event import read_events
 from profilectl.fields import Unusable, json_type, whole_number
 from profilectl.identity import type_named
-from profilectl.values import Number, Value
+from profilectl.retelling import STAMP, Manner, Part, retold
+from profilectl.values import Number, Value, whole
 
 # fmt: off
 FIELDS = {
@@ -28,9 +28,13 @@ FIELDS = {
     "user_attributes":  dict,
     # with --whole
     "is_opted_out":     bool,
+    "opt_out_ms":       Number,
     "consent_state":    dict,
+    "partner_identities": dict,
+    "attribution":      dict,
     "devices":          list,
 }
+SEEN = ("first_seen_ms", "last_seen_ms")
 MADE_ANEW = ("provenance", "limit_ad_tracking", "audience_memberships")
 """What a line says that follows from the rest where it is imported."""
 MAKES_A_PROFILE = ("mpid", "workspace", "user_identities", "device_identities")
@@ -44,17 +48,6 @@ def is_profile(document: Value) -> bool:
     )
 
 
-@dataclass(slots=True)
-class _Row:
-    """One batch of a profile, before it is put together."""
-
-    at_ms: Value
-    stated: dict[str, Value] = field(default_factory=dict)
-    attributes: dict[str, Value] = field(default_factory=dict)
-    rest: dict[str, Value] = field(default_factory=dict)
-    events: tuple[Event, ...] = ()
-
-
 def read_profile(document: Value, reading: Reading) -> list[Batch]:
     """Read a line of an export of profiles. Raises Unusable.
 
@@ -64,18 +57,66 @@ def read_profile(document: Value, reading: Reading) -> list[Batch]:
     assert isinstance(document, dict)
     _check(document, reading)
     plain: dict[str, Value] = {"mpid": document["mpid"], "environment": document.get("environment")}
-    rows = _rows(document, reading)
+    manner = Manner(again=True, attributes=reading.limits["attributes"], judging=reading.judging)
+    rows = retold(_read(document), manner)
+    founder = Part(_time(document, "first_seen_ms"))
     return [
         batch_of(
-            {**plain, "timestamp_unixtime_ms": row.at_ms},
-            list(row.stated.items()),
+            {**plain, "timestamp_unixtime_ms": None if row.at_ms is None else whole(row.at_ms)},
+            [*row.identities.items(), *row.device.items()],
             row.attributes,
             reading,
-            rest=row.rest,
-            events=row.events,
+            rest=_rest(row),
+            events=read_events(row.events),
         )
-        for row in (_Row(document.get("first_seen_ms")), *rows)
+        for row in (founder, *rows)
     ]
+
+
+def _rest(row: Part) -> dict[str, Value]:
+    """Return the other fields of a batch; what is said of a device stays with what names it."""
+    stamp = {STAMP: row.device[STAMP]} if STAMP in row.device and "device_info" in row.rest else {}
+    return row.rest | stamp
+
+
+def _time(document: Mapping[str, Value], name: str) -> int | None:
+    return whole_number(document.get(name), "TIMESTAMP_INVALID")
+
+
+def _read(document: Mapping[str, Value]) -> dict[str, Value]:
+    """Return a line that has been checked, its identities under their own names. Raises Unusable."""
+    devices: list[Value] = [
+        {
+            **_times(device, SEEN),
+            **{name: _named(device, name) for name in ("identities", "earlier") if name in device},
+            **{name: _object(device, name) or None for name in ("info", "attribution")},
+        }
+        for device in _listed(document.get("devices"))
+    ]
+    lists: dict[str, Value] = {
+        name: {kind: list(values) for kind, values in _values(document, name).items()}
+        for name in ("user_identities", "device_identities")
+    }
+    return {**document, **_times(document, (*SEEN, "opt_out_ms")), **lists, "devices": devices}
+
+
+def _times(document: Mapping[str, Value], names: Iterable[str]) -> dict[str, Value]:
+    """Return some times of a document. Raises Unusable."""
+    found = {name: _time(document, name) for name in names}
+    return {name: None if at is None else whole(at) for name, at in found.items()}
+
+
+def _named(device: Mapping[str, Value], name: str) -> dict[str, Value]:
+    """Return the identities of a device, or its earlier ones, by type. Raises Unusable."""
+    found: dict[str, Value] = {}
+    for key, value in _object(device, name).items():
+        texts = value if isinstance(value, list) else [value]
+        fits = isinstance(value, list) == (name == "earlier")
+        if not fits or not all(isinstance(text, str) for text in texts):
+            raise Unusable("IDENTITY_INVALID", f"devices.{name}.{key}")
+        if kind := type_named(key):
+            found[kind.name] = value
+    return found
 
 
 def _check(document: Mapping[str, Value], reading: Reading) -> None:
@@ -90,77 +131,6 @@ def _check(document: Mapping[str, Value], reading: Reading) -> None:
     workspace = document["workspace"]
     if reading.workspace is not None and workspace != reading.workspace:
         raise Unusable("WORKSPACE_MISMATCH", f"{workspace}, the feed is of {reading.workspace}")
-
-
-def _rows(document: Mapping[str, Value], reading: Reading) -> list[_Row]:
-    """Return the rows that say all of a profile, as few as may be, the last at the time when it was last seen."""
-    first, last = (
-        whole_number(document.get(name), "TIMESTAMP_INVALID")
-        for name in ("first_seen_ms", "last_seen_ms")
-    )
-    users = _values(document, "user_identities")
-    devices = _devices(document)
-    most = reading.limits["attributes"]
-    attributes = list(_object(document, "user_attributes").items())
-    chunks = [dict(attributes[start : start + most]) for start in range(0, len(attributes), most)]
-    size = max([1 + (first != last), len(chunks), len(devices), *map(len, users.values())])
-    rows = []
-    for place in range(size):
-        row = _Row(document.get("first_seen_ms"))
-        for name, values in users.items():
-            row.stated[name] = (
-                values[place] if place < len(values) else values[-1]
-            )  # said again: a later row is found by it too
-        if place < len(devices):
-            row.stated |= devices[place].stated
-            row.rest |= devices[place].rest
-            row.at_ms = devices[place].at_ms or row.at_ms
-        row.attributes = chunks[place] if place < len(chunks) else {}
-        rows.append(row)
-    rows[-1].at_ms = document.get("last_seen_ms")
-    if document.get("consent_state"):
-        rows[-1].rest["consent_state"] = document["consent_state"]
-    if document.get("is_opted_out"):
-        data: dict[str, Value] = {
-            "is_opted_out": True,
-            "timestamp_unixtime_ms": document.get("last_seen_ms"),
-        }
-        rows[-1].events = read_events([{"event_type": "opt_out", "data": data}])
-    return rows
-
-
-def _devices(document: Mapping[str, Value]) -> list[_Row]:
-    """Return a row for each device, in the order in which their identities arrived; where the line does not say what is
-    one device (no --whole), a row for each identity: identities of one row would be one device."""
-    values = _values(document, "device_identities")
-    left = {
-        (name, value): place
-        for name, listed in values.items()
-        for place, value in enumerate(listed)
-    }
-    rows: list[tuple[int, _Row]] = []
-    for device in _listed(document.get("devices")):
-        named = _object(device, "identities")
-        stated = {
-            kind.name: value
-            for name, value in named.items()
-            if (kind := type_named(name)) and (kind.name, value) in left
-        }
-        places = [left.pop((name, value)) for name, value in stated.items()]
-        row = _Row(device.get("last_seen_ms"), stated)
-        info = dict(_object(device, "info"))
-        if info:
-            row.rest["device_info"] = {
-                **info,
-                **{name: value for name, value in stated.items() if name != "mp_deviceid"},
-            }
-            if "mp_deviceid" in stated:
-                row.rest["mp_deviceid"] = stated["mp_deviceid"]
-        if device.get("attribution"):
-            row.rest["attribution_info"] = device["attribution"]
-        rows.append((max(places, default=0), row))
-    rows += [(place, _Row(None, {name: value})) for (name, value), place in left.items()]
-    return [row for _, row in sorted(rows, key=lambda one: one[0])]
 
 
 def _values(document: Mapping[str, Value], name: str) -> dict[str, list[Value]]:
@@ -179,7 +149,7 @@ def _values(document: Mapping[str, Value], name: str) -> dict[str, list[Value]]:
     return found
 
 
-def _object(document: Mapping[str, Value], name: str) -> Mapping[str, Value]:
+def _object(document: Mapping[str, Value], name: str) -> dict[str, Value]:
     value = document.get(name) or {}
     if not isinstance(value, dict):
         raise Unusable("BATCH_INVALID", f"{name} is {json_type(value)}")

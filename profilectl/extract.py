@@ -16,6 +16,7 @@ from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME, CODE
 from profilectl.naming import no_such
 from profilectl.profile import DELETED, Profiles, held_as_cell, held_as_json
+from profilectl.retold_sql import Telling, tell_more
 from profilectl.scratch import quote_identifier, quote_text
 from profilectl.segments import IMPORT_FILES, both, environment_name, known_identities, known_loose, known_mpids
 from profilectl.standing_sql import NOTHING, tell_odd, whole_members
@@ -138,11 +139,11 @@ def _counted(profiles: Profiles, names: Sequence[str], columns: Sequence[str], r
 
 
 def extract_of(
-    kind: str, profiles: Profiles, *, provenance: bool = False, whole: bool = False, with_mpid: bool = True,
+    kind: str, profiles: Profiles, *, provenance: bool = False, whole: bool = False, telling: Telling | None = None,
     own: Sequence[str] = OWN,
 ) -> Extract:
     """Return a kind of export: profiles, identities, attributes or batches; of the fields that profiles
-    are narrowed to, and of the profile's own columns."""
+    are narrowed to, and of the profile's own columns. telling: how batches leave."""
     match kind:
         case "profiles":
             return _profiles(profiles, provenance, whole, own)
@@ -152,7 +153,7 @@ def extract_of(
             return _long(["mpid", "environment", "attribute", "value", "type", "set_ms"], lambda where: _attributes(profiles, where), len(profiles.keys))
     tell_sharing(profiles)
     profiles = replace(profiles, calculated=[])  # a batch brings what is stored; it is calculated again where it arrives
-    return Extract((), None, lambda where: batches(profiles, where, with_mpid), cells=len(profiles.identities) + len(profiles.keys))
+    return Extract((), None, lambda where: batches(profiles, where, telling or Telling()), cells=len(profiles.identities) + len(profiles.keys))
 
 
 def _profiles(profiles: Profiles, provenance: bool, whole: bool, own: Sequence[str]) -> Extract:
@@ -314,15 +315,26 @@ def tell_sharing(profiles: Profiles) -> None:
         scratch.run(f"insert into sharing select profile {of_kind} and hash in (select hash {of_kind} group by hash having count(*) > 1)")
 
 
-def batches(profiles: Profiles, where: str, with_mpid: bool, *, with_times: bool = True) -> str:
-    """Return the SELECT of the platform's batches, in the order in which they make the profile again.
+def batches(profiles: Profiles, where: str, telling: Telling) -> str:
+    """Return the SELECT of the platform's batches of the profiles of `where`, of the state as it is when this is called.
+
+    People of whom more is to be said than their identities and attributes are told again by retold_sql.
+    """
+    among = tell_more(profiles, where, telling)
+    if among is None:
+        return _plain_batches(profiles, where, telling)
+    return f"{_plain_batches(profiles, both(where, f'not ({among})'), telling)} union all select * from told_again"
+
+
+def _plain_batches(profiles: Profiles, where: str, telling: Telling) -> str:
+    """Return the SELECT of the batches of profiles, in the order in which they make the profile again.
 
     The first batch founds the profile. Where another profile has one of its identities too, it says
     the MPID alone, so that nobody else is found by them; the identities follow, and further values of
     a type in batches of their own. Without MPIDs each batch says what it can of the identities again, for
     it is found by them; a profile without identities has no such batch. With MPIDs tell_sharing comes before.
     """
-    most = LIMITS["attributes"]
+    most, with_mpid, with_times = LIMITS["attributes"], telling.mpid, telling.times
     keys = sorted(profiles.keys)
     members = ", ".join(
         f"{quote_text(json.dumps(key, ensure_ascii=False) + ':')} || {held_as_json(f'v{n}')}" for n, key in enumerate(keys)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from profilectl.consent import STATED_MS
 from profilectl.criteria import CONSENT_STATES, Comparison, Consent, Near, Reads
 from profilectl.device import DEVICE_NAMES
-from profilectl.device_sql import devices_named
+from profilectl.device_sql import devices_named, id_text, kind_named
 from profilectl.event_sql import quoted_numbers, scalar_text, string, unchanged
 from profilectl.membership import DEGREES, RADIAN, widest_chord
 from profilectl.scratch import quote_text
@@ -114,10 +114,20 @@ def _device_ids() -> str:
     ids = []
     for key, path in DEVICE_NAMES:
         value = f"json_extract(rest, {quote_text(_pointer(*path))})::varchar"
-        text = f"{quote_text(key + ':')} || nullif(lower({string('one')}), '')"
-        told = f"list_transform([{value}], lambda one: case when starts_with(one, '\"') then {text} end)[1]"  # so that it is read once
+        text = f"{quote_text(key + ':')} || nullif({id_text('one', string('one'))}, '')"
+        told = f"list_transform([{value}], lambda one: {text})[1]"  # so that it is read once
         ids.append(f"case when contains(rest, {quote_text(json.dumps(path[-1]) + ':')}) then {told} end")
-    return f"[{', '.join(ids)}]"
+    return f"list_concat([{', '.join(ids)}]::varchar[], {_ids_under_odd_names()})"
+
+
+def _ids_under_odd_names() -> str:
+    """Return the SQL of the list of the ids whose names are spelled in another case, or with spaces: few, if any."""
+    known = ", ".join(quote_text(path[-1]) for _, path in DEVICE_NAMES)
+    names = f"list_filter(json_keys(rest, '/device_info'), lambda name: name not in ({known}) and {kind_named('name')} is not null)"
+    value = "json_extract(rest, '/device_info/' || replace(replace(name, '~', '~0'), '/', '~1'))::varchar"
+    text = id_text("one", string("one"))
+    said = f"{kind_named('name')} || ':' || nullif(list_transform([{value}], lambda one: {text})[1], '')"
+    return f"coalesce(list_transform({names}, lambda name: {said}), []::varchar[])"
 
 
 def _pointer(*members: str) -> str:

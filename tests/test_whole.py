@@ -17,7 +17,7 @@ from profilectl.engine import ImportRequest, import_files
 from profilectl.opening import open_store
 from profilectl.profile import profiles_of
 from profilectl.scratch import Scratch
-from profilectl.standing_sql import tell_odd, whole_members, whole_of
+from profilectl.standing_sql import NOTHING, tell_odd, whole_members, whole_of
 from profilectl.values import parse_json, to_json
 
 NOW_MS = 1_790_000_000_000
@@ -34,7 +34,8 @@ statement = st.fixed_dictionaries(
 )
 devices = sparse(
     ios_idfv=st.sampled_from(IDFV), ios_vendor_id=st.sampled_from(IDFV), ios_advertising_id=st.sampled_from(IDFV), platform=st.sampled_from(["iOS", "Android", ""]),
-    limit_ad_tracking=st.sampled_from([True, False, None]), os_version=st.sampled_from(["17", "é\n"]), screen_width=st.sampled_from([1, 1.5, 10**25]),
+    limit_ad_tracking=st.sampled_from([True, False, None]), os_version=st.sampled_from(["17", "é\n"]), screen_width=st.sampled_from([1, 1.5, 10**25]), push_token=st.sampled_from([7, "t", None]), android_uuid=st.sampled_from(["u", "U", " u", "Σς"]),
+    amp_id=st.sampled_from(["", "null", "x"]), **{"Roku AID": st.sampled_from([*IDFV, None])},
 )
 batches = st.fixed_dictionaries(
     {"user_identities": st.fixed_dictionaries({"customer_id": st.sampled_from(["A", "B"])})},
@@ -44,6 +45,7 @@ batches = st.fixed_dictionaries(
             "ccpa": st.fixed_dictionaries({"data_sale_opt_out": statement}),
         }),
         "attribution_info": st.fixed_dictionaries({"service_provider": st.sampled_from(["x", "y"]), "publisher": st.just("p"), "campaign": st.just("c")}),
+        "partner_identities": st.dictionaries(st.sampled_from(["P_1", "P_ü"]), st.sampled_from(["v", 'w"', "", None, 7]), min_size=1),
         "events": st.lists(st.sampled_from([True, False]).map(lambda out: {"event_type": "opt_out", "data": {"is_opted_out": out}}), max_size=2),
     },
 )
@@ -71,8 +73,8 @@ def test_all_at_once_and_one_by_one(imports: list[tuple[str, list[dict[str, Any]
                 told = {profile: parse_json("{" + members + "}") for profile, members in scratch.rows(whole_members(profiles, ""))}
                 everybody = [profile for (profile,) in scratch.rows(f"select distinct profile from ({profiles.folded([], '')})")]
                 for one in activities(profiles, everybody):
-                    expected = {**whole_of(one), "audience_memberships": []}
-                    nothing = {"is_opted_out": False, "limit_ad_tracking": None, "audience_memberships": [], "consent_state": {}, "devices": []}
+                    expected = {**whole_of(one)[0], **whole_of(one)[1], "audience_memberships": []}
+                    nothing = parse_json("{" + NOTHING + "}")
                     assert plain(told.get(one.profile, nothing)) == plain(parse_json(to_json(expected))), workspace  # type: ignore[arg-type]
 
 

@@ -30,6 +30,8 @@ SinceOption = Annotated[int | None, typer.Option("--since", metavar="IMPORT", mi
 PartitionOption = Annotated[str | None, typer.Option("--partition-by", metavar="KEY", help="A folder for each value of an attribute, or of environment.", autocompletion=complete.keys)]
 MaxRowsOption = Annotated[int | None, typer.Option("--max-rows-per-file", metavar="N", min=1, help="Begin a new file after so many.")]
 CompressionOption = Annotated[CompressionName | None, typer.Option("--compression", help="Of text the whole file (none), of Parquet its pages (zstd); else by the name of FILE.")]
+OptOuts = enum.Enum("OptOuts", {name: name for name in ("event", "none")}, type=str)  # type: ignore[misc]
+OptOutsOption = Annotated[OptOuts, typer.Option("--opt-outs", help="Who has opted out, or in again, leaves with an opt_out event (event), or without (none).")]
 MemoryOption = Annotated[str | None, typer.Option("--memory-limit", metavar="SIZE", help="For example 2GB.")]
 
 
@@ -137,6 +139,7 @@ def export_batches_command(
     output: OutputOption = None,
     in_order: SortedOption = False,
     no_mpid: Annotated[bool, typer.Option("--no-mpid", help="Leave the MPIDs out, for a platform that gives its own.")] = False,
+    opt_outs: OptOutsOption = OptOuts["event"],
     where: WhereOption = None,
     fields: FieldsOption = None,
     environment: OnlyEnvironmentOption = None,
@@ -147,10 +150,10 @@ def export_batches_command(
     memory_limit: MemoryOption = None,
     wait: WaitOption = 0,
 ) -> None:
-    """Write the state as the platform's batches, which make the same profiles again when they are imported."""
+    """Write the state as the platform's batches, each of one device, which make the same profiles again when they are imported."""
     _export(
         context, "batches", "batch", output, ExportFormat["jsonl"], memory_limit, wait, in_order=in_order, with_mpid=not no_mpid, where=where, fields=fields,
-        environment=environment, since=since, partition_by=partition_by, max_rows=max_rows, compression=compression,
+        environment=environment, since=since, partition_by=partition_by, max_rows=max_rows, compression=compression, opt_outs=opt_outs.value == "event",
     )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from profilectl.cli import JsonOption, WaitOption, app, options_of
+from profilectl.cli.export import OptOuts, OptOutsOption
 from profilectl.cli.search import EnvironmentName
 from profilectl.codes import Exit, ProfilectlError, UsageError
 from profilectl.events_api import HISTORICAL_AFTER_H, HOSTS, RATE
@@ -30,6 +31,7 @@ def push_command(
     events: Annotated[bool, typer.Option("--events", help="The stored events of profiles, instead of the profiles.")] = False,
     since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="With --events: events from then on: a day, a time, or 30d, 12h ago.")] = None,
     historical_after: Annotated[float, typer.Option("--historical-after", metavar="HOURS", min=0, help="Older events go to the historical endpoint, those of a file as well.")] = HISTORICAL_AFTER_H,
+    opt_outs: OptOutsOption = OptOuts["event"],
     rate: Annotated[float, typer.Option("--rate", metavar="N", min=0, help="At most so many batches a second; 0: no limit.")] = RATE,
     parallel: Annotated[int, typer.Option("--parallel", metavar="N", min=1, max=64, help="So many requests at once.")] = 4,
     timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long to wait for an answer.")] = 30,
@@ -65,7 +67,10 @@ def push_command(
         raise UsageError("--estimate and --dry-run do not go together", "--dry-run says how many as well; --estimate writes nothing")
     if file is not None and (events or by_import is not None or where is not None or audience is not None or environment is not None or with_mpid):
         raise UsageError("--import, --where, --audience, --environment, --events and --with-mpid choose profiles; a file is sent as it is")
-    asked = Asked(file, by_import, where, environment.value if environment else None, with_mpid, with_times, again, events, since, stated_time("--since", since), historical_after, audience)
+    asked = Asked(
+        file, by_import, where, environment.value if environment else None, with_mpid, with_times, again, events, since,
+        stated_time("--since", since), historical_after, audience, opt_outs=opt_outs.value == "event",
+    )
     found = None if dry_run or estimate else credentials_of(credentials, os.environ)
     with push_progress(quiet=options.quiet, bar=not as_json) as (progress, said):
         report = push(

@@ -253,10 +253,15 @@ class Occurred:
     document: dict[str, Value]
 
 
-def opted_out(events: Iterable[Occurred]) -> bool:
-    """Say whether the last opt_out event, by its time, then by arrival, opts out (domain.md 14)."""
+def last_opt_out(events: Iterable[Occurred]) -> Occurred | None:
+    """Return the opt_out event that is in force: the last, by its time, then by arrival (domain.md 14)."""
     said = [one for one in events if one.type == "opt_out"]
-    last = max(said, key=lambda one: (one.at_ms, one.arrival, one.place), default=None)
+    return max(said, key=lambda one: (one.at_ms, one.arrival, one.place), default=None)
+
+
+def opted_out(events: Iterable[Occurred]) -> bool:
+    """Say whether the opt_out event in force opts out."""
+    last = last_opt_out(events)
     data = last.document.get("data") if last else None
     return isinstance(data, dict) and data.get("is_opted_out") in (True, "true")
 

@@ -53,7 +53,8 @@ class Asked:
 
     with_mpid: batches name our MPIDs; with_times: they say timestamp_unixtime_ms. again: also what was pushed before.
     since: as it was typed, since_ms: events from then on; historical_after_h: the age from which
-    events go to the historical endpoint. audience: whose members.
+    events go to the historical endpoint. audience: whose members. opt_outs: profiles leave with the
+    opt-out in force, as an event.
     """
 
     file: Path | None = None
@@ -68,13 +69,14 @@ class Asked:
     since_ms: int | None = None
     historical_after_h: float = HISTORICAL_AFTER_H
     audience: str | None = None
+    opt_outs: bool = True
 
     @property
     def kind(self) -> str:
         return "file" if self.file else "events" if self.events else "profiles" if self.by_import is None else "import"
 
     def wanted(self) -> Wanted:
-        return Wanted("batches", where=self.where, environment=self.environment, touched_by=self.by_import, with_mpid=self.with_mpid, audience=self.audience)
+        return Wanted("batches", where=self.where, environment=self.environment, touched_by=self.by_import, with_mpid=self.with_mpid, audience=self.audience, opt_outs=self.opt_outs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,7 @@ def _begin(ledger: Ledger, source: OfFile | OfStore | OfEvents, asked: Asked, ad
     """Take up the push that is asked for, or begin it."""
     sealed: dict[str, Any] = {
         "kind": asked.kind, "sha256": source.sha256 if isinstance(source, OfFile) else None, "import": asked.by_import, "where": asked.where, "environment": asked.environment,
-        "with_mpid": asked.with_mpid, "with_times": asked.with_times, "workspace": chosen_workspace(), "address": address,
+        "with_mpid": asked.with_mpid, "with_times": asked.with_times, "opt_outs": asked.opt_outs, "workspace": chosen_workspace(), "address": address,
     }
     if asked.audience is not None:
         sealed["audience"] = asked.audience

@@ -163,7 +163,7 @@ class OfStore:
         profiles.keys = [key for key in profiles.keys if key not in masked]
         profiles.loose_keys = [key for key in profiles.loose_keys if key not in masked]
         profiles.several = self._kept.several
-        select = batches(profiles, where, self._wanted.with_mpid, with_times=self._with_times)
+        select = batches(profiles, where, self._wanted.telling(times=self._with_times))
         if self._since is None:
             select = f"select _profile, _mpid::varchar as mpid, _arrival as part, line, []::varchar[] as deleted from ({select})"
         else:
