@@ -147,7 +147,10 @@ def _attribution(profiles: Profiles, where: str) -> str:
     text = "json_extract(rest, '$.attribution_info')::varchar"
     rest = _rest(profiles, where, "contains(rest, '\"attribution_info\":{\"')")
     stated = f"select profile, arrival, {text} as text from ({rest}) where here"
-    carried = ", ".join(f"({one.destination}, {one.arrival}, {quote_text(one.attribution)})" for one in profiles.aliases if one.in_force and one.attribution)
+    carried = ", ".join(
+        f"({alias.destination}, {alias.arrival}, {quote_text(to_json(attribution))})"
+        for alias in profiles.aliases if alias.in_force and (attribution := profiles.attribution_carried(alias))
+    )
     if carried:
         stated += f" union all select * from (select * from (values {carried}) as alias(profile, arrival, text) where length(text) > 2) {where}"
     return f"select profile, arg_max(text, arrival) as text from ({stated}) group by profile"
