@@ -65,7 +65,7 @@ def make(folder: Path) -> None:
     for name, lines in (("a.jsonl", A), ("b.jsonl", B)):
         (folder / name).write_text("".join(json.dumps(one) + "\n" for one in lines))
     (folder / "ids.csv").write_text("email\na@example.com\nnobody@example.com\n")
-    duckdb.sql(
+    duckdb.connect().execute(
         "copy (select * from (values ('A', 'iron', 'p@example.com'), ('C', 'iron', 'c@example.com'), (null, 'x', 'n/a')) as t(customer_id, tier, email))"
         f" to '{folder / 'p.parquet'}' (format parquet)"
     )
@@ -331,7 +331,7 @@ ELSEWHERE = {
     "audiences add": "as show", "audiences refresh": "as list", "retention set": "as show", "retention apply": "counts", "retention show": "days",
     "privacy request": "as the platform has it", "privacy cancel": "the same", "privacy run": "the same", "privacy requests": "the same", "privacy show": "the same",
     # speaks to others
-    "push": "counts", "forward": "counts", "uid2 run": "counts", "outbox drop": "counts", "outbox retry": "counts",
+    "serve": "its address", "credentials new": "where they are written", "push": "counts", "forward": "counts", "uid2 run": "counts", "outbox drop": "counts", "outbox retry": "counts",
     "explain attribute": "the long name of explain",
 }
 

@@ -57,7 +57,7 @@ def test_more_than_10_000_columns_are_refused_in_words(tmp_path: Path) -> None:
     names = ["customer_id", *(f"k{place}" for place in range(10_000))]
     _write(tmp_path / "wide.csv", names, [["u", *"x" * 10_000]])
     columns = ", ".join(f"'x' as k{place}" for place in range(10_000))
-    duckdb.sql(f"copy (select 'u' as customer_id, {columns}) to '{tmp_path / 'wide.parquet'}'")
+    duckdb.connect().execute(f"copy (select 'u' as customer_id, {columns}) to '{tmp_path / 'wide.parquet'}'")
     for name in ("wide.csv", "wide.parquet"):
         result = doors.run("--store", "a.db", "import", name, "--feed", "f", folder=tmp_path)
         assert result.returncode == 4, result.stderr
