@@ -7,6 +7,7 @@ import enum
 import fcntl
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from doors import call, run
 from typer.testing import CliRunner
 
 from profilectl.cli import app
+from profilectl.render.privacy import KINDS
 
 COLUMNS = 80
 EVENT = '{"user_identities": {"customer_id": "%s"}, "user_attributes": {"tier": "gold"}, "events": [{"event_type": "custom_event", "data": {"event_name": "a long name of an event", "custom_event_type": "other", "custom_attributes": {"category": "shoes", "price": "12.00"}}}]}\n'
@@ -83,3 +85,47 @@ def test_a_terminal_gets_lines_folded_between_words(folder: Path, command: tuple
     words = {word for line in lines for word in line.split()}
     assert command == ("explain", "rules") or not [word for word in whole if word not in words]
 
+
+
+def test_an_opt_out_says_whether_it_is_one(tmp_path: Path) -> None:
+    batch = '{"user_identities": {"customer_id": "A-1"}, "events": [{"event_type": "opt_out", "data": {"is_opted_out": %s}}]}\n'
+    (tmp_path / "answers.jsonl").write_text(batch % "true" + batch % "false")
+    run("import", "answers.jsonl", "--feed", "app", folder=tmp_path)
+    for command in (("stream",), ("events",), ("show", "A-1")):
+        said = call(*command, folder=tmp_path).stdout
+        assert "is_opted_out = true" in said, command
+        assert "is_opted_out = false" in said, command
+
+
+def test_what_is_erased_is_counted_in_words(tmp_path: Path) -> None:
+    """No name of a table is told to a person."""
+    schema = (Path(__file__).parent.parent / "profilectl" / "schema.sql").read_text()
+    tables = re.findall(r"create table store\.(\w+) \((.*?)\n\);", schema, re.DOTALL)
+    assert "sent_profile" in KINDS
+    assert not [name for name, columns in tables if re.search(r"^\s*profile ", columns, re.MULTILINE) and name not in KINDS]
+
+
+def test_nothing_to_stream_is_said(tmp_path: Path) -> None:
+    run("feeds", "add", "app", "--source", "sdk", folder=tmp_path)
+    assert "no batches" in call("stream", folder=tmp_path).stderr
+    assert call("stream", "--json", folder=tmp_path).output == ""
+
+
+@pytest.mark.parametrize(("toml", "said"), [
+    ('[audiences.gold]\ncriteria = "tier = 1"\n[outputs.mail]\ntype = "jsonl"\npath = "m.jsonl"\n[connections.x]\naudience = "gold"\noutput = "mail"\nidentities = ["emial"]', "Try: email"),
+    ('[audiences.gold]\ncriteria = "tier = 1"\n[connections.x]\naudience = "gold"\noutput = "mail"', "there are no outputs yet"),
+    ('[outputs.mail]\ntype = "jsonl"\npath = "m.jsonl"\n[connections.x]\naudience = "gold"\noutput = "mail"', "there are no audiences yet"),
+    ('[feeds.f]\nsource = "sdk"\n[outputs.mail]\ntype = "jsonl"\npath = "m.jsonl"\n[connections.x]\nfeed = "f"\noutput = "mail"\nfilter = { user_identities = ["emial"] }', "Try: email"),
+    ('[identity]\nhierarchy = ["custmer_id"]', "Try: customer_id"),
+    ('[outputs.mail]\ntype = "jsonl"\npth = "m.jsonl"', "there is no key pth"),
+])  # fmt: skip
+def test_a_slip_in_the_configuration_is_answered_with_what_was_meant(tmp_path: Path, toml: str, said: str) -> None:
+    (tmp_path / "slip.toml").write_text(toml)
+    done = run("config", "apply", "slip.toml", folder=tmp_path)
+    assert done.returncode == 4
+    assert said in done.stderr
+
+
+def test_a_slip_in_any_is_answered_with_any(folder: Path) -> None:
+    (folder / "list.txt").write_text("A-1\n")
+    assert "Try: any" in run("lookup", "list.txt", "--type", "anyy", folder=folder).stderr
