@@ -129,3 +129,14 @@ def test_a_slip_in_the_configuration_is_answered_with_what_was_meant(tmp_path: P
 def test_a_slip_in_any_is_answered_with_any(folder: Path) -> None:
     (folder / "list.txt").write_text("A-1\n")
     assert "Try: any" in run("lookup", "list.txt", "--type", "anyy", folder=folder).stderr
+
+
+@pytest.mark.parametrize(("condition", "said"), [
+    ("customer_id = A", "a text stands in single quotes"),
+    ("consent gdpr.marketing is granted", "profilectl audiences preview takes them"),
+    ("customer_id matches '*A*'", "is not a regular expression: no argument for repetition operator: *"),
+])  # fmt: skip
+def test_a_slip_in_a_condition_is_answered_with_what_to_write(folder: Path, condition: str, said: str) -> None:
+    done = run("search", "--where", condition, folder=folder)
+    assert done.returncode == 2
+    assert said in done.stderr
