@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import fcntl
+import json
 import os
 import pty
 import re
@@ -25,7 +26,9 @@ from profilectl.cli import app
 from profilectl.render.privacy import KINDS
 
 COLUMNS = 80
-EVENT = '{"user_identities": {"customer_id": "%s"}, "user_attributes": {"tier": "gold"}, "events": [{"event_type": "custom_event", "data": {"event_name": "a long name of an event", "custom_event_type": "other", "custom_attributes": {"category": "shoes", "price": "12.00"}}}]}\n'
+PRICED = {"event_name": "a long name of an event", "custom_event_type": "other", "custom_attributes": {"category": "shoes", "price": "12.00"}}
+EVENTS = [{"event_type": "custom_event", "data": PRICED}]
+MAIL = '[outputs.mail]\ntype = "jsonl"\npath = "m.jsonl"\n'
 
 
 def on_a_terminal(folder: Path, *arguments: str) -> list[str]:
@@ -52,7 +55,8 @@ def walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("first_look")
-    (folder / "a_file_with_a_name.jsonl").write_text("".join(EVENT % name for name in ("A-1", "A-2")))
+    batches = [{"user_identities": {"customer_id": name}, "user_attributes": {"tier": "gold"}, "events": EVENTS} for name in ("A-1", "A-2")]
+    (folder / "a_file_with_a_name.jsonl").write_text("".join(json.dumps(batch) + "\n" for batch in batches))
     for feed, protection in (("a_feed_with_a_name", "create-and-update"), ("reader", "read-only")):
         run("import", "a_file_with_a_name.jsonl", "--feed", feed, "--protection", protection, folder=folder)
     return folder
@@ -111,13 +115,18 @@ def test_nothing_to_stream_is_said(tmp_path: Path) -> None:
     assert call("stream", "--json", folder=tmp_path).output == ""
 
 
+GOLD = '[audiences.gold]\ncriteria = "tier = 1"\n'
+OF_GOLD = '[connections.x]\naudience = "gold"\noutput = "mail"\n'
+OF_FEED = '[feeds.f]\nsource = "sdk"\n[connections.x]\nfeed = "f"\noutput = "mail"\n'
+
+
 @pytest.mark.parametrize(("toml", "said"), [
-    ('[audiences.gold]\ncriteria = "tier = 1"\n[outputs.mail]\ntype = "jsonl"\npath = "m.jsonl"\n[connections.x]\naudience = "gold"\noutput = "mail"\nidentities = ["emial"]', "Try: email"),
-    ('[audiences.gold]\ncriteria = "tier = 1"\n[connections.x]\naudience = "gold"\noutput = "mail"', "there are no outputs yet"),
-    ('[outputs.mail]\ntype = "jsonl"\npath = "m.jsonl"\n[connections.x]\naudience = "gold"\noutput = "mail"', "there are no audiences yet"),
-    ('[feeds.f]\nsource = "sdk"\n[outputs.mail]\ntype = "jsonl"\npath = "m.jsonl"\n[connections.x]\nfeed = "f"\noutput = "mail"\nfilter = { user_identities = ["emial"] }', "Try: email"),
+    (GOLD + MAIL + OF_GOLD + 'identities = ["emial"]', "Try: email"),
+    (GOLD + OF_GOLD, "there are no outputs yet"),
+    (MAIL + OF_GOLD, "there are no audiences yet"),
+    (MAIL + OF_FEED + 'filter = { user_identities = ["emial"] }', "Try: email"),
     ('[identity]\nhierarchy = ["custmer_id"]', "Try: customer_id"),
-    ('[outputs.mail]\ntype = "jsonl"\npth = "m.jsonl"', "there is no key pth"),
+    (MAIL + 'pth = "m.jsonl"', "there is no key pth"),
 ])  # fmt: skip
 def test_a_slip_in_the_configuration_is_answered_with_what_was_meant(tmp_path: Path, toml: str, said: str) -> None:
     (tmp_path / "slip.toml").write_text(toml)

@@ -80,7 +80,7 @@ def print_push(report: PushReport, *, quiet: bool) -> None:
         notice(warning)
     for limit, number in document["throttled"].items():
         notice(f"{counted(number, 'time')} over a limit of the platform: {'it does not say which' if limit == 'other' else limit}")
-    if report.dry_run is None and report.estimate is None and report.counts.requests:
+    if report.dry_run is None and report.estimate is None and report.counts.accepted:
         notice(f"{report.counts.accepted / max(report.elapsed_ms, 1) * 1000:,.0f} batches a second")
 
 
