@@ -67,7 +67,7 @@ def audience_of(name: str, table: object) -> Audience:
         raise UsageError(f"{where} must be a section", f"[audiences.{name}] with criteria = \"...\"")
     for key in table:
         if key not in (*KEYS, *COMBINATIONS):
-            raise UsageError(f"{where}: there is no {key}", f"an audience has {', '.join(KEYS)}, or instead of criteria {', '.join(COMBINATIONS)}")
+            raise UsageError(f"{where}: there is no key {key}", f"an audience has {', '.join(KEYS)}, or instead of criteria {', '.join(COMBINATIONS)}")
     combined = {key: table[key] for key in COMBINATIONS if key in table}
     if combined and "criteria" in table:
         raise UsageError(f"{where}: criteria and {next(iter(combined))} both say who is in it", "leave one out")

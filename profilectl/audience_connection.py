@@ -15,7 +15,7 @@ from typing import Any
 
 from profilectl.codes import UsageError
 from profilectl.forwarding import ConsentRule, consent_rules
-from profilectl.identity import BY_NAME, TYPES, IdentityType, type_named
+from profilectl.identity import TYPES, IdentityType, no_type, type_named
 from profilectl.normal_form import email_in_form, phone_in_form
 from profilectl.output import LONGEST_NAME
 from profilectl.values import Value, held_json, parse_json, whole
@@ -107,7 +107,7 @@ def audience_connection_of(name: str, table: Mapping[str, Any]) -> AudienceConne
     for key in table:
         if key not in KEYS:
             raise UsageError(
-                f"{where}: there is no {key}", f"a connection of an audience has {', '.join(KEYS)}"
+                f"{where}: there is no key {key}", f"a connection of an audience has {', '.join(KEYS)}"
             )
     for key in ("audience", "output"):
         if not isinstance(table.get(key), str) or not table[key].strip():
@@ -159,7 +159,7 @@ def _identities(where: str, table: Mapping[str, Any]) -> tuple[str, ...] | None:
         kind = type_named(one)
         if kind is None:
             raise UsageError(
-                f"{where}: there is no identity type {one!r}", "the types are " + ", ".join(BY_NAME)
+                f"{where}: there is no identity type {one!r}", no_type(one).hint
             )
         chosen.add(kind.name)
     return tuple(kind.name for kind in TYPES if kind.name in chosen)

@@ -20,6 +20,7 @@ passes. What exists and what is empty: presence.py.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,7 +69,9 @@ NAME: /"([^"]|"")+"/ | /(?!(and|or|not|is|in|like|contains|matches|null|true|fal
 %import common.WS
 %ignore WS
 """
-EXAMPLE = "for example tier = 'gold' and visits >= 3"
+EXAMPLE = "for example tier = 'gold' and visits >= 3; a text stands in single quotes"
+CRITERIA = "events, consent and audiences are criteria: profilectl audiences preview takes them"
+_CRITERION = re.compile(r"(?:\b(?:consent|event|audience)\s+|\bcount\s*)$", re.IGNORECASE)
 OWN = {"environment": "environment", "mpid": "mpid", "first_seen_ms": "first_seen_ms", "last_seen_ms": "last_seen_ms"}
 """What is the profile's own, and its column."""
 
@@ -84,7 +87,7 @@ class Condition:
 def check_condition(text: str) -> None:
     """Refuse a condition that is empty: it would mean everybody. Raises UsageError."""
     if not text.strip():
-        raise UsageError("--where is empty", f"{EXAMPLE}; leave --where out for everybody")
+        raise UsageError("--where is empty", f"{EXAMPLE.partition(';')[0]}; leave --where out for everybody")
 
 
 def condition_of(text: str, profiles: Profiles) -> Condition:
@@ -102,7 +105,7 @@ def condition_of(text: str, profiles: Profiles) -> Condition:
     except UnexpectedInput as error:
         ended = isinstance(error, UnexpectedEOF) or (isinstance(error, UnexpectedToken) and error.token.type == "$END")
         at = len(text) if ended else int(error.pos_in_stream or 0)
-        raise UsageError(f"the condition is not understood at character {at + 1}: {text[:at]}>>>{text[at:]}", EXAMPLE) from None
+        raise UsageError(f"the condition is not understood at character {at + 1}: {text[:at]}>>>{text[at:]}", CRITERIA if _CRITERION.search(text[:at]) else EXAMPLE) from None
     except RecursionError:
         raise UsageError("the condition is nested too deep", "take brackets away") from None
 
@@ -277,4 +280,7 @@ def _check_pattern(pattern: str) -> None:
     try:
         duckdb.execute("select regexp_matches('', $pattern)", {"pattern": pattern})
     except duckdb.Error as error:
-        raise UsageError(f"{pattern!r} is not a regular expression: {str(error).splitlines()[0][:200]}") from None
+        why = str(error).splitlines()[0].removeprefix("Invalid Input Error: ")[:200]
+        raise UsageError(
+            f"{pattern!r} is not a regular expression: {why}", "for example '^A.*n$'; like takes a pattern with % for any text"
+        ) from None

@@ -45,7 +45,7 @@ from profilectl.feed import (
     workspaces_of,
 )
 from profilectl.forwarding import Connection, connection_of
-from profilectl.identity import BY_NAME, STRATEGIES, display, flags_of, star_of, type_named
+from profilectl.identity import STRATEGIES, display, flags_of, no_type, star_of, type_named
 from profilectl.naming import advice
 from profilectl.output import FILES, Output, output_of
 from profilectl.retention import check_clocks
@@ -201,8 +201,7 @@ def _checked(path: Path, name: str, value: Any) -> Any:
         return value
     types = [type_named(entry) for entry in value]
     if None in types:
-        raise InputRefused(f"{path}: {name}: there is no identity type {value[types.index(None)]!r}",
-                           "the types are " + ", ".join(BY_NAME))
+        raise InputRefused(f"{path}: {name}: there is no identity type {value[types.index(None)]!r}", no_type(value[types.index(None)]).hint)
     listed = [one.name for one in types if one]
     if len(set(listed)) != len(listed):
         raise InputRefused(f"{path}: {name} names a type twice")
@@ -251,7 +250,7 @@ def _feed(path: Path, name: str, members: Any) -> Feed:
         raise InputRefused(f"{where} must be a section")
     for member in members:
         if member not in FEED_KEYS:
-            raise InputRefused(f"{where}: there is no {member}", f"a feed has {', '.join(FEED_KEYS)}")
+            raise InputRefused(f"{where}: there is no key {member}", f"a feed has {', '.join(FEED_KEYS)}")
     source = members.get("source", source_named_by(name))
     protection = members.get("protection", DEFAULT_PROTECTION)
     partner = members.get("partner")

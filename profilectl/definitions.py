@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -258,7 +258,7 @@ def check_connections(wanted_outputs: Sequence[Output], wanted: Sequence[Connect
     for one in wanted:
         check_connection(one)
         if one.output not in names:
-            raise UsageError(f"connection {one.name}: there is no output {one.output}", "declare it: [outputs.NAME]; outputs are " + (", ".join(sorted(names)) or "none"))
+            raise UsageError(f"connection {one.name}: there is no output {one.output}", _declare("outputs", names))
         other = seen.setdefault((one.feed, one.output), one.name)
         if other != one.name:
             raise UsageError(f"connection {one.name}: {other} connects the same feed and output", "a batch goes to an output once")
@@ -268,6 +268,12 @@ def check_connections(wanted_outputs: Sequence[Output], wanted: Sequence[Connect
             raise UsageError(f"connection {one.name}: the output {one.output} is a csv: it takes audiences, not batches of feeds", 'send batches to an output of type "jsonl"')
         if one.only is not None and out.send_new_data_points:
             raise UsageError(f"connection {one.name}: only counts where the output has send_new_data_points = false", "use filter, or set it")
+
+
+def _declare(section: str, names: Iterable[str]) -> str:
+    """Return what to do about a name that is not declared, with those that are."""
+    there = ", ".join(sorted(names))
+    return f"declare it: [{section}.NAME]; " + (f"there are {there}" if there else f"there are no {section} yet")
 
 
 def check_audience_connections(
@@ -281,9 +287,9 @@ def check_audience_connections(
     for one in wanted:
         where = f"connection {one.name}"
         if one.audience not in there:
-            raise UsageError(f"{where}: there is no audience {one.audience}", "declare it: [audiences.NAME]; audiences are " + (", ".join(sorted(there)) or "none"))
+            raise UsageError(f"{where}: there is no audience {one.audience}", _declare("audiences", there))
         if one.output not in named:
-            raise UsageError(f"{where}: there is no output {one.output}", "declare it: [outputs.NAME]; outputs are " + (", ".join(sorted(named)) or "none"))
+            raise UsageError(f"{where}: there is no output {one.output}", _declare("outputs", named))
         if named[one.output].type == "events-api":
             raise UsageError(f"{where}: the output {one.output} is an events-api: it takes batches of feeds, not audiences", 'use one of type "webhook", "jsonl" or "csv"')
         other = seen.setdefault((one.audience, one.output), one.name)

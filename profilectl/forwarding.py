@@ -16,7 +16,7 @@ from profilectl.codes import UsageError
 from profilectl.consent import SALE, Purpose, Said
 from profilectl.enrichment import SOURCE_FEED, Outgoing
 from profilectl.event import EVENT_TYPES, name_of
-from profilectl.identity import type_named
+from profilectl.identity import no_type, type_named
 from profilectl.output import LONGEST_NAME, Output
 from profilectl.values import Value, held_text, hold
 
@@ -268,7 +268,7 @@ def connection_of(name: str, table: object) -> Connection:
         raise UsageError(f"{where} must be a section", f'[connections.{name}] with feed = "crm" and output = "lake"')
     for key in table:
         if key not in KEYS:
-            raise UsageError(f"{where}: there is no {key}", f"a connection has {', '.join(KEYS)}")
+            raise UsageError(f"{where}: there is no key {key}", f"a connection has {', '.join(KEYS)}")
     texts = {key: _text(where, key, table.get(key)) for key in ("feed", "output")}
     switches = {key: table.get(key, standing) for key, standing in (("active", True), ("id_sync", False))}
     for key, value in switches.items():
@@ -340,7 +340,7 @@ def _points(where: str, table: object) -> Points:
         raise UsageError(f"{where} must be a table", f"of {', '.join(POINTS)}")
     for kind in table:
         if kind not in POINTS:
-            raise UsageError(f"{where}: there is no {kind}", f"it has {', '.join(POINTS)}")
+            raise UsageError(f"{where}: there is no key {kind}", f"it has {', '.join(POINTS)}")
     identities = frozenset(_type(where, name) for name in _names(where, "user_identities", table.get("user_identities", [])))
     events = {_event_type(where, kind): _names(where, f"events.{kind}", names) for kind, names in _table(where, "events", table).items()}
     attributes = {
@@ -374,7 +374,9 @@ def _event_type(where: str, kind: str) -> str:
 
 def _type(where: str, name: str) -> str:
     kind = type_named(name)
-    if kind is None or kind.device:
+    if kind is None:
+        raise UsageError(f"{where}: there is no user identity {name!r}", no_type(name).hint)
+    if kind.device:
         raise UsageError(f"{where}: there is no user identity {name!r}", "device identities are part of device_info, which is not filtered")
     return kind.name
 

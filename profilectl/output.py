@@ -88,7 +88,7 @@ def output_of(name: str, table: object) -> Output:
         if key not in keys:
             secret = key in ("secret", "key", "header", "token", "password")
             hint = "credentials come from the environment or a file, see docs/outputs.md" if secret else f"a {kind} output has {', '.join(keys)}"
-            raise UsageError(f"{where}: there is no {key}", hint)
+            raise UsageError(f"{where}: there is no key {key}", hint)
     place = table.get(TYPES[kind].place)
     if not isinstance(place, str) or not place.strip():
         raise UsageError(f"{where}: needs {TYPES[kind].place}", "where the batches go")

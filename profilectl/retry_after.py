@@ -12,7 +12,7 @@ import math
 import re
 import time
 
-MAX_WAIT_S = 300.0
+MAX_WAIT_S = 300
 """Where a receiver asks for longer, a command ends and says when to come back (--max-wait)."""
 LONGEST_S = 100 * 365 * 86_400
 """A number that is larger means as much as this one."""

@@ -157,7 +157,7 @@ def test_a_connection_of_an_audience_is_declared_written_back_and_read_again(fol
     ('audience = "gold"\noutput = "mail"\nphone = "digits"', "", "phone"),
     ('audience = "gold"\noutput = "mail"\nattributes = "tier"', "", "attributes must be a list"),
     ('audience = "gold"\noutput = "mail"\nactive = 1', "", "active must be true or false"),
-    ('audience = "gold"\noutput = "mail"\nsampling = 5', "", "there is no sampling"),
+    ('audience = "gold"\noutput = "mail"\nsampling = 5', "", "there is no key sampling"),
     ('audience = "gold"\noutput = "mail"\nconsent = { regulation = "x" }', "", "consent must be"),
     ('audience = "gold"\noutput = "mail"\n[connections.b]\naudience = "gold"\noutput = "mail"', "", "connects the same audience and output"),
     ('audience = "gold"\noutput = "mail"', 'type = "events-api"\nhost = "us1"', "takes batches of feeds, not audiences"),

@@ -173,7 +173,7 @@ def test_the_events_api_gets_requests_as_full_as_they_can_be(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ('[hok]\nsecret = "s"', "there is no output hok"), ('[hook]\nsecrit = "s"', "there is no secrit"), ('secret = "s"', "secret is in no section"),
+    ('[hok]\nsecret = "s"', "there is no output hok"), ('[hook]\nsecrit = "s"', "there is no key secrit"), ('secret = "s"', "secret is in no section"),
     ('[lake]\nsecret = "s"', "takes no credentials"), ('[hook]\nsecret = 5', "secret must be a text"), ("[hook]\nkey = 'k'", "takes secret, header"),
 ])  # fmt: skip
 def test_a_credential_that_would_sign_nothing_is_refused(text: str, said: str, tmp_path: Path) -> None:

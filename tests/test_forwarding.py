@@ -141,10 +141,10 @@ def test_the_events_api_takes_another_form() -> None:
 
 WRONG = [
     ({"type": "ftp", "path": "x"}, {}, "type = 'ftp'"), ({"type": "jsonl"}, {}, "needs path"), ({"type": "webhook", "url": "http://example.com"}, {}, "plain http"),
-    ({"type": "webhook", "url": "https://u:p@example.com"}, {}, "credentials do not belong"), ({"type": "webhook", "url": "https://x.org", "secret": "s"}, {}, "there is no secret"),
+    ({"type": "webhook", "url": "https://u:p@example.com"}, {}, "credentials do not belong"), ({"type": "webhook", "url": "https://x.org", "secret": "s"}, {}, "there is no key secret"),
     ({}, {"sampling": 101}, "sampling"), ({}, {"sampling": "1.234"}, "sampling"), ({}, {"attribute": {"name": "a"}}, "attribute needs name and value"),
     ({}, {"consent": {"regulation": "hipaa"}}, "consent must be"), ({}, {"consent": {"regulation": "gdpr"}}, "purpose"), ({}, {"filter": {"events": ["x"]}}, "events must be a table"),
-    ({}, {"filter": {"user_identities": ["ios_idfv"]}}, "no user identity"), ({}, {"rule": 1}, "there is no rule"), ({}, {"active": 1}, "active must be"),
+    ({}, {"filter": {"user_identities": ["ios_idfv"]}}, "no user identity"), ({}, {"rule": 1}, "there is no key rule"), ({}, {"active": 1}, "active must be"),
 ]  # fmt: skip
 
 

@@ -315,7 +315,7 @@ GOOD = {"org": "1", "account": "1", "workspaces": {"default": "1"}}
     ('org = 1\naccount = 1\nworkspaces = {a = "1"}\nclients.x = {id = "a", secret = "1234567890123456", rate = 0}', "rate"),
     ('org = 1\naccount = 1\nworkspaces = {a = "1"}\nfeeds.x = {key = "a:b", secret = "1234567890123456"}', "colon"),
     ('org = "a/b"\naccount = 1\nworkspaces = {a = "1"}', "org"),
-    ("orgs = 1", "there is no orgs"),
+    ("orgs = 1", "there is no key orgs"),
     ("org =", "api.toml"),
 ])
 def test_credentials_that_are_none(text: str, said: str, tmp_path: Path) -> None:

@@ -139,9 +139,23 @@ def _spared(command: Any) -> Any:
             return float(value) if annotation is float and isinstance(value, int) else checked(ctx, value)
 
         param.process_value = process_value
+    _legible(command)
     for one in getattr(command, "commands", {}).values():
         _spared(one)
     return command
+
+
+def _legible(command: Any) -> None:
+    """Let the help of a command be folded to the terminal: paragraphs not where the code breaks its lines, choices not within one."""
+    if command.help:
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in command.help.split("\n\n"))
+    for param in command.params:
+        param.display_type_rich = partial(_spaced, param.display_type_rich)
+
+
+def _spaced(display_type: Any, ctx: Any) -> str | None:
+    shown: str | None = display_type(ctx=ctx)
+    return shown.replace("|", " | ") if shown else shown
 
 
 def _check_chosen(param: Any, value: Any) -> None:

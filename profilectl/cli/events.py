@@ -100,6 +100,8 @@ def stream_command(
                     raise
             else:
                 render.print_batches(found, as_json=as_json)
+                if not found and not follow and not as_json:
+                    render.notice("no batches")
                 last, seen = end, stamp
         if not follow:
             return

@@ -179,7 +179,7 @@ def drop_command(
     from profilectl.delivery.letters import drop
 
     if waiting and output is None:
-        raise UsageError("--waiting goes with --output", "profilectl outbox drop --waiting --output lake")
+        raise UsageError("--waiting goes with --output", "profilectl outbox drop --waiting --output NAME")
     path = options_of(context).store
     if not dry_run and not yes and sys.stdin.isatty() and sys.stderr.isatty():
         count = drop(path, output, waiting=waiting, dry_run=True, wait_s=wait)

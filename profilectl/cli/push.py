@@ -45,7 +45,7 @@ def push_command(
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Send profiles, the changes of an import, or a file of batches to the platform's Events API.
+    """Send profiles, the changes of an import, stored events, or a file of batches to the platform's Events API.
 
     Run again after an interruption, the same push goes on where it stopped. Nothing is lost, and what is sent
     twice has the same source_request_id.

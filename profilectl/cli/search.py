@@ -6,6 +6,7 @@ import enum
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -58,11 +59,11 @@ def search_command(
         raise NobodyFound("nobody was found")
 
 
-def typed(name: str) -> str:
-    """Return the identity type that an option names. Raises UsageError for none."""
+def typed(name: str, more: Sequence[str] = ()) -> str:
+    """Return the identity type that an option names; more: what may stand there too. Raises UsageError for none."""
     kind = type_named(name)
     if kind is None:
-        raise no_type(name, "--type")
+        raise no_type(name, "--type", more)
     return kind.name
 
 
@@ -89,7 +90,7 @@ def lookup_command(
     from profilectl.whole_file import check_apart, whole_file
 
     output = file_or_stdout(output)
-    named = kind if kind in (None, "any", "mpid") else typed(str(kind))
+    named = kind if kind in (None, "any", "mpid") else typed(str(kind), ("any", "mpid"))
     written = format.value if format else format_named(output)
     if written not in LineFormat.__members__:
         raise UsageError(f"-o {output}: a look-up writes JSON lines or CSV", "name it .jsonl or .csv")

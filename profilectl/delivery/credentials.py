@@ -47,7 +47,7 @@ def read_credentials(path: Path, outputs: Iterable[Output]) -> Stated:
         for key, value in section.items():
             if key not in names:
                 takes = f"takes {', '.join(names)}" if names else "takes no credentials"
-                raise InputRefused(f"{path}: [{name}]: there is no {key}", f"an output of type {there[name].type} {takes}")
+                raise InputRefused(f"{path}: [{name}]: there is no key {key}", f"an output of type {there[name].type} {takes}")
             if not isinstance(value, str) or not value:
                 raise InputRefused(f"{path}: [{name}]: {key} must be a text", FORM)
         found[name] = section

@@ -221,7 +221,7 @@ def _from_source(
             found.known += counted[Fate.KNOWN]
             found.dead += counted[Fate.DEAD]
             found.rest_s, found.come_back_ms = done.rest_s, done.come_back_ms
-            found.stopped, found.hint = done.stopped, done.hint or "what is left waits: run profilectl forward again"
+            found.stopped, found.hint = done.stopped, done.hint or f"what is left waits: run profilectl forward again{' then' if done.come_back_ms else ''}"
         with open_store(scratch, path, write=True, wait_s=max(asked.wait_s, LATE_WAIT_S)) as store:
             source.record(store, outcomes)
         progress(output.name, found.delivered)

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from profilectl.codes import sentence
 from profilectl.feed import BECAME
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 LONGEST_WORD = 20
 """A word of so many characters (an MPID, a protection level) is not broken in a table."""
+SHORTEST_WORD = 12
+"""So long a word (a day, a type) is not broken in a table that has too little room, but between others."""
 LONGEST_CELL = 120
 """So many characters of a text are shown in a table of events."""
 SECTIONS = ("details", "usage", "devices", "attributes", "identities", "consent", "attribution", "audiences", "timeline")
@@ -80,12 +82,12 @@ def notice(text: str) -> None:
     """Say something on stderr, after what stdout has got so far."""
     with contextlib.suppress(BrokenPipeError, ValueError):
         sys.stdout.flush()
-    sys.stderr.write(_folded(visible(text)) + "\n")
+    sys.stderr.write(_folded(visible(text), sys.stderr) + "\n")
 
 
-def _folded(text: str) -> str:
+def _folded(text: str, stream: TextIO) -> str:
     """Return a text folded between words, where a terminal reads it: it would cut words at its edge. A pipe gets one line."""
-    if not sys.stderr.isatty():
+    if not stream.isatty():
         return text
     import shutil
     import textwrap
@@ -110,38 +112,55 @@ def print_table(
     spare: the columns that a terminal too narrow for all goes without, which the title says.
     """
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
     out = console()
     cells = [[visible(str(cell)) for cell in row] for row in rows]
-    least = [_least(column) for column in zip(headings, *cells, strict=True)]
+    columns = list(zip(headings, *cells, strict=True))
     shown: Sequence[int] = range(len(headings))
 
-    def too_wide() -> bool:
+    def too_wide(least: Sequence[int]) -> bool:
         return out.is_terminal and sum(least[place] + 3 for place in shown) + 1 > out.width  # 3, 1: the frame
 
-    if spare and too_wide():
+    if spare and too_wide([_least(column, LONGEST_WORD) for column in columns]):
         shown = [place for place in shown if place not in spare]
-        title += f" (a wider terminal shows {', '.join(headings[place] for place in spare)} too)"
-    if too_wide():
-        least = [min(len(heading), 10) for heading in headings]
+        title = f"{title} (a wider terminal shows {', '.join(headings[place] for place in spare)} too)".lstrip()
+    tried = ([_least(column, longest) for column in columns] for longest in (LONGEST_WORD, SHORTEST_WORD))
+    least = next((widths for widths in tried if not too_wide(widths)), [1] * len(headings))
     if title:
         out.print(Text(title), style="bold" if out.is_terminal else None)
     table = Table(box=box.ROUNDED if out.is_terminal else box.SIMPLE_HEAD)
+    whole = [max(cell_len(text) for text in column) for column in columns]
+    room = out.width - 1 - sum(least[place] + 3 for place in shown) if out.is_terminal else sum(whole)
+    more = _shared(room, {place: max(whole[place] - least[place], 0) for place in shown})
     for place in shown:
-        table.add_column(Text(headings[place]), justify="right" if place in right else "left", overflow="fold", min_width=least[place])
+        width = min(least[place] + more[place], whole[place])
+        table.add_column(Text(headings[place]), justify="right" if place in right else "left", overflow="fold", width=width)
     for row in cells:
         table.add_row(*(Text(row[place]) for place in shown))
     _draw(out, table)
 
 
-def _least(column: Sequence[str]) -> int:
-    """Return how narrow a column may be: its heading and its words whole, longer ones are folded."""
+def _shared(room: int, lacks: Mapping[int, int]) -> dict[int, int]:
+    """Return how much of the room each column gets that lacks some: an equal share, those that lack less first."""
+    given = {}
+    for left, place in zip(range(len(lacks), 0, -1), sorted(lacks, key=lambda place: lacks[place]), strict=True):
+        given[place] = min(lacks[place], max(room, 0) // left)
+        room -= given[place]
+    return given
+
+
+def _least(column: Sequence[str], longest: int) -> int:
+    """Return how narrow a column may be: its heading and its words whole. Longer words than the longest are folded,
+    but a column of single words, such as MPIDs, keeps them as far as any."""
     from rich.cells import cell_len
 
+    if not any(" " in text for text in column[1:]):
+        longest = LONGEST_WORD
     words = (cell_len(word) for text in column for word in text.split())
-    return max(min(len(column[0]), 10), *(length for length in words if length <= LONGEST_WORD), 0)
+    return max(min(len(column[0]), 10), *(length for length in words if length <= longest), 0)
 
 
 def _draw(out: Console, table: Table) -> None:
@@ -155,8 +174,8 @@ def _draw(out: Console, table: Table) -> None:
 
 
 def print_line(text: str) -> None:
-    """Print a line on stdout, nothing in it able to do anything to a terminal."""
-    sys.stdout.write(visible(text) + "\n")
+    """Print a line on stdout, nothing in it able to do anything to a terminal, which gets it folded between words."""
+    sys.stdout.write(_folded(visible(text), sys.stdout) + "\n")
 
 
 def print_report(report: ImportReport) -> None:

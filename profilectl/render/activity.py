@@ -204,11 +204,12 @@ def event_line(event: Seen) -> str:
 
 
 def said_of(document: Value) -> str:
-    """Return what an event says: its attributes, and the products, number and total of a commerce event."""
+    """Return what an event says: the answer of an opt-out, its attributes, and the products, number and total of a commerce event."""
     data = document.get("data") if isinstance(document, dict) else None
     data = data if isinstance(data, dict) else {}
+    said = [f"{key} = {_plain(data[key])}" for key in ("is_opted_out",) if key in data]
     attributes = data.get("custom_attributes")
-    said = [f"{key} = {_plain(value)}" for key, value in attributes.items()] if isinstance(attributes, dict) else []
+    said += [f"{key} = {_plain(value)}" for key, value in attributes.items()] if isinstance(attributes, dict) else []
     action = data.get("product_action")
     if isinstance(action, dict):
         products = action.get("products")

@@ -150,7 +150,7 @@ def print_usage(found: dict[str, Any]) -> None:
                 (one["month"], one["feed"], one["import"], *(f"{one[name]:,}" for name in ("batches", "with_events", "update_only_misses", "read_only", "billable", "not_billable")))
                 for one in found["imports"]
             ],
-            right=(2, 3, 4, 5, 6, 7, 8),
+            right=(2, 3, 4, 5, 6, 7, 8), spare=(5, 6, 8),
         )
     else:
         print_line("nothing was processed")

@@ -17,8 +17,9 @@ KINDS = {
     # a kind of table -> what its rows are
     "row": "rows of files", "index": "identities", "mpid": "MPIDs", "loose": "rare attributes", "blocked": "rows with refused values",
     "blocked_loose": "refused rare attributes", "rest": "other fields of batches", "event": "events", "calculated": "calculated attributes",
-    "membership": "memberships", "removed": "identities they had lost", "alias": "aliases", "request": "request ids", "membership_change": "entries and exits of audiences", "stale": "marks to compute anew",
+    "membership": "memberships", "removed": "identities they had lost", "alias": "aliases", "request": "request ids", "membership_change": "times they entered or left an audience", "stale": "marks to compute anew",
     "outbox": "batches that waited to leave", "handed_over": "lists of the attributes that outputs have",
+    "sent_profile": "digests of what pushes sent", "sent_event": "notes of which events pushes sent", "aged": "notes of what retention took",
     "audience_told": "memberships that outputs have", "audience_outbox": "changes of audiences that waited to leave",
 }
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from profilectl.push import Estimate, PushReport
 
 NOUNS = {"profiles": "profile", "import": "profile", "file": "line", "events": "batch"}
-PLURALS = {"batch": "batches"}
+HEADINGS = {"profiles": "profiles", "import": "profiles", "file": "lines", "events": "stored"}
 
 
 @contextlib.contextmanager
@@ -61,7 +61,7 @@ def print_push(report: PushReport, *, quiet: bool) -> None:
         state = "finished" if report.finished else "not finished"
         print_line(f"Push {report.number} to {report.address}: {state}")
         unchanged = f",  {report.unchanged:,} unchanged" if report.unchanged else ""
-        print_line(f"  {PLURALS.get(noun, noun + 's'):<10} {report.done:,} done{unchanged},  {document['rows']['left']:,} left")
+        print_line(f"  {HEADINGS[report.kind]:<10} {report.done:,} done{unchanged},  {document['rows']['left']:,} left")
         print_line(f"  batches    {report.counts.accepted:,} accepted,  {document['batches']['refused']:,} refused")
         print_line(f"  requests   {report.counts.requests:,},  {report.counts.bytes:,} bytes,  {report.counts.retries:,} sent again")
     for code, number in document["reasons"].items():
@@ -70,7 +70,8 @@ def print_push(report: PushReport, *, quiet: bool) -> None:
         return
     sys.stdout.flush()
     if report.unchanged:
-        notice(f"{counted(report.unchanged, noun)} unchanged since they were accepted there: not sent (--again sends all)")
+        already = "accepted there before" if report.kind == "events" else "unchanged since they were accepted there"
+        notice(f"{counted(report.unchanged, noun)} {already}: not sent (--again sends all)")
     if document["rows"]["without_batch"]:
         notice(f"{counted(document['rows']['without_batch'], noun)} without an identity: nobody would be found by their batches")
     if report.refused_file:
@@ -78,8 +79,8 @@ def print_push(report: PushReport, *, quiet: bool) -> None:
     for warning in report.warnings:
         notice(warning)
     for limit, number in document["throttled"].items():
-        notice(f"{number:,} times over a limit of the platform: {limit}")
-    if report.dry_run is None and report.estimate is None and report.counts.requests:
+        notice(f"{counted(number, 'time')} over a limit of the platform: {'it does not say which' if limit == 'other' else limit}")
+    if report.dry_run is None and report.estimate is None and report.counts.accepted:
         notice(f"{report.counts.accepted / max(report.elapsed_ms, 1) * 1000:,.0f} batches a second")
 
 

@@ -144,7 +144,7 @@ def _only(where: str, table: Any, known: Sequence[str]) -> None:
         raise InputRefused(f"{where} must be a table")
     for name in table:
         if name not in known:
-            raise InputRefused(f"{where}: there is no {name}", f"there are {', '.join(known)}")
+            raise InputRefused(f"{where}: there is no key {name}", f"there are {', '.join(known)}")
 
 
 def _table(where: str, stated: dict[str, Any], name: str) -> dict[str, Any]:
