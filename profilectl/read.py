@@ -112,7 +112,7 @@ def explain_person(
 def explain_identities(store_path: Path, first: tuple[str, str], second: tuple[str, str], *, wait_s: float = 0) -> Apart:
     """Return why two identities are not one profile, or that they are."""
     with _reading(store_path, wait_s) as store:
-        return apart(profiles_of(store), first, second)
+        return apart(profiles_of(store, every=True), first, second)  # as whom a row finds
 
 
 def explain_chains(store_path: Path, kind: str, value: str, *, wait_s: float = 0) -> list[tuple[Activity, list[Link]]]:
