@@ -316,6 +316,8 @@ def _pour_parts(
 def _export_imports(store: Store, wanted: Wanted, output: BinaryIO | Path) -> int:
     """Write the history: one line or row for each import."""
     rows: list[list[Any]] = []
+    if wanted.since:
+        import_numbered(store, wanted.since)
     for past in history_of(store):
         if wanted.since is not None and past.number <= wanted.since:
             continue

@@ -145,9 +145,13 @@ def _records(store: Store, where: str = "", bound: dict[str, Any] | None = None)
 
 
 def records(store_path: Path, *, group: str | None = None, wait_s: float = 0) -> list[Record]:
-    """Return the requests, oldest first; group: only those of a group_id."""
+    """Return the requests, oldest first; group: only those of a group_id. Raises UsageError where there is none of it."""
     with _open(store_path, wait_s) as store:
-        return _records(store, "where group_id = $group" if group else "", {"group": group} if group else None)
+        found = _records(store, "where group_id = $group" if group else "", {"group": group} if group else None)
+        if group and not found:
+            known = sorted({one.group_id for one in _records(store) if one.group_id})
+            raise no_such("group of requests", group, known, option="--group")
+        return found
 
 
 def record_of(store_path: Path, name: str, *, wait_s: float = 0) -> Record:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from profilectl.activity import Activity, activities, members, standing_json
 from profilectl.batch import attribute_key
+from profilectl.codes import NobodyFound
 from profilectl.explain import (
     Apart,
     Explained,
@@ -256,6 +257,8 @@ def changes_of(
         profiles = profiles_of(store)
         span = span_of(store, older, newer)
         only = profiles.find(*who) if who else None
+        if who and not only:
+            raise NobodyFound(f"nobody has the {who[0]} {who[1]}")
         yield from differences(profiles, span, only=only, changes=changes, attributes=[attribute_meant(profiles, name) for name in attributes])
 
 

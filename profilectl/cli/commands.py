@@ -60,10 +60,12 @@ PLAIN = (str, bool, int, float, Path)
 CHOOSING = frozenset((
     "--and", "--as-of", "--attribute", "--audience", "--client", "--device", "--event", "--feed", "--field",
     "--fields", "--from", "--group", "--identity", "--lookback", "--month", "--mpid", "--name", "--now",
-    "--of", "--output", "--partition-by", "--since", "--to", "--type", "--until", "--where", "--within",
+    "--of", "--output", "--partition-by", "--partner", "--since", "--to", "--type", "--until", "--where", "--within",
     "--workspace", *(f"--{kind.name.replace('_', '-')}" for kind in TYPES),
 ))  # fmt: skip
 """Options that choose some of what there is: given empty they are refused, or "$UNSET" would mean all."""
+NAMING = frozenset(("VALUE",))
+"""Arguments, by what stands for them in the help, that name whoever is meant: likewise."""
 
 
 class Interrupted(Exception):
@@ -145,9 +147,10 @@ def _spared(command: Any) -> Any:
 
 
 def _check_chosen(param: Any, value: Any) -> None:
-    """Refuse an option that chooses something and says nothing. Raises UsageError."""
+    """Refuse an option or an argument that chooses something and says nothing. Raises UsageError."""
     given = value if isinstance(value, list | tuple) else [value]
-    for option in CHOOSING.intersection(param.opts):
+    naming = NAMING if param.param_type_name == "argument" else frozenset[str]()
+    for option in CHOOSING.intersection(param.opts) | naming.intersection([param.metavar]):
         if any(isinstance(one, str) and not one.strip() for one in given):
             raise UsageError(f"{option} is empty", f"say what is meant, or leave {option} out")
 
