@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from functools import partial
 from pathlib import Path
@@ -68,6 +69,12 @@ NAMING = frozenset(("VALUE",))
 """Arguments, by what stands for them in the help, that name whoever is meant: likewise."""
 
 
+LARGEST = 2**63 - 1
+"""The largest number that an option takes: what the store counts with holds no larger one."""
+PATIENT = frozenset(("--give-up", "--max-wait", "--wait"))
+"""Options that say how long to wait, which may be for ever: inf."""
+
+
 class Interrupted(Exception):
     """The person at the terminal stopped a command."""
 
@@ -128,7 +135,7 @@ def _spared(command: Any) -> Any:
     """Let a command read plain texts and what was left at its default without Typer's validation: importing what
     that takes (pydantic) costs more than finding a person. Numbers, choices and lists are validated as ever."""
     for param in command.params:
-        annotation, checked = param.type_descriptor.annotation, partial(_in_our_words, param.process_value)
+        annotation, checked = param.type_descriptor.annotation, partial(_in_our_words, param, param.process_value)
 
         def process_value(ctx: Any, value: Any, param: Any = param, annotation: Any = annotation, checked: Any = checked) -> Any:
             _check_chosen(param, value)
@@ -155,10 +162,15 @@ def _check_chosen(param: Any, value: Any) -> None:
             raise UsageError(f"{option} is empty", f"say what is meant, or leave {option} out")
 
 
-def _in_our_words(checked: Any, ctx: Any, value: Any) -> Any:
+def _in_our_words(param: Any, checked: Any, ctx: Any, value: Any) -> Any:
     """Check a value as Typer does; what is wrong with it is said without what pydantic puts before it."""
     try:
-        return checked(ctx, value)
+        found = checked(ctx, value)
     except typer.BadParameter as error:
         error.message = error.message.removeprefix("Value error, ")
         raise
+    if isinstance(found, int) and not -LARGEST <= found <= LARGEST:
+        raise typer.BadParameter(f"Input should be at most {LARGEST}", ctx=ctx, param=param)
+    if isinstance(found, float) and math.isinf(found) and not PATIENT.intersection(param.opts):
+        raise typer.BadParameter("Input should be a finite number", ctx=ctx, param=param)
+    return found
