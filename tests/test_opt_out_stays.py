@@ -162,3 +162,17 @@ def test_an_own_answer_that_is_newer_needs_nothing(tmp_path: Path) -> None:
     )
     assert ok(folder, "forget", IDFV, "--yes")["opt_outs_kept"] == []
     assert standing(folder)["opt_out_ms"] == NOW_MS - DAY_MS
+
+
+def test_the_history_made_again_keeps_it_and_an_erasure_takes_it(tmp_path: Path) -> None:
+    folder = store(tmp_path)
+    ok(folder, "import", "shop.jsonl", "--feed", "shop", "--again")
+    by_forget(folder)
+    before = standing(folder)
+    ok(folder, "imports", "undo", "4", "--replay", "--yes")
+    assert standing(folder) == before
+    mpid = mpid_of(folder, "side", "ann")
+    ok(folder, "forget", "ann", "--yes")
+    assert mpid.encode() not in (folder / "profiles.duckdb").read_bytes()
+    for table in ("export imports", "imports list"):
+        assert mpid not in call(*table.split(), folder=folder).stdout
