@@ -27,6 +27,25 @@ DEVICE_FIELDS = ("device_info", "mp_deviceid", "integration_attributes")
 """What of a batch is of a device: it goes also where the profile keeps its attributes."""
 
 
+def make_stages(profiles: Profiles, clocks: Clocks, at_ms: int) -> list[int]:
+    """Make `last_update` (profile, last_ms, stage): retention.Clocks.stage, for all at once; return who goes for good."""
+    rows = " union all ".join(f"select profile, at_ms from {one.table('row')}" for one in profiles.segments if "row" in one.tables)
+    taken = f"select destination as profile, due_ms as at_ms from store.alias where due_ms <= {at_ms}"
+    rows = " union all ".join([*([rows] if rows else []), taken])
+    beyond = {
+        stage: f"{at_ms} - max(at_ms) > {period}" if period is not None else "false"
+        for stage, period in (("gone", clocks.retention_ms), ("stub", clocks.lifetime_ms))
+    }
+    scratch = profiles.store.scratch
+    scratch.make(
+        "last_update",
+        f"select profile, max(at_ms) as last_ms, case when {beyond['gone']} then 'gone' when {beyond['stub']} then 'stub' else 'live' end as stage"
+        f" from ({rows}) group by profile",
+    )
+    scratch.make("aged_profile", "select profile from last_update where stage = 'stub'")
+    return [profile for (profile,) in scratch.rows("select profile from last_update where stage = 'gone'")]
+
+
 class Ageing(Leaving):
     """Retention in the making, on a store that is attached for writing. stubs: profiles that lost what they had."""
 
@@ -34,8 +53,7 @@ class Ageing(Leaving):
 
     def __init__(self, profiles: Profiles, clocks: Clocks, *, now_ms: int) -> None:
         self.clocks, self.at_ms, self.stubs, self.events = clocks, now_ms, 0, 0
-        self._stages(profiles)
-        gone = [profile for (profile,) in profiles.store.scratch.rows("select profile from last_update where stage = 'gone'")]
+        gone = make_stages(profiles, clocks, now_ms)
         profiles.store.scratch.load("less_left", [("profile", "BIGINT")], [])
         super().__init__(profiles, [Meant("any", "", tuple(gone))], allow_return=True, now_ms=now_ms)
 
@@ -49,21 +67,6 @@ class Ageing(Leaving):
             "select profile from erased_profile union all select profile from less_left",
             "select profile from stripped union all select profile from less_left",
         )
-
-    def _stages(self, profiles: Profiles) -> None:
-        """Make `last_update` (profile, last_ms, stage): retention.Clocks.stage, for all at once."""
-        rows = " union all ".join(f"select profile, at_ms from {one.table('row')}" for one in profiles.segments if "row" in one.tables)
-        rows = " union all ".join([*([rows] if rows else []), f"select destination as profile, due_ms as at_ms from store.alias where due_ms <= {self.at_ms}"])
-        beyond = {
-            stage: f"{self.at_ms} - max(at_ms) > {period}" if period is not None else "false"
-            for stage, period in (("gone", self.clocks.retention_ms), ("stub", self.clocks.lifetime_ms))
-        }
-        profiles.store.scratch.make(
-            "last_update",
-            f"select profile, max(at_ms) as last_ms, case when {beyond['gone']} then 'gone' when {beyond['stub']} then 'stub' else 'live' end as stage"
-            f" from ({rows}) group by profile",
-        )
-        profiles.store.scratch.make("aged_profile", "select profile from last_update where stage = 'stub'")
 
     def _who(self, leaving: list[int]) -> None:
         super()._who(leaving)

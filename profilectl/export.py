@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from profilectl.barring import in_force
 from profilectl.codes import UsageError
 from profilectl.condition import condition_of
 from profilectl.definitions import audience_defined
@@ -166,7 +168,9 @@ def choose(profiles: Profiles, wanted: Wanted) -> None:
         touched = " union all ".join(f"select profile from {one.table('row')} {there}" for one in profiles.segments if "row" in one.tables)
         tests.append(f"profile in ({touched or 'select null'} union all select profile from store.removed {there} union all {_aliased(profiles, wanted, first)})")
     if wanted.audience is not None:
-        tests.append(f"profile in (select profile from store.membership where audience = {audience_defined(profiles.store, wanted.audience).number})")
+        audience = audience_defined(profiles.store, wanted.audience)
+        members = in_force(profiles, time.time_ns() // 1_000_000, f"where audience = {audience.number}", wanted=[audience])
+        tests.append(f"profile in (select profile from ({members}))")
     if wanted.where is not None:
         condition = condition_of(wanted.where, profiles)
         met = [
@@ -312,6 +316,8 @@ def _pour_parts(
 def _export_imports(store: Store, wanted: Wanted, output: BinaryIO | Path) -> int:
     """Write the history: one line or row for each import."""
     rows: list[list[Any]] = []
+    if wanted.since:
+        import_numbered(store, wanted.since)
     for past in history_of(store):
         if wanted.since is not None and past.number <= wanted.since:
             continue

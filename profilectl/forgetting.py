@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from profilectl.carried_opt_outs import OptedOut, keep_opt_outs
 from profilectl.codes import InputRefused, NobodyFound
 from profilectl.erasure import Erasure, Leaving, Meant, known_among, lift, meant_by, suppressed_among
 from profilectl.identity import BY_NAME, reached
@@ -21,7 +22,7 @@ from profilectl.store import must_exist
 @dataclass(slots=True)
 class Forgotten:
     """What forgetting did, or with dry_run would do. unknown: (line or 0, type, value, why) of those who were not
-    found; protected: profiles that only a device named. backups: copies of the store that lie beside it."""
+    found; protected: profiles that only a device named. opt_outs: people whose opt-out an alias had carried over, and is their own now. backups: copies of the store that lie beside it."""
 
     dry_run: bool
     allow_return: bool
@@ -29,6 +30,7 @@ class Forgotten:
     lifted: int = 0
     protected: int = 0
     unknown: list[tuple[int, str, str, str]] = field(default_factory=list)
+    opt_outs: list[OptedOut] = field(default_factory=list)
     backups: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -42,6 +44,7 @@ class Forgotten:
                 "rejects": gone.rejects, "corrections": gone.corrections, "identities_of_others": gone.faded, "requests": gone.requests,
             },
             "losing": [{"mpid": mpid, "environment": environment} for mpid, environment in gone.losing],
+            "opt_outs_kept": [{"mpid": one.mpid, "environment": one.environment} for one in self.opt_outs],
             "also_held_by": [{"mpid": mpid, "environment": environment} for mpid, environment in gone.shared],
             "not_reached": self.protected,
             "not_found": [
@@ -77,9 +80,10 @@ def forget(
     """
     must_exist(store_path)
     now_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
+    opt_outs = keep_opt_outs(store_path, lambda profiles: _leaving(profiles, asked), wait_s=wait_s, now_ms=now_ms, dry_run=dry_run)
     with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, write=not dry_run, wait_s=wait_s, upgrade=not dry_run) as store:
         profiles = profiles_of(store, every=True)
-        done = Forgotten(dry_run, allow_return, Erasure())
+        done = Forgotten(dry_run, allow_return, Erasure(), opt_outs=opt_outs)
         meant = _meant(profiles, asked, done)
         leaving = Leaving(profiles, meant, allow_return=allow_return, now_ms=now_ms)
         done.erasure = leaving.outcome
@@ -92,6 +96,11 @@ def forget(
     if allow_return and out:
         done.lifted = _lift(store_path, out, dry_run=dry_run, wait_s=wait_s, now_ms=now_ms)
     return done
+
+
+def _leaving(profiles: Profiles, asked: Asked) -> list[int]:
+    """Return the profiles that a request reaches."""
+    return [profile for one in _meant(profiles, asked, Forgotten(True, False, Erasure())) for profile in one.profiles]
 
 
 def _lift(store_path: Path, out: Sequence[Meant], *, dry_run: bool, wait_s: float, now_ms: int) -> int:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from profilectl.ageing import Ageing
+from profilectl.ageing import Ageing, make_stages
+from profilectl.carried_opt_outs import keep_opt_outs
 from profilectl.codes import UsageError
 from profilectl.history import time_ms
 from profilectl.opening import open_store
-from profilectl.profile import profiles_of
+from profilectl.profile import Profiles, profiles_of
 from profilectl.retention import SETTINGS, check_clocks, clocks_of
 from profilectl.scratch import scratch_beside
 from profilectl.store import must_exist
@@ -68,6 +69,7 @@ def apply_retention(path: Path, *, now: int | str | None = None, dry_run: bool =
     clock is set, StoreBusy, StoreUnusable; then the store is as before."""
     must_exist(path)
     now_ms = time_ms("--now", now) if isinstance(now, str) else now if now is not None else time.time_ns() // 1_000_000
+    keep_opt_outs(path, lambda profiles: _gone(profiles, now_ms), wait_s=wait_s, now_ms=now_ms, dry_run=dry_run)
     with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=not dry_run, wait_s=wait_s, upgrade=not dry_run) as store:
         clocks = clocks_of(store.settings().stated)
         if clocks.lifetime_ms is None and clocks.retention_ms is None:
@@ -76,3 +78,9 @@ def apply_retention(path: Path, *, now: int | str | None = None, dry_run: bool =
         if ageing.anything() and not dry_run:
             ageing.write()
         return Aged(dry_run, now_ms, ageing.stubs, len(ageing.outcome.profiles), ageing.events, ageing.outcome.tables)
+
+
+def _gone(profiles: Profiles, now_ms: int) -> list[int]:
+    """Return the profiles beyond the clock of retention."""
+    clocks = clocks_of(profiles.store.settings().stated)
+    return [] if clocks.retention_ms is None else make_stages(profiles, clocks, now_ms)

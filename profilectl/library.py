@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from profilectl.activity import Activity, Entry
+from profilectl.attributes import FEED_SOURCES
 from profilectl.codes import UsageError
+from profilectl.feed import ENVIRONMENTS, PROTECTIONS
 from profilectl.identity import no_type, type_named
+from profilectl.naming import no_such
 from profilectl.values import TAG, Number, held_json, parse_json
 from profilectl.workspace import in_workspace
 
@@ -92,6 +95,7 @@ class Store:
         from profilectl.lookup import Lookup
         from profilectl.read import look_up_values
 
+        _check_names(environment=environment)
         named = kind if kind in ("any", "mpid") else _type(kind)
         with in_workspace(self.workspace):
             return look_up_values(self.path, [str(value) for value in values], Lookup(named, environment, tuple(fields)), wait_s=self.wait_s)
@@ -101,6 +105,7 @@ class Store:
         (protection, source, dry_run, rejects, ...)."""
         from profilectl.engine import ImportRequest, import_files
 
+        _check_names(**options)
         with in_workspace(self.workspace):
             return import_files(self.path, ImportRequest([str(path) for path in paths], feed, **{"wait_s": self.wait_s, **options}))
 
@@ -112,10 +117,18 @@ class Store:
         from profilectl.export import Wanted
         from profilectl.read import export_store
 
+        _check_names(**wanted)
         out = io.BytesIO()
         with in_workspace(self.workspace):
             export_store(self.path, Wanted(kind, "parquet", **wanted), out, wait_s=self.wait_s)
         return pyarrow.parquet.read_table(pyarrow.BufferReader(out.getvalue()), use_threads=False)  # a pool of threads may not outlive a short program
+
+
+def _check_names(**stated: Any) -> None:
+    """Refuse a name that there is not, where an option of the command line takes one of a few."""
+    for name, known in (("environment", ENVIRONMENTS), ("protection", PROTECTIONS), ("source", FEED_SOURCES)):
+        if stated.get(name) is not None and stated[name] not in known:
+            raise no_such(name, stated[name], known)
 
 
 def _one(identity: dict[str, str | int]) -> tuple[str, str]:

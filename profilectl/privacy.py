@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from profilectl.access import access_document
+from profilectl.carried_opt_outs import keep_opt_outs
 from profilectl.codes import InputRefused, NobodyFound
 from profilectl.erasure import Leaving, Meant, forget_requests, meant_by, suppressed_among
 from profilectl.explain import identify
@@ -144,9 +145,13 @@ def _records(store: Store, where: str = "", bound: dict[str, Any] | None = None)
 
 
 def records(store_path: Path, *, group: str | None = None, wait_s: float = 0) -> list[Record]:
-    """Return the requests, oldest first; group: only those of a group_id."""
+    """Return the requests, oldest first; group: only those of a group_id. Raises UsageError where there is none of it."""
     with _open(store_path, wait_s) as store:
-        return _records(store, "where group_id = $group" if group else "", {"group": group} if group else None)
+        found = _records(store, "where group_id = $group" if group else "", {"group": group} if group else None)
+        if group and not found:
+            known = sorted({one.group_id for one in _records(store) if one.group_id})
+            raise no_such("group of requests", group, known, option="--group")
+        return found
 
 
 def record_of(store_path: Path, name: str, *, wait_s: float = 0) -> Record:
@@ -191,10 +196,11 @@ def carry_out(
     """
     check_named(folder)
     now_ms = time_ms("--now", now) if isinstance(now, str) else _now(now)
+    keep_opt_outs(store_path, lambda profiles: _erased(profiles, now_ms), wait_s=wait_s, now_ms=now_ms)
     with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, write=True, wait_s=wait_s) as store:
         # Their bytes go with a store that is written anew: a deleted row would lie in the file until others take its place.
         old = [one.id for one in _records(store, "where finished_ms is not null and $now - finished_ms > $kept", {"now": now_ms, "kept": KEPT_MS})]
-        due = _records(store, "where status in ('pending', 'in_progress') and due_ms <= $now", {"now": now_ms})
+        due = _due(store, now_ms)
         with store.transaction():
             _set(store, [one.id for one in due], "in_progress")
         profiles = profiles_of(store, every=True)
@@ -227,6 +233,16 @@ def _answer(
             "update store.subject_request set status = 'completed', finished_ms = $now, profiles = $profiles, results = $results where id = $id",
             {"now": now_ms, "profiles": len(found), "results": str(paths[0]), "id": one.id},
         )
+
+
+def _due(store: Store, now_ms: int) -> list[Record]:
+    return _records(store, "where status in ('pending', 'in_progress') and due_ms <= $now", {"now": now_ms})
+
+
+def _erased(profiles: Profiles, now_ms: int) -> list[int]:
+    """Return the profiles that the requests erase that are due."""
+    erasures = [one for one in _due(profiles.store, now_ms) if one.type == "erasure"]
+    return [profile for one in erasures for meant in _reached(profiles, one) for profile in meant.profiles]
 
 
 def _reached(profiles: Profiles, one: Record) -> list[Meant]:

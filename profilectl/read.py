@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from profilectl.activity import Activity, activities, members, standing_json
 from profilectl.batch import attribute_key
+from profilectl.codes import NobodyFound
 from profilectl.explain import (
     Apart,
     Explained,
@@ -112,7 +113,7 @@ def explain_person(
 def explain_identities(store_path: Path, first: tuple[str, str], second: tuple[str, str], *, wait_s: float = 0) -> Apart:
     """Return why two identities are not one profile, or that they are."""
     with _reading(store_path, wait_s) as store:
-        return apart(profiles_of(store), first, second)
+        return apart(profiles_of(store, every=True), first, second)  # as whom a row finds
 
 
 def explain_chains(store_path: Path, kind: str, value: str, *, wait_s: float = 0) -> list[tuple[Activity, list[Link]]]:
@@ -256,6 +257,8 @@ def changes_of(
         profiles = profiles_of(store)
         span = span_of(store, older, newer)
         only = profiles.find(*who) if who else None
+        if who and not only:
+            raise NobodyFound(f"nobody has the {who[0]} {who[1]}")
         yield from differences(profiles, span, only=only, changes=changes, attributes=[attribute_meant(profiles, name) for name in attributes])
 
 

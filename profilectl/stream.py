@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from profilectl.activity import Activity, Origin, Touch, activities, origins_of, touch_json
 from profilectl.codes import NobodyFound, sentence
 from profilectl.feed import ENVIRONMENTS, PROCESSED, no_feed
+from profilectl.identity import BY_NAME
+from profilectl.naming import no_such
 from profilectl.profile import Profiles
 from profilectl.scratch import quote_text
 from profilectl.segments import ENVIRONMENT_NAME, known_mpids
@@ -65,6 +67,7 @@ def events_of(profiles: Profiles, listed: Listed) -> list[Found]:
         found = profiles.find(*listed.who)
         if not found:
             raise NobodyFound(f"nobody has the {'identity or MPID' if listed.who[0] == 'any' else listed.who[0]} {listed.who[1]}")
+    _check_names(profiles, listed.names)
     if listed.feed is not None:
         tests.append(f"feed = {_feed_named(profiles, listed.feed)}")
     if listed.environment is not None:
@@ -110,6 +113,18 @@ def events_of(profiles: Profiles, listed: Listed) -> list[Found]:
         Found(mpid, ENVIRONMENT_NAME[environment], feeds[feed], *origins[arrival][:4], *event)
         for mpid, environment, feed, arrival, *event in rows
     ]
+
+
+def _check_names(profiles: Profiles, names: Sequence[str]) -> None:
+    """See that there are events of some names. Raises UsageError."""
+    if names:
+        listed = ", ".join(map(quote_text, names))
+        select = f"select distinct name from ({profiles.events(profiles.happened(), ('name', 'type', 'feed'))}) where name"
+        there = {name for (name,) in profiles.store.scratch.rows(f"{select} in ({listed})")}
+        for name in names:
+            if name not in there:
+                known = profiles.store.scratch.rows(f"{select} is not null order by 1")
+                raise no_such("event", name, [each for (each,) in known], option="--name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +176,7 @@ def batches_of(
     device: str | None = None,
 ) -> list[Arrived | Unowned]:
     """Return the batches that arrived last, oldest first, nobody's as well. after: only those with a higher arrival; device:
-    only those of users who have this device identity."""
+    only those of users who have this device identity. Raises NobodyFound where nobody has it."""
     tests = [f"arrival > {after}"] if after is not None else []
     if feed is not None:
         tests.append(f"feed = {_feed_named(profiles, feed)}")
@@ -170,8 +185,11 @@ def batches_of(
     if profiles.feeds:
         tests.append(profiles.feeds)
     if device is not None:
-        owners = profiles.find("any", device)
-        tests.append(f"profile in ({', '.join(map(str, owners)) or 'null'})")
+        devices = [kind for kind in profiles.identities if BY_NAME[kind].device]
+        owners = {owner for kind in devices for owner in profiles.find(kind, device)}
+        if not owners:
+            raise NobodyFound(f"nobody has the device identity {device}")
+        tests.append(f"profile in ({', '.join(map(str, sorted(owners)))})")
     where = f"where {' and '.join(tests)}" if tests else ""
     parts = [f"select profile, arrival from {one.table('row')} {where}" for one in profiles.segments if "row" in one.tables]
     # An alias is told of the profile that has it.

@@ -8,7 +8,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,6 +40,17 @@ def options_of(context: typer.Context) -> Options:
     found = context.find_object(Options)
     assert found is not None
     return found
+
+
+def tell_unknown(context: typer.Context, wanted: Any, workspace: str, wait_s: float) -> None:
+    """Say which names in criteria, or in a definition, nobody has (unknown.py)."""
+    from profilectl import render
+    from profilectl.unknown import unknown_in
+
+    options = options_of(context)
+    if not options.quiet:
+        for sentence in unknown_in(options.store, wanted, workspace, wait_s=wait_s):
+            render.notice(sentence)
 
 
 def _version(value: bool) -> None:

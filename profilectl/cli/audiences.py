@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from profilectl.audience import KINDS
-from profilectl.cli import JsonOption, WaitOption, app, file_or_stdout, options_of
+from profilectl.cli import JsonOption, WaitOption, app, file_or_stdout, options_of, tell_unknown
 from profilectl.codes import UsageError
 
 group = typer.Typer(no_args_is_help=True, help="Segments of users by rules: defined, tried, evaluated, compared, exported.")
@@ -54,7 +54,9 @@ def add_command(
     from profilectl.audience import audience_of
     from profilectl.audiences import add_audience
 
-    found = add_audience(options_of(context).store, audience_of(name, _table(criteria, kind, lookback)), replaces=replace, wait_s=wait)
+    audience = audience_of(name, _table(criteria, kind, lookback))
+    found = add_audience(options_of(context).store, audience, replaces=replace, wait_s=wait)
+    tell_unknown(context, audience.tree, audience.workspace, wait)
     render.print_json(found) if as_json else render.print_audiences([found])
 
 
@@ -76,6 +78,7 @@ def preview_command(
 
     audience = audience_of("preview", _table(criteria, kind, lookback))
     found = preview_audience(options_of(context).store, audience, now_ms=stated_time("--now", now), wait_s=wait)
+    tell_unknown(context, audience.tree, audience.workspace, wait)
     render.print_json(found) if as_json else render.print_preview(found)
 
 

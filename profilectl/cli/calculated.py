@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from profilectl.calculated import TYPES, Definition, definition_of
-from profilectl.cli import JsonOption, WaitOption, app, options_of
+from profilectl.cli import JsonOption, WaitOption, app, options_of, tell_unknown
 from profilectl.codes import UsageError
 from profilectl.event import EVENT_TYPES
 
@@ -74,6 +74,7 @@ def add_command(
 
     definition = _definition(name, kind, event=event, event_type=event_type, of=of, where=where, within=within, since=since, draft=draft)
     found = add_calculated(options_of(context).store, definition, replaces=replace, wait_s=wait)
+    tell_unknown(context, definition, definition.workspace, wait)
     render.print_json(found) if as_json else render.print_calculation(found)
 
 
@@ -100,6 +101,8 @@ def preview_command(
     stated = {"event": event, "event_type": event_type, "of": of, "where": where, "within": within, "since": since}
     wanted = name if kind is None and not any(stated.values()) else _definition(name, kind, **stated)
     found = preview_calculated(options_of(context).store, wanted, now_ms=stated_time("--now", now), wait_s=wait)
+    if not isinstance(wanted, str):
+        tell_unknown(context, wanted, wanted.workspace, wait)
     render.print_json(found) if as_json else render.print_calculation(found)
 
 

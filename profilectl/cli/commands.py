@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from functools import partial
 from pathlib import Path
@@ -60,10 +61,18 @@ PLAIN = (str, bool, int, float, Path)
 CHOOSING = frozenset((
     "--and", "--as-of", "--attribute", "--audience", "--client", "--device", "--event", "--feed", "--field",
     "--fields", "--from", "--group", "--identity", "--lookback", "--month", "--mpid", "--name", "--now",
-    "--of", "--output", "--partition-by", "--since", "--to", "--type", "--until", "--where", "--within",
+    "--of", "--output", "--partition-by", "--partner", "--since", "--to", "--type", "--until", "--where", "--within",
     "--workspace", *(f"--{kind.name.replace('_', '-')}" for kind in TYPES),
 ))  # fmt: skip
 """Options that choose some of what there is: given empty they are refused, or "$UNSET" would mean all."""
+NAMING = frozenset(("VALUE",))
+"""Arguments, by what stands for them in the help, that name whoever is meant: likewise."""
+
+
+LARGEST = 2**63 - 1
+"""The largest number that an option takes: what the store counts with holds no larger one."""
+PATIENT = frozenset(("--give-up", "--max-wait", "--wait"))
+"""Options that say how long to wait, which may be for ever: inf."""
 
 
 class Interrupted(Exception):
@@ -126,7 +135,7 @@ def _spared(command: Any) -> Any:
     """Let a command read plain texts and what was left at its default without Typer's validation: importing what
     that takes (pydantic) costs more than finding a person. Numbers, choices and lists are validated as ever."""
     for param in command.params:
-        annotation, checked = param.type_descriptor.annotation, partial(_in_our_words, param.process_value)
+        annotation, checked = param.type_descriptor.annotation, partial(_in_our_words, param, param.process_value)
 
         def process_value(ctx: Any, value: Any, param: Any = param, annotation: Any = annotation, checked: Any = checked) -> Any:
             _check_chosen(param, value)
@@ -159,17 +168,23 @@ def _spaced(display_type: Any, ctx: Any) -> str | None:
 
 
 def _check_chosen(param: Any, value: Any) -> None:
-    """Refuse an option that chooses something and says nothing. Raises UsageError."""
+    """Refuse an option or an argument that chooses something and says nothing. Raises UsageError."""
     given = value if isinstance(value, list | tuple) else [value]
-    for option in CHOOSING.intersection(param.opts):
+    naming = NAMING if param.param_type_name == "argument" else frozenset[str]()
+    for option in CHOOSING.intersection(param.opts) | naming.intersection([param.metavar]):
         if any(isinstance(one, str) and not one.strip() for one in given):
             raise UsageError(f"{option} is empty", f"say what is meant, or leave {option} out")
 
 
-def _in_our_words(checked: Any, ctx: Any, value: Any) -> Any:
+def _in_our_words(param: Any, checked: Any, ctx: Any, value: Any) -> Any:
     """Check a value as Typer does; what is wrong with it is said without what pydantic puts before it."""
     try:
-        return checked(ctx, value)
+        found = checked(ctx, value)
     except typer.BadParameter as error:
         error.message = error.message.removeprefix("Value error, ")
         raise
+    if isinstance(found, int) and not -LARGEST <= found <= LARGEST:
+        raise typer.BadParameter(f"Input should be at most {LARGEST}", ctx=ctx, param=param)
+    if isinstance(found, float) and math.isinf(found) and not PATIENT.intersection(param.opts):
+        raise typer.BadParameter("Input should be a finite number", ctx=ctx, param=param)
+    return found

@@ -10,7 +10,7 @@ import typer
 
 from profilectl.cli import JsonOption, WaitOption, app, complete, options_of
 from profilectl.cli.who import option, who_is_meant, with_identities
-from profilectl.codes import StoreBusy, StoreUnusable
+from profilectl.codes import NobodyFound, StoreBusy, StoreUnusable
 from profilectl.event import EVENT_TYPES
 from profilectl.feed import ENVIRONMENTS
 
@@ -98,6 +98,10 @@ def stream_command(
                 # An import is being written; or, where something was seen before, a store is being put in place.
                 if not follow or last is None:
                     raise
+            except NobodyFound:  # whoever follows may wait for somebody to come
+                if not follow:
+                    raise
+                seen = stamp
             else:
                 render.print_batches(found, as_json=as_json)
                 if not found and not follow and not as_json:

@@ -46,6 +46,8 @@ def search_command(
 
     if exact + substring + regex > 1:
         raise UsageError("--exact, --substring and --regex exclude each other")
+    if text is not None and not text.strip() and not kinds:  # of a type it lists all
+        raise UsageError("TEXT is empty", 'say how an identity begins; search "" --type email lists all of a type')
     way = "exact" if exact else "substring" if substring else "regex" if regex else "prefix"
     asked = Asked(text, way, [typed(one) for one in kinds or ()], where, environment.value if environment else None, limit)
     count, hits = search_store(options_of(context).store, asked, wait_s=wait)

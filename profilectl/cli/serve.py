@@ -76,7 +76,7 @@ def credentials_new_command(
     workspaces = []
     for stated in of_workspace or ():
         name, equals, number = stated.partition("=")
-        if not equals:
+        if not equals or not name.strip():
             raise UsageError(f"--of-workspace {stated}: must be NAME=NUMBER", "for example --of-workspace default=100")
         workspaces.append((name, number))
     new_credentials(file, org=org, account=account, workspaces=workspaces, clients=client or (), feeds=feed or ())

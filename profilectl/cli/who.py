@@ -67,6 +67,8 @@ def one_identity(stated: str, flag: str = "--identity", *, mpid: bool = True) ->
         if equals:
             raise no_type(name, flag, ["mpid"] if mpid else [])
         raise UsageError(f"{flag} {stated}: must be TYPE=VALUE", "the types are " + ", ".join(k.name for k in TYPES))
+    if not value.strip():
+        raise UsageError(f"{flag} {stated} is empty", f"for example {flag} {name}=VALUE")
     return (kind.name, value) if kind else ("mpid", mpid_of(value))
 
 

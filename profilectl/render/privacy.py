@@ -45,6 +45,8 @@ def print_forgotten(done: Forgotten, *, stderr: bool = False) -> None:
                 say(f"  {_counted(count, what)}")
         for output, count in sorted(gone.removals.items()):
             say(f"{counted(count, 'removal')} {'would wait' if done.dry_run else 'waits' if count == 1 else 'wait'} for {output}, with the identities by which they are known there: profilectl forward sends {'it' if count == 1 else 'them'}")
+        for one in done.opt_outs:
+            say(f"MPID {one.mpid}, {one.environment}, {'would stay' if done.dry_run else 'stays'} opted out, as an alias of them had said")
         if done.allow_return:
             say("they may come back with a later import")
         else:
