@@ -18,9 +18,9 @@ CASES = [
     for case in json.loads(path.read_text(encoding="utf-8"))["cases"]
 ]
 DOORS = {"interpreter": by_interpreter, "command line": by_command_line}
-# A case takes the command line a hundred times as long as the interpreter: every other one goes through it with the slow tests.
+# A case takes the command line a hundred times as long as the interpreter: three of four go through it with the slow tests.
 RUNS = [
-    pytest.param(case.values[0], door, id=f"{case.id}-{door}", marks=[pytest.mark.slow] if door == "command line" and place % 2 else [])
+    pytest.param(case.values[0], door, id=f"{case.id}-{door}", marks=[pytest.mark.slow] if door == "command line" and place % 4 else [])
     for place, case in enumerate(CASES) for door in DOORS
 ]
 

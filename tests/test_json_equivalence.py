@@ -141,7 +141,7 @@ def check(texts: list[str], mapped: bool, unknown: str) -> None:
             assert people == expected, name
 
 
-quick = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+quick = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 @quick

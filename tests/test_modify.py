@@ -158,7 +158,7 @@ COURSES = settings(deadline=None, database=None, suppress_health_check=list(Heal
 
 
 @seed(4)
-@settings(COURSES, max_examples=5)
+@settings(COURSES, max_examples=2)
 @given(courses())
 def test_a_modified_store_is_that_of_the_rules(course: tuple[History, Any]) -> None:
     note(course[0].as_case())

@@ -463,7 +463,7 @@ def check_erasures(history: History, data: st.DataObject) -> None:
     assert [engine_canonical(one) for one in ours] == expected
 
 
-@settings(max_examples=7, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(histories(), st.data())
 def test_engine_equals_interpreter_with_erasures(history: History, data: st.DataObject) -> None:
     check_erasures(history, data)

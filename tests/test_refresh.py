@@ -143,13 +143,13 @@ def check(steps: list[tuple[str, int, list[dict[str, Any]]]], audiences: dict[st
         assert kept(path) == kept(anew)
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(lives())
 def test_refreshed_is_computed_anew(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
     check(steps)
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(lives("fg"))
 def test_refreshed_is_computed_anew_where_workspaces_refer_to_one_another(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
     check(steps, ACROSS)

@@ -219,7 +219,7 @@ def check_retention(history: History, data: st.DataObject) -> None:
     assert [engine_canonical(parse_json(line)) for line in lines] == expected  # type: ignore[arg-type]
 
 
-@settings(max_examples=7, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(histories(), st.data())
 def test_engine_equals_interpreter_with_retention(history: History, data: st.DataObject) -> None:
     check_retention(history, data)

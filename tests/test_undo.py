@@ -179,7 +179,7 @@ def taken_back(path: Path, number: int, in_force: dict[int, int]) -> list[int]:
     return gone
 
 
-quick = settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+quick = settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 @quick
