@@ -452,7 +452,7 @@ def leave_no_trace(store: Store) -> None:
 
 
 def removals(
-    store: Store, leaving: str, *, erased: bool = False, stay: bool = False
+    store: Store, leaving: str, *, erased: bool = False, stay: bool = False, made: int = 0
 ) -> list[tuple[Any, ...]]:
     """Return the rows of audience_outbox that remove profiles where they are, because the store is
     about to lose them. leaving: the relation of these; erased: nothing of the row says which
@@ -473,7 +473,7 @@ def removals(
     held = {} if stay else _identities(store, leaving)
     (last,) = scratch.row("select coalesce(max(number), 0) from store.audience_outbox")
     now_ms, found = time.time_ns() // 1_000_000, []
-    for place, (output, audience, profile, mpid, environment, since_ms) in enumerate(rows, start=1):
+    for place, (output, audience, profile, mpid, environment, since_ms) in enumerate(rows, made + 1):
         route = routes[output, audience]
         # A list is written anew without them.
         listed = (

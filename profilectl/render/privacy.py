@@ -20,6 +20,7 @@ KINDS = {
     "membership": "memberships", "removed": "identities they had lost", "alias": "aliases", "request": "request ids", "membership_change": "entries and exits of audiences", "stale": "marks to compute anew",
     "outbox": "batches that waited to leave", "handed_over": "lists of the attributes that outputs have",
     "audience_told": "memberships that outputs have", "audience_outbox": "changes of audiences that waited to leave",
+    "sent_profile": "notes of what was pushed", "sent_event": "notes of events that were pushed",
 }
 
 
