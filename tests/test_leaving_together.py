@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 from doors import call
+from output_receiver import receiver
 from receiver import receiving
 from test_push import tried
 
@@ -84,7 +85,7 @@ GOLD = (
 
 
 def in_bytes(folder: Path, text: str) -> bool:
-    return any(text.encode() in one.read_bytes() for one in folder.glob("profiles.duckdb*"))
+    return any(text.lower().encode() in one.read_bytes().lower() for one in folder.glob("profiles.duckdb*"))
 
 
 def test_whoever_was_taken_back_and_waits_to_be_removed_can_be_erased(tmp_path: Path) -> None:
@@ -118,8 +119,142 @@ def test_removals_of_stubs_and_of_whoever_is_gone_are_two_messages(tmp_path: Pat
     assert len(numbers) == len(set(numbers)) == 2
 
 
+@pytest.mark.parametrize("protection", [
+    "read-only", "suppressed", *(pytest.param(name, marks=pytest.mark.slow) for name in ("update-only", "rejected", "repeated")),
+])
+def test_of_a_row_that_did_not_apply_no_identity_is_kept_that_was_skipped(protection: str, tmp_path: Path) -> None:
+    row: dict[str, Any] = {"user_identities": {"customer_id": "EVA"}, "device_info": {"ios_idfv": "spoiled-of-eva"}}
+    options: tuple[str, ...] = ("--protection", protection)
+    if protection in ("suppressed", "rejected", "repeated"):
+        options = ()
+        row |= {"source_request_id": "r-1"} if protection == "repeated" else {}
+        imported(tmp_path, {"user_identities": {"customer_id": "EVA"}, **({"source_request_id": "r-1"} if protection == "repeated" else {})})
+        row |= {"environment": "nowhere"} if protection == "rejected" else {}
+    if protection == "suppressed":
+        done(tmp_path, "forget", "--customer-id", "EVA", "--yes")
+    (tmp_path / "row.jsonl").write_text(json.dumps(row) + "\n")
+    call("import", "row.jsonl", "--feed", "app", *options, folder=tmp_path)
+    if protection in ("rejected", "repeated"):
+        done(tmp_path, "forget", "--customer-id", "EVA", "--yes")
+    assert "spoiled-of-eva" not in table_text(tmp_path)
+    said = done(tmp_path, "explain", "row", "row.jsonl:1")
+    assert "None" not in said
+    assert ("DEVICE_ID_INVALID: ios_idfv: " in said) == (protection != "rejected"), said
+
+
 def table_text(folder: Path) -> str:
     """Return all that the tables of a store say."""
     with duckdb.connect(str(folder / "profiles.duckdb"), read_only=True) as store:
         names = [name for (name,) in store.execute("select table_name from duckdb_tables()").fetchall()]
         return "\n".join(str(store.execute(f'select * from "{name}"').fetchall()) for name in names)
+
+
+# Nothing of somebody erased in any table
+
+ERIKA = {
+    "customer": "CUST-ERIKA-4711", "email": "erika.4711@example.org", "skipped": "erika-not-a-guid-4711",
+    "device": "DEADBEEF-4711-4111-8111-444444444711", "value": "nachtigallenweg-4711", "brand": "fable-4711",
+    "event": "Erika 4711 seen", "partner": "partner-of-erika-4711", "document": "document-of-erika-4711",
+    "passing": "said-in-passing-4711", "unknown": "unknown-erika-4711@example.org",
+}  # fmt: skip
+TOGETHER = """
+[identity]
+strategy = "conversion"
+login = ["customer_id"]
+unique = ["customer_id"]
+immutable = ["customer_id"]
+[feeds]
+app = { source = "sdk", workspace = "shop" }
+ro = { source = "partner", partner = "ro", protection = "read-only", workspace = "shop" }
+uo = { source = "warehouse", protection = "update-only", workspace = "news" }
+news = { source = "custom-feed", workspace = "news" }
+[audiences.gold]
+criteria = "tier = 'gold'"
+workspace = "shop"
+[outputs]
+mail = { type = "webhook", url = "URL" }
+lake = { type = "jsonl", path = "lake.jsonl" }
+list = { type = "csv", path = "gold.csv", content = "full" }
+changes = { type = "csv", path = "changes.csv", content = "changes" }
+[connections]
+app-mail = { feed = "app", output = "mail" }
+app-lake = { feed = "app", output = "lake" }
+ro-lake = { feed = "ro", output = "lake" }
+gold-mail = { audience = "gold", output = "mail", attributes = ["street"] }
+gold-list = { audience = "gold", output = "list" }
+gold-changes = { audience = "gold", output = "changes", attributes = ["street"] }
+"""
+NEW_TABLES = {"remark", "passed_claim", "handed_over", "sent_profile", "sent_event", "audience_told", "audience_outbox", "outbox", "alias"}
+"""Where the store below is to have something of Erika."""
+
+
+def of_erika(**more: Any) -> dict[str, Any]:
+    return {
+        "user_identities": {"customer_id": ERIKA["customer"], "email": ERIKA["email"]},
+        "device_info": {"ios_idfv": ERIKA["device"], "ios_advertising_id": ERIKA["skipped"], "brand": ERIKA["brand"]},
+        "user_attributes": {"tier": "gold", "street": ERIKA["value"]},
+        "partner_identities": {"braze": ERIKA["partner"]},
+        "consent_state": {"gdpr": {"marketing": {"consented": True, "timestamp_unixtime_ms": 5, "document": ERIKA["document"]}}},
+        "events": [{"event_type": "custom_event", "data": {"event_name": ERIKA["event"], "custom_event_type": "other"}}],
+        "source_request_id": f"request-{ERIKA['customer']}", **more,
+    }  # fmt: skip
+
+
+def filled(folder: Path, host: str, hook: str) -> str:
+    """Make a store with something of Erika in every table that can have it; return her MPID."""
+    (folder / "c.toml").write_text(TOGETHER.replace("URL", hook))
+    done(folder, "config", "apply", "c.toml")
+    imported(folder, of_erika(), seen("BOB", user_attributes={"tier": "gold"}), {"user_identities": {"other": "O-1"}})
+    imported(folder, {"user_identities": {"customer_id": ERIKA["customer"]}, "user_attributes": {"street": ERIKA["value"]}}, feed="news")
+    found = call("forward", "--attempts", "1", "--pause", "0", folder=folder)
+    assert found.exit_code == 3, (found.output, found.exception)
+    for more in ((), ("--events",)):
+        assert tried(folder, "--workspace", "shop", "push", "--host", host, "--rate", "0", *more)[0] == 0
+    imported(folder, of_erika(source_request_id="2", user_attributes={"tier": "gold", "street": "moved-4711"}))
+    imported(folder, of_erika(user_identities={"email": ERIKA["email"]}, user_attributes={"x": ERIKA["passing"]}, source_request_id="3"), feed="ro")
+    imported(folder, {"user_identities": {"email": ERIKA["email"], "other": ERIKA["unknown"]}, "device_info": {"ios_idfv": "4711-no-guid"}}, feed="uo")
+    mpids = [json.loads(line)["mpid"] for line in done(folder, "--workspace", "shop", "export", "profiles", "--where", "tier = 'gold' or other = 'O-1'").splitlines()]
+    done(folder, "alias", f"--from={mpids[0]}", f"--to={mpids[2]}", "--now")
+    return str(mpids[0])
+
+
+def traces(folder: Path, sought: dict[str, set[Any]], text: set[str]) -> dict[str, set[str]]:
+    """Return where a store has something of somebody: table -> columns. sought: a kind of column -> values of theirs."""
+    found: dict[str, set[str]] = {}
+    kinds = {"profile": "profile", "source": "profile", "destination": "profile", "hash": "hash", "mpid": "mpid", "arrival": "arrival"}
+    with duckdb.connect(str(folder / "profiles.duckdb"), read_only=True) as store:
+        for table, column in store.execute("select table_name, column_name from duckdb_columns() where not internal").fetchall():
+            for (value,) in store.execute(f'select distinct "{column}" from "{table}"').fetchall():
+                if value in sought.get(kinds.get(column, ""), ()) or any(one in str(value).lower() for one in text):
+                    found.setdefault(table, set()).add(column)
+    return found
+
+
+def of_person(folder: Path, mpid: str) -> dict[str, set[Any]]:
+    """Return how the tables name somebody: profile, arrivals of rows, hashes of identities, MPID."""
+    with duckdb.connect(str(folder / "profiles.duckdb"), read_only=True) as store:
+        names = [name for (name,) in store.execute("select table_name from duckdb_tables()").fetchall()]
+        rows = " union all ".join(f"select profile, arrival, mpid from {name}" for name in names if name.startswith("row_"))
+        (profile,) = store.execute(f"select profile from ({rows}) where mpid = {mpid}").fetchall()[0]
+        arrivals = {one for (one,) in store.execute(f"select arrival from ({rows}) where profile = {profile}").fetchall()}
+        index = " union all ".join(f"select profile, hash from {name}" for name in names if name.startswith("index_"))
+        hashes = {one for (one,) in store.execute(f"select hash from ({index}) where profile = {profile}").fetchall()}
+    return {"profile": {profile}, "arrival": arrivals, "hash": hashes, "mpid": {int(mpid)}}
+
+
+def test_nothing_of_somebody_erased_is_in_any_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with receiving() as host, receiver(lambda got: 400 if b"CUST-ERIKA" in got.body else 202) as hook:
+        mpid = filled(tmp_path, host.url, hook.url)
+        person = of_person(tmp_path, mpid)
+        values = {one.lower() for one in ERIKA.values()} | {"moved-4711", mpid}
+        assert traces(tmp_path, person, values).keys() >= NEW_TABLES
+        done(tmp_path, "forget", "--customer-id", ERIKA["customer"], "--yes")
+        done(tmp_path, "check")
+        numbers = {"erased_row": {"arrival"}, "forwarded": {"arrival"}, "output_since": {"arrival"}, "suppressed": {"hash"}}
+        assert traces(tmp_path, person, values) == {**numbers, "audience_outbox": {"mpid", "identities"}}
+        hook.answer = lambda got: 202
+        done(tmp_path, "forward")
+        assert traces(tmp_path, person, values) == numbers
+        assert [one for one in values if in_bytes(tmp_path, one)] == []
+        done(tmp_path, "check")
