@@ -149,6 +149,13 @@ def table_text(folder: Path) -> str:
         return "\n".join(str(store.execute(f'select * from "{name}"').fetchall()) for name in names)
 
 
+@pytest.mark.parametrize("what", ["in.jsonl", "--events"])
+def test_opt_outs_that_leave_as_they_are_cannot_be_left_out(what: str, tmp_path: Path) -> None:
+    imported(tmp_path, seen("A"))
+    found = call("push", what, "--opt-outs", "none", "--estimate", folder=tmp_path)
+    assert "--opt-outs is of profiles" in str(found.exception)
+
+
 # Nothing of somebody erased in any table
 
 ERIKA = {
