@@ -47,7 +47,9 @@ COLUMNS = (
 )  # fmt: skip
 """The columns of audience_outbox."""
 TRACES = "traces"
-"""The name in store.meta that says that the file is to be written anew."""
+"""The name in store.meta that says how many messages of whoever is erased the file had when it
+was written."""
+OF_ERASED = "profile is null and coalesce(identities, '[]') <> '[]'"
 MAYBE = "?"
 """The fingerprint of an attribute of which an output has a value or not, nobody knows which."""
 
@@ -376,7 +378,6 @@ def record_messages(
             f" and done.action = '{DELETE}'",
             {"output": output},
         )
-        _mark_traces(store, "message in (select message from shared_outcome where not dead)")
         scratch.run(
             "delete from store.audience_outbox where message in (select message from"
             " shared_outcome where not dead)"
@@ -414,28 +415,33 @@ def drop_messages(store: Store, where: str, bound: dict[str, Any], now_ms: int) 
         f"delete from store.audience_told as told using shared_dropped as gone where {same} and"
         f" gone.action = '{DELETE}'"
     )
-    _mark_traces(store, "message in (select message from shared_dropped)")
     scratch.run(
         "delete from store.audience_outbox where message in (select message from shared_dropped)"
     )
 
 
-def _mark_traces(store: Store, where: str) -> None:
-    """Write down that identities of somebody erased are about to be deleted: their bytes stay in
-    the file until it is written anew."""
-    erased = store.scratch.row(
-        f"select count(*) from store.audience_outbox where {where} and profile is null and"
-        f" identities is not null"
-    )[0]
-    if erased and not has_traces(store):
-        store.scratch.run("insert into store.meta values ($name, '1')", {"name": TRACES})
+def meta_with_traces(
+    store: Store,
+    meta: str = "select * from store.meta",
+    outbox: str = "select * from store.audience_outbox",
+) -> str:
+    """Return the SELECT of store.meta that says how many messages a file written anew has with
+    identities of whoever is erased. However they go, their bytes stay until it is written anew
+    once more."""
+    (count,) = store.scratch.row(f"select count(*) from ({outbox}) where {OF_ERASED}")
+    other = f"select * from ({meta}) where name <> {quote_text(TRACES)}"
+    return f"{other} union all select {quote_text(TRACES)}, '{count}'" if count else other
 
 
 def has_traces(store: Store) -> bool:
-    """Say whether the file may have bytes of identities that were kept for a removal which has
-    left."""
+    """Say whether the file may have bytes of identities that were kept for a removal which is not
+    there any more."""
     return bool(
-        store.scratch.row("select count(*) from store.meta where name = $name", {"name": TRACES})[0]
+        store.scratch.row(
+            "select count(*) from store.meta where name = $name and value::integer >"
+            f" (select count(*) from store.audience_outbox where {OF_ERASED})",
+            {"name": TRACES},
+        )[0]
     )
 
 
@@ -443,10 +449,10 @@ def leave_no_trace(store: Store) -> None:
     """Write a store that is attached for writing anew, where it has such traces. Raises
     StoreUnusable; then it is as before."""
     if has_traces(store):
-        without = f"select * from store.meta where name <> {quote_text(TRACES)}"
+        stays = {"meta": meta_with_traces(store)}
         put_in_place(
             store.scratch,
-            rewrite_store(store.scratch, store.path, store.scratch.folder, {"meta": without}),
+            rewrite_store(store.scratch, store.path, store.scratch.folder, stays),
             store.path,
         )
 

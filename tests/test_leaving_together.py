@@ -106,6 +106,37 @@ def test_whoever_was_taken_back_and_waits_to_be_removed_can_be_erased(tmp_path: 
     done(tmp_path, "check")
 
 
+MOVED = GOLD.replace("mail.jsonl", "elsewhere.jsonl")
+UNCONNECTED = GOLD.partition("[connections")[0]
+CHANGES = GOLD.replace('"jsonl"', '"csv"').replace("mail.jsonl", "mail.csv")
+
+
+@pytest.mark.parametrize(("before", "acts"), [
+    (GOLD, [MOVED]),
+    pytest.param(GOLD, [UNCONNECTED, ("audiences", "remove", "gold")], marks=pytest.mark.slow),
+    pytest.param(GOLD, [UNCONNECTED.partition("[audiences")[0]], marks=pytest.mark.slow),
+    pytest.param(CHANGES, [CHANGES.replace('csv"\n[', 'csv"\ncontent = "full"\n['), ("forward",)], marks=pytest.mark.slow),
+])  # fmt: skip
+def test_no_byte_of_whoever_is_erased_stays_however_the_removal_goes(
+    before: str, acts: list[str | tuple[str, ...]], tmp_path: Path
+) -> None:
+    (tmp_path / "c.toml").write_text(before)
+    done(tmp_path, "config", "apply", "c.toml")
+    people = [{"user_identities": {"customer_id": name}, "user_attributes": {"tier": "gold"}} for name in ("BOB-1", "ANN-4711")]
+    imported(tmp_path, *people)
+    done(tmp_path, "forward")
+    done(tmp_path, "forget", "--customer-id", "ANN-4711", "--yes")
+    assert in_bytes(tmp_path, "ANN-4711")
+    for act in acts:
+        if isinstance(act, str):
+            (tmp_path / "c.toml").write_text(act)
+        (tmp_path / "mail.csv").unlink(missing_ok=True)
+        done(tmp_path, *(("config", "apply", "c.toml") if isinstance(act, str) else act))
+    assert "ANN-4711" not in table_text(tmp_path)
+    assert not in_bytes(tmp_path, "ANN-4711")
+    done(tmp_path, "check")
+
+
 def test_removals_of_stubs_and_of_whoever_is_gone_are_two_messages(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(GOLD + "[retention]\nlifetime_days = 30\nretention_days = 60\n")
     done(tmp_path, "config", "apply", "c.toml")
