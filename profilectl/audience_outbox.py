@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from profilectl.audience_connection import ADD, DELETE, UPDATE, AudienceConnection, identities_told
@@ -31,11 +31,12 @@ from profilectl.copies import put_in_place, rewrite_store
 from profilectl.criteria import Consent, Reads
 from profilectl.definitions import Defined, audience_connections, audiences, outputs
 from profilectl.feed import workspaces_of
+from profilectl.identity import BY_NAME, key_of
 from profilectl.outbox import BY_HAND, DEAD, WAITING, Outcome
 from profilectl.output import Output
 from profilectl.profile import Profiles, profiles_of
 from profilectl.scratch import quote_text
-from profilectl.segments import known_mpids
+from profilectl.segments import ENVIRONMENT_NAME, hash_of, known_identities, known_mpids
 from profilectl.stated import consent_holds, said
 from profilectl.store import Store
 
@@ -476,7 +477,8 @@ def removals(
     rows = [row for row in rows if row[:2] in routes]
     if not rows:
         return []
-    held = {} if stay else _identities(store, leaving)
+    places = {} if stay else {row[:2]: routes[row[:2]].place for row in rows}
+    held = {key: identities_there(store, leaving, place) for key, place in places.items()}
     (last,) = scratch.row("select coalesce(max(number), 0) from store.audience_outbox")
     now_ms, found = time.time_ns() // 1_000_000, []
     for place, (output, audience, profile, mpid, environment, since_ms) in enumerate(rows, made + 1):
@@ -485,7 +487,7 @@ def removals(
         listed = (
             []
             if route.output.content == "full"
-            else identities_told(route.connection, held.get(profile, {}))
+            else identities_told(route.connection, held.get((output, audience), {}).get(profile, {}))
         )
         kept = None if stay else json.dumps(listed, ensure_ascii=False)
         (message,) = scratch.row("select uuid()::varchar")
@@ -496,20 +498,67 @@ def removals(
     return found
 
 
-def _identities(store: Store, leaving: str) -> dict[int, dict[str, list[str]]]:
+def identities_there(
+    store: Store, leaving: str, place: dict[str, Any]
+) -> dict[int, dict[str, list[str]]]:
+    """Return the identities by which an output may know profiles that leave an audience: those they
+    have, and those they had before, but for what somebody else has who is there. leaving: the
+    relation of these; place: the output and the audience (Route.place)."""
     profiles = profiles_of(store, every=True)
+    now = _identities(profiles, leaving)
+    if not profiles.removals:
+        return {profile: held for profile, (_, held) in now.items()}
+    secret, found = store.meta("secret"), {}
+    lost: dict[int, list[tuple[int, str, str]]] = {}
+    for profile, (code, ever) in _identities(replace(profiles, removals=False), leaving).items():
+        held = now[profile][1] if profile in now else {}
+        found[profile] = {kind: list(values) for kind, values in held.items()}
+        for kind, values in ever.items():
+            keys = {key_of(BY_NAME[kind], value) for value in held.get(kind, ())}
+            for value in values:
+                if (key := key_of(BY_NAME[kind], value)) not in keys:
+                    digest = hash_of(secret, ENVIRONMENT_NAME[code], kind, key)
+                    lost.setdefault(digest, []).append((profile, kind, value))
+    stay = _held_there(profiles, leaving, place, lost)
+    for profile, kind, value in (one for digest in lost if digest not in stay for one in lost[digest]):
+        found[profile].setdefault(kind, []).append(value)
+    return found
+
+
+def _held_there(
+    profiles: Profiles, leaving: str, place: dict[str, Any], digests: Iterable[int]
+) -> set[int]:
+    """Return those of some hashes of identities that somebody has who is there and stays."""
+    listed = ", ".join(f"'{one}'::uhugeint" for one in digests) or "null"
+    here = "where output = $output and audience = $audience"
+    known = known_identities(profiles.segments, removals=profiles.removals)
+    rows = profiles.store.scratch.rows(
+        f"select distinct hash::varchar from ({known}) where hash in ({listed}) and profile in"
+        f" (select profile from store.audience_told {here} union all"
+        f" select profile from store.audience_outbox {here} and action = '{ADD}')"
+        f" and profile not in (select profile from {leaving})",
+        place,
+    )
+    return {int(digest) for (digest,) in rows}
+
+
+def _identities(
+    profiles: Profiles, leaving: str
+) -> dict[int, tuple[int, dict[str, list[str]]]]:
+    """Return the environment and the identities of profiles."""
     if not profiles.identities:
         return {}
     listed = ", ".join(f"i_{kind}" for kind in profiles.identities)
-    rows = store.scratch.rows(
-        f"select profile, [{listed}]::varchar[][] from"
+    rows = profiles.store.scratch.rows(
+        f"select profile, environment, [{listed}]::varchar[][] from"
         f" ({profiles.folded([], f'where profile in (select profile from {leaving})')})"
     )
     return {
-        profile: {
-            kind: values for kind, values in zip(profiles.identities, found, strict=True) if values
-        }
-        for profile, found in rows
+        profile: (
+            code,
+            {kind: found for kind, found in zip(profiles.identities, held, strict=True) if found},
+        )
+        for profile, code, held in rows
     }
 
 

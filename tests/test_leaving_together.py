@@ -137,6 +137,31 @@ def test_no_byte_of_whoever_is_erased_stays_however_the_removal_goes(
     done(tmp_path, "check")
 
 
+@pytest.mark.parametrize("leaves", ["opt-out", "forget", pytest.param("undo", marks=pytest.mark.slow)])
+def test_whoever_is_removed_is_removed_by_the_identities_that_the_output_knew_too(leaves: str, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(GOLD)
+    done(tmp_path, "config", "apply", "c.toml")
+    gold = {"user_attributes": {"tier": "gold"}}
+    imported(tmp_path, {"user_identities": {"customer_id": "A", "email": "old@x.org", "facebook": "goes-to-b"}, **gold}, {"user_identities": {"customer_id": "B"}, **gold})
+    done(tmp_path, "forward")
+    mpids = [json.loads(line)["mpid"] for line in done(tmp_path, "export", "profiles").splitlines()]
+    done(tmp_path, "modify", f"--mpid={mpids[0]}", "--remove", "email=old@x.org", "--remove", "facebook=goes-to-b", "--add", "email=new@x.org")
+    done(tmp_path, "modify", f"--mpid={mpids[1]}", "--add", "facebook=goes-to-b")
+    if leaves == "opt-out":
+        imported(tmp_path, {"user_identities": {"customer_id": "A"}, "events": [{"event_type": "opt_out", "data": {"is_opted_out": True}}]})
+    elif leaves == "forget":
+        done(tmp_path, "forget", "--customer-id", "A", "--yes")
+    else:
+        done(tmp_path, "imports", "undo", "1", "--cascade", "--yes")
+    done(tmp_path, "forward")
+    removed = [json.loads(line)["user_profiles"][0] for line in (tmp_path / "mail.jsonl").read_text().splitlines()]
+    values = {one["value"] for profile in removed if profile["audiences"][0]["action"] == "delete" and profile["mpid"] == mpids[0] for one in profile["user_identities"]}
+    assert {"A", "old@x.org", "new@x.org"} <= values
+    assert ("goes-to-b" in values) == (leaves == "undo")
+    assert not in_bytes(tmp_path, "old@x.org") or leaves != "forget"
+    done(tmp_path, "check")
+
+
 def test_removals_of_stubs_and_of_whoever_is_gone_are_two_messages(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(GOLD + "[retention]\nlifetime_days = 30\nretention_days = 60\n")
     done(tmp_path, "config", "apply", "c.toml")
