@@ -205,6 +205,16 @@ def table_text(folder: Path) -> str:
         return "\n".join(str(store.execute(f'select * from "{name}"').fetchall()) for name in names)
 
 
+def test_what_is_dropped_is_called_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(GOLD + '[connections.app]\nfeed = "app"\noutput = "mail"\n')
+    done(tmp_path, "config", "apply", "c.toml")
+    imported(tmp_path, {**seen("A"), "user_attributes": {"tier": "gold"}})
+    drop = ("outbox", "drop", "--waiting", "--output", "mail")
+    assert done(tmp_path, *drop, "--dry-run") == "1 batch and 1 change of audiences would be dropped\n"
+    assert json.loads(done(tmp_path, *drop, "--json")) == {"dropped": 2, "dry_run": False}
+    assert done(tmp_path, "outbox", "retry") == "0 batches wait again\n"
+
+
 @pytest.mark.parametrize("what", ["in.jsonl", "--events"])
 def test_opt_outs_that_leave_as_they_are_cannot_be_left_out(what: str, tmp_path: Path) -> None:
     imported(tmp_path, seen("A"))
