@@ -17,7 +17,7 @@ KINDS = {
     # a kind of table -> what its rows are
     "row": "rows of files", "index": "identities", "mpid": "MPIDs", "loose": "rare attributes", "blocked": "rows with refused values",
     "blocked_loose": "refused rare attributes", "rest": "other fields of batches", "event": "events", "calculated": "calculated attributes",
-    "membership": "memberships", "removed": "identities they had lost", "alias": "aliases", "request": "request ids", "membership_change": "entries and exits of audiences", "stale": "marks to compute anew",
+    "membership": "memberships", "removed": "identities they had lost", "alias": "aliases", "request": "request ids", "membership_change": "changes of their memberships", "stale": "marks to compute anew",
     "outbox": "batches that waited to leave", "handed_over": "lists of the attributes that outputs have",
     "audience_told": "memberships that outputs have", "audience_outbox": "changes of audiences that waited to leave",
     "sent_profile": "notes of what was pushed", "sent_event": "notes of events that were pushed",
