@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from profilectl.audience_connection import are_told
-from profilectl.audience_outbox import COLUMNS, meta_with_traces, removals
+from profilectl.audience_outbox import COLUMNS, has_traces, meta_with_traces, removals
 from profilectl.by_hand import joined
 from profilectl.casing import fold
 from profilectl.codes import StoreUnusable, UsageError
@@ -580,8 +580,9 @@ class Leaving:
 
     def write(self) -> None:
         """Write what stays and put it in the place of the store. Raises StoreUnusable; then the store is as before."""
-        outbox = self.stays.get("audience_outbox", "select * from store.audience_outbox")
-        self._less("meta", meta_with_traces(self.store, self.stays.get("meta", "select * from store.meta"), outbox))
+        if self.outcome.removals or self.scratch.row("select count(*) from store.audience_outbox")[0] or has_traces(self.store):
+            outbox = self.stays.get("audience_outbox", "select * from store.audience_outbox")
+            self._less("meta", meta_with_traces(self.store, self.stays.get("meta", "select * from store.meta"), outbox))
         stays = {table: self._sorted(table, select) for table, select in self.stays.items()}
         computes = bool(self.outcome.losing) and self.store.has_definitions()
         _write_anew(self.store, stays, self.gone, refreshed_ms=self.now_ms if computes else None)
