@@ -392,7 +392,7 @@ main()
 
 def test_killed_anywhere_it_is_before_or_after_and_again_finishes(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     before = in_tables(folder, ALL)
-    places = [1, 17, 45, 52, 55, 57, 58, 59, 60, 61, 62, 63, 64]  # random places: test_killed.py
+    places = [1, 17, 45, 57, 62, 64, 65, 66, 67, 68, 69, 70, 71, 72]  # random places: test_killed.py
     outcomes = set()
     for place in places:
         work = tmp_path_factory.mktemp("killed")
