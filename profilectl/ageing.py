@@ -18,9 +18,10 @@ from profilectl.values import parse_json, to_json
 
 KEPT_BY_STUB = (
     "row", "index", "mpid", "event", "rest", "removed", "alias", "aged", "membership_change", "handed_over", "audience_told", "audience_outbox",
+    "sent_profile", "sent_event",
 )
 """What a stub keeps: who it is, when it was seen, its events (`rest` of it holds those), when it entered and left audiences, and
-what outputs have of it: that is gone is told them."""
+what outputs and hosts have of it: that is gone is told them, and no event twice."""
 OPT_OUT = "opt_out"
 """An event that stays as long as its profile does, however old it is: who has opted out would be back in audiences else (domain.md 14)."""
 DEVICE_FIELDS = ("device_info", "mp_deviceid", "integration_attributes")

@@ -15,7 +15,7 @@ from typing import Any
 
 from profilectl.codes import UsageError
 from profilectl.forwarding import ConsentRule, consent_rules
-from profilectl.identity import TYPES, IdentityType, no_type, type_named
+from profilectl.identity import BY_NAME, TYPES, IdentityType, key_of, no_type, type_named
 from profilectl.normal_form import email_in_form, phone_in_form
 from profilectl.output import LONGEST_NAME
 from profilectl.values import Value, held_json, parse_json, whole
@@ -198,6 +198,21 @@ def _hashed(connection: AudienceConnection, kind: str, value: str) -> str | None
     if FORMS.get(kind) is phone_in_form and connection.phone == "digits":
         text = text.removeprefix("+")
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def are_told(told: Sequence[Mapping[str, str]], values: Iterable[str]) -> bool:
+    """Say whether any of the identities of a message is one of these values, whatever connection
+    put it into its form."""
+    return any(_is_told(one["type"], one["value"], value) for one in told for value in values)
+
+
+def _is_told(kind: str, sent: str, value: str) -> bool:
+    key = key_of(BY_NAME[kind], value)
+    if key_of(BY_NAME[kind], sent) == key:
+        return True
+    texts = {value, FORMS[kind](value) or value if kind in FORMS else value}
+    texts |= {text.removeprefix("+") for text in texts}
+    return sent in {hashlib.sha256(text.encode()).hexdigest() for text in texts}
 
 
 def attributes_told(

@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from profilectl.audience_connection import ADD, DELETE, UPDATE, AudienceConnection, identities_told
@@ -31,11 +31,12 @@ from profilectl.copies import put_in_place, rewrite_store
 from profilectl.criteria import Consent, Reads
 from profilectl.definitions import Defined, audience_connections, audiences, outputs
 from profilectl.feed import workspaces_of
+from profilectl.identity import BY_NAME, key_of
 from profilectl.outbox import BY_HAND, DEAD, WAITING, Outcome
 from profilectl.output import Output
 from profilectl.profile import Profiles, profiles_of
 from profilectl.scratch import quote_text
-from profilectl.segments import known_mpids
+from profilectl.segments import ENVIRONMENT_NAME, hash_of, known_identities, known_mpids
 from profilectl.stated import consent_holds, said
 from profilectl.store import Store
 
@@ -47,7 +48,9 @@ COLUMNS = (
 )  # fmt: skip
 """The columns of audience_outbox."""
 TRACES = "traces"
-"""The name in store.meta that says that the file is to be written anew."""
+"""The name in store.meta that says how many messages of whoever is erased the file had when it
+was written."""
+OF_ERASED = "profile is null and coalesce(identities, '[]') <> '[]'"
 MAYBE = "?"
 """The fingerprint of an attribute of which an output has a value or not, nobody knows which."""
 
@@ -376,7 +379,6 @@ def record_messages(
             f" and done.action = '{DELETE}'",
             {"output": output},
         )
-        _mark_traces(store, "message in (select message from shared_outcome where not dead)")
         scratch.run(
             "delete from store.audience_outbox where message in (select message from"
             " shared_outcome where not dead)"
@@ -414,28 +416,33 @@ def drop_messages(store: Store, where: str, bound: dict[str, Any], now_ms: int) 
         f"delete from store.audience_told as told using shared_dropped as gone where {same} and"
         f" gone.action = '{DELETE}'"
     )
-    _mark_traces(store, "message in (select message from shared_dropped)")
     scratch.run(
         "delete from store.audience_outbox where message in (select message from shared_dropped)"
     )
 
 
-def _mark_traces(store: Store, where: str) -> None:
-    """Write down that identities of somebody erased are about to be deleted: their bytes stay in
-    the file until it is written anew."""
-    erased = store.scratch.row(
-        f"select count(*) from store.audience_outbox where {where} and profile is null and"
-        f" identities is not null"
-    )[0]
-    if erased and not has_traces(store):
-        store.scratch.run("insert into store.meta values ($name, '1')", {"name": TRACES})
+def meta_with_traces(
+    store: Store,
+    meta: str = "select * from store.meta",
+    outbox: str = "select * from store.audience_outbox",
+) -> str:
+    """Return the SELECT of store.meta that says how many messages a file written anew has with
+    identities of whoever is erased. However they go, their bytes stay until it is written anew
+    once more."""
+    (count,) = store.scratch.row(f"select count(*) from ({outbox}) where {OF_ERASED}")
+    other = f"select * from ({meta}) where name <> {quote_text(TRACES)}"
+    return f"{other} union all select {quote_text(TRACES)}, '{count}'" if count else other
 
 
 def has_traces(store: Store) -> bool:
-    """Say whether the file may have bytes of identities that were kept for a removal which has
-    left."""
+    """Say whether the file may have bytes of identities that were kept for a removal which is not
+    there any more."""
     return bool(
-        store.scratch.row("select count(*) from store.meta where name = $name", {"name": TRACES})[0]
+        store.scratch.row(
+            "select count(*) from store.meta where name = $name and value::integer >"
+            f" (select count(*) from store.audience_outbox where {OF_ERASED})",
+            {"name": TRACES},
+        )[0]
     )
 
 
@@ -443,16 +450,16 @@ def leave_no_trace(store: Store) -> None:
     """Write a store that is attached for writing anew, where it has such traces. Raises
     StoreUnusable; then it is as before."""
     if has_traces(store):
-        without = f"select * from store.meta where name <> {quote_text(TRACES)}"
+        stays = {"meta": meta_with_traces(store)}
         put_in_place(
             store.scratch,
-            rewrite_store(store.scratch, store.path, store.scratch.folder, {"meta": without}),
+            rewrite_store(store.scratch, store.path, store.scratch.folder, stays),
             store.path,
         )
 
 
 def removals(
-    store: Store, leaving: str, *, erased: bool = False, stay: bool = False
+    store: Store, leaving: str, *, erased: bool = False, stay: bool = False, made: int = 0
 ) -> list[tuple[Any, ...]]:
     """Return the rows of audience_outbox that remove profiles where they are, because the store is
     about to lose them. leaving: the relation of these; erased: nothing of the row says which
@@ -470,16 +477,17 @@ def removals(
     rows = [row for row in rows if row[:2] in routes]
     if not rows:
         return []
-    held = {} if stay else _identities(store, leaving)
+    places = {} if stay else {row[:2]: routes[row[:2]].place for row in rows}
+    held = {key: identities_there(store, leaving, place) for key, place in places.items()}
     (last,) = scratch.row("select coalesce(max(number), 0) from store.audience_outbox")
     now_ms, found = time.time_ns() // 1_000_000, []
-    for place, (output, audience, profile, mpid, environment, since_ms) in enumerate(rows, start=1):
+    for place, (output, audience, profile, mpid, environment, since_ms) in enumerate(rows, made + 1):
         route = routes[output, audience]
         # A list is written anew without them.
         listed = (
             []
             if route.output.content == "full"
-            else identities_told(route.connection, held.get(profile, {}))
+            else identities_told(route.connection, held.get((output, audience), {}).get(profile, {}))
         )
         kept = None if stay else json.dumps(listed, ensure_ascii=False)
         (message,) = scratch.row("select uuid()::varchar")
@@ -490,20 +498,67 @@ def removals(
     return found
 
 
-def _identities(store: Store, leaving: str) -> dict[int, dict[str, list[str]]]:
+def identities_there(
+    store: Store, leaving: str, place: dict[str, Any]
+) -> dict[int, dict[str, list[str]]]:
+    """Return the identities by which an output may know profiles that leave an audience: those they
+    have, and those they had before, but for what somebody else has who is there. leaving: the
+    relation of these; place: the output and the audience (Route.place)."""
     profiles = profiles_of(store, every=True)
+    now = _identities(profiles, leaving)
+    if not profiles.removals:
+        return {profile: held for profile, (_, held) in now.items()}
+    secret, found = store.meta("secret"), {}
+    lost: dict[int, list[tuple[int, str, str]]] = {}
+    for profile, (code, ever) in _identities(replace(profiles, removals=False), leaving).items():
+        held = now[profile][1] if profile in now else {}
+        found[profile] = {kind: list(values) for kind, values in held.items()}
+        for kind, values in ever.items():
+            keys = {key_of(BY_NAME[kind], value) for value in held.get(kind, ())}
+            for value in values:
+                if (key := key_of(BY_NAME[kind], value)) not in keys:
+                    digest = hash_of(secret, ENVIRONMENT_NAME[code], kind, key)
+                    lost.setdefault(digest, []).append((profile, kind, value))
+    stay = _held_there(profiles, leaving, place, lost)
+    for profile, kind, value in (one for digest in lost if digest not in stay for one in lost[digest]):
+        found[profile].setdefault(kind, []).append(value)
+    return found
+
+
+def _held_there(
+    profiles: Profiles, leaving: str, place: dict[str, Any], digests: Iterable[int]
+) -> set[int]:
+    """Return those of some hashes of identities that somebody has who is there and stays."""
+    listed = ", ".join(f"'{one}'::uhugeint" for one in digests) or "null"
+    here = "where output = $output and audience = $audience"
+    known = known_identities(profiles.segments, removals=profiles.removals)
+    rows = profiles.store.scratch.rows(
+        f"select distinct hash::varchar from ({known}) where hash in ({listed}) and profile in"
+        f" (select profile from store.audience_told {here} union all"
+        f" select profile from store.audience_outbox {here} and action = '{ADD}')"
+        f" and profile not in (select profile from {leaving})",
+        place,
+    )
+    return {int(digest) for (digest,) in rows}
+
+
+def _identities(
+    profiles: Profiles, leaving: str
+) -> dict[int, tuple[int, dict[str, list[str]]]]:
+    """Return the environment and the identities of profiles."""
     if not profiles.identities:
         return {}
     listed = ", ".join(f"i_{kind}" for kind in profiles.identities)
-    rows = store.scratch.rows(
-        f"select profile, [{listed}]::varchar[][] from"
+    rows = profiles.store.scratch.rows(
+        f"select profile, environment, [{listed}]::varchar[][] from"
         f" ({profiles.folded([], f'where profile in (select profile from {leaving})')})"
     )
     return {
-        profile: {
-            kind: values for kind, values in zip(profiles.identities, found, strict=True) if values
-        }
-        for profile, found in rows
+        profile: (
+            code,
+            {kind: found for kind, found in zip(profiles.identities, held, strict=True) if found},
+        )
+        for profile, code, held in rows
     }
 
 

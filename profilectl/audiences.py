@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from profilectl.audience import Audience
+from profilectl.audience_outbox import leave_no_trace
 from profilectl.audience_sql import Audience as Evaluated
 from profilectl.audience_sql import Relations, members, needs
 from profilectl.barring import in_force, lively
@@ -99,6 +100,7 @@ def remove_audience(path: Path, name: str, *, wait_s: float = 0) -> None:
         audience_defined(store, name)
         with store.transaction():
             drop_audience(store, name)
+        leave_no_trace(store)
 
 
 def preview_audience(path: Path, audience: Audience, *, now_ms: int | None = None, wait_s: float = 0) -> dict[str, Any]:

@@ -173,10 +173,13 @@ def remarks(scratch: Scratch) -> str:
 
 
 def _prepare_remarks(scratch: Scratch, first: int) -> None:
-    """Make what was said of rows, and the identities of those that protection kept from a profile."""
+    """Make what was said of rows, and the identities of those that protection kept from a profile. Of a row that did not apply
+    no value is kept: nobody's profile has it, so it would go with nobody."""
     scratch.make(
         "ready_remark",
-        f"select seq + {first} as arrival, code, type, value, attribute from ({remarks(scratch)}) order by arrival, code, type, attribute",
+        f"select seq + {first} as arrival, code, type, case when seq in (select seq from resolved where profile is not null) then value end as value,"
+        f" case when seq + {first} not in (select arrival from ready_dropped) then attribute end as attribute"
+        f" from ({remarks(scratch)}) order by arrival, code, type, attribute",
     )
     scratch.make(
         "ready_passed_claim",

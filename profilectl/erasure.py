@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from profilectl.audience_outbox import COLUMNS, removals
+from profilectl.audience_connection import are_told
+from profilectl.audience_outbox import COLUMNS, has_traces, meta_with_traces, removals
 from profilectl.by_hand import joined
 from profilectl.casing import fold
 from profilectl.codes import StoreUnusable, UsageError
@@ -97,7 +98,7 @@ class Erasure:
 
     def anything(self) -> bool:
         """Say whether there is anything to erase."""
-        return bool(self.profiles or self.faded or self.rejects or self.corrections or self.requests or self.tables.get("outbox"))
+        return bool(self.profiles or self.faded or self.rejects or self.corrections or self.requests or self.removals or self.tables.get("outbox"))
 
 
 def meant_by(profiles: Profiles, kind: str, value: str, *, pick: int | None = None, every: bool = False) -> Meant:
@@ -376,18 +377,42 @@ class Leaving:
         """Have the erased removed from audiences where they are: what removes them has the identities by which they are known there,
         until it has arrived, and nothing else of them."""
         self._remove_there("erased_profile", erased=True)
+        self._taken_back()
+
+    def _taken_back(self) -> None:
+        """Let removals of whom an undo took away be of somebody erased, where they name an identity of the erased or their
+        MPID: nobody is made again of them, and no byte stays once they have left."""
+        named = [
+            (message, output) for message, output, mpid, environment, text in self.scratch.rows(
+                "select message, output, mpid, environment, identities from store.audience_outbox"
+                " where profile is not null and identities is not null and profile not in (select profile from erased_profile)"
+            )
+            if are_told(json.loads(text), self.values) or (mpid, ENVIRONMENT_NAME[environment]) in self.mpids
+        ]
+        if not named:
+            return
+        self._count_removals(output for _, output in named)
+        within = self.stays.get("audience_outbox", "select * from store.audience_outbox")
+        theirs = f"message in ({', '.join(quote_text(message) for message, _ in named)})"
+        self.stays["audience_outbox"] = f"select * replace (case when {theirs} then null else profile end as profile) from ({within})"
+        told = self.stays.get("audience_told", "select * from store.audience_told")
+        there = f"select output, audience, profile from store.audience_outbox where {theirs}"
+        self._less("audience_told", f"select * from ({told}) where (output, audience, profile) not in ({there})")
 
     def _remove_there(self, leaving: str, *, erased: bool) -> None:
-        rows = removals(self.store, leaving, erased=erased, stay=not erased)
+        rows = removals(self.store, leaving, erased=erased, stay=not erased, made=sum(self.outcome.removals.values()))
         there = self.scratch.rows(f"select distinct output, audience from store.audience_told where told and profile in (select profile from {leaving})")
         unconnected = {output for output, audience in there if (output, audience) not in {row[2:4] for row in rows}}
         self.outcome.outputs = sorted({*self.outcome.outputs, *unconnected})
         if not rows:
             return
-        self.outcome.removals |= Counter(row[2] for row in rows)
+        self._count_removals(row[2] for row in rows)
         self.scratch.load(f"removal_of_{leaving}", COLUMNS, rows)
         within = self.stays.get("audience_outbox", "select * from store.audience_outbox")
         self._less("audience_outbox", f"select * from ({within}) union all select * from removal_of_{leaving}")
+
+    def _count_removals(self, outputs: Iterable[str]) -> None:
+        self.outcome.removals = dict(Counter(self.outcome.removals) + Counter(outputs))
 
     def _rejects(self) -> None:
         """Clear the text of the rejects that name an identity of the erased."""
@@ -555,6 +580,9 @@ class Leaving:
 
     def write(self) -> None:
         """Write what stays and put it in the place of the store. Raises StoreUnusable; then the store is as before."""
+        if self.outcome.removals or self.scratch.row("select count(*) from store.audience_outbox")[0] or has_traces(self.store):
+            outbox = self.stays.get("audience_outbox", "select * from store.audience_outbox")
+            self._less("meta", meta_with_traces(self.store, self.stays.get("meta", "select * from store.meta"), outbox))
         stays = {table: self._sorted(table, select) for table, select in self.stays.items()}
         computes = bool(self.outcome.losing) and self.store.has_definitions()
         _write_anew(self.store, stays, self.gone, refreshed_ms=self.now_ms if computes else None)

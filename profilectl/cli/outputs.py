@@ -157,9 +157,13 @@ def retry_command(context: typer.Context, output: OutputOption = None, wait: Wai
     """Let what is on the dead-letter list wait again, for the next forward. It leaves as it would have then: a receiver may have later batches."""
     from profilectl import render
     from profilectl.delivery.letters import retry
+    from profilectl.render import outputs
 
     count = retry(options_of(context).store, output, wait_s=wait)
-    render.print_json({"waiting_again": count}) if as_json else render.print_line(f"{render.counted(count, 'batch')} {'waits' if count == 1 else 'wait'} again")
+    if as_json:
+        render.print_json({"waiting_again": count.total})
+    else:
+        render.print_line(f"{outputs.counted_letters(count)} {'waits' if count.total == 1 else 'wait'} again")
 
 
 @outbox_app.command("drop", epilog="Example: profilectl outbox drop --output lake --dry-run")
@@ -177,19 +181,20 @@ def drop_command(
 
     from profilectl import render
     from profilectl.delivery.letters import drop
+    from profilectl.render import outputs
 
     if waiting and output is None:
         raise UsageError("--waiting goes with --output", "profilectl outbox drop --waiting --output NAME")
     path = options_of(context).store
     if not dry_run and not yes and sys.stdin.isatty() and sys.stderr.isatty():
         count = drop(path, output, waiting=waiting, dry_run=True, wait_s=wait)
-        if not typer.confirm(f"Drop {render.counted(count, 'batch')} for good?", err=True):
+        if not typer.confirm(f"Drop {outputs.counted_letters(count)} for good?", err=True):
             raise InputRefused("nothing was dropped")
     count = drop(path, output, waiting=waiting, dry_run=dry_run, wait_s=wait)
     if as_json:
-        render.print_json({"dropped": count, "dry_run": dry_run})
+        render.print_json({"dropped": count.total, "dry_run": dry_run})
     else:
-        render.print_line(f"{render.counted(count, 'batch')} {'would be ' if dry_run else ''}dropped")
+        render.print_line(f"{outputs.counted_letters(count)} {'would be ' if dry_run else ''}dropped")
 
 
 @app.command("usage", epilog="Example: profilectl usage --month 2026-11")

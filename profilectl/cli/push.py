@@ -67,6 +67,8 @@ def push_command(
         raise UsageError("--estimate and --dry-run do not go together", "--dry-run says how many as well; --estimate writes nothing")
     if file is not None and (events or by_import is not None or where is not None or audience is not None or environment is not None or with_mpid):
         raise UsageError("--import, --where, --audience, --environment, --events and --with-mpid choose profiles; a file is sent as it is")
+    if opt_outs.value == "none" and (file is not None or events):
+        raise UsageError("--opt-outs is of profiles: a file and stored events are sent as they are", "leave --opt-outs out")
     asked = Asked(
         file, by_import, where, environment.value if environment else None, with_mpid, with_times, again, events, since,
         stated_time("--since", since), historical_after, audience, opt_outs=opt_outs.value == "event",

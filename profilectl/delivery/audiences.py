@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from profilectl.audience_connection import (
@@ -30,6 +30,7 @@ from profilectl.audience_outbox import (
     align,
     audience_routes,
     begin,
+    identities_there,
     people_of_audience,
     record_messages,
     waiting_messages,
@@ -137,11 +138,23 @@ def _composed(
         people, marks = _people(
             store, route, [one.profile for one in ones if one.profile is not None]
         )
+        _known_there(store, route, people, [one.profile for one in ones if one.action == DELETE])
         for one in ones:
             person = people.get(one.profile or 0) if one.profile is not None else None
             has = marks.get(one.profile or 0, "{}") if one.profile is not None else "{}"
             told.append(_told(one, route, person, has))
     return sorted(told, key=lambda one: one[0].number)
+
+
+def _known_there(
+    store: Store, route: Route, people: dict[int, Person], leaving: Sequence[int | None]
+) -> None:
+    """Name whoever is removed by what the output may know them by, also where they lost it since."""
+    gone = [(profile,) for profile in leaving if profile in people]
+    if gone:
+        store.scratch.load("shared_gone", [("profile", "BIGINT")], gone)
+        for profile, held in identities_there(store, "shared_gone", route.place).items():
+            people[profile] = replace(people[profile], identities=held)
 
 
 def _told(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,19 @@ from profilectl.store import Store, must_exist
 
 TABLES = ("outbox", "audience_outbox")
 """Where what leaves waits: batches of feeds, and who enters or leaves an audience."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """How many are meant. batches: of feeds; changes: of the members of audiences."""
+
+    batches: int
+    changes: int
+
+    @property
+    def total(self) -> int:
+        """Both."""
+        return self.batches + self.changes
 
 
 def outbox_of(path: Path, *, output: str | None = None, limit: int = 100, wait_s: float = 0) -> dict[str, Any]:
@@ -91,7 +105,7 @@ def _of_audiences(store: Store, output: str | None, limit: int) -> tuple[list[di
     return waiting, left, dead
 
 
-def retry(path: Path, output: str | None = None, *, wait_s: float = 0) -> int:
+def retry(path: Path, output: str | None = None, *, wait_s: float = 0) -> Letters:
     """Let dead batches wait again; return how many."""
     must_exist(path)
     with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=True, wait_s=wait_s) as store:
@@ -104,14 +118,14 @@ def retry(path: Path, output: str | None = None, *, wait_s: float = 0) -> int:
         return count
 
 
-def drop(path: Path, output: str | None = None, *, waiting: bool = False, dry_run: bool = False, wait_s: float = 0) -> int:
+def drop(path: Path, output: str | None = None, *, waiting: bool = False, dry_run: bool = False, wait_s: float = 0) -> Letters:
     """Take dead batches out of the outbox for good, or those that wait; return how many."""
     must_exist(path)
     with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=not dry_run, wait_s=wait_s) as store:
         _check(store, output)
         where, bound = _chosen(output, WAITING if waiting else DEAD)
         count = _count(store, where, bound)
-        if count and not dry_run:
+        if count.total and not dry_run:
             with store.transaction():
                 now_ms = time.time_ns() // 1_000_000
                 scratch.run(f"insert into store.forwarded select output, arrival, '{BY_HAND}', {now_ms} from store.outbox where {where} order by arrival", bound)
@@ -121,8 +135,8 @@ def drop(path: Path, output: str | None = None, *, waiting: bool = False, dry_ru
         return count
 
 
-def _count(store: Store, where: str, bound: dict[str, Any]) -> int:
-    return sum(int(store.scratch.row(f"select count(*) from store.{table} where {where}", bound)[0]) for table in TABLES)
+def _count(store: Store, where: str, bound: dict[str, Any]) -> Letters:
+    return Letters(*(int(store.scratch.row(f"select count(*) from store.{table} where {where}", bound)[0]) for table in TABLES))
 
 
 def _check(store: Store, output: str | None) -> None:

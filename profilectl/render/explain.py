@@ -215,7 +215,7 @@ def print_fates(found: Sequence[Fate]) -> None:
 
 
 def _remark_line(remark: Remarked) -> str:
-    subject = remark.attribute if remark.type is None else f"{remark.type} {remark.value}"
+    subject = " ".join(part for part in (remark.attribute, remark.type, remark.value) if part is not None)
     return f"{remark.code}: {subject + ': ' if subject else ''}{sentence(remark.code)}"
 
 

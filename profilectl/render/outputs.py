@@ -12,6 +12,7 @@ from profilectl.render.activity import moment
 from profilectl.values import Value, to_json
 
 if TYPE_CHECKING:
+    from profilectl.delivery.letters import Letters
     from profilectl.delivery.run import Forwarded
     from profilectl.enriching import Enriched
 
@@ -110,7 +111,7 @@ def _delivered(one: Forwarded) -> str:
     if one.members is not None:
         return f"a list of {counted(one.members, 'member')} written"
     batches = counted(one.delivered - one.changes, "batch")
-    changes = f"{one.changes:,} {'change' if one.changes == 1 else 'changes'} of audiences"
+    changes = _counted_changes(one.changes)
     return f"{' and '.join([*([batches] if one.feeds else []), *([changes] if one.audiences else [])])} delivered"
 
 
@@ -154,3 +155,13 @@ def print_usage(found: dict[str, Any]) -> None:
         )
     else:
         print_line("nothing was processed")
+
+
+def _counted_changes(count: int) -> str:
+    return f"{count:,} {'change' if count == 1 else 'changes'} of audiences"
+
+
+def counted_letters(found: Letters) -> str:
+    """Return how many batches, and how many changes of audiences where there are any."""
+    batches = [counted(found.batches, "batch")] if found.batches or not found.changes else []
+    return " and ".join([*batches, *([_counted_changes(found.changes)] if found.changes else [])])
