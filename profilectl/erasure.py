@@ -33,7 +33,7 @@ from profilectl.copies import put_in_place, rewrite_store
 from profilectl.feed import ENVIRONMENTS
 from profilectl.identity import BY_NAME, CODE, display, key_of, reached, type_named
 from profilectl.profile import Profiles
-from profilectl.refresh import refresh_store
+from profilectl.refresh import Asked, refresh_store
 from profilectl.scratch import Scratch, quote_identifier, quote_path, quote_text
 from profilectl.segments import (
     ENVIRONMENT_NAME,
@@ -585,7 +585,7 @@ class Leaving:
             self._less("meta", meta_with_traces(self.store, self.stays.get("meta", "select * from store.meta"), outbox))
         stays = {table: self._sorted(table, select) for table, select in self.stays.items()}
         computes = bool(self.outcome.losing) and self.store.has_definitions()
-        _write_anew(self.store, stays, self.gone, refreshed_ms=self.now_ms if computes else None)
+        _write_anew(self.store, stays, self.gone, refreshed_ms=self.now_ms if computes else None, lost=self.act == "erased")
 
     def _sorted(self, table: str, select: str) -> str:
         """Keep the order in which the rows of a segment lie: a join may lose it."""
@@ -604,13 +604,13 @@ def _without_requests(select: str, names: Sequence[str]) -> str:
     return f"select * from ({select}) where id not in ({', '.join(map(quote_text, names))})"
 
 
-def _write_anew(store: Store, stays: Mapping[str, str], gone: Mapping[str, int], *, refreshed_ms: int | None = None) -> None:
+def _write_anew(store: Store, stays: Mapping[str, str], gone: Mapping[str, int], *, refreshed_ms: int | None = None, lost: bool = False) -> None:
     """Write what stays of each table and put it in the place of the store. gone: how many rows of each are not in it.
-    refreshed_ms: the time at which what is stale is computed anew before; None: nothing is."""
+    refreshed_ms: the time at which what is stale is computed anew before; None: nothing is. lost: as refresh.Asked has it."""
     made = rewrite_store(store.scratch, store.path, store.scratch.folder, stays)
     _verify(store.scratch, made, gone)
     if refreshed_ms is not None:
-        refresh_store(made, now_ms=refreshed_ms)
+        refresh_store(made, now_ms=refreshed_ms, asked=Asked(lost=lost))
     put_in_place(store.scratch, made, store.path)
 
 

@@ -71,10 +71,12 @@ class Refreshed:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is to be made anew for everybody, whatever is known of it: calculated attributes, audiences."""
+    """What is to be made anew for everybody, whatever is known of it: calculated attributes, audiences. lost: those that are stale
+    lost what was of somebody erased, which standard audiences may not rest on either."""
 
     calculated: Sequence[str] = ()
     audiences: Sequence[str] = ()
+    lost: bool = False
 
 
 def refresh_store(
@@ -198,6 +200,7 @@ class _Refresh:
         self.standing = [one for one in audiences(store) if one.audience.workspace == workspace and one.audience not in [each.audience for each in self.audiences]
                          and (stage.referring if reads(one.audience.tree).audiences else stage.plain)]
         self.changed_ms = max((one.changed_ms for one in audiences(store) if one.audience.workspace == workspace), default=0)
+        self.lost = asked.lost
         self.made: set[tuple[str | None, bool, bool]] = set()
         self.last_import, self.last_ms = (int(_meta(store, name, "0")) for name in (self.done_import, self.done_ms))
         self.new_calculations = [one for one in self.calculations if one.filled_ms is None or one.name in asked.calculated]
@@ -236,7 +239,9 @@ class _Refresh:
         for place, wave in enumerate(self._waves()):
             self._evaluate([one for one in wave if one not in self.filled], "touched")
             self._evaluate([one for one in wave if one in self.filled], None)
-            self._doubt([one for one in self.standing if bool(reads(one.audience.tree).audiences) is bool(place)], f"doubted_{place}")
+            standing = [one for one in self.standing if bool(reads(one.audience.tree).audiences) is bool(place)]
+            self._doubt(standing, f"doubted_{place}")
+            self._lose(standing if self.lost else [], f"lost_{place}")
         scratch.keep_order()
 
     def _waves(self) -> list[list[Defined]]:
@@ -285,6 +290,14 @@ class _Refresh:
         if doubted:
             self.scratch.make(into, "select distinct profile from in_doubt")
             self._evaluate_over("event_kept", doubted, into, only="change = 'left' and (audience, profile) in (select (audience, profile) from in_doubt)")
+
+    def _lose(self, wanted: Sequence[Defined], into: str) -> None:
+        """Have those who lost what was somebody's who is erased leave the standard audiences that rested on it, as of the
+        time at which each was evaluated."""
+        self.scratch.make(into, "select distinct profile from store.stale")
+        for defined in wanted:
+            if defined.filled_ms is not None:
+                self._evaluate_over("event_kept", [defined], into, only="change = 'left'", at_ms=defined.filled_ms)
 
     def _arrived(self) -> str:
         """Return the condition on an arrival of the imports that were not seen yet."""
@@ -337,10 +350,10 @@ class _Refresh:
         for event in dict.fromkeys(event_relation(one.audience) for one in wanted):
             self._evaluate_over(event, [one for one in wanted if event_relation(one.audience) == event], touched)
 
-    def _evaluate_over(self, event: str, wanted: Sequence[Defined], touched: str | None, *, only: str = "true") -> None:
+    def _evaluate_over(self, event: str, wanted: Sequence[Defined], touched: str | None, *, only: str = "true", at_ms: int | None = None) -> None:
         asked = [Evaluated(one.name, one.audience.tree, one.audience.lookback) for one in wanted]
         self._relations(asked, touched)
-        self.scratch.make("wave", f"select * from ({changes(asked, self.now_ms, Relations(event=event, touched=touched))}) where {only}")
+        self.scratch.make("wave", f"select * from ({changes(asked, self.now_ms if at_ms is None else at_ms, Relations(event=event, touched=touched))}) where {only}")
         self.scratch.run("insert into moved select audience, profile, change from wave")
         self.scratch.run("delete from member where (profile, audience) in (select (profile, audience) from wave where change = 'left')")
         self.scratch.run("insert into member select profile, audience from wave where change = 'entered'")

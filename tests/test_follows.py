@@ -264,8 +264,10 @@ def aliased(tmp_path: Path) -> Path:
     bring(tmp_path, "app", batch("A", secret_bought(NOW_MS - DAY_MS)), batch("B"))
     commanded(tmp_path, "calculated", "add", "things", "--type", "unique_list", "--event", "buy", "--of", "what")
     commanded(tmp_path, "audiences", "add", "buyers", "event 'buy'")
+    commanded(tmp_path, "audiences", "add", "ever", "event 'buy'", "--kind", "standard")
     carried_over(tmp_path, "A", "B")
-    assert standing(tmp_path, "B") == ({"things": [SECRET]}, ["buyers"])
+    commanded(tmp_path, "audiences", "refresh", "ever")
+    assert standing(tmp_path, "B") == ({"things": [SECRET]}, ["buyers", "ever"])
     return tmp_path
 
 
