@@ -101,6 +101,17 @@ def test_an_opt_out_says_whether_it_is_one(tmp_path: Path) -> None:
         assert "is_opted_out = false" in said, command
 
 
+def test_a_pipe_that_is_told_its_width_loses_no_column(tmp_path: Path) -> None:
+    batch = '{"user_identities": {"customer_id": "A-1"}, "events": [{"event_type": "opt_out", "data": {"is_opted_out": true}}]}\n'
+    (tmp_path / "answers.jsonl").write_text(batch)
+    run("import", "answers.jsonl", "--feed", "app", folder=tmp_path)
+    for width in ("60", "80"):
+        said = run("events", folder=tmp_path, COLUMNS=width).stdout
+        assert "event" in said, width
+        assert "opt_out" in said, width
+        assert all(len(line) <= int(width) for line in said.splitlines()), width
+
+
 def test_what_is_erased_is_counted_in_words(tmp_path: Path) -> None:
     """No name of a table is told to a person."""
     schema = (Path(__file__).parent.parent / "profilectl" / "schema.sql").read_text()

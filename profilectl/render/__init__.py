@@ -51,12 +51,16 @@ def _escaped(code: int) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+ANY_WIDTH = 100_000
+"""How wide the lines of a pipe may be, unless COLUMNS says how wide."""
+
+
 def console(*, stderr: bool = False) -> Console:
-    """Return a console for a person; a pipe gets plain text of any width."""
+    """Return a console for a person; a pipe gets plain text of any width, or as wide as COLUMNS says."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    wide = None if stream.isatty() or "COLUMNS" in os.environ else 100_000
+    wide = None if stream.isatty() or "COLUMNS" in os.environ else ANY_WIDTH
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=wide)
 
 
@@ -117,12 +121,13 @@ def print_table(
     from rich.text import Text
 
     out = console()
+    limited = out.width < ANY_WIDTH
     cells = [[visible(str(cell)) for cell in row] for row in rows]
     columns = list(zip(headings, *cells, strict=True))
     shown: Sequence[int] = range(len(headings))
 
     def too_wide(least: Sequence[int]) -> bool:
-        return out.is_terminal and sum(least[place] + 3 for place in shown) + 1 > out.width  # 3, 1: the frame
+        return limited and sum(least[place] + 3 for place in shown) + 1 > out.width  # 3, 1: the frame
 
     if spare and too_wide([_least(column, LONGEST_WORD) for column in columns]):
         shown = [place for place in shown if place not in spare]
@@ -133,7 +138,7 @@ def print_table(
         out.print(Text(title), style="bold" if out.is_terminal else None)
     table = Table(box=box.ROUNDED if out.is_terminal else box.SIMPLE_HEAD)
     whole = [max(cell_len(text) for text in column) for column in columns]
-    room = out.width - 1 - sum(least[place] + 3 for place in shown) if out.is_terminal else sum(whole)
+    room = out.width - 1 - sum(least[place] + 3 for place in shown) if limited else sum(whole)
     more = _shared(room, {place: max(whole[place] - least[place], 0) for place in shown})
     for place in shown:
         width = min(least[place] + more[place], whole[place])
