@@ -15,7 +15,8 @@ from profilectl.calculated import value_of
 from profilectl.definitions import audiences, calculations, workspaces_defined
 from profilectl.membership import holds
 from profilectl.refresh import is_up_to_date, people_of, refreshed_ms
-from profilectl.standing import person_of
+from profilectl.retention import clocks_of
+from profilectl.standing import ages_out_ms, person_of
 from profilectl.store import Store
 
 SAMPLE = 200
@@ -65,14 +66,17 @@ def _differing(store: Store, workspace: str, at_ms: int) -> Counter[str]:
     ):
         members.setdefault(profile, []).append(name)
     differing: Counter[str] = Counter()
+    clocks = clocks_of(store.settings().stated)
     for activity in activities(profiles, sample, placed=False):
         awake = not activity.dormant
         held = {each.name: value_of(each, activity.counted(), at_ms) if awake else None for each in defined}
         differing.update(name for name, value in held.items() if values.get((activity.profile, name)) != value)
+        ends_ms = ages_out_ms(profiles, activity, clocks)
+        lives = awake and (ends_ms is None or ends_ms > at_ms)
         person = person_of(activity, held)
         person.audiences = members.get(activity.profile, [])
         differing.update(
             each.name for each in evaluated
-            if (awake and holds(each.audience.tree, person, at_ms, each.audience.lookback)) != (each.name in person.audiences)
+            if (lives and holds(each.audience.tree, person, at_ms, each.audience.lookback)) != (each.name in person.audiences)
         )
     return differing

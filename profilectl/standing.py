@@ -64,7 +64,7 @@ def standings_of(profiles: Profiles, people: Sequence[Activity], now_ms: int, kn
         calculated = {name: values.get(activity.profile, {}).get(name) for name in profiles.calculated}
         in_them = found.get(activity.profile, [])
         memberships = []
-        ages_out_ms = _ages_out_ms(profiles, activity, clocks)
+        ages_out_ms = ages_out_ms(profiles, activity, clocks)
         if in_them and (ages_out_ms is None or ages_out_ms > now_ms):
             person = person_of(activity, calculated), activity
             seen_in = {one.audience.workspace: elsewhere.get((one.audience.workspace, activity.profile), person) for one in known.audiences.values()}
@@ -109,7 +109,7 @@ def _ends_ms(audience: Audience, person: Person, counted: Sequence[Occurred], wi
     return expires_ms(audience.tree, person, now_ms, audience.lookback, turns=turns, at=at)
 
 
-def _ages_out_ms(profiles: Profiles, activity: Activity, clocks: Clocks) -> int | None:
+def ages_out_ms(profiles: Profiles, activity: Activity, clocks: Clocks) -> int | None:
     """Return the first millisecond at which a profile is beyond its lifetime (retention.Clocks.stage)."""
     carried = profiles.carried(activity.profile)
     last_ms = max(activity.last_seen_ms, carried.due_ms if carried else activity.last_seen_ms)

@@ -37,9 +37,9 @@ from profilectl.membership import holds
 from profilectl.opening import open_store
 from profilectl.profile import profiles_of
 from profilectl.refresh import Asked, people_of, refresh_store
-from profilectl.retention import DAY_MS
+from profilectl.retention import DAY_MS, clocks_of
 from profilectl.scratch import Scratch
-from profilectl.standing import person_of
+from profilectl.standing import ages_out_ms, person_of
 from profilectl.undoing import undo_import
 
 BEGIN_MS = 1_790_000_000_000
@@ -169,8 +169,11 @@ def expected(scratch: Scratch, path: Path, now_ms: int) -> tuple[set[tuple[int, 
             for activity in activities(profiles, everybody):
                 if activity.dormant:
                     continue
+                ends_ms = ages_out_ms(profiles, activity, clocks_of(store.settings().stated))
                 held = {each.name: value_of(each, activity.counted(), now_ms) for each in defined}
                 values |= {(activity.profile, name, value) for name, value in held.items() if value is not None}
+                if ends_ms is not None and ends_ms <= now_ms:
+                    continue  # beyond the lifetime nobody is in an audience
                 person = person_of(activity, held)
                 for nested in (False, True):
                     entered = {
