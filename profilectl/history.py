@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from profilectl.audience_outbox import remove_before_undo
 from profilectl.codes import InputRefused, UsageError
 from profilectl.feed import PROCESSED
 from profilectl.report import Past
@@ -152,6 +151,8 @@ def to_replay(store: Store, number: int) -> list[Past]:
 
 def undo(store: Store, pasts: list[Past], *, now_ms: int | None = None) -> None:
     """Take imports back, in one transaction. They stay in the history; their content may be imported again."""
+    from profilectl.audience_outbox import remove_before_undo  # whoever reads the history needs none of it
+
     segments = {one.first_import: one for one in store.segments() if one.first_import == one.last_import}
     at_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
     with store.transaction():

@@ -64,8 +64,8 @@ def standings_of(profiles: Profiles, people: Sequence[Activity], now_ms: int, kn
         calculated = {name: values.get(activity.profile, {}).get(name) for name in profiles.calculated}
         in_them = found.get(activity.profile, [])
         memberships = []
-        ages_out_ms = ages_out_ms(profiles, activity, clocks)
-        if in_them and (ages_out_ms is None or ages_out_ms > now_ms):
+        out_ms = ages_out_ms(profiles, activity, clocks)
+        if in_them and (out_ms is None or out_ms > now_ms):
             person = person_of(activity, calculated), activity
             seen_in = {one.audience.workspace: elsewhere.get((one.audience.workspace, activity.profile), person) for one in known.audiences.values()}
             kept_out = _kept_out(known, {workspace: of_it for workspace, (of_it, _) in seen_in.items()})
@@ -77,7 +77,7 @@ def standings_of(profiles: Profiles, people: Sequence[Activity], now_ms: int, kn
                 windowed = [one for one in known.windowed if one.workspace == audience.workspace and one.name in criteria.reads(audience.tree).attributes]
                 # Time alone moves nobody out of a standard audience: it is as it was found when it was evaluated.
                 moves_ms = _ends_ms(audience, asked, seen.counted() if windowed else (), windowed, now_ms) if audience.kind == "real-time" else None
-                memberships.append(Membership(number, audience.name, since_ms, min((one for one in (moves_ms, ages_out_ms) if one is not None), default=None)))
+                memberships.append(Membership(number, audience.name, since_ms, min((one for one in (moves_ms, out_ms) if one is not None), default=None)))
         standings.append(Standing(calculated, known.definitions if calculated else {}, memberships))
     return standings
 
