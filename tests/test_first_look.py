@@ -96,7 +96,7 @@ def test_an_opt_out_says_whether_it_is_one(tmp_path: Path) -> None:
     (tmp_path / "answers.jsonl").write_text(batch % "true" + batch % "false")
     run("import", "answers.jsonl", "--feed", "app", folder=tmp_path)
     for command in (("stream",), ("events",), ("show", "A-1")):
-        said = call(*command, folder=tmp_path).stdout
+        said = run(*command, folder=tmp_path, COLUMNS="140").stdout
         assert "is_opted_out = true" in said, command
         assert "is_opted_out = false" in said, command
 
