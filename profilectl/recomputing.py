@@ -72,11 +72,12 @@ def _differing(store: Store, workspace: str, at_ms: int) -> Counter[str]:
         held = {each.name: value_of(each, activity.counted(), at_ms) if awake else None for each in defined}
         differing.update(name for name, value in held.items() if values.get((activity.profile, name)) != value)
         ends_ms = ages_out_ms(profiles, activity, clocks)
-        lives = awake and (ends_ms is None or ends_ms > at_ms)
+        if ends_ms is not None and ends_ms <= at_ms:
+            continue  # the lifetime may have been set since: no door tells of such a membership (barring.py)
         person = person_of(activity, held)
         person.audiences = members.get(activity.profile, [])
         differing.update(
             each.name for each in evaluated
-            if (lives and holds(each.audience.tree, person, at_ms, each.audience.lookback)) != (each.name in person.audiences)
+            if (awake and holds(each.audience.tree, person, at_ms, each.audience.lookback)) != (each.name in person.audiences)
         )
     return differing
