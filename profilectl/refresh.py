@@ -47,6 +47,7 @@ from profilectl.moments import Days
 from profilectl.opening import open_store
 from profilectl.profile import RETIRED, Profiles, profiles_of
 from profilectl.report import ImportReport
+from profilectl.retention import clocks_of
 from profilectl.scratch import Scratch, quote_text, scratch_beside
 from profilectl.segments import both, known_mpids
 from profilectl.store import State, Store
@@ -320,6 +321,12 @@ class _Refresh:
             f"select profile from event where (at_ms > {first} and at_ms <= {last}) or (at_ms >= {first - span_ms} and at_ms <= {last - span_ms})"
             for span_ms in sorted(self._windows())
         ]
+        if self.now_ms < self.last_ms:  # whoever was beyond the lifetime then, and is not at this earlier time
+            clocks = clocks_of(self.store.settings().stated)
+            parts += [
+                f"select profile from {segment.table('row')} where at_ms >= {first - life_ms} and at_ms <= {last - life_ms}"
+                for life_ms in (clocks.lifetime_ms, clocks.retention_ms) if life_ms is not None for segment in self.profiles.segments
+            ]
         return f"select distinct profile from ({' union all '.join(parts)})"
 
     def _windows(self) -> set[int]:
