@@ -295,10 +295,11 @@ class _Refresh:
     def _lose(self, wanted: Sequence[Defined], into: str) -> None:
         """Have those who lost what was somebody's who is erased leave the standard audiences that rested on it, as of the
         time at which each was evaluated."""
-        self.scratch.make(into, "select distinct profile from store.stale")
-        for defined in wanted:
-            if defined.filled_ms is not None:
-                self._evaluate_over("event_kept", [defined], into, only="change = 'left'", at_ms=defined.filled_ms)
+        evaluated = [(defined, defined.filled_ms) for defined in wanted if defined.filled_ms is not None]
+        if evaluated:
+            self.scratch.make(into, "select distinct profile from store.stale")
+        for defined, filled_ms in evaluated:
+            self._evaluate_over("event_kept", [defined], into, only="change = 'left'", at_ms=filled_ms)
 
     def _arrived(self) -> str:
         """Return the condition on an arrival of the imports that were not seen yet."""
