@@ -104,6 +104,7 @@ def make_schema(scratch: Scratch) -> None:
         for name, value in (
             ("schema_version", str(SCHEMA_VERSION)),
             ("secret", secrets.token_hex(16)),
+            ("store_id", secrets.token_hex(16)),
             ("created_ms", str(time.time_ns() // 1_000_000)),
             ("hash_fingerprint", hash_fingerprint(scratch)),
         ):

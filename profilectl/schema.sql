@@ -13,7 +13,7 @@
 -- row that founded it.
 
 create table store.meta (
-    name  varchar not null,  -- schema_version, secret, created_ms, hash_fingerprint
+    name  varchar not null,  -- schema_version, secret, store_id, created_ms, hash_fingerprint
     value varchar not null
 );
 

@@ -32,7 +32,7 @@ from profilectl.scratch import Scratch, quote_path
 from profilectl.segments import Segment
 from profilectl.workspace import chosen_workspace
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 KEEP_IMPORTS = 8
 """The last imports keep segments of their own, so that they can be taken back (setting history.keep)."""
 

@@ -8,6 +8,7 @@ rests on it is refused in words rather than guessed.
 from __future__ import annotations
 
 import contextlib
+import secrets
 import warnings
 from pathlib import Path
 
@@ -120,6 +121,10 @@ STEPS: dict[int, tuple[str, ...]] = {
             at_ms bigint not null
         )""",
     ),
+    # Schema 7: which store this is, said without its secret.
+    6: (
+        "insert into store.meta values ('store_id', $store_id)",
+    ),
 }
 
 
@@ -198,8 +203,8 @@ def upgrade_store(scratch: Scratch, path: Path, until: float) -> None:
                 if number == 3:
                     _events_apart(scratch, Store(scratch, path))
                 for statement in STEPS[number]:
-                    bound = {"fingerprint": hash_fingerprint(scratch)} if "$fingerprint" in statement else {}
-                    scratch.run(statement, bound)
+                    values = {"fingerprint": hash_fingerprint(scratch), "store_id": secrets.token_hex(16)}
+                    scratch.run(statement, {name: value for name, value in values.items() if f"${name}" in statement})
             scratch.run(
                 "update store.meta set value = $version where name = 'schema_version'", {"version": str(SCHEMA_VERSION)}
             )
