@@ -24,6 +24,7 @@ from profilectl.fields import Unusable
 from profilectl.identity import type_named
 from profilectl.server import documents
 from profilectl.server.answer import FIELDS, api_document, own_document
+from profilectl.server.attempts import Attempts
 from profilectl.server.bodies import answered as _json
 from profilectl.server.bodies import bad as _bad
 from profilectl.server.bodies import read as _read
@@ -36,6 +37,7 @@ from profilectl.server.idsync_routes import add_idsync
 from profilectl.server.intake import Intake, Later, Refused
 from profilectl.server.members import audiences_told, members_told
 from profilectl.server.pace import Pace
+from profilectl.server.peers import Peers
 from profilectl.server.signing import basic_of, sender_of
 from profilectl.server.tokens import LIFE_S, Tokens
 from profilectl.values import Number, Value, to_json, whole
@@ -44,7 +46,9 @@ MOST_BATCHES = 100
 MOST_WHO = 1000
 MOST_MEMBERS = 1000
 TOKEN_RATE = 30.0
-"""Requests for tokens a second, of all clients together: a secret cannot be tried out quickly."""
+"""Requests for tokens a second, of each client at each address."""
+MOST_TOKEN_BYTES = 16 * 1024
+"""Of a request for a token, which is read before anybody knows whose it is."""
 
 Workspace = Annotated[str, Path(description="The workspace's number, as the credentials file has it.")]
 Org = Annotated[str, Path(description="The organization's number.")]
@@ -54,15 +58,22 @@ Fields = Annotated[str, Query(description="Comma-separated: " + ", ".join(FIELDS
 
 @dataclass(slots=True)
 class Service:
-    """What the requests work with. rate, feed_rate: requests a second of a client and of a feed that states none."""
+    """What the requests work with. rate, feed_rate: requests a second of a client and of a feed that states none;
+    peers: whom requests come from; asking: the pace of requests for tokens."""
 
     credentials: Credentials
     desk: Desk
     intake: Intake
     rate: float
     feed_rate: float
+    peers: Peers
     tokens: Tokens = field(default_factory=Tokens)
     pace: Pace = field(default_factory=Pace)
+    asking: Pace = field(default_factory=Pace)
+    attempts: Attempts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.attempts = Attempts(self.peers)
 
     def client(self, request: Request, org: str, account: str, workspace: str) -> tuple[Client, str]:
         """Return who asks, and the name of the workspace that is asked of. Raises Problem."""
@@ -70,6 +81,8 @@ class Service:
         name = self.tokens.client(token.strip()) if scheme.lower() == "bearer" else None
         client = self.credentials.client_named(name) if name is not None else None
         if client is None:
+            if token:
+                self.attempts.failed(request)
             raise Problem(401, "UNAUTHORIZED", "a bearer token of POST /oauth/token is needed", {"WWW-Authenticate": "Bearer"})
         request.scope[WHO] = client.name
         self._slow_down(f"client {client.name}", client.rate or self.rate, {})
@@ -83,8 +96,8 @@ class Service:
         stated = request.headers.get("authorization")
         if stated is None:
             raise Problem(401, "UNAUTHORIZED", "HTTP Basic with the key and the secret of a feed is needed", {"WWW-Authenticate": 'Basic realm="profilectl"'})
-        named = basic_of(stated)
-        sender = self.credentials.sender(*named) if named else None
+        key, secret = basic_of(stated) or ("", "")
+        sender = self.attempts.prove(request, self.credentials.known_key(key), lambda: self.credentials.sender(key, secret))
         if sender is None:
             raise Problem(403, "FORBIDDEN", "no feed has this key and secret")
         self._counts(request, sender)
@@ -92,7 +105,7 @@ class Service:
 
     async def caller(self, request: Request) -> tuple[Sender, bytes]:
         """Return the feed that speaks of its users, and the body. Raises Problem."""
-        sender, body = await sender_of(request, self.credentials)
+        sender, body = await sender_of(request, self.credentials, self.attempts)
         self._counts(request, sender)
         return sender, await body_of(request) if body is None else body
 
@@ -101,12 +114,18 @@ class Service:
         self._slow_down(f"feed {sender.name}", sender.rate or self.feed_rate, {"X-mp-rate-limit-exceeded": "feed"})
 
     def _slow_down(self, name: str, rate: float, headers: dict[str, str]) -> None:
-        wait_s = self.pace.wait_s(name, rate)
-        if wait_s:
-            raise Problem(429, "TOO_MANY_REQUESTS", f"more than {rate:g} requests a second", {"Retry-After": str(math.ceil(wait_s)), **headers})
+        _later(self.pace.wait_s(name, rate), rate, headers)
 
-    def try_token(self) -> None:
-        self._slow_down("tokens", TOKEN_RATE, {})
+    def try_client(self, request: Request, identifier: str, secret: str) -> Client | None:
+        """Return the client with these credentials. Raises Problem where too much was asked for before it."""
+        known = self.credentials.known_id(identifier)
+        _later(self.asking.wait_s((self.peers.asking(request.scope), known), TOKEN_RATE), TOKEN_RATE, {})
+        return self.attempts.prove(request, known, lambda: self.credentials.client(identifier, secret))
+
+
+def _later(wait_s: float, rate: float, headers: dict[str, str]) -> None:
+    if wait_s:
+        raise Problem(429, "TOO_MANY_REQUESTS", f"more than {rate:g} requests a second", {"Retry-After": str(math.ceil(wait_s)), **headers})
 
 
 def _fields(stated: str) -> list[str]:
@@ -165,6 +184,10 @@ def make_application(service: Service | None, running: AbstractAsyncContextManag
         named = sorted({str(one["loc"][-1]) for one in error.errors() if one["loc"][0] == "query"} & {"fields", "limit", "after", "read_only", "return_matches"})
         return _json(_bad(f"{', '.join(named) or 'a parameter'} is missing or is not what it should be").body(), 400)
 
+    @application.exception_handler(Exception)
+    async def on_fault(_: Request, error: Exception) -> Response:  # and the gate, which it is raised to as well, logs it
+        return _json(Problem(500, "FAULT", "a fault in profilectl; the store is as it was").body(), 500)
+
     @application.exception_handler(RecursionError)
     async def on_depth(_: Request, error: RecursionError) -> Response:
         return _json(_bad("the body is nested too deeply").body(), 400)
@@ -182,11 +205,10 @@ def make_application(service: Service | None, running: AbstractAsyncContextManag
     @application.post("/oauth/token", tags=["service"], summary="A token for a client's credentials", response_class=Response, openapi_extra=documents.body(documents.CREDENTIALS),
                       responses={200: TOKEN, **problems(400, 401, 403, 413, 429, 503, shape=documents.OAUTH_PROBLEM)})
     async def token(request: Request) -> Response:
-        at_work().try_token()
-        asked = await _read_object(request)
+        asked = await _read_object(request, MOST_TOKEN_BYTES)
         if asked.get("grant_type") != "client_credentials":
             return _json(to_json({"error": "unsupported_grant_type", "error_description": "grant_type must be client_credentials"}), 400)
-        client = at_work().credentials.client(*(str(asked.get(name, "")) for name in ("client_id", "client_secret")))
+        client = at_work().try_client(request, *(str(asked.get(name, "")) for name in ("client_id", "client_secret")))
         if client is None:
             return _json(to_json({"error": "invalid_client", "error_description": "no client has this id and secret"}), 401, {"WWW-Authenticate": "Bearer"})
         request.scope[WHO] = client.name

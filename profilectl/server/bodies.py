@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from profilectl.codes import sentence
-from profilectl.server.gate import Problem, body_of
+from profilectl.server.gate import MOST_BYTES, Problem, body_of
 from profilectl.values import NotJson, Value, parse_json
 
 
@@ -29,9 +29,9 @@ async def read(request: Request, *, batches: bool = False) -> Value:
     return parsed(await body_of(request), batches=batches)
 
 
-async def read_object(request: Request) -> dict[str, Value]:
-    """Return a body that must be an object. Raises Problem."""
-    return an_object(await read(request))
+async def read_object(request: Request, most: int = MOST_BYTES) -> dict[str, Value]:
+    """Return a body that must be an object. most: bytes. Raises Problem."""
+    return an_object(parsed(await body_of(request, most)))
 
 
 def parsed(raw: bytes, *, batches: bool = False) -> Value:

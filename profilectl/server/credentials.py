@@ -84,6 +84,16 @@ class Credentials:
         """Return the client with these credentials. Takes the same time for a wrong secret as for a wrong name."""
         return _matching(self.clients, [(one.id, one.secret) for one in self.clients], identifier, secret)
 
+    def known_id(self, identifier: str) -> str | None:
+        """Return the name under which failures of a client's id count, None where no client has it."""
+        found = [f"client {one.name}" for one in self.clients if _same(one.id, identifier)]
+        return found[0] if found else None
+
+    def known_key(self, key: str) -> str | None:
+        """Return the name under which failures of a feed's key count, None where no feed has it."""
+        found = [f"feed {one.name}" for one in self.senders if _same(one.key, key)]
+        return found[0] if found else None
+
     def client_named(self, name: str) -> Client | None:
         return next((one for one in self.clients if one.name == name), None)
 
@@ -93,14 +103,18 @@ class Credentials:
 
     def sender_with_key(self, key: str) -> Sender | None:
         """Return the feed that has a key: who it says that it is, and has yet to show."""
-        return next((one for one in self.senders if one.key == key), None)
+        return next((one for one in self.senders if _same(one.key, key)), None)
+
+
+def _same(known: str, named: str) -> bool:
+    return hmac.compare_digest(known.encode(), named.encode())
 
 
 def _matching(everybody: Sequence[T], known: Sequence[tuple[str, str]], name: str, secret: str) -> T | None:
     found = None
     for one, (its_name, its_secret) in zip(everybody, known, strict=True):
         # `&`, not `and`: both are compared, whatever the first says.
-        if hmac.compare_digest(its_name.encode(), name.encode()) & hmac.compare_digest(its_secret.encode(), secret.encode()):
+        if _same(its_name, name) & _same(its_secret, secret):
             found = one
     return found
 

@@ -16,9 +16,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from starlette.requests import ClientDisconnect
+
 MOST_BYTES = 256 * 1024
 """The platform's limit of a request (domain.md 2.1)."""
 WHO = "profilectl.client"
+REFUSED = "profilectl.refused"
+"""The status by which the connection has answered a request before the application could (wire.py)."""
 
 
 class Problem(Exception):
@@ -53,6 +57,9 @@ class Gate:
         try:
             async with asyncio.timeout(self.timeout_s):
                 await self.application(scope, receive, sending)
+        except asyncio.CancelledError:  # the server ends, and this took too long
+            if not status:
+                await _answer(sending, Problem(503, "UNAVAILABLE", "the server ends; try again", {"Retry-After": "1"}))
         except TimeoutError:
             if not status:
                 await _answer(sending, Problem(503, "TIMEOUT", f"not done within {self.timeout_s:g} s; try again", {"Retry-After": "1"}))
@@ -62,18 +69,24 @@ class Gate:
                 await _answer(sending, Problem(500, "FAULT", "a fault in profilectl; the store is as it was"))
         finally:
             route = getattr(scope.get("route"), "path", None)
-            self._write({
-                "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-                "method": scope["method"] if scope["method"] in METHODS else "other", "route": route, "status": status,
-                "duration_ms": round((time.perf_counter() - began) * 1000, 1), "client": scope.get(WHO), **said,
-            })
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self.write(json.dumps({**line_of(method, route, scope.get(REFUSED, status), began, scope.get(WHO)), **said}))
 
-    def _write(self, line: dict[str, Any]) -> None:
-        self.log.write(json.dumps(line) + "\n")
+    def write(self, line: str) -> None:
+        """Write a line of the log."""
+        self.log.write(line + "\n")
         self.log.flush()
 
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+
+
+def line_of(method: str, route: str | None, status: int, began: float, client: str | None) -> dict[str, Any]:
+    """Return what a line of the log says. began: by time.perf_counter."""
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"), "method": method, "route": route,
+        "status": status, "duration_ms": round((time.perf_counter() - began) * 1000, 1), "client": client,
+    }
 
 
 def _place(error: BaseException) -> str:
@@ -89,19 +102,22 @@ async def _answer(send: Any, problem: Problem) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def body_of(request: Any) -> bytes:
-    """Return the body of a request. Raises Problem for one that is too long, or packed."""
+async def body_of(request: Any, most: int = MOST_BYTES) -> bytes:
+    """Return the body of a request. most: bytes. Raises Problem for one that is too long, packed or not sent to its end."""
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem(400, "BAD_REQUEST", "a body is read as it is: without Content-Encoding")
     told = request.headers.get("content-length", "")
     parts, size = [], int(told) if told.isdecimal() else 0
-    if size <= MOST_BYTES:
+    if size <= most:
         size = 0
-        async for part in request.stream():
-            size += len(part)
-            if size > MOST_BYTES:
-                break
-            parts.append(part)
-    if size > MOST_BYTES:
-        raise Problem(413, "REQUEST_TOO_LARGE", f"a request has at most {MOST_BYTES // 1024} KB")
+        try:
+            async for part in request.stream():
+                size += len(part)
+                if size > most:
+                    break
+                parts.append(part)
+        except ClientDisconnect:
+            raise Problem(400, "BAD_REQUEST", "the body ends too early") from None
+    if size > most:
+        raise Problem(413, "REQUEST_TOO_LARGE", f"a request has at most {most // 1024} KB")
     return b"".join(parts)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,23 @@ from profilectl.server.credentials import Credentials
 from profilectl.server.desk import Desk
 from profilectl.server.gate import Gate
 from profilectl.server.intake import Intake
+from profilectl.server.peers import Address, Peers
 from profilectl.server.snapshot import Snapshots
+from profilectl.server.wire import Limits, config_of
 
 LOOK_S = 0.05
 """So often it is looked whether the store has changed: a stat."""
 LAST_S = 20
 """So long what has been accepted may take at the end."""
 MOST_CONNECTIONS = 1_000
+MOST_OF_A_PEER = 200
+"""Connections of an address, where it is left out: five of them fill the server, not one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What is asked of `serve`. refresh_s: seconds between two snapshots at least; rates: requests a second."""
+    """What is asked of `serve`. refresh_s: seconds between two snapshots at least; rates: requests a second; of_a_peer:
+    connections of one address; proxies: whose X-Forwarded-For is believed."""
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -40,6 +45,8 @@ class Serving:
     refresh_s: float = 0
     timeout_s: float = 60
     wait_s: float = 0
+    of_a_peer: int = MOST_OF_A_PEER
+    proxies: Sequence[Address] = ()
 
 
 def openapi_document() -> dict[str, Any]:
@@ -82,12 +89,11 @@ def serve(store: Path, credentials: Credentials, asked: Serving, ready: Callable
 
         async def start() -> None:
             nonlocal service
-            service = held["service"] = Service(credentials, Desk(snapshots), Intake(store), asked.rate, asked.feed_rate)
-            gate: Any = Gate(make_application(service, running()), timeout_s=asked.timeout_s)
-            config = uvicorn.Config(
-                gate, log_config=None, access_log=False, server_header=False, date_header=True, lifespan="on", timeout_keep_alive=30,
-                timeout_graceful_shutdown=LAST_S, limit_concurrency=MOST_CONNECTIONS, ws="none", proxy_headers=False,
-            )
+            peers = Peers(MOST_CONNECTIONS, asked.of_a_peer, asked.proxies)
+            service = held["service"] = Service(credentials, Desk(snapshots), Intake(store), asked.rate, asked.feed_rate, peers)
+            gate = Gate(make_application(service, running()), timeout_s=asked.timeout_s)
+            config = config_of(gate, Limits(work_s=asked.timeout_s + 10), peers, gate.write)
+            config.timeout_graceful_shutdown = LAST_S
             await uvicorn.Server(config).serve(sockets=[listening])
 
         try:

@@ -17,10 +17,12 @@ from email.utils import parsedate_to_datetime
 
 from starlette.requests import Request
 
+from profilectl.server.attempts import Attempts
 from profilectl.server.credentials import Credentials, Sender
 from profilectl.server.gate import Problem, body_of
 
 LASTS_S = 15 * 60
+LONGEST_DATE = 64
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="profilectl"'}
 
 
@@ -36,14 +38,18 @@ def basic_of(header: str) -> tuple[str, str] | None:
     return key, secret
 
 
-async def sender_of(request: Request, credentials: Credentials) -> tuple[Sender, bytes | None]:
+async def sender_of(
+    request: Request, credentials: Credentials, attempts: Attempts
+) -> tuple[Sender, bytes | None]:
     """Return the feed that speaks, and the body where it is read already, because it is signed.
     Raises Problem."""
     stated = request.headers.get("authorization")
     key = request.headers.get("x-mp-key")
     if stated is not None:
-        named = basic_of(stated)
-        sender = credentials.sender(*named) if named else None
+        named, secret = basic_of(stated) or ("", "")
+        sender = attempts.prove(
+            request, credentials.known_key(named), lambda: credentials.sender(named, secret)
+        )
         if sender is None:
             raise _unauthorized("no feed has this key and secret")
         return sender, None
@@ -59,6 +65,17 @@ async def sender_of(request: Request, credentials: Credentials) -> tuple[Sender,
             f"Date must be of the last {LASTS_S // 60} minutes, as 20171231T235959Z"
         )
     body = await body_of(request)
+    sender = attempts.prove(
+        request, credentials.known_key(key), lambda: _signer(request, credentials, key, body)
+    )
+    if sender is None:
+        raise _unauthorized("the signature is not made with this key's secret")
+    return sender, body
+
+
+def _signer(request: Request, credentials: Credentials, key: str, body: bytes) -> Sender | None:
+    """Return the feed whose key it is, where its secret made the signature of the request."""
+    date, signature = (request.headers.get(name, "") for name in ("date", "x-mp-signature"))
     sender = credentials.sender_with_key(key)
     path, query = (
         request.scope.get(name, b"").decode("latin-1") for name in ("raw_path", "query_string")
@@ -70,9 +87,7 @@ async def sender_of(request: Request, credentials: Credentials) -> tuple[Sender,
         hmac.compare_digest(signature_of(secret, request.method, date, one, body).encode(), given)
         for one in targets
     ]
-    if sender is None or not any(good):
-        raise _unauthorized("the signature is not made with this key's secret")
-    return sender, body
+    return sender if any(good) else None
 
 
 def signature_of(secret: str, method: str, date: str, target: str, body: bytes) -> str:
@@ -83,12 +98,14 @@ def signature_of(secret: str, method: str, date: str, target: str, body: bytes) 
 
 def _is_of_now(date: str) -> bool:
     """Say whether a date is of now, in either of the forms it may have."""
+    if len(date) > LONGEST_DATE:
+        return False
     try:
         at = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
         try:
             at = parsedate_to_datetime(date)
-        except (ValueError, OverflowError):
+        except (ValueError, OverflowError, TypeError, IndexError):  # as its words may be anything
             return False
     return at.tzinfo is not None and abs(at.timestamp() - time.time()) <= LASTS_S
 

@@ -1,0 +1,80 @@
+"""Who is at the other end of a connection, and how many connections each may have.
+
+A peer is an IPv4 address, or a network of 64 bits of IPv6: whoever has one address of it has all. Behind a
+proxy everybody has the proxy's address. A proxy that is named is believed in what it adds to X-Forwarded-For,
+which is its last entry; what stands before that anybody may have written.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection
+from typing import Any
+
+MOST_HOPS = 8
+"""So many proxies may stand one behind another."""
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def address_of(text: str) -> Address | None:
+    """Return an address, without port, brackets and zone; None where the text is none."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:  # an IPv4 address with a port
+        text = text.partition(":")[0]
+    try:
+        found = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return mapped or found
+
+
+def peer_of(address: Address | None) -> str:
+    """Return the name of the peer that an address belongs to; "" of none."""
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
+    return "" if address is None else str(address)
+
+
+class Peers:
+    """The connections of each peer. most: of all together; of_each: of one; proxies: whose header is believed,
+    and who may have as many as there are."""
+
+    def __init__(self, most: int, of_each: int, proxies: Collection[Address] = ()) -> None:
+        self.most, self.of_each, self.proxies = most, of_each, frozenset(proxies)
+        self.connections = 0
+        self._of: dict[str, int] = {}
+
+    def enter(self, address: Address | None) -> bool | None:
+        """Count a connection. Say whether the peer may have it; None: nobody may have one more."""
+        peer = peer_of(address)
+        within = self.connections < self.most
+        allowed = address in self.proxies or self._of.get(peer, 0) < self.of_each
+        self.connections += 1
+        self._of[peer] = self._of.get(peer, 0) + 1
+        return None if not within else allowed
+
+    def leave(self, address: Address | None) -> None:
+        """Count a connection no more."""
+        peer = peer_of(address)
+        self.connections -= 1
+        self._of[peer] -= 1
+        if not self._of[peer]:
+            del self._of[peer]
+
+    def asking(self, scope: Any) -> str:
+        """Return the peer that a request comes from."""
+        client = scope.get("client")
+        address = address_of(str(client[0])) if client else None
+        if address in self.proxies:
+            lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+            for hop in reversed(b",".join(lines).decode("latin-1").rsplit(",", MOST_HOPS)):
+                told = address_of(hop)
+                if told is None:
+                    break
+                address = told
+                if told not in self.proxies:
+                    break
+        return peer_of(address)

@@ -1,0 +1,647 @@
+"""What anybody can do to `profilectl serve` without credentials: each attack ends, in bounded time and memory, in JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import io
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import uvicorn
+
+from profilectl.server.application import Service, make_application
+from profilectl.server.credentials import Client, Credentials, Sender
+from profilectl.server.gate import Gate, body_of
+from profilectl.server.pace import Pace
+from profilectl.server.peers import Peers, address_of, peer_of
+from profilectl.server.signing import signature_of
+from profilectl.server.wire import Limits, config_of
+
+SECRET = "0123456789abcdef"
+CREDENTIALS = Credentials(
+    "1", "10", "https://api.mparticle.com", {"100": "default"},
+    (Client("web", "web-id", SECRET), Client("app", "app-id", SECRET)), (Sender("crm", "crm-key", SECRET),),
+)
+QUICK = {"head_s": 0.4, "body_s": 0.4, "idle_s": 0.8, "take_s": 0.3, "linger_s": 0.3}
+JSON = b"application/json"
+
+
+class Served:
+    """A server in a thread of this process. log: what it logs."""
+
+    def __init__(self, application: Any, peers: Peers, **limits: Any) -> None:
+        self.log = io.StringIO()
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.peers = peers
+        gate = Gate(application, timeout_s=limits.get("work_s", 5) - 0.5, log=self.log)
+        self.server = uvicorn.Server(config_of(gate, Limits(**limits), peers, gate.write))
+        self.thread = threading.Thread(target=lambda: asyncio.run(self.server.serve([self.listening])), daemon=True)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.005)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(self.listening.getsockname(), timeout=8)
+
+    @property
+    def connections(self) -> int:
+        return len(self.server.server_state.connections)
+
+    def end(self) -> None:
+        self.server.should_exit = True
+        for one in list(self.server.server_state.connections):
+            self.server.servers[0].get_loop().call_soon_threadsafe(one.transport.abort)
+        self.thread.join(10)
+        assert not self.thread.is_alive()
+
+
+@contextlib.contextmanager
+def serving(application: Any = None, of_each: int = 50, most: int = 100, **limits: Any) -> Iterator[Served]:
+    served = Served(application or echo, Peers(most, of_each), **limits)
+    try:
+        yield served
+    finally:
+        served.end()
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with the path, the number of headers and of the bytes of the body."""
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        body += message["body"]
+        if not message["more_body"]:
+            break
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.3)
+    answer = json.dumps([scope["path"], len(scope["headers"]), len(body)]).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(answer))]})
+    await send({"type": "http.response.body", "body": answer})
+
+
+def exchange(served: Served, *parts: bytes | float, close: bool = False) -> bytes:
+    """Send, with pauses, what the server takes; return all that it answers until it closes the connection."""
+    with served.connect() as peer:
+        with contextlib.suppress(OSError):
+            for part in parts:
+                if isinstance(part, float):
+                    time.sleep(part)
+                else:
+                    peer.sendall(part)
+        return rest_of(peer)
+
+
+def rest_of(peer: socket.socket) -> bytes:
+    got = b""
+    with contextlib.suppress(ConnectionError):
+        while part := peer.recv(65536):
+            got += part
+    return got
+
+
+def one_of(answer: bytes) -> tuple[int, dict[bytes, bytes], Any]:
+    """Return status, headers and document of the last answer."""
+    answer = answer[answer.rindex(b"HTTP/1.1 "):]
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.split(b"\r\n")
+    headers = dict(line.split(b": ", 1) for line in lines)
+    assert int(headers[b"content-length"]) == len(body)
+    return int(first.split()[1]), headers, json.loads(body)
+
+
+def refused(answer: bytes, status: int) -> None:
+    """Check that an answer is a refusal, in JSON."""
+    got, headers, document = one_of(answer)
+    assert got == status
+    assert headers[b"content-type"] == JSON
+    assert headers[b"connection"] == b"close"
+    assert set(document["errors"][0]) == {"code", "message"}
+
+
+GET = b"GET /x HTTP/1.1\r\nHost: a\r\n"
+POST = b"POST /x HTTP/1.1\r\nHost: a\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+# Bytes.
+
+
+HEADS = {
+    "a request line": b"GET /" + b"a" * 70_000,
+    "a query": b"GET /?" + b"a&" * 35_000 + b" HTTP/1.1\r\n\r\n",
+    "a header": GET + b"a: " + b"b" * 70_000,
+    "the name of a header": GET + b"a" * 70_000,
+    "small headers": GET + b"a: b\r\n" * 10_000,
+    "empty lines before it": b"\r\n" * 40_000,
+    "a header folded over lines": GET + b"a: b\r\n" + b" c\r\n" * 20_000,
+}
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[Served]:
+    with serving(linger_s=0.3, idle_s=0.5) as served:
+        yield served
+
+
+@pytest.mark.parametrize("what", HEADS)
+def test_a_head_has_at_most_64_kb(what: str, plain: Served) -> None:
+    got = exchange(plain, HEADS[what])
+    refused(got, 400 if "folded" in what else 431)
+
+
+def test_a_head_of_nearly_64_kb_is_read_and_one_with_a_byte_more_is_not(plain: Served) -> None:
+    whole = GET + b"a: " + b"b" * (64 * 1024 - len(GET) - 7 - 19) + b"\r\n"
+    end = b"connection: close\r\n\r\n"
+    assert one_of(exchange(plain, whole[:-2] + b"\r\n" + end))[2] == ["/x", 3, 0]
+    refused(exchange(plain, whole[:-2] + b"bbb\r\n" + end), 431)
+
+
+def test_the_next_head_has_its_own_limit(plain: Served) -> None:
+    one = GET + b"a: " + b"b" * 40_000 + b"\r\n\r\n"
+    got = exchange(plain, one * 3 + GET + b"connection: close\r\n\r\n")
+    assert got.count(b"HTTP/1.1 200") == 4
+
+
+def test_a_request_has_at_most_100_headers(plain: Served) -> None:
+    assert one_of(exchange(plain, GET + b"a: b\r\n" * 98 + b"connection: close\r\n\r\n"))[2][1] == 100
+    refused(exchange(plain, GET + b"a: b\r\n" * 99 + b"connection: close\r\n\r\n"), 431)
+
+
+BODIES = {
+    "chunk extensions": (CHUNKED + b"1;" + b"a" * 600_000, 413),
+    "many chunk extensions": (CHUNKED + b"1;a=b;c\r\nx\r\n" * 60_000, 413),
+    "trailers": (CHUNKED + b"1\r\nx\r\n0\r\n" + b"a: b\r\n" * 100_000, 413),
+    "a trailer": (CHUNKED + b"1\r\nx\r\n0\r\na: " + b"b" * 600_000, 413),
+    "chunks of a byte": (CHUNKED + b"1\r\nx\r\n" * 100_000, 413),
+    "a chunk whose size is none": (CHUNKED + b"zz\r\n", 400),
+    "a chunk that goes on after its size": (CHUNKED + b"1\r\nxyz\r\n", 400),
+}
+
+
+@pytest.mark.parametrize("what", BODIES)
+def test_a_body_with_all_around_it_is_bounded(what: str, plain: Served) -> None:
+    sent, status = BODIES[what]
+    refused(exchange(plain, sent), status)
+
+
+def test_trailers_are_no_headers(plain: Served) -> None:
+    trailers = CHUNKED.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n") + b"1\r\nx\r\n0\r\nauthorization: y\r\n\r\n"
+    seen: list[Any] = []
+
+    async def look(scope: Any, receive: Any, send: Any) -> None:
+        await echo(scope, receive, send)
+        if scope["type"] == "http":
+            seen.append([name for name, _ in scope["headers"]])
+
+    with serving(look, **QUICK) as served:
+        exchange(served, trailers)
+    assert seen == [[b"host", b"transfer-encoding", b"connection"]]
+
+
+SMUGGLED = {
+    "two lengths": POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+    "a length beside chunks": POST + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a space before a colon": POST + b"Content-Length : 1\r\n\r\nx",
+    "a length that is no number": POST + b"Content-Length: +1\r\n\r\nx",
+    "another encoding than chunks": POST + b"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+    "a line that ends with CR alone": GET + b"a: b\rc: d\r\n\r\n",
+    "a head that ends with CR and a byte": GET + b"a: b\r\n\rGET /y HTTP/1.1\r\n\r\n",
+    "a body with Upgrade": POST + b"Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 27\r\n\r\nGET /y HTTP/1.1\r\nHost: a\r\n\r\n",
+    "no HTTP at all": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    "no such method": b"FOO /x HTTP/1.1\r\n\r\n",
+    "no such version": b"GET /x HTTP/9.9\r\n\r\n",
+    "a tunnel": b"CONNECT a:1 HTTP/1.1\r\n\r\n",
+    "an address of bytes": b"GET /\xff\xfe HTTP/1.1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("what", SMUGGLED)
+def test_what_is_not_http_as_it_should_be_is_refused_in_json(what: str, plain: Served) -> None:
+    got = exchange(plain, SMUGGLED[what])
+    assert got.count(b"HTTP/1.1 ") == 1
+    refused(got, 400)
+
+
+# Seconds.
+
+
+def trickle(served: Served, first: bytes, again: bytes, seconds: float = 3.0) -> tuple[bytes, float]:
+    """Send something, then a little again and again until the server has had enough; return its answer, and after how long."""
+    began = time.monotonic()
+    with served.connect() as peer:
+        peer.sendall(first)
+        peer.settimeout(0.05)
+        got = b""
+        while time.monotonic() - began < seconds:
+            with contextlib.suppress(TimeoutError):
+                try:
+                    if again:
+                        peer.sendall(again)
+                    part = peer.recv(65536)
+                except ConnectionError:
+                    break
+                if not part:
+                    break
+                got += part
+        return got, time.monotonic() - began
+
+
+SLOW: dict[str, tuple[bytes, bytes]] = {
+    "nothing": (b"", b""),
+    "a byte of the request line": (b"GET /", b"a"),
+    "a byte of a header": (GET + b"a: ", b"b"),
+    "a header": (GET, b"a: b\r\n"),
+    "an empty line before it": (b"", b"\r\n"),
+    "a byte of the second request": (GET + b"\r\nG", b"E"),
+    "a byte of a body": (POST + b"Content-Length: 1000\r\n\r\n", b"a"),
+    "no body": (POST + b"Content-Length: 1000\r\n\r\n", b""),
+    "a byte of a chunk extension": (CHUNKED + b"1;", b"a"),
+    "a byte of a trailer": (CHUNKED + b"1\r\nx\r\n0\r\na: ", b"b"),
+}
+
+
+@pytest.mark.parametrize("what", SLOW)
+def test_who_sends_slowly_is_waited_for_once(what: str) -> None:
+    with serving(**QUICK) as served:
+        first, again = SLOW[what]
+        got, took = trickle(served, first, again[:1] if "second" in what else again)
+        assert took < 2
+        refused(got, 400 if "second" in what else 408)
+        until = time.monotonic() + 2
+        while served.connections:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert not served.peers.connections
+
+
+def test_after_an_answer_the_clock_runs_from_the_first_byte() -> None:
+    with serving(**QUICK) as served, served.connect() as peer:
+        for _ in range(3):
+            peer.sendall(GET + b"\r\n")
+            got = b""
+            while not got.endswith(b"]"):
+                got += peer.recv(1000)
+            time.sleep(0.5)
+        peer.sendall(b"GET /")
+        began = time.monotonic()
+        refused(rest_of(peer), 408)
+        assert 0.3 < time.monotonic() - began < 1.5
+
+
+def test_a_body_that_nobody_waits_for_any_more_does_not_keep_the_connection() -> None:
+    async def hasty(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await echo(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    with serving(hasty, **QUICK) as served:
+        got, took = trickle(served, CHUNKED, b"1\r\nx\r\n")
+        assert took < 2
+        assert got.count(b"HTTP/1.1 ") == 1
+
+
+def test_an_answer_that_nobody_takes_is_thrown_away() -> None:
+    async def large(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await echo(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"30000000")]})
+        await send({"type": "http.response.body", "body": b"x" * 30_000_000})
+
+    for kept in (b"", b"connection: close\r\n"):
+        with serving(large, work_s=1.0, **QUICK) as served, served.connect() as peer:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            peer.sendall(GET + kept + b"\r\n")
+            time.sleep(0.2)
+            assert served.connections
+            until = time.monotonic() + 3
+            while served.connections:
+                assert time.monotonic() < until
+                time.sleep(0.02)
+
+
+# Many.
+
+
+def test_requests_sent_ahead_wait_unread_and_are_answered_in_order() -> None:
+    with serving(**QUICK) as served:
+        ahead = b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(3000))
+        most = 0
+        with served.connect() as peer:
+            sending = threading.Thread(target=peer.sendall, args=(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n" + ahead + GET + b"connection: close\r\n\r\n",))
+            sending.start()
+            time.sleep(0.15)
+            (connection,) = served.server.server_state.connections
+            most = len(connection.pipeline)
+            got = rest_of(peer)
+            sending.join()
+    assert most < 200
+    paths = [json.loads(part.partition(b"\r\n\r\n")[2])[0] for part in got.split(b"HTTP/1.1 200 OK\r\n")[1:]]
+    assert paths == ["/slow", *(f"/{number}" for number in range(3000)), "/x"]
+
+
+def test_what_is_sent_ahead_without_end_is_not_kept() -> None:
+    with serving(work_s=5, **QUICK) as served, served.connect() as peer:
+        peer.settimeout(3)
+        with pytest.raises(ConnectionError):
+            peer.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n" + (GET + b"\r\n") * 1_000_000)
+            while peer.recv(65536):
+                pass
+            raise ConnectionResetError
+
+
+def test_a_request_that_is_none_is_refused_after_those_before_it_are_answered() -> None:
+    with serving(**QUICK) as served:
+        got = exchange(served, b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n" + b"GET /y HTTP/1.1\r\nHost: a\r\n\r\nnonsense\r\n\r\n")
+    assert [part[:3] for part in got.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200", b"400"]
+
+
+def test_one_peer_cannot_take_all_connections() -> None:
+    with serving(of_each=5, most=8, **(QUICK | {"head_s": 5})) as served:
+        mine = [served.connect() for _ in range(5)]
+        eventually(lambda: served.peers.connections == 5)
+        with served.connect() as one_more:
+            refused(rest_of(one_more), 429)
+        eventually(lambda: served.peers.connections == 5)
+        mine.pop().close()
+        eventually(lambda: served.peers.connections == 4)
+        with served.connect() as again:
+            again.sendall(GET + b"connection: close\r\n\r\n")
+            assert one_of(rest_of(again))[0] == 200
+        for one in mine:
+            one.close()
+        lines = [json.loads(line) for line in served.log.getvalue().splitlines()]
+        assert {frozenset(line) for line in lines} == {frozenset(("time", "method", "route", "status", "duration_ms", "client"))}
+
+
+def test_all_together_have_no_more_connections_than_there_are() -> None:
+    with serving(of_each=50, most=3, **(QUICK | {"head_s": 5})) as served:
+        mine = [served.connect() for _ in range(3)]
+        eventually(lambda: served.peers.connections == 3)
+        with served.connect() as one_more:
+            refused(rest_of(one_more), 503)
+        for one in mine:
+            one.close()
+
+
+def test_a_network_of_ipv6_is_one_peer() -> None:
+    named = {text: peer_of(address_of(text)) for text in (
+        "2001:db8:1:2::1", "[2001:db8:1:2:ffff::9]:443", "2001:db8:1:3::1", "192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1:5555", "fe80::1%eth0", "nobody",
+    )}
+    assert named["2001:db8:1:2::1"] == named["[2001:db8:1:2:ffff::9]:443"] != named["2001:db8:1:3::1"]
+    assert named["192.0.2.1"] == named["::ffff:192.0.2.1"] == named["192.0.2.1:5555"]
+    assert named["nobody"] == ""
+
+
+def test_a_proxy_says_who_asks_and_nobody_else_does() -> None:
+    peers = Peers(10, 2, [one for one in map(address_of, ("192.0.2.9", "10.0.0.1")) if one])
+
+    def asking(client: str, *forwarded: str) -> str:
+        return peers.asking({"client": (client, 1), "headers": [(b"x-forwarded-for", one.encode()) for one in forwarded]})
+
+    assert asking("192.0.2.9", "198.51.100.7") == "198.51.100.7"
+    assert asking("192.0.2.9", "1.1.1.1, 198.51.100.7") == "198.51.100.7", "what stands before, anybody may write"
+    assert asking("192.0.2.9", "1.1.1.1", "198.51.100.7,10.0.0.1") == "198.51.100.7"
+    assert asking("192.0.2.9", "nonsense") == asking("192.0.2.9") == "192.0.2.9"
+    assert asking("198.51.100.8", "1.1.1.1") == "198.51.100.8"
+    assert all(peers.enter(address_of("192.0.2.9")) for _ in range(5)), "a proxy may have as many as there are"
+    assert [peers.enter(address_of("198.51.100.8")) for _ in range(3)] == [True, True, False]
+    assert [peers.enter(address_of(f"198.51.100.{number}")) for number in (20, 21, 22)] == [True, True, None]
+
+
+def eventually(holds: Callable[[], bool], within_s: float = 3) -> None:
+    until = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+# Secrets.
+
+
+class Taken:
+    """An intake that takes everything."""
+
+    async def take(self, *_: Any) -> list[None]:
+        return [None]
+
+
+class Held:
+    """The service of one test, in an application that is made once: that takes longer than what is asked of it."""
+
+    service: Service
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.service, name)
+
+
+HELD: Any = Held()
+APPLICATION = make_application(HELD)
+
+
+@pytest.fixture
+def service() -> Service:
+    snapshots = SimpleNamespace(now=SimpleNamespace(settings=SimpleNamespace(reading=None)))
+    HELD.service = Service(CREDENTIALS, SimpleNamespace(snapshots=snapshots), Taken(), 1e6, 1e6, Peers(1000, 1000))  # type: ignore[arg-type]
+    made: Service = HELD.service
+    return made
+
+
+def ask(service: Service, path: str, *, peer: str = "192.0.2.1", method: str = "POST", body: bytes = b"", **headers: str) -> tuple[int, Any, dict[bytes, bytes]]:
+    """Ask the application as a peer; return status, document and headers."""
+    sent: list[Any] = []
+    route, _, query = path.partition("?")
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http", "path": route, "raw_path": route.encode(), "root_path": "",
+        "query_string": query.encode(), "client": (peer, 1), "server": ("a", 1), "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
+    }
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(Gate(APPLICATION, timeout_s=5, log=io.StringIO())(scope, receive, send))
+    raw = b"".join(one.get("body", b"") for one in sent[1:])
+    assert dict(sent[0]["headers"])[b"content-type"] == JSON, raw
+    return sent[0]["status"], json.loads(raw), dict(sent[0]["headers"])
+
+
+def for_token(service: Service, secret: str, client: str = "web-id", peer: str = "192.0.2.1") -> int:
+    body = {"client_id": client, "client_secret": secret, "audience": "https://api.mparticle.com", "grant_type": "client_credentials"}
+    return ask(service, "/oauth/token", peer=peer, body=json.dumps(body).encode())[0]
+
+
+def basic(service: Service, secret: str, key: str = "crm-key", peer: str = "192.0.2.1", path: str = "/v2/bulkevents") -> int:
+    return ask(service, path, peer=peer, body=b'[1]', authorization="Basic " + base64.b64encode(f"{key}:{secret}".encode()).decode())[0]
+
+
+def signed(service: Service, secret: str, key: str = "crm-key", peer: str = "192.0.2.1") -> int:
+    date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    return ask(service, "/v1/search", peer=peer, body=b"1", x_mp_key=key, date=date, x_mp_signature=signature_of(secret, "POST", date, "/v1/search", b"1"))[0]
+
+
+# how, what a wrong secret is told, what the right one
+WAYS: list[tuple[Callable[..., int], int, int]] = [
+    (for_token, 401, 200), (basic, 403, 400), (signed, 401, 400), (lambda *a, **n: basic(*a, path="/v1/search", **n), 401, 400),
+]
+
+
+@pytest.mark.parametrize(("attempt", "wrong", "right"), WAYS)
+def test_nobody_guesses_on_and_nobody_else_is_locked_out(attempt: Callable[..., int], wrong: int, right: int, service: Service) -> None:
+    assert attempt(service, SECRET) == right
+    got = [attempt(service, f"wrong-{number}") for number in range(30)]
+    assert got[:15] == [wrong] * 15
+    assert got[25:] == [429] * 5
+    assert attempt(service, SECRET) == 429, "the right secret is not found by going on"
+    assert attempt(service, SECRET, peer="192.0.2.2") == right, "the right one at its own address"
+    assert attempt(service, f"wrong-{0}", peer="192.0.2.2") == wrong
+
+
+def test_unknown_names_do_not_lock_out_known_ones_at_the_same_address(service: Service) -> None:
+    got = [for_token(service, "wrong", client=f"nobody-{number}") for number in range(30)]
+    assert (got[0], got[-1]) == (401, 429)
+    assert for_token(service, SECRET) == 200
+    [for_token(service, "wrong") for _ in range(30)]
+    assert for_token(service, SECRET, client="app-id") == 200
+    assert basic(service, SECRET) == 400
+
+
+def test_a_flood_of_tokens_that_are_none_is_slowed_down_and_good_ones_are_not(service: Service) -> None:
+    token = service.tokens.make("web")
+
+    def look(told: str) -> int:
+        return ask(service, "/profilectl/v1/1/10/999/audiences", method="GET", authorization=f"Bearer {told}")[0]
+
+    got = [look("x.y") for _ in range(30)]
+    assert (got[0], got[-1]) == (401, 429)
+    assert look(token) == 403
+
+
+def test_requests_for_tokens_are_counted_for_each_client_and_peer(service: Service) -> None:
+    now = [0.0]
+    service.asking = Pace(lambda: now[0])
+    got = [for_token(service, SECRET) for _ in range(35)]
+    assert (got[:30], got[30:]) == ([200] * 30, [429] * 5)
+    assert for_token(service, SECRET, client="app-id") == 200
+    assert for_token(service, SECRET, peer="192.0.2.2") == 200
+    now[0] = 1.0
+    assert for_token(service, SECRET) == 200
+
+
+def test_a_request_for_a_token_is_short(service: Service) -> None:
+    status, document, _ = ask(service, "/oauth/token", body=b" " * 20_000)
+    assert (status, document["errors"][0]["code"]) == (413, "REQUEST_TOO_LARGE")
+
+
+def test_buckets_are_bounded_in_memory_and_the_newest_stay() -> None:
+    now = [0.0]
+    pace = Pace(lambda: now[0], most=100)
+    for number in range(10_000):
+        pace.wait_s(("192.0.2.1", "web"), 1, 1)
+        pace.wait_s((f"peer {number}", "web"), 1, 1)
+    assert len(pace) == 100
+    assert pace.due_s(("192.0.2.1", "web"), 1, 1) == 1
+
+
+# Addresses, and what is told.
+
+
+ADDRESSES = {
+    "a path": "/" + "a" * 65_000, "slashes": "/" * 65_000, "a path of slashes": "/userprofile/v1" + "/a" * 32_000, "per cent": "/" + "%" * 65_000, "escapes": "/" + "%ff" * 21_000,
+    "an MPID": "/userprofile/v1/1/10/100/" + "1" * 65_000 + "?fields=user_attributes", "spaces": "/v1/" + "%20" * 21_000 + "/modify", "modify": "/v1" + "/modify" * 9_000,
+    "a query": "/userprofile/v1/1/10/100/1?" + "&" * 65_000, "parameters": "/userprofile/v1/1/10/100/1?" + "a&" * 32_000, "values": "/userprofile/v1/1/10/100/1?" + "fields=a&" * 7_000,
+    "fields": "/userprofile/v1/1/10/100/1?fields=" + "," * 65_000, "blanks": "/userprofile/v1/1/10/100/1?fields=" + "%20" * 21_000, "semicolons": "/x?" + ";" * 65_000,
+    "a number": "/profilectl/v1/1/10/100/audiences/1/members?limit=" + "1" * 65_000, "a place": "/profilectl/v1/1/10/100/audiences/1/members?after=" + "1" * 65_000,
+    "an audience": "/profilectl/v1/1/10/100/audiences/" + "1" * 65_000 + "/members", "a question mark": "/userprofile/v1/1/10/100/%3f?fields=user_attributes",
+    "no UTF-8": "/userprofile/v1/1/10/100/%ff%c3?fields=%ff", "a NUL": "/userprofile/v1/1/10/100/%00?fields=%00", "a line": "/%0d%0aX:%20y", "dots": "/.." * 20_000,
+}
+
+
+@pytest.mark.parametrize("what", ADDRESSES)
+def test_no_address_is_costly_and_each_is_answered_in_json(what: str, service: Service) -> None:
+    bearer = f"Bearer {service.tokens.make('web')}"
+    application_made = time.process_time()
+    for method in ("GET", "POST"):
+        status, document, _ = ask(service, ADDRESSES[what], method=method, authorization=bearer)
+        assert status in (400, 401, 404, 405)
+        assert document["errors"]
+    assert time.process_time() - application_made < 1.0
+
+
+HEADERS = {
+    "authorization": "Basic " + "=" * 60_000, "x_mp_key": "k" * 60_000, "content_encoding": "gzip," * 12_000, "content_length": "9" * 4_000,
+    "x_forwarded_for": "1.1.1.1," * 7_000, "cookie": ";" * 60_000, "content_type": "a;" * 30_000, "accept": "*/*," * 15_000,
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_no_header_is_costly(name: str, service: Service) -> None:
+    began = time.process_time()
+    for path in ("/v1/search", "/v2/events", "/oauth/token", "/nowhere"):
+        assert ask(service, path, body=b"{", **{name: HEADERS[name]})[0] in (400, 401, 403, 404, 413)
+    assert time.process_time() - began < 1.0
+
+
+@pytest.mark.parametrize("date", [" " * 60_000, "Mon, " * 12_000, "1" * 60_000, "Mon, 01 Jan 0001 00:00:00 +2359", "Mon, 31 Dec 9999 23:59:59 -2359", "\x1f", ",", "0 0 0 0 0", "Mon, 01 Jan 2026 00:00:00 +99999999999"])
+def test_no_date_is_a_fault(date: str, service: Service) -> None:
+    began = time.process_time()
+    assert ask(service, "/v1/search", body=b"{", x_mp_key="crm-key", x_mp_signature="x", date=date)[0] == 401
+    assert time.process_time() - began < 1.0
+
+
+@pytest.mark.parametrize(("body"), [
+    b"[" * 16_000, b'{"a":' * 3_000, b'{"client_id":' + b"1" * 16_000 + b"}", b'{"client_id":1e' + b"9" * 15_000 + b"}", b'{"client_id":"' + b"\\u0061" * 2_600 + b'"}',
+    b'{"' + b'":1,"'.join(b"%d" % number for number in range(1500)) + b'":1}', b'{"client_id":[' + b"1," * 8_000 + b"1]}", b"\xff" * 16_000, b'"' + b"\\" * 16_000,
+])
+def test_no_body_before_credentials_is_costly(body: bytes, service: Service) -> None:
+    began = time.process_time()
+    assert ask(service, "/oauth/token", body=body)[0] in (400, 401)
+    assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "PUT", "PATCH", "DELETE", "PROPFIND"])
+def test_every_other_method_is_refused_in_json(method: str, service: Service) -> None:
+    for path, status in (("/healthz", 405), ("/oauth/token", 405), ("/v1/search", 405), ("/nowhere", 404), ("/openapi.json", 405)):
+        got, document, _ = ask(service, path, method=method)
+        assert got == (200 if (path, method) == ("/openapi.json", "HEAD") else status), path
+        assert document["errors"] if got != 200 else document
+
+
+def test_a_fault_is_told_in_json(service: Service) -> None:
+    service.desk = None  # type: ignore[assignment]
+    status, document, _ = ask(service, "/healthz", method="GET")
+    assert (status, document["errors"][0]["code"]) == (500, "FAULT")
+
+
+def test_a_sender_that_leaves_in_the_middle_is_no_fault() -> None:
+    class Request:
+        headers: dict[str, str] = {}
+
+        async def stream(self) -> Any:
+            from starlette.requests import ClientDisconnect
+
+            yield b"x"
+            raise ClientDisconnect
+
+    with pytest.raises(Exception, match="BAD_REQUEST"):
+        asyncio.run(body_of(Request()))
