@@ -7,11 +7,12 @@ and whoever is free takes all of them: nobody waits for a clock, and under load 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from profilectl.activity import Activity, activities
 from profilectl.feed import ENVIRONMENTS
@@ -26,6 +27,8 @@ TOGETHER = 64
 """So many questions are answered together at most: the last of them should not wait for long."""
 CATCH_UP_S = 5.0
 """So long a question waits for what this server itself has put into the store."""
+INTERRUPT_S = 0.05
+FINISH_S = 5.0
 T = TypeVar("T")
 
 
@@ -42,7 +45,11 @@ class Question:
 
 
 class Desk:
-    """Answers questions out of the newest snapshot. All methods are called in the thread of the event loop."""
+    """Answers questions out of the newest snapshot. All methods are called in the thread of the event loop.
+
+    A reader is lent to a thread, and given back when that thread is done with it, whoever has stopped waiting meanwhile. What
+    nobody waits for any more is interrupted, again and again, because between two statements there is nothing to interrupt.
+    """
 
     def __init__(self, snapshots: Snapshots) -> None:
         self.snapshots = snapshots
@@ -50,6 +57,7 @@ class Desk:
         self._reading = asyncio.Semaphore(READERS)
         self._threads = ThreadPoolExecutor(READERS, "reading")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._lent: dict[asyncio.Future[Any], Reader] = {}
 
     async def ask(self, question: Question) -> list[Activity]:
         """Return the profiles that have an identity, oldest first."""
@@ -63,13 +71,8 @@ class Desk:
 
     async def ask_all(self, questions: Sequence[Question]) -> list[list[Activity]]:
         """Answer many questions out of one snapshot, in their order."""
-        answers = []
-        async with self._reading:
-            with self.snapshots.reader() as reader:
-                for first in range(0, len(questions), TOGETHER):
-                    some = questions[first : first + TOGETHER]
-                    answers += await asyncio.get_running_loop().run_in_executor(self._threads, answer, reader, some)
-        return answers
+        parts = [questions[first : first + TOGETHER] for first in range(0, len(questions), TOGETHER)]
+        return await self.read(lambda reader: [found for part in parts for found in answer(reader, part)])
 
     async def caught_up(self, since_ms: int) -> None:
         """Wait until it is answered out of what was in the store at a time; not for longer than CATCH_UP_S."""
@@ -79,29 +82,80 @@ class Desk:
 
     async def read(self, work: Callable[[Reader], T]) -> T:
         """Do something else with a reader, in a thread of its own."""
-        async with self._reading:
-            with self.snapshots.reader() as reader:
-                return await asyncio.get_running_loop().run_in_executor(self._threads, work, reader)
+        await self._reading.acquire()
+        done = self._begin(work)
+        try:
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            self._interrupt(done)
+            raise
+
+    def _begin(self, work: Callable[[Reader], T]) -> asyncio.Future[T]:
+        """Begin something with a reader, once one is free (`_reading`), and return what tells of its end."""
+        lent = contextlib.ExitStack()
+        lent.callback(self._reading.release)
+        try:
+            reader = lent.enter_context(self.snapshots.reader())
+            done = asyncio.get_running_loop().run_in_executor(self._threads, work, reader)
+        except BaseException:
+            lent.close()
+            raise
+        self._lent[done] = reader
+
+        def give_back(_: object) -> None:
+            del self._lent[done]
+            lent.close()
+            if not done.cancelled():
+                done.exception()  # perhaps nobody waits for it any more
+
+        done.add_done_callback(give_back)
+        return done
+
+    def _interrupt(self, done: asyncio.Future[Any]) -> None:
+        """Interrupt what a thread does until it ends."""
+        if not done.done():
+            self._lent[done].scratch.connection.interrupt()
+            asyncio.get_running_loop().call_later(INTERRUPT_S, self._interrupt, done)
 
     async def _answer(self) -> None:
         while self._waiting:
-            async with self._reading:
-                taken, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
-                asked = [(question, future) for question, future in taken if not future.done()]
-                if not asked:
-                    continue
-                with self.snapshots.reader() as reader:
-                    questions = [question for question, _ in asked]
-                    try:
-                        answers = await asyncio.get_running_loop().run_in_executor(self._threads, answer, reader, questions)
-                    except Exception as error:  # noqa: BLE001 - it is raised where the question was asked
-                        for _, future in asked:
-                            if not future.done():
-                                future.set_exception(error)
-                        continue
+            await self._reading.acquire()
+            taken, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
+            asked = [(question, future) for question, future in taken if not future.done()]
+            if not asked:
+                self._reading.release()
+                continue
+            try:
+                answers = await self._answers(asked)
+            except Exception as error:  # noqa: BLE001 - it is raised where the question was asked
+                for _, future in asked:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
             for (_, future), found in zip(asked, answers, strict=True):
                 if not future.done():
                     future.set_result(found)
+
+    async def _answers(self, asked: Sequence[tuple[Question, asyncio.Future[list[Activity]]]]) -> list[list[Activity]]:
+        """Answer questions with the reader that is free; interrupted when nobody waits for any of them."""
+        questions = [question for question, _ in asked]
+        done = self._begin(lambda reader: answer(reader, questions))
+
+        def look(_: object) -> None:
+            if all(future.done() for _, future in asked):
+                self._interrupt(done)
+
+        for _, future in asked:
+            future.add_done_callback(look)
+        return await asyncio.shield(done)
+
+    async def finish(self) -> None:
+        """Interrupt what is still being done, at the very end, and wait for it."""
+        lent = list(self._lent)
+        for done in lent:
+            self._interrupt(done)
+        if lent:
+            await asyncio.wait(lent, timeout=FINISH_S)
 
     def close(self) -> None:
         self._threads.shutdown(wait=True)

@@ -80,6 +80,7 @@ def serve(store: Path, credentials: Credentials, asked: Serving, ready: Callable
                 yield
             finally:
                 await service.intake.finish(LAST_S)
+                await service.desk.finish()
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
