@@ -361,11 +361,10 @@ def test_requests_sent_ahead_wait_unread_and_are_answered_in_order() -> None:
 def test_what_is_sent_ahead_without_end_is_not_kept() -> None:
     with serving(work_s=5, **QUICK) as served, served.connect() as peer:
         peer.settimeout(3)
-        with pytest.raises(ConnectionError):
+        with contextlib.suppress(ConnectionError):
             peer.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n" + (GET + b"\r\n") * 1_000_000)
-            while peer.recv(65536):
-                pass
-            raise ConnectionResetError
+        assert rest_of(peer).count(b"HTTP/1.1 ") < 100_000
+        eventually(lambda: not served.connections)
 
 
 def test_a_request_that_is_none_is_refused_after_those_before_it_are_answered() -> None:
@@ -635,7 +634,8 @@ def test_a_fault_is_told_in_json(service: Service) -> None:
 
 def test_a_sender_that_leaves_in_the_middle_is_no_fault() -> None:
     class Request:
-        headers: dict[str, str] = {}
+        def __init__(self) -> None:
+            self.headers: dict[str, str] = {}
 
         async def stream(self) -> Any:
             from starlette.requests import ClientDisconnect

@@ -66,7 +66,7 @@ class Service:
     intake: Intake
     rate: float
     feed_rate: float
-    peers: Peers
+    peers: Peers = field(default_factory=Peers)
     tokens: Tokens = field(default_factory=Tokens)
     pace: Pace = field(default_factory=Pace)
     asking: Pace = field(default_factory=Pace)

@@ -11,6 +11,9 @@ import ipaddress
 from collections.abc import Collection
 from typing import Any
 
+MOST_CONNECTIONS = 1_000
+MOST_OF_A_PEER = 200
+"""Connections of an address: five of them fill the server, not one."""
 MOST_HOPS = 8
 """So many proxies may stand one behind another."""
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -42,7 +45,12 @@ class Peers:
     """The connections of each peer. most: of all together; of_each: of one; proxies: whose header is believed,
     and who may have as many as there are."""
 
-    def __init__(self, most: int, of_each: int, proxies: Collection[Address] = ()) -> None:
+    def __init__(
+        self,
+        most: int = MOST_CONNECTIONS,
+        of_each: int = MOST_OF_A_PEER,
+        proxies: Collection[Address] = (),
+    ) -> None:
         self.most, self.of_each, self.proxies = most, of_each, frozenset(proxies)
         self.connections = 0
         self._of: dict[str, int] = {}

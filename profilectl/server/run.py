@@ -20,7 +20,7 @@ from profilectl.server.credentials import Credentials
 from profilectl.server.desk import Desk
 from profilectl.server.gate import Gate
 from profilectl.server.intake import Intake
-from profilectl.server.peers import Address, Peers
+from profilectl.server.peers import MOST_CONNECTIONS, MOST_OF_A_PEER, Address, Peers
 from profilectl.server.snapshot import Snapshots
 from profilectl.server.wire import Limits, config_of
 
@@ -28,9 +28,6 @@ LOOK_S = 0.05
 """So often it is looked whether the store has changed: a stat."""
 LAST_S = 20
 """So long what has been accepted may take at the end."""
-MOST_CONNECTIONS = 1_000
-MOST_OF_A_PEER = 200
-"""Connections of an address, where it is left out: five of them fill the server, not one."""
 
 
 @dataclass(frozen=True, slots=True)

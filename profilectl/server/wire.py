@@ -334,7 +334,7 @@ class Wire(HttpToolsProtocol):
         elif cycle.response_started or self.pipeline:
             self.transport.abort()
         else:
-            cycle.scope[REFUSED] = problem.status  # type: ignore[typeddict-unknown-key]
+            cast("dict[str, Any]", cycle.scope)[REFUSED] = problem.status
             cycle.disconnected = True
             cycle.message_event.set()
             self._end_with(problem, logged=False)
