@@ -25,6 +25,14 @@ def serve_command(
     feed_rate: Annotated[float, typer.Option("--feed-rate", metavar="N", min=0.01, help="Requests a second of a feed whose credentials state none.")] = 270,
     refresh_every: Annotated[float, typer.Option("--refresh-every", metavar="SECONDS", min=0, help="How often the store is copied at most, for a very large one.")] = 0,
     timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="After so long a request is answered with 503.")] = 60,
+    connections_per_peer: Annotated[
+        int,
+        typer.Option("--connections-per-peer", metavar="N", min=1, help="Connections of one address, or of one /64 of IPv6; of all together there are 1,000."),
+    ] = 200,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option("--proxy", metavar="ADDRESS", help="A proxy before the server: who asks is who it adds to X-Forwarded-For; repeatable."),
+    ] = None,
     openapi: Annotated[bool, typer.Option("--openapi", help="Print the OpenAPI document and end.")] = False,
     wait: WaitOption = 0,
     as_json: JsonOption = False,
@@ -42,7 +50,9 @@ def serve_command(
     if credentials is None:
         raise UsageError("name who may ask and send: --credentials FILE", "profilectl credentials new FILE makes one")
     from profilectl.server.credentials import read_credentials
+    from profilectl.server.peers import proxies_of
 
+    proxies = proxies_of(proxy or ())
     known = read_credentials(credentials)
     options = options_of(context)
 
@@ -55,7 +65,7 @@ def serve_command(
             if host not in ("127.0.0.1", "::1", "localhost"):
                 render.notice("without TLS: put a proxy before it, or others on the way read what is told")
 
-    serve(options.store, known, Serving(host, port, rate, feed_rate, refresh_every, timeout, wait), ready)
+    serve(options.store, known, Serving(host, port, rate, feed_rate, refresh_every, timeout, wait, connections_per_peer, proxies), ready)
 
 
 @credentials_app.command("new", epilog="Example: profilectl credentials new api.toml --client website --feed crm")

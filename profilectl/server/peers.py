@@ -8,8 +8,10 @@ which is its last entry; what stands before that anybody may have written.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
+
+from profilectl.codes import UsageError
 
 MOST_CONNECTIONS = 1_000
 MOST_OF_A_PEER = 200
@@ -32,6 +34,16 @@ def address_of(text: str) -> Address | None:
         return None
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
     return mapped or found
+
+
+def proxies_of(stated: Sequence[str]) -> list[Address]:
+    """Return the addresses of proxies. Raises UsageError for what is none."""
+    proxies = []
+    for text in stated:
+        if (address := address_of(text)) is None:
+            raise UsageError(f"--proxy {text}: must be an address", "for example --proxy 127.0.0.1")
+        proxies.append(address)
+    return proxies
 
 
 def peer_of(address: Address | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -26,6 +27,7 @@ from profilectl.server.wire import Limits, config_of
 
 LOOK_S = 0.05
 """So often it is looked whether the store has changed: a stat."""
+OTHER_FILES = 500
 LAST_S = 20
 """So long what has been accepted may take at the end."""
 
@@ -67,6 +69,7 @@ def serve(store: Path, credentials: Credentials, asked: Serving, ready: Callable
         snapshots = Snapshots(store, folder, sorted(set(credentials.workspaces.values())), refresh_s=asked.refresh_s)
         snapshots.open(asked.wait_s)
         host, port = listening.getsockname()[:2]
+        _allow_connections()
         address = f"http://{f'[{host}]' if family == socket.AF_INET6 else host}:{port}"
 
         @contextlib.asynccontextmanager
@@ -102,6 +105,16 @@ def serve(store: Path, credentials: Credentials, asked: Serving, ready: Callable
                 held["service"].intake.close()
                 held["service"].desk.close()
             snapshots.close()
+
+
+def _allow_connections() -> None:
+    """Have the system allow as many files as there may be connections, and those of the store beside them."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + OTHER_FILES
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            more = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (more, most))
 
 
 def _end() -> None:
