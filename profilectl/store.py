@@ -275,6 +275,8 @@ def check_path(path: Path) -> None:
     """Refuse a link, whose log would lie beside the link, what is not a file at all, and a name that DuckDB reads another way."""
     if "?" in str(path.absolute()):
         raise StoreUnusable(f"{path} has a question mark in its name or its folder's, which DuckDB cannot open", "name another with --store")
+    if any("\udc80" <= letter <= "\udcff" for letter in str(path.absolute())):  # a byte that is no character
+        raise StoreUnusable(f"{path} has something that is not UTF-8 in its name or its folder's, which DuckDB cannot open", "name another with --store")
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:

@@ -24,6 +24,7 @@ from profilectl.server.intake import Intake
 from profilectl.server.peers import MOST_CONNECTIONS, MOST_OF_A_PEER, Address, Peers
 from profilectl.server.snapshot import Snapshots
 from profilectl.server.wire import Limits, config_of
+from profilectl.store import check_path
 
 LOOK_S = 0.05
 """So often it is looked whether the store has changed: a stat."""
@@ -58,6 +59,7 @@ def serve(store: Path, credentials: Credentials, asked: Serving, ready: Callable
 
     Raises UsageError for an address that cannot be had, StoreBusy, StoreUnusable.
     """
+    check_path(store)  # before a folder is made beside it
     try:
         family = socket.AF_INET6 if ":" in asked.host else socket.AF_INET
         listening = socket.create_server((asked.host, asked.port), family=family, backlog=1024)
