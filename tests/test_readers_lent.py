@@ -1,4 +1,4 @@
-"""A reader of `profilectl serve` is in one pair of hands at a time, and comes back whatever happens to who asked."""
+"""A reader of `profilectl serve` is in one pair of hands, and comes back whatever happens."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ class Lending:
     def __init__(self, folder: Path) -> None:
         self.scratch = Scratch(folder)
         self.scratch.run("set threads = 2")
-        free = [SimpleNamespace(scratch=self.scratch.cursor(), hands=threading.Lock()) for _ in range(READERS)]
+        free = [
+            SimpleNamespace(scratch=self.scratch.cursor(), hands=threading.Lock())
+            for _ in range(READERS)
+        ]
         self.now = SimpleNamespace(users=0, free=free, retired=False, close=lambda: None)
         self.twice = False
 
@@ -59,10 +62,12 @@ def lending(tmp_path: Path) -> Iterator[Lending]:
 
 
 async def slow_and_quick(desk: Desk, slow: Callable[[], Any], quick: Callable[[], Any]) -> None:
-    """Ask what takes for ever, again and again, each for a moment; what is asked then is answered."""
+    """Ask what takes for ever, again and again, each for a moment; what follows is answered."""
     for _ in range(3):
         asked = [asyncio.wait_for(slow(), 0.15) for _ in range(2 * READERS + 1)]
-        assert {type(one) for one in await asyncio.gather(*asked, return_exceptions=True)} == {TimeoutError}
+        assert {type(one) for one in await asyncio.gather(*asked, return_exceptions=True)} == {
+            TimeoutError
+        }
         began = time.monotonic()
         assert await asyncio.wait_for(asyncio.gather(*(quick() for _ in range(6))), 5) == [1] * 6
         assert time.monotonic() - began < 2
@@ -72,7 +77,11 @@ async def slow_and_quick(desk: Desk, slow: Callable[[], Any], quick: Callable[[]
 def test_a_time_out_gives_a_reader_back_when_its_thread_is_done(lending: Lending) -> None:
     async def all_of_it() -> None:
         desk = Desk(lending)  # type: ignore[arg-type]
-        await slow_and_quick(desk, lambda: desk.read(lending.work(ENDLESS)), lambda: desk.read(lending.work("select 1")))
+        await slow_and_quick(
+            desk,
+            lambda: desk.read(lending.work(ENDLESS)),
+            lambda: desk.read(lending.work("select 1")),
+        )
         assert (len(lending.now.free), lending.now.users) == (READERS, 0)
         desk.close()
 
@@ -80,7 +89,9 @@ def test_a_time_out_gives_a_reader_back_when_its_thread_is_done(lending: Lending
     assert not lending.twice
 
 
-def test_questions_that_nobody_waits_for_do_not_keep_the_readers(lending: Lending, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_questions_that_nobody_waits_for_do_not_keep_the_readers(
+    lending: Lending, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def answer(reader: Any, questions: list[Question]) -> list[Any]:
         slow = any(one.value == "slow" for one in questions)
         found = lending.work(ENDLESS if slow else "select 1")(reader)
@@ -90,7 +101,11 @@ def test_questions_that_nobody_waits_for_do_not_keep_the_readers(lending: Lendin
 
     async def all_of_it() -> None:
         desk = Desk(lending)  # type: ignore[arg-type]
-        await slow_and_quick(desk, lambda: desk.ask(Question("", "any", "slow")), lambda: desk.ask(Question("", "any", "quick")))
+        await slow_and_quick(
+            desk,
+            lambda: desk.ask(Question("", "any", "slow")),
+            lambda: desk.ask(Question("", "any", "quick")),
+        )
         assert (len(lending.now.free), lending.now.users) == (READERS, 0)
         desk.close()
 
@@ -98,8 +113,16 @@ def test_questions_that_nobody_waits_for_do_not_keep_the_readers(lending: Lendin
     assert not lending.twice
 
 
-def test_one_who_still_waits_is_answered_though_others_do_not(lending: Lending, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desk_of, "answer", lambda reader, questions: [lending.work("select count(*) % 2 from range(400000000)")(reader) for _ in questions])
+def test_one_who_still_waits_is_answered_though_others_do_not(
+    lending: Lending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        desk_of,
+        "answer",
+        lambda reader, questions: [
+            lending.work("select count(*) % 2 from range(400000000)")(reader) for _ in questions
+        ],
+    )
 
     async def all_of_it() -> None:
         desk = Desk(lending)  # type: ignore[arg-type]

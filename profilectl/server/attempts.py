@@ -1,9 +1,9 @@
 """Secrets cannot be tried out: what fails is counted, by the peer that tries and the name it gives.
 
-A name is one of the credentials file; all that stand there in no line count together, since no secret goes with
-them. So whoever tries secrets of a known name is slowed down for that name and that peer, and nobody else is: not
-the right one at its own address, and not others at the same address. What fails beyond the limit is not
-even looked at, so that the right secret is not found by going on.
+A name is one of the credentials file; all others count together, since no secret goes with them.
+So whoever tries secrets of a known name is slowed down for that name and that peer, and nobody
+else is: not the right one at its own address, and not others at the same address. What comes
+beyond the limit is not even looked at, so that the right secret is not found by going on.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ class Attempts:
         self._peers, self._pace = peers, pace or Pace()
 
     def prove(self, request: Request, name: str | None, proof: Callable[[], T | None]) -> T | None:
-        """Return what a secret proves, None where it proves nothing. name: a known one that it is said to
-        be of, None of others. Raises Problem, without looking at the secret, where too many failed before it."""
+        """Return what a secret proves, None where it proves nothing.
+
+        name: a known one that it is said to be of, None of others. Raises Problem, without looking
+        at the secret, where too many failed before it.
+        """
         of = self._peers.asking(request.scope), name
         self._stop(self._pace.due_s(of, FAILURES_A_SECOND, FAILURES_AT_ONCE))
         proven = proof()
@@ -41,12 +44,17 @@ class Attempts:
         return proven
 
     def failed(self, request: Request) -> None:
-        """Count a token that is none. It is signed and not to be guessed: so it is looked at first, and good ones
-        from the same address are let through, whatever others try. Raises Problem where too many failed before it."""
+        """Count a token that is none. Raises Problem where too many failed before it.
+
+        A token is signed and cannot be guessed. So it is looked at first, and good ones are let
+        through, whatever others at the same address try.
+        """
         of = self._peers.asking(request.scope), "token"
         self._stop(self._pace.wait_s(of, FAILURES_A_SECOND, FAILURES_AT_ONCE))
 
     def _stop(self, wait_s: float) -> None:
         if wait_s:
-            later = {"Retry-After": str(math.ceil(wait_s))}
-            raise Problem(429, "TOO_MANY_FAILURES", "too many wrong credentials of this address; try again later", later)
+            message = "too many wrong credentials from this address; try again later"
+            raise Problem(
+                429, "TOO_MANY_FAILURES", message, {"Retry-After": str(math.ceil(wait_s))}
+            )

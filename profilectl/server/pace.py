@@ -1,6 +1,7 @@
 """How many requests a second: a bucket of tokens for each name.
 
-A bucket takes thirty lines; the limiter libraries count windows (twice the rate passes where two meet) or want a server.
+A bucket takes thirty lines; the limiter libraries count windows (twice the rate passes where two
+meet) or want a server.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 MOST_BUCKETS = 20_000
-"""So many names are remembered. Whoever has more addresses than that has a new bucket with each of them anyway."""
+"""So many names are remembered. Who has more addresses than that has a bucket for each anyway."""
 
 
 class Pace:
-    """Lets through `rate` requests a second of each name, and a second's worth at once. Of the names that were not
-    heard of for the longest time nothing is remembered: their buckets are full again, or there are too many."""
+    """Lets through `rate` requests a second of each name, and a second's worth at once.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = MOST_BUCKETS) -> None:
+    Beyond `most` names, those are forgotten that were not heard of for the longest time.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, most: int = MOST_BUCKETS
+    ) -> None:
         self._clock, self._most = clock, most
         self._left: OrderedDict[object, tuple[float, float]] = OrderedDict()
 
@@ -25,8 +30,10 @@ class Pace:
         return len(self._left)
 
     def wait_s(self, name: object, rate: float, at_once: float | None = None) -> float:
-        """Take one request of a name, and return 0; or return in how many seconds the next may come.
-        at_once: so many may come together, else a second's worth."""
+        """Take one request of a name, and return 0; or return in how many seconds it may come.
+
+        at_once: so many may come together, else a second's worth.
+        """
         left = self._filled(name, rate, at_once)
         taken = left >= 1
         self._left[name] = (left - 1 if taken else left, self._clock())

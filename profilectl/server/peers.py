@@ -1,8 +1,8 @@
 """Who is at the other end of a connection, and how many connections each may have.
 
-A peer is an IPv4 address, or a network of 64 bits of IPv6: whoever has one address of it has all. Behind a
-proxy everybody has the proxy's address. A proxy that is named is believed in what it adds to X-Forwarded-For,
-which is its last entry; what stands before that anybody may have written.
+A peer is an IPv4 address, or a network of 64 bits of IPv6: whoever has one address of it has all.
+Behind a proxy everybody has the proxy's address. A proxy that is named is believed in what it adds
+to X-Forwarded-For, which is its last entry; what stands before that anybody may have written.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def peer_of(address: Address | None) -> str:
 
 
 class Peers:
-    """The connections of each peer. most: of all together; of_each: of one; proxies: whose header is believed,
-    and who may have as many as there are."""
+    """The connections of each peer. most: of all together; of_each: of one; proxies: whose header
+    is believed, and who may have as many as there are."""
 
     def __init__(
         self,

@@ -1,12 +1,12 @@
 """The connection of a client: what a request may take before anybody knows whose it is.
 
-The parser has no limits, and uvicorn's protocol has one, of idle connections. This one counts bytes and
-seconds of everything else: of a head, of a body with all that stands around it, of an answer that is not
-taken. The clock is the connection's own: a byte that comes does not set it back. What is refused here is
-refused in JSON, as everything else, where an answer can still be sent.
+The parser has no limits, and uvicorn's protocol has one, of idle connections. This one counts the
+bytes and seconds of everything else: of a head, of a body with all that stands around it, of an
+answer that is not taken. The clock is the connection's own: a byte that comes does not set it back.
+What is refused here is refused in JSON, as everything else, where an answer can still be sent.
 
-Requests that are sent ahead of an answer wait as they came, unread, up to a limit: each that was read
-would cost a thousand times its bytes.
+Requests that are sent ahead of an answer wait as they came, unread, up to a limit: each that was
+read would cost a hundred times its bytes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from profilectl.server.gate import MOST_BYTES, REFUSED, Problem, line_of
 from profilectl.server.peers import Peers, address_of
 
 PIECE = 2048
-"""So many bytes are read at once: requests within them are begun before it is looked whether there are too many."""
+"""So many bytes are read at once: all requests within them are begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +39,16 @@ class Limits:
     head_bytes: int = 64 * 1024
     """Bytes of a request line and its headers."""
     head_s: float = 15
-    """Seconds for them: since the connection was made, or since their first byte after an answer."""
+    """Seconds for them: since the connection was made, or, after an answer, their first byte."""
     headers: int = 100
     """Headers of a request."""
     body_bytes: int = 2 * MOST_BYTES
-    """Bytes of a body as it is sent: with chunk sizes, their extensions and trailers."""
+    """Bytes of a body as it is sent: with the sizes and extensions of its chunks, and trailers."""
     body_s: float = 30
     """Seconds for it, since the end of the head."""
     unread_bytes: int = 8 * 1024 * 1024
-    """Bytes that are read and thrown away after an answer, so that a sender in the middle of it gets it."""
-    ahead_bytes: int = 1024 * 1024
+    """Bytes that are thrown away after an answer: who is still sending would not read it else."""
+    ahead_bytes: int = 512 * 1024
     """Bytes that may wait while an earlier request is answered."""
     work_s: float = 70
     """Seconds in which an answer is made and sent; `serve --timeout` has ended it well before."""
@@ -177,7 +177,8 @@ class Wire(HttpToolsProtocol):
                     Problem(
                         431,
                         "HEAD_TOO_LARGE",
-                        f"a request line with its headers has at most {self.limits.head_bytes // 1024} KB",
+                        "a request line with its headers has at most"
+                        f" {self.limits.head_bytes // 1024} KB",
                     )
                 )
                 return
@@ -266,7 +267,8 @@ class Wire(HttpToolsProtocol):
             self._untaken = self.transport.get_write_buffer_size()
             self._expect(Phase.END, self.limits.take_s)
         elif not self.cycle.response_complete:
-            self._expect(*((Phase.WORK, self.limits.work_s) if self._in_head else (Phase.BODY, self.limits.body_s)))
+            phase = Phase.WORK if self._in_head else Phase.BODY
+            self._expect(phase, self.limits.work_s if self._in_head else self.limits.body_s)
         elif self._in_head:
             self._go_on()
 
@@ -340,7 +342,7 @@ class Wire(HttpToolsProtocol):
             self._end_with(problem, logged=False)
 
     def _end_with(self, problem: Problem, *, logged: bool = True) -> None:
-        """Answer, and let the other side read the answer: a connection that is closed with something unread loses it."""
+        """Answer, and let the other side read that: closed with something unread, it is lost."""
         self._write(problem, logged=logged)
         self.transport.write_eof()
         self.flow.resume_reading()
