@@ -27,11 +27,17 @@ def serve_command(
     timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="After so long a request is answered with 503.")] = 60,
     connections_per_peer: Annotated[
         int,
-        typer.Option("--connections-per-peer", metavar="N", min=1, help="Connections of one address, or of one /64 of IPv6; of all together there are 1,000."),
+        typer.Option(
+            "--connections-per-peer", metavar="N", min=1,
+            help="Connections of one address, or of one /64 of IPv6; of all together there are 1,000.",
+        ),
     ] = 200,
     proxy: Annotated[
         list[str] | None,
-        typer.Option("--proxy", metavar="ADDRESS", help="A proxy before the server: who asks is who it adds to X-Forwarded-For; repeatable."),
+        typer.Option(
+            "--proxy", metavar="ADDRESS",
+            help="A proxy before the server: who asks is who it adds to X-Forwarded-For; repeatable.",
+        ),
     ] = None,
     openapi: Annotated[bool, typer.Option("--openapi", help="Print the OpenAPI document and end.")] = False,
     wait: WaitOption = 0,
@@ -65,7 +71,10 @@ def serve_command(
             if host not in ("127.0.0.1", "::1", "localhost"):
                 render.notice("without TLS: put a proxy before it, or others on the way read what is told")
 
-    serve(options.store, known, Serving(host, port, rate, feed_rate, refresh_every, timeout, wait, connections_per_peer, proxies), ready)
+    asked = Serving(
+        host, port, rate, feed_rate, refresh_every, timeout, wait, connections_per_peer, proxies
+    )
+    serve(options.store, known, asked, ready)
 
 
 @credentials_app.command("new", epilog="Example: profilectl credentials new api.toml --client website --feed crm")

@@ -32,7 +32,7 @@ from profilectl.server.bodies import read_object as _read_object
 from profilectl.server.credentials import Client, Credentials, Sender
 from profilectl.server.desk import Desk, Question, mpid_of
 from profilectl.server.documents import AUDIENCES, HEALTH, MEMBERS, PROFILE, PROFILES, RESOLVE, TOKEN, WHOM, problems
-from profilectl.server.gate import WHO, Problem, body_of
+from profilectl.server.gate import FAULT, WHO, Problem, body_of
 from profilectl.server.idsync_routes import add_idsync
 from profilectl.server.intake import Intake, Later, Refused
 from profilectl.server.members import audiences_told, members_told
@@ -97,7 +97,8 @@ class Service:
         if stated is None:
             raise Problem(401, "UNAUTHORIZED", "HTTP Basic with the key and the secret of a feed is needed", {"WWW-Authenticate": 'Basic realm="profilectl"'})
         key, secret = basic_of(stated) or ("", "")
-        sender = self.attempts.prove(request, self.credentials.known_key(key), lambda: self.credentials.sender(key, secret))
+        named = self.credentials.known_key(key)
+        sender = self.attempts.prove(request, named, lambda: self.credentials.sender(key, secret))
         if sender is None:
             raise Problem(403, "FORBIDDEN", "no feed has this key and secret")
         self._counts(request, sender)
@@ -117,10 +118,13 @@ class Service:
         _later(self.pace.wait_s(name, rate), rate, headers)
 
     def try_client(self, request: Request, identifier: str, secret: str) -> Client | None:
-        """Return the client with these credentials. Raises Problem where too much was asked for before it."""
-        known = self.credentials.known_id(identifier)
-        _later(self.asking.wait_s((self.peers.asking(request.scope), known), TOKEN_RATE), TOKEN_RATE, {})
-        return self.attempts.prove(request, known, lambda: self.credentials.client(identifier, secret))
+        """Return the client with these credentials. Raises Problem where it asks too often."""
+        named = self.credentials.known_id(identifier)
+        of = self.peers.asking(request.scope), named
+        _later(self.asking.wait_s(of, TOKEN_RATE), TOKEN_RATE, {})
+        return self.attempts.prove(
+            request, named, lambda: self.credentials.client(identifier, secret)
+        )
 
 
 def _later(wait_s: float, rate: float, headers: dict[str, str]) -> None:
@@ -185,8 +189,8 @@ def make_application(service: Service | None, running: AbstractAsyncContextManag
         return _json(_bad(f"{', '.join(named) or 'a parameter'} is missing or is not what it should be").body(), 400)
 
     @application.exception_handler(Exception)
-    async def on_fault(_: Request, error: Exception) -> Response:  # and the gate, which it is raised to as well, logs it
-        return _json(Problem(500, "FAULT", "a fault in profilectl; the store is as it was").body(), 500)
+    async def on_fault(_: Request, error: Exception) -> Response:
+        return _json(FAULT.body(), FAULT.status)  # it is raised to the gate all the same, which logs it
 
     @application.exception_handler(RecursionError)
     async def on_depth(_: Request, error: RecursionError) -> Response:
@@ -208,7 +212,8 @@ def make_application(service: Service | None, running: AbstractAsyncContextManag
         asked = await _read_object(request, MOST_TOKEN_BYTES)
         if asked.get("grant_type") != "client_credentials":
             return _json(to_json({"error": "unsupported_grant_type", "error_description": "grant_type must be client_credentials"}), 400)
-        client = at_work().try_client(request, *(str(asked.get(name, "")) for name in ("client_id", "client_secret")))
+        stated = (str(asked.get(name, "")) for name in ("client_id", "client_secret"))
+        client = at_work().try_client(request, *stated)
         if client is None:
             return _json(to_json({"error": "invalid_client", "error_description": "no client has this id and secret"}), 401, {"WWW-Authenticate": "Bearer"})
         request.scope[WHO] = client.name

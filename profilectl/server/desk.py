@@ -47,8 +47,9 @@ class Question:
 class Desk:
     """Answers questions out of the newest snapshot. All methods are called in the thread of the event loop.
 
-    A reader is lent to a thread, and given back when that thread is done with it, whoever has stopped waiting meanwhile. What
-    nobody waits for any more is interrupted, again and again, because between two statements there is nothing to interrupt.
+    A reader is lent to a thread, and given back when that thread is done with it, whoever has stopped
+    waiting meanwhile. What nobody waits for any more is interrupted, again and again, because between
+    two statements there is nothing to interrupt.
     """
 
     def __init__(self, snapshots: Snapshots) -> None:
@@ -71,8 +72,11 @@ class Desk:
 
     async def ask_all(self, questions: Sequence[Question]) -> list[list[Activity]]:
         """Answer many questions out of one snapshot, in their order."""
-        parts = [questions[first : first + TOGETHER] for first in range(0, len(questions), TOGETHER)]
-        return await self.read(lambda reader: [found for part in parts for found in answer(reader, part)])
+        firsts = range(0, len(questions), TOGETHER)
+        parts = [questions[first : first + TOGETHER] for first in firsts]
+        return await self.read(
+            lambda reader: [found for part in parts for found in answer(reader, part)]
+        )
 
     async def caught_up(self, since_ms: int) -> None:
         """Wait until it is answered out of what was in the store at a time; not for longer than CATCH_UP_S."""
@@ -91,7 +95,7 @@ class Desk:
             raise
 
     def _begin(self, work: Callable[[Reader], T]) -> asyncio.Future[T]:
-        """Begin something with a reader, once one is free (`_reading`), and return what tells of its end."""
+        """Begin something with a reader that is free (`_reading`); return what tells of its end."""
         lent = contextlib.ExitStack()
         lent.callback(self._reading.release)
         try:
@@ -136,8 +140,10 @@ class Desk:
                 if not future.done():
                     future.set_result(found)
 
-    async def _answers(self, asked: Sequence[tuple[Question, asyncio.Future[list[Activity]]]]) -> list[list[Activity]]:
-        """Answer questions with the reader that is free; interrupted when nobody waits for any of them."""
+    async def _answers(
+        self, asked: Sequence[tuple[Question, asyncio.Future[list[Activity]]]]
+    ) -> list[list[Activity]]:
+        """Answer questions with the reader that is free, until nobody waits for any of them."""
         questions = [question for question, _ in asked]
         done = self._begin(lambda reader: answer(reader, questions))
 

@@ -15,7 +15,10 @@ from profilectl.server.idsync import LONGEST_ID, MOST_CHANGES, PLATFORMS
 from profilectl.server.snapshot import Snapshots
 from profilectl.values import Number, Value
 
-DESCRIPTION = "Profiles of a store on this machine, asked for and sent as on the platform. Answers come from a snapshot that is at most about a second old."
+DESCRIPTION = (
+    "Profiles of a store on this machine, asked for and sent as on the platform. Answers come from a snapshot that is at most about a second old. "
+    "Any request may be answered by 400, 408, 413, 429, 431, 500 or 503 before it is looked at."
+)
 STALE_MS = 60_000
 BEARER: dict[str, Any] = {"security": [{"client": []}]}
 BASIC: dict[str, Any] = {"security": [{"feed": []}]}

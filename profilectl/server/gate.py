@@ -22,7 +22,7 @@ MOST_BYTES = 256 * 1024
 """The platform's limit of a request (domain.md 2.1)."""
 WHO = "profilectl.client"
 REFUSED = "profilectl.refused"
-"""The status by which the connection has answered a request before the application could (wire.py)."""
+"""The status by which the connection itself has answered a request that never came whole (wire.py)."""
 
 
 class Problem(Exception):
@@ -34,6 +34,9 @@ class Problem(Exception):
 
     def body(self) -> bytes:
         return json.dumps({"errors": [{"code": self.code, "message": self.message}]}).encode()
+
+
+FAULT = Problem(500, "FAULT", "a fault in profilectl; the store is as it was")
 
 
 class Gate:
@@ -59,18 +62,20 @@ class Gate:
                 await self.application(scope, receive, sending)
         except asyncio.CancelledError:  # the server ends, and this took too long
             if not status:
-                await _answer(sending, Problem(503, "UNAVAILABLE", "the server ends; try again", {"Retry-After": "1"}))
+                later = {"Retry-After": "1"}
+                await _answer(sending, Problem(503, "UNAVAILABLE", "the server ends; try again", later))
         except TimeoutError:
             if not status:
                 await _answer(sending, Problem(503, "TIMEOUT", f"not done within {self.timeout_s:g} s; try again", {"Retry-After": "1"}))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered and logged without its words
             said = {"fault": type(error).__name__, "at": _place(error)}
             if not status:
-                await _answer(sending, Problem(500, "FAULT", "a fault in profilectl; the store is as it was"))
+                await _answer(sending, FAULT)
         finally:
             route = getattr(scope.get("route"), "path", None)
             method = scope["method"] if scope["method"] in METHODS else "other"
-            self.write(json.dumps({**line_of(method, route, scope.get(REFUSED, status), began, scope.get(WHO)), **said}))
+            status = scope.get(REFUSED, status)
+            self.write(json.dumps({**line_of(method, route, status, began, scope.get(WHO)), **said}))
 
     def write(self, line: str) -> None:
         """Write a line of the log."""
@@ -81,11 +86,15 @@ class Gate:
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 
-def line_of(method: str, route: str | None, status: int, began: float, client: str | None) -> dict[str, Any]:
+def line_of(
+    method: str, route: str | None, status: int, began: float, client: str | None
+) -> dict[str, Any]:
     """Return what a line of the log says. began: by time.perf_counter."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    took_ms = round((time.perf_counter() - began) * 1000, 1)
     return {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"), "method": method, "route": route,
-        "status": status, "duration_ms": round((time.perf_counter() - began) * 1000, 1), "client": client,
+        "time": now, "method": method, "route": route, "status": status,
+        "duration_ms": took_ms, "client": client,
     }
 
 
@@ -103,21 +112,21 @@ async def _answer(send: Any, problem: Problem) -> None:
 
 
 async def body_of(request: Any, most: int = MOST_BYTES) -> bytes:
-    """Return the body of a request. most: bytes. Raises Problem for one that is too long, packed or not sent to its end."""
+    """Return the body of a request. most: bytes. Raises Problem for one that is too long, packed or
+    not sent to its end."""
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem(400, "BAD_REQUEST", "a body is read as it is: without Content-Encoding")
     told = request.headers.get("content-length", "")
-    parts, size = [], int(told) if told.isdecimal() else 0
+    body, size = bytearray(), int(told) if told.isdecimal() else 0
     if size <= most:
-        size = 0
         try:
-            async for part in request.stream():
-                size += len(part)
+            async for part in request.stream():  # not a list of parts: each may be of two bytes
+                body += part
+                size = len(body)
                 if size > most:
                     break
-                parts.append(part)
         except ClientDisconnect:
             raise Problem(400, "BAD_REQUEST", "the body ends too early") from None
     if size > most:
         raise Problem(413, "REQUEST_TOO_LARGE", f"a request has at most {most // 1024} KB")
-    return b"".join(parts)
+    return bytes(body)

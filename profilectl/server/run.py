@@ -110,7 +110,7 @@ def serve(store: Path, credentials: Credentials, asked: Serving, ready: Callable
 
 
 def _allow_connections() -> None:
-    """Have the system allow as many files as there may be connections, and those of the store beside them."""
+    """Have the system allow as many files as there may be connections, and others beside them."""
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_CONNECTIONS + OTHER_FILES
     if allowed != resource.RLIM_INFINITY and allowed < wanted:
