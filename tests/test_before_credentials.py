@@ -6,143 +6,34 @@ import asyncio
 import contextlib
 import io
 import json
+import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from doors import run
 from serving import served as served_command
+from wires import (
+    CHUNKED,
+    GET,
+    POST,
+    QUICK,
+    Served,
+    echo,
+    eventually,
+    exchange,
+    one_of,
+    refused,
+    rest_of,
+    serving,
+)
 
 from profilectl.server.gate import Gate
 from profilectl.server.peers import Peers, address_of, peer_of
-from profilectl.server.wire import Limits, config_of
-
-QUICK = {"head_s": 0.4, "body_s": 0.4, "idle_s": 0.8, "take_s": 0.3, "linger_s": 0.3}
-JSON = b"application/json"
-
-
-class Served:
-    """A server in a thread of this process. log: what it logs."""
-
-    def __init__(self, application: Any, peers: Peers, **limits: Any) -> None:
-        self.log = io.StringIO()
-        self.listening = socket.create_server(("127.0.0.1", 0))
-        self.peers = peers
-        gate = Gate(application, timeout_s=limits.get("work_s", 5) - 0.5, log=self.log)
-        self.server = uvicorn.Server(config_of(gate, Limits(**limits), peers, gate.write))
-        self.thread = threading.Thread(
-            target=lambda: asyncio.run(self.server.serve([self.listening])), daemon=True
-        )
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.005)
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(self.listening.getsockname(), timeout=8)
-
-    @property
-    def connections(self) -> int:
-        return len(self.server.server_state.connections)
-
-    def end(self) -> None:
-        self.server.should_exit = True
-        for one in list(self.server.server_state.connections):
-            self.server.servers[0].get_loop().call_soon_threadsafe(one.transport.abort)
-        self.thread.join(10)
-        assert not self.thread.is_alive()
-
-
-@contextlib.contextmanager
-def serving(
-    application: Any = None, of_each: int = 50, most: int = 100, **limits: Any
-) -> Iterator[Served]:
-    served = Served(application or echo, Peers(most, of_each), **limits)
-    try:
-        yield served
-    finally:
-        served.end()
-
-
-async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Answer with the path, the number of headers and of the bytes of the body."""
-    if scope["type"] == "lifespan":
-        await receive()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await send({"type": "lifespan.shutdown.complete"})
-        return
-    body = b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return
-        body += message["body"]
-        if not message["more_body"]:
-            break
-    if scope["path"] == "/slow":
-        await asyncio.sleep(0.3)
-    answer = json.dumps([scope["path"], len(scope["headers"]), len(body)]).encode()
-    await send(
-        {
-            "type": "http.response.start",
-            "status": 200,
-            "headers": [(b"content-length", b"%d" % len(answer))],
-        }
-    )
-    await send({"type": "http.response.body", "body": answer})
-
-
-def exchange(served: Served, *parts: bytes | float, close: bool = False) -> bytes:
-    """Send what the server takes; return all that it answers until it closes the connection."""
-    with served.connect() as peer:
-        with contextlib.suppress(OSError):
-            for part in parts:
-                if isinstance(part, float):
-                    time.sleep(part)
-                else:
-                    peer.sendall(part)
-        return rest_of(peer)
-
-
-def rest_of(peer: socket.socket) -> bytes:
-    got = b""
-    with contextlib.suppress(ConnectionError):
-        while part := peer.recv(65536):
-            got += part
-    return got
-
-
-def one_of(answer: bytes) -> tuple[int, dict[bytes, bytes], Any]:
-    """Return status, headers and document of the last answer."""
-    answer = answer[answer.rindex(b"HTTP/1.1 ") :]
-    head, _, body = answer.partition(b"\r\n\r\n")
-    first, *lines = head.split(b"\r\n")
-    headers = dict(line.split(b": ", 1) for line in lines)
-    assert int(headers[b"content-length"]) == len(body)
-    return int(first.split()[1]), headers, json.loads(body)
-
-
-def refused(answer: bytes, status: int) -> None:
-    """Check that an answer is a refusal, in JSON."""
-    got, headers, document = one_of(answer)
-    assert got == status
-    assert headers[b"content-type"] == JSON
-    assert headers[b"connection"] == b"close"
-    assert set(document["errors"][0]) == {"code", "message"}
-
-
-GET = b"GET /x HTTP/1.1\r\nHost: a\r\n"
-POST = b"POST /x HTTP/1.1\r\nHost: a\r\n"
-CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
-
-
-# Bytes.
-
 
 HEADS = {
     "a request line": b"GET /" + b"a" * 70_000,
@@ -409,6 +300,113 @@ def test_a_request_that_is_none_is_refused_after_those_before_it_are_answered() 
     assert [part[:3] for part in got.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200", b"400"]
 
 
+KINDS = (
+    b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"POST /%d HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
+    b"POST /%d HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nt: u\r\n\r\n",
+)
+SCRAPS = (
+    *(
+        b"GET /slow HTTP/1.1\r\n",
+        b"POST / HTTP/1.1\r\n",
+        b"Host: a\r\n",
+        b"\r\n",
+        b"GET / HTTP/1.0\r\n\r\n",
+    ),
+    *(b"Content-Length: 5\r\n", b"Content-Length: 5000\r\n", b"Transfer-Encoding: chunked\r\n"),
+    *(
+        b"5\r\nhello\r\n",
+        b"0\r\n\r\n",
+        b"hello",
+        b"\0",
+        b"\r",
+        b"\n",
+        b"a: b\r\n" * 30,
+        b"x" * 3000,
+    ),
+    *(
+        b"Connection: close\r\n",
+        b"Connection: upgrade\r\nUpgrade: h2c\r\n",
+        b"Expect: 100-continue\r\n",
+    ),
+    *(b"CONNECT a:1 HTTP/1.1\r\n\r\n", b"HEAD / HTTP/1.1\r\n\r\n"),
+)
+TIGHT = {
+    "head_s": 0.3,
+    "body_s": 0.3,
+    "idle_s": 0.1,
+    "take_s": 0.3,
+    "linger_s": 0.2,
+    "head_bytes": 8192,
+    "body_bytes": 16384,
+    "unread_bytes": 65536,
+    "ahead_bytes": 16384,
+}
+
+
+def sent_in_parts(peer: socket.socket, data: bytes, chance: random.Random) -> bytes:
+    """Send in parts of any size; return what is answered."""
+    with contextlib.suppress(OSError):
+        while data:
+            size = chance.choice([1, 7, 50, 2048, 5000])
+            peer.sendall(data[:size])
+            data = data[size:]
+    return rest_of(peer)
+
+
+@pytest.mark.parametrize("rounds", [12, pytest.param(400, marks=pytest.mark.slow)])
+def test_however_requests_are_cut_each_is_answered_in_its_order(rounds: int) -> None:
+    chance = random.Random(rounds)
+    with serving(**TIGHT) as served:
+        for _ in range(rounds):
+            numbers = range(chance.randint(1, 30))
+            data = b"".join(chance.choice(KINDS) % number for number in numbers)
+            with served.connect() as peer:
+                got = sent_in_parts(peer, data, chance)
+            bodies = [
+                part.partition(b"\r\n\r\n")[2] for part in got.split(b"HTTP/1.1 200 OK\r\n")[1:]
+            ]
+            assert [json.loads(body)[0] for body in bodies] == [f"/{number}" for number in numbers]
+
+
+@pytest.mark.parametrize("rounds", [25, pytest.param(1000, marks=pytest.mark.slow)])
+def test_whatever_is_sent_the_connection_ends_and_what_is_told_is_json(rounds: int) -> None:
+    chance = random.Random(rounds)
+    with serving(**TIGHT) as served:
+        for _ in range(rounds):
+            data = b"".join(chance.choice(SCRAPS) for _ in range(chance.randint(1, 14)))
+            with served.connect() as peer:
+                got = sent_in_parts(peer, data, chance)
+            assert b"text/plain" not in got, data
+            assert b"Traceback" not in got, data
+        eventually(lambda: not served.connections)
+        assert not served.peers.connections
+        assert '"fault"' not in served.log.getvalue()
+
+
+def test_the_end_of_the_server_is_told_in_json() -> None:
+    sent: list[Any] = []
+
+    async def never(*_: Any) -> None:
+        await asyncio.sleep(60)
+
+    async def keep(message: Any) -> None:
+        sent.append(message)
+
+    async def ended() -> None:
+        asked = Gate(never, timeout_s=60, log=io.StringIO())(
+            {"type": "http", "method": "GET"}, None, keep
+        )
+        task = asyncio.ensure_future(asked)
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    asyncio.run(ended())
+    assert sent[0]["status"] == 503
+    assert json.loads(sent[1]["body"])["errors"][0]["code"] == "UNAVAILABLE"
+
+
 def test_one_peer_cannot_take_all_connections() -> None:
     with serving(of_each=5, most=8, **(QUICK | {"head_s": 5})) as served:
         mine = [served.connect() for _ in range(5)]
@@ -478,6 +476,12 @@ def test_a_proxy_says_who_asks_and_nobody_else_does() -> None:
     assert asking("192.0.2.9", "1.1.1.1", "198.51.100.7,10.0.0.1") == "198.51.100.7"
     assert asking("192.0.2.9", "nonsense") == asking("192.0.2.9") == "192.0.2.9"
     assert asking("198.51.100.8", "1.1.1.1") == "198.51.100.8"
+    told: list[str] = []
+    peers.notice = told.append
+    assert asking("192.0.2.9", "1.1.1.1") != asking("198.51.100.8")
+    assert not told
+    assert asking("198.51.100.8", "1.1.1.1") == asking("198.51.100.8", "2.2.2.2")
+    assert [("--proxy" in one, "198" in one) for one in told] == [(True, False)]
     assert all(peers.enter(address_of("192.0.2.9")) for _ in range(5)), (
         "a proxy may have as many as there are"
     )
@@ -487,13 +491,6 @@ def test_a_proxy_says_who_asks_and_nobody_else_does() -> None:
         True,
         None,
     ]
-
-
-def eventually(holds: Callable[[], bool], within_s: float = 3) -> None:
-    until = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_the_command_has_these_limits(tmp_path: Path) -> None:

@@ -77,6 +77,10 @@ class Gate:
             status = scope.get(REFUSED, status)
             self.write(json.dumps({**line_of(method, route, status, began, scope.get(WHO)), **said}))
 
+    def notice(self, message: str) -> None:
+        """Put something worth knowing into the log."""
+        self.write(json.dumps({"time": _now(), "notice": message}))
+
     def write(self, line: str) -> None:
         """Write a line of the log."""
         self.log.write(line + "\n")
@@ -90,12 +94,15 @@ def line_of(
     method: str, route: str | None, status: int, began: float, client: str | None
 ) -> dict[str, Any]:
     """Return what a line of the log says. began: by time.perf_counter."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     took_ms = round((time.perf_counter() - began) * 1000, 1)
     return {
-        "time": now, "method": method, "route": route, "status": status,
+        "time": _now(), "method": method, "route": route, "status": status,
         "duration_ms": took_ms, "client": client,
     }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _place(error: BaseException) -> str:

@@ -8,7 +8,7 @@ to X-Forwarded-For, which is its last entry; what stands before that anybody may
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from profilectl.codes import UsageError
@@ -18,6 +18,10 @@ MOST_OF_A_PEER = 200
 """Connections of an address: five of them fill the server, not one."""
 MOST_HOPS = 8
 """So many proxies may stand one behind another."""
+UNNAMED = (
+    "requests come with X-Forwarded-For from an address that --proxy does not name:"
+    " where that is your proxy, all who ask through it count as one"
+)
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -65,6 +69,8 @@ class Peers:
     ) -> None:
         self.most, self.of_each, self.proxies = most, of_each, frozenset(proxies)
         self.connections = 0
+        self.notice: Callable[[str], None] | None = None
+        """Is told once of a proxy that was not named."""
         self._of: dict[str, int] = {}
 
     def enter(self, address: Address | None) -> bool | None:
@@ -88,8 +94,11 @@ class Peers:
         """Return the peer that a request comes from."""
         client = scope.get("client")
         address = address_of(str(client[0])) if client else None
+        lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        if lines and address not in self.proxies and self.notice is not None:
+            self.notice(UNNAMED)
+            self.notice = None
         if address in self.proxies:
-            lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
             for hop in reversed(b",".join(lines).decode("latin-1").rsplit(",", MOST_HOPS)):
                 told = address_of(hop)
                 if told is None:

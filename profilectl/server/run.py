@@ -95,6 +95,7 @@ def serve(store: Path, credentials: Credentials, asked: Serving, ready: Callable
             peers = Peers(MOST_CONNECTIONS, asked.of_a_peer, asked.proxies)
             service = held["service"] = Service(credentials, Desk(snapshots), Intake(store), asked.rate, asked.feed_rate, peers)
             gate = Gate(make_application(service, running()), timeout_s=asked.timeout_s)
+            peers.notice = gate.notice
             config = config_of(gate, Limits(work_s=asked.timeout_s + 10), peers, gate.write)
             config.timeout_graceful_shutdown = LAST_S
             await uvicorn.Server(config).serve(sockets=[listening])
