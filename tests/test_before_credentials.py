@@ -95,6 +95,13 @@ def test_a_body_with_all_around_it_is_bounded(what: str, plain: Served) -> None:
     refused(exchange(plain, sent), status)
 
 
+def test_a_body_has_at_most_4096_chunks(plain: Served) -> None:
+    last = b"0\r\n\r\n" + GET + b"connection: close\r\n\r\n"
+    got = exchange(plain, CHUNKED + b"2\r\nab\r\n" * 4095 + last)
+    assert b'["/x", 2, 8190]' in got
+    refused(exchange(plain, CHUNKED + b"2\r\nab\r\n" * 4096 + last), 413)
+
+
 def test_trailers_are_no_headers(plain: Served) -> None:
     trailers = (
         CHUNKED.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
@@ -187,7 +194,7 @@ def test_who_sends_slowly_is_waited_for_once(what: str) -> None:
         assert took < 2
         status = 400 if "second" in what else 408
         refused(got, status)
-        assert json.loads(served.log.getvalue().splitlines()[-1])["status"] == status
+        eventually(lambda: f'"status": {status}' in served.log.getvalue())
         until = time.monotonic() + 2
         while served.connections:
             assert time.monotonic() < until
@@ -274,7 +281,7 @@ def test_requests_sent_ahead_wait_unread_and_are_answered_in_order() -> None:
             most = len(connection.pipeline)
             got = rest_of(peer)
             sending.join()
-    assert most < 200
+    assert most < 50
     paths = [
         json.loads(part.partition(b"\r\n\r\n")[2])[0]
         for part in got.split(b"HTTP/1.1 200 OK\r\n")[1:]

@@ -28,7 +28,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from profilectl.server.gate import MOST_BYTES, REFUSED, Problem, line_of
 from profilectl.server.peers import Peers, address_of
 
-PIECE = 2048
+HEAD_PIECE, BODY_PIECE = 512, 2048
 """So many bytes are read at once: all requests within them are begun."""
 
 
@@ -44,6 +44,8 @@ class Limits:
     """Headers of a request."""
     body_bytes: int = 2 * MOST_BYTES
     """Bytes of a body as it is sent: with the sizes and extensions of its chunks, and trailers."""
+    chunks: int = 4096
+    """Chunks of a body: each costs as much to read as a kilobyte."""
     body_s: float = 30
     """Seconds for it, since the end of the head."""
     unread_bytes: int = 8 * 1024 * 1024
@@ -117,6 +119,7 @@ class Wire(HttpToolsProtocol):
         self._in_head = True  # what comes next belongs to a head,
         self._head_begun = False  # ... of which something has come
         self._size = 0  # of the head or body that is being read
+        self._chunks = 0
         self._ahead = bytearray()
         self._later: Problem | None = None  # what is answered after all that is being answered
         self._deaf = False  # what comes is thrown away
@@ -171,7 +174,7 @@ class Wire(HttpToolsProtocol):
             if self._is_busy():
                 self._wait_with(data[place:])
                 return
-            left = self.limits.head_bytes - self._size if self._in_head else PIECE
+            left = self.limits.head_bytes - self._size if self._in_head else BODY_PIECE
             if not left:
                 self._refuse(
                     Problem(
@@ -182,7 +185,7 @@ class Wire(HttpToolsProtocol):
                     )
                 )
                 return
-            piece = data[place : place + min(PIECE, left)]
+            piece = data[place : place + min(HEAD_PIECE if self._in_head else BODY_PIECE, left)]
             place += len(piece)
             self._read_piece(piece)
 
@@ -249,8 +252,18 @@ class Wire(HttpToolsProtocol):
         super().on_headers_complete()
         if upgrade:
             self.cycle.keep_alive = False
-        self._in_head, self._head_begun, self._size = False, False, 0
+        self._in_head, self._head_begun, self._size, self._chunks = False, False, 0, 0
         self._expect(Phase.BODY, self.limits.body_s)
+
+    def on_chunk_header(self) -> None:
+        """Count a chunk. The parser calls it."""
+        self._chunks += 1
+        if self._chunks > self.limits.chunks:
+            raise _Stop(
+                Problem(
+                    413, "REQUEST_TOO_LARGE", f"a body has at most {self.limits.chunks:,} chunks"
+                )
+            )
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
