@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from doors import run
 
 from profilectl.server.application import Service, make_application
 from profilectl.server.credentials import Client, Credentials, Sender
-from profilectl.server.gate import Gate, body_of
+from profilectl.server.gate import Gate, Notices, body_of
 from profilectl.server.pace import Pace
 from profilectl.server.peers import Peers
 from profilectl.server.signing import signature_of
@@ -350,6 +351,21 @@ def test_a_fault_is_told_in_json(service: Service) -> None:
     service.desk = None  # type: ignore[assignment]
     status, document, _ = ask(service, "/healthz", method="GET")
     assert (status, document["errors"][0]["code"]) == (500, "FAULT")
+
+
+def test_what_a_library_warns_of_is_logged_without_values() -> None:
+    log, logger = io.StringIO(), logging.getLogger("of a library")
+    handler = Notices(Gate(None, timeout_s=1, log=log).notice)
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        raise ValueError("confidential")
+    except ValueError:
+        logger.exception("Exception in %s\n<Task confidential>", "confidential")
+    logger.removeHandler(handler)
+    (line,) = map(json.loads, log.getvalue().splitlines())
+    assert line["notice"] == "of a library: Exception in %s (ValueError)"
+    assert set(line) == {"time", "notice"}
 
 
 def test_a_sender_that_leaves_in_the_middle_is_no_fault() -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -109,6 +110,20 @@ def _place(error: BaseException) -> str:
     """Return where in the code something failed: without the values that the words of an error may quote."""
     frames = traceback.extract_tb(error.__traceback__)
     return " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(frames[-4:]))
+
+
+class Notices(logging.Handler):
+    """Puts into the log what a library warns of: the first line as it stands in its code, and the kind of
+    an error. What it fills in, and the words of an error, may be anybody's."""
+
+    def __init__(self, notice: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._notice = notice
+
+    def emit(self, record: logging.LogRecord) -> None:
+        first = str(record.msg).strip().partition("\n")[0]
+        error = record.exc_info[0] if record.exc_info else None
+        self._notice(f"{record.name}: {first}" + (f" ({error.__name__})" if error else ""))
 
 
 async def _answer(send: Any, problem: Problem) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import resource
 import signal
 import socket
@@ -19,7 +20,7 @@ from profilectl.scratch import private_folder
 from profilectl.server.application import Service, make_application
 from profilectl.server.credentials import Credentials
 from profilectl.server.desk import Desk
-from profilectl.server.gate import Gate
+from profilectl.server.gate import Gate, Notices
 from profilectl.server.intake import Intake
 from profilectl.server.peers import MOST_CONNECTIONS, MOST_OF_A_PEER, Address, Peers
 from profilectl.server.snapshot import Snapshots
@@ -96,6 +97,7 @@ def serve(store: Path, credentials: Credentials, asked: Serving, ready: Callable
             service = held["service"] = Service(credentials, Desk(snapshots), Intake(store), asked.rate, asked.feed_rate, peers)
             gate = Gate(make_application(service, running()), timeout_s=asked.timeout_s)
             peers.notice = gate.notice
+            logging.getLogger().addHandler(Notices(gate.notice))
             config = config_of(gate, Limits(work_s=asked.timeout_s + 10), peers, gate.write)
             config.timeout_graceful_shutdown = LAST_S
             await uvicorn.Server(config).serve(sockets=[listening])
