@@ -298,6 +298,29 @@ def test_what_is_sent_ahead_without_end_is_not_kept() -> None:
         eventually(lambda: not served.connections)
 
 
+def test_a_body_that_is_not_read_because_of_an_earlier_request_is_not_late() -> None:
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        if scope.get("path") == "/slow":
+            await asyncio.sleep(1.0)
+        await echo(scope, receive, send)
+
+    with serving(slow, **QUICK) as served, served.connect() as peer:
+        head = b"POST /y HTTP/1.1\r\nConnection: close\r\nContent-Length: 450000\r\n\r\n"
+        peer.sendall(b"GET /slow HTTP/1.1\r\n\r\n" + head + b"a" * 450_000)
+        got = rest_of(peer)
+    assert b'["/slow", 0, 0]' in got
+    assert b'["/y", 2, 450000]' in got
+
+
+def test_upgrade_is_ignored(plain: Served) -> None:
+    asked = (
+        GET + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n"
+    )
+    assert one_of(exchange(plain, asked))[2] == ["/x", 4, 0]
+    websocket = GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    assert one_of(exchange(plain, websocket))[2] == ["/x", 3, 0]
+
+
 def test_a_request_that_is_none_is_refused_after_those_before_it_are_answered() -> None:
     with serving(**QUICK) as served:
         got = exchange(

@@ -299,6 +299,7 @@ class Wire(HttpToolsProtocol):
 
     def _read_ahead(self) -> None:
         ahead, self._ahead = bytes(self._ahead), bytearray()
+        self.flow.resume_reading()
         if not self._deaf:
             self._read(ahead)
 
@@ -321,6 +322,8 @@ class Wire(HttpToolsProtocol):
                     f"a request line with its headers takes at most {self.limits.head_s:g} s",
                 )
             )
+        elif self._phase is Phase.BODY and self.pipeline and not self.transport.is_closing():
+            self._expect(self._phase, self.limits.body_s)  # it is not read, until it is its turn
         elif self._phase is Phase.BODY:
             self._refuse(
                 Problem(408, "REQUEST_TIMEOUT", f"a body takes at most {self.limits.body_s:g} s")
