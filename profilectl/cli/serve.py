@@ -25,6 +25,7 @@ def serve_command(
     feed_rate: Annotated[float, typer.Option("--feed-rate", metavar="N", min=0.01, help="Requests a second of a feed whose credentials state none.")] = 270,
     refresh_every: Annotated[float, typer.Option("--refresh-every", metavar="SECONDS", min=0, help="How often the store is copied at most, for a very large one.")] = 0,
     timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="After so long a request is answered with 503.")] = 60,
+    most_behind: Annotated[float, typer.Option("--most-behind", metavar="SECONDS", min=0, help="So much older than promised may be what is told; then 503.")] = 30,
     openapi: Annotated[bool, typer.Option("--openapi", help="Print the OpenAPI document and end.")] = False,
     wait: WaitOption = 0,
     as_json: JsonOption = False,
@@ -55,7 +56,7 @@ def serve_command(
             if host not in ("127.0.0.1", "::1", "localhost"):
                 render.notice("without TLS: put a proxy before it, or others on the way read what is told")
 
-    serve(options.store, known, Serving(host, port, rate, feed_rate, refresh_every, timeout, wait), ready)
+    serve(options.store, known, Serving(host, port, rate, feed_rate, refresh_every, timeout, wait, most_behind), ready)
 
 
 @credentials_app.command("new", epilog="Example: profilectl credentials new api.toml --client website --feed crm")

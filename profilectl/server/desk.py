@@ -90,15 +90,15 @@ class Desk:
                 asked = [(question, future) for question, future in taken if not future.done()]
                 if not asked:
                     continue
-                with self.snapshots.reader() as reader:
-                    questions = [question for question, _ in asked]
-                    try:
+                questions = [question for question, _ in asked]
+                try:
+                    with self.snapshots.reader() as reader:
                         answers = await asyncio.get_running_loop().run_in_executor(self._threads, answer, reader, questions)
-                    except Exception as error:  # noqa: BLE001 - it is raised where the question was asked
-                        for _, future in asked:
-                            if not future.done():
-                                future.set_exception(error)
-                        continue
+                except Exception as error:  # noqa: BLE001 - it is raised where the question was asked
+                    for _, future in asked:
+                        if not future.done():
+                            future.set_exception(error)
+                    continue
             for (_, future), found in zip(asked, answers, strict=True):
                 if not future.done():
                     future.set_result(found)
