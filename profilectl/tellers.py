@@ -34,6 +34,8 @@ QUESTION = "ask-"
 MOST_FOLDERS = 100
 MOST_BYTES = 4096
 MOST_QUESTIONS = 1000
+WAIT_S = 30.0
+"""So long whoever erases waits for servers, where nothing else is said."""
 LOOK_S = 0.02
 """So often it is looked whether a question is answered."""
 ADDRESS = re.compile(r"http://[0-9A-Za-z.:\[\]%_-]{1,200}")
