@@ -7,10 +7,8 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,11 +19,11 @@ import httpx
 import pytest
 from doors import call
 from serving import ROOT, Server, served
-from signing_in import SECRET, Copies, Room
 
 from profilectl.codes import OtherStore, StoreBusy, StoreUnusable
 from profilectl.server import run as serving
 from profilectl.server import snapshot
+from profilectl.server.gate import Problem
 from profilectl.server.snapshot import Snapshots
 
 PEOPLE = [
@@ -125,12 +123,15 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "garbage": (lambda path: path.write_bytes(b"garbage" * 50_000), "STORE_UNUSABLE", "store_unusable"),
     "half a file": (lambda path: shutil.copy(path.with_name("half"), path), "STORE_UNUSABLE", "store_unusable"),
     "a folder": (lambda path: path.mkdir(), "STORE_UNUSABLE", "store_unusable"),
-    "a pipe": (lambda path: os.mkfifo(path), "STORE_UNUSABLE", "store_unusable"),
+    "a pipe": (os.mkfifo, "STORE_UNUSABLE", "store_unusable"),
     "a link to it": (lambda path: path.symlink_to(path.with_name("away")), "STORE_UNUSABLE", "store_unusable"),
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
+QUICK = ("nothing", "another store", "half a file")
+
+
+@pytest.mark.parametrize("what", [what if what in QUICK else pytest.param(what, marks=pytest.mark.slow) for what in WRONG])
 def test_with_the_wrong_thing_in_the_place_of_its_store_nothing_is_taken_in_or_told(what: str, shop: Server) -> None:
     put, code, status = WRONG[what]
     path, away = shop.folder / "profiles.duckdb", shop.folder / "away"
@@ -150,7 +151,7 @@ def test_with_the_wrong_thing_in_the_place_of_its_store_nothing_is_taken_in_or_t
     path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
     away.rename(path)
     assert eventually(lambda: shop.health()["status"] == "ok"), shop.health()
-    assert shop.http.get(f"/profilectl/v1/1/10/100/audiences", headers=bearer).status_code == 200
+    assert shop.http.get("/profilectl/v1/1/10/100/audiences", headers=bearer).status_code == 200
     if what in ("nothing", "half a file"):
         before = imports_in(path)
         assert shop.send("crm", PEOPLE[0]).status_code == 202
@@ -187,3 +188,138 @@ def test_what_went_wrong_is_logged_by_its_kind(shop: Server) -> None:
     assert all(set(line) <= {"time", "refresh", "code", "kind", "at"} for line in lines)
     assert lines[-1]["refresh"] == "well"
     assert str(shop.folder) not in json.dumps(lines)
+
+
+# Refreshing.
+
+
+@pytest.fixture
+def snapshots(made: Path, tmp_path: Path) -> Iterator[Snapshots]:
+    """Yield the snapshots of a store, in this process."""
+    copy_of(made, tmp_path)
+    (tmp_path / "copies").mkdir()
+    taken = Snapshots(tmp_path / "profiles.duckdb", tmp_path / "copies", ["default"], most_behind_s=5)
+    taken.open(5)
+    yield taken
+    taken.close()
+
+
+def changed(snapshots: Snapshots) -> None:
+    """Make the store look as if it had been written, a while ago."""
+    os.utime(snapshots.path, (time.time() - 60, time.time() - 60 - time.monotonic() % 1))
+
+
+FAULTS = [
+    duckdb.IOException("IO Error: /home/eve/profiles.duckdb"), duckdb.OutOfMemoryException("eve@example.com"), duckdb.InternalException("eve@example.com"),
+    MemoryError("eve@example.com"), RuntimeError("can't start new thread"), KeyError("eve@example.com"), OSError(28, "No space left", "/home/eve/x"),
+    StoreUnusable("eve@example.com"), AssertionError("eve@example.com"), RecursionError("eve@example.com"),
+]
+
+
+def test_whatever_fails_refreshing_goes_on(snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    faults, real, pauses = list(FAULTS), snapshot.copy_for_reading, []
+
+    def copy(*arguments: Any, **named: Any) -> Any:
+        if faults:
+            raise faults.pop(0)
+        return real(*arguments, **named)
+
+    async def sleep(pause_s: float) -> None:
+        pauses.append(pause_s)
+        await asyncio.tasks.sleep(0.001)
+
+    async def refresh() -> None:
+        task = asyncio.create_task(serving._keep_fresh(snapshots))
+        while snapshots.copies < len(FAULTS) + 2 and not task.done():
+            await asyncio.tasks.sleep(0.01)
+        await asyncio.tasks.sleep(0.2)
+        assert task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    before = snapshots.now
+    monkeypatch.setattr(snapshot, "copy_for_reading", copy)
+    changed(snapshots)
+    snapshots._next = 0.0
+    monkeypatch.setattr(serving.asyncio, "sleep", sleep)
+    asyncio.run(refresh())
+    assert snapshots.now is not before
+    assert snapshots.trouble is None
+    growing = pauses[: len(FAULTS) + 1]
+    assert growing == sorted(growing)
+    assert growing[0] < growing[3] <= growing[-1] <= max(serving.MOST_PAUSE_S, snapshots.copy_s)
+    assert pauses[-1] == serving.LOOK_S
+    log = capsys.readouterr().err
+    assert [json.loads(line)["kind"] for line in log.splitlines() if "kind" in line] == [type(fault).__name__ for fault in FAULTS]
+    assert "eve" not in log
+    assert "thread" not in log
+
+
+def test_what_is_too_old_is_not_told_whoever_is_in_the_way(snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*_: Any, **__: Any) -> Any:
+        raise StoreBusy("another process")
+
+    monkeypatch.setattr(snapshot, "copy_for_reading", busy)
+    changed(snapshots)
+    snapshots._next = 0.0
+    assert snapshots.renew() is None
+    with snapshots.reader():
+        pass
+    real = time.monotonic
+    for late_s, silent in ((4.0, False), (7.0 + 2 * snapshots.copy_s, True)):
+        monkeypatch.setattr(time, "monotonic", lambda late_s=late_s: real() + late_s)
+        assert (snapshots.silence() is not None) is silent
+    with pytest.raises(Problem) as raised, snapshots.reader():
+        pass
+    assert (raised.value.status, raised.value.code) == (503, "BEHIND")
+    monkeypatch.setattr(time, "monotonic", real)
+    assert snapshots.silence() is None
+    real_ns = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real_ns() + 3600 * 10**9)  # the machine slept
+    assert snapshots.silence() is not None
+
+
+def test_a_copy_of_another_store_is_not_put_in_use(snapshots: Snapshots) -> None:
+    shutil.copy(snapshots.path.with_name("other.duckdb"), snapshots.path)
+    changed(snapshots)
+    for next_s in (0.0, time.monotonic() + 3600):  # also where it is not time to copy yet
+        snapshots._next = next_s
+        with pytest.raises(OtherStore):
+            snapshots.renew()
+    assert list(snapshots.folder.iterdir()) == []
+
+
+def test_nothing_older_is_told_once_a_question_is_answered(snapshots: Snapshots) -> None:
+    """Also not by a request that began before: it ends on the copy that it began on."""
+    with snapshots.reader():
+        changed(snapshots)
+        snapshots._next = 0.0
+        now_s = time.monotonic()
+        assert not snapshots.tells_since(now_s)
+        taken = snapshots.renew()
+        assert taken is not None
+        snapshots.put(taken)
+        assert not snapshots.tells_since(now_s)
+    assert snapshots.tells_since(now_s)
+
+
+ENDS = """
+import profilectl.server.run as serving
+async def keep_fresh(*_):
+    {what}
+serving._keep_fresh = keep_fresh
+from profilectl.cli import main
+main()
+"""
+
+
+def test_a_server_whose_refreshing_ends_ends_too_and_says_so(made: Path, tmp_path: Path) -> None:
+    copy_of(made, tmp_path)
+    script = ENDS.format(what='raise KeyError("eve@example.com")')
+    ended = subprocess.run(
+        [sys.executable, "-c", script, "serve", "--credentials", "api.toml", "--port", "0"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False,
+    )
+    assert ended.returncode == 1
+    assert "refreshing ended (KeyError)" in ended.stderr
+    assert "eve" not in ended.stderr
+    assert not list(tmp_path.glob(".*.snapshot"))

@@ -21,11 +21,13 @@ class Place:
     def __init__(self, store: Path) -> None:
         self._store = store
         self._teller: Teller | None = None
+        self._made: tuple[int, int] | None = None
         self._exit = contextlib.ExitStack()
         self.folder = self._make()
 
     def _make(self) -> Path:
         folder = self._exit.enter_context(private_folder(self._store, "snapshot"))
+        self._made = _file(folder)
         if self._teller is not None:
             say_who(folder, self._teller)
         return folder
@@ -36,8 +38,8 @@ class Place:
         say_who(self.folder, self._teller)
 
     def again(self) -> None:
-        """Make the folder anew, where it is gone. Raises StoreUnusable, OSError."""
-        if not self.folder.is_dir():
+        """Make the folder anew, where it is gone, or another is in its place. Raises StoreUnusable, OSError."""
+        if _file(self.folder) != self._made:
             self._exit.close()
             self.folder = self._make()
 
@@ -52,3 +54,12 @@ class Place:
     def close(self) -> None:
         """Take the folder away."""
         self._exit.close()
+
+
+def _file(folder: Path) -> tuple[int, int] | None:
+    """Return which file a folder is: its device and number; None where there is none."""
+    try:
+        file = folder.lstat()
+    except OSError:
+        return None
+    return file.st_dev, file.st_ino

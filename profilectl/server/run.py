@@ -118,8 +118,8 @@ class _Process:
         tasks = [asyncio.create_task(one, name=name) for name, one in work.items()]
         for task in tasks:
             task.add_done_callback(self._end_with)
-        ready()
         try:
+            self._tell(ready)
             yield
         finally:
             await self._service.intake.finish(0 if self.ended else LAST_S)
@@ -127,6 +127,13 @@ class _Process:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _tell(self, ready: Callable[[], None]) -> None:
+        try:
+            ready()
+        except Exception as error:
+            self.ended = f"its address could not be told ({type(error).__name__})"
+            raise
 
     def _end_with(self, task: asyncio.Task[None]) -> None:
         """End the process with a task that should have gone on: nobody is to take it for one that is at work."""
