@@ -19,14 +19,19 @@ from pathlib import Path
 import duckdb
 
 from profilectl.codes import OtherStore, StoreGone, StoreUnusable
-from profilectl.scratch import Scratch
+from profilectl.scratch import Scratch, quote_identifier, quote_text
 
 HEADERS = 3 * 4096
 """Bytes of a DuckDB file before its first block."""
+TOGETHER = 50
+"""So many tables are looked at with one statement."""
 _HELD: dict[Path, str] = {}
 """The path of a store -> the id that it must have."""
 _OPENED: dict[Path, tuple[int, int]] = {}
 """The path of a store -> the file that was opened there last: its device and number."""
+
+_WHOLE: dict[Path, tuple[int, int, int]] = {}
+"""The path of a store -> the file that was last seen to be whole: its number, its size, when it was written."""
 
 
 def hold_to(path: Path, store_id: str) -> None:
@@ -57,7 +62,7 @@ def check_opened(scratch: Scratch, path: Path, file: os.stat_result) -> None:
         return
     try:
         check_same(scratch, path, store_id)
-        _check_whole(scratch, path, file.st_size)
+        _check_whole(scratch, path)
     except BaseException:
         _detach(scratch)
         raise
@@ -96,12 +101,38 @@ def check_same(scratch: Scratch, path: Path, store_id: str) -> None:
 RIGHT = "put the right one back"
 
 
-def _check_whole(scratch: Scratch, path: Path, size: int) -> None:
-    """See that a file has all the blocks that it says it has: one that is still being copied opens
-    well, and fails where its end is read. Raises StoreUnusable."""
-    for name, _, block, blocks, *_ in scratch.rows("pragma database_size"):
-        if name == "store" and size < HEADERS + block * blocks:
-            raise StoreUnusable(f"{path} lacks its end", "wait until it is copied, or restore a backup")
+def _check_whole(scratch: Scratch, path: Path) -> None:
+    """See that a file has all the blocks that its tables are in: one that is still being copied opens well, and fails where its
+    end is read. Blocks that are free need not be there. Raises StoreUnusable."""
+    file = path.stat()  # as it is now: what was in its log may be in it by now
+    written = file.st_ino, file.st_size, file.st_mtime_ns
+    if _WHOLE.get(path.absolute()) == written:
+        return
+    sizes = "select block_size, total_blocks, used_blocks from pragma_database_size() where database_name = 'store'"
+    ((size, total, used),) = scratch.rows(sizes)
+    there = (file.st_size - HEADERS) // size
+    try:
+        whole = there >= total or (there >= used and there > _last_block(scratch))
+    except duckdb.Error:
+        whole = False
+    if not whole:
+        raise StoreUnusable(f"{path} lacks its end", "wait until it is copied, or restore a backup")
+    _WHOLE[path.absolute()] = written
+
+
+def _last_block(scratch: Scratch) -> int:
+    """Return the number of the last block of the attached store that a table is in; -1 for none."""
+    last = -1
+    tables = [name for (name,) in scratch.rows("select table_name from duckdb_tables() where database_name = 'store'")]
+    for first in range(0, len(tables), TOGETHER):
+        each = (
+            "select greatest(block_id, coalesce(list_max(additional_block_ids), -1)) as block from"
+            f" pragma_storage_info({quote_text('store.' + quote_identifier(name))})"
+            for name in tables[first : first + TOGETHER]
+        )
+        (highest,) = scratch.row(f"select max(block) from ({' union all '.join(each)})")
+        last = max(last, -1 if highest is None else int(highest))
+    return last
 
 
 def check_in_place(path: Path) -> None:

@@ -183,10 +183,13 @@ def test_a_folder_that_is_moved_and_one_that_comes_in_its_place(shop: Server) ->
 
 
 def test_what_went_wrong_is_logged_by_its_kind(shop: Server) -> None:
-    lines = [json.loads(line) for line in (shop.folder / "log").read_text().splitlines() if '"refresh"' in line]
+    def said() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (shop.folder / "log").read_text().splitlines() if '"refresh"' in line]
+
+    assert eventually(lambda: said()[-1]["refresh"] == "well")
+    lines = said()
     assert {line["code"] for line in lines if line["refresh"] == "failed"} >= {"STORE_GONE", "OTHER_STORE", "STORE_UNUSABLE"}
     assert all(set(line) <= {"time", "refresh", "code", "kind", "at"} for line in lines)
-    assert lines[-1]["refresh"] == "well"
     assert str(shop.folder) not in json.dumps(lines)
 
 
