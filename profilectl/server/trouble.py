@@ -18,7 +18,7 @@ class Trouble(enum.Enum):
 
     GONE = "STORE_GONE", "store_gone", "the store is not at its path any more"
     OTHER = "OTHER_STORE", "other_store", "another store is at the path of the one that is served"
-    UNUSABLE = "STORE_UNUSABLE", "store_unusable", "what is at the path of the store cannot be read as one"
+    UNUSABLE = "STORE_UNUSABLE", "store_unusable", "what is at the path of the store cannot be used as one"
     FAILING = "FAILING", "failing", "the store could not be copied to answer out of it"
     BEHIND = "BEHIND", "stale", "the store could not be looked at for too long"
     UNAVAILABLE = "UNAVAILABLE", "ok", "the store cannot be written now"
