@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import shutil
 from collections.abc import Callable
@@ -130,8 +131,14 @@ WRONG: dict[str, tuple[Callable[[Path], Any], type[ProfilectlError]]] = {
     "a folder": (lambda path: path.mkdir(), StoreUnusable),
     "a link to the right one": (lambda path: path.symlink_to(path.with_name("away")), StoreUnusable),
     "half of the right one": (lambda path: path.write_bytes(half(path.with_name("away"))), StoreUnusable),
+    "one of an older version": (lambda path: path.write_bytes(older()), OtherStore),
     "another": (lambda path: shutil.copy(path.with_name("second.duckdb"), path), OtherStore),
 }
+
+
+def older() -> bytes:
+    with gzip.open(Path(__file__).with_name("stores") / "schema-6.duckdb.gz") as content:
+        return content.read()
 
 
 def half(path: Path) -> bytes:
@@ -151,6 +158,7 @@ def test_what_is_not_the_right_store_is_left_as_it_is(what: str, two: tuple[Path
         with pytest.raises(error):
             send(first)
         assert (first.read_bytes() if first.is_file() else first.exists()) == before
+    assert not list(first.parent.glob("*.backup"))
 
 
 def test_a_backup_put_in_place_is_the_same_store(two: tuple[Path, Path]) -> None:

@@ -161,7 +161,10 @@ class Intake:
 
     async def _try(self, parcels: Sequence[_Parcel]) -> list[Outcome] | Exception:
         """Import, and return what became of each batch, or what stood in the way."""
-        content = "".join(f"{line}\n" for parcel in parcels for line in parcel.lines)
+        try:
+            content = "".join(f"{line}\n" for parcel in parcels for line in parcel.lines)
+        except MemoryError:
+            return Later("no memory")
         return await self._work(import_lines, self.store, parcels[0].feed, content, parcels[0].call)
 
     async def _work(self, work: Callable[..., T], *arguments: object) -> T | Exception:
