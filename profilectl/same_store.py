@@ -1,7 +1,7 @@
-"""The one store that a process is held to: nothing else is opened at its path, and none is made there.
+"""The one store that a process is held to: no other is opened at its path, none is made there.
 
-A server goes on for weeks, and what lies at the path of its store may be moved away, restored, or be
-another store one day. Whoever sent a batch into that would be told it is safe. So the process that
+A server goes on for weeks, and what lies at the path of its store may be moved away, restored, or
+be another store one day. Whoever sent a batch into that would be told it is safe. So the process that
 imports for a server compares the store's id (`meta.store_id`, which a backup keeps) each time it
 opens the store, under the lock by which it then writes; and looks, once it has written, whether the
 file that it wrote to is still the one at the path.
@@ -23,6 +23,11 @@ from profilectl.scratch import Scratch, quote_identifier, quote_text
 
 HEADERS = 3 * 4096
 """Bytes of a DuckDB file before its first block."""
+TABLES = "select table_name from duckdb_tables() where database_name = 'store'"
+SIZES = (
+    "select block_size, total_blocks, used_blocks from pragma_database_size()"
+    " where database_name = 'store'"
+)
 TOGETHER = 50
 """So many tables are looked at with one statement."""
 _HELD: dict[Path, str] = {}
@@ -31,7 +36,7 @@ _OPENED: dict[Path, tuple[int, int]] = {}
 """The path of a store -> the file that was opened there last: its device and number."""
 
 _WHOLE: dict[Path, tuple[int, int, int]] = {}
-"""The path of a store -> the file that was last seen to be whole: its number, its size, when it was written."""
+"""The path of a store -> the file that was last seen to be whole: number, size, time of writing."""
 
 
 def hold_to(path: Path, store_id: str) -> None:
@@ -70,9 +75,10 @@ def check_opened(scratch: Scratch, path: Path, file: os.stat_result) -> None:
 
 
 def check_not_made(scratch: Scratch, path: Path, file: os.stat_result) -> None:
-    """Take away a file that DuckDB has made at a path that this process is held to, because the store
-    went in the moment before it was opened for writing. file: what was there before. Raises StoreGone."""
-    if not is_held(path) or scratch.rows("select 1 from duckdb_tables() where database_name = 'store' limit 1"):
+    """Take away a file that DuckDB has made at a path that this process is held to, because the
+    store went in the moment before it was opened for writing. file: what was there before.
+    Raises StoreGone."""
+    if not is_held(path) or scratch.rows(f"{TABLES} limit 1"):
         return
     now = path.stat()
     if (now.st_ino, now.st_ctime_ns, now.st_size) != (file.st_ino, file.st_ctime_ns, file.st_size):
@@ -102,14 +108,14 @@ RIGHT = "put the right one back"
 
 
 def _check_whole(scratch: Scratch, path: Path) -> None:
-    """See that a file has all the blocks that its tables are in: one that is still being copied opens well, and fails where its
-    end is read. Blocks that are free need not be there. Raises StoreUnusable."""
+    """See that a file has all the blocks that its tables are in: one that is still being copied
+    opens well, and fails where its end is read. Blocks that are free need not be there.
+    Raises StoreUnusable."""
     file = path.stat()  # as it is now: what was in its log may be in it by now
     written = file.st_ino, file.st_size, file.st_mtime_ns
     if _WHOLE.get(path.absolute()) == written:
         return
-    sizes = "select block_size, total_blocks, used_blocks from pragma_database_size() where database_name = 'store'"
-    ((size, total, used),) = scratch.rows(sizes)
+    ((size, total, used),) = scratch.rows(SIZES)
     there = (file.st_size - HEADERS) // size
     try:
         whole = there >= total or (there >= used and there > _last_block(scratch))
@@ -123,7 +129,7 @@ def _check_whole(scratch: Scratch, path: Path) -> None:
 def _last_block(scratch: Scratch) -> int:
     """Return the number of the last block of the attached store that a table is in; -1 for none."""
     last = -1
-    tables = [name for (name,) in scratch.rows("select table_name from duckdb_tables() where database_name = 'store'")]
+    tables = [name for (name,) in scratch.rows(TABLES)]
     for first in range(0, len(tables), TOGETHER):
         each = (
             "select greatest(block_id, coalesce(list_max(additional_block_ids), -1)) as block from"

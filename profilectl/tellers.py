@@ -1,9 +1,10 @@
 """The servers that tell of a store, and how whoever erases waits for them.
 
-A server (`profilectl serve`) answers out of a copy. It has a folder beside the store, which it holds
-locked for as long as it lives, and says in it who it is. Whoever has erased somebody puts a question
-there, an empty file; the server takes it away once all that it answers comes from a store as it was
-after the question was put. So no clocks are compared, and a server that was killed is not waited for.
+A server (`profilectl serve`) answers out of a copy. It has a folder beside the store, which it
+holds locked for as long as it lives, and says in it who it is. Whoever has erased somebody puts a
+question there, an empty file; the server takes it away once all that it answers comes from a store
+as it was after the question was put. So no clocks are compared, and a server that was killed is not
+waited for.
 
 What stands in such a folder is read as a stranger's: so many folders, so many bytes, so many
 characters, and nothing that leads elsewhere.

@@ -1,4 +1,4 @@
-"""A process that is held to one store: what else lies at its path is not written, and none is made there."""
+"""A process that is held to one store: what else lies at its path is not written, none is made."""
 
 from __future__ import annotations
 
@@ -26,7 +26,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stores")
     for name in ("first", "second"):
         (folder / "one.jsonl").write_text(f'{{"email": "{name}@example.com", "tier": "gold"}}\n')
-        assert call("--store", f"{name}.duckdb", "--quiet", "import", "one.jsonl", "--feed", "f", folder=folder).exit_code == 0
+        assert (
+            call(
+                "--store",
+                f"{name}.duckdb",
+                "--quiet",
+                "import",
+                "one.jsonl",
+                "--feed",
+                "f",
+                folder=folder,
+            ).exit_code
+            == 0
+        )
     return folder
 
 
@@ -48,7 +60,12 @@ def store_id(path: Path) -> str:
 def send(path: Path, progress: Callable[[str, int], None] = lambda *_: None) -> None:
     """Import a batch as the server does."""
     batch = b'{"user_identities": {"email": "new@example.com"}, "user_attributes": {"a": "b"}}\n'
-    import_files(path, ImportRequest(["-"], "f", format="jsonl", stdin=io.BytesIO(batch), again=True, progress=progress))
+    import_files(
+        path,
+        ImportRequest(
+            ["-"], "f", format="jsonl", stdin=io.BytesIO(batch), again=True, progress=progress
+        ),
+    )
 
 
 def imports_in(path: Path) -> int:
@@ -76,7 +93,9 @@ def test_an_import_never_makes_the_store_that_it_is_held_to(two: tuple[Path, Pat
 
 
 @pytest.mark.parametrize("moment", ["deciding", "writing"])
-def test_a_store_that_is_exchanged_while_an_import_runs_is_not_written(moment: str, two: tuple[Path, Path]) -> None:
+def test_a_store_that_is_exchanged_while_an_import_runs_is_not_written(
+    moment: str, two: tuple[Path, Path]
+) -> None:
     first, second = two
     away = first.with_name("away")
 
@@ -90,7 +109,9 @@ def test_a_store_that_is_exchanged_while_an_import_runs_is_not_written(moment: s
     assert (imports_in(away), imports_in(first)) == (1, 1)
 
 
-def test_what_is_written_to_a_file_that_went_is_not_said_to_be_done(two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_written_to_a_file_that_went_is_not_said_to_be_done(
+    two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = two
     real = engine.write
 
@@ -106,7 +127,9 @@ def test_what_is_written_to_a_file_that_went_is_not_said_to_be_done(two: tuple[P
 
 
 @pytest.mark.parametrize("how", ["moved", "removed"])
-def test_a_store_that_goes_as_it_is_opened_for_writing_leaves_no_new_one(how: str, two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_goes_as_it_is_opened_for_writing_leaves_no_new_one(
+    how: str, two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, _ = two
     real = Scratch.run
 
@@ -129,8 +152,14 @@ WRONG: dict[str, tuple[Callable[[Path], Any], type[ProfilectlError]]] = {
     "garbage": (lambda path: path.write_bytes(b"garbage" * 50_000), StoreUnusable),
     "an empty file": (lambda path: path.touch(), StoreUnusable),
     "a folder": (lambda path: path.mkdir(), StoreUnusable),
-    "a link to the right one": (lambda path: path.symlink_to(path.with_name("away")), StoreUnusable),
-    "half of the right one": (lambda path: path.write_bytes(half(path.with_name("away"))), StoreUnusable),
+    "a link to the right one": (
+        lambda path: path.symlink_to(path.with_name("away")),
+        StoreUnusable,
+    ),
+    "half of the right one": (
+        lambda path: path.write_bytes(half(path.with_name("away"))),
+        StoreUnusable,
+    ),
     "one of an older version": (lambda path: path.write_bytes(older()), OtherStore),
     "another": (lambda path: shutil.copy(path.with_name("second.duckdb"), path), OtherStore),
 }

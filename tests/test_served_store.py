@@ -1,4 +1,4 @@
-"""profilectl serve with its store moved away, exchanged, damaged and put back: nothing goes into another, nothing old is told."""
+"""profilectl serve with its store moved away, exchanged, damaged and put back."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ from profilectl.server.gate import Problem
 from profilectl.server.snapshot import Snapshots
 
 PEOPLE = [
-    {"user_identities": {"customer_id": name, "email": f"{name}@example.com"}, "user_attributes": {"tier": "gold"}} for name in ("ann", "bob", "eve")
+    {
+        "user_identities": {"customer_id": name, "email": f"{name}@example.com"},
+        "user_attributes": {"tier": "gold"},
+    }
+    for name in ("ann", "bob", "eve")
 ]
 
 
@@ -44,9 +48,33 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     (folder / "people.jsonl").write_text("".join(json.dumps(one) + "\n" for one in PEOPLE))
     for name in ("profiles", "other"):
-        done("--store", f"{name}.duckdb", "--quiet", "import", "people.jsonl", "--feed", "crm", folder=folder)
+        done(
+            "--store",
+            f"{name}.duckdb",
+            "--quiet",
+            "import",
+            "people.jsonl",
+            "--feed",
+            "crm",
+            folder=folder,
+        )
     done("--workspace", "default", "audiences", "add", "gold", "tier = 'gold'", folder=folder)
-    done("credentials", "new", "api.toml", "--org", "1", "--account", "10", "--of-workspace", "default=100", "--client", "web", "--feed", "crm", folder=folder)
+    done(
+        "credentials",
+        "new",
+        "api.toml",
+        "--org",
+        "1",
+        "--account",
+        "10",
+        "--of-workspace",
+        "default=100",
+        "--client",
+        "web",
+        "--feed",
+        "crm",
+        folder=folder,
+    )
     whole = (folder / "profiles.duckdb").read_bytes()
     (folder / "half").write_bytes(whole[: len(whole) * 2 // 3])
     return folder
@@ -93,13 +121,21 @@ def questions(shop: Server) -> dict[str, Callable[[], httpx.Response]]:
     own, api = "/profilectl/v1/1/10/100", "/userprofile/v1"
     mpid = http.post("/v1/search", json=known, auth=basic).json()["mpid"]
     return {
-        "resolve": lambda: http.post(f"{api}/resolve/1/10/100?fields=user_attributes", json=whom, headers=bearer),
-        "by MPID": lambda: http.get(f"{api}/1/10/100/{mpid}?fields=user_attributes", headers=bearer),
-        "profiles": lambda: http.post(f"{own}/profiles", json={"identities": [whom["identity"]]}, headers=bearer),
+        "resolve": lambda: http.post(
+            f"{api}/resolve/1/10/100?fields=user_attributes", json=whom, headers=bearer
+        ),
+        "by MPID": lambda: http.get(
+            f"{api}/1/10/100/{mpid}?fields=user_attributes", headers=bearer
+        ),
+        "profiles": lambda: http.post(
+            f"{own}/profiles", json={"identities": [whom["identity"]]}, headers=bearer
+        ),
         "audiences": lambda: http.get(f"{own}/audiences", headers=bearer),
         "members": lambda: http.get(f"{own}/audiences/1/members", headers=bearer),
         "search": lambda: http.post("/v1/search", json=known, auth=basic),
-        "identify, reading only": lambda: http.post("/v1/identify?read_only=true", json=known, auth=basic),
+        "identify, reading only": lambda: http.post(
+            "/v1/identify?read_only=true", json=known, auth=basic
+        ),
     }
 
 
@@ -107,7 +143,10 @@ def writes(shop: Server) -> dict[str, Callable[[], httpx.Response]]:
     """Return every request that writes."""
     http, basic = shop.http, shop.basic("crm")
     known = {"environment": "production", "known_identities": {"customerid": "ann"}}
-    change = {"environment": "production", "identity_changes": [{"identity_type": "facebook", "old_value": None, "new_value": "a"}]}
+    change = {
+        "environment": "production",
+        "identity_changes": [{"identity_type": "facebook", "old_value": None, "new_value": "a"}],
+    }
     return {
         "events": lambda: shop.send("crm", PEOPLE[0]),
         "bulkevents": lambda: shop.send("crm", PEOPLE, "/v2/bulkevents"),
@@ -119,20 +158,41 @@ def writes(shop: Server) -> dict[str, Callable[[], httpx.Response]]:
 # what lies at the path of the store -> how it comes there, the code, and the status of /healthz
 WRONG: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "nothing": (lambda _: None, "STORE_GONE", "store_gone"),
-    "another store": (lambda path: shutil.copy(path.with_name("other.duckdb"), path), "OTHER_STORE", "other_store"),
-    "garbage": (lambda path: path.write_bytes(b"garbage" * 50_000), "STORE_UNUSABLE", "store_unusable"),
-    "half a file": (lambda path: shutil.copy(path.with_name("half"), path), "STORE_UNUSABLE", "store_unusable"),
+    "another store": (
+        lambda path: shutil.copy(path.with_name("other.duckdb"), path),
+        "OTHER_STORE",
+        "other_store",
+    ),
+    "garbage": (
+        lambda path: path.write_bytes(b"garbage" * 50_000),
+        "STORE_UNUSABLE",
+        "store_unusable",
+    ),
+    "half a file": (
+        lambda path: shutil.copy(path.with_name("half"), path),
+        "STORE_UNUSABLE",
+        "store_unusable",
+    ),
     "a folder": (lambda path: path.mkdir(), "STORE_UNUSABLE", "store_unusable"),
     "a pipe": (os.mkfifo, "STORE_UNUSABLE", "store_unusable"),
-    "a link to it": (lambda path: path.symlink_to(path.with_name("away")), "STORE_UNUSABLE", "store_unusable"),
+    "a link to it": (
+        lambda path: path.symlink_to(path.with_name("away")),
+        "STORE_UNUSABLE",
+        "store_unusable",
+    ),
 }
 
 
 QUICK = ("nothing", "another store", "half a file")
 
 
-@pytest.mark.parametrize("what", [what if what in QUICK else pytest.param(what, marks=pytest.mark.slow) for what in WRONG])
-def test_with_the_wrong_thing_in_the_place_of_its_store_nothing_is_taken_in_or_told(what: str, shop: Server) -> None:
+@pytest.mark.parametrize(
+    "what",
+    [what if what in QUICK else pytest.param(what, marks=pytest.mark.slow) for what in WRONG],
+)
+def test_with_the_wrong_thing_in_the_place_of_its_store_nothing_is_taken_in_or_told(
+    what: str, shop: Server
+) -> None:
     put, code, status = WRONG[what]
     path, away = shop.folder / "profiles.duckdb", shop.folder / "away"
     asks, bearer = questions(shop), shop.bearer()
@@ -143,7 +203,9 @@ def test_with_the_wrong_thing_in_the_place_of_its_store_nothing_is_taken_in_or_t
         if what == "nothing" or name in ("events", "modify"):
             assert told(send()) == (503, code), name
     assert eventually(lambda: shop.health()["status"] == status), shop.health()
-    assert (path.lstat().st_mode if os.path.lexists(path) else None) == kind, "no store is made, and what is there is left alone"
+    assert (path.lstat().st_mode if os.path.lexists(path) else None) == kind, (
+        "no store is made, and what is there is left alone"
+    )
     assert eventually(lambda: not shop.health()["answers"])
     assert shop.http.get("/healthz").status_code == 503
     for name, ask in asks.items():
@@ -184,11 +246,19 @@ def test_a_folder_that_is_moved_and_one_that_comes_in_its_place(shop: Server) ->
 
 def test_what_went_wrong_is_logged_by_its_kind(shop: Server) -> None:
     def said() -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (shop.folder / "log").read_text().splitlines() if '"refresh"' in line]
+        return [
+            json.loads(line)
+            for line in (shop.folder / "log").read_text().splitlines()
+            if '"refresh"' in line
+        ]
 
     assert eventually(lambda: said()[-1]["refresh"] == "well")
     lines = said()
-    assert {line["code"] for line in lines if line["refresh"] == "failed"} >= {"STORE_GONE", "OTHER_STORE", "STORE_UNUSABLE"}
+    assert {line["code"] for line in lines if line["refresh"] == "failed"} >= {
+        "STORE_GONE",
+        "OTHER_STORE",
+        "STORE_UNUSABLE",
+    }
     assert all(set(line) <= {"time", "refresh", "code", "kind", "at"} for line in lines)
     assert str(shop.folder) not in json.dumps(lines)
 
@@ -201,7 +271,9 @@ def snapshots(made: Path, tmp_path: Path) -> Iterator[Snapshots]:
     """Yield the snapshots of a store, in this process."""
     copy_of(made, tmp_path)
     (tmp_path / "copies").mkdir()
-    taken = Snapshots(tmp_path / "profiles.duckdb", tmp_path / "copies", ["default"], most_behind_s=5)
+    taken = Snapshots(
+        tmp_path / "profiles.duckdb", tmp_path / "copies", ["default"], most_behind_s=5
+    )
     taken.open(5)
     yield taken
     taken.close()
@@ -213,13 +285,22 @@ def changed(snapshots: Snapshots) -> None:
 
 
 FAULTS = [
-    duckdb.IOException("IO Error: /home/eve/profiles.duckdb"), duckdb.OutOfMemoryException("eve@example.com"), duckdb.InternalException("eve@example.com"),
-    MemoryError("eve@example.com"), RuntimeError("can't start new thread"), KeyError("eve@example.com"), OSError(28, "No space left", "/home/eve/x"),
-    StoreUnusable("eve@example.com"), AssertionError("eve@example.com"), RecursionError("eve@example.com"),
+    duckdb.IOException("IO Error: /home/eve/profiles.duckdb"),
+    duckdb.OutOfMemoryException("eve@example.com"),
+    duckdb.InternalException("eve@example.com"),
+    MemoryError("eve@example.com"),
+    RuntimeError("can't start new thread"),
+    KeyError("eve@example.com"),
+    OSError(28, "No space left", "/home/eve/x"),
+    StoreUnusable("eve@example.com"),
+    AssertionError("eve@example.com"),
+    RecursionError("eve@example.com"),
 ]
 
 
-def test_whatever_fails_refreshing_goes_on(snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_whatever_fails_refreshing_goes_on(
+    snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     faults, real, pauses = list(FAULTS), snapshot.copy_for_reading, []
 
     def copy(*arguments: Any, **named: Any) -> Any:
@@ -252,12 +333,16 @@ def test_whatever_fails_refreshing_goes_on(snapshots: Snapshots, monkeypatch: py
     assert growing[0] < growing[3] <= growing[-1] <= max(serving.MOST_PAUSE_S, snapshots.copy_s)
     assert pauses[-1] == serving.LOOK_S
     log = capsys.readouterr().err
-    assert [json.loads(line)["kind"] for line in log.splitlines() if "kind" in line] == [type(fault).__name__ for fault in FAULTS]
+    assert [json.loads(line)["kind"] for line in log.splitlines() if "kind" in line] == [
+        type(fault).__name__ for fault in FAULTS
+    ]
     assert "eve" not in log
     assert "thread" not in log
 
 
-def test_what_is_too_old_is_not_told_whoever_is_in_the_way(snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_old_is_not_told_whoever_is_in_the_way(
+    snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def busy(*_: Any, **__: Any) -> Any:
         raise StoreBusy("another process")
 
@@ -320,7 +405,12 @@ def test_a_server_whose_refreshing_ends_ends_too_and_says_so(made: Path, tmp_pat
     script = ENDS.format(what='raise KeyError("eve@example.com")')
     ended = subprocess.run(
         [sys.executable, "-c", script, "serve", "--credentials", "api.toml", "--port", "0"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert ended.returncode == 1
     assert "refreshing ended (KeyError)" in ended.stderr

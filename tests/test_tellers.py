@@ -1,4 +1,4 @@
-"""Servers that still tell of who was erased: whoever erases waits for them, not for ever, and names them."""
+"""Servers that still tell of who was erased: whoever erases waits for them, and names them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ from doors import call
 from serving import Server
 
 from profilectl.scratch import private_folder
-from profilectl.tellers import MOST_BYTES, WORD, Teller, answer, questions_in, say_who, still_told_by
+from profilectl.tellers import (
+    MOST_BYTES,
+    WORD,
+    Teller,
+    answer,
+    questions_in,
+    say_who,
+    still_told_by,
+)
 
 NAMES = ("ann", "bob", "eve", "old")
 
@@ -33,7 +41,14 @@ def done(*arguments: str, folder: Path) -> Any:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a store of some people, one of them not seen for long."""
     folder = tmp_path_factory.mktemp("made")
-    people = [{"customer_id": name, "tier": "gold", **({"timestamp_unixtime_ms": 1_500_000_000_000} if name == "old" else {})} for name in NAMES]
+    people = [
+        {
+            "customer_id": name,
+            "tier": "gold",
+            **({"timestamp_unixtime_ms": 1_500_000_000_000} if name == "old" else {}),
+        }
+        for name in NAMES
+    ]
     (folder / "people.jsonl").write_text("".join(json.dumps(one) + "\n" for one in people))
     done("--quiet", "import", "people.jsonl", "--feed", "crm", folder=folder)
     return folder / "profiles.duckdb"
@@ -51,15 +66,36 @@ def named(server: Server) -> dict[str, Any]:
 
 
 def test_who_was_forgotten_is_told_by_no_server_once_forget_is_done(folder: Path) -> None:
-    """Not even by one that copies the store once in an hour; one that cannot answer is named, and waited for no longer than was said."""
-    call("credentials", "new", "api.toml", "--org", "1", "--account", "10", "--of-workspace", "default=100", "--client", "web", "--feed", "crm", folder=folder)
+    """Not even by one that copies the store once in an hour; one that cannot answer is named, and
+    waited for no longer than was said."""
+    call(
+        "credentials",
+        "new",
+        "api.toml",
+        "--org",
+        "1",
+        "--account",
+        "10",
+        "--of-workspace",
+        "default=100",
+        "--client",
+        "web",
+        "--feed",
+        "crm",
+        folder=folder,
+    )
     server = Server(folder, "--refresh-every", "3600")
     try:
         bearer = server.bearer()
 
         def status(name: str) -> int:
-            whom = {"environment_type": "production", "identity": {"type": "customer_id", "value": name}}
-            return server.http.post("/userprofile/v1/resolve/1/10/100?fields=user_attributes", json=whom, headers=bearer).status_code
+            whom = {
+                "environment_type": "production",
+                "identity": {"type": "customer_id", "value": name},
+            }
+            return server.http.post(
+                "/userprofile/v1/resolve/1/10/100?fields=user_attributes", json=whom, headers=bearer
+            ).status_code
 
         assert status("ann") == 200
         assert done("forget", "--customer-id", "ann", "--yes", folder=folder)["still_told_by"] == []
@@ -67,10 +103,17 @@ def test_who_was_forgotten_is_told_by_no_server_once_forget_is_done(folder: Path
         os.kill(server.process.pid, signal.SIGSTOP)
         try:
             began = time.monotonic()
-            assert done("forget", "--customer-id", "bob", "--yes", "--wait-servers", "0.3", folder=folder)["still_told_by"] == [named(server)]
+            assert done(
+                "forget", "--customer-id", "bob", "--yes", "--wait-servers", "0.3", folder=folder
+            )["still_told_by"] == [named(server)]
             assert time.monotonic() - began < 20
-            shown = call("forget", "--customer-id", "eve", "--yes", "--wait-servers", "0", folder=folder)
-            assert f"may still be told by {server.address} (process {server.process.pid})" in shown.stdout
+            shown = call(
+                "forget", "--customer-id", "eve", "--yes", "--wait-servers", "0", folder=folder
+            )
+            assert (
+                f"may still be told by {server.address} (process {server.process.pid})"
+                in shown.stdout
+            )
         finally:
             os.kill(server.process.pid, signal.SIGCONT)
     finally:
@@ -98,8 +141,12 @@ def living(folder: Path) -> Iterator[Living]:
 
 
 ERASURE = {
-    "regulation": "gdpr", "subject_request_id": "a7551968-d5d6-44b2-9831-815ac9017798", "subject_request_type": "erasure",
-    "submitted_time": "2026-11-20T15:00:00Z", "api_version": "3.0", "subject_identities": {"controller_customer_id": {"value": "eve", "encoding": "raw"}},
+    "regulation": "gdpr",
+    "subject_request_id": "a7551968-d5d6-44b2-9831-815ac9017798",
+    "subject_request_type": "erasure",
+    "submitted_time": "2026-11-20T15:00:00Z",
+    "api_version": "3.0",
+    "subject_identities": {"controller_customer_id": {"value": "eve", "encoding": "raw"}},
 }
 
 
@@ -120,7 +167,9 @@ def test_whatever_erases_waits_for_servers_and_names_them(folder: Path, living: 
     assert list(living.folder.iterdir()) == [], "no question is left"
 
 
-def test_a_server_of_another_store_and_one_that_is_dead_are_not_waited_for(folder: Path, living: Living) -> None:
+def test_a_server_of_another_store_and_one_that_is_dead_are_not_waited_for(
+    folder: Path, living: Living
+) -> None:
     path = folder / "profiles.duckdb"
     say_who(living.folder, Teller(1, "http://127.0.0.1:1", "another"))
     dead = folder / ".profiles.duckdb.abcdefgh.snapshot"
@@ -138,8 +187,12 @@ ODD: dict[str, bytes] = {
     "no JSON": b"{",
     "a list": b"[1]",
     "much": b'{"process": 1, "address": "' + b"x" * MOST_BYTES + b'"}',
-    "odd values": json.dumps({"process": True, "address": "http://a\x1b[31m", "store_id": ["this"]}).encode(),
-    "another address": json.dumps({"process": -1, "address": "file:///etc/passwd", "store_id": "x" * 1000}).encode(),
+    "odd values": json.dumps(
+        {"process": True, "address": "http://a\x1b[31m", "store_id": ["this"]}
+    ).encode(),
+    "another address": json.dumps(
+        {"process": -1, "address": "file:///etc/passwd", "store_id": "x" * 1000}
+    ).encode(),
     "deep": b"[" * MOST_BYTES,
     "no text": b"\xff\xfe\x00",
 }

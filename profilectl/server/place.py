@@ -38,7 +38,8 @@ class Place:
         say_who(self.folder, self._teller)
 
     def again(self) -> None:
-        """Make the folder anew, where it is gone, or another is in its place. Raises StoreUnusable, OSError."""
+        """Make the folder anew, where it is gone, or another is in its place.
+        Raises StoreUnusable."""
         if _file(self.folder) != self._made:
             self._exit.close()
             self.folder = self._make()

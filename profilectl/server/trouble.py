@@ -1,4 +1,4 @@
-"""What stands in the way of a server: the store is gone, another is in its place, it cannot be read.
+"""What is in the way of a server: its store is gone, another is in its place, it cannot be read.
 
 Each has a code for programs, which batches and questions are refused with, and the status that
 /healthz tells.
@@ -18,7 +18,11 @@ class Trouble(enum.Enum):
 
     GONE = "STORE_GONE", "store_gone", "the store is not at its path any more"
     OTHER = "OTHER_STORE", "other_store", "another store is at the path of the one that is served"
-    UNUSABLE = "STORE_UNUSABLE", "store_unusable", "what is at the path of the store cannot be used as one"
+    UNUSABLE = (
+        "STORE_UNUSABLE",
+        "store_unusable",
+        "what is at the path of the store cannot be used as one",
+    )
     FAILING = "FAILING", "failing", "the store could not be copied to answer out of it"
     BEHIND = "BEHIND", "stale", "the store could not be looked at for too long"
     UNAVAILABLE = "UNAVAILABLE", "ok", "the store cannot be written now"
@@ -28,7 +32,12 @@ class Trouble(enum.Enum):
 
     def of_question(self) -> Problem:
         """Return the answer to a question: what could be told is too old."""
-        return Problem(503, self.code, f"{self.sentence}, and what could be told is too old; try again", {"Retry-After": "1"})
+        return Problem(
+            503,
+            self.code,
+            f"{self.sentence}, and what could be told is too old; try again",
+            {"Retry-After": "1"},
+        )
 
     def of_batch(self) -> Problem:
         """Return the answer to what would be written."""
