@@ -140,8 +140,14 @@ def health(snapshots: Snapshots) -> tuple[dict[str, Value], bool]:
     silence = snapshots.silence()
     trouble = snapshots.trouble or silence
     numbers = {
-        "import": snapshots.now.number, "snapshot_ms": snapshots.now.made_ms, "checked_ms": snapshots.checked_ms,
-        "behind_ms": max(round(snapshots.behind_s() * 1000), 0), "copy_ms": round(snapshots.copy_s * 1000),
+        "import": snapshots.now.number,
+        "snapshot_ms": snapshots.now.made_ms,
+        "checked_ms": snapshots.checked_ms,
+        "behind_ms": max(round(snapshots.behind_s() * 1000), 0),
+        "copy_ms": round(snapshots.copy_s * 1000),
     }
-    told: dict[str, Value] = {"status": trouble.status if trouble else "ok", "answers": silence is None}
+    told: dict[str, Value] = {
+        "status": trouble.status if trouble else "ok",
+        "answers": silence is None,
+    }
     return {**told, **{name: Number(str(value)) for name, value in numbers.items()}}, trouble is None

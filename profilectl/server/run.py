@@ -42,8 +42,8 @@ MOST_CONNECTIONS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What is asked of `serve`. refresh_s: seconds between two snapshots at least; rates: requests a second; most_behind_s: so much
-    older than promised may be what is told."""
+    """What is asked of `serve`. refresh_s: seconds between two snapshots at least; rates: requests a
+    second; most_behind_s: so much older than promised may be what is told."""
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -72,31 +72,52 @@ def serve(store: Path, credentials: Credentials, asked: Serving, ready: Callable
         raise UsageError(f"{asked.host} port {asked.port}: {error.strerror}", "--host and --port name another address") from None
     # Whoever ends it by SIGTERM ends it as Ctrl-C does, with all folders removed.
     signal.signal(signal.SIGTERM, lambda *_: _end())
-    store = store.absolute()  # the place that is meant, also where the folder that this runs in is moved
+    # The place that is meant, also where the folder that this runs in is moved.
+    store = store.absolute()
     with listening, contextlib.closing(Place(store)) as place:
         workspaces = sorted(set(credentials.workspaces.values()))
-        snapshots = Snapshots(store, place.folder, workspaces, refresh_s=asked.refresh_s, most_behind_s=asked.most_behind_s)
+        snapshots = Snapshots(
+            store,
+            place.folder,
+            workspaces,
+            refresh_s=asked.refresh_s,
+            most_behind_s=asked.most_behind_s,
+        )
         snapshots.open(asked.wait_s)
         host, port = listening.getsockname()[:2]
         address = f"http://{f'[{host}]' if family == socket.AF_INET6 else host}:{port}"
         place.say_who(address, snapshots.store_id)
         process = _Process(credentials, asked, snapshots, place)
         try:
-            with held_to(store, snapshots.store_id), contextlib.suppress(KeyboardInterrupt, SystemExit):
+            with (
+                held_to(store, snapshots.store_id),
+                contextlib.suppress(KeyboardInterrupt, SystemExit),
+            ):
                 asyncio.run(process.run(listening, lambda: ready(address)))
         finally:
             process.close()
             snapshots.close()
         if process.ended is not None:
-            raise ProfilectlError(f"the server ended, because {process.ended}", "please report it, and start serve again")
+            raise ProfilectlError(
+                f"the server ended, because {process.ended}",
+                "please report it, and start serve again",
+            )
 
 
 class _Process:
     """What runs until a signal ends it."""
 
-    def __init__(self, credentials: Credentials, asked: Serving, snapshots: Snapshots, place: Place) -> None:
+    def __init__(
+        self, credentials: Credentials, asked: Serving, snapshots: Snapshots, place: Place
+    ) -> None:
         self._asked, self._snapshots, self._place = asked, snapshots, place
-        self._service = Service(credentials, Desk(snapshots), Intake(snapshots.path, snapshots.store_id), asked.rate, asked.feed_rate)
+        self._service = Service(
+            credentials,
+            Desk(snapshots),
+            Intake(snapshots.path, snapshots.store_id),
+            asked.rate,
+            asked.feed_rate,
+        )
         self._server: uvicorn.Server
         self._ending = False
         self.ended: str | None = None
@@ -104,7 +125,9 @@ class _Process:
 
     async def run(self, listening: socket.socket, ready: Callable[[], None]) -> None:
         """Take requests until a signal comes, or what they rest on ends."""
-        gate: Any = Gate(make_application(self._service, self._running(ready)), timeout_s=self._asked.timeout_s)
+        gate: Any = Gate(
+            make_application(self._service, self._running(ready)), timeout_s=self._asked.timeout_s
+        )
         config = uvicorn.Config(
             gate, log_config=None, access_log=False, server_header=False, date_header=True, lifespan="on", timeout_keep_alive=30,
             timeout_graceful_shutdown=LAST_S, limit_concurrency=MOST_CONNECTIONS, ws="none", proxy_headers=False,
@@ -114,7 +137,10 @@ class _Process:
 
     @contextlib.asynccontextmanager
     async def _running(self, ready: Callable[[], None]) -> AsyncIterator[None]:
-        work = {"refreshing": _keep_fresh(self._snapshots, self._place), "taking batches in": self._service.intake.run()}
+        work = {
+            "refreshing": _keep_fresh(self._snapshots, self._place),
+            "taking batches in": self._service.intake.run(),
+        }
         tasks = [asyncio.create_task(one, name=name) for name, one in work.items()]
         for task in tasks:
             task.add_done_callback(self._end_with)
@@ -136,11 +162,16 @@ class _Process:
             raise
 
     def _end_with(self, task: asyncio.Task[None]) -> None:
-        """End the process with a task that should have gone on: nobody is to take it for one that is at work."""
+        """End the process with a task that should have gone on: nobody is to take it for one that
+        is at work."""
         if self._ending:
             return
         error = None if task.cancelled() else task.exception()
-        self.ended = f"{task.get_name()} ended ({type(error).__name__})" if error else f"{task.get_name()} ended"
+        self.ended = (
+            f"{task.get_name()} ended ({type(error).__name__})"
+            if error
+            else f"{task.get_name()} ended"
+        )
         self._server.should_exit = True
 
     def close(self) -> None:
@@ -154,8 +185,9 @@ def _end() -> None:
 
 
 async def _keep_fresh(snapshots: Snapshots, place: Place | None = None) -> None:
-    """Take a new snapshot whenever the store has changed, and answer whoever asks what is told (tellers.py). Whatever is in
-    the way is logged and tried again: until then the old snapshot answers, not for long, and /healthz says so."""
+    """Take a new snapshot whenever the store has changed, and answer whoever asks what is told
+    (tellers.py). Whatever is in the way is logged and tried again: until then the old snapshot
+    answers, not for long, and /healthz says so."""
     failures = _Failures()
     while True:
         await asyncio.sleep(failures.pause_s)
@@ -194,7 +226,8 @@ class _Failures:
         self._said_s = 0.0
 
     def add(self, error: Exception, trouble: Trouble | None, took_s: float) -> None:
-        """Add a look that failed, after so long: the next is later each time, and never at work for more than half the time."""
+        """Add a look that failed, after so long: the next is later each time, and never at work for
+        more than half the time."""
         self.pause_s = max(min(self.pause_s * 2, MOST_PAUSE_S), took_s)
         kind = f"{trouble.code if trouble else ''} {type(error).__name__}"
         if kind != self._said or time.monotonic() - self._said_s >= SAY_AGAIN_S:
@@ -202,7 +235,12 @@ class _Failures:
             # Its words may quote a value: only what it is, and where in the code.
             frame = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{frame.filename.rpartition('/')[2]}:{frame.lineno}"
-            _log(refresh="failed", code=trouble.code if trouble else None, kind=type(error).__name__, at=place)
+            _log(
+                refresh="failed",
+                code=trouble.code if trouble else None,
+                kind=type(error).__name__,
+                at=place,
+            )
 
     def end(self) -> None:
         """Note a look that succeeded."""

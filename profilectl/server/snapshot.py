@@ -126,11 +126,15 @@ class Snapshot:
 
 
 def _check(scratch: Scratch, path: Path, store_id: str) -> None:
-    """See that the attached store is the one with an id, and of this version. Raises OtherStore, StoreUnusable."""
+    """See that the attached store is the one with an id, and of this version. Raises OtherStore,
+    StoreUnusable."""
     if version_of(scratch, path) == SCHEMA_VERSION:
         check_same(scratch, path, store_id)
     else:
-        raise StoreUnusable(f"{path} was made by an older profilectl", "end serve and start it again: it upgrades the store")
+        raise StoreUnusable(
+            f"{path} was made by an older profilectl",
+            "end serve and start it again: it upgrades the store",
+        )
 
 
 class Snapshots:
@@ -140,7 +144,13 @@ class Snapshots:
     """
 
     def __init__(
-        self, path: Path, folder: Path, workspaces: Sequence[str], *, refresh_s: float = 0.0, most_behind_s: float = MOST_BEHIND_S
+        self,
+        path: Path,
+        folder: Path,
+        workspaces: Sequence[str],
+        *,
+        refresh_s: float = 0.0,
+        most_behind_s: float = MOST_BEHIND_S,
     ) -> None:
         self.path, self.folder, self.workspaces = path, folder, workspaces
         self.refresh_s, self.most_behind_s = refresh_s, most_behind_s
@@ -163,17 +173,23 @@ class Snapshots:
     def open(self, wait_s: float) -> None:
         """Make the store where there is none, bring it up to this version, and take the first snapshot.
         Raises StoreBusy, StoreUnusable."""
-        with contextlib.closing(Scratch(self.folder)) as scratch, open_store(scratch, self.path, create=True, wait_s=wait_s) as store:
+        with (
+            contextlib.closing(Scratch(self.folder)) as scratch,
+            open_store(scratch, self.path, create=True, wait_s=wait_s) as store,
+        ):
             store.feeds()
             self.store_id = store.meta("store_id")
         try:
             self._begin(self._take(time.monotonic() + max(wait_s, 5.0)))
         except OSError as error:
-            raise StoreUnusable(f"{self.path} could not be copied to {self.folder}: {error.strerror}", "make room") from None
+            raise StoreUnusable(
+                f"{self.path} could not be copied to {self.folder}: {error.strerror}", "make room"
+            ) from None
 
     def renew(self, *, at_once: bool = False) -> Snapshot | None:
         """Return a new snapshot, where the store has changed since the last one and may be read now.
-        at_once: also where it was copied a moment ago. Raises whatever is in the way: StoreUnusable, OSError, and all else."""
+        at_once: also where it was copied a moment ago. Raises whatever is in the way: StoreUnusable,
+        OSError, and all else."""
         began_s, now_ms = time.monotonic(), time.time_ns() // 1_000_000
         due = self.now.due_ms is not None and self.now.due_ms <= now_ms  # an alias takes effect
         was = signature_of(self.path)
@@ -196,8 +212,8 @@ class Snapshots:
         self.trouble = trouble_of(error, self.path) or Trouble.FAILING
 
     def _look(self, was: tuple[object, ...]) -> None:
-        """See that the store is still the one that is served, also where it is not copied yet. was: its signature.
-        Raises StoreBusy, OtherStore, StoreUnusable."""
+        """See that the store is still the one that is served, also where it is not copied yet. was:
+        its signature. Raises StoreBusy, OtherStore, StoreUnusable."""
         if was == self._looked_at:
             return
         with contextlib.closing(Scratch(self.folder)) as scratch:
@@ -226,11 +242,20 @@ class Snapshots:
         return taken
 
     def _begin(self, taken: Snapshot) -> None:
-        self.now, self.checked_ms, self.checked_s, self.trouble = taken, taken.made_ms, taken.made_s, None
+        self.now, self.checked_ms, self.checked_s, self.trouble = (
+            taken,
+            taken.made_ms,
+            taken.made_s,
+            None,
+        )
 
     def behind_s(self) -> float:
-        """Return how much older than promised that is which is told. Both clocks are asked: each may stand still or jump."""
-        age_s = max(time.monotonic() - self.checked_s, (time.time_ns() // 1_000_000 - self.checked_ms) / 1000)
+        """Return how much older than promised that is which is told. Both clocks are asked: each may
+        stand still or jump."""
+        age_s = max(
+            time.monotonic() - self.checked_s,
+            (time.time_ns() // 1_000_000 - self.checked_ms) / 1000,
+        )
         return age_s - PROMISED_S - max(self.refresh_s, self.copy_s) - self.copy_s
 
     def silence(self) -> Trouble | None:
@@ -239,7 +264,8 @@ class Snapshots:
 
     @contextlib.contextmanager
     def reader(self) -> Iterator[Reader]:
-        """Lend a reader of the newest snapshot. At most READERS at a time. Raises Problem where it is too old to be told."""
+        """Lend a reader of the newest snapshot. At most READERS at a time. Raises Problem where it is
+        too old to be told."""
         if (silence := self.silence()) is not None:
             raise silence.of_question()
         snapshot = self.now
@@ -266,8 +292,11 @@ class Snapshots:
             old.close()
 
     def tells_since(self, when_s: float) -> bool:
-        """Say whether all that is told comes from a store as it was at a time (time.monotonic), or later; or nothing is told."""
-        return not self._leaving and (self.checked_s >= when_s or (self.silence() is not None and not self.now.users))
+        """Say whether all that is told comes from a store as it was at a time (time.monotonic), or
+        later; or nothing is told."""
+        return not self._leaving and (
+            self.checked_s >= when_s or (self.silence() is not None and not self.now.users)
+        )
 
     def close(self) -> None:
         self.now.close()
