@@ -92,7 +92,7 @@ def test_an_import_never_makes_the_store_that_it_is_held_to(two: tuple[Path, Pat
     assert imports_in(first) == 3
 
 
-@pytest.mark.parametrize("moment", ["deciding", "writing"])
+@pytest.mark.parametrize("moment", [pytest.param("deciding", marks=pytest.mark.slow), "writing"])
 def test_a_store_that_is_exchanged_while_an_import_runs_is_not_written(
     moment: str, two: tuple[Path, Path]
 ) -> None:
@@ -126,7 +126,7 @@ def test_what_is_written_to_a_file_that_went_is_not_said_to_be_done(
     assert imports_in(first) == 1
 
 
-@pytest.mark.parametrize("how", ["moved", "removed"])
+@pytest.mark.parametrize("how", [pytest.param("moved", marks=pytest.mark.slow), "removed"])
 def test_a_store_that_goes_as_it_is_opened_for_writing_leaves_no_new_one(
     how: str, two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,7 +175,13 @@ def half(path: Path) -> bytes:
     return content[: len(content) * 2 // 3]
 
 
-@pytest.mark.parametrize("what", WRONG)
+QUICK = ("nothing", "half of the right one", "another", "one of an older version")
+
+
+@pytest.mark.parametrize(
+    "what",
+    [what if what in QUICK else pytest.param(what, marks=pytest.mark.slow) for what in WRONG],
+)
 def test_what_is_not_the_right_store_is_left_as_it_is(what: str, two: tuple[Path, Path]) -> None:
     first, _ = two
     right = store_id(first)
