@@ -91,6 +91,14 @@ class StoreUnusable(ProfilectlError):
     exit = Exit.UNUSABLE
 
 
+class StoreGone(StoreUnusable):
+    """There is no store at its path."""
+
+
+class OtherStore(StoreUnusable):
+    """Another store is at the path of the one that is meant."""
+
+
 class NobodyFound(ProfilectlError):
     """No profile has the identity that was asked for."""
 

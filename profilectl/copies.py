@@ -16,7 +16,7 @@ from pathlib import Path
 
 import duckdb
 
-from profilectl.codes import StoreUnusable
+from profilectl.codes import StoreBusy, StoreUnusable
 from profilectl.scratch import Scratch, private_folder, quote_identifier, quote_path
 from profilectl.store import attach, plain
 
@@ -80,7 +80,7 @@ def copy_for_reading(scratch: Scratch, path: Path, target: Path, *, until: float
 
     The shared lock is held for as long as the bytes take: where the file system shares blocks between files
     (XFS, Btrfs) that is nothing, else some 2 GB a second. Nothing is read back: the copy is a thing to read
-    from for a while, not a backup. Raises StoreBusy, StoreUnusable.
+    from for a while, not a backup. Raises StoreBusy, StoreUnusable, and OSError where there is no room.
     """
     attach(scratch, path, write=False, until=until)
     try:
@@ -88,8 +88,8 @@ def copy_for_reading(scratch: Scratch, path: Path, target: Path, *, until: float
         for suffix in ("", ".wal"):
             with contextlib.suppress(FileNotFoundError):
                 _copy_blocks(path.with_name(path.name + suffix), target.with_name(target.name + suffix))
-    except OSError as error:
-        raise StoreUnusable(f"{path} could not be copied to {target.parent}: {error.strerror}", "make room") from None
+        if signature_of(path) != was:
+            raise StoreBusy(f"{path} was written while it was copied, by something that asks nobody")
     finally:
         # Closing the file gave up the lock; detaching only forgets it.
         scratch.run("detach store")
@@ -97,15 +97,15 @@ def copy_for_reading(scratch: Scratch, path: Path, target: Path, *, until: float
 
 
 def signature_of(path: Path) -> tuple[object, ...]:
-    """Return what tells that a store has changed: which file it is, when it was written, how large it is; of its log too.
-    Raises OSError where there is no store."""
+    """Return what tells that a store has changed: which file it is, when it was written or given to others, how large it is; of
+    its log too. Raises OSError where there is no store."""
     file = path.stat()
     try:
         log = path.with_name(path.name + ".wal").stat()
         logged: tuple[object, ...] = (log.st_ino, log.st_mtime_ns, log.st_size)
     except FileNotFoundError:
         logged = ()
-    return (file.st_ino, file.st_mtime_ns, file.st_size, *logged)
+    return (file.st_dev, file.st_ino, file.st_mtime_ns, file.st_ctime_ns, file.st_size, *logged)
 
 
 def _copy_blocks(source: Path, target: Path) -> None:

@@ -37,6 +37,7 @@ from profilectl.outcomes import Outcome, outcomes_of
 from profilectl.reading import Known, known_content, way_of
 from profilectl.report import Counts, FileReport, ImportReport, names_of
 from profilectl.resolve import resolve
+from profilectl.same_store import is_held
 from profilectl.scratch import Scratch, may_write_beside, quote_identifier, quote_path, scratch_beside, unwritable
 from profilectl.segments import known_identities, known_mpids
 from profilectl.sharing import MOST_TOLD, SHARED_BY_MANY, shared_identities
@@ -296,7 +297,7 @@ def _nothing_left(path: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not was_there and path.exists():
+        if not was_there and not is_held(path) and path.exists():
             with contextlib.suppress(ProfilectlError), scratch_beside(path) as scratch, open_store(scratch, path, write=True) as store:
                 state = store.state()
                 if not state.imports and not state.feeds and not state.settings:

@@ -17,12 +17,14 @@ from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.scratch import scratch_beside
 from profilectl.store import must_exist
+from profilectl.tellers import WAIT_S, Teller, still_told_by
 
 
 @dataclass(slots=True)
 class Forgotten:
     """What forgetting did, or with dry_run would do. unknown: (line or 0, type, value, why) of those who were not
-    found; protected: profiles that only a device named. opt_outs: people whose opt-out an alias had carried over, and is their own now. backups: copies of the store that lie beside it."""
+    found; protected: profiles that only a device named. opt_outs: people whose opt-out an alias had carried over, and is their own now. backups: copies of the store that lie beside it.
+    told_by: servers that may still tell of them."""
 
     dry_run: bool
     allow_return: bool
@@ -32,6 +34,7 @@ class Forgotten:
     unknown: list[tuple[int, str, str, str]] = field(default_factory=list)
     opt_outs: list[OptedOut] = field(default_factory=list)
     backups: list[str] = field(default_factory=list)
+    told_by: list[Teller] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Return the document of `forget --json`."""
@@ -52,6 +55,7 @@ class Forgotten:
             ],
             "not_touched": {"files": gone.files, "rejects": gone.rejects_files, "backups": self.backups, "outputs": gone.outputs, "outputs_that_may_have": gone.may_have},
             "removals": dict(sorted(gone.removals.items())),
+            "still_told_by": [one.as_json() for one in self.told_by],
         }
 
 
@@ -70,9 +74,11 @@ class Asked:
 
 
 def forget(
-    store_path: Path, asked: Asked, *, allow_return: bool = False, dry_run: bool = False, wait_s: float = 0, now_ms: int | None = None
+    store_path: Path, asked: Asked, *, allow_return: bool = False, dry_run: bool = False, wait_s: float = 0, servers_s: float = WAIT_S,
+    now_ms: int | None = None,
 ) -> Forgotten:
-    """Erase people, and keep them out from now on; allow_return: let them come back instead.
+    """Erase people, and keep them out from now on; allow_return: let them come back instead. servers_s: how long to wait until
+    no server tells of them any more.
 
     Raises NobodyFound where there is nothing to erase, UsageError where one identity means several profiles,
     InputRefused where a device alone means somebody who is known, StoreBusy, StoreUnusable; then the store is
@@ -87,12 +93,15 @@ def forget(
         meant = _meant(profiles, asked, done)
         leaving = Leaving(profiles, meant, allow_return=allow_return, now_ms=now_ms)
         done.erasure = leaving.outcome
+        store_id = store.meta("store_id")
         done.backups = sorted(str(one) for one in store_path.parent.glob(f"{store_path.name}.schema-*.backup"))
         out = suppressed_among(store, [one for one in meant if not one.profiles])
         if leaving.outcome.anything() and not dry_run:
             leaving.write()
         elif not leaving.outcome.anything():
             _nobody(meant, out, done, allow_return=allow_return)
+    if leaving.outcome.anything() and not dry_run:
+        done.told_by = still_told_by(store_path, store_id, servers_s)
     if allow_return and out:
         done.lifted = _lift(store_path, out, dry_run=dry_run, wait_s=wait_s, now_ms=now_ms)
     return done

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ from profilectl.profile import Profiles, profiles_of
 from profilectl.retention import SETTINGS, check_clocks, clocks_of
 from profilectl.scratch import scratch_beside
 from profilectl.store import must_exist
+from profilectl.tellers import WAIT_S, Teller, still_told_by
 
 
 @dataclass(frozen=True, slots=True)
 class Aged:
     """What applying retention did, or with dry_run would do. stubs: profiles that lost what they had but who they
-    are; gone: profiles that are not there any more; rows: that went or were emptied, by the kind of table."""
+    are; gone: profiles that are not there any more; rows: that went or were emptied, by the kind of table; told_by: servers that
+    may still tell of what went."""
 
     dry_run: bool
     now_ms: int
@@ -29,10 +31,14 @@ class Aged:
     gone: int
     events: int
     rows: dict[str, int]
+    told_by: tuple[Teller, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the document of `retention apply --json`."""
-        return {"dry_run": self.dry_run, "now_ms": self.now_ms, "stubs": self.stubs, "gone": self.gone, "events": self.events, "rows": self.rows}
+        return {
+            "dry_run": self.dry_run, "now_ms": self.now_ms, "stubs": self.stubs, "gone": self.gone, "events": self.events, "rows": self.rows,
+            "still_told_by": [one.as_json() for one in self.told_by],
+        }
 
 
 def retention_of(path: Path, *, wait_s: float = 0) -> dict[str, Any]:
@@ -64,9 +70,11 @@ def set_retention(path: Path, changes: dict[str, int | bool | None], *, wait_s: 
     return retention_of(path, wait_s=wait_s)
 
 
-def apply_retention(path: Path, *, now: int | str | None = None, dry_run: bool = False, wait_s: float = 0) -> Aged:
-    """Take away what is beyond its clock. now: the time, in milliseconds or as a text. Raises UsageError where no
-    clock is set, StoreBusy, StoreUnusable; then the store is as before."""
+def apply_retention(
+    path: Path, *, now: int | str | None = None, dry_run: bool = False, wait_s: float = 0, servers_s: float = WAIT_S
+) -> Aged:
+    """Take away what is beyond its clock. now: the time, in milliseconds or as a text; servers_s: how long to wait until no
+    server tells of it any more. Raises UsageError where no clock is set, StoreBusy, StoreUnusable; then the store is as before."""
     must_exist(path)
     now_ms = time_ms("--now", now) if isinstance(now, str) else now if now is not None else time.time_ns() // 1_000_000
     keep_opt_outs(path, lambda profiles: _gone(profiles, now_ms), wait_s=wait_s, now_ms=now_ms, dry_run=dry_run)
@@ -75,9 +83,12 @@ def apply_retention(path: Path, *, now: int | str | None = None, dry_run: bool =
         if clocks.lifetime_ms is None and clocks.retention_ms is None:
             raise UsageError("no clock is set: everything is kept", "profilectl retention set --lifetime-days 90 --retention-days 730")
         ageing = Ageing(profiles_of(store, every=True), clocks, now_ms=now_ms)
-        if ageing.anything() and not dry_run:
+        store_id = store.meta("store_id")
+        writes = ageing.anything() and not dry_run
+        if writes:
             ageing.write()
-        return Aged(dry_run, now_ms, ageing.stubs, len(ageing.outcome.profiles), ageing.events, ageing.outcome.tables)
+        done = Aged(dry_run, now_ms, ageing.stubs, len(ageing.outcome.profiles), ageing.events, ageing.outcome.tables)
+    return replace(done, told_by=tuple(still_told_by(path, store_id, servers_s))) if writes else done
 
 
 def _gone(profiles: Profiles, now_ms: int) -> list[int]:

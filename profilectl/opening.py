@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from profilectl.codes import StoreUnusable
+from profilectl.same_store import check_in_place, is_held
 from profilectl.scratch import Scratch, private_folder, quote_path
 from profilectl.segments import hash_fingerprint
 from profilectl.store import SCHEMA_VERSION, Store, attach, check_path, must_exist, plain, version_of
@@ -31,9 +32,10 @@ def open_store(
     until = time.monotonic() + wait_s
     check_path(path)
     if not path.exists():
-        if not create:
+        if not create or is_held(path):
             must_exist(path)
-        _make_store(scratch, path)
+        else:
+            _make_store(scratch, path)
     attach(scratch, path, write=write, until=until)
     try:
         if version_of(scratch, path) < SCHEMA_VERSION:
@@ -46,6 +48,7 @@ def open_store(
             upgrade_store(scratch, path, until)
             attach(scratch, path, write=write, until=until)
         yield Store(scratch, path)
+        check_in_place(path)
     finally:
         with contextlib.suppress(duckdb.Error):
             scratch.run("detach store")

@@ -9,7 +9,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from profilectl.profile import Profiles, profiles_of
 from profilectl.scratch import Scratch, scratch_beside
 from profilectl.segments import hash_of
 from profilectl.store import Store
+from profilectl.tellers import WAIT_S, Teller, still_told_by
 from profilectl.values import NotJson, Value, parse_json
 from profilectl.whole_file import check_named
 
@@ -42,7 +43,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The record of a request, as the store keeps it (schema.sql)."""
+    """The record of a request, as the store keeps it (schema.sql). told_by: servers that may still tell of who was erased just now."""
 
     id: str
     type: str
@@ -59,6 +60,7 @@ class Record:
     sealed: str
     profiles: int | None
     results: str | None
+    told_by: tuple[Teller, ...] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the status as OpenDSR tells it."""
@@ -68,6 +70,7 @@ class Record:
             "expected_completion_time": _told(self.due_ms), "completed_time": _told(self.finished_ms) if self.finished_ms is not None else None,
             "group_id": self.group_id, "status_callback_urls": self.callbacks, "api_version": VERSION, "results_url": self.results,
             "profiles": self.profiles, "encoded_request": self.request,
+            **({} if self.told_by is None else {"still_told_by": [one.as_json() for one in self.told_by]}),
         }
 
 
@@ -186,18 +189,20 @@ def _set(store: Store, names: Sequence[str], status: str, finished_ms: int | Non
 
 
 def carry_out(
-    store_path: Path, folder: Path, write: Callable[[Path, str, dict[str, Any]], list[Path]], *, wait_s: float = 0, now: int | str | None = None
+    store_path: Path, folder: Path, write: Callable[[Path, str, dict[str, Any]], list[Path]], *, wait_s: float = 0, servers_s: float = WAIT_S,
+    now: int | str | None = None,
 ) -> list[Record]:
     """Carry out every request that is due, and forget records of more than a year ago; return those that were finished.
 
     folder: where answers are written; write makes the files of one (folder, id, document) and returns them. All
-    erasures are one: the store is written anew once. Stopped in between, it goes on where it was. now: the time,
-    in milliseconds or as a text.
+    erasures are one: the store is written anew once. Stopped in between, it goes on where it was. servers_s: how long to wait
+    until no server tells of the erased any more; now: the time, in milliseconds or as a text.
     """
     check_named(folder)
     now_ms = time_ms("--now", now) if isinstance(now, str) else _now(now)
     keep_opt_outs(store_path, lambda profiles: _erased(profiles, now_ms), wait_s=wait_s, now_ms=now_ms)
     with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, write=True, wait_s=wait_s) as store:
+        store_id = store.meta("store_id")
         # Their bytes go with a store that is written anew: a deleted row would lie in the file until others take its place.
         old = [one.id for one in _records(store, "where finished_ms is not null and $now - finished_ms > $kept", {"now": now_ms, "kept": KEPT_MS})]
         due = _due(store, now_ms)
@@ -218,7 +223,11 @@ def carry_out(
     if not due:
         return []
     with _open(store_path, max(wait_s, 10)) as store:
-        return [_one(store, one.id) for one in due]
+        done = [_one(store, one.id) for one in due]
+    if not erasures:
+        return done
+    told_by = tuple(still_told_by(store_path, store_id, servers_s))
+    return [replace(one, told_by=told_by) if one.type == "erasure" else one for one in done]
 
 
 def _answer(

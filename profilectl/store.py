@@ -24,10 +24,11 @@ from typing import Any
 import duckdb
 
 from profilectl.batch import LIMITS, Reading
-from profilectl.codes import InputRefused, StoreBusy, StoreUnusable, UsageError
+from profilectl.codes import InputRefused, StoreBusy, StoreGone, StoreUnusable, UsageError
 from profilectl.feed import ACCOUNT, DEFAULT_PROTECTION, DEFAULT_WORKSPACE, Feed, source_named_by
 from profilectl.identity import HIERARCHY, PLACEHOLDERS, Rules, flags_of, judging_of
 from profilectl.reading import Brought, way_of
+from profilectl.same_store import check_not_made, check_opened
 from profilectl.scratch import Scratch, quote_path
 from profilectl.segments import Segment
 from profilectl.workspace import chosen_workspace
@@ -268,7 +269,7 @@ def who() -> str:
 def must_exist(path: Path) -> None:
     """Raise StoreUnusable where there is no store, before anything is made beside it."""
     if not path.exists() and not path.is_symlink():
-        raise StoreUnusable(f"there is no store at {path}", "import a file to make one, or name it with --store")
+        raise StoreGone(f"there is no store at {path}", "import a file to make one, or name it with --store")
 
 
 def check_path(path: Path) -> None:
@@ -281,7 +282,7 @@ def check_path(path: Path) -> None:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         if not path.parent.is_dir():
-            raise StoreUnusable(f"there is no folder {path.parent} for the store") from None
+            raise StoreGone(f"there is no folder {path.parent} for the store") from None
         return
     except OSError as error:
         raise StoreUnusable(f"{path} cannot be used as a store: {error.strerror}") from None
@@ -302,9 +303,12 @@ def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
     try:
         while True:
             try:
-                inode = path.stat().st_ino
+                check_path(path)
+                file = path.stat()
                 scratch.run(f"attach {quote_path(path)} as store{mode}")
-                if path.stat().st_ino == inode:
+                check_not_made(scratch, path, file)
+                if path.stat().st_ino == file.st_ino:
+                    check_opened(scratch, path, file)
                     return
                 scratch.run("detach store")
                 continue
@@ -318,6 +322,8 @@ def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
                 pause = min(pause * 1.5, 0.5)
             except duckdb.Error as error:
                 raise _unusable(path, error) from None
+            except FileNotFoundError:
+                raise StoreGone(f"there is no store at {path}") from None
             except OSError as error:
                 raise StoreUnusable(f"{path} cannot be used as a store: {error.strerror}") from None
     finally:

@@ -62,9 +62,9 @@ class Inline(Intake):
 class Copies(Snapshots):
     """Copies that are taken while nobody writes."""
 
-    def renew(self) -> Snapshot | None:
+    def renew(self, *, at_once: bool = False) -> Snapshot | None:
         with ALONE:
-            return super().renew()
+            return super().renew(at_once=at_once)
 
 
 class Room:
@@ -80,7 +80,7 @@ class Room:
         senders = tuple(Sender(name, f"key-{name}", SECRET) for name in feeds)
         credentials = Credentials("1", "1", "a", {"1": "default"}, (), senders)
         self.desk = Desk(self.snapshots)
-        self.intake = Inline(self.store)
+        self.intake = Inline(self.store, self.snapshots.store_id)
         self.application = make_application(Service(credentials, self.desk, self.intake, 1e9, 1e9))
         self.document = self.application.openapi()
         self.runner = asyncio.Runner()

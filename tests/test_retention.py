@@ -73,7 +73,7 @@ def test_the_rule() -> None:
 
 def test_within_its_lifetime_nothing_goes(folder: Path) -> None:
     before = (folder / "profiles.duckdb").read_bytes()
-    assert applied(folder, 30) == {"dry_run": False, "now_ms": START_MS + 30 * DAY_MS, "stubs": 0, "gone": 0, "events": 0, "rows": {}}
+    assert applied(folder, 30) == {"dry_run": False, "now_ms": START_MS + 30 * DAY_MS, "stubs": 0, "gone": 0, "events": 0, "rows": {}, "still_told_by": []}
     assert (folder / "profiles.duckdb").read_bytes() == before
 
 

@@ -83,6 +83,9 @@ def file_or_stdout(output: Path | None) -> Path | None:
 
 
 WaitOption = Annotated[float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for a busy store.")]
+ServersOption = Annotated[
+    float, typer.Option("--wait-servers", metavar="SECONDS", min=0, help="How long to wait until no running server tells of them any more; those that do are named.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 

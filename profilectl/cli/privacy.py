@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from profilectl.cli import JsonOption, WaitOption, app, complete, file_or_stdout, options_of
+from profilectl.cli import JsonOption, ServersOption, WaitOption, app, complete, file_or_stdout, options_of
 from profilectl.cli.search import typed
 from profilectl.cli.who import option, who_is_meant, with_identities
 from profilectl.codes import InputRefused, UsageError
@@ -45,7 +45,7 @@ def _forget(context: typer.Context, **stated: Any) -> None:
         privacy.print_forgotten(forget(options.store, asked, allow_return=allow, dry_run=True, wait_s=wait_s), stderr=True)
         if not typer.confirm("Erase this for good?", err=True):
             raise InputRefused("nothing was erased")
-    done = forget(options.store, asked, allow_return=allow, dry_run=stated["dry_run"], wait_s=wait_s)
+    done = forget(options.store, asked, allow_return=allow, dry_run=stated["dry_run"], wait_s=wait_s, servers_s=stated["wait_servers"])
     if stated["as_json"]:
         render.print_json(done.as_json())
     else:
@@ -63,6 +63,7 @@ app.command("forget", epilog=FORGET)(with_identities(_forget, [
     option("dry_run", Annotated[bool, typer.Option("--dry-run", help="Say what would go; change nothing.")], False),
     option("yes", Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")], False),
     option("wait", WaitOption, 0),
+    option("wait_servers", ServersOption, 30),
     option("as_json", JsonOption, False),
 ]))
 
@@ -162,12 +163,13 @@ def run_command(
     folder: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where answers are written; made if there is none.")] = Path("privacy-results"),
     now: Annotated[str | None, typer.Option("--now", metavar="TIME", help="As if it were that time: 2026-11-23, or with a time of day.")] = None,
     wait: WaitOption = 0,
+    wait_servers: ServersOption = 30,
     as_json: JsonOption = False,
 ) -> None:
     """Carry out the requests that are due: erase people, write down what is held. Run again, it goes on where it stopped."""
     from profilectl.privacy import carry_out
 
-    _told(context, carry_out(options_of(context).store, folder, _answers, wait_s=wait, now=now), as_json=as_json)
+    _told(context, carry_out(options_of(context).store, folder, _answers, wait_s=wait, servers_s=wait_servers, now=now), as_json=as_json)
 
 
 def _answers(folder: Path, name: str, document: Any) -> list[Path]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from profilectl.cli import JsonOption, WaitOption, app, options_of
+from profilectl.cli import JsonOption, ServersOption, WaitOption, app, options_of
 from profilectl.codes import UsageError
 
 retention_app = typer.Typer(help="Show, set and apply how long profiles are kept.", no_args_is_help=True)
@@ -49,6 +49,7 @@ def apply_command(
     now: Annotated[str | None, typer.Option("--now", metavar="TIME", help="As if it were that time: 2026-11-23, or with a time of day.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; change nothing.")] = False,
     wait: WaitOption = 0,
+    wait_servers: ServersOption = 30,
     as_json: JsonOption = False,
 ) -> None:
     """Take away what is beyond its clock, so that nothing of it is left in the file. It cannot be undone."""
@@ -56,7 +57,7 @@ def apply_command(
     from profilectl.keeping import apply_retention
     from profilectl.render import privacy
 
-    done = apply_retention(options_of(context).store, now=now, dry_run=dry_run, wait_s=wait)
+    done = apply_retention(options_of(context).store, now=now, dry_run=dry_run, wait_s=wait, servers_s=wait_servers)
     if as_json:
         render.print_json(done.as_json())
     else:

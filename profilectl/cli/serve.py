@@ -39,6 +39,7 @@ def serve_command(
             help="A proxy before the server: who asks is who it adds to X-Forwarded-For; repeatable.",
         ),
     ] = None,
+    most_behind: Annotated[float, typer.Option("--most-behind", metavar="SECONDS", min=0, help="So much older than promised may be what is told; then 503.")] = 30,
     openapi: Annotated[bool, typer.Option("--openapi", help="Print the OpenAPI document and end.")] = False,
     wait: WaitOption = 0,
     as_json: JsonOption = False,
@@ -72,7 +73,7 @@ def serve_command(
                 render.notice("without TLS: put a proxy before it, or others on the way read what is told")
 
     asked = Serving(
-        host, port, rate, feed_rate, refresh_every, timeout, wait, connections_per_peer, proxies
+        host, port, rate, feed_rate, refresh_every, timeout, wait, connections_per_peer, proxies, most_behind
     )
     serve(options.store, known, asked, ready)
 

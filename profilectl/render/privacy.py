@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from profilectl.render import counted, notice, print_line
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from profilectl.forgetting import Forgotten
     from profilectl.keeping import Aged
     from profilectl.privacy import Record
+    from profilectl.tellers import Teller
 
 KINDS = {
     # a kind of table -> what its rows are
@@ -53,8 +54,15 @@ def print_forgotten(done: Forgotten, *, stderr: bool = False) -> None:
             say(f"{counted(gone.suppressed, 'identity')} {'would be' if done.dry_run else 'are' if gone.suppressed != 1 else 'is'} kept out of later imports")
     if done.lifted:
         say(f"{counted(done.lifted, 'identity')} {'would be' if done.dry_run else 'are' if done.lifted != 1 else 'is'} let in again")
+    _say_told_by(done.told_by, say)
     for line, kind, value, why in done.unknown if not done.lifted else ():
         say(f"{f'line {line}: ' if line else ''}{kind} {value}: {why}")
+
+
+def _say_told_by(told_by: Iterable[Teller], say: Callable[[str], None] = print_line) -> None:
+    """Print the servers that may still tell of what went."""
+    for one in told_by:
+        say(f"may still be told by {one}: look at its /healthz, or end it")
 
 
 def _counted(count: int, what: str) -> str:
@@ -98,6 +106,7 @@ def print_records(found: Sequence[Record]) -> None:
         if one.results:
             told.append(f"in {one.results}")
         print_line("  " + ", ".join(told))
+    _say_told_by(dict.fromkeys(teller for one in found for teller in one.told_by or ()))
 
 
 def print_aged(done: Aged) -> None:
@@ -106,6 +115,7 @@ def print_aged(done: Aged) -> None:
     print_line(f"{counted(done.gone, 'profile')} {would}{'go' if done.dry_run or done.gone != 1 else 'goes'} for good")
     print_line(f"{counted(done.stubs, 'profile')} {would}{'keep' if done.dry_run or done.stubs != 1 else 'keeps'} only who they are")
     print_line(f"{counted(done.events, 'event')} {would}{'go' if done.dry_run or done.events != 1 else 'goes'}")
+    _say_told_by(done.told_by)
 
 
 def print_clocks(found: dict[str, Any]) -> None:

@@ -328,8 +328,8 @@ def make_application(service: Service | None, running: AbstractAsyncContextManag
     async def taken_in(sender: Sender, batches: list[dict[str, Value]]) -> Response:
         try:
             await at_work().intake.take(sender.name, [to_json(one) for one in batches])
-        except Later:
-            raise Problem(503, "UNAVAILABLE", "the store cannot be written now; send it again", {"Retry-After": "1"}) from None
+        except Later as later:
+            raise later.trouble.of_batch() from None
         except Refused:
             raise _bad("the batches cannot be imported") from None
         return Response(status_code=202)

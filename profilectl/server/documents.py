@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,13 +12,13 @@ from profilectl.feed import ENVIRONMENTS
 from profilectl.identity import TYPES
 from profilectl.server.idsync import LONGEST_ID, MOST_CHANGES, PLATFORMS
 from profilectl.server.snapshot import Snapshots
+from profilectl.server.trouble import Trouble
 from profilectl.values import Number, Value
 
 DESCRIPTION = (
     "Profiles of a store on this machine, asked for and sent as on the platform. Answers come from a snapshot that is at most about a second old. "
     "Any request may be answered by 400, 408, 413, 429, 431, 500 or 503 before it is looked at."
 )
-STALE_MS = 60_000
 BEARER: dict[str, Any] = {"security": [{"client": []}]}
 BASIC: dict[str, Any] = {"security": [{"feed": []}]}
 
@@ -90,7 +89,11 @@ PROFILES = answer("For each identity, in order, the profiles that have it, as `p
 ))))
 AUDIENCES = answer("The audiences.", obj(audiences=listed(obj(audience_id={"type": "integer"}, audience_name=TEXT, criteria=TEXT, kind=TEXT, members={"type": "integer"}, refreshed_ms=maybe(WHOLE)))))
 MEMBERS = answer("A page of members.", obj(audience_id={"type": "integer"}, members=listed(obj(mpid=TEXT, environment=ENVIRONMENT, since_ms=WHOLE)), next=maybe(TEXT)))
-HEALTH = answer("How it stands.", obj(status={"enum": ["ok", "stale"]}, **{"import": {"type": "integer"}}, snapshot_ms=WHOLE, checked_ms=WHOLE, copy_ms={"type": "integer"}))
+STATUSES = list(dict.fromkeys(["ok", *(one.status for one in Trouble)]))
+HEALTH = answer("How it stands.", obj(
+    status={"enum": STATUSES}, answers={**SWITCH, "description": "Whether profiles are told: what would be told is not too old."}, **{"import": {"type": "integer"}},
+    snapshot_ms=WHOLE, checked_ms=WHOLE, behind_ms={**WHOLE, "description": "How much older than promised that is which is told."}, copy_ms={"type": "integer"},
+))
 BATCH = {"type": "object", "description": "A batch of the Events API, version 2.", "properties": {
     "environment": ENVIRONMENT, "mpid": WHOLE, "source_request_id": TEXT, "timestamp_unixtime_ms": WHOLE, "user_identities": {"type": "object", "additionalProperties": TEXT},
     "user_attributes": {"type": "object"}, "deleted_user_attributes": listed(TEXT), "device_info": {"type": "object"}, "consent_state": {"type": "object"}, "events": listed({"type": "object"}),
@@ -136,8 +139,18 @@ def openapi_of(application: FastAPI) -> dict[str, Any]:
 
 
 def health(snapshots: Snapshots) -> tuple[dict[str, Value], bool]:
-    """Return how it stands, and whether it is well: whether the store could be looked at lately."""
-    well = time.time_ns() // 1_000_000 - snapshots.checked_ms < STALE_MS
-    numbers = {"import": snapshots.now.number, "snapshot_ms": snapshots.now.made_ms, "checked_ms": snapshots.checked_ms, "copy_ms": round(snapshots.copy_s * 1000)}
-    told: dict[str, Value] = {"status": "ok" if well else "stale", **{name: Number(str(value)) for name, value in numbers.items()}}
-    return told, well
+    """Return how it stands, and whether it is well: whether the right store could be looked at lately."""
+    silence = snapshots.silence()
+    trouble = snapshots.trouble or silence
+    numbers = {
+        "import": snapshots.now.number,
+        "snapshot_ms": snapshots.now.made_ms,
+        "checked_ms": snapshots.checked_ms,
+        "behind_ms": max(round(snapshots.behind_s() * 1000), 0),
+        "copy_ms": round(snapshots.copy_s * 1000),
+    }
+    told: dict[str, Value] = {
+        "status": trouble.status if trouble else "ok",
+        "answers": silence is None,
+    }
+    return {**told, **{name: Number(str(value)) for name, value in numbers.items()}}, trouble is None

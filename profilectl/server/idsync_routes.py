@@ -118,13 +118,8 @@ async def _done(work: Awaitable[T]) -> T:
     """Wait for what the process of imports does. Raises Problem, Refused."""
     try:
         return await work
-    except Later:
-        raise Problem(
-            503,
-            "UNAVAILABLE",
-            "the store cannot be written now; send it again",
-            {"Retry-After": "1"},
-        ) from None
+    except Later as later:
+        raise later.trouble.of_batch() from None
 
 
 def add_idsync(application: FastAPI, at_work: Callable[[], Service]) -> None:

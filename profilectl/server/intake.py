@@ -33,6 +33,8 @@ from typing import TypeVar
 
 from profilectl.codes import ChangeRefused, InputRefused, NobodyFound, ProfilectlError, UsageError
 from profilectl.outcomes import Outcome
+from profilectl.same_store import hold_to
+from profilectl.server.trouble import Trouble, trouble_of
 
 T = TypeVar("T")
 GATHER_S = 0.2
@@ -50,7 +52,11 @@ Change = tuple[str, str | None, str | None]
 
 
 class Later(Exception):
-    """The batches were not taken: the sender may try again."""
+    """The batches were not taken: the sender may try again. trouble: why."""
+
+    def __init__(self, words: str = "", trouble: Trouble = Trouble.UNAVAILABLE) -> None:
+        super().__init__(words)
+        self.trouble = trouble
 
 
 class Refused(Exception):
@@ -73,10 +79,10 @@ class _Parcel:
 
 
 class Intake:
-    """Takes batches in. All methods are called in the thread of the event loop."""
+    """Takes batches in, into the store with an id and no other. All methods are called in the thread of the event loop."""
 
-    def __init__(self, store: Path) -> None:
-        self.store = store
+    def __init__(self, store: Path, store_id: str) -> None:
+        self.store, self.store_id = store, store_id
         self._waiting: dict[tuple[str, str], list[_Parcel]] = {}
         self._size = 0
         self._something = asyncio.Event()
@@ -155,13 +161,16 @@ class Intake:
 
     async def _try(self, parcels: Sequence[_Parcel]) -> list[Outcome] | Exception:
         """Import, and return what became of each batch, or what stood in the way."""
-        content = "".join(f"{line}\n" for parcel in parcels for line in parcel.lines)
+        try:
+            content = "".join(f"{line}\n" for parcel in parcels for line in parcel.lines)
+        except MemoryError:
+            return Later("no memory")
         return await self._work(import_lines, self.store, parcels[0].feed, content, parcels[0].call)
 
     async def _work(self, work: Callable[..., T], *arguments: object) -> T | Exception:
         """Work in the process of imports, and return what came of it, or what stood in the way."""
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin)
+            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, (self.store, self.store_id))
         pool = self._pool
         try:
             done = await asyncio.get_running_loop().run_in_executor(pool, work, *arguments)
@@ -173,7 +182,7 @@ class Intake:
         except (InputRefused, UsageError):  # nothing was written
             return Refused()
         except Exception as error:  # noqa: BLE001 - senders keep what they have, and try again
-            return Later(type(error).__name__)
+            return Later(type(error).__name__, trouble_of(error, self.store) or Trouble.UNAVAILABLE)
         self.imports += 1
         self.last_ms = time.time_ns() // 1_000_000
         return done
@@ -252,8 +261,10 @@ def _log_warning(message: Warning | str, *rest: object) -> None:
     sys.stderr.flush()
 
 
-def _begin() -> None:
-    """Begin the process of imports: it ends with the one that began it, not with a Ctrl-C meant for that one."""
+def _begin(store: Path, store_id: str) -> None:
+    """Begin the process of imports: it ends with the one that began it, not with a Ctrl-C meant for that one. Each time it opens
+    the store it looks whether that is the one with the id; it never makes one."""
+    hold_to(store, store_id)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.showwarning = _log_warning  # type: ignore[assignment]
     parent = multiprocessing.parent_process()

@@ -15,6 +15,9 @@ system that can (XFS, Btrfs) shares the blocks instead of copying them; there th
 a copy takes about 50 ms for each 100 MB, which is a million profiles, and the room of a second store; 10 GB are some 5 s after each
 commit. `--refresh-every` then says how often at most; at least as long as the last copy took is always left between two, so
 that copying never takes more than half of the time.
+
+What a copy is of is compared with what is served: by its id, a store that was put in the place of the right one is not told
+of. A copy that could not be made anew for too long is not told of either: old people may be people who were erased since.
 """
 
 from __future__ import annotations
@@ -27,21 +30,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from profilectl.codes import StoreBusy, UsageError
+from profilectl.codes import StoreBusy, StoreUnusable, UsageError
 from profilectl.copies import copy_for_reading, signature_of
 from profilectl.feed import Feed
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.retention import Clocks, clocks_of
+from profilectl.same_store import check_same
 from profilectl.scratch import Scratch, quote_path
+from profilectl.server.trouble import Trouble, trouble_of
 from profilectl.standing import Known, known_to
-from profilectl.store import Settings, Store
+from profilectl.store import SCHEMA_VERSION, Settings, Store, attach, version_of
 
 QUIET_S = 0.03
 """So long a file must have rested before it is copied: a writer that opens it again at once (to compact) goes first, and two
 writes within one tick of the file system's clock are not taken for one."""
 MEMORY_LIMIT = "512MB"
 READERS = 2
+PROMISED_S = 1.0
+"""What is told is at most so old, where the store may be looked at and copying takes no time."""
+MOST_BEHIND_S = 30.0
+"""So much older than promised may it be, where nobody says otherwise; then nothing is told."""
 
 
 class Still(Store):
@@ -80,13 +89,18 @@ class Reader:
 
 
 class Snapshot:
-    """One state of the store. number: its last import; users: questions that are being answered out of it."""
+    """One state of the store. number: its last import; users: questions that are being answered out of it; was: the signature of
+    the file that was copied. Raises OtherStore for a copy of another than the one with the id."""
 
-    def __init__(self, scratch: Scratch, path: Path, copied: Path, workspaces: Sequence[str], made_ms: int) -> None:
+    was: tuple[object, ...] = ()
+    made_s = 0.0
+
+    def __init__(self, scratch: Scratch, path: Path, copied: Path, workspaces: Sequence[str], made_ms: int, store_id: str) -> None:
         self.scratch, self.made_ms, self.users, self.retired = scratch, made_ms, 0, False
         scratch.run(f"attach {quote_path(copied)} as store (read_only)")
         for part in (copied, copied.with_name(copied.name + ".wal")):
             part.unlink(missing_ok=True)
+        _check(scratch, path, store_id)
         store = Still(scratch, path)
         self.settings = store.settings()
         self.number = store.next_import()[0] - 1
@@ -111,47 +125,101 @@ class Snapshot:
         self.scratch.close()
 
 
+def _check(scratch: Scratch, path: Path, store_id: str) -> None:
+    """See that the attached store is the one with an id, and of this version. Raises OtherStore,
+    StoreUnusable."""
+    if version_of(scratch, path) == SCHEMA_VERSION:
+        check_same(scratch, path, store_id)
+    else:
+        raise StoreUnusable(
+            f"{path} was made by an older profilectl",
+            "end serve and start it again: it upgrades the store",
+        )
+
+
 class Snapshots:
     """The newest snapshot of a store, taken anew when the store has changed.
 
     `renew` is called by one thread at a time; all else in the thread of the event loop.
     """
 
-    def __init__(self, path: Path, folder: Path, workspaces: Sequence[str], *, refresh_s: float = 0.0) -> None:
-        self.path, self.folder, self.workspaces, self.refresh_s = path, folder, workspaces, refresh_s
+    def __init__(
+        self,
+        path: Path,
+        folder: Path,
+        workspaces: Sequence[str],
+        *,
+        refresh_s: float = 0.0,
+        most_behind_s: float = MOST_BEHIND_S,
+    ) -> None:
+        self.path, self.folder, self.workspaces = path, folder, workspaces
+        self.refresh_s, self.most_behind_s = refresh_s, most_behind_s
         self.now: Snapshot
+        self.store_id = ""
+        """The id of the store that is served."""
+        self.trouble: Trouble | None = None
+        """What was in the way when the store was looked at last."""
         self.copies = 0
         self.copy_s = 0.0
         self.checked_ms = 0
         self.told_ms = 0
         """What was in the store at this time is answered out of."""
-        self._was: tuple[object, ...] = ()
+        self.checked_s = 0.0
+        """When the store was seen to be what is answered out of, as time.monotonic."""
+        self._looked_at: tuple[object, ...] = ()
         self._next = 0.0
+        self._leaving: list[Snapshot] = []
 
     def open(self, wait_s: float) -> None:
         """Make the store where there is none, bring it up to this version, and take the first snapshot.
         Raises StoreBusy, StoreUnusable."""
-        with contextlib.closing(Scratch(self.folder)) as scratch, open_store(scratch, self.path, create=True, wait_s=wait_s) as store:
+        with (
+            contextlib.closing(Scratch(self.folder)) as scratch,
+            open_store(scratch, self.path, create=True, wait_s=wait_s) as store,
+        ):
             store.feeds()
-        taken = self._take(time.monotonic() + max(wait_s, 5.0))
-        self.now = taken
+            self.store_id = store.meta("store_id")
+        try:
+            self._begin(self._take(time.monotonic() + max(wait_s, 5.0)))
+        except OSError as error:
+            raise StoreUnusable(
+                f"{self.path} could not be copied to {self.folder}: {error.strerror}", "make room"
+            ) from None
 
-    def renew(self) -> Snapshot | None:
+    def renew(self, *, at_once: bool = False) -> Snapshot | None:
         """Return a new snapshot, where the store has changed since the last one and may be read now.
-        Raises StoreUnusable, and OSError where there is no store any more."""
-        now_ms = time.time_ns() // 1_000_000
+        at_once: also where it was copied a moment ago. Raises whatever is in the way: StoreUnusable,
+        OSError, and all else."""
+        began_s, now_ms = time.monotonic(), time.time_ns() // 1_000_000
         due = self.now.due_ms is not None and self.now.due_ms <= now_ms  # an alias takes effect
         was = signature_of(self.path)
-        if was == self._was and not due:
-            self.checked_ms = now_ms
+        if was == self.now.was and not due:
+            self.checked_ms, self.checked_s, self.trouble = now_ms, began_s, None
             return None
         resting = (time.time_ns() - self.path.stat().st_mtime_ns) / 1e9
-        if time.monotonic() < self._next or 0 <= resting < QUIET_S:
+        if 0 <= resting < QUIET_S:
             return None
         try:
+            if time.monotonic() < self._next and not at_once:
+                self._look(was)
+                return None
             return self._take(time.monotonic())
         except StoreBusy:
             return None
+
+    def note(self, error: Exception) -> None:
+        """Note what was in the way of a look at the store."""
+        self.trouble = trouble_of(error, self.path) or Trouble.FAILING
+
+    def _look(self, was: tuple[object, ...]) -> None:
+        """See that the store is still the one that is served, also where it is not copied yet. was:
+        its signature. Raises StoreBusy, OtherStore, StoreUnusable."""
+        if was == self._looked_at:
+            return
+        with contextlib.closing(Scratch(self.folder)) as scratch:
+            attach(scratch, self.path, write=False, until=time.monotonic())
+            _check(scratch, self.path, self.store_id)
+        self._looked_at, self.trouble = was, None
 
     def _take(self, until: float) -> Snapshot:
         began = time.monotonic()
@@ -162,19 +230,44 @@ class Snapshots:
         try:
             scratch.run(f"set threads = {READERS}")
             was = copy_for_reading(scratch, self.path, copied, until=until)
-            taken = Snapshot(scratch, self.path, copied, self.workspaces, made_ms)
+            taken = Snapshot(scratch, self.path, copied, self.workspaces, made_ms, self.store_id)
         except BaseException:
             scratch.close()
             for part in (copied, copied.with_name(copied.name + ".wal")):
                 part.unlink(missing_ok=True)
             raise
-        self._was, self.copy_s, self.checked_ms = was, time.monotonic() - began, made_ms
+        taken.was, taken.made_s = was, began
+        self.copy_s = time.monotonic() - began
         self._next = time.monotonic() + max(self.refresh_s - self.copy_s, self.copy_s)
         return taken
 
+    def _begin(self, taken: Snapshot) -> None:
+        self.now, self.checked_ms, self.checked_s, self.trouble = (
+            taken,
+            taken.made_ms,
+            taken.made_s,
+            None,
+        )
+
+    def behind_s(self) -> float:
+        """Return how much older than promised that is which is told. Both clocks are asked: each may
+        stand still or jump."""
+        age_s = max(
+            time.monotonic() - self.checked_s,
+            (time.time_ns() // 1_000_000 - self.checked_ms) / 1000,
+        )
+        return age_s - PROMISED_S - max(self.refresh_s, self.copy_s) - self.copy_s
+
+    def silence(self) -> Trouble | None:
+        """Return why nothing is told; None where it is new enough to be told."""
+        return (self.trouble or Trouble.BEHIND) if self.behind_s() > self.most_behind_s else None
+
     @contextlib.contextmanager
     def reader(self) -> Iterator[Reader]:
-        """Lend a reader of the newest snapshot. At most READERS at a time."""
+        """Lend a reader of the newest snapshot. At most READERS at a time. Raises Problem where it is
+        too old to be told."""
+        if (silence := self.silence()) is not None:
+            raise silence.of_question()
         snapshot = self.now
         snapshot.users += 1
         reader = snapshot.free.pop()
@@ -185,16 +278,25 @@ class Snapshots:
             snapshot.free.append(reader)
             snapshot.users -= 1
             if snapshot.retired and not snapshot.users:
+                self._leaving.remove(snapshot)
                 snapshot.close()
 
     def put(self, taken: Snapshot) -> None:
         """Answer out of another snapshot from now on."""
-        old, self.now = self.now, taken
+        old = self.now
+        self._begin(taken)
         old.retired = True
-        if not old.users:
+        if old.users:
+            self._leaving.append(old)
+        else:
             old.close()
+
+    def tells_since(self, when_s: float) -> bool:
+        """Say whether all that is told comes from a store as it was at a time (time.monotonic), or
+        later; or nothing is told."""
+        return not self._leaving and (
+            self.checked_s >= when_s or (self.silence() is not None and not self.now.users)
+        )
 
     def close(self) -> None:
         self.now.close()
-
-

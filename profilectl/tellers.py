@@ -1,0 +1,210 @@
+"""The servers that tell of a store, and how whoever erases waits for them.
+
+A server (`profilectl serve`) answers out of a copy. It has a folder beside the store, which it
+holds locked for as long as it lives, and says in it who it is. Whoever has erased somebody puts a
+question there, an empty file; the server takes it away once all that it answers comes from a store
+as it was after the question was put. So no clocks are compared, and a server that was killed is not
+waited for.
+
+What stands in such a folder is read as a stranger's: so many folders, so many bytes, so many
+characters, and nothing that leads elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import glob
+import itertools
+import json
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+WORD = "server.json"
+"""The file in which a server says who it is."""
+QUESTION = "ask-"
+"""How the name of a question begins."""
+MOST_FOLDERS = 100
+MOST_BYTES = 4096
+MOST_QUESTIONS = 1000
+WAIT_S = 30.0
+"""So long whoever erases waits for servers, where nothing else is said."""
+LOOK_S = 0.02
+"""So often it is looked whether a question is answered."""
+ADDRESS = re.compile(r"http://[0-9A-Za-z.:\[\]%_-]{1,200}")
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """A server that tells of a store."""
+
+    process: int | None = None
+    """Its process; None where it says none, as one that only starts."""
+    address: str | None = None
+    """Where it answers; None where it says nothing of that."""
+    store_id: str | None = None
+    """The id of the store that it serves; None where it does not say."""
+    user: int | None = None
+    """The user whose server it is, where its folder cannot be looked into; else None."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the server as `--json` names it."""
+        return {"process": self.process, "address": self.address, "user": self.user}
+
+    def __str__(self) -> str:
+        if self.user is not None:
+            return f"a server of the user {self.user}, which cannot be asked"
+        who = f"process {self.process}" if self.process is not None else "a server that starts"
+        return f"{self.address} ({who})" if self.address else who
+
+
+# The server's side.
+
+
+def say_who(folder: Path, teller: Teller) -> None:
+    """Write down in the folder of a server who it is."""
+    said = {"process": teller.process, "address": teller.address, "store_id": teller.store_id}
+    made = folder / f"{WORD}.new"
+    handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "w") as out:
+        json.dump(said, out)
+    made.rename(folder / WORD)
+
+
+def questions_in(folder: Path) -> list[Path]:
+    """Return the questions that were put to the server of a folder. Raises OSError."""
+    with os.scandir(folder) as found:
+        names = (one.name for one in found if one.name.startswith(QUESTION))
+        return [folder / name for name in itertools.islice(names, MOST_QUESTIONS)]
+
+
+def answer(questions: Sequence[Path]) -> None:
+    """Answer questions: nothing older is told any more."""
+    for one in questions:
+        with contextlib.suppress(OSError):
+            one.unlink()
+
+
+# The side of whoever erases.
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A server that was asked."""
+
+    folder: Path
+    """Its folder."""
+    question: Path | None
+    """What was put there; None where nothing could be."""
+    teller: Teller = field(default_factory=Teller)
+    """Who it is."""
+
+    def tells(self) -> bool:
+        """Say whether the server lives, and has not answered."""
+        if self.question is not None and not self.question.exists():
+            return False
+        return is_living(self.folder)
+
+
+def still_told_by(path: Path, store_id: str, within_s: float) -> list[Teller]:
+    """Return the living servers on this machine that may tell of what was in a store before this
+    call, after waiting for them for so long at most. The store must not be open."""
+    asked = [_ask(folder) for folder in _folders(path) if is_living(folder)]
+    questions = [one.question for one in asked if one.question is not None]
+    until = time.monotonic() + within_s
+    try:
+        while True:
+            asked = [one for one in asked if one.tells() and _is_meant(one, store_id)]
+            if not any(one.question for one in asked) or time.monotonic() >= until:
+                return [one.teller for one in asked]
+            time.sleep(LOOK_S)
+    finally:
+        answer(questions)
+
+
+def _folders(path: Path) -> Iterator[Path]:
+    """Yield the folders of servers beside a store, of users who can read it."""
+    parent, prefix = path.absolute().parent, f".{path.name[:100]}."
+    with contextlib.suppress(OSError):
+        owners = {0, os.getuid(), path.stat().st_uid}
+        of_servers = itertools.islice(parent.glob(f"{glob.escape(prefix)}*.snapshot"), MOST_FOLDERS)
+        for folder in of_servers:
+            with contextlib.suppress(OSError):
+                file = folder.lstat()
+                if stat.S_ISDIR(file.st_mode) and file.st_uid in owners:
+                    yield folder
+
+
+def is_living(folder: Path) -> bool:
+    """Say whether a process holds a folder locked."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except PermissionError:
+        return True  # another user's: it cannot be known
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        process = _said(folder).process
+        return process is not None and _runs(process)
+    finally:
+        os.close(handle)
+    return False
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return error.errno == errno.EPERM
+    return True
+
+
+def _ask(folder: Path) -> _Asked:
+    question = folder / f"{QUESTION}{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        os.close(os.open(question, flags, 0o600))
+    except PermissionError:
+        return _Asked(folder, None, Teller(user=folder.lstat().st_uid))
+    except OSError:  # it ends just now, or the disk is full
+        return _Asked(folder, None, _said(folder))
+    return _Asked(folder, question, _said(folder))
+
+
+def _is_meant(one: _Asked, store_id: str) -> bool:
+    """Say whether a server serves a store; one that only starts may."""
+    if one.teller.user is None:
+        one.teller = _said(one.folder)
+    return one.teller.store_id in (None, store_id)
+
+
+def _said(folder: Path) -> Teller:
+    """Return what a server says of itself; what it does not say, or cannot be, is left out."""
+    try:
+        handle = os.open(folder / WORD, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as content:
+            if not stat.S_ISREG(os.fstat(content.fileno()).st_mode):
+                return Teller()
+            said = json.loads(content.read(MOST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return Teller()
+    if not isinstance(said, dict):
+        return Teller()
+    process, address, store_id = (said.get(name) for name in ("process", "address", "store_id"))
+    return Teller(
+        process if type(process) is int and 0 < process < 2**31 else None,
+        address if isinstance(address, str) and ADDRESS.fullmatch(address) else None,
+        store_id if isinstance(store_id, str) and len(store_id) <= 64 else None,
+    )
