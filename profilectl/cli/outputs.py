@@ -21,6 +21,7 @@ from profilectl.cli.import_ import (
     PartnerOption,
     ProtectionOption,
     SourceOption,
+    UnpackedOption,
     value_of,
 )
 from profilectl.cli.import_ import EmptyName as Empty
@@ -46,6 +47,7 @@ def enrich_command(
     mapped: MapOption = None,
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
+    max_unpacked: UnpackedOption = None,
     empty: EmptyOption = Empty["ignore"],
     event: EventOption = None,
     environment: EnvironmentOption = None,
@@ -66,7 +68,7 @@ def enrich_command(
 
     request = ImportRequest(
         paths=files, feed=feed, protection=value_of(protection), source=value_of(source), partner=partner, format=value_of(format), manifest=manifest,
-        mapped=mapped or (), delimiter=delimiter, encoding=encoding, empty=empty.value, event=event, environment=value_of(environment), wait_s=wait,
+        mapped=mapped or (), delimiter=delimiter, encoding=encoding, max_unpacked=max_unpacked, empty=empty.value, event=event, environment=value_of(environment), wait_s=wait,
         stdin=sys.stdin.buffer,
     )
     options = options_of(context)

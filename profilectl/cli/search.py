@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from profilectl.cli import JsonOption, WaitOption, app, complete, file_or_stdout, options_of
-from profilectl.cli.import_ import DelimiterOption, EncodingOption
+from profilectl.cli.import_ import DelimiterOption, EncodingOption, UnpackedOption
 from profilectl.codes import InputRefused, NobodyFound, UsageError
 from profilectl.feed import ENVIRONMENTS
 from profilectl.identity import no_type, type_named
@@ -78,6 +78,7 @@ def lookup_command(
     environment: Annotated[EnvironmentName, typer.Option("--environment", help="Where to look; nowhere else.")] = EnvironmentName["production"],
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
+    max_unpacked: UnpackedOption = None,
     format: Annotated[LineFormat | None, typer.Option("--format", help="jsonl (default): a JSON document a line; or csv; else by the name of the output.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else (or -) standard output.")] = None,
     wait: WaitOption = 0,
@@ -97,7 +98,7 @@ def lookup_command(
     if written not in LineFormat.__members__:
         raise UsageError(f"-o {output}: a look-up writes JSON lines or CSV", "name it .jsonl or .csv")
     check_apart([("-o", output)], [file])
-    wanted = Lookup(named, environment.value, list(dict.fromkeys(fields or ())), written, delimiter, encoding, piped=file == "-")
+    wanted = Lookup(named, environment.value, list(dict.fromkeys(fields or ())), written, delimiter, encoding, piped=file == "-", max_unpacked=max_unpacked)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(file)
         if file == "-":
