@@ -300,6 +300,17 @@ def test_a_value_that_stands_once_and_is_meant_often_is_bounded_by_memory(folder
     assert "--memory-limit" in done.stderr
 
 
+def test_a_value_that_is_meant_often_in_a_file_that_is_written_anew_takes_no_more_memory(folder: Path) -> None:
+    value = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 300, pyarrow.int32()), pyarrow.array(["y" * 2_000_000]))
+    times = pyarrow.array([0] * 300, pyarrow.timestamp("ns"))
+    table = pyarrow.table({"email": [f"{n}@example.com" for n in range(300)], "at": times, "tier": value})
+    parquet.write_table(table, folder / "a.parquet", compression="zstd", dictionary_pagesize_limit=10_000_000, use_deprecated_int96_timestamps=True, store_schema=False)
+    before = pyarrow.default_memory_pool().max_memory()
+    done = call("import", "a.parquet", "--feed", "crm", "--memory-limit", "200MB", folder=folder)
+    assert (done.exit_code, "more than the 100 MB" in done.stderr) == (4, True), done.stderr
+    assert pyarrow.default_memory_pool().max_memory() < max(before, 300_000_000)
+
+
 def test_a_page_that_unpacks_to_more_than_the_memory_is_refused(folder: Path) -> None:
     parquet.write_table(pyarrow.table({"email": ["a@example.com"], "tier": ["x" * 100_000_000]}), folder / "a.parquet", compression="zstd")
     done = call("import", "a.parquet", "--feed", "crm", "--max-unpacked", "50MB", folder=folder)

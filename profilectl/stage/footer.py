@@ -53,7 +53,8 @@ def check_footer(scratch: Scratch, file: InputFile) -> None:
         raise InputRefused(f"{file.name} has {footer.columns:,} columns: at most {MOST_COLUMNS:,} are read", "write the columns that are needed")
     most = most_of(size, size_of(file.max_unpacked))
     if footer.unpacked > most:
-        raise refusal(file.name, size, f"{footer.rows:,} rows of {footer.columns:,} columns, which is at least {sized(footer.unpacked)}", most)
+        said = f"says that it has {footer.rows:,} rows of {footer.columns:,} columns, which are"
+        raise refusal(file.name, size, footer.unpacked, most, said)
     room = memory + max(free_space(scratch.folder), 0)
     if footer.rows * ROW > room:
         raise InputRefused(

@@ -83,12 +83,12 @@ def free_space(folder: Path) -> int:
     return usage.free - min(RESERVE, int(usage.total * RESERVE_SHARE))
 
 
-def refusal(name: str, packed: int, unpacked: str, most: int) -> InputRefused:
-    """Say that a file unpacks to more than it may."""
-    wider = sized(10 * most).replace(" ", "")
+def refusal(name: str, packed: int, unpacked: int, most: int, what: str = "unpacks to") -> InputRefused:
+    """Say that a file unpacks to more than it may. unpacked: how many bytes at least."""
+    wider = sized(max(10 * most, unpacked * 11 // 10)).replace(" ", "")
     return InputRefused(
-        f"{name} has {sized(packed)} and unpacks to {unpacked}, more than the {sized(most)} that are allowed",
-        f"look at what it is: so much in so little is seldom data; --max-unpacked {wider} allows as much",
+        f"{name} has {sized(packed)} and {what} at least {sized(unpacked)}, more than the {sized(most)} that are allowed",
+        f"look at what it is: so much in so little is seldom data; --max-unpacked {wider} allows {wider}",
     )
 
 
@@ -106,7 +106,7 @@ class Room:
             for block in blocks:
                 self.came += len(block)
                 if self.came > self.most:
-                    raise refusal(self.name, self.packed, f"at least {sized(self.came)}", self.most)
+                    raise refusal(self.name, self.packed, self.came, self.most)
                 yield block
 
 
