@@ -90,7 +90,7 @@ def forward_command(
     output: OutputOption = None,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many batches to each output.")] = None,
     attempts: Annotated[int, typer.Option("--attempts", metavar="N", min=1, max=100, help="How often a batch is tried before it goes to the dead-letter list.")] = 5,
-    timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long an answer is waited for.")] = 30,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long one exchange may last, from connecting to the last byte.")] = 30,
     pause: Annotated[float, typer.Option("--pause", metavar="SECONDS", min=0, help="The first pause before a batch is tried again; it grows.")] = 0.5,
     max_wait: Annotated[float, typer.Option("--max-wait", metavar="SECONDS", min=0, help="Where a receiver asks for a longer pause, end with exit 9 and say when to come back.")] = MAX_WAIT_S,
     lanes: Annotated[int, typer.Option("--lanes", metavar="N", min=1, max=100, help="How many people's batches go to a webhook at the same time.")] = 8,

@@ -36,7 +36,7 @@ def push_command(
     max_unpacked: UnpackedOption = None,
     rate: Annotated[float, typer.Option("--rate", metavar="N", min=0, help="At most so many batches a second; 0: no limit.")] = RATE,
     parallel: Annotated[int, typer.Option("--parallel", metavar="N", min=1, max=64, help="So many requests at once.")] = 4,
-    timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long to wait for an answer.")] = 30,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long one exchange may last, from connecting to the last byte.")] = 30,
     give_up: Annotated[float, typer.Option("--give-up", metavar="SECONDS", min=0, help="Stop where nothing was accepted for so long.")] = 300,
     max_wait: Annotated[float, typer.Option("--max-wait", metavar="SECONDS", min=0, help="Where the platform asks for a longer pause, end with exit 9 and say when to come back.")] = MAX_WAIT_S,
     refused: Annotated[Path | None, typer.Option("--refused", metavar="FILE", help="Where refused batches are added; else push-N.refused.jsonl.")] = None,
