@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import concurrent.futures
 import contextlib
 import threading
 import urllib.request
@@ -174,11 +175,12 @@ class Exchanges:
     def __init__(
         self, address: str, most: int, *, proxied: bool, certificates: Callable[[], ssl.SSLContext] = trusted
     ) -> None:
+        self._network = _Network()
         proxy = proxy_of(address) if proxied else None
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=certificates() if "https" in (urlsplit(address).scheme, urlsplit(proxy or "").scheme) else None,
             proxy=None if proxy is None else _proxy(proxy),
-            max_connections=most, max_keepalive_connections=most, keepalive_expiry=KEPT_S, network_backend=_Network(),
+            max_connections=most, max_keepalive_connections=most, keepalive_expiry=KEPT_S, network_backend=self._network,
         )
 
     async def __aenter__(self) -> Self:
@@ -192,6 +194,7 @@ class Exchanges:
 
         Raises NoReply where there is no answer that has a status.
         """
+        await self._network.sleep(0)  # what is loaded with the first exchange takes none of its time
         meter = _Meter(bounds.body + FRAMING)
         token = _meter.set(meter)
         try:
@@ -286,6 +289,8 @@ class Waiting:
     """Whether the proxy of the environment is used."""
     certificates: Callable[[], ssl.SSLContext] = trusted
     """Those that are trusted."""
+    _closed: bool = False
+    """Whether no more are made."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while the thread is begun or ended."""
     _loop: asyncio.AbstractEventLoop | None = None
@@ -301,12 +306,16 @@ class Waiting:
         sending = asyncio.run_coroutine_threadsafe(exchanges.post(url, body, headers, bounds, used=used), loop)
         try:
             return sending.result()
+        except concurrent.futures.CancelledError:
+            raise NoReply("broken", "broken off") from None
         except BaseException:
             sending.cancel()
             raise
 
     def _begun(self) -> tuple[asyncio.AbstractEventLoop, Exchanges]:
         with self._lock:
+            if self._closed:
+                raise NoReply("broken", "broken off")
             if self._loop is None or self._exchanges is None:
                 self._loop = asyncio.new_event_loop()
                 self._exchanges = Exchanges(self.address, self.most, proxied=self.proxied, certificates=self.certificates)
@@ -317,6 +326,7 @@ class Waiting:
     def close(self) -> None:
         """Break off what is going on, and close the connections."""
         with self._lock:
+            self._closed = True
             if self._loop is None or self._exchanges is None or self._thread is None:
                 return
             asyncio.run_coroutine_threadsafe(_ending(self._exchanges), self._loop).result()
