@@ -177,9 +177,11 @@ def test_a_reserve_of_the_disk_stays_free(name: str, folder: Path, monkeypatch: 
     if name != "-":
         (folder / name).write_bytes(gzip.compress(content, 1) if name.endswith("gz") else zipped({"a.csv": content}))
     before = left(folder)
-    done = call("import", name, "--feed", "crm", "--format", "csv", folder=folder, stdin=content if name == "-" else None)
-    assert (done.exit_code, "the disk has no room for it" in done.stderr) == (4, True), done.stderr
-    assert left(folder) == before
+    commands = [["import", name, "--feed", "crm", "--format", "csv"], *([["lookup", "-"]] if name == "-" else [])]
+    for command in commands:
+        done = call(*command, folder=folder, stdin=content if name == "-" else None)
+        assert (done.exit_code, "the disk has no room for it" in done.stderr) == (4, True), done.stderr
+        assert left(folder) == before
 
 
 # Archives that say one thing and are another

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -88,7 +87,7 @@ def lookup_command(
     Each says the MPID, or why there is none. Unknown identities are no failure.
     """
     from profilectl.lookup import Lookup
-    from profilectl.read import look_up_file
+    from profilectl.read import copied, look_up_file
     from profilectl.sinks import ENDINGS, format_named, packed
     from profilectl.whole_file import check_apart, whole_file
 
@@ -103,8 +102,7 @@ def lookup_command(
         path = Path(file)
         if file == "-":
             path = Path(folder) / "stdin"
-            with path.open("wb") as copied:  # in a folder for its owner only
-                shutil.copyfileobj(sys.stdin.buffer, copied)
+            copied(sys.stdin.buffer, path)  # in a folder for its owner only
         elif not path.is_file():
             raise InputRefused(f"{file}: there is no such file" if not path.exists() else f"{file} is not a file")
         blocks = look_up_file(options_of(context).store, path, wanted, wait_s=wait)
