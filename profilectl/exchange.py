@@ -1,9 +1,9 @@
-"""One request and its answer over HTTP, within one deadline and a cap of bytes: for every command that sends.
+"""One request and its answer over HTTP, within one deadline and a cap of bytes: for all that sends.
 
-The deadline is for all of it, from the name's look-up and the handshake to the last byte. The cap is of the
-bytes that the connection brings: interim answers (1xx), headers and framing count like the body. A body is
-never unpacked, whatever its Content-Encoding says, and a redirect is never followed. httpcore speaks HTTP
-over a connection of ours that counts.
+The deadline is for all of it, from the name's look-up and the handshake to the last byte. The cap
+is of the bytes that the connection brings: interim answers (1xx), headers and framing count like
+the body. A body is never unpacked, whatever its Content-Encoding says, and a redirect is never
+followed. httpcore speaks HTTP over a connection of ours that counts.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 LONGEST_HEAD = 65_536
 """So many bytes may come before the status and the headers are whole, interim answers included."""
 FRAMING = 4 * LONGEST_HEAD
-"""So many bytes may come beside the body: heads, the sizes of chunks, and what a block has beyond the body's cap."""
+"""So many bytes may come beside the body: heads, the sizes of chunks, what a block has more."""
 UNUSED_S = 1.0
-"""So long the rest of a body that nobody looks at is read, so that the connection can be used again."""
+"""So long a body that nobody looks at is read, so that the connection can be used again."""
 KEPT_S = 5.0
 """So long a connection that is not used is kept."""
 
@@ -56,7 +56,7 @@ class Reply:
     status: int
     """The status of the answer."""
     headers: Mapping[str, str]
-    """Its headers, by their names in lower case; of one that is stated twice the values, with a comma between."""
+    """Its headers, by their names in lower case; of one that is stated twice both, with a comma."""
     body: bytes = b""
     """Its body, as far as it was read, and as it came: never unpacked."""
     cut: str = ""
@@ -112,7 +112,8 @@ class _Counted(httpcore.AsyncNetworkStream):
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109, httpcore has it
+    # httpcore states a time-out with each step; the deadline is above them all.
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
         meter = _meter.get()
         meter.check()
         block = await self._stream.read(max_bytes, timeout)
@@ -127,7 +128,9 @@ class _Counted(httpcore.AsyncNetworkStream):
         await self._stream.aclose()
 
     async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None,
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> httpcore.AsyncNetworkStream:
         _meter.get().connecting = True
@@ -148,18 +151,24 @@ class _Network(httpcore.AsyncNetworkBackend):
         self._network = httpcore.AnyIOBackend()
 
     async def connect_tcp(
-        self, host: str, port: int, timeout: float | None = None,  # noqa: ASYNC109
-        local_address: str | None = None, socket_options: Iterable[Any] | None = None,
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         _meter.get().connecting = True
-        return _Counted(await self._network.connect_tcp(host, port, timeout, local_address, socket_options))
+        return _Counted(
+            await self._network.connect_tcp(host, port, timeout, local_address, socket_options)
+        )
 
     async def sleep(self, seconds: float) -> None:
         await self._network.sleep(seconds)
 
 
 def trusted(*, from_environment: bool = True) -> ssl.SSLContext:
-    """Return the certificates that are trusted: SSL_CERT_FILE names others than the usual, where it may."""
+    """Return the certificates that are trusted: SSL_CERT_FILE names others, where it may."""
     import httpx
 
     return httpx.create_ssl_context(trust_env=from_environment)
@@ -168,19 +177,30 @@ def trusted(*, from_environment: bool = True) -> ssl.SSLContext:
 class Exchanges:
     """Exchanges over connections that are kept. An asynchronous context; several may go on at once.
 
-    address: where they go to; most: so many go on at once; proxied: whether the proxy of the environment is
-    used, which must not see what goes to this machine in plain text; certificates: those that are trusted.
+    address: where they go to; most: so many go on at once; proxied: whether the proxy of the
+    environment is used, which must not see what goes to this machine in plain text; certificates:
+    those that are trusted.
     """
 
     def __init__(
-        self, address: str, most: int, *, proxied: bool, certificates: Callable[[], ssl.SSLContext] = trusted
+        self,
+        address: str,
+        most: int,
+        *,
+        proxied: bool,
+        certificates: Callable[[], ssl.SSLContext] = trusted,
     ) -> None:
         self._network = _Network()
         proxy = proxy_of(address) if proxied else None
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=certificates() if "https" in (urlsplit(address).scheme, urlsplit(proxy or "").scheme) else None,
+            ssl_context=certificates()
+            if "https" in (urlsplit(address).scheme, urlsplit(proxy or "").scheme)
+            else None,
             proxy=None if proxy is None else _proxy(proxy),
-            max_connections=most, max_keepalive_connections=most, keepalive_expiry=KEPT_S, network_backend=self._network,
+            max_connections=most,
+            max_keepalive_connections=most,
+            keepalive_expiry=KEPT_S,
+            network_backend=self._network,
         )
 
     async def __aenter__(self) -> Self:
@@ -189,31 +209,63 @@ class Exchanges:
     async def __aexit__(self, *error: object) -> None:
         await self._pool.aclose()
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str], bounds: Bounds, *, used: bool = True) -> Reply:
+    async def post(
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        bounds: Bounds,
+        *,
+        used: bool = True,
+    ) -> Reply:
         """Send a body and return the answer. used: whether anybody looks at the answer's body.
 
         Raises NoReply where there is no answer that has a status.
         """
-        await self._network.sleep(0)  # what is loaded with the first exchange takes none of its time
+        await self._network.sleep(
+            0
+        )  # what is loaded with the first exchange takes none of its time
         meter = _Meter(bounds.body + FRAMING)
         token = _meter.set(meter)
         try:
             async with asyncio.timeout(bounds.seconds):
-                await self._post(url, body, {"User-Agent": f"profilectl/{__version__}", **headers}, bounds, meter, used)
+                await self._post(
+                    url,
+                    body,
+                    {"User-Agent": f"profilectl/{__version__}", **headers},
+                    bounds,
+                    meter,
+                    used,
+                )
         except TimeoutError:
-            return _ended(meter, "no connection" if meter.connecting else "timeout", "the time was up")
+            return _ended(
+                meter, "no connection" if meter.connecting else "timeout", "the time was up"
+            )
         except _TooLong:
             return _ended(meter, "broken" if meter.reply is None else "too long")
         except httpcore.ConnectError as error:
             raise NoReply("no connection", str(error)) from None
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError, OSError) as error:
+        except (
+            httpcore.NetworkError,
+            httpcore.ProtocolError,
+            httpcore.ProxyError,
+            OSError,
+        ) as error:
             return _ended(meter, "no connection" if meter.connecting else "broken", str(error))
         finally:
             _meter.reset(token)
         assert meter.reply is not None
         return meter.reply
 
-    async def _post(self, url: str, body: bytes, headers: Mapping[str, str], bounds: Bounds, meter: _Meter, used: bool) -> None:
+    async def _post(
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        bounds: Bounds,
+        meter: _Meter,
+        used: bool,
+    ) -> None:
         listed = [(name.encode(), value.encode()) for name, value in headers.items()]
         async with self._pool.stream("POST", url, headers=listed, content=body) as response:
             meter.reply = reply = Reply(response.status, _headers(response.headers))
@@ -272,14 +324,19 @@ def proxy_of(address: str) -> str | None:
 def _proxy(address: str) -> httpcore.Proxy:
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError("the proxy that the environment names is none of http", "HTTPS_PROXY=http://NAME:PORT, or NO_PROXY for this address")
+        raise UsageError(
+            "the proxy that the environment names is none of http",
+            "HTTPS_PROXY=http://NAME:PORT, or NO_PROXY for this address",
+        )
     auth = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
-    return httpcore.Proxy(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), auth=auth)
+    return httpcore.Proxy(
+        parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(), auth=auth
+    )
 
 
 @dataclass(slots=True)
 class Waiting:
-    """Exchanges for threads that wait for them: they go on in a thread of their own, begun with the first."""
+    """Exchanges for threads that wait for them: they go on in a thread of their own."""
 
     address: str
     """Where they go to."""
@@ -300,10 +357,20 @@ class Waiting:
     _thread: threading.Thread | None = None
     """The thread of the loop."""
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str], bounds: Bounds, *, used: bool = True) -> Reply:
+    def post(
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        bounds: Bounds,
+        *,
+        used: bool = True,
+    ) -> Reply:
         """Do as Exchanges.post does. May be called by several threads at once."""
         loop, exchanges = self._begun()
-        sending = asyncio.run_coroutine_threadsafe(exchanges.post(url, body, headers, bounds, used=used), loop)
+        sending = asyncio.run_coroutine_threadsafe(
+            exchanges.post(url, body, headers, bounds, used=used), loop
+        )
         try:
             return sending.result()
         except concurrent.futures.CancelledError:
@@ -318,8 +385,12 @@ class Waiting:
                 raise NoReply("broken", "broken off")
             if self._loop is None or self._exchanges is None:
                 self._loop = asyncio.new_event_loop()
-                self._exchanges = Exchanges(self.address, self.most, proxied=self.proxied, certificates=self.certificates)
-                self._thread = threading.Thread(target=self._loop.run_forever, name="exchanges", daemon=True)
+                self._exchanges = Exchanges(
+                    self.address, self.most, proxied=self.proxied, certificates=self.certificates
+                )
+                self._thread = threading.Thread(
+                    target=self._loop.run_forever, name="exchanges", daemon=True
+                )
                 self._thread.start()
             return self._loop, self._exchanges
 

@@ -1,4 +1,5 @@
-"""A small file that unpacks to more than there is room for is refused, told as what it is, and leaves nothing behind."""
+"""A small file that unpacks to more than there is room for is refused, told as what it is, and
+leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -58,19 +59,46 @@ def overlapping() -> bytes:
     content = zlib.compressobj(9, zlib.DEFLATED, -15)
     packed = content.compress(BOMB) + content.flush()
     names = [f"{n}.csv".encode() for n in range(9)]
-    local = b"PK\x03\x04\x14\0\0\0\x08\0\0\0\0\0" + zlib.crc32(BOMB).to_bytes(4, "little") + len(packed).to_bytes(4, "little") + len(BOMB).to_bytes(4, "little") + (5).to_bytes(2, "little") + b"\0\0"
+    local = (
+        b"PK\x03\x04\x14\0\0\0\x08\0\0\0\0\0"
+        + zlib.crc32(BOMB).to_bytes(4, "little")
+        + len(packed).to_bytes(4, "little")
+        + len(BOMB).to_bytes(4, "little")
+        + (5).to_bytes(2, "little")
+        + b"\0\0"
+    )
     body = local + names[0] + packed
     listed = b"".join(
-        b"PK\x01\x02\x14\0\x14\0\0\0\x08\0\0\0\0\0" + zlib.crc32(BOMB).to_bytes(4, "little") + len(packed).to_bytes(4, "little") + len(BOMB).to_bytes(4, "little")
-        + (5).to_bytes(2, "little") + bytes(12) + bytes(4) + name for name in names
+        b"PK\x01\x02\x14\0\x14\0\0\0\x08\0\0\0\0\0"
+        + zlib.crc32(BOMB).to_bytes(4, "little")
+        + len(packed).to_bytes(4, "little")
+        + len(BOMB).to_bytes(4, "little")
+        + (5).to_bytes(2, "little")
+        + bytes(12)
+        + bytes(4)
+        + name
+        for name in names
     )
-    return body + listed + b"PK\x05\x06\0\0\0\0" + (9).to_bytes(2, "little") * 2 + len(listed).to_bytes(4, "little") + len(body).to_bytes(4, "little") + b"\0\0"
+    return (
+        body
+        + listed
+        + b"PK\x05\x06\0\0\0\0"
+        + (9).to_bytes(2, "little") * 2
+        + len(listed).to_bytes(4, "little")
+        + len(body).to_bytes(4, "little")
+        + b"\0\0"
+    )
 
 
 FIVE = {f"{n}.csv": HEAD + b"c%d@example.com,%s\n" % (n, b"g" * 400_000) for n in range(5)}
 PACKED = {
-    "a.csv.gz": gzip.compress(BOMB), "a.csv.zst": zstd(BOMB), "a.zip": zipped({"a.csv": BOMB}), "bzip2.zip": zipped({"a.csv": BOMB}, zipfile.ZIP_BZIP2),
-    "lzma.zip": zipped({"a.csv": BOMB}, zipfile.ZIP_LZMA), "five.zip": zipped(FIVE), "two.csv.gz": gzip.compress(BOMB[:1_000_000]) + gzip.compress(BOMB[1_000_000:]),
+    "a.csv.gz": gzip.compress(BOMB),
+    "a.csv.zst": zstd(BOMB),
+    "a.zip": zipped({"a.csv": BOMB}),
+    "bzip2.zip": zipped({"a.csv": BOMB}, zipfile.ZIP_BZIP2),
+    "lzma.zip": zipped({"a.csv": BOMB}, zipfile.ZIP_LZMA),
+    "five.zip": zipped(FIVE),
+    "two.csv.gz": gzip.compress(BOMB[:1_000_000]) + gzip.compress(BOMB[1_000_000:]),
 }
 
 
@@ -111,7 +139,9 @@ def folder(store: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", PACKED)
-def test_what_unpacks_to_more_than_it_may_is_refused_and_what_to_do_is_said(name: str, folder: Path) -> None:
+def test_what_unpacks_to_more_than_it_may_is_refused_and_what_to_do_is_said(
+    name: str, folder: Path
+) -> None:
     (folder / name).write_bytes(PACKED[name])
     before = left(folder)
     done = call("import", name, "--feed", "crm", "--max-unpacked", "1MB", folder=folder)
@@ -120,12 +150,21 @@ def test_what_unpacks_to_more_than_it_may_is_refused_and_what_to_do_is_said(name
     assert "more than the 1 MB that are allowed" in done.stderr
     assert "--max-unpacked 10MB" in done.stderr
     assert left(folder) == before
-    assert call("import", name, "--feed", "crm", "--dry-run", "--max-unpacked", "10MB", folder=folder).exit_code == 0
+    assert (
+        call(
+            "import", name, "--feed", "crm", "--dry-run", "--max-unpacked", "10MB", folder=folder
+        ).exit_code
+        == 0
+    )
 
 
-def test_a_hundred_times_the_packed_size_is_what_a_file_may_unpack_to(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hundred_times_the_packed_size_is_what_a_file_may_unpack_to(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / "a.csv.gz").write_bytes(PACKED["a.csv.gz"])
-    assert call("import", "a.csv.gz", "--feed", "crm", "--dry-run", folder=folder).exit_code == 0, "100 MB are nothing to fear"
+    assert call("import", "a.csv.gz", "--feed", "crm", "--dry-run", folder=folder).exit_code == 0, (
+        "100 MB are nothing to fear"
+    )
     monkeypatch.setattr(unpacking, "FLOOR", 1000)
     done = call("import", "a.csv.gz", "--feed", "crm", "--dry-run", folder=folder)
     assert done.exit_code == 4
@@ -133,15 +172,26 @@ def test_a_hundred_times_the_packed_size_is_what_a_file_may_unpack_to(folder: Pa
 
 
 COMMANDS = {
-    "import": ["import", "{}", "--feed", "crm"], "dry run": ["import", "{}", "--feed", "crm", "--dry-run"], "plan": ["plan", "{}", "--feed", "crm", "-o", "p.plan"],
-    "enrich": ["enrich", "{}", "--feed", "crm"], "lookup": ["lookup", "{}"], "lookup of a list": ["lookup", "{}", "--type", "email"],
-    "forget": ["forget", "--file", "{}", "--yes"], "push": ["push", "{}", "--dry-run", "requests.jsonl"],
+    "import": ["import", "{}", "--feed", "crm"],
+    "dry run": ["import", "{}", "--feed", "crm", "--dry-run"],
+    "plan": ["plan", "{}", "--feed", "crm", "-o", "p.plan"],
+    "enrich": ["enrich", "{}", "--feed", "crm"],
+    "lookup": ["lookup", "{}"],
+    "lookup of a list": ["lookup", "{}", "--type", "email"],
+    "forget": ["forget", "--file", "{}", "--yes"],
+    "push": ["push", "{}", "--dry-run", "requests.jsonl"],
 }
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_every_command_that_reads_packed_files_has_the_limit(command: list[str], folder: Path) -> None:
-    content = b'{"user_identities":{"email":"a@example.com"}}\n' * 50_000 if command[0] == "push" else BOMB
+def test_every_command_that_reads_packed_files_has_the_limit(
+    command: list[str], folder: Path
+) -> None:
+    content = (
+        b'{"user_identities":{"email":"a@example.com"}}\n' * 50_000
+        if command[0] == "push"
+        else BOMB
+    )
     name = "a.jsonl.gz" if command[0] == "push" else "a.csv.gz"
     (folder / name).write_bytes(gzip.compress(content))
     before = left(folder)
@@ -150,15 +200,39 @@ def test_every_command_that_reads_packed_files_has_the_limit(command: list[str],
     assert left(folder) == before
 
 
-def test_a_plan_is_applied_with_the_limit_it_was_made_with(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_is_applied_with_the_limit_it_was_made_with(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(unpacking, "FLOOR", 1000)
     (folder / "a.csv.gz").write_bytes(PACKED["a.csv.gz"])
-    assert call("plan", "a.csv.gz", "--feed", "crm", "-o", "p.plan", "--max-unpacked", "10MB", folder=folder).exit_code == 0
+    assert (
+        call(
+            "plan",
+            "a.csv.gz",
+            "--feed",
+            "crm",
+            "-o",
+            "p.plan",
+            "--max-unpacked",
+            "10MB",
+            folder=folder,
+        ).exit_code
+        == 0
+    )
     assert call("apply", "p.plan", folder=folder).exit_code == 0
     (folder / "b.csv.gz").write_bytes(gzip.compress(HEAD + b",x\n" + BOMB[len(HEAD) :]))
-    assert call("import", "b.csv.gz", "--feed", "crm", "--max-unpacked", "10MB", folder=folder).exit_code == 3
-    done = call("import", "b.csv.gz.rejects.jsonl", "--feed", "crm", "--max-unpacked", "2KB", folder=folder)
-    assert (done.exit_code, "b.csv.gz has" in done.stderr) == (4, True), "the file that rejects come from has it too"
+    assert (
+        call(
+            "import", "b.csv.gz", "--feed", "crm", "--max-unpacked", "10MB", folder=folder
+        ).exit_code
+        == 3
+    )
+    done = call(
+        "import", "b.csv.gz.rejects.jsonl", "--feed", "crm", "--max-unpacked", "2KB", folder=folder
+    )
+    assert (done.exit_code, "b.csv.gz has" in done.stderr) == (4, True), (
+        "the file that rejects come from has it too"
+    )
 
 
 def test_a_size_that_is_none_is_wrong_usage(folder: Path) -> None:
@@ -170,17 +244,28 @@ def test_a_size_that_is_none_is_wrong_usage(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.zip", "-"])
-def test_a_reserve_of_the_disk_stays_free(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reserve_of_the_disk_stays_free(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = HEAD + ROW * 1_000_000
     free = iter(range(1_000_000_000, 0, -1))
-    monkeypatch.setattr(unpacking, "free_space", lambda folder: 20_000_000 if next(free) > 999_999_998 else 0)
+    monkeypatch.setattr(
+        unpacking, "free_space", lambda folder: 20_000_000 if next(free) > 999_999_998 else 0
+    )
     if name != "-":
-        (folder / name).write_bytes(gzip.compress(content, 1) if name.endswith("gz") else zipped({"a.csv": content}))
+        (folder / name).write_bytes(
+            gzip.compress(content, 1) if name.endswith("gz") else zipped({"a.csv": content})
+        )
     before = left(folder)
-    commands = [["import", name, "--feed", "crm", "--format", "csv"], *([["lookup", "-"]] if name == "-" else [])]
+    commands = [
+        ["import", name, "--feed", "crm", "--format", "csv"],
+        *([["lookup", "-"]] if name == "-" else []),
+    ]
     for command in commands:
         done = call(*command, folder=folder, stdin=content if name == "-" else None)
-        assert (done.exit_code, "the disk has no room for it" in done.stderr) == (4, True), done.stderr
+        assert (done.exit_code, "the disk has no room for it" in done.stderr) == (4, True), (
+            done.stderr
+        )
         assert left(folder) == before
 
 
@@ -200,7 +285,9 @@ def test_an_archive_that_says_another_size_is_damaged(size: int, folder: Path) -
     assert (done.exit_code, "damaged zip archive" in done.stderr) == (4, True), done.stderr
 
 
-def test_an_archive_with_a_list_of_members_without_end_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_with_a_list_of_members_without_end_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(unpacking, "LONGEST_DIRECTORY", 1000)
     (folder / "a.zip").write_bytes(zipped({f"{n}.csv": HEAD + ROW for n in range(50)}))
     done = call("import", "a.zip", "--feed", "crm", folder=folder)
@@ -208,13 +295,18 @@ def test_an_archive_with_a_list_of_members_without_end_is_refused(folder: Path, 
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_member_is_unpacked_a_block_at_a_time(method: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_member_is_unpacked_a_block_at_a_time(
+    method: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", method) as archive, archive.open("a.csv", "w") as stream:
         for _ in range(30):
             stream.write(bytes(1_000_000))
     with zipfile.ZipFile(out) as archive:
-        assert max(map(len, unpacking.member_blocks(archive, archive.infolist()[0]))) <= unpacking.BLOCK
+        assert (
+            max(map(len, unpacking.member_blocks(archive, archive.infolist()[0])))
+            <= unpacking.BLOCK
+        )
     damaged = bytearray(zipped({"a.csv": HEAD + ROW * 99}, method))
     damaged[60] ^= 255
     (folder / "a.zip").write_bytes(damaged)
@@ -222,7 +314,11 @@ def test_a_member_is_unpacked_a_block_at_a_time(method: int, folder: Path, monke
 
 
 def test_what_is_packed_twice_is_not_unpacked_twice(folder: Path) -> None:
-    for name, content in (("a.csv.gz", gzip.compress(gzip.compress(BOMB))), ("a.zip", zipped({"a.csv": gzip.compress(BOMB)})), ("b.zip", zipped({"a.csv.gz": gzip.compress(BOMB)}))):
+    for name, content in (
+        ("a.csv.gz", gzip.compress(gzip.compress(BOMB))),
+        ("a.zip", zipped({"a.csv": gzip.compress(BOMB)})),
+        ("b.zip", zipped({"a.csv.gz": gzip.compress(BOMB)})),
+    ):
         (folder / name).write_bytes(content)
         assert call("import", name, "--feed", "crm", folder=folder).exit_code == 4, name
 
@@ -232,11 +328,43 @@ def test_what_gpg_unpacks_has_the_limit_too(folder: Path, monkeypatch: pytest.Mo
     ring = folder / "g"
     ring.mkdir(mode=0o700)
     monkeypatch.setenv("GNUPGHOME", str(ring))
-    made = subprocess.run(["gpg", "--batch", "--quiet", "--passphrase", "", "--pinentry-mode", "loopback", "--quick-gen-key", "t@example.com", "future-default", "default", "never"], capture_output=True, check=False)
+    made = subprocess.run(
+        [
+            "gpg",
+            "--batch",
+            "--quiet",
+            "--passphrase",
+            "",
+            "--pinentry-mode",
+            "loopback",
+            "--quick-gen-key",
+            "t@example.com",
+            "future-default",
+            "default",
+            "never",
+        ],
+        capture_output=True,
+        check=False,
+    )
     if made.returncode:
         pytest.skip("gpg makes no key here")
     for name, content in (("a.csv.gpg", BOMB), ("b.csv.gz.gpg", gzip.compress(BOMB))):
-        subprocess.run(["gpg", "--batch", "--quiet", "--trust-model", "always", "-r", "t@example.com", "-o", folder / name, "-e"], input=content, check=True)
+        subprocess.run(
+            [
+                "gpg",
+                "--batch",
+                "--quiet",
+                "--trust-model",
+                "always",
+                "-r",
+                "t@example.com",
+                "-o",
+                folder / name,
+                "-e",
+            ],
+            input=content,
+            check=True,
+        )
         done = call("import", name, "--feed", "crm", "--max-unpacked", "1MB", folder=folder)
         assert (done.exit_code, "more than the 1 MB" in done.stderr) == (4, True), done.stderr
     subprocess.run(["gpgconf", "--kill", "all"], capture_output=True, check=False)
@@ -247,7 +375,12 @@ def test_what_gpg_unpacks_has_the_limit_too(folder: Path, monkeypatch: pytest.Mo
 
 def nulls(folder: Path, rows: int) -> Path:
     """Write a file of a few KB with so many rows."""
-    table = pyarrow.table({"email": pyarrow.nulls(rows, pyarrow.string()), "tier": pyarrow.nulls(rows, pyarrow.string())})
+    table = pyarrow.table(
+        {
+            "email": pyarrow.nulls(rows, pyarrow.string()),
+            "tier": pyarrow.nulls(rows, pyarrow.string()),
+        }
+    )
     parquet.write_table(table, folder / "a.parquet", compression="zstd", row_group_size=rows)
     return folder / "a.parquet"
 
@@ -285,28 +418,63 @@ def test_rows_in_next_to_nothing_are_refused_and_taken_where_that_is_said(folder
 
 
 def test_entries_of_lists_count_as_well(folder: Path) -> None:
-    entries = pyarrow.ListArray.from_arrays([0, 2_000_000], pyarrow.nulls(2_000_000, pyarrow.string()))
-    parquet.write_table(pyarrow.table({"email": ["a@example.com"], "tags": entries}), folder / "a.parquet", compression="zstd")
+    entries = pyarrow.ListArray.from_arrays(
+        [0, 2_000_000], pyarrow.nulls(2_000_000, pyarrow.string())
+    )
+    parquet.write_table(
+        pyarrow.table({"email": ["a@example.com"], "tags": entries}),
+        folder / "a.parquet",
+        compression="zstd",
+    )
     done = call("import", "a.parquet", "--feed", "crm", "--max-unpacked", "1MB", folder=folder)
     assert (done.exit_code, "more than the 1 MB" in done.stderr) == (4, True), done.stderr
 
 
-def test_a_value_that_stands_once_and_is_meant_often_is_bounded_by_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    value = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 400, pyarrow.int32()), pyarrow.array(["y" * 2_000_000]))
+def test_a_value_that_stands_once_and_is_meant_often_is_bounded_by_memory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = pyarrow.DictionaryArray.from_arrays(
+        pyarrow.array([0] * 400, pyarrow.int32()), pyarrow.array(["y" * 2_000_000])
+    )
     table = pyarrow.table({"email": [f"{n}@example.com" for n in range(400)], "tier": value})
-    parquet.write_table(table, folder / "a.parquet", compression="zstd", dictionary_pagesize_limit=10_000_000)
+    parquet.write_table(
+        table, folder / "a.parquet", compression="zstd", dictionary_pagesize_limit=10_000_000
+    )
     assert (folder / "a.parquet").stat().st_size < 100_000
-    done = call("import", "a.parquet", "--feed", "crm", "--memory-limit", "200MB", "--max-unpacked", "100MB", folder=folder)
+    done = call(
+        "import",
+        "a.parquet",
+        "--feed",
+        "crm",
+        "--memory-limit",
+        "200MB",
+        "--max-unpacked",
+        "100MB",
+        folder=folder,
+    )
     assert done.exit_code == 4, done.stderr
     assert "a.parquet" in done.stderr
     assert "--memory-limit" in done.stderr
 
 
-def test_a_value_that_is_meant_often_in_a_file_that_is_written_anew_takes_no_more_memory(folder: Path) -> None:
-    value = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 300, pyarrow.int32()), pyarrow.array(["y" * 2_000_000]))
+def test_a_value_that_is_meant_often_in_a_file_that_is_written_anew_takes_no_more_memory(
+    folder: Path,
+) -> None:
+    value = pyarrow.DictionaryArray.from_arrays(
+        pyarrow.array([0] * 300, pyarrow.int32()), pyarrow.array(["y" * 2_000_000])
+    )
     times = pyarrow.array([0] * 300, pyarrow.timestamp("ns"))
-    table = pyarrow.table({"email": [f"{n}@example.com" for n in range(300)], "at": times, "tier": value})
-    parquet.write_table(table, folder / "a.parquet", compression="zstd", dictionary_pagesize_limit=10_000_000, use_deprecated_int96_timestamps=True, store_schema=False)
+    table = pyarrow.table(
+        {"email": [f"{n}@example.com" for n in range(300)], "at": times, "tier": value}
+    )
+    parquet.write_table(
+        table,
+        folder / "a.parquet",
+        compression="zstd",
+        dictionary_pagesize_limit=10_000_000,
+        use_deprecated_int96_timestamps=True,
+        store_schema=False,
+    )
     before = pyarrow.default_memory_pool().max_memory()
     done = call("import", "a.parquet", "--feed", "crm", "--memory-limit", "200MB", folder=folder)
     assert (done.exit_code, "more than the 100 MB" in done.stderr) == (4, True), done.stderr
@@ -314,10 +482,24 @@ def test_a_value_that_is_meant_often_in_a_file_that_is_written_anew_takes_no_mor
 
 
 def test_a_page_that_unpacks_to_more_than_the_memory_is_refused(folder: Path) -> None:
-    parquet.write_table(pyarrow.table({"email": ["a@example.com"], "tier": ["x" * 40_000_000]}), folder / "a.parquet", compression="zstd")
+    parquet.write_table(
+        pyarrow.table({"email": ["a@example.com"], "tier": ["x" * 40_000_000]}),
+        folder / "a.parquet",
+        compression="zstd",
+    )
     done = call("import", "a.parquet", "--feed", "crm", "--max-unpacked", "20MB", folder=folder)
     assert (done.exit_code, "more than the 20 MB" in done.stderr) == (4, True), done.stderr
-    done = call("import", "a.parquet", "--feed", "crm", "--max-unpacked", "1GB", "--memory-limit", "40MB", folder=folder)
+    done = call(
+        "import",
+        "a.parquet",
+        "--feed",
+        "crm",
+        "--max-unpacked",
+        "1GB",
+        "--memory-limit",
+        "40MB",
+        folder=folder,
+    )
     assert (done.exit_code, "--memory-limit" in done.stderr) == (4, True), done.stderr
 
 
@@ -334,16 +516,33 @@ def test_more_columns_than_anybody_has_are_refused(folder: Path) -> None:
 @pytest.mark.parametrize(("name", "command"), [
     ("a.json", ["import", "{}", "--feed", "crm"]), ("a.json", ["push", "{}", "--dry-run", "r.jsonl"]), ("a.txt", ["lookup", "{}", "--type", "email"]), ("a.jsonl", ["lookup", "{}"]),
 ])  # fmt: skip
-def test_what_is_read_whole_fits_into_memory(name: str, command: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_read_whole_fits_into_memory(
+    name: str, command: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(unpacking, "memory", lambda: 8 * 1000)
-    content = json.dumps([{"user_identities": {"email": f"{n}@example.com"}} for n in range(100)]) if name == "a.json" else '{"email": "a"}\n' * 1000
-    named = name if name.endswith("l") else f"{name}.gz"  # a look-up reads JSON lines that are not packed
-    (folder / named).write_bytes(content.encode() if named == name else gzip.compress(content.encode()))
+    content = (
+        json.dumps([{"user_identities": {"email": f"{n}@example.com"}} for n in range(100)])
+        if name == "a.json"
+        else '{"email": "a"}\n' * 1000
+    )
+    named = (
+        name if name.endswith("l") else f"{name}.gz"
+    )  # a look-up reads JSON lines that are not packed
+    (folder / named).write_bytes(
+        content.encode() if named == name else gzip.compress(content.encode())
+    )
     done = call(*[one.format(named) for one in command], folder=folder)
     assert (done.exit_code, "read into memory whole" in done.stderr) == (4, True), done.stderr
 
 
 def test_sizes_are_said_in_words() -> None:
     assert [sized(one) for one in (0, 1, 999, 1000, 2048, 100_000_000, 999_999, 2 * 10**20)] == [
-        "0 bytes", "1 byte", "999 bytes", "1 KB", "2 KB", "100 MB", "1 MB", "200 EB",
+        "0 bytes",
+        "1 byte",
+        "999 bytes",
+        "1 KB",
+        "2 KB",
+        "100 MB",
+        "1 MB",
+        "200 EB",
     ]

@@ -1,4 +1,5 @@
-"""A receiver that is slow, endless or huge costs a command one deadline and a cap of bytes: webhook, push and UID2 alike."""
+"""A receiver that is slow, endless or huge costs one deadline and a cap of bytes: webhook, push and
+UID2 alike."""
 
 from __future__ import annotations
 
@@ -101,14 +102,20 @@ def attacker(attack: Attack, *, reading: bool = True, scheme: str = "http") -> I
 
 
 def webhook(url: str, body: bytes = b"{}", **manner: Any) -> Any:
-    with contextlib.closing(Webhook(Manner(**{"attempts": 1, "timeout_s": DEADLINE_S, "pause_s": 0.01, **manner}))) as sender:
+    with contextlib.closing(
+        Webhook(Manner(**{"attempts": 1, "timeout_s": DEADLINE_S, "pause_s": 0.01, **manner}))
+    ) as sender:
         return sender.post(f"{url}/hook", body, {})
 
 
 def push(url: str, **pace: Any) -> Any:
     async def sent() -> Any:
-        parcels = parcels_of({"user_identities": {"customer_id": "A"}}, 1, lambda part, content: "one")
-        wanted = Pace(**{"rate": 0, "timeout_s": DEADLINE_S, "give_up_s": 0.1, "first_pause_s": 0.01, **pace})
+        parcels = parcels_of(
+            {"user_identities": {"customer_id": "A"}}, 1, lambda part, content: "one"
+        )
+        wanted = Pace(
+            **{"rate": 0, "timeout_s": DEADLINE_S, "give_up_s": 0.1, "first_pause_s": 0.01, **pace}
+        )
         async with Push(f"{url}/v2/bulkevents", Credentials("k", "s"), wanted) as sender:
             return await sender.deliver(parcels)
 
@@ -119,7 +126,13 @@ def push(url: str, **pace: Any) -> Any:
 
 
 def uid2(url: str, **patience: Any) -> Any:
-    with contextlib.closing(Operator(url, Credentials(KEY, SECRET), Patience(**{"attempts": 1, "timeout_s": DEADLINE_S, "pause_s": 0.01, **patience}))) as operator:
+    with contextlib.closing(
+        Operator(
+            url,
+            Credentials(KEY, SECRET),
+            Patience(**{"attempts": 1, "timeout_s": DEADLINE_S, "pause_s": 0.01, **patience}),
+        )
+    ) as operator:
         try:
             return operator.ask([hash_of("a@example.com")], [])
         except ProfilectlError as error:
@@ -134,7 +147,12 @@ def bounded(door: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
 def together(*doors: Callable[[], Any]) -> list[Any]:
     """Return what came of doors that are open at the same time; fail where one is still going on after PATIENCE_S."""
     found: dict[int, Any] = {}
-    going = [threading.Thread(target=lambda place=place, door=door: found.setdefault(place, door()), daemon=True) for place, door in enumerate(doors)]  # type: ignore[misc]
+    going = [
+        threading.Thread(
+            target=lambda place=place, door=door: found.setdefault(place, door()), daemon=True
+        )
+        for place, door in enumerate(doors)
+    ]  # type: ignore[misc]
     began = time.monotonic()
     for one in going:
         one.start()
@@ -176,8 +194,13 @@ def silence(state: Attacker, peer: socket.socket) -> None:
 
 NO_STATUS: dict[str, Attack] = {
     # no answer has a status: nothing is known
-    "a head a byte at a time": trickled_head, "one 103 after another": interim(103), "one 100 after another": interim(100), "a 103 now and then": slow_interim,
-    "headers without end": endless_headers, "a header without end": endless_header, "no answer": silence,
+    "a head a byte at a time": trickled_head,
+    "one 103 after another": interim(103),
+    "one 100 after another": interim(100),
+    "a 103 now and then": slow_interim,
+    "headers without end": endless_headers,
+    "a header without end": endless_header,
+    "no answer": silence,
 }
 
 
@@ -185,6 +208,7 @@ def plain(status: int) -> Attack:
     def attack(state: Attacker, peer: socket.socket) -> None:
         state.send(peer, HEAD % status + b"Content-Length: 838860800\r\n\r\n")
         state.endless(peer, BLOCK)
+
     return attack
 
 
@@ -192,6 +216,7 @@ def chunked(status: int) -> Attack:
     def attack(state: Attacker, peer: socket.socket) -> None:
         state.send(peer, HEAD % status + b"Transfer-Encoding: chunked\r\n\r\n")
         state.endless(peer, b"10000\r\n" + BLOCK + b"\r\n")
+
     return attack
 
 
@@ -199,6 +224,7 @@ def small_chunks(status: int) -> Attack:
     def attack(state: Attacker, peer: socket.socket) -> None:
         state.send(peer, HEAD % status + b"Transfer-Encoding: chunked\r\n\r\n")
         state.endless(peer, (b"1;" + b"e" * 60_000 + b"\r\nx\r\n"))
+
     return attack
 
 
@@ -206,8 +232,14 @@ def unpacking(status: int) -> Attack:
     bomb = gzip.compress(bytes(100_000_000), 1)
 
     def attack(state: Attacker, peer: socket.socket) -> None:
-        state.send(peer, HEAD % status + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb) + bomb)
+        state.send(
+            peer,
+            HEAD % status
+            + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
+            + bomb,
+        )
         state.over.wait()
+
     return attack
 
 
@@ -215,11 +247,15 @@ def trickled_body(status: int) -> Attack:
     def attack(state: Attacker, peer: socket.socket) -> None:
         state.send(peer, HEAD % status + b"Content-Length: 5000\r\n\r\n")
         state.trickle(peer, b"x" * 5000)
+
     return attack
 
 
 BODIES = {
-    "800 MB": plain, "chunks without end": chunked, "small chunks without end": small_chunks, "what unpacks without end": unpacking,
+    "800 MB": plain,
+    "chunks without end": chunked,
+    "small chunks without end": small_chunks,
+    "what unpacks without end": unpacking,
     "a body a byte at a time": trickled_body,
 }
 
@@ -227,7 +263,9 @@ BODIES = {
 @pytest.mark.parametrize("attack", NO_STATUS.values(), ids=NO_STATUS)
 def test_an_answer_without_a_status_is_over_at_the_deadline(attack: Attack) -> None:
     with attacker(attack) as there:
-        by_webhook, by_push, by_uid2 = together(lambda: webhook(there.url), lambda: push(there.url), lambda: uid2(there.url))
+        by_webhook, by_push, by_uid2 = together(
+            lambda: webhook(there.url), lambda: push(there.url), lambda: uid2(there.url)
+        )
         assert by_webhook.fate is Fate.DEAD
         assert by_webhook.why in ("after 1 attempt: timeout", "after 1 attempt: broken")
         assert isinstance(by_push, Unfinished), by_push
@@ -242,7 +280,9 @@ def test_a_status_counts_whatever_comes_after_it(body: Callable[[int], Attack]) 
         assert by_webhook.fate is Fate.DELIVERED
         assert by_push == []
     with attacker(body(400)) as there:
-        by_webhook, by_push, by_uid2 = together(lambda: webhook(there.url), lambda: push(there.url), lambda: uid2(there.url))
+        by_webhook, by_push, by_uid2 = together(
+            lambda: webhook(there.url), lambda: push(there.url), lambda: uid2(there.url)
+        )
         assert by_webhook.fate is Fate.DEAD
         assert [one.code for one in by_push] == ["BATCH_REFUSED"]
         assert isinstance(by_uid2, InputRefused)
@@ -250,7 +290,9 @@ def test_a_status_counts_whatever_comes_after_it(body: Callable[[int], Attack]) 
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_an_answer_of_an_operator_is_read_as_far_as_one_can_be(body: Callable[[int], Attack]) -> None:
+def test_an_answer_of_an_operator_is_read_as_far_as_one_can_be(
+    body: Callable[[int], Attack],
+) -> None:
     with attacker(body(200)) as there:
         said = bounded(uid2, there.url, timeout_s=1.2)
     assert isinstance(said, InputRefused | Unfinished), said
@@ -263,7 +305,9 @@ def test_a_handshake_a_byte_at_a_time_is_no_connection() -> None:
         state.trickle(peer, bytes(10_000))
 
     with attacker(handshake, scheme="https") as there:
-        by_webhook, by_push, by_uid2 = together(lambda: webhook(there.url), lambda: push(there.url), lambda: uid2(there.url))
+        by_webhook, by_push, by_uid2 = together(
+            lambda: webhook(there.url), lambda: push(there.url), lambda: uid2(there.url)
+        )
         assert by_webhook.fate is Fate.STOP
         assert isinstance(by_push, Unfinished)
         assert isinstance(by_uid2, Unfinished)
@@ -275,7 +319,10 @@ def test_a_receiver_that_reads_nothing_or_a_little_now_and_then_is_left_at_the_d
             peer.recv(50_000)
 
     with attacker(silence, reading=False) as idle, attacker(sip, reading=False) as slow:
-        for said in together(lambda: webhook(idle.url, b"x" * 30_000_000), lambda: webhook(slow.url, b"x" * 30_000_000)):
+        for said in together(
+            lambda: webhook(idle.url, b"x" * 30_000_000),
+            lambda: webhook(slow.url, b"x" * 30_000_000),
+        ):
             assert (said.fate, said.why) == (Fate.DEAD, "after 1 attempt: timeout")
 
 
@@ -286,21 +333,40 @@ def test_a_kept_connection_is_used_again_and_is_under_the_same_deadline() -> Non
         state.asked += 100
         state.trickle(peer, HEAD % 200 + b"X-Slow: " + b"a" * 1000)
 
-    with attacker(twice) as there, contextlib.closing(Webhook(Manner(attempts=1, timeout_s=DEADLINE_S))) as sender:
+    with (
+        attacker(twice) as there,
+        contextlib.closing(Webhook(Manner(attempts=1, timeout_s=DEADLINE_S))) as sender,
+    ):
         assert bounded(sender.post, f"{there.url}/", b"{}", {}).fate is Fate.DELIVERED
         assert bounded(sender.post, f"{there.url}/", b"{}", {}).why == "after 1 attempt: timeout"
         assert there.asked == 101
 
 
-@pytest.mark.parametrize("command", [["forward", "--timeout", "60"], ["uid2", "run", "--operator", "{}"]], ids=["forward", "uid2"])
-def test_a_command_that_waits_for_an_answer_ends_at_once_when_it_is_interrupted(command: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [["forward", "--timeout", "60"], ["uid2", "run", "--operator", "{}"]],
+    ids=["forward", "uid2"],
+)
+def test_a_command_that_waits_for_an_answer_ends_at_once_when_it_is_interrupted(
+    command: list[str], tmp_path: Path
+) -> None:
     with attacker(silence) as there:
-        (tmp_path / "c.toml").write_text(f'[feeds.app]\nsource = "sdk"\n[outputs.hook]\ntype = "webhook"\nurl = "{there.url}"\n[connections.c]\nfeed = "app"\noutput = "hook"\n')
-        (tmp_path / "a.jsonl").write_text('{"user_identities":{"email":"a@example.com"},"events":[{"event_type":"first_run","data":{}}]}\n')
+        (tmp_path / "c.toml").write_text(
+            f'[feeds.app]\nsource = "sdk"\n[outputs.hook]\ntype = "webhook"\nurl = "{there.url}"\n[connections.c]\nfeed = "app"\noutput = "hook"\n'
+        )
+        (tmp_path / "a.jsonl").write_text(
+            '{"user_identities":{"email":"a@example.com"},"events":[{"event_type":"first_run","data":{}}]}\n'
+        )
         for more in (["config", "apply", "c.toml"], ["import", "a.jsonl", "--feed", "app"]):
             assert run(*more, folder=tmp_path).returncode == 0
         line = [sys.executable, "-m", "profilectl", *(one.format(there.url) for one in command)]
-        waiting = subprocess.Popen(line, cwd=tmp_path, env={**os.environ, "UID2_API_KEY": KEY, "UID2_CLIENT_SECRET": SECRET}, stderr=subprocess.PIPE, text=True)
+        waiting = subprocess.Popen(
+            line,
+            cwd=tmp_path,
+            env={**os.environ, "UID2_API_KEY": KEY, "UID2_CLIENT_SECRET": SECRET},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         until = time.monotonic() + 30
         while not there.asked and time.monotonic() < until:
             time.sleep(0.05)
@@ -322,7 +388,12 @@ ODD_PAUSES = ["0", "-1", "NaN", "1e9", "0, 0", "Sun, 06 Nov 1994 08:49:37 GMT", 
 
 
 def at_once(status: int, stated: str) -> Attack:
-    answer = HEAD % status + b"Retry-After: " + stated.encode() + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    answer = (
+        HEAD % status
+        + b"Retry-After: "
+        + stated.encode()
+        + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )
     return lambda state, peer: state.send(peer, answer)
 
 
@@ -332,7 +403,8 @@ def test_a_receiver_that_asks_for_no_pause_is_not_asked_in_a_loop(stated: str) -
     with attacker(answer) as hook, attacker(answer) as platform, attacker(answer) as operator:
         began = time.monotonic()
         by_webhook, by_push, by_uid2 = together(
-            lambda: webhook(hook.url, attempts=4, pause_s=0.05), lambda: push(platform.url, give_up_s=0.6, first_pause_s=0.05),
+            lambda: webhook(hook.url, attempts=4, pause_s=0.05),
+            lambda: push(platform.url, give_up_s=0.6, first_pause_s=0.05),
             lambda: uid2(operator.url, attempts=4, pause_s=0.05),
         )
         assert (by_webhook.fate, hook.asked) == (Fate.STOP, 4)
@@ -356,7 +428,12 @@ def test_what_an_operator_answers_is_never_unpacked() -> None:
 
     def attack(state: Attacker, peer: socket.socket) -> None:
         packed = gzip.compress(answer)
-        state.send(peer, HEAD % 200 + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed)
+        state.send(
+            peer,
+            HEAD % 200
+            + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+            + packed,
+        )
 
     with attacker(attack) as there:
         assert isinstance(bounded(uid2, there.url), InputRefused)

@@ -1,7 +1,8 @@
 """The footer of a Parquet file: what it says of rows, columns and sizes, before any of it is read.
 
-A value that stands once may be meant a billion times (a dictionary, a run of the same), and a row that is null takes
-nothing. So a value counts as a byte at least, and what a file comes to is what it may unpack to, as of gzip.
+A value that stands once may be meant a billion times (a dictionary, a run of the same), and a row
+that is null takes nothing. So a value counts as a byte at least, and what a file comes to is what
+it may unpack to, as of gzip.
 """
 
 from __future__ import annotations
@@ -45,12 +46,18 @@ def check_footer(scratch: Scratch, file: InputFile) -> None:
         stream.seek(max(size - 8, 0))
         length = int.from_bytes(stream.read(4), "little")
     if length <= size and length * FOOTER_TIMES > memory:
-        raise InputRefused(f"{file.name}: its footer has {sized(length)}, more than {sized(memory)} of memory can read", "give --memory-limit more, or make several files of it")
+        raise InputRefused(
+            f"{file.name}: its footer has {sized(length)}, too much for {sized(memory)} of memory",
+            "give --memory-limit more, or make several files of it",
+        )
     footer = footer_of(scratch, file)
     if footer is None:
         return  # what cannot be read is said where it is read
     if footer.columns > MOST_COLUMNS:
-        raise InputRefused(f"{file.name} has {footer.columns:,} columns: at most {MOST_COLUMNS:,} are read", "write the columns that are needed")
+        raise InputRefused(
+            f"{file.name} has {footer.columns:,} columns: at most {MOST_COLUMNS:,} are read",
+            "write the columns that are needed",
+        )
     most = most_of(size, size_of(file.max_unpacked))
     if footer.unpacked > most:
         said = f"says that it has {footer.rows:,} rows of {footer.columns:,} columns, which are"
@@ -58,7 +65,8 @@ def check_footer(scratch: Scratch, file: InputFile) -> None:
     room = memory + max(free_space(scratch.folder), 0)
     if footer.rows * ROW > room:
         raise InputRefused(
-            f"{file.name} says that it has {footer.rows:,} rows: their numbers alone take {sized(footer.rows * ROW)}, and memory and disk have {sized(room)}",
+            f"{file.name} says that it has {footer.rows:,} rows: their numbers alone take"
+            f" {sized(footer.rows * ROW)}, and memory and disk have {sized(room)}",
             "look at what it is, or read it where there is more",
         )
 
@@ -80,7 +88,8 @@ def footer_of(scratch: Scratch, file: InputFile) -> Footer | None:
     try:
         (rows,) = scratch.row(f"select num_rows from parquet_file_metadata({literal})")
         columns, values, sizes = scratch.row(
-            f"select count(distinct column_id), coalesce(sum(num_values), 0), coalesce(sum(total_uncompressed_size), 0) from parquet_metadata({literal})"
+            "select count(distinct column_id), coalesce(sum(num_values), 0),"
+            f" coalesce(sum(total_uncompressed_size), 0) from parquet_metadata({literal})"
         )
     except duckdb.Error:
         return None
@@ -91,7 +100,9 @@ def _by_arrow(metadata: Any) -> Footer:
     columns = metadata.num_columns
     if columns > MOST_COLUMNS:
         return Footer(metadata.num_rows, columns, 0)
-    listed = [place for place in range(columns) if metadata.schema.column(place).max_repetition_level]
+    listed = [
+        place for place in range(columns) if metadata.schema.column(place).max_repetition_level
+    ]
     values = metadata.num_rows * (columns - len(listed))
     packed = 0
     for number in range(metadata.num_row_groups):
@@ -103,20 +114,25 @@ def _by_arrow(metadata: Any) -> Footer:
 
 @contextlib.contextmanager
 def within_room(scratch: Scratch, file: InputFile) -> Iterator[None]:
-    """Let a file that is read take no more of the disk than it may unpack to, and leave the reserve free; a footer may be wrong.
+    """Let a file that is read take no more of the disk than it may unpack to, and leave the reserve
+    free; a footer may be wrong.
+
     Raises InputRefused where that, and the memory, is not enough."""
     size = file.local.stat().st_size
     most = most_of(size, size_of(file.max_unpacked))
     (taken,) = scratch.row("select coalesce(sum(size), 0) from duckdb_temporary_files()")
-    scratch.run(f"set max_temp_directory_size = '{int(taken) + min(most, max(free_space(scratch.folder), 0))}B'")
+    room = min(most, max(free_space(scratch.folder), 0))
+    scratch.run(f"set max_temp_directory_size = '{int(taken) + room}B'")
     try:
         yield
     except duckdb.OutOfMemoryException as error:
         if "No space left" in str(error):
             raise
         raise InputRefused(
-            f"{file.name} has {sized(size)} and takes more than {sized(memory_limit(scratch))} of memory, and {sized(most)} of disk, to be read",
-            "look at what it is: a value in it may be meant very often; --memory-limit and --max-unpacked give it more",
+            f"{file.name} has {sized(size)} and takes more than {sized(memory_limit(scratch))}"
+            f" of memory, and {sized(room)} of disk, to be read",
+            "look at what it is: a value in it may be meant very often;"
+            " --memory-limit and --max-unpacked give it more",
         ) from None
     finally:
         scratch.run("reset max_temp_directory_size")

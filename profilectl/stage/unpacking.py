@@ -1,7 +1,8 @@
-"""What is packed -> its blocks, as far as there is room for them: gzip, zstandard, the members of a zip archive.
+"""What is packed -> its blocks, as far as there is room: gzip, zstandard, members of a zip archive.
 
-A small file may unpack to more than a disk holds. So there is a most: 100 times what the file has as it is given, at
-least 100 MB, or what --max-unpacked says; and free space is looked at while blocks are written, so that a reserve stays.
+A small file may unpack to more than a disk holds. So there is a most: 100 times what the file has
+as it is given, at least 100 MB, or what --max-unpacked says; and free space is looked at while
+blocks are written, so that a reserve stays.
 What unpacks is never in memory but for a block.
 """
 
@@ -51,7 +52,9 @@ def size_of(stated: str | None, option: str = "--max-unpacked") -> int | None:
     """
     if stated is None:
         return None
-    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([KMGT])(i?)B", stated.strip(), re.IGNORECASE)
+    found = re.fullmatch(
+        r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([KMGT])(i?)B", stated.strip(), re.IGNORECASE
+    )
     if found is None or not float(found[1]):
         raise UsageError(f"{option} {stated}: must be a size such as 20GB or 800MB")
     return int(float(found[1]) * (1024 if found[3] else 1000) ** UNITS[found[2].upper()])
@@ -83,18 +86,22 @@ def free_space(folder: Path) -> int:
     return usage.free - min(RESERVE, int(usage.total * RESERVE_SHARE))
 
 
-def refusal(name: str, packed: int, unpacked: int, most: int, what: str = "unpacks to") -> InputRefused:
+def refusal(
+    name: str, packed: int, unpacked: int, most: int, what: str = "unpacks to"
+) -> InputRefused:
     """Say that a file unpacks to more than it may. unpacked: how many bytes at least."""
     wider = sized(max(10 * most, unpacked * 11 // 10)).replace(" ", "")
     return InputRefused(
-        f"{name} has {sized(packed)} and {what} at least {sized(unpacked)}, more than the {sized(most)} that are allowed",
-        f"look at what it is: so much in so little is seldom data; --max-unpacked {wider} allows {wider}",
+        f"{name} has {sized(packed)} and {what} at least {sized(unpacked)},"
+        f" more than the {sized(most)} that are allowed",
+        "look at what it is: so much in so little is seldom data;"
+        f" --max-unpacked {wider} allows {wider}",
     )
 
 
 class Room:
-    """The room that what unpacks of one file has. name: the file's; packed: its bytes as it is given; stated:
-    what --max-unpacked says."""
+    """The room that what unpacks of one file has. name: the file's; packed: its bytes as it is
+    given; stated: what --max-unpacked says."""
 
     def __init__(self, name: str, packed: int, stated: int | None) -> None:
         self.name, self.packed, self.most = name, packed, most_of(packed, stated)
@@ -111,13 +118,14 @@ class Room:
 
 
 def with_space(name: str, blocks: Blocks, folder: Path) -> Blocks:
-    """Yield blocks that are written to a folder. Raises InputRefused where only the reserve would stay free."""
+    """Yield blocks that are written to a folder. Raises InputRefused where the reserve would go."""
     came = 0
     with contextlib.closing(blocks):
         for block in blocks:
             if came >= SMALL and free_space(folder) < len(block):
                 raise InputRefused(
-                    f"{name}: the disk has no room for it: after {sized(came)} only the reserve is free",
+                    f"{name}: the disk has no room for it:"
+                    f" after {sized(came)} only the reserve is free",
                     "make room, or put the store on another disk",
                 )
             came += len(block)
@@ -125,11 +133,14 @@ def with_space(name: str, blocks: Blocks, folder: Path) -> Blocks:
 
 
 def check_memory(name: str, local: Path, hint: str) -> None:
-    """Raise InputRefused for a file that is to be read whole and is too large for the memory of the machine."""
+    """Raise InputRefused for a file that is to be read whole and is too large for memory."""
     most = memory() // MEMORY_SHARE
     size = local.stat().st_size
     if size > most:
-        raise InputRefused(f"{name} has {sized(size)}, and is read into memory whole: at most {sized(most)} here", hint)
+        raise InputRefused(
+            f"{name} has {sized(size)}, and is read into memory whole: at most {sized(most)} here",
+            hint,
+        )
 
 
 def memory() -> int:
@@ -151,9 +162,13 @@ def unpacked(local: Path, suffix: str, name: str) -> Blocks:
             while block := stream.read(BLOCK):
                 yield bytes(block)
     except EOFError:
-        raise InputRefused(f"{name} ends in the middle: its {what} is cut off", "fetch it again") from None
+        raise InputRefused(
+            f"{name} ends in the middle: its {what} is cut off", "fetch it again"
+        ) from None
     except (OSError, zlib.error, ValueError) as error:
-        raise InputRefused(f"{name} is damaged {what}: {str(error)[:120]}", "fetch it again") from None
+        raise InputRefused(
+            f"{name} is damaged {what}: {str(error)[:120]}", "fetch it again"
+        ) from None
 
 
 def _reader(local: Path, suffix: str) -> Any:
@@ -178,27 +193,41 @@ def check_directory(name: str, local: Path) -> None:
             stream.seek(min(int.from_bytes(tail[place - 12 : place - 4], "little"), size))
             length = int.from_bytes(stream.read(56)[40:48], "little")
     if length > LONGEST_DIRECTORY:
-        raise InputRefused(f"{name} lists its members in {sized(length)}, more than {sized(LONGEST_DIRECTORY)}", "make several archives of it")
+        raise InputRefused(
+            f"{name} lists its members in {sized(length)}, more than {sized(LONGEST_DIRECTORY)}",
+            "make several archives of it",
+        )
 
 
 def check_apart(name: str, members: list[zipfile.ZipInfo]) -> None:
-    """Raise InputRefused for members of an archive that lie on one another: a few bytes would count many times."""
+    """Raise InputRefused for members that lie on one another: a few bytes would count often."""
     end, before = 0, ""
     for one in sorted(members, key=lambda member: member.header_offset):
         if one.header_offset < end:
-            raise InputRefused(f"{name} is a damaged zip archive: {before} and {one.filename} lie on one another", "make or fetch it again")
+            raise InputRefused(
+                f"{name} is a damaged zip archive: {before} and {one.filename} lie on one another",
+                "make or fetch it again",
+            )
         end, before = one.header_offset + 30 + one.compress_size, one.filename
 
 
 def member_blocks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Blocks:
-    """Yield what a member of an archive has in it. Raises what zipfile does, also where it is not what the archive says."""
+    """Yield what a member of an archive has in it. Raises what zipfile does, also where it is not
+    what the archive says."""
     plain = copy.copy(member)
     by_blocks = member.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-    if by_blocks:  # zipfile unpacks as much of these at once as a megabyte comes to, which may be gigabytes
+    if (
+        by_blocks
+    ):  # zipfile unpacks as much of these at once as a megabyte comes to, which may be gigabytes
         plain.compress_type, plain.file_size = zipfile.ZIP_STORED, member.compress_size
         plain.CRC = None  # type: ignore[assignment]
     check, count = 0, 0
-    with archive.open(plain) as stream, contextlib.closing(_by_blocks(stream, member) if by_blocks else blocks_of(stream)) as blocks:
+    with (
+        archive.open(plain) as stream,
+        contextlib.closing(
+            _by_blocks(stream, member) if by_blocks else blocks_of(stream)
+        ) as blocks,
+    ):
         for block in blocks:
             check, count = zlib.crc32(block, check), count + len(block)
             yield block
@@ -207,7 +236,9 @@ def member_blocks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Blocks:
 
 
 def _by_blocks(stream: IO[bytes], member: zipfile.ZipInfo) -> Blocks:
-    unpacking: Any = bz2.BZ2Decompressor() if member.compress_type == zipfile.ZIP_BZIP2 else _lzma(stream)
+    unpacking: Any = (
+        bz2.BZ2Decompressor() if member.compress_type == zipfile.ZIP_BZIP2 else _lzma(stream)
+    )
     try:
         while not unpacking.eof:
             content = stream.read(BLOCK) if unpacking.needs_input else b""
@@ -229,4 +260,9 @@ def _lzma(stream: IO[bytes]) -> lzma.LZMADecompressor:
         raise zipfile.BadZipFile("its LZMA has settings that cannot be read")
     number, lc = divmod(head[4], 9)
     pb, lp = divmod(number, 5)
-    return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA1, "dict_size": max(window, 4096), "lc": lc, "lp": lp, "pb": pb}])
+    return lzma.LZMADecompressor(
+        lzma.FORMAT_RAW,
+        filters=[
+            {"id": lzma.FILTER_LZMA1, "dict_size": max(window, 4096), "lc": lc, "lp": lp, "pb": pb}
+        ],
+    )
