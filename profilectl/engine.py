@@ -66,7 +66,7 @@ DECIDED_IN_VAIN = 2
 class ImportRequest:
     """What an import is asked to do. None: not stated. wait_s: for another process that holds the store.
 
-    max_rejects: a number of rows ("100"), or a share of those read ("0.5%"). first_arrival: of an
+    max_unpacked: the size that what is packed may unpack to (stage.unpacking). max_rejects: a number of rows ("100"), or a share of those read ("0.5%"). first_arrival: of an
     import that is played again, the arrivals it had before. content: JSON lines that stand in no file;
     paths then has one name for them. stdin_name: what stands for the name of standard input. event: the name of a custom event that every batch gets. workspace: of a feed
     that is new (None: the one that is meant). call: what an application says of its user with every row (identity.CALLS);
@@ -93,6 +93,7 @@ class ImportRequest:
     ragged: str = "reject"
     unknown: str = "refuse"
     encoding_errors: str = "refuse"
+    max_unpacked: str | None = None
     path_columns: bool = False
     binary_as_text: bool = False
     allow_spoiled: bool = False
@@ -127,7 +128,7 @@ class ImportRequest:
 # What is remembered of a request, so that the same import can be made again (undo --replay, plans).
 REMEMBERED = (
     "paths", "feed", "protection", "source", "partner", "format", "manifest", "mapped", "delimiter", "encoding", "empty", "nulls",
-    "quote", "escape", "skip_lines", "ragged", "unknown", "encoding_errors", "path_columns", "binary_as_text", "allow_spoiled", "strict",
+    "quote", "escape", "skip_lines", "ragged", "unknown", "encoding_errors", "max_unpacked", "path_columns", "binary_as_text", "allow_spoiled", "strict",
     "environment", "again", "max_shared", "max_rejects", "content", "who", "event", "workspace",
 )  # fmt: skip
 
@@ -179,6 +180,7 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
             spill=scratch.folder,
             stdin=stdin,
             encoding_errors=request.encoding_errors,
+            max_unpacked=request.max_unpacked,
         )
         files = opened.files
         if request.stdin_name is not None:

@@ -63,7 +63,7 @@ class Forgotten:
 class Asked:
     """Who is to be forgotten: an identity (type, "mpid" or "any", and value), or a file of them, read as lookup reads one.
 
-    pick: which of several profiles, from 1; every: all of them.
+    pick: which of several profiles, from 1; every: all of them; max_unpacked: the size that the file may unpack to.
     """
 
     who: tuple[str, str] | None = None
@@ -71,6 +71,7 @@ class Asked:
     kind: str | None = None
     pick: int | None = None
     every: bool = False
+    max_unpacked: str | None = None
 
 
 def forget(
@@ -154,7 +155,7 @@ def _of_file(profiles: Profiles, asked: Asked, done: Forgotten) -> list[Meant]:
     """Return whom the lines of a file mean, each in all environments."""
     assert asked.file is not None
     lines: dict[int, list[Found]] = {}
-    for one in found_in(profiles, asked.file, Lookup(asked.kind)):
+    for one in found_in(profiles, asked.file, Lookup(asked.kind, max_unpacked=asked.max_unpacked)):
         lines.setdefault(one.line, []).append(one)
     devices = {name for name, kind in BY_NAME.items() if kind.device}
     known = known_among(profiles, {profile for answers in lines.values() for one in answers if one.kind in devices for profile in one.profiles})

@@ -32,6 +32,7 @@ from profilectl.stage.csv_dialect import dialect_of
 from profilectl.stage.csv_head import read_header
 from profilectl.stage.encoding import check_utf8
 from profilectl.stage.files import Named, open_files
+from profilectl.stage.unpacking import check_memory
 from profilectl.value_sql import whole_number
 from profilectl.values import NotJson, parse_json
 
@@ -47,7 +48,8 @@ WHY = (
 class Lookup:
     """How a file of identities is read and what is told of each. kind: an identity type, "mpid", or
     "any" for a list of them; None for CSV with a header. fields: attributes to tell; delimiter, encoding: of
-    the file, as an import takes them; piped: the file is a copy of standard input, and is named so."""
+    the file, as an import takes them; piped: the file is a copy of standard input, and is named so; max_unpacked: the size that
+    it may unpack to."""
 
     kind: str | None = None
     environment: str = ENVIRONMENTS[0]
@@ -56,6 +58,7 @@ class Lookup:
     delimiter: str | None = None
     encoding: str | None = None
     piped: bool = False
+    max_unpacked: str | None = None
 
 
 def look_up(profiles: Profiles, path: Path, wanted: Lookup) -> Iterator[bytes]:
@@ -192,14 +195,16 @@ def _read(profiles: Profiles, path: Path, wanted: Lookup) -> list[str]:
     if _is_parquet(path):
         raise InputRefused(f"{name} is Parquet: a look-up reads CSV, JSON lines and lists", "write its identities as CSV")
     with path.open("rb") if wanted.piped else contextlib.nullcontext() as stdin:
-        (file, *more) = open_files([Named(name)], format="csv", encoding=wanted.encoding, spill=scratch.folder, stdin=stdin).files
+        (file, *more) = open_files([Named(name)], format="csv", encoding=wanted.encoding, spill=scratch.folder, stdin=stdin, max_unpacked=wanted.max_unpacked).files
     if more:
         raise InputRefused(f"{name} holds several files", "look them up one by one")
     if wanted.kind is not None:
+        check_memory(name, file.local, "look it up in parts")
         check_utf8(name, file.local)
         _load(scratch, file.local.read_text("utf-8-sig").split("\n"))
         return [wanted.kind]
     if path.suffix in (".jsonl", ".ndjson"):
+        check_memory(name, file.local, "look it up in parts")
         check_utf8(name, file.local)
         return _read_lines(scratch, file.local.read_text("utf-8-sig"), profiles.store.settings().reading)
     header = read_header(file, dialect_of(wanted.delimiter))

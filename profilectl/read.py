@@ -178,6 +178,14 @@ def stated_time(option: str, stated: str | None) -> int | None:
     return time_ms(option, stated, "a time", "30d, 2026-11-23")
 
 
+def copied(stream: BinaryIO, path: Path) -> None:
+    """Copy standard input to a file. Raises InputRefused where the disk has no room for it."""
+    from profilectl.stage.unpacking import blocks_of, with_space
+
+    with path.open("wb") as out, contextlib.closing(with_space("-", blocks_of(stream), path.parent)) as blocks:
+        out.writelines(blocks)
+
+
 def look_up_file(store_path: Path, path: Path, wanted: Lookup, *, wait_s: float = 0) -> Iterator[bytes]:
     """Yield a line for each line of a file of identities, in blocks. Raises InputRefused, StoreBusy, StoreUnusable."""
     from profilectl.lookup import look_up

@@ -55,6 +55,16 @@ def asked_pause_s(
     return min(max(math.ceil(until_s - from_s), 0), LONGEST_S)
 
 
+def least_pause_s(tries: int, first_s: float, longest_s: float) -> float:
+    """Return the pause after so many tries in a row where the receiver asks for less, as with 0: the
+    first one, then twice as long each time.
+
+    >>> least_pause_s(1, 0.5, 60), least_pause_s(3, 0.5, 60), least_pause_s(5000, 0.5, 60)
+    (0.5, 2.0, 60)
+    """
+    return min(first_s * float(2 ** min(tries - 1, 60)), longest_s)
+
+
 def _date_s(text: str) -> float | None:
     """Return the time that a date of HTTP means, in epoch seconds; None where it is none."""
     for form, groups in _DATES:

@@ -46,6 +46,7 @@ SkipLinesOption = Annotated[int, typer.Option("--skip-lines", metavar="N", min=0
 RaggedOption = Annotated[RaggedName, typer.Option("--ragged", help="What becomes of a CSV row with too few or too many cells.")]
 UnknownOption = Annotated[UnknownName, typer.Option("--unknown", help="What a dotted column is that is no field of a batch.")]
 EncodingErrorsOption = Annotated[EncodingErrorsName, typer.Option("--encoding-errors", help="Refuse a file with invalid text, or reject its rows.")]
+UnpackedOption = Annotated[str | None, typer.Option("--max-unpacked", metavar="SIZE", help="What a packed file may unpack to, for example 20GB; else 100 times its size, at least 100 MB.")]
 PathColumnsOption = Annotated[bool, typer.Option("--path-columns", help="Read key=value folders in a file's path as text columns.")]
 BinaryOption = Annotated[bool, typer.Option("--binary-as-text", help="Read BINARY columns of Parquet as UTF-8 text.")]
 SpoiledOption = Annotated[bool, typer.Option("--allow-spoiled", help="Take identities that look like spoiled numbers, such as 4.47701E+11.")]
@@ -83,6 +84,7 @@ def import_command(
     ragged: RaggedOption = RaggedName["reject"],
     unknown: UnknownOption = UnknownName["refuse"],
     encoding_errors: EncodingErrorsOption = EncodingErrorsName["refuse"],
+    max_unpacked: UnpackedOption = None,
     path_columns: PathColumnsOption = False,
     binary_as_text: BinaryOption = False,
     allow_spoiled: SpoiledOption = False,
@@ -121,7 +123,7 @@ def import_command(
                 paths=files, feed=feed, protection=value_of(protection), source=value_of(source), partner=partner,
                 format=value_of(format), manifest=manifest, mapped=mapped or (), delimiter=delimiter, encoding=encoding,
                 empty=empty.value, nulls=null or (), quote=quote, escape=escape, skip_lines=skip_lines, ragged=ragged.value, unknown=unknown.value,
-                encoding_errors=encoding_errors.value, path_columns=path_columns, binary_as_text=binary_as_text, allow_spoiled=allow_spoiled, strict=strict, event=event, environment=value_of(environment), rejects=rejects, rejects_as_input=rejects_as_input,
+                encoding_errors=encoding_errors.value, max_unpacked=max_unpacked, path_columns=path_columns, binary_as_text=binary_as_text, allow_spoiled=allow_spoiled, strict=strict, event=event, environment=value_of(environment), rejects=rejects, rejects_as_input=rejects_as_input,
                 explain_rows=explain_rows, again=again, max_shared=max_shared, max_rejects=max_rejects,
                 memory_limit=check_memory_limit(memory_limit), keep_scratch=keep_scratch, dry_run=dry_run, wait_s=wait,
                 stdin=sys.stdin.buffer, progress=progress,

@@ -21,6 +21,7 @@ from profilectl.cli.import_ import (
     PartnerOption,
     ProtectionOption,
     SourceOption,
+    UnpackedOption,
     value_of,
 )
 from profilectl.cli.import_ import EmptyName as Empty
@@ -46,6 +47,7 @@ def enrich_command(
     mapped: MapOption = None,
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
+    max_unpacked: UnpackedOption = None,
     empty: EmptyOption = Empty["ignore"],
     event: EventOption = None,
     environment: EnvironmentOption = None,
@@ -66,7 +68,7 @@ def enrich_command(
 
     request = ImportRequest(
         paths=files, feed=feed, protection=value_of(protection), source=value_of(source), partner=partner, format=value_of(format), manifest=manifest,
-        mapped=mapped or (), delimiter=delimiter, encoding=encoding, empty=empty.value, event=event, environment=value_of(environment), wait_s=wait,
+        mapped=mapped or (), delimiter=delimiter, encoding=encoding, max_unpacked=max_unpacked, empty=empty.value, event=event, environment=value_of(environment), wait_s=wait,
         stdin=sys.stdin.buffer,
     )
     options = options_of(context)
@@ -88,7 +90,7 @@ def forward_command(
     output: OutputOption = None,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many batches to each output.")] = None,
     attempts: Annotated[int, typer.Option("--attempts", metavar="N", min=1, max=100, help="How often a batch is tried before it goes to the dead-letter list.")] = 5,
-    timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long an answer is waited for.")] = 30,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long one exchange may last, from connecting to the last byte.")] = 30,
     pause: Annotated[float, typer.Option("--pause", metavar="SECONDS", min=0, help="The first pause before a batch is tried again; it grows.")] = 0.5,
     max_wait: Annotated[float, typer.Option("--max-wait", metavar="SECONDS", min=0, help="Where a receiver asks for a longer pause, end with exit 9 and say when to come back.")] = MAX_WAIT_S,
     lanes: Annotated[int, typer.Option("--lanes", metavar="N", min=1, max=100, help="How many people's batches go to a webhook at the same time.")] = 8,

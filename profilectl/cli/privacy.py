@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from profilectl.cli import JsonOption, ServersOption, WaitOption, app, complete, file_or_stdout, options_of
+from profilectl.cli.import_ import UnpackedOption
 from profilectl.cli.search import typed
 from profilectl.cli.who import option, who_is_meant, with_identities
 from profilectl.codes import InputRefused, UsageError
@@ -35,10 +36,10 @@ def _forget(context: typer.Context, **stated: Any) -> None:
             raise UsageError("--file goes without an identity and without --pick", "profilectl forget --file people.csv")
         if not stated["file"].is_file():
             raise InputRefused(f"{stated['file']}: there is no such file")
-        asked = Asked(file=stated["file"], kind=typed(stated["kind"]) if stated["kind"] else None, every=stated["every"])
+        asked = Asked(file=stated["file"], kind=typed(stated["kind"]) if stated["kind"] else None, every=stated["every"], max_unpacked=stated["max_unpacked"])
     else:
-        if stated["kind"] is not None:
-            raise UsageError("--type goes with --file")
+        if stated["kind"] is not None or stated["max_unpacked"] is not None:
+            raise UsageError(f"{'--type' if stated['kind'] is not None else '--max-unpacked'} goes with --file")
         asked = Asked(who_is_meant(stated, FORGET), pick=stated["pick"], every=stated["every"])
     allow, wait_s = stated["allow_return"], stated["wait"]
     if not stated["dry_run"] and not stated["yes"] and sys.stdin.isatty() and sys.stderr.isatty():
@@ -57,6 +58,7 @@ def _forget(context: typer.Context, **stated: Any) -> None:
 app.command("forget", epilog=FORGET)(with_identities(_forget, [
     option("file", Annotated[Path | None, typer.Option("--file", metavar="FILE", help="People to forget: CSV with identity columns, JSON lines, or with --type a list, one a line.")], None),
     option("kind", Annotated[str | None, typer.Option("--type", metavar="TYPE", help="FILE is a list of identities of this type (mpid for MPIDs).", autocompletion=complete.types)], None),
+    option("max_unpacked", UnpackedOption, None),
     option("pick", Annotated[int | None, typer.Option("--pick", metavar="N", help="Which of several profiles.")], None),
     option("every", Annotated[bool, typer.Option("--all", help="All of several profiles that have the identity.")], False),
     option("allow_return", Annotated[bool, typer.Option("--allow-return", help="Let them come back with later imports; also those who were erased before.")], False),

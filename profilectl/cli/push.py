@@ -10,6 +10,7 @@ import typer
 
 from profilectl.cli import JsonOption, WaitOption, app, options_of
 from profilectl.cli.export import OptOuts, OptOutsOption
+from profilectl.cli.import_ import UnpackedOption
 from profilectl.cli.search import EnvironmentName
 from profilectl.codes import Exit, ProfilectlError, UsageError
 from profilectl.events_api import HISTORICAL_AFTER_H, HOSTS, RATE
@@ -32,9 +33,10 @@ def push_command(
     since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="With --events: events from then on: a day, a time, or 30d, 12h ago.")] = None,
     historical_after: Annotated[float, typer.Option("--historical-after", metavar="HOURS", min=0, help="Older events go to the historical endpoint, those of a file as well.")] = HISTORICAL_AFTER_H,
     opt_outs: OptOutsOption = OptOuts["event"],
+    max_unpacked: UnpackedOption = None,
     rate: Annotated[float, typer.Option("--rate", metavar="N", min=0, help="At most so many batches a second; 0: no limit.")] = RATE,
     parallel: Annotated[int, typer.Option("--parallel", metavar="N", min=1, max=64, help="So many requests at once.")] = 4,
-    timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long to wait for an answer.")] = 30,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long one exchange may last, from connecting to the last byte.")] = 30,
     give_up: Annotated[float, typer.Option("--give-up", metavar="SECONDS", min=0, help="Stop where nothing was accepted for so long.")] = 300,
     max_wait: Annotated[float, typer.Option("--max-wait", metavar="SECONDS", min=0, help="Where the platform asks for a longer pause, end with exit 9 and say when to come back.")] = MAX_WAIT_S,
     refused: Annotated[Path | None, typer.Option("--refused", metavar="FILE", help="Where refused batches are added; else push-N.refused.jsonl.")] = None,
@@ -69,9 +71,11 @@ def push_command(
         raise UsageError("--import, --where, --audience, --environment, --events and --with-mpid choose profiles; a file is sent as it is")
     if opt_outs.value == "none" and (file is not None or events):
         raise UsageError("--opt-outs is of profiles: a file and stored events are sent as they are", "leave --opt-outs out")
+    if max_unpacked is not None and file is None:
+        raise UsageError("--max-unpacked goes with a file")
     asked = Asked(
         file, by_import, where, environment.value if environment else None, with_mpid, with_times, again, events, since,
-        stated_time("--since", since), historical_after, audience, opt_outs=opt_outs.value == "event",
+        stated_time("--since", since), historical_after, audience, opt_outs=opt_outs.value == "event", max_unpacked=max_unpacked,
     )
     found = None if dry_run or estimate else credentials_of(credentials, os.environ)
     with push_progress(quiet=options.quiet, bar=not as_json) as (progress, said):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from typing import Annotated
 import typer
 
 from profilectl.cli import JsonOption, WaitOption, app, complete, file_or_stdout, options_of
-from profilectl.cli.import_ import DelimiterOption, EncodingOption
+from profilectl.cli.import_ import DelimiterOption, EncodingOption, UnpackedOption
 from profilectl.codes import InputRefused, NobodyFound, UsageError
 from profilectl.feed import ENVIRONMENTS
 from profilectl.identity import no_type, type_named
@@ -78,6 +77,7 @@ def lookup_command(
     environment: Annotated[EnvironmentName, typer.Option("--environment", help="Where to look; nowhere else.")] = EnvironmentName["production"],
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
+    max_unpacked: UnpackedOption = None,
     format: Annotated[LineFormat | None, typer.Option("--format", help="jsonl (default): a JSON document a line; or csv; else by the name of the output.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else (or -) standard output.")] = None,
     wait: WaitOption = 0,
@@ -87,7 +87,7 @@ def lookup_command(
     Each says the MPID, or why there is none. Unknown identities are no failure.
     """
     from profilectl.lookup import Lookup
-    from profilectl.read import look_up_file
+    from profilectl.read import copied, look_up_file
     from profilectl.sinks import ENDINGS, format_named, packed
     from profilectl.whole_file import check_apart, whole_file
 
@@ -97,13 +97,12 @@ def lookup_command(
     if written not in LineFormat.__members__:
         raise UsageError(f"-o {output}: a look-up writes JSON lines or CSV", "name it .jsonl or .csv")
     check_apart([("-o", output)], [file])
-    wanted = Lookup(named, environment.value, list(dict.fromkeys(fields or ())), written, delimiter, encoding, piped=file == "-")
+    wanted = Lookup(named, environment.value, list(dict.fromkeys(fields or ())), written, delimiter, encoding, piped=file == "-", max_unpacked=max_unpacked)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(file)
         if file == "-":
             path = Path(folder) / "stdin"
-            with path.open("wb") as copied:  # in a folder for its owner only
-                shutil.copyfileobj(sys.stdin.buffer, copied)
+            copied(sys.stdin.buffer, path)  # in a folder for its owner only
         elif not path.is_file():
             raise InputRefused(f"{file}: there is no such file" if not path.exists() else f"{file} is not a file")
         blocks = look_up_file(options_of(context).store, path, wanted, wait_s=wait)

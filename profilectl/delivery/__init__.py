@@ -60,7 +60,8 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How to deliver. attempts: how often one batch is tried; timeout_s: how long an answer is waited for; lanes: how many
+    """How to deliver. attempts: how often one batch is tried; timeout_s: how long one exchange may last, from
+    connecting to the last byte; lanes: how many
     are under way at once; pause_s: the first pause before something is tried again; max_wait_s: the longest that a receiver may
     ask for."""
 
@@ -99,7 +100,7 @@ def delivery_of(output: Output, credentials: Credentials, manner: Manner, folder
         return
     from profilectl.delivery.http import Sender
 
-    with contextlib.closing(Sender(manner)) as sender:
+    with contextlib.closing(Sender(manner, output.place)) as sender:
         if output.type == "webhook":
             from profilectl.delivery.webhook import Webhook
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from profilectl import __version__
 from profilectl.delivery import Manner
+from profilectl.exchange import Bounds, NoReply, Waiting, basic, trusted
 from profilectl.output import TROUBLES, Fate, fate_of
-from profilectl.retry_after import asked_pause_s, come_back
+from profilectl.retry_after import asked_pause_s, come_back, least_pause_s
 
 if TYPE_CHECKING:
     import tenacity
 
 LONGEST_PAUSE_S = 60.0
 UNDECIDED = (Fate.AGAIN, Fate.LATER)
-READ = 65_536
-"""So much of an answer is read, that the connection can be used again; what it says is not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +33,11 @@ class Answer:
 class Sender:
     """Requests over connections that are kept. One for all threads; when it is stopped no request is tried again."""
 
-    def __init__(self, manner: Manner) -> None:
-        import httpx
-
+    def __init__(self, manner: Manner, address: str = "https:") -> None:
         self._manner = manner
         self.stopping = threading.Event()
-        self._client = httpx.Client(
-            timeout=httpx.Timeout(manner.timeout_s), follow_redirects=False, trust_env=False,
-            headers={"User-Agent": f"profilectl/{__version__}", "Content-Type": "application/json"},
-            limits=httpx.Limits(max_connections=manner.lanes, max_keepalive_connections=manner.lanes),
-        )
+        # No proxy and no certificates of the environment: an output is in the configuration of a store.
+        self._exchanges = Waiting(address, manner.lanes, certificates=lambda: trusted(from_environment=False))
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], auth: tuple[str, str] | None = None) -> Answer:
         """Send a body until there is an answer that ends it: delivered, known, dead, or stop."""
@@ -54,7 +46,9 @@ class Sender:
         def pause(state: tenacity.RetryCallState) -> float:
             answer: Answer = state.outcome.result()  # type: ignore[union-attr]
             growing = tenacity.wait_random_exponential(multiplier=self._manner.pause_s, max=LONGEST_PAUSE_S)(state)
-            return growing if answer.after_s is None else answer.after_s
+            if answer.after_s is None:
+                return growing
+            return max(answer.after_s, least_pause_s(state.attempt_number, self._manner.pause_s, LONGEST_PAUSE_S))
 
         retrying = tenacity.Retrying(
             stop=tenacity.stop_any(tenacity.stop_after_attempt(self._manner.attempts), tenacity.stop_when_event_set(self.stopping)),
@@ -73,29 +67,19 @@ class Sender:
         return found
 
     def _once(self, url: str, body: bytes, headers: Mapping[str, str], auth: tuple[str, str] | None) -> Answer:
-        import httpx
-
-        began = time.monotonic()
+        stated = {"Content-Type": "application/json", **headers}
+        if auth:
+            stated["Authorization"] = basic(*auth)
         try:
-            with self._client.stream("POST", url, content=body, headers=headers, auth=auth) as response:
-                read = 0
-                for chunk in response.iter_raw(4096):
-                    read += len(chunk)
-                    if read > READ or time.monotonic() - began > self._manner.timeout_s:
-                        break
-                status, stated, date = response.status_code, response.headers.get("Retry-After"), response.headers.get("Date")
-        except (httpx.ConnectError, httpx.ConnectTimeout):
-            return _trouble("no connection")
-        except httpx.TimeoutException:
-            return _trouble("timeout")
-        except httpx.HTTPError:
-            return _trouble("broken")
-        return Answer(fate_of(status), f"HTTP {status}", asked_pause_s(stated, date))
+            reply = self._exchanges.post(url, body, stated, Bounds(self._manner.timeout_s), used=False)
+        except NoReply as error:
+            return _trouble(error.trouble)
+        return Answer(fate_of(reply.status), f"HTTP {reply.status}", asked_pause_s(reply.headers.get("retry-after"), reply.headers.get("date")))
 
     def close(self) -> None:
         """Close the connections."""
         self.stopping.set()
-        self._client.close()
+        self._exchanges.close()
 
 
 def _trouble(what: str) -> Answer:

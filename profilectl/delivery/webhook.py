@@ -43,7 +43,7 @@ class Webhook:
                 for lane_done in running:
                     lane_done.result()
             except BaseException:
-                self._sender.stopping.set()
+                self._sender.close()  # nobody waits for what is under way: it goes again, under the same id
                 raise
         return done
 

@@ -54,7 +54,7 @@ class Asked:
     with_mpid: batches name our MPIDs; with_times: they say timestamp_unixtime_ms. again: also what was pushed before.
     since: as it was typed, since_ms: events from then on; historical_after_h: the age from which
     events go to the historical endpoint. audience: whose members. opt_outs: profiles leave with the
-    opt-out in force, as an event.
+    opt-out in force, as an event. max_unpacked: the size that the file may unpack to.
     """
 
     file: Path | None = None
@@ -70,6 +70,7 @@ class Asked:
     historical_after_h: float = HISTORICAL_AFTER_H
     audience: str | None = None
     opt_outs: bool = True
+    max_unpacked: str | None = None
 
     @property
     def kind(self) -> str:
@@ -205,7 +206,7 @@ def push(
 def _source_of(scratch: Scratch, store_path: Path, asked: Asked, wait_s: float) -> OfFile | OfStore | OfEvents:
     """Return where the batches come from."""
     if asked.file:
-        return OfFile(scratch, asked.file, with_times=asked.with_times)
+        return OfFile(scratch, asked.file, with_times=asked.with_times, max_unpacked=asked.max_unpacked)
     if asked.events:
         return OfEvents(scratch, store_path, asked.wanted(), wait_s, Ages(), asked.since_ms)
     return OfStore(scratch, store_path, asked.wanted(), with_times=asked.with_times, wait_s=wait_s)

@@ -1,6 +1,6 @@
 """Requests to the platform's Events API: the pace they keep, and what becomes of each.
 
-What answers mean is the table of events_api.py. httpx speaks HTTP, tenacity sends again, aiolimiter keeps the rate.
+What answers mean is the table of events_api.py. exchange.py speaks HTTP, tenacity sends again, aiolimiter keeps the rate.
 """
 
 from __future__ import annotations
@@ -13,13 +13,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-import httpx
 from aiolimiter import AsyncLimiter
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
-from profilectl import __version__
-from profilectl.address import is_this_machine
 from profilectl.codes import InputRefused, ProfilectlError, Unfinished
 from profilectl.credentials import Credentials
 from profilectl.events_api import (
@@ -33,8 +30,9 @@ from profilectl.events_api import (
     Answer,
     answer_of,
 )
+from profilectl.exchange import Bounds, Exchanges, NoReply, basic
 from profilectl.packing import Parcel, body_of
-from profilectl.retry_after import MAX_WAIT_S, asked_pause_s, come_back
+from profilectl.retry_after import MAX_WAIT_S, asked_pause_s, come_back, least_pause_s
 
 LONGEST_ANSWER = 65_536
 """So much of an answer is read."""
@@ -45,7 +43,7 @@ REFUSED_FROM_THE_START = 100
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How fast and how patiently. rate: batches a second, 0 for no limit; parallel: requests at once; timeout_s: for
-    each answer; give_up_s: the push stops where nothing was accepted for so long; max_wait_s: and where the platform asks
+    each exchange, from connecting to the last byte; give_up_s: the push stops where nothing was accepted for so long; max_wait_s: and where the platform asks
     to be left alone for longer than this."""
 
     rate: float = RATE
@@ -106,13 +104,11 @@ class Sender:
         # Acquiring takes as much as a whole request at once.
         most = max(pace.rate, 100.0)
         self._limiter = AsyncLimiter(most, most / pace.rate) if pace.rate else None
-        self._client = httpx.AsyncClient(
-            auth=httpx.BasicAuth(credentials.key.encode(), credentials.secret.encode()), timeout=pace.timeout_s, follow_redirects=False,
-            # A proxy must not see what goes to this machine in plain text.
-            trust_env=not is_this_machine(httpx.URL(address).host),
-            limits=httpx.Limits(max_connections=pace.parallel, max_keepalive_connections=pace.parallel),
-            headers={"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": f"profilectl/{__version__}"},
-        )
+        self._exchanges = Exchanges(address, pace.parallel, proxied=True)
+        self._headers = {
+            "Content-Type": "application/json", "Accept-Encoding": "identity", "Authorization": basic(credentials.key, credentials.secret),
+        }
+        self._bounds = Bounds(pace.timeout_s, LONGEST_ANSWER)
         self._not_before = 0.0
         self._come_back: Unfinished | None = None
         self._progress_at: float | None = None  # what is made ready before the first request is no waiting
@@ -125,11 +121,11 @@ class Sender:
         return self._pace.timeout_s
 
     async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
+        await self._exchanges.__aenter__()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self._client.__aexit__(kind, error, trace)
+        await self._exchanges.__aexit__(kind, error, trace)
 
     async def deliver(self, request: Sequence[Parcel]) -> list[Refused]:
         """Send batches until the platform has them; return those it refuses.
@@ -177,26 +173,25 @@ class Sender:
         self.counts.requests += 1
         self.counts.bytes += len(body)
         try:
-            async with self._client.stream("POST", address, content=body) as response:
-                answer = answer_of(response.status_code)
-                text = b"" if answer.act is Act.ACCEPTED else await _beginning(response)
-        except httpx.TransportError as error:
-            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            reply = await self._exchanges.post(address, body, self._headers, self._bounds)
+        except NoReply as error:
+            if error.distrusted:
                 raise InputRefused(f"the certificate of {self._address} cannot be trusted", "SSL_CERT_FILE names a file of certificates to trust") from None
             raise _Again(_plainly(error)) from None
+        answer = answer_of(reply.status)
         match answer.act:
             case Act.ACCEPTED:
                 self._progress_at = time.monotonic()
             case Act.SINGLE_OUT:
                 self._progress_at = time.monotonic()
-                raise _Malformed(answer, _told(text))
+                raise _Malformed(answer, _told(reply.body))
             case Act.STOP:
-                raise _stopped(response.status_code, answer, _told(text))
+                raise _stopped(reply.status, answer, _told(reply.body))
             case Act.AGAIN:
-                pause_s = asked_pause_s(response.headers.get("Retry-After"), response.headers.get("Date"))
-                if response.status_code in ANSWERS:
-                    self._throttled(response.headers.get("X-mp-rate-limit-exceeded", ""), pause_s)
-                why = f"{answer.sentence} ({response.status_code})"
+                pause_s = asked_pause_s(reply.headers.get("retry-after"), reply.headers.get("date"))
+                if reply.status in ANSWERS:
+                    self._throttled(reply.headers.get("x-mp-rate-limit-exceeded", ""), pause_s)
+                why = f"{answer.sentence} ({reply.status})"
                 if pause_s is not None and pause_s > self._pace.max_wait_s:
                     self._come_back = self._later(why, pause_s)
                     raise self._come_back
@@ -225,7 +220,10 @@ class Sender:
     def _pause(self, state: RetryCallState) -> float:
         asked = _asked_pause_s(state)
         # The last attempt is made when the time is up, not before.
-        return asked if asked is not None else min(self._growing(state), max(self._left_s(), 0))
+        left = max(self._left_s(), 0)
+        if asked is None:
+            return min(self._growing(state), left)
+        return max(asked, min(least_pause_s(state.attempt_number, self._pace.first_pause_s, self._pace.longest_pause_s), left))
 
     def _is_hopeless(self, state: RetryCallState) -> bool:
         asked = _asked_pause_s(state)
@@ -245,16 +243,6 @@ def _asked_pause_s(state: RetryCallState) -> int | None:
     return error.pause_s if isinstance(error, _Again) else None
 
 
-async def _beginning(response: httpx.Response) -> bytes:
-    """Read an answer, as far as it may be of use."""
-    found = b""
-    async for block in response.aiter_raw():
-        found += block
-        if len(found) >= LONGEST_ANSWER:
-            break
-    return found[:LONGEST_ANSWER]
-
-
 def _told(text: bytes) -> str:
     """Return the messages of an error's body, not too long."""
     try:
@@ -269,10 +257,10 @@ def _stopped(status: int, answer: Answer, message: str) -> ProfilectlError:
     return InputRefused(f"{answer.sentence} ({status}{': ' + message if message else ''})", answer.hint)
 
 
-def _plainly(error: httpx.TransportError) -> str:
+def _plainly(error: NoReply) -> str:
     """Say what went wrong on the way."""
-    if isinstance(error, httpx.TimeoutException):
+    if error.trouble == "timeout":
         return "no answer in time"
-    if isinstance(error, httpx.ConnectError):
-        return f"no connection ({str(error)[:100] or 'refused'})"
+    if error.trouble == "no connection":
+        return f"no connection ({error.detail[:100] or 'refused'})"
     return "the connection broke off"

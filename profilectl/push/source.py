@@ -24,6 +24,7 @@ from profilectl.push.known import Host, Noted, compare, note_under_way
 from profilectl.scratch import Scratch, quote_text
 from profilectl.segments import known_mpids
 from profilectl.stage.files import Named, open_files
+from profilectl.stage.unpacking import check_memory
 from profilectl.store import Store
 from profilectl.values import NotJson, Value, parse_json, to_json
 
@@ -207,9 +208,9 @@ class OfFile:
     first = 1
     unchanged = 0
 
-    def __init__(self, scratch: Scratch, path: Path, *, with_times: bool) -> None:
+    def __init__(self, scratch: Scratch, path: Path, *, with_times: bool, max_unpacked: str | None = None) -> None:
         self._with_times, self.ages = with_times, Ages()
-        found = open_files([Named(str(path))], format=None, encoding=None, spill=scratch.folder).files
+        found = open_files([Named(str(path))], format=None, encoding=None, spill=scratch.folder, max_unpacked=max_unpacked).files
         if len(found) != 1 or found[0].format not in FORMATS:
             raise InputRefused(f"{path} is no file of batches", "name one .jsonl or .json file; profilectl export batches writes one")
         self._file = found[0]
@@ -222,6 +223,7 @@ class OfFile:
                 self.total = sum(1 for line in _lines(stream) if line is None or line.strip())
 
     def _array(self) -> list[Value]:
+        check_memory(self._file.name, self._file.local, "write it as JSON lines, a batch each")
         text = self._file.local.read_bytes()
         try:
             found = parse_json(text.decode().removeprefix("\ufeff"))

@@ -17,7 +17,8 @@ import duckdb
 from profilectl.codes import InputRefused, Reject
 from profilectl.scratch import fetched, quote_text
 from profilectl.stage.csv_head import Header
-from profilectl.stage.files import BLOCK, InputFile
+from profilectl.stage.files import InputFile
+from profilectl.stage.unpacking import BLOCK
 
 RAW_SHOWN = 64 * 1024
 LONGEST_RECORD = 64 * 1024 * 1024

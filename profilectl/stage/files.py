@@ -8,25 +8,36 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import fnmatch
 import glob
-import gzip
 import hashlib
 import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import BinaryIO
 
 from profilectl.codes import InputRefused, UsageError
 from profilectl.stage.encoding import REJECT, check_utf8
 from profilectl.stage.gpg import ARMOUR, ENCRYPTED, decrypted
 from profilectl.stage.staged import reject_of
+from profilectl.stage.unpacking import (
+    BLOCK,
+    Blocks,
+    Room,
+    blocks_of,
+    check_apart,
+    check_directory,
+    member_blocks,
+    size_of,
+    unpacked,
+    with_space,
+)
 
-BLOCK = 1024 * 1024
 HEAD = 4096
 """So many bytes say how a content begins."""
 
@@ -53,6 +64,8 @@ MARKS = (
 MARK_FOLDERS = ("__MACOSX",)
 # fmt: on
 REJECTS = "rejects"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What writing fails with where there is no room."""
 LONGEST_REJECT = 1024 * 1024
 """So many bytes a line of rejects may have: its raw text is cut at 65,536 characters."""
 OLD_WORKBOOK = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -78,6 +91,8 @@ class InputFile:
     """Of rejects: the encoding of those files, where it was given."""
     origin: str | None = None
     """Of rows that were rejected before: the file they come from."""
+    max_unpacked: str | None = None
+    """The size that it, or the file its rejects come from, may unpack to, where one was stated."""
 
     @property
     def place(self) -> str:
@@ -158,14 +173,17 @@ def open_files(
     spill: Path,
     stdin: BinaryIO | None = None,
     encoding_errors: str = "reject",
+    max_unpacked: str | None = None,
 ) -> Opened:
     """Make each file that is named one that can be read as it is.
 
     encoding_errors: what text is that is not valid in its encoding: refuse (the file), or reject (left to the reader).
+    max_unpacked: the size that each may unpack to (unpacking.size_of); None: what unpacking.most_of says.
     Of what a pattern matched, and of what is in an archive, that which is empty or no data is left out.
     Raises InputRefused, also where nothing is left; UsageError.
     """
     codec = _codec(encoding)
+    size_of(max_unpacked)
     opened = Opened()
     for place, one in enumerate(named):
         if one.pattern and Path(one.path).is_dir():
@@ -174,7 +192,7 @@ def open_files(
             opened.leave_out(MARK, one.path)
         else:
             try:
-                _Opening(one, format, codec, spill / f"input{place}", stdin, opened, refusing=encoding_errors == "refuse").open()
+                _Opening(one, format, codec, spill / f"input{place}", stdin, opened, refusing=encoding_errors == "refuse", most=max_unpacked).open()
             except Empty:
                 if not one.pattern:
                     raise
@@ -210,9 +228,10 @@ class _Opening:
     """The opening of one path: its files, and what is left out, go to `opened`."""
 
     def __init__(
-        self, named: Named, format: str | None, codec: str | None, spool: Path, stdin: BinaryIO | None, opened: Opened, *, refusing: bool
+        self, named: Named, format: str | None, codec: str | None, spool: Path, stdin: BinaryIO | None, opened: Opened, *, refusing: bool,
+        most: str | None,
     ) -> None:
-        self.refusing = refusing
+        self.refusing, self.most = refusing, most
         self.path, self.asked, self.codec, self.spool, self.stdin = named.path, format, codec, spool, stdin
         self.pattern, self.opened = named.pattern, opened
         self.spools = 0
@@ -221,7 +240,7 @@ class _Opening:
         if self.path == "-":
             if self.stdin is None:
                 raise UsageError("- is standard input, and there is none")
-            self._unpack("-", self._spooled(_blocks(self.stdin, self.path)), "")
+            self._unpack("-", self._spooled(blocks_of(self.stdin)), "")
             return
         local = Path(self.path)
         try:
@@ -230,7 +249,7 @@ class _Opening:
                 raise InputRefused(f"{self.path} is a folder", f"name the files in it: '{self.path.rstrip('/')}/*.csv', or with those of its folders '{self.path.rstrip('/')}/**/*.csv'")
             if not stat.S_ISREG(mode):
                 with local.open("rb") as stream:
-                    local = self._spooled(_blocks(stream, self.path))
+                    local = self._spooled(blocks_of(stream))
             with local.open("rb"):
                 pass
             if local == Path(self.path):
@@ -246,10 +265,12 @@ class _Opening:
         inner, head = name, _head(local)
         if suffix in ENCRYPTED or (name == "-" and head.startswith(ARMOUR)):
             inner = inner[: len(inner) - len(suffix)]
-            local, suffix = self._spooled(decrypted(local, name)), Path(inner).suffix.lower()
+            local, suffix = self._spooled(self._room(size).within(decrypted(local, name))), Path(inner).suffix.lower()
             head = _filled(name, local)
         elif head.startswith(ARMOUR):
             raise InputRefused(f"{name} is encrypted, not what its name says", f"name it {name}.asc")
+        if head.startswith(b"PK\x03\x04"):
+            check_directory(name, local)
         _refuse_workbook(name, local, head, suffix)
         kind = next((one for magic, one in MAGIC.items() if head.startswith(magic)), None)
         packed = kind is not None and kind[1] in COMPRESSED
@@ -258,11 +279,11 @@ class _Opening:
         if kind and packed and inner != "-" and suffix != kind[1]:
             raise InputRefused(f"{name} is {kind[0]}, not what its name says", f"name it {name}{kind[1]}")
         if kind and kind[1] == ".zip":
-            self._zip(name, local)
+            self._zip(name, local, self._room(size))
             return
         if kind and packed:
             inner = inner[: len(inner) - len(suffix)]
-            local = self._spooled(_unpacked(local, kind[1], name))
+            local = self._spooled(self._room(size).within(unpacked(local, kind[1], name)))
             head = _filled(name, local)
         if self.pattern and _is_blank(head):
             raise Empty(f"{name} is empty")
@@ -275,11 +296,11 @@ class _Opening:
     def _plain(self, name: str, inner: str, local: Path, digest: str) -> InputFile:
         head = _head(local)
         if is_rejects(local):
-            return InputFile(name, local, digest, REJECTS, self.asked, self.codec)
+            return InputFile(name, local, digest, REJECTS, self.asked, self.codec, max_unpacked=self.most)
         format = self._format(name, inner, head)
         if format == "parquet":
             _check_parquet(name, local, head)
-            return InputFile(name, local, digest, format)
+            return InputFile(name, local, digest, format, max_unpacked=self.most)
         if head.startswith(b"PAR1"):
             raise InputRefused(f"{name} is Parquet, not what its name says", "name it .parquet, or give --format parquet")
         if any(head.startswith(magic) for magic in MAGIC):
@@ -307,13 +328,18 @@ class _Opening:
             return "json"
         return "jsonl" if begin[:1] == b"{" else "csv"
 
-    def _zip(self, name: str, local: Path) -> None:
+    def _room(self, size: int) -> Room:
+        """Return the room that what unpacks of the path has. size: of the path, as it is given."""
+        return Room(self.path, size, size_of(self.most))
+
+    def _zip(self, name: str, local: Path, room: Room) -> None:
         before = len(self.opened.files)
         try:
             with zipfile.ZipFile(local) as archive:
                 members = sorted(
                     (one for one in archive.infolist() if not one.is_dir()), key=lambda one: one.filename
                 )
+                check_apart(name, members)
                 for member in members:
                     title = f"{name}/{member.filename}"
                     if is_mark(member.filename):
@@ -321,18 +347,19 @@ class _Opening:
                     elif not self.asked and Path(member.filename).suffix.lower() not in FORMATS:
                         self.opened.leave_out(NO_DATA, title)
                     else:
-                        self._member(archive, member, title)
+                        self._member(archive, member, title, room)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise
             raise InputRefused(f"{name} is a damaged zip archive: {error}", "make or fetch it again") from None
         if len(self.opened.files) == before and not self.pattern:
             why = "; ".join(self.opened.notices)
             raise InputRefused(f"{name} holds no data file{f' ({why})' if why else ''}", "expected .csv, .jsonl, .json or .parquet inside")
 
-    def _member(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo, title: str) -> None:
+    def _member(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo, title: str, room: Room) -> None:
         if member.flag_bits & 1:
             raise InputRefused(f"{title} is encrypted", "decrypt it first")
-        with archive.open(member) as stream:
-            inside = self._spooled(_blocks(stream, title))
+        inside = self._spooled(room.within(member_blocks(archive, member)))
         if _is_blank(_head(inside)):
             self.opened.leave_out(EMPTY, title)
             return
@@ -345,7 +372,7 @@ class _Opening:
             target.symlink_to(path.absolute())
         except OSError:
             with path.open("rb") as stream:
-                return self._spooled(_blocks(stream, self.path))
+                return self._spooled(blocks_of(stream))
         return target
 
     def _next_spool(self) -> Path:
@@ -353,12 +380,14 @@ class _Opening:
         self.spools += 1
         return target
 
-    def _spooled(self, blocks: Iterator[bytes]) -> Path:
+    def _spooled(self, blocks: Blocks) -> Path:
         """Write blocks to a file of our own, readable by its owner only."""
         target = self._next_spool()
-        with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-            for block in blocks:
-                out.write(block)
+        with (
+            os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out,
+            contextlib.closing(with_space(self.path, blocks, target.parent)) as written,
+        ):
+            out.writelines(written)
         return target
 
 
@@ -389,7 +418,7 @@ def original_of(file: InputFile, name: str, spill: Path) -> InputFile | None:
         return None
     # What is asked for may be the format of the rejects themselves: a name that says one goes first.
     asked = None if archive or format_named(name) else file.asked
-    found = open_files([Named(str(archive or path))], format=asked, encoding=file.encoding, spill=spill).files
+    found = open_files([Named(str(archive or path))], format=asked, encoding=file.encoding, spill=spill, max_unpacked=file.max_unpacked).files
     return next((one for one in found if one.name == name), None)
 
 
@@ -412,32 +441,7 @@ def _digest(local: Path) -> tuple[str, int]:
         return digest.hexdigest(), stream.tell()
 
 
-def _blocks(stream: IO[bytes] | BinaryIO, name: str) -> Iterator[bytes]:
-    while block := stream.read(BLOCK):
-        yield block
-
-
-def _unpacked(local: Path, suffix: str, name: str) -> Iterator[bytes]:
-    what = "gzip" if suffix == ".gz" else "zstandard"
-    try:
-        with _reader(local, suffix) as stream:
-            while block := stream.read(BLOCK):
-                yield bytes(block)
-    except EOFError:
-        raise InputRefused(f"{name} ends in the middle: its {what} is cut off", "fetch it again") from None
-    except (OSError, zlib.error, ValueError) as error:
-        raise InputRefused(f"{name} is damaged {what}: {str(error)[:120]}", "fetch it again") from None
-
-
-def _reader(local: Path, suffix: str) -> Any:
-    if suffix == ".gz":
-        return gzip.open(local, "rb")
-    import pyarrow
-
-    return pyarrow.input_stream(str(local), compression="zstd")
-
-
-def _transcoded(local: Path, codec: str, name: str, *, refusing: bool) -> Iterator[bytes]:
+def _transcoded(local: Path, codec: str, name: str, *, refusing: bool) -> Blocks:
     """Yield a text in UTF-8. What is not valid in its encoding is refused, or, where its rows can be rejected, is not UTF-8 either."""
     decoder = codecs.getincrementaldecoder(codec)("strict" if refusing else "surrogateescape")
     line, done = 1, 0

@@ -10,7 +10,7 @@ import selectors
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -27,7 +27,7 @@ BLOCK = 1024 * 1024
 HINT = "gpg --decrypt opens the key for a while; or decrypt the file first"
 
 
-def decrypted(local: Path, name: str) -> Iterator[bytes]:
+def decrypted(local: Path, name: str) -> Generator[bytes, None, None]:
     """Return the content of an encrypted file, block by block. Raises InputRefused, saying what gpg said."""
     program = shutil.which("gpg")
     if program is None:

@@ -34,6 +34,7 @@ from profilectl.stage.event_lines import stage_events
 from profilectl.stage.files import InputFile
 from profilectl.stage.regular_events import MARK, cut_events, events_cut
 from profilectl.stage.staged import AttributeColumns, BatchRows, Rejects, StagedFile
+from profilectl.stage.unpacking import check_memory
 from profilectl.values import NotJson, Value, parse_json
 
 LONGEST_LINE = 64 * 1024 * 1024
@@ -430,6 +431,7 @@ def read_document_file(
     mapped: Mapping[str, Field] | None = None,
 ) -> StagedFile:
     """Stage a JSON document: one batch, or an array of batches (design.md R17). Raises InputRefused."""
+    check_memory(file.name, file.local, "write it as JSON lines, a batch each")
     try:
         with file.local.open(encoding="utf-8-sig", newline="") as content:
             text = content.read()

@@ -24,6 +24,7 @@ from profilectl.scratch import Scratch, quote_identifier, quote_text
 from profilectl.stage.cells import LISTED, Assembly, Cell, Fault, string_held, string_over
 from profilectl.stage.columns import read_columns
 from profilectl.stage.files import InputFile
+from profilectl.stage.footer import check_footer, within_room
 from profilectl.stage.parquet_types import (
     BINARY,
     Kind,
@@ -81,7 +82,14 @@ class Source:
 
 
 def read_parquet(scratch: Scratch, file: InputFile, name: str, keys: AttributeColumns, options: Options) -> StagedFile:
-    """Stage a Parquet file. Raises InputRefused for a file that cannot be read, or a column that cannot be what it is to be."""
+    """Stage a Parquet file. Raises InputRefused for a file that cannot be read, that there is no room for, or a column that cannot
+    be what it is to be."""
+    check_footer(scratch, file)
+    with within_room(scratch, file):
+        return _read(scratch, file, name, keys, options)
+
+
+def _read(scratch: Scratch, file: InputFile, name: str, keys: AttributeColumns, options: Options) -> StagedFile:
     from profilectl.stage.parquet_arrow import leaves_by_arrow, unreadable, written_anew
 
     try:

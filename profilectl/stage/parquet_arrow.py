@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ import duckdb
 from profilectl.codes import InputRefused
 from profilectl.scratch import Scratch
 from profilectl.stage.files import InputFile
+from profilectl.stage.footer import memory_limit
 from profilectl.stage.parquet import MOST_DIGITS, Leaf, Source, opened
 from profilectl.stage.parquet_types import BEYOND, entry_of
+from profilectl.stage.unpacking import MEMORY_SHARE, most_of, refusal, size_of
 
 UNSUPPORTED = "UNSUPPORTED"
 """The type of a column that is read for no more than whether there is a value."""
@@ -67,8 +69,14 @@ def written_anew(
     import pyarrow.parquet
 
     target = scratch.folder / f"{file.sha256[:16]}.anew.parquet"
+    size = file.local.stat().st_size
+    most = most_of(size, size_of(file.max_unpacked))
+    at_once = _rows_at_once(scratch, file, list(leaves.values()))
     try:
-        kinds = _write(file.local, target, list(leaves.values()))
+        kinds = _write(
+            file.local, target, list(leaves.values()), at_once,
+            lambda came: _within(file.name, size, came, most),
+        )
         source = opened(scratch, target)
     except MemoryError:
         raise
@@ -82,6 +90,48 @@ def written_anew(
         for member, leaf in zip(source.members, found.values(), strict=True)
     ]
     return source, found
+
+
+def _rows_at_once(scratch: Scratch, file: InputFile, leaves: Sequence[Leaf]) -> int:
+    """Return how many rows are converted at once: a value that stands once may be meant in each of them."""
+    lengths = [
+        f"max(strlen({leaf.sql}::varchar))"
+        if entry_of(leaf.kind) is None
+        else f"max(list_sum(list_transform({leaf.sql}, entry -> strlen(entry::varchar))))"
+        for leaf in leaves
+        if (entry_of(leaf.kind) or leaf.kind) in ("VARCHAR", "JSON", "BLOB")
+    ]
+    try:
+        source = opened(scratch, file.local)
+        longest = scratch.row(f"select {', '.join(lengths)} from {source.select}") if lengths else ()
+    except duckdb.Error:
+        longest = (_largest_chunk(file),)
+    taken = sum(int(one or 0) for one in longest) + 16 * len(leaves)
+    return min(max(memory_limit(scratch) // MEMORY_SHARE // max(taken, 1), 1), ROWS)
+
+
+def _largest_chunk(file: InputFile) -> int:
+    """Return the bytes of the largest chunk of a column: no value of it can be longer."""
+    import pyarrow.parquet
+
+    try:
+        metadata = pyarrow.parquet.read_metadata(file.local)
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise unreadable(file.name, error) from None
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    return max(
+        (
+            group.column(place).total_uncompressed_size
+            for group in groups
+            for place in range(group.num_columns)
+        ),
+        default=0,
+    )
+
+
+def _within(name: str, size: int, came: int, most: int) -> None:
+    if came > most:
+        raise refusal(name, size, came, most)
 
 
 def unreadable(name: str, error: Exception) -> InputRefused:
@@ -124,8 +174,13 @@ class _Place:
     zoned: bool
 
 
-def _write(path: Path, target: Path, leaves: Sequence[Leaf]) -> list[str | None]:
-    """Write the columns to a file; return the type of each that is not the one it has there."""
+def _write(
+    path: Path, target: Path, leaves: Sequence[Leaf], at_once: int, within: Callable[[int], None]
+) -> list[str | None]:
+    """Write the columns to a file; return the type of each that is not the one it has there.
+
+    at_once: so many rows; within: refuses more bytes than there may be.
+    """
     import pyarrow
     import pyarrow.parquet as parquet
 
@@ -146,13 +201,16 @@ def _write(path: Path, target: Path, leaves: Sequence[Leaf]) -> list[str | None]
             ).schema,
         ) as writer:
             groups = list(range(fine.num_row_groups))
-            exact = fine.reader.iter_batches(ROWS, groups, column_indices=indices)
+            came = 0
+            exact = fine.reader.iter_batches(at_once, groups, column_indices=indices)
             seconds = (
-                coarse.reader.iter_batches(ROWS, groups, column_indices=indices)
+                coarse.reader.iter_batches(at_once, groups, column_indices=indices)
                 if any(place.physical == "INT96" for place in places)
                 else None
             )
             for batch in exact:
+                came += batch.nbytes
+                within(came)
                 columns = _converted(batch, next(seconds) if seconds else batch, places)
                 writer.write_table(
                     pyarrow.Table.from_arrays([array for array, _ in columns], schema=writer.schema)

@@ -1,31 +1,31 @@
 """Asking a UID2 operator: where it is, what proves who asks, how patiently, what its answer says.
 
-uid2-client makes and opens the encrypted envelope and speaks HTTP; tenacity asks again. The client knows no time-out and
-would follow a redirect with the key in its hand, so each request is made with an opener of ours.
+uid2-client makes and opens the encrypted envelope; tenacity asks again. The client's own requests know no time-out, read an
+answer to its end and would follow a redirect with the key in their hand, so exchange.py speaks HTTP.
 """
 
 from __future__ import annotations
 
 import base64
 import calendar
-import contextlib
-import socket
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import datetime
+import ssl
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from profilectl.address import checked, is_this_machine
+from profilectl.address import checked
 from profilectl.codes import InputRefused, Unfinished
 from profilectl.credentials import Credentials, credentials_of
-from profilectl.retry_after import MAX_WAIT_S, asked_pause_s, come_back
+from profilectl.exchange import Bounds, NoReply, Reply, Waiting
+from profilectl.retry_after import MAX_WAIT_S, asked_pause_s, come_back, least_pause_s
 from profilectl.uid2.rule import ANSWERS, MOST_ITEMS
 
 OPERATOR = "https://prod.uidapi.com"
+PATH = "/v3/identity/map"
+LONGEST_ANSWER = 16 * 1024 * 1024
+"""So many bytes of an answer are read: that to 5,000 hashes has 1 MB."""
 KEY, SECRET = "UID2_API_KEY", "UID2_CLIENT_SECRET"
 SECRET_BYTES = 32
 
@@ -44,14 +44,15 @@ AGAIN = (408, 425, 429, 500, 502, 503, 504)
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How often a request is made, how long each may take, and the pause after the first, in seconds; max_wait_s: the longest that
-    the operator may ask for."""
+    """How often a request is made, how long each may take, from connecting to the last byte, and the pause after the first, in
+    seconds; max_wait_s: the longest that the operator may ask for; longest_answer: so many bytes of one are read."""
 
     attempts: int = 6
     timeout_s: float = 60
     pause_s: float = 1
     longest_pause_s: float = 60
     max_wait_s: float = MAX_WAIT_S
+    longest_answer: int = LONGEST_ANSWER
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +90,19 @@ class _Again(Exception):
         self.why, self.pause_s = why, pause_s
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str) -> None:
-        return None
-
-
 class Operator:
     """An operator that can be asked. said: is told why something is asked again, once for each reason."""
 
     def __init__(self, address: str, credentials: Credentials, patience: Patience | None = None, said: Callable[[str], None] = lambda text: None) -> None:
-        from uid2_client import IdentityMapV3Client
-
         self.address, self.requests = address, 0
-        self._patience, self._said, self._told = patience or Patience(), said, set[str]()
-        self._client = IdentityMapV3Client(address, credentials.key, credentials.secret)
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
-        if is_this_machine(urllib.parse.urlsplit(address).hostname or ""):
-            handlers.append(urllib.request.ProxyHandler({}))  # a proxy must not see what goes to this machine in plain text
-        self._opener = urllib.request.build_opener(*handlers)
+        self._credentials, self._patience = credentials, patience or Patience()
+        self._said, self._told = said, set[str]()
+        # As before: the certificates of the machine, and a proxy where the environment names one.
+        self._exchanges = Waiting(address, 1, proxied=True, certificates=ssl.create_default_context)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._exchanges.close()
 
     def ask(self, emails: Sequence[str], phones: Sequence[str]) -> list[Said]:
         """Return what the operator says of some hashes, at most MOST_ITEMS, in order.
@@ -121,7 +117,9 @@ class Operator:
             error = state.outcome.exception() if state.outcome else None
             stated = error.pause_s if isinstance(error, _Again) else None
             growing = tenacity.wait_random_exponential(multiplier=self._patience.pause_s, max=self._patience.longest_pause_s)(state)
-            return growing if stated is None else stated
+            if stated is None:
+                return growing
+            return max(stated, least_pause_s(state.attempt_number, self._patience.pause_s, self._patience.longest_pause_s))
 
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._patience.attempts), wait=pause, retry=tenacity.retry_if_exception_type(_Again),
@@ -146,35 +144,48 @@ class Operator:
         self.requests += 1
         question = IdentityMapV3Input.from_hashed_emails(list(emails)).with_hashed_phones(list(phones))
         try:
-            with _opened_by(self._opener, self._patience.timeout_s):
-                response = self._client.generate_identity_map(question)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise self._refusal(error) from None
-        except TimeoutError:
-            raise _Again("does not answer in time") from None
-        except urllib.error.URLError as error:
-            timed = isinstance(error.reason, TimeoutError)
-            raise _Again("does not answer in time" if timed else f"cannot be reached ({_plain(error.reason)})") from None
-        except (HTTPException, OSError) as error:
-            raise _Again(f"broke off ({type(error).__name__})") from None
-        except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
+            response = self._answer(question)
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
             # What it said, and what is wrong with it, may hold identities.
             raise InputRefused(
                 f"{self.address} answers with something that is no answer to the question", f"check --operator and {SECRET}, which opens the answer"
             ) from None
         return self._read([*emails, *phones], response)
 
-    def _refusal(self, error: urllib.error.HTTPError) -> Exception:
-        if error.code in AGAIN:
-            after_s = asked_pause_s(error.headers.get("Retry-After"), error.headers.get("Date"))
-            trouble = "is busy (429)" if error.code == 429 else f"is out of order ({error.code})"
+    def _answer(self, question: Any) -> Any:
+        """Send a question and open the answer. Raises _Again, InputRefused, Unfinished; and what the client raises for an answer
+        that is none."""
+        from uid2_client import IdentityMapV3Response
+        from uid2_client.request_response_util import BINARY, auth_headers, create_envelope, parse_response
+        from uid2_client.uid2_response import Uid2Response
+
+        secret = base64.b64decode(self._credentials.secret)
+        envelope = create_envelope(secret, datetime.datetime.now(datetime.UTC), question.get_identity_map_input_as_json_string().encode())
+        headers = {**auth_headers(self._credentials.key), "Content-Type": BINARY, "Accept-Encoding": "identity"}
+        try:
+            reply = self._exchanges.post(
+                f"{self.address}{PATH}", envelope.binary_envelope, headers, Bounds(self._patience.timeout_s, self._patience.longest_answer)
+            )
+        except NoReply as error:
+            raise _Again(_plainly(error)) from None
+        if not 200 <= reply.status < 300:
+            raise self._refusal(reply)
+        if reply.cut == "too long":
+            raise InputRefused(f"{self.address} answers with more than {self._patience.longest_answer:,} bytes", "check --operator")
+        if reply.cut:
+            raise _Again("does not answer in time" if reply.cut == "timeout" else "broke off")
+        return IdentityMapV3Response(parse_response(secret, Uid2Response.from_bytes(reply.body), envelope.nonce), question)
+
+    def _refusal(self, reply: Reply) -> Exception:
+        if reply.status in AGAIN:
+            after_s = asked_pause_s(reply.headers.get("retry-after"), reply.headers.get("date"))
+            trouble = "is busy (429)" if reply.status == 429 else f"is out of order ({reply.status})"
             if after_s is not None and after_s > self._patience.max_wait_s:
                 at_ms, words = come_back(after_s)
                 return Unfinished(f"{self.address} {trouble} and asks to be left alone until {words}", "run it again then: who was answered is not asked again", at_ms)
             return _Again(trouble, after_s)
-        why, hint = REFUSALS.get(error.code, ("does not take the request", "check --operator"))
-        return InputRefused(f"{self.address} {why} (HTTP {error.code})", hint)
+        why, hint = REFUSALS.get(reply.status, ("does not take the request", "check --operator"))
+        return InputRefused(f"{self.address} {why} (HTTP {reply.status})", hint)
 
     def _read(self, hashes: Sequence[str], response: Any) -> list[Said]:
         statuses = {answer.said: status for status, answer in ANSWERS.items() if answer.said}
@@ -193,18 +204,10 @@ class Operator:
         return found
 
 
-def _plain(reason: object) -> str:
-    return reason.strerror or type(reason).__name__ if isinstance(reason, OSError) else str(reason)[:100]
-
-
-@contextlib.contextmanager
-def _opened_by(opener: urllib.request.OpenerDirector, timeout_s: float) -> Iterator[None]:
-    """Let urllib, as uid2-client calls it, use an opener and a time-out; a command makes no other request meanwhile."""
-    waited = socket.getdefaulttimeout()
-    urllib.request.install_opener(opener)
-    socket.setdefaulttimeout(timeout_s)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(waited)
-        urllib.request.install_opener(urllib.request.build_opener())
+def _plainly(error: NoReply) -> str:
+    """Say what went wrong on the way."""
+    if error.distrusted:
+        return "has a certificate that cannot be trusted"
+    if error.trouble == "timeout":
+        return "does not answer in time"
+    return f"cannot be reached ({error.detail[:100] or 'refused'})" if error.trouble == "no connection" else "broke off"

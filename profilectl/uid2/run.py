@@ -8,6 +8,7 @@ imported after so many requests, so that a run that is cut off has wasted few; t
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections import Counter
@@ -121,7 +122,8 @@ def enrich(path: Path, wanted: Enrichment, operator: Callable[[], Operator]) -> 
         with open_store(scratch, path, wait_s=wanted.wait_s, upgrade=not wanted.dry_run) as store:
             workspace = _choose(store, wanted, done, now_ms)
         if who_is_asked is not None and scratch.count("asked"):
-            _Asking(scratch, path, wanted, done, who_is_asked, workspace, now_ms).run()
+            with contextlib.closing(who_is_asked):
+                _Asking(scratch, path, wanted, done, who_is_asked, workspace, now_ms).run()
     return done
 
 

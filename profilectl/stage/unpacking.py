@@ -1,0 +1,268 @@
+"""What is packed -> its blocks, as far as there is room: gzip, zstandard, members of a zip archive.
+
+A small file may unpack to more than a disk holds. So there is a most: 100 times what the file has
+as it is given, at least 100 MB, or what --max-unpacked says; and free space is looked at while
+blocks are written, so that a reserve stays.
+What unpacks is never in memory but for a block.
+"""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import copy
+import gzip
+import lzma
+import os
+import re
+import shutil
+import zipfile
+import zlib
+from collections.abc import Generator
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+from profilectl.codes import InputRefused, UsageError
+
+BLOCK = 1024 * 1024
+TIMES = 100
+"""A file may unpack to so many times its size ..."""
+FLOOR = 100_000_000
+"""... or to so many bytes, where that is more: a small file of repetitions is nothing to fear."""
+RESERVE, RESERVE_SHARE = 1_000_000_000, 0.05
+"""So many bytes of a disk stay free, or such a share of it, where that is less."""
+SMALL = 16 * BLOCK
+"""So many bytes are written whatever is free: a correction, a batch that came in."""
+MEMORY_SHARE = 8
+"""What is read into memory whole may be one part in so many of the machine's."""
+LONGEST_DIRECTORY = 16 * 1024 * 1024
+"""So many bytes the list of a zip archive's members may have: that is 200,000 members."""
+LARGEST_WINDOW = 256 * 1024 * 1024
+"""So many bytes of memory LZMA may ask for."""
+Blocks = Generator[bytes, None, None]
+"""Blocks of a content, one after another; whoever takes them closes them."""
+UNITS = {"": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def size_of(stated: str | None, option: str = "--max-unpacked") -> int | None:
+    """Return the bytes that a size means. Raises UsageError where it is none.
+
+    >>> size_of("20GB"), size_of("1.5 MiB"), size_of(None)
+    (20000000000, 1572864, None)
+    """
+    if stated is None:
+        return None
+    found = re.fullmatch(
+        r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([KMGT])(i?)B", stated.strip(), re.IGNORECASE
+    )
+    if found is None or not float(found[1]):
+        raise UsageError(f"{option} {stated}: must be a size such as 20GB or 800MB")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** UNITS[found[2].upper()])
+
+
+def sized(count: int) -> str:
+    """Return a number of bytes in words.
+
+    >>> sized(1), sized(2048), sized(100_000_000), sized(8_300_000_000_000)
+    ('1 byte', '2 KB', '100 MB', '8.3 TB')
+    """
+    if count < 1000:
+        return f"{count} byte{'' if count == 1 else 's'}"
+    number, units = count / 1000, ["KB", "MB", "GB", "TB", "PB", "EB"]
+    while number >= 999.5 and len(units) > 1:
+        number, units = number / 1000, units[1:]
+    text = f"{number:.1f}" if number < 9.95 else f"{number:,.0f}"
+    return f"{text.removesuffix('.0')} {units[0]}"
+
+
+def most_of(packed: int, stated: int | None) -> int:
+    """Return the bytes that a file of a size may unpack to."""
+    return stated if stated is not None else max(TIMES * packed, FLOOR)
+
+
+def free_space(folder: Path) -> int:
+    """Return the bytes that may be written to a folder's disk, the reserve left free."""
+    usage = shutil.disk_usage(folder)
+    return usage.free - min(RESERVE, int(usage.total * RESERVE_SHARE))
+
+
+def refusal(
+    name: str, packed: int, unpacked: int, most: int, what: str = "unpacks to"
+) -> InputRefused:
+    """Say that a file unpacks to more than it may. unpacked: how many bytes at least."""
+    wider = sized(max(10 * most, unpacked * 11 // 10)).replace(" ", "")
+    return InputRefused(
+        f"{name} has {sized(packed)} and {what} at least {sized(unpacked)},"
+        f" more than the {sized(most)} that are allowed",
+        "look at what it is: so much in so little is seldom data;"
+        f" --max-unpacked {wider} allows {wider}",
+    )
+
+
+class Room:
+    """The room that what unpacks of one file has. name: the file's; packed: its bytes as it is
+    given; stated: what --max-unpacked says."""
+
+    def __init__(self, name: str, packed: int, stated: int | None) -> None:
+        self.name, self.packed, self.most = name, packed, most_of(packed, stated)
+        self.came = 0
+
+    def within(self, blocks: Blocks) -> Blocks:
+        """Yield blocks. Raises InputRefused where they are more than they may be."""
+        with contextlib.closing(blocks):
+            for block in blocks:
+                self.came += len(block)
+                if self.came > self.most:
+                    raise refusal(self.name, self.packed, self.came, self.most)
+                yield block
+
+
+def with_space(name: str, blocks: Blocks, folder: Path) -> Blocks:
+    """Yield blocks that are written to a folder. Raises InputRefused where the reserve would go."""
+    came = 0
+    with contextlib.closing(blocks):
+        for block in blocks:
+            if came >= SMALL and free_space(folder) < len(block):
+                raise InputRefused(
+                    f"{name}: the disk has no room for it:"
+                    f" after {sized(came)} only the reserve is free",
+                    "make room, or put the store on another disk",
+                )
+            came += len(block)
+            yield block
+
+
+def check_memory(name: str, local: Path, hint: str) -> None:
+    """Raise InputRefused for a file that is to be read whole and is too large for memory."""
+    most = memory() // MEMORY_SHARE
+    size = local.stat().st_size
+    if size > most:
+        raise InputRefused(
+            f"{name} has {sized(size)}, and is read into memory whole: at most {sized(most)} here",
+            hint,
+        )
+
+
+def memory() -> int:
+    """Return the bytes of memory that the machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def blocks_of(stream: IO[bytes] | BinaryIO) -> Blocks:
+    """Yield what a stream has."""
+    while block := stream.read(BLOCK):
+        yield block
+
+
+def unpacked(local: Path, suffix: str, name: str) -> Blocks:
+    """Yield what a .gz or .zst has in it. Raises InputRefused where it is damaged."""
+    what = "gzip" if suffix == ".gz" else "zstandard"
+    try:
+        with _reader(local, suffix) as stream:
+            while block := stream.read(BLOCK):
+                yield bytes(block)
+    except EOFError:
+        raise InputRefused(
+            f"{name} ends in the middle: its {what} is cut off", "fetch it again"
+        ) from None
+    except (OSError, zlib.error, ValueError) as error:
+        raise InputRefused(
+            f"{name} is damaged {what}: {str(error)[:120]}", "fetch it again"
+        ) from None
+
+
+def _reader(local: Path, suffix: str) -> Any:
+    if suffix == ".gz":
+        return gzip.open(local, "rb")
+    import pyarrow
+
+    return pyarrow.input_stream(str(local), compression="zstd")
+
+
+def check_directory(name: str, local: Path) -> None:
+    """Raise InputRefused for a zip archive whose list of members is too long to be read."""
+    size = local.stat().st_size
+    with local.open("rb") as stream:
+        stream.seek(max(size - 65_536 - 22 - 20, 0))
+        tail = stream.read()
+        place = tail.rfind(b"PK\x05\x06")
+        if place < 0:
+            return  # none at all: zipfile says so
+        length = int.from_bytes(tail[place + 12 : place + 16], "little")
+        if length == 0xFFFFFFFF and tail[max(place - 20, 0) : place].startswith(b"PK\x06\x07"):
+            stream.seek(min(int.from_bytes(tail[place - 12 : place - 4], "little"), size))
+            length = int.from_bytes(stream.read(56)[40:48], "little")
+    if length > LONGEST_DIRECTORY:
+        raise InputRefused(
+            f"{name} lists its members in {sized(length)}, more than {sized(LONGEST_DIRECTORY)}",
+            "make several archives of it",
+        )
+
+
+def check_apart(name: str, members: list[zipfile.ZipInfo]) -> None:
+    """Raise InputRefused for members that lie on one another: a few bytes would count often."""
+    end, before = 0, ""
+    for one in sorted(members, key=lambda member: member.header_offset):
+        if one.header_offset < end:
+            raise InputRefused(
+                f"{name} is a damaged zip archive: {before} and {one.filename} lie on one another",
+                "make or fetch it again",
+            )
+        end, before = one.header_offset + 30 + one.compress_size, one.filename
+
+
+def member_blocks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Blocks:
+    """Yield what a member of an archive has in it. Raises what zipfile does, also where it is not
+    what the archive says."""
+    plain = copy.copy(member)
+    by_blocks = member.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+    if (
+        by_blocks
+    ):  # zipfile unpacks as much of these at once as a megabyte comes to, which may be gigabytes
+        plain.compress_type, plain.file_size = zipfile.ZIP_STORED, member.compress_size
+        plain.CRC = None  # type: ignore[assignment]
+    check, count = 0, 0
+    with (
+        archive.open(plain) as stream,
+        contextlib.closing(
+            _by_blocks(stream, member) if by_blocks else blocks_of(stream)
+        ) as blocks,
+    ):
+        for block in blocks:
+            check, count = zlib.crc32(block, check), count + len(block)
+            yield block
+    if check != member.CRC or count != member.file_size:
+        raise zipfile.BadZipFile(f"{member.filename!r} is not what the archive says of it")
+
+
+def _by_blocks(stream: IO[bytes], member: zipfile.ZipInfo) -> Blocks:
+    unpacking: Any = (
+        bz2.BZ2Decompressor() if member.compress_type == zipfile.ZIP_BZIP2 else _lzma(stream)
+    )
+    try:
+        while not unpacking.eof:
+            content = stream.read(BLOCK) if unpacking.needs_input else b""
+            if unpacking.needs_input and not content:
+                # LZMA may say its end with its size alone: then the count is checked.
+                return
+            block = unpacking.decompress(content, BLOCK)
+            if block:
+                yield block
+    except (lzma.LZMAError, OSError, ValueError) as error:
+        raise zipfile.BadZipFile(f"{member.filename!r}: {error}") from None
+
+
+def _lzma(stream: IO[bytes]) -> lzma.LZMADecompressor:
+    """Return what unpacks a member in LZMA: its settings stand before it."""
+    head = stream.read(9)
+    window = int.from_bytes(head[5:9], "little")
+    if len(head) < 9 or head[2:4] != b"\x05\x00" or window > LARGEST_WINDOW:
+        raise zipfile.BadZipFile("its LZMA has settings that cannot be read")
+    number, lc = divmod(head[4], 9)
+    pb, lp = divmod(number, 5)
+    return lzma.LZMADecompressor(
+        lzma.FORMAT_RAW,
+        filters=[
+            {"id": lzma.FILTER_LZMA1, "dict_size": max(window, 4096), "lc": lc, "lp": lp, "pb": pb}
+        ],
+    )
