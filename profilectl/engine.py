@@ -180,6 +180,7 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
             encoding_errors=request.encoding_errors,
         )
         files = opened.files
+        scratch.reads += [file.local for file in files] + ([Path(request.keep_scratch)] if request.keep_scratch else [])
         if request.stdin_name is not None:
             files = [replace(file, name=request.stdin_name) for file in files]
         if request.content is not None:

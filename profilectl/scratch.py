@@ -72,14 +72,38 @@ def check_memory_limit(size: str | None) -> str | None:
     return size
 
 
+LOG = (".wal", ".wal.checkpoint", ".wal.recovery")
+"""The ends of the names of what DuckDB writes beside a database."""
+CHANGEABLE = ("preserve_insertion_order", "enable_geoparquet_conversion", "disabled_optimizers", "threads")
+"""The settings that change while a store is attached; all others are locked then."""
+
+
 class Scratch:
-    """The database of one import. folder: for spilled data, removed at the end; connection: to one that is there already."""
+    """The database of one import. folder: for spilled data, removed at the end; connection: to one that is there already.
+    reads: files that SQL reads, named before a store is attached: confine."""
 
     def __init__(self, folder: Path, memory_limit: str | None = None, connection: duckdb.DuckDBPyConnection | None = None) -> None:
         self.folder = folder
+        self.reads: list[Path] = []
+        self.confined = connection is not None
         self.connection = connection or connect(memory_limit, folder)
         self.steps: list[tuple[str, float]] = []
         self._kinds: dict[str, str] = {}
+
+    def confine(self, path: Path) -> None:
+        """Let no statement touch a file from here on but a store, with its log, the files of `reads`, and what lies in the folder;
+        and no setting be changed back. Called before a store is attached, which may be anybody's."""
+        if self.confined:
+            return
+        self.confined = True
+        store = path.absolute()
+        files = [*(f"{store}{end}" for end in ("", *LOG)), *(os.path.realpath(one) for one in self.reads)]
+        folders = [] if self.folder == Path(tempfile.gettempdir()) else [str(self.folder)]
+        for name, values in (("allowed_paths", files), ("allowed_directories", folders), ("allowed_configs", CHANGEABLE)):
+            if values:
+                self.run(f"set {name} = [{', '.join(map(quote_text, values))}]")
+        self.run("set enable_external_access = false")
+        self.run("set lock_configuration = true")
 
     def make(self, name: str, select: str, bound: dict[str, Any] | None = None, *, keep: bool = True) -> None:
         """Name the result of a query, so that the next one can read it.

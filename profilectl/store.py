@@ -296,6 +296,7 @@ def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
     that was opened (copies.put_in_place) is opened instead."""
     mode = "" if write else " (read_only)"
     pause = 0.01
+    scratch.confine(path)
     before = os.umask(0o077)
     try:
         while True:
@@ -353,13 +354,17 @@ def _command(process: str) -> str:
     return ""
 
 
+def no_store(path: Path) -> StoreUnusable:
+    return StoreUnusable(f"{path} is a DuckDB file, but not a profilectl store", "name another file with --store")
+
+
 def version_of(scratch: Scratch, path: Path) -> int:
     """Return the schema version of the attached store. Raises StoreUnusable for none, and for a newer one."""
     try:
         found = scratch.rows("select value from store.meta where name = 'schema_version'")
         version = int(found[0][0])
     except (duckdb.Error, IndexError, ValueError):
-        raise StoreUnusable(f"{path} is a DuckDB file, but not a profilectl store", "name another file with --store") from None
+        raise no_store(path) from None
     if version > SCHEMA_VERSION:
         raise StoreUnusable(
             f"{path} was made by a newer profilectl (schema {version}, this one knows {SCHEMA_VERSION})",
