@@ -131,6 +131,8 @@ def _macros(scratch: Scratch, path: Path) -> list[tuple[str, str]]:
         return []
     found = [(str(kind).replace("_", " "), str(name)) for kind, name in scratch.rows(MACROS)]
     if not found and signature:
+        if len(_vouched) > 100:
+            _vouched.clear()  # copies of a server
         _vouched[path.absolute()] = signature
     return found
 
@@ -176,7 +178,7 @@ def _check_fixed(path: Path, name: str, found: list[Column] | str, known: list[C
     if isinstance(found, str):
         raise _foreign(path, "table", name, f"and in it {shown(found)}, which no store of profilectl has")
     for column, ours in zip(found, known, strict=False):
-        if (column.name, column.type) != (ours.name, ours.type) or not ours.late and (column.late or column.filled != ours.filled):
+        if (column.name, column.type) != (ours.name, ours.type) or (not ours.late and (column.late or column.filled != ours.filled)):
             raise _foreign(path, "table", name, f"whose column {shown(column.name)} is not as profilectl makes it")
     for column in found[len(known):]:
         raise _foreign(path, "table", name, f"whose column {shown(column.name)} no store of profilectl has")

@@ -159,9 +159,8 @@ class Store:
     def state(self) -> State:
         """Return what the outcome of an import rests on."""
         imports = self.scratch.rows("select number, undone_ms is not null from store.import order by number")
-        name = hashlib.sha256(self.meta("secret").encode()).hexdigest()[:16]
         return State(
-            name, tuple((number, undone) for number, undone in imports), self.settings().stated, tuple(self.feeds()),
+            store_name(self.meta("secret")), tuple((number, undone) for number, undone in imports), self.settings().stated, tuple(self.feeds()),
             tuple(self.calculated()), self.next_erasure() - 1,
         )
 
@@ -254,6 +253,11 @@ def settings_from(stated: dict[str, Any]) -> Settings:
     keep = stated.get("history.keep", KEEP_IMPORTS)
     purposes = stated.get("consent.gdpr_purposes")
     return Settings(rules, stated.get("attributes.priority", "rank"), Reading(rules.judging, limits, purposes=None if purposes is None else frozenset(purposes)), keep, stated)
+
+
+def store_name(secret: str) -> str:
+    """Return what tells a store from others, which says nothing of its secret."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:16]
 
 
 def who() -> str:

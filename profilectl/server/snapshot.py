@@ -36,6 +36,7 @@ from profilectl.retention import Clocks, clocks_of
 from profilectl.scratch import Scratch, quote_path
 from profilectl.standing import Known, known_to
 from profilectl.store import Settings, Store
+from profilectl.upgrade import known_version
 
 QUIET_S = 0.03
 """So long a file must have rested before it is copied: a writer that opens it again at once (to compact) goes first, and two
@@ -85,6 +86,7 @@ class Snapshot:
     def __init__(self, scratch: Scratch, path: Path, copied: Path, workspaces: Sequence[str], made_ms: int) -> None:
         self.scratch, self.made_ms, self.users, self.retired = scratch, made_ms, 0, False
         scratch.run(f"attach {quote_path(copied)} as store (read_only)")
+        known_version(scratch, copied)
         for part in (copied, copied.with_name(copied.name + ".wal")):
             part.unlink(missing_ok=True)
         store = Still(scratch, path)
