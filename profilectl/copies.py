@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import duckdb
 
@@ -36,12 +37,14 @@ def copy_store(path: Path, target: Path, *, until: float) -> int:
             made = folder / "store"
             attach(scratch, path, write=False, until=until)
             before = _counts(scratch)
-            # Closing a file gives up all locks this process has on it: so the copying comes last.
-            digests = [
-                (part, _copy(path.with_name(path.name + suffix), part))
-                for suffix, part in (("", made), (".wal", made.with_name("store.wal")))
-                if path.with_name(path.name + suffix).exists()
-            ]
+            # Closing a file gives up all locks this process has on it: so the copying comes last, and no file is closed before all are copied.
+            with contextlib.ExitStack() as opened:
+                parts = [
+                    (opened.enter_context(path.with_name(path.name + suffix).open("rb")), part)
+                    for suffix, part in (("", made), (".wal", made.with_name("store.wal")))
+                    if path.with_name(path.name + suffix).exists()
+                ]
+                digests = [(part, _copy(content, part)) for content, part in parts]
             scratch.run("detach store")
             for part, digest in digests:
                 if _digest(part) != digest:
@@ -62,11 +65,11 @@ def copy_store(path: Path, target: Path, *, until: float) -> int:
         raise StoreUnusable(f"{path} could not be copied to {target}: {plain(error)}") from None
 
 
-def _copy(source: Path, target: Path) -> str:
+def _copy(content: BinaryIO, target: Path) -> str:
     """Copy a file's bytes to the disk and return their hash."""
     digest = hashlib.sha256()
     handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as out, source.open("rb") as content:
+    with os.fdopen(handle, "wb") as out:
         while block := content.read(BLOCK):
             digest.update(block)
             out.write(block)
