@@ -266,7 +266,7 @@ def _seen_sound(folder: Path, made: Path, backup: Path) -> int:
     """Return the schema version of a store that was made of a backup. Raises StoreUnusable where a promise of it is broken."""
     with contextlib.closing(Scratch(folder)) as scratch:
         try:
-            attach(scratch, made, write=True, until=time.monotonic())
+            attach(scratch, made, write=False, until=time.monotonic())
             version = known_version(scratch, made)
             store = Store(scratch, made)
             breaches = [f"{one.promise}: {one.message}" for one in check(store)] if version == SCHEMA_VERSION else _unreadable(scratch)

@@ -18,8 +18,9 @@ from typing import BinaryIO
 import duckdb
 
 from profilectl.codes import StoreUnusable
-from profilectl.scratch import Scratch, private_folder, quote_identifier, quote_path
+from profilectl.scratch import Scratch, attaching, private_folder, quote_identifier
 from profilectl.store import attach, plain
+from profilectl.store_key import wrong_key
 
 BLOCK = 4 * 1024 * 1024
 FICLONE = 0x40049409
@@ -50,7 +51,7 @@ def copy_store(path: Path, target: Path, *, until: float) -> int:
                 if _digest(part) != digest:
                     raise StoreUnusable(f"the copy of {path} is not what was read", "is the disk sound?")
             # Opened for writing once, so that a log is folded in and the copy is one file.
-            scratch.run(f"attach {quote_path(made)} as store")
+            scratch.run(attaching(made, write=True))
             after = _counts(scratch)
             scratch.run("detach store")
             if before != after:
@@ -62,6 +63,8 @@ def copy_store(path: Path, target: Path, *, until: float) -> int:
     except OSError as error:
         raise StoreUnusable(f"{path} could not be copied to {target}: {error.strerror}", "make room, or name another folder") from None
     except duckdb.Error as error:
+        if key := wrong_key(target, str(error)):
+            raise key from None
         raise StoreUnusable(f"{path} could not be copied to {target}: {plain(error)}") from None
 
 
@@ -154,7 +157,7 @@ def rewrite_store(scratch: Scratch, path: Path, folder: Path, stays: Mapping[str
     made = folder / "rewritten"
     before = os.umask(0o077)
     try:
-        scratch.run(f"attach {quote_path(made)} as rewritten")
+        scratch.run(attaching(made, "rewritten", write=True))
         if stays is None:
             scratch.run("copy from database store to rewritten")
         else:

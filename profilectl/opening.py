@@ -14,9 +14,10 @@ import duckdb
 
 from profilectl.catalog import remember
 from profilectl.codes import StoreUnusable
-from profilectl.scratch import Scratch, private_folder, quote_path
+from profilectl.scratch import Scratch, attaching, private_folder
 from profilectl.segments import hash_fingerprint
 from profilectl.store import SCHEMA_VERSION, Store, attach, check_path, must_exist, plain
+from profilectl.store_key import store_key, wrong_key
 from profilectl.upgrade import known_version, upgrade_store
 
 
@@ -78,7 +79,7 @@ def _make_store(scratch: Scratch, path: Path) -> None:
     try:
         with private_folder(path, "new") as folder, _unconfined(scratch, folder) as maker:
             made = folder / "store"
-            maker.run(f"attach {quote_path(made)} as store")
+            maker.run(attaching(made, write=True))
             try:
                 make_schema(maker)
             except BaseException:
@@ -89,6 +90,8 @@ def _make_store(scratch: Scratch, path: Path) -> None:
             _put_new(made, path)
     except duckdb.IOException as error:
         raise StoreUnusable(f"{path} could not be made: {plain(error)}", "make room, or name another with --store") from None
+    except duckdb.Error as error:
+        raise wrong_key(path, str(error)) or error from None
     finally:
         os.umask(before)
 
@@ -96,10 +99,11 @@ def _make_store(scratch: Scratch, path: Path) -> None:
 @contextlib.contextmanager
 def _unconfined(scratch: Scratch, folder: Path) -> Iterator[Scratch]:
     """Yield a scratch that can make a file in a folder: another, where this one has a store already."""
-    if not scratch.confined:
+    if not scratch.confined and not store_key():
         yield scratch
         return
     with contextlib.closing(Scratch(folder)) as another:
+        another.confine(folder / "store")
         yield another
 
 

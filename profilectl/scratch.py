@@ -21,6 +21,7 @@ from typing import Any
 import duckdb
 
 from profilectl.codes import StoreUnusable, UsageError
+from profilectl.store_key import store_key
 
 
 def quote_identifier(name: str) -> str:
@@ -38,6 +39,13 @@ def quote_path(path: Path) -> str:
     return quote_text(str(path.absolute()))
 
 
+def attaching(path: Path, name: str = "store", *, write: bool) -> str:
+    """Return the statement that attaches a store, with its key where stores are encrypted."""
+    key = store_key()
+    options = [*([] if write else ["read_only"]), *([f"encryption_key {quote_text(key)}"] if key else [])]
+    return f"attach {quote_path(path)} as {name}" + (f" ({', '.join(options)})" if options else "")
+
+
 def connect(memory_limit: str | None = None, spill: Path | None = None) -> duckdb.DuckDBPyConnection:
     """Open an in-memory DuckDB that never downloads, never prints, and knows our functions.
 
@@ -47,6 +55,8 @@ def connect(memory_limit: str | None = None, spill: Path | None = None) -> duckd
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
     }
+    if store_key():
+        config["temp_file_encryption"] = True
     if memory_limit:
         config["memory_limit"] = memory_limit
     if spill:
@@ -96,6 +106,9 @@ class Scratch:
         if self.confined:
             return
         self.confined = True
+        if store_key():
+            with contextlib.suppress(duckdb.Error):  # without it encrypted stores are read, not written
+                self.run("load httpfs")
         store = path.absolute()
         files = [*(f"{store}{end}" for end in ("", *LOG)), *(os.path.realpath(one) for one in self.reads)]
         folders = [] if self.folder == Path(tempfile.gettempdir()) else [str(self.folder)]

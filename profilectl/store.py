@@ -28,8 +28,9 @@ from profilectl.codes import InputRefused, StoreBusy, StoreUnusable, UsageError
 from profilectl.feed import ACCOUNT, DEFAULT_PROTECTION, DEFAULT_WORKSPACE, Feed, source_named_by
 from profilectl.identity import HIERARCHY, PLACEHOLDERS, Rules, flags_of, judging_of
 from profilectl.reading import Brought, way_of
-from profilectl.scratch import Scratch, quote_path
+from profilectl.scratch import Scratch, attaching
 from profilectl.segments import Segment
+from profilectl.store_key import wrong_key
 from profilectl.workspace import chosen_workspace
 
 SCHEMA_VERSION = 7
@@ -298,7 +299,6 @@ def check_path(path: Path) -> None:
 def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
     """Attach, as soon as no other process stands in the way. A file that was put in the place of the one
     that was opened (copies.put_in_place) is opened instead."""
-    mode = "" if write else " (read_only)"
     pause = 0.01
     scratch.confine(path)
     before = os.umask(0o077)
@@ -306,7 +306,7 @@ def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
         while True:
             try:
                 inode = path.stat().st_ino
-                scratch.run(f"attach {quote_path(path)} as store{mode}")
+                scratch.run(attaching(path, write=write))
                 if path.stat().st_ino == inode:
                     return
                 scratch.run("detach store")
@@ -329,6 +329,8 @@ def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
 
 def _unusable(path: Path, error: Exception) -> StoreUnusable:
     """Say what is wrong with a file that cannot be attached."""
+    if key := wrong_key(path, str(error)):
+        return key
     if "WAL" in str(error):
         return StoreUnusable(
             f"{path}: its log {path.name}.wal is damaged: {plain(error)}",

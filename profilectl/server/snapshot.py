@@ -33,7 +33,7 @@ from profilectl.feed import Feed
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.retention import Clocks, clocks_of
-from profilectl.scratch import Scratch, quote_path
+from profilectl.scratch import Scratch, attaching
 from profilectl.standing import Known, known_to
 from profilectl.store import Settings, Store
 from profilectl.upgrade import known_version
@@ -85,7 +85,7 @@ class Snapshot:
 
     def __init__(self, scratch: Scratch, path: Path, copied: Path, workspaces: Sequence[str], made_ms: int) -> None:
         self.scratch, self.made_ms, self.users, self.retired = scratch, made_ms, 0, False
-        scratch.run(f"attach {quote_path(copied)} as store (read_only)")
+        scratch.run(attaching(copied, write=False))
         known_version(scratch, copied)
         for part in (copied, copied.with_name(copied.name + ".wal")):
             part.unlink(missing_ok=True)
