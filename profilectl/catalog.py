@@ -23,7 +23,7 @@ from profilectl.store import no_store, version_of
 Steps = Mapping[int, Sequence[str]]
 
 SEGMENT_TABLES: dict[str, dict[str, str]] = {
-    # kind -> its columns that every table of it has; row, blocked and blocked_loose as merge.py and sift.py make them
+    # kind -> its columns that every table of it has, and their types; row, blocked and blocked_loose as merge.py and sift.py make them
     "row":           {"profile": "BIGINT", "arrival": "BIGINT", "mpid": "BIGINT", "environment": "UTINYINT", "feed": "USMALLINT", "at_ms": "BIGINT"},
     "index":         {"hash": "UHUGEINT", "profile": "BIGINT", "type": "UTINYINT"},
     "mpid":          {"mpid": "BIGINT", "environment": "UTINYINT", "profile": "BIGINT"},
@@ -38,6 +38,7 @@ IDENTITIES = frozenset({"row"})
 """The kinds whose tables have a column for each identity type, too ..."""
 ATTRIBUTES = frozenset({"row", "blocked"})
 """... and those with columns of attributes."""
+WHOLE = frozenset(f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")) | {"INTEGER", "UINTEGER"}
 REMEDY = "use a store or a backup of your own; what is not profilectl's can be dropped with DuckDB"
 
 _NAME = r'(?:"?([a-z_][a-z0-9_]*)"?)'
@@ -192,10 +193,16 @@ def _check_segment(path: Path, name: str, found: list[Column] | str, kind: str) 
     types = {column.name: column.type for column in found}
     for column in found:
         known = SEGMENT_TABLES[kind].get(column.name) or _of_kind(kind, column.name)
-        if column.type != known or column.filled or column.late:
+        if not _as_wide(column.type, known) or column.filled or column.late:
             raise _foreign(path, "table", name, f"whose column {shown(column.name)} is not as profilectl makes it")
     for column_name in SEGMENT_TABLES[kind].keys() - types.keys():
         raise StoreUnusable(f"{path} is damaged: the column {column_name} of its table {name} is gone", "restore a backup")
+
+
+def _as_wide(found: str, known: str | None) -> bool:
+    """Say whether a column of a segment may be of a type. Those are made of what is read, not declared: a whole number may be of
+    another width, and what is null throughout is an INTEGER."""
+    return found == known or (known is not None and (found == "INTEGER" or {found, known} <= WHOLE))
 
 
 def _of_kind(kind: str, column: str) -> str | None:

@@ -159,6 +159,14 @@ def test_the_shapes_of_this_version_are_those_of_a_new_store(folder: Path) -> No
     assert there == {(name, one.name, one.type, one.filled) for name, columns in shapes(SCHEMA_VERSION, STEPS).items() for one in columns}
 
 
+def test_a_segment_whose_whole_numbers_have_another_width_is_ours(folder: Path) -> None:
+    """Its tables are made of what is read: the places of events are INTEGER or BIGINT, and what is null throughout is INTEGER."""
+    altered(folder, "alter table store.event_2 alter column place type bigint", "alter table store.event_2 alter column session type integer using null")
+    assert call("show", "A", folder=folder).exit_code == 0
+    altered(folder, "alter table store.event_2 alter column place type double")
+    refused(folder, '"place"')
+
+
 def test_a_missing_table_is_named(folder: Path) -> None:
     altered(folder, "drop table store.stale")
     refused(folder, "damaged", "its table stale is gone")
