@@ -85,8 +85,10 @@ class Store:
 
     def settings(self) -> Settings:
         """Return the rules in force."""
-        stated = {name: json.loads(value) for name, value in self.scratch.rows("select name, value from store.setting")}
-        return settings_from(stated)
+        try:
+            return settings_from({name: json.loads(value) for name, value in self.scratch.rows("select name, value from store.setting")})
+        except (ValueError, RecursionError, TypeError, KeyError):
+            raise StoreUnusable(f"{self.path} is damaged: a setting in it is none", "restore a backup") from None
 
     def put_settings(self, stated: dict[str, Any]) -> None:
         """Replace all settings; called within a transaction."""

@@ -127,6 +127,7 @@ def test_an_encrypted_backup_is_put_back(folder: Path) -> None:
     assert call("--store", "r.duckdb", "check", folder=folder).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_backup_for_several_recipients_is_opened_by_each(folder: Path, pair: tuple[str, str]) -> None:
     other = pyrage.x25519.Identity.from_str((folder / "other").read_text())
     (folder / "team").write_text(f"# who may\n{other.to_public()}\n\n")
@@ -187,6 +188,7 @@ def test_the_secret_half_given_for_a_recipient_is_not_shown(folder: Path, pair: 
     assert "secret half" in error.message
 
 
+@pytest.mark.slow
 def test_a_log_that_a_kill_left_is_in_the_encrypted_backup(folder: Path) -> None:
     killed = "import duckdb, os; c = duckdb.connect('profiles.duckdb'); c.execute(\"insert into setting values ('limits.attribute_name', '77')\"); os._exit(0)"
     subprocess.run([sys.executable, "-c", killed], cwd=folder, check=True)
@@ -227,6 +229,7 @@ def test_a_store_that_is_there_is_replaced_with_force_alone(folder: Path) -> Non
     assert "later" not in call("feeds", "list", folder=folder).stdout
 
 
+@pytest.mark.slow
 def test_a_log_that_is_left_is_not_read_into_the_restored_store(folder: Path) -> None:
     killed = "import duckdb, os; c = duckdb.connect('profiles.duckdb'); c.execute(\"insert into setting values ('limits.attribute_name', '77')\"); os._exit(0)"
     subprocess.run([sys.executable, "-c", killed], cwd=folder, check=True)

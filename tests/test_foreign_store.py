@@ -159,6 +159,12 @@ def test_the_shapes_of_this_version_are_those_of_a_new_store(folder: Path) -> No
     assert there == {(name, one.name, one.type, one.filled) for name, columns in shapes(SCHEMA_VERSION, STEPS).items() for one in columns}
 
 
+@pytest.mark.parametrize(("name", "value"), [("identity.strategy", "{"), ("identity.strategy", '"nobody"'), ("identity.hierarchy", "7"), ("identity.placeholders", "7"), ("consent.gdpr_purposes", "7")])
+def test_a_setting_that_is_none_is_said_in_words(name: str, value: str, folder: Path) -> None:
+    altered(folder, f"insert into store.setting values ('{name}', '{value}')")
+    refused(folder, "damaged: a setting in it is none", arguments=("explain", "rules"))
+
+
 def test_a_segment_whose_whole_numbers_have_another_width_is_ours(folder: Path) -> None:
     """Its tables are made of what is read: the places of events are INTEGER or BIGINT, and what is null throughout is INTEGER."""
     altered(folder, "alter table store.event_2 alter column place type bigint", "alter table store.event_2 alter column session type integer using null")
@@ -280,3 +286,10 @@ def test_every_kind_of_thing_that_a_database_holds_is_looked_for() -> None:
     looked_for = {name for name in kinds if name in OTHERS}
     by_other_means = {"duckdb_tables", "duckdb_columns", "duckdb_constraints", "duckdb_functions"}
     assert kinds - looked_for - by_other_means <= {"duckdb_coordinate_systems"}  # ... which cannot be made by a statement
+
+
+def test_the_relations_of_an_import_can_still_be_kept(folder: Path) -> None:
+    (folder / "a.csv").write_text(ROWS)
+    assert call("import", "a.csv", "--feed", "g", "--keep-scratch", "kept.db", folder=folder).exit_code == 0
+    with duckdb.connect(str(folder / "kept.db"), read_only=True) as kept:
+        assert kept.execute("select count(*) from staged").fetchall() == [(2,)]
