@@ -18,7 +18,7 @@ from profilectl.codes import StoreUnusable
 from profilectl.copies import signature_of
 from profilectl.identity import CODE
 from profilectl.scratch import Scratch
-from profilectl.store import no_store, version_of
+from profilectl.store import SCHEMA_VERSION, no_store, version_of
 
 Steps = Mapping[int, Sequence[str]]
 
@@ -58,7 +58,7 @@ OTHERS = """
     union all select 'index', index_name from duckdb_indexes() where database_name = 'store'
 """
 MACROS = "select function_type, function_name from duckdb_functions() where database_name = 'store' and not internal"
-"""DuckDB makes a list of its 3,000 functions for this, which takes 10 ms: asked once of a file as it is (_vouched)."""
+"""DuckDB makes a list of its 3,000 functions for this, which takes 10 ms: a file is looked at once as it is (_vouched)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ class Column:
     """Whether a step added it to a store that was there: then it may be null, and may have a constant for a default."""
 
 
-_vouched: dict[Path, tuple[object, ...]] = {}
-"""Files whose macros were looked for, as they were then. None of our statements reaches a macro of a store: this keeps them out of it."""
+_vouched: dict[Path, tuple[tuple[object, ...], int]] = {}
+"""Files that were looked at, as they were then, and their versions: a command opens its store several times, a server all the time."""
 
 
 def own_version(scratch: Scratch, path: Path, steps: Steps) -> int:
@@ -84,8 +84,20 @@ def own_version(scratch: Scratch, path: Path, steps: Steps) -> int:
 
     Raises StoreUnusable for anything else, for what is no store, and for a newer one. steps: upgrade.STEPS.
     """
+    was = _signature(path)
+    if was and path.absolute() in _vouched and _vouched[path.absolute()][0] == was:
+        return _vouched[path.absolute()][1]
+    version = _looked_at(scratch, path, steps)
+    if was:
+        if len(_vouched) > 100:
+            _vouched.clear()  # copies of a server
+        _vouched[path.absolute()] = (was, version)
+    return version
+
+
+def _looked_at(scratch: Scratch, path: Path, steps: Steps) -> int:
     tables = scratch.rows("select schema_name, table_name, sql from duckdb_tables() where database_name = 'store'")
-    others = [*scratch.rows(OTHERS), *_macros(scratch, path)]
+    others = [(str(kind).replace("_", " "), str(name)) for kind, name in [*scratch.rows(OTHERS), *scratch.rows(MACROS)]]
     of_main = {name: sql for schema, name, sql in tables if schema == "main"}
     _check_meta(path, of_main.get("meta"), others)
     version = version_of(scratch, path)
@@ -111,31 +123,20 @@ def _check_meta(path: Path, sql: str | None, others: Sequence[tuple[str, str]]) 
 
 
 def remember(path: Path) -> None:
-    """Keep in mind that a store as it lies there was written by this process: no macro is in it."""
+    """Keep in mind that a store as it lies there was written by this process: nothing foreign is in it."""
+    was = _signature(path)
+    if was:
+        _vouched[path.absolute()] = (was, SCHEMA_VERSION)
+
+
+def _signature(path: Path) -> tuple[object, ...]:
+    """Return what tells that a file was changed, also by somebody who sets its time back; () where there is none."""
     try:
-        _vouched[path.absolute()] = signature_of(path)
+        found = [signature_of(path), path.stat().st_ctime_ns]
+        log = path.with_name(path.name + ".wal")
+        return (*found, log.stat().st_ctime_ns if log.exists() else None)
     except OSError:
-        _vouched.pop(path.absolute(), None)
-
-
-def is_remembered(path: Path, signature: tuple[object, ...]) -> bool:
-    """Say whether macros were looked for in a store as it is."""
-    return _vouched.get(path.absolute()) == signature
-
-
-def _macros(scratch: Scratch, path: Path) -> list[tuple[str, str]]:
-    try:
-        signature = signature_of(path)
-    except OSError:
-        signature = ()
-    if signature and is_remembered(path, signature):
-        return []
-    found = [(str(kind).replace("_", " "), str(name)) for kind, name in scratch.rows(MACROS)]
-    if not found and signature:
-        if len(_vouched) > 100:
-            _vouched.clear()  # copies of a server
-        _vouched[path.absolute()] = signature
-    return found
+        return ()
 
 
 def _foreign(path: Path, kind: str, name: str, why: str = "which no store of profilectl has") -> StoreUnusable:

@@ -87,7 +87,9 @@ def _make_store(scratch: Scratch, path: Path) -> None:
                     maker.run("detach store")
                 raise
             maker.run("detach store")  # writes what is in its log: only then it is whole
-            _put_new(made, path)
+            ours = _put_new(made, path)
+        if ours:
+            remember(path)
     except duckdb.IOException as error:
         raise StoreUnusable(f"{path} could not be made: {plain(error)}", "make room, or name another with --store") from None
     except duckdb.Error as error:
@@ -107,16 +109,17 @@ def _unconfined(scratch: Scratch, folder: Path) -> Iterator[Scratch]:
         yield another
 
 
-def _put_new(made: Path, path: Path) -> None:
-    """Give a new file its name, unless there is one of that name by now."""
+def _put_new(made: Path, path: Path) -> bool:
+    """Give a new file its name, unless there is one of that name by now; say whether it did."""
     try:
         os.link(made, path)
-        remember(path)
     except FileExistsError:
-        pass
+        return False
     except OSError:  # a file system without hard links
-        if not path.exists():
-            made.rename(path)
+        if path.exists():
+            return False
+        made.rename(path)
+    return True
 
 
 def make_schema(scratch: Scratch) -> None:

@@ -10,7 +10,7 @@ import duckdb
 import pytest
 from doors import call
 
-from profilectl.catalog import OTHERS, SEGMENT_TABLES, shapes
+from profilectl.catalog import OTHERS, SEGMENT_TABLES, _vouched, shapes
 from profilectl.codes import Exit, StoreUnusable
 from profilectl.opening import open_store
 from profilectl.scratch import Scratch, quote_text, scratch_beside
@@ -270,9 +270,10 @@ def test_a_store_of_hundreds_of_tables_is_looked_at_in_moments(tmp_path: Path) -
     ))  # fmt: skip
     path = tmp_path / "profiles.duckdb"
     with scratch_beside(path) as scratch, open_store(scratch, path):
-        began = time.perf_counter()
+        _vouched.clear()
+        began = time.process_time()
         known_version(scratch, path)
-        assert time.perf_counter() - began < 0.1
+        assert time.process_time() - began < 0.1
 
 
 def test_every_kind_of_thing_that_a_database_holds_is_looked_for() -> None:
