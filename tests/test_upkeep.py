@@ -173,7 +173,7 @@ def test_a_backup_is_a_store_of_the_same_content(tmp_path: Path) -> None:
     assert again.returncode == 4
     assert "there already" in again.stderr
     assert run("backup", "copy.duckdb", "--force", folder=tmp_path).returncode == 0
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["copy.duckdb", "profiles.duckdb"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["copy.duckdb", "copy.duckdb.seal", "profiles.duckdb"]
 
 
 def test_compaction_by_command_changes_nothing_but_what_can_be_undone(tmp_path: Path) -> None:
