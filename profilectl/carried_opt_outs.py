@@ -64,12 +64,13 @@ def keep_opt_outs(
     wait_s: float,
     now_ms: int,
     dry_run: bool = False,
+    reads: Sequence[Path] = (),
 ) -> list[OptedOut]:
     """Make the opt-outs that would go with some profiles those people's own who stay; return whose
-    they are. dry_run: only return them."""
+    they are. dry_run: only return them. reads: files that leaving reads by SQL."""
     with (
         scratch_beside(store_path.absolute()) as scratch,
-        open_store(scratch, store_path, wait_s=wait_s) as store,
+        open_store(scratch, store_path, wait_s=wait_s, reads=reads) as store,
     ):
         profiles = profiles_of(store, every=True)
         staying = carried_to(profiles, list(leaving(profiles))) if profiles.carrying() else []

@@ -13,12 +13,14 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import duckdb
 
 from profilectl.codes import StoreBusy, StoreUnusable
-from profilectl.scratch import Scratch, private_folder, quote_identifier, quote_path
+from profilectl.scratch import Scratch, attaching, private_folder, quote_identifier
 from profilectl.store import attach, plain
+from profilectl.store_key import wrong_key
 
 BLOCK = 4 * 1024 * 1024
 FICLONE = 0x40049409
@@ -36,18 +38,20 @@ def copy_store(path: Path, target: Path, *, until: float) -> int:
             made = folder / "store"
             attach(scratch, path, write=False, until=until)
             before = _counts(scratch)
-            # Closing a file gives up all locks this process has on it: so the copying comes last.
-            digests = [
-                (part, _copy(path.with_name(path.name + suffix), part))
-                for suffix, part in (("", made), (".wal", made.with_name("store.wal")))
-                if path.with_name(path.name + suffix).exists()
-            ]
+            # Closing a file gives up all locks this process has on it: so the copying comes last, and no file is closed before all are copied.
+            with contextlib.ExitStack() as opened:
+                parts = [
+                    (opened.enter_context(path.with_name(path.name + suffix).open("rb")), part)
+                    for suffix, part in (("", made), (".wal", made.with_name("store.wal")))
+                    if path.with_name(path.name + suffix).exists()
+                ]
+                digests = [(part, _copy(content, part)) for content, part in parts]
             scratch.run("detach store")
             for part, digest in digests:
                 if _digest(part) != digest:
                     raise StoreUnusable(f"the copy of {path} is not what was read", "is the disk sound?")
             # Opened for writing once, so that a log is folded in and the copy is one file.
-            scratch.run(f"attach {quote_path(made)} as store")
+            scratch.run(attaching(made, write=True))
             after = _counts(scratch)
             scratch.run("detach store")
             if before != after:
@@ -59,14 +63,16 @@ def copy_store(path: Path, target: Path, *, until: float) -> int:
     except OSError as error:
         raise StoreUnusable(f"{path} could not be copied to {target}: {error.strerror}", "make room, or name another folder") from None
     except duckdb.Error as error:
+        if key := wrong_key(target, str(error)):
+            raise key from None
         raise StoreUnusable(f"{path} could not be copied to {target}: {plain(error)}") from None
 
 
-def _copy(source: Path, target: Path) -> str:
+def _copy(content: BinaryIO, target: Path) -> str:
     """Copy a file's bytes to the disk and return their hash."""
     digest = hashlib.sha256()
     handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as out, source.open("rb") as content:
+    with os.fdopen(handle, "wb") as out:
         while block := content.read(BLOCK):
             digest.update(block)
             out.write(block)
@@ -151,7 +157,7 @@ def rewrite_store(scratch: Scratch, path: Path, folder: Path, stays: Mapping[str
     made = folder / "rewritten"
     before = os.umask(0o077)
     try:
-        scratch.run(f"attach {quote_path(made)} as rewritten")
+        scratch.run(attaching(made, "rewritten", write=True))
         if stays is None:
             scratch.run("copy from database store to rewritten")
         else:

@@ -44,9 +44,26 @@ def credentials_of(
 
 
 def read_secrets(path: Path, form: str) -> dict[str, object]:
-    """Return what a TOML or JSON file of secrets holds; what is checked is what is read. form: what should stand in it.
+    """Return what a TOML or JSON file of secrets holds. form: what should stand in it.
 
     Raises InputRefused for a file that others could read, or change by being its owner, and for what is neither.
+    """
+    content = read_private(path, form)
+    # Messages of the parsers quote what they read.
+    try:
+        text = content.decode()
+        told = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict):
+        raise InputRefused(f"{path} is neither TOML nor JSON", form)
+    return told
+
+
+def read_private(path: Path, form: str) -> bytes:
+    """Return what a file holds that nobody else can read or change; what is checked is what is read. form: what should stand in it.
+
+    Raises InputRefused for any other file.
     """
     try:
         opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -63,18 +80,9 @@ def read_secrets(path: Path, form: str) -> dict[str, object]:
             raise InputRefused(f"{path} belongs to another user", "credentials are read from a file of your own")
         if found.st_mode & 0o077:
             raise InputRefused(f"{path} can be read by others (mode {stat.S_IMODE(found.st_mode):04o})", f"chmod 600 {path}")
-        content = os.read(opened, LARGEST)
+        return os.read(opened, LARGEST)
     finally:
         os.close(opened)
-    # Messages of the parsers quote what they read.
-    try:
-        text = content.decode()
-        told = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
-    except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict):
-        raise InputRefused(f"{path} is neither TOML nor JSON", form)
-    return told
 
 
 def sendable(text: str) -> bool:

@@ -38,7 +38,7 @@ from profilectl.reading import Known, known_content, way_of
 from profilectl.report import Counts, FileReport, ImportReport, names_of
 from profilectl.resolve import resolve
 from profilectl.same_store import is_held
-from profilectl.scratch import Scratch, may_write_beside, quote_identifier, quote_path, scratch_beside, unwritable
+from profilectl.scratch import LOG, Scratch, may_write_beside, quote_identifier, quote_path, scratch_beside, unwritable
 from profilectl.segments import known_identities, known_mpids
 from profilectl.sharing import MOST_TOLD, SHARED_BY_MANY, shared_identities
 from profilectl.sift import Frame, sift
@@ -183,6 +183,8 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
             max_unpacked=request.max_unpacked,
         )
         files = opened.files
+        scratch.reads += [file.local for file in files]
+        scratch.reads += [Path(f"{request.keep_scratch}{end}") for end in ("", *LOG)] if request.keep_scratch else []
         if request.stdin_name is not None:
             files = [replace(file, name=request.stdin_name) for file in files]
         if request.content is not None:

@@ -34,7 +34,7 @@ from profilectl.feed import ENVIRONMENTS
 from profilectl.identity import BY_NAME, CODE, display, key_of, reached, type_named
 from profilectl.profile import Profiles
 from profilectl.refresh import Asked, refresh_store
-from profilectl.scratch import Scratch, quote_identifier, quote_path, quote_text
+from profilectl.scratch import Scratch, attaching, quote_identifier, quote_text
 from profilectl.segments import (
     ENVIRONMENT_NAME,
     IMPORT_FILES,
@@ -616,7 +616,7 @@ def _write_anew(store: Store, stays: Mapping[str, str], gone: Mapping[str, int],
 
 def _verify(scratch: Scratch, made: Path, gone: Mapping[str, int]) -> None:
     """See that the new file has all that stays: a row too few would be lost for good."""
-    scratch.run(f"attach {quote_path(made)} as rewritten (read_only)")
+    scratch.run(attaching(made, "rewritten", write=False))
     try:
         for table in columns_of(scratch):
             if table in ("erasure", "erased_row", "suppressed", "aged"):

@@ -87,8 +87,9 @@ def forget(
     """
     must_exist(store_path)
     now_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
-    opt_outs = keep_opt_outs(store_path, lambda profiles: _leaving(profiles, asked), wait_s=wait_s, now_ms=now_ms, dry_run=dry_run)
-    with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, write=not dry_run, wait_s=wait_s, upgrade=not dry_run) as store:
+    reads = [asked.file] if asked.file else []
+    opt_outs = keep_opt_outs(store_path, lambda profiles: _leaving(profiles, asked), wait_s=wait_s, now_ms=now_ms, dry_run=dry_run, reads=reads)
+    with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, write=not dry_run, wait_s=wait_s, upgrade=not dry_run, reads=reads) as store:
         profiles = profiles_of(store, every=True)
         done = Forgotten(dry_run, allow_return, Erasure(), opt_outs=opt_outs)
         meant = _meant(profiles, asked, done)

@@ -6,30 +6,35 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
 import duckdb
 
+from profilectl.catalog import remember
 from profilectl.codes import StoreUnusable
 from profilectl.same_store import check_in_place, is_held
-from profilectl.scratch import Scratch, private_folder, quote_path
+from profilectl.scratch import Scratch, attaching, private_folder
 from profilectl.segments import hash_fingerprint
-from profilectl.store import SCHEMA_VERSION, Store, attach, check_path, must_exist, plain, version_of
-from profilectl.upgrade import upgrade_store
+from profilectl.store import SCHEMA_VERSION, Store, attach, check_path, must_exist, plain
+from profilectl.store_key import store_key, wrong_key
+from profilectl.upgrade import known_version, upgrade_store
 
 
 @contextlib.contextmanager
 def open_store(
-    scratch: Scratch, path: Path, *, write: bool = False, create: bool = False, wait_s: float = 0, upgrade: bool = True
+    scratch: Scratch, path: Path, *, write: bool = False, create: bool = False, wait_s: float = 0, upgrade: bool = True,
+    reads: Sequence[Path] = (),
 ) -> Iterator[Store]:
     """Attach a store to a scratch and detach it at the end.
 
     create: make the store where there is none. wait_s: how long to wait for another process. upgrade:
-    a store of an older version is brought up to this one first. Raises StoreBusy, StoreUnusable.
+    a store of an older version is brought up to this one first. reads: files that SQL is to read meanwhile.
+    Raises StoreBusy, StoreUnusable, also for a store that holds what profilectl does not make.
     """
     until = time.monotonic() + wait_s
+    scratch.reads += reads
     check_path(path)
     if not path.exists():
         if not create or is_held(path):
@@ -37,8 +42,9 @@ def open_store(
         else:
             _make_store(scratch, path)
     attach(scratch, path, write=write, until=until)
+    ours = False
     try:
-        if version_of(scratch, path) < SCHEMA_VERSION:
+        if known_version(scratch, path) < SCHEMA_VERSION:
             if not upgrade:
                 raise StoreUnusable(
                     f"{path} was made by an older profilectl, and a dry run leaves a store as it is",
@@ -47,16 +53,21 @@ def open_store(
             scratch.run("detach store")
             upgrade_store(scratch, path, until)
             attach(scratch, path, write=write, until=until)
+            known_version(scratch, path)
+        ours = True
         yield Store(scratch, path)
         check_in_place(path)
     finally:
         with contextlib.suppress(duckdb.Error):
             scratch.run("detach store")
+            if write and ours:
+                remember(path)
 
 
 @contextlib.contextmanager
 def store_in_memory(scratch: Scratch, path: Path) -> Iterator[Store]:
     """Attach an empty store that is nowhere on disk: what a dry run runs against before there is one."""
+    scratch.confine(path)
     scratch.run("attach ':memory:' as store")
     make_schema(scratch)
     try:
@@ -69,32 +80,49 @@ def _make_store(scratch: Scratch, path: Path) -> None:
     """Make an empty store, whole or not at all; another process that makes it at the same time is welcome."""
     before = os.umask(0o077)
     try:
-        with private_folder(path, "new") as folder:
+        with private_folder(path, "new") as folder, _unconfined(scratch, folder) as maker:
             made = folder / "store"
-            scratch.run(f"attach {quote_path(made)} as store")
+            maker.run(attaching(made, write=True))
             try:
-                make_schema(scratch)
+                make_schema(maker)
             except BaseException:
                 with contextlib.suppress(duckdb.Error):
-                    scratch.run("detach store")
+                    maker.run("detach store")
                 raise
-            scratch.run("detach store")  # writes what is in its log: only then it is whole
-            _put_new(made, path)
+            maker.run("detach store")  # writes what is in its log: only then it is whole
+            ours = _put_new(made, path)
+        if ours:
+            remember(path)
     except duckdb.IOException as error:
         raise StoreUnusable(f"{path} could not be made: {plain(error)}", "make room, or name another with --store") from None
+    except duckdb.Error as error:
+        raise wrong_key(path, str(error)) or error from None
     finally:
         os.umask(before)
 
 
-def _put_new(made: Path, path: Path) -> None:
-    """Give a new file its name, unless there is one of that name by now."""
+@contextlib.contextmanager
+def _unconfined(scratch: Scratch, folder: Path) -> Iterator[Scratch]:
+    """Yield a scratch that can make a file in a folder: another, where this one has a store already."""
+    if not scratch.confined and not store_key():
+        yield scratch
+        return
+    with contextlib.closing(Scratch(folder)) as another:
+        another.confine(folder / "store")
+        yield another
+
+
+def _put_new(made: Path, path: Path) -> bool:
+    """Give a new file its name, unless there is one of that name by now; say whether it did."""
     try:
         os.link(made, path)
     except FileExistsError:
-        pass
+        return False
     except OSError:  # a file system without hard links
-        if not path.exists():
-            made.rename(path)
+        if path.exists():
+            return False
+        made.rename(path)
+    return True
 
 
 def make_schema(scratch: Scratch) -> None:

@@ -6,8 +6,9 @@ what the plan rests on, and commits only if it comes to the same numbers.
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -20,14 +21,17 @@ from profilectl import __version__
 from profilectl.codes import InputRefused, PlanMoved, UsageError
 from profilectl.engine import ImportRequest, import_files, remembered, request_of
 from profilectl.feed import Feed
+from profilectl.opening import open_store
+from profilectl.plan_form import FORM, document_of
 from profilectl.report import ImportReport
+from profilectl.scratch import Scratch
+from profilectl.seal import PLAN, holds, seal_of
 from profilectl.stage.files import expand
-from profilectl.store import State, who
+from profilectl.store import State, store_name, who
 from profilectl.whole_file import check_apart, check_target, whole_file
 from profilectl.workspace import chosen_workspace
 
-FORM = 1
-"""The version of the plan's form."""
+UNSIGNED = "it was made before there was a store, which would sign it: who can write the file can change what it says"
 OUTCOME = ("feed", "source", "protection", "environment", "files", "rows", "profiles", "identities", "attributes", "events", "reasons", "warnings")
 """The keys of a report that an applied plan must come to again."""
 
@@ -50,32 +54,63 @@ def make_plan(store_path: Path, request: ImportRequest, output: Path) -> tuple[I
         "state": {**asdict(seen[-1]), "store": seen[-1].store if exists else None},
         "request": remembered(request), "report": report.as_json(),
     }
-    plan["seal"] = seal_of(json.loads(orjson.dumps(plan)))
+    plan["seal"] = sealed(json.loads(orjson.dumps(plan)), _signing(store_path, seen[-1].store, request.wait_s) if exists else "")
     with whole_file(output, "-o") as out:
         out.write(orjson.dumps(plan, option=orjson.OPT_INDENT_2) + b"\n")
     return report, plan
 
 
-def seal_of(plan: dict[str, Any]) -> str:
-    """Return the hash of what a plan says, its seal left out."""
+def _signing(store_path: Path, name: str, wait_s: float) -> str:
+    """Return the secret of the store that a plan was made for."""
+    secret = _secret_of(store_path, wait_s)
+    if store_name(secret) != name:
+        raise PlanMoved(f"{store_path} is another store than it was a moment ago", "make the plan again")
+    return secret
+
+
+def sealed(plan: dict[str, Any], secret: str) -> str:
+    """Return the seal of what a plan says, its own left out. secret: the store's; "" where there is no store yet."""
     said = {name: value for name, value in plan.items() if name != "seal"}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    return seal_of(secret, PLAN, json.dumps(said, sort_keys=True).encode())
 
 
-def read_plan(path: Path) -> dict[str, Any]:
-    """Read a saved plan. Raises InputRefused where it is none, or was changed since it was written."""
-    try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputRefused(f"{path}: {error.strerror}", "name a plan that `profilectl plan` has written") from None
-    except (ValueError, RecursionError):
-        raise InputRefused(f"{path} is not a plan", "name a plan that `profilectl plan` has written") from None
-    if not isinstance(plan, dict) or plan.get("profilectl_plan") != FORM or not all(
-        isinstance(plan.get(name), dict) for name in ("state", "request", "report")
-    ):
-        raise InputRefused(f"{path} is not a plan of this version", "make it again with `profilectl plan`")
-    if plan.get("seal") != seal_of(plan):
+def read_plan(path: Path, store_path: Path, *, wait_s: float = 0) -> tuple[dict[str, Any], str, str]:
+    """Read a saved plan; return it, its text, and why nothing vouches for it: "" where the store does.
+
+    Raises InputRefused where it is no plan, or was changed since it was made.
+    """
+    plan, text = document_of(path)
+    name = plan["state"]["store"]
+    if name is None:
+        _check_seal(path, plan, "")
+        return plan, text, UNSIGNED
+    if not store_path.exists():
+        return plan, text, f"the store it was made for is not at {store_path}, so nothing says that the plan is as it was made"
+    secret = _secret_of(store_path, wait_s)
+    if not holds(name, store_name(secret)):
+        return plan, text, f"{store_path} is not the store it was made for, so nothing says that the plan is as it was made"
+    _check_seal(path, plan, secret)
+    return plan, text, ""
+
+
+def _secret_of(store_path: Path, wait_s: float) -> str:
+    with contextlib.closing(Scratch(Path(tempfile.gettempdir()))) as scratch, open_store(scratch, store_path, wait_s=wait_s, upgrade=False) as store:
+        return store.meta("secret")
+
+
+def _check_seal(path: Path, plan: dict[str, Any], secret: str) -> None:
+    if not holds(plan["seal"], sealed(plan, secret)):
         raise InputRefused(f"{path} was changed after it was made", "make the plan again: it is applied as it was read, or not at all")
+
+
+def _vouched(path: Path, store_path: Path, wait_s: float) -> dict[str, Any]:
+    """Return a plan that may be applied to a store: one that it vouches for, or where there is none one that was made so."""
+    plan, _, why = read_plan(path, store_path, wait_s=wait_s)
+    if plan["state"]["store"] is None:
+        if store_path.exists():
+            raise _moved(path, [f"{store_path} was made since, and did not sign it"])
+    elif why:
+        raise _moved(path, ["the store is another one" if store_path.exists() else f"there is no store at {store_path}"])
     return plan
 
 
@@ -84,7 +119,7 @@ def apply_plan(
     progress: Callable[[str, int], None] = lambda step, rows: None,
 ) -> ImportReport:
     """Make the import that a plan says. Raises PlanMoved, saying what has moved; then nothing was written."""
-    plan = read_plan(path)
+    plan = _vouched(path, store_path, wait_s)
     check_apart([("--rejects", rejects), ("--rejects-as-input", rejects_as_input), ("--explain-rows", explain_rows)], [path])
     if plan["version"] != __version__:
         raise PlanMoved(f"{path} was made by profilectl {plan['version']}, this is {__version__}", "make the plan again")
@@ -95,7 +130,7 @@ def apply_plan(
     state = plan["state"]
     then = State(
         state["store"] or "", tuple((number, undone) for number, undone in state["imports"]), state["settings"],
-        tuple(Feed(**feed) for feed in state["feeds"]), tuple(state.get("calculated", ())), state.get("erasure", 0),
+        tuple(Feed(**feed) for feed in state["feeds"]), tuple(state["calculated"]), state["erasure"],
     )
     try:
         request = request_of(plan["request"], rejects=rejects, rejects_as_input=rejects_as_input, explain_rows=explain_rows, memory_limit=memory_limit, wait_s=wait_s, progress=progress)

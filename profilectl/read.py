@@ -190,7 +190,7 @@ def look_up_file(store_path: Path, path: Path, wanted: Lookup, *, wait_s: float 
     """Yield a line for each line of a file of identities, in blocks. Raises InputRefused, StoreBusy, StoreUnusable."""
     from profilectl.lookup import look_up
 
-    with scratch_beside(store_path.absolute(), LOOK_UP_MEMORY) as scratch, open_store(scratch, store_path, wait_s=wait_s) as store:
+    with scratch_beside(store_path.absolute(), LOOK_UP_MEMORY) as scratch, open_store(scratch, store_path, wait_s=wait_s, reads=[path]) as store:
         yield from look_up(profiles_of(store, every=_of_anybody(store, wanted)), path, wanted)
 
 

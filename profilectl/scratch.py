@@ -21,6 +21,7 @@ from typing import Any
 import duckdb
 
 from profilectl.codes import StoreUnusable, UsageError
+from profilectl.store_key import store_key
 
 
 def quote_identifier(name: str) -> str:
@@ -38,6 +39,13 @@ def quote_path(path: Path) -> str:
     return quote_text(str(path.absolute()))
 
 
+def attaching(path: Path, name: str = "store", *, write: bool) -> str:
+    """Return the statement that attaches a store, with its key where stores are encrypted."""
+    key = store_key()
+    options = [*([] if write else ["read_only"]), *([f"encryption_key {quote_text(key)}"] if key else [])]
+    return f"attach {quote_path(path)} as {name}" + (f" ({', '.join(options)})" if options else "")
+
+
 def connect(memory_limit: str | None = None, spill: Path | None = None) -> duckdb.DuckDBPyConnection:
     """Open an in-memory DuckDB that never downloads, never prints, and knows our functions.
 
@@ -47,6 +55,8 @@ def connect(memory_limit: str | None = None, spill: Path | None = None) -> duckd
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
     }
+    if store_key():
+        config["temp_file_encryption"] = True
     if memory_limit:
         config["memory_limit"] = memory_limit
     if spill:
@@ -72,14 +82,41 @@ def check_memory_limit(size: str | None) -> str | None:
     return size
 
 
+LOG = (".wal", ".wal.checkpoint", ".wal.recovery")
+"""The ends of the names of what DuckDB writes beside a database."""
+CHANGEABLE = ("preserve_insertion_order", "enable_geoparquet_conversion", "disabled_optimizers", "threads")
+"""The settings that change while a store is attached; all others are locked then."""
+
+
 class Scratch:
-    """The database of one import. folder: for spilled data, removed at the end; connection: to one that is there already."""
+    """The database of one import. folder: for spilled data, removed at the end; connection: to one that is there already.
+    reads: files that SQL reads, named before a store is attached: confine."""
 
     def __init__(self, folder: Path, memory_limit: str | None = None, connection: duckdb.DuckDBPyConnection | None = None) -> None:
         self.folder = folder
+        self.reads: list[Path] = []
+        self.confined = connection is not None
         self.connection = connection or connect(memory_limit, folder)
         self.steps: list[tuple[str, float]] = []
         self._kinds: dict[str, str] = {}
+
+    def confine(self, path: Path) -> None:
+        """Let no statement touch a file from here on but a store, with its log, the files of `reads`, and what lies in the folder;
+        and no setting be changed back. Called before a store is attached, which may be anybody's."""
+        if self.confined:
+            return
+        self.confined = True
+        if store_key():
+            with contextlib.suppress(duckdb.Error):  # without it encrypted stores are read, not written
+                self.run("load httpfs")
+        store = path.absolute()
+        files = [*(f"{store}{end}" for end in ("", *LOG)), *(os.path.realpath(one) for one in self.reads)]
+        folders = [] if self.folder == Path(tempfile.gettempdir()) else [str(self.folder)]
+        for name, values in (("allowed_paths", files), ("allowed_directories", folders), ("allowed_configs", CHANGEABLE)):
+            if values:
+                self.run(f"set {name} = [{', '.join(map(quote_text, values))}]")
+        self.run("set enable_external_access = false")
+        self.run("set lock_configuration = true")
 
     def make(self, name: str, select: str, bound: dict[str, Any] | None = None, *, keep: bool = True) -> None:
         """Name the result of a query, so that the next one can read it.

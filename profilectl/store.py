@@ -29,8 +29,9 @@ from profilectl.feed import ACCOUNT, DEFAULT_PROTECTION, DEFAULT_WORKSPACE, Feed
 from profilectl.identity import HIERARCHY, PLACEHOLDERS, Rules, flags_of, judging_of
 from profilectl.reading import Brought, way_of
 from profilectl.same_store import check_not_made, check_opened
-from profilectl.scratch import Scratch, quote_path
+from profilectl.scratch import Scratch, attaching
 from profilectl.segments import Segment
+from profilectl.store_key import wrong_key
 from profilectl.workspace import chosen_workspace
 
 SCHEMA_VERSION = 7
@@ -85,8 +86,10 @@ class Store:
 
     def settings(self) -> Settings:
         """Return the rules in force."""
-        stated = {name: json.loads(value) for name, value in self.scratch.rows("select name, value from store.setting")}
-        return settings_from(stated)
+        try:
+            return settings_from({name: json.loads(value) for name, value in self.scratch.rows("select name, value from store.setting")})
+        except (ValueError, RecursionError, TypeError, KeyError):
+            raise StoreUnusable(f"{self.path} is damaged: a setting in it is none", "restore a backup") from None
 
     def put_settings(self, stated: dict[str, Any]) -> None:
         """Replace all settings; called within a transaction."""
@@ -160,9 +163,8 @@ class Store:
     def state(self) -> State:
         """Return what the outcome of an import rests on."""
         imports = self.scratch.rows("select number, undone_ms is not null from store.import order by number")
-        name = hashlib.sha256(self.meta("secret").encode()).hexdigest()[:16]
         return State(
-            name, tuple((number, undone) for number, undone in imports), self.settings().stated, tuple(self.feeds()),
+            store_name(self.meta("secret")), tuple((number, undone) for number, undone in imports), self.settings().stated, tuple(self.feeds()),
             tuple(self.calculated()), self.next_erasure() - 1,
         )
 
@@ -257,6 +259,11 @@ def settings_from(stated: dict[str, Any]) -> Settings:
     return Settings(rules, stated.get("attributes.priority", "rank"), Reading(rules.judging, limits, purposes=None if purposes is None else frozenset(purposes)), keep, stated)
 
 
+def store_name(secret: str) -> str:
+    """Return what tells a store from others, which says nothing of its secret."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:16]
+
+
 def who() -> str:
     """Return who runs this: user@machine."""
     try:
@@ -297,15 +304,15 @@ def check_path(path: Path) -> None:
 def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
     """Attach, as soon as no other process stands in the way. A file that was put in the place of the one
     that was opened (copies.put_in_place) is opened instead."""
-    mode = "" if write else " (read_only)"
     pause = 0.01
+    scratch.confine(path)
     before = os.umask(0o077)
     try:
         while True:
             try:
                 check_path(path)
                 file = path.stat()
-                scratch.run(f"attach {quote_path(path)} as store{mode}")
+                scratch.run(attaching(path, write=write))
                 check_not_made(scratch, path, file)
                 if path.stat().st_ino == file.st_ino:
                     check_opened(scratch, path, file)
@@ -332,6 +339,8 @@ def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
 
 def _unusable(path: Path, error: Exception) -> StoreUnusable:
     """Say what is wrong with a file that cannot be attached."""
+    if key := wrong_key(path, str(error)):
+        return key
     if "WAL" in str(error):
         return StoreUnusable(
             f"{path}: its log {path.name}.wal is damaged: {plain(error)}",
@@ -361,13 +370,17 @@ def _command(process: str) -> str:
     return ""
 
 
+def no_store(path: Path) -> StoreUnusable:
+    return StoreUnusable(f"{path} is a DuckDB file, but not a profilectl store", "name another file with --store")
+
+
 def version_of(scratch: Scratch, path: Path) -> int:
     """Return the schema version of the attached store. Raises StoreUnusable for none, and for a newer one."""
     try:
         found = scratch.rows("select value from store.meta where name = 'schema_version'")
         version = int(found[0][0])
     except (duckdb.Error, IndexError, ValueError):
-        raise StoreUnusable(f"{path} is a DuckDB file, but not a profilectl store", "name another file with --store") from None
+        raise no_store(path) from None
     if version > SCHEMA_VERSION:
         raise StoreUnusable(
             f"{path} was made by a newer profilectl (schema {version}, this one knows {SCHEMA_VERSION})",

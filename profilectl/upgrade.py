@@ -12,12 +12,13 @@ import secrets
 import warnings
 from pathlib import Path
 
+from profilectl.catalog import own_version
 from profilectl.copies import copy_store
 from profilectl.event import Event, event_kept, event_of_cells
 from profilectl.fields import Unusable
 from profilectl.scratch import Scratch
 from profilectl.segments import hash_fingerprint
-from profilectl.store import SCHEMA_VERSION, Store, attach, version_of
+from profilectl.store import SCHEMA_VERSION, Store, attach
 from profilectl.values import Value, parse_json, to_json
 
 STEPS: dict[int, tuple[str, ...]] = {
@@ -181,6 +182,12 @@ class StoreUpgraded(UserWarning):
     """A store was brought up to this version; says where the backup is."""
 
 
+def known_version(scratch: Scratch, path: Path) -> int:
+    """Return the schema version of the attached store. Raises StoreUnusable for none, for a newer one, and for one that
+    holds what profilectl does not make."""
+    return own_version(scratch, path, STEPS)
+
+
 def upgrade_store(scratch: Scratch, path: Path, until: float) -> None:
     """Bring a store up to this version. until: how long to wait for other processes, as time.monotonic.
 
@@ -188,7 +195,7 @@ def upgrade_store(scratch: Scratch, path: Path, until: float) -> None:
     """
     attach(scratch, path, write=False, until=until)
     try:
-        version = version_of(scratch, path)
+        version = known_version(scratch, path)
     finally:
         scratch.run("detach store")
     if version == SCHEMA_VERSION:
@@ -197,7 +204,7 @@ def upgrade_store(scratch: Scratch, path: Path, until: float) -> None:
     copy_store(path, backup, until=until)
     attach(scratch, path, write=True, until=until)
     try:
-        found = version_of(scratch, path)
+        found = known_version(scratch, path)
         with Store(scratch, path).transaction():
             for number in range(found, SCHEMA_VERSION):
                 if number == 3:

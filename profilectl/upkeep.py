@@ -1,22 +1,18 @@
-"""Looking after a store, from outside: check, backup, compact, stats."""
+"""Looking after a store, from outside: check, compact, stats."""
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from profilectl.check import Breach, check
 from profilectl.compaction import compact_all
-from profilectl.copies import copy_store, put_in_place, rewrite_store
+from profilectl.copies import put_in_place, rewrite_store
 from profilectl.opening import open_store
-from profilectl.scratch import Scratch, scratch_beside
+from profilectl.scratch import scratch_beside
 from profilectl.stats import stats_of
 from profilectl.store import must_exist
-from profilectl.whole_file import check_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +37,6 @@ def check_store(path: Path, *, repair: bool = False, wait_s: float = 0) -> list[
     must_exist(path)
     with scratch_beside(path) as scratch, open_store(scratch, path, write=repair, wait_s=wait_s) as store:
         return check(store, repair=repair)
-
-
-def backup_store(path: Path, target: Path, *, force: bool = False, wait_s: float = 0) -> int:
-    """Copy a store to a file, read it back, and return its bytes. force: replace a file of that name.
-
-    Raises InputRefused where the file cannot be written, StoreBusy, StoreUnusable.
-    """
-    must_exist(path)
-    check_target(target, "FILE", replace=force, store=True)
-    # Opened once as a store: what is no store, or a newer one, is not backed up as one.
-    with contextlib.closing(Scratch(Path(tempfile.gettempdir()))) as scratch, open_store(scratch, path, wait_s=wait_s):
-        pass
-    return copy_store(path, target, until=time.monotonic() + wait_s)
 
 
 def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> Compacted:

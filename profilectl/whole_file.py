@@ -78,12 +78,12 @@ def is_database(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path, option: str = "-o", *, replace: bool = True) -> Iterator[BinaryIO]:
-    """Open a file that appears under its name, with mode 0600, only when all of it is written.
+def whole_file(path: Path, option: str = "-o", *, replace: bool = True, store: bool = False) -> Iterator[BinaryIO]:
+    """Open a file that appears under its name, with mode 0600, only when all of it is written. replace, store: as check_target has them.
 
     Raises InputRefused where it cannot be written.
     """
-    check_target(path, option, replace=replace)
+    check_target(path, option, replace=replace, store=store)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.absolute().parent)
     except OSError as error:

@@ -240,6 +240,6 @@ def test_everything_written_is_for_its_owner_only(tmp_path: Path) -> None:
         done = run(*command.split(), folder=tmp_path)
         assert done.returncode in (0, 3), done.stderr
     written = [one for one in tmp_path.iterdir() if one.name not in there]
-    assert len(written) == 9
+    assert len(written) == 10
     for one in written:
         assert stat.S_IMODE(one.stat().st_mode) == 0o600, one

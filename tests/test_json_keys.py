@@ -85,6 +85,7 @@ def make(folder: Path) -> None:
     ):
         done = call(*arguments, folder=folder)
         assert status is None or done.exit_code == status, (arguments, done.output)
+    assert call("backup", "backup.duckdb", folder=folder).exit_code == 0
     with duckdb.connect(folder / "profiles.duckdb") as connection:
         connection.execute("update outbox set state = 'dead', why = 'HTTP 400', failed_ms = 1700000000000 where output = 'mail' and import = 2")
 
@@ -132,6 +133,7 @@ COMMANDS: list[tuple[str, str]] = [
     ("usage --json", JSON),
     ("stats --json", JSON),
     ("check --json", JSON),
+    ("check --backup backup.duckdb --json", JSON),
     ("retention show --json", JSON),
     ("retention set --lifetime-days 900000 --json", JSON),
     ("privacy requests --json", JSON),
@@ -326,7 +328,7 @@ def test_every_command_that_prints_json_is_held_against_the_rules() -> None:
 
 ELSEWHERE = {
     # changes something, and prints the report of an import, or counts
-    "apply": "", "set": "", "modify": "", "alias": "", "imports undo": "", "backup": "", "compact": "", "plan make": "the same as plan", "plan show": "the same as plan",
+    "apply": "", "set": "", "modify": "", "alias": "", "imports undo": "", "backup": "", "restore": "", "compact": "", "plan make": "the same as plan", "plan show": "the same as plan",
     "calculated add": "as show", "calculated activate": "as show", "calculated deactivate": "as show", "calculated recalculate": "as list",
     "audiences add": "as show", "audiences refresh": "as list", "retention set": "as show", "retention apply": "counts", "retention show": "days",
     "privacy request": "as the platform has it", "privacy cancel": "the same", "privacy run": "the same", "privacy requests": "the same", "privacy show": "the same",

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from doors import call, made_once, run
 from effort import at_length
@@ -20,13 +21,12 @@ from test_undo import declare, exported, request_for
 
 from profilectl.codes import InputRefused
 from profilectl.engine import import_files
-from profilectl.plan import apply_plan, make_plan, seal_of
+from profilectl.plan import apply_plan, make_plan, sealed
 
 FIRST = "customer_id,tier,city\nA,gold,Ulm\nB,iron,Bonn\n"
 SECOND = "customer_id,tier,city\nA,lead,Ulm\nC,tin,\nnobody\n"
 
 
-OLDER = {"profilectl_plan": 1, "version": "0.0.0", "state": {}, "request": {}, "report": {}}
 
 
 @made_once
@@ -187,6 +187,13 @@ def written(name: str, text: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).write_text(text) and None
 
 
+def of_an_older_version(folder: Path) -> None:
+    with duckdb.connect(str(folder / "profiles.duckdb"), read_only=True) as store:
+        (secret,) = store.execute("select value from meta where name = 'secret'").fetchall()[0]
+    plan = json.loads((folder / "b.plan").read_text()) | {"version": "0.0.0"}
+    (folder / "b.plan").write_text(json.dumps(plan | {"seal": sealed(plan, secret)}))
+
+
 def configured(text: str) -> Callable[[Path], None]:
     def work(folder: Path) -> None:
         (folder / "c.toml").write_text(text)
@@ -208,7 +215,7 @@ def configured(text: str) -> Callable[[Path], None]:
         (configured('[attributes]\npriority = "first-writer"\n'), "the setting attributes.priority was not set, is \"first-writer\""),
         (configured('[identity]\nplaceholders = ["x"]\n'), "identity.placeholders"),
         (lambda folder: (folder / "profiles.duckdb").unlink() or command("import", "a.csv", "--feed", "f")(folder), "the store is another one"),
-        (written("b.plan", json.dumps(OLDER | {"seal": seal_of(OLDER)})), "made by profilectl 0.0.0"),
+        (of_an_older_version, "made by profilectl 0.0.0"),
     ],
     ids=["content", "gone", "import", "the same import", "undo", "new feed", "feed", "priority", "placeholders", "another store", "version"],
 )

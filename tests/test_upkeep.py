@@ -112,7 +112,7 @@ BREAKS = {
                                            " alter table x rename to row_1"), "sorted", True),
     "the table of MPIDs is gone":         ("drop table mpid_1", "tables", True),
     "an MPID differs":                    ("update mpid_1 set mpid = 1 where profile = 0", "founders", True),
-    "a table belongs to nobody":          ("create table row_77 (x integer)", "tables", True),
+    "a table belongs to nobody":          ("create table row_77 as from row_1 limit 0", "tables", True),
     "the fingerprint differs":            ("update meta set value = 'x' where name = 'hash_fingerprint'", "fingerprint", True),
     "rows are gone":                      ("delete from row_2", "rows", False),
     "a table of rows is gone":            ("drop table row_2", "tables", False),
@@ -173,7 +173,7 @@ def test_a_backup_is_a_store_of_the_same_content(tmp_path: Path) -> None:
     assert again.returncode == 4
     assert "there already" in again.stderr
     assert run("backup", "copy.duckdb", "--force", folder=tmp_path).returncode == 0
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["copy.duckdb", "profiles.duckdb"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["copy.duckdb", "copy.duckdb.seal", "profiles.duckdb"]
 
 
 def test_compaction_by_command_changes_nothing_but_what_can_be_undone(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from profilectl import __version__
 from profilectl.cli import complete
 from profilectl.cli.commands import Commands, Interrupted, ReaderLeft
 from profilectl.codes import Exit, ProfilectlError
+from profilectl.store_key import MODULE, choose_store_key
 from profilectl.workspace import choose_workspace
 
 app = typer.Typer(
@@ -68,12 +69,16 @@ def _common(
     workspace: Annotated[
         str | None, typer.Option("--workspace", envvar="PROFILECTL_WORKSPACE", metavar="NAME", help="The workspace that is meant, where the store has several.", autocompletion=complete.workspaces)
     ] = None,
+    store_key: Annotated[
+        Path | None, typer.Option("--store-key", metavar="FILE", help="A file of mode 0600 with the key of a store that DuckDB encrypts; else the variable PROFILECTL_STORE_KEY names it.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     choose_workspace(workspace)
+    choose_store_key(store_key)
     context.obj = Options(store, quiet)
 
 
@@ -95,6 +100,8 @@ UNUSABLE = (
     # what DuckDB says where the machine or the file is at fault: words, message, hint; the first that fits
     (("No space left", "Out of Memory", "failed to allocate", "File too large", "Could not write"),
      "", "make room on the disk or give --memory-limit more; the store is as before"),
+    ((MODULE,),
+     "the store is encrypted, and DuckDB can read such files here, not write them: ", "give --memory-limit more, so that nothing has to be spilled; or install DuckDB's httpfs"),
     (("Corrupt", "checksum", "IO Error", "Serialization Error"),
      "the store cannot be read: ", "restore a backup; profilectl check says what of it is readable"),
 )  # fmt: skip

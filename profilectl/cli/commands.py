@@ -32,6 +32,7 @@ MODULES = {
     "identify": "correct",
     "check": "upkeep",
     "backup": "upkeep",
+    "restore": "upkeep",
     "compact": "upkeep",
     "stats": "upkeep",
     "plan": "plan",

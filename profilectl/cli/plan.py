@@ -117,7 +117,7 @@ def make_command(
     """
     from profilectl import render
     from profilectl.engine import ImportRequest
-    from profilectl.plan import make_plan
+    from profilectl.plan import UNSIGNED, make_plan
     from profilectl.scratch import check_memory_limit
 
     options = options_of(context)
@@ -138,22 +138,27 @@ def make_command(
         render.print_json(plan)
     else:
         print_outcome(report, as_json=False, quiet=options.quiet)
+    if not options.quiet and plan["state"]["store"] is None:
+        render.notice(f"nothing vouches for the plan: {UNSIGNED}; feeds add or config apply makes a store first")
     if not options.quiet:
         render.notice(f"the plan is in {output}; profilectl apply {output} makes it")
     raise typer.Exit(exit_of(report, detailed=detailed_exitcode))
 
 
 @plan_app.command("show", epilog="Example: profilectl plan show load.plan --json")
-def show_command(context: typer.Context, plan: PlanArgument, as_json: JsonOption = False) -> None:
-    """Print a plan again."""
+def show_command(context: typer.Context, plan: PlanArgument, wait: WaitOption = 0, as_json: JsonOption = False) -> None:
+    """Print a plan again, and whether the store vouches that it is as it was made."""
     from profilectl import render
     from profilectl.plan import read_plan
 
-    found = read_plan(plan)
+    options = options_of(context)
+    found, text, why = read_plan(plan, options.store, wait_s=wait)
     if as_json:
-        render.print_text(plan.read_text(encoding="utf-8"))
+        render.print_text(text)
     else:
-        render.print_plan(found, plan.read_text(encoding="utf-8"))
+        render.print_plan(found, text)
+    if why and not options.quiet:
+        render.notice(f"nothing vouches for the plan: {why}")
 
 
 @app.command("apply", epilog="Example: profilectl apply load.plan")

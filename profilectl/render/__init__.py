@@ -292,6 +292,11 @@ def print_plan(plan: dict[str, Any], text: str) -> None:
         _print_examples(_exact(text)["report"]["examples"])
 
 
+def vouched_for(backup: object, made_ms: int) -> str:
+    """Return that a backup is as it was made, in a sentence."""
+    return f"{backup} is as it was made on {_date(made_ms)}"
+
+
 def print_imports(pasts: Sequence[Past]) -> None:
     """Print the history as a table."""
     rows = []

@@ -37,10 +37,11 @@ from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.retention import Clocks, clocks_of
 from profilectl.same_store import check_same
-from profilectl.scratch import Scratch, quote_path
+from profilectl.scratch import Scratch, attaching
 from profilectl.server.trouble import Trouble, trouble_of
 from profilectl.standing import Known, known_to
 from profilectl.store import SCHEMA_VERSION, Settings, Store, attach, version_of
+from profilectl.upgrade import known_version
 
 QUIET_S = 0.03
 """So long a file must have rested before it is copied: a writer that opens it again at once (to compact) goes first, and two
@@ -97,7 +98,8 @@ class Snapshot:
 
     def __init__(self, scratch: Scratch, path: Path, copied: Path, workspaces: Sequence[str], made_ms: int, store_id: str) -> None:
         self.scratch, self.made_ms, self.users, self.retired = scratch, made_ms, 0, False
-        scratch.run(f"attach {quote_path(copied)} as store (read_only)")
+        scratch.run(attaching(copied, write=False))
+        known_version(scratch, copied)
         for part in (copied, copied.with_name(copied.name + ".wal")):
             part.unlink(missing_ok=True)
         _check(scratch, path, store_id)

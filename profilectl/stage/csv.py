@@ -89,6 +89,8 @@ def _read_fast(connection: duckdb.DuckDBPyConnection, file: InputFile, header: H
     )
     try:
         fetched(connection, f"create temp table {table} as select * from {source}")
+    except duckdb.PermissionException:
+        raise  # nothing that a file can cause: it was not named before the store was attached (Scratch.confine)
     except duckdb.Error:
         return None
     count = _accounted(connection, table, names, header, found, crlf)

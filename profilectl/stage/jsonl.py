@@ -136,6 +136,8 @@ def _read_whole_lines(scratch: Scratch, file: InputFile, table: str) -> int | No
     )
     try:
         scratch.make(table, select)
+    except duckdb.PermissionException:
+        raise  # as in stage.csv
     except duckdb.Error:
         return None
     count, length = scratch.row(f"select count(*), coalesce(sum(strlen(line) + 1), 0)::bigint from {table}")

@@ -162,7 +162,7 @@ def by_values(scratch: Scratch) -> Iterator[None]:
 
 def _raise_known(name: str, error: duckdb.Error) -> None:
     """Raise what another reader could not do better: no memory, a file that is encrypted."""
-    if isinstance(error, duckdb.OutOfMemoryException) or "No space left" in str(error):
+    if isinstance(error, duckdb.OutOfMemoryException | duckdb.PermissionException) or "No space left" in str(error):
         raise error
     if "encrypted" in str(error):
         raise InputRefused(f"{name} is encrypted Parquet", "decrypt it first") from None
