@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from profilectl.erasure import Leaving, Meant
+from profilectl.erased import Meant
+from profilectl.erasure import Leaving
 from profilectl.interpreter import REQUEST_MEMORY_MS
 from profilectl.profile import FORGOTTEN, Profiles, retired
 from profilectl.retention import Clocks

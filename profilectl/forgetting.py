@@ -10,12 +10,14 @@ from typing import Any
 
 from profilectl.carried_opt_outs import OptedOut, keep_opt_outs
 from profilectl.codes import InputRefused, NobodyFound
-from profilectl.erasure import Erasure, Leaving, Meant, known_among, lift, meant_by, suppressed_among
+from profilectl.erased import Erasure, Meant, known_among, meant_by
+from profilectl.erasure import Leaving
 from profilectl.identity import BY_NAME, reached
 from profilectl.lookup import Found, Lookup, found_in
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.scratch import scratch_beside
+from profilectl.staying_out import lift, suppressed_among
 from profilectl.store import must_exist
 
 
@@ -50,7 +52,12 @@ class Forgotten:
             "not_found": [
                 {**({"line": line} if line else {}), "type": kind, "value": value, "why": why} for line, kind, value, why in self.unknown
             ],
-            "not_touched": {"files": gone.files, "rejects": gone.rejects_files, "backups": self.backups, "outputs": gone.outputs, "outputs_that_may_have": gone.may_have},
+            "not_touched": {
+                "files": gone.files, "rejects": gone.rejects_files, "answers": gone.answers, "backups": self.backups, "outputs": gone.outputs,
+                "outputs_that_may_have": gone.may_have,
+            },
+            "quoted": [{"kind": kind, "name": name} for kind, name in gone.quoted],
+            "quoted_by_others": None if gone.others is None else [{"what": what, "rows": rows} for what, rows in sorted(gone.others.items())],
             "removals": dict(sorted(gone.removals.items())),
         }
 

@@ -17,7 +17,8 @@ from typing import Any
 from profilectl.access import access_document
 from profilectl.carried_opt_outs import keep_opt_outs
 from profilectl.codes import InputRefused, NobodyFound
-from profilectl.erasure import Leaving, Meant, forget_requests, meant_by, suppressed_among
+from profilectl.erased import Meant, meant_by
+from profilectl.erasure import Leaving
 from profilectl.explain import identify
 from profilectl.feed import ENVIRONMENTS
 from profilectl.history import time_ms
@@ -26,8 +27,10 @@ from profilectl.naming import no_such
 from profilectl.opendsr import KEPT_MS, VERSION, read_request
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
+from profilectl.rewriting import forget_requests
 from profilectl.scratch import Scratch, scratch_beside
 from profilectl.segments import hash_of
+from profilectl.staying_out import suppressed_among
 from profilectl.store import Store
 from profilectl.values import NotJson, Value, parse_json
 from profilectl.whole_file import check_named
