@@ -52,6 +52,7 @@ class Ageing(Leaving):
     """Retention in the making, on a store that is attached for writing. stubs: profiles that lost what they had."""
 
     act = "retention"
+    keeps_out = False
 
     def __init__(self, profiles: Profiles, clocks: Clocks, *, now_ms: int) -> None:
         self.clocks, self.at_ms, self.stubs, self.events = clocks, now_ms, 0, 0
@@ -60,7 +61,6 @@ class Ageing(Leaving):
         super().__init__(profiles, [Meant("any", "", tuple(gone))], allow_return=True, now_ms=now_ms)
 
     def _taken(self) -> tuple[str, str]:
-        self.stays["suppressed"] = "select * from store.suppressed"
         self.outcome.suppressed = 0
         self._strip()
         self._rest()

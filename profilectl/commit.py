@@ -24,7 +24,7 @@ from profilectl.segments import Segment, known_events, write_table
 from profilectl.stage import Staged
 from profilectl.stage.staged import Rejects
 from profilectl.store import Store, who
-from profilectl.suppression import clear_rejects, store_suppresses
+from profilectl.suppression import Guard, clear_rejects
 
 REJECT_COLUMNS = "{file: 'VARCHAR', line: 'BIGINT', row: 'BIGINT', code: 'VARCHAR', message: 'VARCHAR', raw: 'VARCHAR'}"
 
@@ -51,6 +51,8 @@ class Import:
     request: dict[str, Any]
     needs: list[int]
     judging: Judging = NO_JUDGING
+    guard: Guard | None = None
+    """What keeps out who was erased; None where nobody was."""
 
 
 def prepare(
@@ -151,8 +153,8 @@ def prepare_history(scratch: Scratch, staged: Staged, rejects: Rejects, made: Im
             f" read_ndjson($path, columns = {REJECT_COLUMNS}, maximum_object_size = 134217728)",
             {"path": str(rejects.path)},
         )
-        if store_suppresses(scratch):
-            clear_rejects(scratch, made.first, made.judging)
+        if made.guard is not None:
+            clear_rejects(scratch, made.first, made.judging, made.guard)
         scratch.forget_order()
 
 

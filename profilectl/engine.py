@@ -48,7 +48,7 @@ from profilectl.stage.mendable import Mendable, mendable
 from profilectl.stage.original import reject_rows
 from profilectl.stage.staged import Rejects
 from profilectl.store import State, Store, check_path, choose_feed
-from profilectl.suppression import store_suppresses
+from profilectl.suppression import guard_of
 from profilectl.trace import first_rows, trace_rows
 from profilectl.whole_file import check_apart, check_target, whole_file
 from profilectl.workspace import chosen_workspace
@@ -188,6 +188,8 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
             settings = store.settings()
             feed = _feed(store, request)
             fresh, reports, notices = _fresh(store, feed, files, request)
+            if fresh:
+                guard_of(store)  # refused before the files are read, where who was erased could not be kept out
             state = store.state()
         report = ImportReport(
             None, feed.name, feed.source, request.protection or feed.protection,
@@ -495,7 +497,7 @@ class _Run:
         segments = store.segments()
         frame = Frame(
             feed, self.report.protection, self.report.environment, self.request.environment is not None,
-            replace(settings.rules.judging, allow_spoiled=self.request.allow_spoiled), store.meta("secret"), self.now_ms, first, store_suppresses(scratch),
+            replace(settings.rules.judging, allow_spoiled=self.request.allow_spoiled), store.meta("secret"), self.now_ms, first, guard_of(store),
             self.request.first_arrival is not None, self.request.call,
         )
         self.request.progress("deciding", 0)
@@ -514,7 +516,7 @@ class _Run:
             counts.events["added"] = scratch.row("select count(*) from staged_event where seq in (select seq from resolved where profile is not null)")[0]
         if "rest" in self.staged.plain:
             self.report.notices += look_at_consent(scratch, self.staged, frame, counts)
-        self.made = Import(number, first, feed, registers, self.now_ms, remembered(self.request), needs, frame.judging)
+        self.made = Import(number, first, feed, registers, self.now_ms, remembered(self.request), needs, frame.judging, frame.guard)
         self._reject()
         self.report.slow_path_rows = resolution.slow_path_rows
         counts.rows["rejected"] = len(self.rejects)

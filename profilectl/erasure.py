@@ -21,7 +21,7 @@ from profilectl.audience_outbox import has_traces, meta_with_traces
 from profilectl.compaction import ORDER
 from profilectl.erased import Erasure, Meant, columns_of, load_hashes
 from profilectl.feed import ENVIRONMENTS
-from profilectl.identity import BY_NAME, CODE, display, key_of
+from profilectl.identity import BY_NAME, CODE, NAME, display, key_of
 from profilectl.profile import Profiles
 from profilectl.rewriting import without_requests, write_anew
 from profilectl.scratch import quote_identifier, quote_text
@@ -34,8 +34,14 @@ from profilectl.segments import (
     known_mpids,
     mpid_hash_of,
 )
-from profilectl.spelling import ANY, MPID, Sought
+from profilectl.spelling import ANY, MPID, Sought, phone_in
 from profilectl.store import who
+from profilectl.suppression import (
+    DIGITS_TYPE,
+    digits_hash_of,
+    guard_of,
+    sealed_list,
+)
 from profilectl.traces import Traces
 
 
@@ -43,6 +49,8 @@ class Leaving(Traces):
     """An erasure in the making, on a store that is attached for writing: what stays of each table."""
 
     act = "erased"
+    keeps_out = True
+    """Whether the list of those who stay out gets whoever goes."""
 
     def __init__(
         self, profiles: Profiles, meant: Sequence[Meant], *, allow_return: bool, now_ms: int, answered: Sequence[str] = ()
@@ -51,6 +59,8 @@ class Leaving(Traces):
         self.profiles, self.store, self.scratch = profiles, profiles.store, profiles.store.scratch
         self.secret, self.judging = self.store.meta("secret"), self.store.settings().rules.judging
         self.allow_return, self.now_ms = allow_return, now_ms
+        if self.keeps_out:
+            guard_of(self.store)  # refused now, where the list could not be added to
         self.number = self.store.next_erasure()
         self.next_arrival = self.store.next_import()[1]
         self.outcome = Erasure()
@@ -96,6 +106,7 @@ class Leaving(Traces):
         named: dict[tuple[int, int, int], bool] = {}
         nothing: set[int] = set()  # hashes of what is nobody's, but was theirs before it was known for that
         stated: dict[tuple[str, str], None] = {}
+        phones: dict[tuple[int, int, int], str] = {}
         for segment in self.profiles.segments:
             if not segment.identities or "row" not in segment.tables:
                 continue
@@ -107,6 +118,7 @@ class Leaving(Traces):
                     if value is not None:
                         digest = hash_of(self.secret, ENVIRONMENT_NAME[code], kind, key_of(BY_NAME[kind], value))
                         found[profile, CODE[kind], digest] = None
+                        phones[profile, CODE[kind], digest] = value
                         if self.judging.is_placeholder(value):
                             nothing.add(digest)
                         else:
@@ -145,13 +157,20 @@ class Leaving(Traces):
             (profile, MPID_TYPE, mpid_hash_of(self.secret, ENVIRONMENT_NAME[code], mpid)) for profile, mpid, code in self.people
         ])
         until = str(self.next_arrival) if self.allow_return else "null"
+        digits = [
+            (profile, DIGITS_TYPE, digits_hash_of(self.secret, environment, phone))
+            for (profile, kind, digest), value in phones.items() if digest in self.hashes and (phone := phone_in(NAME[kind], value))
+            for environment in ENVIRONMENTS
+        ]
+        load_hashes(self.scratch, "erased_digits", list(dict.fromkeys(digits)))
         self.scratch.make(
             "newly_suppressed",
             f"select distinct hash, type, profile as person, {self.number} as erasure, {until}::bigint as until from kept_out"
-            f" where hash not in (select hash from staying) union all select hash, type, profile, {self.number}, null from erased_mpid",
+            f" where hash not in (select hash from staying) union all select hash, type, profile, {self.number}, null from erased_mpid"
+            f" union all select hash, type, profile, {self.number}, {until}::bigint from erased_digits",
         )
         self.outcome.suppressed = 0 if self.allow_return else int(
-            self.scratch.row(f"select count(distinct hash) from newly_suppressed where type <> {MPID_TYPE}")[0]
+            self.scratch.row(f"select count(distinct hash) from newly_suppressed where type not in ({MPID_TYPE}, {DIGITS_TYPE})")[0]
         )
 
     def _mpids_alone(self) -> list[str]:
@@ -247,7 +266,6 @@ class Leaving(Traces):
             f" {len(self.people)}, (select count(*) from gone_row)"
         )
         self.stays["erased_row"] = f"select * from store.erased_row union all select arrival, import, founder, {self.number} from gone_row"
-        self.stays["suppressed"] = "select * from store.suppressed union all select * from newly_suppressed"
 
     def _taken(self) -> tuple[str, str]:
         """Take away what else goes, and return what _losing is to know: the SELECTs of sources and of others."""
@@ -284,8 +302,17 @@ class Leaving(Traces):
             within = self.stays.get("subject_request", "select * from store.subject_request")
             self._less("subject_request", without_requests(within, names))
 
+    def _sealed(self) -> None:
+        """Say what the list of those who stay out becomes: every hash in it is made with its key, which is made with the first."""
+        suppressed, meta = sealed_list(self.store, "select * from newly_suppressed" if self.keeps_out else "")
+        if suppressed:
+            self.stays["suppressed"] = suppressed
+        if meta:
+            self._less("meta", f"{self.stays.get('meta', 'select * from store.meta')} union all {meta}")
+
     def write(self) -> None:
         """Write what stays and put it in the place of the store. Raises StoreUnusable; then the store is as before."""
+        self._sealed()
         if self.outcome.removals or self.scratch.row("select count(*) from store.audience_outbox")[0] or has_traces(self.store):
             outbox = self.stays.get("audience_outbox", "select * from store.audience_outbox")
             self._less("meta", meta_with_traces(self.store, self.stays.get("meta", "select * from store.meta"), outbox))

@@ -19,6 +19,8 @@ from profilectl.profile import Profiles, profiles_of
 from profilectl.scratch import scratch_beside
 from profilectl.staying_out import lift, suppressed_among
 from profilectl.store import must_exist
+from profilectl.suppression import store_suppresses
+from profilectl.suppression_key import key_path
 
 
 @dataclass(slots=True)
@@ -34,6 +36,8 @@ class Forgotten:
     unknown: list[tuple[int, str, str, str]] = field(default_factory=list)
     opt_outs: list[OptedOut] = field(default_factory=list)
     backups: list[str] = field(default_factory=list)
+    key: str | None = None
+    """Where the key of those who stay out is, or would be made; None: nobody stays out."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the document of `forget --json`."""
@@ -58,7 +62,7 @@ class Forgotten:
             },
             "quoted": [{"kind": kind, "name": name} for kind, name in gone.quoted],
             "quoted_by_others": None if gone.others is None else [{"what": what, "rows": rows} for what, rows in sorted(gone.others.items())],
-            "removals": dict(sorted(gone.removals.items())),
+            "removals": dict(sorted(gone.removals.items())), "suppression_key": self.key,
         }
 
 
@@ -96,6 +100,8 @@ def forget(
         done.erasure = leaving.outcome
         done.backups = sorted(str(one) for one in store_path.parent.glob(f"{store_path.name}.schema-*.backup"))
         out = suppressed_among(store, [one for one in meant if not one.profiles])
+        if leaving.outcome.anything() or out:
+            done.key = str(key_path(store_path)) if scratch.count("newly_suppressed") or store_suppresses(scratch) else None
         if leaving.outcome.anything() and not dry_run:
             leaving.write()
         elif not leaving.outcome.anything():

@@ -6,6 +6,8 @@ looked up, because nobody knows who wrote it, and how.
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import html
 import json
 import re
@@ -34,6 +36,10 @@ _LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _RUN = re.compile(r"[0-9](?:[ ().\-/\u00a0]{0,3}[0-9])*")
 _WORD = re.compile(r"""[^\s,;|"'{}\[\]()<>=\\:]+""")
 _CELL = re.compile(r"""[^"{}\[\],;|\t\r\n]+""")
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_ENDING = re.compile(r"\.(?:csv|tsv|txt|jsonl?|ndjson|parquet|gz|zst|zip|gpg|pgp|toml|xlsx?|pdf|html?|log|bak|rejects)\b")
+"""What follows an address in the name of a file, and is no longer domain."""
+DELIMITERS = ",;|\t"
 _BEFORE_EMAIL = frozenset("._+-")
 
 
@@ -228,7 +234,8 @@ def _stands(low: str, place: int, word: str) -> bool:
         return False
     if "@" not in word:
         return True
-    return before not in _BEFORE_EMAIL and not (after[:1] in (".", "-") and after[1:].isalnum())
+    longer = after[:1] in (".", "-") and after[1:].isalnum() and not _ENDING.match(low, end)
+    return before not in _BEFORE_EMAIL and not longer
 
 
 def words_in(text: str) -> set[tuple[str, str]]:
@@ -236,8 +243,23 @@ def words_in(text: str) -> set[tuple[str, str]]:
     telling count beside the name of their type alone."""
     found: set[tuple[str, str]] = set()
     for form in forms(text):
-        for one in dict.fromkeys((form, *(() if form.isascii() else (unicodedata.normalize(name, form) for name in ("NFC", "NFD"))))):
-            for pattern in (_WORD, _CELL):
-                found |= {(ANY, word) for part in pattern.findall(one) if is_telling(word := display(part))}
+        for one in dict.fromkeys((form, *(() if form.isascii() else (unicodedata.normalize(name, form) for name in ("NFC", "NFKC", "NFD"))))):
+            words = [*_WORD.findall(one), *_CELL.findall(one), *map(_unescaped, _STRING.findall(one)), *_cells(one)]
+            found |= {(ANY, word) for part in words if is_telling(word := display(part))}
             found.update(typed_in(one))
     return found
+
+
+def _cells(form: str) -> Iterator[str]:
+    """Yield the cells of a text as a line of CSV, whatever parts them."""
+    if '"' not in form:
+        return
+    for delimiter in DELIMITERS:
+        with contextlib.suppress(csv.Error):
+            for row in csv.reader(form.splitlines(keepends=True), delimiter=delimiter):
+                yield from row
+
+
+def phones_in_text(text: str) -> set[str]:
+    """Return the digits of everything in a text that may be a phone, however it is written."""
+    return {digits for form in forms(text) for digits in phones_in(alike(form))}

@@ -9,6 +9,7 @@ from profilectl.feed import ENVIRONMENTS
 from profilectl.identity import BY_NAME, display, key_of
 from profilectl.segments import MPID_TYPE, hash_of, mpid_hash_of
 from profilectl.store import Store, who
+from profilectl.suppression import DIGITS_TYPE, guard_of
 
 
 def lift(store: Store, kind: str, value: str, *, now_ms: int) -> int:
@@ -16,11 +17,14 @@ def lift(store: Store, kind: str, value: str, *, now_ms: int) -> int:
 
     Their rows that have arrived already stay out, should they be made again; their MPIDs are not used again.
     """
-    hashes = _hashes_of(store.meta("secret"), kind, value)
+    guard = guard_of(store)
+    if guard is None:
+        return 0
+    hashes = {guard.of(digest) for digest in _hashes_of(store.meta("secret"), kind, value)}
     scratch = store.scratch
     load_hashes(scratch, "lifted", [(0, 0, one) for one in hashes])
     theirs = f"type <> {MPID_TYPE} and until is null and (person, erasure) in (select (person, erasure) from store.suppressed where hash in (select hash from lifted))"
-    count = int(scratch.row(f"select count(distinct hash) from store.suppressed where {theirs}")[0])
+    count = int(scratch.row(f"select count(distinct hash) from store.suppressed where {theirs} and type <> {DIGITS_TYPE}")[0])
     if count:
         with store.transaction():
             scratch.run(f"update store.suppressed set until = {store.next_import()[1]} where {theirs}")
@@ -31,9 +35,11 @@ def lift(store: Store, kind: str, value: str, *, now_ms: int) -> int:
 
 
 def suppressed_among(store: Store, asked: Sequence[Meant]) -> list[Meant]:
-    """Return those identities and MPIDs that are of somebody erased, who stays out."""
-    secret = store.meta("secret")
-    rows = [(place, 0, digest) for place, one in enumerate(asked) for digest in _hashes_of(secret, one.kind, one.value)]
+    """Return those identities and MPIDs that are of somebody erased, who stays out. Raises StoreUnusable as guard_of does."""
+    guard, secret = guard_of(store), store.meta("secret")
+    if guard is None:
+        return []
+    rows = [(place, 0, guard.of(digest)) for place, one in enumerate(asked) for digest in _hashes_of(secret, one.kind, one.value)]
     load_hashes(store.scratch, "asked_hash", rows)
     found = store.scratch.rows(
         "select distinct profile from asked_hash where hash in (select hash from store.suppressed where until is null) order by profile"

@@ -160,17 +160,17 @@ class Traces:
         )]
 
     def _paths_of(self, name: str, select: str) -> int:
-        """Make a relation (path, hidden) of the paths that hold a value, and as what they stay; return how many."""
+        """Make a relation (was, hidden) of the paths that hold a value, and as what they stay; return how many."""
         changed = [
             (path, hidden) for (path,) in self.scratch.rows(select) if (hidden := path_without(path, self.sought)) != path
         ]
-        self.scratch.load(name, [("path", "VARCHAR"), ("hidden", "VARCHAR")], changed)
+        self.scratch.load(name, [("was", "VARCHAR"), ("hidden", "VARCHAR")], changed)
         return len(changed)
 
     @staticmethod
     def _path(column: str, name: str) -> str:
         """Return the SQL of a path as it stays."""
-        return f"coalesce((select any_value(hidden) from {name} where {name}.path = {column}), {column}) as {column}"
+        return f"coalesce((select any_value(hidden) from {name} where {name}.was = {column}), {column}) as {column}"
 
     def _remarks(self) -> None:
         """Forget what was said of the rows that go, and by which identities others were passed over for the erased."""

@@ -21,6 +21,7 @@ from profilectl.refresh import refresh_store
 from profilectl.report import ImportReport, Past
 from profilectl.scratch import Scratch, scratch_beside
 from profilectl.store import State
+from profilectl.suppression_key import key_of_store
 
 BY_HAND = {"modify": modify_again, "alias": alias_again}
 """How an import that came from no file is made again, by what its request has."""
@@ -89,7 +90,8 @@ def _replay(path: Path, number: int, wait_s: float, progress: Callable[[str, int
                 raise StoreBusy(f"{path} was changed meanwhile", "run it again")
             pasts = to_replay(store, number)
             undo(store, pasts)
-        replayed = [_make_again(copy, past, scratch.folder, progress) for past in reversed(pasts[:-1]) if not _is_erased(past)]
+        with key_of_store(path):
+            replayed = [_make_again(copy, past, scratch.folder, progress) for past in reversed(pasts[:-1]) if not _is_erased(past)]
         with open_store(scratch, path, write=True, wait_s=max(wait_s, 30)) as store:
             if store.state() != state:
                 raise StoreBusy(f"{path} was changed meanwhile; it is as the other left it", "run it again")

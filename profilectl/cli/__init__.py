@@ -16,6 +16,7 @@ from profilectl import __version__
 from profilectl.cli import complete
 from profilectl.cli.commands import Commands, Interrupted, ReaderLeft
 from profilectl.codes import Exit, ProfilectlError
+from profilectl.suppression_key import choose_key
 from profilectl.workspace import choose_workspace
 
 app = typer.Typer(
@@ -68,12 +69,16 @@ def _common(
     workspace: Annotated[
         str | None, typer.Option("--workspace", envvar="PROFILECTL_WORKSPACE", metavar="NAME", help="The workspace that is meant, where the store has several.", autocompletion=complete.workspaces)
     ] = None,
+    suppression_key: Annotated[
+        Path | None, typer.Option("--suppression-key", envvar="PROFILECTL_SUPPRESSION_KEY", metavar="FILE", help="The key by which whoever was erased stays out, where it is not beside the store.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     choose_workspace(workspace)
+    choose_key(suppression_key)
     context.obj = Options(store, quiet)
 
 

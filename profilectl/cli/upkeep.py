@@ -46,12 +46,15 @@ def backup_command(
 ) -> None:
     """Copy the store, also while others read it, and read the copy back. The copy is a store."""
     from profilectl import render
-    from profilectl.upkeep import backup_store
+    from profilectl.upkeep import backup_store, suppression_key_of
 
     options = options_of(context)
     size = backup_store(options.store, file, force=force, wait_s=wait)
+    key = suppression_key_of(options.store, wait_s=wait)
+    if key and not options.quiet:
+        render.notice(f"not in it: {key}, by which whoever was erased stays out; keep a copy of it apart from this one")
     if as_json:
-        render.print_json({"file": str(file), "bytes": size})
+        render.print_json({"file": str(file), "bytes": size, "suppression_key": str(key) if key else None})
     elif not options.quiet:
         render.notice(f"{options.store} is in {file}: {size:,} bytes, read back")
 

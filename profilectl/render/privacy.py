@@ -79,6 +79,8 @@ def say_not_touched(done: Forgotten) -> None:
         notice(f"{what}: {counted(rows, 'row')} of others {'quotes' if rows == 1 else 'quote'} an identity of theirs, and {'stays' if rows == 1 else 'stay'}")
     if gone.others is None:
         notice("what others have was not looked through for so many people")
+    if done.key and not done.dry_run and gone.anything():
+        notice(f"by the key in {done.key} whoever was erased stays out: keep a copy of it apart from backups of the store, which do not have it")
     if not gone.anything():
         return
     files = (*gone.files, *gone.rejects_files, *gone.answers, *done.backups)

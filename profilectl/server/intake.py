@@ -33,6 +33,7 @@ from typing import TypeVar
 
 from profilectl.codes import ChangeRefused, InputRefused, NobodyFound, ProfilectlError, UsageError
 from profilectl.outcomes import Outcome
+from profilectl.suppression_key import choose_key, chosen_key
 
 T = TypeVar("T")
 GATHER_S = 0.2
@@ -161,7 +162,7 @@ class Intake:
     async def _work(self, work: Callable[..., T], *arguments: object) -> T | Exception:
         """Work in the process of imports, and return what came of it, or what stood in the way."""
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin)
+            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, (chosen_key(),))
         pool = self._pool
         try:
             done = await asyncio.get_running_loop().run_in_executor(pool, work, *arguments)
@@ -252,8 +253,10 @@ def _log_warning(message: Warning | str, *rest: object) -> None:
     sys.stderr.flush()
 
 
-def _begin() -> None:
-    """Begin the process of imports: it ends with the one that began it, not with a Ctrl-C meant for that one."""
+def _begin(key: Path | None) -> None:
+    """Begin the process of imports: it ends with the one that began it, not with a Ctrl-C meant for that one. key: the file
+    that was named with --suppression-key."""
+    choose_key(key)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.showwarning = _log_warning  # type: ignore[assignment]
     parent = multiprocessing.parent_process()
