@@ -17,7 +17,7 @@ from profilectl.lookup import Found, Lookup, found_in
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.scratch import scratch_beside
-from profilectl.staying_out import lift, suppressed_among
+from profilectl.staying_out import lift, lift_everybody, suppressed_among
 from profilectl.store import must_exist
 from profilectl.suppression import store_suppresses
 from profilectl.suppression_key import key_path
@@ -109,6 +109,19 @@ def forget(
     if allow_return and out:
         done.lifted = _lift(store_path, out, dry_run=dry_run, wait_s=wait_s, now_ms=now_ms)
     return done
+
+
+def lift_all(store_path: Path, *, wait_s: float = 0, now_ms: int | None = None) -> int:
+    """Let everybody in again who was erased, also where the key of the list is lost; return how many identities.
+
+    Raises NobodyFound where nobody was erased, StoreBusy, StoreUnusable; then the store is as before.
+    """
+    must_exist(store_path)
+    now_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
+    with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, write=True, wait_s=wait_s) as store:
+        if not store_suppresses(scratch):
+            raise NobodyFound("nobody was erased from this store")
+        return lift_everybody(store, now_ms=now_ms)
 
 
 def _leaving(profiles: Profiles, asked: Asked) -> list[int]:

@@ -28,6 +28,8 @@ PHONES = ("mobile_number", "phone_number_2", "phone_number_3")
 MPID = "mpid"
 ROUNDS = 4
 """So many times a text may have been put into another as a string."""
+LONG = 64 * 1000
+"""A text as long may have been cut (stage.csv.RAW_SHOWN), in the middle of a value."""
 ANY = "any"
 """The type of a value that somebody named without one."""
 
@@ -196,6 +198,8 @@ class Sought:
 
     def _are_in(self, form: str, low: str) -> bool:
         if any(_stands(low, place, word) for place in self._places(low) for word in self._begin[low[place : place + SHORT]]):
+            return True
+        if len(low) >= LONG and any(low.endswith(word[:size]) for word in self.words for size in range(SHORT, len(word))):
             return True
         if self.digits:
             bare = "".join(re.findall("[0-9]+", low))

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from profilectl.erased import Meant, load_hashes
 from profilectl.feed import ENVIRONMENTS
 from profilectl.identity import BY_NAME, display, key_of
+from profilectl.rewriting import write_anew
+from profilectl.scratch import quote_text
 from profilectl.segments import MPID_TYPE, hash_of, mpid_hash_of
 from profilectl.store import Store, who
-from profilectl.suppression import DIGITS_TYPE, guard_of
+from profilectl.suppression import DIGITS_TYPE, FINGERPRINT, guard_of, is_keyed
 
 
 def lift(store: Store, kind: str, value: str, *, now_ms: int) -> int:
@@ -31,6 +33,22 @@ def lift(store: Store, kind: str, value: str, *, now_ms: int) -> int:
             scratch.run(
                 "insert into store.erasure values ($number, 'lifted', $at, $who, 0, 0)", {"number": store.next_erasure(), "at": now_ms, "who": who()}
             )
+    return count
+
+
+def lift_everybody(store: Store, *, now_ms: int) -> int:
+    """Write a store that is attached for writing anew without the list of those who stay out, and without a need of its key;
+    return how many identities it had. Raises StoreUnusable; then the store is as before."""
+    count = int(store.scratch.row(
+        f"select count(distinct hash) from store.suppressed where until is null and type not in ({MPID_TYPE}, {DIGITS_TYPE})"
+    )[0])
+    made_by = quote_text(who())
+    stays = {
+        "suppressed": "select * from store.suppressed where false",
+        "meta": f"select * from store.meta where name <> {quote_text(FINGERPRINT)}",
+        "erasure": f"select * from store.erasure union all select {store.next_erasure()}, 'lifted', {now_ms}, {made_by}, 0, 0",
+    }
+    write_anew(store, stays, {"meta": int(is_keyed(store))})
     return count
 
 

@@ -7,10 +7,11 @@ not in the store (suppression_key.py). The store alone does not tell who is in t
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from profilectl.codes import CODES
+from profilectl.codes import CODES, StoreUnusable
 from profilectl.feed import ENVIRONMENTS
 from profilectl.identity import BY_NAME, CODE, NAME, Judging
 from profilectl.identity_sql import folded, key, placeholder
@@ -65,6 +66,18 @@ def guard_of(store: Store) -> Guard | None:
     if not store_suppresses(store.scratch):
         return None
     return _guard(store) if is_keyed(store) else Guard(None)
+
+
+class NobodyLetIn(UserWarning):
+    """The key of those who stay out cannot be used: nothing is taken in until it can."""
+
+
+def warn_of_key(store: Store) -> None:
+    """Warn where rows could not be taken in, for want of the key of those who stay out."""
+    try:
+        guard_of(store)
+    except StoreUnusable as error:
+        warnings.warn(f"{error.message}; nothing is taken in until it is there: {error.hint}", NobodyLetIn, stacklevel=2)
 
 
 def _guard(store: Store) -> Guard:

@@ -130,5 +130,5 @@ def wrong_key(path: Path, store: Path) -> StoreUnusable:
 
 def _unusable(store: Path, why: str, hint: str) -> StoreUnusable:
     return StoreUnusable(
-        f"{store} keeps people out who were erased, and {why}", f"{hint}; without it they would come back (docs/privacy.md)"
+        f"{store} keeps people out who were erased, and {why}", f"{hint}; without it they would come back. Where it is lost for good: profilectl privacy lift-all"
     )

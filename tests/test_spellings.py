@@ -124,7 +124,7 @@ def test_request_ids_and_reports_and_paths_lose_the_value(tmp_path: Path) -> Non
     done(tmp_path, "import", name, "--feed", "crm", ok=(0, 3))
     (tmp_path / "named.jsonl").write_text(json.dumps({"user_identities": {"email": "other@example.org"}, "user_attributes": {f"of {EMAIL}": "1"}}) + "\n")
     done(tmp_path, "import", "named.jsonl", "--feed", "crm")
-    rows = [{"email": "other@example.org", "source_request_id": text} for text in ("of-anna.b%2Bshop%40example.org", "of-somebody")]
+    rows = [{"email": "other@example.org", "source_request_id": text} for text in ("of:anna.b%2Bshop%40example.org", "of-somebody")]
     (tmp_path / "ids.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
     done(tmp_path, "import", "ids.jsonl", "--feed", "crm")
     found = forgotten(tmp_path, "--email", EMAIL)

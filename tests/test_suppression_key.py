@@ -298,3 +298,46 @@ def test_a_full_disk_makes_no_half_key(tmp_path: Path, monkeypatch: pytest.Monke
     assert not [path for path in tmp_path.iterdir() if "suppression-key" in path.name]
     monkeypatch.undo()
     assert json.loads(done(tmp_path, "show", "--email", ANNA["email"], "--json"))["profiles"]
+
+
+def test_a_lost_key_is_given_up_by_word_only(folder: Path) -> None:
+    without_key(folder)
+    assert tried(folder, "privacy", "lift-all")[0] == 2
+    assert json.loads(done(folder, "privacy", "lift-all", "--yes", "--json")) == {"lifted": 3}
+    assert table(folder / "profiles.duckdb", "select count(*) from suppressed") == [(0,)]
+    report = json.loads(done(folder, "import", "anna.jsonl", "--feed", "crm", "--json"))
+    assert report["rows"]["applied"] == 3
+    done(folder, "check")
+    done(folder, "forget", "--email", ANNA["email"], "--yes")
+    assert (folder / KEY).exists()
+    assert tried(folder, "privacy", "lift-all", "--yes")[0] == 0
+    assert tried(folder, "privacy", "lift-all", "--yes")[0] == 7
+
+
+def test_serve_takes_nothing_in_without_the_key_and_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    from profilectl.server.intake import Intake, Later
+    from profilectl.server.snapshot import Snapshots
+    from profilectl.suppression import NobodyLetIn
+
+    without_key(folder)
+    before = table(folder / "profiles.duckdb", "select count(*) from import")
+    (folder / "copies").mkdir()
+    snapshots = Snapshots(folder / "profiles.duckdb", folder / "copies", ["default"])
+    with pytest.warns(NobodyLetIn, match="is not there"):
+        snapshots.open(0)
+    snapshots.close()
+
+    async def sent() -> None:
+        intake = Intake(folder / "profiles.duckdb")
+        work = asyncio.create_task(intake.run())
+        try:
+            await intake.take("crm", [json.dumps({"user_identities": {"email": ANNA["email"]}})])
+        finally:
+            work.cancel()
+            intake.close()
+
+    with pytest.raises(Later):
+        asyncio.run(sent())
+    assert table(folder / "profiles.duckdb", "select count(*) from import") == before

@@ -36,6 +36,7 @@ from profilectl.retention import Clocks, clocks_of
 from profilectl.scratch import Scratch, quote_path
 from profilectl.standing import Known, known_to
 from profilectl.store import Settings, Store
+from profilectl.suppression import warn_of_key
 
 QUIET_S = 0.03
 """So long a file must have rested before it is copied: a writer that opens it again at once (to compact) goes first, and two
@@ -133,6 +134,7 @@ class Snapshots:
         Raises StoreBusy, StoreUnusable."""
         with contextlib.closing(Scratch(self.folder)) as scratch, open_store(scratch, self.path, create=True, wait_s=wait_s) as store:
             store.feeds()
+            warn_of_key(store)
         taken = self._take(time.monotonic() + max(wait_s, 5.0))
         self.now = taken
 
