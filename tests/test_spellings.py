@@ -10,8 +10,6 @@ import duckdb
 import pytest
 from doors import call, made_once
 
-from profilectl.codes import ProfilectlError
-
 EMAIL, PHONE, NUMBER = "anna.b+shop@example.org", "+4915155512345", "CUST-77/4711"
 ESCAPED = {
     "as it is": EMAIL,
@@ -138,6 +136,7 @@ def test_request_ids_and_reports_and_paths_lose_the_value(tmp_path: Path) -> Non
     done(tmp_path, "imports", "list")
 
 
+@pytest.mark.slow
 def test_the_import_of_a_renamed_file_can_still_be_made_again(tmp_path: Path) -> None:
     name = f"{EMAIL}.csv"
     (tmp_path / name).write_text(f"email,n\n{EMAIL},1\nother@example.org,2\n")
@@ -230,8 +229,3 @@ def test_every_column_of_text_has_its_place_in_the_table() -> None:
     }
     told = {(name, column) for name, columns in HELD.items() if not name.endswith("_N") for column in columns}
     assert told == found
-
-
-def test_an_error_is_told_in_words(folder: Path) -> None:
-    with pytest.raises(ProfilectlError):
-        raise call("forget", "--email", "nobody@example.org", folder=folder).exception  # type: ignore[misc]

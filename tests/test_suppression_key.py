@@ -174,8 +174,8 @@ def a_link(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("harm", "said"), [
-    (without_key, "is not there"), (of_another, "is the key of another store"), (for_everybody, "chmod 600"), (torn, "no key"),
-    (a_link, "symbolic link"),
+    (without_key, "is not there"), (of_another, "is the key of another store"),
+    *(pytest.param(*one, marks=pytest.mark.slow) for one in ((for_everybody, "chmod 600"), (torn, "no key"), (a_link, "symbolic link"))),
 ])
 def test_without_its_key_nobody_is_let_in_and_reading_goes_on(harm: object, said: str, folder: Path) -> None:
     harm(folder)  # type: ignore[operator]
@@ -213,7 +213,7 @@ def test_a_request_for_erasure_waits_where_the_key_is_not_there(folder: Path) ->
     assert json.loads(done(folder, "privacy", "show", ID, "--json"))["request_status"] == "completed"
 
 
-@pytest.mark.parametrize("way", ["option", "variable"])
+@pytest.mark.parametrize("way", ["option", pytest.param("variable", marks=pytest.mark.slow)])
 def test_the_key_may_lie_elsewhere(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _with_two(tmp_path)
     (tmp_path / "keys").mkdir()
@@ -254,7 +254,7 @@ def plain_again(folder: Path) -> list[tuple[object, ...]]:
     return table(folder / "profiles.duckdb", "select hash from suppressed order by hash")
 
 
-@pytest.mark.parametrize("command", [("compact",), ("forget", "--email", "ben@example.org", "--yes")])
+@pytest.mark.parametrize("command", [pytest.param(("compact",), marks=pytest.mark.slow), ("forget", "--email", "ben@example.org", "--yes")])
 def test_a_list_that_an_older_version_made_is_sealed_and_still_keeps_out(command: tuple[str, ...], folder: Path) -> None:
     before = plain_again(folder)
     report = json.loads(done(folder, "import", "anna.jsonl", "--feed", "crm", "--json"))
@@ -268,6 +268,7 @@ def test_a_list_that_an_older_version_made_is_sealed_and_still_keeps_out(command
     done(folder, "check")
 
 
+@pytest.mark.slow
 def test_letting_somebody_in_again_keeps_the_key(folder: Path) -> None:
     lifted = json.loads(done(folder, "forget", "--email", ANNA["email"], "--allow-return", "--yes", "--json"))
     assert lifted["lifted"] == 3
