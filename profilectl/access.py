@@ -19,7 +19,7 @@ from profilectl.activity import (
     standing_json,
 )
 from profilectl.codes import sentence
-from profilectl.erased import columns_of, names_mpid
+from profilectl.erased import columns_of, mpids_alone, names_mpid
 from profilectl.feed import ACCOUNT, NO_WORKSPACE, workspaces_of
 from profilectl.identity import NAME
 from profilectl.mentions import places_of
@@ -151,7 +151,7 @@ def _without_names(row: Value, feeds: Mapping[int, str]) -> Value:
 
 def _rejected(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
     """Return the rows that could not be used and name an identity of theirs."""
-    places = places_of(profiles.store.scratch, "store.reject", ("raw", "message"), _sought(people))
+    places = places_of(profiles.store.scratch, "store.reject", ("raw", "message"), _sought(profiles, people))
     return [
         {"import": Number(str(number)), "file": file, unit: Number(str(place)), "code": code, "message": message, "raw": raw}
         for number, file, unit, place, code, message, raw in profiles.store.scratch.rows(
@@ -165,7 +165,7 @@ def _rejected(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
 def _passed_by(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
     """Return the batches in the outbox that are of nobody's profile and name an identity of theirs, or their MPID."""
     scratch = profiles.store.scratch
-    places = places_of(scratch, "store.outbox", ("content",), _sought(people))
+    places = places_of(scratch, "store.outbox", ("content",), _sought(profiles, people))
     named = names_mpid("content", ((one.mpid, one.environment) for one in people))
     rows = scratch.rows(
         f"select output, content from store.outbox where content is not null and (rowid in (select unnest($places::bigint[])) or {named})"
@@ -174,7 +174,7 @@ def _passed_by(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
     return [{"output": output, "batch": parse_json(content)} for output, content in rows]
 
 
-def _sought(people: Sequence[Activity]) -> Sought:
+def _sought(profiles: Profiles, people: Sequence[Activity]) -> Sought:
     """Return what texts are looked through for that are of these people."""
     held = [(held.type, held.value) for one in people for held in (*one.identities, *one.lost)]
-    return Sought([*held, *((MPID, str(one.mpid)) for one in people)])
+    return Sought([*held, *((MPID, mpid) for mpid in mpids_alone(profiles, [one.profile for one in people]))])

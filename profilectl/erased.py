@@ -106,6 +106,15 @@ def listed(profiles: Iterable[int]) -> str:
     return ", ".join(map(str, profiles)) or "null"
 
 
+def mpids_alone(profiles: Profiles, those: Iterable[int]) -> list[str]:
+    """Return the MPIDs of some profiles that nobody else has, in another environment: by such a one a text names them."""
+    known, theirs = known_mpids(profiles.segments), listed(those)
+    return [str(mpid) for (mpid,) in profiles.store.scratch.rows(
+        f"select distinct mpid from ({known}) where profile in ({theirs}) and mpid not in"
+        f" (select mpid from ({known}) where profile not in ({theirs}) and mpid is not null) order by mpid"
+    )]
+
+
 def names_mpid(content: str, mpids: Iterable[tuple[int, str]]) -> str:
     """Return the SQL of whether a batch of nobody's profile names one of some MPIDs in its environment."""
     listed = ", ".join(f"({quote_text(str(mpid))}, {quote_text(environment)})" for mpid, environment in sorted(mpids))

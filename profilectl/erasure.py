@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from profilectl.audience_outbox import has_traces, meta_with_traces
 from profilectl.compaction import ORDER
-from profilectl.erased import Erasure, Meant, columns_of, load_hashes
+from profilectl.erased import Erasure, Meant, columns_of, load_hashes, mpids_alone
 from profilectl.feed import ENVIRONMENTS
 from profilectl.identity import BY_NAME, CODE, NAME, display, key_of
 from profilectl.profile import Profiles
@@ -137,7 +137,7 @@ class Leaving(Traces):
                 self.mpids |= {(int(one.value), environment) for environment in ENVIRONMENTS}
                 self.corrected |= self.mpids
         self.values = {value: None for _, value in stated}
-        self.sought = Sought([*stated, *((MPID, mpid) for mpid in self._mpids_alone())])
+        self.sought = Sought([*stated, *((MPID, mpid) for mpid in mpids_alone(self.profiles, [profile for profile, *_ in self.people]))])
         load_hashes(self.scratch, "erased_identity", [*found, *named])
         # Named only: it keeps somebody out where nobody had it, as when a reject is all that there is of them.
         load_hashes(self.scratch, "kept_out", [*(one for one in found if one[2] not in nothing), *(one for one, had in named.items() if not had)])
@@ -172,14 +172,6 @@ class Leaving(Traces):
         self.outcome.suppressed = 0 if self.allow_return else int(
             self.scratch.row(f"select count(distinct hash) from newly_suppressed where type not in ({MPID_TYPE}, {DIGITS_TYPE})")[0]
         )
-
-    def _mpids_alone(self) -> list[str]:
-        """Return the MPIDs of the erased that nobody has in another environment."""
-        rows = self.scratch.rows(
-            f"select distinct mpid from erased_profile where mpid not in (select mpid from ({known_mpids(self.profiles.segments)}) as known"
-            " where known.profile not in (select profile from erased_profile) and mpid is not null)"
-        )
-        return [str(mpid) for (mpid,) in rows]
 
     def _rows(self) -> None:
         """Make `gone_row` (arrival, import, founder): the rows that go, and the aliases."""
