@@ -380,7 +380,11 @@ def _known(store: Store, feed: Feed, file: InputFile, request: ImportRequest) ->
         return Known()
     way = way_of(remembered(request), request.protection or feed.protection)
     says = said_by_path(file.name, folders=request.path_columns)
-    same = [one for one in store.brought(feed, file.sha256) if said_by_path(one.path, folders=request.path_columns) == says]
+    guard = guard_of(store)
+    brought = store.brought(feed, file.sha256)
+    if guard is not None and guard.key is not None:  # of a file of which a row was erased since
+        brought = sorted([*brought, *store.brought(feed, guard.text(file.sha256))], key=lambda one: -one.number)
+    same = [one for one in brought if said_by_path(one.path, folders=request.path_columns) == says]
     return known_content(way, same)
 
 

@@ -296,11 +296,13 @@ class Leaving(Traces):
 
     def _sealed(self) -> None:
         """Say what the list of those who stay out becomes: every hash in it is made with its key, which is made with the first."""
-        suppressed, meta = sealed_list(self.store, "select * from newly_suppressed" if self.keeps_out else "")
+        suppressed, meta, guard = sealed_list(self.store, "select * from newly_suppressed" if self.keeps_out else "")
         if suppressed:
             self.stays["suppressed"] = suppressed
         if meta:
             self._less("meta", f"{self.stays.get('meta', 'select * from store.meta')} union all {meta}")
+        if self.keeps_out and guard is not None:
+            self._seal_files(guard)
 
     def write(self) -> None:
         """Write what stays and put it in the place of the store. Raises StoreUnusable; then the store is as before."""

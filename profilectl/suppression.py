@@ -27,6 +27,8 @@ FINGERPRINT = "suppression_key"
 """The name in store.meta of what tells the key of the list from another; without it the list is an older version's, of plain hashes."""
 DIGITS_TYPE = 255
 """The type under which the digits of a phone stand in the list: texts are looked through for them, no row is kept out by them."""
+KEYED = "keyed:"
+"""What the hash of a file begins with that was made with the key."""
 BLOCK = 20_000
 """So many rejects are looked through at once."""
 
@@ -48,6 +50,10 @@ class Guard:
             return digest
         sealed = hashlib.sha256(f"{self.key}:{digest}".encode()).hexdigest()
         return int.from_bytes(hashlib.md5(sealed.encode(), usedforsecurity=False).digest(), "little")
+
+    def text(self, digest: str) -> str:
+        """Return the hash of a file of which a row was erased: whoever guesses the row could make the plain one."""
+        return digest if self.key is None else KEYED + hashlib.sha256(f"{self.key}:{digest}".encode()).hexdigest()
 
 
 def store_suppresses(scratch: Scratch) -> bool:
@@ -88,22 +94,22 @@ def _guard(store: Store) -> Guard:
     return Guard(found)
 
 
-def sealed_list(store: Store, more: str = "") -> tuple[str, str]:
-    """Return the SELECTs of the list and of what comes to store.meta ("": nothing), for a store that is written anew: every hash
-    is made with the key, which is made where there is none. more: the SELECT of what comes to the list, of plain hashes.
+def sealed_list(store: Store, more: str = "") -> tuple[str, str, Guard | None]:
+    """Return the SELECTs of the list and of what comes to store.meta ("": nothing), for a store that is written anew, and what
+    makes its hashes: every one is made with the key, which is made where there is none. more: the SELECT of what comes to the list, of plain hashes.
 
     The list is "" where it stays as it is. Raises StoreUnusable where the key of the list is not there, or none can be made.
     """
     there, keyed = store_suppresses(store.scratch), is_keyed(store)
     comes = bool(more and store.scratch.row(f"select count(*) from ({more})")[0])
     if not comes and (keyed or not there):
-        return "", ""
+        return "", "", guard_of(store) if more else None
     if keyed:
         guard = guard_of(store) or _guard(store)
-        return f"select * from store.suppressed union all {_sealed(more, guard)}", ""
+        return f"select * from store.suppressed union all {_sealed(more, guard)}", "", guard
     found = make_key(key_path(store.path), store.path)
     plain = " union all ".join(["select * from store.suppressed", *([more] if comes else [])])
-    return _sealed(plain, Guard(found)), f"select {quote_text(FINGERPRINT)}, {quote_text(fingerprint_of(found))}"
+    return _sealed(plain, Guard(found)), f"select {quote_text(FINGERPRINT)}, {quote_text(fingerprint_of(found))}", Guard(found)
 
 
 def _sealed(plain: str, guard: Guard) -> str:

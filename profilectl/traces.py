@@ -29,7 +29,7 @@ from profilectl.scratch import Scratch, quote_identifier, quote_text
 from profilectl.segments import ENVIRONMENT_NAME, hash_of
 from profilectl.spelling import Sought
 from profilectl.store import Store
-from profilectl.suppression import without_text
+from profilectl.suppression import KEYED, Guard, without_text
 
 PATHS = ("path", "paths", "folder", "manifest", "rejects", "rejects_as_input", "explained_rows", "file", "files")
 """Keys of a request and a report of an import whose texts are paths."""
@@ -192,7 +192,6 @@ class Traces:
         paths lose the name in them, no text of a report names them."""
         correcting = Correcting(self.corrected, self._is_erased)
         changed: list[tuple[int, str | None, str, bool]] = []
-        whole = self._wholly_gone()
         like = " or ".join(f"contains(request, '\"{name}\"')" for name in BY_HAND)
         maybe = f"{sieve('request', self.sought)} or {sieve('report', self.sought)}" if self.sought else "false"
         select = f"select number, undone_ms is not null, request, report from store.import where coalesce({like}, false) or {maybe} order by number"
@@ -207,38 +206,63 @@ class Traces:
             said = without(told, self.sought, paths=PATHS) if self.sought.are_in(report) else told
             if kept != was or said != told:
                 changed.append((number, None if kept is None else _compact(kept), _compact(said), forgotten))
-        self._import_tables(changed, whole)
+        self._import_tables(changed)
 
-    def _import_tables(self, changed: Sequence[tuple[int, str | None, str, bool]], whole: Sequence[tuple[int, int]]) -> None:
-        """Say what stays of the history and its files. whole: files (import, place) of which every row goes: their hash would
-        tell whoever guesses right what the row was."""
+    def _import_tables(self, changed: Sequence[tuple[int, str | None, str, bool]]) -> None:
+        """Say what stays of the history and its files."""
         files = self._paths_of("named_path", "select distinct path from store.import_file")
         self.scratch.load(
             "changed_import", [("number", "INTEGER"), ("request", "VARCHAR"), ("report", "VARCHAR"), ("forgotten", "BOOLEAN")], list(changed)
         )
-        self.scratch.load("whole_file", [("import", "INTEGER"), ("place", "INTEGER")], list(whole))
         forgotten = "(select number from changed_import where forgotten)"
-        if changed or whole:
-            unhashed = f"one.number in {forgotten} or one.number in (select import from whole_file)"
+        if changed:
+            unhashed = f"one.number in {forgotten}"
             report = "coalesce(changed.report, one.report)"
             self.stays["import"] = (
                 "select one.* replace (case when changed.number is not null then changed.request else one.request end as request,"
                 f" case when {unhashed} then regexp_replace({report}, '\"sha256\": ?\"[0-9a-f]*\"', '\"sha256\":\"\"', 'g') else {report} end as report)"
                 " from store.import as one left join changed_import as changed on changed.number = one.number order by one.number"
             )
-        if changed or whole or files:
-            gone = f"import in {forgotten} or (import, place) in (select (import, place) from whole_file)"
+        if changed or files:
+            gone = f"import in {forgotten}"
             self.stays["import_file"] = (
                 f"select * replace (case when {gone} then '' else sha256 end as sha256, {self._path('path', 'named_path')}) from store.import_file"
             )
 
-    def _wholly_gone(self) -> list[tuple[int, int]]:
-        """Return the files of which every row is of the erased, now or before: (import, place)."""
-        return self.scratch.rows(
-            "select file.import, file.place from store.import_file as file join (select arrival from gone_row union select arrival from"
-            " store.erased_row) as row on row.arrival >= file.first_arrival and row.arrival < file.first_arrival + file.arrivals"
-            " where file.arrivals > 0 and file.sha256 <> '' group by file.import, file.place, file.arrivals"
-            " having count(distinct row.arrival) = file.arrivals order by all"
+    def _seal_files(self, guard: Guard) -> None:
+        """Make the hashes of files with the key of which a row goes or went, or whose import was undone: with the other rows,
+        which the store has, whoever guesses the one could make the plain hash."""
+        files = self.scratch.rows(
+            "select import, place, sha256 from store.import_file as file where sha256 <> '' and not starts_with(sha256, $keyed) and (exists"
+            " (select 1 from (select arrival from gone_row union all select arrival from store.erased_row) as row"
+            " where row.arrival >= file.first_arrival and row.arrival < file.first_arrival + file.arrivals)"
+            " or import in (select number from store.import where undone_ms is not null)) order by all", {"keyed": KEYED},
+        )
+        if not files:
+            return
+        sealed = {sha256: guard.text(sha256) for _, _, sha256 in files}
+        within = self.stays.get("import", "select * from store.import")
+        numbers = ", ".join(sorted({str(number) for number, _, _ in files}))
+        reports = []
+        for number, text in self.scratch.rows(f"select number, report from ({within}) where number in ({numbers})"):
+            document = json.loads(text)
+            for file in document["files"]:
+                file["sha256"] = sealed.get(file["sha256"], file["sha256"])
+            reports.append((number, _compact(document)))
+        self.scratch.load("sealed_report", [("number", "INTEGER"), ("report", "VARCHAR")], reports)
+        self.stays["import"] = (
+            "select one.* replace (coalesce(sealed.report, one.report) as report) from"
+            f" ({within}) as one left join sealed_report as sealed on sealed.number = one.number order by one.number"
+        )
+        self.scratch.load(
+            "sealed_file", [("number", "INTEGER"), ("nth", "INTEGER"), ("sealed", "VARCHAR")],
+            [(number, place, sealed[sha256]) for number, place, sha256 in files],
+        )
+        within = self.stays.get("import_file", "select * from store.import_file")
+        self.stays["import_file"] = (
+            "select one.* replace (case when one.sha256 = '' or sealed.sealed is null then one.sha256 else sealed.sealed end as sha256) from"
+            f" ({within}) as one left join sealed_file as sealed on sealed.number = one.import and sealed.nth = one.place"
+            " order by one.import, one.place"
         )
 
     def _subject_requests(self, answered: Sequence[str]) -> None:

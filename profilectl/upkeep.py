@@ -77,7 +77,7 @@ def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> 
         compact_all(store, store.settings().keep_imports if keep is None else keep)
         left = store.segments()
         # A list of plain hashes, which an older version made, is hashed again with a key: no byte of it is left in the file.
-        suppressed, meta = sealed_list(store)
+        suppressed, meta, _ = sealed_list(store)
         stays = {"suppressed": suppressed, "meta": f"select * from store.meta union all {meta}"} if suppressed else None
         put_in_place(scratch, rewrite_store(scratch, path, scratch.folder, stays), path)
     undoable = [one.first_import for one in left if one.first_import == one.last_import]

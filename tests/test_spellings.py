@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -203,13 +204,20 @@ def test_a_request_for_erasure_leaves_no_address_it_named(folder: Path) -> None:
     assert told == [("(erased)", ["(erased)", "https://x.example/done"], None, None, "")]
 
 
-def test_no_hash_stays_of_a_file_that_was_one_person(folder: Path) -> None:
-    """Whoever guesses the row would see that they guessed right."""
+def test_no_plain_hash_stays_of_a_file_that_held_a_row_of_theirs(folder: Path) -> None:
+    """Whoever guesses the row would see that they guessed right. The same file is known all the same, and made again."""
+    (folder / "two.csv").write_text(f"customer_id,n\n{NUMBER},1\nANOTHER-1,2\n")
+    done(folder, "import", "two.csv", "--feed", "two")
+    plain = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("anna.jsonl", "two.csv")}
     forgotten(folder, "--customer-id", NUMBER)
-    ((sha256, report),) = table(folder, "select sha256, report from import_file join import on number = import where path = 'anna.jsonl'")
-    assert sha256 == ""
-    assert json.loads(str(report))["files"][0]["sha256"] == ""
+    assert "already imported" in call("import", "two.csv", "--feed", "two", folder=folder).output
+    done(folder, "import", "anna.jsonl", "--feed", "later")
+    held = " ".join(map(str, table(folder, "select sha256, report, request from import_file join import on number = import")))
+    assert [name for name, one in plain.items() if one in held] == []
+    assert [name for name, one in plain.items() if one.encode() in (folder / "profiles.duckdb").read_bytes()] == []
     done(folder, "imports", "undo", "1", "--replay", "--yes")
+    held = " ".join(map(str, table(folder, "select sha256, report, request from import_file join import on number = import")))
+    assert [name for name, one in plain.items() if one in held] == []
     done(folder, "check")
 
 
