@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from profilectl.scratch import Scratch, quote_text
 from profilectl.spelling import ESCAPED, Sought
+from profilectl.suppression import NOTE
 
-ERASED = "(erased)"
-"""What stands for a text that named somebody erased."""
 PATTERN = 20_000
 """So many characters of values are looked for at once; of more people, what others have is not looked through."""
 MOST_PATTERNS = 8
@@ -152,14 +151,14 @@ def _hidden(part: str, sought: Sought) -> str:
         if ending.lower() not in ENDINGS:
             break
         endings.insert(0, ending)
-    return ERASED + "".join(endings)
+    return NOTE + "".join(endings)
 
 
 def without(document: Any, sought: Sought, *, paths: Sequence[str] = ()) -> Any:
     """Return a JSON document in which no text has a value. paths: keys under which a text is a path, which stays one."""
 
     def text_of(text: str, key: str) -> str:
-        return path_without(text, sought) if key in paths else ERASED if sought.are_in(text) else text
+        return path_without(text, sought) if key in paths else NOTE if sought.are_in(text) else text
 
     def walk(one: Any, key: str) -> Any:
         if isinstance(one, str):
@@ -188,10 +187,6 @@ def defined(scratch: Scratch, sought: Sought) -> list[tuple[str, str]]:
         ]
     keys = scratch.rows("select distinct unnest(keys) as key from store.segment order by key")
     return [*found, *(("attribute name", key) for (key,) in keys if sought.are_in(key))]
-
-
-Told = Callable[[str, int], None]
-"""Takes what others have that quotes a value: what it is, and how many rows."""
 
 
 def of_others(scratch: Scratch, segments: Sequence[Any], sought: Sought) -> dict[str, int] | None:

@@ -12,7 +12,7 @@ import html
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from urllib.parse import unquote
 
 from profilectl.casing import loose
@@ -30,6 +30,8 @@ ROUNDS = 4
 """So many times a text may have been put into another as a string."""
 LONG = 64 * 1000
 """A text as long may have been cut (stage.csv.RAW_SHOWN), in the middle of a value."""
+FEW = 64
+"""So many values are tried one by one."""
 ANY = "any"
 """The type of a value that somebody named without one."""
 
@@ -174,7 +176,7 @@ class Sought:
         self.words: dict[str, None] = {}
         self.digits: dict[str, None] = {}
         self.weak: dict[tuple[str, str], None] = {}
-        self._begin: dict[str, list[str]] = {}
+        self._begin: dict[str, dict[int, None]] = {}
         for kind, value in values:
             text = display(value)
             if not text:
@@ -186,7 +188,7 @@ class Sought:
             if kind in BY_NAME or kind == MPID:
                 self.weak[kind, alike(_key(kind, text))] = None
         for word in self.words:
-            self._begin.setdefault(word[:SHORT], []).append(word)
+            self._begin.setdefault(word[:SHORT], {})[len(word)] = None
         self._untold = {key: None for key in self.weak if key[1] not in self.words}
 
     def __bool__(self) -> bool:
@@ -197,20 +199,23 @@ class Sought:
         return any(self._are_in(form, alike(form)) for form in forms(text))
 
     def _are_in(self, form: str, low: str) -> bool:
-        if any(_stands(low, place, word) for place in self._places(low) for word in self._begin[low[place : place + SHORT]]):
-            return True
+        for place in self._places(low):
+            for size in self._begin[low[place : place + SHORT]]:
+                word = low[place : place + size]
+                if word in self.words and _stands(low, place, word):
+                    return True
         if len(low) >= LONG and any(low.endswith(word[:size]) for word in self.words for size in range(SHORT, len(word))):
             return True
         if self.digits:
             bare = "".join(re.findall("[0-9]+", low))
-            if any(one in bare for one in self.digits) and any(one in self.digits for one in phones_in(low)):
+            if _may(bare, self.digits) and any(one in self.digits for one in phones_in(low)):
                 return True
-        if self._untold and any(value in low for _, value in self._untold):
+        if self._untold and _may(low, [value for _, value in self._untold] if len(self._untold) <= FEW else self._untold):
             return any((kind, alike(_key(kind, value))) in self._untold for kind, value in typed_in(form))
         return False
 
     def _places(self, low: str) -> Iterator[int]:
-        if len(self._begin) <= 64:
+        if len(self._begin) <= FEW:
             for begin in self._begin:
                 place = low.find(begin)
                 while place >= 0:
@@ -222,14 +227,17 @@ class Sought:
                 yield place
 
 
+def _may(text: str, values: Collection[object]) -> bool:
+    """Say whether a text may have one of some values; of many it may, for to try each costs more than to look."""
+    return len(values) > FEW or any(str(one) in text for one in values)
+
+
 def _key(kind: str, text: str) -> str:
     return key_of(BY_NAME[kind], text) if kind in BY_NAME else text
 
 
 def _stands(low: str, place: int, word: str) -> bool:
     """Say whether a word stands at a place, and is no part of a longer one: anna@x.org is none of johanna@x.org."""
-    if not low.startswith(word, place):
-        return False
     end = place + len(word)
     before, after = low[place - 1 : place], low[end : end + 2]
     if word[0].isalnum() and before.isalnum():

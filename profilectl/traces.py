@@ -15,7 +15,6 @@ from profilectl.erased import Erasure, names_mpid
 from profilectl.feed import ENVIRONMENTS
 from profilectl.identity import BY_NAME, NAME, display, key_of
 from profilectl.mentions import (
-    ERASED,
     defined,
     is_named,
     of_others,
@@ -29,7 +28,7 @@ from profilectl.scratch import Scratch, quote_identifier, quote_text
 from profilectl.segments import ENVIRONMENT_NAME, hash_of
 from profilectl.spelling import Sought
 from profilectl.store import Store
-from profilectl.suppression import KEYED, Guard, without_text
+from profilectl.suppression import KEYED, NOTE, Guard, without_text
 
 PATHS = ("path", "paths", "folder", "manifest", "rejects", "rejects_as_input", "explained_rows", "file", "files")
 """Keys of a request and a report of an import whose texts are paths."""
@@ -47,6 +46,7 @@ class Traces:
     scratch: Scratch
     secret: str
     number: int
+    keeps_out: bool
     now_ms: int
     outcome: Erasure
     stays: dict[str, str]
@@ -276,8 +276,8 @@ class Traces:
                 self.outcome.answers.append(results)
             sent = base64.b64decode(request).decode("utf-8", "replace") if request and not theirs else ""
             told = (
-                ERASED if group and self.sought.are_in(group) else group,
-                _compact([ERASED if self.sought.are_in(one) else one for one in callbacks]),
+                NOTE if group and self.sought.are_in(group) else group,
+                _compact([NOTE if self.sought.are_in(one) else one for one in callbacks]),
                 path_without(results, self.sought) if results else results,
             )
             if told != (group, _compact(callbacks), results) or (sent and self.sought.are_in(sent)):
@@ -315,7 +315,7 @@ class Traces:
 
     def _quoted(self) -> None:
         """Name what somebody wrote that quotes a value, and what others have that does: it is theirs to change."""
-        if not self.sought:
+        if not self.sought or not self.keeps_out:
             return
         self.outcome.quoted += defined(self.scratch, self.sought)
         self.outcome.others = of_others(self.scratch, self.profiles.segments, self.sought)
