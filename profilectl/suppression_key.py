@@ -80,20 +80,25 @@ def read_key(path: Path, store: Path) -> str:
 
 def make_key(path: Path, store: Path) -> str:
     """Return the key in a file, made where there is none: whole or not at all, for its owner only. Raises StoreUnusable."""
+    from profilectl.scratch import private_folder
+
     if os.path.lexists(path):
         return read_key(path, store)
     key = secrets.token_hex(32)
-    made = path.with_name(f".{path.name[:200]}.{secrets.token_hex(6)}")
+    # In a folder that the next command takes away, where this one is killed.
+    with private_folder(path.with_name(path.name.removesuffix(ENDING) or path.name), "new") as folder:
+        _write(folder / path.name, path, key)
+    return read_key(path, store)
+
+
+def _write(made: Path, path: Path, key: str) -> None:
     try:
         opened = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
-            with os.fdopen(opened, "wb") as out:
-                out.write(f"{key}\n".encode())
-                out.flush()
-                os.fsync(out.fileno())
-            _put(made, path)
-        finally:
-            made.unlink(missing_ok=True)
+        with os.fdopen(opened, "wb") as out:
+            out.write(f"{key}\n".encode())
+            out.flush()
+            os.fsync(out.fileno())
+        _put(made, path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -103,7 +108,6 @@ def make_key(path: Path, store: Path) -> str:
         raise StoreUnusable(
             f"the key of those who stay out could not be made: {path}: {error.strerror}", "make room, or name another with --suppression-key FILE"
         ) from None
-    return read_key(path, store)
 
 
 def _put(made: Path, path: Path) -> None:
