@@ -19,11 +19,13 @@ from profilectl.activity import (
     standing_json,
 )
 from profilectl.codes import sentence
-from profilectl.erasure import columns_of, names_mpid, patterns
+from profilectl.erased import columns_of, mpids_alone, names_mpid
 from profilectl.feed import ACCOUNT, NO_WORKSPACE, workspaces_of
 from profilectl.identity import NAME
+from profilectl.mentions import places_of
 from profilectl.profile import Profiles, account_profiles, profiles_of
-from profilectl.scratch import quote_identifier, quote_text
+from profilectl.scratch import quote_identifier
+from profilectl.spelling import MPID, Sought
 from profilectl.standing import standing_of
 from profilectl.store import Store
 from profilectl.values import Number, Value, parse_json, whole
@@ -149,23 +151,30 @@ def _without_names(row: Value, feeds: Mapping[int, str]) -> Value:
 
 def _rejected(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
     """Return the rows that could not be used and name an identity of theirs."""
-    values = dict.fromkeys(held.value for one in people for held in (*one.identities, *one.lost))
-    if not values:
-        return []
-    named = " or ".join(f"regexp_matches(raw, {quote_text(one)})" for one in patterns(values))
+    places = places_of(profiles.store.scratch, "store.reject", ("raw", "message"), _sought(profiles, people))
     return [
         {"import": Number(str(number)), "file": file, unit: Number(str(place)), "code": code, "message": message, "raw": raw}
         for number, file, unit, place, code, message, raw in profiles.store.scratch.rows(
             "select import, file, coalesce((select any_value(unit) from store.import_file where import_file.import = reject.import and path = file), 'line'),"
-            f" line, code, message, raw from store.reject where {named} order by import, line"
+            " line, code, message, raw from store.reject where rowid in (select unnest($places::bigint[])) order by import, line",
+            {"places": places},
         )
     ]
 
 
 def _passed_by(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
     """Return the batches in the outbox that are of nobody's profile and name an identity of theirs, or their MPID."""
-    values = dict.fromkeys(held.value for one in people for held in (*one.identities, *one.lost))
-    named = [f"regexp_matches(content, {quote_text(one)})" for one in patterns(values)]
-    named.append(names_mpid("content", ((one.mpid, one.environment) for one in people)))
-    rows = profiles.store.scratch.rows(f"select output, content from store.outbox where content is not null and ({' or '.join(named)}) order by arrival, output")
+    scratch = profiles.store.scratch
+    places = places_of(scratch, "store.outbox", ("content",), _sought(profiles, people))
+    named = names_mpid("content", ((one.mpid, one.environment) for one in people))
+    rows = scratch.rows(
+        f"select output, content from store.outbox where content is not null and (rowid in (select unnest($places::bigint[])) or {named})"
+        " order by arrival, output", {"places": places},
+    )
     return [{"output": output, "batch": parse_json(content)} for output, content in rows]
+
+
+def _sought(profiles: Profiles, people: Sequence[Activity]) -> Sought:
+    """Return what texts are looked through for that are of these people."""
+    held = [(held.type, held.value) for one in people for held in (*one.identities, *one.lost)]
+    return Sought([*held, *((MPID, mpid) for mpid in mpids_alone(profiles, [one.profile for one in people]))])

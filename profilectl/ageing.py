@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from profilectl.erasure import Leaving, Meant
+from profilectl.erased import Meant
+from profilectl.erasure import Leaving
 from profilectl.interpreter import REQUEST_MEMORY_MS
 from profilectl.profile import FORGOTTEN, Profiles, retired
 from profilectl.retention import Clocks
@@ -51,6 +52,7 @@ class Ageing(Leaving):
     """Retention in the making, on a store that is attached for writing. stubs: profiles that lost what they had."""
 
     act = "retention"
+    keeps_out = False
 
     def __init__(self, profiles: Profiles, clocks: Clocks, *, now_ms: int) -> None:
         self.clocks, self.at_ms, self.stubs, self.events = clocks, now_ms, 0, 0
@@ -59,7 +61,6 @@ class Ageing(Leaving):
         super().__init__(profiles, [Meant("any", "", tuple(gone))], allow_return=True, now_ms=now_ms)
 
     def _taken(self) -> tuple[str, str]:
-        self.stays["suppressed"] = "select * from store.suppressed"
         self.outcome.suppressed = 0
         self._strip()
         self._rest()

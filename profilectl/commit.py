@@ -24,7 +24,7 @@ from profilectl.segments import Segment, known_events, write_table
 from profilectl.stage import Staged
 from profilectl.stage.staged import Rejects
 from profilectl.store import Store, who
-from profilectl.suppression import clear_rejects, store_suppresses
+from profilectl.suppression import Guard, clear_rejects
 
 REJECT_COLUMNS = "{file: 'VARCHAR', line: 'BIGINT', row: 'BIGINT', code: 'VARCHAR', message: 'VARCHAR', raw: 'VARCHAR'}"
 
@@ -51,6 +51,8 @@ class Import:
     request: dict[str, Any]
     needs: list[int]
     judging: Judging = NO_JUDGING
+    guard: Guard | None = None
+    """What keeps out who was erased; None where nobody was."""
 
 
 def prepare(
@@ -151,8 +153,8 @@ def prepare_history(scratch: Scratch, staged: Staged, rejects: Rejects, made: Im
             f" read_ndjson($path, columns = {REJECT_COLUMNS}, maximum_object_size = 134217728)",
             {"path": str(rejects.path)},
         )
-        if store_suppresses(scratch):
-            clear_rejects(scratch, made.first, made.judging)
+        if made.guard is not None:
+            clear_rejects(scratch, made.first, made.judging, made.guard)
         scratch.forget_order()
 
 
@@ -241,6 +243,22 @@ def write(store: Store, prepared: Prepared, made: Import, staged: Staged, report
         scratch.forget_order()
 
 
+def _sealed_files(store: Store, made: Import, guard: Guard) -> dict[str, str]:
+    """Make the hashes of files with the key that hold a row of somebody erased, and return them: plain -> as they are kept.
+    Whoever guesses the row could make the plain one."""
+    bound = {"import": made.number}
+    touched = store.scratch.rows(
+        "select distinct place, sha256 from store.import_file as file join store.dropped as row on row.arrival >= file.first_arrival"
+        " and row.arrival < file.first_arrival + file.arrivals where file.import = $import and row.code = 'SUPPRESSED'", bound,
+    )
+    for place, sha256 in touched:
+        store.scratch.run(
+            "update store.import_file set sha256 = $sealed where import = $import and place = $place",
+            {**bound, "sealed": guard.text(sha256), "place": place},
+        )
+    return {sha256: guard.text(sha256) for _, sha256 in touched}
+
+
 def _write_import(store: Store, made: Import, staged: Staged, report: ImportReport) -> None:
     ends = [*(offset for file, offset in zip(staged.files, staged.offsets, strict=True) if not file.more), staged.span]
     for place, (file, offset) in enumerate((file, offset) for file, offset in zip(staged.files, staged.offsets, strict=True) if not file.more):
@@ -249,8 +267,11 @@ def _write_import(store: Store, made: Import, staged: Staged, report: ImportRepo
             {"import": made.number, "place": place, "path": file.name, "sha256": file.sha256, "unit": file.unit,
              "first": made.first + offset, "arrivals": ends[place + 1] - offset},
         )
+    sealed = _sealed_files(store, made, made.guard) if made.guard is not None else {}
     # The history keeps numbers, and nobody's values.
     said = {name: value for name, value in report.as_json().items() if name != "shared"}
+    for file in said["files"]:
+        file["sha256"] = sealed.get(file["sha256"], file["sha256"])
     store.scratch.run(
         "insert into store.import values ($number, $feed, $source, $protection, $environment, $started, $finished,"
         " $first, $arrivals, $report, $made_by, $request, $needs, null, null)",

@@ -49,7 +49,7 @@ from profilectl.stage.mendable import Mendable, mendable
 from profilectl.stage.original import reject_rows
 from profilectl.stage.staged import Rejects
 from profilectl.store import State, Store, check_path, choose_feed
-from profilectl.suppression import store_suppresses
+from profilectl.suppression import guard_of
 from profilectl.trace import first_rows, trace_rows
 from profilectl.whole_file import check_apart, check_target, whole_file
 from profilectl.workspace import chosen_workspace
@@ -193,6 +193,8 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
             settings = store.settings()
             feed = _feed(store, request)
             fresh, reports, notices = _fresh(store, feed, files, request)
+            if fresh:
+                guard_of(store)  # refused before the files are read, where who was erased could not be kept out
             state = store.state()
         report = ImportReport(
             None, feed.name, feed.source, request.protection or feed.protection,
@@ -383,7 +385,11 @@ def _known(store: Store, feed: Feed, file: InputFile, request: ImportRequest) ->
         return Known()
     way = way_of(remembered(request), request.protection or feed.protection)
     says = said_by_path(file.name, folders=request.path_columns)
-    same = [one for one in store.brought(feed, file.sha256) if said_by_path(one.path, folders=request.path_columns) == says]
+    guard = guard_of(store)
+    brought = store.brought(feed, file.sha256)
+    if guard is not None and guard.key is not None:  # of a file of which a row was erased since
+        brought = sorted([*brought, *store.brought(feed, guard.text(file.sha256))], key=lambda one: -one.number)
+    same = [one for one in brought if said_by_path(one.path, folders=request.path_columns) == says]
     return known_content(way, same)
 
 
@@ -500,7 +506,7 @@ class _Run:
         segments = store.segments()
         frame = Frame(
             feed, self.report.protection, self.report.environment, self.request.environment is not None,
-            replace(settings.rules.judging, allow_spoiled=self.request.allow_spoiled), store.meta("secret"), self.now_ms, first, store_suppresses(scratch),
+            replace(settings.rules.judging, allow_spoiled=self.request.allow_spoiled), store.meta("secret"), self.now_ms, first, guard_of(store),
             self.request.first_arrival is not None, self.request.call,
         )
         self.request.progress("deciding", 0)
@@ -519,7 +525,7 @@ class _Run:
             counts.events["added"] = scratch.row("select count(*) from staged_event where seq in (select seq from resolved where profile is not null)")[0]
         if "rest" in self.staged.plain:
             self.report.notices += look_at_consent(scratch, self.staged, frame, counts)
-        self.made = Import(number, first, feed, registers, self.now_ms, remembered(self.request), needs, frame.judging)
+        self.made = Import(number, first, feed, registers, self.now_ms, remembered(self.request), needs, frame.judging, frame.guard)
         self._reject()
         self.report.slow_path_rows = resolution.slow_path_rows
         counts.rows["rejected"] = len(self.rejects)

@@ -24,6 +24,7 @@ from profilectl.report import ImportReport
 from profilectl.riding import Riding, riding_of
 from profilectl.scratch import scratch_beside
 from profilectl.store import Store
+from profilectl.suppression_key import key_of_store
 from profilectl.values import Number, Value
 
 ANY = Output("any", "jsonl", "any", accepts_eventless=True)
@@ -82,7 +83,8 @@ def enrich(path: Path, request: ImportRequest, *, output: str | None = None) -> 
                 raise UsageError(f"the feed {request.feed} is not connected to an output {output}", "profilectl config export shows the connections")
             with store.transaction():
                 replace_connections(store, [ANY, *(one for one in outputs(store) if one.name != ANY.name)], [Connection("any", request.feed, ANY.name)])
-        report = import_files(copy, replace(request, again=True, rejects=str(scratch.folder / "rejects.jsonl")))
+        with key_of_store(path):
+            report = import_files(copy, replace(request, again=True, rejects=str(scratch.folder / "rejects.jsonl")))
         with open_store(scratch, copy) as store:
             return report, _enriched(store, report, wanted, connected)
 

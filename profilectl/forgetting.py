@@ -10,13 +10,17 @@ from typing import Any
 
 from profilectl.carried_opt_outs import OptedOut, keep_opt_outs
 from profilectl.codes import InputRefused, NobodyFound
-from profilectl.erasure import Erasure, Leaving, Meant, known_among, lift, meant_by, suppressed_among
+from profilectl.erased import Erasure, Meant, known_among, meant_by
+from profilectl.erasure import Leaving
 from profilectl.identity import BY_NAME, reached
 from profilectl.lookup import Found, Lookup, found_in
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.scratch import scratch_beside
+from profilectl.staying_out import lift, lift_everybody, suppressed_among
 from profilectl.store import must_exist
+from profilectl.suppression import store_suppresses
+from profilectl.suppression_key import key_path
 from profilectl.tellers import WAIT_S, Teller, still_told_by
 
 
@@ -35,6 +39,8 @@ class Forgotten:
     opt_outs: list[OptedOut] = field(default_factory=list)
     backups: list[str] = field(default_factory=list)
     told_by: list[Teller] = field(default_factory=list)
+    key: str | None = None
+    """Where the key of those who stay out is, or would be made; None: nobody stays out."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the document of `forget --json`."""
@@ -53,8 +59,13 @@ class Forgotten:
             "not_found": [
                 {**({"line": line} if line else {}), "type": kind, "value": value, "why": why} for line, kind, value, why in self.unknown
             ],
-            "not_touched": {"files": gone.files, "rejects": gone.rejects_files, "backups": self.backups, "outputs": gone.outputs, "outputs_that_may_have": gone.may_have},
-            "removals": dict(sorted(gone.removals.items())),
+            "not_touched": {
+                "files": gone.files, "rejects": gone.rejects_files, "answers": gone.answers, "backups": self.backups, "outputs": gone.outputs,
+                "outputs_that_may_have": gone.may_have,
+            },
+            "quoted": [{"kind": kind, "name": name} for kind, name in gone.quoted],
+            "quoted_by_others": None if gone.others is None else [{"what": what, "rows": rows} for what, rows in sorted(gone.others.items())],
+            "removals": dict(sorted(gone.removals.items())), "suppression_key": self.key,
             "still_told_by": [one.as_json() for one in self.told_by],
         }
 
@@ -98,6 +109,8 @@ def forget(
         store_id = store.meta("store_id")
         done.backups = sorted(str(one) for one in store_path.parent.glob(f"{store_path.name}.schema-*.backup"))
         out = suppressed_among(store, [one for one in meant if not one.profiles])
+        if leaving.outcome.anything() or out:
+            done.key = str(key_path(store_path)) if scratch.count("newly_suppressed") or store_suppresses(scratch) else None
         if leaving.outcome.anything() and not dry_run:
             leaving.write()
         elif not leaving.outcome.anything():
@@ -107,6 +120,19 @@ def forget(
     if allow_return and out:
         done.lifted = _lift(store_path, out, dry_run=dry_run, wait_s=wait_s, now_ms=now_ms)
     return done
+
+
+def lift_all(store_path: Path, *, wait_s: float = 0, now_ms: int | None = None) -> int:
+    """Let everybody in again who was erased, also where the key of the list is lost; return how many identities.
+
+    Raises NobodyFound where nobody was erased, StoreBusy, StoreUnusable; then the store is as before.
+    """
+    must_exist(store_path)
+    now_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
+    with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, write=True, wait_s=wait_s) as store:
+        if not store_suppresses(scratch):
+            raise NobodyFound("nobody was erased from this store")
+        return lift_everybody(store, now_ms=now_ms)
 
 
 def _leaving(profiles: Profiles, asked: Asked) -> list[int]:

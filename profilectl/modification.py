@@ -34,7 +34,7 @@ from profilectl.report import ImportReport
 from profilectl.scratch import scratch_beside
 from profilectl.segments import ENVIRONMENT_CODE, hash_of, known_identities
 from profilectl.store import Store
-from profilectl.suppression import store_suppresses, suppress
+from profilectl.suppression import guard_of, suppress
 
 NAME = "(modify)"
 """What stands for the file of a modification in the history; its lines are the changes."""
@@ -130,12 +130,13 @@ def _change(kind: str, old: str | None, new: str | None, rules: Rules) -> Change
 
 def _check_erased(store: Store, environment: str, changes: Sequence[Change], first_arrival: int | None) -> None:
     """Refuse a new identity of somebody who was erased and stays out."""
-    if not store_suppresses(store.scratch):
+    guard = guard_of(store)
+    if guard is None:
         return
     suppress(store.scratch, store.next_import()[1] if first_arrival is None else first_arrival)
     for change in changes:
         if change.new:
-            digest = hash_of(store.meta("secret"), environment, change.type, change.new.key)
+            digest = guard.of(hash_of(store.meta("secret"), environment, change.type, change.new.key))
             if store.scratch.rows(f"select 1 from suppressed_hash where hash = {digest}::uhugeint"):
                 raise ChangeRefused("SUPPRESSED", f"the {change.type} {change.new.value} is of a person who was erased", "profilectl forget --allow-return lets them come back")
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from profilectl.access import access_document
 from profilectl.carried_opt_outs import keep_opt_outs
-from profilectl.codes import InputRefused, NobodyFound
-from profilectl.erasure import Leaving, Meant, forget_requests, meant_by, suppressed_among
+from profilectl.codes import InputRefused, NobodyFound, StoreUnusable
+from profilectl.erased import Meant, meant_by
+from profilectl.erasure import Leaving
 from profilectl.explain import identify
 from profilectl.feed import ENVIRONMENTS
 from profilectl.history import time_ms
@@ -26,9 +27,12 @@ from profilectl.naming import no_such
 from profilectl.opendsr import KEPT_MS, VERSION, read_request
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
+from profilectl.rewriting import forget_requests
 from profilectl.scratch import Scratch, scratch_beside
 from profilectl.segments import hash_of
+from profilectl.staying_out import suppressed_among
 from profilectl.store import Store
+from profilectl.suppression import guard_of
 from profilectl.tellers import WAIT_S, Teller, still_told_by
 from profilectl.values import NotJson, Value, parse_json
 from profilectl.whole_file import check_named
@@ -89,9 +93,16 @@ def access(store_path: Path, who: tuple[str, str], *, pick: int | None = None, e
         if not meant.profiles:
             if meant.protected:
                 raise InputRefused(f"the {meant.kind} {meant.value} is a device of somebody known: alone it reaches nobody", "name the person by a login identity, or by --mpid")
-            gone = suppressed_among(store, [meant])
+            gone = _were_erased(store, meant)
             raise NobodyFound(f"nobody has the {'identity or MPID' if meant.kind == 'any' else meant.kind} {meant.value}", "they were erased" if gone else "")
         return access_document(profiles, meant.profiles, (meant.kind, meant.value), _now(now_ms))
+
+
+def _were_erased(store: Store, meant: Meant) -> bool:
+    """Say whether somebody was erased, as far as that can be known without the key of those who stay out."""
+    with contextlib.suppress(StoreUnusable):
+        return bool(suppressed_among(store, [meant]))
+    return False
 
 
 def _now(now_ms: int | None) -> int:
@@ -206,6 +217,8 @@ def carry_out(
         # Their bytes go with a store that is written anew: a deleted row would lie in the file until others take its place.
         old = [one.id for one in _records(store, "where finished_ms is not null and $now - finished_ms > $kept", {"now": now_ms, "kept": KEPT_MS})]
         due = _due(store, now_ms)
+        if any(one.type == "erasure" for one in due):
+            guard_of(store)  # refused before anything is done, where the list of those who stay out could not be added to
         with store.transaction():
             _set(store, [one.id for one in due], "in_progress")
         profiles = profiles_of(store, every=True)

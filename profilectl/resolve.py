@@ -577,10 +577,10 @@ def _mpids(scratch: Scratch, frame: Frame, first_arrival: int) -> None:
         bound,
     )
     erased = ""
-    if frame.suppresses:
+    if frame.guard is not None:
         # The MPID of somebody erased is never used again, in no environment.
         erased = "".join(
-            f" or {mpid_hash(frame.secret, quote_text(one), 'mpid::varchar')} in (select hash from store.suppressed where type = {MPID_TYPE})"
+            f" or {frame.guard.sql(mpid_hash(frame.secret, quote_text(one), 'mpid::varchar'))} in (select hash from store.suppressed where type = {MPID_TYPE})"
             for one in ENVIRONMENTS
         )
     while True:

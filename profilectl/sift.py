@@ -26,7 +26,7 @@ from profilectl.report import Counts
 from profilectl.scratch import Scratch, quote_text
 from profilectl.segments import identity_hash, mpid_hash
 from profilectl.stage import Staged
-from profilectl.suppression import suppress
+from profilectl.suppression import Guard, suppress
 
 # The order in which a row's faults are looked at; the first found is the reason it is rejected with.
 FAULTS = (
@@ -39,7 +39,7 @@ FAULTS = (
 class Frame:
     """What an import's rows are read against. environment: of rows that state none; strict: a row
     that states another is rejected. secret: the store's, so that hashes cannot be made elsewhere.
-    first: the arrival of the first row. suppresses: somebody was erased; again: the rows arrived before.
+    first: the arrival of the first row. guard: what keeps out who was erased, None where nobody was; again: the rows arrived before.
     call: what an application says of its user with every row (identity.CALLS)."""
 
     feed: Feed
@@ -50,7 +50,7 @@ class Frame:
     secret: str
     now_ms: int
     first: int = 0
-    suppresses: bool = False
+    guard: Guard | None = None
     again: bool = False
     call: str = "identify"
 
@@ -142,13 +142,13 @@ def _reject(scratch: Scratch, staged: Staged, frame: Frame) -> None:
     )
 
 
-def _suppress(scratch: Scratch, staged: Staged, frame: Frame) -> None:
+def _suppress(scratch: Scratch, staged: Staged, frame: Frame, guard: Guard) -> None:
     """Make `suppressed_row`: what is of somebody who was erased, and of a row that was erased itself."""
     suppress(scratch, frame.first)
-    parts = [f"select seq from identity_hash where h{place} in (select hash from suppressed_hash)" for place in range(len(staged.identities))]
+    parts = [f"select seq from identity_hash where {guard.sql(f'h{place}')} in (select hash from suppressed_hash)" for place in range(len(staged.identities))]
     if "mpid" in staged.plain:
         named = mpid_hash(frame.secret, environment_of(staged, frame), "mpid::varchar")
-        parts.append(f"select seq from staged where mpid is not null and {named} in (select hash from suppressed_hash)")
+        parts.append(f"select seq from staged where mpid is not null and {guard.sql(named)} in (select hash from suppressed_hash)")
     if frame.again:
         parts.append(f"select seq from staged where seq + {frame.first} in (select arrival from store.erased_row)")
     scratch.make("suppressed_row", " union ".join(parts) or "select null::bigint as seq where false")
@@ -157,8 +157,8 @@ def _suppress(scratch: Scratch, staged: Staged, frame: Frame) -> None:
 def _drop(scratch: Scratch, staged: Staged, frame: Frame, accepted: str) -> None:
     """Make `dropped`. Who was erased counts first: such a row is not even passed by."""
     scratch.drop("suppressed_row")
-    if frame.suppresses:
-        _suppress(scratch, staged, frame)
+    if frame.guard is not None:
+        _suppress(scratch, staged, frame, frame.guard)
         if scratch.count("suppressed_row"):
             kept = f"(select * from {accepted} where seq not in (select seq from suppressed_row))"
             scratch.make(

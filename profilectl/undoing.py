@@ -21,6 +21,8 @@ from profilectl.refresh import refresh_store
 from profilectl.report import ImportReport, Past
 from profilectl.scratch import Scratch, scratch_beside
 from profilectl.store import State
+from profilectl.suppression import Guard, guard_of
+from profilectl.suppression_key import key_of_store
 
 BY_HAND = {"modify": modify_again, "alias": alias_again}
 """How an import that came from no file is made again, by what its request has."""
@@ -89,7 +91,10 @@ def _replay(path: Path, number: int, wait_s: float, progress: Callable[[str, int
                 raise StoreBusy(f"{path} was changed meanwhile", "run it again")
             pasts = to_replay(store, number)
             undo(store, pasts)
-        replayed = [_make_again(copy, past, scratch.folder, progress) for past in reversed(pasts[:-1]) if not _is_erased(past)]
+        with key_of_store(path):
+            with open_store(scratch, copy) as store:
+                guard = guard_of(store)
+            replayed = [_make_again(copy, past, scratch.folder, progress, guard) for past in reversed(pasts[:-1]) if not _is_erased(past)]
         with open_store(scratch, path, write=True, wait_s=max(wait_s, 30)) as store:
             if store.state() != state:
                 raise StoreBusy(f"{path} was changed meanwhile; it is as the other left it", "run it again")
@@ -103,7 +108,7 @@ def _is_erased(past: Past) -> bool:
     return bool(past.request and past.request.get("erased"))
 
 
-def _make_again(copy: Path, past: Past, folder: Path, progress: Callable[[str, int], None]) -> tuple[int, int]:
+def _make_again(copy: Path, past: Past, folder: Path, progress: Callable[[str, int], None], guard: Guard | None) -> tuple[int, int]:
     """Import the files of a past import again, with its arrivals and its time."""
     assert past.request is not None
     for kind, make in BY_HAND.items():
@@ -126,7 +131,11 @@ def _make_again(copy: Path, past: Past, folder: Path, progress: Callable[[str, i
             return
         then = {file["path"]: file["sha256"] for file in past.report["files"]}
         now = {file.path: file.sha256 for file in report.files}
-        changed = [path for path in {**then, **now} if then.get(path) != now.get(path)]
+        # Of a file of which a row was erased since, the hash was made with the key of those who stay out.
+        changed = [
+            path for path in {**then, **now}
+            if then.get(path) != now.get(path) and not (guard and path in now and then.get(path) == guard.text(now[path]))
+        ]
         if changed:
             raise InputRefused(f"{', '.join(changed)} is not what it was")
 

@@ -212,13 +212,15 @@ def upgrade_store(scratch: Scratch, path: Path, until: float) -> None:
                 for statement in STEPS[number]:
                     values = {"fingerprint": hash_fingerprint(scratch), "store_id": secrets.token_hex(16)}
                     scratch.run(statement, {name: value for name, value in values.items() if f"${name}" in statement})
+            listed = bool(scratch.row("select count(*) from store.suppressed")[0])
             scratch.run(
                 "update store.meta set value = $version where name = 'schema_version'", {"version": str(SCHEMA_VERSION)}
             )
     finally:
         scratch.run("detach store")
+    more = "; profilectl compact makes the list of those who stay out with a key: until then it can be guessed from the store" if listed else ""
     warnings.warn(
-        f"{path}: upgraded from schema {version} to {SCHEMA_VERSION}; the store as it was is in {backup}", StoreUpgraded, stacklevel=2
+        f"{path}: upgraded from schema {version} to {SCHEMA_VERSION}; the store as it was is in {backup}{more}", StoreUpgraded, stacklevel=2
     )
 
 

@@ -13,6 +13,8 @@ from profilectl.opening import open_store
 from profilectl.scratch import scratch_beside
 from profilectl.stats import stats_of
 from profilectl.store import must_exist
+from profilectl.suppression import is_keyed, sealed_list
+from profilectl.suppression_key import key_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,12 @@ def check_store(path: Path, *, repair: bool = False, wait_s: float = 0) -> list[
         return check(store, repair=repair)
 
 
+def suppression_key_of(path: Path, *, wait_s: float = 0) -> Path | None:
+    """Return where the key of those who stay out is, which no copy of the store has; None: nobody was erased from it."""
+    with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
+        return key_path(path) if is_keyed(store) else None
+
+
 def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> Compacted:
     """Lay segments together and write the store anew, without the room that is free in it.
 
@@ -51,7 +59,10 @@ def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> 
         segments = len(store.segments())
         compact_all(store, store.settings().keep_imports if keep is None else keep)
         left = store.segments()
-        put_in_place(scratch, rewrite_store(scratch, path, scratch.folder), path)
+        # A list of plain hashes, which an older version made, is hashed again with a key: no byte of it is left in the file.
+        suppressed, meta, _ = sealed_list(store)
+        stays = {"suppressed": suppressed, "meta": f"select * from store.meta union all {meta}"} if suppressed else None
+        put_in_place(scratch, rewrite_store(scratch, path, scratch.folder, stays), path)
     undoable = [one.first_import for one in left if one.first_import == one.last_import]
     return Compacted(segments, len(left), before, path.stat().st_size, undoable)
 

@@ -187,6 +187,7 @@ def made_once(make: Callable[[Path], object]) -> Callable[[Path], Path]:
 def call(*arguments: str, folder: Path) -> Result:
     """Call the command in this process: the same command line without the price of a new Python."""
     from profilectl.cli import app
+    from profilectl.suppression_key import choose_key
     from profilectl.workspace import choose_workspace
 
     with contextlib.chdir(folder):
@@ -194,6 +195,7 @@ def call(*arguments: str, folder: Path) -> Result:
             return CliRunner().invoke(app, list(arguments))
         finally:
             choose_workspace(None)  # the command's own process would end here, and what it chose with it
+            choose_key(None)
 
 
 def by_command_line(case: dict[str, Any], folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -14,9 +14,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "profilectl"
 DOMAIN = ("codes", "naming", "numbers", "presence", "workspace", "address", "values", "casing", "identity", "attributes", "fields", "event", "flat", "member", "device", "batch", "feed", "reading", "report", "interpreter", "event.field",
-          "event.condition", "moments", "criteria", "criteria.text", "criteria.toml", "membership", "calculated", "audience", "opendsr", "retention", "packing", "retelling", "exported", "events_api", "retry_after", "consent", "output", "enrichment", "forwarding", "audience_connection", "normal_form", "uid2.rule")
+          "event.condition", "moments", "criteria", "criteria.text", "criteria.toml", "membership", "calculated", "audience", "opendsr", "retention", "packing", "retelling", "exported", "events_api", "retry_after", "consent", "output", "enrichment", "forwarding", "audience_connection", "normal_form", "spelling", "uid2.rule")
 PARSERS = {"event.condition": {"lark", "lark.exceptions"}, "criteria.text": {"lark", "lark.exceptions"}}  # modules of the domain that read a language, and with what
-RULE_MODULES = {"presence", "retry_after", "casing", "flat", "stage/parquet_types", "events_api", "attributes", "device", "batch", "member", "codes", "config", "event/__init__", "feed", "identity", "sift", "stage/files", "event/field", "criteria/__init__", "criteria/toml", "calculated", "audience", "packing", "exported", "output", "enrichment", "forwarding", "audience_connection", "uid2/rule", "uid2/operator", "server/answer", "server/idsync"}
+RULE_MODULES = {"mentions", "presence", "retry_after", "casing", "flat", "stage/parquet_types", "events_api", "attributes", "device", "batch", "member", "codes", "config", "event/__init__", "feed", "identity", "sift", "stage/files", "event/field", "criteria/__init__", "criteria/toml", "calculated", "audience", "packing", "exported", "output", "enrichment", "forwarding", "audience_connection", "uid2/rule", "uid2/operator", "server/answer", "server/idsync"}
 
 # Runs the command line in this process, then prints which modules were loaded.
 LOADED = """

@@ -17,6 +17,7 @@ from profilectl.cli import complete
 from profilectl.cli.commands import Commands, Interrupted, ReaderLeft
 from profilectl.codes import Exit, ProfilectlError
 from profilectl.store_key import MODULE, choose_store_key
+from profilectl.suppression_key import choose_key
 from profilectl.workspace import choose_workspace
 
 app = typer.Typer(
@@ -72,6 +73,9 @@ def _common(
     store_key: Annotated[
         Path | None, typer.Option("--store-key", metavar="FILE", help="A file of mode 0600 with the key of a store that DuckDB encrypts; else the variable PROFILECTL_STORE_KEY names it.")
     ] = None,
+    suppression_key: Annotated[
+        Path | None, typer.Option("--suppression-key", envvar="PROFILECTL_SUPPRESSION_KEY", metavar="FILE", help="The key by which whoever was erased stays out, where it is not beside the store.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
@@ -79,6 +83,7 @@ def _common(
 ) -> None:
     choose_workspace(workspace)
     choose_store_key(store_key)
+    choose_key(suppression_key)
     context.obj = Options(store, quiet)
 
 

@@ -174,6 +174,33 @@ def run_command(
     _told(context, carry_out(options_of(context).store, folder, _answers, wait_s=wait, servers_s=wait_servers, now=now), as_json=as_json)
 
 
+@privacy_app.command("lift-all", epilog="Example: profilectl privacy lift-all --yes")
+def lift_all_command(
+    context: typer.Context,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    wait: WaitOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Let everybody in again who was erased. It needs no key: for a store whose key is lost for good.
+
+    What was erased stays erased; later imports may bring them back.
+    """
+    from profilectl import render
+    from profilectl.forgetting import lift_all
+
+    options = options_of(context)
+    if not yes:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise UsageError("lift-all lets everybody in again who was erased, and cannot be taken back", "say --yes where that is meant")
+        if not typer.confirm("Let everybody in again who was erased?", err=True):
+            raise InputRefused("nobody was let in")
+    count = lift_all(options.store, wait_s=wait)
+    if as_json:
+        render.print_json({"lifted": count})
+    else:
+        render.print_line(f"{render.counted(count, 'identity')} {'is' if count == 1 else 'are'} let in again")
+
+
 def _answers(folder: Path, name: str, document: Any) -> list[Path]:
     """Write the files that answer a request."""
     from profilectl.values import to_json

@@ -78,12 +78,19 @@ def backup_command(
     """
     from profilectl import render
     from profilectl.backups import backup_store
+    from profilectl.upkeep import suppression_key_of
 
     options = options_of(context)
     keys = _locking(encrypt, recipients or [], recipients_file, passphrase_file)
     made = backup_store(options.store, file, keys=keys, force=force, wait_s=wait)
+    key = suppression_key_of(options.store, wait_s=wait)
+    if key and not options.quiet:
+        render.notice(f"not in it: {key}, by which whoever was erased stays out; keep a copy of it apart from this one")
     if as_json:
-        render.print_json({"file": str(file), "bytes": made.bytes, "encrypted": keys is not None, "seal": str(made.seal)})
+        render.print_json({
+            "file": str(file), "bytes": made.bytes, "encrypted": keys is not None, "seal": str(made.seal),
+            "suppression_key": str(key) if key else None,
+        })
     elif not options.quiet:
         render.notice(f"{options.store} is in {file}: {made.bytes:,} bytes, {'encrypted, ' if keys else ''}read back; its seal is in {made.seal}")
 

@@ -81,10 +81,19 @@ def say_not_touched(done: Forgotten) -> None:
     gone = done.erasure
     for mpid, environment in gone.shared:
         notice(f"MPID {mpid} ({environment}) holds one of the identities too and stays")
+    for kind, name in gone.quoted:
+        notice(f"the {kind} {name} quotes an identity of theirs: change it, the store does not")
+    for what, rows in sorted((gone.others or {}).items()):
+        notice(f"{what}: {counted(rows, 'row')} of others {'quotes' if rows == 1 else 'quote'} an identity of theirs, and {'stays' if rows == 1 else 'stay'}")
+    if gone.others is None:
+        notice("what others have was not looked through for so many people")
+    if done.key and not done.dry_run and gone.anything():
+        notice(f"by the key in {done.key} whoever was erased stays out: keep a copy of it apart from backups of the store, which do not have it")
     if not gone.anything():
         return
-    notice("not touched: backups, exports, and the files that were imported" + (":" if gone.files or gone.rejects_files or done.backups else ""))
-    for path in (*gone.files, *gone.rejects_files, *done.backups):
+    files = (*gone.files, *gone.rejects_files, *gone.answers, *done.backups)
+    notice("not touched: backups, exports, and the files that were imported" + (":" if files else ""))
+    for path in files:
         notice(f"  {path}")
     if gone.outputs:
         notice(f"not told: {', '.join(gone.outputs)}, where batches of theirs went")

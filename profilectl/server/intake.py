@@ -35,6 +35,7 @@ from profilectl.codes import ChangeRefused, InputRefused, NobodyFound, Profilect
 from profilectl.outcomes import Outcome
 from profilectl.same_store import hold_to
 from profilectl.server.trouble import Trouble, trouble_of
+from profilectl.suppression_key import choose_key, chosen_key
 
 T = TypeVar("T")
 GATHER_S = 0.2
@@ -170,7 +171,8 @@ class Intake:
     async def _work(self, work: Callable[..., T], *arguments: object) -> T | Exception:
         """Work in the process of imports, and return what came of it, or what stood in the way."""
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, (self.store, self.store_id))
+            starting = (self.store, self.store_id, chosen_key())
+            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, starting)
         pool = self._pool
         try:
             done = await asyncio.get_running_loop().run_in_executor(pool, work, *arguments)
@@ -261,10 +263,11 @@ def _log_warning(message: Warning | str, *rest: object) -> None:
     sys.stderr.flush()
 
 
-def _begin(store: Path, store_id: str) -> None:
+def _begin(store: Path, store_id: str, key: Path | None) -> None:
     """Begin the process of imports: it ends with the one that began it, not with a Ctrl-C meant for that one. Each time it opens
-    the store it looks whether that is the one with the id; it never makes one."""
+    the store it looks whether that is the one with the id; it never makes one. key: the file that was named with --suppression-key."""
     hold_to(store, store_id)
+    choose_key(key)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.showwarning = _log_warning  # type: ignore[assignment]
     parent = multiprocessing.parent_process()

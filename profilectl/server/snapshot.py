@@ -41,6 +41,7 @@ from profilectl.scratch import Scratch, attaching
 from profilectl.server.trouble import Trouble, trouble_of
 from profilectl.standing import Known, known_to
 from profilectl.store import SCHEMA_VERSION, Settings, Store, attach, version_of
+from profilectl.suppression import warn_of_key
 from profilectl.upgrade import known_version
 
 QUIET_S = 0.03
@@ -181,6 +182,7 @@ class Snapshots:
         ):
             store.feeds()
             self.store_id = store.meta("store_id")
+            warn_of_key(store)
         try:
             self._begin(self._take(time.monotonic() + max(wait_s, 5.0)))
         except OSError as error:
