@@ -12,6 +12,7 @@ from typing import Any
 import typer.core
 import typer.main
 
+from profilectl.cli.complete import inert
 from profilectl.codes import UsageError
 from profilectl.identity import TYPES
 
@@ -148,6 +149,8 @@ def _spared(command: Any) -> Any:
             return float(value) if annotation is float and isinstance(value, int) else checked(ctx, value)
 
         param.process_value = process_value
+        param.shell_complete = inert(param.shell_complete)
+    command.shell_complete = inert(command.shell_complete)
     _legible(command)
     for one in getattr(command, "commands", {}).values():
         _spared(one)
