@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from profilectl.check import Breach, check
+from profilectl.codes import InputRefused
 from profilectl.compaction import compact_all
 from profilectl.copies import copy_store, put_in_place, rewrite_store
 from profilectl.opening import open_store
@@ -50,6 +51,8 @@ def backup_store(path: Path, target: Path, *, force: bool = False, wait_s: float
     """
     must_exist(path)
     check_target(target, "FILE", replace=force, store=True)
+    if "?" in str(target.absolute()):
+        raise InputRefused(f"{target}: DuckDB opens no store with a question mark in its name or its folder's", "name another file: a backup is a store")
     # Opened once as a store: what is no store, or a newer one, is not backed up as one.
     with contextlib.closing(Scratch(Path(tempfile.gettempdir()))) as scratch, open_store(scratch, path, wait_s=wait_s):
         pass

@@ -16,6 +16,7 @@ from profilectl import __version__
 from profilectl.cli import complete
 from profilectl.cli.commands import Commands, Interrupted, ReaderLeft
 from profilectl.codes import Exit, ProfilectlError
+from profilectl.terminal import guard
 from profilectl.workspace import choose_workspace
 
 app = typer.Typer(
@@ -99,6 +100,7 @@ UNUSABLE = (
 
 def main() -> None:
     """Run the command line; every failure a person can cause ends in words and an exit status."""
+    guard()
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         app()

@@ -25,6 +25,7 @@ from profilectl.codes import InputRefused, UsageError
 from profilectl.stage.encoding import REJECT, check_utf8
 from profilectl.stage.gpg import ARMOUR, ENCRYPTED, decrypted
 from profilectl.stage.staged import reject_of
+from profilectl.terminal import spelled
 
 BLOCK = 1024 * 1024
 HEAD = 4096
@@ -141,6 +142,9 @@ def name_files(patterns: Sequence[str]) -> list[Named]:
         if not matches:
             what = "matches no file" if glob.has_magic(pattern) else "no such file"
             raise InputRefused(f"{pattern}: {what}", "name files, or - for standard input")
+        for path in matches:
+            if spelled(path) != path:
+                raise InputRefused(f"{spelled(path)}, which {pattern} matches, is not UTF-8", "rename the file, or its folder")
         named += [Named(path, pattern) for path in matches]
     return named
 
