@@ -315,6 +315,8 @@ class _Opening:
         before = len(self.opened.files)
         try:
             with zipfile.ZipFile(local) as archive:
+                if _overlapping(archive):
+                    raise InputRefused(f"{name} is a forged zip archive: what it holds overlaps", "make or fetch it again")
                 members = sorted(
                     (one for one in archive.infolist() if not one.is_dir()), key=lambda one: one.filename
                 )
@@ -326,7 +328,7 @@ class _Opening:
                         self.opened.leave_out(NO_DATA, title)
                     else:
                         self._member(archive, member, title)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, UnicodeDecodeError) as error:
             raise InputRefused(f"{name} is a damaged zip archive: {error}", "make or fetch it again") from None
         if len(self.opened.files) == before and not self.pattern:
             why = "; ".join(self.opened.notices)
@@ -466,11 +468,22 @@ def _transcoded(local: Path, codec: str, name: str, *, refusing: bool) -> Iterat
                 return
 
 
+def _overlapping(archive: zipfile.ZipFile) -> bool:
+    """Say whether one block stands for several members, by which a small archive is a huge one. Python looks for it from 3.11.8 on."""
+    members = sorted(archive.infolist(), key=lambda one: one.header_offset)
+    begins = [*(one.header_offset for one in members[1:]), archive.start_dir]
+    return any(one.header_offset + _HEADER + one.compress_size > begin for one, begin in zip(members, begins, strict=False))
+
+
+_HEADER = 30
+"""So many bytes at least stand before the content of a member."""
+
+
 def _refuse_workbook(name: str, local: Path, head: bytes, suffix: str) -> None:
     """Refuse a workbook of a spreadsheet program, whatever it is called: an .xlsx is a zip archive with a folder xl."""
     workbook = suffix in (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods") or head.startswith(OLD_WORKBOOK)
     if not workbook and head.startswith(b"PK\x03\x04"):
-        with contextlib.suppress(zipfile.BadZipFile, NotImplementedError, OSError), zipfile.ZipFile(local) as archive:
+        with contextlib.suppress(zipfile.BadZipFile, NotImplementedError, OSError, UnicodeDecodeError), zipfile.ZipFile(local) as archive:
             workbook = "xl/workbook.xml" in archive.namelist()
     if workbook:
         raise InputRefused(f"{name} is a workbook of a spreadsheet program", 'save the sheet as CSV: "CSV UTF-8" in Excel, and import that')
