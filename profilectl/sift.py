@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from profilectl.consent_sql import STATE, statements
 from profilectl.feed import PROTECTIONS, Effect, Feed
 from profilectl.identity import BY_NAME, CODE, Judging
 from profilectl.identity_sql import code_named, folded, judged, trimmed
@@ -163,10 +164,8 @@ def _outside(staged: Staged, last_ms: int) -> list[str]:
     if "rest" in staged.plain:
         consent, device = (path.rpartition(".") for path in TIMES)
         stated = (
-            f"select seq, 'consent_state.' || regulation.key || '.' || purpose.key || '.{consent[2]}' as path, json_extract_string(purpose.value, '$.{consent[2]}') as said"
-            " from (select seq, rest from staged where contains(rest, '\"consent_state\":')) as one,"
-            " json_each(one.rest, '$.consent_state') as regulation, json_each(regulation.value) as purpose"
-            " where regulation.type = 'OBJECT' and purpose.type = 'OBJECT'"
+            f"select seq, 'consent_state.' || regulation || '.' || purpose || '.{consent[2]}' as path, json_extract_string(said, '$.{consent[2]}') as said"
+            f" from ({statements(f'(select seq, rest from staged where {STATE})', 'seq')})"
             f" union all select seq, '{device[0]}.{device[2]}', json_extract_string(rest, '$.{device[0]}.{device[2]}') from staged where contains(rest, '{device[2]}')"
         )
         found.append(
