@@ -18,6 +18,7 @@ from profilectl.codes import InputRefused, UsageError
 from profilectl.commit import Prepared
 from profilectl.feed import workspaces_of
 from profilectl.history import DAY_MS, time_ms
+from profilectl.moments import latest_ms, may_be
 from profilectl.opening import open_store
 from profilectl.profile import EVERYWHERE, profiles_of
 from profilectl.refresh import refresh_after_change
@@ -55,6 +56,8 @@ def alias_profiles(
         raise UsageError(f"{source} cannot be an alias of itself", "--from the anonymous profile, --to the known one")
     if not 0 <= end_ms - start_ms <= WINDOW_MS:
         raise UsageError("the window of an alias must begin before it ends, and be of 90 days at most")
+    if first_arrival is None:  # one of the history was taken as it is
+        _check_window(start_ms, end_ms, latest_ms(now_ms))
     with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, write=not dry_run, wait_s=wait_s) as store:
         strategy = store.settings().rules.strategy
         if strategy not in STRATEGIES:
@@ -86,6 +89,13 @@ def alias_profiles(
     if not dry_run and first_arrival is None:  # who makes the history again refreshes at its end
         refresh_after_change(store_path, hand.report, wait_s=wait_s)
     return hand.report
+
+
+def _check_window(start_ms: int, end_ms: int, last_ms: int) -> None:
+    """Refuse a window that begins or ends at a time that may not be stated (TIMESTAMP_INVALID)."""
+    for option, at_ms in (("--start", start_ms), ("--end", end_ms)):
+        if not may_be(at_ms, last_ms):
+            raise UsageError(f"{option}: a window lies from 1970 to a year ahead (TIMESTAMP_INVALID)", "for example 2026-11-23")
 
 
 def alias_again(store_path: Path, kept: dict[str, Any], *, now_ms: int, first_arrival: int) -> ImportReport:

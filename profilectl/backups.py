@@ -79,6 +79,11 @@ def backup_store(path: Path, target: Path, *, keys: Keys | None = None, force: b
     """
     must_exist(path)
     check_target(target, "FILE", replace=force, store=True)
+    if not keys and "?" in str(target.absolute()):
+        raise InputRefused(
+            f"{target}: DuckDB opens no store with a question mark in its name or its folder's",
+            "name another file: a backup is a store",
+        )
     seal = seal_beside(target)
     check_target(seal, "FILE", replace=force or _is_seal(seal))
     until = time.monotonic() + wait_s

@@ -25,7 +25,8 @@ from profilectl.fields import (
 )
 from profilectl.flat import flattened
 from profilectl.identity import BY_NAME, JUDGING, Judging, Usable, display, type_named, usable
-from profilectl.member import check_members, is_boolean
+from profilectl.member import check_members, is_boolean, times_in
+from profilectl.moments import may_be
 from profilectl.values import DELETED, NotJson, Number, Value, hold, parse_json, to_json
 
 # fmt: off
@@ -99,6 +100,8 @@ class Reading:
     """What the path of the file says of each of its flat rows that does not say it itself (`--path-columns`)."""
     columns: Columns | None = None
     """What the names in flat rows mean, where that is mapped or to be remembered; None: what they say."""
+    latest_ms: int | None = None
+    """The latest time that a row may state (moments.latest_ms); None: any time may be stated."""
     workspace: str | None = None
     """The workspace that exported profiles must be of; None: any."""
 
@@ -456,6 +459,8 @@ def _batch(
     if mpid == 0:
         raise Unusable("MPID_INVALID", "0")
     at_ms = whole_number(plain.get("timestamp_unixtime_ms"), "TIMESTAMP_INVALID")
+    if reading.latest_ms is not None:
+        _check_times(at_ms, events, rest, reading.latest_ms)
     environment = environment_named(plain.get("environment"))
     deletes = deleted_keys(plain.get("deleted_user_attributes"))
     request = plain.get("source_request_id")
@@ -472,6 +477,19 @@ def _batch(
     if reading.added:
         events = (*events, reading.added)
     return Batch(environment, mpid, at_ms, request or None, identities, sets, deletes, rest, tuple(remarks), events)
+
+
+def _check_times(at_ms: int | None, events: tuple[Event, ...], rest: str | None, last_ms: int) -> None:
+    """Check that each time of a row may be stated (design.md R22). Raises Unusable."""
+    kept = parse_json(rest) if rest and "timestamp_unixtime_ms" in rest else {}
+    stated = [
+        ("", at_ms),
+        *((f"event {place}: data.timestamp_unixtime_ms: ", event.at_ms) for place, event in enumerate(events, start=1)),
+        *((f"{path}: ", at) for path, at in times_in(kept)),
+    ]
+    for where, at in stated:
+        if at is not None and not may_be(at, last_ms):
+            raise Unusable("TIMESTAMP_INVALID", f"{where}{at}")
 
 
 def _identities(

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from profilectl.calculated import FIRST_MS, LAST_MS
 from profilectl.codes import UsageError
 from profilectl.definitions import check_workspace
 from profilectl.feed import ACCOUNT, PROCESSED, PROTECTIONS
@@ -23,7 +24,8 @@ from profilectl.store import Store, must_exist
 
 MISS = PROTECTIONS["update-only"].code
 READ = PROTECTIONS["read-only"].code
-MONTH = "strftime(make_timestamp({} * 1000), '%Y-%m')"
+MONTH = f"case when {{0}} between {FIRST_MS} and {LAST_MS} then strftime(epoch_ms({{0}}), '%Y-%m') else {{0}} || ' ms' end"
+"""The month of a time; one that no date has is told as it is: a store may hold it from when any time was taken."""
 
 
 def usage(path: Path, *, month: str | None = None, wait_s: float = 0) -> dict[str, Any]:

@@ -25,10 +25,11 @@ from profilectl.activity import Activity
 from profilectl.codes import ProfilectlError
 from profilectl.explain import explain_attribute
 from profilectl.read import explain_chains, names_in, read_activities, search_store
-from profilectl.render import now_ms, visible
-from profilectl.render.activity import View, name_of, panels, reserved_first
+from profilectl.render import now_ms
+from profilectl.render.activity import View, name_of, panels, reserved_first, without_fonts
 from profilectl.render.explain import attribute_lines, chain_lines
 from profilectl.search import Asked, Hit
+from profilectl.terminal import visible
 
 MOST_HITS = 200
 """So many hits are listed."""
@@ -131,6 +132,10 @@ class Browse(App[None]):
         Binding("ctrl+q", "quit", "Quit", priority=True),
     ]
     ENABLE_COMMAND_PALETTE = False
+
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        """Return a picture of the screen that loads nothing."""
+        return without_fonts(super().export_screenshot(title=title, simplify=simplify))
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012
 
     def __init__(self, store: Path, text: str = "") -> None:

@@ -87,6 +87,7 @@ def keep_opt_outs(
                 max_rejects="0",
                 wait_s=wait_s,
                 now_ms=now_ms,
+                any_time=True,
                 refreshes=False,
             ),
         )

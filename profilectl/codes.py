@@ -154,7 +154,7 @@ CODES: dict[str, Meaning] = {
     "IDENTITY_DUPLICATE_TYPE":   Meaning(Fate.REJECTED, "two different values for one identity type"),
     "IDENTITY_INVALID":          Meaning(Fate.REJECTED, "an identity must be text or a whole number"),
     "MPID_INVALID":              Meaning(Fate.REJECTED, "mpid must be a whole number of 64 bits, and not 0"),
-    "TIMESTAMP_INVALID":         Meaning(Fate.REJECTED, "timestamp_unixtime_ms must be a whole number of milliseconds"),
+    "TIMESTAMP_INVALID":         Meaning(Fate.REJECTED, "a time (timestamp_unixtime_ms) must be a whole number of milliseconds, from 1970 to a year ahead"),
     "ENVIRONMENT_INVALID":       Meaning(Fate.REJECTED, "environment must be production or development"),
     "ENVIRONMENT_MISMATCH":      Meaning(Fate.REJECTED, "the row states another environment than the one given"),
     "WORKSPACE_MISMATCH":        Meaning(Fate.REJECTED, "the exported profile is of another workspace than the feed"),

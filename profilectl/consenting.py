@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from profilectl.attributes import CONSENT_SOURCES
 from profilectl.consent import STATED_MS
+from profilectl.consent_sql import STATE, statements
 from profilectl.moments import written
 from profilectl.report import Counts
 from profilectl.scratch import Scratch
@@ -27,14 +28,12 @@ def look_at_consent(scratch: Scratch, staged: Staged, frame: Frame, counts: Coun
         scratch.make("consent_refused", f"select seq from usable where json_exists(rest, '$.consent_state') and {_APPLIED}")
         counts.codes["CONSENT_SOURCE_NOT_ALLOWED"] += scratch.count("consent_refused")
         return []
-    stated = "json_extract_string(purpose.value, '$.timestamp_unixtime_ms')"
+    stated = "json_extract_string(said, '$.timestamp_unixtime_ms')"
     scratch.make(
         "consent_ahead",
-        f"select seq, regulation.key || '.' || purpose.key as purpose, {stated}::bigint as at_ms"
-        " from (select seq, rest from usable where contains(rest, '\"consent_state\":') and json_exists(rest, '$.consent_state')"
-        f" and {_APPLIED}) as one, json_each(one.rest, '$.consent_state') as regulation, json_each(regulation.value) as purpose"
-        " where regulation.type = 'OBJECT' and purpose.type = 'OBJECT'"
-        f" and case when regexp_full_match({stated}, '{STATED_MS}') then {stated}::bigint > $now end",
+        f"select seq, regulation || '.' || purpose as purpose, {stated}::bigint as at_ms"
+        f" from ({statements(f'(select seq, rest from usable where {STATE} and {_APPLIED})', 'seq')})"
+        f" where case when regexp_full_match({stated}, '{STATED_MS}') then {stated}::bigint > $now end",
         {"now": frame.now_ms},
     )
     for purpose, number in scratch.rows("select purpose, count(*) from consent_ahead group by purpose order by purpose"):

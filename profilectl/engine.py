@@ -31,6 +31,7 @@ from profilectl.event import added_event
 from profilectl.examples import examples_of, without_mpids
 from profilectl.feed import ACCOUNT, ENVIRONMENTS, Feed, computed, meaning_of, workspaces_of
 from profilectl.merge import Merged, merge
+from profilectl.moments import latest_ms
 from profilectl.opening import open_store, store_in_memory
 from profilectl.outbox import leaving_from
 from profilectl.outcomes import Outcome, outcomes_of
@@ -111,6 +112,8 @@ class ImportRequest:
     wait_s: float = 0
     now_ms: int | None = None
     first_arrival: int | None = None
+    any_time: bool = False
+    """Whether rows may state any time: what an older version took, and what the store holds already."""
     stdin: BinaryIO | None = None
     stdin_name: str | None = None
     content: str | None = None
@@ -129,7 +132,7 @@ class ImportRequest:
 REMEMBERED = (
     "paths", "feed", "protection", "source", "partner", "format", "manifest", "mapped", "delimiter", "encoding", "empty", "nulls",
     "quote", "escape", "skip_lines", "ragged", "unknown", "encoding_errors", "max_unpacked", "path_columns", "binary_as_text", "allow_spoiled", "strict",
-    "environment", "again", "max_shared", "max_rejects", "content", "who", "event", "workspace",
+    "environment", "again", "max_shared", "max_rejects", "content", "who", "event", "workspace", "any_time",
 )  # fmt: skip
 
 
@@ -154,6 +157,11 @@ def request_of(kept: dict[str, Any], **more: Any) -> ImportRequest:
         if digest != kept.get("manifest_sha256"):
             raise InputRefused(f"{manifest} is not the manifest it was")
     return ImportRequest(**{**{name: kept[name] for name in REMEMBERED if name in kept}, **more})
+
+
+def latest_of(request: ImportRequest, now_ms: int) -> int | None:
+    """Return the latest time that the rows of an import may state, None where it may be any."""
+    return None if request.any_time else latest_ms(now_ms)
 
 
 def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
@@ -208,7 +216,7 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
             return _caught_up(scratch, store_path, report, request)
         rejects = kept.enter_context(contextlib.closing(Rejects(scratch.folder / "rejects.jsonl", [file.name for file in fresh])))
         workspace = None if feed.source == ACCOUNT else feed.workspace
-        options = _reading_options(request, replace(settings.reading, workspace=workspace), manifest, mapped)
+        options = _reading_options(request, replace(settings.reading, workspace=workspace, latest_ms=latest_of(request, now_ms)), manifest, mapped)
         others = [file for file, one in zip(files, reports, strict=True) if one.already_imported is not None]
         mend = None
         if request.rejects_as_input:
@@ -506,8 +514,8 @@ class _Run:
         segments = store.segments()
         frame = Frame(
             feed, self.report.protection, self.report.environment, self.request.environment is not None,
-            replace(settings.rules.judging, allow_spoiled=self.request.allow_spoiled), store.meta("secret"), self.now_ms, first, guard_of(store),
-            self.request.first_arrival is not None, self.request.call,
+            replace(settings.rules.judging, allow_spoiled=self.request.allow_spoiled), store.meta("secret"), self.now_ms, first,
+            latest_of(self.request, self.now_ms), guard_of(store), self.request.first_arrival is not None, self.request.call,
         )
         self.request.progress("deciding", 0)
         scratch.make("known_identity", known_identities(segments, removals=store.removals()), keep=False)

@@ -14,7 +14,10 @@ from profilectl.fields import BOOLEANS, Unusable
 from profilectl.values import Value
 
 ATT_STATUSES = ("authorized", "denied", "not_determined", "restricted")
+WHOLE = "-?[0-9]{1,38}"
+"""A whole number of any size that 128 bits hold."""
 _time = re.compile(STATED_MS)
+_whole = re.compile(WHOLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,9 @@ MEMBERS = (
     Member("attribution_info.publisher",                 STRING,    needed=True),
     Member("attribution_info.campaign",                  STRING,    needed=True),
 )
+
+# What states a time, beside timestamp_unixtime_ms of a batch and of its events. Consent is the only one by which something is decided.
+TIMES = ("consent_state.*.*.timestamp_unixtime_ms", "device_info.att_timestamp_unixtime_ms")
 # fmt: on
 
 
@@ -91,6 +97,12 @@ def _stated(tree: Value, steps: Sequence[str], above: str = "") -> Iterator[tupl
             yield from _stated(tree.get(step), further, f"{above}{step}.")
         else:
             yield f"{above}{step}", tree.get(step)
+
+
+def times_in(batch: Value) -> list[tuple[str, int]]:
+    """Return each time that the fields kept with a batch state, by its dotted name, in the order of the names."""
+    stated = (one for path in TIMES for one in _stated(batch, path.split(".")))
+    return sorted((path, int(value)) for path, value in stated if isinstance(value, str) and _whole.fullmatch(value))
 
 
 def is_boolean(name: str) -> bool:

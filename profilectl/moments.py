@@ -71,6 +71,29 @@ def moment_of(text: str) -> Moment | None:
     return Moment(found, day=len(text) == len("2024-01-01"))
 
 
+AHEAD_MS = 366 * DAY_MS
+"""A time may lie so far ahead: a year, the longest there is (design.md R22)."""
+
+
+def latest_ms(now_ms: int) -> int:
+    """Return the latest time that may be stated at a moment."""
+    return now_ms + AHEAD_MS
+
+
+def may_be(at_ms: int, last_ms: int) -> bool:
+    """Say whether a time may be stated: from 1970 to the latest.
+
+    >>> may_be(0, 5), may_be(5, 5), may_be(6, 5), may_be(-1, 5)
+    (True, True, False, False)
+    """
+    return 0 <= at_ms <= last_ms
+
+
+def may_not_be(at_ms: str, last_ms: int) -> str:
+    """Return the condition that the SQL `at_ms` is a time that may not be stated: the twin of may_be."""
+    return f"{at_ms} not between 0 and {last_ms}"
+
+
 _FIRST_MS = (datetime.date.min - _EPOCH).days * DAY_MS
 _END_MS = ((datetime.date.max - _EPOCH).days + 1) * DAY_MS
 

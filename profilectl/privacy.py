@@ -23,6 +23,7 @@ from profilectl.explain import identify
 from profilectl.feed import ENVIRONMENTS
 from profilectl.history import time_ms
 from profilectl.identity import BY_NAME, display, key_of
+from profilectl.moments import latest_ms, may_be
 from profilectl.naming import no_such
 from profilectl.opendsr import KEPT_MS, VERSION, read_request
 from profilectl.opening import open_store
@@ -128,6 +129,8 @@ def submit(store_path: Path, file: Path, *, wait_s: float = 0, now_ms: int | Non
     except (UnicodeDecodeError, NotJson):
         raise InputRefused(f"{file} is not JSON", "a request is one JSON document") from None
     request, received_ms = read_request(document, str(file)), _now(now_ms)
+    if not may_be(request.submitted_ms, latest_ms(received_ms)):
+        raise InputRefused(f"{file}: submitted_time must lie from 1970 to a year ahead", "for example 2026-11-23T18:30:00Z")
     with _open(store_path, wait_s, write=True) as store:
         secret = store.meta("secret")
         hashes = sorted(

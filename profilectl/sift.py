@@ -18,10 +18,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from profilectl.consent_sql import STATE, statements
 from profilectl.feed import PROTECTIONS, Effect, Feed
 from profilectl.identity import BY_NAME, CODE, Judging
 from profilectl.identity_sql import code_named, folded, judged, trimmed
 from profilectl.interpreter import REQUEST_MEMORY_MS
+from profilectl.member import TIMES, WHOLE
+from profilectl.moments import may_not_be
 from profilectl.report import Counts
 from profilectl.scratch import Scratch, quote_text
 from profilectl.segments import identity_hash, mpid_hash
@@ -35,11 +38,16 @@ FAULTS = (
 )  # fmt: skip
 
 
+LAST = 2_147_483_647
+"""After every event of a row."""
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """What an import's rows are read against. environment: of rows that state none; strict: a row
     that states another is rejected. secret: the store's, so that hashes cannot be made elsewhere.
-    first: the arrival of the first row. guard: what keeps out who was erased, None where nobody was; again: the rows arrived before.
+    first: the arrival of the first row. latest_ms: the latest time a row may state, None: any. guard: what keeps out who was
+    erased, None where nobody was; again: the rows arrived before.
     call: what an application says of its user with every row (identity.CALLS)."""
 
     feed: Feed
@@ -50,6 +58,7 @@ class Frame:
     secret: str
     now_ms: int
     first: int = 0
+    latest_ms: int | None = None
     guard: Guard | None = None
     again: bool = False
     call: str = "identify"
@@ -118,14 +127,16 @@ def _hash(scratch: Scratch, staged: Staged, frame: Frame) -> None:
 
 def _reject(scratch: Scratch, staged: Staged, frame: Frame) -> None:
     faults = [
-        f"select seq + {offset} as seq, code, detail::varchar as detail from ({select})"
+        f"select seq + {offset} as seq, code, detail::varchar as detail, 0 as nth from ({select})"
         for file, offset in zip(staged.files, staged.offsets, strict=True) for select in file.rejects
     ]
     if frame.strict and "environment" in staged.plain:
         faults.append(
-            "select seq, 'ENVIRONMENT_MISMATCH' as code, environment as detail from staged"
+            "select seq, 'ENVIRONMENT_MISMATCH' as code, environment as detail, 0 as nth from staged"
             f" where environment <> {quote_text(frame.environment)}"
         )
+    if frame.latest_ms is not None:
+        faults += _outside(staged, frame.latest_ms)
     nobody = " and ".join([f"h{place} is null" for place in range(len(staged.identities))] or ["true"])
     named = " and seq not in (select seq from staged where mpid is not null)" if "mpid" in staged.plain else ""
     skipped = ", ".join(
@@ -133,13 +144,36 @@ def _reject(scratch: Scratch, staged: Staged, frame: Frame) -> None:
         for name, place in sorted((name, place) for place, name in enumerate(staged.identities))
     )
     why = f"concat_ws(', ', {skipped})" if skipped else "''"
-    faults.append(f"select seq, 'NO_IDENTITY' as code, {why} as detail from identity_hash where {nobody}{named}")
+    faults.append(f"select seq, 'NO_IDENTITY' as code, {why} as detail, 0 as nth from identity_hash where {nobody}{named}")
     order = "case code " + " ".join(f"when '{code}' then {place}" for place, code in enumerate(FAULTS)) + " end"
     scratch.make(
         "rejected",
-        f"select seq, first(code order by place) as code, first(detail order by place) as detail from"
-        f" (select seq, code, detail, {order} as place from ({' union all '.join(faults)})) group by seq",
+        f"select seq, first(code order by place) as code, first(detail order by place, nth, detail) as detail from"
+        f" (select seq, code, detail, nth, {order} as place from ({' union all '.join(faults)})) group by seq",
     )
+
+
+def _outside(staged: Staged, last_ms: int) -> list[str]:
+    """Return SELECTs of the times that rows may not state (seq, code, detail, nth: which of a row's is told of first): the
+    twin of batch._check_times."""
+    found = []
+    if "at_ms" in staged.plain:
+        found.append(f"select seq, 'TIMESTAMP_INVALID' as code, at_ms::varchar as detail, 1 as nth from staged where {may_not_be('at_ms', last_ms)}")
+    if staged.events:
+        told = "'event ' || (place + 1) || ': data.timestamp_unixtime_ms: ' || at_ms"
+        found.append(f"select seq, 'TIMESTAMP_INVALID' as code, {told} as detail, place + 2 as nth from staged_event where {may_not_be('at_ms', last_ms)}")
+    if "rest" in staged.plain:
+        consent, device = (path.rpartition(".") for path in TIMES)
+        stated = (
+            f"select seq, 'consent_state.' || regulation || '.' || purpose || '.{consent[2]}' as path, json_extract_string(said, '$.{consent[2]}') as said"
+            f" from ({statements(f'(select seq, rest from staged where {STATE})', 'seq')})"
+            f" union all select seq, '{device[0]}.{device[2]}', json_extract_string(rest, '$.{device[0]}.{device[2]}') from staged where contains(rest, '{device[2]}')"
+        )
+        found.append(
+            f"select seq, 'TIMESTAMP_INVALID' as code, path || ': ' || said::hugeint as detail, {LAST} as nth from ({stated})"
+            f" where case when regexp_full_match(said, '{WHOLE}') then {may_not_be('said::hugeint', last_ms)} end"
+        )
+    return found
 
 
 def _suppress(scratch: Scratch, staged: Staged, frame: Frame, guard: Guard) -> None:

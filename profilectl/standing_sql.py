@@ -13,6 +13,7 @@ from profilectl.activity import Activity, activities, devices_json
 from profilectl.attributes import CONSENT_SOURCES
 from profilectl.barring import in_force
 from profilectl.consent import state_of
+from profilectl.consent_sql import STATE, members_of, statements
 from profilectl.device import NOBODYS
 from profilectl.device_sql import devices_named, id_text, kind_named
 from profilectl.event_counts import opt_outs
@@ -118,13 +119,11 @@ def _rest(profiles: Profiles, where: str, having: str) -> str:
 def _consent(profiles: Profiles, where: str) -> str:
     """What was said last of each purpose, by its own time, of equals the later arrival (domain.md 5.3)."""
     feeds = ", ".join(str(feed.number) for feed in profiles.store.feeds() if feed.source in CONSENT_SOURCES) or "null"
-    stated = "json_extract_string(purpose.value, '$.timestamp_unixtime_ms')"
-    having = "contains(rest, '\"consent_state\":')"
+    stated = "json_extract_string(said, '$.timestamp_unixtime_ms')"
+    spoken = f"(select * from ({_rest(profiles, where, STATE)}) where here and feed in ({feeds}))"
     newest = (
-        f"select one.profile, regulation.key as regulation, purpose.key as purpose, arg_max(purpose.value::varchar, {consent_order(stated, 'one.arrival')}) as statement"
-        f" from (select * from ({_rest(profiles, where, having)}) where here and feed in ({feeds})) as one,"
-        " json_each(one.rest, '$.consent_state') as regulation, json_each(regulation.value) as purpose"
-        " where regulation.type = 'OBJECT' and purpose.type = 'OBJECT' group by all"
+        f"select profile, regulation, purpose, arg_max(said::varchar, {consent_order(stated, 'arrival')}) as statement"
+        f" from ({statements(spoken, 'profile, arrival')}) group by all"
     )
     of_regulation = f"select profile, regulation, string_agg(to_json(purpose)::varchar || ':' || statement, ',' order by purpose) as purposes from ({newest}) group by profile, regulation"
     member = "to_json(regulation)::varchar || ':{' || purposes || '}'"
@@ -135,8 +134,8 @@ def _partner_identities(profiles: Profiles, where: str) -> str:
     """What was said of each partner identity last; null or an empty text took it away (batch.PARTNER_IDENTITY_REMOVED)."""
     rest = _rest(profiles, where, "contains(rest, '\"partner_identities\":{')")
     newest = (
-        "select one.profile, stated.key as name, arg_max(stated.value::varchar, one.arrival) as text"
-        f" from (select * from ({rest}) where here) as one, json_each(one.rest, '$.partner_identities') as stated group by all"
+        "select profile, name, arg_max(value::varchar, arrival) as text"
+        f" from ({members_of(f'(select * from ({rest}) where here)', 'partner_identities', 'profile, arrival')}) group by all"
     )
     member = "to_json(name)::varchar || ':' || case when starts_with(text, '\"') then text else to_json(text)::varchar end"
     return f"select profile, '{{' || string_agg({member}, ',' order by name) || '}}' as members from ({newest}) where text not in ('null', '\"\"') group by profile"
@@ -163,8 +162,8 @@ def _devices(profiles: Profiles, where: str) -> str:
     # Every statement of a batch about its device: kind id, info or attribution; text as JSON.
     said = (
         f"with spoken as materialized ({spoken}), credited as ({credited}),"
-        f" field as (select one.profile, one.arrival, one.at_ms, one.here, info.key as name, info.value::varchar as text, {kind_named('info.key')} as kind, 1 as own"
-        " from spoken as one, json_each(one.rest, '$.device_info') as info),"
+        f" field as (select profile, arrival, at_ms, here, name, value::varchar as text, {kind_named('name')} as kind, 1 as own"
+        f" from ({members_of('spoken', 'device_info', 'profile, arrival, at_ms, here')})),"
         " stamp as (select profile, arrival, at_ms, here, 'mp_deviceid' as name, json_extract(rest, '$.mp_deviceid')::varchar as text, 'mp_deviceid' as kind, 1 as own"
         " from spoken where json_extract(rest, '$.mp_deviceid') is not null),"
         f" added as ({_added(profiles, where)}),"

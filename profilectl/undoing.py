@@ -140,7 +140,7 @@ def _make_again(copy: Path, past: Past, folder: Path, progress: Callable[[str, i
             raise InputRefused(f"{', '.join(changed)} is not what it was")
 
     request = request_of(
-        {"allow_spoiled": True, **kept},  # what an import took that knew no spoiled numbers
+        {"allow_spoiled": True, "any_time": True, **kept},  # what an import took that knew no spoiled numbers, or took any time
         protection=past.protection, source=past.source, rejects=str(folder / "rejects.jsonl"),
         first_arrival=past.first_arrival, now_ms=past.started_ms, refreshes=False, progress=progress, opened=opened,
     )

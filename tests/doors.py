@@ -27,6 +27,7 @@ from profilectl.feed import ACCOUNT, DEFAULT_WORKSPACE, Feed, workspaces_of
 from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME
 from profilectl.interpreter import Interpreter
+from profilectl.moments import latest_ms
 from profilectl.store import settings_from
 from profilectl.values import NotJson, held_json, parse_json, to_json
 
@@ -58,7 +59,7 @@ def by_interpreter(case: dict[str, Any], folder: Path) -> tuple[list[dict[str, A
     for number, one in enumerate(case["when"]):
         mpids = [str(person.mpid) for _, person in sorted(interpreter.people.items())]
         feed = feeds.setdefault(one["feed"], Feed(one["feed"], protection=one.get("protection", "create-and-update"), number=len(feeds) + 1))
-        rows = list(_rows(one, mpids, replace(settings.reading, workspace=None if feed.source == ACCOUNT else feed.workspace)))
+        rows = list(_rows(one, mpids, replace(settings.reading, workspace=None if feed.source == ACCOUNT else feed.workspace, latest_ms=latest_ms(NOW_MS + number))))
         counts = interpreter.run(feed, one.get("protection", feed.protection), rows, NOW_MS + number, one.get("environment"))
         reports.append(counts.as_json())
     return [

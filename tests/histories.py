@@ -19,6 +19,8 @@ PHONES = ["+1", "+2", "4.47E+11", "12.0"]
 DEVICES = ["0a0a0a0a-1111-2222-3333-444444444444", "0B0B0B0B-1111-2222-3333-444444444444"]
 KEYS = ["k", "tier", "$firstname", "$plan", "a.b", "é"]
 VALUES: list[Any] = ["", "01234", "NULL", "é", "e\u0301", " x ", 9, 123456789012345678901234567890, True, None, ["1", "2"], "\x1fq", 'q"\\\n']
+OUTSIDE = [-1, 9_007_199_254_740_993]
+"""Times that no row may state."""
 SOURCES = ["account", "custom-feed", "sdk", "csv", "partner", "warehouse"]
 LEVELS = ["create-and-update", "update-only", "read-only"]
 
@@ -87,7 +89,7 @@ def rows(draw: st.DrawFn, hard: bool) -> dict[str, Any]:
     if rare in (1, 2, 3):
         row["device_info"] = {"ios_idfv": draw(st.sampled_from(DEVICES))}
     if rare == 4:
-        row["timestamp_unixtime_ms"] = draw(st.sampled_from([5, 1_700_000_000_000]))
+        row["timestamp_unixtime_ms"] = draw(st.sampled_from([5, 1_700_000_000_000, *OUTSIDE]))
     if hard and rare in (5, 7):
         row["environment"] = draw(st.sampled_from(["production", "development"]))
     if hard and rare == 6:
@@ -96,6 +98,9 @@ def rows(draw: st.DrawFn, hard: bool) -> dict[str, Any]:
         row["mpid"] = draw(st.sampled_from([777, -5]))
     if hard and rare == 8:
         row["device_info"] = {"push_token": "p", "ios_idfv": "0" * 8 + "-0000-0000-0000-" + "0" * 12}
+    if hard and rare == 9:
+        data = {"event_name": "e", "custom_event_type": "other", "timestamp_unixtime_ms": draw(st.sampled_from([5, *OUTSIDE]))}
+        row["events"] = [{"event_type": "custom_event", "data": data}]
     return row
 
 

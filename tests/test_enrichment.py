@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from profilectl.feed import workspaces_of
 from profilectl.fields import Unusable
 from profilectl.forwarding import Connection
 from profilectl.interpreter import Interpreter
+from profilectl.moments import latest_ms
 from profilectl.opening import open_store
 from profilectl.outbox import waiting_for
 from profilectl.output import Output
@@ -111,7 +113,7 @@ def by_interpreter(history: History, secret: str, definitions: list[Definition],
         for row in one.rows:
             arrival = interpreter.arrivals
             try:
-                read: Any = read_document(parse_json(text_of(row)), found.reading)
+                read: Any = read_document(parse_json(text_of(row)), replace(found.reading, latest_ms=latest_ms(NOW_MS)))
             except Unusable as error:
                 read = error
             outgoing = watch.leaves(feeds[one.feed], one.protection, read, NOW_MS + number, one.environment)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from profilectl.feed import DEFAULT_WORKSPACE, Feed, workspaces_of
 from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME
 from profilectl.interpreter import Interpreter
+from profilectl.moments import latest_ms
 from profilectl.opening import open_store
 from profilectl.profile import profiles_of
 from profilectl.scratch import Scratch
@@ -75,7 +77,7 @@ def played(
         rows: list[Batch | Unusable] = []
         for row in one.rows:
             try:
-                rows.append(read_document(parse_json(text_of(row)), found.reading))
+                rows.append(read_document(parse_json(text_of(row)), replace(found.reading, latest_ms=latest_ms(NOW_MS + number))))
             except Unusable as error:
                 rows.append(error)
         starts.append(interpreter.arrivals)

@@ -21,6 +21,7 @@ from profilectl.event import EVENT_TYPES, added_event
 from profilectl.feed import Feed
 from profilectl.fields import Unusable
 from profilectl.interpreter import Interpreter
+from profilectl.moments import latest_ms
 from profilectl.opening import open_store
 from profilectl.scratch import Scratch
 from profilectl.segments import known_events
@@ -133,7 +134,7 @@ def read(text: str, reading: Reading) -> Batch | Unusable:
 
 def check_lines(found: list[str], event: str | None) -> None:
     note("\n".join(found))
-    reading = Reading(added=added_event(event) if event else None)
+    reading = Reading(added=added_event(event) if event else None, latest_ms=latest_ms(NOW_MS))
     kept, counts = by_engine("a.jsonl", "".join(f"{line}\n" for line in found), event)
     expected, said = by_rule([read(line, reading) for line in found])
     assert kept == expected
@@ -184,7 +185,7 @@ def check_table(name: str, columns: list[str], rows: list[list[str]], event: str
     csv.writer(out).writerows([["customer_id", *columns], *(["A", *row] for row in rows)])
     note(out.getvalue())
     kind = {"a-custom_event.csv": "custom_event", "a-screen_view.csv": "screen_view"}.get(name)
-    reading, batches = Reading(added=added_event(event) if event else None), []
+    reading, batches = Reading(added=added_event(event) if event else None, latest_ms=latest_ms(NOW_MS)), []
     for row in rows:
         cells = {"customer_id": "A", **{column: cell or None for column, cell in zip(columns, row, strict=True)}}
         try:

@@ -435,6 +435,8 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"request_id": "x" * 257}, "BAD_REQUEST", "request_id"),
     ({"request_timestamp_ms": "0"}, "TIMESTAMP_INVALID", "request_timestamp_ms"),
     ({"request_timestamp_ms": 1.5}, "TIMESTAMP_INVALID", "request_timestamp_ms"),
+    ({"request_timestamp_ms": -1}, "TIMESTAMP_INVALID", "request_timestamp_ms"),
+    ({"request_timestamp_ms": 9_000_000_000_000_000}, "TIMESTAMP_INVALID", "request_timestamp_ms"),
     ({"previous_mpid": "me"}, "MPID_INVALID", "previous_mpid"),
     ({"previous_mpid": 12}, "MPID_INVALID", "previous_mpid"),
 ]

@@ -27,6 +27,7 @@ from profilectl.fields import Unusable
 from profilectl.identity import BY_NAME, Change, Judging, Usable, display, key_of, usable
 from profilectl.interpreter import Interpreter, Person
 from profilectl.modification import Stated, modify_identities
+from profilectl.moments import latest_ms
 from profilectl.profile import profiles_of
 from profilectl.store import settings_from
 from profilectl.undoing import undo_import
@@ -96,7 +97,7 @@ def follow(history: History, after: list[list[tuple[int, list[Drawn]]]]) -> None
             rows: list[Batch | Unusable] = []
             for row in one.rows:
                 try:
-                    rows.append(read_document(parse_json(text_of(row)), found.reading))
+                    rows.append(read_document(parse_json(text_of(row)), replace(found.reading, latest_ms=latest_ms(NOW_MS))))
                 except Unusable as error:
                     rows.append(error)
             import_files(path, replace(request_for(folder, number, one), now_ms=NOW_MS + clock))

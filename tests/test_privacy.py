@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from profilectl.fields import Unusable
 from profilectl.forgetting import Asked, forget
 from profilectl.identity import BY_NAME, reached
 from profilectl.interpreter import Interpreter
+from profilectl.moments import latest_ms
 from profilectl.opening import open_store
 from profilectl.profile import profiles_of
 from profilectl.scratch import Scratch
@@ -448,7 +450,7 @@ def check_erasures(history: History, data: st.DataObject) -> None:
         number: (data.draw(st.sampled_from(KINDS)), data.draw(st.booleans())) for number in range(len(history.imports)) if data.draw(st.booleans())
     }
     # A rejected row keeps its text, in which a name of one letter is found by chance: erasing nobody would then erase that.
-    reading = settings_from(stated_settings(history)).reading
+    reading = replace(settings_from(stated_settings(history)).reading, latest_ms=latest_ms(NOW_MS))
     for one in history.imports:
         one.rows = [row for row in one.rows if _usable(row, reading) and row.get("environment") in (None, one.environment or row.get("environment"))]
     note(history.as_case())

@@ -373,6 +373,8 @@ def test_batches_are_taken_in_by_the_rules_of_their_feed(shop: Server, bearer: d
     ("/v2/events", [], 400, "BAD_REQUEST"),
     ("/v2/events", {"user_identities": []}, 400, "BATCH_INVALID"),
     ("/v2/events", {"user_identities": {"email": "a@example.com"}, "consent_state": {"gdpr": {"mkt": {"consented": False}}}}, 400, "BATCH_INVALID"),
+    ("/v2/events", {"user_identities": {"email": "a@example.com"}, "timestamp_unixtime_ms": -1}, 400, "TIMESTAMP_INVALID"),
+    ("/v2/events", {"user_identities": {"email": "a@example.com"}, "events": [{"event_type": "opt_out", "data": {"timestamp_unixtime_ms": 9_000_000_000_000_000}}]}, 400, "TIMESTAMP_INVALID"),
     ("/v2/events", {"user_attributes": "x", "email": "a@example.com"}, 400, "BATCH_UNKNOWN_FIELD"),
     ("/v2/events", {"user_attributes": 1, "user_identities": 1, "deleted_user_attributes": 1, "events": 1}, 400, "BAD_REQUEST"),
     ("/v2/bulkevents", {}, 400, "BAD_REQUEST"),

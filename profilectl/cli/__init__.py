@@ -18,6 +18,7 @@ from profilectl.cli.commands import Commands, Interrupted, ReaderLeft
 from profilectl.codes import Exit, ProfilectlError
 from profilectl.store_key import MODULE, choose_store_key
 from profilectl.suppression_key import choose_key
+from profilectl.terminal import guard
 from profilectl.workspace import choose_workspace
 
 app = typer.Typer(
@@ -114,6 +115,7 @@ UNUSABLE = (
 
 def main() -> None:
     """Run the command line; every failure a person can cause ends in words and an exit status."""
+    guard()
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         app()

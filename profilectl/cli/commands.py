@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
+import os
 import sys
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import typer.core
 import typer.main
+from typer.exceptions import TyperException
 
+from profilectl.cli.complete import inert
 from profilectl.codes import UsageError
 from profilectl.identity import TYPES
+from profilectl.terminal import spelled, visible
 
 # command -> the file here that registers it
 MODULES = {
@@ -99,10 +105,18 @@ class Commands(typer.core.TyperGroup):
             self.commands[cmd_name] = _made(cmd_name)
         return self.commands.get(cmd_name)
 
+    def make_context(self, info_name: Any, args: list[str], *rest: Any, **more: Any) -> Any:
+        """Read what stands before the command. Raises UsageError for a word, anywhere on the line, that is not UTF-8."""
+        _check_words([*args, *(value for name, value in os.environ.items() if name.startswith("PROFILECTL_"))])
+        with _inert_errors():
+            return super().make_context(info_name, args, *rest, **more)
+
     def invoke(self, ctx: Any) -> Any:
         """Run a command. A reader that leaves is no failure; an interruption is told from a fault."""
+        _check_words([str(Path.cwd())])
         try:
-            found = super().invoke(ctx)
+            with _inert_errors():
+                found = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
             raise ReaderLeft from None
@@ -119,6 +133,24 @@ class Commands(typer.core.TyperGroup):
             for name in MODULES:  # Typer suggests from those that are made
                 self.get_command(ctx, name)
         return super().resolve_command(ctx, args)
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Refuse what is not UTF-8, in one place: neither the store nor JSON can say it. Raises UsageError."""
+    for word in words:
+        if not word.isascii() and any("\ud800" <= character <= "\udfff" for character in word):
+            raise UsageError(f"{spelled(word)} is not UTF-8", "rename the file, or its folder, and give the command again")
+
+
+@contextlib.contextmanager
+def _inert_errors() -> Iterator[None]:
+    """Let what Typer says of a wrong line do nothing to a terminal: the names of files stand in it."""
+    try:
+        yield
+    except TyperException as error:
+        if hasattr(error, "message"):
+            error.message = "\n".join(map(visible, error.message.split("\n")))
+        raise
 
 
 def _made(name: str) -> Any:
@@ -149,6 +181,8 @@ def _spared(command: Any) -> Any:
             return float(value) if annotation is float and isinstance(value, int) else checked(ctx, value)
 
         param.process_value = process_value
+        param.shell_complete = inert(param.shell_complete)
+    command.shell_complete = inert(command.shell_complete)
     _legible(command)
     for one in getattr(command, "commands", {}).values():
         _spared(one)

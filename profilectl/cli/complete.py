@@ -1,13 +1,39 @@
-"""What the shell completes from the store: feeds, workspaces, imports, attribute keys, identity types. Never fails, never waits."""
+"""What the shell completes from the store: feeds, workspaces, imports, attribute keys, identity types. Never fails, never waits.
+
+What a store holds comes from strangers, and shells read a completion as a piece of a program: zsh when TAB is pressed, bash
+with Enter. So nothing is offered but what means itself in every shell.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
+
+_PART = r"[\w.@+-]+"
+INERT = re.compile(f"(?!-){_PART}(,{_PART})*=?")
+"""Letters, digits, _ . @ + -: what no shell reads anything into; several with commas, and = where a value follows."""
+OPTION = re.compile("--?[a-zA-Z0-9-]+")
+_READ = {"`": "", "$": "", "\\": "", '"': "", "!": ".", "'": "\u2019"}
+"""What a shell reads in a text between double quotes, as zsh is given the help beside a value."""
+
+
+def inert(complete: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    """Return a completion of a parameter, or of a command's own names, that offers what is inert alone."""
+
+    def offered(ctx: typer.Context, incomplete: str) -> list[Any]:
+        found = [one for one in complete(ctx, incomplete) if INERT.fullmatch(one.value) or (OPTION.fullmatch(one.value) and incomplete.startswith("-"))]
+        for one in found:
+            if one.help:
+                one.help = " ".join("".join(_READ.get(character, character) for character in one.help).split())
+        return found
+
+    return offered
 
 
 def feeds(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from profilectl.codes import sentence
 from profilectl.feed import BECAME
 from profilectl.report import names_of
+from profilectl.terminal import visible
 from profilectl.values import TAG, Number, Value, held_text, parse_json, to_json
 
 if TYPE_CHECKING:
@@ -34,23 +35,6 @@ LONGEST_CELL = 120
 """So many characters of a text are shown in a table of events."""
 SECTIONS = ("details", "usage", "devices", "attributes", "identities", "consent", "attribution", "audiences", "timeline")
 """The panels of the activity view, in the platform's order (domain.md 10)."""
-# What does something to a terminal, or is not seen on it: control characters, directions of writing,
-# marks of no width, tags.
-_UNSEEN = {
-    *range(0x20), 0x7F, *range(0x80, 0xA0), 0xAD, 0x61C, 0x115F, 0x1160, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F),
-    *range(0x2060, 0x2070), 0x3164, *range(0xD800, 0xE000), 0xFEFF, *range(0xFFF9, 0xFFFC), *range(0xE0000, 0xE0080),
-}  # fmt: skip
-
-
-def visible(text: str) -> str:
-    """Return text with every control character written out, so that it can do nothing to a terminal."""
-    return "".join(_escaped(ord(one)) if ord(one) in _UNSEEN else one for one in text)
-
-
-def _escaped(code: int) -> str:
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
 ANY_WIDTH = 100_000
 """How wide the lines of a pipe may be, unless COLUMNS says how wide."""
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
-from profilectl.render import visible
 from profilectl.render.activity import moment
+from profilectl.terminal import visible
 from profilectl.values import Value, to_json
 
 HEAD = """<!doctype html>

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +18,8 @@ from profilectl.activity import Activity, Carried, Entry, Held, Origin, Seen, To
 from profilectl.batch import RESERVED_KEYS
 from profilectl.codes import sentence
 from profilectl.feed import DEFAULT_WORKSPACE
-from profilectl.render import console, counted, print_line, processed, visible
+from profilectl.render import console, counted, print_line, processed
+from profilectl.terminal import visible
 from profilectl.values import DELETED, TAG, Value, held_text, is_list, to_json
 from profilectl.whole_file import whole_file
 
@@ -528,9 +530,16 @@ def save(path: Path, form: str, activity: Activity, view: View) -> None:
     for one in panels(activity, view, width):
         recorded.print(one)
     title = visible(f"profilectl show: {name_of(activity)}")
-    text = recorded.export_svg(title=title) if form == "svg" else recorded.export_html(inline_styles=True)
+    text = without_fonts(recorded.export_svg(title=title)) if form == "svg" else recorded.export_html(inline_styles=True)
     with whole_file(path, f"--save-{form}") as out:
         out.write(text.encode())
+
+
+def without_fonts(picture: str) -> str:
+    """Return an SVG that loads nothing: whoever opens it would tell a stranger's machine so. No value stands before the end of its style."""
+    head, end, drawn = picture.partition("</style>")
+    head = re.sub(r"\s*@font-face\s*\{[^}]*\}", "", head)
+    return re.sub(r"\s*<!--.*?-->", "", head) + end + drawn
 
 
 def print_candidates(found: Sequence[Activity], view: View) -> None:

@@ -7,9 +7,10 @@ refused. The framework routes, and writes the OpenAPI document.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from fastapi import FastAPI, Path, Query, Request, Response
@@ -22,6 +23,7 @@ from profilectl.codes import sentence
 from profilectl.feed import ENVIRONMENTS
 from profilectl.fields import Unusable
 from profilectl.identity import type_named
+from profilectl.moments import latest_ms
 from profilectl.server import documents
 from profilectl.server.answer import FIELDS, api_document, own_document
 from profilectl.server.attempts import Attempts
@@ -309,7 +311,7 @@ def make_application(service: Service | None, running: AbstractAsyncContextManag
         sender = at_work().sender(request)
         batch = _batch(await _read(request, batches=True))
         try:
-            read_batch(batch, at_work().desk.snapshots.now.settings.reading)
+            read_batch(batch, replace(at_work().desk.snapshots.now.settings.reading, latest_ms=latest_ms(time.time_ns() // 1_000_000)))
         except Unusable as error:
             raise _bad(f"{sentence(error.code)}: {error.detail}" if error.detail else sentence(error.code), error.code) from None
         return await taken_in(sender, [batch])

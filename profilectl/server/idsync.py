@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from profilectl.codes import sentence
 from profilectl.feed import ENVIRONMENTS
 from profilectl.fields import shown
 from profilectl.identity import BY_NAME, Rules, Usable, display, key_of, type_named, usable
+from profilectl.moments import latest_ms, may_be
 from profilectl.outcomes import Outcome
 from profilectl.server.desk import mpid_of
 from profilectl.server.gate import Problem
@@ -149,6 +151,8 @@ def _envelope(body: dict[str, Value]) -> tuple[str, str | None]:
         raise _bad(
             "request_timestamp_ms must be a whole number of milliseconds", "TIMESTAMP_INVALID"
         )
+    if isinstance(at_ms, Number) and not may_be(int(at_ms), latest_ms(time.time_ns() // 1_000_000)):
+        raise _bad("request_timestamp_ms must lie from 1970 to a year ahead", "TIMESTAMP_INVALID")
     request = body.get("request_id")
     if request is not None and not 0 < len(_text(request, "request_id")) <= LONGEST_ID:
         raise _bad(f"request_id must have 1 to {LONGEST_ID} characters")

@@ -37,6 +37,7 @@ from profilectl.stage.unpacking import (
     unpacked,
     with_space,
 )
+from profilectl.terminal import spelled
 
 HEAD = 4096
 """So many bytes say how a content begins."""
@@ -156,6 +157,9 @@ def name_files(patterns: Sequence[str]) -> list[Named]:
         if not matches:
             what = "matches no file" if glob.has_magic(pattern) else "no such file"
             raise InputRefused(f"{pattern}: {what}", "name files, or - for standard input")
+        for path in matches:
+            if spelled(path) != path:
+                raise InputRefused(f"{spelled(path)}, which {pattern} matches, is not UTF-8", "rename the file, or its folder")
         named += [Named(path, pattern) for path in matches]
     return named
 
@@ -339,7 +343,7 @@ class _Opening:
                 members = sorted(
                     (one for one in archive.infolist() if not one.is_dir()), key=lambda one: one.filename
                 )
-                check_apart(name, members)
+                check_apart(name, members, archive.start_dir)
                 for member in members:
                     title = f"{name}/{member.filename}"
                     if is_mark(member.filename):
@@ -348,7 +352,7 @@ class _Opening:
                         self.opened.leave_out(NO_DATA, title)
                     else:
                         self._member(archive, member, title, room)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, UnicodeDecodeError) as error:
             if isinstance(error, OSError) and error.errno in FULL:
                 raise
             raise InputRefused(f"{name} is a damaged zip archive: {error}", "make or fetch it again") from None
@@ -470,7 +474,7 @@ def _refuse_workbook(name: str, local: Path, head: bytes, suffix: str) -> None:
     """Refuse a workbook of a spreadsheet program, whatever it is called: an .xlsx is a zip archive with a folder xl."""
     workbook = suffix in (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods") or head.startswith(OLD_WORKBOOK)
     if not workbook and head.startswith(b"PK\x03\x04"):
-        with contextlib.suppress(zipfile.BadZipFile, NotImplementedError, OSError), zipfile.ZipFile(local) as archive:
+        with contextlib.suppress(zipfile.BadZipFile, NotImplementedError, OSError, UnicodeDecodeError), zipfile.ZipFile(local) as archive:
             workbook = "xl/workbook.xml" in archive.namelist()
     if workbook:
         raise InputRefused(f"{name} is a workbook of a spreadsheet program", 'save the sheet as CSV: "CSV UTF-8" in Excel, and import that')

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from profilectl.stage import Options
 
 _STRUCT = re.compile(r"STRUCT\(")
+MOST_MEMBERS = 1_000
+"""So many members structs may have: a struct is taken apart at the cost of its square."""
 MOST_DIGITS = 38
 """So many digits of a decimal DuckDB can hold."""
 NOTHING = "(null::varchar)"
@@ -93,7 +95,7 @@ def _read(scratch: Scratch, file: InputFile, name: str, keys: AttributeColumns, 
     from profilectl.stage.parquet_arrow import leaves_by_arrow, unreadable, written_anew
 
     try:
-        source = opened(scratch, file.local)
+        source = opened(scratch, file.local, file.name)
         leaves = source.leaves
     except duckdb.Error as error:
         _raise_known(file.name, error)
@@ -131,18 +133,21 @@ def _read(scratch: Scratch, file: InputFile, name: str, keys: AttributeColumns, 
     )
 
 
-def opened(scratch: Scratch, path: Path) -> Source:
-    """Look at the columns of a file. Raises duckdb.Error where DuckDB cannot."""
+def opened(scratch: Scratch, path: Path, name: str = "") -> Source:
+    """Look at the columns of a file. Raises duckdb.Error where DuckDB cannot, InputRefused for more members of structs than can be read."""
     scratch.run("set enable_geoparquet_conversion = false")  # what a file says of its geometry may be wrong, and is nothing to us
     literal = quote_text(str(path))
     select = (
         f"read_parquet({literal}, file_row_number = true, binary_as_string = false, hive_partitioning = false,"
         " union_by_name = false, can_have_nan = true)"
     )
-    described = [(column, kind) for column, kind, *_ in scratch.rows(f"describe select * exclude (file_row_number) from {select}")]
     schema = scratch.rows(f"select name, num_children, type, precision, logical_type from parquet_schema({literal})")
-    source = Source(select)
     columns = _columns(iter(schema))
+    inside = sum(column.size for column in columns if column.members)
+    if inside > MOST_MEMBERS:
+        raise InputRefused(f"{name}: {inside:,} members of structs; at most {MOST_MEMBERS:,} can be read", "write them as columns, or the rows as JSON lines")
+    described = [(column, kind) for column, kind, *_ in scratch.rows(f"describe select * exclude (file_row_number) from {select}")]
+    source = Source(select)
     for place, ((named, kind), column) in enumerate(zip(described, columns, strict=True)):
         source.members.append(_member(scratch, column, quote_identifier(named), kind))
         source.leaves += _leaves(source.members[-1], column, (place,), "", "")
@@ -177,6 +182,11 @@ class _Column:
     precision: int = 0
     logical: str = ""
     members: Sequence[_Column] = ()
+
+    @property
+    def size(self) -> int:
+        """How many scalars it is, or has in it."""
+        return sum(member.size for member in self.members) or 1
 
     @property
     def zoned_ns(self) -> bool:

@@ -199,8 +199,9 @@ def check_directory(name: str, local: Path) -> None:
         )
 
 
-def check_apart(name: str, members: list[zipfile.ZipInfo]) -> None:
-    """Raise InputRefused for members that lie on one another: a few bytes would count often."""
+def check_apart(name: str, members: list[zipfile.ZipInfo], list_begins: int) -> None:
+    """Raise InputRefused for members that lie on one another, or on the archive's list of them: a
+    few bytes would count often."""
     end, before = 0, ""
     for one in sorted(members, key=lambda member: member.header_offset):
         if one.header_offset < end:
@@ -209,6 +210,11 @@ def check_apart(name: str, members: list[zipfile.ZipInfo]) -> None:
                 "make or fetch it again",
             )
         end, before = one.header_offset + 30 + one.compress_size, one.filename
+    if end > list_begins:
+        raise InputRefused(
+            f"{name} is a damaged zip archive: {before} and its list of files lie on one another",
+            "make or fetch it again",
+        )
 
 
 def member_blocks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Blocks:
