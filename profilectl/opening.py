@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from profilectl.codes import StoreUnusable
+from profilectl.leftovers import private_files, put_new
 from profilectl.scratch import Scratch, private_folder, quote_path
 from profilectl.segments import hash_fingerprint
 from profilectl.store import SCHEMA_VERSION, Store, attach, check_path, must_exist, plain, version_of
@@ -34,6 +35,11 @@ def open_store(
         if not create:
             must_exist(path)
         _make_store(scratch, path)
+    with private_files() if write else contextlib.nullcontext():
+        yield from _opened(scratch, path, until, write=write, upgrade=upgrade)
+
+
+def _opened(scratch: Scratch, path: Path, until: float, *, write: bool, upgrade: bool) -> Iterator[Store]:
     attach(scratch, path, write=write, until=until)
     try:
         if version_of(scratch, path) < SCHEMA_VERSION:
@@ -43,7 +49,8 @@ def open_store(
                     "profilectl check upgrades it, after a backup",
                 )
             scratch.run("detach store")
-            upgrade_store(scratch, path, until)
+            with private_files():
+                upgrade_store(scratch, path, until)
             attach(scratch, path, write=write, until=until)
         yield Store(scratch, path)
     finally:
@@ -64,9 +71,8 @@ def store_in_memory(scratch: Scratch, path: Path) -> Iterator[Store]:
 
 def _make_store(scratch: Scratch, path: Path) -> None:
     """Make an empty store, whole or not at all; another process that makes it at the same time is welcome."""
-    before = os.umask(0o077)
     try:
-        with private_folder(path, "new") as folder:
+        with private_files(), private_folder(path, "new") as folder:
             made = folder / "store"
             scratch.run(f"attach {quote_path(made)} as store")
             try:
@@ -79,19 +85,15 @@ def _make_store(scratch: Scratch, path: Path) -> None:
             _put_new(made, path)
     except duckdb.IOException as error:
         raise StoreUnusable(f"{path} could not be made: {plain(error)}", "make room, or name another with --store") from None
-    finally:
-        os.umask(before)
+    except OSError as error:
+        raise StoreUnusable(f"{path} could not be made: {error.strerror}", "make room, or name another with --store") from None
 
 
 def _put_new(made: Path, path: Path) -> None:
-    """Give a new file its name, unless there is one of that name by now."""
-    try:
-        os.link(made, path)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without hard links
-        if not path.exists():
-            made.rename(path)
+    """Give a new file its name for good, unless there is one of that name by now."""
+    with made.open("rb") as content:
+        os.fsync(content.fileno())
+    put_new(made, path)
 
 
 def make_schema(scratch: Scratch) -> None:

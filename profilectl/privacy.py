@@ -6,7 +6,6 @@ import base64
 import contextlib
 import hashlib
 import json
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from profilectl.naming import no_such
 from profilectl.opendsr import KEPT_MS, VERSION, read_request
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
-from profilectl.scratch import Scratch, scratch_beside
+from profilectl.scratch import scratch_beside
 from profilectl.segments import hash_of
 from profilectl.store import Store
 from profilectl.values import NotJson, Value, parse_json
@@ -97,7 +96,7 @@ def _now(now_ms: int | None) -> int:
 
 @contextlib.contextmanager
 def _open(path: Path, wait_s: float, *, write: bool = False) -> Iterator[Store]:
-    with contextlib.closing(Scratch(Path(tempfile.gettempdir()))) as scratch, open_store(scratch, path, write=write, wait_s=wait_s) as store:
+    with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=write, wait_s=wait_s) as store:
         yield store
 
 

@@ -7,11 +7,8 @@ into a DuckDB shell and each step can be timed. The store is attached beside it 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import glob
 import os
 import re
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +17,7 @@ from typing import Any
 
 import duckdb
 
+from profilectl import leftovers
 from profilectl.codes import StoreUnusable, UsageError
 
 
@@ -161,67 +159,22 @@ class Scratch:
         self.connection.close()
 
 
-KINDS = ("scratch", "new", "copy", "snapshot")
-"""What the folders that a process makes beside a store are for."""
-
-
 def may_write_beside(path: Path) -> bool:
     """Say whether files can be made in the folder of a path."""
     return os.access(path.absolute().parent, os.W_OK | os.X_OK)
 
 
+private_folder, unwritable = leftovers.folder_beside, leftovers.unwritable
+"""Make a folder beside a path, for its owner only, and remove it at the end; what is raised where that cannot be."""
+
+
 @contextlib.contextmanager
-def private_folder(path: Path, kind: str) -> Iterator[Path]:
-    """Make a folder beside a path, for its owner only, and remove it at the end. kind: one of KINDS.
-
-    What a process that was killed has left is removed as well: its lock is gone. Raises StoreUnusable
-    where the folder of the path cannot be written.
-    """
-    assert kind in KINDS
-    parent, prefix = path.absolute().parent, f".{path.name[:100]}."
-    try:
-        folder, lock = _locked_folder(parent, prefix, f".{kind}")
-    except OSError as error:
-        raise unwritable(path, str(error.strerror)) from None
-    try:
-        for one in KINDS:
-            for other in parent.glob(f"{glob.escape(prefix)}*.{one}"):
-                if other != folder:
-                    _remove_abandoned(other)
+def folder_beside_or_elsewhere(path: Path) -> Iterator[Path]:
+    """Make a folder for data of a store, for its owner only: beside the store, or where that folder cannot be written, in the
+    system's folder for such data."""
+    beside = path if may_write_beside(path) else Path(tempfile.gettempdir()) / path.name
+    with private_folder(beside, "scratch") as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
-
-
-def unwritable(path: Path, why: str) -> StoreUnusable:
-    return StoreUnusable(f"the folder {path.parent} cannot be written: {why}", "name another with --store or -o")
-
-
-def _locked_folder(parent: Path, prefix: str, suffix: str) -> tuple[Path, int]:
-    """Make a folder and lock it; another one, where somebody took it for abandoned in between."""
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=parent))
-        try:
-            lock = os.open(folder, os.O_RDONLY)
-        except FileNotFoundError:
-            continue
-        with contextlib.suppress(OSError):  # a file system without locks: nothing is ever taken for abandoned
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.exists():
-            return folder, lock
-        os.close(lock)
-
-
-def _remove_abandoned(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            if os.fstat(lock).st_uid == os.getuid():
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder)
-        finally:
-            os.close(lock)
 
 
 _ONLY_A_PATH = re.compile(r"/[\w/.,+@ -]*")
@@ -239,9 +192,8 @@ def _only_a_path(folder: Path) -> Iterator[Path]:
     place = next((place for place in places if os.access(place, os.W_OK | os.X_OK)), None)
     if place is None:
         raise StoreUnusable(f"{folder.parent} has a character in its name that a pattern may have", "name a plain folder with TMPDIR=")
-    with tempfile.TemporaryDirectory(prefix="profilectl-", dir=place) as plain:
-        (Path(plain) / "scratch").symlink_to(folder)
-        yield Path(plain) / "scratch"
+    with leftovers.linked(folder, place) as plain:
+        yield plain
 
 
 @contextlib.contextmanager
@@ -249,8 +201,7 @@ def scratch_beside(path: Path, memory_limit: str | None = None) -> Iterator[Scra
     """Open a scratch whose spilled data lie beside the store, readable by its owner only; beside a store in a folder that cannot
     be written, which can be read all the same, in the system's folder for such data. Raises StoreUnusable where there is no room.
     """
-    beside = path if may_write_beside(path) else Path(tempfile.gettempdir()) / path.name
-    with private_folder(beside, "scratch") as folder, _only_a_path(folder) as plain:
+    with folder_beside_or_elsewhere(path) as folder, _only_a_path(folder) as plain:
         scratch = Scratch(plain, memory_limit)
         try:
             yield scratch

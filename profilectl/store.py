@@ -27,6 +27,7 @@ from profilectl.batch import LIMITS, Reading
 from profilectl.codes import InputRefused, StoreBusy, StoreUnusable, UsageError
 from profilectl.feed import ACCOUNT, DEFAULT_PROTECTION, DEFAULT_WORKSPACE, Feed, source_named_by
 from profilectl.identity import HIERARCHY, PLACEHOLDERS, Rules, flags_of, judging_of
+from profilectl.leftovers import private_files
 from profilectl.reading import Brought, way_of
 from profilectl.scratch import Scratch, quote_path
 from profilectl.segments import Segment
@@ -296,8 +297,7 @@ def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
     that was opened (copies.put_in_place) is opened instead."""
     mode = "" if write else " (read_only)"
     pause = 0.01
-    before = os.umask(0o077)
-    try:
+    with private_files() if write else contextlib.nullcontext():
         while True:
             try:
                 inode = path.stat().st_ino
@@ -318,8 +318,6 @@ def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
                 raise _unusable(path, error) from None
             except OSError as error:
                 raise StoreUnusable(f"{path} cannot be used as a store: {error.strerror}") from None
-    finally:
-        os.umask(before)
 
 
 def _unusable(path: Path, error: Exception) -> StoreUnusable:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from profilectl.check import Breach, check
 from profilectl.compaction import compact_all
 from profilectl.copies import copy_store, put_in_place, rewrite_store
 from profilectl.opening import open_store
-from profilectl.scratch import Scratch, scratch_beside
+from profilectl.scratch import scratch_beside
 from profilectl.stats import stats_of
 from profilectl.store import must_exist
 from profilectl.whole_file import check_target
@@ -51,7 +49,7 @@ def backup_store(path: Path, target: Path, *, force: bool = False, wait_s: float
     must_exist(path)
     check_target(target, "FILE", replace=force, store=True)
     # Opened once as a store: what is no store, or a newer one, is not backed up as one.
-    with contextlib.closing(Scratch(Path(tempfile.gettempdir()))) as scratch, open_store(scratch, path, wait_s=wait_s):
+    with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, wait_s=wait_s):
         pass
     return copy_store(path, target, until=time.monotonic() + wait_s)
 

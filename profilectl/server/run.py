@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import uvicorn
 
 from profilectl.codes import StoreUnusable, UsageError
+from profilectl.ending import hang_up_gently
 from profilectl.scratch import private_folder
 from profilectl.server.application import Service, make_application
 from profilectl.server.credentials import Credentials
@@ -57,8 +57,8 @@ def serve(store: Path, credentials: Credentials, asked: Serving, ready: Callable
         listening = socket.create_server((asked.host, asked.port), family=family, backlog=1024)
     except OSError as error:
         raise UsageError(f"{asked.host} port {asked.port}: {error.strerror}", "--host and --port name another address") from None
-    # Whoever ends it by SIGTERM ends it as Ctrl-C does, with all folders removed.
-    signal.signal(signal.SIGTERM, lambda *_: _end())
+    # Whoever ends it by SIGTERM ends it as Ctrl-C does, with all folders removed: the loop hears both.
+    hang_up_gently()
     with listening, private_folder(store, "snapshot") as folder:
         snapshots = Snapshots(store, folder, sorted(set(credentials.workspaces.values())), refresh_s=asked.refresh_s)
         snapshots.open(asked.wait_s)
@@ -98,10 +98,6 @@ def serve(store: Path, credentials: Credentials, asked: Serving, ready: Callable
                 held["service"].intake.close()
                 held["service"].desk.close()
             snapshots.close()
-
-
-def _end() -> None:
-    raise SystemExit(0)
 
 
 async def _keep_fresh(snapshots: Snapshots) -> None:
