@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,13 +11,16 @@ from typing import Any
 
 from profilectl.carried_opt_outs import OptedOut, keep_opt_outs
 from profilectl.codes import InputRefused, NobodyFound
+from profilectl.definitions import outputs
 from profilectl.erasure import Erasure, Leaving, Meant, known_among, lift, meant_by, suppressed_among
 from profilectl.identity import BY_NAME, reached
+from profilectl.leftovers import Left, left_in
 from profilectl.lookup import Found, Lookup, found_in
 from profilectl.opening import open_store
+from profilectl.output import FILES
 from profilectl.profile import Profiles, profiles_of
 from profilectl.scratch import scratch_beside
-from profilectl.store import must_exist
+from profilectl.store import Store, must_exist
 
 
 @dataclass(slots=True)
@@ -32,6 +36,8 @@ class Forgotten:
     unknown: list[tuple[int, str, str, str]] = field(default_factory=list)
     opt_outs: list[OptedOut] = field(default_factory=list)
     backups: list[str] = field(default_factory=list)
+    left: list[Left] = field(default_factory=list)
+    """What commands that were killed, or still run, have in the folders that the store knows, and which may hold the erased."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the document of `forget --json`."""
@@ -50,7 +56,7 @@ class Forgotten:
             "not_found": [
                 {**({"line": line} if line else {}), "type": kind, "value": value, "why": why} for line, kind, value, why in self.unknown
             ],
-            "not_touched": {"files": gone.files, "rejects": gone.rejects_files, "backups": self.backups, "outputs": gone.outputs, "outputs_that_may_have": gone.may_have},
+            "not_touched": {"files": gone.files, "rejects": gone.rejects_files, "backups": self.backups, "left_behind": [{"path": str(one.path), "why": one.why} for one in self.left], "outputs": gone.outputs, "outputs_that_may_have": gone.may_have},
             "removals": dict(sorted(gone.removals.items())),
         }
 
@@ -83,6 +89,7 @@ def forget(
     opt_outs = keep_opt_outs(store_path, lambda profiles: _leaving(profiles, asked), wait_s=wait_s, now_ms=now_ms, dry_run=dry_run)
     with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, write=not dry_run, wait_s=wait_s, upgrade=not dry_run) as store:
         profiles = profiles_of(store, every=True)
+        folders = _known_folders(store)
         done = Forgotten(dry_run, allow_return, Erasure(), opt_outs=opt_outs)
         meant = _meant(profiles, asked, done)
         leaving = Leaving(profiles, meant, allow_return=allow_return, now_ms=now_ms)
@@ -93,9 +100,21 @@ def forget(
             leaving.write()
         elif not leaving.outcome.anything():
             _nobody(meant, out, done, allow_return=allow_return)
+    done.left = left_in(folders)
     if allow_return and out:
         done.lifted = _lift(store_path, out, dry_run=dry_run, wait_s=wait_s, now_ms=now_ms)
     return done
+
+
+def _known_folders(store: Store) -> list[Path]:
+    """Return the folders that a store knows of: its own, those of the files that were imported and of outputs that are files, and
+    the system's folder for what is temporary."""
+    here = store.path.absolute().parent
+    files = store.scratch.rows(
+        "select distinct coalesce(import.request->>'folder', '.'), import_file.path from store.import_file join store.import on import.number = import_file.import"
+    )
+    written = [here / one.place for one in outputs(store) if one.type in FILES]
+    return [here, *sorted({(here / folder / path).parent for folder, path in files} | {one.parent for one in written}), Path(tempfile.gettempdir())]
 
 
 def _leaving(profiles: Profiles, asked: Asked) -> list[int]:

@@ -78,6 +78,10 @@ def say_not_touched(done: Forgotten) -> None:
     notice("not touched: backups, exports, and the files that were imported" + (":" if gone.files or gone.rejects_files or done.backups else ""))
     for path in (*gone.files, *gone.rejects_files, *done.backups):
         notice(f"  {path}")
+    if done.left:
+        notice("of a command that was killed or still runs, and may hold them:")
+    for one in done.left:
+        notice(f"  {one.path}: {one.why}")
     if gone.outputs:
         notice(f"not told: {', '.join(gone.outputs)}, where batches of theirs went")
     if gone.may_have:
