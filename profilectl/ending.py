@@ -1,16 +1,30 @@
-"""How a signal ends a command: as Ctrl-C does, with everything put away."""
+"""How a signal ends a command: as Ctrl-C does, with everything put away.
+
+A query of DuckDB does not end by itself when its caller gives it up: it waits for its own threads, which go on. So whoever
+hears the signal interrupts it. Python hears one when the main thread comes back to it; where it does not, a thread of ours does.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import threading
 import time
+import weakref
 from types import FrameType
+from typing import Any
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 """What asks a command to end beside SIGINT: whoever stops it (kill, timeout, systemd), and a terminal that is closed."""
 TOGETHER_S = 3.0
 """Signals within so long of the first are one: the shell and the kernel both tell that a terminal is closed, and the second must
 not cut short what puts things away. A later one is heard again, so that no command is deaf."""
+PATIENCE_S = 0.3
+"""So long the main thread has to hear a signal before DuckDB is interrupted, and again as often as it takes."""
+
+interruptible: weakref.WeakSet[Any] = weakref.WeakSet()
+"""The connections to DuckDB that are open."""
 
 
 class Ended(KeyboardInterrupt):
@@ -19,20 +33,33 @@ class Ended(KeyboardInterrupt):
 
 _first: tuple[float, int] | None = None
 """When the signal came that ends this command, and which."""
+_heard = threading.Event()
+"""Set when the main thread has heard a signal."""
+_waking: tuple[int, int] | None = None
+"""The pipe by which a signal wakes the thread that interrupts DuckDB."""
 
 
 def end_on_signals() -> None:
     """Have the signals that ask a process to end raise what Ctrl-C raises. Called in the main thread. A signal that is ignored
-    (nohup) stays ignored."""
-    global _first  # noqa: PLW0603 - signals are the process's
+    (nohup, or Ctrl-C for what a shell began in the background) stays ignored."""
+    global _first, _waking  # noqa: PLW0603 - signals are the process's
     _first = None
-    for one in ENDING:
+    for one, handler in ((signal.SIGINT, _interrupt), *((one, _end) for one in ENDING)):
         if signal.getsignal(one) is not signal.SIG_IGN:
-            signal.signal(one, _end)
+            signal.signal(one, handler)
+    if _waking is None:
+        _waking = os.pipe()
+        for end in _waking:
+            os.set_blocking(end, end == _waking[0])
+        threading.Thread(target=_watch, args=(_waking[0],), daemon=True).start()
+    signal.set_wakeup_fd(_waking[1], warn_on_full_buffer=False)
 
 
 def leave_signals() -> None:
     """Have them end the process at once again: nothing is left to put away."""
+    signal.set_wakeup_fd(-1)
+    if signal.getsignal(signal.SIGINT) is _interrupt:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for one in ENDING:
         if signal.getsignal(one) is _end:
             signal.signal(one, signal.SIG_DFL)
@@ -55,9 +82,33 @@ def hang_up_gently() -> None:
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _heard.set()
+    _interrupt_queries()
+    raise KeyboardInterrupt
+
+
 def _end(number: int, frame: FrameType | None) -> None:
     global _first  # noqa: PLW0603
+    _heard.set()
     now = time.monotonic()
     if _first is None or now - _first[0] > TOGETHER_S:
         _first = (now, _first[1] if _first else number)
+        _interrupt_queries()
         raise Ended
+
+
+def _watch(waking: int) -> None:
+    """Interrupt DuckDB for as long as the main thread does not hear a signal that would end it."""
+    while numbers := os.read(waking, 64):
+        if any(signal.getsignal(one) in (_interrupt, _end) for one in numbers):
+            while not _heard.wait(PATIENCE_S):
+                _interrupt_queries()
+            _heard.clear()
+
+
+def _interrupt_queries() -> None:
+    """Interrupt the query of each connection. One that has none takes no notice."""
+    for connection in list(interruptible):
+        with contextlib.suppress(Exception):  # closed meanwhile
+            connection.interrupt()

@@ -19,6 +19,7 @@ import duckdb
 
 from profilectl import leftovers
 from profilectl.codes import StoreUnusable, UsageError
+from profilectl.ending import interruptible
 
 
 def quote_identifier(name: str) -> str:
@@ -50,6 +51,7 @@ def connect(memory_limit: str | None = None, spill: Path | None = None) -> duckd
     if spill:
         config["temp_directory"] = str(spill / "spill")
     connection = duckdb.connect(":memory:", config=config)
+    interruptible.add(connection)
     connection.execute("set enable_progress_bar = false").fetchall()
     return connection
 
@@ -58,6 +60,10 @@ def fetched(connection: duckdb.DuckDBPyConnection, statement: str, bound: dict[s
     """Run a statement and return all its rows; a result must be fetched before the next statement."""
     try:
         return connection.execute(statement, bound or {}).fetchall()
+    except (duckdb.InterruptException, RuntimeError) as error:
+        if "interrupted" not in str(error).lower():
+            raise
+        raise KeyboardInterrupt from None  # a signal; nothing that mends failures may take it for one
     except UnicodeDecodeError:
         # DuckDB's message quotes the input, and cuts it in the middle of a character.
         raise duckdb.InvalidInputException("Invalid Input Error: the statement met an input it could not read") from None
@@ -153,7 +159,9 @@ class Scratch:
 
     def cursor(self) -> Scratch:
         """Return a second scratch on the same database, for another thread; what is attached is attached to both."""
-        return Scratch(self.folder, connection=self.connection.cursor())
+        cursor = self.connection.cursor()
+        interruptible.add(cursor)
+        return Scratch(self.folder, connection=cursor)
 
     def close(self) -> None:
         self.connection.close()

@@ -29,7 +29,7 @@ def hold(how: str) -> None:
     from profilectl.scratch import connect
 
     if how == "query":
-        connect().execute("select count(*) from range(100000000) a, range(100000000) b").fetchall()
+        connect().execute("select count(*) from range(100000000) a, range(100000) b").fetchall()
     time.sleep(600)
 
 
