@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 import weakref
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -33,8 +34,8 @@ class Ended(KeyboardInterrupt):
 
 _first: tuple[float, int] | None = None
 """When the signal came that ends this command, and which."""
-_heard = threading.Event()
-"""Set when the main thread has heard a signal."""
+_heard = False
+"""Whether the main thread has heard a signal. (No Event: a handler may be interrupted by another while it holds a lock.)"""
 _waking: tuple[int, int] | None = None
 """The pipe by which a signal wakes the thread that interrupts DuckDB."""
 
@@ -82,15 +83,45 @@ def hang_up_gently() -> None:
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
+@contextlib.contextmanager
+def leaving(leave: Callable[[], object]) -> Iterator[None]:
+    """Have the loop that runs within this be told to leave by the signals that end a command, and end the command then.
+
+    leave: called in the thread of the loop, by the loop. Of a loop that prints what is raised in it, and holds the terminal.
+    """
+    import asyncio
+
+    came: list[int] = []
+
+    def tell(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        try:
+            asyncio.get_running_loop().call_soon_threadsafe(leave)
+        except RuntimeError:  # it does not run yet, or any more
+            _end(number, frame)
+
+    before = {one: signal.getsignal(one) for one in ENDING if signal.getsignal(one) is _end}
+    for one in before:
+        signal.signal(one, tell)
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    if came:
+        _end(came[0], None)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    _heard.set()
+    global _heard  # noqa: PLW0603
+    _heard = True
     _interrupt_queries()
     raise KeyboardInterrupt
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    global _first  # noqa: PLW0603
-    _heard.set()
+    global _first, _heard  # noqa: PLW0603
+    _heard = True
     now = time.monotonic()
     if _first is None or now - _first[0] > TOGETHER_S:
         _first = (now, _first[1] if _first else number)
@@ -100,11 +131,14 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 def _watch(waking: int) -> None:
     """Interrupt DuckDB for as long as the main thread does not hear a signal that would end it."""
+    global _heard  # noqa: PLW0603
     while numbers := os.read(waking, 64):
         if any(signal.getsignal(one) in (_interrupt, _end) for one in numbers):
-            while not _heard.wait(PATIENCE_S):
+            time.sleep(PATIENCE_S)
+            while not _heard:
                 _interrupt_queries()
-            _heard.clear()
+                time.sleep(PATIENCE_S)
+            _heard = False
 
 
 def _interrupt_queries() -> None:
