@@ -246,7 +246,10 @@ class Browse(App[None]):
         self._draw()
 
     def _draw(self) -> None:
-        drawn = self.query_one("#activity", Static)
+        there = self.query("#activity")
+        if not there:  # it is told to leave before it has begun
+            return
+        drawn = there.first(Static)
         if self.activity is None:
             drawn.update("")
             return
