@@ -21,6 +21,7 @@ from profilectl.explain import identify
 from profilectl.feed import ENVIRONMENTS
 from profilectl.history import time_ms
 from profilectl.identity import BY_NAME, display, key_of
+from profilectl.leftovers import sync_folder
 from profilectl.naming import no_such
 from profilectl.opendsr import KEPT_MS, VERSION, read_request
 from profilectl.opening import open_store
@@ -226,6 +227,7 @@ def _answer(
     found = sorted({profile for meant in _reached(profiles, one) for profile in meant.profiles})
     kinds = ", ".join(kind for kind, _ in json.loads(one.identities or "[]"))
     folder.mkdir(mode=0o700, exist_ok=True)
+    sync_folder(folder.absolute().parent)
     paths = write(folder, one.id, access_document(profiles, found, (kinds, f"request {one.id}"), now_ms))
     with store.transaction():
         store.scratch.run(
