@@ -1,7 +1,9 @@
 """How a signal ends a command: as Ctrl-C does, with everything put away.
 
-A query of DuckDB does not end by itself when its caller gives it up: it waits for its own threads, which go on. So whoever
-hears the signal interrupts it. Python hears one when the main thread comes back to it; where it does not, a thread of ours does.
+A query of DuckDB does not end by itself when its caller gives it up: it waits for its own threads,
+which go on. So whoever
+hears the signal interrupts it. Python hears one when the main thread comes back to it; where it
+does not, a thread of ours does.
 """
 
 from __future__ import annotations
@@ -17,12 +19,15 @@ from types import FrameType
 from typing import Any
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
-"""What asks a command to end beside SIGINT: whoever stops it (kill, timeout, systemd), and a terminal that is closed."""
+"""What asks a command to end beside SIGINT: whoever stops it (kill, timeout, systemd), and a
+terminal that is closed."""
 TOGETHER_S = 3.0
-"""Signals within so long of the first are one: the shell and the kernel both tell that a terminal is closed, and the second must
+"""Signals within so long of the first are one: the shell and the kernel both tell that a terminal
+is closed, and the second must
 not cut short what puts things away. A later one is heard again, so that no command is deaf."""
 PATIENCE_S = 0.3
-"""So long the main thread has to hear a signal before DuckDB is interrupted, and again as often as it takes."""
+"""So long the main thread has to hear a signal before DuckDB is interrupted, and again as often as
+it takes."""
 
 interruptible: weakref.WeakSet[Any] = weakref.WeakSet()
 """The connections to DuckDB that are open."""
@@ -35,13 +40,15 @@ class Ended(KeyboardInterrupt):
 _first: tuple[float, int] | None = None
 """When the signal came that ends this command, and which."""
 _heard = False
-"""Whether the main thread has heard a signal. (No Event: a handler may be interrupted by another while it holds a lock.)"""
+"""Whether the main thread has heard a signal. (No Event: a handler may be interrupted by another
+while it holds a lock.)"""
 _waking: tuple[int, int] | None = None
 """The pipe by which a signal wakes the thread that interrupts DuckDB."""
 
 
 def end_on_signals() -> None:
-    """Have the signals that ask a process to end raise what Ctrl-C raises. Called in the main thread. A signal that is ignored
+    """Have the signals that ask a process to end raise what Ctrl-C raises. Called in the main
+    thread. A signal that is ignored
     (nohup, or Ctrl-C for what a shell began in the background) stays ignored."""
     global _first, _waking  # noqa: PLW0603 - signals are the process's
     _first = None
@@ -72,7 +79,8 @@ def ended_by() -> int | None:
 
 
 def end_with_parent() -> None:
-    """Leave the signals to the process that began this one, and which ends it: a signal to all of them is meant for that one."""
+    """Leave the signals to the process that began this one, and which ends it: a signal to all of
+    them is meant for that one."""
     for one in (signal.SIGINT, *ENDING):
         signal.signal(one, signal.SIG_IGN)
 
@@ -85,9 +93,11 @@ def hang_up_gently() -> None:
 
 @contextlib.contextmanager
 def leaving(leave: Callable[[], object]) -> Iterator[None]:
-    """Have the loop that runs within this be told to leave by the signals that end a command, and end the command then.
+    """Have the loop that runs within this be told to leave by the signals that end a command, and
+    end the command then.
 
-    leave: called in the thread of the loop, by the loop. Of a loop that prints what is raised in it, and holds the terminal.
+    leave: called in the thread of the loop, by the loop. Of a loop that prints what is raised in
+    it, and holds the terminal.
     """
     import asyncio
 

@@ -1,9 +1,14 @@
-"""What a command makes beside what it writes, and how what a killed one leaves is known and removed.
+"""What a command makes beside what it writes, and how what a killed one leaves is known and
+removed.
 
-A folder of ours is called `.NAME.XXXXXXXX.KIND`, a file that is not complete yet `.NAME.XXXXXXXX.profilectl`. Whoever makes
-one holds a lock on it, which goes with the process, however that ends. So a thing of such a name that nobody locks is left
-over. It is removed where it is ours beyond doubt: it belongs to the user, it is what its name says, and a folder holds MARK,
-which nobody else could put there. (In a folder that others write to, they can give any name to anything.)
+A folder of ours is called `.NAME.XXXXXXXX.KIND`, a file that is not complete yet
+`.NAME.XXXXXXXX.profilectl`. Whoever makes
+one holds a lock on it, which goes with the process, however that ends. So a thing of such a name
+that nobody locks is left
+over. It is removed where it is ours beyond doubt: it belongs to the user, it is what its name
+says, and a folder holds MARK,
+which nobody else could put there. (In a folder that others write to, they can give any name to
+anything.)
 """
 
 from __future__ import annotations
@@ -27,7 +32,8 @@ from profilectl.codes import StoreUnusable
 KINDS = ("scratch", "new", "copy", "snapshot", "parts")
 """What the folders that a process makes are for."""
 MARK = ".profilectl"
-"""The file by which a folder is known as ours; it names the link folder that goes with it, where there is one."""
+"""The file by which a folder is known as ours; it names the link folder that goes with it, where
+there is one."""
 _FOLDER = re.compile(rf"\..+\.[a-z0-9_]{{8}}\.(?:{'|'.join(KINDS)})", re.DOTALL)
 _FILE = re.compile(r"\..+\.[a-z0-9_]{8}\.profilectl", re.DOTALL)
 _LOCK = re.compile(r"\..+\.forward", re.DOTALL)
@@ -61,8 +67,10 @@ _umask = 0
 def private_files() -> Iterator[None]:
     """Have everything that is made meanwhile be for its owner only, whoever makes it.
 
-    DuckDB makes the log of a store late and under the umask. The umask is the process's: threads that are within this at the
-    same time share it, and the last one out gives back what was there before. The command has this umask from its beginning.
+    DuckDB makes the log of a store late and under the umask. The umask is the process's: threads
+    that are within this at the
+    same time share it, and the last one out gives back what was there before. The command has this
+    umask from its beginning.
     """
     global _private, _umask  # noqa: PLW0603 - the umask is the process's
     with _making:
@@ -79,7 +87,8 @@ def private_files() -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Force the names in a folder to the disk: a new name, or a rename, outlives a power cut only then.
+    """Force the names in a folder to the disk: a new name, or a rename, outlives a power cut only
+    then.
 
     Raises OSError where the disk fails; what cannot do it (some network folders) is left as it is.
     """
@@ -97,7 +106,8 @@ def sync_folder(folder: Path) -> None:
 
 
 def put_new(made: Path, path: Path) -> bool:
-    """Give a complete file its name for good, unless there is one of that name by now; say whether it was given."""
+    """Give a complete file its name for good, unless there is one of that name by now; say whether
+    it was given."""
     try:
         os.link(made, path)
         made.unlink()
@@ -123,9 +133,12 @@ def stem(name: str) -> str:
 
 
 def locked_file(path: Path) -> tuple[Path, int]:
-    """Make a file beside a path, for its owner only, and lock it; return it and its handle. Raises OSError."""
+    """Make a file beside a path, for its owner only, and lock it; return it and its handle. Raises
+    OSError."""
     while True:
-        handle, name = tempfile.mkstemp(prefix=f".{stem(path.name)}.", suffix=".profilectl", dir=path.absolute().parent)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{stem(path.name)}.", suffix=".profilectl", dir=path.absolute().parent
+        )
         _lock(handle)
         if _is_there(Path(name), handle):
             _held.add(name)
@@ -142,7 +155,8 @@ def drop_file(made: Path) -> None:
 
 @contextlib.contextmanager
 def folder_beside(path: Path, kind: str) -> Iterator[Path]:
-    """Make a folder beside a path, for its owner only, and remove it at the end. kind: one of KINDS. Raises StoreUnusable.
+    """Make a folder beside a path, for its owner only, and remove it at the end. kind: one of
+    KINDS. Raises StoreUnusable.
 
     What killed processes have left there is removed as well.
     """
@@ -163,13 +177,20 @@ def folder_beside(path: Path, kind: str) -> Iterator[Path]:
 
 def unwritable(path: Path, why: str) -> StoreUnusable:
     """Return what is raised where nothing can be made beside a path."""
-    return StoreUnusable(f"the folder {path.parent} cannot be written: {why}", "name another with --store or -o")
+    return StoreUnusable(
+        f"the folder {path.parent} cannot be written: {why}", "name another with --store or -o"
+    )
 
 
 def _locked_folder(path: Path, kind: str) -> tuple[Path, int]:
-    """Make a folder, lock and mark it; another one, where somebody took it for left over in between."""
+    """Make a folder, lock and mark it; another one, where somebody took it for left over in
+    between."""
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=f".{stem(path.name)}.", suffix=f".{kind}", dir=path.absolute().parent))
+        folder = Path(
+            tempfile.mkdtemp(
+                prefix=f".{stem(path.name)}.", suffix=f".{kind}", dir=path.absolute().parent
+            )
+        )
         try:
             lock = os.open(folder, os.O_RDONLY)
         except FileNotFoundError:
@@ -187,7 +208,9 @@ def _locked_folder(path: Path, kind: str) -> tuple[Path, int]:
 
 
 def _lock(handle: int) -> None:
-    with contextlib.suppress(OSError):  # a file system without locks: nothing is ever taken for left over
+    with contextlib.suppress(
+        OSError
+    ):  # a file system without locks: nothing is ever taken for left over
         fcntl.flock(handle, fcntl.LOCK_EX)
 
 
@@ -200,7 +223,8 @@ def _is_there(path: Path, handle: int) -> bool:
 
 
 def _empty(folder: Path, lock: int) -> None:
-    """Remove a folder of ours that is open and locked. The mark goes last: what is cut short is still known as ours."""
+    """Remove a folder of ours that is open and locked. The mark goes last: what is cut short is
+    still known as ours."""
     link = _link_of(folder, lock)
     for name in os.listdir(lock):
         if name != MARK:
@@ -223,7 +247,8 @@ def _empty(folder: Path, lock: int) -> None:
 
 @contextlib.contextmanager
 def linked(folder: Path, place: str) -> Iterator[Path]:
-    """Yield another path to a folder of ours: a link to it, in a folder made for that in a place. The mark says where, first."""
+    """Yield another path to a folder of ours: a link to it, in a folder made for that in a place.
+    The mark says where, first."""
     while True:
         plain = Path(place) / f"profilectl-{secrets.token_hex(4)}"
         (folder / MARK).write_bytes(os.fsencode(plain))
@@ -263,14 +288,21 @@ def _unlink(plain: Path, folder: Path) -> None:
 
 
 def sweep(folder: Path) -> list[Left]:
-    """Remove from a folder what killed processes have left, and return what has such a name and stays. One listing."""
+    """Remove from a folder what killed processes have left, and return what has such a name and
+    stays. One listing."""
     names: list[str] = []
     with contextlib.suppress(OSError), os.scandir(folder) as there:
         names = [one.name for one in there if one.name.startswith(".")]
     left = []
     for name in names:
         path = folder / name
-        remove = _remove_folder if _FOLDER.fullmatch(name) else _remove_file if _FILE.fullmatch(name) or _LOCK.fullmatch(name) else None
+        remove = (
+            _remove_folder
+            if _FOLDER.fullmatch(name)
+            else _remove_file
+            if _FILE.fullmatch(name) or _LOCK.fullmatch(name)
+            else None
+        )
         if remove is not None and str(path) not in _held:
             why = _why_it_stays(remove, path)
             if why is not None:
@@ -329,6 +361,11 @@ def _remove_file(path: Path, handle: int) -> str | None:
 
 
 def left_in(folders: Iterable[Path]) -> list[Left]:
-    """Remove what killed processes have left in folders, and return what stays, in order, each once."""
-    left = {one.path: one for folder in dict.fromkeys(map(Path.absolute, folders)) for one in sweep(folder)}
+    """Remove what killed processes have left in folders, and return what stays, in order, each
+    once."""
+    left = {
+        one.path: one
+        for folder in dict.fromkeys(map(Path.absolute, folders))
+        for one in sweep(folder)
+    }
     return [left[path] for path in sorted(left)]

@@ -1,6 +1,7 @@
 """Commands that stop at a point of their work, for tests that end or kill them just there.
 
-Run as a program it is the process that they are forked from (as forkserver.py does it): a request a line.
+Run as a program it is the process that they are forked from (as forkserver.py does it): a request
+a line.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def hold(how: str) -> None:
 
 
 def stop_at(point: str, how: str, reached: str, umask: int) -> None:
-    """Have this process stop where it calls a function ("module:name"): before it, or after it (how: after)."""
+    """Have this process stop where it calls a function ("module:name"): before it, or after it
+    (how: after)."""
     os.umask(umask)
     module, _, name = point.partition(":")
     owner: Any = importlib.import_module(module)
@@ -45,7 +47,9 @@ def stop_at(point: str, how: str, reached: str, umask: int) -> None:
 
     def stopping(*arguments: Any, **more: Any) -> Any:
         if how == "after":
-            if arguments and hasattr(arguments[0], "scratch"):  # the log stays as it is until the end
+            if arguments and hasattr(
+                arguments[0], "scratch"
+            ):  # the log stays as it is until the end
                 arguments[0].scratch.run("set checkpoint_threshold = '1TB'")
             real(*arguments, **more)
         Path(reached).touch()
@@ -65,7 +69,17 @@ def serve() -> None:
             continue
         child = os.fork()
         if not child:
-            forkserver.begin(request, [os.open(request[name], flags) for name, flags in (("stdin", os.O_RDONLY), ("stdout", os.O_WRONLY), ("stderr", os.O_WRONLY))])
+            forkserver.begin(
+                request,
+                [
+                    os.open(request[name], flags)
+                    for name, flags in (
+                        ("stdin", os.O_RDONLY),
+                        ("stdout", os.O_WRONLY),
+                        ("stderr", os.O_WRONLY),
+                    )
+                ],
+            )
             if request["ignored"]:
                 signal.signal(request["ignored"], signal.SIG_IGN)
             if request["point"]:
@@ -88,7 +102,9 @@ class Command:
         until = time.monotonic() + LIMIT_S
         while not (self._streams / "reached").exists():
             assert time.monotonic() < until, self.said()
-            assert Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z", self.said()
+            assert (
+                Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+            ), self.said()
             time.sleep(0.01)
         return self
 
@@ -109,9 +125,16 @@ class Command:
 
 @contextlib.contextmanager
 def started(
-    *arguments: str, folder: Path, point: str = "", how: str = "sleep", umask: int = 0o022, ignored: int = 0, **more: str
+    *arguments: str,
+    folder: Path,
+    point: str = "",
+    how: str = "sleep",
+    umask: int = 0o022,
+    ignored: int = 0,
+    **more: str,
 ) -> Iterator[Command]:
-    """Start a command in a folder, in a process of its own. point: where it stops, "module:name"; how: sleep, query or after;
+    """Start a command in a folder, in a process of its own. point: where it stops, "module:name";
+    how: sleep, query or after;
     ignored: a signal that it is begun with ignored; more: variables of its environment."""
     server = _server()
     with tempfile.TemporaryDirectory() as name:
@@ -135,7 +158,9 @@ def started(
 
 @functools.cache
 def _server() -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""SIGTERM and a closed terminal end every command as Ctrl-C does: in words, with its status, and with nothing left."""
+"""SIGTERM and a closed terminal end every command as Ctrl-C does: in words, with its status, and
+with nothing left."""
 
 from __future__ import annotations
 
@@ -54,25 +55,37 @@ def names(folder: Path) -> set[str]:
     return {one.name for one in folder.iterdir()}
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+)
 @pytest.mark.parametrize("how", ["sleep", "query"])
-def test_every_signal_that_ends_an_import_ends_it_alike(number: int, status: int, how: str, tmp_path: Path) -> None:
+def test_every_signal_that_ends_an_import_ends_it_alike(
+    number: int, status: int, how: str, tmp_path: Path
+) -> None:
     folder, plain = made(tmp_path), names(tmp_path)
-    with started("import", "a.csv", "--feed", "g", folder=folder, point="profilectl.engine:write", how=how) as command:
+    with started(
+        "import", "a.csv", "--feed", "g", folder=folder, point="profilectl.engine:write", how=how
+    ) as command:
         command.reached()
         time.sleep(0.1 if how == "query" else 0)
         assert command.end(number) == status
         assert "interrupted" in command.said()
         assert "Traceback" not in command.said()
     assert names(folder) == plain
-    assert len(call("imports", "list", "--json", folder=folder).stdout.split('"import"')) == 2, "the store is as before"
+    assert len(call("imports", "list", "--json", folder=folder).stdout.split('"import"')) == 2, (
+        "the store is as before"
+    )
 
 
 @pytest.mark.parametrize("arguments", COMMANDS)
-def test_sigterm_ends_each_command_with_143_and_nothing_left(arguments: str, tmp_path: Path) -> None:
+def test_sigterm_ends_each_command_with_143_and_nothing_left(
+    arguments: str, tmp_path: Path
+) -> None:
     folder, plain = made(tmp_path), names(tmp_path)
     store = (folder / "profiles.duckdb").read_bytes()
-    with started(*arguments.split(), folder=folder, point=COMMANDS[arguments], how="query") as command:
+    with started(
+        *arguments.split(), folder=folder, point=COMMANDS[arguments], how="query"
+    ) as command:
         command.reached()
         time.sleep(0.1)
         assert command.end(signal.SIGTERM) == 143, command.said()
@@ -85,17 +98,35 @@ def test_sigterm_ends_each_command_with_143_and_nothing_left(arguments: str, tmp
 
 def test_both_signals_of_a_closed_terminal_are_one(tmp_path: Path) -> None:
     folder, plain = made(tmp_path), names(tmp_path)
-    with started("export", "profiles", "-o", "out", "--partition-by", "tier", folder=folder, point="profilectl.sinks:Parts.finish") as command:
+    with started(
+        "export",
+        "profiles",
+        "-o",
+        "out",
+        "--partition-by",
+        "tier",
+        folder=folder,
+        point="profilectl.sinks:Parts.finish",
+    ) as command:
         command.reached()
         for _ in range(20):
             os.kill(command.pid, signal.SIGHUP)
-        assert command.end(signal.SIGHUP) in (129, -signal.SIGHUP)  # which a shell tells as 129, too
+        assert command.end(signal.SIGHUP) in (
+            129,
+            -signal.SIGHUP,
+        )  # which a shell tells as 129, too
     assert names(folder) == plain
 
 
 def test_what_nohup_started_goes_on_when_the_terminal_is_closed(tmp_path: Path) -> None:
     folder = made(tmp_path)
-    with started("stream", "--follow", folder=folder, point="profilectl.render:print_batches", ignored=signal.SIGHUP) as command:
+    with started(
+        "stream",
+        "--follow",
+        folder=folder,
+        point="profilectl.render:print_batches",
+        ignored=signal.SIGHUP,
+    ) as command:
         command.reached()
         os.kill(command.pid, signal.SIGHUP)
         assert command.end(signal.SIGTERM) == 143
@@ -111,7 +142,9 @@ def serving(command: Command) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_server_finishes_what_it_has_begun_and_ends_with_0(number: int, tmp_path: Path) -> None:
     folder, plain = made(tmp_path), names(tmp_path)
-    with started("serve", "--credentials", "api.toml", "--port", "0", "--json", folder=folder) as server:
+    with started(
+        "serve", "--credentials", "api.toml", "--port", "0", "--json", folder=folder
+    ) as server:
         serving(server)
         assert server.end(number) == 0, server.said()
     assert names(folder) == plain
@@ -142,7 +175,7 @@ def test_sigterm_gives_the_terminal_back_from_browse(tmp_path: Path) -> None:
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 143, said[-2000:]
     assert b"\x1b[?1049l" in said, "the screen is given back"
-    assert b"Traceback" not in said, said[said.index(b"Traceback") - 300:].decode()
+    assert b"Traceback" not in said, said[said.index(b"Traceback") - 300 :].decode()
     assert names(folder) == plain
 
 

@@ -1,4 +1,5 @@
-"""Nothing is left behind: what a killed command leaves is removed by the next one, and nothing else is."""
+"""Nothing is left behind: what a killed command leaves is removed by the next one, and nothing
+else is."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ STORES = Path(__file__).with_name("stores")
 
 def make(folder: Path) -> None:
     (folder / "a.csv").write_text("customer_id,tier\nA,gold\nB,silver\n,bronze\n")
-    assert call("import", "a.csv", "--feed", "f", "--rejects", "r.jsonl", folder=folder).exit_code == 3
+    assert (
+        call("import", "a.csv", "--feed", "f", "--rejects", "r.jsonl", folder=folder).exit_code == 3
+    )
 
 
 made = made_once(make)
@@ -35,7 +38,10 @@ made = made_once(make)
 KILLED = {
     # a command, and a point of its work at which something of it lies in the folder
     "export to a file": ("export profiles -o out.jsonl", "os:fsync"),
-    "export to a folder": ("export profiles -o out --partition-by tier", "profilectl.sinks:Parts.finish"),
+    "export to a folder": (
+        "export profiles -o out --partition-by tier",
+        "profilectl.sinks:Parts.finish",
+    ),
     "export of an audience": ("export profiles --format parquet -o out.parquet", "os:fsync"),
     "backup": ("backup copy.duckdb", "profilectl.copies:_digest"),
     "import": ("import a.csv --feed g", "profilectl.engine:write"),
@@ -54,7 +60,9 @@ KILLED = {
 
 def another_command(folder: Path) -> None:
     """Run a command that has nothing to do with what is left."""
-    assert isinstance(call("--store", "other.duckdb", "feeds", "list", folder=folder).exception, StoreUnusable)
+    assert isinstance(
+        call("--store", "other.duckdb", "feeds", "list", folder=folder).exception, StoreUnusable
+    )
 
 
 def names(folder: Path) -> set[str]:
@@ -62,13 +70,17 @@ def names(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("what", KILLED)
-def test_what_a_killed_command_leaves_is_removed_by_the_next_one_about_another_store(what: str, tmp_path: Path) -> None:
+def test_what_a_killed_command_leaves_is_removed_by_the_next_one_about_another_store(
+    what: str, tmp_path: Path
+) -> None:
     folder, plain = made(tmp_path), names(tmp_path)
     arguments, point = KILLED[what]
     with started(*arguments.split(), folder=folder, point=point) as command:
         command.reached()
         assert command.end(signal.SIGKILL) == -signal.SIGKILL
-    assert [name for name in names(folder) - plain if name.startswith(".")], "nothing was in the middle"
+    assert [name for name in names(folder) - plain if name.startswith(".")], (
+        "nothing was in the middle"
+    )
     another_command(folder)
     assert names(folder) - {"profiles.duckdb.wal"} <= plain
 
@@ -79,7 +91,15 @@ def test_the_link_to_a_killed_commands_folder_is_removed_with_it(tmp_path: Path)
     temporary.mkdir()
     made(folder)
     plain = names(folder)
-    with started("import", "a.csv", "--feed", "g", folder=folder, point="profilectl.engine:write", TMPDIR=str(temporary)) as command:
+    with started(
+        "import",
+        "a.csv",
+        "--feed",
+        "g",
+        folder=folder,
+        point="profilectl.engine:write",
+        TMPDIR=str(temporary),
+    ) as command:
         command.reached().end(signal.SIGKILL)
     (link,) = temporary.iterdir()
     assert link.name.startswith("profilectl-")
@@ -89,7 +109,9 @@ def test_the_link_to_a_killed_commands_folder_is_removed_with_it(tmp_path: Path)
 
 
 def test_a_half_made_backup_before_an_upgrade_is_removed(tmp_path: Path) -> None:
-    (tmp_path / "profiles.duckdb").write_bytes(gzip.decompress((STORES / "schema-6.duckdb.gz").read_bytes()))
+    (tmp_path / "profiles.duckdb").write_bytes(
+        gzip.decompress((STORES / "schema-6.duckdb.gz").read_bytes())
+    )
     with started("feeds", "list", folder=tmp_path, point="profilectl.copies:_digest") as command:
         command.reached().end(signal.SIGKILL)
     assert list(tmp_path.glob(".*.copy"))
@@ -101,7 +123,9 @@ def test_a_killed_server_and_its_process_of_imports_leave_nothing(tmp_path: Path
     folder = made(tmp_path)
     assert call("credentials", "new", "api.toml", "--feed", "app", folder=folder).exit_code == 0
     plain = names(folder)
-    with started("serve", "--credentials", "api.toml", "--port", "0", "--json", folder=folder) as server:
+    with started(
+        "serve", "--credentials", "api.toml", "--port", "0", "--json", folder=folder
+    ) as server:
         until = time.monotonic() + 60
         while "address" not in server.said():
             assert time.monotonic() < until
@@ -118,15 +142,20 @@ def test_a_killed_look_up_of_standard_input_leaves_no_copy_of_it(tmp_path: Path)
     temporary.mkdir()
     made(folder)
     plain = names(folder)
-    with started("lookup", "-", folder=folder, point="shutil:copyfileobj", TMPDIR=str(temporary)) as command:
+    with started(
+        "lookup", "-", folder=folder, point="shutil:copyfileobj", TMPDIR=str(temporary)
+    ) as command:
         command.reached().end(signal.SIGKILL)
     assert list(temporary.iterdir()) == []
     another_command(folder)
     assert names(folder) == plain
 
 
-def test_no_command_puts_what_it_cannot_hold_into_a_folder_that_others_can_make(tmp_path: Path) -> None:
-    """/tmp/spill was where small reading commands would have put it: anybody can make that first."""
+def test_no_command_puts_what_it_cannot_hold_into_a_folder_that_others_can_make(
+    tmp_path: Path,
+) -> None:
+    """/tmp/spill was where small reading commands would have put it: anybody can make that
+    first."""
     from profilectl import read, registry, undoing
     from profilectl.scratch import Scratch
 
@@ -152,7 +181,12 @@ def test_what_is_in_use_stays(tmp_path: Path) -> None:
         (folder / "data").write_text("x")
         out.write(b"x")
         program = "import sys; from pathlib import Path; from profilectl.leftovers import sweep; print(*sorted(one.why for one in sweep(Path(sys.argv[1]))), sep='\\n')"
-        done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         assert done.stdout.splitlines() == [IN_USE, IN_USE]
         assert sweep(tmp_path) == [], "what this process has made is no leftover"
         assert (folder / "data").exists()
@@ -161,7 +195,9 @@ def test_what_is_in_use_stays(tmp_path: Path) -> None:
 
 
 def test_what_is_not_ours_stays(tmp_path: Path) -> None:
-    folder = tmp_path / ".notes.abcd1234.scratch"  # somebody's own, of such a name; or put there by whoever writes to the folder
+    folder = (
+        tmp_path / ".notes.abcd1234.scratch"
+    )  # somebody's own, of such a name; or put there by whoever writes to the folder
     folder.mkdir()
     (folder / "novel.txt").write_text("all of it")
     (tmp_path / "precious").mkdir()
@@ -193,7 +229,9 @@ def abandoned(folder: Path, name: str) -> Path:
 def test_a_removal_follows_no_link_and_ends_with_the_mark(tmp_path: Path) -> None:
     (tmp_path / "kept.txt").write_text("kept")
     path = abandoned(tmp_path, ".x.abcd1234.copy")
-    plain = tmp_path / "profilectl-abcd1234"  # a mark may name the folder of a link: nothing but such a one is removed
+    plain = (
+        tmp_path / "profilectl-abcd1234"
+    )  # a mark may name the folder of a link: nothing but such a one is removed
     plain.mkdir()
     (plain / "other").write_text("kept")
     (path / MARK).write_bytes(os.fsencode(plain))
@@ -215,7 +253,9 @@ def test_what_belongs_to_another_user_stays_and_is_named(tmp_path: Path) -> None
     assert (path / "inner" / "data").exists()
 
 
-def test_where_nothing_can_be_locked_nothing_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_can_be_locked_nothing_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = abandoned(tmp_path, ".x.abcd1234.copy")
 
     def fails(*arguments: object) -> None:
@@ -241,7 +281,10 @@ def test_forget_names_what_is_left_and_cannot_be_removed(tmp_path: Path) -> None
     try:
         done = call("forget", "--customer-id", "A", "--yes", "--json", folder=folder)
         told = json.loads(done.stdout)["not_touched"]["left_behind"]
-        assert {(one["path"], one["why"]) for one in told} == {(str(stays), IN_USE), (str(here), IN_USE)}
+        assert {(one["path"], one["why"]) for one in told} == {
+            (str(stays), IN_USE),
+            (str(here), IN_USE),
+        }
         assert not gone.exists()
         done = call("forget", "--customer-id", "B", "--yes", folder=folder)
         assert f"{here}: {IN_USE}" in " ".join(done.output.split()), done.output
@@ -257,7 +300,9 @@ def test_a_name_that_is_long_in_bytes_can_be_written(tmp_path: Path) -> None:
     assert path.read_bytes() == b"x"
 
 
-def test_a_rename_is_forced_to_the_disk_with_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rename_is_forced_to_the_disk_with_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, synced = made(tmp_path), []
     real = os.fsync
 
@@ -277,5 +322,10 @@ def test_a_rename_is_forced_to_the_disk_with_its_folder(tmp_path: Path, monkeypa
         assert done.exit_code in (0, 3), done.output
         assert str(folder) in synced, command
     synced.clear()
-    assert call("--store", "new/s.duckdb", "feeds", "add", "f", "--source", "sdk", folder=folder).exit_code == 0
+    assert (
+        call(
+            "--store", "new/s.duckdb", "feeds", "add", "f", "--source", "sdk", folder=folder
+        ).exit_code
+        == 0
+    )
     assert str(folder / "new") in synced

@@ -1,7 +1,9 @@
 """Nothing that a command makes can be read by another user at any moment, whatever the umask.
 
-Somebody else looks on: a process of another user (where the tests run as root), which tries to open whatever appears in the
-folder for as long as a command works; and, deterministically, looks once where a command stands still with its log on the disk.
+Somebody else looks on: a process of another user (where the tests run as root), which tries to
+open whatever appears in the
+folder for as long as a command works; and, deterministically, looks once where a command stands
+still with its log on the disk.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from profilectl.leftovers import private_files
 from profilectl.library import Store
 
 NOBODY = 65534
-# Says what it could read of a folder when it is told to end; files that were there before are passed over.
+# Says what it could read of a folder when it is told to end; files that were there before are
+# passed over.
 LOOKING = """
 import os, signal, sys
 folder, passed, read = sys.argv[1], set(sys.argv[3:]), set()
@@ -75,7 +78,11 @@ def somebody_looks(folder: Path) -> Iterator[None]:
         assert readable(folder) == []
         return
     before = [one.name for one in folder.iterdir()]
-    looking = subprocess.Popen([sys.executable, "-I", "-S", "-c", LOOKING, str(folder), str(NOBODY), *before], stdout=subprocess.PIPE, text=True)
+    looking = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", LOOKING, str(folder), str(NOBODY), *before],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert looking.stdout
     assert looking.stdout.readline() == "looking\n"
     try:
@@ -87,14 +94,30 @@ def somebody_looks(folder: Path) -> Iterator[None]:
 
 
 def readable(folder: Path) -> list[str]:
-    """Return what in a folder has a mode by which others could read it; but the file that is imported."""
-    return sorted(one.name for one in folder.iterdir() if one.name != "a.csv" and stat.S_IMODE(one.lstat().st_mode) & 0o077)
+    """Return what in a folder has a mode by which others could read it; but the file that is
+    imported."""
+    return sorted(
+        one.name
+        for one in folder.iterdir()
+        if one.name != "a.csv" and stat.S_IMODE(one.lstat().st_mode) & 0o077
+    )
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022])
-def test_the_log_of_an_import_is_for_its_owner_while_it_works_and_after_a_kill(umask: int, folder: Path) -> None:
+def test_the_log_of_an_import_is_for_its_owner_while_it_works_and_after_a_kill(
+    umask: int, folder: Path
+) -> None:
     with somebody_looks(folder):
-        with started("import", "a.csv", "--feed", "f", folder=folder, point="profilectl.engine:write", how="after", umask=umask) as command:
+        with started(
+            "import",
+            "a.csv",
+            "--feed",
+            "f",
+            folder=folder,
+            point="profilectl.engine:write",
+            how="after",
+            umask=umask,
+        ) as command:
             command.reached()
             time.sleep(0.05)
             assert (folder / "profiles.duckdb.wal").exists()
@@ -132,7 +155,12 @@ def test_every_file_of_a_server_and_its_process_of_imports_is_for_its_owner(fold
     import tomllib
 
     stated = tomllib.loads((folder / "api.toml").read_text())["feeds"]["app"]
-    with somebody_looks(folder), started("serve", "--credentials", "api.toml", "--port", "0", "--json", folder=folder, umask=0) as server:
+    with (
+        somebody_looks(folder),
+        started(
+            "serve", "--credentials", "api.toml", "--port", "0", "--json", folder=folder, umask=0
+        ) as server,
+    ):
         until = time.monotonic() + 60
         while "}" not in server.said():
             assert time.monotonic() < until, server.said()
@@ -140,8 +168,15 @@ def test_every_file_of_a_server_and_its_process_of_imports_is_for_its_owner(fold
         address = json.loads(server.said()[: server.said().index("}") + 1])["address"]
         for number in range(2):
             answer = httpx.post(
-                f"{address}/v2/events", auth=(stated["key"], stated["secret"]), timeout=60, trust_env=False,
-                json={"environment": "production", "user_identities": {"customer_id": f"C{number}"}, "user_attributes": {"x": "1"}},
+                f"{address}/v2/events",
+                auth=(stated["key"], stated["secret"]),
+                timeout=60,
+                trust_env=False,
+                json={
+                    "environment": "production",
+                    "user_identities": {"customer_id": f"C{number}"},
+                    "user_attributes": {"x": "1"},
+                },
             )
             assert answer.status_code == 202, answer.text
             assert readable(folder) == []
@@ -169,7 +204,14 @@ print(oct(os.umask(0)))
 def test_a_program_that_imports_keeps_its_umask_and_the_log_is_for_its_owner(folder: Path) -> None:
     (folder / "a.csv").chmod(0o600)
     with somebody_looks(folder):
-        done = subprocess.run([sys.executable, "-c", LIBRARY], cwd=folder, capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", LIBRARY],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
     assert done.stdout.splitlines() == ["log", "0o0"]
     assert readable(folder) == []
 
@@ -192,7 +234,9 @@ def test_a_program_that_only_reads_has_its_umask_all_the_time(folder: Path) -> N
     assert call("import", "a.csv", "--feed", "f", folder=folder).exit_code == 3
     before = os.umask(0o022)
     try:
-        assert [one.identities for one in Store(folder / "profiles.duckdb").profile(customer_id="A")] == [{"customer_id": ["A"]}]
+        assert [
+            one.identities for one in Store(folder / "profiles.duckdb").profile(customer_id="A")
+        ] == [{"customer_id": ["A"]}]
         assert os.umask(0o022) == 0o022
     finally:
         os.umask(before)
