@@ -23,6 +23,7 @@ from textual.widgets.option_list import Option
 
 from profilectl.activity import Activity
 from profilectl.codes import ProfilectlError
+from profilectl.ending import leaving
 from profilectl.explain import explain_attribute
 from profilectl.read import explain_chains, names_in, read_activities, search_store
 from profilectl.render import now_ms
@@ -250,7 +251,10 @@ class Browse(App[None]):
         self._draw()
 
     def _draw(self) -> None:
-        drawn = self.query_one("#activity", Static)
+        there = self.query("#activity")
+        if not there:  # it is told to leave before it has begun
+            return
+        drawn = there.first(Static)
         if self.activity is None:
             drawn.update("")
             return
@@ -278,6 +282,7 @@ def browse(store: Path, text: str = "") -> None:
     """
     names_in(store, "feeds")
     app = Browse(store, text)
-    app.run()
+    with leaving(app.exit):
+        app.run()
     if app.return_code:
         sys.exit(app.return_code)

@@ -44,8 +44,12 @@ class Exit(enum.IntEnum):
     """The other side did not take everything, or asks to come back later (the message says when), or the output found no room; the same command goes on where it stopped."""
     CHANGES = 10
     """Only with `--detailed-exitcode`: there are changes."""
+    HUNG_UP = 129
+    """Its terminal was closed (SIGHUP): as with Ctrl-C."""
     INTERRUPTED = 130
     """Interrupted by Ctrl-C: what was being written is there whole or not at all."""
+    TERMINATED = 143
+    """Ended by SIGTERM, as `kill` and `timeout` send it: as with Ctrl-C. (`serve` finishes what it has begun and exits with 0.)"""
 
 
 class ProfilectlError(Exception):

@@ -18,6 +18,7 @@ from typing import BinaryIO
 import duckdb
 
 from profilectl.codes import StoreBusy, StoreUnusable
+from profilectl.leftovers import private_files, put
 from profilectl.scratch import Scratch, attaching, private_folder, quote_identifier
 from profilectl.store import attach, plain
 from profilectl.store_key import wrong_key
@@ -58,7 +59,8 @@ def copy_store(path: Path, target: Path, *, until: float) -> int:
                 raise StoreUnusable(f"the copy of {path} does not hold what the store holds", "please report it")
             os.chmod(made, 0o600)
             size = made.stat().st_size
-            made.rename(target)
+            _force(made)
+            put(made, target)
             return size
     except OSError as error:
         raise StoreUnusable(f"{path} could not be copied to {target}: {error.strerror}", "make room, or name another folder") from None
@@ -148,6 +150,7 @@ def _counts(scratch: Scratch) -> dict[str, int]:
     return {name: scratch.row(f"select count(*) from store.{quote_identifier(name)}")[0] for name in names}
 
 
+@private_files()
 def rewrite_store(scratch: Scratch, path: Path, folder: Path, stays: Mapping[str, str] | None = None) -> Path:
     """Write the attached store anew, without the room that dropped tables left; return the new file.
 
@@ -155,7 +158,6 @@ def rewrite_store(scratch: Scratch, path: Path, folder: Path, stays: Mapping[str
     what of it is written; of the others, all.
     """
     made = folder / "rewritten"
-    before = os.umask(0o077)
     try:
         scratch.run(attaching(made, "rewritten", write=True))
         if stays is None:
@@ -169,8 +171,6 @@ def rewrite_store(scratch: Scratch, path: Path, folder: Path, stays: Mapping[str
         scratch.run("detach rewritten")
     except duckdb.IOException as error:
         raise StoreUnusable(f"{path} could not be written anew: {plain(error)}", "make room; the store is as before") from None
-    finally:
-        os.umask(before)
     return made
 
 
@@ -180,11 +180,12 @@ def put_in_place(scratch: Scratch, made: Path, path: Path) -> None:
     Whoever waits for the lock sees that the file is another one and opens that (store.attach).
     """
     scratch.run("checkpoint store")
-    with made.open("rb") as content:
-        os.fsync(content.fileno())
+    _force(made)
     path.with_name(path.name + ".wal").unlink(missing_ok=True)
-    os.replace(made, path)
-    handle = os.open(path.absolute().parent, os.O_RDONLY)
-    with contextlib.suppress(OSError):
-        os.fsync(handle)
-    os.close(handle)
+    put(made, path)
+
+
+def _force(path: Path) -> None:
+    """Force a file's bytes to the disk."""
+    with path.open("rb") as content:
+        os.fsync(content.fileno())

@@ -30,6 +30,7 @@ from profilectl.dependence import rests_on
 from profilectl.event import added_event
 from profilectl.examples import examples_of, without_mpids
 from profilectl.feed import ACCOUNT, ENVIRONMENTS, Feed, computed, meaning_of, workspaces_of
+from profilectl.leftovers import private_files
 from profilectl.merge import Merged, merge
 from profilectl.moments import latest_ms
 from profilectl.opening import open_store, store_in_memory
@@ -657,6 +658,10 @@ class _Run:
         raise ProfilectlError(f"{done} could not be written to {wanted}", "the store keeps those of an import: store.reject")
 
     def _keep_scratch(self, path: str) -> None:
+        with private_files():
+            self._copy_scratch(path)
+
+    def _copy_scratch(self, path: str) -> None:
         self.scratch.run(f"attach {quote_path(Path(path))} as kept")
         for (name,) in self.scratch.rows("select table_name from information_schema.tables where table_catalog = 'temp' and table_type = 'LOCAL TEMPORARY'"):
             self.scratch.run(f"create or replace table kept.{quote_identifier(name)} as select * from temp.{quote_identifier(name)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,15 +11,18 @@ from typing import Any
 
 from profilectl.carried_opt_outs import OptedOut, keep_opt_outs
 from profilectl.codes import InputRefused, NobodyFound
+from profilectl.definitions import outputs
 from profilectl.erased import Erasure, Meant, known_among, meant_by
 from profilectl.erasure import Leaving
 from profilectl.identity import BY_NAME, reached
+from profilectl.leftovers import Left, left_in
 from profilectl.lookup import Found, Lookup, found_in
 from profilectl.opening import open_store
+from profilectl.output import FILES
 from profilectl.profile import Profiles, profiles_of
 from profilectl.scratch import scratch_beside
 from profilectl.staying_out import lift, lift_everybody, suppressed_among
-from profilectl.store import must_exist
+from profilectl.store import Store, must_exist
 from profilectl.suppression import store_suppresses
 from profilectl.suppression_key import key_path
 from profilectl.tellers import WAIT_S, Teller, still_told_by
@@ -41,6 +45,8 @@ class Forgotten:
     told_by: list[Teller] = field(default_factory=list)
     key: str | None = None
     """Where the key of those who stay out is, or would be made; None: nobody stays out."""
+    left: list[Left] = field(default_factory=list)
+    """What commands that were killed, or still run, have in the folders that the store knows, and which may hold the erased."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the document of `forget --json`."""
@@ -60,7 +66,8 @@ class Forgotten:
                 {**({"line": line} if line else {}), "type": kind, "value": value, "why": why} for line, kind, value, why in self.unknown
             ],
             "not_touched": {
-                "files": gone.files, "rejects": gone.rejects_files, "answers": gone.answers, "backups": self.backups, "outputs": gone.outputs,
+                "files": gone.files, "rejects": gone.rejects_files, "answers": gone.answers, "backups": self.backups,
+                "left_behind": [{"path": str(one.path), "why": one.why} for one in self.left], "outputs": gone.outputs,
                 "outputs_that_may_have": gone.may_have,
             },
             "quoted": [{"kind": kind, "name": name} for kind, name in gone.quoted],
@@ -102,6 +109,7 @@ def forget(
     opt_outs = keep_opt_outs(store_path, lambda profiles: _leaving(profiles, asked), wait_s=wait_s, now_ms=now_ms, dry_run=dry_run, reads=reads)
     with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, write=not dry_run, wait_s=wait_s, upgrade=not dry_run, reads=reads) as store:
         profiles = profiles_of(store, every=True)
+        folders = _known_folders(store)
         done = Forgotten(dry_run, allow_return, Erasure(), opt_outs=opt_outs)
         meant = _meant(profiles, asked, done)
         leaving = Leaving(profiles, meant, allow_return=allow_return, now_ms=now_ms)
@@ -117,6 +125,7 @@ def forget(
             _nobody(meant, out, done, allow_return=allow_return)
     if leaving.outcome.anything() and not dry_run:
         done.told_by = still_told_by(store_path, store_id, servers_s)
+    done.left = left_in(folders)
     if allow_return and out:
         done.lifted = _lift(store_path, out, dry_run=dry_run, wait_s=wait_s, now_ms=now_ms)
     return done
@@ -133,6 +142,17 @@ def lift_all(store_path: Path, *, wait_s: float = 0, now_ms: int | None = None) 
         if not store_suppresses(scratch):
             raise NobodyFound("nobody was erased from this store")
         return lift_everybody(store, now_ms=now_ms)
+
+
+def _known_folders(store: Store) -> list[Path]:
+    """Return the folders that a store knows of: its own, those of the files that were imported and of outputs that are files, and
+    the system's folder for what is temporary."""
+    here = store.path.absolute().parent
+    files = store.scratch.rows(
+        "select distinct coalesce(import.request->>'folder', '.'), import_file.path from store.import_file join store.import on import.number = import_file.import"
+    )
+    written = [here / one.place for one in outputs(store) if one.type in FILES]
+    return [here, *sorted({(here / folder / path).parent for folder, path in files} | {one.parent for one in written}), Path(tempfile.gettempdir())]
 
 
 def _leaving(profiles: Profiles, asked: Asked) -> list[int]:

@@ -14,6 +14,7 @@ import duckdb
 
 from profilectl.catalog import remember
 from profilectl.codes import StoreUnusable
+from profilectl.leftovers import private_files, put_new
 from profilectl.same_store import check_in_place, is_held
 from profilectl.scratch import Scratch, attaching, private_folder
 from profilectl.segments import hash_fingerprint
@@ -41,6 +42,11 @@ def open_store(
             must_exist(path)
         else:
             _make_store(scratch, path)
+    with private_files() if write else contextlib.nullcontext():
+        yield from _opened(scratch, path, until, write=write, upgrade=upgrade)
+
+
+def _opened(scratch: Scratch, path: Path, until: float, *, write: bool, upgrade: bool) -> Iterator[Store]:
     attach(scratch, path, write=write, until=until)
     ours = False
     try:
@@ -51,7 +57,8 @@ def open_store(
                     "profilectl check upgrades it, after a backup",
                 )
             scratch.run("detach store")
-            upgrade_store(scratch, path, until)
+            with private_files():
+                upgrade_store(scratch, path, until)
             attach(scratch, path, write=write, until=until)
             known_version(scratch, path)
         ours = True
@@ -78,9 +85,8 @@ def store_in_memory(scratch: Scratch, path: Path) -> Iterator[Store]:
 
 def _make_store(scratch: Scratch, path: Path) -> None:
     """Make an empty store, whole or not at all; another process that makes it at the same time is welcome."""
-    before = os.umask(0o077)
     try:
-        with private_folder(path, "new") as folder, _unconfined(scratch, folder) as maker:
+        with private_files(), private_folder(path, "new") as folder, _unconfined(scratch, folder) as maker:
             made = folder / "store"
             maker.run(attaching(made, write=True))
             try:
@@ -97,8 +103,8 @@ def _make_store(scratch: Scratch, path: Path) -> None:
         raise StoreUnusable(f"{path} could not be made: {plain(error)}", "make room, or name another with --store") from None
     except duckdb.Error as error:
         raise wrong_key(path, str(error)) or error from None
-    finally:
-        os.umask(before)
+    except OSError as error:
+        raise StoreUnusable(f"{path} could not be made: {error.strerror}", "make room, or name another with --store") from None
 
 
 @contextlib.contextmanager
@@ -113,16 +119,10 @@ def _unconfined(scratch: Scratch, folder: Path) -> Iterator[Scratch]:
 
 
 def _put_new(made: Path, path: Path) -> bool:
-    """Give a new file its name, unless there is one of that name by now; say whether it did."""
-    try:
-        os.link(made, path)
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without hard links
-        if path.exists():
-            return False
-        made.rename(path)
-    return True
+    """Give a new file its name for good, unless there is one of that name by now; say whether it did."""
+    with made.open("rb") as content:
+        os.fsync(content.fileno())
+    return put_new(made, path)
 
 
 def make_schema(scratch: Scratch) -> None:

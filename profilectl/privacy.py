@@ -6,7 +6,6 @@ import base64
 import contextlib
 import hashlib
 import json
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,13 +22,14 @@ from profilectl.explain import identify
 from profilectl.feed import ENVIRONMENTS
 from profilectl.history import time_ms
 from profilectl.identity import BY_NAME, display, key_of
+from profilectl.leftovers import sync_folder
 from profilectl.moments import latest_ms, may_be
 from profilectl.naming import no_such
 from profilectl.opendsr import KEPT_MS, VERSION, read_request
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
 from profilectl.rewriting import forget_requests
-from profilectl.scratch import Scratch, scratch_beside
+from profilectl.scratch import scratch_beside
 from profilectl.segments import hash_of
 from profilectl.staying_out import suppressed_among
 from profilectl.store import Store
@@ -112,7 +112,7 @@ def _now(now_ms: int | None) -> int:
 
 @contextlib.contextmanager
 def _open(path: Path, wait_s: float, *, write: bool = False) -> Iterator[Store]:
-    with contextlib.closing(Scratch(Path(tempfile.gettempdir()))) as scratch, open_store(scratch, path, write=write, wait_s=wait_s) as store:
+    with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=write, wait_s=wait_s) as store:
         yield store
 
 
@@ -252,6 +252,7 @@ def _answer(
     found = sorted({profile for meant in _reached(profiles, one) for profile in meant.profiles})
     kinds = ", ".join(kind for kind, _ in json.loads(one.identities or "[]"))
     folder.mkdir(mode=0o700, exist_ok=True)
+    sync_folder(folder.absolute().parent)
     paths = write(folder, one.id, access_document(profiles, found, (kinds, f"request {one.id}"), now_ms))
     with store.transaction():
         store.scratch.run(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +31,7 @@ from profilectl.history import history_of, time_ms
 from profilectl.naming import no_such
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, profiles_of
-from profilectl.scratch import Scratch, scratch_beside
+from profilectl.scratch import scratch_beside
 from profilectl.store import Store
 from profilectl.values import to_json
 from profilectl.whole_file import check_target
@@ -209,7 +208,7 @@ def _of_anybody(store: Store, wanted: Lookup) -> bool:
 
 def names_in(store_path: Path, what: str) -> list[str]:
     """Return the names of the feeds, the workspaces, the imports, the imports in force, or (keys) of the attributes."""
-    with contextlib.closing(Scratch(Path(tempfile.gettempdir()))) as scratch, open_store(scratch, store_path, upgrade=False) as store:
+    with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, upgrade=False) as store:
         if what == "feeds":
             return [feed.name for feed in store.feeds()]
         if what == "workspaces":
@@ -222,7 +221,7 @@ def names_in(store_path: Path, what: str) -> list[str]:
 
 @contextlib.contextmanager
 def _reading(store_path: Path, wait_s: float) -> Iterator[Store]:
-    with contextlib.closing(Scratch(Path(tempfile.gettempdir()))) as scratch, open_store(scratch, store_path, wait_s=wait_s) as store:
+    with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, wait_s=wait_s) as store:
         yield store
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,18 +14,14 @@ from profilectl.config import Change, apply_config, config_text, difference, rea
 from profilectl.feed import ACCOUNT, DEFAULT_WORKSPACE, Feed, no_feed
 from profilectl.opening import open_store, store_in_memory
 from profilectl.refresh import refresh_store
-from profilectl.scratch import Scratch, scratch_beside
+from profilectl.scratch import scratch_beside
 from profilectl.store import Store, choose_feed
 
 
 @contextlib.contextmanager
 def _open(path: Path, wait_s: float, *, write: bool = False) -> Iterator[Store]:
-    scratch = Scratch(Path(tempfile.gettempdir()))
-    try:
-        with open_store(scratch, path, write=write, create=write, wait_s=wait_s) as store:
-            yield store
-    finally:
-        scratch.close()
+    with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=write, create=write, wait_s=wait_s) as store:
+        yield store
 
 
 def feeds_of(path: Path, *, wait_s: float = 0) -> list[dict[str, Any]]:
@@ -84,8 +79,7 @@ def apply_file(path: Path, file: Path, *, dry_run: bool = False, wait_s: float =
     """Apply a configuration file and return what changed, or with dry_run what would."""
     declared = read_config(file)
     if dry_run and not path.exists():
-        scratch = Scratch(Path(tempfile.gettempdir()))
-        with store_in_memory(scratch, path) as store:
+        with scratch_beside(path.absolute()) as scratch, store_in_memory(scratch, path) as store:
             return difference(store, declared)
     with _open(path, wait_s, write=True) as store:
         changes = difference(store, declared) if dry_run else apply_config(store, declared)

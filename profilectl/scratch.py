@@ -7,12 +7,10 @@ into a DuckDB shell and each step can be timed. The store is attached beside it 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import glob
 import os
 import re
-import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +18,9 @@ from typing import Any
 
 import duckdb
 
+from profilectl import leftovers
 from profilectl.codes import StoreUnusable, UsageError
+from profilectl.ending import interruptible
 from profilectl.store_key import store_key
 
 
@@ -62,6 +62,7 @@ def connect(memory_limit: str | None = None, spill: Path | None = None) -> duckd
     if spill:
         config["temp_directory"] = str(spill / "spill")
     connection = duckdb.connect(":memory:", config=config)
+    interruptible.add(connection)
     connection.execute("set enable_progress_bar = false").fetchall()
     return connection
 
@@ -70,6 +71,10 @@ def fetched(connection: duckdb.DuckDBPyConnection, statement: str, bound: dict[s
     """Run a statement and return all its rows; a result must be fetched before the next statement."""
     try:
         return connection.execute(statement, bound or {}).fetchall()
+    except (duckdb.InterruptException, RuntimeError) as error:
+        if "interrupted" not in str(error).lower() or threading.current_thread() is not threading.main_thread():
+            raise
+        raise KeyboardInterrupt from None  # a signal; nothing that mends failures may take it for one
     except UnicodeDecodeError:
         # DuckDB's message quotes the input, and cuts it in the middle of a character.
         raise duckdb.InvalidInputException("Invalid Input Error: the statement met an input it could not read") from None
@@ -192,14 +197,12 @@ class Scratch:
 
     def cursor(self) -> Scratch:
         """Return a second scratch on the same database, for another thread; what is attached is attached to both."""
-        return Scratch(self.folder, connection=self.connection.cursor())
+        cursor = self.connection.cursor()
+        interruptible.add(cursor)
+        return Scratch(self.folder, connection=cursor)
 
     def close(self) -> None:
         self.connection.close()
-
-
-KINDS = ("scratch", "new", "copy", "snapshot")
-"""What the folders that a process makes beside a store are for."""
 
 
 def may_write_beside(path: Path) -> bool:
@@ -207,58 +210,17 @@ def may_write_beside(path: Path) -> bool:
     return os.access(path.absolute().parent, os.W_OK | os.X_OK)
 
 
+private_folder, unwritable = leftovers.folder_beside, leftovers.unwritable
+"""Make a folder beside a path, for its owner only, and remove it at the end; what is raised where that cannot be."""
+
+
 @contextlib.contextmanager
-def private_folder(path: Path, kind: str) -> Iterator[Path]:
-    """Make a folder beside a path, for its owner only, and remove it at the end. kind: one of KINDS.
-
-    What a process that was killed has left is removed as well: its lock is gone. Raises StoreUnusable
-    where the folder of the path cannot be written.
-    """
-    assert kind in KINDS
-    parent, prefix = path.absolute().parent, f".{path.name[:100]}."
-    try:
-        folder, lock = _locked_folder(parent, prefix, f".{kind}")
-    except OSError as error:
-        raise unwritable(path, str(error.strerror)) from None
-    try:
-        for one in KINDS:
-            for other in parent.glob(f"{glob.escape(prefix)}*.{one}"):
-                if other != folder:
-                    _remove_abandoned(other)
+def folder_beside_or_elsewhere(path: Path) -> Iterator[Path]:
+    """Make a folder for data of a store, for its owner only: beside the store, or where that folder cannot be written, in the
+    system's folder for such data."""
+    beside = path if may_write_beside(path) else Path(tempfile.gettempdir()) / path.name
+    with private_folder(beside, "scratch") as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
-
-
-def unwritable(path: Path, why: str) -> StoreUnusable:
-    return StoreUnusable(f"the folder {path.parent} cannot be written: {why}", "name another with --store or -o")
-
-
-def _locked_folder(parent: Path, prefix: str, suffix: str) -> tuple[Path, int]:
-    """Make a folder and lock it; another one, where somebody took it for abandoned in between."""
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=parent))
-        try:
-            lock = os.open(folder, os.O_RDONLY)
-        except FileNotFoundError:
-            continue
-        with contextlib.suppress(OSError):  # a file system without locks: nothing is ever taken for abandoned
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.exists():
-            return folder, lock
-        os.close(lock)
-
-
-def _remove_abandoned(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            if os.fstat(lock).st_uid == os.getuid():
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder)
-        finally:
-            os.close(lock)
 
 
 _ONLY_A_PATH = re.compile(r"/[\w/.,+@ -]*")
@@ -276,9 +238,8 @@ def _only_a_path(folder: Path) -> Iterator[Path]:
     place = next((place for place in places if os.access(place, os.W_OK | os.X_OK)), None)
     if place is None:
         raise StoreUnusable(f"{folder.parent} has a character in its name that a pattern may have", "name a plain folder with TMPDIR=")
-    with tempfile.TemporaryDirectory(prefix="profilectl-", dir=place) as plain:
-        (Path(plain) / "scratch").symlink_to(folder)
-        yield Path(plain) / "scratch"
+    with leftovers.linked(folder, place) as plain:
+        yield plain
 
 
 @contextlib.contextmanager
@@ -286,8 +247,7 @@ def scratch_beside(path: Path, memory_limit: str | None = None) -> Iterator[Scra
     """Open a scratch whose spilled data lie beside the store, readable by its owner only; beside a store in a folder that cannot
     be written, which can be read all the same, in the system's folder for such data. Raises StoreUnusable where there is no room.
     """
-    beside = path if may_write_beside(path) else Path(tempfile.gettempdir()) / path.name
-    with private_folder(beside, "scratch") as folder, _only_a_path(folder) as plain:
+    with folder_beside_or_elsewhere(path) as folder, _only_a_path(folder) as plain:
         scratch = Scratch(plain, memory_limit)
         try:
             yield scratch

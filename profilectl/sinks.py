@@ -12,13 +12,12 @@ import io
 import os
 import queue
 import re
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from profilectl import leftovers
 from profilectl.codes import InputRefused, UsageError
 
 FORMATS = ("jsonl", "parquet", "csv")
@@ -204,7 +203,9 @@ class Parts:
         check_folder(folder)
         self.folder, self.name, self.most_rows, self.suffix = folder, name, most_rows, suffix
         self._open_writer = open_writer
-        self._made = Path(tempfile.mkdtemp(prefix=f".{folder.name[:100]}.", dir=folder.absolute().parent))
+        self._holding = contextlib.ExitStack()
+        self._made = self._holding.enter_context(leftovers.folder_beside(folder, "parts")) / "made"
+        self._made.mkdir(mode=0o700)
         self._open: dict[str, tuple[contextlib.ExitStack, Any, int]] = {}
         self._numbers: dict[str, int] = {}
         self.files = 0
@@ -228,6 +229,7 @@ class Parts:
         stack = contextlib.ExitStack()
         path = within / f"{self.name}-{number:05}{self.suffix}"
         stream = stack.enter_context(os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"))
+        stack.callback(_force, stream)
         writer = stack.enter_context(self._open_writer(stream))
         self.files += 1
         return stack, writer, 0
@@ -242,16 +244,25 @@ class Parts:
             self._open[""] = self._begin("")
         for group in list(self._open):
             self._end(group)
-        if self.folder.is_dir():
-            self.folder.rmdir()
-        self._made.rename(self.folder)
+        for within in self._made.iterdir():
+            if within.is_dir():
+                leftovers.sync_folder(within)
+        leftovers.sync_folder(self._made)
+        leftovers.put(self._made, self.folder)  # in the place of an empty folder, where there is one
+        self._holding.close()
 
     def abandon(self) -> None:
         """Leave nothing."""
         for group in list(self._open):
             with contextlib.suppress(Exception):
                 self._end(group)
-        shutil.rmtree(self._made, ignore_errors=True)
+        self._holding.close()
+
+
+def _force(stream: BinaryIO) -> None:
+    """Force what was written to the disk."""
+    stream.flush()
+    os.fsync(stream.fileno())
 
 
 def folder_of(key: str, value: str | None) -> str:

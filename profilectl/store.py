@@ -27,6 +27,7 @@ from profilectl.batch import LIMITS, Reading
 from profilectl.codes import InputRefused, StoreBusy, StoreGone, StoreUnusable, UsageError
 from profilectl.feed import ACCOUNT, DEFAULT_PROTECTION, DEFAULT_WORKSPACE, Feed, source_named_by
 from profilectl.identity import HIERARCHY, PLACEHOLDERS, Rules, flags_of, judging_of
+from profilectl.leftovers import private_files
 from profilectl.reading import Brought, way_of
 from profilectl.same_store import check_not_made, check_opened
 from profilectl.scratch import Scratch, attaching
@@ -306,8 +307,7 @@ def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
     that was opened (copies.put_in_place) is opened instead."""
     pause = 0.01
     scratch.confine(path)
-    before = os.umask(0o077)
-    try:
+    with private_files() if write else contextlib.nullcontext():
         while True:
             try:
                 check_path(path)
@@ -333,8 +333,6 @@ def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
                 raise StoreGone(f"there is no store at {path}") from None
             except OSError as error:
                 raise StoreUnusable(f"{path} cannot be used as a store: {error.strerror}") from None
-    finally:
-        os.umask(before)
 
 
 def _unusable(path: Path, error: Exception) -> StoreUnusable:

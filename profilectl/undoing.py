@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from profilectl.modification import modify_again
 from profilectl.opening import open_store
 from profilectl.refresh import refresh_store
 from profilectl.report import ImportReport, Past
-from profilectl.scratch import Scratch, scratch_beside
+from profilectl.scratch import scratch_beside
 from profilectl.store import State
 from profilectl.suppression import Guard, guard_of
 from profilectl.suppression_key import key_of_store
@@ -38,23 +37,20 @@ class Undone:
 
 def imports_of(path: Path, *, wait_s: float = 0) -> list[Past]:
     """Return the history of a store, oldest first. Raises StoreBusy, StoreUnusable."""
-    scratch = Scratch(Path(tempfile.gettempdir()))
-    with contextlib.closing(scratch), open_store(scratch, path, wait_s=wait_s) as store:
+    with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         return history_of(store)
 
 
 def import_of(path: Path, number: int, *, wait_s: float = 0) -> Past:
     """Return one import. Raises InputRefused where there is none of that number."""
-    scratch = Scratch(Path(tempfile.gettempdir()))
-    with contextlib.closing(scratch), open_store(scratch, path, wait_s=wait_s) as store:
+    with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         past = import_numbered(store, number)
         return past if past.undone_ms is not None else replace(past, kept_out=kept_out_of(store, number))
 
 
 def going(path: Path, number: int, *, cascade: bool, replay: bool, wait_s: float = 0) -> list[Past]:
     """Return what an undo would take back, newest first. Raises InputRefused where it would refuse."""
-    scratch = Scratch(Path(tempfile.gettempdir()))
-    with contextlib.closing(scratch), open_store(scratch, path, wait_s=wait_s) as store:
+    with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         return to_replay(store, number) if replay else to_undo(store, number, cascade=cascade)
 
 
@@ -68,8 +64,7 @@ def undo_import(
     """
     if replay:
         return _replay(path.absolute(), number, wait_s, progress)
-    scratch = Scratch(Path(tempfile.gettempdir()))
-    with contextlib.closing(scratch), open_store(scratch, path, write=True, wait_s=wait_s) as store:
+    with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=True, wait_s=wait_s) as store:
         pasts = to_undo(store, number, cascade=cascade)
         undo(store, pasts)
         defined = store.has_definitions()

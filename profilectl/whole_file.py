@@ -10,17 +10,17 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from profilectl import leftovers
 from profilectl.codes import InputRefused, UsageError
 
 
 def check_target(path: Path, option: str = "-o", *, replace: bool = True, store: bool = False) -> None:
     """Refuse a path that could not be written in the end. replace: a file of that name may go; store: even a
-    store, which nothing else brings back.
+    store, which nothing else brings back. What killed commands have left in its folder is removed.
 
     Raises InputRefused; UsageError for "-".
     """
@@ -28,6 +28,7 @@ def check_target(path: Path, option: str = "-o", *, replace: bool = True, store:
     hint = _another(option)
     if not path.absolute().parent.is_dir():
         raise InputRefused(f"{path} cannot be written: there is no folder {path.parent}", hint)
+    leftovers.sweep(path.absolute().parent)
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -85,7 +86,7 @@ def whole_file(path: Path, option: str = "-o", *, replace: bool = True, store: b
     """
     check_target(path, option, replace=replace, store=store)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.absolute().parent)
+        made, handle = leftovers.locked_file(path)
     except OSError as error:
         raise InputRefused(f"{path} cannot be written: {error.strerror}", _another(option)) from None
     try:
@@ -93,8 +94,10 @@ def whole_file(path: Path, option: str = "-o", *, replace: bool = True, store: b
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
+            # Named before it is closed: an unlocked file would be taken for left over.
+            if replace:
+                leftovers.put(made, path)
+            elif not leftovers.put_new(made, path):
+                raise InputRefused(f"{path} is there already", _another(option))
+    finally:
+        leftovers.drop_file(made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -16,6 +17,8 @@ from profilectl import __version__
 from profilectl.cli import complete
 from profilectl.cli.commands import Commands, Interrupted, ReaderLeft
 from profilectl.codes import Exit, ProfilectlError
+from profilectl.ending import end_on_signals, ended_by, leave_signals
+from profilectl.leftovers import sweep
 from profilectl.store_key import MODULE, choose_store_key
 from profilectl.suppression_key import choose_key
 from profilectl.terminal import guard
@@ -85,6 +88,7 @@ def _common(
     choose_workspace(workspace)
     choose_store_key(store_key)
     choose_key(suppression_key)
+    sweep(store.absolute().parent)  # what killed commands have left, whatever they were about
     context.obj = Options(store, quiet)
 
 
@@ -115,7 +119,16 @@ UNUSABLE = (
 
 def main() -> None:
     """Run the command line; every failure a person can cause ends in words and an exit status."""
+    os.umask(0o077)  # whatever is made, also by DuckDB and by processes that this one begins, is for its owner only
     guard()
+    end_on_signals()
+    try:
+        _run()
+    finally:
+        leave_signals()
+
+
+def _run() -> None:
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         app()
@@ -123,8 +136,9 @@ def main() -> None:
         _say(error.message, error.hint)
         sys.exit(error.exit)
     except (KeyboardInterrupt, Interrupted):
-        _say("interrupted", "what was being written is there whole or not at all; of an import, profilectl imports list tells")
-        sys.exit(Exit.INTERRUPTED)
+        _say_interrupted()
+        number = ended_by()
+        sys.exit(Exit.INTERRUPTED if number is None else 128 + number)
     except (BrokenPipeError, ReaderLeft):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -150,6 +164,17 @@ def main() -> None:
             "please report it, with the output under PROFILECTL_TRACEBACK=1; the store is as before",
         )
         sys.exit(Exit.FAULT)
+
+
+def _say_interrupted() -> None:
+    """Say so, unless the terminal is gone; then nothing more is written to it."""
+    try:
+        _say("interrupted", "what was being written is there whole or not at all; of an import, profilectl imports list tells")
+        sys.stdout.flush()
+    except OSError:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _show_warning(message: Warning | str, *rest: object) -> None:

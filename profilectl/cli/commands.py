@@ -122,8 +122,8 @@ class Commands(typer.core.TyperGroup):
             raise ReaderLeft from None
         except (KeyboardInterrupt, typer.Abort):
             raise Interrupted from None
-        except RuntimeError as error:
-            if "interrupted" in str(error).lower():  # Ctrl-C while DuckDB works
+        except Exception as error:
+            if "interrupted" in str(error).lower() and type(error).__name__ in ("RuntimeError", "InterruptException"):  # Ctrl-C while DuckDB works
                 raise Interrupted from None
             raise
         return found

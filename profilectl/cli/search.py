@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -88,6 +87,7 @@ def lookup_command(
     """
     from profilectl.lookup import Lookup
     from profilectl.read import copied, look_up_file
+    from profilectl.scratch import folder_beside_or_elsewhere
     from profilectl.sinks import ENDINGS, format_named, packed
     from profilectl.whole_file import check_apart, whole_file
 
@@ -98,10 +98,10 @@ def lookup_command(
         raise UsageError(f"-o {output}: a look-up writes JSON lines or CSV", "name it .jsonl or .csv")
     check_apart([("-o", output)], [file])
     wanted = Lookup(named, environment.value, list(dict.fromkeys(fields or ())), written, delimiter, encoding, piped=file == "-", max_unpacked=max_unpacked)
-    with tempfile.TemporaryDirectory() as folder:
+    with folder_beside_or_elsewhere(options_of(context).store.absolute()) as folder:
         path = Path(file)
         if file == "-":
-            path = Path(folder) / "stdin"
+            path = folder / "stdin"
             copied(sys.stdin.buffer, path)  # in a folder for its owner only
         elif not path.is_file():
             raise InputRefused(f"{file}: there is no such file" if not path.exists() else f"{file} is not a file")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from profilectl.codes import InputRefused
 from profilectl.delivery import BLOCKS, Delivered, Parcel, Result
+from profilectl.leftovers import sync_folder
 from profilectl.output import Fate
 from profilectl.values import to_json
 from profilectl.whole_file import is_database
@@ -79,6 +80,9 @@ def open_to_add(path: Path, what: str, *, folder: Path | None = None) -> int:
         if folder is not None:
             folder.mkdir(mode=0o700, exist_ok=True)
         opened = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        if not os.fstat(opened).st_size:  # new: what is delivered into it outlives a power cut only with its name
+            for made in (path, *((folder,) if folder is not None else ())):
+                sync_folder(made.absolute().parent)
     except OSError as error:
         raise InputRefused(f"{path} cannot be written: {error.strerror}", "name another path for the output") from None
     if not stat.S_ISREG(os.fstat(opened).st_mode) or os.pread(opened, 12, 0)[8:] == b"DUCK":

@@ -24,6 +24,7 @@ from profilectl.delivery import BLOCKS, REST_S, SURE, Delivered, Delivery, Manne
 from profilectl.delivery.audiences import Messages, write_list
 from profilectl.delivery.credentials import Stated, credentials_of, read_credentials
 from profilectl.enrichment import HandedOver
+from profilectl.leftovers import stem
 from profilectl.naming import no_such
 from profilectl.opening import open_store
 from profilectl.outbox import WAITING, Outcome, dead_of, record, routes, waiting_for
@@ -298,7 +299,7 @@ def _take(scratch: Scratch, path: Path, output: Output, after: int, limit: int, 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Keep a second process from forwarding: it would send everything again, and out of order."""
-    name = path.absolute().parent / f".{path.name[:100]}.forward"
+    name = path.absolute().parent / f".{stem(path.name)}.forward"
     while True:
         try:
             lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from profilectl.codes import StoreUnusable
 from profilectl.opening import open_store
 from profilectl.packing import Run, joined, namespace_of
 from profilectl.push.known import Noted, SentEvent, host_named, note_events, note_known
-from profilectl.scratch import Scratch
+from profilectl.scratch import scratch_beside
 from profilectl.store import Store, who
 
 GROWING = ("profiles", "events")
@@ -67,10 +66,11 @@ class Ledger:
 
     def __init__(self, path: Path, wait_s: float) -> None:
         self._path, self._wait_s = path, wait_s
-        self._scratch = Scratch(Path(tempfile.gettempdir()))
+        self._closing = contextlib.ExitStack()
+        self._scratch = self._closing.enter_context(scratch_beside(path.absolute()))
 
     def close(self) -> None:
-        self._scratch.close()
+        self._closing.close()
 
     @contextlib.contextmanager
     def _open(self, *, write: bool, wait_s: float | None = None, upgrade: bool = True) -> Iterator[Store]:

@@ -95,6 +95,10 @@ def say_not_touched(done: Forgotten) -> None:
     notice("not touched: backups, exports, and the files that were imported" + (":" if files else ""))
     for path in files:
         notice(f"  {path}")
+    if done.left:
+        notice("of a command that was killed or still runs, and may hold them:")
+    for one in done.left:
+        notice(f"  {one.path}: {one.why}")
     if gone.outputs:
         notice(f"not told: {', '.join(gone.outputs)}, where batches of theirs went")
     if gone.may_have:

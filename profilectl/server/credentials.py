@@ -37,7 +37,7 @@ from typing import Any, TypeVar
 from profilectl.codes import InputRefused, UsageError
 from profilectl.credentials import read_secrets
 from profilectl.feed import DEFAULT_WORKSPACE
-from profilectl.whole_file import check_named
+from profilectl.whole_file import check_named, whole_file
 
 AUDIENCE = "https://api.mparticle.com"
 SHORTEST_SECRET = 16
@@ -221,15 +221,10 @@ def new_credentials(
         _credentials(str(path), tomllib.loads(text))
     except (InputRefused, tomllib.TOMLDecodeError) as error:
         raise UsageError(str(error)) from None
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:
-        raise InputRefused(f"{path} is there already", "name another file; clients that know their secrets would be locked out") from None
-    except OSError as error:
-        raise InputRefused(f"{path} cannot be written: {error.strerror}") from None
-    with os.fdopen(handle, "w", encoding="utf-8") as out:
-        os.fchmod(out.fileno(), 0o600)
-        out.write(text)
+    if os.path.lexists(path):
+        raise InputRefused(f"{path} is there already", "name another file; clients that know their secrets would be locked out")
+    with whole_file(path, "FILE", replace=False) as out:
+        out.write(text.encode())
 
 
 def _quoted(text: str) -> str:

@@ -16,9 +16,7 @@ import io
 import json
 import multiprocessing
 import os
-import signal
 import sys
-import tempfile
 import threading
 import time
 import warnings
@@ -32,6 +30,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from profilectl.codes import ChangeRefused, InputRefused, NobodyFound, ProfilectlError, UsageError
+from profilectl.ending import end_with_parent
 from profilectl.outcomes import Outcome
 from profilectl.same_store import hold_to
 from profilectl.server.trouble import Trouble, trouble_of
@@ -235,6 +234,7 @@ def modify(
 def import_lines(store: Path, feed: str, content: str, call: str = "batch") -> list[Outcome]:
     """Import batches of a feed; return what became of each, where an application says them. Runs in the process of imports."""
     from profilectl.engine import ImportRequest, import_files
+    from profilectl.scratch import folder_beside_or_elsewhere
 
     # What is rejected is kept in the store (store.reject); a file of rejects is made because every import makes one.
     told: list[Outcome] = []
@@ -242,11 +242,11 @@ def import_lines(store: Path, feed: str, content: str, call: str = "batch") -> l
     def tell(outcomes: list[Outcome]) -> None:
         told[:] = outcomes
 
-    with tempfile.TemporaryDirectory(prefix="profilectl-") as folder:
+    with folder_beside_or_elsewhere(store.absolute()) as folder:
         request = ImportRequest(
             # As standard input, not as `content`: the history remembers that, and it may not keep what a person asks to have erased.
             ["-"], feed, format="jsonl", stdin=io.BytesIO(content.encode()), stdin_name=NAMES[call], again=True, wait_s=WAIT_S,
-            rejects=str(Path(folder) / "rejects.jsonl"), call="identify" if call == "batch" else call, outcomes=None if call == "batch" else tell,
+            rejects=str(folder / "rejects.jsonl"), call="identify" if call == "batch" else call, outcomes=None if call == "batch" else tell,
         )
         try:
             import_files(store, request)
@@ -264,11 +264,12 @@ def _log_warning(message: Warning | str, *rest: object) -> None:
 
 
 def _begin(store: Path, store_id: str, key: Path | None) -> None:
-    """Begin the process of imports: it ends with the one that began it, not with a Ctrl-C meant for that one. Each time it opens
+    """Begin the process of imports: it ends with the one that began it, not with a signal meant for that one. Each time it opens
     the store it looks whether that is the one with the id; it never makes one. key: the file that was named with --suppression-key."""
     hold_to(store, store_id)
     choose_key(key)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    os.umask(0o077)
     warnings.showwarning = _log_warning  # type: ignore[assignment]
     parent = multiprocessing.parent_process()
 

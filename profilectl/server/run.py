@@ -7,7 +7,6 @@ import contextlib
 import json
 import logging
 import resource
-import signal
 import socket
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import uvicorn
 
 from profilectl.codes import ProfilectlError, UsageError
+from profilectl.ending import hang_up_gently
 from profilectl.same_store import held_to
 from profilectl.server.application import Service, make_application
 from profilectl.server.credentials import Credentials
@@ -79,8 +79,8 @@ def serve(store: Path, credentials: Credentials, asked: Serving, ready: Callable
         listening = socket.create_server((asked.host, asked.port), family=family, backlog=1024)
     except OSError as error:
         raise UsageError(f"{asked.host} port {asked.port}: {error.strerror}", "--host and --port name another address") from None
-    # Whoever ends it by SIGTERM ends it as Ctrl-C does, with all folders removed.
-    signal.signal(signal.SIGTERM, lambda *_: _end())
+    # Whoever ends it by SIGTERM ends it as Ctrl-C does, with all folders removed: the loop hears both.
+    hang_up_gently()
     # The place that is meant, also where the folder that this runs in is moved.
     store = store.absolute()
     with listening, contextlib.closing(Place(store)) as place:
@@ -200,10 +200,6 @@ def _allow_connections() -> None:
         with contextlib.suppress(OSError, ValueError):
             more = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
             resource.setrlimit(resource.RLIMIT_NOFILE, (more, most))
-
-
-def _end() -> None:
-    raise SystemExit(0)
 
 
 async def _keep_fresh(snapshots: Snapshots, place: Place | None = None) -> None:

@@ -9,7 +9,6 @@ imported after so many requests, so that a run that is cut off has wasted few; t
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from profilectl.feed import PROTECTIONS, Effect
 from profilectl.opening import open_store
 from profilectl.profile import Profiles, held_as_text, profiles_of
 from profilectl.refresh import people_of
-from profilectl.scratch import Scratch, quote_text, scratch_beside
+from profilectl.scratch import Scratch, folder_beside_or_elsewhere, quote_text, scratch_beside
 from profilectl.segments import environment_name, known_mpids
 from profilectl.store import Store, choose_feed
 from profilectl.uid2.operator import Operator
@@ -246,10 +245,10 @@ class _Asking:
         (content,) = self.scratch.row(f"select string_agg({line}, chr(10) order by profile) from answered where status in ({known})")
         if content is None:
             return
-        with tempfile.TemporaryDirectory(prefix="profilectl-") as folder:
+        with folder_beside_or_elsewhere(self.path.absolute()) as folder:
             report = import_files(self.path, ImportRequest(
                 [NAME], self.wanted.feed, protection=PROTECTION, source=SOURCE, format="jsonl", content=content + "\n", again=True,
-                rejects=str(Path(folder) / "rejects.jsonl"), workspace=self.workspace, now_ms=self.now_ms, wait_s=max(self.wanted.wait_s, WAIT_S),
+                rejects=str(folder / "rejects.jsonl"), workspace=self.workspace, now_ms=self.now_ms, wait_s=max(self.wanted.wait_s, WAIT_S),
                 memory_limit=self.wanted.memory_limit, progress=self.wanted.progress,
             ))  # fmt: skip
         self.done.dropped += report.counts.rows["dropped"] + report.counts.rows["rejected"]
