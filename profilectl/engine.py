@@ -14,7 +14,6 @@ import hashlib
 import io
 import os
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,7 +30,7 @@ from profilectl.event import added_event
 from profilectl.examples import examples_of, without_mpids
 from profilectl.feed import ACCOUNT, ENVIRONMENTS, Feed, computed, meaning_of, workspaces_of
 from profilectl.merge import Merged, merge
-from profilectl.opening import open_store, store_in_memory
+from profilectl.opening import UNREFRESHED, once_done, open_store, store_in_memory
 from profilectl.outbox import leaving_from
 from profilectl.outcomes import Outcome, outcomes_of
 from profilectl.reading import Known, known_content, way_of
@@ -267,26 +266,10 @@ def refresh_after(store_path: Path, report: ImportReport, request: ImportRequest
 
     request.progress("calculating", 0)
     done = None
-    with _once_done(report.number, "audiences and calculated attributes could not be brought up to date", "the next import tries again, as does profilectl audiences refresh"):
+    with once_done(f"import {report.number} is done", UNREFRESHED, "the next import tries again, as does profilectl audiences refresh", busy=True):
         now_ms = request.now_ms if request.first_arrival is None else None  # one that is played again is of today all the same
         done = refresh_store(store_path, now_ms=now_ms, wait_s=max(request.wait_s, LATE_WAIT_S), memory_limit=request.memory_limit, number=report.number)
     return None if done is None else done.moved()
-
-
-class LeftUndone(UserWarning):
-    """An import is committed, and something that follows one did not succeed; says what makes up for it."""
-
-
-@contextlib.contextmanager
-def _once_done(number: int | None, what: str, remedy: str) -> Iterator[None]:
-    """What follows a commit: its failure is told, and is not the import's. A store that is busy is left to the next."""
-    try:
-        yield
-    except StoreBusy:
-        pass
-    except Exception as error:  # noqa: BLE001 - whatever it is, the import is committed, and must not be taken for one that is not
-        # Only what kind of failure: its words may hold what a row says.
-        warnings.warn(f"import {number} is done, but {what} ({type(error).__name__}); {remedy}", LeftUndone, stacklevel=2)
 
 
 @contextlib.contextmanager
@@ -455,7 +438,7 @@ class _Run:
         # Whoever comes next reads fewer segments; not having had the time for it loses nothing.
         if due:
             with (
-                _once_done(self.made.number, "older imports could not be laid together", "profilectl compact tries again"),
+                once_done(f"import {self.made.number} is done", "older imports could not be laid together", "profilectl compact tries again", busy=True),
                 open_store(self.scratch, self.path, write=True) as store,
             ):
                 compact(store)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from profilectl.check import Breach, check
-from profilectl.compaction import compact_all
-from profilectl.copies import copy_store, put_in_place, rewrite_store
+from profilectl.compaction import rewrite_compact
+from profilectl.copies import copy_store, put_in_place
 from profilectl.opening import open_store
 from profilectl.scratch import Scratch, scratch_beside
 from profilectl.stats import stats_of
@@ -66,9 +66,8 @@ def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> 
     before = path.stat().st_size
     with scratch_beside(path) as scratch, open_store(scratch, path, write=True, wait_s=wait_s) as store:
         segments = len(store.segments())
-        compact_all(store, store.settings().keep_imports if keep is None else keep)
-        left = store.segments()
-        put_in_place(scratch, rewrite_store(scratch, path, scratch.folder), path)
+        made, left = rewrite_compact(store, store.settings().keep_imports if keep is None else keep, scratch.folder)
+        put_in_place(scratch, made, path)
     undoable = [one.first_import for one in left if one.first_import == one.last_import]
     return Compacted(segments, len(left), before, path.stat().st_size, undoable)
 

@@ -91,10 +91,25 @@ def whole_file(path: Path, option: str = "-o", *, replace: bool = True) -> Itera
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(name, path)
+            _to_the_disk(stream, path, option)
+        try:
+            os.replace(name, path)
+        except OSError as error:
+            raise _unwritten(path, option, error) from None
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(name)
         raise
+
+
+def _to_the_disk(stream: BinaryIO, path: Path, option: str) -> None:
+    """Force what was written to the disk. Raises InputRefused where the disk does not take it."""
+    try:
+        stream.flush()
+        os.fsync(stream.fileno())
+    except OSError as error:
+        raise _unwritten(path, option, error) from None
+
+
+def _unwritten(path: Path, option: str, error: OSError) -> InputRefused:
+    return InputRefused(f"{path} could not be written: {error.strerror}", f"make room, or {_another(option)}")
