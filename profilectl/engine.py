@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from profilectl.batch import Field, Reading
-from profilectl.codes import InputRefused, ProfilectlError, StoreBusy, UsageError
+from profilectl.codes import InputRefused, ProfilectlError, StoreBusy, Unfinished, UsageError
 from profilectl.commit import Import, Prepared, prepare, warn_of_names, write
 from profilectl.compaction import compact, compaction_due
 from profilectl.consenting import look_at_consent
@@ -29,6 +29,7 @@ from profilectl.dependence import rests_on
 from profilectl.event import added_event
 from profilectl.examples import examples_of, without_mpids
 from profilectl.feed import ACCOUNT, ENVIRONMENTS, Feed, computed, meaning_of, workspaces_of
+from profilectl.history import rejects_again
 from profilectl.merge import Merged, merge
 from profilectl.opening import UNREFRESHED, once_done, open_store, store_in_memory
 from profilectl.outbox import leaving_from
@@ -188,6 +189,8 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
             feed = _feed(store, request)
             fresh, reports, notices = _fresh(store, feed, files, request)
             state = store.state()
+            if not fresh and request.rejects and not request.dry_run:
+                notices += rejects_again(store, max(file.already_imported or 0 for file in reports), Path(request.rejects))
         report = ImportReport(
             None, feed.name, feed.source, request.protection or feed.protection,
             request.environment or ENVIRONMENTS[0], reports, feed_registered=not feed.number, dry_run=request.dry_run,
@@ -598,9 +601,10 @@ class _Run:
         if self.mend and len(self.rejects):
             try:
                 self.mend.write(self.scratch, self.staged, self.rejects)
-            except OSError as error:
+            except (OSError, InputRefused) as error:
                 done = f"import {self.report.number} is done, but " if self.report.number else ""
-                raise ProfilectlError(f"{done}the rows to mend could not be written to {self.mend.path}: {error.strerror}") from None
+                why = error.message if isinstance(error, InputRefused) else f"{self.mend.path} could not be written: {error.strerror}"
+                raise Unfinished(f"{done}the rows to mend are not written: {why}", "make room, then the same with --again --dry-run writes them") from None
             self.report.rejects_as_input = str(self.mend.path)
         if self.request.keep_scratch:
             self._keep_scratch(self.request.keep_scratch)
@@ -617,8 +621,9 @@ class _Run:
                     while block := written.read(1 << 20):
                         out.write(block)
                 return target
-        done = f"import {self.report.number} is done, but its rejects" if self.report.number else "the rejects"
-        raise ProfilectlError(f"{done} could not be written to {wanted}", "the store keeps those of an import: store.reject")
+        if self.report.number:
+            raise Unfinished(f"import {self.report.number} is done, but its rejects could not be written to {wanted}", "make room; given again with --rejects FILE the same import writes them")
+        raise InputRefused(f"the rejects could not be written to {wanted}", "make room, or name another file with --rejects")
 
     def _keep_scratch(self, path: str) -> None:
         self.scratch.run(f"attach {quote_path(Path(path))} as kept")

@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,8 @@ def _without_durations(report: str) -> str:
     return DURATIONS.sub(b"", report.encode()).decode()
 
 
-DURATIONS = re.compile(rb'"(elapsed_ms|locked_ms)": ?\d+')
+DURATIONS = re.compile(rb'"(elapsed_ms|locked_ms)": ?\d+|"seal": "[0-9a-f]+"')
+"""How long things took, and what seals a plan that says so."""
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -158,6 +159,12 @@ class Operation:
     """The command; what is split at blanks."""
     ends: int = 0
     """Its exit status when all goes well."""
+    repeats: bool = False
+    """It does the same once more where it is given again."""
+    falls_back: str = ""
+    """The file that is written instead where the one that was named cannot be."""
+    cleans: bool = True
+    """It takes away what a killed one has left, also where there is nothing more to do."""
     again: tuple[int, ...] = (0, 3)
     """With which exit status it may end when it is given again and all was done before."""
     true_words: str = ""
@@ -305,6 +312,8 @@ def _again(ground: Ground, work: Path, expect: Callable[..., None]) -> None:
     operation = ground.operation
     names = sorted(re.sub(r"\.[a-z0-9_]{8}(\.|$|/)", ".*.", name) for name in files_of(work))
     outputs = [(work / name).read_bytes() for name in operation.appended if (work / name).exists()]
+    if operation.repeats and held(work) == ground.after:
+        return
     key = _digest(work) + json.dumps(names) + repr(outputs)
     if key not in ground.finished:
         done = ran(work, *words(operation))
@@ -313,6 +322,11 @@ def _again(ground: Ground, work: Path, expect: Callable[..., None]) -> None:
         left = {*files_of(work), *stores_of(work)} - {*ground.files, *ground.stores}
         missing = {*ground.files, *ground.stores} - {*files_of(work), *stores_of(work)}
         said = []
+        if operation.falls_back in left:
+            missing.discard(next(name for name in ground.files if name == "r.jsonl"))
+            left.discard(operation.falls_back)
+        if not operation.cleans:
+            left = {name for name in left if not re.match(r"\..*\.[a-z0-9_]{8}(\.|$)", name)}
         if done.status not in (operation.ends, *operation.again):
             said.append(f"given again it ends with {done.status}: {done.stderr[-300:]}")
         if compared[0] != compared[1]:
@@ -327,9 +341,18 @@ def _again(ground: Ground, work: Path, expect: Callable[..., None]) -> None:
     expect(not ground.finished[key], ground.finished[key])
 
 
-def places_of(ground: Ground, many: int) -> Sequence[int]:
-    """Return some calls that differ most: the last ones, then the first of each kind at each file."""
+def modes_at(ground: Ground, at: int, *, every: bool) -> list[Mode]:
+    """Return in which ways a call is tried: it fails, and one of the others in turn; every: all of them."""
+    name = ground.calls[at - 1][0] if at <= len(ground.calls) else ""
+    others = [Mode.KILL, *((Mode.TORN, Mode.FULL, Mode.SHORT) if name in WRITES else (Mode.FULL,))]
+    last = [Mode.AFTER] if at == len(ground.calls) else []
+    return [Mode.FAIL, *(others if every else [others[at % len(others)]]), *last]
+
+
+def places_of(ground: Ground, many: int) -> list[int]:
+    """Return some calls that differ most, spread over the whole of them: the last one of each kind at each file."""
     seen: dict[tuple[str, str], int] = {}
     for place, (name, path) in enumerate(ground.calls, start=1):
         seen[name, re.sub(r"\.[a-z0-9_]{8}(\.|$|/)", ".*.", path)] = place
-    return sorted(sorted(seen.values(), reverse=True)[:many])
+    places = sorted(seen.values())
+    return places if len(places) <= many else [places[len(places) * place // many] for place in range(many)]

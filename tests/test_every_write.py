@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from failing import Operation, held, ran
+from effort import at_length
+from failing import Ground, Mode, Operation, ground_of, held, modes_at, places_of, ran, tried
 from output_receiver import Receiver, receiver
 
 STORES = Path(__file__).parent / "stores"
-DAY_MS = 86_400_000
 AT_MS = 1_789_000_000_000
 
 
@@ -209,27 +209,60 @@ def profiles_pushed(found: dict[str, Any]) -> dict[str, Any]:
 
 IS_DONE = r"is done, but|is undone, but|is applied, but|imports list"
 OPERATIONS = [
-    Operation("first import", file_alone, "import a.csv --feed f --rejects r.jsonl", ends=3, true_words=IS_DONE),
-    Operation("import", one_import, "import b.csv --feed f --rejects r.jsonl", ends=3, true_words=IS_DONE),
-    Operation("import explained", one_import, "import b.csv --feed f --explain-rows rows.csv", ends=3, true_words=IS_DONE),
+    Operation("first import", file_alone, "import a.csv --feed f --rejects r.jsonl", ends=3, falls_back="a.csv.rejects.jsonl", true_words=IS_DONE, cleans=False),
+    Operation("import", one_import, "import b.csv --feed f --rejects r.jsonl", ends=3, falls_back="b.csv.rejects.jsonl", true_words=IS_DONE, cleans=False),
+    Operation("import explained", one_import, "import b.csv --feed f --explain-rows rows.csv", ends=3, true_words=IS_DONE, cleans=False),
     Operation("import with audiences", defined, "import new.jsonl --feed app", between=without_derived, true_words=IS_DONE),
     Operation("import that compacts", many_imports, "import b.csv --feed f", between=people, compared=people, true_words=IS_DONE),
     Operation("undo", two_imports, "imports undo 2 --yes", again=(4,), true_words=IS_DONE),
     Operation("replay", two_imports, "imports undo 1 --replay --yes", again=(4,), true_words=IS_DONE),
     Operation("forget", two_imports, "forget --customer-id C3 --yes", again=(7,), true_words=IS_DONE),
-    Operation("privacy run", requested, "privacy run -o answers --now 2026-10-20", true_words=IS_DONE, between=people),
+    Operation("privacy run", requested, "privacy run -o answers --now 2026-10-20", true_words=IS_DONE, between=people, cleans=False),
     Operation("compact", two_imports, "compact --keep 0", true_words=IS_DONE),
     Operation("forward to a file", forwards('type = "jsonl"\npath = "out.jsonl"'), "forward", appended=("out.jsonl",), compared=without_outcomes, looked=lines_are_there),
     Operation("forward to a webhook", forwards('type = "webhook"\nurl = "{url}"'), "forward --pause 0.01", compared=without_outcomes, looked=requests_are_there, begun=anew),
-    Operation("push", two_imports, "push --host {url} --give-up 1", compared=profiles_pushed, url=lambda: outside().url, begun=anew),
-    Operation("set", two_imports, "set --customer-id C1 tier=best", true_words=IS_DONE),
-    Operation("backup", two_imports, "backup copy.duckdb", again=(4,)),
-    Operation("export", two_imports, "export profiles --sorted -o people.jsonl"),
-    Operation("export to parquet", two_imports, "export attributes --format parquet -o people.parquet"),
-    Operation("config apply", configured, "config apply c.toml", between=without_derived, true_words=IS_DONE),
+    Operation("push", two_imports, "push --host {url} --give-up 1", between=people, compared=profiles_pushed, url=lambda: outside().url, begun=anew),
+    Operation("set", two_imports, "set --customer-id C1 tier=best", repeats=True, true_words=IS_DONE),
+    Operation("backup", two_imports, "backup copy.duckdb", again=(4,), cleans=False),
+    Operation("export", two_imports, "export profiles --sorted -o people.jsonl", cleans=False),
+    Operation("export to parquet", two_imports, "export attributes --format parquet -o people.parquet", cleans=False),
+    Operation("config apply", configured, "config apply c.toml", cleans=False, between=without_derived, true_words=IS_DONE),
     Operation("upgrade", of_version(6), "check"),
     Operation("upgrade of an old one", of_version(3), "check"),
     Operation("audiences refresh", stale, "audiences refresh"),
-    Operation("plan", one_import, "plan b.csv --feed f -o load.plan", ends=3),
-    Operation("apply", planned, "apply load.plan --rejects r.jsonl", ends=3, again=(8,), true_words=IS_DONE),
+    Operation("plan", one_import, "plan b.csv --feed f -o load.plan", ends=3, cleans=False),
+    Operation("apply", planned, "apply load.plan --rejects r.jsonl", ends=3, falls_back="b.csv.rejects.jsonl", again=(8,), true_words=IS_DONE, cleans=False),
 ]
+THIN = ("import", "undo", "forget", "compact", "forward to a file")
+"""What is tried at some calls in every run of the tests; the others at all of them, among the slow tests."""
+
+
+def all_are_counted(ground: Ground) -> None:
+    """Where a build of DuckDB or Python went past the C library, nothing would fail, and all would seem well."""
+    seen = {(name, path.rpartition("/")[2]) for name, path in ground.calls}
+    assert {("write", "profiles.duckdb.wal"), ("fsync", "profiles.duckdb.wal"), ("pwrite", "profiles.duckdb"), ("fsync", "profiles.duckdb")} <= seen  # DuckDB's
+    assert {("rename", "r.jsonl"), ("unlink", "profiles.duckdb.wal")} <= seen  # Python's, and DuckDB's
+
+
+@pytest.mark.parametrize("operation", [one for one in OPERATIONS if one.name in THIN], ids=lambda one: one.name.replace(" ", "-"))
+def test_a_write_that_fails_leaves_the_store_before_or_after(operation: Operation, tmp_path: Path) -> None:
+    ground = ground_of(operation, tmp_path)
+    if operation.name == "import":
+        all_are_counted(ground)
+    for turn, at in enumerate(places_of(ground, 3)):
+        came, wrong = tried(ground, tmp_path / "work", (Mode.FAIL, Mode.KILL, Mode.FULL)[turn % 3], at)
+        assert came, at
+        assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name.replace(" ", "-"))
+def test_every_write_that_fails_leaves_the_store_before_or_after(operation: Operation, tmp_path: Path) -> None:
+    ground = ground_of(operation, tmp_path)
+    wrong: list[str] = []
+    for at in range(1, len(ground.calls) + 1):
+        for mode in modes_at(ground, at, every=bool(at_length(0, by_night=1))):
+            came, said = tried(ground, tmp_path / "work", mode, at)
+            assert came, f"{operation.name} makes its calls in another order each time: {mode.name} {at} did not come"
+            wrong += said
+    assert not wrong, f"{len(wrong)} wrong:\n" + "\n".join(wrong[:20])
