@@ -266,3 +266,21 @@ def test_every_write_that_fails_leaves_the_store_before_or_after(operation: Oper
             assert came, f"{operation.name} makes its calls in another order each time: {mode.name} {at} did not come"
             wrong += said
     assert not wrong, f"{len(wrong)} wrong:\n" + "\n".join(wrong[:20])
+
+
+def test_what_stays_in_the_log_of_a_copy_is_not_lost_with_it(tmp_path: Path) -> None:
+    """The copy takes the store's place without its log: an import that was made again was gone where the log could not be folded in."""
+    ground = ground_of(next(one for one in OPERATIONS if one.name == "replay"), tmp_path)
+    places = [at for at, (name, path) in enumerate(ground.calls, start=1) if name == "pwrite" and path.endswith("/replayed.duckdb")]
+    assert tried(ground, tmp_path / "work", Mode.FAIL, places[-1]) == (True, [])
+
+
+def test_an_import_given_again_writes_the_rejects_that_it_was_killed_before(tmp_path: Path) -> None:
+    one_import(tmp_path)
+    arguments = ("import", "a.csv", "--feed", "f", "--rejects", "r.jsonl")
+    assert "the rejects of import 1 are in r.jsonl" in ran(tmp_path, *arguments).stderr
+    assert (tmp_path / "r.jsonl").read_bytes() == (tmp_path / "a.csv.rejects.jsonl").read_bytes()
+    assert (tmp_path / "r.jsonl").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "r.jsonl").write_text("mine")
+    ran(tmp_path, *arguments)
+    assert (tmp_path / "r.jsonl").read_text() == "mine"
