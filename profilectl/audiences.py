@@ -37,6 +37,7 @@ from profilectl.refresh import (
     event_relation,
     people_of,
     person_relations,
+    refresh_once_done,
     refresh_store,
 )
 from profilectl.scratch import scratch_beside
@@ -90,7 +91,7 @@ def add_audience(path: Path, audience: Audience, *, replaces: bool = False, wait
             check_meant(store, f"audience {audience.name}", known.audience.workspace)
         with store.transaction():
             put_audience(store, replace(audience, workspace=workspace_for(store, audience.workspace)), time.time_ns() // 1_000_000)
-    refresh_store(path, wait_s=max(wait_s, 10))
+    refresh_once_done(path, f"the audience {audience.name} is defined", wait_s=wait_s)
     return audience_named(path, audience.name, wait_s=wait_s)
 
 

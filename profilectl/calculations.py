@@ -23,7 +23,7 @@ from profilectl.definitions import (
 )
 from profilectl.naming import no_such
 from profilectl.opening import open_store
-from profilectl.refresh import Asked, awake_only, people_of, refresh_store
+from profilectl.refresh import Asked, awake_only, people_of, refresh_once_done, refresh_store
 from profilectl.scratch import scratch_beside
 from profilectl.segments import known_mpids
 from profilectl.store import Store
@@ -101,7 +101,7 @@ def add_calculated(path: Path, definition: Definition, *, replaces: bool = False
             check_meant(store, f"calculated attribute {definition.name}", known.definition.workspace)
         with store.transaction():
             put_calculation(store, replace(definition, workspace=workspace_for(store, definition.workspace)), now_ms)
-    refresh_store(path, wait_s=max(wait_s, 10))
+    refresh_once_done(path, f"the calculated attribute {definition.name} is defined", wait_s=wait_s)
     return calculated_named(path, definition.name, wait_s=wait_s)
 
 
@@ -124,7 +124,7 @@ def set_state(path: Path, name: str, *, active: bool, wait_s: float = 0) -> dict
         known = _known(store, name)
         with store.transaction():
             put_calculation(store, replace(known.definition, draft=not active), time.time_ns() // 1_000_000)
-    refresh_store(path, wait_s=max(wait_s, 10))
+    refresh_once_done(path, f"the calculated attribute {name} is {'active' if active else 'a draft'}", wait_s=wait_s)
     return calculated_named(path, name, wait_s=wait_s)
 
 
@@ -134,7 +134,7 @@ def remove_calculated(path: Path, name: str, *, wait_s: float = 0) -> None:
         known = _known(store, name)
         with store.transaction():
             drop_calculation(store, known.name)
-    refresh_store(path, wait_s=max(wait_s, 10))
+    refresh_once_done(path, f"the calculated attribute {name} is removed", wait_s=wait_s)
 
 
 def recalculate(path: Path, names: Sequence[str], *, now_ms: int | None = None, wait_s: float = 0) -> list[dict[str, Any]]:

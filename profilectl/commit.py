@@ -7,10 +7,12 @@ table it becomes: ready_row becomes row_N.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import Any
 
+import duckdb
 import orjson
 
 from profilectl.event import NAMED_FREELY, names_warning
@@ -240,7 +242,9 @@ def write(store: Store, prepared: Prepared, made: Import, staged: Staged, report
             write_outgoing(store, made.number, made.feed.number, prepared.leaves, made.first)
             _write_import(store, made, staged, report)
     finally:
-        scratch.forget_order()
+        # A database that a failed write has shut takes no further statement; why it failed is what must be told.
+        with contextlib.suppress(duckdb.FatalException):
+            scratch.forget_order()
 
 
 def _sealed_files(store: Store, made: Import, guard: Guard) -> dict[str, str]:

@@ -6,8 +6,10 @@ history.keep says how many.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from profilectl.copies import rewrite_store
 from profilectl.identity import CODE
 from profilectl.segments import Segment, known_identities, write_table
 from profilectl.store import Store
@@ -43,19 +45,45 @@ def compact(store: Store) -> int:
     return len(taken)
 
 
-def compact_all(store: Store, keep: int) -> int:
-    """Lay all segments but the newest `keep` together; return how many were laid together."""
-    segments = store.segments()
+def rewrite_compact(
+    store: Store, keep: int, folder: Path, stays: Mapping[str, str]
+) -> tuple[Path, list[Segment]]:
+    """Write the store anew in a folder, with all segments but the newest `keep` laid together; return the new file, and its segments.
+    stays: as rewrite_store has it.
+
+    The store itself is not touched: what cannot be written to its end has taken nothing from those who may want to undo.
+    Raises StoreUnusable.
+    """
+    scratch, segments = store.scratch, store.segments()
     taken = segments[: max(len(segments) - keep, 0)]
     if len(taken) < 2:
-        return 0
-    with store.transaction():
-        _lay_together(store, taken)
-    return len(taken)
+        return rewrite_store(scratch, store.path, folder, stays or None), segments
+    made, tables = _laid_together(store, taken)
+    numbers = ", ".join(str(one.number) for one in taken)
+
+    def write_laid() -> None:
+        for kind, select in tables.items():
+            write_table(scratch, f"rewritten.{kind}_{made.number}", kind, select)
+        store.put_segment(made, into="rewritten")
+
+    rewritten = rewrite_store(
+        scratch, store.path, folder, {**stays, "segment": f"select * from store.segment where number not in ({numbers})"},
+        gone=[f"{kind}_{one.number}" for one in taken for kind in one.tables], more=write_laid,
+    )
+    return rewritten, [made, *segments[len(taken) :]]
 
 
 def _lay_together(store: Store, taken: Sequence[Segment]) -> None:
-    scratch = store.scratch
+    made, tables = _laid_together(store, taken)
+    for kind, select in tables.items():
+        write_table(store.scratch, made.table(kind), kind, select)
+    for one in taken:
+        store.drop_segment(one)
+    store.put_segment(made)
+
+
+def _laid_together(store: Store, taken: Sequence[Segment]) -> tuple[Segment, dict[str, str]]:
+    """Return the segment that others become, and the SELECT of each of its tables."""
     there = {kind for one in taken for kind in one.identities}
     identities = tuple(kind for kind in CODE if kind in there)  # in their own order, as an import has them
     keys = tuple(dict.fromkeys(key for one in taken for key in one.keys))
@@ -64,17 +92,16 @@ def _lay_together(store: Store, taken: Sequence[Segment]) -> None:
         store.next_segment(), taken[0].first_import, taken[-1].last_import, sum(one.rows for one in taken),
         tables, identities, keys,
     )
+    selects = {}
     for kind, order in ORDER.items():
         if kind in tables:
             parts = [_renamed(store, one, kind, made) for one in taken if kind in one.tables]
-            write_table(scratch, made.table(kind), kind, f"select * from ({' union all by name '.join(parts)}) order by {order}")
+            selects[kind] = f"select * from ({' union all by name '.join(parts)}) order by {order}"
     if "index" in tables:
         # What a later import took away stays in the index: that import may be taken back.
         known = known_identities(taken, removals=store.removals(), until=made.last_import)
-        scratch.run(f"create table {made.table('index')} as select hash, profile, type from ({known}) order by hash")
-    for one in taken:
-        store.drop_segment(one)
-    store.put_segment(made)
+        selects["index"] = f"select hash, profile, type from ({known}) order by hash"
+    return made, selects
 
 
 def _renamed(store: Store, one: Segment, kind: str, made: Segment) -> str:

@@ -11,16 +11,16 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import duckdb
 
 from profilectl.codes import StoreBusy, StoreUnusable
-from profilectl.leftovers import private_files, put
+from profilectl.leftovers import private_files, put, sync_folder
 from profilectl.scratch import Scratch, attaching, private_folder, quote_identifier
-from profilectl.store import attach, plain
+from profilectl.store import DISK_FAILED, attach, plain
 from profilectl.store_key import wrong_key
 
 BLOCK = 4 * 1024 * 1024
@@ -151,11 +151,14 @@ def _counts(scratch: Scratch) -> dict[str, int]:
 
 
 @private_files()
-def rewrite_store(scratch: Scratch, path: Path, folder: Path, stays: Mapping[str, str] | None = None) -> Path:
+def rewrite_store(
+    scratch: Scratch, path: Path, folder: Path, stays: Mapping[str, str] | None = None, *,
+    gone: Collection[str] = (), more: Callable[[], None] = lambda: None,
+) -> Path:
     """Write the attached store anew, without the room that dropped tables left; return the new file.
 
     It is made of rows, not of bytes: nothing that was deleted is in it. stays: table -> the SELECT of
-    what of it is written; of the others, all.
+    what of it is written; of the others, all. gone: tables that are not in it; more: writes what else is to be in it.
     """
     made = folder / "rewritten"
     try:
@@ -167,9 +170,13 @@ def rewrite_store(scratch: Scratch, path: Path, folder: Path, stays: Mapping[str
             scratch.run("copy from database store to rewritten (schema)")
             for (table,) in scratch.rows("select table_name from duckdb_tables() where database_name = 'store' order by table_oid"):
                 name = quote_identifier(table)
+                if table in gone:
+                    scratch.run(f"drop table rewritten.{name}")
+                    continue
                 scratch.run(f"insert into rewritten.{name} {stays.get(table, f'select * from store.{name}')}")
+        more()
         scratch.run("detach rewritten")
-    except duckdb.IOException as error:
+    except DISK_FAILED as error:
         raise StoreUnusable(f"{path} could not be written anew: {plain(error)}", "make room; the store is as before") from None
     return made
 
@@ -177,15 +184,36 @@ def rewrite_store(scratch: Scratch, path: Path, folder: Path, stays: Mapping[str
 def put_in_place(scratch: Scratch, made: Path, path: Path) -> None:
     """Put a complete store in the place of the one that is attached for writing.
 
-    Whoever waits for the lock sees that the file is another one and opens that (store.attach).
+    Whoever waits for the lock sees that the file is another one and opens that (store.attach). Raises StoreUnusable; then
+    the store is as before.
     """
-    scratch.run("checkpoint store")
-    _force(made)
-    path.with_name(path.name + ".wal").unlink(missing_ok=True)
-    put(made, path)
+    try:
+        _fold_log(scratch, made)
+        scratch.run("checkpoint store")
+        _force(made)
+        path.with_name(path.name + ".wal").unlink(missing_ok=True)
+        os.replace(made, path)
+    except DISK_FAILED as error:
+        raise _not_replaced(path, plain(error)) from None
+    except OSError as error:
+        raise _not_replaced(path, str(error.strerror)) from None
+    with contextlib.suppress(OSError):
+        sync_folder(path.absolute().parent)
 
 
 def _force(path: Path) -> None:
     """Force a file's bytes to the disk."""
     with path.open("rb") as content:
         os.fsync(content.fileno())
+
+
+def _fold_log(scratch: Scratch, made: Path) -> None:
+    """Fold the log of a store in the making into it, where closing it could not: the file alone takes the store's place, and what
+    is in the log alone would be lost. Raises duckdb.Error."""
+    if made.with_name(made.name + ".wal").exists():
+        scratch.run(attaching(made, "folded", write=True))
+        scratch.run("detach folded")  # which fails where the log stays
+
+
+def _not_replaced(path: Path, why: str) -> StoreUnusable:
+    return StoreUnusable(f"{path} could not be replaced by what was made: {why}", "the store is as before; make room, or mend the disk")

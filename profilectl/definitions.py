@@ -49,6 +49,12 @@ class Defined:
         return self.audience.name
 
 
+def has_unfilled(store: Store) -> bool:
+    """Say whether something is defined that was never computed: a refresh did not come to it."""
+    waits = [one.filled_ms is None and not one.definition.draft for one in calculations(store)]
+    return any([*waits, *(one.filled_ms is None and one.audience.kind == "real-time" for one in audiences(store))])
+
+
 def calculations(store: Store) -> list[Calculation]:
     """Return the calculated attributes of a store, by name."""
     rows = store.scratch.rows("select name, definition, changed_ms, filled_ms from store.calculation order by name")

@@ -14,7 +14,6 @@ import hashlib
 import io
 import os
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from profilectl.batch import Field, Reading
-from profilectl.codes import InputRefused, ProfilectlError, StoreBusy, UsageError
+from profilectl.codes import InputRefused, ProfilectlError, StoreBusy, Unfinished, UsageError
 from profilectl.commit import Import, Prepared, prepare, warn_of_names, write
 from profilectl.compaction import compact, compaction_due
 from profilectl.consenting import look_at_consent
@@ -30,10 +29,11 @@ from profilectl.dependence import rests_on
 from profilectl.event import added_event
 from profilectl.examples import examples_of, without_mpids
 from profilectl.feed import ACCOUNT, ENVIRONMENTS, Feed, computed, meaning_of, workspaces_of
+from profilectl.history import rejects_again
 from profilectl.leftovers import private_files
 from profilectl.merge import Merged, merge
 from profilectl.moments import latest_ms
-from profilectl.opening import open_store, store_in_memory
+from profilectl.opening import UNREFRESHED, once_done, open_store, store_in_memory
 from profilectl.outbox import leaving_from
 from profilectl.outcomes import Outcome, outcomes_of
 from profilectl.reading import Known, known_content, way_of
@@ -205,6 +205,8 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
             if fresh:
                 guard_of(store)  # refused before the files are read, where who was erased could not be kept out
             state = store.state()
+            if not fresh and request.rejects and not request.dry_run:
+                notices += rejects_again(store, max(file.already_imported or 0 for file in reports), Path(request.rejects))
         report = ImportReport(
             None, feed.name, feed.source, request.protection or feed.protection,
             request.environment or ENVIRONMENTS[0], reports, feed_registered=not feed.number, dry_run=request.dry_run,
@@ -283,26 +285,10 @@ def refresh_after(store_path: Path, report: ImportReport, request: ImportRequest
 
     request.progress("calculating", 0)
     done = None
-    with _once_done(report.number, "audiences and calculated attributes could not be brought up to date", "the next import tries again, as does profilectl audiences refresh"):
+    with once_done(f"import {report.number} is done", UNREFRESHED, "the next import tries again, as does profilectl audiences refresh", busy=True):
         now_ms = request.now_ms if request.first_arrival is None else None  # one that is played again is of today all the same
         done = refresh_store(store_path, now_ms=now_ms, wait_s=max(request.wait_s, LATE_WAIT_S), memory_limit=request.memory_limit, number=report.number)
     return None if done is None else done.moved()
-
-
-class LeftUndone(UserWarning):
-    """An import is committed, and something that follows one did not succeed; says what makes up for it."""
-
-
-@contextlib.contextmanager
-def _once_done(number: int | None, what: str, remedy: str) -> Iterator[None]:
-    """What follows a commit: its failure is told, and is not the import's. A store that is busy is left to the next."""
-    try:
-        yield
-    except StoreBusy:
-        pass
-    except Exception as error:  # noqa: BLE001 - whatever it is, the import is committed, and must not be taken for one that is not
-        # Only what kind of failure: its words may hold what a row says.
-        warnings.warn(f"import {number} is done, but {what} ({type(error).__name__}); {remedy}", LeftUndone, stacklevel=2)
 
 
 @contextlib.contextmanager
@@ -475,7 +461,7 @@ class _Run:
         # Whoever comes next reads fewer segments; not having had the time for it loses nothing.
         if due:
             with (
-                _once_done(self.made.number, "older imports could not be laid together", "profilectl compact tries again"),
+                once_done(f"import {self.made.number} is done", "older imports could not be laid together", "profilectl compact tries again", busy=True),
                 open_store(self.scratch, self.path, write=True) as store,
             ):
                 compact(store)
@@ -635,9 +621,10 @@ class _Run:
         if self.mend and len(self.rejects):
             try:
                 self.mend.write(self.scratch, self.staged, self.rejects)
-            except OSError as error:
+            except (OSError, InputRefused) as error:
                 done = f"import {self.report.number} is done, but " if self.report.number else ""
-                raise ProfilectlError(f"{done}the rows to mend could not be written to {self.mend.path}: {error.strerror}") from None
+                why = error.message if isinstance(error, InputRefused) else f"{self.mend.path} could not be written: {error.strerror}"
+                raise Unfinished(f"{done}the rows to mend are not written: {why}", "make room, then the same with --again --dry-run writes them") from None
             self.report.rejects_as_input = str(self.mend.path)
         if self.request.keep_scratch:
             self._keep_scratch(self.request.keep_scratch)
@@ -654,8 +641,9 @@ class _Run:
                     while block := written.read(1 << 20):
                         out.write(block)
                 return target
-        done = f"import {self.report.number} is done, but its rejects" if self.report.number else "the rejects"
-        raise ProfilectlError(f"{done} could not be written to {wanted}", "the store keeps those of an import: store.reject")
+        if self.report.number:
+            raise Unfinished(f"import {self.report.number} is done, but its rejects could not be written to {wanted}", "make room; given again with --rejects FILE the same import writes them")
+        raise InputRefused(f"the rejects could not be written to {wanted}", "make room, or name another file with --rejects")
 
     def _keep_scratch(self, path: str) -> None:
         with private_files():

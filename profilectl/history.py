@@ -10,13 +10,17 @@ import json
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+
+import orjson
 
 from profilectl.codes import InputRefused, UsageError
 from profilectl.feed import PROCESSED
 from profilectl.report import Past
 from profilectl.segments import Segment
 from profilectl.store import Store, who
+from profilectl.whole_file import whole_file
 
 DAY_MS = 24 * 60 * 60 * 1000
 
@@ -56,6 +60,23 @@ def no_import(number: int | str, there: Sequence[int]) -> UsageError:
     listed = f"{' to '.join(map(str, dict.fromkeys((min(there), max(there)))))}; " if there else ""
     alone = "" if there else ", and no other"
     return UsageError(f"there is no import {number}{alone}", f"{listed}profilectl imports list lists them")
+
+
+def rejects_again(store: Store, number: int, path: Path) -> list[str]:
+    """Write the rejects of an import to a file, where there is none, as the import would have: it may have been killed after its commit
+    and before that. Return what is to be said of it. Raises InputRefused where it cannot be written."""
+    if path.exists() or not store.scratch.row("select count(*) from store.reject where import = $number", {"number": number})[0]:
+        return []
+    rows = store.scratch.rows(
+        "select reject.file, file.unit, reject.line, reject.code, reject.message, reject.raw from store.reject as reject"
+        " left join (select path, any_value(unit) as unit, min(place) as place from store.import_file where import = $number group by path) as file"
+        " on file.path = reject.file where reject.import = $number order by file.place, reject.line, reject.rowid",
+        {"number": number},
+    )
+    with whole_file(path, "--rejects") as out:
+        for name, unit, line, code, message, raw in rows:
+            out.write(orjson.dumps({"file": name, unit or "line": line, "code": code, "message": message, "raw": raw}) + b"\n")
+    return [f"the rejects of import {number} are in {path}"]
 
 
 def kept_out_of(store: Store, number: int) -> dict[str, dict[str, Any]]:

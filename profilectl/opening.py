@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -13,14 +14,33 @@ from pathlib import Path
 import duckdb
 
 from profilectl.catalog import remember
-from profilectl.codes import StoreUnusable
+from profilectl.codes import StoreBusy, StoreUnusable
 from profilectl.leftovers import private_files, put_new
 from profilectl.same_store import check_in_place, is_held
 from profilectl.scratch import Scratch, attaching, private_folder
 from profilectl.segments import hash_fingerprint
-from profilectl.store import SCHEMA_VERSION, Store, attach, check_path, must_exist, plain
+from profilectl.store import DISK_FAILED, SCHEMA_VERSION, Store, attach, check_path, must_exist, plain
 from profilectl.store_key import store_key, wrong_key
 from profilectl.upgrade import known_version, upgrade_store
+
+UNREFRESHED = "audiences and calculated attributes could not be brought up to date"
+"""What is told where a refresh that follows a change fails."""
+
+
+class LeftUndone(UserWarning):
+    """A change is committed, and something that follows it did not succeed; says what makes up for it."""
+
+
+@contextlib.contextmanager
+def once_done(done: str, what: str, remedy: str, *, busy: bool = False) -> Iterator[None]:
+    """What follows a commit: its failure is told, and is not the change's. busy: a store that is busy is left to the next, without a word."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it is, the change is committed, and must not be taken for one that is not
+        if busy and isinstance(error, StoreBusy):
+            return
+        # Only what kind of failure: its words may hold what a row says.
+        warnings.warn(f"{done}, but {what} ({type(error).__name__}); {remedy}", LeftUndone, stacklevel=2)
 
 
 @contextlib.contextmanager
@@ -99,7 +119,7 @@ def _make_store(scratch: Scratch, path: Path) -> None:
             ours = _put_new(made, path)
         if ours:
             remember(path)
-    except duckdb.IOException as error:
+    except DISK_FAILED as error:
         raise StoreUnusable(f"{path} could not be made: {plain(error)}", "make room, or name another with --store") from None
     except duckdb.Error as error:
         raise wrong_key(path, str(error)) or error from None

@@ -24,7 +24,6 @@ Relations made here:
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections import Counter
@@ -37,14 +36,13 @@ from profilectl.audience_outbox import align
 from profilectl.audience_sql import Audience as Evaluated
 from profilectl.audience_sql import Relations, changes, needs
 from profilectl.barring import NO_REST, barred, lively, rest_rows
-from profilectl.codes import StoreBusy
 from profilectl.computing import compute
 from profilectl.criteria import Comparison, Happened, leaves, reads
 from profilectl.definitions import Calculation, Defined, audiences, calculations, workspaces_defined
 from profilectl.feed import ACCOUNT, DEFAULT_WORKSPACE, workspaces_of
 from profilectl.identity import BY_NAME, TYPES
 from profilectl.moments import Days
-from profilectl.opening import open_store
+from profilectl.opening import UNREFRESHED, once_done, open_store
 from profilectl.profile import RETIRED, Profiles, profiles_of
 from profilectl.report import ImportReport
 from profilectl.retention import clocks_of
@@ -113,10 +111,17 @@ def refresh_store(
     return done
 
 
+def refresh_once_done(path: Path, done: str, *, wait_s: float = 0) -> None:
+    """Bring up to date what rests on a change that is committed. done: what was; where the refresh fails, that is told, and the
+    next one makes up for it."""
+    with once_done(done, UNREFRESHED, "profilectl audiences refresh tries again"):
+        refresh_store(path, wait_s=max(wait_s, 10))
+
+
 def refresh_after_change(path: Path, report: ImportReport, *, wait_s: float = 0) -> None:
     """Bring up to date what rests on a change by hand, and write who entered and left into its report. A store that is busy
     is left to the next refresh."""
-    with contextlib.suppress(StoreBusy):
+    with once_done(f"import {report.number} is done", UNREFRESHED, "the next import tries again, as does profilectl audiences refresh", busy=True):
         with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=max(wait_s, 10)) as store:
             defined = store.has_definitions()
         if defined:

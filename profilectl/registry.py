@@ -11,9 +11,10 @@ from typing import Any
 from profilectl.audience_outbox import has_traces, leave_no_trace
 from profilectl.codes import InputRefused, UsageError
 from profilectl.config import Change, apply_config, config_text, difference, read_config
+from profilectl.definitions import has_unfilled
 from profilectl.feed import ACCOUNT, DEFAULT_WORKSPACE, Feed, no_feed
 from profilectl.opening import open_store, store_in_memory
-from profilectl.refresh import refresh_store
+from profilectl.refresh import refresh_once_done
 from profilectl.scratch import scratch_beside
 from profilectl.store import Store, choose_feed
 
@@ -83,10 +84,11 @@ def apply_file(path: Path, file: Path, *, dry_run: bool = False, wait_s: float =
             return difference(store, declared)
     with _open(path, wait_s, write=True) as store:
         changes = difference(store, declared) if dry_run else apply_config(store, declared)
-        defined = not dry_run and any(change.name.startswith(("calculated.", "audiences.")) for change in changes)
+        changed = any(change.name.startswith(("calculated.", "audiences.")) for change in changes)
+        defined = not dry_run and (changed or has_unfilled(store))
         traces = not dry_run and has_traces(store)
     if defined:
-        refresh_store(path, wait_s=max(wait_s, 10))
+        refresh_once_done(path, "the configuration is applied", wait_s=wait_s)
     if traces:  # a removal of somebody erased went with its output or its audience
         with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, write=True, wait_s=max(wait_s, 10)) as store:
             leave_no_trace(store)

@@ -36,6 +36,8 @@ from profilectl.store_key import wrong_key
 from profilectl.workspace import chosen_workspace
 
 SCHEMA_VERSION = 7
+DISK_FAILED = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException)
+"""What DuckDB raises where the disk does not take what is written, or not to its end."""
 KEEP_IMPORTS = 8
 """The last imports keep segments of their own, so that they can be taken back (setting history.keep)."""
 
@@ -208,9 +210,10 @@ class Store:
         """Say whether an identity was ever taken from a profile."""
         return bool(self.scratch.row("select count(*) from store.removed")[0])
 
-    def put_segment(self, segment: Segment) -> None:
+    def put_segment(self, segment: Segment, *, into: str = "store") -> None:
+        """Write a segment down. into: the database, where it is not the store itself."""
         self.scratch.run(
-            "insert into store.segment values ($number, $first, $last, $rows, $tables, $identities, $keys)",
+            f"insert into {into}.segment values ($number, $first, $last, $rows, $tables, $identities, $keys)",
             {"number": segment.number, "first": segment.first_import, "last": segment.last_import,
              "rows": segment.rows, "tables": list(segment.tables), "identities": list(segment.identities),
              "keys": list(segment.keys)},
@@ -235,7 +238,7 @@ class Store:
             # After a failed write DuckDB takes no further statement; the file is as before all the same.
             with contextlib.suppress(duckdb.Error):
                 self.scratch.run("rollback")
-            if isinstance(error, duckdb.IOException | duckdb.FatalException | duckdb.InternalException):
+            if isinstance(error, DISK_FAILED) or (isinstance(error, duckdb.TransactionException) and "Failed to commit" in str(error)):
                 raise StoreUnusable(
                     f"{self.path} could not be written: {plain(error)}", "the store is as before; make room, or mend the disk"
                 ) from None

@@ -16,7 +16,7 @@ from profilectl.engine import import_files, request_of
 from profilectl.history import history_of, import_numbered, kept_out_of, to_replay, to_undo, undo
 from profilectl.modification import modify_again
 from profilectl.opening import open_store
-from profilectl.refresh import refresh_store
+from profilectl.refresh import refresh_once_done
 from profilectl.report import ImportReport, Past
 from profilectl.scratch import scratch_beside
 from profilectl.store import State
@@ -69,7 +69,7 @@ def undo_import(
         undo(store, pasts)
         defined = store.has_definitions()
     if defined:
-        refresh_store(path, wait_s=max(wait_s, 10))
+        refresh_once_done(path, f"import {number} is undone", wait_s=wait_s)
     return Undone([past.number for past in pasts], [])
 
 
@@ -94,7 +94,7 @@ def _replay(path: Path, number: int, wait_s: float, progress: Callable[[str, int
             if store.state() != state:
                 raise StoreBusy(f"{path} was changed meanwhile; it is as the other left it", "run it again")
             put_in_place(scratch, copy, path)
-    refresh_store(path, wait_s=max(wait_s, 10))
+    refresh_once_done(path, f"import {number} is undone, and later ones are made again", wait_s=wait_s)
     return Undone([past.number for past in pasts], [one for one in replayed if one])
 
 

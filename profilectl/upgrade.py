@@ -8,9 +8,12 @@ rests on it is refused in words rather than guessed.
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import secrets
 import warnings
 from pathlib import Path
+
+import duckdb
 
 from profilectl.catalog import own_version
 from profilectl.copies import copy_store
@@ -200,8 +203,7 @@ def upgrade_store(scratch: Scratch, path: Path, until: float) -> None:
         scratch.run("detach store")
     if version == SCHEMA_VERSION:
         return  # another process was faster
-    backup = _free_name(path, version)
-    copy_store(path, backup, until=until)
+    backup = _backed_up(path, version, until)
     attach(scratch, path, write=True, until=until)
     try:
         found = known_version(scratch, path)
@@ -217,16 +219,25 @@ def upgrade_store(scratch: Scratch, path: Path, until: float) -> None:
                 "update store.meta set value = $version where name = 'schema_version'", {"version": str(SCHEMA_VERSION)}
             )
     finally:
-        scratch.run("detach store")
+        # A log that could not be folded in stays beside the store, and whoever opens the store next reads it.
+        with contextlib.suppress(duckdb.Error):
+            scratch.run("detach store")
     more = "; profilectl compact makes the list of those who stay out with a key: until then it can be guessed from the store" if listed else ""
     warnings.warn(
         f"{path}: upgraded from schema {version} to {SCHEMA_VERSION}; the store as it was is in {backup}{more}", StoreUpgraded, stacklevel=2
     )
 
 
-def _free_name(path: Path, version: int) -> Path:
-    name, place = f"{path.name}.schema-{version}.backup", 1
-    while (found := path.with_name(name)).exists():
+def _backed_up(path: Path, version: int, until: float) -> Path:
+    """Copy a store to a name of its own, and return it; the backup of an upgrade that was cut short, where that is the same."""
+    name, place, earlier = f"{path.name}.schema-{version}.backup", 1, list[Path]()
+    while (backup := path.with_name(name)).exists():
         place += 1
         name = f"{path.name}.schema-{version}.{place}.backup"
-    return found
+        earlier.append(backup)
+    copy_store(path, backup, until=until)
+    same = next((one for one in earlier if filecmp.cmp(one, backup, shallow=False)), None)
+    if same is None:
+        return backup
+    backup.unlink()
+    return same

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from profilectl.check import Breach, check
-from profilectl.compaction import compact_all
-from profilectl.copies import put_in_place, rewrite_store
+from profilectl.compaction import rewrite_compact
+from profilectl.copies import put_in_place
 from profilectl.opening import open_store
 from profilectl.scratch import scratch_beside
 from profilectl.stats import stats_of
@@ -57,12 +57,11 @@ def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> 
     before = path.stat().st_size
     with scratch_beside(path) as scratch, open_store(scratch, path, write=True, wait_s=wait_s) as store:
         segments = len(store.segments())
-        compact_all(store, store.settings().keep_imports if keep is None else keep)
-        left = store.segments()
         # A list of plain hashes, which an older version made, is hashed again with a key: no byte of it is left in the file.
         suppressed, meta, _ = sealed_list(store)
-        stays = {"suppressed": suppressed, "meta": f"select * from store.meta union all {meta}"} if suppressed else None
-        put_in_place(scratch, rewrite_store(scratch, path, scratch.folder, stays), path)
+        stays = {"suppressed": suppressed, "meta": f"select * from store.meta union all {meta}"} if suppressed else {}
+        made, left = rewrite_compact(store, store.settings().keep_imports if keep is None else keep, scratch.folder, stays)
+        put_in_place(scratch, made, path)
     undoable = [one.first_import for one in left if one.first_import == one.last_import]
     return Compacted(segments, len(left), before, path.stat().st_size, undoable)
 

@@ -92,12 +92,27 @@ def whole_file(path: Path, option: str = "-o", *, replace: bool = True, store: b
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
+            _to_the_disk(stream, path, option)
             # Named before it is closed: an unlocked file would be taken for left over.
-            if replace:
-                leftovers.put(made, path)
-            elif not leftovers.put_new(made, path):
-                raise InputRefused(f"{path} is there already", _another(option))
+            try:
+                if replace:
+                    leftovers.put(made, path)
+                elif not leftovers.put_new(made, path):
+                    raise InputRefused(f"{path} is there already", _another(option))
+            except OSError as error:
+                raise _unwritten(path, option, error) from None
     finally:
         leftovers.drop_file(made)
+
+
+def _to_the_disk(stream: BinaryIO, path: Path, option: str) -> None:
+    """Force what was written to the disk. Raises InputRefused where the disk does not take it."""
+    try:
+        stream.flush()
+        os.fsync(stream.fileno())
+    except OSError as error:
+        raise _unwritten(path, option, error) from None
+
+
+def _unwritten(path: Path, option: str, error: OSError) -> InputRefused:
+    return InputRefused(f"{path} could not be written: {error.strerror}", f"make room, or {_another(option)}")

@@ -129,11 +129,12 @@ def run(*arguments: str, folder: Path, stdin: bytes | None = None, **more: str) 
 
 
 class _Server:
-    """The process from which commands are forked (forkserver.py)."""
+    """The process from which commands are forked (forkserver.py, or another). more: variables of its environment."""
 
-    def __init__(self) -> None:
+    def __init__(self, script: str = "forkserver.py", **more: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("forkserver.py"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [sys.executable, str(Path(__file__).with_name(script))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, **more},
         )
         self._lock = threading.Lock()
 

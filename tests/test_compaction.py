@@ -15,13 +15,13 @@ from test_equivalence import NOW_MS, stated_settings, text_of
 
 from profilectl.activity import activities
 from profilectl.check import check
-from profilectl.compaction import compact_all
 from profilectl.engine import ImportRequest, import_files
 from profilectl.feed import DEFAULT_WORKSPACE, workspaces_of
 from profilectl.history import to_undo, undo
 from profilectl.opening import open_store
 from profilectl.profile import profiles_of
 from profilectl.scratch import Scratch
+from profilectl.upkeep import compact_store
 
 
 def begun(history: History, folder: Path) -> Path:
@@ -68,8 +68,8 @@ def compare(history: History, keeps: list[int]) -> None:
                 name = str(file)
                 import_files(path, ImportRequest([name], brought.feed, protection=brought.protection, environment=brought.environment, again=True, now_ms=NOW_MS + number))
             scratch = Scratch(laid.parent)
-            with open_store(scratch, laid, write=True) as store:
-                compact_all(store, keep)
+            compact_store(laid, keep=keep)
+            with open_store(scratch, laid) as store:
                 problems = check(store)
             scratch.close()
             assert problems == []

@@ -18,8 +18,8 @@ import profilectl.engine
 import profilectl.refresh
 import profilectl.scratch
 from profilectl.codes import ProfilectlError, StoreUnusable
-from profilectl.engine import ImportRequest, LeftUndone, import_files
-from profilectl.opening import open_store
+from profilectl.engine import ImportRequest, import_files
+from profilectl.opening import LeftUndone, open_store
 from profilectl.profile import profiles_of
 from profilectl.scratch import Scratch, scratch_beside
 

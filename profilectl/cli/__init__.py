@@ -104,14 +104,17 @@ ServersOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What a stream fails with (then no file is named) where its end has no room: what was done is done, its output is cut."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What a stream fails with (then no file is named) where its end has no room or is broken: what was done is done, its output is
+cut; and what a disk fails with."""
 UNUSABLE = (
     # what DuckDB says where the machine or the file is at fault: words, message, hint; the first that fits
     (("No space left", "Out of Memory", "failed to allocate", "File too large", "Could not write"),
      "", "make room on the disk or give --memory-limit more; the store is as before"),
     ((MODULE,),
      "the store is encrypted, and DuckDB can read such files here, not write them: ", "give --memory-limit more, so that nothing has to be spilled; or install DuckDB's httpfs"),
+    (("fsync failed", "has been invalidated", "CHECKPOINT during DETACH failed"),
+     "the disk did not take what was written: ", "mend the disk, then profilectl check; profilectl imports list tells whether an import is made"),
     (("Corrupt", "checksum", "IO Error", "Serialization Error"),
      "the store cannot be read: ", "restore a backup; profilectl check says what of it is readable"),
 )  # fmt: skip
@@ -146,6 +149,9 @@ def _run() -> None:
         if isinstance(error, OSError) and error.errno in FULL and not error.filename:
             _say(f"{error.strerror}: where the output goes", "make room and give the command again; profilectl imports list tells whether an import is made")
             sys.exit(Exit.UNFINISHED)
+        if isinstance(error, OSError) and error.errno in FULL:
+            _say(f"{error.strerror}: {error.filename}", "make room, or mend the disk, and give the command again; profilectl imports list tells whether an import is made")
+            sys.exit(Exit.UNUSABLE)
         if isinstance(error, OSError) and error.strerror:
             _say(f"{error.strerror}: {error.filename or 'where the output goes'}", "")
         else:

@@ -317,5 +317,6 @@ def _alone(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        name.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # without its lock it keeps nobody out
+            name.unlink()
         os.close(lock)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from profilectl.codes import ProfilectlError, StoreBusy, Unfinished, UsageError, sentence
+from profilectl.codes import ProfilectlError, StoreBusy, StoreUnusable, Unfinished, UsageError, sentence
 from profilectl.credentials import Credentials
 from profilectl.events_api import HISTORICAL_AFTER_H, RATE, address_of
 from profilectl.export import Wanted
@@ -350,7 +350,8 @@ class _Run:
         finally:
             self._stop.set()
             await asyncio.wait([writing])
-            await self._write(finished=self._report.finished, wait_s=LAST_WAIT_S)
+            writing.exception()  # what could not be written then is written now, or fails again
+            await self._write_the_last()
 
     async def _send_all(self, sender: Sender, parallel: int, writing: asyncio.Task[None]) -> None:
         under_way: dict[asyncio.Task[None], frozenset[str]] = {}
@@ -424,6 +425,16 @@ class _Run:
             with contextlib.suppress(StoreBusy):
                 await self._write()
             pause = max(WRITE_EVERY_S, (time.monotonic() - began) * SHARE_OF_TIME)
+
+    async def _write_the_last(self) -> None:
+        """Write down what is left. Raises StoreUnusable, which says what becomes of what was sent."""
+        try:
+            await self._write(finished=self._report.finished, wait_s=LAST_WAIT_S)
+        except StoreUnusable as error:
+            raise StoreUnusable(
+                f"what was sent could not all be written down: {error.message}",
+                "mend the disk and push again: what is not written down is sent again, under the same ids",
+            ) from None
 
     async def _write(self, *, finished: bool = False, wait_s: float = 0) -> None:
         """Write down what is done since the last time; where the store is busy it stays to be written."""

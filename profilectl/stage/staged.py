@@ -11,9 +11,10 @@ needs not know which format a row came from:
 
 from __future__ import annotations
 
+import contextlib
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from profilectl.batch import Batch
-from profilectl.codes import CODES, Reject
+from profilectl.codes import CODES, Reject, StoreUnusable
 from profilectl.identity import CODE, TYPES
 from profilectl.scratch import Scratch
 from profilectl.stage.csv_dialect import Dialect
@@ -147,8 +148,9 @@ class Rejects:
     def add(self, reject: Reject, *, late: bool = False, unit: str = "line") -> None:
         """Write down a reject; late: of a row that had been staged; unit: what its line is, line or row."""
         if self._file is None:
-            self._file = self.path.open("wb")
-            self.path.chmod(0o600)
+            with self._on_disk():
+                self._file = self.path.open("wb")
+                self.path.chmod(0o600)
         self.counts[reject.code] += 1
         self.early[reject.file] += not late
         self.by_file[reject.file] += 1
@@ -162,17 +164,21 @@ class Rejects:
         place = self._places.setdefault(reject.file, len(self._places))
         self._keys.append(place << LINE_BITS | reject.line)
         self._begins.append(self._file.tell())
-        self._file.write(orjson.dumps(document) + b"\n")
+        try:
+            self._file.write(orjson.dumps(document) + b"\n")
+        except OSError as error:
+            raise self._unwritten(error) from None
 
     def close(self) -> None:
         """End writing, and put the rejects in order."""
         if self._file is None:
             return
-        end = self._file.tell()
-        self._file.close()
-        self._file = None
-        if any(one > following for one, following in pairwise(self._keys)):
-            self._sort(sorted(range(len(self._keys)), key=self._keys.__getitem__), end)
+        written, self._file = self._file, None  # what failed once is not tried again
+        with self._on_disk():
+            end = written.tell()
+            written.close()
+            if any(one > following for one, following in pairwise(self._keys)):
+                self._sort(sorted(range(len(self._keys)), key=self._keys.__getitem__), end)
         self._keys, self._begins = array("q"), array("q")
 
     def _sort(self, order: list[int], end: int) -> None:
@@ -191,6 +197,19 @@ class Rejects:
                 copied(source, out, begins[order[last] + 1] - begins[order[first]])
                 first = last + 1
         target.replace(self.path)
+
+    @contextlib.contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        """Raise StoreUnusable where the disk does not take the rejects: nothing was imported then."""
+        try:
+            yield
+        except OSError as error:
+            raise self._unwritten(error) from None
+
+    def _unwritten(self, error: OSError) -> StoreUnusable:
+        return StoreUnusable(
+            f"the rejected rows could not be written to {self.path.parent}: {error.strerror}", "the store is as before; make room, or mend the disk"
+        )
 
     def __len__(self) -> int:
         return sum(self.counts.values())
