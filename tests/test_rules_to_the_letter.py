@@ -1,0 +1,383 @@
+"""The rules, one by one and at their edges: what mutation testing found no other quick test for (benchmarks/mutants.py)."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+from typing import Any
+
+import pytest
+
+from profilectl.attributes import CALCULATED, CONSENT_SOURCES, FEED_SOURCES, SET, SOURCES, Owner, standing, verdict
+from profilectl.batch import (
+    Reading,
+    Remark,
+    attribute_key,
+    deleted_keys,
+    environment_named,
+    is_unknown_reserved,
+    over_limit,
+    read_batch,
+)
+from profilectl.codes import ChangeRefused
+from profilectl.consent import replaces, state_of, stated_ms, statements_of
+from profilectl.fields import Unusable
+from profilectl.identity import (
+    BY_NAME,
+    Change,
+    Claim,
+    Judging,
+    Records,
+    Rules,
+    Step,
+    Usable,
+    decide,
+    flags_of,
+    identity_counts,
+    judging_of,
+    look_up,
+    looks_like_nothing,
+    modify,
+    mpid_for,
+    no_type,
+    reached,
+    star_of,
+    type_named,
+    usable,
+)
+from profilectl.values import Number
+
+# consent (domain.md 5.3)
+
+
+def test_of_two_statements_the_newer_is_in_force_and_of_equals_the_later_arrival() -> None:
+    early, late = {"timestamp_unixtime_ms": Number("1000")}, {"timestamp_unixtime_ms": Number("1001")}
+    assert replaces(late, early) and not replaces(early, late)
+    assert replaces(early, early)
+    assert replaces(early, None)
+
+
+def test_a_statement_without_a_time_is_older_than_any_and_one_with_a_text_is_none() -> None:
+    assert stated_ms({"consented": True}) == -1
+    assert stated_ms({"timestamp_unixtime_ms": "0"}) == 0
+    assert stated_ms({"timestamp_unixtime_ms": Number("12")}) == 12
+    assert stated_ms({"timestamp_unixtime_ms": "soon"}) == -1
+    assert stated_ms({"timestamp_unixtime_ms": True}) == -1
+    assert replaces({"timestamp_unixtime_ms": Number("0")}, {})
+    assert not replaces({}, {"timestamp_unixtime_ms": Number("0")})
+    assert replaces({}, {})
+
+
+def test_statements_are_taken_apart_by_regulation_and_purpose_and_put_together_again() -> None:
+    state = {"gdpr": {"news": {"consented": True}, "ads": {"consented": False}}, "ccpa": {"data_sale_opt_out": {"consented": True}}}
+    statements = statements_of(state)  # type: ignore[arg-type]
+    assert list(statements) == [("gdpr", "news"), ("gdpr", "ads"), ("ccpa", "data_sale_opt_out")]
+    assert statements["gdpr", "ads"] == {"consented": False}
+    assert state_of(statements) == {"ccpa": {"data_sale_opt_out": {"consented": True}}, "gdpr": {"ads": {"consented": False}, "news": {"consented": True}}}
+
+
+@pytest.mark.parametrize("state", [None, "x", [], {"gdpr": None}, {"gdpr": "x"}, {"gdpr": {"news": None}}, {"gdpr": {"news": "yes"}}])
+def test_what_is_no_statement_is_left_out(state: object) -> None:
+    assert statements_of(state) == {}  # type: ignore[arg-type]
+
+
+# sources (the seed page, "User attributes and input source priority")
+
+RANKS = {"calculated": 1, "account": 2, "custom-feed": 3, "sdk": 4, "csv": 5, "partner": 6, "warehouse": 6}
+
+
+def test_sources_rank_as_the_page_says() -> None:
+    assert {name: source.rank for name, source in SOURCES.items()} == RANKS
+    assert {name for name, source in SOURCES.items() if source.own_unit} == {"partner", "warehouse"}
+    assert set(FEED_SOURCES) == set(RANKS) - {"calculated"}
+    assert set(CONSENT_SOURCES) == {"account", "custom-feed", "sdk", "calculated"}
+
+
+@pytest.mark.parametrize(("incoming", "owner"), [*itertools.product(RANKS, RANKS)])
+def test_who_may_overwrite_whom(incoming: str, owner: str) -> None:
+    ours, theirs = RANKS[incoming], RANKS[owner]
+    for name in ("a", "b"):
+        new, old = Owner(incoming, name), Owner(owner, "a")
+        alone = incoming == owner and (name == "a" or incoming not in ("partner", "warehouse"))
+        expected = "same unit" if alone else "other unit" if ours == theirs else "better" if ours < theirs else "worse"
+        assert standing(new, old) == expected
+        by_rank = {"same unit": SET, "better": SET, "other unit": "UA_PDF_EXCLUSIVE", "worse": "UA_LOWER_PRIORITY"}
+        assert verdict(new, old, "rank") == by_rank[expected]
+        assert verdict(new, old, "first-writer") == {**by_rank, "better": "UA_FIRST_WRITER"}[expected]
+        assert verdict(new, None, "rank") == SET
+        assert verdict(new, None, "rank", calculated=True) == verdict(new, old, "rank", calculated=True) == CALCULATED
+
+
+def test_a_unit_is_named_by_its_source_and_where_each_is_its_own_by_its_name() -> None:
+    assert Owner("partner", "Punchh").unit == "partner/Punchh"
+    assert Owner("warehouse", "eu").unit == "warehouse/eu"
+    assert Owner("sdk", "eu").unit == "sdk"
+
+
+# identity (domain.md 3 and 4)
+
+
+def one(kind: str, value: str) -> Usable:
+    return Usable(kind, value, value)
+
+
+def records_of(*people: dict[str, str], rules: Rules) -> Records:
+    """Return the records of some people, each founded by a row of its own."""
+    records = Records()
+    for arrival, identities in enumerate(people):
+        decide(Claim(arrival, tuple(one(kind, value) for kind, value in identities.items())), records, rules, create=True)
+    return records
+
+
+def test_an_unknown_type_is_named_with_what_there_is() -> None:
+    assert "the types are customer_id, email, " in no_type("zzzzzzzz").hint
+    assert "--by" in no_type("zzzzzzzz", "--by").message
+
+
+@pytest.mark.parametrize("name", ["Customer ID", "customer-id", "customerid", " CUSTOMER_ID ", "controller_customer_id"])
+def test_a_type_is_known_by_any_spelling(name: str) -> None:
+    kind = type_named(name)
+    assert kind is not None and kind.name == "customer_id"
+
+
+def test_a_device_alone_does_not_reach_whoever_is_known() -> None:
+    assert [reached(device=device, known=known) for device in (False, True) for known in (False, True)] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(("entry", "place"), [("a*", "end"), ("*a", "beginning"), ("a*b", "middle"), ("*a*", "middle"), ("***", None), ("a", None), ("", None), ("**a", "middle")])
+def test_where_the_star_of_a_placeholder_stands(entry: str, place: str | None) -> None:
+    assert star_of(entry) == place
+
+
+def test_a_placeholder_is_whole_or_a_beginning_or_an_ending() -> None:
+    judging = judging_of(["none", "no@*", "*@test.com"])
+    assert judging == Judging(frozenset(["none"]), ("no@",), ("@test.com",))
+    assert judging.listed == ["*@test.com", "no@*", "none"]
+    assert [judging.is_placeholder(value) for value in ("NONE", "none1", "no@x", "xno@", "a@TEST.com", "@test.com.au")] == [True, False, True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "code"),
+    [
+        ("customer_id", "null", "IDENTITY_PLACEHOLDER"), ("customer_id", "4.47E+11", "IDENTITY_SPOILED"), ("email", "4.47E+11", None),
+        ("ios_idfv", "x", "DEVICE_ID_INVALID"), ("ios_idfv", "12345678-1234-1234-1234-12345678ABCD", None), ("amp_id", "x", None),
+    ],
+)
+def test_what_is_nobodys_identity(kind: str, value: str, code: str | None) -> None:
+    rules = Rules()
+    assert rules.judging.code(BY_NAME[kind], value) == code
+
+
+def test_numbers_may_look_spoiled_where_that_is_allowed() -> None:
+    assert Judging(allow_spoiled=True).code(BY_NAME["customer_id"], "4.47E+11") is None
+
+
+def test_what_became_of_identities_is_counted_between_two_states() -> None:
+    before = {(1, "production", "email", "a"), (1, "production", "email", "b"), (2, "production", "email", "c")}
+    after = {(2, "production", "email", "a"), (2, "production", "email", "c"), (3, "production", "email", "d"), (3, "development", "email", "b")}
+    assert identity_counts(before, after) == {"added": 2, "moved": 1, "removed": 1}
+    assert identity_counts(before, before) == {"added": 0, "moved": 0, "removed": 0}
+
+
+def test_an_mpid_follows_from_the_secret_the_arrival_and_the_attempt() -> None:
+    # Once made, an MPID is in files and other systems: these two never change.
+    assert (mpid_for("secret", 0), mpid_for("secret", 7, 1)) == (-4375327914203481036, -6154063895821009954)
+    made = {mpid_for(secret, arrival, attempt) for secret in ("a", "b") for arrival in range(5) for attempt in range(3)}
+    assert len(made) == 30 and 0 not in made
+    assert all(-(2**63) <= mpid < 2**63 for mpid in made) and any(mpid < 0 for mpid in made) and any(mpid > 0 for mpid in made)
+
+
+def test_flags_are_those_of_the_strategy_unless_they_are_stated() -> None:
+    assert flags_of("default", {}) == {"login": {"customer_id"}, "unique": {"customer_id"}, "immutable": {"customer_id"}}
+    assert flags_of("link", {"immutable": ["email"]})["immutable"] == {"email"}
+    assert flags_of("best-match", {}) == {"login": frozenset(), "unique": frozenset(), "immutable": frozenset()}
+
+
+CONVERSION = Rules(strategy="conversion", login=frozenset(["customer_id"]), unique=frozenset(["email", "customer_id"]), immutable=frozenset(["customer_id"]))
+
+
+def test_a_unique_identity_that_is_given_by_hand_goes_over() -> None:
+    records = records_of({"customer_id": "1", "email": "a"}, {"customer_id": "2", "email": "b"}, rules=CONVERSION)
+    (decision,) = modify(0, [Change("email", new=one("email", "b"))], records, CONVERSION)
+    assert sorted(decision.removed) == [(0, "email", "a"), (1, "email", "b")]
+    assert (decision.moved, decision.replaced, [added.key for added in decision.added]) == (1, 1, ["b"])
+    assert records.holders["email", "b"] == {0} and not records.holders.get(("email", "a"))
+
+
+def test_a_value_that_is_not_there_cannot_be_changed_by_hand_and_then_nothing_is() -> None:
+    records = records_of({"customer_id": "1", "email": "a"}, rules=CONVERSION)
+    with pytest.raises(ChangeRefused, match="does not have the email x"):
+        modify(0, [Change("other", new=one("other", "o")), Change("email", old=one("email", "x"))], records, CONVERSION)
+    assert not records.holders.get(("other", "o"))
+
+
+def test_an_immutable_identity_cannot_be_taken_nor_replaced_nor_given_twice() -> None:
+    records = records_of({"customer_id": "1"}, {"customer_id": "2"}, {"email": "c"}, rules=CONVERSION)
+    for change, code in [
+        (Change("customer_id", old=one("customer_id", "1")), "IMMUTABLE"),
+        (Change("customer_id", old=one("customer_id", "1"), new=one("customer_id", "3")), "IMMUTABLE"),
+        (Change("customer_id", new=one("customer_id", "3")), "IMMUTABLE"),
+    ]:
+        with pytest.raises(ChangeRefused) as refusal:
+            modify(0, [change], records, CONVERSION)
+        assert refusal.value.code == code
+    with pytest.raises(ChangeRefused) as refusal:
+        modify(2, [Change("customer_id", new=one("customer_id", "2"))], records, CONVERSION)
+    assert refusal.value.code == "IMMUTABLE_CONFLICT"
+    (decision,) = modify(0, [Change("customer_id", new=one("customer_id", "1"))], records, CONVERSION)
+    assert (decision.added, decision.removed) == ([], [])
+    (decision,) = modify(2, [Change("customer_id", new=one("customer_id", "9"))], records, CONVERSION)
+    assert [added.key for added in decision.added] == ["9"]
+
+
+def test_what_is_removed_by_hand_is_gone_and_what_is_given_back_stays() -> None:
+    records = records_of({"customer_id": "1", "other": "o"}, rules=CONVERSION)
+    gone, back = modify(0, [Change("other", old=one("other", "o")), Change("other", new=one("other", "o"))], records, CONVERSION)
+    assert (gone.removed, gone.replaced, gone.added) == ([(0, "other", "o")], 1, [])
+    assert ([added.key for added in back.added], back.removed) == (["o"], [])
+    assert records.holders["other", "o"] == {0}
+
+
+STRATEGIES_TRIED = ["default", "conversion", "link", "isolation", "best-match"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES_TRIED)
+def test_holders_asked_one_by_one_and_by_an_index_are_the_same(strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value with many holders has an index of those whom nothing protects: it must say what asking each of them says."""
+    rules = Rules(strategy=strategy, **flags_of(strategy, {}))
+    for seed in range(8):
+        told = []
+        for few in (0, 10_000):
+            monkeypatch.setattr("profilectl.identity.FEW_HOLDERS", few)
+            told.append(life(random.Random(seed), rules))
+        assert told[0] == told[1], f"seed {seed}"
+
+
+def life(chance: random.Random, rules: Rules) -> list[object]:
+    """Return what became of random rows, corrections and erasures, one after another."""
+    records, outcomes = Records(), []
+    for arrival in range(60):
+        kinds = chance.sample(["customer_id", "email", "other", "mp_deviceid", "push_token"], chance.randrange(1, 4))
+        identities = tuple(one(kind, chance.choice("ab" if kind == "other" else "abcdef")) for kind in kinds)
+        act = chance.random()
+        if act < 0.85:
+            decision = decide(Claim(arrival, identities), records, rules, create=chance.random() < 0.9, call=chance.choice(["identify"] * 4 + ["login", "logout"]))
+            outcomes.append((decision.profile, decision.created, decision.added, decision.removed, decision.moved, decision.replaced, decision.codes))
+        elif records.record and act < 0.93:
+            profile = chance.choice(sorted(records.record))
+            with contextlib.suppress(ChangeRefused):
+                outcomes.append([done.removed for done in modify(profile, [Change(kinds[0], new=identities[0])], records, rules)])
+            held = [(kind, key) for kind, keys in records.record[profile].items() for key in keys]
+            with contextlib.suppress(ChangeRefused):
+                kind, key = chance.choice(held or [("email", "none")])
+                outcomes.append([done.removed for done in modify(profile, [Change(kind, old=one(kind, key))], records, rules)])
+        elif records.record:
+            gone = {chance.choice(sorted(records.record))}
+            records.drop(gone)
+            outcomes.append(gone)
+        for (kind, key), holders in records.holders.items():
+            assert holders == {profile for profile, held in records.record.items() if key in held.get(kind, {})}
+    return outcomes
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "nothing"),
+    [
+        ("customer_id", "0000", True), ("customer_id", "000", False), ("customer_id", "1212", True), ("customer_id", "1213", False), ("customer_id", "---", True),
+        ("customer_id", "Guest", True), ("customer_id", "guest-17", True), ("customer_id", "guestbook", False), ("customer_id", "no reply", True),
+        ("email", "noreply@shop.example", True), ("email", "jane@test.com", False), ("email", "test@test.com", True), ("email", "xxx@y.io", True),
+        ("other", "null@b", True), ("mobile_number", "+44 7700 900123", False), ("customer_id", "#N/A", True),
+    ],
+)
+def test_what_looks_like_nothing(kind: str, value: str, nothing: bool) -> None:
+    assert looks_like_nothing(kind, value) is nothing
+
+
+def test_one_type_alone_names_whoever_is_known_where_it_is_all_three_flags_and_first() -> None:
+    assert Rules().sole_key == "customer_id"
+    assert Rules(hierarchy=()).sole_key is None
+    assert Rules(hierarchy=("email", "customer_id")).sole_key is None
+    assert Rules(unique=frozenset(["customer_id", "email"])).sole_key is None
+    assert Rules(immutable=frozenset()).sole_key is None
+    assert Rules(strategy="link", **flags_of("link", {})).sole_key is None
+
+
+def test_an_identity_is_kept_as_it_is_written_and_found_by_its_key() -> None:
+    judging = judging_of([])
+    assert usable(BY_NAME["email"], "  Jane@Example.com\t", judging) == Usable("email", "Jane@Example.com", "jane@example.com")
+    assert usable(BY_NAME["customer_id"], " Ab ", judging) == Usable("customer_id", "Ab", "Ab")
+    assert usable(BY_NAME["customer_id"], " \t\n", judging) is None
+    assert usable(BY_NAME["customer_id"], "none", judging_of(["None"])) == "IDENTITY_PLACEHOLDER"
+
+
+def test_a_step_says_who_holds_who_may_be_found_and_who_is_left() -> None:
+    rules = Rules()
+    records = Records()
+    for profile, kind, key in [(0, "customer_id", "1"), (0, "email", "a"), (1, "email", "a"), (1, "other", "o"), (2, "other", "o")]:
+        records.add(profile, kind, key)
+    steps: list[Step] = []
+    assert look_up({"other": "o", "email": "a"}, records, rules, steps) == (1, False)
+    assert steps == [Step("email", "a", frozenset([0, 1]), frozenset([1]), frozenset([1]))]
+    steps.clear()
+    assert look_up({"email": "z", "other": "o"}, records, rules, steps) == (2, False)
+    assert steps == [Step("other", "o", frozenset([1, 2]), frozenset([1, 2]), frozenset([1, 2]))]
+    records.last[1] = 9
+    assert look_up({"other": "o"}, records, rules) == (1, False)
+    assert look_up({"email": "z"}, records, rules) == (None, False)
+    records.drop({1})
+    assert look_up({"email": "a"}, records, rules) == (None, True)
+
+
+# limits (domain.md 2.1)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "code"),
+    [
+        ("", "v", "UA_KEY_EMPTY"), ("k" * 256, "v", None), ("k" * 257, "v", "UA_KEY_TOO_LONG"), ("k", "v" * 4096, None), ("k", "v" * 4097, "UA_VALUE_TOO_LONG"),
+        ("k", ["e"] * 1000, None), ("k", ["e"] * 1001, "UA_LIST_TOO_LONG"), ("k", ["e" * 512], None), ("k", ["e", "e" * 513], "UA_ENTRY_TOO_LONG"),
+        ("k", [], None), ("k", {}, "UA_UNSUPPORTED_TYPE"), ("k", [[]], "UA_UNSUPPORTED_TYPE"), ("k", ["e", {}], "UA_UNSUPPORTED_TYPE"),
+        ("k", True, None), ("k", [Number("1"), True, None], None), ("k", "\U0001f600" * 4096, None),
+    ],
+)
+def test_limits_are_those_of_the_page_to_the_character(key: str, value: Any, code: str | None) -> None:
+    assert over_limit(key, value) == code
+
+
+def test_of_101_attributes_the_last_stays_out() -> None:
+    row = {"user_identities": {"customer_id": "1"}, "user_attributes": {f"k{place}": "v" for place in range(101)}}
+    batch = read_batch(row, Reading())
+    assert (len(batch.sets), "k99" in batch.sets, "k100" in batch.sets) == (100, True, False)
+    assert batch.remarks == (Remark("UA_TOO_MANY", "k100"),)
+
+
+@pytest.mark.parametrize(
+    ("stated", "keys"),
+    [(None, ()), ("", ()), ("a", ("a",)), ('["a","b","a"]', ("a", "b")), (["a", "", "b"], ("a", "b")), ("$firstname", ("$FirstName",))],
+)
+def test_what_is_deleted_is_named_by_a_text_or_a_list(stated: Any, keys: tuple[str, ...]) -> None:
+    assert deleted_keys(stated) == keys
+
+
+@pytest.mark.parametrize("stated", [Number("1"), ["a", Number("1")], "[1]", "[", {"a": "b"}, True, ["a", None]])
+def test_what_names_no_attribute_to_delete_is_refused(stated: Any) -> None:
+    with pytest.raises(Unusable, match="DELETED_INVALID"):
+        deleted_keys(stated)
+
+
+def test_environments_are_two_and_may_be_left_out() -> None:
+    assert [environment_named(value) for value in (None, "", "production", "development")] == [None, None, "production", "development"]
+    for value in ("Production", "test", Number("1"), True, []):
+        with pytest.raises(Unusable, match="ENVIRONMENT_INVALID"):
+            environment_named(value)  # type: ignore[arg-type]
+
+
+def test_reserved_keys_have_one_spelling_and_unknown_ones_are_told() -> None:
+    assert [attribute_key(key) for key in ("$firstname", "$FIRSTNAME", "firstname", "$other")] == ["$FirstName", "$FirstName", "firstname", "$other"]
+    assert [is_unknown_reserved(key) for key in ("$firstname", "firstname", "$other")] == [False, False, True]
+
+
+def test_of_consent_only_defined_purposes_may_be_stated() -> None:
+    assert [Reading().defines(*purpose) for purpose in (("gdpr", "x"), ("ccpa", "data_sale_opt_out"), ("ccpa", "x"), ("lgpd", "x"))] == [True, True, False, True]
+    assert [Reading(purposes=frozenset(["a"])).defines("gdpr", purpose) for purpose in ("a", "b")] == [True, False]
