@@ -25,8 +25,10 @@ from profilectl.consent import replaces, state_of, stated_ms, statements_of
 from profilectl.fields import Unusable
 from profilectl.identity import (
     BY_NAME,
+    NO_JUDGING,
     Change,
     Claim,
+    Decision,
     Judging,
     Records,
     Rules,
@@ -239,13 +241,16 @@ def test_what_is_removed_by_hand_is_gone_and_what_is_given_back_stays() -> None:
     assert records.holders["other", "o"] == {0}
 
 
-STRATEGIES_TRIED = ["default", "conversion", "link", "isolation", "best-match"]
+RULES_TRIED = {
+    **{strategy: flags_of(strategy, {}) for strategy in ("default", "conversion", "link", "isolation", "best-match")},
+    "conversion, other flags": {"login": frozenset(["email"]), "unique": frozenset(["other"]), "immutable": frozenset(["customer_id", "mp_deviceid"])},
+}
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES_TRIED)
-def test_holders_asked_one_by_one_and_by_an_index_are_the_same(strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tried", RULES_TRIED)
+def test_holders_asked_one_by_one_and_by_an_index_are_the_same(tried: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A value with many holders has an index of those whom nothing protects: it must say what asking each of them says."""
-    rules = Rules(strategy=strategy, **flags_of(strategy, {}))
+    rules = Rules(strategy=tried.partition(",")[0], **RULES_TRIED[tried])
     for seed in range(8):
         told = []
         for few in (0, 10_000):
@@ -381,3 +386,107 @@ def test_reserved_keys_have_one_spelling_and_unknown_ones_are_told() -> None:
 def test_of_consent_only_defined_purposes_may_be_stated() -> None:
     assert [Reading().defines(*purpose) for purpose in (("gdpr", "x"), ("ccpa", "data_sale_opt_out"), ("ccpa", "x"), ("lgpd", "x"))] == [True, True, False, True]
     assert [Reading(purposes=frozenset(["a"])).defines("gdpr", purpose) for purpose in ("a", "b")] == [True, False]
+
+
+USER_IDENTITIES = (
+    "customer_id", "email", "mobile_number", "phone_number_2", "phone_number_3", "other", *(f"other_id_{number}" for number in range(2, 11)),
+    "facebook", "facebook_custom_audience_id", "google", "twitter", "microsoft", "yahoo", "alias",
+)
+DEVICE_TEXTS = ("android_uuid", "amp_id", "push_token")
+DEVICE_GUIDS = (
+    "ios_advertising_id", "ios_idfv", "android_advertising_id", "fire_advertising_id", "roku_advertising_id", "roku_publisher_id",
+    "microsoft_publisher_id", "microsoft_advertising_id", "mp_deviceid",
+)
+
+
+def test_the_types_are_those_of_the_platform_each_in_its_place() -> None:
+    assert set(BY_NAME) == {*USER_IDENTITIES, *DEVICE_TEXTS, *DEVICE_GUIDS}
+    for name in USER_IDENTITIES:
+        assert (BY_NAME[name].device, BY_NAME[name].field, BY_NAME[name].shape) == (False, f"user_identities.{name}", "email" if name == "email" else "text")
+    for name in DEVICE_TEXTS:
+        assert (BY_NAME[name].device, BY_NAME[name].field, BY_NAME[name].shape) == (True, f"device_info.{name}", "text")
+    for name in DEVICE_GUIDS:
+        assert (BY_NAME[name].device, BY_NAME[name].field, BY_NAME[name].shape) == (True, name if name == "mp_deviceid" else f"device_info.{name}", "guid")
+    assert [name for name in BY_NAME if not BY_NAME[name].may_be_spoiled] == [name for name in BY_NAME if name == "email" or name in DEVICE_GUIDS]
+
+
+def test_without_judging_any_value_may_be_somebodys_but_a_device_has_a_guid() -> None:
+    assert NO_JUDGING.code(BY_NAME["customer_id"], "4.47E+11") is None
+    assert NO_JUDGING.code(BY_NAME["customer_id"], "null") is None
+    assert NO_JUDGING.code(BY_NAME["ios_idfv"], "null") == "DEVICE_ID_INVALID"
+
+
+def test_a_lower_type_that_names_others_altogether_changes_nothing() -> None:
+    rules, records = Rules(), Records()
+    for profile, kind, key in [(1, "email", "a"), (2, "email", "a"), (3, "other", "o"), (2, "alias", "n"), (3, "alias", "n")]:
+        records.add(profile, kind, key)
+    assert look_up({"email": "a", "other": "o"}, records, rules) == (2, False), "of the two with the e-mail the one touched last"
+    records.last[1] = 9
+    assert look_up({"email": "a", "other": "o"}, records, rules) == (1, False)
+    assert look_up({"email": "a", "other": "o", "alias": "n"}, records, rules) == (2, False), "the alias tells the two apart"
+
+
+ISOLATION = Rules(strategy="isolation", **flags_of("isolation", {}))
+
+
+def test_a_logout_leads_back_to_the_anonymous_profile_of_the_device_or_to_a_new_one() -> None:
+    records = Records()
+    device, email = one("mp_deviceid", "d"), one("email", "a")
+    assert decide(Claim(0, (device,)), records, ISOLATION, create=True).profile == 0
+    assert decide(Claim(1, (device, email)), records, ISOLATION, create=True).profile == 1
+    back = decide(Claim(2, (device, email)), records, ISOLATION, create=True, call="logout")
+    assert (back.profile, back.created, back.added, back.removed) == (0, False, [], [])
+    other = decide(Claim(3, (one("mp_deviceid", "x"), email)), records, ISOLATION, create=True, call="logout")
+    assert (other.profile, other.created, [added.type for added in other.added]) == (3, True, ["mp_deviceid"])
+    nobody = decide(Claim(4, (one("mp_deviceid", "y"),)), records, ISOLATION, create=False, call="logout")
+    assert (nobody.profile, nobody.created) == (None, False)
+    new = decide(Claim(5, (device,)), records, Rules(), create=True, call="logout")
+    assert (new.profile, new.created) == (5, True)
+    assert records.holders["email", "a"] == {1}
+
+
+def test_a_logout_takes_nothing_from_anybody() -> None:
+    rules = Rules(strategy="conversion", login=frozenset(["customer_id"]), unique=frozenset(["other"]), immutable=frozenset())
+    records = Records()
+    decide(Claim(0, (one("customer_id", "1"), one("other", "o"))), records, rules, create=True)
+    out = decide(Claim(1, (one("customer_id", "1"), one("other", "o"), one("email", "e"))), records, rules, create=True, call="logout")
+    assert (out.profile, [added.type for added in out.added], out.codes) == (1, ["email"], ["UNIQUE_CONFLICT"])
+    assert records.holders["other", "o"] == {0}
+
+
+def test_what_is_said_of_a_row_that_names_an_mpid() -> None:
+    rules, records = Rules(), Records()
+    made = decide(Claim(0, (one("email", "a"),), 77), records, rules, create=True)
+    assert (made.profile, made.created, made.codes) == (0, True, [])
+    again = decide(Claim(1, (), 77), records, rules, create=True)
+    assert (again.profile, again.created, again.codes) == (0, False, [])
+    unknown = decide(Claim(2, (one("email", "a"),), 78), records, rules, create=True)
+    assert (unknown.profile, unknown.created, unknown.codes) == (0, False, ["MPID_UNKNOWN"])
+    plain = decide(Claim(3, (one("email", "a"),)), records, rules, create=True)
+    assert (plain.profile, plain.codes) == (0, [])
+    new = decide(Claim(4, (one("push_token", "p"),), 79), records, rules, create=True)
+    assert (new.profile, new.codes) == (4, [])
+    assert decide(Claim(5, (one("push_token", "p"),)), records, rules, create=True).codes == ["IDENTITY_NOT_IN_HIERARCHY"]
+    assert decide(Claim(6, (one("push_token", "p"),)), records, rules, create=False) == Decision(None)
+    assert decide(Claim(7, (one("email", "z"),), 80), records, rules, create=False) == Decision(None)
+
+
+def test_a_profile_that_is_protected_is_passed_over_and_that_is_said() -> None:
+    rules, records = Rules(), Records()
+    decide(Claim(0, (one("customer_id", "1"), one("email", "a"))), records, rules, create=True)
+    assert decide(Claim(1, (one("email", "a"),)), records, rules, create=False).codes == ["PROTECTED_MATCH"]
+    passed = decide(Claim(2, (one("email", "a"),)), records, rules, create=True)
+    assert (passed.profile, passed.created, passed.codes) == (2, True, ["PROTECTED_MATCH"])
+    known = decide(Claim(3, (one("email", "a"), one("customer_id", "3"))), records, rules, create=True)
+    assert (known.profile, known.created, known.codes) == (2, False, ["ANONYMOUS_MADE_KNOWN"])
+    assert decide(Claim(4, (one("email", "a"), one("customer_id", "3"))), records, rules, create=True).codes == []
+
+
+def test_corrections_by_hand_are_checked_one_after_another() -> None:
+    records = records_of({"customer_id": "1", "email": "a", "other": "o"}, rules=CONVERSION)
+    with pytest.raises(ChangeRefused, match="does not have the email a"):
+        modify(0, [Change("email", new=one("email", "b")), Change("email", old=one("email", "a"))], records, CONVERSION)
+    modify(0, [Change("other", new=one("other", "p")), Change("other", old=one("other", "o")), Change("other", old=one("other", "p"))], records, CONVERSION)
+    assert not records.values(0, "other")
+    with pytest.raises(ChangeRefused, match="does not have the other o"):
+        modify(0, [Change("other", new=one("other", "o")), Change("other", old=one("other", "o")), Change("other", old=one("other", "o"))], records, CONVERSION)
