@@ -60,7 +60,8 @@ from profilectl.values import Number, hold
 
 def test_of_two_statements_the_newer_is_in_force_and_of_equals_the_later_arrival() -> None:
     early, late = {"timestamp_unixtime_ms": Number("1000")}, {"timestamp_unixtime_ms": Number("1001")}
-    assert replaces(late, early) and not replaces(early, late)
+    assert replaces(late, early)
+    assert not replaces(early, late)
     assert replaces(early, early)
     assert replaces(early, None)
 
@@ -145,7 +146,8 @@ def test_an_unknown_type_is_named_with_what_there_is() -> None:
 @pytest.mark.parametrize("name", ["Customer ID", "customer-id", "customerid", " CUSTOMER_ID ", "controller_customer_id"])
 def test_a_type_is_known_by_any_spelling(name: str) -> None:
     kind = type_named(name)
-    assert kind is not None and kind.name == "customer_id"
+    assert kind is not None
+    assert kind.name == "customer_id"
 
 
 def test_a_device_alone_does_not_reach_whoever_is_known() -> None:
@@ -191,8 +193,11 @@ def test_an_mpid_follows_from_the_secret_the_arrival_and_the_attempt() -> None:
     # Once made, an MPID is in files and other systems: these two never change.
     assert (mpid_for("secret", 0), mpid_for("secret", 7, 1)) == (-4375327914203481036, -6154063895821009954)
     made = {mpid_for(secret, arrival, attempt) for secret in ("a", "b") for arrival in range(5) for attempt in range(3)}
-    assert len(made) == 30 and 0 not in made
-    assert all(-(2**63) <= mpid < 2**63 for mpid in made) and any(mpid < 0 for mpid in made) and any(mpid > 0 for mpid in made)
+    assert len(made) == 30
+    assert 0 not in made
+    assert all(-(2**63) <= mpid < 2**63 for mpid in made)
+    assert any(mpid < 0 for mpid in made)
+    assert any(mpid > 0 for mpid in made)
 
 
 def test_flags_are_those_of_the_strategy_unless_they_are_stated() -> None:
@@ -209,7 +214,8 @@ def test_a_unique_identity_that_is_given_by_hand_goes_over() -> None:
     (decision,) = modify(0, [Change("email", new=one("email", "b"))], records, CONVERSION)
     assert sorted(decision.removed) == [(0, "email", "a"), (1, "email", "b")]
     assert (decision.moved, decision.replaced, [added.key for added in decision.added]) == (1, 1, ["b"])
-    assert records.holders["email", "b"] == {0} and not records.holders.get(("email", "a"))
+    assert records.holders["email", "b"] == {0}
+    assert not records.holders.get(("email", "a"))
 
 
 def test_a_value_that_is_not_there_cannot_be_changed_by_hand_and_then_nothing_is() -> None:
@@ -542,7 +548,8 @@ def test_protection_says_what_becomes_of_whom() -> None:
     assert (some(only.rows), some(only.codes)) == ({"read": 3, "applied": 1, "dropped": 2}, {"UPDATE_ONLY_NO_MATCH": 2})
     reads = store.run(CRM, "read-only", [row("1", set={"a": "z"}), row("2")], NOW_MS)
     assert (some(reads.rows), some(reads.codes), some(reads.profiles)) == ({"read": 2, "dropped": 2}, {"READ_ONLY": 2}, {})
-    assert list(store.people) == [0] and store.people[0].cells["a"].held == hold("y")
+    assert list(store.people) == [0]
+    assert store.people[0].cells["a"].held == hold("y")
 
 
 def test_a_request_is_remembered_for_thirty_days_by_feed() -> None:
@@ -654,7 +661,8 @@ def test_what_is_beyond_its_clock_goes() -> None:
         assert sorted(store.people) == [1, 2]
         assert bool(store.people[1].cells) is lifetime_profiles
         assert store.people[1].forgotten == (0 if lifetime_profiles else 3)
-        assert store.people[2].cells and store.people[2].forgotten == 0
+        assert store.people[2].cells
+        assert store.people[2].forgotten == 0
         assert some(store.run(CRM, "create-and-update", [row("1")], NOW_MS).profiles) == {"created": 1}
 
 
