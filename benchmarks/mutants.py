@@ -29,7 +29,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,18 +41,57 @@ MODULES = ("identity", "interpreter", "attributes", "feed", "consent", "batch")
 """The rules of identity, priority, protection, consent and limits."""
 QUICK = (("tests/test_rules_to_the_letter.py",), ("tests/test_conformance.py", "-k", "interpreter"))
 SLOWER = (
-    "tests/test_identity_keys.py", "tests/test_protection_table.py", "tests/test_consent_ahead.py",
-    "tests/test_environments.py", "tests/test_idsync_rules.py", "tests/test_modify.py", "tests/test_privacy.py", "tests/test_retention.py",
-    "tests/test_reading.py", "tests/test_events.py", "tests/test_wide.py", "tests/test_explain.py",
+    "tests/test_identity_keys.py",
+    "tests/test_protection_table.py",
+    "tests/test_consent_ahead.py",
+    "tests/test_environments.py",
+    "tests/test_idsync_rules.py",
+    "tests/test_modify.py",
+    "tests/test_privacy.py",
+    "tests/test_retention.py",
+    "tests/test_reading.py",
+    "tests/test_events.py",
+    "tests/test_wide.py",
+    "tests/test_explain.py",
 )
 PRELOADED = (
-    "pytest", "_pytest.assertion.rewrite", "hypothesis", "duckdb", "typer.testing", "rich.console", "orjson", "jsonschema", "pyarrow", "httpx",
+    "pytest",
+    "_pytest.assertion.rewrite",
+    "hypothesis",
+    "duckdb",
+    "typer.testing",
+    "rich.console",
+    "orjson",
+    "jsonschema",
+    "pyarrow",
+    "httpx",
 )
-SCRATCH = Path(tempfile.mkdtemp(prefix="mutants-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+SCRATCH = Path(
+    tempfile.mkdtemp(prefix="mutants-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+)
 QUICK_S, SLOWER_S = 60, 400
 CHANGES = (
-    "Add_Sub", "Sub_Add", "Mul_Add", "Pow_Mul", "Mod_Mul", "FloorDiv_Mul", "BitOr_BitAnd", "BitAnd_BitOr", "BitXor_BitAnd",
-    "Eq_NotEq", "NotEq_Eq", "Is_IsNot", "IsNot_Is", "Lt_LtE", "Lt_GtE", "LtE_Lt", "LtE_Gt", "Gt_GtE", "Gt_LtE", "GtE_Gt", "GtE_Lt",
+    "Add_Sub",
+    "Sub_Add",
+    "Mul_Add",
+    "Pow_Mul",
+    "Mod_Mul",
+    "FloorDiv_Mul",
+    "BitOr_BitAnd",
+    "BitAnd_BitOr",
+    "BitXor_BitAnd",
+    "Eq_NotEq",
+    "NotEq_Eq",
+    "Is_IsNot",
+    "IsNot_Is",
+    "Lt_LtE",
+    "Lt_GtE",
+    "LtE_Lt",
+    "LtE_Gt",
+    "Gt_GtE",
+    "Gt_LtE",
+    "GtE_Gt",
+    "GtE_Lt",
 )
 """Of the eleven operators that may take another's place: its opposite and its neighbour."""
 OTHER_EFFECT = "table/OtherEffect"
@@ -83,10 +121,18 @@ def mutants_of(module: str) -> Iterator[Mutant]:
     source = (ROOT / "profilectl" / f"{module}.py").read_text("utf-8")
     unseen, lines = set(annotated(source)), source.splitlines()
     for name in operator_names():
-        if "Variable" in name or ("Replace" in name and "Operator_" in name and not name.endswith((*CHANGES, "USub_UAdd", "Delete_Not"))):
+        if "Variable" in name or (
+            "Replace" in name
+            and "Operator_" in name
+            and not name.endswith((*CHANGES, "USub_UAdd", "Delete_Not"))
+        ):
             continue
         operator = get_operator(name)()
-        places = (place for node in ast_nodes(get_ast(source)) for place, _ in operator.mutation_positions(node))
+        places = (
+            place
+            for node in ast_nodes(get_ast(source))
+            for place, _ in operator.mutation_positions(node)
+        )
         for occurrence, (line, column) in enumerate(places):
             if (line, column) not in unseen and not lines[line - 1].startswith("@dataclass"):
                 yield Mutant(module, name, occurrence, line)
@@ -105,7 +151,11 @@ def annotated(source: str) -> Iterator[tuple[int, int]]:
         for annotation in (part for part in stated if part is not None):
             for line in range(annotation.lineno, annotation.end_lineno + 1):
                 first = annotation.col_offset if line == annotation.lineno else 0
-                last = annotation.end_col_offset if line == annotation.end_lineno else len(lines[line - 1])
+                last = (
+                    annotation.end_col_offset
+                    if line == annotation.end_lineno
+                    else len(lines[line - 1])
+                )
                 yield from ((line, column) for column in range(first, last + 1))
 
 
@@ -129,7 +179,9 @@ class Broken(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def __init__(self, module: str, source: str) -> None:
         self.name, self.source = f"profilectl.{module}", source
 
-    def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Any, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         return importlib.util.spec_from_loader(name, self) if name == self.name else None
 
     def exec_module(self, module: ModuleType) -> None:
@@ -154,10 +206,28 @@ def fails(mutant: Mutant, source: str, tests: Sequence[str]) -> bool:
         try:
             import pytest
 
-            os._exit(int(pytest.main(["-o", "addopts=", "-W", "ignore::pytest.PytestAssertRewriteWarning", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={SCRATCH}/quick", *tests])))
-        except BaseException:
-            traceback.print_exc()
-            os._exit(9)
+            os._exit(
+                int(
+                    pytest.main(
+                        [
+                            "-o",
+                            "addopts=",
+                            "-W",
+                            "ignore::pytest.PytestAssertRewriteWarning",
+                            "-x",
+                            "-q",
+                            "-p",
+                            "no:cacheprovider",
+                            "-p",
+                            "no:xdist",
+                            f"--basetemp={SCRATCH}/quick",
+                            *tests,
+                        ]
+                    )
+                )
+            )
+        finally:
+            os._exit(9)  # pytest itself failed
     until = time.monotonic() + 3 * QUICK_S
     while time.monotonic() < until:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -172,13 +242,39 @@ def fails(mutant: Mutant, source: str, tests: Sequence[str]) -> bool:
 def killed_slowly(mutant: Mutant, source: str) -> bool:
     """Say whether a slower test notices: through the command line, on a copy of the package."""
     with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
-        shutil.copytree(ROOT / "profilectl", Path(folder) / "profilectl", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / "profilectl",
+            Path(folder) / "profilectl",
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
         (Path(folder) / "profilectl" / f"{mutant.module}.py").write_text(source, "utf-8")
         tests = [name for name in SLOWER if (ROOT / name).exists()]
-        command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-m", "not slow", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={SCRATCH}/slower", *tests]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-o",
+            "addopts=",
+            "-m",
+            "not slow",
+            "-x",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            f"--basetemp={SCRATCH}/slower",
+            *tests,
+        ]
         try:
             done = subprocess.run(
-                command, cwd=ROOT, env={**os.environ, "PYTHONPATH": folder}, capture_output=True, check=False, timeout=SLOWER_S, start_new_session=True,
+                command,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": folder},
+                capture_output=True,
+                check=False,
+                timeout=SLOWER_S,
+                start_new_session=True,
             )
         except subprocess.TimeoutExpired:
             return True
@@ -187,20 +283,38 @@ def killed_slowly(mutant: Mutant, source: str) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Mutation testing of the rules.")
-    parser.add_argument("--module", action="append", choices=MODULES, help="one module (default: all)")
-    parser.add_argument("--part", default="1/1", help="which part of the mutants: 1/2 is every other one")
+    parser.add_argument(
+        "--module", action="append", choices=MODULES, help="one module (default: all)"
+    )
+    parser.add_argument(
+        "--part", default="1/1", help="which part of the mutants: 1/2 is every other one"
+    )
     parser.add_argument("--quick-only", action="store_true", help="do not run the slower tests")
-    parser.add_argument("--again", type=Path, help="only the mutants that survived, of an output of before")
-    parser.add_argument("--output", type=Path, default=Path("mutants.jsonl"), help="one line for each mutant")
+    parser.add_argument(
+        "--again", type=Path, help="only the mutants that survived, of an output of before"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("mutants.jsonl"), help="one line for each mutant"
+    )
     options = parser.parse_args()
     place, parts = map(int, options.part.split("/"))
     os.chdir(ROOT)
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-    mutants = [mutant for module in options.module or MODULES for mutant in mutants_of(module)][place - 1 :: parts]
+    mutants = [mutant for module in options.module or MODULES for mutant in mutants_of(module)][
+        place - 1 :: parts
+    ]
     if options.again:
         lines = [json.loads(line) for line in options.again.read_text("utf-8").splitlines()]
-        survivors = {(line["module"], line["operator"], line["occurrence"]) for line in lines if line["fate"].startswith("survived")}
-        mutants = [mutant for mutant in mutants if (mutant.module, mutant.operator, mutant.occurrence) in survivors]
+        survivors = {
+            (line["module"], line["operator"], line["occurrence"])
+            for line in lines
+            if line["fate"].startswith("survived")
+        }
+        mutants = [
+            mutant
+            for mutant in mutants
+            if (mutant.module, mutant.operator, mutant.occurrence) in survivors
+        ]
     for name in PRELOADED:
         importlib.import_module(name)
     whole = Mutant("consent", "", 0, 1)
@@ -217,7 +331,16 @@ def main() -> None:
                 fate = "killed slowly" if killed_slowly(mutant, source) else "survived"
             counts[fate] += 1
             changed = source.splitlines()[mutant.line - 1].strip()
-            output.write(json.dumps({"fate": fate, **{name: getattr(mutant, name) for name in mutant.__slots__}, "text": changed}) + "\n")
+            output.write(
+                json.dumps(
+                    {
+                        "fate": fate,
+                        **{name: getattr(mutant, name) for name in mutant.__slots__},
+                        "text": changed,
+                    }
+                )
+                + "\n"
+            )
             output.flush()
             if number % 50 == 0:
                 print(f"{number} of {len(mutants)}: {dict(counts)}", flush=True)
