@@ -39,7 +39,14 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 MODULES = ("identity", "interpreter", "attributes", "feed", "consent", "batch")
 """The rules of identity, priority, protection, consent and limits."""
-QUICK = (("tests/test_rules_to_the_letter.py",), ("tests/test_conformance.py", "-k", "interpreter"))
+QUICK = (
+    (
+        "tests/test_rules_of_identity.py",
+        "tests/test_rules_of_rows.py",
+        "tests/test_rules_in_turn.py",
+    ),
+    ("tests/test_conformance.py", "-k", "interpreter"),
+)
 SLOWER = (
     "tests/test_identity_keys.py",
     "tests/test_protection_table.py",
@@ -111,6 +118,11 @@ class Mutant:
     """Which of the places in the module that it can change."""
     line: int
     """Where it is, from 1."""
+
+    @property
+    def name(self) -> tuple[str, str, int]:
+        """What tells it from any other."""
+        return self.module, self.operator, self.occurrence
 
 
 def mutants_of(module: str) -> Iterator[Mutant]:
@@ -281,6 +293,16 @@ def killed_slowly(mutant: Mutant, source: str) -> bool:
         return done.returncode != 0
 
 
+def fates_in(output: Path, fate: str) -> set[tuple[str, str, int]]:
+    """Return the mutants of an output of before whose fate begins so."""
+    lines = [json.loads(line) for line in output.read_text("utf-8").splitlines()]
+    return {
+        (line["module"], line["operator"], line["occurrence"])
+        for line in lines
+        if line["fate"].startswith(fate)
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Mutation testing of the rules.")
     parser.add_argument(
@@ -294,7 +316,10 @@ def main() -> None:
         "--again", type=Path, help="only the mutants that survived, of an output of before"
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("mutants.jsonl"), help="one line for each mutant"
+        "--output",
+        type=Path,
+        default=Path("mutants.jsonl"),
+        help="one line for each mutant; those that are in it are not run again",
     )
     options = parser.parse_args()
     place, parts = map(int, options.part.split("/"))
@@ -304,24 +329,17 @@ def main() -> None:
         place - 1 :: parts
     ]
     if options.again:
-        lines = [json.loads(line) for line in options.again.read_text("utf-8").splitlines()]
-        survivors = {
-            (line["module"], line["operator"], line["occurrence"])
-            for line in lines
-            if line["fate"].startswith("survived")
-        }
-        mutants = [
-            mutant
-            for mutant in mutants
-            if (mutant.module, mutant.operator, mutant.occurrence) in survivors
-        ]
+        survivors = fates_in(options.again, "survived")
+        mutants = [mutant for mutant in mutants if mutant.name in survivors]
+    done = fates_in(options.output, "") if options.output.exists() else set()
+    mutants = [mutant for mutant in mutants if mutant.name not in done]
     for name in PRELOADED:
         importlib.import_module(name)
     whole = Mutant("consent", "", 0, 1)
     if killed_quickly(whole, (ROOT / "profilectl" / "consent.py").read_text("utf-8")):
         sys.exit("the quick tests fail on the code as it is")
     counts: Counter[str] = Counter()
-    with options.output.open("w", encoding="utf-8") as output:
+    with options.output.open("a", encoding="utf-8") as output:
         for number, mutant in enumerate(mutants, start=1):
             source = source_of(mutant)
             if source is None:
