@@ -19,18 +19,26 @@ from profilectl.attributes import (
     verdict,
 )
 from profilectl.batch import (
+    IGNORED,
+    Batch,
+    Columns,
+    Field,
     Reading,
     Remark,
     attribute_key,
     deleted_keys,
     environment_named,
+    field_meant,
+    field_named,
     is_unknown_reserved,
     over_limit,
     read_batch,
+    read_document,
+    read_flat,
 )
 from profilectl.consent import replaces, state_of, stated_ms, statements_of
 from profilectl.fields import Unusable
-from profilectl.values import Number
+from profilectl.values import Number, hold, parse_json
 
 # consent (domain.md 5.3)
 
@@ -244,3 +252,245 @@ def test_of_consent_only_defined_purposes_may_be_stated() -> None:
     assert [
         Reading(purposes=frozenset(["a"])).defines("gdpr", purpose) for purpose in ("a", "b")
     ] == [True, False]
+
+
+# flat rows (design.md section 4)
+
+
+def flat(row: dict[str, Any], **more: Any) -> Batch:
+    """Read a flat row that is a customer's. more: fields of Reading, and `empty`."""
+    empty = more.pop("empty", "ignore")
+    return read_flat({"customer_id": "1", **row}, Reading(**more), empty=empty)
+
+
+@pytest.mark.parametrize(
+    ("field", "title"),
+    [
+        (Field("identity", "email"), "user_identities.email"),
+        (Field("identity", "ios_idfv"), "device_info.ios_idfv"),
+        (Field("attribute", "tier"), "user_attributes.tier"),
+        (Field("plain", "mpid"), "mpid"),
+    ],
+)
+def test_what_a_column_means_has_a_title(field: Field, title: str) -> None:
+    assert field.title == title
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("email", Field("identity", "email")),
+        ("user_identities.email", Field("identity", "email")),
+        ("user_identities.ios_idfv", Field("unknown identity", "user_identities.ios_idfv")),
+        ("user_identities.nobody", Field("unknown identity", "user_identities.nobody")),
+        ("device_info.ios_idfv", Field("identity", "ios_idfv")),
+        ("device_info.mp_deviceid", Field("kept", "device_info.mp_deviceid")),
+        ("device_info.platform", Field("kept", "device_info.platform")),
+        ("user_attributes.$firstname", Field("attribute", "$FirstName")),
+        ("consent_state.gdpr.x.consented", Field("kept", "consent_state.gdpr.x.consented")),
+        ("mpid", Field("plain", "mpid")),
+        ("tier", Field("attribute", "tier")),
+    ],
+)
+def test_what_a_column_means(name: str, field: Field) -> None:
+    assert field_named(name) == field == field_meant(name)
+    assert Columns().meaning(name) == field
+
+
+def test_a_dotted_name_that_is_no_field_means_what_is_asked_for() -> None:
+    for refused in ("shop.size", "user_attributes."):
+        with pytest.raises(Unusable, match="BATCH_UNKNOWN_FIELD"):
+            field_named(refused)
+    with pytest.raises(Unusable):
+        field_meant("shop.size")
+    with pytest.raises(Unusable):
+        Columns().meaning("shop.size")
+    assert field_meant("shop.size", "attribute") == Field("attribute", "shop.size")
+    assert field_meant("shop.size", "ignore") == IGNORED
+    assert field_meant("shop.size", nested=True) == Field("attribute", "shop.size")
+    with pytest.raises(Unusable):
+        field_meant("user_attributes.", "attribute")
+
+
+def test_columns_remember_what_was_met_in_its_order() -> None:
+    columns = Columns({"Mail": Field("identity", "email")}, "ignore")
+    for name in ("tier", "Mail", "shop.size", "tier"):
+        columns.meaning(name)
+    assert columns.met == {
+        "tier": Field("attribute", "tier"),
+        "Mail": Field("identity", "email"),
+        "shop.size": IGNORED,
+    }
+    assert list(columns.met) == ["tier", "Mail", "shop.size"]
+
+
+def test_an_empty_cell_says_nothing_or_what_is_asked_for() -> None:
+    assert (flat({"a": None}).sets, flat({"a": None}).deletes) == ({}, ())
+    assert flat({"a": None}, empty="delete").deletes == ("a",)
+    assert flat({"a": None}, empty="set").sets == {"a": hold("")}
+    assert flat({"a": "\\N", "b": "x"}, nulls=frozenset(["\\N"])).sets == {"b": hold("x")}
+    assert flat({"a": "\\N"}, nulls=frozenset(["\\N"]), empty="delete").deletes == ("a",)
+    assert flat({"a": Number("0")}, nulls=frozenset(["0"])).sets == {"a": hold(Number("0"))}, (
+        "a number is no text"
+    )
+    assert flat({"environment": None, "timestamp_unixtime_ms": None}).environment is None
+    assert flat({"deleted_user_attributes": "b", "a": None}, empty="delete").deletes == ("b", "a")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"tier": "a", "user_attributes.tier": "b"},
+        {"$FirstName": "a", "$firstname": "b"},
+        {"events.data.event_name": "a", "events": {"data": {"event_name": "b"}}},
+    ],
+)
+def test_what_a_row_says_twice_is_refused(row: dict[str, Any]) -> None:
+    with pytest.raises(Unusable, match="DUPLICATE_KEY"):
+        flat(row)
+
+
+def test_of_what_is_said_twice_an_empty_cell_says_nothing() -> None:
+    assert flat({"tier": "a", "user_attributes.tier": None}).sets == {"tier": hold("a")}
+    names = Columns({"Name": Field("event", "events.data.event_name")})
+    for first, second in (("a", None), (None, "a")):
+        batch = flat(
+            {
+                "Name": first,
+                "events.data.event_name": second,
+                "events.data.custom_event_type": "other",
+            },
+            columns=names,
+        )
+        assert [happened.name for happened in batch.events] == ["a"]
+    with pytest.raises(Unusable, match="DUPLICATE_KEY"):
+        flat(
+            {"Name": "a", "events.data.event_name": "b", "events.data.custom_event_type": "other"},
+            columns=names,
+        )
+
+
+def test_an_identity_that_is_none_of_its_place_is_remarked() -> None:
+    assert flat({"user_identities.nobody": "x"}).codes == ("IDENTITY_UNKNOWN_TYPE",)
+    assert flat({"user_identities.nobody": None}).codes == ()
+    batch = read_batch(
+        {"user_identities": {"customer_id": "1", "nobody": "x", "ios_idfv": None}}, Reading()
+    )
+    assert batch.codes == ("IDENTITY_UNKNOWN_TYPE",)
+
+
+DEVICE = "12345678-1234-1234-1234-12345678abcd"
+
+
+def test_what_names_a_device_stays_with_what_is_said_of_it() -> None:
+    batch = flat(
+        {"device_info.platform": "iOS", "device_info.ios_idfv": DEVICE, "mp_deviceid": DEVICE}
+    )
+    assert batch.rest is not None
+    assert parse_json(batch.rest) == {
+        "device_info": {"platform": "iOS", "ios_idfv": DEVICE},
+        "mp_deviceid": DEVICE,
+    }
+    assert flat({"mp_deviceid": DEVICE}).rest is None, (
+        "of a device of which nothing is said its name is enough"
+    )
+    stated = read_batch(
+        {"user_identities": {}, "device_info": {"platform": "iOS"}, "mp_deviceid": DEVICE},
+        Reading(),
+    )
+    assert stated.rest is not None and parse_json(stated.rest) == {
+        "device_info": {"platform": "iOS"},
+        "mp_deviceid": DEVICE,
+    }
+    alone = read_batch({"user_identities": {"customer_id": "1"}, "mp_deviceid": DEVICE}, Reading())
+    assert alone.rest is None
+
+
+def test_cells_are_texts_but_where_a_field_is_a_number_or_a_boolean() -> None:
+    batch = flat(
+        {
+            "consent_state.gdpr.x.consented": "true",
+            "consent_state.gdpr.x.timestamp_unixtime_ms": "12",
+            "consent_state.gdpr.x.document": "3",
+        }
+    )
+    assert batch.rest is not None
+    assert parse_json(batch.rest) == {
+        "consent_state": {
+            "gdpr": {
+                "x": {"consented": True, "timestamp_unixtime_ms": Number("12"), "document": "3"}
+            }
+        }
+    }
+
+
+def test_consent_to_what_is_not_defined_is_left_out_and_told() -> None:
+    said = {"consented": True}
+    state = {"gdpr": {"a": said, "b": said}, "ccpa": {"other": said}}
+    batch = read_batch(
+        {"user_identities": {"customer_id": "1"}, "consent_state": state},
+        Reading(purposes=frozenset(["a"])),
+    )
+    assert batch.rest is not None
+    assert parse_json(batch.rest) == {"consent_state": {"gdpr": {"a": said}}}
+    assert [remark.attribute for remark in batch.remarks] == ["gdpr.b", "ccpa.other"]
+    none = read_batch(
+        {"user_identities": {"customer_id": "1"}, "consent_state": {"gdpr": {"b": said}}},
+        Reading(purposes=frozenset()),
+    )
+    assert none.rest is None
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"consent_state": []},
+        {"ip": Number("1")},
+        {"batch_id": "x"},
+        {"api_keys": {}},
+        {"device_info": "x"},
+        {"events": {}},
+        {"user_attributes": []},
+    ],
+)
+def test_a_field_has_its_type(field: dict[str, Any]) -> None:
+    filled = {
+        name: value or ({"a": "b"} if value == {} else ["a"] if value == [] else value)
+        for name, value in field.items()
+    }
+    with pytest.raises(Unusable, match="BATCH_INVALID"):
+        read_batch({"user_identities": {"customer_id": "1"}, **filled}, Reading())
+
+
+def test_what_is_no_identity_is_told_with_its_kind() -> None:
+    for value, what in (
+        (Number("1.5"), "not a whole number below 2^53"),
+        (True, "boolean"),
+        ([], "list"),
+    ):
+        with pytest.raises(Unusable, match="IDENTITY_INVALID") as refusal:
+            flat({"email": value})
+        assert what in refusal.value.detail or value == []
+
+
+def test_what_the_path_of_a_file_says_is_said_by_each_row_that_does_not_say_it_itself() -> None:
+    reading = Reading(
+        path={"tier": "archived", "region": "eu"},
+        columns=Columns({"level": Field("attribute", "tier"), "note": IGNORED}),
+    )
+    assert read_document({"customer_id": "1", "tier": "gold"}, reading).sets == {
+        "tier": hold("gold"),
+        "region": hold("eu"),
+    }
+    assert read_document({"customer_id": "1", "level": "gold"}, reading).sets == {
+        "tier": hold("gold"),
+        "region": hold("eu"),
+    }
+    assert read_document({"customer_id": "1", "note": "x"}, reading).sets == {
+        "tier": hold("archived"),
+        "region": hold("eu"),
+    }
+    assert read_document({"customer_id": "1"}, Reading(path={"tier": "archived"})).sets == {
+        "tier": hold("archived")
+    }
+    assert read_document({"customer_id": "1"}, Reading()).sets == {}
