@@ -398,7 +398,8 @@ def test_what_names_a_device_stays_with_what_is_said_of_it() -> None:
         {"user_identities": {}, "device_info": {"platform": "iOS"}, "mp_deviceid": DEVICE},
         Reading(),
     )
-    assert stated.rest is not None and parse_json(stated.rest) == {
+    assert stated.rest is not None
+    assert parse_json(stated.rest) == {
         "device_info": {"platform": "iOS"},
         "mp_deviceid": DEVICE,
     }
@@ -425,7 +426,7 @@ def test_cells_are_texts_but_where_a_field_is_a_number_or_a_boolean() -> None:
 
 
 def test_consent_to_what_is_not_defined_is_left_out_and_told() -> None:
-    said = {"consented": True}
+    said = {"consented": True, "timestamp_unixtime_ms": Number("12")}
     state = {"gdpr": {"a": said, "b": said}, "ccpa": {"other": said}}
     batch = read_batch(
         {"user_identities": {"customer_id": "1"}, "consent_state": state},
