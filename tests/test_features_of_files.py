@@ -111,3 +111,16 @@ def test_steps_that_cannot_be_written_down_are_said_in_words(path: str, folder: 
     assert isinstance(done.exception, InputRefused)
     assert "--keep-scratch" in done.exception.message
     assert call("check", folder=folder).exit_code == 0
+
+
+def test_an_import_is_made_again_from_a_file_whose_name_held_an_identity(folder: Path) -> None:
+    """Its name in the request had lost its ending too, so no file could be given that name."""
+    for name in ("a.csv", "cara@example.org.csv"):
+        (folder / name).write_text(f"customer_id,email,n\nBEN-100002,ben@example.org,{name[0]}\n")
+    (folder / "c.csv").write_text("email\ncara@example.org\n")
+    for name in ("a.csv", "cara@example.org.csv", "c.csv"):
+        assert call("import", name, "--feed", "crm", folder=folder).exit_code == 0
+    assert call("forget", "--email", "cara@example.org", "--yes", folder=folder).exit_code == 0
+    (folder / "cara@example.org.csv").rename(folder / "(erased).csv")
+    done = call("imports", "undo", "2", "--replay", "--yes", folder=folder)
+    assert done.exit_code == 0, done.exception
