@@ -299,7 +299,7 @@ def _no_key(store: Store, path: Path) -> str:
         with key_of_store(path):
             guard_of(store)
     except StoreUnusable as error:
-        return f"{error.message}; nothing is taken in until it is there: {error.hint}".replace(str(store.path), str(path))
+        return f"{error.message}; nothing is taken in until it is there: {error.hint}"
     return ""
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 from doors import call, run
 
-from profilectl.codes import InputRefused
+from profilectl.codes import InputRefused, StoreUnusable
 from profilectl.engine import REMEMBERED, ImportRequest
 from profilectl.plan_form import REQUEST
 from profilectl.scratch import Scratch
@@ -124,3 +124,12 @@ def test_an_import_is_made_again_from_a_file_whose_name_held_an_identity(folder:
     (folder / "cara@example.org.csv").rename(folder / "(erased).csv")
     done = call("imports", "undo", "2", "--replay", "--yes", folder=folder)
     assert done.exit_code == 0, done.exception
+
+
+@pytest.mark.parametrize("command", [("imports", "undo", "1", "--replay", "--yes"), ("enrich", "two.csv", "--feed", "crm")])
+def test_a_missing_key_is_said_of_the_store_and_not_of_a_copy_that_is_worked_on(command: tuple[str, ...], folder: Path) -> None:
+    assert call("import", "two.csv", "--feed", "crm", "--again", folder=folder).exit_code == 0
+    (folder / "profiles.duckdb.suppression-key").unlink()
+    failed = call(*command, folder=folder).exception
+    assert isinstance(failed, StoreUnusable)
+    assert failed.message.startswith(f"{folder / 'profiles.duckdb'} keeps people out")
