@@ -44,12 +44,17 @@ def key_of_store(path: Path) -> Iterator[None]:
         _STORE.reset(before)
 
 
+def meant_store(store: Path) -> Path:
+    """Return the store that a message names: of a copy the one whose place it takes."""
+    return _STORE.get() or store
+
+
 def key_path(store: Path) -> Path:
     """Return where the key of a store is, or would be made."""
     named = os.environ.get(VARIABLE)
     if found := _CHOSEN.get() or (Path(named) if named else None):
         return found.absolute()
-    beside = _STORE.get() or store.absolute()
+    beside = meant_store(store).absolute()
     return beside.with_name(beside.name + ENDING)
 
 

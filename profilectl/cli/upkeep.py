@@ -78,14 +78,14 @@ def backup_command(
     """
     from profilectl import render
     from profilectl.backups import backup_store
-    from profilectl.upkeep import suppression_key_of
 
     options = options_of(context)
     keys = _locking(encrypt, recipients or [], recipients_file, passphrase_file)
     made = backup_store(options.store, file, keys=keys, force=force, wait_s=wait)
-    key = suppression_key_of(options.store, wait_s=wait)
+    key = made.key
     if key and not options.quiet:
-        render.notice(f"not in it: {key}, by which whoever was erased stays out; keep a copy of it apart from this one")
+        where = "keep a copy of it apart from this one" if key.exists() else "which is not there: put it back, or name it with --suppression-key FILE"
+        render.notice(f"not in it: {key}, by which whoever was erased stays out; {where}")
     if as_json:
         render.print_json({
             "file": str(file), "bytes": made.bytes, "encrypted": keys is not None, "seal": str(made.seal),
@@ -114,9 +114,11 @@ def restore_command(
     passphrase = _passphrase(passphrase_file, again=False) if passphrase_file or (not identities and is_locked(backup)) else None
     done = restore_store(options.store, backup, keys=Keys((), identities or (), passphrase), force=force, wait_s=wait)
     if as_json:
-        render.print_json({"store": str(options.store), "bytes": done.bytes, "encrypted": done.encrypted, "schema_version": done.schema_version})
+        render.print_json({"store": str(options.store), "bytes": done.bytes, "encrypted": done.encrypted, "schema_version": done.schema_version, "no_key": done.no_key or None})
     elif not options.quiet:
         render.notice(f"{options.store} is restored from {backup}: {done.bytes:,} bytes, sound")
+        if done.no_key:
+            render.notice(done.no_key)
 
 
 def _locking(encrypt: bool, recipients: list[str], recipients_file: Path | None, passphrase_file: Path | None) -> Keys | None:
