@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
-from profilectl.codes import StoreUnusable
+from profilectl.codes import KeyMissing, StoreUnusable
 
 ENDING = ".suppression-key"
 VARIABLE = "PROFILECTL_SUPPRESSION_KEY"
@@ -138,6 +138,6 @@ def wrong_key(path: Path, store: Path) -> StoreUnusable:
 
 
 def _unusable(store: Path, why: str, hint: str) -> StoreUnusable:
-    return StoreUnusable(
+    return KeyMissing(
         f"{store} keeps people out who were erased, and {why}", f"{hint}; without it they would come back. Where it is lost for good: profilectl privacy lift-all"
     )

@@ -339,6 +339,7 @@ def test_serve_takes_nothing_in_without_the_key_and_says_so(folder: Path, monkey
             work.cancel()
             intake.close()
 
-    with pytest.raises(Later):
+    with pytest.raises(Later) as later:
         asyncio.run(sent())
+    assert later.value.trouble.code == "NO_SUPPRESSION_KEY", "the store itself is well"
     assert table(folder / "profiles.duckdb", "select count(*) from import") == before

@@ -1,0 +1,77 @@
+"""Where two features of serving meet: erasure beside a server, keys of its process of imports."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from doors import run
+from serving import Server, served
+
+from profilectl.server.intake import Intake
+from profilectl.store_key import choose_store_key, store_key
+
+KEY = "k" * 40
+
+
+def done(*arguments: str, folder: Path) -> str:
+    """Run a command that must do; return what it says on both streams."""
+    ended = run(*arguments, folder=folder)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout + ended.stderr
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """Return a folder with a store of two people, and credentials."""
+    people = [{"customer_id": name, "tier": "gold"} for name in ("ann", "bob")]
+    (tmp_path / "people.jsonl").write_text("".join(json.dumps(one) + "\n" for one in people))
+    done("--quiet", "import", "people.jsonl", "--feed", "crm", folder=tmp_path)
+    done("credentials", "new", "api.toml", "--feed", "crm", folder=tmp_path)
+    return tmp_path
+
+
+def code_of(server: Server, customer: str) -> tuple[int, str]:
+    """Send a batch of somebody; return the status and the code of the answer."""
+    answer = server.send("crm", {"user_identities": {"customer_id": customer}})
+    return answer.status_code, answer.json()["errors"][0]["code"] if answer.content else ""
+
+
+def test_a_server_that_has_answered_is_not_said_to_hold_the_erased(shop: Path) -> None:
+    with served(shop) as server:
+        words = done("forget", "--customer-id", "ann", "--yes", folder=shop)
+        assert "may hold them" not in words
+        assert "may still be told" not in words
+        key = shop / "profiles.duckdb.suppression-key"
+        key.rename(shop / "away")
+        assert code_of(server, "eve") == (503, "NO_SUPPRESSION_KEY")
+        assert server.health()["status"] == "ok", "all is told"
+        (shop / "away").rename(key)
+        assert code_of(server, "eve") == (202, "")
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    assert [line.get("code") for line in lines if "intake" in line] == ["NO_SUPPRESSION_KEY", None]
+
+
+def test_the_process_of_imports_has_the_key_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PROFILECTL_STORE_KEY", raising=False)
+    (tmp_path / "key").write_text(KEY)
+    (tmp_path / "key").chmod(0o600)
+    choose_store_key(tmp_path / "key")
+    try:
+        assert store_key() == KEY
+        (tmp_path / "key").unlink()  # it was read: nobody needs the file any more
+
+        async def in_the_process() -> object:
+            intake = Intake(tmp_path / "profiles.duckdb", "")
+            try:
+                return await intake._work(store_key)
+            finally:
+                intake.close()
+
+        assert asyncio.run(in_the_process()) == KEY
+    finally:
+        choose_store_key(None)
