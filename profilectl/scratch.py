@@ -89,7 +89,10 @@ def check_memory_limit(size: str | None) -> str | None:
 
 LOG = (".wal", ".wal.checkpoint", ".wal.recovery")
 """The ends of the names of what DuckDB writes beside a database."""
-CHANGEABLE = ("preserve_insertion_order", "enable_geoparquet_conversion", "disabled_optimizers", "threads")
+CHANGEABLE = (
+    "preserve_insertion_order", "enable_geoparquet_conversion", "disabled_optimizers", "threads",
+    "max_temp_directory_size",
+)
 """The settings that change while a store is attached; all others are locked then."""
 
 
