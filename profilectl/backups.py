@@ -7,6 +7,7 @@ in the clear. Its seal lies beside it: with the store, it says whether the backu
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -27,11 +28,14 @@ from profilectl.opening import open_store
 from profilectl.scratch import Scratch, private_folder, quote_identifier
 from profilectl.seal import BACKUP, holds, keyed
 from profilectl.store import SCHEMA_VERSION, Store, attach, check_path, must_exist, plain
+from profilectl.suppression import is_keyed
+from profilectl.suppression_key import key_path
 from profilectl.upgrade import known_version
 from profilectl.whole_file import check_target, is_database, whole_file
 
 SEAL = 1
 """The version of the form of a seal."""
+NO_BACKUP = "name a file that profilectl backup has written"
 LARGEST_SEAL = 64 * 1024
 
 
@@ -55,6 +59,8 @@ class Restored:
     """Whether the backup was."""
     schema_version: int
     """Of the store: an older one is upgraded when it is next used."""
+    suppression_key: Path | None
+    """Where the key of those who stay out belongs, which no backup has; None: nobody does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,7 @@ def backup_store(path: Path, target: Path, *, keys: Keys | None = None, force: b
     Raises InputRefused where the file cannot be written, StoreBusy, StoreUnusable.
     """
     must_exist(path)
+    _check_apart(path, target)
     check_target(target, "FILE", replace=force, store=True)
     if not keys and "?" in str(target.absolute()):
         raise InputRefused(
@@ -95,6 +102,16 @@ def backup_store(path: Path, target: Path, *, keys: Keys | None = None, force: b
     with whole_file(seal, "FILE") as out:
         out.write(json.dumps({**said, "seal": _sealed(target, secret, said)}, indent=2).encode() + b"\n")
     return Made(size, seal)
+
+
+def _check_apart(path: Path, target: Path) -> None:
+    """Refuse a backup in the place of its store, or of the log of any. Raises InputRefused."""
+    if target.exists() and target.samefile(path):
+        raise InputRefused(f"{target} is the store itself", "name another FILE")
+    if target.suffix == ".wal" and is_database(target.with_suffix("")):
+        raise InputRefused(
+            f"{target} is the name of the log of {target.with_suffix('')}", "name another FILE"
+        )
 
 
 def _copy_encrypted(path: Path, target: Path, keys: Keys, until: float) -> int:
@@ -191,6 +208,8 @@ def vouch(path: Path, backup: Path, *, seal: Path | None = None, wait_s: float =
     Raises InputRefused where there is no backup or no seal, or another store's, StoreBusy, StoreUnusable.
     """
     must_exist(path)
+    if not backup.exists():
+        raise InputRefused(f"{backup} cannot be read: {os.strerror(errno.ENOENT)}", NO_BACKUP)
     found = _read_seal(seal or seal_beside(backup))
     said = {name: value for name, value in found.items() if name != "seal"}
     with contextlib.closing(Scratch(Path(tempfile.gettempdir()))) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
@@ -200,7 +219,7 @@ def vouch(path: Path, backup: Path, *, seal: Path | None = None, wait_s: float =
     try:
         good = holds(found["seal"], _sealed(backup, secret, said))
     except OSError as error:
-        raise InputRefused(f"{backup} cannot be read: {error.strerror}", "name a file that profilectl backup has written") from None
+        raise InputRefused(f"{backup} cannot be read: {error.strerror}", NO_BACKUP) from None
     return Vouched(found["made_ms"], [] if good else [Breach("backup", f"{backup} or its seal was changed after it was made")])
 
 
@@ -219,10 +238,10 @@ def restore_store(path: Path, backup: Path, *, keys: Keys, force: bool = False, 
             _decrypted(backup, made, keys)
         else:
             copy_store(backup, made, until=until)
-        version = _seen_sound(folder, made, backup)
+        version, keyed_list = _seen_sound(folder, made, backup)
         size = made.stat().st_size
         _put(folder, made, path, force=force, until=until)
-    return Restored(size, encrypted, version)
+    return Restored(size, encrypted, version, key_path(path) if keyed_list else None)
 
 
 def is_locked(backup: Path) -> bool:
@@ -248,9 +267,9 @@ def _checked(path: Path, backup: Path) -> bool:
             raise UsageError(f"{backup} is the store itself", "name another store with --store")
         encrypted = is_encrypted(backup)
     except OSError as error:
-        raise InputRefused(f"{backup} cannot be read: {error.strerror}", "name a file that profilectl backup has written") from None
+        raise InputRefused(f"{backup} cannot be read: {error.strerror}", NO_BACKUP) from None
     if not encrypted and not is_database(backup):
-        raise StoreUnusable(f"{backup} is neither a store nor an encrypted one", "name a file that profilectl backup has written")
+        raise StoreUnusable(f"{backup} is neither a store nor an encrypted one", NO_BACKUP)
     return encrypted
 
 
@@ -264,17 +283,21 @@ def _decrypted(backup: Path, made: Path, keys: Keys) -> None:
     except OSError as error:
         raise StoreUnusable(f"{backup} could not be restored: {error.strerror or error}", "make room, or name another folder") from None
     if not is_database(made):
-        raise StoreUnusable(f"what is in {backup} is no store", "name a file that profilectl backup has written")
+        raise StoreUnusable(f"what is in {backup} is no store", NO_BACKUP)
 
 
-def _seen_sound(folder: Path, made: Path, backup: Path) -> int:
-    """Return the schema version of a store that was made of a backup. Raises StoreUnusable where a promise of it is broken."""
+def _seen_sound(folder: Path, made: Path, backup: Path) -> tuple[int, bool]:
+    """Return the schema version of a store that was made of a backup, and whether it keeps people out by a key.
+
+    Raises StoreUnusable where a promise of it is broken."""
     with contextlib.closing(Scratch(folder)) as scratch:
         try:
             attach(scratch, made, write=False, until=time.monotonic())
             version = known_version(scratch, made)
             store = Store(scratch, made)
-            breaches = [f"{one.promise}: {one.message}" for one in check(store)] if version == SCHEMA_VERSION else _unreadable(scratch)
+            current = version == SCHEMA_VERSION
+            breaches = [f"{one.promise}: {one.message}" for one in check(store)] if current else _unreadable(scratch)
+            keyed_list = current and is_keyed(store)
             scratch.run("detach store")
         except StoreUnusable as error:
             raise StoreUnusable(error.message.replace(str(made), str(backup)), error.hint) from None
@@ -282,7 +305,7 @@ def _seen_sound(folder: Path, made: Path, backup: Path) -> int:
             raise StoreUnusable(f"{backup} is damaged: {plain(error)}".replace(str(made), str(backup)), "use another backup") from None
     if breaches:
         raise StoreUnusable(f"{backup} is not sound: {'; '.join(breaches[:5])}", "use another backup; a plain one is a store, which profilectl check --repair may mend")
-    return version
+    return version, keyed_list
 
 
 def _unreadable(scratch: Scratch) -> list[str]:

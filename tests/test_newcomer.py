@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shutil
 from pathlib import Path
 
-from doors import call, run
+import pytest
+from doors import call, made_once, run
 
+from profilectl.codes import InputRefused, UsageError
+from profilectl.encryption import LOCKED
+from profilectl.engine import REMEMBERED
+from profilectl.plan_form import REQUEST
 from profilectl.scratch import CHANGEABLE
 
 HERE = Path(__file__).parent
@@ -28,3 +36,84 @@ def test_every_setting_that_changes_beside_a_store_may_be_changed() -> None:
 def test_a_parquet_file_of_the_readme_is_imported(tmp_path: Path) -> None:
     result = run("import", str(SAMPLE / "crm.parquet"), "--feed", "crm", folder=tmp_path)
     assert result.returncode == 0, result.stderr
+
+
+@made_once
+def one_is_erased(folder: Path) -> None:
+    (folder / "people.csv").write_text("customer_id,email\n1,a@x.org\n2,b@x.org\n")
+    for command in ("import people.csv --feed f", "forget --customer-id 1 --yes"):
+        assert call(*command.split(), folder=folder).exit_code == 0
+    (folder / "word").write_text("correct horse battery staple\n")
+    (folder / "word").chmod(0o600)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a store from which somebody was erased."""
+    return one_is_erased(tmp_path)
+
+
+@pytest.mark.parametrize("target", ["profiles.duckdb", "hard.duckdb", "profiles.duckdb.wal"])
+@pytest.mark.parametrize("how", ["", "--encrypt --passphrase-file word"])
+def test_a_backup_does_not_take_the_place_of_its_store(target: str, how: str, folder: Path) -> None:
+    os.link(folder / "profiles.duckdb", folder / "hard.duckdb")
+    before = (folder / "profiles.duckdb").read_bytes()
+    done = call("backup", target, "--force", *how.split(), folder=folder)
+    assert isinstance(done.exception, (InputRefused, UsageError)), done.output
+    assert (folder / "profiles.duckdb").read_bytes() == before
+    assert not (folder / "profiles.duckdb.wal").exists()
+
+
+@pytest.mark.parametrize("command", [
+    "export profiles -o {key}", "backup {key} --force", "access --customer-id 2 -o {key}",
+    "plan people.csv --feed f --again -o elsewhere", "show --customer-id 2 --save-svg {key}",
+    "import people.csv --feed f --again --rejects {key}",
+])  # fmt: skip
+def test_no_output_takes_the_place_of_the_key_of_those_who_stay_out(command: str, folder: Path) -> None:
+    name = "profiles.duckdb.suppression-key"
+    key = shutil.copy(folder / name, folder / "elsewhere") if "elsewhere" in command else folder / name
+    before = key.read_bytes()
+    done = call(*command.format(key=name).split(), folder=folder)
+    assert isinstance(done.exception, (InputRefused, UsageError)), done.output
+    assert key.read_bytes() == before
+
+
+def test_a_restored_store_that_needs_a_key_says_where_to_put_it(folder: Path) -> None:
+    assert call("backup", "b.duckdb", folder=folder).exit_code == 0
+    done = call("--store", "again.duckdb", "restore", "b.duckdb", folder=folder)
+    assert f"put it at {folder / 'again.duckdb.suppression-key'}" in done.stderr
+    told = call("--store", "third.duckdb", "restore", "b.duckdb", "--json", folder=folder)
+    assert json.loads(told.stdout)["suppression_key"] == str(folder / "third.duckdb.suppression-key")
+    shutil.copy(folder / "profiles.duckdb.suppression-key", folder / "again.duckdb.suppression-key")
+    again = call("--store", "again.duckdb", "import", "people.csv", "--feed", "f", "--again", "--json", folder=folder)
+    assert json.loads(again.stdout)["reasons"] == {"SUPPRESSED": 1}
+
+
+@pytest.mark.parametrize(("command", "message", "hint"), [
+    ("check --backup nowhere", "nowhere cannot be read: No such file or directory", "name a file"),
+    ("check --backup word", "word.seal: No such file or directory", "--seal"),
+    ("backup x --encrypt", "there is no passphrase", "--recipient"),
+    ("--store y.duckdb restore locked", "there is no passphrase", "PROFILECTL_PASSPHRASE"),
+])  # fmt: skip
+def test_a_hint_names_what_this_command_has(command: str, message: str, hint: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PROFILECTL_PASSPHRASE", raising=False)
+    (folder / "locked").write_bytes(LOCKED)
+    error = call(*command.split(), folder=folder).exception
+    assert isinstance(error, (InputRefused, UsageError))
+    assert message in error.message
+    assert hint in error.hint
+    assert "identity" not in error.hint
+    assert ("recipient" in error.hint) == command.startswith("backup")
+
+
+def test_a_plan_may_have_whatever_an_import_remembers() -> None:
+    known = {name.removesuffix("?") for name in REQUEST}
+    assert known == {*REMEMBERED, "manifest_sha256", "folder"}
+
+
+def test_a_plan_that_was_just_made_is_applied(folder: Path) -> None:
+    (folder / "more.csv").write_text("customer_id,email\n7,g@x.org\n")
+    assert call("plan", "more.csv", "--feed", "f", "--max-unpacked", "1GB", "-o", "a.plan", folder=folder).exit_code == 0
+    assert call("plan", "show", "a.plan", folder=folder).exit_code == 0
+    assert call("apply", "a.plan", folder=folder).exit_code == 0
+    assert call("show", "--customer-id", "7", folder=folder).exit_code == 0

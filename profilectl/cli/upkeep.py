@@ -114,9 +114,12 @@ def restore_command(
     passphrase = _passphrase(passphrase_file, again=False) if passphrase_file or (not identities and is_locked(backup)) else None
     done = restore_store(options.store, backup, keys=Keys((), identities or (), passphrase), force=force, wait_s=wait)
     if as_json:
-        render.print_json({"store": str(options.store), "bytes": done.bytes, "encrypted": done.encrypted, "schema_version": done.schema_version})
+        key = str(done.suppression_key) if done.suppression_key else None
+        render.print_json({"store": str(options.store), "bytes": done.bytes, "encrypted": done.encrypted, "schema_version": done.schema_version, "suppression_key": key})
     elif not options.quiet:
         render.notice(f"{options.store} is restored from {backup}: {done.bytes:,} bytes, sound")
+    if done.suppression_key and not done.suppression_key.exists() and not options.quiet:
+        render.notice(f"it keeps people out who were erased, by a key that no backup has: put it at {done.suppression_key}")
 
 
 def _locking(encrypt: bool, recipients: list[str], recipients_file: Path | None, passphrase_file: Path | None) -> Keys | None:
@@ -143,7 +146,7 @@ def _passphrase(file: Path | None, *, again: bool) -> str:
     if os.environ.get(PASSPHRASE):
         return os.environ[PASSPHRASE]
     if not sys.stdin.isatty():
-        raise UsageError("there is no passphrase", f"name the file of it with --passphrase-file, or set {PASSPHRASE}; or name a recipient or an identity")
+        raise UsageError("there is no passphrase", f"name the file of it with --passphrase-file, or set {PASSPHRASE}{'; or name who can open it with --recipient' if again else ''}")
     given: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=again, err=True)
     return given
 
