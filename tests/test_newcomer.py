@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import io
 import json
 import os
 import re
@@ -13,9 +15,11 @@ from doors import call, made_once, run
 
 from profilectl.codes import InputRefused, UsageError
 from profilectl.encryption import LOCKED
-from profilectl.engine import REMEMBERED
+from profilectl.engine import REMEMBERED, ImportRequest, import_files
+from profilectl.leftovers import MARK
 from profilectl.plan_form import REQUEST
 from profilectl.scratch import CHANGEABLE
+from profilectl.server.intake import NAMES
 
 HERE = Path(__file__).parent
 SAMPLE = HERE.parent / "sample_data"
@@ -117,3 +121,34 @@ def test_a_plan_that_was_just_made_is_applied(folder: Path) -> None:
     assert call("plan", "show", "a.plan", folder=folder).exit_code == 0
     assert call("apply", "a.plan", folder=folder).exit_code == 0
     assert call("show", "--customer-id", "7", folder=folder).exit_code == 0
+
+
+def test_forget_names_every_file_and_nothing_that_is_none(folder: Path) -> None:
+    (folder / "(copy) people.csv").write_text("customer_id,email\n2,b@x.org\n")
+    assert call("import", "(copy) people.csv", "--feed", "f", folder=folder).exit_code == 0
+    assert run("import", "-", "--format", "csv", "--feed", "f", folder=folder, stdin=b"customer_id,a\n2,5\n").returncode == 0
+    request = ImportRequest(
+        ["-"], "f", format="jsonl", stdin=io.BytesIO(b'{"user_identities": {"customer_id": "2"}}\n'), stdin_name=NAMES["batch"],
+    )
+    import_files(folder / "profiles.duckdb", request)
+    for command in ("set tier=gold --customer-id 2", "modify --customer-id 2 --add facebook=f2"):
+        assert call(*command.split(), folder=folder).exit_code == 0, command
+    done = call("forget", "--customer-id", "2", "--yes", "--json", folder=folder)
+    assert json.loads(done.stdout)["not_touched"]["files"] == ["(copy) people.csv", "-", "people.csv"]
+    assert "  standard input, as it was piped in\n" in done.stderr
+
+
+def test_forget_does_not_name_the_folder_of_a_server_that_tells_no_more(folder: Path) -> None:
+    beside = folder / ".profiles.duckdb.abcd1234.snapshot"
+    beside.mkdir(0o700)
+    (beside / MARK).touch()
+    (beside / "server.json").write_text('{"process": 1, "address": "http://127.0.0.1:1", "store_id": "x"}')
+    lock = os.open(beside, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        done = call("forget", "--customer-id", "2", "--yes", "--json", "--wait-servers", "0", folder=folder)
+    finally:
+        os.close(lock)
+    told = json.loads(done.stdout)
+    assert told["still_told_by"] == []
+    assert told["not_touched"]["left_behind"] == []
