@@ -7,6 +7,7 @@ in the clear. Its seal lies beside it: with the store, it says whether the backu
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -33,6 +34,7 @@ from profilectl.whole_file import check_target, is_database, whole_file
 
 SEAL = 1
 """The version of the form of a seal."""
+NO_BACKUP = "name a file that profilectl backup has written"
 LARGEST_SEAL = 64 * 1024
 
 
@@ -83,6 +85,7 @@ def backup_store(path: Path, target: Path, *, keys: Keys | None = None, force: b
     Raises InputRefused where the file cannot be written, StoreBusy, StoreUnusable.
     """
     must_exist(path)
+    _check_apart(path, target)
     check_target(target, "FILE", replace=force, store=True)
     if not keys and "?" in str(target.absolute()):
         raise InputRefused(
@@ -101,6 +104,16 @@ def backup_store(path: Path, target: Path, *, keys: Keys | None = None, force: b
     with whole_file(seal, "FILE") as out:
         out.write(json.dumps({**said, "seal": _sealed(target, secret, said)}, indent=2).encode() + b"\n")
     return Made(size, seal, key)
+
+
+def _check_apart(path: Path, target: Path) -> None:
+    """Refuse a backup in the place of its store, or of the log of any. Raises InputRefused."""
+    if target.exists() and target.samefile(path):
+        raise InputRefused(f"{target} is the store itself", "name another FILE")
+    if target.suffix == ".wal" and is_database(target.with_suffix("")):
+        raise InputRefused(
+            f"{target} is the name of the log of {target.with_suffix('')}", "name another FILE"
+        )
 
 
 def _copy_encrypted(path: Path, target: Path, keys: Keys, until: float) -> int:
@@ -197,6 +210,8 @@ def vouch(path: Path, backup: Path, *, seal: Path | None = None, wait_s: float =
     Raises InputRefused where there is no backup or no seal, or another store's, StoreBusy, StoreUnusable.
     """
     must_exist(path)
+    if not backup.exists():
+        raise InputRefused(f"{backup} cannot be read: {os.strerror(errno.ENOENT)}", NO_BACKUP)
     found = _read_seal(seal or seal_beside(backup))
     said = {name: value for name, value in found.items() if name != "seal"}
     with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
@@ -206,7 +221,7 @@ def vouch(path: Path, backup: Path, *, seal: Path | None = None, wait_s: float =
     try:
         good = holds(found["seal"], _sealed(backup, secret, said))
     except OSError as error:
-        raise InputRefused(f"{backup} cannot be read: {error.strerror}", "name a file that profilectl backup has written") from None
+        raise InputRefused(f"{backup} cannot be read: {error.strerror}", NO_BACKUP) from None
     return Vouched(found["made_ms"], [] if good else [Breach("backup", f"{backup} or its seal was changed after it was made")])
 
 
@@ -254,9 +269,9 @@ def _checked(path: Path, backup: Path) -> bool:
             raise UsageError(f"{backup} is the store itself", "name another store with --store")
         encrypted = is_encrypted(backup)
     except OSError as error:
-        raise InputRefused(f"{backup} cannot be read: {error.strerror}", "name a file that profilectl backup has written") from None
+        raise InputRefused(f"{backup} cannot be read: {error.strerror}", NO_BACKUP) from None
     if not encrypted and not is_database(backup):
-        raise StoreUnusable(f"{backup} is neither a store nor an encrypted one", "name a file that profilectl backup has written")
+        raise StoreUnusable(f"{backup} is neither a store nor an encrypted one", NO_BACKUP)
     return encrypted
 
 
@@ -270,7 +285,7 @@ def _decrypted(backup: Path, made: Path, keys: Keys) -> None:
     except OSError as error:
         raise StoreUnusable(f"{backup} could not be restored: {error.strerror or error}", "make room, or name another folder") from None
     if not is_database(made):
-        raise StoreUnusable(f"what is in {backup} is no store", "name a file that profilectl backup has written")
+        raise StoreUnusable(f"what is in {backup} is no store", NO_BACKUP)
 
 
 def _seen_sound(folder: Path, made: Path, backup: Path, path: Path) -> tuple[int, str]:

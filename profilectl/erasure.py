@@ -44,6 +44,9 @@ from profilectl.suppression import (
 )
 from profilectl.traces import Traces
 
+NO_FILE = r"\((set|modify|alias|opt-out)\)|\(erased\)[^/]*|POST /v[0-9]/[a-z]+"
+"""The names in the history of what is no file: corrections, what was sent, and what an earlier erasure took."""
+
 
 class Leaving(Traces):
     """An erasure in the making, on a store that is attached for writing: what stays of each table."""
@@ -187,7 +190,7 @@ class Leaving(Traces):
             f" asof join ({IMPORT_FILES}) as import_file on one.arrival >= import_file.first_arrival",
         )
         self.outcome.files = [path for (path,) in self.scratch.rows(
-            "select distinct path from gone_row where not starts_with(path, '(') order by path"
+            f"select distinct path from gone_row where not regexp_full_match(path, '{NO_FILE}') order by path"
         )]
 
     # what stays

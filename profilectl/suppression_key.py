@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -16,10 +15,10 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from profilectl.codes import KeyMissing, StoreUnusable
+from profilectl.whole_file import KEY_FORM
 
 ENDING = ".suppression-key"
 VARIABLE = "PROFILECTL_SUPPRESSION_KEY"
-_FORM = re.compile(rb"[0-9a-f]{64}\n?")
 _CHOSEN: ContextVar[Path | None] = ContextVar("suppression_key", default=None)
 _STORE: ContextVar[Path | None] = ContextVar("store_of_the_key", default=None)
 
@@ -78,7 +77,7 @@ def read_key(path: Path, store: Path) -> str:
         content = os.read(opened, 1024)
     finally:
         os.close(opened)
-    if not _FORM.fullmatch(content):
+    if not KEY_FORM.fullmatch(content):
         raise _unusable(store, f"{path} is no key: it has not 64 hexadecimal digits", "put back the one that was made for this store")
     return content.decode().strip()
 

@@ -119,7 +119,7 @@ class _Asked:
 def still_told_by(path: Path, store_id: str, within_s: float) -> list[Teller]:
     """Return the living servers on this machine that may tell of what was in a store before this
     call, after waiting for them for so long at most. The store must not be open."""
-    asked = [_ask(folder) for folder in _folders(path) if is_living(folder)]
+    asked = [_ask(folder) for folder in living(path)]
     questions = [one.question for one in asked if one.question is not None]
     until = time.monotonic() + within_s
     try:
@@ -130,6 +130,11 @@ def still_told_by(path: Path, store_id: str, within_s: float) -> list[Teller]:
             time.sleep(LOOK_S)
     finally:
         answer(questions)
+
+
+def living(path: Path) -> list[Path]:
+    """Return the folders of the servers of a store that live, as far as they can be known."""
+    return [folder for folder in _folders(path) if is_living(folder)]
 
 
 def _folders(path: Path) -> Iterator[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -41,6 +42,10 @@ def check_target(path: Path, option: str = "-o", *, replace: bool = True, store:
         raise InputRefused(f"{path} is not a plain file", hint)
     if not store and is_database(path):
         raise InputRefused(f"{path} is a store, or another DuckDB database; it is not written over", hint)
+    if is_key(path):
+        raise InputRefused(
+            f"{path} is a key by which whoever was erased stays out; it is not written over", hint
+        )
     if not replace:
         raise InputRefused(f"{path} is there already", hint)
 
@@ -74,6 +79,19 @@ def is_database(path: Path) -> bool:
     try:
         with path.open("rb") as content:
             return content.read(12)[8:] == b"DUCK"
+    except OSError:
+        return False
+
+
+KEY_FORM = re.compile(rb"[0-9a-f]{64}\n?")
+"""All that stands in a file with the key of those who stay out."""
+
+
+def is_key(path: Path) -> bool:
+    """Say whether a file is a key of those who stay out, which nothing brings back."""
+    try:
+        with path.open("rb") as content:
+            return KEY_FORM.fullmatch(content.read(66)) is not None
     except OSError:
         return False
 

@@ -41,7 +41,7 @@ COMMANDS = {
     "compact": "profilectl.upkeep:put_in_place",
     "check": OPENED,
     "imports undo 1 --yes": "profilectl.undoing:undo",
-    "forget --customer-id A --yes": "profilectl.erasure:put_in_place",
+    "forget --customer-id A --yes": "profilectl.rewriting:put_in_place",
     "forward --follow": OPENED,
     "push --dry-run p.jsonl": "os:fsync",
     "stream --follow": "profilectl.render:print_batches",

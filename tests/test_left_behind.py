@@ -49,7 +49,7 @@ KILLED = {
     "plan": ("plan a.csv --feed g -o a.plan", "os:fsync"),
     "first store": ("--store new.duckdb import a.csv --feed g", "profilectl.opening:make_schema"),
     "compact": ("compact", "profilectl.upkeep:put_in_place"),
-    "forget": ("forget --customer-id A --yes", "profilectl.erasure:put_in_place"),
+    "forget": ("forget --customer-id A --yes", "profilectl.rewriting:put_in_place"),
     "access": ("access --customer-id A -o a.json --html a.html", "os:fsync"),
     "picture": ("show A --save-svg a.svg", "os:fsync"),
     "forward": ("forward", "profilectl.opening:version_of"),

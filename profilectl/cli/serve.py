@@ -36,10 +36,10 @@ def serve_command(
         list[str] | None,
         typer.Option(
             "--proxy", metavar="ADDRESS",
-            help="A proxy before the server: who asks is who it adds to X-Forwarded-For; repeatable.",
+            help="The address of a proxy before the server: who asks is the last address in its X-Forwarded-For; repeatable.",
         ),
     ] = None,
-    most_behind: Annotated[float, typer.Option("--most-behind", metavar="SECONDS", min=0, help="So much older than promised may be what is told; then 503.")] = 30,
+    most_behind: Annotated[float, typer.Option("--most-behind", metavar="SECONDS", min=0, help="How much older than promised answers may be; beyond that, 503.")] = 30,
     openapi: Annotated[bool, typer.Option("--openapi", help="Print the OpenAPI document and end.")] = False,
     wait: WaitOption = 0,
     as_json: JsonOption = False,
@@ -55,7 +55,7 @@ def serve_command(
         render.print_json(openapi_document())
         return
     if credentials is None:
-        raise UsageError("name who may ask and send: --credentials FILE", "profilectl credentials new FILE makes one")
+        raise UsageError("name who may ask and send: --credentials FILE", "profilectl credentials new api.toml --client NAME --feed NAME makes one")
     from profilectl.server.credentials import read_credentials
     from profilectl.server.peers import proxies_of
 
@@ -104,4 +104,6 @@ def credentials_new_command(
         render.print_json({"file": str(file), "clients": client or [], "feeds": feed or []})
     elif not options_of(context).quiet:
         render.notice(f"{file}: {render.counted(len(client or ()), 'client')}, {render.counted(len(feed or ()), 'feed')}")
+        if not client and not feed:
+            render.notice("nobody can ask or send with it: --client NAME is somebody who asks, --feed NAME a feed that sends")
 

@@ -145,7 +145,7 @@ def _passphrase(file: Path | None, *, again: bool) -> str:
     if os.environ.get(PASSPHRASE):
         return os.environ[PASSPHRASE]
     if not sys.stdin.isatty():
-        raise UsageError("there is no passphrase", f"name the file of it with --passphrase-file, or set {PASSPHRASE}; or name a recipient or an identity")
+        raise UsageError("there is no passphrase", f"name the file of it with --passphrase-file, or set {PASSPHRASE}{'; or name who can open it with --recipient' if again else ''}")
     given: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=again, err=True)
     return given
 

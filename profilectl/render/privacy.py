@@ -94,7 +94,7 @@ def say_not_touched(done: Forgotten) -> None:
     files = (*gone.files, *gone.rejects_files, *gone.answers, *done.backups)
     notice("not touched: backups, exports, and the files that were imported" + (":" if files else ""))
     for path in files:
-        notice(f"  {path}")
+        notice(f"  {'standard input, as it was piped in' if path == '-' else path}")
     if done.left:
         notice("of a command that was killed or still runs, and may hold them:")
     for one in done.left:
