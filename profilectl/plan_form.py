@@ -44,6 +44,10 @@ def _true(value: Any) -> bool:
     return value is True
 
 
+def _false(value: Any) -> bool:
+    return value is False
+
+
 def _anything(value: Any) -> bool:
     return True
 
@@ -82,7 +86,7 @@ REQUEST: Shape = {
     "empty": _only("ignore", "delete", "set"), "quote": MAYBE_TEXT, "escape": MAYBE_TEXT, "skip_lines": _count, "ragged": _text, "unknown": _text,
     "encoding_errors": _text, "path_columns": bool, "binary_as_text": bool, "allow_spoiled": bool, "strict": bool, "environment": MAYBE_TEXT,
     "again": bool, "max_shared": (_count, None), "max_rejects": MAYBE_TEXT, "content": None, "who": None, "event": MAYBE_TEXT,
-    "workspace": MAYBE_TEXT, "folder": _text,
+    "workspace": MAYBE_TEXT, "max_unpacked": MAYBE_TEXT, "any_time": _false, "folder": _text,
 }  # fmt: skip
 REPORT: Shape = {
     "import": None, "feed": _text, "source": _text, "protection": _text, "environment": _text, "dry_run": _true,
