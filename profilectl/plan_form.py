@@ -44,6 +44,10 @@ def _true(value: Any) -> bool:
     return value is True
 
 
+def _false(value: Any) -> bool:
+    return value is False
+
+
 def _anything(value: Any) -> bool:
     return True
 
@@ -80,10 +84,9 @@ REQUEST: Shape = {
     "paths": [_text], "feed": _text, "protection": MAYBE_TEXT, "source": MAYBE_TEXT, "partner": MAYBE_TEXT, "format": MAYBE_TEXT,
     "manifest": MAYBE_TEXT, "manifest_sha256?": _text, "mapped": [_text], "delimiter": MAYBE_TEXT, "encoding": MAYBE_TEXT, "nulls": [_text],
     "empty": _only("ignore", "delete", "set"), "quote": MAYBE_TEXT, "escape": MAYBE_TEXT, "skip_lines": _count, "ragged": _text, "unknown": _text,
-    "max_unpacked?": MAYBE_TEXT, "any_time?": bool,
     "encoding_errors": _text, "path_columns": bool, "binary_as_text": bool, "allow_spoiled": bool, "strict": bool, "environment": MAYBE_TEXT,
     "again": bool, "max_shared": (_count, None), "max_rejects": MAYBE_TEXT, "content": None, "who": None, "event": MAYBE_TEXT,
-    "workspace": MAYBE_TEXT, "folder": _text, "max_unpacked": MAYBE_TEXT, "any_time": bool,
+    "workspace": MAYBE_TEXT, "max_unpacked": MAYBE_TEXT, "any_time": _false, "folder": _text,
 }  # fmt: skip
 REPORT: Shape = {
     "import": None, "feed": _text, "source": _text, "protection": _text, "environment": _text, "dry_run": _true,
