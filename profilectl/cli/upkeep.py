@@ -85,7 +85,7 @@ def backup_command(
     made = backup_store(options.store, file, keys=keys, force=force, wait_s=wait)
     key = suppression_key_of(options.store, wait_s=wait)
     if key and not options.quiet:
-        render.notice(f"not in it: {key}, by which whoever was erased stays out; keep a copy of it apart from this one")
+        render.notice(f"not in the backup: {key}, the key that keeps out whoever was erased; keep a copy of it elsewhere")
     if as_json:
         render.print_json({
             "file": str(file), "bytes": made.bytes, "encrypted": keys is not None, "seal": str(made.seal),
