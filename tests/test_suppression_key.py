@@ -331,7 +331,7 @@ def test_serve_takes_nothing_in_without_the_key_and_says_so(folder: Path, monkey
     snapshots.close()
 
     async def sent() -> None:
-        intake = Intake(folder / "profiles.duckdb")
+        intake = Intake(folder / "profiles.duckdb", table(folder / "profiles.duckdb", "select value from meta where name = 'store_id'")[0][0])
         work = asyncio.create_task(intake.run())
         try:
             await intake.take("crm", [json.dumps({"user_identities": {"email": ANNA["email"]}})])
