@@ -191,7 +191,7 @@ def lift_all_command(
     options = options_of(context)
     if not yes:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise UsageError("lift-all lets everybody in again who was erased, and cannot be taken back", "say --yes where that is meant")
+            raise UsageError("lift-all lets everybody in again who was erased, and cannot be taken back", "where that is meant: profilectl privacy lift-all --yes")
         if not typer.confirm("Let everybody in again who was erased?", err=True):
             raise InputRefused("nobody was let in")
     count = lift_all(options.store, wait_s=wait)

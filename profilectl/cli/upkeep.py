@@ -84,8 +84,8 @@ def backup_command(
     made = backup_store(options.store, file, keys=keys, force=force, wait_s=wait)
     key = made.key
     if key and not options.quiet:
-        where = "keep a copy of it apart from this one" if key.exists() else "which is not there: put it back, or name it with --suppression-key FILE"
-        render.notice(f"not in it: {key}, by which whoever was erased stays out; {where}")
+        where = "keep a copy of it elsewhere" if key.exists() else "it is not there: put it back, or name it with --suppression-key FILE"
+        render.notice(f"not in the backup: {key}, the key that keeps out whoever was erased; {where}")
     if as_json:
         render.print_json({
             "file": str(file), "bytes": made.bytes, "encrypted": keys is not None, "seal": str(made.seal),

@@ -88,7 +88,7 @@ def say_not_touched(done: Forgotten) -> None:
     if gone.others is None:
         notice("what others have was not looked through for so many people")
     if done.key and not done.dry_run and gone.anything():
-        notice(f"by the key in {done.key} whoever was erased stays out: keep a copy of it apart from backups of the store, which do not have it")
+        notice(f"the key that keeps them out is {done.key}; no backup has it: keep a copy of it elsewhere")
     if not gone.anything():
         return
     files = (*gone.files, *gone.rejects_files, *gone.answers, *done.backups)
