@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 
 import pytest
 from doors import run
 from serving import Server, served
 
-from profilectl.server.intake import Intake
+from profilectl.server import intake as intake_of
+from profilectl.server.intake import Intake, Later
 from profilectl.store_key import choose_store_key, store_key
 
 KEY = "k" * 40
@@ -52,6 +54,26 @@ def test_a_server_that_has_answered_is_not_said_to_hold_the_erased(shop: Path) -
         assert code_of(server, "eve") == (202, "")
     lines = [json.loads(line) for line in server.log.read_text().splitlines()]
     assert [line.get("code") for line in lines if "intake" in line] == ["NO_SUPPRESSION_KEY", None]
+
+
+def test_a_process_of_imports_that_hangs_does_not_keep_the_server_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake_of, "END_S", 0.2)
+
+    async def hanging() -> tuple[object, object]:
+        intake = Intake(tmp_path / "profiles.duckdb", "")
+        assert await intake._work(max, 1, 2) == 2, "the process is there"
+        works = [asyncio.ensure_future(intake._work(time.sleep, 60)) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        await asyncio.to_thread(intake.close)
+        return tuple(await asyncio.gather(*works))
+
+    began = time.monotonic()
+    first, second = asyncio.run(asyncio.wait_for(hanging(), 20))
+    assert time.monotonic() - began < 10
+    assert isinstance(first, Later)
+    assert isinstance(second, Later)
 
 
 def test_the_process_of_imports_has_the_key_of_the_store(
