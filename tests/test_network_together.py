@@ -6,11 +6,15 @@ import asyncio
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from doors import run
 from serving import Server, served
 
+from profilectl.codes import OtherStore
+from profilectl.delivery import run as forwarding_of
+from profilectl.same_store import is_held
 from profilectl.server import intake as intake_of
 from profilectl.server.intake import Intake, Later
 from profilectl.store_key import choose_store_key, store_key
@@ -74,6 +78,44 @@ def test_a_process_of_imports_that_hangs_does_not_keep_the_server_from_ending(
     assert time.monotonic() - began < 10
     assert isinstance(first, Later)
     assert isinstance(second, Later)
+
+
+def test_what_was_delivered_is_not_written_down_in_another_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = """[outputs.o]
+type = "jsonl"
+path = "out.jsonl"
+[feeds.crm]
+source = "sdk"
+[connections.c]
+feed = "crm"
+output = "o"
+"""
+    event = {"event_type": "screen_view", "data": {"screen_name": "home"}}
+    batch = {"user_identities": {"customer_id": "ann"}, "events": [event]}
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "c.toml").write_text(config)
+        (folder / "in.jsonl").write_text(json.dumps(batch) + "\n")
+        done("config", "apply", "c.toml", folder=folder)
+        done("import", "in.jsonl", "--feed", "crm", folder=folder)
+    first, second = (tmp_path / name / "profiles.duckdb" for name in ("first", "second"))
+    delivery_of = forwarding_of.delivery_of
+
+    def exchanging(*arguments: Any) -> Any:
+        first.rename(tmp_path / "away")
+        second.rename(first)
+        return delivery_of(*arguments)
+
+    monkeypatch.setattr(forwarding_of, "delivery_of", exchanging)
+    with pytest.raises(OtherStore):
+        forwarding_of.forward(first, forwarding_of.Asked())
+    monkeypatch.undo()
+    (found,) = forwarding_of.forward(first, forwarding_of.Asked())
+    assert found.delivered == 1, "its own batch still waited"
+    assert not is_held(first)
 
 
 def test_the_process_of_imports_has_the_key_of_the_store(
