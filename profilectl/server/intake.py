@@ -44,6 +44,8 @@ MOST_WAITING = 64 * 1024 * 1024
 MOST_TOGETHER = 16 * 1024 * 1024
 WAIT_S = 30.0
 """So long an import waits for another process that holds the store."""
+END_S = 10.0
+"""So long what is being imported may take at the very end."""
 NAMES = {
     "batch": "POST /v2/events", "identify": "POST /v1/identify", "login": "POST /v1/login", "logout": "POST /v1/logout",
 }
@@ -208,8 +210,19 @@ class Intake:
             await asyncio.sleep(0.05)
 
     def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True)
+        """End the process of imports. One that does not end is killed, in time or by whoever interrupts this: an import is whole
+        or not there, and what it leaves is taken away by the next command."""
+        if self._pool is None:
+            return
+        processes = list((getattr(self._pool, "_processes", None) or {}).values())
+        self._pool.shutdown(wait=False)
+        try:
+            wait([one.sentinel for one in processes], END_S)
+        finally:
+            for one in processes:
+                if one.is_alive():
+                    one.kill()
+                one.join()
 
 
 def _finish(parcels: Sequence[_Parcel], done: list[Outcome] | Exception) -> None:
