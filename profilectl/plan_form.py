@@ -40,6 +40,11 @@ def _text(value: Any) -> bool:
     return isinstance(value, str) and "\0" not in value and not any("\ud800" <= one <= "\udfff" for one in value)
 
 
+def _any_text(value: Any) -> bool:
+    """A text as a file had it: a NUL too."""
+    return isinstance(value, str) and not any("\ud800" <= one <= "\udfff" for one in value)
+
+
 def _true(value: Any) -> bool:
     return value is True
 
@@ -64,8 +69,8 @@ MAYBE_TEXT: Shape = (_text, None)
 PLACE: Shape = {"file": _text, "line?": _count, "row?": _count}
 CHANGE: Shape = {
     **PLACE, "mpid?": _text, "type?": _text, "value?": _anything, "attribute?": _text, "before?": _anything, "after?": _anything, "code?": _text,
-    "from_mpid?": MAYBE_TEXT, "to_mpid?": MAYBE_TEXT, "identities?": {"*": _anything}, "attributes?": {"*": _anything}, "message?": _text,
-    "raw?": MAYBE_TEXT, "refused?": _anything,
+    "from_mpid?": MAYBE_TEXT, "to_mpid?": MAYBE_TEXT, "identities?": {"*": _anything}, "attributes?": {"*": _anything}, "message?": _any_text,
+    "raw?": (_any_text, None), "refused?": _anything,
 }  # fmt: skip
 OF_IDENTITY: Shape = [{**{name: shape for name, shape in CHANGE.items() if name != "type?"}, "type": _text}]
 OF_ATTRIBUTE: Shape = [{**{name: shape for name, shape in CHANGE.items() if name != "attribute?"}, "attribute": _text}]
