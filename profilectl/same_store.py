@@ -7,7 +7,7 @@ opens the store, under the lock by which it then writes; and looks, once it has 
 file that it wrote to is still the one at the path.
 
 So is a command that opens its store again and again and writes down what it has done outside
-(`forward`). Any other is held to nothing: it works on what it finds.
+(`forward`, `push`). Any other is held to nothing: it works on what it finds.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from serving import Server, served
 
 from profilectl.codes import OtherStore
 from profilectl.delivery import run as forwarding_of
+from profilectl.push.ledger import Entry, Ledger
 from profilectl.same_store import is_held
 from profilectl.server import intake as intake_of
 from profilectl.server.intake import Intake, Later
@@ -115,6 +117,23 @@ output = "o"
     monkeypatch.undo()
     (found,) = forwarding_of.forward(first, forwarding_of.Asked())
     assert found.delivered == 1, "its own batch still waited"
+    assert not is_held(first)
+
+
+def test_what_was_pushed_is_not_written_down_in_another_store(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / "in.csv").write_text("customer_id\nann\n")
+        done("--store", name, "import", "in.csv", "--feed", "crm", folder=tmp_path)
+    first, second = tmp_path / "first", tmp_path / "second"
+    with contextlib.closing(Ledger(second, 0)) as ledger:
+        ledger.begin("file", {"sha256": "1"}, None, again=False, dry_run=False)
+    with contextlib.closing(Ledger(first, 0)) as ledger:
+        begun = ledger.begin("file", {"sha256": "1"}, None, again=False, dry_run=False)
+        ledger.write(begun, Entry([(0, 0)], rows=1, accepted=1))
+        first.rename(tmp_path / "away")
+        second.rename(first)
+        with pytest.raises(OtherStore):
+            ledger.write(begun, Entry([(0, 1)], rows=1, accepted=1))
     assert not is_held(first)
 
 

@@ -19,6 +19,7 @@ from profilectl.codes import StoreUnusable
 from profilectl.opening import open_store
 from profilectl.packing import Run, joined, namespace_of
 from profilectl.push.known import Noted, SentEvent, host_named, note_events, note_known
+from profilectl.same_store import held_to
 from profilectl.scratch import scratch_beside
 from profilectl.store import Store, who
 
@@ -62,7 +63,7 @@ class Entry:
 
 
 class Ledger:
-    """The ledger of one store; opens it only while it reads or writes."""
+    """The ledger of one store; opens it only while it reads or writes, and no other in its place."""
 
     def __init__(self, path: Path, wait_s: float) -> None:
         self._path, self._wait_s = path, wait_s
@@ -84,6 +85,7 @@ class Ledger:
         returned as finished. Raises StoreBusy, StoreUnusable.
         """
         with self._open(write=not dry_run, upgrade=not dry_run) as store:
+            self._closing.enter_context(held_to(self._path, store.meta("store_id")))
             secret = store.meta("secret")
             sealed = hashlib.sha256(f"{secret}:{json.dumps(asked, sort_keys=True)}".encode()).hexdigest()
             namespace = namespace_of(secret)
