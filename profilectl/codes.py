@@ -103,6 +103,10 @@ class OtherStore(StoreUnusable):
     """Another store is at the path of the one that is meant."""
 
 
+class KeyUnusable(StoreUnusable):
+    """The key of those who stay out is not there, or is not the store's."""
+
+
 class NobodyFound(ProfilectlError):
     """No profile has the identity that was asked for."""
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
-from profilectl.codes import StoreUnusable
+from profilectl.codes import KeyUnusable, StoreUnusable
 from profilectl.whole_file import KEY_FORM
 
 ENDING = ".suppression-key"
@@ -131,7 +131,7 @@ def wrong_key(path: Path, store: Path) -> StoreUnusable:
     return _unusable(store, f"{path} is the key of another store", "put back the one that was made for this one, or name it with --suppression-key FILE")
 
 
-def _unusable(store: Path, why: str, hint: str) -> StoreUnusable:
-    return StoreUnusable(
+def _unusable(store: Path, why: str, hint: str) -> KeyUnusable:
+    return KeyUnusable(
         f"{store} keeps people out who were erased, and {why}", f"{hint}; without it they would come back. Where it is lost for good: profilectl privacy lift-all"
     )

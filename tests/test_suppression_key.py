@@ -339,6 +339,7 @@ def test_serve_takes_nothing_in_without_the_key_and_says_so(folder: Path, monkey
             work.cancel()
             intake.close()
 
-    with pytest.raises(Later):
+    with pytest.raises(Later) as refused:
         asyncio.run(sent())
+    assert refused.value.trouble.code == "NO_SUPPRESSION_KEY", "the store itself can be used"
     assert table(folder / "profiles.duckdb", "select count(*) from import") == before

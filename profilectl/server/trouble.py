@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from pathlib import Path
 
-from profilectl.codes import OtherStore, StoreGone, StoreUnusable
+from profilectl.codes import KeyUnusable, OtherStore, StoreGone, StoreUnusable
 from profilectl.server.gate import Problem
 
 
@@ -25,6 +25,11 @@ class Trouble(enum.Enum):
     )
     FAILING = "FAILING", "failing", "the store could not be copied to answer out of it"
     BEHIND = "BEHIND", "stale", "the store could not be looked at for too long"
+    NO_KEY = (
+        "NO_SUPPRESSION_KEY",
+        "ok",
+        "nothing is taken in without the key of those who were erased and stay out",
+    )
     UNAVAILABLE = "UNAVAILABLE", "ok", "the store cannot be written now"
 
     def __init__(self, code: str, status: str, sentence: str) -> None:
@@ -48,6 +53,8 @@ def trouble_of(error: BaseException, path: Path) -> Trouble | None:
     """Return what a failure says of the store at a path; None where it says nothing of that."""
     if isinstance(error, OtherStore):
         return Trouble.OTHER
+    if isinstance(error, KeyUnusable):
+        return Trouble.NO_KEY
     if not isinstance(error, StoreUnusable | OSError):
         return None
     try:
