@@ -164,7 +164,7 @@ def test_whatever_erases_waits_for_servers_and_names_them(folder: Path, living: 
     living.stop.set()
     living.thread.join()
     assert done("forget", "--customer-id", "ann", "--dry-run", folder=folder)["still_told_by"] == []
-    assert list(living.folder.iterdir()) == [], "no question is left"
+    assert questions_in(living.folder) == [], "no question is left"
 
 
 def test_a_server_of_another_store_and_one_that_is_dead_are_not_waited_for(
