@@ -14,7 +14,7 @@ from profilectl.audience_outbox import leave_no_trace
 from profilectl.audience_sql import Audience as Evaluated
 from profilectl.audience_sql import Relations, members, needs
 from profilectl.barring import in_force, lively
-from profilectl.codes import InputRefused
+from profilectl.codes import InputRefused, StoreUnusable
 from profilectl.definitions import (
     Defined,
     audience_defined,
@@ -150,7 +150,10 @@ def refresh_audiences(path: Path, names: Sequence[str], *, now_ms: int | None = 
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         wanted = [audience_defined(store, name).name for name in names] or [one.name for one in audiences(store) if store.means(one.audience.workspace)]
     done = refresh_store(path, now_ms=now_ms, wait_s=max(wait_s, 10), asked=Asked(audiences=wanted))
-    found = [one for one in audiences_in(path, wait_s=wait_s) if one["name"] in wanted]
+    try:
+        found = [one for one in audiences_in(path, wait_s=wait_s) if one["name"] in wanted]
+    except StoreUnusable as error:
+        raise StoreUnusable(f"the refresh is done, but it cannot be shown: {error}", "see profilectl audiences list, once that is mended") from None
     none: Counter[str] = Counter()
     return [{**one, **{change: done.audiences.get(one["name"], none)[change] for change in ("entered", "left")}} for one in found]
 

@@ -11,7 +11,6 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,11 +24,11 @@ from profilectl.codes import InputRefused, StoreBusy, StoreUnusable, UsageError
 from profilectl.copies import BLOCK, copy_store
 from profilectl.encryption import LOCKED, Keys, decrypt, encrypt, is_encrypted
 from profilectl.opening import open_store
-from profilectl.scratch import Scratch, private_folder, quote_identifier
+from profilectl.scratch import Scratch, private_folder, quote_identifier, scratch_beside
 from profilectl.seal import BACKUP, holds, keyed
 from profilectl.store import SCHEMA_VERSION, Store, attach, check_path, must_exist, plain
-from profilectl.suppression import is_keyed
-from profilectl.suppression_key import key_path
+from profilectl.suppression import guard_of, is_keyed
+from profilectl.suppression_key import key_of_store, key_path
 from profilectl.upgrade import known_version
 from profilectl.whole_file import check_target, is_database, whole_file
 
@@ -47,6 +46,8 @@ class Made:
     """How large it is."""
     seal: Path
     """Where its seal is."""
+    key: Path | None
+    """Where the key of those who stay out is, or was: no copy has it. None: nobody was erased."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,8 @@ class Restored:
     """Whether the backup was."""
     schema_version: int
     """Of the store: an older one is upgraded when it is next used."""
-    suppression_key: Path | None
-    """Where the key of those who stay out belongs, which no backup has; None: nobody does."""
+    no_key: str
+    """Why nobody can be kept out who was erased before the backup: the key is not there, or another's; "": it is, or there is nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +96,14 @@ def backup_store(path: Path, target: Path, *, keys: Keys | None = None, force: b
     check_target(seal, "FILE", replace=force or _is_seal(seal))
     until = time.monotonic() + wait_s
     # Opened once as a store: what is no store, or a newer one, is not backed up as one.
-    with contextlib.closing(Scratch(Path(tempfile.gettempdir()))) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
+    with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         secret, name = store.meta("secret"), store.meta("store_id")
+        key = key_path(path) if is_keyed(store) else None
     size = _copy_encrypted(path, target, keys, until) if keys else copy_store(path, target, until=until)
     said = {"profilectl_seal": SEAL, "store_id": name, "made_ms": time.time_ns() // 1_000_000, "bytes": size}
     with whole_file(seal, "FILE") as out:
         out.write(json.dumps({**said, "seal": _sealed(target, secret, said)}, indent=2).encode() + b"\n")
-    return Made(size, seal)
+    return Made(size, seal, key)
 
 
 def _check_apart(path: Path, target: Path) -> None:
@@ -116,7 +118,7 @@ def _check_apart(path: Path, target: Path) -> None:
 
 def _copy_encrypted(path: Path, target: Path, keys: Keys, until: float) -> int:
     """Write a store to a file, encrypted on the way, while no writer is let in; return its bytes."""
-    with contextlib.closing(Scratch(Path(tempfile.gettempdir()))) as scratch, _held(scratch, path, until) as content:
+    with scratch_beside(path.absolute()) as scratch, _held(scratch, path, until) as content:
         try:
             with whole_file(target, "FILE", store=True) as file:
                 out = _Digesting(file)
@@ -212,7 +214,7 @@ def vouch(path: Path, backup: Path, *, seal: Path | None = None, wait_s: float =
         raise InputRefused(f"{backup} cannot be read: {os.strerror(errno.ENOENT)}", NO_BACKUP)
     found = _read_seal(seal or seal_beside(backup))
     said = {name: value for name, value in found.items() if name != "seal"}
-    with contextlib.closing(Scratch(Path(tempfile.gettempdir()))) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
+    with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         secret, name = store.meta("secret"), store.meta("store_id")
     if found["store_id"] != name:
         raise InputRefused(f"{backup} was made from another store than {path}, which cannot vouch for it", "name that store with --store")
@@ -238,10 +240,10 @@ def restore_store(path: Path, backup: Path, *, keys: Keys, force: bool = False, 
             _decrypted(backup, made, keys)
         else:
             copy_store(backup, made, until=until)
-        version, keyed_list = _seen_sound(folder, made, backup)
+        version, no_key = _seen_sound(folder, made, backup, path)
         size = made.stat().st_size
         _put(folder, made, path, force=force, until=until)
-    return Restored(size, encrypted, version, key_path(path) if keyed_list else None)
+    return Restored(size, encrypted, version, no_key)
 
 
 def is_locked(backup: Path) -> bool:
@@ -286,18 +288,16 @@ def _decrypted(backup: Path, made: Path, keys: Keys) -> None:
         raise StoreUnusable(f"what is in {backup} is no store", NO_BACKUP)
 
 
-def _seen_sound(folder: Path, made: Path, backup: Path) -> tuple[int, bool]:
-    """Return the schema version of a store that was made of a backup, and whether it keeps people out by a key.
-
-    Raises StoreUnusable where a promise of it is broken."""
+def _seen_sound(folder: Path, made: Path, backup: Path, path: Path) -> tuple[int, str]:
+    """Return the schema version of a store that was made of a backup, and what is wrong with the key of those who stay out where
+    it gets its place. Raises StoreUnusable where a promise of it is broken."""
     with contextlib.closing(Scratch(folder)) as scratch:
         try:
             attach(scratch, made, write=False, until=time.monotonic())
             version = known_version(scratch, made)
             store = Store(scratch, made)
-            current = version == SCHEMA_VERSION
-            breaches = [f"{one.promise}: {one.message}" for one in check(store)] if current else _unreadable(scratch)
-            keyed_list = current and is_keyed(store)
+            no_key = _no_key(store, path) if version == SCHEMA_VERSION else ""
+            breaches = [f"{one.promise}: {one.message}" for one in check(store)] if version == SCHEMA_VERSION else _unreadable(scratch)
             scratch.run("detach store")
         except StoreUnusable as error:
             raise StoreUnusable(error.message.replace(str(made), str(backup)), error.hint) from None
@@ -305,7 +305,17 @@ def _seen_sound(folder: Path, made: Path, backup: Path) -> tuple[int, bool]:
             raise StoreUnusable(f"{backup} is damaged: {plain(error)}".replace(str(made), str(backup)), "use another backup") from None
     if breaches:
         raise StoreUnusable(f"{backup} is not sound: {'; '.join(breaches[:5])}", "use another backup; a plain one is a store, which profilectl check --repair may mend")
-    return version, keyed_list
+    return version, no_key
+
+
+def _no_key(store: Store, path: Path) -> str:
+    """Say why a store would take nothing in at its new place, for want of the key of those who stay out."""
+    try:
+        with key_of_store(path):
+            guard_of(store)
+    except StoreUnusable as error:
+        return f"{error.message}; nothing is taken in until it is there: {error.hint}"
+    return ""
 
 
 def _unreadable(scratch: Scratch) -> list[str]:

@@ -99,12 +99,12 @@ class StoreGone(StoreUnusable):
     """There is no store at its path."""
 
 
+class KeyMissing(StoreUnusable):
+    """The key of those who stay out is not there, or cannot be used: the store itself is well."""
+
+
 class OtherStore(StoreUnusable):
     """Another store is at the path of the one that is meant."""
-
-
-class KeyUnusable(StoreUnusable):
-    """The key of those who stay out is not there, or is not the store's."""
 
 
 class NobodyFound(ProfilectlError):

@@ -19,6 +19,7 @@ import duckdb
 
 from profilectl.codes import StoreBusy, StoreUnusable
 from profilectl.leftovers import private_files, put, sync_folder
+from profilectl.same_store import note_replaced
 from profilectl.scratch import Scratch, attaching, private_folder, quote_identifier
 from profilectl.store import DISK_FAILED, attach, plain
 from profilectl.store_key import wrong_key
@@ -193,6 +194,7 @@ def put_in_place(scratch: Scratch, made: Path, path: Path) -> None:
         _force(made)
         path.with_name(path.name + ".wal").unlink(missing_ok=True)
         os.replace(made, path)
+        note_replaced(path)
     except DISK_FAILED as error:
         raise _not_replaced(path, plain(error)) from None
     except OSError as error:

@@ -14,10 +14,11 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 """What asks a command to end beside SIGINT: whoever stops it (kill, timeout, systemd), and a
 terminal that is closed."""
@@ -122,6 +123,46 @@ def leaving(leave: Callable[[], object]) -> Iterator[None]:
         _end(came[0], None)
 
 
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine as asyncio.run does, and have the signals that end a command cancel it.
+
+    It alone is cancelled, so that it ends what it began in its own order; raised in the loop, a
+    signal would cancel everything at once. The command ends then. A second Ctrl-C does not wait.
+    """
+    import asyncio
+
+    came: list[int] = []
+
+    async def cancelled_by_signals() -> T:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        cancel = task.cancel
+
+        def tell(number: int, frame: FrameType | None) -> None:
+            came.append(number)
+            if len(came) == 1:
+                loop.call_soon_threadsafe(cancel)
+            elif number == signal.SIGINT:
+                _interrupt(number, frame)
+
+        ours = [one for one in (signal.SIGINT, *ENDING) if signal.getsignal(one) in _HANDLERS]
+        before = {one: signal.signal(one, tell) for one in ours}
+        try:
+            return await main
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+    try:
+        result = asyncio.run(cancelled_by_signals())
+    except asyncio.CancelledError:
+        if not came:
+            raise
+    if came:
+        (_interrupt if came[0] == signal.SIGINT else _end)(came[0], None)
+    return result
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     global _heard  # noqa: PLW0603
     _heard = True
@@ -139,11 +180,14 @@ def _end(number: int, frame: FrameType | None) -> None:
         raise Ended
 
 
+_HANDLERS = (_interrupt, _end)
+
+
 def _watch(waking: int) -> None:
     """Interrupt DuckDB for as long as the main thread does not hear a signal that would end it."""
     global _heard  # noqa: PLW0603
     while numbers := os.read(waking, 64):
-        if any(signal.getsignal(one) in (_interrupt, _end) for one in numbers):
+        if any(signal.getsignal(one) in _HANDLERS for one in numbers):
             time.sleep(PATIENCE_S)
             while not _heard:
                 _interrupt_queries()

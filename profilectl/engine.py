@@ -313,6 +313,10 @@ def _check_options(request: ImportRequest, paths: Sequence[str]) -> None:
     if request.event is not None and not request.event.strip():
         raise UsageError("--event: an event needs a name", 'for example --event "Attributes Updated"')
     _most_rejects(request.max_rejects, 0)
+    if request.keep_scratch:
+        steps = Path(request.keep_scratch).absolute()
+        if "?" in str(steps) or not steps.parent.is_dir() or os.path.lexists(steps):  # a store would get tables that are none of its own
+            raise InputRefused(f"--keep-scratch {request.keep_scratch}: DuckDB makes no new file there", "name one that is not there, in a folder that is")
     outputs = (("--rejects", request.rejects), ("--rejects-as-input", request.rejects_as_input), ("--explain-rows", request.explain_rows))
     check_apart(outputs, [*(paths if request.content is None else ()), *([request.manifest] if request.manifest else ())])
     for option, path in outputs:

@@ -25,7 +25,7 @@ from profilectl.staying_out import lift, lift_everybody, suppressed_among
 from profilectl.store import Store, must_exist
 from profilectl.suppression import store_suppresses
 from profilectl.suppression_key import key_path
-from profilectl.tellers import WAIT_S, Teller, living, still_told_by
+from profilectl.tellers import WAIT_S, Teller, is_server_of, still_told_by
 
 
 @dataclass(slots=True)
@@ -123,11 +123,10 @@ def forget(
             leaving.write()
         elif not leaving.outcome.anything():
             _nobody(meant, out, done, allow_return=allow_return)
-    servers: list[Path] = []
     if leaving.outcome.anything() and not dry_run:
-        servers = living(store_path)  # they are asked, and those that tell still are named
         done.told_by = still_told_by(store_path, store_id, servers_s)
-    done.left = [one for one in left_in(folders) if one.path not in servers]
+    # A living server was asked: it tells nobody of them, or is named as one that does.
+    done.left = [one for one in left_in(folders) if not is_server_of(store_path, one.path)]
     if allow_return and out:
         done.lifted = _lift(store_path, out, dry_run=dry_run, wait_s=wait_s, now_ms=now_ms)
     return done

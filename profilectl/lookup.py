@@ -31,7 +31,7 @@ from profilectl.stage.csv import read_rows
 from profilectl.stage.csv_dialect import dialect_of
 from profilectl.stage.csv_head import read_header
 from profilectl.stage.encoding import check_utf8
-from profilectl.stage.files import Named, open_files
+from profilectl.stage.files import Named, format_named, open_files
 from profilectl.stage.unpacking import check_memory
 from profilectl.value_sql import whole_number
 from profilectl.values import NotJson, parse_json
@@ -203,7 +203,7 @@ def _read(profiles: Profiles, path: Path, wanted: Lookup) -> list[str]:
         check_utf8(name, file.local)
         _load(scratch, file.local.read_text("utf-8-sig").split("\n"))
         return [wanted.kind]
-    if path.suffix in (".jsonl", ".ndjson"):
+    if format_named(file.name) == "jsonl":
         check_memory(name, file.local, "look it up in parts")
         check_utf8(name, file.local)
         return _read_lines(scratch, file.local.read_text("utf-8-sig"), profiles.store.settings().reading)

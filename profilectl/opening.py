@@ -27,6 +27,10 @@ UNREFRESHED = "audiences and calculated attributes could not be brought up to da
 """What is told where a refresh that follows a change fails."""
 
 
+class StoreLost(StoreUnusable):
+    """The disk took half of a block of the store, which cannot be opened any more: whatever was done is gone with it."""
+
+
 class LeftUndone(UserWarning):
     """A change is committed, and something that follows it did not succeed; says what makes up for it."""
 
@@ -36,9 +40,11 @@ def once_done(done: str, what: str, remedy: str, *, busy: bool = False) -> Itera
     """What follows a commit: its failure is told, and is not the change's. busy: a store that is busy is left to the next, without a word."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - whatever it is, the change is committed, and must not be taken for one that is not
+    except Exception as error:
         if busy and isinstance(error, StoreBusy):
             return
+        if isinstance(error, StoreLost):
+            raise
         # Only what kind of failure: its words may hold what a row says.
         warnings.warn(f"{done}, but {what} ({type(error).__name__}); {remedy}", LeftUndone, stacklevel=2)
 
@@ -84,11 +90,36 @@ def _opened(scratch: Scratch, path: Path, until: float, *, write: bool, upgrade:
         ours = True
         yield Store(scratch, path)
         check_in_place(path)
+        if write:
+            _fold_in(scratch, path)
     finally:
         with contextlib.suppress(duckdb.Error):
             scratch.run("detach store")
             if write and ours:
                 remember(path)
+
+
+def _fold_in(scratch: Scratch, path: Path) -> None:
+    """Bring what is in the log into the store, as detaching does, which says nothing where that fails. Raises StoreLost.
+
+    What fails leaves the log, and the next command folds it in; but of a block that was written by half nothing can be read.
+    """
+    try:
+        scratch.run("checkpoint store")
+    except DISK_FAILED as error:
+        with contextlib.suppress(duckdb.Error):
+            scratch.run("detach store")
+        try:
+            attach(scratch, path, write=False, until=time.monotonic())
+        except StoreBusy:
+            return
+        except StoreUnusable:
+            raise StoreLost(
+                f"{path} can no longer be read: the disk took half of a block ({plain(error)})",
+                "mend the disk, restore a backup, and give the command again",
+            ) from None
+    except duckdb.Error:  # somebody reads in another transaction: detaching does it, or the next command
+        return
 
 
 @contextlib.contextmanager

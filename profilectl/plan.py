@@ -6,9 +6,7 @@ what the plan rests on, and commits only if it comes to the same numbers.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -24,7 +22,7 @@ from profilectl.feed import Feed
 from profilectl.opening import open_store
 from profilectl.plan_form import FORM, document_of
 from profilectl.report import ImportReport
-from profilectl.scratch import Scratch
+from profilectl.scratch import scratch_beside
 from profilectl.seal import PLAN, holds, seal_of
 from profilectl.stage.files import expand
 from profilectl.store import State, store_name, who
@@ -94,7 +92,7 @@ def read_plan(path: Path, store_path: Path, *, wait_s: float = 0) -> tuple[dict[
 
 
 def _secret_of(store_path: Path, wait_s: float) -> str:
-    with contextlib.closing(Scratch(Path(tempfile.gettempdir()))) as scratch, open_store(scratch, store_path, wait_s=wait_s, upgrade=False) as store:
+    with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path, wait_s=wait_s, upgrade=False) as store:
         return store.meta("secret")
 
 

@@ -40,8 +40,17 @@ def _text(value: Any) -> bool:
     return isinstance(value, str) and "\0" not in value and not any("\ud800" <= one <= "\udfff" for one in value)
 
 
+def _any_text(value: Any) -> bool:
+    """A text as a file had it: a NUL too."""
+    return isinstance(value, str) and not any("\ud800" <= one <= "\udfff" for one in value)
+
+
 def _true(value: Any) -> bool:
     return value is True
+
+
+def _false(value: Any) -> bool:
+    return value is False
 
 
 def _anything(value: Any) -> bool:
@@ -60,8 +69,8 @@ MAYBE_TEXT: Shape = (_text, None)
 PLACE: Shape = {"file": _text, "line?": _count, "row?": _count}
 CHANGE: Shape = {
     **PLACE, "mpid?": _text, "type?": _text, "value?": _anything, "attribute?": _text, "before?": _anything, "after?": _anything, "code?": _text,
-    "from_mpid?": MAYBE_TEXT, "to_mpid?": MAYBE_TEXT, "identities?": {"*": _anything}, "attributes?": {"*": _anything}, "message?": _text,
-    "raw?": MAYBE_TEXT, "refused?": _anything,
+    "from_mpid?": MAYBE_TEXT, "to_mpid?": MAYBE_TEXT, "identities?": {"*": _anything}, "attributes?": {"*": _anything}, "message?": _any_text,
+    "raw?": (_any_text, None), "refused?": _anything,
 }  # fmt: skip
 OF_IDENTITY: Shape = [{**{name: shape for name, shape in CHANGE.items() if name != "type?"}, "type": _text}]
 OF_ATTRIBUTE: Shape = [{**{name: shape for name, shape in CHANGE.items() if name != "attribute?"}, "attribute": _text}]
@@ -80,10 +89,9 @@ REQUEST: Shape = {
     "paths": [_text], "feed": _text, "protection": MAYBE_TEXT, "source": MAYBE_TEXT, "partner": MAYBE_TEXT, "format": MAYBE_TEXT,
     "manifest": MAYBE_TEXT, "manifest_sha256?": _text, "mapped": [_text], "delimiter": MAYBE_TEXT, "encoding": MAYBE_TEXT, "nulls": [_text],
     "empty": _only("ignore", "delete", "set"), "quote": MAYBE_TEXT, "escape": MAYBE_TEXT, "skip_lines": _count, "ragged": _text, "unknown": _text,
-    "max_unpacked?": MAYBE_TEXT, "any_time?": bool,
     "encoding_errors": _text, "path_columns": bool, "binary_as_text": bool, "allow_spoiled": bool, "strict": bool, "environment": MAYBE_TEXT,
     "again": bool, "max_shared": (_count, None), "max_rejects": MAYBE_TEXT, "content": None, "who": None, "event": MAYBE_TEXT,
-    "workspace": MAYBE_TEXT, "folder": _text,
+    "workspace": MAYBE_TEXT, "max_unpacked": MAYBE_TEXT, "any_time": _false, "folder": _text,
 }  # fmt: skip
 REPORT: Shape = {
     "import": None, "feed": _text, "source": _text, "protection": _text, "environment": _text, "dry_run": _true,

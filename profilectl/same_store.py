@@ -6,7 +6,8 @@ imports for a server compares the store's id (`meta.store_id`, which a backup ke
 opens the store, under the lock by which it then writes; and looks, once it has written, whether the
 file that it wrote to is still the one at the path.
 
-A command is held to nothing: it works on what it finds.
+So is a command that opens its store again and again and writes down what it has done outside
+(`forward`). Any other is held to nothing: it works on what it finds.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def held_to(path: Path, store_id: str) -> Iterator[None]:
         yield
     finally:
         _HELD.pop(path.absolute(), None)
+        _OPENED.pop(path.absolute(), None)
 
 
 def is_held(path: Path) -> bool:
@@ -101,7 +103,7 @@ def check_same(scratch: Scratch, path: Path, store_id: str) -> None:
     except duckdb.Error as error:
         raise StoreUnusable(f"{path} cannot be read: {type(error).__name__}", RIGHT) from None
     if found != [(store_id,)]:
-        raise OtherStore(f"{path} is another store than the one that is served", RIGHT)
+        raise OtherStore(f"{path} is another store than the one that was opened first", RIGHT)
 
 
 RIGHT = "put the right one back"
@@ -139,6 +141,13 @@ def _last_block(scratch: Scratch) -> int:
         (highest,) = scratch.row(f"select max(block) from ({' union all '.join(each)})")
         last = max(last, -1 if highest is None else int(highest))
     return last
+
+
+def note_replaced(path: Path) -> None:
+    """Note that this process itself has put a file in the place of the one that it opened."""
+    if path.absolute() in _OPENED:
+        file = path.lstat()
+        _OPENED[path.absolute()] = file.st_dev, file.st_ino
 
 
 def check_in_place(path: Path) -> None:

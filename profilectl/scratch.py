@@ -91,7 +91,7 @@ LOG = (".wal", ".wal.checkpoint", ".wal.recovery")
 """The ends of the names of what DuckDB writes beside a database."""
 CHANGEABLE = (
     "preserve_insertion_order", "enable_geoparquet_conversion", "disabled_optimizers", "threads",
-    "max_temp_directory_size",
+    "max_temp_directory_size", "checkpoint_threshold",
 )
 """The settings that change while a store is attached; all others are locked then."""
 
@@ -119,7 +119,8 @@ class Scratch:
                 self.run("load httpfs")
         store = path.absolute()
         files = [*(f"{store}{end}" for end in ("", *LOG)), *(os.path.realpath(one) for one in self.reads)]
-        folders = [] if self.folder == Path(tempfile.gettempdir()) else [str(self.folder)]
+        shared = tempfile.tempdir is not None and self.folder == Path(tempfile.tempdir)
+        folders = [] if shared else [str(self.folder)]
         for name, values in (("allowed_paths", files), ("allowed_directories", folders), ("allowed_configs", CHANGEABLE)):
             if values:
                 self.run(f"set {name} = [{', '.join(map(quote_text, values))}]")

@@ -34,6 +34,17 @@ def choose_store_key(path: Path | None) -> None:
     _Choice.path, _Choice.read = path, None
 
 
+def known_store_key() -> tuple[Path, str] | None:
+    """Return the file of the key and the key, for a process that this one begins; None: stores are not encrypted."""
+    return _Choice.read if store_key() else None
+
+
+def take_store_key(known: tuple[Path, str] | None) -> None:
+    """Take what the process that began this one knows: the file need not be there any more."""
+    if known is not None:
+        _Choice.path, _Choice.read = known[0], known
+
+
 def store_key() -> str | None:
     """Return the key; None: stores are not encrypted. Raises InputRefused for a file that others could read or that holds none."""
     named = os.environ.get(VARIABLE)

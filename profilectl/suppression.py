@@ -19,7 +19,7 @@ from profilectl.scratch import Scratch, quote_text
 from profilectl.segments import MPID_TYPE, identity_hash, mpid_hash
 from profilectl.spelling import ANY, MPID, phones_in_text, words_in
 from profilectl.store import Store
-from profilectl.suppression_key import fingerprint_of, key_path, make_key, read_key, wrong_key
+from profilectl.suppression_key import fingerprint_of, key_path, make_key, meant_store, read_key, wrong_key
 
 NOTE = "(erased)"
 """What stands for the text of a reject that names somebody erased."""
@@ -87,10 +87,10 @@ def warn_of_key(store: Store) -> None:
 
 
 def _guard(store: Store) -> Guard:
-    path = key_path(store.path)
-    found = read_key(path, store.path)
+    path, named = key_path(store.path), meant_store(store.path)
+    found = read_key(path, named)
     if fingerprint_of(found) != store.meta(FINGERPRINT):
-        raise wrong_key(path, store.path)
+        raise wrong_key(path, named)
     return Guard(found)
 
 

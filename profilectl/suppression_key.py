@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
-from profilectl.codes import KeyUnusable, StoreUnusable
+from profilectl.codes import KeyMissing, StoreUnusable
 from profilectl.whole_file import KEY_FORM
 
 ENDING = ".suppression-key"
@@ -43,12 +43,17 @@ def key_of_store(path: Path) -> Iterator[None]:
         _STORE.reset(before)
 
 
+def meant_store(store: Path) -> Path:
+    """Return the store that a message names: of a copy the one whose place it takes."""
+    return _STORE.get() or store
+
+
 def key_path(store: Path) -> Path:
     """Return where the key of a store is, or would be made."""
     named = os.environ.get(VARIABLE)
     if found := _CHOSEN.get() or (Path(named) if named else None):
         return found.absolute()
-    beside = _STORE.get() or store.absolute()
+    beside = meant_store(store).absolute()
     return beside.with_name(beside.name + ENDING)
 
 
@@ -131,7 +136,7 @@ def wrong_key(path: Path, store: Path) -> StoreUnusable:
     return _unusable(store, f"{path} is the key of another store", "put back the one that was made for this one, or name it with --suppression-key FILE")
 
 
-def _unusable(store: Path, why: str, hint: str) -> KeyUnusable:
-    return KeyUnusable(
+def _unusable(store: Path, why: str, hint: str) -> StoreUnusable:
+    return KeyMissing(
         f"{store} keeps people out who were erased, and {why}", f"{hint}; without it they would come back. Where it is lost for good: profilectl privacy lift-all"
     )

@@ -32,6 +32,8 @@ WORD = "server.json"
 """The file in which a server says who it is."""
 QUESTION = "ask-"
 """How the name of a question begins."""
+PLACE = ".snapshot"
+"""How the name of the folder of a server ends."""
 MOST_FOLDERS = 100
 MOST_BYTES = 4096
 MOST_QUESTIONS = 1000
@@ -140,12 +142,20 @@ def _folders(path: Path) -> Iterator[Path]:
     parent, prefix = path.absolute().parent, f".{path.name[:100]}."
     with contextlib.suppress(OSError):
         owners = {0, os.getuid(), path.stat().st_uid}
-        of_servers = itertools.islice(parent.glob(f"{glob.escape(prefix)}*.snapshot"), MOST_FOLDERS)
+        named = f"{glob.escape(prefix)}*{PLACE}"
+        of_servers = itertools.islice(parent.glob(named), MOST_FOLDERS)
         for folder in of_servers:
             with contextlib.suppress(OSError):
                 file = folder.lstat()
                 if stat.S_ISDIR(file.st_mode) and file.st_uid in owners:
                     yield folder
+
+
+def is_server_of(path: Path, folder: Path) -> bool:
+    """Say whether a folder is that of a living server beside a store: still_told_by asks it."""
+    beside = folder.parent == path.absolute().parent
+    named = folder.name.startswith(f".{path.name[:100]}.") and folder.name.endswith(PLACE)
+    return beside and named and _said(folder).process is not None and is_living(folder)
 
 
 def is_living(folder: Path) -> bool:

@@ -200,7 +200,7 @@ class Traces:
             kept, forgotten, theirs = (None, False, False) if was is None else correcting.left(was, undone=undone, number=self.number)
             self.outcome.corrections += theirs
             if kept is not None and self.sought.are_in(request):
-                kept = {name: without(part, self.sought, paths=(name,)) if name in PATHS else part for name, part in kept.items()}
+                kept = {name: without({name: part}, self.sought, paths=PATHS)[name] if name in PATHS else part for name, part in kept.items()}
                 if is_named(kept, self.sought):
                     self.outcome.quoted.append(("options of an import", str(number)))
             said = without(told, self.sought, paths=PATHS) if self.sought.are_in(report) else told

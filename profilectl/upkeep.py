@@ -13,8 +13,7 @@ from profilectl.opening import open_store
 from profilectl.scratch import scratch_beside
 from profilectl.stats import stats_of
 from profilectl.store import must_exist
-from profilectl.suppression import is_keyed, sealed_list
-from profilectl.suppression_key import key_path
+from profilectl.suppression import sealed_list
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +38,6 @@ def check_store(path: Path, *, repair: bool = False, wait_s: float = 0) -> list[
     must_exist(path)
     with scratch_beside(path) as scratch, open_store(scratch, path, write=repair, wait_s=wait_s) as store:
         return check(store, repair=repair)
-
-
-def suppression_key_of(path: Path, *, wait_s: float = 0) -> Path | None:
-    """Return where the key of those who stay out is, which no copy of the store has; None: nobody was erased from it."""
-    with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
-        return key_path(path) if is_keyed(store) else None
 
 
 def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> Compacted:

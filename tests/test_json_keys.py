@@ -50,6 +50,7 @@ A = [
     {"mpid": 13, "device_info": {"android_uuid": "X"}, "user_attributes": {"tier": "tin"}, "timestamp_unixtime_ms": 1700000000002},
     {"user_identities": {"email": "a@example.com"}, "user_attributes": {"deep": {}}, "timestamp_unixtime_ms": 1700000000003},
     {"user_attributes": {"tier": "nobody"}},
+    {"user_identities": {"email": "a@example.com"}, "user_attributes": []},
 ]  # fmt: skip
 B = [
     {"user_identities": {"customer_id": "A", "email": "new@example.com"}, "user_attributes": {"tier": "lead", "n": 2}, "deleted_user_attributes": ["tag"], "timestamp_unixtime_ms": 1700000000100},
@@ -331,7 +332,7 @@ ELSEWHERE = {
     "apply": "", "set": "", "modify": "", "alias": "", "imports undo": "", "backup": "", "restore": "", "compact": "", "plan make": "the same as plan", "plan show": "the same as plan",
     "calculated add": "as show", "calculated activate": "as show", "calculated deactivate": "as show", "calculated recalculate": "as list",
     "audiences add": "as show", "audiences refresh": "as list", "retention set": "as show", "retention apply": "counts", "retention show": "days",
-    "privacy request": "as the platform has it", "privacy cancel": "the same", "privacy run": "the same", "privacy requests": "the same", "privacy show": "the same",
+    "privacy request": "as the platform has it", "privacy lift-all": "counts", "privacy cancel": "the same", "privacy run": "the same", "privacy requests": "the same", "privacy show": "the same",
     # speaks to others
     "serve": "its address", "credentials new": "where they are written", "push": "counts", "forward": "counts", "uid2 run": "counts", "outbox drop": "counts", "outbox retry": "counts",
     "explain attribute": "the long name of explain",

@@ -85,9 +85,9 @@ def test_no_output_takes_the_place_of_the_key_of_those_who_stay_out(command: str
 def test_a_restored_store_that_needs_a_key_says_where_to_put_it(folder: Path) -> None:
     assert call("backup", "b.duckdb", folder=folder).exit_code == 0
     done = call("--store", "again.duckdb", "restore", "b.duckdb", folder=folder)
-    assert f"put it at {folder / 'again.duckdb.suppression-key'}" in done.stderr
+    assert str(folder / "again.duckdb.suppression-key") in done.stderr
     told = call("--store", "third.duckdb", "restore", "b.duckdb", "--json", folder=folder)
-    assert json.loads(told.stdout)["suppression_key"] == str(folder / "third.duckdb.suppression-key")
+    assert str(folder / "third.duckdb.suppression-key") in json.loads(told.stdout)["no_key"]
     shutil.copy(folder / "profiles.duckdb.suppression-key", folder / "again.duckdb.suppression-key")
     again = call("--store", "again.duckdb", "import", "people.csv", "--feed", "f", "--again", "--json", folder=folder)
     assert json.loads(again.stdout)["reasons"] == {"SUPPRESSED": 1}

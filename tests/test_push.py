@@ -596,13 +596,14 @@ def test_a_proxy_does_not_see_what_goes_to_this_machine(folder: Path) -> None:
 # Killed
 
 
-def test_interrupted(folder: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_interrupted(folder: Path, number: signal.Signals, status: int) -> None:
     with receiving(always(Do(slow_s=0.2))) as receiver:
         pushing = subprocess.Popen([sys.executable, "-m", "profilectl", "push", "--host", receiver.url, "--parallel", "1"], cwd=folder, env={**os.environ, **SECRETS}, stderr=subprocess.PIPE, text=True)
         wait_for(pushing, receiver, 3)
-        pushing.send_signal(signal.SIGINT)
+        pushing.send_signal(number)
         _, error = pushing.communicate(timeout=30)
-        assert pushing.returncode == 130, error
+        assert pushing.returncode == status, error
         assert ledger(folder)["accepted"] >= 200
         receiver.plan = always(Do())
         assert pushed(folder, receiver).finished

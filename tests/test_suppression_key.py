@@ -331,7 +331,7 @@ def test_serve_takes_nothing_in_without_the_key_and_says_so(folder: Path, monkey
     snapshots.close()
 
     async def sent() -> None:
-        intake = Intake(folder / "profiles.duckdb", table(folder / "profiles.duckdb", "select value from meta where name = 'store_id'")[0][0])
+        intake = Intake(folder / "profiles.duckdb", snapshots.store_id)
         work = asyncio.create_task(intake.run())
         try:
             await intake.take("crm", [json.dumps({"user_identities": {"email": ANNA["email"]}})])
@@ -339,7 +339,7 @@ def test_serve_takes_nothing_in_without_the_key_and_says_so(folder: Path, monkey
             work.cancel()
             intake.close()
 
-    with pytest.raises(Later) as refused:
+    with pytest.raises(Later) as later:
         asyncio.run(sent())
-    assert refused.value.trouble.code == "NO_SUPPRESSION_KEY", "the store itself can be used"
+    assert later.value.trouble.code == "NO_SUPPRESSION_KEY", "the store itself is well"
     assert table(folder / "profiles.duckdb", "select count(*) from import") == before

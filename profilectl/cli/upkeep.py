@@ -78,14 +78,14 @@ def backup_command(
     """
     from profilectl import render
     from profilectl.backups import backup_store
-    from profilectl.upkeep import suppression_key_of
 
     options = options_of(context)
     keys = _locking(encrypt, recipients or [], recipients_file, passphrase_file)
     made = backup_store(options.store, file, keys=keys, force=force, wait_s=wait)
-    key = suppression_key_of(options.store, wait_s=wait)
+    key = made.key
     if key and not options.quiet:
-        render.notice(f"not in the backup: {key}, the key that keeps out whoever was erased; keep a copy of it elsewhere")
+        where = "keep a copy of it elsewhere" if key.exists() else "it is not there: put it back, or name it with --suppression-key FILE"
+        render.notice(f"not in the backup: {key}, the key that keeps out whoever was erased; {where}")
     if as_json:
         render.print_json({
             "file": str(file), "bytes": made.bytes, "encrypted": keys is not None, "seal": str(made.seal),
@@ -114,12 +114,11 @@ def restore_command(
     passphrase = _passphrase(passphrase_file, again=False) if passphrase_file or (not identities and is_locked(backup)) else None
     done = restore_store(options.store, backup, keys=Keys((), identities or (), passphrase), force=force, wait_s=wait)
     if as_json:
-        key = str(done.suppression_key) if done.suppression_key else None
-        render.print_json({"store": str(options.store), "bytes": done.bytes, "encrypted": done.encrypted, "schema_version": done.schema_version, "suppression_key": key})
+        render.print_json({"store": str(options.store), "bytes": done.bytes, "encrypted": done.encrypted, "schema_version": done.schema_version, "no_key": done.no_key or None})
     elif not options.quiet:
         render.notice(f"{options.store} is restored from {backup}: {done.bytes:,} bytes, sound")
-    if done.suppression_key and not done.suppression_key.exists() and not options.quiet:
-        render.notice(f"it keeps people out who were erased, by a key that no backup has: put it at {done.suppression_key}")
+        if done.no_key:
+            render.notice(done.no_key)
 
 
 def _locking(encrypt: bool, recipients: list[str], recipients_file: Path | None, passphrase_file: Path | None) -> Keys | None:

@@ -30,6 +30,7 @@ from profilectl.opening import open_store
 from profilectl.outbox import WAITING, Outcome, dead_of, record, routes, waiting_for
 from profilectl.output import Fate, Output
 from profilectl.riding import View, riding_of
+from profilectl.same_store import held_to
 from profilectl.scratch import Scratch, scratch_beside
 from profilectl.store import Store, must_exist
 
@@ -103,9 +104,11 @@ def forward(
     must_exist(path)
     resting: dict[str, float] = {}
     first = True
-    with _alone(path), scratch_beside(path.absolute()) as scratch:
+    with contextlib.ExitStack() as held, _alone(path), scratch_beside(path.absolute()) as scratch:
         while True:
             with open_store(scratch, path, wait_s=asked.wait_s if asked.follow_s is None else max(asked.wait_s, LATE_WAIT_S)) as store:
+                if first:  # what is delivered is written down where it came from, and nowhere else
+                    held.enter_context(held_to(path, store.meta("store_id")))
                 there = [output for _, output in routes(store)], [one.output for one in audience_routes(store)]
                 wanted = _outputs([*there[0], *there[1]], outputs(store), asked.output)
                 stated = read_credentials(asked.credentials, outputs(store)) if asked.credentials else {}

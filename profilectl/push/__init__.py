@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from profilectl import ending
 from profilectl.codes import ProfilectlError, StoreBusy, StoreUnusable, Unfinished, UsageError, sentence
 from profilectl.credentials import Credentials
 from profilectl.events_api import HISTORICAL_AFTER_H, RATE, address_of
@@ -192,7 +193,7 @@ def push(
         else:
             assert address is not None
             assert credentials is not None
-            asyncio.run(run.send(lambda: Sender(address, credentials, pace, said), pace.parallel))
+            ending.run(run.send(lambda: Sender(address, credentials, pace, said), pace.parallel))
         if estimate:
             report.estimate = Estimate(report.packed, report.counts.requests, report.counts.bytes, pace.rate or RATE)
         if isinstance(source, OfEvents):

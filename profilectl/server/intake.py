@@ -34,6 +34,7 @@ from profilectl.ending import end_with_parent
 from profilectl.outcomes import Outcome
 from profilectl.same_store import hold_to
 from profilectl.server.trouble import Trouble, trouble_of
+from profilectl.store_key import known_store_key, take_store_key
 from profilectl.suppression_key import choose_key, chosen_key
 
 T = TypeVar("T")
@@ -43,6 +44,8 @@ MOST_WAITING = 64 * 1024 * 1024
 MOST_TOGETHER = 16 * 1024 * 1024
 WAIT_S = 30.0
 """So long an import waits for another process that holds the store."""
+END_S = 10.0
+"""So long what is being imported may take at the very end."""
 NAMES = {
     "batch": "POST /v2/events", "identify": "POST /v1/identify", "login": "POST /v1/login", "logout": "POST /v1/logout",
 }
@@ -90,6 +93,8 @@ class Intake:
         self.imports = 0
         self.last_ms = 0
         """When the last import was done."""
+        self._failing = ""
+        """The code of what stood in the way of the last import; "" for nothing."""
 
     async def take(self, feed: str, lines: Sequence[str], call: str = "batch") -> list[Outcome | None]:
         """Take batches (JSON texts, one a line) of a feed, and return when they are in the store; of what an application
@@ -170,7 +175,7 @@ class Intake:
     async def _work(self, work: Callable[..., T], *arguments: object) -> T | Exception:
         """Work in the process of imports, and return what came of it, or what stood in the way."""
         if self._pool is None:
-            starting = (self.store, self.store_id, chosen_key())
+            starting = (self.store, self.store_id, chosen_key(), known_store_key())
             self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, starting)
         pool = self._pool
         try:
@@ -179,14 +184,24 @@ class Intake:
             pool.shutdown(wait=False)
             if self._pool is pool:
                 self._pool = None
-            return Later("the import was interrupted")
+            return self._failed(Later("the import was interrupted"))
         except (InputRefused, UsageError):  # nothing was written
             return Refused()
         except Exception as error:  # noqa: BLE001 - senders keep what they have, and try again
-            return Later(type(error).__name__, trouble_of(error, self.store) or Trouble.UNAVAILABLE)
+            return self._failed(Later(type(error).__name__, trouble_of(error, self.store) or Trouble.UNAVAILABLE))
+        if self._failing:
+            self._failing = ""
+            _log(intake="well")
         self.imports += 1
         self.last_ms = time.time_ns() // 1_000_000
         return done
+
+    def _failed(self, later: Later) -> Later:
+        """Log what stands in the way, when that begins or changes."""
+        if later.trouble.code != self._failing:
+            self._failing = later.trouble.code
+            _log(intake="failed", code=later.trouble.code, kind=str(later))
+        return later
 
     async def finish(self, within_s: float) -> None:
         """Wait until everything that has arrived is imported, not for ever."""
@@ -195,8 +210,19 @@ class Intake:
             await asyncio.sleep(0.05)
 
     def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True)
+        """End the process of imports. One that does not end is killed, in time or by whoever interrupts this: an import is whole
+        or not there, and what it leaves is taken away by the next command."""
+        if self._pool is None:
+            return
+        processes = list((getattr(self._pool, "_processes", None) or {}).values())
+        self._pool.shutdown(wait=False)
+        try:
+            wait([one.sentinel for one in processes], END_S)
+        finally:
+            for one in processes:
+                if one.is_alive():
+                    one.kill()
+                one.join()
 
 
 def _finish(parcels: Sequence[_Parcel], done: list[Outcome] | Exception) -> None:
@@ -257,15 +283,23 @@ def import_lines(store: Path, feed: str, content: str, call: str = "batch") -> l
 
 
 def _log_warning(message: Warning | str, *rest: object) -> None:
-    """Put a notice of the import into the log, as a line like every other."""
+    """Put a notice of the import into the log."""
+    _log(notice=str(message))
+
+
+def _log(**said: str) -> None:
+    """Write a line into the log, as a request does."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    sys.stderr.write(json.dumps({"time": now, "notice": str(message)}) + "\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # who reads the log may be gone
+        sys.stderr.write(json.dumps({"time": now, **said}) + "\n")
+        sys.stderr.flush()
 
 
-def _begin(store: Path, store_id: str, key: Path | None) -> None:
+def _begin(store: Path, store_id: str, key: Path | None, store_key: tuple[Path, str] | None) -> None:
     """Begin the process of imports: it ends with the one that began it, not with a signal meant for that one. Each time it opens
-    the store it looks whether that is the one with the id; it never makes one. key: the file that was named with --suppression-key."""
+    the store it looks whether that is the one with the id; it never makes one. key: the file that was named with --suppression-key;
+    store_key: the key of a store that is encrypted, and its file."""
+    take_store_key(store_key)
     hold_to(store, store_id)
     choose_key(key)
     end_with_parent()

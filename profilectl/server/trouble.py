@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from pathlib import Path
 
-from profilectl.codes import KeyUnusable, OtherStore, StoreGone, StoreUnusable
+from profilectl.codes import KeyMissing, OtherStore, StoreGone, StoreUnusable
 from profilectl.server.gate import Problem
 
 
@@ -28,7 +28,7 @@ class Trouble(enum.Enum):
     NO_KEY = (
         "NO_SUPPRESSION_KEY",
         "ok",
-        "nothing is taken in without the key of those who were erased and stay out",
+        "the key of those who were erased and stay out is not there, so nothing is taken in",
     )
     UNAVAILABLE = "UNAVAILABLE", "ok", "the store cannot be written now"
 
@@ -53,7 +53,7 @@ def trouble_of(error: BaseException, path: Path) -> Trouble | None:
     """Return what a failure says of the store at a path; None where it says nothing of that."""
     if isinstance(error, OtherStore):
         return Trouble.OTHER
-    if isinstance(error, KeyUnusable):
+    if isinstance(error, KeyMissing):
         return Trouble.NO_KEY
     if not isinstance(error, StoreUnusable | OSError):
         return None
