@@ -83,6 +83,15 @@ def read_key(path: Path, store: Path) -> str:
     return content.decode().strip()
 
 
+def is_key(path: Path) -> bool:
+    """Say whether a plain file holds a key, whatever it is called."""
+    try:
+        with path.open("rb") as content:
+            return bool(_FORM.fullmatch(content.read(1024)))
+    except OSError:
+        return False
+
+
 def make_key(path: Path, store: Path) -> str:
     """Return the key in a file, made where there is none: whole or not at all, for its owner only. Raises StoreUnusable."""
     from profilectl.scratch import private_folder
