@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from profilectl.codes import StoreUnusable
+from profilectl.leftovers import folder_beside
 
 ENDING = ".suppression-key"
 VARIABLE = "PROFILECTL_SUPPRESSION_KEY"
@@ -94,13 +95,11 @@ def is_key(path: Path) -> bool:
 
 def make_key(path: Path, store: Path) -> str:
     """Return the key in a file, made where there is none: whole or not at all, for its owner only. Raises StoreUnusable."""
-    from profilectl.scratch import private_folder
-
     if os.path.lexists(path):
         return read_key(path, store)
     key = secrets.token_hex(32)
     # In a folder that the next command takes away, where this one is killed.
-    with private_folder(path.with_name(path.name.removesuffix(ENDING) or path.name), "new") as folder:
+    with folder_beside(path.with_name(path.name.removesuffix(ENDING) or path.name), "new") as folder:
         _write(folder / path.name, path, key)
     return read_key(path, store)
 
