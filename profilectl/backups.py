@@ -173,7 +173,7 @@ def _sealed(target: Path, secret: str, said: dict[str, Any]) -> str:
 
 def _check_plain(path: Path, hint: str) -> None:
     """Refuse what is there and is no plain file: a pipe is waited for without end. Raises InputRefused."""
-    if path.exists() and not path.is_file():
+    if path.exists() and not path.is_file() and not path.is_dir():  # a folder is said when it is opened
         raise InputRefused(f"{path} is not a plain file", hint)
 
 
