@@ -7,7 +7,6 @@ in the clear. Its seal lies beside it: with the store, it says whether the backu
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -34,8 +33,8 @@ from profilectl.whole_file import check_target, is_database, whole_file
 
 SEAL = 1
 """The version of the form of a seal."""
-NO_BACKUP = "name a file that profilectl backup has written"
 LARGEST_SEAL = 64 * 1024
+NAME_A_BACKUP = "name a file that profilectl backup has written"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +182,12 @@ def _sealed(target: Path, secret: str, said: dict[str, Any]) -> str:
     return made.hexdigest()
 
 
+def _check_plain(path: Path, hint: str) -> None:
+    """Refuse what is there and is no plain file: a pipe is waited for without end. Raises InputRefused."""
+    if path.exists() and not path.is_file() and not path.is_dir():  # a folder is said when it is opened
+        raise InputRefused(f"{path} is not a plain file", hint)
+
+
 def _is_seal(path: Path) -> bool:
     try:
         return bool(_read_seal(path))
@@ -191,6 +196,7 @@ def _is_seal(path: Path) -> bool:
 
 
 def _read_seal(path: Path) -> dict[str, Any]:
+    _check_plain(path, "name the seal with --seal; profilectl backup writes one")
     try:
         with path.open("rb") as content:
             found = json.loads(content.read(LARGEST_SEAL))
@@ -210,8 +216,7 @@ def vouch(path: Path, backup: Path, *, seal: Path | None = None, wait_s: float =
     Raises InputRefused where there is no backup or no seal, or another store's, StoreBusy, StoreUnusable.
     """
     must_exist(path)
-    if not backup.exists():
-        raise InputRefused(f"{backup} cannot be read: {os.strerror(errno.ENOENT)}", NO_BACKUP)
+    _check_plain(backup, NAME_A_BACKUP)
     found = _read_seal(seal or seal_beside(backup))
     said = {name: value for name, value in found.items() if name != "seal"}
     with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
@@ -221,7 +226,7 @@ def vouch(path: Path, backup: Path, *, seal: Path | None = None, wait_s: float =
     try:
         good = holds(found["seal"], _sealed(backup, secret, said))
     except OSError as error:
-        raise InputRefused(f"{backup} cannot be read: {error.strerror}", NO_BACKUP) from None
+        raise InputRefused(f"{backup} cannot be read: {error.strerror}", NAME_A_BACKUP) from None
     return Vouched(found["made_ms"], [] if good else [Breach("backup", f"{backup} or its seal was changed after it was made")])
 
 
@@ -231,6 +236,7 @@ def restore_store(path: Path, backup: Path, *, keys: Keys, force: bool = False, 
     Raises InputRefused where there is a store, or for a wrong key; StoreBusy; StoreUnusable for a backup that is damaged, or none.
     """
     check_path(path)
+    _check_plain(backup, NAME_A_BACKUP)
     _check_room(path, force=force)
     until = time.monotonic() + wait_s
     encrypted = _checked(path, backup)
@@ -248,6 +254,7 @@ def restore_store(path: Path, backup: Path, *, keys: Keys, force: bool = False, 
 
 def is_locked(backup: Path) -> bool:
     """Say whether a backup needs a passphrase."""
+    _check_plain(backup, NAME_A_BACKUP)
     try:
         with backup.open("rb") as content:
             return content.read(len(LOCKED)) == LOCKED
@@ -269,9 +276,9 @@ def _checked(path: Path, backup: Path) -> bool:
             raise UsageError(f"{backup} is the store itself", "name another store with --store")
         encrypted = is_encrypted(backup)
     except OSError as error:
-        raise InputRefused(f"{backup} cannot be read: {error.strerror}", NO_BACKUP) from None
+        raise InputRefused(f"{backup} cannot be read: {error.strerror}", NAME_A_BACKUP) from None
     if not encrypted and not is_database(backup):
-        raise StoreUnusable(f"{backup} is neither a store nor an encrypted one", NO_BACKUP)
+        raise StoreUnusable(f"{backup} is neither a store nor an encrypted one", NAME_A_BACKUP)
     return encrypted
 
 
@@ -285,7 +292,7 @@ def _decrypted(backup: Path, made: Path, keys: Keys) -> None:
     except OSError as error:
         raise StoreUnusable(f"{backup} could not be restored: {error.strerror or error}", "make room, or name another folder") from None
     if not is_database(made):
-        raise StoreUnusable(f"what is in {backup} is no store", NO_BACKUP)
+        raise StoreUnusable(f"what is in {backup} is no store", NAME_A_BACKUP)
 
 
 def _seen_sound(folder: Path, made: Path, backup: Path, path: Path) -> tuple[int, str]:

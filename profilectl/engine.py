@@ -40,7 +40,7 @@ from profilectl.reading import Known, known_content, way_of
 from profilectl.report import Counts, FileReport, ImportReport, names_of
 from profilectl.resolve import resolve
 from profilectl.same_store import is_held
-from profilectl.scratch import LOG, Scratch, may_write_beside, quote_identifier, quote_path, scratch_beside, unwritable
+from profilectl.scratch import Scratch, may_write_beside, quote_identifier, quote_path, scratch_beside, unwritable
 from profilectl.segments import known_identities, known_mpids
 from profilectl.sharing import MOST_TOLD, SHARED_BY_MANY, shared_identities
 from profilectl.sift import Frame, sift
@@ -53,7 +53,7 @@ from profilectl.stage.staged import Rejects
 from profilectl.store import State, Store, check_path, choose_feed
 from profilectl.suppression import guard_of
 from profilectl.trace import first_rows, trace_rows
-from profilectl.whole_file import check_apart, check_target, whole_file
+from profilectl.whole_file import LOG, check_apart, check_target, whole_file
 from profilectl.workspace import chosen_workspace
 
 FIRST_WAIT_S = 2.0

@@ -22,6 +22,7 @@ from profilectl import leftovers
 from profilectl.codes import StoreUnusable, UsageError
 from profilectl.ending import interruptible
 from profilectl.store_key import store_key
+from profilectl.whole_file import LOG
 
 
 def quote_identifier(name: str) -> str:
@@ -87,8 +88,6 @@ def check_memory_limit(size: str | None) -> str | None:
     return size
 
 
-LOG = (".wal", ".wal.checkpoint", ".wal.recovery")
-"""The ends of the names of what DuckDB writes beside a database."""
 CHANGEABLE = (
     "preserve_insertion_order", "enable_geoparquet_conversion", "disabled_optimizers", "threads",
     "max_temp_directory_size", "checkpoint_threshold",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -15,9 +16,10 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from profilectl.codes import KeyMissing, StoreUnusable
-from profilectl.whole_file import KEY_FORM
+from profilectl.leftovers import folder_beside
 
 ENDING = ".suppression-key"
+_FORM = re.compile(rb"[0-9a-f]{64}\n?")
 VARIABLE = "PROFILECTL_SUPPRESSION_KEY"
 _CHOSEN: ContextVar[Path | None] = ContextVar("suppression_key", default=None)
 _STORE: ContextVar[Path | None] = ContextVar("store_of_the_key", default=None)
@@ -77,20 +79,27 @@ def read_key(path: Path, store: Path) -> str:
         content = os.read(opened, 1024)
     finally:
         os.close(opened)
-    if not KEY_FORM.fullmatch(content):
+    if not _FORM.fullmatch(content):
         raise _unusable(store, f"{path} is no key: it has not 64 hexadecimal digits", "put back the one that was made for this store")
     return content.decode().strip()
 
 
+def is_key(path: Path) -> bool:
+    """Say whether a plain file holds a key, whatever it is called."""
+    try:
+        with path.open("rb") as content:
+            return bool(_FORM.fullmatch(content.read(1024)))
+    except OSError:
+        return False
+
+
 def make_key(path: Path, store: Path) -> str:
     """Return the key in a file, made where there is none: whole or not at all, for its owner only. Raises StoreUnusable."""
-    from profilectl.scratch import private_folder
-
     if os.path.lexists(path):
         return read_key(path, store)
     key = secrets.token_hex(32)
     # In a folder that the next command takes away, where this one is killed.
-    with private_folder(path.with_name(path.name.removesuffix(ENDING) or path.name), "new") as folder:
+    with folder_beside(path.with_name(path.name.removesuffix(ENDING) or path.name), "new") as folder:
         _write(folder / path.name, path, key)
     return read_key(path, store)
 

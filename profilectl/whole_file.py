@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,10 @@ from typing import BinaryIO
 
 from profilectl import leftovers
 from profilectl.codes import InputRefused, UsageError
+from profilectl.suppression_key import ENDING, is_key
+
+LOG = (".wal", ".wal.checkpoint", ".wal.recovery")
+"""The ends of the names of what DuckDB writes beside a database."""
 
 
 def check_target(path: Path, option: str = "-o", *, replace: bool = True, store: bool = False) -> None:
@@ -30,6 +33,8 @@ def check_target(path: Path, option: str = "-o", *, replace: bool = True, store:
     if not path.absolute().parent.is_dir():
         raise InputRefused(f"{path} cannot be written: there is no folder {path.parent}", hint)
     leftovers.sweep(path.absolute().parent)
+    if of := _belongs_to(path):
+        raise InputRefused(f"{path} is the log or the key of the store {of}; it is not written over", hint)
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -40,12 +45,10 @@ def check_target(path: Path, option: str = "-o", *, replace: bool = True, store:
         raise InputRefused(f"{path} is a symbolic link; what it points to is not written to", f"name the file itself with {option}")
     if not stat.S_ISREG(mode):
         raise InputRefused(f"{path} is not a plain file", hint)
+    if is_key(path):
+        raise InputRefused(f"{path} is the key of those who stay out of a store; it is not written over", hint)
     if not store and is_database(path):
         raise InputRefused(f"{path} is a store, or another DuckDB database; it is not written over", hint)
-    if is_key(path):
-        raise InputRefused(
-            f"{path} is a key by which whoever was erased stays out; it is not written over", hint
-        )
     if not replace:
         raise InputRefused(f"{path} is there already", hint)
 
@@ -72,6 +75,15 @@ def check_apart(outputs: Sequence[tuple[str, str | Path | None]], inputs: Sequen
         seen[place] = f"{option} is written there"
 
 
+def _belongs_to(path: Path) -> Path | None:
+    """Return the store whose log or key a path is, or would be taken for."""
+    for end in (*LOG, ENDING):
+        of = path.with_name(path.name.removesuffix(end) or path.name)
+        if of != path and is_database(of):
+            return of
+    return None
+
+
 def is_database(path: Path) -> bool:
     """Say whether a file is a DuckDB database, or is or would be the log of one."""
     if path.suffix == ".wal" and path.with_suffix("").is_file():
@@ -79,19 +91,6 @@ def is_database(path: Path) -> bool:
     try:
         with path.open("rb") as content:
             return content.read(12)[8:] == b"DUCK"
-    except OSError:
-        return False
-
-
-KEY_FORM = re.compile(rb"[0-9a-f]{64}\n?")
-"""All that stands in a file with the key of those who stay out."""
-
-
-def is_key(path: Path) -> bool:
-    """Say whether a file is a key of those who stay out, which nothing brings back."""
-    try:
-        with path.open("rb") as content:
-            return KEY_FORM.fullmatch(content.read(66)) is not None
     except OSError:
         return False
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import os
 import shutil
 import tempfile
+import threading
 import zipfile
 from pathlib import Path
 
@@ -133,3 +135,31 @@ def test_a_missing_key_is_said_of_the_store_and_not_of_a_copy_that_is_worked_on(
     failed = call(*command, folder=folder).exception
     assert isinstance(failed, StoreUnusable)
     assert failed.message.startswith(f"{folder / 'profiles.duckdb'} keeps people out")
+
+
+@pytest.mark.parametrize("command", [("backup", "{}"), ("backup", "{}", "--force"), ("export", "profiles", "-o", "{}"), ("plan", "two.csv", "--feed", "crm", "-o", "{}")])
+@pytest.mark.parametrize("name", ["profiles.duckdb.wal", "profiles.duckdb.suppression-key", "elsewhere.key", "b.duckdb.suppression-key"])
+def test_no_output_takes_the_place_of_the_log_or_the_key_of_a_store(command: tuple[str, ...], name: str, folder: Path) -> None:
+    """A key that is written over lets nobody in any more; what has the name of a log is read into the store."""
+    shutil.copy(folder / "profiles.duckdb", folder / "b.duckdb")
+    shutil.copy(folder / "profiles.duckdb.suppression-key", folder / "elsewhere.key")
+    before = {one.name: one.read_bytes() for one in folder.iterdir()}
+    failed = call(*(one.format(name) for one in command), folder=folder).exception
+    assert isinstance(failed, InputRefused)
+    assert name in failed.message
+    assert {one.name: one.read_bytes() for one in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("command", [
+    ("--store", "r.duckdb", "restore", "pipe"), ("check", "--backup", "pipe"), ("check", "--backup", "b.duckdb", "--seal", "pipe"), ("--store", "r.duckdb", "restore", "pipe", "-i", "pipe"),
+])
+def test_a_backup_or_a_seal_that_is_a_pipe_is_not_waited_for(command: tuple[str, ...], folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    shutil.copy(folder / "profiles.duckdb", folder / "b.duckdb")
+    (folder / "pipe.seal").touch()
+    ended = threading.Timer(10, lambda: os.close(os.open(folder / "pipe", os.O_WRONLY | os.O_NONBLOCK)))
+    ended.start()
+    failed = call(*command, folder=folder).exception
+    ended.cancel()
+    assert isinstance(failed, InputRefused)
+    assert failed.message == "pipe is not a plain file"
