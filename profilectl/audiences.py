@@ -14,7 +14,7 @@ from profilectl.audience_outbox import leave_no_trace
 from profilectl.audience_sql import Audience as Evaluated
 from profilectl.audience_sql import Relations, members, needs
 from profilectl.barring import in_force, lively
-from profilectl.codes import InputRefused
+from profilectl.codes import InputRefused, StoreUnusable
 from profilectl.definitions import (
     Defined,
     audience_defined,

@@ -40,7 +40,7 @@ def once_done(done: str, what: str, remedy: str, *, busy: bool = False) -> Itera
     """What follows a commit: its failure is told, and is not the change's. busy: a store that is busy is left to the next, without a word."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - whatever it is, the change is committed, and must not be taken for one that is not
+    except Exception as error:  # whatever it is, the change is committed, and must not be taken for one that is not
         if busy and isinstance(error, StoreBusy):
             return
         if isinstance(error, StoreLost):
