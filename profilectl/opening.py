@@ -50,6 +50,17 @@ def once_done(done: str, what: str, remedy: str, *, busy: bool = False) -> Itera
 
 
 @contextlib.contextmanager
+def shown_after(done: str, remedy: str) -> Iterator[None]:
+    """What is read to be shown after a commit: where the store cannot be opened for it, the words say that the change is done."""
+    try:
+        yield
+    except StoreLost:
+        raise
+    except StoreUnusable as error:
+        raise StoreUnusable(f"{done}, but it cannot be shown: {error}", remedy) from None
+
+
+@contextlib.contextmanager
 def open_store(
     scratch: Scratch, path: Path, *, write: bool = False, create: bool = False, wait_s: float = 0, upgrade: bool = True,
     reads: Sequence[Path] = (),

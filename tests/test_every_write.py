@@ -211,7 +211,7 @@ IS_DONE = r"is done, but|is undone, but|is applied, but|imports list"
 OPERATIONS = [
     Operation("first import", file_alone, "import a.csv --feed f --rejects r.jsonl", ends=3, falls_back="a.csv.rejects.jsonl", true_words=IS_DONE),
     Operation("import", one_import, "import b.csv --feed f --rejects r.jsonl", ends=3, falls_back="b.csv.rejects.jsonl", true_words=IS_DONE),
-    Operation("import explained", one_import, "import b.csv --feed f --explain-rows rows.csv", ends=3, true_words=IS_DONE),
+    Operation("import explained", one_import, "import b.csv --feed f --explain-rows rows.csv --rejects r.jsonl", ends=3, falls_back="b.csv.rejects.jsonl", true_words=IS_DONE),
     Operation("import with audiences", defined, "import new.jsonl --feed app", between=without_derived, true_words=IS_DONE),
     Operation("import that compacts", many_imports, "import b.csv --feed f", between=people, compared=people, true_words=IS_DONE),
     Operation("undo", two_imports, "imports undo 2 --yes", again=(4,), true_words=IS_DONE),
