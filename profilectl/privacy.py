@@ -239,7 +239,7 @@ def carry_out(
     if not due:
         return []
     with (
-        shown_after("what was due is done", "see profilectl privacy list, once that is mended"),
+        shown_after("what was due is done", "see profilectl privacy requests, once that is mended"),
         _open(store_path, max(wait_s, 10)) as store,
     ):
         done = [_one(store, one.id) for one in due]
