@@ -14,7 +14,7 @@ from profilectl.audience_outbox import leave_no_trace
 from profilectl.audience_sql import Audience as Evaluated
 from profilectl.audience_sql import Relations, members, needs
 from profilectl.barring import in_force, lively
-from profilectl.codes import InputRefused, StoreUnusable
+from profilectl.codes import InputRefused
 from profilectl.definitions import (
     Defined,
     audience_defined,
@@ -28,7 +28,7 @@ from profilectl.definitions import (
 )
 from profilectl.event.field import fold
 from profilectl.history import import_numbered
-from profilectl.opening import open_store
+from profilectl.opening import open_store, shown_after
 from profilectl.profile import Profiles, profiles_of
 from profilectl.refresh import (
     Asked,
@@ -150,10 +150,8 @@ def refresh_audiences(path: Path, names: Sequence[str], *, now_ms: int | None = 
     with scratch_beside(path) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
         wanted = [audience_defined(store, name).name for name in names] or [one.name for one in audiences(store) if store.means(one.audience.workspace)]
     done = refresh_store(path, now_ms=now_ms, wait_s=max(wait_s, 10), asked=Asked(audiences=wanted))
-    try:
+    with shown_after("the refresh is done", "see profilectl audiences list, once that is mended"):
         found = [one for one in audiences_in(path, wait_s=wait_s) if one["name"] in wanted]
-    except StoreUnusable as error:
-        raise StoreUnusable(f"the refresh is done, but it cannot be shown: {error}", "see profilectl audiences list, once that is mended") from None
     none: Counter[str] = Counter()
     return [{**one, **{change: done.audiences.get(one["name"], none)[change] for change in ("entered", "left")}} for one in found]
 

@@ -85,6 +85,11 @@ def backup_store(path: Path, target: Path, *, keys: Keys | None = None, force: b
     """
     must_exist(path)
     _check_apart(path, target)
+    if not force and target.is_file() and not target.is_symlink() and not seal_beside(target).exists():
+        raise InputRefused(
+            f"{target} is there already, and no seal is beside it: it may be a backup that was cut short",
+            "name another FILE, or write it anew with --force",
+        )
     check_target(target, "FILE", replace=force, store=True)
     if not keys and "?" in str(target.absolute()):
         raise InputRefused(

@@ -40,13 +40,24 @@ def once_done(done: str, what: str, remedy: str, *, busy: bool = False) -> Itera
     """What follows a commit: its failure is told, and is not the change's. busy: a store that is busy is left to the next, without a word."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # whatever it is, the change is committed, and must not be taken for one that is not
         if busy and isinstance(error, StoreBusy):
             return
         if isinstance(error, StoreLost):
             raise
         # Only what kind of failure: its words may hold what a row says.
         warnings.warn(f"{done}, but {what} ({type(error).__name__}); {remedy}", LeftUndone, stacklevel=2)
+
+
+@contextlib.contextmanager
+def shown_after(done: str, remedy: str) -> Iterator[None]:
+    """What is read to be shown after a commit: where the store cannot be opened for it, the words say that the change is done."""
+    try:
+        yield
+    except StoreLost:
+        raise
+    except StoreUnusable as error:
+        raise StoreUnusable(f"{done}, but it cannot be shown: {error}", remedy) from None
 
 
 @contextlib.contextmanager

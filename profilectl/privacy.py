@@ -26,7 +26,7 @@ from profilectl.leftovers import sync_folder
 from profilectl.moments import latest_ms, may_be
 from profilectl.naming import no_such
 from profilectl.opendsr import KEPT_MS, VERSION, read_request
-from profilectl.opening import open_store
+from profilectl.opening import open_store, shown_after
 from profilectl.profile import Profiles, profiles_of
 from profilectl.rewriting import forget_requests
 from profilectl.scratch import scratch_beside
@@ -238,7 +238,10 @@ def carry_out(
             forget_requests(store, old)
     if not due:
         return []
-    with _open(store_path, max(wait_s, 10)) as store:
+    with (
+        shown_after("what was due is done", "see profilectl privacy requests, once that is mended"),
+        _open(store_path, max(wait_s, 10)) as store,
+    ):
         done = [_one(store, one.id) for one in due]
     if not erasures:
         return done

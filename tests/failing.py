@@ -173,6 +173,8 @@ class Operation:
     """The file that is written instead where the one that was named cannot be."""
     again: tuple[int, ...] = (0, 3)
     """With which exit status it may end when it is given again and all was done before."""
+    told_missing: tuple[str, str] = ("", "")
+    """A file that may be missing after the command was given again, where the command refuses to go on and says so in these words."""
     true_words: str = ""
     """What it says, as a pattern, where it fails after the store is the one after."""
     between: Callable[[dict[str, Any]], dict[str, Any]] | None = None
@@ -338,6 +340,8 @@ def _again(ground: Ground, work: Path, expect: Callable[..., None]) -> None:
         if operation.falls_back in left:
             missing.discard(next(name for name in ground.files if name == "r.jsonl"))
             left.discard(operation.falls_back)
+        if done.status != operation.ends and operation.told_missing[1] in done.stderr:
+            missing.discard(operation.told_missing[0])
         if done.status not in (operation.ends, *operation.again):
             said.append(f"given again it ends with {done.status}: {done.stderr[-300:]}")
         if compared[0] != compared[1]:
@@ -352,12 +356,18 @@ def _again(ground: Ground, work: Path, expect: Callable[..., None]) -> None:
     expect(not ground.finished[key], ground.finished[key])
 
 
-def modes_at(ground: Ground, at: int, *, every: bool) -> list[Mode]:
-    """Return in which ways a call is tried: it fails, and one of the others in turn; every: all of them."""
-    name = ground.calls[at - 1][0] if at <= len(ground.calls) else ""
-    others = [Mode.KILL, *((Mode.TORN, Mode.FULL, Mode.SHORT) if name in WRITES else (Mode.FULL,))]
+def modes_at(ground: Ground, at: int, *, every: bool, whole: bool) -> list[Mode]:
+    """Return in which ways a call is tried. every: in all of them; whole: it fails, and at each fourth call one of the others in turn;
+    else each third call is tried, in all the ways by turns."""
+    name = ground.calls[at - 1][0]
+    ways = [Mode.FAIL, Mode.KILL, *((Mode.TORN, Mode.FULL, Mode.SHORT) if name in WRITES else (Mode.FULL,))]
     last = [Mode.AFTER] if at == len(ground.calls) else []
-    return [Mode.FAIL, *(others if every else [others[at % len(others)]]), *last]
+    if every:
+        return ways + last
+    if whole:
+        others = ways[1:]
+        return [Mode.FAIL, *([others[at // 4 % len(others)]] if at % 4 == 0 else []), *last]
+    return [*([ways[at // 3 % len(ways)]] if at % 3 == 1 else []), *last]
 
 
 def places_of(ground: Ground, many: int) -> list[int]:
