@@ -7,6 +7,7 @@ in the clear. Its seal lies beside it: with the store, it says whether the backu
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -222,6 +223,8 @@ def vouch(path: Path, backup: Path, *, seal: Path | None = None, wait_s: float =
     """
     must_exist(path)
     _check_plain(backup, NAME_A_BACKUP)
+    if not backup.exists():
+        raise InputRefused(f"{backup} cannot be read: {os.strerror(errno.ENOENT)}", NAME_A_BACKUP)
     found = _read_seal(seal or seal_beside(backup))
     said = {name: value for name, value in found.items() if name != "seal"}
     with scratch_beside(path.absolute()) as scratch, open_store(scratch, path, wait_s=wait_s) as store:
