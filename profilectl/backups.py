@@ -35,6 +35,8 @@ from profilectl.whole_file import check_target, is_database, whole_file
 SEAL = 1
 """The version of the form of a seal."""
 LARGEST_SEAL = 64 * 1024
+ERASES = 4
+"""The schema version from which on people can be erased."""
 NAME_A_BACKUP = "name a file that profilectl backup has written"
 
 
@@ -62,6 +64,8 @@ class Restored:
     """Of the store: an older one is upgraded when it is next used."""
     no_key: str
     """Why nobody can be kept out who was erased before the backup: the key is not there, or another's; "": it is, or there is nobody."""
+    erased_since: int | None
+    """How many people were erased from the store that was there after the backup was made: they are back. None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,10 +258,11 @@ def restore_store(path: Path, backup: Path, *, keys: Keys, force: bool = False, 
             _decrypted(backup, made, keys)
         else:
             copy_store(backup, made, until=until)
-        version, no_key = _seen_sound(folder, made, backup, path)
+        seen = _seen_sound(folder, made, backup, path)
+        back = _erased_since(folder, path, seen, until) if force and path.exists() else 0
         size = made.stat().st_size
         _put(folder, made, path, force=force, until=until)
-    return Restored(size, encrypted, version, no_key)
+    return Restored(size, encrypted, seen.version, seen.no_key, back)
 
 
 def is_locked(backup: Path) -> bool:
@@ -303,9 +308,22 @@ def _decrypted(backup: Path, made: Path, keys: Keys) -> None:
         raise StoreUnusable(f"what is in {backup} is no store", NAME_A_BACKUP)
 
 
-def _seen_sound(folder: Path, made: Path, backup: Path, path: Path) -> tuple[int, str]:
-    """Return the schema version of a store that was made of a backup, and what is wrong with the key of those who stay out where
-    it gets its place. Raises StoreUnusable where a promise of it is broken."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A store that was made of a backup."""
+
+    version: int
+    """Its schema version."""
+    no_key: str
+    """What is wrong with the key of those who stay out where it gets its place; "": nothing."""
+    secret: str
+    """Its secret, by which it is known as the same store."""
+    erasures: int
+    """The number of its last act of erasure; 0: there was none."""
+
+
+def _seen_sound(folder: Path, made: Path, backup: Path, path: Path) -> _Seen:
+    """Look at a store that was made of a backup. Raises StoreUnusable where a promise of it is broken."""
     with contextlib.closing(Scratch(folder)) as scratch:
         try:
             attach(scratch, made, write=False, until=time.monotonic())
@@ -313,6 +331,7 @@ def _seen_sound(folder: Path, made: Path, backup: Path, path: Path) -> tuple[int
             store = Store(scratch, made)
             no_key = _no_key(store, path) if version == SCHEMA_VERSION else ""
             breaches = [f"{one.promise}: {one.message}" for one in check(store)] if version == SCHEMA_VERSION else _unreadable(scratch)
+            seen = _Seen(version, no_key, store.meta("secret"), _last_erasure(store) if version >= ERASES else 0)
             scratch.run("detach store")
         except StoreUnusable as error:
             raise StoreUnusable(error.message.replace(str(made), str(backup)), error.hint) from None
@@ -320,7 +339,31 @@ def _seen_sound(folder: Path, made: Path, backup: Path, path: Path) -> tuple[int
             raise StoreUnusable(f"{backup} is damaged: {plain(error)}".replace(str(made), str(backup)), "use another backup") from None
     if breaches:
         raise StoreUnusable(f"{backup} is not sound: {'; '.join(breaches[:5])}", "use another backup; a plain one is a store, which profilectl check --repair may mend")
-    return version, no_key
+    return seen
+
+
+def _last_erasure(store: Store) -> int:
+    return store.next_erasure() - 1
+
+
+def _erased_since(folder: Path, path: Path, seen: _Seen, until: float) -> int | None:
+    """Return how many people were erased from the store that is there after the backup was made, who are in the backup; None: that
+    store cannot be read."""
+    with contextlib.closing(Scratch(folder)) as scratch:
+        try:
+            attach(scratch, path, write=False, until=until)
+            try:
+                store = Store(scratch, path)
+                if known_version(scratch, path) < ERASES or store.meta("secret") != seen.secret:
+                    return 0
+                counted = "select coalesce(sum(profiles), 0) from store.erasure where kind = 'erased' and number > $last"
+                return int(scratch.row(counted, {"last": seen.erasures})[0])
+            finally:
+                scratch.run("detach store")
+        except StoreBusy:
+            raise
+        except (StoreUnusable, duckdb.Error):
+            return None
 
 
 def _no_key(store: Store, path: Path) -> str:

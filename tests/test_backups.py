@@ -329,3 +329,16 @@ def test_an_encrypted_backup_takes_no_more_memory_than_a_part_of_it(folder: Path
     done = subprocess.run([sys.executable, "-c", script], cwd=folder, check=True, capture_output=True, text=True)
     assert int(done.stdout) * 1024 < 30_000_000
     assert (folder / "y").read_bytes() == (folder / "profiles.duckdb").read_bytes()
+
+
+def test_a_restore_says_who_was_erased_since_and_is_back(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("customer_id,email\nann-1000,ann@example.com\nben-1000,ben@example.com\n")
+    for command in ("import a.csv --feed crm", "backup b.duckdb"):
+        assert call(*command.split(), folder=tmp_path).exit_code == 0
+    nobody = call("restore", "b.duckdb", "--force", "--json", folder=tmp_path)
+    assert json.loads(nobody.stdout)["erased_since"] == 0
+    assert call("forget", "--customer-id", "ann-1000", "--yes", folder=tmp_path).exit_code == 0
+    back = call("restore", "b.duckdb", "--force", folder=tmp_path)
+    assert "1 person was erased after the backup was made, and in the store again: give profilectl forget again" in back.stderr.replace("\n", " ")
+    assert call("forget", "--customer-id", "ann-1000", "--yes", folder=tmp_path).exit_code == 0
+    assert json.loads(call("restore", "b.duckdb", "--force", "--json", folder=tmp_path).stdout)["erased_since"] == 1

@@ -114,11 +114,16 @@ def restore_command(
     passphrase = _passphrase(passphrase_file, again=False) if passphrase_file or (not identities and is_locked(backup)) else None
     done = restore_store(options.store, backup, keys=Keys((), identities or (), passphrase), force=force, wait_s=wait)
     if as_json:
-        render.print_json({"store": str(options.store), "bytes": done.bytes, "encrypted": done.encrypted, "schema_version": done.schema_version, "no_key": done.no_key or None})
+        render.print_json({"store": str(options.store), "bytes": done.bytes, "encrypted": done.encrypted, "schema_version": done.schema_version, "no_key": done.no_key or None, "erased_since": done.erased_since})
     elif not options.quiet:
         render.notice(f"{options.store} is restored from {backup}: {done.bytes:,} bytes, sound")
         if done.no_key:
             render.notice(done.no_key)
+    if done.erased_since is None:
+        render.notice("the store that was there could not be read: whoever was erased from it after the backup was made is back")
+    elif done.erased_since:
+        who = "1 person was" if done.erased_since == 1 else f"{done.erased_since:,} people were"
+        render.notice(f"{who} erased after the backup was made, and in the store again: give profilectl forget again")
 
 
 def _locking(encrypt: bool, recipients: list[str], recipients_file: Path | None, passphrase_file: Path | None) -> Keys | None:
