@@ -482,3 +482,9 @@ def test_what_is_left_out_of_a_row_is_counted_unless_the_row_is_rejected() -> No
     assert some(rejected.codes) == {"ENVIRONMENT_MISMATCH": 1}
     applied = store.run(CRM, "create-and-update", [row("1", set=odd)], NOW_MS)
     assert dict(applied.left_out) == {("UA_KEY_TOO_LONG", "k" * 257): 1}
+
+
+def test_what_is_left_out_of_a_row_that_is_passed_by_is_counted_too() -> None:
+    store = rules_in_memory()
+    passed = store.run(CRM, "read-only", [row("1", set={"k" * 257: "v"})], NOW_MS)
+    assert some(passed.codes) == {"READ_ONLY": 1, "UA_KEY_TOO_LONG": 1}

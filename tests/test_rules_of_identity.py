@@ -257,6 +257,11 @@ RULES_TRIED = {
         "unique": frozenset(["other"]),
         "immutable": frozenset(["customer_id", "mp_deviceid"]),
     },
+    "conversion, flags that overlap": {
+        "login": frozenset(["customer_id"]),
+        "unique": frozenset(["other"]),
+        "immutable": frozenset(["customer_id", "email"]),
+    },
 }
 
 
@@ -611,3 +616,15 @@ def test_corrections_by_hand_are_checked_one_after_another() -> None:
             records,
             CONVERSION,
         )
+
+
+def test_what_one_identity_may_not_keeps_no_other_from_its_profile() -> None:
+    immutable = records_of(
+        {"customer_id": "1"}, {"customer_id": "2", "email": "a"}, rules=CONVERSION
+    )
+    row = (one("customer_id", "3"), one("email", "b"), one("other", "o"))
+    decide(Claim(2, row, None), immutable, CONVERSION, create=True)
+    immutable.by_mpid[77] = 0
+    taken = decide(Claim(3, row, 77), immutable, CONVERSION, create=True)
+    assert taken.codes == ["IMMUTABLE_CONFLICT", "UNIQUE_CONFLICT"]
+    assert [(added.type, added.key) for added in taken.added] == [("other", "o")]
