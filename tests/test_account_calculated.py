@@ -22,6 +22,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_what_one_workspace_calculates_the_account_may_say_for_the_others(folder: Path) -> None:
     """It was refused for all of them: the shop never saw the account's value."""
     bring(folder, "app", batch("A", event("view")))

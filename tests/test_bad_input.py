@@ -145,6 +145,7 @@ def test_one_bad_json_line_costs_no_good_one(tmp_path: Path) -> None:
     assert report["rows"]["read"] == 12
 
 
+@pytest.mark.slow
 def test_a_huge_cell_and_thousands_of_columns(tmp_path: Path) -> None:
     (tmp_path / "huge.csv").write_text("customer_id,x,y\nA," + "x" * 20_000_000 + ",1\nB,2,3\n")
     report, profiles, _ = imported(tmp_path, "huge.csv")

@@ -238,6 +238,7 @@ def test_the_engine_computes_what_the_reference_does(scratch: Scratch, wanted: l
     check(scratch, wanted, rows)
 
 
+@pytest.mark.slow
 @quick
 @given(st.lists(definitions(["most_frequent", "unique_list", "unique_values_count"]), min_size=1, max_size=3), histories(20))
 def test_so_it_does_where_only_two_values_are_tracked(scratch: Scratch, wanted: list[Definition], rows: list[Row]) -> None:

@@ -93,6 +93,7 @@ def refused_once() -> History:
 KEEPS = st.lists(st.integers(0, 2), min_size=20, max_size=20)
 
 
+@pytest.mark.slow
 @settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(eventful(workspaces=True), KEEPS)
 @example(refused_once(), [0] * 20)

@@ -55,6 +55,7 @@ def assert_counts(path: Path, reports: list[Any]) -> None:
     scratch.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wide", first_now([10_000, 2], 1))
 def test_counts_of_batches_are_their_diff(wide: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staged, "WIDE", wide)
@@ -83,6 +84,7 @@ FILES = st.lists(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wide", first_now([10_000, 1], 1))
 def test_counts_of_cells_are_their_diff(wide: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staged, "WIDE", wide)

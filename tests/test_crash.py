@@ -214,6 +214,7 @@ def test_an_import_killed_inside_its_commit_leaves_all_or_nothing(part: int, lar
     assert inside == 10
 
 
+@pytest.mark.slow
 def test_a_small_import_killed_inside_its_commit_leaves_all_or_nothing(small: Ground, tmp_path: Path) -> None:
     chance = random.Random(3)
     _, commit_s = timed(small, tmp_path / "timed")
@@ -385,6 +386,7 @@ def test_a_write_that_fails_at_any_statement_leaves_the_store_as_it_was(
     assert digest(tmp_path / "failing") != small.before
 
 
+@pytest.mark.slow
 def test_an_undo_that_fails_at_any_statement_leaves_the_store_as_it_was(
     small: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -197,6 +197,7 @@ def test_a_receiver_that_asks_for_long_is_left_alone_and_holds_nobody_up(tmp_pat
     assert len((tmp_path / "lake.jsonl").read_text().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_forwarding_goes_on_and_leaves_alone_who_takes_nothing(tmp_path: Path) -> None:
     with receiver(lambda got: (429, {"Retry-After": "86400"})) as there:
         lake = '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.lake]\nfeed = "f0"\noutput = "lake"\n'
@@ -233,6 +234,7 @@ def test_an_output_that_lacks_credentials_stops_alone(tmp_path: Path) -> None:
     assert [(one["output"], one["delivered"], one["waiting"]) for one in json.loads(done.stdout)] == [("api", 0, 4), ("o", 4, 0)]
 
 
+@pytest.mark.slow
 def test_what_leaves_for_the_platform_is_as_its_document_has_it(tmp_path: Path) -> None:
     keys = {"PROFILECTL_OUTPUT_O_KEY": "k", "PROFILECTL_OUTPUT_O_SECRET": "s"}
     with receiver() as there:

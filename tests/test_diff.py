@@ -97,6 +97,7 @@ def test_an_import_that_is_not_in_force_is_refused(folder: Path) -> None:
         assert run("diff", *arguments, folder=folder).returncode == 2, "there never was one"
 
 
+@pytest.mark.slow
 @settings(max_examples=at_length(7, by_night=100), deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(histories())
 def test_changes_of_all_imports_lead_from_nothing_to_the_export(history: History) -> None:

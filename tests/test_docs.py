@@ -162,7 +162,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, commands: Path) -> Callab
     return folder_after
 
 
-@pytest.mark.parametrize("block", blocks(), ids=str)
+# README.md goes first, with the quick tests; the documents take their time.
+IN_TURN = [
+    pytest.param(block, id=str(block), marks=[] if block.path.name == "README.md" else [pytest.mark.slow])
+    for block in blocks()
+]
+
+
+@pytest.mark.parametrize("block", IN_TURN)
 def test_a_document_shows_what_is_printed(
     block: Block, tmp_path: Path, commands: Path, prepared: Callable[[list[Step]], tuple[Path, int]]
 ) -> None:

@@ -149,6 +149,7 @@ def test_engine_equals_interpreter(history: History) -> None:
     check(history)
 
 
+@pytest.mark.slow
 @settings(quick, max_examples=10)
 @given(histories(workspaces=True))
 def test_engine_equals_interpreter_in_every_workspace(history: History) -> None:

@@ -133,6 +133,7 @@ def test_a_name_of_nothing_is_refused(name: str) -> None:
         path_of(name)
 
 
+@pytest.mark.slow
 def test_every_letter_folds_alike() -> None:
     found = connection().execute("select chr(i::int), lower(chr(i::int)) from range(1, 1114112) one(i) where i not between 55296 and 57343").fetchall()
     assert [(letter, lower, fold(letter)) for letter, lower in found if lower != fold(letter)] == []

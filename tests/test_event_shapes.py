@@ -149,6 +149,7 @@ def test_an_event_broken_in_every_way(model: str) -> None:
     check_shapes([parse_json(model)], [model, *every_way(model, PIECES)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [
     '{"user_identities":{"customer_id":"A"},"events":[{"data":{"screen_name":"a"},"event_type":"screen_view"},{"data":{},"event_type":"opt_out"}],"user_attributes":{"t":"g"}}',
     '{"events":[{"event_type":"screen_view","data":{"n":1.50}}],"environment":"production","user_attributes":{"events":["a"]},"user_identities":{"email":"a@b.de"}}',
@@ -168,6 +169,7 @@ def test_what_matches_a_shape(found: tuple[list[Any], list[str]]) -> None:
     check_shapes(*found)
 
 
+@pytest.mark.slow
 @settings(quick, max_examples=15)
 @given(alike())
 @example(['{"user_attributes":{"events":[{"data":{},"event_type":"session_start"}]},"events":["profilectl: cut out"],"user_identities":{"customer_id":"A"}}', '{"user_identities":{"customer_id":"B"},"events":[{"data":{},"event_type":"session_start"}]}'])

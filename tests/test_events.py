@@ -144,6 +144,7 @@ def check_lines(found: list[str], event: str | None) -> None:
 quick = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
+@pytest.mark.slow
 @quick
 @given(lines(), st.sampled_from([None, None, "Attributes Updated"]))
 @example(['{"user_identities":{"customer_id":"A"},"events":[{"data":{"a": 1e5,"b": [1.0 ],"event_name":"x","custom_event_type":"other"},"event_type":"custom_event"}]}'], None)
@@ -198,6 +199,7 @@ def check_table(name: str, columns: list[str], rows: list[list[str]], event: str
     assert counts == said
 
 
+@pytest.mark.slow
 @quick
 @given(tables(), st.sampled_from([None, None, "Attributes Updated"]))
 def test_events_of_columns(table: tuple[str, list[str], list[list[str]]], event: str | None) -> None:

@@ -160,6 +160,7 @@ def by_interpreter_recording(history: History, secret: str) -> Interpreter:
     return kept[0]
 
 
+@pytest.mark.slow
 @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(histories())
 def test_explain_agrees_with_the_interpreter(history: History) -> None:

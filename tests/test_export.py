@@ -58,6 +58,7 @@ def test_identities_say_where_they_come_from(folder: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_attributes_are_the_profiles_in_long_form(folder: Path) -> None:
     profiles = {one["mpid"]: one for one in exported(folder, "profiles", "--provenance")}
     found: dict[str, dict[str, Any]] = {mpid: {} for mpid in profiles}
@@ -70,6 +71,7 @@ def test_attributes_are_the_profiles_in_long_form(folder: Path) -> None:
     assert (kinds["tier"], kinds["visits"], kinds["newsletter"], kinds["sizes"], kinds["beta"]) == ("text", "number", "boolean", "list", "tag")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["profiles", "identities", "attributes", "imports"])
 def test_csv_and_parquet_hold_the_same(kind: str, folder: Path, tmp_path: Path) -> None:
     for form in ("csv", "parquet"):
@@ -236,6 +238,7 @@ def people_in(path: Path) -> bytes:
     return out.getvalue()
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(histories())
 def test_batches_imported_into_an_empty_store_make_the_same_profiles(history: History) -> None:

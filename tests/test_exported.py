@@ -62,6 +62,7 @@ def again(folder: Path, *options: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_an_export_of_profiles_is_imported_again(folder: Path) -> None:
     report = again(folder)
     first = exported(folder, "profiles.duckdb")
@@ -196,6 +197,7 @@ def check(history: History) -> None:
 quick = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
+@pytest.mark.slow
 @quick
 @given(histories())
 def test_whatever_the_history_an_export_makes_the_same_profiles_again(history: History) -> None:

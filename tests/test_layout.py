@@ -110,6 +110,7 @@ def test_show_loads_no_pyarrow(form: tuple[str, ...], not_loaded: set[str], impo
     assert not modules & {"pyarrow", "numpy", "pandas", *not_loaded}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["browse --help", "search ann", "show ann@example.com", "explain ann@example.com", "imports list", "stats"])
 def test_only_browse_loads_the_application(command: str, imported: Path) -> None:
     status, modules = loaded(*command.split(), cwd=imported)

@@ -315,6 +315,7 @@ def of_person(folder: Path, mpid: str) -> dict[str, set[Any]]:
     return {"profile": {profile}, "arrival": arrivals, "hash": hashes, "mpid": {int(mpid)}}
 
 
+@pytest.mark.slow
 def test_nothing_of_somebody_erased_is_in_any_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with receiving() as host, receiver(lambda got: 400 if b"CUST-ERIKA" in got.body else 202) as hook:

@@ -246,6 +246,7 @@ def test_a_batch_has_all_that_is_in_force(folder: Path) -> None:
     assert not any("events" in one for one in batches(folder, "--opt-outs", "none"))
 
 
+@pytest.mark.slow
 def test_batches_make_the_same_people_again(folder: Path) -> None:
     first = whole(folder)
     assert len(of(first, "D-1")[0]["devices"]) == 2
@@ -324,6 +325,7 @@ def untimed(people: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return people
 
 
+@pytest.mark.slow
 def test_a_push_into_a_second_store_makes_the_same_people_device_by_device(folder: Path) -> None:
     second = folder / "second"
     second.mkdir()

@@ -74,6 +74,7 @@ def exact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+@pytest.mark.slow
 @settings(max_examples=at_length(20, by_night=2000), deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(values=st.lists(json_values, min_size=1, max_size=8), spaced=st.booleans())
 def test_a_json_value_comes_back_digit_for_digit(values: list[Any], spaced: bool, tmp_path_factory: pytest.TempPathFactory) -> None:

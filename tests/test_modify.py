@@ -265,6 +265,7 @@ def test_usage_of_modify(folder: Path) -> None:
     assert run("export", "profiles", "--sorted", folder=folder).stdout == before
 
 
+@pytest.mark.slow
 def test_what_came_of_no_file_is_made_again(folder: Path) -> None:
     write(folder, {"user_identities": {"customer_id": "C1"}, "user_attributes": {"x": 1}}, name="b.jsonl")
     assert run("import", "b.jsonl", "--feed", "other", folder=folder).returncode == 0
@@ -283,6 +284,7 @@ def test_what_came_of_no_file_is_made_again(folder: Path) -> None:
 # Aliases
 
 
+@pytest.mark.slow
 def test_an_alias_carries_the_past_over(folder: Path) -> None:
     anonymous, known = one(folder, "--ios-idfv", DEVICES[0]), one(folder, "--customer-id", "C1")
     before = run("export", "profiles", "--sorted", folder=folder).stdout
@@ -337,6 +339,7 @@ def test_what_an_alias_may_not_be(folder: Path) -> None:
     assert "knows no aliases" in alias(anonymous, known, "--start", "2021-01-15", "--end", "2021-02-01")[1]
 
 
+@pytest.mark.slow
 def test_an_alias_carries_the_events_of_its_window_over(tmp_path: Path) -> None:
     """What is computed of them is so at once, is of the destination as well, and goes with the alias (domain.md 4.5)."""
     now_ms, day = time.time_ns() // 1_000_000, 86_400_000

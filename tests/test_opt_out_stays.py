@@ -129,6 +129,7 @@ def standing(folder: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [by_forget, by_request, by_age])
 def test_who_was_out_by_an_alias_stays_out_without_it(
     way: Callable[[Path], None], tmp_path: Path

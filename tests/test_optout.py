@@ -187,6 +187,7 @@ def test_both_are_in_every_audience_at_first(tmp_path: Path) -> None:
     assert {name: due(tmp_path, name) for name in ("std", "c std of rt")} == {"std": 2, "c std of rt": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", some_quickly(WAYS, "a withdrawal"))
 def test_who_opts_out_or_withdraws_leaves_at_once(tmp_path: Path, way: str) -> None:
     store(tmp_path)
@@ -202,6 +203,7 @@ def test_who_opts_out_or_withdraws_leaves_at_once(tmp_path: Path, way: str) -> N
     assert {name: due(tmp_path, name) for name in ("std", "c std of rt")} == {"std": 2 if of_consent else 1, "c std of rt": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", some_quickly(STALE, "an event"))
 def test_a_store_that_was_not_brought_up_to_date_hands_nobody_out_who_is_out(tmp_path: Path, way: str) -> None:
     store(tmp_path)

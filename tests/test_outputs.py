@@ -92,6 +92,7 @@ def test_what_was_asked_for_is_written_when_too_many_rows_are_rejected(folder: P
     assert json.loads((folder / "rows.jsonl").read_text())["code"] == "NO_IDENTITY"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
 def test_an_output_without_room_is_told_with_exit_9(folder: Path) -> None:
     for command in ("show A", "export profiles", "search A", "imports list --json", "import b.csv --feed g"):
@@ -101,6 +102,7 @@ def test_an_output_without_room_is_told_with_exit_9(folder: Path) -> None:
     assert len(json.loads(run("imports", "list", "--json", folder=folder).stdout)) == 2
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_is_no_failure(folder: Path) -> None:
     (folder / "many.csv").write_text("customer_id,text\n" + "".join(f"P{n},{'x' * 200}\n" for n in range(3000)))
     assert run("import", "many.csv", "--feed", "many", folder=folder).returncode == 0

@@ -141,6 +141,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.slow
 def test_every_file_of_each_command_is_for_its_owner_while_it_is_made(folder: Path) -> None:
     with somebody_looks(folder):
         for arguments, there in COMMANDS.items():

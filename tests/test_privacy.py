@@ -155,6 +155,7 @@ def forgotten(folder: Path, *arguments: str, ok: tuple[int, ...] = (0,)) -> dict
     return document
 
 
+@pytest.mark.slow
 def test_no_value_of_the_erased_is_in_the_file(folder: Path) -> None:
     assert in_tables(folder, ALL) == sorted(ALL)
     assert set(ALL) - set(in_file(folder, ALL)) == set()
@@ -232,6 +233,7 @@ def test_a_reject_of_a_later_import_does_not_bring_a_value_back(folder: Path) ->
     assert in_tables(folder, ["other@example.com"]) == ["other@example.com"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(1, 10))
 def test_undoing_any_import_brings_nobody_back(number: int, folder: Path) -> None:
     forgotten(folder, "--customer-id", ERIKA["customer_id"])
@@ -241,6 +243,7 @@ def test_undoing_any_import_brings_nobody_back(number: int, folder: Path) -> Non
     assert profiles(folder, "--customer-id", ERIKA["customer_id"]) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2, 4, 5])
 @pytest.mark.parametrize("allow", [(), ("--allow-return",)])
 def test_an_import_made_again_leaves_the_erased_out(number: int, allow: tuple[str, ...], folder: Path) -> None:
@@ -392,6 +395,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_killed_anywhere_it_is_before_or_after_and_again_finishes(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     before = in_tables(folder, ALL)
     places = [1, 17, 45, 52, 60, 64, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 1000]  # random places: test_killed.py
@@ -619,6 +623,7 @@ def test_after_seven_days_they_are_gone_and_only_the_record_is_left(folder: Path
     assert json.loads(done(folder, "privacy", "requests", "--json").stdout) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beside", ["nothing", "an erasure"])
 def test_no_byte_of_a_record_is_left_after_its_year(beside: str, folder: Path) -> None:
     """... neither as the identity nor as the request that came with it, and whether anybody is erased or not."""

@@ -173,6 +173,7 @@ def test_the_samples_are_as_the_platforms_document_has_them(tmp_path: Path) -> N
     assert [problem for one in packed(tmp_path) for problem in problems_of(one)] == []
 
 
+@pytest.mark.slow
 def test_what_is_sent_makes_the_same_people_again(rich: Path) -> None:
     """Profiles without values of several for one type come back, their values as text."""
     with receiving() as receiver:
@@ -324,6 +325,7 @@ def anything(seed: int) -> Callable[[int, list[dict[str, Any]]], Do]:
     return lambda number, batches: chance.choice(what)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", [storm, away, cut_before, cut_after, anything(1), anything(2)], ids=["storm", "away", "cut before", "cut after", "anything 1", "anything 2"])
 def test_nothing_is_lost_and_nothing_is_there_under_two_ids(plan: Any, folder: Path) -> None:
     expected = flat(packed(folder))
@@ -468,6 +470,7 @@ def test_requests_travel_at_once_but_not_those_of_one_person(folder: Path) -> No
     assert [one["user_attributes"]["n"] for one in receiver.accepted if "customer_id" in one["user_identities"]] == ["0", "150", "300", "450"]
 
 
+@pytest.mark.slow
 def test_imports_go_on_meanwhile(folder: Path) -> None:
     (folder / "more.csv").write_text("customer_id,tier\nC1,changed\nX1,new\n")
     with receiving(always(Do(slow_s=0.4))) as receiver:

@@ -149,6 +149,7 @@ def test_refreshed_is_computed_anew(steps: list[tuple[str, int, list[dict[str, A
     check(steps)
 
 
+@pytest.mark.slow
 @settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(lives("fg"))
 def test_refreshed_is_computed_anew_where_workspaces_refer_to_one_another(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
@@ -299,6 +300,7 @@ def _standing(folder: Path, audience: str) -> tuple[list[str], dict[str, int]]:
     return members, total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["real-time", "standard"])
 @pytest.mark.parametrize("how", [(), ("--replay",)])
 def test_an_undo_leaves_memberships_and_their_changes_in_accord(kind: str, how: tuple[str, ...], tmp_path: Path) -> None:
@@ -331,6 +333,7 @@ def test_what_rests_on_both_a_new_calculated_attribute_and_another_workspace_is_
     assert len(run("audiences", "members", "both", "--json", folder=tmp_path).stdout.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_what_comes_in_between_two_stages_is_looked_at_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for workspace, words in (
         ("web", ("feeds", "add", "f")), ("shop", ("feeds", "add", "g")), ("shop", ("audiences", "add", "kin", "k exists")), ("web", ("audiences", "add", "both", "tier exists and audience 'kin'")),

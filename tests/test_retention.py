@@ -284,6 +284,7 @@ def test_nothing_is_computed_of_a_stub_and_a_preview_says_the_same(tmp_path: Pat
     assert "beyond its lifetime" in run("explain", "A", "--attribute", "n", folder=folder).stdout
 
 
+@pytest.mark.slow
 def test_a_membership_ends_with_the_profile_s_lifetime_and_with_the_windows_of_what_it_rests_on(tmp_path: Path) -> None:
     """domain.md 11.2: whichever comes first."""
     now_ms, day = time.time_ns() // 1_000_000, 86_400_000

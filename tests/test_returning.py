@@ -92,6 +92,7 @@ def person(folder: Path) -> tuple[dict[str, Any], list[str]]:
     return one["user_attributes"], [each["audience_name"] for each in one["audience_memberships"]]
 
 
+@pytest.mark.slow
 def test_calculated_values_of_whoever_comes_back_rest_on_what_arrived_since(folder: Path) -> None:
     assert person(folder)[0] == {"spent": 5, "tier": "gold"}
     assert commanded(folder, "retention", "apply")["stubs"] == 1
@@ -124,6 +125,7 @@ def test_calculated_values_of_whoever_comes_back_rest_on_what_arrived_since(fold
     assert run("check", folder=folder).returncode == 0
 
 
+@pytest.mark.slow
 def test_with_lifetime_profiles_all_comes_back(folder: Path) -> None:
     assert run("retention", "set", "--lifetime-profiles", folder=folder).returncode == 0
     commanded(folder, "retention", "apply")

@@ -210,6 +210,7 @@ def brought_together() -> dict[str, list[list[str]]]:
         return found
 
 
+@pytest.mark.slow
 def test_what_is_deleted_rides_with_the_next_batch_once() -> None:
     told = brought_together()
     assert {says: told[str(place)][1:] for place, (says, _, _) in enumerate(TOGETHER)} == {says: expected for says, _, expected in TOGETHER}

@@ -71,6 +71,7 @@ def sixteen_imports(path: Path, folder: Path) -> None:
         import_files(path, ImportRequest([str(file)], "f", now_ms=1_790_000_000_000 + number))
 
 
+@pytest.mark.slow
 def test_compaction_changes_nothing_that_can_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -115,6 +116,7 @@ def test_a_commit_that_fails_leaves_the_store_as_it_was(tmp_path: Path, monkeypa
     assert not list(tmp_path.glob(".*.scratch"))
 
 
+@pytest.mark.slow
 def test_what_follows_a_commit_may_fail_and_the_import_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "profiles.duckdb"
     (tmp_path / "first.jsonl").write_text('{"customer_id":"B","tier":"iron"}\n')
@@ -164,6 +166,7 @@ def test_what_was_refused_is_laid_together_again_and_again(tmp_path: Path) -> No
     assert run("diff", "0", "6", folder=tmp_path).returncode == 0
 
 
+@pytest.mark.slow
 def test_imports_go_on_where_something_was_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("customer_id,tier,colour\nA,gold,red\n")
     (tmp_path / "b.csv").write_text("customer_id,tier\nA,silver\n")

@@ -200,6 +200,7 @@ def test_after_undo_the_store_is_as_if_the_import_had_never_been_at_length(part:
     compare()
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(courses())
 def test_imports_taken_back_from_the_last_on_leave_the_export_byte_for_byte(course: Course) -> None:
@@ -274,6 +275,7 @@ def test_an_import_after_a_replay_founds_profiles_of_its_own(tmp_path: Path) -> 
     assert breaches(path) == []
 
 
+@pytest.mark.slow
 def test_what_was_replayed_can_be_replayed_and_taken_back_again(tmp_path: Path) -> None:
     path, history, imports = three(tmp_path)
     undo_import(path, 1, replay=True)
@@ -305,6 +307,7 @@ def test_replay_with_a_file_that_is_not_what_it_was_is_refused(what: str, tmp_pa
     assert not list(tmp_path.glob("*replayed*"))
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(courses(), st.integers(0, 5))
 def test_replay_gives_the_store_of_the_other_imports(course: Course, choice: int) -> None:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from doors import run
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
@@ -53,6 +54,7 @@ imports = st.lists(st.tuples(st.sampled_from(["web", "shop", "csv"]), st.lists(b
 WORKSPACES = {"web": "web", "shop": "shop", "csv": "shop"}
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, phases=[Phase.generate])
 @given(imports)
 def test_all_at_once_and_one_by_one(imports: list[tuple[str, list[dict[str, Any]]]]) -> None:

@@ -37,6 +37,7 @@ def _people(store: Path) -> list[dict]:
     return [json.loads(line) for line in run("--store", store, "export", "profiles").splitlines()]
 
 
+@pytest.mark.slow
 def test_a_file_of_10_000_columns_is_read_exactly_and_leaves_again(tmp_path: Path) -> None:
     """9,000 columns ended the process: a sum over all of them was an expression as deep as the file is wide."""
     names = ["customer_id", *(f"k{place}" for place in range(9_990))]

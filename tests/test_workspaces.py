@@ -200,6 +200,7 @@ def members(folder: Path, audience: str) -> list[str]:
     return [json.loads(line)["identities"]["customer_id"][0] for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("near", "far"), [("loyalty", "web"), ("web", "loyalty")])
 def test_an_audience_follows_one_of_another_workspace_whichever_comes_first(near: str, far: str, tmp_path: Path) -> None:
     def does(*words: str) -> None:
