@@ -55,7 +55,7 @@ def check_footer(scratch: Scratch, file: InputFile) -> None:
         return  # what cannot be read is said where it is read
     if footer.columns > MOST_COLUMNS:
         raise InputRefused(
-            f"{file.name} has {footer.columns:,} columns: at most {MOST_COLUMNS:,} are read",
+            f"{file.name}: {footer.columns:,} columns; at most {MOST_COLUMNS:,} can be read",
             "write the columns that are needed",
         )
     most = most_of(size, size_of(file.max_unpacked))
