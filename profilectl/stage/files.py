@@ -259,6 +259,8 @@ class _Opening:
             if local == Path(self.path):
                 local = self._linked(local)
         except OSError as error:
+            if error.errno in FULL:  # it is the folder beside the store that has no room, not the file that cannot be read
+                raise
             raise InputRefused(f"{self.path}: {error.strerror}", "name a file that can be read") from None
         self._unpack(self.path, local, Path(self.path).suffix.lower())
 
