@@ -8,6 +8,7 @@ import os
 import pty
 import signal
 import struct
+import sys
 import termios
 import time
 from pathlib import Path
@@ -163,7 +164,7 @@ def test_sigterm_gives_the_terminal_back_from_browse(tmp_path: Path) -> None:
     if not child:
         os.chdir(folder)
         os.environ["TERM"] = "xterm-256color"
-        os.execvp("python", ["python", "-m", "profilectl", "browse"])
+        os.execv(sys.executable, [sys.executable, "-m", "profilectl", "browse"])
     fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     said, until = b"", time.monotonic() + 60
     while b"\x1b[?1049h" not in said:
