@@ -23,6 +23,7 @@ from profilectl.check import Breach, check
 from profilectl.codes import InputRefused, StoreBusy, StoreUnusable, UsageError
 from profilectl.copies import BLOCK, copy_store
 from profilectl.encryption import LOCKED, Keys, decrypt, encrypt, is_encrypted
+from profilectl.leftovers import sync_folder
 from profilectl.opening import open_store
 from profilectl.scratch import Scratch, private_folder, quote_identifier, scratch_beside
 from profilectl.seal import BACKUP, holds, keyed
@@ -402,10 +403,8 @@ def _put(folder: Path, made: Path, path: Path, *, force: bool, until: float) -> 
             raise InputRefused(f"there is a store at {path} by now; it is not written over", "name another with --store, or give --force") from None
         except OSError as error:
             raise StoreUnusable(f"{path} could not be written: {error.strerror}", "name another with --store") from None
-    handle = os.open(path.absolute().parent, os.O_RDONLY)
     with contextlib.suppress(OSError):
-        os.fsync(handle)
-    os.close(handle)
+        sync_folder(path.absolute().parent)
 
 
 def _link(made: Path, path: Path) -> None:

@@ -182,6 +182,7 @@ class Field:
 
 
 IGNORED = Field("ignored", "")
+"""What a column or a key means that is left out."""
 MOST_NAMES = 10_000
 """So many names of flat rows are remembered; a file in which every row has names of its own has no columns to tell of."""
 
@@ -211,10 +212,6 @@ def field_named(name: str) -> Field:
     if kind := type_named(name):
         return Field("identity", kind.name)
     return Field("attribute", attribute_key(name))
-
-
-IGNORED = Field("ignored", "")
-"""What a column or a key means that is left out."""
 
 
 def field_meant(name: str, unknown: str = "refuse", *, nested: bool = False) -> Field:

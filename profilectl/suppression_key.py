@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from profilectl.codes import KeyMissing, StoreUnusable
-from profilectl.leftovers import folder_beside
+from profilectl.leftovers import folder_beside, sync_folder
 
 ENDING = ".suppression-key"
 _FORM = re.compile(rb"[0-9a-f]{64}\n?")
@@ -112,11 +112,7 @@ def _write(made: Path, path: Path, key: str) -> None:
             out.flush()
             os.fsync(out.fileno())
         _put(made, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.absolute().parent)
     except OSError as error:
         raise StoreUnusable(
             f"the key of those who stay out could not be made: {path}: {error.strerror}", "make room, or name another with --suppression-key FILE"
