@@ -307,7 +307,7 @@ PARTS: dict[str, Callable[[], str]] = {
 def show_picture() -> str:
     """Return the picture of the activity view, of people that are the same on every machine."""
     sys.path.insert(0, str(ROOT / "tests"))
-    import people
+    from support import people
 
     with tempfile.TemporaryDirectory() as name:
         people.make(Path(name))
@@ -331,7 +331,7 @@ async def settled(pilot: Any) -> None:
 def browse_picture() -> str:
     """Return the picture of `browse`, after a search and a press of e."""
     sys.path.insert(0, str(ROOT / "tests"))
-    import people
+    from support import people
 
     from profilectl.browse import Browse
 

@@ -7,6 +7,11 @@ import shutil
 import signal
 from pathlib import Path
 
+import pytest
+
+# An assert in support/ says as much as one in a test.
+pytest.register_assert_rewrite("support")
+
 # A shell that starts the suite in the background has it ignore interrupts, and a process hands that on to those it starts:
 # the tests that interrupt a command would wait for ever.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
