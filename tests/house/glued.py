@@ -79,8 +79,8 @@ def _glue(node: ast.AST, module: Module) -> Glued | None:
         case ast.JoinedStr(values=values):
             pieces = [_glue(value, module) if is_text(value) else None for value in values]
             return _joined(pieces)
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return _joined([_glue(left, module), _glue(right, module)])
+        case ast.BinOp(left=start, op=ast.Add(), right=end):
+            return _joined([_glue(start, module), _glue(end, module)])
         case ast.Call(func=ast.Attribute(value=value, attr="format"), args=args, keywords=keywords):
             text = _glue(value, module)
             names = {keyword.arg for keyword in keywords} - {"columns"}
@@ -106,8 +106,8 @@ def _holes(node: ast.AST) -> Iterator[ast.AST]:
     match node:
         case ast.JoinedStr(values=values):
             yield from (value.value for value in values if isinstance(value, ast.FormattedValue))
-        case ast.BinOp(left=left, right=right):
-            yield from (*_holes(left), *_holes(right))
+        case ast.BinOp(left=start, right=end):
+            yield from (*_holes(start), *_holes(end))
         case ast.AugAssign(value=value):
             yield from _holes(value)
         case ast.Call(args=args, keywords=keywords):

@@ -143,7 +143,7 @@ MEASURES = [
     Measure("imports_of_tests", "imports of one test file by another", 0, places.imports_of_tests),
 ]
 # fmt: on
-HELD = [measure for measure in MEASURES if measure.goal is not None]
+RATCHETED = [measure for measure in MEASURES if measure.goal is not None]
 
 
 def figures_of(root: Path) -> dict[str, Figures]:
@@ -164,7 +164,7 @@ def worse_than(bars: dict[str, Figures], figures: dict[str, Figures]) -> list[st
     return [
         f"{part}: {measure.label}: {figures[part][measure.name]:g}, and it was {bar:g}"
         for part, of_part in bars.items()
-        for measure in HELD
+        for measure in RATCHETED
         if (bar := of_part.get(measure.name)) is not None
         and measure.is_worse(figures[part][measure.name], bar)
     ]
@@ -182,7 +182,7 @@ def write_ratchet(figures: dict[str, Figures]) -> None:
     ]
     for part, of_part in figures.items():
         lines += ["", f"[{part}]"]
-        lines += [f"{m.name} = {of_part[m.name]:g}" for m in HELD if m.name in of_part]
+        lines += [f"{m.name} = {of_part[m.name]:g}" for m in RATCHETED if m.name in of_part]
     RATCHET.write_text("\n".join(lines) + "\n")
 
 

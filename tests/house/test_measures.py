@@ -27,7 +27,7 @@ COUNTED = {
     "positional": ("f(1, 2, 3, 4)", "f(1, 2, 3, *others, four=4)\nprint(1, 2, 3, 4)"),
     "constructors": (
         "class A:\n    def __init__(self):\n        self.load()",
-        "class A:\n    def __init__(self, name):\n        super().__init__()\n        self.a = str(name)",
+        "class A:\n    def __init__(self, a):\n        super().__init__()\n        self.a = a",
     ),
     "bare_fields": (
         "@dataclass\nclass A:\n    name: str",
