@@ -3,12 +3,13 @@
     pip install cosmic-ray
     python benchmarks/mutants.py --output mutants.jsonl
 
-cosmic-ray makes the mutants. Each runs in a process of its own, forked from one that has loaded everything but
-profilectl. The quick tests go first: the rules one by one, then every conformance case through the interpreter. Whoever
-survives them meets the slower tests of the same rules, on a copy of the package. What is left is printed, for somebody to explain.
+cosmic-ray makes the mutants. Each runs in a process of its own, forked from one that has loaded
+everything but profilectl. The quick tests go first: the rules one by one, then every conformance
+case through the interpreter. Whoever survives them meets the slower tests of the same rules, on a
+copy of the package. What is left is printed, for somebody to explain.
 
-Left out are mutants that no test can notice: in annotations, in what a dataclass may do and in the bare `*` of
-a list of parameters.
+Left out are mutants that no test can notice: in annotations, in what a dataclass may do and in the
+bare `*` of a list of parameters.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Write the parts of the documents that the code decides: tables of rules, codes, settings, options.
+"""Write the parts of the documents that the code decides: tables of rules, codes, settings,
+options.
 
     python docs/make.py            write them
     python docs/make.py --check    exit with 1 where a document is not current
@@ -26,27 +27,28 @@ from unittest.mock import patch
 
 import typer
 
-from profilectl import codes, output
-from profilectl.attributes import OVERWRITE, SOURCES
-from profilectl.audience_connection import PHONES
-from profilectl.batch import KEPT_FIELDS, LIMITS, RESERVED_KEYS
-from profilectl.calculated import TYPES as CALCULATED
-from profilectl.check import PROMISES
-from profilectl.cli import app
+from profilectl import codes
+from profilectl.rules.leaving import output
+from profilectl.rules.priority import OVERWRITE, SOURCES
+from profilectl.rules.leaving.audience_connection import PHONES
+from profilectl.rules.batch import KEPT_FIELDS, LIMITS, RESERVED_KEYS
+from profilectl.rules.calculated import TYPES as CALCULATED
+from profilectl.reading.check import PROMISES
+from profilectl.cli.app import app
 from profilectl.codes import CODES, Exit, Fate
-from profilectl.config import CHOICES, SETTINGS
-from profilectl.event import EVENT_TYPES
-from profilectl.events_api import ANSWERS, CLASSES, Act
-from profilectl.feed import PROTECTIONS, Effect
-from profilectl.forwarding import REASONS
-from profilectl.identity import HIERARCHY, LOGOUTS, NOTHING, SPOILED, STRATEGIES, TYPES
-from profilectl.output import ANSWERS as OUTPUT_ANSWERS
-from profilectl.output import CLASSES as OUTPUT_CLASSES
-from profilectl.output import CONTENTS, SWITCHES, TROUBLES
-from profilectl.output import TYPES as OUTPUTS
-from profilectl.output import Fate as FateOfBatch
-from profilectl.packing import SERVER_SET
-from profilectl.presence import PRESENCE
+from profilectl.configuration import CHOICES, SETTINGS
+from profilectl.rules.event.event import EVENT_TYPES
+from profilectl.outputs.platform import ANSWERS, CLASSES, Act
+from profilectl.rules.feed import PROTECTIONS, Effect
+from profilectl.rules.leaving.connection import REASONS
+from profilectl.rules.identity import HIERARCHY, LOGOUTS, NOTHING, SPOILED, STRATEGIES, TYPES
+from profilectl.rules.leaving.output import ANSWERS as OUTPUT_ANSWERS
+from profilectl.rules.leaving.output import CLASSES as OUTPUT_CLASSES
+from profilectl.rules.leaving.output import CONTENTS, SWITCHES, TROUBLES
+from profilectl.rules.leaving.output import TYPES as OUTPUTS
+from profilectl.rules.leaving.output import Fate as FateOfBatch
+from profilectl.outputs.packing import SERVER_SET
+from profilectl.rules.text.presence import PRESENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -56,7 +58,9 @@ PART = re.compile(r"(<!-- made: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a Markdown table."""
     lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
-    lines += ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines += [
+        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -71,30 +75,65 @@ def listed(names: Iterable[str]) -> str:
 def said(member: type, module: Any) -> dict[str, str]:
     """Return the sentence under each member of an enum."""
     tree = ast.parse(inspect.getsource(module))
-    body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == member.__name__).body
+    body = next(
+        node
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name == member.__name__
+    ).body
     found = {}
     for name, text in itertools.pairwise(body):
-        if isinstance(name, ast.Assign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+        if (
+            isinstance(name, ast.Assign)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+        ):
             assert isinstance(name.targets[0], ast.Name)
             found[name.targets[0].id] = " ".join(str(text.value.value).split())
     return found
 
 
 def identity_types() -> str:
-    shapes = {"text": "white space outside removed", "email": "the same, and lower case", "guid": "a GUID, lower case"}
+    shapes = {
+        "text": "white space outside removed",
+        "email": "the same, and lower case",
+        "guid": "a GUID, lower case",
+    }
     return table(
         ("type", "column or field", "other names", "is looked up by"),
-        ((code(one.name), code(one.field), listed(one.aliases) if one.aliases else "", shapes[one.shape]) for one in TYPES),
+        (
+            (
+                code(one.name),
+                code(one.field),
+                listed(one.aliases) if one.aliases else "",
+                shapes[one.shape],
+            )
+            for one in TYPES
+        ),
     )
 
 
 def strategies() -> str:
     rows = []
     for name, one in STRATEGIES.items():
-        looked_up = "its login identities alone, if it brings any" if one.login_decides else "every identity, in the hierarchy's order"
+        looked_up = (
+            "its login identities alone, if it brings any"
+            if one.login_decides
+            else "every identity, in the hierarchy's order"
+        )
         flags = (one.login, one.unique, one.immutable, one.fixed)
         rows.append((code(name), *map(listed, flags), looked_up, LOGOUTS[one.logout]))
-    return table(("strategy", "login", "unique", "immutable", "cannot be configured", "a row is looked up by", "a logout leads"), rows)
+    return table(
+        (
+            "strategy",
+            "login",
+            "unique",
+            "immutable",
+            "cannot be configured",
+            "a row is looked up by",
+            "a logout leads",
+        ),
+        rows,
+    )
 
 
 def hierarchy() -> str:
@@ -102,37 +141,67 @@ def hierarchy() -> str:
 
 
 def placeholders() -> str:
-    return table(("who writes so", "what is written"), ((writer, listed(values)) for writer, values in NOTHING.items()))
+    return table(
+        ("who writes so", "what is written"),
+        ((writer, listed(values)) for writer, values in NOTHING.items()),
+    )
 
 
 def spoiled() -> str:
-    return table(("who writes so", "for example", "as a regular expression"), ((one.writer, code(one.example), code(one.pattern)) for one in SPOILED))
+    return table(
+        ("who writes so", "for example", "as a regular expression"),
+        ((one.writer, code(one.example), code(one.pattern)) for one in SPOILED),
+    )
 
 
 def sources() -> str:
     return table(
         ("rank", "source", "who is a unit of its own"),
-        ((one.rank, code(name), f"each {name}" if name == "partner" else "each feed" if one.own_unit else "") for name, one in SOURCES.items()),
+        (
+            (
+                one.rank,
+                code(name),
+                f"each {name}" if name == "partner" else "each feed" if one.own_unit else "",
+            )
+            for name, one in SOURCES.items()
+        ),
     )
 
 
 def overwrite() -> str:
     standings = list(next(iter(OVERWRITE.values())))
     rows = [
-        (f"{standing}", *("written" if row[standing] == "SET" else f"refused: {code(row[standing])}" for row in OVERWRITE.values()))
+        (
+            f"{standing}",
+            *(
+                "written" if row[standing] == "SET" else f"refused: {code(row[standing])}"
+                for row in OVERWRITE.values()
+            ),
+        )
         for standing in standings
     ]
-    return table(("the incoming source, beside the owner, is", *(f"priority = {code(name)}" for name in OVERWRITE)), rows)
+    return table(
+        (
+            "the incoming source, beside the owner, is",
+            *(f"priority = {code(name)}" for name in OVERWRITE),
+        ),
+        rows,
+    )
 
 
 def protections() -> str:
     words = {
-        Effect.CREATE: "a profile is made", Effect.UPDATE: "the profile is updated", Effect.DROP: "the row is dropped",
+        Effect.CREATE: "a profile is made",
+        Effect.UPDATE: "the profile is updated",
+        Effect.DROP: "the row is dropped",
         Effect.PASS_BY: "the row is dropped",
     }
     return table(
         ("level", "the person is not known", "the person is known", "code of a dropped row"),
-        ((code(name), words[one.unknown_user], words[one.known_user], code(one.code)) for name, one in PROTECTIONS.items()),
+        (
+            (code(name), words[one.unknown_user], words[one.known_user], code(one.code))
+            for name, one in PROTECTIONS.items()
+        ),
     )
 
 
@@ -144,13 +213,17 @@ def limits() -> str:
         "list": ("entries of a list", "UA_LIST_TOO_LONG"),
         "entry": ("characters of a list's entry", "UA_ENTRY_TOO_LONG"),
     }
-    rows = [(code(f"limits.{name}"), words[name][0], f"{most:,}", code(words[name][1])) for name, most in LIMITS.items()]
+    rows = [
+        (code(f"limits.{name}"), words[name][0], f"{most:,}", code(words[name][1]))
+        for name, most in LIMITS.items()
+    ]
     return table(("setting", "limits the", "at most", "beyond it"), rows)
 
 
 def code_table(fate: Fate) -> Callable[[], str]:
     return lambda: table(
-        ("code", "what a person reads"), ((code(name), one.sentence) for name, one in CODES.items() if one.fate is fate)
+        ("code", "what a person reads"),
+        ((code(name), one.sentence) for name, one in CODES.items() if one.fate is fate),
     )
 
 
@@ -165,10 +238,17 @@ def promises() -> str:
 
 def settings() -> str:
     choices = {
-        "types": "a list of identity types", "strings": "a list of strings", "nobodys": "a list of strings", "limit": "a whole number from 1 to 1,000,000", "switch": "true or false",
+        "types": "a list of identity types",
+        "strings": "a list of strings",
+        "nobodys": "a list of strings",
+        "limit": "a whole number from 1 to 1,000,000",
+        "switch": "true or false",
         **{kind: listed(names) for kind, names in CHOICES.items()},
     }
-    return table(("setting", "takes", "says"), ((code(name), choices[kind], text) for name, (kind, text) in SETTINGS.items()))
+    return table(
+        ("setting", "takes", "says"),
+        ((code(name), choices[kind], text) for name, (kind, text) in SETTINGS.items()),
+    )
 
 
 def kept_fields() -> str:
@@ -178,20 +258,38 @@ def kept_fields() -> str:
 def event_types() -> str:
     return table(
         ("event type", "must have in `data`", "is named by"),
-        ((code(name), listed(one.needs) if one.needs else "", code(one.name)) for name, one in EVENT_TYPES.items()),
+        (
+            (code(name), listed(one.needs) if one.needs else "", code(one.name))
+            for name, one in EVENT_TYPES.items()
+        ),
     )
 
 
 def calculated_types() -> str:
-    return table(("type", "needs `of`", "gives"), ((code(name), "yes" if one.of else "", one.format) for name, one in CALCULATED.items()))
+    return table(
+        ("type", "needs `of`", "gives"),
+        ((code(name), "yes" if one.of else "", one.format) for name, one in CALCULATED.items()),
+    )
 
 
 def output_types() -> str:
-    return table(("type", "has", "credentials", "does"), ((code(name), code(one.place), one.secret or "none", one.says) for name, one in OUTPUTS.items()))
+    return table(
+        ("type", "has", "credentials", "does"),
+        (
+            (code(name), code(one.place), one.secret or "none", one.says)
+            for name, one in OUTPUTS.items()
+        ),
+    )
 
 
 def output_switches() -> str:
-    return table(("switch", "says", "else"), ((code(name), says, code(str(standing).lower())) for name, (standing, says) in SWITCHES.items()))
+    return table(
+        ("switch", "says", "else"),
+        (
+            (code(name), says, code(str(standing).lower()))
+            for name, (standing, says) in SWITCHES.items()
+        ),
+    )
 
 
 def csv_contents() -> str:
@@ -199,7 +297,10 @@ def csv_contents() -> str:
 
 
 def phones() -> str:
-    return table(("`phone`", "what is hashed of a phone number"), ((code(name), says) for name, says in PHONES.items()))
+    return table(
+        ("`phone`", "what is hashed of a phone number"),
+        ((code(name), says) for name, says in PHONES.items()),
+    )
 
 
 def forward_reasons() -> str:
@@ -215,7 +316,10 @@ def output_answers() -> str:
         by_fate.setdefault(fate.name, []).append(f"other {digit}xx")
     for trouble, fate in TROUBLES.items():
         by_fate.setdefault(fate.name, []).append(trouble)
-    return table(("answer", "what becomes of the batch"), ((", ".join(by_fate[one.name]), fates[one.name]) for one in FateOfBatch))
+    return table(
+        ("answer", "what becomes of the batch"),
+        ((", ".join(by_fate[one.name]), fates[one.name]) for one in FateOfBatch),
+    )
 
 
 def reserved_keys() -> str:
@@ -228,11 +332,18 @@ def server_set() -> str:
 
 def answers() -> str:
     words = {
-        Act.ACCEPTED: "the batches are done", Act.AGAIN: "the same is sent again, after a pause", Act.STOP: "nothing more is sent; exit 4",
+        Act.ACCEPTED: "the batches are done",
+        Act.AGAIN: "the same is sent again, after a pause",
+        Act.STOP: "nothing more is sent; exit 4",
         Act.SINGLE_OUT: "the request is halved until the bad batch is alone; that one is refused: {}",
     }
-    rows = [(str(status), one) for status, one in ANSWERS.items()] + [(f"other {first}xx", one) for first, one in CLASSES.items()]
-    return table(("answer", "means", "then"), ((status, one.sentence, words[one.act].format(code(one.code))) for status, one in rows))
+    rows = [(str(status), one) for status, one in ANSWERS.items()] + [
+        (f"other {first}xx", one) for first, one in CLASSES.items()
+    ]
+    return table(
+        ("answer", "means", "then"),
+        ((status, one.sentence, words[one.act].format(code(one.code))) for status, one in rows),
+    )
 
 
 def walk(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -250,26 +361,46 @@ def parameter_row(one: Any) -> tuple[str, str]:
     if one.is_flag:
         return names, one.help or ""
     kind = one.type_descriptor.annotation
-    choices = [str(choice.value) for choice in kind] if isinstance(kind, type) and issubclass(kind, enum.Enum) else []
+    choices = (
+        [str(choice.value) for choice in kind]
+        if isinstance(kind, type) and issubclass(kind, enum.Enum)
+        else []
+    )
     return f"{names} {one.metavar or '/'.join(choices) or 'VALUE'}", one.help or ""
 
 
 def command_reference() -> str:
     parts = []
     for path, command in walk(typer.main.get_command(app), ("profilectl",)):
-        rows = [parameter_row(one) for one in command.params if not getattr(one, "hidden", False) and one.name != "help"]
+        rows = [
+            parameter_row(one)
+            for one in command.params
+            if not getattr(one, "hidden", False) and one.name != "help"
+        ]
         rows = [row for row in rows if "completion" not in row[0]]
         text = inspect.cleandoc(command.help or "").replace("\n\n", "\n")
         example = f"\n{code(command.epilog.removeprefix('Example: '))}\n" if command.epilog else ""
-        parts.append(f"## {' '.join(path)}\n\n{text}\n{example}" + ("\n" + table(("", ""), rows) if rows else ""))
+        parts.append(
+            f"## {' '.join(path)}\n\n{text}\n{example}"
+            + ("\n" + table(("", ""), rows) if rows else "")
+        )
     return "\n".join(parts)
 
 
 def presence() -> str:
     said = {True: "yes", False: "no"}
     return table(
-        ("what stands there", "`exists` (`is not null`)", "`not exists` (`is null`)", "`is not empty`", "`is empty`"),
-        ((what, said[there], said[not there], said[filled], said[not filled]) for what, (there, filled) in PRESENCE.items()),
+        (
+            "what stands there",
+            "`exists` (`is not null`)",
+            "`not exists` (`is null`)",
+            "`is not empty`",
+            "`is empty`",
+        ),
+        (
+            (what, said[there], said[not there], said[filled], said[not filled])
+            for what, (there, filled) in PRESENCE.items()
+        ),
     )
 
 
@@ -313,13 +444,28 @@ def show_picture() -> str:
         people.make(Path(name))
         environment = {**os.environ, **people.NOW, "COLUMNS": "120", "PYTHONPATH": str(ROOT)}
         subprocess.run(
-            [sys.executable, "-m", "profilectl", "show", "--customer-id", "C1", "--save-svg", "show.svg"], cwd=name, env=environment, check=True, capture_output=True
+            [
+                sys.executable,
+                "-m",
+                "profilectl",
+                "show",
+                "--customer-id",
+                "C1",
+                "--save-svg",
+                "show.svg",
+            ],
+            cwd=name,
+            env=environment,
+            check=True,
+            capture_output=True,
         )
         return (Path(name) / "show.svg").read_text("utf-8")
 
 
 async def settled(pilot: Any) -> None:
-    """Wait until nothing is being read any more; what a newer question has made needless was cancelled."""
+    """Wait until nothing is being read any more; what a newer question has made needless was
+    cancelled.
+    """
     from textual.worker import WorkerCancelled
 
     with contextlib.suppress(WorkerCancelled):
@@ -333,7 +479,7 @@ def browse_picture() -> str:
     sys.path.insert(0, str(ROOT / "tests"))
     from support import people
 
-    from profilectl.browse import Browse
+    from profilectl.render.browse import Browse
 
     async def drawn(store: Path) -> str:
         async with Browse(store, "amelie").run_test(size=(120, 36)) as pilot:
@@ -361,9 +507,17 @@ def made(text: str) -> str:
 
 def stale() -> list[Path]:
     """Return the documents that are not current."""
-    old = [path for path in DOCUMENTS if path.exists() and made(path.read_text("utf-8")) != path.read_text("utf-8")]
+    old = [
+        path
+        for path in DOCUMENTS
+        if path.exists() and made(path.read_text("utf-8")) != path.read_text("utf-8")
+    ]
     pictures = ROOT / "docs" / "pictures"
-    return old + [pictures / name for name, draw in PICTURES.items() if not (pictures / name).exists() or draw() != (pictures / name).read_text("utf-8")]
+    return old + [
+        pictures / name
+        for name, draw in PICTURES.items()
+        if not (pictures / name).exists() or draw() != (pictures / name).read_text("utf-8")
+    ]
 
 
 def main() -> None:
@@ -372,8 +526,13 @@ def main() -> None:
     for path in old:
         if not check:
             path.parent.mkdir(exist_ok=True)
-            path.write_text(PICTURES[path.name]() if path.name in PICTURES else made(path.read_text("utf-8")), "utf-8")
-        print(f"{path.relative_to(ROOT)}: {'not current: python docs/make.py writes it' if check else 'written'}")
+            path.write_text(
+                PICTURES[path.name]() if path.name in PICTURES else made(path.read_text("utf-8")),
+                "utf-8",
+            )
+        print(
+            f"{path.relative_to(ROOT)}: {'not current: python docs/make.py writes it' if check else 'written'}"
+        )
     sys.exit(1 if check and old else 0)
 
 

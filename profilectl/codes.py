@@ -41,7 +41,9 @@ class Exit(enum.IntEnum):
     MOVED = 8
     """A saved plan no longer fits the store."""
     UNFINISHED = 9
-    """The other side did not take everything, or asks to come back later (the message says when), or the output found no room; the same command goes on where it stopped."""
+    """The other side did not take everything, or asks to come back later (the message says when),
+    or the output found no room; the same command goes on where it stopped.
+    """
     CHANGES = 10
     """Only with `--detailed-exitcode`: there are changes."""
     HUNG_UP = 129
@@ -49,7 +51,9 @@ class Exit(enum.IntEnum):
     INTERRUPTED = 130
     """Interrupted by Ctrl-C: what was being written is there whole or not at all."""
     TERMINATED = 143
-    """Ended by SIGTERM, as `kill` and `timeout` send it: as with Ctrl-C. (`serve` finishes what it has begun and exits with 0.)"""
+    """Ended by SIGTERM, as `kill` and `timeout` send it: as with Ctrl-C. (`serve` finishes what it
+    has begun and exits with 0.)
+    """
 
 
 class ProfilectlError(Exception):
@@ -225,7 +229,8 @@ CODES: dict[str, Meaning] = {
 
 
 NO_FAULT = frozenset({"ANONYMOUS_MADE_KNOWN"})
-"""Codes that are worth knowing of rows that are as they should be: `--strict` does not mind them."""
+"""Codes that are worth knowing of rows that are as they should be: `--strict` does not mind them.
+"""
 
 
 def sentence(code: str) -> str:

@@ -1,4 +1,6 @@
-"""A calculated attribute is of one workspace; an attribute of the account is every workspace's (domain.md 6.3)."""
+"""A calculated attribute is of one workspace; an attribute of the account is every workspace's
+(domain.md 6.3).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import pytest
 from support.doors import run
 from support.two_workspaces import CONFIGURATION, batch, bring, event, shown
 
-from profilectl.feed import Feed, computed
+from profilectl.rules.feed import Feed, computed
 
 
 @pytest.fixture
@@ -27,10 +29,15 @@ def test_what_one_workspace_calculates_the_account_may_say_for_the_others(folder
     """It was refused for all of them: the shop never saw the account's value."""
     bring(folder, "app", batch("A", event("view")))
     bring(folder, "cards", batch("A", event("buy")))
-    report = bring(folder, "office", batch("A", user_attributes={"views": "from the account", "tier": "gold"}))
+    report = bring(
+        folder, "office", batch("A", user_attributes={"views": "from the account", "tier": "gold"})
+    )
     assert report["reasons"] == {}
     assert report["attributes"]["set"] == 2
-    assert shown(folder, "web")["user_attributes"] == {"views": shown(folder, "web")["user_attributes"]["views"], "tier": "gold"}
+    assert shown(folder, "web")["user_attributes"] == {
+        "views": shown(folder, "web")["user_attributes"]["views"],
+        "tier": "gold",
+    }
     assert shown(folder, "web")["user_attributes"]["views"] != "from the account"
     shop = shown(folder, "shop")["user_attributes"]
     assert shop["views"] == "from the account"
@@ -38,7 +45,9 @@ def test_what_one_workspace_calculates_the_account_may_say_for_the_others(folder
 
 
 def test_a_feed_of_the_workspace_is_refused_as_before(folder: Path) -> None:
-    report = bring(folder, "app", batch("A", event("view"), user_attributes={"views": "9", "buys": "9"}))
+    report = bring(
+        folder, "app", batch("A", event("view"), user_attributes={"views": "9", "buys": "9"})
+    )
     assert report["reasons"] == {"UA_CALCULATED_READ_ONLY": 1}
     assert report["attributes"]["set"] == 1
 

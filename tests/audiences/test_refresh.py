@@ -8,24 +8,25 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import profilectl.engine
+import profilectl.refresh
 import pytest
 from hypothesis import HealthCheck, given, note, seed, settings
 from support.doors import call, run
 from support.effort import at_length
 from support.lives import BEGIN_MS, DAY_MS, lives
 
-import profilectl.engine
-import profilectl.refresh
-from profilectl.audience import audience_of
-from profilectl.calculated import definition_of
-from profilectl.definitions import put_audience, put_calculation
-from profilectl.engine import ImportRequest, import_files
-from profilectl.feed import Feed
-from profilectl.history import to_undo, undo
-from profilectl.opening import open_store
-from profilectl.refresh import Asked, refresh_store
-from profilectl.scratch import Scratch
-from profilectl.store import Store
+from profilectl.audiences.refresh import Asked, refresh_store
+from profilectl.importing.request import ImportRequest
+from profilectl.importing.run import import_files
+from profilectl.importing.undo import to_undo, undo
+from profilectl.rules.audience import audience_of
+from profilectl.rules.calculated import definition_of
+from profilectl.rules.feed import Feed
+from profilectl.store.definitions import put_audience, put_calculation
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import Scratch
+from profilectl.store.store import Store
 
 CALCULATED: dict[str, dict[str, Any]] = {
     "all": {"type": "count", "event": "buy"},
@@ -61,7 +62,10 @@ ACROSS: dict[str, dict[str, Any]] = {
 def kept(path: Path) -> list[Any]:
     scratch = Scratch(path.parent)
     with open_store(scratch, path):
-        found = [scratch.rows(f"select {columns} from store.{table} order by all") for table, columns in (("calculated", "*"), ("membership", "profile, audience"))]
+        found = [
+            scratch.rows(f"select {columns} from store.{table} order by all")
+            for table, columns in (("calculated", "*"), ("membership", "profile, audience"))
+        ]
     scratch.close()
     return found
 
@@ -69,17 +73,35 @@ def kept(path: Path) -> list[Any]:
 def define(store: Store, audiences: dict[str, dict[str, Any]]) -> None:
     with store.transaction():
         for name, table in CALCULATED.items():
-            put_calculation(store, definition_of(name, table | ({"workspace": "loyal"} if audiences is ACROSS else {})), 0)
+            put_calculation(
+                store,
+                definition_of(
+                    name, table | ({"workspace": "loyal"} if audiences is ACROSS else {})
+                ),
+                0,
+            )
         if audiences is ACROSS:
-            put_calculation(store, definition_of("lately", {"type": "count", "event": "buy", "within": "2 days", "workspace": "web"}), 0)
-        for name, table in sorted(audiences.items(), key=lambda one: "audience '" in one[1]["criteria"]):
+            put_calculation(
+                store,
+                definition_of(
+                    "lately",
+                    {"type": "count", "event": "buy", "within": "2 days", "workspace": "web"},
+                ),
+                0,
+            )
+        for name, table in sorted(
+            audiences.items(), key=lambda one: "audience '" in one[1]["criteria"]
+        ):
             put_audience(store, audience_of(name, table), 0)
         if audiences is ACROSS:
             store.put_feed(Feed("f", workspace="web"))
             store.put_feed(Feed("g", workspace="loyal"))
 
 
-def check(steps: list[tuple[str, int, list[dict[str, Any]]]], audiences: dict[str, dict[str, Any]] = AUDIENCES) -> None:
+def check(
+    steps: list[tuple[str, int, list[dict[str, Any]]]],
+    audiences: dict[str, dict[str, Any]] = AUDIENCES,
+) -> None:
     note(json.dumps(steps, indent=1))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store.duckdb"
@@ -92,7 +114,9 @@ def check(steps: list[tuple[str, int, list[dict[str, Any]]]], audiences: dict[st
             if what in "fg" and rows:
                 file = Path(folder) / f"{number}.jsonl"
                 file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-                report = import_files(path, ImportRequest([str(file)], what, now_ms=now_ms, again=True))
+                report = import_files(
+                    path, ImportRequest([str(file)], what, now_ms=now_ms, again=True)
+                )
                 assert report.number
                 done.append(report.number)
             elif what == "undo" and done:
@@ -115,7 +139,9 @@ def test_refreshed_is_computed_anew(steps: list[tuple[str, int, list[dict[str, A
 @pytest.mark.slow
 @settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(lives("fg"))
-def test_refreshed_is_computed_anew_where_workspaces_refer_to_one_another(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
+def test_refreshed_is_computed_anew_where_workspaces_refer_to_one_another(
+    steps: list[tuple[str, int, list[dict[str, Any]]]],
+) -> None:
     check(steps, ACROSS)
 
 
@@ -123,7 +149,12 @@ def test_refreshed_is_computed_anew_where_workspaces_refer_to_one_another(steps:
 @pytest.mark.parametrize("part", range(3))
 def test_refreshed_is_computed_anew_at_length(part: int) -> None:
     @seed(part)
-    @settings(max_examples=at_length(12, by_night=500), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(
+        max_examples=at_length(12, by_night=500),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
     @given(lives("fg") if part else lives())
     def at_length_(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
         check(steps, ACROSS if part else AUDIENCES)
@@ -133,14 +164,42 @@ def test_refreshed_is_computed_anew_at_length(part: int) -> None:
 
 def test_a_calculated_attribute_masks_one_of_its_name_and_gives_it_back(tmp_path: Path) -> None:
     """domain.md 16, scenario 15."""
-    event = {"event_type": "custom_event", "data": {"event_name": "order", "custom_event_type": "transaction"}}
-    (tmp_path / "a.jsonl").write_text(json.dumps({"user_identities": {"customer_id": "A"}, "user_attributes": {"orders": "stored"}, "events": [event, event]}) + "\n")
-    (tmp_path / "b.jsonl").write_text(json.dumps({"user_identities": {"customer_id": "A"}, "user_attributes": {"orders": "99"}, "deleted_user_attributes": ["x"]}) + "\n")
+    event = {
+        "event_type": "custom_event",
+        "data": {"event_name": "order", "custom_event_type": "transaction"},
+    }
+    (tmp_path / "a.jsonl").write_text(
+        json.dumps(
+            {
+                "user_identities": {"customer_id": "A"},
+                "user_attributes": {"orders": "stored"},
+                "events": [event, event],
+            }
+        )
+        + "\n"
+    )
+    (tmp_path / "b.jsonl").write_text(
+        json.dumps(
+            {
+                "user_identities": {"customer_id": "A"},
+                "user_attributes": {"orders": "99"},
+                "deleted_user_attributes": ["x"],
+            }
+        )
+        + "\n"
+    )
     assert call("import", "a.jsonl", "--feed", "f", folder=tmp_path).exit_code == 0
-    assert call("calculated", "add", "orders", "--type", "count", "--event", "order", folder=tmp_path).exit_code == 0
+    assert (
+        call(
+            "calculated", "add", "orders", "--type", "count", "--event", "order", folder=tmp_path
+        ).exit_code
+        == 0
+    )
 
     def value() -> Any:
-        return json.loads(call("show", "--customer-id", "A", "--json", folder=tmp_path).stdout)["profiles"][0]["user_attributes"]["orders"]
+        return json.loads(call("show", "--customer-id", "A", "--json", folder=tmp_path).stdout)[
+            "profiles"
+        ][0]["user_attributes"]["orders"]
 
     assert value() == 2
     report = json.loads(call("import", "b.jsonl", "--feed", "f", "--json", folder=tmp_path).stdout)
@@ -149,7 +208,10 @@ def test_a_calculated_attribute_masks_one_of_its_name_and_gives_it_back(tmp_path
     assert value() == 2
     assert call("check", folder=tmp_path).exit_code == 0
     told = call("explain", "--customer-id", "A", "--attribute", "orders", folder=tmp_path).stdout
-    assert "orders = 2\n  calculated (rank 1): count of custom_event order\n  masks stored, from f (custom-feed), import 1" in told
+    assert (
+        "orders = 2\n  calculated (rank 1): count of custom_event order\n  masks stored, from f (custom-feed), import 1"
+        in told
+    )
     assert "not 99, from f (custom-feed), import 2" in told
     assert "refused, UA_CALCULATED_READ_ONLY" in told
     assert call("calculated", "deactivate", "orders", folder=tmp_path).exit_code == 0
@@ -157,16 +219,33 @@ def test_a_calculated_attribute_masks_one_of_its_name_and_gives_it_back(tmp_path
 
 
 def test_a_reserved_name_is_one_in_any_case(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"user_identities": {"customer_id": "A"}, "events": [{"event_type": "session_start", "data": {}}]}')
+    (tmp_path / "a.jsonl").write_text(
+        '{"user_identities": {"customer_id": "A"}, "events": [{"event_type": "session_start", "data": {}}]}'
+    )
     assert run("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
     define = ("--type", "count", "--event-type", "session_start")
-    assert json.loads(run("calculated", "add", "$age", *define, "--json", folder=tmp_path).stdout)["name"] == "$Age"
+    assert (
+        json.loads(run("calculated", "add", "$age", *define, "--json", folder=tmp_path).stdout)[
+            "name"
+        ]
+        == "$Age"
+    )
     assert run("calculated", "add", "$AGE", *define, folder=tmp_path).returncode == 4
-    assert json.loads(run("calculated", "show", "$agE", "--json", folder=tmp_path).stdout)["profiles"] == 1
-    assert json.loads(run("calculated", "recalculate", "$age", "--json", folder=tmp_path).stdout)[0]["name"] == "$Age"
+    assert (
+        json.loads(run("calculated", "show", "$agE", "--json", folder=tmp_path).stdout)["profiles"]
+        == 1
+    )
+    assert (
+        json.loads(run("calculated", "recalculate", "$age", "--json", folder=tmp_path).stdout)[0][
+            "name"
+        ]
+        == "$Age"
+    )
     assert run("calculated", "remove", "$age", folder=tmp_path).returncode == 0
     assert json.loads(run("calculated", "list", "--json", folder=tmp_path).stdout) == []
-    (tmp_path / "c.toml").write_text('[calculated."$age"]\ntype = "count"\n[calculated."$Age"]\ntype = "count"\n')
+    (tmp_path / "c.toml").write_text(
+        '[calculated."$age"]\ntype = "count"\n[calculated."$Age"]\ntype = "count"\n'
+    )
     refused = run("config", "apply", "c.toml", folder=tmp_path)
     assert (refused.returncode, "calculated.$Age is there twice" in refused.stderr) == (4, True)
 
@@ -178,48 +257,94 @@ def test_a_report_says_who_entered_and_left(tmp_path: Path) -> None:
     assert call("audiences", "add", "gold", "tier = 'GOLD'", folder=tmp_path).exit_code == 0
     report = json.loads(call("import", "b.csv", "--feed", "f", "--json", folder=tmp_path).stdout)
     assert report["audiences"] == {"gold": {"entered": 0, "left": 1}}
-    moved = [json.loads(line) for line in call("audiences", "diff", "gold", "--import", "2", "--json", folder=tmp_path).stdout.splitlines()]
+    moved = [
+        json.loads(line)
+        for line in call(
+            "audiences", "diff", "gold", "--import", "2", "--json", folder=tmp_path
+        ).stdout.splitlines()
+    ]
     assert [(one["change"], one["import"]) for one in moved] == [("left", 2)]
-    assert [json.loads(line)["identities"] for line in call("audiences", "members", "gold", "--json", folder=tmp_path).stdout.splitlines()] == [{"customer_id": ["B"]}]
+    assert [
+        json.loads(line)["identities"]
+        for line in call(
+            "audiences", "members", "gold", "--json", folder=tmp_path
+        ).stdout.splitlines()
+    ] == [{"customer_id": ["B"]}]
     assert call("imports", "undo", "2", "--yes", folder=tmp_path).exit_code == 0
-    assert json.loads(call("audiences", "show", "gold", "--json", folder=tmp_path).stdout)["members"] == 2
+    assert (
+        json.loads(call("audiences", "show", "gold", "--json", folder=tmp_path).stdout)["members"]
+        == 2
+    )
 
 
-def test_an_import_run_again_makes_up_for_a_refresh_that_was_not_come_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_run_again_makes_up_for_a_refresh_that_was_not_come_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, tier in (("a", "gold"), ("b", "silver")):
         (tmp_path / f"{name}.csv").write_text(f"customer_id,tier\nA,{tier}\nB,gold\n")
     assert call("import", "a.csv", "--feed", "f", folder=tmp_path).exit_code == 0
     assert call("audiences", "add", "gold", "tier = 'GOLD'", folder=tmp_path).exit_code == 0
     with monkeypatch.context() as patch:
-        patch.setattr(profilectl.engine, "refresh_after", lambda *stopped: None)
+        patch.setattr(profilectl.importing.run, "refresh_after", lambda *stopped: None)
         assert call("import", "b.csv", "--feed", "f", folder=tmp_path).exit_code == 0
-    dry = json.loads(call("import", "b.csv", "--feed", "f", "--json", "--dry-run", folder=tmp_path).stdout)
+    dry = json.loads(
+        call("import", "b.csv", "--feed", "f", "--json", "--dry-run", folder=tmp_path).stdout
+    )
     report = json.loads(call("import", "b.csv", "--feed", "f", "--json", folder=tmp_path).stdout)
     again = json.loads(call("import", "b.csv", "--feed", "f", "--json", folder=tmp_path).stdout)
     assert [one["already_imported"] for one in (dry, report, again)] == [2, 2, 2]
-    assert [one.get("audiences") for one in (dry, report, again)] == [None, {"gold": {"entered": 0, "left": 1}}, None]
-    moved = [json.loads(line) for line in call("audiences", "diff", "gold", "--import", "2", "--json", folder=tmp_path).stdout.splitlines()]
+    assert [one.get("audiences") for one in (dry, report, again)] == [
+        None,
+        {"gold": {"entered": 0, "left": 1}},
+        None,
+    ]
+    moved = [
+        json.loads(line)
+        for line in call(
+            "audiences", "diff", "gold", "--import", "2", "--json", folder=tmp_path
+        ).stdout.splitlines()
+    ]
     assert [(one["change"], one["import"]) for one in moved] == [("left", 2)]
 
 
 def test_an_audience_is_of_the_last_time_it_was_looked_at(tmp_path: Path) -> None:
     for name, kind in (("gold", "real-time"), ("now and then", "standard")):
-        assert run("audiences", "add", name, "tier = 'gold'", "--kind", kind, folder=tmp_path).returncode == 0
+        assert (
+            run(
+                "audiences", "add", name, "tier = 'gold'", "--kind", kind, folder=tmp_path
+            ).returncode
+            == 0
+        )
     assert run("audiences", "refresh", folder=tmp_path).returncode == 0
-    before = {one["name"]: one["refreshed_ms"] for one in json.loads(run("audiences", "list", "--json", folder=tmp_path).stdout)}
+    before = {
+        one["name"]: one["refreshed_ms"]
+        for one in json.loads(run("audiences", "list", "--json", folder=tmp_path).stdout)
+    }
     _gold(tmp_path, "A")
-    after = {one["name"]: one["refreshed_ms"] for one in json.loads(run("audiences", "list", "--json", folder=tmp_path).stdout)}
+    after = {
+        one["name"]: one["refreshed_ms"]
+        for one in json.loads(run("audiences", "list", "--json", folder=tmp_path).stdout)
+    }
     assert after["gold"] > before["gold"]
     assert after["now and then"] == before["now and then"]
-    (since,) = {json.loads(line)["since_ms"] for line in run("audiences", "export", "gold", "--format", "jsonl", folder=tmp_path).stdout.splitlines()}
+    (since,) = {
+        json.loads(line)["since_ms"]
+        for line in run(
+            "audiences", "export", "gold", "--format", "jsonl", folder=tmp_path
+        ).stdout.splitlines()
+    }
     assert f",{after['gold']}," in run("audiences", "export", "gold", folder=tmp_path).stdout
     assert after["gold"] >= since
 
 
 def test_a_preview_shows_people_with_numbers_of_any_size(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"user_identities":{"customer_id":"D"},"user_attributes":{"n":1e400}}')
+    (tmp_path / "a.jsonl").write_text(
+        '{"user_identities":{"customer_id":"D"},"user_attributes":{"n":1e400}}'
+    )
     assert run("import", "a.jsonl", "--feed", "app", folder=tmp_path).returncode == 0
-    found = json.loads(run("audiences", "preview", "customer_id exists", "--json", folder=tmp_path).stdout)
+    found = json.loads(
+        run("audiences", "preview", "customer_id exists", "--json", folder=tmp_path).stdout
+    )
     assert [one["user_identities"] for one in found["sample"]] == [{"customer_id": ["D"]}]
 
 
@@ -233,10 +358,20 @@ def test_who_refers_to_whom_is_said_where_it_cannot_be(tmp_path: Path) -> None:
     for name, criteria in (("g", "tier = 'gold'"), ("nest", "tier = 'tin' or audience 'G'")):
         assert run("audiences", "add", name, criteria, folder=tmp_path).returncode == 0
     removed = run("audiences", "remove", "g", folder=tmp_path)
-    assert (removed.returncode, "audience g is in use: nest refers to it" in removed.stderr) == (2, True)
+    assert (removed.returncode, "audience g is in use: nest refers to it" in removed.stderr) == (
+        2,
+        True,
+    )
     preview = run("audiences", "preview", "tier = 'a' and audience 'nope'", folder=tmp_path)
-    assert (preview.returncode, "no such audience: tier = 'a' and audience >>>'nope'" in preview.stderr) == (2, True)
-    assert run("audiences", "remove", "nest", folder=tmp_path).returncode == run("audiences", "remove", "g", folder=tmp_path).returncode == 0
+    assert (
+        preview.returncode,
+        "no such audience: tier = 'a' and audience >>>'nope'" in preview.stderr,
+    ) == (2, True)
+    assert (
+        run("audiences", "remove", "nest", folder=tmp_path).returncode
+        == run("audiences", "remove", "g", folder=tmp_path).returncode
+        == 0
+    )
 
 
 def test_the_changes_of_an_import_that_is_not_there_are_refused(tmp_path: Path) -> None:
@@ -255,7 +390,12 @@ def _gold(folder: Path, *names: str) -> None:
 
 def _standing(folder: Path, audience: str) -> tuple[list[str], dict[str, int]]:
     """Return the members of an audience, and what its changes add up to."""
-    members = [json.loads(line)["identities"]["customer_id"][0] for line in run("audiences", "members", audience, "--json", folder=folder).stdout.splitlines()]
+    members = [
+        json.loads(line)["identities"]["customer_id"][0]
+        for line in run(
+            "audiences", "members", audience, "--json", folder=folder
+        ).stdout.splitlines()
+    ]
     total: dict[str, int] = {}
     for line in run("audiences", "diff", audience, "--json", folder=folder).stdout.splitlines():
         one = json.loads(line)
@@ -266,7 +406,9 @@ def _standing(folder: Path, audience: str) -> tuple[list[str], dict[str, int]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["real-time", "standard"])
 @pytest.mark.parametrize("how", [(), ("--replay",)])
-def test_an_undo_leaves_memberships_and_their_changes_in_accord(kind: str, how: tuple[str, ...], tmp_path: Path) -> None:
+def test_an_undo_leaves_memberships_and_their_changes_in_accord(
+    kind: str, how: tuple[str, ...], tmp_path: Path
+) -> None:
     _gold(tmp_path, "X", "A", "C")
     run("audiences", "add", "gold", "tier = 'gold'", "--kind", kind, folder=tmp_path)
     run("audiences", "refresh", "gold", folder=tmp_path)
@@ -282,30 +424,64 @@ def test_a_time_that_was_tried_does_not_mix_up_the_order_of_changes(tmp_path: Pa
     run("audiences", "add", "new", "first_seen within 10 days", folder=tmp_path)
     run("audiences", "refresh", "new", "--now", "2090-01-30", folder=tmp_path)
     run("audiences", "refresh", "new", folder=tmp_path)
-    changes = [json.loads(line)["change"] for line in run("audiences", "diff", "new", "--json", folder=tmp_path).stdout.splitlines()]
+    changes = [
+        json.loads(line)["change"]
+        for line in run("audiences", "diff", "new", "--json", folder=tmp_path).stdout.splitlines()
+    ]
     assert changes == ["entered", "left", "entered"]
 
 
-def test_what_rests_on_both_a_new_calculated_attribute_and_another_workspace_is_evaluated(tmp_path: Path) -> None:
-    event = {"event_type": "custom_event", "data": {"event_name": "buy", "custom_event_type": "other"}}
+def test_what_rests_on_both_a_new_calculated_attribute_and_another_workspace_is_evaluated(
+    tmp_path: Path,
+) -> None:
+    event = {
+        "event_type": "custom_event",
+        "data": {"event_name": "buy", "custom_event_type": "other"},
+    }
     for feed, workspace in (("f", "web"), ("g", "loyal")):
-        (tmp_path / "a.jsonl").write_text(json.dumps({"user_identities": {"customer_id": "A"}, "user_attributes": {"k": "x"}, "events": [event]}) + "\n")
-        assert run("--workspace", workspace, "import", "a.jsonl", "--feed", feed, folder=tmp_path).returncode == 0
-    for words in (("loyal", "audiences", "add", "kin", "k = 'x'"), ("web", "audiences", "add", "both", "n >= 1 and audience 'kin'"), ("web", "calculated", "add", "n", "--type", "count", "--event", "buy")):
+        (tmp_path / "a.jsonl").write_text(
+            json.dumps(
+                {
+                    "user_identities": {"customer_id": "A"},
+                    "user_attributes": {"k": "x"},
+                    "events": [event],
+                }
+            )
+            + "\n"
+        )
+        assert (
+            run(
+                "--workspace", workspace, "import", "a.jsonl", "--feed", feed, folder=tmp_path
+            ).returncode
+            == 0
+        )
+    for words in (
+        ("loyal", "audiences", "add", "kin", "k = 'x'"),
+        ("web", "audiences", "add", "both", "n >= 1 and audience 'kin'"),
+        ("web", "calculated", "add", "n", "--type", "count", "--event", "buy"),
+    ):
         assert run("--workspace", *words, folder=tmp_path).returncode == 0
-    assert len(run("audiences", "members", "both", "--json", folder=tmp_path).stdout.splitlines()) == 1
+    assert (
+        len(run("audiences", "members", "both", "--json", folder=tmp_path).stdout.splitlines()) == 1
+    )
 
 
 @pytest.mark.slow
-def test_what_comes_in_between_two_stages_is_looked_at_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_comes_in_between_two_stages_is_looked_at_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for workspace, words in (
-        ("web", ("feeds", "add", "f")), ("shop", ("feeds", "add", "g")), ("shop", ("audiences", "add", "kin", "k exists")), ("web", ("audiences", "add", "both", "tier exists and audience 'kin'")),
-        ("web", ("audiences", "add", "gold", "tier = 'gold'")), ("shop", ("audiences", "add", "tin", "k = 'tin'")),
+        ("web", ("feeds", "add", "f")),
+        ("shop", ("feeds", "add", "g")),
+        ("shop", ("audiences", "add", "kin", "k exists")),
+        ("web", ("audiences", "add", "both", "tier exists and audience 'kin'")),
+        ("web", ("audiences", "add", "gold", "tier = 'gold'")),
+        ("shop", ("audiences", "add", "tin", "k = 'tin'")),
     ):
         assert run("--workspace", workspace, *words, folder=tmp_path).returncode == 0
     path, once = tmp_path / "profiles.duckdb", []
     monkeypatch.chdir(tmp_path)
-    write = profilectl.refresh._Refresh.write
+    write = profilectl.audiences.refresh._Refresh.write
 
     def writes(self: Any, *arguments: Any, **named: Any) -> Any:
         """Write the last stage; before it, once, another process imports."""
@@ -313,19 +489,27 @@ def test_what_comes_in_between_two_stages_is_looked_at_next(tmp_path: Path, monk
             once.append(True)
             self.store.scratch.run("detach store")
             try:
-                for name, feed, text in (("b", "f", "customer_id,tier\nB,gold\n"), ("c", "g", "customer_id,k\nC,tin\n")):
+                for name, feed, text in (
+                    ("b", "f", "customer_id,tier\nB,gold\n"),
+                    ("c", "g", "customer_id,k\nC,tin\n"),
+                ):
                     (tmp_path / f"{name}.csv").write_text(text)
                     with monkeypatch.context() as patch:
-                        patch.setattr(profilectl.engine, "refresh_after", lambda *stopped: None)
+                        patch.setattr(
+                            profilectl.importing.run, "refresh_after", lambda *stopped: None
+                        )
                         import_files(path, ImportRequest([f"{name}.csv"], feed))
             finally:
                 self.store.scratch.run(f"attach '{path}' as store")
         return write(self, *arguments, **named)
 
-    monkeypatch.setattr(profilectl.refresh._Refresh, "write", writes)
+    monkeypatch.setattr(profilectl.audiences.refresh._Refresh, "write", writes)
     (tmp_path / "a.csv").write_text("customer_id,tier\nA,gold\n")
     import_files(path, ImportRequest(["a.csv"], "f"))
     assert once
     refresh_store(path)
-    found = {name: len(run("audiences", "members", name, "--json", folder=tmp_path).stdout.splitlines()) for name in ("gold", "tin")}
+    found = {
+        name: len(run("audiences", "members", name, "--json", folder=tmp_path).stdout.splitlines())
+        for name in ("gold", "tin")
+    }
     assert found == {"gold": 2, "tin": 1}

@@ -1,4 +1,6 @@
-"""Whoever comes back after a lifetime starts anew: what is computed rests on what arrived since (domain.md 13)."""
+"""Whoever comes back after a lifetime starts anew: what is computed rests on what arrived since
+(domain.md 13).
+"""
 
 from __future__ import annotations
 
@@ -14,24 +16,25 @@ from hypothesis import strategies as st
 from support.doors import run
 from support.effort import at_length
 
-from profilectl.activity import activities
-from profilectl.audience import audience_of
-from profilectl.batch import read_document
-from profilectl.calculated import definition_of, value_of
-from profilectl.definitions import put_audience, put_calculation
-from profilectl.engine import ImportRequest, import_files
-from profilectl.event import Occurred
-from profilectl.feed import Feed
-from profilectl.interpreter import Interpreter
-from profilectl.keeping import apply_retention
-from profilectl.opening import open_store
-from profilectl.profile import profiles_of
-from profilectl.refresh import Asked, refresh_store
-from profilectl.retention import DAY_MS, clocks_of
-from profilectl.scratch import Scratch
-from profilectl.standing import standings_of
-from profilectl.store import settings_from
-from profilectl.values import parse_json
+from profilectl.audiences.one_person import standings_of
+from profilectl.audiences.refresh import Asked, refresh_store
+from profilectl.importing.request import ImportRequest
+from profilectl.importing.run import import_files
+from profilectl.privacy.retention import apply_retention
+from profilectl.profiles.played import activities
+from profilectl.profiles.read_model import profiles_of
+from profilectl.rules.audience import audience_of
+from profilectl.rules.batch import read_document
+from profilectl.rules.calculated import definition_of, value_of
+from profilectl.rules.event.event import Occurred
+from profilectl.rules.feed import Feed
+from profilectl.rules.interpreter import Interpreter
+from profilectl.rules.retention import DAY_MS, clocks_of
+from profilectl.rules.text.values import parse_json
+from profilectl.store.definitions import put_audience, put_calculation
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import Scratch
+from profilectl.store.settings import settings_from
 
 NOW_MS = time.time_ns() // 1_000_000
 BEFORE_MS = NOW_MS - 50 * DAY_MS
@@ -232,7 +235,8 @@ def test_what_an_alias_carries_over_arrives_with_the_alias(
     scratch.close()
 
 
-# Random lives: what the engine computes for everybody, for the touched, and for one person, is what the interpreter's events give.
+# Random lives: what the engine computes for everybody, for the touched, and for one person, is what
+# the interpreter's events give.
 
 BEGIN_MS = 1_790_000_000_000
 DEFINED: dict[str, dict[str, Any]] = {
@@ -252,7 +256,9 @@ AUDIENCES: dict[str, dict[str, Any]] = {
 
 @st.composite
 def lives(draw: st.DrawFn) -> tuple[list[tuple[int, list[dict[str, Any]] | None]], bool]:
-    """Return steps, (day, batches of an import; None: retention is applied), and whether Lifetime Profiles are on."""
+    """Return steps, (day, batches of an import; None: retention is applied), and whether Lifetime
+    Profiles are on.
+    """
     steps: list[tuple[int, list[dict[str, Any]] | None]] = []
     day = 0
     for _ in range(draw(st.integers(2, 6))):

@@ -1,4 +1,6 @@
-"""A name in criteria or in a definition that nobody has is told, with the nearest: it is no mistake in itself."""
+"""A name in criteria or in a definition that nobody has is told, with the nearest: it is no mistake
+in itself.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The shell completes from the store only what no shell reads anything into: tried in real shells, at TAB and at Enter."""
+"""The shell completes from the store only what no shell reads anything into: tried in real shells,
+at TAB and at Enter.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,21 @@ INERT = ["e.mail_2@x+y-z", "naïve", "ok", "tier"]
 
 
 def make_store(folder: Path) -> None:
-    rows = [{"user_identities": {"customer_id": f"C{n}"}, "user_attributes": {key: "1"}} for n, key in enumerate(KEYS)]
+    rows = [
+        {"user_identities": {"customer_id": f"C{n}"}, "user_attributes": {key: "1"}}
+        for n, key in enumerate(KEYS)
+    ]
     (folder / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for name in ("crm", "f$(touch RAN)", "\\$(touch RAN)"):
-        done = call("--workspace", name.replace("f", "w"), "import", "a.jsonl", "--feed", name, folder=folder)
+        done = call(
+            "--workspace",
+            name.replace("f", "w"),
+            "import",
+            "a.jsonl",
+            "--feed",
+            name,
+            folder=folder,
+        )
         assert done.exit_code == 0, done.output
 
 
@@ -43,8 +56,12 @@ def folder(tmp_path: Path) -> Path:
 def offered(folder: Path, line: str, shell: str = "bash") -> str:
     words = f"profilectl {line}"
     return run(
-        folder=folder, _PROFILECTL_COMPLETE=f"complete_{shell}", COMP_WORDS=words, COMP_CWORD=str(len(words.split(" ")) - 1),
-        _TYPER_COMPLETE_ARGS=words, _TYPER_COMPLETE_FISH_ACTION="get-args",
+        folder=folder,
+        _PROFILECTL_COMPLETE=f"complete_{shell}",
+        COMP_WORDS=words,
+        COMP_CWORD=str(len(words.split(" ")) - 1),
+        _TYPER_COMPLETE_ARGS=words,
+        _TYPER_COMPLETE_FISH_ACTION="get-args",
     ).stdout
 
 
@@ -76,21 +93,36 @@ def test_the_help_beside_a_value_is_inert(line: str, folder: Path) -> None:
 def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a folder with `profilectl` as it is installed."""
     path = tmp_path_factory.mktemp("bin") / "profilectl"
-    path.write_text(f"#!/bin/sh\nexec {sys.executable} -c 'import sys; sys.argv[0] = \"profilectl\"; from profilectl.cli import main; main()' \"$@\"\n")
+    path.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c \'import sys; sys.argv[0] = "profilectl"; from profilectl.cli.app import main; main()\' "$@"\n'
+    )
     path.chmod(0o755)
     return path.parent
 
 
 def shell_environment(command: Path, folder: Path) -> dict[str, str]:
     root = str(ROOT)
-    return {"PATH": f"{command}:{os.environ['PATH']}", "HOME": str(folder), "PYTHONPATH": root, "TERM": "dumb", "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"}
+    return {
+        "PATH": f"{command}:{os.environ['PATH']}",
+        "HOME": str(folder),
+        "PYTHONPATH": root,
+        "TERM": "dumb",
+        "LC_ALL": "C.UTF-8",
+        "LANG": "C.UTF-8",
+    }
 
 
 def script(command: Path, folder: Path, shell: str) -> Path:
     """Write down the completion script that Typer makes for a shell."""
     done = subprocess.run(
-        ["profilectl"], executable=str(command / "profilectl"), cwd=folder, env=shell_environment(command, folder) | {"_PROFILECTL_COMPLETE": f"source_{shell}"},
-        capture_output=True, text=True, check=False, timeout=60,
+        ["profilectl"],
+        executable=str(command / "profilectl"),
+        cwd=folder,
+        env=shell_environment(command, folder) | {"_PROFILECTL_COMPLETE": f"source_{shell}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     path = folder / f"completion.{shell}"
     path.write_text(done.stdout)
@@ -109,7 +141,15 @@ for words in "profilectl diff --attribute" "profilectl set --customer-id C1" "pr
     for word in "${{COMPREPLY[@]}}"; do eval "true $word"; done
 done
 """
-    done = subprocess.run(["bash", "--norc", "-c", tried], cwd=folder, env=shell_environment(command, folder), capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        ["bash", "--norc", "-c", tried],
+        cwd=folder,
+        env=shell_environment(command, folder),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
     assert "tier" in done.stdout.split(), done.stderr
     assert not (folder / "RAN").exists()
 
@@ -149,8 +189,23 @@ def _shown(terminal: int, within_s: float) -> Iterator[bytes]:
 def test_nothing_runs_in_zsh_at_tab_or_at_enter(command: Path, folder: Path) -> None:
     source = script(command, folder, "zsh")
     setup = ["autoload -Uz compinit; compinit -u -D; LISTMAX=1000\n", f"source {source}\n"]
-    tabs = ["true; profilectl diff --attribute \t", "\t", "\x15", "profilectl --workspace \t", "\t", "\x15", "profilectl diff --\t", "\x15", "profilectl \t", "\x15"]
-    seen = typed_in_zsh(folder, shell_environment(command, folder), [*setup, *tabs, "profilectl diff --attribute ti\t", "\x01true \n", "echo DONE\n"])
+    tabs = [
+        "true; profilectl diff --attribute \t",
+        "\t",
+        "\x15",
+        "profilectl --workspace \t",
+        "\t",
+        "\x15",
+        "profilectl diff --\t",
+        "\x15",
+        "profilectl \t",
+        "\x15",
+    ]
+    seen = typed_in_zsh(
+        folder,
+        shell_environment(command, folder),
+        [*setup, *tabs, "profilectl diff --attribute ti\t", "\x01true \n", "echo DONE\n"],
+    )
     assert "naïve" in seen
     assert "DONE" in seen
     assert not (folder / "RAN").exists()

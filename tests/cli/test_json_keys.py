@@ -1,7 +1,7 @@
 """The same thing has one key and one order in whatever JSON the commands print (docs/json.md).
 
-One store that has a bit of everything is made once; every command that prints JSON is a row of COMMANDS, and every rule is
-held against all of them.
+One store that has a bit of everything is made once; every command that prints JSON is a row of
+COMMANDS, and every rule is held against all of them.
 """
 
 from __future__ import annotations
@@ -71,25 +71,39 @@ def make(folder: Path) -> None:
         "copy (select * from (values ('A', 'iron', 'p@example.com'), ('C', 'iron', 'c@example.com'), (null, 'x', 'n/a')) as t(customer_id, tier, email))"
         f" to '{folder / 'p.parquet'}' (format parquet)"
     )
-    (folder / "erasure.json").write_text(json.dumps({
-        "regulation": "gdpr", "subject_request_id": "a7551968-d5d6-44b2-9831-815ac9017798", "subject_request_type": "erasure",
-        "submitted_time": "2026-11-20T15:00:00Z", "subject_identities": {"email": {"value": "c@example.com", "encoding": "raw"}}, "api_version": "3.0",
-    }))
+    (folder / "erasure.json").write_text(
+        json.dumps(
+            {
+                "regulation": "gdpr",
+                "subject_request_id": "a7551968-d5d6-44b2-9831-815ac9017798",
+                "subject_request_type": "erasure",
+                "submitted_time": "2026-11-20T15:00:00Z",
+                "subject_identities": {"email": {"value": "c@example.com", "encoding": "raw"}},
+                "api_version": "3.0",
+            }
+        )
+    )
     assert call("feeds", "add", "crm", "--source", "custom-feed", folder=folder).exit_code == 0
     assert call("config", "apply", "c.toml", folder=folder).exit_code == 0
     for arguments, status in (
-        (("import", "a.jsonl", "--feed", "crm"), 3), (("import", "b.jsonl", "--feed", "crm"), 0),
+        (("import", "a.jsonl", "--feed", "crm"), 3),
+        (("import", "b.jsonl", "--feed", "crm"), 0),
         (("import", "p.parquet", "--feed", "lake", "--source", "warehouse"), 3),
         (("import", "p.parquet", "--feed", "look", "--protection", "read-only", "--again"), 3),
-        (("alias", "--from", "13", "--to", "12", "--now"), 0), (("modify", "--mpid", "11", "--remove", "email=new@example.com"), 0),
-        (("set", "--mpid", "12", "tier=tin"), 0), (("imports", "undo", "7", "--yes"), 0),
-        (("forward", "--attempts", "1", "--pause", "0", "--timeout", "0.2"), None), (("privacy", "request", "erasure.json"), 0),
+        (("alias", "--from", "13", "--to", "12", "--now"), 0),
+        (("modify", "--mpid", "11", "--remove", "email=new@example.com"), 0),
+        (("set", "--mpid", "12", "tier=tin"), 0),
+        (("imports", "undo", "7", "--yes"), 0),
+        (("forward", "--attempts", "1", "--pause", "0", "--timeout", "0.2"), None),
+        (("privacy", "request", "erasure.json"), 0),
     ):
         done = call(*arguments, folder=folder)
         assert status is None or done.exit_code == status, (arguments, done.output)
     assert call("backup", "backup.duckdb", folder=folder).exit_code == 0
     with duckdb.connect(folder / "profiles.duckdb") as connection:
-        connection.execute("update outbox set state = 'dead', why = 'HTTP 400', failed_ms = 1700000000000 where output = 'mail' and import = 2")
+        connection.execute(
+            "update outbox set state = 'dead', why = 'HTTP 400', failed_ms = 1700000000000 where output = 'mail' and import = 2"
+        )
 
 
 made = made_once(make)
@@ -166,18 +180,28 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
         done = call(*line.split(), folder=folder)
         assert done.exit_code in (0, 3), (line, done.output, done.exception)
         assert done.stdout, line
-        found[line] = [json.loads(done.stdout)] if shape is JSON else [json.loads(one) for one in done.stdout.splitlines()]
+        found[line] = (
+            [json.loads(done.stdout)]
+            if shape is JSON
+            else [json.loads(one) for one in done.stdout.splitlines()]
+        )
     return found
 
 
 def name_of(command: str) -> str:
     """Return the name of a command: its words before the first option or value."""
     words = command.split()
-    return " ".join(words[:2]) if words[0] in ("imports", "audiences", "export", "explain") else words[0]
+    return (
+        " ".join(words[:2])
+        if words[0] in ("imports", "audiences", "export", "explain")
+        else words[0]
+    )
 
 
 def objects(value: Any, name: str, path: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield (name of the list or member it stands in, path, object) of every object of ours in a document."""
+    """Yield (name of the list or member it stands in, path, object) of every object of ours in a
+    document.
+    """
     if isinstance(value, list):
         for one in value:
             yield from objects(one, name, path)
@@ -186,7 +210,8 @@ def objects(value: Any, name: str, path: str) -> Iterator[tuple[str, str, dict[s
         for key, one in value.items():
             if key in FREE:
                 continue
-            if key in ("history", "provenance", "reasons") and isinstance(one, dict):  # by attribute, or code
+            # by attribute, or code
+            if key in ("history", "provenance", "reasons") and isinstance(one, dict):
                 for each in one.values():
                     yield from objects(each, key, f"{path}.{key}")
             else:
@@ -200,7 +225,9 @@ def every(told: dict[str, list[Any]]) -> Iterator[tuple[str, str, dict[str, Any]
 
 
 def tables() -> tuple[list[tuple[str, list[str], list[str]]], list[tuple[list[str], str]]]:
-    """Read the tables of docs/json.md: (thing, members, where), and (lists, what they are in the order of)."""
+    """Read the tables of docs/json.md: (thing, members, where), and (lists, what they are in the
+    order of).
+    """
     things, histories = [], []
     for line in (ROOT / "docs" / "json.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -226,7 +253,9 @@ def test_a_row_of_a_parquet_file_is_a_row_and_any_other_a_line(told: dict[str, l
 
 
 @pytest.mark.parametrize(("thing", "members", "where"), THINGS, ids=[thing for thing, *_ in THINGS])
-def test_the_same_thing_has_the_same_members_everywhere(told: dict[str, list[Any]], thing: str, members: list[str], where: list[str]) -> None:
+def test_the_same_thing_has_the_same_members_everywhere(
+    told: dict[str, list[Any]], thing: str, members: list[str], where: list[str]
+) -> None:
     unseen = set(where)
     for name, path, one in every(told):
         place = "enrich outputs" if path.startswith("enrich") and name == "outputs" else name
@@ -241,7 +270,13 @@ def applies(name: str, path: str, one: dict[str, Any]) -> bool:
     """Say whether an object is the thing, where its place alone does not say so."""
     match name:
         case "attributes":
-            return "set" not in one and "priority" not in one and "fill_rate" not in one and "winner" not in one and ".examples" not in path
+            return (
+                "set" not in one
+                and "priority" not in one
+                and "fill_rate" not in one
+                and "winner" not in one
+                and ".examples" not in path
+            )
         case "provenance":
             return one["source"] != "calculated"
         case "identities_added" | "identities_removed" | "events":
@@ -258,31 +293,48 @@ NAMES = {name_of(line) for line, _ in COMMANDS}
 ORIGIN = {"feed", "import", "file", "set_ms", "line", "row"}
 LEFT_OUT: dict[str, set[str]] = {
     "files": {"columns"},  # a file of JSON has none
-    "provenance": ORIGIN, "export attributes": ORIGIN,  # of a calculated attribute
+    "provenance": ORIGIN,
+    "export attributes": ORIGIN,  # of a calculated attribute
     "remarks": {"attribute", "type", "value"},  # by what it is said of
 }
-"""What a thing may lack, by where it stands, besides the values and the line or row (docs/json.md)."""
+"""What a thing may lack, by where it stands, besides the values and the line or row (docs/json.md).
+"""
 COUNTED = {"audiences", "warnings", "reasons", "left_out", "identities", "environments"}
 """Members whose own members are names: of audiences, codes, types."""
 NULLED = {"value", "before", "after"}
 """A tag is null, so these are left out where there is nothing."""
 
 
-def alike(told: dict[str, list[Any]], *, within: bool) -> Iterator[tuple[tuple[object, ...], list[dict[str, Any]]]]:
-    """Yield the objects of one kind: of one command line (within), or of all that print the like under that name."""
+def alike(
+    told: dict[str, list[Any]], *, within: bool
+) -> Iterator[tuple[tuple[object, ...], list[dict[str, Any]]]]:
+    """Yield the objects of one kind: of one command line (within), or of all that print the like
+    under that name.
+    """
     kinds: dict[tuple[object, ...], list[dict[str, Any]]] = {}
     for name, path, one in every(told):
         command = next(line for line in told if path.startswith(line))
         if name not in COUNTED:
             change = one["change"] if isinstance(one.get("change"), str) else None
-            place = (path,) if within else (name_of(command), path.removeprefix(command), "--whole" in command)
-            kinds.setdefault((*place, name, change, one.get("applied") is True, "type" in one), []).append(one)
+            place = (
+                (path,)
+                if within
+                else (name_of(command), path.removeprefix(command), "--whole" in command)
+            )
+            kinds.setdefault(
+                (*place, name, change, one.get("applied") is True, "type" in one), []
+            ).append(one)
     yield from kinds.items()
 
 
 def test_a_key_is_always_there(told: dict[str, list[Any]]) -> None:
     for kind, found in alike(told, within=True):
-        keys = {key for one in found for key in one} - NULLED - {"line", "row"} - LEFT_OUT.get(str(kind[1]), set())
+        keys = (
+            {key for one in found for key in one}
+            - NULLED
+            - {"line", "row"}
+            - LEFT_OUT.get(str(kind[1]), set())
+        )
         assert not {key for key in keys if not all(key in one for one in found)}, kind
 
 
@@ -293,7 +345,9 @@ def test_no_key_is_null_in_one_place_and_left_out_in_another(told: dict[str, lis
 
 
 @pytest.mark.parametrize(("lists", "key"), HISTORIES)
-def test_a_history_is_told_oldest_first(told: dict[str, list[Any]], lists: list[str], key: str) -> None:
+def test_a_history_is_told_oldest_first(
+    told: dict[str, list[Any]], lists: list[str], key: str
+) -> None:
     unseen = set(lists)
     for command, documents in told.items():
         if name_of(command) in lists:
@@ -301,7 +355,12 @@ def test_a_history_is_told_oldest_first(told: dict[str, list[Any]], lists: list[
             assert [one[key] for one in whole] == sorted(one[key] for one in whole), command
             unseen.discard(name_of(command))
         for path, name, found in histories_in(documents, command):
-            if name in lists and name not in NAMES and len(found) > 1 and all(isinstance(one, dict) and key in one for one in found):
+            if (
+                name in lists
+                and name not in NAMES
+                and len(found) > 1
+                and all(isinstance(one, dict) and key in one for one in found)
+            ):
                 assert [one[key] for one in found] == sorted(one[key] for one in found), path
                 unseen.discard(name)
     assert unseen <= {"rows", "losers"}
@@ -321,28 +380,59 @@ def histories_in(value: Any, path: str, name: str = "") -> Iterator[tuple[str, s
 
 def test_every_command_that_prints_json_is_held_against_the_rules() -> None:
     """A new command with --json belongs into COMMANDS, or says here why it is not there."""
-    from profilectl.cli import app
+    from profilectl.cli.app import app
 
-    covered = {name_of(line) for line, _ in COMMANDS} | {line.split()[0] + " " + line.split()[1] for line, _ in COMMANDS}
+    covered = {name_of(line) for line, _ in COMMANDS} | {
+        line.split()[0] + " " + line.split()[1] for line, _ in COMMANDS
+    }
     found = {name for name, options in json_commands(app) if options}
     assert not {name for name in found if name not in covered and name not in ELSEWHERE}
 
 
 ELSEWHERE = {
     # changes something, and prints the report of an import, or counts
-    "apply": "", "set": "", "modify": "", "alias": "", "imports undo": "", "backup": "", "restore": "", "compact": "", "plan make": "the same as plan", "plan show": "the same as plan",
-    "calculated add": "as show", "calculated activate": "as show", "calculated deactivate": "as show", "calculated recalculate": "as list",
-    "audiences add": "as show", "audiences refresh": "as list", "retention set": "as show", "retention apply": "counts", "retention show": "days",
-    "privacy request": "as the platform has it", "privacy lift-all": "counts", "privacy cancel": "the same", "privacy run": "the same", "privacy requests": "the same", "privacy show": "the same",
+    "apply": "",
+    "set": "",
+    "modify": "",
+    "alias": "",
+    "imports undo": "",
+    "backup": "",
+    "restore": "",
+    "compact": "",
+    "plan make": "the same as plan",
+    "plan show": "the same as plan",
+    "calculated add": "as show",
+    "calculated activate": "as show",
+    "calculated deactivate": "as show",
+    "calculated recalculate": "as list",
+    "audiences add": "as show",
+    "audiences refresh": "as list",
+    "retention set": "as show",
+    "retention apply": "counts",
+    "retention show": "days",
+    "privacy request": "as the platform has it",
+    "privacy lift-all": "counts",
+    "privacy cancel": "the same",
+    "privacy run": "the same",
+    "privacy requests": "the same",
+    "privacy show": "the same",
     # speaks to others
-    "serve": "its address", "credentials new": "where they are written", "push": "counts", "forward": "counts", "uid2 run": "counts", "outbox drop": "counts", "outbox retry": "counts",
+    "serve": "its address",
+    "credentials new": "where they are written",
+    "push": "counts",
+    "forward": "counts",
+    "uid2 run": "counts",
+    "outbox drop": "counts",
+    "outbox retry": "counts",
     "explain attribute": "the long name of explain",
 }
 
 
 def json_commands(group: Any, prefix: str = "") -> Iterator[tuple[str, bool]]:
     """Yield the name of each command, and whether it takes --json."""
-    command = typer.main.get_command(group) if not prefix and not hasattr(group, "commands") else group
+    command = (
+        typer.main.get_command(group) if not prefix and not hasattr(group, "commands") else group
+    )
     for name, one in sorted(command.commands.items()):
         if hasattr(one, "commands"):
             yield from json_commands(one, f"{prefix}{name} ")

@@ -15,12 +15,13 @@ from support.doors import call, made_once, run
 from support.places import ROOT
 
 from profilectl.codes import InputRefused, UsageError
-from profilectl.encryption import LOCKED
-from profilectl.engine import REMEMBERED, ImportRequest, import_files
-from profilectl.leftovers import MARK
-from profilectl.plan_form import REQUEST
-from profilectl.scratch import CHANGEABLE
+from profilectl.files.encryption import LOCKED
+from profilectl.files.leftovers import MARK
+from profilectl.importing.plan_form import REQUEST
+from profilectl.importing.request import REMEMBERED, ImportRequest
+from profilectl.importing.run import import_files
 from profilectl.server.intake import NAMES
+from profilectl.store.scratch import CHANGEABLE
 
 SAMPLE = ROOT / "sample_data"
 BEFORE_A_STORE = {"enable_progress_bar", "enable_external_access", "lock_configuration"}
@@ -73,9 +74,15 @@ def test_a_backup_does_not_take_the_place_of_its_store(target: str, how: str, fo
     "plan people.csv --feed f --again -o elsewhere", "show --customer-id 2 --save-svg {key}",
     "import people.csv --feed f --again --rejects {key}",
 ])  # fmt: skip
-def test_no_output_takes_the_place_of_the_key_of_those_who_stay_out(command: str, folder: Path) -> None:
+def test_no_output_takes_the_place_of_the_key_of_those_who_stay_out(
+    command: str, folder: Path
+) -> None:
     name = "profiles.duckdb.suppression-key"
-    key = shutil.copy(folder / name, folder / "elsewhere") if "elsewhere" in command else folder / name
+    key = (
+        shutil.copy(folder / name, folder / "elsewhere")
+        if "elsewhere" in command
+        else folder / name
+    )
     before = key.read_bytes()
     done = call(*command.format(key=name).split(), folder=folder)
     assert isinstance(done.exception, (InputRefused, UsageError)), done.output
@@ -89,7 +96,17 @@ def test_a_restored_store_that_needs_a_key_says_where_to_put_it(folder: Path) ->
     told = call("--store", "third.duckdb", "restore", "b.duckdb", "--json", folder=folder)
     assert str(folder / "third.duckdb.suppression-key") in json.loads(told.stdout)["no_key"]
     shutil.copy(folder / "profiles.duckdb.suppression-key", folder / "again.duckdb.suppression-key")
-    again = call("--store", "again.duckdb", "import", "people.csv", "--feed", "f", "--again", "--json", folder=folder)
+    again = call(
+        "--store",
+        "again.duckdb",
+        "import",
+        "people.csv",
+        "--feed",
+        "f",
+        "--again",
+        "--json",
+        folder=folder,
+    )
     assert json.loads(again.stdout)["reasons"] == {"SUPPRESSED": 1}
 
 
@@ -99,7 +116,9 @@ def test_a_restored_store_that_needs_a_key_says_where_to_put_it(folder: Path) ->
     ("backup x --encrypt", "there is no passphrase", "--recipient"),
     ("--store y.duckdb restore locked", "there is no passphrase", "PROFILECTL_PASSPHRASE"),
 ])  # fmt: skip
-def test_a_hint_names_what_this_command_has(command: str, message: str, hint: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hint_names_what_this_command_has(
+    command: str, message: str, hint: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("PROFILECTL_PASSPHRASE", raising=False)
     (folder / "locked").write_bytes(LOCKED)
     error = call(*command.split(), folder=folder).exception
@@ -117,7 +136,20 @@ def test_a_plan_may_have_whatever_an_import_remembers() -> None:
 
 def test_a_plan_that_was_just_made_is_applied(folder: Path) -> None:
     (folder / "more.csv").write_text("customer_id,email\n7,g@x.org\n")
-    assert call("plan", "more.csv", "--feed", "f", "--max-unpacked", "1GB", "-o", "a.plan", folder=folder).exit_code == 0
+    assert (
+        call(
+            "plan",
+            "more.csv",
+            "--feed",
+            "f",
+            "--max-unpacked",
+            "1GB",
+            "-o",
+            "a.plan",
+            folder=folder,
+        ).exit_code
+        == 0
+    )
     assert call("plan", "show", "a.plan", folder=folder).exit_code == 0
     assert call("apply", "a.plan", folder=folder).exit_code == 0
     assert call("show", "--customer-id", "7", folder=folder).exit_code == 0
@@ -126,15 +158,35 @@ def test_a_plan_that_was_just_made_is_applied(folder: Path) -> None:
 def test_forget_names_every_file_and_nothing_that_is_none(folder: Path) -> None:
     (folder / "(copy) people.csv").write_text("customer_id,email\n2,b@x.org\n")
     assert call("import", "(copy) people.csv", "--feed", "f", folder=folder).exit_code == 0
-    assert run("import", "-", "--format", "csv", "--feed", "f", folder=folder, stdin=b"customer_id,a\n2,5\n").returncode == 0
+    assert (
+        run(
+            "import",
+            "-",
+            "--format",
+            "csv",
+            "--feed",
+            "f",
+            folder=folder,
+            stdin=b"customer_id,a\n2,5\n",
+        ).returncode
+        == 0
+    )
     request = ImportRequest(
-        ["-"], "f", format="jsonl", stdin=io.BytesIO(b'{"user_identities": {"customer_id": "2"}}\n'), stdin_name=NAMES["batch"],
+        ["-"],
+        "f",
+        format="jsonl",
+        stdin=io.BytesIO(b'{"user_identities": {"customer_id": "2"}}\n'),
+        stdin_name=NAMES["batch"],
     )
     import_files(folder / "profiles.duckdb", request)
     for command in ("set tier=gold --customer-id 2", "modify --customer-id 2 --add facebook=f2"):
         assert call(*command.split(), folder=folder).exit_code == 0, command
     done = call("forget", "--customer-id", "2", "--yes", "--json", folder=folder)
-    assert json.loads(done.stdout)["not_touched"]["files"] == ["(copy) people.csv", "-", "people.csv"]
+    assert json.loads(done.stdout)["not_touched"]["files"] == [
+        "(copy) people.csv",
+        "-",
+        "people.csv",
+    ]
     assert "  standard input, as it was piped in\n" in done.stderr
 
 
@@ -142,11 +194,15 @@ def test_forget_does_not_name_the_folder_of_a_server_that_tells_no_more(folder: 
     beside = folder / ".profiles.duckdb.abcd1234.snapshot"
     beside.mkdir(0o700)
     (beside / MARK).touch()
-    (beside / "server.json").write_text('{"process": 1, "address": "http://127.0.0.1:1", "store_id": "x"}')
+    (beside / "server.json").write_text(
+        '{"process": 1, "address": "http://127.0.0.1:1", "store_id": "x"}'
+    )
     lock = os.open(beside, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
     try:
-        done = call("forget", "--customer-id", "2", "--yes", "--json", "--wait-servers", "0", folder=folder)
+        done = call(
+            "forget", "--customer-id", "2", "--yes", "--json", "--wait-servers", "0", folder=folder
+        )
     finally:
         os.close(lock)
     told = json.loads(done.stdout)

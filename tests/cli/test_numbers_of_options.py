@@ -31,7 +31,7 @@ COMMANDS = {
 @made_once
 def store(folder: Path) -> None:
     (folder / "a.jsonl").write_text(json.dumps({"user_identities": {"customer_id": "A"}}) + "\n")
-    (folder / "c.toml").write_text("[audiences.gold]\ncriteria = \"customer_id exists\"\n")
+    (folder / "c.toml").write_text('[audiences.gold]\ncriteria = "customer_id exists"\n')
     for command in ("config apply c.toml", "import a.jsonl --feed crm"):
         assert run(*command.split(), folder=folder).returncode == 0
 

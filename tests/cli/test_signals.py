@@ -19,7 +19,7 @@ from support.places import ROOT
 from support.stopping import Command, started
 
 CONFIG = '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n[connections.lake]\nfeed = "f"\noutput = "lake"\n'
-OPENED = "profilectl.catalog:version_of"
+OPENED = "profilectl.store.catalog:version_of"
 """Where every command that opens a store comes by."""
 
 
@@ -38,20 +38,20 @@ def make(folder: Path) -> None:
 made = made_once(make)
 
 COMMANDS = {
-    "import a.csv --feed g": "profilectl.engine:write",
-    "--store new.duckdb import a.csv --feed g": "profilectl.engine:write",
+    "import a.csv --feed g": "profilectl.importing.run:write",
+    "--store new.duckdb import a.csv --feed g": "profilectl.importing.run:write",
     "plan a.csv --feed g -o a.plan": "os:fsync",
     "export profiles -o out.jsonl": "os:fsync",
-    "export profiles -o out --partition-by tier": "profilectl.sinks:Parts.finish",
-    "backup copy.duckdb": "profilectl.copies:_digest",
-    "compact": "profilectl.upkeep:put_in_place",
+    "export profiles -o out --partition-by tier": "profilectl.files.sinks:Parts.finish",
+    "backup copy.duckdb": "profilectl.store.copies:_digest",
+    "compact": "profilectl.reading.upkeep:put_in_place",
     "check": OPENED,
-    "imports undo 1 --yes": "profilectl.undoing:undo",
-    "forget --customer-id A --yes": "profilectl.rewriting:put_in_place",
+    "imports undo 1 --yes": "profilectl.importing.undo:undo",
+    "forget --customer-id A --yes": "profilectl.privacy.rewriting:put_in_place",
     "forward --follow": OPENED,
     "push --dry-run p.jsonl": "os:fsync",
-    "stream --follow": "profilectl.render:print_batches",
-    "lookup -": "profilectl.stage.unpacking:blocks_of",
+    "stream --follow": "profilectl.render.screen:print_batches",
+    "lookup -": "profilectl.importing.stage.source.unpacking:blocks_of",
     "show A": OPENED,
     "serve --credentials api.toml --port 0": "profilectl.server.snapshot:copy_for_reading",
 }
@@ -71,7 +71,13 @@ def test_every_signal_that_ends_an_import_ends_it_alike(
 ) -> None:
     folder, plain = made(tmp_path), names(tmp_path)
     with started(
-        "import", "a.csv", "--feed", "g", folder=folder, point="profilectl.engine:write", how=how
+        "import",
+        "a.csv",
+        "--feed",
+        "g",
+        folder=folder,
+        point="profilectl.importing.run:write",
+        how=how,
     ) as command:
         command.reached()
         time.sleep(0.1 if how == "query" else 0)
@@ -114,7 +120,7 @@ def test_both_signals_of_a_closed_terminal_are_one(tmp_path: Path) -> None:
         "--partition-by",
         "tier",
         folder=folder,
-        point="profilectl.sinks:Parts.finish",
+        point="profilectl.files.sinks:Parts.finish",
     ) as command:
         command.reached()
         for _ in range(20):
@@ -132,7 +138,7 @@ def test_what_nohup_started_goes_on_when_the_terminal_is_closed(tmp_path: Path) 
         "stream",
         "--follow",
         folder=folder,
-        point="profilectl.render:print_batches",
+        point="profilectl.render.screen:print_batches",
         ignored=signal.SIGHUP,
     ) as command:
         command.reached()

@@ -15,7 +15,10 @@ IDFV = "0a0a0a0a-1111-2222-3333-444444444444"
 @made_once
 def store(folder: Path) -> None:
     """One user, with an event and a device."""
-    event = {"event_type": "custom_event", "data": {"event_name": "Product Viewed", "custom_event_type": "other"}}
+    event = {
+        "event_type": "custom_event",
+        "data": {"event_name": "Product Viewed", "custom_event_type": "other"},
+    }
     batch = {
         "user_identities": {"customer_id": "A", "email": "a@example.org"}, "events": [event],
         "user_attributes": {"tier": "gold"}, "device_info": {"ios_idfv": IDFV},
@@ -43,13 +46,21 @@ EMPTY = {
     "credentials new c.toml --of-workspace =3": "--of-workspace =3: must be NAME=NUMBER",
 }
 UNKNOWN = {
-    'events --name "product viewd"': (2, "--name product viewd: there is no event product viewd", "Product Viewed"),
+    'events --name "product viewd"': (
+        2,
+        "--name product viewd: there is no event product viewd",
+        "Product Viewed",
+    ),
     "export imports --since 99": (2, "there is no import 99", "Try: 1;"),
     "stream --device nobody": (7, "nobody has the device identity nobody", ""),
     "stream --device a@example.org": (7, "nobody has the device identity a@example.org", ""),
     "diff 1 --identity email=b@example.org": (7, "nobody has the email b@example.org", ""),
     "diff 1 --identity mpid=3": (7, "nobody has the mpid 3", ""),
-    "privacy requests --group G7": (2, "--group G7: there is no group of requests G7, and no other", ""),
+    "privacy requests --group G7": (
+        2,
+        "--group G7: there is no group of requests G7, and no other",
+        "",
+    ),
 }
 
 

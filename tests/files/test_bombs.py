@@ -21,10 +21,10 @@ import pyarrow.parquet as parquet
 import pytest
 from typer.testing import CliRunner
 
-from profilectl.cli import app
+from profilectl.cli.app import app
 from profilectl.codes import ProfilectlError
-from profilectl.stage import unpacking
-from profilectl.stage.unpacking import size_of, sized
+from profilectl.importing.stage.source import unpacking
+from profilectl.importing.stage.source.unpacking import size_of, sized
 
 HEAD = b"email,tier\n"
 ROW = b"c1@example.com,gold\n"

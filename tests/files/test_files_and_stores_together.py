@@ -18,9 +18,9 @@ import pytest
 from support.doors import call, run
 
 from profilectl.codes import InputRefused, StoreUnusable
-from profilectl.engine import REMEMBERED, ImportRequest
-from profilectl.plan_form import REQUEST
-from profilectl.scratch import Scratch
+from profilectl.importing.plan_form import REQUEST
+from profilectl.importing.request import REMEMBERED, ImportRequest
+from profilectl.store.scratch import Scratch
 
 
 def test_parquet_is_imported_into_a_store_that_is_there(tmp_path: Path) -> None:
@@ -33,7 +33,9 @@ def test_parquet_is_imported_into_a_store_that_is_there(tmp_path: Path) -> None:
 
 
 def test_a_plan_knows_every_option_that_an_import_remembers() -> None:
-    """A key that the form of plans does not know is that of a forged plan: no plan could be applied."""
+    """A key that the form of plans does not know is that of a forged plan: no plan could be
+    applied.
+    """
     assert {name for name in REMEMBERED if name not in REQUEST} == set()
     assert set(REMEMBERED) <= {one.name for one in dataclasses.fields(ImportRequest)}
 
@@ -42,7 +44,9 @@ def test_a_plan_knows_every_option_that_an_import_remembers() -> None:
 def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a store from which somebody was erased, and one who stays."""
     folder = tmp_path_factory.mktemp("once")
-    (folder / "two.csv").write_text("customer_id,email\nANNA-100001,anna@example.org\nBEN-100002,ben@example.org\n")
+    (folder / "two.csv").write_text(
+        "customer_id,email\nANNA-100001,anna@example.org\nBEN-100002,ben@example.org\n"
+    )
     assert call("import", "two.csv", "--feed", "crm", folder=folder).exit_code == 0
     assert call("forget", "--customer-id", "ANNA-100001", "--yes", folder=folder).exit_code == 0
     return folder
@@ -63,7 +67,10 @@ def test_json_lines_are_json_lines_when_they_are_packed(name: str, folder: Path)
         (folder / name).write_bytes(gzip.compress(line))
     found = call("lookup", name, folder=folder)
     assert (found.exit_code, json.loads(found.stdout)["found"]) == (0, True), found.output
-    assert "1 profile would be erased" in call("forget", "--file", name, "--dry-run", folder=folder).stdout
+    assert (
+        "1 profile would be erased"
+        in call("forget", "--file", name, "--dry-run", folder=folder).stdout
+    )
 
 
 def test_a_restored_store_says_that_its_key_is_not_there(folder: Path) -> None:
@@ -87,7 +94,9 @@ def test_a_backup_does_not_say_that_a_key_is_where_none_is(folder: Path) -> None
     assert "it is not there" in done.stderr
 
 
-def test_no_command_spills_into_the_systems_folder_itself(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_command_spills_into_the_systems_folder_itself(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever makes /tmp/spill first would have what a backup or a plan cannot hold in memory."""
     spills, begin = [], Scratch.__init__
 
@@ -99,8 +108,12 @@ def test_no_command_spills_into_the_systems_folder_itself(folder: Path, monkeypa
     (folder / "word").write_text("correct horse battery staple\n")
     (folder / "word").chmod(0o600)
     for command in (
-        ("backup", "b.duckdb"), ("backup", "b.age", "--encrypt", "--passphrase-file", "word"), ("check", "--backup", "b.duckdb"),
-        ("--store", "r.duckdb", "restore", "b.duckdb"), ("plan", "two.csv", "--feed", "crm", "--again", "-o", "two.plan"), ("apply", "two.plan"),
+        ("backup", "b.duckdb"),
+        ("backup", "b.age", "--encrypt", "--passphrase-file", "word"),
+        ("check", "--backup", "b.duckdb"),
+        ("--store", "r.duckdb", "restore", "b.duckdb"),
+        ("plan", "two.csv", "--feed", "crm", "--again", "-o", "two.plan"),
+        ("apply", "two.plan"),
     ):
         done = call(*command, folder=folder)
         assert done.exit_code == 0, (command, done.output, done.exception)
@@ -109,7 +122,9 @@ def test_no_command_spills_into_the_systems_folder_itself(folder: Path, monkeypa
 
 @pytest.mark.parametrize("path", ["s?.duckdb", "none/s.duckdb", "profiles.duckdb"])
 def test_steps_that_cannot_be_written_down_are_said_in_words(path: str, folder: Path) -> None:
-    done = call("import", "two.csv", "--feed", "crm", "--again", "--keep-scratch", path, folder=folder)
+    done = call(
+        "import", "two.csv", "--feed", "crm", "--again", "--keep-scratch", path, folder=folder
+    )
     assert isinstance(done.exception, InputRefused)
     assert "--keep-scratch" in done.exception.message
     assert call("check", folder=folder).exit_code == 0
@@ -128,8 +143,13 @@ def test_an_import_is_made_again_from_a_file_whose_name_held_an_identity(folder:
     assert done.exit_code == 0, done.exception
 
 
-@pytest.mark.parametrize("command", [("imports", "undo", "1", "--replay", "--yes"), ("enrich", "two.csv", "--feed", "crm")])
-def test_a_missing_key_is_said_of_the_store_and_not_of_a_copy_that_is_worked_on(command: tuple[str, ...], folder: Path) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [("imports", "undo", "1", "--replay", "--yes"), ("enrich", "two.csv", "--feed", "crm")],
+)
+def test_a_missing_key_is_said_of_the_store_and_not_of_a_copy_that_is_worked_on(
+    command: tuple[str, ...], folder: Path
+) -> None:
     assert call("import", "two.csv", "--feed", "crm", "--again", folder=folder).exit_code == 0
     (folder / "profiles.duckdb.suppression-key").unlink()
     failed = call(*command, folder=folder).exception
@@ -137,10 +157,30 @@ def test_a_missing_key_is_said_of_the_store_and_not_of_a_copy_that_is_worked_on(
     assert failed.message.startswith(f"{folder / 'profiles.duckdb'} keeps people out")
 
 
-@pytest.mark.parametrize("command", [("backup", "{}"), ("backup", "{}", "--force"), ("export", "profiles", "-o", "{}"), ("plan", "two.csv", "--feed", "crm", "-o", "{}")])
-@pytest.mark.parametrize("name", ["profiles.duckdb.wal", "profiles.duckdb.suppression-key", "elsewhere.key", "b.duckdb.suppression-key"])
-def test_no_output_takes_the_place_of_the_log_or_the_key_of_a_store(command: tuple[str, ...], name: str, folder: Path) -> None:
-    """A key that is written over lets nobody in any more; what has the name of a log is read into the store."""
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("backup", "{}"),
+        ("backup", "{}", "--force"),
+        ("export", "profiles", "-o", "{}"),
+        ("plan", "two.csv", "--feed", "crm", "-o", "{}"),
+    ],
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "profiles.duckdb.wal",
+        "profiles.duckdb.suppression-key",
+        "elsewhere.key",
+        "b.duckdb.suppression-key",
+    ],
+)
+def test_no_output_takes_the_place_of_the_log_or_the_key_of_a_store(
+    command: tuple[str, ...], name: str, folder: Path
+) -> None:
+    """A key that is written over lets nobody in any more; what has the name of a log is read into
+    the store.
+    """
     shutil.copy(folder / "profiles.duckdb", folder / "b.duckdb")
     shutil.copy(folder / "profiles.duckdb.suppression-key", folder / "elsewhere.key")
     before = {one.name: one.read_bytes() for one in folder.iterdir()}
@@ -150,14 +190,24 @@ def test_no_output_takes_the_place_of_the_log_or_the_key_of_a_store(command: tup
     assert {one.name: one.read_bytes() for one in folder.iterdir()} == before
 
 
-@pytest.mark.parametrize("command", [
-    ("--store", "r.duckdb", "restore", "pipe"), ("check", "--backup", "pipe"), ("check", "--backup", "b.duckdb", "--seal", "pipe"), ("--store", "r.duckdb", "restore", "pipe", "-i", "pipe"),
-])
-def test_a_backup_or_a_seal_that_is_a_pipe_is_not_waited_for(command: tuple[str, ...], folder: Path) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("--store", "r.duckdb", "restore", "pipe"),
+        ("check", "--backup", "pipe"),
+        ("check", "--backup", "b.duckdb", "--seal", "pipe"),
+        ("--store", "r.duckdb", "restore", "pipe", "-i", "pipe"),
+    ],
+)
+def test_a_backup_or_a_seal_that_is_a_pipe_is_not_waited_for(
+    command: tuple[str, ...], folder: Path
+) -> None:
     os.mkfifo(folder / "pipe")
     shutil.copy(folder / "profiles.duckdb", folder / "b.duckdb")
     (folder / "pipe.seal").touch()
-    ended = threading.Timer(10, lambda: os.close(os.open(folder / "pipe", os.O_WRONLY | os.O_NONBLOCK)))
+    ended = threading.Timer(
+        10, lambda: os.close(os.open(folder / "pipe", os.O_WRONLY | os.O_NONBLOCK))
+    )
     ended.start()
     failed = call(*command, folder=folder).exception
     ended.cancel()

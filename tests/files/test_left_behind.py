@@ -20,9 +20,9 @@ from support.places import STORES
 from support.stopping import started
 
 from profilectl.codes import StoreUnusable
-from profilectl.leftovers import IN_USE, MARK, NO_LOCKS, OTHERS, UNKNOWN, left_in, sweep
-from profilectl.scratch import private_folder
-from profilectl.whole_file import whole_file
+from profilectl.files.leftovers import IN_USE, MARK, NO_LOCKS, OTHERS, UNKNOWN, left_in, sweep
+from profilectl.files.whole_file import whole_file
+from profilectl.store.scratch import private_folder
 
 
 def make(folder: Path) -> None:
@@ -39,21 +39,24 @@ KILLED = {
     "export to a file": ("export profiles -o out.jsonl", "os:fsync"),
     "export to a folder": (
         "export profiles -o out --partition-by tier",
-        "profilectl.sinks:Parts.finish",
+        "profilectl.files.sinks:Parts.finish",
     ),
     "export of an audience": ("export profiles --format parquet -o out.parquet", "os:fsync"),
-    "backup": ("backup copy.duckdb", "profilectl.copies:_digest"),
-    "import": ("import a.csv --feed g", "profilectl.engine:write"),
+    "backup": ("backup copy.duckdb", "profilectl.store.copies:_digest"),
+    "import": ("import a.csv --feed g", "profilectl.importing.run:write"),
     "rejects": ("import a.csv --feed g --dry-run --rejects r2.jsonl", "os:fsync"),
     "plan": ("plan a.csv --feed g -o a.plan", "os:fsync"),
-    "first store": ("--store new.duckdb import a.csv --feed g", "profilectl.opening:make_schema"),
-    "compact": ("compact", "profilectl.upkeep:put_in_place"),
-    "forget": ("forget --customer-id A --yes", "profilectl.rewriting:put_in_place"),
+    "first store": (
+        "--store new.duckdb import a.csv --feed g",
+        "profilectl.store.opening:make_schema",
+    ),
+    "compact": ("compact", "profilectl.reading.upkeep:put_in_place"),
+    "forget": ("forget --customer-id A --yes", "profilectl.privacy.rewriting:put_in_place"),
     "access": ("access --customer-id A -o a.json --html a.html", "os:fsync"),
     "picture": ("show A --save-svg a.svg", "os:fsync"),
-    "forward": ("forward", "profilectl.catalog:version_of"),
+    "forward": ("forward", "profilectl.store.catalog:version_of"),
     "dry push": ("push --dry-run p.jsonl", "os:fsync"),
-    "show": ("show A", "profilectl.catalog:version_of"),
+    "show": ("show A", "profilectl.store.catalog:version_of"),
 }
 
 
@@ -81,7 +84,8 @@ def test_what_a_killed_command_leaves_is_removed_by_the_next_one_about_another_s
         "nothing was in the middle"
     )
     another_command(folder)
-    # The key of those who stay out is on the disk before a store needs it, and serves the next time.
+    # The key of those who stay out is on the disk before a store needs it, and serves the next
+    # time.
     assert names(folder) - {"profiles.duckdb.wal", "profiles.duckdb.suppression-key"} <= plain
 
 
@@ -97,7 +101,7 @@ def test_the_link_to_a_killed_commands_folder_is_removed_with_it(tmp_path: Path)
         "--feed",
         "g",
         folder=folder,
-        point="profilectl.engine:write",
+        point="profilectl.importing.run:write",
         TMPDIR=str(temporary),
     ) as command:
         command.reached().end(signal.SIGKILL)
@@ -112,7 +116,9 @@ def test_a_half_made_backup_before_an_upgrade_is_removed(tmp_path: Path) -> None
     (tmp_path / "profiles.duckdb").write_bytes(
         gzip.decompress((STORES / "schema-6.duckdb.gz").read_bytes())
     )
-    with started("feeds", "list", folder=tmp_path, point="profilectl.copies:_digest") as command:
+    with started(
+        "feeds", "list", folder=tmp_path, point="profilectl.store.copies:_digest"
+    ) as command:
         command.reached().end(signal.SIGKILL)
     assert list(tmp_path.glob(".*.copy"))
     another_command(tmp_path)
@@ -143,7 +149,11 @@ def test_a_killed_look_up_of_standard_input_leaves_no_copy_of_it(tmp_path: Path)
     made(folder)
     plain = names(folder)
     with started(
-        "lookup", "-", folder=folder, point="profilectl.stage.unpacking:blocks_of", TMPDIR=str(temporary)
+        "lookup",
+        "-",
+        folder=folder,
+        point="profilectl.importing.stage.source.unpacking:blocks_of",
+        TMPDIR=str(temporary),
     ) as command:
         command.reached().end(signal.SIGKILL)
     assert list(temporary.iterdir()) == []
@@ -156,8 +166,10 @@ def test_no_command_puts_what_it_cannot_hold_into_a_folder_that_others_can_make(
 ) -> None:
     """/tmp/spill was where small reading commands would have put it: anybody can make that
     first."""
-    from profilectl import read, registry, undoing
-    from profilectl.scratch import Scratch
+    from profilectl.importing import undo as undoing
+    from profilectl.reading import actions as read
+    from profilectl.store import feeds as registry
+    from profilectl.store.scratch import Scratch
 
     folder, spills = made(tmp_path), []
     begin = Scratch.__init__
@@ -180,7 +192,7 @@ def test_what_is_in_use_stays(tmp_path: Path) -> None:
     with private_folder(path, "scratch") as folder, whole_file(tmp_path / "out.jsonl") as out:
         (folder / "data").write_text("x")
         out.write(b"x")
-        program = "import sys; from pathlib import Path; from profilectl.leftovers import sweep; print(*sorted(one.why for one in sweep(Path(sys.argv[1]))), sep='\\n')"
+        program = "import sys; from pathlib import Path; from profilectl.files.leftovers import sweep; print(*sorted(one.why for one in sweep(Path(sys.argv[1]))), sep='\\n')"
         done = subprocess.run(
             [sys.executable, "-c", program, str(tmp_path)],
             capture_output=True,

@@ -26,7 +26,7 @@ import pytest
 from support.doors import call
 from support.stopping import started
 
-from profilectl.leftovers import private_files
+from profilectl.files.leftovers import private_files
 from profilectl.library import Store
 
 NOBODY = 65534
@@ -114,7 +114,7 @@ def test_the_log_of_an_import_is_for_its_owner_while_it_works_and_after_a_kill(
             "--feed",
             "f",
             folder=folder,
-            point="profilectl.engine:write",
+            point="profilectl.importing.run:write",
             how="after",
             umask=umask,
         ) as command:

@@ -1,4 +1,6 @@
-"""A path is a path: whatever a file, its folder or the store is called, that file is read and no other."""
+"""A path is a path: whatever a file, its folder or the store is called, that file is read and no
+other.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def tier(folder: Path, *options: str) -> Any:
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "json", "parquet"])
 @pytest.mark.parametrize("name", first_now(NAMES, 2))
-def test_a_file_is_read_itself_whatever_it_is_called(tmp_path: Path, name: str, format: str) -> None:
+def test_a_file_is_read_itself_whatever_it_is_called(
+    tmp_path: Path, name: str, format: str
+) -> None:
     (tmp_path / f"contacts1.{format}").write_bytes(content(format, "wrong"))
     (tmp_path / f"{name}.{format}").write_bytes(content(format, "right"))
     done = call("import", f"{name}.{format}", "--feed", "f", folder=tmp_path)
@@ -53,14 +57,18 @@ def test_a_folder_named_key_value_says_nothing_of_the_rows(tmp_path: Path, forma
     folder = tmp_path / "tier=archived" / "customer_id=C-9"
     folder.mkdir(parents=True)
     (folder / f"part.{format}").write_bytes(content(format, "right"))
-    done = call("import", f"tier=archived/customer_id=C-9/part.{format}", "--feed", "f", folder=tmp_path)
+    done = call(
+        "import", f"tier=archived/customer_id=C-9/part.{format}", "--feed", "f", folder=tmp_path
+    )
     assert done.exit_code == 0, done.output
     assert tier(tmp_path)[0] == "right"
 
 
 @pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize("place", first_now(["d[1]", "tier=archived", "d*"], 1))
-def test_a_store_in_a_folder_that_looks_like_a_pattern_reads_the_file(tmp_path: Path, place: str, format: str) -> None:
+def test_a_store_in_a_folder_that_looks_like_a_pattern_reads_the_file(
+    tmp_path: Path, place: str, format: str
+) -> None:
     (tmp_path / place).mkdir()
     (tmp_path / f"in.{format}.gz").write_bytes(gzip.compress(content(format, "right")))
     store = ("--store", f"{place}/p[1].duckdb")
@@ -70,8 +78,12 @@ def test_a_store_in_a_folder_that_looks_like_a_pattern_reads_the_file(tmp_path: 
     assert [one.name for one in (tmp_path / place).iterdir()] == ["p[1].duckdb"]
 
 
-@pytest.mark.parametrize("store", ["md:x.duckdb", "sqlite:x.duckdb", "~x.duckdb", "x[1].duckdb", "k=v.duckdb"])
-def test_a_store_may_be_called_what_duckdb_takes_for_something_else(tmp_path: Path, store: str) -> None:
+@pytest.mark.parametrize(
+    "store", ["md:x.duckdb", "sqlite:x.duckdb", "~x.duckdb", "x[1].duckdb", "k=v.duckdb"]
+)
+def test_a_store_may_be_called_what_duckdb_takes_for_something_else(
+    tmp_path: Path, store: str
+) -> None:
     (tmp_path / "in.csv").write_bytes(content("csv", "right"))
     done = call("--store", store, "import", "in.csv", "--feed", "f", folder=tmp_path)
     assert done.exit_code == 0, done.output
@@ -95,7 +107,15 @@ def test_links_to_a_file_are_read_through(tmp_path: Path) -> None:
     (tmp_path / "near").symlink_to(tmp_path / "far" / "deep")
     (tmp_path / "l.csv").symlink_to("near/../in.csv")
     for path in ("near/../in.csv", "l.csv"):
-        done = call("--store", f"{path.replace('/', '_')}.duckdb", "import", path, "--feed", "f", folder=tmp_path)
+        done = call(
+            "--store",
+            f"{path.replace('/', '_')}.duckdb",
+            "import",
+            path,
+            "--feed",
+            "f",
+            folder=tmp_path,
+        )
         assert done.exit_code == 0, done.output
         assert tier(tmp_path, "--store", f"{path.replace('/', '_')}.duckdb")[0] == "right"
 
@@ -112,7 +132,9 @@ def test_a_file_named_by_a_pattern_is_looked_up_and_pushed_itself(tmp_path: Path
 
 def test_a_message_names_the_file_as_it_was_given(tmp_path: Path) -> None:
     whole = content("parquet", "right")
-    (tmp_path / "torn[1].parquet").write_bytes(whole[:8] + b"\0" * 60 + whole[68:-40] + b"\xff" * 20 + whole[-20:])
+    (tmp_path / "torn[1].parquet").write_bytes(
+        whole[:8] + b"\0" * 60 + whole[68:-40] + b"\xff" * 20 + whole[-20:]
+    )
     done = run("import", "torn[1].parquet", "--feed", "f", folder=tmp_path)
     assert done.returncode == 4, done.stderr
     assert "torn[1].parquet" in done.stderr

@@ -1,4 +1,6 @@
-"""The documents cannot lie: what they show is run, what the code prints into them is current, nothing is left out."""
+"""The documents cannot lie: what they show is run, what the code prints into them is current,
+nothing is left out.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,8 @@ from support.places import ROOT, SCRIPTS
 from sybil import Document, Region
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
-from profilectl import __version__
 from profilectl.codes import CODES
+from profilectl.version import __version__
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ANYTHING = "..."
@@ -53,7 +55,9 @@ def steps(block: str) -> list[Step]:
 
 
 def lines_of(text: str) -> str:
-    """Leave out what the eye does not see: white space at the end of lines, and lines without anything else."""
+    """Leave out what the eye does not see: white space at the end of lines, and lines without
+    anything else.
+    """
     return "\n".join(kept for line in text.splitlines() if (kept := line.rstrip()))
 
 
@@ -65,12 +69,18 @@ def agrees(expected: str, printed: str) -> bool:
             parts.append(r"(?:.*\n)*?")
         else:
             parts.append("[^\n]*?".join(map(re.escape, line.split(ANYTHING))) + "\n")
-    return re.fullmatch("".join(parts), lines_of(printed) + "\n" if printed.strip() else "") is not None
+    return (
+        re.fullmatch("".join(parts), lines_of(printed) + "\n" if printed.strip() else "")
+        is not None
+    )
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block: where it begins, and what is to happen in it, after what. program: of a Python block."""
+    """A block: where it begins, and what is to happen in it, after what.
+
+    program: of a Python block.
+    """
 
     path: Path
     line: int
@@ -84,11 +94,15 @@ class Block:
 
 def fenced(path: Path, language: str) -> list[tuple[int, str]]:
     """Return the line and the text of each block of a language."""
+
     def regions(document: Document) -> Iterator[Region]:
         for found in FencedCodeBlockLexer(language)(document):
             yield Region(found.start, found.end, found.lexemes["source"], lambda example: None)
 
-    return [(example.line, str(example.parsed)) for example in Document.parse(str(path), regions).examples()]
+    return [
+        (example.line, str(example.parsed))
+        for example in Document.parse(str(path), regions).examples()
+    ]
 
 
 def blocks() -> list[Block]:
@@ -106,12 +120,16 @@ def blocks() -> list[Block]:
 
 @pytest.fixture(scope="session")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Return a folder with the command profilectl, whose work is done by forks of one process (forkserver.py)."""
+    """Return a folder with the command profilectl, whose work is done by forks of one process
+    (forkserver.py).
+    """
     folder = tmp_path_factory.mktemp("bin")
     with tempfile.TemporaryDirectory() as short:  # the name of a socket may not be long
         at = f"{short}/socket"
         server = subprocess.Popen(
-            [sys.executable, "-m", "support.forkserver", at], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-m", "support.forkserver", at],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": SCRIPTS, "LC_ALL": "C.UTF-8"},
         )
         with server:
@@ -128,32 +146,55 @@ def test_the_installed_command_is_ours() -> None:
     """... which the documents mean. It is in its place where the package is installed."""
     installed = Path(sys.executable).with_name("profilectl")
     command = [str(installed)] if installed.exists() else [sys.executable, "-m", "profilectl"]
-    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        [*command, "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert done.stdout == f"profilectl {__version__}\n"
 
 
 def run(step: Step, folder: Path, commands: Path, before: int) -> tuple[str, int]:
     """Run a command in a shell; before: the exit status of the command before, for `echo $?`."""
     environment = {
-        "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}", "HOME": str(folder), "LC_ALL": "C.UTF-8", "NO_COLOR": "1",
+        "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(folder),
+        "LC_ALL": "C.UTF-8",
+        "NO_COLOR": "1",
     }
     done = subprocess.run(
-        ["/bin/sh", "-c", f"(exit {before}); {step.command}"], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False,
+        ["/bin/sh", "-c", f"(exit {before}); {step.command}"],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=120,
+        check=False,
     )
     return done.stdout.decode(), done.returncode
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory, commands: Path) -> Callable[[list[Step]], tuple[Path, int]]:
-    """Return what gives the folder in which some steps were done, once, and the exit status of the last."""
+def prepared(
+    tmp_path_factory: pytest.TempPathFactory, commands: Path
+) -> Callable[[list[Step]], tuple[Path, int]]:
+    """Return what gives the folder in which some steps were done, once, and the exit status of the
+    last.
+    """
     done: dict[str, tuple[Path, int]] = {}
 
     def folder_after(before: list[Step]) -> tuple[Path, int]:
         key = "\n".join(step.command for step in before)
         if key not in done:
             folder, status = tmp_path_factory.mktemp("before"), 0
-            shutil.copytree(ROOT / "sample_data", folder / "sample_data", ignore=shutil.ignore_patterns("*.rejects.jsonl"))
+            shutil.copytree(
+                ROOT / "sample_data",
+                folder / "sample_data",
+                ignore=shutil.ignore_patterns("*.rejects.jsonl"),
+            )
             for step in before:
                 _, status = run(step, folder, commands, status)
             done[key] = folder, status
@@ -164,7 +205,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, commands: Path) -> Callab
 
 # README.md goes first, with the quick tests; the documents take their time.
 IN_TURN = [
-    pytest.param(block, id=str(block), marks=[] if block.path.name == "README.md" else [pytest.mark.slow])
+    pytest.param(
+        block, id=str(block), marks=[] if block.path.name == "README.md" else [pytest.mark.slow]
+    )
     for block in blocks()
 ]
 
@@ -182,7 +225,12 @@ def test_a_document_shows_what_is_printed(
         )
     if block.program:
         done = subprocess.run(
-            [sys.executable, "-c", block.program], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+            [sys.executable, "-c", block.program],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, f"{block.path}:{block.line}\n{done.stderr}"
 
@@ -229,7 +277,9 @@ def prose(make: ModuleType, *, without: str = "") -> str:
 
 def words(text: str) -> set[str]:
     """Return what stands in a document as code, word by word."""
-    spans = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^\$ (.+)$|^    (.+)$", text, re.MULTILINE)
+    spans = re.findall(r"`([^`\n]+)`", text) + re.findall(
+        r"^\$ (.+)$|^    (.+)$", text, re.MULTILINE
+    )
     flat = " ".join(" ".join(one) if isinstance(one, tuple) else one for one in spans)
     return set(re.split(r"[\s|,=]+", flat))
 
@@ -247,7 +297,12 @@ def test_every_command_and_option_is_in_the_reference(make: ModuleType) -> None:
         assert f"\n## {path}\n" in reference
         section = reference.partition(f"\n## {path}\n")[2].partition("\n## ")[0]
         for one in command.params:
-            if one.param_type_name == "option" and not one.hidden and "completion" not in one.name and one.name != "help":
+            if (
+                one.param_type_name == "option"
+                and not one.hidden
+                and "completion" not in one.name
+                and one.name != "help"
+            ):
                 assert all(f"`{name}`" in section for name in one.opts), f"{path} {one.opts}"
 
 
@@ -258,7 +313,10 @@ def test_every_command_and_option_is_told_of_beside_the_reference(make: ModuleTy
         f"{path} {name}"
         for path, command in every_command(make)
         for one in command.params
-        if one.param_type_name == "option" and not one.hidden and "completion" not in one.name and one.name != "help"
+        if one.param_type_name == "option"
+        and not one.hidden
+        and "completion" not in one.name
+        and one.name != "help"
         for name in one.opts
         if name.startswith("--") and name not in told | of_identity
     ]
@@ -267,9 +325,13 @@ def test_every_command_and_option_is_told_of_beside_the_reference(make: ModuleTy
 
 
 def test_the_configuration_that_is_shown_is_one(tmp_path: Path) -> None:
-    from profilectl.config import read_config
+    from profilectl.configuration import read_config
 
-    shown = re.findall(r"^```toml\n(.*?)^```", (ROOT / "docs" / "configuration.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    shown = re.findall(
+        r"^```toml\n(.*?)^```",
+        (ROOT / "docs" / "configuration.md").read_text("utf-8"),
+        re.DOTALL | re.MULTILINE,
+    )
     assert shown
     for number, text in enumerate(shown):
         file = tmp_path / f"{number}.toml"
@@ -279,25 +341,38 @@ def test_the_configuration_that_is_shown_is_one(tmp_path: Path) -> None:
 
 def test_every_code_stands_in_the_rules_with_its_sentence() -> None:
     rules = (ROOT / "docs" / "rules.md").read_text("utf-8")
-    missing = [code for code, meaning in CODES.items() if f"| `{code}` | {meaning.sentence} |" not in rules]
+    missing = [
+        code for code, meaning in CODES.items() if f"| `{code}` | {meaning.sentence} |" not in rules
+    ]
     assert not missing
 
 
 def test_every_key_of_a_report_is_explained() -> None:
-    from profilectl import report
+    from profilectl.rules import counts as report
 
     text = (ROOT / "docs" / "importing.md").read_text("utf-8").partition("## The report")[2]
     document = report.ImportReport(1, "f", "s", "p", "e", [], already_imported=1).as_json()
-    groups = {"rows": report.ROWS, "profiles": report.PROFILES, "identities": report.IDENTITIES, "attributes": report.ATTRIBUTES}
+    groups = {
+        "rows": report.ROWS,
+        "profiles": report.PROFILES,
+        "identities": report.IDENTITIES,
+        "attributes": report.ATTRIBUTES,
+    }
     for key in document:
         assert f"`{key}`" in text or f"`{key}." in text, key
-        assert all(f"`{member}`" in text or f"`{key}.{member}`" in text for member in groups.get(key, ())), key
+        assert all(
+            f"`{member}`" in text or f"`{key}.{member}`" in text for member in groups.get(key, ())
+        ), key
 
 
 def test_every_table_of_the_store_is_explained() -> None:
     schema = (ROOT / "profilectl" / "schema.sql").read_text("utf-8")
     text = (ROOT / "docs" / "store.md").read_text("utf-8")
-    assert [name for name in re.findall(r"create table store\.(\w+)", schema) if f"| `{name}` |" not in text] == []
+    assert [
+        name
+        for name in re.findall(r"create table store\.(\w+)", schema)
+        if f"| `{name}` |" not in text
+    ] == []
 
 
 def test_links_lead_somewhere() -> None:
@@ -308,12 +383,20 @@ def test_links_lead_somewhere() -> None:
             assert found.exists(), f"{path.name}: {target}"
             if anchor:
                 headings = re.findall(r"^#+ (.+)$", found.read_text("utf-8"), re.MULTILINE)
-                assert anchor in [re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings], target
+                assert anchor in [
+                    re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings
+                ], target
 
 
 def test_every_measure_of_security_has_the_test_it_names() -> None:
-    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (ROOT / "docs" / "security.md").read_text("utf-8"))
+    named = re.findall(
+        r"`(test_\w+\.py)::(test_\w+)`", (ROOT / "docs" / "security.md").read_text("utf-8")
+    )
     assert len(named) > 25
-    texts = {path.name: path.read_text("utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py"))}
-    missing = [f"{file}::{test}" for file, test in named if f"def {test}(" not in texts.get(file, "")]
+    texts = {
+        path.name: path.read_text("utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py"))
+    }
+    missing = [
+        f"{file}::{test}" for file, test in named if f"def {test}(" not in texts.get(file, "")
+    ]
     assert missing == []

@@ -1,4 +1,6 @@
-"""The shape of the code: what may import what, what a command loads, where tables may be aligned by hand."""
+"""The shape of the code: what may import what, what a command loads, where tables may be aligned by
+hand.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,92 @@ import pytest
 from support.places import ROOT
 
 PACKAGE = ROOT / "profilectl"
-DOMAIN = ("codes", "naming", "numbers", "presence", "workspace", "address", "values", "casing", "identity", "attributes", "fields", "event", "flat", "member", "device", "batch", "feed", "reading", "report", "interpreter", "event.field",
-          "event.condition", "moments", "criteria", "criteria.text", "criteria.toml", "membership", "calculated", "audience", "opendsr", "retention", "packing", "retelling", "exported", "events_api", "retry_after", "consent", "output", "enrichment", "forwarding", "audience_connection", "normal_form", "spelling", "uid2.rule")
-PARSERS = {"event.condition": {"lark", "lark.exceptions"}, "criteria.text": {"lark", "lark.exceptions"}}  # modules of the domain that read a language, and with what
-RULE_MODULES = {"mentions", "presence", "retry_after", "casing", "flat", "stage/parquet_types", "events_api", "attributes", "device", "batch", "member", "codes", "config", "event/__init__", "feed", "identity", "sift", "stage/files", "event/field", "criteria/__init__", "criteria/toml", "calculated", "audience", "packing", "exported", "output", "enrichment", "forwarding", "audience_connection", "uid2/rule", "uid2/operator", "server/answer", "server/idsync"}
+DOMAIN = (
+    "codes",
+    "naming",
+    "numbers",
+    "presence",
+    "workspace",
+    "address",
+    "values",
+    "casing",
+    "identity",
+    "attributes",
+    "fields",
+    "event",
+    "flat",
+    "member",
+    "device",
+    "batch",
+    "feed",
+    "reading",
+    "report",
+    "interpreter",
+    "event.field",
+    "event.condition",
+    "moments",
+    "criteria",
+    "criteria.text",
+    "criteria.toml",
+    "membership",
+    "calculated",
+    "audience",
+    "opendsr",
+    "retention",
+    "packing",
+    "retelling",
+    "exported",
+    "events_api",
+    "retry_after",
+    "consent",
+    "output",
+    "enrichment",
+    "forwarding",
+    "audience_connection",
+    "normal_form",
+    "spelling",
+    "uid2.rule",
+)
+# modules of the domain that read a language, and with what
+PARSERS = {
+    "event.condition": {"lark", "lark.exceptions"},
+    "criteria.text": {"lark", "lark.exceptions"},
+}
+RULE_MODULES = {
+    "mentions",
+    "presence",
+    "retry_after",
+    "casing",
+    "flat",
+    "stage/parquet_types",
+    "events_api",
+    "attributes",
+    "device",
+    "batch",
+    "member",
+    "codes",
+    "config",
+    "event/__init__",
+    "feed",
+    "identity",
+    "sift",
+    "stage/files",
+    "event/field",
+    "criteria/__init__",
+    "criteria/toml",
+    "calculated",
+    "audience",
+    "packing",
+    "exported",
+    "output",
+    "enrichment",
+    "forwarding",
+    "audience_connection",
+    "uid2/rule",
+    "uid2/operator",
+    "server/answer",
+    "server/idsync",
+}
 
 # Runs the command line in this process, then prints which modules were loaded.
 LOADED = """
@@ -34,7 +118,12 @@ def loaded(*arguments: str, cwd: Path) -> tuple[int, set[str]]:
     """Return the exit status of a command and the modules it loaded."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", LOADED, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", LOADED, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     document = json.loads(done.stdout.splitlines()[-1])
     return document["exit"] or 0, set(document["modules"])
@@ -44,23 +133,38 @@ def test_imports_point_one_way() -> None:
     lint_imports = Path(sys.executable).with_name("lint-imports")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [lint_imports, "--no-cache"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        [lint_imports, "--no-cache"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("module", DOMAIN)
 def test_the_domain_imports_the_standard_library_and_itself(module: str) -> None:
-    allowed = {*sys.stdlib_module_names, *(f"profilectl.{name}" for name in DOMAIN), *PARSERS.get(module, ())} - {"sqlite3"}
+    allowed = {
+        *sys.stdlib_module_names,
+        *(f"profilectl.{name}" for name in DOMAIN),
+        *PARSERS.get(module, ()),
+    } - {"sqlite3"}
     path = PACKAGE / module.replace(".", "/")
-    tree = ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text("utf-8"))
+    tree = ast.parse(
+        (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text("utf-8")
+    )
     for node in (one for one in ast.walk(tree) if isinstance(one, ast.stmt)):
         names = []
         if isinstance(node, ast.Import):
             names = [one.name for one in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}.py:{node.lineno}: a relative import"
-            names = [f"profilectl.{one.name}" for one in node.names] if node.module == "profilectl" else [str(node.module)]
+            names = (
+                [f"profilectl.{one.name}" for one in node.names]
+                if node.module == "profilectl"
+                else [str(node.module)]
+            )
         for name in names:
             known = name if name.startswith("profilectl") else name.partition(".")[0]
             assert known in allowed, f"{module}.py:{node.lineno} imports {name}"
@@ -68,13 +172,23 @@ def test_the_domain_imports_the_standard_library_and_itself(module: str) -> None
 
 def test_every_module_of_the_package_says_what_it_is_for() -> None:
     silent = [
-        str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.py") if not ast.get_docstring(ast.parse(path.read_text("utf-8")))
+        str(path.relative_to(ROOT))
+        for path in PACKAGE.rglob("*.py")
+        if not ast.get_docstring(ast.parse(path.read_text("utf-8")))
     ]
     assert silent == []
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("import", "--help"), ("show", "--help"), ("export", "profiles", "--help"), ("feeds", "--help"), ("push", "--help")]
+    "arguments",
+    [
+        ("--help",),
+        ("import", "--help"),
+        ("show", "--help"),
+        ("export", "profiles", "--help"),
+        ("feeds", "--help"),
+        ("push", "--help"),
+    ],
 )
 def test_help_loads_no_engine(arguments: tuple[str, ...], tmp_path: Path) -> None:
     status, modules = loaded(*arguments, cwd=tmp_path)
@@ -103,7 +217,9 @@ def imported(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("form", "not_loaded"), [((), set[str]()), (("--json",), {"rich.console"})])
+@pytest.mark.parametrize(
+    ("form", "not_loaded"), [((), set[str]()), (("--json",), {"rich.console"})]
+)
 def test_show_loads_no_pyarrow(form: tuple[str, ...], not_loaded: set[str], imported: Path) -> None:
     status, modules = loaded("show", "--email", "ann@example.com", *form, cwd=imported)
     assert status == 0
@@ -111,7 +227,17 @@ def test_show_loads_no_pyarrow(form: tuple[str, ...], not_loaded: set[str], impo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["browse --help", "search ann", "show ann@example.com", "explain ann@example.com", "imports list", "stats"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "browse --help",
+        "search ann",
+        "show ann@example.com",
+        "explain ann@example.com",
+        "imports list",
+        "stats",
+    ],
+)
 def test_only_browse_loads_the_application(command: str, imported: Path) -> None:
     status, modules = loaded(*command.split(), cwd=imported)
     assert status == 0

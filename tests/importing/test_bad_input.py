@@ -1,4 +1,6 @@
-"""Bad input: a clear message with file and line, the right exit status, never a traceback, and no good row lost."""
+"""Bad input: a clear message with file and line, the right exit status, never a traceback, and no
+good row lost.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def refused(folder: Path, *arguments: str, exit: int = 4, says: str = "") -> str
     return done.stderr
 
 
-def imported(folder: Path, name: str, *options: str) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+def imported(
+    folder: Path, name: str, *options: str
+) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
     """Import a file that has bad rows; return the report, the profiles and the rejects."""
     done = run("import", name, "--feed", "f", "--json", *options, folder=folder)
     assert "Traceback" not in done.stderr
@@ -117,7 +121,10 @@ def test_one_bad_csv_row_costs_no_good_one(tmp_path: Path) -> None:
     )  # fmt: skip
     (tmp_path / "a.csv").write_bytes(content)
     report, profiles, rejects = imported(tmp_path, "a.csv", "--encoding-errors", "reject")
-    found = {one["user_identities"]["customer_id"][0]: one["user_attributes"].get("x") for one in profiles}
+    found = {
+        one["user_identities"]["customer_id"][0]: one["user_attributes"].get("x")
+        for one in profiles
+    }
     assert found == {"A": "two\nlines", "G": "7", "I": "9"}
     assert sorted((one["line"], one["code"]) for one in rejects) == [
         (4, "CSV_TOO_FEW_CELLS"), (5, "CSV_TOO_MANY_CELLS"), (7, "NUL_CHARACTER"), (8, "ENCODING_INVALID"),
@@ -189,12 +196,36 @@ def test_a_dash_is_no_name_of_a_file(tmp_path: Path) -> None:
 def test_manifests_and_maps_that_do_not_fit(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(GOOD)
     (tmp_path / "broken.json").write_text('{"columns": [')
-    (tmp_path / "other.json").write_text('{"columns": [{"column": "nope", "action": "keep", "field": "user_attributes.x"}]}')
+    (tmp_path / "other.json").write_text(
+        '{"columns": [{"column": "nope", "action": "keep", "field": "user_attributes.x"}]}'
+    )
     refused(tmp_path, "import", "a.csv", "--feed", "f", "--manifest", "gone.json", says="gone.json")
-    refused(tmp_path, "import", "a.csv", "--feed", "f", "--manifest", "broken.json", says="broken.json:1")
+    refused(
+        tmp_path,
+        "import",
+        "a.csv",
+        "--feed",
+        "f",
+        "--manifest",
+        "broken.json",
+        says="broken.json:1",
+    )
     refused(tmp_path, "import", "a.csv", "--feed", "f", "--manifest", "other.json", says="'nope'")
-    refused(tmp_path, "import", "a.csv", "--feed", "f", "--map", "nope=user_attributes.x", says="'nope'")
-    refused(tmp_path, "import", "a.csv", "--feed", "f", "--map", "x=user_identities.email", "--map", "email=user_identities.nothing", exit=2)
+    refused(
+        tmp_path, "import", "a.csv", "--feed", "f", "--map", "nope=user_attributes.x", says="'nope'"
+    )
+    refused(
+        tmp_path,
+        "import",
+        "a.csv",
+        "--feed",
+        "f",
+        "--map",
+        "x=user_identities.email",
+        "--map",
+        "email=user_identities.nothing",
+        exit=2,
+    )
 
 
 def test_stores_that_cannot_be_used(tmp_path: Path) -> None:
@@ -206,11 +237,23 @@ def test_stores_that_cannot_be_used(tmp_path: Path) -> None:
     for store in ("folder", "text.duckdb", "foreign.duckdb", "no/such/folder/p.duckdb"):
         refused(tmp_path, "--store", store, "import", "a.csv", "--feed", "f", exit=6)
     newer = tmp_path / "newer.duckdb"
-    assert run("--store", "newer.duckdb", "import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
+    assert (
+        run("--store", "newer.duckdb", "import", "a.csv", "--feed", "f", folder=tmp_path).returncode
+        == 0
+    )
     assert newer.stat().st_mode & 0o777 == 0o600
     with duckdb.connect(newer) as connection:
         connection.execute("update meta set value = '99' where name = 'schema_version'").fetchall()
-    refused(tmp_path, "--store", "newer.duckdb", "show", "--email", "a@example.com", exit=6, says="newer")
+    refused(
+        tmp_path,
+        "--store",
+        "newer.duckdb",
+        "show",
+        "--email",
+        "a@example.com",
+        exit=6,
+        says="newer",
+    )
 
 
 def test_a_busy_store_names_its_holder(tmp_path: Path) -> None:
@@ -226,10 +269,21 @@ def test_the_same_content_is_imported_once(tmp_path: Path) -> None:
     done = run("import", "a.csv", "--feed", "f", "--json", folder=tmp_path)
     assert done.returncode == 0
     document = json.loads(done.stdout)
-    assert (document["import"], document["already_imported"], document["rows"]["read"]) == (None, 1, 0)
+    assert (document["import"], document["already_imported"], document["rows"]["read"]) == (
+        None,
+        1,
+        0,
+    )
     assert "already imported as 1" in done.stderr
-    assert json.loads(run("import", "a.csv", "--feed", "f", "--again", "--json", folder=tmp_path).stdout)["import"] == 2
-    refused(tmp_path, "import", "a.csv", "--feed", "f", "--source", "sdk", says="registered with source")
+    assert (
+        json.loads(
+            run("import", "a.csv", "--feed", "f", "--again", "--json", folder=tmp_path).stdout
+        )["import"]
+        == 2
+    )
+    refused(
+        tmp_path, "import", "a.csv", "--feed", "f", "--source", "sdk", says="registered with source"
+    )
 
 
 def test_a_refused_import_leaves_the_store_as_it_was(tmp_path: Path) -> None:
@@ -243,7 +297,9 @@ def test_a_refused_import_leaves_the_store_as_it_was(tmp_path: Path) -> None:
 
 
 def test_many_ways_to_hand_over_the_same_rows(tmp_path: Path) -> None:
-    """Compressed, in another encoding, with another delimiter, on standard input, in an archive: the same profile."""
+    """Compressed, in another encoding, with another delimiter, on standard input, in an archive:
+    the same profile.
+    """
     text = "customer_id;x\nA;J\u00f6rg\n"
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text.encode()))
     (tmp_path / "b.csv").write_bytes(text.encode("utf-16"))
@@ -253,19 +309,57 @@ def test_many_ways_to_hand_over_the_same_rows(tmp_path: Path) -> None:
         archive.writestr("in/e.csv", text)
     with pa.CompressedOutputStream(str(tmp_path / "f.csv.zst"), "zstd") as stream:
         stream.write(text.encode())
-    for name, *options in (["a.csv.gz"], ["b.csv", "--encoding", "utf-16"], ["c.csv", "--encoding", "windows-1252"], ["d.csv"], ["e.zip"], ["f.csv.zst"]):
+    for name, *options in (
+        ["a.csv.gz"],
+        ["b.csv", "--encoding", "utf-16"],
+        ["c.csv", "--encoding", "windows-1252"],
+        ["d.csv"],
+        ["e.zip"],
+        ["f.csv.zst"],
+    ):
         store = f"{name}.duckdb"
         done = run("--store", store, "import", name, "--feed", "f", *options, folder=tmp_path)
         assert done.returncode == 0, done.stderr
-        assert json.loads(run("--store", store, "export", "profiles", folder=tmp_path).stdout)["user_attributes"] == {"x": "Jörg"}
-    done = run("--store", "stdin.duckdb", "import", "-", "--format", "csv", "--feed", "f", folder=tmp_path, stdin=text.encode())
+        assert json.loads(run("--store", store, "export", "profiles", folder=tmp_path).stdout)[
+            "user_attributes"
+        ] == {"x": "Jörg"}
+    done = run(
+        "--store",
+        "stdin.duckdb",
+        "import",
+        "-",
+        "--format",
+        "csv",
+        "--feed",
+        "f",
+        folder=tmp_path,
+        stdin=text.encode(),
+    )
     assert done.returncode == 0, done.stderr
-    several = run("--store", "all.duckdb", "import", "a.csv.g?", "d.c?v", "--feed", "f", "--json", folder=tmp_path)
+    several = run(
+        "--store",
+        "all.duckdb",
+        "import",
+        "a.csv.g?",
+        "d.c?v",
+        "--feed",
+        "f",
+        "--json",
+        folder=tmp_path,
+    )
     assert [one["path"] for one in json.loads(several.stdout)["files"]] == ["a.csv.gz", "d.csv"]
 
 
 def test_hostile_text_is_shown_as_text(tmp_path: Path) -> None:
-    hostile = ["[red]x[/red]", "\x1b[31mx", "\u202ex", "=cmd|' /C calc'!A0", "'); drop table row_1; --", "a\tb", ":smile:"]
+    hostile = [
+        "[red]x[/red]",
+        "\x1b[31mx",
+        "\u202ex",
+        "=cmd|' /C calc'!A0",
+        "'); drop table row_1; --",
+        "a\tb",
+        ":smile:",
+    ]
     keys = ['"; drop table x; --', 'a"b', "[bold]", "\x1b]0;t\x07", "é\u202e", "a'b", "$odd"]
     name = "odd [x] 'file'.csv"
     with (tmp_path / name).open("w", encoding="utf-8", newline="") as stream:
@@ -283,7 +377,12 @@ def test_hostile_text_is_shown_as_text(tmp_path: Path) -> None:
 
 def test_the_raw_text_of_a_rejected_row_is_its_own(tmp_path: Path) -> None:
     """Rows after it that are rejected too, and blank lines, are no part of it."""
-    (tmp_path / "a.csv").write_text('email,a\n,1\nshort\nlong,1,secret@x\n,"two\nlines ""q"""\n\n\n,3\nx@example.com,2\n')
+    (tmp_path / "a.csv").write_text(
+        'email,a\n,1\nshort\nlong,1,secret@x\n,"two\nlines ""q"""\n\n\n,3\nx@example.com,2\n'
+    )
     assert run("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 3
-    found = {one["line"]: one["raw"] for one in map(json.loads, (tmp_path / "a.csv.rejects.jsonl").read_text().splitlines())}
+    found = {
+        one["line"]: one["raw"]
+        for one in map(json.loads, (tmp_path / "a.csv.rejects.jsonl").read_text().splitlines())
+    }
     assert found == {2: ",1", 3: "short", 4: "long,1,secret@x", 5: ',"two\nlines ""q"""', 9: ",3"}

@@ -18,11 +18,12 @@ import pytest
 from support.effort import at_length
 from support.places import SAMPLES
 
-from profilectl.check import check
 from profilectl.codes import ProfilectlError
-from profilectl.engine import ImportRequest, import_files
-from profilectl.opening import open_store
-from profilectl.scratch import Scratch
+from profilectl.importing.request import ImportRequest
+from profilectl.importing.run import import_files
+from profilectl.reading.check import check
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import Scratch
 
 LONGEST_S = 10
 TOKENS = [
@@ -34,6 +35,7 @@ TOKENS = [
 
 def sources() -> dict[str, bytes]:
     """Return small pieces of the sample files, by how their name ends."""
+
     def lines(name: str, count: int) -> bytes:
         return b"".join((SAMPLES / name).read_bytes().splitlines(keepends=True)[:count])
 
@@ -42,7 +44,13 @@ def sources() -> dict[str, bytes]:
     pq.write_table(table, plain, compression="none", use_dictionary=False)
     pq.write_table(table, packed, compression="zstd")
     nested = io.BytesIO()
-    pq.write_table(pa.table({"customer_id": ["A", "B"], "n": [1, None], "l": [["x"], []], "s": [{"a": 1}, None]}), nested, compression="none")
+    pq.write_table(
+        pa.table(
+            {"customer_id": ["A", "B"], "n": [1, None], "l": [["x"], []], "s": [{"a": 1}, None]}
+        ),
+        nested,
+        compression="none",
+    )
     return {
         "legacy.csv": lines("legacy.csv", 14), "loyalty.csv": lines("loyalty.csv", 10), "batches.jsonl": lines("batches.jsonl", 8),
         "john.json": (SAMPLES / "john-smith.json").read_bytes(), "plain.parquet": plain.getvalue(), "packed.parquet": packed.getvalue(), "nested.parquet": nested.getvalue(),
@@ -80,7 +88,9 @@ def mutated(content: bytes, others: list[bytes], chance: random.Random) -> bytes
 def fuzz(part: int, count: int, folder: Path) -> dict[str, int]:
     """Import so many mutated files, each into a copy of one store; return how they ended."""
     base = folder / "base.duckdb"
-    (folder / "base.csv").write_text("customer_id,email,tier\nK-101630,oyvind.moen@example.org,old\n0004711,elke.vogt@example.org,old\n")
+    (folder / "base.csv").write_text(
+        "customer_id,email,tier\nK-101630,oyvind.moen@example.org,old\n0004711,elke.vogt@example.org,old\n"
+    )
     import_files(base, ImportRequest([str(folder / "base.csv")], "f"))
     before = hashlib.sha256(base.read_bytes()).hexdigest()
     store = folder / "store.duckdb"
@@ -97,11 +107,21 @@ def fuzz(part: int, count: int, folder: Path) -> dict[str, int]:
         faulthandler.dump_traceback_later(6 * LONGEST_S, exit=True, file=sys.__stderr__)
         began = time.monotonic()
         try:
-            report = import_files(store, ImportRequest([str(file)], "f", rejects=str(folder / "rejects.jsonl"), encoding_errors=("refuse", "reject")[number % 2]))
+            report = import_files(
+                store,
+                ImportRequest(
+                    [str(file)],
+                    "f",
+                    rejects=str(folder / "rejects.jsonl"),
+                    encoding_errors=("refuse", "reject")[number % 2],
+                ),
+            )
         except ProfilectlError as refused:
             ends["refused"] += 1
             assert refused.message  # noqa: PT017
-            assert hashlib.sha256(store.read_bytes()).hexdigest() == before, f"refused, but changed: {kept}"
+            assert hashlib.sha256(store.read_bytes()).hexdigest() == before, (
+                f"refused, but changed: {kept}"
+            )
         except Exception:
             kept.write_bytes(content)
             raise
@@ -111,7 +131,10 @@ def fuzz(part: int, count: int, folder: Path) -> dict[str, int]:
                 ends["nothing new"] += 1
             else:
                 ends["imported"] += 1
-                assert rows["read"] == rows["applied"] + rows["dropped"] + rows["rejected"], (rows, kept)
+                assert rows["read"] == rows["applied"] + rows["dropped"] + rows["rejected"], (
+                    rows,
+                    kept,
+                )
                 if rows["rejected"]:
                     listed = (folder / "rejects.jsonl").read_bytes().splitlines()
                     assert len(listed) == rows["rejected"]

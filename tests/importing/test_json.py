@@ -1,4 +1,6 @@
-"""JSON as it is read: documents of many batches, flat rows with objects in them, numbers as identities."""
+"""JSON as it is read: documents of many batches, flat rows with objects in them, numbers as
+identities.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +16,24 @@ from support.doors import call, run
 
 from profilectl import Store
 from profilectl.codes import InputRefused, sentence
-from profilectl.engine import ImportRequest, import_files
-from profilectl.values import Number
+from profilectl.importing.request import ImportRequest
+from profilectl.importing.run import import_files
+from profilectl.rules.text.values import Number
 
 
-def imported(folder: Path, name: str, content: str, *options: str) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+def imported(
+    folder: Path, name: str, content: str, *options: str
+) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
     """Import a file; return the report, the profiles with where each came from, and the rejects."""
     (folder / name).write_bytes(content.encode())
     done = call("import", name, "--feed", "f", "--json", *options, folder=folder)
     assert done.exit_code in (0, 3), done.output
     report = json.loads(done.stdout)
-    rejects = [json.loads(line) for line in (folder / report["rejects"]).read_text().splitlines()] if report["rejects"] else []
+    rejects = (
+        [json.loads(line) for line in (folder / report["rejects"]).read_text().splitlines()]
+        if report["rejects"]
+        else []
+    )
     lines = call("export", "profiles", "--provenance", folder=folder).stdout.splitlines()
     return report, [json.loads(line) for line in lines], rejects
 
@@ -55,8 +64,15 @@ def test_a_fault_in_one_element_of_an_array_costs_no_other_element(tmp_path: Pat
     assert customers(profiles) == ["C-1", "C-3"]
     assert report["rows"] == {"read": 3, "applied": 2, "dropped": 0, "rejected": 1}
     (reject,) = rejects
-    assert (reject["line"], reject["code"], reject["raw"]) == (2, "DUPLICATE_KEY", '{"customer_id":"C-2","tier":"a","tier":"b"}')
-    assert reject["message"] == "a key stands twice in one JSON object: element 2, line 2, column 34: tier"
+    assert (reject["line"], reject["code"], reject["raw"]) == (
+        2,
+        "DUPLICATE_KEY",
+        '{"customer_id":"C-2","tier":"a","tier":"b"}',
+    )
+    assert (
+        reject["message"]
+        == "a key stands twice in one JSON object: element 2, line 2, column 34: tier"
+    )
 
 
 def test_rejects_and_provenance_of_an_array_name_the_physical_line(tmp_path: Path) -> None:
@@ -65,7 +81,9 @@ def test_rejects_and_provenance_of_an_array_name_the_physical_line(tmp_path: Pat
         '  {"customer_id": "C", "x": "a\tb"},\n  {"customer_id": "D", "customer_id": "E"}, {"customer_id": "F", "x": 3}\n]'
     )
     report, profiles, rejects = imported(tmp_path, "a.json", content)
-    assert [(one["provenance"]["x"]["file"], one["provenance"]["x"]["line"]) for one in profiles] == [("a.json", 2), ("a.json", 12)]
+    assert [
+        (one["provenance"]["x"]["file"], one["provenance"]["x"]["line"]) for one in profiles
+    ] == [("a.json", 2), ("a.json", 12)]
     assert [(one["line"], one["code"], one["message"].removeprefix(f"{sentence(one['code'])}: ")) for one in rejects] == [
         (6, "JSON_INVALID", "element 2, line 8, column 11: Expecting ',' delimiter"),
         (10, "JSON_NOT_OBJECT", "element 3, line 10, column 3: a number"),
@@ -98,24 +116,48 @@ def test_rejects_and_provenance_of_an_array_name_the_physical_line(tmp_path: Pat
         ('[' + '{"a":[' * 40 + '1]]', "a.json:1:244: not JSON: Expecting ',' delimiter"),
     ],
 )  # fmt: skip
-def test_a_document_whose_structure_is_broken_is_refused_whole_with_line_and_column(content: str, says: str, tmp_path: Path) -> None:
+def test_a_document_whose_structure_is_broken_is_refused_whole_with_line_and_column(
+    content: str, says: str, tmp_path: Path
+) -> None:
     assert says in refused(tmp_path, "a.json", content)
 
 
 def test_deep_elements_are_elements(tmp_path: Path) -> None:
     deep = '{"customer_id":"A","x":' + '{"a":[' * 20 + '"]}"' + "]}" * 20 + "}"
-    _, profiles, rejects = imported(tmp_path, "a.json", f'[{deep},{{"customer_id":"B"}},{"[" * 100_000}{"]" * 100_000}]')
+    _, profiles, rejects = imported(
+        tmp_path, "a.json", f'[{deep},{{"customer_id":"B"}},{"[" * 100_000}{"]" * 100_000}]'
+    )
     assert customers(profiles) == ["A", "B"]
     assert [one["code"] for one in rejects] == ["JSON_TOO_DEEP"]
 
 
 def test_standard_input_is_a_document_where_that_is_said_or_seen(tmp_path: Path) -> None:
     batch = b'{\n "user_identities": {"customer_id": "A"}\n}\n'
-    assert run("import", "-", "--feed", "f", "--format", "json", folder=tmp_path, stdin=batch).returncode == 0
-    assert run("import", "-", "--feed", "f", folder=tmp_path, stdin=b'[\n {"customer_id": "B"}]').returncode == 0
+    assert (
+        run(
+            "import", "-", "--feed", "f", "--format", "json", folder=tmp_path, stdin=batch
+        ).returncode
+        == 0
+    )
+    assert (
+        run(
+            "import", "-", "--feed", "f", folder=tmp_path, stdin=b'[\n {"customer_id": "B"}]'
+        ).returncode
+        == 0
+    )
     (tmp_path / "c.dat").write_text('[{"customer_id":"C"}]')
-    assert run("plan", "c.dat", "--feed", "f", "--format", "json", "-o", "p.plan", folder=tmp_path).returncode == 0
-    assert customers([json.loads(line) for line in run("export", "profiles", folder=tmp_path).stdout.splitlines()]) == ["A", "B"]
+    assert (
+        run(
+            "plan", "c.dat", "--feed", "f", "--format", "json", "-o", "p.plan", folder=tmp_path
+        ).returncode
+        == 0
+    )
+    assert customers(
+        [
+            json.loads(line)
+            for line in run("export", "profiles", folder=tmp_path).stdout.splitlines()
+        ]
+    ) == ["A", "B"]
 
 
 @pytest.mark.slow
@@ -136,9 +178,15 @@ def test_an_array_takes_the_time_of_its_lines(tmp_path: Path) -> None:
 NESTED = '{"userId":"C-1","emailAddress":"ada@example.com","traits":{"plan":"pro","address":{"city":"Leeds"}},"ids":[{"x":1}]}\n'
 
 
-@pytest.mark.parametrize(("name", "content"), [("a.jsonl", NESTED), ("a.json", NESTED), ("b.json", f"[{NESTED}]")])
-def test_objects_of_a_flat_row_are_attributes_with_dotted_names(name: str, content: str, tmp_path: Path) -> None:
-    report, profiles, _ = imported(tmp_path, name, content, "--map", "userId=customer_id", "--map", "emailAddress=email")
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.jsonl", NESTED), ("a.json", NESTED), ("b.json", f"[{NESTED}]")]
+)
+def test_objects_of_a_flat_row_are_attributes_with_dotted_names(
+    name: str, content: str, tmp_path: Path
+) -> None:
+    report, profiles, _ = imported(
+        tmp_path, name, content, "--map", "userId=customer_id", "--map", "emailAddress=email"
+    )
     assert profiles[0]["user_identities"] == {"customer_id": ["C-1"], "email": ["ada@example.com"]}
     assert attributes(profiles) == [{"traits.address.city": "Leeds", "traits.plan": "pro"}]
     assert report["left_out"] == {"UA_UNSUPPORTED_TYPE": {"ids": 1}}
@@ -149,7 +197,11 @@ def test_objects_of_a_flat_row_are_attributes_with_dotted_names(name: str, conte
 
 
 def test_a_batch_keeps_the_rule_of_the_platform_for_objects(tmp_path: Path) -> None:
-    report, profiles, _ = imported(tmp_path, "a.jsonl", '{"user_identities":{"customer_id":"A"},"user_attributes":{"t":{"a":1},"u":{"$oid":"x"},"v":1}}\n')
+    report, profiles, _ = imported(
+        tmp_path,
+        "a.jsonl",
+        '{"user_identities":{"customer_id":"A"},"user_attributes":{"t":{"a":1},"u":{"$oid":"x"},"v":1}}\n',
+    )
     assert attributes(profiles) == [{"v": 1}]
     assert report["left_out"] == {"UA_UNSUPPORTED_TYPE": {"t": 1, "u": 1}}
     assert "columns" not in report["files"][0]
@@ -166,8 +218,16 @@ def test_the_shapes_of_nested_values(tmp_path: Path) -> None:
     ]  # fmt: skip
     report, profiles, rejects = imported(tmp_path, "a.jsonl", "\n".join(lines))
     assert customers(profiles) == ["A", "D", "E"]
-    assert attributes(profiles) == [{"n.b": [1, "x"], "n.c": True, "n.d": 1.5}, {"email.address": "x", "home.city": "Metz"}, {}]
-    assert [(one["line"], one["code"]) for one in rejects] == [(2, "DUPLICATE_KEY"), (3, "DUPLICATE_KEY"), (6, "BATCH_UNKNOWN_FIELD")]
+    assert attributes(profiles) == [
+        {"n.b": [1, "x"], "n.c": True, "n.d": 1.5},
+        {"email.address": "x", "home.city": "Metz"},
+        {},
+    ]
+    assert [(one["line"], one["code"]) for one in rejects] == [
+        (2, "DUPLICATE_KEY"),
+        (3, "DUPLICATE_KEY"),
+        (6, "BATCH_UNKNOWN_FIELD"),
+    ]
     assert report["reasons"]["UA_UNSUPPORTED_TYPE"] == 1  # deeper than is read
     assert report["reasons"]["UA_KEY_TOO_LONG"] == 1
     assert "x" + ".a" * 31 in report["left_out"]["UA_UNSUPPORTED_TYPE"]
@@ -182,7 +242,9 @@ def test_values_of_mongo_are_themselves(tmp_path: Path) -> None:
     lines = [
         first, '{"_id":{"$numberLong":"447700900123"}}', '{"_id":{"$numberDouble":"447700900124.0"}}', '{"_id":{"$numberDouble":"1.5"}}',
     ]  # fmt: skip
-    report, profiles, rejects = imported(tmp_path, "a.jsonl", "\n".join(lines), "--map", "_id=customer_id")
+    report, profiles, rejects = imported(
+        tmp_path, "a.jsonl", "\n".join(lines), "--map", "_id=customer_id"
+    )
     assert customers(profiles) == ["507f1f77bcf86cd799439011", "447700900123", "447700900124"]
     raw = run("export", "profiles", folder=tmp_path).stdout.splitlines()[0]
     for one in (
@@ -195,7 +257,9 @@ def test_values_of_mongo_are_themselves(tmp_path: Path) -> None:
 
 
 def test_the_columns_of_flat_rows_are_told_as_those_of_a_csv_file(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"Customer ID":"A","tier":"x"}\n{"user_identities":{"customer_id":"B"}}\n{"e-mail":"q","Email":"a@x.org","t":{"a":1}}\n')
+    (tmp_path / "a.jsonl").write_text(
+        '{"Customer ID":"A","tier":"x"}\n{"user_identities":{"customer_id":"B"}}\n{"e-mail":"q","Email":"a@x.org","t":{"a":1}}\n'
+    )
     done = run("import", "a.jsonl", "--feed", "f", folder=tmp_path)
     assert (
         "a.jsonl: Customer ID -> user_identities.customer_id, tier -> user_attributes.tier, e-mail -> user_attributes.e-mail,"
@@ -204,9 +268,22 @@ def test_the_columns_of_flat_rows_are_told_as_those_of_a_csv_file(tmp_path: Path
 
 
 def test_a_mapping_reaches_flat_rows_and_never_a_batch(tmp_path: Path) -> None:
-    lines = ['{"id":"A","traits":{"plan":"pro","age":5},"noise":{"a":1},"tier":"x"}', '{"user_identities":{"customer_id":"B"},"user_attributes":{"tier":"y","id":"z"}}', '{"mpid":7,"id":"C"}']
-    options = ("id=customer_id", "traits.plan=ignore", "traits.age=user_attributes.$Age", "noise=ignore", "tier=level", "mpid=ignore")
-    report, profiles, _ = imported(tmp_path, "a.jsonl", "\n".join(lines), *(part for one in options for part in ("--map", one)))
+    lines = [
+        '{"id":"A","traits":{"plan":"pro","age":5},"noise":{"a":1},"tier":"x"}',
+        '{"user_identities":{"customer_id":"B"},"user_attributes":{"tier":"y","id":"z"}}',
+        '{"mpid":7,"id":"C"}',
+    ]
+    options = (
+        "id=customer_id",
+        "traits.plan=ignore",
+        "traits.age=user_attributes.$Age",
+        "noise=ignore",
+        "tier=level",
+        "mpid=ignore",
+    )
+    report, profiles, _ = imported(
+        tmp_path, "a.jsonl", "\n".join(lines), *(part for one in options for part in ("--map", one))
+    )
     assert customers(profiles) == ["A", "B", "C"]
     assert attributes(profiles) == [{"$Age": 5, "level": "x"}, {"id": "z", "tier": "y"}, {}]
     assert report["files"][0]["columns"]["noise"] == "ignored"
@@ -216,7 +293,9 @@ def test_a_mapping_that_fits_no_flat_row_is_refused(tmp_path: Path) -> None:
     said = refused(tmp_path, "a.jsonl", NESTED, "--map", "userID=customer_id")
     assert "--map names a key that no flat row has: 'userID'" in said
     assert "'userId', 'emailAddress', 'traits.plan'" in said
-    said = refused(tmp_path, "b.jsonl", '{"user_identities":{"customer_id":"B"}}\n', "--map", "id=customer_id")
+    said = refused(
+        tmp_path, "b.jsonl", '{"user_identities":{"customer_id":"B"}}\n', "--map", "id=customer_id"
+    )
     assert "the rows are batches" in said
     said = refused(tmp_path, "c.jsonl", NESTED, "--map", "#4=customer_id")
     assert "no flat row has" in said
@@ -225,44 +304,96 @@ def test_a_mapping_that_fits_no_flat_row_is_refused(tmp_path: Path) -> None:
 def test_a_mapping_fits_several_files_together(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").write_text('{"customer_id":"B","level":"y"}\n')
     (tmp_path / "c.csv").write_text("nr,stufe\nC,z\n")
-    _, profiles, _ = imported(tmp_path, "a.jsonl", '{"id":"A","tier":"x"}\n', "b.jsonl", "c.csv", "--map", "id=customer_id", "--map", "level=tier", "--map", "nr=customer_id")
+    _, profiles, _ = imported(
+        tmp_path,
+        "a.jsonl",
+        '{"id":"A","tier":"x"}\n',
+        "b.jsonl",
+        "c.csv",
+        "--map",
+        "id=customer_id",
+        "--map",
+        "level=tier",
+        "--map",
+        "nr=customer_id",
+    )
     assert customers(profiles) == ["A", "B", "C"]
     assert attributes(profiles) == [{"tier": "x"}, {"tier": "y"}, {"stufe": "z"}]
-    said = run("import", "a.jsonl", "b.jsonl", "--feed", "g", "--map", "nr=customer_id", folder=tmp_path)
+    said = run(
+        "import", "a.jsonl", "b.jsonl", "--feed", "g", "--map", "nr=customer_id", folder=tmp_path
+    )
     assert (said.returncode, "'nr'" in said.stderr) == (4, True)
 
 
 def test_two_keys_mapped_to_one_field_never_overwrite_each_other(tmp_path: Path) -> None:
     content = '{"id":"A","a":"x","b":null}\n{"id":"B","a":"x","b":"y"}\n{"id":"C","m":1,"n":2}\n{"id":"D","m":9,"n":null}\n'
-    options = ("--map", "id=customer_id", "--map", "a=tier", "--map", "b=tier", "--map", "m=mpid", "--map", "n=mpid")
+    options = (
+        "--map",
+        "id=customer_id",
+        "--map",
+        "a=tier",
+        "--map",
+        "b=tier",
+        "--map",
+        "m=mpid",
+        "--map",
+        "n=mpid",
+    )
     _, profiles, rejects = imported(tmp_path, "a.jsonl", content, *options)
     assert customers(profiles) == ["A", "D"]
-    assert [(one["line"], one["code"]) for one in rejects] == [(2, "DUPLICATE_KEY"), (3, "DUPLICATE_KEY")]
+    assert [(one["line"], one["code"]) for one in rejects] == [
+        (2, "DUPLICATE_KEY"),
+        (3, "DUPLICATE_KEY"),
+    ]
 
 
 def test_a_manifest_reaches_flat_rows(tmp_path: Path) -> None:
-    manifest = {"hasHeaderRow": True, "columns": [{"column": "userId", "field": "user_identities.customer_id"}, {"column": "traits.plan", "action": "ignore"}]}
+    manifest = {
+        "hasHeaderRow": True,
+        "columns": [
+            {"column": "userId", "field": "user_identities.customer_id"},
+            {"column": "traits.plan", "action": "ignore"},
+        ],
+    }
     (tmp_path / "m.json").write_text(json.dumps(manifest))
-    _, profiles, _ = imported(tmp_path, "a.jsonl", NESTED, "--manifest", "m.json", "--map", "ids=ignore")
+    _, profiles, _ = imported(
+        tmp_path, "a.jsonl", NESTED, "--manifest", "m.json", "--map", "ids=ignore"
+    )
     assert customers(profiles) == ["C-1"]
-    assert attributes(profiles) == [{"emailAddress": "ada@example.com", "traits.address.city": "Leeds"}]
+    assert attributes(profiles) == [
+        {"emailAddress": "ada@example.com", "traits.address.city": "Leeds"}
+    ]
     (tmp_path / "profiles.duckdb").unlink()
-    (tmp_path / "m.json").write_text(json.dumps({"hasHeaderRow": False, "columns": [{"field": "user_identities.customer_id"}]}))
+    (tmp_path / "m.json").write_text(
+        json.dumps({"hasHeaderRow": False, "columns": [{"field": "user_identities.customer_id"}]})
+    )
     assert "names them by place" in refused(tmp_path, "b.jsonl", NESTED, "--manifest", "m.json")
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
 def test_spellings_of_nothing_are_nothing_in_a_flat_row(name: str, tmp_path: Path) -> None:
-    lines = ['{"customer_id":"A","city":"\\\\N","n":5,"t":{"u":"-"},"l":["-"]}', '{"customer_id":"-","email":"b@x.org","city":"x"}', '{"user_identities":{"customer_id":"C"},"user_attributes":{"city":"-"}}']
+    lines = [
+        '{"customer_id":"A","city":"\\\\N","n":5,"t":{"u":"-"},"l":["-"]}',
+        '{"customer_id":"-","email":"b@x.org","city":"x"}',
+        '{"user_identities":{"customer_id":"C"},"user_attributes":{"city":"-"}}',
+    ]
     content = "\n".join(lines) if name == "a.jsonl" else f"[{','.join(lines)}]"
-    _, profiles, _ = imported(tmp_path, name, content, "--null", "\\N", "--null", "-", "--null", "5")
+    _, profiles, _ = imported(
+        tmp_path, name, content, "--null", "\\N", "--null", "-", "--null", "5"
+    )
     assert attributes(profiles) == [{"n": 5, "l": ["-"]}, {"city": "x"}, {"city": "-"}]
-    assert [list(one["user_identities"]) for one in profiles] == [["customer_id"], ["email"], ["customer_id"]]
+    assert [list(one["user_identities"]) for one in profiles] == [
+        ["customer_id"],
+        ["email"],
+        ["customer_id"],
+    ]
 
 
 @pytest.mark.parametrize("choice", ["attribute", "ignore"])
 def test_a_dotted_key_that_is_no_field_is_read_as_unknown_says(choice: str, tmp_path: Path) -> None:
-    _, profiles, _ = imported(tmp_path, "a.jsonl", '{"customer_id":"A","foo.bar":1,"t":{"a":2}}\n', "--unknown", choice)
+    _, profiles, _ = imported(
+        tmp_path, "a.jsonl", '{"customer_id":"A","foo.bar":1,"t":{"a":2}}\n', "--unknown", choice
+    )
     assert attributes(profiles) == [{"t.a": 2} | ({"foo.bar": 1} if choice == "attribute" else {})]
 
 
@@ -280,14 +411,22 @@ NUMBERS = [
 @pytest.mark.parametrize("flat", [True, False])
 def test_a_number_as_an_identity_is_judged_by_its_value(flat: bool, tmp_path: Path) -> None:
     shape = '{"customer_id":%s}' if flat else '{"user_identities":{"customer_id":%s}}'
-    _, profiles, rejects = imported(tmp_path, "a.jsonl", "".join(shape % text + "\n" for text, _ in NUMBERS))
+    _, profiles, rejects = imported(
+        tmp_path, "a.jsonl", "".join(shape % text + "\n" for text, _ in NUMBERS)
+    )
     assert sorted(customers(profiles)) == sorted({value for _, value in NUMBERS if value})
-    assert [one["line"] for one in rejects] == [line for line, (_, value) in enumerate(NUMBERS, start=1) if value is None]
+    assert [one["line"] for one in rejects] == [
+        line for line, (_, value) in enumerate(NUMBERS, start=1) if value is None
+    ]
     assert {one["code"] for one in rejects} == {"IDENTITY_INVALID"}
 
 
 def test_python_gets_numbers_of_any_size_exactly(tmp_path: Path) -> None:
-    imported(tmp_path, "a.jsonl", '{"customer_id":"C-3","huge":1e999999999999999999999,"tiny":-1e-999999999999999999999,"d":1.10,"e":1e400,"i":12345678901234567890,"l":[1,2e999999999999999999999]}\n')
+    imported(
+        tmp_path,
+        "a.jsonl",
+        '{"customer_id":"C-3","huge":1e999999999999999999999,"tiny":-1e-999999999999999999999,"d":1.10,"e":1e400,"i":12345678901234567890,"l":[1,2e999999999999999999999]}\n',
+    )
     (found,) = Store(tmp_path / "profiles.duckdb").profile(customer_id="C-3")
     values = {key: one.value for key, one in found.attributes.items()}
     assert values == {
@@ -299,7 +438,9 @@ def test_python_gets_numbers_of_any_size_exactly(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", ["1e999999999999999999999", "9" * 5000])
-def test_a_number_too_large_in_a_configuration_is_no_fault_of_ours(number: str, tmp_path: Path) -> None:
+def test_a_number_too_large_in_a_configuration_is_no_fault_of_ours(
+    number: str, tmp_path: Path
+) -> None:
     (tmp_path / "c.toml").write_text(f"[attributes]\npriority = {number}\n")
     done = run("config", "apply", "c.toml", folder=tmp_path)
     assert (done.returncode, "too large" in done.stderr) == (4, True), done.stderr
@@ -317,7 +458,11 @@ WRONG = [
 ]  # fmt: skip
 
 
-INSIDE = [shape for shape in WRONG if shape not in ('{"a":1}}', '{"a":[1}', '{"a":', '{"a":"', "{", '{"a":1}//')]
+INSIDE = [
+    shape
+    for shape in WRONG
+    if shape not in ('{"a":1}}', '{"a":[1}', '{"a":', '{"a":"', "{", '{"a":1}//')
+]
 """Shapes that leave the structure of an array around them whole."""
 FAULTS = {"JSON_INVALID", "LONE_SURROGATE"}
 
@@ -327,13 +472,23 @@ def codes_of(folder: Path, name: str, content: str) -> dict[int, str]:
     (folder / name).write_text(content, encoding="utf-8")
     rejects = folder / f"{name}.rejects"
     rejects.unlink(missing_ok=True)
-    import_files(folder / "none.duckdb", ImportRequest([str(folder / name)], "f", dry_run=True, rejects=str(rejects)))
-    return {one["line"]: one["code"] for one in map(json.loads, rejects.read_bytes().splitlines())} if rejects.exists() else {}
+    import_files(
+        folder / "none.duckdb",
+        ImportRequest([str(folder / name)], "f", dry_run=True, rejects=str(rejects)),
+    )
+    return (
+        {one["line"]: one["code"] for one in map(json.loads, rejects.read_bytes().splitlines())}
+        if rejects.exists()
+        else {}
+    )
 
 
 def test_the_grammar_of_json_holds_in_lines_and_in_elements(tmp_path: Path) -> None:
     shapes = [*RIGHT, *INSIDE]
-    for name, content in (("a.jsonl", "\n".join(shapes)), ("a.json", "[" + "\n,".join(shapes) + "]")):
+    for name, content in (
+        ("a.jsonl", "\n".join(shapes)),
+        ("a.json", "[" + "\n,".join(shapes) + "]"),
+    ):
         found = codes_of(tmp_path, name, content)
         for line, shape in enumerate(shapes, start=1):
             assert (found[line] in FAULTS) == (shape in WRONG), (name, shape, found[line])

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from support.doors import run
 from support.effort import at_length
 
-from profilectl.engine import ImportRequest, import_files
-from profilectl.opening import open_store
-from profilectl.profile import profiles_of
-from profilectl.scratch import Scratch
-from profilectl.values import parse_json, to_json
+from profilectl.importing.request import ImportRequest
+from profilectl.importing.run import import_files
+from profilectl.profiles.read_model import profiles_of
+from profilectl.rules.text.values import parse_json, to_json
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import Scratch
 
 HARD = [
     "01234", " leading", "trailing ", "1e5", "TRUE", "true", "2024-01-02", "NULL", "null", "\\N", "é", "e\u0301",
@@ -32,7 +33,11 @@ HARD = [
 ]  # fmt: skip
 text = st.one_of(
     st.sampled_from(HARD),
-    st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1, max_size=40),
+    st.text(
+        st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"),
+        min_size=1,
+        max_size=40,
+    ),
 )
 
 
@@ -45,9 +50,19 @@ def exported(path: Path, folder: Path) -> list[dict[str, Any]]:
     return [parse_json(line) for line in lines]  # type: ignore[misc]
 
 
-@settings(max_examples=at_length(20, by_night=2000), deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(cells=st.lists(st.lists(text, min_size=2, max_size=2), min_size=1, max_size=8), line_end=st.sampled_from(["\n", "\r\n"]))
-def test_a_csv_cell_comes_back_byte_for_byte(cells: list[list[str]], line_end: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+@settings(
+    max_examples=at_length(20, by_night=2000),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+)
+@given(
+    cells=st.lists(st.lists(text, min_size=2, max_size=2), min_size=1, max_size=8),
+    line_end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_a_csv_cell_comes_back_byte_for_byte(
+    cells: list[list[str]], line_end: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = tmp_path_factory.mktemp("lossless")
     file = folder / "a.csv"
     with file.open("w", encoding="utf-8", newline="") as stream:
@@ -57,13 +72,24 @@ def test_a_csv_cell_comes_back_byte_for_byte(cells: list[list[str]], line_end: s
     report = import_files(folder / "store.duckdb", ImportRequest([str(file)], "f"))
     assert report.counts.rows["applied"] == len(cells), report.counts
     found = exported(folder / "store.duckdb", folder)
-    assert [[one["user_attributes"].get("first"), one["user_attributes"].get("second")] for one in found] == cells
+    assert [
+        [one["user_attributes"].get("first"), one["user_attributes"].get("second")] for one in found
+    ] == cells
 
 
 json_values = st.recursive(
-    st.one_of(text, st.integers(), st.booleans(), st.none(), st.sampled_from(["N1.10", "N1e400", "N-0", "N1E5", "N0.1000", "N-0.0"])),
-    lambda inner: st.lists(inner, max_size=3), max_leaves=3,
-).filter(lambda value: not isinstance(value, list) or not any(isinstance(entry, list) for entry in value))
+    st.one_of(
+        text,
+        st.integers(),
+        st.booleans(),
+        st.none(),
+        st.sampled_from(["N1.10", "N1e400", "N-0", "N1E5", "N0.1000", "N-0.0"]),
+    ),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=3,
+).filter(
+    lambda value: not isinstance(value, list) or not any(isinstance(entry, list) for entry in value)
+)
 
 
 def exact(value: Any) -> str:
@@ -75,9 +101,16 @@ def exact(value: Any) -> str:
 
 
 @pytest.mark.slow
-@settings(max_examples=at_length(20, by_night=2000), deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(
+    max_examples=at_length(20, by_night=2000),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+)
 @given(values=st.lists(json_values, min_size=1, max_size=8), spaced=st.booleans())
-def test_a_json_value_comes_back_digit_for_digit(values: list[Any], spaced: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_json_value_comes_back_digit_for_digit(
+    values: list[Any], spaced: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = tmp_path_factory.mktemp("lossless")
     file, gap = folder / "a.jsonl", " " if spaced else ""
     texts = [exact(value) for value in values]
@@ -92,7 +125,10 @@ def test_a_json_value_comes_back_digit_for_digit(values: list[Any], spaced: bool
     kept = [one for one in texts if len(one) < 500]
     if len(kept) == len(texts):
         assert report.counts.rows["applied"] == len(values)
-        assert [to_json(one["user_attributes"]["k"]) for one in exported(folder / "store.duckdb", folder)] == texts
+        assert [
+            to_json(one["user_attributes"]["k"])
+            for one in exported(folder / "store.duckdb", folder)
+        ] == texts
 
 
 def test_thirty_thousand_whole_numbers_do_not_make_a_postcode_one(tmp_path: Path) -> None:
@@ -100,7 +136,10 @@ def test_thirty_thousand_whole_numbers_do_not_make_a_postcode_one(tmp_path: Path
     (tmp_path / "a.csv").write_text("customer_id,postcode\n" + "\n".join(rows) + "\n")
     assert run("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
     done = run("export", "profiles", "--format", "csv", folder=tmp_path)
-    found = {row["user_identities.customer_id"]: row["user_attributes.postcode"] for row in csv.DictReader(io.StringIO(done.stdout))}
+    found = {
+        row["user_identities.customer_id"]: row["user_attributes.postcode"]
+        for row in csv.DictReader(io.StringIO(done.stdout))
+    }
     assert (found["CZ"], found["CY"], found["C0"]) == ("01234", "12345.670", "10000")
 
 
@@ -146,26 +185,45 @@ def test_every_parquet_type_comes_back_exactly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind", "value"),
-    [("binary", pa.binary(), b"x"), ("nan", pa.float64(), float("nan")), ("nested", pa.list_(pa.list_(pa.int64())), [[1]])],
+    [
+        ("binary", pa.binary(), b"x"),
+        ("nan", pa.float64(), float("nan")),
+        ("nested", pa.list_(pa.list_(pa.int64())), [[1]]),
+    ],
 )
-def test_a_parquet_value_without_exact_text_is_left_out_and_counted(name: str, kind: pa.DataType, value: Any, tmp_path: Path) -> None:
-    table = pa.table({"customer_id": pa.array(["A"]), name: pa.array([value], kind), "kept": pa.array(["x"])})
+def test_a_parquet_value_without_exact_text_is_left_out_and_counted(
+    name: str, kind: pa.DataType, value: Any, tmp_path: Path
+) -> None:
+    table = pa.table(
+        {"customer_id": pa.array(["A"]), name: pa.array([value], kind), "kept": pa.array(["x"])}
+    )
     pa.parquet.write_table(table, tmp_path / "a.parquet")
     done = run("import", "a.parquet", "--feed", "f", "--json", folder=tmp_path)
     assert json.loads(done.stdout)["reasons"] == {"UA_UNSUPPORTED_TYPE": 1}
-    assert json.loads(run("export", "profiles", folder=tmp_path).stdout)["user_attributes"] == {"kept": "x"}
+    assert json.loads(run("export", "profiles", folder=tmp_path).stdout)["user_attributes"] == {
+        "kept": "x"
+    }
 
 
 def test_a_decimal_of_more_digits_than_the_reader_holds_is_exact(tmp_path: Path) -> None:
-    value = pa.array([decimal.Decimal("12345678901234567890123456789012345678901.50")], pa.decimal256(60, 2))
-    pa.parquet.write_table(pa.table({"customer_id": pa.array(["A"]), "wide": value}), tmp_path / "a.parquet")
+    value = pa.array(
+        [decimal.Decimal("12345678901234567890123456789012345678901.50")], pa.decimal256(60, 2)
+    )
+    pa.parquet.write_table(
+        pa.table({"customer_id": pa.array(["A"]), "wide": value}), tmp_path / "a.parquet"
+    )
     assert run("import", "a.parquet", "--feed", "f", folder=tmp_path).returncode == 0
-    assert '"wide":12345678901234567890123456789012345678901.50}' in run("export", "profiles", folder=tmp_path).stdout
+    assert (
+        '"wide":12345678901234567890123456789012345678901.50}'
+        in run("export", "profiles", folder=tmp_path).stdout
+    )
 
 
 def test_a_struct_is_taken_apart_and_a_uuid_is_text(tmp_path: Path) -> None:
     identities = pa.array([{"customer_id": "A", "email": "a@example.com"}])
-    table = pa.table({"user_identities": identities, "user_attributes.u": pa.array([str(uuid.UUID(int=5))])})
+    table = pa.table(
+        {"user_identities": identities, "user_attributes.u": pa.array([str(uuid.UUID(int=5))])}
+    )
     pa.parquet.write_table(table, tmp_path / "a.parquet")
     assert run("import", "a.parquet", "--feed", "f", folder=tmp_path).returncode == 0
     profile = json.loads(run("export", "profiles", folder=tmp_path).stdout)
@@ -180,30 +238,83 @@ def test_a_csv_export_imports_again_to_the_same_cells(tmp_path: Path) -> None:
         writer.writerows([f"C{place}", value] for place, value in enumerate(HARD))
     assert run("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
     assert run("export", "profiles", "--sorted", "-o", "one.csv", folder=tmp_path).returncode == 0
-    assert run("--store", "two.duckdb", "import", "one.csv", "--feed", "f", folder=tmp_path).returncode == 0
-    assert run("--store", "two.duckdb", "export", "profiles", "--sorted", "-o", "two.csv", folder=tmp_path).returncode == 0
+    assert (
+        run("--store", "two.duckdb", "import", "one.csv", "--feed", "f", folder=tmp_path).returncode
+        == 0
+    )
+    assert (
+        run(
+            "--store",
+            "two.duckdb",
+            "export",
+            "profiles",
+            "--sorted",
+            "-o",
+            "two.csv",
+            folder=tmp_path,
+        ).returncode
+        == 0
+    )
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
 
 
 def test_attributes_that_differ_in_their_case_only_keep_apart(tmp_path: Path) -> None:
-    """Through CSV, Parquet and back; of Parquet columns, by the names that the file has for them (domain.md 2.2)."""
+    """Through CSV, Parquet and back; of Parquet columns, by the names that the file has for them
+    (domain.md 2.2).
+    """
     people = [
-        {"user_identities": {"customer_id": "A"}, "user_attributes": {"tier": "a", "Tier": "b", "TIER": "c"}},
+        {
+            "user_identities": {"customer_id": "A"},
+            "user_attributes": {"tier": "a", "Tier": "b", "TIER": "c"},
+        },
         {"user_identities": {"customer_id": "B"}, "user_attributes": {"tier": "z"}},
     ]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in people))
     assert run("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
     for name in ("b.csv", "b.parquet"):
         assert run("export", "profiles", "-o", name, folder=tmp_path).returncode == 0
-        assert run("--store", f"{name}.duckdb", "import", name, "--feed", "f", folder=tmp_path).returncode == 0
-        lines = run("--store", f"{name}.duckdb", "export", "profiles", "--sorted", folder=tmp_path).stdout.splitlines()
-        found = {tuple(one["user_identities"]["customer_id"]): one["user_attributes"] for one in map(json.loads, lines)}
+        assert (
+            run(
+                "--store", f"{name}.duckdb", "import", name, "--feed", "f", folder=tmp_path
+            ).returncode
+            == 0
+        )
+        lines = run(
+            "--store", f"{name}.duckdb", "export", "profiles", "--sorted", folder=tmp_path
+        ).stdout.splitlines()
+        found = {
+            tuple(one["user_identities"]["customer_id"]): one["user_attributes"]
+            for one in map(json.loads, lines)
+        }
         assert found == {("A",): {"tier": "a", "Tier": "b", "TIER": "c"}, ("B",): {"tier": "z"}}
-    assert run("export", "profiles", "--format", "csv", "--sorted", "--fields", "tier,Tier", folder=tmp_path).stdout.count("b,a\n") == 1
+    assert (
+        run(
+            "export",
+            "profiles",
+            "--format",
+            "csv",
+            "--sorted",
+            "--fields",
+            "tier,Tier",
+            folder=tmp_path,
+        ).stdout.count("b,a\n")
+        == 1
+    )
 
 
 def test_members_of_a_struct_keep_the_names_that_the_file_has_for_them(tmp_path: Path) -> None:
-    attributes = pa.array([{"tier": "x", "Tier": "y", "l": ["1", "2"]}], pa.struct([("tier", pa.string()), ("Tier", pa.string()), ("l", pa.list_(pa.string()))]))
-    pyarrow.parquet.write_table(pa.table({"customer_id": ["A"], "user_attributes": attributes, "TIER": ["z"]}), tmp_path / "a.parquet")
+    attributes = pa.array(
+        [{"tier": "x", "Tier": "y", "l": ["1", "2"]}],
+        pa.struct([("tier", pa.string()), ("Tier", pa.string()), ("l", pa.list_(pa.string()))]),
+    )
+    pyarrow.parquet.write_table(
+        pa.table({"customer_id": ["A"], "user_attributes": attributes, "TIER": ["z"]}),
+        tmp_path / "a.parquet",
+    )
     assert run("import", "a.parquet", "--feed", "f", folder=tmp_path).returncode == 0
-    assert json.loads(run("export", "profiles", folder=tmp_path).stdout)["user_attributes"] == {"tier": "x", "Tier": "y", "TIER": "z", "l": ["1", "2"]}
+    assert json.loads(run("export", "profiles", folder=tmp_path).stdout)["user_attributes"] == {
+        "tier": "x",
+        "Tier": "y",
+        "TIER": "z",
+        "l": ["1", "2"],
+    }

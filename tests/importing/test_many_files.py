@@ -1,4 +1,6 @@
-"""What the user named: several files, patterns and archives, where one file does not stop many; encrypted files."""
+"""What the user named: several files, patterns and archives, where one file does not stop many;
+encrypted files.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def test_a_mac_archive_is_read_without_what_the_mac_put_in(tmp_path: Path) -> No
         archive.writestr(".DS_Store", b"\x00\x00\x00\x01Bud1")
     report, said = imported(tmp_path, "mac.zip")
     assert people(tmp_path) == ["C-1"]
-    assert skipped(report) == ["skipped, no data file: mac.zip/.DS_Store, mac.zip/__MACOSX/._contacts.csv"]
+    assert skipped(report) == [
+        "skipped, no data file: mac.zip/.DS_Store, mac.zip/__MACOSX/._contacts.csv"
+    ]
     assert skipped(report)[0] in said
 
 
@@ -63,21 +67,35 @@ def test_what_an_archive_holds_beside_data_files_is_named(tmp_path: Path) -> Non
         archive.writestr("b.csv.gz", gzip.compress(MORE.encode()))
         archive.writestr("empty.csv", "")
     report, _ = imported(tmp_path, "a.zip")
-    assert skipped(report) == ["skipped, not named as a data file: a.zip/b.csv.gz", "skipped, empty: a.zip/empty.csv"]
+    assert skipped(report) == [
+        "skipped, not named as a data file: a.zip/b.csv.gz",
+        "skipped, empty: a.zip/empty.csv",
+    ]
 
 
 def test_empty_parts_that_a_pattern_matches_do_not_stop_the_others(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     for name, content in {
-        "part-0.csv": "", "part-1.csv": ROWS, "part-2.csv": "customer_id,email\n", "part-3.csv": "\n", "part-4.csv": "\ufeff",
-        "part-5.csv": MORE, "_SUCCESS": "", "part-1.csv.crc": "x", ".hidden.csv": "x",
+        "part-0.csv": "",
+        "part-1.csv": ROWS,
+        "part-2.csv": "customer_id,email\n",
+        "part-3.csv": "\n",
+        "part-4.csv": "\ufeff",
+        "part-5.csv": MORE,
+        "_SUCCESS": "",
+        "part-1.csv.crc": "x",
+        ".hidden.csv": "x",
     }.items():
         (out / name).write_text(content)
     (out / "part-6.csv.gz").write_bytes(gzip.compress(b""))
     (out / "older").mkdir()
     report, _ = imported(tmp_path, "out/*")
-    assert [file["path"] for file in report["files"]] == ["out/part-1.csv", "out/part-2.csv", "out/part-5.csv"]
+    assert [file["path"] for file in report["files"]] == [
+        "out/part-1.csv",
+        "out/part-2.csv",
+        "out/part-5.csv",
+    ]
     assert people(tmp_path) == ["C-1", "C-2"]
     assert skipped(report) == [
         "skipped, no data file: out/_SUCCESS, out/part-1.csv.crc",
@@ -141,7 +159,9 @@ def test_a_column_that_no_file_has_is_named_before_anything_is_read(tmp_path: Pa
 
     (tmp_path / "a.csv").write_text("Contact,Mail\nC-1,ada@example.com\n")
     pq.write_table(pa.table({"Contact": ["C-2"], "Tier": ["gold"]}), tmp_path / "b.parquet")
-    said = refused(tmp_path, "a.csv", "b.parquet", "--map", "Contact=customer_id", "--map", "Tel=mobile_number")
+    said = refused(
+        tmp_path, "a.csv", "b.parquet", "--map", "Contact=customer_id", "--map", "Tel=mobile_number"
+    )
     assert "--map names a column that is in none of the files: 'Tel'" in said
     assert "Mail" in said
     assert "Tier" in said
@@ -157,24 +177,53 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home.chmod(0o700)
     _gpg(home, "--quick-generate-key", "test@example.com", "future-default", "default", "never")
     yield home
-    subprocess.run(["gpgconf", "--kill", "all"], env={**os.environ, "GNUPGHOME": str(home)}, check=False, capture_output=True)
+    subprocess.run(
+        ["gpgconf", "--kill", "all"],
+        env={**os.environ, "GNUPGHOME": str(home)},
+        check=False,
+        capture_output=True,
+    )
 
 
 def _gpg(home: Path, *arguments: str, content: bytes = b"") -> bytes:
-    command = ["gpg", "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", "", "--trust-model", "always"]
-    done = subprocess.run([*command, *arguments], env={**os.environ, "GNUPGHOME": str(home)}, input=content, check=True, capture_output=True)
+    command = [
+        "gpg",
+        "--batch",
+        "--quiet",
+        "--pinentry-mode",
+        "loopback",
+        "--passphrase",
+        "",
+        "--trust-model",
+        "always",
+    ]
+    done = subprocess.run(
+        [*command, *arguments],
+        env={**os.environ, "GNUPGHOME": str(home)},
+        input=content,
+        check=True,
+        capture_output=True,
+    )
     return done.stdout
 
 
-def test_an_encrypted_file_is_decrypted_by_gpg(tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encrypted_file_is_decrypted_by_gpg(
+    tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GNUPGHOME", str(keys))
     to = ("--recipient", "test@example.com", "--encrypt")
     (tmp_path / "a.csv.gpg").write_bytes(_gpg(keys, *to, content=ROWS.encode()))
     (tmp_path / "b.csv.gz.pgp").write_bytes(_gpg(keys, *to, content=gzip.compress(MORE.encode())))
-    (tmp_path / "c.jsonl.asc").write_bytes(_gpg(keys, "--armor", *to, content=b'{"customer_id":"C-3"}\n'))
+    (tmp_path / "c.jsonl.asc").write_bytes(
+        _gpg(keys, "--armor", *to, content=b'{"customer_id":"C-3"}\n')
+    )
     report, _ = imported(tmp_path, "a.csv.gpg", "b.csv.gz.pgp", "c.jsonl.asc")
     assert people(tmp_path) == ["C-1", "C-2", "C-3"]
-    assert [file["path"] for file in report["files"]] == ["a.csv.gpg", "b.csv.gz.pgp", "c.jsonl.asc"]
+    assert [file["path"] for file in report["files"]] == [
+        "a.csv.gpg",
+        "b.csv.gz.pgp",
+        "c.jsonl.asc",
+    ]
     again = call("import", "a.csv.gpg", "--feed", "f", folder=tmp_path)
     assert "already imported" in again.stderr
     armoured = _gpg(keys, "--armor", *to, content=MORE.encode())
@@ -183,16 +232,24 @@ def test_an_encrypted_file_is_decrypted_by_gpg(tmp_path: Path, keys: Path, monke
 
 
 def test_a_file_for_another_key_is_refused(tmp_path: Path, keys: Path) -> None:
-    (tmp_path / "a.csv.gpg").write_bytes(_gpg(keys, "--recipient", "test@example.com", "--encrypt", content=ROWS.encode()))
-    (tmp_path / "b.csv.gpg").write_bytes(_gpg(keys, "--symmetric", "--passphrase", "secret", content=ROWS.encode()))
+    (tmp_path / "a.csv.gpg").write_bytes(
+        _gpg(keys, "--recipient", "test@example.com", "--encrypt", content=ROWS.encode())
+    )
+    (tmp_path / "b.csv.gpg").write_bytes(
+        _gpg(keys, "--symmetric", "--passphrase", "secret", content=ROWS.encode())
+    )
     (tmp_path / "c.csv.gpg").write_text(ROWS)
     other = tmp_path / "other"
     other.mkdir(mode=0o700)
     home = {"GNUPGHOME": str(other)}
-    assert "a.csv.gpg cannot be decrypted: decryption failed: No secret key" in refused(tmp_path, "a.csv.gpg", **home)
+    assert "a.csv.gpg cannot be decrypted: decryption failed: No secret key" in refused(
+        tmp_path, "a.csv.gpg", **home
+    )
     assert "b.csv.gpg cannot be decrypted: " in refused(tmp_path, "b.csv.gpg", **home)
     assert "c.csv.gpg cannot be decrypted: " in refused(tmp_path, "c.csv.gpg", **home)
-    subprocess.run(["gpgconf", "--kill", "all"], env={**os.environ, **home}, check=False, capture_output=True)
+    subprocess.run(
+        ["gpgconf", "--kill", "all"], env={**os.environ, **home}, check=False, capture_output=True
+    )
 
 
 def test_without_gpg_an_encrypted_file_is_refused(tmp_path: Path) -> None:
@@ -205,8 +262,13 @@ def test_without_gpg_an_encrypted_file_is_refused(tmp_path: Path) -> None:
 def test_ctrl_c_ends_an_import_with_130_and_leaves_nothing(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     going = subprocess.Popen(
-        [sys.executable, "-m", "profilectl", "import", "-", "--format", "csv", "--feed", "f"], cwd=tmp_path, env=environment,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "profilectl", "import", "-", "--format", "csv", "--feed", "f"],
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert going.stdin is not None
     going.stdin.write(ROWS)

@@ -17,7 +17,7 @@ BROKEN = [
     "C4,d@example.com,x,y\r\n",           # too many
     "C5,e@example.com,\"open\" quote\r\n",
 ]  # fmt: skip
-SOUND = ["C1,a@example.com,\"fine, \"\"really\"\"\"\r\n", "C2,b@example.com,\"two\r\nlines\"\r\n"]
+SOUND = ['C1,a@example.com,"fine, ""really"""\r\n', 'C2,b@example.com,"two\r\nlines"\r\n']
 
 
 def as_input(folder: Path, name: str, target: str, *options: str) -> bytes:
@@ -27,14 +27,31 @@ def as_input(folder: Path, name: str, target: str, *options: str) -> bytes:
 
 
 def test_broken_csv_records_come_out_as_they_are(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_bytes("".join([HEADER, SOUND[0], BROKEN[0], BROKEN[1], SOUND[1], BROKEN[2], BROKEN[3], SOUND[0].replace("C1", "C6")]).encode())
+    (tmp_path / "a.csv").write_bytes(
+        "".join(
+            [
+                HEADER,
+                SOUND[0],
+                BROKEN[0],
+                BROKEN[1],
+                SOUND[1],
+                BROKEN[2],
+                BROKEN[3],
+                SOUND[0].replace("C1", "C6"),
+            ]
+        ).encode()
+    )
     assert as_input(tmp_path, "a.csv", "mend.csv") == (HEADER + "".join(BROKEN)).encode()
 
 
 def test_what_was_mended_imports_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes((HEADER + SOUND[0] + BROKEN[0] + BROKEN[1]).encode())
     text = as_input(tmp_path, "a.csv", "mend.csv").decode()
-    (tmp_path / "mend.csv").write_bytes(text.replace(",,\"nobody", "C9,,\"nobody").replace("C3,c@example.com", "C3,c@example.com,").encode())
+    (tmp_path / "mend.csv").write_bytes(
+        text.replace(',,"nobody', 'C9,,"nobody')
+        .replace("C3,c@example.com", "C3,c@example.com,")
+        .encode()
+    )
     done = run("import", "mend.csv", "--feed", "f", "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"]["applied"] == 2
@@ -43,7 +60,9 @@ def test_what_was_mended_imports_as_it_is(tmp_path: Path) -> None:
 
 
 def test_the_fast_reader_gives_the_same_rows(tmp_path: Path) -> None:
-    rows = "".join(f"C{n},{n}@example.com,é{n}\n" if n % 7 else f",,nobody {n}\n" for n in range(50))
+    rows = "".join(
+        f"C{n},{n}@example.com,é{n}\n" if n % 7 else f",,nobody {n}\n" for n in range(50)
+    )
     (tmp_path / "a.csv").write_text("\ufeffcustomer_id,email,note\n" + rows)
     expected = "customer_id,email,note\n" + "".join(f",,nobody {n}\n" for n in range(0, 50, 7))
     assert as_input(tmp_path, "a.csv", "mend.csv").decode() == expected
@@ -51,21 +70,42 @@ def test_the_fast_reader_gives_the_same_rows(tmp_path: Path) -> None:
 
 def test_it_is_in_the_encoding_of_the_input(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes("email,name\na@example.com,Zoë\n,Jürgen\n".encode("latin-1"))
-    assert as_input(tmp_path, "a.csv", "mend.csv", "--encoding", "latin-1") == "email,name\n,Jürgen\n".encode("latin-1")
+    assert as_input(
+        tmp_path, "a.csv", "mend.csv", "--encoding", "latin-1"
+    ) == "email,name\n,Jürgen\n".encode("latin-1")
 
 
 def test_json_lines_of_several_files_come_out_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"email":"a@example.com"}\n{"x": 1.10}\n\nnot json\n')
-    (tmp_path / "b.jsonl").write_text('{"email":"b@example.com","a":1,"a":2}\n{"email":"c@example.com"}')
+    (tmp_path / "b.jsonl").write_text(
+        '{"email":"b@example.com","a":1,"a":2}\n{"email":"c@example.com"}'
+    )
     found = as_input(tmp_path, "a.jsonl", "mend.jsonl").decode()
     assert found == '{"x": 1.10}\nnot json\n'
-    done = run("import", "a.jsonl", "b.jsonl", "--feed", "g", "--rejects-as-input", "both.jsonl", folder=tmp_path)
+    done = run(
+        "import",
+        "a.jsonl",
+        "b.jsonl",
+        "--feed",
+        "g",
+        "--rejects-as-input",
+        "both.jsonl",
+        folder=tmp_path,
+    )
     assert done.returncode == 3
-    assert (tmp_path / "both.jsonl").read_text() == '{"x": 1.10}\nnot json\n{"email":"b@example.com","a":1,"a":2}\n'
+    assert (
+        tmp_path / "both.jsonl"
+    ).read_text() == '{"x": 1.10}\nnot json\n{"email":"b@example.com","a":1,"a":2}\n'
 
 
 def test_parquet_rows_keep_their_types(tmp_path: Path) -> None:
-    table = pa.table({"email": ["a@example.com", None, "c@example.com", None], "n": pa.array([1, 2, 3, 4], pa.int16()), "l": [["a"], ["b"], [], None]})
+    table = pa.table(
+        {
+            "email": ["a@example.com", None, "c@example.com", None],
+            "n": pa.array([1, 2, 3, 4], pa.int16()),
+            "l": [["a"], ["b"], [], None],
+        }
+    )
     pq.write_table(table, tmp_path / "a.parquet")
     as_input(tmp_path, "a.parquet", "mend.parquet")
     found = pq.read_table(tmp_path / "mend.parquet")
@@ -89,7 +129,9 @@ def test_a_gzip_file_is_mended_unpacked(tmp_path: Path) -> None:
         ({"a.json": "[]"}, "mend.json", 4, "mended where it is"),
     ],
 )
-def test_what_could_not_be_imported_as_one_file_is_refused(files: dict[str, str], target: str, status: int, says: str, tmp_path: Path) -> None:
+def test_what_could_not_be_imported_as_one_file_is_refused(
+    files: dict[str, str], target: str, status: int, says: str, tmp_path: Path
+) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     done = run("import", *files, "--feed", "f", "--rejects-as-input", target, folder=tmp_path)
@@ -98,22 +140,53 @@ def test_what_could_not_be_imported_as_one_file_is_refused(files: dict[str, str]
     assert not (tmp_path / target).exists()
 
 
-@pytest.mark.parametrize(("limit", "status"), [("2", 3), ("1", 4), ("0", 4), ("20%", 3), ("19.9%", 4), ("100%", 3), ("x", 2), ("-1", 2), ("101%", 2)])
-def test_more_rejects_than_allowed_refuse_the_import(limit: str, status: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("limit", "status"),
+    [
+        ("2", 3),
+        ("1", 4),
+        ("0", 4),
+        ("20%", 3),
+        ("19.9%", 4),
+        ("100%", 3),
+        ("x", 2),
+        ("-1", 2),
+        ("101%", 2),
+    ],
+)
+def test_more_rejects_than_allowed_refuse_the_import(
+    limit: str, status: int, tmp_path: Path
+) -> None:
     (tmp_path / "a.csv").write_text("email,x\n" + "a@example.com,1\n" * 8 + ",2\n,3\n")
     done = run("import", "a.csv", "--feed", "f", f"--max-rejects={limit}", folder=tmp_path)
     assert done.returncode == status, done.stderr
     if status == 4:
         assert "2 of 10 rows would be rejected" in done.stderr
-        assert (tmp_path / "a.csv.rejects.jsonl").read_text().count("\n") == 2, "one wants to see which"
+        assert (tmp_path / "a.csv.rejects.jsonl").read_text().count("\n") == 2, (
+            "one wants to see which"
+        )
         assert run("export", "profiles", folder=tmp_path).stdout == ""
 
 
 def test_every_row_with_a_code_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("customer_id,tier\nC1,gold\nC2,gold\n")
-    (tmp_path / "b.csv").write_text('customer_id,tier,zip\nC1,"le\nad",1\nC9,iron,2\n,tin,3\nC2,gold,4\n')
+    (tmp_path / "b.csv").write_text(
+        'customer_id,tier,zip\nC1,"le\nad",1\nC9,iron,2\n,tin,3\nC2,gold,4\n'
+    )
     assert run("import", "a.csv", "--feed", "crm", folder=tmp_path).returncode == 0
-    done = run("import", "b.csv", "--feed", "w", "--source", "warehouse", "--protection", "update-only", "--explain-rows", "rows.jsonl", folder=tmp_path)
+    done = run(
+        "import",
+        "b.csv",
+        "--feed",
+        "w",
+        "--source",
+        "warehouse",
+        "--protection",
+        "update-only",
+        "--explain-rows",
+        "rows.jsonl",
+        folder=tmp_path,
+    )
     assert done.returncode == 3
     told = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert [(one["line"], one["code"], one["fate"], one.get("attribute")) for one in told] == [
@@ -127,6 +200,22 @@ def test_every_row_with_a_code_is_told(tmp_path: Path) -> None:
 
 def test_a_row_of_parquet_is_told_as_a_row(tmp_path: Path) -> None:
     pq.write_table(pa.table({"customer_id": ["A", None], "x": ["1", "2"]}), tmp_path / "a.parquet")
-    assert run("import", "a.parquet", "--feed", "f", "--protection", "update-only", "--explain-rows", "rows.jsonl", folder=tmp_path).returncode == 3
+    assert (
+        run(
+            "import",
+            "a.parquet",
+            "--feed",
+            "f",
+            "--protection",
+            "update-only",
+            "--explain-rows",
+            "rows.jsonl",
+            folder=tmp_path,
+        ).returncode
+        == 3
+    )
     told = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
-    assert [(one["code"], one["row"], "line" in one) for one in told] == [("UPDATE_ONLY_NO_MATCH", 1, False), ("NO_IDENTITY", 2, False)]
+    assert [(one["code"], one["row"], "line" in one) for one in told] == [
+        ("UPDATE_ONLY_NO_MATCH", 1, False),
+        ("NO_IDENTITY", 2, False),
+    ]

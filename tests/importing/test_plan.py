@@ -20,13 +20,11 @@ from support.histories import History, histories
 from support.played_histories import declare, exported, request_for
 
 from profilectl.codes import InputRefused
-from profilectl.engine import import_files
-from profilectl.plan import apply_plan, make_plan, sealed
+from profilectl.importing.plan import apply_plan, make_plan, sealed
+from profilectl.importing.run import import_files
 
 FIRST = "customer_id,tier,city\nA,gold,Ulm\nB,iron,Bonn\n"
 SECOND = "customer_id,tier,city\nA,lead,Ulm\nC,tin,\nnobody\n"
-
-
 
 
 @made_once
@@ -51,7 +49,20 @@ def names(folder: Path) -> list[str]:
 
 def without_run(report: dict[str, Any]) -> dict[str, Any]:
     """Return a report without what belongs to one run of it."""
-    return {key: value for key, value in report.items() if key not in {"import", "dry_run", "elapsed_ms", "locked_ms", "examples", "rejects", "slow_path_rows"}}
+    return {
+        key: value
+        for key, value in report.items()
+        if key
+        not in {
+            "import",
+            "dry_run",
+            "elapsed_ms",
+            "locked_ms",
+            "examples",
+            "rejects",
+            "slow_path_rows",
+        }
+    }
 
 
 # Plan and apply equal import
@@ -61,20 +72,34 @@ def check_plan(history: History) -> None:
     note(history.as_case())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        planned, imported = folder / "planned" / "store.duckdb", folder / "imported" / "store.duckdb"
+        planned, imported = (
+            folder / "planned" / "store.duckdb",
+            folder / "imported" / "store.duckdb",
+        )
         for one in (planned, imported):
             one.parent.mkdir()
         declare(planned, history)
         shutil.copy(planned, imported)  # the same secret: the same MPIDs
         for place, one in enumerate(history.imports):
             request = request_for(folder, place, one)
-            request = type(request)(request.paths, request.feed, protection=request.protection, environment=request.environment, again=True)
+            request = type(request)(
+                request.paths,
+                request.feed,
+                protection=request.protection,
+                environment=request.environment,
+                again=True,
+            )
             before = planned.read_bytes()
             report, plan = make_plan(planned, request, folder / "one.plan")
             assert planned.read_bytes() == before
             applied = apply_plan(planned, folder / "one.plan")
             made = import_files(imported, request)
-            assert without_run(applied.as_json()) == without_run(made.as_json()) == without_run(report.as_json()) == without_run(plan["report"])
+            assert (
+                without_run(applied.as_json())
+                == without_run(made.as_json())
+                == without_run(report.as_json())
+                == without_run(plan["report"])
+            )
             assert timeless(exported(planned)) == timeless(exported(imported))
 
 
@@ -100,7 +125,12 @@ def test_plan_and_apply_equal_import(history: History) -> None:
 @pytest.mark.parametrize("part", range(4))
 def test_plan_and_apply_equal_import_at_length(part: int) -> None:
     @seed(part)
-    @settings(max_examples=at_length(15, by_night=100), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(
+        max_examples=at_length(15, by_night=100),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
     @given(histories())
     def compare(history: History) -> None:
         check_plan(history)
@@ -139,26 +169,49 @@ def test_a_dry_run_shows_examples_of_every_change_and_reason(folder: Path) -> No
     done = run("import", "c.jsonl", "--feed", "f", "--dry-run", "--json", folder=folder)
     assert done.returncode == 3, done.stderr
     found = json.loads(done.stdout)["examples"]
-    assert [(one["file"], one["line"], one["attribute"], one["before"], one["after"]) for one in found["attributes"]["changed"]] == [("c.jsonl", 1, "tier", "gold", "lead")]
-    assert [(one["line"], one["attribute"], one["before"]) for one in found["attributes"]["deleted"]] == [(1, "city", "Ulm")]
-    assert {(one["line"], one["attribute"]) for one in found["attributes"]["set"]} == {(1, "new"), (2, "tier")}
+    assert [
+        (one["file"], one["line"], one["attribute"], one["before"], one["after"])
+        for one in found["attributes"]["changed"]
+    ] == [("c.jsonl", 1, "tier", "gold", "lead")]
+    assert [
+        (one["line"], one["attribute"], one["before"]) for one in found["attributes"]["deleted"]
+    ] == [(1, "city", "Ulm")]
+    assert {(one["line"], one["attribute"]) for one in found["attributes"]["set"]} == {
+        (1, "new"),
+        (2, "tier"),
+    }
     assert [one["line"] for one in found["profiles"]["created"]] == [2]
-    assert [(one["line"], one["value"]) for one in found["identities"]["added"]] == [(1, "a@x.org"), (2, "N")]
+    assert [(one["line"], one["value"]) for one in found["identities"]["added"]] == [
+        (1, "a@x.org"),
+        (2, "N"),
+    ]
     assert [[one["line"] for one in listed] for listed in found["reasons"].values()] == [[3]]
     text = run("import", "c.jsonl", "--feed", "f", "--dry-run", folder=folder).stdout
     assert "c.jsonl:1" in text
     assert "gold" in text
 
 
-@pytest.mark.parametrize(("file", "protection", "status"), [("same.csv", "create-and-update", 0), ("other.csv", "create-and-update", 10), ("new.csv", "update-only", 0), ("b.csv", "create-and-update", 10), ("b.csv", "read-only", 3)])
-def test_the_detailed_exit_code_says_whether_there_are_changes(file: str, protection: str, status: int, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "protection", "status"),
+    [
+        ("same.csv", "create-and-update", 0),
+        ("other.csv", "create-and-update", 10),
+        ("new.csv", "update-only", 0),
+        ("b.csv", "create-and-update", 10),
+        ("b.csv", "read-only", 3),
+    ],
+)
+def test_the_detailed_exit_code_says_whether_there_are_changes(
+    file: str, protection: str, status: int, folder: Path
+) -> None:
     (folder / "same.csv").write_text("customer_id,tier\nA,gold\n")
     (folder / "other.csv").write_text("customer_id,tier\nA,lead\n")
     (folder / "new.csv").write_text("customer_id,tier\nX,lead\n")
     options = ["--feed", "f", "--protection", protection, "--detailed-exitcode"]
     assert run("import", file, *options, "--dry-run", folder=folder).returncode == status
     assert run("plan", file, *options, "-o", "x.plan", folder=folder).returncode == status
-    assert run("import", file, *options, folder=folder).returncode == 2  # an import has happened, whatever it changed
+    # an import has happened, whatever it changed
+    assert run("import", file, *options, folder=folder).returncode == 2
 
 
 # What has moved
@@ -211,15 +264,41 @@ def configured(text: str) -> Callable[[Path], None]:
         (command("import", "b.csv", "--feed", "f"), "import 2 was made since"),
         (command("imports", "undo", "1"), "import 1 was undone since"),
         (command("feeds", "add", "h", "--source", "account"), "the feed h was registered since"),
-        (command("feeds", "set", "f", "--protection", "read-only"), "the feed f was custom-feed, create-and-update, is custom-feed, read-only"),
-        (configured('[attributes]\npriority = "first-writer"\n'), "the setting attributes.priority was not set, is \"first-writer\""),
+        (
+            command("feeds", "set", "f", "--protection", "read-only"),
+            "the feed f was custom-feed, create-and-update, is custom-feed, read-only",
+        ),
+        (
+            configured('[attributes]\npriority = "first-writer"\n'),
+            'the setting attributes.priority was not set, is "first-writer"',
+        ),
         (configured('[identity]\nplaceholders = ["x"]\n'), "identity.placeholders"),
-        (lambda folder: (folder / "profiles.duckdb").unlink() or command("import", "a.csv", "--feed", "f")(folder), "the store is another one"),
+        (
+            lambda folder: (
+                (folder / "profiles.duckdb").unlink()
+                or command("import", "a.csv", "--feed", "f")(folder)
+            ),
+            "the store is another one",
+        ),
         (of_an_older_version, "made by profilectl 0.0.0"),
     ],
-    ids=["content", "gone", "import", "the same import", "undo", "new feed", "feed", "priority", "placeholders", "another store", "version"],
+    ids=[
+        "content",
+        "gone",
+        "import",
+        "the same import",
+        "undo",
+        "new feed",
+        "feed",
+        "priority",
+        "placeholders",
+        "another store",
+        "version",
+    ],
 )
-def test_a_plan_that_no_longer_fits_is_refused_saying_what_has_moved(move: Callable[[Path], None], says: str, folder: Path) -> None:
+def test_a_plan_that_no_longer_fits_is_refused_saying_what_has_moved(
+    move: Callable[[Path], None], says: str, folder: Path
+) -> None:
     (folder / "c.csv").write_text("customer_id,x\nQ,1\n")
     assert run("plan", "b.csv", "--feed", "f", "-o", "b.plan", folder=folder).returncode == 3
     move(folder)
@@ -227,9 +306,21 @@ def test_a_plan_that_no_longer_fits_is_refused_saying_what_has_moved(move: Calla
 
 
 def test_a_manifest_that_was_changed_since_is_a_move(folder: Path) -> None:
-    manifest = {"hasHeaderRow": True, "columns": [{"column": "customer_id", "action": "keep", "field": "user_identities.customer_id"}, {"column": "tier", "action": "keep", "field": "user_attributes.level"}, {"column": "city", "action": "ignore"}]}
+    manifest = {
+        "hasHeaderRow": True,
+        "columns": [
+            {"column": "customer_id", "action": "keep", "field": "user_identities.customer_id"},
+            {"column": "tier", "action": "keep", "field": "user_attributes.level"},
+            {"column": "city", "action": "ignore"},
+        ],
+    }
     (folder / "m.json").write_text(json.dumps(manifest))
-    assert run("plan", "a.csv", "--feed", "g", "--manifest", "m.json", "-o", "b.plan", folder=folder).returncode == 0
+    assert (
+        run(
+            "plan", "a.csv", "--feed", "g", "--manifest", "m.json", "-o", "b.plan", folder=folder
+        ).returncode
+        == 0
+    )
     (folder / "m.json").write_text(json.dumps(manifest, indent=2))
     moved(folder, "m.json is not the manifest it was")
 
@@ -249,12 +340,21 @@ def test_a_plan_is_applied_once(folder: Path) -> None:
 
 def test_a_plan_made_before_there_is_a_store_makes_it(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(FIRST)
-    assert run("plan", "a.csv", "--feed", "f", "--source", "warehouse", "-o", "b.plan", folder=tmp_path).returncode == 0
+    assert (
+        run(
+            "plan", "a.csv", "--feed", "f", "--source", "warehouse", "-o", "b.plan", folder=tmp_path
+        ).returncode
+        == 0
+    )
     assert not (tmp_path / "profiles.duckdb").exists()
     done = run("apply", "b.plan", "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert (report["import"], report["source"], report["profiles"]["created"]) == (1, "warehouse", 2)
+    assert (report["import"], report["source"], report["profiles"]["created"]) == (
+        1,
+        "warehouse",
+        2,
+    )
 
 
 # The file
@@ -266,13 +366,28 @@ def test_a_plan_is_for_its_owner_only_and_says_what_it_says(folder: Path) -> Non
     assert stat.S_IMODE((folder / "b.plan").stat().st_mode) == 0o600
     shown = run("plan", "show", "b.plan", "--json", folder=folder)
     assert shown.returncode == 0
-    assert json.loads(shown.stdout) == json.loads(made.stdout) == json.loads((folder / "b.plan").read_text())
+    assert (
+        json.loads(shown.stdout)
+        == json.loads(made.stdout)
+        == json.loads((folder / "b.plan").read_text())
+    )
     text = run("plan", "show", "b.plan", folder=folder).stdout
     for one in ("b.csv", "gold", "lead", "1 created"):
         assert one in text
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff\xfe", b"[" * 100_000, b'{"profilectl_plan": 99, "state": {}, "request": {}, "report": {}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"profilectl_plan": 99, "state": {}, "request": {}, "report": {}}',
+    ],
+)
 def test_what_is_no_plan_is_refused(content: bytes, folder: Path) -> None:
     (folder / "no.plan").write_bytes(content)
     for arguments in (("apply", "no.plan"), ("plan", "show", "no.plan")):
@@ -285,7 +400,9 @@ def test_a_plan_that_was_changed_by_hand_is_refused(folder: Path) -> None:
     assert run("plan", "b.csv", "--feed", "f", "-o", "b.plan", folder=folder).returncode == 3
     whole = json.loads((folder / "b.plan").read_text())
     before = digest(folder)
-    places: list[tuple[str, ...]] = [(key,) for key in whole] + [(key, inner) for key in ("state", "request", "report") for inner in whole[key]]
+    places: list[tuple[str, ...]] = [(key,) for key in whole] + [
+        (key, inner) for key in ("state", "request", "report") for inner in whole[key]
+    ]
     for place in places:
         plan = json.loads(json.dumps(whole))
         inside = plan
@@ -300,7 +417,21 @@ def test_a_plan_that_was_changed_by_hand_is_refused(folder: Path) -> None:
 
 
 def test_a_plan_of_standard_input_or_onto_a_folder_is_refused(folder: Path) -> None:
-    assert run("plan", "-", "--format", "csv", "--feed", "f", "-o", "b.plan", folder=folder, stdin=b"customer_id\nA\n").returncode == 2
+    assert (
+        run(
+            "plan",
+            "-",
+            "--format",
+            "csv",
+            "--feed",
+            "f",
+            "-o",
+            "b.plan",
+            folder=folder,
+            stdin=b"customer_id\nA\n",
+        ).returncode
+        == 2
+    )
     (folder / "d").mkdir()
     assert run("plan", "b.csv", "--feed", "f", "-o", "d", folder=folder).returncode == 4
     (folder / "link.plan").symlink_to(folder / "a.csv")
@@ -309,7 +440,10 @@ def test_a_plan_of_standard_input_or_onto_a_folder_is_refused(folder: Path) -> N
     assert not (folder / "b.plan").exists()
 
 
-@pytest.mark.parametrize(("limit", "status"), [("0", 4), ("1", 3), ("10%", 4), ("33.4%", 3), ("101%", 2), ("-1", 2), ("x", 2), ("1e9%", 2)])
+@pytest.mark.parametrize(
+    ("limit", "status"),
+    [("0", 4), ("1", 3), ("10%", 4), ("33.4%", 3), ("101%", 2), ("-1", 2), ("x", 2), ("1e9%", 2)],
+)
 def test_too_many_rejects_refuse_the_whole_import(limit: str, status: int, folder: Path) -> None:
     before = digest(folder)
     done = run("import", "b.csv", "--feed", "f", f"--max-rejects={limit}", folder=folder)

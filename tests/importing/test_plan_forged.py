@@ -14,7 +14,7 @@ import pytest
 from support.doors import call
 
 from profilectl.codes import Exit, InputRefused, PlanMoved, ProfilectlError, UsageError
-from profilectl.plan import sealed
+from profilectl.importing.plan import sealed
 
 FIRST = "customer_id,email,tier\nA,a@x.org,gold\nB,b@x.org,lead\n"
 SECOND = "customer_id,email,tier\nA,a@x.org,lead\nC,c@x.org,\n,,x\n"
@@ -25,7 +25,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     (folder / "a.csv").write_text(FIRST)
     (folder / "b.csv").write_text(SECOND)
-    assert call("--store", "new.duckdb", "plan", "b.csv", "--feed", "f", "-o", "new.plan", folder=folder).exit_code == 3
+    assert (
+        call(
+            "--store", "new.duckdb", "plan", "b.csv", "--feed", "f", "-o", "new.plan", folder=folder
+        ).exit_code
+        == 3
+    )
     assert call("import", "a.csv", "--feed", "f", folder=folder).exit_code == 0
     assert call("plan", "b.csv", "--feed", "f", "-o", "b.plan", folder=folder).exit_code == 3
     return folder
@@ -54,13 +59,21 @@ def put(folder: Path, plan: object, name: str = "b.plan") -> None:
 
 
 def plainly_sealed(plan: dict[str, Any]) -> dict[str, Any]:
-    """Return a plan with the seals that anybody can make: the plain hash that plans had once, and that of no store."""
+    """Return a plan with the seals that anybody can make: the plain hash that plans had once, and
+    that of no store.
+    """
     said = {name: value for name, value in plan.items() if name != "seal"}
     return {**plan, "seal": hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()}
 
 
-@pytest.mark.parametrize("seal", [plainly_sealed, lambda plan: {**plan, "seal": sealed(plan, "")}], ids=["plain hash", "no secret"])
-def test_a_plan_cannot_be_edited_and_sealed_again_without_the_store(seal: Any, folder: Path) -> None:
+@pytest.mark.parametrize(
+    "seal",
+    [plainly_sealed, lambda plan: {**plan, "seal": sealed(plan, "")}],
+    ids=["plain hash", "no secret"],
+)
+def test_a_plan_cannot_be_edited_and_sealed_again_without_the_store(
+    seal: Any, folder: Path
+) -> None:
     before = (folder / "profiles.duckdb").read_bytes()
     plan = plan_of(folder)
     plan["request"]["protection"] = "update-only"
@@ -75,7 +88,10 @@ def test_a_plan_cannot_be_edited_and_sealed_again_without_the_store(seal: Any, f
 def test_the_seal_of_a_plan_does_not_hold_for_another_store(folder: Path) -> None:
     (folder / "other").mkdir()
     (folder / "a.csv").write_text(FIRST)
-    assert call("--store", "other/s.duckdb", "import", "a.csv", "--feed", "f", folder=folder).exit_code == 0
+    assert (
+        call("--store", "other/s.duckdb", "import", "a.csv", "--feed", "f", folder=folder).exit_code
+        == 0
+    )
     error = failure("--store", "other/s.duckdb", "apply", "b.plan", folder=folder)
     assert isinstance(error, PlanMoved)
     assert "the store is another one" in error.message
@@ -86,15 +102,21 @@ def test_the_seal_of_a_plan_does_not_hold_for_another_store(folder: Path) -> Non
         assert store.execute("select count(*) from import").fetchall() == [(1,)]
 
 
-def test_a_plan_made_before_there_was_a_store_says_that_nothing_vouches_for_it(folder: Path) -> None:
-    made = call("--store", "new.duckdb", "plan", "b.csv", "--feed", "f", "-o", "n.plan", folder=folder)
+def test_a_plan_made_before_there_was_a_store_says_that_nothing_vouches_for_it(
+    folder: Path,
+) -> None:
+    made = call(
+        "--store", "new.duckdb", "plan", "b.csv", "--feed", "f", "-o", "n.plan", folder=folder
+    )
     assert "nothing vouches for the plan" in made.stderr
     shown = call("plan", "show", "n.plan", folder=folder)
     assert (shown.exit_code, "nothing vouches for the plan" in shown.stderr) == (0, True)
     assert call("--store", "new.duckdb", "apply", "n.plan", folder=folder).exit_code == 3
 
 
-def test_a_plan_without_a_store_is_not_applied_to_one_that_could_have_signed_it(folder: Path) -> None:
+def test_a_plan_without_a_store_is_not_applied_to_one_that_could_have_signed_it(
+    folder: Path,
+) -> None:
     plan = plan_of(folder)
     plan["state"]["store"] = None
     put(folder, {**plan, "seal": sealed(plan, "")})
@@ -124,8 +146,12 @@ TEXTS = {
     "NaN": lambda text: text.replace('"elapsed_ms": ', '"elapsed_ms": NaN, "x": ', 1),
     "infinity": lambda text: text.replace('"erasure": 0', '"erasure": 1e999', 1),
     "huge number": lambda text: text.replace('"erasure": 0', '"erasure": ' + "9" * 5000, 1),
-    "nesting": lambda text: text.replace('"settings": {}', '"settings": ' + '{"a":' * 900 + "1" + "}" * 900, 1),
-    "deeper nesting": lambda text: text.replace('"settings": {}', '"settings": ' + "[" * 100_000 + "]" * 100_000, 1),
+    "nesting": lambda text: text.replace(
+        '"settings": {}', '"settings": ' + '{"a":' * 900 + "1" + "}" * 900, 1
+    ),
+    "deeper nesting": lambda text: text.replace(
+        '"settings": {}', '"settings": ' + "[" * 100_000 + "]" * 100_000, 1
+    ),
     "another encoding": lambda text: text.encode("utf-16").decode("latin-1"),
     "half of it": lambda text: text[: len(text) // 2],
     "twice": lambda text: text + text,
@@ -139,27 +165,63 @@ def test_a_text_that_no_plan_has_is_refused(what: str, name: str, folder: Path) 
     (folder / "x.plan").write_text(TEXTS[what](text), encoding="latin-1")
     assert (folder / "x.plan").read_text(encoding="latin-1") != text
     store = ("--store", "new.duckdb") if name == "new.plan" else ()
-    for arguments in (("apply", "x.plan"), ("plan", "show", "x.plan"), ("plan", "show", "x.plan", "--json")):
+    for arguments in (
+        ("apply", "x.plan"),
+        ("plan", "show", "x.plan"),
+        ("plan", "show", "x.plan", "--json"),
+    ):
         assert "x.plan is not a plan" in failure(*store, *arguments, folder=folder).message
 
 
-def test_a_plan_that_is_no_file_or_too_large_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_that_is_no_file_or_too_large_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / "d").mkdir()
     for name in ("d", "none.plan"):
         assert failure("apply", name, folder=folder).exit == Exit.REFUSED
-    monkeypatch.setattr("profilectl.plan_form.LARGEST", 100)
+    monkeypatch.setattr("profilectl.importing.plan_form.LARGEST", 100)
     assert "it is larger than" in failure("plan", "show", "b.plan", folder=folder).message
 
 
-ODD: list[Any] = [None, True, -1, 1.5, 10**30, "", "x", "\0", "\ud800", "/dev/null", [], ["x"], [[1]], [None], {}, {"x": 7}, {"NOBODY": 1}, {"NO_IDENTITY": "x"}, [{"file": 1}]]
+ODD: list[Any] = [
+    None,
+    True,
+    -1,
+    1.5,
+    10**30,
+    "",
+    "x",
+    "\0",
+    "\ud800",
+    "/dev/null",
+    [],
+    ["x"],
+    [[1]],
+    [None],
+    {},
+    {"x": 7},
+    {"NOBODY": 1},
+    {"NO_IDENTITY": "x"},
+    [{"file": 1}],
+]
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return ([path] if path else []) + [deeper for key, one in inner for deeper in places(one, (*path, key))]
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    return ([path] if path else []) + [
+        deeper for key, one in inner for deeper in places(one, (*path, key))
+    ]
 
 
-def forged(plan: dict[str, Any], place: tuple[Any, ...], value: Any, *, gone: bool = False) -> dict[str, Any]:
+def forged(
+    plan: dict[str, Any], place: tuple[Any, ...], value: Any, *, gone: bool = False
+) -> dict[str, Any]:
     """Return a plan with something else at a place, and the seal that anybody can make."""
     plan = copy.deepcopy(plan)
     inside: Any = plan
@@ -180,7 +242,11 @@ def ends_in_words(folder: Path, plan: dict[str, Any], what: object) -> None:
         done = call("--store", "new.duckdb", *arguments, folder=folder)
         (folder / "new.duckdb").unlink(missing_ok=True)
         if done.exception is not None:
-            assert isinstance(done.exception, ProfilectlError | SystemExit), (what, arguments, done.exception)
+            assert isinstance(done.exception, ProfilectlError | SystemExit), (
+                what,
+                arguments,
+                done.exception,
+            )
         assert done.exit_code in (0, 1, 3), what  # 1 is what the runner has for an error in words
 
 
@@ -212,4 +278,7 @@ def test_the_secret_of_the_store_is_in_no_plan(folder: Path) -> None:
 
 
 def test_a_workspace_that_is_another_is_still_refused(folder: Path) -> None:
-    assert isinstance(failure("--workspace", "eu", "apply", "b.plan", folder=folder), InputRefused | PlanMoved | UsageError)
+    assert isinstance(
+        failure("--workspace", "eu", "apply", "b.plan", folder=folder),
+        InputRefused | PlanMoved | UsageError,
+    )

@@ -1,4 +1,6 @@
-"""The form of a plan knows whatever a request is remembered by: where it did not, no plan could be applied."""
+"""The form of a plan knows whatever a request is remembered by: where it did not, no plan could be
+applied.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,8 @@ from typing import get_type_hints
 
 import pytest
 
-from profilectl.engine import REMEMBERED, ImportRequest
-from profilectl.plan_form import REQUEST, fits
+from profilectl.importing.plan_form import REQUEST, fits
+from profilectl.importing.request import REMEMBERED, ImportRequest
 
 
 def test_the_form_of_a_plan_knows_every_option_that_a_request_is_remembered_by() -> None:
@@ -15,7 +17,14 @@ def test_the_form_of_a_plan_knows_every_option_that_a_request_is_remembered_by()
     assert known == {*REMEMBERED, "folder"}
 
 
-@pytest.mark.parametrize("name", [name for name, shape in get_type_hints(ImportRequest).items() if shape is bool and name in REMEMBERED])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, shape in get_type_hints(ImportRequest).items()
+        if shape is bool and name in REMEMBERED
+    ],
+)
 def test_an_option_that_is_not_given_fits_the_form(name: str) -> None:
     assert fits(False, REQUEST[name])
     assert not fits("yes", REQUEST[name])

@@ -1,4 +1,6 @@
-"""Rows of the file and profiles of the store that share a value count together; marks of nothing come first (R14)."""
+"""Rows of the file and profiles of the store that share a value count together; marks of nothing
+come first (R14).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,12 @@ from typing import Any
 import pytest
 from support.doors import call, run
 
-from profilectl.identity import looks_like_nothing
+from profilectl.rules.identity import looks_like_nothing
 
 
-def written(folder: Path, name: str, first: int, rows: int, email: str = "office@example.com") -> None:
+def written(
+    folder: Path, name: str, first: int, rows: int, email: str = "office@example.com"
+) -> None:
     lines = [f"C{n},{email}\n" for n in range(first, first + rows)]
     (folder / name).write_text("customer_id,email\n" + "".join(lines))
 
@@ -27,15 +31,27 @@ def brought(folder: Path, name: str, *more: str, status: int = 0) -> dict[str, A
 def test_rows_and_other_profiles_count_together(tmp_path: Path) -> None:
     written(tmp_path, "a.csv", 0, 60)
     written(tmp_path, "b.csv", 60, 60)
-    assert brought(tmp_path, "a.csv")["shared"] == [{"type": "email", "value": "office@example.com", "rows": 60, "profiles": 0}]
+    assert brought(tmp_path, "a.csv")["shared"] == [
+        {"type": "email", "value": "office@example.com", "rows": 60, "profiles": 0}
+    ]
     refused = run("import", "b.csv", "--feed", "f", "--max-shared", "119", folder=tmp_path)
     assert refused.returncode == 4
-    assert "60 rows and 60 other profiles share the email office@example.com, more than --max-shared 119" in refused.stderr
-    assert brought(tmp_path, "b.csv", "--max-shared", "120", "--dry-run")["examples"]["shared"][0]["profiles"] == 60
+    assert (
+        "60 rows and 60 other profiles share the email office@example.com, more than --max-shared 119"
+        in refused.stderr
+    )
+    assert (
+        brought(tmp_path, "b.csv", "--max-shared", "120", "--dry-run")["examples"]["shared"][0][
+            "profiles"
+        ]
+        == 60
+    )
     done = run("import", "b.csv", "--feed", "f", "--max-shared", "120", folder=tmp_path)
     assert "60 rows and 60 other profiles share the email office@example.com" in done.stderr
     # Of the same people again nobody else has the value but the others.
-    assert brought(tmp_path, "b.csv", "--again")["shared"] == [{"type": "email", "value": "office@example.com", "rows": 60, "profiles": 60}]
+    assert brought(tmp_path, "b.csv", "--again")["shared"] == [
+        {"type": "email", "value": "office@example.com", "rows": 60, "profiles": 60}
+    ]
 
 
 @pytest.mark.parametrize(("rows", "told"), [(9, 0), (10, 1)])
@@ -48,7 +64,9 @@ def test_one_row_with_the_value_of_many_profiles_is_told_of(tmp_path: Path) -> N
     written(tmp_path, "a.csv", 0, 9)
     written(tmp_path, "b.csv", 9, 1)
     assert brought(tmp_path, "a.csv")["shared"] == []
-    assert brought(tmp_path, "b.csv", "--dry-run")["shared"] == [{"type": "email", "value": "office@example.com", "rows": 1, "profiles": 9}]
+    assert brought(tmp_path, "b.csv", "--dry-run")["shared"] == [
+        {"type": "email", "value": "office@example.com", "rows": 1, "profiles": 9}
+    ]
     done = run("import", "b.csv", "--feed", "f", "--max-shared", "2", folder=tmp_path)
     assert done.returncode == 4
     assert "1 row and 9 other profiles share the email" in done.stderr
@@ -59,7 +77,9 @@ def test_a_value_of_one_person_is_not_shared_however_small_the_limit(tmp_path: P
     brought(tmp_path, "a.csv")
     assert brought(tmp_path, "a.csv", "--again", "--max-shared", "1")["import"] == 2
     written(tmp_path, "b.csv", 1, 1)
-    assert run("import", "b.csv", "--feed", "f", "--max-shared", "1", folder=tmp_path).returncode == 4
+    assert (
+        run("import", "b.csv", "--feed", "f", "--max-shared", "1", folder=tmp_path).returncode == 4
+    )
 
 
 def test_marks_of_nothing_come_first_and_twenty_at_most_are_told_of(tmp_path: Path) -> None:
@@ -77,7 +97,10 @@ def test_the_history_keeps_no_value_that_was_shared(tmp_path: Path) -> None:
     brought(tmp_path, "a.csv")
     done = call("imports", "show", "1", "--json", folder=tmp_path)
     assert "office" not in done.stdout
-    assert b"office@example.com" not in run("imports", "list", "--json", folder=tmp_path).stdout.encode()
+    assert (
+        b"office@example.com"
+        not in run("imports", "list", "--json", folder=tmp_path).stdout.encode()
+    )
 
 
 @pytest.mark.parametrize(("kind", "value", "nothing"), [

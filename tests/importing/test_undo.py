@@ -1,4 +1,6 @@
-"""An import taken back leaves no trace but in the history: the store is as if it had never been made."""
+"""An import taken back leaves no trace but in the history: the store is as if it had never been
+made.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +21,30 @@ from support.histories import History, Import, histories, rows
 from support.played_histories import breaches, declare, exported, opened, request_for
 
 from profilectl.codes import InputRefused
-from profilectl.engine import import_files
-from profilectl.profile import profiles_of
-from profilectl.undoing import undo_import
+from profilectl.importing.run import import_files
+from profilectl.importing.undo import undo_import
+from profilectl.profiles.read_model import profiles_of
 
 
 def test_the_shell_completes_what_the_store_has(tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / "a.csv").write_text(f"customer_id,tier\nA,{number}\n")
-        assert run("--workspace", "eu", "import", "a.csv", "--feed", "crm", folder=tmp_path).returncode == 0
+        assert (
+            run("--workspace", "eu", "import", "a.csv", "--feed", "crm", folder=tmp_path).returncode
+            == 0
+        )
     assert run("imports", "undo", "2", folder=tmp_path).returncode == 0
     for line, found in (
         ("diff --attribute ", ["tier"]), ("diff ", ["1"]), ("diff --identity em", ["email="]), ("imports undo ", ["1"]), ("imports show ", ["1", "2"]),
         ("--workspace ", ["eu"]), ("feeds show c", ["crm"]), ("feeds add c", []),
     ):  # fmt: skip
         words = f"profilectl {line}"
-        done = run(folder=tmp_path, _PROFILECTL_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(words.split(" ")) - 1))
+        done = run(
+            folder=tmp_path,
+            _PROFILECTL_COMPLETE="complete_bash",
+            COMP_WORDS=words,
+            COMP_CWORD=str(len(words.split(" ")) - 1),
+        )
         assert done.stdout.split() == found, line
 
 
@@ -42,11 +52,17 @@ def test_the_shell_completes_what_the_store_has(tmp_path: Path) -> None:
 
 
 def comparable(path: Path) -> list[str]:
-    """Return the profiles in the order of their founding, without what differs between two stores of the same content."""
+    """Return the profiles in the order of their founding, without what differs between two stores
+    of the same content.
+    """
     with opened(path) as store:
         select = profiles_of(store).json_lines("", provenance=True)
-        lines = [line for (line,) in store.scratch.rows(f"select line from ({select}) order by profile")]
-    return [re.sub(r'"import":\d+,', "", re.sub(r'^\{"mpid":"-?\d+",', "{", line)) for line in lines]
+        lines = [
+            line for (line,) in store.scratch.rows(f"select line from ({select}) order by profile")
+        ]
+    return [
+        re.sub(r'"import":\d+,', "", re.sub(r'^\{"mpid":"-?\d+",', "{", line)) for line in lines
+    ]
 
 
 def digest(path: Path) -> str:
@@ -58,7 +74,9 @@ def digest(path: Path) -> str:
 
 @dataclass
 class Course:
-    """A history, and after which import which of those in force is undone (by its place among them)."""
+    """A history, and after which import which of those in force is undone (by its place among
+    them).
+    """
 
     history: History
     undone: dict[int, list[int]] = field(default_factory=dict)
@@ -70,24 +88,38 @@ def narrow_imports(draw: st.DrawFn, feeds: list[str]) -> Import:
     customer, key = st.sampled_from(["A", "B", "D"]), st.sampled_from(["k", "tier", "x"])
     row = st.builds(
         lambda customer, email, values: {
-            "user_identities": {"customer_id": customer} | ({"email": email} if email else {}), "user_attributes": values,
+            "user_identities": {"customer_id": customer} | ({"email": email} if email else {}),
+            "user_attributes": values,
         },
-        customer, st.sampled_from([None, None, None, "a@x.org", "b@x.org"]),
+        customer,
+        st.sampled_from([None, None, None, "a@x.org", "b@x.org"]),
         st.dictionaries(key, st.sampled_from(["1", "2", ["1"]]), max_size=1),
     )
     hard = draw(st.booleans())
-    level = draw(st.sampled_from(["create-and-update", "create-and-update", "update-only", "read-only"]))
-    return Import(draw(st.sampled_from(feeds)), level, draw(st.lists(row | rows(hard) if hard else row, max_size=3)))
+    level = draw(
+        st.sampled_from(["create-and-update", "create-and-update", "update-only", "read-only"])
+    )
+    return Import(
+        draw(st.sampled_from(feeds)),
+        level,
+        draw(st.lists(row | rows(hard) if hard else row, max_size=3)),
+    )
 
 
 @st.composite
 def courses(draw: st.DrawFn) -> Course:
     history = draw(histories())
     more = draw(st.lists(narrow_imports(sorted(history.feeds)), max_size=5))
-    history.imports = [*history.imports[: max(1, 6 - len(more))], *more] if draw(st.booleans()) else [*more, *history.imports][:6]
+    history.imports = (
+        [*history.imports[: max(1, 6 - len(more))], *more]
+        if draw(st.booleans())
+        else [*more, *history.imports][:6]
+    )
     course = Course(history)
     for number in range(len(history.imports)):
-        course.undone[number] = draw(st.lists(st.integers(0, 5), max_size=2)) if draw(st.booleans()) else []
+        course.undone[number] = (
+            draw(st.lists(st.integers(0, 5), max_size=2)) if draw(st.booleans()) else []
+        )
     return course
 
 
@@ -134,7 +166,9 @@ def taken_back(path: Path, number: int, in_force: dict[int, int]) -> list[int]:
     return gone
 
 
-quick = settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+quick = settings(
+    max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+)
 
 
 @quick
@@ -147,7 +181,12 @@ def test_after_undo_the_store_is_as_if_the_import_had_never_been(course: Course)
 @pytest.mark.parametrize("part", range(4))
 def test_after_undo_the_store_is_as_if_the_import_had_never_been_at_length(part: int) -> None:
     @seed(part)
-    @settings(max_examples=at_length(10, by_night=100), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(
+        max_examples=at_length(10, by_night=100),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
     @given(courses())
     def compare(course: Course) -> None:
         check_undo(course)
@@ -180,6 +219,7 @@ def test_imports_taken_back_from_the_last_on_leave_the_export_byte_for_byte(cour
 
 def three(folder: Path) -> tuple[Path, History, list[Import]]:
     """Make a store of A, B and C: B changes what A founded and founds another, C rests on both."""
+
     def row(customer: str, **values: str) -> dict[str, Any]:
         return {"user_identities": {"customer_id": customer}, "user_attributes": values}
 
@@ -198,7 +238,10 @@ def three(folder: Path) -> tuple[Path, History, list[Import]]:
 
 
 def mpids(path: Path) -> dict[str, str]:
-    return {one["user_identities"]["customer_id"][0]: one["mpid"] for one in map(json.loads, exported(path).splitlines())}
+    return {
+        one["user_identities"]["customer_id"][0]: one["mpid"]
+        for one in map(json.loads, exported(path).splitlines())
+    }
 
 
 def test_replay_makes_the_later_imports_again_without_the_first(tmp_path: Path) -> None:
@@ -216,7 +259,14 @@ def test_replay_makes_the_later_imports_again_without_the_first(tmp_path: Path) 
     after = mpids(path)
     assert {name: after[name] for name in "CDE"} == {name: before[name] for name in "CDE"}
     assert after["A"] != before["A"]
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["0.jsonl", "1.jsonl", "2.jsonl", "3.jsonl", "never.duckdb", "store.duckdb"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == [
+        "0.jsonl",
+        "1.jsonl",
+        "2.jsonl",
+        "3.jsonl",
+        "never.duckdb",
+        "store.duckdb",
+    ]
 
 
 def test_an_import_after_a_replay_founds_profiles_of_its_own(tmp_path: Path) -> None:
@@ -299,7 +349,9 @@ def export(folder: Path) -> str:
 
 
 def listed(folder: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(call("imports", "list", "--json", folder=folder).stdout)
+    found: list[dict[str, Any]] = json.loads(
+        call("imports", "list", "--json", folder=folder).stdout
+    )
     return found
 
 
@@ -339,14 +391,21 @@ def test_cascade_takes_those_back_as_well_and_no_others(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"undone": [3, 1], "replayed": []}
     assert values(tmp_path) == {"B": {"x": "1"}}
-    assert [(one["undone"], one["undoable"]) for one in listed(tmp_path)] == [(True, False), (False, True), (True, False)]
+    assert [(one["undone"], one["undoable"]) for one in listed(tmp_path)] == [
+        (True, False),
+        (False, True),
+        (True, False),
+    ]
 
 
 def test_replay_by_command_line_says_what_was_made_again(tmp_path: Path) -> None:
     dependent(tmp_path)
     done = run("imports", "undo", "1", "--replay", "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"undone": [3, 2, 1], "replayed": [{"import": 2, "as": 4}, {"import": 3, "as": 5}]}
+    assert json.loads(done.stdout) == {
+        "undone": [3, 2, 1],
+        "replayed": [{"import": 2, "as": 4}, {"import": 3, "as": 5}],
+    }
     assert values(tmp_path) == {"A": {"x": "2"}, "B": {"x": "1"}}
     assert call("check", folder=tmp_path).exit_code == 0
 
@@ -355,7 +414,9 @@ def test_replay_finds_the_files_from_another_folder(tmp_path: Path) -> None:
     dependent(tmp_path)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    done = run("--store", "../profiles.duckdb", "imports", "undo", "1", "--replay", folder=elsewhere)
+    done = run(
+        "--store", "../profiles.duckdb", "imports", "undo", "1", "--replay", folder=elsewhere
+    )
     assert done.returncode == 0, done.stderr
     assert values(tmp_path) == {"A": {"x": "2"}, "B": {"x": "1"}}
     assert not list(elsewhere.iterdir())
@@ -363,10 +424,22 @@ def test_replay_finds_the_files_from_another_folder(tmp_path: Path) -> None:
 
 def test_replay_of_standard_input_is_refused(tmp_path: Path) -> None:
     bring(tmp_path, "a.csv", "customer_id,x\nA,1\n")
-    done = run("import", "-", "--feed", "f", "--format", "csv", folder=tmp_path, stdin=b"customer_id,x\nA,2\n")
+    done = run(
+        "import",
+        "-",
+        "--feed",
+        "f",
+        "--format",
+        "csv",
+        folder=tmp_path,
+        stdin=b"customer_id,x\nA,2\n",
+    )
     assert done.returncode == 0, done.stderr
-    assert "import 2 cannot be made again: what it read is not kept" in refused(tmp_path, "imports", "undo", "1", "--replay")
-    done = run("imports", "undo", "2", "--replay", folder=tmp_path)  # there is nothing to be made again
+    assert "import 2 cannot be made again: what it read is not kept" in refused(
+        tmp_path, "imports", "undo", "1", "--replay"
+    )
+    # there is nothing to be made again
+    done = run("imports", "undo", "2", "--replay", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert values(tmp_path) == {"A": {"x": "1"}}
 
@@ -380,7 +453,12 @@ def test_cascade_and_replay_exclude_each_other(tmp_path: Path) -> None:
 def test_an_undone_import_is_listed_as_undone_and_its_file_is_new_again(tmp_path: Path) -> None:
     bring(tmp_path, "a.csv", "customer_id,x\nA,1\n")
     before = values(tmp_path)
-    assert call("import", "a.csv", "--feed", "f", "--json", folder=tmp_path).stdout.count('"already_imported": 1') == 2
+    assert (
+        call("import", "a.csv", "--feed", "f", "--json", folder=tmp_path).stdout.count(
+            '"already_imported": 1'
+        )
+        == 2
+    )
     assert call("imports", "undo", "1", folder=tmp_path).exit_code == 0
     assert export(tmp_path) == ""
     (one,) = listed(tmp_path)
@@ -398,7 +476,9 @@ def test_undoing_twice_or_what_never_was_is_refused(tmp_path: Path) -> None:
     assert call("imports", "undo", "1", folder=tmp_path).exit_code == 0
     for options in ([], ["--cascade"], ["--replay"]):
         assert "import 1 was undone already" in refused(tmp_path, "imports", "undo", "1", *options)
-        assert "there is no import 2" in refused(tmp_path, "imports", "undo", "2", *options, status=2)
+        assert "there is no import 2" in refused(
+            tmp_path, "imports", "undo", "2", *options, status=2
+        )
 
 
 def test_what_compaction_laid_together_cannot_be_undone(tmp_path: Path) -> None:
@@ -435,18 +515,31 @@ def test_a_feed_goes_with_the_import_that_registered_it(tmp_path: Path) -> None:
     bring(tmp_path, "a.csv", "customer_id,x\nA,1\n")
     bring(tmp_path, "b.csv", "customer_id,x\nB,1\n", "--source", "warehouse", feed="g")
     (tmp_path / "c.csv").write_text("customer_id,x\nC,1\n")
-    assert "registered with source warehouse" in refused(tmp_path, "import", "c.csv", "--feed", "g", "--source", "account")
+    assert "registered with source warehouse" in refused(
+        tmp_path, "import", "c.csv", "--feed", "g", "--source", "account"
+    )
     assert call("imports", "undo", "2", folder=tmp_path).exit_code == 0
-    assert [one["name"] for one in json.loads(call("feeds", "list", "--json", folder=tmp_path).stdout)] == ["f"]
+    assert [
+        one["name"] for one in json.loads(call("feeds", "list", "--json", folder=tmp_path).stdout)
+    ] == ["f"]
     bring(tmp_path, "c.csv", "customer_id,x\nC,1\n", "--source", "account", feed="g")
-    feeds = {one["name"]: one["source"] for one in json.loads(call("feeds", "list", "--json", folder=tmp_path).stdout)}
+    feeds = {
+        one["name"]: one["source"]
+        for one in json.loads(call("feeds", "list", "--json", folder=tmp_path).stdout)
+    }
     assert feeds == {"f": "custom-feed", "g": "account"}
-    assert [(one["feed"], one["source"]) for one in listed(tmp_path)] == [("f", "custom-feed"), ("g", "warehouse"), ("g", "account")]
+    assert [(one["feed"], one["source"]) for one in listed(tmp_path)] == [
+        ("f", "custom-feed"),
+        ("g", "warehouse"),
+        ("g", "account"),
+    ]
     assert call("check", folder=tmp_path).exit_code == 0
 
 
 @pytest.mark.parametrize("declared", [True, False])
-def test_a_feed_stays_when_it_was_declared_or_has_another_import(declared: bool, tmp_path: Path) -> None:
+def test_a_feed_stays_when_it_was_declared_or_has_another_import(
+    declared: bool, tmp_path: Path
+) -> None:
     if declared:
         assert call("feeds", "add", "f", "--source", "warehouse", folder=tmp_path).exit_code == 0
     bring(tmp_path, "a.csv", "customer_id,x\nA,1\n", "--source", "warehouse")

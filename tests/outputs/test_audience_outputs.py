@@ -25,7 +25,7 @@ from support.effort import at_length
 from support.output_receiver import receiver, unkind
 from support.places import ROOT
 
-from profilectl.scratch import Scratch
+from profilectl.store.scratch import Scratch
 
 FAST = ("--pause", "0.01", "--attempts", "20")
 HEADER = "mpid,scanned_timestamp_ms,identity_value,identity_type"
@@ -678,7 +678,8 @@ def test_a_push_of_an_audience_pushes_its_members(folder: Path) -> None:
 
 # killed
 
-# A child that counts its statements, what it writes and what it sends, and is killed at the so-manyeth; 0: it says how many there are.
+# A child that counts its statements, what it writes and what it sends, and is killed at the
+# so-manyeth; 0: it says how many there are.
 COUNTING = """
 import os, signal, sys
 from profilectl.delivery.http import Sender

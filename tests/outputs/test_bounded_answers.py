@@ -24,14 +24,14 @@ from support.doors import run
 from support.uid2_operator import KEY, SECRET, hash_of
 
 from profilectl.codes import InputRefused, ProfilectlError, Unfinished
-from profilectl.credentials import Credentials
-from profilectl.delivery import Manner
-from profilectl.delivery.http import Sender as Webhook
-from profilectl.output import Fate
-from profilectl.packing import parcels_of
-from profilectl.push.sending import Pace
-from profilectl.push.sending import Sender as Push
-from profilectl.uid2.operator import Operator, Patience
+from profilectl.files.secrets import Credentials
+from profilectl.outputs.delivery.http import Sender as Webhook
+from profilectl.outputs.delivery.parcel import Manner
+from profilectl.outputs.packing import parcels_of
+from profilectl.outputs.push.sending import Pace
+from profilectl.outputs.push.sending import Sender as Push
+from profilectl.outputs.uid2.operator import Operator, Patience
+from profilectl.rules.leaving.output import Fate
 
 DEADLINE_S = 0.8
 PATIENCE_S = 6.0
@@ -68,7 +68,10 @@ Attack = Callable[[Attacker, socket.socket], None]
 
 @contextlib.contextmanager
 def attacker(attack: Attack, *, reading: bool = True, scheme: str = "http") -> Iterator[Attacker]:
-    """Run an attack on each connection that is made. reading: take the head of each request first."""
+    """Run an attack on each connection that is made.
+
+    reading: take the head of each request first.
+    """
     state = Attacker()
     peers: list[socket.socket] = []
 
@@ -145,7 +148,9 @@ def bounded(door: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
 
 
 def together(*doors: Callable[[], Any]) -> list[Any]:
-    """Return what came of doors that are open at the same time; fail where one is still going on after PATIENCE_S."""
+    """Return what came of doors that are open at the same time; fail where one is still going on
+    after PATIENCE_S.
+    """
     found: dict[int, Any] = {}
     going = [
         threading.Thread(

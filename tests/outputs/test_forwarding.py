@@ -1,4 +1,6 @@
-"""What leaves and what does not: filters, forwarding rules, sampling, each as a case; then through the command line."""
+"""What leaves and what does not: filters, forwarding rules, sampling, each as a case; then through
+the command line.
+"""
 
 from __future__ import annotations
 
@@ -12,30 +14,62 @@ import pytest
 from support.doors import call, run
 
 from profilectl.codes import UsageError
-from profilectl.enrichment import SOURCE_FEED, Holding, Known, Naming, Received, Sent, completed
-from profilectl.feed import Feed
-from profilectl.forwarding import as_input, connection_of, filtered, refusal, sampled
-from profilectl.output import Fate, fate_of, output_of
-from profilectl.packing import parcels_of
-from profilectl.values import Number, hold, parse_json
+from profilectl.outputs.as_input import as_input
+from profilectl.outputs.packing import parcels_of
+from profilectl.rules.feed import Feed
+from profilectl.rules.leaving.connection import filtered, refusal, sampled
+from profilectl.rules.leaving.connection_config import connection_of
+from profilectl.rules.leaving.enrichment import (
+    SOURCE_FEED,
+    Holding,
+    Known,
+    Naming,
+    Received,
+    Sent,
+    completed,
+)
+from profilectl.rules.leaving.output import Fate, fate_of, output_of
+from profilectl.rules.text.values import Number, hold, parse_json
 
 NAMING = Naming("secret")
-EVENT: dict[str, Any] = {"event_type": "custom_event", "data": {"event_name": "Viewed", "custom_event_type": "other", "custom_attributes": {"at": "home", "n": "1"}}}
+EVENT: dict[str, Any] = {
+    "event_type": "custom_event",
+    "data": {
+        "event_name": "Viewed",
+        "custom_event_type": "other",
+        "custom_attributes": {"at": "home", "n": "1"},
+    },
+}
 OTHER: dict[str, Any] = {"event_type": "screen_view", "data": {"screen_name": "start"}}
 
 
 def outgoing(
-    attributes: dict[str, Any] | None = None, *, events: tuple[dict[str, Any], ...] = (EVENT,), feed: str = "sdk", consent: dict[str, Any] | None = None,
-    attribution: dict[str, Any] | None = None, mpid: int = 5, identities: tuple[str, ...] = ("customer_id",),
+    attributes: dict[str, Any] | None = None,
+    *,
+    events: tuple[dict[str, Any], ...] = (EVENT,),
+    feed: str = "sdk",
+    consent: dict[str, Any] | None = None,
+    attribution: dict[str, Any] | None = None,
+    mpid: int = 5,
+    identities: tuple[str, ...] = ("customer_id",),
 ) -> Any:
-    said = {("gdpr", "ads") if name != "ccpa" else ("ccpa", "data_sale_opt_out"): {"consented": value} for name, value in (consent or {}).items()}
+    said = {
+        ("gdpr", "ads") if name != "ccpa" else ("ccpa", "data_sale_opt_out"): {"consented": value}
+        for name, value in (consent or {}).items()
+    }
     known = Known(mpid, [Holding(kind, kind[0], 1) for kind in identities], {key: hold(parse_json(json.dumps(value))) for key, value in (attributes or {}).items()},
                   consent=said, consent_before=said, attribution=attribution or {})  # fmt: skip
-    return completed(Received(Feed("f", feed), 0, "production", 10, 11, [Sent(10, one) for one in events]), known, NAMING)
+    return completed(
+        Received(Feed("f", feed), 0, "production", 10, 11, [Sent(10, one) for one in events]),
+        known,
+        NAMING,
+    )
 
 
 def rules(output: dict[str, Any] | None = None, **table: Any) -> tuple[Any, Any]:
-    return connection_of("c", {"feed": "f", "output": "o", **table}), output_of("o", {"type": "jsonl", "path": "o.jsonl", **(output or {})})
+    return connection_of("c", {"feed": "f", "output": "o", **table}), output_of(
+        "o", {"type": "jsonl", "path": "o.jsonl", **(output or {})}
+    )
 
 
 ADS = {"regulation": "gdpr", "purpose": "ads"}
@@ -88,22 +122,45 @@ FILTERS: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any] | None]]
 # fmt: on
 
 
-@pytest.mark.parametrize(("says", "connection", "output", "batch", "why"), RULES, ids=[one[0] for one in RULES])
-def test_forwarding_rules(says: str, connection: dict[str, Any], output: dict[str, Any], batch: dict[str, Any], why: str | None) -> None:
+@pytest.mark.parametrize(
+    ("says", "connection", "output", "batch", "why"), RULES, ids=[one[0] for one in RULES]
+)
+def test_forwarding_rules(
+    says: str,
+    connection: dict[str, Any],
+    output: dict[str, Any],
+    batch: dict[str, Any],
+    why: str | None,
+) -> None:
     assert refusal(outgoing(**batch), *rules(output, **connection), ["customer_id"]) == why, says
 
 
-@pytest.mark.parametrize(("says", "connection", "output", "left"), FILTERS, ids=[one[0] for one in FILTERS])
-def test_the_data_filter(says: str, connection: dict[str, Any], output: dict[str, Any], left: dict[str, Any] | None) -> None:
-    one = outgoing({"a": "1", "b": "2"}, events=(EVENT, OTHER), feed="custom-feed", identities=("customer_id", "email"))
+@pytest.mark.parametrize(
+    ("says", "connection", "output", "left"), FILTERS, ids=[one[0] for one in FILTERS]
+)
+def test_the_data_filter(
+    says: str, connection: dict[str, Any], output: dict[str, Any], left: dict[str, Any] | None
+) -> None:
+    one = outgoing(
+        {"a": "1", "b": "2"},
+        events=(EVENT, OTHER),
+        feed="custom-feed",
+        identities=("customer_id", "email"),
+    )
     found: Any = filtered(one.document, *rules(output, **connection))
     if left is None or found is None:
         assert found is left, says
         return
     events = found.get("events", [])
     told = {
-        "events": len(events), "attributes": list(found["user_attributes"]), "identities": [one["identity_type"] for one in found["user_identities"]],
-        "event_attributes": sorted(events[0]["data"]["custom_attributes"], key=lambda key: (key == SOURCE_FEED, key)) if events else [],
+        "events": len(events),
+        "attributes": list(found["user_attributes"]),
+        "identities": [one["identity_type"] for one in found["user_identities"]],
+        "event_attributes": sorted(
+            events[0]["data"]["custom_attributes"], key=lambda key: (key == SOURCE_FEED, key)
+        )
+        if events
+        else [],
     }
     assert {name: told[name] for name in left} == left, says
 
@@ -112,11 +169,18 @@ def test_the_sample_is_of_users_and_grows() -> None:
     # Computed by hand: int.from_bytes(sha256(b"o5").digest()[:8], "big") % 10000 and its like.
     import hashlib
 
-    share = {percent: [mpid for mpid in range(-500, 500) if sampled("o", mpid, Decimal(percent))] for percent in (0, 10, 50, 100)}
+    share = {
+        percent: [mpid for mpid in range(-500, 500) if sampled("o", mpid, Decimal(percent))]
+        for percent in (0, 10, 50, 100)
+    }
     assert [len(share[percent]) for percent in (0, 100)] == [0, 1000]
     assert 60 < len(share[10]) < 140
     assert set(share[10]) < set(share[50])
-    assert share[10] == [mpid for mpid in range(-500, 500) if int(hashlib.sha256(f"o{mpid}".encode()).hexdigest()[:16], 16) % 10_000 < 1000]
+    assert share[10] == [
+        mpid
+        for mpid in range(-500, 500)
+        if int(hashlib.sha256(f"o{mpid}".encode()).hexdigest()[:16], 16) % 10_000 < 1000
+    ]
     assert share[50] != [mpid for mpid in range(-500, 500) if sampled("other", mpid, Decimal(50))]
 
 
@@ -129,14 +193,24 @@ def test_what_an_answer_means(status: int, fate: Fate) -> None:
 
 
 def test_the_events_api_takes_another_form() -> None:
-    known = Known(5, [Holding("email", "old@x", 1), Holding("email", "new@x", 2)], {"n": hold(Number("9")), "l": hold(["1", Number("2")]), "t": hold(None)})
-    outgoing = completed(Received(Feed("f"), 0, "production", 10, 11, [Sent(10, EVENT)]), known, NAMING).document
+    known = Known(
+        5,
+        [Holding("email", "old@x", 1), Holding("email", "new@x", 2)],
+        {"n": hold(Number("9")), "l": hold(["1", Number("2")]), "t": hold(None)},
+    )
+    outgoing = completed(
+        Received(Feed("f"), 0, "production", 10, 11, [Sent(10, EVENT)]), known, NAMING
+    ).document
     (parcel,) = parcels_of(as_input(outgoing), 0, lambda part, content: "id")
     document: Any = parse_json(parcel.body.decode())
     assert document["user_identities"] == {"email": "new@x"}
     assert document["user_attributes"] == {"n": "9", "l": ["1", "2"], "t": None}
-    assert not {"timestamp_unixtime_ms", "batch_id", "source_info", "system_notifications"} & set(document)
-    assert document["events"] == [{**EVENT, "data": {**EVENT["data"], "timestamp_unixtime_ms": "10"}}]
+    assert not {"timestamp_unixtime_ms", "batch_id", "source_info", "system_notifications"} & set(
+        document
+    )
+    assert document["events"] == [
+        {**EVENT, "data": {**EVENT["data"], "timestamp_unixtime_ms": "10"}}
+    ]
 
 
 WRONG = [
@@ -149,7 +223,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("output", "connection", "message"), WRONG, ids=[one[2] for one in WRONG])
-def test_a_wrong_configuration_is_named(output: dict[str, Any], connection: dict[str, Any], message: str) -> None:
+def test_a_wrong_configuration_is_named(
+    output: dict[str, Any], connection: dict[str, Any], message: str
+) -> None:
     def read() -> None:
         if output:
             output_of("o", output)
@@ -172,7 +248,9 @@ CONNECTED = '[feeds.f]\n[outputs.o]\ntype = "jsonl"\npath = "o"\nsend_new_data_p
     (f'{CONNECTED}only = {{ events = {{ custom_event = ["Viewed"] }}, event_attributes = {{ custom_event = {{ Viewed = ["a"] }} }} }}\n', "Viewed goes with all its attributes by events"),
     (f'{CONNECTED}only = {{ event_types = ["custom_event"], event_attributes = {{ custom_event = {{ Viewed = ["a"] }} }} }}\n', "Viewed goes with all its attributes by event_types"),
 ])  # fmt: skip
-def test_a_configuration_that_could_only_go_wrong_is_refused(text: str, said: str, tmp_path: Path) -> None:
+def test_a_configuration_that_could_only_go_wrong_is_refused(
+    text: str, said: str, tmp_path: Path
+) -> None:
     (tmp_path / "c.toml").write_text(text)
     assert said in run("config", "apply", "c.toml", folder=tmp_path).stderr
 
@@ -235,7 +313,14 @@ active = false
 
 
 def view(**attributes: str) -> dict[str, Any]:
-    return {"event_type": "custom_event", "data": {"event_name": "view", "custom_event_type": "navigation", "custom_attributes": attributes}}
+    return {
+        "event_type": "custom_event",
+        "data": {
+            "event_name": "view",
+            "custom_event_type": "navigation",
+            "custom_attributes": attributes,
+        },
+    }
 
 
 def done(folder: Path, *arguments: str, status: int = 0) -> str:
@@ -260,7 +345,9 @@ def forwarded(folder: Path, path: str = "lake.jsonl") -> list[dict[str, Any]]:
     """Forward, and return all that has left."""
     done(folder, "forward")
     found = sorted((folder / path).glob("*.jsonl")) if (folder / path).is_dir() else [folder / path]
-    return [json.loads(line) for one in found if one.exists() for line in one.read_text().splitlines()]
+    return [
+        json.loads(line) for one in found if one.exists() for line in one.read_text().splitlines()
+    ]
 
 
 A = {"user_identities": {"customer_id": "A", "email": "a@x.org"}}
@@ -269,13 +356,17 @@ A = {"user_identities": {"customer_id": "A", "email": "a@x.org"}}
 def test_the_configuration_goes_round(folder: Path) -> None:
     text = done(folder, "config", "export")
     (folder / "again.toml").write_text(text)
-    assert "nothing" in done(folder, "config", "apply", "again.toml").lower() or not re.search("outputs|connections", done(folder, "config", "apply", "again.toml"))
+    assert "nothing" in done(folder, "config", "apply", "again.toml").lower() or not re.search(
+        "outputs|connections", done(folder, "config", "apply", "again.toml")
+    )
     assert done(folder, "config", "export") == text
     assert 'sampling = "99.99"' in text
 
 
 def test_what_is_not_declared_any_more_is_gone(folder: Path) -> None:
-    (folder / "less.toml").write_text('[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\naccepts_eventless = true\n')
+    (folder / "less.toml").write_text(
+        '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\naccepts_eventless = true\n'
+    )
     told = call("config", "apply", "less.toml", "--dry-run", folder=folder).stderr
     assert re.search(r"^connections\.a: .* -> gone$", told, re.MULTILINE), told
     assert re.search(r"^outputs\.all: .* -> gone$", told, re.MULTILINE), told
@@ -290,7 +381,10 @@ def test_scenario_35_an_eventless_value_rides_with_the_next_event(folder: Path) 
     imported(folder, "web", {"user_identities": {"customer_id": "A"}, "events": [view()]})
     [batch] = forwarded(folder)
     assert batch["user_attributes"]["tier"] == "gold"
-    assert [(one["identity_type"], one["identity"]) for one in batch["user_identities"]] == [("customer_id", "A"), ("email", "a@x.org")]
+    assert [(one["identity_type"], one["identity"]) for one in batch["user_identities"]] == [
+        ("customer_id", "A"),
+        ("email", "a@x.org"),
+    ]
     [slim] = forwarded(folder, "slim/")
     assert "tier" not in slim["user_attributes"]
     assert slim["source_request_id"] != batch["source_request_id"]
@@ -298,10 +392,26 @@ def test_scenario_35_an_eventless_value_rides_with_the_next_event(folder: Path) 
 
 
 def test_scenario_25_update_only(folder: Path) -> None:
-    imported(folder, "updater", {"user_identities": {"customer_id": "Z"}, "user_attributes": {"x": "1"}, "events": [view()]})
+    imported(
+        folder,
+        "updater",
+        {
+            "user_identities": {"customer_id": "Z"},
+            "user_attributes": {"x": "1"},
+            "events": [view()],
+        },
+    )
     assert forwarded(folder) == []
     imported(folder, "crm", {**A, "user_attributes": {"tier": "gold"}})
-    imported(folder, "updater", {"user_identities": {"customer_id": "A"}, "user_attributes": {"x": "1"}, "events": [view()]})
+    imported(
+        folder,
+        "updater",
+        {
+            "user_identities": {"customer_id": "A"},
+            "user_attributes": {"x": "1"},
+            "events": [view()],
+        },
+    )
     [batch] = forwarded(folder)
     assert (batch["user_attributes"]["tier"], batch["user_attributes"]["x"]) == ("gold", "1")
     used = json.loads(done(folder, "usage", "--json"))
@@ -315,26 +425,53 @@ def test_scenario_26_read_only(folder: Path) -> None:
     imported(folder, "crm", {**A, "user_attributes": {"tier": "gold"}})
     before = done(folder, "export", "profiles")
     batch = {
-        "user_identities": {"customer_id": "A", "email": "new@x.org"}, "user_attributes": {"x": 1.50, "l": ["1"]}, "events": [view(at="home")],
-        "deleted_user_attributes": ["tier"], "device_info": {"ios_idfv": "0a0a0a0a-1111-2222-3333-444444444444", "brand": "b"}, "mpid": 5,
+        "user_identities": {"customer_id": "A", "email": "new@x.org"},
+        "user_attributes": {"x": 1.50, "l": ["1"]},
+        "events": [view(at="home")],
+        "deleted_user_attributes": ["tier"],
+        "device_info": {"ios_idfv": "0a0a0a0a-1111-2222-3333-444444444444", "brand": "b"},
+        "mpid": 5,
     }
-    imported(folder, "reader", batch, {"user_identities": {"customer_id": "nobody"}, "events": [view()]}, {"user_identities": {"customer_id": "A"}, "user_attributes": {"y": "1"}})
+    imported(
+        folder,
+        "reader",
+        batch,
+        {"user_identities": {"customer_id": "nobody"}, "events": [view()]},
+        {"user_identities": {"customer_id": "A"}, "user_attributes": {"y": "1"}},
+    )
     found = forwarded(folder)
     assert done(folder, "export", "profiles") == before
     assert len(found) == 2
     assert all("mpid" not in one for one in found)
     assert found[0]["user_attributes"] == {"l": ["1"], "x": 1.5}
-    assert [(one["identity_type"], one["identity"]) for one in found[0]["user_identities"]] == [("customer_id", "A"), ("email", "new@x.org")]
+    assert [(one["identity_type"], one["identity"]) for one in found[0]["user_identities"]] == [
+        ("customer_id", "A"),
+        ("email", "new@x.org"),
+    ]
     assert found[0]["deleted_user_attributes"] == ["tier"]
-    assert found[0]["device_info"] == {"ios_idfv": "0a0a0a0a-1111-2222-3333-444444444444", "brand": "b"}
-    assert found[0]["events"][0]["data"]["custom_attributes"] == {"at": "home", SOURCE_FEED: "reader"}
-    used = [one for one in json.loads(done(folder, "usage", "--json"))["imports"] if one["feed"] == "reader"]
+    assert found[0]["device_info"] == {
+        "ios_idfv": "0a0a0a0a-1111-2222-3333-444444444444",
+        "brand": "b",
+    }
+    assert found[0]["events"][0]["data"]["custom_attributes"] == {
+        "at": "home",
+        SOURCE_FEED: "reader",
+    }
+    used = [
+        one
+        for one in json.loads(done(folder, "usage", "--json"))["imports"]
+        if one["feed"] == "reader"
+    ]
     assert [(one["batches"], one["billable"], one["events"]) for one in used] == [(3, 2, 2)]
 
 
 def test_scenario_34_consent(folder: Path) -> None:
     def said(consented: bool, at: int) -> dict[str, Any]:
-        return {"consent_state": {"ccpa": {"data_sale_opt_out": {"consented": consented, "timestamp_unixtime_ms": at}}}}
+        return {
+            "consent_state": {
+                "ccpa": {"data_sale_opt_out": {"consented": consented, "timestamp_unixtime_ms": at}}
+            }
+        }
 
     imported(folder, "crm", {**A, **said(True, 10), "events": [view()]})
     imported(folder, "crm", {**A, **said(False, 5), "events": [view()]})
@@ -346,12 +483,25 @@ def test_scenario_34_consent(folder: Path) -> None:
     [batch] = forwarded(folder)
     assert batch["consent_state"]["ccpa"]["data_sale_opt_out"]["consented"] is False
     [notice] = batch["system_notifications"]
-    assert (notice["type"], notice["data"]["current"]["consented"], notice["data"]["old"]["timestamp_unixtime_ms"]) == ("ccpa_change", False, 10)
+    assert (
+        notice["type"],
+        notice["data"]["current"]["consented"],
+        notice["data"]["old"]["timestamp_unixtime_ms"],
+    ) == ("ccpa_change", False, 10)
 
 
 def test_a_batch_leaves_with_the_profile_as_it_was_after_it(folder: Path) -> None:
-    imported(folder, "web", {**A, "user_attributes": {"drink": "Beer"}, "events": [view(at="home")]}, {**A, "user_attributes": {"drink": "Coke"}, "events": [view(at="shop")]})
-    imported(folder, "web", {**A, "deleted_user_attributes": ["drink", "never"], "events": [view(at="end")]})
+    imported(
+        folder,
+        "web",
+        {**A, "user_attributes": {"drink": "Beer"}, "events": [view(at="home")]},
+        {**A, "user_attributes": {"drink": "Coke"}, "events": [view(at="shop")]},
+    )
+    imported(
+        folder,
+        "web",
+        {**A, "deleted_user_attributes": ["drink", "never"], "events": [view(at="end")]},
+    )
     imported(folder, "crm", {**A, "user_attributes": {"drink": "Tea"}})
     found = forwarded(folder)
     assert [one["user_attributes"].get("drink") for one in found] == ["Beer", "Coke", None]
@@ -361,23 +511,43 @@ def test_a_batch_leaves_with_the_profile_as_it_was_after_it(folder: Path) -> Non
     assert [one["user_attributes"].get("seen") for one in found] == [None, "home", "shop"]
 
 
-def test_memberships_leave_with_lifetime_profiles_as_they_were_before_the_batch(folder: Path) -> None:
+def test_memberships_leave_with_lifetime_profiles_as_they_were_before_the_batch(
+    folder: Path,
+) -> None:
     done(folder, "audiences", "add", "gold", "tier = 'gold'")
     done(folder, "audiences", "add", "viewers", "count(event 'view') >= 2")
     imported(folder, "web", {**A, "user_attributes": {"tier": "gold"}, "events": [view()]})
     imported(folder, "web", {**A, "events": [view()]})
-    assert all("audience_memberships" not in one for one in forwarded(folder)), "only with Lifetime Profiles"
+    assert all("audience_memberships" not in one for one in forwarded(folder)), (
+        "only with Lifetime Profiles"
+    )
     done(folder, "retention", "set", "--lifetime-profiles")
     imported(folder, "web", {**A, "events": [view()]})
     imported(folder, "web", {**A, "user_attributes": {"tier": "iron"}, "events": [view()]})
-    imported(folder, "web", {**A, "events": [view()]}, {"user_identities": {"customer_id": "B"}, "events": [view()]})
-    found = [[one["audience_name"] for one in batch.get("audience_memberships", [])] for batch in forwarded(folder)[2:]]
+    imported(
+        folder,
+        "web",
+        {**A, "events": [view()]},
+        {"user_identities": {"customer_id": "B"}, "events": [view()]},
+    )
+    found = [
+        [one["audience_name"] for one in batch.get("audience_memberships", [])]
+        for batch in forwarded(folder)[2:]
+    ]
     assert found == [["gold", "viewers"], ["gold", "viewers"], ["viewers"], []]
 
 
 def test_an_opt_out_leaves_and_so_does_what_follows(folder: Path) -> None:
-    imported(folder, "web", {**A, "events": [{"event_type": "opt_out", "data": {"is_opted_out": True}}]}, {**A, "events": [view()]})
-    assert [one["events"][0]["event_type"] for one in forwarded(folder)] == ["opt_out", "custom_event"]
+    imported(
+        folder,
+        "web",
+        {**A, "events": [{"event_type": "opt_out", "data": {"is_opted_out": True}}]},
+        {**A, "events": [view()]},
+    )
+    assert [one["events"][0]["event_type"] for one in forwarded(folder)] == [
+        "opt_out",
+        "custom_event",
+    ]
 
 
 def test_an_import_that_is_undone_does_not_leave(folder: Path) -> None:
@@ -387,7 +557,13 @@ def test_an_import_that_is_undone_does_not_leave(folder: Path) -> None:
 
 
 def test_an_import_that_is_made_again_leaves_once(folder: Path) -> None:
-    for number, content in enumerate(({**A, "user_attributes": {"x": "1"}}, {**A, "events": [view()]}, {**A, "events": [view(), view()]})):
+    for number, content in enumerate(
+        (
+            {**A, "user_attributes": {"x": "1"}},
+            {**A, "events": [view()]},
+            {**A, "events": [view(), view()]},
+        )
+    ):
         (folder / f"{number}.jsonl").write_text(json.dumps(content) + "\n")
         done(folder, "import", f"{number}.jsonl", "--feed", "web")
     assert len(forwarded(folder)) == 2
@@ -397,15 +573,28 @@ def test_an_import_that_is_made_again_leaves_once(folder: Path) -> None:
 
 
 def test_whoever_is_erased_does_not_leave(folder: Path) -> None:
-    imported(folder, "web", {**A, "events": [view()]}, {"user_identities": {"customer_id": "B"}, "events": [view()]})
-    imported(folder, "reader", {"user_identities": {"email": "A@X.org"}, "events": [view()]}, {"user_identities": {"email": "b@x.org"}, "events": [view()]})
+    imported(
+        folder,
+        "web",
+        {**A, "events": [view()]},
+        {"user_identities": {"customer_id": "B"}, "events": [view()]},
+    )
+    imported(
+        folder,
+        "reader",
+        {"user_identities": {"email": "A@X.org"}, "events": [view()]},
+        {"user_identities": {"email": "b@x.org"}, "events": [view()]},
+    )
     told = json.loads(done(folder, "forget", "--customer-id", "A", "--json"))
     assert told["rows"]["outbox"] == 3
     found = forwarded(folder)
     assert len(found) == 2
     assert not re.search("a@x", (folder / "lake.jsonl").read_text(), re.IGNORECASE)
     told = json.loads(done(folder, "forget", "--customer-id", "B", "--json"))
-    assert (told["not_touched"]["outputs"], told["not_touched"]["outputs_that_may_have"]) == (["lake", "slim"], [])
+    assert (told["not_touched"]["outputs"], told["not_touched"]["outputs_that_may_have"]) == (
+        ["lake", "slim"],
+        [],
+    )
 
 
 def test_where_batches_went_that_only_passed_by_is_told_of_whoever_is_erased(folder: Path) -> None:
@@ -413,16 +602,27 @@ def test_where_batches_went_that_only_passed_by_is_told_of_whoever_is_erased(fol
     imported(folder, "reader", {**A, "events": [view()]})
     assert len(forwarded(folder)) == 1
     done_ = call("forget", "--customer-id", "A", "--yes", folder=folder)
-    assert "not told: lake, where batches of feeds that only read went; whose they were is not kept" in done_.stderr
+    assert (
+        "not told: lake, where batches of feeds that only read went; whose they were is not kept"
+        in done_.stderr
+    )
 
 
 def test_enrich_shows_what_would_leave_and_stores_nothing(folder: Path) -> None:
     imported(folder, "crm", {**A, "user_attributes": {"tier": "gold"}})
     (folder / "next.jsonl").write_text(
-        json.dumps({"user_identities": {"customer_id": "A"}, "events": [view()]}) + "\n" + json.dumps({"user_identities": {"customer_id": "A"}, "user_attributes": {"n": 1}}) + "\n[1]\n"
+        json.dumps({"user_identities": {"customer_id": "A"}, "events": [view()]})
+        + "\n"
+        + json.dumps({"user_identities": {"customer_id": "A"}, "user_attributes": {"n": 1}})
+        + "\n[1]\n"
     )
     before = (folder / "profiles.duckdb").read_bytes()
-    lines = [json.loads(line) for line in done(folder, "enrich", "next.jsonl", "--feed", "web", "--json", status=3).splitlines()]
+    lines = [
+        json.loads(line)
+        for line in done(
+            folder, "enrich", "next.jsonl", "--feed", "web", "--json", status=3
+        ).splitlines()
+    ]
     assert (folder / "profiles.duckdb").read_bytes() == before
     assert [one["line"] for one in lines] == [1, 2]
     assert [(one["output"], one["leaves"], one.get("reason")) for line in lines for one in line["outputs"]] == [
@@ -443,5 +643,8 @@ def test_a_row_of_a_flat_file_leaves_with_its_device(folder: Path) -> None:
     )
     done(folder, "import", "in.csv", "--feed", "web")
     first, second = forwarded(folder)
-    assert (first["device_info"]["ios_idfv"], second["device_info"]["ios_idfv"]) == ("0a0a0a0a-1111-2222-3333-444444444444", "0A0A0A0A-1111-2222-3333-444444444444")
+    assert (first["device_info"]["ios_idfv"], second["device_info"]["ios_idfv"]) == (
+        "0a0a0a0a-1111-2222-3333-444444444444",
+        "0A0A0A0A-1111-2222-3333-444444444444",
+    )
     assert (first["user_attributes"]["t"], second.get("deleted_user_attributes")) == ("x", ["t"])

@@ -1,5 +1,6 @@
-"""Profiles, an import's changes and files of batches go to the platform: nothing is lost, and nothing is there twice
-under two request ids, whatever the platform does."""
+"""Profiles, an import's changes and files of batches go to the platform: nothing is lost, and
+nothing is there twice under two request ids, whatever the platform does.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +24,15 @@ from support.pushing import SECRETS, tried
 from support.receiver import KEY, SECRET, Do, Receiver, always, contents_of, problems_of, receiving
 
 from profilectl.codes import InputRefused, Unfinished
-from profilectl.credentials import Credentials
-from profilectl.opening import open_store
-from profilectl.push import Asked, PushReport, push
-from profilectl.push.sending import Pace
-from profilectl.scratch import Scratch
+from profilectl.files.secrets import Credentials
+from profilectl.outputs.push.run import Asked, PushReport, push
+from profilectl.outputs.push.sending import Pace
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import Scratch
 
-QUICK = Pace(rate=0, parallel=4, timeout_s=5, give_up_s=20, first_pause_s=0.005, longest_pause_s=0.05)
+QUICK = Pace(
+    rate=0, parallel=4, timeout_s=5, give_up_s=20, first_pause_s=0.005, longest_pause_s=0.05
+)
 PEOPLE = 950
 
 
@@ -46,7 +49,10 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ground")
     with (folder / "people.jsonl").open("w") as out:
         for n in range(PEOPLE):
-            batch = {"user_identities": {"customer_id": f"C{n}", "email": f"p{n}@example.com"}, "user_attributes": {"place": n, "tier": "gold" if n % 2 else "tin"}}
+            batch = {
+                "user_identities": {"customer_id": f"C{n}", "email": f"p{n}@example.com"},
+                "user_attributes": {"place": n, "tier": "gold" if n % 2 else "tin"},
+            }
             out.write(json.dumps(batch) + "\n")
     done(folder, "import", "people.jsonl", "--feed", "f")
     return folder
@@ -60,8 +66,17 @@ def folder(ground: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path
 
 
-def pushed(folder: Path, receiver: Receiver, asked: Asked = Asked(), pace: Pace = QUICK, **more: Any) -> PushReport:  # noqa: B008
-    return push(folder / "profiles.duckdb", asked, host=receiver.url, credentials=Credentials(KEY, SECRET), pace=pace, **more)
+def pushed(
+    folder: Path, receiver: Receiver, asked: Asked = Asked(), pace: Pace = QUICK, **more: Any
+) -> PushReport:  # noqa: B008
+    return push(
+        folder / "profiles.duckdb",
+        asked,
+        host=receiver.url,
+        credentials=Credentials(KEY, SECRET),
+        pace=pace,
+        **more,
+    )
 
 
 def packed(folder: Path, *arguments: str) -> list[list[dict[str, Any]]]:
@@ -76,7 +91,9 @@ def flat(requests: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def is_whole(receiver: Receiver, expected: Any) -> None:
-    """Assert that the platform has everything once, each under one request id, as its document has it."""
+    """Assert that the platform has everything once, each under one request id, as its document has
+    it.
+    """
     assert receiver.problems == []
     assert receiver.overtaking == []
     assert {len(ids) for ids in receiver.ids().values()} == {1}
@@ -85,11 +102,24 @@ def is_whole(receiver: Receiver, expected: Any) -> None:
 
 def ledger(folder: Path) -> dict[str, Any]:
     with open_store(Scratch(folder), folder / "profiles.duckdb") as store:
-        last = store.scratch.rows("select number, rows, accepted, refused, finished_ms is not null from store.push order by number desc limit 1")
+        last = store.scratch.rows(
+            "select number, rows, accepted, refused, finished_ms is not null from store.push order by number desc limit 1"
+        )
         number, rows, accepted, refused, finished = last[0] if last else (0, 0, 0, 0, False)
-        runs = store.scratch.rows(f"select first, last from store.pushed where push = {number} order by first")
-        bad = store.scratch.rows(f"select position, part, code from store.push_refused where push = {number} order by position")
-    return {"rows": rows, "accepted": accepted, "refused": refused, "finished": finished, "runs": runs, "bad": bad}
+        runs = store.scratch.rows(
+            f"select first, last from store.pushed where push = {number} order by first"
+        )
+        bad = store.scratch.rows(
+            f"select position, part, code from store.push_refused where push = {number} order by position"
+        )
+    return {
+        "rows": rows,
+        "accepted": accepted,
+        "refused": refused,
+        "finished": finished,
+        "runs": runs,
+        "bad": bad,
+    }
 
 
 def wait_for(pushing: subprocess.Popen[str], receiver: Receiver, requests: int) -> None:
@@ -105,12 +135,40 @@ def wait_for(pushing: subprocess.Popen[str], receiver: Receiver, requests: int) 
 
 
 RICH = [
-    {"user_identities": {"customer_id": "many"}, "user_attributes": {f"k{n:03}": n for n in range(100)}},
-    {"user_identities": {"customer_id": "many"}, "user_attributes": {f"l{n:03}": "x" for n in range(80)}},
-    {"user_identities": {"customer_id": "kinds", "other": "o1"}, "user_attributes": {"n": 3503795095229129165747, "d": 0.30000000000000004, "b": True, "tag": None, "list": ["a", 1, None], "q": '"\\\n'}},
-    {"user_identities": {"customer_id": "kinds", "other": "o2"}, "device_info": {"ios_idfv": "0B0E3E9A-5C2F-4A53-9C1E-000000000001"}, "mp_deviceid": "0b0e3e9a-5c2f-4a53-9c1e-000000000002", "user_attributes": {}},
-    {"user_identities": {"customer_id": "long"}, "user_attributes": {f"m{n:02}": f"{n}" + "é" * 4000 for n in range(40)}},
-    {"environment": "development", "user_identities": {"email": "dev@example.com"}, "user_attributes": {"a": "b"}},
+    {
+        "user_identities": {"customer_id": "many"},
+        "user_attributes": {f"k{n:03}": n for n in range(100)},
+    },
+    {
+        "user_identities": {"customer_id": "many"},
+        "user_attributes": {f"l{n:03}": "x" for n in range(80)},
+    },
+    {
+        "user_identities": {"customer_id": "kinds", "other": "o1"},
+        "user_attributes": {
+            "n": 3503795095229129165747,
+            "d": 0.30000000000000004,
+            "b": True,
+            "tag": None,
+            "list": ["a", 1, None],
+            "q": '"\\\n',
+        },
+    },
+    {
+        "user_identities": {"customer_id": "kinds", "other": "o2"},
+        "device_info": {"ios_idfv": "0B0E3E9A-5C2F-4A53-9C1E-000000000001"},
+        "mp_deviceid": "0b0e3e9a-5c2f-4a53-9c1e-000000000002",
+        "user_attributes": {},
+    },
+    {
+        "user_identities": {"customer_id": "long"},
+        "user_attributes": {f"m{n:02}": f"{n}" + "é" * 4000 for n in range(40)},
+    },
+    {
+        "environment": "development",
+        "user_identities": {"email": "dev@example.com"},
+        "user_attributes": {"a": "b"},
+    },
 ]
 
 
@@ -139,25 +197,50 @@ def test_every_batch_is_as_the_platforms_document_has_it(rich: Path) -> None:
         assert not by_id.get(who, {}).keys() & one["user_attributes"].keys()
         by_id.setdefault(who, {}).update(one["user_attributes"])
     assert len(by_id["many"]) == 180
-    assert by_id["kinds"] == {"n": "3503795095229129165747", "d": "0.30000000000000004", "b": "true", "tag": None, "list": ["a", "1", None], "q": '"\\\n'}
+    assert by_id["kinds"] == {
+        "n": "3503795095229129165747",
+        "d": "0.30000000000000004",
+        "b": "true",
+        "tag": None,
+        "list": ["a", "1", None],
+        "q": '"\\\n',
+    }
     assert by_id["long"] == {f"m{n:02}": f"{n}" + "é" * 4000 for n in range(40)}, "split by bytes"
-    assert {one["environment"] for request in requests for one in request} == {"production", "development"}
-    assert not any("mpid" in one or "timestamp_unixtime_ms" in one for request in requests for one in request)
+    assert {one["environment"] for request in requests for one in request} == {
+        "production",
+        "development",
+    }
+    assert not any(
+        "mpid" in one or "timestamp_unixtime_ms" in one for request in requests for one in request
+    )
 
 
 def test_mpids_and_times_where_they_are_wanted(rich: Path) -> None:
     exported = {json.loads(line)["mpid"] for line in done(rich, "export", "profiles").splitlines()}
     requests = packed(rich, "--with-mpid", "--with-times")
     assert {str(one["mpid"]) for request in requests for one in request} == exported
-    assert all(one["timestamp_unixtime_ms"] > 1_600_000_000_000 for request in requests for one in request)
+    assert all(
+        one["timestamp_unixtime_ms"] > 1_600_000_000_000 for request in requests for one in request
+    )
     assert [problem for one in requests for problem in problems_of(one)] == []
 
 
 def test_the_samples_are_as_the_platforms_document_has_them(tmp_path: Path) -> None:
     shutil.copytree(SAMPLES, tmp_path / "sample_data")
-    for name, feed in (("batches.jsonl", "app"), ("activity.jsonl", "shop"), ("john-smith.json", "crm")):
-        assert call("import", f"sample_data/{name}", "--feed", feed, folder=tmp_path).exit_code in (0, 3)
-        assert [problem for one in packed(tmp_path, f"sample_data/{name}") for problem in problems_of(one)] == []
+    for name, feed in (
+        ("batches.jsonl", "app"),
+        ("activity.jsonl", "shop"),
+        ("john-smith.json", "crm"),
+    ):
+        assert call("import", f"sample_data/{name}", "--feed", feed, folder=tmp_path).exit_code in (
+            0,
+            3,
+        )
+        assert [
+            problem
+            for one in packed(tmp_path, f"sample_data/{name}")
+            for problem in problems_of(one)
+        ] == []
     assert [problem for one in packed(tmp_path) for problem in problems_of(one)] == []
 
 
@@ -168,23 +251,44 @@ def test_what_is_sent_makes_the_same_people_again(rich: Path) -> None:
         assert json.loads(done(rich, "push", "--host", receiver.url, "--json"))["finished"]
     (rich / "again.jsonl").write_text("".join(json.dumps(one) + "\n" for one in receiver.accepted))
     done(rich, "--store", "again.duckdb", "import", "again.jsonl", "--feed", "again")
+
     def people(*where: str) -> list[Any]:
         found = [json.loads(line) for line in done(rich, *where, "export", "profiles").splitlines()]
-        return sorted(([one["user_identities"], one["device_identities"], one["environment"], sorted(one["user_attributes"])] for one in found), key=str)
+        return sorted(
+            (
+                [
+                    one["user_identities"],
+                    one["device_identities"],
+                    one["environment"],
+                    sorted(one["user_attributes"]),
+                ]
+                for one in found
+            ),
+            key=str,
+        )
+
     assert people("--store", "again.duckdb") == people()
 
 
 def test_an_imports_changes(folder: Path) -> None:
     batches = [
-        {"user_identities": {"customer_id": "C7"}, "user_attributes": {"tier": "iron"}, "deleted_user_attributes": ["place", "never there"]},
+        {
+            "user_identities": {"customer_id": "C7"},
+            "user_attributes": {"tier": "iron"},
+            "deleted_user_attributes": ["place", "never there"],
+        },
         {"user_identities": {"customer_id": "C9"}, "deleted_user_attributes": ["tier"]},
         {"user_identities": {"customer_id": "new"}, "user_attributes": {"tier": "new"}},
     ]
     (folder / "change.jsonl").write_text("".join(json.dumps(one) + "\n" for one in batches))
     done(folder, "import", "change.jsonl", "--feed", "f")
-    (folder / "later.jsonl").write_text(json.dumps({"user_identities": {"customer_id": "C9"}, "user_attributes": {"tier": "back"}}))
+    (folder / "later.jsonl").write_text(
+        json.dumps({"user_identities": {"customer_id": "C9"}, "user_attributes": {"tier": "back"}})
+    )
     done(folder, "import", "later.jsonl", "--feed", "f")
-    found = {one["user_identities"]["customer_id"]: one for one in flat(packed(folder, "--import", "2"))}
+    found = {
+        one["user_identities"]["customer_id"]: one for one in flat(packed(folder, "--import", "2"))
+    }
     assert set(found) == {"C7", "C9", "new"}
     assert found["C7"]["deleted_user_attributes"] == ["never there", "place"]
     assert found["C7"]["user_attributes"] == {"tier": "iron"}
@@ -197,7 +301,19 @@ def test_an_imports_changes(folder: Path) -> None:
 
 def test_a_condition(folder: Path) -> None:
     with receiving() as receiver:
-        report = json.loads(done(folder, "push", "--host", receiver.url, "--where", "tier = 'gold'", "--rate", "0", "--json"))
+        report = json.loads(
+            done(
+                folder,
+                "push",
+                "--host",
+                receiver.url,
+                "--where",
+                "tier = 'gold'",
+                "--rate",
+                "0",
+                "--json",
+            )
+        )
     assert report["batches"]["accepted"] == len(receiver.accepted) == PEOPLE // 2
     assert {one["user_attributes"]["tier"] for one in receiver.accepted} == {"gold"}
 
@@ -209,14 +325,23 @@ def test_a_dry_run_writes_the_very_requests_and_sends_nothing(folder: Path) -> N
     assert (folder / "requests.jsonl").stat().st_mode & 0o777 == 0o600
     with receiving() as receiver:
         pushed(folder, receiver)
-    assert sorted((folder / "requests.jsonl").read_bytes().splitlines()) == sorted(receiver.requests)
+    assert sorted((folder / "requests.jsonl").read_bytes().splitlines()) == sorted(
+        receiver.requests
+    )
     assert len(receiver.requests) == 10
 
 
 def test_what_a_calculated_attribute_masks_stays_here(tmp_path: Path) -> None:
-    buy = {"event_type": "custom_event", "data": {"event_name": "buy", "custom_event_type": "transaction"}}
+    buy = {
+        "event_type": "custom_event",
+        "data": {"event_name": "buy", "custom_event_type": "transaction"},
+    }
     lines = [
-        {"user_identities": {"customer_id": "A"}, "user_attributes": {"orders": "99", "old": "1", "kept": "1"}, "events": [buy]},
+        {
+            "user_identities": {"customer_id": "A"},
+            "user_attributes": {"orders": "99", "old": "1", "kept": "1"},
+            "events": [buy],
+        },
         {"user_identities": {"customer_id": "A"}, "deleted_user_attributes": ["old", "kept"]},
     ]
     for line in lines:
@@ -227,7 +352,9 @@ def test_what_a_calculated_attribute_masks_stays_here(tmp_path: Path) -> None:
     assert [one["user_attributes"] for one in flat(packed(tmp_path))] == [{}]
     (sent,) = flat(packed(tmp_path, "--import", "2"))
     assert (sent["user_attributes"], sent["deleted_user_attributes"]) == ({}, ["kept"])
-    assert json.loads(done(tmp_path, "export", "batches").splitlines()[0])["user_attributes"] == {"orders": "99"}, "which makes the same store again"
+    assert json.loads(done(tmp_path, "export", "batches").splitlines()[0])["user_attributes"] == {
+        "orders": "99"
+    }, "which makes the same store again"
 
 
 # A file of batches
@@ -235,23 +362,55 @@ def test_what_a_calculated_attribute_masks_stays_here(tmp_path: Path) -> None:
 
 def test_a_file_with_bad_lines(folder: Path) -> None:
     lines = [
-        json.dumps({"user_identities": {"email": "a@example.com"}, "user_attributes": {"n": 1}}), "", "{", '{"email": "flat@example.com"}',
-        json.dumps({"source_request_id": "mine", "user_identities": {"email": "b@example.com"}, "user_attributes": {"n": 2}}),
-        json.dumps({"user_identities": {"email": "c@example.com"}, "user_attributes": {"n": "x" * 140_000}}),
+        json.dumps({"user_identities": {"email": "a@example.com"}, "user_attributes": {"n": 1}}),
+        "",
+        "{",
+        '{"email": "flat@example.com"}',
+        json.dumps(
+            {
+                "source_request_id": "mine",
+                "user_identities": {"email": "b@example.com"},
+                "user_attributes": {"n": 2},
+            }
+        ),
+        json.dumps(
+            {"user_identities": {"email": "c@example.com"}, "user_attributes": {"n": "x" * 140_000}}
+        ),
     ]
     (folder / "b.jsonl").write_text("\ufeff" + "\n".join(lines))
     with receiving() as receiver:
-        report = json.loads(done(folder, "push", "b.jsonl", "--host", receiver.url, "--json", status=3))
+        report = json.loads(
+            done(folder, "push", "b.jsonl", "--host", receiver.url, "--json", status=3)
+        )
         again = json.loads(done(folder, "push", "b.jsonl", "--host", receiver.url, "--json"))
-        assert json.loads(done(folder, "push", "b.jsonl", "--host", receiver.url, "--json", "--again", status=3))["push"] == 2
+        assert (
+            json.loads(
+                done(
+                    folder, "push", "b.jsonl", "--host", receiver.url, "--json", "--again", status=3
+                )
+            )["push"]
+            == 2
+        )
     assert [one["user_attributes"]["n"] for one in receiver.accepted] == ["1", "2"] * 2
-    assert receiver.accepted[1]["source_request_id"] == receiver.accepted[3]["source_request_id"] == "mine"
-    assert receiver.accepted[0]["source_request_id"] != receiver.accepted[2]["source_request_id"], "another push"
+    assert (
+        receiver.accepted[1]["source_request_id"]
+        == receiver.accepted[3]["source_request_id"]
+        == "mine"
+    )
+    assert receiver.accepted[0]["source_request_id"] != receiver.accepted[2]["source_request_id"], (
+        "another push"
+    )
     assert report["rows"] == {"total": 5, "done": 5, "left": 0, "unchanged": 0, "without_batch": 0}
     assert report["reasons"] == {"BATCH_INVALID": 1, "BATCH_TOO_LARGE": 1, "JSON_INVALID": 1}
     assert (again["finished"], again["requests"]) == (True, 0)
-    refused = [json.loads(line) for line in (folder / "push-1.refused.jsonl").read_text().splitlines()]
-    assert [(one["file"], one["line"], one["code"]) for one in refused] == [("b.jsonl", 3, "JSON_INVALID"), ("b.jsonl", 4, "BATCH_INVALID"), ("b.jsonl", 6, "BATCH_TOO_LARGE")]
+    refused = [
+        json.loads(line) for line in (folder / "push-1.refused.jsonl").read_text().splitlines()
+    ]
+    assert [(one["file"], one["line"], one["code"]) for one in refused] == [
+        ("b.jsonl", 3, "JSON_INVALID"),
+        ("b.jsonl", 4, "BATCH_INVALID"),
+        ("b.jsonl", 6, "BATCH_TOO_LARGE"),
+    ]
     assert refused[0]["raw"] == "{"
     assert (folder / "push-1.refused.jsonl").stat().st_mode & 0o777 == 0o600
 
@@ -267,9 +426,14 @@ def test_files(name: str, content: str | None, status: int, folder: Path) -> Non
 
 
 def test_an_attribute_that_is_no_value_is_refused(folder: Path) -> None:
-    batches = [{"user_identities": {"customer_id": "A"}, "user_attributes": {"o": value}} for value in ({"x": 1}, [["y"]], ["y"], 1)]
+    batches = [
+        {"user_identities": {"customer_id": "A"}, "user_attributes": {"o": value}}
+        for value in ({"x": 1}, [["y"]], ["y"], 1)
+    ]
     (folder / "b.jsonl").write_text("".join(json.dumps(one) + "\n" for one in batches))
-    report = json.loads(done(folder, "push", "b.jsonl", "--dry-run", "out.jsonl", "--json", status=3))
+    report = json.loads(
+        done(folder, "push", "b.jsonl", "--dry-run", "out.jsonl", "--json", status=3)
+    )
     assert report["reasons"] == {"UA_UNSUPPORTED_TYPE": 2}
     assert [one["user_attributes"]["o"] for one in flat(packed(folder, "b.jsonl"))] == [["y"], "1"]
 
@@ -278,9 +442,24 @@ def test_a_dry_run_says_what_is_refused_where_it_is_asked_to(folder: Path) -> No
     (folder / "bad.jsonl").write_text('oops\n{"user_identities":{"customer_id":"B"}}\n')
     done(folder, "push", "bad.jsonl", "--dry-run", "out.jsonl", status=3)
     assert not list(folder.glob("*refused*"))
-    report = json.loads(done(folder, "push", "bad.jsonl", "--dry-run", "out.jsonl", "--refused", "refused.jsonl", "--json", status=3))
+    report = json.loads(
+        done(
+            folder,
+            "push",
+            "bad.jsonl",
+            "--dry-run",
+            "out.jsonl",
+            "--refused",
+            "refused.jsonl",
+            "--json",
+            status=3,
+        )
+    )
     assert report["refused"] == "refused.jsonl"
-    assert [(one["line"], one["code"]) for one in map(json.loads, (folder / "refused.jsonl").read_text().splitlines())] == [(1, "JSON_INVALID")]
+    assert [
+        (one["line"], one["code"])
+        for one in map(json.loads, (folder / "refused.jsonl").read_text().splitlines())
+    ] == [(1, "JSON_INVALID")]
 
 
 def test_a_packed_file(folder: Path) -> None:
@@ -309,12 +488,26 @@ def cut_after(number: int, batches: list[dict[str, Any]]) -> Do:
 
 def anything(seed: int) -> Callable[[int, list[dict[str, Any]]], Do]:
     chance = random.Random(seed)
-    what = [Do(), Do(), Do(503), Do(429), Do(429, {"Retry-After": "0"}), Do(cut="before"), Do(cut="after"), Do(500, body=b"<html>" * 100), Do(slow_s=0.02)]
+    what = [
+        Do(),
+        Do(),
+        Do(503),
+        Do(429),
+        Do(429, {"Retry-After": "0"}),
+        Do(cut="before"),
+        Do(cut="after"),
+        Do(500, body=b"<html>" * 100),
+        Do(slow_s=0.02),
+    ]
     return lambda number, batches: chance.choice(what)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("plan", [storm, away, cut_before, cut_after, anything(1), anything(2)], ids=["storm", "away", "cut before", "cut after", "anything 1", "anything 2"])
+@pytest.mark.parametrize(
+    "plan",
+    [storm, away, cut_before, cut_after, anything(1), anything(2)],
+    ids=["storm", "away", "cut before", "cut after", "anything 1", "anything 2"],
+)
 def test_nothing_is_lost_and_nothing_is_there_under_two_ids(plan: Any, folder: Path) -> None:
     expected = flat(packed(folder))
     with receiving(plan) as receiver:
@@ -322,7 +515,14 @@ def test_nothing_is_lost_and_nothing_is_there_under_two_ids(plan: Any, folder: P
     assert report.finished
     assert report.counts.retries == report.counts.requests - 10
     is_whole(receiver, expected)
-    assert ledger(folder) == {"rows": PEOPLE, "accepted": PEOPLE, "refused": 0, "finished": True, "runs": [(0, PEOPLE - 1)], "bad": []}
+    assert ledger(folder) == {
+        "rows": PEOPLE,
+        "accepted": PEOPLE,
+        "refused": 0,
+        "finished": True,
+        "runs": [(0, PEOPLE - 1)],
+        "bad": [],
+    }
 
 
 def test_a_slow_answer_is_not_waited_for_and_the_same_is_sent_again(folder: Path) -> None:
@@ -350,15 +550,29 @@ def test_retry_after_is_obeyed_by_all(folder: Path) -> None:
 
 
 def test_one_bad_batch_of_a_hundred_is_found_and_the_others_are_taken(folder: Path) -> None:
-    body = json.dumps({"errors": [{"code": "BAD_REQUEST", "message": "the event_type is missing"}]}).encode()
+    body = json.dumps(
+        {"errors": [{"code": "BAD_REQUEST", "message": "the event_type is missing"}]}
+    ).encode()
     bad = {"5", "6", "777"}
-    with receiving(lambda number, batches: Do(400, body=body) if any(one["user_attributes"]["place"] in bad for one in batches) else Do()) as receiver:
+    with receiving(
+        lambda number, batches: (
+            Do(400, body=body)
+            if any(one["user_attributes"]["place"] in bad for one in batches)
+            else Do()
+        )
+    ) as receiver:
         found = done(folder, "push", "--host", receiver.url, "--rate", "0", status=3)
     assert "947 accepted,  3 refused" in found
     assert "3 BATCH_REFUSED: the platform refused the batch" in found
     assert len(receiver.accepted) == PEOPLE - 3 == len(receiver.ids())
-    assert ledger(folder)["bad"] == [(5, 0, "BATCH_REFUSED"), (6, 0, "BATCH_REFUSED"), (777, 0, "BATCH_REFUSED")]
-    refused = [json.loads(line) for line in (folder / "push-1.refused.jsonl").read_text().splitlines()]
+    assert ledger(folder)["bad"] == [
+        (5, 0, "BATCH_REFUSED"),
+        (6, 0, "BATCH_REFUSED"),
+        (777, 0, "BATCH_REFUSED"),
+    ]
+    refused = [
+        json.loads(line) for line in (folder / "push-1.refused.jsonl").read_text().splitlines()
+    ]
     assert {json.loads(one["raw"])["user_attributes"]["place"] for one in refused} == bad
     assert {one["message"] for one in refused} == {"BAD_REQUEST: the event_type is missing"}
 
@@ -371,21 +585,44 @@ def test_a_platform_that_refuses_everything_is_not_asked_for_ever(folder: Path) 
     assert not report.finished
 
 
-@pytest.mark.parametrize(("status", "words"), [(401, "wants credentials"), (403, "does not take these credentials"), (404, "nothing there takes batches"), (302, "somewhere else")])
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "wants credentials"),
+        (403, "does not take these credentials"),
+        (404, "nothing there takes batches"),
+        (302, "somewhere else"),
+    ],
+)
 def test_a_refusal_stops_at_once(status: int, words: str, folder: Path) -> None:
-    with receiving(always(Do(status, {"Location": "http://127.0.0.1:1/"} if status == 302 else {}))) as receiver:
-        code, out, error = tried(folder, "push", "--host", receiver.url, "--json", "--parallel", "1")
+    with receiving(
+        always(Do(status, {"Location": "http://127.0.0.1:1/"} if status == 302 else {}))
+    ) as receiver:
+        code, out, error = tried(
+            folder, "push", "--host", receiver.url, "--json", "--parallel", "1"
+        )
     assert code == 4
     assert words in error
     assert len(receiver.requests) == 1
     report = json.loads(out)
-    assert (report["finished"], report["rows"]["left"], report["batches"]["accepted"]) == (False, PEOPLE, 0)
+    assert (report["finished"], report["rows"]["left"], report["batches"]["accepted"]) == (
+        False,
+        PEOPLE,
+        0,
+    )
     assert SECRET not in out + error
 
 
 def test_wrong_credentials(folder: Path) -> None:
     with receiving() as receiver:
-        found = run("push", "--host", receiver.url, folder=folder, PROFILECTL_PUSH_KEY="wrong", PROFILECTL_PUSH_SECRET="hidden")
+        found = run(
+            "push",
+            "--host",
+            receiver.url,
+            folder=folder,
+            PROFILECTL_PUSH_KEY="wrong",
+            PROFILECTL_PUSH_SECRET="hidden",
+        )
     assert found.returncode == 4
     assert "403" in found.stderr
     assert "hidden" not in found.stderr
@@ -395,15 +632,37 @@ def test_wrong_credentials(folder: Path) -> None:
 def test_a_platform_that_is_away_leaves_the_rest_for_later(folder: Path) -> None:
     expected = flat(packed(folder))
     with receiving(lambda number, batches: Do() if number < 4 else Do(503)) as receiver:
-        found = run("push", "--host", receiver.url, "--rate", "0", "--give-up", "0.5", "--json", folder=folder, **SECRETS)
+        found = run(
+            "push",
+            "--host",
+            receiver.url,
+            "--rate",
+            "0",
+            "--give-up",
+            "0.5",
+            "--json",
+            folder=folder,
+            **SECRETS,
+        )
         assert found.returncode == 9
         assert "run the same push again" in found.stderr
         first = json.loads(found.stdout)
         assert (first["batches"]["accepted"], first["rows"]["left"]) == (400, PEOPLE - 400)
         receiver.plan = always(Do())
         second = json.loads(done(folder, "push", "--host", receiver.url, "--rate", "0", "--json"))
-    assert (second["push"], second["resumed"], second["batches"]["accepted"], second["batches"]["accepted_before"]) == (1, True, PEOPLE - 400, 400)
-    assert second["rows"] == {"total": PEOPLE, "done": PEOPLE, "left": 0, "unchanged": 0, "without_batch": 0}
+    assert (
+        second["push"],
+        second["resumed"],
+        second["batches"]["accepted"],
+        second["batches"]["accepted_before"],
+    ) == (1, True, PEOPLE - 400, 400)
+    assert second["rows"] == {
+        "total": PEOPLE,
+        "done": PEOPLE,
+        "left": 0,
+        "unchanged": 0,
+        "without_batch": 0,
+    }
     is_whole(receiver, expected)
     assert len(receiver.accepted) == PEOPLE, "what is in the ledger was not sent again"
 
@@ -423,7 +682,9 @@ def test_longer_than_anybody_waits(folder: Path) -> None:
 
 
 def test_an_answer_without_end_is_not_read_to_its_end(folder: Path) -> None:
-    with receiving(lambda number, batches: Do(503, body=b"x" * 5_000_000) if number < 3 else Do()) as receiver:
+    with receiving(
+        lambda number, batches: Do(503, body=b"x" * 5_000_000) if number < 3 else Do()
+    ) as receiver:
         assert pushed(folder, receiver).finished
     assert len(receiver.ids()) == PEOPLE
 
@@ -455,7 +716,11 @@ def test_requests_travel_at_once_but_not_those_of_one_person(folder: Path) -> No
         assert pushed(folder, receiver, Asked(file=folder / "same.jsonl")).finished
     assert 1 < receiver.most_at_once <= 4
     assert receiver.overtaking == []
-    assert [one["user_attributes"]["n"] for one in receiver.accepted if "customer_id" in one["user_identities"]] == ["0", "150", "300", "450"]
+    assert [
+        one["user_attributes"]["n"]
+        for one in receiver.accepted
+        if "customer_id" in one["user_identities"]
+    ] == ["0", "150", "300", "450"]
 
 
 @pytest.mark.slow
@@ -463,8 +728,22 @@ def test_imports_go_on_meanwhile(folder: Path) -> None:
     (folder / "more.csv").write_text("customer_id,tier\nC1,changed\nX1,new\n")
     with receiving(always(Do(slow_s=0.4))) as receiver:
         pushing = subprocess.Popen(
-            [sys.executable, "-m", "profilectl", "push", "--host", receiver.url, "--parallel", "1", "--json"], cwd=folder, env={**os.environ, **SECRETS},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [
+                sys.executable,
+                "-m",
+                "profilectl",
+                "push",
+                "--host",
+                receiver.url,
+                "--parallel",
+                "1",
+                "--json",
+            ],
+            cwd=folder,
+            env={**os.environ, **SECRETS},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         wait_for(pushing, receiver, 1)
         done(folder, "import", "more.csv", "--feed", "f", "--wait", "5")
@@ -479,7 +758,9 @@ def test_imports_go_on_meanwhile(folder: Path) -> None:
 
 def test_who_was_erased_meanwhile_is_not_sent(folder: Path) -> None:
     with receiving(lambda number, batches: Do() if number < 2 else Do(503)) as receiver:
-        assert not pushed(folder, receiver, pace=Pace(rate=0, parallel=1, give_up_s=0.1, first_pause_s=0.01)).finished
+        assert not pushed(
+            folder, receiver, pace=Pace(rate=0, parallel=1, give_up_s=0.1, first_pause_s=0.01)
+        ).finished
         done(folder, "forget", "--customer-id", "C900", "--yes")
         receiver.plan = always(Do())
         assert pushed(folder, receiver).finished
@@ -489,33 +770,58 @@ def test_who_was_erased_meanwhile_is_not_sent(folder: Path) -> None:
 
 def test_what_was_changed_meanwhile_goes_as_it_is_now(folder: Path) -> None:
     with receiving(lambda number, batches: Do() if number < 2 else Do(503)) as receiver:
-        assert not pushed(folder, receiver, pace=Pace(rate=0, parallel=1, give_up_s=0.1, first_pause_s=0.01)).finished
+        assert not pushed(
+            folder, receiver, pace=Pace(rate=0, parallel=1, give_up_s=0.1, first_pause_s=0.01)
+        ).finished
         done(folder, "set", "--customer-id", "C900", "tier=platinum")
         receiver.plan = always(Do())
         assert pushed(folder, receiver).finished
-    assert [one["user_attributes"]["tier"] for one in receiver.accepted if one["user_identities"]["customer_id"] == "C900"] == ["platinum"]
+    assert [
+        one["user_attributes"]["tier"]
+        for one in receiver.accepted
+        if one["user_identities"]["customer_id"] == "C900"
+    ] == ["platinum"]
 
 
 def test_other_words_are_another_push(folder: Path) -> None:
     with receiving() as receiver:
-        numbers = [pushed(folder, receiver, asked).number for asked in (Asked(where="tier = 'gold'"), Asked(), Asked(by_import=1), Asked(by_import=1, with_mpid=True))]
+        numbers = [
+            pushed(folder, receiver, asked).number
+            for asked in (
+                Asked(where="tier = 'gold'"),
+                Asked(),
+                Asked(by_import=1),
+                Asked(by_import=1, with_mpid=True),
+            )
+        ]
         assert numbers == [1, 2, 3, 4]
         assert pushed(folder, receiver, Asked()).number == 5, "profiles may have changed"
         assert pushed(folder, receiver, Asked(by_import=1)).finished_before
 
 
 def test_the_ledger_holds_nothing_of_anybody(folder: Path) -> None:
-    with receiving(lambda number, batches: Do(400, body=b'{"errors":[{"message":"p3@example.com"}]}') if len(batches) == 1 or number % 2 else Do()) as receiver:
+    with receiving(
+        lambda number, batches: (
+            Do(400, body=b'{"errors":[{"message":"p3@example.com"}]}')
+            if len(batches) == 1 or number % 2
+            else Do()
+        )
+    ) as receiver:
         pushed(folder, receiver, Asked(where="email = 'p3@example.com' or place > 700"))
     with open_store(Scratch(folder), folder / "profiles.duckdb") as store:
-        text = str([store.scratch.rows(f"select * from store.{table}") for table in ("push", "pushed", "push_refused")])
+        text = str(
+            [
+                store.scratch.rows(f"select * from store.{table}")
+                for table in ("push", "pushed", "push_refused")
+            ]
+        )
     assert "BATCH_REFUSED" in text
     assert "@" not in text.replace(store_owner(), "")
     assert receiver.url not in text
 
 
 def store_owner() -> str:
-    from profilectl.commit import who
+    from profilectl.importing.commit import who
 
     return who()
 
@@ -534,10 +840,35 @@ def secret_file(folder: Path) -> Path:
 def test_credentials_of_a_file(secret_file: Path) -> None:
     folder = secret_file.parent
     with receiving() as receiver:
-        assert run("push", "--host", receiver.url, "--rate", "0", "--credentials", "push.toml", folder=folder).returncode == 0
+        assert (
+            run(
+                "push",
+                "--host",
+                receiver.url,
+                "--rate",
+                "0",
+                "--credentials",
+                "push.toml",
+                folder=folder,
+            ).returncode
+            == 0
+        )
         (folder / "push.json").write_text(json.dumps({"key": KEY, "secret": SECRET}))
         (folder / "push.json").chmod(0o400)
-        assert run("push", "--host", receiver.url, "--rate", "0", "--again", "--credentials", "push.json", folder=folder).returncode == 0
+        assert (
+            run(
+                "push",
+                "--host",
+                receiver.url,
+                "--rate",
+                "0",
+                "--again",
+                "--credentials",
+                "push.json",
+                folder=folder,
+            ).returncode
+            == 0
+        )
     assert len(receiver.accepted) == 2 * PEOPLE
 
 
@@ -550,7 +881,9 @@ def test_credentials_of_a_file(secret_file: Path) -> None:
 ])  # fmt: skip
 def test_credentials_that_are_not_taken(change: Any, words: str, secret_file: Path) -> None:
     change(secret_file)
-    status, _, error = tried(secret_file.parent, "push", "--host", "http://127.0.0.1:9", "--credentials", "push.toml")
+    status, _, error = tried(
+        secret_file.parent, "push", "--host", "http://127.0.0.1:9", "--credentials", "push.toml"
+    )
     assert status == 4
     assert words in error
     assert "hidden" not in error
@@ -559,8 +892,11 @@ def test_credentials_that_are_not_taken(change: Any, words: str, secret_file: Pa
 def test_wrong_usage(folder: Path) -> None:
     (folder / "b.jsonl").write_text('{"mpid": 1, "user_attributes": {}}\n')
     for arguments, words in (
-        (["push"], "--host is missing"), (["push", "--host", "http://example.com"], "plain http"), (["push", "--host", "https://k:hidden@example.com"], "do not belong"),
-        (["push", "b.jsonl", "--import", "1", "--dry-run", "x"], "a file is sent as it is"), (["push", "--dry-run", "profiles.duckdb"], "is read"),
+        (["push"], "--host is missing"),
+        (["push", "--host", "http://example.com"], "plain http"),
+        (["push", "--host", "https://k:hidden@example.com"], "do not belong"),
+        (["push", "b.jsonl", "--import", "1", "--dry-run", "x"], "a file is sent as it is"),
+        (["push", "--dry-run", "profiles.duckdb"], "is read"),
         (["push", "b.jsonl", "--dry-run", "b.jsonl"], "is read"),
     ):
         status, _, error = tried(folder, *arguments)
@@ -580,17 +916,37 @@ def test_a_fault_shows_no_secret(folder: Path) -> None:
 
 def test_a_proxy_does_not_see_what_goes_to_this_machine(folder: Path) -> None:
     with receiving() as receiver:
-        found = run("push", "--host", receiver.url, "--rate", "0", folder=folder, **SECRETS, HTTP_PROXY="http://127.0.0.1:9", http_proxy="http://127.0.0.1:9", NO_PROXY="", no_proxy="")
+        found = run(
+            "push",
+            "--host",
+            receiver.url,
+            "--rate",
+            "0",
+            folder=folder,
+            **SECRETS,
+            HTTP_PROXY="http://127.0.0.1:9",
+            http_proxy="http://127.0.0.1:9",
+            NO_PROXY="",
+            no_proxy="",
+        )
     assert found.returncode == 0, found.stderr
 
 
 # Killed
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_interrupted(folder: Path, number: signal.Signals, status: int) -> None:
     with receiving(always(Do(slow_s=0.2))) as receiver:
-        pushing = subprocess.Popen([sys.executable, "-m", "profilectl", "push", "--host", receiver.url, "--parallel", "1"], cwd=folder, env={**os.environ, **SECRETS}, stderr=subprocess.PIPE, text=True)
+        pushing = subprocess.Popen(
+            [sys.executable, "-m", "profilectl", "push", "--host", receiver.url, "--parallel", "1"],
+            cwd=folder,
+            env={**os.environ, **SECRETS},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         wait_for(pushing, receiver, 3)
         pushing.send_signal(number)
         _, error = pushing.communicate(timeout=30)
@@ -604,7 +960,9 @@ def test_interrupted(folder: Path, number: signal.Signals, status: int) -> None:
 
 @pytest.mark.slow
 def test_killed_at_any_moment(ground: Path, tmp_path: Path) -> None:
-    """The ledger says done only of what the platform has; in the end it has everything, each under one id."""
+    """The ledger says done only of what the platform has; in the end it has everything, each under
+    one id.
+    """
     chance = random.Random(6)
     for trial in range(at_length(6, by_night=100)):
         folder = tmp_path / str(trial)
@@ -614,15 +972,37 @@ def test_killed_at_any_moment(ground: Path, tmp_path: Path) -> None:
         source = ["people.jsonl"] if trial % 2 else []
         expected = flat(packed(folder, *source))
         plan = anything(trial)
-        with receiving(lambda number, batches, plan=plan: Do(slow_s=0.15) if number % 2 else plan(number, batches)) as receiver:  # type: ignore[misc]
+        with receiving(
+            lambda number, batches, plan=plan: (
+                Do(slow_s=0.15) if number % 2 else plan(number, batches)
+            )
+        ) as receiver:  # type: ignore[misc]
             kills = 0
             while True:
                 pushing = subprocess.Popen(
-                    [sys.executable, "-m", "profilectl", "push", *source, "--host", receiver.url, "--rate", "0", "--parallel", str(chance.choice([1, 3]))], cwd=folder,
-                    env={**os.environ, **SECRETS}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                    [
+                        sys.executable,
+                        "-m",
+                        "profilectl",
+                        "push",
+                        *source,
+                        "--host",
+                        receiver.url,
+                        "--rate",
+                        "0",
+                        "--parallel",
+                        str(chance.choice([1, 3])),
+                    ],
+                    cwd=folder,
+                    env={**os.environ, **SECRETS},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
                 )
                 try:
-                    _, error = pushing.communicate(timeout=chance.uniform(0.5, 3.0) if kills < 4 else 60)
+                    _, error = pushing.communicate(
+                        timeout=chance.uniform(0.5, 3.0) if kills < 4 else 60
+                    )
                     assert pushing.returncode == 0, error
                     break
                 except subprocess.TimeoutExpired:
@@ -631,9 +1011,15 @@ def test_killed_at_any_moment(ground: Path, tmp_path: Path) -> None:
                     kills += 1
                 time.sleep(0.2)  # what was on its way arrives
                 written = ledger(folder)
-                has = {int(one["user_attributes"]["place"]) + bool(source) for one in receiver.accepted}
-                assert all(set(range(max(first, bool(source)), last + 1)) <= has for first, last in written["runs"])
-                if written["finished"]:  # killed when all was done: profiles pushed once more would be another push
+                has = {
+                    int(one["user_attributes"]["place"]) + bool(source) for one in receiver.accepted
+                }
+                assert all(
+                    set(range(max(first, bool(source)), last + 1)) <= has
+                    for first, last in written["runs"]
+                )
+                # killed when all was done: profiles pushed once more would be another push
+                if written["finished"]:
                     break
             time.sleep(0.3)
         assert receiver.problems == []
@@ -643,28 +1029,64 @@ def test_killed_at_any_moment(ground: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which(os.environ.get("PROFILECTL_PRISM", "prism")) is None, reason="Prism (npm: @stoplight/prism-cli) is not there")
+@pytest.mark.skipif(
+    shutil.which(os.environ.get("PROFILECTL_PRISM", "prism")) is None,
+    reason="Prism (npm: @stoplight/prism-cli) is not there",
+)
 def test_a_mock_server_made_from_the_platforms_document_takes_everything(folder: Path) -> None:
-    """Prism validates each request against the document; a request that is not as the document has it is a 400 or 422."""
+    """Prism validates each request against the document; a request that is not as the document has
+    it is a 400 or 422.
+    """
     import socket
 
     from support.receiver import document
 
-    found = document()  # Prism serves the paths without what stands before them in the address of a server
-    (folder / "oas.json").write_text(json.dumps({**found, "servers": [], "paths": {f"/v2{path}": one for path, one in found["paths"].items()}}))
+    # Prism serves the paths without what stands before them in the address of a server
+    found = document()
+    (folder / "oas.json").write_text(
+        json.dumps(
+            {
+                **found,
+                "servers": [],
+                "paths": {f"/v2{path}": one for path, one in found["paths"].items()},
+            }
+        )
+    )
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
-    prism = subprocess.Popen([os.environ.get("PROFILECTL_PRISM", "prism"), "mock", "--errors", "-p", str(port), "oas.json"], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    prism = subprocess.Popen(
+        [
+            os.environ.get("PROFILECTL_PRISM", "prism"),
+            "mock",
+            "--errors",
+            "-p",
+            str(port),
+            "oas.json",
+        ],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         for _ in range(200):
             with socket.socket() as one:
                 if one.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.1)
-        for number, path in enumerate((None, SAMPLES / "batches.jsonl", SAMPLES / "activity.jsonl"), start=1):
-            report = push(folder / "profiles.duckdb", Asked(file=path), host=f"http://127.0.0.1:{port}", credentials=Credentials(KEY, SECRET), pace=QUICK)
-            assert (report.number, report.finished, report.reasons) == (number, True, {}), report.stopped
+        for number, path in enumerate(
+            (None, SAMPLES / "batches.jsonl", SAMPLES / "activity.jsonl"), start=1
+        ):
+            report = push(
+                folder / "profiles.duckdb",
+                Asked(file=path),
+                host=f"http://127.0.0.1:{port}",
+                credentials=Credentials(KEY, SECRET),
+                pace=QUICK,
+            )
+            assert (report.number, report.finished, report.reasons) == (number, True, {}), (
+                report.stopped
+            )
     finally:
         prism.terminate()
         prism.wait()

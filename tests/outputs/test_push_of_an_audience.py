@@ -1,4 +1,6 @@
-"""A push of an audience sends nobody who may not be in it, whenever the audience was evaluated last."""
+"""A push of an audience sends nobody who may not be in it, whenever the audience was evaluated
+last.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from support.opted_out import NO_CONSENT, OUT, killed, store
 
 
 @pytest.mark.parametrize(("said", "audience"), [(OUT, "std"), (NO_CONSENT, "c std of rt")])
-def test_whoever_is_out_is_not_pushed_with_the_members(said: dict[str, object], audience: str, tmp_path: Path) -> None:
+def test_whoever_is_out_is_not_pushed_with_the_members(
+    said: dict[str, object], audience: str, tmp_path: Path
+) -> None:
     store(tmp_path)
     killed(tmp_path, "app", said)
     done = call(

@@ -16,12 +16,13 @@ from support.doors import call
 from support.effort import at_length
 from support.serving import served
 
-from profilectl.credentials import Credentials
-from profilectl.engine import ImportRequest, import_files
-from profilectl.export import Wanted
-from profilectl.push import Asked, push
-from profilectl.push.sending import Pace
-from profilectl.read import export_store
+from profilectl.files.secrets import Credentials
+from profilectl.importing.request import ImportRequest
+from profilectl.importing.run import import_files
+from profilectl.outputs.push.run import Asked, push
+from profilectl.outputs.push.sending import Pace
+from profilectl.reading.actions import export_store
+from profilectl.reading.export import Wanted
 
 NOW_MS = 1_790_000_000_000
 T0 = 1_700_000_000_000

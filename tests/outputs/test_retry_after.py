@@ -1,4 +1,6 @@
-"""Retry-After, in every form, for every command that sends: obeyed up to --max-wait, and beyond it said when to come back."""
+"""Retry-After, in every form, for every command that sends: obeyed up to --max-wait, and beyond it
+said when to come back.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from support.pushing import tried
 from support.receiver import Do, always, receiving
 from support.uid2_operator import KEY, SECRET, operator
 
-from profilectl.retry_after import LONGEST_S, asked_pause_s, come_back
+from profilectl.rules.text.retry_after import LONGEST_S, asked_pause_s, come_back
 
 NOW_S = 1_790_000_000.0
 WHEN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S+ \(in (1 d|23 h 59 min)\)"
@@ -55,16 +57,23 @@ STATED: list[tuple[str | None, str | None, int | None]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("stated", "date", "seconds"), STATED, ids=[str(one)[:40] for one in STATED])
+@pytest.mark.parametrize(
+    ("stated", "date", "seconds"), STATED, ids=[str(one)[:40] for one in STATED]
+)
 def test_what_an_answer_asks_for(stated: str | None, date: str | None, seconds: int | None) -> None:
     assert asked_pause_s(stated, date, now_s=NOW_S) == seconds
 
 
-def test_when_to_come_back_is_said_in_local_time_and_in_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_to_come_back_is_said_in_local_time_and_in_how_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("TZ", "Asia/Kolkata")
     time.tzset()
     try:
-        assert come_back(3720, now_s=NOW_S) == (1_790_003_720_000, "2026-09-21 20:45:20 IST (in 1 h 2 min)")
+        assert come_back(3720, now_s=NOW_S) == (
+            1_790_003_720_000,
+            "2026-09-21 20:45:20 IST (in 1 h 2 min)",
+        )
         assert come_back(LONGEST_S, now_s=NOW_S)[1].startswith("2126-")
     finally:
         monkeypatch.undo()
@@ -74,7 +83,10 @@ def test_when_to_come_back_is_said_in_local_time_and_in_how_long(monkeypatch: py
 def clock(ahead_s: int, *, of_the_answer: int | None = None) -> dict[str, str]:
     """Return headers that ask for a date; the receiver's clock may be another than ours."""
     now = time.time() + (of_the_answer or 0)
-    return {"Retry-After": formatdate(now + ahead_s, usegmt=True), **({"Date": formatdate(now, usegmt=True)} if of_the_answer is not None else {})}
+    return {
+        "Retry-After": formatdate(now + ahead_s, usegmt=True),
+        **({"Date": formatdate(now, usegmt=True)} if of_the_answer is not None else {}),
+    }
 
 
 @pytest.fixture
@@ -87,9 +99,13 @@ def people(folder: Path, count: int) -> None:
     bring(folder, *(person(f"C{n}", email=f"p{n}@x.com") for n in range(count)))
 
 
-def test_a_push_that_is_asked_to_wait_for_long_ends_and_says_when_to_come_back(folder: Path) -> None:
+def test_a_push_that_is_asked_to_wait_for_long_ends_and_says_when_to_come_back(
+    folder: Path,
+) -> None:
     people(folder, 250)
-    with receiving(lambda number, batches: Do() if number < 1 else Do(429, clock(86_400, of_the_answer=-7200))) as there:
+    with receiving(
+        lambda number, batches: Do() if number < 1 else Do(429, clock(86_400, of_the_answer=-7200))
+    ) as there:
         began = time.time()
         options = ("push", "--host", there.url, "--rate", "0", "--parallel", "1", "--json")
         status, out, error = tried(folder, *options)
@@ -106,9 +122,13 @@ def test_a_push_that_is_asked_to_wait_for_long_ends_and_says_when_to_come_back(f
 
 
 @pytest.mark.slow
-def test_what_others_had_on_their_way_is_written_down_when_one_is_told_to_come_back(folder: Path) -> None:
+def test_what_others_had_on_their_way_is_written_down_when_one_is_told_to_come_back(
+    folder: Path,
+) -> None:
     people(folder, 250)
-    with receiving(lambda number, batches: Do(slow_s=0.5) if number != 1 else Do(429, {"Retry-After": "86400"})) as there:
+    with receiving(
+        lambda number, batches: Do(slow_s=0.5) if number != 1 else Do(429, {"Retry-After": "86400"})
+    ) as there:
         options = ("push", "--host", there.url, "--rate", "0", "--json")
         status, out, _ = tried(folder, *options)
         assert status == 9
@@ -118,14 +138,22 @@ def test_what_others_had_on_their_way_is_written_down_when_one_is_told_to_come_b
 def test_a_push_waits_as_long_as_it_may(folder: Path) -> None:
     people(folder, 1)
     for stated, limit, status in (("1", "0.5", 9), ("0", "0", 0), ("-5", "0", 0)):
-        with receiving(lambda number, batches, stated=stated: Do(503, {"Retry-After": stated}) if number == 0 else Do()) as there:  # type: ignore[misc]
+        with receiving(
+            lambda number, batches, stated=stated: (
+                Do(503, {"Retry-After": stated}) if number == 0 else Do()
+            )
+        ) as there:  # type: ignore[misc]
             assert tried(folder, "push", "--host", there.url, "--max-wait", limit)[0] == status
 
 
 def test_forward_says_when_to_come_back(folder: Path) -> None:
-    (folder / "a.jsonl").write_text('{"user_identities":{"email":"a@x.com"},"events":[{"event_type":"screen_view","data":{"screen_name":"s"}}]}')
+    (folder / "a.jsonl").write_text(
+        '{"user_identities":{"email":"a@x.com"},"events":[{"event_type":"screen_view","data":{"screen_name":"s"}}]}'
+    )
     with receiver(lambda got: (429, clock(86_400))) as there:
-        (folder / "c.toml").write_text(f'[outputs.o]\ntype = "webhook"\nurl = "{there.url}"\n[feeds.f]\nsource = "sdk"\n[connections.c]\nfeed = "f"\noutput = "o"\n')
+        (folder / "c.toml").write_text(
+            f'[outputs.o]\ntype = "webhook"\nurl = "{there.url}"\n[feeds.f]\nsource = "sdk"\n[connections.c]\nfeed = "f"\noutput = "o"\n'
+        )
         for options in (("config", "apply", "c.toml"), ("import", "a.jsonl", "--feed", "f")):
             assert tried(folder, *options)[0] == 0
         began = time.time()
@@ -146,9 +174,15 @@ def test_uid2_says_when_to_come_back(folder: Path, monkeypatch: pytest.MonkeyPat
     people(folder, 1)
     monkeypatch.setenv("UID2_API_KEY", KEY)
     monkeypatch.setenv("UID2_CLIENT_SECRET", SECRET)
-    for stated, limit, status in ((clock(86_400)["Retry-After"], "300", 9), ("1", "0.5", 9), ("1", "1", 0)):
+    for stated, limit, status in (
+        (clock(86_400)["Retry-After"], "300", 9),
+        ("1", "0.5", 9),
+        ("1", "1", 0),
+    ):
         with operator(before=[429], retry_after=stated) as to:
             found: Any = tried(folder, "uid2", "run", "--operator", to.address, "--max-wait", limit)
         assert found[0] == status, found
-        assert status == 0 or re.search(r"asks to be left alone until \d{4}-.*\(in (1 d|23 h 59 min|1 s)\)", found[2])
+        assert status == 0 or re.search(
+            r"asks to be left alone until \d{4}-.*\(in (1 d|23 h 59 min|1 s)\)", found[2]
+        )
         assert to.attempts == (2 if status == 0 else 1)

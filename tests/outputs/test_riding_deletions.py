@@ -1,4 +1,6 @@
-"""Deletions ride along: what an output has of a person and the store has not any more leaves with the next batch, once."""
+"""Deletions ride along: what an output has of a person and the store has not any more leaves with
+the next batch, once.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +25,19 @@ from support.histories import History
 from support.killed_delivery import killed_until_done
 from support.output_receiver import Got, receiver
 
-from profilectl.definitions import replace_connections
-from profilectl.delivery.run import Asked, forward
-from profilectl.engine import ImportRequest, import_files
-from profilectl.forwarding import Connection
-from profilectl.opening import open_store
-from profilectl.output import Output
-from profilectl.scratch import Scratch
+from profilectl.importing.request import ImportRequest
+from profilectl.importing.run import import_files
+from profilectl.outputs.delivery.run import Asked, forward
+from profilectl.rules.leaving.connection import Connection
+from profilectl.rules.leaving.output import Output
+from profilectl.store.definitions import replace_connections
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import Scratch
 
-VIEW: dict[str, Any] = {"event_type": "custom_event", "data": {"event_name": "Viewed", "custom_event_type": "other"}}
+VIEW: dict[str, Any] = {
+    "event_type": "custom_event",
+    "data": {"event_name": "Viewed", "custom_event_type": "other"},
+}
 OTHER: dict[str, Any] = {"event_type": "screen_view", "data": {"screen_name": "start"}}
 CONFIG = """
 [feeds.crm]
@@ -45,14 +51,20 @@ protection = "read-only"
 type = "jsonl"
 path = "lake.jsonl"
 """
-CONNECTED = "".join(f'[connections.{feed}]\nfeed = "{feed}"\noutput = "lake"\n' for feed in ("crm", "eu", "peek"))
+CONNECTED = "".join(
+    f'[connections.{feed}]\nfeed = "{feed}"\noutput = "lake"\n' for feed in ("crm", "eu", "peek")
+)
 
 
-def said(sets: str = "", deletes: str = "", events: Sequence[dict[str, Any]] = (), who: str = "A") -> dict[str, Any]:
+def said(
+    sets: str = "", deletes: str = "", events: Sequence[dict[str, Any]] = (), who: str = "A"
+) -> dict[str, Any]:
     """Return a batch. sets, deletes: names of attributes, by blanks."""
     return {
-        "user_identities": {"customer_id": who}, "user_attributes": {key: f"{key}-value" for key in sets.split()},
-        "deleted_user_attributes": deletes.split(), "events": list(events),
+        "user_identities": {"customer_id": who},
+        "user_attributes": {key: f"{key}-value" for key in sets.split()},
+        "deleted_user_attributes": deletes.split(),
+        "events": list(events),
     }
 
 
@@ -134,7 +146,10 @@ def calculated(name: str, *options: str) -> Callable[[Path], object]:
 
 COUNT = ("--type", "count", "--event", "Viewed")
 NEVER = ("--type", "last_value", "--event", "Never", "--of", "at")
-SWITCHED_OFF = CONFIG + CONNECTED.replace('feed = "crm"\noutput = "lake"\n', 'feed = "crm"\noutput = "lake"\nfilter = { user_attributes = ["color"] }\n')
+SWITCHED_OFF = CONFIG + CONNECTED.replace(
+    'feed = "crm"\noutput = "lake"\n',
+    'feed = "crm"\noutput = "lake"\nfilter = { user_attributes = ["color"] }\n',
+)
 # fmt: off
 TOGETHER: list[tuple[str, list[Step], list[list[str]]]] = [
     # what happens (the lake has color and size)             how                                                                                        what is told as deleted, batch by batch
@@ -196,34 +211,55 @@ def brought_together() -> dict[str, list[list[str]]]:
         fine("forward", folder=folder)
         rounds = [rounds_of(steps) for _, steps, _ in TOGETHER]
         for number in range(max(map(len, rounds))):
-            several = [(who, one[number]) for who, one in zip(people, rounds, strict=True) if number < len(one)]
+            several = [
+                (who, one[number])
+                for who, one in zip(people, rounds, strict=True)
+                if number < len(one)
+            ]
             for place in range(max(len(steps) for _, steps in several)):
                 for feed in ("crm", "web", "eu", "peek"):
-                    here = [named(batch, who) for who, steps in several if place < len(steps) and steps[place].feed == feed for batch in steps[place].batches]
+                    here = [
+                        named(batch, who)
+                        for who, steps in several
+                        if place < len(steps) and steps[place].feed == feed
+                        for batch in steps[place].batches
+                    ]
                     if here:
                         brought(folder, *here, feed=feed)
             fine("forward", folder=folder)
         found: dict[str, list[list[str]]] = {}
         for one in lines(folder):
             assert not set(one.get("deleted_user_attributes", [])) & set(one["user_attributes"])
-            found.setdefault(one["user_identities"][0]["identity"], []).append(one.get("deleted_user_attributes", []))
+            found.setdefault(one["user_identities"][0]["identity"], []).append(
+                one.get("deleted_user_attributes", [])
+            )
         return found
 
 
 @pytest.mark.slow
 def test_what_is_deleted_rides_with_the_next_batch_once() -> None:
     told = brought_together()
-    assert {says: told[str(place)][1:] for place, (says, _, _) in enumerate(TOGETHER)} == {says: expected for says, _, expected in TOGETHER}
+    assert {says: told[str(place)][1:] for place, (says, _, _) in enumerate(TOGETHER)} == {
+        says: expected for says, _, expected in TOGETHER
+    }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("says", "steps", "expected"), [*TOGETHER, *LONGER], ids=[one[0] for one in (*TOGETHER, *LONGER)])
-def test_the_same_where_each_is_alone(says: str, steps: list[Step], expected: list[list[str]], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("says", "steps", "expected"),
+    [*TOGETHER, *LONGER],
+    ids=[one[0] for one in (*TOGETHER, *LONGER)],
+)
+def test_the_same_where_each_is_alone(
+    says: str, steps: list[Step], expected: list[list[str]], tmp_path: Path
+) -> None:
     alone(says, steps, expected, tmp_path)
 
 
 @pytest.mark.parametrize(("says", "steps", "expected"), ALONE, ids=[one[0] for one in ALONE])
-def test_whatever_takes_an_attribute_away_is_told(says: str, steps: list[Step], expected: list[list[str]], tmp_path: Path) -> None:
+def test_whatever_takes_an_attribute_away_is_told(
+    says: str, steps: list[Step], expected: list[list[str]], tmp_path: Path
+) -> None:
     alone(says, steps, expected, tmp_path)
 
 
@@ -248,13 +284,18 @@ def test_a_batch_that_is_dead_does_not_use_deletions_up(tmp_path: Path) -> None:
         return next(refused, 202) if "deleted_user_attributes" in got.document else 202
 
     with receiver(answer) as hook:
-        applied(CONFIG.replace('"jsonl"\npath = "lake.jsonl"', f'"webhook"\nurl = "{hook.url}"') + CONNECTED, tmp_path)
+        applied(
+            CONFIG.replace('"jsonl"\npath = "lake.jsonl"', f'"webhook"\nurl = "{hook.url}"')
+            + CONNECTED,
+            tmp_path,
+        )
         brought(tmp_path, view("color"))
         fine("forward", folder=tmp_path)
         brought(tmp_path, said(deletes="color"), view(), view(), view())
         fine("forward", folder=tmp_path, status=3)
         assert deleted([one.document for one in hook.accepted()]) == [[], ["color"], []]
-        # The dead one leaves as it would have then; what the output has of later batches is not taken back.
+        # The dead one leaves as it would have then; what the output has of later batches is not
+        # taken back.
         brought(tmp_path, said("hat"))
         fine("outbox", "retry", folder=tmp_path)
         fine("forward", folder=tmp_path)
@@ -263,11 +304,20 @@ def test_a_batch_that_is_dead_does_not_use_deletions_up(tmp_path: Path) -> None:
 
 def test_a_batch_that_is_not_sent_does_not_use_deletions_up(tmp_path: Path) -> None:
     with_color(tmp_path)
-    only = CONFIG + CONNECTED.replace('feed = "crm"\noutput = "lake"\n', 'feed = "crm"\noutput = "lake"\nfilter = { event_types = ["screen_view"] }\n')
+    only = CONFIG + CONNECTED.replace(
+        'feed = "crm"\noutput = "lake"\n',
+        'feed = "crm"\noutput = "lake"\nfilter = { event_types = ["screen_view"] }\n',
+    )
     applied(only, tmp_path)
     brought(tmp_path, said(deletes="color"), said(events=[OTHER]), view())
     fine("forward", folder=tmp_path)
-    applied(CONFIG + CONNECTED.replace('feed = "crm"\noutput = "lake"\n', 'feed = "crm"\noutput = "lake"\nsampling = 0\n'), tmp_path)
+    applied(
+        CONFIG
+        + CONNECTED.replace(
+            'feed = "crm"\noutput = "lake"\n', 'feed = "crm"\noutput = "lake"\nsampling = 0\n'
+        ),
+        tmp_path,
+    )
     brought(tmp_path, view(deletes="size"))
     fine("forward", folder=tmp_path)
     applied(CONFIG + CONNECTED, tmp_path)
@@ -276,7 +326,9 @@ def test_a_batch_that_is_not_sent_does_not_use_deletions_up(tmp_path: Path) -> N
     assert deleted(lines(tmp_path)) == [[], ["color"], ["size"]]
 
 
-def test_each_output_is_told_by_itself_and_one_connected_later_of_nothing_before(tmp_path: Path) -> None:
+def test_each_output_is_told_by_itself_and_one_connected_later_of_nothing_before(
+    tmp_path: Path,
+) -> None:
     with_color(tmp_path)
     brought(tmp_path, said(deletes="color"))
     more = '[outputs.pond]\ntype = "jsonl"\npath = "pond.jsonl"\n[connections.crm-pond]\nfeed = "crm"\noutput = "pond"\n'
@@ -297,7 +349,11 @@ def test_a_batch_that_arrived_and_was_not_written_down_says_the_same_again(tmp_p
         return next(cut, 202) if "deleted_user_attributes" in got.document else 202
 
     with receiver(answer) as hook:
-        applied(CONFIG.replace('"jsonl"\npath = "lake.jsonl"', f'"webhook"\nurl = "{hook.url}"') + CONNECTED, tmp_path)
+        applied(
+            CONFIG.replace('"jsonl"\npath = "lake.jsonl"', f'"webhook"\nurl = "{hook.url}"')
+            + CONNECTED,
+            tmp_path,
+        )
         brought(tmp_path, view("color"))
         fine("forward", folder=tmp_path)
         brought(tmp_path, said(deletes="color"), view(), view())
@@ -313,7 +369,8 @@ def test_the_outcome_and_what_the_output_has_are_one_transaction(tmp_path: Path)
     brought(tmp_path, said(deletes="color"), view())
     before = (tmp_path / "profiles.duckdb").read_bytes()
     fine("forward", folder=tmp_path)
-    # Killed after writing and before the store knew of it: the store is as before, the line is there.
+    # Killed after writing and before the store knew of it: the store is as before, the line is
+    # there.
     (tmp_path / "profiles.duckdb").write_bytes(before)
     brought(tmp_path, view())
     fine("forward", folder=tmp_path)
@@ -324,13 +381,30 @@ def test_enrich_tells_what_forward_sends(tmp_path: Path) -> None:
     with_color(tmp_path)
     brought(tmp_path, said(deletes="color"))
     brought(tmp_path, view(), said(deletes="size"))
-    (tmp_path / "next.jsonl").write_text(json.dumps(view("hat")) + "\n" + json.dumps(said(deletes="hat")) + "\n" + json.dumps(view()) + "\n")
-    told = [json.loads(line) for line in fine("enrich", "next.jsonl", "--feed", "crm", "--json", folder=tmp_path).splitlines()]
+    (tmp_path / "next.jsonl").write_text(
+        json.dumps(view("hat"))
+        + "\n"
+        + json.dumps(said(deletes="hat"))
+        + "\n"
+        + json.dumps(view())
+        + "\n"
+    )
+    told = [
+        json.loads(line)
+        for line in fine(
+            "enrich", "next.jsonl", "--feed", "crm", "--json", folder=tmp_path
+        ).splitlines()
+    ]
     fine("--quiet", "import", "next.jsonl", "--feed", "crm", folder=tmp_path)
     fine("forward", folder=tmp_path)
     # What waits leaves first, and takes the colour with it.
     assert deleted(lines(tmp_path)) == [[], ["color"], ["size"], ["hat"]]
-    assert [deleted([one["outputs"][0]["batch"]]) if one["outputs"][0]["leaves"] else one["outputs"][0]["reason"] for one in told] == [[["size"]], "EVENTLESS", [["hat"]]]
+    assert [
+        deleted([one["outputs"][0]["batch"]])
+        if one["outputs"][0]["leaves"]
+        else one["outputs"][0]["reason"]
+        for one in told
+    ] == [[["size"]], "EVENTLESS", [["hat"]]]
 
 
 def test_whoever_is_erased_leaves_no_trace_of_what_outputs_have(tmp_path: Path) -> None:
@@ -344,7 +418,7 @@ def test_what_retention_takes_away_is_deleted_at_the_output(tmp_path: Path) -> N
     connected(tmp_path)
     brought(tmp_path, {**view("color"), "timestamp_unixtime_ms": 1_700_000_000_000})
     fine("forward", folder=tmp_path)
-    applied(CONFIG + CONNECTED + '[retention]\nlifetime_days = 30\n', tmp_path)
+    applied(CONFIG + CONNECTED + "[retention]\nlifetime_days = 30\n", tmp_path)
     fine("retention", "apply", folder=tmp_path)
     brought(tmp_path, view(), view())
     fine("forward", folder=tmp_path)
@@ -371,7 +445,11 @@ def test_whoever_is_erased_while_a_batch_is_on_its_way_does_not_come_back(tmp_pa
         return 202
 
     with receiver(answer) as hook:
-        applied(CONFIG.replace('"jsonl"\npath = "lake.jsonl"', f'"webhook"\nurl = "{hook.url}"') + CONNECTED, tmp_path)
+        applied(
+            CONFIG.replace('"jsonl"\npath = "lake.jsonl"', f'"webhook"\nurl = "{hook.url}"')
+            + CONNECTED,
+            tmp_path,
+        )
         brought(tmp_path, view("color"))
         fine("forward", folder=tmp_path)
     with duckdb.connect(tmp_path / "profiles.duckdb") as store:
@@ -382,7 +460,12 @@ def test_whoever_is_erased_while_a_batch_is_on_its_way_does_not_come_back(tmp_pa
 @pytest.mark.parametrize("part", range(3))
 def test_what_an_output_puts_together_of_what_leaves_is_what_the_profile_has(part: int) -> None:
     @seed(part)
-    @settings(max_examples=at_length(15, by_night=200), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(
+        max_examples=at_length(15, by_night=200),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
     @given(eventful(), st.lists(st.booleans(), min_size=12, max_size=12))
     def compare(history: History, leaves: list[bool]) -> None:
         note(history.as_case())
@@ -392,20 +475,36 @@ def test_what_an_output_puts_together_of_what_leaves_is_what_the_profile_has(par
 
 
 def mirrored(history: History, leaves: Sequence[bool]) -> None:
-    """Run a history, forwarding in between; put together what leaves as a receiver does, and compare it with each batch.
-    In no batch is anything told as deleted that the receiver does not have, but what came and went in between."""
+    """Run a history, forwarding in between; put together what leaves as a receiver does, and
+    compare it with each batch. In no batch is anything told as deleted that the receiver does
+    not have, but what came and went in between.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder, path, scratch = Path(name), Path(name) / "profiles.duckdb", Scratch(Path(name))
         with open_store(scratch, path, create=True, write=True) as store, store.transaction():
             store.put_settings(stated_settings(history))
             for feed in history.feeds:
                 store.put_feed(history.feed(feed))
-            replace_connections(store, [Output("lake", "jsonl", "lake.jsonl")], [Connection(feed, feed, "lake") for feed in history.feeds])
+            replace_connections(
+                store,
+                [Output("lake", "jsonl", "lake.jsonl")],
+                [Connection(feed, feed, "lake") for feed in history.feeds],
+            )
         scratch.close()
         for number, one in enumerate(history.imports):
             file = folder / f"{number}.jsonl"
             file.write_text("".join(text_of(row) + "\n" for row in one.rows) or "\n")
-            import_files(path, ImportRequest([str(file)], one.feed, protection=one.protection, environment=one.environment, again=True, now_ms=NOW_MS + number))
+            import_files(
+                path,
+                ImportRequest(
+                    [str(file)],
+                    one.feed,
+                    protection=one.protection,
+                    environment=one.environment,
+                    again=True,
+                    now_ms=NOW_MS + number,
+                ),
+            )
             if leaves[number % len(leaves)] or number == len(history.imports) - 1:
                 forward(path, Asked())
         there: dict[str, set[str]] = {}
@@ -420,42 +519,70 @@ def mirrored(history: History, leaves: Sequence[bool]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(2))
 def test_killed_at_any_moment_each_deletion_is_told_once(part: int, tmp_path: Path) -> None:
-    chance, people = random.Random(part), [f"P{place}" for place in range(at_length(40, by_night=200))]
+    chance, people = (
+        random.Random(part),
+        [f"P{place}" for place in range(at_length(40, by_night=200))],
+    )
 
     def answer(got: Got) -> Any:
         time.sleep(chance.uniform(0, 0.01))
         return 202 if chance.random() < 0.9 else 503
 
     with receiver(answer) as hook:
-        applied(CONFIG.replace('"jsonl"\npath = "lake.jsonl"', f'"webhook"\nurl = "{hook.url}"') + CONNECTED, tmp_path)
+        applied(
+            CONFIG.replace('"jsonl"\npath = "lake.jsonl"', f'"webhook"\nurl = "{hook.url}"')
+            + CONNECTED,
+            tmp_path,
+        )
         brought(tmp_path, *(view("color size", who=who) for who in people))
         brought(tmp_path, *(said(deletes="color", who=who) for who in people))
-        brought(tmp_path, *(view(who=who) for _ in range(2) for who in people), *(view(deletes="size", who=who) for who in people), *(view(who=who) for who in people))
+        brought(
+            tmp_path,
+            *(view(who=who) for _ in range(2) for who in people),
+            *(view(deletes="size", who=who) for who in people),
+            *(view(who=who) for who in people),
+        )
         assert killed_until_done(tmp_path, chance, 1.5) > 0
         told: dict[str, dict[str, list[str]]] = {}
         for one in (got.document for got in hook.accepted()):
             mine = told.setdefault(one["user_identities"][0]["identity"], {})
             # Sent again it says the same: a receiver that knows the id drops it.
-            assert mine.setdefault(one["source_request_id"], one.get("deleted_user_attributes", [])) == one.get("deleted_user_attributes", [])
+            assert mine.setdefault(
+                one["source_request_id"], one.get("deleted_user_attributes", [])
+            ) == one.get("deleted_user_attributes", [])
     assert sorted(told) == sorted(people)
     assert all(list(one.values()) == [[], ["color"], [], ["size"], []] for one in told.values())
 
 
 @pytest.mark.slow
-def test_the_events_api_is_told_by_the_next_batch_where_one_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_events_api_is_told_by_the_next_batch_where_one_is_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     refused = iter([400, 400])  # the request, then the batch alone
 
     def answer(got: Got) -> int:
-        return next(refused, 202) if any("deleted_user_attributes" in one for one in got.document) else 202
+        return (
+            next(refused, 202)
+            if any("deleted_user_attributes" in one for one in got.document)
+            else 202
+        )
 
     for name in ("KEY", "SECRET"):
         monkeypatch.setenv(f"PROFILECTL_OUTPUT_LAKE_{name}", name)
     with receiver(answer) as host:
-        applied(CONFIG.replace('"jsonl"\npath = "lake.jsonl"', f'"events-api"\nhost = "{host.url}"') + CONNECTED, tmp_path)
+        applied(
+            CONFIG.replace('"jsonl"\npath = "lake.jsonl"', f'"events-api"\nhost = "{host.url}"')
+            + CONNECTED,
+            tmp_path,
+        )
         brought(tmp_path, view("color"), view("color", who="B"))
         fine("forward", folder=tmp_path)
         brought(tmp_path, said(deletes="color"), view(), view(), view(who="B"), view())
         fine("forward", folder=tmp_path, status=3)
-        told = [(one["user_identities"]["customer_id"], one.get("deleted_user_attributes", [])) for got in host.accepted() for one in got.document]
+        told = [
+            (one["user_identities"]["customer_id"], one.get("deleted_user_attributes", []))
+            for got in host.accepted()
+            for one in got.document
+        ]
     assert [one for who, one in told if who == "A"] == [[], ["color"], []]
     assert [one for who, one in told if who == "B"] == [[], []]

@@ -1,4 +1,6 @@
-"""Who is erased is gone: from every table, from the bytes of the file, from what any later import or undo makes."""
+"""Who is erased is gone: from every table, from the bytes of the file, from what any later import
+or undo makes.
+"""
 
 from __future__ import annotations
 
@@ -20,52 +22,123 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from support.effort import at_length
-from support.equivalence import NOW_MS, canonical, engine_canonical, played, stated_settings, text_of
+from support.equivalence import (
+    NOW_MS,
+    canonical,
+    engine_canonical,
+    played,
+    stated_settings,
+    text_of,
+)
 from support.erasing import done, in_file, in_tables, profiles, tried
 from support.histories import History, histories
 
-from profilectl.batch import Reading, read_document
 from profilectl.codes import InputRefused, NobodyFound
-from profilectl.engine import ImportRequest, import_files
-from profilectl.fields import Unusable
-from profilectl.forgetting import Asked, forget
-from profilectl.identity import BY_NAME, reached
-from profilectl.interpreter import Interpreter
-from profilectl.moments import latest_ms
-from profilectl.opening import open_store
-from profilectl.profile import profiles_of
-from profilectl.scratch import Scratch
-from profilectl.store import settings_from
-from profilectl.values import parse_json
+from profilectl.importing.request import ImportRequest
+from profilectl.importing.run import import_files
+from profilectl.privacy.forget import Asked, forget
+from profilectl.profiles.read_model import profiles_of
+from profilectl.rules.batch import Reading, read_document
+from profilectl.rules.fields import Unusable
+from profilectl.rules.identity import BY_NAME
+from profilectl.rules.interpreter import Interpreter
+from profilectl.rules.resolution import reached
+from profilectl.rules.text.moments import latest_ms
+from profilectl.rules.text.values import parse_json
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import Scratch
+from profilectl.store.settings import settings_from
 
-# Everything that is of this person alone. What others share (the tier, the city) is not in the list.
+# Everything that is of this person alone. What others share (the tier, the city) is not in the
+# list.
 DEVICE = "deadbeef-1111-2222-3333-444444444444"
 ERIKA = {
-    "customer_id": "CUST-ERIKA-4711", "email": "Erika.Mustermann@example.org", "old_email": "erika.old@example.org", "phone": "+4915155512345",
-    "device": DEVICE, "name": "Erikaaa", "street": "Nachtigallenweg 17", "blocked": "blockiert-erika", "consent": "consent-of-erika",
-    "note": "note-by-hand-erika", "undone": "undone-by-hand-erika", "rare": "rare-value-erika", "request": "request-of-erika-1", "moved": "moved-erika@example.org",
+    "customer_id": "CUST-ERIKA-4711",
+    "email": "Erika.Mustermann@example.org",
+    "old_email": "erika.old@example.org",
+    "phone": "+4915155512345",
+    "device": DEVICE,
+    "name": "Erikaaa",
+    "street": "Nachtigallenweg 17",
+    "blocked": "blockiert-erika",
+    "consent": "consent-of-erika",
+    "note": "note-by-hand-erika",
+    "undone": "undone-by-hand-erika",
+    "rare": "rare-value-erika",
+    "request": "request-of-erika-1",
+    "moved": "moved-erika@example.org",
 }
 
 
 def made(folder: Path, *, rows: int = 40) -> Path:
-    """Make a store with several imports, corrections by hand, an alias, a moved identity, rejects, blocked values."""
+    """Make a store with several imports, corrections by hand, an alias, a moved identity, rejects,
+    blocked values.
+    """
     people = folder / "people.csv"
     with people.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out)
         writer.writerow(["customer_id", "email", "mobile_number", "$FirstName", "street", "tier"])
-        writer.writerow([ERIKA["customer_id"], ERIKA["old_email"], ERIKA["phone"], ERIKA["name"], ERIKA["street"], "gold"])
-        writer.writerows([f"C{n:05}", f"p{n:05}@example.com", f"+49{n:08}", f"First{n}", f"Street {n}", "gold" if n % 2 else "silver"] for n in range(rows))
+        writer.writerow(
+            [
+                ERIKA["customer_id"],
+                ERIKA["old_email"],
+                ERIKA["phone"],
+                ERIKA["name"],
+                ERIKA["street"],
+                "gold",
+            ]
+        )
+        writer.writerows(
+            [
+                f"C{n:05}",
+                f"p{n:05}@example.com",
+                f"+49{n:08}",
+                f"First{n}",
+                f"Street {n}",
+                "gold" if n % 2 else "silver",
+            ]
+            for n in range(rows)
+        )
     documents = [
-        {"user_identities": {"other": "orphan-1", "email": ERIKA["moved"]}, "user_attributes": {"tier": "none"}},
-        {"user_identities": {"customer_id": ERIKA["customer_id"], "email": ERIKA["email"]}, "device_info": {"ios_idfv": DEVICE, "platform": "iOS"},
-         "consent_state": {"gdpr": {"marketing": {"consented": True, "timestamp_unixtime_ms": 5, "document": ERIKA["consent"]}}},
-         "events": [{"event_type": "custom_event", "data": {"event_name": "seen", "custom_event_type": "other"}}],
-         "source_request_id": ERIKA["request"]},
+        {
+            "user_identities": {"other": "orphan-1", "email": ERIKA["moved"]},
+            "user_attributes": {"tier": "none"},
+        },
+        {
+            "user_identities": {"customer_id": ERIKA["customer_id"], "email": ERIKA["email"]},
+            "device_info": {"ios_idfv": DEVICE, "platform": "iOS"},
+            "consent_state": {
+                "gdpr": {
+                    "marketing": {
+                        "consented": True,
+                        "timestamp_unixtime_ms": 5,
+                        "document": ERIKA["consent"],
+                    }
+                }
+            },
+            "events": [
+                {
+                    "event_type": "custom_event",
+                    "data": {"event_name": "seen", "custom_event_type": "other"},
+                }
+            ],
+            "source_request_id": ERIKA["request"],
+        },
     ]
     (folder / "app.jsonl").write_text("".join(json.dumps(one) + "\n" for one in documents))
-    rare = {"email": ERIKA["moved"]} | {f"k{n}": f"v{n}" for n in range(60)} | {"rare_key": ERIKA["rare"]}
-    (folder / "rare.jsonl").write_text("".join(json.dumps({"customer_id": f"C{n:05}", f"x{n}": "1"}) + "\n" for n in range(30)) + json.dumps({"customer_id": ERIKA["customer_id"], **rare}) + "\n")
-    (folder / "partner.csv").write_text(f"customer_id,street,tier\n{ERIKA['customer_id']},{ERIKA['blocked']},silver\nC00001,elsewhere,silver\n")
+    rare = (
+        {"email": ERIKA["moved"]}
+        | {f"k{n}": f"v{n}" for n in range(60)}
+        | {"rare_key": ERIKA["rare"]}
+    )
+    (folder / "rare.jsonl").write_text(
+        "".join(json.dumps({"customer_id": f"C{n:05}", f"x{n}": "1"}) + "\n" for n in range(30))
+        + json.dumps({"customer_id": ERIKA["customer_id"], **rare})
+        + "\n"
+    )
+    (folder / "partner.csv").write_text(
+        f"customer_id,street,tier\n{ERIKA['customer_id']},{ERIKA['blocked']},silver\nC00001,elsewhere,silver\n"
+    )
     # Rejected, though it names her: the text lies in the store.
     (folder / "bad.jsonl").write_text(
         f'{{"email": "{ERIKA["email"].upper()}", "broken": }}\n{{"email": "other@example.com", "broken": }}\n'
@@ -111,7 +184,9 @@ def folder(filled: Path, tmp_path: Path) -> Path:
 
 
 def forgotten(folder: Path, *arguments: str, ok: tuple[int, ...] = (0,)) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(done(folder, "forget", *arguments, "--json", ok=ok).stdout)
+    document: dict[str, Any] = json.loads(
+        done(folder, "forget", *arguments, "--json", ok=ok).stdout
+    )
     return document
 
 
@@ -126,11 +201,19 @@ def test_no_value_of_the_erased_is_in_the_file(folder: Path) -> None:
     is_gone(folder)
     assert len(found["profiles"]) == 1
     assert found["rows"]["row"] == 6
-    assert found["cleared"] == {"rejects": 1, "corrections": 4, "identities_of_others": 1, "requests": 1}
+    assert found["cleared"] == {
+        "rejects": 1,
+        "corrections": 4,
+        "identities_of_others": 1,
+        "requests": 1,
+    }
     assert found["not_touched"]["files"] == ["app.jsonl", "partner.csv", "people.csv", "rare.jsonl"]
     assert found["not_touched"]["rejects"] == ["bad.jsonl.rejects.jsonl"]
     assert profiles(folder, "--email", ERIKA["moved"]) == []
-    assert json.loads(done(folder, "stats", "--json").stdout)["profiles"] == json.loads(before)["profiles"] - 1
+    assert (
+        json.loads(done(folder, "stats", "--json").stdout)["profiles"]
+        == json.loads(before)["profiles"] - 1
+    )
     assert profiles(folder, "--other", "orphan-1")[0]["user_identities"] == {"other": ["orphan-1"]}
     done(folder, "compact", "--keep", "0")
     is_gone(folder)
@@ -144,10 +227,14 @@ def test_the_text_of_other_rejects_stays(folder: Path) -> None:
 @pytest.mark.slow
 def test_many_erased_from_a_large_store_leave_it_in_order(tmp_path: Path) -> None:
     """A join may lose the order of rows, which indexes rest on."""
-    (tmp_path / "a.csv").write_text("customer_id,email,n\n" + "".join(f"C{n},p{n}@example.com,{n}\n" for n in range(400_000)))
+    (tmp_path / "a.csv").write_text(
+        "customer_id,email,n\n" + "".join(f"C{n},p{n}@example.com,{n}\n" for n in range(400_000))
+    )
     (tmp_path / "who.txt").write_text("".join(f"C{n}\n" for n in range(0, 400_000, 37)))
     done(tmp_path, "import", "a.csv", "--feed", "f")
-    assert len(forgotten(tmp_path, "--file", "who.txt", "--type", "customer_id")["profiles"]) == 10_811
+    assert (
+        len(forgotten(tmp_path, "--file", "who.txt", "--type", "customer_id")["profiles"]) == 10_811
+    )
     done(tmp_path, "check")
     assert profiles(tmp_path, "--email", "p37@example.com") == []
     assert len(profiles(tmp_path, "--email", "p38@example.com")) == 1
@@ -163,25 +250,41 @@ def test_a_dry_run_changes_nothing(folder: Path) -> None:
 def test_the_erased_do_not_come_back_with_an_import(folder: Path) -> None:
     mpid = forgotten(folder, "--customer-id", ERIKA["customer_id"])["profiles"][0]["mpid"]
     rows = [
-        {"email": ERIKA["old_email"].upper(), "tier": "gold"}, {"mobile_number": ERIKA["phone"]}, {"ios_idfv": DEVICE}, {"facebook": "fb-erika-99"},
-        {"email": "new@example.org", "mpid": int(mpid)}, {"email": "stranger@example.org"},
+        {"email": ERIKA["old_email"].upper(), "tier": "gold"},
+        {"mobile_number": ERIKA["phone"]},
+        {"ios_idfv": DEVICE},
+        {"facebook": "fb-erika-99"},
+        {"email": "new@example.org", "mpid": int(mpid)},
+        {"email": "stranger@example.org"},
     ]
     (folder / "again.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
 
-    dry = json.loads(done(folder, "import", "again.jsonl", "--feed", "crm", "--dry-run", "--json").stdout)
+    dry = json.loads(
+        done(folder, "import", "again.jsonl", "--feed", "crm", "--dry-run", "--json").stdout
+    )
     report = json.loads(done(folder, "import", "again.jsonl", "--feed", "crm", "--json").stdout)
 
     assert report["rows"] == dry["rows"] == {"read": 6, "applied": 1, "dropped": 5, "rejected": 0}
     assert report["reasons"] == {"SUPPRESSED": 5}
-    assert "the row is of a person who was erased" in done(folder, "explain", "row", "again.jsonl:1").output
+    assert (
+        "the row is of a person who was erased"
+        in done(folder, "explain", "row", "again.jsonl:1").output
+    )
     assert profiles(folder, "--email", "new@example.org") == []
     is_gone(folder)
 
 
 def test_the_same_files_again_leave_them_out_whatever_their_form(folder: Path) -> None:
     forgotten(folder, "--customer-id", ERIKA["customer_id"])
-    for file, feed in (("people.csv", "crm"), ("app.jsonl", "app"), ("rare.jsonl", "crm"), ("partner.csv", "punchh")):
-        report = json.loads(done(folder, "import", file, "--feed", feed, "--again", "--json").stdout)
+    for file, feed in (
+        ("people.csv", "crm"),
+        ("app.jsonl", "app"),
+        ("rare.jsonl", "crm"),
+        ("partner.csv", "punchh"),
+    ):
+        report = json.loads(
+            done(folder, "import", file, "--feed", feed, "--again", "--json").stdout
+        )
         assert report["reasons"].get("SUPPRESSED", 0) >= 1, file
     is_gone(folder)
 
@@ -206,7 +309,9 @@ def test_undoing_any_import_brings_nobody_back(number: int, folder: Path) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2, 4, 5])
 @pytest.mark.parametrize("allow", [(), ("--allow-return",)])
-def test_an_import_made_again_leaves_the_erased_out(number: int, allow: tuple[str, ...], folder: Path) -> None:
+def test_an_import_made_again_leaves_the_erased_out(
+    number: int, allow: tuple[str, ...], folder: Path
+) -> None:
     forgotten(folder, "--customer-id", ERIKA["customer_id"], *allow)
     done(folder, "imports", "undo", str(number), "--replay", "--yes")
     is_gone(folder)
@@ -219,7 +324,9 @@ def test_with_allow_return_a_later_import_founds_a_new_profile(folder: Path) -> 
     done(folder, "import", "people.csv", "--feed", "crm", "--again")
     (new,) = profiles(folder, "--customer-id", ERIKA["customer_id"])
     assert new["mpid"] != old["profiles"][0]["mpid"]
-    (folder / "named.jsonl").write_text(json.dumps({"email": "x@example.org", "mpid": int(old["profiles"][0]["mpid"])}) + "\n")
+    (folder / "named.jsonl").write_text(
+        json.dumps({"email": "x@example.org", "mpid": int(old["profiles"][0]["mpid"])}) + "\n"
+    )
     report = json.loads(done(folder, "import", "named.jsonl", "--feed", "crm", "--json").stdout)
     assert report["reasons"] == {"SUPPRESSED": 1}
     done(folder, "check")
@@ -237,7 +344,9 @@ def test_allow_return_lifts_all_identities_of_somebody_erased_before(folder: Pat
 
 
 def test_an_identity_that_somebody_else_holds_keeps_nobody_out(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"customer_id": "A-1", "email": "shared@example.org"}\n{"email": "shared@example.org", "n": "1"}\n')
+    (tmp_path / "a.jsonl").write_text(
+        '{"customer_id": "A-1", "email": "shared@example.org"}\n{"email": "shared@example.org", "n": "1"}\n'
+    )
     done(tmp_path, "import", "a.jsonl", "--feed", "f")
     found = forgotten(tmp_path, "--customer-id", "A-1")
     assert len(found["also_held_by"]) == 1
@@ -256,11 +365,16 @@ def test_a_device_alone_does_not_reach_a_known_profile(folder: Path) -> None:
     assert (folder / "profiles.duckdb").read_bytes() == before
     (folder / "anon.jsonl").write_text('{"ios_idfv": "0a0a0a0a-1111-2222-3333-444444444444"}\n')
     done(folder, "import", "anon.jsonl", "--feed", "app")
-    assert len(forgotten(folder, "--ios-idfv", "0A0A0A0A-1111-2222-3333-444444444444")["profiles"]) == 1
+    assert (
+        len(forgotten(folder, "--ios-idfv", "0A0A0A0A-1111-2222-3333-444444444444")["profiles"])
+        == 1
+    )
 
 
 def test_an_identity_of_several_profiles_is_asked_about(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("customer_id,email\nA,x@example.org\nB,x@example.org\nC,y@example.org\n")
+    (tmp_path / "a.csv").write_text(
+        "customer_id,email\nA,x@example.org\nB,x@example.org\nC,y@example.org\n"
+    )
     done(tmp_path, "import", "a.csv", "--feed", "f")
     assert tried(tmp_path, "forget", "--email", "x@example.org")[0] == 2
     assert len(forgotten(tmp_path, "--email", "x@example.org", "--pick", "2")["profiles"]) == 1
@@ -269,16 +383,29 @@ def test_an_identity_of_several_profiles_is_asked_about(tmp_path: Path) -> None:
     assert len(forgotten(tmp_path, "--email", "x@example.org", "--all")["profiles"]) == 1
 
 
-@pytest.mark.parametrize(("name", "text", "options"), [
-    ("who.csv", "email,customer_id\n,CUST-ERIKA-4711\nnobody@example.org,\np00003@example.com,\n", ()),
-    ("who.jsonl", '{"user_identities": {"customer_id": "CUST-ERIKA-4711"}}\n{"email": "nobody@example.org"}\n{"email": "P00003@example.com"}\n', ()),
-    ("who.txt", "CUST-ERIKA-4711\nC99999\nC00003\n", ("--type", "customer_id")),
-])
+@pytest.mark.parametrize(
+    ("name", "text", "options"),
+    [
+        (
+            "who.csv",
+            "email,customer_id\n,CUST-ERIKA-4711\nnobody@example.org,\np00003@example.com,\n",
+            (),
+        ),
+        (
+            "who.jsonl",
+            '{"user_identities": {"customer_id": "CUST-ERIKA-4711"}}\n{"email": "nobody@example.org"}\n{"email": "P00003@example.com"}\n',
+            (),
+        ),
+        ("who.txt", "CUST-ERIKA-4711\nC99999\nC00003\n", ("--type", "customer_id")),
+    ],
+)
 def test_a_file_of_people(name: str, text: str, options: tuple[str, ...], folder: Path) -> None:
     (folder / name).write_text(text)
     found = forgotten(folder, "--file", name, *options)
     assert len(found["profiles"]) == 2
-    assert [(one["line"], one["why"]) for one in found["not_found"]] == [(3 if name == "who.csv" else 2, "nobody has it")]
+    assert [(one["line"], one["why"]) for one in found["not_found"]] == [
+        (3 if name == "who.csv" else 2, "nobody has it")
+    ]
     is_gone(folder)
     assert profiles(folder, "--customer-id", "C00003") == []
 
@@ -294,8 +421,17 @@ def test_what_only_a_trace_names_is_erased_too(folder: Path) -> None:
 
 def test_the_past_is_as_if_they_had_not_been(folder: Path) -> None:
     forgotten(folder, "--customer-id", ERIKA["customer_id"])
-    for arguments in (("export", "profiles", "--provenance"), ("export", "batches"), ("export", "identities"), ("diff", "2"), ("diff", "1", "7"),
-                      ("imports", "list"), ("imports", "show", "6"), ("imports", "show", "7"), ("stats",)):
+    for arguments in (
+        ("export", "profiles", "--provenance"),
+        ("export", "batches"),
+        ("export", "identities"),
+        ("diff", "2"),
+        ("diff", "1", "7"),
+        ("imports", "list"),
+        ("imports", "show", "6"),
+        ("imports", "show", "7"),
+        ("stats",),
+    ):
         found = done(folder, *arguments)
         assert [one for one in ALL if one.lower() in found.output.lower()] == [], arguments
     assert tried(folder, "show", "--customer-id", ERIKA["customer_id"], "--as-of", "3")[0] == 7
@@ -316,7 +452,9 @@ def test_a_backup_holds_them_and_a_new_one_does_not(folder: Path) -> None:
 
 def test_a_modification_may_not_give_an_identity_of_the_erased(folder: Path) -> None:
     forgotten(folder, "--customer-id", ERIKA["customer_id"])
-    status, said = tried(folder, "modify", "--customer-id", "C00001", "--add", f"email={ERIKA['email']}")
+    status, said = tried(
+        folder, "modify", "--customer-id", "C00001", "--add", f"email={ERIKA['email']}"
+    )
     assert status == 4
     assert ERIKA["email"] in said
     is_gone(folder)
@@ -328,9 +466,11 @@ def test_nobody_found(folder: Path) -> None:
     assert tried(folder, "forget", "--email", "x@example.org", "--file", "who.csv")[0] == 4
 
 
-# Crashes: whatever kills it, the store is the one before or the one after, and forgetting again finishes.
+# Crashes: whatever kills it, the store is the one before or the one after, and forgetting again
+# finishes.
 
-# A child that is killed at the so-manyeth of the places where something happens to a file or a table.
+# A child that is killed at the so-manyeth of the places where something happens to a file or a
+# table.
 KILLED = """
 import os, signal, sys
 from profilectl.scratch import Scratch
@@ -356,9 +496,12 @@ main()
 
 
 @pytest.mark.slow
-def test_killed_anywhere_it_is_before_or_after_and_again_finishes(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_killed_anywhere_it_is_before_or_after_and_again_finishes(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     before = in_tables(folder, ALL)
-    places = [1, 17, 45, 52, 60, 64, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 1000]  # random places: test_killed_commands.py
+    # random places: test_killed_commands.py
+    places = [1, 17, 45, 52, 60, 64, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 1000]
     outcomes = set()
     for place in places:
         work = tmp_path_factory.mktemp("killed")
@@ -366,7 +509,20 @@ def test_killed_anywhere_it_is_before_or_after_and_again_finishes(folder: Path, 
             if one.is_file():
                 (work / one.name).write_bytes(one.read_bytes())
         child = subprocess.run(
-            [sys.executable, "-c", KILLED, str(place), "forget", "--customer-id", ERIKA["customer_id"], "--yes"], cwd=work, capture_output=True, check=False, timeout=120
+            [
+                sys.executable,
+                "-c",
+                KILLED,
+                str(place),
+                "forget",
+                "--customer-id",
+                ERIKA["customer_id"],
+                "--yes",
+            ],
+            cwd=work,
+            capture_output=True,
+            check=False,
+            timeout=120,
         )
         if child.returncode == 0:
             outcomes.add("done")
@@ -376,17 +532,23 @@ def test_killed_anywhere_it_is_before_or_after_and_again_finishes(folder: Path, 
         left = in_tables(work, ALL)
         assert left in ([], before), place
         outcomes.add("after" if left == [] else "before")
-        assert tried(work, "forget", "--customer-id", ERIKA["customer_id"], "--yes")[0] == (7 if left == [] else 0)
+        assert tried(work, "forget", "--customer-id", ERIKA["customer_id"], "--yes")[0] == (
+            7 if left == [] else 0
+        )
         is_gone(work)
     assert outcomes >= {"before", "done"}
 
 
-def test_a_full_disk_leaves_the_store_as_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_store_as_it_was(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = (folder / "profiles.duckdb").read_bytes()
     real = Scratch.run
 
-    def run(self: Scratch, statement: str, bound: dict[str, Any] | None = None, *, step: str = "") -> None:
-        if statement.startswith("insert into rewritten.\"reject\""):
+    def run(
+        self: Scratch, statement: str, bound: dict[str, Any] | None = None, *, step: str = ""
+    ) -> None:
+        if statement.startswith('insert into rewritten."reject"'):
             raise duckdb.IOException("IO Error: Could not write file: No space left on device")
         real(self, statement, bound, step=step)
 
@@ -398,7 +560,8 @@ def test_a_full_disk_leaves_the_store_as_it_was(folder: Path, monkeypatch: pytes
     assert (folder / "profiles.duckdb").read_bytes() == content
 
 
-# Random histories with erasures: the engine leaves what the interpreter leaves, and the store is sound.
+# Random histories with erasures: the engine leaves what the interpreter leaves, and the store is
+# sound.
 
 
 def _usable(row: dict[str, Any], reading: Reading) -> bool:
@@ -411,12 +574,20 @@ def _usable(row: dict[str, Any], reading: Reading) -> bool:
 
 def check_erasures(history: History, data: st.DataObject) -> None:
     erasures = {
-        number: (data.draw(st.sampled_from(KINDS)), data.draw(st.booleans())) for number in range(len(history.imports)) if data.draw(st.booleans())
+        number: (data.draw(st.sampled_from(KINDS)), data.draw(st.booleans()))
+        for number in range(len(history.imports))
+        if data.draw(st.booleans())
     }
-    # A rejected row keeps its text, in which a name of one letter is found by chance: erasing nobody would then erase that.
+    # A rejected row keeps its text, in which a name of one letter is found by chance: erasing
+    # nobody would then erase that.
     reading = replace(settings_from(stated_settings(history)).reading, latest_ms=latest_ms(NOW_MS))
     for one in history.imports:
-        one.rows = [row for row in one.rows if _usable(row, reading) and row.get("environment") in (None, one.environment or row.get("environment"))]
+        one.rows = [
+            row
+            for row in one.rows
+            if _usable(row, reading)
+            and row.get("environment") in (None, one.environment or row.get("environment"))
+        ]
     note(history.as_case())
     note(str(erasures))
     with tempfile.TemporaryDirectory() as name:
@@ -436,16 +607,31 @@ def test_engine_equals_interpreter_with_erasures(history: History, data: st.Data
 
 
 @pytest.mark.slow
-@settings(max_examples=at_length(40, by_night=400), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@settings(
+    max_examples=at_length(40, by_night=400),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+)
 @given(histories(), st.data())
-def test_engine_equals_interpreter_with_erasures_at_length(history: History, data: st.DataObject) -> None:
+def test_engine_equals_interpreter_with_erasures_at_length(
+    history: History, data: st.DataObject
+) -> None:
     check_erasures(history, data)
 
 
-KINDS = [("customer_id", "A"), ("email", "b@x.org"), ("email", "a@x.org"), ("mobile_number", "+1"), ("ios_idfv", "0a0a0a0a-1111-2222-3333-444444444444")]
+KINDS = [
+    ("customer_id", "A"),
+    ("email", "b@x.org"),
+    ("email", "a@x.org"),
+    ("mobile_number", "+1"),
+    ("ios_idfv", "0a0a0a0a-1111-2222-3333-444444444444"),
+]
 
 
-def erased_by_engine(history: History, erasures: dict[int, tuple[tuple[str, str], bool]], folder: Path) -> tuple[list[Any], list[Any], str]:
+def erased_by_engine(
+    history: History, erasures: dict[int, tuple[tuple[str, str], bool]], folder: Path
+) -> tuple[list[Any], list[Any], str]:
     """As equivalence.by_engine, with people erased after some of the imports."""
     path, reports = folder / "store.duckdb", []
     with contextlib.closing(Scratch(folder)) as scratch:
@@ -456,29 +642,56 @@ def erased_by_engine(history: History, erasures: dict[int, tuple[tuple[str, str]
         for number, one in enumerate(history.imports):
             file = folder / f"{number}.jsonl"
             file.write_text("".join(text_of(row) + "\n" for row in one.rows) or "\n")
-            reports.append(import_files(path, ImportRequest(
-                [str(file)], one.feed, protection=one.protection, environment=one.environment, again=True, now_ms=NOW_MS + number
-            )).counts.as_json())
+            reports.append(
+                import_files(
+                    path,
+                    ImportRequest(
+                        [str(file)],
+                        one.feed,
+                        protection=one.protection,
+                        environment=one.environment,
+                        again=True,
+                        now_ms=NOW_MS + number,
+                    ),
+                ).counts.as_json()
+            )
             if number in erasures:
                 who, allow = erasures[number]
                 with contextlib.suppress(NobodyFound, InputRefused):
                     forget(path, Asked(who, every=True), allow_return=allow)
         with open_store(scratch, path) as store:
-            lines = [line for (line,) in scratch.rows(f"select line from ({profiles_of(store).json_lines('', provenance=True)}) order by profile")]
+            lines = [
+                line
+                for (line,) in scratch.rows(
+                    f"select line from ({profiles_of(store).json_lines('', provenance=True)}) order by profile"
+                )
+            ]
             secret = store.meta("secret")
     return [parse_json(line) for line in lines], reports, secret
 
 
-def erased_by_interpreter(history: History, erasures: dict[int, tuple[tuple[str, str], bool]], secret: str) -> tuple[list[Any], list[Any]]:
+def erased_by_interpreter(
+    history: History, erasures: dict[int, tuple[tuple[str, str], bool]], secret: str
+) -> tuple[list[Any], list[Any]]:
     def erase(interpreter: Interpreter, number: int) -> None:
         if number not in erasures:
             return
         (kind, key), allow = erasures[number]
-        holders = {profile for records in interpreter.records.values() for profile in records.holders.get((kind, key), ())}
+        holders = {
+            profile
+            for records in interpreter.records.values()
+            for profile in records.holders.get((kind, key), ())
+        }
         device = BY_NAME[kind].device
-        known = {one for one in holders if any(
-            records.values(one, login) for records in interpreter.records.values() for login in interpreter.rules.login
-        )}
+        known = {
+            one
+            for one in holders
+            if any(
+                records.values(one, login)
+                for records in interpreter.records.values()
+                for login in interpreter.rules.login
+            )
+        }
         holders = {one for one in holders if reached(device=device, known=one in known)}
         if holders:
             interpreter.forget(holders, allow_return=allow)
@@ -493,33 +706,84 @@ def erased_by_interpreter(history: History, erasures: dict[int, tuple[tuple[str,
 
 
 HOSTILE = {
-    "script": "<script>alert(1)</script>", "attribute": '"><img src=x onerror=alert(1)>', "escape": "\x1b]0;owned\x07\x1b[31m", "entity": "&lt;b&gt;",
-    "<b>key</b>": "v", "ms_ms": "7" * 5000, "direction": "a\u202eb",
+    "script": "<script>alert(1)</script>",
+    "attribute": '"><img src=x onerror=alert(1)>',
+    "escape": "\x1b]0;owned\x07\x1b[31m",
+    "entity": "&lt;b&gt;",
+    "<b>key</b>": "v",
+    "ms_ms": "7" * 5000,
+    "direction": "a\u202eb",
 }
 
 
 def test_access_tells_everything_that_erasure_takes(folder: Path) -> None:
     text = done(folder, "access", "--customer-id", ERIKA["customer_id"]).stdout
-    # What an undone correction had set is nobody's any more, what a repeated request is called says nothing of her.
-    assert [one for one in ALL if one.lower() not in text.lower()] == [ERIKA["undone"], ERIKA["request"]]
+    # What an undone correction had set is nobody's any more, what a repeated request is called says
+    # nothing of her.
+    assert [one for one in ALL if one.lower() not in text.lower()] == [
+        ERIKA["undone"],
+        ERIKA["request"],
+    ]
     document = json.loads(text)
     (one,) = document["profiles"]
-    assert {"mpid", "identities", "devices", "consent", "user_attributes", "provenance", "blocked", "history", "timeline"} <= set(one)
-    assert {(held["type"], held["value"]) for held in one["identities"] if not held["held"]} >= {("email", ERIKA["old_email"])}
+    assert {
+        "mpid",
+        "identities",
+        "devices",
+        "consent",
+        "user_attributes",
+        "provenance",
+        "blocked",
+        "history",
+        "timeline",
+    } <= set(one)
+    assert {(held["type"], held["value"]) for held in one["identities"] if not held["held"]} >= {
+        ("email", ERIKA["old_email"])
+    }
     assert one["timeline"][0]["file"] == "people.csv"
     assert any(touch.get("events") for touch in one["timeline"])
     assert [row["code"] for row in document["rejected_rows"]] == ["JSON_INVALID"]
 
 
 def test_access_is_for_its_owner_only_and_nothing_in_the_page_runs(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text(json.dumps({"user_identities": {"email": "h@example.org", "other": "<i>x</i>"}, "user_attributes": HOSTILE,
-                                                  "consent_state": {"gdpr": {"<u>p": {"consented": True, "timestamp_unixtime_ms": 1}}}}) + "\n")
+    (tmp_path / "a.jsonl").write_text(
+        json.dumps(
+            {
+                "user_identities": {"email": "h@example.org", "other": "<i>x</i>"},
+                "user_attributes": HOSTILE,
+                "consent_state": {
+                    "gdpr": {"<u>p": {"consented": True, "timestamp_unixtime_ms": 1}}
+                },
+            }
+        )
+        + "\n"
+    )
     done(tmp_path, "import", "a.jsonl", "--feed", "<b>f</b>")
     done(tmp_path, "access", "--email", "h@example.org", "-o", "h.json", "--html", "h.html")
     assert {(tmp_path / name).stat().st_mode & 0o777 for name in ("h.json", "h.html")} == {0o600}
     page = (tmp_path / "h.html").read_text("utf-8")
     tags = set(re.findall(r"<(/?[a-zA-Z!][a-zA-Z0-9]*)", page))
-    assert tags <= {f"{slash}{name}" for slash in ("", "/") for name in ("html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "table", "tr", "th", "td", "div")} | {"!doctype"}
+    assert tags <= {
+        f"{slash}{name}"
+        for slash in ("", "/")
+        for name in (
+            "html",
+            "head",
+            "meta",
+            "title",
+            "style",
+            "body",
+            "h1",
+            "h2",
+            "h3",
+            "p",
+            "table",
+            "tr",
+            "th",
+            "td",
+            "div",
+        )
+    } | {"!doctype"}
     assert not set(page) & {"\x1b", "\x07", "\u202e"}
     assert "default-src 'none'" in page
     held = json.loads((tmp_path / "h.json").read_text())["profiles"][0]["user_attributes"]
@@ -531,7 +795,10 @@ def test_access_of_nobody_and_of_several(folder: Path) -> None:
     assert tried(folder, "access", "--email", "nobody@example.org")[0] == 7
     assert tried(folder, "access", "--ios-idfv", DEVICE)[0] == 4
     forgotten(folder, "--customer-id", ERIKA["customer_id"])
-    assert tried(folder, "access", "--customer-id", ERIKA["customer_id"]) == (7, f"nobody has the customer_id {ERIKA['customer_id']}\nthey were erased")
+    assert tried(folder, "access", "--customer-id", ERIKA["customer_id"]) == (
+        7,
+        f"nobody has the customer_id {ERIKA['customer_id']}\nthey were erased",
+    )
 
 
 # Requests (domain.md 14, scenario 39)
@@ -539,10 +806,26 @@ def test_access_of_nobody_and_of_several(folder: Path) -> None:
 ID = "a7551968-d5d6-44b2-9831-815ac9017798"
 
 
-def asked(folder: Path, kind: str = "erasure", identities: dict[str, str] | None = None, *, name: str = ID, **more: Any) -> tuple[int, str]:
+def asked(
+    folder: Path,
+    kind: str = "erasure",
+    identities: dict[str, str] | None = None,
+    *,
+    name: str = ID,
+    **more: Any,
+) -> tuple[int, str]:
     document = {
-        "regulation": "gdpr", "subject_request_id": name, "subject_request_type": kind, "submitted_time": "2026-11-20T15:00:00Z", "api_version": "3.0",
-        "subject_identities": {one: {"value": value, "encoding": "raw"} for one, value in (identities or {"controller_customer_id": ERIKA["customer_id"]}).items()},
+        "regulation": "gdpr",
+        "subject_request_id": name,
+        "subject_request_type": kind,
+        "submitted_time": "2026-11-20T15:00:00Z",
+        "api_version": "3.0",
+        "subject_identities": {
+            one: {"value": value, "encoding": "raw"}
+            for one, value in (
+                identities or {"controller_customer_id": ERIKA["customer_id"]}
+            ).items()
+        },
         **more,
     }
     (folder / "request.json").write_text(json.dumps(document))
@@ -576,9 +859,16 @@ def test_after_seven_days_they_are_gone_and_only_the_record_is_left(folder: Path
     done(folder, "privacy", "run", "--now", later(7.1))
     is_gone(folder)
     found = status(folder)
-    assert (found["request_status"], found["profiles"], found["encoded_request"]) == ("completed", 1, None)
+    assert (found["request_status"], found["profiles"], found["encoded_request"]) == (
+        "completed",
+        1,
+        None,
+    )
     done(folder, "privacy", "run", "--now", later(7 + 364))
-    assert [one["subject_request_id"] for one in json.loads(done(folder, "privacy", "requests", "--json").stdout)] == [ID]
+    assert [
+        one["subject_request_id"]
+        for one in json.loads(done(folder, "privacy", "requests", "--json").stdout)
+    ] == [ID]
     done(folder, "privacy", "run", "--now", later(7 + 367))
     assert json.loads(done(folder, "privacy", "requests", "--json").stdout) == []
 
@@ -586,7 +876,9 @@ def test_after_seven_days_they_are_gone_and_only_the_record_is_left(folder: Path
 @pytest.mark.slow
 @pytest.mark.parametrize("beside", ["nothing", "an erasure"])
 def test_no_byte_of_a_record_is_left_after_its_year(beside: str, folder: Path) -> None:
-    """... neither as the identity nor as the request that came with it, and whether anybody is erased or not."""
+    """... neither as the identity nor as the request that came with it, and whether anybody is
+    erased or not.
+    """
     name, value = ID.replace("a7", "d7"), "asked-for-nobody@example.org"
     asked(folder, "access", {"email": value}, name=name)
     done(folder, "privacy", "run", "-o", "answers")
@@ -597,19 +889,30 @@ def test_no_byte_of_a_record_is_left_after_its_year(beside: str, folder: Path) -
     erased = json.loads(done(folder, "stats", "--json").stdout)["profiles"]
     done(folder, "privacy", "run", "--now", later(367))
     assert in_file(folder, [value, name, encoded[:60]]) == []
-    assert [one["subject_request_id"] for one in json.loads(done(folder, "privacy", "requests", "--json").stdout)] == ([ID] if beside == "an erasure" else [])
-    assert erased - json.loads(done(folder, "stats", "--json").stdout)["profiles"] == (beside == "an erasure")
+    assert [
+        one["subject_request_id"]
+        for one in json.loads(done(folder, "privacy", "requests", "--json").stdout)
+    ] == ([ID] if beside == "an erasure" else [])
+    assert erased - json.loads(done(folder, "stats", "--json").stdout)["profiles"] == (
+        beside == "an erasure"
+    )
     done(folder, "check")
 
 
 def test_the_waiting_period_may_be_skipped(folder: Path) -> None:
-    assert asked(folder, extensions={"opendsr.mparticle.com": {"skip_waiting_period": True}})[0] == 0
+    assert (
+        asked(folder, extensions={"opendsr.mparticle.com": {"skip_waiting_period": True}})[0] == 0
+    )
     done(folder, "privacy", "run")
     is_gone(folder)
 
 
 def test_a_request_by_a_device_alone_reaches_nobody_known(folder: Path) -> None:
-    asked(folder, identities={"ios_idfv": DEVICE}, extensions={"opendsr.mparticle.com": {"skip_waiting_period": True}})
+    asked(
+        folder,
+        identities={"ios_idfv": DEVICE},
+        extensions={"opendsr.mparticle.com": {"skip_waiting_period": True}},
+    )
     done(folder, "privacy", "run")
     assert status(folder)["profiles"] == 0
     assert len(profiles(folder, "--customer-id", ERIKA["customer_id"])) == 1
@@ -621,8 +924,15 @@ def test_access_and_portability_are_answered_in_files(folder: Path) -> None:
     done(folder, "privacy", "run", "-o", "answers")
     found = status(folder)
     assert found["request_status"] == "completed"
-    assert json.loads((folder / found["results_url"]).read_text())["profiles"][0]["user_identities"]["customer_id"] == [ERIKA["customer_id"]]
-    assert sorted(one.suffix for one in (folder / "answers").iterdir()) == [".html", ".html", ".json", ".json"]
+    assert json.loads((folder / found["results_url"]).read_text())["profiles"][0][
+        "user_identities"
+    ]["customer_id"] == [ERIKA["customer_id"]]
+    assert sorted(one.suffix for one in (folder / "answers").iterdir()) == [
+        ".html",
+        ".html",
+        ".json",
+        ".json",
+    ]
     forgotten(folder, "--customer-id", ERIKA["customer_id"])
     is_gone(folder)
     assert status(folder)["encoded_request"] is None
@@ -635,23 +945,41 @@ def test_the_same_request_twice_is_refused(folder: Path) -> None:
     assert asked(folder, "access", name=ID.replace("a7", "c7"))[0] == 0
 
 
-@pytest.mark.parametrize(("wrong", "said"), [
-    ({"regulation": "hipaa"}, "regulation must be one of gdpr, ccpa"),
-    ({"subject_request_id": "1"}, "subject_request_id must be a UUID of version 4"),
-    ({"subject_request_type": None}, "subject_request_type must be a text"),
-    ({"submitted_time": "yesterday"}, "submitted_time must be a time"),
-    ({"subject_identities": {}}, "subject_identities: a request needs an identity"),
-    ({"subject_identities": {"email": {"value": "a@x.org", "encoding": "sha256"}}}, "subject_identities.email.encoding must be raw"),
-    ({"subject_identities": {"email": {"value": ["a"]}}}, "subject_identities.email.value must be a text"),
-    ({"subject_identities": {"shoe": {"value": "7"}}}, "there is no identity type shoe"),
-    ({"subject_identities": {"mpid": {"value": "7"}}}, "mpid belongs into the extension"),
-    ({"extensions": {"opendsr.mparticle.com": {"subject_identities": {"mpid": {"value": "7"}}}}}, "mpid must be the only identity"),
-    ({"extensions": {"opendsr.mparticle.com": {"skip": True}}}, "there is no field skip"),
-    ({"status_callback_urls": "x"}, "status_callback_urls must be a list"),
-    ({"unknown": 1}, "there is no field unknown"),
-    ({"api_version": "2.0"}, "api_version must be 3.0"),
-])
-def test_a_wrong_request_is_refused_by_field(wrong: dict[str, Any], said: str, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"regulation": "hipaa"}, "regulation must be one of gdpr, ccpa"),
+        ({"subject_request_id": "1"}, "subject_request_id must be a UUID of version 4"),
+        ({"subject_request_type": None}, "subject_request_type must be a text"),
+        ({"submitted_time": "yesterday"}, "submitted_time must be a time"),
+        ({"subject_identities": {}}, "subject_identities: a request needs an identity"),
+        (
+            {"subject_identities": {"email": {"value": "a@x.org", "encoding": "sha256"}}},
+            "subject_identities.email.encoding must be raw",
+        ),
+        (
+            {"subject_identities": {"email": {"value": ["a"]}}},
+            "subject_identities.email.value must be a text",
+        ),
+        ({"subject_identities": {"shoe": {"value": "7"}}}, "there is no identity type shoe"),
+        ({"subject_identities": {"mpid": {"value": "7"}}}, "mpid belongs into the extension"),
+        (
+            {
+                "extensions": {
+                    "opendsr.mparticle.com": {"subject_identities": {"mpid": {"value": "7"}}}
+                }
+            },
+            "mpid must be the only identity",
+        ),
+        ({"extensions": {"opendsr.mparticle.com": {"skip": True}}}, "there is no field skip"),
+        ({"status_callback_urls": "x"}, "status_callback_urls must be a list"),
+        ({"unknown": 1}, "there is no field unknown"),
+        ({"api_version": "2.0"}, "api_version must be 3.0"),
+    ],
+)
+def test_a_wrong_request_is_refused_by_field(
+    wrong: dict[str, Any], said: str, folder: Path
+) -> None:
     code, text = asked(folder, **wrong)
     assert code == 4
     assert said in text

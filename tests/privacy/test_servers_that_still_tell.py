@@ -16,8 +16,8 @@ import pytest
 from support.doors import call
 from support.serving import Server
 
-from profilectl.scratch import private_folder
-from profilectl.tellers import (
+from profilectl.store.scratch import private_folder
+from profilectl.store.tellers import (
     MOST_BYTES,
     WORD,
     Teller,

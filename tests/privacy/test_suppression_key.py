@@ -1,4 +1,6 @@
-"""Who was erased is kept out by hashes that the store alone does not tell the meaning of: their key is a file of its own."""
+"""Who was erased is kept out by hashes that the store alone does not tell the meaning of: their key
+is a file of its own.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,16 @@ import pytest
 from support.doors import call, made_once, run
 
 from profilectl.codes import ProfilectlError
-from profilectl.engine import ImportRequest, import_files
-from profilectl.identity import CODE
+from profilectl.importing.request import ImportRequest
+from profilectl.importing.run import import_files
+from profilectl.rules.identity import CODE
 
 KEY = "profiles.duckdb.suppression-key"
-ANNA = {"customer_id": "ANNA-100001", "email": "anna@example.org", "mobile_number": "+4915155512345"}
+ANNA = {
+    "customer_id": "ANNA-100001",
+    "email": "anna@example.org",
+    "mobile_number": "+4915155512345",
+}
 ID = "a7551968-d5d6-44b2-9831-815ac9017798"
 
 
@@ -32,7 +39,12 @@ def tried(folder: Path, *arguments: str) -> tuple[int, str]:
 
 def done(folder: Path, *arguments: str, ok: tuple[int, ...] = (0,)) -> str:
     found = call(*arguments, folder=folder)
-    assert found.exit_code in ok, (arguments, found.output, found.exception, getattr(found.exception, "hint", ""))
+    assert found.exit_code in ok, (
+        arguments,
+        found.output,
+        found.exception,
+        getattr(found.exception, "hint", ""),
+    )
     return found.stdout
 
 
@@ -42,18 +54,30 @@ def table(path: Path, select: str) -> list[tuple[object, ...]]:
 
 
 def asked(folder: Path, kind: str, name: str = ID) -> None:
-    (folder / f"{kind}.json").write_text(json.dumps({
-        "regulation": "gdpr", "subject_request_id": name, "subject_request_type": kind, "submitted_time": "2026-11-20T15:00:00Z",
-        "api_version": "3.0", "subject_identities": {"controller_customer_id": {"value": ANNA["customer_id"], "encoding": "raw"}},
-        "extensions": {"opendsr.mparticle.com": {"skip_waiting_period": True}},
-    }))
+    (folder / f"{kind}.json").write_text(
+        json.dumps(
+            {
+                "regulation": "gdpr",
+                "subject_request_id": name,
+                "subject_request_type": kind,
+                "submitted_time": "2026-11-20T15:00:00Z",
+                "api_version": "3.0",
+                "subject_identities": {
+                    "controller_customer_id": {"value": ANNA["customer_id"], "encoding": "raw"}
+                },
+                "extensions": {"opendsr.mparticle.com": {"skip_waiting_period": True}},
+            }
+        )
+    )
     done(folder, "privacy", "request", f"{kind}.json")
 
 
 def _two(folder: Path) -> None:
     rows = [ANNA, {"customer_id": "BEN-100002", "email": "ben@example.org"}]
     (folder / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
-    (folder / "anna.jsonl").write_text("".join(json.dumps({kind: value}) + "\n" for kind, value in ANNA.items()))
+    (folder / "anna.jsonl").write_text(
+        "".join(json.dumps({kind: value}) + "\n" for kind, value in ANNA.items())
+    )
     done(folder, "import", "a.jsonl", "--feed", "crm")
     (folder / "b.csv").write_text("customer_id,n\nBEN-100002,1\n")
     done(folder, "import", "b.csv", "--feed", "crm")
@@ -73,11 +97,17 @@ def folder(tmp_path: Path) -> Path:
 
 
 def guessed(path: Path) -> set[object]:
-    """Return the numbers of the store that whoever holds the store alone can make of what they guess of somebody."""
+    """Return the numbers of the store that whoever holds the store alone can make of what they
+    guess of somebody.
+    """
     ((secret,),) = table(path, "select value from meta where name = 'secret'")
     return {
-        int.from_bytes(hashlib.md5(f"{secret}:{CODE[kind]}:{environment}:{value}".encode()).digest(), order)
-        for kind, value in ANNA.items() for environment in ("production", "development", "") for order in ("little", "big")
+        int.from_bytes(
+            hashlib.md5(f"{secret}:{CODE[kind]}:{environment}:{value}".encode()).digest(), order
+        )
+        for kind, value in ANNA.items()
+        for environment in ("production", "development", "")
+        for order in ("little", "big")
     }
 
 
@@ -87,15 +117,23 @@ def test_whoever_holds_the_store_alone_cannot_guess_who_was_erased(tmp_path: Pat
     done(tmp_path, "privacy", "run")
     store = tmp_path / "profiles.duckdb"
     guesses = guessed(store)
-    texts = {f"{one:032x}" for one in guesses} | {hashlib.sha256(f"{one:032x}".encode()).hexdigest() for one in guesses}
-    sealed = {hashlib.sha256(" ".join(sorted(some)).encode()).hexdigest() for count in (1, 2, 3) for some in itertools.combinations(sorted(texts), count)}
+    texts = {f"{one:032x}" for one in guesses} | {
+        hashlib.sha256(f"{one:032x}".encode()).hexdigest() for one in guesses
+    }
+    sealed = {
+        hashlib.sha256(" ".join(sorted(some)).encode()).hexdigest()
+        for count in (1, 2, 3)
+        for some in itertools.combinations(sorted(texts), count)
+    }
     for (name,) in table(store, "select table_name from duckdb_tables()"):
         for row in table(store, f'select * from "{name}"'):
             held = {cell for cell in row if isinstance(cell, int)}
             assert held & guesses == set(), name
             assert {str(cell) for cell in row} & (texts | sealed) == set(), name
     content = store.read_bytes()
-    halves = {part for one in guesses for part in (one.to_bytes(16, "little"), one.to_bytes(16, "big"))}  # type: ignore[attr-defined]
+    halves = {
+        part for one in guesses for part in (one.to_bytes(16, "little"), one.to_bytes(16, "big"))
+    }  # type: ignore[attr-defined]
     assert [one for one in halves if one in content] == []
     assert table(store, "select count(*) from suppressed") != [(0,)]
 
@@ -117,7 +155,9 @@ def test_the_key_is_for_its_owner_only_and_is_made_with_the_first_erasure(tmp_pa
     assert report["reasons"] == {"SUPPRESSED": 2}
 
 
-def test_the_key_is_never_readable_by_others_not_even_under_umask_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_is_never_readable_by_others_not_even_under_umask_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _with_two(tmp_path)
     seen: list[int] = []
     opened = os.open
@@ -172,11 +212,20 @@ def a_link(folder: Path) -> None:
     (folder / KEY).symlink_to(folder / "away")
 
 
-@pytest.mark.parametrize(("harm", "said"), [
-    (without_key, "is not there"), (of_another, "is the key of another store"),
-    *(pytest.param(*one, marks=pytest.mark.slow) for one in ((for_everybody, "chmod 600"), (torn, "no key"), (a_link, "symbolic link"))),
-])
-def test_without_its_key_nobody_is_let_in_and_reading_goes_on(harm: object, said: str, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (without_key, "is not there"),
+        (of_another, "is the key of another store"),
+        *(
+            pytest.param(*one, marks=pytest.mark.slow)
+            for one in ((for_everybody, "chmod 600"), (torn, "no key"), (a_link, "symbolic link"))
+        ),
+    ],
+)
+def test_without_its_key_nobody_is_let_in_and_reading_goes_on(
+    harm: object, said: str, folder: Path
+) -> None:
     harm(folder)  # type: ignore[operator]
     commands = WRITING if harm is without_key else {"import": WRITING["import"]}
     before = table(folder / "profiles.duckdb", "select count(*) from import")
@@ -186,7 +235,16 @@ def test_without_its_key_nobody_is_let_in_and_reading_goes_on(harm: object, said
         assert said in told, (name, told)
         assert "suppression-key" in told, (name, told)
     assert table(folder / "profiles.duckdb", "select count(*) from import") == before
-    for arguments in (("show", "--customer-id", "BEN-100002"), ("stats",), ("check",), ("imports", "list"), ("export", "profiles"), ("backup", "b.duckdb"), ("compact",), ("search", "ben")):
+    for arguments in (
+        ("show", "--customer-id", "BEN-100002"),
+        ("stats",),
+        ("check",),
+        ("imports", "list"),
+        ("export", "profiles"),
+        ("backup", "b.duckdb"),
+        ("compact",),
+        ("search", "ben"),
+    ):
         done(folder, *arguments)
     assert tried(folder, "access", "--email", ANNA["email"])[0] == 7
 
@@ -195,7 +253,12 @@ def test_an_import_is_refused_before_its_files_are_read(folder: Path) -> None:
     without_key(folder)
     read: list[str] = []
     with pytest.raises(ProfilectlError) as refused:
-        import_files(folder / "profiles.duckdb", ImportRequest([str(folder / "anna.jsonl")], "crm", progress=lambda step, rows: read.append(step)))
+        import_files(
+            folder / "profiles.duckdb",
+            ImportRequest(
+                [str(folder / "anna.jsonl")], "crm", progress=lambda step, rows: read.append(step)
+            ),
+        )
     assert refused.value.exit == 6
     assert read == []
 
@@ -207,11 +270,15 @@ def test_a_request_for_erasure_waits_where_the_key_is_not_there(folder: Path) ->
     assert json.loads(done(folder, "privacy", "show", ID, "--json"))["request_status"] == "pending"
     (folder / "away").rename(folder / KEY)
     done(folder, "privacy", "run")
-    assert json.loads(done(folder, "privacy", "show", ID, "--json"))["request_status"] == "completed"
+    assert (
+        json.loads(done(folder, "privacy", "show", ID, "--json"))["request_status"] == "completed"
+    )
 
 
 @pytest.mark.parametrize("way", ["option", pytest.param("variable", marks=pytest.mark.slow)])
-def test_the_key_may_lie_elsewhere(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_may_lie_elsewhere(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _with_two(tmp_path)
     (tmp_path / "keys").mkdir()
     named = ("--suppression-key", "keys/k") if way == "option" else ()
@@ -220,21 +287,30 @@ def test_the_key_may_lie_elsewhere(way: str, tmp_path: Path, monkeypatch: pytest
     done(tmp_path, *named, "forget", "--email", ANNA["email"], "--yes")
     assert (tmp_path / "keys" / "k").exists()
     assert not (tmp_path / KEY).exists()
-    for arguments in (("import", "anna.jsonl", "--feed", "crm", "--json"), ("imports", "undo", "1", "--replay", "--yes")):
+    for arguments in (
+        ("import", "anna.jsonl", "--feed", "crm", "--json"),
+        ("imports", "undo", "1", "--replay", "--yes"),
+    ):
         done(tmp_path, *named, *arguments)
     assert tried(tmp_path, "show", "--email", ANNA["email"])[0] == 7
     monkeypatch.delenv("PROFILECTL_SUPPRESSION_KEY", raising=False)
     assert tried(tmp_path, "import", "anna.jsonl", "--feed", "crm", "--again")[0] == 6
 
 
-def test_a_backup_says_that_the_key_is_not_in_it_and_is_of_no_use_for_imports_without(folder: Path) -> None:
+def test_a_backup_says_that_the_key_is_not_in_it_and_is_of_no_use_for_imports_without(
+    folder: Path,
+) -> None:
     said = run("backup", "b.duckdb", folder=folder)
     assert KEY in said.stderr
-    assert json.loads(done(folder, "backup", "c.duckdb", "--json"))["suppression_key"] == str(folder / KEY)
+    assert json.loads(done(folder, "backup", "c.duckdb", "--json"))["suppression_key"] == str(
+        folder / KEY
+    )
     status, told = tried(folder, "--store", "b.duckdb", "import", "anna.jsonl", "--feed", "crm")
     assert (status, "b.duckdb.suppression-key" in told) == (6, True)
     shutil.copy(folder / KEY, folder / "b.duckdb.suppression-key")
-    report = json.loads(done(folder, "--store", "b.duckdb", "import", "anna.jsonl", "--feed", "crm", "--json"))
+    report = json.loads(
+        done(folder, "--store", "b.duckdb", "import", "anna.jsonl", "--feed", "crm", "--json")
+    )
     assert report["reasons"] == {"SUPPRESSED": 3}
 
 
@@ -251,8 +327,16 @@ def plain_again(folder: Path) -> list[tuple[object, ...]]:
     return table(folder / "profiles.duckdb", "select hash from suppressed order by hash")
 
 
-@pytest.mark.parametrize("command", [pytest.param(("compact",), marks=pytest.mark.slow), ("forget", "--email", "ben@example.org", "--yes")])
-def test_a_list_that_an_older_version_made_is_sealed_and_still_keeps_out(command: tuple[str, ...], folder: Path) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(("compact",), marks=pytest.mark.slow),
+        ("forget", "--email", "ben@example.org", "--yes"),
+    ],
+)
+def test_a_list_that_an_older_version_made_is_sealed_and_still_keeps_out(
+    command: tuple[str, ...], folder: Path
+) -> None:
     before = plain_again(folder)
     report = json.loads(done(folder, "import", "anna.jsonl", "--feed", "crm", "--json"))
     assert report["reasons"] == {"SUPPRESSED": 3}
@@ -267,7 +351,9 @@ def test_a_list_that_an_older_version_made_is_sealed_and_still_keeps_out(command
 
 @pytest.mark.slow
 def test_letting_somebody_in_again_keeps_the_key(folder: Path) -> None:
-    lifted = json.loads(done(folder, "forget", "--email", ANNA["email"], "--allow-return", "--yes", "--json"))
+    lifted = json.loads(
+        done(folder, "forget", "--email", ANNA["email"], "--allow-return", "--yes", "--json")
+    )
     assert lifted["lifted"] == 3
     report = json.loads(done(folder, "import", "a.jsonl", "--feed", "crm", "--again", "--json"))
     assert report["rows"]["dropped"] == 0
@@ -275,7 +361,7 @@ def test_letting_somebody_in_again_keeps_the_key(folder: Path) -> None:
 
 
 def test_two_erasures_at_once_make_one_key(tmp_path: Path) -> None:
-    from profilectl.suppression_key import make_key
+    from profilectl.files.suppression_key import make_key
 
     keys = {make_key(tmp_path / "k", tmp_path / "s") for _ in range(3)}
     assert len(keys) == 1
@@ -312,12 +398,14 @@ def test_a_lost_key_is_given_up_by_word_only(folder: Path) -> None:
     assert tried(folder, "privacy", "lift-all", "--yes")[0] == 7
 
 
-def test_serve_takes_nothing_in_without_the_key_and_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serve_takes_nothing_in_without_the_key_and_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import asyncio
 
+    from profilectl.importing.suppression import NobodyLetIn
     from profilectl.server.intake import Intake, Later
     from profilectl.server.snapshot import Snapshots
-    from profilectl.suppression import NobodyLetIn
 
     without_key(folder)
     before = table(folder / "profiles.duckdb", "select count(*) from import")

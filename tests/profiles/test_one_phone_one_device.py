@@ -14,12 +14,12 @@ from support.audience_people import NOW_MS, by_engine
 from support.doors import run
 from support.effort import at_length
 
-from profilectl.audience_sql import Audience
-from profilectl.criteria.text import criterion_of
-from profilectl.device import DEVICE_KEYS, Id, device_ids, devices_of
-from profilectl.device_sql import devices_named
-from profilectl.membership import Person, Rest, devices
-from profilectl.scratch import connect
+from profilectl.audiences.membership_sql import Audience
+from profilectl.rules.criteria.text import criterion_of
+from profilectl.rules.device import DEVICE_KEYS, Id, device_ids, devices_of
+from profilectl.rules.membership import Person, Rest, devices
+from profilectl.rules.sql.devices import devices_named
+from profilectl.store.scratch import connect
 
 VENDOR, ADVERTISING = "0a0a0a0a-1111-2222-3333-444444444444", "0b0b0b0b-1111-2222-3333-444444444444"
 STAMP = "0c0c0c0c-1111-2222-3333-444444444444"
@@ -218,7 +218,9 @@ def phone(name: str, at_ms: int, platform: str, **more: Any) -> str:
 
 
 def devices_shown(folder: Path) -> list[dict[str, Any]]:
-    """Return the devices that the view of one person has, and see to it that the export of everybody has the same."""
+    """Return the devices that the view of one person has, and see to it that the export of
+    everybody has the same.
+    """
     (shown,) = json.loads(run("show", "A", "--json", "--section", "devices", folder=folder).stdout)[
         "profiles"
     ]

@@ -14,11 +14,11 @@ from support.effort import at_length
 from support.equivalence import by_engine
 from support.histories import History, histories
 
-from profilectl.diff import differences, span_of
-from profilectl.opening import open_store
-from profilectl.profile import profiles_of
-from profilectl.scratch import Scratch
-from profilectl.values import to_json
+from profilectl.profiles.read_model import profiles_of
+from profilectl.reading.diff import differences, span_of
+from profilectl.rules.text.values import to_json
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import Scratch
 
 A = """{"user_identities":{"customer_id":"C1","email":"a@example.com"},"user_attributes":{"tier":"gold","n":1.10,"l":["x"]}}
 {"user_identities":{"customer_id":"C2"},"user_attributes":{"tier":"iron"}}
@@ -44,7 +44,16 @@ def changes(folder: Path, *arguments: str) -> list[dict[str, Any]]:
 
 
 def test_every_kind_of_change_is_told_with_its_row(folder: Path) -> None:
-    found = [(one["change"], one.get("attribute", one.get("value")), one.get("before"), one.get("after"), one["line"]) for one in changes(folder, "2")]
+    found = [
+        (
+            one["change"],
+            one.get("attribute", one.get("value")),
+            one.get("before"),
+            one.get("after"),
+            one["line"],
+        )
+        for one in changes(folder, "2")
+    ]
     assert found == [
         ("identity-added", "new@example.com", None, None, 1),
         ("changed", "tier", "gold", "lead", 1),
@@ -56,25 +65,37 @@ def test_every_kind_of_change_is_told_with_its_row(folder: Path) -> None:
 
 
 def test_numbers_keep_every_digit(folder: Path) -> None:
-    assert '"before":1.10' in run("diff", "2", "--json", "--change", "deleted", folder=folder).stdout
+    assert (
+        '"before":1.10' in run("diff", "2", "--json", "--change", "deleted", folder=folder).stdout
+    )
 
 
 def test_filters_narrow_it_down(folder: Path) -> None:
     assert {one["attribute"] for one in changes(folder, "2", "--attribute", "tier")} == {"tier"}
-    assert [one["change"] for one in changes(folder, "2", "--change", "created", "--change", "deleted")] == ["deleted", "created"]
+    assert [
+        one["change"] for one in changes(folder, "2", "--change", "created", "--change", "deleted")
+    ] == ["deleted", "created"]
     assert len(changes(folder, "2", "--identity", "customer_id=C3")) == 3
     assert changes(folder, "2", "--identity", "customer_id=C2") == []
     assert len(changes(folder, "2", "--limit", "2")) == 2
 
 
 def test_an_attribute_is_meant_by_any_way_to_name_it(folder: Path) -> None:
-    assert run("set", "--identity", "customer_id=C1", "$FirstName=Bo", folder=folder).returncode == 0
+    assert (
+        run("set", "--identity", "customer_id=C1", "$FirstName=Bo", folder=folder).returncode == 0
+    )
     for name in ("$firstname", "$FirstName", "user_attributes.$FIRSTNAME"):
-        assert [one["attribute"] for one in changes(folder, "3", "--attribute", name)] == ["$FirstName"]
+        assert [one["attribute"] for one in changes(folder, "3", "--attribute", name)] == [
+            "$FirstName"
+        ]
 
 
 def test_between_two_states_only_the_outcome_counts(folder: Path) -> None:
-    found = {(one["attribute"], json.dumps(one.get("before")), json.dumps(one.get("after"))) for one in changes(folder, "0", "2", "--identity", "customer_id=C1") if "attribute" in one}
+    found = {
+        (one["attribute"], json.dumps(one.get("before")), json.dumps(one.get("after")))
+        for one in changes(folder, "0", "2", "--identity", "customer_id=C1")
+        if "attribute" in one
+    }
     assert found == {("tier", "null", '"lead"'), ("l", "null", '["x"]')}
     assert changes(folder, "1", "2") == changes(folder, "2") != changes(folder, "2", "1")
     assert changes(folder, "1", "1") == []
@@ -98,7 +119,12 @@ def test_an_import_that_is_not_in_force_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=at_length(7, by_night=100), deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(
+    max_examples=at_length(7, by_night=100),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+)
 @given(histories())
 def test_changes_of_all_imports_lead_from_nothing_to_the_export(history: History) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -114,7 +140,12 @@ def test_changes_of_all_imports_lead_from_nothing_to_the_export(history: History
         scratch.close()
     assert {key: (sorted(one["identities"]), one["attributes"]) for key, one in state.items()} == {
         json.dumps([one["environment"], one["mpid"]]): (
-            sorted([kind, value] for group in ("user_identities", "device_identities") for kind, values in one[group].items() for value in values),
+            sorted(
+                [kind, value]
+                for group in ("user_identities", "device_identities")
+                for kind, values in one[group].items()
+                for value in values
+            ),
             {key: json.loads(to_json(value)) for key, value in one["user_attributes"].items()},
         )
         for one in profiles
@@ -142,6 +173,8 @@ def apply(state: dict[str, dict[str, Any]], change: dict[str, Any]) -> None:
 
 
 def test_values_without_a_column_of_their_own_are_compared(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"user_identities": {"customer_id": "A"}, "deleted_user_attributes": ["x"]}\n')
+    (tmp_path / "a.jsonl").write_text(
+        '{"user_identities": {"customer_id": "A"}, "deleted_user_attributes": ["x"]}\n'
+    )
     run("import", "a.jsonl", "--feed", "f", folder=tmp_path)
     assert run("diff", "1", folder=tmp_path).returncode == 0

@@ -37,4 +37,6 @@ def test_two_who_are_apart_are_so_in_every_workspace(tmp_path: Path) -> None:
     pair = ("explain", "identity", "--customer-id=ann", "--and", "other=o1")
     everywhere = said(tmp_path, *pair)
     assert "a row that carries both would go to" in everywhere["reasons"][-1]
-    assert [said(tmp_path, "--workspace", name, *pair) for name in ("main", "side")] == [everywhere] * 2
+    assert [said(tmp_path, "--workspace", name, *pair) for name in ("main", "side")] == [
+        everywhere
+    ] * 2

@@ -50,27 +50,45 @@ def test_a_row_says_whom_it_passed_over_and_why(tmp_path: Path, protection: str)
     put(tmp_path, "a.jsonl", KNOWN)
     put(tmp_path, "b.jsonl", MAIL_ONLY, "--protection", protection)
     mpid = mpid_of(tmp_path, "--customer-id", "C1")
-    assert passed(tmp_path, "b.jsonl:1") == [{
-        "mpid": mpid, "environment": "production", "type": "email", "value": "ann@example.com",
-        "why": "its immutable identity customer_id C1 is not among those given",
-    }]
+    assert passed(tmp_path, "b.jsonl:1") == [
+        {
+            "mpid": mpid,
+            "environment": "production",
+            "type": "email",
+            "value": "ann@example.com",
+            "why": "its immutable identity customer_id C1 is not among those given",
+        }
+    ]
     said = call("explain", "row", "b.jsonl:1", folder=tmp_path).stdout
-    assert f"passed over MPID {mpid} (Ann), which held email ann@example.com: its immutable identity customer_id C1 is not among those given" in said
+    assert (
+        f"passed over MPID {mpid} (Ann), which held email ann@example.com: its immutable identity customer_id C1 is not among those given"
+        in said
+    )
 
 
 def test_the_profile_that_such_a_row_founded_says_so_too(tmp_path: Path) -> None:
     put(tmp_path, "a.jsonl", KNOWN)
     put(tmp_path, "b.jsonl", MAIL_ONLY)
-    known, mpid = mpid_of(tmp_path, "--customer-id", "C1"), [one["mpid"] for one in document(tmp_path, "show", "--email", "ann@example.com")["profiles"]][1]
+    known, mpid = (
+        mpid_of(tmp_path, "--customer-id", "C1"),
+        [
+            one["mpid"]
+            for one in document(tmp_path, "show", "--email", "ann@example.com")["profiles"]
+        ][1],
+    )
     (link,) = document(tmp_path, "explain", "identity", "--mpid", mpid)["profiles"][0]["chain"]
     assert [(one["mpid"], one["type"]) for one in link["passed_over"]] == [(known, "email")]
     said = call("explain", "identity", "--mpid", mpid, folder=tmp_path).stdout
-    assert f"passed over MPID {known} (Ann), which held email ann@example.com: its immutable" in said
+    assert (
+        f"passed over MPID {known} (Ann), which held email ann@example.com: its immutable" in said
+    )
 
 
 def test_whoever_the_same_file_made_known_is_named_as_well(tmp_path: Path) -> None:
     put(tmp_path, "a.jsonl", KNOWN + MAIL_ONLY)
-    assert [one["mpid"] for one in passed(tmp_path, "a.jsonl:2")] == [mpid_of(tmp_path, "--customer-id", "C1")]
+    assert [one["mpid"] for one in passed(tmp_path, "a.jsonl:2")] == [
+        mpid_of(tmp_path, "--customer-id", "C1")
+    ]
 
 
 @pytest.mark.slow
@@ -78,18 +96,38 @@ def test_the_state_before_the_row_counts_not_todays(tmp_path: Path) -> None:
     put(tmp_path, "a.jsonl", KNOWN)
     put(tmp_path, "b.jsonl", MAIL_ONLY)
     mpid = mpid_of(tmp_path, "--customer-id", "C1")
-    assert call("modify", "--mpid", mpid, "--remove", "email=ann@example.com", folder=tmp_path).exit_code == 0
+    assert (
+        call(
+            "modify", "--mpid", mpid, "--remove", "email=ann@example.com", folder=tmp_path
+        ).exit_code
+        == 0
+    )
     put(tmp_path, "c.jsonl", KNOWN.replace("C1", "C9"))
-    assert [(one["mpid"], one["value"]) for one in passed(tmp_path, "b.jsonl:1")] == [(mpid, "ann@example.com")]
+    assert [(one["mpid"], one["value"]) for one in passed(tmp_path, "b.jsonl:1")] == [
+        (mpid, "ann@example.com")
+    ]
 
 
 @pytest.mark.slow
 def test_where_login_identities_decide_alone_the_reason_says_so(tmp_path: Path) -> None:
     (tmp_path / "link.toml").write_text('[identity]\nstrategy = "link"\n')
     assert call("config", "apply", "link.toml", folder=tmp_path).exit_code == 0
-    put(tmp_path, "a.jsonl", '{"user_identities":{"customer_id":"C1","email":"a@example.com"},"device_info":{"android_uuid":"X"}}\n')
-    put(tmp_path, "b.jsonl", '{"device_info":{"android_uuid":"X"}}\n{"user_identities":{"customer_id":"C2"},"device_info":{"android_uuid":"X"}}\n')
-    assert [(one["type"], one["why"]) for one in passed(tmp_path, "b.jsonl:1")] == [("android_uuid", "its login identity customer_id C1, email a@example.com is not among those given")]
+    put(
+        tmp_path,
+        "a.jsonl",
+        '{"user_identities":{"customer_id":"C1","email":"a@example.com"},"device_info":{"android_uuid":"X"}}\n',
+    )
+    put(
+        tmp_path,
+        "b.jsonl",
+        '{"device_info":{"android_uuid":"X"}}\n{"user_identities":{"customer_id":"C2"},"device_info":{"android_uuid":"X"}}\n',
+    )
+    assert [(one["type"], one["why"]) for one in passed(tmp_path, "b.jsonl:1")] == [
+        (
+            "android_uuid",
+            "its login identity customer_id C1, email a@example.com is not among those given",
+        )
+    ]
     assert passed(tmp_path, "b.jsonl:2") == []
 
 
@@ -133,13 +171,21 @@ def test_what_is_told_of_a_row_is_what_explain_rows_wrote(tmp_path: Path) -> Non
     written = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     for place in range(1, len(lines) + 1):
         found = fate(tmp_path, f"a.jsonl:{place}")
-        told = {one["code"] for one in found["remarks"]} | {found[name] for name in ("code",) if found.get(name)}
+        told = {one["code"] for one in found["remarks"]} | {
+            found[name] for name in ("code",) if found.get(name)
+        }
         assert told == {one["code"] for one in written if one["line"] == place}, place
-    assert {"type": "email", "value": "N/A"}.items() <= next(one for one in written if one["code"] == "IDENTITY_PLACEHOLDER").items()
+    assert {"type": "email", "value": "N/A"}.items() <= next(
+        one for one in written if one["code"] == "IDENTITY_PLACEHOLDER"
+    ).items()
 
 
-@pytest.mark.parametrize("protection", ["update-only", pytest.param("read-only", marks=pytest.mark.slow)])
-def test_a_row_that_was_kept_out_says_what_else_was_wrong_with_it(tmp_path: Path, protection: str) -> None:
+@pytest.mark.parametrize(
+    "protection", ["update-only", pytest.param("read-only", marks=pytest.mark.slow)]
+)
+def test_a_row_that_was_kept_out_says_what_else_was_wrong_with_it(
+    tmp_path: Path, protection: str
+) -> None:
     put(tmp_path, "a.csv", "email,customer_id\nnull,Z9\n", "--protection", protection)
     found = fate(tmp_path, "a.csv:2")
     assert found["applied"] is False
@@ -150,11 +196,14 @@ def test_a_row_that_was_kept_out_says_what_else_was_wrong_with_it(tmp_path: Path
 
 
 def remarks_left(folder: Path) -> int:
-    from profilectl.opening import open_store
-    from profilectl.scratch import scratch_beside
+    from profilectl.store.opening import open_store
+    from profilectl.store.scratch import scratch_beside
 
     with scratch_beside(folder / "x") as scratch, open_store(scratch, folder / "profiles.duckdb"):
-        return sum(int(scratch.row(f"select count(*) from store.{table}")[0]) for table in ("remark", "passed_claim"))
+        return sum(
+            int(scratch.row(f"select count(*) from store.{table}")[0])
+            for table in ("remark", "passed_claim")
+        )
 
 
 def test_an_undone_import_leaves_no_remark(tmp_path: Path) -> None:
@@ -167,7 +216,13 @@ def test_an_undone_import_leaves_no_remark(tmp_path: Path) -> None:
 
 def test_whoever_is_erased_takes_the_remarks_of_the_rows_along(tmp_path: Path) -> None:
     put(tmp_path, "a.jsonl", KNOWN + SKIPPED["IDENTITY_PLACEHOLDER"][0] + "\n")
-    put(tmp_path, "b.jsonl", MAIL_ONLY.replace("Ann@", "bo@") + MAIL_ONLY, "--protection", "update-only")
+    put(
+        tmp_path,
+        "b.jsonl",
+        MAIL_ONLY.replace("Ann@", "bo@") + MAIL_ONLY,
+        "--protection",
+        "update-only",
+    )
     assert remarks_left(tmp_path) == 3
     (remark,) = document(tmp_path, "access", "--customer-id", "S")["profiles"][0]["remarks"]
     assert (remark["code"], remark["value"], remark["line"]) == ("IDENTITY_PLACEHOLDER", "N/A", 2)

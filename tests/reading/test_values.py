@@ -1,4 +1,6 @@
-"""What a value is to whoever reads it: tags, empty values, numbers of any size, identities, names that nobody has."""
+"""What a value is to whoever reads it: tags, empty values, numbers of any size, identities, names
+that nobody has.
+"""
 
 from __future__ import annotations
 
@@ -16,27 +18,28 @@ from support.audience_people import by_engine, person_of
 from support.doors import made_once, run
 from support.effort import at_length, first_now
 
-from profilectl.audience_sql import Audience
+from profilectl.audiences.membership_sql import Audience
 from profilectl.codes import ProfilectlError, UsageError
-from profilectl.condition import condition_of
-from profilectl.criteria.text import criterion_of
-from profilectl.criteria.toml import criterion_in
-from profilectl.enrichment import Known, Naming, Received, Sent, completed
-from profilectl.event.condition import event_condition
-from profilectl.event_sql import condition_sql, number_compared
-from profilectl.feed import Feed
-from profilectl.forwarding import connection_of, refusal
 from profilectl.library import Store
-from profilectl.membership import holds
-from profilectl.naming import no_such
-from profilectl.numbers import quantity
-from profilectl.opening import open_store
-from profilectl.output import output_of
-from profilectl.presence import PRESENCE
-from profilectl.profile import Profiles, profiles_of
-from profilectl.scratch import scratch_beside
-from profilectl.upgrade import STEPS
-from profilectl.values import TAG, Value, parse_json, to_json
+from profilectl.profiles.read_model import Profiles, profiles_of
+from profilectl.reading.where import condition_of
+from profilectl.rules.criteria.text import criterion_of
+from profilectl.rules.criteria.toml import criterion_in
+from profilectl.rules.event.condition import event_condition
+from profilectl.rules.feed import Feed
+from profilectl.rules.leaving.connection import refusal
+from profilectl.rules.leaving.connection_config import connection_of
+from profilectl.rules.leaving.enrichment import Known, Naming, Received, Sent, completed
+from profilectl.rules.leaving.output import output_of
+from profilectl.rules.membership import holds
+from profilectl.rules.sql.events import condition_sql, number_compared
+from profilectl.rules.text.naming import no_such
+from profilectl.rules.text.numbers import quantity
+from profilectl.rules.text.presence import PRESENCE
+from profilectl.rules.text.values import TAG, Value, parse_json, to_json
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import scratch_beside
+from profilectl.store.upgrade import STEPS
 
 PEOPLE = """
 {"user_identities":{"customer_id":"A","email":"Ann@Example.com"},"user_attributes":{"t":null,"n":9,"l":["a",9,null],"e":"","el":[],"yes":true,"big":1e999999999}}
@@ -48,7 +51,12 @@ PEOPLE = """
 
 def _stored(folder: Path) -> None:
     (folder / "a.jsonl").write_text(PEOPLE.lstrip())
-    assert run("import", "a.jsonl", "--feed", "crm", "--source", "custom-feed", folder=folder).returncode == 0
+    assert (
+        run(
+            "import", "a.jsonl", "--feed", "crm", "--source", "custom-feed", folder=folder
+        ).returncode
+        == 0
+    )
 
 
 stored = made_once(_stored)
@@ -61,13 +69,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def profiles(folder: Path) -> Iterator[Profiles]:
-    with scratch_beside(folder) as scratch, open_store(scratch, folder / "profiles.duckdb") as store:
+    with (
+        scratch_beside(folder) as scratch,
+        open_store(scratch, folder / "profiles.duckdb") as store,
+    ):
         yield profiles_of(store)
 
 
 def who(profiles: Profiles, text: str) -> str:
     condition = condition_of(text, profiles)
-    rows = profiles.store.scratch.rows(f"select i_customer_id[1] from ({profiles.folded(condition.keys, '')}) where {condition.sql}")
+    rows = profiles.store.scratch.rows(
+        f"select i_customer_id[1] from ({profiles.folded(condition.keys, '')}) where {condition.sql}"
+    )
     return "".join(sorted(name for (name,) in rows))
 
 
@@ -125,17 +138,31 @@ CONDITIONS = [
 # fmt: on
 
 
-@pytest.mark.parametrize(("condition", "expected", "why"), CONDITIONS, ids=[one[0] for one in CONDITIONS])
-def test_a_condition_on_profiles_says(condition: str, expected: str, why: str, profiles: Profiles) -> None:
+@pytest.mark.parametrize(
+    ("condition", "expected", "why"), CONDITIONS, ids=[one[0] for one in CONDITIONS]
+)
+def test_a_condition_on_profiles_says(
+    condition: str, expected: str, why: str, profiles: Profiles
+) -> None:
     assert who(profiles, condition) == expected, why
-    assert who(profiles, f"not ({condition})") == "".join(sorted(set("ABCD") - set(expected))), f"the opposite: {why}"
+    assert who(profiles, f"not ({condition})") == "".join(sorted(set("ABCD") - set(expected))), (
+        f"the opposite: {why}"
+    )
 
 
 def test_a_condition_is_one_for_every_command(folder: Path) -> None:
-    for condition, expected in (("t = 'null' or big > 1e999999998", "AB"), ("email not like 'ANN@%'", "BCD")):
+    for condition, expected in (
+        ("t = 'null' or big > 1e999999998", "AB"),
+        ("email not like 'ANN@%'", "BCD"),
+    ):
         lines = run("export", "profiles", "--where", condition, folder=folder).stdout.splitlines()
-        assert "".join(sorted(json.loads(line)["user_identities"]["customer_id"][0] for line in lines)) == expected
-        assert json.loads(run("search", "--where", condition, "--json", folder=folder).stdout)["count"] == len(expected)
+        assert (
+            "".join(sorted(json.loads(line)["user_identities"]["customer_id"][0] for line in lines))
+            == expected
+        )
+        assert json.loads(run("search", "--where", condition, "--json", folder=folder).stdout)[
+            "count"
+        ] == len(expected)
 
 
 def test_true_is_neither_more_nor_less(folder: Path) -> None:
@@ -151,12 +178,32 @@ THERE: dict[str, list[tuple[str, Any]]] = {
     "nothing": [("event", MISSING), ("attribute", MISSING), ("device", MISSING)],
     "null of an event or a device": [("event", None), ("device", None)],
     "null of a user attribute, which is a tag": [("attribute", None)],
-    "an empty text, list or object": [("event", ""), ("event", []), ("event", {}), ("attribute", ""), ("attribute", []), ("device", "")],
+    "an empty text, list or object": [
+        ("event", ""),
+        ("event", []),
+        ("event", {}),
+        ("attribute", ""),
+        ("attribute", []),
+        ("device", ""),
+    ],
     "anything else, also 0, false and blanks": [
-        ("event", 0), ("event", False), ("event", " "), ("event", {"x": None}), ("event", [None]), ("attribute", 0), ("attribute", " "), ("attribute", [""]), ("device", "x"),
+        ("event", 0),
+        ("event", False),
+        ("event", " "),
+        ("event", {"x": None}),
+        ("event", [None]),
+        ("attribute", 0),
+        ("attribute", " "),
+        ("attribute", [""]),
+        ("device", "x"),
     ],
 }
-WORDS = (("exists", 0, True), ("not exists", 0, False), ("is not empty", 1, True), ("is empty", 1, False))
+WORDS = (
+    ("exists", 0, True),
+    ("not exists", 0, False),
+    ("is not empty", 1, True),
+    ("is empty", 1, False),
+)
 
 
 @pytest.mark.parametrize("what", PRESENCE)
@@ -173,27 +220,84 @@ def _judged(place: str, value: Any, words: str) -> list[tuple[str, bool]]:
     stated = {} if value is MISSING else {"x": value}
     if place == "event":
         event = json.dumps({"data": {"custom_attributes": stated}}, separators=(",", ":"))
-        sql = duckdb.connect().execute(f"select {condition_sql(f'x {words}', 'event')} from (select $1 as event)", [event]).fetchone()
+        sql = (
+            duckdb.connect()
+            .execute(
+                f"select {condition_sql(f'x {words}', 'event')} from (select $1 as event)", [event]
+            )
+            .fetchone()
+        )
         assert sql
         null = {"exists": "is not null", "not exists": "is null"}.get(words, words)
-        return [("python", event_condition(f"x {words}").holds(parse_json(event))), ("null", event_condition(f"x {null}").holds(parse_json(event))), ("sql", sql[0])]
-    table: Value = parse_json(json.dumps({"attributes": stated} if place == "attribute" else {"device": {"brand": "b", **stated}}))
+        return [
+            ("python", event_condition(f"x {words}").holds(parse_json(event))),
+            ("null", event_condition(f"x {null}").holds(parse_json(event))),
+            ("sql", sql[0]),
+        ]
+    table: Value = parse_json(
+        json.dumps(
+            {"attributes": stated} if place == "attribute" else {"device": {"brand": "b", **stated}}
+        )
+    )
     person = person_of(table, 0)
     tree = criterion_of(f"{'device.' if place == 'device' else ''}x {words}")
-    return [("python", holds(tree, person, 0)), ("sql", bool(by_engine([Audience("a", tree)], [person], 0)))]
+    return [
+        ("python", holds(tree, person, 0)),
+        ("sql", bool(by_engine([Audience("a", tree)], [person], 0))),
+    ]
 
 
 def test_a_purchase_without_a_coupon_is_none_with_one(tmp_path: Path) -> None:
     def purchase(**attributes: str) -> dict[str, Any]:
-        return {"event_type": "custom_event", "data": {"event_name": "purchase", "custom_event_type": "transaction", "custom_attributes": attributes}}
+        return {
+            "event_type": "custom_event",
+            "data": {
+                "event_name": "purchase",
+                "custom_event_type": "transaction",
+                "custom_attributes": attributes,
+            },
+        }
 
-    batch = {"user_identities": {"customer_id": "A"}, "events": [purchase(), purchase(coupon=""), purchase(coupon="X")]}
+    batch = {
+        "user_identities": {"customer_id": "A"},
+        "events": [purchase(), purchase(coupon=""), purchase(coupon="X")],
+    }
     (tmp_path / "e.jsonl").write_text(json.dumps(batch) + "\n")
-    assert run("import", "e.jsonl", "--feed", "app", "--source", "sdk", folder=tmp_path).returncode == 0
-    for where, count in (("coupon is not empty", 1), ("coupon is empty", 2), ("coupon exists", 2), ("coupon not exists", 1)):
-        found = json.loads(run("calculated", "preview", "n", "--type", "count", "--event", "purchase", "--where", where, "--json", folder=tmp_path).stdout)
+    assert (
+        run("import", "e.jsonl", "--feed", "app", "--source", "sdk", folder=tmp_path).returncode
+        == 0
+    )
+    for where, count in (
+        ("coupon is not empty", 1),
+        ("coupon is empty", 2),
+        ("coupon exists", 2),
+        ("coupon not exists", 1),
+    ):
+        found = json.loads(
+            run(
+                "calculated",
+                "preview",
+                "n",
+                "--type",
+                "count",
+                "--event",
+                "purchase",
+                "--where",
+                where,
+                "--json",
+                folder=tmp_path,
+            ).stdout
+        )
         assert found["sample"][0]["value"] == str(count), where
-        members = json.loads(run("audiences", "preview", f"count(event 'purchase' where ({where})) = {count}", "--json", folder=tmp_path).stdout)["members"]
+        members = json.loads(
+            run(
+                "audiences",
+                "preview",
+                f"count(event 'purchase' where ({where})) = {count}",
+                "--json",
+                folder=tmp_path,
+            ).stdout
+        )["members"]
         assert members == 1, where
 
 
@@ -204,11 +308,16 @@ def test_an_upgrade_computes_anew_what_rests_on_what_is_empty(tmp_path: Path) ->
     )
     assert run("config", "apply", "c.toml", folder=tmp_path).returncode == 0
     assert run("audiences", "refresh", folder=tmp_path).returncode == 0
-    with scratch_beside(tmp_path) as scratch, open_store(scratch, tmp_path / "profiles.duckdb", write=True):
+    with (
+        scratch_beside(tmp_path) as scratch,
+        open_store(scratch, tmp_path / "profiles.duckdb", write=True),
+    ):
         for statement in STEPS[5]:
             if statement.startswith("update"):
                 scratch.run(statement)
-        waiting = scratch.rows("select name from store.calculation where filled_ms is null union all select name from store.audience where filled_ms is null")
+        waiting = scratch.rows(
+            "select name from store.calculation where filled_ms is null union all select name from store.audience where filled_ms is null"
+        )
     assert [name for (name,) in waiting] == ["n", "a"]
 
 
@@ -218,15 +327,44 @@ digits = st.from_regex(r"[+-]?[0-9]{1,25}([.][0-9]{1,25})?([eE][+-]?[0-9]{1,45})
 
 
 @settings(max_examples=at_length(12, by_night=1000), deadline=None, derandomize=True)
-@given(st.lists(digits | st.sampled_from(["0", "-0", "1e999999999", "1e-999999999", "0e5", "10e1", "1e2", "100.0"]), min_size=8, max_size=8), digits)
-def test_numbers_of_any_size_compare_alike_in_python_and_in_sql(texts: list[str], literal: str) -> None:
+@given(
+    st.lists(
+        digits
+        | st.sampled_from(
+            ["0", "-0", "1e999999999", "1e-999999999", "0e5", "10e1", "1e2", "100.0"]
+        ),
+        min_size=8,
+        max_size=8,
+    ),
+    digits,
+)
+def test_numbers_of_any_size_compare_alike_in_python_and_in_sql(
+    texts: list[str], literal: str
+) -> None:
     number, connection = quantity(literal), duckdb.connect()
     for sign, orders in (("<", (-1,)), ("=", (0,)), (">=", (0, 1))):
-        found = connection.execute(f"select {number_compared('t', sign, number)} from (select unnest($1) as t, unnest(range(8)) as n) order by n", [texts]).fetchall()
-        assert [one for (one,) in found] == [quantity(text).order(number) in orders for text in texts]
+        found = connection.execute(
+            f"select {number_compared('t', sign, number)} from (select unnest($1) as t, unnest(range(8)) as n) order by n",
+            [texts],
+        ).fetchall()
+        assert [one for (one,) in found] == [
+            quantity(text).order(number) in orders for text in texts
+        ]
 
 
-@pytest.mark.parametrize(("less", "more"), [("1e308", "1e309"), ("-1e309", "-1e308"), ("1e999999998", "1e999999999"), ("1e-999999999", "1e-999999998"), ("9.99", "10"), ("-1", "0"), ("0", ".5"), ("4.", "5")])
+@pytest.mark.parametrize(
+    ("less", "more"),
+    [
+        ("1e308", "1e309"),
+        ("-1e309", "-1e308"),
+        ("1e999999998", "1e999999999"),
+        ("1e-999999999", "1e-999999998"),
+        ("9.99", "10"),
+        ("-1", "0"),
+        ("0", ".5"),
+        ("4.", "5"),
+    ],
+)
 def test_an_order_of_numbers(less: str, more: str) -> None:
     assert (quantity(less).order(quantity(more)), quantity(more).order(quantity(less))) == (-1, 1)
 
@@ -248,42 +386,115 @@ def test_a_number_of_a_configuration_is_written_out_or_refused() -> None:
     assert holds(tree, person_of(parse_json('{"attributes":{"x":1e401}}'), 0), 0)
 
 
-@pytest.mark.parametrize("criteria", ["email = ' ANN@x.com '", "email in ('q', ' ann@X.com')", "email matches ' ann@* '", "not email != ' Ann@x.com'"])
+@pytest.mark.parametrize(
+    "criteria",
+    [
+        "email = ' ANN@x.com '",
+        "email in ('q', ' ann@X.com')",
+        "email matches ' ann@* '",
+        "not email != ' Ann@x.com'",
+    ],
+)
 def test_an_audience_compares_identities_without_white_space_around_them(criteria: str) -> None:
-    person, tree = person_of(parse_json('{"identities":{"email":["Ann@x.com"]}}'), 0), criterion_of(criteria)
+    person, tree = (
+        person_of(parse_json('{"identities":{"email":["Ann@x.com"]}}'), 0),
+        criterion_of(criteria),
+    )
     assert holds(tree, person, 0)
     assert by_engine([Audience("a", tree)], [person], 0)
 
 
 # A tag, wherever it is read
 
+
 def test_a_tag_meets_no_forwarding_rule_of_the_text_null() -> None:
     for held, reason in ((TAG, "ATTRIBUTE"), ("null", None)):
         known = Known(5, attributes={"t": held})
-        event = {"event_type": "custom_event", "data": {"event_name": "V", "custom_event_type": "other"}}
-        outgoing = completed(Received(Feed("f", "sdk"), 0, "production", 10, 11, [Sent(10, event)]), known, Naming("secret"))
-        rule = connection_of("c", {"feed": "f", "output": "o", "attribute": {"name": "t", "value": "null"}})
-        assert refusal(outgoing, rule, output_of("o", {"type": "jsonl", "path": "o.jsonl"}), ()) == reason
+        event = {
+            "event_type": "custom_event",
+            "data": {"event_name": "V", "custom_event_type": "other"},
+        }
+        outgoing = completed(
+            Received(Feed("f", "sdk"), 0, "production", 10, 11, [Sent(10, event)]),
+            known,
+            Naming("secret"),
+        )
+        rule = connection_of(
+            "c", {"feed": "f", "output": "o", "attribute": {"name": "t", "value": "null"}}
+        )
+        assert (
+            refusal(outgoing, rule, output_of("o", {"type": "jsonl", "path": "o.jsonl"}), ())
+            == reason
+        )
 
 
 def test_a_tag_is_a_tag_in_every_format(folder: Path, tmp_path: Path) -> None:
     shown = run("search", "--where", "t exists", "--json", folder=folder)
-    assert sorted(json.dumps(one["user_attributes"]["t"]) for one in json.loads(shown.stdout)["hits"]) == ['"null"', '"x"', "null"]
+    assert sorted(
+        json.dumps(one["user_attributes"]["t"]) for one in json.loads(shown.stdout)["hits"]
+    ) == ['"null"', '"x"', "null"]
     (tmp_path / "l.txt").write_text("A\nB\nD\n")
-    lines = [json.loads(line) for line in run("lookup", str(tmp_path / "l.txt"), "--type", "customer_id", "--field", "t", folder=folder).stdout.splitlines()]
+    lines = [
+        json.loads(line)
+        for line in run(
+            "lookup",
+            str(tmp_path / "l.txt"),
+            "--type",
+            "customer_id",
+            "--field",
+            "t",
+            folder=folder,
+        ).stdout.splitlines()
+    ]
     assert [one["user_attributes"] for one in lines] == [{"t": None}, {"t": "null"}, {}]
     found = Store(folder / "profiles.duckdb").export(fields=["customer_id", "t"]).to_pylist()
-    assert {one["user_identities.customer_id"]: one["user_attributes.t"] for one in found} == {"A": None, "B": "null", "C": "x", "D": None}
-    assert run("export", "profiles", "--fields", "customer_id,t", "--format", "csv", "--partition-by", "t", "-o", str(tmp_path / "parts"), folder=folder).returncode == 0
-    parts = {one.name: sorted(line.split(",")[2:] for line in (one / "profiles-00001.csv").read_text().splitlines()[1:]) for one in (tmp_path / "parts").iterdir()}
-    assert parts == {"t=null": [["B", "null"]], "t=x": [["C", "x"]], "t=__HIVE_DEFAULT_PARTITION__": [["A", ""], ["D", ""]]}
+    assert {one["user_identities.customer_id"]: one["user_attributes.t"] for one in found} == {
+        "A": None,
+        "B": "null",
+        "C": "x",
+        "D": None,
+    }
+    assert (
+        run(
+            "export",
+            "profiles",
+            "--fields",
+            "customer_id,t",
+            "--format",
+            "csv",
+            "--partition-by",
+            "t",
+            "-o",
+            str(tmp_path / "parts"),
+            folder=folder,
+        ).returncode
+        == 0
+    )
+    parts = {
+        one.name: sorted(
+            line.split(",")[2:]
+            for line in (one / "profiles-00001.csv").read_text().splitlines()[1:]
+        )
+        for one in (tmp_path / "parts").iterdir()
+    }
+    assert parts == {
+        "t=null": [["B", "null"]],
+        "t=x": [["C", "x"]],
+        "t=__HIVE_DEFAULT_PARTITION__": [["A", ""], ["D", ""]],
+    }
 
 
 def test_a_value_that_reads_as_no_value_has_a_folder_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("customer_id,t\nA,__HIVE_DEFAULT_PARTITION__\nB,\n")
     assert run("import", "a.csv", "--feed", "f", folder=tmp_path).returncode == 0
-    assert run("export", "profiles", "--partition-by", "t", "-o", "parts", folder=tmp_path).returncode == 0
-    assert sorted(one.name for one in (tmp_path / "parts").iterdir()) == ["t=%5F_HIVE_DEFAULT_PARTITION__", "t=__HIVE_DEFAULT_PARTITION__"]
+    assert (
+        run("export", "profiles", "--partition-by", "t", "-o", "parts", folder=tmp_path).returncode
+        == 0
+    )
+    assert sorted(one.name for one in (tmp_path / "parts").iterdir()) == [
+        "t=%5F_HIVE_DEFAULT_PARTITION__",
+        "t=__HIVE_DEFAULT_PARTITION__",
+    ]
 
 
 # What is given empty
@@ -298,7 +509,9 @@ EMPTY = [
 
 
 @pytest.mark.parametrize("arguments", first_now(EMPTY, 12), ids=" ".join)
-def test_an_option_that_chooses_is_not_given_empty(arguments: tuple[str, ...], folder: Path) -> None:
+def test_an_option_that_chooses_is_not_given_empty(
+    arguments: tuple[str, ...], folder: Path
+) -> None:
     done = run(*arguments, folder=folder)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert "is empty" in done.stderr or "names nothing" in done.stderr
@@ -329,8 +542,14 @@ NAMES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("case", first_now([*NAMES[::2], *NAMES[1::2]], len(NAMES) // 2), ids=lambda case: " ".join(case[0]))
-def test_a_name_that_nobody_has_has_one_answer(case: tuple[tuple[str, ...], str, str], named: Path) -> None:
+@pytest.mark.parametrize(
+    "case",
+    first_now([*NAMES[::2], *NAMES[1::2]], len(NAMES) // 2),
+    ids=lambda case: " ".join(case[0]),
+)
+def test_a_name_that_nobody_has_has_one_answer(
+    case: tuple[tuple[str, ...], str, str], named: Path
+) -> None:
     arguments, what, near = case
     done = run(*arguments, folder=named)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
@@ -355,32 +574,57 @@ def test_names_are_refused_in_one_sentence() -> None:
         error: ProfilectlError = no_such("feed", name, there, **more)
         return error.message, error.hint
 
-    assert told("crn", "crm", "web", lists="profilectl feeds list") == ("there is no feed crn", "crm; profilectl feeds list lists them")
+    assert told("crn", "crm", "web", lists="profilectl feeds list") == (
+        "there is no feed crn",
+        "crm; profilectl feeds list lists them",
+    )
     assert told("zzz", "crm", "web") == ("there is no feed zzz", "one of crm, web")
     assert told("CRM", "crm", option="--feed") == ("--feed CRM: there is no feed CRM", "crm")
     assert told("zzz", *map(str, range(50))) == ("there is no feed zzz", "")
-    assert told("zzz", lists="profilectl feeds list") == ("there is no feed zzz, and no other", "profilectl feeds list lists them")
+    assert told("zzz", lists="profilectl feeds list") == (
+        "there is no feed zzz, and no other",
+        "profilectl feeds list lists them",
+    )
 
 
 # Looking up, and one column
 
+
 def test_a_value_that_two_people_have_as_different_types_is_nobodys(tmp_path: Path) -> None:
     rows: list[Value] = [{"customer_id": "A"}, {"other": "A"}, {"customer_id": "C", "other": "C"}]
-    (tmp_path / "a.jsonl").write_text("".join(to_json({"user_identities": one}) + "\n" for one in rows))
+    (tmp_path / "a.jsonl").write_text(
+        "".join(to_json({"user_identities": one}) + "\n" for one in rows)
+    )
     assert run("import", "a.jsonl", "--feed", "f", folder=tmp_path).returncode == 0
     (tmp_path / "l.txt").write_text("A\nC\nD\n")
-    found = [json.loads(line) for line in run("lookup", "l.txt", "--type", "any", folder=tmp_path).stdout.splitlines()]
-    assert [(one["type"], one["mpid"] is None, one.get("why")) for one in found] == [(None, True, "2 profiles have it"), ("customer_id", False, None), (None, True, "nobody has it")]
+    found = [
+        json.loads(line)
+        for line in run("lookup", "l.txt", "--type", "any", folder=tmp_path).stdout.splitlines()
+    ]
+    assert [(one["type"], one["mpid"] is None, one.get("why")) for one in found] == [
+        (None, True, "2 profiles have it"),
+        ("customer_id", False, None),
+        (None, True, "nobody has it"),
+    ]
     table = Store(tmp_path / "profiles.duckdb").lookup(["A", "C", "D"]).to_pylist()
-    assert [(one["type"], one["profiles"], one["mpid"] is None) for one in table] == [(None, 2, True), ("customer_id", 1, False), (None, 0, True)]
+    assert [(one["type"], one["profiles"], one["mpid"] is None) for one in table] == [
+        (None, 2, True),
+        ("customer_id", 1, False),
+        (None, 0, True),
+    ]
 
 
 def test_a_column_that_is_named_alone_is_alone(folder: Path) -> None:
     store = Store(folder / "profiles.duckdb")
     assert store.export(fields=["mpid"]).column_names == ["mpid"]
-    assert store.export(fields=["environment", "t"]).column_names == ["environment", "user_attributes.t"]
+    assert store.export(fields=["environment", "t"]).column_names == [
+        "environment",
+        "user_attributes.t",
+    ]
     assert store.export(fields=["t"]).column_names == ["mpid", "environment", "user_attributes.t"]
-    csv = run("export", "profiles", "--fields", "mpid", "--format", "csv", folder=folder).stdout.splitlines()
+    csv = run(
+        "export", "profiles", "--fields", "mpid", "--format", "csv", folder=folder
+    ).stdout.splitlines()
     lines = run("export", "profiles", "--fields", "mpid", folder=folder).stdout.splitlines()
     assert csv == ["mpid", *(json.loads(line)["mpid"] for line in lines)]
     assert [list(json.loads(line)) for line in lines] == [["mpid"]] * 4

@@ -1,4 +1,6 @@
-"""The application on the terminal, driven by Textual's pilot: search, the activity view, explanations."""
+"""The application on the terminal, driven by Textual's pilot: search, the activity view,
+explanations.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,9 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 from textual.worker import WorkerCancelled
 
-from profilectl.browse import PAUSE_S, Browse, Why
-from profilectl.opening import open_store
-from profilectl.scratch import Scratch
+from profilectl.render.browse import PAUSE_S, Browse, Why
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import Scratch
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return people.make(folder)
 
 
-def drive(store: Path, act: Callable[[Pilot[None]], Awaitable[None]], text: str = "", size: tuple[int, int] = (140, 60)) -> None:
+def drive(
+    store: Path,
+    act: Callable[[Pilot[None]], Awaitable[None]],
+    text: str = "",
+    size: tuple[int, int] = (140, 60),
+) -> None:
     """Run the application on a terminal of so many columns and lines, and act on it."""
 
     async def whole() -> None:
@@ -43,7 +50,9 @@ def drive(store: Path, act: Callable[[Pilot[None]], Awaitable[None]], text: str 
 
 
 async def settled(pilot: Pilot[None]) -> None:
-    """Wait until nothing is being read any more; what a newer question has made needless was cancelled."""
+    """Wait until nothing is being read any more; what a newer question has made needless was
+    cancelled.
+    """
     for _ in range(2):
         await pilot.pause()
         with contextlib.suppress(WorkerCancelled):
@@ -64,7 +73,9 @@ async def asks(pilot: Pilot[None], text: str) -> None:
 
 def screen(pilot: Pilot[None]) -> str:
     """What is on the screen, as text."""
-    drawn = re.sub(r"<style.*?</style>", "", pilot.app.export_screenshot(simplify=True), flags=re.DOTALL)
+    drawn = re.sub(
+        r"<style.*?</style>", "", pilot.app.export_screenshot(simplify=True), flags=re.DOTALL
+    )
     return html.unescape(re.sub(r"<[^>]*>", "", drawn)).replace("\xa0", " ")
 
 
@@ -81,7 +92,9 @@ def test_a_search_lists_and_shows_who_was_found(store: Path) -> None:
         assert "User attributes" in first
         await pilot.press("down")
         await settled(pilot)
-        assert {"iron", "tin"} == {tier for shown in (first, screen(pilot)) for tier in ("iron", "tin") if tier in shown}
+        assert {"iron", "tin"} == {
+            tier for shown in (first, screen(pilot)) for tier in ("iron", "tin") if tier in shown
+        }
         await asks(pilot, "where tier = 'gold' and visits >= 12")
         assert found(pilot) == 1
         assert "Amélie Lefèvre" in screen(pilot)
@@ -165,7 +178,20 @@ def test_narrow_and_wide(store: Path, width: int) -> None:
 
 def test_hostile_values_are_drawn_as_text(tmp_path: Path) -> None:
     evil = "[bold red]x[/] \x1b]0;title\x07 \u202e"
-    people.bring(tmp_path, "evil.jsonl", people.lines([{"user_identities": {"email": f"{evil}@x.org"}, "user_attributes": {evil: evil, "[link=x]": 1}}]), 1, "f")
+    people.bring(
+        tmp_path,
+        "evil.jsonl",
+        people.lines(
+            [
+                {
+                    "user_identities": {"email": f"{evil}@x.org"},
+                    "user_attributes": {evil: evil, "[link=x]": 1},
+                }
+            ]
+        ),
+        1,
+        "f",
+    )
 
     async def act(pilot: Pilot[None]) -> None:
         pilot.app.query_one("#found").focus()
@@ -182,7 +208,10 @@ def test_hostile_values_are_drawn_as_text(tmp_path: Path) -> None:
 def test_a_busy_store_is_told_and_the_next_look_works(tmp_path: Path) -> None:
     store = people.make(tmp_path)
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(store)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(store)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert holder.stdout is not None
     assert holder.stdin is not None
@@ -215,15 +244,19 @@ def test_it_needs_a_store_and_a_terminal(tmp_path: Path) -> None:
     done = run("browse", folder=tmp_path)
     assert done.returncode == 2
     assert "needs a terminal" in done.stderr
-    program = "import sys; sys.modules['textual'] = None; from profilectl.cli import main; sys.argv = ['profilectl', 'browse']; main()"
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    program = "import sys; sys.modules['textual'] = None; from profilectl.cli.app import main; sys.argv = ['profilectl', 'browse']; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert "pip install 'profilectl[browse]'" in done.stderr
 
 
 def test_the_same_person_as_show(store: Path) -> None:
     """The view is that of `show`: every value it prints stands on the screen."""
-    document: Any = json.loads(run("show", "--customer-id", "C1", "--json", folder=store.parent).stdout)
+    document: Any = json.loads(
+        run("show", "--customer-id", "C1", "--json", folder=store.parent).stdout
+    )
 
     async def act(pilot: Pilot[None]) -> None:
         shown = screen(pilot)
@@ -238,7 +271,10 @@ def test_the_same_person_as_show(store: Path) -> None:
 def test_the_store_is_not_held(store: Path) -> None:
     async def act(pilot: Pilot[None]) -> None:
         assert "Amélie" in screen(pilot)
-        with contextlib.closing(Scratch(store.parent)) as scratch, open_store(scratch, store, write=True):
+        with (
+            contextlib.closing(Scratch(store.parent)) as scratch,
+            open_store(scratch, store, write=True),
+        ):
             pass
 
     drive(store, act, "amelie")

@@ -17,10 +17,32 @@ from support.doors import made_once, run
 ESCAPES = "\x1b[31mred\x1b[0m\x1b]8;;https://evil.example\x07link\x1b]8;;\x07\x1b]0;title\x07\x9b2J"
 MARKUP = "[bold red]x[/] [link=file:///etc/passwd]y[/link] [/] :smile: [@click=app.quit]z[/]"
 BIDI = "\u202egpj.exe\u202c \u2066a\u2069 \u200f\u061c \u200b\ufeff \u2028 \U000e0041"
-SQL = "'; drop table store.import; -- \"x\" $1 {y} %s \\"
-FORMULAS = ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1+1", "|x", "%x"]
-HOSTILE = [ESCAPES, MARKUP, BIDI, SQL, *FORMULAS, "../../etc/passwd", "a\r\nb", "\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16")]
-DANGEROUS = {chr(one) for one in (*range(0x20), 0x7F, *range(0x80, 0xA0))} - {"\n"} | set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c\u200b\ufeff\u2028\u2029\U000e0041")
+SQL = '\'; drop table store.import; -- "x" $1 {y} %s \\'
+FORMULAS = [
+    "=cmd|' /C calc'!A0",
+    "+1+1",
+    "-2+3",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "\uff1d1+1",
+    "|x",
+    "%x",
+]
+HOSTILE = [
+    ESCAPES,
+    MARKUP,
+    BIDI,
+    SQL,
+    *FORMULAS,
+    "../../etc/passwd",
+    "a\r\nb",
+    "\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16"),
+]
+DANGEROUS = {chr(one) for one in (*range(0x20), 0x7F, *range(0x80, 0xA0))} - {"\n"} | set(
+    "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c\u200b\ufeff\u2028\u2029\U000e0041"
+)
 
 
 def is_inert(text: str) -> None:
@@ -33,12 +55,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a store whose every part comes from a stranger. Nothing here changes it."""
     tmp_path = tmp_path_factory.mktemp("hostile")
     rows = [
-        {"user_identities": {"customer_id": f"C{n} {text}"}, "user_attributes": {f"k{n} {text}": text, "list": [text], "same": text}}
+        {
+            "user_identities": {"customer_id": f"C{n} {text}"},
+            "user_attributes": {f"k{n} {text}": text, "list": [text], "same": text},
+        }
         for n, text in enumerate(HOSTILE)
     ]
     rows.append({"user_attributes": {f"nobody {ESCAPES}": MARKUP}})
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    done = run("import", "a.jsonl", "--feed", f"{MARKUP} {ESCAPES} {BIDI}", "--max-shared", "1", folder=tmp_path)
+    done = run(
+        "import",
+        "a.jsonl",
+        "--feed",
+        f"{MARKUP} {ESCAPES} {BIDI}",
+        "--max-shared",
+        "1",
+        folder=tmp_path,
+    )
     assert done.returncode == 3, done.stderr
     is_inert(done.stdout)
     is_inert(done.stderr)
@@ -46,11 +79,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def documents(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run("export", "profiles", folder=folder).stdout.split("\n") if line]
+    return [
+        json.loads(line)
+        for line in run("export", "profiles", folder=folder).stdout.split("\n")
+        if line
+    ]
 
 
 def test_every_value_is_kept_to_the_last_character(folder: Path) -> None:
-    found = {one["user_identities"]["customer_id"][0]: one["user_attributes"] for one in documents(folder)}
+    found = {
+        one["user_identities"]["customer_id"][0]: one["user_attributes"]
+        for one in documents(folder)
+    }
     assert len(found) == len(HOSTILE)
     for n, text in enumerate(HOSTILE):
         attributes = next(value for key, value in found.items() if key.startswith(f"C{n} "))
@@ -58,8 +98,16 @@ def test_every_value_is_kept_to_the_last_character(folder: Path) -> None:
 
 
 COMMANDS = [
-    "imports list", "imports show 1", "feeds list", "diff 1", "stats", "check", "config export", "imports undo 7",
-    "import a.jsonl --feed g --dry-run", "import a.jsonl --feed g --dry-run --explain-rows rows.jsonl",
+    "imports list",
+    "imports show 1",
+    "feeds list",
+    "diff 1",
+    "stats",
+    "check",
+    "config export",
+    "imports undo 7",
+    "import a.jsonl --feed g --dry-run",
+    "import a.jsonl --feed g --dry-run --explain-rows rows.jsonl",
 ]
 
 
@@ -88,7 +136,17 @@ def test_a_shown_profile_is_inert(n: int, folder: Path, customers: list[str]) ->
         assert "[bold red]x[/]" in done.stdout
 
 
-@pytest.mark.parametrize("name", [MARKUP.replace("/", "_") + ".csv", "\x1b[31mred.csv", "\u202ea.csv", "-o.csv", "a;b'$(c).csv", "new\nline.csv"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        MARKUP.replace("/", "_") + ".csv",
+        "\x1b[31mred.csv",
+        "\u202ea.csv",
+        "-o.csv",
+        "a;b'$(c).csv",
+        "new\nline.csv",
+    ],
+)
 def test_a_file_name_is_text(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("customer_id,x\nA,1\n,2\n")
     for arguments in (["import", "--feed", "f", "--dry-run"], ["import", "--feed", "f"]):
@@ -96,7 +154,12 @@ def test_a_file_name_is_text(name: str, tmp_path: Path) -> None:
         assert done.returncode == 3, done.stderr
         is_inert(done.stdout)
         is_inert(done.stderr)
-    assert json.loads(run("imports", "show", "1", "--json", folder=tmp_path).stdout)["files"][0]["path"] == name
+    assert (
+        json.loads(run("imports", "show", "1", "--json", folder=tmp_path).stdout)["files"][0][
+            "path"
+        ]
+        == name
+    )
     for command in ("imports list", "imports show 1"):
         is_inert(run(*command.split(), folder=tmp_path).stdout)
 
@@ -118,8 +181,27 @@ def test_headers_may_hold_anything(tmp_path: Path) -> None:
 
 def test_names_in_a_manifest_are_names_of_columns_only(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("customer_id,x\nA,1\n")
-    for column, field in (("../../etc/passwd", "user_attributes.x"), ("x", "../../etc/passwd"), (ESCAPES, MARKUP), ("x", SQL)):
-        (tmp_path / "m.json").write_text(json.dumps({"hasHeaderRow": True, "columns": [{"column": "customer_id", "action": "keep", "field": "user_identities.customer_id"}, {"column": column, "action": "keep", "field": field}]}))
+    for column, field in (
+        ("../../etc/passwd", "user_attributes.x"),
+        ("x", "../../etc/passwd"),
+        (ESCAPES, MARKUP),
+        ("x", SQL),
+    ):
+        (tmp_path / "m.json").write_text(
+            json.dumps(
+                {
+                    "hasHeaderRow": True,
+                    "columns": [
+                        {
+                            "column": "customer_id",
+                            "action": "keep",
+                            "field": "user_identities.customer_id",
+                        },
+                        {"column": column, "action": "keep", "field": field},
+                    ],
+                }
+            )
+        )
         done = run("import", "a.csv", "--feed", "f", "--manifest", "m.json", folder=tmp_path)
         assert done.returncode in (2, 4), (column, field, done.stdout)
         assert "Traceback" not in done.stderr
@@ -132,7 +214,16 @@ def test_names_in_a_manifest_are_names_of_columns_only(tmp_path: Path) -> None:
 
 def test_a_csv_export_is_exact_unless_it_is_asked_to_be_safe(folder: Path) -> None:
     exact = run("export", "profiles", "--format", "csv", "-o", "exact.csv", folder=folder)
-    safe = run("export", "profiles", "--format", "csv", "--safe-for-spreadsheets", "-o", "safe.csv", folder=folder)
+    safe = run(
+        "export",
+        "profiles",
+        "--format",
+        "csv",
+        "--safe-for-spreadsheets",
+        "-o",
+        "safe.csv",
+        folder=folder,
+    )
     assert exact.returncode == safe.returncode == 0
     cells = {}
     for name in ("exact", "safe"):
@@ -142,7 +233,11 @@ def test_a_csv_export_is_exact_unless_it_is_asked_to_be_safe(folder: Path) -> No
         assert text in cells["exact"]
         assert text not in cells["safe"]
         assert "'" + text in cells["safe"]
-    assert not [cell for cell in cells["safe"] if cell and cell[0] in "=+-@\t\r\n\uff1d" and not re.fullmatch("-?[0-9]+", cell)]
+    assert not [
+        cell
+        for cell in cells["safe"]
+        if cell and cell[0] in "=+-@\t\r\n\uff1d" and not re.fullmatch("-?[0-9]+", cell)
+    ]
     assert len(cells["exact"]) == len(cells["safe"])
 
 
@@ -192,8 +287,21 @@ def test_what_is_written_goes_to_plain_files_only(command: str, kind: str, tmp_p
     assert (tmp_path / "profiles.duckdb").read_bytes() == store
 
 
-@pytest.mark.parametrize("kind", ["link", "dangling link", "folder", "pipe", "device", "text", "empty", "another database"])
-@pytest.mark.parametrize("command", ["import a.csv --feed f", "show --mpid 1", "export profiles", "import a.csv --feed f --dry-run", "check", "backup x.duckdb"])
+@pytest.mark.parametrize(
+    "kind",
+    ["link", "dangling link", "folder", "pipe", "device", "text", "empty", "another database"],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        "import a.csv --feed f",
+        "show --mpid 1",
+        "export profiles",
+        "import a.csv --feed f --dry-run",
+        "check",
+        "backup x.duckdb",
+    ],
+)
 def test_a_store_is_a_plain_file_of_ours(command: str, kind: str, tmp_path: Path) -> None:
     import duckdb
 

@@ -1,4 +1,7 @@
-"""What a terminal is sent does nothing to it; what a pipe is sent is every text as it is. And names that are not UTF-8."""
+"""What a terminal is sent does nothing to it; what a pipe is sent is every text as it is.
+
+And names that are not UTF-8.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ from support.places import ROOT
 C1 = "\x9b2J\x85\x90q\x9c"
 BIDI = "\u202egpj.exe\u202c\u2066a\u2069\u200e\u200f\u061c"
 VALUE = f"a{C1}{BIDI}\u2028\u2029\x7f\ufeff\U000e0041\U000e0020 é\u0001z"
-DANGEROUS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e007f]")
+DANGEROUS = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
 
 
 def make_store(folder: Path) -> None:
@@ -27,7 +32,12 @@ def make_store(folder: Path) -> None:
     ]}  # fmt: skip
     (folder / "a.jsonl").write_text(json.dumps(row) + "\n")
     (folder / "ids.txt").write_text("customer_id\nA\n")
-    assert call("import", "a.jsonl", "--feed", f"f{VALUE}".replace("\x01", ""), folder=folder).exit_code == 0
+    assert (
+        call(
+            "import", "a.jsonl", "--feed", f"f{VALUE}".replace("\x01", ""), folder=folder
+        ).exit_code
+        == 0
+    )
     assert call("audiences", "add", "all", "tier exists", folder=folder).exit_code == 0
 
 
@@ -35,12 +45,18 @@ store = made_once(make_store)
 
 
 def on_a_terminal(folder: Path, *arguments: str) -> str:
-    """Run the real command with a terminal as its input and both its outputs; return what that is sent."""
+    """Run the real command with a terminal as its input and both its outputs; return what that is
+    sent.
+    """
     root = str(ROOT)
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(folder)
-        os.execve(sys.executable, [sys.executable, "-m", "profilectl", *arguments], {**os.environ, "PYTHONPATH": root, "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"})
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "profilectl", *arguments],
+            {**os.environ, "PYTHONPATH": root, "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"},
+        )
     shown = b""
     with contextlib.suppress(OSError):  # Linux says so that the other end is closed
         while select.select([terminal], [], [], 60)[0]:
@@ -64,14 +80,20 @@ OTHER = [
 
 
 @pytest.mark.parametrize("arguments", JSON, ids=" ".join)
-def test_json_on_a_terminal_is_escaped_and_says_the_same(arguments: list[str], tmp_path: Path) -> None:
+def test_json_on_a_terminal_is_escaped_and_says_the_same(
+    arguments: list[str], tmp_path: Path
+) -> None:
     store(tmp_path)
     shown = on_a_terminal(tmp_path, *arguments)
     assert not DANGEROUS.findall(shown)
     piped = run(*arguments, folder=tmp_path).stdout
-    assert json.dumps(VALUE, ensure_ascii=False)[1:-1] in piped or C1 in piped, "a pipe gets the text as it is"
+    assert json.dumps(VALUE, ensure_ascii=False)[1:-1] in piped or C1 in piped, (
+        "a pipe gets the text as it is"
+    )
     begin = min(place for place in (shown.find("{"), shown.find("[")) if place >= 0)
-    assert json.JSONDecoder().raw_decode(shown[begin:])[0] == json.JSONDecoder().raw_decode(piped)[0]
+    assert (
+        json.JSONDecoder().raw_decode(shown[begin:])[0] == json.JSONDecoder().raw_decode(piped)[0]
+    )
 
 
 @pytest.mark.slow
@@ -119,26 +141,51 @@ def test_a_question_mark_is_a_letter_like_any_other_or_refused_in_words(tmp_path
     assert (tmp_path / "a?b*[c].csv.rejects.jsonl").exists()
     for form in ("jsonl", "csv", "parquet"):
         name = f"p?=1*.{form}"
-        assert run("export", "profiles", "--format", form, "-o", name, folder=tmp_path).returncode == 0
+        assert (
+            run("export", "profiles", "--format", form, "-o", name, folder=tmp_path).returncode == 0
+        )
         done = run("import", name, "--feed", f"again-{form}", folder=tmp_path)
         assert done.returncode == 0, done.stderr
-    assert run("plan", "make", "axbyc.csv", "--feed", "g", "-o", "q?.plan", folder=tmp_path).returncode == 0
+    assert (
+        run("plan", "make", "axbyc.csv", "--feed", "g", "-o", "q?.plan", folder=tmp_path).returncode
+        == 0
+    )
     assert run("apply", "q?.plan", folder=tmp_path).returncode == 0
     assert run("backup", "b?.duckdb", folder=tmp_path).returncode == 4
     done = run("--store", "s?.duckdb", "import", "axbyc.csv", "--feed", "g", folder=tmp_path)
     assert (done.returncode, "question mark" in done.stderr) == (6, True)
 
 
-REMOTE = re.compile(r"@font-face|@import|<script|<image|<foreignObject|href|src[:=]|(?<!xmlns=\")https?:|javascript:|url\((?!#)", re.IGNORECASE)
+REMOTE = re.compile(
+    r"@font-face|@import|<script|<image|<foreignObject|href|src[:=]|(?<!xmlns=\")https?:|javascript:|url\((?!#)",
+    re.IGNORECASE,
+)
 """What makes whoever opens a picture or a page load or run something."""
 
 
 def test_a_picture_loads_and_runs_nothing(tmp_path: Path) -> None:
     """The fonts of an SVG came from a stranger's machine, which was told whenever one was opened."""
-    row = {"user_identities": {"customer_id": "A"}, "user_attributes": {"x": "</text><script>alert(1)</script><image href='http://evil.example/'/>@font-face {}"}}
+    row = {
+        "user_identities": {"customer_id": "A"},
+        "user_attributes": {
+            "x": "</text><script>alert(1)</script><image href='http://evil.example/'/>@font-face {}"
+        },
+    }
     (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
     assert call("import", "a.jsonl", "--feed", "f", folder=tmp_path).exit_code == 0
-    assert call("show", "--customer-id", "A", "--save-svg", "a.svg", "--save-html", "a.html", folder=tmp_path).exit_code == 0
+    assert (
+        call(
+            "show",
+            "--customer-id",
+            "A",
+            "--save-svg",
+            "a.svg",
+            "--save-html",
+            "a.html",
+            folder=tmp_path,
+        ).exit_code
+        == 0
+    )
     drawn = (tmp_path / "a.svg").read_text()
     assert "@font-face" in drawn, "a value is kept as it is"
     style = drawn.partition("</style>")[0]

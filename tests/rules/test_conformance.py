@@ -12,10 +12,17 @@ from support.conformance import CASES, expanded
 from support.doors import by_command_line, by_interpreter
 
 DOORS = {"interpreter": by_interpreter, "command line": by_command_line}
-# A case takes the command line a hundred times as long as the interpreter: three of four go through it with the slow tests.
+# A case takes the command line a hundred times as long as the interpreter: three of four go through
+# it with the slow tests.
 RUNS = [
-    pytest.param(case.values[0], door, id=f"{case.id}-{door}", marks=[pytest.mark.slow] if door == "command line" and place % 4 else [])
-    for place, case in enumerate(CASES) for door in DOORS
+    pytest.param(
+        case.values[0],
+        door,
+        id=f"{case.id}-{door}",
+        marks=[pytest.mark.slow] if door == "command line" and place % 4 else [],
+    )
+    for place, case in enumerate(CASES)
+    for door in DOORS
 ]
 
 
@@ -34,7 +41,9 @@ def test_case(case: dict[str, Any], door: str, tmp_path: Path) -> None:
         for part, values in expected.items():
             got = reports[number][part]
             for name, value in values.items():
-                assert got.get(name, 0) == value, f"{part} {name} of import {number + 1}: {case['why']}"
+                assert got.get(name, 0) == value, (
+                    f"{part} {name} of import {number + 1}: {case['why']}"
+                )
     expected_profiles = [wanted(profile) for profile in case["then"]["profiles"]]
     got_profiles = [reduced(profile, like) for profile, like in paired(profiles, expected_profiles)]
     assert sorted(got_profiles, key=repr) == sorted(expected_profiles, key=repr), case["why"]
@@ -42,8 +51,17 @@ def test_case(case: dict[str, Any], door: str, tmp_path: Path) -> None:
 
 def wanted(profile: dict[str, Any]) -> dict[str, Any]:
     """Return an expected profile with what may be left out."""
-    found = {"environment": "production", "workspace": "default", "device_identities": {}, "user_identities": {}, "user_attributes": {}, **profile}
-    found["user_attributes"] = {key: as_text(value) for key, value in sorted(found["user_attributes"].items())}
+    found = {
+        "environment": "production",
+        "workspace": "default",
+        "device_identities": {},
+        "user_identities": {},
+        "user_attributes": {},
+        **profile,
+    }
+    found["user_attributes"] = {
+        key: as_text(value) for key, value in sorted(found["user_attributes"].items())
+    }
     found["user_identities"] = dict(sorted(found["user_identities"].items()))
     found["device_identities"] = dict(sorted(found["device_identities"].items()))
     return dict(sorted(found.items()))
@@ -58,13 +76,33 @@ def as_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def paired(profiles: list[dict[str, Any]], expected: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Pair each profile with the expected one that it most looks like, to know which keys are compared."""
+def paired(
+    profiles: list[dict[str, Any]], expected: list[dict[str, Any]]
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Pair each profile with the expected one that it most looks like, to know which keys are
+    compared.
+    """
     keys = {key for like in expected for key in like}
     pairs = []
     for profile in profiles:
         same = [like for like in expected if reduced(profile, like) == like]
-        pairs.append((profile, same[0] if same else dict.fromkeys(keys & {"environment", "workspace", "user_identities", "device_identities", "user_attributes"})))
+        pairs.append(
+            (
+                profile,
+                same[0]
+                if same
+                else dict.fromkeys(
+                    keys
+                    & {
+                        "environment",
+                        "workspace",
+                        "user_identities",
+                        "device_identities",
+                        "user_attributes",
+                    }
+                ),
+            )
+        )
     return pairs
 
 

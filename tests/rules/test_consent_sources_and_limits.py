@@ -8,17 +8,7 @@ from typing import Any
 
 import pytest
 
-from profilectl.attributes import (
-    CALCULATED,
-    CONSENT_SOURCES,
-    FEED_SOURCES,
-    SET,
-    SOURCES,
-    Owner,
-    standing,
-    verdict,
-)
-from profilectl.batch import (
+from profilectl.rules.batch import (
     IGNORED,
     Batch,
     Columns,
@@ -36,9 +26,19 @@ from profilectl.batch import (
     read_document,
     read_flat,
 )
-from profilectl.consent import replaces, state_of, stated_ms, statements_of
-from profilectl.fields import Unusable
-from profilectl.values import Number, hold, parse_json
+from profilectl.rules.consent import replaces, state_of, stated_ms, statements_of
+from profilectl.rules.fields import Unusable
+from profilectl.rules.priority import (
+    CALCULATED,
+    CONSENT_SOURCES,
+    FEED_SOURCES,
+    SET,
+    SOURCES,
+    Owner,
+    standing,
+    verdict,
+)
+from profilectl.rules.text.values import Number, hold, parse_json
 
 # consent (domain.md 5.3)
 

@@ -1,4 +1,6 @@
-"""Conditions on an event: what they say, that Python and SQL agree, and where they are not understood."""
+"""Conditions on an event: what they say, that Python and SQL agree, and where they are not
+understood.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,10 @@ from support.effort import at_length
 from support.events import conditions, documents, text_of
 
 from profilectl.codes import UsageError
-from profilectl.event.condition import condition_text, event_condition
-from profilectl.event.field import Path, fold, path_of
-from profilectl.event_sql import EventSql, condition_sql, taken, taking
-from profilectl.values import parse_json
+from profilectl.rules.event.condition import condition_text, event_condition
+from profilectl.rules.event.field import Path, fold, path_of
+from profilectl.rules.sql.events import EventSql, condition_sql, taken, taking
+from profilectl.rules.text.values import parse_json
 
 EVENT = (
     '{"data":{"event_name":"Purchase","screen_name":"Home","custom_attributes":{"price":12.50,"paid":"012.5","currency":"eur","tags":["Red","bl\\"ue",1.10],'
@@ -31,7 +33,11 @@ CASES: list[tuple[str, bool, str]] = [
     ("paid = 12.5", True, "a number in text is a number"),
     ("price = '12.5'", False, "compared with a text it is the text 12.50"),
     ("price = '12.50'", True, "... as it is spelled"),
-    ("price contains '.50'", True, "the text of a number is what was received, not what DuckDB makes of it"),
+    (
+        "price contains '.50'",
+        True,
+        "the text of a number is what was received, not what DuckDB makes of it",
+    ),
     ("big > 123456789012345678901234567890", True, "no number passes through a float"),
     ("big < 123456789012345678901234567890.2", True, "... however many digits it has"),
     ("thousand = 1000", True, "an exponent is worked out exactly"),
@@ -75,9 +81,13 @@ CASES: list[tuple[str, bool, str]] = [
     ("data.custom_attributes.price > 12", True, "... and the longest"),
     ("\"a.b\" = 'Dotted'", True, "a name with a dot"),
     ("\"Straße\" = 'strasse'", True, "letters beyond ASCII in a name"),
-    ("\"straße\" exists", False, "names are as they are spelled"),
+    ('"straße" exists', False, "names are as they are spelled"),
     ("i = 'i'", True, "İ is i, as DuckDB has it"),
-    ("sigma = '\u03b4\u03c2'", False, "letters are folded one by one: a final sigma is another letter"),
+    (
+        "sigma = '\u03b4\u03c2'",
+        False,
+        "letters are folded one by one: a final sigma is another letter",
+    ),
     ("sigma = '\u03b4\u03c3'", True, "... and a capital sigma always the same one"),
     ("(price = 1 or price = 12.5) and not (currency = 'usd')", True, "brackets"),
     ("price = 1 and currency = 'usd' or yes = true", True, "and binds closer than or"),
@@ -90,7 +100,13 @@ def connection() -> Any:
 
 
 def by_sql(condition: str, document: str) -> Any:
-    return connection().execute(f"select {condition_sql(condition, 'event')} from (select $1 as event)", [document]).fetchone()[0]
+    return (
+        connection()
+        .execute(
+            f"select {condition_sql(condition, 'event')} from (select $1 as event)", [document]
+        )
+        .fetchone()[0]
+    )
 
 
 @pytest.mark.parametrize(("condition", "expected", "why"), CASES, ids=[case[0] for case in CASES])
@@ -107,7 +123,7 @@ def test_a_condition_that_is_not_understood_says_where(condition: str, place: in
     with pytest.raises(UsageError) as caught:
         condition_text(condition)
     assert f"at character {place}:" in caught.value.message
-    assert caught.value.message.endswith(f"{condition[:place - 1]}>>>{condition[place - 1:]}")
+    assert caught.value.message.endswith(f"{condition[: place - 1]}>>>{condition[place - 1 :]}")
 
 
 def test_a_condition_nested_too_deep_is_refused() -> None:
@@ -135,7 +151,13 @@ def test_a_name_of_nothing_is_refused(name: str) -> None:
 
 @pytest.mark.slow
 def test_every_letter_folds_alike() -> None:
-    found = connection().execute("select chr(i::int), lower(chr(i::int)) from range(1, 1114112) one(i) where i not between 55296 and 57343").fetchall()
+    found = (
+        connection()
+        .execute(
+            "select chr(i::int), lower(chr(i::int)) from range(1, 1114112) one(i) where i not between 55296 and 57343"
+        )
+        .fetchall()
+    )
     assert [(letter, lower, fold(letter)) for letter, lower in found if lower != fold(letter)] == []
 
 
@@ -145,17 +167,28 @@ def check(condition: str, events: list[Any]) -> None:
     expected = [read.holds(parse_json(text)) for text in texts]
     paths = [path for path in read.paths() if not path.walks]
     parts, same = taken("event", paths, "taken")
-    inline, shared = EventSql("event").condition(read), EventSql("event", parts, same).condition(read)
-    found = connection().execute(
-        f"select {inline}, {shared} from (select place, event, {taking('event', paths)} as taken"
-        " from (select unnest($1::varchar[]) as event, unnest(range($2)) as place)) order by place", [texts, len(texts)]
-    ).fetchall()
+    inline, shared = (
+        EventSql("event").condition(read),
+        EventSql("event", parts, same).condition(read),
+    )
+    found = (
+        connection()
+        .execute(
+            f"select {inline}, {shared} from (select place, event, {taking('event', paths)} as taken"
+            " from (select unnest($1::varchar[]) as event, unnest(range($2)) as place)) order by place",
+            [texts, len(texts)],
+        )
+        .fetchall()
+    )
     assert found == [(one, one) for one in expected]
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 @given(conditions, st.lists(documents, min_size=1, max_size=6))
-@example('"data" matches \'\'', [{"data": {"screen_name": "\v"}}])  # an event DuckDB writes anew, with one key of that name elsewhere
+# an event DuckDB writes anew, with one key of that name elsewhere
+@example("\"data\" matches ''", [{"data": {"screen_name": "\v"}}])
 @example('"price" = 1.10', [{"data": {"custom_attributes": {"price": "x", 'x"price': "1"}}}])
 def test_sql_says_what_python_says(condition: str, events: list[Any]) -> None:
     check(condition, events)
@@ -165,7 +198,12 @@ def test_sql_says_what_python_says(condition: str, events: list[Any]) -> None:
 @pytest.mark.parametrize("part", range(4))
 def test_sql_says_what_python_says_at_length(part: int) -> None:
     @seed(part)
-    @settings(max_examples=at_length(1000, by_night=10_000), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(
+        max_examples=at_length(1000, by_night=10_000),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
     @given(conditions, st.lists(documents, min_size=1, max_size=6))
     def compare(condition: str, events: list[Any]) -> None:
         check(condition, events)

@@ -9,30 +9,32 @@ import random
 import pytest
 
 from profilectl.codes import ChangeRefused
-from profilectl.identity import (
+from profilectl.rules.identity import (
     BY_NAME,
     NO_JUDGING,
-    Change,
-    Claim,
-    Decision,
     Judging,
-    Records,
     Rules,
-    Step,
     Usable,
-    decide,
     flags_of,
-    identity_counts,
     judging_of,
-    look_up,
     looks_like_nothing,
-    modify,
-    mpid_for,
     no_type,
-    reached,
     star_of,
     type_named,
     usable,
+)
+from profilectl.rules.resolution import (
+    Change,
+    Claim,
+    Decision,
+    Records,
+    Step,
+    decide,
+    identity_counts,
+    look_up,
+    modify,
+    mpid_for,
+    reached,
 )
 
 # identity (domain.md 3 and 4)
@@ -269,12 +271,14 @@ RULES_TRIED = {
 def test_holders_asked_one_by_one_and_by_an_index_are_the_same(
     tried: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A value with many holders has an index of those whom nothing protects: it must say what asking each of them says."""
+    """A value with many holders has an index of those whom nothing protects: it must say what
+    asking each of them says.
+    """
     rules = Rules(strategy=tried.partition(",")[0], **RULES_TRIED[tried])
     for seed in range(8):
         told = []
         for few in (0, 10_000):
-            monkeypatch.setattr("profilectl.identity.FEW_HOLDERS", few)
+            monkeypatch.setattr("profilectl.rules.resolution.FEW_HOLDERS", few)
             told.append(life(random.Random(seed), rules))
         assert told[0] == told[1], f"seed {seed}"
 

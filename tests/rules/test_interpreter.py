@@ -6,25 +6,22 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from profilectl.attributes import (
-    Owner,
+from profilectl.rules.batch import Batch, Reading, read_batch
+from profilectl.rules.feed import (
+    Feed,
+    completed_in,
+    computed,
+    meaning_of,
+    source_named_by,
+    workspaces_of,
 )
-from profilectl.batch import (
-    Batch,
-    Reading,
-    read_batch,
-)
-from profilectl.feed import Feed, completed_in, computed, meaning_of, source_named_by, workspaces_of
-from profilectl.fields import Unusable
-from profilectl.identity import (
-    Change,
-    Rules,
-    Usable,
-    mpid_for,
-)
-from profilectl.interpreter import Interpreter
-from profilectl.retention import Clocks
-from profilectl.values import Number, hold
+from profilectl.rules.fields import Unusable
+from profilectl.rules.identity import Rules, Usable
+from profilectl.rules.interpreter import Interpreter
+from profilectl.rules.priority import Owner
+from profilectl.rules.resolution import Change, mpid_for
+from profilectl.rules.retention import Clocks
+from profilectl.rules.text.values import Number, hold
 
 # the interpreter (domain.md 2, 5 to 7, 13, 14)
 
@@ -44,7 +41,10 @@ DAY_MS = 86_400_000
 
 
 def row(customer: str | None = None, **more: Any) -> Batch:
-    """Return a row of a customer. more: fields of a Batch; email and other are identities, set its attributes."""
+    """Return a row of a customer.
+
+    more: fields of a Batch; email and other are identities, set its attributes.
+    """
     identities = {
         name: value
         for name, value in {

@@ -15,20 +15,11 @@ from support.effort import at_length
 from support.equivalence import by_engine, canonical, engine_canonical, played
 from support.histories import History, histories
 
-from profilectl import interpreter as rules_of_one_row
-from profilectl.engine import ImportRequest
-from profilectl.feed import DEFAULT_WORKSPACE, workspaces_of
-from profilectl.identity import (
-    CALLS,
-    LOGOUTS,
-    STRATEGIES,
-    Claim,
-    Records,
-    Rules,
-    Usable,
-    decide,
-    flags_of,
-)
+from profilectl.importing.request import ImportRequest
+from profilectl.rules import interpreter as rules_of_one_row
+from profilectl.rules.feed import DEFAULT_WORKSPACE, workspaces_of
+from profilectl.rules.identity import CALLS, LOGOUTS, STRATEGIES, Rules, Usable, flags_of
+from profilectl.rules.resolution import Claim, Records, decide
 
 V = Usable("ios_idfv", "v", "v")
 CUSTOMER, EMAIL = Usable("customer_id", "A", "A"), Usable("email", "a@example.com", "a@example.com")

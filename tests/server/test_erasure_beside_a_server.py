@@ -14,12 +14,12 @@ from support.doors import run
 from support.serving import Server, served
 
 from profilectl.codes import OtherStore
-from profilectl.delivery import run as forwarding_of
-from profilectl.push.ledger import Entry, Ledger
-from profilectl.same_store import is_held
+from profilectl.outputs.delivery import run as forwarding_of
+from profilectl.outputs.push.ledger import Entry, Ledger
 from profilectl.server import intake as intake_of
 from profilectl.server.intake import Intake, Later
-from profilectl.store_key import choose_store_key, store_key
+from profilectl.store.same_store import is_held
+from profilectl.store.store_key import choose_store_key, store_key
 
 KEY = "k" * 40
 

@@ -1,4 +1,6 @@
-"""IDSync over HTTP: the walks of the strategies' tables, what is refused, what is written and what is not."""
+"""IDSync over HTTP: the walks of the strategies' tables, what is refused, what is written and what
+is not.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,10 @@ import pytest
 from support.doors import call
 from support.signing_in import SECRET, Room, room, room_of
 
-from profilectl.opening import open_store
-from profilectl.scratch import scratch_beside
+from profilectl.server.idsync.signing import signature_of
 from profilectl.server.intake import Later, Refused
-from profilectl.server.signing import signature_of
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import scratch_beside
 
 V = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 ROKU = "11111111-2222-4333-8444-555555555555"
@@ -576,7 +578,8 @@ def test_a_feed_speaks_with_its_key_and_secret_or_a_signature(app: Room) -> None
 
 
 def test_the_signature_is_the_one_of_the_platforms_description() -> None:
-    # Made with openssl: printf 'POST\n20170712T224127Z\n/v1/identify{"a":1}' | openssl dgst -sha256 -hmac secret
+    # Made with openssl: printf 'POST\n20170712T224127Z\n/v1/identify{"a":1}' | openssl dgst -sha256
+    # -hmac secret
     assert (
         signature_of("secret", "POST", "20170712T224127Z", "/v1/identify", b'{"a":1}')
         == "82378628376b2a5e79395cb5ac9b6fee12035d30ec29a468579878820f48a164"

@@ -12,11 +12,11 @@ from support.conformance import CASES, expanded
 from support.doors import by_command_line, call
 from support.signing_in import Room, room_of
 
-from profilectl.batch import Reading, read_document
 from profilectl.codes import NobodyFound
-from profilectl.fields import Unusable
-from profilectl.identity import type_named
-from profilectl.values import NotJson, parse_json
+from profilectl.rules.batch import Reading, read_document
+from profilectl.rules.fields import Unusable
+from profilectl.rules.identity import type_named
+from profilectl.rules.text.values import NotJson, parse_json
 
 MOST = 3
 """So many sets of identities of a case are asked about."""
@@ -67,7 +67,9 @@ def test_idsync_decides_as_identify_and_as_an_import(case: dict[str, Any], tmp_p
 
 
 def questions(case: dict[str, Any]) -> list[tuple[str, dict[str, str]]]:
-    """Return what to ask about: the identities of the last batches of a case, all together, and one alone."""
+    """Return what to ask about: the identities of the last batches of a case, all together, and one
+    alone.
+    """
     found: list[tuple[str, dict[str, str]]] = []
     for one in reversed(case["when"]):
         for document in reversed([*one.get("batches", []), *map(parsed, one.get("lines", []))]):
@@ -120,7 +122,9 @@ def agree(app: Room, environment: str, identities: dict[str, str], feed: str) ->
 
 
 def test_users_are_found_among_those_of_every_workspace(tmp_path: Path) -> None:
-    """The command ended with a fault where another workspace had seen the user, and asked which one was meant."""
+    """The command ended with a fault where another workspace had seen the user, and asked which one
+    was meant.
+    """
     (tmp_path / "config.toml").write_text(
         '[feeds.a]\nworkspace = "one"\n[feeds.b]\nworkspace = "two"\n'
     )

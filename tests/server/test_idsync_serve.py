@@ -84,7 +84,8 @@ def test_it_keeps_to_its_own_document(tmp_path: Path) -> None:
                 ).status_code
                 == 200
             )
-        # A well-formed question about nobody is a 404, as on the platform: positive_data_acceptance cannot hold.
+        # A well-formed question about nobody is a 404, as on the platform: positive_data_acceptance
+        # cannot hold.
         ended = subprocess.run(
             [
                 Path(sys.executable).with_name("schemathesis"),

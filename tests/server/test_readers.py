@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from profilectl.scratch import Scratch
 from profilectl.server import desk as desk_of
 from profilectl.server.desk import Desk, Question
 from profilectl.server.snapshot import READERS, Snapshots
+from profilectl.store.scratch import Scratch
 
 ENDLESS = "select count(*) from range(1000000000000)"
 

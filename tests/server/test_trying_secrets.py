@@ -19,9 +19,9 @@ from support.doors import run
 from profilectl.server.application import Service, make_application
 from profilectl.server.credentials import Client, Credentials, Sender
 from profilectl.server.gate import Gate, Notices, body_of
+from profilectl.server.idsync.signing import signature_of
 from profilectl.server.pace import Pace
 from profilectl.server.peers import Peers
-from profilectl.server.signing import signature_of
 
 JSON = b"application/json"
 SECRET = "0123456789abcdef"

@@ -1,4 +1,6 @@
-"""Compaction forgets nothing: a store that is laid together after every import tells the same as one that never is."""
+"""Compaction forgets nothing: a store that is laid together after every import tells the same as
+one that never is.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,16 @@ from support.equivalence import NOW_MS, stated_settings, text_of
 from support.eventful_histories import eventful
 from support.histories import History, Import
 
-from profilectl.activity import activities
-from profilectl.check import check
-from profilectl.engine import ImportRequest, import_files
-from profilectl.feed import DEFAULT_WORKSPACE, workspaces_of
-from profilectl.history import to_undo, undo
-from profilectl.opening import open_store
-from profilectl.profile import profiles_of
-from profilectl.scratch import Scratch
-from profilectl.upkeep import compact_store
+from profilectl.importing.request import ImportRequest
+from profilectl.importing.run import import_files
+from profilectl.importing.undo import to_undo, undo
+from profilectl.profiles.played import activities
+from profilectl.profiles.read_model import profiles_of
+from profilectl.reading.check import check
+from profilectl.reading.upkeep import compact_store
+from profilectl.rules.feed import DEFAULT_WORKSPACE, workspaces_of
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import Scratch
 
 
 def begun(history: History, folder: Path) -> Path:
@@ -36,12 +39,16 @@ def begun(history: History, folder: Path) -> Path:
 
 
 def told(path: Path) -> list[str]:
-    """Return everything that is told of everybody: values with their origin, the timeline, what was refused, events."""
+    """Return everything that is told of everybody: values with their origin, the timeline, what was
+    refused, events.
+    """
     scratch, found = Scratch(path.parent), []
     with open_store(scratch, path) as store:
         for workspace in workspaces_of(store.feeds()) or [DEFAULT_WORKSPACE]:
             profiles = profiles_of(store, workspace=workspace)
-            rows = scratch.rows(f"select profile, line from ({profiles.json_lines('', provenance=True)}) order by profile")
+            rows = scratch.rows(
+                f"select profile, line from ({profiles.json_lines('', provenance=True)}) order by profile"
+            )
             found += [line for _, line in rows]
             found += [repr(one) for one in activities(profiles, [profile for profile, _ in rows])]
     scratch.close()
@@ -58,15 +65,30 @@ def taken_back(path: Path, number: int) -> None:
 def compare(history: History, keeps: list[int]) -> None:
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
         loose, laid = begun(history, Path(one)), begun(history, Path(other))
-        history.imports = [*history.imports, *history.imports][: max(5, len(history.imports))]  # what is refused again, is refused in other segments
+        # what is refused again, is refused in other segments
+        history.imports = [*history.imports, *history.imports][: max(5, len(history.imports))]
         for number, (brought, keep) in enumerate(zip(history.imports, keeps, strict=False)):
             for path in (loose, laid):
                 file = path.parent / f"{number}.jsonl"
-                # Each import speaks of an attribute of its own: segments, and what was refused in them, have other columns then.
-                rows = [{**row, "user_attributes": {**row["user_attributes"], f"only{number}": "x"}} for row in brought.rows]
+                # Each import speaks of an attribute of its own: segments, and what was refused in
+                # them, have other columns then.
+                rows = [
+                    {**row, "user_attributes": {**row["user_attributes"], f"only{number}": "x"}}
+                    for row in brought.rows
+                ]
                 file.write_text("".join(text_of(row) + "\n" for row in rows) or "\n")
                 name = str(file)
-                import_files(path, ImportRequest([name], brought.feed, protection=brought.protection, environment=brought.environment, again=True, now_ms=NOW_MS + number))
+                import_files(
+                    path,
+                    ImportRequest(
+                        [name],
+                        brought.feed,
+                        protection=brought.protection,
+                        environment=brought.environment,
+                        again=True,
+                        now_ms=NOW_MS + number,
+                    ),
+                )
             scratch = Scratch(laid.parent)
             compact_store(laid, keep=keep)
             with open_store(scratch, laid) as store:
@@ -74,11 +96,15 @@ def compare(history: History, keeps: list[int]) -> None:
             scratch.close()
             assert problems == []
             ours, theirs = told(laid), told(loose)
-            assert [text.replace(str(laid.parent), "") for text in ours] == [text.replace(str(loose.parent), "") for text in theirs]
+            assert [text.replace(str(laid.parent), "") for text in ours] == [
+                text.replace(str(loose.parent), "") for text in theirs
+            ]
         if keeps[: len(history.imports)][-1:] != [0]:
             for path in (loose, laid):
                 taken_back(path, len(history.imports))
-            assert [text.replace(str(laid.parent), "") for text in told(laid)] == [text.replace(str(loose.parent), "") for text in told(loose)]
+            assert [text.replace(str(laid.parent), "") for text in told(laid)] == [
+                text.replace(str(loose.parent), "") for text in told(loose)
+            ]
 
 
 def refused_once() -> History:
@@ -98,7 +124,9 @@ KEEPS = st.lists(st.integers(0, 2), min_size=20, max_size=20)
 @given(eventful(workspaces=True), KEEPS)
 @example(refused_once(), [0] * 20)
 @example(refused_once(), [1] * 20)
-def test_a_store_tells_the_same_however_often_it_is_laid_together(history: History, keeps: list[int]) -> None:
+def test_a_store_tells_the_same_however_often_it_is_laid_together(
+    history: History, keeps: list[int]
+) -> None:
     note(history.as_case())
     compare(history, keeps)
 
@@ -107,7 +135,11 @@ def test_a_store_tells_the_same_however_often_it_is_laid_together(history: Histo
 @pytest.mark.parametrize("part", range(2))
 def test_a_store_tells_the_same_however_often_it_is_laid_together_at_length(part: int) -> None:
     @seed(part)
-    @settings(max_examples=at_length(14, by_night=2000), deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=at_length(14, by_night=2000),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(eventful(workspaces=True), KEEPS)
     def compares(history: History, keeps: list[int]) -> None:
         note(history.as_case())

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from support.doors import call, run
 
-from profilectl.opening import open_store
-from profilectl.scratch import Scratch
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import Scratch
 
 HOLDING = """
 import sys, time
@@ -31,14 +31,23 @@ with open_store(Scratch(Path(".")), Path("profiles.duckdb"), write=sys.argv[1] =
 
 def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "profilectl", *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "profilectl", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
 @contextmanager
 def held(folder: Path, how: str, seconds: float = 60) -> Iterator[subprocess.Popen[str]]:
     """Let another process hold the store for so long."""
-    with subprocess.Popen([sys.executable, "-c", HOLDING, how, str(seconds)], cwd=folder, stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDING, how, str(seconds)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
         try:
             assert holder.stdout is not None
             assert holder.stdout.readline() == "held\n"
@@ -58,7 +67,18 @@ def folder(tmp_path: Path) -> Path:
 # A busy store
 
 
-@pytest.mark.parametrize("arguments", ["show --customer-id A", "export profiles", "import b.csv --feed f", "imports list", "check", "backup c.duckdb", "feeds list"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "show --customer-id A",
+        "export profiles",
+        "import b.csv --feed f",
+        "imports list",
+        "check",
+        "backup c.duckdb",
+        "feeds list",
+    ],
+)
 def test_a_busy_store_is_exit_5_naming_who_holds_it(arguments: str, folder: Path) -> None:
     with held(folder, "write") as holder:
         done = run(*arguments.split(), folder=folder)
@@ -93,14 +113,30 @@ def test_readers_read_together(folder: Path) -> None:
 
 def test_show_and_export_work_while_an_import_stages(folder: Path) -> None:
     importing = subprocess.Popen(
-        [sys.executable, "-m", "profilectl", "import", "-", "--format", "csv", "--feed", "g", "--json"], cwd=folder,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [
+            sys.executable,
+            "-m",
+            "profilectl",
+            "import",
+            "-",
+            "--format",
+            "csv",
+            "--feed",
+            "g",
+            "--json",
+        ],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert importing.stdin is not None
     importing.stdin.write("customer_id,tier\nC,tin\n")
     importing.stdin.flush()
     deadline = time.monotonic() + 20
-    while not list(folder.glob(".profiles.duckdb.*.scratch")):  # it has begun, and waits for the rest of its input
+    # it has begun, and waits for the rest of its input
+    while not list(folder.glob(".profiles.duckdb.*.scratch")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert run("show", "--customer-id", "A", folder=folder).returncode == 0
@@ -115,8 +151,13 @@ def test_show_and_export_work_while_an_import_stages(folder: Path) -> None:
 
 def test_two_imports_at_once_both_end_right(tmp_path: Path) -> None:
     for n in (1, 2):
-        (tmp_path / f"{n}.csv").write_text("customer_id,x\n" + "".join(f"{n}-{i},{n}\nshared-{i},{n}\n" for i in range(500)))
-    both = [start("import", f"{n}.csv", "--feed", f"f{n}", "--wait", "60", "--json", folder=tmp_path) for n in (1, 2)]
+        (tmp_path / f"{n}.csv").write_text(
+            "customer_id,x\n" + "".join(f"{n}-{i},{n}\nshared-{i},{n}\n" for i in range(500))
+        )
+    both = [
+        start("import", f"{n}.csv", "--feed", f"f{n}", "--wait", "60", "--json", folder=tmp_path)
+        for n in (1, 2)
+    ]
     numbers = set()
     for one in both:
         out, error = one.communicate(timeout=120)
@@ -124,17 +165,25 @@ def test_two_imports_at_once_both_end_right(tmp_path: Path) -> None:
         numbers.add(json.loads(out)["import"])
     assert numbers == {1, 2}
     assert run("check", folder=tmp_path).returncode == 0
-    exported = [json.loads(line) for line in run("export", "profiles", folder=tmp_path).stdout.splitlines()]
+    exported = [
+        json.loads(line) for line in run("export", "profiles", folder=tmp_path).stdout.splitlines()
+    ]
     names = [one["user_identities"]["customer_id"][0] for one in exported]
     assert len(names) == len(set(names)) == 1500
     # The same as one after the other, in the order they committed in.
     last = json.loads(run("imports", "show", "2", "--json", folder=tmp_path).stdout)["feed"]
     expected = last.removeprefix("f")
-    assert {one["user_attributes"]["x"] for one in exported if one["user_identities"]["customer_id"][0].startswith("shared")} == {expected}
+    assert {
+        one["user_attributes"]["x"]
+        for one in exported
+        if one["user_identities"]["customer_id"][0].startswith("shared")
+    } == {expected}
 
 
-def test_an_import_decided_on_what_is_no_longer_so_is_decided_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from profilectl import engine
+def test_an_import_decided_on_what_is_no_longer_so_is_decided_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from profilectl.importing import run as engine
 
     (folder / "c.csv").write_text("customer_id,tier\nA,late\n")
     real, written = engine.open_store, []
@@ -148,7 +197,9 @@ def test_an_import_decided_on_what_is_no_longer_so_is_decided_again(folder: Path
 
     monkeypatch.setattr(engine, "open_store", opening)
     (folder / "d.csv").write_text("customer_id,tier\nA,last\n")
-    report = engine.import_files(folder / "profiles.duckdb", engine.ImportRequest([str(folder / "d.csv")], "f"))
+    report = engine.import_files(
+        folder / "profiles.duckdb", engine.ImportRequest([str(folder / "d.csv")], "f")
+    )
     monkeypatch.undo()
     assert len(written) == 2
     assert report.number == 3
@@ -197,13 +248,19 @@ print(json.dumps(seen))
 
 
 def at_once(folder: Path, seconds: int, wait: int) -> tuple[list[tuple[int, str]], int]:
-    """Let 4 processes import and 4 read; return the imports that said they were made, and how often was read."""
+    """Let 4 processes import and 4 read; return the imports that said they were made, and how often
+    was read.
+    """
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", program, str(worker), str(seconds), str(wait)], cwd=folder,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [sys.executable, "-c", program, str(worker), str(seconds), str(wait)],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-        for program in (IMPORTING, READING) for worker in range(4)
+        for program in (IMPORTING, READING)
+        for worker in range(4)
     ]
     made: list[tuple[int, str]] = []
     read = 0
@@ -218,24 +275,48 @@ def at_once(folder: Path, seconds: int, wait: int) -> tuple[list[tuple[int, str]
     return made, read
 
 
-@pytest.mark.parametrize(("seconds", "wait"), [(6, 20), pytest.param(60, 20, marks=pytest.mark.slow), pytest.param(20, 0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("seconds", "wait"),
+    [
+        (6, 20),
+        pytest.param(60, 20, marks=pytest.mark.slow),
+        pytest.param(20, 0, marks=pytest.mark.slow),
+    ],
+)
 def test_four_import_and_four_read(seconds: int, wait: int, tmp_path: Path) -> None:
-    assert run("feeds", "add", "somebody", folder=tmp_path).returncode == 0  # so that there is a store to read
+    # so that there is a store to read
+    assert run("feeds", "add", "somebody", folder=tmp_path).returncode == 0
     made, read = at_once(tmp_path, seconds, wait)
     print(f"{len(made)} imports, {read} exports read")  # noqa: T201
     assert read
     assert len(made) >= 4
     listed = json.loads(run("imports", "list", "--json", folder=tmp_path).stdout)
-    assert sorted(number for number, _ in made) == sorted(one["import"] for one in listed) == list(range(1, len(listed) + 1))
-    people = [json.loads(line) for line in run("export", "profiles", "--provenance", folder=tmp_path).stdout.splitlines()]
-    own = {name for one in people for name in one["user_identities"]["customer_id"] if not name.startswith("P")}
+    assert (
+        sorted(number for number, _ in made)
+        == sorted(one["import"] for one in listed)
+        == list(range(1, len(listed) + 1))
+    )
+    people = [
+        json.loads(line)
+        for line in run("export", "profiles", "--provenance", folder=tmp_path).stdout.splitlines()
+    ]
+    own = {
+        name
+        for one in people
+        for name in one["user_identities"]["customer_id"]
+        if not name.startswith("P")
+    }
     assert own == {stamp for _, stamp in made}
     number, stamp = max(made)
     shared = [one for one in people if one["user_identities"]["customer_id"][0].startswith("P")]
-    assert {(one["user_attributes"]["stamp"], one["provenance"]["stamp"]["import"]) for one in shared} == {(stamp, number)}
+    assert {
+        (one["user_attributes"]["stamp"], one["provenance"]["stamp"]["import"]) for one in shared
+    } == {(stamp, number)}
     done = run("check", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert not re.search("scratch|new", " ".join(one.name for one in tmp_path.iterdir() if one.name.startswith(".")))
+    assert not re.search(
+        "scratch|new", " ".join(one.name for one in tmp_path.iterdir() if one.name.startswith("."))
+    )
 
 
 def test_a_reader_shuts_a_writer_out_and_is_waited_for(folder: Path) -> None:

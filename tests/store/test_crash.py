@@ -1,7 +1,7 @@
 """Whatever stops an import, the store is the one before or the one after it, never between.
 
-Processes are killed, disks fill up, writes fail, logs are cut. Copies of one store give equal MPIDs, and
-the times are in the files, so that what lies between two exports is the import alone.
+Processes are killed, disks fill up, writes fail, logs are cut. Copies of one store give equal
+MPIDs, and the times are in the files, so that what lies between two exports is the import alone.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ import pytest
 from support.doors import call, run
 
 from profilectl.codes import StoreUnusable
-from profilectl.engine import ImportRequest, import_files
-from profilectl.scratch import Scratch
-from profilectl.undoing import undo_import
+from profilectl.importing.request import ImportRequest
+from profilectl.importing.run import import_files
+from profilectl.importing.undo import undo_import
+from profilectl.store.scratch import Scratch
 
 # A child says on its standard output when its commit begins and when it is done; a moment after the
 # last word of the commit nothing is between any more.
@@ -64,7 +65,8 @@ def write_rows(path: Path, first: int, count: int, tier: str) -> None:
     with path.open("w", encoding="utf-8") as out:
         out.write("customer_id,email,tier,city,timestamp_unixtime_ms\n")
         out.writelines(
-            f"C{n},p{n}@example.com,{tier}{n % 5},Zürich {n % 1000},{1_600_000_000_000 + n}\n" for n in range(first, first + count)
+            f"C{n},p{n}@example.com,{tier}{n % 5},Zürich {n % 1000},{1_600_000_000_000 + n}\n"
+            for n in range(first, first + count)
         )
 
 
@@ -119,7 +121,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Ground:
 
 def digest(folder: Path) -> str:
     """Return the hash of the sorted export; it says the import and the row of every value."""
-    done = call("export", "profiles", "--sorted", "--provenance", "-o", "export.jsonl", folder=folder)
+    done = call(
+        "export", "profiles", "--sorted", "--provenance", "-o", "export.jsonl", folder=folder
+    )
     assert done.exit_code == 0, done.output
     with (folder / "export.jsonl").open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
@@ -135,9 +139,15 @@ def state_of(folder: Path, ground: Ground) -> str:
 
 
 @contextlib.contextmanager
-def child(program: str, arguments: list[str], folder: Path, **more: Any) -> Iterator[subprocess.Popen[bytes]]:
+def child(
+    program: str, arguments: list[str], folder: Path, **more: Any
+) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(
-        [sys.executable, "-c", program, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **more
+        [sys.executable, "-c", program, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        **more,
     ) as started:
         try:
             yield started
@@ -172,7 +182,9 @@ def killed_inside(ground: Ground, folder: Path, delay_s: float) -> bool:
 
 
 def made_again(folder: Path, ground: Ground) -> None:
-    """An interrupted import, run again, leaves what one uninterrupted run leaves, and nothing beside the store."""
+    """An interrupted import, run again, leaves what one uninterrupted run leaves, and nothing
+    beside the store.
+    """
     done = call(*ground.arguments(), folder=folder)
     assert done.exit_code == 0, done.output
     assert digest(folder) == ground.after
@@ -184,7 +196,9 @@ def made_again(folder: Path, ground: Ground) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
-def test_an_import_killed_anywhere_leaves_all_or_nothing(part: int, large: Ground, tmp_path: Path) -> None:
+def test_an_import_killed_anywhere_leaves_all_or_nothing(
+    part: int, large: Ground, tmp_path: Path
+) -> None:
     chance = random.Random(part)
     until_s, _ = timed(large, tmp_path / "timed")
     for _ in range(10):
@@ -200,7 +214,9 @@ def test_an_import_killed_anywhere_leaves_all_or_nothing(part: int, large: Groun
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(2))
-def test_an_import_killed_inside_its_commit_leaves_all_or_nothing(part: int, large: Ground, tmp_path: Path) -> None:
+def test_an_import_killed_inside_its_commit_leaves_all_or_nothing(
+    part: int, large: Ground, tmp_path: Path
+) -> None:
     chance = random.Random(100 + part)
     _, commit_s = timed(large, tmp_path / "timed")
     inside = 0
@@ -215,7 +231,9 @@ def test_an_import_killed_inside_its_commit_leaves_all_or_nothing(part: int, lar
 
 
 @pytest.mark.slow
-def test_a_small_import_killed_inside_its_commit_leaves_all_or_nothing(small: Ground, tmp_path: Path) -> None:
+def test_a_small_import_killed_inside_its_commit_leaves_all_or_nothing(
+    small: Ground, tmp_path: Path
+) -> None:
     chance = random.Random(3)
     _, commit_s = timed(small, tmp_path / "timed")
     for _ in range(4):
@@ -239,12 +257,23 @@ def test_the_first_import_killed_anywhere_leaves_no_store_or_a_whole_one(tmp_pat
         assert done.exit_code == 0, done.output
         assert call("check", folder=folder).exit_code == 0
         assert len(call("export", "profiles", folder=folder).stdout.splitlines()) == 500
-        # Killed between its commit and its end, it leaves its log, and whoever only reads leaves that too.
-        assert {one.name for one in folder.iterdir()} - {"profiles.duckdb.wal"} == {"profiles.duckdb"}
+        # Killed between its commit and its end, it leaves its log, and whoever only reads leaves
+        # that too.
+        assert {one.name for one in folder.iterdir()} - {"profiles.duckdb.wal"} == {
+            "profiles.duckdb"
+        }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["imports undo 2 --yes", "imports undo 1 --replay --yes", "compact --keep 0", "backup copy.duckdb"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "imports undo 2 --yes",
+        "imports undo 1 --replay --yes",
+        "compact --keep 0",
+        "backup copy.duckdb",
+    ],
+)
 def test_upkeep_killed_anywhere_leaves_all_or_nothing(command: str, tmp_path: Path) -> None:
     ground = made_ground(tmp_path / "ground", 20_000, 60_000)
     ground.folder = ground.folder / "after"
@@ -256,7 +285,9 @@ def test_upkeep_killed_anywhere_leaves_all_or_nothing(command: str, tmp_path: Pa
     chance = random.Random(command)
     for _ in range(12):
         folder = ground.copy(tmp_path / "killed")
-        with child("from profilectl.cli import main; main()", command.split(), folder) as started:
+        with child(
+            "from profilectl.cli.app import main; main()", command.split(), folder
+        ) as started:
             time.sleep(chance.uniform(0.2, 1.0) * took_s)
             started.send_signal(signal.SIGKILL)
             started.wait()
@@ -270,10 +301,17 @@ def test_upkeep_killed_anywhere_leaves_all_or_nothing(command: str, tmp_path: Pa
 # The disk
 
 
-def with_room(arguments: list[str], folder: Path, most_bytes: int) -> subprocess.CompletedProcess[str]:
+def with_room(
+    arguments: list[str], folder: Path, most_bytes: int
+) -> subprocess.CompletedProcess[str]:
     """Run the command where no file may grow beyond so many bytes."""
     return subprocess.run(
-        [sys.executable, "-m", "profilectl", *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=120,
+        [sys.executable, "-m", "profilectl", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes)),
     )
 
@@ -288,7 +326,12 @@ def is_refused_in_words(done: subprocess.CompletedProcess[str]) -> None:
 def test_a_full_disk_leaves_all_or_nothing(large: Ground, tmp_path: Path) -> None:
     size = (large.folder / "after" / "profiles.duckdb").stat().st_size
     chance = random.Random(5)
-    for most in [0, 4096, large.store.stat().st_size, *(round(size * chance.uniform(0.2, 1.02)) for _ in range(12))]:
+    for most in [
+        0,
+        4096,
+        large.store.stat().st_size,
+        *(round(size * chance.uniform(0.2, 1.02)) for _ in range(12)),
+    ]:
         folder = large.copy(tmp_path / "full")
         done = with_room(large.arguments(), folder, most)
         found = state_of(folder, large)
@@ -315,14 +358,20 @@ def test_a_full_disk_is_told_in_words(small: Ground, tmp_path: Path) -> None:
     assert 6 in outcomes
 
 
-@pytest.mark.skipif(not shutil.which("mount") or os.geteuid() != 0, reason="needs to mount a file system")
+@pytest.mark.skipif(
+    not shutil.which("mount") or os.geteuid() != 0, reason="needs to mount a file system"
+)
 @pytest.mark.slow
 def test_a_full_file_system_leaves_all_or_nothing(small: Ground, tmp_path: Path) -> None:
     size = small.store.stat().st_size
     mount = tmp_path / "small"
     mount.mkdir()
     for room in (size * 2, size + 1_000_000, size + 3_000_000):
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "none", mount], check=False, capture_output=True).returncode:
+        if subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={room}", "none", mount],
+            check=False,
+            capture_output=True,
+        ).returncode:
             pytest.skip("may not mount")
         try:
             shutil.copy(small.store, mount)
@@ -340,11 +389,15 @@ def test_a_full_file_system_leaves_all_or_nothing(small: Ground, tmp_path: Path)
 
 
 def failing_at(monkeypatch: pytest.MonkeyPatch, place: int) -> Callable[[], bool]:
-    """Let the so-manyeth statement of a transaction fail as a disk does; say whether it came to that."""
+    """Let the so-manyeth statement of a transaction fail as a disk does; say whether it came to
+    that.
+    """
     real = Scratch.run
     seen = {"within": False, "statements": 0}
 
-    def run(self: Scratch, statement: str, bound: dict[str, Any] | None = None, *, step: str = "") -> None:
+    def run(
+        self: Scratch, statement: str, bound: dict[str, Any] | None = None, *, step: str = ""
+    ) -> None:
         if statement == "begin transaction":
             seen["within"] = True
         elif seen["within"]:
@@ -359,8 +412,12 @@ def failing_at(monkeypatch: pytest.MonkeyPatch, place: int) -> Callable[[], bool
     return lambda: seen["statements"] >= place
 
 
-def every_statement(monkeypatch: pytest.MonkeyPatch, folder: Path, ground: Ground, work: Callable[[Path], object]) -> int:
-    """Do a work with each of its statements failing in turn, until none is left to fail; return how many there were."""
+def every_statement(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, ground: Ground, work: Callable[[Path], object]
+) -> int:
+    """Do a work with each of its statements failing in turn, until none is left to fail; return how
+    many there were.
+    """
     for place in range(1, 100):
         ground.copy(folder)
         with monkeypatch.context() as patch:
@@ -391,7 +448,12 @@ def test_an_undo_that_fails_at_any_statement_leaves_the_store_as_it_was(
     small: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ground = Ground(small.folder / "after", small.file, small.after, small.before)
-    assert every_statement(monkeypatch, tmp_path / "failing", ground, lambda store: undo_import(store, 2)) > 5
+    assert (
+        every_statement(
+            monkeypatch, tmp_path / "failing", ground, lambda store: undo_import(store, 2)
+        )
+        > 5
+    )
     assert digest(tmp_path / "failing") == small.before
 
 
@@ -413,7 +475,9 @@ def damaged(ground: Ground, folder: Path, store: bytes, log: Path, content: byte
     """Open a store whose log is what it is; say what comes of it."""
     (folder / "profiles.duckdb").write_bytes(store)
     log.write_bytes(content)
-    done = call("export", "profiles", "--sorted", "--provenance", "-o", "export.jsonl", folder=folder)
+    done = call(
+        "export", "profiles", "--sorted", "--provenance", "-o", "export.jsonl", folder=folder
+    )
     if done.exit_code:
         import profilectl.codes
 
@@ -424,7 +488,9 @@ def damaged(ground: Ground, folder: Path, store: bytes, log: Path, content: byte
 
 
 @pytest.mark.parametrize("size", ["small", pytest.param("large", marks=pytest.mark.slow)])
-def test_a_log_left_behind_holds_the_import(size: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_a_log_left_behind_holds_the_import(
+    size: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     ground = request.getfixturevalue(size)
     with_log(ground, tmp_path / "left")
     assert state_of(tmp_path / "left", ground) == "after"
@@ -432,24 +498,41 @@ def test_a_log_left_behind_holds_the_import(size: str, request: pytest.FixtureRe
     assert state_of(tmp_path / "left", ground) == "after"
 
 
-@pytest.mark.parametrize(("size", "cuts"), [("small", 6), pytest.param("small", 50, marks=pytest.mark.slow), pytest.param("large", 50, marks=pytest.mark.slow)])
-def test_a_log_cut_anywhere_is_recovered_or_refused(size: str, cuts: int, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("size", "cuts"),
+    [
+        ("small", 6),
+        pytest.param("small", 50, marks=pytest.mark.slow),
+        pytest.param("large", 50, marks=pytest.mark.slow),
+    ],
+)
+def test_a_log_cut_anywhere_is_recovered_or_refused(
+    size: str, cuts: int, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     ground = request.getfixturevalue(size)
     log, content = with_log(ground, tmp_path / "cut")
     store = (tmp_path / "cut" / "profiles.duckdb").read_bytes()
     chance = random.Random(size)
     lengths = [0, len(content) - 1, *(chance.randrange(len(content)) for _ in range(cuts - 2))]
-    outcomes = [damaged(ground, tmp_path / "cut", store, log, content[:length]) for length in lengths]
+    outcomes = [
+        damaged(ground, tmp_path / "cut", store, log, content[:length]) for length in lengths
+    ]
     assert "after" not in outcomes
     assert outcomes[0] == "before"
 
 
 @pytest.mark.parametrize("bits", [6, pytest.param(50, marks=pytest.mark.slow)])
-def test_a_log_with_a_wrong_byte_is_recovered_or_refused(bits: int, small: Ground, tmp_path: Path) -> None:
+def test_a_log_with_a_wrong_byte_is_recovered_or_refused(
+    bits: int, small: Ground, tmp_path: Path
+) -> None:
     log, content = with_log(small, tmp_path / "wrong")
     store = (tmp_path / "wrong" / "profiles.duckdb").read_bytes()
     chance = random.Random(bits)
     for _ in range(bits):
         place = chance.randrange(len(content))
-        wrong = content[:place] + bytes([content[place] ^ chance.randrange(1, 256)]) + content[place + 1 :]
+        wrong = (
+            content[:place]
+            + bytes([content[place] ^ chance.randrange(1, 256)])
+            + content[place + 1 :]
+        )
         damaged(small, tmp_path / "wrong", store, log, wrong)

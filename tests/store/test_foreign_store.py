@@ -1,4 +1,6 @@
-"""A store may come from anybody: what profilectl does not make is refused before it is read, and no statement reaches a file."""
+"""A store may come from anybody: what profilectl does not make is refused before it is read, and no
+statement reaches a file.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,13 @@ import pytest
 from support.doors import call
 from support.places import STORES
 
-from profilectl.catalog import OTHERS, SEGMENT_TABLES, _vouched, shapes
 from profilectl.codes import Exit, StoreUnusable
-from profilectl.opening import open_store
-from profilectl.scratch import Scratch, quote_text, scratch_beside
-from profilectl.store import SCHEMA_VERSION
-from profilectl.upgrade import STEPS
+from profilectl.rules.sql.quoting import quote_text
+from profilectl.store.attaching import SCHEMA_VERSION
+from profilectl.store.catalog import OTHERS, SEGMENT_TABLES, _vouched, shapes
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import Scratch, scratch_beside
+from profilectl.store.upgrade import STEPS
 
 ROWS = "customer_id,email,tier\nA,a@x.org,gold\nB,b@x.org,lead\n"
 
@@ -26,7 +29,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A store with an import and an older one with events."""
     folder = tmp_path_factory.mktemp("whole")
     (folder / "a.csv").write_text(ROWS)
-    (folder / "e.jsonl").write_text('{"user_identities":{"customer_id":"A"},"events":[{"event_type":"custom_event","data":{"event_name":"x","custom_event_type":"other"}}]}\n')
+    (folder / "e.jsonl").write_text(
+        '{"user_identities":{"customer_id":"A"},"events":[{"event_type":"custom_event","data":{"event_name":"x","custom_event_type":"other"}}]}\n'
+    )
     for name in ("a.csv", "e.jsonl"):
         assert call("import", name, "--feed", "f", folder=folder).exit_code == 0
     return (folder / "profiles.duckdb").read_bytes()
@@ -87,7 +92,9 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("what", FOREIGN)
-def test_a_store_with_what_profilectl_does_not_make_is_refused_by_name(what: str, folder: Path) -> None:
+def test_a_store_with_what_profilectl_does_not_make_is_refused_by_name(
+    what: str, folder: Path
+) -> None:
     statements, says = FOREIGN[what]
     altered(folder, *statements)
     before = (folder / "profiles.duckdb").read_bytes()
@@ -123,7 +130,9 @@ def test_a_name_out_of_a_foreign_store_is_shown_inert(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("version", range(1, 7))
-def test_a_foreign_store_of_an_older_version_is_refused_before_it_is_upgraded(version: int, tmp_path: Path) -> None:
+def test_a_foreign_store_of_an_older_version_is_refused_before_it_is_upgraded(
+    version: int, tmp_path: Path
+) -> None:
     path = tmp_path / "profiles.duckdb"
     path.write_bytes(gzip.decompress((STORES / f"schema-{version}.duckdb.gz").read_bytes()))
     altered(tmp_path, "create view store.v as select 1")
@@ -134,40 +143,70 @@ def test_a_foreign_store_of_an_older_version_is_refused_before_it_is_upgraded(ve
 
 
 def test_a_table_of_a_later_version_is_foreign_to_an_older_one(tmp_path: Path) -> None:
-    (tmp_path / "profiles.duckdb").write_bytes(gzip.decompress((STORES / "schema-1.duckdb.gz").read_bytes()))
+    (tmp_path / "profiles.duckdb").write_bytes(
+        gzip.decompress((STORES / "schema-1.duckdb.gz").read_bytes())
+    )
     altered(tmp_path, "create table store.stale (profile bigint not null)")
     refused(tmp_path, 'the table "stale"', arguments=("check",))
 
 
 @pytest.mark.parametrize("version", range(1, 7))
-def test_the_shapes_of_older_versions_are_those_of_their_stores(version: int, tmp_path: Path) -> None:
+def test_the_shapes_of_older_versions_are_those_of_their_stores(
+    version: int, tmp_path: Path
+) -> None:
     path = tmp_path / "s.duckdb"
     path.write_bytes(gzip.decompress((STORES / f"schema-{version}.duckdb.gz").read_bytes()))
     with duckdb.connect(str(path), read_only=True) as connection:
-        rows = connection.execute("select table_name, column_name, data_type from duckdb_columns() where not internal order by table_name, column_index").fetchall()
+        rows = connection.execute(
+            "select table_name, column_name, data_type from duckdb_columns() where not internal order by table_name, column_index"
+        ).fetchall()
     there: dict[str, list[tuple[str, str]]] = {}
     for table, column, kind in rows:
         if table.rpartition("_")[0] not in SEGMENT_TABLES:
             there.setdefault(table, []).append((column, kind))
-    assert there == {name: [(one.name, one.type) for one in columns] for name, columns in shapes(version, STEPS).items()}
+    assert there == {
+        name: [(one.name, one.type) for one in columns]
+        for name, columns in shapes(version, STEPS).items()
+    }
 
 
 def test_the_shapes_of_this_version_are_those_of_a_new_store(folder: Path) -> None:
     with duckdb.connect(str(folder / "profiles.duckdb"), read_only=True) as connection:
-        rows = connection.execute("select table_name, column_name, data_type, not is_nullable from duckdb_columns() where not internal").fetchall()
+        rows = connection.execute(
+            "select table_name, column_name, data_type, not is_nullable from duckdb_columns() where not internal"
+        ).fetchall()
     there = {one for one in rows if one[0].rpartition("_")[0] not in SEGMENT_TABLES}
-    assert there == {(name, one.name, one.type, one.filled) for name, columns in shapes(SCHEMA_VERSION, STEPS).items() for one in columns}
+    assert there == {
+        (name, one.name, one.type, one.filled)
+        for name, columns in shapes(SCHEMA_VERSION, STEPS).items()
+        for one in columns
+    }
 
 
-@pytest.mark.parametrize(("name", "value"), [("identity.strategy", "{"), ("identity.strategy", '"nobody"'), ("identity.hierarchy", "7"), ("identity.placeholders", "7"), ("consent.gdpr_purposes", "7")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("identity.strategy", "{"),
+        ("identity.strategy", '"nobody"'),
+        ("identity.hierarchy", "7"),
+        ("identity.placeholders", "7"),
+        ("consent.gdpr_purposes", "7"),
+    ],
+)
 def test_a_setting_that_is_none_is_said_in_words(name: str, value: str, folder: Path) -> None:
     altered(folder, f"insert into store.setting values ('{name}', '{value}')")
     refused(folder, "damaged: a setting in it is none", arguments=("explain", "rules"))
 
 
 def test_a_segment_whose_whole_numbers_have_another_width_is_ours(folder: Path) -> None:
-    """Its tables are made of what is read: the places of events are INTEGER or BIGINT, and what is null throughout is INTEGER."""
-    altered(folder, "alter table store.event_2 alter column place type bigint", "alter table store.event_2 alter column session type integer using null")
+    """Its tables are made of what is read: the places of events are INTEGER or BIGINT, and what is
+    null throughout is INTEGER.
+    """
+    altered(
+        folder,
+        "alter table store.event_2 alter column place type bigint",
+        "alter table store.event_2 alter column session type integer using null",
+    )
     assert call("show", "A", folder=folder).exit_code == 0
     altered(folder, "alter table store.event_2 alter column place type double")
     refused(folder, '"place"')
@@ -210,8 +249,14 @@ def test_no_statement_reaches_a_file_once_a_store_is_attached(folder: Path) -> N
         with open_store(scratch, folder / "profiles.duckdb"):
             assert not reaches(scratch, folder / "other")
             assert not reaches(scratch.cursor(), folder / "other")
-            for statement in ("set enable_external_access = true", "set lock_configuration = false", "set memory_limit = '1TB'", "install httpfs",
-                              f"attach {quote_text(str(folder / 'new.duckdb'))} as another", f"copy (select 1) to {quote_text(str(folder / 'out'))}"):
+            for statement in (
+                "set enable_external_access = true",
+                "set lock_configuration = false",
+                "set memory_limit = '1TB'",
+                "install httpfs",
+                f"attach {quote_text(str(folder / 'new.duckdb'))} as another",
+                f"copy (select 1) to {quote_text(str(folder / 'out'))}",
+            ):
                 with pytest.raises(duckdb.Error):
                     scratch.run(statement)
         assert not reaches(scratch, folder / "other")
@@ -221,22 +266,30 @@ def test_no_statement_reaches_a_file_once_a_store_is_attached(folder: Path) -> N
 
 
 @pytest.mark.slow
-def test_data_spill_and_a_store_is_attached_again_without_reaching_other_files(folder: Path) -> None:
+def test_data_spill_and_a_store_is_attached_again_without_reaching_other_files(
+    folder: Path,
+) -> None:
     path = folder / "profiles.duckdb"
     with scratch_beside(path, "60MB") as scratch:
         for write in (False, True, True):
             with open_store(scratch, path, write=write) as store:
                 scratch.make("many", "select i, md5(i::varchar) as m from range(1000000) as t(i)")
-                assert scratch.row("select count(*) from (select * from many order by m)") == (1000000,)
+                assert scratch.row("select count(*) from (select * from many order by m)") == (
+                    1000000,
+                )
                 assert scratch.rows("select 1 from duckdb_temporary_files() limit 1")
                 if write:
                     with store.transaction():
-                        scratch.run("insert into store.line_run select i, i from range(300000) as t(i)")
+                        scratch.run(
+                            "insert into store.line_run select i, i from range(300000) as t(i)"
+                        )
                     scratch.run("checkpoint store")
 
 
 @pytest.mark.parametrize("name", ["plain.csv", "k=v/ä ' *?[a].csv"])
-def test_the_files_of_an_import_are_read_at_once_whatever_they_are_called(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_files_of_an_import_are_read_at_once_whatever_they_are_called(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_text(ROWS)
     (folder / "x").mkdir()
@@ -245,7 +298,7 @@ def test_the_files_of_an_import_are_read_at_once_whatever_they_are_called(name: 
     def carefully(*arguments: object) -> int:
         raise AssertionError("read row by row")
 
-    monkeypatch.setattr("profilectl.stage.csv._read_carefully", carefully)
+    monkeypatch.setattr("profilectl.importing.stage.csv.csv._read_carefully", carefully)
     for path in (name, "x/link.csv"):
         done = call("import", "--feed", "g", "--again", "--", path, folder=folder)
         assert done.exit_code == 0, (done.exception, done.stderr)
@@ -257,7 +310,7 @@ def test_the_files_of_an_import_are_read_at_once_whatever_they_are_called(name: 
 def test_a_store_of_hundreds_of_tables_is_looked_at_in_moments(tmp_path: Path) -> None:
     import time
 
-    from profilectl.upgrade import known_version
+    from profilectl.store.upgrade import known_version
 
     (tmp_path / "a.csv").write_text(ROWS)
     assert call("import", "a.csv", "--feed", "f", folder=tmp_path).exit_code == 0
@@ -279,18 +332,32 @@ def test_a_store_of_hundreds_of_tables_is_looked_at_in_moments(tmp_path: Path) -
 def test_every_kind_of_thing_that_a_database_holds_is_looked_for() -> None:
     """A kind that a later DuckDB brings is to be thought of."""
     with duckdb.connect() as connection:
-        names = {name for (name,) in connection.execute("select function_name from duckdb_functions() where function_name like 'duckdb_%'").fetchall()}
+        names = {
+            name
+            for (name,) in connection.execute(
+                "select function_name from duckdb_functions() where function_name like 'duckdb_%'"
+            ).fetchall()
+        }
         kinds = {
-            name for name in names - {"duckdb_table_sample", "duckdb_logs_parsed"}
-            if {"database_name", "schema_name"} <= {column for column, *_ in connection.execute(f"describe select * from {name}()").fetchall()}
+            name
+            for name in names - {"duckdb_table_sample", "duckdb_logs_parsed"}
+            if {"database_name", "schema_name"}
+            <= {
+                column
+                for column, *_ in connection.execute(f"describe select * from {name}()").fetchall()
+            }
         }
     looked_for = {name for name in kinds if name in OTHERS}
     by_other_means = {"duckdb_tables", "duckdb_columns", "duckdb_constraints", "duckdb_functions"}
-    assert kinds - looked_for - by_other_means <= {"duckdb_coordinate_systems"}  # ... which cannot be made by a statement
+    # ... which cannot be made by a statement
+    assert kinds - looked_for - by_other_means <= {"duckdb_coordinate_systems"}
 
 
 def test_the_relations_of_an_import_can_still_be_kept(folder: Path) -> None:
     (folder / "a.csv").write_text(ROWS)
-    assert call("import", "a.csv", "--feed", "g", "--keep-scratch", "kept.db", folder=folder).exit_code == 0
+    assert (
+        call("import", "a.csv", "--feed", "g", "--keep-scratch", "kept.db", folder=folder).exit_code
+        == 0
+    )
     with duckdb.connect(str(folder / "kept.db"), read_only=True) as kept:
         assert kept.execute("select table_name from duckdb_tables()").fetchall()

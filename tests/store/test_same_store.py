@@ -13,12 +13,14 @@ import pytest
 from support.doors import call
 from support.places import STORES
 
-from profilectl import engine
 from profilectl.codes import OtherStore, ProfilectlError, StoreGone, StoreUnusable
-from profilectl.engine import ImportRequest, import_files
-from profilectl.same_store import held_to
-from profilectl.scratch import Scratch, scratch_beside
-from profilectl.store import Store, attach
+from profilectl.importing import run as engine
+from profilectl.importing.request import ImportRequest
+from profilectl.importing.run import import_files
+from profilectl.store.attaching import attach
+from profilectl.store.same_store import held_to
+from profilectl.store.scratch import Scratch, scratch_beside
+from profilectl.store.store import Store
 
 
 @pytest.fixture(scope="module")

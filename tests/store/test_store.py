@@ -1,4 +1,6 @@
-"""The store: compaction changes nothing visible, segments lie in order, a failed commit leaves nothing."""
+"""The store: compaction changes nothing visible, segments lie in order, a failed commit leaves
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pytest
-from support.doors import run
-
 import profilectl.commit
 import profilectl.compaction
 import profilectl.engine
 import profilectl.refresh
 import profilectl.scratch
+import pytest
+from support.doors import run
+
 from profilectl.codes import ProfilectlError, StoreUnusable
-from profilectl.engine import ImportRequest, import_files
-from profilectl.opening import LeftUndone, open_store
-from profilectl.profile import profiles_of
-from profilectl.scratch import Scratch, scratch_beside
+from profilectl.importing.request import ImportRequest
+from profilectl.importing.run import import_files
+from profilectl.profiles.read_model import profiles_of
+from profilectl.store.opening import LeftUndone, open_store
+from profilectl.store.scratch import Scratch, scratch_beside
 
 
-def test_a_store_that_may_not_be_opened_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_may_not_be_opened_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, real = tmp_path / "p.duckdb", Scratch.run
     with open_store(Scratch(tmp_path), path, create=True, write=True):
         pass
@@ -35,7 +40,10 @@ def test_a_store_that_may_not_be_opened_is_not_called_damaged(tmp_path: Path, mo
         return real(scratch, sql, *rest)
 
     monkeypatch.setattr(Scratch, "run", run)
-    with pytest.raises(StoreUnusable, match="permission denied") as error, open_store(Scratch(tmp_path), path):
+    with (
+        pytest.raises(StoreUnusable, match="permission denied") as error,
+        open_store(Scratch(tmp_path), path),
+    ):
         pass
     assert "restore a backup" not in error.value.hint
 
@@ -62,27 +70,48 @@ def sixteen_imports(path: Path, folder: Path) -> None:
         rows = []
         for _ in range(12):
             key = f"k{chance.randrange(6)}"
-            rows.append({
-                "user_identities": {"customer_id": f"C{chance.randrange(9)}", "email": f"e{chance.randrange(9)}@example.com"},
-                "user_attributes": {key: str(chance.randrange(50))},
-                "deleted_user_attributes": [f"k{chance.randrange(6)}"] if chance.random() < 0.2 else [],
-            })
+            rows.append(
+                {
+                    "user_identities": {
+                        "customer_id": f"C{chance.randrange(9)}",
+                        "email": f"e{chance.randrange(9)}@example.com",
+                    },
+                    "user_attributes": {key: str(chance.randrange(50))},
+                    "deleted_user_attributes": [f"k{chance.randrange(6)}"]
+                    if chance.random() < 0.2
+                    else [],
+                }
+            )
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
         import_files(path, ImportRequest([str(file)], "f", now_ms=1_790_000_000_000 + number))
 
 
 @pytest.mark.slow
-def test_compaction_changes_nothing_that_can_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compaction_changes_nothing_that_can_be_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     sixteen_imports(tmp_path / "a" / "store.duckdb", tmp_path / "a")
-    monkeypatch.setattr(profilectl.compaction, "MANY_SEGMENTS", 1000)
+    monkeypatch.setattr(profilectl.store.compaction, "MANY_SEGMENTS", 1000)
     sixteen_imports(tmp_path / "b" / "store.duckdb", tmp_path / "b")
-    with duckdb.connect(tmp_path / "a" / "store.duckdb") as compacted, duckdb.connect(tmp_path / "b" / "store.duckdb") as loose:
+    with (
+        duckdb.connect(tmp_path / "a" / "store.duckdb") as compacted,
+        duckdb.connect(tmp_path / "b" / "store.duckdb") as loose,
+    ):
         segments = "select count(*) from segment"
-        assert compacted.execute(segments).fetchall()[0][0] <= 12 < loose.execute(segments).fetchall()[0][0]
-    ours, theirs = exported(tmp_path / "a" / "store.duckdb"), exported(tmp_path / "b" / "store.duckdb")
-    assert [line.replace(str(tmp_path / "a"), "") for line in ours] == [line.replace(str(tmp_path / "b"), "") for line in theirs]
+        assert (
+            compacted.execute(segments).fetchall()[0][0]
+            <= 12
+            < loose.execute(segments).fetchall()[0][0]
+        )
+    ours, theirs = (
+        exported(tmp_path / "a" / "store.duckdb"),
+        exported(tmp_path / "b" / "store.duckdb"),
+    )
+    assert [line.replace(str(tmp_path / "a"), "") for line in ours] == [
+        line.replace(str(tmp_path / "b"), "") for line in theirs
+    ]
 
 
 def test_segments_lie_in_order(tmp_path: Path) -> None:
@@ -97,7 +126,9 @@ def test_segments_lie_in_order(tmp_path: Path) -> None:
                 assert connection.execute(disorder).fetchall()[0][0] == 0
 
 
-def test_a_commit_that_fails_leaves_the_store_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_that_fails_leaves_the_store_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "store.duckdb"
     (tmp_path / "a.jsonl").write_text('{"customer_id":"A","x":"1"}\n')
     (tmp_path / "b.jsonl").write_text('{"customer_id":"A","x":"2"}\n')
@@ -107,7 +138,7 @@ def test_a_commit_that_fails_leaves_the_store_as_it_was(tmp_path: Path, monkeypa
     def fail(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(profilectl.commit, "_write_import", fail)
+    monkeypatch.setattr(profilectl.importing.commit, "_write_import", fail)
     with pytest.raises(OSError, match="No space"):
         import_files(path, ImportRequest([str(tmp_path / "b.jsonl")], "g"))
     monkeypatch.undo()
@@ -117,7 +148,9 @@ def test_a_commit_that_fails_leaves_the_store_as_it_was(tmp_path: Path, monkeypa
 
 
 @pytest.mark.slow
-def test_what_follows_a_commit_may_fail_and_the_import_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_follows_a_commit_may_fail_and_the_import_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "profiles.duckdb"
     (tmp_path / "first.jsonl").write_text('{"customer_id":"B","tier":"iron"}\n')
     import_files(path, ImportRequest([str(tmp_path / "first.jsonl")], "f"))
@@ -126,10 +159,18 @@ def test_what_follows_a_commit_may_fail_and_the_import_is_done(tmp_path: Path, m
         (tmp_path / "a.jsonl").write_text(f'{{"customer_id":"A","tier":"gold","x":"{number}"}}\n')
         with monkeypatch.context() as broken:
             if number == 12:
-                broken.setattr(profilectl.engine, "compaction_due", lambda store: True)
-                broken.setattr(profilectl.engine, "compact", failing(duckdb.BinderException("'A' is here")))
+                broken.setattr(profilectl.importing.run, "compaction_due", lambda store: True)
+                broken.setattr(
+                    profilectl.importing.run,
+                    "compact",
+                    failing(duckdb.BinderException("'A' is here")),
+                )
             elif number == 15:
-                broken.setattr(profilectl.refresh, "refresh_store", failing(ProfilectlError("'A' is here")))
+                broken.setattr(
+                    profilectl.audiences.refresh,
+                    "refresh_store",
+                    failing(ProfilectlError("'A' is here")),
+                )
             if number in (12, 15):
                 with pytest.warns(LeftUndone) as told:
                     report = import_files(path, ImportRequest([str(tmp_path / "a.jsonl")], "f"))
@@ -171,15 +212,21 @@ def test_imports_go_on_where_something_was_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("customer_id,tier,colour\nA,gold,red\n")
     (tmp_path / "b.csv").write_text("customer_id,tier\nA,silver\n")
     assert run("import", "a.csv", "--feed", "crm", folder=tmp_path).returncode == 0
-    assert run("import", "b.csv", "--feed", "app", "--source", "sdk", folder=tmp_path).returncode == 0
+    assert (
+        run("import", "b.csv", "--feed", "app", "--source", "sdk", folder=tmp_path).returncode == 0
+    )
     for number in range(24):
         (tmp_path / "s.csv").write_text(f"customer_id,seq\nA,{number}\n")
         done = run("import", "s.csv", "--feed", "crm", folder=tmp_path)
         assert done.returncode == 0, (number, done.stderr)
-    assert "not silver, from app" in run("explain", "A", "--attribute", "tier", folder=tmp_path).stdout
+    assert (
+        "not silver, from app" in run("explain", "A", "--attribute", "tier", folder=tmp_path).stdout
+    )
 
 
-def test_a_store_in_a_folder_that_cannot_be_written_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_in_a_folder_that_cannot_be_written_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What spills goes where the system has room for it; an import says so before it reads a file."""
     (tmp_path / "room").mkdir()
     (tmp_path / "a.jsonl").write_text('{"customer_id":"A","x":"1"}\n')
@@ -187,12 +234,19 @@ def test_a_store_in_a_folder_that_cannot_be_written_can_be_read(tmp_path: Path, 
     path = tmp_path / "store.duckdb"
     import_files(path, asked)
     before = exported(path)
-    monkeypatch.setattr(profilectl.scratch.os, "access", lambda where, mode: Path(where) != tmp_path)
-    monkeypatch.setattr(profilectl.scratch.tempfile, "gettempdir", lambda: str(tmp_path / "room"))
+    monkeypatch.setattr(
+        profilectl.store.scratch.os, "access", lambda where, mode: Path(where) != tmp_path
+    )
+    monkeypatch.setattr(
+        profilectl.store.scratch.tempfile, "gettempdir", lambda: str(tmp_path / "room")
+    )
     with scratch_beside(path) as scratch, open_store(scratch, path) as store:
         assert scratch.folder.parent == tmp_path / "room"
         assert store.next_import()[0] == 2
-    assert import_files(path, ImportRequest(asked.paths, "other", dry_run=True)).counts.rows["applied"] == 1
+    assert (
+        import_files(path, ImportRequest(asked.paths, "other", dry_run=True)).counts.rows["applied"]
+        == 1
+    )
     with pytest.raises(ProfilectlError, match="cannot be written"):
         import_files(path, ImportRequest([str(tmp_path / "no such file")], "f"))
     assert list((tmp_path / "room").iterdir()) == []

@@ -1,4 +1,6 @@
-"""A store that DuckDB encrypts is read with its key; where DuckDB cannot write one, that is said, and nothing weaker is done."""
+"""A store that DuckDB encrypts is read with its key; where DuckDB cannot write one, that is said,
+and nothing weaker is done.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +13,24 @@ import pytest
 from support.doors import call
 
 from profilectl.codes import Exit, InputRefused, ProfilectlError, StoreUnusable
-from profilectl.scratch import Scratch
+from profilectl.store.scratch import Scratch
 
 KEY = "kH3v8JQ0x9ZpV1mT5cYw7nR2sD4fG6aL="
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store, and the same encrypted: by DuckDB's weak way, which is good enough to try reading on."""
+    """A store, and the same encrypted: by DuckDB's weak way, which is good enough to try reading
+    on.
+    """
     folder = tmp_path_factory.mktemp("made")
-    (folder / "a.csv").write_text("customer_id,email,tier\nA,ada@example.com,gold\nB,b@x.org,lead\n")
-    assert call("--store", "plain.duckdb", "import", "a.csv", "--feed", "f", folder=folder).exit_code == 0
+    (folder / "a.csv").write_text(
+        "customer_id,email,tier\nA,ada@example.com,gold\nB,b@x.org,lead\n"
+    )
+    assert (
+        call("--store", "plain.duckdb", "import", "a.csv", "--feed", "f", folder=folder).exit_code
+        == 0
+    )
     with duckdb.connect() as connection:
         connection.execute("set force_mbedtls_unsafe = true")
         connection.execute(f"attach '{folder / 'plain.duckdb'}' as p (read_only)")
@@ -48,8 +57,20 @@ def failure(*arguments: str, folder: Path) -> ProfilectlError:
     return error
 
 
-@pytest.mark.parametrize("arguments", [("show", "A", "--json"), ("stats", "--json"), ("check", "--json"), ("export", "profiles"), ("explain", "rules", "--json")], ids=lambda one: one[0])
-def test_an_encrypted_store_is_read_with_its_key(arguments: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("show", "A", "--json"),
+        ("stats", "--json"),
+        ("check", "--json"),
+        ("export", "profiles"),
+        ("explain", "rules", "--json"),
+    ],
+    ids=lambda one: one[0],
+)
+def test_an_encrypted_store_is_read_with_its_key(
+    arguments: tuple[str, ...], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = (folder / "profiles.duckdb").read_bytes()
     assert b"ada@example.com" not in content
     done = call("--store-key", "key", *arguments, folder=folder)
@@ -67,13 +88,19 @@ def test_an_encrypted_store_is_read_with_its_key(arguments: tuple[str, ...], fol
     [
         ([], StoreUnusable, "profiles.duckdb is encrypted"),
         (["--store-key", "other"], StoreUnusable, "encrypted with another key"),
-        (["--store-key", "key", "--store", "plain.duckdb"], StoreUnusable, "plain.duckdb is not encrypted, and a key was given"),
+        (
+            ["--store-key", "key", "--store", "plain.duckdb"],
+            StoreUnusable,
+            "plain.duckdb is not encrypted, and a key was given",
+        ),
         (["--store-key", "open"], InputRefused, "open can be read by others"),
         (["--store-key", "short"], InputRefused, "short holds no key of 32 characters"),
         (["--store-key", "none"], InputRefused, "there is no file none"),
     ],
 )
-def test_a_key_that_does_not_fit_is_said_in_words(options: list[str], kind: type[ProfilectlError], says: str, folder: Path) -> None:
+def test_a_key_that_does_not_fit_is_said_in_words(
+    options: list[str], kind: type[ProfilectlError], says: str, folder: Path
+) -> None:
     error = failure(*options, "show", "A", folder=folder)
     assert isinstance(error, kind)
     assert says in error.message
@@ -91,7 +118,9 @@ def test_the_key_of_one_command_is_not_that_of_the_next(folder: Path) -> None:
      ("--store", "new.duckdb", "feeds", "add", "g"), ("--store", "new.duckdb", "import", "a.csv", "--feed", "g"), ("check", "--repair")],
     ids=lambda one: " ".join(one[:3]),
 )  # fmt: skip
-def test_an_encrypted_store_is_not_written_nor_made_without_the_module(arguments: tuple[str, ...], folder: Path) -> None:
+def test_an_encrypted_store_is_not_written_nor_made_without_the_module(
+    arguments: tuple[str, ...], folder: Path
+) -> None:
     before = {one.name: one.read_bytes() for one in folder.iterdir()}
     error = failure("--store-key", "key", *arguments, folder=folder)
     assert isinstance(error, StoreUnusable)
@@ -105,19 +134,56 @@ def test_an_encrypted_store_goes_into_an_encrypted_backup_as_it_is(folder: Path)
     import pyrage
 
     identity = pyrage.x25519.Identity.generate()
-    done = call("--store-key", "key", "backup", "b.age", "--encrypt", "-r", str(identity.to_public()), "--json", folder=folder)
+    done = call(
+        "--store-key",
+        "key",
+        "backup",
+        "b.age",
+        "--encrypt",
+        "-r",
+        str(identity.to_public()),
+        "--json",
+        folder=folder,
+    )
     assert done.exit_code == 0, done.exception
     (folder / "identity").write_text(str(identity))
     (folder / "identity").chmod(0o600)
-    assert "encrypted" in failure("--store", "r.duckdb", "restore", "b.age", "-i", "identity", folder=folder).message
-    assert call("--store-key", "key", "--store", "r.duckdb", "restore", "b.age", "-i", "identity", folder=folder).exit_code == 0
-    assert call("--store-key", "key", "--store", "r.duckdb", "show", "A", folder=folder).exit_code == 0
-    assert pyrage.decrypt((folder / "b.age").read_bytes(), [identity]) == (folder / "profiles.duckdb").read_bytes()
+    assert (
+        "encrypted"
+        in failure(
+            "--store", "r.duckdb", "restore", "b.age", "-i", "identity", folder=folder
+        ).message
+    )
+    assert (
+        call(
+            "--store-key",
+            "key",
+            "--store",
+            "r.duckdb",
+            "restore",
+            "b.age",
+            "-i",
+            "identity",
+            folder=folder,
+        ).exit_code
+        == 0
+    )
+    assert (
+        call("--store-key", "key", "--store", "r.duckdb", "show", "A", folder=folder).exit_code == 0
+    )
+    assert (
+        pyrage.decrypt((folder / "b.age").read_bytes(), [identity])
+        == (folder / "profiles.duckdb").read_bytes()
+    )
     assert call("--store-key", "key", "check", "--backup", "b.age", folder=folder).exit_code == 0
 
 
-def test_everything_is_written_encrypted_where_duckdb_can(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The module is not to be had here: what DuckDB writes with its own random numbers stands for what it writes with good ones."""
+def test_everything_is_written_encrypted_where_duckdb_can(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The module is not to be had here: what DuckDB writes with its own random numbers stands for
+    what it writes with good ones.
+    """
     confine = Scratch.confine
 
     def confined(self: Scratch, path: Path) -> None:
@@ -136,7 +202,14 @@ def test_everything_is_written_encrypted_where_duckdb_can(folder: Path, monkeypa
                 content = (folder / name).read_bytes()
                 assert b"ada@example.com" not in content
                 assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
-                assert "is encrypted" in failure("--store", name, "show", "A", folder=folder).message
+                assert (
+                    "is encrypted" in failure("--store", name, "show", "A", folder=folder).message
+                )
     done = call("--store-key", "key", "--store", "b.duckdb", "show", "A", "--json", folder=folder)
     assert json.loads(done.stdout)["profiles"][0]["user_attributes"]["tier"] == "tin"
-    assert call("--store-key", "key", "--store", "r.duckdb", "restore", "b.duckdb", folder=folder).exit_code == 0
+    assert (
+        call(
+            "--store-key", "key", "--store", "r.duckdb", "restore", "b.duckdb", folder=folder
+        ).exit_code
+        == 0
+    )

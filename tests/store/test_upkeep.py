@@ -16,7 +16,7 @@ import pytest
 from support.doors import run
 from support.places import STORES
 
-from profilectl.store import SCHEMA_VERSION
+from profilectl.store.attaching import SCHEMA_VERSION
 
 VERSIONS = sorted(path.name.removesuffix(".duckdb.gz") for path in STORES.glob("*.duckdb.gz"))
 CURRENT = f"schema-{SCHEMA_VERSION}"
@@ -93,7 +93,13 @@ def test_a_newer_store_is_refused_untouched(tmp_path: Path) -> None:
         connection.execute("update meta set value = '999' where name = 'schema_version'")
     before = digest(store)
     (tmp_path / "a.csv").write_text("email\na@example.com\n")
-    for arguments in (("export", "profiles"), ("import", "a.csv", "--feed", "f"), ("check", "--repair"), ("backup", "b"), ("compact",)):
+    for arguments in (
+        ("export", "profiles"),
+        ("import", "a.csv", "--feed", "f"),
+        ("check", "--repair"),
+        ("backup", "b"),
+        ("compact",),
+    ):
         done = run(*arguments, folder=tmp_path)
         assert done.returncode == 6, arguments
         assert "newer profilectl" in done.stderr
@@ -146,7 +152,9 @@ def test_check_finds_and_repairs(broken: str, tmp_path: Path) -> None:
         assert repaired.returncode == 0, repaired.stdout
         assert "(repaired)" in repaired.stdout
         assert after.returncode == 0, after.stdout
-        assert run("export", "profiles", "--sorted", "--provenance", folder=tmp_path).stdout == before
+        assert (
+            run("export", "profiles", "--sorted", "--provenance", folder=tmp_path).stdout == before
+        )
     elif promise != "unique":
         assert after.returncode == 6
 
@@ -168,12 +176,19 @@ def test_a_backup_is_a_store_of_the_same_content(tmp_path: Path) -> None:
     done = run("backup", "copy.duckdb", folder=tmp_path)
     assert done.returncode == 0
     assert stat.S_IMODE((tmp_path / "copy.duckdb").stat().st_mode) == 0o600
-    assert run("--store", "copy.duckdb", "export", "profiles", "--sorted", folder=tmp_path).stdout == run("export", "profiles", "--sorted", folder=tmp_path).stdout
+    assert (
+        run("--store", "copy.duckdb", "export", "profiles", "--sorted", folder=tmp_path).stdout
+        == run("export", "profiles", "--sorted", folder=tmp_path).stdout
+    )
     again = run("backup", "copy.duckdb", folder=tmp_path)
     assert again.returncode == 4
     assert "there already" in again.stderr
     assert run("backup", "copy.duckdb", "--force", folder=tmp_path).returncode == 0
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["copy.duckdb", "copy.duckdb.seal", "profiles.duckdb"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == [
+        "copy.duckdb",
+        "copy.duckdb.seal",
+        "profiles.duckdb",
+    ]
 
 
 def test_compaction_by_command_changes_nothing_but_what_can_be_undone(tmp_path: Path) -> None:
@@ -190,9 +205,18 @@ def test_compaction_by_command_changes_nothing_but_what_can_be_undone(tmp_path: 
     refused = run("imports", "undo", "2", folder=tmp_path)
     assert refused.returncode == 4
     assert "laid together" in refused.stderr
-    assert [one["undoable"] for one in printed("imports", "list", "--json", folder=tmp_path)] == [False, False, True, False, True]
+    assert [one["undoable"] for one in printed("imports", "list", "--json", folder=tmp_path)] == [
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]
     done = run("compact", "--keep", "0", folder=tmp_path)
-    assert re.fullmatch(r"3 segments became 1, [0-9,]+ bytes became [0-9,]+; imports that can be undone: none\n", done.stderr)
+    assert re.fullmatch(
+        r"3 segments became 1, [0-9,]+ bytes became [0-9,]+; imports that can be undone: none\n",
+        done.stderr,
+    )
 
 
 def test_stats_count_what_there_is(tmp_path: Path) -> None:
@@ -202,12 +226,21 @@ def test_stats_count_what_there_is(tmp_path: Path) -> None:
     assert found["environments"] == {"production": 7, "development": 1}
     assert found["identities"]["customer_id"] == {"identities": 7, "values": 7, "profiles": 7}
     tier = next(one for one in found["attributes"] if one["attribute"] == "tier")
-    assert tier == {"attribute": "tier", "profiles": 4, "fill_rate": 0.5, "distinct_values": 3, "sources": ["custom-feed", "warehouse"]}
+    assert tier == {
+        "attribute": "tier",
+        "profiles": 4,
+        "fill_rate": 0.5,
+        "distinct_values": 3,
+        "sources": ["custom-feed", "warehouse"],
+    }
     assert found["imports"] == {"in_force": 4, "undone": 1}
     assert found["most_shared"] == [{"type": "email", "value": "Bob@Example.com", "profiles": 2}]
 
 
-@pytest.mark.parametrize("command", ["check", "stats", "compact", "imports list", "diff 1", "imports undo 1 --yes", "backup b"])
+@pytest.mark.parametrize(
+    "command",
+    ["check", "stats", "compact", "imports list", "diff 1", "imports undo 1 --yes", "backup b"],
+)
 def test_without_a_store_every_command_says_so(command: str, tmp_path: Path) -> None:
     done = run(*command.split(), folder=tmp_path)
     assert done.returncode == 6
@@ -220,19 +253,30 @@ def test_an_upgrade_lays_the_events_of_an_older_store_apart(tmp_path: Path) -> N
     done = run("events", "--json", "--limit", "0", folder=tmp_path)
     found = [json.loads(line) for line in done.stdout.splitlines()][::-1]
     assert [(one["name"], one["type"], f"{one['file']}:{one['line']}") for one in found] == [
-        ("buy", "custom_event", "ev.csv:2"), ("home", "screen_view", "ev.jsonl:2"), ("visit", "custom_event", "ev.jsonl:1"),
-        (None, "commerce_event", "ev.jsonl:1"), (None, "session_start", "ev.jsonl:1"),
+        ("buy", "custom_event", "ev.csv:2"),
+        ("home", "screen_view", "ev.jsonl:2"),
+        ("visit", "custom_event", "ev.jsonl:1"),
+        (None, "commerce_event", "ev.jsonl:1"),
+        (None, "session_start", "ev.jsonl:1"),
     ]
     assert '"custom_attributes":{"price":1.10,"a":"x\\ny"}' in done.stdout
-    shown = json.loads(run("show", "--customer-id", "C5", "--section", "timeline", "--json", folder=tmp_path).stdout)
-    assert [list(one["rest"]) for one in shown["profiles"][0]["timeline"] if one["events"]] == [["device_info"]]
+    shown = json.loads(
+        run(
+            "show", "--customer-id", "C5", "--section", "timeline", "--json", folder=tmp_path
+        ).stdout
+    )
+    assert [list(one["rest"]) for one in shown["profiles"][0]["timeline"] if one["events"]] == [
+        ["device_info"]
+    ]
 
 
 @pytest.mark.parametrize("name", VERSIONS)
 def test_an_upgraded_store_has_the_tables_of_a_new_one(name: str, tmp_path: Path) -> None:
     def fixed(path: Path) -> set[tuple[str, str, str]]:
         with duckdb.connect(path, read_only=True) as connection:
-            found = connection.execute("select table_name, column_name, data_type from duckdb_columns() where not internal").fetchall()
+            found = connection.execute(
+                "select table_name, column_name, data_type from duckdb_columns() where not internal"
+            ).fetchall()
         return {one for one in found if not one[0].rpartition("_")[2].isdigit()}
 
     unpacked(name, tmp_path)

@@ -10,7 +10,9 @@ from typing import Any
 from support.doors import run
 
 
-def take(folder: Path, content: str | bytes, *options: str, name: str = "a.csv") -> subprocess.CompletedProcess[str]:
+def take(
+    folder: Path, content: str | bytes, *options: str, name: str = "a.csv"
+) -> subprocess.CompletedProcess[str]:
     """Import a file of that content."""
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     done = run("import", name, "--feed", "f", *options, folder=folder)

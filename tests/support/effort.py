@@ -1,4 +1,6 @@
-"""How much a slow test tries: as much as CI has time for, or by night all of it (PROFILECTL_NIGHT=1)."""
+"""How much a slow test tries: as much as CI has time for, or by night all of it
+(PROFILECTL_NIGHT=1).
+"""
 
 from __future__ import annotations
 
@@ -15,5 +17,10 @@ def at_length(by_ci: int, *, by_night: int) -> int:
 
 
 def first_now(values: Sequence[Any], number: int) -> list[Any]:
-    """Return the values of a parameter: the first so many for every run, the others with the slow tests."""
-    return [*values[:number], *(pytest.param(value, marks=pytest.mark.slow) for value in values[number:])]
+    """Return the values of a parameter: the first so many for every run, the others with the slow
+    tests.
+    """
+    return [
+        *values[:number],
+        *(pytest.param(value, marks=pytest.mark.slow) for value in values[number:]),
+    ]

@@ -33,11 +33,17 @@ def profiles(folder: Path, *who: str) -> list[dict[str, Any]]:
 
 
 def in_file(folder: Path, values: list[str]) -> list[str]:
-    """Return which values are in the bytes of the store, of its log, or of anything that is left beside it."""
+    """Return which values are in the bytes of the store, of its log, or of anything that is left
+    beside it.
+    """
     content = b""
     for path in folder.iterdir():
         if path.name.startswith(("profiles.duckdb", ".profiles.duckdb")):
-            content += b"".join(one.read_bytes() for one in ([path] if path.is_file() else path.rglob("*")) if one.is_file())
+            content += b"".join(
+                one.read_bytes()
+                for one in ([path] if path.is_file() else path.rglob("*"))
+                if one.is_file()
+            )
     return [one for one in values if one.encode().lower() in content.lower()]
 
 

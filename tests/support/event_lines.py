@@ -10,22 +10,49 @@ from typing import Any
 from hypothesis import note
 from hypothesis import strategies as st
 
-from profilectl.batch import Batch, Reading, read_document
-from profilectl.engine import ImportRequest, import_files
-from profilectl.event import EVENT_TYPES, added_event
-from profilectl.feed import Feed
-from profilectl.fields import Unusable
-from profilectl.interpreter import Interpreter
-from profilectl.moments import latest_ms
-from profilectl.opening import open_store
-from profilectl.scratch import Scratch
-from profilectl.segments import known_events
-from profilectl.store import settings_from
-from profilectl.values import NotJson, parse_json
+from profilectl.importing.request import ImportRequest
+from profilectl.importing.run import import_files
+from profilectl.rules.batch import Batch, Reading, read_document
+from profilectl.rules.event.event import EVENT_TYPES, added_event
+from profilectl.rules.feed import Feed
+from profilectl.rules.fields import Unusable
+from profilectl.rules.interpreter import Interpreter
+from profilectl.rules.text.moments import latest_ms
+from profilectl.rules.text.values import NotJson, parse_json
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import Scratch
+from profilectl.store.segments import known_events
+from profilectl.store.settings import settings_from
 
 NOW_MS = 1_790_000_000_000
-TEXTS = ["purchase", "", "a b", "é", 'q"\\\n', "{", "[1.10]", ": 1.10,", "x" * 257, "null", "true", "1.10", "\x1fq", "\u2028"]
-NUMBERS = ["0", "-0", "1.10", "10", "1e5", "100000.0", "-12", "12345678901234567890123", "1700000000000", "0.30000000000000004"]
+TEXTS = [
+    "purchase",
+    "",
+    "a b",
+    "é",
+    'q"\\\n',
+    "{",
+    "[1.10]",
+    ": 1.10,",
+    "x" * 257,
+    "null",
+    "true",
+    "1.10",
+    "\x1fq",
+    "\u2028",
+]
+NUMBERS = [
+    "0",
+    "-0",
+    "1.10",
+    "10",
+    "1e5",
+    "100000.0",
+    "-12",
+    "12345678901234567890123",
+    "1700000000000",
+    "0.30000000000000004",
+]
 
 
 class Raw(str):
@@ -43,7 +70,14 @@ def written(value: Any, spaced: bool) -> str:
         return "[" + comma.join(written(one, spaced) for one in value) + "]"
     if isinstance(value, (dict, Pairs)):
         pairs = value.items() if isinstance(value, dict) else value
-        return "{" + comma.join(json.dumps(key, ensure_ascii=False) + colon + written(one, spaced) for key, one in pairs) + "}"
+        return (
+            "{"
+            + comma.join(
+                json.dumps(key, ensure_ascii=False) + colon + written(one, spaced)
+                for key, one in pairs
+            )
+            + "}"
+        )
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -51,18 +85,39 @@ class Pairs(list):  # type: ignore[type-arg]
     """An object in which a key may stand twice."""
 
 
-scalars = st.one_of(st.sampled_from(TEXTS), st.sampled_from([Raw(one) for one in NUMBERS]), st.sampled_from([True, False, None]))
+scalars = st.one_of(
+    st.sampled_from(TEXTS),
+    st.sampled_from([Raw(one) for one in NUMBERS]),
+    st.sampled_from([True, False, None]),
+)
 attributes = st.one_of(
     st.dictionaries(st.sampled_from(["price", "sku", "é", "a.b", "k" * 257]), scalars, max_size=3),
     st.lists(st.tuples(st.sampled_from(["price", "sku"]), scalars), max_size=3).map(Pairs),
     st.just({"nested": {"a": [1]}}), scalars,
 )  # fmt: skip
-products = st.lists(st.fixed_dictionaries({}, optional={"id": scalars, "price": scalars, "quantity": scalars, "name": scalars}), max_size=7)
+products = st.lists(
+    st.fixed_dictionaries(
+        {}, optional={"id": scalars, "price": scalars, "quantity": scalars, "name": scalars}
+    ),
+    max_size=7,
+)
 
 
 @st.composite
 def events(draw: st.DrawFn) -> Any:
-    kind = draw(st.sampled_from(["custom_event", "custom_event", "screen_view", "commerce_event", "opt_out", *EVENT_TYPES, "odd"]))
+    kind = draw(
+        st.sampled_from(
+            [
+                "custom_event",
+                "custom_event",
+                "screen_view",
+                "commerce_event",
+                "opt_out",
+                *EVENT_TYPES,
+                "odd",
+            ]
+        )
+    )
     data = draw(st.fixed_dictionaries({}, optional={
         "event_name": st.sampled_from(["purchase", "view", "", None, "n" * 300]), "custom_event_type": st.sampled_from(["other", "search", "odd", None]),
         "timestamp_unixtime_ms": st.sampled_from([Raw("1700000000123"), "1700000000124", Raw("1.5"), "soon", None, Raw("12345678901234567890")]),
@@ -75,21 +130,40 @@ def events(draw: st.DrawFn) -> Any:
         data |= {"event_name": "purchase", "custom_event_type": "other"}
     made: Any = {"data": data, "event_type": kind}
     shape = draw(st.integers(0, 30))
-    return {0: [1], 1: {"event_type": kind}, 2: {**made, "more": 1}, 3: Pairs([("event_type", kind), *made.items()]), 4: {"event_type": kind, "data": None}}.get(shape, made)
+    return {
+        0: [1],
+        1: {"event_type": kind},
+        2: {**made, "more": 1},
+        3: Pairs([("event_type", kind), *made.items()]),
+        4: {"event_type": kind, "data": None},
+    }.get(shape, made)
 
 
-def by_rule(rows: list[Any], added: str | None = None) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
+def by_rule(
+    rows: list[Any], added: str | None = None
+) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
     """Return the events that the interpreter keeps, and its counts."""
     interpreter = Interpreter(settings_from({}).rules, secret="s")
     counts = interpreter.run(Feed("f", number=1), "create-and-update", rows, NOW_MS)
     kept = [
-        (one.arrival, one.place, one.event.type, one.event.name, one.at_ms, one.event.session, one.event.text)
-        for person in interpreter.people.values() for one in person.events
+        (
+            one.arrival,
+            one.place,
+            one.event.type,
+            one.event.name,
+            one.at_ms,
+            one.event.session,
+            one.event.text,
+        )
+        for person in interpreter.people.values()
+        for one in person.events
     ]
     return sorted(kept), counts.as_json()
 
 
-def by_engine(name: str, content: str, event: str | None = None) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
+def by_engine(
+    name: str, content: str, event: str | None = None
+) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         path, file = Path(folder) / "store.duckdb", Path(folder) / name
         file.write_text(content, encoding="utf-8", newline="")
@@ -97,7 +171,9 @@ def by_engine(name: str, content: str, event: str | None = None) -> tuple[list[t
         scratch = Scratch(Path(folder))
         with open_store(scratch, path) as store:
             wanted = ("arrival", "place", "type", "name", "at_ms", "session", "event")
-            kept = scratch.rows(f"select * from ({known_events(store.segments(), columns=wanted)}) order by all")
+            kept = scratch.rows(
+                f"select * from ({known_events(store.segments(), columns=wanted)}) order by all"
+            )
         scratch.close()
     return kept, report.counts.as_json()
 

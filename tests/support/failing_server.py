@@ -1,7 +1,8 @@
 """Starts the command on a disk that fails (failing.c), forked as forkserver.py does.
 
-Everything that differs between two runs of the same command is held: the clock, what is drawn at random for the store, how many
-threads DuckDB has. So the calls come in the same order each time, and what two runs leave can be compared to the last value.
+Everything that differs between two runs of the same command is held: the clock, what is drawn at
+random for the store, how many threads DuckDB has. So the calls come in the same order each time,
+and what two runs leave can be compared to the last value.
 """
 
 from __future__ import annotations
@@ -25,17 +26,23 @@ def hold() -> None:
 
 
 def arm() -> None:
-    """Have the library that is preloaded count the calls of this process, and fail one. The environment says which."""
+    """Have the library that is preloaded count the calls of this process, and fail one.
+
+    The environment says which.
+    """
     log = os.open(os.environ["FAILING_LOG"], os.O_WRONLY | os.O_APPEND)
     ctypes.CDLL(None).failing_arm(
-        os.fsencode(os.environ["FAILING_FOLDER"]), int(os.environ["FAILING_MODE"]), ctypes.c_long(int(os.environ["FAILING_AT"])), log,
+        os.fsencode(os.environ["FAILING_FOLDER"]),
+        int(os.environ["FAILING_MODE"]),
+        ctypes.c_long(int(os.environ["FAILING_AT"])),
+        log,
     )
 
 
 if __name__ == "__main__":
     forkserver.prepare()
     forkserver.serve()
-    from profilectl.cli import main
+    from profilectl.cli.app import main
 
     hold()
     if os.environ.get("FAILING_LOG"):

@@ -1,11 +1,14 @@
-"""Starts the command in a process of its own without a new Python each time: forked from one that has it imported.
+"""Starts the command in a process of its own without a new Python each time: forked from one that
+has it imported.
 
-What runs is the real command line with its own arguments, folder, environment, streams and exit status. The
-server holds no connection and no thread. It reads requests from its standard input, a JSON line each, and
-answers with the exit status; the streams of a command are files. Or it listens at a socket, for shells.
+What runs is the real command line with its own arguments, folder, environment, streams and exit
+status. The server holds no connection and no thread. It reads requests from its standard input, a
+JSON line each, and answers with the exit status; the streams of a command are files. Or it listens
+at a socket, for shells.
 
-A small command takes a fifth of a second, most of which would be Python's own: making Typer's commands (made
-once, here), collecting garbage and taking modules apart at the end (pages that would have to be copied first).
+A small command takes a fifth of a second, most of which would be Python's own: making Typer's
+commands (made once, here), collecting garbage and taking modules apart at the end (pages that would
+have to be copied first).
 """
 
 from __future__ import annotations
@@ -28,7 +31,9 @@ from typing import Any
 
 
 def serve() -> None:
-    """Fork for each request; return in the child, with everything in place for the command to begin."""
+    """Fork for each request; return in the child, with everything in place for the command to
+    begin.
+    """
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
@@ -36,7 +41,11 @@ def serve() -> None:
             os.setpgid(0, 0)
             streams = [
                 os.open(path, flags)
-                for path, flags in ((request["stdin"], os.O_RDONLY), (request["stdout"], os.O_WRONLY), (request["stderr"], os.O_WRONLY))
+                for path, flags in (
+                    (request["stdin"], os.O_RDONLY),
+                    (request["stdout"], os.O_WRONLY),
+                    (request["stderr"], os.O_WRONLY),
+                )
             ]
             begin(request, streams)
             return
@@ -64,8 +73,9 @@ def _end_of(child: int, caller: socket.socket) -> int:
 
 
 def serve_at(path: str) -> None:
-    """Fork for each caller of a socket (CALLER), which hands over its own streams; return in the child. Ends with
-    its standard input."""
+    """Fork for each caller of a socket (CALLER), which hands over its own streams; return in the
+    child. Ends with its standard input.
+    """
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen(16)
@@ -84,7 +94,8 @@ def serve_at(path: str) -> None:
                     begin(json.loads(text), streams)
                     return
                 nowhere = os.open(os.devnull, os.O_RDWR)
-                for one in (0, 1):  # else whoever waits for the end of the server would wait for this as well
+                # else whoever waits for the end of the server would wait for this as well
+                for one in (0, 1):
                     os.dup2(nowhere, one)
                 for one in streams:
                     os.close(one)
@@ -128,8 +139,8 @@ def prepare() -> None:
     import typer.main
 
     import profilectl
-    from profilectl.cli import app
-    from profilectl.cli.commands import MODULES
+    from profilectl.cli.app import app
+    from profilectl.cli.command_list import MODULES
 
     for module in pkgutil.walk_packages(profilectl.__path__, "profilectl."):
         if not module.name.endswith("__main__"):
@@ -138,7 +149,14 @@ def prepare() -> None:
     command = typer.main.get_command(app)
     for name in MODULES:
         command.get_command(None, name)  # type: ignore[attr-defined]
-    for outside in ("pyarrow.parquet", "rich.console", "rich.progress", "rich.table", "typer._adapters", "typer.rich_utils"):
+    for outside in (
+        "pyarrow.parquet",
+        "rich.console",
+        "rich.progress",
+        "rich.table",
+        "typer._adapters",
+        "typer.rich_utils",
+    ):
         importlib.import_module(outside)
     gc.collect()
     gc.freeze()
@@ -169,6 +187,6 @@ def leave(command: object) -> None:
 if __name__ == "__main__":
     prepare()
     serve_at(sys.argv[1]) if sys.argv[1:] else serve()
-    from profilectl.cli import main
+    from profilectl.cli.app import main
 
     leave(main)

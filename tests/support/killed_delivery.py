@@ -29,7 +29,24 @@ def killed_until_done(folder: Path, chance: random.Random, longest: float) -> in
     times = 0
     while times < 60:
         after = str(chance.uniform(0.3, longest))
-        done = subprocess.run([sys.executable, "-c", KILLED, after, "--quiet", "forward", "--pause", "0.01", "--wait", "60"], cwd=folder, env=environment, check=False, capture_output=True)
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                KILLED,
+                after,
+                "--quiet",
+                "forward",
+                "--pause",
+                "0.01",
+                "--wait",
+                "60",
+            ],
+            cwd=folder,
+            env=environment,
+            check=False,
+            capture_output=True,
+        )
         if done.returncode == 0:
             return times
         assert done.returncode == -signal.SIGKILL, done.stderr.decode()

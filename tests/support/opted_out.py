@@ -7,10 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import profilectl.refresh
 import pytest
 from support.doors import call, made_once
-
-import profilectl.refresh
 
 DAY_MS = 86_400_000
 NOW_MS = time.time_ns() // 1_000_000
@@ -85,6 +84,6 @@ def killed(folder: Path, feed: str, *batches: dict[str, Any]) -> dict[str, Any]:
         raise MemoryError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(profilectl.refresh, "refresh_store", die)
+        patch.setattr(profilectl.audiences.refresh, "refresh_store", die)
         with pytest.warns(UserWarning, match="could not be brought up to date"):
             return took(folder, feed, *batches)

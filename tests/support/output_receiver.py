@@ -1,4 +1,6 @@
-"""A receiver of batches on this machine that is not always kind: it refuses, is slow, cuts connections, asks for patience."""
+"""A receiver of batches on this machine that is not always kind: it refuses, is slow, cuts
+connections, asks for patience.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from typing import Any
 
 @dataclass
 class Got:
-    """One request: its headers, body and what it was answered (None: the connection was cut before)."""
+    """One request: its headers, body and what it was answered (None: the connection was cut
+    before).
+    """
 
     path: str
     headers: dict[str, str]
@@ -30,8 +34,11 @@ class Got:
 
 @dataclass
 class Receiver:
-    """What a receiver got. answer: from a request to the status it gets; an int, None (it is cut off before it is
-    answered), or a status with headers."""
+    """What a receiver got.
+
+    answer: from a request to the status it gets; an int, None (it is cut off before it is
+    answered), or a status with headers.
+    """
 
     url: str = ""
     answer: Callable[[Got], int | tuple[int, dict[str, str]] | None] = lambda got: 202
@@ -56,7 +63,9 @@ def receiver(answer: Callable[[Got], Any] = lambda got: 202) -> Iterator[Receive
             if len(body) < int(self.headers.get("Content-Length", "0")):
                 self.close_connection = True  # the sender is gone: nothing was received
                 return
-            got = Got(self.path, {name.lower(): value for name, value in self.headers.items()}, body, None)
+            got = Got(
+                self.path, {name.lower(): value for name, value in self.headers.items()}, body, None
+            )
             with found.lock:
                 said = found.answer(got)
                 status, headers = said if isinstance(said, tuple) else (said, {})
@@ -106,5 +115,9 @@ def unkind(seed: int, share: float = 0.4) -> Callable[[Got], Any]:
 
 def basic(got: Got) -> tuple[str, str]:
     """Return the key and the secret of a request."""
-    key, _, secret = base64.b64decode(got.headers["authorization"].removeprefix("Basic ")).decode().partition(":")
+    key, _, secret = (
+        base64.b64decode(got.headers["authorization"].removeprefix("Basic "))
+        .decode()
+        .partition(":")
+    )
     return key, secret

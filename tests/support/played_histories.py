@@ -11,18 +11,21 @@ from typing import Any
 from support.equivalence import NOW_MS, stated_settings, text_of
 from support.histories import History, Import
 
-from profilectl.check import check
-from profilectl.engine import ImportRequest
-from profilectl.export import Wanted, export_to
-from profilectl.opening import open_store
-from profilectl.scratch import Scratch
-from profilectl.store import Store
+from profilectl.importing.request import ImportRequest
+from profilectl.reading.check import check
+from profilectl.reading.export import Wanted, export_to
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import Scratch
+from profilectl.store.store import Store
 
 
 @contextlib.contextmanager
 def opened(path: Path, *, create: bool = False) -> Iterator[Store]:
     scratch = Scratch(path.parent)
-    with contextlib.closing(scratch), open_store(scratch, path, create=create, write=create) as store:
+    with (
+        contextlib.closing(scratch),
+        open_store(scratch, path, create=create, write=create) as store,
+    ):
         yield store
 
 
@@ -39,7 +42,12 @@ def request_for(folder: Path, number: int, one: Import) -> ImportRequest:
     file = folder / f"{number}.jsonl"
     file.write_text("".join(text_of(row) + "\n" for row in one.rows) or "\n")
     return ImportRequest(
-        [str(file)], one.feed, protection=one.protection, environment=one.environment, again=True, now_ms=NOW_MS + number,
+        [str(file)],
+        one.feed,
+        protection=one.protection,
+        environment=one.environment,
+        again=True,
+        now_ms=NOW_MS + number,
         rejects=str(folder / "rejects.jsonl"),
     )
 

@@ -15,7 +15,9 @@ SECRETS = {"PROFILECTL_PUSH_KEY": KEY, "PROFILECTL_PUSH_SECRET": SECRET}
 
 
 def tried(folder: Path, *arguments: str) -> tuple[int, str, str]:
-    """Call the command in this process; return the exit status and what it says on stdout and stderr."""
+    """Call the command in this process; return the exit status and what it says on stdout and
+    stderr.
+    """
     with mock.patch.dict(os.environ, SECRETS):
         found = call(*arguments, folder=folder)
     error = found.exception

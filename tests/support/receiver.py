@@ -1,4 +1,5 @@
-"""A platform of our own that receives batches and can be hostile: it answers what a test tells it to, and remembers.
+"""A platform of our own that receives batches and can be hostile: it answers what a test tells it
+to, and remembers.
 
 Every batch that it gets is checked against the platform's OpenAPI document.
 """
@@ -23,19 +24,22 @@ from openapi_schema_validator import OAS30Validator
 from support.places import CASES
 
 KEY, SECRET = "input-key", "s3cret/+=:value"
-DOCUMENT = (CASES / "mparticle-events.oas.yaml")
+DOCUMENT = CASES / "mparticle-events.oas.yaml"
 
 
 def document() -> dict[str, Any]:
     """Return the platform's OpenAPI document.
 
-    Two places of it are artefacts of its generator, which contradict the platform's reference (domain.md 2.2 and
-    5.3), and are mended: it has the values of attributes be objects, and consent without its purposes.
+    Two places of it are artefacts of its generator, which contradict the platform's reference
+    (domain.md 2.2 and 5.3), and are mended: it has the values of attributes be objects, and consent
+    without its purposes.
     """
     found: dict[str, Any] = yaml.safe_load(DOCUMENT.read_text("utf-8"))
     batch = found["components"]["schemas"]["Batch"]["properties"]
     text = {"type": "string", "nullable": True}
-    batch["user_attributes"]["additionalProperties"] = {"anyOf": [text, {"type": "array", "items": text}]}
+    batch["user_attributes"]["additionalProperties"] = {
+        "anyOf": [text, {"type": "array", "items": text}]
+    }
     batch["consent_state"] = {"type": "object"}
     return found
 
@@ -43,12 +47,17 @@ def document() -> dict[str, Any]:
 @functools.cache
 def validator() -> OAS30Validator:
     """Return what checks a request of batches."""
-    return OAS30Validator({"$ref": "#/components/schemas/BulkBatch", "components": document()["components"]})
+    return OAS30Validator(
+        {"$ref": "#/components/schemas/BulkBatch", "components": document()["components"]}
+    )
 
 
 def problems_of(batches: Any) -> list[str]:
     """Return where a request is not as the platform's document has it."""
-    return [f"{'/'.join(map(str, one.absolute_path))}: {one.message[:200]}" for one in validator().iter_errors(batches)]
+    return [
+        f"{'/'.join(map(str, one.absolute_path))}: {one.message[:200]}"
+        for one in validator().iter_errors(batches)
+    ]
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,9 @@ class Do:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     cut: str = ""
-    """before: the connection is closed and nothing was taken; after: it was taken, and the answer is lost."""
+    """before: the connection is closed and nothing was taken; after: it was taken, and the answer
+    is lost.
+    """
     slow_s: float = 0
 
 
@@ -75,8 +86,11 @@ ACCEPT = always(Do())
 
 
 class Receiver:
-    """What was received. accepted: the batches of requests that were taken, in order, also where the answer was lost; historical: those
-    of them that came to the historical endpoint."""
+    """What was received.
+
+    accepted: the batches of requests that were taken, in order, also where the answer was lost;
+    historical: those of them that came to the historical endpoint.
+    """
 
     def __init__(self, plan: Plan = ACCEPT) -> None:
         self.plan = plan
@@ -107,7 +121,13 @@ class Receiver:
 
 def contents_of(batches: Any) -> Counter[str]:
     """Return batches without their request ids, counted."""
-    return Counter(json.dumps({name: value for name, value in one.items() if name != "source_request_id"}, sort_keys=True) for one in batches)
+    return Counter(
+        json.dumps(
+            {name: value for name, value in one.items() if name != "source_request_id"},
+            sort_keys=True,
+        )
+        for one in batches
+    )
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -123,12 +143,24 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(Do(403 if "Authorization" in self.headers else 401))
             return
         batches = json.loads(raw)
-        people = {f"{kind}={value}" for one in batches for kind, value in one.get("user_identities", {}).items()}
+        people = {
+            f"{kind}={value}"
+            for one in batches
+            for kind, value in one.get("user_identities", {}).items()
+        }
         with receiver.lock:
             number = next(receiver.numbers)
             receiver.requests.append(raw)
             receiver.problems += problems_of(batches)
-            if len(batches) > 100 or len(raw) > 262_144 or not all(len(json.dumps(one, ensure_ascii=False, separators=(",", ":")).encode()) <= 131_072 for one in batches):
+            if (
+                len(batches) > 100
+                or len(raw) > 262_144
+                or not all(
+                    len(json.dumps(one, ensure_ascii=False, separators=(",", ":")).encode())
+                    <= 131_072
+                    for one in batches
+                )
+            ):
                 receiver.problems.append("over a limit")
             receiver.overtaking += [one for one in people if receiver.under_way[one]]
             receiver.under_way.update(people)
@@ -175,7 +207,9 @@ def receiving(plan: Plan = ACCEPT) -> Iterator[Receiver]:
     with _Server(("127.0.0.1", 0), _Handler) as server:
         server.receiver = receiver  # type: ignore[attr-defined]
         receiver.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        )
         thread.start()
         try:
             yield receiver

@@ -22,7 +22,10 @@ ALL = "user_identities,device_identities,user_attributes,audience_memberships,at
 
 
 class Server:
-    """`profilectl serve` in a folder whose api.toml says who may ask. log: what it writes to stderr."""
+    """`profilectl serve` in a folder whose api.toml says who may ask.
+
+    log: what it writes to stderr.
+    """
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder, self.log = folder, folder / "log"
@@ -32,8 +35,22 @@ class Server:
         out = folder / "address"
         with self.log.open("ab") as log, out.open("wb") as address:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "profilectl", "serve", "--credentials", "api.toml", "--port", "0", "--json", *options],
-                cwd=folder, env=environment, stdout=address, stderr=log,
+                [
+                    sys.executable,
+                    "-m",
+                    "profilectl",
+                    "serve",
+                    "--credentials",
+                    "api.toml",
+                    "--port",
+                    "0",
+                    "--json",
+                    *options,
+                ],
+                cwd=folder,
+                env=environment,
+                stdout=address,
+                stderr=log,
             )
         until = time.monotonic() + 60
         while not out.read_text().endswith("}\n"):
@@ -45,9 +62,15 @@ class Server:
 
     def token(self, client: str) -> str:
         stated = self.credentials["clients"][client]
-        answer = self.http.post("/oauth/token", json={
-            "client_id": stated["id"], "client_secret": stated["secret"], "audience": AUDIENCE, "grant_type": "client_credentials",
-        })
+        answer = self.http.post(
+            "/oauth/token",
+            json={
+                "client_id": stated["id"],
+                "client_secret": stated["secret"],
+                "audience": AUDIENCE,
+                "grant_type": "client_credentials",
+            },
+        )
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])
 

@@ -1,4 +1,6 @@
-"""IDSync without a process of its own: the application that `profilectl serve` runs, asked in this one."""
+"""IDSync without a process of its own: the application that `profilectl serve` runs, asked in this
+one.
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ LIMIT_S = 60.0
 
 def hold(how: str) -> None:
     """Go no further: asleep, or in a query of DuckDB that has no end."""
-    from profilectl.scratch import connect
+    from profilectl.store.scratch import connect
 
     if how == "query":
         connect().execute("select count(*) from range(100000000) a, range(100000) b").fetchall()
@@ -171,6 +171,6 @@ def _server() -> subprocess.Popen[str]:
 if __name__ == "__main__":
     forkserver.prepare()
     serve()
-    from profilectl.cli import main
+    from profilectl.cli.app import main
 
     forkserver.leave(main)

@@ -35,7 +35,10 @@ workspace = "shop"
 
 
 def event(name: str) -> dict[str, Any]:
-    return {"event_type": "custom_event", "data": {"event_name": name, "custom_event_type": "other"}}
+    return {
+        "event_type": "custom_event",
+        "data": {"event_name": name, "custom_event_type": "other"},
+    }
 
 
 def batch(customer: str, *events: dict[str, Any], **more: Any) -> dict[str, Any]:
