@@ -28,26 +28,26 @@ from unittest.mock import patch
 import typer
 
 from profilectl import codes
-from profilectl.rules.leaving import output
-from profilectl.rules.priority import OVERWRITE, SOURCES
-from profilectl.rules.leaving.audience_connection import PHONES
-from profilectl.rules.batch import KEPT_FIELDS, LIMITS, RESERVED_KEYS
-from profilectl.rules.calculated import TYPES as CALCULATED
-from profilectl.reading.check import PROMISES
 from profilectl.cli.app import app
 from profilectl.codes import CODES, Exit, Fate
 from profilectl.configuration import CHOICES, SETTINGS
-from profilectl.rules.event.event import EVENT_TYPES
+from profilectl.outputs.packing import SERVER_SET
 from profilectl.outputs.platform import ANSWERS, CLASSES, Act
+from profilectl.reading.check import PROMISES
+from profilectl.rules.batch import KEPT_FIELDS, LIMITS, RESERVED_KEYS
+from profilectl.rules.calculated import TYPES as CALCULATED
+from profilectl.rules.event.event import EVENT_TYPES
 from profilectl.rules.feed import PROTECTIONS, Effect
-from profilectl.rules.leaving.connection import REASONS
 from profilectl.rules.identity import HIERARCHY, LOGOUTS, NOTHING, SPOILED, STRATEGIES, TYPES
+from profilectl.rules.leaving import output
+from profilectl.rules.leaving.audience_connection import PHONES
+from profilectl.rules.leaving.connection import REASONS
 from profilectl.rules.leaving.output import ANSWERS as OUTPUT_ANSWERS
 from profilectl.rules.leaving.output import CLASSES as OUTPUT_CLASSES
 from profilectl.rules.leaving.output import CONTENTS, SWITCHES, TROUBLES
 from profilectl.rules.leaving.output import TYPES as OUTPUTS
 from profilectl.rules.leaving.output import Fate as FateOfBatch
-from profilectl.outputs.packing import SERVER_SET
+from profilectl.rules.priority import OVERWRITE, SOURCES
 from profilectl.rules.text.presence import PRESENCE
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -18,7 +18,7 @@ A row of any other profile is its only row: all its cells are set.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from profilectl.importing.sift import Frame, environment_of
@@ -375,12 +375,10 @@ def _tally(
     if not columns:
         return
 
-    def total(condition: Callable[[str, str, str], str]) -> str:
-        return " + ".join(f"count(*) filter ({condition(*names)})" for names in columns)
-
     wanted = [
-        total(lambda v, f, k, text=text: text.format(v=v, f=f, k=k)) for text in _OUTCOMES.values()
-    ]  # type: ignore[misc]
+        " + ".join(f"count(*) filter ({text.format(v=v, f=f, k=k)})" for v, f, k in columns)
+        for text in _OUTCOMES.values()
+    ]
     worded = ["UA_KIND_CHANGED", *codes]
     # Each column by itself: of which attribute it was said is told too.
     for v, f, k in columns:

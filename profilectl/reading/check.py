@@ -16,12 +16,12 @@ from profilectl.reading.recomputed import differences
 from profilectl.rules.counts import Past
 from profilectl.rules.identity import BY_NAME, CODE, NAME
 from profilectl.rules.sql import identities as identity_sql
-from profilectl.rules.sql.identities import environment_name, hash_fingerprint, identity_hash
+from profilectl.rules.sql.identities import environment_name, identity_hash
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
 from profilectl.store.attaching import plain
 from profilectl.store.compaction import ORDER
 from profilectl.store.history import history_of
-from profilectl.store.segments import Segment, known_identities
+from profilectl.store.segments import Segment, hash_fingerprint, known_identities
 from profilectl.store.store import Store
 
 

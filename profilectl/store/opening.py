@@ -15,11 +15,11 @@ import duckdb
 
 from profilectl.codes import StoreBusy, StoreUnusable
 from profilectl.files.leftovers import private_files, put_new
-from profilectl.rules.sql.identities import hash_fingerprint
 from profilectl.store.attaching import SCHEMA_VERSION, attach, check_path, must_exist, plain
 from profilectl.store.catalog import remember
 from profilectl.store.same_store import check_in_place, is_held
 from profilectl.store.scratch import Scratch, attaching, private_folder
+from profilectl.store.segments import hash_fingerprint
 from profilectl.store.store import DISK_FAILED, Store
 from profilectl.store.store_key import store_key, wrong_key
 from profilectl.store.upgrade import known_version, upgrade_store

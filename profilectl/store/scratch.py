@@ -18,7 +18,7 @@ from typing import Any
 
 import duckdb
 
-from profilectl.codes import StoreUnusable, UsageError
+from profilectl.codes import StoreUnusable
 from profilectl.files import leftovers
 from profilectl.files.ending import interruptible
 from profilectl.files.whole_file import LOG
@@ -78,15 +78,6 @@ def fetched(
         raise duckdb.InvalidInputException(
             "Invalid Input Error: the statement met an input it could not read"
         ) from None
-
-
-def check_memory_limit(size: str | None) -> str | None:
-    """Return a memory limit as DuckDB takes it. Raises UsageError where it is none."""
-    if size is not None and not re.fullmatch(
-        r"[0-9]+(\.[0-9]+)?\s*([KMGT]i?B)", size.strip(), re.IGNORECASE
-    ):
-        raise UsageError(f"--memory-limit {size}: must be a size such as 2GB or 800MB")
-    return size
 
 
 CHANGEABLE = (

@@ -17,12 +17,12 @@ import duckdb
 
 from profilectl.rules.event.event import Event, event_kept, event_of_cells
 from profilectl.rules.fields import Unusable
-from profilectl.rules.sql.identities import hash_fingerprint
 from profilectl.rules.text.values import Value, parse_json, to_json
 from profilectl.store.attaching import SCHEMA_VERSION, attach
 from profilectl.store.catalog import own_version
 from profilectl.store.copies import copy_store
 from profilectl.store.scratch import Scratch
+from profilectl.store.segments import hash_fingerprint
 from profilectl.store.store import Store
 
 STEPS: dict[int, tuple[str, ...]] = {

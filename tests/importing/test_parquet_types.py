@@ -248,9 +248,9 @@ def expected(row: Mapping[str, tuple[Type, Any]]) -> dict[str, Any] | str:
 def found(
     folder: Path,
     columns: Mapping[str, tuple[Type, Sequence[Any]]],
-    options: Options = Options(),
+    options: Options = Options(),  # noqa: B008
     **how: Any,
-) -> list[dict[str, Any] | str]:  # noqa: B008
+) -> list[dict[str, Any] | str]:
     """Return what each row of a Parquet file is staged as, or the code it is rejected with."""
     table = pa.table({name: _array(kind, values) for name, (kind, values) in columns.items()})
     pq.write_table(table, folder / "a.parquet", **how)
@@ -380,10 +380,10 @@ def test_the_time_of_a_consent_is_its_milliseconds(kind: Type, tmp_path: Path) -
 def test_timestamps_of_spark_are_exact(tmp_path: Path) -> None:
     """INT96 has nanoseconds, and years that nanoseconds since 1970 do not reach."""
     moments = [
-        datetime.datetime(2024, 2, 29, 23, 59, 59, 123456),
-        datetime.datetime(9999, 12, 31, 1, 2, 3),
+        datetime.datetime(2024, 2, 29, 23, 59, 59, 123456),  # noqa: DTZ001
+        datetime.datetime(9999, 12, 31, 1, 2, 3),  # noqa: DTZ001
         None,
-    ]  # noqa: DTZ001
+    ]
     table = pa.table(
         {
             "customer_id": ["A", "B", "C"],

@@ -67,8 +67,12 @@ def folder(ground: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def pushed(
-    folder: Path, receiver: Receiver, asked: Asked = Asked(), pace: Pace = QUICK, **more: Any
-) -> PushReport:  # noqa: B008
+    folder: Path,
+    receiver: Receiver,
+    asked: Asked = Asked(),  # noqa: B008
+    pace: Pace = QUICK,
+    **more: Any,
+) -> PushReport:
     return push(
         folder / "profiles.duckdb",
         asked,

@@ -116,11 +116,11 @@ def _export(
     wait: float,
     **stated: Any,
 ) -> None:
+    from profilectl.cli.options import check_memory_limit
     from profilectl.files.sinks import compression_named, format_named
     from profilectl.reading.actions import export_store
     from profilectl.reading.export import Wanted
     from profilectl.render import screen as render_screen
-    from profilectl.store.scratch import check_memory_limit
 
     options, output = options_of(context), file_or_stdout(output)
     environment, fields = stated.pop("environment", None), stated.pop("fields", None)

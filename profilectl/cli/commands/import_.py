@@ -266,10 +266,10 @@ def import_command(
     Identities are resolved to one profile each, the feed's protection level and the priority of its
     source are applied. Every row that could not be used is written to the rejects, with its reason.
     """
+    from profilectl.cli.options import check_memory_limit
     from profilectl.importing.request import ImportRequest
     from profilectl.importing.run import import_files
     from profilectl.render import screen as render_screen
-    from profilectl.store.scratch import check_memory_limit
 
     if detailed_exitcode and not dry_run:
         raise UsageError("--detailed-exitcode goes with --dry-run")

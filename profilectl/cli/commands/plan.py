@@ -132,10 +132,10 @@ def make_command(
     The word `make` may be left out. The plan is bound to the content of the files, the feed, the
     rules in force and the state of the store.
     """
+    from profilectl.cli.options import check_memory_limit
     from profilectl.importing.plan import UNSIGNED, make_plan
     from profilectl.importing.request import ImportRequest
     from profilectl.render import screen as render_screen
-    from profilectl.store.scratch import check_memory_limit
 
     options = options_of(context)
     with render_screen.progress_bar(quiet=options.quiet or as_json) as progress:
@@ -222,9 +222,9 @@ def apply_command(
     as_json: JsonOption = False,
 ) -> None:
     """Make the import of a plan, exactly; or refuse with exit 8 and what has moved since."""
+    from profilectl.cli.options import check_memory_limit
     from profilectl.importing.plan import apply_plan
     from profilectl.render import screen as render_screen
-    from profilectl.store.scratch import check_memory_limit
 
     options = options_of(context)
     with render_screen.progress_bar(quiet=options.quiet or as_json) as progress:

@@ -179,13 +179,13 @@ def push_command(
     Run again after an interruption, the same push goes on where it stopped. Nothing is lost, and
     what is sent twice has the same source_request_id.
     """
+    from profilectl.cli.options import check_memory_limit
     from profilectl.files.secrets import credentials_of
     from profilectl.outputs.push.run import Asked, push
     from profilectl.outputs.push.sending import Pace
     from profilectl.reading.actions import stated_time
     from profilectl.render import screen as render_screen
     from profilectl.render.push import print_push, push_progress
-    from profilectl.store.scratch import check_memory_limit
 
     options = options_of(context)
     if file is None and by_import is not None and events:

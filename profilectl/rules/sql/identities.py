@@ -26,7 +26,6 @@ from profilectl.rules.text.casing import (
     SMALL_SIGMA,
     sigma_pattern,
 )
-from profilectl.store.scratch import Scratch
 
 
 def trimmed(text: str) -> str:
@@ -153,9 +152,3 @@ def hash_of(secret: str, environment: str, kind: str, key: str) -> int:
     """Return the hash of one identity: what the SQL of identity_hash comes to."""
     text = f"{secret}:{CODE[kind]}:{environment}:{key}"
     return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest(), "little")
-
-
-def hash_fingerprint(scratch: Scratch) -> str:
-    """Return a fixed identity's hash: where it differs from the store's, its indexes are of no use."""
-    probe = identity_hash("", "'production'", "email", "'j\u00f6rg@example.com'")
-    return str(scratch.row(f"select to_hex({probe})")[0])
