@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from profilectl.audiences.membership_sql import Audience, members, needs
+from profilectl.audiences.membership_sql import AudienceToEvaluate, members, needs
 from profilectl.rules.criteria.text import criterion_of
 from profilectl.store.scratch import connect
 
@@ -83,7 +83,7 @@ BY_HAND = {
 
 def ours(connection: Any, names: list[str]) -> str:
     """Lay out `person` with the columns that these audiences read, and return their SELECT."""
-    audiences = [Audience(name, criterion_of(CRITERIA[name])) for name in names]
+    audiences = [AudienceToEvaluate(name, criterion_of(CRITERIA[name])) for name in names]
     held = "".join(
         f", v{COLUMN[key]} as v{place}" for place, key in enumerate(needs(audiences).attributes)
     )

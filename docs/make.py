@@ -29,7 +29,7 @@ import typer
 
 from profilectl import codes
 from profilectl.cli.app import app
-from profilectl.codes import CODES, Exit, Fate
+from profilectl.codes import CODES, Exit, CodeEffect
 from profilectl.configuration import CHOICES, SETTINGS
 from profilectl.outputs.packing import SERVER_SET
 from profilectl.outputs.platform import ANSWERS, CLASSES, Act
@@ -46,7 +46,7 @@ from profilectl.rules.leaving.output import ANSWERS as OUTPUT_ANSWERS
 from profilectl.rules.leaving.output import CLASSES as OUTPUT_CLASSES
 from profilectl.rules.leaving.output import CONTENTS, SWITCHES, TROUBLES
 from profilectl.rules.leaving.output import TYPES as OUTPUTS
-from profilectl.rules.leaving.output import Fate as FateOfBatch
+from profilectl.rules.leaving.output import CodeEffect as FateOfBatch
 from profilectl.rules.priority import OVERWRITE, SOURCES
 from profilectl.rules.text.presence import PRESENCE
 
@@ -220,7 +220,7 @@ def limits() -> str:
     return table(("setting", "limits the", "at most", "beyond it"), rows)
 
 
-def code_table(fate: Fate) -> Callable[[], str]:
+def code_table(fate: CodeEffect) -> Callable[[], str]:
     return lambda: table(
         ("code", "what a person reads"),
         ((code(name), one.sentence) for name, one in CODES.items() if one.fate is fate),
@@ -414,7 +414,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "overwrite": overwrite,
     "protections": protections,
     "limits": limits,
-    **{f"codes-{fate.value}": code_table(fate) for fate in Fate},
+    **{f"codes-{fate.value}": code_table(fate) for fate in CodeEffect},
     "exits": exits,
     "settings": settings,
     "promises": promises,

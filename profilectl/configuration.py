@@ -60,7 +60,7 @@ from profilectl.store.definitions import (
 from profilectl.store.feeds import open_feeds
 from profilectl.store.opening import open_store, store_in_memory
 from profilectl.store.scratch import scratch_beside
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 # fmt: off
 SETTINGS: dict[str, tuple[str, str]] = {
@@ -119,7 +119,7 @@ class Declared:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ConfigurationChange:
     """One difference between the store and a configuration.
 
     before is None where nothing was said.
@@ -332,14 +332,14 @@ def _feed(path: Path, name: str, members: Any) -> Feed:
     return Feed(name, source, protection, partner, workspace=workspace)
 
 
-def difference(store: Store, declared: Declared) -> list[Change]:
+def difference(store: OpenStore, declared: Declared) -> list[ConfigurationChange]:
     """Return what applying a configuration would change.
 
     Raises InputRefused for a feed that cannot.
     """
     stated = store.settings().stated
     changes = [
-        Change(name, stated.get(name), declared.settings.get(name))
+        ConfigurationChange(name, stated.get(name), declared.settings.get(name))
         for name in sorted(stated.keys() | declared.settings.keys())
         if stated.get(name) != declared.settings.get(name)
     ]
@@ -349,7 +349,9 @@ def difference(store: Store, declared: Declared) -> list[Change]:
         if before is None:
             where = "" if feed.workspace == DEFAULT_WORKSPACE else f", workspace {feed.workspace}"
             changes.append(
-                Change(f"feeds.{feed.name}", None, f"{feed.source}, {feed.protection}{where}")
+                ConfigurationChange(
+                    f"feeds.{feed.name}", None, f"{feed.source}, {feed.protection}{where}"
+                )
             )
             continue
         if feed.workspace != before.workspace:
@@ -369,7 +371,9 @@ def difference(store: Store, declared: Declared) -> list[Change]:
             )
         if feed.protection != before.protection:
             changes.append(
-                Change(f"feeds.{feed.name}.protection", before.protection, feed.protection)
+                ConfigurationChange(
+                    f"feeds.{feed.name}.protection", before.protection, feed.protection
+                )
             )
     for one in declared.connections:
         if one.feed not in known and one.feed not in {feed.name for feed in declared.feeds}:
@@ -382,7 +386,7 @@ def difference(store: Store, declared: Declared) -> list[Change]:
     return changes + _defined(store, declared)
 
 
-def _check_paths(store: Store, declared: Declared) -> None:
+def _check_paths(store: OpenStore, declared: Declared) -> None:
     """Refuse an output that would be written into the store, or into its log, and a list that would
     be written over another output.
     """
@@ -405,7 +409,7 @@ def _check_paths(store: Store, declared: Declared) -> None:
             )
 
 
-def _check_workspaces(store: Store, declared: Declared) -> None:
+def _check_workspaces(store: OpenStore, declared: Declared) -> None:
     """Refuse what is defined for a workspace that no feed belongs to, where there are others."""
     there = workspaces_of([*store.feeds(), *declared.feeds])
     defined = [(f"calculated.{one.name}", one.workspace) for one in declared.calculated] + [
@@ -419,12 +423,12 @@ def _check_workspaces(store: Store, declared: Declared) -> None:
             )
 
 
-def _defined(store: Store, declared: Declared) -> list[Change]:
+def _defined(store: OpenStore, declared: Declared) -> list[ConfigurationChange]:
     """Return what would become of calculated attributes, audiences, outputs and connections; those
     that are not declared go.
     """
     _check_workspaces(store, declared)
-    changes: list[Change] = []
+    changes: list[ConfigurationChange] = []
     sides: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
         (
             "calculated",
@@ -450,19 +454,19 @@ def _defined(store: Store, declared: Declared) -> list[Change]:
     for section, before, after in sides:
         names = sorted(before.keys() | after.keys())
         changes += [
-            Change(f"{section}.{name}", before.get(name), after.get(name))
+            ConfigurationChange(f"{section}.{name}", before.get(name), after.get(name))
             for name in names
             if before.get(name) != after.get(name)
         ]
     return changes
 
 
-def _connections(store: Store) -> list[Connection | AudienceConnection]:
+def _connections(store: OpenStore) -> list[Connection | AudienceConnection]:
     """Return all connections of a store, by name."""
     return sorted([*connections(store), *audience_connections(store)], key=lambda one: one.name)
 
 
-def apply_config(store: Store, declared: Declared) -> list[Change]:
+def apply_config(store: OpenStore, declared: Declared) -> list[ConfigurationChange]:
     """Make a configuration the store's own, in one transaction; return what changed."""
     changes = difference(store, declared)
     known = {feed.name: feed for feed in store.feeds()}
@@ -475,7 +479,7 @@ def apply_config(store: Store, declared: Declared) -> list[Change]:
     return changes
 
 
-def _define(store: Store, declared: Declared) -> None:
+def _define(store: OpenStore, declared: Declared) -> None:
     now_ms = time.time_ns() // 1_000_000
     for calculation in calculations(store):
         if calculation.name not in {one.name for one in declared.calculated}:
@@ -487,7 +491,7 @@ def _define(store: Store, declared: Declared) -> None:
     align(store)  # whoever is in an audience that is connected now
 
 
-def config_text(store: Store) -> str:
+def config_text(store: OpenStore) -> str:
     """Return the store's configuration as TOML that `config apply` takes back."""
     stated = store.settings().stated
     lines: list[str] = []
@@ -545,7 +549,9 @@ def _toml(value: Any) -> str:
     return f'"{text}"'
 
 
-def apply_file(path: Path, file: Path, *, dry_run: bool = False, wait_s: float = 0) -> list[Change]:
+def apply_file(
+    path: Path, file: Path, *, dry_run: bool = False, wait_s: float = 0
+) -> list[ConfigurationChange]:
     """Apply a configuration file and return what changed, or with dry_run what would."""
     declared = read_config(file)
     if dry_run and not path.exists():

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from profilectl.codes import UsageError
-from profilectl.profiles.activity import Activity, Entry
+from profilectl.profiles.activity import Activity, AttributeChange
 from profilectl.rules.feed import ENVIRONMENTS, PROTECTIONS
 from profilectl.rules.identity import no_type, type_named
 from profilectl.rules.priority import FEED_SOURCES
@@ -221,7 +221,7 @@ def _profile(activity: Activity) -> Profile:
     )
 
 
-def _attribute(entry: Entry) -> Attribute:
+def _attribute(entry: AttributeChange) -> Attribute:
     origin = entry.origin
     return Attribute(
         _value(entry.held),

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from profilectl.audiences.barred import in_force, lively
-from profilectl.audiences.membership_sql import Audience as Evaluated
+from profilectl.audiences.membership_sql import AudienceToEvaluate as Evaluated
 from profilectl.audiences.membership_sql import Relations, members, needs
 from profilectl.audiences.outbox import leave_no_trace
 from profilectl.audiences.refresh import (
-    Asked,
+    RefreshRequest,
     awake_only,
     evaluated_ms,
     event_relation,
@@ -44,7 +44,7 @@ from profilectl.store.history import import_numbered
 from profilectl.store.opening import open_store, shown_after
 from profilectl.store.scratch import scratch_beside
 from profilectl.store.segments import both, known_mpids
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 FEW = 5
 MEMBER_EVENTS = ("profile", "arrival", "place", "type", "name", "at_ms", "event")
@@ -70,7 +70,7 @@ def sizes_of(profiles: Profiles, wanted: Sequence[Defined]) -> dict[int, int]:
     )
 
 
-def _described(store: Store, one: Defined, size: int) -> dict[str, Any]:
+def _described(store: OpenStore, one: Defined, size: int) -> dict[str, Any]:
     state = "ready" if one.filled_ms is not None else "draft"
     lookback = one.audience.lookback.count if one.audience.lookback else None
     return {
@@ -173,7 +173,7 @@ def preview_audience(
 
 
 def make_members(
-    store: Store, profiles: Profiles, audience: Audience, at_ms: int, into: str
+    store: OpenStore, profiles: Profiles, audience: Audience, at_ms: int, into: str
 ) -> None:
     """Make the relation `into` (profile) of who would be in an audience at a time; `person` is
     everybody.
@@ -208,7 +208,7 @@ def make_members(
     scratch.make(into, f"select profile from ({members(asked, at_ms, Relations(event=event))})")
 
 
-def defined_audience(store: Store, name: str) -> Audience:
+def defined_audience(store: OpenStore, name: str) -> Audience:
     """Return an audience by name. Raises UsageError where there is none."""
     return audience_defined(store, name).audience
 
@@ -223,7 +223,9 @@ def refresh_audiences(
         wanted = [audience_defined(store, name).name for name in names] or [
             one.name for one in audiences(store) if store.means(one.audience.workspace)
         ]
-    done = refresh_store(path, now_ms=now_ms, wait_s=max(wait_s, 10), asked=Asked(audiences=wanted))
+    done = refresh_store(
+        path, now_ms=now_ms, wait_s=max(wait_s, 10), asked=RefreshRequest(audiences=wanted)
+    )
     with shown_after("the refresh is done", "see profilectl audiences list, once that is mended"):
         found = [one for one in audiences_in(path, wait_s=wait_s) if one["name"] in wanted]
     none: Counter[str] = Counter()

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from profilectl.audiences.event_counts_sql import opted_out
-from profilectl.audiences.membership_sql import Audience as Evaluated
+from profilectl.audiences.membership_sql import AudienceToEvaluate as Evaluated
 from profilectl.audiences.membership_sql import withdrawn
 from profilectl.profiles.read_model import Profiles
 from profilectl.rules.criteria.tree import reads
@@ -28,7 +28,7 @@ from profilectl.rules.retention import clocks_of
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.definitions import Defined, audiences
 from profilectl.store.segments import both
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 _OPT_OUT = ("profile", "arrival", "place", "type", "at_ms", "event")
 NO_REST = "select null::bigint as profile, null::bigint as arrival, false as speaks_of_consent, null::varchar as rest where false"
@@ -173,7 +173,7 @@ def _withdrawn(asking: Sequence[Defined], places: dict[str, int], nested: str | 
     return " union all ".join(parts)
 
 
-def feeds_of(store: Store, workspace: str) -> str:
+def feeds_of(store: OpenStore, workspace: str) -> str:
     """Return the condition on a row that a workspace sees, "": all are."""
     feeds = store.feeds()
     if workspaces_of(feeds) == [workspace]:

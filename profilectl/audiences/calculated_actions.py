@@ -12,7 +12,7 @@ from typing import Any
 
 from profilectl.audiences.calculated_sql import compute
 from profilectl.audiences.refresh import (
-    Asked,
+    RefreshRequest,
     awake_only,
     people_of,
     refresh_once_done,
@@ -35,7 +35,7 @@ from profilectl.store.definitions import (
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
 from profilectl.store.segments import known_mpids
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 FEW = 5
 """So many profiles and values are shown of a calculated attribute."""
@@ -88,7 +88,7 @@ def calculated_named(path: Path, name: str, *, wait_s: float = 0) -> dict[str, A
         return {**_described(one, _filled(store, "shown")), **_sample(store, "shown")}
 
 
-def _filled(store: Store, relation: str) -> int:
+def _filled(store: OpenStore, relation: str) -> int:
     """Return how many profiles have a value; `-` is none."""
     return int(
         store.scratch.row(
@@ -97,7 +97,7 @@ def _filled(store: Store, relation: str) -> int:
     )
 
 
-def _known(store: Store, name: str) -> Calculation:
+def _known(store: OpenStore, name: str) -> Calculation:
     known = {one.name: one for one in calculations(store)}
     found = known.get(name) or known.get(attribute_key(name))
     if found is None:
@@ -107,7 +107,7 @@ def _known(store: Store, name: str) -> Calculation:
     return found
 
 
-def _sample(store: Store, relation: str) -> dict[str, Any]:
+def _sample(store: OpenStore, relation: str) -> dict[str, Any]:
     """Return the most frequent values of a relation (profile, name, held), and some profiles that
     have one.
     """
@@ -237,5 +237,7 @@ def recalculate(
         wanted = [_known(store, name).name for name in names] or [
             one.name for one in calculations(store) if store.means(one.definition.workspace)
         ]
-    refresh_store(path, now_ms=now_ms, wait_s=max(wait_s, 10), asked=Asked(calculated=wanted))
+    refresh_store(
+        path, now_ms=now_ms, wait_s=max(wait_s, 10), asked=RefreshRequest(calculated=wanted)
+    )
     return [one for one in calculated_in(path, wait_s=wait_s) if one["name"] in wanted]

@@ -52,7 +52,7 @@ FEW = 1000
 
 
 @dataclass(slots=True)
-class Source:
+class ValueSource:
     """What has values: the events (entries: None), or the entries of one of their lists.
 
     fields: by their path in the event or in the entry; needs: the columns that are wanted of each.
@@ -90,7 +90,7 @@ class Picking:
         self._event = EventSql("event", self._parts)
         self._matches: dict[str, str] = {}
         self._windows: dict[str, str] = {}
-        self.sources = [Source()]
+        self.sources = [ValueSource()]
         self._alike = (
             len({(one.event_type, one.event and fold(one.event)) for one in definitions}) == 1
         )
@@ -137,7 +137,7 @@ class Picking:
         )
         return self._windows.setdefault(f"{match} and {times}", f"w{len(self._windows)}")
 
-    def source(self, path: Path) -> tuple[Source, Path]:
+    def source(self, path: Path) -> tuple[ValueSource, Path]:
         """Return what has a field, and the path of the field in it."""
         if not path.walks:
             return self.sources[0], path
@@ -145,10 +145,10 @@ class Picking:
         for source in self.sources:
             if source.entries == entries:
                 return source, rest
-        self.sources.append(Source(entries))
+        self.sources.append(ValueSource(entries))
         return self.sources[-1], rest
 
-    def select(self, source: Source) -> str:
+    def select(self, source: ValueSource) -> str:
         """Return the SELECT of the rows of a source."""
         columns = [
             "profile",
@@ -241,7 +241,7 @@ def _of_entry(path: str) -> tuple[str, str]:
 
 
 def _valued(
-    columns: Sequence[str], source: Source, parts: Sequence[tuple[str, str]], rows: str
+    columns: Sequence[str], source: ValueSource, parts: Sequence[tuple[str, str]], rows: str
 ) -> str:
     """Return the SELECT of rows with the columns of their fields.
 

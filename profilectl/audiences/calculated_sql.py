@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from profilectl.audiences.calculated_rows_sql import Picking, Source
+from profilectl.audiences.calculated_rows_sql import Picking, ValueSource
 from profilectl.rules.calculated import (
     DECIMALS,
     FIRST_MS,
@@ -105,7 +105,7 @@ class _Rows:
 
 
 @dataclass(slots=True)
-class _Counted:
+class _CountedValues:
     """The values of one field, counted by profile.
 
     rows: where they are; where: which count; seen: their order.
@@ -161,7 +161,7 @@ class _Plan:
         if scratch.row(self._picking.spelled_anew())[0]:
             self._picking.compares()
         self._rows = [_Rows("ca_rows0")]
-        self._counted: dict[str, _Counted] = {}
+        self._counted: dict[str, _CountedValues] = {}
         self._order = (
             self._packed()
             if any(one.type in ("first_value", "last_value") for one in definitions)
@@ -194,7 +194,7 @@ class _Plan:
         )
         return [*made, "ca_person"]
 
-    def _count(self, counted: _Counted) -> None:
+    def _count(self, counted: _CountedValues) -> None:
         values, number = counted.counted, counted.counted.column("count(*)")
         self._scratch.make(values.name, counted.select())
         # Where they are texts without a capital, they are sorted by themselves: twice as fast.
@@ -227,7 +227,7 @@ class _Plan:
             return f"at_ms::hugeint * {2**60} + arrival::hugeint * {2**20} + place"
         return "{'at': at_ms, 'arrival': arrival, 'place': place}"
 
-    def _source(self, path: Path) -> tuple[Source, _Rows, Path]:
+    def _source(self, path: Path) -> tuple[ValueSource, _Rows, Path]:
         source, within = self._picking.source(path)
         number = self._picking.sources.index(source)
         if number == len(self._rows):
@@ -317,7 +317,7 @@ class _Plan:
         seen = (
             f"{{'arrival': arrival, 'place': place, 'entry': {'entry' if source.entries else '0'}}}"
         )
-        counted = _Counted(
+        counted = _CountedValues(
             _Rows(f"ca_value{len(self._counted)}"), rows, value, counts, weight, seen
         )
         counted = self._counted.setdefault(counted.select(), counted)

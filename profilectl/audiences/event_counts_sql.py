@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from profilectl.rules.criteria.tree import Happened
+from profilectl.rules.criteria.tree import EventCount
 from profilectl.rules.event.condition import Compared, Node, condition_read
 from profilectl.rules.event.field import Path, fold
 from profilectl.rules.sql.events import EventSql, json_path, number_compared
@@ -19,7 +19,7 @@ from profilectl.rules.sql.values import by_double, time_passes
 from profilectl.rules.text.moments import Days
 from profilectl.rules.text.numbers import quantity
 
-Kind = tuple[Happened, Days | None]
+Kind = tuple[EventCount, Days | None]
 """Events that are counted together, and how far back they count."""
 
 
@@ -83,7 +83,7 @@ def opt_outs(events: str) -> str:
     return f"select profile, unnest({last}) from {events} where type = 'opt_out' group by profile"
 
 
-def _cheap(kind: Happened, lookback: Days | None, now_ms: int) -> str:
+def _cheap(kind: EventCount, lookback: Days | None, now_ms: int) -> str:
     """Return the SQL of whether an event may be of a kind, by its columns; never null."""
     tests = []
     if kind.type is not None:

@@ -30,7 +30,7 @@ from profilectl.rules.criteria.tree import (
     Comparison,
     Consent,
     Criterion,
-    Happened,
+    EventCount,
     InAudience,
     Not,
     Reads,
@@ -43,7 +43,7 @@ from profilectl.rules.text.moments import Days
 
 
 @dataclass(frozen=True, slots=True)
-class Audience:
+class AudienceToEvaluate:
     """An audience to evaluate.
 
     lookback: of a real-time one, how far back events count; None: as far as they are kept.
@@ -81,23 +81,27 @@ class Relations:
         return f"(from {relation} where profile in (select profile from {quote_identifier(self.touched)}))"
 
 
-def needs(audiences: Iterable[Audience]) -> Reads:
+def needs(audiences: Iterable[AudienceToEvaluate]) -> Reads:
     """Say what the relations must hold for some audiences: v0, v1, ... are its attributes, in that
     order.
     """
     return criteria.reads(*(one.tree for one in audiences))
 
 
-def members(audiences: Sequence[Audience], now_ms: int, relations: Relations | None = None) -> str:
+def members(
+    audiences: Sequence[AudienceToEvaluate], now_ms: int, relations: Relations | None = None
+) -> str:
     """Return the SELECT of who is in which audience: audience (its name), profile.
 
     An audience that refers to others reads their memberships from the member relation: evaluate
     those first (criteria.order_of_evaluation). An opted-out profile is in none.
     """
-    return _Written(audiences, now_ms, relations or Relations()).members()
+    return _MembershipWriter(audiences, now_ms, relations or Relations()).members()
 
 
-def changes(audiences: Sequence[Audience], now_ms: int, relations: Relations | None = None) -> str:
+def changes(
+    audiences: Sequence[AudienceToEvaluate], now_ms: int, relations: Relations | None = None
+) -> str:
     """Return the SELECT of what changed against the member relation: audience, profile, change
     (entered or left).
 
@@ -117,7 +121,7 @@ def changes(audiences: Sequence[Audience], now_ms: int, relations: Relations | N
 
 
 def withdrawn(
-    audiences: Sequence[Audience], rest: str, people: str, barred: str | None = None
+    audiences: Sequence[AudienceToEvaluate], rest: str, people: str, barred: str | None = None
 ) -> str:
     """Return the SELECT of whom consent speaks against: audience (its name), profile, sure
     (membership.settled says no) or not (it says nothing, and membership.doubtful does).
@@ -187,12 +191,14 @@ def _doubtful(tree: Criterion, reads: Reads, nested: bool, wanted: bool = True) 
     return "false"
 
 
-class _Written:
+class _MembershipWriter:
     """Writes the SELECT. Each thing that criteria read has a column of its own, by its place in
     Reads.
     """
 
-    def __init__(self, audiences: Sequence[Audience], now_ms: int, relations: Relations) -> None:
+    def __init__(
+        self, audiences: Sequence[AudienceToEvaluate], now_ms: int, relations: Relations
+    ) -> None:
         self.audiences = audiences
         self.now_ms = now_ms
         self.relations = relations
@@ -205,14 +211,14 @@ class _Written:
         # Whatever is asked of their number, events of the same kind are counted once.
         kinds = list(
             dict.fromkeys(
-                (_kind(one), lookback) for one, lookback in found if isinstance(one, Happened)
+                (_kind(one), lookback) for one, lookback in found if isinstance(one, EventCount)
             )
         )
         self.groups = alike(kinds)
         asked = {
             (_kind(one), lookback)
             for one, lookback in found
-            if isinstance(one, Happened) and (one.operator, one.counts) != ("at_least", (1,))
+            if isinstance(one, EventCount) and (one.operator, one.counts) != ("at_least", (1,))
         }
         # Where all that is asked is whether there is one, nothing is counted.
         self.once = {some[0] for some in self.groups if len(some) == 1} - asked
@@ -245,7 +251,7 @@ class _Written:
         told = ", ".join(f"{name} as materialized ({select})" for name, select in steps.items())
         return f"with {told} {' union all '.join(self._one(audience, list(steps)[1:]) for audience in self.audiences)}"
 
-    def _one(self, audience: Audience, steps: Sequence[str]) -> str:
+    def _one(self, audience: AudienceToEvaluate, steps: Sequence[str]) -> str:
         """Return the SELECT of one audience: it joins what its own criteria read, and the cheap
         ones narrow it first.
         """
@@ -266,7 +272,7 @@ class _Written:
         "": none.
         """
         match leaf:
-            case Happened():
+            case EventCount():
                 return (
                     ""
                     if (_kind(leaf), lookback) in self.once
@@ -295,7 +301,7 @@ class _Written:
                 return f"(not {self._sql(tree.part, lookback)})"
             case Comparison():
                 return self._test(tree)
-            case Happened():
+            case EventCount():
                 step, column = self.column[_kind(tree), lookback]
                 if (_kind(tree), lookback) in self.once:
                     return f"(person.profile in (select profile from {step}))"
@@ -331,6 +337,6 @@ class _Written:
         return time_passes(f"person.{field.kind}_ms", operator, operands, self.now_ms)
 
 
-def _kind(tree: Happened) -> Happened:
+def _kind(tree: EventCount) -> EventCount:
     """Return the kind of events that are counted, whatever is asked of their number."""
     return replace(tree, operator="at_least", counts=(1,))

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from profilectl.profiles.activity import Activity, Membership, Standing, Touch
+from profilectl.profiles.activity import Activity, AudienceMembership, Standing, Touch
 from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.rules.audience import Audience
@@ -16,16 +16,16 @@ from profilectl.rules.criteria import tree as criteria
 from profilectl.rules.event.event import Occurred
 from profilectl.rules.feed import workspaces_of
 from profilectl.rules.identity import BY_NAME
-from profilectl.rules.membership import Person, Rest, barred, expires_ms
+from profilectl.rules.membership import PersonFacts, Rest, barred, expires_ms
 from profilectl.rules.priority import CONSENT_SOURCES
 from profilectl.rules.retention import Clocks, clocks_of
 from profilectl.rules.text.values import Value
 from profilectl.store.definitions import Defined, audiences, calculations
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Definitions:
     """What a store defines, read: audiences by number, the tables of the calculated attributes by
     name; windowed: those whose values change as time passes.
     """
@@ -35,11 +35,11 @@ class Known:
     windowed: Sequence[Definition] = ()
 
 
-def known_to(store: Store) -> Known:
+def known_to(store: OpenStore) -> Definitions:
     """Return what a store defines."""
     every = [one.definition for one in calculations(store)]
     windowed = [one for one in every if one.within_ms is not None and not one.draft]
-    return Known(
+    return Definitions(
         {one.number: one for one in audiences(store)},
         {one.name: one.as_table() for one in every},
         windowed,
@@ -52,7 +52,7 @@ def standing_of(profiles: Profiles, activity: Activity, now_ms: int) -> Standing
 
 
 def standings_of(
-    profiles: Profiles, people: Sequence[Activity], now_ms: int, known: Known | None = None
+    profiles: Profiles, people: Sequence[Activity], now_ms: int, known: Definitions | None = None
 ) -> list[Standing]:
     """Return where each of some people stands; of the state that `profiles` reads.
 
@@ -73,7 +73,7 @@ def standings_of(
         ):
             found.setdefault(profile, []).append((number, since_ms))
     if known is None:
-        known = known_to(profiles.store) if found or profiles.calculated else Known({}, {})
+        known = known_to(profiles.store) if found or profiles.calculated else Definitions({}, {})
     standings = []
     clocks = clocks_of(profiles.store.settings().stated)
     elsewhere = _elsewhere(profiles, [one for one in people if one.profile in found], known, values)
@@ -114,7 +114,7 @@ def standings_of(
                     else None
                 )
                 memberships.append(
-                    Membership(
+                    AudienceMembership(
                         number,
                         audience.name,
                         since_ms,
@@ -125,7 +125,7 @@ def standings_of(
     return standings
 
 
-def _kept_out(known: Known, people: Mapping[str, Person]) -> set[int]:
+def _kept_out(known: Definitions, people: Mapping[str, PersonFacts]) -> set[int]:
     """Return the audiences, by number, that a person may not be in (barred.py says it of
     everybody). people: the person as each workspace sees it.
     """
@@ -144,7 +144,7 @@ def _kept_out(known: Known, people: Mapping[str, Person]) -> set[int]:
 
 def _ends_ms(
     audience: Audience,
-    person: Person,
+    person: PersonFacts,
     counted: Sequence[Occurred],
     windowed: Sequence[Definition],
     now_ms: int,
@@ -155,7 +155,7 @@ def _ends_ms(
     if not windowed:
         return expires_ms(audience.tree, person, now_ms, audience.lookback)
 
-    def at(moment_ms: int) -> Person:
+    def at(moment_ms: int) -> PersonFacts:
         values = {one.name: value_of(one, counted, moment_ms) for one in windowed}
         stay = {key: held for key, held in person.attributes.items() if key not in values}
         return replace(
@@ -185,9 +185,9 @@ def ages_out_ms(profiles: Profiles, activity: Activity, clocks: Clocks) -> int |
 def _elsewhere(
     profiles: Profiles,
     members: Sequence[Activity],
-    known: Known,
+    known: Definitions,
     values: dict[int, dict[str, str | None]],
-) -> dict[tuple[str, int], tuple[Person, Activity]]:
+) -> dict[tuple[str, int], tuple[PersonFacts, Activity]]:
     """Return the people who are in audiences of other workspaces, as those see them: (workspace,
     profile) -> person, activity.
     """
@@ -209,7 +209,7 @@ def _elsewhere(
     }
 
 
-def person_of(activity: Activity, calculated: dict[str, str | None]) -> Person:
+def person_of(activity: Activity, calculated: dict[str, str | None]) -> PersonFacts:
     """Return a person as real-time audiences see one."""
     held = {key: entry.held for key, entry in activity.attributes.items() if key not in calculated}
     rest = [
@@ -226,7 +226,7 @@ def person_of(activity: Activity, calculated: dict[str, str | None]) -> Person:
     identities: dict[str, list[str]] = {}
     for one in activity.identities:
         identities.setdefault(one.type, []).append(one.value)
-    return Person(
+    return PersonFacts(
         activity.environment,
         activity.first_seen_ms,
         activity.last_seen_ms,

@@ -38,13 +38,13 @@ from profilectl.rules.leaving.audience_connection import (
     AudienceConnection,
     identities_told,
 )
-from profilectl.rules.leaving.output import BY_HAND, DEAD, WAITING, Outcome, Output
+from profilectl.rules.leaving.output import BY_HAND, DEAD, WAITING, BatchOutcome, Output
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME, hash_of
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.copies import put_in_place, rewrite_store
 from profilectl.store.definitions import Defined, audience_connections, audiences, outputs
 from profilectl.store.segments import known_identities, known_mpids
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 COLUMNS = (
     ("message", "VARCHAR"), ("number", "BIGINT"), ("output", "VARCHAR"), ("audience", "INTEGER"),
@@ -75,7 +75,7 @@ class Route:
         return {"output": self.output.name, "audience": self.audience.number}
 
 
-def audience_routes(store: Store) -> list[Route]:
+def audience_routes(store: OpenStore) -> list[Route]:
     """Return the connections of audiences of a store, with their outputs and audiences."""
     if not store.scratch.row("select count(*) from store.connection")[0]:
         return []
@@ -90,7 +90,7 @@ def audience_routes(store: Store) -> list[Route]:
     ]
 
 
-def people_of_audience(store: Store, workspace: str) -> Profiles:
+def people_of_audience(store: OpenStore, workspace: str) -> Profiles:
     """Return the read model of an audience's people: the attributes of its workspace, the
     identities of all."""
     there = workspaces_of(store.feeds())
@@ -102,7 +102,7 @@ def people_of_audience(store: Store, workspace: str) -> Profiles:
 
 
 def align(
-    store: Store,
+    store: OpenStore,
     touched: str | None = None,
     *,
     output: str | None = None,
@@ -130,7 +130,7 @@ class Members:
     """Whom outputs are to have of the audiences of a workspace."""
 
     def __init__(
-        self, store: Store, workspace: str, routes: Sequence[Route], touched: str | None = None
+        self, store: OpenStore, workspace: str, routes: Sequence[Route], touched: str | None = None
     ) -> None:
         self.store, self.scratch, self.touched = store, store.scratch, touched
         self.profiles = people_of_audience(store, workspace)
@@ -208,7 +208,7 @@ def _among(touched: str | None) -> str:
     return f" and profile in (select profile from {touched})" if touched else ""
 
 
-def _decide(store: Store, route: Route, touched: str | None, *, anew: bool) -> None:
+def _decide(store: OpenStore, route: Route, touched: str | None, *, anew: bool) -> None:
     """Decide what is to be told of each profile, and write it. What waits stays where it says the
     same. Of a message that was begun nobody knows whether it arrived: where the member is not as it
     was then, another takes its place, under an id of its own."""
@@ -277,7 +277,7 @@ class Message:
 
 
 def waiting_messages(
-    store: Store, output: str, numbers: Sequence[int], *, after: int, limit: int
+    store: OpenStore, output: str, numbers: Sequence[int], *, after: int, limit: int
 ) -> list[Message]:
     """Return the next messages of some audiences that wait for an output, in order. after: the
     number they come after."""
@@ -294,7 +294,7 @@ def waiting_messages(
     return [Message(*row) for row in rows]
 
 
-def begin(store: Store, output: str, begun: Sequence[tuple[Message, str, str]]) -> None:
+def begin(store: OpenStore, output: str, begun: Sequence[tuple[Message, str, str]]) -> None:
     """Write down that messages are handed over from now on; within a transaction. Of each: what the
     member has, and what the output may have after it (fingerprints)."""
     scratch = store.scratch
@@ -335,10 +335,10 @@ def begin(store: Store, output: str, begun: Sequence[tuple[Message, str, str]]) 
 
 
 def record_messages(
-    store: Store,
+    store: OpenStore,
     output: str,
     sent: Sequence[tuple[Message, str]],
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[BatchOutcome],
     now_ms: int,
 ) -> None:
     """Write down what became of messages, in one transaction. sent: of each, what the member has
@@ -401,7 +401,7 @@ def record_messages(
         )
 
 
-def drop_messages(store: Store, where: str, bound: dict[str, Any], now_ms: int) -> None:
+def drop_messages(store: OpenStore, where: str, bound: dict[str, Any], now_ms: int) -> None:
     """Take messages out for good, within a transaction: the output is taken to have heard them.
     where: the condition on them."""
     scratch = store.scratch
@@ -432,7 +432,7 @@ def drop_messages(store: Store, where: str, bound: dict[str, Any], now_ms: int) 
 
 
 def meta_with_traces(
-    store: Store,
+    store: OpenStore,
     meta: str = "select * from store.meta",
     outbox: str = "select * from store.audience_outbox",
 ) -> str:
@@ -444,7 +444,7 @@ def meta_with_traces(
     return f"{other} union all select {quote_text(TRACES)}, '{count}'" if count else other
 
 
-def has_traces(store: Store) -> bool:
+def has_traces(store: OpenStore) -> bool:
     """Say whether the file may have bytes of identities that were kept for a removal which is not
     there any more."""
     return bool(
@@ -456,7 +456,7 @@ def has_traces(store: Store) -> bool:
     )
 
 
-def leave_no_trace(store: Store) -> None:
+def leave_no_trace(store: OpenStore) -> None:
     """Write a store that is attached for writing anew, where it has such traces. Raises
     StoreUnusable; then it is as before."""
     if has_traces(store):
@@ -469,7 +469,7 @@ def leave_no_trace(store: Store) -> None:
 
 
 def removals(
-    store: Store, leaving: str, *, erased: bool = False, stay: bool = False, made: int = 0
+    store: OpenStore, leaving: str, *, erased: bool = False, stay: bool = False, made: int = 0
 ) -> list[tuple[Any, ...]]:
     """Return the rows of audience_outbox that remove profiles where they are, because the store is
     about to lose them. leaving: the relation of these; erased: nothing of the row says which
@@ -513,7 +513,7 @@ def removals(
 
 
 def identities_there(
-    store: Store, leaving: str, place: dict[str, Any]
+    store: OpenStore, leaving: str, place: dict[str, Any]
 ) -> dict[int, dict[str, list[str]]]:
     """Return the identities by which an output may know profiles that leave an audience: those they
     have, and those they had before, but for what somebody else has who is there. leaving: the
@@ -576,7 +576,7 @@ def _identities(profiles: Profiles, leaving: str) -> dict[int, tuple[int, dict[s
     }
 
 
-def remove_before_undo(store: Store, numbers: Sequence[int]) -> None:
+def remove_before_undo(store: OpenStore, numbers: Sequence[int]) -> None:
     """Have profiles removed where they are that an undo of some imports is about to take away,
     within its transaction: with the identities that they still have. Where it makes them again, the
     removal is taken back (align)."""

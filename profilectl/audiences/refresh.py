@@ -35,13 +35,13 @@ from pathlib import Path
 
 from profilectl.audiences.barred import NO_REST, barred, lively, rest_rows
 from profilectl.audiences.calculated_sql import compute
-from profilectl.audiences.membership_sql import Audience as Evaluated
+from profilectl.audiences.membership_sql import AudienceToEvaluate as Evaluated
 from profilectl.audiences.membership_sql import Relations, changes, needs
 from profilectl.audiences.outbox import align
 from profilectl.profiles.read_model import RETIRED, Profiles, profiles_of
 from profilectl.rules.audience import Audience
 from profilectl.rules.counts import ImportReport
-from profilectl.rules.criteria.tree import Comparison, Happened, leaves, reads
+from profilectl.rules.criteria.tree import Comparison, EventCount, leaves, reads
 from profilectl.rules.feed import ACCOUNT, DEFAULT_WORKSPACE, workspaces_of
 from profilectl.rules.identity import BY_NAME, TYPES
 from profilectl.rules.retention import clocks_of
@@ -58,7 +58,7 @@ from profilectl.store.definitions import (
 from profilectl.store.opening import UNREFRESHED, once_done, open_store
 from profilectl.store.scratch import Scratch, scratch_beside
 from profilectl.store.segments import both, known_mpids
-from profilectl.store.store import State, Store
+from profilectl.store.store import OpenStore, State
 
 STAMP = "mp_deviceid"
 """The identity that a batch states beside its device_info (domain.md 3.2)."""
@@ -84,7 +84,7 @@ class Refreshed:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RefreshRequest:
     """What is to be made anew for everybody, whatever is known of it: calculated attributes,
     audiences. lost: those that are stale lost what was of somebody erased, which standard
     audiences may not rest on either.
@@ -100,7 +100,7 @@ def refresh_store(
     *,
     now_ms: int | None = None,
     wait_s: float = 0,
-    asked: Asked | None = None,
+    asked: RefreshRequest | None = None,
     memory_limit: str | None = None,
     number: int | None = None,
 ) -> Refreshed:
@@ -119,13 +119,13 @@ def refresh_store(
         # one after the other: each workspace rests on its own attributes and events
         for stage in stages:
             with open_store(scratch, path, wait_s=wait_s) as store:
-                run = _Refresh(store, at_ms, asked or Asked(), stage)
+                run = _Refresh(store, at_ms, asked or RefreshRequest(), stage)
                 stamp = _stamp(store)
                 run.decide()
             with open_store(scratch, path, write=True, wait_s=max(wait_s, 10)) as store:
                 # somebody committed in between: once more, with the door shut
                 if _stamp(store) != stamp:
-                    run = _Refresh(store, at_ms, asked or Asked(), stage)
+                    run = _Refresh(store, at_ms, asked or RefreshRequest(), stage)
                     run.decide()
                 run.store = store
                 seen = seen or store.state()
@@ -184,7 +184,7 @@ class _Stage:
     ends: bool = True
 
 
-def _stages(store: Store) -> list[_Stage]:
+def _stages(store: OpenStore) -> list[_Stage]:
     workspaces = workspaces_defined(store)
     refer = {
         one.audience.workspace for one in audiences(store) if reads(one.audience.tree).audiences
@@ -196,7 +196,7 @@ def _stages(store: Store) -> list[_Stage]:
     ]
 
 
-def unseen(store: Store) -> list[int]:
+def unseen(store: OpenStore) -> list[int]:
     """Return the imports that something defined has not been brought up to date with, such as where
     a refresh was killed.
     """
@@ -215,13 +215,13 @@ def unseen(store: Store) -> list[int]:
     ]
 
 
-def refreshed_ms(store: Store, workspace: str) -> int | None:
+def refreshed_ms(store: OpenStore, workspace: str) -> int | None:
     """Return the time of the last refresh of a workspace; None: there was none."""
     at_ms = _meta(store, _mark("ms", workspace), "")
     return int(at_ms) if at_ms else None
 
 
-def is_up_to_date(store: Store, workspace: str) -> bool:
+def is_up_to_date(store: OpenStore, workspace: str) -> bool:
     """Say whether nothing has changed since the last refresh of a workspace that what is computed
     may rest on.
     """
@@ -248,7 +248,7 @@ def _mark(what: str, workspace: str) -> str:
     return f"refreshed_{what}" + ("" if workspace == DEFAULT_WORKSPACE else f":{workspace}")
 
 
-def _stamp(store: Store) -> tuple[object, ...]:
+def _stamp(store: OpenStore) -> tuple[object, ...]:
     definitions = (
         [(one.name, one.changed_ms) for one in calculations(store)],
         [(one.name, one.changed_ms) for one in audiences(store)],
@@ -263,7 +263,7 @@ def _stamp(store: Store) -> tuple[object, ...]:
 class _Refresh:
     """One stage of a refresh of an open store."""
 
-    def __init__(self, store: Store, now_ms: int, asked: Asked, stage: _Stage) -> None:
+    def __init__(self, store: OpenStore, now_ms: int, asked: RefreshRequest, stage: _Stage) -> None:
         workspace = stage.workspace
         self.store, self.scratch, self.now_ms, self.stage = store, store.scratch, now_ms, stage
         self.profiles: Profiles = people_of(store, workspace, now_ms=now_ms)
@@ -503,7 +503,7 @@ class _Refresh:
         found = {one.definition.within_ms for one in self.stored if one.definition.within_ms}
         for one in self.audiences:
             for leaf in leaves(one.audience.tree):
-                if isinstance(leaf, Happened):
+                if isinstance(leaf, EventCount):
                     spans = [*(leaf.when.operands if leaf.when else ()), one.audience.lookback]
                     found |= {span.ms for span in spans if isinstance(span, Days)}
         return {span for span in found if span is not None}
@@ -750,7 +750,7 @@ def awake_only(profiles: Profiles) -> str:
     return "where profile not in (select profile from dormant)"
 
 
-def people_of(store: Store, workspace: str, *, now_ms: int | None = None) -> Profiles:
+def people_of(store: OpenStore, workspace: str, *, now_ms: int | None = None) -> Profiles:
     """Return the read model of the profiles that a workspace has seen: whom its attributes and
     audiences are about.
     """
@@ -839,6 +839,6 @@ def _attributions_carried(profiles: Profiles, where: str) -> list[str]:
     return [f"select profile, arrival, false, rest from attribution_carried {where}"]
 
 
-def _meta(store: Store, name: str, otherwise: str) -> str:
+def _meta(store: OpenStore, name: str, otherwise: str) -> str:
     found = store.scratch.rows("select value from store.meta where name = $name", {"name": name})
     return str(found[0][0]) if found else otherwise

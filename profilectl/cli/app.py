@@ -35,15 +35,15 @@ app = typer.Typer(
 
 
 @dataclass(slots=True)
-class Options:
+class GlobalOptions:
     """The options of every command."""
 
     store: Path
     quiet: bool
 
 
-def options_of(context: typer.Context) -> Options:
-    found = context.find_object(Options)
+def options_of(context: typer.Context) -> GlobalOptions:
+    found = context.find_object(GlobalOptions)
     assert found is not None
     return found
 
@@ -112,7 +112,7 @@ def _common(
     choose_store_key(store_key)
     choose_key(suppression_key)
     sweep(store.absolute().parent)  # what killed commands have left, whatever they were about
-    context.obj = Options(store, quiet)
+    context.obj = GlobalOptions(store, quiet)
 
 
 def file_or_stdout(output: Path | None) -> Path | None:

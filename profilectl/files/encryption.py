@@ -26,7 +26,7 @@ LONGEST_LOCK = 4096
 DAMAGED = "it was cut off or changed: use another backup"
 
 
-class Writer(Protocol):
+class EncryptedWriter(Protocol):
     """What an encrypted stream is written to."""
 
     def write(self, block: bytes, /) -> int: ...
@@ -84,7 +84,7 @@ def passphrase_in(path: Path) -> str:
     return lines[0]
 
 
-def encrypt(content: BinaryIO, out: Writer, keys: Keys) -> None:
+def encrypt(content: BinaryIO, out: EncryptedWriter, keys: Keys) -> None:
     """Write a content encrypted.
 
     Raises InputRefused for a recipient that is none; OSError where it cannot be read or written.
@@ -104,7 +104,7 @@ def encrypt(content: BinaryIO, out: Writer, keys: Keys) -> None:
         raise OSError(None, str(error).removeprefix("OSError: ")) from None
 
 
-def decrypt(content: BinaryIO, out: Writer, keys: Keys, name: str) -> None:
+def decrypt(content: BinaryIO, out: EncryptedWriter, keys: Keys, name: str) -> None:
     """Write what is in an encrypted file.
 
     Raises InputRefused for a wrong key, UsageError for none, StoreUnusable for a damaged file; then

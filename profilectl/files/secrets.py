@@ -21,7 +21,7 @@ PAIR = 'key = "..." and secret = "..." in TOML, or {"key": "...", "secret": "...
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class KeyAndSecret:
     """A key and its secret. Its text shows nothing."""
 
     key: str = field(repr=False)
@@ -33,7 +33,7 @@ def credentials_of(
     environment: Mapping[str, str],
     key: str = PUSH_KEY,
     secret: str = PUSH_SECRET,
-) -> Credentials:
+) -> KeyAndSecret:
     """Return the key and the secret of a file, or where path is None of the variables of these
     names.
 
@@ -105,7 +105,7 @@ def sendable(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
 
-def _checked(found: Mapping[str, object], where: str) -> Credentials:
+def _checked(found: Mapping[str, object], where: str) -> KeyAndSecret:
     key, secret = found.get("key"), found.get("secret")
     if not isinstance(key, str) or not isinstance(secret, str) or not key or not secret:
         raise InputRefused(f"{where} has no key and secret", PAIR)
@@ -113,4 +113,4 @@ def _checked(found: Mapping[str, object], where: str) -> Credentials:
         raise InputRefused(
             f"the key or the secret of {where} holds a character that cannot be sent", PAIR
         )
-    return Credentials(key, secret)
+    return KeyAndSecret(key, secret)

@@ -37,7 +37,7 @@ another way.
 _UNSAFE = re.compile(r"[^\w.@+-]", re.ASCII)
 
 
-class Writer(Protocol):
+class RowWriter(Protocol):
     """Writes rows in one format to one stream."""
 
     def write(self, block: Sequence[Sequence[Any]]) -> None: ...
@@ -45,7 +45,7 @@ class Writer(Protocol):
     def close(self) -> None: ...
 
 
-class _Lines:
+class _LineWriter:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
 
@@ -56,7 +56,7 @@ class _Lines:
         pass
 
 
-class _Csv(_Lines):
+class _Csv(_LineWriter):
     """RFC 4180 as the reader takes it back: lines that are put together in SQL (extract.csv_line),
     under a header.
     """
@@ -164,12 +164,12 @@ def writer_of(
     numbers: Sequence[str],
     *,
     compression: str | None,
-) -> Writer:
+) -> RowWriter:
     """Return a writer. compression of Parquet is within the file, zstd where none is named; that of
     text is the stream's (`packed`).
     """
     if format == "jsonl":
-        return _Lines(stream)
+        return _LineWriter(stream)
     if format == "csv":
         return _Csv(stream, columns)
     return Parquet(stream, columns, numbers, compression or "zstd")

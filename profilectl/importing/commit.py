@@ -27,7 +27,7 @@ from profilectl.rules.identity import NO_JUDGING, Judging
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import Segment, known_events, write_table
-from profilectl.store.store import Store, who
+from profilectl.store.store import OpenStore, who
 
 REJECT_COLUMNS = "{file: 'VARCHAR', line: 'BIGINT', row: 'BIGINT', code: 'VARCHAR', message: 'VARCHAR', raw: 'VARCHAR'}"
 
@@ -271,7 +271,7 @@ def _line_runs(lines: str | None, first_line: int, first: int, span: int) -> str
     )
 
 
-def warn_of_names(store: Store, feed: Feed, report: ImportReport) -> None:
+def warn_of_names(store: OpenStore, feed: Feed, report: ImportReport) -> None:
     """Say in the report where the workspace has more distinct event names with this import than the
     platform takes.
     """
@@ -293,7 +293,7 @@ def warn_of_names(store: Store, feed: Feed, report: ImportReport) -> None:
 
 
 def write(
-    store: Store, prepared: Prepared, made: Import, staged: Staged, report: ImportReport
+    store: OpenStore, prepared: Prepared, made: Import, staged: Staged, report: ImportReport
 ) -> None:
     """Copy what is prepared into the store, with the history, in one transaction.
 
@@ -340,7 +340,7 @@ def write(
             scratch.forget_order()
 
 
-def _sealed_files(store: Store, made: Import, guard: Guard) -> dict[str, str]:
+def _sealed_files(store: OpenStore, made: Import, guard: Guard) -> dict[str, str]:
     """Make the hashes of files with the key that hold a row of somebody erased, and return them:
     plain -> as they are kept. Whoever guesses the row could make the plain one.
     """
@@ -358,7 +358,7 @@ def _sealed_files(store: Store, made: Import, guard: Guard) -> dict[str, str]:
     return {sha256: guard.text(sha256) for _, sha256 in touched}
 
 
-def _write_import(store: Store, made: Import, staged: Staged, report: ImportReport) -> None:
+def _write_import(store: OpenStore, made: Import, staged: Staged, report: ImportReport) -> None:
     ends = [
         *(
             offset

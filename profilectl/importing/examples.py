@@ -25,7 +25,7 @@ from profilectl.rules.text.values import DELETED as DELETED_VALUE
 from profilectl.rules.text.values import held_json
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import known_mpids
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 PLACE = ("file", "line", "row", "mpid")
 """Where an example stands, and whose it is."""
@@ -39,7 +39,7 @@ def examples_of(
     report: ImportReport,
     merged: Merged,
     made: Import,
-    store: Store,
+    store: OpenStore,
     rejects: Rejects,
 ) -> dict[str, Any]:
     """Return examples by kind: reasons (by code), profiles, identities, attributes, shared.

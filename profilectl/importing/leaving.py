@@ -13,7 +13,7 @@ from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.sql.values import held_as_json
 from profilectl.store.definitions import connections, outputs
 from profilectl.store.scratch import Scratch
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Leaves:
     accepts_eventless: bool
 
 
-def leaving_from(store: Store, feed: str) -> list[Leaves]:
+def leaving_from(store: OpenStore, feed: str) -> list[Leaves]:
     """Return where the batches of a feed go."""
     if not store.scratch.row("select count(*) from store.connection")[0]:
         return []
@@ -219,7 +219,7 @@ def _quoted(text: str) -> str:
 
 
 def write_outgoing(
-    store: Store, number: int, feed: int, leaves: Sequence[Leaves], first: int
+    store: OpenStore, number: int, feed: int, leaves: Sequence[Leaves], first: int
 ) -> None:
     """Put what is prepared into the outbox; within the transaction of the import.
 

@@ -13,7 +13,7 @@ from profilectl.importing.stage.run import Staged
 from profilectl.rules.identity import CODE, NAME
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import Segment
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 # Every row with its profile.
 ROWS = """
@@ -62,7 +62,7 @@ from (
 
 
 @dataclass(slots=True)
-class Outcome:
+class RowOutcome:
     """What becomes of one row."""
 
     row: int
@@ -79,7 +79,7 @@ class Outcome:
     """The types of all identities that the profile has after it."""
 
 
-def outcomes_of(store: Store, staged: Staged, first: int, feed: int) -> list[Outcome]:
+def outcomes_of(store: OpenStore, staged: Staged, first: int, feed: int) -> list[RowOutcome]:
     """Return what becomes of each row, in their order. The relations of sift and resolve are made.
 
     first: the arrival of the first row; feed: the number of the feed.
@@ -106,12 +106,12 @@ def outcomes_of(store: Store, staged: Staged, first: int, feed: int) -> list[Out
     for seq, _, code in rows:
         profile = of_row[seq]
         if profile is None:
-            told.append(Outcome(seq, code))
+            told.append(RowOutcome(seq, code))
             continue
         has = {kind for kind, digest in claims.get(seq, ()) if (kind, digest) in held[profile]}
         new = brought.get(repeated.get(seq, seq + first), set())
         told.append(
-            Outcome(
+            RowOutcome(
                 seq,
                 code,
                 mpids[profile],

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from profilectl.codes import InputRefused, UsageError
 from profilectl.files.whole_file import check_apart, check_target
-from profilectl.importing.outcomes import Outcome
+from profilectl.importing.outcomes import RowOutcome
 from profilectl.rules.counts import ImportReport
 from profilectl.rules.workspace import chosen_workspace
 from profilectl.store.store import State
@@ -85,7 +85,7 @@ class ImportRequest:
     progress: Callable[[str, int], None] = field(default=lambda step, rows: None)
     opened: Callable[[ImportReport, State], None] = field(default=lambda report, state: None)
     checked: Callable[[ImportReport, State], None] = field(default=lambda report, state: None)
-    outcomes: Callable[[list[Outcome]], None] | None = None
+    outcomes: Callable[[list[RowOutcome]], None] | None = None
 
 
 # What is remembered of a request, so that the same import can be made again (undo --replay, plans).

@@ -36,16 +36,22 @@ from profilectl.importing.sift import Frame, sift
 from profilectl.importing.stage.columns import Manifest, read_manifest, read_map
 from profilectl.importing.stage.mendable import Mendable, mendable
 from profilectl.importing.stage.original import reject_rows
-from profilectl.importing.stage.run import Options, Staged, head_of, said_by_path, stage_files
+from profilectl.importing.stage.run import (
+    ReadingOptions,
+    Staged,
+    head_of,
+    said_by_path,
+    stage_files,
+)
 from profilectl.importing.stage.source.files import InputFile, Named, name_files, open_files
 from profilectl.importing.stage.staged import Rejects
 from profilectl.importing.suppression import guard_of
 from profilectl.importing.trace import first_rows, trace_rows
-from profilectl.rules.batch import Field, Reading
+from profilectl.rules.batch import BatchField, Reading
 from profilectl.rules.counts import Counts, FileReport, ImportReport, names_of
 from profilectl.rules.event.event import added_event
 from profilectl.rules.feed import ACCOUNT, ENVIRONMENTS, Feed, computed, meaning_of, workspaces_of
-from profilectl.rules.reimport import Known, known_content, way_of
+from profilectl.rules.reimport import ImportedContent, known_content, way_of
 from profilectl.rules.sql.quoting import quote_identifier, quote_path
 from profilectl.rules.text.moments import latest_ms
 from profilectl.store.attaching import check_path
@@ -55,7 +61,7 @@ from profilectl.store.opening import UNREFRESHED, once_done, open_store, store_i
 from profilectl.store.same_store import is_held
 from profilectl.store.scratch import Scratch, may_write_beside, scratch_beside, unwritable
 from profilectl.store.segments import known_identities, known_mpids
-from profilectl.store.store import State, Store, choose_feed
+from profilectl.store.store import OpenStore, State, choose_feed
 
 FIRST_WAIT_S = 2.0
 """So long an import waits for the store at its beginning, unasked: a server that serves it takes
@@ -176,7 +182,7 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
             scratch, fresh, options, rejects, lambda rows: request.progress("reading", rows), others
         )
         report.notices += dict.fromkeys(notice for file in staged.files for notice in file.notices)
-        run = _Run(
+        run = _ImportRun(
             scratch,
             store_path,
             staged,
@@ -203,10 +209,13 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
 
 
 def _reading_options(
-    request: ImportRequest, reading: Reading, manifest: Manifest | None, mapped: Mapping[str, Field]
-) -> Options:
+    request: ImportRequest,
+    reading: Reading,
+    manifest: Manifest | None,
+    mapped: Mapping[str, BatchField],
+) -> ReadingOptions:
     """Return how the files of an import are to be read."""
-    return Options(
+    return ReadingOptions(
         manifest=manifest,
         mapped=mapped,
         delimiter=request.delimiter,
@@ -293,7 +302,7 @@ def _nothing_left(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _first_look(
     scratch: Scratch, path: Path, request: ImportRequest, *, wait_s: float | None = None
-) -> Iterator[Store]:
+) -> Iterator[OpenStore]:
     """Open the store for reading; a dry run makes none where there is none."""
     check_path(path)
     if request.dry_run and not path.exists():
@@ -307,7 +316,7 @@ def _first_look(
             yield store
 
 
-def _feed(store: Store, request: ImportRequest) -> Feed:
+def _feed(store: OpenStore, request: ImportRequest) -> Feed:
     return choose_feed(
         store.feed(request.feed),
         request.feed,
@@ -319,7 +328,7 @@ def _feed(store: Store, request: ImportRequest) -> Feed:
 
 
 def _fresh(
-    store: Store, feed: Feed, files: Sequence[InputFile], request: ImportRequest
+    store: OpenStore, feed: Feed, files: Sequence[InputFile], request: ImportRequest
 ) -> tuple[list[InputFile], list[FileReport], list[str]]:
     """Return the files whose content the feed has not brought yet (design.md R11), a report of
     each, and what is to be said of those that are imported although their content is known.
@@ -336,13 +345,15 @@ def _fresh(
     return fresh, reports, notices
 
 
-def _known(store: Store, feed: Feed, file: InputFile, request: ImportRequest) -> Known:
+def _known(
+    store: OpenStore, feed: Feed, file: InputFile, request: ImportRequest
+) -> ImportedContent:
     """Return what a feed knows of a content, to be read as the request says.
 
     Under a path that says something else of the rows it is another content.
     """
     if request.again or not feed.number:
-        return Known()
+        return ImportedContent()
     way = way_of(remembered(request), request.protection or feed.protection)
     says = said_by_path(file.name, folders=request.path_columns)
     guard = guard_of(store)
@@ -378,7 +389,7 @@ def _already(report: ImportReport, number: int) -> ImportReport:
     return report
 
 
-class _Run:
+class _ImportRun:
     """One import whose rows are staged: decided on the open store, then committed to it."""
 
     def __init__(
@@ -448,7 +459,7 @@ class _Run:
             ):
                 compact(store)
 
-    def _prepare(self, store: Store) -> Prepared:
+    def _prepare(self, store: OpenStore) -> Prepared:
         self._decide(store)
         self.request.checked(self.report, self.state)
         if self.request.outcomes:
@@ -475,7 +486,7 @@ class _Run:
     def _wait_s(self) -> float:
         return max(self.request.wait_s, LATE_WAIT_S)
 
-    def _decide(self, store: Store) -> None:
+    def _decide(self, store: OpenStore) -> None:
         """Run the steps up to the write on the open store."""
         scratch, counts = self.scratch, Counts()
         self.report.counts, self.report.shared = counts, []
@@ -571,7 +582,7 @@ class _Run:
         self._check_rejects()
         self._check_strict()
 
-    def _check_overtaken(self, store: Store, feed: Feed) -> None:
+    def _check_overtaken(self, store: OpenStore, feed: Feed) -> None:
         """Look again whether the content was imported, now by another process (design.md R11)."""
         numbers = [_known(store, feed, file, self.request).already for file in self.fresh]
         found = [number for number in numbers if number is not None]

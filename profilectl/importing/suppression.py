@@ -34,7 +34,7 @@ from profilectl.rules.sql.identities import (
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.spelling import ANY, MPID, phones_in_text, words_in
 from profilectl.store.scratch import Scratch
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 NOTE = "(erased)"
 """What stands for the text of a reject that names somebody erased."""
@@ -94,14 +94,14 @@ def store_suppresses(scratch: Scratch) -> bool:
     return bool(scratch.row("select count(*) from store.suppressed")[0])
 
 
-def is_keyed(store: Store) -> bool:
+def is_keyed(store: OpenStore) -> bool:
     """Say whether the list of an open store was made with a key."""
     return bool(
         store.scratch.rows("select 1 from store.meta where name = $name", {"name": FINGERPRINT})
     )
 
 
-def guard_of(store: Store) -> Guard | None:
+def guard_of(store: OpenStore) -> Guard | None:
     """Return what keeps people out of an open store; None: nobody was erased. Raises StoreUnusable
     where the key of the list is not there, is another's, or can be read by others.
     """
@@ -114,7 +114,7 @@ class NobodyLetIn(UserWarning):
     """The key of those who stay out cannot be used: nothing is taken in until it can."""
 
 
-def warn_of_key(store: Store) -> None:
+def warn_of_key(store: OpenStore) -> None:
     """Warn where rows could not be taken in, for want of the key of those who stay out."""
     try:
         guard_of(store)
@@ -126,7 +126,7 @@ def warn_of_key(store: Store) -> None:
         )
 
 
-def _guard(store: Store) -> Guard:
+def _guard(store: OpenStore) -> Guard:
     path, named = key_path(store.path), meant_store(store.path)
     found = read_key(path, named)
     if fingerprint_of(found) != store.meta(FINGERPRINT):
@@ -134,7 +134,7 @@ def _guard(store: Store) -> Guard:
     return Guard(found)
 
 
-def sealed_list(store: Store, more: str = "") -> tuple[str, str, Guard | None]:
+def sealed_list(store: OpenStore, more: str = "") -> tuple[str, str, Guard | None]:
     """Return the SELECTs of the list and of what comes to store.meta ("": nothing), for a store
     that is written anew, and what makes its hashes: every one is made with the key, which is
     made where there is none. more: the SELECT of what comes to the list, of plain hashes.

@@ -25,7 +25,7 @@ from profilectl.store.history import history_of, import_numbered, kept_out_of
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
 from profilectl.store.segments import Segment
-from profilectl.store.store import State, Store, who
+from profilectl.store.store import OpenStore, State, who
 
 BY_HAND = {"modify": modify_again, "alias": alias_again}
 """How an import that came from no file is made again, by what its request has."""
@@ -208,7 +208,7 @@ def _cannot(past: Past, error: ProfilectlError) -> InputRefused:
     )
 
 
-def to_undo(store: Store, number: int, *, cascade: bool) -> list[Past]:
+def to_undo(store: OpenStore, number: int, *, cascade: bool) -> list[Past]:
     """Return the imports that must go for one to be taken back, newest first.
 
     Raises InputRefused where it cannot be taken back, or others rest on it and cascade is not
@@ -239,7 +239,7 @@ def to_undo(store: Store, number: int, *, cascade: bool) -> list[Past]:
     return [*reversed(others), past]
 
 
-def to_replay(store: Store, number: int) -> list[Past]:
+def to_replay(store: OpenStore, number: int) -> list[Past]:
     """Return all imports in force from one on, newest first.
 
     Raises InputRefused where one cannot go, or what it was made of was not written down.
@@ -260,7 +260,7 @@ def to_replay(store: Store, number: int) -> list[Past]:
     return later[::-1]
 
 
-def undo(store: Store, pasts: list[Past], *, now_ms: int | None = None) -> None:
+def undo(store: OpenStore, pasts: list[Past], *, now_ms: int | None = None) -> None:
     """Take imports back, in one transaction.
 
     They stay in the history; their content may be imported again.
@@ -278,7 +278,7 @@ def undo(store: Store, pasts: list[Past], *, now_ms: int | None = None) -> None:
             _take_back(store, past, segments.get(past.number), at_ms)
 
 
-def _take_back(store: Store, past: Past, segment: Segment | None, at_ms: int) -> None:
+def _take_back(store: OpenStore, past: Past, segment: Segment | None, at_ms: int) -> None:
     scratch, bound = store.scratch, {"number": past.number}
     if store.has_definitions():
         rows = f"select profile from {segment.table('row')} union " if segment else ""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from profilectl.outputs.handed_over import Riding
-from profilectl.outputs.outbox import Waiting
+from profilectl.outputs.outbox import WaitingBatch
 from profilectl.profiles.activity import Activity, Touch
 from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import account_profiles, profiles_of
@@ -26,10 +26,10 @@ from profilectl.rules.identity import BY_NAME, Usable, display, usable
 from profilectl.rules.leaving.connection import Connection, filtered, refusal
 from profilectl.rules.leaving.enrichment import (
     Holding,
-    Known,
-    Membership,
+    MembershipSince,
     Naming,
     Outgoing,
+    ProfileThen,
     Received,
     Sent,
     addressed,
@@ -41,14 +41,14 @@ from profilectl.rules.leaving.output import Output
 from profilectl.rules.priority import CONSENT_SOURCES
 from profilectl.rules.text.values import Value, parse_json
 from profilectl.store.definitions import audiences, calculations
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 
 @dataclass(frozen=True, slots=True)
 class Composer:
     """What is needed to put batches of a store together."""
 
-    store: Store
+    store: OpenStore
     naming: Naming
     lifetime: bool
     reading: Reading
@@ -56,7 +56,7 @@ class Composer:
     feeds: dict[int, Feed]
     login: Collection[str]
 
-    def compose(self, waiting: Sequence[Waiting]) -> dict[int, Outgoing]:
+    def compose(self, waiting: Sequence[WaitingBatch]) -> dict[int, Outgoing]:
         """Return the batches by arrival. One whose profile is not there any more is left out."""
         found: dict[int, Outgoing] = {}
         for one in waiting:
@@ -70,7 +70,7 @@ class Composer:
                 if one.profile is not None and self.workspace_of(one) == NO_WORKSPACE
             ]
         )
-        by_workspace: dict[str, list[Waiting]] = {}
+        by_workspace: dict[str, list[WaitingBatch]] = {}
         for one in waiting:
             if one.profile is not None:
                 by_workspace.setdefault(self.workspace_of(one), []).append(one)
@@ -80,7 +80,7 @@ class Composer:
                 if workspace == NO_WORKSPACE
                 else profiles_of(self.store, workspace=workspace)
             )
-            wanted: dict[int, dict[int, Waiting]] = {}
+            wanted: dict[int, dict[int, WaitingBatch]] = {}
             for one in ones:
                 assert one.profile is not None
                 wanted.setdefault(one.profile, {})[one.arrival] = one
@@ -94,7 +94,12 @@ class Composer:
         return found
 
     def leaving(
-        self, one: Waiting, outgoing: Outgoing, connection: Connection, to: Output, riding: Riding
+        self,
+        one: WaitingBatch,
+        outgoing: Outgoing,
+        connection: Connection,
+        to: Output,
+        riding: Riding,
     ) -> dict[str, Value] | str:
         """Return what leaves of a batch through an active connection, with the deletions that ride
         along, or why nothing does.
@@ -113,9 +118,9 @@ class Composer:
     def _played(
         self,
         activity: Activity,
-        wanted: dict[int, Waiting],
+        wanted: dict[int, WaitingBatch],
         definitions: Sequence[Definition],
-        memberships: dict[int, list[Membership]],
+        memberships: dict[int, list[MembershipSince]],
         consents: dict[int, list[dict[Purpose, Said]]],
     ) -> dict[int, Outgoing]:
         """Play a profile through, and put each batch that is wanted together as it comes."""
@@ -165,7 +170,7 @@ class Composer:
                 calculated = calculated_at(definitions, occurred, arrival, one.received_ms)
                 # An opt-out holds also where no audience was evaluated since.
                 out = opted_out(event for event in answers if event.arrival < arrival)
-                known = Known(
+                known = ProfileThen(
                     activity.mpid,
                     _holdings(activity, arrival, one.held),
                     dict(attributes),
@@ -185,7 +190,7 @@ class Composer:
                 )
         return found
 
-    def _memberships(self, waiting: Sequence[Waiting]) -> dict[int, list[Membership]]:
+    def _memberships(self, waiting: Sequence[WaitingBatch]) -> dict[int, list[MembershipSince]]:
         """Return by arrival the audiences that its profile was in when the batch arrived: what its
         own import changed came after.
         """
@@ -206,7 +211,7 @@ class Composer:
             ],
         )
         spoken = {one.number: one.audience for one in audiences(self.store)}
-        found: dict[int, list[Membership]] = {}
+        found: dict[int, list[MembershipSince]] = {}
         for arrival, workspace, number, since_ms in scratch.rows(
             "select one.arrival, one.workspace, past.audience, arg_max(past.at_ms, (past.at_ms, past.rowid)) from arrived as one"
             " join store.membership_change as past on past.profile = one.profile and"
@@ -215,16 +220,16 @@ class Composer:
         ):
             if number in spoken and spoken[number].workspace == workspace:
                 found.setdefault(arrival, []).append(
-                    Membership(number, spoken[number].name, since_ms)
+                    MembershipSince(number, spoken[number].name, since_ms)
                 )
         scratch.drop("arrived")
         return found
 
-    def workspace_of(self, one: Waiting) -> str:
+    def workspace_of(self, one: WaitingBatch) -> str:
         """Return the workspace whose attributes complete a batch."""
         return completed_in(self.feeds[one.feed], workspaces_of(self.feeds.values()))
 
-    def _consents(self, waiting: Sequence[Waiting]) -> dict[int, list[dict[Purpose, Said]]]:
+    def _consents(self, waiting: Sequence[WaitingBatch]) -> dict[int, list[dict[Purpose, Said]]]:
         """Return by arrival, for batches of the account, what was in force of consent in each
         workspace after it.
         """
@@ -242,7 +247,7 @@ class Composer:
                     )
         return found
 
-    def _received(self, touch: Touch, one: Waiting, environment: str) -> Received:
+    def _received(self, touch: Touch, one: WaitingBatch, environment: str) -> Received:
         origin = touch.origin
         deleted = [entry.key for entry in touch.entries if entry.kind == "deleted"]
         return Received(
@@ -271,7 +276,7 @@ class Composer:
         tried = {kind: usable(BY_NAME[kind], value, judging) for kind, value in stated.items()}
         return {kind: one for kind, one in tried.items() if isinstance(one, Usable)}
 
-    def _nobodys(self, one: Waiting) -> Received:
+    def _nobodys(self, one: WaitingBatch) -> Received:
         """Read a batch of a feed that only reads, as the outbox keeps it."""
         document = _object(parse_json(one.content or "{}"))
         stated = {
@@ -303,7 +308,7 @@ class Composer:
         )
 
 
-def composer_of(store: Store) -> Composer:
+def composer_of(store: OpenStore) -> Composer:
     """Return what puts the batches of an open store together."""
     settings = store.settings()
     return Composer(

@@ -17,7 +17,7 @@ from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
 from profilectl.outputs.compose import Composer, composer_of
 from profilectl.outputs.handed_over import Riding, riding_of
-from profilectl.outputs.outbox import Waiting, dead_of, routes, waiting_for
+from profilectl.outputs.outbox import WaitingBatch, dead_of, routes, waiting_for
 from profilectl.rules.counts import ImportReport
 from profilectl.rules.leaving.connection import Connection
 from profilectl.rules.leaving.output import Output
@@ -27,7 +27,7 @@ from profilectl.store.copies import copy_store
 from profilectl.store.definitions import outputs, replace_connections
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 ANY = Output("any", "jsonl", "any", accepts_eventless=True)
 """Where everything goes: each batch is put together, whatever the outputs take of it."""
@@ -119,11 +119,11 @@ def enrich(
 
 
 def _riding(
-    store: Store,
+    store: OpenStore,
     composer: Composer,
     output: str,
     connected: Routes,
-    waiting: Sequence[Waiting],
+    waiting: Sequence[WaitingBatch],
     first: int,
 ) -> Riding:
     """Return what an output will have of those who are in a file once all that waits for it now has
@@ -146,7 +146,7 @@ def _riding(
 
 
 def _enriched(
-    store: Store, report: ImportReport, wanted: Routes, connected: Routes
+    store: OpenStore, report: ImportReport, wanted: Routes, connected: Routes
 ) -> list[Enriched]:
     composer = composer_of(store)
     feed = store.feed(report.feed)

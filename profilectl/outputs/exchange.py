@@ -106,7 +106,7 @@ _meter: ContextVar[_Meter] = ContextVar("_meter")
 """That of the exchange which the running task makes."""
 
 
-class _Counted(httpcore.AsyncNetworkStream):
+class _CountedConnection(httpcore.AsyncNetworkStream):
     """A connection that counts what it brings for the exchange that uses it."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
@@ -135,7 +135,9 @@ class _Counted(httpcore.AsyncNetworkStream):
     ) -> httpcore.AsyncNetworkStream:
         _meter.get().connecting = True
         try:
-            return _Counted(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+            return _CountedConnection(
+                await self._stream.start_tls(ssl_context, server_hostname, timeout)
+            )
         except BaseException:  # the deadline: httpcore closes it after an error only
             await self._stream.aclose()
             raise
@@ -159,7 +161,7 @@ class _Network(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         _meter.get().connecting = True
-        return _Counted(
+        return _CountedConnection(
             await self._network.connect_tcp(host, port, timeout, local_address, socket_options)
         )
 
@@ -335,7 +337,7 @@ def _proxy(address: str) -> httpcore.Proxy:
 
 
 @dataclass(slots=True)
-class Waiting:
+class WaitingExchanges:
     """Exchanges for threads that wait for them: they go on in a thread of their own."""
 
     address: str

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from profilectl.rules.leaving.enrichment import HandedOver, Outgoing, handed_over, with_deletions
 from profilectl.rules.text.values import Value
 from profilectl.store.segments import known_mpids
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 View = tuple[str, int]
 """A workspace and a profile: the attributes of each are told by themselves."""
@@ -60,7 +60,7 @@ class Riding:
 
 
 def riding_of(
-    store: Store, output: str, profiles: Collection[int], watched: Iterable[int] = ()
+    store: OpenStore, output: str, profiles: Collection[int], watched: Iterable[int] = ()
 ) -> Riding:
     """Return what an output has of some profiles. watched: those of which a batch is dead."""
     scratch = store.scratch
@@ -85,7 +85,7 @@ def riding_of(
     )
 
 
-def _last_taken(store: Store, bound: Mapping[str, str]) -> dict[int, int]:
+def _last_taken(store: OpenStore, bound: Mapping[str, str]) -> dict[int, int]:
     """Return the last batch of each rider that an output took, where an older version did not write
     down what it has.
     """
@@ -106,7 +106,7 @@ def _last_taken(store: Store, bound: Mapping[str, str]) -> dict[int, int]:
 
 
 def write_handed_over(
-    store: Store, output: str, written: Iterable[tuple[View, HandedOver]]
+    store: OpenStore, output: str, written: Iterable[tuple[View, HandedOver]]
 ) -> None:
     """Write down what an output has now; of two of a profile the later counts.
 

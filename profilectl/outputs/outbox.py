@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from profilectl.outputs.handed_over import View, write_handed_over
 from profilectl.rules.leaving.connection import Connection
 from profilectl.rules.leaving.enrichment import HandedOver
-from profilectl.rules.leaving.output import ARRIVED, DEAD, WAITING, Outcome, Output
+from profilectl.rules.leaving.output import ARRIVED, DEAD, WAITING, BatchOutcome, Output
 from profilectl.store.definitions import connections, outputs
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingBatch:
     """A batch of the outbox.
 
     at_ms: its own time; received_ms: when it was received. profile: None where it is nobody's, and
@@ -43,7 +43,7 @@ class Waiting:
 
 
 def waiting_for(
-    store: Store,
+    store: OpenStore,
     output: str,
     feeds: Sequence[int],
     *,
@@ -51,7 +51,7 @@ def waiting_for(
     limit: int,
     before: int | None = None,
     profiles: Collection[int] | None = None,
-) -> list[Waiting]:
+) -> list[WaitingBatch]:
     """Return the next batches that wait for an output, in order of arrival.
 
     after, before: the arrivals they come between; profiles: of these only.
@@ -67,10 +67,10 @@ def waiting_for(
         f" and outbox.feed in ({listed}) and arrival > $after{within} order by arrival limit {limit}",
         {"output": output, "after": after},
     )
-    return [Waiting(*row) for row in rows]
+    return [WaitingBatch(*row) for row in rows]
 
 
-def dead_of(store: Store, output: str) -> frozenset[int]:
+def dead_of(store: OpenStore, output: str) -> frozenset[int]:
     """Return the profiles of whom a batch to an output is dead."""
     rows = store.scratch.rows(
         f"select distinct profile from store.outbox where output = $output and state = '{DEAD}' and profile is not null",
@@ -80,9 +80,9 @@ def dead_of(store: Store, output: str) -> frozenset[int]:
 
 
 def record(
-    store: Store,
+    store: OpenStore,
     output: str,
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[BatchOutcome],
     now_ms: int,
     written: Mapping[int, tuple[View, HandedOver]] | None = None,
 ) -> None:
@@ -122,7 +122,7 @@ def record(
     scratch.drop("outcome")
 
 
-def routes(store: Store) -> list[tuple[Connection, Output]]:
+def routes(store: OpenStore) -> list[tuple[Connection, Output]]:
     """Return the connections of a store, with their outputs."""
     there = {one.name: one for one in outputs(store)}
     return [(one, there[one.output]) for one in connections(store) if one.output in there]

@@ -43,7 +43,7 @@ to say.
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """What the platform takes: batches and bytes of a request's JSON array; bytes and attributes of
     one batch.
     """
@@ -54,11 +54,11 @@ class Limits:
     attributes: int = LIMITS["attributes"]
 
 
-PLATFORM = Limits()
+PLATFORM = RequestLimits()
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class PackedBatch:
     """A batch that is ready to leave.
 
     position: of the profile, or the line of the file, it comes from; part: which of the batches of
@@ -99,8 +99,8 @@ def parcels_of(
     with_times: bool = False,
     historical: bool = False,
     places: tuple[int, ...] = (),
-    limits: Limits = PLATFORM,
-) -> list[Parcel]:
+    limits: RequestLimits = PLATFORM,
+) -> list[PackedBatch]:
     """Return the batches that one batch leaves as: itself, or parts of it where it is too large.
 
     name: from a part and its content to its source_request_id; a batch that brings one keeps it.
@@ -128,7 +128,7 @@ def parcels_of(
         named = own if own and not place else name(number, content)
         # later parts have no events
         found.append(
-            Parcel(
+            PackedBatch(
                 position,
                 number,
                 named,
@@ -177,7 +177,7 @@ def _named(field: str, key: str) -> str:
     return kind.name if kind and kind.field == f"{field}.{kind.name}" else key
 
 
-def _parts(document: Mapping[str, Value], limits: Limits, id_bytes: int) -> list[list[str]]:
+def _parts(document: Mapping[str, Value], limits: RequestLimits, id_bytes: int) -> list[list[str]]:
     """Return the members, as JSON, of each of the batches that a batch leaves as.
 
     id_bytes: what the JSON of the first one's source_request_id takes.
@@ -229,9 +229,11 @@ def _size(said: Sequence[str]) -> int:
     )
 
 
-def pack(parcels: Iterable[Parcel], limits: Limits = PLATFORM) -> Iterator[tuple[Parcel, ...]]:
+def pack(
+    parcels: Iterable[PackedBatch], limits: RequestLimits = PLATFORM
+) -> Iterator[tuple[PackedBatch, ...]]:
     """Part batches into requests: in order, each as full as it can be."""
-    request: list[Parcel] = []
+    request: list[PackedBatch] = []
     size = 2
     for one in parcels:
         more = len(one.body) + bool(request)
@@ -246,7 +248,7 @@ def pack(parcels: Iterable[Parcel], limits: Limits = PLATFORM) -> Iterator[tuple
         yield tuple(request)
 
 
-def body_of(request: Sequence[Parcel]) -> bytes:
+def body_of(request: Sequence[PackedBatch]) -> bytes:
     """Return what a request sends: a JSON array."""
     return b"[" + b",".join(one.body for one in request) + b"]"
 

@@ -27,7 +27,7 @@ class Act(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PlatformAnswer:
     """What a status means.
 
     code: of a batch that is refused with it; hint: what the person can do.
@@ -42,23 +42,23 @@ class Answer:
 _CREDENTIALS = "give the key and the secret of a platform or custom feed input: PROFILECTL_PUSH_KEY and PROFILECTL_PUSH_SECRET, or --credentials FILE"
 
 # fmt: off
-ANSWERS: dict[int, Answer] = {
-    200: Answer(Act.ACCEPTED,   "accepted"),
-    202: Answer(Act.ACCEPTED,   "accepted"),
-    400: Answer(Act.SINGLE_OUT, "malformed, or a field is missing",         "BATCH_REFUSED"),
-    401: Answer(Act.STOP,       "the platform wants credentials",           hint=_CREDENTIALS),
-    403: Answer(Act.STOP,       "the platform does not take these credentials", hint=_CREDENTIALS),
-    408: Answer(Act.AGAIN,      "the platform did not wait for the request"),
-    413: Answer(Act.SINGLE_OUT, "larger than the platform takes",           "BATCH_TOO_LARGE"),
-    429: Answer(Act.AGAIN,      "too many requests"),
+ANSWERS: dict[int, PlatformAnswer] = {
+    200: PlatformAnswer(Act.ACCEPTED,   "accepted"),
+    202: PlatformAnswer(Act.ACCEPTED,   "accepted"),
+    400: PlatformAnswer(Act.SINGLE_OUT, "malformed, or a field is missing",         "BATCH_REFUSED"),
+    401: PlatformAnswer(Act.STOP,       "the platform wants credentials",           hint=_CREDENTIALS),
+    403: PlatformAnswer(Act.STOP,       "the platform does not take these credentials", hint=_CREDENTIALS),
+    408: PlatformAnswer(Act.AGAIN,      "the platform did not wait for the request"),
+    413: PlatformAnswer(Act.SINGLE_OUT, "larger than the platform takes",           "BATCH_TOO_LARGE"),
+    429: PlatformAnswer(Act.AGAIN,      "too many requests"),
 }
-CLASSES: dict[int, Answer] = {
+CLASSES: dict[int, PlatformAnswer] = {
     # of a status that has no line of its own, by its first digit
-    1:   Answer(Act.AGAIN,      "no answer"),
-    2:   Answer(Act.ACCEPTED,   "accepted"),
-    3:   Answer(Act.STOP,       "the platform is somewhere else",           hint="name its own address with --host; a redirect is not followed"),
-    4:   Answer(Act.STOP,       "nothing there takes batches",              hint="is --host the address of the Events API? /v2/bulkevents is added to it"),
-    5:   Answer(Act.AGAIN,      "the platform is not available"),
+    1:   PlatformAnswer(Act.AGAIN,      "no answer"),
+    2:   PlatformAnswer(Act.ACCEPTED,   "accepted"),
+    3:   PlatformAnswer(Act.STOP,       "the platform is somewhere else",           hint="name its own address with --host; a redirect is not followed"),
+    4:   PlatformAnswer(Act.STOP,       "nothing there takes batches",              hint="is --host the address of the Events API? /v2/bulkevents is added to it"),
+    5:   PlatformAnswer(Act.AGAIN,      "the platform is not available"),
 }
 HOSTS = {
     "us1": "https://s2s.us1.mparticle.com",
@@ -88,7 +88,7 @@ from 0 to twice that (full jitter), so that many senders do not come back at onc
 """
 
 
-def answer_of(status: int) -> Answer:
+def answer_of(status: int) -> PlatformAnswer:
     """Return what is done about an HTTP status."""
     return ANSWERS.get(status) or CLASSES.get(status // 100) or CLASSES[4]
 

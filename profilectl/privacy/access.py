@@ -13,7 +13,7 @@ from profilectl.audiences.one_person import standing_of
 from profilectl.codes import sentence
 from profilectl.privacy.erased import mpids_alone, names_mpid
 from profilectl.privacy.mentions import places_of
-from profilectl.profiles.activity import Activity, Entry, remark_subject
+from profilectl.profiles.activity import Activity, AttributeChange, remark_subject
 from profilectl.profiles.activity_json import entry_json, members, origin_json, standing_json
 from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import Profiles, account_profiles, profiles_of
@@ -22,7 +22,7 @@ from profilectl.rules.identity import NAME
 from profilectl.rules.sql.quoting import quote_identifier
 from profilectl.rules.text.spelling import MPID, Sought
 from profilectl.rules.text.values import Number, Value, parse_json, whole
-from profilectl.store.store import Store, columns_of
+from profilectl.store.store import OpenStore, columns_of
 
 TOLD = (
     "row",
@@ -102,11 +102,11 @@ def access_document(
     }
 
 
-def _compared_within_workspaces(store: Store, one: Activity, workspaces: Sequence[str]) -> None:
+def _compared_within_workspaces(store: OpenStore, one: Activity, workspaces: Sequence[str]) -> None:
     """Let each batch of a timeline say what it changed where its feed belongs, not against what
     another workspace has.
     """
-    entries: dict[int, list[Entry]] = {}
+    entries: dict[int, list[AttributeChange]] = {}
     for view in (
         *(profiles_of(store, workspace=name) for name in workspaces),
         account_profiles(store),
@@ -122,7 +122,7 @@ def _compared_within_workspaces(store: Store, one: Activity, workspaces: Sequenc
         touch.entries = entries.get(touch.origin.arrival, touch.entries)
 
 
-def _of_workspace(store: Store, workspace: str, profile: int) -> dict[str, Value]:
+def _of_workspace(store: OpenStore, workspace: str, profile: int) -> dict[str, Value]:
     """Return what one workspace has of a person."""
     profiles = profiles_of(store, workspace=workspace)
     document = parse_json(
@@ -135,7 +135,7 @@ def _of_workspace(store: Store, workspace: str, profile: int) -> dict[str, Value
     return {name: document[name] for name in OF_A_WORKSPACE if name in document}
 
 
-def _audience_changes(store: Store, profile: int) -> list[Value]:
+def _audience_changes(store: OpenStore, profile: int) -> list[Value]:
     rows = store.scratch.rows(
         "select audience.number, audience.name, one.change, one.at_ms from (select *, rowid as place from store.membership_change) as one"
         " join store.audience on audience.number = one.audience where one.profile = $profile order by one.place",
@@ -165,7 +165,7 @@ def _identities(one: Activity) -> Value:
     ]
 
 
-def _remarks(store: Store, one: Activity) -> list[Value]:
+def _remarks(store: OpenStore, one: Activity) -> list[Value]:
     """Return what was said of their rows: what was skipped of each, and what is worth knowing."""
     origins = {touch.origin.arrival: touch.origin for touch in one.every()}
     rows = store.scratch.rows(

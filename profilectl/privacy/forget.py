@@ -18,7 +18,7 @@ from profilectl.privacy.erased import Erasure, Meant, known_among, meant_by
 from profilectl.privacy.erasure import Leaving
 from profilectl.privacy.staying_out import lift, lift_everybody, suppressed_among
 from profilectl.profiles.read_model import Profiles, profiles_of
-from profilectl.reading.lookup import Found, Lookup, found_in
+from profilectl.reading.lookup import Lookup, LookupMatch, found_in
 from profilectl.rules.identity import BY_NAME
 from profilectl.rules.leaving.output import FILES
 from profilectl.rules.resolution import reached
@@ -26,7 +26,7 @@ from profilectl.store.attaching import must_exist
 from profilectl.store.definitions import outputs
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 from profilectl.store.tellers import WAIT_S, Teller, is_server_of, still_told_by
 
 
@@ -108,7 +108,7 @@ class Forgotten:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ForgetRequest:
     """Who is to be forgotten: an identity (type, "mpid" or "any", and value), or a file of them,
     read as lookup reads one.
 
@@ -126,7 +126,7 @@ class Asked:
 
 def forget(
     store_path: Path,
-    asked: Asked,
+    asked: ForgetRequest,
     *,
     allow_return: bool = False,
     dry_run: bool = False,
@@ -206,7 +206,7 @@ def lift_all(store_path: Path, *, wait_s: float = 0, now_ms: int | None = None) 
         return lift_everybody(store, now_ms=now_ms)
 
 
-def _known_folders(store: Store) -> list[Path]:
+def _known_folders(store: OpenStore) -> list[Path]:
     """Return the folders that a store knows of: its own, those of the files that were imported and
     of outputs that are files, and the system's folder for what is temporary.
     """
@@ -225,7 +225,7 @@ def _known_folders(store: Store) -> list[Path]:
     ]
 
 
-def _leaving(profiles: Profiles, asked: Asked) -> list[int]:
+def _leaving(profiles: Profiles, asked: ForgetRequest) -> list[int]:
     """Return the profiles that a request reaches."""
     return [
         profile
@@ -275,7 +275,7 @@ def _nobody(
     )
 
 
-def _meant(profiles: Profiles, asked: Asked, done: Forgotten) -> list[Meant]:
+def _meant(profiles: Profiles, asked: ForgetRequest, done: Forgotten) -> list[Meant]:
     """Find whom the request means, and note who was not found."""
     if asked.who:
         found = [meant_by(profiles, *asked.who, pick=asked.pick, every=asked.every)]
@@ -296,10 +296,10 @@ def _meant(profiles: Profiles, asked: Asked, done: Forgotten) -> list[Meant]:
     return found
 
 
-def _of_file(profiles: Profiles, asked: Asked, done: Forgotten) -> list[Meant]:
+def _of_file(profiles: Profiles, asked: ForgetRequest, done: Forgotten) -> list[Meant]:
     """Return whom the lines of a file mean, each in all environments."""
     assert asked.file is not None
-    lines: dict[int, list[Found]] = {}
+    lines: dict[int, list[LookupMatch]] = {}
     for one in found_in(profiles, asked.file, Lookup(asked.kind, max_unpacked=asked.max_unpacked)):
         lines.setdefault(one.line, []).append(one)
     devices = {name for name, kind in BY_NAME.items() if kind.device}

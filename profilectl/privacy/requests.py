@@ -37,7 +37,7 @@ from profilectl.rules.text.values import NotJson, Value, parse_json
 from profilectl.store.history import time_ms
 from profilectl.store.opening import open_store, shown_after
 from profilectl.store.scratch import scratch_beside
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 from profilectl.store.tellers import WAIT_S, Teller, still_told_by
 
 CONTROLLER = "default"
@@ -135,7 +135,7 @@ def access(
         return access_document(profiles, meant.profiles, (meant.kind, meant.value), _now(now_ms))
 
 
-def _were_erased(store: Store, meant: Meant) -> bool:
+def _were_erased(store: OpenStore, meant: Meant) -> bool:
     """Say whether somebody was erased, as far as that can be known without the key of those who
     stay out.
     """
@@ -149,7 +149,7 @@ def _now(now_ms: int | None) -> int:
 
 
 @contextlib.contextmanager
-def _open(path: Path, wait_s: float, *, write: bool = False) -> Iterator[Store]:
+def _open(path: Path, wait_s: float, *, write: bool = False) -> Iterator[OpenStore]:
     with (
         scratch_beside(path.absolute()) as scratch,
         open_store(scratch, path, write=write, wait_s=wait_s) as store,
@@ -226,7 +226,9 @@ def submit(store_path: Path, file: Path, *, wait_s: float = 0, now_ms: int | Non
         return found
 
 
-def _records(store: Store, where: str = "", bound: dict[str, Any] | None = None) -> list[Record]:
+def _records(
+    store: OpenStore, where: str = "", bound: dict[str, Any] | None = None
+) -> list[Record]:
     rows = store.scratch.rows(
         f"select {', '.join(COLUMNS)} from store.subject_request {where} order by received_ms, id",
         bound,
@@ -254,7 +256,7 @@ def record_of(store_path: Path, name: str, *, wait_s: float = 0) -> Record:
         return _one(store, name)
 
 
-def _one(store: Store, name: str) -> Record:
+def _one(store: OpenStore, name: str) -> Record:
     found = _records(store, "where id = $id", {"id": name.lower()})
     if not found:
         raise no_such(
@@ -279,7 +281,9 @@ def cancel(store_path: Path, name: str, *, wait_s: float = 0, now_ms: int | None
         return _one(store, name)
 
 
-def _set(store: Store, names: Sequence[str], status: str, finished_ms: int | None = None) -> None:
+def _set(
+    store: OpenStore, names: Sequence[str], status: str, finished_ms: int | None = None
+) -> None:
     store.scratch.run(
         "update store.subject_request set status = $status, finished_ms = $finished where id in (select unnest($ids::varchar[]))",
         {"status": status, "finished": finished_ms, "ids": list(names)},
@@ -362,7 +366,7 @@ def carry_out(
 
 
 def _answer(
-    store: Store,
+    store: OpenStore,
     profiles: Profiles,
     one: Record,
     folder: Path,
@@ -383,7 +387,7 @@ def _answer(
         )
 
 
-def _due(store: Store, now_ms: int) -> list[Record]:
+def _due(store: OpenStore, now_ms: int) -> list[Record]:
     return _records(
         store, "where status in ('pending', 'in_progress') and due_ms <= $now", {"now": now_ms}
     )

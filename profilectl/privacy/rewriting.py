@@ -7,15 +7,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from profilectl.audiences.refresh import Asked, refresh_store
+from profilectl.audiences.refresh import RefreshRequest, refresh_store
 from profilectl.codes import StoreUnusable
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
 from profilectl.store.copies import put_in_place, rewrite_store
 from profilectl.store.scratch import Scratch, attaching
-from profilectl.store.store import Store, columns_of
+from profilectl.store.store import OpenStore, columns_of
 
 
-def forget_requests(store: Store, names: Sequence[str]) -> None:
+def forget_requests(store: OpenStore, names: Sequence[str]) -> None:
     """Take the records of requests out of a store that is attached for writing, so that no byte of
     them is left in its file. Raises StoreUnusable; then the store is as before.
     """
@@ -32,7 +32,7 @@ def without_requests(select: str, names: Sequence[str]) -> str:
 
 
 def write_anew(
-    store: Store,
+    store: OpenStore,
     stays: Mapping[str, str],
     gone: Mapping[str, int],
     *,
@@ -47,7 +47,7 @@ def write_anew(
     made = rewrite_store(store.scratch, store.path, store.scratch.folder, stays)
     _verify(store.scratch, made, gone)
     if refreshed_ms is not None:
-        refresh_store(made, now_ms=refreshed_ms, asked=Asked(lost=lost))
+        refresh_store(made, now_ms=refreshed_ms, asked=RefreshRequest(lost=lost))
     put_in_place(store.scratch, made, store.path)
 
 

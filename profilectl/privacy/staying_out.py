@@ -11,10 +11,10 @@ from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME, display, key_of
 from profilectl.rules.sql.identities import MPID_TYPE, hash_of, mpid_hash_of
 from profilectl.rules.sql.quoting import quote_text
-from profilectl.store.store import Store, who
+from profilectl.store.store import OpenStore, who
 
 
-def lift(store: Store, kind: str, value: str, *, now_ms: int) -> int:
+def lift(store: OpenStore, kind: str, value: str, *, now_ms: int) -> int:
     """Let people who were erased come back, in one transaction; return how many identities were
     lifted.
 
@@ -45,7 +45,7 @@ def lift(store: Store, kind: str, value: str, *, now_ms: int) -> int:
     return count
 
 
-def lift_everybody(store: Store, *, now_ms: int) -> int:
+def lift_everybody(store: OpenStore, *, now_ms: int) -> int:
     """Write a store that is attached for writing anew without the list of those who stay out, and
     without a need of its key; return how many identities it had. Raises StoreUnusable; then the
     store is as before.
@@ -65,7 +65,7 @@ def lift_everybody(store: Store, *, now_ms: int) -> int:
     return count
 
 
-def suppressed_among(store: Store, asked: Sequence[Meant]) -> list[Meant]:
+def suppressed_among(store: OpenStore, asked: Sequence[Meant]) -> list[Meant]:
     """Return those identities and MPIDs that are of somebody erased, who stays out.
 
     Raises StoreUnusable as guard_of does.

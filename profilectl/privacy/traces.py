@@ -31,7 +31,7 @@ from profilectl.rules.sql.identities import ENVIRONMENT_NAME, hash_of
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
 from profilectl.rules.text.spelling import Sought
 from profilectl.store.scratch import Scratch
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 PATHS = (
     "path",
@@ -57,7 +57,7 @@ class Traces:
     """
 
     profiles: Profiles
-    store: Store
+    store: OpenStore
     scratch: Scratch
     secret: str
     number: int

@@ -45,7 +45,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AttributeChange:
     """One thing that a row did, or tried to do, to an attribute.
 
     kind: set, changed, unchanged, deleted or blocked (then code says why). before: the value in
@@ -62,7 +62,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldIdentity:
     """An identity of the profile: when it came, and the row that took it away, if one did."""
 
     type: str
@@ -72,7 +72,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenEvent:
     """An event of the user: text is the whole of it as JSON, as it came."""
 
     type: str
@@ -97,10 +97,10 @@ class Touch:
 
     origin: Origin
     founded: bool
-    added: list[Held] = field(default_factory=list)
-    removed: list[Held] = field(default_factory=list)
-    entries: list[Entry] = field(default_factory=list)
-    events: list[Seen] = field(default_factory=list)
+    added: list[HeldIdentity] = field(default_factory=list)
+    removed: list[HeldIdentity] = field(default_factory=list)
+    entries: list[AttributeChange] = field(default_factory=list)
+    events: list[SeenEvent] = field(default_factory=list)
     rest: dict[str, Any] = field(default_factory=dict)
     alias: Carried | None = None
     taker: int | None = None
@@ -138,7 +138,7 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
-class Membership:
+class AudienceMembership:
     """A person's membership in an audience.
 
     expires_ms: when it ends if nothing arrives; None: it does not.
@@ -160,7 +160,7 @@ class Standing:
 
     calculated: dict[str, str | None]
     definitions: dict[str, dict[str, object]]
-    memberships: list[Membership]
+    memberships: list[AudienceMembership]
 
 
 @dataclass(slots=True)
@@ -183,10 +183,10 @@ class Activity:
     profile: int
     first_seen_ms: int
     last_seen_ms: int
-    identities: list[Held]
-    lost: list[Held]
-    attributes: dict[str, Entry]
-    history: dict[str, list[Entry]]
+    identities: list[HeldIdentity]
+    lost: list[HeldIdentity]
+    attributes: dict[str, AttributeChange]
+    history: dict[str, list[AttributeChange]]
     touches: list[Touch]
     standing: Standing | None = None
     aged_ms: list[int] = field(default_factory=list)
@@ -209,7 +209,7 @@ class Activity:
         """
         return _in_order(self.touches, self.elsewhere, self.taken)
 
-    def taken_by(self, held: Held) -> Origin | None:
+    def taken_by(self, held: HeldIdentity) -> Origin | None:
         """Return where the row stands that took an identity away."""
         return next(
             (touch.origin for touch in self.past() if touch.origin.arrival == held.lost), None
@@ -227,7 +227,7 @@ class Activity:
         """Return the calculated attributes: name -> held value, None where nothing was to compute."""
         return self.standing.calculated if self.standing else {}
 
-    def stored(self) -> dict[str, Entry]:
+    def stored(self) -> dict[str, AttributeChange]:
         """Return the entry in force of each attribute that no calculated one masks."""
         return {
             key: entry for key, entry in self.attributes.items() if key not in self.calculated()

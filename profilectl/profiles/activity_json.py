@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from profilectl.profiles.activity import Activity, Carried, Device, Entry, Origin, Seen, Touch
+from profilectl.profiles.activity import (
+    Activity,
+    AttributeChange,
+    Carried,
+    Device,
+    Origin,
+    SeenEvent,
+    Touch,
+)
 from profilectl.rules.text.values import DELETED, Value, held_json, parse_json, to_json, whole
 
 
@@ -88,7 +96,7 @@ def origin_json(origin: Origin) -> dict[str, Value]:
     }
 
 
-def entry_json(entry: Entry) -> dict[str, Value]:
+def entry_json(entry: AttributeChange) -> dict[str, Value]:
     """Return what a row did to an attribute, as JSON. A tag is null: what is not there is left out."""
     found: dict[str, Value] = {"change": entry.kind}
     if entry.held != DELETED:
@@ -114,7 +122,7 @@ def touch_json(touch: Touch) -> dict[str, Value]:
     }
 
 
-def _alias_json(alias: Carried, events: Sequence[Seen]) -> Value:
+def _alias_json(alias: Carried, events: Sequence[SeenEvent]) -> Value:
     return {
         "from": str(alias.source),
         "to": str(alias.destination),
@@ -127,7 +135,7 @@ def _alias_json(alias: Carried, events: Sequence[Seen]) -> Value:
     }
 
 
-def event_json(event: Seen) -> dict[str, Value]:
+def event_json(event: SeenEvent) -> dict[str, Value]:
     """Return an event as JSON: what it is found by, and the whole of it."""
     return {
         "type": event.type,

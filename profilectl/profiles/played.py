@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from profilectl.codes import NobodyFound, UsageError
-from profilectl.profiles.activity import Activity, Carried, Entry, Held, Origin, Seen, Touch
+from profilectl.profiles.activity import (
+    Activity,
+    AttributeChange,
+    Carried,
+    HeldIdentity,
+    Origin,
+    SeenEvent,
+    Touch,
+)
 from profilectl.profiles.read_model import FORGOTTEN, RETIRED, Alias, Profiles
 from profilectl.rules.event.event import Occurred
 from profilectl.rules.feed import Feed
@@ -87,7 +95,7 @@ class _Raw:
         self.rows: dict[int, list[tuple[Any, ...]]] = {}
         self.cells: dict[tuple[int, int], list[tuple[str, str, str]]] = {}
         self.rest: dict[tuple[int, int], str] = {}
-        self.events: dict[tuple[int, int], list[Seen]] = {}
+        self.events: dict[tuple[int, int], list[SeenEvent]] = {}
         for segment in profiles.segments:
             if "row" not in segment.tables:
                 continue
@@ -132,7 +140,7 @@ class _Raw:
         for profile, arrival, *event in self._ask(
             f"select * from ({known_events(profiles.segments, where=where, columns=_SEEN)}) order by profile, arrival, place"
         ):
-            self.events.setdefault((profile, arrival), []).append(Seen(*event[1:]))
+            self.events.setdefault((profile, arrival), []).append(SeenEvent(*event[1:]))
         self.removed = (
             self._ask(f"select profile, type, hash, arrival from store.removed {where}")
             if profiles.removals
@@ -162,7 +170,7 @@ class _Raw:
             one for one in profiles.aliases if {one.source, one.destination} & set(found)
         ]
         # alias -> row, place in it and feed of an event, and the event
-        self.carried: dict[int, list[tuple[int, int, int, Seen]]] = {}
+        self.carried: dict[int, list[tuple[int, int, int, SeenEvent]]] = {}
         for one in profiles.carrying():
             if one.destination in found:
                 happened = known_events(
@@ -172,7 +180,7 @@ class _Raw:
                     f"select * from ({happened}) order by at_ms, arrival, place"
                 ):
                     self.carried.setdefault(one.before, []).append(
-                        (arrival, position, feed, Seen(*event))
+                        (arrival, position, feed, SeenEvent(*event))
                     )
         self.mpids: dict[int, int] = {}
         self.sources: set[int] = set()  # of aliases: those that the workspace has seen
@@ -288,7 +296,7 @@ def _played(profiles: Profiles, profile: int, raw: _Raw) -> Activity | None:
         for kind, value in identities:
             digest = hash_of(secret, environment, kind, key_of(BY_NAME[kind], value))
             lost = min((one for one in gone.get((kind, digest), ()) if one > arrival), default=None)
-            identity = Held(kind, value, origin, lost)
+            identity = HeldIdentity(kind, value, origin, lost)
             touch.added.append(identity)
             (found.identities if lost is None else found.lost).append(identity)
         for key, held, code in sorted(raw.cells.get((profile, arrival), ())):
@@ -365,11 +373,11 @@ def _carry(profiles: Profiles, found: Activity, raw: _Raw, feeds: dict[int, Feed
 
 def _events_carried(
     found: Activity, raw: _Raw, feeds: dict[int, Feed], alias: Alias
-) -> tuple[list[Seen], list[Occurred]]:
+) -> tuple[list[SeenEvent], list[Occurred]]:
     """Return the events that an alias carries over to a profile: those of its workspace, and with
     them the opt-outs of all.
     """
-    here: list[Seen] = []
+    here: list[SeenEvent] = []
     every: list[Occurred] = []
     for arrival, place, feed, event in (
         raw.carried.get(alias.arrival, ()) if found.profile == alias.destination else ()
@@ -393,7 +401,7 @@ def _rest(text: str) -> dict[str, Any]:
 
 def _entry(
     found: Activity, key: str, held: str, code: str, origin: Origin, elsewhere: Origin | None
-) -> Entry:
+) -> AttributeChange:
     """Apply one cell to the profile as it was, and say what it did.
 
     elsewhere: who owns the attribute in another workspace, which only an account feed can be
@@ -412,7 +420,7 @@ def _entry(
         if had == held
         else "changed"
     )
-    entry = Entry(
+    entry = AttributeChange(
         key, kind, held, had, before.origin if before else elsewhere if code else None, origin, code
     )
     found.history.setdefault(key, []).append(entry)

@@ -41,7 +41,7 @@ from profilectl.store.segments import (
     known_mpids,
     known_rows,
 )
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 EVERYWHERE = ""
 """Under this name an alias keeps the install attribution that was stated last in any workspace."""
@@ -78,7 +78,7 @@ class Profiles:
     seen.
     """
 
-    store: Store
+    store: OpenStore
     segments: list[Segment]
     removals: bool
     identities: list[str]
@@ -594,7 +594,7 @@ def _is_mpid(value: str) -> bool:
 
 
 def profiles_of(
-    store: Store,
+    store: OpenStore,
     *,
     until: int | None = None,
     now_ms: int | None = None,
@@ -641,7 +641,7 @@ def profiles_of(
     return profiles
 
 
-def account_profiles(store: Store) -> Profiles:
+def account_profiles(store: OpenStore) -> Profiles:
     """Return the read model of what the account's own feeds have said of profiles, and no
     workspace.
     """

@@ -18,9 +18,9 @@ from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.reading.explain import (
     Apart,
     Explained,
-    Fate,
     Identified,
     Link,
+    RowFate,
     apart,
     chain,
     explain_attribute,
@@ -36,13 +36,13 @@ from profilectl.store.history import as_of as as_of_arrival
 from profilectl.store.history import history_of, time_ms
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 if TYPE_CHECKING:  # `show` is to feel instant: what it does not need is loaded where it is used
     from profilectl.reading.export import Wanted
     from profilectl.reading.lookup import Lookup
-    from profilectl.reading.search import Asked, Hit
-    from profilectl.reading.stream import Arrived, Found, Listed, Unowned
+    from profilectl.reading.search import Hit, SearchRequest
+    from profilectl.reading.stream import Arrived, EventFilter, StreamedEvent, Unowned
 
 AGO_MS = {"m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 """The units of a time that is told from now backwards."""
@@ -163,7 +163,7 @@ def identify_user(
         return identify(profiles_of(store, every=True), environment, identities)
 
 
-def explain_one_row(store_path: Path, file: str, line: int, *, wait_s: float = 0) -> list[Fate]:
+def explain_one_row(store_path: Path, file: str, line: int, *, wait_s: float = 0) -> list[RowFate]:
     """Return what became of a row in every import in force that brought its file."""
     with _reading(store_path, wait_s) as store:
         return explain_row(profiles_of(store), file, line)
@@ -175,7 +175,9 @@ def explain_rules(store_path: Path, *, wait_s: float = 0) -> dict[str, Any]:
         return rules_in_force(profiles_of(store))
 
 
-def search_store(store_path: Path, asked: Asked, *, wait_s: float = 0) -> tuple[int, list[Hit]]:
+def search_store(
+    store_path: Path, asked: SearchRequest, *, wait_s: float = 0
+) -> tuple[int, list[Hit]]:
     """Return how many identities or profiles were found, and the first of them.
 
     Raises what search.search raises.
@@ -188,7 +190,7 @@ def search_store(store_path: Path, asked: Asked, *, wait_s: float = 0) -> tuple[
         )
 
 
-def read_events(store_path: Path, listed: Listed, *, wait_s: float = 0) -> list[Found]:
+def read_events(store_path: Path, listed: EventFilter, *, wait_s: float = 0) -> list[StreamedEvent]:
     """Return events, newest first. Raises StoreBusy, StoreUnusable."""
     from profilectl.reading.stream import events_of
 
@@ -278,7 +280,7 @@ def look_up_values(
         return look_up_list(profiles_of(store, every=_of_anybody(store, wanted)), values, wanted)
 
 
-def _of_anybody(store: Store, wanted: Lookup) -> bool:
+def _of_anybody(store: OpenStore, wanted: Lookup) -> bool:
     """Say whether it does not matter which workspace is meant: identities are the same in all."""
     return store.workspace is None and not wanted.fields
 
@@ -306,7 +308,7 @@ def names_in(store_path: Path, what: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _reading(store_path: Path, wait_s: float) -> Iterator[Store]:
+def _reading(store_path: Path, wait_s: float) -> Iterator[OpenStore]:
     with (
         scratch_beside(store_path.absolute()) as scratch,
         open_store(scratch, store_path, wait_s=wait_s) as store,

@@ -34,7 +34,7 @@ from profilectl.store.copies import BLOCK, copy_store
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch, private_folder, scratch_beside
 from profilectl.store.seal import BACKUP, holds, keyed
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 from profilectl.store.upgrade import known_version
 
 SEAL = 1
@@ -405,7 +405,7 @@ def _seen_sound(folder: Path, made: Path, backup: Path, path: Path) -> _Seen:
         try:
             attach(scratch, made, write=False, until=time.monotonic())
             version = known_version(scratch, made)
-            store = Store(scratch, made)
+            store = OpenStore(scratch, made)
             no_key = _no_key(store, path) if version == SCHEMA_VERSION else ""
             breaches = (
                 [f"{one.promise}: {one.message}" for one in check(store)]
@@ -434,7 +434,7 @@ def _seen_sound(folder: Path, made: Path, backup: Path, path: Path) -> _Seen:
     return seen
 
 
-def _last_erasure(store: Store) -> int:
+def _last_erasure(store: OpenStore) -> int:
     return store.next_erasure() - 1
 
 
@@ -446,7 +446,7 @@ def _erased_since(folder: Path, path: Path, seen: _Seen, until: float) -> int | 
         try:
             attach(scratch, path, write=False, until=until)
             try:
-                store = Store(scratch, path)
+                store = OpenStore(scratch, path)
                 if known_version(scratch, path) < ERASES or store.meta("secret") != seen.secret:
                     return 0
                 counted = "select coalesce(sum(profiles), 0) from store.erasure where kind = 'erased' and number > $last"
@@ -459,7 +459,7 @@ def _erased_since(folder: Path, path: Path, seen: _Seen, until: float) -> int | 
             return None
 
 
-def _no_key(store: Store, path: Path) -> str:
+def _no_key(store: OpenStore, path: Path) -> str:
     """Say why a store would take nothing in at its new place, for want of the key of those who stay
     out.
     """

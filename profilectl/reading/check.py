@@ -22,7 +22,7 @@ from profilectl.store.attaching import plain
 from profilectl.store.compaction import ORDER
 from profilectl.store.history import history_of
 from profilectl.store.segments import Segment, hash_fingerprint, known_identities
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ PROMISES = {
 }  # fmt: skip
 
 
-def check(store: Store, *, repair: bool = False) -> list[Breach]:
+def check(store: OpenStore, *, repair: bool = False) -> list[Breach]:
     """Return every breach; with repair, make again what can be derived, in one transaction.
 
     The store must be attached for writing to be repaired.
@@ -89,7 +89,7 @@ def check(store: Store, *, repair: bool = False) -> list[Breach]:
 class _Check:
     """One pass over a store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: OpenStore) -> None:
         self.store, self.scratch = store, store.scratch
         self.segments = store.segments()
         self.history = history_of(store)
@@ -447,7 +447,7 @@ class _Check:
                 )
 
 
-def index_select(store: Store, segment: Segment) -> str:
+def index_select(store: OpenStore, segment: Segment) -> str:
     """Return the SELECT of the index that a segment's rows make: hash, profile, type."""
     secret = store.meta("secret")
     environment = environment_name()
@@ -473,7 +473,7 @@ def index_select(store: Store, segment: Segment) -> str:
     return select
 
 
-def _repair(store: Store) -> None:
+def _repair(store: OpenStore) -> None:
     """Make indexes and tables of MPIDs again, sort what is out of order, drop tables of no segment."""
     scratch = store.scratch
     there = {

@@ -18,7 +18,7 @@ from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.sql.values import DELETED, held_as_json
 from profilectl.store.history import history_of, no_import
 from profilectl.store.segments import IMPORT_FILES, known_loose, known_mpids, known_rows
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 REVERSE = {
     "created": "gone",
@@ -49,7 +49,7 @@ class Span:
     back: bool = False
 
 
-def span_of(store: Store, older: int | None = None, newer: int | None = None) -> Span:
+def span_of(store: OpenStore, older: int | None = None, newer: int | None = None) -> Span:
     """Return the span of one import (else the newest in force), or of what leads from the state
     after one import to that after another (0: nothing yet), which may be an earlier one.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from profilectl.codes import InputRefused, sentence
-from profilectl.profiles.activity import Activity, Entry, Held, Origin, Touch
+from profilectl.profiles.activity import Activity, AttributeChange, HeldIdentity, Origin, Touch
 from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import Profiles
 from profilectl.rules.feed import PROTECTIONS
@@ -61,8 +61,8 @@ class Loser:
     rule.
     """
 
-    entry: Entry
-    by: Entry | None
+    entry: AttributeChange
+    by: AttributeChange | None
     rule: Rule
 
 
@@ -75,7 +75,7 @@ class Explained:
     """
 
     key: str
-    winner: Entry | None
+    winner: AttributeChange | None
     losers: list[Loser]
     definition: dict[str, object] | None = None
     calculated: str | None = None
@@ -126,7 +126,7 @@ def explain_attribute(activity: Activity, key: str) -> Explained:
     return Explained(key, winner, losers[::-1], definition, activity.calculated().get(key), dormant)
 
 
-def _refusal(entry: Entry) -> Rule:
+def _refusal(entry: AttributeChange) -> Rule:
     """Return the rule by which a cell was refused."""
     if entry.code == CALCULATED:
         return Rule(
@@ -316,7 +316,7 @@ def _passed(
     return PassedOver(activity, by.type, by.value, why)
 
 
-def _digest(activity: Activity, held: Held, secret: str) -> int:
+def _digest(activity: Activity, held: HeldIdentity, secret: str) -> int:
     return hash_of(secret, activity.environment, held.type, key_of(BY_NAME[held.type], held.value))
 
 
@@ -481,7 +481,7 @@ MOST_OF_A_LINE = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class RowFate:
     """What became of a row in one import.
 
     activity and touch: where it was applied; code: where it was not. taken_from: the identities
@@ -518,7 +518,7 @@ class Remarked:
     """... and the identity, as the row states it."""
 
 
-def explain_row(profiles: Profiles, file: str, line: int) -> list[Fate]:
+def explain_row(profiles: Profiles, file: str, line: int) -> list[RowFate]:
     """Say what became of a row, in every import in force that brought its file, oldest first.
 
     file: as the import named it, the end of that, or another way to the same file from here. Raises
@@ -554,7 +554,7 @@ def explain_row(profiles: Profiles, file: str, line: int) -> list[Fate]:
 
 def _fates(
     profiles: Profiles, number: int, feed: str, path: str, line: int, first: int, end: int
-) -> list[Fate]:
+) -> list[RowFate]:
     """Say what became of the rows of a file that begin at a line: one, but for a JSON document,
     which may have many in a line.
     """
@@ -573,14 +573,14 @@ def _fates(
         _with_remarks(profiles, _fate(profiles, number, feed, path, line, arrival), arrival)
         for (arrival,) in arrivals
     ]
-    refused = [Fate(number, feed, path, line, *one) for one in rejected]
+    refused = [RowFate(number, feed, path, line, *one) for one in rejected]
     # A row that was rejected has an arrival too, and no other fate.
     return [*refused, *(one for one in applied if not refused or one.message != NO_ROW)] or [
-        Fate(number, feed, path, line, "", NO_ROW)
+        RowFate(number, feed, path, line, "", NO_ROW)
     ]
 
 
-def _with_remarks(profiles: Profiles, fate: Fate, arrival: int) -> Fate:
+def _with_remarks(profiles: Profiles, fate: RowFate, arrival: int) -> RowFate:
     """Add what was said of a row, and whom it passed over."""
     rows = profiles.store.scratch.rows(
         "select code, attribute, type, value from store.remark where arrival = $arrival order by code, attribute, type",
@@ -597,21 +597,23 @@ def _with_remarks(profiles: Profiles, fate: Fate, arrival: int) -> Fate:
     )
 
 
-def _fate(profiles: Profiles, number: int, feed: str, path: str, line: int, arrival: int) -> Fate:
+def _fate(
+    profiles: Profiles, number: int, feed: str, path: str, line: int, arrival: int
+) -> RowFate:
     scratch = profiles.store.scratch
     for (code,) in scratch.rows(
         "select code from store.dropped where arrival = $arrival", {"arrival": arrival}
     ):
-        return Fate(number, feed, path, line, code, sentence(code))
+        return RowFate(number, feed, path, line, code, sentence(code))
     if scratch.rows(
         "select 1 from store.erased_row where arrival = $arrival and import = $import",
         {"arrival": arrival, "import": number},
     ):
-        return Fate(number, feed, path, line, "", ERASED_ROW)
+        return RowFate(number, feed, path, line, "", ERASED_ROW)
     for alias in profiles.aliases:
         if alias.arrival == arrival:
             (activity,) = activities(profiles, [alias.destination])
-            return Fate(
+            return RowFate(
                 number,
                 feed,
                 path,
@@ -632,7 +634,7 @@ def _fate(profiles: Profiles, number: int, feed: str, path: str, line: int, arri
                     " where removed.arrival = $arrival and removed.profile <> $profile order by 1, 2",
                     {"arrival": arrival, "profile": profile},
                 )
-                return Fate(
+                return RowFate(
                     number,
                     feed,
                     path,
@@ -641,7 +643,7 @@ def _fate(profiles: Profiles, number: int, feed: str, path: str, line: int, arri
                     touch=touch,
                     taken_from=[(NAME[code], mpid) for code, mpid in taken],
                 )
-    return Fate(number, feed, path, line, "", NO_ROW)
+    return RowFate(number, feed, path, line, "", NO_ROW)
 
 
 # Rules

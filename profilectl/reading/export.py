@@ -32,7 +32,7 @@ from profilectl.store.definitions import audience_defined
 from profilectl.store.history import as_of, history_of, import_numbered
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import known_mpids
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 KINDS = ("profiles", "identities", "attributes", "batches", "imports")
 STRETCH_CELLS = 3_000_000
@@ -134,7 +134,7 @@ def check_wanted(wanted: Wanted) -> None:
 
 
 def export_to(
-    store: Store,
+    store: OpenStore,
     wanted: Wanted,
     output: BinaryIO | Path,
     *,
@@ -267,7 +267,7 @@ def choose(profiles: Profiles, wanted: Wanted) -> None:
         )
 
 
-def touched_in(store: Store, wanted: Wanted) -> list[tuple[int, int | None]]:
+def touched_in(store: OpenStore, wanted: Wanted) -> list[tuple[int, int | None]]:
     """Return the arrivals, from one to before another, that a profile must have been touched by.
 
     Raises InputRefused.
@@ -452,7 +452,7 @@ def _pour_parts(
     return count
 
 
-def _export_imports(store: Store, wanted: Wanted, output: BinaryIO | Path) -> int:
+def _export_imports(store: OpenStore, wanted: Wanted, output: BinaryIO | Path) -> int:
     """Write the history: one line or row for each import."""
     rows: list[list[Any]] = []
     if wanted.since:

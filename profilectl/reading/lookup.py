@@ -104,7 +104,7 @@ def look_up(profiles: Profiles, path: Path, wanted: Lookup) -> Iterator[bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LookupMatch:
     """What a line of a file names: the identity that somebody has (else its first), and all
     profiles that have it. fault: why the line could not be read.
     """
@@ -116,7 +116,7 @@ class Found:
     fault: str | None = None
 
 
-def found_in(profiles: Profiles, path: Path, wanted: Lookup) -> list[Found]:
+def found_in(profiles: Profiles, path: Path, wanted: Lookup) -> list[LookupMatch]:
     """Return what each line of a file names, in every environment, whichever is wanted.
 
     Raises InputRefused for a file that is not understood.
@@ -128,9 +128,9 @@ def found_in(profiles: Profiles, path: Path, wanted: Lookup) -> list[Found]:
     return found
 
 
-def _found(scratch: Scratch) -> list[Found]:
+def _found(scratch: Scratch) -> list[LookupMatch]:
     return [
-        Found(line, kind, value, tuple(sorted(found or ())), fault)
+        LookupMatch(line, kind, value, tuple(sorted(found or ())), fault)
         for line, kind, value, found, fault in scratch.rows(
             "select answer.line, answer.type, answer.value, best.profiles, answer.fault from answer left join"
             " (select best.seq, list(distinct held.profile) as profiles from best join hit on hit.seq = best.seq and hit.type = best.type"

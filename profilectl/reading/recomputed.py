@@ -18,13 +18,13 @@ from profilectl.rules.calculated import value_of
 from profilectl.rules.membership import holds
 from profilectl.rules.retention import clocks_of
 from profilectl.store.definitions import audiences, calculations, workspaces_defined
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 SAMPLE = 200
 """So many profiles of each workspace are computed anew."""
 
 
-def differences(store: Store) -> Iterator[tuple[str, str, int]]:
+def differences(store: OpenStore) -> Iterator[tuple[str, str, int]]:
     """Yield what the store has computed otherwise than a computation anew gives it: the workspace,
     the name of the calculated attribute or the audience, and of how many profiles of the sample.
     """
@@ -35,7 +35,7 @@ def differences(store: Store) -> Iterator[tuple[str, str, int]]:
                 yield workspace, name, count
 
 
-def _sample(store: Store, seen: str) -> list[int]:
+def _sample(store: OpenStore, seen: str) -> list[int]:
     """Return some profiles of those that a workspace has seen: the same each time, those first of
     whom anything is computed.
     """
@@ -49,7 +49,7 @@ def _sample(store: Store, seen: str) -> list[int]:
     return sorted({profile for (profile,) in (*rows, *others)})
 
 
-def _differing(store: Store, workspace: str, at_ms: int) -> Counter[str]:
+def _differing(store: OpenStore, workspace: str, at_ms: int) -> Counter[str]:
     """Return of how many profiles of the sample each attribute or audience differs."""
     profiles = people_of(store, workspace, now_ms=at_ms)
     sample = _sample(store, profiles.seen())

@@ -14,7 +14,7 @@ from profilectl.audiences.everybody import NOTHING, tell_odd, whole_members
 from profilectl.profiles.read_model import Profiles
 from profilectl.rules.batch import LIMITS
 from profilectl.rules.identity import BY_NAME
-from profilectl.rules.leaving.retelling import Manner, Part, document_of, retold
+from profilectl.rules.leaving.retelling import RetellingManner, RetoldBatch, document_of, retold
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.values import parse_json, to_json
 from profilectl.store.segments import both
@@ -41,10 +41,10 @@ class Telling:
     """Whether all that is said of a person leaves; False: chosen identities and attributes, with
     consent and opt-out."""
 
-    def manner(self, profiles: Profiles) -> Manner:
+    def manner(self, profiles: Profiles) -> RetellingManner:
         """Return how one profile is told again."""
         judging = profiles.store.settings().reading.judging
-        return Manner(
+        return RetellingManner(
             times=self.times,
             again=not self.mpid,
             mpid=self.mpid,
@@ -128,7 +128,7 @@ def _lines(profiles: Profiles, where: str, telling: Telling) -> str:
 
 
 def _told(
-    text: str, mpid: int, telling: Telling, manner: Manner, *, apart: bool
+    text: str, mpid: int, telling: Telling, manner: RetellingManner, *, apart: bool
 ) -> list[tuple[int, str]]:
     """Return the batches of a person: the place and the text of each."""
     profile = parse_json(text)
@@ -138,7 +138,7 @@ def _told(
         return []  # nobody would be found by them
     first = 0 if apart else 1
     if apart:
-        parts = [Part(parts[0].at_ms), *parts]
+        parts = [RetoldBatch(parts[0].at_ms), *parts]
     return [
         (
             first + place,

@@ -24,7 +24,7 @@ WAYS = ("prefix", "exact", "substring", "regex")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SearchRequest:
     """What is searched for.
 
     text: None where only a condition is; types: identity types, all where empty.
@@ -64,7 +64,7 @@ class Hit:
         )
 
 
-def search(profiles: Profiles, asked: Asked) -> tuple[int, list[Hit]]:
+def search(profiles: Profiles, asked: SearchRequest) -> tuple[int, list[Hit]]:
     """Return how many were found, and the first of them by type and value.
 
     Upper and lower case are one, but in a regular expression. Raises UsageError for a pattern or a
@@ -125,7 +125,7 @@ def _everybody(profiles: Profiles) -> str:
     return f"select profile, null::varchar as type, null::varchar as value from ({known_mpids(profiles.segments)})"
 
 
-def _identities(profiles: Profiles, asked: Asked) -> str:
+def _identities(profiles: Profiles, asked: SearchRequest) -> str:
     """Return the SELECT of (profile, type, value) of the identities that fit."""
     assert asked.text is not None
     parts = []
@@ -144,7 +144,7 @@ def _identities(profiles: Profiles, asked: Asked) -> str:
     return f"select distinct profile, type, value from ({union})"
 
 
-def _fits(kind: str, asked: Asked) -> str:
+def _fits(kind: str, asked: SearchRequest) -> str:
     """Return the condition that an identity of a type is what is searched for."""
     text, column = asked.text or "", f"i_{kind}"
     sought = quote_text(loose(text))

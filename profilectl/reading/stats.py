@@ -11,12 +11,12 @@ from profilectl.rules.sql.identities import ENVIRONMENT_NAME, identity_hash
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.sql.values import DELETED
 from profilectl.store.segments import known_identities, known_loose, known_mpids
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 FEW = 5
 
 
-def stats_of(store: Store) -> dict[str, Any]:
+def stats_of(store: OpenStore) -> dict[str, Any]:
     """Return the document of `stats --json`. size_bytes: of the store's file and its log."""
     scratch = store.scratch
     profiles = profiles_of(store, every=True)
@@ -63,7 +63,7 @@ AT_ONCE = 500
 """So many attributes without a column of their own are counted at once."""
 
 
-def _attributes(store: Store, total: int) -> list[dict[str, Any]]:
+def _attributes(store: OpenStore, total: int) -> list[dict[str, Any]]:
     """Return each attribute: how many profiles have it, how many values it takes, whose it is; of
     one workspace where one is named, else of all: what holds in any of them.
     """
@@ -152,7 +152,7 @@ def _attributes(store: Store, total: int) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: str(one["attribute"]))
 
 
-def _largest(store: Store) -> list[dict[str, Any]]:
+def _largest(store: OpenStore) -> list[dict[str, Any]]:
     """Return the profiles with most rows."""
     segments = store.segments()
     rows = " union all ".join(f"select profile from {one.table('row')}" for one in segments)
@@ -168,7 +168,7 @@ def _largest(store: Store) -> list[dict[str, Any]]:
     ]
 
 
-def _most_shared(store: Store) -> list[dict[str, Any]]:
+def _most_shared(store: OpenStore) -> list[dict[str, Any]]:
     """Return the identities that most profiles hold at once."""
     shared = store.scratch.rows(
         "select type, count(distinct profile) as profiles, min(profile) as profile, to_hex(hash) from known group by type, hash"
@@ -196,7 +196,9 @@ def _most_shared(store: Store) -> list[dict[str, Any]]:
     return found
 
 
-def _matching(store: Store, name: str, profile: int, hashed: str, values: list[str]) -> str | None:
+def _matching(
+    store: OpenStore, name: str, profile: int, hashed: str, values: list[str]
+) -> str | None:
     """Return the value that has a hash, among those a profile was given."""
     secret = store.meta("secret")
     for value in values:

@@ -21,7 +21,7 @@ from profilectl.store.segments import known_mpids
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class EventFilter:
     """Which events are listed.
 
     who: an identity type (or mpid, any) and value; types, names: any of them, all where empty;
@@ -39,7 +39,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StreamedEvent:
     """An event with its user and where it comes from.
 
     unit: line or row; event: the whole of it, as JSON text.
@@ -75,7 +75,7 @@ class Found:
         return to_json(found)
 
 
-def events_of(profiles: Profiles, listed: Listed) -> list[Found]:
+def events_of(profiles: Profiles, listed: EventFilter) -> list[StreamedEvent]:
     """Return events, newest first; of those at the same time the one that arrived last.
 
     Raises NobodyFound.
@@ -152,7 +152,9 @@ def events_of(profiles: Profiles, listed: Listed) -> list[Found]:
     feeds = {one.number: one.name for one in profiles.store.feeds()}
     origins = origins_of(profiles, sorted({row[3] for row in rows}))
     return [
-        Found(mpid, ENVIRONMENT_NAME[environment], feeds[feed], *origins[arrival][:4], *event)
+        StreamedEvent(
+            mpid, ENVIRONMENT_NAME[environment], feeds[feed], *origins[arrival][:4], *event
+        )
         for mpid, environment, feed, arrival, *event in rows
     ]
 

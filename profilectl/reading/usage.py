@@ -23,7 +23,7 @@ from profilectl.store.definitions import check_workspace
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch, scratch_beside
 from profilectl.store.segments import IMPORT_FILES, known_events
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 MISS = PROTECTIONS["update-only"].code
 READ = PROTECTIONS["read-only"].code
@@ -121,7 +121,7 @@ def _check_month(month: str | None) -> None:
         raise UsageError(f"--month {month}: must be a month", "for example 2026-11")
 
 
-def _ledger(store: Store) -> None:
+def _ledger(store: OpenStore) -> None:
     """Make `ledger` (arrival, month, feed, import, events, code, billable) and `tracked` (profile,
     month).
     """
@@ -164,7 +164,7 @@ def _ledger(store: Store) -> None:
 
 
 @contextlib.contextmanager
-def _open(path: Path, wait_s: float) -> Iterator[tuple[Store, Scratch]]:
+def _open(path: Path, wait_s: float) -> Iterator[tuple[OpenStore, Scratch]]:
     must_exist(path)
     with (
         scratch_beside(path.absolute()) as scratch,

@@ -81,7 +81,7 @@ OWN = {
 
 
 @dataclass(slots=True)
-class Condition:
+class ProfileCondition:
     """A condition as SQL over the columns of Profiles.folded(keys).
 
     keys: the attributes it reads.
@@ -99,7 +99,7 @@ def check_condition(text: str) -> None:
         )
 
 
-def condition_of(text: str, profiles: Profiles) -> Condition:
+def condition_of(text: str, profiles: Profiles) -> ProfileCondition:
     """Read a condition on the profiles of a read model.
 
     Raises UsageError for a condition that is empty, for an attribute that nobody has, and with a
@@ -108,9 +108,9 @@ def condition_of(text: str, profiles: Profiles) -> Condition:
     from lark.exceptions import UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
     check_condition(text)
-    written = _Written(profiles)
+    written = _ConditionWriter(profiles)
     try:
-        return Condition(written.sql(_parser().parse(text)), written.keys)
+        return ProfileCondition(written.sql(_parser().parse(text)), written.keys)
     except UnexpectedInput as error:
         ended = isinstance(error, UnexpectedEOF) or (
             isinstance(error, UnexpectedToken) and error.token.type == "$END"
@@ -161,7 +161,7 @@ class _Field:
         return f"coalesce(len(list_filter({self.column}, lambda one: {test('one')})) > 0, false)"
 
 
-class _Written:
+class _ConditionWriter:
     """Writes a condition's tree as SQL. Nothing of the text reaches the SQL unquoted."""
 
     def __init__(self, profiles: Profiles) -> None:

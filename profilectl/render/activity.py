@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from profilectl.codes import sentence
 from profilectl.files.whole_file import whole_file
-from profilectl.profiles.activity import Activity, Carried, Entry, Held, Origin, Seen, Touch
+from profilectl.profiles.activity import (
+    Activity,
+    AttributeChange,
+    Carried,
+    HeldIdentity,
+    Origin,
+    SeenEvent,
+    Touch,
+)
 from profilectl.render.imports import processed
 from profilectl.render.screen import console, counted, print_line
 from profilectl.rules.batch import RESERVED_KEYS
@@ -243,7 +251,7 @@ def taken(touch: Touch) -> str:
     return "" if touch.taker is None else f": the row made it one of MPID {touch.taker}"
 
 
-def event_line(event: Seen) -> str:
+def event_line(event: SeenEvent) -> str:
     """Say what happened: the event, its time, what it says, and the products of a commerce event."""
     said = said_of(event.document)
     name = event.type if event.name is None else f"{event.name} ({event.type})"
@@ -319,7 +327,7 @@ def _carried(one: Carried) -> str:
     return f"alias: MPID {one.destination} has the past of MPID {one.source}{when}: first seen {moment(one.first_seen_ms)}"
 
 
-def told(entry: Entry) -> str:
+def told(entry: AttributeChange) -> str:
     """Say what a row did to an attribute."""
     before = shown(entry.before) if entry.before is not None else ""
     value = "(deletion)" if entry.held == DELETED else shown(entry.held)
@@ -337,7 +345,7 @@ def told(entry: Entry) -> str:
     return f"{entry.key}: unchanged {value}"
 
 
-def short_told(entry: Entry) -> str:
+def short_told(entry: AttributeChange) -> str:
     """Say what a row did to an attribute, where the attribute and the kind stand beside it."""
     if entry.kind == "blocked":
         return f"{'(deletion)' if entry.held == DELETED else shown(entry.held)}: {sentence(entry.code)}"
@@ -680,7 +688,7 @@ def _source_row(origin: Origin) -> str:
     return f"{origin.import_number}  {visible(Path(origin.file).name)}:{origin.place}"
 
 
-def _identities(held: Sequence[Held], view: View, width: int) -> RenderableType:
+def _identities(held: Sequence[HeldIdentity], view: View, width: int) -> RenderableType:
     from rich.text import Text
 
     rows: list[list[str | Text]] = []

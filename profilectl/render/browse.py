@@ -27,7 +27,7 @@ from profilectl.files.ending import leaving
 from profilectl.profiles.activity import Activity
 from profilectl.reading.actions import explain_chains, names_in, read_activities, search_store
 from profilectl.reading.explain import explain_attribute
-from profilectl.reading.search import Asked, Hit
+from profilectl.reading.search import Hit, SearchRequest
 from profilectl.render.activity import View, name_of, panels, reserved_first, without_fonts
 from profilectl.render.explain import attribute_lines, chain_lines
 from profilectl.render.screen import now_ms
@@ -217,13 +217,13 @@ class Browse(App[None]):
         try:
             if wanted.lower().startswith(WHERE):
                 count, hits = search_store(
-                    self.store, Asked(where=wanted[len(WHERE) :], limit=MOST_HITS)
+                    self.store, SearchRequest(where=wanted[len(WHERE) :], limit=MOST_HITS)
                 )
             else:
-                count, hits = search_store(self.store, Asked(wanted, limit=MOST_HITS))
+                count, hits = search_store(self.store, SearchRequest(wanted, limit=MOST_HITS))
                 if not hits:
                     count, hits = search_store(
-                        self.store, Asked(wanted, "substring", limit=MOST_HITS)
+                        self.store, SearchRequest(wanted, "substring", limit=MOST_HITS)
                     )
         except ProfilectlError as error:
             self.call_from_thread(

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from profilectl.rules.text.values import parse_json
 
 if TYPE_CHECKING:
-    from profilectl.reading.stream import Arrived, Found, Unowned
+    from profilectl.reading.stream import Arrived, StreamedEvent, Unowned
 from profilectl.render.screen import cut, notice, print_line, print_table, print_text
 
 
-def print_events(found: Sequence[Found]) -> None:
+def print_events(found: Sequence[StreamedEvent]) -> None:
     """Print events, newest first, one a line with what it says."""
     from profilectl.render.activity import moment, said_of
 

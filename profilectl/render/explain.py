@@ -6,18 +6,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from profilectl.codes import sentence
-from profilectl.profiles.activity import Activity, Entry, Origin, remark_subject
+from profilectl.profiles.activity import Activity, AttributeChange, Origin, remark_subject
 from profilectl.profiles.activity_json import entry_json, origin_json, touch_json
 from profilectl.reading.explain import (
     NOT_KNOWN,
     Apart,
     Explained,
-    Fate,
     Identified,
     Link,
     Loser,
     Passed,
     Remarked,
+    RowFate,
     Rule,
     not_given,
 )
@@ -69,7 +69,7 @@ def attribute_lines(one: Explained) -> Iterator[str]:
         yield f"    {loser.rule.words}{'' if loser.rule.standing == 'free' else row}"
 
 
-def _stated(entry: Entry) -> str:
+def _stated(entry: AttributeChange) -> str:
     return "deleted" if entry.held == DELETED else shown(entry.held)
 
 
@@ -247,7 +247,7 @@ def apart_json(found: Apart) -> str:
 # Rows and rules
 
 
-def print_fates(found: Sequence[Fate]) -> None:
+def print_fates(found: Sequence[RowFate]) -> None:
     """Print what became of a row."""
     for one in found:
         print_line(f"{one.file}:{one.line} in import {one.import_number}, feed {one.feed}")
@@ -284,7 +284,7 @@ def _remark_json(remark: Remarked) -> dict[str, Value]:
     }
 
 
-def fates_json(found: Sequence[Fate]) -> str:
+def fates_json(found: Sequence[RowFate]) -> str:
     """Return what became of a row, as JSON."""
     listed: list[Value] = []
     for one in found:
@@ -374,7 +374,7 @@ def print_rules(rules: dict[str, Any]) -> None:
 # Identify
 
 
-def _winner_json(entry: Entry) -> dict[str, Value]:
+def _winner_json(entry: AttributeChange) -> dict[str, Value]:
     owner = entry.origin.feed.owner
     return entry_json(entry) | {"unit": owner.unit, "rank": Number(str(SOURCES[owner.source].rank))}
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from profilectl.render.screen import counted, print_line
 
 if TYPE_CHECKING:
-    from profilectl.outputs.uid2.run import Outcome
+    from profilectl.outputs.uid2.run import Uid2Outcome
 
 
-def print_outcome(done: Outcome) -> None:
+def print_outcome(done: Uid2Outcome) -> None:
     """Print what was asked and answered, or would be asked."""
     whom = f"audience {done.audience}" if done.audience is not None else "everybody"
     lately = (

@@ -174,7 +174,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class BatchField:
     """What a column name or a flat key means.
 
     kind: "identity" (name: the type), "attribute" (name: the key), "plain" (name: one of
@@ -197,7 +197,7 @@ class Field:
         )
 
 
-IGNORED = Field("ignored", "")
+IGNORED = BatchField("ignored", "")
 """What a column or a key means that is left out."""
 MOST_NAMES = 10_000
 """So many names of flat rows are remembered; a file in which every row has names of its own has no
@@ -215,7 +215,7 @@ def is_unknown_reserved(key: str) -> bool:
     return key.startswith("$") and key.lower() not in _RESERVED
 
 
-def field_named(name: str) -> Field:
+def field_named(name: str) -> BatchField:
     """Say what a column name or a flat key means (design.md 4, last paragraph).
 
     Raises Unusable (BATCH_UNKNOWN_FIELD) for a dotted name that begins with no Batch field.
@@ -224,15 +224,15 @@ def field_named(name: str) -> Field:
     if dot and root in ROOTS:
         return _dotted(name, root, member)
     if name in PLAIN_FIELDS:
-        return Field("plain", name)
+        return BatchField("plain", name)
     if dot:
         raise Unusable("BATCH_UNKNOWN_FIELD", f"{name}: nothing is called {root} in a batch")
     if kind := type_named(name):
-        return Field("identity", kind.name)
-    return Field("attribute", attribute_key(name))
+        return BatchField("identity", kind.name)
+    return BatchField("attribute", attribute_key(name))
 
 
-def field_meant(name: str, unknown: str = "refuse", *, nested: bool = False) -> Field:
+def field_meant(name: str, unknown: str = "refuse", *, nested: bool = False) -> BatchField:
     """Say what a column name or a flat key means (field_named), and what a dotted name that is no
     field is: refuse, attribute (of the whole name) or ignore. nested: it is that of a member of
     an object, which is the user's own.
@@ -246,30 +246,30 @@ def field_meant(name: str, unknown: str = "refuse", *, nested: bool = False) -> 
         if name.partition(".")[0] in ROOTS:
             raise
         if nested or unknown == "attribute":
-            return Field("attribute", attribute_key(name))
+            return BatchField("attribute", attribute_key(name))
         if unknown == "ignore":
             return IGNORED
         raise
 
 
-def _dotted(name: str, root: str, member: str) -> Field:
+def _dotted(name: str, root: str, member: str) -> BatchField:
     if root == "user_attributes":
         if not member:
             raise Unusable("BATCH_UNKNOWN_FIELD", f"{name}: the attribute has no name")
-        return Field("attribute", attribute_key(member))
+        return BatchField("attribute", attribute_key(member))
     kind = type_named(member)
     if root == "user_identities":
         return (
-            Field("identity", kind.name)
+            BatchField("identity", kind.name)
             if kind and not kind.device
-            else Field("unknown identity", name)
+            else BatchField("unknown identity", name)
         )
     if root == "events":
         steps_of(member)
-        return Field("event", name)
+        return BatchField("event", name)
     if root == "device_info" and kind and kind.device and kind.name != "mp_deviceid":
-        return Field("identity", kind.name)
-    return Field("kept", name)
+        return BatchField("identity", kind.name)
+    return BatchField("kept", name)
 
 
 class Columns:
@@ -277,13 +277,15 @@ class Columns:
     asked for, in their order.
     """
 
-    def __init__(self, mapped: Mapping[str, Field] | None = None, unknown: str = "refuse") -> None:
+    def __init__(
+        self, mapped: Mapping[str, BatchField] | None = None, unknown: str = "refuse"
+    ) -> None:
         self.mapped = mapped or {}
-        self.met: dict[str, Field] = {}
+        self.met: dict[str, BatchField] = {}
         self._unknown = unknown
-        self._meanings: dict[tuple[str, bool], Field] = {}
+        self._meanings: dict[tuple[str, bool], BatchField] = {}
 
-    def meaning(self, name: str, *, nested: bool = False) -> Field:
+    def meaning(self, name: str, *, nested: bool = False) -> BatchField:
         """Return what a name means; nested: it is that of a member of an object, which is the
         user's own. Raises Unusable.
         """

@@ -22,7 +22,7 @@ _whole = re.compile(WHOLE)
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class MemberKind:
     """What a value must be."""
 
     must: str
@@ -34,12 +34,12 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class BatchMember:
     """A member of a batch that is checked."""
 
     path: str
     """Its dotted name; `*` stands for any member."""
-    kind: Kind
+    kind: MemberKind
     """What it must be."""
     needed: bool = False
     """Whether it must be there where the object is that it belongs to."""
@@ -51,25 +51,25 @@ class Member:
 
 
 # fmt: off
-OBJECT  = Kind("must be an object",                         lambda value: isinstance(value, dict), None)
-BOOLEAN = Kind("must be true or false",                     lambda value: isinstance(value, bool), f"(?i:{'|'.join(BOOLEANS)})")
-TIME    = Kind("must be a whole number of milliseconds",    lambda value: isinstance(value, str) and bool(_time.fullmatch(value)), STATED_MS)
-STRING  = Kind("must be a string",                          lambda value: isinstance(value, str),  "(?s:.*)")
-STATUS  = Kind("must be authorized, denied, not_determined or restricted",
+OBJECT  = MemberKind("must be an object",                         lambda value: isinstance(value, dict), None)
+BOOLEAN = MemberKind("must be true or false",                     lambda value: isinstance(value, bool), f"(?i:{'|'.join(BOOLEANS)})")
+TIME    = MemberKind("must be a whole number of milliseconds",    lambda value: isinstance(value, str) and bool(_time.fullmatch(value)), STATED_MS)
+STRING  = MemberKind("must be a string",                          lambda value: isinstance(value, str),  "(?s:.*)")
+STATUS  = MemberKind("must be authorized, denied, not_determined or restricted",
                                                             lambda value: value in ATT_STATUSES,   "|".join(ATT_STATUSES))
 
 # In the order in which they are looked at; an object comes before what is in it.
 MEMBERS = (
     #      member                                        must be    where its object is, it is needed
-    Member("consent_state.*",                            OBJECT),
-    Member("consent_state.*.*",                          OBJECT,    needed=True),
-    Member("consent_state.*.*.consented",                BOOLEAN,   needed=True),
-    Member("consent_state.*.*.timestamp_unixtime_ms",    TIME,      needed=True),
-    Member("device_info.limit_ad_tracking",              BOOLEAN),
-    Member("device_info.att_authorization_status",       STATUS),
-    Member("attribution_info.service_provider",          STRING,    needed=True),
-    Member("attribution_info.publisher",                 STRING,    needed=True),
-    Member("attribution_info.campaign",                  STRING,    needed=True),
+    BatchMember("consent_state.*",                            OBJECT),
+    BatchMember("consent_state.*.*",                          OBJECT,    needed=True),
+    BatchMember("consent_state.*.*.consented",                BOOLEAN,   needed=True),
+    BatchMember("consent_state.*.*.timestamp_unixtime_ms",    TIME,      needed=True),
+    BatchMember("device_info.limit_ad_tracking",              BOOLEAN),
+    BatchMember("device_info.att_authorization_status",       STATUS),
+    BatchMember("attribution_info.service_provider",          STRING,    needed=True),
+    BatchMember("attribution_info.publisher",                 STRING,    needed=True),
+    BatchMember("attribution_info.campaign",                  STRING,    needed=True),
 )
 
 # What states a time, beside timestamp_unixtime_ms of a batch and of its events. Consent is the only

@@ -16,7 +16,7 @@ from decimal import Decimal
 
 from profilectl.codes import UsageError
 from profilectl.rules.batch import attribute_key
-from profilectl.rules.event.condition import Condition, condition_read
+from profilectl.rules.event.condition import EventCondition, condition_read
 from profilectl.rules.event.event import EVENT_TYPES, Occurred
 from profilectl.rules.event.field import (
     Path,
@@ -124,7 +124,7 @@ class Definition:
         return path_of(self.of) if self.of is not None else None
 
     @property
-    def condition(self) -> Condition | None:
+    def condition(self) -> EventCondition | None:
         """The condition on an event."""
         return condition_read(self.where) if self.where is not None else None
 
@@ -297,7 +297,7 @@ def _since(table: Mapping[str, object], where: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class CountedValue:
     """One value of the field, and how often it counts."""
 
     value: Value
@@ -373,14 +373,17 @@ def _as_received(event: Occurred) -> tuple[int, int]:
     return event.arrival, event.place
 
 
-def _values(definition: Definition, event: Occurred) -> list[Seen]:
+def _values(definition: Definition, event: Occurred) -> list[CountedValue]:
     path = definition.path
     assert path is not None
     if not definition.weighted:
-        return [Seen(value, Decimal(1), event) for value in scalars(found_at(event.document, path))]
+        return [
+            CountedValue(value, Decimal(1), event)
+            for value in scalars(found_at(event.document, path))
+        ]
     entries, rest = path.entry
     return [
-        Seen(value, quantity(product), event)
+        CountedValue(value, quantity(product), event)
         for product in found_at(event.document, entries)
         for value in scalars(walked(product, rest.steps))
     ]
@@ -394,7 +397,7 @@ def _number(number: Decimal) -> str:
     return hold(Number("0" if text == "-0" else text))
 
 
-def _numbers(seen: Sequence[Seen]) -> list[Decimal]:
+def _numbers(seen: Sequence[CountedValue]) -> list[Decimal]:
     return [number for one in seen if (number := number_of(one.value)) is not None]
 
 
@@ -405,7 +408,7 @@ def _sum(numbers: Sequence[Decimal]) -> Decimal:
     return total
 
 
-def _average(seen: Sequence[Seen]) -> str:
+def _average(seen: Sequence[CountedValue]) -> str:
     weight = _sum([one.weight for one in seen])
     if not weight:
         return NOTHING
@@ -422,7 +425,7 @@ def _average(seen: Sequence[Seen]) -> str:
     return _number(_EXACT.scaleb(whole, -DECIMALS).copy_sign(total))
 
 
-def _tracked(seen: Sequence[Seen]) -> dict[str, tuple[Value, Decimal]]:
+def _tracked(seen: Sequence[CountedValue]) -> dict[str, tuple[Value, Decimal]]:
     """Return the first TRACKED different values, by how they are held, and how often each counts."""
     found: dict[str, tuple[Value, Decimal]] = {}
     for one in seen:
@@ -435,25 +438,25 @@ def _tracked(seen: Sequence[Seen]) -> dict[str, tuple[Value, Decimal]]:
     return found
 
 
-def _most_frequent(seen: Sequence[Seen]) -> str:
+def _most_frequent(seen: Sequence[CountedValue]) -> str:
     most = min(_tracked(seen).values(), key=lambda it: (it[1].copy_negate(), alphabetical(it[0])))
     return hold(most[0])
 
 
-def _unique_list(seen: Sequence[Seen]) -> str:
+def _unique_list(seen: Sequence[CountedValue]) -> str:
     return hold(sorted((value for value, _ in _tracked(seen).values()), key=alphabetical))
 
 
-def _by_time(one: Seen) -> tuple[int, int, int]:
+def _by_time(one: CountedValue) -> tuple[int, int, int]:
     return one.event.at_ms, one.event.arrival, one.event.place
 
 
-def _last(seen: Sequence[Seen]) -> str:
+def _last(seen: Sequence[CountedValue]) -> str:
     # max takes the first of equals: of one event the last value
     return hold(max(reversed(seen), key=_by_time).value)
 
 
-_COMPUTE: dict[str, Callable[[Sequence[Seen]], str]] = {
+_COMPUTE: dict[str, Callable[[Sequence[CountedValue]], str]] = {
     "sum": lambda seen: _number(_sum(_numbers(seen))),
     "minimum": lambda seen: _number(min(_numbers(seen))),
     "maximum": lambda seen: _number(max(_numbers(seen))),

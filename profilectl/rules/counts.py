@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from profilectl.codes import CODES, NO_FAULT, Fate
+from profilectl.codes import CODES, NO_FAULT, CodeEffect
 
 ROWS = ("read", "applied", "dropped", "rejected")
 PROFILES = ("created", "updated", "unchanged")
@@ -75,8 +75,8 @@ class Counts:
             "identities": {name: self.identities[name] for name in IDENTITIES},
             "attributes": {name: self.attributes[name] for name in ATTRIBUTES},
             "events": {name: self.events[name] for name in EVENTS},
-            "reasons": {code: n for code, n in named if CODES[code].fate is not Fate.WARNING},
-            "warnings": {code: n for code, n in named if CODES[code].fate is Fate.WARNING},
+            "reasons": {code: n for code, n in named if CODES[code].fate is not CodeEffect.WARNING},
+            "warnings": {code: n for code, n in named if CODES[code].fate is CodeEffect.WARNING},
             "left_out": self._left_out(),
         }
 
@@ -85,7 +85,7 @@ class Counts:
         """The codes of what was left out of a batch, or is worth knowing: what a strict import has
         none of.
         """
-        fates = (Fate.SKIPPED, Fate.WARNING)
+        fates = (CodeEffect.SKIPPED, CodeEffect.WARNING)
         return sorted(
             code
             for code, number in self.codes.items()

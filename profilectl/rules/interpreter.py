@@ -18,10 +18,10 @@ from profilectl.rules.fields import Unusable
 from profilectl.rules.identity import Rules, Usable
 from profilectl.rules.priority import CONSENT_SOURCES, SET, verdict
 from profilectl.rules.resolution import (
-    Change,
     Claim,
     Decision,
     Holding,
+    IdentityChange,
     Records,
     decide,
     identity_counts,
@@ -37,7 +37,7 @@ REQUEST_MEMORY_MS = 30 * DAY_MS
 
 
 @dataclass(slots=True)
-class Cell:
+class AttributeValue:
     """The current value of one attribute, and where it comes from."""
 
     held: str
@@ -47,7 +47,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
+class ProfileEvent:
     """An event of a profile: its batch's arrival, its place in it from 0, and its time."""
 
     event: Event
@@ -58,7 +58,7 @@ class Happened:
 
 
 @dataclass(slots=True)
-class Person:
+class InterpretedProfile:
     """One profile. identities and events in order of arrival.
 
     said: the last that was said of each attribute, a deletion too, in each workspace and, under
@@ -71,8 +71,8 @@ class Person:
     first_seen_ms: int
     last_seen_ms: int
     identities: list[tuple[Usable, int]] = field(default_factory=list)
-    said: dict[tuple[str | None, str], Cell] = field(default_factory=dict)
-    events: list[Happened] = field(default_factory=list)
+    said: dict[tuple[str | None, str], AttributeValue] = field(default_factory=dict)
+    events: list[ProfileEvent] = field(default_factory=list)
     feeds: set[Feed] = field(default_factory=set)
     forgotten: int = 0
 
@@ -84,14 +84,14 @@ class Person:
         """Say whether a workspace has seen the user."""
         return any(feed.seen_in(workspace) for feed in self.feeds)
 
-    def copy(self) -> Person:
+    def copy(self) -> InterpretedProfile:
         return replace(self, identities=list(self.identities), said=dict(self.said))
 
-    def attributes(self, feed: Feed) -> dict[str, Cell]:
+    def attributes(self, feed: Feed) -> dict[str, AttributeValue]:
         """Return the attributes that are the same to a feed: of its workspace and of the account;
         to an account feed, all. What was said last is in force (domain.md 6.3).
         """
-        last: dict[str, Cell] = {}
+        last: dict[str, AttributeValue] = {}
         for (_, key), cell in self.said.items():
             if feed.shares_attributes(cell.feed) and (
                 key not in last or last[key].arrival < cell.arrival
@@ -100,7 +100,7 @@ class Person:
         return {key: cell for key, cell in last.items() if cell.held != DELETED}
 
     @property
-    def cells(self) -> dict[str, Cell]:
+    def cells(self) -> dict[str, AttributeValue]:
         """The attributes in the workspace of a store that has one only."""
         return self.attributes(Feed(""))
 
@@ -130,7 +130,7 @@ class Interpreter:
     priority: str = "rank"
     secret: str = ""
     calculated: frozenset[str] = frozenset()
-    people: dict[int, Person] = field(default_factory=dict)
+    people: dict[int, InterpretedProfile] = field(default_factory=dict)
     records: dict[str, Records] = field(default_factory=dict)
     requests: dict[tuple[str, str], tuple[int, int | None]] = field(default_factory=dict)
     mpids: set[int] = field(default_factory=set)
@@ -154,7 +154,7 @@ class Interpreter:
         (identity.CALLS).
         """
         counts = Counts()
-        before: dict[int, Person] = {}
+        before: dict[int, InterpretedProfile] = {}
         created: set[int] = set()
         blocked: dict[tuple[int, str], str] = {}
         for row in rows:
@@ -203,7 +203,7 @@ class Interpreter:
         self._remember(before)
         return counts
 
-    def modify(self, profile: int, changes: Sequence[Change], now_ms: int) -> Counts:
+    def modify(self, profile: int, changes: Sequence[IdentityChange], now_ms: int) -> Counts:
         """Change the identities of one profile: an import of a row for each change. Raises
         InputRefused.
         """
@@ -326,14 +326,14 @@ class Interpreter:
             if one.until is None or arrival < one.until
         )
 
-    def _found(self, row: Batch, arrival: int, environment: str, now_ms: int) -> Person:
+    def _found(self, row: Batch, arrival: int, environment: str, now_ms: int) -> InterpretedProfile:
         at_ms = row.at_ms if row.at_ms is not None else now_ms
         mpid, attempt = row.mpid, 0
         while mpid is None or (mpid in self.mpids and row.mpid is None):
             mpid, attempt = mpid_for(self.secret, arrival, attempt), attempt + 1
         self.mpids.add(mpid)
         self.records[environment].by_mpid[mpid] = arrival
-        return Person(mpid, environment, at_ms, at_ms)
+        return InterpretedProfile(mpid, environment, at_ms, at_ms)
 
     def _identify(self, decision: Decision, arrival: int) -> None:
         profile = decision.profile
@@ -370,8 +370,8 @@ class Interpreter:
             if code != SET:
                 blocked[profile, key] = code
             else:
-                person.said[None if feed.source == ACCOUNT else feed.workspace, key] = Cell(
-                    held, feed, arrival, at_ms
+                person.said[None if feed.source == ACCOUNT else feed.workspace, key] = (
+                    AttributeValue(held, feed, arrival, at_ms)
                 )
 
     def _keep(
@@ -383,7 +383,7 @@ class Interpreter:
         batch_ms = row.at_ms if row.at_ms is not None else now_ms
         for place, event in enumerate(row.events):
             at_ms = event.at_ms if event.at_ms is not None else batch_ms
-            self.people[profile].events.append(Happened(event, arrival, place, at_ms, feed))
+            self.people[profile].events.append(ProfileEvent(event, arrival, place, at_ms, feed))
         counts.events["added"] += len(row.events)
         if feed.source in CONSENT_SOURCES:
             for regulation, purpose in row.consents_after(now_ms):
@@ -394,7 +394,7 @@ class Interpreter:
     def _count(
         self,
         feed: Feed,
-        before: dict[int, Person],
+        before: dict[int, InterpretedProfile],
         created: set[int],
         blocked: dict[tuple[int, str], str],
         counts: Counts,
@@ -433,7 +433,7 @@ def _remark(row: Batch, counts: Counts) -> None:
         counts.remark(remark.code, remark.attribute)
 
 
-def _difference(then: Cell | None, now: Cell | None) -> str:
+def _difference(then: AttributeValue | None, now: AttributeValue | None) -> str:
     if then is None:
         return "set"
     if now is None:

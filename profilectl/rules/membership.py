@@ -24,7 +24,7 @@ from profilectl.rules.criteria.tree import (
     Comparison,
     Consent,
     Criterion,
-    Happened,
+    EventCount,
     InAudience,
     Near,
     Not,
@@ -61,7 +61,7 @@ class Rest:
 
 
 @dataclass(slots=True)
-class Person:
+class PersonFacts:
     """What is known of a person.
 
     attributes: held values (values.py), calculated ones ranked first where they have one;
@@ -78,7 +78,7 @@ class Person:
     audiences: Sequence[str] = ()
 
 
-def holds(tree: Criterion, person: Person, now_ms: int, lookback: Days | None = None) -> bool:
+def holds(tree: Criterion, person: PersonFacts, now_ms: int, lookback: Days | None = None) -> bool:
     """Say whether a person is in the audience of these criteria now.
 
     lookback: events older than that do not count, as `within` would have it (a real-time audience);
@@ -88,7 +88,7 @@ def holds(tree: Criterion, person: Person, now_ms: int, lookback: Days | None = 
     return not opted_out(person.events) and _Judged(person, now_ms, lookback).holds(tree)
 
 
-def barred(tree: Criterion, person: Person, barred_from: Collection[str] = ()) -> bool:
+def barred(tree: Criterion, person: PersonFacts, barred_from: Collection[str] = ()) -> bool:
     """Say whether a person may not be in an audience, whenever it was evaluated last: whoever has
     opted out, and whoever its criteria leave out by the consent in force alone (settled).
 
@@ -150,12 +150,12 @@ def _state(states: Mapping[Purpose, str], tree: Consent) -> str:
 
 def expires_ms(
     tree: Criterion,
-    person: Person,
+    person: PersonFacts,
     now_ms: int,
     lookback: Days | None = None,
     *,
     turns: Iterable[int] = (),
-    at: Callable[[int], Person] | None = None,
+    at: Callable[[int], PersonFacts] | None = None,
 ) -> int | None:
     """Return when a membership ends if nothing arrives: the first millisecond at which it does not
     hold; None where it never ends, or there is none now (domain.md 11.2).
@@ -172,12 +172,12 @@ def expires_ms(
     )
 
 
-def _turns(tree: Criterion, person: Person, lookback: Days | None) -> Iterator[int]:
+def _turns(tree: Criterion, person: PersonFacts, lookback: Days | None) -> Iterator[int]:
     """Return the moments at which something enters or leaves a window of a tree."""
     for one in criteria.leaves(tree):
         spans: list[Days] = []
         times: list[int | None] = []
-        if isinstance(one, Happened):
+        if isinstance(one, EventCount):
             spans = [
                 span
                 for span in (*(one.when.operands if one.when else ()), lookback)
@@ -195,7 +195,7 @@ def _turns(tree: Criterion, person: Person, lookback: Days | None) -> Iterator[i
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    person: Person
+    person: PersonFacts
     now_ms: int
     lookback: Days | None
 
@@ -212,7 +212,7 @@ class _Judged:
                     passes(value, tree.operator, criteria.sought(tree), self.now_ms)
                     for value in _values(tree, self.person)
                 )
-            case Happened():
+            case EventCount():
                 return _number_passes(
                     sum(self._counts(one, tree) for one in self.person.events),
                     tree.operator,
@@ -224,7 +224,7 @@ class _Judged:
                 return any(fold(one) == fold(tree.name) for one in self.person.audiences)
         return _is_near(tree, self.person.rest)
 
-    def _counts(self, event: Occurred, tree: Happened) -> bool:
+    def _counts(self, event: Occurred, tree: EventCount) -> bool:
         """Say whether an event is one of those that are counted."""
         if tree.type is not None and event.type != tree.type:
             return False
@@ -245,7 +245,7 @@ a tag.
 """
 
 
-def _values(tree: Comparison, person: Person) -> list[Tested | None]:
+def _values(tree: Comparison, person: PersonFacts) -> list[Tested | None]:
     """Return the values a test looks at: it holds where any of them passes."""
     name = tree.field.name
     match tree.field.kind:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceKind:
     """A kind of input. rank 1 is best. own_unit: each such partner or feed is a unit of its own."""
 
     rank: int
@@ -23,15 +23,15 @@ CALCULATED = "UA_CALCULATED_READ_ONLY"
 """How a set or a delete of a calculated attribute is refused, whoever asks."""
 
 # fmt: off
-SOURCES: dict[str, Source] = {
+SOURCES: dict[str, SourceKind] = {
     #                     rank  each is a unit of its own
-    "calculated":  Source(1,    False),
-    "account":     Source(2,    False),
-    "custom-feed": Source(3,    False),
-    "sdk":         Source(4,    False),
-    "csv":         Source(5,    False),
-    "partner":     Source(6,    True),
-    "warehouse":   Source(6,    True),
+    "calculated":  SourceKind(1,    False),
+    "account":     SourceKind(2,    False),
+    "custom-feed": SourceKind(3,    False),
+    "sdk":         SourceKind(4,    False),
+    "csv":         SourceKind(5,    False),
+    "partner":     SourceKind(6,    True),
+    "warehouse":   SourceKind(6,    True),
 }
 
 OVERWRITE: dict[str, dict[str, str]] = {

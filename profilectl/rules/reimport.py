@@ -70,7 +70,7 @@ class Brought:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ImportedContent:
     """What a feed knows of a content."""
 
     already: int | None = None
@@ -90,15 +90,15 @@ def way_of(request: Mapping[str, Any], protection: str) -> WayOfReading:
     return WayOfReading(tuple(said), protection)
 
 
-def known_content(way: WayOfReading, imports: Iterable[Brought]) -> Known:
+def known_content(way: WayOfReading, imports: Iterable[Brought]) -> ImportedContent:
     """Say whether content that imports have brought, the newest first, is to be imported again."""
     found = list(imports)
     same = [one for one in found if one.way == way]
     for one in same:
         if one.applied:
-            return Known(already=one.number)
+            return ImportedContent(already=one.number)
     if same:
-        return Known(
+        return ImportedContent(
             notice=f"import {same[0].number} brought this content before and applied none of its rows: it is imported again"
         )
     if found:
@@ -108,7 +108,7 @@ def known_content(way: WayOfReading, imports: Iterable[Brought]) -> Known:
             stays = (
                 f"; what that import set stays, and profilectl imports undo {number} takes it back"
             )
-        return Known(
+        return ImportedContent(
             notice=f"import {number} brought this content before, read another way ({differing}): it is imported again{stays}"
         )
-    return Known()
+    return ImportedContent()

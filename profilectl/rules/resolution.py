@@ -337,7 +337,7 @@ def _give(profile: int, one: Usable, records: Records, rules: Rules, decision: D
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class IdentityChange:
     """One change of a profile's identities: old alone is removed, new alone added, both are a
     replacement.
     """
@@ -357,7 +357,7 @@ def reached(*, device: bool, known: bool) -> bool:
 
 
 def modify(
-    profile: int, changes: Sequence[Change], records: Records, rules: Rules
+    profile: int, changes: Sequence[IdentityChange], records: Records, rules: Rules
 ) -> list[Decision]:
     """Change the identities of one profile, all or nothing, and return what each change did
     (domain.md 4.3).

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from profilectl.profiles.activity import Activity, Entry
+from profilectl.profiles.activity import Activity, AttributeChange
 from profilectl.profiles.activity_json import origin_json, standing_json
 from profilectl.rules.consent import state_of
 from profilectl.rules.feed import ACCOUNT
@@ -51,7 +51,7 @@ def text_of(held: str) -> Value:
     return as_text(parse_json(held_json(held)))
 
 
-def _is_of_account(entry: Entry) -> bool:
+def _is_of_account(entry: AttributeChange) -> bool:
     return entry.origin.feed.source == ACCOUNT
 
 

@@ -31,7 +31,7 @@ from profilectl.server.bodies import answered as _json
 from profilectl.server.bodies import bad as _bad
 from profilectl.server.bodies import read as _read
 from profilectl.server.bodies import read_object as _read_object
-from profilectl.server.credentials import Client, Credentials, Sender
+from profilectl.server.credentials import Client, FeedSender, ServerCredentials
 from profilectl.server.desk import Desk, Question, mpid_of
 from profilectl.server.documents import (
     AUDIENCES,
@@ -47,9 +47,9 @@ from profilectl.server.documents import (
 from profilectl.server.gate import FAULT, WHO, Problem, body_of
 from profilectl.server.idsync.routes import add_idsync
 from profilectl.server.idsync.signing import basic_of, sender_of
-from profilectl.server.intake import Intake, Later, Refused
+from profilectl.server.intake import BatchesRefused, Intake, Later
 from profilectl.server.members import audiences_told, members_told
-from profilectl.server.pace import Pace
+from profilectl.server.pace import RequestRate
 from profilectl.server.peers import Peers
 from profilectl.server.tokens import LIFE_S, Tokens
 from profilectl.version import __version__
@@ -84,15 +84,15 @@ class Service:
     requests come from; asking: the pace of requests for tokens.
     """
 
-    credentials: Credentials
+    credentials: ServerCredentials
     desk: Desk
     intake: Intake
     rate: float
     feed_rate: float
     peers: Peers = field(default_factory=Peers)
     tokens: Tokens = field(default_factory=Tokens)
-    pace: Pace = field(default_factory=Pace)
-    asking: Pace = field(default_factory=Pace)
+    pace: RequestRate = field(default_factory=RequestRate)
+    asking: RequestRate = field(default_factory=RequestRate)
     attempts: Attempts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -125,7 +125,7 @@ class Service:
             raise Problem(403, "FORBIDDEN", "the client may not ask of this workspace")
         return client, meant
 
-    def sender(self, request: Request) -> Sender:
+    def sender(self, request: Request) -> FeedSender:
         """Return the feed that sends. Raises Problem."""
         stated = request.headers.get("authorization")
         if stated is None:
@@ -143,13 +143,13 @@ class Service:
         self._counts(request, sender)
         return sender
 
-    async def caller(self, request: Request) -> tuple[Sender, bytes]:
+    async def caller(self, request: Request) -> tuple[FeedSender, bytes]:
         """Return the feed that speaks of its users, and the body. Raises Problem."""
         sender, body = await sender_of(request, self.credentials, self.attempts)
         self._counts(request, sender)
         return sender, await body_of(request) if body is None else body
 
-    def _counts(self, request: Request, sender: Sender) -> None:
+    def _counts(self, request: Request, sender: FeedSender) -> None:
         request.scope[WHO] = sender.name
         self._slow_down(
             f"feed {sender.name}",
@@ -563,12 +563,12 @@ def make_application(
             raise _bad(f"the body must be a list of 1 to {MOST_BATCHES} batches")
         return await taken_in(sender, [_batch(one) for one in batches])
 
-    async def taken_in(sender: Sender, batches: list[dict[str, Value]]) -> Response:
+    async def taken_in(sender: FeedSender, batches: list[dict[str, Value]]) -> Response:
         try:
             await at_work().intake.take(sender.name, [to_json(one) for one in batches])
         except Later as later:
             raise later.trouble.of_batch() from None
-        except Refused:
+        except BatchesRefused:
             raise _bad("the batches cannot be imported") from None
         return Response(status_code=202)
 

@@ -63,7 +63,7 @@ class Client:
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class FeedSender:
     """A feed that sends batches."""
 
     name: str
@@ -73,7 +73,7 @@ class Sender:
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class ServerCredentials:
     """What the file says. workspaces: number -> name."""
 
     org: str
@@ -81,7 +81,7 @@ class Credentials:
     audience: str
     workspaces: Mapping[str, str]
     clients: tuple[Client, ...]
-    senders: tuple[Sender, ...]
+    senders: tuple[FeedSender, ...]
 
     def client(self, identifier: str, secret: str) -> Client | None:
         """Return the client with these credentials.
@@ -105,11 +105,11 @@ class Credentials:
     def client_named(self, name: str) -> Client | None:
         return next((one for one in self.clients if one.name == name), None)
 
-    def sender(self, key: str, secret: str) -> Sender | None:
+    def sender(self, key: str, secret: str) -> FeedSender | None:
         """Return the feed with these credentials; as `client`."""
         return _matching(self.senders, [(one.key, one.secret) for one in self.senders], key, secret)
 
-    def sender_with_key(self, key: str) -> Sender | None:
+    def sender_with_key(self, key: str) -> FeedSender | None:
         """Return the feed that has a key: who it says that it is, and has yet to show."""
         return next((one for one in self.senders if _same(one.key, key)), None)
 
@@ -129,7 +129,7 @@ def _matching(
     return found
 
 
-def read_credentials(path: Path) -> Credentials:
+def read_credentials(path: Path) -> ServerCredentials:
     """Read a credentials file.
 
     Raises InputRefused where it is not there, is open to others, or is not one.
@@ -138,7 +138,7 @@ def read_credentials(path: Path) -> Credentials:
     return _credentials(str(path), stated)
 
 
-def _credentials(where: str, stated: dict[str, Any]) -> Credentials:
+def _credentials(where: str, stated: dict[str, Any]) -> ServerCredentials:
     _only(where, stated, ("org", "account", "audience", "workspaces", "clients", "feeds"))
     workspaces = {
         name: _number(f"{where}: workspaces.{name}", value)
@@ -173,7 +173,9 @@ def _credentials(where: str, stated: dict[str, Any]) -> Credentials:
     for name, table in _table(where, stated, "feeds").items():
         at = f"{where}: feeds.{name}"
         _only(at, table, ("key", "secret", "rate"))
-        senders.append(Sender(name, _text(at, table, "key"), _secret(at, table), _rate(at, table)))
+        senders.append(
+            FeedSender(name, _text(at, table, "key"), _secret(at, table), _rate(at, table))
+        )
     for kind, names in (
         ("client id", [one.id for one in clients]),
         ("feed key", [one.key for one in senders]),
@@ -184,7 +186,7 @@ def _credentials(where: str, stated: dict[str, Any]) -> Credentials:
     audience = stated.get("audience", AUDIENCE)
     if not isinstance(audience, str):
         raise InputRefused(f"{where}: audience must be a text")
-    return Credentials(
+    return ServerCredentials(
         org,
         account,
         audience,

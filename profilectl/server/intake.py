@@ -33,7 +33,7 @@ from typing import TypeVar
 from profilectl.codes import ChangeRefused, InputRefused, NobodyFound, ProfilectlError, UsageError
 from profilectl.files.ending import end_with_parent
 from profilectl.files.suppression_key import choose_key, chosen_key
-from profilectl.importing.outcomes import Outcome
+from profilectl.importing.outcomes import RowOutcome
 from profilectl.server.trouble import Trouble, trouble_of
 from profilectl.store.same_store import hold_to
 from profilectl.store.store_key import known_store_key, take_store_key
@@ -66,7 +66,7 @@ class Later(Exception):
         self.trouble = trouble
 
 
-class Refused(Exception):
+class BatchesRefused(Exception):
     """The batches can never be taken. code: why."""
 
     def __init__(self, code: str = "BAD_REQUEST") -> None:
@@ -85,7 +85,7 @@ class _Parcel:
     call: str
     lines: Sequence[str]
     size: int
-    done: asyncio.Future[list[Outcome | None]] = field(
+    done: asyncio.Future[list[RowOutcome | None]] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
@@ -110,7 +110,7 @@ class Intake:
 
     async def take(
         self, feed: str, lines: Sequence[str], call: str = "batch"
-    ) -> list[Outcome | None]:
+    ) -> list[RowOutcome | None]:
         """Take batches (JSON texts, one a line) of a feed, and return when they are in the store;
         of what an application says of its user, what became of each. call: of NAMES.
 
@@ -148,7 +148,7 @@ class Intake:
         if isinstance(code, Exception):
             raise code
         if code is not None:
-            raise Refused(code)
+            raise BatchesRefused(code)
 
     @contextlib.contextmanager
     def _room(self, size: int) -> Iterator[None]:
@@ -190,7 +190,7 @@ class Intake:
             return
         _finish(parcels, done)
 
-    async def _try(self, parcels: Sequence[_Parcel]) -> list[Outcome] | Exception:
+    async def _try(self, parcels: Sequence[_Parcel]) -> list[RowOutcome] | Exception:
         """Import, and return what became of each batch, or what stood in the way."""
         try:
             content = "".join(f"{line}\n" for parcel in parcels for line in parcel.lines)
@@ -214,7 +214,7 @@ class Intake:
                 self._pool = None
             return self._failed(Later("the import was interrupted"))
         except (InputRefused, UsageError):  # nothing was written
-            return Refused()
+            return BatchesRefused()
         except Exception as error:  # noqa: BLE001 - senders keep what they have, and try again
             return self._failed(
                 Later(type(error).__name__, trouble_of(error, self.store) or Trouble.UNAVAILABLE)
@@ -258,7 +258,7 @@ class Intake:
                 one.join()
 
 
-def _finish(parcels: Sequence[_Parcel], done: list[Outcome] | Exception) -> None:
+def _finish(parcels: Sequence[_Parcel], done: list[RowOutcome] | Exception) -> None:
     """Tell those who wait. A row that could not be read has no outcome."""
     told = {} if isinstance(done, Exception) else {one.row: one for one in done}
     first = 0
@@ -306,7 +306,7 @@ def modify(
     return None
 
 
-def import_lines(store: Path, feed: str, content: str, call: str = "batch") -> list[Outcome]:
+def import_lines(store: Path, feed: str, content: str, call: str = "batch") -> list[RowOutcome]:
     """Import batches of a feed; return what became of each, where an application says them.
 
     Runs in the process of imports.
@@ -317,9 +317,9 @@ def import_lines(store: Path, feed: str, content: str, call: str = "batch") -> l
 
     # What is rejected is kept in the store (store.reject); a file of rejects is made because every
     # import makes one.
-    told: list[Outcome] = []
+    told: list[RowOutcome] = []
 
-    def tell(outcomes: list[Outcome]) -> None:
+    def tell(outcomes: list[RowOutcome]) -> None:
         told[:] = outcomes
 
     with folder_beside_or_elsewhere(store.absolute()) as folder:

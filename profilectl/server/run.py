@@ -22,7 +22,7 @@ import uvicorn
 from profilectl.codes import ProfilectlError, UsageError
 from profilectl.files.ending import hang_up_gently
 from profilectl.server.application import Service, make_application
-from profilectl.server.credentials import Credentials
+from profilectl.server.credentials import ServerCredentials
 from profilectl.server.desk import Desk
 from profilectl.server.gate import Gate, Notices
 from profilectl.server.intake import Intake
@@ -30,7 +30,7 @@ from profilectl.server.peers import MOST_CONNECTIONS, MOST_OF_A_PEER, Address, P
 from profilectl.server.place import Place
 from profilectl.server.snapshot import MOST_BEHIND_S, Snapshot, Snapshots
 from profilectl.server.trouble import Trouble
-from profilectl.server.wire import Limits, config_of
+from profilectl.server.wire import ConnectionLimits, config_of
 from profilectl.store.attaching import check_path
 from profilectl.store.same_store import held_to
 
@@ -72,7 +72,7 @@ def openapi_document() -> dict[str, Any]:
 
 
 def serve(
-    store: Path, credentials: Credentials, asked: Serving, ready: Callable[[str], None]
+    store: Path, credentials: ServerCredentials, asked: Serving, ready: Callable[[str], None]
 ) -> None:
     """Serve until a signal ends it. ready: told the address, once requests are taken.
 
@@ -127,7 +127,7 @@ class _Process:
     """What runs until a signal ends it."""
 
     def __init__(
-        self, credentials: Credentials, asked: Serving, snapshots: Snapshots, place: Place
+        self, credentials: ServerCredentials, asked: Serving, snapshots: Snapshots, place: Place
     ) -> None:
         self._asked, self._snapshots, self._place = asked, snapshots, place
         self._peers = Peers(MOST_CONNECTIONS, asked.of_a_peer, asked.proxies)
@@ -150,7 +150,9 @@ class _Process:
         gate = Gate(application, timeout_s=self._asked.timeout_s)
         self._peers.notice = gate.notice
         logging.getLogger().addHandler(Notices(gate.notice))
-        config = config_of(gate, Limits(work_s=self._asked.timeout_s + 10), self._peers, gate.write)
+        config = config_of(
+            gate, ConnectionLimits(work_s=self._asked.timeout_s + 10), self._peers, gate.write
+        )
         config.timeout_graceful_shutdown = LAST_S
         self._server = uvicorn.Server(config)
         await self._server.serve(sockets=[listening])

@@ -33,7 +33,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from profilectl.audiences.one_person import Known, known_to
+from profilectl.audiences.one_person import Definitions, known_to
 from profilectl.codes import StoreBusy, StoreUnusable, UsageError
 from profilectl.importing.suppression import warn_of_key
 from profilectl.profiles.read_model import Profiles, profiles_of
@@ -46,7 +46,7 @@ from profilectl.store.opening import open_store
 from profilectl.store.same_store import check_same
 from profilectl.store.scratch import Scratch, attaching
 from profilectl.store.settings import Settings
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 from profilectl.store.upgrade import known_version
 
 QUIET_S = 0.03
@@ -62,7 +62,7 @@ MOST_BEHIND_S = 30.0
 """So much older than promised may it be, where nobody says otherwise; then nothing is told."""
 
 
-class Still(Store):
+class Still(OpenStore):
     """The store of a snapshot.
 
     It never changes: what is asked of it for every profile is read once.
@@ -95,10 +95,10 @@ class Reader:
 
     def __init__(
         self,
-        store: Store,
+        store: OpenStore,
         made_ms: int,
         profiles: dict[str, Profiles],
-        known: Known,
+        known: Definitions,
         clocks: Clocks,
     ) -> None:
         self.scratch, self.profiles, self.known, self.clocks = (

@@ -12,7 +12,7 @@ from pathlib import Path
 from profilectl.rules.identity import CODE
 from profilectl.store.copies import rewrite_store
 from profilectl.store.segments import Segment, known_identities, write_table
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 MANY_SEGMENTS = 12
 """So many segments are read together without strain; beyond, small neighbours are laid together."""
@@ -28,12 +28,12 @@ ORDER = {
 """How the rows of each kind of table lie; an index lies by hash."""
 
 
-def compaction_due(store: Store) -> bool:
+def compaction_due(store: OpenStore) -> bool:
     """Say whether there are more segments than are read together without strain."""
     return len(store.segments()) > max(MANY_SEGMENTS, store.settings().keep_imports + 2)
 
 
-def compact(store: Store) -> int:
+def compact(store: OpenStore) -> int:
     """Lay neighbouring segments together where there are many; return how many were laid together.
 
     Neighbours are taken from the newest on, as long as the next is not far larger, so that a row is
@@ -51,7 +51,7 @@ def compact(store: Store) -> int:
 
 
 def rewrite_compact(
-    store: Store, keep: int, folder: Path, stays: Mapping[str, str]
+    store: OpenStore, keep: int, folder: Path, stays: Mapping[str, str]
 ) -> tuple[Path, list[Segment]]:
     """Write the store anew in a folder, with all segments but the newest `keep` laid together;
     return the new file, and its segments. stays: as rewrite_store has it.
@@ -82,7 +82,7 @@ def rewrite_compact(
     return rewritten, [made, *segments[len(taken) :]]
 
 
-def _lay_together(store: Store, taken: Sequence[Segment]) -> None:
+def _lay_together(store: OpenStore, taken: Sequence[Segment]) -> None:
     made, tables = _laid_together(store, taken)
     for kind, select in tables.items():
         write_table(store.scratch, made.table(kind), kind, select)
@@ -91,7 +91,7 @@ def _lay_together(store: Store, taken: Sequence[Segment]) -> None:
     store.put_segment(made)
 
 
-def _laid_together(store: Store, taken: Sequence[Segment]) -> tuple[Segment, dict[str, str]]:
+def _laid_together(store: OpenStore, taken: Sequence[Segment]) -> tuple[Segment, dict[str, str]]:
     """Return the segment that others become, and the SELECT of each of its tables."""
     there = {kind for one in taken for kind in one.identities}
     # in their own order, as an import has them
@@ -119,7 +119,7 @@ def _laid_together(store: Store, taken: Sequence[Segment]) -> tuple[Segment, dic
     return made, selects
 
 
-def _renamed(store: Store, one: Segment, kind: str, made: Segment) -> str:
+def _renamed(store: OpenStore, one: Segment, kind: str, made: Segment) -> str:
     """Return the SELECT of a segment's table with its attribute columns under the new names."""
     if kind not in ("row", "blocked"):
         return f"(select * from {one.table(kind)})"

@@ -26,7 +26,7 @@ from profilectl.rules.leaving.connection_config import check_connection, connect
 from profilectl.rules.leaving.output import TYPES, Output, output_of, variable
 from profilectl.rules.text.naming import advice, no_such
 from profilectl.rules.workspace import no_workspace, several_workspaces
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Defined:
         return self.audience.name
 
 
-def has_unfilled(store: Store) -> bool:
+def has_unfilled(store: OpenStore) -> bool:
     """Say whether something is defined that was never computed: a refresh did not come to it."""
     waits = [one.filled_ms is None and not one.definition.draft for one in calculations(store)]
     return any(
@@ -73,7 +73,7 @@ def has_unfilled(store: Store) -> bool:
     )
 
 
-def calculations(store: Store) -> list[Calculation]:
+def calculations(store: OpenStore) -> list[Calculation]:
     """Return the calculated attributes of a store, by name."""
     rows = store.scratch.rows(
         "select name, definition, changed_ms, filled_ms from store.calculation order by name"
@@ -86,7 +86,7 @@ def calculations(store: Store) -> list[Calculation]:
     ]
 
 
-def put_calculation(store: Store, definition: Definition, now_ms: int) -> None:
+def put_calculation(store: OpenStore, definition: Definition, now_ms: int) -> None:
     """Define a calculated attribute, or change it; called within a transaction.
 
     One that computes something else than before has no values until it is computed again.
@@ -101,7 +101,7 @@ def put_calculation(store: Store, definition: Definition, now_ms: int) -> None:
     )
 
 
-def drop_calculation(store: Store, name: str) -> None:
+def drop_calculation(store: OpenStore, name: str) -> None:
     """Forget a calculated attribute and its values; called within a transaction.
 
     Audiences that read it are to be evaluated again for everybody: what it masked is there again,
@@ -117,7 +117,7 @@ def drop_calculation(store: Store, name: str) -> None:
         store.scratch.run(f"delete from store.{table} where name = $name", {"name": name})
 
 
-def audiences(store: Store) -> list[Defined]:
+def audiences(store: OpenStore) -> list[Defined]:
     """Return the audiences of a store, by number."""
     rows = store.scratch.rows(
         "select number, name, definition, changed_ms, filled_ms from store.audience order by number"
@@ -128,7 +128,7 @@ def audiences(store: Store) -> list[Defined]:
     ]
 
 
-def audience_defined(store: Store, name: str) -> Defined:
+def audience_defined(store: OpenStore, name: str) -> Defined:
     """Return an audience by its name.
 
     Raises UsageError where there is none, InputRefused where it belongs to another workspace than
@@ -164,7 +164,7 @@ def check_references(wanted: Sequence[Audience]) -> None:
     order_of_evaluation({one.name: one.tree for one in wanted})
 
 
-def put_audience(store: Store, audience: Audience, now_ms: int) -> int:
+def put_audience(store: OpenStore, audience: Audience, now_ms: int) -> int:
     """Define an audience, or change it; return its number.
 
     Called within a transaction. Members stay members until it is evaluated again. Raises UsageError
@@ -175,7 +175,7 @@ def put_audience(store: Store, audience: Audience, now_ms: int) -> int:
     return _put(store, known, audience, now_ms)
 
 
-def replace_audiences(store: Store, wanted: Sequence[Audience], now_ms: int) -> None:
+def replace_audiences(store: OpenStore, wanted: Sequence[Audience], now_ms: int) -> None:
     """Make these the audiences of a store; called within a transaction, their references checked."""
     known = audiences(store)
     for one in known:
@@ -185,7 +185,7 @@ def replace_audiences(store: Store, wanted: Sequence[Audience], now_ms: int) -> 
         _put(store, known, audience, now_ms)
 
 
-def _put(store: Store, known: Sequence[Defined], audience: Audience, now_ms: int) -> int:
+def _put(store: OpenStore, known: Sequence[Defined], audience: Audience, now_ms: int) -> int:
     same = next((one for one in known if one.name == audience.name), None)
     if same and same.audience == audience:
         return same.number
@@ -209,7 +209,7 @@ def _put(store: Store, known: Sequence[Defined], audience: Audience, now_ms: int
     return number
 
 
-def drop_audience(store: Store, name: str) -> None:
+def drop_audience(store: OpenStore, name: str) -> None:
     """Forget an audience and its memberships; called within a transaction.
 
     Raises UsageError while another refers to it.
@@ -236,7 +236,7 @@ def drop_audience(store: Store, name: str) -> None:
             _forget(store, one.number)
 
 
-def _forget(store: Store, number: int) -> None:
+def _forget(store: OpenStore, number: int) -> None:
     for table, column in (
         ("membership", "audience"),
         ("membership_change", "audience"),
@@ -247,7 +247,7 @@ def _forget(store: Store, number: int) -> None:
         store.scratch.run(f"delete from store.{table} where {column} = $number", {"number": number})
 
 
-def workspace_for(store: Store, stated: str) -> str:
+def workspace_for(store: OpenStore, stated: str) -> str:
     """Return the workspace of a definition that names this one: what --workspace names instead, and
     where neither says, the only one there is. Raises UsageError where several could be meant, or
     there is none of that name.
@@ -261,7 +261,7 @@ def workspace_for(store: Store, stated: str) -> str:
     return wanted or next(iter(there), DEFAULT_WORKSPACE)
 
 
-def check_meant(store: Store, what: str, workspace: str) -> None:
+def check_meant(store: OpenStore, what: str, workspace: str) -> None:
     """Refuse what belongs to another workspace than --workspace names. Raises InputRefused."""
     if store.workspace not in (None, workspace):
         raise InputRefused(
@@ -270,14 +270,14 @@ def check_meant(store: Store, what: str, workspace: str) -> None:
         )
 
 
-def check_workspace(store: Store) -> None:
+def check_workspace(store: OpenStore) -> None:
     """Refuse a workspace that is named and is none. Raises UsageError."""
     there = workspaces_of(store.feeds())
     if store.workspace is not None and there and store.workspace not in there:
         raise no_workspace(store.workspace, there)
 
 
-def workspaces_defined(store: Store) -> list[str]:
+def workspaces_defined(store: OpenStore) -> list[str]:
     """Return the workspaces that have calculated attributes or audiences, sorted."""
     return sorted(
         {
@@ -287,7 +287,7 @@ def workspaces_defined(store: Store) -> list[str]:
     )
 
 
-def outputs(store: Store) -> list[Output]:
+def outputs(store: OpenStore) -> list[Output]:
     """Return the outputs of a store, by name."""
     return [
         output_of(name, json.loads(text))
@@ -297,7 +297,7 @@ def outputs(store: Store) -> list[Output]:
     ]
 
 
-def connections(store: Store) -> list[Connection]:
+def connections(store: OpenStore) -> list[Connection]:
     """Return the connections of feeds that a store has, by name."""
     return [
         connection_of(name, table)
@@ -306,7 +306,7 @@ def connections(store: Store) -> list[Connection]:
     ]
 
 
-def audience_connections(store: Store) -> list[AudienceConnection]:
+def audience_connections(store: OpenStore) -> list[AudienceConnection]:
     """Return the connections of audiences that a store has, by name."""
     return [
         audience_connection_of(name, table)
@@ -315,7 +315,7 @@ def audience_connections(store: Store) -> list[AudienceConnection]:
     ]
 
 
-def _connected(store: Store) -> list[tuple[str, dict[str, Any]]]:
+def _connected(store: OpenStore) -> list[tuple[str, dict[str, Any]]]:
     return [
         (name, json.loads(text))
         for name, text in store.scratch.rows(
@@ -325,7 +325,7 @@ def _connected(store: Store) -> list[tuple[str, dict[str, Any]]]:
 
 
 def replace_connections(
-    store: Store,
+    store: OpenStore,
     wanted_outputs: Sequence[Output],
     wanted: Sequence[Connection],
     of_audiences: Sequence[AudienceConnection] = (),
@@ -359,7 +359,7 @@ def replace_connections(
             )
 
 
-def _since_when(store: Store, wanted: Sequence[str]) -> None:
+def _since_when(store: OpenStore, wanted: Sequence[str]) -> None:
     """Write down from which arrival on outputs are there: what was deleted before is not told them.
     Of one that an older version declared that is not known.
     """

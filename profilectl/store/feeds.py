@@ -12,11 +12,11 @@ from profilectl.codes import InputRefused, UsageError
 from profilectl.rules.feed import ACCOUNT, DEFAULT_WORKSPACE, Feed, no_feed
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
-from profilectl.store.store import Store, choose_feed
+from profilectl.store.store import OpenStore, choose_feed
 
 
 @contextlib.contextmanager
-def open_feeds(path: Path, wait_s: float, *, write: bool = False) -> Iterator[Store]:
+def open_feeds(path: Path, wait_s: float, *, write: bool = False) -> Iterator[OpenStore]:
     with (
         scratch_beside(path.absolute()) as scratch,
         open_store(scratch, path, write=write, create=write, wait_s=wait_s) as store,

@@ -19,12 +19,12 @@ from profilectl.codes import InputRefused, UsageError
 from profilectl.files.whole_file import whole_file
 from profilectl.rules.counts import Past
 from profilectl.rules.feed import PROCESSED
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 DAY_MS = 24 * 60 * 60 * 1000
 
 
-def history_of(store: Store) -> list[Past]:
+def history_of(store: OpenStore) -> list[Past]:
     """Return all imports, oldest first."""
     rows = store.scratch.rows(
         "select number, source, protection, environment, started_ms, finished_ms, made_by, undone_ms, undone_by,"
@@ -58,7 +58,7 @@ def history_of(store: Store) -> list[Past]:
     return found
 
 
-def import_numbered(store: Store, number: int) -> Past:
+def import_numbered(store: OpenStore, number: int) -> Past:
     """Return one import. Raises UsageError where there is none of that number."""
     pasts = history_of(store)
     for past in pasts:
@@ -76,7 +76,7 @@ def no_import(number: int | str, there: Sequence[int]) -> UsageError:
     )
 
 
-def rejects_again(store: Store, number: int, path: Path) -> list[str]:
+def rejects_again(store: OpenStore, number: int, path: Path) -> list[str]:
     """Write the rejects of an import to a file, where there is none, as the import would have: it
     may have been killed after its commit and before that. Return what is to be said of it.
     Raises InputRefused where it cannot be written.
@@ -111,7 +111,7 @@ def rejects_again(store: Store, number: int, path: Path) -> list[str]:
     return [f"the rejects of import {number} are in {path}"]
 
 
-def kept_out_of(store: Store, number: int) -> dict[str, dict[str, Any]]:
+def kept_out_of(store: OpenStore, number: int) -> dict[str, dict[str, Any]]:
     """Return the batches of an import that were processed and are nobody's, by code: batches,
     with_events, events, event_types. What their events were is not known of an import that an
     older version made.
@@ -139,7 +139,7 @@ def kept_out_of(store: Store, number: int) -> dict[str, dict[str, Any]]:
     return found
 
 
-def as_of(store: Store, stated: str) -> int:
+def as_of(store: OpenStore, stated: str) -> int:
     """Return the arrival that ends the state after an import (its number), or at a time
     (2026-11-23, with or without a time of day, UTC unless it says otherwise; an import counts
     from its start).

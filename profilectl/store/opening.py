@@ -20,7 +20,7 @@ from profilectl.store.catalog import remember
 from profilectl.store.same_store import check_in_place, is_held
 from profilectl.store.scratch import Scratch, attaching, private_folder
 from profilectl.store.segments import hash_fingerprint
-from profilectl.store.store import DISK_FAILED, Store
+from profilectl.store.store import DISK_FAILED, OpenStore
 from profilectl.store.store_key import store_key, wrong_key
 from profilectl.store.upgrade import known_version, upgrade_store
 
@@ -81,7 +81,7 @@ def open_store(
     wait_s: float = 0,
     upgrade: bool = True,
     reads: Sequence[Path] = (),
-) -> Iterator[Store]:
+) -> Iterator[OpenStore]:
     """Attach a store to a scratch and detach it at the end.
 
     create: make the store where there is none. wait_s: how long to wait for another process.
@@ -103,7 +103,7 @@ def open_store(
 
 def _opened(
     scratch: Scratch, path: Path, until: float, *, write: bool, upgrade: bool
-) -> Iterator[Store]:
+) -> Iterator[OpenStore]:
     attach(scratch, path, write=write, until=until)
     ours = False
     try:
@@ -119,7 +119,7 @@ def _opened(
             attach(scratch, path, write=write, until=until)
             known_version(scratch, path)
         ours = True
-        yield Store(scratch, path)
+        yield OpenStore(scratch, path)
         check_in_place(path)
         if write:
             _fold_in(scratch, path)
@@ -158,7 +158,7 @@ def _fold_in(scratch: Scratch, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def store_in_memory(scratch: Scratch, path: Path) -> Iterator[Store]:
+def store_in_memory(scratch: Scratch, path: Path) -> Iterator[OpenStore]:
     """Attach an empty store that is nowhere on disk: what a dry run runs against before there is
     one.
     """
@@ -166,7 +166,7 @@ def store_in_memory(scratch: Scratch, path: Path) -> Iterator[Store]:
     scratch.run("attach ':memory:' as store")
     make_schema(scratch)
     try:
-        yield Store(scratch, path)
+        yield OpenStore(scratch, path)
     finally:
         scratch.run("detach store")
 

@@ -53,7 +53,7 @@ class State:
     erasure: int = 0
 
 
-class Store:
+class OpenStore:
     """An open store. Made by `open_store`; valid within its context only."""
 
     def __init__(self, scratch: Scratch, path: Path) -> None:

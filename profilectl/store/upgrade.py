@@ -23,7 +23,7 @@ from profilectl.store.catalog import own_version
 from profilectl.store.copies import copy_store
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import hash_fingerprint
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 STEPS: dict[int, tuple[str, ...]] = {
     # Schema 2: who imported, with what, resting on which earlier imports, and what was taken back.
@@ -133,7 +133,7 @@ STEPS: dict[int, tuple[str, ...]] = {
 }
 
 
-def _events_apart(scratch: Scratch, store: Store) -> None:
+def _events_apart(scratch: Scratch, store: OpenStore) -> None:
     """Schema 4: events lie in tables of their own; before, they were part of a batch's other
     fields.
     """
@@ -245,10 +245,10 @@ def upgrade_store(scratch: Scratch, path: Path, until: float) -> None:
     attach(scratch, path, write=True, until=until)
     try:
         found = known_version(scratch, path)
-        with Store(scratch, path).transaction():
+        with OpenStore(scratch, path).transaction():
             for number in range(found, SCHEMA_VERSION):
                 if number == 3:
-                    _events_apart(scratch, Store(scratch, path))
+                    _events_apart(scratch, OpenStore(scratch, path))
                 for statement in STEPS[number]:
                     values = {
                         "fingerprint": hash_fingerprint(scratch),

@@ -13,11 +13,11 @@ from hypothesis import strategies as some
 from support.audience_people import NOW_MS, by_engine, database, lay_out, people, person_of, trees
 from support.effort import at_length
 
-from profilectl.audiences.membership_sql import Audience, withdrawn
+from profilectl.audiences.membership_sql import AudienceToEvaluate, withdrawn
 from profilectl.rules.criteria.text import criterion_of, expression
 from profilectl.rules.criteria.tree import Criterion
 from profilectl.rules.event.field import fold
-from profilectl.rules.membership import Person, barred, consents, doubtful, holds, settled
+from profilectl.rules.membership import PersonFacts, barred, consents, doubtful, holds, settled
 
 NAMES = ("vip", "staff", "ÉLITE")
 keep_out: Any = some.dictionaries(some.sampled_from(NAMES), some.booleans(), max_size=2)
@@ -45,7 +45,7 @@ CASES = [
 # fmt: on
 
 
-def told_of(consented: bool | None) -> Person:
+def told_of(consented: bool | None) -> PersonFacts:
     said = (
         {}
         if consented is None
@@ -96,7 +96,7 @@ def test_an_opt_out_keeps_out_whatever_the_criteria() -> None:
 
 
 def kept_out(
-    audience: Audience, persons: list[Person], nested: dict[str, bool]
+    audience: AudienceToEvaluate, persons: list[PersonFacts], nested: dict[str, bool]
 ) -> set[tuple[int, bool]]:
     lay_out([audience], persons)
     database().execute(
@@ -117,7 +117,7 @@ def kept_out(
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(trees, some.lists(people(), min_size=1, max_size=4), keep_out)
 def test_whom_consent_keeps_out_is_the_same_in_the_engine_and_never_one_who_belongs(
-    tree: Criterion, persons: list[Person], nested: dict[str, bool]
+    tree: Criterion, persons: list[PersonFacts], nested: dict[str, bool]
 ) -> None:
     check(tree, persons, nested)
 
@@ -130,12 +130,12 @@ def test_whom_consent_keeps_out_is_the_same_in_the_engine_and_never_one_who_belo
 )
 @given(trees, some.lists(people(), min_size=1, max_size=4), keep_out)
 def test_whom_consent_keeps_out_is_the_same_of_thousands(
-    tree: Criterion, persons: list[Person], nested: dict[str, bool]
+    tree: Criterion, persons: list[PersonFacts], nested: dict[str, bool]
 ) -> None:
     check(tree, persons, nested)
 
 
-def check(tree: Criterion, persons: list[Person], nested: dict[str, bool]) -> None:
+def check(tree: Criterion, persons: list[PersonFacts], nested: dict[str, bool]) -> None:
     note(expression(tree))
     sure = [name for name, each in nested.items() if each]
     out = {fold(name) for name in sure}
@@ -143,7 +143,7 @@ def check(tree: Criterion, persons: list[Person], nested: dict[str, bool]) -> No
         replace(one, audiences=[name for name in one.audiences if fold(name) not in out])
         for one in persons
     ]
-    audience = Audience("a", tree)
+    audience = AudienceToEvaluate("a", tree)
     expected = set()
     belong = {place for _, place in by_engine([audience], persons)}
     for place, person in enumerate(persons):

@@ -29,14 +29,14 @@ from support.audience_people import (
 from support.effort import at_length
 from support.places import CASES
 
-from profilectl.audiences.membership_sql import Audience, Relations, changes, needs
+from profilectl.audiences.membership_sql import AudienceToEvaluate, Relations, changes, needs
 from profilectl.codes import UsageError
 from profilectl.rules.criteria import tree as criteria
 from profilectl.rules.criteria.text import criterion_of, expression
 from profilectl.rules.criteria.toml import criterion_in, toml_text
-from profilectl.rules.criteria.tree import COUNTS, FIELDS, TIMES, Comparison, Criterion, Happened
+from profilectl.rules.criteria.tree import COUNTS, FIELDS, TIMES, Comparison, Criterion, EventCount
 from profilectl.rules.event.field import fold
-from profilectl.rules.membership import Person, expires_ms, holds
+from profilectl.rules.membership import PersonFacts, expires_ms, holds
 from profilectl.rules.sql.values import time_of as time_sql
 from profilectl.rules.text.moments import DAY_MS, Days, days_of, moment_of, time_of, written
 from profilectl.rules.text.values import Number, parse_json
@@ -78,7 +78,8 @@ def test_case(case: Any) -> None:
         place for place, person in enumerate(persons) if holds(tree, person, CASE_NOW_MS, lookback)
     }
     by_sql = {
-        place for _, place in by_engine([Audience("a", tree, lookback)], persons, CASE_NOW_MS)
+        place
+        for _, place in by_engine([AudienceToEvaluate("a", tree, lookback)], persons, CASE_NOW_MS)
     }
 
     def shown(places: set[int]) -> list[str]:
@@ -100,7 +101,7 @@ def test_every_operator_of_every_field_has_a_case_that_finds_somebody_and_leaves
         for leaf in criteria.leaves(tree_of(case["criteria"])):
             if isinstance(leaf, Comparison):
                 wanted.discard((leaf.field.kind, leaf.operator))
-            elif isinstance(leaf, Happened):
+            elif isinstance(leaf, EventCount):
                 wanted -= {
                     ("count", leaf.operator),
                     ("event", leaf.when.operator if leaf.when else ""),
@@ -300,9 +301,11 @@ def test_what_is_written_out_is_read_again(tree: Criterion) -> None:
 
 
 def engine_equals_reference(
-    chosen: list[Criterion], given_people: list[Person], lookback: Days | None
+    chosen: list[Criterion], given_people: list[PersonFacts], lookback: Days | None
 ) -> None:
-    audiences = [Audience(f"a{place}", tree, lookback) for place, tree in enumerate(chosen)]
+    audiences = [
+        AudienceToEvaluate(f"a{place}", tree, lookback) for place, tree in enumerate(chosen)
+    ]
     note("\n".join(map(expression, chosen)))
     expected = {
         (audience.name, place)
@@ -316,7 +319,7 @@ def engine_equals_reference(
 @quick
 @given(some.lists(trees, min_size=1, max_size=3), persons, some.none() | spans)
 def test_engine_equals_reference(
-    chosen: list[Criterion], given_people: list[Person], lookback: Days | None
+    chosen: list[Criterion], given_people: list[PersonFacts], lookback: Days | None
 ) -> None:
     engine_equals_reference(chosen, given_people, lookback)
 
@@ -332,7 +335,9 @@ def test_engine_equals_reference_at_length(part: int) -> None:
         database=None,
     )
     @given(some.lists(leaves | trees, min_size=1, max_size=6), persons, some.none() | spans)
-    def compare(chosen: list[Criterion], given_people: list[Person], lookback: Days | None) -> None:
+    def compare(
+        chosen: list[Criterion], given_people: list[PersonFacts], lookback: Days | None
+    ) -> None:
         engine_equals_reference(chosen, given_people, lookback)
 
     compare()
@@ -341,10 +346,10 @@ def test_engine_equals_reference_at_length(part: int) -> None:
 @quick
 @given(trees, persons, some.sets(some.integers(0, 6)))
 def test_what_changed_is_the_difference_to_what_was(
-    tree: Criterion, given_people: list[Person], touched: set[int]
+    tree: Criterion, given_people: list[PersonFacts], touched: set[int]
 ) -> None:
     """For all of them and for those that were touched, a touched one that is gone too."""
-    audience = Audience("vip", tree)
+    audience = AudienceToEvaluate("vip", tree)
     before = {place for place, one in enumerate(given_people) if "vip" in one.audiences}
     now = {place for place, one in enumerate(given_people) if holds(tree, one, NOW_MS)}
     expected = {(place, "entered") for place in now - before} | {
@@ -361,17 +366,17 @@ def test_what_changed_is_the_difference_to_what_was(
 
 
 def test_a_profile_that_is_gone_has_left() -> None:
-    audience = Audience("vip", criterion_of("x not exists"))
-    lay_out([audience], [Person()])
+    audience = AudienceToEvaluate("vip", criterion_of("x not exists"))
+    lay_out([audience], [PersonFacts()])
     database().execute("insert into member values (7, 'vip'), (7, 'other'), (0, 'vip')")
 
     assert database().execute(changes([audience], NOW_MS)).fetchall() == [("vip", 7, "left")]
 
 
 def test_names_of_audiences_and_relations_are_only_names() -> None:
-    audience = Audience("it's; drop table person --", criterion_of("x not exists"))
+    audience = AudienceToEvaluate("it's; drop table person --", criterion_of("x not exists"))
 
-    assert by_engine([audience], [Person()]) == {(audience.name, 0)}
+    assert by_engine([audience], [PersonFacts()]) == {(audience.name, 0)}
 
 
 BUYERS = "count(event 'buy' within 30 days) >= 2"
@@ -421,7 +426,7 @@ def test_a_look_back_window_ends_a_membership_too() -> None:
 @quick
 @given(trees, people(), some.none() | spans)
 def test_a_membership_holds_until_it_ends(
-    tree: Criterion, person: Person, lookback: Days | None
+    tree: Criterion, person: PersonFacts, lookback: Days | None
 ) -> None:
     ends = expires_ms(tree, person, NOW_MS, lookback)
     if not holds(tree, person, NOW_MS, lookback):
@@ -453,7 +458,9 @@ def test_what_criteria_read() -> None:
         ("vip",),
     )
     assert (found.events, found.rest, found.place, found.clock) == (True, True, True, True)
-    nothing = needs([Audience("a", criterion_of("tier = 'a' and first_seen before '2024-01-01'"))])
+    nothing = needs(
+        [AudienceToEvaluate("a", criterion_of("tier = 'a' and first_seen before '2024-01-01'"))]
+    )
     assert (nothing.events, nothing.rest, nothing.clock) == (False, False, False)
 
 

@@ -16,7 +16,7 @@ from support.lives import BEGIN_MS, DAY_MS, lives
 
 from profilectl.audiences.barred import in_force
 from profilectl.audiences.one_person import person_of, standings_of
-from profilectl.audiences.refresh import Asked, refresh_store
+from profilectl.audiences.refresh import RefreshRequest, refresh_store
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
 from profilectl.importing.undo import to_undo, undo
@@ -29,7 +29,7 @@ from profilectl.store.definitions import audiences, put_audience
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import known_mpids
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 # fmt: off
 AUDIENCES = {
@@ -40,7 +40,7 @@ AUDIENCES = {
 # fmt: on
 
 
-def define(store: Store) -> None:
+def define(store: OpenStore) -> None:
     with store.transaction():
         for name, criteria in AUDIENCES.items():
             put_audience(
@@ -56,7 +56,7 @@ def define(store: Store) -> None:
             )
 
 
-def kept_out(store: Store) -> set[tuple[int, str]]:
+def kept_out(store: OpenStore) -> set[tuple[int, str]]:
     """Return who may not be in which audience, by the reference."""
     profiles = profiles_of(store)
     found: set[tuple[int, str]] = set()
@@ -77,7 +77,7 @@ def kept_out(store: Store) -> set[tuple[int, str]]:
     return found
 
 
-def check_doors(store: Store, now_ms: int) -> None:
+def check_doors(store: OpenStore, now_ms: int) -> None:
     profiles = profiles_of(store)
     names = {one.number: one.name for one in audiences(store)}
     stored = {
@@ -130,7 +130,7 @@ def check(steps: list[tuple[str, int, list[dict[str, Any]]]]) -> None:
                     undo(store, to_undo(store, done.pop(), cascade=True))
             with open_store(scratch, path) as store:
                 check_doors(store, now_ms)  # nothing was brought up to date yet
-            asked = Asked(
+            asked = RefreshRequest(
                 audiences=[name for name in AUDIENCES if name.startswith("std")]
                 if number % 2 == 0
                 else ()

@@ -16,7 +16,7 @@ from support.doors import call, run
 from support.effort import at_length
 from support.lives import BEGIN_MS, DAY_MS, lives
 
-from profilectl.audiences.refresh import Asked, refresh_store
+from profilectl.audiences.refresh import RefreshRequest, refresh_store
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
 from profilectl.importing.undo import to_undo, undo
@@ -26,7 +26,7 @@ from profilectl.rules.feed import Feed
 from profilectl.store.definitions import put_audience, put_calculation
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 CALCULATED: dict[str, dict[str, Any]] = {
     "all": {"type": "count", "event": "buy"},
@@ -70,7 +70,7 @@ def kept(path: Path) -> list[Any]:
     return found
 
 
-def define(store: Store, audiences: dict[str, dict[str, Any]]) -> None:
+def define(store: OpenStore, audiences: dict[str, dict[str, Any]]) -> None:
     with store.transaction():
         for name, table in CALCULATED.items():
             put_calculation(
@@ -126,7 +126,9 @@ def check(
         scratch.close()
         anew = Path(folder) / "anew.duckdb"
         shutil.copy(path, anew)
-        refresh_store(anew, now_ms=now_ms, asked=Asked([*CALCULATED, "lately"], list(audiences)))
+        refresh_store(
+            anew, now_ms=now_ms, asked=RefreshRequest([*CALCULATED, "lately"], list(audiences))
+        )
         assert kept(path) == kept(anew)
 
 

@@ -17,7 +17,7 @@ from support.doors import run
 from support.effort import at_length
 
 from profilectl.audiences.one_person import standings_of
-from profilectl.audiences.refresh import Asked, refresh_store
+from profilectl.audiences.refresh import RefreshRequest, refresh_store
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
 from profilectl.privacy.retention import apply_retention
@@ -366,7 +366,9 @@ def check_returning(
                     )
                     standings_of(profiles, [one], now_ms)
             refresh_store(
-                path, now_ms=now_ms, asked=Asked([*DEFINED], ["buyers", "spenders", "gone"])
+                path,
+                now_ms=now_ms,
+                asked=RefreshRequest([*DEFINED], ["buyers", "spenders", "gone"]),
             )
             with open_store(scratch, path):
                 assert values_and_members(scratch) == kept

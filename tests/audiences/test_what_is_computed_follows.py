@@ -25,13 +25,13 @@ from support.doors import call
 from support.effort import at_length
 
 from profilectl.audiences.one_person import ages_out_ms, person_of
-from profilectl.audiences.refresh import Asked, people_of, refresh_store
+from profilectl.audiences.refresh import RefreshRequest, people_of, refresh_store
 from profilectl.codes import InputRefused, NobodyFound, UsageError
 from profilectl.importing.corrections.alias import alias_profiles
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
 from profilectl.importing.undo import undo_import
-from profilectl.privacy.forget import Asked as Forgetting
+from profilectl.privacy.forget import RefreshRequest as Forgetting
 from profilectl.privacy.forget import forget
 from profilectl.privacy.retention import apply_retention
 from profilectl.profiles.played import activities
@@ -280,7 +280,7 @@ def check_life(steps: list[Step], lifetime_profiles: bool) -> None:
             with open_store(scratch, path):
                 followed = computed(scratch)
             with open_store(scratch, path) as store:
-                every = Asked(
+                every = RefreshRequest(
                     [each.name for each in calculations(store)],
                     [each.name for each in audiences(store)],
                 )

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -99,31 +100,48 @@ def test_imports_point_one_way() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("module", DOMAIN)
-def test_the_domain_imports_the_standard_library_and_itself(module: str) -> None:
-    allowed = {
-        *sys.stdlib_module_names,
-        *(f"profilectl.{name}" for name in DOMAIN),
-        *PARSERS.get(module, ()),
-    } - {"sqlite3"}
-    path = PACKAGE / module.replace(".", "/")
-    tree = ast.parse(
-        (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text("utf-8")
+def rule_files() -> list[str]:
+    """Return the files of the rules, as paths below the package."""
+    return sorted(
+        path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / "rules").rglob("*.py")
     )
-    for node in (one for one in ast.walk(tree) if isinstance(one, ast.stmt)):
-        names = []
+
+
+@pytest.mark.parametrize("file", ["codes.py", *rule_files()])
+def test_rules_import_the_standard_library_codes_and_themselves(file: str) -> None:
+    parsers = {"lark", "lark.exceptions"} if file in PARSERS else set()
+    tree = ast.parse((PACKAGE / file).read_text("utf-8"))
+    for node in ast.walk(tree):
+        modules: list[str] = []
         if isinstance(node, ast.Import):
-            names = [one.name for one in node.names]
+            modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}.py:{node.lineno}: a relative import"
-            names = (
-                [f"profilectl.{one.name}" for one in node.names]
-                if node.module == "profilectl"
-                else [str(node.module)]
+            assert node.level == 0, f"{file}:{node.lineno}: a relative import"
+            modules = [str(node.module)]
+        for module in modules:
+            allowed = (
+                module in ("profilectl.codes", *parsers)
+                or module.startswith("profilectl.rules")
+                or module.partition(".")[0] in sys.stdlib_module_names - {"sqlite3"}
             )
-        for name in names:
-            known = name if name.startswith("profilectl") else name.partition(".")[0]
-            assert known in allowed, f"{module}.py:{node.lineno} imports {name}"
+            assert allowed, f"{file}:{node.lineno} imports {module}"
+
+
+def test_no_folder_has_more_modules_than_a_reader_takes_in() -> None:
+    modules = Counter(path.parent for path in PACKAGE.rglob("*.py"))
+    assert {folder.name: count for folder, count in modules.items() if count > MOST_MODULES} == {}
+
+
+def test_no_file_is_longer_than_a_reader_takes_in() -> None:
+    lines = {path: path.read_text("utf-8").count("\n") for path in PACKAGE.rglob("*.py")}
+    assert {path.name: count for path, count in lines.items() if count > MOST_LINES} == {}
+
+
+def test_each_package_opens_with_one_sentence_and_no_code() -> None:
+    for path in PACKAGE.rglob("__init__.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        assert ast.get_docstring(tree), path
+        assert path.parent == PACKAGE or len(tree.body) == 1, f"code in {path}"
 
 
 def test_every_module_of_the_package_says_what_it_is_for() -> None:
@@ -201,10 +219,10 @@ def test_only_browse_loads_the_application(command: str, imported: Path) -> None
 
 
 def test_tables_are_aligned_by_hand_in_rule_modules_only() -> None:
-    found = {path for path in PACKAGE.rglob("*.py") if "# fmt: off" in path.read_text("utf-8")}
-    assert {path.relative_to(PACKAGE).with_suffix("").as_posix() for path in found} <= RULE_MODULES
+    aligned = {path for path in PACKAGE.rglob("*.py") if "# fmt: off" in path.read_text("utf-8")}
+    assert {path.relative_to(PACKAGE).with_suffix("").as_posix() for path in aligned} <= RULE_TABLES
 
 
 def test_what_is_not_python_is_in_the_package() -> None:
-    assert (PACKAGE / "schema.sql").is_file()
+    assert (PACKAGE / "store" / "schema.sql").is_file()
     assert (PACKAGE / "py.typed").is_file()

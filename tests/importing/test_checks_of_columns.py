@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from support.doors import call
 
-from profilectl.importing.stage.run import Options, Staged, stage_files
+from profilectl.importing.stage.run import ReadingOptions, Staged, stage_files
 from profilectl.importing.stage.source.files import Named, open_files
 from profilectl.importing.stage.staged import Rejects
 from profilectl.outputs.packing import parcels_of
@@ -225,7 +225,7 @@ def outcomes(folder: Path, name: str) -> list[Any]:
         staged: Staged = stage_files(
             scratch,
             open_files([Named(str(folder / name))], format=None, encoding=None, spill=folder).files,
-            Options(reading=Reading()),
+            ReadingOptions(reading=Reading()),
             rejects,
         )
         (file,) = staged.files

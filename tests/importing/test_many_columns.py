@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support import doors
 from support.doors import call
 
-from profilectl.importing.stage.run import Options, stage_files
+from profilectl.importing.stage.run import ReadingOptions, stage_files
 from profilectl.importing.stage.source.files import Named, open_files
 from profilectl.importing.stage.staged import Rejects
 from profilectl.rules.batch import LIMITS, Reading, read_flat
@@ -246,7 +246,7 @@ def _staged(
         [Named(str(folder / "a.csv"))], format=None, encoding=None, spill=folder
     ).files
     staged = stage_files(
-        scratch, files, Options(reading=reading, empty=empty), Rejects(folder / "rejects")
+        scratch, files, ReadingOptions(reading=reading, empty=empty), Rejects(folder / "rejects")
     )
     found: dict[int, dict[str, str]] = {}
     for seq, *cells in scratch.rows(

@@ -30,8 +30,8 @@ from profilectl.profiles.read_model import profiles_of
 from profilectl.rules.batch import Batch, read_document
 from profilectl.rules.fields import Unusable
 from profilectl.rules.identity import BY_NAME, Judging, Usable, display, key_of, usable
-from profilectl.rules.interpreter import Interpreter, Person
-from profilectl.rules.resolution import Change
+from profilectl.rules.interpreter import InterpretedProfile, Interpreter
+from profilectl.rules.resolution import IdentityChange
 from profilectl.rules.text.moments import latest_ms
 from profilectl.rules.text.values import parse_json
 from profilectl.store.settings import settings_from
@@ -59,7 +59,7 @@ def changes(draw: st.DrawFn) -> list[Drawn]:
     ]
 
 
-def stated_for(person: Person, drawn: list[Drawn]) -> list[Stated]:
+def stated_for(person: InterpretedProfile, drawn: list[Drawn]) -> list[Stated]:
     """Return the changes as somebody would state them of this profile."""
     found: list[Stated] = []
     for wanted, odd, loses, gets in drawn:
@@ -83,15 +83,17 @@ def courses(draw: st.DrawFn) -> tuple[History, list[list[tuple[int, list[Drawn]]
     return history, after
 
 
-def rule_change(kind: str, old: str | None, new: str | None, judging: Judging) -> Change | None:
+def rule_change(
+    kind: str, old: str | None, new: str | None, judging: Judging
+) -> IdentityChange | None:
     """The change that the rule is given; None where the new value may not be used."""
     was = (
         Usable(kind, display(old), key_of(BY_NAME[kind], display(old))) if old is not None else None
     )
     if new is None:
-        return Change(kind, was)
+        return IdentityChange(kind, was)
     found = usable(BY_NAME[kind], new, judging)
-    return Change(kind, was, found) if isinstance(found, Usable) else None
+    return IdentityChange(kind, was, found) if isinstance(found, Usable) else None
 
 
 def follow(history: History, after: list[list[tuple[int, list[Drawn]]]]) -> None:

@@ -27,7 +27,7 @@ from support.effort import first_now
 from profilectl.codes import InputRefused
 from profilectl.importing.sift import FAULTS
 from profilectl.importing.stage.columns import read_map
-from profilectl.importing.stage.run import Options, stage_files
+from profilectl.importing.stage.run import ReadingOptions, stage_files
 from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.stage.staged import Rejects
 from profilectl.rules.batch import Reading, field_named, read_flat
@@ -248,7 +248,7 @@ def expected(row: Mapping[str, tuple[Type, Any]]) -> dict[str, Any] | str:
 def found(
     folder: Path,
     columns: Mapping[str, tuple[Type, Sequence[Any]]],
-    options: Options = Options(),  # noqa: B008
+    options: ReadingOptions = ReadingOptions(),  # noqa: B008
     **how: Any,
 ) -> list[dict[str, Any] | str]:
     """Return what each row of a Parquet file is staged as, or the code it is rejected with."""
@@ -268,7 +268,7 @@ def _array(kind: Type, values: Sequence[Any]) -> pa.Array:
     return pa.array(list(values), kind.arrow)
 
 
-def staged_rows(folder: Path, options: Options) -> list[dict[str, Any] | str]:
+def staged_rows(folder: Path, options: ReadingOptions) -> list[dict[str, Any] | str]:
     """Stage a.parquet and say what its rows are."""
     scratch = Scratch(folder)
     try:
@@ -392,7 +392,7 @@ def test_timestamps_of_spark_are_exact(tmp_path: Path) -> None:
         }
     )
     pq.write_table(table, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
-    rows: list[Any] = staged_rows(tmp_path, Options())
+    rows: list[Any] = staged_rows(tmp_path, ReadingOptions())
     assert [row["sets"] for row in rows] == [
         {"at": "2024-02-29T23:59:59.123456"},
         {"at": "9999-12-31T01:02:03"},
@@ -407,7 +407,7 @@ def test_timestamps_of_spark_are_exact(tmp_path: Path) -> None:
         }
     )
     pq.write_table(nested, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)
-    rows = staged_rows(tmp_path, Options())
+    rows = staged_rows(tmp_path, ReadingOptions())
     assert rows[0]["sets"] == {
         "at": '\x1f["2024-02-29T23:59:59.123456789",null]',
         "s.at": "1970-01-01T00:00:00.000000001",
@@ -540,7 +540,7 @@ def test_a_null_spelling_makes_a_text_nothing(tmp_path: Path) -> None:
         "n": (WHOLE, [0, 1]),
     }
     rows: list[Any] = found(
-        tmp_path, columns, Options(reading=Reading(nulls=frozenset(["\\N", "0"])))
+        tmp_path, columns, ReadingOptions(reading=Reading(nulls=frozenset(["\\N", "0"])))
     )
     assert [row["identities"] for row in rows] == [
         [("customer_id", "A")],
@@ -562,7 +562,7 @@ def test_bytes_are_text_where_they_are_to_be(tmp_path: Path) -> None:
         found(tmp_path, columns)
     assert "customer_id" in refused.value.message
     assert "--binary-as-text" in refused.value.hint
-    rows: list[Any] = found(tmp_path, columns, Options(binary_as_text=True))
+    rows: list[Any] = found(tmp_path, columns, ReadingOptions(binary_as_text=True))
     assert rows[1] == "IDENTITY_INVALID"
     assert [rows[place]["sets"] for place in (0, 2, 3)] == [
         {"x": "x", "l": '\x1f["a",null]'},
@@ -583,7 +583,7 @@ def test_a_struct_is_dotted_names_and_may_be_ignored_whole(tmp_path: Path) -> No
         }
     )
     pq.write_table(table, tmp_path / "a.parquet")
-    (row,) = staged_rows(tmp_path, Options())
+    (row,) = staged_rows(tmp_path, ReadingOptions())
     assert isinstance(row, dict)
     assert (row["sets"], row["left out"]) == (
         {
@@ -600,7 +600,7 @@ def test_a_struct_is_dotted_names_and_may_be_ignored_whole(tmp_path: Path) -> No
         "lines": read_map(["lines=ignore"])["lines"],
         "user_attributes.tier": ignored,
     }
-    (row,) = staged_rows(tmp_path, Options(mapped=mapped))
+    (row,) = staged_rows(tmp_path, ReadingOptions(mapped=mapped))
     assert isinstance(row, dict)
     assert (row["sets"], row["left out"]) == ({"x": "gold"}, 0)
 
@@ -618,7 +618,7 @@ def test_an_ignored_column_of_any_type_never_refuses_a_file(tmp_path: Path) -> N
             (row,) = found(
                 tmp_path,
                 {"customer_id": (TEXT, ["A"]), "email": (kind, [kind.values[0]])},
-                Options(mapped=read_map(["email=ignore"])),
+                ReadingOptions(mapped=read_map(["email=ignore"])),
             )
             assert isinstance(row, dict)
             assert row["identities"] == [("customer_id", "A")]
@@ -632,5 +632,5 @@ def test_times_of_files_from_before_zones_were_known_are_in_utc(tmp_path: Path) 
         version="1.0",
         store_schema=False,
     )
-    rows: list[Any] = staged_rows(tmp_path, Options())
+    rows: list[Any] = staged_rows(tmp_path, ReadingOptions())
     assert rows[0]["sets"] == {"at": "2025-06-15T15:06:40.123456Z"}

@@ -24,14 +24,14 @@ from support.doors import run
 from support.uid2_operator import KEY, SECRET, hash_of
 
 from profilectl.codes import InputRefused, ProfilectlError, Unfinished
-from profilectl.files.secrets import Credentials
-from profilectl.outputs.delivery.http import Sender as Webhook
-from profilectl.outputs.delivery.parcel import Manner
+from profilectl.files.secrets import KeyAndSecret
+from profilectl.outputs.delivery.http import HttpSender as Webhook
+from profilectl.outputs.delivery.parcel import DeliveryManner
 from profilectl.outputs.packing import parcels_of
-from profilectl.outputs.push.sending import Pace
-from profilectl.outputs.push.sending import Sender as Push
-from profilectl.outputs.uid2.operator import Operator, Patience
-from profilectl.rules.leaving.output import Fate
+from profilectl.outputs.push.sending import HttpSender as Push
+from profilectl.outputs.push.sending import SendingPace
+from profilectl.outputs.uid2.operator import Patience, Uid2Operator
+from profilectl.rules.leaving.output import DeliveryFate
 
 DEADLINE_S = 0.8
 PATIENCE_S = 6.0
@@ -106,7 +106,9 @@ def attacker(attack: Attack, *, reading: bool = True, scheme: str = "http") -> I
 
 def webhook(url: str, body: bytes = b"{}", **manner: Any) -> Any:
     with contextlib.closing(
-        Webhook(Manner(**{"attempts": 1, "timeout_s": DEADLINE_S, "pause_s": 0.01, **manner}))
+        Webhook(
+            DeliveryManner(**{"attempts": 1, "timeout_s": DEADLINE_S, "pause_s": 0.01, **manner})
+        )
     ) as sender:
         return sender.post(f"{url}/hook", body, {})
 
@@ -116,10 +118,10 @@ def push(url: str, **pace: Any) -> Any:
         parcels = parcels_of(
             {"user_identities": {"customer_id": "A"}}, 1, lambda part, content: "one"
         )
-        wanted = Pace(
+        wanted = SendingPace(
             **{"rate": 0, "timeout_s": DEADLINE_S, "give_up_s": 0.1, "first_pause_s": 0.01, **pace}
         )
-        async with Push(f"{url}/v2/bulkevents", Credentials("k", "s"), wanted) as sender:
+        async with Push(f"{url}/v2/bulkevents", KeyAndSecret("k", "s"), wanted) as sender:
             return await sender.deliver(parcels)
 
     try:
@@ -130,9 +132,9 @@ def push(url: str, **pace: Any) -> Any:
 
 def uid2(url: str, **patience: Any) -> Any:
     with contextlib.closing(
-        Operator(
+        Uid2Operator(
             url,
-            Credentials(KEY, SECRET),
+            KeyAndSecret(KEY, SECRET),
             Patience(**{"attempts": 1, "timeout_s": DEADLINE_S, "pause_s": 0.01, **patience}),
         )
     ) as operator:
@@ -271,7 +273,7 @@ def test_an_answer_without_a_status_is_over_at_the_deadline(attack: Attack) -> N
         by_webhook, by_push, by_uid2 = together(
             lambda: webhook(there.url), lambda: push(there.url), lambda: uid2(there.url)
         )
-        assert by_webhook.fate is Fate.DEAD
+        assert by_webhook.fate is DeliveryFate.DEAD
         assert by_webhook.why in ("after 1 attempt: timeout", "after 1 attempt: broken")
         assert isinstance(by_push, Unfinished), by_push
         assert isinstance(by_uid2, Unfinished), by_uid2
@@ -282,13 +284,13 @@ def test_an_answer_without_a_status_is_over_at_the_deadline(attack: Attack) -> N
 def test_a_status_counts_whatever_comes_after_it(body: Callable[[int], Attack]) -> None:
     with attacker(body(200)) as there:
         by_webhook, by_push = together(lambda: webhook(there.url), lambda: push(there.url))
-        assert by_webhook.fate is Fate.DELIVERED
+        assert by_webhook.fate is DeliveryFate.DELIVERED
         assert by_push == []
     with attacker(body(400)) as there:
         by_webhook, by_push, by_uid2 = together(
             lambda: webhook(there.url), lambda: push(there.url), lambda: uid2(there.url)
         )
-        assert by_webhook.fate is Fate.DEAD
+        assert by_webhook.fate is DeliveryFate.DEAD
         assert [one.code for one in by_push] == ["BATCH_REFUSED"]
         assert isinstance(by_uid2, InputRefused)
         assert there.sent < 60_000_000
@@ -313,7 +315,7 @@ def test_a_handshake_a_byte_at_a_time_is_no_connection() -> None:
         by_webhook, by_push, by_uid2 = together(
             lambda: webhook(there.url), lambda: push(there.url), lambda: uid2(there.url)
         )
-        assert by_webhook.fate is Fate.STOP
+        assert by_webhook.fate is DeliveryFate.STOP
         assert isinstance(by_push, Unfinished)
         assert isinstance(by_uid2, Unfinished)
 
@@ -328,7 +330,7 @@ def test_a_receiver_that_reads_nothing_or_a_little_now_and_then_is_left_at_the_d
             lambda: webhook(idle.url, b"x" * 30_000_000),
             lambda: webhook(slow.url, b"x" * 30_000_000),
         ):
-            assert (said.fate, said.why) == (Fate.DEAD, "after 1 attempt: timeout")
+            assert (said.fate, said.why) == (DeliveryFate.DEAD, "after 1 attempt: timeout")
 
 
 def test_a_kept_connection_is_used_again_and_is_under_the_same_deadline() -> None:
@@ -340,9 +342,9 @@ def test_a_kept_connection_is_used_again_and_is_under_the_same_deadline() -> Non
 
     with (
         attacker(twice) as there,
-        contextlib.closing(Webhook(Manner(attempts=1, timeout_s=DEADLINE_S))) as sender,
+        contextlib.closing(Webhook(DeliveryManner(attempts=1, timeout_s=DEADLINE_S))) as sender,
     ):
-        assert bounded(sender.post, f"{there.url}/", b"{}", {}).fate is Fate.DELIVERED
+        assert bounded(sender.post, f"{there.url}/", b"{}", {}).fate is DeliveryFate.DELIVERED
         assert bounded(sender.post, f"{there.url}/", b"{}", {}).why == "after 1 attempt: timeout"
         assert there.asked == 101
 
@@ -412,7 +414,7 @@ def test_a_receiver_that_asks_for_no_pause_is_not_asked_in_a_loop(stated: str) -
             lambda: push(platform.url, give_up_s=0.6, first_pause_s=0.05),
             lambda: uid2(operator.url, attempts=4, pause_s=0.05),
         )
-        assert (by_webhook.fate, hook.asked) == (Fate.STOP, 4)
+        assert (by_webhook.fate, hook.asked) == (DeliveryFate.STOP, 4)
         assert isinstance(by_push, Unfinished)
         assert platform.asked <= 12
         assert isinstance(by_uid2, Unfinished)

@@ -22,13 +22,13 @@ from profilectl.rules.leaving.connection_config import connection_of
 from profilectl.rules.leaving.enrichment import (
     SOURCE_FEED,
     Holding,
-    Known,
     Naming,
+    ProfileThen,
     Received,
     Sent,
     completed,
 )
-from profilectl.rules.leaving.output import Fate, fate_of, output_of
+from profilectl.rules.leaving.output import DeliveryFate, fate_of, output_of
 from profilectl.rules.text.values import Number, hold, parse_json
 
 NAMING = Naming("secret")
@@ -57,7 +57,7 @@ def outgoing(
         ("gdpr", "ads") if name != "ccpa" else ("ccpa", "data_sale_opt_out"): {"consented": value}
         for name, value in (consent or {}).items()
     }
-    known = Known(mpid, [Holding(kind, kind[0], 1) for kind in identities], {key: hold(parse_json(json.dumps(value))) for key, value in (attributes or {}).items()},
+    known = ProfileThen(mpid, [Holding(kind, kind[0], 1) for kind in identities], {key: hold(parse_json(json.dumps(value))) for key, value in (attributes or {}).items()},
                   consent=said, consent_before=said, attribution=attribution or {})  # fmt: skip
     return completed(
         Received(Feed("f", feed), 0, "production", 10, 11, [Sent(10, one) for one in events]),
@@ -185,15 +185,15 @@ def test_the_sample_is_of_users_and_grows() -> None:
 
 
 @pytest.mark.parametrize(("status", "fate"), [
-    (200, Fate.DELIVERED), (202, Fate.DELIVERED), (408, Fate.AGAIN), (500, Fate.AGAIN), (502, Fate.AGAIN), (503, Fate.AGAIN), (504, Fate.AGAIN),
-    (400, Fate.DEAD), (413, Fate.DEAD), (414, Fate.DEAD), (525, Fate.DEAD), (409, Fate.KNOWN), (401, Fate.STOP), (429, Fate.LATER), (301, Fate.STOP), (422, Fate.DEAD),
+    (200, DeliveryFate.DELIVERED), (202, DeliveryFate.DELIVERED), (408, DeliveryFate.AGAIN), (500, DeliveryFate.AGAIN), (502, DeliveryFate.AGAIN), (503, DeliveryFate.AGAIN), (504, DeliveryFate.AGAIN),
+    (400, DeliveryFate.DEAD), (413, DeliveryFate.DEAD), (414, DeliveryFate.DEAD), (525, DeliveryFate.DEAD), (409, DeliveryFate.KNOWN), (401, DeliveryFate.STOP), (429, DeliveryFate.LATER), (301, DeliveryFate.STOP), (422, DeliveryFate.DEAD),
 ])  # fmt: skip
-def test_what_an_answer_means(status: int, fate: Fate) -> None:
+def test_what_an_answer_means(status: int, fate: DeliveryFate) -> None:
     assert fate_of(status) is fate
 
 
 def test_the_events_api_takes_another_form() -> None:
-    known = Known(
+    known = ProfileThen(
         5,
         [Holding("email", "old@x", 1), Holding("email", "new@x", 2)],
         {"n": hold(Number("9")), "l": hold(["1", Number("2")]), "t": hold(None)},

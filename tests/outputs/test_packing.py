@@ -15,8 +15,8 @@ from hypothesis import strategies as some
 
 from profilectl.codes import CODES, UsageError
 from profilectl.outputs.packing import (
-    Limits,
-    Parcel,
+    PackedBatch,
+    RequestLimits,
     Track,
     as_text,
     body_of,
@@ -37,7 +37,7 @@ def named(part: int, content: str) -> str:
     return request_id(NAMESPACE, 1, 7, part, content)
 
 
-def parcels(batch: Any, **more: Any) -> list[Parcel]:
+def parcels(batch: Any, **more: Any) -> list[PackedBatch]:
     return parcels_of(parse_json(json.dumps(batch)), 7, named, **more)
 
 
@@ -188,7 +188,7 @@ def test_who_a_batch_is_about_does_not_hang_on_how_it_is_written() -> None:
 def test_parts_keep_the_limits_and_lose_nothing(
     attributes: dict[str, str], most: int, many: int
 ) -> None:
-    limits = Limits(batch_bytes=most, attributes=many)
+    limits = RequestLimits(batch_bytes=most, attributes=many)
     document = {
         "environment": "production",
         "mpid": Number("1"),
@@ -230,9 +230,10 @@ def test_parts_keep_the_limits_and_lose_nothing(
 def test_requests_keep_the_limits_the_order_and_everything(
     sizes: list[int], batches: int, most: int
 ) -> None:
-    limits = Limits(request_batches=batches, request_bytes=most)
+    limits = RequestLimits(request_batches=batches, request_bytes=most)
     given_ = [
-        Parcel(place, 0, str(place), b"x" * size, frozenset()) for place, size in enumerate(sizes)
+        PackedBatch(place, 0, str(place), b"x" * size, frozenset())
+        for place, size in enumerate(sizes)
     ]
     requests = list(pack(given_, limits))
     assert [one for request in requests for one in request] == given_

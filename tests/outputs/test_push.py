@@ -24,13 +24,13 @@ from support.pushing import SECRETS, tried
 from support.receiver import KEY, SECRET, Do, Receiver, always, contents_of, problems_of, receiving
 
 from profilectl.codes import InputRefused, Unfinished
-from profilectl.files.secrets import Credentials
-from profilectl.outputs.push.run import Asked, PushReport, push
-from profilectl.outputs.push.sending import Pace
+from profilectl.files.secrets import KeyAndSecret
+from profilectl.outputs.push.run import PushReport, PushRequest, push
+from profilectl.outputs.push.sending import SendingPace
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch
 
-QUICK = Pace(
+QUICK = SendingPace(
     rate=0, parallel=4, timeout_s=5, give_up_s=20, first_pause_s=0.005, longest_pause_s=0.05
 )
 PEOPLE = 950
@@ -69,15 +69,15 @@ def folder(ground: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def pushed(
     folder: Path,
     receiver: Receiver,
-    asked: Asked = Asked(),  # noqa: B008
-    pace: Pace = QUICK,
+    asked: PushRequest = PushRequest(),  # noqa: B008
+    pace: SendingPace = QUICK,
     **more: Any,
 ) -> PushReport:
     return push(
         folder / "profiles.duckdb",
         asked,
         host=receiver.url,
-        credentials=Credentials(KEY, SECRET),
+        credentials=KeyAndSecret(KEY, SECRET),
         pace=pace,
         **more,
     )
@@ -531,7 +531,9 @@ def test_nothing_is_lost_and_nothing_is_there_under_two_ids(plan: Any, folder: P
 
 def test_a_slow_answer_is_not_waited_for_and_the_same_is_sent_again(folder: Path) -> None:
     with receiving(lambda number, batches: Do(slow_s=1.0 if number == 2 else 0)) as receiver:
-        report = pushed(folder, receiver, pace=Pace(rate=0, timeout_s=0.3, first_pause_s=0.01))
+        report = pushed(
+            folder, receiver, pace=SendingPace(rate=0, timeout_s=0.3, first_pause_s=0.01)
+        )
         time.sleep(1.0)  # the slow one takes it as well
     assert report.finished
     assert report.counts.retries == 1
@@ -548,7 +550,7 @@ def test_retry_after_is_obeyed_by_all(folder: Path) -> None:
         return Do(429, {"Retry-After": "1"}) if number == 0 else Do()
 
     with receiving(plan) as receiver:
-        report = pushed(folder, receiver, pace=Pace(rate=0, parallel=2, first_pause_s=0.01))
+        report = pushed(folder, receiver, pace=SendingPace(rate=0, parallel=2, first_pause_s=0.01))
     assert report.counts.throttled == {"other": 1}
     assert times[2] - times[0] > 0.95, "the second was on its way already, the third waits"
 
@@ -674,7 +676,7 @@ def test_a_platform_that_is_away_leaves_the_rest_for_later(folder: Path) -> None
 def test_nobody_is_there(folder: Path) -> None:
     with receiving() as receiver:
         pass
-    report = pushed(folder, receiver, pace=Pace(rate=0, give_up_s=0.2, first_pause_s=0.01))
+    report = pushed(folder, receiver, pace=SendingPace(rate=0, give_up_s=0.2, first_pause_s=0.01))
     assert isinstance(report.stopped, Unfinished)
 
 
@@ -699,7 +701,7 @@ def test_an_answer_without_end_is_not_read_to_its_end(folder: Path) -> None:
 def test_the_rate_is_kept(folder: Path) -> None:
     began = time.monotonic()
     with receiving() as receiver:
-        assert pushed(folder, receiver, pace=Pace(rate=400)).finished
+        assert pushed(folder, receiver, pace=SendingPace(rate=400)).finished
     assert time.monotonic() - began > (PEOPLE - 400) / 400 - 0.1
     assert len(receiver.accepted) == PEOPLE
 
@@ -707,7 +709,9 @@ def test_the_rate_is_kept(folder: Path) -> None:
 def test_a_rate_below_a_request_is_kept(folder: Path) -> None:
     with receiving() as receiver:
         began = time.monotonic()
-        assert pushed(folder, receiver, Asked(where="place < 210"), pace=Pace(rate=100)).finished
+        assert pushed(
+            folder, receiver, PushRequest(where="place < 210"), pace=SendingPace(rate=100)
+        ).finished
     assert time.monotonic() - began > 1.0
 
 
@@ -717,7 +721,7 @@ def test_requests_travel_at_once_but_not_those_of_one_person(folder: Path) -> No
             who = {"customer_id": "same"} if n % 150 == 0 else {"email": f"q{n}@example.com"}
             out.write(json.dumps({"user_identities": who, "user_attributes": {"n": n}}) + "\n")
     with receiving(always(Do(slow_s=0.05))) as receiver:
-        assert pushed(folder, receiver, Asked(file=folder / "same.jsonl")).finished
+        assert pushed(folder, receiver, PushRequest(file=folder / "same.jsonl")).finished
     assert 1 < receiver.most_at_once <= 4
     assert receiver.overtaking == []
     assert [
@@ -763,7 +767,9 @@ def test_imports_go_on_meanwhile(folder: Path) -> None:
 def test_who_was_erased_meanwhile_is_not_sent(folder: Path) -> None:
     with receiving(lambda number, batches: Do() if number < 2 else Do(503)) as receiver:
         assert not pushed(
-            folder, receiver, pace=Pace(rate=0, parallel=1, give_up_s=0.1, first_pause_s=0.01)
+            folder,
+            receiver,
+            pace=SendingPace(rate=0, parallel=1, give_up_s=0.1, first_pause_s=0.01),
         ).finished
         done(folder, "forget", "--customer-id", "C900", "--yes")
         receiver.plan = always(Do())
@@ -775,7 +781,9 @@ def test_who_was_erased_meanwhile_is_not_sent(folder: Path) -> None:
 def test_what_was_changed_meanwhile_goes_as_it_is_now(folder: Path) -> None:
     with receiving(lambda number, batches: Do() if number < 2 else Do(503)) as receiver:
         assert not pushed(
-            folder, receiver, pace=Pace(rate=0, parallel=1, give_up_s=0.1, first_pause_s=0.01)
+            folder,
+            receiver,
+            pace=SendingPace(rate=0, parallel=1, give_up_s=0.1, first_pause_s=0.01),
         ).finished
         done(folder, "set", "--customer-id", "C900", "tier=platinum")
         receiver.plan = always(Do())
@@ -792,15 +800,15 @@ def test_other_words_are_another_push(folder: Path) -> None:
         numbers = [
             pushed(folder, receiver, asked).number
             for asked in (
-                Asked(where="tier = 'gold'"),
-                Asked(),
-                Asked(by_import=1),
-                Asked(by_import=1, with_mpid=True),
+                PushRequest(where="tier = 'gold'"),
+                PushRequest(),
+                PushRequest(by_import=1),
+                PushRequest(by_import=1, with_mpid=True),
             )
         ]
         assert numbers == [1, 2, 3, 4]
-        assert pushed(folder, receiver, Asked()).number == 5, "profiles may have changed"
-        assert pushed(folder, receiver, Asked(by_import=1)).finished_before
+        assert pushed(folder, receiver, PushRequest()).number == 5, "profiles may have changed"
+        assert pushed(folder, receiver, PushRequest(by_import=1)).finished_before
 
 
 def test_the_ledger_holds_nothing_of_anybody(folder: Path) -> None:
@@ -811,7 +819,7 @@ def test_the_ledger_holds_nothing_of_anybody(folder: Path) -> None:
             else Do()
         )
     ) as receiver:
-        pushed(folder, receiver, Asked(where="email = 'p3@example.com' or place > 700"))
+        pushed(folder, receiver, PushRequest(where="email = 'p3@example.com' or place > 700"))
     with open_store(Scratch(folder), folder / "profiles.duckdb") as store:
         text = str(
             [
@@ -914,8 +922,8 @@ def test_wrong_usage(folder: Path) -> None:
 
 
 def test_a_fault_shows_no_secret(folder: Path) -> None:
-    assert SECRET not in repr(Credentials(KEY, SECRET))
-    assert KEY not in str(Credentials(KEY, SECRET))
+    assert SECRET not in repr(KeyAndSecret(KEY, SECRET))
+    assert KEY not in str(KeyAndSecret(KEY, SECRET))
 
 
 def test_a_proxy_does_not_see_what_goes_to_this_machine(folder: Path) -> None:
@@ -1083,9 +1091,9 @@ def test_a_mock_server_made_from_the_platforms_document_takes_everything(folder:
         ):
             report = push(
                 folder / "profiles.duckdb",
-                Asked(file=path),
+                PushRequest(file=path),
                 host=f"http://127.0.0.1:{port}",
-                credentials=Credentials(KEY, SECRET),
+                credentials=KeyAndSecret(KEY, SECRET),
                 pace=QUICK,
             )
             assert (report.number, report.finished, report.reasons) == (number, True, {}), (

@@ -16,11 +16,11 @@ from support.doors import call
 from support.effort import at_length
 from support.serving import served
 
-from profilectl.files.secrets import Credentials
+from profilectl.files.secrets import KeyAndSecret
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
-from profilectl.outputs.push.run import Asked, push
-from profilectl.outputs.push.sending import Pace
+from profilectl.outputs.push.run import PushRequest, push
+from profilectl.outputs.push.sending import SendingPace
 from profilectl.reading.actions import export_store
 from profilectl.reading.export import Wanted
 
@@ -286,14 +286,14 @@ def check_pushed(rows: list[dict[str, Any]]) -> None:
             assert call(*arguments, folder=folder).exit_code == 0
         with served(folder) as server:
             asked, pace = (
-                Asked(with_mpid=True, with_times=True),
-                Pace(rate=0, parallel=4, timeout_s=30, give_up_s=60),
+                PushRequest(with_mpid=True, with_times=True),
+                SendingPace(rate=0, parallel=4, timeout_s=30, give_up_s=60),
             )
             report = push(
                 first,
                 asked,
                 host=server.address,
-                credentials=Credentials(*server.basic("f")),
+                credentials=KeyAndSecret(*server.basic("f")),
                 pace=pace,
             )
         assert (report.finished, report.reasons) == (True, {})

@@ -27,7 +27,7 @@ from support.output_receiver import Got, receiver
 
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
-from profilectl.outputs.delivery.run import Asked, forward
+from profilectl.outputs.delivery.run import ForwardRequest, forward
 from profilectl.rules.leaving.connection import Connection
 from profilectl.rules.leaving.output import Output
 from profilectl.store.definitions import replace_connections
@@ -506,7 +506,7 @@ def mirrored(history: History, leaves: Sequence[bool]) -> None:
                 ),
             )
             if leaves[number % len(leaves)] or number == len(history.imports) - 1:
-                forward(path, Asked())
+                forward(path, ForwardRequest())
         there: dict[str, set[str]] = {}
         for batch in lines(folder):
             if "mpid" in batch:

@@ -21,11 +21,16 @@ from support.effort import at_length
 from support.uid2_operator import KEY, OPTED_OUT, SECRET, StubOperator, hash_of, operator, uid_of
 
 from profilectl.codes import InputRefused, ProfilectlError, Unfinished, UsageError
-from profilectl.files.secrets import Credentials
+from profilectl.files.secrets import KeyAndSecret
 from profilectl.outputs.uid2 import rule, rule_sql
 from profilectl.outputs.uid2 import run as running
-from profilectl.outputs.uid2.operator import Operator, Patience, address_of, operator_credentials
-from profilectl.privacy.forget import Asked, forget
+from profilectl.outputs.uid2.operator import (
+    Patience,
+    Uid2Operator,
+    address_of,
+    operator_credentials,
+)
+from profilectl.privacy.forget import ForgetRequest, forget
 from profilectl.profiles.activity import Activity
 from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import profiles_of
@@ -225,7 +230,7 @@ def expected(one: Activity, now_ms: int, older_than_ms: int) -> tuple[str, str] 
     if lately is not None and now_ms - older_than_ms <= int(lately.held[1:]) <= now_ms:
         return None
     best = rule.asked(
-        [rule.Held(held.type, held.value, held.origin.arrival) for held in one.identities]
+        [rule.Uid2Identity(held.type, held.value, held.origin.arrival) for held in one.identities]
     )
     if best is None:
         return None
@@ -723,7 +728,7 @@ def test_credentials_of_a_file(content: str, mode: int, told: str | None, tmp_pa
     path.write_text(content)
     path.chmod(mode)
     if told is None:
-        assert operator_credentials(path, {}) == Credentials(KEY, SECRET)
+        assert operator_credentials(path, {}) == KeyAndSecret(KEY, SECRET)
         return
     with pytest.raises(InputRefused) as raised:
         operator_credentials(path, {})
@@ -732,7 +737,7 @@ def test_credentials_of_a_file(content: str, mode: int, told: str | None, tmp_pa
 
 
 def test_credentials_show_nothing_and_are_of_a_plain_file(tmp_path: Path) -> None:
-    assert KEY not in repr(Credentials(KEY, SECRET))
+    assert KEY not in repr(KeyAndSecret(KEY, SECRET))
     (tmp_path / "link").symlink_to(tmp_path / "there")
     os.mkfifo(tmp_path / "pipe", 0o600)
     for name in ("link", "pipe", "nowhere", "."):
@@ -795,7 +800,7 @@ def test_who_is_forgotten_leaves_the_answers_too(tmp_path: Path) -> None:
         ask(tmp_path, to)
     path = tmp_path / "profiles.duckdb"
     mpids = {number: str(seen(tmp_path, number).mpid) for number in "AB"}
-    forget(path, Asked(("customer_id", "A")))
+    forget(path, ForgetRequest(("customer_id", "A")))
     with scratch_beside(path) as scratch, open_store(scratch, path) as store:
         kept = [
             json.loads(text)
@@ -813,13 +818,13 @@ def test_who_was_erased_meanwhile_is_not_made_again(
 ) -> None:
     bring(tmp_path, person("A", email="a@x.com"))
     path = tmp_path / "profiles.duckdb"
-    asking = Operator.ask
+    asking = Uid2Operator.ask
 
-    def erased_first(self: Operator, emails: Sequence[str], phones: Sequence[str]) -> Any:
-        forget(path, Asked(("customer_id", "A")))
+    def erased_first(self: Uid2Operator, emails: Sequence[str], phones: Sequence[str]) -> Any:
+        forget(path, ForgetRequest(("customer_id", "A")))
         return asking(self, emails, phones)
 
-    monkeypatch.setattr(Operator, "ask", erased_first)
+    monkeypatch.setattr(Uid2Operator, "ask", erased_first)
     with operator() as to:
         done = ask(tmp_path, to)
     assert done.dropped == 1

@@ -14,8 +14,8 @@ from support.uid2_operator import hash_of, operator
 
 from profilectl.audiences.actions import add_audience, refresh_audiences
 from profilectl.outputs.uid2 import run as running
-from profilectl.outputs.uid2.operator import Operator
-from profilectl.privacy.forget import Asked, forget
+from profilectl.outputs.uid2.operator import Uid2Operator
+from profilectl.privacy.forget import ForgetRequest, forget
 from profilectl.rules.audience import audience_of
 
 OUT = {
@@ -45,18 +45,18 @@ def test_who_opts_out_or_is_erased_during_a_run_is_not_asked_for_any_more(
     monkeypatch.setattr(running, "MOST_ITEMS", 1)
     monkeypatch.setattr(running, "REQUESTS_AN_IMPORT", 1)
     bring(tmp_path, *(person(one, email=f"{one}@x.com") for one in "abcd"))
-    asking, began = Operator.ask, []
+    asking, began = Uid2Operator.ask, []
 
-    def meanwhile(self: Operator, emails: Sequence[str], phones: Sequence[str]) -> Any:
+    def meanwhile(self: Uid2Operator, emails: Sequence[str], phones: Sequence[str]) -> Any:
         if not began:
             began.extend(emails)
             others = [one for one in "abcd" if hash_of(f"{one}@x.com") not in emails]
             bring(tmp_path, person(others[0], **OUT))
-            forget(tmp_path / "profiles.duckdb", Asked(("customer_id", others[1])))
+            forget(tmp_path / "profiles.duckdb", ForgetRequest(("customer_id", others[1])))
             began.append(hash_of(f"{others[2]}@x.com"))
         return asking(self, emails, phones)
 
-    monkeypatch.setattr(Operator, "ask", meanwhile)
+    monkeypatch.setattr(Uid2Operator, "ask", meanwhile)
     with operator() as to:
         done = ask(tmp_path, to)
         assert to.hashes() == began

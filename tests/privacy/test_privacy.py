@@ -36,7 +36,7 @@ from support.histories import History, histories
 from profilectl.codes import InputRefused, NobodyFound
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
-from profilectl.privacy.forget import Asked, forget
+from profilectl.privacy.forget import ForgetRequest, forget
 from profilectl.profiles.read_model import profiles_of
 from profilectl.rules.batch import Reading, read_document
 from profilectl.rules.fields import Unusable
@@ -658,7 +658,7 @@ def erased_by_engine(
             if number in erasures:
                 who, allow = erasures[number]
                 with contextlib.suppress(NobodyFound, InputRefused):
-                    forget(path, Asked(who, every=True), allow_return=allow)
+                    forget(path, ForgetRequest(who, every=True), allow_return=allow)
         with open_store(scratch, path) as store:
             lines = [
                 line

@@ -14,10 +14,10 @@ from support.audience_people import NOW_MS, by_engine
 from support.doors import run
 from support.effort import at_length
 
-from profilectl.audiences.membership_sql import Audience
+from profilectl.audiences.membership_sql import AudienceToEvaluate
 from profilectl.rules.criteria.text import criterion_of
 from profilectl.rules.device import DEVICE_KEYS, Id, device_ids, devices_of
-from profilectl.rules.membership import Person, Rest, devices
+from profilectl.rules.membership import PersonFacts, Rest, devices
 from profilectl.rules.sql.devices import devices_named
 from profilectl.store.scratch import connect
 
@@ -174,11 +174,13 @@ DOCUMENTS = st.fixed_dictionaries(
 @given(st.lists(st.lists(DOCUMENTS, max_size=5), min_size=1, max_size=4))
 def test_audiences_over_devices_agree(told: list[list[Any]]) -> None:
     people = [
-        Person(rest=[Rest(arrival, 0, one) for arrival, one in enumerate(documents)])
+        PersonFacts(rest=[Rest(arrival, 0, one) for arrival, one in enumerate(documents)])
         for documents in told
     ]
     found = by_engine(
-        [Audience(one, criterion_of(f"device.platform = '{one}'")) for one in "ab"], people, NOW_MS
+        [AudienceToEvaluate(one, criterion_of(f"device.platform = '{one}'")) for one in "ab"],
+        people,
+        NOW_MS,
     )
     assert found == {
         (one, place)

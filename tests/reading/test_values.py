@@ -18,7 +18,7 @@ from support.audience_people import by_engine, person_of
 from support.doors import made_once, run
 from support.effort import at_length, first_now
 
-from profilectl.audiences.membership_sql import Audience
+from profilectl.audiences.membership_sql import AudienceToEvaluate
 from profilectl.codes import ProfilectlError, UsageError
 from profilectl.library import Store
 from profilectl.profiles.read_model import Profiles, profiles_of
@@ -29,7 +29,7 @@ from profilectl.rules.event.condition import event_condition
 from profilectl.rules.feed import Feed
 from profilectl.rules.leaving.connection import refusal
 from profilectl.rules.leaving.connection_config import connection_of
-from profilectl.rules.leaving.enrichment import Known, Naming, Received, Sent, completed
+from profilectl.rules.leaving.enrichment import Naming, ProfileThen, Received, Sent, completed
 from profilectl.rules.leaving.output import output_of
 from profilectl.rules.membership import holds
 from profilectl.rules.sql.events import condition_sql, number_compared
@@ -243,7 +243,7 @@ def _judged(place: str, value: Any, words: str) -> list[tuple[str, bool]]:
     tree = criterion_of(f"{'device.' if place == 'device' else ''}x {words}")
     return [
         ("python", holds(tree, person, 0)),
-        ("sql", bool(by_engine([Audience("a", tree)], [person], 0))),
+        ("sql", bool(by_engine([AudienceToEvaluate("a", tree)], [person], 0))),
     ]
 
 
@@ -375,7 +375,7 @@ def test_events_and_audiences_compare_numbers_of_any_size() -> None:
     person = person_of(parse_json('{"attributes":{"x":1e999999999}}'), 0)
     tree = criterion_of("x > " + "9" * 400)
     assert holds(tree, person, 0)
-    assert by_engine([Audience("a", tree)], [person], 0)
+    assert by_engine([AudienceToEvaluate("a", tree)], [person], 0)
 
 
 def test_a_number_of_a_configuration_is_written_out_or_refused() -> None:
@@ -401,7 +401,7 @@ def test_an_audience_compares_identities_without_white_space_around_them(criteri
         criterion_of(criteria),
     )
     assert holds(tree, person, 0)
-    assert by_engine([Audience("a", tree)], [person], 0)
+    assert by_engine([AudienceToEvaluate("a", tree)], [person], 0)
 
 
 # A tag, wherever it is read
@@ -409,7 +409,7 @@ def test_an_audience_compares_identities_without_white_space_around_them(criteri
 
 def test_a_tag_meets_no_forwarding_rule_of_the_text_null() -> None:
     for held, reason in ((TAG, "ATTRIBUTE"), ("null", None)):
-        known = Known(5, attributes={"t": held})
+        known = ProfileThen(5, attributes={"t": held})
         event = {
             "event_type": "custom_event",
             "data": {"event_name": "V", "custom_event_type": "other"},

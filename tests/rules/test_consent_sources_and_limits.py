@@ -11,8 +11,8 @@ import pytest
 from profilectl.rules.batch import (
     IGNORED,
     Batch,
+    BatchField,
     Columns,
-    Field,
     Reading,
     Remark,
     attribute_key,
@@ -266,33 +266,33 @@ def flat(row: dict[str, Any], **more: Any) -> Batch:
 @pytest.mark.parametrize(
     ("field", "title"),
     [
-        (Field("identity", "email"), "user_identities.email"),
-        (Field("identity", "ios_idfv"), "device_info.ios_idfv"),
-        (Field("attribute", "tier"), "user_attributes.tier"),
-        (Field("plain", "mpid"), "mpid"),
+        (BatchField("identity", "email"), "user_identities.email"),
+        (BatchField("identity", "ios_idfv"), "device_info.ios_idfv"),
+        (BatchField("attribute", "tier"), "user_attributes.tier"),
+        (BatchField("plain", "mpid"), "mpid"),
     ],
 )
-def test_what_a_column_means_has_a_title(field: Field, title: str) -> None:
+def test_what_a_column_means_has_a_title(field: BatchField, title: str) -> None:
     assert field.title == title
 
 
 @pytest.mark.parametrize(
     ("name", "field"),
     [
-        ("email", Field("identity", "email")),
-        ("user_identities.email", Field("identity", "email")),
-        ("user_identities.ios_idfv", Field("unknown identity", "user_identities.ios_idfv")),
-        ("user_identities.nobody", Field("unknown identity", "user_identities.nobody")),
-        ("device_info.ios_idfv", Field("identity", "ios_idfv")),
-        ("device_info.mp_deviceid", Field("kept", "device_info.mp_deviceid")),
-        ("device_info.platform", Field("kept", "device_info.platform")),
-        ("user_attributes.$firstname", Field("attribute", "$FirstName")),
-        ("consent_state.gdpr.x.consented", Field("kept", "consent_state.gdpr.x.consented")),
-        ("mpid", Field("plain", "mpid")),
-        ("tier", Field("attribute", "tier")),
+        ("email", BatchField("identity", "email")),
+        ("user_identities.email", BatchField("identity", "email")),
+        ("user_identities.ios_idfv", BatchField("unknown identity", "user_identities.ios_idfv")),
+        ("user_identities.nobody", BatchField("unknown identity", "user_identities.nobody")),
+        ("device_info.ios_idfv", BatchField("identity", "ios_idfv")),
+        ("device_info.mp_deviceid", BatchField("kept", "device_info.mp_deviceid")),
+        ("device_info.platform", BatchField("kept", "device_info.platform")),
+        ("user_attributes.$firstname", BatchField("attribute", "$FirstName")),
+        ("consent_state.gdpr.x.consented", BatchField("kept", "consent_state.gdpr.x.consented")),
+        ("mpid", BatchField("plain", "mpid")),
+        ("tier", BatchField("attribute", "tier")),
     ],
 )
-def test_what_a_column_means(name: str, field: Field) -> None:
+def test_what_a_column_means(name: str, field: BatchField) -> None:
     assert field_named(name) == field == field_meant(name)
     assert Columns().meaning(name) == field
 
@@ -305,20 +305,20 @@ def test_a_dotted_name_that_is_no_field_means_what_is_asked_for() -> None:
         field_meant("shop.size")
     with pytest.raises(Unusable):
         Columns().meaning("shop.size")
-    assert field_meant("shop.size", "attribute") == Field("attribute", "shop.size")
+    assert field_meant("shop.size", "attribute") == BatchField("attribute", "shop.size")
     assert field_meant("shop.size", "ignore") == IGNORED
-    assert field_meant("shop.size", nested=True) == Field("attribute", "shop.size")
+    assert field_meant("shop.size", nested=True) == BatchField("attribute", "shop.size")
     with pytest.raises(Unusable):
         field_meant("user_attributes.", "attribute")
 
 
 def test_columns_remember_what_was_met_in_its_order() -> None:
-    columns = Columns({"Mail": Field("identity", "email")}, "ignore")
+    columns = Columns({"Mail": BatchField("identity", "email")}, "ignore")
     for name in ("tier", "Mail", "shop.size", "tier"):
         columns.meaning(name)
     assert columns.met == {
-        "tier": Field("attribute", "tier"),
-        "Mail": Field("identity", "email"),
+        "tier": BatchField("attribute", "tier"),
+        "Mail": BatchField("identity", "email"),
         "shop.size": IGNORED,
     }
     assert list(columns.met) == ["tier", "Mail", "shop.size"]
@@ -352,7 +352,7 @@ def test_what_a_row_says_twice_is_refused(row: dict[str, Any]) -> None:
 
 def test_of_what_is_said_twice_an_empty_cell_says_nothing() -> None:
     assert flat({"tier": "a", "user_attributes.tier": None}).sets == {"tier": hold("a")}
-    names = Columns({"Name": Field("event", "events.data.event_name")})
+    names = Columns({"Name": BatchField("event", "events.data.event_name")})
     for first, second in (("a", None), (None, "a")):
         batch = flat(
             {
@@ -477,7 +477,7 @@ def test_what_is_no_identity_is_told_with_its_kind() -> None:
 def test_what_the_path_of_a_file_says_is_said_by_each_row_that_does_not_say_it_itself() -> None:
     reading = Reading(
         path={"tier": "archived", "region": "eu"},
-        columns=Columns({"level": Field("attribute", "tier"), "note": IGNORED}),
+        columns=Columns({"level": BatchField("attribute", "tier"), "note": IGNORED}),
     )
     assert read_document({"customer_id": "1", "tier": "gold"}, reading).sets == {
         "tier": hold("gold"),

@@ -24,9 +24,9 @@ from profilectl.rules.identity import (
     usable,
 )
 from profilectl.rules.resolution import (
-    Change,
     Claim,
     Decision,
+    IdentityChange,
     Records,
     Step,
     decide,
@@ -185,7 +185,7 @@ def test_a_unique_identity_that_is_given_by_hand_goes_over() -> None:
     records = records_of(
         {"customer_id": "1", "email": "a"}, {"customer_id": "2", "email": "b"}, rules=CONVERSION
     )
-    (decision,) = modify(0, [Change("email", new=one("email", "b"))], records, CONVERSION)
+    (decision,) = modify(0, [IdentityChange("email", new=one("email", "b"))], records, CONVERSION)
     assert sorted(decision.removed) == [(0, "email", "a"), (1, "email", "b")]
     assert (decision.moved, decision.replaced, [added.key for added in decision.added]) == (
         1,
@@ -201,7 +201,10 @@ def test_a_value_that_is_not_there_cannot_be_changed_by_hand_and_then_nothing_is
     with pytest.raises(ChangeRefused, match="does not have the email x"):
         modify(
             0,
-            [Change("other", new=one("other", "o")), Change("email", old=one("email", "x"))],
+            [
+                IdentityChange("other", new=one("other", "o")),
+                IdentityChange("email", old=one("email", "x")),
+            ],
             records,
             CONVERSION,
         )
@@ -213,25 +216,25 @@ def test_an_immutable_identity_cannot_be_taken_nor_replaced_nor_given_twice() ->
         {"customer_id": "1"}, {"customer_id": "2"}, {"email": "c"}, rules=CONVERSION
     )
     for change, code in [
-        (Change("customer_id", old=one("customer_id", "1")), "IMMUTABLE"),
+        (IdentityChange("customer_id", old=one("customer_id", "1")), "IMMUTABLE"),
         (
-            Change("customer_id", old=one("customer_id", "1"), new=one("customer_id", "3")),
+            IdentityChange("customer_id", old=one("customer_id", "1"), new=one("customer_id", "3")),
             "IMMUTABLE",
         ),
-        (Change("customer_id", new=one("customer_id", "3")), "IMMUTABLE"),
+        (IdentityChange("customer_id", new=one("customer_id", "3")), "IMMUTABLE"),
     ]:
         with pytest.raises(ChangeRefused) as refusal:
             modify(0, [change], records, CONVERSION)
         assert refusal.value.code == code
     with pytest.raises(ChangeRefused) as refusal:
-        modify(2, [Change("customer_id", new=one("customer_id", "2"))], records, CONVERSION)
+        modify(2, [IdentityChange("customer_id", new=one("customer_id", "2"))], records, CONVERSION)
     assert refusal.value.code == "IMMUTABLE_CONFLICT"
     (decision,) = modify(
-        0, [Change("customer_id", new=one("customer_id", "1"))], records, CONVERSION
+        0, [IdentityChange("customer_id", new=one("customer_id", "1"))], records, CONVERSION
     )
     assert (decision.added, decision.removed) == ([], [])
     (decision,) = modify(
-        2, [Change("customer_id", new=one("customer_id", "9"))], records, CONVERSION
+        2, [IdentityChange("customer_id", new=one("customer_id", "9"))], records, CONVERSION
     )
     assert [added.key for added in decision.added] == ["9"]
 
@@ -240,7 +243,10 @@ def test_what_is_removed_by_hand_is_gone_and_what_is_given_back_stays() -> None:
     records = records_of({"customer_id": "1", "other": "o"}, rules=CONVERSION)
     gone, back = modify(
         0,
-        [Change("other", old=one("other", "o")), Change("other", new=one("other", "o"))],
+        [
+            IdentityChange("other", old=one("other", "o")),
+            IdentityChange("other", new=one("other", "o")),
+        ],
         records,
         CONVERSION,
     )
@@ -320,7 +326,7 @@ def life(chance: random.Random, rules: Rules) -> list[object]:
                     [
                         done.removed
                         for done in modify(
-                            profile, [Change(kinds[0], new=identities[0])], records, rules
+                            profile, [IdentityChange(kinds[0], new=identities[0])], records, rules
                         )
                     ]
                 )
@@ -331,7 +337,7 @@ def life(chance: random.Random, rules: Rules) -> list[object]:
                     [
                         done.removed
                         for done in modify(
-                            profile, [Change(kind, old=one(kind, key))], records, rules
+                            profile, [IdentityChange(kind, old=one(kind, key))], records, rules
                         )
                     ]
                 )
@@ -594,16 +600,19 @@ def test_corrections_by_hand_are_checked_one_after_another() -> None:
     with pytest.raises(ChangeRefused, match="does not have the email a"):
         modify(
             0,
-            [Change("email", new=one("email", "b")), Change("email", old=one("email", "a"))],
+            [
+                IdentityChange("email", new=one("email", "b")),
+                IdentityChange("email", old=one("email", "a")),
+            ],
             records,
             CONVERSION,
         )
     modify(
         0,
         [
-            Change("other", new=one("other", "p")),
-            Change("other", old=one("other", "o")),
-            Change("other", old=one("other", "p")),
+            IdentityChange("other", new=one("other", "p")),
+            IdentityChange("other", old=one("other", "o")),
+            IdentityChange("other", old=one("other", "p")),
         ],
         records,
         CONVERSION,
@@ -613,9 +622,9 @@ def test_corrections_by_hand_are_checked_one_after_another() -> None:
         modify(
             0,
             [
-                Change("other", new=one("other", "o")),
-                Change("other", old=one("other", "o")),
-                Change("other", old=one("other", "o")),
+                IdentityChange("other", new=one("other", "o")),
+                IdentityChange("other", old=one("other", "o")),
+                IdentityChange("other", old=one("other", "o")),
             ],
             records,
             CONVERSION,

@@ -19,7 +19,7 @@ from profilectl.rules.fields import Unusable
 from profilectl.rules.identity import Rules, Usable
 from profilectl.rules.interpreter import Interpreter
 from profilectl.rules.priority import Owner
-from profilectl.rules.resolution import Change, mpid_for
+from profilectl.rules.resolution import IdentityChange, mpid_for
 from profilectl.rules.retention import Clocks
 from profilectl.rules.text.values import Number, hold
 
@@ -377,7 +377,10 @@ def test_a_correction_by_hand_is_an_import_of_its_own() -> None:
     store.run(CRM, "create-and-update", [row("1", email="a"), row("2", email="b")], NOW_MS)
     counts = store.modify(
         0,
-        [Change("email", new=one("email", "b")), Change("other", new=one("other", "o"))],
+        [
+            IdentityChange("email", new=one("email", "b")),
+            IdentityChange("other", new=one("other", "o")),
+        ],
         NOW_MS + 5,
     )
     assert (some(counts.rows), some(counts.profiles), some(counts.identities)) == (

@@ -15,7 +15,7 @@ from support.serving import Server, served
 
 from profilectl.codes import OtherStore
 from profilectl.outputs.delivery import run as forwarding_of
-from profilectl.outputs.push.ledger import Entry, Ledger
+from profilectl.outputs.push.ledger import Ledger, LedgerEntry
 from profilectl.server import intake as intake_of
 from profilectl.server.intake import Intake, Later
 from profilectl.store.same_store import is_held
@@ -113,9 +113,9 @@ output = "o"
 
     monkeypatch.setattr(forwarding_of, "delivery_of", exchanging)
     with pytest.raises(OtherStore):
-        forwarding_of.forward(first, forwarding_of.Asked())
+        forwarding_of.forward(first, forwarding_of.ForwardRequest())
     monkeypatch.undo()
-    (found,) = forwarding_of.forward(first, forwarding_of.Asked())
+    (found,) = forwarding_of.forward(first, forwarding_of.ForwardRequest())
     assert found.delivered == 1, "its own batch still waited"
     assert not is_held(first)
 
@@ -129,11 +129,11 @@ def test_what_was_pushed_is_not_written_down_in_another_store(tmp_path: Path) ->
         ledger.begin("file", {"sha256": "1"}, None, again=False, dry_run=False)
     with contextlib.closing(Ledger(first, 0)) as ledger:
         begun = ledger.begin("file", {"sha256": "1"}, None, again=False, dry_run=False)
-        ledger.write(begun, Entry([(0, 0)], rows=1, accepted=1))
+        ledger.write(begun, LedgerEntry([(0, 0)], rows=1, accepted=1))
         first.rename(tmp_path / "away")
         second.rename(first)
         with pytest.raises(OtherStore):
-            ledger.write(begun, Entry([(0, 1)], rows=1, accepted=1))
+            ledger.write(begun, LedgerEntry([(0, 1)], rows=1, accepted=1))
     assert not is_held(first)
 
 

@@ -17,7 +17,7 @@ from support.doors import call
 from support.signing_in import SECRET, Room, room, room_of
 
 from profilectl.server.idsync.signing import signature_of
-from profilectl.server.intake import Later, Refused
+from profilectl.server.intake import BatchesRefused, Later
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
 
@@ -501,7 +501,7 @@ def test_what_is_no_modification_is_refused(app: Room) -> None:
 
 @pytest.mark.parametrize(
     ("raised", "status", "code"),
-    [(Refused(), 400, "BAD_REQUEST"), (Later("busy"), 503, "UNAVAILABLE")],
+    [(BatchesRefused(), 400, "BAD_REQUEST"), (Later("busy"), 503, "UNAVAILABLE")],
 )
 def test_what_the_store_does_not_take_is_told(
     raised: Exception, status: int, code: str, app: Room, monkeypatch: pytest.MonkeyPatch

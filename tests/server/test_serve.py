@@ -32,7 +32,7 @@ from profilectl.server.answer import API_NAMES, FIELDS
 from profilectl.server.answer import text_of as as_text
 from profilectl.server.credentials import read_credentials
 from profilectl.server.gate import Gate
-from profilectl.server.pace import Pace
+from profilectl.server.pace import RequestRate
 from profilectl.server.tokens import Tokens
 
 MPID = -7636538281262557001
@@ -493,7 +493,7 @@ def test_a_client_and_a_feed_are_slowed_down(shop: Server, bearer: dict[str, str
 
 def test_a_bucket_fills_again() -> None:
     now = [0.0]
-    pace = Pace(lambda: now[0])
+    pace = RequestRate(lambda: now[0])
     assert [pace.wait_s("a", 2) for _ in range(3)] == [0, 0, 0.5]
     assert pace.wait_s("b", 2) == 0
     now[0] = 0.5

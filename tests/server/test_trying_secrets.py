@@ -17,21 +17,21 @@ import pytest
 from support.doors import run
 
 from profilectl.server.application import Service, make_application
-from profilectl.server.credentials import Client, Credentials, Sender
+from profilectl.server.credentials import Client, FeedSender, ServerCredentials
 from profilectl.server.gate import Gate, Notices, body_of
 from profilectl.server.idsync.signing import signature_of
-from profilectl.server.pace import Pace
+from profilectl.server.pace import RequestRate
 from profilectl.server.peers import Peers
 
 JSON = b"application/json"
 SECRET = "0123456789abcdef"
-CREDENTIALS = Credentials(
+CREDENTIALS = ServerCredentials(
     "1",
     "10",
     "https://api.mparticle.com",
     {"100": "default"},
     (Client("web", "web-id", SECRET), Client("app", "app-id", SECRET)),
-    (Sender("crm", "crm-key", SECRET),),
+    (FeedSender("crm", "crm-key", SECRET),),
 )
 
 
@@ -198,7 +198,7 @@ def test_a_flood_of_tokens_that_are_none_is_slowed_down_and_good_ones_are_not(
 
 def test_requests_for_tokens_are_counted_for_each_client_and_peer(service: Service) -> None:
     now = [0.0]
-    service.asking = Pace(lambda: now[0])
+    service.asking = RequestRate(lambda: now[0])
     got = [for_token(service, SECRET) for _ in range(35)]
     assert (got[:30], got[30:]) == ([200] * 30, [429] * 5)
     assert for_token(service, SECRET, client="app-id") == 200
@@ -214,7 +214,7 @@ def test_a_request_for_a_token_is_short(service: Service) -> None:
 
 def test_buckets_are_bounded_in_memory_and_the_newest_stay() -> None:
     now = [0.0]
-    pace = Pace(lambda: now[0], most=100)
+    pace = RequestRate(lambda: now[0], most=100)
     for number in range(10_000):
         pace.wait_s(("192.0.2.1", "web"), 1, 1)
         pace.wait_s((f"peer {number}", "web"), 1, 1)

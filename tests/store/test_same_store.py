@@ -20,7 +20,7 @@ from profilectl.importing.run import import_files
 from profilectl.store.attaching import attach
 from profilectl.store.same_store import held_to
 from profilectl.store.scratch import Scratch, scratch_beside
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def two(made: Path, tmp_path: Path) -> tuple[Path, Path]:
 def store_id(path: Path) -> str:
     with scratch_beside(path) as scratch:
         attach(scratch, path, write=False, until=0)
-        return Store(scratch, path).meta("store_id")
+        return OpenStore(scratch, path).meta("store_id")
 
 
 def send(path: Path, progress: Callable[[str, int], None] = lambda *_: None) -> None:

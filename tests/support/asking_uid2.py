@@ -9,11 +9,11 @@ from typing import Any
 
 from support.uid2_operator import KEY, SECRET, StubOperator
 
-from profilectl.files.secrets import Credentials
+from profilectl.files.secrets import KeyAndSecret
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
-from profilectl.outputs.uid2.operator import Operator, Patience
-from profilectl.outputs.uid2.run import Enrichment, Outcome, enrich
+from profilectl.outputs.uid2.operator import Patience, Uid2Operator
+from profilectl.outputs.uid2.run import Enrichment, Uid2Outcome, enrich
 
 NOW_MS = 1_790_000_000_000
 QUICK = Patience(attempts=3, timeout_s=5, pause_s=0.01, longest_pause_s=0.02)
@@ -53,9 +53,9 @@ def ask(
     now_ms: int = NOW_MS,
     said: Callable[[str], None] = lambda text: None,
     **wanted: Any,
-) -> Outcome:
+) -> Uid2Outcome:
     return enrich(
         folder / "profiles.duckdb",
         Enrichment(now_ms=now_ms, **wanted),
-        lambda: Operator(to.address, Credentials(KEY, SECRET), patience, said),
+        lambda: Uid2Operator(to.address, KeyAndSecret(KEY, SECRET), patience, said),
     )

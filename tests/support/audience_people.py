@@ -12,12 +12,19 @@ from typing import Any
 
 from hypothesis import strategies as some
 
-from profilectl.audiences.membership_sql import Audience, Relations, members, needs
+from profilectl.audiences.membership_sql import AudienceToEvaluate, Relations, members, needs
 from profilectl.rules.criteria import tree as criteria
-from profilectl.rules.criteria.tree import Criterion, Fault, Field, Happened, InAudience, Near
+from profilectl.rules.criteria.tree import (
+    Criterion,
+    CriterionFault,
+    CriterionField,
+    EventCount,
+    InAudience,
+    Near,
+)
 from profilectl.rules.event.condition import condition_text
 from profilectl.rules.event.event import Occurred
-from profilectl.rules.membership import Person, Rest
+from profilectl.rules.membership import PersonFacts, Rest
 from profilectl.rules.text.moments import DAY_MS, Days, Moment
 from profilectl.rules.text.values import Number, Value, hold, to_json
 from profilectl.store.scratch import connect
@@ -31,8 +38,8 @@ def database() -> Any:
 
 
 def by_engine(
-    audiences: Sequence[Audience],
-    people: Sequence[Person],
+    audiences: Sequence[AudienceToEvaluate],
+    people: Sequence[PersonFacts],
     now_ms: int = NOW_MS,
     touched: Sequence[int] | None = None,
 ) -> set[tuple[str, int]]:
@@ -45,7 +52,9 @@ def by_engine(
 
 
 def lay_out(
-    audiences: Sequence[Audience], people: Sequence[Person], touched: Sequence[int] | None = None
+    audiences: Sequence[AudienceToEvaluate],
+    people: Sequence[PersonFacts],
+    touched: Sequence[int] | None = None,
 ) -> None:
     """Make the relations that the audiences read."""
     reads = needs(audiences)
@@ -279,10 +288,10 @@ def rests(draw: Any, arrival: int) -> Rest:
 
 
 @some.composite
-def people(draw: Any) -> Person:
+def people(draw: Any) -> PersonFacts:
     found = draw(some.lists(events(), max_size=4))
     keyed = {(one.arrival, one.place): one for one in found}
-    return Person(
+    return PersonFacts(
         environment=draw(some.sampled_from(("production", "development"))),
         first_seen_ms=draw(times),
         last_seen_ms=draw(times),
@@ -317,7 +326,7 @@ fields = some.one_of(
     some.sampled_from(("email", "customer_id")).map(criteria.identity),
     some.sampled_from(FIELDS).map(criteria.device_field),
     some.sampled_from(criteria.ATTRIBUTION).map(criteria.attribution_field),
-    some.sampled_from(("first_seen", "last_seen", "environment")).map(Field),
+    some.sampled_from(("first_seen", "last_seen", "environment")).map(CriterionField),
 )
 OPERAND = {"text": texts, "number": decimals, "time": moments, "day": moments, "span": spans}
 
@@ -346,12 +355,12 @@ def tests(draw: Any) -> Criterion:
     )
     try:
         return criteria.comparison(field, operator, given)
-    except Fault:
+    except CriterionFault:
         return criteria.comparison(criteria.attribute("tier"), "exists")
 
 
 @some.composite
-def happenings(draw: Any) -> Happened:
+def happenings(draw: Any) -> EventCount:
     when = None
     if draw(some.booleans()):
         operator = draw(some.sampled_from(criteria.TIMES))
@@ -402,7 +411,7 @@ trees: Any = some.recursive(
 )
 
 
-def person_of(told: Any, now_ms: int) -> Person:
+def person_of(told: Any, now_ms: int) -> PersonFacts:
     """Return the person that a case tells of, as README.md of the cases says it; told: with numbers
     as written.
     """
@@ -418,7 +427,7 @@ def person_of(told: Any, now_ms: int) -> Person:
         given["events"] = [
             {"type": "custom_event", "name": "buy", "days_ago": one} for one in given["ago"]
         ]
-    return Person(
+    return PersonFacts(
         environment=given.get("environment", "production"),
         first_seen_ms=ms_of(given.get("first_seen", "2020-01-01T00:00:00Z")),
         last_seen_ms=ms_of(given.get("last_seen", "2024-09-30T00:00:00Z")),

@@ -19,9 +19,9 @@ from profilectl.rules.identity import BY_NAME
 from profilectl.rules.interpreter import Interpreter
 from profilectl.rules.leaving.enrichment import (
     Holding,
-    Known,
     Naming,
     Outgoing,
+    ProfileThen,
     Received,
     Sent,
     as_received,
@@ -120,7 +120,7 @@ class Watch:
             if seen.shares_attributes(one.feed)
         ]
         computed = [one for one in self.definitions if one.workspace == seen.workspace]
-        known = Known(
+        known = ProfileThen(
             person.mpid,
             [Holding(one.type, one.value, self.times[since]) for one, since in person.identities],
             {key: cell.held for key, cell in now.items()},

@@ -16,11 +16,11 @@ from profilectl.reading.check import check
 from profilectl.reading.export import Wanted, export_to
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 
 @contextlib.contextmanager
-def opened(path: Path, *, create: bool = False) -> Iterator[Store]:
+def opened(path: Path, *, create: bool = False) -> Iterator[OpenStore]:
     scratch = Scratch(path.parent)
     with (
         contextlib.closing(scratch),

@@ -21,9 +21,9 @@ from support.doors import call
 from profilectl.codes import InputRefused, UsageError
 from profilectl.server import intake
 from profilectl.server.application import Service, make_application
-from profilectl.server.credentials import Credentials, Sender
+from profilectl.server.credentials import FeedSender, ServerCredentials
 from profilectl.server.desk import Desk
-from profilectl.server.intake import Intake, Later, Refused
+from profilectl.server.intake import BatchesRefused, Intake, Later
 from profilectl.server.run import _keep_fresh
 from profilectl.server.snapshot import Snapshot, Snapshots
 
@@ -54,7 +54,7 @@ class Inline(Intake):
             with ALONE:
                 done = work(*arguments)
         except (InputRefused, UsageError):
-            return Refused()
+            return BatchesRefused()
         except Exception as error:  # noqa: BLE001 - as the real one
             return Later(repr(error))
         self.last_ms = time.time_ns() // 1_000_000
@@ -79,8 +79,8 @@ class Room:
         copies.mkdir(exist_ok=True)
         self.snapshots = Copies(self.store, copies, ["default"])
         self.snapshots.open(5)
-        senders = tuple(Sender(name, f"key-{name}", SECRET) for name in feeds)
-        credentials = Credentials("1", "1", "a", {"1": "default"}, (), senders)
+        senders = tuple(FeedSender(name, f"key-{name}", SECRET) for name in feeds)
+        credentials = ServerCredentials("1", "1", "a", {"1": "default"}, (), senders)
         self.desk = Desk(self.snapshots)
         self.intake = Inline(self.store, self.snapshots.store_id)
         self.application = make_application(Service(credentials, self.desk, self.intake, 1e9, 1e9))

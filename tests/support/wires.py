@@ -16,7 +16,7 @@ import uvicorn
 
 from profilectl.server.gate import Gate
 from profilectl.server.peers import Peers
-from profilectl.server.wire import Limits, config_of
+from profilectl.server.wire import ConnectionLimits, config_of
 
 QUICK = {"head_s": 0.4, "body_s": 0.4, "idle_s": 0.8, "take_s": 0.3, "linger_s": 0.3}
 JSON = b"application/json"
@@ -30,7 +30,7 @@ class Served:
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.peers = peers
         gate = Gate(application, timeout_s=limits.get("work_s", 5) - 0.5, log=self.log)
-        self.server = uvicorn.Server(config_of(gate, Limits(**limits), peers, gate.write))
+        self.server = uvicorn.Server(config_of(gate, ConnectionLimits(**limits), peers, gate.write))
         self.thread = threading.Thread(
             target=lambda: asyncio.run(self.server.serve([self.listening])), daemon=True
         )

@@ -35,12 +35,12 @@ def events_command(context: typer.Context, **stated: Any) -> None:
     history in JSON.
     """
     from profilectl.reading.actions import read_events, stated_time
-    from profilectl.reading.stream import Listed
+    from profilectl.reading.stream import EventFilter
     from profilectl.render import events as render_events
     from profilectl.render import screen as render_screen
 
     named = any(stated[name] is not None for name in stated if name not in _OWN)
-    listed = Listed(
+    listed = EventFilter(
         who_is_meant(stated, EVENTS_EXAMPLE) if named else None,
         [one.value for one in stated["types"] or ()],
         stated["names"] or (),

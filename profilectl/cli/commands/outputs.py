@@ -194,16 +194,16 @@ def forward_command(
     Exit 3: some went to the dead-letter list. Exit 9: an output could not be reached, lacks
     credentials, takes nothing, or asks for a longer pause than --max-wait; what is left waits.
     """
-    from profilectl.outputs.delivery.parcel import Manner
-    from profilectl.outputs.delivery.run import Asked, Forwarded, forward
+    from profilectl.outputs.delivery.parcel import DeliveryManner
+    from profilectl.outputs.delivery.run import Forwarded, ForwardRequest, forward
     from profilectl.render import outputs
     from profilectl.render import screen as render_screen
 
     options = options_of(context)
-    asked = Asked(
+    asked = ForwardRequest(
         output,
         limit,
-        Manner(attempts, timeout, lanes, pause, max_wait),
+        DeliveryManner(attempts, timeout, lanes, pause, max_wait),
         credentials,
         1.0 if follow else None,
         wait,

@@ -40,7 +40,7 @@ def _forget(context: typer.Context, **stated: Any) -> None:
     They stay out: rows of theirs in later imports are dropped. Nothing brings them back, also not
     imports undo.
     """
-    from profilectl.privacy.forget import Asked, forget
+    from profilectl.privacy.forget import ForgetRequest, forget
     from profilectl.render import privacy
     from profilectl.render import screen as render_screen
 
@@ -53,7 +53,7 @@ def _forget(context: typer.Context, **stated: Any) -> None:
             )
         if not stated["file"].is_file():
             raise InputRefused(f"{stated['file']}: there is no such file")
-        asked = Asked(
+        asked = ForgetRequest(
             file=stated["file"],
             kind=typed(stated["kind"]) if stated["kind"] else None,
             every=stated["every"],
@@ -64,7 +64,9 @@ def _forget(context: typer.Context, **stated: Any) -> None:
             raise UsageError(
                 f"{'--type' if stated['kind'] is not None else '--max-unpacked'} goes with --file"
             )
-        asked = Asked(who_is_meant(stated, FORGET), pick=stated["pick"], every=stated["every"])
+        asked = ForgetRequest(
+            who_is_meant(stated, FORGET), pick=stated["pick"], every=stated["every"]
+        )
     allow, wait_s = stated["allow_return"], stated["wait"]
     if not stated["dry_run"] and not stated["yes"] and sys.stdin.isatty() and sys.stderr.isatty():
         privacy.print_forgotten(

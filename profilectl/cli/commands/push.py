@@ -181,8 +181,8 @@ def push_command(
     """
     from profilectl.cli.options import check_memory_limit
     from profilectl.files.secrets import credentials_of
-    from profilectl.outputs.push.run import Asked, push
-    from profilectl.outputs.push.sending import Pace
+    from profilectl.outputs.push.run import PushRequest, push
+    from profilectl.outputs.push.sending import SendingPace
     from profilectl.reading.actions import stated_time
     from profilectl.render import screen as render_screen
     from profilectl.render.push import print_push, push_progress
@@ -218,7 +218,7 @@ def push_command(
         )
     if max_unpacked is not None and file is None:
         raise UsageError("--max-unpacked goes with a file")
-    asked = Asked(
+    asked = PushRequest(
         file,
         by_import,
         where,
@@ -241,7 +241,7 @@ def push_command(
             asked,
             host=host,
             credentials=found,
-            pace=Pace(rate, parallel, timeout, give_up, max_wait_s=max_wait),
+            pace=SendingPace(rate, parallel, timeout, give_up, max_wait_s=max_wait),
             refused=refused,
             dry_run=dry_run,
             estimate=estimate,

@@ -64,7 +64,7 @@ def search_command(
     Exits with 7 where nobody is found.
     """
     from profilectl.reading.actions import search_store
-    from profilectl.reading.search import Asked
+    from profilectl.reading.search import SearchRequest
     from profilectl.render import screen as render_screen
 
     if exact + substring + regex > 1:
@@ -75,7 +75,7 @@ def search_command(
             'say how an identity begins; search "" --type email lists all of a type',
         )
     way = "exact" if exact else "substring" if substring else "regex" if regex else "prefix"
-    asked = Asked(
+    asked = SearchRequest(
         text,
         way,
         [typed(one) for one in kinds or ()],
@@ -162,9 +162,8 @@ def lookup_command(
     """
     from profilectl.files.sinks import ENDINGS, format_named, packed
     from profilectl.files.whole_file import check_apart, whole_file
-    from profilectl.reading.actions import copied, look_up_file
+    from profilectl.reading.actions import copied, folder_beside_or_elsewhere, look_up_file
     from profilectl.reading.lookup import Lookup
-    from profilectl.store.scratch import folder_beside_or_elsewhere
 
     output = file_or_stdout(output)
     named = kind if kind in (None, "any", "mpid") else typed(str(kind), ("any", "mpid"))

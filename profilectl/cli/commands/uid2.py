@@ -72,8 +72,8 @@ def run_command(
 ) -> None:
     """Ask an operator for the UIDs of an audience's e-mails and phones, and import the answers."""
     from profilectl.outputs.uid2.operator import (
-        Operator,
         Patience,
+        Uid2Operator,
         address_of,
         operator_credentials,
     )
@@ -84,8 +84,8 @@ def run_command(
     options = options_of(context)
     address = address_of(operator)
 
-    def asked() -> Operator:
-        return Operator(
+    def asked() -> Uid2Operator:
+        return Uid2Operator(
             address,
             operator_credentials(credentials, os.environ),
             Patience(max_wait_s=max_wait),

@@ -27,7 +27,7 @@ from profilectl.rules.text.values import Value, to_json
 from profilectl.store.history import DAY_MS, time_ms
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 NAME = "(alias)"
 """What stands for the file of an alias in the history."""
@@ -196,7 +196,7 @@ def alias_again(
     )
 
 
-def _attribution_of(store: Store, giver: Activity) -> dict[str, Value]:
+def _attribution_of(store: OpenStore, giver: Activity) -> dict[str, Value]:
     """Return the install attribution of a profile by workspace, and under EVERYWHERE the one stated
     last in any.
     """
@@ -210,7 +210,9 @@ def _attribution_of(store: Store, giver: Activity) -> dict[str, Value]:
     }
 
 
-def _allowed(store: Store, giver: Activity, taker: Activity, start_ms: int, end_ms: int) -> None:
+def _allowed(
+    store: OpenStore, giver: Activity, taker: Activity, start_ms: int, end_ms: int
+) -> None:
     """Refuse an alias that earlier ones rule out."""
     for source, destination, start, end in store.scratch.rows(
         "select source, destination, start_ms, end_ms from store.alias"

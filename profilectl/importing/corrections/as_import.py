@@ -17,7 +17,7 @@ from profilectl.importing.stage.run import Staged
 from profilectl.importing.stage.staged import Rejects, StagedFile
 from profilectl.rules.counts import FileReport, ImportReport
 from profilectl.rules.feed import PROTECTIONS, Effect, Feed
-from profilectl.store.store import Store, choose_feed
+from profilectl.store.store import OpenStore, choose_feed
 
 CORRECTIONS = "corrections"
 """The feed of what is done by hand, where none is named."""
@@ -31,7 +31,7 @@ class ByHand:
     code, hash, arrival); request: its source_request_id, if it has any.
     """
 
-    store: Store
+    store: OpenStore
     name: str
     feed: Feed
     registers: bool
@@ -128,7 +128,7 @@ def joined(high: str, low: str) -> str:
 
 
 def begin(
-    store: Store,
+    store: OpenStore,
     name: str,
     feed_name: str,
     source: str | None,

@@ -21,12 +21,12 @@ from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.rules.counts import ImportReport
 from profilectl.rules.identity import BY_NAME, CODE, Rules, Usable, display, key_of, usable
 from profilectl.rules.interpreter import REQUEST_MEMORY_MS
-from profilectl.rules.resolution import Change, Holding, Records, identity_counts, modify
+from profilectl.rules.resolution import Holding, IdentityChange, Records, identity_counts, modify
 from profilectl.rules.sql.identities import ENVIRONMENT_CODE, hash_of
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
 from profilectl.store.segments import known_identities
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 NAME = "(modify)"
 """What stands for the file of a modification in the history; its lines are the changes."""
@@ -123,7 +123,7 @@ def modify_identities(
     return hand.report
 
 
-def _is_repeated(store: Store, feed: str, request: str, now_ms: int | None) -> bool:
+def _is_repeated(store: OpenStore, feed: str, request: str, now_ms: int | None) -> bool:
     """Say whether a feed has sent a request before, as sift asks of a batch."""
     now_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
     found = store.scratch.rows(
@@ -157,7 +157,7 @@ def modify_again(
     )
 
 
-def _change(kind: str, old: str | None, new: str | None, rules: Rules) -> Change:
+def _change(kind: str, old: str | None, new: str | None, rules: Rules) -> IdentityChange:
     """Return a change in the values that may be used.
 
     Raises ChangeRefused for a new value that may not.
@@ -165,7 +165,7 @@ def _change(kind: str, old: str | None, new: str | None, rules: Rules) -> Change
     type_ = BY_NAME[kind]
     was = Usable(kind, display(old), key_of(type_, display(old))) if old is not None else None
     if new is None:
-        return Change(kind, was)
+        return IdentityChange(kind, was)
     found = usable(type_, new, rules.judging)
     if not isinstance(found, Usable):
         # skipped in a batch, refused here
@@ -175,11 +175,11 @@ def _change(kind: str, old: str | None, new: str | None, rules: Rules) -> Change
             else "an identity may not be empty"
         )
         raise ChangeRefused(found or "NO_IDENTITY", f"{kind} {new}: {why}")
-    return Change(kind, was, found)
+    return IdentityChange(kind, was, found)
 
 
 def _check_erased(
-    store: Store, environment: str, changes: Sequence[Change], first_arrival: int | None
+    store: OpenStore, environment: str, changes: Sequence[IdentityChange], first_arrival: int | None
 ) -> None:
     """Refuse a new identity of somebody who was erased and stays out."""
     guard = guard_of(store)
@@ -206,7 +206,7 @@ class _Decided:
         self,
         profiles: Profiles,
         one: Activity,
-        changes: Sequence[Change],
+        changes: Sequence[IdentityChange],
         rules: Rules,
         hand: ByHand,
     ) -> None:

@@ -13,7 +13,13 @@ from profilectl.importing.stage.events.event_cells import EventCells
 from profilectl.importing.stage.member_cells import member_fault
 from profilectl.importing.stage.nested import clash, members_sql, object_sql, tree_of, value_sql
 from profilectl.importing.stage.staged import AttributeColumns, StagedFile
-from profilectl.rules.batch import TYPED_FIELDS, Field, Reading, deleted_keys, is_unknown_reserved
+from profilectl.rules.batch import (
+    TYPED_FIELDS,
+    BatchField,
+    Reading,
+    deleted_keys,
+    is_unknown_reserved,
+)
 from profilectl.rules.batch_members import is_boolean
 from profilectl.rules.fields import Unusable
 from profilectl.rules.identity import BY_NAME
@@ -24,7 +30,7 @@ from profilectl.store.scratch import Scratch
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class CellFault:
     """What makes a row unusable: the code, and as SQL the condition and what more there is to say."""
 
     code: str
@@ -42,11 +48,11 @@ class Cell:
     boolean or a list.
     """
 
-    field: Field
+    field: BatchField
     text: str
     held: str
     over: str | None = None
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[CellFault, ...] = ()
     json: bool = False
 
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profilectl.codes import InputRefused, UsageError
-from profilectl.rules.batch import IGNORED, ROOTS, Columns, Field, field_meant, field_named
+from profilectl.rules.batch import IGNORED, ROOTS, BatchField, Columns, field_meant, field_named
 from profilectl.rules.fields import Unusable
 from profilectl.rules.identity import BY_NAME
 from profilectl.rules.text.naming import advice
 
 MOST_COLUMNS = 10_000
-NAMELESS = Field("ignored", "no name")
+NAMELESS = BatchField("ignored", "no name")
 """A column without a name of which nothing is said: left out where it has no value."""
 PLACE = re.compile(r"#([1-9][0-9]{0,5})")
 """How --map names a column by its place."""
@@ -38,7 +38,7 @@ class Manifest:
 
     path: str
     has_header: bool
-    columns: tuple[tuple[str | None, Field], ...]
+    columns: tuple[tuple[str | None, BatchField], ...]
 
 
 def read_manifest(path: str) -> Manifest:
@@ -76,7 +76,7 @@ def read_manifest(path: str) -> Manifest:
     return Manifest(path, has_header, tuple(entries))
 
 
-def _entry(path: str, place: int, entry: object, has_header: bool) -> tuple[str | None, Field]:
+def _entry(path: str, place: int, entry: object, has_header: bool) -> tuple[str | None, BatchField]:
     if not isinstance(entry, dict) or entry.get("action", "keep") not in ("keep", "ignore"):
         raise InputRefused(f'{path}: column {place}: action must be "keep" or "ignore"')
     name = entry.get("column")
@@ -90,9 +90,9 @@ def _entry(path: str, place: int, entry: object, has_header: bool) -> tuple[str 
     return name if isinstance(name, str) else None, _field(target, f"{path}: column {place}")
 
 
-def read_map(options: Sequence[str]) -> dict[str, Field]:
+def read_map(options: Sequence[str]) -> dict[str, BatchField]:
     """Read the --map options, COLUMN=FIELD each; an empty FIELD or "ignore" leaves the column out."""
-    found: dict[str, Field] = {}
+    found: dict[str, BatchField] = {}
     for option in options:
         name, equals, target = option.rpartition("=")
         if not equals or not name:
@@ -139,12 +139,12 @@ def read_columns(
     path: str,
     names: Sequence[str],
     manifest: Manifest | None,
-    mapped: Mapping[str, Field],
+    mapped: Mapping[str, BatchField],
     *,
     unknown: str = "refuse",
     line: int | None = None,
     filled: Collection[int] | None = None,
-) -> list[Field]:
+) -> list[BatchField]:
     """Say what each column of a file means, in order.
 
     Raises InputRefused, naming the file and all that is wrong.
@@ -161,7 +161,7 @@ def read_columns(
     faults = _Faults()
     stated = _mapped(names, mapped, faults)
     by_manifest = _by_manifest(path, names, manifest, faults) if manifest else [None] * len(names)
-    found: list[Field] = []
+    found: list[BatchField] = []
     for place, name in enumerate(names):
         field = stated.get(place) or by_manifest[place]
         if field is None and not name and filled is not None:
@@ -223,12 +223,14 @@ def _and(places: Sequence[int]) -> str:
     return f"{', '.join(numbers[:-1])} and {numbers[-1]}"
 
 
-def _mapped(names: Sequence[str], mapped: Mapping[str, Field], faults: _Faults) -> dict[int, Field]:
+def _mapped(
+    names: Sequence[str], mapped: Mapping[str, BatchField], faults: _Faults
+) -> dict[int, BatchField]:
     """Return what --map says of each place, from 0.
 
     A column is meant by its name, else by #PLACE.
     """
-    found: dict[int, Field] = {}
+    found: dict[int, BatchField] = {}
     for key, field in mapped.items():
         number = PLACE.fullmatch(key)
         meant = key if key in names else key.strip()
@@ -247,7 +249,7 @@ def _mapped(names: Sequence[str], mapped: Mapping[str, Field], faults: _Faults) 
     return found
 
 
-def _named(name: str, place: int, unknown: str, faults: _Faults, *, in_header: bool) -> Field:
+def _named(name: str, place: int, unknown: str, faults: _Faults, *, in_header: bool) -> BatchField:
     try:
         return field_meant(name, unknown)
     except Unusable as error:
@@ -264,7 +266,7 @@ def _named(name: str, place: int, unknown: str, faults: _Faults, *, in_header: b
 
 
 def _doubled(
-    names: Sequence[str], found: Sequence[Field], by_place: Collection[int], faults: _Faults
+    names: Sequence[str], found: Sequence[BatchField], by_place: Collection[int], faults: _Faults
 ) -> set[int]:
     """Find columns of one name of which nothing tells which is meant; return their places."""
     alike: dict[str, list[int]] = {}
@@ -281,10 +283,10 @@ def _doubled(
 
 
 def _same(
-    names: Sequence[str], found: Sequence[Field], doubled: Collection[int], faults: _Faults
+    names: Sequence[str], found: Sequence[BatchField], doubled: Collection[int], faults: _Faults
 ) -> None:
     """Find columns of several names that are one field."""
-    seen: dict[Field, int] = {}
+    seen: dict[BatchField, int] = {}
     for place, field in enumerate(found):
         if field.kind not in ("attribute", "plain", "kept", "event") or place in doubled:
             continue
@@ -296,7 +298,7 @@ def _same(
 
 def _by_manifest(
     path: str, names: Sequence[str], manifest: Manifest, faults: _Faults
-) -> list[Field | None]:
+) -> list[BatchField | None]:
     if not manifest.has_header:
         if len(manifest.columns) != len(names):
             raise InputRefused(
@@ -314,7 +316,7 @@ def _by_manifest(
     return [by_name.get(name) for name in names]
 
 
-def _field(target: str, where: str) -> Field:
+def _field(target: str, where: str) -> BatchField:
     try:
         return field_named(target)
     except Unusable as error:
@@ -324,7 +326,9 @@ def _field(target: str, where: str) -> Field:
         ) from None
 
 
-def flat_columns(manifest: Manifest | None, mapped: Mapping[str, Field]) -> dict[str, Field]:
+def flat_columns(
+    manifest: Manifest | None, mapped: Mapping[str, BatchField]
+) -> dict[str, BatchField]:
     """Return what names of flat rows of JSON are mapped to. Raises InputRefused."""
     if manifest is None:
         return dict(mapped)

@@ -12,9 +12,9 @@ from profilectl.codes import InputRefused
 from profilectl.importing.stage.columns import Manifest, flat_columns
 from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.stage.staged import StagedFile
-from profilectl.rules.batch import Field
+from profilectl.rules.batch import BatchField
 
-Maps = Mapping[str, Field]
+Maps = Mapping[str, BatchField]
 JSON = ("jsonl", "json")
 OFFERED = 20
 """So many column names a refusal lists."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from profilectl.rules.batch import KEPT_FIELDS
-from profilectl.rules.batch_members import MEMBERS, OBJECT, STRING, Member
+from profilectl.rules.batch_members import MEMBERS, OBJECT, STRING, BatchMember
 from profilectl.rules.sql.quoting import quote_text
 
 Path = tuple[str, ...]
@@ -36,7 +36,7 @@ def _roots(texts: Mapping[Path, str]) -> Iterator[tuple[str, str]]:
             yield _any(texts, (root,)), f"{root} is an object"
 
 
-def _paths(member: Member, texts: Mapping[Path, str]) -> list[Path]:
+def _paths(member: BatchMember, texts: Mapping[Path, str]) -> list[Path]:
     """Return the paths in a file that a member stands for: those of its columns, and what is
     missing beside them.
     """
@@ -55,7 +55,7 @@ def _paths(member: Member, texts: Mapping[Path, str]) -> list[Path]:
 
 
 def _faults(
-    member: Member, path: Path, texts: Mapping[Path, str], *, lists: bool
+    member: BatchMember, path: Path, texts: Mapping[Path, str], *, lists: bool
 ) -> list[tuple[str, str]]:
     """Return (condition, what is wrong) for one path."""
     name, cell, below = ".".join(path), texts.get(path), _any(texts, path)

@@ -13,11 +13,11 @@ from urllib.parse import unquote
 from profilectl.codes import InputRefused
 from profilectl.importing.stage.cells import Cell, string_held, string_over
 from profilectl.importing.stage.columns import Manifest, read_columns
-from profilectl.rules.batch import Field
+from profilectl.rules.batch import BatchField
 from profilectl.rules.sql.quoting import quote_text
 
 if TYPE_CHECKING:
-    from profilectl.importing.stage.run import Options
+    from profilectl.importing.stage.run import ReadingOptions
 
 NOTHING = "__HIVE_DEFAULT_PARTITION__"
 """What stands in a path for no value."""
@@ -79,14 +79,14 @@ class PathColumns:
     """What the folders say; nothing where that is not to be read."""
 
     @classmethod
-    def of(cls, path: str, names: Sequence[str], options: Options) -> PathColumns:
+    def of(cls, path: str, names: Sequence[str], options: ReadingOptions) -> PathColumns:
         """Return the columns of a path, where they are to be read."""
         return cls(path, names, path_columns(path) if options.path_columns else {})
 
     def _is_own(self, name: str | None) -> bool:
         return name not in self.values or name in self.names
 
-    def own_map(self, mapped: Mapping[str, Field]) -> dict[str, Field]:
+    def own_map(self, mapped: Mapping[str, BatchField]) -> dict[str, BatchField]:
         """Return what is mapped of the file's own columns."""
         return {name: field for name, field in mapped.items() if self._is_own(name)}
 
@@ -96,7 +96,7 @@ class PathColumns:
             manifest, columns=tuple(entry for entry in manifest.columns if self._is_own(entry[0]))
         )
 
-    def fields(self, options: Options) -> dict[str, Field]:
+    def fields(self, options: ReadingOptions) -> dict[str, BatchField]:
         """Say what each column of the path means."""
         mapped = {name: field for name, field in options.mapped.items() if not self._is_own(name)}
         if options.manifest:
@@ -117,7 +117,7 @@ class PathColumns:
         )
 
     def cells(
-        self, own: Sequence[Field], options: Options
+        self, own: Sequence[BatchField], options: ReadingOptions
     ) -> tuple[list[Cell], list[tuple[str, str]], list[str]]:
         """Return the columns of the path, what each means, and what there is to say of those that
         the file has itself: its own values are read.

@@ -39,7 +39,7 @@ SPOILED = re.compile(r"\\x[89a-f][0-9a-f]")
 
 
 @dataclass(slots=True)
-class Part:
+class RejectedRows:
     """The rejected rows of one file."""
 
     source: InputFile
@@ -71,7 +71,7 @@ class Part:
 class Relined(Rejects):
     """Takes the rejects of a part as those of the file of rejects."""
 
-    def __init__(self, rejects: Rejects, part: Part) -> None:
+    def __init__(self, rejects: Rejects, part: RejectedRows) -> None:
         super().__init__(rejects.path)
         self._rejects, self._part = rejects, part
 
@@ -89,7 +89,7 @@ def parts_of(
     dialect: Dialect,
     header: Callable[[InputFile], Header] | None,
     rejects: Rejects,
-) -> list[Part]:
+) -> list[RejectedRows]:
     """Return the rows of a file of rejects by the files they come from; what cannot be a row again
     goes to rejects.
 
@@ -164,7 +164,7 @@ class _Writer:
         self.origin = origin = first["file"]
         self._format = _format(file, origin, first["raw"])
         self._dialect, self._line = replace(dialect, delimiter=dialect.delimiter or ","), 1
-        self._part = Part(
+        self._part = RejectedRows(
             file,
             InputFile(
                 file.name, local, file.sha256, self._format, file.asked, file.encoding, origin
@@ -239,7 +239,7 @@ class _Writer:
         self._text.write(raw + "\n")
         self._line += sum(1 for _ in io.StringIO(raw, newline=""))
 
-    def part(self) -> Part:
+    def part(self) -> RejectedRows:
         """Return the part, complete."""
         if self._format == "jsonl" and is_rejects(self._part.file.local):
             self._part.file = replace(self._part.file, format=REJECTS)
@@ -269,7 +269,7 @@ def _json_fault(raw: str) -> tuple[str, str] | None:
     return None
 
 
-def relined(scratch: Scratch, found: StagedFile, part: Part) -> StagedFile:
+def relined(scratch: Scratch, found: StagedFile, part: RejectedRows) -> StagedFile:
     """Say of a part that was staged where its rows stand in the file of rejects."""
     places = f"{part.name}_place"
     columns = [("begin", "BIGINT"), ("line", "BIGINT")]

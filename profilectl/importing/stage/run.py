@@ -33,7 +33,7 @@ from profilectl.importing.stage.json.jsonl import read_document_file, read_lines
 from profilectl.importing.stage.json.profile_lines import holds_profiles, read_profiles
 from profilectl.importing.stage.maps import check_met, maps_of
 from profilectl.importing.stage.path_columns import PathColumns, key_values, path_columns, unread
-from profilectl.importing.stage.rejected import Part, Relined, parts_of, relined
+from profilectl.importing.stage.rejected import RejectedRows, Relined, parts_of, relined
 from profilectl.importing.stage.source.files import REJECTS, InputFile, format_named
 from profilectl.importing.stage.staged import (
     EVENT,
@@ -43,21 +43,21 @@ from profilectl.importing.stage.staged import (
     Staged,
     StagedFile,
 )
-from profilectl.rules.batch import Field, Reading
+from profilectl.rules.batch import BatchField, Reading
 from profilectl.rules.event.event import FILE_ENDINGS
 from profilectl.rules.identity import TYPES
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.scratch import Scratch
 
-__all__ = ["Options", "Staged", "head_of", "stage_files"]
+__all__ = ["ReadingOptions", "Staged", "head_of", "stage_files"]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ReadingOptions:
     """How the files of an import are to be read."""
 
     manifest: Manifest | None = None
-    mapped: Mapping[str, Field] = field(default_factory=dict)
+    mapped: Mapping[str, BatchField] = field(default_factory=dict)
     delimiter: str | None = None
     empty: str = "ignore"
     """What an empty cell does to its attribute: ignore, delete or set (design.md R6)."""
@@ -81,7 +81,7 @@ class Options:
 def stage_files(
     scratch: Scratch,
     files: Sequence[InputFile],
-    options: Options,
+    options: ReadingOptions,
     rejects: Rejects,
     progress: Callable[[int], None] = lambda rows: None,
     others: Sequence[InputFile] = (),
@@ -206,7 +206,7 @@ def _stage_file(
     file: InputFile,
     name: str,
     keys: AttributeColumns,
-    options: Options,
+    options: ReadingOptions,
     rejects: Rejects,
     progress: Callable[[int], None],
 ) -> StagedFile:
@@ -238,14 +238,14 @@ class _Unit:
     """How the relations are named that are made of it."""
     rejects: Rejects
     """Where its rows go that cannot be used."""
-    parts: tuple[Part, ...] = ()
+    parts: tuple[RejectedRows, ...] = ()
     """Of rejects, where the rows stand: in the rejects, in the rejects that these are of."""
     more: bool = False
     """Whether it is of the same file as the unit before."""
 
 
 def _units(
-    scratch: Scratch, file: InputFile, name: str, options: Options, rejects: Rejects
+    scratch: Scratch, file: InputFile, name: str, options: ReadingOptions, rejects: Rejects
 ) -> list[_Unit]:
     """Return a file as it is staged: rows that were rejected before are each read as their own file
     says.
@@ -267,7 +267,7 @@ def _stage_csv(
     file: InputFile,
     name: str,
     keys: AttributeColumns,
-    options: Options,
+    options: ReadingOptions,
     rejects: Rejects,
     progress: Callable[[int], None],
 ) -> StagedFile:
@@ -359,7 +359,7 @@ def _stage_csv(
     )
 
 
-def _header(file: InputFile, options: Options) -> Header:
+def _header(file: InputFile, options: ReadingOptions) -> Header:
     """Read the head of a CSV file as the options say; the manifest names the columns of a file
     without a header.
     """
@@ -374,7 +374,7 @@ def _header(file: InputFile, options: Options) -> Header:
     return _with_names(header, manifest) if manifest and not manifest.has_header else header
 
 
-def head_of(file: InputFile, options: Options) -> tuple[object, ...]:
+def head_of(file: InputFile, options: ReadingOptions) -> tuple[object, ...]:
     """Return what must be the same in two CSV files whose rows are to stand under one header."""
     header = _header(file, options)
     return (
@@ -396,7 +396,7 @@ def _with_names(header: Header, manifest: Manifest) -> Header:
 
 
 def _nameless(
-    scratch: Scratch, file: str, header: Header, fields: Sequence[Field], cells: str
+    scratch: Scratch, file: str, header: Header, fields: Sequence[BatchField], cells: str
 ) -> list[str]:
     """Say which columns without a name are left out. Raises InputRefused where one has a value."""
     places = [place for place, meant in enumerate(fields) if meant is NAMELESS]

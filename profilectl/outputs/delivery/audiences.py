@@ -39,13 +39,13 @@ from profilectl.rules.leaving.audience_connection import (
     fingerprints,
     identities_told,
 )
-from profilectl.rules.leaving.output import Outcome, Output
+from profilectl.rules.leaving.output import BatchOutcome, Output
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME
 from profilectl.rules.text.values import held_json, parse_json
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import known_mpids
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 LATE_WAIT_S = 60.0
 STRETCH = 20_000
@@ -53,7 +53,7 @@ STRETCH = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class MemberToSend:
     """What is told of a member: identities, the held values of attributes that are shared, and
     since when it is one."""
 
@@ -74,7 +74,7 @@ class Messages:
         )
         self._sent: list[tuple[Message, str]] = []
 
-    def take(self, after: int, limit: int) -> tuple[int, list[Parcel], list[Outcome]] | None:
+    def take(self, after: int, limit: int) -> tuple[int, list[Parcel], list[BatchOutcome]] | None:
         """Put the next messages together, and write down that they are begun: the last number, and
         those that leave."""
         name = self._output.name
@@ -95,7 +95,7 @@ class Messages:
         last = max((one.number for one in found), default=after)
         # An update of what is again as the output has it says nothing.
         empty = [
-            Outcome(message.number, "UNCHANGED")
+            BatchOutcome(message.number, "UNCHANGED")
             for message, one, _, _ in told
             if message.action == UPDATE and not one.attributes
         ]
@@ -106,12 +106,12 @@ class Messages:
         ]
         return last, parcels, empty
 
-    def record(self, store: Store, outcomes: Sequence[Outcome]) -> None:
+    def record(self, store: OpenStore, outcomes: Sequence[BatchOutcome]) -> None:
         """Write down what became of the messages that were taken last."""
         record_messages(store, self._output.name, self._sent, outcomes, time.time_ns() // 1_000_000)
 
 
-def _routes(store: Store, output: str) -> dict[int, Route]:
+def _routes(store: OpenStore, output: str) -> dict[int, Route]:
     """Return the active connections of an output by the number of the audience."""
     return {
         one.audience.number: one
@@ -120,7 +120,7 @@ def _routes(store: Store, output: str) -> dict[int, Route]:
     }
 
 
-def _look_again(store: Store, found: Sequence[Message], output: str) -> None:
+def _look_again(store: OpenStore, found: Sequence[Message], output: str) -> None:
     profiles = [(one.profile,) for one in found if one.profile is not None]
     if profiles:
         store.scratch.load("shared_taken", [("profile", "BIGINT")], profiles)
@@ -128,7 +128,7 @@ def _look_again(store: Store, found: Sequence[Message], output: str) -> None:
 
 
 def _composed(
-    store: Store, found: Sequence[Message], routes: dict[int, Route]
+    store: OpenStore, found: Sequence[Message], routes: dict[int, Route]
 ) -> list[tuple[Message, Told, str, str]]:
     """Return messages as they go; of each, the fingerprints of what the member has, and of what the
     output may have after it."""
@@ -147,7 +147,7 @@ def _composed(
 
 
 def _known_there(
-    store: Store, route: Route, people: dict[int, Person], leaving: Sequence[int | None]
+    store: OpenStore, route: Route, people: dict[int, MemberToSend], leaving: Sequence[int | None]
 ) -> None:
     """Name whoever is removed by what the output may know them by, also where they lost it since."""
     gone = [(profile,) for profile in leaving if profile in people]
@@ -158,7 +158,7 @@ def _known_there(
 
 
 def _told(
-    one: Message, route: Route, person: Person | None, has: str
+    one: Message, route: Route, person: MemberToSend | None, has: str
 ) -> tuple[Message, Told, str, str]:
     identities = (
         json.loads(one.identities)
@@ -196,8 +196,8 @@ def _told(
 
 
 def _people(
-    store: Store, route: Route, wanted: Sequence[int]
-) -> tuple[dict[int, Person], dict[int, str]]:
+    store: OpenStore, route: Route, wanted: Sequence[int]
+) -> tuple[dict[int, MemberToSend], dict[int, str]]:
     """Return the people of a connection as they are now, and the fingerprints of their
     attributes."""
     if not wanted:
@@ -217,7 +217,7 @@ def _people(
     )
     people, marks = {}, {}
     for profile, identities, held, since_ms, mark in rows:
-        people[profile] = Person(
+        people[profile] = MemberToSend(
             {
                 kind: found
                 for kind, found in zip(profiles.identities, identities, strict=True)
@@ -231,7 +231,7 @@ def _people(
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListOutcome:
     """What became of a list: how many members it has, and how many changes that waited it holds."""
 
     members: int
@@ -240,7 +240,7 @@ class Listed:
 
 def write_list(
     scratch: Scratch, path: Path, output: Output, wait_s: float, *, only_changed: bool
-) -> Listed | None:
+) -> ListOutcome | None:
     """Write the file of an output that holds an audience whole. None: nothing is connected that is
     active, or (only_changed) nothing has changed. Raises InputRefused where the file cannot be
     written; then what waits goes on waiting."""
@@ -265,10 +265,10 @@ def write_list(
                 out.write(text_of_rows(block, safe=output.safe_for_spreadsheets))
     with open_store(scratch, path, write=True, wait_s=wait_s) as store:
         _record_list(store, route, last)
-    return Listed(scratch.count("listed"), count)
+    return ListOutcome(scratch.count("listed"), count)
 
 
-def _waits(store: Store, route: Route) -> tuple[int | None, int]:
+def _waits(store: OpenStore, route: Route) -> tuple[int | None, int]:
     """Return the number of the last change that waits for a list, and how many wait."""
     last, count = store.scratch.row(
         f"select max(number), count(*) from store.audience_outbox where {_HERE}", route.place
@@ -279,7 +279,7 @@ def _waits(store: Store, route: Route) -> tuple[int | None, int]:
 _HERE = "output = $output and audience = $audience"
 
 
-def _lists(store: Store, route: Route) -> Iterator[list[tuple[str, ...]]]:
+def _lists(store: OpenStore, route: Route) -> Iterator[list[tuple[str, ...]]]:
     """Yield the rows of the members, a stretch of them at a time, in the order in which their
     profiles were founded."""
     scanned, keys = (
@@ -307,7 +307,7 @@ def _lists(store: Store, route: Route) -> Iterator[list[tuple[str, ...]]]:
         yield block
 
 
-def _record_list(store: Store, route: Route, last: int | None) -> None:
+def _record_list(store: OpenStore, route: Route, last: int | None) -> None:
     """Write down that a list holds the members it was made of, and all that waited when it was
     begun."""
     scratch, place = store.scratch, route.place

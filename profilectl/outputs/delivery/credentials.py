@@ -26,7 +26,7 @@ Stated = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class OutputCredentials:
     """What proves who sends.
 
     Its text shows nothing. header: name and value of one that a webhook asks for.
@@ -67,7 +67,7 @@ def read_credentials(path: Path, outputs: Iterable[Output]) -> Stated:
     return found
 
 
-def credentials_of(output: Output, file: Stated) -> Credentials:
+def credentials_of(output: Output, file: Stated) -> OutputCredentials:
     """Return the secrets of an output, those of a file first.
 
     Raises InputRefused for one that cannot be sent, UsageError where what the output needs is
@@ -96,7 +96,7 @@ def credentials_of(output: Output, file: Stated) -> Credentials:
             f"the header of the output {output.name} is none",
             "for example Authorization: Bearer ...",
         )
-    return Credentials(
+    return OutputCredentials(
         stated.get("key", ""),
         stated.get("secret", ""),
         (name.strip(), value.strip()) if colon else None,

@@ -20,7 +20,7 @@ from profilectl.codes import InputRefused
 from profilectl.outputs.delivery.jsonl import CHUNK, open_to_add, write_block
 from profilectl.outputs.delivery.parcel import Delivered, Parcel, Result
 from profilectl.reading.extract import FORMULA, PLAIN_NUMBER
-from profilectl.rules.leaving.output import Fate
+from profilectl.rules.leaving.output import DeliveryFate
 from profilectl.rules.text.values import Value, to_json
 
 MEMBER = ("mpid", "scanned_timestamp_ms", "identity_value", "identity_type")
@@ -104,7 +104,9 @@ class Changes:
                 if row not in known
             ]
             block += rows
-            done.results.append(Result(one.arrival, Fate.DELIVERED if rows else Fate.KNOWN))
+            done.results.append(
+                Result(one.arrival, DeliveryFate.DELIVERED if rows else DeliveryFate.KNOWN)
+            )
         try:
             write_block(self._opened, b"".join(block))
         except OSError as error:

@@ -11,20 +11,20 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from profilectl.outputs.as_input import as_input
-from profilectl.outputs.delivery.credentials import Credentials
-from profilectl.outputs.delivery.http import Answer, Sender
+from profilectl.outputs.delivery.credentials import OutputCredentials
+from profilectl.outputs.delivery.http import HttpAnswer, HttpSender
 from profilectl.outputs.delivery.parcel import Delivered, Parcel, Result
-from profilectl.outputs.packing import Parcel as Part
+from profilectl.outputs.packing import PackedBatch as Part
 from profilectl.outputs.packing import body_of, pack, parcels_of
 from profilectl.outputs.platform import PATH
 from profilectl.rules.fields import Unusable
-from profilectl.rules.leaving.output import Fate
+from profilectl.rules.leaving.output import DeliveryFate
 
 
 class EventsApi:
     """The Events API, open."""
 
-    def __init__(self, host: str, credentials: Credentials, sender: Sender) -> None:
+    def __init__(self, host: str, credentials: OutputCredentials, sender: HttpSender) -> None:
         self._url = host.rstrip("/").removesuffix("/v2") + PATH
         self._auth = (credentials.key, credentials.secret)
         self._sender = sender
@@ -37,29 +37,31 @@ class EventsApi:
         for request in pack(_parts(parcels, failed, left)):
             answer = self._send(request)
             sent = [(part, answer) for part in request]
-            if answer.fate is Fate.DEAD and len(request) > 1:
+            if answer.fate is DeliveryFate.DEAD and len(request) > 1:
                 sent = [(part, self._send([part])) for part in request]
             for part, one in sent:
-                if one.fate is Fate.STOP:
+                if one.fate is DeliveryFate.STOP:
                     done.stopped, done.rest_s, done.come_back_ms = (
                         one.why,
                         max(done.rest_s, one.after_s or 0),
                         one.come_back_ms,
                     )
                     break
-                if one.fate is Fate.DEAD:
+                if one.fate is DeliveryFate.DEAD:
                     failed[part.position] = one.why
                 left[part.position] -= 1
             if done.stopped:
                 break
         for parcel in parcels:
             if parcel.arrival in failed:
-                done.results.append(Result(parcel.arrival, Fate.DEAD, failed[parcel.arrival]))
+                done.results.append(
+                    Result(parcel.arrival, DeliveryFate.DEAD, failed[parcel.arrival])
+                )
             elif left.get(parcel.arrival) == 0:
-                done.results.append(Result(parcel.arrival, Fate.DELIVERED))
+                done.results.append(Result(parcel.arrival, DeliveryFate.DELIVERED))
         return done
 
-    def _send(self, request: Sequence[Part]) -> Answer:
+    def _send(self, request: Sequence[Part]) -> HttpAnswer:
         return self._sender.post(self._url, body_of(request), {}, self._auth)
 
 

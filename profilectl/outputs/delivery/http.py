@@ -7,53 +7,53 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from profilectl.outputs.delivery.parcel import Manner
-from profilectl.outputs.exchange import Bounds, NoReply, Waiting, basic, trusted
-from profilectl.rules.leaving.output import TROUBLES, Fate, fate_of
+from profilectl.outputs.delivery.parcel import DeliveryManner
+from profilectl.outputs.exchange import Bounds, NoReply, WaitingExchanges, basic, trusted
+from profilectl.rules.leaving.output import TROUBLES, DeliveryFate, fate_of
 from profilectl.rules.text.retry_after import asked_pause_s, come_back, least_pause_s
 
 if TYPE_CHECKING:
     import tenacity
 
 LONGEST_PAUSE_S = 60.0
-UNDECIDED = (Fate.AGAIN, Fate.LATER)
+UNDECIDED = (DeliveryFate.AGAIN, DeliveryFate.LATER)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """What came back. why: the status, or what was in the way; after_s: what Retry-After asks for;
     come_back_ms: when that is over, where it is too long to be waited for.
     """
 
-    fate: Fate
+    fate: DeliveryFate
     why: str
     after_s: float | None = None
     come_back_ms: int | None = None
 
 
-class Sender:
+class HttpSender:
     """Requests over connections that are kept.
 
     One for all threads; when it is stopped no request is tried again.
     """
 
-    def __init__(self, manner: Manner, address: str = "https:") -> None:
+    def __init__(self, manner: DeliveryManner, address: str = "https:") -> None:
         self._manner = manner
         self.stopping = threading.Event()
         # No proxy and no certificates of the environment: an output is in the configuration of a
         # store.
-        self._exchanges = Waiting(
+        self._exchanges = WaitingExchanges(
             address, manner.lanes, certificates=lambda: trusted(from_environment=False)
         )
 
     def post(
         self, url: str, body: bytes, headers: Mapping[str, str], auth: tuple[str, str] | None = None
-    ) -> Answer:
+    ) -> HttpAnswer:
         """Send a body until there is an answer that ends it: delivered, known, dead, or stop."""
         import tenacity
 
         def pause(state: tenacity.RetryCallState) -> float:
-            answer: Answer = state.outcome.result()  # type: ignore[union-attr]
+            answer: HttpAnswer = state.outcome.result()  # type: ignore[union-attr]
             growing = tenacity.wait_random_exponential(
                 multiplier=self._manner.pause_s, max=LONGEST_PAUSE_S
             )(state)
@@ -78,14 +78,20 @@ class Sender:
             sleep=tenacity.sleep_using_event(self.stopping),
             retry_error_callback=_in_vain,
         )
-        found: Answer = retrying(self._once, url, body, headers, auth)
-        if self.stopping.is_set() and found.fate is Fate.DEAD and found.why.startswith("after "):
-            return Answer(Fate.STOP, found.why)  # it was not tried as often as it may be
+        found: HttpAnswer = retrying(self._once, url, body, headers, auth)
+        if (
+            self.stopping.is_set()
+            and found.fate is DeliveryFate.DEAD
+            and found.why.startswith("after ")
+        ):
+            return HttpAnswer(
+                DeliveryFate.STOP, found.why
+            )  # it was not tried as often as it may be
         if found.fate in UNDECIDED:
             # The other outputs do not wait for it.
             at_ms, words = come_back(found.after_s or 0)
-            return Answer(
-                Fate.STOP,
+            return HttpAnswer(
+                DeliveryFate.STOP,
                 f"{found.why}: it asks to be left alone until {words}",
                 found.after_s,
                 at_ms,
@@ -94,7 +100,7 @@ class Sender:
 
     def _once(
         self, url: str, body: bytes, headers: Mapping[str, str], auth: tuple[str, str] | None
-    ) -> Answer:
+    ) -> HttpAnswer:
         stated = {"Content-Type": "application/json", **headers}
         if auth:
             stated["Authorization"] = basic(*auth)
@@ -104,7 +110,7 @@ class Sender:
             )
         except NoReply as error:
             return _trouble(error.trouble)
-        return Answer(
+        return HttpAnswer(
             fate_of(reply.status),
             f"HTTP {reply.status}",
             asked_pause_s(reply.headers.get("retry-after"), reply.headers.get("date")),
@@ -116,12 +122,14 @@ class Sender:
         self._exchanges.close()
 
 
-def _trouble(what: str) -> Answer:
-    return Answer(TROUBLES[what], what)
+def _trouble(what: str) -> HttpAnswer:
+    return HttpAnswer(TROUBLES[what], what)
 
 
-def _in_vain(state: Any) -> Answer:
+def _in_vain(state: Any) -> HttpAnswer:
     """Say what becomes of a batch that was tried as often as it may be."""
-    answer: Answer = state.outcome.result()
+    answer: HttpAnswer = state.outcome.result()
     tried = f"after {state.attempt_number} attempt{'s' if state.attempt_number > 1 else ''}: {answer.why}"
-    return Answer(Fate.DEAD if answer.fate is Fate.AGAIN else Fate.STOP, tried)
+    return HttpAnswer(
+        DeliveryFate.DEAD if answer.fate is DeliveryFate.AGAIN else DeliveryFate.STOP, tried
+    )

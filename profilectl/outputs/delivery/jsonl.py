@@ -19,7 +19,7 @@ from profilectl.codes import InputRefused
 from profilectl.files.leftovers import sync_folder
 from profilectl.files.whole_file import is_database
 from profilectl.outputs.delivery.parcel import BLOCKS, Delivered, Parcel, Result
-from profilectl.rules.leaving.output import Fate
+from profilectl.rules.leaving.output import DeliveryFate
 from profilectl.rules.text.values import to_json
 
 REQUESTS = {
@@ -53,7 +53,9 @@ class Lines:
             known = one.request.encode() in self._there[name]
             if not known:
                 lines.setdefault(name, []).append(to_json(one.document).encode() + b"\n")
-            done.results.append(Result(one.arrival, Fate.KNOWN if known else Fate.DELIVERED))
+            done.results.append(
+                Result(one.arrival, DeliveryFate.KNOWN if known else DeliveryFate.DELIVERED)
+            )
         try:
             for name, block in lines.items():
                 write_block(self._files[name], b"".join(block))

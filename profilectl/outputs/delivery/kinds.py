@@ -11,16 +11,16 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from profilectl.outputs.delivery.credentials import Credentials
-from profilectl.outputs.delivery.parcel import Delivery, Manner
+from profilectl.outputs.delivery.credentials import OutputCredentials
+from profilectl.outputs.delivery.parcel import Delivery, DeliveryManner
 from profilectl.rules.leaving.output import Output
 
 
 @contextlib.contextmanager
 def delivery_of(
     output: Output,
-    credentials: Credentials,
-    manner: Manner,
+    credentials: OutputCredentials,
+    manner: DeliveryManner,
     folder: Path,
     attributes: Sequence[str] = (),
 ) -> Iterator[Delivery]:
@@ -45,9 +45,9 @@ def delivery_of(
         ) as changes:
             yield changes
         return
-    from profilectl.outputs.delivery.http import Sender
+    from profilectl.outputs.delivery.http import HttpSender
 
-    with contextlib.closing(Sender(manner, output.place)) as sender:
+    with contextlib.closing(HttpSender(manner, output.place)) as sender:
         if output.type == "webhook":
             from profilectl.outputs.delivery.webhook import Webhook
 

@@ -16,7 +16,7 @@ from profilectl.store.definitions import outputs
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
 from profilectl.store.segments import IMPORT_FILES
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 TABLES = ("outbox", "audience_outbox")
 """Where what leaves waits: batches of feeds, and who enters or leaves an audience."""
@@ -108,7 +108,7 @@ def outbox_of(
 
 
 def _of_audiences(
-    store: Store, output: str | None, limit: int
+    store: OpenStore, output: str | None, limit: int
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str, int]], list[dict[str, Any]]]:
     """Return of the messages about members of audiences: what waits by output and audience, what
     has left, the dead ones.
@@ -212,7 +212,7 @@ def drop(
         return count
 
 
-def _count(store: Store, where: str, bound: dict[str, Any]) -> Letters:
+def _count(store: OpenStore, where: str, bound: dict[str, Any]) -> Letters:
     return Letters(
         *(
             int(store.scratch.row(f"select count(*) from store.{table} where {where}", bound)[0])
@@ -221,7 +221,7 @@ def _count(store: Store, where: str, bound: dict[str, Any]) -> Letters:
     )
 
 
-def _check(store: Store, output: str | None) -> None:
+def _check(store: OpenStore, output: str | None) -> None:
     """Refuse an output that is not declared and that nothing is left for. Raises UsageError."""
     there = {one.name for one in outputs(store)} | {
         name

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from profilectl.rules.leaving.output import Fate
+from profilectl.rules.leaving.output import DeliveryFate
 from profilectl.rules.text.retry_after import MAX_WAIT_S
 from profilectl.rules.text.values import Value
 
@@ -46,7 +46,7 @@ class Result:
     """What became of a batch: delivered, known, or dead (then why)."""
 
     arrival: int
-    fate: Fate
+    fate: DeliveryFate
     why: str = ""
 
 
@@ -66,7 +66,7 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class DeliveryManner:
     """How to deliver. attempts: how often one batch is tried; timeout_s: how long one exchange may
     last, from connecting to the last byte; lanes: how many are under way at once; pause_s: the
     first pause before something is tried again; max_wait_s: the longest that a receiver may ask

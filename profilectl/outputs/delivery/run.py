@@ -30,20 +30,20 @@ from profilectl.outputs.delivery.parcel import (
     SURE,
     Delivered,
     Delivery,
-    Manner,
+    DeliveryManner,
     Parcel,
 )
 from profilectl.outputs.handed_over import View, riding_of
 from profilectl.outputs.outbox import dead_of, record, routes, waiting_for
 from profilectl.rules.leaving.enrichment import HandedOver
-from profilectl.rules.leaving.output import WAITING, Fate, Outcome, Output
+from profilectl.rules.leaving.output import WAITING, BatchOutcome, DeliveryFate, Output
 from profilectl.rules.text.naming import no_such
 from profilectl.store.attaching import must_exist
 from profilectl.store.definitions import outputs
 from profilectl.store.opening import open_store
 from profilectl.store.same_store import held_to
 from profilectl.store.scratch import Scratch, scratch_beside
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 LATE_WAIT_S = 60.0
 """So long what was delivered waits for a busy store to be written down: else it would be delivered
@@ -94,7 +94,7 @@ class Forwarded:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ForwardRequest:
     """What to forward. output: to that one only; limit: so many batches to each at most;
     credentials: a file of them; follow_s: go on looking after so many seconds, None: once; full:
     the whole membership of audiences, whatever was sent.
@@ -102,28 +102,28 @@ class Asked:
 
     output: str | None = None
     limit: int | None = None
-    manner: Manner = field(default_factory=Manner)
+    manner: DeliveryManner = field(default_factory=DeliveryManner)
     credentials: Path | None = None
     follow_s: float | None = None
     wait_s: float = 0
     full: bool = False
 
 
-class Source(Protocol):
+class WaitingSource(Protocol):
     """What of an output waits."""
 
-    def take(self, after: int, limit: int) -> tuple[int, list[Parcel], list[Outcome]] | None:
+    def take(self, after: int, limit: int) -> tuple[int, list[Parcel], list[BatchOutcome]] | None:
         """Put the next together: the last number, those that leave, the outcome of those that do
         not; None: nothing waits.
         """
 
-    def record(self, store: Store, outcomes: Sequence[Outcome]) -> None:
+    def record(self, store: OpenStore, outcomes: Sequence[BatchOutcome]) -> None:
         """Write down what became of what was taken last."""
 
 
 def forward(
     path: Path,
-    asked: Asked,
+    asked: ForwardRequest,
     *,
     progress: Callable[[str, int], None] = lambda step, rows: None,
     told: Callable[[list[Forwarded]], None] = lambda found: None,
@@ -197,7 +197,7 @@ def _outputs(there: Sequence[Output], declared: Sequence[Output], name: str | No
     return [output for _, output in sorted(listed.items()) if name in (None, output.name)]
 
 
-def _begin_anew(scratch: Scratch, path: Path, asked: Asked) -> None:
+def _begin_anew(scratch: Scratch, path: Path, asked: ForwardRequest) -> None:
     """Have the whole membership of the audiences that are connected wait.
 
     Raises UsageError where none is.
@@ -219,7 +219,7 @@ def _to_output(
     path: Path,
     found: Forwarded,
     output: Output,
-    asked: Asked,
+    asked: ForwardRequest,
     stated: Stated,
     progress: Callable[[str, int], None],
     *,
@@ -271,9 +271,11 @@ def _to_output(
 
 
 def _sources(
-    scratch: Scratch, path: Path, found: Forwarded, output: Output, asked: Asked
-) -> list[Source]:
-    sources: list[Source] = [_Batches(scratch, path, output, asked.wait_s)] if found.feeds else []
+    scratch: Scratch, path: Path, found: Forwarded, output: Output, asked: ForwardRequest
+) -> list[WaitingSource]:
+    sources: list[WaitingSource] = (
+        [_Batches(scratch, path, output, asked.wait_s)] if found.feeds else []
+    )
     return [*sources, Messages(scratch, path, output, asked.wait_s)] if found.audiences else sources
 
 
@@ -290,7 +292,13 @@ def _columns(scratch: Scratch, path: Path, output: Output, wait_s: float) -> Seq
 
 
 def _to_list(
-    scratch: Scratch, path: Path, found: Forwarded, output: Output, asked: Asked, *, first: bool
+    scratch: Scratch,
+    path: Path,
+    found: Forwarded,
+    output: Output,
+    asked: ForwardRequest,
+    *,
+    first: bool,
 ) -> None:
     try:
         listed = write_list(scratch, path, output, asked.wait_s, only_changed=not first)
@@ -310,8 +318,8 @@ def _from_source(
     path: Path,
     found: Forwarded,
     output: Output,
-    asked: Asked,
-    source: Source,
+    asked: ForwardRequest,
+    source: WaitingSource,
     delivery: Callable[[], Delivery],
     progress: Callable[[str, int], None],
 ) -> None:
@@ -340,19 +348,19 @@ def _from_source(
             outcomes = [
                 *outcomes,
                 *(
-                    Outcome(
+                    BatchOutcome(
                         one.arrival,
-                        one.why if one.fate is Fate.DEAD else one.fate.value,
-                        one.fate is Fate.DEAD,
+                        one.why if one.fate is DeliveryFate.DEAD else one.fate.value,
+                        one.fate is DeliveryFate.DEAD,
                     )
                     for one in done.results
                 ),
             ]
             counted = Counter(one.fate for one in done.results)
-            found.delivered += counted[Fate.DELIVERED]
-            found.changes += counted[Fate.DELIVERED] if changes else 0
-            found.known += counted[Fate.KNOWN]
-            found.dead += counted[Fate.DEAD]
+            found.delivered += counted[DeliveryFate.DELIVERED]
+            found.changes += counted[DeliveryFate.DELIVERED] if changes else 0
+            found.known += counted[DeliveryFate.KNOWN]
+            found.dead += counted[DeliveryFate.DEAD]
             found.rest_s, found.come_back_ms = done.rest_s, done.come_back_ms
             found.stopped, found.hint = (
                 done.stopped,
@@ -371,14 +379,14 @@ class _Batches:
         self._scratch, self._path, self._output, self._wait_s = scratch, path, output, wait_s
         self._written: dict[int, tuple[View, HandedOver]] = {}
 
-    def take(self, after: int, limit: int) -> tuple[int, list[Parcel], list[Outcome]] | None:
+    def take(self, after: int, limit: int) -> tuple[int, list[Parcel], list[BatchOutcome]] | None:
         taken = _take(self._scratch, self._path, self._output, after, limit, self._wait_s)
         if taken is None:
             return None
         self._written = taken.written
         return taken.after, taken.parcels, taken.outcomes
 
-    def record(self, store: Store, outcomes: Sequence[Outcome]) -> None:
+    def record(self, store: OpenStore, outcomes: Sequence[BatchOutcome]) -> None:
         record(store, self._output.name, outcomes, time.time_ns() // 1_000_000, self._written)
 
 
@@ -390,7 +398,7 @@ class _Taken:
     """The next ones come after this arrival."""
     parcels: list[Parcel]
     """Those that leave."""
-    outcomes: list[Outcome]
+    outcomes: list[BatchOutcome]
     """What became of those that do not."""
     written: dict[int, tuple[View, HandedOver]]
     """What the output has once a batch has arrived, by its arrival."""
@@ -432,11 +440,11 @@ def _take(
         connection, to = connections[feeds[one.feed].name]
         outgoing = composed.get(one.arrival)
         if outgoing is None:
-            outcomes.append(Outcome(one.arrival, "GONE"))
+            outcomes.append(BatchOutcome(one.arrival, "GONE"))
             continue
         left = composer.leaving(one, outgoing, connection, to, riding)
         if isinstance(left, str):
-            outcomes.append(Outcome(one.arrival, left))
+            outcomes.append(BatchOutcome(one.arrival, left))
         else:
             if one.profile is not None and "deleted_user_attributes" in left:
                 telling.add(one.profile)

@@ -9,10 +9,10 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from profilectl.outputs.delivery.credentials import Credentials
-from profilectl.outputs.delivery.http import Sender
-from profilectl.outputs.delivery.parcel import Delivered, Manner, Parcel, Result
-from profilectl.rules.leaving.output import Fate
+from profilectl.outputs.delivery.credentials import OutputCredentials
+from profilectl.outputs.delivery.http import HttpSender
+from profilectl.outputs.delivery.parcel import Delivered, DeliveryManner, Parcel, Result
+from profilectl.rules.leaving.output import DeliveryFate
 from profilectl.rules.text.values import to_json
 
 IDEMPOTENCY = "Idempotency-Key"
@@ -29,7 +29,9 @@ def signature(secret: str, at_s: int, body: bytes) -> str:
 class Webhook:
     """A webhook that is open. Batches of one person wait for one another; others go beside them."""
 
-    def __init__(self, url: str, credentials: Credentials, sender: Sender, manner: Manner) -> None:
+    def __init__(
+        self, url: str, credentials: OutputCredentials, sender: HttpSender, manner: DeliveryManner
+    ) -> None:
         self._url, self._credentials, self._sender, self._lanes = (
             url,
             credentials,
@@ -67,7 +69,7 @@ class Webhook:
                 headers[self._credentials.header[0]] = self._credentials.header[1]
             answer = self._sender.post(self._url, body, headers)
             with self._lock:
-                if answer.fate is Fate.STOP:
+                if answer.fate is DeliveryFate.STOP:
                     done.stopped = done.stopped or answer.why
                     done.rest_s = max(done.rest_s, answer.after_s or 0)
                     done.come_back_ms = done.come_back_ms or answer.come_back_ms

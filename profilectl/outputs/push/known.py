@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.scratch import Scratch
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 
 class Noted(NamedTuple):
@@ -56,7 +56,7 @@ def host_named(secret: str, manner: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def compare(store: Store, host: Host, where: str, masked: Sequence[str]) -> None:
+def compare(store: OpenStore, host: Host, where: str, masked: Sequence[str]) -> None:
     """Make `push_row` of `push_line`: the lines of the profiles that differ from what a host has,
     and one row without a line for each of the others.
 
@@ -113,7 +113,7 @@ def _tell_keys(scratch: Scratch, masked: Sequence[str]) -> None:
     )
 
 
-def note_under_way(store: Store, host: Host) -> None:
+def note_under_way(store: OpenStore, host: Host) -> None:
     """Write down, in one transaction, that the profiles of `push_keys` are under way."""
     name = quote_text(host.name or "")
     with store.transaction():

@@ -23,7 +23,7 @@ from profilectl.outputs.push.known import Noted, SentEvent, host_named, note_eve
 from profilectl.store.opening import open_store
 from profilectl.store.same_store import held_to
 from profilectl.store.scratch import scratch_beside
-from profilectl.store.store import Store, who
+from profilectl.store.store import OpenStore, who
 
 GROWING = ("profiles", "events")
 """Kinds of pushes that are another push once they came to their end: what they are about may have
@@ -56,7 +56,7 @@ class Begun:
 
 
 @dataclass(slots=True)
-class Entry:
+class LedgerEntry:
     """What is to be written down: all runs that are done; rows, accepted, unchanged since the entry
     before; the refused batches themselves, as (position, part, code); what the host has now:
     profiles, and stored events.
@@ -85,7 +85,7 @@ class Ledger:
     @contextlib.contextmanager
     def _open(
         self, *, write: bool, wait_s: float | None = None, upgrade: bool = True
-    ) -> Iterator[Store]:
+    ) -> Iterator[OpenStore]:
         with open_store(
             self._scratch,
             self._path,
@@ -170,7 +170,7 @@ class Ledger:
             return begun
 
     def write(
-        self, push: Begun, entry: Entry, *, finished: bool = False, wait_s: float = 0
+        self, push: Begun, entry: LedgerEntry, *, finished: bool = False, wait_s: float = 0
     ) -> None:
         """Write down what is done.
 

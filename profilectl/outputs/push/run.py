@@ -29,16 +29,16 @@ from profilectl.codes import (
     sentence,
 )
 from profilectl.files import ending
-from profilectl.files.secrets import Credentials
+from profilectl.files.secrets import KeyAndSecret
 from profilectl.files.whole_file import check_apart, check_target, whole_file
-from profilectl.outputs.packing import Parcel, Track, body_of, pack, request_id
+from profilectl.outputs.packing import PackedBatch, Track, body_of, pack, request_id
 from profilectl.outputs.platform import HISTORICAL_AFTER_H, RATE, address_of
 from profilectl.outputs.push.ages import Ages
 from profilectl.outputs.push.events import OfEvents
 from profilectl.outputs.push.known import Host, Noted, SentEvent
-from profilectl.outputs.push.ledger import Begun, Entry, Ledger
-from profilectl.outputs.push.sending import Counts, Pace, Refused, Sender
-from profilectl.outputs.push.source import OfFile, OfStore, Row, Source
+from profilectl.outputs.push.ledger import Begun, Ledger, LedgerEntry
+from profilectl.outputs.push.sending import BatchSender, PushCounts, RefusedBatch, SendingPace
+from profilectl.outputs.push.source import OfFile, OfStore, PushSource, Row
 from profilectl.reading.export import Wanted
 from profilectl.rules.fields import Unusable
 from profilectl.rules.workspace import chosen_workspace
@@ -57,7 +57,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PushRequest:
     """What is to be pushed: profiles (that meet a condition, that an import touched, that are in an
     audience), their stored events, or a file.
 
@@ -153,7 +153,7 @@ class PushReport:
     unchanged: int = 0
     packed: int = 0
     accepted_before: int = 0
-    counts: Counts = field(default_factory=Counts)
+    counts: PushCounts = field(default_factory=PushCounts)
     reasons: Counter[str] = field(default_factory=Counter)
     refused_file: str | None = None
     elapsed_ms: int = 0
@@ -203,11 +203,11 @@ class PushReport:
 
 def push(
     store_path: Path,
-    asked: Asked,
+    asked: PushRequest,
     *,
     host: str | None,
-    credentials: Credentials | None,
-    pace: Pace = Pace(),  # noqa: B008  (frozen)
+    credentials: KeyAndSecret | None,
+    pace: SendingPace = SendingPace(),  # noqa: B008  (frozen)
     refused: Path | None = None,
     dry_run: Path | None = None,
     estimate: bool = False,
@@ -272,13 +272,15 @@ def push(
         if not isinstance(source, OfStore):
             source.ages = Ages(asked.historical_after_h, begun.began_ms)
         report.total = source.total
-        run = _Run(source, begun, ledger, report, refused, progress, sending)
+        run = _PushRun(source, begun, ledger, report, refused, progress, sending)
         if not sending:
             run.write_down(dry_run)
         else:
             assert address is not None
             assert credentials is not None
-            ending.run(run.send(lambda: Sender(address, credentials, pace, said), pace.parallel))
+            ending.run(
+                run.send(lambda: BatchSender(address, credentials, pace, said), pace.parallel)
+            )
         if estimate:
             report.estimate = Estimate(
                 report.packed, report.counts.requests, report.counts.bytes, pace.rate or RATE
@@ -294,7 +296,7 @@ def push(
 
 
 def _source_of(
-    scratch: Scratch, store_path: Path, asked: Asked, wait_s: float
+    scratch: Scratch, store_path: Path, asked: PushRequest, wait_s: float
 ) -> OfFile | OfStore | OfEvents:
     """Return where the batches come from."""
     if asked.file:
@@ -309,7 +311,7 @@ def _source_of(
 def _begin(
     ledger: Ledger,
     source: OfFile | OfStore | OfEvents,
-    asked: Asked,
+    asked: PushRequest,
     address: str | None,
     sending: bool,
 ) -> Begun:
@@ -350,12 +352,12 @@ def _begin(
     )
 
 
-class _Run:
+class _PushRun:
     """One run of a push: reads ahead, sends, and writes down what is done."""
 
     def __init__(
         self,
-        source: Source,
+        source: PushSource,
         begun: Begun,
         ledger: Ledger,
         report: PushReport,
@@ -375,7 +377,7 @@ class _Run:
         self._places: dict[int, dict[str, Any]] = {}
         self._noted: dict[int, Noted] = {}
         self._whose: dict[int, int] = {}
-        self._pending = Entry([])
+        self._pending = LedgerEntry([])
         if not begun.rows and not begun.unchanged:
             self._pending.unchanged = report.unchanged = source.unchanged
         # A dry run leaves nothing behind that was not asked for.
@@ -391,7 +393,7 @@ class _Run:
     def _blocks(self) -> Iterator[list[Row]]:
         return self._source.blocks(self._track, self._name)
 
-    def _begin(self, row: Row) -> list[Parcel]:
+    def _begin(self, row: Row) -> list[PackedBatch]:
         """Begin a row; what of it cannot be sent is refused at once."""
         self._track.begin(row.position, len(row.parcels) + len(row.bad))
         if row.unchanged:
@@ -410,7 +412,7 @@ class _Run:
             self._row_is_done(row.position)
         return row.parcels
 
-    def _parcels(self, block: Iterable[Row]) -> list[Parcel]:
+    def _parcels(self, block: Iterable[Row]) -> list[PackedBatch]:
         return [parcel for row in block for parcel in self._begin(row)]
 
     def _refuse(self, position: int, part: int, code: str, message: str, raw: str) -> None:
@@ -442,7 +444,7 @@ class _Run:
     def _show(self) -> None:
         self._progress(self._report.done + self._report.unchanged, self._report.total)
 
-    def _accept(self, parcels: Sequence[Parcel]) -> None:
+    def _accept(self, parcels: Sequence[PackedBatch]) -> None:
         for one in parcels:
             if (profile := self._whose.get(one.position)) is not None:
                 self._pending.events += [
@@ -478,13 +480,13 @@ class _Run:
                 self._accept(request)
                 self._track.runs()
 
-    def _count(self, request: Sequence[Parcel]) -> None:
+    def _count(self, request: Sequence[PackedBatch]) -> None:
         self._report.packed += len(request)
         self._report.historical += len(request) if request[0].historical else 0
 
     # to the platform
 
-    async def send(self, sender_of: Callable[[], Sender], parallel: int) -> None:
+    async def send(self, sender_of: Callable[[], BatchSender], parallel: int) -> None:
         """Send everything that is not done; what stops it is in the report, and all that was done
         in the ledger.
         """
@@ -502,7 +504,9 @@ class _Run:
             writing.exception()  # what could not be written then is written now, or fails again
             await self._write_the_last()
 
-    async def _send_all(self, sender: Sender, parallel: int, writing: asyncio.Task[None]) -> None:
+    async def _send_all(
+        self, sender: BatchSender, parallel: int, writing: asyncio.Task[None]
+    ) -> None:
         under_way: dict[asyncio.Task[None], frozenset[str]] = {}
 
         async def settle() -> None:
@@ -539,8 +543,8 @@ class _Run:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
 
-    async def _deliver(self, sender: Sender, request: Sequence[Parcel]) -> None:
-        refused: list[Refused] = await sender.deliver(request)
+    async def _deliver(self, sender: BatchSender, request: Sequence[PackedBatch]) -> None:
+        refused: list[RefusedBatch] = await sender.deliver(request)
         apart = {id(one.parcel) for one in refused}
         for one in refused:
             self._refuse(
@@ -552,7 +556,7 @@ class _Run:
             )
         self._accept([one for one in request if id(one) not in apart])
 
-    async def _requests(self) -> AsyncIterator[tuple[Parcel, ...]]:
+    async def _requests(self) -> AsyncIterator[tuple[PackedBatch, ...]]:
         """Yield full requests, and at the end those that are not."""
         blocks = self._blocks()
         waiting = _Waiting()
@@ -606,7 +610,7 @@ class _Run:
         """Write down what is done since the last time; where the store is busy it stays to be
         written.
         """
-        written, self._pending = self._pending, Entry([])
+        written, self._pending = self._pending, LedgerEntry([])
         written.runs = self._track.runs()
         if not (
             written.rows or written.accepted or written.refused or written.unchanged or finished
@@ -630,9 +634,9 @@ class _Waiting:
     """Batches that are packed into requests, those for each endpoint apart."""
 
     def __init__(self) -> None:
-        self._parcels: dict[bool, list[Parcel]] = {False: [], True: []}
+        self._parcels: dict[bool, list[PackedBatch]] = {False: [], True: []}
 
-    def full(self, parcels: Iterable[Parcel]) -> Iterator[tuple[Parcel, ...]]:
+    def full(self, parcels: Iterable[PackedBatch]) -> Iterator[tuple[PackedBatch, ...]]:
         """Add batches; yield the requests that are full."""
         for one in parcels:
             self._parcels[one.historical].append(one)
@@ -641,11 +645,13 @@ class _Waiting:
             yield from requests
             self._parcels[historical] = list(last)
 
-    def left(self) -> Iterator[tuple[Parcel, ...]]:
+    def left(self) -> Iterator[tuple[PackedBatch, ...]]:
         """Yield the requests that are not full."""
         yield from (tuple(one) for one in self._parcels.values() if one)
 
-    def requests(self, blocks: Iterable[Iterable[Parcel]]) -> Iterator[tuple[Parcel, ...]]:
+    def requests(
+        self, blocks: Iterable[Iterable[PackedBatch]]
+    ) -> Iterator[tuple[PackedBatch, ...]]:
         """Yield all requests of blocks of batches."""
         for block in blocks:
             yield from self.full(block)

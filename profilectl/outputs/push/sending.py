@@ -19,9 +19,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
 from profilectl.codes import InputRefused, ProfilectlError, Unfinished
-from profilectl.files.secrets import Credentials
+from profilectl.files.secrets import KeyAndSecret
 from profilectl.outputs.exchange import Bounds, Exchanges, NoReply, basic
-from profilectl.outputs.packing import Parcel, body_of
+from profilectl.outputs.packing import PackedBatch, body_of
 from profilectl.outputs.platform import (
     ANSWERS,
     FIRST_PAUSE_S,
@@ -30,7 +30,7 @@ from profilectl.outputs.platform import (
     RATE,
     THROTTLES,
     Act,
-    Answer,
+    PlatformAnswer,
     answer_of,
 )
 from profilectl.rules.text.retry_after import MAX_WAIT_S, asked_pause_s, come_back, least_pause_s
@@ -42,7 +42,7 @@ REFUSED_FROM_THE_START = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class SendingPace:
     """How fast and how patiently.
 
     rate: batches a second, 0 for no limit; parallel: requests at once; timeout_s: for each
@@ -60,7 +60,7 @@ class Pace:
 
 
 @dataclass(slots=True)
-class Counts:
+class PushCounts:
     """What was sent. bytes: of the bodies; throttled: what a limit was of -> how often it was met."""
 
     requests: int = 0
@@ -72,15 +72,15 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedBatch:
     """A batch that the platform refused, with what it said."""
 
-    parcel: Parcel
+    parcel: PackedBatch
     code: str
     message: str
 
 
-class _Again(Exception):
+class _SendAgain(Exception):
     """The same must be sent again. pause_s: what Retry-After says."""
 
     def __init__(self, why: str, pause_s: int | None = None) -> None:
@@ -91,12 +91,12 @@ class _Again(Exception):
 class _Malformed(Exception):
     """The platform refuses the request because of a batch in it."""
 
-    def __init__(self, answer: Answer, message: str) -> None:
+    def __init__(self, answer: PlatformAnswer, message: str) -> None:
         super().__init__(message)
         self.answer, self.message = answer, message
 
 
-class Sender:
+class BatchSender:
     """Sends requests to one address.
 
     An asynchronous context; deliver may run several times at once.
@@ -107,11 +107,11 @@ class Sender:
     def __init__(
         self,
         address: str,
-        credentials: Credentials,
-        pace: Pace,
+        credentials: KeyAndSecret,
+        pace: SendingPace,
         said: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.counts = Counts()
+        self.counts = PushCounts()
         self._address, self._pace, self._said = address, pace, said
         # Acquiring takes as much as a whole request at once.
         most = max(pace.rate, 100.0)
@@ -149,7 +149,7 @@ class Sender:
     ) -> None:
         await self._exchanges.__aexit__(kind, error, trace)
 
-    async def deliver(self, request: Sequence[Parcel]) -> list[Refused]:
+    async def deliver(self, request: Sequence[PackedBatch]) -> list[RefusedBatch]:
         """Send batches until the platform has them; return those it refuses.
 
         Raises InputRefused where it takes nothing from us, Unfinished where it is away for too
@@ -162,7 +162,7 @@ class Sender:
                 half = len(request) // 2
                 return await self.deliver(request[:half]) + await self.deliver(request[half:])
             self._count_refused(error.message)
-            return [Refused(request[0], error.answer.code, error.message)]
+            return [RefusedBatch(request[0], error.answer.code, error.message)]
         self.counts.accepted += len(request)
         return []
 
@@ -174,10 +174,10 @@ class Sender:
                 "push --dry-run FILE shows what is sent",
             )
 
-    async def _post(self, request: Sequence[Parcel]) -> None:
+    async def _post(self, request: Sequence[PackedBatch]) -> None:
         body = body_of(request)
         sending = AsyncRetrying(
-            retry=retry_if_exception_type(_Again),
+            retry=retry_if_exception_type(_SendAgain),
             wait=self._pause,
             stop=self._is_hopeless,
             before_sleep=self._tell,
@@ -190,7 +190,7 @@ class Sender:
                 body,
                 len(request),
             )
-        except _Again as error:
+        except _SendAgain as error:
             raise Unfinished(
                 f"nothing was accepted within {self._pace.give_up_s:g} s: {error}",
                 "run the same push again: it goes on where it stopped",
@@ -216,7 +216,7 @@ class Sender:
                     f"the certificate of {self._address} cannot be trusted",
                     "SSL_CERT_FILE names a file of certificates to trust",
                 ) from None
-            raise _Again(_plainly(error)) from None
+            raise _SendAgain(_plainly(error)) from None
         answer = answer_of(reply.status)
         match answer.act:
             case Act.ACCEPTED:
@@ -234,7 +234,7 @@ class Sender:
                 if pause_s is not None and pause_s > self._pace.max_wait_s:
                     self._come_back = self._later(why, pause_s)
                     raise self._come_back
-                raise _Again(why, pause_s)
+                raise _SendAgain(why, pause_s)
 
     def _throttled(self, limit: str, pause_s: int | None) -> None:
         """Hold back every request, not only the one that met the limit."""
@@ -289,7 +289,7 @@ class Sender:
 def _asked_pause_s(state: RetryCallState) -> int | None:
     """Return what the platform said of the pause."""
     error = state.outcome.exception() if state.outcome else None
-    return error.pause_s if isinstance(error, _Again) else None
+    return error.pause_s if isinstance(error, _SendAgain) else None
 
 
 def _told(text: bytes) -> str:
@@ -305,7 +305,7 @@ def _told(text: bytes) -> str:
     return found[:300]
 
 
-def _stopped(status: int, answer: Answer, message: str) -> ProfilectlError:
+def _stopped(status: int, answer: PlatformAnswer, message: str) -> ProfilectlError:
     return InputRefused(
         f"{answer.sentence} ({status}{': ' + message if message else ''})", answer.hint
     )

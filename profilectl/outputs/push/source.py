@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from profilectl.codes import InputRefused
 from profilectl.importing.stage.source.files import Named, open_files
 from profilectl.importing.stage.source.unpacking import check_memory
-from profilectl.outputs.packing import Parcel, Track, parcels_of
+from profilectl.outputs.packing import PackedBatch, Track, parcels_of
 from profilectl.outputs.push.ages import Ages
 from profilectl.outputs.push.known import Host, Noted, compare, note_under_way
 from profilectl.profiles.read_model import Profiles, profiles_of
@@ -27,7 +27,7 @@ from profilectl.rules.text.values import NotJson, Value, parse_json, to_json
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import known_mpids
-from profilectl.store.store import Store
+from profilectl.store.store import OpenStore
 
 BLOCK = 1_000
 """So many rows are made ready at once."""
@@ -59,7 +59,7 @@ class Row:
 
     position: int
     place: dict[str, Any]
-    parcels: list[Parcel] = field(default_factory=list)
+    parcels: list[PackedBatch] = field(default_factory=list)
     bad: list[Bad] = field(default_factory=list)
     noted: Noted | None = None
     profile: int | None = None
@@ -109,7 +109,7 @@ class Row:
         return len(self.parcels) + len(self.bad)
 
 
-class Source(Protocol):
+class PushSource(Protocol):
     """Gives the rows of a push.
 
     total: how many there are, done ones included; first: the first position there can be;
@@ -179,7 +179,7 @@ class OfStore:
         return open_store(self._scratch, self._path, write=write, wait_s=self._wait_s)
 
     @staticmethod
-    def _profiles(store: Store) -> Profiles:
+    def _profiles(store: OpenStore) -> Profiles:
         profiles = profiles_of(store)
         profiles.only_seen = True
         return profiles

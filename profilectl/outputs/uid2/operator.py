@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from profilectl.codes import InputRefused, Unfinished
-from profilectl.files.secrets import Credentials, credentials_of
-from profilectl.outputs.exchange import Bounds, NoReply, Reply, Waiting
+from profilectl.files.secrets import KeyAndSecret, credentials_of
+from profilectl.outputs.exchange import Bounds, NoReply, Reply, WaitingExchanges
 from profilectl.outputs.uid2.rule import ANSWERS, MOST_ITEMS
 from profilectl.rules.text.address import checked
 from profilectl.rules.text.retry_after import MAX_WAIT_S, asked_pause_s, come_back, least_pause_s
@@ -71,7 +71,7 @@ class Said:
     refresh_from_s: int | None = None
 
 
-def operator_credentials(path: Path | None, environment: Mapping[str, str]) -> Credentials:
+def operator_credentials(path: Path | None, environment: Mapping[str, str]) -> KeyAndSecret:
     """Return the API key and the client secret (credentials.credentials_of).
 
     Raises InputRefused where the secret is none.
@@ -94,7 +94,7 @@ def address_of(stated: str) -> str:
     return checked(stated, "--operator", example=OPERATOR, secrets=f"set {KEY} and {SECRET}")
 
 
-class _Again(Exception):
+class _AskAgain(Exception):
     """The same is to be asked again. pause_s: what Retry-After says."""
 
     def __init__(self, why: str, pause_s: int | None = None) -> None:
@@ -102,7 +102,7 @@ class _Again(Exception):
         self.why, self.pause_s = why, pause_s
 
 
-class Operator:
+class Uid2Operator:
     """An operator that can be asked.
 
     said: is told why something is asked again, once for each reason.
@@ -111,7 +111,7 @@ class Operator:
     def __init__(
         self,
         address: str,
-        credentials: Credentials,
+        credentials: KeyAndSecret,
         patience: Patience | None = None,
         said: Callable[[str], None] = lambda text: None,
     ) -> None:
@@ -119,7 +119,9 @@ class Operator:
         self._credentials, self._patience = credentials, patience or Patience()
         self._said, self._told = said, set[str]()
         # As before: the certificates of the machine, and a proxy where the environment names one.
-        self._exchanges = Waiting(address, 1, proxied=True, certificates=ssl.create_default_context)
+        self._exchanges = WaitingExchanges(
+            address, 1, proxied=True, certificates=ssl.create_default_context
+        )
 
     def close(self) -> None:
         """Close the connections."""
@@ -136,7 +138,7 @@ class Operator:
 
         def pause(state: tenacity.RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
-            stated = error.pause_s if isinstance(error, _Again) else None
+            stated = error.pause_s if isinstance(error, _AskAgain) else None
             growing = tenacity.wait_random_exponential(
                 multiplier=self._patience.pause_s, max=self._patience.longest_pause_s
             )(state)
@@ -152,13 +154,13 @@ class Operator:
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._patience.attempts),
             wait=pause,
-            retry=tenacity.retry_if_exception_type(_Again),
+            retry=tenacity.retry_if_exception_type(_AskAgain),
             before_sleep=self._tell,
             reraise=True,
         )
         try:
             return retrying(self._once, emails, phones)
-        except _Again as error:
+        except _AskAgain as error:
             raise Unfinished(
                 f"{self.address} {error.why}, {self._patience.attempts} times",
                 "run it again later: who was answered is not asked again",
@@ -221,7 +223,7 @@ class Operator:
                 Bounds(self._patience.timeout_s, self._patience.longest_answer),
             )
         except NoReply as error:
-            raise _Again(_plainly(error)) from None
+            raise _AskAgain(_plainly(error)) from None
         if not 200 <= reply.status < 300:
             raise self._refusal(reply)
         if reply.cut == "too long":
@@ -230,7 +232,7 @@ class Operator:
                 "check --operator",
             )
         if reply.cut:
-            raise _Again("does not answer in time" if reply.cut == "timeout" else "broke off")
+            raise _AskAgain("does not answer in time" if reply.cut == "timeout" else "broke off")
         return IdentityMapV3Response(
             parse_response(secret, Uid2Response.from_bytes(reply.body), envelope.nonce), question
         )
@@ -248,7 +250,7 @@ class Operator:
                     "run it again then: who was answered is not asked again",
                     at_ms,
                 )
-            return _Again(trouble, after_s)
+            return _AskAgain(trouble, after_s)
         why, hint = REFUSALS.get(reply.status, ("does not take the request", "check --operator"))
         return InputRefused(f"{self.address} {why} (HTTP {reply.status})", hint)
 

@@ -37,7 +37,7 @@ NAMESPACE = uuid.UUID("6f1d2c0a-5b64-5f0e-9c39-7a1f0f1f6e02")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class Uid2Kind:
     """A kind of thing that is asked.
 
     types: the identities that are one, the first is meant where two came together; usable: what a
@@ -52,10 +52,10 @@ class Kind:
 
 
 # fmt: off
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, Uid2Kind] = {
     #              name     types                                               usable                                                 rank
-    "email": Kind("email", ("email",),                                            EMAIL,                                               2),
-    "phone": Kind("phone", ("mobile_number", "phone_number_2", "phone_number_3"), PHONE,                                               1),
+    "email": Uid2Kind("email", ("email",),                                            EMAIL,                                               2),
+    "phone": Uid2Kind("phone", ("mobile_number", "phone_number_2", "phone_number_3"), PHONE,                                               1),
 }
 
 # What is left out of the part before the @, by domain: patterns, in order. Every e-mail was trimmed
@@ -66,7 +66,7 @@ LEFT_OUT: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Uid2Answer:
     """What becomes of a profile by an answer.
 
     said: the operator's word for it, "": a UID; uid: what becomes of the stored one; event: whether
@@ -79,11 +79,11 @@ class Answer:
     deletes: tuple[str, ...] = ()
 
 
-ANSWERS: dict[str, Answer] = {
+ANSWERS: dict[str, Uid2Answer] = {
     # status             said                  uid        event   deletes
-    "mapped":     Answer("",                   "set",     True),
-    "optout":     Answer("optout",             "removed", False, (REFRESH_FROM,)),
-    "invalid":    Answer("invalid identifier", "kept",    False),
+    "mapped":     Uid2Answer("",                   "set",     True),
+    "optout":     Uid2Answer("optout",             "removed", False, (REFRESH_FROM,)),
+    "invalid":    Uid2Answer("invalid identifier", "kept",    False),
 }
 # fmt: on
 
@@ -116,7 +116,7 @@ def hashed(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Uid2Identity:
     """An identity of a profile, and its arrival: when it came."""
 
     type: str
@@ -124,7 +124,7 @@ class Held:
     arrival: int
 
 
-def asked(identities: Sequence[Held]) -> tuple[str, str, int] | None:
+def asked(identities: Sequence[Uid2Identity]) -> tuple[str, str, int] | None:
     """Return what is asked for a profile: kind, normalised value, arrival; None: nothing can be.
 
     One value, because a partner identity holds one UID: the newest usable e-mail, else the newest

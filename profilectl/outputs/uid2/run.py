@@ -23,7 +23,7 @@ from profilectl.audiences.refresh import people_of
 from profilectl.codes import InputRefused, ProfilectlError, UsageError, sentence
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
-from profilectl.outputs.uid2.operator import Operator
+from profilectl.outputs.uid2.operator import Uid2Operator
 from profilectl.outputs.uid2.rule import (
     ANSWERS,
     ENRICHED_AT,
@@ -46,7 +46,7 @@ from profilectl.rules.sql.values import held_as_text
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import Scratch, folder_beside_or_elsewhere, scratch_beside
 from profilectl.store.segments import known_mpids
-from profilectl.store.store import Store, choose_feed
+from profilectl.store.store import OpenStore, choose_feed
 
 NAME = "uid2"
 """What stands for the file of an import of answers."""
@@ -78,7 +78,7 @@ class Enrichment:
 
 
 @dataclass(slots=True)
-class Outcome:
+class Uid2Outcome:
     """What was done, or with dry_run what would be asked.
 
     due: profiles of the audience that were not enriched lately; waiting: of them those whose UID is
@@ -131,7 +131,7 @@ class Outcome:
         }
 
 
-def enrich(path: Path, wanted: Enrichment, operator: Callable[[], Operator]) -> Outcome:
+def enrich(path: Path, wanted: Enrichment, operator: Callable[[], Uid2Operator]) -> Uid2Outcome:
     """Ask an operator for the UIDs of an audience and import what it answers; with dry_run only
     count.
 
@@ -149,7 +149,7 @@ def enrich(path: Path, wanted: Enrichment, operator: Callable[[], Operator]) -> 
             f"for example {PARTNER_IDENTITY}",
         )
     now_ms = wanted.now_ms if wanted.now_ms is not None else time.time_ns() // 1_000_000
-    done = Outcome(
+    done = Uid2Outcome(
         wanted.audience,
         wanted.older_than_days,
         wanted.feed,
@@ -166,7 +166,7 @@ def enrich(path: Path, wanted: Enrichment, operator: Callable[[], Operator]) -> 
     return done
 
 
-def _choose(store: Store, wanted: Enrichment, done: Outcome, now_ms: int) -> str:
+def _choose(store: OpenStore, wanted: Enrichment, done: Uid2Outcome, now_ms: int) -> str:
     """Make `chosen` (profile, mpid, environment, kind, hash) and `asked` (place, kind, hash), each
     hash once; return the workspace.
     """
@@ -266,8 +266,8 @@ class _Asking:
         scratch: Scratch,
         path: Path,
         wanted: Enrichment,
-        done: Outcome,
-        operator: Operator,
+        done: Uid2Outcome,
+        operator: Uid2Operator,
         workspace: str,
         now_ms: int,
     ) -> None:

@@ -43,9 +43,9 @@ from profilectl.rules.criteria.tree import (
     Comparison,
     Consent,
     Criterion,
-    Fault,
-    Field,
-    Happened,
+    CriterionFault,
+    CriterionField,
+    EventCount,
     InAudience,
     Near,
     Not,
@@ -168,7 +168,7 @@ def criterion_of(text: str) -> Criterion:
         raise misread(text, at, _advice(text, at)) from None
     except _Wrong as error:
         raise misread(text, error.at, str(error)) from None
-    except Fault as error:
+    except CriterionFault as error:
         raise UsageError(f"the criteria cannot be: {error}") from None
     except RecursionError:
         raise UsageError("the criteria are nested too deep", "take brackets away") from None
@@ -226,7 +226,7 @@ def _parser() -> Any:
     return Lark(GRAMMAR, parser="lalr", maybe_placeholders=True, propagate_positions=True)
 
 
-class _Wrong(Fault):
+class _Wrong(CriterionFault):
     """A fault at a character."""
 
     def __init__(self, at: int, what: str) -> None:
@@ -310,7 +310,7 @@ class _Reader:
             return make(*arguments)
         except _Wrong:
             raise
-        except Fault as error:
+        except CriterionFault as error:
             token = at[error.operand] if isinstance(at, list) else at
             raise _Wrong(int(token.start_pos), str(error)) from None
 
@@ -326,16 +326,16 @@ class _Reader:
         made = self._made(tokens or field.meta, criteria.comparison, tested, operator, given)
         return criteria.not_(made) if negated else made
 
-    def _field(self, found: Any) -> Field:
+    def _field(self, found: Any) -> CriterionField:
         if not found.children:
-            return Field(str(found.data))
+            return CriterionField(str(found.data))
         name = found.children[0]
         make = {
             "named": criteria.field_of,
             "device": criteria.device_field,
             "attribution": criteria.attribution_field,
         }[str(found.data)]
-        made: Field = self._made(name, make, _unquoted(name))
+        made: CriterionField = self._made(name, make, _unquoted(name))
         return made
 
     def _operand(self, token: Any, operator: str) -> Operand:
@@ -366,7 +366,7 @@ class _Reader:
 
     def _event(
         self, found: Any, operator: str = "at_least", counts: Sequence[int] = (1,)
-    ) -> Happened:
+    ) -> EventCount:
         kind, name, condition, recency = found.children
         if kind is not None and _unquoted(kind).lower() not in EVENT_TYPES:
             raise _Wrong(
@@ -378,7 +378,7 @@ class _Reader:
         if recency is not None:
             operands = tuple(self._operand(one, str(recency.data)) for one in recency.children)
             when = self._made(list(recency.children), criteria.when, str(recency.data), operands)
-        made: Happened = criteria.happened(
+        made: EventCount = criteria.happened(
             _unquoted(kind).lower() if kind is not None else None,
             _unquoted(name) if name is not None else None,
             where,
@@ -466,13 +466,13 @@ def _has_a_word(tree: Criterion) -> bool:
     `exclude`.
     """
     return isinstance(tree, Consent) or (
-        isinstance(tree, Comparison | Happened)
+        isinstance(tree, Comparison | EventCount)
         and _counts_or_tests(tree)
         and bool(BY_NAME[tree.operator].negated)
     )
 
 
-def _counts_or_tests(tree: Comparison | Happened) -> bool:
+def _counts_or_tests(tree: Comparison | EventCount) -> bool:
     return isinstance(tree, Comparison) or tree.operator == "equals"
 
 
@@ -497,7 +497,7 @@ def _leaf(tree: Criterion, *, negated: bool) -> str:
     match tree:
         case Comparison():
             return f"{_field_text(tree.field)} {_tail_text(tree.operator, tree.operands, negated=negated)}"
-        case Happened():
+        case EventCount():
             event = _event_text(tree)
             if (tree.operator, tree.counts) == ("at_least", (1,)):
                 return event
@@ -511,7 +511,7 @@ def _leaf(tree: Criterion, *, negated: bool) -> str:
     raise AssertionError(tree)
 
 
-def _event_text(tree: Happened) -> str:
+def _event_text(tree: EventCount) -> str:
     parts = [
         "event",
         tree.type or "",
@@ -548,7 +548,7 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _field_text(field: Field) -> str:
+def _field_text(field: CriterionField) -> str:
     if field.kind in ("device", "attribution"):
         return f"{field.kind}.{_name_text(field.name)}"
     if field.kind == "identity":
@@ -557,7 +557,7 @@ def _field_text(field: Field) -> str:
         return field.kind
     try:
         plain = criteria.field_of(field.name) == field
-    except Fault:
+    except CriterionFault:
         plain = False
     return _name_text(field.name if plain else f"user_attributes.{field.name}")
 

@@ -47,9 +47,9 @@ from profilectl.rules.criteria.tree import (
     Comparison,
     Consent,
     Criterion,
-    Fault,
-    Field,
-    Happened,
+    CriterionFault,
+    CriterionField,
+    EventCount,
     InAudience,
     Near,
     Not,
@@ -108,14 +108,14 @@ def criterion_in(table: Mapping[str, Any], path: str = "") -> Criterion:
         criteria.check_depth(tree)
     except _Misplaced as error:
         raise UsageError(f"{error.place or 'the criteria'}: {error}", error.hint) from None
-    except Fault as error:
+    except CriterionFault as error:
         raise UsageError(f"{path or 'the criteria'}: {error}") from None
     except RecursionError:
         raise UsageError(f"{path or 'the criteria'}: nested too deep") from None
     return tree
 
 
-class _Misplaced(Fault):
+class _Misplaced(CriterionFault):
     """A fault at a place in the table."""
 
     def __init__(self, place: str, what: str, hint: str = "") -> None:
@@ -152,7 +152,7 @@ def _read(table: Any, path: str) -> Criterion:
         return _leaf(table, subjects[0], path)
     except _Misplaced:
         raise
-    except Fault as error:
+    except CriterionFault as error:
         raise _Misplaced(path, str(error)) from None
 
 
@@ -188,10 +188,10 @@ def _leaf(table: Mapping[str, Any], subject: str, path: str) -> Criterion:
     match subject:
         case "first_seen" | "last_seen":
             _only(table, [subject], path)
-            return _tested(Field(subject), _table(said, place), (), place)
+            return _tested(CriterionField(subject), _table(said, place), (), place)
         case "environment":
             _only(table, [subject], path)
-            return criteria.comparison(Field(subject), "equals", [_text(said, place)])
+            return criteria.comparison(CriterionField(subject), "equals", [_text(said, place)])
         case "audience":
             _only(table, [subject], path)
             return InAudience(_text(said, place))
@@ -203,7 +203,7 @@ def _leaf(table: Mapping[str, Any], subject: str, path: str) -> Criterion:
     return _tested(_field(subject, _text(said, place)), table, (subject,), path)
 
 
-def _field(subject: str, name: str) -> Field:
+def _field(subject: str, name: str) -> CriterionField:
     match subject:
         case "attribute":
             return criteria.attribute(name)
@@ -214,7 +214,9 @@ def _field(subject: str, name: str) -> Field:
     return criteria.identity(name)
 
 
-def _tested(field: Field, table: Mapping[str, Any], besides: Sequence[str], path: str) -> Criterion:
+def _tested(
+    field: CriterionField, table: Mapping[str, Any], besides: Sequence[str], path: str
+) -> Criterion:
     """Read the one operator of a table."""
     keys = [key for key in table if key not in besides]
     applying = [
@@ -246,7 +248,7 @@ def _tested(field: Field, table: Mapping[str, Any], besides: Sequence[str], path
         )
     except _Misplaced:
         raise
-    except Fault as error:
+    except CriterionFault as error:
         raise _Misplaced(place, str(error)) from None
     return criteria.not_(made) if negated else made
 
@@ -404,14 +406,14 @@ def _combined(tree: All) -> dict[str, Any]:
 def _leaf_table(tree: Criterion, *, negated: bool) -> dict[str, Any] | None:
     """Return the table of a criterion or its opposite; None where there is no key for that."""
     match tree:
-        case Comparison(Field(kind, name), operator, operands):
+        case Comparison(CriterionField(kind, name), operator, operands):
             tail = _tail_table(operator, operands, negated=negated)
             if tail is None or (kind == "environment" and negated):
                 return None
             if kind == "environment":
                 return {"environment": operands[0]}
             return {kind: name, **tail} if name else {kind: tail}
-        case Happened():
+        case EventCount():
             return _event_table(tree, negated=negated)
         case Consent():
             return {
@@ -443,7 +445,7 @@ def _tail_table(
     return {key: said[0] if rule.count == 1 else said}
 
 
-def _event_table(tree: Happened, *, negated: bool) -> dict[str, Any] | None:
+def _event_table(tree: EventCount, *, negated: bool) -> dict[str, Any] | None:
     key = _TIMES_KEY.get((tree.operator, negated))
     if key is None:
         return None

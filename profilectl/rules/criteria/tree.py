@@ -40,7 +40,7 @@ Operand = str | Decimal | Moment | Days
 
 
 @dataclass(frozen=True, slots=True)
-class Operator:
+class CriterionOperator:
     """How a value is tested.
 
     takes: the kinds of operand it can have ("text", "number", "time", "day", "span"); count: how
@@ -59,28 +59,28 @@ class Operator:
 
 
 # fmt: off
-OPERATORS: tuple[Operator, ...] = (
+OPERATORS: tuple[CriterionOperator, ...] = (
     #        name             text    number    date      operands  expression       ... negated           TOML             ... negated
-    Operator("equals",       ("text", "number"),          1,        "=",             "!=",                 "equals",        "not_equals"),
-    Operator("among",        ("text", "number"),          None,     "in",            "not in",             "in",            "not_in"),
-    Operator("contains",     ("text",),                   1,        "contains",      "not contains",       "contains",      "not_contains"),
-    Operator("starts",       ("text",),                   1,        "starts with",   "not starts with",    "starts_with",   "not_starts_with"),
-    Operator("ends",         ("text",),                   1,        "ends with",     "not ends with",      "ends_with",     "not_ends_with"),
-    Operator("matches",      ("text",),                   1,        "matches",       "not matches",        "matches",       "not_matches"),
-    Operator("less",         (        "number",),         1,        "<",             "",                   "less_than",     ""),
-    Operator("at_most",      (        "number",),         1,        "<=",            "",                   "at_most",       ""),
-    Operator("more",         (        "number",),         1,        ">",             "",                   "more_than",     ""),
-    Operator("at_least",     (        "number",),         1,        ">=",            "",                   "at_least",      ""),
-    Operator("between",      (        "number", "time"),  2,        "between",       "not between",        "between",       ""),
-    Operator("before",       (                  "time",), 1,        "before",        "not before",         "before",        ""),
-    Operator("after",        (                  "time",), 1,        "after",         "not after",          "after",         ""),
-    Operator("on",           (                  "day",),  1,        "on",            "not on",             "on",            ""),
-    Operator("within",       (                  "span",), 1,        "within",        "not within",         "within",        ""),
-    Operator("ago",          (                  "span",), 1,        "over",          "not over",           "ago",           ""),
-    Operator("includes",     ("text", "number"),          1,        "includes",      "not includes",       "includes",      "not_includes"),
-    Operator("part",         ("text",),                   1,        "includes part", "not includes part",  "includes_part", "not_includes_part"),
-    Operator("exists",       (),                          0,        "exists",        "not exists",         "exists",        ""),
-    Operator("filled",       (),                          0,        "is not empty",  "is empty",           "filled",        ""),
+    CriterionOperator("equals",       ("text", "number"),          1,        "=",             "!=",                 "equals",        "not_equals"),
+    CriterionOperator("among",        ("text", "number"),          None,     "in",            "not in",             "in",            "not_in"),
+    CriterionOperator("contains",     ("text",),                   1,        "contains",      "not contains",       "contains",      "not_contains"),
+    CriterionOperator("starts",       ("text",),                   1,        "starts with",   "not starts with",    "starts_with",   "not_starts_with"),
+    CriterionOperator("ends",         ("text",),                   1,        "ends with",     "not ends with",      "ends_with",     "not_ends_with"),
+    CriterionOperator("matches",      ("text",),                   1,        "matches",       "not matches",        "matches",       "not_matches"),
+    CriterionOperator("less",         (        "number",),         1,        "<",             "",                   "less_than",     ""),
+    CriterionOperator("at_most",      (        "number",),         1,        "<=",            "",                   "at_most",       ""),
+    CriterionOperator("more",         (        "number",),         1,        ">",             "",                   "more_than",     ""),
+    CriterionOperator("at_least",     (        "number",),         1,        ">=",            "",                   "at_least",      ""),
+    CriterionOperator("between",      (        "number", "time"),  2,        "between",       "not between",        "between",       ""),
+    CriterionOperator("before",       (                  "time",), 1,        "before",        "not before",         "before",        ""),
+    CriterionOperator("after",        (                  "time",), 1,        "after",         "not after",          "after",         ""),
+    CriterionOperator("on",           (                  "day",),  1,        "on",            "not on",             "on",            ""),
+    CriterionOperator("within",       (                  "span",), 1,        "within",        "not within",         "within",        ""),
+    CriterionOperator("ago",          (                  "span",), 1,        "over",          "not over",           "ago",           ""),
+    CriterionOperator("includes",     ("text", "number"),          1,        "includes",      "not includes",       "includes",      "not_includes"),
+    CriterionOperator("part",         ("text",),                   1,        "includes part", "not includes part",  "includes_part", "not_includes_part"),
+    CriterionOperator("exists",       (),                          0,        "exists",        "not exists",         "exists",        ""),
+    CriterionOperator("filled",       (),                          0,        "is not empty",  "is empty",           "filled",        ""),
 )
 
 TIMES = ("between", "before", "after", "on", "within", "ago")
@@ -119,11 +119,11 @@ METRES = {
 }
 # fmt: on
 
-BY_NAME: Mapping[str, Operator] = {one.name: one for one in OPERATORS}
+BY_NAME: Mapping[str, CriterionOperator] = {one.name: one for one in OPERATORS}
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class CriterionField:
     """What is tested. kind: one of FIELDS; name: the attribute's key, the identity type, the field
     of device_info or attribution_info, "" for the others.
     """
@@ -136,7 +136,7 @@ class Field:
 class Comparison:
     """A value of the person, tested. operator: a name of OPERATORS, never negated (see Not)."""
 
-    field: Field
+    field: CriterionField
     operator: str
     operands: tuple[Operand, ...] = ()
 
@@ -159,7 +159,7 @@ class When:
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
+class EventCount:
     """How often events of a kind happened.
 
     type: a type of batch.EVENT_TYPES, None for any; name: compared without case, None for any;
@@ -228,7 +228,7 @@ class Not:
     part: Criterion
 
 
-Criterion = Comparison | Happened | Consent | InAudience | Near | All | AnyOf | Not
+Criterion = Comparison | EventCount | Consent | InAudience | Near | All | AnyOf | Not
 
 
 def all_of(parts: Iterable[Criterion]) -> Criterion:
@@ -248,7 +248,7 @@ def not_(part: Criterion) -> Criterion:
     return part.part if isinstance(part, Not) else Not(part)
 
 
-class Fault(ValueError):
+class CriterionFault(ValueError):
     """A criterion that cannot be: what is wrong, and with which operand. The form it was written in
     adds where.
     """
@@ -258,7 +258,9 @@ class Fault(ValueError):
         self.operand = operand
 
 
-def comparison(field: Field, operator: str, operands: Iterable[Operand] = ()) -> Comparison:
+def comparison(
+    field: CriterionField, operator: str, operands: Iterable[Operand] = ()
+) -> Comparison:
     """Return a test of a field.
 
     Raises Fault where the operator does not suit the field or its operands.
@@ -266,38 +268,40 @@ def comparison(field: Field, operator: str, operands: Iterable[Operand] = ()) ->
     rule = BY_NAME[operator]
     given = tuple(operands)
     if operator not in FIELDS[field.kind]:
-        raise Fault(f"{rule.word!r} says nothing of {title(field)}")
+        raise CriterionFault(f"{rule.word!r} says nothing of {title(field)}")
     if (rule.count is None and not given) or (rule.count is not None and len(given) != rule.count):
-        raise Fault(f"{rule.word!r} takes {rule.count or 'one or more'}, not {len(given)}")
+        raise CriterionFault(f"{rule.word!r} takes {rule.count or 'one or more'}, not {len(given)}")
     check_operands(rule, given)
     if field.kind in ("first_seen", "last_seen") and not all(
         isinstance(one, Moment | Days) for one in given
     ):
-        raise Fault(f"{title(field)} is a time")
+        raise CriterionFault(f"{title(field)} is a time")
     if field.kind in ("identity", "attribution") and any(
         isinstance(one, Moment | Days) for one in given
     ):
-        raise Fault(f"{title(field)} is no time")
+        raise CriterionFault(f"{title(field)} is no time")
     if field.kind == "environment":
         for one in given:
             if one not in ENVIRONMENTS:
-                raise Fault(f"the environment is {' or '.join(ENVIRONMENTS)}, not {one}")
+                raise CriterionFault(f"the environment is {' or '.join(ENVIRONMENTS)}, not {one}")
     return Comparison(field, operator, given)
 
 
-def check_operands(rule: Operator, given: tuple[Operand, ...]) -> None:
+def check_operands(rule: CriterionOperator, given: tuple[Operand, ...]) -> None:
     """Refuse operands of a kind that an operator does not take. Raises Fault."""
     for place, one in enumerate(given):
         if not kinds_of(one).intersection(rule.takes):
-            raise Fault(
+            raise CriterionFault(
                 f"{rule.word!r} takes a {' or a '.join(rule.takes)}, not {shown(one)}", place
             )
         if type(one) is not type(given[0]):
-            raise Fault(f"{rule.word!r} takes texts or numbers, not both", place)
+            raise CriterionFault(f"{rule.word!r} takes texts or numbers, not both", place)
     if rule.name == "between" and _begin(given[0]) > _begin(given[1]):
-        raise Fault(f"{shown(given[0])} is after {shown(given[1])}: nothing lies between them")
+        raise CriterionFault(
+            f"{shown(given[0])} is after {shown(given[1])}: nothing lies between them"
+        )
     if any(isinstance(one, str) and "\0" in one for one in given):
-        raise Fault("a text cannot hold the NUL character")
+        raise CriterionFault("a text cannot hold the NUL character")
 
 
 def _begin(one: Operand) -> Decimal:
@@ -344,44 +348,44 @@ def digits_of(number: Decimal) -> str:
     return "0" if text == "-0" else text
 
 
-def title(field: Field) -> str:
+def title(field: CriterionField) -> str:
     """Return the name of a field for a person."""
     return f"{field.kind} {field.name}" if field.name else field.kind.replace("_", " ")
 
 
-def attribute(key: str) -> Field:
+def attribute(key: str) -> CriterionField:
     """Return the field of an attribute, reserved keys in the platform's own spelling.
 
     Raises Fault.
     """
     if not key or "\0" in key:
-        raise Fault("an attribute has a name")
-    return Field("attribute", attribute_key(key))
+        raise CriterionFault("an attribute has a name")
+    return CriterionField("attribute", attribute_key(key))
 
 
-def identity(name: str) -> Field:
+def identity(name: str) -> CriterionField:
     """Return the field of an identity type, in any spelling of domain.md 3. Raises Fault."""
     kind = type_named(name)
     if kind is None:
-        raise Fault(f"{name} is no identity type")
-    return Field("identity", kind.name)
+        raise CriterionFault(f"{name} is no identity type")
+    return CriterionField("identity", kind.name)
 
 
-def device_field(name: str) -> Field:
+def device_field(name: str) -> CriterionField:
     """Return a field of device_info. Raises Fault."""
     if not name or "\0" in name:
-        raise Fault("a field of a device has a name")
-    return Field("device", name)
+        raise CriterionFault("a field of a device has a name")
+    return CriterionField("device", name)
 
 
-def attribution_field(name: str) -> Field:
+def attribution_field(name: str) -> CriterionField:
     """Return a field of the install attribution. Raises Fault."""
     if name not in ATTRIBUTION:
-        raise Fault(f"attribution has {', '.join(ATTRIBUTION)}, not {name}")
-    return Field("attribution", name)
+        raise CriterionFault(f"attribution has {', '.join(ATTRIBUTION)}, not {name}")
+    return CriterionField("attribution", name)
 
 
-def field_of(name: str) -> Field:
+def field_of(name: str) -> CriterionField:
     """Return what a name means: what a column of that name means in an import (batch.field_named).
     Raises Fault.
 
@@ -393,13 +397,17 @@ def field_of(name: str) -> Field:
     except Unusable:
         return attribute(name)
     if found.kind in ("identity", "attribute"):
-        return Field("identity", found.name) if found.kind == "identity" else attribute(found.name)
+        return (
+            CriterionField("identity", found.name)
+            if found.kind == "identity"
+            else attribute(found.name)
+        )
     root, _, member = name.partition(".")
     if root == "device_info":
         return device_field(member)
     if root == "attribution_info":
         return attribution_field(member)
-    raise Fault(f"{name} is a field of batches that criteria cannot test")
+    raise CriterionFault(f"{name} is a field of batches that criteria cannot test")
 
 
 def when(operator: str, operands: Iterable[Operand]) -> When:
@@ -416,25 +424,25 @@ def happened(
     when: When | None = None,
     operator: str = "at_least",
     counts: tuple[int, ...] = (1,),
-) -> Happened:
+) -> EventCount:
     """Return a criterion of events. Raises Fault."""
     if operator not in COUNTS or any(one < 0 for one in counts):
-        raise Fault("events are counted in whole numbers, by = != < <= > >= and between")
+        raise CriterionFault("events are counted in whole numbers, by = != < <= > >= and between")
     check_operands(BY_NAME[operator], tuple(map(Decimal, counts)))
     if name is not None and (not name or "\0" in name):
-        raise Fault("an event has a name")
-    return Happened(kind, name, where, when, operator, counts)
+        raise CriterionFault("an event has a name")
+    return EventCount(kind, name, where, when, operator, counts)
 
 
 def consent(name: str, state: str) -> Consent:
     """Return a criterion of consent; name: regulation, a dot, purpose. Raises Fault."""
     regulation, _, purpose = name.partition(".")
     if regulation not in REGULATIONS or not purpose or "\0" in purpose:
-        raise Fault(f"consent is to gdpr.PURPOSE or ccpa.{CCPA_PURPOSE}, not {name}")
+        raise CriterionFault(f"consent is to gdpr.PURPOSE or ccpa.{CCPA_PURPOSE}, not {name}")
     if regulation == "ccpa" and purpose != CCPA_PURPOSE:
-        raise Fault(f"the only purpose of ccpa is {CCPA_PURPOSE}")
+        raise CriterionFault(f"the only purpose of ccpa is {CCPA_PURPOSE}")
     if state not in CONSENT_STATES:
-        raise Fault(f"consent is {', '.join(CONSENT_STATES)}, not {state}")
+        raise CriterionFault(f"consent is {', '.join(CONSENT_STATES)}, not {state}")
     return Consent(regulation, purpose, state)
 
 
@@ -445,12 +453,12 @@ def near(distance: Decimal, unit: str, latitude: Decimal, longitude: Decimal) ->
     longitude.
     """
     if not (abs(latitude) <= 90 and abs(longitude) <= 180):
-        raise Fault(
+        raise CriterionFault(
             "a latitude lies between -90 and 90, a longitude between -180 and 180",
             2 if abs(latitude) <= 90 else 1,
         )
     if unit not in METRES or distance < 0:
-        raise Fault(f"a distance is so many {', '.join(METRES)}")
+        raise CriterionFault(f"a distance is so many {', '.join(METRES)}")
     return Near(distance, unit, latitude, longitude)
 
 
@@ -470,7 +478,7 @@ def leaves(tree: Criterion) -> Iterator[Criterion]:
 def check_depth(tree: Criterion, left: int = DEEPEST) -> None:
     """Refuse criteria that are nested too deep. Raises Fault."""
     if not left:
-        raise Fault(f"criteria may be nested {DEEPEST} levels deep, not more")
+        raise CriterionFault(f"criteria may be nested {DEEPEST} levels deep, not more")
     if isinstance(tree, All | AnyOf):
         for one in tree.parts:
             check_depth(one, left - 1)
@@ -490,7 +498,7 @@ class Reads:
 
     attributes: tuple[str, ...] = ()
     identities: tuple[str, ...] = ()
-    happened: tuple[Happened, ...] = ()
+    happened: tuple[EventCount, ...] = ()
     device: tuple[str, ...] = ()
     attribution: tuple[str, ...] = ()
     consents: tuple[tuple[str, str], ...] = ()
@@ -523,7 +531,7 @@ def reads(*trees: Criterion) -> Reads:
     return Reads(
         attributes=names("attribute"),
         identities=names("identity"),
-        happened=_once(one for one in found if isinstance(one, Happened)),
+        happened=_once(one for one in found if isinstance(one, EventCount)),
         device=names("device"),
         attribution=names("attribution"),
         consents=_once((one.regulation, one.purpose) for one in found if isinstance(one, Consent)),
@@ -545,7 +553,7 @@ def _by_clock(one: Criterion) -> bool:
         one.operator
         if isinstance(one, Comparison)
         else one.when.operator
-        if isinstance(one, Happened) and one.when
+        if isinstance(one, EventCount) and one.when
         else ""
     )
     return operator in ("within", "ago")

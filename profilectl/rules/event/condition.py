@@ -74,7 +74,7 @@ class Literal:
 
 
 @dataclass(frozen=True, slots=True)
-class AnyOf:
+class AnyCondition:
     """One of the parts holds."""
 
     parts: tuple[Node, ...]
@@ -88,7 +88,7 @@ class AllOf:
 
 
 @dataclass(frozen=True, slots=True)
-class Not:
+class NotCondition:
     """The part does not hold."""
 
     part: Node
@@ -133,11 +133,11 @@ class Matches:
     pattern: str
 
 
-Node = AnyOf | AllOf | Not | Exists | Filled | Compared | Contains | Matches
+Node = AnyCondition | AllOf | NotCondition | Exists | Filled | Compared | Contains | Matches
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class EventCondition:
     """A condition on an event: the text it was read from, and what it says."""
 
     text: str
@@ -152,7 +152,7 @@ class Condition:
         return list(dict.fromkeys(_paths(self.node)))
 
 
-def event_condition(text: str) -> Condition:
+def event_condition(text: str) -> EventCondition:
     """Read a condition.
 
     Raises UsageError, with a mark before the character that was not expected.
@@ -160,7 +160,7 @@ def event_condition(text: str) -> Condition:
     from lark.exceptions import UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
     try:
-        return Condition(text, _read(_parser().parse(text)))
+        return EventCondition(text, _read(_parser().parse(text)))
     except UnexpectedInput as error:
         ended = isinstance(error, UnexpectedEOF) or (
             isinstance(error, UnexpectedToken) and error.token.type == "$END"
@@ -175,7 +175,7 @@ def event_condition(text: str) -> Condition:
 
 
 @functools.lru_cache(maxsize=256)
-def condition_read(text: str) -> Condition:
+def condition_read(text: str) -> EventCondition:
     """Read a condition, or give back what was read of the same text before. Raises UsageError."""
     return event_condition(text)
 
@@ -208,11 +208,11 @@ def _read(tree: Any) -> Node:
     kind = str(tree.data)
     if kind in ("any", "all"):
         parts = tuple(_read(one) for one in tree.children)
-        return AnyOf(parts) if kind == "any" else AllOf(parts)
+        return AnyCondition(parts) if kind == "any" else AllOf(parts)
     if kind == "negation":
-        return Not(_read(tree.children[0]))
+        return NotCondition(_read(tree.children[0]))
     if kind.startswith("not_"):
-        return Not(_test(kind.removeprefix("not_"), tree.children))
+        return NotCondition(_test(kind.removeprefix("not_"), tree.children))
     return _test(kind, tree.children)
 
 
@@ -222,16 +222,16 @@ def _test(kind: str, children: list[Any]) -> Node:
     match kind:
         case "compared":
             if rest[0] in ("!=", "<>"):
-                return Not(Compared(path, "=", _literal(rest[1])))
+                return NotCondition(Compared(path, "=", _literal(rest[1])))
             return Compared(path, str(rest[0]), _literal(rest[1]))
         case "among":
-            return AnyOf(tuple(Compared(path, "=", _literal(one)) for one in rest))
+            return AnyCondition(tuple(Compared(path, "=", _literal(one)) for one in rest))
         case "contains":
             return Contains(path, _literal(rest[0]))
         case "matches":
             return Matches(path, _unquoted(rest[0]))
         case "empty":
-            return Not(Filled(path))
+            return NotCondition(Filled(path))
         case "filled":
             return Filled(path)
     return Exists(path)
@@ -252,10 +252,10 @@ def _unquoted(token: Any) -> str:
 
 def _paths(node: Node) -> Iterator[Path]:
     match node:
-        case AnyOf(parts) | AllOf(parts):
+        case AnyCondition(parts) | AllOf(parts):
             for part in parts:
                 yield from _paths(part)
-        case Not(part):
+        case NotCondition(part):
             yield from _paths(part)
         case _:
             yield node.path
@@ -263,11 +263,11 @@ def _paths(node: Node) -> Iterator[Path]:
 
 def _holds(node: Node, document: Value) -> bool:
     match node:
-        case AnyOf(parts):
+        case AnyCondition(parts):
             return any(_holds(part, document) for part in parts)
         case AllOf(parts):
             return all(_holds(part, document) for part in parts)
-        case Not(part):
+        case NotCondition(part):
             return not _holds(part, document)
         case Exists(path):
             return any(exists(one) for one in found_at(document, path))

@@ -58,7 +58,7 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True)
-class Membership:
+class MembershipSince:
     """An audience that a profile is in, and since when."""
 
     audience: int
@@ -97,7 +97,7 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ProfileThen:
     """A profile after a batch was applied.
 
     attributes: held (values.hold), those of the batch's workspace and of the account, none that is
@@ -114,7 +114,7 @@ class Known:
     consent_before: Mapping[Purpose, Said] = field(default_factory=dict)
     attribution: Mapping[str, Value] = field(default_factory=dict)
     consents: Sequence[Mapping[Purpose, Said]] = ()
-    memberships: Sequence[Membership] = ()
+    memberships: Sequence[MembershipSince] = ()
     gone: Mapping[str, int] = field(default_factory=dict)
     """Attributes that were deleted and not set again: name -> the arrival of the batch that deleted
     it last.
@@ -192,7 +192,7 @@ def _namespace(secret: str) -> UUID:
 
 
 def completed(
-    received: Received, known: Known, naming: Naming, *, lifetime: bool = False
+    received: Received, known: ProfileThen, naming: Naming, *, lifetime: bool = False
 ) -> Outgoing:
     """Return a batch completed with its profile.
 

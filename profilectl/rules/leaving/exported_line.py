@@ -13,7 +13,7 @@ from profilectl.rules.batch import Batch, Reading, batch_of
 from profilectl.rules.event.event import read_events
 from profilectl.rules.fields import Unusable, json_type, whole_number
 from profilectl.rules.identity import type_named
-from profilectl.rules.leaving.retelling import STAMP, Manner, Part, retold
+from profilectl.rules.leaving.retelling import STAMP, RetellingManner, RetoldBatch, retold
 from profilectl.rules.text.values import Number, Value, whole
 
 # fmt: off
@@ -60,9 +60,11 @@ def read_profile(document: Value, reading: Reading) -> list[Batch]:
     assert isinstance(document, dict)
     _check(document, reading)
     plain: dict[str, Value] = {"mpid": document["mpid"], "environment": document.get("environment")}
-    manner = Manner(again=True, attributes=reading.limits["attributes"], judging=reading.judging)
+    manner = RetellingManner(
+        again=True, attributes=reading.limits["attributes"], judging=reading.judging
+    )
     rows = retold(_read(document), manner)
-    founder = Part(_time(document, "first_seen_ms"))
+    founder = RetoldBatch(_time(document, "first_seen_ms"))
     return [
         batch_of(
             {**plain, "timestamp_unixtime_ms": None if row.at_ms is None else whole(row.at_ms)},
@@ -76,7 +78,7 @@ def read_profile(document: Value, reading: Reading) -> list[Batch]:
     ]
 
 
-def _rest(row: Part) -> dict[str, Value]:
+def _rest(row: RetoldBatch) -> dict[str, Value]:
     """Return the other fields of a batch; what is said of a device stays with what names it."""
     stamp = {STAMP: row.device[STAMP]} if STAMP in row.device and "device_info" in row.rest else {}
     return row.rest | stamp

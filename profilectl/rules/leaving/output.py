@@ -147,7 +147,7 @@ def variable(output: str, name: str) -> str:
     return f"PROFILECTL_OUTPUT_{re.sub('[^A-Z0-9]', '_', output.upper())}_{name.upper()}"
 
 
-class Fate(enum.Enum):
+class DeliveryFate(enum.Enum):
     """What becomes of a batch that was sent."""
 
     DELIVERED = "delivered"
@@ -167,37 +167,37 @@ class Fate(enum.Enum):
 
 
 # fmt: off
-ANSWERS: dict[int, Fate] = {
+ANSWERS: dict[int, DeliveryFate] = {
     # an HTTP status (domain.md 12)
-    409: Fate.KNOWN,
-    408: Fate.AGAIN, 500: Fate.AGAIN, 502: Fate.AGAIN, 503: Fate.AGAIN, 504: Fate.AGAIN,
-    400: Fate.DEAD,  413: Fate.DEAD,  414: Fate.DEAD,  525: Fate.DEAD,
+    409: DeliveryFate.KNOWN,
+    408: DeliveryFate.AGAIN, 500: DeliveryFate.AGAIN, 502: DeliveryFate.AGAIN, 503: DeliveryFate.AGAIN, 504: DeliveryFate.AGAIN,
+    400: DeliveryFate.DEAD,  413: DeliveryFate.DEAD,  414: DeliveryFate.DEAD,  525: DeliveryFate.DEAD,
     # not documented: as harmless as can be
-    401: Fate.STOP,  403: Fate.STOP,  404: Fate.STOP,  405: Fate.STOP, 410: Fate.STOP,
-    429: Fate.LATER, 425: Fate.LATER,
+    401: DeliveryFate.STOP,  403: DeliveryFate.STOP,  404: DeliveryFate.STOP,  405: DeliveryFate.STOP, 410: DeliveryFate.STOP,
+    429: DeliveryFate.LATER, 425: DeliveryFate.LATER,
 }
-CLASSES: dict[int, Fate] = {
+CLASSES: dict[int, DeliveryFate] = {
     # ... and any other, by its first digit
-    1: Fate.AGAIN, 2: Fate.DELIVERED, 3: Fate.STOP, 4: Fate.DEAD, 5: Fate.DEAD,
+    1: DeliveryFate.AGAIN, 2: DeliveryFate.DELIVERED, 3: DeliveryFate.STOP, 4: DeliveryFate.DEAD, 5: DeliveryFate.DEAD,
 }
-TROUBLES: dict[str, Fate] = {
+TROUBLES: dict[str, DeliveryFate] = {
     # no answer at all
-    "timeout":    Fate.AGAIN,
-    "broken":     Fate.AGAIN,
-    "no connection": Fate.LATER,
+    "timeout":    DeliveryFate.AGAIN,
+    "broken":     DeliveryFate.AGAIN,
+    "no connection": DeliveryFate.LATER,
 }
 # fmt: on
 
 
-def fate_of(status: int) -> Fate:
+def fate_of(status: int) -> DeliveryFate:
     """Return what becomes of a batch that was answered with an HTTP status."""
-    return ANSWERS.get(status) or CLASSES.get(status // 100, Fate.DEAD)
+    return ANSWERS.get(status) or CLASSES.get(status // 100, DeliveryFate.DEAD)
 
 
 WAITING, DEAD = "waiting", "dead"
 
 
-ARRIVED = (Fate.DELIVERED.value, Fate.KNOWN.value)
+ARRIVED = (DeliveryFate.DELIVERED.value, DeliveryFate.KNOWN.value)
 """Outcomes of batches that the receiver has."""
 
 
@@ -206,7 +206,7 @@ BY_HAND = "dropped"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BatchOutcome:
     """What became of a batch. dead: it is not sent again by itself, and what is said is why."""
 
     arrival: int

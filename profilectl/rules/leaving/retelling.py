@@ -25,7 +25,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class RetellingManner:
     """How a profile is told again."""
 
     times: bool = True
@@ -47,7 +47,7 @@ class Manner:
 
 
 @dataclass(slots=True)
-class Part:
+class RetoldBatch:
     """One batch of a profile."""
 
     at_ms: int | None
@@ -80,12 +80,12 @@ class _Device:
     """The identities that it brought so far."""
     stated: set[Key] = field(default_factory=set)
     """The identities that its steps have said."""
-    steps: list[Part] = field(default_factory=list)
+    steps: list[RetoldBatch] = field(default_factory=list)
     place: int = 0
     """Which of all parts its last step is."""
 
 
-def retold(profile: Mapping[str, Value], manner: Manner) -> list[Part]:
+def retold(profile: Mapping[str, Value], manner: RetellingManner) -> list[RetoldBatch]:
     """Return the batches of a line of `export profiles` (exported_line.py has read it), as few as may
     be."""
     first, last = _ms(profile.get("first_seen_ms")), _ms(profile.get("last_seen_ms"))
@@ -109,7 +109,7 @@ def retold(profile: Mapping[str, Value], manner: Manner) -> list[Part]:
     ]
     least = max(len(missing), told.alone is not None)
     size = max(1, len(parts) + least, len(chunks), *map(len, users.values()))
-    plain = [Part(first) for _ in range(size - len(parts))]
+    plain = [RetoldBatch(first) for _ in range(size - len(parts))]
     if plain and (last in missing or not parts):
         plain[-1].at_ms = last
     if told.alone is not None:
@@ -126,7 +126,7 @@ def retold(profile: Mapping[str, Value], manner: Manner) -> list[Part]:
     return parts
 
 
-def _say_once(part: Part, profile: Mapping[str, Value], manner: Manner) -> None:
+def _say_once(part: RetoldBatch, profile: Mapping[str, Value], manner: RetellingManner) -> None:
     """Say with the first batch what is of the person: who refused is refused from the first batch
     on."""
     if consent := _object(profile.get("consent_state")):
@@ -145,7 +145,7 @@ class _Devices:
     """The devices of a profile, told step by step. alone: the install attribution in force that is
     no device's."""
 
-    def __init__(self, profile: Mapping[str, Value], manner: Manner) -> None:
+    def __init__(self, profile: Mapping[str, Value], manner: RetellingManner) -> None:
         self._manner = manner
         held = _lists(profile.get("device_identities"))
         self._held: dict[Key, str] = {
@@ -161,7 +161,7 @@ class _Devices:
         ]
         found.sort(key=lambda one: one.last_ms if one.last_ms is not None else -1)
         self._devices = found + self._unclaimed(held, found)
-        self._parts: list[Part] = []
+        self._parts: list[RetoldBatch] = []
         self._brought: dict[Key, int] = {}
         self.alone: Mapping[str, Value] | None = None
         for device in self._in_order():
@@ -278,8 +278,8 @@ class _Devices:
             return {kind: key for kind, key in found.items() if kind != again}
         return found
 
-    def _step(self, device: _Device, ids: dict[str, str], stamped: bool = False) -> Part:
-        part = Part(
+    def _step(self, device: _Device, ids: dict[str, str], stamped: bool = False) -> RetoldBatch:
+        part = RetoldBatch(
             device.last_ms if device.steps else device.first_ms, device=dict(sorted(ids.items()))
         )
         _say(part, {}, stamped)
@@ -349,7 +349,7 @@ class _Devices:
                 attribution
             )
 
-    def parts(self, first: int | None, last: int | None) -> list[Part]:
+    def parts(self, first: int | None, last: int | None) -> list[RetoldBatch]:
         """Return the steps of all devices, none before or after the profile itself was seen."""
         for part in self._parts:
             at = first if part.at_ms is None else part.at_ms
@@ -358,7 +358,7 @@ class _Devices:
             )
         return self._parts
 
-    def name(self, parts: Sequence[Part]) -> None:
+    def name(self, parts: Sequence[RetoldBatch]) -> None:
         """Have batches without a user's identity name a device, for that is what they are found
         by: by its stamp where there is
         one, which says nothing of when the device was seen."""
@@ -371,7 +371,7 @@ class _Devices:
                 _say(part, {}, False)
 
 
-def _say(part: Part, info: Mapping[str, Value], stamped: bool) -> None:
+def _say(part: RetoldBatch, info: Mapping[str, Value], stamped: bool) -> None:
     """Say something of the device of a batch. stamped: its stamp is new, which tells of it by
     itself."""
     said: dict[str, Value] = {kind: text for kind, text in part.device.items() if kind != STAMP}
@@ -381,7 +381,9 @@ def _say(part: Part, info: Mapping[str, Value], stamped: bool) -> None:
         part.rest["device_info"] = said or dict(UNSAID)
 
 
-def document_of(part: Part, *, environment: Value, mpid: Value, times: bool) -> dict[str, Value]:
+def document_of(
+    part: RetoldBatch, *, environment: Value, mpid: Value, times: bool
+) -> dict[str, Value]:
     """Return a part as a batch of the platform. mpid: None: it names none."""
     found: dict[str, Value] = {"environment": environment}
     if mpid is not None:

@@ -16,15 +16,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 from profilectl.rules.event.condition import (
     AllOf,
-    AnyOf,
+    AnyCondition,
     Compared,
-    Condition,
     Contains,
+    EventCondition,
     Exists,
     Filled,
     Matches,
     Node,
-    Not,
+    NotCondition,
     condition_read,
 )
 from profilectl.rules.event.field import Path, fold
@@ -120,21 +120,21 @@ class EventSql:
         )
         return scalars(_found(self._column, path), _found(f"({exact})", path))
 
-    def condition(self, condition: Condition) -> str:
+    def condition(self, condition: EventCondition) -> str:
         """Return the SQL of whether a condition holds; never null."""
         return self._node(condition.node)
 
     def _node(self, node: Node) -> str:
         match node:
-            case AnyOf(parts) | AllOf(parts):
+            case AnyCondition(parts) | AllOf(parts):
                 return (
                     "("
-                    + (" or " if isinstance(node, AnyOf) else " and ").join(
+                    + (" or " if isinstance(node, AnyCondition) else " and ").join(
                         self._node(part) for part in parts
                     )
                     + ")"
                 )
-            case Not(part):
+            case NotCondition(part):
                 return f"(not {self._node(part)})"
             case Exists(path):
                 return self._stands(path, lambda part: f"{part} <> 'null'")

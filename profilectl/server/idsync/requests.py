@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from profilectl.codes import sentence
 from profilectl.importing.corrections.whom import whom
-from profilectl.importing.outcomes import Outcome
+from profilectl.importing.outcomes import RowOutcome
 from profilectl.profiles.played import activities
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.fields import shown
@@ -50,7 +50,7 @@ REFUSALS: dict[str, str] = {
 
 
 @dataclass(slots=True)
-class Asked:
+class UserRequest:
     """What a request says of a user."""
 
     environment: str
@@ -67,13 +67,13 @@ class Asked:
     """Those of the identities that may be used."""
 
 
-def read_call(body: dict[str, Value], rules: Rules, call: str) -> Asked:
+def read_call(body: dict[str, Value], rules: Rules, call: str) -> UserRequest:
     """Read a request. call: of identity.CALLS, or "search". Raises Problem."""
     environment, request = _envelope(body)
     stated = body.get("known_identities")
     if not isinstance(stated, dict) or not stated:
         raise _bad("known_identities must be an object with at least one identity", "NO_IDENTITY")
-    asked = Asked(environment, {}, {}, request, _previous(body.get("previous_mpid")))
+    asked = UserRequest(environment, {}, {}, request, _previous(body.get("previous_mpid")))
     skipped = []
     for name, value in stated.items():
         kind = _type(name)
@@ -188,7 +188,7 @@ def _bad(message: str, code: str = "BAD_REQUEST") -> Problem:
     return Problem(400, code, message)
 
 
-def request_key(secret: str, call: str, asked: Asked) -> str | None:
+def request_key(secret: str, call: str, asked: UserRequest) -> str | None:
     """Return what a request is known again by: its id, and all that it asks for. Whoever reads it
     learns neither."""
     said: dict[str, Value] = {
@@ -216,7 +216,7 @@ def _digest(secret: str, parts: list[Value]) -> str:
     )
 
 
-def batch_of(asked: Asked, call: str, rules: Rules, secret: str) -> str:
+def batch_of(asked: UserRequest, call: str, rules: Rules, secret: str) -> str:
     """Return a request as the batch that is imported. A new user that signs in remembers whom the
     application had before (domain.md 4.3 n.6)."""
     of_user: dict[str, Value] = {
@@ -244,7 +244,7 @@ def batch_of(asked: Asked, call: str, rules: Rules, secret: str) -> str:
     )
 
 
-def look(reader: Reader, asked: Asked, call: str) -> Outcome | None:
+def look(reader: Reader, asked: UserRequest, call: str) -> RowOutcome | None:
     """Return whom a request finds, changing nothing, or None."""
     found = whom(reader.everybody, asked.environment, asked.usable.values(), call)
     if found is None:
@@ -252,12 +252,14 @@ def look(reader: Reader, asked: Asked, call: str) -> Outcome | None:
     (one,) = activities(reader.everybody, [found], placed=False)
     has = {(held.type, _key(held.type, held.value)) for held in one.identities}
     matched = tuple(kind for kind, value in asked.usable.items() if (kind, value.key) in has)
-    return Outcome(
+    return RowOutcome(
         0, None, one.mpid, matched, matched, frozenset(held.type for held in one.identities)
     )
 
 
-def answer_of(asked: Asked, outcome: Outcome, rules: Rules, *, matches: bool) -> dict[str, Value]:
+def answer_of(
+    asked: UserRequest, outcome: RowOutcome, rules: Rules, *, matches: bool
+) -> dict[str, Value]:
     """Return the body of an answer. matches: with the identities that matched."""
     mpid = str(outcome.mpid)
     context = base64.b64encode(to_json({"mpid": mpid}).encode()).decode()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from fastapi import FastAPI, Path, Query, Request, Response
 
-from profilectl.importing.outcomes import Outcome
+from profilectl.importing.outcomes import RowOutcome
 from profilectl.rules.feed import PROTECTIONS, Effect
 from profilectl.rules.identity import CALLS, Rules
 from profilectl.rules.text.values import Value, to_json
@@ -16,7 +16,7 @@ from profilectl.server.bodies import an_object, answered, bad, parsed
 from profilectl.server.desk import mpid_of
 from profilectl.server.gate import Problem
 from profilectl.server.idsync.requests import (
-    Asked,
+    UserRequest,
     answer_of,
     batch_of,
     change_key,
@@ -26,7 +26,7 @@ from profilectl.server.idsync.requests import (
     read_changes,
     refusal,
 )
-from profilectl.server.intake import Later, Refused
+from profilectl.server.intake import BatchesRefused, Later
 
 if TYPE_CHECKING:
     from profilectl.server.application import Service
@@ -63,7 +63,7 @@ class IDSync:
         """Answer identify, login, logout or search."""
         sender, raw = await self.at_work().caller(request)
         asked = read_call(an_object(parsed(raw)), self.rules, call)
-        outcome: Outcome | None = None
+        outcome: RowOutcome | None = None
         if call != "search" and not read_only and not self.reads_only(sender.name):
             outcome = await self._resolve(sender.name, asked, call)
         if (
@@ -74,17 +74,17 @@ class IDSync:
             raise nobody(outcome.code if outcome else None)
         return answered(to_json(answer_of(asked, outcome, self.rules, matches=matches)))
 
-    async def _resolve(self, feed: str, asked: Asked, call: str) -> Outcome:
+    async def _resolve(self, feed: str, asked: UserRequest, call: str) -> RowOutcome:
         line = batch_of(asked, call, self.rules, self.at_work().desk.snapshots.now.secret)
         try:
             (outcome,) = await _done(self.at_work().intake.take(feed, [line], call))
-        except Refused as error:
+        except BatchesRefused as error:
             raise refusal(error.code) from None
         if outcome is None or (outcome.mpid is None and outcome.code is None):
             raise refusal("BAD_REQUEST")
         return outcome
 
-    async def _look(self, asked: Asked, call: str) -> Outcome | None:
+    async def _look(self, asked: UserRequest, call: str) -> RowOutcome | None:
         service = self.at_work()
         await service.desk.caught_up(service.intake.last_ms)
         as_call = call if call in CALLS else "identify"
@@ -108,7 +108,7 @@ class IDSync:
                     sender.name, environment, number, changes, key, dry_run=read_only
                 )
             )
-        except Refused as error:
+        except BatchesRefused as error:
             raise refusal(error.code) from None
         results: list[Value] = [{"identity_type": name, "modified_mpid": number} for name in names]
         return answered(to_json({"change_results": results}))

@@ -18,7 +18,7 @@ from email.utils import parsedate_to_datetime
 from starlette.requests import Request
 
 from profilectl.server.attempts import Attempts
-from profilectl.server.credentials import Credentials, Sender
+from profilectl.server.credentials import FeedSender, ServerCredentials
 from profilectl.server.gate import Problem, body_of
 
 LASTS_S = 15 * 60
@@ -39,8 +39,8 @@ def basic_of(header: str) -> tuple[str, str] | None:
 
 
 async def sender_of(
-    request: Request, credentials: Credentials, attempts: Attempts
-) -> tuple[Sender, bytes | None]:
+    request: Request, credentials: ServerCredentials, attempts: Attempts
+) -> tuple[FeedSender, bytes | None]:
     """Return the feed that speaks, and the body where it is read already, because it is signed.
     Raises Problem."""
     stated = request.headers.get("authorization")
@@ -73,7 +73,9 @@ async def sender_of(
     return sender, body
 
 
-def _signer(request: Request, credentials: Credentials, key: str, body: bytes) -> Sender | None:
+def _signer(
+    request: Request, credentials: ServerCredentials, key: str, body: bytes
+) -> FeedSender | None:
     """Return the feed whose key it is, where its secret made the signature of the request."""
     date, signature = (request.headers.get(name, "") for name in ("date", "x-mp-signature"))
     sender = credentials.sender_with_key(key)

@@ -223,7 +223,7 @@ class _Shape:
             cells += [""] * (self.width - len(cells))
 
 
-class _Lines:
+class _PhysicalLines:
     """The physical lines of a file, which can be taken back from the reader that took them."""
 
     def __init__(self, file: InputFile, header: Header) -> None:
@@ -283,7 +283,7 @@ def _read_carefully(
     columns = ", ".join(f"c{place} VARCHAR" for place in range(shape.width))
     fetched(connection, f"create temp table {table} ({columns})")
     fetched(connection, f"create temp table {table}_line (seq BIGINT, line BIGINT)")
-    lines, broken, count = _Lines(file, header), 0, 0
+    lines, broken, count = _PhysicalLines(file, header), 0, 0
     rows: list[list[str]] = []
     numbers: list[int] = []
     reader = header.dialect.records(lines)

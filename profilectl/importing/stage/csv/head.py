@@ -70,7 +70,7 @@ def read_header(
     with file.local.open("rb") as stream:
         start = len(BOM) if stream.read(len(BOM)) == BOM else 0
         stream.seek(start)
-        lines = _Lines(file.name, stream, start)
+        lines = _HeadLines(file.name, stream, start)
         lines.skip(skip_lines)
         dialect = lines.above(dialect)
         above, begin = lines.number, lines.end
@@ -115,7 +115,7 @@ def read_header(
     )  # fmt: skip
 
 
-class _Lines:
+class _HeadLines:
     """The physical lines of a head, counted.
 
     number: how many were taken; end: the byte behind them.

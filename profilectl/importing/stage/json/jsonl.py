@@ -25,8 +25,8 @@ from profilectl.importing.stage.source.unpacking import check_memory
 from profilectl.importing.stage.staged import AttributeColumns, BatchRows, Rejects, StagedFile
 from profilectl.rules.batch import (
     MAKES_A_BATCH,
+    BatchField,
     Columns,
-    Field,
     Reading,
     attribute_key,
     is_unknown_reserved,
@@ -59,7 +59,7 @@ _NUMBER = r"[:,\[]\s*(-?[0-9][0-9.eE+-]*)"
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class LineMember:
     """One member of a line that the fast way understands. group: the object it is in, or ""."""
 
     group: str
@@ -80,7 +80,7 @@ def read_lines(
     reading: Reading,
     rejects: Rejects,
     progress: Callable[[int], None],
-    mapped: Mapping[str, Field] | None = None,
+    mapped: Mapping[str, BatchField] | None = None,
 ) -> StagedFile:
     """Stage a file of JSON lines as relations whose names begin with name.
 
@@ -175,7 +175,7 @@ def _read_whole_lines(scratch: Scratch, file: InputFile, table: str) -> int | No
 
 def _members(
     scratch: Scratch, lines: str, keys: AttributeColumns, reading: Reading
-) -> list[Member]:
+) -> list[LineMember]:
     """Choose what to look for from a sample spread over the file."""
     # A table: a sample that is only a query would be taken three times, and each line of the file
     # be looked at.
@@ -205,9 +205,11 @@ def _members(
     fixed = (
         not reading.nulls and not reading.path and not (reading.columns and reading.columns.mapped)
     )
-    paths = [Member("", key, _PLAIN[key], "plain") for key in found[1] if key in _PLAIN and fixed]
+    paths = [
+        LineMember("", key, _PLAIN[key], "plain") for key in found[1] if key in _PLAIN and fixed
+    ]
     if "events" in found[1]:
-        paths.append(Member("", "events", "events", "events"))
+        paths.append(LineMember("", "events", "events", "events"))
     for key in found[2]:
         kind = type_named(key)
         if (
@@ -216,17 +218,17 @@ def _members(
             and _SAFE_KEY.fullmatch(key)
             and f"i_{kind.name}" not in {p.column for p in paths}
         ):
-            paths.append(Member("user_identities", key, f"i_{kind.name}", "identity"))
+            paths.append(LineMember("user_identities", key, f"i_{kind.name}", "identity"))
     for key in found[3][: reading.limits["attributes"]]:
         column = keys.column(attribute_key(key)) if _SAFE_KEY.fullmatch(key) else None
         if column and column not in {path.column for path in paths}:
-            paths.append(Member("user_attributes", key, column, "attribute"))
+            paths.append(LineMember("user_attributes", key, column, "attribute"))
     return paths
 
 
 def _flat_members(
     scratch: Scratch, lines: str, keys: AttributeColumns, reading: Reading
-) -> list[Member]:
+) -> list[LineMember]:
     """Choose what to look for in a file of flat rows: the names under which no row of the sample
     has an object.
     """
@@ -250,7 +252,7 @@ def _flat_members(
     if max(nested) > count / 2:
         return []  # most lines are to be read by themselves
     columns = reading.columns or Columns(unknown=reading.unknown)
-    paths: list[Member] = []
+    paths: list[LineMember] = []
     for name, seen in zip(names, nested, strict=True):
         member = None if seen else _flat_member(name, columns, keys, reading)
         if member and (not member.column or member.column not in {path.column for path in paths}):
@@ -260,7 +262,7 @@ def _flat_members(
 
 def _flat_member(
     name: str, columns: Columns, keys: AttributeColumns, reading: Reading
-) -> Member | None:
+) -> LineMember | None:
     """Return what to look for under a name of flat rows; None where every line with it is to be
     read by itself.
     """
@@ -279,10 +281,12 @@ def _flat_member(
         column = _PLAIN.get(meant.name)
     elif meant.kind == "ignored":
         column = ""
-    return None if column is None else Member("", name, column, meant.kind)
+    return None if column is None else LineMember("", name, column, meant.kind)
 
 
-def _split(scratch: Scratch, lines: str, table: str, paths: list[Member], reading: Reading) -> bool:
+def _split(
+    scratch: Scratch, lines: str, table: str, paths: list[LineMember], reading: Reading
+) -> bool:
     """Take the lines (seq, line, cut: whether it stands for a longer one) apart; `ok` says that
     every byte of a line is accounted for. False: it cannot be done for all at once, and every
     line is to be read by itself.
@@ -308,7 +312,7 @@ def _split(scratch: Scratch, lines: str, table: str, paths: list[Member], readin
     return False
 
 
-def _accounted(paths: list[Member], parts: list[str], reading: Reading) -> str:
+def _accounted(paths: list[LineMember], parts: list[str], reading: Reading) -> str:
     """Return the condition that the understood parts of a line, written out, are as long as the
     line.
 
@@ -359,7 +363,7 @@ def _accounted(paths: list[Member], parts: list[str], reading: Reading) -> str:
     return f"coalesce({' and '.join([*tests, f'({balanced})'])}, false)"
 
 
-def _simple(path: Member, part: str, reading: Reading) -> str:
+def _simple(path: LineMember, part: str, reading: Reading) -> str:
     """Return the condition that a part needs nothing but its text to be understood."""
     if path.column == "environment":
         return f"""{part} in ('"production"', '"development"')"""
@@ -381,7 +385,7 @@ def _simple(path: Member, part: str, reading: Reading) -> str:
     return f"({text} or regexp_full_match({part}, '0|-?[1-9][0-9]{{0,17}}'){nothing})"
 
 
-def _value(path: Member, part: str, reading: Reading) -> str:
+def _value(path: LineMember, part: str, reading: Reading) -> str:
     """Return the staged value of a part."""
     if path.kind == "events":
         return part
@@ -474,7 +478,7 @@ def physical_lines(file: InputFile) -> Iterator[tuple[int, bytes | None]]:
 def staged_lines(
     file: InputFile,
     name: str,
-    fast: list[Member],
+    fast: list[LineMember],
     rows: BatchRows,
     lines: int,
     events: Sequence[str] = (),
@@ -517,7 +521,7 @@ def staged_lines(
     )
 
 
-def _reserved(table: str, fast: Sequence[Member]) -> list[str]:
+def _reserved(table: str, fast: Sequence[LineMember]) -> list[str]:
     """Return the SELECTs of what is said of reserved keys that nobody knows, in the lines that were
     understood at once.
     """
@@ -540,7 +544,7 @@ def read_document_file(
     keys: AttributeColumns,
     reading: Reading,
     rejects: Rejects,
-    mapped: Mapping[str, Field] | None = None,
+    mapped: Mapping[str, BatchField] | None = None,
 ) -> StagedFile:
     """Stage a JSON document: one batch, or an array of batches (design.md R17). Raises
     InputRefused.

@@ -18,7 +18,7 @@ import duckdb
 
 from profilectl.codes import InputRefused
 from profilectl.importing.stage.parquet.footer import memory_limit
-from profilectl.importing.stage.parquet.parquet import MOST_DIGITS, Leaf, Source, opened
+from profilectl.importing.stage.parquet.parquet import MOST_DIGITS, Leaf, ParquetSource, opened
 from profilectl.importing.stage.parquet.types import BEYOND, entry_of
 from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.stage.source.unpacking import MEMORY_SHARE, most_of, refusal, size_of
@@ -66,7 +66,7 @@ def written_anew(
     file: InputFile,
     leaves: Mapping[int, Leaf],
     because: duckdb.Error | None = None,
-) -> tuple[Source, dict[int, Leaf]]:
+) -> tuple[ParquetSource, dict[int, Leaf]]:
     """Write some columns of a file to one of our own, and return that, and the columns as they are
     in it.
 

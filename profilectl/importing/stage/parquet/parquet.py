@@ -19,13 +19,20 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from profilectl.codes import InputRefused
-from profilectl.importing.stage.cells import LISTED, Assembly, Cell, Fault, string_held, string_over
+from profilectl.importing.stage.cells import (
+    LISTED,
+    Assembly,
+    Cell,
+    CellFault,
+    string_held,
+    string_over,
+)
 from profilectl.importing.stage.columns import read_columns
 from profilectl.importing.stage.parquet.footer import check_footer, within_room
 from profilectl.importing.stage.parquet.types import (
     BINARY,
-    Kind,
-    Member,
+    ParquetColumn,
+    ParquetType,
     entry_of,
     kind_of,
     list_of,
@@ -36,13 +43,13 @@ from profilectl.importing.stage.parquet.types import (
 from profilectl.importing.stage.path_columns import PathColumns
 from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.stage.staged import AttributeColumns, StagedFile
-from profilectl.rules.batch import BATCH_FIELDS, IGNORED, Field, attribute_key
+from profilectl.rules.batch import BATCH_FIELDS, IGNORED, BatchField, attribute_key
 from profilectl.rules.identity import type_named
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
 from profilectl.store.scratch import Scratch
 
 if TYPE_CHECKING:
-    from profilectl.importing.stage.run import Options
+    from profilectl.importing.stage.run import ReadingOptions
 
 _STRUCT = re.compile(r"STRUCT\(")
 MOST_MEMBERS = 1_000
@@ -74,19 +81,19 @@ class Leaf:
 
 
 @dataclass(slots=True)
-class Source:
+class ParquetSource:
     """A Parquet file as DuckDB reads it."""
 
     select: str
     """What stands after FROM; file_row_number counts its rows from 0."""
-    members: list[Member] = field(default_factory=list)
+    members: list[ParquetColumn] = field(default_factory=list)
     """Its columns."""
     leaves: list[Leaf] = field(default_factory=list)
     """Its columns, structs taken apart."""
 
 
 def read_parquet(
-    scratch: Scratch, file: InputFile, name: str, keys: AttributeColumns, options: Options
+    scratch: Scratch, file: InputFile, name: str, keys: AttributeColumns, options: ReadingOptions
 ) -> StagedFile:
     """Stage a Parquet file.
 
@@ -99,7 +106,7 @@ def read_parquet(
 
 
 def _read(
-    scratch: Scratch, file: InputFile, name: str, keys: AttributeColumns, options: Options
+    scratch: Scratch, file: InputFile, name: str, keys: AttributeColumns, options: ReadingOptions
 ) -> StagedFile:
     from profilectl.importing.stage.parquet.arrow import leaves_by_arrow, unreadable, written_anew
 
@@ -158,7 +165,7 @@ def _read(
     )
 
 
-def opened(scratch: Scratch, path: Path, name: str = "") -> Source:
+def opened(scratch: Scratch, path: Path, name: str = "") -> ParquetSource:
     """Look at the columns of a file.
 
     Raises duckdb.Error where DuckDB cannot, InputRefused for more members of structs than can be
@@ -187,7 +194,7 @@ def opened(scratch: Scratch, path: Path, name: str = "") -> Source:
             f"describe select * exclude (file_row_number) from {select}"
         )
     ]
-    source = Source(select)
+    source = ParquetSource(select)
     for place, ((named, kind), column) in enumerate(zip(described, columns, strict=True)):
         source.members.append(_member(scratch, column, quote_identifier(named), kind))
         source.leaves += _leaves(source.members[-1], column, (place,), "", "")
@@ -282,20 +289,20 @@ def _columns(schema: Iterator[tuple[Any, ...]]) -> Sequence[_Column]:
     return found
 
 
-def _member(scratch: Scratch, column: _Column, sql: str, kind: str) -> Member:
+def _member(scratch: Scratch, column: _Column, sql: str, kind: str) -> ParquetColumn:
     """Return a column with the members of the struct that it may be."""
     if not _STRUCT.match(kind) or entry_of(kind):
-        return Member(column.name, sql, column.kind(kind))
+        return ParquetColumn(column.name, sql, column.kind(kind))
     members = scratch.rows(f"describe select unnest($value::{kind})", {"value": None})
     inside = [
         _member(scratch, one, quote_identifier(named), inner)
         for (named, inner, *_), one in zip(members, column.members, strict=True)
     ]
-    return Member(column.name, sql, kind, inside)
+    return ParquetColumn(column.name, sql, kind, inside)
 
 
 def _leaves(
-    member: Member, column: _Column, path: tuple[int, ...], prefix: str, sql: str
+    member: ParquetColumn, column: _Column, path: tuple[int, ...], prefix: str, sql: str
 ) -> list[Leaf]:
     """Return the scalars of a column."""
     name, value = prefix + member.name, sql + member.sql
@@ -308,7 +315,9 @@ def _leaves(
     ]
 
 
-def _fields(name: str, leaves: Sequence[Leaf], path: PathColumns, options: Options) -> list[Field]:
+def _fields(
+    name: str, leaves: Sequence[Leaf], path: PathColumns, options: ReadingOptions
+) -> list[BatchField]:
     """Say what each leaf means.
 
     A member of a struct that is no field of a batch is an attribute of its dotted name (design.md
@@ -325,7 +334,7 @@ def _fields(name: str, leaves: Sequence[Leaf], path: PathColumns, options: Optio
             mapped[leaf.name] = IGNORED
             mapped.pop(root, None)
         elif root not in BATCH_FIELDS and type_named(root) is None:
-            mapped[leaf.name] = Field("attribute", attribute_key(leaf.name))
+            mapped[leaf.name] = BatchField("attribute", attribute_key(leaf.name))
     names_in_order = [leaf.name for leaf in leaves]
     own_manifest = path.own_manifest(options.manifest)
     return read_columns(name, names_in_order, own_manifest, mapped, unknown=options.reading.unknown)
@@ -335,10 +344,10 @@ def _make(
     scratch: Scratch,
     file: InputFile,
     name: str,
-    source: Source,
+    source: ParquetSource,
     columns: Mapping[int, Leaf],
-    fields: Sequence[Field],
-    options: Options,
+    fields: Sequence[BatchField],
+    options: ReadingOptions,
 ) -> list[Cell]:
     """Make the relation of a file's rows: seq, the text of each column that is used, and what there
     is to say against it.
@@ -367,7 +376,7 @@ class _Part:
     hint: str = ""
 
 
-def _part(column: str, leaf: Leaf, meaning: Field, options: Options) -> _Part:
+def _part(column: str, leaf: Leaf, meaning: BatchField, options: ReadingOptions) -> _Part:
     """Say how a leaf becomes the column of a relation."""
     if meaning.kind == "identity":
         return _identity(column, leaf, meaning, options)
@@ -376,7 +385,7 @@ def _part(column: str, leaf: Leaf, meaning: Field, options: Options) -> _Part:
     return _field_part(column, leaf, meaning, options)
 
 
-def _identity(column: str, leaf: Leaf, meaning: Field, options: Options) -> _Part:
+def _identity(column: str, leaf: Leaf, meaning: BatchField, options: ReadingOptions) -> _Part:
     """An identity is a text or a whole number; another number rejects its row."""
     kind = kind_of(leaf.kind, binary_as_text=options.binary_as_text)
     if kind is None or kind.identity is None:
@@ -394,12 +403,12 @@ def _identity(column: str, leaf: Leaf, meaning: Field, options: Options) -> _Par
             else "no whole number that a number of this type can say exactly"
         )
         cell.faults = (
-            Fault("IDENTITY_INVALID", f"x{column}", quote_text(f"{leaf.name} is {why}")),
+            CellFault("IDENTITY_INVALID", f"x{column}", quote_text(f"{leaf.name} is {why}")),
         )
     return _Part(leaf, cell, selected)
 
 
-def _attribute(column: str, leaf: Leaf, meaning: Field, options: Options) -> _Part:
+def _attribute(column: str, leaf: Leaf, meaning: BatchField, options: ReadingOptions) -> _Part:
     """An attribute keeps its type; a value without exact text is left out."""
     limits = options.reading.limits
     entry = entry_of(leaf.kind)
@@ -435,7 +444,7 @@ def _attribute(column: str, leaf: Leaf, meaning: Field, options: Options) -> _Pa
     return _Part(leaf, Cell(meaning, column, held, limit), selected)
 
 
-def _without_nulls(text: str, kind: Kind, options: Options) -> str:
+def _without_nulls(text: str, kind: ParquetType, options: ReadingOptions) -> str:
     """Return the SQL of a text, null where it is one that stands for nothing (`--null`)."""
     if not kind.quoted or not options.reading.nulls:
         return text
@@ -451,7 +460,7 @@ _WRONG = {
 }
 
 
-def _field_part(column: str, leaf: Leaf, meaning: Field, options: Options) -> _Part:
+def _field_part(column: str, leaf: Leaf, meaning: BatchField, options: ReadingOptions) -> _Part:
     """A field of a batch, or of an event, is read from its text as a cell of a CSV file is; a time
     is its milliseconds.
     """
@@ -475,7 +484,7 @@ def _field_part(column: str, leaf: Leaf, meaning: Field, options: Options) -> _P
     }.get(meaning.name, False)
     if wrong:
         cell.faults = (
-            Fault(
+            CellFault(
                 _WRONG[meaning.name],
                 f"{column} is not null",
                 quote_text(f"the column {leaf.name} is {leaf.kind}"),
@@ -484,7 +493,7 @@ def _field_part(column: str, leaf: Leaf, meaning: Field, options: Options) -> _P
         cell.text = NOTHING
     elif not kind.exact and (meaning.kind != "plain" or meaning.name == "source_request_id"):
         cell.faults = (
-            Fault("BATCH_INVALID", f"x{column}", quote_text(f"{leaf.name} has no exact text")),
+            CellFault("BATCH_INVALID", f"x{column}", quote_text(f"{leaf.name} has no exact text")),
         )
         selected.append(
             f"{list_unfit(kind, leaf.sql) if entry else unfit(kind, leaf.sql)} as x{column}"
@@ -492,7 +501,7 @@ def _field_part(column: str, leaf: Leaf, meaning: Field, options: Options) -> _P
     return _Part(leaf, cell, selected)
 
 
-def _impossible(column: str, leaf: Leaf, meaning: Field) -> _Part:
+def _impossible(column: str, leaf: Leaf, meaning: BatchField) -> _Part:
     """A column whose type cannot be what it is to be: it may be there as long as it has no values."""
     what = (
         "an identity must be text or a whole number"
@@ -560,7 +569,7 @@ def _reject_nul(scratch: Scratch, name: str, parts: Sequence[_Part]) -> None:
         for (place, condition), there in zip(some, found, strict=True):
             if there:
                 parts[place].cell.faults += (
-                    Fault(
+                    CellFault(
                         "NUL_CHARACTER",
                         f"coalesce({condition}, false)",
                         quote_text(parts[place].leaf.name),
@@ -568,7 +577,7 @@ def _reject_nul(scratch: Scratch, name: str, parts: Sequence[_Part]) -> None:
                 )
 
 
-def _readable(members: Sequence[Member]) -> list[Member]:
+def _readable(members: Sequence[ParquetColumn]) -> list[ParquetColumn]:
     """Return the columns that a rejected row is written down with: all but those that may not be
     readable at all.
     """
@@ -580,7 +589,7 @@ def _readable(members: Sequence[Member]) -> list[Member]:
 
 
 def _refuse_bytes(
-    scratch: Scratch, file: InputFile, source: Source, columns: Mapping[int, Leaf]
+    scratch: Scratch, file: InputFile, source: ParquetSource, columns: Mapping[int, Leaf]
 ) -> None:
     """Refuse a file with a text that is not UTF-8, and say in which column."""
     for leaf in columns.values():
@@ -597,7 +606,9 @@ def _refuse_bytes(
             return
 
 
-def _notices(leaves: Sequence[Leaf], fields: Sequence[Field], options: Options) -> list[str]:
+def _notices(
+    leaves: Sequence[Leaf], fields: Sequence[BatchField], options: ReadingOptions
+) -> list[str]:
     """Say which option would read what is left out."""
     if options.binary_as_text:
         return []

@@ -21,7 +21,7 @@ NOT_A_NUMBER = f"('nan', '-nan', 'inf', '-inf', 'infinity', '-infinity', '{BEYON
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ParquetType:
     """One type of Parquet, as DuckDB names it."""
 
     name: str
@@ -62,31 +62,31 @@ _INT96_MS = "epoch_us(try_cast({v} as timestamp)) // 1000 - (epoch_us(try_cast({
 # fmt: off
 KINDS = (
     #    type of DuckDB                    text                        quoted  as an identity              milliseconds
-    Kind("VARCHAR|ENUM.*|UUID",            "{v}::varchar",             True,   "{v}::varchar"),
-    Kind("JSON|INTERVAL",                  "{v}::varchar",             True),
-    Kind("BOOLEAN",                        "case {v} when true then 'true' when false then 'false' end", False),
-    Kind("U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER", "{v}::varchar",      False,  "{v}::varchar"),
-    Kind(r"DECIMAL\(.*\)",                 "{v}::varchar",             False,  _WHOLE_DECIMAL),
-    Kind("HALF FLOAT",                     "{v}::varchar",             False,  _whole_float(2**11), exact=False),
-    Kind("FLOAT",                          "{v}::varchar",             False,  _whole_float(2**24), exact=False),
-    Kind("DOUBLE",                         "{v}::varchar",             False,  _whole_float(2**53), exact=False),
-    Kind("DATE",                           "{v}::varchar",             True,   exact=False),
-    Kind("TIME|TIME_NS|TIME WITH TIME ZONE", "{v}::varchar",           True),
-    Kind("TIME_NS WITH TIME ZONE",         "{v}::varchar || '+00'",    True),
-    Kind("TIMESTAMP(_S|_MS)?",             _TIME,                      True,   ms=_US_MS, exact=False),
-    Kind("TIMESTAMP_NS",                   _TIME,                      True,   ms=_NS_MS, exact=False),
-    Kind("TIMESTAMP WITH TIME ZONE",       _ZONED,                     True,   ms=_US_MS, exact=False),
-    Kind("TIMESTAMPTZ_NS",                 "replace(make_timestamp_ns(epoch_ns({v}))::varchar, ' ', 'T') || 'Z'", True,
+    ParquetType("VARCHAR|ENUM.*|UUID",            "{v}::varchar",             True,   "{v}::varchar"),
+    ParquetType("JSON|INTERVAL",                  "{v}::varchar",             True),
+    ParquetType("BOOLEAN",                        "case {v} when true then 'true' when false then 'false' end", False),
+    ParquetType("U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER", "{v}::varchar",      False,  "{v}::varchar"),
+    ParquetType(r"DECIMAL\(.*\)",                 "{v}::varchar",             False,  _WHOLE_DECIMAL),
+    ParquetType("HALF FLOAT",                     "{v}::varchar",             False,  _whole_float(2**11), exact=False),
+    ParquetType("FLOAT",                          "{v}::varchar",             False,  _whole_float(2**24), exact=False),
+    ParquetType("DOUBLE",                         "{v}::varchar",             False,  _whole_float(2**53), exact=False),
+    ParquetType("DATE",                           "{v}::varchar",             True,   exact=False),
+    ParquetType("TIME|TIME_NS|TIME WITH TIME ZONE", "{v}::varchar",           True),
+    ParquetType("TIME_NS WITH TIME ZONE",         "{v}::varchar || '+00'",    True),
+    ParquetType("TIMESTAMP(_S|_MS)?",             _TIME,                      True,   ms=_US_MS, exact=False),
+    ParquetType("TIMESTAMP_NS",                   _TIME,                      True,   ms=_NS_MS, exact=False),
+    ParquetType("TIMESTAMP WITH TIME ZONE",       _ZONED,                     True,   ms=_US_MS, exact=False),
+    ParquetType("TIMESTAMPTZ_NS",                 "replace(make_timestamp_ns(epoch_ns({v}))::varchar, ' ', 'T') || 'Z'", True,
                                                                                ms=_NS_MS),
-    Kind("INT96",                          "{v}::varchar",             True,   ms=_INT96_MS, exact=False),
-    Kind('"NULL"',                         "null::varchar",            True,   "null::varchar", "null::bigint"),
+    ParquetType("INT96",                          "{v}::varchar",             True,   ms=_INT96_MS, exact=False),
+    ParquetType('"NULL"',                         "null::varchar",            True,   "null::varchar", "null::bigint"),
 )
-BINARY = Kind("BLOB",                      "try(decode({v}))",         True,   "try(decode({v}))", exact=False)
+BINARY = ParquetType("BLOB",                      "try(decode({v}))",         True,   "try(decode({v}))", exact=False)
 """Bytes, where they are to be read as text in UTF-8."""
 # fmt: on
 
 
-def kind_of(name: str, *, binary_as_text: bool = False) -> Kind | None:
+def kind_of(name: str, *, binary_as_text: bool = False) -> ParquetType | None:
     """Return the kind of a type, None where it has no exact text; of a list see entry_of."""
     if name == BINARY.name:
         return BINARY if binary_as_text else None
@@ -98,14 +98,14 @@ def entry_of(name: str) -> str | None:
     return name[: name.rindex("[")] if re.search(r"\[[0-9]*\]$", name) else None
 
 
-def list_unfit(kind: Kind, value: str) -> str | None:
+def list_unfit(kind: ParquetType, value: str) -> str | None:
     """Return the condition that an entry of a list has no text; None where each has."""
     if kind.exact:
         return None
     return f"coalesce(list_bool_or(list_transform({value}, lambda entry: {unfit(kind, 'entry')})), false)"
 
 
-def unfit(kind: Kind, value: str) -> str:
+def unfit(kind: ParquetType, value: str) -> str:
     """Return the condition that a value has no text."""
     text = kind.text.format(v=value)
     return (
@@ -116,16 +116,16 @@ def unfit(kind: Kind, value: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ParquetColumn:
     """A column, or a member of a struct: its name in the file, its type, the members below it."""
 
     name: str
     sql: str
     kind: str
-    members: Sequence[Member] = ()
+    members: Sequence[ParquetColumn] = ()
 
 
-def raw_json(columns: Sequence[Member], *, binary_as_text: bool) -> str:
+def raw_json(columns: Sequence[ParquetColumn], *, binary_as_text: bool) -> str:
     """Return the SQL of a row as a JSON object, digit for digit; what has no text is written as
     [{TYPE: a text that DuckDB has for it}].
     """
@@ -137,10 +137,13 @@ def raw_json(columns: Sequence[Member], *, binary_as_text: bool) -> str:
     return "'{' || concat_ws(',', " + ", ".join(parts) + ") || '}'"
 
 
-def _raw(name: str, value: str, members: Sequence[Member], binary_as_text: bool) -> str:
+def _raw(name: str, value: str, members: Sequence[ParquetColumn], binary_as_text: bool) -> str:
     if members:
         inside = raw_json(
-            [Member(one.name, f"{value}.{one.sql}", one.kind, one.members) for one in members],
+            [
+                ParquetColumn(one.name, f"{value}.{one.sql}", one.kind, one.members)
+                for one in members
+            ],
             binary_as_text=binary_as_text,
         )
         return f"case when {value} is not null then {inside} end"
@@ -164,7 +167,7 @@ def list_of(value: str, entry: str) -> str:
     )
 
 
-def _scalar_raw(kind: Kind, value: str) -> str:
+def _scalar_raw(kind: ParquetType, value: str) -> str:
     text = kind.text.format(v=value)
     if kind is BINARY:
         return f"to_json(coalesce({text}, {value}::varchar))::varchar"
