@@ -238,10 +238,10 @@ duckdb.connect(sys.argv[1], read_only=True)
 
 INTERPRETER = """
 import csv, itertools, sys
-from profilectl.batch import Reading, Unusable, read_flat
-from profilectl.feed import Feed
-from profilectl.identity import Rules
-from profilectl.interpreter import Interpreter
+from profilectl.rules.batch import Reading, Unusable, read_flat
+from profilectl.rules.feed import Feed
+from profilectl.rules.identity import Rules
+from profilectl.rules.interpreter import Interpreter
 
 def batches(lines, reading):
     for line in lines:

@@ -35,7 +35,7 @@ from profilectl.rules.text.values import to_json
 from profilectl.store.history import as_of as as_of_arrival
 from profilectl.store.history import history_of, time_ms
 from profilectl.store.opening import open_store
-from profilectl.store.scratch import scratch_beside
+from profilectl.store.scratch import folder_beside_or_elsewhere, scratch_beside
 from profilectl.store.store import OpenStore
 
 if TYPE_CHECKING:  # `show` is to feel instant: what it does not need is loaded where it is used
@@ -236,6 +236,13 @@ def stated_time(option: str, stated: str | None) -> int | None:
     if found:
         return time.time_ns() // 1_000_000 - int(found[1]) * AGO_MS[found[2]]
     return time_ms(option, stated, "a time", "30d, 2026-11-23")
+
+
+@contextlib.contextmanager
+def folder_for_input(store: Path) -> Iterator[Path]:
+    """Make a folder for input that is read from a stream, for its owner only; it goes at the end."""
+    with folder_beside_or_elsewhere(store.absolute()) as folder:
+        yield folder
 
 
 def copied(stream: BinaryIO, path: Path) -> None:

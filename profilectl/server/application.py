@@ -1,6 +1,6 @@
 """The requests: what comes in, who may, what is asked, what goes out.
 
-Bodies are read by profilectl.values, not by the framework: a number keeps its digits, and a key
+Bodies are read by profilectl.rules.text.values, not by the framework: a number keeps its digits, and a key
 that stands twice is refused. The framework routes, and writes the OpenAPI document.
 """
 

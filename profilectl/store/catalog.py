@@ -325,7 +325,9 @@ def _taken_back(
 def _declared() -> Iterator[tuple[str, list[Column]]]:
     """Yield the tables of schema.sql."""
     text = re.sub(
-        r"--[^\n]*", "", resources.files("profilectl.store").joinpath("schema.sql").read_text()
+        r"--[^\n]*",
+        "",
+        resources.files("profilectl.store").joinpath("schema.sql").read_text(),
     )
     for statement in text.split(";\n"):
         if made := _MADE.fullmatch(statement):

@@ -8,14 +8,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import profilectl.engine
-import profilectl.refresh
 import pytest
 from hypothesis import HealthCheck, given, note, seed, settings
 from support.doors import call, run
 from support.effort import at_length
 from support.lives import BEGIN_MS, DAY_MS, lives
 
+import profilectl.audiences.refresh
+import profilectl.importing.run
 from profilectl.audiences.refresh import RefreshRequest, refresh_store
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files

@@ -189,7 +189,7 @@ LIBRARY = """
 import os, sys, time
 from pathlib import Path
 os.umask(0)
-import profilectl.engine as engine
+import profilectl.importing.run as engine
 from profilectl import Store
 write = engine.write
 def last(store, *arguments):

@@ -62,7 +62,7 @@ MOST_LINES = 600
 # Runs the command line in this process, then prints which modules were loaded.
 LOADED = """
 import json, sys
-from profilectl.cli import main
+from profilectl.cli.app import main
 try:
     main()
 except SystemExit as end:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import profilectl.engine
-import profilectl.merge
-import profilectl.resolve
-import profilectl.sift
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from support.equivalence import check
 from support.histories import histories
 
+import profilectl.importing.merge
+import profilectl.importing.resolve
+import profilectl.importing.run
+import profilectl.importing.sift
 from profilectl.rules.priority import SET
 
 NOTHING = "select hash from claim where $key is null"

@@ -682,8 +682,8 @@ def test_a_push_of_an_audience_pushes_its_members(folder: Path) -> None:
 # so-manyeth; 0: it says how many there are.
 COUNTING = """
 import os, signal, sys
-from profilectl.delivery.http import Sender
-from profilectl.scratch import Scratch
+from profilectl.outputs.delivery.http import HttpSender
+from profilectl.store.scratch import Scratch
 place, seen = int(sys.argv.pop(1)), 0
 def count():
     global seen
@@ -702,7 +702,7 @@ once = Sender._once
 Sender._once = counting(once)
 Scratch.run, Scratch.rows = counting(Scratch.run), counting(Scratch.rows)
 os.replace, os.fsync, os.write = counting(os.replace), counting(os.fsync), counting(os.write)
-from profilectl.cli import main
+from profilectl.cli.app import main
 sys.argv[0] = "profilectl"
 try:
     main()

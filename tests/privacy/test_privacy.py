@@ -473,8 +473,8 @@ def test_nobody_found(folder: Path) -> None:
 # table.
 KILLED = """
 import os, signal, sys
-from profilectl.scratch import Scratch
-import profilectl.copies as copies
+from profilectl.store.scratch import Scratch
+import profilectl.store.copies as copies
 place, seen = int(sys.argv.pop(1)), 0
 def count():
     global seen
@@ -489,7 +489,7 @@ def counting(real, wanted=lambda *a: True):
     return call
 Scratch.run = counting(Scratch.run, lambda self, statement, *a: statement.startswith(("insert into rewritten", "copy from", "checkpoint", "detach", "attach")))
 os.replace, os.fsync = counting(os.replace), counting(os.fsync)
-from profilectl.cli import main
+from profilectl.cli.app import main
 sys.argv[0] = "profilectl"
 main()
 """

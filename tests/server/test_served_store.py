@@ -396,7 +396,7 @@ import profilectl.server.run as serving
 async def keep_fresh(*_):
     {what}
 serving._keep_fresh = keep_fresh
-from profilectl.cli import main
+from profilectl.cli.app import main
 main()
 """
 

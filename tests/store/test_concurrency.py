@@ -21,8 +21,8 @@ from profilectl.store.scratch import Scratch
 HOLDING = """
 import sys, time
 from pathlib import Path
-from profilectl.opening import open_store
-from profilectl.scratch import Scratch
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import Scratch
 with open_store(Scratch(Path(".")), Path("profiles.duckdb"), write=sys.argv[1] == "write"):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))

@@ -35,28 +35,28 @@ from profilectl.store.scratch import Scratch
 # last word of the commit nothing is between any more.
 ANNOUNCING = """
 import sys
-import profilectl.engine as engine
+import profilectl.importing.run as engine
 write = engine.write
 def announced(*arguments):
     print("begins", flush=True)
     write(*arguments)
     print("done", flush=True)
 engine.write = announced
-from profilectl.cli import main
+from profilectl.cli.app import main
 sys.argv[0] = "profilectl"
 main()
 """
 # ... and one that is gone before the log is folded into the store.
 LEAVING_ITS_LOG = """
 import os, signal, sys
-import profilectl.engine as engine
+import profilectl.importing.run as engine
 write = engine.write
 def last(store, *arguments):
     store.scratch.run("set checkpoint_threshold = '1TB'")
     write(store, *arguments)
     os.kill(os.getpid(), signal.SIGKILL)
 engine.write = last
-from profilectl.cli import main
+from profilectl.cli.app import main
 main()
 """
 

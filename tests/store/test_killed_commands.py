@@ -28,8 +28,8 @@ from profilectl.codes import NobodyFound
 # many there are.
 COUNTING = """
 import os, signal, sys
-from profilectl.scratch import Scratch
-import profilectl.refresh as refresh
+from profilectl.store.scratch import Scratch
+import profilectl.audiences.refresh as refresh
 place, seen, marks = int(sys.argv.pop(1)), 0, []
 def counting(real):
     def call(*arguments, **more):
@@ -46,7 +46,7 @@ def marked(*arguments, **more):
     marks.append(seen)
     return begin(*arguments, **more)
 refresh.refresh_store = marked
-from profilectl.cli import main
+from profilectl.cli.app import main
 sys.argv[0] = "profilectl"
 try:
     main()

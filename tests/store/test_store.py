@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import profilectl.commit
-import profilectl.compaction
-import profilectl.engine
-import profilectl.refresh
-import profilectl.scratch
 import pytest
 from support.doors import run
 
+import profilectl.audiences.refresh
+import profilectl.importing.commit
+import profilectl.importing.run
+import profilectl.store.compaction
+import profilectl.store.scratch
 from profilectl.codes import ProfilectlError, StoreUnusable
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files

@@ -17,7 +17,7 @@ def end(after):
     time.sleep(after)
     os.kill(os.getpid(), signal.SIGKILL)
 threading.Thread(target=end, args=(float(sys.argv.pop(1)),), daemon=True).start()
-from profilectl.cli import main
+from profilectl.cli.app import main
 sys.argv[0] = "profilectl"
 main()
 """

@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import profilectl.refresh
 import pytest
 from support.doors import call, made_once
+
+import profilectl.audiences.refresh
 
 DAY_MS = 86_400_000
 NOW_MS = time.time_ns() // 1_000_000

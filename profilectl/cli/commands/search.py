@@ -162,7 +162,7 @@ def lookup_command(
     """
     from profilectl.files.sinks import ENDINGS, format_named, packed
     from profilectl.files.whole_file import check_apart, whole_file
-    from profilectl.reading.actions import copied, folder_beside_or_elsewhere, look_up_file
+    from profilectl.reading.actions import copied, folder_for_input, look_up_file
     from profilectl.reading.lookup import Lookup
 
     output = file_or_stdout(output)
@@ -183,7 +183,7 @@ def lookup_command(
         piped=file == "-",
         max_unpacked=max_unpacked,
     )
-    with folder_beside_or_elsewhere(options_of(context).store.absolute()) as folder:
+    with folder_for_input(options_of(context).store) as folder:
         path = Path(file)
         if file == "-":
             path = folder / "stdin"

@@ -42,7 +42,7 @@ class CellFault:
 class Cell:
     """One column of a file: the SQL that reads it, what it means, how it is held.
 
-    text: its value as text. held: its value as profilectl.values holds it. over: the code of the
+    text: its value as text. held: its value as profilectl.rules.text.values holds it. over: the code of the
     limit a value breaks, as SQL that gives null for none; None where no value can. faults: what
     makes a row unusable, besides what a text can say. json: its text is JSON, of a number, a
     boolean or a list.

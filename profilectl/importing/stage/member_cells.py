@@ -1,4 +1,4 @@
-"""The checks of profilectl.member for columns, all rows at once."""
+"""The checks of profilectl.rules.batch_members for columns, all rows at once."""
 
 from __future__ import annotations
 

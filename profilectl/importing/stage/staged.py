@@ -6,7 +6,7 @@ needs not know which format a row came from:
     seq          the place of the row in its file, from 0; the only order there is
     environment, mpid, at_ms, request, deleted, rest     the plain fields, as far as the file has them
     i_<type>     an identity as stated
-    a<n>         an attribute, held as profilectl.values says; AttributeColumns knows its key
+    a<n>         an attribute, held as profilectl.rules.text.values says; AttributeColumns knows its key
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """What an identity is looked up by and whether it may be used, as SQL: the set-based twin of
-profilectl.identity.
+profilectl.rules.identity.
 
 Every key that SQL makes or compares is made here. Texts are trimmed first; a key is what is hashed.
 """

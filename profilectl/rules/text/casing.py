@@ -1,6 +1,6 @@
 """The fold of an identity: what makes two spellings that differ in case one (design.md R21).
 
-It is the lower case as Python has it; profilectl.identity_sql says the same in SQL. The lower() of
+It is the lower case as Python has it; profilectl.rules.sql.identities says the same in SQL. The lower() of
 SQL goes letter by letter, and differs in two of them:
 
     U+03A3, the capital sigma: at the end of a word its lower case is U+03C2, else U+03C3;

@@ -1,6 +1,6 @@
 """The events.* columns of a file with columns -> staged events, all rows at once.
 
-The set-based twin of profilectl.event.event_of_cells.
+The set-based twin of profilectl.rules.event.event.event_of_cells.
 """
 
 from __future__ import annotations

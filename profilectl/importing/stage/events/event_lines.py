@@ -1,6 +1,6 @@
 """The events of lines of JSON -> staged events, all at once.
 
-What profilectl.event says of one event, as SQL over all of them. It understands less: an event that
+What profilectl.rules.event.event says of one event, as SQL over all of them. It understands less: an event that
 it is not sure of sends its whole line to be read in Python, which is what says what is right.
 """
 

@@ -2,7 +2,7 @@
 is an event that is right.
 
 The events of a feed are made by a program, so most of them are spelled alike: the same members in
-the same order, no blanks, no escapes. A shape is learned from an event that profilectl.event has
+the same order, no blanks, no escapes. A shape is learned from an event that profilectl.rules.event.event has
 read, and what that looked at is part of it: another event of the same shape would be read in the
 same way. What matches is also the text that would be stored, letter for letter.
 """
@@ -31,7 +31,7 @@ slow.
 _STRING = r'"[^"\\\x00-\x1f]*"'
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:[.][0-9]+)?(?:[eE][-+]?[0-9]+)?"
 _BOOLEAN = "(?:true|false)"
-# What profilectl.event looks at.
+# What profilectl.rules.event.event looks at.
 _FILLED = r'"[^"\\\x00-\x1f]+"'
 _FOUND = r'"([^"\\\x00-\x1f]+)"'
 _WHOLE_FOUND = r"(0|-?[1-9][0-9]{0,17})"

@@ -3,7 +3,7 @@
 Two ways that agree. DuckDB takes a file's lines apart all at once and then accounts for every byte
 of each line: if the parts that were understood, put together again, are exactly as long as the
 line, nothing was lost, doubled, respelled or overlooked. A line that does not balance (a number
-with a fraction, an escape, an unusual field, a fault) is read in Python by profilectl.batch, which
+with a fraction, an escape, an unusual field, a fault) is read in Python by profilectl.rules.batch, which
 is what says what a line means.
 """
 
@@ -239,7 +239,7 @@ def _flat_members(
     if not names:
         return []
     values = [
-        f"json_extract(line, {quote_text(Member('', name, '', '').json_path)})::varchar"
+        f"json_extract(line, {quote_text(LineMember('', name, '', '').json_path)})::varchar"
         for name in names
     ]
     with_objects = ", ".join(
@@ -414,7 +414,7 @@ def _read_slow(scratch: Scratch, name: str, places: list[int], reader: LineReade
 
 
 class LineReader:
-    """Reads one line, or one element of a document, after another as profilectl.batch says."""
+    """Reads one line, or one element of a document, after another as profilectl.rules.batch says."""
 
     def __init__(
         self,

@@ -1,5 +1,5 @@
 """An export of profiles as JSON lines -> staged rows: a line is as many rows as it takes batches
-(profilectl.exported).
+(profilectl.rules.leaving.exported_line).
 """
 
 from __future__ import annotations
