@@ -9,7 +9,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,10 +24,16 @@ from profilectl.rules.workspace import choose_workspace
 from profilectl.store.store_key import MODULE, choose_store_key
 from profilectl.version import __version__
 
+if TYPE_CHECKING:
+    from profilectl.rules.calculated import Definition
+    from profilectl.rules.criteria.tree import Criterion
+
 app = typer.Typer(
     name="profilectl",
     cls=Commands,
-    help="A customer profile store on your own machine, with the rules of a customer data platform.",
+    help=(
+        "A customer profile store on your own machine, with the rules of a customer data platform."
+    ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -39,24 +45,29 @@ class GlobalOptions:
     """The options of every command."""
 
     store: Path
+    """The store file."""
     quiet: bool
+    """Whether to print no progress and no notices."""
 
 
 def options_of(context: typer.Context) -> GlobalOptions:
-    found = context.find_object(GlobalOptions)
-    assert found is not None
-    return found
+    """Return the options that stand before the command."""
+    options = context.find_object(GlobalOptions)
+    assert options is not None
+    return options
 
 
-def tell_unknown(context: typer.Context, wanted: Any, workspace: str, wait_s: float) -> None:
-    """Say which names in criteria, or in a definition, nobody has (unknown_names.py)."""
+def tell_unknown(
+    context: typer.Context, definition: Criterion | Definition, workspace: str, wait_s: float
+) -> None:
+    """Print which names in criteria, or in a definition, nobody has (unknown_names.py)."""
     from profilectl.audiences.unknown_names import unknown_in
-    from profilectl.render import screen as render_screen
+    from profilectl.render import screen
 
     options = options_of(context)
     if not options.quiet:
-        for sentence in unknown_in(options.store, wanted, workspace, wait_s=wait_s):
-            render_screen.notice(sentence)
+        for sentence in unknown_in(options.store, definition, workspace, wait_s=wait_s):
+            screen.notice(sentence)
 
 
 def _version(value: bool) -> None:
@@ -65,93 +76,120 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+StoreOption = Annotated[
+    Path,
+    typer.Option(
+        "--store",
+        envvar="PROFILECTL_STORE",
+        help="The store: a file. The first command that writes makes it.",
+    ),
+]
+WorkspaceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--workspace",
+        envvar="PROFILECTL_WORKSPACE",
+        metavar="NAME",
+        help="The workspace to use, if the store has several.",
+        autocompletion=complete.workspaces,
+    ),
+]
+StoreKeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--store-key",
+        metavar="FILE",
+        help=(
+            "A file of mode 0600 with the key of an encrypted store (default: the file"
+            " that PROFILECTL_STORE_KEY names)."
+        ),
+    ),
+]
+SuppressionKeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--suppression-key",
+        envvar="PROFILECTL_SUPPRESSION_KEY",
+        metavar="FILE",
+        help="The key that keeps erased people out, if it is not beside the store.",
+    ),
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print no progress and no notices.")
+]
+VersionOption = Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+]
+
+
 @app.callback()
 def _common(
     context: typer.Context,
-    store: Annotated[
-        Path,
-        typer.Option(
-            "--store", envvar="PROFILECTL_STORE", help="The store: a file, made on first use."
-        ),
-    ] = Path("profiles.duckdb"),
-    workspace: Annotated[
-        str | None,
-        typer.Option(
-            "--workspace",
-            envvar="PROFILECTL_WORKSPACE",
-            metavar="NAME",
-            help="The workspace that is meant, where the store has several.",
-            autocompletion=complete.workspaces,
-        ),
-    ] = None,
-    store_key: Annotated[
-        Path | None,
-        typer.Option(
-            "--store-key",
-            metavar="FILE",
-            help="A file of mode 0600 with the key of a store that DuckDB encrypts; else the variable PROFILECTL_STORE_KEY names it.",
-        ),
-    ] = None,
-    suppression_key: Annotated[
-        Path | None,
-        typer.Option(
-            "--suppression-key",
-            envvar="PROFILECTL_SUPPRESSION_KEY",
-            metavar="FILE",
-            help="The key by which whoever was erased stays out, where it is not beside the store.",
-        ),
-    ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress and no notices.")
-    ] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
+    store: StoreOption = Path("profiles.duckdb"),
+    workspace: WorkspaceOption = None,
+    store_key: StoreKeyOption = None,
+    suppression_key: SuppressionKeyOption = None,
+    quiet: QuietOption = False,
+    version: VersionOption = False,
 ) -> None:
     choose_workspace(workspace)
     choose_store_key(store_key)
     choose_key(suppression_key)
-    sweep(store.absolute().parent)  # what killed commands have left, whatever they were about
+    sweep(store.absolute().parent)  # what killed commands of any kind have left there
     context.obj = GlobalOptions(store, quiet)
 
 
-def file_or_stdout(output: Path | None) -> Path | None:
-    """Return the file that -o names: none for "-", which is standard output."""
-    return None if output is None or str(output) == "-" else output
-
-
-WaitOption = Annotated[
-    float,
-    typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for a busy store."),
-]
-ServersOption = Annotated[
-    float,
-    typer.Option(
-        "--wait-servers",
-        metavar="SECONDS",
-        min=0,
-        help="How long to wait until no running server tells of them any more; those that do are named.",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-
-
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""What a stream fails with (then no file is named) where its end has no room or is broken: what was
-done is done, its output is cut; and what a disk fails with.
+"""The errors of a stream or a disk that is full or broken. No file is named where the output goes
+to a stream: what was done is done, and its output is cut.
 """
+LOOK_AT_THE_HISTORY = "profilectl imports list tells whether an import is made"
+
+
+@dataclass(frozen=True)
+class StoreTrouble:
+    """A failure of DuckDB that the machine or the file causes, and what to do about it."""
+
+    words: tuple[str, ...]
+    """What DuckDB says; one of them is enough."""
+    message: str
+    """What stands before DuckDB's own words."""
+    hint: str
+    """What to do."""
+
+
 UNUSABLE = (
-    # what DuckDB says where the machine or the file is at fault: words, message, hint; the first
-    # that fits
-    (("No space left", "Out of Memory", "failed to allocate", "File too large", "Could not write"),
-     "", "make room on the disk or give --memory-limit more; the store is as before"),
-    ((MODULE,),
-     "the store is encrypted, and DuckDB can read such files here, not write them: ", "give --memory-limit more, so that nothing has to be spilled; or install DuckDB's httpfs"),
-    (("fsync failed", "has been invalidated", "CHECKPOINT during DETACH failed"),
-     "the disk did not take what was written: ", "mend the disk, then profilectl check; profilectl imports list tells whether an import is made"),
-    (("Corrupt", "checksum", "IO Error", "Serialization Error"),
-     "the store cannot be read: ", "restore a backup; profilectl check says what of it is readable"),
-)  # fmt: skip
+    StoreTrouble(
+        words=(
+            "No space left",
+            "Out of Memory",
+            "failed to allocate",
+            "File too large",
+            "Could not write",
+        ),
+        message="",
+        hint="make room on the disk or give --memory-limit more; the store is as before",
+    ),
+    StoreTrouble(
+        words=(MODULE,),
+        message="the store is encrypted, and DuckDB can read such files here, not write them: ",
+        hint=(
+            "give --memory-limit more, so that nothing has to be spilled;"
+            " or install DuckDB's httpfs"
+        ),
+    ),
+    StoreTrouble(
+        words=("fsync failed", "has been invalidated", "CHECKPOINT during DETACH failed"),
+        message="the disk did not take what was written: ",
+        hint=f"mend the disk, then profilectl check; {LOOK_AT_THE_HISTORY}",
+    ),
+    StoreTrouble(
+        words=("Corrupt", "checksum", "IO Error", "Serialization Error"),
+        message="the store cannot be read: ",
+        hint="restore a backup; profilectl check says what of it is readable",
+    ),
+)
+"""The failures of DuckDB, in the order in which they are looked for."""
 
 
 def main() -> None:
@@ -180,45 +218,66 @@ def _run() -> None:
     except (BrokenPipeError, ReaderLeft):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except (MemoryError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in FULL and not error.filename:
-            _say(
-                f"{error.strerror}: where the output goes",
-                "make room and give the command again; profilectl imports list tells whether an import is made",
-            )
-            sys.exit(Exit.UNFINISHED)
-        if isinstance(error, OSError) and error.errno in FULL:
-            _say(
-                f"{error.strerror}: {error.filename}",
-                "make room, or mend the disk, and give the command again; profilectl imports list tells whether an import is made",
-            )
-            sys.exit(Exit.UNUSABLE)
-        if isinstance(error, OSError) and error.strerror:
-            _say(f"{error.strerror}: {error.filename or 'where the output goes'}", "")
-        else:
-            _say(str(error), "")
+    except OSError as error:
+        sys.exit(_end_of_system_error(error))
+    except MemoryError as error:
+        _say(str(error), "")
         sys.exit(Exit.FAULT)
     except Exception as error:
-        if type(error).__module__.lstrip("_").startswith("duckdb"):
-            for words, message, hint in UNUSABLE:
-                if any(word in str(error) for word in words):
-                    _say(message + str(error).splitlines()[0][:300], hint)
-                    sys.exit(Exit.UNUSABLE)
-        if os.environ.get("PROFILECTL_TRACEBACK"):
-            raise
+        sys.exit(_end_of_fault(error))
+
+
+def _end_of_system_error(error: OSError) -> Exit:
+    """Say what the system refused, and return the exit status."""
+    if error.errno in FULL and not error.filename:
         _say(
-            f"a fault in profilectl: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-            "please report it, with the output under PROFILECTL_TRACEBACK=1; the store is as before",
+            f"{error.strerror}: where the output goes",
+            f"make room and give the command again; {LOOK_AT_THE_HISTORY}",
         )
-        sys.exit(Exit.FAULT)
+        return Exit.UNFINISHED
+    if error.errno in FULL:
+        _say(
+            f"{error.strerror}: {error.filename}",
+            f"make room, or mend the disk, and give the command again; {LOOK_AT_THE_HISTORY}",
+        )
+        return Exit.UNUSABLE
+    if error.strerror:
+        _say(f"{error.strerror}: {error.filename or 'where the output goes'}", "")
+    else:
+        _say(str(error), "")
+    return Exit.FAULT
+
+
+def _end_of_fault(error: Exception) -> Exit:
+    """Say what failed, and return the exit status.
+
+    Raises the error again under PROFILECTL_TRACEBACK, unless DuckDB says that the machine or the
+    file is the cause.
+    """
+    first_line = str(error).splitlines()[0] if str(error) else ""
+    if type(error).__module__.lstrip("_").startswith("duckdb"):
+        for trouble in UNUSABLE:
+            if any(word in str(error) for word in trouble.words):
+                _say(trouble.message + first_line[:300], trouble.hint)
+                return Exit.UNUSABLE
+    if os.environ.get("PROFILECTL_TRACEBACK"):
+        raise error
+    _say(
+        f"a fault in profilectl: {type(error).__name__}: {first_line}",
+        "please report it, with the output under PROFILECTL_TRACEBACK=1; the store is as before",
+    )
+    return Exit.FAULT
 
 
 def _say_interrupted() -> None:
-    """Say so, unless the terminal is gone; then nothing more is written to it."""
+    """Say that the command was interrupted; write nothing if the terminal is gone."""
     try:
         _say(
             "interrupted",
-            "what was being written is there whole or not at all; of an import, profilectl imports list tells",
+            (
+                "what was being written is there whole or not at all; of an import, profilectl"
+                " imports list tells"
+            ),
         )
         sys.stdout.flush()
     except OSError:
@@ -227,8 +286,8 @@ def _say_interrupted() -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _show_warning(message: Warning | str, *rest: object) -> None:
-    """A notice from below, such as that a store was upgraded."""
+def _show_warning(message: Warning | str, *_details: object) -> None:
+    """Print a notice of a lower layer, such as that a store was upgraded."""
     from profilectl.render.screen import notice
 
     notice(str(message))

@@ -131,7 +131,7 @@ class Commands(typer.core.TyperGroup):
         _check_words([str(Path.cwd())])
         try:
             with _inert_errors():
-                found = super().invoke(ctx)
+                result = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
             raise ReaderLeft from None
@@ -145,7 +145,7 @@ class Commands(typer.core.TyperGroup):
             ):
                 raise Interrupted from None
             raise
-        return found
+        return result
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in MODULES:
@@ -185,8 +185,12 @@ def _made(name: str) -> Any:
     alone = typer.Typer(
         callback=lambda: None, rich_markup_mode=app.rich_markup_mode, pretty_exceptions_enable=False
     )
-    alone.registered_commands = [one for one in app.registered_commands if one.name == name]
-    alone.registered_groups = [one for one in app.registered_groups if one.name == name]
+    alone.registered_commands = [
+        registered for registered in app.registered_commands if registered.name == name
+    ]
+    alone.registered_groups = [
+        registered for registered in app.registered_groups if registered.name == name
+    ]
     return _spared(typer.main.get_group(alone).commands[name])
 
 
@@ -225,8 +229,8 @@ def _spared(command: Any) -> Any:
         param.shell_complete = inert(param.shell_complete)
     command.shell_complete = inert(command.shell_complete)
     _legible(command)
-    for one in getattr(command, "commands", {}).values():
-        _spared(one)
+    for subcommand in getattr(command, "commands", {}).values():
+        _spared(subcommand)
     return command
 
 
@@ -252,10 +256,10 @@ def _check_chosen(param: Any, value: Any) -> None:
 
     Raises UsageError.
     """
-    given = value if isinstance(value, list | tuple) else [value]
+    values = value if isinstance(value, list | tuple) else [value]
     naming = NAMING if param.param_type_name == "argument" else frozenset[str]()
     for option in CHOOSING.intersection(param.opts) | naming.intersection([param.metavar]):
-        if any(isinstance(one, str) and not one.strip() for one in given):
+        if any(isinstance(text, str) and not text.strip() for text in values):
             raise UsageError(f"{option} is empty", f"say what is meant, or leave {option} out")
 
 
@@ -264,12 +268,16 @@ def _in_our_words(param: Any, checked: Any, ctx: Any, value: Any) -> Any:
     it.
     """
     try:
-        found = checked(ctx, value)
+        value_read = checked(ctx, value)
     except typer.BadParameter as error:
         error.message = error.message.removeprefix("Value error, ")
         raise
-    if isinstance(found, int) and not -LARGEST <= found <= LARGEST:
+    if isinstance(value_read, int) and not -LARGEST <= value_read <= LARGEST:
         raise typer.BadParameter(f"Input should be at most {LARGEST}", ctx=ctx, param=param)
-    if isinstance(found, float) and math.isinf(found) and not PATIENT.intersection(param.opts):
+    if (
+        isinstance(value_read, float)
+        and math.isinf(value_read)
+        and not PATIENT.intersection(param.opts)
+    ):
         raise typer.BadParameter("Input should be a finite number", ctx=ctx, param=param)
-    return found
+    return value_read

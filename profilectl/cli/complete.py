@@ -32,18 +32,18 @@ def inert(complete: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
     """
 
     def offered(ctx: typer.Context, incomplete: str) -> list[Any]:
-        found = [
-            one
-            for one in complete(ctx, incomplete)
-            if INERT.fullmatch(one.value)
-            or (OPTION.fullmatch(one.value) and incomplete.startswith("-"))
+        offers = [
+            offer
+            for offer in complete(ctx, incomplete)
+            if INERT.fullmatch(offer.value)
+            or (OPTION.fullmatch(offer.value) and incomplete.startswith("-"))
         ]
-        for one in found:
-            if one.help:
-                one.help = " ".join(
-                    "".join(_READ.get(character, character) for character in one.help).split()
+        for offer in offers:
+            if offer.help:
+                offer.help = " ".join(
+                    "".join(_READ.get(character, character) for character in offer.help).split()
                 )
-        return found
+        return offers
 
     return offered
 
@@ -80,11 +80,11 @@ def assignments(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def fields(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the last of several names that commas separate."""
-    done, comma, last = incomplete.rpartition(",")
+    before, comma, word = incomplete.rpartition(",")
     return [
-        done + comma + name
-        for name in sorted({*_names(ctx, "keys"), *types(ctx, last)})
-        if name.startswith(last)
+        before + comma + name
+        for name in sorted({*_names(ctx, "keys"), *types(ctx, word)})
+        if name.startswith(word)
     ]
 
 

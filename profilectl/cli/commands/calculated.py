@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import typer
 
-from profilectl.cli.app import JsonOption, WaitOption, app, options_of, tell_unknown
+from profilectl.cli.app import app, options_of, tell_unknown
+from profilectl.cli.options import JsonOption, WaitOption, names_of, value_of, with_options
 from profilectl.codes import UsageError
 from profilectl.rules.calculated import TYPES, Definition, definition_of
 from profilectl.rules.event.event import EVENT_TYPES
 
 group = typer.Typer(
-    no_args_is_help=True, help="Attributes that are computed from events: defined, tried, computed."
+    no_args_is_help=True,
+    help="Attributes that are computed from events: define, try and compute them.",
 )
 app.add_typer(group, name="calculated")
 
-TypeName = enum.Enum("TypeName", {name: name for name in TYPES}, type=str)  # type: ignore[misc]
-EventTypeName = enum.Enum("EventTypeName", {name: name for name in EVENT_TYPES}, type=str)  # type: ignore[misc]
+TypeName = enum.Enum("TypeName", names_of(TYPES), type=str)  # type: ignore[misc]
+EventTypeName = enum.Enum("EventTypeName", names_of(EVENT_TYPES), type=str)  # type: ignore[misc]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The calculated attribute.")]
-TypeOption = Annotated[TypeName | None, typer.Option("--type", help="What is computed.")]
+TypeOption = Annotated[TypeName | None, typer.Option("--type", help="What to compute.")]
 EventOption = Annotated[
     str | None,
     typer.Option(
-        "--event", metavar="NAME", help="Of events of this name; else of all of the type."
+        "--event",
+        metavar="NAME",
+        help="Count events of this name (default: all events of the type).",
     ),
 ]
 EventTypeOption = Annotated[
     EventTypeName | None,
-    typer.Option("--event-type", help="Of events of this type (custom_event)."),
+    typer.Option("--event-type", help="Count events of this type (default: custom_event)."),
 ]
 OfOption = Annotated[
     str | None,
@@ -42,144 +47,155 @@ WhereOption = Annotated[
     typer.Option(
         "--where",
         metavar="CONDITION",
-        help="Of events that meet it, for example \"currency = 'EUR' and price > 10\".",
+        help="Count events that meet it, for example \"currency = 'EUR' and price > 10\".",
     ),
 ]
 WithinOption = Annotated[
     str | None,
     typer.Option(
-        "--within", metavar="SPAN", help='Of the last days or weeks, for example "30 days".'
+        "--within",
+        metavar="SPAN",
+        help='Count events of the last days or weeks, for example "30 days".',
     ),
 ]
 SinceOption = Annotated[
-    str | None, typer.Option("--since", metavar="DAY", help="Of events from that day on.")
+    str | None, typer.Option("--since", metavar="DAY", help="Count events from this day on.")
 ]
-NowOption = Annotated[str | None, typer.Option("--now", metavar="TIME", help="As of that time.")]
-STATED = ("event", "event_type", "of", "where", "within", "since")
+NowOption = Annotated[
+    str | None, typer.Option("--now", metavar="TIME", help="Compute as of this time.")
+]
 
 
-def _definition(name: str, kind: TypeName | None, **stated: Any) -> Definition:
-    if kind is None:
-        raise UsageError("--type says what is computed", "it is one of " + ", ".join(TYPES))
-    table = {
-        key: value.value if isinstance(value, enum.Enum) else value
-        for key, value in stated.items()
-        if value not in (None, False)
-    }
-    return definition_of(name, {"type": kind.value, **table})
+@dataclass(frozen=True, kw_only=True)
+class DefinitionOptions:
+    """What a calculated attribute computes, and of which events."""
+
+    kind: TypeOption = None
+    event: EventOption = None
+    event_type: EventTypeOption = None
+    of: OfOption = None
+    where: WhereOption = None
+    within: WithinOption = None
+    since: SinceOption = None
+
+    def is_given(self) -> bool:
+        """Return whether any of these options was given."""
+        return any(value is not None for value in vars(self).values())
+
+    def definition(self, name: str, *, draft: bool = False) -> Definition:
+        """Return the definition. Raises UsageError without --type, and for a wrong one."""
+        if self.kind is None:
+            raise UsageError("--type says what is computed", "it is one of " + ", ".join(TYPES))
+        table = {
+            "type": self.kind.value,
+            "event": self.event,
+            "event_type": value_of(self.event_type),
+            "of": self.of,
+            "where": self.where,
+            "within": self.within,
+            "since": self.since,
+            "draft": draft or None,
+        }
+        return definition_of(
+            name, {key: value for key, value in table.items() if value is not None}
+        )
 
 
 @group.command("list", epilog="Example: profilectl calculated list --json")
 def list_command(context: typer.Context, wait: WaitOption = 0, as_json: JsonOption = False) -> None:
     """List the calculated attributes of the store."""
     from profilectl.audiences.calculated_actions import calculated_in
-    from profilectl.render import audiences as render_audiences
-    from profilectl.render import screen as render_screen
+    from profilectl.render import audiences, screen
 
-    found = calculated_in(options_of(context).store, wait_s=wait)
+    attributes = calculated_in(options_of(context).store, wait_s=wait)
     if as_json:
-        render_screen.print_json(found)
+        screen.print_json(attributes)
     else:
-        render_audiences.print_calculated(found)
+        audiences.print_calculated(attributes)
+
+
+ADD = (
+    "Example: profilectl calculated add spent --type sum --event-type commerce_event"
+    ' --event purchase --of product_action.total_amount --within "90 days"'
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalculatedAddOptions:
+    """The options of `profilectl calculated add`."""
+
+    name: NameArgument
+    what: DefinitionOptions
+    draft: Annotated[
+        bool,
+        typer.Option("--draft", help="Only define it: it has no values until you activate it."),
+    ] = False
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace the definition of an attribute of this name.")
+    ] = False
+    wait: WaitOption = 0
+    as_json: JsonOption = False
 
 
 @group.command(
     "add",
-    epilog='Example: profilectl calculated add spent --type sum --event-type commerce_event --event purchase --of product_action.total_amount --within "90 days"',
+    epilog=ADD,
 )
-def add_command(
-    context: typer.Context,
-    name: NameArgument,
-    kind: TypeOption = None,
-    event: EventOption = None,
-    event_type: EventTypeOption = None,
-    of: OfOption = None,
-    where: WhereOption = None,
-    within: WithinOption = None,
-    since: SinceOption = None,
-    draft: Annotated[
-        bool,
-        typer.Option("--draft", help="Define it only: it has no values until it is activated."),
-    ] = False,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Give one that is there another definition.")
-    ] = False,
-    wait: WaitOption = 0,
-    as_json: JsonOption = False,
-) -> None:
+@with_options(CalculatedAddOptions)
+def add_command(context: typer.Context, options: CalculatedAddOptions) -> None:
     """Define a calculated attribute and compute it for everybody.
 
     It outranks every input: an attribute of the same name is masked for as long as it is active.
     """
     from profilectl.audiences.calculated_actions import add_calculated
-    from profilectl.render import audiences as render_audiences
-    from profilectl.render import screen as render_screen
+    from profilectl.render import audiences, screen
 
-    definition = _definition(
-        name,
-        kind,
-        event=event,
-        event_type=event_type,
-        of=of,
-        where=where,
-        within=within,
-        since=since,
-        draft=draft,
+    definition = options.what.definition(options.name, draft=options.draft)
+    computed = add_calculated(
+        options_of(context).store, definition, replaces=options.replace, wait_s=options.wait
     )
-    found = add_calculated(options_of(context).store, definition, replaces=replace, wait_s=wait)
-    tell_unknown(context, definition, definition.workspace, wait)
-    render_screen.print_json(found) if as_json else render_audiences.print_calculation(found)
+    tell_unknown(context, definition, definition.workspace, options.wait)
+    screen.print_json(computed) if options.as_json else audiences.print_calculation(computed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalculatedPreviewOptions:
+    """The options of `profilectl calculated preview`."""
+
+    name: NameArgument
+    what: DefinitionOptions
+    now: NowOption = None
+    wait: WaitOption = 0
+    as_json: JsonOption = False
 
 
 @group.command(
     "preview", epilog="Example: profilectl calculated preview visits --type count --event visit"
 )
-def preview_command(
-    context: typer.Context,
-    name: NameArgument,
-    kind: TypeOption = None,
-    event: EventOption = None,
-    event_type: EventTypeOption = None,
-    of: OfOption = None,
-    where: WhereOption = None,
-    within: WithinOption = None,
-    since: SinceOption = None,
-    now: NowOption = None,
-    wait: WaitOption = 0,
-    as_json: JsonOption = False,
-) -> None:
+@with_options(CalculatedPreviewOptions)
+def preview_command(context: typer.Context, options: CalculatedPreviewOptions) -> None:
     """Compute a definition for everybody and show what comes out, keeping nothing; without --type
     one that is defined.
     """
     from profilectl.audiences.calculated_actions import preview_calculated
     from profilectl.reading.actions import stated_time
-    from profilectl.render import audiences as render_audiences
-    from profilectl.render import screen as render_screen
+    from profilectl.render import audiences, screen
 
-    stated = {
-        "event": event,
-        "event_type": event_type,
-        "of": of,
-        "where": where,
-        "within": within,
-        "since": since,
-    }
-    wanted = (
-        name if kind is None and not any(stated.values()) else _definition(name, kind, **stated)
-    )
-    found = preview_calculated(
-        options_of(context).store, wanted, now_ms=stated_time("--now", now), wait_s=wait
-    )
-    if not isinstance(wanted, str):
-        tell_unknown(context, wanted, wanted.workspace, wait)
-    render_screen.print_json(found) if as_json else render_audiences.print_calculation(found)
+    store, now_ms = options_of(context).store, stated_time("--now", options.now)
+    if options.what.is_given():
+        definition = options.what.definition(options.name)
+        preview = preview_calculated(store, definition, now_ms=now_ms, wait_s=options.wait)
+        tell_unknown(context, definition, definition.workspace, options.wait)
+    else:
+        preview = preview_calculated(store, options.name, now_ms=now_ms, wait_s=options.wait)
+    screen.print_json(preview) if options.as_json else audiences.print_calculation(preview)
 
 
 @group.command("activate", epilog="Example: profilectl calculated activate spent")
 def activate_command(
     context: typer.Context, name: NameArgument, wait: WaitOption = 0, as_json: JsonOption = False
 ) -> None:
-    """Compute a draft for everybody, and keep it up to date from here on."""
+    """Compute a draft for everybody, and keep it up to date from now on."""
     _set_state(context, name, wait, as_json, active=True)
 
 
@@ -187,7 +203,7 @@ def activate_command(
 def deactivate_command(
     context: typer.Context, name: NameArgument, wait: WaitOption = 0, as_json: JsonOption = False
 ) -> None:
-    """Make it a draft: its values go, and what it masked is there again."""
+    """Make it a draft: its values go, and the attribute that it masked shows again."""
     _set_state(context, name, wait, as_json, active=False)
 
 
@@ -195,51 +211,49 @@ def _set_state(
     context: typer.Context, name: str, wait: float, as_json: bool, *, active: bool
 ) -> None:
     from profilectl.audiences.calculated_actions import set_state
-    from profilectl.render import audiences as render_audiences
-    from profilectl.render import screen as render_screen
+    from profilectl.render import audiences, screen
 
-    found = set_state(options_of(context).store, name, active=active, wait_s=wait)
-    render_screen.print_json(found) if as_json else render_audiences.print_calculation(found)
+    computed = set_state(options_of(context).store, name, active=active, wait_s=wait)
+    screen.print_json(computed) if as_json else audiences.print_calculation(computed)
 
 
 @group.command("recalculate", epilog="Example: profilectl calculated recalculate")
 def recalculate_command(
     context: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="All, where none is named.")
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="The calculated attributes (default: all)."),
     ] = None,
     now: NowOption = None,
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Compute for everybody anew; imports do it for those they touch."""
+    """Compute for everybody again; an import does it for the profiles it touches."""
     from profilectl.audiences.calculated_actions import recalculate
     from profilectl.reading.actions import stated_time
-    from profilectl.render import audiences as render_audiences
-    from profilectl.render import screen as render_screen
+    from profilectl.render import audiences, screen
 
-    found = recalculate(
+    attributes = recalculate(
         options_of(context).store, names or (), now_ms=stated_time("--now", now), wait_s=wait
     )
-    render_screen.print_json(found) if as_json else render_audiences.print_calculated(found)
+    screen.print_json(attributes) if as_json else audiences.print_calculated(attributes)
 
 
 @group.command("show", epilog="Example: profilectl calculated show spent")
 def show_command(
     context: typer.Context, name: NameArgument, wait: WaitOption = 0, as_json: JsonOption = False
 ) -> None:
-    """Show one: its definition, the most frequent values, some profiles that have one."""
+    """Show one: its definition, its most frequent values, and some profiles that have a value."""
     from profilectl.audiences.calculated_actions import calculated_named
-    from profilectl.render import audiences as render_audiences
-    from profilectl.render import screen as render_screen
+    from profilectl.render import audiences, screen
 
-    found = calculated_named(options_of(context).store, name, wait_s=wait)
-    render_screen.print_json(found) if as_json else render_audiences.print_calculation(found)
+    attribute = calculated_named(options_of(context).store, name, wait_s=wait)
+    screen.print_json(attribute) if as_json else audiences.print_calculation(attribute)
 
 
 @group.command("remove", epilog="Example: profilectl calculated remove spent")
 def remove_command(context: typer.Context, name: NameArgument, wait: WaitOption = 0) -> None:
-    """Forget it: its values go, and what it masked is there again."""
+    """Remove it: its values go, and the attribute that it masked shows again."""
     from profilectl.audiences.calculated_actions import remove_calculated
 
     remove_calculated(options_of(context).store, name, wait_s=wait)

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from profilectl.cli.app import WaitOption, app, options_of
+from profilectl.cli.app import app, options_of
+from profilectl.cli.options import WaitOption
 
 config_app = typer.Typer(help="Apply or write the configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
@@ -19,26 +20,24 @@ DEFINED = ("calculated", "audiences", "outputs", "connections")
 @config_app.command("apply", epilog="Example: profilectl config apply profilectl.toml")
 def apply_command(
     context: typer.Context,
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE.toml", help="What the configuration is to be.")
-    ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the difference only.")] = False,
+    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="The configuration to apply.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the difference.")] = False,
     wait: WaitOption = 0,
 ) -> None:
     """Make a configuration the store's own: shows the difference, then applies it."""
     from profilectl.configuration import apply_file
-    from profilectl.render import screen as render_screen
+    from profilectl.render import screen
 
     changes = apply_file(options_of(context).store, file, dry_run=dry_run, wait_s=wait)
     for change in () if options_of(context).quiet else changes:
         before = "" if change.before is None else f"{_said(change.before)} -> "
-        gone = "gone" if change.name.partition(".")[0] in DEFINED else "default"
-        after = gone if change.after is None else _said(change.after)
-        render_screen.notice(f"{change.name}: {before}{after}")
+        absent = "gone" if change.name.partition(".")[0] in DEFINED else "default"
+        after = absent if change.after is None else _said(change.after)
+        screen.notice(f"{change.name}: {before}{after}")
     if not options_of(context).quiet:
-        done = "would change" if dry_run else "changed"
-        render_screen.notice(
-            f"{len(changes)} {'setting' if len(changes) == 1 else 'settings'} {done}"
+        verb = "would change" if dry_run else "changed"
+        screen.notice(
+            f"{len(changes)} {'setting' if len(changes) == 1 else 'settings'} {verb}"
             if changes
             else "nothing to change"
         )
@@ -46,7 +45,7 @@ def apply_command(
 
 def _said(value: Any) -> str:
     return (
-        ", ".join(f"{name} {_plain(one)}" for name, one in value.items())
+        ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
         if isinstance(value, dict)
         else _plain(value)
     )
@@ -60,6 +59,6 @@ def _plain(value: Any) -> str:
 def export_command(context: typer.Context, wait: WaitOption = 0) -> None:
     """Write the configuration as TOML on standard output."""
     from profilectl.configuration import export_text
-    from profilectl.render import screen as render_screen
+    from profilectl.render import screen
 
-    render_screen.print_text(export_text(options_of(context).store, wait_s=wait))
+    screen.print_text(export_text(options_of(context).store, wait_s=wait))

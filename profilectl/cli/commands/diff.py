@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import enum
 import itertools
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from profilectl.cli import complete
-from profilectl.cli.app import WaitOption, app, options_of
-from profilectl.cli.who import one_identity
+from profilectl.cli.app import app, options_of
+from profilectl.cli.options import WaitOption, with_options
+from profilectl.cli.who import typed_identity
 
 CHANGES = (
     "created",
@@ -26,77 +28,84 @@ CHANGES = (
 ChangeName = enum.Enum("ChangeName", {name: name for name in CHANGES}, type=str)  # type: ignore[misc]
 
 
-@app.command("diff", epilog="Example: profilectl diff 3 --change changed --attribute tier")
-def diff_command(
-    context: typer.Context,
+@dataclass(frozen=True, kw_only=True)
+class DiffOptions:
+    """The options of `profilectl diff diff`."""
+
     older: Annotated[
         int | None,
         typer.Argument(
             metavar="N",
             min=0,
-            help="An import: what it changed; else the last one.",
+            help="The import whose changes to show (default: the last one).",
             autocompletion=complete.imports_in_force,
         ),
-    ] = None,
+    ] = None
     newer: Annotated[
         int | None,
         typer.Argument(
             metavar="M",
             min=0,
-            help="A second one: what leads from the state after the first to that after this one, which may be the earlier; 0 is the empty store.",
+            help=(
+                "A second import: show what leads from the state after N to the state after M."
+                " M may be the earlier one; 0 is the empty store."
+            ),
             autocompletion=complete.imports_in_force,
         ),
-    ] = None,
+    ] = None
     attribute: Annotated[
         list[str] | None,
         typer.Option(
             "--attribute",
             metavar="KEY",
-            help="Only changes of this attribute; repeatable.",
+            help="Show only changes of this attribute; repeatable.",
             autocompletion=complete.keys,
         ),
-    ] = None,
+    ] = None
     change: Annotated[
         list[ChangeName] | None,
-        typer.Option("--change", help="Only changes of this kind; repeatable."),
-    ] = None,
+        typer.Option("--change", help="Show only changes of this kind; repeatable."),
+    ] = None
     identity: Annotated[
         str | None,
         typer.Option(
             "--identity",
             metavar="TYPE=VALUE",
-            help="Only the profiles that have this identity, or mpid=NUMBER.",
+            help="Show only profiles that have this identity, or mpid=NUMBER.",
             autocompletion=complete.typed,
         ),
-    ] = None,
+    ] = None
     limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help="At most so many changes.")
-    ] = None,
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Show at most N changes.")
+    ] = None
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document a line, a change each.")
-    ] = False,
-    wait: WaitOption = 0,
-) -> None:
+        bool, typer.Option("--json", help="Print one JSON document a line, one for each change.")
+    ] = False
+    wait: WaitOption = 0
+
+
+@app.command("diff", epilog="Example: profilectl diff 3 --change changed --attribute tier")
+@with_options(DiffOptions)
+def diff_command(context: typer.Context, options: DiffOptions) -> None:
     """Show what an import changed, or what lies between two, profile by profile and attribute by
     attribute.
     """
     from profilectl.reading.actions import changes_of
-    from profilectl.render import imports as render_imports
-    from profilectl.render import screen as render_screen
+    from profilectl.render import imports, screen
 
-    found = changes_of(
+    changes = changes_of(
         options_of(context).store,
-        older,
-        newer,
-        who=one_identity(identity) if identity else None,
-        changes=[str(one.value) for one in change or ()],
-        attributes=attribute or (),
-        wait_s=wait,
+        options.older,
+        options.newer,
+        who=typed_identity(options.identity) if options.identity else None,
+        changes=[str(change.value) for change in options.change or ()],
+        attributes=options.attribute or (),
+        wait_s=options.wait,
     )
-    if limit is not None:
-        found = itertools.islice(found, limit)
-    if as_json:
-        for line, *_ in found:
-            render_screen.print_text(f"{line}\n")
+    if options.limit is not None:
+        changes = itertools.islice(changes, options.limit)
+    if options.as_json:
+        for line, *_ in changes:
+            screen.print_text(f"{line}\n")
     else:
-        render_imports.print_changes(found)
+        imports.print_changes(changes)

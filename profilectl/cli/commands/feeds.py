@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from profilectl.cli import complete
-from profilectl.cli.app import JsonOption, WaitOption, app, options_of
-from profilectl.cli.commands.import_ import ProtectionName, SourceName
+from profilectl.cli.app import app, options_of
+from profilectl.cli.import_options import ProtectionName, SourceName
+from profilectl.cli.options import JsonOption, WaitOption
 from profilectl.rules.feed import DEFAULT_PROTECTION, meaning_of, source_named_by
 
 feeds_app = typer.Typer(help="List, add and change feeds.", no_args_is_help=True)
@@ -22,14 +23,14 @@ NameArgument = Annotated[
 @feeds_app.command("list", epilog="Example: profilectl feeds list --json")
 def list_feeds(context: typer.Context, as_json: JsonOption = False, wait: WaitOption = 0) -> None:
     """List the feeds with source, protection level and number of imports."""
-    from profilectl.render import screen as render_screen
+    from profilectl.render import screen
     from profilectl.store.feeds import feeds_of
 
-    found = feeds_of(options_of(context).store, wait_s=wait)
+    feeds = feeds_of(options_of(context).store, wait_s=wait)
     if as_json:
-        render_screen.print_json(found)
+        screen.print_json(feeds)
     else:
-        _print(found)
+        _print(feeds)
 
 
 @feeds_app.command("show", epilog="Example: profilectl feeds show warehouse")
@@ -37,14 +38,14 @@ def show_feed(
     context: typer.Context, name: NameArgument, as_json: JsonOption = False, wait: WaitOption = 0
 ) -> None:
     """Show one feed."""
-    from profilectl.render import screen as render_screen
+    from profilectl.render import screen
     from profilectl.store.feeds import feed_of
 
-    found = feed_of(options_of(context).store, name, wait_s=wait)
+    feed = feed_of(options_of(context).store, name, wait_s=wait)
     if as_json:
-        render_screen.print_json(found)
+        screen.print_json(feed)
     else:
-        _print([found])
+        _print([feed])
 
 
 @feeds_app.command(
@@ -57,28 +58,32 @@ def add_feed(
         SourceName | None,
         typer.Option(
             "--source",
-            help="What ranks its attributes (the source that has the feed's name, else custom-feed).",
+            help=(
+                "The source that ranks its attributes (default: the source that has the feed's"
+                " name, else custom-feed)."
+            ),
         ),
     ] = None,
     protection: Annotated[
-        ProtectionName, typer.Option("--protection", help="What it may do to profiles.")
+        ProtectionName, typer.Option("--protection", help="What the feed may do to profiles.")
     ] = ProtectionName[DEFAULT_PROTECTION],
     partner: Annotated[
-        str | None, typer.Option("--partner", help="Whose data it is; only with --source partner.")
+        str | None,
+        typer.Option("--partner", help="The partner whose data it is; only with --source partner."),
     ] = None,
     wait: WaitOption = 0,
 ) -> None:
     """Register a feed."""
-    from profilectl.render import screen as render_screen
+    from profilectl.render import screen
     from profilectl.store.feeds import add_feed as add
 
-    meant = str(source.value) if source else source_named_by(name)
-    add(options_of(context).store, name, meant, protection.value, partner, wait_s=wait)
+    ranked_as = str(source.value) if source else source_named_by(name)
+    add(options_of(context).store, name, ranked_as, protection.value, partner, wait_s=wait)
     if not options_of(context).quiet:
-        render_screen.notice(
-            f"registered the feed {name}: source {meant}, protection {protection.value}"
+        screen.notice(
+            f"registered the feed {name}: source {ranked_as}, protection {protection.value}"
         )
-        render_screen.notice(meaning_of(meant))
+        screen.notice(meaning_of(ranked_as))
 
 
 @feeds_app.command("set", epilog="Example: profilectl feeds set warehouse --protection update-only")
@@ -87,20 +92,20 @@ def set_feed(
     name: NameArgument,
     protection: Annotated[
         ProtectionName | None,
-        typer.Option("--protection", help="What it may do to profiles from now on."),
+        typer.Option("--protection", help="What the feed may do to profiles from now on."),
     ] = None,
     source: Annotated[
         SourceName | None,
-        typer.Option("--source", help="Refused where it differs: attributes rest on it."),
+        typer.Option("--source", help="Refused if it differs: attributes depend on it."),
     ] = None,
     partner: Annotated[
         str | None,
-        typer.Option("--partner", help="Refused where it differs: attributes rest on it."),
+        typer.Option("--partner", help="Refused if it differs: attributes depend on it."),
     ] = None,
     wait: WaitOption = 0,
 ) -> None:
     """Change a feed's protection level."""
-    from profilectl.render import screen as render_screen
+    from profilectl.render import screen
     from profilectl.store.feeds import set_feed as set_it
 
     after = set_it(
@@ -112,24 +117,24 @@ def set_feed(
         wait_s=wait,
     )
     if not options_of(context).quiet:
-        render_screen.notice(f"the feed {name}: protection {after}")
+        screen.notice(f"the feed {name}: protection {after}")
 
 
-def _print(found: list[dict[str, object]]) -> None:
-    from profilectl.render import screen as render_screen
+def _print(feeds: list[dict[str, object]]) -> None:
+    from profilectl.render import screen
 
     rows = [
         (
-            one["name"],
-            one["source"],
-            one["protection"],
-            one["partner"] or "",
-            one["workspace"] or "",
-            one["imports"],
+            feed["name"],
+            feed["source"],
+            feed["protection"],
+            feed["partner"] or "",
+            feed["workspace"] or "",
+            feed["imports"],
         )
-        for one in found
+        for feed in feeds
     ]
-    render_screen.print_table(
+    screen.print_table(
         "Feeds",
         ("feed", "source", "protection", "partner", "workspace", "imports"),
         rows,

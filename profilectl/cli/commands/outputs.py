@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from profilectl.cli import complete
-from profilectl.cli.app import JsonOption, WaitOption, app, options_of
-from profilectl.cli.commands.import_ import (
+from profilectl.cli.app import app, options_of
+from profilectl.cli.import_options import (
     DelimiterOption,
     EmptyOption,
     EncodingOption,
@@ -23,14 +25,24 @@ from profilectl.cli.commands.import_ import (
     ProtectionOption,
     SourceOption,
     UnpackedOption,
-    value_of,
 )
-from profilectl.cli.commands.import_ import EmptyName as Empty
+from profilectl.cli.import_options import EmptyName as Empty
+from profilectl.cli.options import (
+    JsonOption,
+    WaitOption,
+    YesOption,
+    is_terminal,
+    value_of,
+    with_options,
+)
 from profilectl.codes import Exit, InputRefused, UsageError
 from profilectl.rules.text.retry_after import MAX_WAIT_S
 
+if TYPE_CHECKING:
+    from profilectl.outputs.delivery.run import Forwarded
+
 OutputOption = Annotated[
-    str | None, typer.Option("--output", metavar="NAME", help="That output only.")
+    str | None, typer.Option("--output", metavar="NAME", help="Only this output.")
 ]
 outbox_app = typer.Typer(
     help="Batches that wait to leave, and those that could not.", no_args_is_help=True
@@ -38,32 +50,37 @@ outbox_app = typer.Typer(
 app.add_typer(outbox_app, name="outbox")
 
 
-@app.command("enrich", epilog="Example: profilectl enrich views.jsonl --feed web --json")
-def enrich_command(
-    context: typer.Context,
-    files: FilesArgument,
+@dataclass(frozen=True, kw_only=True)
+class EnrichOptions:
+    """The options of `profilectl outputs enrich`."""
+
+    files: FilesArgument
     feed: Annotated[
         str,
         typer.Option(
             "--feed", help="The feed the files would come from.", autocompletion=complete.feeds
         ),
-    ],
-    output: OutputOption = None,
-    protection: ProtectionOption = None,
-    source: SourceOption = None,
-    partner: PartnerOption = None,
-    format: FormatOption = None,
-    manifest: ManifestOption = None,
-    mapped: MapOption = None,
-    delimiter: DelimiterOption = None,
-    encoding: EncodingOption = None,
-    max_unpacked: UnpackedOption = None,
-    empty: EmptyOption = Empty["ignore"],
-    event: EventOption = None,
-    environment: EnvironmentOption = None,
-    wait: WaitOption = 0,
-    as_json: JsonOption = False,
-) -> None:
+    ]
+    output: OutputOption = None
+    protection: ProtectionOption = None
+    source: SourceOption = None
+    partner: PartnerOption = None
+    format: FormatOption = None
+    manifest: ManifestOption = None
+    mapped: MapOption = None
+    delimiter: DelimiterOption = None
+    encoding: EncodingOption = None
+    max_unpacked: UnpackedOption = None
+    empty: EmptyOption = Empty["ignore"]
+    event: EventOption = None
+    environment: EnvironmentOption = None
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@app.command("enrich", epilog="Example: profilectl enrich views.jsonl --feed web --json")
+@with_options(EnrichOptions)
+def enrich_command(context: typer.Context, options: EnrichOptions) -> None:
     """Show what would leave for each batch of files: completed with its profile, and for each
     output, filtered. Nothing is stored or sent.
 
@@ -73,52 +90,52 @@ def enrich_command(
 
     from profilectl.importing.request import ImportRequest
     from profilectl.outputs.enrich import enrich
-    from profilectl.render import outputs
-    from profilectl.render import screen as render_screen
+    from profilectl.render import outputs, screen
     from profilectl.rules.text.values import to_json
 
     request = ImportRequest(
-        paths=files,
-        feed=feed,
-        protection=value_of(protection),
-        source=value_of(source),
-        partner=partner,
-        format=value_of(format),
-        manifest=manifest,
-        mapped=mapped or (),
-        delimiter=delimiter,
-        encoding=encoding,
-        max_unpacked=max_unpacked,
-        empty=empty.value,
-        event=event,
-        environment=value_of(environment),
-        wait_s=wait,
+        paths=options.files,
+        feed=options.feed,
+        protection=value_of(options.protection),
+        source=value_of(options.source),
+        partner=options.partner,
+        format=value_of(options.format),
+        manifest=options.manifest,
+        mapped=options.mapped or (),
+        delimiter=options.delimiter,
+        encoding=options.encoding,
+        max_unpacked=options.max_unpacked,
+        empty=options.empty.value,
+        event=options.event,
+        environment=value_of(options.environment),
+        wait_s=options.wait,
         stdin=sys.stdin.buffer,
     )
-    options = options_of(context)
-    report, found = enrich(options.store, request, output=output)
-    for one in found:
-        if as_json:
-            render_screen.print_text(to_json(one.as_value()) + "\n")
+    common = options_of(context)
+    report, batches = enrich(common.store, request, output=options.output)
+    for batch in batches:
+        if options.as_json:
+            screen.print_text(to_json(batch.as_value()) + "\n")
         else:
-            outputs.print_enriched(one)
-    if not options.quiet:
+            outputs.print_enriched(batch)
+    if not common.quiet:
         rejected = report.counts.rows["rejected"]
-        render_screen.notice(
-            f"{render_screen.counted(len(found), 'batch')}; nothing was stored or sent"
-            + (f"; {render_screen.counted(rejected, 'row')} would be rejected" if rejected else "")
+        screen.notice(
+            f"{screen.counted(len(batches), 'batch')}; nothing was stored or sent"
+            + (f"; {screen.counted(rejected, 'row')} would be rejected" if rejected else "")
         )
     raise typer.Exit(Exit.REJECTED_ROWS if report.counts.rows["rejected"] else Exit.DONE)
 
 
-@app.command("forward", epilog="Example: profilectl forward --output lake")
-def forward_command(
-    context: typer.Context,
-    output: OutputOption = None,
+@dataclass(frozen=True, kw_only=True)
+class ForwardOptions:
+    """The options of `profilectl outputs forward`."""
+
+    output: OutputOption = None
     limit: Annotated[
         int | None,
-        typer.Option("--limit", metavar="N", min=1, help="At most so many batches to each output."),
-    ] = None,
+        typer.Option("--limit", metavar="N", min=1, help="Send at most N batches to each output."),
+    ] = None
     attempts: Annotated[
         int,
         typer.Option(
@@ -126,9 +143,9 @@ def forward_command(
             metavar="N",
             min=1,
             max=100,
-            help="How often a batch is tried before it goes to the dead-letter list.",
+            help="How often to try a batch before it goes to the dead-letter list.",
         ),
-    ] = 5,
+    ] = 5
     timeout: Annotated[
         float,
         typer.Option(
@@ -137,25 +154,27 @@ def forward_command(
             min=0.1,
             help="How long one exchange may last, from connecting to the last byte.",
         ),
-    ] = 30,
+    ] = 30
     pause: Annotated[
         float,
         typer.Option(
             "--pause",
             metavar="SECONDS",
             min=0,
-            help="The first pause before a batch is tried again; it grows.",
+            help="The first pause before a batch is tried again; later pauses are longer.",
         ),
-    ] = 0.5,
+    ] = 0.5
     max_wait: Annotated[
         float,
         typer.Option(
             "--max-wait",
             metavar="SECONDS",
             min=0,
-            help="Where a receiver asks for a longer pause, end with exit 9 and say when to come back.",
+            help=(
+                "If a receiver asks for a longer pause, end with exit 9 and say when to come back."
+            ),
         ),
-    ] = MAX_WAIT_S,
+    ] = MAX_WAIT_S
     lanes: Annotated[
         int,
         typer.Option(
@@ -163,30 +182,39 @@ def forward_command(
             metavar="N",
             min=1,
             max=100,
-            help="How many people's batches go to a webhook at the same time.",
+            help="How many people's batches to send to a webhook at the same time.",
         ),
-    ] = 8,
+    ] = 8
     credentials: Annotated[
         Path | None,
         typer.Option(
             "--credentials",
             metavar="FILE",
-            help="Credentials of the outputs: a TOML file of mode 0600; else the environment.",
+            help=(
+                "The credentials of the outputs: a TOML file of mode 0600 (default: the"
+                " environment)."
+            ),
         ),
-    ] = None,
+    ] = None
     full: Annotated[
         bool,
         typer.Option(
             "--full",
-            help="Send the whole membership of connected audiences again, whatever was sent.",
+            help=(
+                "Send the whole membership of connected audiences again, also what was sent before."
+            ),
         ),
-    ] = False,
+    ] = False
     follow: Annotated[
-        bool, typer.Option("--follow", help="Go on, and look every second for what came in.")
-    ] = False,
-    wait: WaitOption = 0,
-    as_json: JsonOption = False,
-) -> None:
+        bool, typer.Option("--follow", help="Go on, and look every second for new batches.")
+    ] = False
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@app.command("forward", epilog="Example: profilectl forward --output lake")
+@with_options(ForwardOptions)
+def forward_command(context: typer.Context, options: ForwardOptions) -> None:
     """Deliver what waits: each batch with its profile as it was after it, and who enters or leaves
     an audience that is connected; in order for each person, at least once, always under the same
     id.
@@ -195,49 +223,58 @@ def forward_command(
     credentials, takes nothing, or asks for a longer pause than --max-wait; what is left waits.
     """
     from profilectl.outputs.delivery.parcel import DeliveryManner
-    from profilectl.outputs.delivery.run import Forwarded, ForwardRequest, forward
-    from profilectl.render import outputs
-    from profilectl.render import screen as render_screen
+    from profilectl.outputs.delivery.run import ForwardRequest, forward
+    from profilectl.render import outputs, screen
 
-    options = options_of(context)
-    asked = ForwardRequest(
-        output,
-        limit,
-        DeliveryManner(attempts, timeout, lanes, pause, max_wait),
-        credentials,
-        1.0 if follow else None,
-        wait,
-        full,
+    common = options_of(context)
+    request = ForwardRequest(
+        output=options.output,
+        limit=options.limit,
+        manner=DeliveryManner(
+            attempts=options.attempts,
+            timeout_s=options.timeout,
+            lanes=options.lanes,
+            pause_s=options.pause,
+            max_wait_s=options.max_wait,
+        ),
+        credentials=options.credentials,
+        follow_s=1.0 if options.follow else None,
+        wait_s=options.wait,
+        full=options.full,
     )
 
-    def told(found: list[Forwarded]) -> None:
-        for one in found:
-            if (
-                one.delivered
-                or one.known
-                or one.dead
-                or one.not_sent
-                or one.stopped
-                or one.members is not None
-            ):
-                render_screen.print_text(
-                    _line(one.as_json())
-                ) if as_json else outputs.print_forwarded([one])
+    def print_round(forwarded: list[Forwarded]) -> None:
+        for result in filter(_did_something, forwarded):
+            if options.as_json:
+                screen.print_text(_line(result.as_json()))
+            else:
+                outputs.print_forwarded([result])
 
-    with render_screen.progress_bar(quiet=options.quiet or as_json) as progress:
-        found = forward(options.store, asked, progress=progress, told=told)
-    if as_json:
-        render_screen.print_json([one.as_json() for one in found])
+    with screen.progress_bar(quiet=common.quiet or options.as_json) as progress:
+        forwarded = forward(common.store, request, progress=progress, told=print_round)
+    if options.as_json:
+        screen.print_json([result.as_json() for result in forwarded])
     else:
-        outputs.print_forwarded(found)
-    for one in found:
-        if one.stopped:
-            render_screen.error(f"{one.output}: {one.stopped}", one.hint)
-    stopped, dead = any(one.stopped for one in found), any(one.dead for one in found)
-    raise typer.Exit(Exit.UNFINISHED if stopped else Exit.REJECTED_ROWS if dead else Exit.DONE)
+        outputs.print_forwarded(forwarded)
+    for result in forwarded:
+        if result.stopped:
+            screen.error(f"{result.output}: {result.stopped}", result.hint)
+    raise typer.Exit(_exit_of(forwarded))
 
 
-def _line(document: dict[str, Any]) -> str:
+def _did_something(result: Forwarded) -> bool:
+    """Return whether a round with an output is worth a line."""
+    counts = (result.delivered, result.known, result.dead, result.not_sent)
+    return any(counts) or bool(result.stopped) or result.members is not None
+
+
+def _exit_of(forwarded: list[Forwarded]) -> Exit:
+    if any(result.stopped for result in forwarded):
+        return Exit.UNFINISHED
+    return Exit.REJECTED_ROWS if any(result.dead for result in forwarded) else Exit.DONE
+
+
+def _line(document: Mapping[str, object]) -> str:
     import json
 
     return json.dumps(document, ensure_ascii=False) + "\n"
@@ -248,18 +285,17 @@ def list_command(
     context: typer.Context,
     output: OutputOption = None,
     limit: Annotated[
-        int, typer.Option("--limit", metavar="N", min=0, help="So many of the dead at most.")
+        int, typer.Option("--limit", metavar="N", min=0, help="Show at most N dead batches.")
     ] = 100,
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """List what waits, by output and feed, what has left, and the dead-letter list."""
     from profilectl.outputs.delivery.letters import outbox_of
-    from profilectl.render import outputs
-    from profilectl.render import screen as render_screen
+    from profilectl.render import outputs, screen
 
-    found = outbox_of(options_of(context).store, output=output, limit=limit, wait_s=wait)
-    render_screen.print_json(found) if as_json else outputs.print_outbox(found)
+    outbox = outbox_of(options_of(context).store, output=output, limit=limit, wait_s=wait)
+    screen.print_json(outbox) if as_json else outputs.print_outbox(outbox)
 
 
 @outbox_app.command("retry", epilog="Example: profilectl outbox retry --output lake")
@@ -274,54 +310,61 @@ def retry_command(
     It leaves as it would have then: a receiver may have later batches.
     """
     from profilectl.outputs.delivery.letters import retry
-    from profilectl.render import outputs
-    from profilectl.render import screen as render_screen
+    from profilectl.render import outputs, screen
 
     count = retry(options_of(context).store, output, wait_s=wait)
     if as_json:
-        render_screen.print_json({"waiting_again": count.total})
+        screen.print_json({"waiting_again": count.total})
     else:
-        render_screen.print_line(
+        screen.print_line(
             f"{outputs.counted_letters(count)} {'waits' if count.total == 1 else 'wait'} again"
         )
 
 
-@outbox_app.command("drop", epilog="Example: profilectl outbox drop --output lake --dry-run")
-def drop_command(
-    context: typer.Context,
-    output: OutputOption = None,
+@dataclass(frozen=True, kw_only=True)
+class DropOptions:
+    """The options of `profilectl outputs drop`."""
+
+    output: OutputOption = None
     waiting: Annotated[
-        bool, typer.Option("--waiting", help="Those that wait, instead of the dead.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say how many; change nothing.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    wait: WaitOption = 0,
-    as_json: JsonOption = False,
-) -> None:
+        bool,
+        typer.Option("--waiting", help="Drop the batches that wait, instead of the dead ones."),
+    ] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many; change nothing.")] = (
+        False
+    )
+    yes: YesOption = False
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@outbox_app.command("drop", epilog="Example: profilectl outbox drop --output lake --dry-run")
+@with_options(DropOptions)
+def drop_command(context: typer.Context, options: DropOptions) -> None:
     """Take what is on the dead-letter list out of the outbox for good: it never leaves."""
-    import sys
 
     from profilectl.outputs.delivery.letters import drop
-    from profilectl.render import outputs
-    from profilectl.render import screen as render_screen
+    from profilectl.render import outputs, screen
 
-    if waiting and output is None:
+    if options.waiting and options.output is None:
         raise UsageError(
             "--waiting goes with --output", "profilectl outbox drop --waiting --output NAME"
         )
     path = options_of(context).store
-    if not dry_run and not yes and sys.stdin.isatty() and sys.stderr.isatty():
-        count = drop(path, output, waiting=waiting, dry_run=True, wait_s=wait)
+    if not options.dry_run and not options.yes and is_terminal():
+        count = drop(
+            path, options.output, waiting=options.waiting, dry_run=True, wait_s=options.wait
+        )
         if not typer.confirm(f"Drop {outputs.counted_letters(count)} for good?", err=True):
             raise InputRefused("nothing was dropped")
-    count = drop(path, output, waiting=waiting, dry_run=dry_run, wait_s=wait)
-    if as_json:
-        render_screen.print_json({"dropped": count.total, "dry_run": dry_run})
+    count = drop(
+        path, options.output, waiting=options.waiting, dry_run=options.dry_run, wait_s=options.wait
+    )
+    if options.as_json:
+        screen.print_json({"dropped": count.total, "dry_run": options.dry_run})
     else:
-        render_screen.print_line(
-            f"{outputs.counted_letters(count)} {'would be ' if dry_run else ''}dropped"
+        screen.print_line(
+            f"{outputs.counted_letters(count)} {'would be ' if options.dry_run else ''}dropped"
         )
 
 
@@ -329,10 +372,10 @@ def drop_command(
 def usage_command(
     context: typer.Context,
     month: Annotated[
-        str | None, typer.Option("--month", metavar="YYYY-MM", help="That month only.")
+        str | None, typer.Option("--month", metavar="YYYY-MM", help="Only this month.")
     ] = None,
     rows: Annotated[
-        bool, typer.Option("--rows", help="One JSON line for each batch that was processed.")
+        bool, typer.Option("--rows", help="Print one JSON line for each batch that was processed.")
     ] = False,
     wait: WaitOption = 0,
     as_json: JsonOption = False,
@@ -341,13 +384,12 @@ def usage_command(
     month, feed and import.
     """
     from profilectl.reading.usage import usage, usage_rows
-    from profilectl.render import outputs
-    from profilectl.render import screen as render_screen
+    from profilectl.render import outputs, screen
 
     path = options_of(context).store
     if rows:
-        for one in usage_rows(path, month=month, wait_s=wait):
-            render_screen.print_text(_line(one))
+        for row in usage_rows(path, month=month, wait_s=wait):
+            screen.print_text(_line(row))
         return
-    found = usage(path, month=month, wait_s=wait)
-    render_screen.print_json(found) if as_json else outputs.print_usage(found)
+    months = usage(path, month=month, wait_s=wait)
+    screen.print_json(months) if as_json else outputs.print_usage(months)

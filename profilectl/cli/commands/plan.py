@@ -2,70 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from profilectl.cli.app import JsonOption, WaitOption, app, options_of
-from profilectl.cli.commands.import_ import (
-    AgainOption,
+from profilectl.cli.app import app, options_of
+from profilectl.cli.commands.import_ import exit_of, print_outcome
+from profilectl.cli.groups import GroupWithDefault
+from profilectl.cli.import_options import (
     AsInputOption,
-    BinaryOption,
-    DelimiterOption,
     DetailedOption,
-    EmptyName,
-    EmptyOption,
-    EncodingErrorsName,
-    EncodingErrorsOption,
-    EncodingOption,
-    EnvironmentOption,
-    EscapeOption,
-    EventOption,
     ExplainOption,
     FeedOption,
     FilesArgument,
-    FormatOption,
-    ManifestOption,
-    MapOption,
-    MaxRejectsOption,
-    MaxSharedOption,
-    MemoryOption,
-    NullOption,
-    PartnerOption,
-    PathColumnsOption,
-    ProtectionOption,
-    QuoteOption,
-    RaggedName,
-    RaggedOption,
+    ImportMemoryOption,
+    LimitOptions,
+    ReadingOptions,
     RejectsOption,
-    SkipLinesOption,
-    SourceOption,
-    SpoiledOption,
-    StrictOption,
-    UnknownName,
-    UnknownOption,
-    UnpackedOption,
-    exit_of,
-    print_outcome,
-    value_of,
+    import_request,
 )
+from profilectl.cli.options import JsonOption, WaitOption, with_options
 from profilectl.codes import Exit
 
 EXAMPLE = "Example: profilectl plan legacy.csv --feed warehouse -o load.plan"
 
 
-class _PlanGroup(TyperGroup):
-    """`plan FILE...` makes a plan; `plan show FILE` prints one.
+class _PlanGroup(GroupWithDefault):
+    """`plan FILE...` makes a plan; `plan show FILE` prints one."""
 
-    Whatever is not `show` is a file.
-    """
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            args = ["make", *args]
-        return super().parse_args(ctx, args)
+    default = "make"
 
 
 plan_app = typer.Typer(
@@ -80,115 +47,62 @@ PlanArgument = Annotated[
 ]
 
 
-@plan_app.command("make", epilog=EXAMPLE)
-def make_command(
-    context: typer.Context,
-    files: FilesArgument,
-    feed: FeedOption,
+@dataclass(frozen=True, kw_only=True)
+class MakeOptions:
+    """The options of `profilectl plan make`."""
+
+    files: FilesArgument
+    feed: FeedOption
     output: Annotated[
         Path,
         typer.Option(
             "--output",
             "-o",
             metavar="PLAN",
-            help="Where the plan is written; it holds personal data.",
+            help="The file for the plan; it holds personal data.",
         ),
-    ],
-    protection: ProtectionOption = None,
-    source: SourceOption = None,
-    partner: PartnerOption = None,
-    format: FormatOption = None,
-    manifest: ManifestOption = None,
-    mapped: MapOption = None,
-    delimiter: DelimiterOption = None,
-    encoding: EncodingOption = None,
-    empty: EmptyOption = EmptyName["ignore"],
-    null: NullOption = None,
-    quote: QuoteOption = None,
-    escape: EscapeOption = None,
-    skip_lines: SkipLinesOption = 0,
-    ragged: RaggedOption = RaggedName["reject"],
-    unknown: UnknownOption = UnknownName["refuse"],
-    encoding_errors: EncodingErrorsOption = EncodingErrorsName["refuse"],
-    max_unpacked: UnpackedOption = None,
-    path_columns: PathColumnsOption = False,
-    binary_as_text: BinaryOption = False,
-    allow_spoiled: SpoiledOption = False,
-    strict: StrictOption = False,
-    event: EventOption = None,
-    environment: EnvironmentOption = None,
-    rejects: RejectsOption = None,
-    explain_rows: ExplainOption = None,
-    again: AgainOption = False,
-    max_shared: MaxSharedOption = None,
-    max_rejects: MaxRejectsOption = None,
-    memory_limit: MemoryOption = None,
-    detailed_exitcode: DetailedOption = False,
-    wait: WaitOption = 0,
-    as_json: JsonOption = False,
-) -> None:
+    ]
+    reading: ReadingOptions
+    rejects: RejectsOption = None
+    explain_rows: ExplainOption = None
+    limits: LimitOptions
+    detailed_exitcode: DetailedOption = False
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@plan_app.command("make", epilog=EXAMPLE)
+@with_options(MakeOptions)
+def make_command(context: typer.Context, options: MakeOptions) -> None:
     """Say what an import would do, and write it down as a plan that `apply` makes.
 
     The word `make` may be left out. The plan is bound to the content of the files, the feed, the
     rules in force and the state of the store.
     """
-    from profilectl.cli.options import check_memory_limit
     from profilectl.importing.plan import UNSIGNED, make_plan
-    from profilectl.importing.request import ImportRequest
-    from profilectl.render import screen as render_screen
+    from profilectl.render import screen
 
-    options = options_of(context)
-    with render_screen.progress_bar(quiet=options.quiet or as_json) as progress:
-        report, plan = make_plan(
-            options.store,
-            ImportRequest(
-                paths=files,
-                feed=feed,
-                protection=value_of(protection),
-                source=value_of(source),
-                partner=partner,
-                format=value_of(format),
-                manifest=manifest,
-                mapped=mapped or (),
-                delimiter=delimiter,
-                encoding=encoding,
-                empty=empty.value,
-                nulls=null or (),
-                quote=quote,
-                escape=escape,
-                skip_lines=skip_lines,
-                ragged=ragged.value,
-                unknown=unknown.value,
-                encoding_errors=encoding_errors.value,
-                max_unpacked=max_unpacked,
-                path_columns=path_columns,
-                binary_as_text=binary_as_text,
-                allow_spoiled=allow_spoiled,
-                strict=strict,
-                event=event,
-                environment=value_of(environment),
-                rejects=rejects,
-                explain_rows=explain_rows,
-                again=again,
-                max_shared=max_shared,
-                max_rejects=max_rejects,
-                memory_limit=check_memory_limit(memory_limit),
-                wait_s=wait,
-                progress=progress,
-            ),
-            output,
+    common = options_of(context)
+    with screen.progress_bar(quiet=common.quiet or options.as_json) as progress:
+        request = replace(
+            import_request(options.files, options.feed, options.reading, options.limits),
+            rejects=options.rejects,
+            explain_rows=options.explain_rows,
+            wait_s=options.wait,
+            progress=progress,
         )
-    if as_json:
-        render_screen.print_json(plan)
+        report, plan = make_plan(common.store, request, options.output)
+    if options.as_json:
+        screen.print_json(plan)
     else:
-        print_outcome(report, as_json=False, quiet=options.quiet)
-    if not options.quiet and plan["state"]["store"] is None:
-        render_screen.notice(
-            f"nothing vouches for the plan: {UNSIGNED}; feeds add or config apply makes a store first"
-        )
-    if not options.quiet:
-        render_screen.notice(f"the plan is in {output}; profilectl apply {output} makes it")
-    raise typer.Exit(exit_of(report, detailed=detailed_exitcode))
+        print_outcome(report, as_json=False, quiet=common.quiet)
+    if not common.quiet and plan["state"]["store"] is None:
+        make_store = "feeds add or config apply makes a store first"
+        screen.notice(f"nothing vouches for the plan: {UNSIGNED}; {make_store}")
+    if not common.quiet:
+        output = options.output
+        screen.notice(f"the plan is in {output}; profilectl apply {output} makes it")
+    raise typer.Exit(exit_of(report, detailed=options.detailed_exitcode))
 
 
 @plan_app.command("show", epilog="Example: profilectl plan show load.plan --json")
@@ -197,46 +111,50 @@ def show_command(
 ) -> None:
     """Print a plan again, and whether the store vouches that it is as it was made."""
     from profilectl.importing.plan import read_plan
-    from profilectl.render import imports as render_imports
-    from profilectl.render import screen as render_screen
+    from profilectl.render import imports, screen
 
     options = options_of(context)
-    found, text, why = read_plan(plan, options.store, wait_s=wait)
+    document, text, why = read_plan(plan, options.store, wait_s=wait)
     if as_json:
-        render_screen.print_text(text)
+        screen.print_text(text)
     else:
-        render_imports.print_plan(found, text)
+        imports.print_plan(document, text)
     if why and not options.quiet:
-        render_screen.notice(f"nothing vouches for the plan: {why}")
+        screen.notice(f"nothing vouches for the plan: {why}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplyOptions:
+    """The options of `profilectl plan apply`."""
+
+    plan: PlanArgument
+    rejects: RejectsOption = None
+    rejects_as_input: AsInputOption = None
+    explain_rows: ExplainOption = None
+    memory_limit: ImportMemoryOption = None
+    wait: WaitOption = 0
+    as_json: JsonOption = False
 
 
 @app.command("apply", epilog="Example: profilectl apply load.plan")
-def apply_command(
-    context: typer.Context,
-    plan: PlanArgument,
-    rejects: RejectsOption = None,
-    rejects_as_input: AsInputOption = None,
-    explain_rows: ExplainOption = None,
-    memory_limit: MemoryOption = None,
-    wait: WaitOption = 0,
-    as_json: JsonOption = False,
-) -> None:
+@with_options(ApplyOptions)
+def apply_command(context: typer.Context, options: ApplyOptions) -> None:
     """Make the import of a plan, exactly; or refuse with exit 8 and what has moved since."""
     from profilectl.cli.options import check_memory_limit
     from profilectl.importing.plan import apply_plan
-    from profilectl.render import screen as render_screen
+    from profilectl.render import screen
 
-    options = options_of(context)
-    with render_screen.progress_bar(quiet=options.quiet or as_json) as progress:
+    common = options_of(context)
+    with screen.progress_bar(quiet=common.quiet or options.as_json) as progress:
         report = apply_plan(
-            options.store,
-            plan,
-            rejects=rejects,
-            rejects_as_input=rejects_as_input,
-            explain_rows=explain_rows,
-            memory_limit=check_memory_limit(memory_limit),
-            wait_s=wait,
+            common.store,
+            options.plan,
+            rejects=options.rejects,
+            rejects_as_input=options.rejects_as_input,
+            explain_rows=options.explain_rows,
+            memory_limit=check_memory_limit(options.memory_limit),
+            wait_s=options.wait,
             progress=progress,
         )
-    print_outcome(report, as_json=as_json, quiet=options.quiet)
+    print_outcome(report, as_json=options.as_json, quiet=common.quiet)
     raise typer.Exit(exit_of(report) if report.number is not None else Exit.DONE)

@@ -4,196 +4,198 @@ both.
 
 from __future__ import annotations
 
-import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from profilectl.cli import complete
-from profilectl.cli.app import (
+from profilectl.cli.app import app, options_of
+from profilectl.cli.import_options import UnpackedOption
+from profilectl.cli.options import (
+    EveryOption,
     JsonOption,
+    PickOption,
     ServersOption,
     WaitOption,
-    app,
+    YesOption,
     file_or_stdout,
-    options_of,
+    is_terminal,
+    with_options,
 )
-from profilectl.cli.commands.import_ import UnpackedOption
-from profilectl.cli.commands.search import typed
-from profilectl.cli.who import option, who_is_meant, with_identities
+from profilectl.cli.who import AnyPersonFlags, typed, who_is_meant
 from profilectl.codes import InputRefused, UsageError
 from profilectl.files.whole_file import check_apart, whole_file
+
+if TYPE_CHECKING:
+    from profilectl.privacy.forget import ForgetRequest
 
 FORGET = "Example: profilectl forget --customer-id JohnSmith911 --dry-run"
 ACCESS = "Example: profilectl access --customer-id JohnSmith911 -o john.json --html john.html"
 privacy_app = typer.Typer(
-    help="Requests of people (OpenDSR): taken in, carried out, told.", no_args_is_help=True
+    help="Requests of people (OpenDSR): take them in, carry them out, show them.",
+    no_args_is_help=True,
 )
 app.add_typer(privacy_app, name="privacy")
 
 
-def _forget(context: typer.Context, **stated: Any) -> None:
-    """Erase people: profile, identities, history and what else the store keeps of them, so that
-    nothing of it is left in its file.
+@dataclass(frozen=True, kw_only=True)
+class ForgetOptions:
+    """The options of `profilectl forget`."""
 
-    They stay out: rows of theirs in later imports are dropped. Nothing brings them back, also not
-    imports undo.
-    """
-    from profilectl.privacy.forget import ForgetRequest, forget
-    from profilectl.render import privacy
-    from profilectl.render import screen as render_screen
+    person: AnyPersonFlags
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file",
+            metavar="FILE",
+            help=(
+                "The people to forget: CSV with identity columns, JSON lines, or with --type a"
+                " list, one a line."
+            ),
+        ),
+    ] = None
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--type",
+            metavar="TYPE",
+            help="FILE is a list of identities of this type (mpid for MPIDs).",
+            autocompletion=complete.types,
+        ),
+    ] = None
+    max_unpacked: UnpackedOption = None
+    pick: PickOption = None
+    every: EveryOption = False
+    allow_return: Annotated[
+        bool,
+        typer.Option(
+            "--allow-return",
+            help="Let them come back with later imports, also if they were erased before.",
+        ),
+    ] = False
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be erased; change nothing.")
+    ] = False
+    yes: YesOption = False
+    wait: WaitOption = 0
+    wait_servers: ServersOption = 30
+    as_json: JsonOption = False
 
-    options = options_of(context)
-    if stated["file"] is not None:
-        if any(stated[name] is not None for name in ("mpid", "identity", "text", "pick")):
+    def request(self) -> ForgetRequest:
+        """Return who is to be forgotten. Raises UsageError where the options do not fit together."""
+        from profilectl.privacy.forget import ForgetRequest
+
+        if self.file is None:
+            if self.kind is not None or self.max_unpacked is not None:
+                flag = "--type" if self.kind is not None else "--max-unpacked"
+                raise UsageError(f"{flag} goes with --file")
+            return ForgetRequest(
+                who_is_meant(self.person, FORGET), pick=self.pick, every=self.every
+            )
+        if self.person.is_given() or self.pick is not None:
             raise UsageError(
                 "--file goes without an identity and without --pick",
                 "profilectl forget --file people.csv",
             )
-        if not stated["file"].is_file():
-            raise InputRefused(f"{stated['file']}: there is no such file")
-        asked = ForgetRequest(
-            file=stated["file"],
-            kind=typed(stated["kind"]) if stated["kind"] else None,
-            every=stated["every"],
-            max_unpacked=stated["max_unpacked"],
+        if not self.file.is_file():
+            raise InputRefused(f"{self.file}: there is no such file")
+        return ForgetRequest(
+            file=self.file,
+            kind=typed(self.kind) if self.kind else None,
+            every=self.every,
+            max_unpacked=self.max_unpacked,
         )
-    else:
-        if stated["kind"] is not None or stated["max_unpacked"] is not None:
-            raise UsageError(
-                f"{'--type' if stated['kind'] is not None else '--max-unpacked'} goes with --file"
-            )
-        asked = ForgetRequest(
-            who_is_meant(stated, FORGET), pick=stated["pick"], every=stated["every"]
+
+
+@app.command("forget", epilog=FORGET)
+@with_options(ForgetOptions)
+def forget_command(context: typer.Context, options: ForgetOptions) -> None:
+    """Erase people: profile, identities, history and what else the store keeps of them, so that
+    nothing of it is left in its file.
+
+    They stay out: later imports drop their rows. Nothing brings them back, also not imports undo.
+    """
+    from profilectl.privacy.forget import forget
+    from profilectl.render import privacy, screen
+
+    store, quiet = options_of(context).store, options_of(context).quiet
+    request, allow_return = options.request(), options.allow_return
+    if not options.dry_run and not options.yes and is_terminal():
+        would_go = forget(
+            store, request, allow_return=allow_return, dry_run=True, wait_s=options.wait
         )
-    allow, wait_s = stated["allow_return"], stated["wait"]
-    if not stated["dry_run"] and not stated["yes"] and sys.stdin.isatty() and sys.stderr.isatty():
-        privacy.print_forgotten(
-            forget(options.store, asked, allow_return=allow, dry_run=True, wait_s=wait_s),
-            stderr=True,
-        )
+        privacy.print_forgotten(would_go, stderr=True)
         if not typer.confirm("Erase this for good?", err=True):
             raise InputRefused("nothing was erased")
-    done = forget(
-        options.store,
-        asked,
-        allow_return=allow,
-        dry_run=stated["dry_run"],
-        wait_s=wait_s,
-        servers_s=stated["wait_servers"],
+    erasure = forget(
+        store,
+        request,
+        allow_return=allow_return,
+        dry_run=options.dry_run,
+        wait_s=options.wait,
+        servers_s=options.wait_servers,
     )
-    if stated["as_json"]:
-        render_screen.print_json(done.as_json())
+    if options.as_json:
+        screen.print_json(erasure.as_json())
     else:
-        privacy.print_forgotten(done)
-    if not options.quiet:
-        privacy.say_not_touched(done)
+        privacy.print_forgotten(erasure)
+    if not quiet:
+        privacy.say_not_touched(erasure)
 
 
-app.command("forget", epilog=FORGET)(
-    with_identities(
-        _forget,
-        [
-            option(
-                "file",
-                Annotated[
-                    Path | None,
-                    typer.Option(
-                        "--file",
-                        metavar="FILE",
-                        help="People to forget: CSV with identity columns, JSON lines, or with --type a list, one a line.",
-                    ),
-                ],
-                None,
-            ),
-            option(
-                "kind",
-                Annotated[
-                    str | None,
-                    typer.Option(
-                        "--type",
-                        metavar="TYPE",
-                        help="FILE is a list of identities of this type (mpid for MPIDs).",
-                        autocompletion=complete.types,
-                    ),
-                ],
-                None,
-            ),
-            option("max_unpacked", UnpackedOption, None),
-            option(
-                "pick",
-                Annotated[
-                    int | None,
-                    typer.Option("--pick", metavar="N", help="Which of several profiles."),
-                ],
-                None,
-            ),
-            option(
-                "every",
-                Annotated[
-                    bool,
-                    typer.Option("--all", help="All of several profiles that have the identity."),
-                ],
-                False,
-            ),
-            option(
-                "allow_return",
-                Annotated[
-                    bool,
-                    typer.Option(
-                        "--allow-return",
-                        help="Let them come back with later imports; also those who were erased before.",
-                    ),
-                ],
-                False,
-            ),
-            option(
-                "dry_run",
-                Annotated[
-                    bool, typer.Option("--dry-run", help="Say what would go; change nothing.")
-                ],
-                False,
-            ),
-            option("yes", Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")], False),
-            option("wait", WaitOption, 0),
-            option("wait_servers", ServersOption, 30),
-            option("as_json", JsonOption, False),
-        ],
-    )
-)
+@dataclass(frozen=True, kw_only=True)
+class AccessOptions:
+    """The options of `profilectl access`."""
+
+    person: AnyPersonFlags
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The JSON file (default, or -: standard output)."
+        ),
+    ] = None
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page, all in one file."),
+    ] = None
+    pick: PickOption = None
+    every: EveryOption = False
+    wait: WaitOption = 0
 
 
-def _access(context: typer.Context, **stated: Any) -> None:
+@app.command("access", epilog=ACCESS)
+@with_options(AccessOptions)
+def access_command(context: typer.Context, options: AccessOptions) -> None:
     """Write down everything the store holds about one person: as JSON for a machine, as a page for
     the person.
 
-    What forget takes away is what this shows. The files are for their owner only.
+    It shows what forget takes away. Only their owner can read the files.
     """
     from profilectl.privacy.requests import access
-    from profilectl.render import screen as render_screen
+    from profilectl.render import screen
     from profilectl.rules.text.values import to_json
 
-    options = options_of(context)
-    stated["output"] = file_or_stdout(stated["output"])
-    check_apart([("-o", stated["output"]), ("--html", stated["html"])], [options.store])
-    found = access(
-        options.store,
-        who_is_meant(stated, ACCESS),
-        pick=stated["pick"],
-        every=stated["every"],
-        wait_s=stated["wait"],
+    common, output = options_of(context), file_or_stdout(options.output)
+    check_apart([("-o", output), ("--html", options.html)], [common.store])
+    document = access(
+        common.store,
+        who_is_meant(options.person, ACCESS),
+        pick=options.pick,
+        every=options.every,
+        wait_s=options.wait,
     )
-    if stated["html"] is not None:
-        _write(stated["html"], "--html", _page(found))
-    if stated["output"] is not None:
-        _write(stated["output"], "-o", to_json(found) + "\n")
-    elif stated["html"] is None:
-        render_screen.print_text(to_json(found) + "\n")
-    if not options.quiet:
-        for path in (stated["output"], stated["html"]):
+    if options.html is not None:
+        _write(options.html, "--html", _page(document))
+    if output is not None:
+        _write(output, "-o", to_json(document) + "\n")
+    elif options.html is None:
+        screen.print_text(to_json(document) + "\n")
+    if not common.quiet:
+        for path in (output, options.html):
             if path is not None:
-                render_screen.notice(f"what is held is in {path}")
+                screen.notice(f"what is held is in {path}")
 
 
 def _page(document: Any) -> str:
@@ -203,52 +205,9 @@ def _page(document: Any) -> str:
 
 
 def _write(path: Path, flag: str, text: str) -> None:
-    with whole_file(path, flag) as out:
-        out.write(text.encode())
+    with whole_file(path, flag) as file:
+        file.write(text.encode())
 
-
-app.command("access", epilog=ACCESS)(
-    with_identities(
-        _access,
-        [
-            option(
-                "output",
-                Annotated[
-                    Path | None,
-                    typer.Option(
-                        "--output", "-o", metavar="FILE", help="JSON; else (or -) standard output."
-                    ),
-                ],
-                None,
-            ),
-            option(
-                "html",
-                Annotated[
-                    Path | None,
-                    typer.Option("--html", metavar="FILE", help="A page, all in one file."),
-                ],
-                None,
-            ),
-            option(
-                "pick",
-                Annotated[
-                    int | None,
-                    typer.Option("--pick", metavar="N", help="Which of several profiles."),
-                ],
-                None,
-            ),
-            option(
-                "every",
-                Annotated[
-                    bool,
-                    typer.Option("--all", help="All of several profiles that have the identity."),
-                ],
-                False,
-            ),
-            option("wait", WaitOption, 0),
-        ],
-    )
-)
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The subject_request_id.")]
 
@@ -265,8 +224,8 @@ def request_command(
     """Take a request in. An erasure waits 7 days, and may be cancelled, unless it skips that."""
     from profilectl.privacy.requests import submit
 
-    _told(
-        context, [submit(options_of(context).store, file, wait_s=wait)], as_json=as_json, one=True
+    _print_records(
+        context, [submit(options_of(context).store, file, wait_s=wait)], as_json=as_json, alone=True
     )
 
 
@@ -274,7 +233,7 @@ def request_command(
 def requests_command(
     context: typer.Context,
     group: Annotated[
-        str | None, typer.Option("--group", metavar="ID", help="Only those of this group_id.")
+        str | None, typer.Option("--group", metavar="ID", help="Only requests of this group_id.")
     ] = None,
     wait: WaitOption = 0,
     as_json: JsonOption = False,
@@ -282,7 +241,9 @@ def requests_command(
     """List the requests, and how far they are."""
     from profilectl.privacy.requests import records
 
-    _told(context, records(options_of(context).store, group=group, wait_s=wait), as_json=as_json)
+    _print_records(
+        context, records(options_of(context).store, group=group, wait_s=wait), as_json=as_json
+    )
 
 
 @privacy_app.command(
@@ -294,11 +255,11 @@ def show_command(
     """Show one request."""
     from profilectl.privacy.requests import record_of
 
-    _told(
+    _print_records(
         context,
         [record_of(options_of(context).store, name, wait_s=wait)],
         as_json=as_json,
-        one=True,
+        alone=True,
     )
 
 
@@ -311,8 +272,8 @@ def cancel_command(
     """Cancel a request that is still pending."""
     from profilectl.privacy.requests import cancel
 
-    _told(
-        context, [cancel(options_of(context).store, name, wait_s=wait)], as_json=as_json, one=True
+    _print_records(
+        context, [cancel(options_of(context).store, name, wait_s=wait)], as_json=as_json, alone=True
     )
 
 
@@ -325,7 +286,7 @@ def run_command(
             "--output",
             "-o",
             metavar="FOLDER",
-            help="Where answers are written; made if there is none.",
+            help="The folder for the answers; made if it does not exist.",
         ),
     ] = Path("privacy-results"),
     now: Annotated[
@@ -333,7 +294,7 @@ def run_command(
         typer.Option(
             "--now",
             metavar="TIME",
-            help="As if it were that time: 2026-11-23, or with a time of day.",
+            help="Act as if it were this time: 2026-11-23, or with a time of day.",
         ),
     ] = None,
     wait: WaitOption = 0,
@@ -345,7 +306,7 @@ def run_command(
     """
     from profilectl.privacy.requests import carry_out
 
-    _told(
+    _print_records(
         context,
         carry_out(
             options_of(context).store,
@@ -362,7 +323,7 @@ def run_command(
 @privacy_app.command("lift-all", epilog="Example: profilectl privacy lift-all --yes")
 def lift_all_command(
     context: typer.Context,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesOption = False,
     wait: WaitOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -373,11 +334,11 @@ def lift_all_command(
     What was erased stays erased; later imports may bring them back.
     """
     from profilectl.privacy.forget import lift_all
-    from profilectl.render import screen as render_screen
+    from profilectl.render import screen
 
     options = options_of(context)
     if not yes:
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not is_terminal():
             raise UsageError(
                 "lift-all lets everybody in again who was erased, and cannot be taken back",
                 "where that is meant: profilectl privacy lift-all --yes",
@@ -386,10 +347,10 @@ def lift_all_command(
             raise InputRefused("nobody was let in")
     count = lift_all(options.store, wait_s=wait)
     if as_json:
-        render_screen.print_json({"lifted": count})
+        screen.print_json({"lifted": count})
     else:
-        render_screen.print_line(
-            f"{render_screen.counted(count, 'identity')} {'is' if count == 1 else 'are'} let in again"
+        screen.print_line(
+            f"{screen.counted(count, 'identity')} {'is' if count == 1 else 'are'} let in again"
         )
 
 
@@ -403,14 +364,16 @@ def _answers(folder: Path, name: str, document: Any) -> list[Path]:
     return paths
 
 
-def _told(context: typer.Context, found: list[Any], *, as_json: bool, one: bool = False) -> None:
-    from profilectl.render import privacy
-    from profilectl.render import screen as render_screen
+def _print_records(
+    context: typer.Context, records: list[Any], *, as_json: bool, alone: bool = False
+) -> None:
+    """Print requests; alone: the command is about one of them, and JSON is its document."""
+    from profilectl.render import privacy, screen
 
     if as_json:
-        documents = [record.as_json() for record in found]
-        render_screen.print_json(documents[0] if one else documents)
+        documents = [record.as_json() for record in records]
+        screen.print_json(documents[0] if alone else documents)
     else:
-        privacy.print_records(found)
-        if not found and not options_of(context).quiet:
-            render_screen.notice("no requests")
+        privacy.print_records(records)
+        if not records and not options_of(context).quiet:
+            screen.notice("no requests")

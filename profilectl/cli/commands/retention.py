@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
-from profilectl.cli.app import JsonOption, ServersOption, WaitOption, app, options_of
+from profilectl.cli.app import app, options_of
+from profilectl.cli.options import JsonOption, ServersOption, WaitOption, with_options
 from profilectl.codes import UsageError
 
 retention_app = typer.Typer(
@@ -23,11 +25,10 @@ def show_command(context: typer.Context, wait: WaitOption = 0, as_json: JsonOpti
     _told(retention_of(options_of(context).store, wait_s=wait), as_json=as_json)
 
 
-@retention_app.command(
-    "set", epilog="Example: profilectl retention set --lifetime-days 90 --retention-days 730"
-)
-def set_command(
-    context: typer.Context,
+@dataclass(frozen=True, kw_only=True)
+class RetentionSetOptions:
+    """The options of `profilectl retention set`."""
+
     lifetime: Annotated[
         int | None,
         typer.Option(
@@ -35,9 +36,9 @@ def set_command(
             metavar="N",
             min=0,
             max=1_000_000,
-            help="After so many days without a batch attributes and consent go; 0: never.",
+            help="Remove attributes and consent after N days without a batch; 0 means never.",
         ),
-    ] = None,
+    ] = None
     retention: Annotated[
         int | None,
         typer.Option(
@@ -45,35 +46,47 @@ def set_command(
             metavar="N",
             min=0,
             max=1_000_000,
-            help="After so many days without a batch the profile goes; 0: never.",
+            help="Remove the profile after N days without a batch; 0 means never.",
         ),
-    ] = None,
+    ] = None
     keep: Annotated[
         bool | None,
         typer.Option(
             "--lifetime-profiles/--no-lifetime-profiles",
-            help="Keep attributes beyond the lifetime, for when the person comes back.",
+            help="Keep attributes beyond the lifetime, in case the person comes back.",
         ),
-    ] = None,
-    wait: WaitOption = 0,
-    as_json: JsonOption = False,
-) -> None:
+    ] = None
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@retention_app.command(
+    "set", epilog="Example: profilectl retention set --lifetime-days 90 --retention-days 730"
+)
+@with_options(RetentionSetOptions)
+def set_command(context: typer.Context, options: RetentionSetOptions) -> None:
     """Set the clocks. Nothing goes before they are applied."""
     from profilectl.privacy.retention import set_retention
 
     changes: dict[str, int | bool | None] = {
         f"retention.{name}": days or None
-        for name, days in (("lifetime_days", lifetime), ("retention_days", retention))
+        for name, days in (
+            ("lifetime_days", options.lifetime),
+            ("retention_days", options.retention),
+        )
         if days is not None
     }
-    if keep is not None:
-        changes["retention.lifetime_profiles"] = keep
+    if options.keep is not None:
+        changes["retention.lifetime_profiles"] = options.keep
     if not changes:
         raise UsageError(
             "say which clock to set",
             "profilectl retention set --lifetime-days 90 --retention-days 730",
         )
-    _told(set_retention(options_of(context).store, changes, wait_s=wait), as_json=as_json)
+    _told(
+        set_retention(options_of(context).store, changes, wait_s=options.wait),
+        as_json=options.as_json,
+    )
 
 
 @retention_app.command("apply", epilog="Example: profilectl retention apply --dry-run")
@@ -84,11 +97,11 @@ def apply_command(
         typer.Option(
             "--now",
             metavar="TIME",
-            help="As if it were that time: 2026-11-23, or with a time of day.",
+            help="Act as if it were this time: 2026-11-23, or with a time of day.",
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would go; change nothing.")
+        bool, typer.Option("--dry-run", help="Say what would be removed; change nothing.")
     ] = False,
     wait: WaitOption = 0,
     wait_servers: ServersOption = 30,
@@ -99,23 +112,21 @@ def apply_command(
     It cannot be undone.
     """
     from profilectl.privacy.retention import apply_retention
-    from profilectl.render import privacy
-    from profilectl.render import screen as render_screen
+    from profilectl.render import privacy, screen
 
-    done = apply_retention(
+    applied = apply_retention(
         options_of(context).store, now=now, dry_run=dry_run, wait_s=wait, servers_s=wait_servers
     )
     if as_json:
-        render_screen.print_json(done.as_json())
+        screen.print_json(applied.as_json())
     else:
-        privacy.print_aged(done)
+        privacy.print_aged(applied)
 
 
-def _told(found: dict[str, Any], *, as_json: bool) -> None:
-    from profilectl.render import privacy
-    from profilectl.render import screen as render_screen
+def _told(clocks: dict[str, Any], *, as_json: bool) -> None:
+    from profilectl.render import privacy, screen
 
     if as_json:
-        render_screen.print_json(found)
+        screen.print_json(clocks)
     else:
-        privacy.print_clocks(found)
+        privacy.print_clocks(clocks)
