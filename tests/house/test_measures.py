@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import measures
 import pytest
-from source import read_tree
+from house import measures
+from support.code.source import read_tree
 
 # What a measure must count, and beside it what it must not: by the name of the measure.
 # fmt: off

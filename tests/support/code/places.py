@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from glued import is_sql, joined_text
-from source import Function, Module, Place, Tree, is_text
+from support.code.glued import is_sql, joined_text
+from support.code.source import Function, Module, Place, Tree, is_text
 
 RETIRED = re.compile(
     r"\b(such a one|so many|whoever|whatever|of whom|others than before|be it|stands for|is told"
