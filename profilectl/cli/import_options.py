@@ -131,10 +131,7 @@ UnpackedOption = Annotated[
     typer.Option(
         "--max-unpacked",
         metavar="SIZE",
-        help=(
-            "The size a packed file may unpack to, for example 20GB (default: 100 times its"
-            " size, at least 100 MB)."
-        ),
+        help="The size a packed file may unpack to (default: 100 times its size, at least 100 MB).",
     ),
 ]
 PathColumnsOption = Annotated[
