@@ -50,7 +50,7 @@ SourceOption = Annotated[
     SourceName | None,
     typer.Option(
         "--source",
-        help="The source of a new feed (default: the source that has its name, else custom-feed).",
+        help="The source of a new feed (default: the source of its name, else custom-feed).",
     ),
 ]
 PartnerOption = Annotated[
