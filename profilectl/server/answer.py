@@ -33,15 +33,15 @@ API_NAMES: dict[str, str | None] = {
 # fmt: on
 
 
-def _identities(one: Activity, *, device: bool) -> Value:
-    told = [
-        (API_NAMES.get(held.type, held.type), held.value)
-        for held in one.identities
-        if BY_NAME[held.type].device is device
+def _identities(activity: Activity, *, device: bool) -> Value:
+    names = [
+        (API_NAMES.get(identity.type, identity.type), identity.value)
+        for identity in activity.identities
+        if BY_NAME[identity.type].device is device
     ]
     return [
         {"type": name, "encoding": "none", "value": value}
-        for name, value in told
+        for name, value in names
         if name is not None
     ]
 
@@ -55,46 +55,55 @@ def _is_of_account(entry: AttributeChange) -> bool:
     return entry.origin.feed.source == ACCOUNT
 
 
-def _attributes(one: Activity) -> Value:
-    told = {
-        key: text_of(entry.held) for key, entry in one.stored().items() if not _is_of_account(entry)
-    }
-    told |= {name: text_of(held) for name, held in one.calculated().items() if held is not None}
-    return dict(sorted(told.items()))
-
-
-def _account(one: Activity) -> Value:
-    told = {
+def _attributes(activity: Activity) -> Value:
+    attributes = {
         key: text_of(entry.held)
-        for key, entry in sorted(one.stored().items())
+        for key, entry in activity.stored().items()
+        if not _is_of_account(entry)
+    }
+    attributes |= {
+        name: text_of(held) for name, held in activity.calculated().items() if held is not None
+    }
+    return dict(sorted(attributes.items()))
+
+
+def _account(activity: Activity) -> Value:
+    attributes = {
+        key: text_of(entry.held)
+        for key, entry in sorted(activity.stored().items())
         if _is_of_account(entry)
     }
-    return {**told} or None
+    return {**attributes} or None
 
 
-def _memberships(one: Activity) -> Value:
+def _memberships(activity: Activity) -> Value:
     return [
         {
             "audience_id": whole(each.audience),
             "audience_name": each.name,
             "expiration_timestamp_ms": None if each.expires_ms is None else whole(each.expires_ms),
         }
-        for each in (one.standing.memberships if one.standing else ())
+        for each in (activity.standing.memberships if activity.standing else ())
     ]
 
 
-def _attribution(one: Activity) -> Value:
-    """Return the install attributions, the one stated last first, then those of the other devices."""
-    found: list[Value] = []
-    for stated in (one.attribution(), *(device.attribution for device in one.devices())):
-        told = {name: stated.get(name) for name in ("service_provider", "publisher", "campaign")}
-        if stated and told not in found:
-            found.append({**told})
-    return found
+def _attribution(activity: Activity) -> Value:
+    """Return the install attributions: the last one first, then those of other devices."""
+    attributions: list[Value] = []
+    for attribution in (
+        activity.attribution(),
+        *(device.attribution for device in activity.devices()),
+    ):
+        fields = {
+            name: attribution.get(name) for name in ("service_provider", "publisher", "campaign")
+        }
+        if attribution and fields not in attributions:
+            attributions.append({**fields})
+    return attributions
 
 
-def _consent(one: Activity) -> Value:
-    return state_of({purpose: said for purpose, (said, _) in one.consent().items()})
+def _consent(activity: Activity) -> Value:
+    return state_of({purpose: statement for purpose, (statement, _) in activity.consent().items()})
 
 
 # What `fields` may name, in the order in which it is told.
@@ -108,35 +117,35 @@ FIELDS: dict[str, Callable[[Activity], Value]] = {
 }
 
 
-def api_document(one: Activity, fields: Collection[str]) -> str:
+def api_document(activity: Activity, fields: Collection[str]) -> str:
     """Return the JSON body of the Profile API. The MPID is a number, exactly."""
     body: dict[str, Value] = {
-        "mpid": whole(one.mpid),
-        "created_timestamp_ms": whole(one.first_seen_ms),
-        "last_stored_timestamp_ms": whole(one.last_seen_ms),
-        "is_opted_out": one.opted_out(),
-        "limit_ad_tracking": one.limit_ad_tracking(),
-        "account_userattributes": _account(one),
+        "mpid": whole(activity.mpid),
+        "created_timestamp_ms": whole(activity.first_seen_ms),
+        "last_stored_timestamp_ms": whole(activity.last_seen_ms),
+        "is_opted_out": activity.opted_out(),
+        "limit_ad_tracking": activity.limit_ad_tracking(),
+        "account_userattributes": _account(activity),
     }
-    return to_json(body | {name: tell(one) for name, tell in FIELDS.items() if name in fields})
+    return to_json(body | {name: tell(activity) for name, tell in FIELDS.items() if name in fields})
 
 
-def own_document(one: Activity) -> dict[str, Value]:
+def own_document(activity: Activity) -> dict[str, Value]:
     """Return a profile as `profilectl show --json` has it: values as they are held, each with where
     it comes from.
     """
     identities: dict[bool, dict[str, Value]] = {False: {}, True: {}}
-    for held in one.identities:
+    for held in activity.identities:
         values = identities[BY_NAME[held.type].device].setdefault(held.type, [])
         assert isinstance(values, list)
         values.append(held.value)
-    stored = one.stored()
+    stored = activity.stored()
     values_of: dict[str, Value] = {
         key: parse_json(held_json(entry.held)) for key, entry in stored.items()
     }
     values_of |= {
         name: parse_json(held_json(held))
-        for name, held in one.calculated().items()
+        for name, held in activity.calculated().items()
         if held is not None
     }
     provenance: dict[str, Value] = {
@@ -144,18 +153,18 @@ def own_document(one: Activity) -> dict[str, Value]:
     }
     provenance |= {
         name: {"source": "calculated"}
-        for name, held in one.calculated().items()
+        for name, held in activity.calculated().items()
         if held is not None
     }
     return {
-        "mpid": str(one.mpid),
-        "environment": one.environment,
-        "workspace": one.workspace,
-        "first_seen_ms": whole(one.first_seen_ms),
-        "last_seen_ms": whole(one.last_seen_ms),
+        "mpid": str(activity.mpid),
+        "environment": activity.environment,
+        "workspace": activity.workspace,
+        "first_seen_ms": whole(activity.first_seen_ms),
+        "last_seen_ms": whole(activity.last_seen_ms),
         "user_identities": dict(sorted(identities[False].items())),
         "device_identities": dict(sorted(identities[True].items())),
         "user_attributes": dict(sorted(values_of.items())),
         "provenance": dict(sorted(provenance.items())),
-        **standing_json(one),
+        **standing_json(activity),
     }

@@ -49,8 +49,8 @@ def parsed(raw: bytes, *, batches: bool = False) -> Value:
         ) from None
 
 
-def an_object(found: Value) -> dict[str, Value]:
+def an_object(value: Value) -> dict[str, Value]:
     """Return a value that must be an object. Raises Problem."""
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise bad("the body must be a JSON object")
-    return found
+    return value

@@ -5,7 +5,7 @@
     audience = "https://api.mparticle.com"      # what clients ask a token for; this is the default
 
     [workspaces]
-    default = "100"                             # a workspace of the store, and its number in addresses
+    default = "100"                             # a workspace of the store, and its number
 
     [clients.website]                           # asks: the Profile API, by client credentials
     id = "..."
@@ -32,7 +32,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from profilectl.codes import InputRefused, UsageError
 from profilectl.files.secrets import read_secrets
@@ -42,23 +42,26 @@ from profilectl.rules.feed import DEFAULT_WORKSPACE
 AUDIENCE = "https://api.mparticle.com"
 SHORTEST_SECRET = 16
 HOW = "what `profilectl credentials new FILE` writes"
-T = TypeVar("T")
+Holder = TypeVar("Holder")
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Somebody who asks for profiles.
-
-    workspaces: the names of those it may ask of; rate: requests a second, None: the default.
-    """
+    """A client that asks for profiles."""
 
     name: str
+    """The name in the credentials file."""
     id: str
+    """The client id, as OAuth 2.0 calls it."""
     secret: str
+    """The client secret."""
     workspaces: tuple[str, ...] | None = None
+    """The names of the workspaces it may ask of; None: all."""
     rate: float | None = None
+    """The requests a second; None: as --rate says."""
 
     def may_ask(self, workspace: str) -> bool:
+        """Return whether the client may ask of a workspace."""
         return self.workspaces is None or workspace in self.workspaces
 
 
@@ -67,180 +70,216 @@ class FeedSender:
     """A feed that sends batches."""
 
     name: str
+    """The name of the feed."""
     key: str
+    """The key that names the feed to the server."""
     secret: str
+    """The secret that proves it."""
     rate: float | None = None
+    """The requests a second; None: as --feed-rate says."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerCredentials:
-    """What the file says. workspaces: number -> name."""
+    """What the credentials file says."""
 
     org: str
+    """The number of the organization, as addresses have it."""
     account: str
+    """The number of the account, as addresses have it."""
     audience: str
+    """The audience that clients ask a token for."""
     workspaces: Mapping[str, str]
+    """The name of each workspace, by its number in addresses."""
     clients: tuple[Client, ...]
+    """Who may ask."""
     senders: tuple[FeedSender, ...]
+    """Who may send."""
 
     def client(self, identifier: str, secret: str) -> Client | None:
         """Return the client with these credentials.
 
         Takes the same time for a wrong secret as for a wrong name.
         """
-        return _matching(
-            self.clients, [(one.id, one.secret) for one in self.clients], identifier, secret
-        )
+        pairs = [(client.id, client.secret) for client in self.clients]
+        return _matching(self.clients, pairs, name=identifier, secret=secret)
 
     def known_id(self, identifier: str) -> str | None:
-        """Return the name under which failures of a client's id count, None where no client has it."""
-        found = [f"client {one.name}" for one in self.clients if _same(one.id, identifier)]
-        return found[0] if found else None
+        """Return the name under which failures of a client id count; None: no client has it."""
+        names = [f"client {client.name}" for client in self.clients if _same(client.id, identifier)]
+        return names[0] if names else None
 
     def known_key(self, key: str) -> str | None:
-        """Return the name under which failures of a feed's key count, None where no feed has it."""
-        found = [f"feed {one.name}" for one in self.senders if _same(one.key, key)]
-        return found[0] if found else None
+        """Return the name under which failures of a feed's key count; None: no feed has it."""
+        names = [f"feed {sender.name}" for sender in self.senders if _same(sender.key, key)]
+        return names[0] if names else None
 
     def client_named(self, name: str) -> Client | None:
-        return next((one for one in self.clients if one.name == name), None)
+        """Return the client of a name."""
+        return next((client for client in self.clients if client.name == name), None)
 
     def sender(self, key: str, secret: str) -> FeedSender | None:
-        """Return the feed with these credentials; as `client`."""
-        return _matching(self.senders, [(one.key, one.secret) for one in self.senders], key, secret)
+        """Return the feed with these credentials; in the same time for any wrong one."""
+        pairs = [(sender.key, sender.secret) for sender in self.senders]
+        return _matching(self.senders, pairs, name=key, secret=secret)
 
     def sender_with_key(self, key: str) -> FeedSender | None:
-        """Return the feed that has a key: who it says that it is, and has yet to show."""
-        return next((one for one in self.senders if _same(one.key, key)), None)
+        """Return the feed that has a key: it has yet to prove that it is this feed."""
+        return next((sender for sender in self.senders if _same(sender.key, key)), None)
 
 
-def _same(known: str, named: str) -> bool:
-    return hmac.compare_digest(known.encode(), named.encode())
+def _same(expected: str, text: str) -> bool:
+    """Return whether two texts are the same; the time does not tell where they differ."""
+    return hmac.compare_digest(expected.encode(), text.encode())
 
 
 def _matching(
-    everybody: Sequence[T], known: Sequence[tuple[str, str]], name: str, secret: str
-) -> T | None:
-    found = None
-    for one, (its_name, its_secret) in zip(everybody, known, strict=True):
-        # `&`, not `and`: both are compared, whatever the first says.
+    holders: Sequence[Holder], pairs: Sequence[tuple[str, str]], *, name: str, secret: str
+) -> Holder | None:
+    """Return whose name and secret these are. pairs: name and secret of each holder."""
+    match = None
+    for holder, (its_name, its_secret) in zip(holders, pairs, strict=True):
+        # `&`, not `and`: both are compared, whatever the first comparison says.
         if _same(its_name, name) & _same(its_secret, secret):
-            found = one
-    return found
+            match = holder
+    return match
 
 
 def read_credentials(path: Path) -> ServerCredentials:
     """Read a credentials file.
 
-    Raises InputRefused where it is not there, is open to others, or is not one.
+    Raises InputRefused if it does not exist, is open to others, or is no credentials file.
     """
-    stated = read_secrets(path, HOW)
-    return _credentials(str(path), stated)
+    return _credentials(str(path), read_secrets(path, HOW))
 
 
-def _credentials(where: str, stated: dict[str, Any]) -> ServerCredentials:
-    _only(where, stated, ("org", "account", "audience", "workspaces", "clients", "feeds"))
-    workspaces = {
-        name: _number(f"{where}: workspaces.{name}", value)
-        for name, value in _table(where, stated, "workspaces").items()
-    }
-    if not workspaces or len(set(workspaces.values())) < len(workspaces):
-        raise InputRefused(
-            f"{where}: [workspaces] must give each workspace a number of its own",
-            'for example default = "100"',
-        )
-    clients = []
-    for name, table in _table(where, stated, "clients").items():
-        at = f"{where}: clients.{name}"
-        _only(at, table, ("id", "secret", "workspaces", "rate"))
-        listed = table.get("workspaces")
-        if listed is not None and (
-            not isinstance(listed, list) or any(one not in workspaces for one in listed)
-        ):
-            raise InputRefused(
-                f"{at}.workspaces must be a list of workspaces that [workspaces] names"
-            )
-        clients.append(
-            Client(
-                name,
-                _text(at, table, "id"),
-                _secret(at, table),
-                None if listed is None else tuple(listed),
-                _rate(at, table),
-            )
-        )
-    senders = []
-    for name, table in _table(where, stated, "feeds").items():
-        at = f"{where}: feeds.{name}"
-        _only(at, table, ("key", "secret", "rate"))
-        senders.append(
-            FeedSender(name, _text(at, table, "key"), _secret(at, table), _rate(at, table))
-        )
+Table = Mapping[str, object]
+"""A table of the file."""
+
+
+def _credentials(path: str, document: Table) -> ServerCredentials:
+    """Return the credentials that a TOML document holds. path: names the file in messages."""
+    _only(path, document, ("org", "account", "audience", "workspaces", "clients", "feeds"))
+    workspaces = _workspaces(path, document)
+    clients = [
+        _client(f"{path}: clients.{name}", name, table, workspaces)
+        for name, table in _table(path, document, "clients").items()
+    ]
+    senders = [
+        _sender(f"{path}: feeds.{name}", name, table)
+        for name, table in _table(path, document, "feeds").items()
+    ]
     for kind, names in (
-        ("client id", [one.id for one in clients]),
-        ("feed key", [one.key for one in senders]),
+        ("client id", [client.id for client in clients]),
+        ("feed key", [sender.key for sender in senders]),
     ):
         if len(set(names)) < len(names):
-            raise InputRefused(f"{where}: the same {kind} stands there twice")
-    org, account = (_number(f"{where}: {name}", stated.get(name)) for name in ("org", "account"))
-    audience = stated.get("audience", AUDIENCE)
+            raise InputRefused(f"{path}: the same {kind} stands there twice")
+    audience = document.get("audience", AUDIENCE)
+    org, account = (_number(f"{path}: {name}", document.get(name)) for name in ("org", "account"))
     if not isinstance(audience, str):
-        raise InputRefused(f"{where}: audience must be a text")
+        raise InputRefused(f"{path}: audience must be a text")
     return ServerCredentials(
-        org,
-        account,
-        audience,
-        {number: name for name, number in workspaces.items()},
-        tuple(clients),
-        tuple(senders),
+        org=org,
+        account=account,
+        audience=audience,
+        workspaces={number: name for name, number in workspaces.items()},
+        clients=tuple(clients),
+        senders=tuple(senders),
     )
 
 
-def _only(where: str, table: Any, known: Sequence[str]) -> None:
-    if not isinstance(table, dict):
-        raise InputRefused(f"{where} must be a table")
-    for name in table:
-        if name not in known:
-            raise InputRefused(f"{where}: there is no key {name}", f"there are {', '.join(known)}")
+def _workspaces(path: str, document: Table) -> dict[str, str]:
+    """Return the number of each workspace, by its name."""
+    workspaces = {
+        name: _number(f"{path}: workspaces.{name}", value)
+        for name, value in _table(path, document, "workspaces").items()
+    }
+    if not workspaces or len(set(workspaces.values())) < len(workspaces):
+        raise InputRefused(
+            f"{path}: [workspaces] must give each workspace a number of its own",
+            'for example default = "100"',
+        )
+    return workspaces
 
 
-def _table(where: str, stated: dict[str, Any], name: str) -> dict[str, Any]:
-    found = stated.get(name, {})
-    if not isinstance(found, dict):
-        raise InputRefused(f"{where}: {name} must be a table")
-    return found
+def _client(place: str, name: str, value: object, workspaces: Mapping[str, str]) -> Client:
+    """Return a client. place: the file and the key, for messages."""
+    table = _only(place, value, ("id", "secret", "workspaces", "rate"))
+    allowed = table.get("workspaces")
+    if allowed is not None and (
+        not isinstance(allowed, list) or any(workspace not in workspaces for workspace in allowed)
+    ):
+        raise InputRefused(
+            f"{place}.workspaces must be a list of workspaces that [workspaces] names"
+        )
+    return Client(
+        name=name,
+        id=_text(place, table, "id"),
+        secret=_secret(place, table),
+        workspaces=None if allowed is None else tuple(allowed),
+        rate=_rate(place, table),
+    )
 
 
-def _number(where: str, value: object) -> str:
-    """Return a number as it stands in an address."""
-    text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
-    if not text or not text.isascii() or not text.replace("-", "").replace("_", "").isalnum():
-        raise InputRefused(f"{where} must be a number, or letters and digits", 'for example "100"')
-    return text
+def _sender(place: str, name: str, value: object) -> FeedSender:
+    """Return a feed that sends. place: the file and the key, for messages."""
+    table = _only(place, value, ("key", "secret", "rate"))
+    return FeedSender(
+        name=name,
+        key=_text(place, table, "key"),
+        secret=_secret(place, table),
+        rate=_rate(place, table),
+    )
 
 
-def _text(where: str, table: Mapping[str, object], name: str) -> str:
-    value = table.get(name)
-    if not isinstance(value, str) or not value or not value.isascii() or ":" in value:
-        raise InputRefused(f"{where}.{name} must be a text of plain characters, without a colon")
+def _only(place: str, value: object, keys: Sequence[str]) -> Table:
+    """Return a table that has no other keys. Raises InputRefused."""
+    if not isinstance(value, Mapping):
+        raise InputRefused(f"{place} must be a table")
+    for name in value:
+        if name not in keys:
+            raise InputRefused(f"{place}: there is no key {name}", f"there are {', '.join(keys)}")
     return value
 
 
-def _secret(where: str, table: Mapping[str, object]) -> str:
+def _table(place: str, document: Table, name: str) -> Table:
+    table = document.get(name, {})
+    if not isinstance(table, Mapping):
+        raise InputRefused(f"{place}: {name} must be a table")
+    return table
+
+
+def _number(place: str, value: object) -> str:
+    """Return a number as it stands in an address."""
+    text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    if not text or not text.isascii() or not text.replace("-", "").replace("_", "").isalnum():
+        raise InputRefused(f"{place} must be a number, or letters and digits", 'for example "100"')
+    return text
+
+
+def _text(place: str, table: Table, name: str) -> str:
+    value = table.get(name)
+    if not isinstance(value, str) or not value or not value.isascii() or ":" in value:
+        raise InputRefused(f"{place}.{name} must be a text of plain characters, without a colon")
+    return value
+
+
+def _secret(place: str, table: Table) -> str:
     value = table.get("secret")
     if not isinstance(value, str) or not value.isascii() or len(value) < SHORTEST_SECRET:
         raise InputRefused(
-            f"{where}.secret must be a text of at least {SHORTEST_SECRET} plain characters", HOW
+            f"{place}.secret must be a text of at least {SHORTEST_SECRET} plain characters", HOW
         )
     return value
 
 
-def _rate(where: str, table: Mapping[str, object]) -> float | None:
+def _rate(place: str, table: Table) -> float | None:
     value = table.get("rate")
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1_000_000:
-        raise InputRefused(f"{where}.rate must be a number of requests a second")
+        raise InputRefused(f"{place}.rate must be a number of requests a second")
     return float(value)
 
 

@@ -16,7 +16,8 @@ from profilectl.server.snapshot import Snapshots
 from profilectl.server.trouble import Trouble
 
 DESCRIPTION = (
-    "Profiles of a store on this machine, asked for and sent as on the platform. Answers come from a snapshot that is at most about a second old. "
+    "Profiles of a store on this machine, asked for and sent as on the platform. Answers"
+    " come from a snapshot that is at most about a second old. "
     "Any request may be answered by 400, 408, 413, 429, 431, 500 or 503 before it is looked at."
 )
 BEARER: dict[str, Any] = {"security": [{"client": []}]}
@@ -61,7 +62,7 @@ def answer(description: str, schema: Any, headers: Any = None) -> dict[str, Any]
 
 PROBLEM = obj(errors=listed(obj(code=TEXT, message=TEXT), minItems=1))
 OAUTH_PROBLEM = {"anyOf": [PROBLEM, obj(error=TEXT, error_description=TEXT)]}
-SAID = {
+STATUS_MEANINGS = {
     400: "The request is malformed, or there is no such profile.",
     401: "Nobody is named, or the token has run out.",
     403: "Not with these credentials.",
@@ -78,7 +79,8 @@ def problems(*statuses: int, shape: Any = PROBLEM) -> dict[int | str, dict[str, 
         "Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}
     }
     return {
-        status: answer(SAID[status], shape, later if status == 429 else None) for status in statuses
+        status: answer(STATUS_MEANINGS[status], shape, later if status == 429 else None)
+        for status in statuses
     }
 
 
@@ -121,10 +123,12 @@ PROFILE = answer(
         consent_state_={"type": "object"},
     ),
 )
-WHO = obj(type={"type": "string", "description": "An identity type, `mpid` or `any`."}, value=TEXT)
+ANY_IDENTITY = obj(
+    type={"type": "string", "description": "An identity type, `mpid` or `any`."}, value=TEXT
+)
 RESOLVE = obj(environment_type=ENVIRONMENT, identity=obj(type=TEXT, value=TEXT))
-WHOM = obj(
-    identities=listed(WHO, minItems=1, maxItems=1000),
+ANY_IDENTITIES = obj(
+    identities=listed(ANY_IDENTITY, minItems=1, maxItems=1000),
     environment_type_=ENVIRONMENT,
     provenance_=SWITCH,
 )
@@ -134,7 +138,7 @@ PROFILES = answer(
     obj(
         results=listed(
             obj(
-                identity=WHO,
+                identity=ANY_IDENTITY,
                 profiles=listed(
                     obj(
                         mpid=TEXT,
@@ -273,16 +277,16 @@ def openapi_of(application: FastAPI) -> dict[str, Any]:
     """
     if application.openapi_schema:
         return application.openapi_schema
-    found = get_openapi(
+    document = get_openapi(
         title=application.title,
         version=application.version,
         description=application.description,
         routes=application.routes,
     )
-    for path in found["paths"].values():
+    for path in document["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)
-    components = found.setdefault("components", {})
+    components = document.setdefault("components", {})
     components.pop("schemas", None)
     components["securitySchemes"] = {
         "client": {
@@ -299,11 +303,14 @@ def openapi_of(application: FastAPI) -> dict[str, Any]:
             "type": "apiKey",
             "in": "header",
             "name": "x-mp-key",
-            "description": "The key of a feed, with Date and x-mp-signature: HMAC-SHA256 of method, date, path and body.",
+            "description": (
+                "The key of a feed, with Date and x-mp-signature: HMAC-SHA256 of method, date,"
+                " path and body."
+            ),
         },
     }
-    application.openapi_schema = found
-    return found
+    application.openapi_schema = document
+    return document
 
 
 def health(snapshots: Snapshots) -> tuple[dict[str, Value], bool]:
@@ -319,11 +326,11 @@ def health(snapshots: Snapshots) -> tuple[dict[str, Value], bool]:
         "behind_ms": max(round(snapshots.behind_s() * 1000), 0),
         "copy_ms": round(snapshots.copy_s * 1000),
     }
-    told: dict[str, Value] = {
+    state: dict[str, Value] = {
         "status": trouble.status if trouble else "ok",
         "answers": silence is None,
     }
     return {
-        **told,
+        **state,
         **{name: Number(str(value)) for name, value in numbers.items()},
     }, trouble is None

@@ -70,7 +70,8 @@ class Gate:
         if scope["type"] != "http":
             await self.application(scope, receive, send)
             return
-        began, status, said = time.perf_counter(), 0, {}
+        began, status = time.perf_counter(), 0
+        fault: dict[str, str] = {}
 
         async def sending(message: Any) -> None:
             nonlocal status
@@ -99,7 +100,7 @@ class Gate:
                     ),
                 )
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered and logged without its words
-            said = {"fault": type(error).__name__, "at": _place(error)}
+            fault = {"fault": type(error).__name__, "at": _place(error)}
             if not status:
                 await _answer(sending, FAULT)
         finally:
@@ -107,7 +108,7 @@ class Gate:
             method = scope["method"] if scope["method"] in METHODS else "other"
             status = scope.get(REFUSED, status)
             self.write(
-                json.dumps({**line_of(method, route, status, began, scope.get(WHO)), **said})
+                json.dumps({**line_of(method, route, status, began, scope.get(WHO)), **fault})
             )
 
     def notice(self, message: str) -> None:
@@ -162,9 +163,9 @@ class Notices(logging.Handler):
         self._notice = notice
 
     def emit(self, record: logging.LogRecord) -> None:
-        first = str(record.msg).strip().partition("\n")[0]
+        first_line = str(record.msg).strip().partition("\n")[0]
         error = record.exc_info[0] if record.exc_info else None
-        self._notice(f"{record.name}: {first}" + (f" ({error.__name__})" if error else ""))
+        self._notice(f"{record.name}: {first_line}" + (f" ({error.__name__})" if error else ""))
 
 
 async def _answer(send: Any, problem: Problem) -> None:
@@ -189,8 +190,8 @@ async def body_of(request: Any, most: int = MOST_BYTES) -> bytes:
     not sent to its end."""
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem(400, "BAD_REQUEST", "a body is read as it is: without Content-Encoding")
-    told = request.headers.get("content-length", "")
-    body, size = bytearray(), int(told) if told.isdecimal() else 0
+    length = request.headers.get("content-length", "")
+    body, size = bytearray(), int(length) if length.isdecimal() else 0
     if size <= most:
         try:
             async for part in request.stream():  # not a list of parts: each may be of two bytes

@@ -173,22 +173,22 @@ class Intake:
 
     def _gathered(self, sent: tuple[str, str]) -> list[_Parcel]:
         waiting, size = self._waiting.pop(sent), 0
-        taken: list[_Parcel] = []
-        while waiting and (not taken or size + waiting[0].size <= MOST_TOGETHER):
-            taken.append(waiting.pop(0))
-            size += taken[-1].size
+        gathered: list[_Parcel] = []
+        while waiting and (not gathered or size + waiting[0].size <= MOST_TOGETHER):
+            gathered.append(waiting.pop(0))
+            size += gathered[-1].size
         if waiting:
             self._waiting[sent] = waiting
-        return taken
+        return gathered
 
     async def _import(self, parcels: Sequence[_Parcel]) -> None:
-        done = await self._try(parcels)
-        if isinstance(done, Exception) and not isinstance(done, Later) and len(parcels) > 1:
+        outcomes = await self._try(parcels)
+        if isinstance(outcomes, Exception) and not isinstance(outcomes, Later) and len(parcels) > 1:
             # One of them is at fault, and it shall not be the others' as well.
             for parcel in parcels:
                 _finish([parcel], await self._try([parcel]))
             return
-        _finish(parcels, done)
+        _finish(parcels, outcomes)
 
     async def _try(self, parcels: Sequence[_Parcel]) -> list[RowOutcome] | Exception:
         """Import, and return what became of each batch, or what stood in the way."""
@@ -207,7 +207,7 @@ class Intake:
             )
         pool = self._pool
         try:
-            done = await asyncio.get_running_loop().run_in_executor(pool, work, *arguments)
+            result = await asyncio.get_running_loop().run_in_executor(pool, work, *arguments)
         except BrokenProcessPool:
             pool.shutdown(wait=False)
             if self._pool is pool:
@@ -224,7 +224,7 @@ class Intake:
             _log(intake="well")
         self.imports += 1
         self.last_ms = time.time_ns() // 1_000_000
-        return done
+        return result
 
     def _failed(self, later: Later) -> Later:
         """Log what stands in the way, when that begins or changes."""
@@ -250,27 +250,29 @@ class Intake:
         processes = list((getattr(self._pool, "_processes", None) or {}).values())
         self._pool.shutdown(wait=False)
         try:
-            wait([one.sentinel for one in processes], END_S)
+            wait([process.sentinel for process in processes], END_S)
         finally:
-            for one in processes:
-                if one.is_alive():
-                    one.kill()
-                one.join()
+            for process in processes:
+                if process.is_alive():
+                    process.kill()
+                process.join()
 
 
-def _finish(parcels: Sequence[_Parcel], done: list[RowOutcome] | Exception) -> None:
+def _finish(parcels: Sequence[_Parcel], outcomes: list[RowOutcome] | Exception) -> None:
     """Tell those who wait. A row that could not be read has no outcome."""
-    told = {} if isinstance(done, Exception) else {one.row: one for one in done}
-    first = 0
+    by_row = (
+        {} if isinstance(outcomes, Exception) else {outcome.row: outcome for outcome in outcomes}
+    )
+    next_row = 0
     for parcel in parcels:
-        places = range(first, first + len(parcel.lines))
-        first = places.stop
+        places = range(next_row, next_row + len(parcel.lines))
+        next_row = places.stop
         if not parcel.done.done():
-            if isinstance(done, Exception):
-                parcel.done.set_exception(done)
+            if isinstance(outcomes, Exception):
+                parcel.done.set_exception(outcomes)
                 parcel.done.exception()  # the sender may have left
             else:
-                parcel.done.set_result([told.get(place) for place in places])
+                parcel.done.set_result([by_row.get(place) for place in places])
 
 
 def modify(

@@ -18,36 +18,40 @@ from profilectl.store.segments import known_mpids
 def audiences_told(reader: Reader, workspace: str) -> Value:
     """Return the audiences of a workspace, by number."""
     profiles = reader.profiles.get(workspace)
-    wanted = [one for one in reader.known.audiences.values() if one.audience.workspace == workspace]
-    sizes = sizes_of(profiles, wanted) if profiles is not None else {}
+    audiences = [
+        defined
+        for defined in reader.known.audiences.values()
+        if defined.audience.workspace == workspace
+    ]
+    sizes = sizes_of(profiles, audiences) if profiles is not None else {}
     return [
         {
-            "audience_id": whole(one.number),
-            "audience_name": one.name,
-            "criteria": one.audience.criteria,
-            "kind": one.audience.kind,
-            "members": whole(sizes.get(one.number, 0)),
+            "audience_id": whole(defined.number),
+            "audience_name": defined.name,
+            "criteria": defined.audience.criteria,
+            "kind": defined.audience.kind,
+            "members": whole(sizes.get(defined.number, 0)),
             "refreshed_ms": None
-            if (at_ms := evaluated_ms(reader.scratch, one)) is None
+            if (at_ms := evaluated_ms(reader.scratch, defined)) is None
             else whole(at_ms),
         }
-        for one in wanted
+        for defined in audiences
     ]
 
 
 def members_told(
-    reader: Reader, workspace: str, audience: int, limit: int, after: int
+    reader: Reader, workspace: str, *, audience: int, limit: int, after: int
 ) -> dict[str, Value] | None:
-    """Return a page of the members of an audience, first founded first; None where the workspace
-    has none of that number.
+    """Return a page of the members of an audience, the profile that was founded first comes
+    first; None: the workspace has no audience of this number.
 
     after: `next` of the page before, -1 for the first.
     """
-    known = reader.known.audiences.get(audience)
-    if known is None or known.audience.workspace != workspace:
+    defined = reader.known.audiences.get(audience)
+    if defined is None or defined.audience.workspace != workspace:
         return None
     profiles = reader.profiles.get(workspace)
-    rows = _from(profiles, known, limit + 1, after) if profiles is not None else []
+    rows = _from(profiles, defined, limit + 1, after) if profiles is not None else []
     page, more = rows[:limit], len(rows) > limit
     mpids: dict[int, tuple[int, int]] = {}
     if page and profiles is not None:
@@ -58,7 +62,7 @@ def members_told(
                 f"select profile, mpid, environment from ({known_mpids(profiles.segments)}) {where}"
             )
         }
-    told: list[Value] = [
+    members: list[Value] = [
         {
             "mpid": str(mpids[profile][0]),
             "environment": ENVIRONMENT_NAME[mpids[profile][1]],
@@ -69,26 +73,30 @@ def members_told(
     ]
     return {
         "audience_id": whole(audience),
-        "members": told,
+        "members": members,
         "next": str(page[-1][0]) if more else None,
     }
 
 
-def _from(profiles: Profiles, known: Defined, count: int, after: int) -> list[tuple[int, int]]:
-    """Return the next so many members of an audience: profile, since_ms."""
-    found: list[tuple[int, int]] = []
-    while len(found) < count:  # whoever may not be in it any more leaves a gap
-        within = f"where audience = {known.number} and profile > {after}"
-        (last,) = profiles.store.scratch.row(
-            f"select max(profile) from (select profile from store.membership {within} order by profile limit {count})"
+def _from(profiles: Profiles, defined: Defined, count: int, after: int) -> list[tuple[int, int]]:
+    """Return the next members of an audience, at most `count`: profile, since_ms."""
+    members: list[tuple[int, int]] = []
+    while len(members) < count:  # whoever may not be in it any more leaves a gap
+        within = f"where audience = {defined.number} and profile > {after}"
+        (last_profile,) = profiles.store.scratch.row(
+            f"select max(profile) from (select profile from store.membership {within}"
+            f" order by profile limit {count})"
         )
-        if last is None:
+        if last_profile is None:
             break
         held = in_force(
-            profiles, time.time_ns() // 1_000_000, f"{within} and profile <= {last}", wanted=[known]
+            profiles,
+            time.time_ns() // 1_000_000,
+            f"{within} and profile <= {last_profile}",
+            wanted=[defined],
         )
-        found += profiles.store.scratch.rows(
+        members += profiles.store.scratch.rows(
             f"select profile, since_ms from ({held}) order by profile"
         )
-        after = last
-    return found[:count]
+        after = last_profile
+    return members[:count]

@@ -33,17 +33,17 @@ def address_of(text: str) -> Address | None:
     elif text.count(":") == 1:  # an IPv4 address with a port
         text = text.partition(":")[0]
     try:
-        found = ipaddress.ip_address(text.partition("%")[0])
+        address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return mapped or found
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
 
 
-def proxies_of(stated: Sequence[str]) -> list[Address]:
+def proxies_of(texts: Sequence[str]) -> list[Address]:
     """Return the addresses of proxies. Raises UsageError for what is none."""
     proxies = []
-    for text in stated:
+    for text in texts:
         if (address := address_of(text)) is None:
             raise UsageError(f"--proxy {text}: must be an address", "for example --proxy 127.0.0.1")
         proxies.append(address)
@@ -58,8 +58,11 @@ def peer_of(address: Address | None) -> str:
 
 
 class Peers:
-    """The connections of each peer. most: of all together; of_each: of one; proxies: whose header
-    is believed, and who may have as many as there are."""
+    """The connections of each peer.
+
+    most: the connections of all peers together. of_each: the connections of one peer. proxies: the
+    addresses whose header is believed; a proxy may have all connections.
+    """
 
     def __init__(
         self,
@@ -74,7 +77,10 @@ class Peers:
         self._of: dict[str, int] = {}
 
     def enter(self, address: Address | None) -> bool | None:
-        """Count a connection. Say whether the peer may have it; None: nobody may have one more."""
+        """Count a connection.
+
+        Return whether the peer may have it; None: nobody may have one more.
+        """
         peer = peer_of(address)
         within = self.connections < self.most
         allowed = address in self.proxies or self._of.get(peer, 0) < self.of_each

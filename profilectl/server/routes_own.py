@@ -11,7 +11,7 @@ from profilectl.server import documents
 from profilectl.server.answer import own_document
 from profilectl.server.bodies import answered, bad, read_object
 from profilectl.server.desk import Question, mpid_of
-from profilectl.server.documents import AUDIENCES, MEMBERS, PROFILES, WHOM, problems
+from profilectl.server.documents import ANY_IDENTITIES, AUDIENCES, MEMBERS, PROFILES, problems
 from profilectl.server.gate import Problem
 from profilectl.server.members import audiences_told, members_told
 from profilectl.server.parameters import Account, Org, Workspace, environment_of, identity_of
@@ -35,7 +35,7 @@ After = Annotated[str, Query(description="`next` of the page before.")]
     tags=["beyond the platform's"],
     summary="Profiles by any identities, many at once",
     response_class=Response,
-    openapi_extra=documents.body(WHOM, documents.BEARER),
+    openapi_extra=documents.body(ANY_IDENTITIES, documents.BEARER),
     responses={200: PROFILES, **PROBLEMS, **problems(413)},
 )
 async def profiles(request: Request, org: Org, account: Account, workspace: Workspace) -> Response:

@@ -48,23 +48,28 @@ LAST_S = 20
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What is asked of `serve`.
-
-    refresh_s: seconds between two snapshots at least; rates: requests a second; of_a_peer:
-    connections of one address; proxies: whose X-Forwarded-For is believed; most_behind_s: so much
-    older than promised may be what is told.
-    """
+    """How to serve."""
 
     host: str = "127.0.0.1"
+    """The address to listen on."""
     port: int = 8080
+    """The port to listen on; 0 takes a free one."""
     rate: float = 15
+    """The requests a second of a client whose credentials set no rate."""
     feed_rate: float = 270
+    """The requests a second of a feed whose credentials set no rate."""
     refresh_s: float = 0
+    """The least time between two snapshots."""
     timeout_s: float = 60
+    """The time after which a request is answered with 503."""
     wait_s: float = 0
+    """How long to wait for a busy store at the start."""
     of_a_peer: int = MOST_OF_A_PEER
+    """The most connections of one address."""
     proxies: Sequence[Address] = ()
+    """The proxies whose X-Forwarded-For is believed."""
     most_behind_s: float = MOST_BEHIND_S
+    """How much older than promised an answer may be."""
 
 
 def openapi_document() -> dict[str, Any]:
@@ -73,7 +78,7 @@ def openapi_document() -> dict[str, Any]:
 
 
 def serve(
-    store: Path, credentials: ServerCredentials, asked: Serving, ready: Callable[[str], None]
+    store: Path, credentials: ServerCredentials, serving: Serving, ready: Callable[[str], None]
 ) -> None:
     """Serve until a signal ends it. ready: told the address, once requests are taken.
 
@@ -81,11 +86,11 @@ def serve(
     """
     check_path(store)  # before a folder is made beside it
     try:
-        family = socket.AF_INET6 if ":" in asked.host else socket.AF_INET
-        listening = socket.create_server((asked.host, asked.port), family=family, backlog=1024)
+        family = socket.AF_INET6 if ":" in serving.host else socket.AF_INET
+        listening = socket.create_server((serving.host, serving.port), family=family, backlog=1024)
     except OSError as error:
         raise UsageError(
-            f"{asked.host} port {asked.port}: {error.strerror}",
+            f"{serving.host} port {serving.port}: {error.strerror}",
             "--host and --port name another address",
         ) from None
     # Whoever ends it by SIGTERM ends it as Ctrl-C does, with all folders removed: the loop hears
@@ -99,15 +104,15 @@ def serve(
             store,
             place.folder,
             workspaces,
-            refresh_s=asked.refresh_s,
-            most_behind_s=asked.most_behind_s,
+            refresh_s=serving.refresh_s,
+            most_behind_s=serving.most_behind_s,
         )
-        snapshots.open(asked.wait_s)
+        snapshots.open(serving.wait_s)
         host, port = listening.getsockname()[:2]
         _allow_connections()
         address = f"http://{f'[{host}]' if family == socket.AF_INET6 else host}:{port}"
         place.say_who(address, snapshots.store_id)
-        process = _Process(credentials, asked, snapshots, place)
+        process = _Process(credentials, serving, snapshots, place)
         try:
             with (
                 held_to(store, snapshots.store_id),
@@ -128,17 +133,17 @@ class _Process:
     """What runs until a signal ends it."""
 
     def __init__(
-        self, credentials: ServerCredentials, asked: Serving, snapshots: Snapshots, place: Place
+        self, credentials: ServerCredentials, serving: Serving, snapshots: Snapshots, place: Place
     ) -> None:
-        self._asked, self._snapshots, self._place = asked, snapshots, place
-        self._peers = Peers(MOST_CONNECTIONS, asked.of_a_peer, asked.proxies)
+        self._asked, self._snapshots, self._place = serving, snapshots, place
+        self._peers = Peers(MOST_CONNECTIONS, serving.of_a_peer, serving.proxies)
         self._service = Service(
-            credentials,
-            Desk(snapshots),
-            Intake(snapshots.path, snapshots.store_id),
-            asked.rate,
-            asked.feed_rate,
-            self._peers,
+            credentials=credentials,
+            desk=Desk(snapshots),
+            intake=Intake(snapshots.path, snapshots.store_id),
+            rate=serving.rate,
+            feed_rate=serving.feed_rate,
+            peers=self._peers,
         )
         self._server: uvicorn.Server
         self._ending = False
@@ -164,7 +169,9 @@ class _Process:
             "refreshing": _keep_fresh(self._snapshots, self._place),
             "taking batches in": self._service.intake.run(),
         }
-        tasks = [asyncio.create_task(one, name=name) for name, one in work.items()]
+        tasks = [
+            asyncio.create_task(work_of_task, name=name) for name, work_of_task in work.items()
+        ]
         for task in tasks:
             task.add_done_callback(self._end_with)
         try:
@@ -207,10 +214,10 @@ class _Process:
 def _allow_connections() -> None:
     """Have the system allow as many files as there may be connections, and others beside them."""
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_CONNECTIONS + OTHER_FILES
-    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+    needed = MOST_CONNECTIONS + OTHER_FILES
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
         with contextlib.suppress(OSError, ValueError):
-            more = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+            more = needed if most == resource.RLIM_INFINITY else min(needed, most)
             resource.setrlimit(resource.RLIMIT_NOFILE, (more, most))
 
 
@@ -223,9 +230,9 @@ async def _keep_fresh(snapshots: Snapshots, place: Place | None = None) -> None:
         await asyncio.sleep(failures.pause_s)
         began_s = time.monotonic()
         try:
-            taken, questions = await asyncio.to_thread(_look, snapshots, place)
-            if taken is not None:
-                snapshots.put(taken)
+            snapshot, questions = await asyncio.to_thread(_look, snapshots, place)
+            if snapshot is not None:
+                snapshots.put(snapshot)
             snapshots.told_ms = snapshots.checked_ms
             if place is not None and questions and snapshots.tells_since(began_s):
                 place.answer(questions)
@@ -279,9 +286,9 @@ class _Failures:
         self.pause_s, self._said = LOOK_S, ""
 
 
-def _log(**said: str | None) -> None:
+def _log(**fields: str | None) -> None:
     """Write a line into the log, as a request does."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    time_now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     with contextlib.suppress(OSError):  # who reads the log may be gone: that ends no refreshing
-        sys.stderr.write(json.dumps({"time": now, **said}) + "\n")
+        sys.stderr.write(json.dumps({"time": time_now, **fields}) + "\n")
         sys.stderr.flush()

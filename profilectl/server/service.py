@@ -1,4 +1,4 @@
-"""What the requests of the server work with: who may ask, how often, and where answers come from."""
+"""What requests work with: who may ask, how often, and where answers come from."""
 
 from __future__ import annotations
 

@@ -153,19 +153,19 @@ class Snapshot:
                 read[workspace] = profiles_of(store, workspace=workspace, now_ms=made_ms)
         self.due_ms = min(
             (
-                one.due_ms
+                alias.due_ms
                 for profiles in read.values()
-                for one in profiles.aliases
-                if not one.in_force
+                for alias in profiles.aliases
+                if not alias.in_force
             ),
             default=None,
         )
         clocks = clocks_of(self.settings.stated)
         self.free = []
         for _ in range(READERS):
-            other = scratch.cursor()
-            still = Still(other, path)
-            of_each = {name: replace(one, store=still) for name, one in read.items()}
+            cursor = scratch.cursor()
+            still = Still(cursor, path)
+            of_each = {name: replace(alias, store=still) for name, alias in read.items()}
             self.free.append(Reader(still, made_ms, of_each, self.known, clocks))
 
     def close(self) -> None:
@@ -281,22 +281,22 @@ class Snapshots:
         try:
             scratch.run(f"set threads = {READERS}")
             was = copy_for_reading(scratch, self.path, copied, until=until)
-            taken = Snapshot(scratch, self.path, copied, self.workspaces, made_ms, self.store_id)
+            snapshot = Snapshot(scratch, self.path, copied, self.workspaces, made_ms, self.store_id)
         except BaseException:
             scratch.close()
             for part in (copied, copied.with_name(copied.name + ".wal")):
                 part.unlink(missing_ok=True)
             raise
-        taken.was, taken.made_s = was, began
+        snapshot.was, snapshot.made_s = was, began
         self.copy_s = time.monotonic() - began
         self._next = time.monotonic() + max(self.refresh_s - self.copy_s, self.copy_s)
-        return taken
+        return snapshot
 
-    def _begin(self, taken: Snapshot) -> None:
+    def _begin(self, snapshot: Snapshot) -> None:
         self.now, self.checked_ms, self.checked_s, self.trouble = (
-            taken,
-            taken.made_ms,
-            taken.made_s,
+            snapshot,
+            snapshot.made_ms,
+            snapshot.made_s,
             None,
         )
 
@@ -336,10 +336,10 @@ class Snapshots:
                 self._leaving.remove(snapshot)
                 snapshot.close()
 
-    def put(self, taken: Snapshot) -> None:
+    def put(self, snapshot: Snapshot) -> None:
         """Answer out of another snapshot from now on."""
         old = self.now
-        self._begin(taken)
+        self._begin(snapshot)
         old.retired = True
         if old.users:
             self._leaving.append(old)

@@ -23,23 +23,23 @@ class Tokens:
 
     def make(self, client: str) -> str:
         """Return a token for a client."""
-        said = f"{int(time.time()) + LIFE_S}:{secrets.token_hex(8)}:{client}".encode()
-        return f"{_text(said)}.{_text(self._sign(said))}"
+        payload = f"{int(time.time()) + LIFE_S}:{secrets.token_hex(8)}:{client}".encode()
+        return f"{_text(payload)}.{_text(self._sign(payload))}"
 
     def client(self, token: str) -> str | None:
-        """Return the name of the client whose token this is, None where it is none or has run out."""
-        said, _, signature = token.partition(".")
+        """Return the name of the client whose token this is; None: it is none, or ran out."""
+        payload, _, signature = token.partition(".")
         try:
-            told, sign = _bytes(said), _bytes(signature)
-            if not hmac.compare_digest(sign, self._sign(told)):
+            content, sign = _bytes(payload), _bytes(signature)
+            if not hmac.compare_digest(sign, self._sign(content)):
                 return None
-            until, _, client = told.decode().split(":", 2)
+            until, _, client = content.decode().split(":", 2)
         except ValueError:
             return None
         return client if time.time() < int(until) else None
 
-    def _sign(self, said: bytes) -> bytes:
-        return hmac.digest(self._key, said, hashlib.sha256)
+    def _sign(self, payload: bytes) -> bytes:
+        return hmac.digest(self._key, payload, hashlib.sha256)
 
 
 def _text(raw: bytes) -> str:

@@ -70,36 +70,36 @@ class UserRequest:
 def read_call(body: dict[str, Value], rules: Rules, call: str) -> UserRequest:
     """Read a request. call: of identity.CALLS, or "search". Raises Problem."""
     environment, request = _envelope(body)
-    stated = body.get("known_identities")
-    if not isinstance(stated, dict) or not stated:
+    known_identities = body.get("known_identities")
+    if not isinstance(known_identities, dict) or not known_identities:
         raise _bad("known_identities must be an object with at least one identity", "NO_IDENTITY")
-    asked = UserRequest(environment, {}, {}, request, _previous(body.get("previous_mpid")))
+    user = UserRequest(environment, {}, {}, request, _previous(body.get("previous_mpid")))
     skipped = []
-    for name, value in stated.items():
+    for name, value in known_identities.items():
         kind = _type(name)
         if value is None:
             continue
         text = _text(value, f"the {kind} of known_identities")
-        if kind in asked.identities and _key(kind, asked.identities[kind]) != _key(kind, text):
+        if kind in user.identities and _key(kind, user.identities[kind]) != _key(kind, text):
             raise _bad(f"known_identities has two values for {kind}", "IDENTITY_DUPLICATE_TYPE")
-        asked.identities.setdefault(kind, text)
-        asked.names.setdefault(kind, name)
-        found = usable(BY_NAME[kind], text, rules.judging)
-        if isinstance(found, Usable):
-            asked.usable[kind] = found
+        user.identities.setdefault(kind, text)
+        user.names.setdefault(kind, name)
+        verdict = usable(BY_NAME[kind], text, rules.judging)
+        if isinstance(verdict, Usable):
+            user.usable[kind] = verdict
         else:
-            skipped.append(f"{kind} is {found or 'empty'}")
-    if not asked.usable:
+            skipped.append(f"{kind} is {verdict or 'empty'}")
+    if not user.usable:
         raise _bad(
             "; ".join(["known_identities has no identity that may be used", *sorted(skipped)]),
             "NO_IDENTITY",
         )
-    if rules.leads(call) != "identify" and not asked.usable.keys() - rules.login:
+    if rules.leads(call) != "identify" and not user.usable.keys() - rules.login:
         raise _bad(
             "a logout needs an identity of the device: login identities lead to nobody anonymous",
             "NO_IDENTITY",
         )
-    return asked
+    return user
 
 
 def read_changes(body: dict[str, Value]) -> tuple[str, str | None, list[Change], list[str]]:
@@ -110,16 +110,16 @@ def read_changes(body: dict[str, Value]) -> tuple[str, str | None, list[Change],
     if not isinstance(listed, list) or not 1 <= len(listed) <= MOST_CHANGES:
         raise _bad(f"identity_changes must be a list of 1 to {MOST_CHANGES}")
     changes, names = [], []
-    for stated in listed:
+    for change in listed:
         if (
-            not isinstance(stated, dict)
-            or not {"identity_type", "old_value", "new_value"} <= stated.keys()
+            not isinstance(change, dict)
+            or not {"identity_type", "old_value", "new_value"} <= change.keys()
         ):
             raise _bad("a change has an identity_type, an old_value and a new_value; null is none")
-        name = stated["identity_type"]
+        name = change["identity_type"]
         kind = _type(name if isinstance(name, str) else to_json(name))
         old, new = (
-            None if stated[key] is None else _text(stated[key], f"{key} of {kind}")
+            None if change[key] is None else _text(change[key], f"{key} of {kind}")
             for key in ("old_value", "new_value")
         )
         if old is None and new is None:
@@ -188,15 +188,15 @@ def _bad(message: str, code: str = "BAD_REQUEST") -> Problem:
     return Problem(400, code, message)
 
 
-def request_key(secret: str, call: str, asked: UserRequest) -> str | None:
+def request_key(secret: str, call: str, user: UserRequest) -> str | None:
     """Return what a request is known again by: its id, and all that it asks for. Whoever reads it
     learns neither."""
-    said: dict[str, Value] = {
-        kind: _key(kind, value) for kind, value in sorted(asked.identities.items())
+    identities: dict[str, Value] = {
+        kind: _key(kind, value) for kind, value in sorted(user.identities.items())
     }
     return (
-        _digest(secret, [call, asked.request, asked.environment, said, asked.previous])
-        if asked.request
+        _digest(secret, [call, user.request, user.environment, identities, user.previous])
+        if user.request
         else None
     )
 

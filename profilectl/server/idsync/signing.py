@@ -55,7 +55,8 @@ async def sender_of(
         return sender, None
     if key is None:
         raise _unauthorized(
-            "HTTP Basic with a feed's key and secret is needed, or x-mp-key, Date and x-mp-signature"
+            "HTTP Basic with a feed's key and secret is needed, or x-mp-key, Date and"
+            " x-mp-signature"
         )
     date, signature = (request.headers.get(name, "") for name in ("date", "x-mp-signature"))
     if not date or not signature:
