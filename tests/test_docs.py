@@ -28,7 +28,8 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ANYTHING = "..."
 
 
-# Examples: a console block is commands after `$ ` and what each prints, stdout and stderr together.
+# Examples: a console block is commands after `$ ` and what each prints, stdout and stderr together. A command that
+# takes several lines goes on after `> `, as a shell shows it.
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ def steps(block: str) -> list[Step]:
     for number, line in enumerate(block.splitlines()):
         if line.startswith("$ "):
             found.append((line[2:], [], number))
+        elif found and line.startswith("> ") and not found[-1][1]:
+            command, lines, begins = found[-1]
+            found[-1] = (f"{command}\n{line[2:]}", lines, begins)
         elif found:
             found[-1][1].append(line)
         else:
@@ -229,7 +233,7 @@ def prose(make: ModuleType, *, without: str = "") -> str:
 
 def words(text: str) -> set[str]:
     """Return what stands in a document as code, word by word."""
-    spans = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^\$ (.+)$|^    (.+)$", text, re.MULTILINE)
+    spans = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^[$>] (.+)$|^    (.+)$", text, re.MULTILINE)
     flat = " ".join(" ".join(one) if isinstance(one, tuple) else one for one in spans)
     return set(re.split(r"[\s|,=]+", flat))
 
