@@ -76,16 +76,12 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def parted(cell: str) -> tuple[str, str]:
-    """Return a cell up to the last sentence or half sentence that fits, and what is left of it."""
+    """Return a cell up to the last sentence or word that fits, and the rest of it."""
     if len(cell) <= CELL:
         return cell, ""
-    ends = [found.start() + 1 for found in re.finditer(r"[.;] ", cell) if found.start() < CELL]
-    if not ends:
-        raise ValueError(
-            f"a cell of a table has {len(cell)} characters, and no place to part it: {cell}"
-        )
-    shown, remainder = cell[: ends[-1]], cell[ends[-1] :].strip()
-    return shown.rstrip(";") + ("." if shown.endswith(";") else ""), remainder
+    ends = (cell[:CELL].rfind(mark) for mark in (". ", "; ", ", ", " "))
+    end = next(end for end in ends if end > 0)
+    return cell[:end].rstrip(".") + ".", cell[end + 1 :].strip()
 
 
 def wrapped(text: str) -> str:
