@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = next(folder for folder in Path(__file__).resolve().parents if (folder / "docs").is_dir())
 DOCS = ROOT / "docs"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 README_LINES = 120
@@ -46,16 +46,12 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= README_LINES
 
 
-def test_every_page_stands_on_a_shelf() -> None:
-    shelves = {
-        name: linked(shelf(name)) for name in ("Start", "Guides", "Reference", "How it works")
-    }
+def test_every_page_stands_on_one_shelf() -> None:
+    names = ("Start", "Guides", "Reference", "How it works")
+    shelves = {name: set(linked(shelf(name))) for name in names}
     assert all(shelves.values())
-    pages = [page for shelf_pages in shelves.values() for page in shelf_pages]
-    assert len(pages) == len(set(pages)), "a page stands on one shelf"
-    assert sorted(pages) == sorted(
-        path.name for path in DOCS.glob("*.md") if path.name != "README.md"
-    )
+    pages = sorted(page for of_a_shelf in shelves.values() for page in of_a_shelf)
+    assert pages == sorted(path.name for path in DOCS.glob("*.md") if path.name != "README.md")
 
 
 @pytest.mark.parametrize("page", linked(shelf("Guides")))
