@@ -1,11 +1,13 @@
-"""Events, calculated attributes and audiences at size, against DuckDB queries written by hand for just these data.
+"""Events, calculated attributes and audiences at size, against DuckDB queries written by hand for
+just these data.
 
     python benchmarks/activity.py [--profiles N] [--events-each N] [--folder DIR]
 
-One batch a profile, so many events each. Prints a Markdown table: the import of the file, against reading the same
-file into tables of the same content; twelve calculated attributes and five audiences for everybody, and after an import of
-10,000 rows, against statements that do just that; looking at one user. Every time is that of a whole process. calculated.py
-and audiences.py compare the two computations alone, in one process.
+One batch a profile, so many events each. Prints a Markdown table: the import of the file, against
+reading the same file into tables of the same content; twelve calculated attributes and five
+audiences for everybody, and after an import of 10,000 rows, against statements that do just that;
+looking at one user. Every time is that of a whole process. calculated.py and audiences.py compare
+the two computations alone, in one process.
 """
 
 from __future__ import annotations
@@ -217,25 +219,48 @@ def measure(folder: Path, profiles: int, each: int) -> None:
     python(LINES, str(profiles - 5_000), "10000", str(each), str(folder / "more.jsonl"))
     python(LINES, str(profiles - 4_000), "10000", str(each), str(folder / "again.jsonl"))
     (folder / "shop.toml").write_text(CONFIGURATION)
-    print(f"{profiles * each:,} events of {profiles:,} profiles, {lines.stat().st_size / 1e9:.1f} GB\n\n| work | seconds | peak MB | |\n|---|---|---|---|")
+    print(
+        f"{profiles * each:,} events of {profiles:,} profiles, {lines.stat().st_size / 1e9:.1f} GB\n\n| work | seconds | peak MB | |\n|---|---|---|---|"
+    )
     floor, _ = python(FLOOR, str(lines), str(folder / "floor.duckdb"))
     row("DuckDB by hand: the file into tables", floor, 0, "")
     seconds, peak, _ = command(store, "import", str(lines), "--feed", "app", "--json")
     row("import", seconds, peak, f"{seconds / floor:.2f} x by hand")
-    seconds, peak, _ = command(store, "import", str(folder / "more.jsonl"), "--feed", "app", "--json")
+    seconds, peak, _ = command(
+        store, "import", str(folder / "more.jsonl"), "--feed", "app", "--json"
+    )
     row("import of 10,000 rows more, half of them known", seconds, peak, "")
     seconds, peak, _ = command(store, "config", "apply", str(folder / "shop.toml"))
     by_hand, _ = python(FULL, str(folder / "floor.duckdb"), BY_HAND)
-    row("twelve calculated attributes, five audiences, for everybody", seconds, peak, f"{seconds / by_hand:.2f} x by hand ({by_hand:.2f})")
+    row(
+        "twelve calculated attributes, five audiences, for everybody",
+        seconds,
+        peak,
+        f"{seconds / by_hand:.2f} x by hand ({by_hand:.2f})",
+    )
     seconds, peak, _ = command(store, "calculated", "recalculate", "--json")
     row("... the calculated attributes and what rests on them once more", seconds, peak, "")
-    seconds, peak, _ = command(store, "import", str(folder / "again.jsonl"), "--feed", "app", "--json")
+    seconds, peak, _ = command(
+        store, "import", str(folder / "again.jsonl"), "--feed", "app", "--json"
+    )
     by_hand, _ = python(MORE, str(folder / "floor.duckdb"), BY_HAND, str(folder / "again.jsonl"))
-    row("import of 10,000 rows, all of it kept up to date", seconds, peak, f"{seconds / by_hand:.2f} x by hand ({by_hand:.2f})")
-    for words in ("show --customer-id C4711", "events --customer-id C4711", "events --since 2026-09-20 --limit 5", "audiences list"):
+    row(
+        "import of 10,000 rows, all of it kept up to date",
+        seconds,
+        peak,
+        f"{seconds / by_hand:.2f} x by hand ({by_hand:.2f})",
+    )
+    for words in (
+        "show --customer-id C4711",
+        "events --customer-id C4711",
+        "events --since 2026-09-20 --limit 5",
+        "audiences list",
+    ):
         seconds, peak, _ = command(store, *words.split())
         row(words, seconds, peak, "")
-    print(f"\nthe store: {store.stat().st_size / 1e9:.2f} GB; by hand: {(folder / 'floor.duckdb').stat().st_size / 1e9:.2f} GB")
+    print(
+        f"\nthe store: {store.stat().st_size / 1e9:.2f} GB; by hand: {(folder / 'floor.duckdb').stat().st_size / 1e9:.2f} GB"
+    )
 
 
 def row(work: str, seconds: float, peak: int, more: str) -> None:
@@ -244,7 +269,9 @@ def row(work: str, seconds: float, peak: int, more: str) -> None:
 
 def python(program: str, *arguments: str) -> tuple[float, str]:
     began = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", program, *arguments], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], check=True, capture_output=True, text=True
+    )
     return time.perf_counter() - began, done.stdout
 
 
@@ -253,7 +280,21 @@ def command(store: Path, *arguments: str) -> tuple[float, int, str]:
     program = "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:], capture_output=True, check=True); sys.stdout.buffer.write(done.stdout); print('\\n' + str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))"
     began = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", program, sys.executable, "-m", "profilectl", "--quiet", "--store", str(store), *arguments], capture_output=True, text=True, check=True,
+        [
+            sys.executable,
+            "-c",
+            program,
+            sys.executable,
+            "-m",
+            "profilectl",
+            "--quiet",
+            "--store",
+            str(store),
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     said, _, peak = done.stdout.rstrip("\n").rpartition("\n")
     return time.perf_counter() - began, int(peak) // 1024, said

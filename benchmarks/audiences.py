@@ -1,9 +1,11 @@
-"""Five audiences over 10 million events of a million profiles, against hand-written queries of the same content.
+"""Five audiences over 10 million events of a million profiles, against hand-written queries of the
+same content.
 
     python benchmarks/audiences.py [--profiles N] [--events N] [--runs N] [--folder DIR]
 
-Prints a Markdown table: processor seconds (the least of the runs, ours and theirs in turn) and wall seconds. The hand-written
-queries are plain: they know which values are strings and which numbers are short, and take JSON as DuckDB spells it.
+Prints a Markdown table: processor seconds (the least of the runs, ours and theirs in turn) and wall
+seconds. The hand-written queries are plain: they know which values are strings and which numbers
+are short, and take JSON as DuckDB spells it.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from profilectl.audience_sql import Audience, members, needs
-from profilectl.criteria.text import criterion_of
-from profilectl.scratch import connect
+from profilectl.audiences.membership_sql import AudienceToEvaluate, members, needs
+from profilectl.rules.criteria.text import criterion_of
+from profilectl.store.scratch import connect
 
 NOW_MS = 1_725_000_000_000
 DAY_MS = 86_400_000
@@ -81,9 +83,13 @@ BY_HAND = {
 
 def ours(connection: Any, names: list[str]) -> str:
     """Lay out `person` with the columns that these audiences read, and return their SELECT."""
-    audiences = [Audience(name, criterion_of(CRITERIA[name])) for name in names]
-    held = "".join(f", v{COLUMN[key]} as v{place}" for place, key in enumerate(needs(audiences).attributes))
-    connection.execute(f"create or replace view person as select profile, environment, first_seen_ms, last_seen_ms, i_email, i_mobile_number{held} from everybody")
+    audiences = [AudienceToEvaluate(name, criterion_of(CRITERIA[name])) for name in names]
+    held = "".join(
+        f", v{COLUMN[key]} as v{place}" for place, key in enumerate(needs(audiences).attributes)
+    )
+    connection.execute(
+        f"create or replace view person as select profile, environment, first_seen_ms, last_seen_ms, i_email, i_mobile_number{held} from everybody"
+    )
     return members(audiences, NOW_MS)
 
 
@@ -107,19 +113,28 @@ def main() -> None:
         connection.execute("use made")
         for statement in MADE:
             connection.execute(statement.format(profiles=options.profiles, events=options.events))
-        print("| audience | rows | ours, cpu s | by hand | ratio | ours, wall s | by hand |\n|---|---|---|---|---|---|---|")
+        print(
+            "| audience | rows | ours, cpu s | by hand | ratio | ours, wall s | by hand |\n|---|---|---|---|---|---|---|"
+        )
         total = [0.0, 0.0]
         for name, where in BY_HAND.items():
             select = ours(connection, [name])
             by_hand = f"select profile from everybody where {where} and {OPTED}"
-            pairs = [(timed(connection, select), timed(connection, by_hand)) for _ in range(options.runs)]
+            pairs = [
+                (timed(connection, select), timed(connection, by_hand)) for _ in range(options.runs)
+            ]
             mine, theirs = min(one for one, _ in pairs), min(one for _, one in pairs)
             assert mine[2] == theirs[2], f"{name}: {mine[2]} rows, {theirs[2]} by hand"
             total = [total[0] + theirs[0], total[1] + theirs[1]]
-            print(f"| {name} | {mine[2]:,} | {mine[0]:.2f} | {theirs[0]:.2f} | {mine[0] / theirs[0]:.2f} | {mine[1]:.2f} | {theirs[1]:.2f} |", flush=True)
+            print(
+                f"| {name} | {mine[2]:,} | {mine[0]:.2f} | {theirs[0]:.2f} | {mine[0] / theirs[0]:.2f} | {mine[1]:.2f} | {theirs[1]:.2f} |",
+                flush=True,
+            )
         every = ours(connection, list(CRITERIA))
         mine = min(timed(connection, every) for _ in range(options.runs))
-        print(f"| all five in one | {mine[2]:,} | {mine[0]:.2f} | {total[0]:.2f} | {mine[0] / total[0]:.2f} | {mine[1]:.2f} | {total[1]:.2f} |")
+        print(
+            f"| all five in one | {mine[2]:,} | {mine[0]:.2f} | {total[0]:.2f} | {mine[0] / total[0]:.2f} | {mine[1]:.2f} | {total[1]:.2f} |"
+        )
 
 
 if __name__ == "__main__":

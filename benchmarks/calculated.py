@@ -1,10 +1,12 @@
-"""Time twelve calculated attributes over many events against a query written by hand for just these data.
+"""Time twelve calculated attributes over many events against a query written by hand for just these
+data.
 
     python benchmarks/calculated.py [EVENTS] [PROFILES] [number|text|zeros]
 
-number: prices are JSON numbers as DuckDB spells them (12.5); text: in quotes; zeros: JSON numbers that it spells
-anew (12.50). The query by hand gives the same rows, and is for these data: it knows that prices have two decimals and
-may be spelled as DuckDB does, that no value is a list, and that nobody has more than 100 colors.
+number: prices are JSON numbers as DuckDB spells them (12.5); text: in quotes; zeros: JSON numbers
+that it spells anew (12.50). The query by hand gives the same rows, and is for these data: it knows
+that prices have two decimals and may be spelled as DuckDB does, that no value is a list, and that
+nobody has more than 100 colors.
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from profilectl.calculated import TYPES, Definition
-from profilectl.computing import compute
-from profilectl.scratch import Scratch
+from profilectl.audiences.calculated_sql import compute
+from profilectl.rules.calculated import TYPES, Definition
+from profilectl.store.scratch import Scratch
 
 NOW_MS = 1_700_000_000_000
 
@@ -71,10 +73,18 @@ union all select profile, 'unique_list', chr(31) || to_json(listed) from wide
 
 
 def definitions() -> list[Definition]:
-    """Return one definition of each type, over the same events; the sum has a condition and a window."""
+    """Return one definition of each type, over the same events; the sum has a condition and a
+    window.
+    """
     found = []
     for name, kind in TYPES.items():
-        of = None if not kind.of else "price" if name in ("sum", "minimum", "maximum", "average") else "color"
+        of = (
+            None
+            if not kind.of
+            else "price"
+            if name in ("sum", "minimum", "maximum", "average")
+            else "color"
+        )
         where, within = ("currency = 'EUR'", "30 days") if name == "sum" else (None, None)
         found.append(Definition(name, name, "purchase", of=of, where=where, within=within))
     return found
@@ -86,7 +96,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Scratch(Path(folder))
         scratch.run(f"attach '{folder}/events.duckdb' as store")
-        scratch.run(f"create table store.event as {EVENTS.format(events=events, profiles=profiles, now=NOW_MS, price=PRICE[prices])}")
+        scratch.run(
+            f"create table store.event as {EVENTS.format(events=events, profiles=profiles, now=NOW_MS, price=PRICE[prices])}"
+        )
         scratch.make("event", "select * from store.event", keep=False)
         print(f"{events:,} events of {profiles:,} profiles, prices as {prices}")
         for again in range(2):
@@ -97,17 +109,23 @@ def main() -> None:
             began = time.perf_counter()
             hard = compute(scratch, definitions(), NOW_MS)
             ours = time.perf_counter() - began
-            print(f"by hand {by_hand:.1f} s, compute {ours:.1f} s: {ours / by_hand:.2f}x; by the reference {hard}; {scratch.count('by_hand'):,} and {scratch.count('calculated'):,} values")
+            print(
+                f"by hand {by_hand:.1f} s, compute {ours:.1f} s: {ours / by_hand:.2f}x; by the reference {hard}; {scratch.count('by_hand'):,} and {scratch.count('calculated'):,} values"
+            )
             if again:
                 for step, seconds in scratch.steps:
                     print(f"    {seconds:6.2f} s  {step}")
         some = max(1, profiles // 100)
-        differ = scratch.row("select count(*) from (from by_hand except from calculated union all (from calculated except from by_hand))")[0]
+        differ = scratch.row(
+            "select count(*) from (from by_hand except from calculated union all (from calculated except from by_hand))"
+        )[0]
         print(f"rows that differ: {differ}")
         scratch.make("touched", f"select profile from range({some}) one(profile)")
         began = time.perf_counter()
         compute(scratch, definitions(), NOW_MS, profiles="touched")
-        print(f"{some:,} touched profiles {time.perf_counter() - began:.2f} s; memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
+        print(
+            f"{some:,} touched profiles {time.perf_counter() - began:.2f} s; memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB"
+        )
         scratch.close()
 
 

@@ -3,8 +3,8 @@
     python benchmarks/import.py [--only WORK]... [--large] [--rows N] [--folder DIR --keep]
 
 Every time is that of a whole process, from its start to its end; every ratio is to a floor measured
-in the same run, in turn with the work, so that a slow minute of the machine falls on both. What each
-line means, and what the others do less, is in README.md beside this file.
+in the same run, in turn with the work, so that a slow minute of the machine falls on both. What
+each line means, and what the others do less, is in README.md beside this file.
 
 This process stays small (it loads neither DuckDB nor profilectl): on Linux a child starts with the
 peak memory of its parent.
@@ -75,12 +75,21 @@ class Failed(Exception):
 # ---- the data -------------------------------------------------------------------------------
 
 IDENTITIES = ("customer_id", "email", "mobile_number")
-ATTRIBUTES = ("first_name", "last_name", "city", "postcode", "tier", "points", "last_order", "opt_in")
+ATTRIBUTES = (
+    "first_name",
+    "last_name",
+    "city",
+    "postcode",
+    "tier",
+    "points",
+    "last_order",
+    "opt_in",
+)
 COLUMNS = (*IDENTITIES, *ATTRIBUTES)
 
-# {rows}, {seed}: of the file. {person}: which customer a local number stands for. {repeats}: 1 or 0.
-# In every ten rows one, at a place drawn for them, is about a customer of an earlier row; founded is
-# the number of customers that the rows before have brought.
+# {rows}, {seed}: of the file. {person}: which customer a local number stands for. {repeats}: 1 or
+# 0. In every ten rows one, at a place drawn for them, is about a customer of an earlier row;
+# founded is the number of customers that the rows before have brought.
 ROWS_SQL = """
     CREATE MACRO roll(i, what, sides) AS (hash(i, what || '{seed}') % sides)::BIGINT;
     CREATE MACRO person(c) AS {person};
@@ -134,7 +143,9 @@ def _member(column: str) -> str:
 
 
 def _stride(size: int) -> int:
-    """Return a step that visits every one of size places once, and spreads any number of first visits evenly."""
+    """Return a step that visits every one of size places once, and spreads any number of first
+    visits evenly.
+    """
     stride = int(size * 0.618) | 1
     while math.gcd(stride, size) != 1:
         stride += 2
@@ -175,8 +186,12 @@ class Data:
 
     def jsonl(self) -> Path:
         """Return the plain rows as batches, an empty cell as a key that is not there."""
-        identities, attributes = (", ".join(map(_member, columns)) for columns in (IDENTITIES, ATTRIBUTES))
-        return self._from_plain(f"rows-{self.rows}.jsonl", JSONL_SQL, identities=identities, attributes=attributes)
+        identities, attributes = (
+            ", ".join(map(_member, columns)) for columns in (IDENTITIES, ATTRIBUTES)
+        )
+        return self._from_plain(
+            f"rows-{self.rows}.jsonl", JSONL_SQL, identities=identities, attributes=attributes
+        )
 
     def customers(self) -> Path:
         """Return the rows that state a customer_id."""
@@ -223,10 +238,10 @@ duckdb.connect(sys.argv[1], read_only=True)
 
 INTERPRETER = """
 import csv, itertools, sys
-from profilectl.batch import Reading, Unusable, read_flat
-from profilectl.feed import Feed
-from profilectl.identity import Rules
-from profilectl.interpreter import Interpreter
+from profilectl.rules.batch import Reading, Unusable, read_flat
+from profilectl.rules.feed import Feed
+from profilectl.rules.identity import Rules
+from profilectl.rules.interpreter import Interpreter
 
 def batches(lines, reading):
     for line in lines:
@@ -277,9 +292,16 @@ def measure(
     user: str | None = None,
     folder: Path | None = None,
 ) -> Sample:
-    """Run a process to its end. given: the text, or the file, of its standard input. Raises Failed."""
+    """Run a process to its end.
+
+    given: the text, or the file, of its standard input. Raises Failed.
+    """
     os.sync()
-    with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as complaint, _input(given) as source:
+    with (
+        tempfile.TemporaryFile("w+") as printed,
+        tempfile.TemporaryFile("w+") as complaint,
+        _input(given) as source,
+    ):
         start = time.perf_counter()
         process = subprocess.Popen(
             [str(part) for part in command], stdin=source, stdout=printed, stderr=complaint,
@@ -297,7 +319,9 @@ def measure(
         if process.returncode != 0:
             words = (complaint.read().strip() or "nothing said").splitlines()[-1]
             raise Failed(f"{Path(command[0]).name} ended with {process.returncode}: {words}")
-        return Sample(seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), printed.read())
+        return Sample(
+            seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), printed.read()
+        )
 
 
 @contextmanager
@@ -313,7 +337,9 @@ def _input(given: str | Path) -> Iterator[IO[str]]:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of every process: this working copy's profilectl, and no store but the one named."""
+    """Return the environment of every process: this working copy's profilectl, and no store but the
+    one named.
+    """
     inherited = {name: value for name, value in os.environ.items() if name != "PROFILECTL_STORE"}
     path = os.pathsep.join(filter(None, (str(ROOT), inherited.get("PYTHONPATH"))))
     return {**inherited, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
@@ -399,7 +425,16 @@ class Line:
         return target, measured, over
 
 
-HEADINGS = ("work", "median s", "from to", "peak MB", "x floor", "at most", "measured", "verdict, or what it does less")
+HEADINGS = (
+    "work",
+    "median s",
+    "from to",
+    "peak MB",
+    "x floor",
+    "at most",
+    "measured",
+    "verdict, or what it does less",
+)
 
 
 def median(samples: Sequence[Sample]) -> float:
@@ -408,7 +443,13 @@ def median(samples: Sequence[Sample]) -> float:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:,.3f}" if seconds < 1 else f"{seconds:,.2f}" if seconds < 100 else f"{seconds:,.0f}"
+    return (
+        f"{seconds:,.3f}"
+        if seconds < 1
+        else f"{seconds:,.2f}"
+        if seconds < 100
+        else f"{seconds:,.0f}"
+    )
 
 
 def table(lines: Sequence[Line]) -> str:
@@ -425,7 +466,8 @@ def summary(title: str, sample: Sample) -> str:
     """Return the counts of an import's report, as a check that it did the work."""
     report = json.loads(sample.printed)
     counts = [
-        f"{kind}: " + ", ".join(f"{number:,} {what}" for what, number in report[kind].items() if number)
+        f"{kind}: "
+        + ", ".join(f"{number:,} {what}" for what, number in report[kind].items() if number)
         for kind in ("rows", "profiles", "identities", "attributes")
     ]
     return f"{title}: {'; '.join(counts)}; slow path: {report['slow_path_rows']:,} rows"
@@ -447,7 +489,9 @@ class Bench:
         self.notes: list[str] = []
 
     def run(self, works: Sequence[str]) -> None:
-        """Do the works that are asked for; one that fails says so in its line, and the others go on."""
+        """Do the works that are asked for; one that fails says so in its line, and the others go
+        on.
+        """
         for title, part, mine in self._parts():
             wanted = [work for work in works if work in mine]
             if not wanted:
@@ -472,7 +516,9 @@ class Bench:
         ]
 
     def empty(self, works: Sequence[str]) -> None:
-        """CSV, Parquet and JSONL into an empty store; the CSV always, as the others are held against it."""
+        """CSV, Parquet and JSONL into an empty store; the CSV always, as the others are held
+        against it.
+        """
         files = {"csv": self.data.plain, "parquet": self.data.parquet, "jsonl": self.data.jsonl}
         chosen = {name: make() for name, make in files.items() if name in ("csv", *works)}
         steps = {name: self._empty_step(path) for name, path in chosen.items()}
@@ -487,7 +533,8 @@ class Bench:
         """A store of two sources; a third that one of them blocks and that overrides the other."""
         base, app = self._base, self.data.app()
         samples = alternate(
-            self.options.runs, {"floor": self._floor_step(app), "known": lambda: self._copied(base, app)}
+            self.options.runs,
+            {"floor": self._floor_step(app), "known": lambda: self._copied(base, app)},
         )
         title = f"{_short(self.options.rows)} rows CSV, half of them known, onto {self._base_size}"
         self._add_import("known", title, samples["known"], samples["floor"])
@@ -518,7 +565,9 @@ class Bench:
         """One profile of the large store, each time another."""
         base, size = self._base, self._base_size
         with self.data.base(0).open(encoding="utf-8", newline="") as file:
-            rows = itertools.islice((row for row in csv.DictReader(file) if row["customer_id"]), SHOWN_PEOPLE)
+            rows = itertools.islice(
+                (row for row in csv.DictReader(file) if row["customer_id"]), SHOWN_PEOPLE
+            )
             people = itertools.cycle([row["customer_id"] for row in rows])
         steps = {
             "bare": lambda: measure([sys.executable, "-c", BARE_SHOW, base]),
@@ -528,7 +577,14 @@ class Bench:
         if not all(json.loads(sample.printed)["profiles"] for sample in samples["show"]):
             raise Failed("show found nobody")
         self.lines.append(Line(f"bare Python: import duckdb, open {size}", samples["bare"]))
-        self.lines.append(Line(f"show --json on {size}", samples["show"], target=TARGETS["show"], base=samples["bare"]))
+        self.lines.append(
+            Line(
+                f"show --json on {size}",
+                samples["show"],
+                target=TARGETS["show"],
+                base=samples["bare"],
+            )
+        )
 
     def large(self, _works: Sequence[str]) -> None:
         """A file that is larger than the memory it is given."""
@@ -537,7 +593,9 @@ class Bench:
         steps = {"floor": self._floor_step(path), "large": self._empty_step(path, *options)}
         samples = alternate(self.options.runs, steps)
         rows = _short(self.options.large_rows)
-        self.lines.append(Line(f"floor of {rows} rows (no memory limit)", samples["floor"], samples["floor"]))
+        self.lines.append(
+            Line(f"floor of {rows} rows (no memory limit)", samples["floor"], samples["floor"])
+        )
         title = f"{rows} rows CSV into an empty store, {' '.join(options)}"
         self._add_import("large", title, samples["large"], samples["floor"], most_memory=LARGE_PEAK)
 
@@ -546,7 +604,9 @@ class Bench:
         plain, some = self.data.plain(), min(self.options.interpreter_rows, self.options.rows)
         command: list[str | Path] = [sys.executable, "-c", INTERPRETER, plain, str(some)]
         factor = self.options.rows / some
-        title = "the interpreter alone" + (f", scaled from {_short(some)} rows" if factor != 1 else "")
+        title = "the interpreter alone" + (
+            f", scaled from {_short(some)} rows" if factor != 1 else ""
+        )
         less = "in memory: writes no store and no rejects, and nobody can ask it afterwards"
         self._add_beside(title, lambda: measure(command), less, factor=factor)
 
@@ -558,7 +618,9 @@ class Bench:
 
         def step() -> Sample:
             with self._room() as room:
-                return measure([program, "upsert", room / "customers.sqlite", "customers", file, *options])
+                return measure(
+                    [program, "upsert", room / "customers.sqlite", "customers", file, *options]
+                )
 
         less = (
             "only the rows with a customer_id; no match by e-mail or phone, no sources, no counts, no provenance; "
@@ -583,7 +645,9 @@ class Bench:
         """COPY into a staging table, then upsert."""
         programs = postgres_programs()
         if programs is None:
-            self.notes.append("PostgreSQL was left out: there is no initdb under /usr/lib/postgresql.")
+            self.notes.append(
+                "PostgreSQL was left out: there is no initdb under /usr/lib/postgresql."
+            )
             return
         plain = self.data.plain()
         with Cluster.running(programs, self.folder) as cluster:
@@ -634,12 +698,24 @@ class Bench:
         self.notes.append(summary(title, samples[-1]))
 
     def _add_beside(
-        self, title: str, step: Callable[[], Sample], less: str, *, factor: float = 1.0, has_peak: bool = True
+        self,
+        title: str,
+        step: Callable[[], Sample],
+        less: str,
+        *,
+        factor: float = 1.0,
+        has_peak: bool = True,
     ) -> None:
         if not self.floor:
-            self._add_floor(alternate(self.options.runs, {"floor": self._floor_step(self.data.plain())})["floor"])
+            self._add_floor(
+                alternate(self.options.runs, {"floor": self._floor_step(self.data.plain())})[
+                    "floor"
+                ]
+            )
         samples = alternate(self.options.runs, {title: step})[title]
-        self.lines.append(Line(title, samples, self.floor, factor=factor, has_peak=has_peak, less=less))
+        self.lines.append(
+            Line(title, samples, self.floor, factor=factor, has_peak=has_peak, less=less)
+        )
 
 
 def _short(rows: int) -> str:
@@ -651,7 +727,9 @@ def _short(rows: int) -> str:
 
 def postgres_programs() -> Path | None:
     """Return the folder of the newest initdb, or None."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3])
+    )
     return found[-1].parent if found else None
 
 
@@ -669,7 +747,9 @@ class Cluster:
         """Make, start and in the end stop and delete a server. Raises Failed."""
         with tempfile.TemporaryDirectory(prefix="pg-", dir=parent) as name:
             cluster = cls(programs, Path(name), _unprivileged(Path(name)))
-            cluster._run("initdb", "-D", "data", "-U", "bench", "-A", "trust", "-E", "UTF8", "--locale=C")
+            cluster._run(
+                "initdb", "-D", "data", "-U", "bench", "-A", "trust", "-E", "UTF8", "--locale=C"
+            )
             settings = f"-k {name} -c listen_addresses= -c shared_buffers=1GB -c work_mem=256MB -c max_wal_size=8GB"
             try:
                 cluster._run("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", settings, "start")
@@ -686,11 +766,24 @@ class Cluster:
 
     def _psql(self, database: str, *statements: str, given: str | Path = "") -> Sample:
         spoken = [part for one in statements for part in ("-c", one)]
-        options = ("-h", str(self.folder), "-U", "bench", "-d", database, "-q", "-X", "-v", "ON_ERROR_STOP=1")
+        options = (
+            "-h",
+            str(self.folder),
+            "-U",
+            "bench",
+            "-d",
+            database,
+            "-q",
+            "-X",
+            "-v",
+            "ON_ERROR_STOP=1",
+        )
         return self._run("psql", *options, *spoken, given=given)
 
     def _run(self, program: str, *arguments: str, given: str | Path = "") -> Sample:
-        return measure([self.programs / program, *arguments], given=given, user=self.user, folder=self.folder)
+        return measure(
+            [self.programs / program, *arguments], given=given, user=self.user, folder=self.folder
+        )
 
 
 def postgres_statements() -> tuple[str, ...]:
@@ -699,19 +792,25 @@ def postgres_statements() -> tuple[str, ...]:
     newest = "(array_agg({0} ORDER BY line DESC) FILTER (WHERE {0} IS NOT NULL))[1]"
     names = ", ".join(others)
     return (
-        POSTGRES_TABLES.format(texts=" text, ".join(COLUMNS) + " text", others=" text, ".join(others) + " text"),
+        POSTGRES_TABLES.format(
+            texts=" text, ".join(COLUMNS) + " text", others=" text, ".join(others) + " text"
+        ),
         POSTGRES_COPY.format(columns=", ".join(COLUMNS)),
         POSTGRES_UPSERT.format(
             names=names,
             newest=", ".join(newest.format(column) for column in others),
-            kept=", ".join(f"{column} = coalesce(excluded.{column}, known.{column})" for column in others),
+            kept=", ".join(
+                f"{column} = coalesce(excluded.{column}, known.{column})" for column in others
+            ),
         ),
         POSTGRES_ANONYMOUS.format(names=names),
     )
 
 
 def _unprivileged(folder: Path) -> str | None:
-    """Return the user to run the server as where we are root, and give that user the folder; else None."""
+    """Return the user to run the server as where we are root, and give that user the folder; else
+    None.
+    """
     if os.geteuid() != 0:
         return None
     try:
@@ -742,12 +841,24 @@ def _options() -> argparse.Namespace:
         ("--interpreter-rows", 100_000, "rows the interpreter reads"),
         ("--runs", 3, f"how often each is run; show always {SHOWN_PEOPLE} times"),
     ):
-        parser.add_argument(name, type=_number, default=default, metavar="N", help=f"{what} (default {default:,})")
-    parser.add_argument("--only", action="append", choices=WORKS, metavar="WORK", help="this work; repeatable")
-    parser.add_argument("--large", action="store_true", help="also the large file: 1 GB of CSV, some minutes")
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="where to work (default: a temporary folder)")
-    parser.add_argument("--keep", action="store_true", help="leave the files; the next run in that folder uses them")
-    parser.add_argument("--sqlite-utils", metavar="PROGRAM", help="else the one in PATH, else it is installed")
+        parser.add_argument(
+            name, type=_number, default=default, metavar="N", help=f"{what} (default {default:,})"
+        )
+    parser.add_argument(
+        "--only", action="append", choices=WORKS, metavar="WORK", help="this work; repeatable"
+    )
+    parser.add_argument(
+        "--large", action="store_true", help="also the large file: 1 GB of CSV, some minutes"
+    )
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", help="where to work (default: a temporary folder)"
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="leave the files; the next run in that folder uses them"
+    )
+    parser.add_argument(
+        "--sqlite-utils", metavar="PROGRAM", help="else the one in PATH, else it is installed"
+    )
     return parser.parse_args()
 
 
@@ -763,7 +874,11 @@ def _working_folder(options: argparse.Namespace) -> Iterator[Path]:
     """Give the folder to work in; what this script put there is deleted, unless it is to be kept."""
     parent = options.folder.resolve() if options.folder else Path(tempfile.gettempdir()).resolve()
     parent.mkdir(parents=True, exist_ok=True)
-    folder = parent / "profilectl-bench" if options.folder else Path(tempfile.mkdtemp(prefix="profilectl-bench-"))
+    folder = (
+        parent / "profilectl-bench"
+        if options.folder
+        else Path(tempfile.mkdtemp(prefix="profilectl-bench-"))
+    )
     folder.mkdir(exist_ok=True)
     folder.chmod(0o755)
     try:

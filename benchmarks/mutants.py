@@ -3,12 +3,13 @@
     pip install cosmic-ray
     python benchmarks/mutants.py --output mutants.jsonl
 
-cosmic-ray makes the mutants. Each runs in a process of its own, forked from one that has loaded everything but
-profilectl. The quick tests go first: the rules one by one, then every conformance case through the interpreter. Whoever
-survives them meets the slower tests of the same rules, on a copy of the package. What is left is printed, for somebody to explain.
+cosmic-ray makes the mutants. Each runs in a process of its own, forked from one that has loaded
+everything but profilectl. The quick tests go first: the rules one by one, then every conformance
+case through the interpreter. Whoever survives them meets the slower tests of the same rules, on a
+copy of the package. What is left is printed, for somebody to explain.
 
-Left out are mutants that no test can notice: in annotations, in what a dataclass may do and in the bare `*` of
-a list of parameters.
+Left out are mutants that no test can notice: in annotations, in what a dataclass may do and in the
+bare `*` of a list of parameters.
 """
 
 from __future__ import annotations
@@ -41,25 +42,25 @@ MODULES = ("identity", "interpreter", "attributes", "feed", "consent", "batch")
 """The rules of identity, priority, protection, consent and limits."""
 QUICK = (
     (
-        "tests/test_rules_of_identity.py",
-        "tests/test_rules_of_rows.py",
-        "tests/test_rules_in_turn.py",
+        "tests/rules/test_identity.py",
+        "tests/rules/test_consent_sources_and_limits.py",
+        "tests/rules/test_interpreter.py",
     ),
-    ("tests/test_conformance.py", "-k", "interpreter"),
+    ("tests/rules/test_conformance.py", "-k", "interpreter"),
 )
 SLOWER = (
-    "tests/test_identity_keys.py",
-    "tests/test_protection_table.py",
-    "tests/test_consent_ahead.py",
-    "tests/test_environments.py",
-    "tests/test_idsync_rules.py",
-    "tests/test_modify.py",
-    "tests/test_privacy.py",
-    "tests/test_retention.py",
-    "tests/test_reading.py",
-    "tests/test_events.py",
-    "tests/test_wide.py",
-    "tests/test_explain.py",
+    "tests/importing/test_identity_keys.py",
+    "tests/importing/test_protection_table.py",
+    "tests/importing/test_consent_in_the_future.py",
+    "tests/importing/test_environments.py",
+    "tests/rules/test_logout.py",
+    "tests/importing/test_modify_and_alias.py",
+    "tests/privacy/test_privacy.py",
+    "tests/privacy/test_retention.py",
+    "tests/reading/test_values.py",
+    "tests/importing/test_events.py",
+    "tests/importing/test_many_columns.py",
+    "tests/reading/test_explain.py",
 )
 PRELOADED = (
     "pytest",
@@ -223,7 +224,7 @@ def fails(mutant: Mutant, source: str, tests: Sequence[str]) -> bool:
                     pytest.main(
                         [
                             "-o",
-                            "addopts=",
+                            "addopts=--import-mode=importlib",
                             "-W",
                             "ignore::pytest.PytestAssertRewriteWarning",
                             "-x",
@@ -266,7 +267,7 @@ def killed_slowly(mutant: Mutant, source: str) -> bool:
             "-m",
             "pytest",
             "-o",
-            "addopts=",
+            "addopts=--import-mode=importlib",
             "-m",
             "not slow",
             "-x",

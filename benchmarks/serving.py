@@ -1,9 +1,11 @@
-"""Asking a server: requests a second and how long they take, while nothing else goes on and while imports run.
+"""Asking a server: requests a second and how long they take, while nothing else goes on and while
+imports run.
 
     python benchmarks/serving.py STORE [--seconds 10] [--connections 32]
 
-STORE is a store whose people have the customer ids C0, C1, ... C<people - 1>; without one it is made (a million, 12 s). A process of
-its own asks over loopback, as a client that keeps its connections; the same two cores do all of it. Prints a Markdown table.
+STORE is a store whose people have the customer ids C0, C1, ... C<people - 1>; without one it is
+made (a million, 12 s). A process of its own asks over loopback, as a client that keeps its
+connections; the same two cores do all of it. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -48,20 +50,51 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
     run(folder, "credentials", "new", "api.toml", "--client", "benchmark", "--feed", "benchmark")
     with (folder / "log").open("wb") as log, (folder / "address").open("wb") as out:
         server = subprocess.Popen(
-            [*COMMAND, "--store", str(store.absolute()), "serve", "--credentials", "api.toml", "--port", "0", "--rate", "1000000", "--json"],
-            cwd=folder, stdout=out, stderr=log, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            [
+                *COMMAND,
+                "--store",
+                str(store.absolute()),
+                "serve",
+                "--credentials",
+                "api.toml",
+                "--port",
+                "0",
+                "--rate",
+                "1000000",
+                "--json",
+            ],
+            cwd=folder,
+            stdout=out,
+            stderr=log,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
     try:
         while not (folder / "address").read_text():
             time.sleep(0.05)
         address = json.loads((folder / "address").read_text())["address"]
-        token = token_of(address, tomllib.loads((folder / "api.toml").read_text())["clients"]["benchmark"])
-        print(f"{store}: {store.stat().st_size / 1e6:,.0f} MB; a copy of it took {health(address)['copy_ms']} ms; load {os.getloadavg()[0]:.1f}\n")
-        print("| work | requests/s | p50 ms | p95 ms | p99 ms | errors | the server's CPU, ms a request |\n|---|---|---|---|---|---|---|")
+        token = token_of(
+            address, tomllib.loads((folder / "api.toml").read_text())["clients"]["benchmark"]
+        )
+        print(
+            f"{store}: {store.stat().st_size / 1e6:,.0f} MB; a copy of it took {health(address)['copy_ms']} ms; load {os.getloadavg()[0]:.1f}\n"
+        )
+        print(
+            "| work | requests/s | p50 ms | p95 ms | p99 ms | errors | the server's CPU, ms a request |\n|---|---|---|---|---|---|---|"
+        )
         for connections in (1, options.connections):
-            told(f"nothing else, {connections} at a time", asked(address, token, options, connections, server.pid))
-        importing = subprocess.Popen([sys.executable, "-c", IMPORTS, str(store.absolute()), str(folder)], env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE)
-        told(f"imports of 10,000 rows one after another, {options.connections} at a time", asked(address, token, options, options.connections, server.pid))
+            told(
+                f"nothing else, {connections} at a time",
+                asked(address, token, options, connections, server.pid),
+            )
+        importing = subprocess.Popen(
+            [sys.executable, "-c", IMPORTS, str(store.absolute()), str(folder)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+        )
+        told(
+            f"imports of 10,000 rows one after another, {options.connections} at a time",
+            asked(address, token, options, options.connections, server.pid),
+        )
         importing.terminate()
         importing.communicate()
         late = [fresh(folder, store, address, number) for number in range(5)]
@@ -85,22 +118,44 @@ while True:
 
 
 def make(folder: Path, store: Path, people: int) -> None:
-    rows = (f"C{n},person{n}@example.com,+3361{n:07},{('gold', 'silver', 'bronze')[n % 3]},{n * 7919 % 10000},{('Lyon', 'Paris')[n % 2]},First{n % 5000},{n % 90}\n" for n in range(people))
+    rows = (
+        f"C{n},person{n}@example.com,+3361{n:07},{('gold', 'silver', 'bronze')[n % 3]},{n * 7919 % 10000},{('Lyon', 'Paris')[n % 2]},First{n % 5000},{n % 90}\n"
+        for n in range(people)
+    )
     with (folder / "people.csv").open("w") as out:
         out.write("customer_id,email,mobile_number,tier,points,city,$FirstName,age\n")
         out.writelines(rows)
-    run(folder, "--store", str(store.absolute()), "--quiet", "import", "people.csv", "--feed", "people")
+    run(
+        folder,
+        "--store",
+        str(store.absolute()),
+        "--quiet",
+        "import",
+        "people.csv",
+        "--feed",
+        "people",
+    )
 
 
 def run(folder: Path, *arguments: str) -> None:
-    subprocess.run([*COMMAND, *arguments], cwd=folder, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
 
 
-def post(address: str, path: str, body: object, headers: dict[str, str]) -> tuple[int, dict[str, object]]:
+def post(
+    address: str, path: str, body: object, headers: dict[str, str]
+) -> tuple[int, dict[str, object]]:
     import urllib.error
     import urllib.request
 
-    request = urllib.request.Request(address + path, json.dumps(body).encode(), {"content-type": "application/json", **headers})
+    request = urllib.request.Request(
+        address + path, json.dumps(body).encode(), {"content-type": "application/json", **headers}
+    )
     try:
         with urllib.request.urlopen(request) as answer:
             return answer.status, json.loads(answer.read() or b"null")
@@ -116,7 +171,12 @@ def health(address: str) -> dict[str, int]:
 
 
 def token_of(address: str, client: dict[str, str]) -> str:
-    body = {"client_id": client["id"], "client_secret": client["secret"], "audience": "https://api.mparticle.com", "grant_type": "client_credentials"}
+    body = {
+        "client_id": client["id"],
+        "client_secret": client["secret"],
+        "audience": "https://api.mparticle.com",
+        "grant_type": "client_credentials",
+    }
     return str(post(address, "/oauth/token", body, {})[1]["access_token"])
 
 
@@ -124,7 +184,16 @@ def fresh(folder: Path, store: Path, address: str, number: int) -> float:
     """Return the seconds from the end of an import until its data are told."""
     (folder / "one.csv").write_text(f"customer_id,fresh\nNEW{number}-{time.time_ns()},1\n")
     before = health(address)["import"]
-    run(folder, "--store", str(store.absolute()), "--quiet", "import", "one.csv", "--feed", "benchmark")
+    run(
+        folder,
+        "--store",
+        str(store.absolute()),
+        "--quiet",
+        "import",
+        "one.csv",
+        "--feed",
+        "benchmark",
+    )
     began = time.perf_counter()
     while health(address)["import"] == before:
         time.sleep(0.01)
@@ -132,23 +201,44 @@ def fresh(folder: Path, store: Path, address: str, number: int) -> float:
 
 
 def cpu_s(process: int) -> float:
-    """Return the CPU time of a process, as Linux counts it: other work on the machine does not change it much."""
+    """Return the CPU time of a process, as Linux counts it: other work on the machine does not
+    change it much.
+    """
     told = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def asked(address: str, token: str, options: argparse.Namespace, connections: int, server: int) -> dict[str, float]:
+def asked(
+    address: str, token: str, options: argparse.Namespace, connections: int, server: int
+) -> dict[str, float]:
     before = cpu_s(server)
     done = subprocess.run(
-        [sys.executable, __file__, "--people", str(options.people), "--seconds", str(options.seconds), "--connections", str(connections), "--ask", address, token],
-        capture_output=True, text=True, check=True,
+        [
+            sys.executable,
+            __file__,
+            "--people",
+            str(options.people),
+            "--seconds",
+            str(options.seconds),
+            "--connections",
+            str(connections),
+            "--ask",
+            address,
+            token,
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     found = json.loads(done.stdout)
     return found | {"cpu": (cpu_s(server) - before) / found["count"] * 1000}
 
 
 def told(work: str, found: dict[str, float]) -> None:
-    print(f"| {work} | {found['rate']:,.0f} | {found['p50']:.0f} | {found['p95']:.0f} | {found['p99']:.0f} | {found['errors']:.0f} | {found['cpu']:.1f} |", flush=True)
+    print(
+        f"| {work} | {found['rate']:,.0f} | {found['p50']:.0f} | {found['p95']:.0f} | {found['p99']:.0f} | {found['errors']:.0f} | {found['cpu']:.1f} |",
+        flush=True,
+    )
 
 
 async def ask(address: str, token: str, options: argparse.Namespace) -> dict[str, float]:
@@ -162,7 +252,15 @@ async def ask(address: str, token: str, options: argparse.Namespace) -> dict[str
         nonlocal errors
         reader, writer = await asyncio.open_connection(place.hostname, place.port)
         while time.perf_counter() < until:
-            body = json.dumps({"environment_type": "production", "identity": {"type": "customer_id", "value": f"C{random.randrange(options.people)}"}}).encode()
+            body = json.dumps(
+                {
+                    "environment_type": "production",
+                    "identity": {
+                        "type": "customer_id",
+                        "value": f"C{random.randrange(options.people)}",
+                    },
+                }
+            ).encode()
             head = (
                 f"POST /userprofile/v1/resolve/1/1/1?fields={FIELDS} HTTP/1.1\r\nhost: {place.netloc}\r\nauthorization: Bearer {token}\r\n"
                 f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -180,7 +278,14 @@ async def ask(address: str, token: str, options: argparse.Namespace) -> dict[str
     await asyncio.gather(*(one() for _ in range(options.connections)))
     took.sort()
     at = lambda share: took[min(len(took) - 1, int(len(took) * share))] * 1000  # noqa: E731
-    return {"count": len(took), "rate": len(took) / (time.perf_counter() - began), "p50": at(0.5), "p95": at(0.95), "p99": at(0.99), "errors": errors}
+    return {
+        "count": len(took),
+        "rate": len(took) / (time.perf_counter() - began),
+        "p50": at(0.5),
+        "p95": at(0.95),
+        "p99": at(0.99),
+        "errors": errors,
+    }
 
 
 if __name__ == "__main__":

@@ -27,27 +27,27 @@ from unittest.mock import patch
 
 import typer
 
-from profilectl import codes, output
-from profilectl.attributes import OVERWRITE, SOURCES
-from profilectl.audience_connection import PHONES
-from profilectl.batch import KEPT_FIELDS, LIMITS, RESERVED_KEYS
-from profilectl.calculated import TYPES as CALCULATED
-from profilectl.check import PROMISES
-from profilectl.cli import app
-from profilectl.codes import CODES, Exit, Fate
-from profilectl.config import CHOICES, SETTINGS
-from profilectl.event import EVENT_TYPES
-from profilectl.events_api import ANSWERS, CLASSES, Act
-from profilectl.feed import PROTECTIONS, Effect
-from profilectl.forwarding import REASONS
-from profilectl.identity import HIERARCHY, LOGOUTS, NOTHING, SPOILED, STRATEGIES, TYPES
-from profilectl.output import ANSWERS as OUTPUT_ANSWERS
-from profilectl.output import CLASSES as OUTPUT_CLASSES
-from profilectl.output import CONTENTS, SWITCHES, TROUBLES
-from profilectl.output import TYPES as OUTPUTS
-from profilectl.output import Fate as FateOfBatch
-from profilectl.packing import SERVER_SET
-from profilectl.presence import PRESENCE
+from profilectl import codes
+from profilectl.cli.app import app
+from profilectl.codes import CODES, CodeEffect, Exit
+from profilectl.configuration import CHOICES, SETTINGS
+from profilectl.outputs.packing import SERVER_SET
+from profilectl.outputs.platform import ANSWERS, CLASSES, Act
+from profilectl.reading.check import PROMISES
+from profilectl.rules.batch import KEPT_FIELDS, LIMITS, RESERVED_KEYS
+from profilectl.rules.calculated import TYPES as CALCULATED
+from profilectl.rules.event.event import EVENT_TYPES
+from profilectl.rules.feed import PROTECTIONS, Effect
+from profilectl.rules.identity import HIERARCHY, LOGOUTS, NOTHING, SPOILED, STRATEGIES, TYPES
+from profilectl.rules.leaving import output
+from profilectl.rules.leaving.audience_connection import PHONES
+from profilectl.rules.leaving.connection import REASONS
+from profilectl.rules.leaving.output import ANSWERS as OUTPUT_ANSWERS
+from profilectl.rules.leaving.output import CLASSES as OUTPUT_CLASSES
+from profilectl.rules.leaving.output import CONTENTS, SWITCHES, TROUBLES, DeliveryFate
+from profilectl.rules.leaving.output import TYPES as OUTPUTS
+from profilectl.rules.priority import OVERWRITE, SOURCES
+from profilectl.rules.text.presence import PRESENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -248,7 +248,7 @@ def limits() -> str:
     return table(("setting", "limits the", "at most", "beyond it"), rows)
 
 
-def code_table(fate: Fate) -> Callable[[], str]:
+def code_table(fate: CodeEffect) -> Callable[[], str]:
     return lambda: table(
         ("code", "what a person reads"),
         ((code(name), meaning.sentence) for name, meaning in CODES.items() if meaning.fate is fate),
@@ -336,7 +336,7 @@ def forward_reasons() -> str:
 
 
 def output_answers() -> str:
-    sentences = sentences_of(FateOfBatch, output)
+    sentences = sentences_of(DeliveryFate, output)
     by_fate: dict[str, list[str]] = {}
     for status, fate in sorted(OUTPUT_ANSWERS.items()):
         by_fate.setdefault(fate.name, []).append(str(status))
@@ -346,7 +346,7 @@ def output_answers() -> str:
         by_fate.setdefault(fate.name, []).append(trouble)
     return table(
         ("answer", "what becomes of the batch"),
-        ((", ".join(by_fate[fate.name]), sentences[fate.name]) for fate in FateOfBatch),
+        ((", ".join(by_fate[fate.name]), sentences[fate.name]) for fate in DeliveryFate),
     )
 
 
@@ -465,7 +465,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "overwrite": overwrite,
     "protections": protections,
     "limits": limits,
-    **{f"codes-{fate.value}": code_table(fate) for fate in Fate},
+    **{f"codes-{fate.value}": code_table(fate) for fate in CodeEffect},
     "exits": exits,
     "settings": settings,
     "promises": promises,
@@ -489,7 +489,7 @@ PARTS: dict[str, Callable[[], str]] = {
 def show_picture() -> str:
     """Return the picture of the activity view, of people that are the same on every machine."""
     sys.path.insert(0, str(ROOT / "tests"))
-    import people
+    from support import people
 
     with tempfile.TemporaryDirectory() as name:
         people.make(Path(name))
@@ -521,9 +521,9 @@ async def settled(pilot: Any) -> None:
 def browse_picture() -> str:
     """Return the picture of `browse`, after a search and a press of e."""
     sys.path.insert(0, str(ROOT / "tests"))
-    import people
+    from support import people
 
-    from profilectl.browse import Browse
+    from profilectl.render.browse import Browse
 
     async def drawn(store: Path) -> str:
         async with Browse(store, "amelie").run_test(size=(120, 36)) as pilot:

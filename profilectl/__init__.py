@@ -2,15 +2,16 @@
 
 from typing import TYPE_CHECKING
 
+from profilectl.version import __version__
+
 if TYPE_CHECKING:
     from profilectl.library import Store
 
 __all__ = ["Store", "__version__"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """Load the library when it is asked for: the command line never needs it."""
+    """Load the library when a program asks for it: the command line never needs it."""
     if name == "Store":
         from profilectl.library import Store
 

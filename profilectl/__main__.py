@@ -2,9 +2,11 @@
 
 import os
 
-os.umask(0o077)  # whatever is made from here on, also by DuckDB and by processes that this one begins, is for its owner only
+# whatever is made from here on, also by DuckDB and by processes that this one begins, is for its
+# owner only
+os.umask(0o077)
 
-from profilectl.cli import main  # noqa: E402
+from profilectl.cli.app import main  # noqa: E402
 
 if __name__ == "__main__":
     main()

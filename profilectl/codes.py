@@ -41,7 +41,9 @@ class Exit(enum.IntEnum):
     MOVED = 8
     """A saved plan no longer fits the store."""
     UNFINISHED = 9
-    """The other side did not take everything, or asks to come back later (the message says when), or the output found no room; the same command goes on where it stopped."""
+    """The other side did not take everything, or asks to come back later (the message says when),
+    or the output found no room; the same command goes on where it stopped.
+    """
     CHANGES = 10
     """Only with `--detailed-exitcode`: there are changes."""
     HUNG_UP = 129
@@ -49,7 +51,9 @@ class Exit(enum.IntEnum):
     INTERRUPTED = 130
     """Interrupted by Ctrl-C: what was being written is there whole or not at all."""
     TERMINATED = 143
-    """Ended by SIGTERM, as `kill` and `timeout` send it: as with Ctrl-C. (`serve` finishes what it has begun and exits with 0.)"""
+    """Ended by SIGTERM, as `kill` and `timeout` send it: as with Ctrl-C. (`serve` finishes what it
+    has begun and exits with 0.)
+    """
 
 
 class ProfilectlError(Exception):
@@ -132,7 +136,7 @@ class Unfinished(ProfilectlError):
         self.come_back_ms = come_back_ms
 
 
-class Fate(enum.Enum):
+class CodeEffect(enum.Enum):
     """What a code does to the thing it is said of."""
 
     REJECTED = "rejected"
@@ -151,81 +155,82 @@ class Fate(enum.Enum):
 class Meaning:
     """What a code does, and the sentence a person reads."""
 
-    fate: Fate
+    fate: CodeEffect
     sentence: str
 
 
 # fmt: off
 CODES: dict[str, Meaning] = {
     # the row could not be used
-    "NO_IDENTITY":               Meaning(Fate.REJECTED, "no usable identity: a row needs an identity value or an mpid"),
-    "IDENTITY_DUPLICATE_TYPE":   Meaning(Fate.REJECTED, "two different values for one identity type"),
-    "IDENTITY_INVALID":          Meaning(Fate.REJECTED, "an identity must be text or a whole number"),
-    "MPID_INVALID":              Meaning(Fate.REJECTED, "mpid must be a whole number of 64 bits, and not 0"),
-    "TIMESTAMP_INVALID":         Meaning(Fate.REJECTED, "a time (timestamp_unixtime_ms) must be a whole number of milliseconds, from 1970 to a year ahead"),
-    "ENVIRONMENT_INVALID":       Meaning(Fate.REJECTED, "environment must be production or development"),
-    "ENVIRONMENT_MISMATCH":      Meaning(Fate.REJECTED, "the row states another environment than the one given"),
-    "WORKSPACE_MISMATCH":        Meaning(Fate.REJECTED, "the exported profile is of another workspace than the feed"),
-    "DELETED_INVALID":           Meaning(Fate.REJECTED, "deleted_user_attributes must be a name or a list of names"),
-    "BATCH_INVALID":             Meaning(Fate.REJECTED, "a field of the batch, or of one of its events, is not as it must be"),
-    "BATCH_UNKNOWN_FIELD":       Meaning(Fate.REJECTED, "the batch has a field that is not part of a batch"),
-    "JSON_INVALID":              Meaning(Fate.REJECTED, "the line is not JSON"),
-    "JSON_NOT_OBJECT":           Meaning(Fate.REJECTED, "the line is JSON, but not an object"),
-    "JSON_TOO_DEEP":             Meaning(Fate.REJECTED, "the JSON is nested too deeply"),
-    "DUPLICATE_KEY":             Meaning(Fate.REJECTED, "a key stands twice in one JSON object"),
-    "LONE_SURROGATE":            Meaning(Fate.REJECTED, "half of a surrogate pair is not a character"),
-    "NUL_CHARACTER":             Meaning(Fate.REJECTED, "the row holds a NUL character"),
-    "ENCODING_INVALID":          Meaning(Fate.REJECTED, "the line is not valid in the file's encoding"),
-    "CSV_TOO_FEW_CELLS":         Meaning(Fate.REJECTED, "fewer cells than the header has columns"),
-    "CSV_TOO_MANY_CELLS":        Meaning(Fate.REJECTED, "more cells than the header has columns"),
-    "HEADER_REPEATED":           Meaning(Fate.REJECTED, "the row is the header again"),
-    "REPORT_TOTAL":              Meaning(Fate.REJECTED, "the row is a total of the report, and nobody"),
-    "CSV_QUOTE":                 Meaning(Fate.REJECTED, "a quoted cell is not closed, or goes on after its closing quote"),
-    "ROW_TOO_LONG":              Meaning(Fate.REJECTED, "the row is longer than a row may be"),
-    "BATCH_TOO_LARGE":           Meaning(Fate.REJECTED, "the batch is larger than the platform takes, and cannot be split"),
-    "BATCH_REFUSED":             Meaning(Fate.REJECTED, "the platform refused the batch"),
+    "NO_IDENTITY":               Meaning(CodeEffect.REJECTED, "no usable identity: a row needs an identity value or an mpid"),
+    "IDENTITY_DUPLICATE_TYPE":   Meaning(CodeEffect.REJECTED, "two different values for one identity type"),
+    "IDENTITY_INVALID":          Meaning(CodeEffect.REJECTED, "an identity must be text or a whole number"),
+    "MPID_INVALID":              Meaning(CodeEffect.REJECTED, "mpid must be a whole number of 64 bits, and not 0"),
+    "TIMESTAMP_INVALID":         Meaning(CodeEffect.REJECTED, "a time (timestamp_unixtime_ms) must be a whole number of milliseconds, from 1970 to a year ahead"),
+    "ENVIRONMENT_INVALID":       Meaning(CodeEffect.REJECTED, "environment must be production or development"),
+    "ENVIRONMENT_MISMATCH":      Meaning(CodeEffect.REJECTED, "the row states another environment than the one given"),
+    "WORKSPACE_MISMATCH":        Meaning(CodeEffect.REJECTED, "the exported profile is of another workspace than the feed"),
+    "DELETED_INVALID":           Meaning(CodeEffect.REJECTED, "deleted_user_attributes must be a name or a list of names"),
+    "BATCH_INVALID":             Meaning(CodeEffect.REJECTED, "a field of the batch, or of one of its events, is not as it must be"),
+    "BATCH_UNKNOWN_FIELD":       Meaning(CodeEffect.REJECTED, "the batch has a field that is not part of a batch"),
+    "JSON_INVALID":              Meaning(CodeEffect.REJECTED, "the line is not JSON"),
+    "JSON_NOT_OBJECT":           Meaning(CodeEffect.REJECTED, "the line is JSON, but not an object"),
+    "JSON_TOO_DEEP":             Meaning(CodeEffect.REJECTED, "the JSON is nested too deeply"),
+    "DUPLICATE_KEY":             Meaning(CodeEffect.REJECTED, "a key stands twice in one JSON object"),
+    "LONE_SURROGATE":            Meaning(CodeEffect.REJECTED, "half of a surrogate pair is not a character"),
+    "NUL_CHARACTER":             Meaning(CodeEffect.REJECTED, "the row holds a NUL character"),
+    "ENCODING_INVALID":          Meaning(CodeEffect.REJECTED, "the line is not valid in the file's encoding"),
+    "CSV_TOO_FEW_CELLS":         Meaning(CodeEffect.REJECTED, "fewer cells than the header has columns"),
+    "CSV_TOO_MANY_CELLS":        Meaning(CodeEffect.REJECTED, "more cells than the header has columns"),
+    "HEADER_REPEATED":           Meaning(CodeEffect.REJECTED, "the row is the header again"),
+    "REPORT_TOTAL":              Meaning(CodeEffect.REJECTED, "the row is a total of the report, and nobody"),
+    "CSV_QUOTE":                 Meaning(CodeEffect.REJECTED, "a quoted cell is not closed, or goes on after its closing quote"),
+    "ROW_TOO_LONG":              Meaning(CodeEffect.REJECTED, "the row is longer than a row may be"),
+    "BATCH_TOO_LARGE":           Meaning(CodeEffect.REJECTED, "the batch is larger than the platform takes, and cannot be split"),
+    "BATCH_REFUSED":             Meaning(CodeEffect.REJECTED, "the platform refused the batch"),
     # the row was understood, but kept out
-    "UPDATE_ONLY_NO_MATCH":      Meaning(Fate.DROPPED,  "the feed may only update, and nobody matched"),
-    "READ_ONLY":                 Meaning(Fate.DROPPED,  "the feed may only read"),
-    "DUPLICATE_REQUEST":         Meaning(Fate.DROPPED,  "this source_request_id was already processed"),
-    "SUPPRESSED":                Meaning(Fate.DROPPED,  "the row is of a person who was erased"),
+    "UPDATE_ONLY_NO_MATCH":      Meaning(CodeEffect.DROPPED,  "the feed may only update, and nobody matched"),
+    "READ_ONLY":                 Meaning(CodeEffect.DROPPED,  "the feed may only read"),
+    "DUPLICATE_REQUEST":         Meaning(CodeEffect.DROPPED,  "this source_request_id was already processed"),
+    "SUPPRESSED":                Meaning(CodeEffect.DROPPED,  "the row is of a person who was erased"),
     # the attribute was refused by priority
-    "UA_LOWER_PRIORITY":         Meaning(Fate.BLOCKED,  "a source of better rank set this attribute"),
-    "UA_PDF_EXCLUSIVE":          Meaning(Fate.BLOCKED,  "another partner or warehouse feed set this attribute"),
-    "UA_FIRST_WRITER":           Meaning(Fate.BLOCKED,  "another source set this attribute first"),
-    "UA_CALCULATED_READ_ONLY":   Meaning(Fate.BLOCKED,  "a calculated attribute has this name: its value is computed"),
+    "UA_LOWER_PRIORITY":         Meaning(CodeEffect.BLOCKED,  "a source of better rank set this attribute"),
+    "UA_PDF_EXCLUSIVE":          Meaning(CodeEffect.BLOCKED,  "another partner or warehouse feed set this attribute"),
+    "UA_FIRST_WRITER":           Meaning(CodeEffect.BLOCKED,  "another source set this attribute first"),
+    "UA_CALCULATED_READ_ONLY":   Meaning(CodeEffect.BLOCKED,  "a calculated attribute has this name: its value is computed"),
     # the attribute was left out of its batch
-    "UA_KEY_TOO_LONG":           Meaning(Fate.SKIPPED,  "the attribute's name is longer than the limit"),
-    "UA_KEY_EMPTY":              Meaning(Fate.SKIPPED,  "the attribute has no name"),
-    "UA_VALUE_TOO_LONG":         Meaning(Fate.SKIPPED,  "the attribute's value is longer than the limit"),
-    "UA_LIST_TOO_LONG":          Meaning(Fate.SKIPPED,  "the list has more entries than the limit"),
-    "UA_ENTRY_TOO_LONG":         Meaning(Fate.SKIPPED,  "an entry of the list is longer than the limit"),
-    "UA_TOO_MANY":               Meaning(Fate.SKIPPED,  "the batch has more attributes than the limit"),
-    "UA_UNSUPPORTED_TYPE":       Meaning(Fate.SKIPPED,  "an attribute is a string, a number, a boolean, a flat list or null"),
+    "UA_KEY_TOO_LONG":           Meaning(CodeEffect.SKIPPED,  "the attribute's name is longer than the limit"),
+    "UA_KEY_EMPTY":              Meaning(CodeEffect.SKIPPED,  "the attribute has no name"),
+    "UA_VALUE_TOO_LONG":         Meaning(CodeEffect.SKIPPED,  "the attribute's value is longer than the limit"),
+    "UA_LIST_TOO_LONG":          Meaning(CodeEffect.SKIPPED,  "the list has more entries than the limit"),
+    "UA_ENTRY_TOO_LONG":         Meaning(CodeEffect.SKIPPED,  "an entry of the list is longer than the limit"),
+    "UA_TOO_MANY":               Meaning(CodeEffect.SKIPPED,  "the batch has more attributes than the limit"),
+    "UA_UNSUPPORTED_TYPE":       Meaning(CodeEffect.SKIPPED,  "an attribute is a string, a number, a boolean, a flat list or null"),
     # worth knowing
-    "PROTECTED_MATCH":           Meaning(Fate.WARNING,  "would have matched a profile that its login or immutable identity protects"),
-    "ANONYMOUS_MADE_KNOWN":      Meaning(Fate.WARNING,  "made an anonymous profile known: gave it its first login identity"),
-    "MPID_UNKNOWN":              Meaning(Fate.WARNING,  "nobody has this mpid; the row was resolved by its identities"),
-    "IDENTITY_PLACEHOLDER":      Meaning(Fate.WARNING,  "the identity is a placeholder and was skipped"),
-    "IDENTITY_UNKNOWN_TYPE":     Meaning(Fate.WARNING,  "this identity type does not exist; it was skipped"),
-    "IDENTITY_NOT_IN_HIERARCHY": Meaning(Fate.WARNING,  "no identity of the row is in the hierarchy: nobody can be found by it"),
-    "IDENTITY_SPOILED":          Meaning(Fate.WARNING,  "the identity looks like a number that a spreadsheet spoiled and was skipped"),
-    "DEVICE_ID_INVALID":         Meaning(Fate.WARNING,  "the device identity is not a GUID and was skipped"),
-    "IMMUTABLE_CONFLICT":        Meaning(Fate.WARNING,  "an immutable identity was not changed or taken"),
-    "UNIQUE_CONFLICT":           Meaning(Fate.WARNING,  "a unique identity of another profile was not taken"),
-    "CONSENT_PURPOSE_UNDEFINED":  Meaning(Fate.SKIPPED, "consent to a purpose that is not defined was left out"),
-    "CONSENT_SOURCE_NOT_ALLOWED": Meaning(Fate.WARNING, "a partner, a warehouse or a CSV feed may not change consent; what the row says of it is kept, and does not count"),
-    "CONSENT_FUTURE":             Meaning(Fate.WARNING, "the time of a consent lies in the future: it counts, and what is said of the purpose before then does not"),
-    "EVENT_OVER_LIMIT":          Meaning(Fate.WARNING,  "the event is longer than the platform takes; it is kept whole"),
-    "UA_KIND_CHANGED":           Meaning(Fate.WARNING,  "the attribute changed between a list and a single value"),
-    "UA_SET_AND_DELETED":        Meaning(Fate.WARNING,  "the batch both sets and deletes the attribute; it is set"),
-    "UA_RESERVED_UNKNOWN":       Meaning(Fate.WARNING,  "names that begin with $ are reserved, and this is none of them; the attribute is kept"),
+    "PROTECTED_MATCH":           Meaning(CodeEffect.WARNING,  "would have matched a profile that its login or immutable identity protects"),
+    "ANONYMOUS_MADE_KNOWN":      Meaning(CodeEffect.WARNING,  "made an anonymous profile known: gave it its first login identity"),
+    "MPID_UNKNOWN":              Meaning(CodeEffect.WARNING,  "nobody has this mpid; the row was resolved by its identities"),
+    "IDENTITY_PLACEHOLDER":      Meaning(CodeEffect.WARNING,  "the identity is a placeholder and was skipped"),
+    "IDENTITY_UNKNOWN_TYPE":     Meaning(CodeEffect.WARNING,  "this identity type does not exist; it was skipped"),
+    "IDENTITY_NOT_IN_HIERARCHY": Meaning(CodeEffect.WARNING,  "no identity of the row is in the hierarchy: nobody can be found by it"),
+    "IDENTITY_SPOILED":          Meaning(CodeEffect.WARNING,  "the identity looks like a number that a spreadsheet spoiled and was skipped"),
+    "DEVICE_ID_INVALID":         Meaning(CodeEffect.WARNING,  "the device identity is not a GUID and was skipped"),
+    "IMMUTABLE_CONFLICT":        Meaning(CodeEffect.WARNING,  "an immutable identity was not changed or taken"),
+    "UNIQUE_CONFLICT":           Meaning(CodeEffect.WARNING,  "a unique identity of another profile was not taken"),
+    "CONSENT_PURPOSE_UNDEFINED":  Meaning(CodeEffect.SKIPPED, "consent to a purpose that is not defined was left out"),
+    "CONSENT_SOURCE_NOT_ALLOWED": Meaning(CodeEffect.WARNING, "a partner, a warehouse or a CSV feed may not change consent; what the row says of it is kept, and does not count"),
+    "CONSENT_FUTURE":             Meaning(CodeEffect.WARNING, "the time of a consent lies in the future: it counts, and what is said of the purpose before then does not"),
+    "EVENT_OVER_LIMIT":          Meaning(CodeEffect.WARNING,  "the event is longer than the platform takes; it is kept whole"),
+    "UA_KIND_CHANGED":           Meaning(CodeEffect.WARNING,  "the attribute changed between a list and a single value"),
+    "UA_SET_AND_DELETED":        Meaning(CodeEffect.WARNING,  "the batch both sets and deletes the attribute; it is set"),
+    "UA_RESERVED_UNKNOWN":       Meaning(CodeEffect.WARNING,  "names that begin with $ are reserved, and this is none of them; the attribute is kept"),
 }
 # fmt: on
 
 
 NO_FAULT = frozenset({"ANONYMOUS_MADE_KNOWN"})
-"""Codes that are worth knowing of rows that are as they should be: `--strict` does not mind them."""
+"""Codes that are worth knowing of rows that are as they should be: `--strict` does not mind them.
+"""
 
 
 def sentence(code: str) -> str:

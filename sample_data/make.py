@@ -70,7 +70,8 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class Culture:
-    """Where a customer lives: lists are parted by "|"; a name may bring its Latin spelling after "/".
+    """Where a customer lives: lists are parted by "|"; a name may bring its Latin spelling after
+    "/".
 
     In zip, # is a digit and @ a letter; in street, {n} is the number of the house.
     """
@@ -368,11 +369,17 @@ def make_customers() -> list[Customer]:
     rng = generator("customers")
     opening = [customer for customer in OPENING if customer.customer_id]
     addresses = Addresses(rng, [customer.email for customer in opening])
-    customers = [make_customer(rng, addresses, 100016 + place) for place in range(CUSTOMERS - len(opening))]
+    customers = [
+        make_customer(rng, addresses, 100016 + place) for place in range(CUSTOMERS - len(opening))
+    ]
     give_phones(rng, customers, {customer.mobile_number.replace(" ", "") for customer in opening})
     share_addresses(rng, customers)
-    for place, placeholder in zip(rng.sample(range(len(customers)), 10), PLACEHOLDERS * 3, strict=False):
-        customers[place] = replace(customers[place], **{rng.choice(("email", "mobile_number")): placeholder})
+    for place, placeholder in zip(
+        rng.sample(range(len(customers)), 10), PLACEHOLDERS * 3, strict=False
+    ):
+        customers[place] = replace(
+            customers[place], **{rng.choice(("email", "mobile_number")): placeholder}
+        )
     return opening + customers
 
 
@@ -393,7 +400,9 @@ def make_customer(rng: random.Random, addresses: Addresses, number: int) -> Cust
         zip=filled(rng, one_of(rng, home.zip)),
         country=home.country,
         tier=rng.choice(TIERS),
-        skill_level=rng.choice(("", "007", "1e5", "7.0")) if rng.random() < 0.06 else str(rng.randint(1, 10)),
+        skill_level=rng.choice(("", "007", "1e5", "7.0"))
+        if rng.random() < 0.06
+        else str(rng.randint(1, 10)),
         signup_date=some_signup(rng),
         notes=some_note(rng),
     )
@@ -439,7 +448,9 @@ def give_phones(rng: random.Random, customers: list[Customer], taken: set[str]) 
     numbers = numbers[:900] + numbers[:30]
     for place, number in zip(rng.sample(range(len(customers)), len(numbers)), numbers, strict=True):
         spaced = f"{number[:3]} {number[3:7]} {number[7:]}"
-        customers[place] = replace(customers[place], mobile_number=spaced if rng.random() < 0.1 else number)
+        customers[place] = replace(
+            customers[place], mobile_number=spaced if rng.random() < 0.1 else number
+        )
 
 
 def share_addresses(rng: random.Random, customers: list[Customer]) -> None:
@@ -461,15 +472,26 @@ def make_extract(customers: Sequence[Customer]) -> list[Customer]:
     for place, row in rng.sample(placed[opening:], REPEATED - 4) + rng.sample(placed[-400:-300], 4):
         placed.append((rng.uniform(place + 0.5, end), repeated(rng, addresses, row)))
     strangers = [email_only(addresses, number) for number in range(EMAIL_ONLY - 6)]
-    known = [Customer(email=row.email, signup_date="2024-06-01") for row in rng.sample(first, 40) if "@" in row.email]
-    nobody = [replace(row, customer_id="", email="", mobile_number="") for row in rng.sample(first, NOBODY - 1)]
+    known = [
+        Customer(email=row.email, signup_date="2024-06-01")
+        for row in rng.sample(first, 40)
+        if "@" in row.email
+    ]
+    nobody = [
+        replace(row, customer_id="", email="", mobile_number="")
+        for row in rng.sample(first, NOBODY - 1)
+    ]
     placed += [(rng.uniform(opening, end), row) for row in [*strangers, *known[:6], *nobody]]
     return [row for _, row in sorted(placed, key=lambda one: one[0])]
 
 
 def email_only(addresses: Addresses, number: int) -> Customer:
     """Return a row of somebody who only ever took the newsletter."""
-    return Customer(email=addresses.new(f"newsletter.reader{number + 1}"), tier="bronze", notes="newsletter sign-up")
+    return Customer(
+        email=addresses.new(f"newsletter.reader{number + 1}"),
+        tier="bronze",
+        notes="newsletter sign-up",
+    )
 
 
 def repeated(rng: random.Random, addresses: Addresses, row: Customer) -> Customer:
@@ -478,13 +500,20 @@ def repeated(rng: random.Random, addresses: Addresses, row: Customer) -> Custome
     if kind < 0.4:
         return row
     if kind < 0.75:
-        return replace(row, tier=rng.choice([tier for tier in ("silver", "gold", "platinum") if tier != row.tier]))
+        return replace(
+            row,
+            tier=rng.choice([tier for tier in ("silver", "gold", "platinum") if tier != row.tier]),
+        )
     if kind < 0.92:
-        return replace(row, email=addresses.new(f"{row.email.partition('@')[0].lower() or 'customer'}.new"))
+        return replace(
+            row, email=addresses.new(f"{row.email.partition('@')[0].lower() or 'customer'}.new")
+        )
     return replace(row, email=row.email.upper(), notes="address checked")
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]], delimiter: str = ",") -> None:
+def write_csv(
+    path: Path, header: Sequence[str], rows: Iterable[Sequence[str]], delimiter: str = ","
+) -> None:
     """Write a CSV file in UTF-8, quoted only where it must be."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
@@ -527,7 +556,9 @@ def make_crm(customers: Sequence[Customer]) -> list[dict[str, object]]:
 
 def crm_row(rng: random.Random, customer: Customer) -> dict[str, object]:
     """Return a customer as the CRM knows him: any value may be missing."""
-    last_order = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(microseconds=rng.randrange(4 * 365 * 86_400_000_000))
+    last_order = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(
+        microseconds=rng.randrange(4 * 365 * 86_400_000_000)
+    )
     row: dict[str, object] = {
         "email": customer.email if "@" in customer.email else None,
         "lifetime_value": Decimal(rng.randrange(500_000)).scaleb(-2),
@@ -549,7 +580,9 @@ def write_crm(path: Path, rows: list[dict[str, object]]) -> None:
 
 
 def write_bytes(path: Path, customers: Sequence[Customer]) -> None:
-    """Write a Parquet file whose texts are BINARY without a word that they are text, as older engines did."""
+    """Write a Parquet file whose texts are BINARY without a word that they are text, as older
+    engines did.
+    """
     members = [customer.customer_id.encode() for customer in customers if customer.customer_id][:3]
     columns = {"customer_id": members, "club": [b"silver", "\u00e9lite".encode(), None]}
     pq.write_table(pa.table(columns), path)
@@ -562,9 +595,16 @@ def make_batches(customers: Sequence[Customer]) -> list[dict[str, Json]]:
     """Return the batches an app sent: of customers, of new users and of devices without a user."""
     rng = generator("batches.jsonl")
     others = [customer for customer in customers if customer != JOHN]
-    batches = [app_batch(rng, place, identities(customer)) for place, customer in enumerate(rng.sample(others, 220))]
+    batches = [
+        app_batch(rng, place, identities(customer))
+        for place, customer in enumerate(rng.sample(others, 220))
+    ]
     batches += [
-        app_batch(rng, 220 + place, {"customer_id": f"app-{place:04}", "email": f"app.user{place}@example.org"})
+        app_batch(
+            rng,
+            220 + place,
+            {"customer_id": f"app-{place:04}", "email": f"app.user{place}@example.org"},
+        )
         for place in range(48)
     ]
     batches += [app_batch(rng, 268 + place, {}) for place in range(25)]
@@ -591,7 +631,11 @@ def john_batch() -> dict[str, Json]:
         "environment": "production",
         "timestamp_unixtime_ms": 1_718_000_000_000,
         "user_identities": {"customer_id": JOHN.customer_id, "email": JOHN.email},
-        "user_attributes": {"favorite_drink": "Coffee", "basket_value": Decimal("12.50"), "beta_tester": None},
+        "user_attributes": {
+            "favorite_drink": "Coffee",
+            "basket_value": Decimal("12.50"),
+            "beta_tester": None,
+        },
         "device_info": {"platform": "iOS", "ios_idfv": "5A1F3C52-6F0B-4D8E-9C11-2B7A90E4D911"},
         "mp_deviceid": "0d9b7c1e-5f43-4c1a-8a55-1f6f0a2b3911",
     }
@@ -610,7 +654,11 @@ def app_batch(rng: random.Random, place: int, known: dict[str, Json]) -> dict[st
     attributes = some_attributes(rng)
     batch["user_attributes"] = attributes
     if rng.random() < 0.15:
-        names = [name for name in ("color_preference", "notes", "favorite_drink") if name not in attributes]
+        names = [
+            name
+            for name in ("color_preference", "notes", "favorite_drink")
+            if name not in attributes
+        ]
         batch["deleted_user_attributes"] = [*rng.sample(names, rng.randint(1, len(names)))]
     if not known or rng.random() < 0.45:
         batch["device_info"] = some_device(rng)
@@ -628,11 +676,15 @@ def some_attributes(rng: random.Random) -> dict[str, Json]:
         "gift_card": lambda: rng.randrange(10**19, 10**22),
         "ratio": lambda: Decimal(rng.choice(RATIOS)),
         "newsletter": lambda: rng.random() < 0.5,
-        "sizes": lambda: [str(size) for size in sorted(rng.sample(range(34, 48), rng.randint(1, 3)))],
+        "sizes": lambda: [
+            str(size) for size in sorted(rng.sample(range(34, 48), rng.randint(1, 3)))
+        ],
         "scores": lambda: [rng.randint(0, 9), Decimal(rng.randrange(1000)).scaleb(-2)],
         "beta_tester": lambda: None,
         "$City": lambda: one_of(rng, rng.choice(CULTURES).city),
-        "last_search": lambda: rng.choice(("red shoes", "007", "größe 40", "ボタン 👟", "a\tb", "C:\\temp")),
+        "last_search": lambda: rng.choice(
+            ("red shoes", "007", "größe 40", "ボタン 👟", "a\tb", "C:\\temp")
+        ),
     }
     return {name: makers[name]() for name in rng.sample(list(makers), rng.randint(1, 6))}
 
@@ -648,14 +700,21 @@ def some_device(rng: random.Random) -> dict[str, Json]:
     elif platform == "Android":
         device["android_advertising_id"] = some_uuid(rng)
     if rng.random() < 0.3:
-        device |= {"os_version": f"{rng.randint(11, 17)}.{rng.randint(0, 6)}", "locale_language": "en"}
+        device |= {
+            "os_version": f"{rng.randint(11, 17)}.{rng.randint(0, 6)}",
+            "locale_language": "en",
+        }
     return device
 
 
 def some_extras(rng: random.Random) -> dict[str, Json]:
     """Return what few batches have: consent, an event, an attribution, an application, an address."""
     at = 1_717_200_000_000 + rng.randrange(2_592_000_000)
-    given: dict[str, Json] = {"consented": rng.random() < 0.7, "timestamp_unixtime_ms": at, "document": "privacy_v3"}
+    given: dict[str, Json] = {
+        "consented": rng.random() < 0.7,
+        "timestamp_unixtime_ms": at,
+        "document": "privacy_v3",
+    }
     event: dict[str, Json] = {
         "event_type": "custom_event",
         "data": {
@@ -672,7 +731,10 @@ def some_extras(rng: random.Random) -> dict[str, Json]:
         "consent_state": (0.04, {"gdpr": {"marketing": given}}),
         "events": (0.06, [event]),
         "attribution_info": (0.05, attribution),
-        "application_info": (0.05, {"application_name": "Example Shop", "application_version": "3.1.0"}),
+        "application_info": (
+            0.05,
+            {"application_name": "Example Shop", "application_version": "3.1.0"},
+        ),
         "ip": (0.05, f"192.0.2.{rng.randrange(1, 255)}"),
     }
     return {name: value for name, (share, value) in extras.items() if rng.random() < share}
@@ -680,15 +742,24 @@ def some_extras(rng: random.Random) -> dict[str, Json]:
 
 def share_tablet(rng: random.Random, batches: list[dict[str, Json]]) -> None:
     """Let a few users of the production environment sign in on one tablet."""
-    users = [batch for batch in batches[10:] if "user_identities" in batch and batch["environment"] == "production"]
+    users = [
+        batch
+        for batch in batches[10:]
+        if "user_identities" in batch and batch["environment"] == "production"
+    ]
     for batch in rng.sample(users, 4):
-        batch["device_info"] = {"platform": "iOS", "ios_idfv": "C0FFEE00-1234-4ABC-8DEF-7700900911AA"}
+        batch["device_info"] = {
+            "platform": "iOS",
+            "ios_idfv": "C0FFEE00-1234-4ABC-8DEF-7700900911AA",
+        }
         batch["mp_deviceid"] = "c0ffee00-4321-4cba-9fed-7700900911aa"
 
 
 def repeat_requests(rng: random.Random, batches: list[dict[str, Json]]) -> list[dict[str, Json]]:
     """Return the batches with six of them sent again, two of these with other content."""
-    named = [place for place, batch in enumerate(batches) if place > 10 and "source_request_id" in batch]
+    named = [
+        place for place, batch in enumerate(batches) if place > 10 and "source_request_id" in batch
+    ]
     result = list(batches)
     for turn, place in enumerate(sorted(rng.sample(named, 6), reverse=True)):
         again = dict(batches[place])
@@ -702,8 +773,12 @@ def repeat_requests(rng: random.Random, batches: list[dict[str, Json]]) -> list[
 ACTIVITY_END = datetime(2026, 11, 20, 12, tzinfo=UTC)
 VISITS = 400
 PRODUCTS = (
-    ("sh-01", "Running shoe", "shoes", "89.90"), ("sh-02", "Hiking boot", "shoes", "149.00"), ("ja-01", "Rain jacket", "jackets", "119.50"),
-    ("ja-02", "Wool jacket", "jackets", "199.00"), ("ac-01", "Cap", "accessories", "19.95"), ("ac-02", "Socks, 3 pairs", "accessories", "12.00"),
+    ("sh-01", "Running shoe", "shoes", "89.90"),
+    ("sh-02", "Hiking boot", "shoes", "149.00"),
+    ("ja-01", "Rain jacket", "jackets", "119.50"),
+    ("ja-02", "Wool jacket", "jackets", "199.00"),
+    ("ac-01", "Cap", "accessories", "19.95"),
+    ("ac-02", "Socks, 3 pairs", "accessories", "12.00"),
 )
 
 
@@ -713,7 +788,9 @@ def make_activity(customers: Sequence[Customer]) -> list[dict[str, Json]]:
     known = [customer for customer in customers if customer.customer_id and customer.email]
     regulars = rng.sample(known, 60)
     john = next(customer for customer in customers if customer.customer_id == "JohnSmith911")
-    visits = [visit(rng, rng.choice(regulars if rng.random() < 0.7 else known)) for _ in range(VISITS - 6)]
+    visits = [
+        visit(rng, rng.choice(regulars if rng.random() < 0.7 else known)) for _ in range(VISITS - 6)
+    ]
     visits += [visit(rng, john, buys=place % 2 == 0) for place in range(6)]
     return sorted(visits, key=lambda one: one["timestamp_unixtime_ms"])  # type: ignore[arg-type, return-value]
 
@@ -726,32 +803,72 @@ def visit(rng: random.Random, customer: Customer, *, buys: bool | None = None) -
 
     def add(kind: str, data: dict[str, Json]) -> None:
         nonlocal at_ms
-        events.append({"data": {**data, "timestamp_unixtime_ms": at_ms, "session_uuid": session}, "event_type": kind})
+        events.append(
+            {
+                "data": {**data, "timestamp_unixtime_ms": at_ms, "session_uuid": session},
+                "event_type": kind,
+            }
+        )
         at_ms += rng.randrange(2_000, 90_000)
 
     add("session_start", {})
     add("screen_view", {"screen_name": "home"})
     looked = rng.sample(PRODUCTS, rng.randrange(1, 4))
     for number, _name, category, price in looked:
-        add("custom_event", {"event_name": "product viewed", "custom_event_type": "navigation", "custom_attributes": {"sku": number, "category": category, "price": price}})
+        add(
+            "custom_event",
+            {
+                "event_name": "product viewed",
+                "custom_event_type": "navigation",
+                "custom_attributes": {"sku": number, "category": category, "price": price},
+            },
+        )
     if rng.random() < 0.3:
-        add("custom_event", {"event_name": "search", "custom_event_type": "search", "custom_attributes": {"term": rng.choice(("boots", "rain", "gift", "größe 40"))}})
+        add(
+            "custom_event",
+            {
+                "event_name": "search",
+                "custom_event_type": "search",
+                "custom_attributes": {"term": rng.choice(("boots", "rain", "gift", "größe 40"))},
+            },
+        )
     if buys or (buys is None and rng.random() < 0.35):
         products: list[Json] = [
-            {"id": number, "name": name, "category": category, "price": Decimal(price), "quantity": rng.choice((1, 1, 2))}
+            {
+                "id": number,
+                "name": name,
+                "category": category,
+                "price": Decimal(price),
+                "quantity": rng.choice((1, 1, 2)),
+            }
             for number, name, category, price in looked
         ]
         total = sum((one["price"] * one["quantity"] for one in products), Decimal(0))  # type: ignore[index, call-overload, misc, operator]
-        add("commerce_event", {"product_action": {"action": "purchase", "transaction_id": f"T{rng.randrange(10**6):06}", "total_amount": total, "products": products}, "currency_code": "EUR"})
+        add(
+            "commerce_event",
+            {
+                "product_action": {
+                    "action": "purchase",
+                    "transaction_id": f"T{rng.randrange(10**6):06}",
+                    "total_amount": total,
+                    "products": products,
+                },
+                "currency_code": "EUR",
+            },
+        )
     add("session_end", {"session_duration_ms": rng.randrange(20_000, 900_000)})
     batch: dict[str, Json] = {
-        "environment": "production", "timestamp_unixtime_ms": at_ms, "user_identities": {"customer_id": customer.customer_id, "email": customer.email},
+        "environment": "production",
+        "timestamp_unixtime_ms": at_ms,
+        "user_identities": {"customer_id": customer.customer_id, "email": customer.email},
         "events": events,
     }
     if rng.random() < 0.25:
         batch["device_info"] = some_device(rng)
     if rng.random() < 0.15:
-        batch["consent_state"] = {"gdpr": {"marketing": {"consented": rng.random() < 0.7, "timestamp_unixtime_ms": at_ms}}}
+        batch["consent_state"] = {
+            "gdpr": {"marketing": {"consented": rng.random() < 0.7, "timestamp_unixtime_ms": at_ms}}
+        }
     return batch
 
 
@@ -761,7 +878,16 @@ def make_clicks(customers: Sequence[Customer]) -> list[tuple[str, ...]]:
     rows = []
     for customer in rng.sample([one for one in customers if one.customer_id], 120):
         at_ms = int(ACTIVITY_END.timestamp() * 1000) - rng.randrange(60 * 24 * 3600 * 1000)
-        rows.append((customer.customer_id, "newsletter clicked", "other", str(at_ms), rng.choice(("autumn", "winter", "sale")), f"{rng.randrange(1, 9):02}"))
+        rows.append(
+            (
+                customer.customer_id,
+                "newsletter clicked",
+                "other",
+                str(at_ms),
+                rng.choice(("autumn", "winter", "sale")),
+                f"{rng.randrange(1, 9):02}",
+            )
+        )
     return rows
 
 
@@ -770,7 +896,8 @@ def to_json(value: Json, *, spaced: bool = False) -> str:
     comma, colon = (", ", ": ") if spaced else (",", ":")
     if isinstance(value, dict):
         members = (
-            json.dumps(name, ensure_ascii=spaced) + colon + to_json(value[name], spaced=spaced) for name in value
+            json.dumps(name, ensure_ascii=spaced) + colon + to_json(value[name], spaced=spaced)
+            for name in value
         )
         return "{" + comma.join(members) + "}"
     if isinstance(value, list):
@@ -787,9 +914,17 @@ def make_loyalty(customers: Sequence[Customer]) -> list[tuple[str, ...]]:
     others = [customer for customer in customers if customer != JOHN and "@" in customer.email]
     undated = [customer for customer in others if not customer.signup_date]
     members = list(dict.fromkeys([*rng.sample(undated, 20), *rng.sample(others, 150)]))[:164]
-    rows = [member(rng, customer.customer_id, customer.email if rng.random() < 0.9 else "") for customer in members]
-    rows += [member(rng, f"LC-{number}", f"club.member{number}@example.net") for number in range(1, 31)]
-    rows += [member(rng, f"LC-{number}", customer.email) for number, customer in enumerate(others[40:45], start=31)]
+    rows = [
+        member(rng, customer.customer_id, customer.email if rng.random() < 0.9 else "")
+        for customer in members
+    ]
+    rows += [
+        member(rng, f"LC-{number}", f"club.member{number}@example.net") for number in range(1, 31)
+    ]
+    rows += [
+        member(rng, f"LC-{number}", customer.email)
+        for number, customer in enumerate(others[40:45], start=31)
+    ]
     rng.shuffle(rows)
     rows.insert(4, (JOHN.customer_id, JOHN.email, "1250", "2018-11-02", "A;7"))
     return rows
@@ -808,11 +943,22 @@ def main(folder: Path) -> None:
     write_csv(folder / "legacy.csv", HEADER, (row.cells() for row in make_extract(customers)))
     write_crm(folder / "crm.parquet", make_crm(customers))
     write_bytes(folder / "members.parquet", customers)
-    lines = [to_json(batch, spaced=place % 9 == 4) for place, batch in enumerate(make_batches(customers))]
+    lines = [
+        to_json(batch, spaced=place % 9 == 4) for place, batch in enumerate(make_batches(customers))
+    ]
     write_text(folder / "batches.jsonl", "".join(line + "\n" for line in lines))
-    write_text(folder / "activity.jsonl", "".join(to_json(batch) + "\n" for batch in make_activity(customers)))
-    clicks = ("user_identities.customerid", "events.data.event_name", "events.data.custom_event_type", "events.data.timestamp_unixtime_ms",
-              "events.data.custom_attributes.campaign", "events.data.custom_attributes.position")
+    write_text(
+        folder / "activity.jsonl",
+        "".join(to_json(batch) + "\n" for batch in make_activity(customers)),
+    )
+    clicks = (
+        "user_identities.customerid",
+        "events.data.event_name",
+        "events.data.custom_event_type",
+        "events.data.timestamp_unixtime_ms",
+        "events.data.custom_attributes.campaign",
+        "events.data.custom_attributes.position",
+    )
     write_csv(folder / "newsletter-custom_event.csv", clicks, make_clicks(customers))
     club = ("Member No", "E-Mail", "Points", "Joined", "Internal Flag")
     write_csv(folder / "loyalty.csv", club, make_loyalty(customers), delimiter=";")

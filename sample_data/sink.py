@@ -1,4 +1,5 @@
-"""A receiver that accepts every batch, to try `profilectl push` on this machine: python3 sink.py FILE
+"""A receiver that accepts every batch, to try `profilectl push` on this machine: python3 sink.py
+FILE
 
 Prints its address and goes on in the background: it adds each request, a line, to FILE, asks for no
 credentials, and ends when nothing has come for a minute.

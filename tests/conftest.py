@@ -7,14 +7,24 @@ import shutil
 import signal
 from pathlib import Path
 
-# A shell that starts the suite in the background has it ignore interrupts, and a process hands that on to those it starts:
-# the tests that interrupt a command would wait for ever.
+import pytest
+
+# An assert in support/ says as much as one in a test.
+pytest.register_assert_rewrite("support")
+
+# A shell that starts the suite in the background has it ignore interrupts, and a process hands that
+# on to those it starts: the tests that interrupt a command would wait for ever.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A store is forced to the disk at every commit, and the tests make some thousands: in memory that costs nothing. What is
-# tested is the same, but for the disk. PYTEST_DEBUG_TEMPROOT names another place.
+# A store is forced to the disk at every commit, and the tests make some thousands: in memory that
+# costs nothing. What is tested is the same, but for the disk. PYTEST_DEBUG_TEMPROOT names another
+# place.
 MEMORY = Path("/dev/shm")
 ROOM = 8 << 30
-if "PYTEST_DEBUG_TEMPROOT" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+if (
+    "PYTEST_DEBUG_TEMPROOT" not in os.environ
+    and os.access(MEMORY, os.W_OK)
+    and shutil.disk_usage(MEMORY).free > ROOM
+):
     os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)

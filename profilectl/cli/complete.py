@@ -1,7 +1,8 @@
-"""What the shell completes from the store: feeds, workspaces, imports, attribute keys, identity types. Never fails, never waits.
+"""What the shell completes from the store: feeds, workspaces, imports, attribute keys, identity
+types. Never fails, never waits.
 
-What a store holds comes from strangers, and shells read a completion as a piece of a program: zsh when TAB is pressed, bash
-with Enter. So nothing is offered but what means itself in every shell.
+What a store holds comes from strangers, and shells read a completion as a piece of a program: zsh
+when TAB is pressed, bash with Enter. So nothing is offered but what means itself in every shell.
 """
 
 from __future__ import annotations
@@ -17,21 +18,32 @@ import typer
 
 _PART = r"[\w.@+-]+"
 INERT = re.compile(f"(?!-){_PART}(,{_PART})*=?")
-"""Letters, digits, _ . @ + -: what no shell reads anything into; several with commas, and = where a value follows."""
+"""Letters, digits, _ . @ + -: what no shell reads anything into; several with commas, and = where a
+value follows.
+"""
 OPTION = re.compile("--?[a-zA-Z0-9-]+")
 _READ = {"`": "", "$": "", "\\": "", '"': "", "!": ".", "'": "\u2019"}
 """What a shell reads in a text between double quotes, as zsh is given the help beside a value."""
 
 
 def inert(complete: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-    """Return a completion of a parameter, or of a command's own names, that offers what is inert alone."""
+    """Return a completion of a parameter, or of a command's own names, that offers what is inert
+    alone.
+    """
 
     def offered(ctx: typer.Context, incomplete: str) -> list[Any]:
-        found = [one for one in complete(ctx, incomplete) if INERT.fullmatch(one.value) or (OPTION.fullmatch(one.value) and incomplete.startswith("-"))]
-        for one in found:
-            if one.help:
-                one.help = " ".join("".join(_READ.get(character, character) for character in one.help).split())
-        return found
+        offers = [
+            offer
+            for offer in complete(ctx, incomplete)
+            if INERT.fullmatch(offer.value)
+            or (OPTION.fullmatch(offer.value) and incomplete.startswith("-"))
+        ]
+        for offer in offers:
+            if offer.help:
+                offer.help = " ".join(
+                    "".join(_READ.get(character, character) for character in offer.help).split()
+                )
+        return offers
 
     return offered
 
@@ -68,13 +80,17 @@ def assignments(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def fields(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the last of several names that commas separate."""
-    done, comma, last = incomplete.rpartition(",")
-    return [done + comma + name for name in sorted({*_names(ctx, "keys"), *types(ctx, last)}) if name.startswith(last)]
+    before, comma, word = incomplete.rpartition(",")
+    return [
+        before + comma + name
+        for name in sorted({*_names(ctx, "keys"), *types(ctx, word)})
+        if name.startswith(word)
+    ]
 
 
 def types(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete an identity type."""
-    from profilectl.identity import TYPES
+    from profilectl.rules.identity import TYPES
 
     return [kind.name for kind in TYPES if kind.name.startswith(incomplete)]
 
@@ -86,7 +102,7 @@ def typed(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def _names(ctx: typer.Context, what: str) -> Iterator[str]:
     with contextlib.suppress(Exception):
-        from profilectl.read import names_in
+        from profilectl.reading.actions import names_in
 
         root = ctx.find_root()
         store = root.params.get("store") or os.environ.get("PROFILECTL_STORE") or "profiles.duckdb"

@@ -1,83 +1,173 @@
-"""Naming one person on the command line: a flag for every identity type, --mpid, --identity, or a bare VALUE."""
+"""Naming one person on the command line: a flag for every identity type, --mpid, --identity, or a
+bare VALUE. The flags are made from the table of identity types.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Self, cast
 
 import typer
 
 from profilectl.cli import complete
+from profilectl.cli.options import parameter
 from profilectl.codes import UsageError
-from profilectl.fields import Unusable, whole_number
-from profilectl.identity import TYPES, no_type, type_named
+from profilectl.rules.fields import Unusable, whole_number
+from profilectl.rules.identity import TYPES, IdentityType, no_type, type_named
 
-Names = Callable[..., Any]
+ValueArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="VALUE", help="Any identity, or an MPID.", show_default=False),
+]
+MpidOption = Annotated[str | None, typer.Option("--mpid", metavar="MPID", help="The mParticle ID.")]
+IdentityOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--identity",
+        metavar="TYPE=VALUE",
+        help="Any identity.",
+        autocompletion=complete.typed,
+    ),
+]
 
 
-def option(name: str, kind: Any, default: Any) -> inspect.Parameter:
-    """Return a parameter of a command."""
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+@dataclass(frozen=True)
+class IdentityFlags:
+    """What the flags of identity types say: --email, --customer-id, ..."""
+
+    by_type: dict[str, str] = field(default_factory=dict)
+    """The value of each flag that was given, by identity type."""
+
+    @classmethod
+    def parameters(cls) -> list[inspect.Parameter]:
+        """Return a flag for each identity type."""
+        return [parameter(kind.name, _flag_of(kind), None) for kind in TYPES]
+
+    @classmethod
+    def of_values(cls, values: dict[str, object]) -> Self:
+        """Take the flags out of the values of a command."""
+        return cls(_taken(values))
 
 
-def with_identities(command: Names, more: list[inspect.Parameter], *, bare: bool = True, only_types: bool = False) -> Names:
-    """Give a command of **stated options the flags that name a person, made from the table of types, and more.
+@dataclass(frozen=True)
+class PersonFlags:
+    """What names one person: a flag of an identity type, --mpid or --identity."""
 
-    bare: a VALUE of any type may stand alone. only_types: neither --mpid nor --identity.
+    by_type: dict[str, str] = field(default_factory=dict)
+    """The value of each flag that was given, by identity type."""
+    mpid: str | None = None
+    """The value of --mpid."""
+    identities: Sequence[str] = ()
+    """The values of --identity, each TYPE=VALUE."""
+    text: str | None = None
+    """The bare VALUE: an identity of any type, or an MPID."""
+    takes_text: ClassVar[bool] = False
+    """Whether a bare VALUE may stand alone."""
+
+    @classmethod
+    def parameters(cls) -> list[inspect.Parameter]:
+        """Return a flag for each identity type, --mpid and --identity."""
+        text = [parameter("text", ValueArgument, None)] if cls.takes_text else []
+        more = [parameter("mpid", MpidOption, None), parameter("identity", IdentityOption, None)]
+        return [*text, *IdentityFlags.parameters(), *more]
+
+    @classmethod
+    def of_values(cls, values: dict[str, object]) -> Self:
+        """Take the flags out of the values of a command."""
+        return cls(
+            by_type=_taken(values),
+            mpid=cast("str | None", values["mpid"]),
+            identities=cast("list[str] | None", values["identity"]) or (),
+            text=cast("str | None", values.get("text")),
+        )
+
+    def named(self) -> list[tuple[str, str]]:
+        """Return each identity that was named, as its type ("mpid", "any") and value."""
+        mpid = [] if self.mpid is None else [("mpid", self.mpid)]
+        text = [] if self.text is None else [("any", self.text)]
+        typed = [typed_identity(identity) for identity in self.identities]
+        return [*self.by_type.items(), *mpid, *typed, *text]
+
+    def is_given(self) -> bool:
+        """Return whether anything names a person."""
+        return bool(self.by_type or self.identities) or self.mpid is not None or bool(self.text)
+
+
+@dataclass(frozen=True)
+class AnyPersonFlags(PersonFlags):
+    """What names one person, also a bare VALUE."""
+
+    takes_text: ClassVar[bool] = True
+
+
+def _flag_of(kind: IdentityType) -> object:
+    flag = typer.Option(
+        f"--{kind.name.replace('_', '-')}",
+        metavar="VALUE",
+        rich_help_panel="Device identities" if kind.device else "User identities",
+        show_default=False,
+    )
+    return Annotated[str | None, flag]
+
+
+def _taken(values: dict[str, object]) -> dict[str, str]:
+    flags = {kind.name: values.get(kind.name) for kind in TYPES}
+    return {kind: str(value) for kind, value in flags.items() if value is not None}
+
+
+def who_is_meant(person: PersonFlags, example: str) -> tuple[str, str]:
+    """Return the identity type ("mpid", "any") and the value that name a person.
+
+    Raises UsageError unless there is exactly one; the example shows how it is done.
     """
-    parameters = [inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)]
-    if bare:
-        text = Annotated[str | None, typer.Argument(metavar="VALUE", help="Any identity, or an MPID.", show_default=False)]
-        parameters.append(option("text", text, None))
-    for kind in TYPES:
-        panel = "Device identities" if kind.device else "User identities"
-        flag = typer.Option(f"--{kind.name.replace('_', '-')}", metavar="VALUE", rich_help_panel=panel, show_default=False)
-        parameters.append(option(kind.name, Annotated[str | None, flag], None))
-    parameters += more if only_types else [
-        option("mpid", Annotated[str | None, typer.Option("--mpid", metavar="MPID", help="The mParticle ID.")], None),
-        option("identity", Annotated[list[str] | None, typer.Option("--identity", metavar="TYPE=VALUE", help="Any identity.", autocompletion=complete.typed)], None),
-        *more,
-    ]
-    signature = inspect.Signature(parameters)
-    command.__signature__ = signature  # type: ignore[attr-defined]
-    command.__annotations__ = {name: one.annotation for name, one in signature.parameters.items()}
-    return command
-
-
-def who_is_meant(stated: dict[str, Any], example: str) -> tuple[str, str]:
-    """Return the identity type ("mpid", "any") and value that the options name. Raises UsageError unless it is one."""
-    found = [(kind.name, stated[kind.name]) for kind in TYPES if stated[kind.name] is not None]
-    if stated["mpid"] is not None:
-        found.append(("mpid", stated["mpid"]))
-    found += [one_identity(one) for one in stated["identity"] or ()]
-    if stated.get("text") is not None:
-        found.append(("any", stated["text"]))
-    if len(found) != 1:
+    identities = person.named()
+    if len(identities) != 1:
         raise UsageError("name one identity", example.removeprefix("Example: "))
-    kind_name, value = found[0]
-    return kind_name, mpid_of(value) if kind_name == "mpid" else value
+    ((kind, value),) = identities
+    return kind, mpid_of(value) if kind == "mpid" else value
 
 
-def one_identity(stated: str, flag: str = "--identity", *, mpid: bool = True) -> tuple[str, str]:
-    """Return the type and value of an option TYPE=VALUE; mpid: the type may be mpid. Raises UsageError where it is none."""
-    name, equals, value = stated.partition("=")
+def typed_identity(text: str, flag: str = "--identity", *, mpid: bool = True) -> tuple[str, str]:
+    """Return the type and value of an option TYPE=VALUE.
+
+    mpid: whether the type may be mpid. Raises UsageError where the text is no identity.
+    """
+    name, equals, value = text.partition("=")
     kind = type_named(name)
     if not equals or (kind is None and not (mpid and name == "mpid")):
         if equals:
             raise no_type(name, flag, ["mpid"] if mpid else [])
-        raise UsageError(f"{flag} {stated}: must be TYPE=VALUE", "the types are " + ", ".join(k.name for k in TYPES))
+        raise UsageError(
+            f"{flag} {text}: must be TYPE=VALUE",
+            "the types are " + ", ".join(kind.name for kind in TYPES),
+        )
     if not value.strip():
-        raise UsageError(f"{flag} {stated} is empty", f"for example {flag} {name}=VALUE")
+        raise UsageError(f"{flag} {text} is empty", f"for example {flag} {name}=VALUE")
     return (kind.name, value) if kind else ("mpid", mpid_of(value))
 
 
+def typed(name: str, more: Sequence[str] = ()) -> str:
+    """Return the identity type that --type names.
+
+    more: names that are no type but may be given too. Raises UsageError for an unknown name.
+    """
+    kind = type_named(name)
+    if kind is None:
+        raise no_type(name, "--type", more)
+    return kind.name
+
+
 def mpid_of(value: str) -> str:
-    """Return an MPID as it is written. Raises UsageError where it is none."""
+    """Return an MPID as it is written. Raises UsageError where the text is no MPID."""
     try:
         number = whole_number(value, "MPID_INVALID")
     except Unusable:
         number = None
     if number is None:
-        raise UsageError(f"{value} is not an MPID", "an MPID is a whole number of 64 bits, for example --mpid=-42")
+        raise UsageError(
+            f"{value} is not an MPID",
+            "an MPID is a whole number of 64 bits, for example --mpid=-42",
+        )
     return str(number)

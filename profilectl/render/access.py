@@ -10,8 +10,8 @@ from html import escape
 from typing import Any
 
 from profilectl.render.activity import moment
-from profilectl.terminal import visible
-from profilectl.values import Value, to_json
+from profilectl.rules.text.terminal import visible
+from profilectl.rules.text.values import Value, to_json
 
 HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -27,10 +27,21 @@ th { background: #f5f5f5; white-space: nowrap; } .none { color: #777; } details 
 """
 # The parts of a document in the order in which a person reads them.
 PARTS = (
-    ("identities", "Identities"), ("user_attributes", "Attributes"), ("provenance", "Where each attribute comes from"), ("consent", "Consent"),
-    ("devices", "Devices"), ("is_opted_out", "Opted out"), ("limit_ad_tracking", "Ad tracking limited"),
-    ("audience_memberships", "Audiences"), ("audience_changes", "Audiences entered and left"), ("attribution", "Install attribution"), ("blocked", "Values that were refused"), ("remarks", "What was skipped, or is worth knowing"), ("held", "Other records"),
-    ("history", "Every value that each attribute has had"), ("timeline", "Batches and events, newest first"),
+    ("identities", "Identities"),
+    ("user_attributes", "Attributes"),
+    ("provenance", "Where each attribute comes from"),
+    ("consent", "Consent"),
+    ("devices", "Devices"),
+    ("is_opted_out", "Opted out"),
+    ("limit_ad_tracking", "Ad tracking limited"),
+    ("audience_memberships", "Audiences"),
+    ("audience_changes", "Audiences entered and left"),
+    ("attribution", "Install attribution"),
+    ("blocked", "Values that were refused"),
+    ("remarks", "What was skipped, or is worth knowing"),
+    ("held", "Other records"),
+    ("history", "Every value that each attribute has had"),
+    ("timeline", "Batches and events, newest first"),
 )
 
 TIMES = ("since_ms", "at_ms", "set_ms", "first_seen_ms", "last_seen_ms")
@@ -38,27 +49,44 @@ TIMES = ("since_ms", "at_ms", "set_ms", "first_seen_ms", "last_seen_ms")
 
 def page(document: dict[str, Any]) -> str:
     """Return the HTML of an access document (access.access_document)."""
-    parts = [HEAD, "<h1>What is held about you</h1>", f"<p>Asked for by {_text(document['query']['type'])} {_text(document['query']['value'])}, {_moment(document['made_ms'])}.</p>"]
+    parts = [
+        HEAD,
+        "<h1>What is held about you</h1>",
+        f"<p>Asked for by {_text(document['query']['type'])} {_text(document['query']['value'])}, {_moment(document['made_ms'])}.</p>",
+    ]
     for profile in document["profiles"]:
         one = _listed(profile)
         parts.append(f"<h2>Profile {_text(one['mpid'])}, {_text(one['environment'])}</h2>")
-        parts.append(f"<p>First seen {_moment(one['first_seen_ms'])}, last seen {_moment(one['last_seen_ms'])}.</p>")
+        parts.append(
+            f"<p>First seen {_moment(one['first_seen_ms'])}, last seen {_moment(one['last_seen_ms'])}.</p>"
+        )
         parts += [f"<h3>{title}</h3>{_part(one[name])}" for name, title in PARTS if name in one]
         for workspace, its in profile.get("workspaces", {}).items():
             parts.append(f"<h2>In the workspace {_text(workspace)}</h2>")
-            parts += [f"<h3>{title}</h3>{_part(_listed(its)[name])}" for name, title in PARTS if name in its]
+            parts += [
+                f"<h3>{title}</h3>{_part(_listed(its)[name])}"
+                for name, title in PARTS
+                if name in its
+            ]
     if document["rejected_rows"]:
         parts.append(f"<h2>Rows that could not be used</h2>{_value(document['rejected_rows'])}")
     return "\n".join([*parts, "</body></html>\n"])
 
 
 def _listed(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a document for a page: its timeline newest first, its provenance as a list, to be a table."""
+    """Return a document for a page: its timeline newest first, its provenance as a list, to be a
+    table.
+    """
     if "timeline" in document:
         document = {**document, "timeline": document["timeline"][::-1]}
     if "provenance" not in document:
         return document
-    return {**document, "provenance": [{"attribute": key, **origin} for key, origin in document["provenance"].items()]}
+    return {
+        **document,
+        "provenance": [
+            {"attribute": key, **origin} for key, origin in document["provenance"].items()
+        ],
+    }
 
 
 def _text(value: object) -> str:
@@ -70,10 +98,17 @@ def _moment(ms: object) -> str:
 
 
 def _part(value: Value) -> str:
-    """Return a part of the document: in its own tables times are told as times, in a stranger's values never."""
+    """Return a part of the document: in its own tables times are told as times, in a stranger's
+    values never.
+    """
     if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
         rows = [
-            {name: moment(int(str(one))) + " UTC" if name in TIMES else one for name, one in row.items()} for row in value if isinstance(row, dict)
+            {
+                name: moment(int(str(one))) + " UTC" if name in TIMES else one
+                for name, one in row.items()
+            }
+            for row in value
+            if isinstance(row, dict)
         ]
         return _table(rows)
     return _value(value)
@@ -81,7 +116,9 @@ def _part(value: Value) -> str:
 
 def _value(value: Value) -> str:
     if isinstance(value, dict):
-        rows = "".join(f"<tr><th>{_text(name)}</th><td>{_value(one)}</td></tr>" for name, one in value.items())
+        rows = "".join(
+            f"<tr><th>{_text(name)}</th><td>{_value(one)}</td></tr>" for name, one in value.items()
+        )
         return f"<table>{rows}</table>" if rows else '<p class="none">none</p>'
     if isinstance(value, list):
         if value and all(isinstance(one, dict) for one in value):
@@ -98,5 +135,9 @@ def _table(rows: list[Any]) -> str:
 def _rows(names: list[str], rows: list[Any]) -> Iterator[str]:
     yield "<table><tr>" + "".join(f"<th>{_text(name)}</th>" for name in names) + "</tr>"
     for row in rows:
-        yield "<tr>" + "".join(f"<td>{_value(row[name]) if name in row else ''}</td>" for name in names) + "</tr>"
+        yield (
+            "<tr>"
+            + "".join(f"<td>{_value(row[name]) if name in row else ''}</td>" for name in names)
+            + "</tr>"
+        )
     yield "</table>"

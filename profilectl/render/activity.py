@@ -1,4 +1,5 @@
-"""One person on a screen: the user activity view, in panels on a terminal, in plain lines in a pipe.
+"""One person on a screen: the user activity view, in panels on a terminal, in plain lines in a
+pipe.
 
 The panels and their order are the platform's (domain.md 10); one without data is left out.
 """
@@ -14,20 +15,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profilectl.activity import Activity, Carried, Entry, Held, Origin, Seen, Touch
-from profilectl.batch import RESERVED_KEYS
 from profilectl.codes import sentence
-from profilectl.feed import DEFAULT_WORKSPACE
-from profilectl.render import console, counted, print_line, processed
-from profilectl.terminal import visible
-from profilectl.values import DELETED, TAG, Value, held_text, is_list, to_json
-from profilectl.whole_file import whole_file
+from profilectl.files.whole_file import whole_file
+from profilectl.profiles.activity import (
+    Activity,
+    AttributeChange,
+    Carried,
+    HeldIdentity,
+    Origin,
+    SeenEvent,
+    Touch,
+)
+from profilectl.render.imports import processed
+from profilectl.render.screen import console, counted, print_line
+from profilectl.rules.batch import RESERVED_KEYS
+from profilectl.rules.feed import DEFAULT_WORKSPACE
+from profilectl.rules.text.terminal import visible
+from profilectl.rules.text.values import DELETED, TAG, Value, held_text, is_list, to_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
-    from profilectl.stream import Arrived, Unowned
+    from profilectl.reading.stream import Arrived, Unowned
 
 LONGEST_CELL = 400
 """So many characters of a value are drawn on a terminal; --raw draws all."""
@@ -37,7 +47,10 @@ TWO_COLUMNS = 110
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is to be drawn. sections: of SECTIONS, all where empty; batches: so many of the timeline (0: all)."""
+    """What is to be drawn.
+
+    sections: of SECTIONS, all where empty; batches: so many of the timeline (0: all).
+    """
 
     now_ms: int
     sections: Sequence[str] = ()
@@ -73,7 +86,13 @@ def moment(ms: int) -> str:
         return f"{ms} ms"
 
 
-UNITS = ((31_557_600, "year", "y"), (2_629_800, "month", "mo"), (86_400, "day", "d"), (3600, "hour", "h"), (60, "minute", "min"))
+UNITS = (
+    (31_557_600, "year", "y"),
+    (2_629_800, "month", "mo"),
+    (86_400, "day", "d"),
+    (3600, "hour", "h"),
+    (60, "minute", "min"),
+)
 
 
 def age(ms: int, now_ms: int, *, short: bool = False) -> str:
@@ -83,7 +102,9 @@ def age(ms: int, now_ms: int, *, short: bool = False) -> str:
         return "future" if short else "in the future"
     for size, unit, letters in UNITS:
         if seconds >= size:
-            return f"{seconds // size} {letters}" if short else f"{counted(seconds // size, unit)} ago"
+            return (
+                f"{seconds // size} {letters}" if short else f"{counted(seconds // size, unit)} ago"
+            )
     return "now" if short else "just now"
 
 
@@ -95,7 +116,11 @@ def reserved_first(key: str) -> tuple[int, str, str]:
 
 def name_of(activity: Activity) -> str:
     """Return what a person calls the user: the name, else an identity, else the MPID."""
-    parts = [shown(activity.attributes[key].held) for key in ("$FirstName", "$LastName") if key in activity.attributes]
+    parts = [
+        shown(activity.attributes[key].held)
+        for key in ("$FirstName", "$LastName")
+        if key in activity.attributes
+    ]
     for kind in ("customer_id", "email"):
         parts = parts or activity.values(kind)[-1:]
     return " ".join(parts) or str(activity.mpid)
@@ -112,7 +137,10 @@ def details(activity: Activity, view: View) -> Iterator[tuple[str, str]]:
     for name, (value, _) in activity.partner_identities().items():
         yield "partner id", f"{name} {value}"
     yield "environment", activity.environment
-    yield "first seen", f"{moment(activity.first_seen_ms)}  {age(activity.first_seen_ms, view.now_ms)}"
+    yield (
+        "first seen",
+        f"{moment(activity.first_seen_ms)}  {age(activity.first_seen_ms, view.now_ms)}",
+    )
     yield "last seen", f"{moment(activity.last_seen_ms)}  {age(activity.last_seen_ms, view.now_ms)}"
     if activity.opted_out():
         yield "opted out", "yes"
@@ -126,10 +154,16 @@ def usage(activity: Activity, view: View) -> Iterator[tuple[str, str]]:
     yield "workspace", activity.workspace or DEFAULT_WORKSPACE
     if activity.elsewhere:
         seen = [one.origin.at_ms for one in activity.batches()]
-        yield "seen here", f"first {moment(min(seen))}, last {moment(max(seen))}" if seen else "never"
+        yield (
+            "seen here",
+            f"first {moment(min(seen))}, last {moment(max(seen))}" if seen else "never",
+        )
     yield "batches", f"{len(activity.batches()):,}"
     for name, (feed, count, last_ms) in activity.feeds().items():
-        yield "feed", f"{name} ({feed.owner.unit}): {counted(count, 'batch')}, last {age(last_ms, view.now_ms)}"
+        yield (
+            "feed",
+            f"{name} ({feed.owner.unit}): {counted(count, 'batch')}, last {age(last_ms, view.now_ms)}",
+        )
     if device := activity.latest_device():
         yield "latest device", f"{device[0]} {device[1]}"
 
@@ -137,7 +171,11 @@ def usage(activity: Activity, view: View) -> Iterator[tuple[str, str]]:
 def devices(activity: Activity, view: View) -> list[tuple[str, str]]:
     rows = []
     for device in activity.devices():
-        said = [str(device.info[name]) for name in ("platform", "brand", "model", "device_model", "os_version") if name in device.info]
+        said = [
+            str(device.info[name])
+            for name in ("platform", "brand", "model", "device_model", "os_version")
+            if name in device.info
+        ]
         tracking = device.info.get("limit_ad_tracking")
         if tracking is not None:
             said.append("ad tracking limited" if tracking is True else "ad tracking allowed")
@@ -145,8 +183,13 @@ def devices(activity: Activity, view: View) -> list[tuple[str, str]]:
             said.append(f"tracking {device.info['att_authorization_status']}")
         names = [f"{kind} {value}" for kind, value in device.identities.items()]
         if device.attribution:
-            names.append("installed through " + ", ".join(str(value) for value in device.attribution.values()))
-        rows.append((moment(device.last_seen_ms), "\n".join(([", ".join(said)] if said else []) + names)))
+            names.append(
+                "installed through "
+                + ", ".join(str(value) for value in device.attribution.values())
+            )
+        rows.append(
+            (moment(device.last_seen_ms), "\n".join(([", ".join(said)] if said else []) + names))
+        )
     return rows
 
 
@@ -158,7 +201,13 @@ def consents(activity: Activity) -> list[tuple[str, str, str, str]]:
 
 
 def _consented(said: dict[str, Any]) -> str:
-    word = "yes" if said.get("consented") is True else "no" if said.get("consented") is False else to_json(said.get("consented"))
+    word = (
+        "yes"
+        if said.get("consented") is True
+        else "no"
+        if said.get("consented") is False
+        else to_json(said.get("consented"))
+    )
     try:
         return f"{word}, {moment(int(said['timestamp_unixtime_ms']))}"
     except (KeyError, TypeError, ValueError):
@@ -167,7 +216,10 @@ def _consented(said: dict[str, Any]) -> str:
 
 def audiences(activity: Activity) -> list[tuple[str, str, str]]:
     memberships = activity.standing.memberships if activity.standing else []
-    return [(one.name, moment(one.since_ms), "" if one.expires_ms is None else moment(one.expires_ms)) for one in memberships]
+    return [
+        (one.name, moment(one.since_ms), "" if one.expires_ms is None else moment(one.expires_ms))
+        for one in memberships
+    ]
 
 
 def outcome(touch: Touch) -> Iterator[tuple[str, str]]:
@@ -188,7 +240,8 @@ def outcome(touch: Touch) -> Iterator[tuple[str, str]]:
             yield entry.kind, told(entry)
     if unchanged:
         yield "unchanged", f"unchanged: {', '.join(unchanged)}"
-    more = [name for name in touch.rest if name not in ("schema_version", "mp_deviceid")]  # the stamp is among the identities
+    # the stamp is among the identities
+    more = [name for name in touch.rest if name not in ("schema_version", "mp_deviceid")]
     if more:
         yield "unchanged", f"with {', '.join(more)}"
 
@@ -198,7 +251,7 @@ def taken(touch: Touch) -> str:
     return "" if touch.taker is None else f": the row made it one of MPID {touch.taker}"
 
 
-def event_line(event: Seen) -> str:
+def event_line(event: SeenEvent) -> str:
     """Say what happened: the event, its time, what it says, and the products of a commerce event."""
     said = said_of(event.document)
     name = event.type if event.name is None else f"{event.name} ({event.type})"
@@ -206,23 +259,39 @@ def event_line(event: Seen) -> str:
 
 
 def said_of(document: Value) -> str:
-    """Return what an event says: the answer of an opt-out, its attributes, and the products, number and total of a commerce event."""
+    """Return what an event says: the answer of an opt-out, its attributes, and the products, number
+    and total of a commerce event.
+    """
     data = document.get("data") if isinstance(document, dict) else None
     data = data if isinstance(data, dict) else {}
     said = [f"{key} = {_plain(data[key])}" for key in ("is_opted_out",) if key in data]
     attributes = data.get("custom_attributes")
-    said += [f"{key} = {_plain(value)}" for key, value in attributes.items()] if isinstance(attributes, dict) else []
+    said += (
+        [f"{key} = {_plain(value)}" for key, value in attributes.items()]
+        if isinstance(attributes, dict)
+        else []
+    )
     action = data.get("product_action")
     if isinstance(action, dict):
         products = action.get("products")
-        said += [_product(one) for one in products if isinstance(one, dict)] if isinstance(products, list) else []
-        said += [f"{name} {_plain(action[key])}" for key, name in (("transaction_id", "transaction"), ("total_amount", "total")) if action.get(key) is not None]
+        said += (
+            [_product(one) for one in products if isinstance(one, dict)]
+            if isinstance(products, list)
+            else []
+        )
+        said += [
+            f"{name} {_plain(action[key])}"
+            for key, name in (("transaction_id", "transaction"), ("total_amount", "total"))
+            if action.get(key) is not None
+        ]
     return ", ".join(said)
 
 
 def batch_lines(batch: Arrived | Unowned) -> Iterator[str]:
-    """Yield a batch in plain lines: when and where it came from, whose it is or why nobody's, what it did."""
-    from profilectl.stream import Unowned
+    """Yield a batch in plain lines: when and where it came from, whose it is or why nobody's, what
+    it did.
+    """
+    from profilectl.reading.stream import Unowned
 
     if isinstance(batch, Unowned):
         yield f"{moment(batch.origin.at_ms)}  {origin_line(batch.origin)}  {batch.environment}"
@@ -241,7 +310,11 @@ def _product(product: dict[str, Value]) -> str:
     count = product.get("quantity")
     name = product.get("name") or product.get("id") or "product"
     price = product.get("price")
-    return (f"{_plain(count)} x " if count is not None else "") + _plain(name) + (f" at {_plain(price)}" if price is not None else "")
+    return (
+        (f"{_plain(count)} x " if count is not None else "")
+        + _plain(name)
+        + (f" at {_plain(price)}" if price is not None else "")
+    )
 
 
 def _plain(value: Value) -> str:
@@ -254,7 +327,7 @@ def _carried(one: Carried) -> str:
     return f"alias: MPID {one.destination} has the past of MPID {one.source}{when}: first seen {moment(one.first_seen_ms)}"
 
 
-def told(entry: Entry) -> str:
+def told(entry: AttributeChange) -> str:
     """Say what a row did to an attribute."""
     before = shown(entry.before) if entry.before is not None else ""
     value = "(deletion)" if entry.held == DELETED else shown(entry.held)
@@ -266,11 +339,13 @@ def told(entry: Entry) -> str:
         case "deleted":
             return f"{entry.key}: {before} -> (deleted)"
         case "blocked":
-            return f"{entry.key}: {value} refused, {sentence(entry.code)}" + (f"; stays {before}" if entry.before is not None else "")
+            return f"{entry.key}: {value} refused, {sentence(entry.code)}" + (
+                f"; stays {before}" if entry.before is not None else ""
+            )
     return f"{entry.key}: unchanged {value}"
 
 
-def short_told(entry: Entry) -> str:
+def short_told(entry: AttributeChange) -> str:
     """Say what a row did to an attribute, where the attribute and the kind stand beside it."""
     if entry.kind == "blocked":
         return f"{'(deletion)' if entry.held == DELETED else shown(entry.held)}: {sentence(entry.code)}"
@@ -288,14 +363,39 @@ def plain(activity: Activity, view: View) -> Iterator[str]:
     """Yield the view as plain lines, nothing cut."""
     yield f"{name_of(activity)}  MPID {activity.mpid}"
     sections: list[tuple[str, str, Callable[[], Iterator[str]]]] = [
-        ("details", "User details", lambda: (f"{label}: {value}" for label, value in details(activity, view))),
-        ("usage", "Workspace usage", lambda: (f"{label}: {value}" for label, value in usage(activity, view))),
-        ("devices", "Devices", lambda: (f"{seen}  {said.replace(chr(10), ', ')}" for seen, said in devices(activity, view))),
+        (
+            "details",
+            "User details",
+            lambda: (f"{label}: {value}" for label, value in details(activity, view)),
+        ),
+        (
+            "usage",
+            "Workspace usage",
+            lambda: (f"{label}: {value}" for label, value in usage(activity, view)),
+        ),
+        (
+            "devices",
+            "Devices",
+            lambda: (
+                f"{seen}  {said.replace(chr(10), ', ')}" for seen, said in devices(activity, view)
+            ),
+        ),
         ("attributes", "User attributes", lambda: _plain_attributes(activity, view)),
         ("identities", "Identities", lambda: _plain_identities(activity)),
         ("consent", "Consent", lambda: ("  ".join(row) for row in consents(activity))),
-        ("attribution", "Attribution", lambda: (f"{name}: {value}" for name, value in activity.attribution().items())),
-        ("audiences", "Audience membership", lambda: (f"{name}: since {since}" + (f", until {until} if nothing arrives" if until else "") for name, since, until in audiences(activity))),
+        (
+            "attribution",
+            "Attribution",
+            lambda: (f"{name}: {value}" for name, value in activity.attribution().items()),
+        ),
+        (
+            "audiences",
+            "Audience membership",
+            lambda: (
+                f"{name}: since {since}" + (f", until {until} if nothing arrives" if until else "")
+                for name, since, until in audiences(activity)
+            ),
+        ),
         ("timeline", "Timeline", lambda: _plain_timeline(activity, view)),
     ]
     for name, title, lines in sections:
@@ -308,12 +408,19 @@ def plain(activity: Activity, view: View) -> Iterator[str]:
 
 def _plain_attributes(activity: Activity, view: View) -> Iterator[str]:
     calculated = activity.calculated()
-    for key in sorted({*activity.attributes, *calculated, *(activity.history if view.history else ())}, key=reserved_first):
+    for key in sorted(
+        {*activity.attributes, *calculated, *(activity.history if view.history else ())},
+        key=reserved_first,
+    ):
         entry = activity.attributes.get(key)
         if key in calculated:
             held = calculated[key]
             if held is not None or view.history:
-                yield f"{key}: (nothing)  [calculated]" if held is None else f"{key}: {shown(held)}  [{kind_of(held)}, calculated]"
+                yield (
+                    f"{key}: (nothing)  [calculated]"
+                    if held is None
+                    else f"{key}: {shown(held)}  [{kind_of(held)}, calculated]"
+                )
         elif entry:
             yield f"{key}: {shown(entry.held)}  [{kind_of(entry.held)}, {origin_line(entry.origin)}, {moment(entry.origin.at_ms)}]"
         else:
@@ -326,7 +433,13 @@ def _plain_attributes(activity: Activity, view: View) -> Iterator[str]:
 def _plain_identities(activity: Activity) -> Iterator[str]:
     for one in (*activity.identities, *activity.lost):
         origin = activity.taken_by(one) if one.lost is not None else None
-        lost = "" if one.lost is None else f", lost by {origin_line(origin)}" if origin else ", lost since"
+        lost = (
+            ""
+            if one.lost is None
+            else f", lost by {origin_line(origin)}"
+            if origin
+            else ", lost since"
+        )
         yield f"{one.type}: {one.value}  [{origin_line(one.origin)}, {moment(one.origin.at_ms)}{lost}]"
 
 
@@ -343,7 +456,14 @@ def _plain_timeline(activity: Activity, view: View) -> Iterator[str]:
 
 # On a terminal
 
-STYLES = {"event": "blue", "set": "green", "changed": "cyan", "deleted": "magenta", "blocked": "red", "unchanged": "dim"}
+STYLES = {
+    "event": "blue",
+    "set": "green",
+    "changed": "cyan",
+    "deleted": "magenta",
+    "blocked": "red",
+    "unchanged": "dim",
+}
 """Readable on light and on dark: no yellow, no white."""
 
 
@@ -353,7 +473,9 @@ def panels(activity: Activity, view: View, width: int) -> Iterator[RenderableTyp
     from rich.table import Table
     from rich.text import Text
 
-    yield Text.assemble((visible(name_of(activity)), "bold"), ("  MPID ", "dim"), str(activity.mpid))
+    yield Text.assemble(
+        (visible(name_of(activity)), "bold"), ("  MPID ", "dim"), str(activity.mpid)
+    )
     small = []
     if view.has("details"):
         small.append(_panel("User details", _pairs(details(activity, view), view)))
@@ -370,26 +492,42 @@ def panels(activity: Activity, view: View, width: int) -> Iterator[RenderableTyp
     found = devices(activity, view) if view.has("devices") else []
     if found:
         yield _panel("Devices", _table(("last seen", "device"), found, view))
-    count = len(activity.stored()) + sum(held is not None for held in activity.calculated().values())
+    count = len(activity.stored()) + sum(
+        held is not None for held in activity.calculated().values()
+    )
     if view.has("attributes") and (count or view.history):
         yield _panel(f"User attributes ({count:,})", _attributes(activity, view, width))
     if view.has("identities"):
         held = [*activity.identities, *activity.lost]
         if held:
-            yield _panel(f"Identities ({len(activity.identities):,})", _identities(held, view, width))
+            yield _panel(
+                f"Identities ({len(activity.identities):,})", _identities(held, view, width)
+            )
         else:
             yield _panel("Identities", Text("none: this profile is orphaned", style="dim"))
     found_consent = consents(activity) if view.has("consent") else []
     if found_consent:
-        yield _panel("Consent", _table(("regulation", "purpose", "consented", "from"), found_consent, view))
+        yield _panel(
+            "Consent", _table(("regulation", "purpose", "consented", "from"), found_consent, view)
+        )
     attribution = activity.attribution() if view.has("attribution") else {}
     if attribution:
-        yield _panel("Attribution", _pairs(((name, str(value)) for name, value in attribution.items()), view))
+        yield _panel(
+            "Attribution", _pairs(((name, str(value)) for name, value in attribution.items()), view)
+        )
     found_audiences = audiences(activity) if view.has("audiences") else []
     if found_audiences:
-        yield _panel(f"Audience membership ({len(found_audiences):,})", _table(("audience", "since", "until, if nothing arrives"), found_audiences, view))
+        yield _panel(
+            f"Audience membership ({len(found_audiences):,})",
+            _table(("audience", "since", "until, if nothing arrives"), found_audiences, view),
+        )
     if view.has("timeline"):
-        yield _panel(f"Timeline ({len(activity.batches()):,} batches)" if len(activity.batches()) > 1 else "Timeline", Group(*_timeline(activity, view)))
+        yield _panel(
+            f"Timeline ({len(activity.batches()):,} batches)"
+            if len(activity.batches()) > 1
+            else "Timeline",
+            Group(*_timeline(activity, view)),
+        )
 
 
 def _panel(title: str, body: RenderableType) -> RenderableType:
@@ -397,14 +535,23 @@ def _panel(title: str, body: RenderableType) -> RenderableType:
     from rich.panel import Panel
     from rich.text import Text
 
-    return Panel(body, title=Text(title, style="bold"), title_align="left", box=box.ROUNDED, border_style="dim", padding=(0, 1))
+    return Panel(
+        body,
+        title=Text(title, style="bold"),
+        title_align="left",
+        box=box.ROUNDED,
+        border_style="dim",
+        padding=(0, 1),
+    )
 
 
 def _cell(text: str, view: View, style: str = "") -> Text:
     from rich.text import Text
 
     if view.raw or len(text) <= LONGEST_CELL:
-        return Text("\n".join(visible(line) for line in text.split("\n")), style=style, overflow="fold")
+        return Text(
+            "\n".join(visible(line) for line in text.split("\n")), style=style, overflow="fold"
+        )
     cut = Text(visible(text[:LONGEST_CELL]), style=style, overflow="fold")
     return cut.append(f" ... {len(text) - LONGEST_CELL:,} more characters (--raw)", style="dim")
 
@@ -427,8 +574,17 @@ def _pairs(rows: Iterator[tuple[str, str]], view: View) -> RenderableType:
     return grid
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str | Text]], view: View, *, widest: Mapping[str, int] | None = None) -> RenderableType:
-    """Return a table without lines. widest: columns that fold at a width; "value" takes what is left."""
+def _table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    view: View,
+    *,
+    widest: Mapping[str, int] | None = None,
+) -> RenderableType:
+    """Return a table without lines.
+
+    widest: columns that fold at a width; "value" takes what is left.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -437,7 +593,10 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str | Text]], view: 
         most = (widest or {}).get(heading)
         fill = widest is not None and heading == "value"
         table.add_column(
-            Text(heading, style="dim"), overflow="fold", ratio=1 if fill else None, max_width=most,
+            Text(heading, style="dim"),
+            overflow="fold",
+            ratio=1 if fill else None,
+            max_width=most,
             no_wrap=widest is not None and not fill and most is None,
         )
     for row in rows:
@@ -449,45 +608,101 @@ def _attributes(activity: Activity, view: View, width: int) -> RenderableType:
     from rich.text import Text
 
     wide = width >= TWO_COLUMNS
-    headings = ["attribute", "value", "type", "source", "feed", "set", *(["import"] if wide else [])]
+    headings = [
+        "attribute",
+        "value",
+        "type",
+        "source",
+        "feed",
+        "set",
+        *(["import"] if wide else []),
+    ]
     rows: list[list[str | Text]] = []
 
     def line(key: Text, value: Text, kind: str, origin: Origin | None) -> None:
         found: list[str | Text] = [key, value, kind]
         if origin:
-            found += [origin.feed.source, visible(origin.feed.name), age(origin.at_ms, view.now_ms, short=not wide)]
+            found += [
+                origin.feed.source,
+                visible(origin.feed.name),
+                age(origin.at_ms, view.now_ms, short=not wide),
+            ]
             found += [_source_row(origin)] if wide else []
         rows.append(found)
 
     calculated = activity.calculated()
-    for key in sorted({*activity.attributes, *calculated, *(activity.history if view.history else ())}, key=reserved_first):
+    for key in sorted(
+        {*activity.attributes, *calculated, *(activity.history if view.history else ())},
+        key=reserved_first,
+    ):
         entry = activity.attributes.get(key)
         if key in calculated:
             held = calculated[key]
             if held is not None:
-                rows.append([Text(visible(key), style="bold", overflow="fold"), _value(held, view), kind_of(held), "calculated", "", "", *([""] if wide else [])])
+                rows.append(
+                    [
+                        Text(visible(key), style="bold", overflow="fold"),
+                        _value(held, view),
+                        kind_of(held),
+                        "calculated",
+                        "",
+                        "",
+                        *([""] if wide else []),
+                    ]
+                )
         elif entry:
-            line(Text(visible(key), style="bold", overflow="fold"), _value(entry.held, view), kind_of(entry.held), entry.origin)
+            line(
+                Text(visible(key), style="bold", overflow="fold"),
+                _value(entry.held, view),
+                kind_of(entry.held),
+                entry.origin,
+            )
         else:
-            line(Text(visible(key), style="dim", overflow="fold"), Text("(none)", style="dim"), "", None)
-        if view.history and key in activity.history and (not entry or len(activity.history[key]) > 1):
+            line(
+                Text(visible(key), style="dim", overflow="fold"),
+                Text("(none)", style="dim"),
+                "",
+                None,
+            )
+        if (
+            view.history
+            and key in activity.history
+            and (not entry or len(activity.history[key]) > 1)
+        ):
             for past in reversed(activity.history[key]):
-                line(Text(""), _cell(visible(short_told(past)), view, STYLES[past.kind]), past.kind, past.origin)
-    return _table(headings, rows, view, widest={"attribute": width // 4, "feed": width // 7, "import": width // 4})
+                line(
+                    Text(""),
+                    _cell(visible(short_told(past)), view, STYLES[past.kind]),
+                    past.kind,
+                    past.origin,
+                )
+    return _table(
+        headings,
+        rows,
+        view,
+        widest={"attribute": width // 4, "feed": width // 7, "import": width // 4},
+    )
 
 
 def _source_row(origin: Origin) -> str:
     return f"{origin.import_number}  {visible(Path(origin.file).name)}:{origin.place}"
 
 
-def _identities(held: Sequence[Held], view: View, width: int) -> RenderableType:
+def _identities(held: Sequence[HeldIdentity], view: View, width: int) -> RenderableType:
     from rich.text import Text
 
     rows: list[list[str | Text]] = []
     for one in held:
         style = "dim strike" if one.lost is not None else ""
-        row: list[str | Text] = [one.type, Text(visible(one.value), style=style, overflow="fold"), age(one.origin.at_ms, view.now_ms, short=width < TWO_COLUMNS), visible(one.origin.feed.name)]
-        row.append(_source_row(one.origin) if width >= TWO_COLUMNS else str(one.origin.import_number))
+        row: list[str | Text] = [
+            one.type,
+            Text(visible(one.value), style=style, overflow="fold"),
+            age(one.origin.at_ms, view.now_ms, short=width < TWO_COLUMNS),
+            visible(one.origin.feed.name),
+        ]
+        row.append(
+            _source_row(one.origin) if width >= TWO_COLUMNS else str(one.origin.import_number)
+        )
         rows.append(row)
     return _table(("type", "value", "since", "feed", "import"), rows, view)
 
@@ -501,13 +716,19 @@ def _timeline(activity: Activity, view: View) -> Iterator[RenderableType]:
     for touch in listed:
         origin = touch.origin
         yield Text.assemble(
-            (moment(origin.at_ms), ""), "  ", (visible(origin.feed.name), "bold"), (f" {visible(origin.feed.owner.unit)}", "dim"),
-            (f"  import {origin.import_number}, {visible(origin.where)}", "dim"), overflow="fold",
+            (moment(origin.at_ms), ""),
+            "  ",
+            (visible(origin.feed.name), "bold"),
+            (f" {visible(origin.feed.owner.unit)}", "dim"),
+            (f"  import {origin.import_number}, {visible(origin.where)}", "dim"),
+            overflow="fold",
         )
         for kind, line in outcome(touch):
             yield Padding(_cell(visible(line), view, STYLES[kind]), (0, 0, 0, 2))
     if len(touches) > len(listed):
-        yield Text(f"... and {len(touches) - len(listed):,} earlier (--batches 0 shows all)", style="dim")
+        yield Text(
+            f"... and {len(touches) - len(listed):,} earlier (--batches 0 shows all)", style="dim"
+        )
 
 
 def print_activity(activity: Activity, view: View) -> None:
@@ -526,17 +747,32 @@ def save(path: Path, form: str, activity: Activity, view: View) -> None:
     from rich.console import Console
 
     width = int(os.environ.get("COLUMNS", "0") or 0) or 120
-    recorded = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, highlight=False, markup=False, emoji=False, color_system="truecolor")
+    recorded = Console(
+        record=True,
+        width=width,
+        file=io.StringIO(),
+        force_terminal=True,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        color_system="truecolor",
+    )
     for one in panels(activity, view, width):
         recorded.print(one)
     title = visible(f"profilectl show: {name_of(activity)}")
-    text = without_fonts(recorded.export_svg(title=title)) if form == "svg" else recorded.export_html(inline_styles=True)
+    text = (
+        without_fonts(recorded.export_svg(title=title))
+        if form == "svg"
+        else recorded.export_html(inline_styles=True)
+    )
     with whole_file(path, f"--save-{form}") as out:
         out.write(text.encode())
 
 
 def without_fonts(picture: str) -> str:
-    """Return an SVG that loads nothing: whoever opens it would tell a stranger's machine so. No value stands before the end of its style."""
+    """Return an SVG that loads nothing: whoever opens it would tell a stranger's machine so. No
+    value stands before the end of its style.
+    """
     head, end, drawn = picture.partition("</style>")
     head = re.sub(r"\s*@font-face\s*\{[^}]*\}", "", head)
     return re.sub(r"\s*<!--.*?-->", "", head) + end + drawn
@@ -546,5 +782,7 @@ def print_candidates(found: Sequence[Activity], view: View) -> None:
     """Print several profiles to choose from."""
     for n, one in enumerate(found, start=1):
         print_line(f"{n:>2}  {name_of(one)}")
-        print_line(f"    MPID {one.mpid}, {one.environment}, last seen {age(one.last_seen_ms, view.now_ms)}")
+        print_line(
+            f"    MPID {one.mpid}, {one.environment}, last seen {age(one.last_seen_ms, view.now_ms)}"
+        )
         print_line("    " + ", ".join(f"{held.type} {held.value}" for held in one.identities))

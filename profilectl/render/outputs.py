@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from profilectl.codes import CODES, sentence
-from profilectl.forwarding import REASONS
-from profilectl.render import counted, print_line, print_table, processed
 from profilectl.render.activity import moment
-from profilectl.values import Value, to_json
+from profilectl.render.imports import processed
+from profilectl.render.screen import counted, print_line, print_table
+from profilectl.rules.leaving.connection import REASONS
+from profilectl.rules.text.values import Value, to_json
 
 if TYPE_CHECKING:
-    from profilectl.delivery.letters import Letters
-    from profilectl.delivery.run import Forwarded
-    from profilectl.enriching import Enriched
+    from profilectl.outputs.delivery.letters import Letters
+    from profilectl.outputs.delivery.run import Forwarded
+    from profilectl.outputs.enrich import Enriched
 
 SHOWN = 200
 """So many characters of a value are shown."""
@@ -34,7 +35,9 @@ def _why(one: Enriched, reason: str) -> str:
 
 def print_enriched(one: Enriched) -> None:
     """Print a batch as it would leave, and where to."""
-    print_line(f"{one.file}:{one.place}" + (f"  {one.code}: {processed(one.code)}" if one.code else ""))
+    print_line(
+        f"{one.file}:{one.place}" + (f"  {one.code}: {processed(one.code)}" if one.code else "")
+    )
     if one.document is not None:
         if not one.enriched:
             print_line("  without MPID, and with nothing of a profile: nobody's")
@@ -44,10 +47,19 @@ def print_enriched(one: Enriched) -> None:
             print_line(f"  -> {name}: does not leave: {_why(one, str(found))}")
             continue
         gone = _gone(one.document, found)
-        told, own = found.get("deleted_user_attributes"), one.document.get("deleted_user_attributes")
-        more = [str(key) for key in told if not isinstance(own, list) or key not in own] if isinstance(told, list) else []
+        told, own = (
+            found.get("deleted_user_attributes"),
+            one.document.get("deleted_user_attributes"),
+        )
+        more = (
+            [str(key) for key in told if not isinstance(own, list) or key not in own]
+            if isinstance(told, list)
+            else []
+        )
         riding = f", with deleted_user_attributes {', '.join(more)}" if more else ""
-        print_line(f"  -> {name}: leaves{riding}" + (f", without {', '.join(gone)}" if gone else ""))
+        print_line(
+            f"  -> {name}: leaves{riding}" + (f", without {', '.join(gone)}" if gone else "")
+        )
     if not one.leaves:
         print_line("  -> nowhere: the feed is not connected to an output")
 
@@ -78,7 +90,9 @@ def _short(value: Value) -> str:
 
 
 def _gone(whole: dict[str, Value], left: dict[str, Value]) -> list[str]:
-    """Return what a filter took out of a document: attributes and identities by name, events by number."""
+    """Return what a filter took out of a document: attributes and identities by name, events by
+    number.
+    """
     names: list[str] = []
     before, after = whole.get("user_attributes"), left.get("user_attributes")
     if isinstance(before, dict) and isinstance(after, dict):
@@ -86,7 +100,9 @@ def _gone(whole: dict[str, Value], left: dict[str, Value]) -> list[str]:
     listed, kept = whole.get("user_identities"), left.get("user_identities")
     if isinstance(listed, list) and isinstance(kept, list):
         types = [str(one["identity_type"]) for one in kept if isinstance(one, dict)]
-        names += sorted({str(one["identity_type"]) for one in listed if isinstance(one, dict)} - set(types))
+        names += sorted(
+            {str(one["identity_type"]) for one in listed if isinstance(one, dict)} - set(types)
+        )
     events, some = whole.get("events"), left.get("events", [])
     if isinstance(events, list) and isinstance(some, list) and len(some) < len(events):
         names.append(counted(len(events) - len(some), "event"))
@@ -96,7 +112,9 @@ def _gone(whole: dict[str, Value], left: dict[str, Value]) -> list[str]:
 def print_forwarded(found: Sequence[Forwarded]) -> None:
     """Print what became of what waited."""
     if not found:
-        print_line("no feed or audience is connected to an output: declare [outputs.NAME] and [connections.NAME], profilectl config apply")
+        print_line(
+            "no feed or audience is connected to an output: declare [outputs.NAME] and [connections.NAME], profilectl config apply"
+        )
     for one in found:
         print_line(f"{one.output}: {_delivered(one)}, {one.waiting:,} waiting")
         if one.known:
@@ -121,19 +139,38 @@ def print_outbox(found: dict[str, Any]) -> None:
         print_line("nothing waits, and nothing has left")
     if found["outputs"]:
         print_table(
-            "", ("output", "feed", "waiting", "dead", "oldest", "connection"),
+            "",
+            ("output", "feed", "waiting", "dead", "oldest", "connection"),
             [
-                (one["output"], one["feed"] or f"audience {one['audience']}", f"{one['waiting']:,}", f"{one['dead']:,}", moment(one["oldest_ms"]),
-                 (one["connection"] + ("" if one["active"] else " (not active)")) if one["connection"] else "none any more")
+                (
+                    one["output"],
+                    one["feed"] or f"audience {one['audience']}",
+                    f"{one['waiting']:,}",
+                    f"{one['dead']:,}",
+                    moment(one["oldest_ms"]),
+                    (one["connection"] + ("" if one["active"] else " (not active)"))
+                    if one["connection"]
+                    else "none any more",
+                )
                 for one in found["outputs"]
             ],
             right=(2, 3),
         )
     for name, outcomes in found["left"].items():
-        print_line(f"{name}: " + ", ".join(f"{count:,} {outcome if outcome.islower() else f'not sent ({reason_said(outcome)})'}" for outcome, count in outcomes.items()))
+        print_line(
+            f"{name}: "
+            + ", ".join(
+                f"{count:,} {outcome if outcome.islower() else f'not sent ({reason_said(outcome)})'}"
+                for outcome, count in outcomes.items()
+            )
+        )
     for one in found["dead"]:
         place = f"{one['file']}:{one.get('line', one.get('row'))}" if one["feed"] else ""
-        what = f"import {one['import']} ({one['feed']}), {place}" if one["feed"] else f"audience {one['audience']}, {one['action']} of MPID {one['mpid']}"
+        what = (
+            f"import {one['import']} ({one['feed']}), {place}"
+            if one["feed"]
+            else f"audience {one['audience']}, {one['action']} of MPID {one['mpid']}"
+        )
         print_line(f"dead: {one['output']}, {what}: {one['why']}, {moment(one['failed_ms'])}")
 
 
@@ -146,12 +183,39 @@ def print_usage(found: dict[str, Any]) -> None:
         )
     if found["imports"]:
         print_table(
-            "", ("month", "feed", "import", "batches", "with events", "update-only misses", "read-only", "billable", "not billable"),
+            "",
+            (
+                "month",
+                "feed",
+                "import",
+                "batches",
+                "with events",
+                "update-only misses",
+                "read-only",
+                "billable",
+                "not billable",
+            ),
             [
-                (one["month"], one["feed"], one["import"], *(f"{one[name]:,}" for name in ("batches", "with_events", "update_only_misses", "read_only", "billable", "not_billable")))
+                (
+                    one["month"],
+                    one["feed"],
+                    one["import"],
+                    *(
+                        f"{one[name]:,}"
+                        for name in (
+                            "batches",
+                            "with_events",
+                            "update_only_misses",
+                            "read_only",
+                            "billable",
+                            "not_billable",
+                        )
+                    ),
+                )
                 for one in found["imports"]
             ],
-            right=(2, 3, 4, 5, 6, 7, 8), spare=(5, 6, 8),
+            right=(2, 3, 4, 5, 6, 7, 8),
+            spare=(5, 6, 8),
         )
     else:
         print_line("nothing was processed")

@@ -8,19 +8,24 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from profilectl.codes import sentence
-from profilectl.render import console, counted, notice, print_line
-from profilectl.retry_after import lasting
+from profilectl.render.screen import console, counted, notice, print_line
+from profilectl.rules.text.retry_after import lasting
 
 if TYPE_CHECKING:
-    from profilectl.push import Estimate, PushReport
+    from profilectl.outputs.push.run import Estimate, PushReport
 
 NOUNS = {"profiles": "profile", "import": "profile", "file": "line", "events": "batch"}
 HEADINGS = {"profiles": "profiles", "import": "profiles", "file": "lines", "events": "stored"}
 
 
 @contextlib.contextmanager
-def push_progress(*, quiet: bool, bar: bool = True) -> Iterator[tuple[Callable[[int, int], None], Callable[[str], None]]]:
-    """Show on a terminal how much is done and how long the rest takes; nothing in a pipe but what is said. bar: whether to."""
+def push_progress(
+    *, quiet: bool, bar: bool = True
+) -> Iterator[tuple[Callable[[int, int], None], Callable[[str], None]]]:
+    """Show on a terminal how much is done and how long the rest takes; nothing in a pipe but what
+    is said. bar: whether to.
+    """
+
     def said(text: str) -> None:
         if not quiet:
             notice(text)
@@ -37,7 +42,14 @@ def push_progress(*, quiet: bool, bar: bool = True) -> Iterator[tuple[Callable[[
         TimeRemainingColumn,
     )
 
-    columns = (TextColumn("pushing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    columns = (
+        TextColumn("pushing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console(stderr=True), transient=True) as drawn:
         task = drawn.add_task("", total=None)
         yield lambda done, total: drawn.update(task, completed=done, total=total), said
@@ -52,34 +64,52 @@ def print_push(report: PushReport, *, quiet: bool) -> None:
         return
     document = report.as_json()
     if report.resumed and not quiet:
-        notice(f"push {report.number} goes on: {counted(report.accepted_before, 'batch')} accepted before")
+        notice(
+            f"push {report.number} goes on: {counted(report.accepted_before, 'batch')} accepted before"
+        )
     if report.estimate is not None:
         print_estimate(report.estimate)
     elif report.dry_run is not None:
-        print_line(f"Dry run: {counted(report.packed, 'batch')} in {counted(report.counts.requests, 'request')}, {counted(report.counts.bytes, 'byte')}, in {report.dry_run}")
+        print_line(
+            f"Dry run: {counted(report.packed, 'batch')} in {counted(report.counts.requests, 'request')}, {counted(report.counts.bytes, 'byte')}, in {report.dry_run}"
+        )
     else:
         state = "finished" if report.finished else "not finished"
         print_line(f"Push {report.number} to {report.address}: {state}")
         unchanged = f",  {report.unchanged:,} unchanged" if report.unchanged else ""
-        print_line(f"  {HEADINGS[report.kind]:<10} {report.done:,} done{unchanged},  {document['rows']['left']:,} left")
-        print_line(f"  batches    {report.counts.accepted:,} accepted,  {document['batches']['refused']:,} refused")
-        print_line(f"  requests   {report.counts.requests:,},  {report.counts.bytes:,} bytes,  {report.counts.retries:,} sent again")
+        print_line(
+            f"  {HEADINGS[report.kind]:<10} {report.done:,} done{unchanged},  {document['rows']['left']:,} left"
+        )
+        print_line(
+            f"  batches    {report.counts.accepted:,} accepted,  {document['batches']['refused']:,} refused"
+        )
+        print_line(
+            f"  requests   {report.counts.requests:,},  {report.counts.bytes:,} bytes,  {report.counts.retries:,} sent again"
+        )
     for code, number in document["reasons"].items():
         print_line(f"  reasons    {number:,} {code}: {sentence(code)}")
     if quiet:
         return
     sys.stdout.flush()
     if report.unchanged:
-        already = "accepted there before" if report.kind == "events" else "unchanged since they were accepted there"
+        already = (
+            "accepted there before"
+            if report.kind == "events"
+            else "unchanged since they were accepted there"
+        )
         notice(f"{counted(report.unchanged, noun)} {already}: not sent (--again sends all)")
     if document["rows"]["without_batch"]:
-        notice(f"{counted(document['rows']['without_batch'], noun)} without an identity: nobody would be found by their batches")
+        notice(
+            f"{counted(document['rows']['without_batch'], noun)} without an identity: nobody would be found by their batches"
+        )
     if report.refused_file:
         notice(f"the refused batches are in {report.refused_file}")
     for warning in report.warnings:
         notice(warning)
     for limit, number in document["throttled"].items():
-        notice(f"{counted(number, 'time')} over a limit of the platform: {'it does not say which' if limit == 'other' else limit}")
+        notice(
+            f"{counted(number, 'time')} over a limit of the platform: {'it does not say which' if limit == 'other' else limit}"
+        )
     if report.dry_run is None and report.estimate is None and report.counts.accepted:
         notice(f"{report.counts.accepted / max(report.elapsed_ms, 1) * 1000:,.0f} batches a second")
 
@@ -87,4 +117,6 @@ def print_push(report: PushReport, *, quiet: bool) -> None:
 def print_estimate(estimate: Estimate) -> None:
     """Print what a push would take, on stdout."""
     size = f"{counted(estimate.batches, 'batch')} in {counted(estimate.requests, 'request')}, {counted(estimate.bytes, 'byte')}"
-    print_line(f"Estimate: {size}; {lasting(estimate.seconds)} at {estimate.rate:g} batches a second")
+    print_line(
+        f"Estimate: {size}; {lasting(estimate.seconds)} at {estimate.rate:g} batches a second"
+    )

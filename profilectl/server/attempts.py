@@ -15,7 +15,7 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from profilectl.server.gate import Problem
-from profilectl.server.pace import Pace
+from profilectl.server.pace import RequestRate
 from profilectl.server.peers import Peers
 
 FAILURES_A_SECOND = 1.0
@@ -27,8 +27,8 @@ T = TypeVar("T")
 class Attempts:
     """Counts failures. peers: tells whom a request comes from."""
 
-    def __init__(self, peers: Peers, pace: Pace | None = None) -> None:
-        self._peers, self._pace = peers, pace or Pace()
+    def __init__(self, peers: Peers, pace: RequestRate | None = None) -> None:
+        self._peers, self._pace = peers, pace or RequestRate()
 
     def prove(self, request: Request, name: str | None, proof: Callable[[], T | None]) -> T | None:
         """Return what a secret proves, None where it proves nothing.

@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from profilectl.codes import sentence
+from profilectl.rules.text.values import NotJson, Value, parse_json
 from profilectl.server.gate import MOST_BYTES, Problem, body_of
-from profilectl.values import NotJson, Value, parse_json
 
 
 def answered(

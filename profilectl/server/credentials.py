@@ -18,8 +18,8 @@
     secret = "..."
     rate = 270                                  # else --feed-rate
 
-A feed's source and protection level are the store's (`profilectl feeds add`). Secrets stand in the file as they are, so it is
-for its owner only: mode 0600, or it is refused.
+A feed's source and protection level are the store's (`profilectl feeds add`). Secrets stand in the
+file as they are, so it is for its owner only: mode 0600, or it is refused.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from profilectl.codes import InputRefused, UsageError
-from profilectl.credentials import read_secrets
-from profilectl.feed import DEFAULT_WORKSPACE
-from profilectl.whole_file import check_named, whole_file
+from profilectl.files.secrets import read_secrets
+from profilectl.files.whole_file import check_named, whole_file
+from profilectl.rules.feed import DEFAULT_WORKSPACE
 
 AUDIENCE = "https://api.mparticle.com"
 SHORTEST_SECRET = 16
@@ -47,7 +47,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Somebody who asks for profiles. workspaces: the names of those it may ask of; rate: requests a second, None: the default."""
+    """Somebody who asks for profiles.
+
+    workspaces: the names of those it may ask of; rate: requests a second, None: the default.
+    """
 
     name: str
     id: str
@@ -60,7 +63,7 @@ class Client:
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class FeedSender:
     """A feed that sends batches."""
 
     name: str
@@ -70,7 +73,7 @@ class Sender:
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class ServerCredentials:
     """What the file says. workspaces: number -> name."""
 
     org: str
@@ -78,11 +81,16 @@ class Credentials:
     audience: str
     workspaces: Mapping[str, str]
     clients: tuple[Client, ...]
-    senders: tuple[Sender, ...]
+    senders: tuple[FeedSender, ...]
 
     def client(self, identifier: str, secret: str) -> Client | None:
-        """Return the client with these credentials. Takes the same time for a wrong secret as for a wrong name."""
-        return _matching(self.clients, [(one.id, one.secret) for one in self.clients], identifier, secret)
+        """Return the client with these credentials.
+
+        Takes the same time for a wrong secret as for a wrong name.
+        """
+        return _matching(
+            self.clients, [(one.id, one.secret) for one in self.clients], identifier, secret
+        )
 
     def known_id(self, identifier: str) -> str | None:
         """Return the name under which failures of a client's id count, None where no client has it."""
@@ -97,11 +105,11 @@ class Credentials:
     def client_named(self, name: str) -> Client | None:
         return next((one for one in self.clients if one.name == name), None)
 
-    def sender(self, key: str, secret: str) -> Sender | None:
+    def sender(self, key: str, secret: str) -> FeedSender | None:
         """Return the feed with these credentials; as `client`."""
         return _matching(self.senders, [(one.key, one.secret) for one in self.senders], key, secret)
 
-    def sender_with_key(self, key: str) -> Sender | None:
+    def sender_with_key(self, key: str) -> FeedSender | None:
         """Return the feed that has a key: who it says that it is, and has yet to show."""
         return next((one for one in self.senders if _same(one.key, key)), None)
 
@@ -110,7 +118,9 @@ def _same(known: str, named: str) -> bool:
     return hmac.compare_digest(known.encode(), named.encode())
 
 
-def _matching(everybody: Sequence[T], known: Sequence[tuple[str, str]], name: str, secret: str) -> T | None:
+def _matching(
+    everybody: Sequence[T], known: Sequence[tuple[str, str]], name: str, secret: str
+) -> T | None:
     found = None
     for one, (its_name, its_secret) in zip(everybody, known, strict=True):
         # `&`, not `and`: both are compared, whatever the first says.
@@ -119,38 +129,71 @@ def _matching(everybody: Sequence[T], known: Sequence[tuple[str, str]], name: st
     return found
 
 
-def read_credentials(path: Path) -> Credentials:
-    """Read a credentials file. Raises InputRefused where it is not there, is open to others, or is not one."""
+def read_credentials(path: Path) -> ServerCredentials:
+    """Read a credentials file.
+
+    Raises InputRefused where it is not there, is open to others, or is not one.
+    """
     stated = read_secrets(path, HOW)
     return _credentials(str(path), stated)
 
 
-def _credentials(where: str, stated: dict[str, Any]) -> Credentials:
+def _credentials(where: str, stated: dict[str, Any]) -> ServerCredentials:
     _only(where, stated, ("org", "account", "audience", "workspaces", "clients", "feeds"))
-    workspaces = {name: _number(f"{where}: workspaces.{name}", value) for name, value in _table(where, stated, "workspaces").items()}
+    workspaces = {
+        name: _number(f"{where}: workspaces.{name}", value)
+        for name, value in _table(where, stated, "workspaces").items()
+    }
     if not workspaces or len(set(workspaces.values())) < len(workspaces):
-        raise InputRefused(f"{where}: [workspaces] must give each workspace a number of its own", 'for example default = "100"')
+        raise InputRefused(
+            f"{where}: [workspaces] must give each workspace a number of its own",
+            'for example default = "100"',
+        )
     clients = []
     for name, table in _table(where, stated, "clients").items():
         at = f"{where}: clients.{name}"
         _only(at, table, ("id", "secret", "workspaces", "rate"))
         listed = table.get("workspaces")
-        if listed is not None and (not isinstance(listed, list) or any(one not in workspaces for one in listed)):
-            raise InputRefused(f"{at}.workspaces must be a list of workspaces that [workspaces] names")
-        clients.append(Client(name, _text(at, table, "id"), _secret(at, table), None if listed is None else tuple(listed), _rate(at, table)))
+        if listed is not None and (
+            not isinstance(listed, list) or any(one not in workspaces for one in listed)
+        ):
+            raise InputRefused(
+                f"{at}.workspaces must be a list of workspaces that [workspaces] names"
+            )
+        clients.append(
+            Client(
+                name,
+                _text(at, table, "id"),
+                _secret(at, table),
+                None if listed is None else tuple(listed),
+                _rate(at, table),
+            )
+        )
     senders = []
     for name, table in _table(where, stated, "feeds").items():
         at = f"{where}: feeds.{name}"
         _only(at, table, ("key", "secret", "rate"))
-        senders.append(Sender(name, _text(at, table, "key"), _secret(at, table), _rate(at, table)))
-    for kind, names in (("client id", [one.id for one in clients]), ("feed key", [one.key for one in senders])):
+        senders.append(
+            FeedSender(name, _text(at, table, "key"), _secret(at, table), _rate(at, table))
+        )
+    for kind, names in (
+        ("client id", [one.id for one in clients]),
+        ("feed key", [one.key for one in senders]),
+    ):
         if len(set(names)) < len(names):
             raise InputRefused(f"{where}: the same {kind} stands there twice")
     org, account = (_number(f"{where}: {name}", stated.get(name)) for name in ("org", "account"))
     audience = stated.get("audience", AUDIENCE)
     if not isinstance(audience, str):
         raise InputRefused(f"{where}: audience must be a text")
-    return Credentials(org, account, audience, {number: name for name, number in workspaces.items()}, tuple(clients), tuple(senders))
+    return ServerCredentials(
+        org,
+        account,
+        audience,
+        {number: name for name, number in workspaces.items()},
+        tuple(clients),
+        tuple(senders),
+    )
 
 
 def _only(where: str, table: Any, known: Sequence[str]) -> None:
@@ -186,7 +229,9 @@ def _text(where: str, table: Mapping[str, object], name: str) -> str:
 def _secret(where: str, table: Mapping[str, object]) -> str:
     value = table.get("secret")
     if not isinstance(value, str) or not value.isascii() or len(value) < SHORTEST_SECRET:
-        raise InputRefused(f"{where}.secret must be a text of at least {SHORTEST_SECRET} plain characters", HOW)
+        raise InputRefused(
+            f"{where}.secret must be a text of at least {SHORTEST_SECRET} plain characters", HOW
+        )
     return value
 
 
@@ -200,7 +245,13 @@ def _rate(where: str, table: Mapping[str, object]) -> float | None:
 
 
 def new_credentials(
-    path: Path, *, org: str, account: str, workspaces: Sequence[tuple[str, str]], clients: Sequence[str], feeds: Sequence[str]
+    path: Path,
+    *,
+    org: str,
+    account: str,
+    workspaces: Sequence[tuple[str, str]],
+    clients: Sequence[str],
+    feeds: Sequence[str],
 ) -> None:
     """Write a credentials file with fresh secrets, mode 0600. workspaces: (name, number).
 
@@ -211,18 +262,34 @@ def new_credentials(
         if len(set(names)) < len(names) or not all(names):
             raise UsageError(f"{what}: each needs a name of its own")
     parts = [f"org = {_quoted(org)}", f"account = {_quoted(account)}", "", "[workspaces]"]
-    parts += [f"{_quoted(name)} = {_quoted(number)}" for name, number in workspaces or [(DEFAULT_WORKSPACE, "1")]]
+    parts += [
+        f"{_quoted(name)} = {_quoted(number)}"
+        for name, number in workspaces or [(DEFAULT_WORKSPACE, "1")]
+    ]
     for name in clients:
-        parts += ["", f"[clients.{_quoted(name)}]", f'id = "{secrets.token_hex(16)}"', f'secret = "{secrets.token_urlsafe(32)}"']
+        parts += [
+            "",
+            f"[clients.{_quoted(name)}]",
+            f'id = "{secrets.token_hex(16)}"',
+            f'secret = "{secrets.token_urlsafe(32)}"',
+        ]
     for name in feeds:
-        parts += ["", f"[feeds.{_quoted(name)}]", f'key = "{secrets.token_hex(16)}"', f'secret = "{secrets.token_urlsafe(32)}"']
+        parts += [
+            "",
+            f"[feeds.{_quoted(name)}]",
+            f'key = "{secrets.token_hex(16)}"',
+            f'secret = "{secrets.token_urlsafe(32)}"',
+        ]
     text = "\n".join(parts) + "\n"
     try:
         _credentials(str(path), tomllib.loads(text))
     except (InputRefused, tomllib.TOMLDecodeError) as error:
         raise UsageError(str(error)) from None
     if os.path.lexists(path):
-        raise InputRefused(f"{path} is there already", "name another file; clients that know their secrets would be locked out")
+        raise InputRefused(
+            f"{path} is there already",
+            "name another file; clients that know their secrets would be locked out",
+        )
     with whole_file(path, "FILE", replace=False) as out:
         out.write(text.encode())
 

@@ -1,7 +1,8 @@
 """Questions that arrive together are answered together.
 
-Planning a look-up of one profile costs DuckDB as much as one of fifty. So while the readers are busy, questions wait,
-and whoever is free takes all of them: nobody waits for a clock, and under load each costs a fraction.
+Planning a look-up of one profile costs DuckDB as much as one of fifty. So while the readers are
+busy, questions wait, and whoever is free takes all of them: nobody waits for a clock, and under
+load each costs a fraction.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from profilectl.activity import Activity, activities
-from profilectl.feed import ENVIRONMENTS
-from profilectl.identity import BY_NAME, display, key_of
-from profilectl.profile import Profiles
-from profilectl.retention import Stage
-from profilectl.segments import ENVIRONMENT_NAME, hash_of, known_identities, known_mpids
+from profilectl.audiences.one_person import standings_of
+from profilectl.profiles.activity import Activity
+from profilectl.profiles.played import activities
+from profilectl.profiles.read_model import Profiles
+from profilectl.rules.feed import ENVIRONMENTS
+from profilectl.rules.identity import BY_NAME, display, key_of
+from profilectl.rules.retention import Stage
+from profilectl.rules.sql.identities import ENVIRONMENT_NAME, hash_of
 from profilectl.server.snapshot import READERS, Reader, Snapshots
-from profilectl.standing import standings_of
+from profilectl.store.segments import known_identities, known_mpids
 
 TOGETHER = 64
 """So many questions are answered together at most: the last of them should not wait for long."""
@@ -34,8 +37,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Who has an identity. kind: an identity type, "mpid" or "any"; environment: None for both; placed: with
-    the file and line of everything."""
+    """Who has an identity.
+
+    kind: an identity type, "mpid" or "any"; environment: None for both; placed: with the file and
+    line of everything.
+    """
 
     workspace: str
     kind: str
@@ -45,11 +51,13 @@ class Question:
 
 
 class Desk:
-    """Answers questions out of the newest snapshot. All methods are called in the thread of the event loop.
+    """Answers questions out of the newest snapshot.
 
-    A reader is lent to a thread, and given back when that thread is done with it, whoever has stopped
-    waiting meanwhile. What nobody waits for any more is interrupted, again and again, because between
-    two statements there is nothing to interrupt.
+    All methods are called in the thread of the event loop.
+
+    A reader is lent to a thread, and given back when that thread is done with it, whoever has
+    stopped waiting meanwhile. What nobody waits for any more is interrupted, again and again,
+    because between two statements there is nothing to interrupt.
     """
 
     def __init__(self, snapshots: Snapshots) -> None:
@@ -79,7 +87,9 @@ class Desk:
         )
 
     async def caught_up(self, since_ms: int) -> None:
-        """Wait until it is answered out of what was in the store at a time; not for longer than CATCH_UP_S."""
+        """Wait until it is answered out of what was in the store at a time; not for longer than
+        CATCH_UP_S.
+        """
         until = time.monotonic() + CATCH_UP_S
         while self.snapshots.told_ms < since_ms and time.monotonic() < until:  # noqa: ASYNC110 - a copy is a matter of moments
             await asyncio.sleep(0.02)
@@ -167,27 +177,46 @@ class Desk:
         self._threads.shutdown(wait=True)
 
 
-def answer(reader: Reader, questions: Sequence[Question], now_ms: int | None = None) -> list[list[Activity]]:
-    """Answer questions, in their order; each profile with where it stands. Left out are profiles beyond their lifetime, and
-    those that the workspace has not seen."""
+def answer(
+    reader: Reader, questions: Sequence[Question], now_ms: int | None = None
+) -> list[list[Activity]]:
+    """Answer questions, in their order; each profile with where it stands.
+
+    Left out are profiles beyond their lifetime, and those that the workspace has not seen.
+    """
     at_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
     answers: list[list[Activity]] = [[] for _ in questions]
     for workspace in dict.fromkeys(question.workspace for question in questions):
         profiles = reader.profiles.get(workspace)
         if profiles is None:
             continue
-        places = [place for place, question in enumerate(questions) if question.workspace == workspace]
+        places = [
+            place for place, question in enumerate(questions) if question.workspace == workspace
+        ]
         found = _find(profiles, [questions[place] for place in places])
         everybody = sorted({profile for one in found for profile in one})
-        people = {one.profile: one for one in activities(profiles, everybody, placed=any(questions[place].placed for place in places))} if everybody else {}
+        people = (
+            {
+                one.profile: one
+                for one in activities(
+                    profiles, everybody, placed=any(questions[place].placed for place in places)
+                )
+            }
+            if everybody
+            else {}
+        )
         standings = standings_of(profiles, list(people.values()), at_ms, reader.known)
         for one, standing in zip(people.values(), standings, strict=True):
             one.standing = standing
         for place, listed in zip(places, found, strict=True):
             question = questions[place]
             answers[place] = [
-                people[profile] for profile in listed if profile in people and question.environment in (None, people[profile].environment)
-                and people[profile].touches and _is_live(reader, profiles, people[profile], at_ms)
+                people[profile]
+                for profile in listed
+                if profile in people
+                and question.environment in (None, people[profile].environment)
+                and people[profile].touches
+                and _is_live(reader, profiles, people[profile], at_ms)
             ]
     return answers
 
@@ -200,7 +229,9 @@ def _is_live(reader: Reader, profiles: Profiles, one: Activity, now_ms: int) -> 
 
 
 def _find(profiles: Profiles, questions: Sequence[Question]) -> list[list[int]]:
-    """Return the profiles that each question is about, oldest first: all questions with one statement for each index."""
+    """Return the profiles that each question is about, oldest first: all questions with one
+    statement for each index.
+    """
     secret, scratch = profiles.store.meta("secret"), profiles.store.scratch
     hashes: dict[int, list[int]] = {}
     mpids: dict[tuple[int, str], list[int]] = {}
@@ -220,13 +251,17 @@ def _find(profiles: Profiles, questions: Sequence[Question]) -> list[list[int]]:
     if hashes:
         known = known_identities(profiles.segments, removals=profiles.removals)
         listed = ", ".join(f"'{one}'" for one in hashes)
-        for digest, profile in scratch.rows(f"select hash, profile from ({known}) where hash in (select unnest([{listed}])::uhugeint)"):
+        for digest, profile in scratch.rows(
+            f"select hash, profile from ({known}) where hash in (select unnest([{listed}])::uhugeint)"
+        ):
             for place in hashes[digest]:
                 found[place].add(profile)
     if mpids:
         listed = ", ".join(str(number) for number, _ in mpids)
         where = f"mpid in (select unnest([{listed}]::bigint[]))"
-        for number, environment, profile in scratch.rows(f"select mpid, environment, profile from ({known_mpids(profiles.segments)}) where {where}"):
+        for number, environment, profile in scratch.rows(
+            f"select mpid, environment, profile from ({known_mpids(profiles.segments)}) where {where}"
+        ):
             for place in mpids.get((number, ENVIRONMENT_NAME[environment]), ()):
                 found[place].add(profile)
     return [sorted(one) for one in found]
@@ -239,4 +274,3 @@ def mpid_of(value: str) -> int | None:
         return None
     number = int(value)
     return number if -(2**63) <= number < 2**63 else None
-

@@ -1,8 +1,10 @@
-"""What every request goes through: a time limit, a size limit, the log, and an answer where something fails.
+"""What every request goes through: a time limit, a size limit, the log, and an answer where
+something fails.
 
-A line of the log is JSON on stderr: when, method, route (the template, never what stood in its place), status, how long,
-and the name that the credentials file gives the client or feed. Nothing of an address, a query, a body or a profile is
-logged; of a fault of ours, its kind and place in the code, not its words.
+A line of the log is JSON on stderr: when, method, route (the template, never what stood in its
+place), status, how long, and the name that the credentials file gives the client or feed. Nothing
+of an address, a query, a body or a profile is logged; of a fault of ours, its kind and place in the
+code, not its words.
 """
 
 from __future__ import annotations
@@ -23,15 +25,26 @@ MOST_BYTES = 256 * 1024
 """The platform's limit of a request (domain.md 2.1)."""
 WHO = "profilectl.client"
 REFUSED = "profilectl.refused"
-"""The status by which the connection itself has answered a request that never came whole (wire.py)."""
+"""The status by which the connection itself has answered a request that never came whole (wire.py).
+"""
 
 
 class Problem(Exception):
-    """An answer that is no success. code: for programs; message: for people, without anything personal."""
+    """An answer that is no success.
 
-    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+    code: for programs; message: for people, without anything personal.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(code)
-        self.status, self.code, self.message, self.headers = status, code, message, dict(headers or {})
+        self.status, self.code, self.message, self.headers = (
+            status,
+            code,
+            message,
+            dict(headers or {}),
+        )
 
     def body(self) -> bytes:
         return json.dumps({"errors": [{"code": self.code, "message": self.message}]}).encode()
@@ -41,10 +54,17 @@ FAULT = Problem(500, "FAULT", "a fault in profilectl; the store is as it was")
 
 
 class Gate:
-    """An ASGI application around another. timeout_s: after so long a request is answered with 503."""
+    """An ASGI application around another.
+
+    timeout_s: after so long a request is answered with 503.
+    """
 
     def __init__(self, application: Any, *, timeout_s: float, log: TextIO | None = None) -> None:
-        self.application, self.timeout_s, self.log = application, timeout_s, log if log is not None else sys.stderr
+        self.application, self.timeout_s, self.log = (
+            application,
+            timeout_s,
+            log if log is not None else sys.stderr,
+        )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -64,10 +84,20 @@ class Gate:
         except asyncio.CancelledError:  # the server ends, and this took too long
             if not status:
                 later = {"Retry-After": "1"}
-                await _answer(sending, Problem(503, "UNAVAILABLE", "the server ends; try again", later))
+                await _answer(
+                    sending, Problem(503, "UNAVAILABLE", "the server ends; try again", later)
+                )
         except TimeoutError:
             if not status:
-                await _answer(sending, Problem(503, "TIMEOUT", f"not done within {self.timeout_s:g} s; try again", {"Retry-After": "1"}))
+                await _answer(
+                    sending,
+                    Problem(
+                        503,
+                        "TIMEOUT",
+                        f"not done within {self.timeout_s:g} s; try again",
+                        {"Retry-After": "1"},
+                    ),
+                )
         except Exception as error:  # noqa: BLE001 - whatever it is, it is answered and logged without its words
             said = {"fault": type(error).__name__, "at": _place(error)}
             if not status:
@@ -76,7 +106,9 @@ class Gate:
             route = getattr(scope.get("route"), "path", None)
             method = scope["method"] if scope["method"] in METHODS else "other"
             status = scope.get(REFUSED, status)
-            self.write(json.dumps({**line_of(method, route, status, began, scope.get(WHO)), **said}))
+            self.write(
+                json.dumps({**line_of(method, route, status, began, scope.get(WHO)), **said})
+            )
 
     def notice(self, message: str) -> None:
         """Put something worth knowing into the log."""
@@ -97,8 +129,12 @@ def line_of(
     """Return what a line of the log says. began: by time.perf_counter."""
     took_ms = round((time.perf_counter() - began) * 1000, 1)
     return {
-        "time": _now(), "method": method, "route": route, "status": status,
-        "duration_ms": took_ms, "client": client,
+        "time": _now(),
+        "method": method,
+        "route": route,
+        "status": status,
+        "duration_ms": took_ms,
+        "client": client,
     }
 
 
@@ -107,14 +143,19 @@ def _now() -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Return where in the code something failed: without the values that the words of an error may quote."""
+    """Return where in the code something failed: without the values that the words of an error may
+    quote.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    return " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(frames[-4:]))
+    return " < ".join(
+        f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(frames[-4:])
+    )
 
 
 class Notices(logging.Handler):
-    """Puts into the log what a library warns of: the first line as it stands in its code, and the kind of
-    an error. What it fills in, and the words of an error, may be anybody's."""
+    """Puts into the log what a library warns of: the first line as it stands in its code, and the
+    kind of an error. What it fills in, and the words of an error, may be anybody's.
+    """
 
     def __init__(self, notice: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
@@ -128,8 +169,18 @@ class Notices(logging.Handler):
 
 async def _answer(send: Any, problem: Problem) -> None:
     body = problem.body()
-    headers = {"content-type": "application/json", "content-length": str(len(body)), **{name.lower(): value for name, value in problem.headers.items()}}
-    await send({"type": "http.response.start", "status": problem.status, "headers": [(name.encode(), value.encode()) for name, value in headers.items()]})
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        **{name.lower(): value for name, value in problem.headers.items()},
+    }
+    await send(
+        {
+            "type": "http.response.start",
+            "status": problem.status,
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        }
+    )
     await send({"type": "http.response.body", "body": body})
 
 

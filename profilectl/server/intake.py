@@ -1,11 +1,12 @@
 """Batches that arrive together become one import.
 
-An import costs some tenths of a second, however small it is. What arrives for a feed within GATHER_S of its first batch, and
-while another import runs, goes into one. A sender gets its 202 when its batches are committed in the store: what was
-accepted outlives any crash.
+An import costs some tenths of a second, however small it is. What arrives for a feed within
+GATHER_S of its first batch, and while another import runs, goes into one. A sender gets its 202
+when its batches are committed in the store: what was accepted outlives any crash.
 
-Imports run in a process of their own. DuckDB's locks are a process's, not a thread's: in this one, the lock by which a snapshot
-is taken would stand for the one by which an import writes. It also leaves the interpreter to those who ask.
+Imports run in a process of their own. DuckDB's locks are a process's, not a thread's: in this one,
+the lock by which a snapshot is taken would stand for the one by which an import writes. It also
+leaves the interpreter to those who ask.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from profilectl.codes import ChangeRefused, InputRefused, NobodyFound, ProfilectlError, UsageError
-from profilectl.ending import end_with_parent
-from profilectl.outcomes import Outcome
-from profilectl.same_store import hold_to
+from profilectl.files.ending import end_with_parent
+from profilectl.files.suppression_key import choose_key, chosen_key
+from profilectl.importing.outcomes import RowOutcome
 from profilectl.server.trouble import Trouble, trouble_of
-from profilectl.store_key import known_store_key, take_store_key
-from profilectl.suppression_key import choose_key, chosen_key
+from profilectl.store.same_store import hold_to
+from profilectl.store.store_key import known_store_key, take_store_key
 
 T = TypeVar("T")
 GATHER_S = 0.2
@@ -47,7 +48,10 @@ WAIT_S = 30.0
 END_S = 10.0
 """So long what is being imported may take at the very end."""
 NAMES = {
-    "batch": "POST /v2/events", "identify": "POST /v1/identify", "login": "POST /v1/login", "logout": "POST /v1/logout",
+    "batch": "POST /v2/events",
+    "identify": "POST /v1/identify",
+    "login": "POST /v1/login",
+    "logout": "POST /v1/logout",
 }
 """What stands for the file's name in the history, of what is sent."""
 Change = tuple[str, str | None, str | None]
@@ -62,7 +66,7 @@ class Later(Exception):
         self.trouble = trouble
 
 
-class Refused(Exception):
+class BatchesRefused(Exception):
     """The batches can never be taken. code: why."""
 
     def __init__(self, code: str = "BAD_REQUEST") -> None:
@@ -72,17 +76,25 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class _Parcel:
-    """Batches of one request. call: of NAMES; done: what became of each, but of batches, whose senders are not told."""
+    """Batches of one request.
+
+    call: of NAMES; done: what became of each, but of batches, whose senders are not told.
+    """
 
     feed: str
     call: str
     lines: Sequence[str]
     size: int
-    done: asyncio.Future[list[Outcome | None]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    done: asyncio.Future[list[RowOutcome | None]] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
 
 
 class Intake:
-    """Takes batches in, into the store with an id and no other. All methods are called in the thread of the event loop."""
+    """Takes batches in, into the store with an id and no other.
+
+    All methods are called in the thread of the event loop.
+    """
 
     def __init__(self, store: Path, store_id: str) -> None:
         self.store, self.store_id = store, store_id
@@ -96,9 +108,11 @@ class Intake:
         self._failing = ""
         """The code of what stood in the way of the last import; "" for nothing."""
 
-    async def take(self, feed: str, lines: Sequence[str], call: str = "batch") -> list[Outcome | None]:
-        """Take batches (JSON texts, one a line) of a feed, and return when they are in the store; of what an application
-        says of its user, what became of each. call: of NAMES.
+    async def take(
+        self, feed: str, lines: Sequence[str], call: str = "batch"
+    ) -> list[RowOutcome | None]:
+        """Take batches (JSON texts, one a line) of a feed, and return when they are in the store;
+        of what an application says of its user, what became of each. call: of NAMES.
 
         Raises Later where there is too much to do or the store cannot be written, Refused.
         """
@@ -112,17 +126,29 @@ class Intake:
             return await asyncio.shield(parcel.done)
 
     async def modify(
-        self, feed: str, environment: str, mpid: str, changes: Sequence[Change], request: str | None, *, dry_run: bool
+        self,
+        feed: str,
+        environment: str,
+        mpid: str,
+        changes: Sequence[Change],
+        request: str | None,
+        *,
+        dry_run: bool,
     ) -> None:
-        """Change the identities of a profile, and return when that is in the store. Raises Later, Refused."""
+        """Change the identities of a profile, and return when that is in the store.
+
+        Raises Later, Refused.
+        """
         with self._room(sum(len(value or "") for change in changes for value in change)):
             # It is done, or not, whether or not somebody still waits for it: as an import.
-            work = asyncio.ensure_future(self._work(modify, self.store, feed, environment, mpid, changes, request, dry_run))
+            work = asyncio.ensure_future(
+                self._work(modify, self.store, feed, environment, mpid, changes, request, dry_run)
+            )
             code = await asyncio.shield(work)
         if isinstance(code, Exception):
             raise code
         if code is not None:
-            raise Refused(code)
+            raise BatchesRefused(code)
 
     @contextlib.contextmanager
     def _room(self, size: int) -> Iterator[None]:
@@ -164,7 +190,7 @@ class Intake:
             return
         _finish(parcels, done)
 
-    async def _try(self, parcels: Sequence[_Parcel]) -> list[Outcome] | Exception:
+    async def _try(self, parcels: Sequence[_Parcel]) -> list[RowOutcome] | Exception:
         """Import, and return what became of each batch, or what stood in the way."""
         try:
             content = "".join(f"{line}\n" for parcel in parcels for line in parcel.lines)
@@ -176,7 +202,9 @@ class Intake:
         """Work in the process of imports, and return what came of it, or what stood in the way."""
         if self._pool is None:
             starting = (self.store, self.store_id, chosen_key(), known_store_key())
-            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, starting)
+            self._pool = ProcessPoolExecutor(
+                1, multiprocessing.get_context("spawn"), _begin, starting
+            )
         pool = self._pool
         try:
             done = await asyncio.get_running_loop().run_in_executor(pool, work, *arguments)
@@ -186,9 +214,11 @@ class Intake:
                 self._pool = None
             return self._failed(Later("the import was interrupted"))
         except (InputRefused, UsageError):  # nothing was written
-            return Refused()
+            return BatchesRefused()
         except Exception as error:  # noqa: BLE001 - senders keep what they have, and try again
-            return self._failed(Later(type(error).__name__, trouble_of(error, self.store) or Trouble.UNAVAILABLE))
+            return self._failed(
+                Later(type(error).__name__, trouble_of(error, self.store) or Trouble.UNAVAILABLE)
+            )
         if self._failing:
             self._failing = ""
             _log(intake="well")
@@ -210,8 +240,11 @@ class Intake:
             await asyncio.sleep(0.05)
 
     def close(self) -> None:
-        """End the process of imports. One that does not end is killed, in time or by whoever interrupts this: an import is whole
-        or not there, and what it leaves is taken away by the next command."""
+        """End the process of imports.
+
+        One that does not end is killed, in time or by whoever interrupts this: an import is whole
+        or not there, and what it leaves is taken away by the next command.
+        """
         if self._pool is None:
             return
         processes = list((getattr(self._pool, "_processes", None) or {}).values())
@@ -225,7 +258,7 @@ class Intake:
                 one.join()
 
 
-def _finish(parcels: Sequence[_Parcel], done: list[Outcome] | Exception) -> None:
+def _finish(parcels: Sequence[_Parcel], done: list[RowOutcome] | Exception) -> None:
     """Tell those who wait. A row that could not be read has no outcome."""
     told = {} if isinstance(done, Exception) else {one.row: one for one in done}
     first = 0
@@ -241,14 +274,30 @@ def _finish(parcels: Sequence[_Parcel], done: list[Outcome] | Exception) -> None
 
 
 def modify(
-    store: Path, feed: str, environment: str, mpid: str, changes: Sequence[Change], request: str | None, dry_run: bool
+    store: Path,
+    feed: str,
+    environment: str,
+    mpid: str,
+    changes: Sequence[Change],
+    request: str | None,
+    dry_run: bool,
 ) -> str | None:
-    """Change the identities of a profile; return None, or the code of why not. Runs in the process of imports."""
-    from profilectl.modification import modify_identities
+    """Change the identities of a profile; return None, or the code of why not.
+
+    Runs in the process of imports.
+    """
+    from profilectl.importing.corrections.identities import modify_identities
 
     try:
         modify_identities(
-            store, ("mpid", mpid), changes, feed=feed, environment=environment, request=request, dry_run=dry_run, wait_s=WAIT_S
+            store,
+            ("mpid", mpid),
+            changes,
+            feed=feed,
+            environment=environment,
+            request=request,
+            dry_run=dry_run,
+            wait_s=WAIT_S,
         )
     except ChangeRefused as error:
         return error.code
@@ -257,22 +306,36 @@ def modify(
     return None
 
 
-def import_lines(store: Path, feed: str, content: str, call: str = "batch") -> list[Outcome]:
-    """Import batches of a feed; return what became of each, where an application says them. Runs in the process of imports."""
-    from profilectl.engine import ImportRequest, import_files
-    from profilectl.scratch import folder_beside_or_elsewhere
+def import_lines(store: Path, feed: str, content: str, call: str = "batch") -> list[RowOutcome]:
+    """Import batches of a feed; return what became of each, where an application says them.
 
-    # What is rejected is kept in the store (store.reject); a file of rejects is made because every import makes one.
-    told: list[Outcome] = []
+    Runs in the process of imports.
+    """
+    from profilectl.importing.request import ImportRequest
+    from profilectl.importing.run import import_files
+    from profilectl.store.scratch import folder_beside_or_elsewhere
 
-    def tell(outcomes: list[Outcome]) -> None:
+    # What is rejected is kept in the store (store.reject); a file of rejects is made because every
+    # import makes one.
+    told: list[RowOutcome] = []
+
+    def tell(outcomes: list[RowOutcome]) -> None:
         told[:] = outcomes
 
     with folder_beside_or_elsewhere(store.absolute()) as folder:
         request = ImportRequest(
-            # As standard input, not as `content`: the history remembers that, and it may not keep what a person asks to have erased.
-            ["-"], feed, format="jsonl", stdin=io.BytesIO(content.encode()), stdin_name=NAMES[call], again=True, wait_s=WAIT_S,
-            rejects=str(folder / "rejects.jsonl"), call="identify" if call == "batch" else call, outcomes=None if call == "batch" else tell,
+            # As standard input, not as `content`: the history remembers that, and it may not keep
+            # what a person asks to have erased.
+            ["-"],
+            feed,
+            format="jsonl",
+            stdin=io.BytesIO(content.encode()),
+            stdin_name=NAMES[call],
+            again=True,
+            wait_s=WAIT_S,
+            rejects=str(folder / "rejects.jsonl"),
+            call="identify" if call == "batch" else call,
+            outcomes=None if call == "batch" else tell,
         )
         try:
             import_files(store, request)
@@ -295,10 +358,14 @@ def _log(**said: str) -> None:
         sys.stderr.flush()
 
 
-def _begin(store: Path, store_id: str, key: Path | None, store_key: tuple[Path, str] | None) -> None:
-    """Begin the process of imports: it ends with the one that began it, not with a signal meant for that one. Each time it opens
-    the store it looks whether that is the one with the id; it never makes one. key: the file that was named with --suppression-key;
-    store_key: the key of a store that is encrypted, and its file."""
+def _begin(
+    store: Path, store_id: str, key: Path | None, store_key: tuple[Path, str] | None
+) -> None:
+    """Begin the process of imports: it ends with the one that began it, not with a signal meant for
+    that one. Each time it opens the store it looks whether that is the one with the id; it never
+    makes one. key: the file that was named with --suppression-key; store_key: the key of a store
+    that is encrypted, and its file.
+    """
     take_store_key(store_key)
     hold_to(store, store_id)
     choose_key(key)

@@ -14,7 +14,7 @@ MOST_BUCKETS = 20_000
 """So many names are remembered. Who has more addresses than that has a bucket for each anyway."""
 
 
-class Pace:
+class RequestRate:
     """Lets through `rate` requests a second of each name, and a second's worth at once.
 
     Beyond `most` names, those are forgotten that were not heard of for the longest time.

@@ -11,8 +11,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from profilectl.scratch import private_folder
-from profilectl.tellers import Teller, answer, questions_in, say_who
+from profilectl.store.scratch import private_folder
+from profilectl.store.tellers import Teller, answer, questions_in, say_who
 
 
 class Place:

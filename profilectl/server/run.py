@@ -20,10 +20,9 @@ from typing import Any
 import uvicorn
 
 from profilectl.codes import ProfilectlError, UsageError
-from profilectl.ending import hang_up_gently
-from profilectl.same_store import held_to
+from profilectl.files.ending import hang_up_gently
 from profilectl.server.application import Service, make_application
-from profilectl.server.credentials import Credentials
+from profilectl.server.credentials import ServerCredentials
 from profilectl.server.desk import Desk
 from profilectl.server.gate import Gate, Notices
 from profilectl.server.intake import Intake
@@ -31,8 +30,9 @@ from profilectl.server.peers import MOST_CONNECTIONS, MOST_OF_A_PEER, Address, P
 from profilectl.server.place import Place
 from profilectl.server.snapshot import MOST_BEHIND_S, Snapshot, Snapshots
 from profilectl.server.trouble import Trouble
-from profilectl.server.wire import Limits, config_of
-from profilectl.store import check_path
+from profilectl.server.wire import ConnectionLimits, config_of
+from profilectl.store.attaching import check_path
+from profilectl.store.same_store import held_to
 
 LOOK_S = 0.05
 """So often it is looked whether the store has changed: a stat."""
@@ -47,9 +47,12 @@ LAST_S = 20
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What is asked of `serve`. refresh_s: seconds between two snapshots at least; rates: requests a
-    second; of_a_peer: connections of one address; proxies: whose X-Forwarded-For is believed;
-    most_behind_s: so much older than promised may be what is told."""
+    """What is asked of `serve`.
+
+    refresh_s: seconds between two snapshots at least; rates: requests a second; of_a_peer:
+    connections of one address; proxies: whose X-Forwarded-For is believed; most_behind_s: so much
+    older than promised may be what is told.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -68,7 +71,9 @@ def openapi_document() -> dict[str, Any]:
     return make_application(None).openapi()
 
 
-def serve(store: Path, credentials: Credentials, asked: Serving, ready: Callable[[str], None]) -> None:
+def serve(
+    store: Path, credentials: ServerCredentials, asked: Serving, ready: Callable[[str], None]
+) -> None:
     """Serve until a signal ends it. ready: told the address, once requests are taken.
 
     Raises UsageError for an address that cannot be had, StoreBusy, StoreUnusable.
@@ -78,8 +83,12 @@ def serve(store: Path, credentials: Credentials, asked: Serving, ready: Callable
         family = socket.AF_INET6 if ":" in asked.host else socket.AF_INET
         listening = socket.create_server((asked.host, asked.port), family=family, backlog=1024)
     except OSError as error:
-        raise UsageError(f"{asked.host} port {asked.port}: {error.strerror}", "--host and --port name another address") from None
-    # Whoever ends it by SIGTERM ends it as Ctrl-C does, with all folders removed: the loop hears both.
+        raise UsageError(
+            f"{asked.host} port {asked.port}: {error.strerror}",
+            "--host and --port name another address",
+        ) from None
+    # Whoever ends it by SIGTERM ends it as Ctrl-C does, with all folders removed: the loop hears
+    # both.
     hang_up_gently()
     # The place that is meant, also where the folder that this runs in is moved.
     store = store.absolute()
@@ -118,7 +127,7 @@ class _Process:
     """What runs until a signal ends it."""
 
     def __init__(
-        self, credentials: Credentials, asked: Serving, snapshots: Snapshots, place: Place
+        self, credentials: ServerCredentials, asked: Serving, snapshots: Snapshots, place: Place
     ) -> None:
         self._asked, self._snapshots, self._place = asked, snapshots, place
         self._peers = Peers(MOST_CONNECTIONS, asked.of_a_peer, asked.proxies)
@@ -141,7 +150,9 @@ class _Process:
         gate = Gate(application, timeout_s=self._asked.timeout_s)
         self._peers.notice = gate.notice
         logging.getLogger().addHandler(Notices(gate.notice))
-        config = config_of(gate, Limits(work_s=self._asked.timeout_s + 10), self._peers, gate.write)
+        config = config_of(
+            gate, ConnectionLimits(work_s=self._asked.timeout_s + 10), self._peers, gate.write
+        )
         config.timeout_graceful_shutdown = LAST_S
         self._server = uvicorn.Server(config)
         await self._server.serve(sockets=[listening])

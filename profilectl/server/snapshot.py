@@ -1,23 +1,26 @@
 """The store as it was a moment ago, to read from while imports go on.
 
-A writer shuts everybody else out of a store, and a reader shuts writers out. A server that read from the store itself would
-either keep imports waiting or be kept waiting by them. So it reads from a copy: whenever the store's file has changed, the file
-is copied under the shared lock, the copy is opened, and questions that come from then on are asked of it. Those in flight
-finish on the copy they began on. A commit is one transaction of the file, and the file is copied whole under the lock: nobody
-is ever answered out of half an import.
+A writer shuts everybody else out of a store, and a reader shuts writers out. A server that read
+from the store itself would either keep imports waiting or be kept waiting by them. So it reads from
+a copy: whenever the store's file has changed, the file is copied under the shared lock, the copy is
+opened, and questions that come from then on are asked of it. Those in flight finish on the copy
+they began on. A commit is one transaction of the file, and the file is copied whole under the lock:
+nobody is ever answered out of half an import.
 
-Tried and left: reading in turn with writers (under load one of the two starves), and copying only the segments that are new
-(segments of a number are rewritten by erasure, and the fixed tables grow as well; the bytes are simpler and cheaper up to some
-gigabytes).
+Tried and left: reading in turn with writers (under load one of the two starves), and copying only
+the segments that are new (segments of a number are rewritten by erasure, and the fixed tables grow
+as well; the bytes are simpler and cheaper up to some gigabytes).
 
-The copy has no name once it is open: it goes with the process, however that ends. It lies beside the store, so that a file
-system that can (XFS, Btrfs) shares the blocks instead of copying them; there the size of a store does not matter. Elsewhere
-a copy takes about 50 ms for each 100 MB, which is a million profiles, and the room of a second store; 10 GB are some 5 s after each
-commit. `--refresh-every` then says how often at most; at least as long as the last copy took is always left between two, so
-that copying never takes more than half of the time.
+The copy has no name once it is open: it goes with the process, however that ends. It lies beside
+the store, so that a file system that can (XFS, Btrfs) shares the blocks instead of copying them;
+there the size of a store does not matter. Elsewhere a copy takes about 50 ms for each 100 MB, which
+is a million profiles, and the room of a second store; 10 GB are some 5 s after each commit.
+`--refresh-every` then says how often at most; at least as long as the last copy took is always left
+between two, so that copying never takes more than half of the time.
 
-What a copy is of is compared with what is served: by its id, a store that was put in the place of the right one is not told
-of. A copy that could not be made anew for too long is not told of either: old people may be people who were erased since.
+What a copy is of is compared with what is served: by its id, a store that was put in the place of
+the right one is not told of. A copy that could not be made anew for too long is not told of either:
+old people may be people who were erased since.
 """
 
 from __future__ import annotations
@@ -30,23 +33,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from profilectl.audiences.one_person import Definitions, known_to
 from profilectl.codes import StoreBusy, StoreUnusable, UsageError
-from profilectl.copies import copy_for_reading, signature_of
-from profilectl.feed import Feed
-from profilectl.opening import open_store
-from profilectl.profile import Profiles, profiles_of
-from profilectl.retention import Clocks, clocks_of
-from profilectl.same_store import check_same
-from profilectl.scratch import Scratch, attaching
+from profilectl.importing.suppression import warn_of_key
+from profilectl.profiles.read_model import Profiles, profiles_of
+from profilectl.rules.feed import Feed
+from profilectl.rules.retention import Clocks, clocks_of
 from profilectl.server.trouble import Trouble, trouble_of
-from profilectl.standing import Known, known_to
-from profilectl.store import SCHEMA_VERSION, Settings, Store, attach, version_of
-from profilectl.suppression import warn_of_key
-from profilectl.upgrade import known_version
+from profilectl.store.attaching import SCHEMA_VERSION, attach, version_of
+from profilectl.store.copies import copy_for_reading, signature_of
+from profilectl.store.opening import open_store
+from profilectl.store.same_store import check_same
+from profilectl.store.scratch import Scratch, attaching
+from profilectl.store.settings import Settings
+from profilectl.store.store import OpenStore
+from profilectl.store.upgrade import known_version
 
 QUIET_S = 0.03
-"""So long a file must have rested before it is copied: a writer that opens it again at once (to compact) goes first, and two
-writes within one tick of the file system's clock are not taken for one."""
+"""So long a file must have rested before it is copied: a writer that opens it again at once (to
+compact) goes first, and two writes within one tick of the file system's clock are not taken for
+one.
+"""
 MEMORY_LIMIT = "512MB"
 READERS = 2
 PROMISED_S = 1.0
@@ -55,8 +62,11 @@ MOST_BEHIND_S = 30.0
 """So much older than promised may it be, where nobody says otherwise; then nothing is told."""
 
 
-class Still(Store):
-    """The store of a snapshot. It never changes: what is asked of it for every profile is read once."""
+class Still(OpenStore):
+    """The store of a snapshot.
+
+    It never changes: what is asked of it for every profile is read once.
+    """
 
     def __init__(self, scratch: Scratch, path: Path) -> None:
         super().__init__(scratch, path)
@@ -78,10 +88,25 @@ class Still(Store):
 
 
 class Reader:
-    """One thread's way into a snapshot. profiles: the read model of each workspace that the store has."""
+    """One thread's way into a snapshot.
 
-    def __init__(self, store: Store, made_ms: int, profiles: dict[str, Profiles], known: Known, clocks: Clocks) -> None:
-        self.scratch, self.profiles, self.known, self.clocks = store.scratch, profiles, known, clocks
+    profiles: the read model of each workspace that the store has.
+    """
+
+    def __init__(
+        self,
+        store: OpenStore,
+        made_ms: int,
+        profiles: dict[str, Profiles],
+        known: Definitions,
+        clocks: Clocks,
+    ) -> None:
+        self.scratch, self.profiles, self.known, self.clocks = (
+            store.scratch,
+            profiles,
+            known,
+            clocks,
+        )
         self._store, self._made_ms = store, made_ms
 
     @functools.cached_property
@@ -91,13 +116,24 @@ class Reader:
 
 
 class Snapshot:
-    """One state of the store. number: its last import; users: questions that are being answered out of it; was: the signature of
-    the file that was copied. Raises OtherStore for a copy of another than the one with the id."""
+    """One state of the store.
+
+    number: its last import; users: questions that are being answered out of it; was: the signature
+    of the file that was copied. Raises OtherStore for a copy of another than the one with the id.
+    """
 
     was: tuple[object, ...] = ()
     made_s = 0.0
 
-    def __init__(self, scratch: Scratch, path: Path, copied: Path, workspaces: Sequence[str], made_ms: int, store_id: str) -> None:
+    def __init__(
+        self,
+        scratch: Scratch,
+        path: Path,
+        copied: Path,
+        workspaces: Sequence[str],
+        made_ms: int,
+        store_id: str,
+    ) -> None:
         self.scratch, self.made_ms, self.users, self.retired = scratch, made_ms, 0, False
         scratch.run(attaching(copied, write=False))
         known_version(scratch, copied)
@@ -112,9 +148,18 @@ class Snapshot:
         self.known = known_to(store)
         read: dict[str, Profiles] = {}
         for workspace in workspaces:
-            with contextlib.suppress(UsageError):  # the store has others, not this one: nobody is in it
+            # the store has others, not this one: nobody is in it
+            with contextlib.suppress(UsageError):
                 read[workspace] = profiles_of(store, workspace=workspace, now_ms=made_ms)
-        self.due_ms = min((one.due_ms for profiles in read.values() for one in profiles.aliases if not one.in_force), default=None)
+        self.due_ms = min(
+            (
+                one.due_ms
+                for profiles in read.values()
+                for one in profiles.aliases
+                if not one.in_force
+            ),
+            default=None,
+        )
         clocks = clocks_of(self.settings.stated)
         self.free = []
         for _ in range(READERS):
@@ -174,8 +219,9 @@ class Snapshots:
         self._leaving: list[Snapshot] = []
 
     def open(self, wait_s: float) -> None:
-        """Make the store where there is none, bring it up to this version, and take the first snapshot.
-        Raises StoreBusy, StoreUnusable."""
+        """Make the store where there is none, bring it up to this version, and take the first
+        snapshot. Raises StoreBusy, StoreUnusable.
+        """
         with (
             contextlib.closing(Scratch(self.folder)) as scratch,
             open_store(scratch, self.path, create=True, wait_s=wait_s) as store,
@@ -191,9 +237,10 @@ class Snapshots:
             ) from None
 
     def renew(self, *, at_once: bool = False) -> Snapshot | None:
-        """Return a new snapshot, where the store has changed since the last one and may be read now.
-        at_once: also where it was copied a moment ago. Raises whatever is in the way: StoreUnusable,
-        OSError, and all else."""
+        """Return a new snapshot, where the store has changed since the last one and may be read
+        now. at_once: also where it was copied a moment ago. Raises whatever is in the way:
+        StoreUnusable, OSError, and all else.
+        """
         began_s, now_ms = time.monotonic(), time.time_ns() // 1_000_000
         due = self.now.due_ms is not None and self.now.due_ms <= now_ms  # an alias takes effect
         was = signature_of(self.path)
@@ -254,8 +301,10 @@ class Snapshots:
         )
 
     def behind_s(self) -> float:
-        """Return how much older than promised that is which is told. Both clocks are asked: each may
-        stand still or jump."""
+        """Return how much older than promised that is which is told.
+
+        Both clocks are asked: each may stand still or jump.
+        """
         age_s = max(
             time.monotonic() - self.checked_s,
             (time.time_ns() // 1_000_000 - self.checked_ms) / 1000,
@@ -268,8 +317,10 @@ class Snapshots:
 
     @contextlib.contextmanager
     def reader(self) -> Iterator[Reader]:
-        """Lend a reader of the newest snapshot. At most READERS at a time. Raises Problem where it is
-        too old to be told."""
+        """Lend a reader of the newest snapshot.
+
+        At most READERS at a time. Raises Problem where it is too old to be told.
+        """
         if (silence := self.silence()) is not None:
             raise silence.of_question()
         snapshot = self.now

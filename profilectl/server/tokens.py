@@ -1,7 +1,7 @@
 """Bearer tokens of clients: signed, so that none is kept, and not revocable (domain.md 9).
 
-A token says who and until when, under the signature of a key that this process made for itself: a restart
-ends all of them, and a client asks for another one, as it does when one has run out.
+A token says who and until when, under the signature of a key that this process made for itself: a
+restart ends all of them, and a client asks for another one, as it does when one has run out.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ def _text(raw: bytes) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    if _text(raw) != text:  # the last character has bits that say nothing: one token has one spelling
+    raw = base64.b64decode(
+        text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True
+    )
+    # the last character has bits that say nothing: one token has one spelling
+    if _text(raw) != text:
         raise ValueError("not as it was written")
     return raw

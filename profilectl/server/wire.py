@@ -33,7 +33,7 @@ HEAD_PIECE, BODY_PIECE = 512, 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ConnectionLimits:
     """What a connection may take."""
 
     head_bytes: int = 64 * 1024
@@ -81,7 +81,7 @@ class _Stop(Exception):
 
 
 def config_of(
-    application: Any, limits: Limits, peers: Peers, log: Callable[[str], None]
+    application: Any, limits: ConnectionLimits, peers: Peers, log: Callable[[str], None]
 ) -> uvicorn.Config:
     """Return the configuration of a server whose connections have limits. log: takes a line."""
     protocol = functools.partial(Wire, limits=limits, peers=peers, log=log)
@@ -106,7 +106,7 @@ class Wire(HttpToolsProtocol):
     def __init__(
         self,
         *arguments: Any,
-        limits: Limits,
+        limits: ConnectionLimits,
         peers: Peers,
         log: Callable[[str], None],
         **named: Any,

@@ -1,0 +1,276 @@
+"""profilectl audiences: segments of users by rules."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from profilectl.cli.app import app, options_of, tell_unknown
+from profilectl.cli.options import (
+    JsonOption,
+    WaitOption,
+    file_or_stdout,
+    names_of,
+    with_options,
+)
+from profilectl.codes import UsageError
+from profilectl.rules.audience import KINDS
+
+group = typer.Typer(
+    no_args_is_help=True,
+    help="Segments of users by rules: define, try, evaluate, compare and export them.",
+)
+app.add_typer(group, name="audiences")
+
+KindName = enum.Enum("KindName", names_of(KINDS), type=str)  # type: ignore[misc]
+FormatName = enum.Enum("FormatName", {name: name for name in ("csv", "jsonl", "zip")}, type=str)  # type: ignore[misc]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The audience.")]
+CriteriaArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CRITERIA",
+        help="For example \"tier = 'gold' and count(event 'purchase' within 30d) >= 2\".",
+    ),
+]
+KindOption = Annotated[
+    KindName,
+    typer.Option(
+        "--kind", help="When it is evaluated: by every import, or by `audiences refresh`."
+    ),
+]
+LookbackOption = Annotated[
+    str | None,
+    typer.Option(
+        "--lookback",
+        metavar="SPAN",
+        help="How far back events count in a real-time audience (default: 90 days).",
+    ),
+]
+NowOption = Annotated[
+    str | None, typer.Option("--now", metavar="TIME", help="Evaluate as of this time.")
+]
+
+
+def _table(criteria: str, kind: KindName, lookback: str | None) -> dict[str, str]:
+    return {
+        "criteria": criteria,
+        "kind": kind.value,
+        **({"lookback": lookback} if lookback is not None else {}),
+    }
+
+
+@group.command("list", epilog="Example: profilectl audiences list --json")
+def list_command(context: typer.Context, wait: WaitOption = 0, as_json: JsonOption = False) -> None:
+    """List the audiences of the store, with how many are in each."""
+    from profilectl.audiences.actions import audiences_in
+    from profilectl.render import audiences, screen
+
+    audience_list = audiences_in(options_of(context).store, wait_s=wait)
+    screen.print_json(audience_list) if as_json else audiences.print_audiences(audience_list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudienceAddOptions:
+    """The options of `profilectl audiences add`."""
+
+    name: NameArgument
+    criteria: CriteriaArgument
+    kind: KindOption = KindName["real-time"]
+    lookback: LookbackOption = None
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace the criteria of an audience of this name.")
+    ] = False
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@group.command(
+    "add",
+    epilog="Example: profilectl audiences add regulars \"count(event 'purchase' within 30d) >= 2\"",
+)
+@with_options(AudienceAddOptions)
+def add_command(context: typer.Context, options: AudienceAddOptions) -> None:
+    """Define an audience and evaluate it for everybody (a standard one waits for `audiences
+    refresh`).
+    """
+    from profilectl.audiences.actions import add_audience
+    from profilectl.render import audiences, screen
+    from profilectl.rules.audience import audience_of
+
+    audience = audience_of(options.name, _table(options.criteria, options.kind, options.lookback))
+    added = add_audience(
+        options_of(context).store, audience, replaces=options.replace, wait_s=options.wait
+    )
+    tell_unknown(context, audience.tree, audience.workspace, options.wait)
+    screen.print_json(added) if options.as_json else audiences.print_audiences([added])
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudiencePreviewOptions:
+    """The options of `profilectl audiences preview`."""
+
+    criteria: CriteriaArgument
+    kind: KindOption = KindName["real-time"]
+    lookback: LookbackOption = None
+    now: NowOption = None
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@group.command(
+    "preview", epilog="Example: profilectl audiences preview \"tier = 'gold' and email exists\""
+)
+@with_options(AudiencePreviewOptions)
+def preview_command(context: typer.Context, options: AudiencePreviewOptions) -> None:
+    """Say how many users an audience would have, and show some of them; keep nothing."""
+    from profilectl.audiences.actions import preview_audience
+    from profilectl.reading.actions import stated_time
+    from profilectl.render import audiences, screen
+    from profilectl.rules.audience import audience_of
+
+    audience = audience_of("preview", _table(options.criteria, options.kind, options.lookback))
+    preview = preview_audience(
+        options_of(context).store,
+        audience,
+        now_ms=stated_time("--now", options.now),
+        wait_s=options.wait,
+    )
+    tell_unknown(context, audience.tree, audience.workspace, options.wait)
+    screen.print_json(preview) if options.as_json else audiences.print_preview(preview)
+
+
+@group.command("refresh", epilog="Example: profilectl audiences refresh")
+def refresh_command(
+    context: typer.Context,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="The audiences (default: all).")
+    ] = None,
+    now: NowOption = None,
+    wait: WaitOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate audiences for everybody, and say who entered and left."""
+    from profilectl.audiences.actions import refresh_audiences
+    from profilectl.reading.actions import stated_time
+    from profilectl.render import audiences, screen
+
+    refreshed = refresh_audiences(
+        options_of(context).store, names or (), now_ms=stated_time("--now", now), wait_s=wait
+    )
+    screen.print_json(refreshed) if as_json else audiences.print_audiences(refreshed)
+
+
+@group.command("show", epilog="Example: profilectl audiences show regulars")
+def show_command(
+    context: typer.Context, name: NameArgument, wait: WaitOption = 0, as_json: JsonOption = False
+) -> None:
+    """Show one: its criteria, kind and size, and when it was last evaluated."""
+    from profilectl.audiences.actions import audience_named
+    from profilectl.render import audiences, screen
+
+    shown = audience_named(options_of(context).store, name, wait_s=wait)
+    screen.print_json(shown) if as_json else audiences.print_audience(shown)
+
+
+@group.command("members", epilog="Example: profilectl audiences members regulars --json")
+def members_command(
+    context: typer.Context,
+    name: NameArgument,
+    limit: Annotated[
+        int,
+        typer.Option("--limit", min=0, metavar="N", help="Show at most N members; 0 shows all."),
+    ] = 20,
+    wait: WaitOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """List who is in an audience; with --json one JSON document a line."""
+    from profilectl.audiences.actions import members_of
+    from profilectl.render import audiences
+
+    audiences.print_members(
+        members_of(options_of(context).store, name, limit=limit, wait_s=wait), as_json=as_json
+    )
+
+
+@group.command("diff", epilog="Example: profilectl audiences diff regulars --import 12")
+def diff_command(
+    context: typer.Context,
+    name: NameArgument,
+    number: Annotated[
+        int | None,
+        typer.Option("--import", metavar="N", min=1, help="Show only what this import changed."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="TIME", help="Show only changes from this time on."),
+    ] = None,
+    wait: WaitOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """List who entered and left an audience, and when; with --json one JSON document a line."""
+    from profilectl.audiences.actions import changes_of
+    from profilectl.reading.actions import stated_time
+    from profilectl.render import audiences
+
+    audiences.print_moves(
+        changes_of(
+            options_of(context).store,
+            name,
+            number=number,
+            since_ms=stated_time("--since", since),
+            wait_s=wait,
+        ),
+        as_json=as_json,
+    )
+
+
+@group.command("export", epilog="Example: profilectl audiences export regulars -o regulars.csv")
+def export_command(
+    context: typer.Context,
+    name: NameArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The file to write (default, or -: standard output).",
+        ),
+    ] = None,
+    format: Annotated[
+        FormatName | None,
+        typer.Option(
+            "--format",
+            help=(
+                "csv (a row an identity, as the platform's download), jsonl (a document a"
+                " user) or zip (the CSV with its manifest.json); default: by the name of the"
+                " output, else csv."
+            ),
+        ),
+    ] = None,
+    wait: WaitOption = 0,
+) -> None:
+    """Export who is in an audience, with all identities."""
+    from profilectl.audiences.download import export_audience
+    from profilectl.render import screen
+
+    output = file_or_stdout(output)
+    suffix = output.suffix.removeprefix(".") if output else ""
+    chosen = format.value if format else suffix if suffix in ("csv", "jsonl", "zip") else "csv"
+    if chosen == "zip" and output is None:
+        raise UsageError("a zip goes into a file", "name it with -o")
+    count = export_audience(options_of(context).store, name, output, chosen, wait_s=wait)
+    if not options_of(context).quiet:
+        screen.notice(f"{screen.counted(count, 'member')} of {name} exported")
+
+
+@group.command("remove", epilog="Example: profilectl audiences remove regulars")
+def remove_command(context: typer.Context, name: NameArgument, wait: WaitOption = 0) -> None:
+    """Remove an audience and its memberships; refused while another audience refers to it."""
+    from profilectl.audiences.actions import remove_audience
+
+    remove_audience(options_of(context).store, name, wait_s=wait)

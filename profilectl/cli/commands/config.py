@@ -1,0 +1,64 @@
+"""profilectl config: the rules in force, as one TOML file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from profilectl.cli.app import app, options_of
+from profilectl.cli.options import WaitOption
+
+config_app = typer.Typer(help="Apply or write the configuration.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+DEFINED = ("calculated", "audiences", "outputs", "connections")
+"""Sections of which what is not declared goes; of all else the default comes back."""
+
+
+@config_app.command("apply", epilog="Example: profilectl config apply profilectl.toml")
+def apply_command(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="The configuration to apply.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the difference.")] = False,
+    wait: WaitOption = 0,
+) -> None:
+    """Make a configuration the store's own: shows the difference, then applies it."""
+    from profilectl.configuration import apply_file
+    from profilectl.render import screen
+
+    changes = apply_file(options_of(context).store, file, dry_run=dry_run, wait_s=wait)
+    for change in () if options_of(context).quiet else changes:
+        before = "" if change.before is None else f"{_said(change.before)} -> "
+        absent = "gone" if change.name.partition(".")[0] in DEFINED else "default"
+        after = absent if change.after is None else _said(change.after)
+        screen.notice(f"{change.name}: {before}{after}")
+    if not options_of(context).quiet:
+        verb = "would change" if dry_run else "changed"
+        screen.notice(
+            f"{len(changes)} {'setting' if len(changes) == 1 else 'settings'} {verb}"
+            if changes
+            else "nothing to change"
+        )
+
+
+def _said(value: Any) -> str:
+    return (
+        ", ".join(f"{name} {_plain(item)}" for name, item in value.items())
+        if isinstance(value, dict)
+        else _plain(value)
+    )
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+@config_app.command("export", epilog="Example: profilectl config export > profilectl.toml")
+def export_command(context: typer.Context, wait: WaitOption = 0) -> None:
+    """Write the configuration as TOML on standard output."""
+    from profilectl.configuration import export_text
+    from profilectl.render import screen
+
+    screen.print_text(export_text(options_of(context).store, wait_s=wait))

@@ -1,0 +1,311 @@
+"""profilectl set, modify, alias and identify: one user corrected, one user found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from profilectl.cli import complete
+from profilectl.cli.app import app, options_of
+from profilectl.cli.commands.import_ import print_registered
+from profilectl.cli.import_options import SourceOption
+from profilectl.cli.options import (
+    EnvironmentName,
+    JsonOption,
+    PickOption,
+    WaitOption,
+    value_of,
+    with_options,
+)
+from profilectl.cli.who import (
+    IdentityFlags,
+    PersonFlags,
+    mpid_of,
+    typed_identity,
+    who_is_meant,
+)
+from profilectl.codes import Exit, NobodyFound, UsageError
+
+if TYPE_CHECKING:
+    from typing import Any as Json
+
+SET = "Example: profilectl set --email john.smith@example.com tier=gold visits:=3 --delete color"
+MODIFY = (
+    "Example: profilectl modify --customer-id JohnSmith911"
+    " --remove email=john.smith@example.com --add email=john@example.com"
+)
+ALIAS = "Example: profilectl alias --from 6361913531298988369 --to=-4829301177023345012 --now"
+IDENTIFY = "Example: profilectl identify --email john.smith@example.com --customer-id JohnSmith911"
+
+CorrectionFeedOption = Annotated[
+    str | None,
+    typer.Option(
+        "--feed",
+        help="The feed of the correction (default: corrections).",
+        autocompletion=complete.feeds,
+    ),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would happen.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectionOptions:
+    """Where a correction goes: the options that `set` and `modify` share."""
+
+    feed: CorrectionFeedOption = None
+    source: SourceOption = None
+    pick: PickOption = None
+    dry_run: DryRunOption = False
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetOptions:
+    """The options of `profilectl set`."""
+
+    person: PersonFlags
+    assignments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE...",
+            help="What to set.",
+            show_default=False,
+            autocompletion=complete.assignments,
+        ),
+    ] = None
+    delete: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--delete",
+            metavar="KEY",
+            help="Delete this attribute; may be given several times.",
+            autocompletion=complete.keys,
+        ),
+    ] = None
+    correction: CorrectionOptions
+
+
+@app.command("set", epilog=SET)
+@with_options(SetOptions)
+def set_command(context: typer.Context, options: SetOptions) -> None:
+    """Set and delete attributes of one person, as an import of one batch: same rules, history and
+    undo.
+
+    KEY=VALUE is a text; KEY:=JSON is a number, true, false, a list or null (a tag). Exits with 3 if
+    a value is refused.
+    """
+    from profilectl.importing.corrections.as_import import CORRECTIONS
+    from profilectl.importing.corrections.attributes import correct
+    from profilectl.render import imports, screen
+
+    sets = _assigned(options.assignments or ())
+    deletes = options.delete or []
+    if not sets and not deletes:
+        raise UsageError("say what to set or delete", SET.removeprefix("Example: "))
+    common, correction = options_of(context), options.correction
+    report = correct(
+        common.store,
+        who_is_meant(options.person, SET),
+        sets,
+        deletes,
+        feed=correction.feed or CORRECTIONS,
+        source=value_of(correction.source),
+        pick=correction.pick,
+        dry_run=correction.dry_run,
+        wait_s=correction.wait,
+    )
+    if correction.as_json:
+        screen.print_json(report.as_json())
+    elif not common.quiet:
+        if correction.feed:
+            print_registered(report)
+        imports.print_correction(report)
+    refused = report.counts.attributes["blocked"] or report.counts.rows["dropped"]
+    raise typer.Exit(Exit.REJECTED_ROWS if refused else Exit.DONE)
+
+
+def _assigned(assignments: list[str] | tuple[()]) -> dict[str, Json]:
+    """Return the values by key. Raises UsageError where a key is set twice."""
+    from profilectl.importing.corrections.attributes import assignment
+
+    sets: dict[str, Json] = {}
+    for text in assignments:
+        key, value = assignment(text)
+        if key in sets:
+            raise UsageError(f"{key} is set twice")
+        sets[key] = value
+    return sets
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModifyOptions:
+    """The options of `profilectl modify`."""
+
+    person: PersonFlags
+    add: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--add",
+            metavar="TYPE=VALUE",
+            help="An identity to add; may be given several times.",
+            autocompletion=complete.typed,
+        ),
+    ] = None
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--remove",
+            metavar="TYPE=VALUE",
+            help="An identity to remove; may be given several times.",
+            autocompletion=complete.typed,
+        ),
+    ] = None
+    correction: CorrectionOptions
+
+
+@app.command("modify", epilog=MODIFY)
+@with_options(ModifyOptions)
+def modify_command(context: typer.Context, options: ModifyOptions) -> None:
+    """Add, remove and replace identities of one person: all of it or nothing, as an import that can
+    be undone.
+
+    An identity that is added replaces one of the same type that is removed. A unique identity is
+    taken from the profile that has it; an immutable one never changes.
+    """
+    from profilectl.importing.corrections.as_import import CORRECTIONS
+    from profilectl.importing.corrections.identities import changes_of, modify_identities
+    from profilectl.render import imports, screen
+
+    adds = [typed_identity(text, "--add", mpid=False) for text in options.add or ()]
+    removes = [typed_identity(text, "--remove", mpid=False) for text in options.remove or ()]
+    if not adds and not removes:
+        raise UsageError("say what to add or remove", MODIFY.removeprefix("Example: "))
+    common, correction = options_of(context), options.correction
+    report = modify_identities(
+        common.store,
+        who_is_meant(options.person, MODIFY),
+        changes_of(adds, removes),
+        feed=correction.feed or CORRECTIONS,
+        source=value_of(correction.source),
+        pick=correction.pick,
+        dry_run=correction.dry_run,
+        wait_s=correction.wait,
+    )
+    if correction.as_json:
+        screen.print_json(report.as_json())
+    elif not common.quiet:
+        if correction.feed:
+            print_registered(report)
+        imports.print_modification(report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AliasOptions:
+    """The options of `profilectl alias`."""
+
+    source: Annotated[
+        str, typer.Option("--from", metavar="MPID", help="The earlier, anonymous profile.")
+    ]
+    destination: Annotated[
+        str, typer.Option("--to", metavar="MPID", help="The known profile that gets its past.")
+    ]
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start",
+            metavar="TIME",
+            help="Carry events over from this time on (default: 90 days before the end).",
+        ),
+    ] = None
+    end: Annotated[
+        str | None,
+        typer.Option(
+            "--end", metavar="TIME", help="Carry events over until this time (default: now)."
+        ),
+    ] = None
+    now: Annotated[bool, typer.Option("--now", help="Take effect at once, not after 24 hours.")] = (
+        False
+    )
+    environment: Annotated[
+        EnvironmentName | None,
+        typer.Option("--environment", help="The environment of the MPIDs, if they are in both."),
+    ] = None
+    feed: CorrectionFeedOption = None
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say whether the alias is allowed.")
+    ] = False
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@app.command("alias", epilog=ALIAS)
+@with_options(AliasOptions)
+def alias_command(context: typer.Context, options: AliasOptions) -> None:
+    """Carry the past of one profile over to another: its first-seen date and install attribution.
+
+    Profiles are never merged: identities, attributes and consent stay where they are. An alias is
+    an import, so it can be undone.
+    """
+    from profilectl.importing.corrections.alias import alias_profiles
+    from profilectl.importing.corrections.as_import import CORRECTIONS
+    from profilectl.render import imports, screen
+
+    common = options_of(context)
+    report = alias_profiles(
+        common.store,
+        mpid_of(options.source),
+        mpid_of(options.destination),
+        start=options.start,
+        end=options.end,
+        at_once=options.now,
+        feed=options.feed or CORRECTIONS,
+        environment=value_of(options.environment),
+        dry_run=options.dry_run,
+        wait_s=options.wait,
+    )
+    if options.as_json:
+        screen.print_json(report.as_json())
+    elif not common.quiet:
+        imports.print_alias(report, options.source, options.destination, at_once=options.now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentifyOptions:
+    """The options of `profilectl identify`."""
+
+    identities: IdentityFlags
+    environment: Annotated[
+        EnvironmentName, typer.Option("--environment", help="The environment to look in.")
+    ] = EnvironmentName["production"]
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@app.command("identify", epilog=IDENTIFY)
+@with_options(IdentifyOptions)
+def identify_command(context: typer.Context, options: IdentifyOptions) -> None:
+    """Say whom a batch with these identities would find, step by step, changing nothing.
+
+    Exits with 7 if it would find nobody.
+    """
+    from profilectl.reading.actions import identify_user
+    from profilectl.render import explain, screen
+
+    identities = options.identities.by_type
+    if not identities:
+        raise UsageError("name at least one identity", IDENTIFY.removeprefix("Example: "))
+    identified = identify_user(
+        options_of(context).store,
+        options.environment.value,
+        identities,
+        wait_s=options.wait,
+    )
+    if options.as_json:
+        screen.print_text(explain.identified_json(identified) + "\n")
+    else:
+        explain.print_identified(identified)
+    if identified.found is None:
+        raise NobodyFound("nobody was found")

@@ -1,0 +1,111 @@
+"""profilectl diff: what an import changed, or what lies between two."""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from profilectl.cli import complete
+from profilectl.cli.app import app, options_of
+from profilectl.cli.options import WaitOption, with_options
+from profilectl.cli.who import typed_identity
+
+CHANGES = (
+    "created",
+    "gone",
+    "aliased",
+    "unaliased",
+    "identity-added",
+    "identity-removed",
+    "set",
+    "changed",
+    "deleted",
+)
+ChangeName = enum.Enum("ChangeName", {name: name for name in CHANGES}, type=str)  # type: ignore[misc]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffOptions:
+    """The options of `profilectl diff diff`."""
+
+    older: Annotated[
+        int | None,
+        typer.Argument(
+            metavar="N",
+            min=0,
+            help="The import whose changes to show (default: the last one).",
+            autocompletion=complete.imports_in_force,
+        ),
+    ] = None
+    newer: Annotated[
+        int | None,
+        typer.Argument(
+            metavar="M",
+            min=0,
+            help=(
+                "A second import: show what leads from the state after N to the state after M."
+                " M may be the earlier one; 0 is the empty store."
+            ),
+            autocompletion=complete.imports_in_force,
+        ),
+    ] = None
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--attribute",
+            metavar="KEY",
+            help="Show only changes of this attribute; repeatable.",
+            autocompletion=complete.keys,
+        ),
+    ] = None
+    change: Annotated[
+        list[ChangeName] | None,
+        typer.Option("--change", help="Show only changes of this kind; repeatable."),
+    ] = None
+    identity: Annotated[
+        str | None,
+        typer.Option(
+            "--identity",
+            metavar="TYPE=VALUE",
+            help="Show only profiles that have this identity, or mpid=NUMBER.",
+            autocompletion=complete.typed,
+        ),
+    ] = None
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Show at most N changes.")
+    ] = None
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document a line, one for each change.")
+    ] = False
+    wait: WaitOption = 0
+
+
+@app.command("diff", epilog="Example: profilectl diff 3 --change changed --attribute tier")
+@with_options(DiffOptions)
+def diff_command(context: typer.Context, options: DiffOptions) -> None:
+    """Show what an import changed, or what lies between two, profile by profile and attribute by
+    attribute.
+    """
+    from profilectl.reading.actions import changes_of
+    from profilectl.render import imports, screen
+
+    changes = changes_of(
+        options_of(context).store,
+        options.older,
+        options.newer,
+        who=typed_identity(options.identity) if options.identity else None,
+        changes=[str(change.value) for change in options.change or ()],
+        attributes=options.attribute or (),
+        wait_s=options.wait,
+    )
+    if options.limit is not None:
+        changes = itertools.islice(changes, options.limit)
+    if options.as_json:
+        for line, *_ in changes:
+            screen.print_text(f"{line}\n")
+    else:
+        imports.print_changes(changes)

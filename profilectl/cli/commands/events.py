@@ -1,0 +1,197 @@
+"""profilectl events and stream: what users did, and what comes in."""
+
+from __future__ import annotations
+
+import enum
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from profilectl.cli import complete
+from profilectl.cli.app import app, options_of
+from profilectl.cli.options import (
+    JsonOption,
+    OnlyEnvironmentOption,
+    WaitOption,
+    names_of,
+    value_of,
+    with_options,
+)
+from profilectl.cli.who import AnyPersonFlags, who_is_meant
+from profilectl.codes import NobodyFound, StoreBusy, StoreUnusable
+from profilectl.rules.event.event import EVENT_TYPES
+
+TypeName = enum.Enum("TypeName", names_of(EVENT_TYPES), type=str)  # type: ignore[misc]
+EVENTS_EXAMPLE = (
+    "Example: profilectl events --email john.smith@example.com"
+    " --since 2026-01-01 --type commerce_event"
+)
+FOLLOW_S = 0.5
+"""How often a store is looked at for new batches."""
+OnlyFeedOption = Annotated[
+    str | None, typer.Option("--feed", help="Only this feed.", autocompletion=complete.feeds)
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventsOptions:
+    """The options of `profilectl events`."""
+
+    person: AnyPersonFlags
+    types: Annotated[
+        list[TypeName] | None,
+        typer.Option(
+            "--type",
+            help="Only events of this type; may be given several times.",
+            show_default=False,
+        ),
+    ] = None
+    names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="Only events of this name; may be given several times.",
+        ),
+    ] = None
+    feed: OnlyFeedOption = None
+    environment: OnlyEnvironmentOption = None
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help="Only events from this time on: a day, a time, or 30d, 12h ago.",
+        ),
+    ] = None
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="TIME", help="Only events before this time."),
+    ] = None
+    limit: Annotated[
+        int,
+        typer.Option(
+            "--limit", min=0, metavar="N", help="Show at most the newest N events; 0 shows all."
+        ),
+    ] = 20
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@app.command("events", epilog=EVENTS_EXAMPLE)
+@with_options(EventsOptions)
+def events_command(context: typer.Context, options: EventsOptions) -> None:
+    """List events, newest first: of one user, or of everybody.
+
+    With --json one JSON document a line, each event whole, as it came; oldest first, as every
+    history in JSON.
+    """
+    from profilectl.reading.actions import read_events, stated_time
+    from profilectl.reading.stream import EventFilter
+    from profilectl.render import events, screen
+
+    person = who_is_meant(options.person, EVENTS_EXAMPLE) if options.person.is_given() else None
+    event_filter = EventFilter(
+        who=person,
+        types=[kind.value for kind in options.types or ()],
+        names=options.names or (),
+        feed=options.feed,
+        environment=value_of(options.environment),
+        since_ms=stated_time("--since", options.since),
+        until_ms=stated_time("--until", options.until),
+        limit=options.limit,
+    )
+    newest_first = read_events(options_of(context).store, event_filter, wait_s=options.wait)
+    if options.as_json:
+        for event in reversed(newest_first):
+            screen.print_text(event.as_json() + "\n")
+    else:
+        events.print_events(newest_first)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions:
+    """The options of `profilectl stream`."""
+
+    environment: OnlyEnvironmentOption = None
+    feed: OnlyFeedOption = None
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="VALUE",
+            help="Only batches of users that have this device identity.",
+        ),
+    ] = None
+    limit: Annotated[
+        int,
+        typer.Option(
+            "--limit", min=0, metavar="N", help="Show at most the latest N batches; 0 shows all."
+        ),
+    ] = 10
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow", "-f", help="Go on and show what others import, until you stop it."
+        ),
+    ] = False
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@app.command("stream", epilog="Example: profilectl stream --environment development --follow")
+@with_options(StreamOptions)
+def stream_command(context: typer.Context, options: StreamOptions) -> None:
+    """Show the latest batches with what each did, newest last; --follow shows more as they come in.
+
+    Each names its user: profilectl show --mpid=MPID opens the activity view. A batch of nobody says
+    why: its feed only reads, or may only update and nobody matched.
+    """
+    store = options_of(context).store
+    end, stamp = _print_stream(store, options, after=None, stamp=None)
+    while options.follow:
+        time.sleep(FOLLOW_S)
+        end, stamp = _print_stream(store, options, after=end, stamp=stamp)
+
+
+def _print_stream(
+    store: Path, options: StreamOptions, *, after: int | None, stamp: int | None
+) -> tuple[int | None, int | None]:
+    """Print the batches that came in since an arrival.
+
+    after: the last arrival that was printed; None: nothing was printed yet. stamp: the time of the
+    store's file then, in nanoseconds: a file that has not changed is not opened again. Return both
+    as they are now.
+    """
+    from profilectl.reading.actions import read_batches
+    from profilectl.render import events, screen
+
+    changed = store.stat().st_mtime_ns if options.follow and store.exists() else None
+    if changed is not None and changed == stamp:
+        return after, stamp
+    try:
+        end, batches = read_batches(
+            store,
+            after=after,
+            limit=options.limit if after is None else 0,
+            feed=options.feed,
+            environment=value_of(options.environment),
+            device=options.device,
+            wait_s=options.wait,
+        )
+    except (StoreBusy, StoreUnusable):
+        # An import writes just now; or, once something was printed, a store is being put in place.
+        if not options.follow or after is None:
+            raise
+        return after, stamp
+    except NobodyFound:  # who follows may wait for somebody to come
+        if not options.follow:
+            raise
+        return after, changed
+    events.print_batches(batches, as_json=options.as_json)
+    if not batches and not options.follow and not options.as_json:
+        screen.notice("no batches")
+    return end, changed

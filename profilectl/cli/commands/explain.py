@@ -1,0 +1,187 @@
+"""profilectl explain: why a value, a profile, a row is what it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from profilectl.cli import complete
+from profilectl.cli.app import app, options_of
+from profilectl.cli.groups import GroupWithDefault
+from profilectl.cli.options import JsonOption, WaitOption, with_options
+from profilectl.cli.who import AnyPersonFlags, typed_identity, who_is_meant
+from profilectl.codes import InputRefused, NobodyFound, UsageError
+
+
+class _ExplainGroup(GroupWithDefault):
+    """`explain --email x` explains attributes; the other kinds have a name."""
+
+    default = "attribute"
+
+
+explain_app = typer.Typer(
+    help="Say why: profilectl explain --email x [--attribute tier], or one of the commands.",
+    no_args_is_help=True,
+    cls=_ExplainGroup,
+)
+app.add_typer(explain_app, name="explain")
+
+ATTRIBUTE = "Example: profilectl explain --email john.smith@example.com --attribute tier"
+IDENTITY = (
+    "Example: profilectl explain identity --email john.smith@example.com"
+    " --and customer_id=JohnSmith911"
+)
+LONGEST_LINE = 15
+"""The most digits of a line number; a longer one is of no line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainAttributeOptions:
+    """The options of `profilectl explain attribute`."""
+
+    person: AnyPersonFlags
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--attribute",
+            metavar="KEY",
+            help="Explain only this attribute; may be given several times.",
+            show_default=False,
+            autocompletion=complete.keys,
+        ),
+    ] = None
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of",
+            metavar="IMPORT|TIME",
+            help="Explain the state after an import, or at a time.",
+        ),
+    ] = None
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@explain_app.command("attribute", epilog=ATTRIBUTE)
+@with_options(ExplainAttributeOptions)
+def attribute_command(context: typer.Context, options: ExplainAttributeOptions) -> None:
+    """Say of each attribute of a person which row decided it, and what every other value lost to."""
+    from profilectl.reading.actions import explain_person
+    from profilectl.render import explain, screen
+
+    kind, value = who_is_meant(options.person, ATTRIBUTE)
+    people = explain_person(
+        options_of(context).store,
+        kind,
+        value,
+        options.attribute or (),
+        as_of=options.as_of,
+        wait_s=options.wait,
+    )
+    if options.as_json:
+        screen.print_text(explain.attributes_json(people) + "\n")
+    else:
+        for activity, attributes in people:
+            explain.print_attributes(activity, attributes)
+    if not people:
+        raise NobodyFound(f"nobody has the {_named(kind)} {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainIdentityOptions:
+    """The options of `profilectl explain identity`."""
+
+    person: AnyPersonFlags
+    second: Annotated[
+        str | None,
+        typer.Option(
+            "--and",
+            metavar="TYPE=VALUE",
+            help="Another identity: why is it not the same profile?",
+            show_default=False,
+            autocompletion=complete.typed,
+        ),
+    ] = None
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@explain_app.command("identity", epilog=IDENTITY)
+@with_options(ExplainIdentityOptions)
+def identity_command(context: typer.Context, options: ExplainIdentityOptions) -> None:
+    """Say which rows joined the identities of a profile; with --and, why two values are not one
+    profile.
+    """
+    from profilectl.reading.actions import explain_chains, explain_identities
+    from profilectl.render import explain, screen
+
+    store = options_of(context).store
+    kind, value = who_is_meant(options.person, IDENTITY)
+    if options.second is not None:
+        second = typed_identity(options.second, "--and")
+        apart = explain_identities(store, (kind, value), second, wait_s=options.wait)
+        if options.as_json:
+            screen.print_text(explain.apart_json(apart) + "\n")
+        else:
+            explain.print_apart(apart)
+        return
+    people = explain_chains(store, kind, value, wait_s=options.wait)
+    if options.as_json:
+        screen.print_text(explain.chains_json(people) + "\n")
+    else:
+        for profile, links in people:
+            explain.print_chain(profile, links)
+    if not people:
+        raise NobodyFound(f"nobody has the {_named(kind)} {value}")
+
+
+def _named(kind: str) -> str:
+    """Return what an identity type is called in a message."""
+    return "identity or MPID" if kind == "any" else kind
+
+
+@explain_app.command("row", epilog="Example: profilectl explain row legacy.csv:17")
+def row_command(
+    context: typer.Context,
+    row: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE:LINE", help="The line (of Parquet: the row), as in a report or in show."
+        ),
+    ],
+    wait: WaitOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what became of one row of a file, in every import that read it."""
+    from profilectl.reading.actions import explain_one_row
+    from profilectl.render import explain, screen
+
+    file, _, line = row.rpartition(":")
+    if not file or not line.isdecimal() or not int(line[:LONGEST_LINE]):
+        raise UsageError(f"{row}: must be FILE:LINE", "for example legacy.csv:17")
+    if len(line) > LONGEST_LINE:
+        raise InputRefused(f"{file} has no line {line}")
+    fates = explain_one_row(options_of(context).store, file, int(line), wait_s=wait)
+    if as_json:
+        screen.print_text(explain.fates_json(fates) + "\n")
+    else:
+        explain.print_fates(fates)
+
+
+@explain_app.command("rules", epilog="Example: profilectl explain rules --json")
+def rules_command(
+    context: typer.Context, wait: WaitOption = 0, as_json: JsonOption = False
+) -> None:
+    """Print the rules in force: identity strategy and flags, priorities, protections, feeds,
+    limits.
+    """
+    from profilectl.reading.actions import explain_rules
+    from profilectl.render import explain, screen
+
+    rules = explain_rules(options_of(context).store, wait_s=wait)
+    if as_json:
+        screen.print_json(rules)
+    else:
+        explain.print_rules(rules)

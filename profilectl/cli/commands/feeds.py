@@ -1,0 +1,143 @@
+"""profilectl feeds: the inputs, their sources and protection levels."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from profilectl.cli import complete
+from profilectl.cli.app import app, options_of
+from profilectl.cli.import_options import ProtectionName, SourceName
+from profilectl.cli.options import JsonOption, WaitOption
+from profilectl.rules.feed import DEFAULT_PROTECTION, meaning_of, source_named_by
+
+feeds_app = typer.Typer(help="List, add and change feeds.", no_args_is_help=True)
+app.add_typer(feeds_app, name="feeds")
+
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="The feed.", autocompletion=complete.feeds)
+]
+
+
+@feeds_app.command("list", epilog="Example: profilectl feeds list --json")
+def list_feeds(context: typer.Context, as_json: JsonOption = False, wait: WaitOption = 0) -> None:
+    """List the feeds with source, protection level and number of imports."""
+    from profilectl.render import screen
+    from profilectl.store.feeds import feeds_of
+
+    feeds = feeds_of(options_of(context).store, wait_s=wait)
+    if as_json:
+        screen.print_json(feeds)
+    else:
+        _print(feeds)
+
+
+@feeds_app.command("show", epilog="Example: profilectl feeds show warehouse")
+def show_feed(
+    context: typer.Context, name: NameArgument, as_json: JsonOption = False, wait: WaitOption = 0
+) -> None:
+    """Show one feed."""
+    from profilectl.render import screen
+    from profilectl.store.feeds import feed_of
+
+    feed = feed_of(options_of(context).store, name, wait_s=wait)
+    if as_json:
+        screen.print_json(feed)
+    else:
+        _print([feed])
+
+
+@feeds_app.command(
+    "add", epilog="Example: profilectl feeds add punchh --source partner --partner Punchh"
+)
+def add_feed(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The feed.")],
+    source: Annotated[
+        SourceName | None,
+        typer.Option(
+            "--source",
+            help=(
+                "The source that ranks its attributes (default: the source that has the feed's"
+                " name, else custom-feed)."
+            ),
+        ),
+    ] = None,
+    protection: Annotated[
+        ProtectionName, typer.Option("--protection", help="What the feed may do to profiles.")
+    ] = ProtectionName[DEFAULT_PROTECTION],
+    partner: Annotated[
+        str | None,
+        typer.Option("--partner", help="The partner whose data it is; only with --source partner."),
+    ] = None,
+    wait: WaitOption = 0,
+) -> None:
+    """Register a feed."""
+    from profilectl.render import screen
+    from profilectl.store.feeds import add_feed as add
+
+    ranked_as = str(source.value) if source else source_named_by(name)
+    add(options_of(context).store, name, ranked_as, protection.value, partner, wait_s=wait)
+    if not options_of(context).quiet:
+        screen.notice(
+            f"registered the feed {name}: source {ranked_as}, protection {protection.value}"
+        )
+        screen.notice(meaning_of(ranked_as))
+
+
+@feeds_app.command("set", epilog="Example: profilectl feeds set warehouse --protection update-only")
+def set_feed(
+    context: typer.Context,
+    name: NameArgument,
+    protection: Annotated[
+        ProtectionName | None,
+        typer.Option("--protection", help="What the feed may do to profiles from now on."),
+    ] = None,
+    source: Annotated[
+        SourceName | None,
+        typer.Option("--source", help="Refused if it differs: attributes depend on it."),
+    ] = None,
+    partner: Annotated[
+        str | None,
+        typer.Option("--partner", help="Refused if it differs: attributes depend on it."),
+    ] = None,
+    wait: WaitOption = 0,
+) -> None:
+    """Change a feed's protection level."""
+    from profilectl.render import screen
+    from profilectl.store.feeds import set_feed as set_it
+
+    after = set_it(
+        options_of(context).store,
+        name,
+        protection.value if protection else None,
+        source.value if source else None,
+        partner,
+        wait_s=wait,
+    )
+    if not options_of(context).quiet:
+        screen.notice(f"the feed {name}: protection {after}")
+
+
+def _print(feeds: list[dict[str, object]]) -> None:
+    from profilectl.render import screen
+
+    rows = [
+        (
+            feed["name"],
+            feed["source"],
+            feed["protection"],
+            feed["partner"] or "",
+            feed["workspace"] or "",
+            feed["imports"],
+        )
+        for feed in feeds
+    ]
+    screen.print_table(
+        "Feeds",
+        ("feed", "source", "protection", "partner", "workspace", "imports"),
+        rows,
+        right=(5,),
+        spare=(4,),
+    )

@@ -1,0 +1,144 @@
+"""profilectl import: files become profiles."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from profilectl.cli.app import app, options_of
+from profilectl.cli.import_options import (
+    AsInputOption,
+    DetailedOption,
+    ExplainOption,
+    FeedOption,
+    FilesArgument,
+    LimitOptions,
+    ReadingOptions,
+    RejectsOption,
+    import_request,
+)
+from profilectl.cli.options import JsonOption, WaitOption, with_options
+from profilectl.codes import Exit, UsageError
+
+if TYPE_CHECKING:
+    from profilectl.rules.counts import ImportReport
+
+EXAMPLE = "Example: profilectl import legacy.csv --feed warehouse --protection update-only"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """The options of `profilectl import`."""
+
+    files: FilesArgument
+    feed: FeedOption
+    reading: ReadingOptions
+    rejects: RejectsOption = None
+    rejects_as_input: AsInputOption = None
+    explain_rows: ExplainOption = None
+    limits: LimitOptions
+    keep_scratch: Annotated[
+        str | None, typer.Option("--keep-scratch", metavar="FILE", hidden=True)
+    ] = None
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Say what would happen, with examples; write nothing to the store."
+        ),
+    ] = False
+    detailed_exitcode: DetailedOption = False
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@app.command("import", epilog=EXAMPLE)
+@with_options(ImportOptions)
+def import_command(context: typer.Context, options: ImportOptions) -> None:
+    """Import CSV, Parquet, JSONL or JSON files as one transaction.
+
+    The import resolves identities to one profile each, and applies the feed's protection level and
+    the priority of its source. Every row that cannot be used goes to the rejects, with its reason.
+    """
+    from profilectl.importing.run import import_files
+    from profilectl.render import screen
+
+    if options.detailed_exitcode and not options.dry_run:
+        raise UsageError("--detailed-exitcode goes with --dry-run")
+    common = options_of(context)
+    with screen.progress_bar(quiet=common.quiet or options.as_json) as progress:
+        request = replace(
+            import_request(options.files, options.feed, options.reading, options.limits),
+            rejects=options.rejects,
+            rejects_as_input=options.rejects_as_input,
+            explain_rows=options.explain_rows,
+            keep_scratch=options.keep_scratch,
+            dry_run=options.dry_run,
+            wait_s=options.wait,
+            stdin=sys.stdin.buffer,
+            progress=progress,
+        )
+        report = import_files(common.store, request)
+    print_outcome(report, as_json=options.as_json, quiet=common.quiet)
+    raise typer.Exit(exit_of(report, detailed=options.detailed_exitcode))
+
+
+def exit_of(report: ImportReport, *, detailed: bool = False) -> Exit:
+    """Return the exit status of an import or a dry run."""
+    if detailed and report.changes():
+        return Exit.CHANGES
+    return Exit.REJECTED_ROWS if report.counts.rows["rejected"] else Exit.DONE
+
+
+def print_outcome(report: ImportReport, *, as_json: bool, quiet: bool) -> None:
+    """Print the report on stdout, and what a person should know beside it on stderr."""
+    from profilectl.render import imports, screen
+
+    if as_json:
+        screen.print_json(report.as_json())
+    if not quiet:
+        _print_notices(report, as_json=as_json)
+    if not as_json and report.already_imported is None:
+        imports.print_report(report)
+        if report.examples is not None:
+            imports.print_examples(report.examples)
+        if not quiet:
+            sys.stdout.flush()
+            imports.print_rate(report)
+
+
+def _print_notices(report: ImportReport, *, as_json: bool) -> None:
+    """Print on stderr what a person should know beside the report."""
+    from profilectl.render import imports, screen
+
+    for file in report.files:
+        if file.already_imported is not None:
+            again = "(--again imports it once more)"
+            screen.notice(f"{file.path}: already imported as {file.already_imported} {again}")
+    print_registered(report)
+    for notice in report.notices:
+        screen.notice(notice)
+    for shared in report.shared:
+        screen.notice(shared.told())
+    if not as_json:
+        imports.print_columns(report)
+    if report.rejects:
+        count = report.counts.rows["rejected"]
+        rows = screen.counted(count, "rejected row")
+        screen.notice(f"{rows} {'is' if count == 1 else 'are'} in {report.rejects}")
+    if report.rejects_as_input:
+        screen.notice(f"to mend and import: {report.rejects_as_input}")
+    if report.explained_rows:
+        screen.notice(f"every row with a code is in {report.explained_rows}")
+
+
+def print_registered(report: ImportReport) -> None:
+    """Print on stderr that the import registered a feed (design.md R7)."""
+    from profilectl.render import screen
+
+    if report.feed_registered:
+        registered = "would register" if report.dry_run else "registered"
+        feed = f"source {report.source}, protection {report.protection}"
+        screen.notice(f"{registered} the feed {report.feed}: {feed}")

@@ -1,0 +1,145 @@
+"""profilectl imports: the history of a store, and taking imports back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from profilectl.cli import complete
+from profilectl.cli.app import app, options_of
+from profilectl.cli.options import JsonOption, WaitOption, YesOption, is_terminal, with_options
+from profilectl.codes import InputRefused, UsageError
+
+imports_app = typer.Typer(help="List, show and undo imports.", no_args_is_help=True)
+app.add_typer(imports_app, name="imports")
+
+NumberArgument = Annotated[
+    int,
+    typer.Argument(
+        metavar="N", help="The number of the import.", min=1, autocompletion=complete.imports
+    ),
+]
+UndoneArgument = Annotated[
+    int,
+    typer.Argument(
+        metavar="N",
+        help="The number of the import.",
+        min=1,
+        autocompletion=complete.imports_in_force,
+    ),
+]
+
+
+@imports_app.command("list", epilog="Example: profilectl imports list --json")
+def list_command(context: typer.Context, as_json: JsonOption = False, wait: WaitOption = 0) -> None:
+    """List all imports, undone ones too."""
+    from profilectl.importing.undo import imports_of
+    from profilectl.render import imports, screen
+
+    pasts = imports_of(options_of(context).store, wait_s=wait)
+    if as_json:
+        screen.print_json([past.as_json() for past in pasts])
+    else:
+        imports.print_imports(pasts)
+
+
+@imports_app.command("show", epilog="Example: profilectl imports show 3")
+def show_command(
+    context: typer.Context,
+    number: NumberArgument,
+    as_json: JsonOption = False,
+    wait: WaitOption = 0,
+) -> None:
+    """Show one import: feed, files with their hashes, who and when, and its counts."""
+    from profilectl.importing.undo import import_of
+    from profilectl.render import imports, screen
+
+    past = import_of(options_of(context).store, number, wait_s=wait)
+    if as_json:
+        screen.print_json(past.as_json())
+    else:
+        imports.print_import(past)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportsUndoOptions:
+    """The options of `profilectl imports undo`."""
+
+    number: UndoneArgument
+    cascade: Annotated[
+        bool,
+        typer.Option(
+            "--cascade", help="Also undo the later imports that depend on it, newest first."
+        ),
+    ] = False
+    replay: Annotated[
+        bool,
+        typer.Option("--replay", help="Import the files of all later imports again, without it."),
+    ] = False
+    yes: YesOption = False
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@imports_app.command("undo", epilog="Example: profilectl imports undo 3 --yes")
+@with_options(ImportsUndoOptions)
+def undo_command(context: typer.Context, options: ImportsUndoOptions) -> None:
+    """Take an import back.
+
+    It stays in the history as undone, and its files may be imported again.
+    """
+    from profilectl.importing.undo import undo_import
+    from profilectl.render import screen
+
+    if options.cascade and options.replay:
+        raise UsageError(
+            "--cascade and --replay exclude each other",
+            "--replay makes the later imports again, --cascade does not",
+        )
+    common = options_of(context)
+    if not options.yes and is_terminal():
+        _ask(common.store, options)
+    with screen.progress_bar(quiet=common.quiet or options.as_json) as progress:
+        undone = undo_import(
+            common.store,
+            options.number,
+            cascade=options.cascade,
+            replay=options.replay,
+            wait_s=options.wait,
+            progress=progress,
+        )
+    if options.as_json:
+        screen.print_json(
+            {
+                "undone": undone.numbers,
+                "replayed": [{"import": old, "as": new} for old, new in undone.replayed],
+            }
+        )
+    elif not common.quiet:
+        for number in undone.numbers:
+            screen.notice(f"import {number} is undone")
+        for old, new in undone.replayed:
+            screen.notice(f"import {old} was made again as {new}")
+
+
+def _ask(store: Path, options: ImportsUndoOptions) -> None:
+    """Show what goes, and ask. Raises InputRefused where the answer is no."""
+    from profilectl.importing.undo import going
+    from profilectl.render import screen
+
+    pasts = going(
+        store,
+        options.number,
+        cascade=options.cascade,
+        replay=options.replay,
+        wait_s=options.wait,
+    )
+    for past in pasts:
+        again = ", to be made again" if options.replay and past.number != options.number else ""
+        rows = screen.counted(past.report["rows"]["applied"], "row")
+        screen.notice(f"import {past.number}: feed {past.feed}, {rows} applied{again}")
+    if not typer.confirm(f"Take {screen.counted(len(pasts), 'import')} back?", err=True):
+        raise InputRefused("nothing was taken back")

@@ -1,0 +1,395 @@
+"""profilectl enrich, forward, outbox and usage: what leaves for the outputs, and what is billed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from profilectl.cli import complete
+from profilectl.cli.app import app, options_of
+from profilectl.cli.import_options import (
+    DelimiterOption,
+    EmptyOption,
+    EncodingOption,
+    EnvironmentOption,
+    EventOption,
+    FilesArgument,
+    FormatOption,
+    ManifestOption,
+    MapOption,
+    PartnerOption,
+    ProtectionOption,
+    SourceOption,
+    UnpackedOption,
+)
+from profilectl.cli.import_options import EmptyName as Empty
+from profilectl.cli.options import (
+    JsonOption,
+    WaitOption,
+    YesOption,
+    is_terminal,
+    value_of,
+    with_options,
+)
+from profilectl.codes import Exit, InputRefused, UsageError
+from profilectl.rules.text.retry_after import MAX_WAIT_S
+
+if TYPE_CHECKING:
+    from profilectl.outputs.delivery.run import Forwarded
+
+OutputOption = Annotated[
+    str | None, typer.Option("--output", metavar="NAME", help="Only this output.")
+]
+outbox_app = typer.Typer(
+    help="Batches that wait to leave, and those that could not.", no_args_is_help=True
+)
+app.add_typer(outbox_app, name="outbox")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnrichOptions:
+    """The options of `profilectl outputs enrich`."""
+
+    files: FilesArgument
+    feed: Annotated[
+        str,
+        typer.Option(
+            "--feed", help="The feed the files would come from.", autocompletion=complete.feeds
+        ),
+    ]
+    output: OutputOption = None
+    protection: ProtectionOption = None
+    source: SourceOption = None
+    partner: PartnerOption = None
+    format: FormatOption = None
+    manifest: ManifestOption = None
+    mapped: MapOption = None
+    delimiter: DelimiterOption = None
+    encoding: EncodingOption = None
+    max_unpacked: UnpackedOption = None
+    empty: EmptyOption = Empty["ignore"]
+    event: EventOption = None
+    environment: EnvironmentOption = None
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@app.command("enrich", epilog="Example: profilectl enrich views.jsonl --feed web --json")
+@with_options(EnrichOptions)
+def enrich_command(context: typer.Context, options: EnrichOptions) -> None:
+    """Show what would leave for each batch of files: completed with its profile, and for each
+    output, filtered. Nothing is stored or sent.
+
+    With --json one JSON line a row.
+    """
+    import sys
+
+    from profilectl.importing.request import ImportRequest
+    from profilectl.outputs.enrich import enrich
+    from profilectl.render import outputs, screen
+    from profilectl.rules.text.values import to_json
+
+    request = ImportRequest(
+        paths=options.files,
+        feed=options.feed,
+        protection=value_of(options.protection),
+        source=value_of(options.source),
+        partner=options.partner,
+        format=value_of(options.format),
+        manifest=options.manifest,
+        mapped=options.mapped or (),
+        delimiter=options.delimiter,
+        encoding=options.encoding,
+        max_unpacked=options.max_unpacked,
+        empty=options.empty.value,
+        event=options.event,
+        environment=value_of(options.environment),
+        wait_s=options.wait,
+        stdin=sys.stdin.buffer,
+    )
+    common = options_of(context)
+    report, batches = enrich(common.store, request, output=options.output)
+    for batch in batches:
+        if options.as_json:
+            screen.print_text(to_json(batch.as_value()) + "\n")
+        else:
+            outputs.print_enriched(batch)
+    if not common.quiet:
+        rejected = report.counts.rows["rejected"]
+        screen.notice(
+            f"{screen.counted(len(batches), 'batch')}; nothing was stored or sent"
+            + (f"; {screen.counted(rejected, 'row')} would be rejected" if rejected else "")
+        )
+    raise typer.Exit(Exit.REJECTED_ROWS if report.counts.rows["rejected"] else Exit.DONE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForwardOptions:
+    """The options of `profilectl outputs forward`."""
+
+    output: OutputOption = None
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", min=1, help="Send at most N batches to each output."),
+    ] = None
+    attempts: Annotated[
+        int,
+        typer.Option(
+            "--attempts",
+            metavar="N",
+            min=1,
+            max=100,
+            help="How often to try a batch before it goes to the dead-letter list.",
+        ),
+    ] = 5
+    timeout: Annotated[
+        float,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=0.1,
+            help="How long one exchange may last, from connecting to the last byte.",
+        ),
+    ] = 30
+    pause: Annotated[
+        float,
+        typer.Option(
+            "--pause",
+            metavar="SECONDS",
+            min=0,
+            help="The first pause before a batch is tried again; later pauses are longer.",
+        ),
+    ] = 0.5
+    max_wait: Annotated[
+        float,
+        typer.Option(
+            "--max-wait",
+            metavar="SECONDS",
+            min=0,
+            help=(
+                "If a receiver asks for a longer pause, end with exit 9 and say when to come back."
+            ),
+        ),
+    ] = MAX_WAIT_S
+    lanes: Annotated[
+        int,
+        typer.Option(
+            "--lanes",
+            metavar="N",
+            min=1,
+            max=100,
+            help="How many people's batches to send to a webhook at the same time.",
+        ),
+    ] = 8
+    credentials: Annotated[
+        Path | None,
+        typer.Option(
+            "--credentials",
+            metavar="FILE",
+            help=(
+                "The credentials of the outputs: a TOML file of mode 0600 (default: the"
+                " environment)."
+            ),
+        ),
+    ] = None
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full",
+            help=(
+                "Send the whole membership of connected audiences again, also what was sent before."
+            ),
+        ),
+    ] = False
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on, and look every second for new batches.")
+    ] = False
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@app.command("forward", epilog="Example: profilectl forward --output lake")
+@with_options(ForwardOptions)
+def forward_command(context: typer.Context, options: ForwardOptions) -> None:
+    """Deliver what waits: each batch with its profile as it was after it, and who enters or leaves
+    an audience that is connected; in order for each person, at least once, always under the same
+    id.
+
+    Exit 3: some went to the dead-letter list. Exit 9: an output could not be reached, lacks
+    credentials, takes nothing, or asks for a longer pause than --max-wait; what is left waits.
+    """
+    from profilectl.outputs.delivery.parcel import DeliveryManner
+    from profilectl.outputs.delivery.run import ForwardRequest, forward
+    from profilectl.render import outputs, screen
+
+    common = options_of(context)
+    request = ForwardRequest(
+        output=options.output,
+        limit=options.limit,
+        manner=DeliveryManner(
+            attempts=options.attempts,
+            timeout_s=options.timeout,
+            lanes=options.lanes,
+            pause_s=options.pause,
+            max_wait_s=options.max_wait,
+        ),
+        credentials=options.credentials,
+        follow_s=1.0 if options.follow else None,
+        wait_s=options.wait,
+        full=options.full,
+    )
+
+    def print_round(forwarded: list[Forwarded]) -> None:
+        for result in filter(_did_something, forwarded):
+            if options.as_json:
+                screen.print_text(_line(result.as_json()))
+            else:
+                outputs.print_forwarded([result])
+
+    with screen.progress_bar(quiet=common.quiet or options.as_json) as progress:
+        forwarded = forward(common.store, request, progress=progress, told=print_round)
+    if options.as_json:
+        screen.print_json([result.as_json() for result in forwarded])
+    else:
+        outputs.print_forwarded(forwarded)
+    for result in forwarded:
+        if result.stopped:
+            screen.error(f"{result.output}: {result.stopped}", result.hint)
+    raise typer.Exit(_exit_of(forwarded))
+
+
+def _did_something(result: Forwarded) -> bool:
+    """Return whether a round with an output is worth a line."""
+    counts = (result.delivered, result.known, result.dead, result.not_sent)
+    return any(counts) or bool(result.stopped) or result.members is not None
+
+
+def _exit_of(forwarded: list[Forwarded]) -> Exit:
+    if any(result.stopped for result in forwarded):
+        return Exit.UNFINISHED
+    return Exit.REJECTED_ROWS if any(result.dead for result in forwarded) else Exit.DONE
+
+
+def _line(document: Mapping[str, object]) -> str:
+    import json
+
+    return json.dumps(document, ensure_ascii=False) + "\n"
+
+
+@outbox_app.command("list", epilog="Example: profilectl outbox list --output lake")
+def list_command(
+    context: typer.Context,
+    output: OutputOption = None,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=0, help="Show at most N dead batches.")
+    ] = 100,
+    wait: WaitOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """List what waits, by output and feed, what has left, and the dead-letter list."""
+    from profilectl.outputs.delivery.letters import outbox_of
+    from profilectl.render import outputs, screen
+
+    outbox = outbox_of(options_of(context).store, output=output, limit=limit, wait_s=wait)
+    screen.print_json(outbox) if as_json else outputs.print_outbox(outbox)
+
+
+@outbox_app.command("retry", epilog="Example: profilectl outbox retry --output lake")
+def retry_command(
+    context: typer.Context,
+    output: OutputOption = None,
+    wait: WaitOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Let what is on the dead-letter list wait again, for the next forward.
+
+    It leaves as it would have then: a receiver may have later batches.
+    """
+    from profilectl.outputs.delivery.letters import retry
+    from profilectl.render import outputs, screen
+
+    count = retry(options_of(context).store, output, wait_s=wait)
+    if as_json:
+        screen.print_json({"waiting_again": count.total})
+    else:
+        screen.print_line(
+            f"{outputs.counted_letters(count)} {'waits' if count.total == 1 else 'wait'} again"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropOptions:
+    """The options of `profilectl outputs drop`."""
+
+    output: OutputOption = None
+    waiting: Annotated[
+        bool,
+        typer.Option("--waiting", help="Drop the batches that wait, instead of the dead ones."),
+    ] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many; change nothing.")] = (
+        False
+    )
+    yes: YesOption = False
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@outbox_app.command("drop", epilog="Example: profilectl outbox drop --output lake --dry-run")
+@with_options(DropOptions)
+def drop_command(context: typer.Context, options: DropOptions) -> None:
+    """Take what is on the dead-letter list out of the outbox for good: it never leaves."""
+
+    from profilectl.outputs.delivery.letters import drop
+    from profilectl.render import outputs, screen
+
+    if options.waiting and options.output is None:
+        raise UsageError(
+            "--waiting goes with --output", "profilectl outbox drop --waiting --output NAME"
+        )
+    path = options_of(context).store
+    if not options.dry_run and not options.yes and is_terminal():
+        count = drop(
+            path, options.output, waiting=options.waiting, dry_run=True, wait_s=options.wait
+        )
+        if not typer.confirm(f"Drop {outputs.counted_letters(count)} for good?", err=True):
+            raise InputRefused("nothing was dropped")
+    count = drop(
+        path, options.output, waiting=options.waiting, dry_run=options.dry_run, wait_s=options.wait
+    )
+    if options.as_json:
+        screen.print_json({"dropped": count.total, "dry_run": options.dry_run})
+    else:
+        screen.print_line(
+            f"{outputs.counted_letters(count)} {'would be ' if options.dry_run else ''}dropped"
+        )
+
+
+@app.command("usage", epilog="Example: profilectl usage --month 2026-11")
+def usage_command(
+    context: typer.Context,
+    month: Annotated[
+        str | None, typer.Option("--month", metavar="YYYY-MM", help="Only this month.")
+    ] = None,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="Print one JSON line for each batch that was processed.")
+    ] = False,
+    wait: WaitOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what was processed, how much of it is billable, and how many users were tracked, by
+    month, feed and import.
+    """
+    from profilectl.reading.usage import usage, usage_rows
+    from profilectl.render import outputs, screen
+
+    path = options_of(context).store
+    if rows:
+        for row in usage_rows(path, month=month, wait_s=wait):
+            screen.print_text(_line(row))
+        return
+    months = usage(path, month=month, wait_s=wait)
+    screen.print_json(months) if as_json else outputs.print_usage(months)

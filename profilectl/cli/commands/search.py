@@ -1,0 +1,241 @@
+"""profilectl search and lookup: who is it, for one text and for a file of them."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from profilectl.cli import complete
+from profilectl.cli.app import app, options_of
+from profilectl.cli.import_options import DelimiterOption, EncodingOption, UnpackedOption
+from profilectl.cli.options import (
+    EnvironmentName,
+    JsonOption,
+    OnlyEnvironmentOption,
+    WaitOption,
+    file_or_stdout,
+    names_of,
+    value_of,
+    with_options,
+)
+from profilectl.cli.who import typed
+from profilectl.codes import InputRefused, NobodyFound, UsageError
+
+LineFormat = enum.Enum("LineFormat", names_of(("jsonl", "csv")), type=str)  # type: ignore[misc]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """The options of `profilectl search`."""
+
+    text: Annotated[
+        str | None,
+        typer.Argument(metavar="TEXT", help="How an identity begins.", show_default=False),
+    ] = None
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--type",
+            metavar="TYPE",
+            help="Find only identities of this type; may be given several times.",
+            autocompletion=complete.types,
+        ),
+    ] = None
+    exact: Annotated[bool, typer.Option("--exact", help="TEXT is the whole identity.")] = False
+    substring: Annotated[
+        bool, typer.Option("--substring", help="TEXT is any part of an identity.")
+    ] = False
+    regex: Annotated[bool, typer.Option("--regex", help="TEXT is a regular expression.")] = False
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--where",
+            metavar="CONDITION",
+            help="Find only profiles that meet it, for example \"tier = 'gold' and visits >= 3\".",
+        ),
+    ] = None
+    environment: OnlyEnvironmentOption = None
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, metavar="N", help="Show at most N; 0 shows all.")
+    ] = 20
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+    def way(self) -> str:
+        """Return how the text is looked for. Raises UsageError for two ways at once."""
+        ways = {"exact": self.exact, "substring": self.substring, "regex": self.regex}
+        chosen = [way for way, is_chosen in ways.items() if is_chosen]
+        if len(chosen) > 1:
+            raise UsageError("--exact, --substring and --regex exclude each other")
+        return chosen[0] if chosen else "prefix"
+
+
+@app.command(
+    "search", epilog="Example: profilectl search john --type email --where \"tier = 'gold'\""
+)
+@with_options(SearchOptions)
+def search_command(context: typer.Context, options: SearchOptions) -> None:
+    """Find people: identities by how they begin, by any part or a pattern; profiles by a condition.
+
+    Exits with 7 if nobody is found.
+    """
+    from profilectl.reading.actions import search_store
+    from profilectl.reading.search import SearchRequest
+    from profilectl.render import screen
+
+    if options.text is not None and not options.text.strip() and not options.kinds:
+        raise UsageError(  # of a type, an empty text lists all
+            "TEXT is empty",
+            'say how an identity begins; search "" --type email lists all of a type',
+        )
+    request = SearchRequest(
+        text=options.text,
+        way=options.way(),
+        types=[typed(kind) for kind in options.kinds or ()],
+        where=options.where,
+        environment=value_of(options.environment),
+        limit=options.limit,
+    )
+    count, hits = search_store(options_of(context).store, request, wait_s=options.wait)
+    if options.as_json:
+        documents = ",\n ".join(hit.as_json() for hit in hits)
+        screen.print_text(f'{{"count": {count}, "hits": [{documents}]}}\n')
+    else:
+        screen.print_hits(hits)
+        if count > len(hits) or not hits:
+            shown = f", the first {len(hits):,} are shown (--limit)" if hits else ""
+            screen.notice(f"{count:,} found{shown}")
+    if not count:
+        raise NobodyFound("nobody was found")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookupOptions:
+    """The options of `profilectl lookup`."""
+
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help=(
+                "CSV with identity columns, JSON lines (.jsonl), or with --type a list, one a"
+                " line; - for standard input."
+            ),
+        ),
+    ]
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--type",
+            metavar="TYPE",
+            help="FILE is a list of identities of this type (mpid for MPIDs, any for any).",
+            autocompletion=complete.types,
+        ),
+    ] = None
+    fields: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--field",
+            metavar="KEY",
+            help="Add this attribute; may be given several times.",
+            autocompletion=complete.keys,
+        ),
+    ] = None
+    environment: Annotated[
+        EnvironmentName, typer.Option("--environment", help="The environment to look in.")
+    ] = EnvironmentName["production"]
+    delimiter: DelimiterOption = None
+    encoding: EncodingOption = None
+    max_unpacked: UnpackedOption = None
+    format: Annotated[
+        LineFormat | None,
+        typer.Option(
+            "--format",
+            help=(
+                "jsonl (a JSON document a line) or csv (default: by the name of the output,"
+                " else jsonl)."
+            ),
+        ),
+    ] = None
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The file to write (default, or -: standard output).",
+        ),
+    ] = None
+    wait: WaitOption = 0
+
+
+@app.command("lookup", epilog="Example: profilectl lookup people.csv --field tier > found.jsonl")
+@with_options(LookupOptions)
+def lookup_command(context: typer.Context, options: LookupOptions) -> None:
+    """Look up many identities at once: a line for each line of FILE, in its order.
+
+    Each line gives the MPID, or why there is none. Unknown identities are no failure.
+    """
+    from profilectl.files.sinks import format_named
+    from profilectl.files.whole_file import check_apart
+    from profilectl.reading.actions import folder_for_input, look_up_file
+    from profilectl.reading.lookup import Lookup
+
+    store, output = options_of(context).store, file_or_stdout(options.output)
+    any_type = options.kind in (None, "any", "mpid")
+    form = options.format.value if options.format else format_named(output)
+    if form not in LineFormat.__members__:
+        raise UsageError(
+            f"-o {output}: a look-up writes JSON lines or CSV", "name it .jsonl or .csv"
+        )
+    check_apart([("-o", output)], [options.file])
+    lookup = Lookup(
+        options.kind if any_type else typed(str(options.kind), ("any", "mpid")),
+        options.environment.value,
+        list(dict.fromkeys(options.fields or ())),
+        form,
+        options.delimiter,
+        options.encoding,
+        piped=options.file == "-",
+        max_unpacked=options.max_unpacked,
+    )
+    with folder_for_input(store) as folder:
+        path = _input_of(options.file, folder)
+        _write(look_up_file(store, path, lookup, wait_s=options.wait), output, form)
+
+
+def _input_of(file: str, folder: Path) -> Path:
+    """Return the file to read; standard input is copied into a folder for its owner only."""
+    from profilectl.reading.actions import copied
+
+    if file == "-":
+        copied(sys.stdin.buffer, folder / "stdin")
+        return folder / "stdin"
+    path = Path(file)
+    if not path.is_file():
+        there = "is not a file" if path.exists() else "there is no such file"
+        raise InputRefused(f"{file} {there}" if path.exists() else f"{file}: {there}")
+    return path
+
+
+def _write(blocks: Iterable[bytes], output: Path | None, form: str) -> None:
+    """Write the answers to a file, packed as its name says, or to standard output."""
+    from profilectl.files.sinks import ENDINGS, packed
+    from profilectl.files.whole_file import whole_file
+
+    if output is None:
+        for block in blocks:
+            sys.stdout.buffer.write(block)
+        return
+    with (
+        whole_file(output) as file,
+        packed(file, form, ENDINGS.get(output.suffix, "none")) as stream,
+    ):
+        for block in blocks:
+            stream.write(block)

@@ -1,0 +1,364 @@
+"""profilectl check, backup, restore, compact, stats: looking after a store."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from profilectl.cli.app import app, options_of
+from profilectl.cli.options import JsonOption, WaitOption, with_options
+from profilectl.codes import Exit, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from profilectl.files.encryption import Keys
+    from profilectl.reading.check import Breach
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """The options of `profilectl upkeep check`."""
+
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make again what can be computed from the rows.")
+    ] = False
+    backup: Annotated[
+        Path | None,
+        typer.Option(
+            "--backup",
+            metavar="FILE",
+            help="Instead, say whether a backup of this store is as it was made.",
+        ),
+    ] = None
+    seal: Annotated[
+        Path | None,
+        typer.Option(
+            "--seal", metavar="FILE", help="The seal of the backup (default: the file beside it)."
+        ),
+    ] = None
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@app.command("check", epilog="Example: profilectl check --repair")
+@with_options(CheckOptions)
+def check_command(context: typer.Context, options: CheckOptions) -> None:
+    """Verify what the store promises; exit with 6 if a promise is broken."""
+    from profilectl.reading.backups import vouch
+    from profilectl.reading.upkeep import check_store
+    from profilectl.render import imports
+
+    common = options_of(context)
+    if options.seal is not None and options.backup is None:
+        raise UsageError("--seal goes with --backup")
+    if options.backup is not None and options.repair:
+        raise UsageError(
+            "--repair mends a store, no backup", "profilectl restore puts one back; repair that"
+        )
+    if options.backup is not None:
+        vouched = vouch(common.store, options.backup, seal=options.seal, wait_s=options.wait)
+        breaches = vouched.breaches
+        sound = imports.vouched_for(options.backup, vouched.made_ms)
+    else:
+        breaches = check_store(common.store, repair=options.repair, wait_s=options.wait)
+        sound = f"{common.store} is sound"
+    _print_breaches(
+        breaches, options, sound=sound, checked=options.backup or common.store, quiet=common.quiet
+    )
+    broken = any(not breach.repaired for breach in breaches)
+    raise typer.Exit(Exit.UNUSABLE if broken else Exit.DONE)
+
+
+def _print_breaches(
+    breaches: Sequence[Breach], options: CheckOptions, *, sound: str, checked: Path, quiet: bool
+) -> None:
+    """Print the promises that are broken; sound: the notice where none is."""
+    from profilectl.render import screen
+
+    broken = sum(not breach.repaired for breach in breaches)
+    if options.as_json:
+        documents = [breach.as_json() for breach in breaches]
+        screen.print_json({"sound": not broken, "breaches": documents})
+        return
+    for breach in breaches:
+        repair = " (check --repair mends it)" if breach.repairable else ""
+        screen.print_line(
+            f"{breach.promise}: {breach.message}{' (repaired)' if breach.repaired else repair}"
+        )
+    if not quiet:
+        screen.notice(
+            f"{screen.counted(broken, 'broken promise')} in {checked}" if broken else sound
+        )
+
+
+PassphraseOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        metavar="FILE",
+        help=(
+            "A file of mode 0600 with the passphrase in its first line (default:"
+            " PROFILECTL_PASSPHRASE, or a prompt)."
+        ),
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupOptions:
+    """The options of `profilectl upkeep backup`."""
+
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file for the copy.")]
+    encrypt: Annotated[
+        bool,
+        typer.Option(
+            "--encrypt", help="Encrypt the copy with age: for --recipient, or with a passphrase."
+        ),
+    ] = False
+    recipients: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--recipient",
+            "-r",
+            metavar="age1...",
+            help=(
+                "Who can open the copy: a key as age-keygen prints it, or an SSH public key;"
+                " repeatable."
+            ),
+        ),
+    ] = None
+    recipients_file: Annotated[
+        Path | None,
+        typer.Option("--recipients-file", metavar="FILE", help="A file with one recipient a line."),
+    ] = None
+    passphrase_file: PassphraseOption = None
+    force: Annotated[bool, typer.Option("--force", help="Replace a file of this name.")] = False
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@app.command("backup", epilog="Example: profilectl backup profiles.backup.duckdb")
+@with_options(BackupOptions)
+def backup_command(context: typer.Context, options: BackupOptions) -> None:
+    """Copy the store, also while others read it, and read the copy back.
+
+    The copy is a store, unless it is encrypted.
+
+    FILE.seal says later, with this store, whether the copy was changed (check --backup). profilectl
+    restore puts a copy back.
+    """
+    from profilectl.reading.backups import backup_store
+    from profilectl.render import screen
+
+    common = options_of(context)
+    keys = _locking(
+        options.encrypt, options.recipients or [], options.recipients_file, options.passphrase_file
+    )
+    made = backup_store(
+        common.store, options.file, keys=keys, force=options.force, wait_s=options.wait
+    )
+    key = made.key
+    if key and not common.quiet:
+        where = (
+            "keep a copy of it elsewhere"
+            if key.exists()
+            else "it is not there: put it back, or name it with --suppression-key FILE"
+        )
+        screen.notice(
+            f"not in the backup: {key}, the key that keeps out whoever was erased; {where}"
+        )
+    if options.as_json:
+        screen.print_json(
+            {
+                "file": str(options.file),
+                "bytes": made.bytes,
+                "encrypted": keys is not None,
+                "seal": str(made.seal),
+                "suppression_key": str(key) if key else None,
+            }
+        )
+    elif not common.quiet:
+        screen.notice(
+            f"{common.store} is in {options.file}: {made.bytes:,} bytes,"
+            f" {'encrypted, ' if keys else ''}read back; its seal is in {made.seal}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreOptions:
+    """The options of `profilectl upkeep restore`."""
+
+    backup: Annotated[
+        Path, typer.Argument(metavar="BACKUP", help="A file that `profilectl backup` has written.")
+    ]
+    identities: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--identity",
+            "-i",
+            metavar="FILE",
+            help="A file of mode 0600 with the secret half of a recipient; repeatable.",
+        ),
+    ] = None
+    passphrase_file: PassphraseOption = None
+    force: Annotated[bool, typer.Option("--force", help="Replace the store that is there.")] = False
+    wait: WaitOption = 0
+    as_json: JsonOption = False
+
+
+@app.command(
+    "restore", epilog="Example: profilectl --store profiles.duckdb restore profiles.backup.duckdb"
+)
+@with_options(RestoreOptions)
+def restore_command(context: typer.Context, options: RestoreOptions) -> None:
+    """Make the store of a backup, plain or encrypted, once it is seen to be sound."""
+    from profilectl.files.encryption import Keys
+    from profilectl.reading.backups import is_locked, restore_store
+    from profilectl.render import screen
+
+    common = options_of(context)
+    passphrase = (
+        _passphrase(options.passphrase_file, again=False)
+        if options.passphrase_file or (not options.identities and is_locked(options.backup))
+        else None
+    )
+    restored = restore_store(
+        common.store,
+        options.backup,
+        keys=Keys((), options.identities or (), passphrase),
+        force=options.force,
+        wait_s=options.wait,
+    )
+    if options.as_json:
+        screen.print_json(
+            {
+                "store": str(common.store),
+                "bytes": restored.bytes,
+                "encrypted": restored.encrypted,
+                "schema_version": restored.schema_version,
+                "no_key": restored.no_key or None,
+                "erased_since": restored.erased_since,
+            }
+        )
+    elif not common.quiet:
+        screen.notice(
+            f"{common.store} is restored from {options.backup}: {restored.bytes:,} bytes, sound"
+        )
+        if restored.no_key:
+            screen.notice(restored.no_key)
+    if restored.erased_since is None:
+        screen.notice(
+            "the store that was there could not be read: whoever was erased from it after"
+            " the backup was made is back"
+        )
+    elif restored.erased_since:
+        erased = (
+            "1 person was"
+            if restored.erased_since == 1
+            else f"{restored.erased_since:,} people were"
+        )
+        screen.notice(
+            f"{erased} erased after the backup was made, and in the store again: give"
+            " profilectl forget again"
+        )
+
+
+def _locking(
+    encrypt: bool, recipients: list[str], recipients_file: Path | None, passphrase_file: Path | None
+) -> Keys | None:
+    """Return whom a backup is encrypted for; None: it is not."""
+    from profilectl.files.encryption import Keys, recipients_in
+
+    for option, value in (
+        ("--recipient", recipients),
+        ("--recipients-file", recipients_file),
+        ("--passphrase-file", passphrase_file),
+    ):
+        if value and not encrypt:
+            raise UsageError(
+                f"{option} goes with --encrypt", "without it the copy is not encrypted"
+            )
+    if not encrypt:
+        return None
+    named = [*recipients, *(recipients_in(recipients_file) if recipients_file else [])]
+    if named and passphrase_file:
+        raise UsageError(
+            "--passphrase-file: the backup is for recipients", "give the one or the other"
+        )
+    return Keys(named) if named else Keys(passphrase=_passphrase(passphrase_file, again=True))
+
+
+def _passphrase(file: Path | None, *, again: bool) -> str:
+    """Return the passphrase, from where it is: never from the command line, which others see.
+    again: have it typed twice.
+    """
+    from profilectl.files.encryption import PASSPHRASE, passphrase_in
+
+    if file is not None:
+        return passphrase_in(file)
+    if os.environ.get(PASSPHRASE):
+        return os.environ[PASSPHRASE]
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "there is no passphrase",
+            (
+                "name the file of it with --passphrase-file, or set"
+                f" {PASSPHRASE}{'; or name who can open it with --recipient' if again else ''}"
+            ),
+        )
+    passphrase: str = typer.prompt(
+        "Passphrase", hide_input=True, confirmation_prompt=again, err=True
+    )
+    return passphrase
+
+
+@app.command("compact", epilog="Example: profilectl compact --keep 2")
+def compact_command(
+    context: typer.Context,
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            "--keep",
+            metavar="N",
+            min=0,
+            help="Keep the last N imports, so that they can be undone (default: history.keep).",
+        ),
+    ] = None,
+    wait: WaitOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Lay the tables of older imports together, and give back the room that is free in the file."""
+    from profilectl.reading.upkeep import compact_store
+    from profilectl.render import screen
+
+    options = options_of(context)
+    compacted = compact_store(options.store, keep=keep, wait_s=wait)
+    if as_json:
+        screen.print_json(compacted.as_json())
+    elif not options.quiet:
+        screen.notice(
+            f"{screen.counted(compacted.segments_before, 'segment')} became {compacted.segments:,},"
+            f" {compacted.bytes_before:,} bytes became {compacted.bytes:,}; "
+            f"imports that can be undone: {', '.join(map(str, compacted.undoable)) or 'none'}"
+        )
+
+
+@app.command("stats", epilog="Example: profilectl stats --json")
+def stats_command(
+    context: typer.Context, wait: WaitOption = 0, as_json: JsonOption = False
+) -> None:
+    """Say how many profiles, identities and values the store holds, and how large it is."""
+    from profilectl.reading.upkeep import stats
+    from profilectl.render import screen
+
+    figures = stats(options_of(context).store, wait_s=wait)
+    if as_json:
+        screen.print_json(figures)
+    else:
+        screen.print_stats(figures)

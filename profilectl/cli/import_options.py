@@ -1,0 +1,298 @@
+"""The options of a command that reads files as an import does, and the request they make."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from profilectl.cli import complete
+from profilectl.cli.options import EnvironmentName, check_memory_limit, names_of, value_of
+from profilectl.rules.feed import PROTECTIONS
+from profilectl.rules.priority import FEED_SOURCES
+
+if TYPE_CHECKING:
+    from profilectl.importing.request import ImportRequest
+
+ProtectionName = enum.Enum("ProtectionName", names_of(PROTECTIONS), type=str)  # type: ignore[misc]
+SourceName = enum.Enum("SourceName", names_of(FEED_SOURCES), type=str)  # type: ignore[misc]
+FormatName = enum.Enum("FormatName", names_of(("csv", "parquet", "jsonl", "json")), type=str)  # type: ignore[misc]
+EmptyName = enum.Enum("EmptyName", names_of(("ignore", "delete", "set")), type=str)  # type: ignore[misc]
+RaggedName = enum.Enum("RaggedName", names_of(("reject", "pad")), type=str)  # type: ignore[misc]
+UnknownName = enum.Enum("UnknownName", names_of(("refuse", "attribute", "ignore")), type=str)  # type: ignore[misc]
+EncodingErrorsName = enum.Enum("EncodingErrorsName", names_of(("refuse", "reject")), type=str)  # type: ignore[misc]
+
+FilesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE...", help="Files or globs, in the order given; - is standard input."
+    ),
+]
+FeedOption = Annotated[
+    str,
+    typer.Option(
+        "--feed",
+        help="The feed the files belong to; registered on first use.",
+        autocompletion=complete.feeds,
+    ),
+]
+ProtectionOption = Annotated[
+    ProtectionName | None,
+    typer.Option(
+        "--protection",
+        help="The protection level for this import only, of a feed that is registered.",
+    ),
+]
+SourceOption = Annotated[
+    SourceName | None,
+    typer.Option(
+        "--source",
+        help="The source of a new feed (default: the source that has its name, else custom-feed).",
+    ),
+]
+PartnerOption = Annotated[
+    str | None, typer.Option("--partner", help="The partner of a new feed whose source is partner.")
+]
+FormatOption = Annotated[
+    FormatName | None,
+    typer.Option("--format", help="The format of files whose names do not show it."),
+]
+ManifestOption = Annotated[
+    str | None,
+    typer.Option(
+        "--manifest", metavar="F", help="The platform's manifest: what each column means."
+    ),
+]
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="COLUMN=FIELD", help="What one column means; repeatable."),
+]
+DelimiterOption = Annotated[
+    str | None,
+    typer.Option("--delimiter", help="The delimiter of a CSV file; detected unless given."),
+]
+EncodingOption = Annotated[
+    str | None,
+    typer.Option("--encoding", help="utf-8 (default), utf-16, latin-1, windows-1252, ..."),
+]
+EmptyOption = Annotated[
+    EmptyName, typer.Option("--empty", help="What an empty cell does to its attribute.")
+]
+NullOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--null",
+        metavar="TEXT",
+        help="A text that makes a cell empty, for example '\\N'; repeatable.",
+    ),
+]
+QuoteOption = Annotated[
+    str | None,
+    typer.Option(
+        "--quote",
+        metavar="CHARACTER",
+        help="The character around CSV cells (default: the double quote).",
+    ),
+]
+EscapeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--escape",
+        metavar="CHARACTER",
+        help="The character before a quote in a CSV cell (default: the quote is doubled).",
+    ),
+]
+SkipLinesOption = Annotated[
+    int,
+    typer.Option(
+        "--skip-lines",
+        metavar="N",
+        min=0,
+        help="Skip N lines above the header of a CSV file.",
+    ),
+]
+RaggedOption = Annotated[
+    RaggedName,
+    typer.Option("--ragged", help="What happens to a CSV row with too few or too many cells."),
+]
+UnknownOption = Annotated[
+    UnknownName,
+    typer.Option("--unknown", help="What to do with a dotted column that is no field of a batch."),
+]
+EncodingErrorsOption = Annotated[
+    EncodingErrorsName,
+    typer.Option("--encoding-errors", help="Refuse a file with invalid text, or reject its rows."),
+]
+UnpackedOption = Annotated[
+    str | None,
+    typer.Option(
+        "--max-unpacked",
+        metavar="SIZE",
+        help=(
+            "The size a packed file may unpack to, for example 20GB (default: 100 times its"
+            " size, at least 100 MB)."
+        ),
+    ),
+]
+PathColumnsOption = Annotated[
+    bool,
+    typer.Option("--path-columns", help="Read key=value folders in a file's path as text columns."),
+]
+BinaryOption = Annotated[
+    bool, typer.Option("--binary-as-text", help="Read BINARY columns of Parquet as UTF-8 text.")
+]
+SpoiledOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-spoiled",
+        help="Take identities that look like spoiled numbers, such as 4.47701E+11.",
+    ),
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Refuse the import if there is any warning.")
+]
+EventOption = Annotated[
+    str | None,
+    typer.Option("--event", metavar="NAME", help="Add a custom event of this name to every batch."),
+]
+EnvironmentOption = Annotated[
+    EnvironmentName | None,
+    typer.Option(
+        "--environment",
+        help="The environment of rows that name none; rows that name another are rejected.",
+    ),
+]
+RejectsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rejects",
+        metavar="FILE",
+        help="The file for rejected rows (default: FILE.rejects.jsonl).",
+    ),
+]
+AsInputOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rejects-as-input",
+        metavar="FILE",
+        help="Write rejected rows in the input's own format, to mend and import.",
+    ),
+]
+ExplainOption = Annotated[
+    str | None,
+    typer.Option(
+        "--explain-rows", metavar="FILE", help="Write one JSON line for each row and code."
+    ),
+]
+AgainOption = Annotated[
+    bool, typer.Option("--again", help="Import content that this feed has imported before.")
+]
+MaxSharedOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-shared",
+        metavar="N",
+        min=1,
+        help="Refuse if more than N rows and other profiles of the store share one identity.",
+    ),
+]
+MaxRejectsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--max-rejects",
+        metavar="N|P%",
+        help="Refuse if more rows are rejected: a number, or a share.",
+    ),
+]
+ImportMemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--memory-limit",
+        metavar="SIZE",
+        help="The memory to use, for example 2GB (default: half of the memory).",
+    ),
+]
+DetailedOption = Annotated[
+    bool, typer.Option("--detailed-exitcode", help="Exit with 10 if there are changes.")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """How files are read, and as what: the options that `import` and `plan` share."""
+
+    protection: ProtectionOption = None
+    source: SourceOption = None
+    partner: PartnerOption = None
+    format: FormatOption = None
+    manifest: ManifestOption = None
+    mapped: MapOption = None
+    delimiter: DelimiterOption = None
+    encoding: EncodingOption = None
+    empty: EmptyOption = EmptyName["ignore"]
+    null: NullOption = None
+    quote: QuoteOption = None
+    escape: EscapeOption = None
+    skip_lines: SkipLinesOption = 0
+    ragged: RaggedOption = RaggedName["reject"]
+    unknown: UnknownOption = UnknownName["refuse"]
+    encoding_errors: EncodingErrorsOption = EncodingErrorsName["refuse"]
+    max_unpacked: UnpackedOption = None
+    path_columns: PathColumnsOption = False
+    binary_as_text: BinaryOption = False
+    allow_spoiled: SpoiledOption = False
+    strict: StrictOption = False
+    event: EventOption = None
+    environment: EnvironmentOption = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitOptions:
+    """What an import may cost, and when it is refused."""
+
+    again: AgainOption = False
+    max_shared: MaxSharedOption = None
+    max_rejects: MaxRejectsOption = None
+    memory_limit: ImportMemoryOption = None
+
+
+def import_request(
+    files: Sequence[str], feed: str, reading: ReadingOptions, limits: LimitOptions
+) -> ImportRequest:
+    """Return the request that these options make. Raises UsageError for a wrong memory limit."""
+    from profilectl.importing.request import ImportRequest
+
+    return ImportRequest(
+        paths=files,
+        feed=feed,
+        protection=value_of(reading.protection),
+        source=value_of(reading.source),
+        partner=reading.partner,
+        format=value_of(reading.format),
+        manifest=reading.manifest,
+        mapped=reading.mapped or (),
+        delimiter=reading.delimiter,
+        encoding=reading.encoding,
+        empty=reading.empty.value,
+        nulls=reading.null or (),
+        quote=reading.quote,
+        escape=reading.escape,
+        skip_lines=reading.skip_lines,
+        ragged=reading.ragged.value,
+        unknown=reading.unknown.value,
+        encoding_errors=reading.encoding_errors.value,
+        max_unpacked=reading.max_unpacked,
+        path_columns=reading.path_columns,
+        binary_as_text=reading.binary_as_text,
+        allow_spoiled=reading.allow_spoiled,
+        strict=reading.strict,
+        event=reading.event,
+        environment=value_of(reading.environment),
+        again=limits.again,
+        max_shared=limits.max_shared,
+        max_rejects=limits.max_rejects,
+        memory_limit=check_memory_limit(limits.memory_limit),
+    )

@@ -1,0 +1,173 @@
+"""Options of a command as a dataclass: each field is an option, and its Annotated type says how it is
+given. A field whose type is a dataclass of options itself stands for all of its options.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Protocol, TypeVar, cast, get_type_hints
+
+import typer
+
+from profilectl.codes import UsageError
+from profilectl.rules.feed import ENVIRONMENTS
+
+
+def names_of(names: Iterable[str]) -> dict[str, str]:
+    """Return the members of an enum of choices, in the order in which help names them."""
+    return {name: name for name in names}
+
+
+def value_of(chosen: enum.Enum | None) -> str | None:
+    """Return what was chosen, as text; None where nothing was."""
+    return None if chosen is None else str(chosen.value)
+
+
+EnvironmentName = enum.Enum("EnvironmentName", names_of(ENVIRONMENTS), type=str)  # type: ignore[misc]
+OnlyEnvironmentOption = Annotated[
+    EnvironmentName | None, typer.Option("--environment", help="Only this environment.")
+]
+WaitOption = Annotated[
+    float,
+    typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for a busy store."),
+]
+ServersOption = Annotated[
+    float,
+    typer.Option(
+        "--wait-servers",
+        metavar="SECONDS",
+        min=0,
+        help=(
+            "How long to wait until no running server shows them any more; servers that still"
+            " do are named."
+        ),
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+PickOption = Annotated[
+    int | None, typer.Option("--pick", metavar="N", help="Which of several profiles.")
+]
+EveryOption = Annotated[
+    bool, typer.Option("--all", help="All of several profiles that have the identity.")
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+MemoryOption = Annotated[
+    str | None, typer.Option("--memory-limit", metavar="SIZE", help="For example 2GB.")
+]
+
+
+class OptionGroup(Protocol):
+    """A class whose options are made by the class itself, such as the flags that name a person."""
+
+    @classmethod
+    def parameters(cls) -> list[inspect.Parameter]:
+        """Return the parameters that Typer reads."""
+
+    @classmethod
+    def of_values(cls, values: dict[str, object]) -> object:
+        """Take what belongs to the group out of the values of a command, and return the group."""
+
+
+O = TypeVar("O")
+Command = Callable[..., None]
+
+
+def with_options(options: type[O]) -> Callable[[Callable[[typer.Context, O], None]], Command]:
+    """Give a command the options of a dataclass; it gets them as one value.
+
+    Typer reads the signature of a command. This makes the signature out of the fields, in their
+    order, so that a command with thirty options stays as short as what it does.
+    """
+
+    def decorate(run: Callable[[typer.Context, O], None]) -> Command:
+        def command(context: typer.Context, **values: object) -> None:
+            run(context, cast("O", _made(options, values)))
+
+        context = inspect.Parameter(
+            "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
+        )
+        parameters = [context, *_parameters(options)]
+        command.__name__, command.__doc__ = run.__name__, run.__doc__
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return command
+
+    return decorate
+
+
+def parameter(name: str, annotation: object, default: object) -> inspect.Parameter:
+    """Return one parameter of a command."""
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
+
+
+def _fields(options: type) -> Iterator[tuple[dataclasses.Field[object], object]]:
+    """Yield the fields of a class of options, each with its type."""
+    hints = get_type_hints(options, include_extras=True)
+    for field in dataclasses.fields(options):
+        yield field, hints[field.name]
+
+
+def _is_group(kind: object) -> bool:
+    return hasattr(kind, "of_values") and hasattr(kind, "parameters")
+
+
+def _parameters(options: type) -> Iterator[inspect.Parameter]:
+    for field, kind in _fields(options):
+        if _is_group(kind):
+            yield from cast("type[OptionGroup]", kind).parameters()
+        elif dataclasses.is_dataclass(kind):
+            yield from _parameters(cast("type", kind))
+        else:
+            absent = inspect.Parameter.empty
+            default = absent if field.default is dataclasses.MISSING else field.default
+            yield parameter(field.name, kind, default)
+
+
+def _made(options: type, values: dict[str, object]) -> object:
+    """Return the options of a class, taken out of the values of a command."""
+    fields: dict[str, object] = {}
+    for field, kind in _fields(options):
+        if _is_group(kind):
+            fields[field.name] = cast("type[OptionGroup]", kind).of_values(values)
+        elif dataclasses.is_dataclass(kind):
+            fields[field.name] = _made(cast("type", kind), values)
+        else:
+            fields[field.name] = values[field.name]
+    return options(**fields)
+
+
+def is_terminal() -> bool:
+    """Return whether a person can be asked: input and messages are at a terminal."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def check_memory_limit(size: str | None) -> str | None:
+    """Return a memory limit as DuckDB takes it. Raises UsageError where it is none."""
+    if size is not None and not re.fullmatch(
+        r"[0-9]+(\.[0-9]+)?\s*([KMGT]i?B)", size.strip(), re.IGNORECASE
+    ):
+        raise UsageError(f"--memory-limit {size}: must be a size such as 2GB or 800MB")
+    return size
+
+
+def file_or_stdout(output: Path | None) -> Path | None:
+    """Return the file that -o names: none for "-", which is standard output."""
+    return None if output is None or str(output) == "-" else output
+
+
+def go_alone(flags: Mapping[str, object], where: str, hint: str = "") -> None:
+    """Refuse the first of these options that was given, because it goes with another one only.
+
+    flags: the value of each, by how it is written. where: what it would go with.
+    """
+    for flag, value in flags.items():
+        if value:
+            raise UsageError(f"{flag} goes with {where}", hint)

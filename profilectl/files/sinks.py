@@ -1,0 +1,345 @@
+"""Where an export goes: one stream, one file, or the files of a folder; as JSON lines, CSV or
+Parquet, packed or not.
+
+A file appears under its name when it is complete, a folder's files all together at the end: an
+export that fails leaves nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import queue
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from profilectl.codes import InputRefused, UsageError
+from profilectl.files import leftovers
+
+FORMATS = ("jsonl", "parquet", "csv")
+IDENTITY_COLUMNS = ("user_identities.", "device_info.")
+COMPRESSIONS = {
+    # how a text file that is packed so ends
+    "none": "",
+    "gzip": ".gz",
+    "zstd": ".zst",
+}
+ENDINGS = {ending: name for name, ending in COMPRESSIONS.items() if ending}
+NOTHING = "__HIVE_DEFAULT_PARTITION__"
+"""How query engines write the folder of those without a value; a value that reads so is written
+another way.
+"""
+_UNSAFE = re.compile(r"[^\w.@+-]", re.ASCII)
+
+
+class RowWriter(Protocol):
+    """Writes rows in one format to one stream."""
+
+    def write(self, block: Sequence[Sequence[Any]]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _LineWriter:
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, block: Sequence[Sequence[Any]]) -> None:
+        self._stream.write("".join(f"{row[0]}\n" for row in block).encode())
+
+    def close(self) -> None:
+        pass
+
+
+class _Csv(_LineWriter):
+    """RFC 4180 as the reader takes it back: lines that are put together in SQL (extract.csv_line),
+    under a header.
+    """
+
+    def __init__(self, stream: BinaryIO, columns: Sequence[str]) -> None:
+        super().__init__(stream)
+        text = io.StringIO(newline="")
+        # Python leaves a lone carriage return bare, and a reader would see the end of a row in it.
+        bare = any("\r" in name for name in columns)
+        csv.writer(
+            text, lineterminator="\n", quoting=csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL
+        ).writerow(columns)
+        stream.write(text.getvalue().encode())
+
+
+class Parquet:
+    """Writes a Parquet file, each table while the next is made."""
+
+    def __init__(
+        self, stream: BinaryIO, columns: Sequence[str], numbers: Sequence[str], compression: str
+    ) -> None:
+        import pyarrow
+        import pyarrow.parquet
+
+        self._schema = pyarrow.schema(
+            [(name, pyarrow.int64() if name in numbers else pyarrow.string()) for name in columns]
+        )
+        # A dictionary of values that hardly repeat costs time and space.
+        repeating = [
+            name
+            for name in columns
+            if name not in ("mpid", "value") and not name.startswith(IDENTITY_COLUMNS)
+        ]
+        self._writer = pyarrow.parquet.ParquetWriter(
+            stream, self._schema, compression=compression, use_dictionary=repeating
+        )
+        self._waiting: queue.Queue[Any] = queue.Queue(maxsize=1)
+        self._failed: list[BaseException] = []
+        self._worker: threading.Thread | None = None
+
+    @property
+    def width(self) -> int:
+        """How many columns the file has."""
+        return len(self._schema)
+
+    def write(self, block: Sequence[Sequence[Any]]) -> None:
+        import pyarrow
+
+        # a row may end with the list of its last cells (extract.Extract)
+        if block and len(block[0]) < self.width:
+            block = [(*row[:-1], *row[-1]) for row in block]
+        columns = list(zip(*block, strict=True)) if block else [() for _ in self._schema]
+        self.write_table(
+            pyarrow.table(
+                [
+                    pyarrow.array(one, column.type)
+                    for one, column in zip(columns, self._schema, strict=True)
+                ],
+                schema=self._schema,
+            )
+        )
+
+    def write_table(self, table: Any) -> int:
+        """Hand an Arrow table over to be written; return its rows.
+
+        Raises what writing an earlier one raised.
+        """
+        if not table.num_rows:
+            return 0
+        if self._worker is None:
+            self._worker = threading.Thread(target=self._work, daemon=True)
+            self._worker.start()
+        self._waiting.put(table)
+        self._check()
+        return int(table.num_rows)
+
+    def _work(self) -> None:
+        while (table := self._waiting.get()) is not None:
+            try:
+                if not self._failed:
+                    self._writer.write_table(
+                        table.rename_columns(self._schema.names).cast(self._schema)
+                    )
+            except BaseException as error:  # noqa: BLE001  (raised again by the one who waits)
+                self._failed.append(error)
+
+    def _check(self) -> None:
+        if self._failed:
+            raise self._failed[0]
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._waiting.put(None)
+            self._worker.join()
+        try:
+            self._writer.close()
+        finally:
+            self._check()
+
+
+def writer_of(
+    format: str,
+    stream: BinaryIO,
+    columns: Sequence[str],
+    numbers: Sequence[str],
+    *,
+    compression: str | None,
+) -> RowWriter:
+    """Return a writer. compression of Parquet is within the file, zstd where none is named; that of
+    text is the stream's (`packed`).
+    """
+    if format == "jsonl":
+        return _LineWriter(stream)
+    if format == "csv":
+        return _Csv(stream, columns)
+    return Parquet(stream, columns, numbers, compression or "zstd")
+
+
+@contextlib.contextmanager
+def packed(stream: BinaryIO, format: str, compression: str | None) -> Iterator[BinaryIO]:
+    """Yield the stream that rows are written to: it packs text as asked."""
+    if format == "parquet" or compression in (None, "none"):
+        yield stream
+    elif compression == "gzip":
+        import gzip
+
+        with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0, compresslevel=6) as out:
+            yield out  # type: ignore[misc]
+    else:
+        import pyarrow
+
+        with pyarrow.CompressedOutputStream(
+            pyarrow.PythonFile(_KeptOpen(stream), mode="w"), "zstd"
+        ) as out:
+            yield out
+
+
+class _KeptOpen:
+    """A stream that whoever packs into it does not close."""
+
+    closed = False
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.write, self.flush = stream.write, stream.flush
+
+    def close(self) -> None:
+        self.flush()
+
+
+def format_named(path: Path | None) -> str:
+    """Return the format that a file name says: data.csv.gz is CSV; JSON lines where it says none."""
+    suffixes = [one.lstrip(".") for one in path.suffixes[-2:]] if path else []
+    return next((one for one in reversed(suffixes) if one in FORMATS), "jsonl")
+
+
+def compression_named(path: Path | None, format: str, stated: str | None) -> str | None:
+    """Return the compression that is stated, else the one that a file name says.
+
+    Raises UsageError where a name does not say what the file will be: an import goes by names.
+    """
+    ending = path.suffix if path and path.suffix in ENDINGS else ""
+    if ending and format == "parquet":
+        raise UsageError(
+            f"-o {path}: a Parquet file is packed within, not as {ending}",
+            "name it .parquet; --compression says how its pages are packed",
+        )
+    if ending and stated not in (None, ENDINGS[ending]):
+        raise UsageError(
+            f"-o {path} and --compression {stated} contradict each other",
+            f"leave --compression out, or {ending} off the name",
+        )
+    return ENDINGS[ending] if ending else stated
+
+
+def suffix_of(format: str, compression: str | None) -> str:
+    """Return how the name of an export ends."""
+    return f".{format}" + ("" if format == "parquet" else COMPRESSIONS[compression or "none"])
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a path where no new folder can be. Raises InputRefused."""
+    if folder.exists() and (not folder.is_dir() or folder.is_symlink()):
+        raise InputRefused(f"{folder} is not a folder", "name another with -o")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputRefused(
+            f"{folder} is not empty",
+            "name a new folder with -o: an export never mixes with another",
+        )
+    if not folder.absolute().parent.is_dir():
+        raise InputRefused(
+            f"{folder} cannot be written: there is no folder {folder.parent}",
+            "name another with -o",
+        )
+
+
+class Parts:
+    """The files of a folder: one for each group, a new one after so many rows. Made under other
+    names, renamed all together by `finish`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        most_rows: int | None,
+        open_writer: Callable[[BinaryIO], Any],
+        suffix: str,
+    ) -> None:
+        check_folder(folder)
+        self.folder, self.name, self.most_rows, self.suffix = folder, name, most_rows, suffix
+        self._open_writer = open_writer
+        self._holding = contextlib.ExitStack()
+        self._made = self._holding.enter_context(leftovers.folder_beside(folder, "parts")) / "made"
+        self._made.mkdir(mode=0o700)
+        self._open: dict[str, tuple[contextlib.ExitStack, Any, int]] = {}
+        self._numbers: dict[str, int] = {}
+        self.files = 0
+
+    def write(self, block: Sequence[Sequence[Any]], group: str = "") -> None:
+        while block:
+            stack, writer, rows = self._open.get(group) or self._begin(group)
+            room = len(block) if self.most_rows is None else self.most_rows - rows
+            writer.write(block[:room])
+            self._open[group] = (stack, writer, rows + min(room, len(block)))
+            block = block[room:]
+            if self.most_rows is not None and self._open[group][2] >= self.most_rows:
+                self._end(group)
+
+    def _begin(self, group: str) -> tuple[contextlib.ExitStack, Any, int]:
+        if len(self._open) > 200:  # no process may have a file open for every value
+            self._end(next(iter(self._open)))
+        number = self._numbers[group] = self._numbers.get(group, 0) + 1
+        within = self._made / group if group else self._made
+        within.mkdir(mode=0o700, exist_ok=True)
+        stack = contextlib.ExitStack()
+        path = within / f"{self.name}-{number:05}{self.suffix}"
+        stream = stack.enter_context(
+            os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+        )
+        stack.callback(_force, stream)
+        writer = stack.enter_context(self._open_writer(stream))
+        self.files += 1
+        return stack, writer, 0
+
+    def _end(self, group: str) -> None:
+        stack, _, _ = self._open.pop(group)
+        stack.close()
+
+    def finish(self) -> None:
+        """Give the files their folder."""
+        if not self.files:
+            self._open[""] = self._begin("")
+        for group in list(self._open):
+            self._end(group)
+        for within in self._made.iterdir():
+            if within.is_dir():
+                leftovers.sync_folder(within)
+        leftovers.sync_folder(self._made)
+        # in the place of an empty folder, where there is one
+        leftovers.put(self._made, self.folder)
+        self._holding.close()
+
+    def abandon(self) -> None:
+        """Leave nothing."""
+        for group in list(self._open):
+            with contextlib.suppress(Exception):
+                self._end(group)
+        self._holding.close()
+
+
+def _force(stream: BinaryIO) -> None:
+    """Force what was written to the disk."""
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def folder_of(key: str, value: str | None) -> str:
+    """Return the name of the folder of a value, as query engines read it back: key=value."""
+    if value is None:
+        return f"{_escaped(key)}={NOTHING}"
+    return f"{_escaped(key)}={_escaped(value) if value != NOTHING else _escaped(value).replace('_', '%5F', 1)}"
+
+
+def _escaped(text: str) -> str:
+    found = _UNSAFE.sub(lambda one: "".join(f"%{byte:02X}" for byte in one[0].encode()), text)[:200]
+    return found.replace(".", "%2E") if set(found) == {"."} else found

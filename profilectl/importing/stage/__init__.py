@@ -1,0 +1,3 @@
+"""Files become staged rows, all text, and rejects; it imports `store`, `files`, `rules` and
+`codes`.
+"""

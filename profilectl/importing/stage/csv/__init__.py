@@ -1,0 +1,1 @@
+"""CSV becomes a relation of cells."""

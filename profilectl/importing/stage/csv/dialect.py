@@ -1,0 +1,144 @@
+"""How the cells of a CSV file are written: what separates and encloses them, and what stands before
+a quote in one.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from profilectl.codes import UsageError
+
+NO_QUOTE = "none"
+"""What `--quote` says where no character encloses cells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The characters that are no text.
+
+    delimiter: "" where it is still to be found. quote: "" where none encloses cells. escape: stands
+    before a quote, or itself, within quotes, and means nothing elsewhere; "": a quote is doubled.
+    """
+
+    delimiter: str = ""
+    quote: str = '"'
+    escape: str = ""
+
+    def records(self, lines: Iterable[str], *, strict: bool = True) -> Iterator[list[str]]:
+        """Yield the cells of each record, an empty list for a blank line.
+
+        Raises csv.Error where quotes are broken and it is strict.
+        """
+        if self.escape:
+            return _Escaped(iter(lines), self)
+        if not self.quote:
+            return csv.reader(
+                lines, delimiter=self.delimiter, quoting=csv.QUOTE_NONE, strict=strict
+            )
+        return csv.reader(lines, delimiter=self.delimiter, quotechar=self.quote, strict=strict)
+
+    def quotes_in(self, text: str) -> int:
+        """Count the quotes that open or close; two that stand for one count as two."""
+        if not self.quote:
+            return 0
+        if self.escape:
+            text = text.replace(self.escape * 2, "").replace(self.escape + self.quote, "")
+        return text.count(self.quote)
+
+
+def dialect_of(
+    delimiter: str | None = None, quote: str | None = None, escape: str | None = None
+) -> Dialect:
+    """Return the dialect that options say. Raises UsageError for a character that cannot be."""
+    separating = (
+        "" if delimiter is None else _character("--delimiter", delimiter, "for example ; or \\t")
+    )
+    enclosing = (
+        '"'
+        if quote is None
+        else ""
+        if quote == NO_QUOTE
+        else _character("--quote", quote, f"for example ' or {NO_QUOTE}")
+    )
+    before = "" if escape is None else _character("--escape", escape, "for example \\")
+    if before and not enclosing:
+        raise UsageError(
+            "--escape goes with a quote: it stands before one",
+            "leave out --escape, or --quote none",
+        )
+    before = "" if before == enclosing else before
+    stated = [one for one in (separating, enclosing, before) if one]
+    if len(set(stated)) < len(stated):
+        raise UsageError("--delimiter, --quote and --escape must be different characters")
+    return Dialect(separating, enclosing, before)
+
+
+def _character(option: str, stated: str, example: str) -> str:
+    found = "\t" if stated in ("\\t", "tab") else stated
+    if not may_separate(found) and not (option == "--quote" and found == '"'):
+        raise UsageError(f"{option} {stated!r}: must be one plain character", example)
+    return found
+
+
+def may_separate(character: str) -> bool:
+    """Say whether a character can separate cells."""
+    return len(character) == 1 and character.isascii() and character not in '"\r\n\0'
+
+
+class _Escaped:
+    """Records whose quotes stand behind an escape, or are doubled.
+
+    Python's csv module takes an escape before any character, also outside quotes, and would change
+    `\\N` and `C:\\x`.
+    """
+
+    def __init__(self, lines: Iterator[str], dialect: Dialect) -> None:
+        self._lines, self._dialect = lines, dialect
+        quote, escape = re.escape(dialect.quote), re.escape(dialect.escape)
+        self._plain = re.compile(f"[^{re.escape(dialect.delimiter)}\r\n]*")
+        self._special = re.compile(f"{escape}[{escape}{quote}]|{quote}{quote}|{quote}")
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return self
+
+    def __next__(self) -> list[str]:
+        text, place = next(self._lines), 0
+        cells: list[str] = []
+        while True:
+            if text.startswith(self._dialect.quote, place):
+                cell, text, place = self._quoted(text, place + 1)
+            else:
+                found = self._plain.match(text, place)
+                cell = found.group() if found else ""
+                place += len(cell)
+                if not cells and not cell and not text.strip("\r\n"):
+                    return []
+            cells.append(cell)
+            if not text.startswith(self._dialect.delimiter, place):
+                break
+            place += 1
+        if text[place:].strip("\r\n"):
+            raise csv.Error("text after the closing quote")
+        return cells
+
+    def _quoted(self, text: str, place: int) -> tuple[str, str, int]:
+        """Read on from behind an opening quote; return the cell, the line in which it ends and the
+        place behind it.
+        """
+        parts: list[str] = []
+        while True:
+            found = self._special.search(text, place)
+            if found is None:
+                parts.append(text[place:])
+                text, place = next(self._lines, ""), 0
+                if not text:
+                    raise csv.Error("unexpected end of data")
+                continue
+            parts.append(text[place : found.start()])
+            place = found.end()
+            if found.group() == self._dialect.quote:
+                return "".join(parts), text, place
+            parts.append(found.group()[-1])

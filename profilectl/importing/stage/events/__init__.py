@@ -1,0 +1,1 @@
+"""The events of a file become staged events."""

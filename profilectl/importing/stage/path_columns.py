@@ -1,0 +1,153 @@
+"""The key=value folders of a file's path, as query engines write them -> columns of its rows
+(`--path-columns`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from profilectl.codes import InputRefused
+from profilectl.importing.stage.cells import Cell, string_held, string_over
+from profilectl.importing.stage.columns import Manifest, read_columns
+from profilectl.rules.batch import BatchField
+from profilectl.rules.sql.quoting import quote_text
+
+if TYPE_CHECKING:
+    from profilectl.importing.stage.run import ReadingOptions
+
+NOTHING = "__HIVE_DEFAULT_PARTITION__"
+"""What stands in a path for no value."""
+NAMED = 3
+"""So many folders a notice names."""
+
+
+def path_columns(path: str) -> dict[str, str | None]:
+    """Return what the folders of a path say, as it was given: name -> value, percent signs decoded.
+    Raises InputRefused.
+    """
+    found: dict[str, str | None] = {}
+    for key, value in key_values(path).items():
+        try:
+            found[unquote(key, errors="strict")] = (
+                None if value == NOTHING else unquote(value, errors="strict")
+            )
+        except UnicodeDecodeError:
+            folder = f"{key}={value}"
+            raise InputRefused(
+                f"{path}: the folder {folder!r} is not UTF-8 in percent signs",
+                "give it another name, or leave --path-columns out",
+            ) from None
+    return found
+
+
+def key_values(path: str) -> dict[str, str]:
+    """Return the key=value folders of a path as they are written, the last of each key."""
+    parts = [folder.partition("=") for folder in PurePosixPath(path).parts[:-1]]
+    return {key: value for key, equals, value in parts if key and equals}
+
+
+def unread(paths: Sequence[str]) -> list[str]:
+    """Say which columns stand in the paths only, and how to read them."""
+    folders = dict.fromkeys(
+        folder
+        for path in paths
+        for folder in PurePosixPath(path).parts[:-1]
+        if folder.partition("=")[0] and "=" in folder
+    )
+    if not folders:
+        return []
+    named = list(folders)[:NAMED]
+    more = f" and {len(folders) - NAMED:,} more" if len(folders) > NAMED else ""
+    several = len(folders) > 1
+    where, how = ("paths are", "them as columns") if several else ("path is", "it as a column")
+    return [f"{', '.join(named)}{more} in the {where} not read; --path-columns reads {how}"]
+
+
+@dataclass(frozen=True, slots=True)
+class PathColumns:
+    """What stands in the path of a file beside the columns of the file itself."""
+
+    path: str
+    """The file's name, as it was given."""
+    names: Sequence[str]
+    """The columns of the file itself."""
+    values: Mapping[str, str | None]
+    """What the folders say; nothing where that is not to be read."""
+
+    @classmethod
+    def of(cls, path: str, names: Sequence[str], options: ReadingOptions) -> PathColumns:
+        """Return the columns of a path, where they are to be read."""
+        return cls(path, names, path_columns(path) if options.path_columns else {})
+
+    def _is_own(self, name: str | None) -> bool:
+        return name not in self.values or name in self.names
+
+    def own_map(self, mapped: Mapping[str, BatchField]) -> dict[str, BatchField]:
+        """Return what is mapped of the file's own columns."""
+        return {name: field for name, field in mapped.items() if self._is_own(name)}
+
+    def own_manifest(self, manifest: Manifest | None) -> Manifest | None:
+        """Return what a manifest says of the file's own columns."""
+        return manifest and replace(
+            manifest, columns=tuple(entry for entry in manifest.columns if self._is_own(entry[0]))
+        )
+
+    def fields(self, options: ReadingOptions) -> dict[str, BatchField]:
+        """Say what each column of the path means."""
+        mapped = {name: field for name, field in options.mapped.items() if not self._is_own(name)}
+        if options.manifest:
+            mapped = {
+                name: field
+                for name, field in options.manifest.columns
+                if name is not None and not self._is_own(name)
+            } | mapped
+        names = [name for name in self.values if name not in self.names]
+        return dict(
+            zip(
+                names,
+                read_columns(
+                    f"the path of {self.path}", names, None, mapped, unknown=options.reading.unknown
+                ),
+                strict=True,
+            )
+        )
+
+    def cells(
+        self, own: Sequence[BatchField], options: ReadingOptions
+    ) -> tuple[list[Cell], list[tuple[str, str]], list[str]]:
+        """Return the columns of the path, what each means, and what there is to say of those that
+        the file has itself: its own values are read.
+        """
+        cells, meaning, twice = [], [], [name for name in self.values if name in self.names]
+        for name, field in self.fields(options).items():
+            if field in own and field.kind != "ignored":
+                twice.append(name)
+                continue
+            meaning.append((name, field.title or "ignored"))
+            if field.kind != "ignored":
+                value = self.values[name]
+                text = (
+                    "(null::varchar)"
+                    if value is None or value in options.reading.nulls
+                    else f"({quote_text(value)})"
+                )
+                cells.append(
+                    Cell(
+                        field,
+                        text,
+                        string_held(text),
+                        string_over(text, options.reading.limits["value"]),
+                    )
+                )
+        return (
+            cells,
+            meaning,
+            [
+                f"{name} is in the path and in the file: the file's own values are read"
+                for name in twice
+            ],
+        )

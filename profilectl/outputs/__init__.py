@@ -1,0 +1,3 @@
+"""What leaves: batches and audiences to outputs, to the platform, to a UID2 operator; it imports
+`reading` and what is below it.
+"""

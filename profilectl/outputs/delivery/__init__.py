@@ -1,0 +1,1 @@
+"""Handing over to an output: a file, a webhook, the Events API."""

@@ -1,0 +1,103 @@
+"""The secrets of an output: from the environment, or from a file that nobody else can read; never
+from the store.
+
+    PROFILECTL_OUTPUT_<NAME>_SECRET, _HEADER   of a webhook, both optional
+    PROFILECTL_OUTPUT_<NAME>_KEY, _SECRET      of an events-api
+
+or, in a TOML file of mode 0600, the same in lower case in a section for each output.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from profilectl.codes import InputRefused, UsageError
+from profilectl.files.secrets import read_secrets, sendable
+from profilectl.rules.leaving.output import Output, variable
+
+FORM = 'a section for each output: [NAME] and secret = "..."'
+NAMES = {"jsonl": (), "csv": (), "webhook": ("secret", "header"), "events-api": ("key", "secret")}
+Stated = Mapping[str, Mapping[str, str]]
+"""What a file of credentials states: output -> name -> secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputCredentials:
+    """What proves who sends.
+
+    Its text shows nothing. header: name and value of one that a webhook asks for.
+    """
+
+    key: str = field(default="", repr=False)
+    secret: str = field(default="", repr=False)
+    header: tuple[str, str] | None = field(default=None, repr=False)
+
+
+def read_credentials(path: Path, outputs: Iterable[Output]) -> Stated:
+    """Read a file of credentials of some outputs.
+
+    Raises InputRefused for a file that others could read, and for what belongs to none of the
+    outputs: misspelt, a secret would sign nothing.
+    """
+    there = {one.name: one for one in outputs}
+    found: dict[str, dict[str, str]] = {}
+    for name, section in read_secrets(path, FORM).items():
+        if not isinstance(section, dict):
+            raise InputRefused(f"{path}: {name} is in no section", FORM)
+        if name not in there:
+            raise InputRefused(
+                f"{path}: there is no output {name}",
+                "outputs are " + (", ".join(sorted(there)) or "none"),
+            )
+        names = NAMES[there[name].type]
+        for key, value in section.items():
+            if key not in names:
+                takes = f"takes {', '.join(names)}" if names else "takes no credentials"
+                raise InputRefused(
+                    f"{path}: [{name}]: there is no key {key}",
+                    f"an output of type {there[name].type} {takes}",
+                )
+            if not isinstance(value, str) or not value:
+                raise InputRefused(f"{path}: [{name}]: {key} must be a text", FORM)
+        found[name] = section
+    return found
+
+
+def credentials_of(output: Output, file: Stated) -> OutputCredentials:
+    """Return the secrets of an output, those of a file first.
+
+    Raises InputRefused for one that cannot be sent, UsageError where what the output needs is
+    missing.
+    """
+    stated = dict(file.get(output.name, {}))
+    for name in NAMES[output.type]:
+        found = os.environ.get(variable(output.name, name))
+        if found:
+            stated.setdefault(name, found)
+    if output.type == "events-api":
+        missing = [
+            variable(output.name, name) for name in NAMES["events-api"] if not stated.get(name)
+        ]
+        if missing:
+            raise UsageError(
+                f"{' and '.join(missing)} not set", "set them, or name a file with --credentials"
+            )
+    if not all(sendable(value) for value in stated.values()):
+        raise InputRefused(
+            f"a credential of the output {output.name} holds a character that cannot be sent"
+        )
+    name, colon, value = stated.get("header", "").partition(":")
+    if stated.get("header") and (not colon or not re.fullmatch("[A-Za-z0-9-]+", name.strip())):
+        raise InputRefused(
+            f"the header of the output {output.name} is none",
+            "for example Authorization: Bearer ...",
+        )
+    return OutputCredentials(
+        stated.get("key", ""),
+        stated.get("secret", ""),
+        (name.strip(), value.strip()) if colon else None,
+    )

@@ -1,0 +1,58 @@
+"""Handing batches over to an output: a file, a webhook, the Events API.
+
+`delivery_of` opens an output; `deliver` takes batches in the order in which they arrived and says
+of each what became of it. Batches of one person are handed over one after another, those of others
+beside them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from profilectl.outputs.delivery.credentials import OutputCredentials
+from profilectl.outputs.delivery.parcel import Delivery, DeliveryManner
+from profilectl.rules.leaving.output import Output
+
+
+@contextlib.contextmanager
+def delivery_of(
+    output: Output,
+    credentials: OutputCredentials,
+    manner: DeliveryManner,
+    folder: Path,
+    attributes: Sequence[str] = (),
+) -> Iterator[Delivery]:
+    """Open an output and close it at the end.
+
+    folder: of the store, from which relative paths lead; attributes: that a file of an audience has
+    a column for.
+
+    Raises InputRefused for a file that cannot be written.
+    """
+    if output.type == "jsonl":
+        from profilectl.outputs.delivery.jsonl import Lines
+
+        with contextlib.closing(Lines(folder / output.place, output.place.endswith("/"))) as lines:
+            yield lines
+        return
+    if output.type == "csv":
+        from profilectl.outputs.delivery.csv_file import Changes
+
+        with contextlib.closing(
+            Changes(folder / output.place, attributes, safe=output.safe_for_spreadsheets)
+        ) as changes:
+            yield changes
+        return
+    from profilectl.outputs.delivery.http import HttpSender
+
+    with contextlib.closing(HttpSender(manner, output.place)) as sender:
+        if output.type == "webhook":
+            from profilectl.outputs.delivery.webhook import Webhook
+
+            yield Webhook(output.place, credentials, sender, manner)
+        else:
+            from profilectl.outputs.delivery.events_api import EventsApi
+
+            yield EventsApi(output.place, credentials, sender)

@@ -1,0 +1,1 @@
+"""What the store holds goes to the platform's Events API."""

@@ -1,0 +1,87 @@
+"""Which events of a push are historical, and what is to be said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from profilectl.outputs.packing import SAID_AGAIN
+from profilectl.outputs.platform import HISTORICAL_AFTER_H, PROCESSED_AFTER_H
+from profilectl.rules.event.event import NAMED_FREELY, names_warning
+from profilectl.rules.fields import Unusable, whole_number
+from profilectl.rules.text.values import Value
+
+HOUR_MS = 3_600_000
+
+
+@dataclass(slots=True)
+class Ages:
+    """Which events are historical.
+
+    historical_after_h: events are, from that age on, when the push began (began_ms). too_young: how
+    many of them the historical endpoint does not process by the platform's description. names: the
+    distinct event names that were read.
+    """
+
+    historical_after_h: float = HISTORICAL_AFTER_H
+    began_ms: int = 0
+    too_young: int = 0
+    names: set[str] = field(default_factory=set)
+
+    def is_historical(self, at_ms: int | None) -> bool:
+        """Say whether an event of that time is historical; one without a time never is."""
+        return at_ms is not None and at_ms < self.began_ms - self.historical_after_h * HOUR_MS
+
+    def note(self, at_ms: int | None) -> None:
+        """Count an event that the historical endpoint would leave out."""
+        processed_ms = self.began_ms - PROCESSED_AFTER_H * HOUR_MS
+        self.too_young += at_ms is not None and self.is_historical(at_ms) and at_ms > processed_ms
+
+    def parted(self, document: Value) -> Iterator[tuple[Value, bool]]:
+        """Yield what a batch leaves as: itself, or where only some of its events are historical,
+        itself without those and one of those alone, which says again whom it is about. With each
+        whether it is for the historical endpoint."""
+        events = document.get("events") if isinstance(document, dict) else None
+        if not isinstance(document, dict) or not isinstance(events, list):
+            yield document, False
+            return
+        old: list[Value] = []
+        young: list[Value] = []
+        for event in events:
+            at_ms = self._read(event)
+            self.note(at_ms)
+            (old if self.is_historical(at_ms) else young).append(event)
+        if not old or not young:
+            yield document, bool(old)
+            return
+        yield {**document, "events": young}, False
+        about = {name: document[name] for name in SAID_AGAIN if name in document}
+        yield {**about, "events": old}, True
+
+    def _read(self, event: Value) -> int | None:
+        """Take note of an event's name; return its time."""
+        data = event.get("data") if isinstance(event, dict) else None
+        if not isinstance(event, dict) or not isinstance(data, dict):
+            return None
+        if event.get("event_type") in NAMED_FREELY:
+            name = data.get("event_name", data.get("screen_name"))
+            if isinstance(name, str):
+                self.names.add(name)
+        try:
+            return whole_number(data.get("timestamp_unixtime_ms"), "TIMESTAMP_INVALID")
+        except Unusable:
+            return None
+
+    def warnings(self, names: int, where: str) -> list[str]:
+        """Return what a person should know. names: how many distinct event names there are, of a
+        workspace or a file (where)."""
+        found = [names_warning(names, where)]
+        if self.too_young:
+            events = "1 event" if self.too_young == 1 else f"{self.too_young:,} events"
+            found.append(
+                f"{events} younger than {PROCESSED_AFTER_H} hours"
+                f" {'is' if self.too_young == 1 else 'are'} for the historical endpoint, which may"
+                " leave such batches out"
+                f" (--historical-after {PROCESSED_AFTER_H}: the ordinary one)"
+            )
+        return [one for one in found if one]

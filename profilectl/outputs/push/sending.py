@@ -1,0 +1,320 @@
+"""Requests to the platform's Events API: the pace they keep, and what becomes of each.
+
+What answers mean is the table of platform.py. exchange.py speaks HTTP, tenacity sends again,
+aiolimiter keeps the rate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from aiolimiter import AsyncLimiter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity.wait import wait_random_exponential
+
+from profilectl.codes import InputRefused, ProfilectlError, Unfinished
+from profilectl.files.secrets import KeyAndSecret
+from profilectl.outputs.exchange import Bounds, Exchanges, NoReply, basic
+from profilectl.outputs.packing import PackedBatch, body_of
+from profilectl.outputs.platform import (
+    ANSWERS,
+    FIRST_PAUSE_S,
+    HISTORICAL,
+    LONGEST_PAUSE_S,
+    RATE,
+    THROTTLES,
+    Act,
+    PlatformAnswer,
+    answer_of,
+)
+from profilectl.rules.text.retry_after import MAX_WAIT_S, asked_pause_s, come_back, least_pause_s
+
+LONGEST_ANSWER = 65_536
+"""So much of an answer is read."""
+REFUSED_FROM_THE_START = 100
+"""Where so many batches are refused before one is accepted, the rest would be too."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendingPace:
+    """How fast and how patiently.
+
+    rate: batches a second, 0 for no limit; parallel: requests at once; timeout_s: for each
+    exchange, from connecting to the last byte; give_up_s: the push stops where nothing was accepted
+    for so long; max_wait_s: and where the platform asks to be left alone for longer than this.
+    """
+
+    rate: float = RATE
+    parallel: int = 4
+    timeout_s: float = 30
+    give_up_s: float = 300
+    first_pause_s: float = FIRST_PAUSE_S
+    longest_pause_s: float = LONGEST_PAUSE_S
+    max_wait_s: float = MAX_WAIT_S
+
+
+@dataclass(slots=True)
+class PushCounts:
+    """What was sent. bytes: of the bodies; throttled: what a limit was of -> how often it was met."""
+
+    requests: int = 0
+    bytes: int = 0
+    retries: int = 0
+    accepted: int = 0
+    refused: int = 0
+    throttled: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedBatch:
+    """A batch that the platform refused, with what it said."""
+
+    parcel: PackedBatch
+    code: str
+    message: str
+
+
+class _SendAgain(Exception):
+    """The same must be sent again. pause_s: what Retry-After says."""
+
+    def __init__(self, why: str, pause_s: int | None = None) -> None:
+        super().__init__(why)
+        self.pause_s = pause_s
+
+
+class _Malformed(Exception):
+    """The platform refuses the request because of a batch in it."""
+
+    def __init__(self, answer: PlatformAnswer, message: str) -> None:
+        super().__init__(message)
+        self.answer, self.message = answer, message
+
+
+class BatchSender:
+    """Sends requests to one address.
+
+    An asynchronous context; deliver may run several times at once.
+
+    said: is told what a person should know: why something is sent again, once for each reason.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        credentials: KeyAndSecret,
+        pace: SendingPace,
+        said: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.counts = PushCounts()
+        self._address, self._pace, self._said = address, pace, said
+        # Acquiring takes as much as a whole request at once.
+        most = max(pace.rate, 100.0)
+        self._limiter = AsyncLimiter(most, most / pace.rate) if pace.rate else None
+        self._exchanges = Exchanges(address, pace.parallel, proxied=True)
+        self._headers = {
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+            "Authorization": basic(credentials.key, credentials.secret),
+        }
+        self._bounds = Bounds(pace.timeout_s, LONGEST_ANSWER)
+        self._not_before = 0.0
+        self._come_back: Unfinished | None = None
+        # what is made ready before the first request is no waiting
+        self._progress_at: float | None = None
+        self._reasons: set[str] = set()
+        self._growing = wait_random_exponential(
+            multiplier=2 * pace.first_pause_s, max=pace.longest_pause_s
+        )
+
+    @property
+    def timeout_s(self) -> float:
+        """How long an answer may take."""
+        return self._pace.timeout_s
+
+    async def __aenter__(self) -> Self:
+        await self._exchanges.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._exchanges.__aexit__(kind, error, trace)
+
+    async def deliver(self, request: Sequence[PackedBatch]) -> list[RefusedBatch]:
+        """Send batches until the platform has them; return those it refuses.
+
+        Raises InputRefused where it takes nothing from us, Unfinished where it is away for too
+        long.
+        """
+        try:
+            await self._post(request)
+        except _Malformed as error:
+            if len(request) > 1:
+                half = len(request) // 2
+                return await self.deliver(request[:half]) + await self.deliver(request[half:])
+            self._count_refused(error.message)
+            return [RefusedBatch(request[0], error.answer.code, error.message)]
+        self.counts.accepted += len(request)
+        return []
+
+    def _count_refused(self, message: str) -> None:
+        self.counts.refused += 1
+        if not self.counts.accepted and self.counts.refused >= REFUSED_FROM_THE_START:
+            raise InputRefused(
+                f"the platform refuses every batch; the last because: {message or 'it does not say'}",
+                "push --dry-run FILE shows what is sent",
+            )
+
+    async def _post(self, request: Sequence[PackedBatch]) -> None:
+        body = body_of(request)
+        sending = AsyncRetrying(
+            retry=retry_if_exception_type(_SendAgain),
+            wait=self._pause,
+            stop=self._is_hopeless,
+            before_sleep=self._tell,
+            reraise=True,
+        )
+        try:
+            await sending(
+                self._send,
+                self._address + (HISTORICAL if request[0].historical else ""),
+                body,
+                len(request),
+            )
+        except _SendAgain as error:
+            raise Unfinished(
+                f"nothing was accepted within {self._pace.give_up_s:g} s: {error}",
+                "run the same push again: it goes on where it stopped",
+            ) from None
+
+    async def _send(self, address: str, body: bytes, batches: int) -> None:
+        """Send once, and act on the answer."""
+        while (left := self._not_before - time.monotonic()) > 0:  # the end may move while it waits
+            if self._come_back:
+                raise self._come_back
+            await asyncio.sleep(left)
+        if self._limiter:
+            await self._limiter.acquire(batches)
+        if self._progress_at is None:
+            self._progress_at = time.monotonic()
+        self.counts.requests += 1
+        self.counts.bytes += len(body)
+        try:
+            reply = await self._exchanges.post(address, body, self._headers, self._bounds)
+        except NoReply as error:
+            if error.distrusted:
+                raise InputRefused(
+                    f"the certificate of {self._address} cannot be trusted",
+                    "SSL_CERT_FILE names a file of certificates to trust",
+                ) from None
+            raise _SendAgain(_plainly(error)) from None
+        answer = answer_of(reply.status)
+        match answer.act:
+            case Act.ACCEPTED:
+                self._progress_at = time.monotonic()
+            case Act.SINGLE_OUT:
+                self._progress_at = time.monotonic()
+                raise _Malformed(answer, _told(reply.body))
+            case Act.STOP:
+                raise _stopped(reply.status, answer, _told(reply.body))
+            case Act.AGAIN:
+                pause_s = asked_pause_s(reply.headers.get("retry-after"), reply.headers.get("date"))
+                if reply.status in ANSWERS:
+                    self._throttled(reply.headers.get("x-mp-rate-limit-exceeded", ""), pause_s)
+                why = f"{answer.sentence} ({reply.status})"
+                if pause_s is not None and pause_s > self._pace.max_wait_s:
+                    self._come_back = self._later(why, pause_s)
+                    raise self._come_back
+                raise _SendAgain(why, pause_s)
+
+    def _throttled(self, limit: str, pause_s: int | None) -> None:
+        """Hold back every request, not only the one that met the limit."""
+        known = limit.strip().lower()
+        known = known if known in THROTTLES else "other"
+        self.counts.throttled[known] = self.counts.throttled.get(known, 0) + 1
+        if pause_s:
+            self._not_before = max(self._not_before, time.monotonic() + pause_s)
+
+    def _later(self, why: str, pause_s: int) -> Unfinished:
+        """Hold everything back; return what says when to come back."""
+        self._not_before = max(self._not_before, time.monotonic() + pause_s)
+        at_ms, words = come_back(pause_s)
+        return Unfinished(
+            f"{why}: the platform asks to be left alone until {words}",
+            "run the same push again then: it goes on where it stopped",
+            at_ms,
+        )
+
+    def _left_s(self) -> float:
+        """Return how long the push may still go without an acceptance."""
+        return (self._progress_at or time.monotonic()) + self._pace.give_up_s - time.monotonic()
+
+    def _pause(self, state: RetryCallState) -> float:
+        asked = _asked_pause_s(state)
+        # The last attempt is made when the time is up, not before.
+        left = max(self._left_s(), 0)
+        if asked is None:
+            return min(self._growing(state), left)
+        return max(
+            asked,
+            min(
+                least_pause_s(
+                    state.attempt_number, self._pace.first_pause_s, self._pace.longest_pause_s
+                ),
+                left,
+            ),
+        )
+
+    def _is_hopeless(self, state: RetryCallState) -> bool:
+        asked = _asked_pause_s(state)
+        return self._left_s() <= (asked or 0)
+
+    def _tell(self, state: RetryCallState) -> None:
+        self.counts.retries += 1
+        why = str(state.outcome.exception()) if state.outcome else ""
+        if why not in self._reasons and len(self._reasons) < 10:
+            self._reasons.add(why)
+            self._said(f"{why}; it is sent again")
+
+
+def _asked_pause_s(state: RetryCallState) -> int | None:
+    """Return what the platform said of the pause."""
+    error = state.outcome.exception() if state.outcome else None
+    return error.pause_s if isinstance(error, _SendAgain) else None
+
+
+def _told(text: bytes) -> str:
+    """Return the messages of an error's body, not too long."""
+    try:
+        errors = json.loads(text)["errors"]
+        found = "; ".join(
+            ": ".join(str(one[key]) for key in ("code", "message") if one.get(key))
+            for one in errors
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return ""
+    return found[:300]
+
+
+def _stopped(status: int, answer: PlatformAnswer, message: str) -> ProfilectlError:
+    return InputRefused(
+        f"{answer.sentence} ({status}{': ' + message if message else ''})", answer.hint
+    )
+
+
+def _plainly(error: NoReply) -> str:
+    """Say what went wrong on the way."""
+    if error.trouble == "timeout":
+        return "no answer in time"
+    if error.trouble == "no connection":
+        return f"no connection ({error.detail[:100] or 'refused'})"
+    return "the connection broke off"

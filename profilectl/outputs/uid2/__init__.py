@@ -1,0 +1,3 @@
+"""The e-mails and phones of an audience go to a UID2 operator, the raw UIDs come back as events
+(domain.md 15).
+"""

@@ -1,0 +1,201 @@
+"""What may be asked of a UID2 operator, in what form, and what its answer becomes.
+
+Sources: domain.md 15. The operator gets the hash of a normalised value, never the value itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from profilectl.rules.text.normal_form import EMAIL, PHONE, WHITE, lowered
+
+EVENT = "UID2 Enriched"
+EVENT_TYPE = "other"
+ENRICHED_AT = "uid2_enriched_at"
+"""The user attribute that says when the operator was asked last and answered, in epoch
+milliseconds.
+"""
+REFRESH_FROM = "uid2_refresh_from_ms"
+"""The user attribute that says from when on a UID may be another one, in epoch milliseconds."""
+STATUS = "uid2_status"
+FEED, SOURCE, PROTECTION = "uid2", "custom-feed", "update-only"
+"""The feed of answers.
+
+It may only update: an answer never makes anybody of a profile that was erased meanwhile.
+"""
+PARTNER_IDENTITY = "TheTradeDesk_UID2"
+OLDER_THAN_DAYS = 30
+MOST_ITEMS = 5000
+"""So many e-mails and phones an operator takes in a request."""
+NAMESPACE = uuid.UUID("6f1d2c0a-5b64-5f0e-9c39-7a1f0f1f6e02")
+"""Of the request ids of answers (request_id)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uid2Kind:
+    """A kind of thing that is asked.
+
+    types: the identities that are one, the first is meant where two came together; usable: what a
+    normalised value must look like as a whole; rank: the higher is asked where a profile has
+    several kinds.
+    """
+
+    name: str
+    types: tuple[str, ...]
+    usable: str
+    rank: int
+
+
+# fmt: off
+KINDS: dict[str, Uid2Kind] = {
+    #              name     types                                               usable                                                 rank
+    "email": Uid2Kind("email", ("email",),                                            EMAIL,                                               2),
+    "phone": Uid2Kind("phone", ("mobile_number", "phone_number_2", "phone_number_3"), PHONE,                                               1),
+}
+
+# What is left out of the part before the @, by domain: patterns, in order. Every e-mail was trimmed
+# and lower-cased before.
+LEFT_OUT: dict[str, tuple[str, ...]] = {
+    "gmail.com": (r"\+.*", r"\."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Uid2Answer:
+    """What becomes of a profile by an answer.
+
+    said: the operator's word for it, "": a UID; uid: what becomes of the stored one; event: whether
+    the batch has an event; deletes: the attributes that are deleted.
+    """
+
+    said: str
+    uid: str
+    event: bool
+    deletes: tuple[str, ...] = ()
+
+
+ANSWERS: dict[str, Uid2Answer] = {
+    # status             said                  uid        event   deletes
+    "mapped":     Uid2Answer("",                   "set",     True),
+    "optout":     Uid2Answer("optout",             "removed", False, (REFRESH_FROM,)),
+    "invalid":    Uid2Answer("invalid identifier", "kept",    False),
+}
+# fmt: on
+
+
+def normalised(kind: str, value: str) -> str | None:
+    """Return a value as it is hashed; None: it may not be asked. kind: of KINDS.
+
+    Only ASCII letters change their case, as in the operators' own libraries.
+
+    >>> normalised("email", " Jane.Saoirse+news@Gmail.com"), normalised("phone", "+1 234 567"),
+    normalised("email", "jane") ('janesaoirse@gmail.com', None, None)
+    """
+    text = value.strip(WHITE)
+    if kind == "email":
+        text = lowered(value)
+        local, at, domain = text.partition("@")
+        for pattern in LEFT_OUT.get(domain, ()):
+            local = re.sub(pattern, "", local, flags=re.DOTALL)
+        text = local + at + domain
+    return text if re.fullmatch(KINDS[kind].usable, text) else None
+
+
+def hashed(text: str) -> str:
+    """Return the hash by which the operator knows a normalised value.
+
+    >>> hashed("user@example.com")
+    'tMmiiTI7IaAcPpQPFQ65uMVCWH8av9jw4cwf/F5HVRQ='
+    """
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Uid2Identity:
+    """An identity of a profile, and its arrival: when it came."""
+
+    type: str
+    value: str
+    arrival: int
+
+
+def asked(identities: Sequence[Uid2Identity]) -> tuple[str, str, int] | None:
+    """Return what is asked for a profile: kind, normalised value, arrival; None: nothing can be.
+
+    One value, because a partner identity holds one UID: the newest usable e-mail, else the newest
+    usable phone.
+    """
+    found = [
+        (kind.rank, one.arrival, -kind.types.index(one.type), kind.name, text)
+        for one in identities
+        for kind in KINDS.values()
+        if one.type in kind.types and (text := normalised(kind.name, one.value)) is not None
+    ]
+    if not found:
+        return None
+    _, arrival, _, name, text = max(found)
+    return name, text, arrival
+
+
+def waits(refresh_from_ms: int | None, enriched: int | None, arrival: int, now_ms: int) -> bool:
+    """Say whether a UID is good for longer.
+
+    enriched: the arrival of the answer that said until when; arrival: of what would be asked. An
+    e-mail that came after the answer has another UID, and waits for nothing.
+    """
+    return (
+        refresh_from_ms is not None
+        and enriched is not None
+        and refresh_from_ms > now_ms
+        and arrival < enriched
+    )
+
+
+def request_id(mpid: int, uid: str, refresh_from_s: int) -> str:
+    """Return the source_request_id of an answer: the same answer for the same profile is taken
+    once. refresh_from_s: in seconds, as the operator says it. Where there is no UID, uid is the
+    status and refresh_from_s the time of asking.
+    """
+    return str(uuid.uuid5(NAMESPACE, f"{mpid} {uid} {refresh_from_s}"))
+
+
+def batch_of(
+    mpid: int,
+    environment: str,
+    status: str,
+    uid: str | None,
+    refresh_from_s: int | None,
+    *,
+    partner_identity: str,
+    now_ms: int,
+) -> dict[str, object]:
+    """Return the batch that an answer becomes.
+
+    status: of ANSWERS; uid, refresh_from_s: of a mapped one.
+    """
+    answer = ANSWERS[status]
+    attributes: dict[str, object] = {ENRICHED_AT: now_ms, STATUS: status}
+    batch: dict[str, object] = {"mpid": mpid, "environment": environment}
+    if answer.event and uid is not None and refresh_from_s is not None:
+        batch["source_request_id"] = request_id(mpid, uid, refresh_from_s)
+        attributes[REFRESH_FROM] = refresh_from_s * 1000
+    else:
+        batch["source_request_id"] = request_id(mpid, status, now_ms // 1000)
+    batch["user_attributes"] = attributes
+    if answer.deletes:
+        batch["deleted_user_attributes"] = list(answer.deletes)
+    if answer.uid != "kept":
+        batch["partner_identities"] = {partner_identity: uid if answer.uid == "set" else None}
+    if answer.event:
+        data = {
+            "event_name": EVENT,
+            "custom_event_type": EVENT_TYPE,
+            "timestamp_unixtime_ms": now_ms,
+        }
+        batch["events"] = [{"event_type": "custom_event", "data": data}]
+    return batch

@@ -1,0 +1,154 @@
+"""TODO profiles.activity_json (split off profiles.activity)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from profilectl.profiles.activity import (
+    Activity,
+    AttributeChange,
+    Carried,
+    Device,
+    Origin,
+    SeenEvent,
+    Touch,
+)
+from profilectl.rules.text.values import DELETED, Value, held_json, parse_json, to_json, whole
+
+
+def members(activity: Activity, names: Sequence[str]) -> str:
+    """Return some parts of an activity as members of a JSON object.
+
+    names: history, devices, consent, attribution, timeline; values exactly as they are held.
+    """
+    return ",".join(f'"{name}":{to_json(_part(activity, name))}' for name in names)
+
+
+def _part(activity: Activity, name: str) -> Value:
+    match name:
+        case "history":
+            return {
+                key: [entry_json(one) for one in entries]
+                for key, entries in sorted(activity.history.items())
+            }
+        case "devices":
+            return devices_json(activity.devices())
+        case "consent":
+            return [
+                {"regulation": regulation, "purpose": purpose, "said": said, **origin_json(origin)}
+                for (regulation, purpose), (said, origin) in sorted(activity.consent().items())
+            ]
+        case "attribution":
+            return activity.attribution()
+    return [touch_json(one) for one in activity.timeline()]
+
+
+def devices_json(devices: Sequence[Device]) -> list[Value]:
+    """Return devices as JSON."""
+    return [
+        {
+            "identities": dict(one.identities),
+            "first_seen_ms": whole(one.first_seen_ms),
+            "last_seen_ms": whole(one.last_seen_ms),
+            "info": one.info,
+            **({"attribution": one.attribution} if one.attribution else {}),
+            **(
+                {"earlier": {kind: [*texts] for kind, texts in one.earlier.items()}}
+                if one.earlier
+                else {}
+            ),
+        }
+        for one in devices
+    ]
+
+
+def standing_json(activity: Activity) -> dict[str, Value]:
+    """Return the answers to tracking and the audiences as members of a JSON object (domain.md 2)."""
+    return {
+        "partner_identities": {
+            name: value for name, (value, _) in activity.partner_identities().items()
+        },
+        "is_opted_out": activity.opted_out(),
+        "limit_ad_tracking": activity.limit_ad_tracking(),
+        "audience_memberships": [
+            {
+                "audience_id": whole(one.audience),
+                "audience_name": one.name,
+                "since_ms": whole(one.since_ms),
+                "expiration_timestamp_ms": None
+                if one.expires_ms is None
+                else whole(one.expires_ms),
+            }
+            for one in (activity.standing.memberships if activity.standing else ())
+        ],
+    }
+
+
+def origin_json(origin: Origin) -> dict[str, Value]:
+    """Return where something comes from, as JSON."""
+    return {
+        "source": origin.feed.source,
+        "feed": origin.feed.name,
+        "import": whole(origin.import_number),
+        "file": origin.file,
+        origin.unit: whole(origin.place),
+        "set_ms": whole(origin.at_ms),
+    }
+
+
+def entry_json(entry: AttributeChange) -> dict[str, Value]:
+    """Return what a row did to an attribute, as JSON. A tag is null: what is not there is left out."""
+    found: dict[str, Value] = {"change": entry.kind}
+    if entry.held != DELETED:
+        found["value"] = parse_json(held_json(entry.held))
+    if entry.before is not None:
+        found["before"] = parse_json(held_json(entry.before))
+    return found | {"code": entry.code or None} | origin_json(entry.origin)
+
+
+def touch_json(touch: Touch) -> dict[str, Value]:
+    """Return what a batch did, as JSON; of an alias, and of another's batch that took identities
+    away, in the same form.
+    """
+    return origin_json(touch.origin) | {
+        "founded": touch.founded,
+        "identities_added": [{"type": one.type, "value": one.value} for one in touch.added],
+        "identities_removed": [{"type": one.type, "value": one.value} for one in touch.removed],
+        "attributes": [{"attribute": one.key, **_only(entry_json(one))} for one in touch.entries],
+        "events": [event_json(one) for one in touch.events] if touch.alias is None else [],
+        "rest": touch.rest if touch.alias is None else {},
+        "alias": _alias_json(touch.alias, touch.events) if touch.alias else None,
+        "taken_by": str(touch.taker) if touch.taker is not None else None,
+    }
+
+
+def _alias_json(alias: Carried, events: Sequence[SeenEvent]) -> Value:
+    return {
+        "from": str(alias.source),
+        "to": str(alias.destination),
+        "start_ms": whole(alias.start_ms),
+        "end_ms": whole(alias.end_ms),
+        "due_ms": whole(alias.due_ms),
+        "in_force": alias.in_force,
+        "first_seen_ms": whole(alias.first_seen_ms),
+        "events": [event_json(one) for one in events],
+    }
+
+
+def event_json(event: SeenEvent) -> dict[str, Value]:
+    """Return an event as JSON: what it is found by, and the whole of it."""
+    return {
+        "type": event.type,
+        "name": event.name,
+        "at_ms": whole(event.at_ms),
+        "session": event.session,
+        "event": event.document,
+    }
+
+
+def _only(entry: dict[str, Value]) -> dict[str, Value]:
+    return {
+        name: value
+        for name, value in entry.items()
+        if name in ("change", "value", "before", "code")
+    }

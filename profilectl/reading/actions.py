@@ -1,0 +1,397 @@
+"""Reading a store from outside: open it for reading, ask, close it again."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from profilectl.codes import NobodyFound
+from profilectl.files.whole_file import check_target
+from profilectl.profiles.activity import Activity
+from profilectl.profiles.activity_json import members, standing_json
+from profilectl.profiles.played import activities
+from profilectl.profiles.read_model import Profiles, profiles_of
+from profilectl.reading.explain import (
+    Apart,
+    Explained,
+    Identified,
+    Link,
+    RowFate,
+    apart,
+    chain,
+    explain_attribute,
+    explain_row,
+    identify,
+    rules_in_force,
+)
+from profilectl.rules.batch import attribute_key
+from profilectl.rules.feed import workspaces_of
+from profilectl.rules.text.naming import no_such
+from profilectl.rules.text.values import to_json
+from profilectl.store.history import as_of as as_of_arrival
+from profilectl.store.history import history_of, time_ms
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import folder_beside_or_elsewhere, scratch_beside
+from profilectl.store.store import OpenStore
+
+if TYPE_CHECKING:  # `show` is to feel instant: what it does not need is loaded where it is used
+    from profilectl.reading.export import Wanted
+    from profilectl.reading.lookup import Lookup
+    from profilectl.reading.search import Hit, SearchRequest
+    from profilectl.reading.stream import Arrived, EventFilter, StreamedEvent, Unowned
+
+AGO_MS = {"m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+"""The units of a time that is told from now backwards."""
+LOOK_UP_MEMORY = "500MB"
+"""What a look-up of many takes beside the file itself; beyond, it spills to disk, which costs it
+little.
+"""
+
+
+def read_profiles(
+    store_path: Path,
+    kind: str,
+    value: str,
+    *,
+    as_of: str | None = None,
+    more: Sequence[str] = (),
+    wait_s: float = 0,
+) -> list[str]:
+    """Return the profiles that hold an identity, oldest first, as JSON documents with provenance.
+
+    kind: an identity type, "mpid" or "any". as_of: an import or a time (history.as_of). more: parts
+    of the activity to put into each document (activity.members). Raises UsageError, InputRefused,
+    StoreBusy, StoreUnusable.
+    """
+    with _reading(store_path, wait_s) as store:
+        profiles = profiles_of(store, until=as_of_arrival(store, as_of) if as_of else None)
+        found = profiles.find(kind, value)
+        lines = profiles.lines(found)
+        people = _standing(profiles, found)
+        added = [to_json(standing_json(one))[1:-1] for one in people]
+        told = [members(one, more) if more else "" for one in people]
+        return [
+            ",".join(filter(None, (line[:-1], *rest))) + "}"
+            for line, *rest in zip(lines, added, told, strict=True)
+        ]
+
+
+def read_activities(
+    store_path: Path, kind: str, value: str, *, as_of: str | None = None, wait_s: float = 0
+) -> list[Activity]:
+    """Return the profiles that hold an identity, oldest first, with all that touched them.
+
+    As read_profiles.
+    """
+    with _reading(store_path, wait_s) as store:
+        profiles = profiles_of(store, until=as_of_arrival(store, as_of) if as_of else None)
+        return _standing(profiles, profiles.find(kind, value))
+
+
+def _standing(profiles: Profiles, found: Sequence[int]) -> list[Activity]:
+    """Return the activity of some profiles, with where each stands now."""
+    people = activities(profiles, found)
+    if profiles.until is not None or not profiles.store.has_definitions():
+        return people
+    # what it rests on takes a while to load
+    from profilectl.audiences.one_person import standing_of
+
+    for one in people:
+        one.standing = standing_of(profiles, one, time.time_ns() // 1_000_000)
+    return people
+
+
+def explain_person(
+    store_path: Path,
+    kind: str,
+    value: str,
+    keys: Sequence[str],
+    *,
+    as_of: str | None = None,
+    wait_s: float = 0,
+) -> list[tuple[Activity, list[Explained]]]:
+    """Return each profile that holds an identity, with the explanation of some attributes (of all,
+    where keys is empty).
+
+    Raises InputRefused for an attribute that none of them ever had.
+    """
+    with _reading(store_path, wait_s) as store:
+        profiles = profiles_of(store, until=as_of_arrival(store, as_of) if as_of else None)
+        found = _standing(profiles, profiles.find(kind, value))
+        for key in keys if found and not any(one.aged_ms for one in found) else ():
+            attribute_meant(profiles, key)
+    explained = []
+    for one in found:
+        known = {*one.history, *one.calculated()}
+        wanted = [key for key in map(attribute_key, keys or sorted(known)) if key in known]
+        explained.append((one, [explain_attribute(one, key) for key in wanted]))
+    for key in map(attribute_key, keys):
+        if found and not any(key in one.history or key in one.calculated() for one in found):
+            explain_attribute(found[0], key)
+    return explained
+
+
+def explain_identities(
+    store_path: Path, first: tuple[str, str], second: tuple[str, str], *, wait_s: float = 0
+) -> Apart:
+    """Return why two identities are not one profile, or that they are."""
+    with _reading(store_path, wait_s) as store:
+        return apart(profiles_of(store, every=True), first, second)  # as whom a row finds
+
+
+def explain_chains(
+    store_path: Path, kind: str, value: str, *, wait_s: float = 0
+) -> list[tuple[Activity, list[Link]]]:
+    """Return each profile that holds an identity, with the rows that joined its identities."""
+    with _reading(store_path, wait_s) as store:
+        profiles = profiles_of(store)
+        return [
+            (one, chain(profiles, one)) for one in activities(profiles, profiles.find(kind, value))
+        ]
+
+
+def identify_user(
+    store_path: Path, environment: str, identities: Mapping[str, str], *, wait_s: float = 0
+) -> Identified:
+    """Return where identities (type -> value) lead, step by step, changing nothing."""
+    with _reading(store_path, wait_s) as store:
+        # users are of all workspaces
+        return identify(profiles_of(store, every=True), environment, identities)
+
+
+def explain_one_row(store_path: Path, file: str, line: int, *, wait_s: float = 0) -> list[RowFate]:
+    """Return what became of a row in every import in force that brought its file."""
+    with _reading(store_path, wait_s) as store:
+        return explain_row(profiles_of(store), file, line)
+
+
+def explain_rules(store_path: Path, *, wait_s: float = 0) -> dict[str, Any]:
+    """Return the tables in force."""
+    with _reading(store_path, wait_s) as store:
+        return rules_in_force(profiles_of(store))
+
+
+def search_store(
+    store_path: Path, asked: SearchRequest, *, wait_s: float = 0
+) -> tuple[int, list[Hit]]:
+    """Return how many identities or profiles were found, and the first of them.
+
+    Raises what search.search raises.
+    """
+    from profilectl.reading.search import search
+
+    with _reading(store_path, wait_s) as store:
+        return search(
+            profiles_of(store, every=asked.where is None and store.workspace is None), asked
+        )
+
+
+def read_events(store_path: Path, listed: EventFilter, *, wait_s: float = 0) -> list[StreamedEvent]:
+    """Return events, newest first. Raises StoreBusy, StoreUnusable."""
+    from profilectl.reading.stream import events_of
+
+    with _reading(store_path, wait_s) as store:
+        return events_of(profiles_of(store), listed)
+
+
+def read_batches(
+    store_path: Path,
+    *,
+    after: int | None,
+    limit: int,
+    feed: str | None,
+    environment: str | None,
+    device: str | None,
+    wait_s: float = 0,
+) -> tuple[int, list[Arrived | Unowned]]:
+    """Return the last arrival there is, and the batches that arrived last (after an arrival),
+    oldest first.
+    """
+    from profilectl.reading.stream import batches_of
+
+    with _reading(store_path, wait_s) as store:
+        found = batches_of(
+            profiles_of(store),
+            after=after,
+            limit=limit,
+            feed=feed,
+            environment=environment,
+            device=device,
+        )
+        return store.next_import()[1] - 1, found
+
+
+def stated_time(option: str, stated: str | None) -> int | None:
+    """Return a time that an option states (a day, a time, or 30d, 12h ago), in milliseconds.
+
+    Raises UsageError.
+    """
+    if stated is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,6})\s*(m|min|h|d|w)", stated.strip())
+    if found:
+        return time.time_ns() // 1_000_000 - int(found[1]) * AGO_MS[found[2]]
+    return time_ms(option, stated, "a time", "30d, 2026-11-23")
+
+
+@contextlib.contextmanager
+def folder_for_input(store: Path) -> Iterator[Path]:
+    """Make a folder for input that is read from a stream, for its owner only; it goes at the end."""
+    with folder_beside_or_elsewhere(store.absolute()) as folder:
+        yield folder
+
+
+def copied(stream: BinaryIO, path: Path) -> None:
+    """Copy standard input to a file. Raises InputRefused where the disk has no room for it."""
+    from profilectl.importing.stage.source.unpacking import blocks_of, with_space
+
+    with (
+        path.open("wb") as out,
+        contextlib.closing(with_space("-", blocks_of(stream), path.parent)) as blocks,
+    ):
+        out.writelines(blocks)
+
+
+def look_up_file(
+    store_path: Path, path: Path, wanted: Lookup, *, wait_s: float = 0
+) -> Iterator[bytes]:
+    """Yield a line for each line of a file of identities, in blocks.
+
+    Raises InputRefused, StoreBusy, StoreUnusable.
+    """
+    from profilectl.reading.lookup import look_up
+
+    with (
+        scratch_beside(store_path.absolute(), LOOK_UP_MEMORY) as scratch,
+        open_store(scratch, store_path, wait_s=wait_s, reads=[path]) as store,
+    ):
+        yield from look_up(profiles_of(store, every=_of_anybody(store, wanted)), path, wanted)
+
+
+def look_up_values(
+    store_path: Path, values: Sequence[str], wanted: Lookup, *, wait_s: float = 0
+) -> Any:
+    """Return an Arrow table of (type, value, mpid, profiles, fields...) for a list of identities,
+    in order.
+    """
+    from profilectl.reading.lookup import look_up_list
+
+    with (
+        scratch_beside(store_path.absolute(), LOOK_UP_MEMORY) as scratch,
+        open_store(scratch, store_path, wait_s=wait_s) as store,
+    ):
+        return look_up_list(profiles_of(store, every=_of_anybody(store, wanted)), values, wanted)
+
+
+def _of_anybody(store: OpenStore, wanted: Lookup) -> bool:
+    """Say whether it does not matter which workspace is meant: identities are the same in all."""
+    return store.workspace is None and not wanted.fields
+
+
+def names_in(store_path: Path, what: str) -> list[str]:
+    """Return the names of the feeds, the workspaces, the imports, the imports in force, or (keys)
+    of the attributes.
+    """
+    with (
+        scratch_beside(store_path.absolute()) as scratch,
+        open_store(scratch, store_path, upgrade=False) as store,
+    ):
+        if what == "feeds":
+            return [feed.name for feed in store.feeds()]
+        if what == "workspaces":
+            return workspaces_of(store.feeds())
+        if what.startswith("imports"):
+            return [
+                str(past.number)
+                for past in history_of(store)
+                if what == "imports" or past.undone_ms is None
+            ]
+        profiles = profiles_of(store, every=True)
+        return list(dict.fromkeys((*profiles.keys, *profiles.loose_keys, *profiles.calculated)))
+
+
+@contextlib.contextmanager
+def _reading(store_path: Path, wait_s: float) -> Iterator[OpenStore]:
+    with (
+        scratch_beside(store_path.absolute()) as scratch,
+        open_store(scratch, store_path, wait_s=wait_s) as store,
+    ):
+        yield store
+
+
+def export_store(
+    store_path: Path,
+    wanted: Wanted,
+    output: BinaryIO | Path,
+    *,
+    wait_s: float = 0,
+    memory_limit: str | None = None,
+    progress: Callable[[str, int], None] = lambda step, rows: None,
+) -> int:
+    """Export what is wanted and return how many rows or lines.
+
+    Raises what export.export_to raises, StoreBusy, StoreUnusable.
+    """
+    from profilectl.files.sinks import check_folder
+    from profilectl.reading.export import check_wanted, export_to
+
+    check_wanted(wanted)
+    if not store_path.exists():
+        with _reading(store_path, wait_s):
+            return 0
+    if isinstance(output, Path):
+        (check_folder if wanted.partition_by or wanted.max_rows else check_target)(output)
+    beside = output if isinstance(output, Path) else store_path
+    with (
+        scratch_beside(beside.absolute(), memory_limit) as scratch,
+        open_store(scratch, store_path, wait_s=wait_s) as store,
+    ):
+        return export_to(store, wanted, output, progress=lambda rows: progress("exporting", rows))
+
+
+def changes_of(
+    store_path: Path,
+    older: int | None = None,
+    newer: int | None = None,
+    *,
+    who: tuple[str, str] | None = None,
+    changes: Sequence[str] = (),
+    attributes: Sequence[str] = (),
+    wait_s: float = 0,
+) -> Iterator[tuple[str, ...]]:
+    """Return what an import changed, or what lies between the states after two: (JSON line, mpid,
+    change, what, before, after, import, place, which row had brought a lost identity), profile
+    by profile.
+
+    who: only the profiles with this identity (type, value). Raises InputRefused, StoreBusy,
+    StoreUnusable.
+    """
+    from profilectl.reading.diff import differences, span_of
+
+    with _reading(store_path, wait_s) as store:
+        profiles = profiles_of(store)
+        span = span_of(store, older, newer)
+        only = profiles.find(*who) if who else None
+        if who and not only:
+            raise NobodyFound(f"nobody has the {who[0]} {who[1]}")
+        yield from differences(
+            profiles,
+            span,
+            only=only,
+            changes=changes,
+            attributes=[attribute_meant(profiles, name) for name in attributes],
+        )
+
+
+def attribute_meant(profiles: Profiles, name: str) -> str:
+    """Return the attribute that --attribute names. Raises UsageError where nobody ever had it."""
+    meant = profiles.meant(name)
+    if meant is None:
+        raise no_such(
+            "attribute", name, profiles.names(), option="--attribute", lists="profilectl stats"
+        )
+    return meant

@@ -1,0 +1,544 @@
+"""Backups: a store copied to a file, sealed by its secret, encrypted where that is asked for; and
+put back.
+
+A backup is one file. The log of the store is folded in, a plain one is read back, an encrypted one
+is never on the disk in the clear. Its seal lies beside it: with the store, it says whether the
+backup is as it was made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import duckdb
+
+from profilectl.codes import InputRefused, StoreBusy, StoreUnusable, UsageError
+from profilectl.files.encryption import LOCKED, Keys, decrypt, encrypt, is_encrypted
+from profilectl.files.leftovers import sync_folder
+from profilectl.files.suppression_key import key_of_store, key_path
+from profilectl.files.whole_file import check_target, is_database, whole_file
+from profilectl.importing.suppression import guard_of, is_keyed
+from profilectl.reading.check import Breach, check
+from profilectl.rules.sql.quoting import quote_identifier
+from profilectl.store.attaching import SCHEMA_VERSION, attach, check_path, must_exist, plain
+from profilectl.store.copies import BLOCK, copy_store
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import Scratch, private_folder, scratch_beside
+from profilectl.store.seal import BACKUP, holds, keyed
+from profilectl.store.store import OpenStore
+from profilectl.store.upgrade import known_version
+
+SEAL = 1
+"""The version of the form of a seal."""
+LARGEST_SEAL = 64 * 1024
+ERASES = 4
+"""The schema version from which on people can be erased."""
+NAME_A_BACKUP = "name a file that profilectl backup has written"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A backup that was made."""
+
+    bytes: int
+    """How large it is."""
+    seal: Path
+    """Where its seal is."""
+    key: Path | None
+    """Where the key of those who stay out is, or was: no copy has it. None: nobody was erased."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A store that was put back."""
+
+    bytes: int
+    """How large it is."""
+    encrypted: bool
+    """Whether the backup was."""
+    schema_version: int
+    """Of the store: an older one is upgraded when it is next used."""
+    no_key: str
+    """Why nobody can be kept out who was erased before the backup: the key is not there, or
+    another's; "": it is, or there is nobody.
+    """
+    erased_since: int | None
+    """How many people were erased from the store that was there after the backup was made: they are
+    back. None: not known.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """What a store says of a backup."""
+
+    made_ms: int
+    """When the seal says that it was made."""
+    breaches: list[Breach]
+    """What is not as it was; empty: the backup is as it was made."""
+
+
+def seal_beside(target: Path) -> Path:
+    """Return where the seal of a backup is, unless somebody has put it elsewhere."""
+    return target.with_name(target.name + ".seal")
+
+
+def backup_store(
+    path: Path, target: Path, *, keys: Keys | None = None, force: bool = False, wait_s: float = 0
+) -> Made:
+    """Copy a store to a file, read it back, and seal it.
+
+    keys: whom it is encrypted for; force: replace a file of that name.
+
+    Raises InputRefused where the file cannot be written, StoreBusy, StoreUnusable.
+    """
+    must_exist(path)
+    _check_apart(path, target)
+    if (
+        not force
+        and target.is_file()
+        and not target.is_symlink()
+        and not seal_beside(target).exists()
+    ):
+        raise InputRefused(
+            f"{target} is there already, and no seal is beside it: it may be a backup that was cut short",
+            "name another FILE, or write it anew with --force",
+        )
+    check_target(target, "FILE", replace=force, store=True)
+    if not keys and "?" in str(target.absolute()):
+        raise InputRefused(
+            f"{target}: DuckDB opens no store with a question mark in its name or its folder's",
+            "name another file: a backup is a store",
+        )
+    seal = seal_beside(target)
+    check_target(seal, "FILE", replace=force or _is_seal(seal))
+    until = time.monotonic() + wait_s
+    # Opened once as a store: what is no store, or a newer one, is not backed up as one.
+    with (
+        scratch_beside(path.absolute()) as scratch,
+        open_store(scratch, path, wait_s=wait_s) as store,
+    ):
+        secret, name = store.meta("secret"), store.meta("store_id")
+        key = key_path(path) if is_keyed(store) else None
+    size = (
+        _copy_encrypted(path, target, keys, until)
+        if keys
+        else copy_store(path, target, until=until)
+    )
+    said = {
+        "profilectl_seal": SEAL,
+        "store_id": name,
+        "made_ms": time.time_ns() // 1_000_000,
+        "bytes": size,
+    }
+    with whole_file(seal, "FILE") as out:
+        out.write(
+            json.dumps({**said, "seal": _sealed(target, secret, said)}, indent=2).encode() + b"\n"
+        )
+    return Made(size, seal, key)
+
+
+def _check_apart(path: Path, target: Path) -> None:
+    """Refuse a backup in the place of its store, or of the log of any. Raises InputRefused."""
+    if target.exists() and target.samefile(path):
+        raise InputRefused(f"{target} is the store itself", "name another FILE")
+    if target.suffix == ".wal" and is_database(target.with_suffix("")):
+        raise InputRefused(
+            f"{target} is the name of the log of {target.with_suffix('')}", "name another FILE"
+        )
+
+
+def _copy_encrypted(path: Path, target: Path, keys: Keys, until: float) -> int:
+    """Write a store to a file, encrypted on the way, while no writer is let in; return its bytes."""
+    with scratch_beside(path.absolute()) as scratch, _held(scratch, path, until) as content:
+        try:
+            with whole_file(target, "FILE", store=True) as file:
+                out = _Digesting(file)
+                encrypt(content, out, keys)
+                out.flush()
+                if _read_back(file.fileno()) != out.digest.hexdigest():
+                    raise StoreUnusable(f"{target} is not what was written", "is the disk sound?")
+        except OSError as error:
+            raise StoreUnusable(
+                f"{path} could not be copied to {target}: {error.strerror}",
+                "make room, or name another folder",
+            ) from None
+    return target.stat().st_size
+
+
+@contextlib.contextmanager
+def _held(scratch: Scratch, path: Path, until: float) -> Iterator[BinaryIO]:
+    """Open the file of a store while it is locked for reading, with no log beside it."""
+    log = path.with_name(path.name + ".wal")
+    for _ in range(3):
+        if log.exists():  # somebody was killed: whoever opens the store for writing folds it in
+            attach(scratch, path, write=True, until=until)
+            scratch.run("checkpoint store")
+            scratch.run("detach store")
+        attach(scratch, path, write=False, until=until)
+        if not log.exists():
+            # Closing a file gives up all locks that this process has on it: it is open to the end.
+            with path.open("rb") as content:
+                yield content
+            scratch.run("detach store")
+            return
+        scratch.run("detach store")
+    raise StoreBusy(f"{path} is being written", "wait for it, or give --wait SECONDS")
+
+
+class _Digesting:
+    """A file that remembers the hash of what was written to it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.digest = file, hashlib.sha256()
+
+    def write(self, block: bytes) -> int:
+        self.digest.update(block)
+        return self._file.write(block)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _read_back(handle: int) -> str:
+    digest, place = hashlib.sha256(), 0
+    while block := os.pread(handle, BLOCK, place):
+        digest.update(block)
+        place += len(block)
+    return digest.hexdigest()
+
+
+def _sealed(target: Path, secret: str, said: dict[str, Any]) -> str:
+    """Return the seal of a file and of what is said of it."""
+    made = keyed(secret, BACKUP)
+    made.update(json.dumps(said, sort_keys=True).encode() + b"\n")
+    with target.open("rb") as content:
+        while block := content.read(BLOCK):
+            made.update(block)
+    return made.hexdigest()
+
+
+def _check_plain(path: Path, hint: str) -> None:
+    """Refuse what is there and is no plain file: a pipe is waited for without end. Raises
+    InputRefused.
+    """
+    # a folder is said when it is opened
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputRefused(f"{path} is not a plain file", hint)
+
+
+def _is_seal(path: Path) -> bool:
+    try:
+        return bool(_read_seal(path))
+    except InputRefused:
+        return False
+
+
+def _read_seal(path: Path) -> dict[str, Any]:
+    _check_plain(path, "name the seal with --seal; profilectl backup writes one")
+    try:
+        with path.open("rb") as content:
+            found = json.loads(content.read(LARGEST_SEAL))
+    except OSError as error:
+        raise InputRefused(
+            f"{path}: {error.strerror}", "name the seal with --seal; profilectl backup writes one"
+        ) from None
+    except (ValueError, RecursionError):
+        found = None
+    types = {"profilectl_seal": int, "store_id": str, "made_ms": int, "bytes": int, "seal": str}
+    if (
+        not isinstance(found, dict)
+        or found.keys() != types.keys()
+        or any(type(found[name]) is not kind for name, kind in types.items())
+        or found["profilectl_seal"] != SEAL
+    ):
+        raise InputRefused(
+            f"{path} is no seal of a backup",
+            "name the one that profilectl backup has written with --seal",
+        )
+    return found
+
+
+def vouch(path: Path, backup: Path, *, seal: Path | None = None, wait_s: float = 0) -> Vouched:
+    """Say whether a backup is as it was made from a store, by the store's secret.
+
+    seal: where it is, unless beside the backup.
+
+    Raises InputRefused where there is no backup or no seal, or another store's, StoreBusy,
+    StoreUnusable.
+    """
+    must_exist(path)
+    _check_plain(backup, NAME_A_BACKUP)
+    if not backup.exists():
+        raise InputRefused(f"{backup} cannot be read: {os.strerror(errno.ENOENT)}", NAME_A_BACKUP)
+    found = _read_seal(seal or seal_beside(backup))
+    said = {name: value for name, value in found.items() if name != "seal"}
+    with (
+        scratch_beside(path.absolute()) as scratch,
+        open_store(scratch, path, wait_s=wait_s) as store,
+    ):
+        secret, name = store.meta("secret"), store.meta("store_id")
+    if found["store_id"] != name:
+        raise InputRefused(
+            f"{backup} was made from another store than {path}, which cannot vouch for it",
+            "name that store with --store",
+        )
+    try:
+        good = holds(found["seal"], _sealed(backup, secret, said))
+    except OSError as error:
+        raise InputRefused(f"{backup} cannot be read: {error.strerror}", NAME_A_BACKUP) from None
+    return Vouched(
+        found["made_ms"],
+        [] if good else [Breach("backup", f"{backup} or its seal was changed after it was made")],
+    )
+
+
+def restore_store(
+    path: Path, backup: Path, *, keys: Keys, force: bool = False, wait_s: float = 0
+) -> Restored:
+    """Make a store of a backup, once it is seen to be sound; all of it or nothing.
+
+    force: in the place of one that is there.
+
+    Raises InputRefused where there is a store, or for a wrong key; StoreBusy; StoreUnusable for a
+    backup that is damaged, or none.
+    """
+    check_path(path)
+    _check_plain(backup, NAME_A_BACKUP)
+    _check_room(path, force=force)
+    until = time.monotonic() + wait_s
+    encrypted = _checked(path, backup)
+    with private_folder(path, "new") as folder:
+        made = folder / "store"
+        if encrypted:
+            _decrypted(backup, made, keys)
+        else:
+            copy_store(backup, made, until=until)
+        seen = _seen_sound(folder, made, backup, path)
+        back = _erased_since(folder, path, seen, until) if force and path.exists() else 0
+        size = made.stat().st_size
+        _put(folder, made, path, force=force, until=until)
+    return Restored(size, encrypted, seen.version, seen.no_key, back)
+
+
+def is_locked(backup: Path) -> bool:
+    """Say whether a backup needs a passphrase."""
+    _check_plain(backup, NAME_A_BACKUP)
+    try:
+        with backup.open("rb") as content:
+            return content.read(len(LOCKED)) == LOCKED
+    except OSError:
+        return False  # said by restore_store
+
+
+def _check_room(path: Path, *, force: bool) -> None:
+    for one in (path, path.with_name(path.name + ".wal")):
+        if one.exists() and not force:
+            what = "a store" if one == path else "the log of a store that is gone"
+            raise InputRefused(
+                f"there is {what} at {one}; it is not written over",
+                "name another with --store, or give --force",
+            )
+
+
+def _checked(path: Path, backup: Path) -> bool:
+    """Say whether a backup is encrypted.
+
+    Raises InputRefused where it cannot be read, StoreUnusable where it is none.
+    """
+    try:
+        if path.exists() and path.samefile(backup):
+            raise UsageError(f"{backup} is the store itself", "name another store with --store")
+        encrypted = is_encrypted(backup)
+    except OSError as error:
+        raise InputRefused(f"{backup} cannot be read: {error.strerror}", NAME_A_BACKUP) from None
+    if not encrypted and not is_database(backup):
+        raise StoreUnusable(f"{backup} is neither a store nor an encrypted one", NAME_A_BACKUP)
+    return encrypted
+
+
+def _decrypted(backup: Path, made: Path, keys: Keys) -> None:
+    try:
+        handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with backup.open("rb") as content, os.fdopen(handle, "wb") as out:
+            decrypt(content, out, keys, str(backup))
+            out.flush()
+            os.fsync(out.fileno())
+    except OSError as error:
+        raise StoreUnusable(
+            f"{backup} could not be restored: {error.strerror or error}",
+            "make room, or name another folder",
+        ) from None
+    if not is_database(made):
+        raise StoreUnusable(f"what is in {backup} is no store", NAME_A_BACKUP)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A store that was made of a backup."""
+
+    version: int
+    """Its schema version."""
+    no_key: str
+    """What is wrong with the key of those who stay out where it gets its place; "": nothing."""
+    secret: str
+    """Its secret, by which it is known as the same store."""
+    erasures: int
+    """The number of its last act of erasure; 0: there was none."""
+
+
+def _seen_sound(folder: Path, made: Path, backup: Path, path: Path) -> _Seen:
+    """Look at a store that was made of a backup.
+
+    Raises StoreUnusable where a promise of it is broken.
+    """
+    with contextlib.closing(Scratch(folder)) as scratch:
+        try:
+            attach(scratch, made, write=False, until=time.monotonic())
+            version = known_version(scratch, made)
+            store = OpenStore(scratch, made)
+            no_key = _no_key(store, path) if version == SCHEMA_VERSION else ""
+            breaches = (
+                [f"{one.promise}: {one.message}" for one in check(store)]
+                if version == SCHEMA_VERSION
+                else _unreadable(scratch)
+            )
+            seen = _Seen(
+                version,
+                no_key,
+                store.meta("secret"),
+                _last_erasure(store) if version >= ERASES else 0,
+            )
+            scratch.run("detach store")
+        except StoreUnusable as error:
+            raise StoreUnusable(error.message.replace(str(made), str(backup)), error.hint) from None
+        except duckdb.Error as error:
+            raise StoreUnusable(
+                f"{backup} is damaged: {plain(error)}".replace(str(made), str(backup)),
+                "use another backup",
+            ) from None
+    if breaches:
+        raise StoreUnusable(
+            f"{backup} is not sound: {'; '.join(breaches[:5])}",
+            "use another backup; a plain one is a store, which profilectl check --repair may mend",
+        )
+    return seen
+
+
+def _last_erasure(store: OpenStore) -> int:
+    return store.next_erasure() - 1
+
+
+def _erased_since(folder: Path, path: Path, seen: _Seen, until: float) -> int | None:
+    """Return how many people were erased from the store that is there after the backup was made,
+    who are in the backup; None: that store cannot be read.
+    """
+    with contextlib.closing(Scratch(folder)) as scratch:
+        try:
+            attach(scratch, path, write=False, until=until)
+            try:
+                store = OpenStore(scratch, path)
+                if known_version(scratch, path) < ERASES or store.meta("secret") != seen.secret:
+                    return 0
+                counted = "select coalesce(sum(profiles), 0) from store.erasure where kind = 'erased' and number > $last"
+                return int(scratch.row(counted, {"last": seen.erasures})[0])
+            finally:
+                scratch.run("detach store")
+        except StoreBusy:
+            raise
+        except (StoreUnusable, duckdb.Error):
+            return None
+
+
+def _no_key(store: OpenStore, path: Path) -> str:
+    """Say why a store would take nothing in at its new place, for want of the key of those who stay
+    out.
+    """
+    try:
+        with key_of_store(path):
+            guard_of(store)
+    except StoreUnusable as error:
+        return f"{error.message}; nothing is taken in until it is there: {error.hint}"
+    return ""
+
+
+def _unreadable(scratch: Scratch) -> list[str]:
+    """Return which tables of a store of an older version cannot be read to their last block."""
+    found = []
+    for (name,) in scratch.rows(
+        "select table_name from duckdb_tables() where database_name = 'store'"
+    ):
+        try:
+            scratch.run(f"select sum(hash(one)) from store.{quote_identifier(name)} as one")
+        except duckdb.Error as error:
+            found.append(f"the table {name} cannot be read: {plain(error)}")
+    return found
+
+
+def _put(folder: Path, made: Path, path: Path, *, force: bool, until: float) -> None:
+    """Give a store that was restored its name: nobody has the one that is there open then."""
+    with made.open("rb") as content:
+        os.fsync(content.fileno())
+    with (
+        contextlib.closing(Scratch(folder)) as scratch,
+        _shut_out(scratch, path, until) if force else contextlib.nullcontext(),
+    ):
+        try:
+            if force:
+                # of the store that goes: it would be read into the other
+                path.with_name(path.name + ".wal").unlink(missing_ok=True)
+                made.replace(path)
+            else:
+                _link(made, path)
+        except FileExistsError:
+            raise InputRefused(
+                f"there is a store at {path} by now; it is not written over",
+                "name another with --store, or give --force",
+            ) from None
+        except OSError as error:
+            raise StoreUnusable(
+                f"{path} could not be written: {error.strerror}", "name another with --store"
+            ) from None
+    with contextlib.suppress(OSError):
+        sync_folder(path.absolute().parent)
+
+
+def _link(made: Path, path: Path) -> None:
+    """Give a file a name that no other has. Raises FileExistsError."""
+    try:
+        os.link(made, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise FileExistsError from None
+        made.rename(path)
+
+
+@contextlib.contextmanager
+def _shut_out(scratch: Scratch, path: Path, until: float) -> Iterator[None]:
+    """Hold the store that is to be replaced, so that nobody writes to it meanwhile; one that is
+    damaged nobody can open.
+    """
+    if not path.exists():
+        yield
+        return
+    try:
+        attach(scratch, path, write=True, until=until)
+    except StoreUnusable:
+        yield
+        return
+    with contextlib.suppress(duckdb.Error):
+        scratch.run("checkpoint store")
+    yield
+    with contextlib.suppress(duckdb.Error):
+        scratch.run("detach store")

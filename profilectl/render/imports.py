@@ -1,0 +1,325 @@
+"""TODO render.imports (split off render.screen)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from profilectl.codes import sentence
+from profilectl.rules.counts import names_of
+from profilectl.rules.feed import BECAME
+from profilectl.rules.text.terminal import visible
+from profilectl.rules.text.values import TAG, Number, held_text, to_json
+
+if TYPE_CHECKING:
+    from profilectl.rules.counts import ImportReport, Past
+from profilectl.render.screen import (
+    _date,
+    _draw,
+    _shown,
+    console,
+    counted,
+    notice,
+    print_line,
+    print_table,
+)
+
+
+def print_report(report: ImportReport) -> None:
+    """Print what an import did, for a person."""
+    what = "Dry run" if report.dry_run else f"Import {report.number}"
+    title = (
+        f"{what}: feed {report.feed} ({report.source}, {report.protection}), {report.environment}"
+    )
+    _print_counts(title, {**report.counts.as_json(), "audiences": report.audiences})
+
+
+def _print_counts(title: str, counts: dict[str, Any]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    out = console()
+    out.print(Text(visible(title)), style="bold" if out.is_terminal else None)
+    table = Table(box=box.ROUNDED if out.is_terminal else box.SIMPLE, show_header=False)
+    table.add_column(style="bold" if out.is_terminal else None)
+    table.add_column()
+    for name in (
+        "rows",
+        "profiles",
+        "identities",
+        "attributes",
+        *(["events"] if counts.get("events", {}).get("added") else []),
+    ):
+        said = ",  ".join(
+            f"{number:,} {what.replace('_', ' ')}" for what, number in counts[name].items()
+        )
+        table.add_row(name, Text(said))
+    for place, (audience, moves) in enumerate((counts.get("audiences") or {}).items()):
+        table.add_row(
+            "audiences" if not place else "",
+            Text(visible(f"{audience}: {moves['entered']:,} entered,  {moves['left']:,} left")),
+        )
+    for title in ("reasons", "warnings"):
+        for place, (code, number) in enumerate(counts[title].items()):
+            names = names_of(counts.get("left_out", {}).get(code, {}))
+            table.add_row(
+                title if not place else "",
+                Text(
+                    f"{number:,} {code}: {sentence(code)}"
+                    + (f"\n  {visible(names)}" if names else "")
+                ),
+            )
+    _draw(out, table)
+
+
+def print_rate(report: ImportReport) -> None:
+    """Say on stderr how long an import took."""
+    read = report.counts.rows["read"]
+    rate = read / max(report.elapsed_ms, 1) * 1000
+    slow = f", {report.slow_path_rows:,} decided one by one" if report.slow_path_rows else ""
+    notice(
+        f"{counted(read, 'row')} in {report.elapsed_ms / 1000:.1f} s ({rate:,.0f} rows a second{slow})"
+    )
+
+
+def print_examples(examples: dict[str, Any]) -> None:
+    """Print the examples of a dry run or a plan, for a person."""
+    from orjson import dumps
+
+    _print_examples(_exact(dumps(examples).decode()))
+
+
+def _exact(text: str) -> Any:
+    """Return what a JSON text of ours says, every number as it is written."""
+    from json import loads
+
+    return loads(text, parse_int=Number, parse_float=Number)
+
+
+def _print_examples(found: dict[str, Any]) -> None:
+    for code, listed in found["reasons"].items():
+        print_line(f"{code}: {sentence(code)}")
+        for one in listed:
+            more = one.get("raw") or one.get("attribute") or ""
+            print_line(f"  {_place(one)}" + (f"  {more}" if more else ""))
+    for group, kinds in (
+        ("profiles", ("created", "updated")),
+        ("identities", ("added", "moved", "removed")),
+        ("attributes", ("set", "changed", "deleted", "blocked")),
+    ):
+        for kind in kinds:
+            if found[group][kind]:
+                print_line(f"{group} {kind}, for example")
+            for one in found[group][kind]:
+                print_line(f"  {_place(one)}  {_example(group, kind, one)}")
+    if found["shared"]:
+        print_line("shared by many rows")
+        for one in found["shared"]:
+            held = f", {int(one['profiles']):,} other profiles" if one["profiles"] else ""
+            print_line(f"  {one['type']} {one['value']}: {int(one['rows']):,} rows{held}")
+
+
+def _place(one: dict[str, Any]) -> str:
+    return f"{one['file']}:{one.get('line', one.get('row'))}"
+
+
+SHOWN_ATTRIBUTES = 4
+
+
+def _example(group: str, kind: str, one: dict[str, Any]) -> str:
+    """Return one example in words."""
+    mpid = f"profile {one['mpid']}  " if "mpid" in one else ""
+    if group == "profiles":
+        said = [f"{name} {value}" for name, value in one.get("identities", {}).items()]
+        attributes = [
+            f"{key} = {_shown(value)}" for key, value in one.get("attributes", {}).items()
+        ]
+        more = (
+            [f"and {len(attributes) - SHOWN_ATTRIBUTES} more"]
+            if len(attributes) > SHOWN_ATTRIBUTES
+            else []
+        )
+        return mpid + ", ".join([*said, *attributes[:SHOWN_ATTRIBUTES], *more])
+    if group == "identities":
+        way = f"  from {one['from_mpid']} to {one['to_mpid']}" if one.get("from_mpid") else ""
+        return f"{mpid}{one['type']} {one.get('value', '')}{way}".rstrip()
+    before, after = (_shown(one[name]) if name in one else "(none)" for name in ("before", "after"))
+    if before == after:  # the text 4 and the number 4
+        before, after = (
+            to_json(one[name]) if name in one else "(none)" for name in ("before", "after")
+        )
+    if kind == "blocked":
+        return f"{mpid}{one['attribute']}: stays {before}, {_shown(one.get('value', one.get('refused')))} is refused ({one['code']})"
+    return f"{mpid}{one['attribute']}: {before} -> {'(deleted)' if kind == 'deleted' else after}"
+
+
+def print_plan(plan: dict[str, Any], text: str) -> None:
+    """Print a saved plan, for a person.
+
+    text: the plan as it is written, for every digit of its examples.
+    """
+    report = plan["report"]
+    title = f"Plan of {_date(plan['created_ms'])} by {plan['made_by']}: feed {report['feed']} ({report['source']}, {report['protection']}), {report['environment']}"
+    _print_counts(title, report)
+    for file in report["files"]:
+        already = (
+            f"  already imported as {file['already_imported']}"
+            if file.get("already_imported")
+            else ""
+        )
+        print_line(
+            f"{file['path']}  {counted(file['rows'], 'row')}  sha256 {file['sha256']}{already}"
+        )
+    if report.get("examples"):
+        _print_examples(_exact(text)["report"]["examples"])
+
+
+def vouched_for(backup: object, made_ms: int) -> str:
+    """Return that a backup is as it was made, in a sentence."""
+    return f"{backup} is as it was made on {_date(made_ms)}"
+
+
+def print_imports(pasts: Sequence[Past]) -> None:
+    """Print the history as a table."""
+    rows = []
+    for past in pasts:
+        counts = past.report
+        state = (
+            "undone"
+            if past.undone_ms is not None
+            else "in force"
+            if past.undoable
+            else "in force, for good"
+        )
+        rows.append(
+            (
+                past.number,
+                _date(past.started_ms),
+                past.feed,
+                past.protection,
+                f"{counts['rows']['applied']:,}",
+                f"{counts['profiles']['created']:,}",
+                f"{counts['profiles']['updated']:,}",
+                state,
+                ", ".join(file["path"] for file in counts["files"]),
+            )
+        )
+    print_table(
+        "Imports",
+        ("import", "when", "feed", "protection", "rows", "created", "updated", "state", "files"),
+        rows,
+        right=(0, 4, 5, 6),
+        spare=(3, 5, 6),
+    )
+
+
+def print_import(past: Past) -> None:
+    """Print one import of the history."""
+    _print_counts(
+        f"Import {past.number}: feed {past.feed} ({past.source}, {past.protection}), {past.environment}",
+        past.report,
+    )
+    seconds = (past.finished_ms - past.started_ms) / 1000
+    print_line(f"made {_date(past.started_ms)} by {past.made_by or 'somebody'}, in {seconds:.1f} s")
+    if past.undone_ms is not None:
+        print_line(f"undone {_date(past.undone_ms)} by {past.undone_by}")
+    elif not past.undoable:
+        print_line("laid together with others: it cannot be undone any more")
+    if past.needs is None:
+        print_line("whether it rests on earlier imports is not known: an older version made it")
+    elif past.needs:
+        print_line("rests on " + ", ".join(f"import {number}" for number in past.needs))
+    for code, one in (past.kept_out or {}).items():
+        print_line(
+            f"without MPID: {counted(one['batches'], 'batch')} with {counted(one['events'], 'event')}, {code}: {processed(code)}"
+        )
+    for file in past.report["files"]:
+        print_line(f"{file['path']}  {counted(file['rows'], 'row')}  sha256 {file['sha256']}")
+
+
+def processed(code: str) -> str:
+    """Return why a row was left out, and what became of one that was processed all the same, as a
+    sentence.
+    """
+    return ": ".join([sentence(code), *([BECAME[code]] if code in BECAME else [])])
+
+
+def print_changes(found: Iterable[tuple[str, ...]]) -> None:
+    """Print changes as they come, a line each: a store may have changed in a million places."""
+    last, none = "", True
+    for _, mpid, change, what, before, after, number, place, brought in found:
+        if mpid != last:
+            print_line(f"profile {mpid}")
+            last = mpid
+        none = False
+        shown = {
+            "created": "created",
+            "gone": "gone",
+            "aliased": f"alias of {before}",
+            "unaliased": f"no alias of {before}",
+            "identity-added": f"+ {what} {before}",
+            "identity-removed": f"- {what} {before}",
+            "set": f"{what}: {_held(after)}",
+            "changed": f"{what}: {_held(before)} -> {_held(after)}",
+            "deleted": f"{what}: {_held(before)} -> (deleted)",
+        }[change]
+        print_line(
+            f"  {shown}"
+            + (f"  [{number}] {place}" if place else "")
+            + (f", brought by {brought}" if brought else "")
+        )
+    if none:
+        notice("no changes")
+
+
+def _held(held: str) -> str:
+    return "(tag)" if held == TAG else held_text(held)
+
+
+COLUMNS_SAID = 100
+"""So many columns of a file are said to a person."""
+
+
+def print_columns(report: ImportReport) -> None:
+    """Say how each column of each file was read."""
+    alike: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for file in report.files:
+        if file.columns:
+            alike.setdefault(file.columns, []).append(file.path)
+    for columns, paths in alike.items():
+        listed = columns[:COLUMNS_SAID]
+        said = ", ".join(
+            name if name == meaning else f"{name} -> {meaning}" for name, meaning in listed
+        )
+        more = len(columns) - len(listed)
+        files = paths[0] + (f" and {len(paths) - 1:,} more" if len(paths) > 1 else "")
+        notice(f"{files}: {said}" + (f" ... and {more:,} more: --json lists them" if more else ""))
+
+
+def print_correction(report: ImportReport) -> None:
+    """Say what a single correction did."""
+    counts = report.counts.attributes
+    said = ", ".join(f"{number:,} {what}" for what, number in counts.items() if number)
+    number = f"import {report.number}: " if report.number is not None else "dry run: "
+    print_line(f"{number}{said or 'nothing to do'}")
+    for code, count in report.counts.as_json()["reasons"].items():
+        print_line(f"  {count:,} {code}: {sentence(code)}")
+
+
+def print_modification(report: ImportReport) -> None:
+    """Say what a change of identities did."""
+    said = ", ".join(
+        f"{number:,} {what}" for what, number in report.counts.identities.items() if number
+    )
+    number = f"import {report.number}: " if report.number is not None else "dry run: "
+    print_line(f"{number}{said or 'nothing to do'}")
+
+
+def print_alias(report: ImportReport, source: str, destination: str, *, at_once: bool) -> None:
+    """Say what an alias will do, and when."""
+    when = "now" if at_once else "in 24 hours"
+    number = f"import {report.number}: " if report.number is not None else "dry run: "
+    print_line(
+        f"{number}{destination} gets the first-seen date and install attribution of {source}, {when}"
+    )

@@ -1,0 +1,1 @@
+"""The rules as SQL expressions, each made from the table of its rule; it imports `rules` only."""

@@ -1,0 +1,3 @@
+"""What one text says: a value, a moment, a number, an address; it imports the standard library,
+`codes` and itself.
+"""

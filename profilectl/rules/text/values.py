@@ -1,0 +1,198 @@
+"""How a value is held: the text that came in, kept so that the same text goes out.
+
+A string is held as itself. Everything else (number, boolean, list, tag) is held as MARK followed by
+its JSON text, numbers digit for digit as received (design.md R4), so that one text column holds
+every kind of value and equality of values is equality of texts. A string that itself begins with
+MARK is held as MARK, an apostrophe and itself, which keeps the two apart. MARK alone says
+"deleted".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+
+MARK = "\x1f"
+DELETED = MARK
+TAG = MARK + "null"
+STRING = MARK + "'"
+
+
+class Number(str):
+    """A JSON number as it was written: never an int or a float, so that no digit is lost."""
+
+    __slots__ = ()
+
+
+Value = str | Number | bool | None | list["Value"] | dict[str, "Value"]
+
+_quote = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def to_json(value: Value) -> str:
+    """Return the compact JSON text of a value, with numbers exactly as they were written."""
+    if isinstance(value, Number):
+        return str(value)
+    if isinstance(value, str):
+        return _quote(value)
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "[" + ",".join(map(to_json, value)) + "]"
+    return "{" + ",".join(f"{_quote(key)}:{to_json(member)}" for key, member in value.items()) + "}"
+
+
+def hold(value: Value) -> str:
+    """Return the text a value is held as."""
+    if isinstance(value, str) and not isinstance(value, Number):
+        return STRING + value if value.startswith(MARK) else value
+    return MARK + to_json(value)
+
+
+def held_json(held: str) -> str:
+    """Return the JSON text of a held value."""
+    if held.startswith(STRING):
+        return _quote(held[2:])
+    return held[1:] if held.startswith(MARK) else _quote(held)
+
+
+def held_text(held: str) -> str:
+    """Return a held value as a person or a CSV cell shows it: a string bare, all else as JSON."""
+    if held.startswith(STRING):
+        return held[2:]
+    return held.removeprefix(MARK)
+
+
+def is_list(held: str) -> bool:
+    """Say whether a held value is a list."""
+    return held.startswith(MARK + "[")
+
+
+def as_text(value: Value) -> Value:
+    """Return the value of an attribute as it leaves for the platform, which keeps everything as
+    text (design.md R4): digit for digit; lists stay lists, a tag null.
+    """
+    if isinstance(value, Number):
+        return str(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return [as_text(entry) for entry in value] if isinstance(value, list) else value
+
+
+def whole(number: int) -> Number:
+    """Return a whole number for JSON."""
+    return Number(str(number))
+
+
+class NotJson(ValueError):
+    """A text that is not JSON as RFC 8259 has it: code and position say what and where."""
+
+    def __init__(self, code: str, detail: str, position: int | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.position = position
+
+
+def _no_constant(text: str) -> Value:
+    raise NotJson("JSON_INVALID", f"{text} is not a JSON number")
+
+
+def _object(pairs: Iterable[tuple[str, Value]]) -> dict[str, Value]:
+    found: dict[str, Value] = {}
+    for key, value in pairs:
+        if key in found:
+            raise NotJson("DUPLICATE_KEY", key)
+        found[key] = value
+    return found
+
+
+_decoder = json.JSONDecoder(
+    parse_int=Number, parse_float=Number, parse_constant=_no_constant, object_pairs_hook=_object
+)
+
+
+def parse_json(text: str) -> Value:
+    """Read one JSON text exactly: numbers as written, no key twice, no NaN, no lone surrogate.
+
+    Raises NotJson, with the position of the fault where it is known.
+    """
+    value, end = parse_json_at(text, len(text) - len(text.lstrip(" \t\r\n")))
+    rest = text[end:].lstrip(" \t\r\n")
+    if rest:
+        raise NotJson("JSON_INVALID", "text after the end of the JSON", len(text) - len(rest))
+    return value
+
+
+def parse_json_at(text: str, start: int) -> tuple[Value, int]:
+    """Read the JSON value that begins at a position; return it and the position after it."""
+    try:
+        value, end = _decoder.raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        raise NotJson("JSON_INVALID", error.msg, error.pos) from None
+    except RecursionError:
+        raise NotJson("JSON_TOO_DEEP", "more levels than can be read") from None
+    except NotJson as error:
+        raise _placed(error, text, start) from None
+    if "\\u" in text:
+        try:
+            _check_characters(value)
+        except NotJson as error:
+            raise _placed(error, text, start) from None
+    return value, end
+
+
+_PARTS = re.compile(
+    r'(?P<string>"(?:[^"\\]++|\\.)*+")(?P<colon>[ \t\r\n]*+:)?|(?P<bracket>[\[\]{}])|(?P<constant>-?(?:NaN|Infinity))'
+)
+"""What a fault may be in: a string, which a colon makes a key, a bracket, or a constant that JSON
+does not have.
+"""
+
+
+def _placed(error: NotJson, text: str, start: int) -> NotJson:
+    """Return a fault with its place, which a decoder does not tell of a key that stands twice, a
+    half character or a NaN.
+    """
+    keys: list[set[str]] = []
+    for part in _PARTS.finditer(text, start):
+        if part["string"] is None:
+            if part["bracket"] in ("{", "["):
+                keys.append(set())
+            elif part["bracket"] and keys:
+                keys.pop()
+            elif part["constant"] and error.code == "JSON_INVALID":
+                return NotJson(error.code, f"{part['constant']} is not a JSON number", part.start())
+            continue
+        string = json.loads(part["string"], strict=False)
+        if error.code == "DUPLICATE_KEY" and part["colon"] and keys:
+            if string in keys[-1]:
+                return NotJson(error.code, string, part.start())
+            keys[-1].add(string)
+        elif error.code in ("LONE_SURROGATE", "NUL_CHARACTER"):
+            try:
+                _check_characters(string)
+            except NotJson as here:
+                return NotJson(here.code, here.detail, part.start())
+    return error
+
+
+def _check_characters(value: Value) -> None:
+    """Refuse half surrogate pairs and NUL, which no store or other program would carry safely."""
+    if isinstance(value, str):
+        if "\0" in value:
+            raise NotJson("NUL_CHARACTER", "\\u0000 in a string")
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise NotJson("LONE_SURROGATE", f"U+{ord(value[error.start]):04X}") from None
+    elif isinstance(value, list):
+        for entry in value:
+            _check_characters(entry)
+    elif isinstance(value, dict):
+        for key, member in value.items():
+            _check_characters(key)
+            _check_characters(member)

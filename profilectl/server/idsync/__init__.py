@@ -1,0 +1,1 @@
+"""IDSync as the platform's HTTP API speaks it."""

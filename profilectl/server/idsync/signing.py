@@ -1,0 +1,116 @@
+"""Which feed speaks, in one of the ways that IDSync takes: HTTP Basic, or a signature.
+
+Source: domain.md 4.3. The signature is HMAC-SHA256, with the feed's secret, of method, date, path
+and body, as hexadecimal digits. A date counts for LASTS_S: what somebody overheard cannot be sent
+for ever. The key alone (which the platform enables for some) is not taken.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from starlette.requests import Request
+
+from profilectl.server.attempts import Attempts
+from profilectl.server.credentials import FeedSender, ServerCredentials
+from profilectl.server.gate import Problem, body_of
+
+LASTS_S = 15 * 60
+LONGEST_DATE = 64
+CHALLENGE = {"WWW-Authenticate": 'Basic realm="profilectl"'}
+
+
+def basic_of(header: str) -> tuple[str, str] | None:
+    """Return the key and the secret of an Authorization header, None where it is not HTTP Basic."""
+    scheme, _, packed = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        key, _, secret = base64.b64decode(packed.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        return "", ""
+    return key, secret
+
+
+async def sender_of(
+    request: Request, credentials: ServerCredentials, attempts: Attempts
+) -> tuple[FeedSender, bytes | None]:
+    """Return the feed that speaks, and the body where it is read already, because it is signed.
+    Raises Problem."""
+    stated = request.headers.get("authorization")
+    key = request.headers.get("x-mp-key")
+    if stated is not None:
+        named, secret = basic_of(stated) or ("", "")
+        sender = attempts.prove(
+            request, credentials.known_key(named), lambda: credentials.sender(named, secret)
+        )
+        if sender is None:
+            raise _unauthorized("no feed has this key and secret")
+        return sender, None
+    if key is None:
+        raise _unauthorized(
+            "HTTP Basic with a feed's key and secret is needed, or x-mp-key, Date and x-mp-signature"
+        )
+    date, signature = (request.headers.get(name, "") for name in ("date", "x-mp-signature"))
+    if not date or not signature:
+        raise _unauthorized("x-mp-key needs a Date and an x-mp-signature beside it")
+    if not _is_of_now(date):
+        raise _unauthorized(
+            f"Date must be of the last {LASTS_S // 60} minutes, as 20171231T235959Z"
+        )
+    body = await body_of(request)
+    sender = attempts.prove(
+        request, credentials.known_key(key), lambda: _signer(request, credentials, key, body)
+    )
+    if sender is None:
+        raise _unauthorized("the signature is not made with this key's secret")
+    return sender, body
+
+
+def _signer(
+    request: Request, credentials: ServerCredentials, key: str, body: bytes
+) -> FeedSender | None:
+    """Return the feed whose key it is, where its secret made the signature of the request."""
+    date, signature = (request.headers.get(name, "") for name in ("date", "x-mp-signature"))
+    sender = credentials.sender_with_key(key)
+    path, query = (
+        request.scope.get(name, b"").decode("latin-1") for name in ("raw_path", "query_string")
+    )
+    secret, given = sender.secret if sender else "", signature.lower().encode()
+    # The platform's page says the path; some take that to be the address with its query.
+    targets = (path, f"{path}?{query}") if query else (path,)
+    good = [
+        hmac.compare_digest(signature_of(secret, request.method, date, one, body).encode(), given)
+        for one in targets
+    ]
+    return sender if any(good) else None
+
+
+def signature_of(secret: str, method: str, date: str, target: str, body: bytes) -> str:
+    """Return the signature of a request."""
+    text = f"{method}\n{date}\n{target}".encode() + body
+    return hmac.new(secret.encode(), text, hashlib.sha256).hexdigest()
+
+
+def _is_of_now(date: str) -> bool:
+    """Say whether a date is of now, in either of the forms it may have."""
+    if len(date) > LONGEST_DATE:
+        return False
+    try:
+        at = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        try:
+            at = parsedate_to_datetime(date)
+        except (ValueError, OverflowError, TypeError, IndexError):  # as its words may be anything
+            return False
+    return at.tzinfo is not None and abs(at.timestamp() - time.time()) <= LASTS_S
+
+
+def _unauthorized(message: str) -> Problem:
+    return Problem(401, "UNAUTHORIZED", message, CHALLENGE)

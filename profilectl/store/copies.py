@@ -1,0 +1,277 @@
+"""A store copied whole: for a backup, before an upgrade, and to work on a copy that then takes its
+place.
+
+The bytes are copied under the store's shared lock, its log with them, and read back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import duckdb
+
+from profilectl.codes import StoreBusy, StoreUnusable
+from profilectl.files.leftovers import private_files, put, sync_folder
+from profilectl.rules.sql.quoting import quote_identifier
+from profilectl.store.attaching import attach, plain
+from profilectl.store.same_store import note_replaced
+from profilectl.store.scratch import Scratch, attaching, private_folder
+from profilectl.store.store import DISK_FAILED
+from profilectl.store.store_key import wrong_key
+
+BLOCK = 4 * 1024 * 1024
+FICLONE = 0x40049409
+"""The request of Linux by which one file takes over another's blocks."""
+
+
+def copy_store(path: Path, target: Path, *, until: float) -> int:
+    """Copy a store to a path where nothing is, with mode 0600; return the bytes of the copy.
+
+    until: how long to wait for a writer, as time.monotonic. The copy is read back: byte for byte
+    against what was read, then as a store, every table counted. Raises StoreBusy, StoreUnusable.
+    """
+    try:
+        with (
+            private_folder(target, "copy") as folder,
+            contextlib.closing(Scratch(folder)) as scratch,
+        ):
+            made = folder / "store"
+            attach(scratch, path, write=False, until=until)
+            before = _counts(scratch)
+            # Closing a file gives up all locks this process has on it: so the copying comes last,
+            # and no file is closed before all are copied.
+            with contextlib.ExitStack() as opened:
+                parts = [
+                    (opened.enter_context(path.with_name(path.name + suffix).open("rb")), part)
+                    for suffix, part in (("", made), (".wal", made.with_name("store.wal")))
+                    if path.with_name(path.name + suffix).exists()
+                ]
+                digests = [(part, _copy(content, part)) for content, part in parts]
+            scratch.run("detach store")
+            for part, digest in digests:
+                if _digest(part) != digest:
+                    raise StoreUnusable(
+                        f"the copy of {path} is not what was read", "is the disk sound?"
+                    )
+            # Opened for writing once, so that a log is folded in and the copy is one file.
+            scratch.run(attaching(made, write=True))
+            after = _counts(scratch)
+            scratch.run("detach store")
+            if before != after:
+                raise StoreUnusable(
+                    f"the copy of {path} does not hold what the store holds", "please report it"
+                )
+            os.chmod(made, 0o600)
+            size = made.stat().st_size
+            _force(made)
+            put(made, target)
+            return size
+    except OSError as error:
+        raise StoreUnusable(
+            f"{path} could not be copied to {target}: {error.strerror}",
+            "make room, or name another folder",
+        ) from None
+    except duckdb.Error as error:
+        if key := wrong_key(target, str(error)):
+            raise key from None
+        raise StoreUnusable(f"{path} could not be copied to {target}: {plain(error)}") from None
+
+
+def _copy(content: BinaryIO, target: Path) -> str:
+    """Copy a file's bytes to the disk and return their hash."""
+    digest = hashlib.sha256()
+    handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as out:
+        while block := content.read(BLOCK):
+            digest.update(block)
+            out.write(block)
+        out.flush()
+        os.fsync(out.fileno())
+    return digest.hexdigest()
+
+
+def copy_for_reading(
+    scratch: Scratch, path: Path, target: Path, *, until: float
+) -> tuple[object, ...]:
+    """Copy a store and its log as fast as the machine can, and return what the store was
+    (signature_of).
+
+    The shared lock is held for as long as the bytes take: where the file system shares blocks
+    between files (XFS, Btrfs) that is nothing, else some 2 GB a second. Nothing is read back: the
+    copy is a thing to read from for a while, not a backup. Raises StoreBusy, StoreUnusable, and
+    OSError where there is no room.
+    """
+    attach(scratch, path, write=False, until=until)
+    try:
+        was = signature_of(path)
+        for suffix in ("", ".wal"):
+            with contextlib.suppress(FileNotFoundError):
+                _copy_blocks(
+                    path.with_name(path.name + suffix), target.with_name(target.name + suffix)
+                )
+        if signature_of(path) != was:
+            raise StoreBusy(
+                f"{path} was written while it was copied, by something that asks nobody"
+            )
+    finally:
+        # Closing the file gave up the lock; detaching only forgets it.
+        scratch.run("detach store")
+    return was
+
+
+def signature_of(path: Path) -> tuple[object, ...]:
+    """Return what tells that a store has changed: which file it is, when it was written or given to
+    others, how large it is; of its log too. Raises OSError where there is no store.
+    """
+    file = path.stat()
+    try:
+        log = path.with_name(path.name + ".wal").stat()
+        logged: tuple[object, ...] = (log.st_ino, log.st_mtime_ns, log.st_size)
+    except FileNotFoundError:
+        logged = ()
+    return (file.st_dev, file.st_ino, file.st_mtime_ns, file.st_ctime_ns, file.st_size, *logged)
+
+
+def _copy_blocks(source: Path, target: Path) -> None:
+    """Copy a file within the kernel; sharing its blocks, where the file system can."""
+    with (
+        source.open("rb") as content,
+        os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out,
+    ):
+        try:
+            fcntl.ioctl(out.fileno(), FICLONE, content.fileno())
+        except OSError:
+            left = os.fstat(content.fileno()).st_size
+            if not hasattr(os, "copy_file_range"):  # macOS
+                shutil.copyfileobj(content, out, BLOCK)
+                return
+            while left > 0:
+                try:
+                    done = os.copy_file_range(content.fileno(), out.fileno(), left)
+                except OSError as error:
+                    if error.errno not in (
+                        errno.EXDEV,
+                        errno.ENOSYS,
+                        errno.EOPNOTSUPP,
+                        errno.EINVAL,
+                    ):
+                        raise
+                    shutil.copyfileobj(content, out, BLOCK)
+                    return
+                if not done:
+                    return
+                left -= done
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _counts(scratch: Scratch) -> dict[str, int]:
+    """Count the rows of every table of the attached store."""
+    names = [
+        name
+        for (name,) in scratch.rows(
+            "select table_name from duckdb_tables() where database_name = 'store'"
+        )
+    ]
+    return {
+        name: scratch.row(f"select count(*) from store.{quote_identifier(name)}")[0]
+        for name in names
+    }
+
+
+@private_files()
+def rewrite_store(
+    scratch: Scratch,
+    path: Path,
+    folder: Path,
+    stays: Mapping[str, str] | None = None,
+    *,
+    gone: Collection[str] = (),
+    more: Callable[[], None] = lambda: None,
+) -> Path:
+    """Write the attached store anew, without the room that dropped tables left; return the new
+    file.
+
+    It is made of rows, not of bytes: nothing that was deleted is in it. stays: table -> the SELECT
+    of what of it is written; of the others, all. gone: tables that are not in it; more: writes what
+    else is to be in it.
+    """
+    made = folder / "rewritten"
+    try:
+        scratch.run(attaching(made, "rewritten", write=True))
+        if stays is None:
+            scratch.run("copy from database store to rewritten")
+        else:
+            scratch.run("set preserve_insertion_order = true")
+            scratch.run("copy from database store to rewritten (schema)")
+            for (table,) in scratch.rows(
+                "select table_name from duckdb_tables() where database_name = 'store' order by table_oid"
+            ):
+                name = quote_identifier(table)
+                if table in gone:
+                    scratch.run(f"drop table rewritten.{name}")
+                    continue
+                scratch.run(
+                    f"insert into rewritten.{name} {stays.get(table, f'select * from store.{name}')}"
+                )
+        more()
+        scratch.run("detach rewritten")
+    except DISK_FAILED as error:
+        raise StoreUnusable(
+            f"{path} could not be written anew: {plain(error)}", "make room; the store is as before"
+        ) from None
+    return made
+
+
+def put_in_place(scratch: Scratch, made: Path, path: Path) -> None:
+    """Put a complete store in the place of the one that is attached for writing.
+
+    Whoever waits for the lock sees that the file is another one and opens that (store.attach).
+    Raises StoreUnusable; then the store is as before.
+    """
+    try:
+        _fold_log(scratch, made)
+        scratch.run("checkpoint store")
+        _force(made)
+        path.with_name(path.name + ".wal").unlink(missing_ok=True)
+        os.replace(made, path)
+        note_replaced(path)
+    except DISK_FAILED as error:
+        raise _not_replaced(path, plain(error)) from None
+    except OSError as error:
+        raise _not_replaced(path, str(error.strerror)) from None
+    with contextlib.suppress(OSError):
+        sync_folder(path.absolute().parent)
+
+
+def _force(path: Path) -> None:
+    """Force a file's bytes to the disk."""
+    with path.open("rb") as content:
+        os.fsync(content.fileno())
+
+
+def _fold_log(scratch: Scratch, made: Path) -> None:
+    """Fold the log of a store in the making into it, where closing it could not: the file alone
+    takes the store's place, and what is in the log alone would be lost. Raises duckdb.Error.
+    """
+    if made.with_name(made.name + ".wal").exists():
+        scratch.run(attaching(made, "folded", write=True))
+        scratch.run("detach folded")  # which fails where the log stays
+
+
+def _not_replaced(path: Path, why: str) -> StoreUnusable:
+    return StoreUnusable(
+        f"{path} could not be replaced by what was made: {why}",
+        "the store is as before; make room, or mend the disk",
+    )

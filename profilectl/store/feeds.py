@@ -1,0 +1,106 @@
+"""The feeds and the configuration of a store, from outside: open it, ask or change, close it again."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from profilectl.codes import InputRefused, UsageError
+from profilectl.rules.feed import ACCOUNT, DEFAULT_WORKSPACE, Feed, no_feed
+from profilectl.store.opening import open_store
+from profilectl.store.scratch import scratch_beside
+from profilectl.store.store import OpenStore, choose_feed
+
+
+@contextlib.contextmanager
+def open_feeds(path: Path, wait_s: float, *, write: bool = False) -> Iterator[OpenStore]:
+    with (
+        scratch_beside(path.absolute()) as scratch,
+        open_store(scratch, path, write=write, create=write, wait_s=wait_s) as store,
+    ):
+        yield store
+
+
+def feeds_of(path: Path, *, wait_s: float = 0) -> list[dict[str, Any]]:
+    """Return the feeds as `feeds list --json` prints them."""
+    with open_feeds(path, wait_s) as store:
+        imports = store.imports_by_feed()
+        return [
+            {
+                "name": feed.name,
+                "source": feed.source,
+                "protection": feed.protection,
+                "partner": feed.partner,
+                "workspace": None if feed.source == ACCOUNT else feed.workspace,
+                "environment": None,
+                "imports": imports.get(feed.number, 0),
+            }
+            for feed in store.feeds()
+        ]
+
+
+def feed_of(path: Path, name: str, *, wait_s: float = 0) -> dict[str, Any]:
+    """Return one feed. Raises UsageError where there is none of that name."""
+    for feed in feeds_of(path, wait_s=wait_s):
+        if feed["name"] == name:
+            return feed
+    raise no_feed(name, [feed["name"] for feed in feeds_of(path, wait_s=wait_s)])
+
+
+def add_feed(
+    path: Path, name: str, source: str, protection: str, partner: str | None, *, wait_s: float = 0
+) -> None:
+    """Register a feed. Raises InputRefused where the name is taken."""
+    if partner and source != "partner":
+        raise UsageError("--partner goes with --source partner")
+    if not name.strip():
+        raise UsageError("a feed needs a name")
+    with open_feeds(path, wait_s, write=True) as store:
+        if store.feed(name):
+            raise InputRefused(
+                f"the feed {name} is registered already", f"profilectl feeds set {name} changes it"
+            )
+        if source == ACCOUNT and store.workspace:
+            raise UsageError(
+                "an account feed belongs to no workspace: every one has its attributes",
+                "leave --workspace out",
+            )
+        with store.transaction():
+            store.put_feed(
+                Feed(
+                    name,
+                    source,
+                    protection,
+                    partner,
+                    workspace=store.workspace or DEFAULT_WORKSPACE,
+                )
+            )
+
+
+def set_feed(
+    path: Path,
+    name: str,
+    protection: str | None,
+    source: str | None,
+    partner: str | None,
+    *,
+    wait_s: float = 0,
+) -> str:
+    """Change a feed's protection level and return it.
+
+    Raises UsageError where there is none of that name, InputRefused for source and partner.
+    """
+    if not path.exists():
+        raise no_feed(name, [])
+    with open_feeds(path, wait_s, write=True) as store:
+        known = store.feed(name)
+        if known is None:
+            raise no_feed(name, [feed.name for feed in store.feeds()])
+        choose_feed(known, name, source, protection, partner, store.workspace)
+        level = protection or known.protection
+        with store.transaction():
+            store.put_feed(replace(known, protection=level))
+        return level

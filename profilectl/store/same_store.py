@@ -1,0 +1,165 @@
+"""The one store that a process is held to: no other is opened at its path, none is made there.
+
+A server goes on for weeks, and what lies at the path of its store may be moved away, restored, or
+be another store one day. Whoever sent a batch into that would be told it is safe. So the process
+that imports for a server compares the store's id (`meta.store_id`, which a backup keeps) each time
+it opens the store, under the lock by which it then writes; and looks, once it has written, whether
+the file that it wrote to is still the one at the path.
+
+So is a command that opens its store again and again and writes down what it has done outside
+(`forward`, `push`). Any other is held to nothing: it works on what it finds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+
+from profilectl.codes import OtherStore, StoreGone, StoreUnusable
+from profilectl.rules.sql.quoting import quote_identifier, quote_text
+from profilectl.store.scratch import Scratch
+
+HEADERS = 3 * 4096
+"""Bytes of a DuckDB file before its first block."""
+TABLES = "select table_name from duckdb_tables() where database_name = 'store'"
+SIZES = (
+    "select block_size, total_blocks, used_blocks from pragma_database_size()"
+    " where database_name = 'store'"
+)
+TOGETHER = 50
+"""So many tables are looked at with one statement."""
+_HELD: dict[Path, str] = {}
+"""The path of a store -> the id that it must have."""
+_OPENED: dict[Path, tuple[int, int]] = {}
+"""The path of a store -> the file that was opened there last: its device and number."""
+
+_WHOLE: dict[Path, tuple[int, int, int]] = {}
+"""The path of a store -> the file that was last seen to be whole: number, size, time of writing."""
+
+
+def hold_to(path: Path, store_id: str) -> None:
+    """Open nothing but the store with an id at a path, from now on."""
+    _HELD[path.absolute()] = store_id
+
+
+@contextlib.contextmanager
+def held_to(path: Path, store_id: str) -> Iterator[None]:
+    """Open nothing but the store with an id at a path, meanwhile."""
+    hold_to(path, store_id)
+    try:
+        yield
+    finally:
+        _HELD.pop(path.absolute(), None)
+        _OPENED.pop(path.absolute(), None)
+
+
+def is_held(path: Path) -> bool:
+    """Say whether this process is held to the store at a path: it makes none there."""
+    return path.absolute() in _HELD
+
+
+def check_opened(scratch: Scratch, path: Path, file: os.stat_result) -> None:
+    """See that the attached store is the one that this process is held to, and whole; detach it
+    where it is not. file: what was opened. Raises OtherStore, StoreUnusable."""
+    store_id = _HELD.get(path.absolute())
+    if store_id is None:
+        return
+    try:
+        check_same(scratch, path, store_id)
+        _check_whole(scratch, path)
+    except BaseException:
+        _detach(scratch)
+        raise
+    _OPENED[path.absolute()] = file.st_dev, file.st_ino
+
+
+def check_not_made(scratch: Scratch, path: Path, file: os.stat_result) -> None:
+    """Take away a file that DuckDB has made at a path that this process is held to, because the
+    store went in the moment before it was opened for writing. file: what was there before.
+    Raises StoreGone."""
+    if not is_held(path) or scratch.rows(f"{TABLES} limit 1"):
+        return
+    now = path.stat()
+    if (now.st_ino, now.st_ctime_ns, now.st_size) != (file.st_ino, file.st_ctime_ns, file.st_size):
+        path.unlink()  # while nobody else can open it
+        _detach(scratch)
+        raise StoreGone(f"there is no store at {path}", RIGHT)
+
+
+def _detach(scratch: Scratch) -> None:
+    with contextlib.suppress(duckdb.Error):
+        scratch.run("detach store")
+
+
+def check_same(scratch: Scratch, path: Path, store_id: str) -> None:
+    """See that the attached store has an id. Raises OtherStore, StoreUnusable."""
+    try:
+        found = scratch.rows("select value from store.meta where name = 'store_id'")
+    except duckdb.CatalogException:
+        raise OtherStore(f"{path} is no profilectl store any more", RIGHT) from None
+    except duckdb.Error as error:
+        raise StoreUnusable(f"{path} cannot be read: {type(error).__name__}", RIGHT) from None
+    if found != [(store_id,)]:
+        raise OtherStore(f"{path} is another store than the one that was opened first", RIGHT)
+
+
+RIGHT = "put the right one back"
+
+
+def _check_whole(scratch: Scratch, path: Path) -> None:
+    """See that a file has all the blocks that its tables are in: one that is still being copied
+    opens well, and fails where its end is read. Blocks that are free need not be there.
+    Raises StoreUnusable."""
+    file = path.stat()  # as it is now: what was in its log may be in it by now
+    written = file.st_ino, file.st_size, file.st_mtime_ns
+    if _WHOLE.get(path.absolute()) == written:
+        return
+    ((size, total, used),) = scratch.rows(SIZES)
+    there = (file.st_size - HEADERS) // size
+    try:
+        whole = there >= total or (there >= used and there > _last_block(scratch))
+    except duckdb.Error:
+        whole = False
+    if not whole:
+        raise StoreUnusable(f"{path} lacks its end", "wait until it is copied, or restore a backup")
+    _WHOLE[path.absolute()] = written
+
+
+def _last_block(scratch: Scratch) -> int:
+    """Return the number of the last block of the attached store that a table is in; -1 for none."""
+    last = -1
+    tables = [name for (name,) in scratch.rows(TABLES)]
+    for first in range(0, len(tables), TOGETHER):
+        each = (
+            "select greatest(block_id, coalesce(list_max(additional_block_ids), -1)) as block from"
+            f" pragma_storage_info({quote_text('store.' + quote_identifier(name))})"
+            for name in tables[first : first + TOGETHER]
+        )
+        (highest,) = scratch.row(f"select max(block) from ({' union all '.join(each)})")
+        last = max(last, -1 if highest is None else int(highest))
+    return last
+
+
+def note_replaced(path: Path) -> None:
+    """Note that this process itself has put a file in the place of the one that it opened."""
+    if path.absolute() in _OPENED:
+        file = path.lstat()
+        _OPENED[path.absolute()] = file.st_dev, file.st_ino
+
+
+def check_in_place(path: Path) -> None:
+    """See that the file that was opened last is still the one at a path that this process is held
+    to. Raises StoreGone, OtherStore: what was written is in a file that went."""
+    opened = _OPENED.get(path.absolute())
+    if opened is None or not is_held(path):
+        return
+    try:
+        file = path.lstat()
+    except OSError:
+        raise StoreGone(f"{path} was moved away while it was written", RIGHT) from None
+    if (file.st_dev, file.st_ino) != opened:
+        raise OtherStore(f"{path} was replaced while it was written", RIGHT)

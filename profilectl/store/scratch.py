@@ -1,0 +1,293 @@
+"""The throw-away database of one import: names the result of a SELECT.
+
+Every step of the engine is a SELECT whose result gets a name here, so that a statement can be
+pasted into a DuckDB shell and each step can be timed. The store is attached beside it as `store`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from profilectl.codes import StoreUnusable
+from profilectl.files import leftovers
+from profilectl.files.ending import interruptible
+from profilectl.files.whole_file import LOG
+from profilectl.rules.sql.quoting import quote_identifier, quote_path, quote_text
+from profilectl.store.store_key import store_key
+
+
+def attaching(path: Path, name: str = "store", *, write: bool) -> str:
+    """Return the statement that attaches a store, with its key where stores are encrypted."""
+    key = store_key()
+    options = [
+        *([] if write else ["read_only"]),
+        *([f"encryption_key {quote_text(key)}"] if key else []),
+    ]
+    return f"attach {quote_path(path)} as {name}" + (f" ({', '.join(options)})" if options else "")
+
+
+def connect(
+    memory_limit: str | None = None, spill: Path | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Open an in-memory DuckDB that never downloads, never prints, and knows our functions.
+
+    memory_limit as DuckDB writes it ("2GB"); spill is where it puts what does not fit.
+    """
+    config: dict[str, Any] = {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    if store_key():
+        config["temp_file_encryption"] = True
+    if memory_limit:
+        config["memory_limit"] = memory_limit
+    if spill:
+        config["temp_directory"] = str(spill / "spill")
+    connection = duckdb.connect(":memory:", config=config)
+    interruptible.add(connection)
+    connection.execute("set enable_progress_bar = false").fetchall()
+    return connection
+
+
+def fetched(
+    connection: duckdb.DuckDBPyConnection, statement: str, bound: dict[str, Any] | None = None
+) -> list[tuple[Any, ...]]:
+    """Run a statement and return all its rows; a result must be fetched before the next statement."""
+    try:
+        return connection.execute(statement, bound or {}).fetchall()
+    except (duckdb.InterruptException, RuntimeError) as error:
+        if (
+            "interrupted" not in str(error).lower()
+            or threading.current_thread() is not threading.main_thread()
+        ):
+            raise
+        # a signal; nothing that mends failures may take it for one
+        raise KeyboardInterrupt from None
+    except UnicodeDecodeError:
+        # DuckDB's message quotes the input, and cuts it in the middle of a character.
+        raise duckdb.InvalidInputException(
+            "Invalid Input Error: the statement met an input it could not read"
+        ) from None
+
+
+CHANGEABLE = (
+    "preserve_insertion_order",
+    "enable_geoparquet_conversion",
+    "disabled_optimizers",
+    "threads",
+    "max_temp_directory_size",
+    "checkpoint_threshold",
+)
+"""The settings that change while a store is attached; all others are locked then."""
+
+
+class Scratch:
+    """The database of one import.
+
+    folder: for spilled data, removed at the end; connection: to one that is there already. reads:
+    files that SQL reads, named before a store is attached: confine.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        memory_limit: str | None = None,
+        connection: duckdb.DuckDBPyConnection | None = None,
+    ) -> None:
+        self.folder = folder
+        self.reads: list[Path] = []
+        self.confined = connection is not None
+        self.connection = connection or connect(memory_limit, folder)
+        self.steps: list[tuple[str, float]] = []
+        self._kinds: dict[str, str] = {}
+
+    def confine(self, path: Path) -> None:
+        """Let no statement touch a file from here on but a store, with its log, the files of
+        `reads`, and what lies in the folder; and no setting be changed back. Called before a
+        store is attached, which may be anybody's.
+        """
+        if self.confined:
+            return
+        self.confined = True
+        if store_key():
+            # without it encrypted stores are read, not written
+            with contextlib.suppress(duckdb.Error):
+                self.run("load httpfs")
+        store = path.absolute()
+        files = [
+            *(f"{store}{end}" for end in ("", *LOG)),
+            *(os.path.realpath(one) for one in self.reads),
+        ]
+        shared = tempfile.tempdir is not None and self.folder == Path(tempfile.tempdir)
+        folders = [] if shared else [str(self.folder)]
+        for name, values in (
+            ("allowed_paths", files),
+            ("allowed_directories", folders),
+            ("allowed_configs", CHANGEABLE),
+        ):
+            if values:
+                self.run(f"set {name} = [{', '.join(map(quote_text, values))}]")
+        self.run("set enable_external_access = false")
+        self.run("set lock_configuration = true")
+
+    def make(
+        self, name: str, select: str, bound: dict[str, Any] | None = None, *, keep: bool = True
+    ) -> None:
+        """Name the result of a query, so that the next one can read it.
+
+        keep: hold the rows (a table) rather than the query (a view; takes no bound values).
+        """
+        kind = "table" if keep else "view"
+        self.drop(name)
+        self.run(f"create temp {kind} {quote_identifier(name)} as {select}", bound, step=name)
+        self._kinds[name] = kind
+
+    def drop(self, name: str) -> None:
+        """Forget a relation, if it is there."""
+        kind = self._kinds.pop(name, None)
+        if kind:
+            self.run(f"drop {kind} temp.{quote_identifier(name)}")
+
+    def has(self, name: str) -> bool:
+        """Say whether there is a relation of that name."""
+        return name in self._kinds
+
+    def rename(self, name: str, new: str) -> None:
+        """Give a relation the name of another, which is forgotten."""
+        self.drop(new)
+        self.run(f"alter table temp.{quote_identifier(name)} rename to {quote_identifier(new)}")
+        self._kinds[new] = self._kinds.pop(name)
+
+    def run(self, statement: str, bound: dict[str, Any] | None = None, *, step: str = "") -> None:
+        """Run a statement for its effect; a named step is timed."""
+        began = time.perf_counter()
+        fetched(self.connection, statement, bound)
+        if step:
+            self.steps.append((step, time.perf_counter() - began))
+
+    def rows(self, select: str, bound: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Return all rows of a query: for small results."""
+        began = time.perf_counter()
+        found = fetched(self.connection, select, bound)
+        self.steps.append(("? " + " ".join(select.split())[:60], time.perf_counter() - began))
+        return found
+
+    def row(self, select: str, bound: dict[str, Any] | None = None) -> tuple[Any, ...]:
+        """Return the one row of a query."""
+        return self.rows(select, bound)[0]
+
+    def forget_order(self) -> None:
+        """Let DuckDB write rows in any order from here on, several times as fast: every row has its
+        seq by now, and what must lie in order is sorted by name."""
+        self.run("set preserve_insertion_order = false")
+
+    def keep_order(self) -> None:
+        """Have DuckDB write rows in the order in which they are read, from here on."""
+        self.run("set preserve_insertion_order = true")
+
+    def count(self, name: str) -> int:
+        """Return the number of rows of a relation."""
+        return int(self.row(f"select count(*) from {quote_identifier(name)}")[0])
+
+    def load(
+        self, name: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """Make a relation of Python rows; columns are (name, SQL type)."""
+        spelled = ", ".join(f"{quote_identifier(column)} {kind}" for column, kind in columns)
+        self.drop(name)
+        self.run(f"create temp table {quote_identifier(name)} ({spelled})")
+        self._kinds[name] = "table"
+        if rows:
+            self.append(name, columns, rows)
+
+    def append(
+        self, name: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """Add Python rows to a relation, all at once (a hundred times faster than row by row)."""
+        lists = ", ".join(f"unnest($c{place}::{kind}[])" for place, (_, kind) in enumerate(columns))
+        bound = {f"c{place}": [row[place] for row in rows] for place in range(len(columns))}
+        self.run(f"insert into {quote_identifier(name)} select {lists}", bound)
+
+    def cursor(self) -> Scratch:
+        """Return a second scratch on the same database, for another thread; what is attached is
+        attached to both.
+        """
+        cursor = self.connection.cursor()
+        interruptible.add(cursor)
+        return Scratch(self.folder, connection=cursor)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def may_write_beside(path: Path) -> bool:
+    """Say whether files can be made in the folder of a path."""
+    return os.access(path.absolute().parent, os.W_OK | os.X_OK)
+
+
+private_folder, unwritable = leftovers.folder_beside, leftovers.unwritable
+"""Make a folder beside a path, for its owner only, and remove it at the end; what is raised where
+that cannot be.
+"""
+
+
+@contextlib.contextmanager
+def folder_beside_or_elsewhere(path: Path) -> Iterator[Path]:
+    """Make a folder for data of a store, for its owner only: beside the store, or where that folder
+    cannot be written, in the system's folder for such data.
+    """
+    beside = path if may_write_beside(path) else Path(tempfile.gettempdir()) / path.name
+    with private_folder(beside, "scratch") as folder:
+        yield folder
+
+
+_ONLY_A_PATH = re.compile(r"/[\w/.,+@ -]*")
+"""A path in which DuckDB sees nothing but a path: no pattern, no key=value."""
+
+
+@contextlib.contextmanager
+def _only_a_path(folder: Path) -> Iterator[Path]:
+    """Yield a path to a folder in which DuckDB's readers see nothing but a path, whatever it is
+    called: a link to it in a folder for such data, where its own path has more in it. Raises
+    StoreUnusable where there is no such folder.
+    """
+    if _ONLY_A_PATH.fullmatch(str(folder)):
+        yield folder
+        return
+    places = [
+        place
+        for place in (tempfile.gettempdir(), "/tmp", "/var/tmp")
+        if _ONLY_A_PATH.fullmatch(place)
+    ]
+    place = next((place for place in places if os.access(place, os.W_OK | os.X_OK)), None)
+    if place is None:
+        raise StoreUnusable(
+            f"{folder.parent} has a character in its name that a pattern may have",
+            "name a plain folder with TMPDIR=",
+        )
+    with leftovers.linked(folder, place) as plain:
+        yield plain
+
+
+@contextlib.contextmanager
+def scratch_beside(path: Path, memory_limit: str | None = None) -> Iterator[Scratch]:
+    """Open a scratch whose spilled data lie beside the store, readable by its owner only; beside a
+    store in a folder that cannot be written, which can be read all the same, in the system's
+    folder for such data. Raises StoreUnusable where there is no room.
+    """
+    with folder_beside_or_elsewhere(path) as folder, _only_a_path(folder) as plain:
+        scratch = Scratch(plain, memory_limit)
+        try:
+            yield scratch
+        finally:
+            scratch.close()

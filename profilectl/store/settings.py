@@ -1,0 +1,57 @@
+"""TODO store.settings (split off store.store)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from profilectl.rules.batch import LIMITS, Reading
+from profilectl.rules.identity import HIERARCHY, PLACEHOLDERS, Rules, flags_of, judging_of
+
+KEEP_IMPORTS = 8
+"""The last imports keep segments of their own, so that they can be taken back (setting
+history.keep).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the configuration says, defaults filled in. stated: only what somebody set."""
+
+    rules: Rules
+    priority: str
+    reading: Reading
+    keep_imports: int
+    stated: dict[str, Any]
+
+
+def settings_from(stated: dict[str, Any]) -> Settings:
+    """Return settings with the defaults filled in."""
+    identity = {
+        name.partition(".")[2]: value
+        for name, value in stated.items()
+        if name.startswith("identity.")
+    }
+    strategy = identity.get("strategy", "default")
+    flags = flags_of(strategy, identity)
+    rules = Rules(
+        strategy=strategy,
+        hierarchy=tuple(identity.get("hierarchy", HIERARCHY)),
+        unique_conflict=identity.get("unique_conflict", "move"),
+        judging=judging_of(
+            [*identity.get("placeholders", PLACEHOLDERS), *identity.get("placeholders_add", ())]
+        ),
+        login=flags["login"],
+        unique=flags["unique"],
+        immutable=flags["immutable"],
+    )
+    limits = {name: stated.get(f"limits.{name}", most) for name, most in LIMITS.items()}
+    keep = stated.get("history.keep", KEEP_IMPORTS)
+    purposes = stated.get("consent.gdpr_purposes")
+    return Settings(
+        rules,
+        stated.get("attributes.priority", "rank"),
+        Reading(rules.judging, limits, purposes=None if purposes is None else frozenset(purposes)),
+        keep,
+        stated,
+    )

@@ -1,0 +1,91 @@
+"""What names nothing, and what nobody has: one answer, at the doors where there was another."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from support.doors import made_once, run
+
+IDFV = "0a0a0a0a-1111-2222-3333-444444444444"
+
+
+@made_once
+def store(folder: Path) -> None:
+    """One user, with an event and a device."""
+    event = {
+        "event_type": "custom_event",
+        "data": {"event_name": "Product Viewed", "custom_event_type": "other"},
+    }
+    batch = {
+        "user_identities": {"customer_id": "A", "email": "a@example.org"}, "events": [event],
+        "user_attributes": {"tier": "gold"}, "device_info": {"ios_idfv": IDFV},
+    }  # fmt: skip
+    (folder / "a.jsonl").write_text(json.dumps(batch) + "\n")
+    (folder / "list.txt").write_text("A\n")
+    done = run("import", "a.jsonl", "--feed", "crm", folder=folder)
+    assert done.returncode == 0, done.stderr
+
+
+EMPTY = {
+    'search ""': "TEXT is empty",
+    'search " " --exact': "TEXT is empty",
+    'show ""': "VALUE is empty",
+    'explain ""': "VALUE is empty",
+    'explain identity ""': "VALUE is empty",
+    'access ""': "VALUE is empty",
+    'forget "" --yes': "VALUE is empty",
+    'events ""': "VALUE is empty",
+    "show --identity email=": "--identity email= is empty",
+    "diff 1 --identity email=": "--identity email= is empty",
+    "explain identity A --and email=": "--and email= is empty",
+    'feeds add p --source partner --partner ""': "--partner is empty",
+    'import a.jsonl --feed p --source partner --partner ""': "--partner is empty",
+    "credentials new c.toml --of-workspace =3": "--of-workspace =3: must be NAME=NUMBER",
+}
+UNKNOWN = {
+    'events --name "product viewd"': (
+        2,
+        "--name product viewd: there is no event product viewd",
+        "Product Viewed",
+    ),
+    "export imports --since 99": (2, "there is no import 99", "Try: 1;"),
+    "stream --device nobody": (7, "nobody has the device identity nobody", ""),
+    "stream --device a@example.org": (7, "nobody has the device identity a@example.org", ""),
+    "diff 1 --identity email=b@example.org": (7, "nobody has the email b@example.org", ""),
+    "diff 1 --identity mpid=3": (7, "nobody has the mpid 3", ""),
+    "privacy requests --group G7": (
+        2,
+        "--group G7: there is no group of requests G7, and no other",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", EMPTY)
+def test_what_is_empty_means_nobody_and_not_everybody(command: str, tmp_path: Path) -> None:
+    done = run(*shlex.split(command), folder=store(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert EMPTY[command] in done.stderr
+    assert not (tmp_path / "c.toml").exists()
+
+
+@pytest.mark.parametrize("command", UNKNOWN)
+def test_what_nobody_has_is_said(command: str, tmp_path: Path) -> None:
+    status, message, hint = UNKNOWN[command]
+    done = run(*shlex.split(command), folder=store(tmp_path))
+    assert (done.returncode, done.stdout) == (status, "")
+    assert message in done.stderr
+    assert hint in done.stderr
+
+
+def test_what_somebody_has_is_no_such_thing(tmp_path: Path) -> None:
+    folder = store(tmp_path)
+    known = (
+        f"stream --device {IDFV}", "events --name 'Product Viewed'", "events --name 'Product Viewed' --type screen_view",
+        "export imports --since 1", "diff 1 --identity email=a@example.org", "search --where \"tier = 'gold'\"",
+    )  # fmt: skip
+    for command in known:
+        assert run(*shlex.split(command), folder=folder).returncode == 0, command

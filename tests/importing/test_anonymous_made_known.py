@@ -1,0 +1,45 @@
+"""Rows that make an anonymous profile known are counted, by a dry run and by the import, and named
+(domain.md 4.3 note 8).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from support.doors import call
+
+ROWS = "email,customer_id\na@example.com,\na@example.com,C1\na@example.com,C2\n"
+
+
+def test_a_dry_run_and_the_import_count_and_name_them(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(ROWS)
+    counted = []
+    for options in (["--dry-run"], ["--explain-rows", "rows.jsonl"]):
+        done = call("import", "a.csv", "--feed", "crm", *options, "--json", folder=tmp_path)
+        counted.append(json.loads(done.stdout)["warnings"])
+    assert counted == [{"ANONYMOUS_MADE_KNOWN": 1, "PROTECTED_MATCH": 1}] * 2
+    told = {
+        one["code"]: one["line"]
+        for one in map(json.loads, (tmp_path / "rows.jsonl").read_text().splitlines())
+    }
+    assert told["ANONYMOUS_MADE_KNOWN"] == 3
+    said = call("explain", "row", "a.csv:3", folder=tmp_path).stdout
+    assert "ANONYMOUS_MADE_KNOWN: made an anonymous profile known" in said
+
+
+def test_the_dry_run_shows_such_a_row(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(ROWS)
+    found = json.loads(
+        call("import", "a.csv", "--feed", "crm", "--dry-run", "--json", folder=tmp_path).stdout
+    )
+    assert [one["line"] for one in found["examples"]["reasons"]["ANONYMOUS_MADE_KNOWN"]] == [3]
+    assert (
+        "ANONYMOUS_MADE_KNOWN"
+        in call("import", "a.csv", "--feed", "crm", "--dry-run", folder=tmp_path).stdout
+    )
+
+
+def test_a_strict_import_may_make_people_known(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(ROWS.replace("a@example.com,C2\n", ""))
+    assert call("import", "a.csv", "--feed", "crm", "--strict", folder=tmp_path).exit_code == 0

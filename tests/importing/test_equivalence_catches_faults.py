@@ -1,0 +1,76 @@
+"""The equivalence test has teeth: break one rule of the engine, and a random history shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from support.equivalence import check
+from support.histories import histories
+
+import profilectl.importing.merge
+import profilectl.importing.resolve
+import profilectl.importing.run
+import profilectl.importing.sift
+from profilectl.rules.priority import SET
+
+NOTHING = "select hash from claim where $key is null"
+
+# The rule that is broken, where, and what with.
+BROKEN: dict[str, tuple[Any, str, Any]] = {
+    "every source overwrites every other": (
+        profilectl.importing.merge,
+        "verdict",
+        lambda incoming, owner, priority: SET,
+    ),
+    "an anonymous profile of this import never matches": (
+        profilectl.importing.resolve,
+        "LIVE",
+        NOTHING,
+    ),
+    "an anonymous profile of the store never matches": (
+        profilectl.importing.resolve,
+        "ANONYMOUS_HIT",
+        "select hash, type, profile from open_hit where $key is null",
+    ),
+    "deletions are forgotten": (
+        profilectl.importing.merge,
+        "_cell",
+        lambda n, key, deletes: f"usable.a{n}",
+    ),
+    "the last row of a customer founds the profile": (
+        profilectl.importing.resolve,
+        "KEYED",
+        profilectl.importing.resolve.KEYED.replace("min(claim.seq)", "max(claim.seq)"),
+    ),
+    "two values of a unique identity are no contradiction": (
+        profilectl.importing.resolve,
+        "HARMLESS",
+        profilectl.importing.resolve.HARMLESS.replace("and not component.contradiction", ""),
+    ),
+    "a request is never remembered": (profilectl.importing.sift, "REQUEST_MEMORY_MS", -1),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", BROKEN)
+def test_a_broken_rule_is_caught(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, name, broken = BROKEN[rule]
+    monkeypatch.setattr(module, name, broken)
+
+    @settings(
+        max_examples=400,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],
+        derandomize=True,
+        database=None,
+        report_multiple_bugs=False,
+    )
+    @given(histories())
+    def search(history: Any) -> None:
+        check(history)
+
+    with pytest.raises(AssertionError):
+        search()

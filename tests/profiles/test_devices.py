@@ -1,0 +1,92 @@
+"""What is said of a device stays with what names it, whatever form the rows have."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.doors import run
+
+STAMP, VENDOR = "0b0b0b0b-1111-2222-3333-444444444444", "0a0a0a0a-1111-2222-3333-444444444444"
+COLUMNS = (
+    "customer_id",
+    "mp_deviceid",
+    "device_info.ios_idfv",
+    "device_info.platform",
+    "device_info.os_version",
+)
+
+
+def rows(form: str, system: str) -> str:
+    """Return one row of the same meaning in a form."""
+    cells = ("A", STAMP, VENDOR, "iOS", system)
+    if form == "csv":
+        return ",".join(COLUMNS) + "\n" + ",".join(cells) + "\n"
+    if form == "flat":
+        return json.dumps(dict(zip(COLUMNS, cells, strict=True))) + "\n"
+    return (
+        json.dumps(
+            {
+                "user_identities": {"customer_id": "A"},
+                "mp_deviceid": STAMP,
+                "device_info": {"ios_idfv": VENDOR, "platform": "iOS", "os_version": system},
+            }
+        )
+        + "\n"
+    )
+
+
+def devices(folder: Path) -> list[dict[str, Any]]:
+    done = run("show", "A", "--json", "--section", "devices", folder=folder)
+    found: list[dict[str, Any]] = json.loads(done.stdout)["profiles"][0]["devices"]
+    return found
+
+
+@pytest.mark.parametrize("form", ["csv", "flat", "batch"])
+def test_a_device_that_comes_again_is_the_same_device(form: str, tmp_path: Path) -> None:
+    for number, system in enumerate(("17", "18")):
+        name = f"{number}.{'csv' if form == 'csv' else 'jsonl'}"
+        (tmp_path / name).write_text(rows(form, system))
+        done = run("import", name, "--feed", "f", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+    found = devices(tmp_path)
+    assert len(found) == 1
+    assert found[0]["identities"] == {"mp_deviceid": STAMP, "ios_idfv": VENDOR}
+    assert found[0]["info"] == {"platform": "iOS", "os_version": "18"}
+    assert found[0]["first_seen_ms"] < found[0]["last_seen_ms"]
+
+
+def test_two_stamps_are_two_devices(tmp_path: Path) -> None:
+    other = STAMP.replace("b", "c")
+    (tmp_path / "a.jsonl").write_text(
+        rows("batch", "17")
+        + json.dumps(
+            {
+                "user_identities": {"customer_id": "A"},
+                "mp_deviceid": other,
+                "device_info": {"platform": "iOS", "os_version": "18"},
+            }
+        )
+        + "\n"
+    )
+    run("import", "a.jsonl", "--feed", "f", folder=tmp_path)
+    assert [one["identities"]["mp_deviceid"] for one in devices(tmp_path)] == [STAMP, other]
+    both = run(
+        "audiences",
+        "preview",
+        "device.os_version = '17' and device.os_version = '18'",
+        "--json",
+        folder=tmp_path,
+    )
+    assert json.loads(both.stdout)["members"] == 1, both.stderr
+
+
+def test_a_row_that_says_nothing_of_its_device_keeps_nothing_more(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        f"customer_id,device_info.ios_idfv,device_info.platform\nA,{VENDOR},\n"
+    )
+    run("import", "a.csv", "--feed", "f", folder=tmp_path)
+    done = run("show", "A", "--json", "--section", "timeline", folder=tmp_path)
+    assert json.loads(done.stdout)["profiles"][0]["timeline"][0]["rest"] == {}
