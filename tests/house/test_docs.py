@@ -371,7 +371,7 @@ def test_every_key_of_a_report_is_explained() -> None:
 
 
 def test_every_table_of_the_store_is_explained() -> None:
-    schema = (ROOT / "profilectl" / "schema.sql").read_text("utf-8")
+    schema = (ROOT / "profilectl" / "store" / "schema.sql").read_text("utf-8")
     text = (ROOT / "docs" / "store.md").read_text("utf-8")
     assert [
         name
