@@ -1,95 +1,65 @@
-"""What looking first, taking back and looking after cost: lock, dry run, plan, diff, check, backup,
-undo.
+"""What do looking first, taking back and looking after cost?
 
-    python benchmarks/safety.py [--rows 1000000] [--folder DIR]
-
-Half of the rows' customers are known to the store. Prints a Markdown table.
+The lock of an import, a dry run, a plan, an undo, a check, a backup.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
 
+from bench import Bench
+from process import import_file, profilectl, say
+from report import Answer, megabytes, seconds_text
 
-def write_rows(path: Path, first: int, rows: int) -> None:
-    """Write a CSV file of customers, eight attributes each."""
-    with path.open("w") as out:
-        out.write(
-            "customer_id,email,mobile_number,first_name,last_name,city,postcode,country,tier,points,signup\n"
-        )
-        for n in range(first, first + rows):
-            out.write(
-                f"C{n:09},user{n}@example.com,+4477{n:08},First{n % 997},Last{n % 9973},City{n % 499},{n % 99999:05},GB,"
-                f"{('gold', 'silver', '')[n % 3]},{n * 7919 % 50000},20{n % 25:02}-0{n % 9 + 1}-1{n % 9}\n"
-            )
+HEADINGS = ("work", "seconds", "")
 
 
-def timed(store: Path, *arguments: str) -> tuple[float, str]:
-    """Run a command and return its seconds and what it printed."""
-    began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "profilectl", "--quiet", "--store", str(store), *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return time.perf_counter() - began, done.stdout
+def answer(bench: Bench) -> Answer:
+    """Import two files, half of whose customers are the same; then run what guards the store."""
+    files = {
+        "import, empty store": bench.data.plain(),
+        "import, half known": bench.data.later(),
+    }
+    with bench.room() as room:
+        store = room / "profiles.duckdb"
+        rows = [_import_row(store, title, file) for title, file in files.items()]
+        size = store.stat().st_size
+        second = files["import, half known"]
+        rows += [_row(store, *command) for command in _commands(second, room).items()]
+        after = store.stat().st_size
+    sizes = f"{megabytes(size)} MB before, {megabytes(after)} MB after `compact`"
+    return Answer(HEADINGS, [*rows, ("size of the store", "", sizes)])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--folder", type=Path)
-    options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(dir=options.folder, prefix="profilectl-safety-"))
-    first, second, store = folder / "first.csv", folder / "second.csv", folder / "profiles.duckdb"
-    write_rows(first, 0, options.rows)
-    write_rows(second, options.rows // 2, options.rows)
-    print("| work | seconds | |\n|---|---|---|")
-    for name, file in (("import, empty store", first), ("import, half known", second)):
-        seconds, printed = timed(
-            store,
-            "import",
-            str(file),
-            "--feed",
-            name.replace(", ", "-"),
-            "--source",
-            "csv",
-            "--json",
-        )
-        report = json.loads(printed)
-        share = report["locked_ms"] / report["elapsed_ms"]
-        print(
-            f"| {name}, {options.rows:,} rows | {seconds:.2f} | locked {report['locked_ms'] / 1000:.2f} s, {share:.0%} of it |"
-        )
-    size = store.stat().st_size
-    for words in (
-        "imports undo 2 --yes",
-        f"import {second} --feed x --source csv --dry-run --json",
-        f"plan {second} --feed x --source csv -o {folder}/p.plan",
-        f"apply {folder}/p.plan",
-        "diff 3 --json",
-        "check",
-        f"backup {folder}/backup.duckdb",
-        "stats --json",
-        "compact --keep 0",
-    ):
-        seconds, printed = timed(store, *words.split())
-        print(
-            f"| {words.split()[0]} {'--dry-run' if '--dry-run' in words else ''} | {seconds:.2f} | {printed.count(chr(10)):,} lines |"
-        )
-    print(
-        f"| size | | {size / 1e6:.0f} MB before, {store.stat().st_size / 1e6:.0f} MB after `compact` |"
-    )
-    shutil.rmtree(folder)
+def _import_row(store: Path, title: str, file: Path) -> tuple[str, ...]:
+    sample = import_file(store, file, feed=title.replace(", ", "-"), source="csv")
+    say(f"  {title}")
+    report = json.loads(sample.printed)
+    locked_s, share = report["locked_ms"] / 1000, report["locked_ms"] / report["elapsed_ms"]
+    return title, seconds_text(sample.seconds), f"locked {locked_s:.2f} s, {share:.0%} of it"
 
 
-if __name__ == "__main__":
-    main()
+def _commands(second: Path, room: Path) -> dict[str, list[str | Path]]:
+    """Return the commands by their titles, in the order they are run in."""
+    feed: list[str | Path] = ["--feed", "x", "--source", "csv"]
+    return {
+        "imports undo": ["imports", "undo", "2", "--yes"],
+        "import --dry-run": ["import", second, *feed, "--dry-run", "--json"],
+        "plan": ["plan", second, *feed, "-o", room / "import.plan"],
+        "apply": ["apply", room / "import.plan"],
+        "diff --json": ["diff", "3", "--json"],
+        "check": ["check"],
+        "backup": ["backup", room / "backup.duckdb"],
+        "stats": ["stats", "--json"],
+        "compact --keep 0": ["compact", "--keep", "0"],
+    }
+
+
+def _row(store: Path, title: str, words: list[str | Path]) -> tuple[str, ...]:
+    say(f"  {title}")
+    printed = store.with_name("printed")
+    sample = profilectl(store, *words, output=printed)
+    with printed.open(encoding="utf-8") as lines:
+        number = sum(1 for _ in lines)
+    return f"`{title}`", seconds_text(sample.seconds), f"{number:,} lines"

@@ -1,109 +1,35 @@
-"""Asking a server: requests a second and how long they take, while nothing else goes on and while
-imports run.
+"""How many requests does a server answer a second, and how long does each take?
 
-    python benchmarks/serving.py STORE [--seconds 10] [--connections 32]
-
-STORE is a store whose people have the customer ids C0, C1, ... C<people - 1>; without one it is
-made (a million, 12 s). A process of its own asks over loopback, as a client that keeps its
-connections; the same two cores do all of it. Prints a Markdown table.
+Alone, and while imports run. Another process (client.py) asks over loopback, on the same cores.
+The store's people have the customer ids C0, C1, ...; it is made unless --store names one.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-ROOT = Path(__file__).resolve().parent.parent
-COMMAND = [sys.executable, "-m", "profilectl"]
-FIELDS = "user_identities,user_attributes,audience_memberships"
+import client
+from bench import Bench
+from process import environment, import_file, measure, profilectl, say
+from report import Answer, megabytes
 
+HEADINGS = (
+    "work", "requests/s", "p50 ms", "p95 ms", "p99 ms", "errors", "the server's CPU, ms a request",
+)  # fmt: skip
+CLIENT = Path(__file__).with_name("client.py")
+FRESH_TIMES = 5
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("store", type=Path, nargs="?")
-    parser.add_argument("--people", type=int, default=1_000_000)
-    parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--ask", nargs=2, metavar=("ADDRESS", "TOKEN"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.ask:
-        print(json.dumps(asyncio.run(ask(*options.ask, options))))
-        return
-    with tempfile.TemporaryDirectory(dir=options.store.parent if options.store else None) as name:
-        measure(Path(name), options)
-
-
-def measure(folder: Path, options: argparse.Namespace) -> None:
-    store = options.store or folder / "profiles.duckdb"
-    if not store.exists():
-        make(folder, store, options.people)
-    run(folder, "credentials", "new", "api.toml", "--client", "benchmark", "--feed", "benchmark")
-    with (folder / "log").open("wb") as log, (folder / "address").open("wb") as out:
-        server = subprocess.Popen(
-            [
-                *COMMAND,
-                "--store",
-                str(store.absolute()),
-                "serve",
-                "--credentials",
-                "api.toml",
-                "--port",
-                "0",
-                "--rate",
-                "1000000",
-                "--json",
-            ],
-            cwd=folder,
-            stdout=out,
-            stderr=log,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-    try:
-        while not (folder / "address").read_text():
-            time.sleep(0.05)
-        address = json.loads((folder / "address").read_text())["address"]
-        token = token_of(
-            address, tomllib.loads((folder / "api.toml").read_text())["clients"]["benchmark"]
-        )
-        print(
-            f"{store}: {store.stat().st_size / 1e6:,.0f} MB; a copy of it took {health(address)['copy_ms']} ms; load {os.getloadavg()[0]:.1f}\n"
-        )
-        print(
-            "| work | requests/s | p50 ms | p95 ms | p99 ms | errors | the server's CPU, ms a request |\n|---|---|---|---|---|---|---|"
-        )
-        for connections in (1, options.connections):
-            told(
-                f"nothing else, {connections} at a time",
-                asked(address, token, options, connections, server.pid),
-            )
-        importing = subprocess.Popen(
-            [sys.executable, "-c", IMPORTS, str(store.absolute()), str(folder)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-        )
-        told(
-            f"imports of 10,000 rows one after another, {options.connections} at a time",
-            asked(address, token, options, options.connections, server.pid),
-        )
-        importing.terminate()
-        importing.communicate()
-        late = [fresh(folder, store, address, number) for number in range(5)]
-        print(f"\nnew data after a commit: {', '.join(f'{one:.2f}' for one in late)} s")
-    finally:
-        server.terminate()
-        server.wait()
-
-
+# Imports of 10,000 rows, one after another, until it is stopped.
 IMPORTS = """
 import random, sys
 from pathlib import Path
@@ -112,181 +38,143 @@ number = 0
 while True:
     number += 1
     file = Path(sys.argv[2]) / "more.csv"
-    file.write_text("customer_id,benchmark\\n" + "".join(f"C{random.randrange(1000000)},{number}\\n" for _ in range(10000)))
+    ids = (random.randrange(int(sys.argv[3])) for _ in range(10000))
+    file.write_text("customer_id,benchmark\\n" + "".join(f"C{id},{number}\\n" for id in ids))
     Store(sys.argv[1], wait_s=30).import_files(file, feed="benchmark", again=True)
 """
 
 
-def make(folder: Path, store: Path, people: int) -> None:
-    rows = (
-        f"C{n},person{n}@example.com,+3361{n:07},{('gold', 'silver', 'bronze')[n % 3]},{n * 7919 % 10000},{('Lyon', 'Paris')[n % 2]},First{n % 5000},{n % 90}\n"
-        for n in range(people)
-    )
-    with (folder / "people.csv").open("w") as out:
-        out.write("customer_id,email,mobile_number,tier,points,city,$FirstName,age\n")
-        out.writelines(rows)
-    run(
-        folder,
-        "--store",
-        str(store.absolute()),
-        "--quiet",
-        "import",
-        "people.csv",
-        "--feed",
-        "people",
-    )
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that runs."""
+
+    address: str
+    """Where it answers."""
+    token: str
+    """The token of a client."""
+    process: int
+    """The number of its process."""
+    store: Path
+    """The store that it serves."""
+    folder: Path
+    """Where files may be made."""
 
 
-def run(folder: Path, *arguments: str) -> None:
-    subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+def answer(bench: Bench) -> Answer:
+    """Ask over one connection, over several, and over several while imports run."""
+    with bench.room() as room:
+        store = bench.options.store or _make_store(bench, room)
+        with _running(store.absolute(), room) as server:
+            notes = [_store_note(server)]
+            many = bench.options.connections
+            rows = [
+                _asked(
+                    f"nothing else, {connections} at a time",
+                    bench,
+                    server,
+                    connections=connections,
+                )
+                for connections in (1, many)
+            ]
+            with _importing(bench, server):
+                title = f"imports of 10,000 rows one after another, {many} at a time"
+                rows.append(_asked(title, bench, server, connections=many))
+            late = [f"{_seconds_until_fresh(server, number):.2f}" for number in range(FRESH_TIMES)]
+            notes.append(f"New data are served after {', '.join(late)} s.")
+    return Answer(HEADINGS, rows, notes)
 
 
-def post(
-    address: str, path: str, body: object, headers: dict[str, str]
-) -> tuple[int, dict[str, object]]:
-    import urllib.error
-    import urllib.request
+def _make_store(bench: Bench, room: Path) -> Path:
+    store = room / "profiles.duckdb"
+    import_file(store, bench.data.people(), feed="people", source="csv")
+    return store
 
-    request = urllib.request.Request(
-        address + path, json.dumps(body).encode(), {"content-type": "application/json", **headers}
+
+@contextmanager
+def _running(store: Path, room: Path) -> Iterator[Server]:
+    """Start a server, and stop it in the end."""
+    new_client = ("credentials", "new", "api.toml", "--client", "benchmark", "--feed", "benchmark")
+    measure([sys.executable, "-m", "profilectl", *new_client], folder=room)
+    serve = ("serve", "--credentials", "api.toml", "--port", "0", "--rate", "1000000", "--json")
+    with (room / "log").open("wb") as log, (room / "address").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "profilectl", "--store", store, *serve],
+            cwd=room,
+            stdout=output,
+            stderr=log,
+            env=environment(),
+        )
+    try:
+        while not (room / "address").read_text():
+            time.sleep(0.05)
+        address = json.loads((room / "address").read_text())["address"]
+        credentials = tomllib.loads((room / "api.toml").read_text())["clients"]["benchmark"]
+        token = client.token_of(address, credentials)
+        yield Server(address=address, token=token, process=process.pid, store=store, folder=room)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def _importing(bench: Bench, server: Server) -> Iterator[None]:
+    """Import until the block ends."""
+    arguments = [str(server.store), str(server.folder), str(bench.sizes.people)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", IMPORTS, *arguments], env=environment(), stdout=subprocess.PIPE
     )
     try:
-        with urllib.request.urlopen(request) as answer:
-            return answer.status, json.loads(answer.read() or b"null")
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
+        yield
+    finally:
+        process.terminate()
+        process.communicate()
 
 
-def health(address: str) -> dict[str, int]:
-    import urllib.request
+def _store_note(server: Server) -> str:
+    copy_ms = client.health(server.address)["copy_ms"]
+    size = megabytes(server.store.stat().st_size)
+    load = os.getloadavg()[0]
+    return f"The store has {size} MB; a copy of it took {copy_ms} ms; load {load:.1f}."
 
-    with urllib.request.urlopen(address + "/healthz") as answer:
-        return json.loads(answer.read())
 
-
-def token_of(address: str, client: dict[str, str]) -> str:
-    body = {
-        "client_id": client["id"],
-        "client_secret": client["secret"],
-        "audience": "https://api.mparticle.com",
-        "grant_type": "client_credentials",
+def _asked(title: str, bench: Bench, server: Server, *, connections: int) -> tuple[str, ...]:
+    """Ask for some seconds."""
+    before = _cpu_seconds(server.process)
+    job = {
+        "address": server.address,
+        "token": server.token,
+        "people": bench.sizes.people,
+        "seconds": bench.options.seconds,
+        "connections": connections,
     }
-    return str(post(address, "/oauth/token", body, {})[1]["access_token"])
-
-
-def fresh(folder: Path, store: Path, address: str, number: int) -> float:
-    """Return the seconds from the end of an import until its data are told."""
-    (folder / "one.csv").write_text(f"customer_id,fresh\nNEW{number}-{time.time_ns()},1\n")
-    before = health(address)["import"]
-    run(
-        folder,
-        "--store",
-        str(store.absolute()),
-        "--quiet",
-        "import",
-        "one.csv",
-        "--feed",
-        "benchmark",
+    figures = json.loads(measure([sys.executable, CLIENT], stdin=json.dumps(job)).printed)
+    cpu_ms = (_cpu_seconds(server.process) - before) / figures["count"] * 1000
+    say(f"  {title}: {figures['rate']:,.0f} requests/s")
+    return (
+        title,
+        f"{figures['rate']:,.0f}",
+        f"{figures['p50']:.0f}",
+        f"{figures['p95']:.0f}",
+        f"{figures['p99']:.0f}",
+        f"{figures['errors']:.0f}",
+        f"{cpu_ms:.1f}",
     )
+
+
+def _cpu_seconds(process: int) -> float:
+    """Return the CPU time of a process, which other work hardly changes. Linux only."""
+    numbers = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(numbers[11]) + int(numbers[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _seconds_until_fresh(server: Server, number: int) -> float:
+    """Return the seconds from the end of an import until its data are served."""
+    with tempfile.TemporaryDirectory(dir=server.folder) as name:
+        file = Path(name) / "fresh.csv"
+        file.write_text(f"customer_id,fresh\nNEW{number}-{time.time_ns()},1\n")
+        before = client.health(server.address)["import"]
+        profilectl(server.store, "import", file, "--feed", "benchmark")
     began = time.perf_counter()
-    while health(address)["import"] == before:
+    while client.health(server.address)["import"] == before:
         time.sleep(0.01)
     return time.perf_counter() - began
-
-
-def cpu_s(process: int) -> float:
-    """Return the CPU time of a process, as Linux counts it: other work on the machine does not
-    change it much.
-    """
-    told = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def asked(
-    address: str, token: str, options: argparse.Namespace, connections: int, server: int
-) -> dict[str, float]:
-    before = cpu_s(server)
-    done = subprocess.run(
-        [
-            sys.executable,
-            __file__,
-            "--people",
-            str(options.people),
-            "--seconds",
-            str(options.seconds),
-            "--connections",
-            str(connections),
-            "--ask",
-            address,
-            token,
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = json.loads(done.stdout)
-    return found | {"cpu": (cpu_s(server) - before) / found["count"] * 1000}
-
-
-def told(work: str, found: dict[str, float]) -> None:
-    print(
-        f"| {work} | {found['rate']:,.0f} | {found['p50']:.0f} | {found['p95']:.0f} | {found['p99']:.0f} | {found['errors']:.0f} | {found['cpu']:.1f} |",
-        flush=True,
-    )
-
-
-async def ask(address: str, token: str, options: argparse.Namespace) -> dict[str, float]:
-    """Ask for people at random, over so many connections, each one request after another."""
-    took: list[float] = []
-    errors = 0
-    place = urlsplit(address)
-    until = time.perf_counter() + options.seconds
-
-    async def one() -> None:
-        nonlocal errors
-        reader, writer = await asyncio.open_connection(place.hostname, place.port)
-        while time.perf_counter() < until:
-            body = json.dumps(
-                {
-                    "environment_type": "production",
-                    "identity": {
-                        "type": "customer_id",
-                        "value": f"C{random.randrange(options.people)}",
-                    },
-                }
-            ).encode()
-            head = (
-                f"POST /userprofile/v1/resolve/1/1/1?fields={FIELDS} HTTP/1.1\r\nhost: {place.netloc}\r\nauthorization: Bearer {token}\r\n"
-                f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-            )
-            began = time.perf_counter()
-            writer.write(head.encode() + body)
-            answer = await reader.readuntil(b"\r\n\r\n")
-            length = int(answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-            await reader.readexactly(length)
-            took.append(time.perf_counter() - began)
-            errors += not answer.startswith(b"HTTP/1.1 200")
-        writer.close()
-
-    began = time.perf_counter()
-    await asyncio.gather(*(one() for _ in range(options.connections)))
-    took.sort()
-    at = lambda share: took[min(len(took) - 1, int(len(took) * share))] * 1000  # noqa: E731
-    return {
-        "count": len(took),
-        "rate": len(took) / (time.perf_counter() - began),
-        "p50": at(0.5),
-        "p95": at(0.95),
-        "p99": at(0.99),
-        "errors": errors,
-    }
-
-
-if __name__ == "__main__":
-    main()

@@ -16,11 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import glued
-import places
-from source import Place, Tree, read_tree
-
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests"))  # a script: pytest does this for the tests
+
+from support.code import glued, places  # noqa: E402
+from support.code.source import Place, Tree, read_tree  # noqa: E402
+
 RATCHET = Path(__file__).with_name("measures.toml")
 
 # The figures of a part of the repository (profilectl, tests), by the name of the measure.

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from support import forkserver
-from support.places import ROOT, SCRIPTS
+from support.places import ROOT, SCRIPTS, SUPPORT
 from sybil import Document, Region
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
@@ -131,7 +131,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as short:  # the name of a socket may not be long
         at = f"{short}/socket"
         server = subprocess.Popen(
-            [sys.executable, "-m", "support.forkserver", at],
+            [sys.executable, str(SUPPORT / "forkserver.py"), at],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": SCRIPTS, "LC_ALL": "C.UTF-8"},

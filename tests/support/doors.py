@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import typer.testing
-from support.places import SCRIPTS
+from support.places import SCRIPTS, SUPPORT
 from typer.testing import CliRunner, Result
 
 from profilectl.rules.batch import Batch, Reading, read_document, read_flat
@@ -195,9 +195,9 @@ class _Server:
     more: variables of its environment.
     """
 
-    def __init__(self, script: str = "forkserver", **more: str) -> None:
+    def __init__(self, script: str = "forkserver.py", **more: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"support.{script}"],
+            [sys.executable, str(SUPPORT / script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

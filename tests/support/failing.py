@@ -83,7 +83,7 @@ def _library() -> Path:
 
 @functools.cache
 def _server() -> _Server:
-    return _Server("failing_server", LD_PRELOAD=str(_library()))
+    return _Server("failing_server.py", LD_PRELOAD=str(_library()))
 
 
 @dataclass(frozen=True)

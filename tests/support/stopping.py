@@ -160,7 +160,7 @@ def started(
 @functools.cache
 def _server() -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "support.stopping"],
+        [sys.executable, __file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

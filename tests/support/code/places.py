@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from glued import is_sql, joined_text
-from source import Function, Module, Place, Tree, is_text
+from support.code.glued import is_sql, joined_text
+from support.code.source import Function, Module, Place, Tree, is_text
 
 RETIRED = re.compile(
     r"\b(such a one|so many|whoever|whatever|of whom|others than before|be it|stands for|is told"
@@ -212,16 +212,24 @@ def positional_calls(tree: Tree) -> list[Place]:
     """Return the calls with more than three arguments by position, `*arguments` aside.
 
     Calls of builtins and of POSITIONAL are not counted, nor the rows of tables of rules, which
-    stand between `# fmt: off` and `# fmt: on`.
+    stand between `# fmt: off` and `# fmt: on`. Nor are calls of functions that take any number.
     """
+    usual = POSITIONAL | _variadic(tree)
     return [
         module.place(node, ast.unparse(node.func)[:60] + f"(): {number} by position")
         for module in tree.modules
         for node in module.nodes
-        if isinstance(node, ast.Call) and _called(node.func) not in POSITIONAL
+        if isinstance(node, ast.Call) and _called(node.func) not in usual
         if node.lineno not in module.tables
         if (number := sum(not isinstance(argument, ast.Starred) for argument in node.args)) > 3
     ]
+
+
+def _variadic(tree: Tree) -> set[str]:
+    """Return the names of functions that take any number of arguments, wherever defined."""
+    functions = [function.node for module in tree.modules for function in module.functions]
+    limited = {function.name for function in functions if function.args.vararg is None}
+    return {function.name for function in functions} - limited
 
 
 def _called(node: ast.expr) -> str:

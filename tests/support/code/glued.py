@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from source import Module, Place, Tree, is_text
+from support.code.source import Module, Place, Tree, is_text
 
 # Text is SQL when it begins like a statement or a clause of one, or has a mark of one inside.
 # English begins with "with" and "from" too, so these count only with what follows them in SQL.

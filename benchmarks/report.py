@@ -1,0 +1,163 @@
+"""What a benchmark answers: a table in Markdown, and notes below it."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from process import Sample
+
+HEADINGS = ("work", "median s", "from to", "peak MB", "x floor", "at most", "measured", "verdict")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The table of one question."""
+
+    headings: Sequence[str]
+    """The titles of the columns."""
+    rows: Sequence[Sequence[str]]
+    """The cells, row by row."""
+    notes: Sequence[str] = ()
+    """Sentences below the table."""
+
+    def text(self) -> str:
+        """Return it as Markdown, the columns aligned."""
+        rows = [self.headings, *self.rows]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "| "
+            + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            + " |"
+            for row in rows
+        ]
+        lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+        notes = [
+            textwrap.fill(note, 100, break_on_hyphens=False, break_long_words=False)
+            for note in self.notes
+        ]
+        return "\n\n".join(["\n".join(lines), *notes])
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a work may take."""
+
+    most: float
+    """At most this many times what it is compared with."""
+    unit: str
+    """The name of what it is compared with."""
+    base: Sequence[Sample]
+    """The runs of what it is compared with."""
+    most_bytes: int | None = None
+    """The memory it must stay below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A work and its runs: a line of a table with HEADINGS."""
+
+    title: str
+    """The work."""
+    samples: Sequence[Sample]
+    """Its runs."""
+    floor: Sequence[Sample] = ()
+    """The runs of DuckDB reading the same file."""
+    target: Target | None = None
+    """What it may take."""
+    factor: float = 1.0
+    """What a time is multiplied by that was measured on fewer rows."""
+    has_peak: bool = True
+    """Whether its memory could be measured."""
+    remark: str = ""
+    """What it does less than profilectl, instead of a verdict."""
+
+    @property
+    def seconds(self) -> float:
+        """Return the median, scaled."""
+        return median(self.samples) * self.factor
+
+    @property
+    def peak(self) -> int:
+        """Return the most memory of any run, in bytes."""
+        return max(sample.peak for sample in self.samples)
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the cells, in the order of HEADINGS."""
+        times = [sample.seconds * self.factor for sample in self.samples]
+        return (
+            self.title,
+            seconds_text(self.seconds),
+            f"{seconds_text(min(times))} to {seconds_text(max(times))}",
+            megabytes(self.peak) if self.has_peak else "-",
+            f"{self.seconds / median(self.floor):.2f}" if self.floor else "-",
+            *self._verdict(),
+        )
+
+    def _verdict(self) -> tuple[str, ...]:
+        """Return the goal, what was measured, and whether that is within."""
+        if self.target is None:
+            return "-", "-", self.remark
+        ratio = self.seconds / median(self.target.base)
+        goal = f"{self.target.most:.1f} x {self.target.unit}"
+        measured = f"{ratio:.2f} x {self.target.unit}"
+        is_over = ratio > self.target.most
+        if self.target.most_bytes:
+            goal += f", {megabytes(self.target.most_bytes)} MB"
+            measured += f", {megabytes(self.peak)} MB"
+            is_over = is_over or self.peak >= self.target.most_bytes
+        return goal, measured, "over" if is_over else "within"
+
+
+@dataclass
+class Works:
+    """The lines of a table with HEADINGS, while they are measured."""
+
+    lines: list[Line] = field(default_factory=list)
+    """The lines so far."""
+    notes: list[str] = field(default_factory=list)
+    """The notes so far."""
+
+    def add_import(self, line: Line) -> None:
+        """Add an import, and below the table the counts of its report."""
+        self.lines.append(line)
+        self.notes.append(summary(line.title, line.samples[-1]))
+
+    def answer(self) -> Answer:
+        """Return the table."""
+        return Answer(HEADINGS, [line.cells() for line in self.lines], self.notes)
+
+
+def median(samples: Sequence[Sample]) -> float:
+    """Return the median of the seconds."""
+    return statistics.median(sample.seconds for sample in samples)
+
+
+def seconds_text(seconds: float) -> str:
+    """Return seconds with about three digits."""
+    digits = 3 if seconds < 1 else 2 if seconds < 100 else 0
+    return f"{seconds:,.{digits}f}"
+
+
+def megabytes(size: int) -> str:
+    """Return bytes in millions of bytes."""
+    return f"{size / 1e6:,.0f}"
+
+
+def short(rows: int) -> str:
+    """Return a number of rows, in millions where that is exact."""
+    return f"{rows // 1_000_000}M" if rows % 1_000_000 == 0 else f"{rows:,}"
+
+
+def summary(title: str, sample: Sample) -> str:
+    """Return the counts of an import's report, which show that it did the work."""
+    report = json.loads(sample.printed)
+    counts = [
+        f"{kind}: "
+        + ", ".join(f"{number:,} {name}" for name, number in report[kind].items() if number)
+        for kind in ("rows", "profiles", "identities", "attributes")
+    ]
+    return f"{title}: {'; '.join(counts)}; slow path: {report['slow_path_rows']:,} rows"
