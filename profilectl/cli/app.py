@@ -223,7 +223,7 @@ def _run() -> None:
     except MemoryError as error:
         _say(str(error), "")
         sys.exit(Exit.FAULT)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  the last place that can say what failed
         sys.exit(_end_of_fault(error))
 
 

@@ -68,21 +68,25 @@ MODULES = {
 
 
 PLAIN = (str, bool, int, float, Path)
+# fmt: off
 CHOOSING = frozenset((
-    "--and", "--as-of", "--attribute", "--audience", "--client", "--device", "--event", "--feed", "--field",
-    "--fields", "--from", "--group", "--identity", "--lookback", "--month", "--mpid", "--name", "--now",
-    "--of", "--output", "--partition-by", "--partner", "--since", "--to", "--type", "--until", "--where", "--within",
-    "--workspace", *(f"--{kind.name.replace('_', '-')}" for kind in TYPES),
-))  # fmt: skip
-"""Options that choose some of what there is: given empty they are refused, or "$UNSET" would mean
-all.
+    "--and", "--as-of", "--attribute", "--audience", "--client", "--device", "--event", "--feed",
+    "--field", "--fields", "--from", "--group", "--identity", "--lookback", "--month", "--mpid",
+    "--name", "--now", "--of", "--output", "--partition-by", "--partner", "--since", "--to",
+    "--type", "--until", "--where", "--within", "--workspace",
+    *(f"--{kind.name.replace('_', '-')}" for kind in TYPES),
+))
+# fmt: on
+"""The options that choose a part of what there is.
+
+An empty text is refused: else "$UNSET" in a script would mean everything.
 """
 NAMING = frozenset(("VALUE",))
-"""Arguments, by what stands for them in the help, that name whoever is meant: likewise."""
+"""The arguments that name a person, by their name in the help; an empty one is refused too."""
 
 
 LARGEST = 2**63 - 1
-"""The largest number that an option takes: what the store counts with holds no larger one."""
+"""The largest number that an option takes: the store counts with 64 bits."""
 PATIENT = frozenset(("--give-up", "--max-wait", "--wait"))
 """Options that say how long to wait, which may be for ever: inf."""
 
@@ -127,7 +131,7 @@ class Commands(typer.core.TyperGroup):
             return super().make_context(info_name, args, *rest, **more)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command. A reader that leaves is no failure; an interruption is told from a fault."""
+        """Run a command. A reader that leaves is no failure, and an interruption is no fault."""
         _check_words([str(Path.cwd())])
         try:
             with _inert_errors():
@@ -168,7 +172,7 @@ def _check_words(words: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _inert_errors() -> Iterator[None]:
-    """Let what Typer says of a wrong line do nothing to a terminal: the names of files stand in it."""
+    """Make what Typer says of a wrong line harmless to a terminal: it quotes names of files."""
     try:
         yield
     except TyperException as error:

@@ -50,7 +50,7 @@ SourceOption = Annotated[
     SourceName | None,
     typer.Option(
         "--source",
-        help="The source of a new feed (default: the source that has its name, else custom-feed).",
+        help="The source of a new feed (default: the source of its name, else custom-feed).",
     ),
 ]
 PartnerOption = Annotated[
@@ -131,10 +131,7 @@ UnpackedOption = Annotated[
     typer.Option(
         "--max-unpacked",
         metavar="SIZE",
-        help=(
-            "The size a packed file may unpack to, for example 20GB (default: 100 times its"
-            " size, at least 100 MB)."
-        ),
+        help="The size a packed file may unpack to (default: 100 times its size, at least 100 MB).",
     ),
 ]
 PathColumnsOption = Annotated[

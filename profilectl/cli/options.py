@@ -1,5 +1,7 @@
-"""Options of a command as a dataclass: each field is an option, and its Annotated type says how it is
-given. A field whose type is a dataclass of options itself stands for all of its options.
+"""The options of a command as a dataclass: each field is an option.
+
+The Annotated type of a field says how the option is given. A field whose type is itself a dataclass
+of options adds all of its options.
 """
 
 from __future__ import annotations
@@ -74,20 +76,22 @@ class OptionGroup(Protocol):
         """Take what belongs to the group out of the values of a command, and return the group."""
 
 
-O = TypeVar("O")
+Given = TypeVar("Given")
 Command = Callable[..., None]
 
 
-def with_options(options: type[O]) -> Callable[[Callable[[typer.Context, O], None]], Command]:
+def with_options(
+    options: type[Given],
+) -> Callable[[Callable[[typer.Context, Given], None]], Command]:
     """Give a command the options of a dataclass; it gets them as one value.
 
     Typer reads the signature of a command. This makes the signature out of the fields, in their
     order, so that a command with thirty options stays as short as what it does.
     """
 
-    def decorate(run: Callable[[typer.Context, O], None]) -> Command:
+    def decorate(run: Callable[[typer.Context, Given], None]) -> Command:
         def command(context: typer.Context, **values: object) -> None:
-            run(context, cast("O", _made(options, values)))
+            run(context, cast("Given", _made(options, values)))
 
         context = inspect.Parameter(
             "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context

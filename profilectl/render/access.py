@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
-from profilectl.render.activity import moment
+from profilectl.render.words import moment
 from profilectl.rules.text.terminal import visible
 from profilectl.rules.text.values import Value, to_json
 
@@ -19,9 +19,12 @@ HEAD = """<!doctype html>
 <meta name="referrer" content="no-referrer">
 <title>What is held about you</title>
 <style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+  color: #1b1b1b; }
 h2 { margin-top: 2.5rem; border-bottom: 2px solid #ddd; } h3 { margin: 1.5rem 0 .3rem; }
-table { border-collapse: collapse; width: 100%; } td, th { border: 1px solid #ddd; padding: .25rem .5rem; text-align: left; vertical-align: top; overflow-wrap: anywhere; }
+table { border-collapse: collapse; width: 100%; }
+td, th { border: 1px solid #ddd; padding: .25rem .5rem; text-align: left; vertical-align: top;
+  overflow-wrap: anywhere; }
 th { background: #f5f5f5; white-space: nowrap; } .none { color: #777; } details { margin: .5rem 0; }
 </style></head><body>
 """
@@ -52,13 +55,17 @@ def page(document: dict[str, Any]) -> str:
     parts = [
         HEAD,
         "<h1>What is held about you</h1>",
-        f"<p>Asked for by {_text(document['query']['type'])} {_text(document['query']['value'])}, {_moment(document['made_ms'])}.</p>",
+        (
+            f"<p>Asked for by {_text(document['query']['type'])}"
+            f" {_text(document['query']['value'])}, {_moment(document['made_ms'])}.</p>"
+        ),
     ]
     for profile in document["profiles"]:
         one = _listed(profile)
         parts.append(f"<h2>Profile {_text(one['mpid'])}, {_text(one['environment'])}</h2>")
         parts.append(
-            f"<p>First seen {_moment(one['first_seen_ms'])}, last seen {_moment(one['last_seen_ms'])}.</p>"
+            f"<p>First seen {_moment(one['first_seen_ms'])}, last seen"
+            f" {_moment(one['last_seen_ms'])}.</p>"
         )
         parts += [f"<h3>{title}</h3>{_part(one[name])}" for name, title in PARTS if name in one]
         for workspace, its in profile.get("workspaces", {}).items():

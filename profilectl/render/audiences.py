@@ -1,37 +1,29 @@
-"""TODO render.audiences (split off render.screen)."""
+"""Calculated attributes and audiences, as a person reads them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
-from profilectl.render.screen import (
-    _date,
-    _shown,
-    counted,
-    notice,
-    print_line,
-    print_table,
-    print_text,
-)
+from profilectl.render.screen import counted, notice, print_line, print_text
+from profilectl.render.tables import print_table
+from profilectl.render.words import date, shown_value
 
 
-def print_calculated(found: Sequence[dict[str, Any]]) -> None:
+def print_calculated(attributes: Sequence[dict[str, Any]]) -> None:
     """Print calculated attributes, one a line."""
-    if not found:
+    if not attributes:
         notice("no calculated attributes")
         return
     rows = [
         (
-            one["name"],
-            one["state"],
-            defined(one),
-            f"{one['profiles']:,}",
-            _date(one["computed_ms"]) if one["computed_ms"] else "never",
+            attribute["name"],
+            attribute["state"],
+            defined(attribute),
+            f"{attribute['profiles']:,}",
+            date(attribute["computed_ms"]) if attribute["computed_ms"] else "never",
         )
-        for one in found
+        for attribute in attributes
     ]
     print_table(
         "",
@@ -41,52 +33,67 @@ def print_calculated(found: Sequence[dict[str, Any]]) -> None:
     )
 
 
-def defined(one: Mapping[str, Any]) -> str:
+def defined(definition: Mapping[str, Any]) -> str:
     """Return a definition as a sentence: sum of price of custom_event purchase where ... within 30
     days.
     """
-    words = [one["type"].replace("_", " ")]
-    if one.get("of"):
-        words.append(f"of {one['of']}")
+    words = [definition["type"].replace("_", " ")]
+    if definition.get("of"):
+        words.append(f"of {definition['of']}")
     words.append(
-        f"of {one.get('event_type', 'custom_event')}"
-        + (f" {one['event']}" if one.get("event") else "")
+        f"of {definition.get('event_type', 'custom_event')}"
+        + (f" {definition['event']}" if definition.get("event") else "")
     )
-    words += [f"{key} {one[key]}" for key in ("where", "within", "since") if one.get(key)]
+    words += [
+        f"{key} {definition[key]}" for key in ("where", "within", "since") if definition.get(key)
+    ]
     return " ".join(words)
 
 
-def print_calculation(found: dict[str, Any]) -> None:
+def print_calculation(attribute: dict[str, Any]) -> None:
     """Print a calculated attribute with its values, or a preview of one."""
-    state = f" ({found['state']})" if "state" in found else ""
-    print_line(f"{found['name']}{state}: {defined(found)}")
-    print_line(f"{counted(found['profiles'], 'profile')} with a value")
-    if found["most_frequent"]:
+    state = f" ({attribute['state']})" if "state" in attribute else ""
+    print_line(f"{attribute['name']}{state}: {defined(attribute)}")
+    print_line(f"{counted(attribute['profiles'], 'profile')} with a value")
+    if attribute["most_frequent"]:
         print_table(
             "",
             ("value", "profiles"),
-            [(_shown(one["value"]), f"{one['profiles']:,}") for one in found["most_frequent"]],
+            [
+                (shown_value(row["value"]), f"{row['profiles']:,}")
+                for row in attribute["most_frequent"]
+            ],
             right=(1,),
         )
         print_table(
-            "", ("MPID", "value"), [(one["mpid"], _shown(one["value"])) for one in found["sample"]]
+            "",
+            ("MPID", "value"),
+            [(row["mpid"], shown_value(row["value"])) for row in attribute["sample"]],
         )
 
 
-def print_audiences(found: Sequence[dict[str, Any]]) -> None:
+def print_audiences(audiences: Sequence[dict[str, Any]]) -> None:
     """Print audiences, one a line, with who entered and left where that is said."""
-    if not found:
+    if not audiences:
         notice("no audiences")
         return
-    moved = "entered" in found[0]
+    moved = "entered" in audiences[0]
     rows = []
-    for one in found:
-        last = (
-            [f"{one['entered']:,}", f"{one['left']:,}"]
+    for audience in audiences:
+        moves = (
+            [f"{audience['entered']:,}", f"{audience['left']:,}"]
             if moved
-            else [_date(one["refreshed_ms"]) if one["refreshed_ms"] else "never"]
+            else [date(audience["refreshed_ms"]) if audience["refreshed_ms"] else "never"]
         )
-        rows.append((one["name"], one["kind"], f"{one['members']:,}", *last, one["criteria"]))
+        rows.append(
+            (
+                audience["name"],
+                audience["kind"],
+                f"{audience['members']:,}",
+                *moves,
+                audience["criteria"],
+            )
+        )
     print_table(
         "",
         (
@@ -101,29 +108,30 @@ def print_audiences(found: Sequence[dict[str, Any]]) -> None:
     )
 
 
-def print_audience(found: dict[str, Any]) -> None:
+def print_audience(audience: dict[str, Any]) -> None:
     """Print one audience."""
-    print_line(f"{found['name']}: {counted(found['members'], 'member')}")
+    print_line(f"{audience['name']}: {counted(audience['members'], 'member')}")
     lookback = (
-        f", over the last {counted(found['lookback_days'], 'day')}"
-        if found["lookback_days"]
+        f", over the last {counted(audience['lookback_days'], 'day')}"
+        if audience["lookback_days"]
         else ""
     )
-    print_line(f"  {found['kind']}{lookback}")
-    print_line(f"  {found['criteria']}")
+    print_line(f"  {audience['kind']}{lookback}")
+    print_line(f"  {audience['criteria']}")
     print_line(
-        f"  evaluated {_date(found['refreshed_ms'])}"
-        if found["refreshed_ms"]
+        f"  evaluated {date(audience['refreshed_ms'])}"
+        if audience["refreshed_ms"]
         else "  not evaluated yet"
     )
 
 
-def print_preview(found: dict[str, Any]) -> None:
+def print_preview(preview: dict[str, Any]) -> None:
     """Print how many an audience would have, and some of them."""
     print_line(
-        f"{found['members']:,} of {counted(found['profiles'], 'profile')}: {found['criteria']}"
+        f"{preview['members']:,} of {counted(preview['profiles'], 'profile')}:"
+        f" {preview['criteria']}"
     )
-    rows = [(one["mpid"], _named(one["user_identities"])) for one in found["sample"]]
+    rows = [(user["mpid"], _named(user["user_identities"])) for user in preview["sample"]]
     if rows:
         print_table("", ("MPID", "identities"), rows)
 
@@ -132,29 +140,32 @@ def _named(identities: dict[str, list[str]]) -> str:
     return ", ".join(f"{kind} {value}" for kind, values in identities.items() for value in values)
 
 
-def print_members(found: Iterable[dict[str, Any]], *, as_json: bool) -> None:
+def print_members(members: Iterable[dict[str, Any]], *, as_json: bool) -> None:
     """Print the members of an audience."""
     from orjson import dumps
 
     if as_json:
-        for one in found:
-            print_text(dumps(one).decode() + "\n")
+        for member in members:
+            print_text(dumps(member).decode() + "\n")
         return
-    rows = [(one["mpid"], _date(one["since_ms"]), _named(one["identities"])) for one in found]
+    rows = [
+        (member["mpid"], date(member["since_ms"]), _named(member["identities"]))
+        for member in members
+    ]
     print_table("", ("MPID", "since", "identities"), rows) if rows else notice("nobody is in it")
 
 
-def print_moves(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+def print_moves(moves: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     """Print who entered and left an audience."""
     from orjson import dumps
 
     if as_json:
-        for one in found:
-            print_text(dumps(one).decode() + "\n")
+        for move in moves:
+            print_text(dumps(move).decode() + "\n")
         return
     rows = [
-        (_date(one["at_ms"]), one["mpid"] or "(gone)", one["change"], str(one["import"] or ""))
-        for one in found
+        (date(move["at_ms"]), move["mpid"] or "(gone)", move["change"], str(move["import"] or ""))
+        for move in moves
     ]
     print_table("", ("time", "MPID", "change", "import"), rows) if rows else notice(
         "nobody entered or left"

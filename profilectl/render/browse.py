@@ -28,9 +28,12 @@ from profilectl.profiles.activity import Activity
 from profilectl.reading.actions import explain_chains, names_in, read_activities, search_store
 from profilectl.reading.explain import explain_attribute
 from profilectl.reading.search import Hit, SearchRequest
-from profilectl.render.activity import View, name_of, panels, reserved_first, without_fonts
+from profilectl.render.activity import without_fonts
 from profilectl.render.explain import attribute_lines, chain_lines
+from profilectl.render.panels import panels
 from profilectl.render.screen import now_ms
+from profilectl.render.sections import View
+from profilectl.render.words import name_of, reserved_first
 from profilectl.rules.text.terminal import visible
 
 MOST_HITS = 200

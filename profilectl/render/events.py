@@ -1,4 +1,4 @@
-"""TODO render.events (split off render.screen)."""
+"""Events and batches of the live stream, as a person reads them."""
 
 from __future__ import annotations
 
@@ -10,37 +10,38 @@ from profilectl.rules.text.values import parse_json
 
 if TYPE_CHECKING:
     from profilectl.reading.stream import Arrived, StreamedEvent, Unowned
-from profilectl.render.screen import cut, notice, print_line, print_table, print_text
+from profilectl.render.screen import notice, print_line, print_text, shortened
+from profilectl.render.tables import print_table
 
 
-def print_events(found: Sequence[StreamedEvent]) -> None:
+def print_events(events: Sequence[StreamedEvent]) -> None:
     """Print events, newest first, one a line with what it says."""
-    from profilectl.render.activity import moment, said_of
+    from profilectl.render.words import event_content, moment
 
-    if not found:
+    if not events:
         notice("no events")
         return
     rows = [
         (
-            moment(one.at_ms),
-            str(one.mpid),
-            cut(f"{one.name} ({one.type})" if one.name else one.type),
-            cut(said_of(parse_json(one.event))),
-            f"{one.feed}, {one.file}:{one.place}",
+            moment(event.at_ms),
+            str(event.mpid),
+            shortened(f"{event.name} ({event.type})" if event.name else event.type),
+            shortened(event_content(parse_json(event.event))),
+            f"{event.feed}, {event.file}:{event.place}",
         )
-        for one in found
+        for event in events
     ]
     print_table("", ("time", "MPID", "event", "says", "from"), rows)
 
 
-def print_batches(found: Sequence[Arrived | Unowned], *, as_json: bool) -> None:
+def print_batches(batches: Sequence[Arrived | Unowned], *, as_json: bool) -> None:
     """Print batches with what each did, oldest first; at once, for whoever follows."""
-    from profilectl.render.activity import batch_lines
+    from profilectl.render.plain import batch_lines
 
-    for one in found:
+    for batch in batches:
         if as_json:
-            print_text(one.as_json() + "\n")
+            print_text(batch.as_json() + "\n")
         else:
-            for line in batch_lines(one):
+            for line in batch_lines(batch):
                 print_line(line)
     sys.stdout.flush()

@@ -21,20 +21,23 @@ from profilectl.reading.explain import (
     Rule,
     not_given,
 )
-from profilectl.render.activity import moment, name_of, origin_line, outcome, shown, taken
 from profilectl.render.audiences import defined
-from profilectl.render.screen import notice, print_line, print_table
+from profilectl.render.screen import notice, print_line
+from profilectl.render.tables import print_table
+from profilectl.render.words import moment, name_of, origin_line, outcome, shown, taker_of
 from profilectl.rules.identity import BY_NAME, key_of
 from profilectl.rules.priority import SOURCES
 from profilectl.rules.text.values import DELETED, Number, Value, held_json, parse_json, to_json
+
+BEYOND_LIFETIME = "the profile is beyond its lifetime, and nothing is computed of it"
 
 
 def print_attributes(activity: Activity, attributes: Sequence[Explained]) -> None:
     """Print why each attribute is what it is."""
     print_line(_headline(activity))
-    for one in attributes:
+    for explained in attributes:
         print_line("")
-        for line in attribute_lines(one):
+        for line in attribute_lines(explained):
             print_line(line)
 
 
@@ -42,30 +45,34 @@ def _headline(activity: Activity) -> str:
     return f"{name_of(activity)}  MPID {activity.mpid}  {activity.environment}"
 
 
-def attribute_lines(one: Explained) -> Iterator[str]:
+def attribute_lines(explained: Explained) -> Iterator[str]:
     """Yield why an attribute is what it is."""
-    if one.definition is not None:
-        yield (
-            f"{one.key} = {shown(one.calculated)}"
-            if one.calculated is not None
-            else f"{one.key} is not there: {'the profile is beyond its lifetime, and nothing is computed of it' if one.dormant else 'nothing to compute'}"
-        )
-        yield f"  calculated (rank {SOURCES['calculated'].rank}): {defined(one.definition)}"
-        if one.winner:
-            yield f"  masks {shown(one.winner.held)}, from {_whence(one.winner.origin)}"
-    elif one.winner:
-        yield f"{one.key} = {shown(one.winner.held)}"
-        owner = one.winner.origin.feed.owner
-        yield f"  from {_whence(one.winner.origin)}"
+    if explained.definition is not None:
+        if explained.calculated is not None:
+            yield f"{explained.key} = {shown(explained.calculated)}"
+        elif explained.dormant:
+            yield f"{explained.key} is not there: {BEYOND_LIFETIME}"
+        else:
+            yield f"{explained.key} is not there: nothing to compute"
+        yield f"  calculated (rank {SOURCES['calculated'].rank}): {defined(explained.definition)}"
+        if explained.winner:
+            yield f"  masks {shown(explained.winner.held)}, from {_whence(explained.winner.origin)}"
+    elif explained.winner:
+        yield f"{explained.key} = {shown(explained.winner.held)}"
+        owner = explained.winner.origin.feed.owner
+        yield f"  from {_whence(explained.winner.origin)}"
         yield f"  {owner.unit} (rank {SOURCES[owner.source].rank}) holds it" + (
-            "" if one.losers else ": nothing else ever claimed it"
+            "" if explained.losers else ": nothing else ever claimed it"
         )
     else:
-        yield f"{one.key} is not there"
-    for loser in one.losers:
+        yield f"{explained.key} is not there"
+    for loser in explained.losers:
         yield f"  not {_stated(loser.entry)}, from {_whence(loser.entry.origin)}"
         yield f"    {_lost(loser)}"
-        row = f"  [attributes.priority {loser.rule.priority}: {loser.rule.standing} -> {loser.rule.verdict}]"
+        row = (
+            f"  [attributes.priority {loser.rule.priority}: {loser.rule.standing} ->"
+            f" {loser.rule.verdict}]"
+        )
         yield f"    {loser.rule.words}{'' if loser.rule.standing == 'free' else row}"
 
 
@@ -103,24 +110,24 @@ def _rule_json(rule: Rule) -> dict[str, Value]:
 
 
 def _calculated_json(definition: dict[str, object], held: str | None) -> Value:
-    found: dict[str, Value] = {} if held is None else {"value": parse_json(held_json(held))}
-    return found | {"definition": {key: str(value) for key, value in definition.items()}}
+    value: dict[str, Value] = {} if held is None else {"value": parse_json(held_json(held))}
+    return value | {"definition": {key: str(value) for key, value in definition.items()}}
 
 
-def attributes_json(found: Sequence[tuple[Activity, list[Explained]]]) -> str:
+def attributes_json(people_explained: Sequence[tuple[Activity, list[Explained]]]) -> str:
     """Return the explanations as one JSON document."""
     people: list[Value] = []
-    for activity, attributes in found:
+    for activity, attributes in people_explained:
         people.append(
             {
                 "mpid": str(activity.mpid),
                 "environment": activity.environment,
                 "attributes": [
                     {
-                        "attribute": one.key,
-                        "winner": _winner_json(one.winner) if one.winner else None,
-                        "calculated": _calculated_json(one.definition, one.calculated)
-                        if one.definition is not None
+                        "attribute": explained.key,
+                        "winner": _winner_json(explained.winner) if explained.winner else None,
+                        "calculated": _calculated_json(explained.definition, explained.calculated)
+                        if explained.definition is not None
                         else None,
                         "losers": [
                             entry_json(loser.entry)
@@ -128,10 +135,10 @@ def attributes_json(found: Sequence[tuple[Activity, list[Explained]]]) -> str:
                                 "by": origin_json(loser.by.origin) if loser.by else None,
                                 "rule": _rule_json(loser.rule),
                             }
-                            for loser in reversed(one.losers)
+                            for loser in reversed(explained.losers)
                         ],
                     }
-                    for one in attributes
+                    for explained in attributes
                 ],
             }
         )
@@ -162,16 +169,20 @@ def chain_lines(links: Sequence[Link]) -> Iterator[str]:
                 + ", or the MPID"
             )
         yield from passed_lines(link.passed)
-        for one in link.touch.added:
-            yield f"  + {one.type} {one.value}"
-        for one in link.touch.removed:
-            yield f"  - {one.type} {one.value}{taken(link.touch)}"
+        for identity in link.touch.added:
+            yield f"  + {identity.type} {identity.value}"
+        for identity in link.touch.removed:
+            yield f"  - {identity.type} {identity.value}{taker_of(link.touch)}"
 
 
 def passed_lines(passed: Passed) -> Iterator[str]:
     """Yield whom a row passed over, and why."""
-    for one in passed.people:
-        yield f"  passed over MPID {one.activity.mpid} ({name_of(one.activity)}), which held {one.type} {one.value}: {one.why}"
+    for passed_over in passed.people:
+        yield (
+            f"  passed over MPID {passed_over.activity.mpid}"
+            f" ({name_of(passed_over.activity)}), which held {passed_over.type}"
+            f" {passed_over.value}: {passed_over.why}"
+        )
     if passed.number > len(passed.people):
         more = passed.number - len(passed.people)
         yield f"  and {more:,} other{'s' if more > 1 else ''}"
@@ -181,13 +192,13 @@ def _passed_json(passed: Passed) -> dict[str, Value]:
     return {
         "passed_over": [
             {
-                "mpid": str(one.activity.mpid),
-                "environment": one.activity.environment,
-                "type": one.type,
-                "value": one.value,
-                "why": one.why,
+                "mpid": str(passed_over.activity.mpid),
+                "environment": passed_over.activity.environment,
+                "type": passed_over.type,
+                "value": passed_over.value,
+                "why": passed_over.why,
             }
-            for one in passed.people
+            for passed_over in passed.people
         ],
         "passed_over_in_all": to_number(passed.number),
     }
@@ -199,8 +210,8 @@ def chains_json(people: Sequence[tuple[Activity, list[Link]]]) -> str:
         {
             "profiles": [
                 {
-                    "mpid": str(one.mpid),
-                    "environment": one.environment,
+                    "mpid": str(activity.mpid),
+                    "environment": activity.environment,
                     "chain": [
                         touch_json(link.touch)
                         | {
@@ -212,34 +223,38 @@ def chains_json(people: Sequence[tuple[Activity, list[Link]]]) -> str:
                         for link in links
                     ],
                 }
-                for one, links in people
+                for activity, links in people
             ]
         }
     )
 
 
-def print_apart(found: Apart) -> None:
+def print_apart(apart: Apart) -> None:
     """Print why two identities are not one profile."""
-    if not found.reasons:
-        shared = {one.profile for one in found.first} & {one.profile for one in found.second}
+    if not apart.reasons:
+        shared = {activity.profile for activity in apart.first} & {
+            activity.profile for activity in apart.second
+        }
         print_line(
             "they are one profile: "
-            + ", ".join(str(one.mpid) for one in found.first if one.profile in shared)
+            + ", ".join(
+                str(activity.mpid) for activity in apart.first if activity.profile in shared
+            )
         )
         return
     print_line("they are not one profile")
-    for reason in found.reasons:
+    for reason in apart.reasons:
         print_line(f"  {reason}")
 
 
-def apart_json(found: Apart) -> str:
+def apart_json(apart: Apart) -> str:
     """Return why two identities are not one profile, as JSON."""
     return to_json(
         {
-            "one_profile": not found.reasons,
-            "reasons": list(found.reasons),
-            "first": [str(one.mpid) for one in found.first],
-            "second": [str(one.mpid) for one in found.second],
+            "one_profile": not apart.reasons,
+            "reasons": list(apart.reasons),
+            "first": [str(activity.mpid) for activity in apart.first],
+            "second": [str(activity.mpid) for activity in apart.second],
         }
     )
 
@@ -247,25 +262,25 @@ def apart_json(found: Apart) -> str:
 # Rows and rules
 
 
-def print_fates(found: Sequence[RowFate]) -> None:
+def print_fates(fates: Sequence[RowFate]) -> None:
     """Print what became of a row."""
-    for one in found:
-        print_line(f"{one.file}:{one.line} in import {one.import_number}, feed {one.feed}")
-        if one.touch and one.activity:
-            print_line(f"  applied to {name_of(one.activity)}, MPID {one.activity.mpid}")
-            for _, line in outcome(one.touch):
+    for fate in fates:
+        print_line(f"{fate.file}:{fate.line} in import {fate.import_number}, feed {fate.feed}")
+        if fate.touch and fate.activity:
+            print_line(f"  applied to {name_of(fate.activity)}, MPID {fate.activity.mpid}")
+            for _, line in outcome(fate.touch):
                 print_line(f"  {line}")
-            for kind, mpid in one.taken_from:
+            for kind, mpid in fate.taken_from:
                 print_line(f"  took the {kind} from MPID {mpid}")
         else:
-            print_line(f"  {one.code + ': ' if one.code else ''}{one.message}")
-            if one.raw:
-                print_line(f"  {one.raw}")
-        for remark in one.remarks:
+            print_line(f"  {fate.code + ': ' if fate.code else ''}{fate.message}")
+            if fate.raw:
+                print_line(f"  {fate.raw}")
+        for remark in fate.remarks:
             print_line(f"  {_remark_line(remark)}")
-        for line in passed_lines(one.passed):
+        for line in passed_lines(fate.passed):
             print_line(line)
-    if not found:
+    if not fates:
         notice("no such row")
 
 
@@ -284,30 +299,30 @@ def _remark_json(remark: Remarked) -> dict[str, Value]:
     }
 
 
-def fates_json(found: Sequence[RowFate]) -> str:
+def fates_json(fates: Sequence[RowFate]) -> str:
     """Return what became of a row, as JSON."""
     listed: list[Value] = []
-    for one in found:
-        said: dict[str, Value] = {
-            "import": to_number(one.import_number),
-            "feed": one.feed,
-            "file": one.file,
-            one.unit: to_number(one.line),
+    for fate in fates:
+        document: dict[str, Value] = {
+            "import": to_number(fate.import_number),
+            "feed": fate.feed,
+            "file": fate.file,
+            fate.unit: to_number(fate.line),
         }
-        said |= {
-            "applied": bool(one.touch),
-            "mpid": str(one.activity.mpid) if one.activity else None,
-            "code": one.code or None,
-            "message": one.message or None,
-            "raw": one.raw or None,
+        document |= {
+            "applied": bool(fate.touch),
+            "mpid": str(fate.activity.mpid) if fate.activity else None,
+            "code": fate.code or None,
+            "message": fate.message or None,
+            "raw": fate.raw or None,
         }
-        if one.touch:
-            said |= touch_json(one.touch)
-        said["identities_taken"] = [
-            {"type": kind, "from": str(mpid)} for kind, mpid in one.taken_from
+        if fate.touch:
+            document |= touch_json(fate.touch)
+        document["identities_taken"] = [
+            {"type": kind, "from": str(mpid)} for kind, mpid in fate.taken_from
         ]
-        said["remarks"] = [_remark_json(remark) for remark in one.remarks]
-        listed.append(said | _passed_json(one.passed))
+        document["remarks"] = [_remark_json(remark) for remark in fate.remarks]
+        listed.append(document | _passed_json(fate.passed))
     return to_json({"rows": listed})
 
 
@@ -321,12 +336,13 @@ def print_rules(rules: dict[str, Any]) -> None:
     """Print the tables in force."""
     identity, attributes = rules["identity"], rules["attributes"]
     print_line(
-        f"identity strategy: {identity['strategy']}, a unique identity that another profile has: {identity['unique_conflict']}"
+        f"identity strategy: {identity['strategy']}, a unique identity that another"
+        f" profile has: {identity['unique_conflict']}"
     )
     flags = {name: set(identity[name]) for name in ("login", "unique", "immutable")}
     kinds = [
         *identity["hierarchy"],
-        *sorted({kind for one in flags.values() for kind in one} - {*identity["hierarchy"]}),
+        *sorted({kind for row in flags.values() for kind in row} - {*identity["hierarchy"]}),
     ]
     print_table(
         "Identity hierarchy",
@@ -339,6 +355,11 @@ def print_rules(rules: dict[str, Any]) -> None:
     )
     print_line("placeholders, nobody's identity: " + ", ".join(identity["placeholders"]))
     print_line("")
+    _print_priority(attributes)
+    _print_feeds(rules)
+
+
+def _print_priority(attributes: dict[str, Any]) -> None:
     print_table(
         f"Attribute priority: {attributes['priority']}",
         ("the incoming source is ... than the owner", "then"),
@@ -348,24 +369,27 @@ def print_rules(rules: dict[str, Any]) -> None:
         "Sources",
         ("rank", "source", "each is a unit of its own"),
         [
-            (one["rank"], one["source"], "yes" if one["own_unit"] else "")
-            for one in attributes["sources"]
+            (row["rank"], row["source"], "yes" if row["own_unit"] else "")
+            for row in attributes["sources"]
         ],
         right=(0,),
     )
+
+
+def _print_feeds(rules: dict[str, Any]) -> None:
     print_table(
         "Protection levels",
         ("level", "unknown user", "known user", "code"),
         [
-            (name, one["unknown_user"], one["known_user"], one["code"] or "")
-            for name, one in rules["protection"].items()
+            (name, row["unknown_user"], row["known_user"], row["code"] or "")
+            for name, row in rules["protection"].items()
         ],
     )
     if rules["feeds"]:
         print_table(
             "Feeds",
             ("feed", "unit", "rank", "protection"),
-            [(one["feed"], one["unit"], one["rank"], one["protection"]) for one in rules["feeds"]],
+            [(row["feed"], row["unit"], row["rank"], row["protection"]) for row in rules["feeds"]],
             right=(2,),
         )
     print_line("limits: " + ", ".join(f"{name} {most:,}" for name, most in rules["limits"].items()))
@@ -379,82 +403,99 @@ def _winner_json(entry: AttributeChange) -> dict[str, Value]:
     return entry_json(entry) | {"unit": owner.unit, "rank": Number(str(SOURCES[owner.source].rank))}
 
 
-def print_identified(found: Identified) -> None:
+def print_identified(identified: Identified) -> None:
     """Print each step down the hierarchy, and where it led."""
-    for kind, value, why in found.skipped:
+    for kind, value, why in identified.skipped:
         print_line(f"{kind} {value}")
         print_line(f"  not used: {why}")
-    for step in found.steps:
+    for step in identified.steps:
         print_line(f"{step.type} {step.key}")
         for profile in sorted(step.holders):
             print_line(
-                f"  held by {_named(found, profile)}"
-                + ("" if profile in step.eligible else f": passed over, {_guard(found, profile)}")
+                f"  held by {_named(identified, profile)}"
+                + (
+                    ""
+                    if profile in step.eligible
+                    else f": passed over, {_guard(identified, profile)}"
+                )
             )
         if step.holders and not (step.eligible & step.left) and step.left:
             print_line("  none of those found above: a lower type only breaks ties")
         elif len(step.left) > 1:
             print_line(f"  {len(step.left)} are left: the next type may tell them apart")
-    if not found.usable:
+    if not identified.usable:
         print_line(f"nobody: {sentence('NO_IDENTITY')}; such a row is rejected")
         return
-    if found.found is None:
+    if identified.found is None:
         print_line(
             "nobody: "
             + (
-                "a row with these identities would found a profile, because the holders are protected"
-                if found.protected
+                (
+                    "a row with these identities would found a profile, because the holders"
+                    " are protected"
+                )
+                if identified.protected
                 else "a row with these identities would found a profile"
             )
         )
         return
-    if found.steps and len(found.steps[-1].left) > 1:
+    if identified.steps and len(identified.steps[-1].left) > 1:
         print_line("still tied: the profile that was touched last is taken")
-    print_line(f"found {_named(found, found.found)}")
+    print_line(f"found {_named(identified, identified.found)}")
 
 
-def _named(found: Identified, profile: int) -> str:
-    one = found.people[profile]
-    return f"{one.mpid} ({name_of(one)})"
+def _named(identified: Identified, profile: int) -> str:
+    activity = identified.people[profile]
+    return f"{activity.mpid} ({name_of(activity)})"
 
 
-def _guard(found: Identified, profile: int) -> str:
-    one = found.people[profile]
-    for flag, kinds in (("immutable", found.rules.immutable), ("login", found.rules.login)):
-        held = [
-            (identity.type, identity.value) for identity in one.identities if identity.type in kinds
+def _guard(identified: Identified, profile: int) -> str:
+    activity = identified.people[profile]
+    for flag, kinds in (
+        ("immutable", identified.rules.immutable),
+        ("login", identified.rules.login),
+    ):
+        identities = [
+            (identity.type, identity.value)
+            for identity in activity.identities
+            if identity.type in kinds
         ]
-        if held and not any(
-            found.known.get(kind) == key_of(BY_NAME[kind], value) for kind, value in held
+        if identities and not any(
+            identified.known.get(kind) == key_of(BY_NAME[kind], value) for kind, value in identities
         ):
-            return not_given(flag, held)
+            return not_given(flag, identities)
     return NOT_KNOWN
 
 
-def identified_json(found: Identified) -> str:
+def identified_json(identified: Identified) -> str:
     """Return the steps as JSON."""
     return to_json(
         {
-            "mpid": str(found.people[found.found].mpid) if found.found is not None else None,
-            "protected": found.protected,
+            "mpid": str(identified.people[identified.found].mpid)
+            if identified.found is not None
+            else None,
+            "protected": identified.protected,
             "skipped": [
-                {"type": kind, "value": value, "why": why} for kind, value, why in found.skipped
+                {"type": kind, "value": value, "why": why}
+                for kind, value, why in identified.skipped
             ],
-            "usable": found.usable,
+            "usable": identified.usable,
             "steps": [
                 {
                     "type": step.type,
                     "key": step.key,
                     "holders": [
                         {
-                            "mpid": str(found.people[one].mpid),
-                            "why": None if one in step.eligible else _guard(found, one),
+                            "mpid": str(identified.people[profile].mpid),
+                            "why": None
+                            if profile in step.eligible
+                            else _guard(identified, profile),
                         }
-                        for one in sorted(step.holders)
+                        for profile in sorted(step.holders)
                     ],
-                    "left": [str(found.people[one].mpid) for one in sorted(step.left)],
+                    "left": [str(identified.people[profile].mpid) for profile in sorted(step.left)],
                 }
-                for step in found.steps
+                for step in identified.steps
             ],
         }
     )

@@ -1,4 +1,4 @@
-"""TODO render.imports (split off render.screen)."""
+"""What an import did, or would do, as a person reads it; and the history."""
 
 from __future__ import annotations
 
@@ -7,22 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from profilectl.codes import sentence
 from profilectl.rules.counts import names_of
-from profilectl.rules.feed import BECAME
 from profilectl.rules.text.terminal import visible
 from profilectl.rules.text.values import TAG, Number, held_text, to_json
 
 if TYPE_CHECKING:
     from profilectl.rules.counts import ImportReport, Past
-from profilectl.render.screen import (
-    _date,
-    _draw,
-    _shown,
-    console,
-    counted,
-    notice,
-    print_line,
-    print_table,
-)
+from profilectl.render.screen import console, counted, notice, print_line
+from profilectl.render.tables import draw, print_table
+from profilectl.render.words import date, processed, shown_value
 
 
 def print_report(report: ImportReport) -> None:
@@ -51,10 +43,10 @@ def _print_counts(title: str, counts: dict[str, Any]) -> None:
         "attributes",
         *(["events"] if counts.get("events", {}).get("added") else []),
     ):
-        said = ",  ".join(
+        numbers = ",  ".join(
             f"{number:,} {what.replace('_', ' ')}" for what, number in counts[name].items()
         )
-        table.add_row(name, Text(said))
+        table.add_row(name, Text(numbers))
     for place, (audience, moves) in enumerate((counts.get("audiences") or {}).items()):
         table.add_row(
             "audiences" if not place else "",
@@ -70,7 +62,7 @@ def _print_counts(title: str, counts: dict[str, Any]) -> None:
                     + (f"\n  {visible(names)}" if names else "")
                 ),
             )
-    _draw(out, table)
+    draw(out, table)
 
 
 def print_rate(report: ImportReport) -> None:
@@ -79,7 +71,8 @@ def print_rate(report: ImportReport) -> None:
     rate = read / max(report.elapsed_ms, 1) * 1000
     slow = f", {report.slow_path_rows:,} decided one by one" if report.slow_path_rows else ""
     notice(
-        f"{counted(read, 'row')} in {report.elapsed_ms / 1000:.1f} s ({rate:,.0f} rows a second{slow})"
+        f"{counted(read, 'row')} in {report.elapsed_ms / 1000:.1f} s ({rate:,.0f} rows a"
+        f" second{slow})"
     )
 
 
@@ -97,61 +90,78 @@ def _exact(text: str) -> Any:
     return loads(text, parse_int=Number, parse_float=Number)
 
 
-def _print_examples(found: dict[str, Any]) -> None:
-    for code, listed in found["reasons"].items():
+def _print_examples(examples: dict[str, Any]) -> None:
+    for code, listed in examples["reasons"].items():
         print_line(f"{code}: {sentence(code)}")
-        for one in listed:
-            more = one.get("raw") or one.get("attribute") or ""
-            print_line(f"  {_place(one)}" + (f"  {more}" if more else ""))
+        for example in listed:
+            more = example.get("raw") or example.get("attribute") or ""
+            print_line(f"  {_place(example)}" + (f"  {more}" if more else ""))
     for group, kinds in (
         ("profiles", ("created", "updated")),
         ("identities", ("added", "moved", "removed")),
         ("attributes", ("set", "changed", "deleted", "blocked")),
     ):
         for kind in kinds:
-            if found[group][kind]:
+            if examples[group][kind]:
                 print_line(f"{group} {kind}, for example")
-            for one in found[group][kind]:
-                print_line(f"  {_place(one)}  {_example(group, kind, one)}")
-    if found["shared"]:
+            for example in examples[group][kind]:
+                print_line(f"  {_place(example)}  {_example(group, kind, example)}")
+    if examples["shared"]:
         print_line("shared by many rows")
-        for one in found["shared"]:
-            held = f", {int(one['profiles']):,} other profiles" if one["profiles"] else ""
-            print_line(f"  {one['type']} {one['value']}: {int(one['rows']):,} rows{held}")
+        for example in examples["shared"]:
+            others_count = (
+                f", {int(example['profiles']):,} other profiles" if example["profiles"] else ""
+            )
+            print_line(
+                f"  {example['type']} {example['value']}: {int(example['rows']):,}"
+                f" rows{others_count}"
+            )
 
 
-def _place(one: dict[str, Any]) -> str:
-    return f"{one['file']}:{one.get('line', one.get('row'))}"
+def _place(example: dict[str, Any]) -> str:
+    return f"{example['file']}:{example.get('line', example.get('row'))}"
 
 
 SHOWN_ATTRIBUTES = 4
 
 
-def _example(group: str, kind: str, one: dict[str, Any]) -> str:
+def _example(group: str, kind: str, example: dict[str, Any]) -> str:
     """Return one example in words."""
-    mpid = f"profile {one['mpid']}  " if "mpid" in one else ""
+    mpid = f"profile {example['mpid']}  " if "mpid" in example else ""
     if group == "profiles":
-        said = [f"{name} {value}" for name, value in one.get("identities", {}).items()]
+        identities = [f"{name} {value}" for name, value in example.get("identities", {}).items()]
         attributes = [
-            f"{key} = {_shown(value)}" for key, value in one.get("attributes", {}).items()
+            f"{key} = {shown_value(value)}" for key, value in example.get("attributes", {}).items()
         ]
         more = (
             [f"and {len(attributes) - SHOWN_ATTRIBUTES} more"]
             if len(attributes) > SHOWN_ATTRIBUTES
             else []
         )
-        return mpid + ", ".join([*said, *attributes[:SHOWN_ATTRIBUTES], *more])
+        return mpid + ", ".join([*identities, *attributes[:SHOWN_ATTRIBUTES], *more])
     if group == "identities":
-        way = f"  from {one['from_mpid']} to {one['to_mpid']}" if one.get("from_mpid") else ""
-        return f"{mpid}{one['type']} {one.get('value', '')}{way}".rstrip()
-    before, after = (_shown(one[name]) if name in one else "(none)" for name in ("before", "after"))
+        way = (
+            f"  from {example['from_mpid']} to {example['to_mpid']}"
+            if example.get("from_mpid")
+            else ""
+        )
+        return f"{mpid}{example['type']} {example.get('value', '')}{way}".rstrip()
+    before, after = (
+        shown_value(example[name]) if name in example else "(none)" for name in ("before", "after")
+    )
     if before == after:  # the text 4 and the number 4
         before, after = (
-            to_json(one[name]) if name in one else "(none)" for name in ("before", "after")
+            to_json(example[name]) if name in example else "(none)" for name in ("before", "after")
         )
     if kind == "blocked":
-        return f"{mpid}{one['attribute']}: stays {before}, {_shown(one.get('value', one.get('refused')))} is refused ({one['code']})"
-    return f"{mpid}{one['attribute']}: {before} -> {'(deleted)' if kind == 'deleted' else after}"
+        return (
+            f"{mpid}{example['attribute']}: stays {before},"
+            f" {shown_value(example.get('value', example.get('refused')))} is refused"
+            f" ({example['code']})"
+        )
+    return (
+        f"{mpid}{example['attribute']}: {before} -> {'(deleted)' if kind == 'deleted' else after}"
+    )
 
 
 def print_plan(plan: dict[str, Any], text: str) -> None:
@@ -160,7 +170,10 @@ def print_plan(plan: dict[str, Any], text: str) -> None:
     text: the plan as it is written, for every digit of its examples.
     """
     report = plan["report"]
-    title = f"Plan of {_date(plan['created_ms'])} by {plan['made_by']}: feed {report['feed']} ({report['source']}, {report['protection']}), {report['environment']}"
+    title = (
+        f"Plan of {date(plan['created_ms'])} by {plan['made_by']}: feed {report['feed']}"
+        f" ({report['source']}, {report['protection']}), {report['environment']}"
+    )
     _print_counts(title, report)
     for file in report["files"]:
         already = (
@@ -177,7 +190,7 @@ def print_plan(plan: dict[str, Any], text: str) -> None:
 
 def vouched_for(backup: object, made_ms: int) -> str:
     """Return that a backup is as it was made, in a sentence."""
-    return f"{backup} is as it was made on {_date(made_ms)}"
+    return f"{backup} is as it was made on {date(made_ms)}"
 
 
 def print_imports(pasts: Sequence[Past]) -> None:
@@ -195,7 +208,7 @@ def print_imports(pasts: Sequence[Past]) -> None:
         rows.append(
             (
                 past.number,
-                _date(past.started_ms),
+                date(past.started_ms),
                 past.feed,
                 past.protection,
                 f"{counts['rows']['applied']:,}",
@@ -217,42 +230,39 @@ def print_imports(pasts: Sequence[Past]) -> None:
 def print_import(past: Past) -> None:
     """Print one import of the history."""
     _print_counts(
-        f"Import {past.number}: feed {past.feed} ({past.source}, {past.protection}), {past.environment}",
+        (
+            f"Import {past.number}: feed {past.feed} ({past.source}, {past.protection}),"
+            f" {past.environment}"
+        ),
         past.report,
     )
     seconds = (past.finished_ms - past.started_ms) / 1000
-    print_line(f"made {_date(past.started_ms)} by {past.made_by or 'somebody'}, in {seconds:.1f} s")
+    print_line(f"made {date(past.started_ms)} by {past.made_by or 'somebody'}, in {seconds:.1f} s")
     if past.undone_ms is not None:
-        print_line(f"undone {_date(past.undone_ms)} by {past.undone_by}")
+        print_line(f"undone {date(past.undone_ms)} by {past.undone_by}")
     elif not past.undoable:
         print_line("laid together with others: it cannot be undone any more")
     if past.needs is None:
         print_line("whether it rests on earlier imports is not known: an older version made it")
     elif past.needs:
         print_line("rests on " + ", ".join(f"import {number}" for number in past.needs))
-    for code, one in (past.kept_out or {}).items():
+    for code, kept_out in (past.kept_out or {}).items():
         print_line(
-            f"without MPID: {counted(one['batches'], 'batch')} with {counted(one['events'], 'event')}, {code}: {processed(code)}"
+            f"without MPID: {counted(kept_out['batches'], 'batch')} with"
+            f" {counted(kept_out['events'], 'event')}, {code}: {processed(code)}"
         )
     for file in past.report["files"]:
         print_line(f"{file['path']}  {counted(file['rows'], 'row')}  sha256 {file['sha256']}")
 
 
-def processed(code: str) -> str:
-    """Return why a row was left out, and what became of one that was processed all the same, as a
-    sentence.
-    """
-    return ": ".join([sentence(code), *([BECAME[code]] if code in BECAME else [])])
-
-
-def print_changes(found: Iterable[tuple[str, ...]]) -> None:
+def print_changes(changes: Iterable[tuple[str, ...]]) -> None:
     """Print changes as they come, a line each: a store may have changed in a million places."""
-    last, none = "", True
-    for _, mpid, change, what, before, after, number, place, brought in found:
-        if mpid != last:
+    previous_mpid, is_empty = "", True
+    for _, mpid, change, what, before, after, number, place, brought in changes:
+        if mpid != previous_mpid:
             print_line(f"profile {mpid}")
-            last = mpid
-        none = False
+            previous_mpid = mpid
+        is_empty = False
         shown = {
             "created": "created",
             "gone": "gone",
@@ -269,7 +279,7 @@ def print_changes(found: Iterable[tuple[str, ...]]) -> None:
             + (f"  [{number}] {place}" if place else "")
             + (f", brought by {brought}" if brought else "")
         )
-    if none:
+    if is_empty:
         notice("no changes")
 
 
@@ -289,31 +299,33 @@ def print_columns(report: ImportReport) -> None:
             alike.setdefault(file.columns, []).append(file.path)
     for columns, paths in alike.items():
         listed = columns[:COLUMNS_SAID]
-        said = ", ".join(
+        meanings = ", ".join(
             name if name == meaning else f"{name} -> {meaning}" for name, meaning in listed
         )
         more = len(columns) - len(listed)
         files = paths[0] + (f" and {len(paths) - 1:,} more" if len(paths) > 1 else "")
-        notice(f"{files}: {said}" + (f" ... and {more:,} more: --json lists them" if more else ""))
+        notice(
+            f"{files}: {meanings}" + (f" ... and {more:,} more: --json lists them" if more else "")
+        )
 
 
 def print_correction(report: ImportReport) -> None:
     """Say what a single correction did."""
     counts = report.counts.attributes
-    said = ", ".join(f"{number:,} {what}" for what, number in counts.items() if number)
+    numbers = ", ".join(f"{number:,} {what}" for what, number in counts.items() if number)
     number = f"import {report.number}: " if report.number is not None else "dry run: "
-    print_line(f"{number}{said or 'nothing to do'}")
+    print_line(f"{number}{numbers or 'nothing to do'}")
     for code, count in report.counts.as_json()["reasons"].items():
         print_line(f"  {count:,} {code}: {sentence(code)}")
 
 
 def print_modification(report: ImportReport) -> None:
     """Say what a change of identities did."""
-    said = ", ".join(
+    numbers = ", ".join(
         f"{number:,} {what}" for what, number in report.counts.identities.items() if number
     )
     number = f"import {report.number}: " if report.number is not None else "dry run: "
-    print_line(f"{number}{said or 'nothing to do'}")
+    print_line(f"{number}{numbers or 'nothing to do'}")
 
 
 def print_alias(report: ImportReport, source: str, destination: str, *, at_once: bool) -> None:
@@ -321,5 +333,6 @@ def print_alias(report: ImportReport, source: str, destination: str, *, at_once:
     when = "now" if at_once else "in 24 hours"
     number = f"import {report.number}: " if report.number is not None else "dry run: "
     print_line(
-        f"{number}{destination} gets the first-seen date and install attribution of {source}, {when}"
+        f"{number}{destination} gets the first-seen date and install attribution of"
+        f" {source}, {when}"
     )

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from profilectl.codes import CODES, sentence
-from profilectl.render.activity import moment
-from profilectl.render.imports import processed
-from profilectl.render.screen import counted, print_line, print_table
+from profilectl.render.screen import counted, print_line
+from profilectl.render.tables import print_table
+from profilectl.render.words import moment, processed
 from profilectl.rules.leaving.connection import REASONS
 from profilectl.rules.text.values import Value, to_json
 
@@ -26,41 +26,43 @@ def reason_said(reason: str) -> str:
     return REASONS.get(reason) or (sentence(reason) if reason in CODES else reason)
 
 
-def _why(one: Enriched, reason: str) -> str:
+def _why(batch: Enriched, reason: str) -> str:
     """Return why a batch does not leave. Of one that is nobody's nothing rides with another."""
-    if reason == "EVENTLESS" and not one.enriched:
+    if reason == "EVENTLESS" and not batch.enriched:
         return "the batch has no events, and nothing of it is kept"
     return reason_said(reason)
 
 
-def print_enriched(one: Enriched) -> None:
+def print_enriched(batch: Enriched) -> None:
     """Print a batch as it would leave, and where to."""
     print_line(
-        f"{one.file}:{one.place}" + (f"  {one.code}: {processed(one.code)}" if one.code else "")
+        f"{batch.file}:{batch.place}"
+        + (f"  {batch.code}: {processed(batch.code)}" if batch.code else "")
     )
-    if one.document is not None:
-        if not one.enriched:
+    if batch.document is not None:
+        if not batch.enriched:
             print_line("  without MPID, and with nothing of a profile: nobody's")
-        _print_document(one.document, "  ")
-    for name, found in one.leaves.items():
-        if isinstance(found, str) or one.document is None:
-            print_line(f"  -> {name}: does not leave: {_why(one, str(found))}")
+        _print_document(batch.document, "  ")
+    for name, document in batch.leaves.items():
+        if isinstance(document, str) or batch.document is None:
+            print_line(f"  -> {name}: does not leave: {_why(batch, str(document))}")
             continue
-        gone = _gone(one.document, found)
-        told, own = (
-            found.get("deleted_user_attributes"),
-            one.document.get("deleted_user_attributes"),
+        filtered = _gone(batch.document, document)
+        deleted, own = (
+            document.get("deleted_user_attributes"),
+            batch.document.get("deleted_user_attributes"),
         )
         more = (
-            [str(key) for key in told if not isinstance(own, list) or key not in own]
-            if isinstance(told, list)
+            [str(key) for key in deleted if not isinstance(own, list) or key not in own]
+            if isinstance(deleted, list)
             else []
         )
         riding = f", with deleted_user_attributes {', '.join(more)}" if more else ""
         print_line(
-            f"  -> {name}: leaves{riding}" + (f", without {', '.join(gone)}" if gone else "")
+            f"  -> {name}: leaves{riding}"
+            + (f", without {', '.join(filtered)}" if filtered else "")
         )
-    if not one.leaves:
+    if not batch.leaves:
         print_line("  -> nowhere: the feed is not connected to an output")
 
 
@@ -70,9 +72,9 @@ def _print_document(document: dict[str, Value], indent: str) -> None:
             continue
         if name == "user_identities" and isinstance(value, list):
             print_line(f"{indent}{name}")
-            for one in value:
-                if isinstance(one, dict):
-                    print_line(f"{indent}  {one['identity_type']}: {one['identity']}")
+            for identity in value:
+                if isinstance(identity, dict):
+                    print_line(f"{indent}  {identity['identity_type']}: {identity['identity']}")
         elif isinstance(value, dict):
             print_line(f"{indent}{name}")
             for key, member in value.items():
@@ -89,96 +91,111 @@ def _short(value: Value) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "\u2026"
 
 
-def _gone(whole: dict[str, Value], left: dict[str, Value]) -> list[str]:
+def _gone(whole: dict[str, Value], after_filter: dict[str, Value]) -> list[str]:
     """Return what a filter took out of a document: attributes and identities by name, events by
     number.
     """
     names: list[str] = []
-    before, after = whole.get("user_attributes"), left.get("user_attributes")
+    before, after = whole.get("user_attributes"), after_filter.get("user_attributes")
     if isinstance(before, dict) and isinstance(after, dict):
         names += [key for key in before if key not in after]
-    listed, kept = whole.get("user_identities"), left.get("user_identities")
-    if isinstance(listed, list) and isinstance(kept, list):
-        types = [str(one["identity_type"]) for one in kept if isinstance(one, dict)]
+    listed, kept_identities = whole.get("user_identities"), after_filter.get("user_identities")
+    if isinstance(listed, list) and isinstance(kept_identities, list):
+        types = [
+            str(identity["identity_type"])
+            for identity in kept_identities
+            if isinstance(identity, dict)
+        ]
         names += sorted(
-            {str(one["identity_type"]) for one in listed if isinstance(one, dict)} - set(types)
+            {str(identity["identity_type"]) for identity in listed if isinstance(identity, dict)}
+            - set(types)
         )
-    events, some = whole.get("events"), left.get("events", [])
+    events, some = whole.get("events"), after_filter.get("events", [])
     if isinstance(events, list) and isinstance(some, list) and len(some) < len(events):
         names.append(counted(len(events) - len(some), "event"))
     return names
 
 
-def print_forwarded(found: Sequence[Forwarded]) -> None:
+def print_forwarded(forwarded: Sequence[Forwarded]) -> None:
     """Print what became of what waited."""
-    if not found:
+    if not forwarded:
         print_line(
-            "no feed or audience is connected to an output: declare [outputs.NAME] and [connections.NAME], profilectl config apply"
+            "no feed or audience is connected to an output: declare [outputs.NAME] and"
+            " [connections.NAME], profilectl config apply"
         )
-    for one in found:
-        print_line(f"{one.output}: {_delivered(one)}, {one.waiting:,} waiting")
-        if one.known:
-            print_line(f"  {one.known:,} had arrived before")
-        if one.dead:
-            print_line(f"  {one.dead:,} went to the dead-letter list: profilectl outbox list")
-        for reason, count in sorted(one.not_sent.items()):
+    for result in forwarded:
+        print_line(f"{result.output}: {_delivered(result)}, {result.waiting:,} waiting")
+        if result.known:
+            print_line(f"  {result.known:,} had arrived before")
+        if result.dead:
+            print_line(f"  {result.dead:,} went to the dead-letter list: profilectl outbox list")
+        for reason, count in sorted(result.not_sent.items()):
             print_line(f"  {count:,} not sent: {reason_said(reason)}")
 
 
-def _delivered(one: Forwarded) -> str:
-    if one.members is not None:
-        return f"a list of {counted(one.members, 'member')} written"
-    batches = counted(one.delivered - one.changes, "batch")
-    changes = _counted_changes(one.changes)
-    return f"{' and '.join([*([batches] if one.feeds else []), *([changes] if one.audiences else [])])} delivered"
+def _delivered(result: Forwarded) -> str:
+    if result.members is not None:
+        return f"a list of {counted(result.members, 'member')} written"
+    batches = counted(result.delivered - result.changes, "batch")
+    changes = _counted_changes(result.changes)
+    parts = [*([batches] if result.feeds else []), *([changes] if result.audiences else [])]
+    return f"{' and '.join(parts)} delivered"
 
 
-def print_outbox(found: dict[str, Any]) -> None:
+def print_outbox(outbox: dict[str, Any]) -> None:
     """Print what waits, what has left and what is dead."""
-    if not found["outputs"] and not found["left"]:
+    if not outbox["outputs"] and not outbox["left"]:
         print_line("nothing waits, and nothing has left")
-    if found["outputs"]:
+    if outbox["outputs"]:
         print_table(
             "",
             ("output", "feed", "waiting", "dead", "oldest", "connection"),
             [
                 (
-                    one["output"],
-                    one["feed"] or f"audience {one['audience']}",
-                    f"{one['waiting']:,}",
-                    f"{one['dead']:,}",
-                    moment(one["oldest_ms"]),
-                    (one["connection"] + ("" if one["active"] else " (not active)"))
-                    if one["connection"]
+                    letter["output"],
+                    letter["feed"] or f"audience {letter['audience']}",
+                    f"{letter['waiting']:,}",
+                    f"{letter['dead']:,}",
+                    moment(letter["oldest_ms"]),
+                    (letter["connection"] + ("" if letter["active"] else " (not active)"))
+                    if letter["connection"]
                     else "none any more",
                 )
-                for one in found["outputs"]
+                for letter in outbox["outputs"]
             ],
             right=(2, 3),
         )
-    for name, outcomes in found["left"].items():
+    for name, outcomes in outbox["left"].items():
         print_line(
             f"{name}: "
             + ", ".join(
-                f"{count:,} {outcome if outcome.islower() else f'not sent ({reason_said(outcome)})'}"
+                (
+                    f"{count:,}"
+                    f" {outcome if outcome.islower() else f'not sent ({reason_said(outcome)})'}"
+                )
                 for outcome, count in outcomes.items()
             )
         )
-    for one in found["dead"]:
-        place = f"{one['file']}:{one.get('line', one.get('row'))}" if one["feed"] else ""
-        what = (
-            f"import {one['import']} ({one['feed']}), {place}"
-            if one["feed"]
-            else f"audience {one['audience']}, {one['action']} of MPID {one['mpid']}"
+    for letter in outbox["dead"]:
+        place = (
+            f"{letter['file']}:{letter.get('line', letter.get('row'))}" if letter["feed"] else ""
         )
-        print_line(f"dead: {one['output']}, {what}: {one['why']}, {moment(one['failed_ms'])}")
+        what = (
+            f"import {letter['import']} ({letter['feed']}), {place}"
+            if letter["feed"]
+            else f"audience {letter['audience']}, {letter['action']} of MPID {letter['mpid']}"
+        )
+        print_line(
+            f"dead: {letter['output']}, {what}: {letter['why']}, {moment(letter['failed_ms'])}"
+        )
 
 
 def print_usage(found: dict[str, Any]) -> None:
     """Print the ledger."""
     for one in found["months"]:
         print_line(
-            f"{one['month']}: {counted(one['mtu'], 'monthly tracked user')}, {counted(one['batches'], 'batch')} with {counted(one['events'], 'event')},"
+            f"{one['month']}: {counted(one['mtu'], 'monthly tracked user')},"
+            f" {counted(one['batches'], 'batch')} with {counted(one['events'], 'event')},"
             f" {one['billable']:,} billable"
         )
     if found["imports"]:

@@ -1,12 +1,12 @@
-"""Erasure and requests as a person reads them: what went, what stays out, what is beyond the store."""
+"""Erasure and requests as a person reads them: what went, and what is beyond the store."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from profilectl.render.activity import moment
 from profilectl.render.screen import counted, notice, print_line
+from profilectl.render.words import moment
 
 if TYPE_CHECKING:
     from profilectl.privacy.forget import Forgotten
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from profilectl.privacy.retention import Aged
     from profilectl.store.tellers import Teller
 
+MOST_NAMED = 20
+"""How many of the erased are named."""
 KINDS = {
     # a kind of table -> what its rows are
     "row": "rows of files",
@@ -41,53 +43,71 @@ KINDS = {
 }
 
 
-def print_forgotten(done: Forgotten, *, stderr: bool = False) -> None:
+def print_forgotten(forgotten: Forgotten, *, stderr: bool = False) -> None:
     """Print what forgetting took away, or would."""
     say = notice if stderr else print_line
-    gone = done.erasure
-    if gone.anything():
-        verb = "would be erased" if done.dry_run else "erased"
-        say(f"{counted(len(gone.profiles), 'profile')} {verb}")
-        for mpid, environment in gone.profiles[:20]:
-            say(f"  MPID {mpid}, {environment}")
-        if len(gone.profiles) > 20:
-            say(f"  and {len(gone.profiles) - 20:,} more")
-        for kind, count in gone.tables.items():
-            say(f"  {_counted(count, KINDS.get(kind, f'rows of {kind}'))}")
-        for count, what in (
-            (gone.rejects, "rejects that name them, cleared of their text"),
-            (gone.corrections, "corrections by hand, cleared of what they set"),
-            (gone.faded, "of their identities, cleared from the past of others"),
-        ):
-            if count:
-                say(f"  {_counted(count, what)}")
-        for output, count in sorted(gone.removals.items()):
-            say(
-                f"{counted(count, 'removal')} {'would wait' if done.dry_run else 'waits' if count == 1 else 'wait'} for {output}, with the identities by which they are known there: profilectl forward sends {'it' if count == 1 else 'them'}"
-            )
-        for one in done.opt_outs:
-            say(
-                f"MPID {one.mpid}, {one.environment}, {'would stay' if done.dry_run else 'stays'} opted out, as an alias of them had said"
-            )
-        if done.allow_return:
-            say("they may come back with a later import")
-        else:
-            say(
-                f"{counted(gone.suppressed, 'identity')} {'would be' if done.dry_run else 'are' if gone.suppressed != 1 else 'is'} kept out of later imports"
-            )
-    if done.lifted:
-        say(
-            f"{counted(done.lifted, 'identity')} {'would be' if done.dry_run else 'are' if done.lifted != 1 else 'is'} let in again"
-        )
-    _say_told_by(done.told_by, say)
-    for line, kind, value, why in done.unknown if not done.lifted else ():
+    if forgotten.erasure.anything():
+        _say_erased(forgotten, say)
+        _say_leaving(forgotten, say)
+    if forgotten.lifted:
+        lifted = counted(forgotten.lifted, "identity")
+        say(f"{lifted} {_be(forgotten.lifted, dry_run=forgotten.dry_run)} let in again")
+    _say_told_by(forgotten.told_by, say)
+    for line, kind, value, why in forgotten.unknown if not forgotten.lifted else ():
         say(f"{f'line {line}: ' if line else ''}{kind} {value}: {why}")
+
+
+def _be(count: int, *, dry_run: bool) -> str:
+    """Return the verb of what was done to so many, or would be."""
+    return "would be" if dry_run else "is" if count == 1 else "are"
+
+
+def _say_erased(forgotten: Forgotten, say: Callable[[str], None]) -> None:
+    """Print the profiles that went, and what of the tables went with them."""
+    erasure = forgotten.erasure
+    verb = "would be erased" if forgotten.dry_run else "erased"
+    say(f"{counted(len(erasure.profiles), 'profile')} {verb}")
+    for mpid, environment in erasure.profiles[:MOST_NAMED]:
+        say(f"  MPID {mpid}, {environment}")
+    if len(erasure.profiles) > MOST_NAMED:
+        say(f"  and {len(erasure.profiles) - MOST_NAMED:,} more")
+    for kind, count in erasure.tables.items():
+        say(f"  {_counted(count, KINDS.get(kind, f'rows of {kind}'))}")
+    for count, what in (
+        (erasure.rejects, "rejects that name them, cleared of their text"),
+        (erasure.corrections, "corrections by hand, cleared of what they set"),
+        (erasure.faded, "of their identities, cleared from the past of others"),
+    ):
+        if count:
+            say(f"  {_counted(count, what)}")
+
+
+def _say_leaving(forgotten: Forgotten, say: Callable[[str], None]) -> None:
+    """Print what is still sent of the erased, and whether they may come back."""
+    erasure, dry_run = forgotten.erasure, forgotten.dry_run
+    for output, count in sorted(erasure.removals.items()):
+        waits = "would wait" if dry_run else "waits" if count == 1 else "wait"
+        sends = "profilectl forward sends " + ("it" if count == 1 else "them")
+        say(
+            f"{counted(count, 'removal')} {waits} for {output}, with the identities by which they"
+            f" are known there: {sends}"
+        )
+    for opt_out in forgotten.opt_outs:
+        stays = "would stay" if dry_run else "stays"
+        profile = f"MPID {opt_out.mpid}, {opt_out.environment}"
+        say(f"{profile}, {stays} opted out, as an alias of them had said")
+    if forgotten.allow_return:
+        say("they may come back with a later import")
+    else:
+        identities = counted(erasure.suppressed, "identity")
+        be = _be(erasure.suppressed, dry_run=dry_run)
+        say(f"{identities} {be} kept out of later imports")
 
 
 def _say_told_by(told_by: Iterable[Teller], say: Callable[[str], None] = print_line) -> None:
     """Print the servers that may still tell of what went."""
-    for one in told_by:
-        say(f"may still be told by {one}: look at its /healthz, or end it")
+    for teller in told_by:
+        say(f"may still be told by {teller}: look at its /healthz, or end it")
 
 
 def _counted(count: int, what: str) -> str:
@@ -118,88 +138,104 @@ def _counted(count: int, what: str) -> str:
     return f"{count:,} {' '.join(words)}"
 
 
-def say_not_touched(done: Forgotten) -> None:
+def say_not_touched(forgotten: Forgotten) -> None:
     """Say what of the erased may be elsewhere, and who else holds an identity of theirs."""
-    gone = done.erasure
-    for mpid, environment in gone.shared:
+    erasure = forgotten.erasure
+    for mpid, environment in erasure.shared:
         notice(f"MPID {mpid} ({environment}) holds one of the identities too and stays")
-    for kind, name in gone.quoted:
+    for kind, name in erasure.quoted:
         notice(f"the {kind} {name} quotes an identity of theirs: change it, the store does not")
-    for what, rows in sorted((gone.others or {}).items()):
+    for what, rows in sorted((erasure.others or {}).items()):
         notice(
-            f"{what}: {counted(rows, 'row')} of others {'quotes' if rows == 1 else 'quote'} an identity of theirs, and {'stays' if rows == 1 else 'stay'}"
+            f"{what}: {counted(rows, 'row')} of others"
+            f" {'quotes' if rows == 1 else 'quote'} an identity of theirs, and"
+            f" {'stays' if rows == 1 else 'stay'}"
         )
-    if gone.others is None:
+    if erasure.others is None:
         notice("what others have was not looked through for so many people")
-    if done.key and not done.dry_run and gone.anything():
+    if forgotten.key and not forgotten.dry_run and erasure.anything():
         notice(
-            f"the key that keeps them out is {done.key}; no backup has it: keep a copy of it elsewhere"
+            f"the key that keeps them out is {forgotten.key}; no backup has it: keep a"
+            " copy of it elsewhere"
         )
-    if not gone.anything():
-        return
-    files = (*gone.files, *gone.rejects_files, *gone.answers, *done.backups)
+    if erasure.anything():
+        _say_elsewhere(forgotten)
+
+
+def _say_elsewhere(forgotten: Forgotten) -> None:
+    """Print where the erased may still be, outside the store."""
+    erasure = forgotten.erasure
+    files = (*erasure.files, *erasure.rejects_files, *erasure.answers, *forgotten.backups)
     notice(
         "not touched: backups, exports, and the files that were imported" + (":" if files else "")
     )
     for path in files:
         notice(f"  {'standard input, as it was piped in' if path == '-' else path}")
-    if done.left:
+    if forgotten.left:
         notice("of a command that was killed or still runs, and may hold them:")
-    for one in done.left:
-        notice(f"  {one.path}: {one.why}")
-    if gone.outputs:
-        notice(f"not told: {', '.join(gone.outputs)}, where batches of theirs went")
-    if gone.may_have:
+    for leftover in forgotten.left:
+        notice(f"  {leftover.path}: {leftover.why}")
+    if erasure.outputs:
+        notice(f"not told: {', '.join(erasure.outputs)}, where batches of theirs went")
+    if erasure.may_have:
         notice(
-            f"not told: {', '.join(gone.may_have)}, where batches of feeds that only read went; whose they were is not kept"
+            f"not told: {', '.join(erasure.may_have)}, where batches of feeds that only read"
+            " went; whose they were is not kept"
         )
 
 
-def print_records(found: Sequence[Record]) -> None:
+def print_records(records: Sequence[Record]) -> None:
     """Print requests, two lines each."""
-    for one in found:
-        print_line(f"{one.id}  {one.type} ({one.regulation}): {one.status}")
-        told = [f"received {moment(one.received_ms)}"]
-        if one.finished_ms is not None:
-            told.append(f"{one.status} {moment(one.finished_ms)}")
-        elif one.due_ms > one.received_ms:
-            told.append(f"due {moment(one.due_ms)}")
-        if one.profiles is not None:
-            told.append(counted(one.profiles, "profile"))
-        if one.results:
-            told.append(f"in {one.results}")
-        print_line("  " + ", ".join(told))
-    _say_told_by(dict.fromkeys(teller for one in found for teller in one.told_by or ()))
+    for record in records:
+        print_line(f"{record.id}  {record.type} ({record.regulation}): {record.status}")
+        facts = [f"received {moment(record.received_ms)}"]
+        if record.finished_ms is not None:
+            facts.append(f"{record.status} {moment(record.finished_ms)}")
+        elif record.due_ms > record.received_ms:
+            facts.append(f"due {moment(record.due_ms)}")
+        if record.profiles is not None:
+            facts.append(counted(record.profiles, "profile"))
+        if record.results:
+            facts.append(f"in {record.results}")
+        print_line("  " + ", ".join(facts))
+    _say_told_by(dict.fromkeys(teller for record in records for teller in record.told_by or ()))
 
 
-def print_aged(done: Aged) -> None:
+def print_aged(aged: Aged) -> None:
     """Print what retention took away, or would."""
-    would = "would " if done.dry_run else ""
+    would = "would " if aged.dry_run else ""
     print_line(
-        f"{counted(done.gone, 'profile')} {would}{'go' if done.dry_run or done.gone != 1 else 'goes'} for good"
+        f"{counted(aged.gone, 'profile')}"
+        f" {would}{'go' if aged.dry_run or aged.gone != 1 else 'goes'} for good"
     )
     print_line(
-        f"{counted(done.stubs, 'profile')} {would}{'keep' if done.dry_run or done.stubs != 1 else 'keeps'} only who they are"
+        f"{counted(aged.stubs, 'profile')}"
+        f" {would}{'keep' if aged.dry_run or aged.stubs != 1 else 'keeps'} only who they"
+        " are"
     )
     print_line(
-        f"{counted(done.events, 'event')} {would}{'go' if done.dry_run or done.events != 1 else 'goes'}"
+        f"{counted(aged.events, 'event')}"
+        f" {would}{'go' if aged.dry_run or aged.events != 1 else 'goes'}"
     )
-    _say_told_by(done.told_by)
+    _say_told_by(aged.told_by)
 
 
-def print_clocks(found: dict[str, Any]) -> None:
+def print_clocks(clocks: dict[str, Any]) -> None:
     """Print the clocks."""
 
-    def told(days: int | None) -> str:
+    def kept_for(days: int | None) -> str:
         return f"kept for {counted(days, 'day')} after the last batch" if days else "kept for ever"
 
     for name, what in (("lifetime_days", "attributes and consent"), ("retention_days", "profiles")):
-        print_line(f"{what}: {told(found[name])}")
-    if found["lifetime_profiles"]:
+        print_line(f"{what}: {kept_for(clocks[name])}")
+    if clocks["lifetime_profiles"]:
         print_line(
-            "lifetime profiles: attributes and consent are kept beyond that, for when the person comes back; devices are not"
+            "lifetime profiles: attributes and consent are kept beyond that, for when the"
+            " person comes back; devices are not"
         )
-    for one in found["applied"][-5:]:
+    for application in clocks["applied"][-5:]:
         print_line(
-            f"applied {moment(one['at_ms'])}: {counted(one['gone'], 'profile')} gone, {counted(one['stubs'], 'stub')} made"
+            f"applied {moment(application['at_ms'])}:"
+            f" {counted(application['gone'], 'profile')} gone,"
+            f" {counted(application['stubs'], 'stub')} made"
         )

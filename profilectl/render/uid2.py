@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from profilectl.render.screen import counted, print_line
@@ -10,39 +11,50 @@ if TYPE_CHECKING:
     from profilectl.outputs.uid2.run import Uid2Outcome
 
 
-def print_outcome(done: Uid2Outcome) -> None:
+def print_outcome(outcome: Uid2Outcome) -> None:
     """Print what was asked and answered, or would be asked."""
-    whom = f"audience {done.audience}" if done.audience is not None else "everybody"
-    lately = (
-        f", not enriched for {counted(done.older_than_days, 'day')}" if done.older_than_days else ""
-    )
-    print_line(f"UID2: {whom}{lately}" + (" (dry run: nothing leaves)" if done.dry_run else ""))
+    people = f"audience {outcome.audience}" if outcome.audience is not None else "everybody"
+    days = outcome.older_than_days
+    due = f", not enriched for {counted(days, 'day')}" if days else ""
+    print_line(f"UID2: {people}{due}" + (" (dry run: nothing leaves)" if outcome.dry_run else ""))
     print_line("")
-    rows = [
-        (
-            "profiles",
-            f"{done.due:,} due,  {done.waiting:,} with a UID that is good for longer,  {done.nameless:,} without a value to ask",
-        ),
-        (
-            "to ask" if done.dry_run else "asked",
-            f"{counted(done.emails, 'e-mail')},  {counted(done.phones, 'phone')}",
-        ),
-        (
-            "not usable",
-            f"{counted(done.unusable['email'], 'e-mail')},  {counted(done.unusable['phone'], 'phone')} (not E.164)",
-        ),
-    ]
-    if not done.dry_run:
-        unknown = (
-            f",  {done.answers['unknown']:,} something else" if done.answers["unknown"] else ""
-        )
-        dropped = f",  {done.dropped:,} not imported" if done.dropped else ""
-        rows.append(
-            (
-                "answers",
-                f"{done.answers['mapped']:,} with a UID,  {done.answers['optout']:,} opted out,  {done.answers['invalid']:,} invalid{unknown}{dropped}",
-            )
-        )
-        rows.append(("imports", ", ".join(map(str, done.imports)) or "none"))
-    for label, text in rows:
+    for label, text in [*_asked(outcome), *([] if outcome.dry_run else _answered(outcome))]:
         print_line(f"  {label:<12}{text}")
+
+
+def _asked(outcome: Uid2Outcome) -> Iterator[tuple[str, str]]:
+    """Yield the lines of what is asked."""
+    unusable = outcome.unusable
+    yield (
+        "profiles",
+        (
+            f"{outcome.due:,} due,  {outcome.waiting:,} with a UID that is good for longer,"
+            f"  {outcome.nameless:,} without a value to ask"
+        ),
+    )
+    yield (
+        "to ask" if outcome.dry_run else "asked",
+        f"{counted(outcome.emails, 'e-mail')},  {counted(outcome.phones, 'phone')}",
+    )
+    yield (
+        "not usable",
+        (
+            f"{counted(unusable['email'], 'e-mail')},  {counted(unusable['phone'], 'phone')}"
+            " (not E.164)"
+        ),
+    )
+
+
+def _answered(outcome: Uid2Outcome) -> Iterator[tuple[str, str]]:
+    """Yield the lines of what was answered."""
+    answers = outcome.answers
+    unknown = f",  {answers['unknown']:,} something else" if answers["unknown"] else ""
+    dropped = f",  {outcome.dropped:,} not imported" if outcome.dropped else ""
+    yield (
+        "answers",
+        (
+            f"{answers['mapped']:,} with a UID,  {answers['optout']:,} opted out,"
+            f"  {answers['invalid']:,} invalid{unknown}{dropped}"
+        ),
+    )
+    yield "imports", ", ".join(map(str, outcome.imports)) or "none"

@@ -162,7 +162,7 @@ def test_a_pipe_that_is_told_its_width_loses_no_column(tmp_path: Path) -> None:
 
 def test_what_is_erased_is_counted_in_words(tmp_path: Path) -> None:
     """No name of a table is told to a person."""
-    schema = (ROOT / "profilectl" / "schema.sql").read_text()
+    schema = (ROOT / "profilectl" / "store" / "schema.sql").read_text()
     tables = re.findall(r"create table store\.(\w+) \((.*?)\n\);", schema, re.DOTALL)
     assert "sent_profile" in KINDS
     assert not [

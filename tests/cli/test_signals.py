@@ -50,7 +50,7 @@ COMMANDS = {
     "forget --customer-id A --yes": "profilectl.privacy.rewriting:put_in_place",
     "forward --follow": OPENED,
     "push --dry-run p.jsonl": "os:fsync",
-    "stream --follow": "profilectl.render.screen:print_batches",
+    "stream --follow": "profilectl.render.events:print_batches",
     "lookup -": "profilectl.importing.stage.source.unpacking:blocks_of",
     "show A": OPENED,
     "serve --credentials api.toml --port 0": "profilectl.server.snapshot:copy_for_reading",
@@ -138,7 +138,7 @@ def test_what_nohup_started_goes_on_when_the_terminal_is_closed(tmp_path: Path) 
         "stream",
         "--follow",
         folder=folder,
-        point="profilectl.render.screen:print_batches",
+        point="profilectl.render.events:print_batches",
         ignored=signal.SIGHUP,
     ) as command:
         command.reached()

@@ -19,6 +19,7 @@ PACKAGE = ROOT / "profilectl"
 PARSERS = {"rules/event/condition.py", "rules/criteria/text.py"}
 """The rules that read a language, with lark."""
 RULE_TABLES = {
+    "cli/command_list",
     "codes",
     "configuration",
     "importing/sift",

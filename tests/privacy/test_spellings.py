@@ -357,7 +357,7 @@ def test_access_finds_what_erasure_clears(folder: Path) -> None:
 def test_every_column_of_text_has_its_place_in_the_table() -> None:
     from profilectl.privacy.mentions import HELD
 
-    schema = (ROOT / "profilectl" / "schema.sql").read_text()
+    schema = (ROOT / "profilectl" / "store" / "schema.sql").read_text()
     found = {
         (table, column)
         for table, body in re.findall(r"create table store\.(\w+) \((.*?)\n\);", schema, re.DOTALL)

@@ -67,7 +67,7 @@ class ExplainAttributeOptions:
 @explain_app.command("attribute", epilog=ATTRIBUTE)
 @with_options(ExplainAttributeOptions)
 def attribute_command(context: typer.Context, options: ExplainAttributeOptions) -> None:
-    """Say of each attribute of a person which row decided it, and what every other value lost to."""
+    """Say which row decided each attribute of a person, and what every other value lost to."""
     from profilectl.reading.actions import explain_person
     from profilectl.render import explain, screen
 

@@ -121,7 +121,7 @@ def set_feed(
 
 
 def _print(feeds: list[dict[str, object]]) -> None:
-    from profilectl.render import screen
+    from profilectl.render import tables
 
     rows = [
         (
@@ -134,7 +134,7 @@ def _print(feeds: list[dict[str, object]]) -> None:
         )
         for feed in feeds
     ]
-    screen.print_table(
+    tables.print_table(
         "Feeds",
         ("feed", "source", "protection", "partner", "workspace", "imports"),
         rows,

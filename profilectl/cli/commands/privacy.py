@@ -84,7 +84,7 @@ class ForgetOptions:
     as_json: JsonOption = False
 
     def request(self) -> ForgetRequest:
-        """Return who is to be forgotten. Raises UsageError where the options do not fit together."""
+        """Return who is to be forgotten. Raises UsageError for options that do not go together."""
         from profilectl.privacy.forget import ForgetRequest
 
         if self.file is None:

@@ -87,7 +87,7 @@ def search_command(context: typer.Context, options: SearchOptions) -> None:
     """
     from profilectl.reading.actions import search_store
     from profilectl.reading.search import SearchRequest
-    from profilectl.render import screen
+    from profilectl.render import answers, screen
 
     if options.text is not None and not options.text.strip() and not options.kinds:
         raise UsageError(  # of a type, an empty text lists all
@@ -107,7 +107,7 @@ def search_command(context: typer.Context, options: SearchOptions) -> None:
         documents = ",\n ".join(hit.as_json() for hit in hits)
         screen.print_text(f'{{"count": {count}, "hits": [{documents}]}}\n')
     else:
-        screen.print_hits(hits)
+        answers.print_hits(hits)
         if count > len(hits) or not hits:
             shown = f", the first {len(hits):,} are shown (--limit)" if hits else ""
             screen.notice(f"{count:,} found{shown}")

@@ -18,7 +18,7 @@ from profilectl.render.screen import SECTIONS
 
 if TYPE_CHECKING:
     from profilectl.profiles.activity import Activity
-    from profilectl.render.activity import View
+    from profilectl.render.sections import View
 
 EXAMPLE = "Example: profilectl show --email john.smith@example.com"
 SectionName = enum.Enum("SectionName", names_of(SECTIONS), type=str)  # type: ignore[misc]
@@ -104,6 +104,7 @@ def show_command(context: typer.Context, options: ShowOptions) -> None:
         return
     from profilectl.reading.actions import read_activities
     from profilectl.render import activity, screen
+    from profilectl.render.sections import View as ActivityView
 
     activities = read_activities(
         common.store, kind, value, as_of=options.as_of, wait_s=options.wait
@@ -115,7 +116,7 @@ def show_command(context: typer.Context, options: ShowOptions) -> None:
             f"{len(activities)} profiles have the {_named(kind)} {value}",
             "--pick N says which is to be saved",
         )
-    view = activity.View(
+    view = ActivityView(
         now_ms=screen.now_ms(),
         sections=options.sections(),
         history=options.history,

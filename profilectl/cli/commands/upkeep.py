@@ -355,10 +355,10 @@ def stats_command(
 ) -> None:
     """Say how many profiles, identities and values the store holds, and how large it is."""
     from profilectl.reading.upkeep import stats
-    from profilectl.render import screen
+    from profilectl.render import answers, screen
 
     figures = stats(options_of(context).store, wait_s=wait)
     if as_json:
         screen.print_json(figures)
     else:
-        screen.print_stats(figures)
+        answers.print_stats(figures)

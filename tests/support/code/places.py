@@ -272,7 +272,15 @@ def bare_fields(tree: Tree) -> list[Place]:
         for node, below in zip(owner.body, [*owner.body[1:], ast.Pass()], strict=True)
         if isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.unparse(node.annotation)
         if not (isinstance(below, ast.Expr) and is_text(below.value))
+        and not _is_option(node.annotation)
     ]
+
+
+def _is_option(annotation: ast.expr) -> bool:
+    """Return whether a field is an option of a command: its help is its sentence."""
+    text = ast.unparse(annotation)
+    names = ("Option", "Options", "Argument", "Flags")
+    return "typer." in text or text.endswith(names)
 
 
 def bare_functions(tree: Tree) -> list[Place]:
