@@ -101,14 +101,24 @@ def test_a_way_through_the_code_has_six_files_at_most() -> None:
     assert all(len(steps) <= WAY for steps in ways.values())
 
 
-@pytest.mark.skipif(
-    not (ROOT / "profilectl" / "rules").is_dir(), reason="the packages are still to come"
-)
 @pytest.mark.parametrize(
-    "document", [DOCS / "ways.md", ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name
+    "page", [DOCS / "ways.md", ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name
 )
-def test_every_file_that_is_named_is_there(document: Path) -> None:
-    named = re.findall(r"`([\w/]+/[\w/]*(?:\.py|\.sql)?|codes\.py)`", document.read_text("utf-8"))
-    assert named
+def test_every_file_that_is_named_is_there(page: Path) -> None:
+    names = re.findall(r"`([\w/]+/[\w/]*(?:\.py|\.sql)?|codes\.py)`", page.read_text("utf-8"))
+    assert names
     places = (ROOT / "profilectl", ROOT)
-    assert [name for name in named if not any((place / name).exists() for place in places)] == []
+    assert [name for name in names if not any((place / name).exists() for place in places)] == []
+
+
+def test_what_is_said_to_decide_stands_in_its_file() -> None:
+    answers = (DOCS / "ways.md").read_text("utf-8").partition("## Where is it decided?")[2]
+    named = re.findall(r"`([\w/]+\.py)`: (?:the table )?`(\w+)`", answers)
+    assert len(named) == 5
+    texts = {path: (ROOT / "profilectl" / path).read_text("utf-8") for path, _ in named}
+    missing = [
+        (path, name)
+        for path, name in named
+        if not re.search(rf"^(?:def )?{name}\b", texts[path], re.MULTILINE)
+    ]
+    assert missing == []
