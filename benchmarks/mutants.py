@@ -50,21 +50,25 @@ MODULES = (
 )
 # Test files by name, wherever they are below tests/, and options of pytest.
 QUICK = (
-    ("test_rules_of_identity.py", "test_rules_of_rows.py", "test_rules_in_turn.py"),
+    (
+        "test_identity.py",
+        "test_consent_sources_and_limits.py",
+        "test_interpreter.py",
+    ),
     ("test_conformance.py", "-k", "interpreter"),
 )
 SLOWER = (
     "test_identity_keys.py",
     "test_protection_table.py",
-    "test_consent_ahead.py",
+    "test_consent_in_the_future.py",
     "test_environments.py",
-    "test_idsync_rules.py",
-    "test_modify.py",
-    "test_privacy.py",
+    "test_logout.py",
+    "test_modify_and_alias.py",
+    "test_erasure.py",
     "test_retention.py",
-    "test_reading.py",
+    "test_values.py",
     "test_events.py",
-    "test_wide.py",
+    "test_many_columns.py",
     "test_explain.py",
 )
 # Options of every run of pytest: none of pyproject.toml, and it stops at the first failure.

@@ -21,13 +21,14 @@ import uvicorn
 
 from profilectl.codes import ProfilectlError, UsageError
 from profilectl.files.ending import hang_up_gently
-from profilectl.server.application import Service, make_application
+from profilectl.server.application import make_application
 from profilectl.server.credentials import ServerCredentials
 from profilectl.server.desk import Desk
 from profilectl.server.gate import Gate, Notices
 from profilectl.server.intake import Intake
 from profilectl.server.peers import MOST_CONNECTIONS, MOST_OF_A_PEER, Address, Peers
 from profilectl.server.place import Place
+from profilectl.server.service import Service
 from profilectl.server.snapshot import MOST_BEHIND_S, Snapshot, Snapshots
 from profilectl.server.trouble import Trouble
 from profilectl.server.wire import ConnectionLimits, config_of

@@ -31,7 +31,7 @@ from profilectl.importing.corrections.alias import alias_profiles
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
 from profilectl.importing.undo import undo_import
-from profilectl.privacy.forget import RefreshRequest as Forgetting
+from profilectl.privacy.forget import ForgetRequest as Forgetting
 from profilectl.privacy.forget import forget
 from profilectl.privacy.retention import apply_retention
 from profilectl.profiles.played import activities

@@ -209,3 +209,25 @@ def test_nothing_runs_in_zsh_at_tab_or_at_enter(command: Path, folder: Path) -> 
     assert "naïve" in seen
     assert "DONE" in seen
     assert not (folder / "RAN").exists()
+
+
+def test_the_shell_completes_what_the_store_has(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / "a.csv").write_text(f"customer_id,tier\nA,{number}\n")
+        assert (
+            run("--workspace", "eu", "import", "a.csv", "--feed", "crm", folder=tmp_path).returncode
+            == 0
+        )
+    assert run("imports", "undo", "2", folder=tmp_path).returncode == 0
+    for line, found in (
+        ("diff --attribute ", ["tier"]), ("diff ", ["1"]), ("diff --identity em", ["email="]), ("imports undo ", ["1"]), ("imports show ", ["1", "2"]),
+        ("--workspace ", ["eu"]), ("feeds show c", ["crm"]), ("feeds add c", []),
+    ):  # fmt: skip
+        words = f"profilectl {line}"
+        done = run(
+            folder=tmp_path,
+            _PROFILECTL_COMPLETE="complete_bash",
+            COMP_WORDS=words,
+            COMP_CWORD=str(len(words.split(" ")) - 1),
+        )
+        assert done.stdout.split() == found, line

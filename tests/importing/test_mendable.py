@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.doors import run
+from support.people_by_identity import people
 
 HEADER = "customer_id,email,note\r\n"
 BROKEN = [
@@ -219,3 +220,34 @@ def test_a_row_of_parquet_is_told_as_a_row(tmp_path: Path) -> None:
         ("UPDATE_ONLY_NO_MATCH", 1, False),
         ("NO_IDENTITY", 2, False),
     ]
+
+
+def test_rejects_of_a_utf_16_file_are_a_utf_16_file(tmp_path: Path) -> None:
+    (tmp_path / "u.csv").write_bytes("customer_id,name\n,Müller\nD,x\n,Third\n".encode("utf-16"))
+    assert (
+        run(
+            "import",
+            "u.csv",
+            "--encoding",
+            "utf-16",
+            "--feed",
+            "f",
+            "--rejects-as-input",
+            "m.csv",
+            folder=tmp_path,
+        ).returncode
+        == 3
+    )
+    mended = (tmp_path / "m.csv").read_bytes()
+    assert mended.decode("utf-16") == "customer_id,name\n,Müller\n,Third\n"
+    (tmp_path / "m.csv").write_bytes(
+        mended.decode("utf-16")
+        .replace(",Müller", "E,Müller")
+        .replace(",Third", "F,Third")
+        .encode("utf-16")
+    )
+    assert (
+        run("import", "m.csv", "--encoding", "utf-16", "--feed", "f", folder=tmp_path).returncode
+        == 0
+    )
+    assert people(tmp_path) == {"D": {"name": "x"}, "E": {"name": "Müller"}, "F": {"name": "Third"}}

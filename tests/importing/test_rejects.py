@@ -9,8 +9,9 @@ import random
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
-from support.doors import call
+from support.doors import call, run
 
 from profilectl.codes import Reject
 from profilectl.importing.stage.staged import Rejects
@@ -329,3 +330,16 @@ def test_a_map_fits_the_rejects_and_the_other_files_together(tmp_path: Path) -> 
         folder=tmp_path,
     )
     assert "'Nobody'" in str(done.exception)
+
+
+def test_a_reject_of_parquet_names_its_row(tmp_path: Path) -> None:
+    duckdb.execute(
+        f"copy (select * from (values (null, 'x'), ('A', 'y')) as t(customer_id, n)) to '{tmp_path}/a.parquet' (format parquet)"
+    )
+    assert run("import", "a.parquet", "--feed", "f", folder=tmp_path).returncode == 3
+    reject = json.loads((tmp_path / "a.parquet.rejects.jsonl").read_text())
+    assert (reject["row"], "line" in reject, json.loads(reject["raw"])) == (
+        1,
+        False,
+        {"customer_id": None, "n": "x"},
+    )

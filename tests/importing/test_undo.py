@@ -18,35 +18,13 @@ from hypothesis import strategies as st
 from support.doors import call, run
 from support.effort import at_length
 from support.histories import History, Import, histories, rows
+from support.people_by_identity import people
 from support.played_histories import breaches, declare, exported, opened, request_for
 
 from profilectl.codes import InputRefused
 from profilectl.importing.run import import_files
 from profilectl.importing.undo import undo_import
 from profilectl.profiles.read_model import profiles_of
-
-
-def test_the_shell_completes_what_the_store_has(tmp_path: Path) -> None:
-    for number in (1, 2):
-        (tmp_path / "a.csv").write_text(f"customer_id,tier\nA,{number}\n")
-        assert (
-            run("--workspace", "eu", "import", "a.csv", "--feed", "crm", folder=tmp_path).returncode
-            == 0
-        )
-    assert run("imports", "undo", "2", folder=tmp_path).returncode == 0
-    for line, found in (
-        ("diff --attribute ", ["tier"]), ("diff ", ["1"]), ("diff --identity em", ["email="]), ("imports undo ", ["1"]), ("imports show ", ["1", "2"]),
-        ("--workspace ", ["eu"]), ("feeds show c", ["crm"]), ("feeds add c", []),
-    ):  # fmt: skip
-        words = f"profilectl {line}"
-        done = run(
-            folder=tmp_path,
-            _PROFILECTL_COMPLETE="complete_bash",
-            COMP_WORDS=words,
-            COMP_CWORD=str(len(words.split(" ")) - 1),
-        )
-        assert done.stdout.split() == found, line
-
 
 # A history in process
 
@@ -549,3 +527,36 @@ def test_a_feed_stays_when_it_was_declared_or_has_another_import(
     (one,) = json.loads(call("feeds", "list", "--json", folder=tmp_path).stdout)
     assert (one["name"], one["source"]) == ("f", "warehouse")
     assert one["imports"] == (not declared)
+
+
+def test_a_replayed_correction_is_about_the_person_it_named(tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("customer_id,t\nA,1\n")
+    (tmp_path / "two.csv").write_text("customer_id,u\nA,2\n")
+    for name, feed in (("one.csv", "f"), ("two.csv", "g")):
+        assert call("import", name, "--feed", feed, folder=tmp_path).exit_code == 0
+    assert run("set", "--customer-id", "A", "tier=gold", folder=tmp_path).returncode == 0
+    assert (
+        run("modify", "--customer-id", "A", "--add", "email=a@x.io", folder=tmp_path).returncode
+        == 0
+    )
+    for _ in range(2):  # what was made again can be made again
+        number = next(
+            one["import"]
+            for one in json.loads(run("imports", "list", "--json", folder=tmp_path).stdout)
+            if one["undone_ms"] is None
+        )
+        if number == 1:
+            done = run("imports", "undo", "1", "--replay", "--yes", folder=tmp_path)
+            assert done.returncode == 0, done.stderr
+    assert people(tmp_path) == {"A": {"tier": "gold", "u": "2"}}
+
+
+def test_a_correction_of_a_profile_that_is_no_more_is_not_made_again(tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("customer_id,t\nA,1\n")
+    assert call("import", "one.csv", "--feed", "f", folder=tmp_path).exit_code == 0
+    assert run("set", "--customer-id", "A", "tier=gold", folder=tmp_path).returncode == 0
+    before = run("export", "profiles", folder=tmp_path).stdout
+    done = run("imports", "undo", "1", "--replay", "--yes", folder=tmp_path)
+    assert done.returncode == 4
+    assert "import 2 cannot be made again: nobody has the customer_id A" in done.stderr
+    assert run("export", "profiles", folder=tmp_path).stdout == before

@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 from support.doors import run
 
-from profilectl.server.application import Service, make_application
+from profilectl.server.application import make_application
 from profilectl.server.credentials import Client, FeedSender, ServerCredentials
 from profilectl.server.gate import Gate, Notices, body_of
 from profilectl.server.idsync.signing import signature_of
 from profilectl.server.pace import RequestRate
 from profilectl.server.peers import Peers
+from profilectl.server.service import Service
 
 JSON = b"application/json"
 SECRET = "0123456789abcdef"

@@ -4,17 +4,27 @@ one that never is.
 
 from __future__ import annotations
 
+import json
+import random
 import tempfile
 from pathlib import Path
 
+import duckdb
 import pytest
 from hypothesis import HealthCheck, example, given, note, seed, settings
 from hypothesis import strategies as st
+from support.doors import run
 from support.effort import at_length
 from support.equivalence import NOW_MS, stated_settings, text_of
 from support.eventful_histories import eventful
 from support.histories import History, Import
+from support.profile_lines import exported
 
+import profilectl.audiences.refresh
+import profilectl.importing.commit
+import profilectl.importing.run
+import profilectl.store.compaction
+import profilectl.store.scratch
 from profilectl.importing.request import ImportRequest
 from profilectl.importing.run import import_files
 from profilectl.importing.undo import to_undo, undo
@@ -146,3 +156,107 @@ def test_a_store_tells_the_same_however_often_it_is_laid_together_at_length(part
         compare(history, keeps)
 
     compares()
+
+
+def sixteen_imports(path: Path, folder: Path) -> None:
+    """Import sixteen small files whose customers, attributes and identities overlap and move."""
+    chance = random.Random(3)
+    scratch = Scratch(folder)
+    with open_store(scratch, path, create=True, write=True) as store, store.transaction():
+        store.put_settings({"identity.strategy": "link"})
+        scratch.run("update store.meta set value = 'fixed' where name = 'secret'")
+    scratch.close()
+    for number in range(16):
+        file = folder / f"{number}.jsonl"
+        rows = []
+        for _ in range(12):
+            key = f"k{chance.randrange(6)}"
+            rows.append(
+                {
+                    "user_identities": {
+                        "customer_id": f"C{chance.randrange(9)}",
+                        "email": f"e{chance.randrange(9)}@example.com",
+                    },
+                    "user_attributes": {key: str(chance.randrange(50))},
+                    "deleted_user_attributes": [f"k{chance.randrange(6)}"]
+                    if chance.random() < 0.2
+                    else [],
+                }
+            )
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        import_files(path, ImportRequest([str(file)], "f", now_ms=1_790_000_000_000 + number))
+
+
+@pytest.mark.slow
+def test_compaction_changes_nothing_that_can_be_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    sixteen_imports(tmp_path / "a" / "store.duckdb", tmp_path / "a")
+    monkeypatch.setattr(profilectl.store.compaction, "MANY_SEGMENTS", 1000)
+    sixteen_imports(tmp_path / "b" / "store.duckdb", tmp_path / "b")
+    with (
+        duckdb.connect(tmp_path / "a" / "store.duckdb") as compacted,
+        duckdb.connect(tmp_path / "b" / "store.duckdb") as loose,
+    ):
+        segments = "select count(*) from segment"
+        assert (
+            compacted.execute(segments).fetchall()[0][0]
+            <= 12
+            < loose.execute(segments).fetchall()[0][0]
+        )
+    ours, theirs = (
+        exported(tmp_path / "a" / "store.duckdb"),
+        exported(tmp_path / "b" / "store.duckdb"),
+    )
+    assert [line.replace(str(tmp_path / "a"), "") for line in ours] == [
+        line.replace(str(tmp_path / "b"), "") for line in theirs
+    ]
+
+
+def test_segments_lie_in_order(tmp_path: Path) -> None:
+    sixteen_imports(tmp_path / "store.duckdb", tmp_path)
+    with duckdb.connect(tmp_path / "store.duckdb") as connection:
+        for (number,) in connection.execute("select number from segment").fetchall():
+            for table, column in ((f"row_{number}", "profile"), (f"index_{number}", "hash")):
+                disorder = (
+                    f"select count(*) from (select {column} as one, lag({column}) over (order by rowid) as before"
+                    f" from {table}) where before > one"
+                )
+                assert connection.execute(disorder).fetchall()[0][0] == 0
+
+
+def test_what_was_refused_is_laid_together_again_and_again(tmp_path: Path) -> None:
+    def bring(name: str, text: str, *more: str) -> None:
+        (tmp_path / name).write_text(text)
+        assert run("import", name, *more, folder=tmp_path).returncode == 0
+
+    (tmp_path / "c.toml").write_text("[history]\nkeep = 1\n")
+    run("config", "apply", "c.toml", folder=tmp_path)
+    bring("a.csv", "customer_id,tier,colour\nA,gold,red\n", "--feed", "crm")
+    bring("b.csv", "customer_id,tier\nA,silver\n", "--feed", "app", "--source", "sdk")
+    for number in range(4):
+        bring(f"z{number}.csv", f"customer_id,z{number}\nA,1\n", "--feed", "crm")
+        assert run("compact", folder=tmp_path).returncode == 0
+        assert run("check", folder=tmp_path).returncode == 0
+    told = run("explain", "A", "--attribute", "tier", folder=tmp_path).stdout
+    assert "not silver, from app" in told
+    assert run("diff", "0", "6", folder=tmp_path).returncode == 0
+
+
+@pytest.mark.slow
+def test_imports_go_on_where_something_was_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("customer_id,tier,colour\nA,gold,red\n")
+    (tmp_path / "b.csv").write_text("customer_id,tier\nA,silver\n")
+    assert run("import", "a.csv", "--feed", "crm", folder=tmp_path).returncode == 0
+    assert (
+        run("import", "b.csv", "--feed", "app", "--source", "sdk", folder=tmp_path).returncode == 0
+    )
+    for number in range(24):
+        (tmp_path / "s.csv").write_text(f"customer_id,seq\nA,{number}\n")
+        done = run("import", "s.csv", "--feed", "crm", folder=tmp_path)
+        assert done.returncode == 0, (number, done.stderr)
+    assert (
+        "not silver, from app" in run("explain", "A", "--attribute", "tier", folder=tmp_path).stdout
+    )

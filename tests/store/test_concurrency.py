@@ -328,3 +328,37 @@ def test_a_reader_shuts_a_writer_out_and_is_waited_for(folder: Path) -> None:
     scratch.close()
     _, error = waiting.communicate(timeout=60)
     assert waiting.returncode == 0, error
+
+
+def test_the_same_file_by_two_processes_is_imported_once(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(
+        "customer_id,n\n" + "".join(f"C{n},{n}\n" for n in range(40_000))
+    )
+    assert run("feeds", "add", "fx", folder=tmp_path).returncode == 0
+    both = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "profilectl",
+                "import",
+                "x.csv",
+                "--feed",
+                "fx",
+                "--json",
+                "--wait",
+                "60",
+            ],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    reports = [json.loads(one.communicate(timeout=120)[0]) for one in both]
+    assert [one.returncode for one in both] == [0, 0]
+    assert sorted((one["import"] or 0, one.get("already_imported") or 0) for one in reports) == [
+        (0, 1),
+        (1, 0),
+    ]
+    assert len(json.loads(run("imports", "list", "--json", folder=tmp_path).stdout)) == 1

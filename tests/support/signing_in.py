@@ -20,11 +20,12 @@ from support.doors import call
 
 from profilectl.codes import InputRefused, UsageError
 from profilectl.server import intake
-from profilectl.server.application import Service, make_application
+from profilectl.server.application import make_application
 from profilectl.server.credentials import FeedSender, ServerCredentials
 from profilectl.server.desk import Desk
 from profilectl.server.intake import BatchesRefused, Intake, Later
 from profilectl.server.run import _keep_fresh
+from profilectl.server.service import Service
 from profilectl.server.snapshot import Snapshot, Snapshots
 
 SECRET = "a-secret-of-this-test"

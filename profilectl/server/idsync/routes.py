@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
 
-from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 
 from profilectl.importing.outcomes import RowOutcome
 from profilectl.rules.feed import PROTECTIONS, Effect
@@ -27,9 +28,8 @@ from profilectl.server.idsync.requests import (
     refusal,
 )
 from profilectl.server.intake import BatchesRefused, Later
-
-if TYPE_CHECKING:
-    from profilectl.server.application import Service
+from profilectl.server.parameters import Mpid
+from profilectl.server.service import Service, service_of
 
 T = TypeVar("T")
 ReadOnly = Annotated[bool, Query(description="Say what it would find, and change nothing.")]
@@ -42,69 +42,70 @@ SUMMARIES = {
 }
 
 
+@dataclass(frozen=True)
 class IDSync:
-    """What the requests do. at_work: gives the service, once there is one."""
+    """What the requests do."""
 
-    def __init__(self, at_work: Callable[[], Service]) -> None:
-        self.at_work = at_work
+    service: Service
+    """What they work with."""
 
     @property
     def rules(self) -> Rules:
-        return self.at_work().desk.snapshots.now.settings.rules
+        """The identity rules in force."""
+        return self.service.desk.snapshots.now.settings.rules
 
     def reads_only(self, feed: str) -> bool:
         """Say whether a feed may change nothing."""
-        known = self.at_work().desk.snapshots.now.feeds.get(feed)
-        return known is not None and PROTECTIONS[known.protection].known_user is Effect.PASS_BY
+        state = self.service.desk.snapshots.now.feeds.get(feed)
+        return state is not None and PROTECTIONS[state.protection].known_user is Effect.PASS_BY
 
     async def call(
         self, request: Request, call: str, *, read_only: bool, matches: bool
     ) -> Response:
         """Answer identify, login, logout or search."""
-        sender, raw = await self.at_work().caller(request)
-        asked = read_call(an_object(parsed(raw)), self.rules, call)
+        sender, raw = await self.service.caller(request)
+        user = read_call(an_object(parsed(raw)), self.rules, call)
         outcome: RowOutcome | None = None
         if call != "search" and not read_only and not self.reads_only(sender.name):
-            outcome = await self._resolve(sender.name, asked, call)
+            outcome = await self._resolve(sender.name, user, call)
         if (
             outcome is None or outcome.code == "READ_ONLY"
         ):  # ... of a feed that was changed a moment ago
-            outcome = await self._look(asked, call)
+            outcome = await self._look(user, call)
         if outcome is None or outcome.mpid is None:
             raise nobody(outcome.code if outcome else None)
-        return answered(to_json(answer_of(asked, outcome, self.rules, matches=matches)))
+        return answered(to_json(answer_of(user, outcome, self.rules, matches=matches)))
 
-    async def _resolve(self, feed: str, asked: UserRequest, call: str) -> RowOutcome:
-        line = batch_of(asked, call, self.rules, self.at_work().desk.snapshots.now.secret)
+    async def _resolve(self, feed: str, user: UserRequest, call: str) -> RowOutcome:
+        line = batch_of(user, call, self.rules, self.service.desk.snapshots.now.secret)
         try:
-            (outcome,) = await _done(self.at_work().intake.take(feed, [line], call))
+            (outcome,) = await _done(self.service.intake.take(feed, [line], call))
         except BatchesRefused as error:
             raise refusal(error.code) from None
         if outcome is None or (outcome.mpid is None and outcome.code is None):
             raise refusal("BAD_REQUEST")
         return outcome
 
-    async def _look(self, asked: UserRequest, call: str) -> RowOutcome | None:
-        service = self.at_work()
-        await service.desk.caught_up(service.intake.last_ms)
+    async def _look(self, user: UserRequest, call: str) -> RowOutcome | None:
+        await self.service.desk.caught_up(self.service.intake.last_ms)
         as_call = call if call in CALLS else "identify"
-        return await service.desk.read(lambda reader: look(reader, asked, as_call))
+        return await self.service.desk.read(lambda reader: look(reader, user, as_call))
 
     async def modify(self, request: Request, mpid: str, *, read_only: bool) -> Response:
         """Change the identities of a profile: all that is asked for, or nothing."""
-        sender, raw = await self.at_work().caller(request)
+        sender, raw = await self.service.caller(request)
         if mpid_of(mpid) is None:
             raise bad("an MPID is a whole number of 64 bits", "MPID_INVALID")
-        environment, asked, changes, names = read_changes(an_object(parsed(raw)))
+        environment, identities, changes, names = read_changes(an_object(parsed(raw)))
         if self.reads_only(sender.name):
             raise Problem(403, "READ_ONLY", "the feed may only read")
         number = str(int(mpid))
         key = change_key(
-            self.at_work().desk.snapshots.now.secret, number, environment, asked, changes
+            self.service.desk.snapshots.now.secret, number, environment, identities, changes
         )
         try:
             await _done(
-                self.at_work().intake.modify(
+                self.service.intake.modify(
                     sender.name, environment, number, changes, key, dry_run=read_only
                 )
             )
@@ -122,30 +123,10 @@ async def _done(work: Awaitable[T]) -> T:
         raise later.trouble.of_batch() from None
 
 
-def add_idsync(application: FastAPI, at_work: Callable[[], Service]) -> None:
+def add_idsync(application: FastAPI) -> None:
     """Add the requests to the application."""
-    idsync = IDSync(at_work)
-    asks = documents.body(documents.IDENTIFY, documents.FEED_OR_SIGNED)
-    told = {200: documents.IDENTIFIED, **documents.problems(400, 401, 404, 413, 429, 503)}
-
-    def route(call: str) -> None:
-        async def answer_call(
-            request: Request, read_only: ReadOnly = False, return_matches: Matches = True
-        ) -> Response:
-            return await idsync.call(request, call, read_only=read_only, matches=return_matches)
-
-        application.post(
-            f"/v1/{call}",
-            tags=["IDSync"],
-            summary=SUMMARIES[call],
-            operation_id=f"idsync_{call}",
-            response_class=Response,
-            openapi_extra=asks,
-            responses=told,
-        )(answer_call)
-
     for call in SUMMARIES:
-        route(call)
+        _add_call(application, call)
 
     @application.post(
         "/v1/{mpid}/modify",
@@ -156,9 +137,22 @@ def add_idsync(application: FastAPI, at_work: Callable[[], Service]) -> None:
         openapi_extra=documents.body(documents.MODIFY, documents.FEED_OR_SIGNED),
         responses={200: documents.MODIFIED, **documents.problems(400, 401, 403, 413, 429, 503)},
     )
-    async def modify(
-        request: Request,
-        mpid: Annotated[str, Path(description="A whole number of 64 bits.")],
-        read_only: ReadOnly = False,
+    async def modify(request: Request, mpid: Mpid, read_only: ReadOnly = False) -> Response:
+        return await IDSync(service_of(request)).modify(request, mpid, read_only=read_only)
+
+
+def _add_call(application: FastAPI, call: str) -> None:
+    @application.post(
+        f"/v1/{call}",
+        tags=["IDSync"],
+        summary=SUMMARIES[call],
+        operation_id=f"idsync_{call}",
+        response_class=Response,
+        openapi_extra=documents.body(documents.IDENTIFY, documents.FEED_OR_SIGNED),
+        responses={200: documents.IDENTIFIED, **documents.problems(400, 401, 404, 413, 429, 503)},
+    )
+    async def answer_call(
+        request: Request, read_only: ReadOnly = False, return_matches: Matches = True
     ) -> Response:
-        return await idsync.modify(request, mpid, read_only=read_only)
+        idsync = IDSync(service_of(request))
+        return await idsync.call(request, call, read_only=read_only, matches=return_matches)

@@ -1,13 +1,22 @@
-"""Rows that make an anonymous profile known are counted, by a dry run and by the import, and named
-(domain.md 4.3 note 8).
-"""
+"""Whom each row is about: what a newcomer runs who changes resolve.py."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import pytest
+from support.conformance import cases_of, check_with_command_line
 from support.doors import call
+
+
+@pytest.mark.parametrize("case", cases_of("resolve"))
+def test_case(case: dict[str, Any], tmp_path: Path) -> None:
+    check_with_command_line(case, tmp_path)
+
+
+# Rows that make an anonymous profile known are counted and named (domain.md 4.3 note 8).
 
 ROWS = "email,customer_id\na@example.com,\na@example.com,C1\na@example.com,C2\n"
 

@@ -1,0 +1,118 @@
+"""The requests of the Profile API (domain.md 9): a profile by its MPID, or by an identity."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from profilectl.rules.feed import ENVIRONMENTS
+from profilectl.server import documents
+from profilectl.server.answer import api_document
+from profilectl.server.bodies import answered, bad, read_object
+from profilectl.server.desk import Question, mpid_of
+from profilectl.server.documents import PROFILE, RESOLVE, problems
+from profilectl.server.parameters import (
+    Account,
+    Fields,
+    Mpid,
+    Org,
+    Workspace,
+    environment_of,
+    fields_named,
+    identity_of,
+)
+from profilectl.server.service import Service, service_of
+
+BY_MPID = "/userprofile/v1/{org}/{account}/{workspace}/{mpid}"
+PROBLEMS = problems(400, 401, 403, 429, 503)
+router = APIRouter()
+
+
+@router.get(
+    BY_MPID,
+    tags=["Profile API"],
+    summary="A profile by its MPID",
+    operation_id="profile_by_mpid_get",
+    response_class=Response,
+    openapi_extra=documents.BEARER,
+    responses={200: PROFILE, **PROBLEMS},
+)
+async def profile_by_get(
+    request: Request,
+    org: Org,
+    account: Account,
+    workspace: Workspace,
+    mpid: Mpid,
+    fields: Fields,
+) -> Response:
+    service = service_of(request)
+    _, workspace_name = service.client(request, org, account, workspace)
+    return await _by_mpid(service, workspace_name, mpid, fields)
+
+
+@router.post(
+    "/userprofile/v1/resolve/{org}/{account}/{workspace}",
+    tags=["Profile API"],
+    summary="A profile by an identity that is immutable",
+    response_class=Response,
+    openapi_extra=documents.body(RESOLVE, documents.BEARER),
+    responses={200: PROFILE, **PROBLEMS, **problems(413)},
+)
+async def resolve(
+    request: Request, org: Org, account: Account, workspace: Workspace, fields: Fields
+) -> Response:
+    service = service_of(request)
+    _, workspace_name = service.client(request, org, account, workspace)
+    names = fields_named(fields)
+    body = await read_object(request)
+    environment = environment_of(body.get("environment_type"), needed=True)
+    kind, value = identity_of(body.get("identity"))
+    immutable = service.desk.snapshots.now.settings.rules.immutable
+    if kind not in immutable:
+        types = ", ".join(sorted(immutable)) or "none"
+        raise bad(
+            f"the identity type must be immutable; {types} is",
+            "IDENTITY_NOT_IMMUTABLE",
+        )
+    return await _answer(service, Question(workspace_name, kind, value, environment), names)
+
+
+# The address of `resolve` would fit this one as well, so this one comes after it.
+@router.post(
+    BY_MPID,
+    tags=["Profile API"],
+    summary="A profile by its MPID",
+    operation_id="profile_by_mpid_post",
+    response_class=Response,
+    openapi_extra=documents.BEARER,
+    responses={200: PROFILE, **PROBLEMS},
+)
+async def profile_by_post(
+    request: Request,
+    org: Org,
+    account: Account,
+    workspace: Workspace,
+    mpid: Mpid,
+    fields: Fields,
+) -> Response:
+    service = service_of(request)
+    _, workspace_name = service.client(request, org, account, workspace)
+    return await _by_mpid(service, workspace_name, mpid, fields)
+
+
+async def _by_mpid(service: Service, workspace: str, mpid: str, fields: str) -> Response:
+    names = fields_named(fields)
+    if mpid_of(mpid) is None:
+        raise bad("an MPID is a whole number of 64 bits")
+    return await _answer(service, Question(workspace, "mpid", mpid), names)
+
+
+async def _answer(service: Service, question: Question, names: list[str]) -> Response:
+    profiles = await service.desk.ask(question)
+    if not profiles:
+        raise bad(
+            "the workspace has no such profile, or none within its lifetime",
+            "PROFILE_NOT_FOUND",
+        )
+    # Only batches that name an MPID can put it into both environments: production is meant.
+    profile = min(profiles, key=lambda profile: ENVIRONMENTS.index(profile.environment))
+    return answered(api_document(profile, names))

@@ -1,0 +1,16 @@
+"""Whom a store holds, under the first identity of each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from support.doors import run
+
+
+def people(folder: Path) -> dict[str, dict[str, object]]:
+    lines = run("export", "profiles", folder=folder).stdout.splitlines()
+    return {
+        str(next(iter(one["user_identities"].values()), ["nobody"])[0]): one["user_attributes"]
+        for one in map(json.loads, lines)
+    }
