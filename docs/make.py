@@ -1,5 +1,4 @@
-"""Write the parts of the documents that the code decides: tables of rules, codes, settings,
-options.
+"""Write the parts of the documents that the code decides: rules, codes, settings, options.
 
     python docs/make.py            write them
     python docs/make.py --check    exit with 1 where a document is not current
@@ -20,6 +19,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ import typer
 
 from profilectl import codes
 from profilectl.cli.app import app
-from profilectl.codes import CODES, Exit, CodeEffect
+from profilectl.codes import CODES, CodeEffect, Exit
 from profilectl.configuration import CHOICES, SETTINGS
 from profilectl.outputs.packing import SERVER_SET
 from profilectl.outputs.platform import ANSWERS, CLASSES, Act
@@ -44,52 +44,87 @@ from profilectl.rules.leaving.audience_connection import PHONES
 from profilectl.rules.leaving.connection import REASONS
 from profilectl.rules.leaving.output import ANSWERS as OUTPUT_ANSWERS
 from profilectl.rules.leaving.output import CLASSES as OUTPUT_CLASSES
-from profilectl.rules.leaving.output import CONTENTS, SWITCHES, TROUBLES
+from profilectl.rules.leaving.output import CONTENTS, SWITCHES, TROUBLES, DeliveryFate
 from profilectl.rules.leaving.output import TYPES as OUTPUTS
-from profilectl.rules.leaving.output import CodeEffect as FateOfBatch
 from profilectl.rules.priority import OVERWRITE, SOURCES
 from profilectl.rules.text.presence import PRESENCE
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 PART = re.compile(r"(<!-- made: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+WIDTH = 100
+"""The characters of a line that is no row of a table."""
+CELL = 160
+"""The characters of a cell: what is longer goes on below its table."""
+FEW_CHOICES = 100
+"""The characters of an option's choices up to which they stand in the table itself."""
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a Markdown table."""
+    """Return a Markdown table; below it, in a list, what does not fit into a cell."""
     lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
-    lines += [
-        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows
-    ]
-    return "\n".join(lines) + "\n"
+    below = []
+    for row in rows:
+        cells, remainders = zip(*(parted(str(cell)) for cell in row), strict=True)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        below += [
+            wrapped(f"- {cells[0]}: {remainder[0].upper()}{remainder[1:]}")
+            for remainder in remainders
+            if remainder
+        ]
+    return "\n".join([*lines, "", *below] if below else lines) + "\n"
+
+
+def parted(cell: str) -> tuple[str, str]:
+    """Return a cell up to the last sentence or word that fits, and the rest of it."""
+    if len(cell) <= CELL:
+        return cell, ""
+    ends = (cell[:CELL].rfind(mark) for mark in (". ", "; ", ", ", " "))
+    end = next(end for end in ends if end > 0)
+    return cell[:end].rstrip(".") + ".", cell[end + 1 :].strip()
+
+
+def wrapped(text: str) -> str:
+    """Return a paragraph or an item of a list in lines of WIDTH, with spans of code unbroken."""
+    unbroken = re.sub(r"`[^`]+`", lambda span: span[0].replace(" ", "\0"), text)
+    lines = textwrap.wrap(
+        unbroken,
+        WIDTH,
+        subsequent_indent="  " if text.startswith("- ") else "",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines).replace("\0", " ")
 
 
 def code(text: str) -> str:
+    """Return a text as code; nothing for an empty one."""
     return f"`{text}`" if text else ""
 
 
 def listed(names: Iterable[str]) -> str:
+    """Return names as code, separated by commas."""
     return ", ".join(map(code, names)) or "none"
 
 
-def said(member: type, module: Any) -> dict[str, str]:
+def sentences_of(member: type, module: Any) -> dict[str, str]:
     """Return the sentence under each member of an enum."""
     tree = ast.parse(inspect.getsource(module))
-    body = next(
+    (enumeration,) = (
         node
         for node in tree.body
         if isinstance(node, ast.ClassDef) and node.name == member.__name__
-    ).body
-    found = {}
-    for name, text in itertools.pairwise(body):
+    )
+    sentences = {}
+    for name, text in itertools.pairwise(enumeration.body):
         if (
             isinstance(name, ast.Assign)
             and isinstance(text, ast.Expr)
             and isinstance(text.value, ast.Constant)
         ):
             assert isinstance(name.targets[0], ast.Name)
-            found[name.targets[0].id] = " ".join(str(text.value.value).split())
-    return found
+            sentences[name.targets[0].id] = " ".join(str(text.value.value).split())
+    return sentences
 
 
 def identity_types() -> str:
@@ -102,26 +137,28 @@ def identity_types() -> str:
         ("type", "column or field", "other names", "is looked up by"),
         (
             (
-                code(one.name),
-                code(one.field),
-                listed(one.aliases) if one.aliases else "",
-                shapes[one.shape],
+                code(kind.name),
+                code(kind.field),
+                listed(kind.aliases) if kind.aliases else "",
+                shapes[kind.shape],
             )
-            for one in TYPES
+            for kind in TYPES
         ),
     )
 
 
 def strategies() -> str:
-    rows = []
-    for name, one in STRATEGIES.items():
-        looked_up = (
-            "its login identities alone, if it brings any"
-            if one.login_decides
-            else "every identity, in the hierarchy's order"
+    every = "every identity, in the hierarchy's order"
+    by_login = "its login identities alone, if it brings any"
+    rows = [
+        (
+            code(name),
+            *map(listed, (strategy.login, strategy.unique, strategy.immutable, strategy.fixed)),
+            by_login if strategy.login_decides else every,
+            LOGOUTS[strategy.logout],
         )
-        flags = (one.login, one.unique, one.immutable, one.fixed)
-        rows.append((code(name), *map(listed, flags), looked_up, LOGOUTS[one.logout]))
+        for name, strategy in STRATEGIES.items()
+    ]
     return table(
         (
             "strategy",
@@ -137,7 +174,8 @@ def strategies() -> str:
 
 
 def hierarchy() -> str:
-    return " > ".join(map(code, HIERARCHY)) + "\n"
+    # The sign stays at the end of a line: at its beginning Markdown would take it for a quotation.
+    return wrapped(" > ".join(map(code, HIERARCHY)).replace(" > ", "\0> ")) + "\n"
 
 
 def placeholders() -> str:
@@ -150,43 +188,33 @@ def placeholders() -> str:
 def spoiled() -> str:
     return table(
         ("who writes so", "for example", "as a regular expression"),
-        ((one.writer, code(one.example), code(one.pattern)) for one in SPOILED),
+        ((form.writer, code(form.example), code(form.pattern)) for form in SPOILED),
     )
 
 
 def sources() -> str:
+    units = {"partner": "each partner"}
     return table(
         ("rank", "source", "who is a unit of its own"),
         (
-            (
-                one.rank,
-                code(name),
-                f"each {name}" if name == "partner" else "each feed" if one.own_unit else "",
-            )
-            for name, one in SOURCES.items()
+            (source.rank, code(name), units.get(name, "each feed") if source.own_unit else "")
+            for name, source in SOURCES.items()
         ),
     )
 
 
 def overwrite() -> str:
     standings = list(next(iter(OVERWRITE.values())))
+
+    def verdict(code_or_set: str) -> str:
+        return "written" if code_or_set == "SET" else f"refused: {code(code_or_set)}"
+
     rows = [
-        (
-            f"{standing}",
-            *(
-                "written" if row[standing] == "SET" else f"refused: {code(row[standing])}"
-                for row in OVERWRITE.values()
-            ),
-        )
+        (f"{standing}", *(verdict(verdicts[standing]) for verdicts in OVERWRITE.values()))
         for standing in standings
     ]
-    return table(
-        (
-            "the incoming source, beside the owner, is",
-            *(f"priority = {code(name)}" for name in OVERWRITE),
-        ),
-        rows,
-    )
+    priorities = (f"priority = {code(name)}" for name in OVERWRITE)
+    return table(("the incoming source, beside the owner, is", *priorities), rows)
 
 
 def protections() -> str:
@@ -199,8 +227,8 @@ def protections() -> str:
     return table(
         ("level", "the person is not known", "the person is known", "code of a dropped row"),
         (
-            (code(name), words[one.unknown_user], words[one.known_user], code(one.code))
-            for name, one in PROTECTIONS.items()
+            (code(name), words[level.unknown_user], words[level.known_user], code(level.code))
+            for name, level in PROTECTIONS.items()
         ),
     )
 
@@ -223,13 +251,13 @@ def limits() -> str:
 def code_table(fate: CodeEffect) -> Callable[[], str]:
     return lambda: table(
         ("code", "what a person reads"),
-        ((code(name), one.sentence) for name, one in CODES.items() if one.fate is fate),
+        ((code(name), meaning.sentence) for name, meaning in CODES.items() if meaning.fate is fate),
     )
 
 
 def exits() -> str:
-    sentences = said(Exit, codes)
-    return table(("exit", "meaning"), ((int(one), sentences[one.name]) for one in Exit))
+    sentences = sentences_of(Exit, codes)
+    return table(("exit", "meaning"), ((int(status), sentences[status.name]) for status in Exit))
 
 
 def promises() -> str:
@@ -252,15 +280,15 @@ def settings() -> str:
 
 
 def kept_fields() -> str:
-    return listed(KEPT_FIELDS) + "\n"
+    return wrapped(listed(KEPT_FIELDS)) + "\n"
 
 
 def event_types() -> str:
     return table(
         ("event type", "must have in `data`", "is named by"),
         (
-            (code(name), listed(one.needs) if one.needs else "", code(one.name))
-            for name, one in EVENT_TYPES.items()
+            (code(name), listed(kind.needs) if kind.needs else "", code(kind.name))
+            for name, kind in EVENT_TYPES.items()
         ),
     )
 
@@ -268,7 +296,7 @@ def event_types() -> str:
 def calculated_types() -> str:
     return table(
         ("type", "needs `of`", "gives"),
-        ((code(name), "yes" if one.of else "", one.format) for name, one in CALCULATED.items()),
+        ((code(name), "yes" if kind.of else "", kind.format) for name, kind in CALCULATED.items()),
     )
 
 
@@ -276,8 +304,8 @@ def output_types() -> str:
     return table(
         ("type", "has", "credentials", "does"),
         (
-            (code(name), code(one.place), one.secret or "none", one.says)
-            for name, one in OUTPUTS.items()
+            (code(name), code(kind.place), kind.secret or "none", kind.says)
+            for name, kind in OUTPUTS.items()
         ),
     )
 
@@ -286,8 +314,8 @@ def output_switches() -> str:
     return table(
         ("switch", "says", "else"),
         (
-            (code(name), says, code(str(standing).lower()))
-            for name, (standing, says) in SWITCHES.items()
+            (code(name), says, code(str(default).lower()))
+            for name, (default, says) in SWITCHES.items()
         ),
     )
 
@@ -308,7 +336,7 @@ def forward_reasons() -> str:
 
 
 def output_answers() -> str:
-    fates = said(FateOfBatch, output)
+    sentences = sentences_of(DeliveryFate, output)
     by_fate: dict[str, list[str]] = {}
     for status, fate in sorted(OUTPUT_ANSWERS.items()):
         by_fate.setdefault(fate.name, []).append(str(status))
@@ -318,77 +346,100 @@ def output_answers() -> str:
         by_fate.setdefault(fate.name, []).append(trouble)
     return table(
         ("answer", "what becomes of the batch"),
-        ((", ".join(by_fate[one.name]), fates[one.name]) for one in FateOfBatch),
+        ((", ".join(by_fate[fate.name]), sentences[fate.name]) for fate in DeliveryFate),
     )
 
 
 def reserved_keys() -> str:
-    return listed(RESERVED_KEYS) + "\n"
+    return wrapped(listed(RESERVED_KEYS)) + "\n"
 
 
 def server_set() -> str:
-    return listed(SERVER_SET) + "\n"
+    return wrapped(listed(SERVER_SET)) + "\n"
 
 
 def answers() -> str:
+    singled_out = "the request is halved until the bad batch is alone; that one is refused: {}"
     words = {
         Act.ACCEPTED: "the batches are done",
         Act.AGAIN: "the same is sent again, after a pause",
         Act.STOP: "nothing more is sent; exit 4",
-        Act.SINGLE_OUT: "the request is halved until the bad batch is alone; that one is refused: {}",
+        Act.SINGLE_OUT: singled_out,
     }
-    rows = [(str(status), one) for status, one in ANSWERS.items()] + [
-        (f"other {first}xx", one) for first, one in CLASSES.items()
-    ]
+    meanings = [(str(status), meaning) for status, meaning in ANSWERS.items()]
+    meanings += [(f"other {digit}xx", meaning) for digit, meaning in CLASSES.items()]
     return table(
         ("answer", "means", "then"),
-        ((status, one.sentence, words[one.act].format(code(one.code))) for status, one in rows),
+        (
+            (status, meaning.sentence, words[meaning.act].format(code(meaning.code)))
+            for status, meaning in meanings
+        ),
     )
 
 
 def walk(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Return every command with its path, groups first."""
+    """Yield every command with its path, groups first."""
     yield path, command
     if hasattr(command, "list_commands"):
         for name in command.list_commands(None):
             yield from walk(command.get_command(None, name), (*path, name))
 
 
-def parameter_row(one: Any) -> tuple[str, str]:
-    if one.param_type_name == "argument":
-        return code(one.metavar or one.name.upper()), one.help or ""
-    names = ", ".join(map(code, one.opts))
-    if one.is_flag:
-        return names, one.help or ""
-    kind = one.type_descriptor.annotation
-    choices = (
-        [str(choice.value) for choice in kind]
-        if isinstance(kind, type) and issubclass(kind, enum.Enum)
-        else []
-    )
-    return f"{names} {one.metavar or '/'.join(choices) or 'VALUE'}", one.help or ""
+def choices_of(parameter: Any) -> str:
+    """Return the values that an option may have, parted by slashes; nothing where any will do."""
+    kind = parameter.type_descriptor.annotation
+    if not (isinstance(kind, type) and issubclass(kind, enum.Enum)):
+        return ""
+    return "/".join(str(choice.value) for choice in kind)
+
+
+def parameter_row(parameter: Any) -> tuple[str, str]:
+    """Return the row of an argument or option: its names with what it takes, and its help."""
+    if parameter.param_type_name == "argument":
+        return code(parameter.metavar or parameter.name.upper()), parameter.help or ""
+    names = ", ".join(map(code, parameter.opts))
+    if parameter.is_flag:
+        return names, parameter.help or ""
+    choices = choices_of(parameter)
+    takes = parameter.metavar or (choices if len(choices) <= FEW_CHOICES else "") or "VALUE"
+    return f"{names} {takes}", parameter.help or ""
+
+
+def many_choices(parameter: Any) -> str:
+    """Return a sentence for below a table: the values of an option that are too many for it."""
+    choices = choices_of(parameter) if parameter.param_type_name == "option" else ""
+    if parameter.metavar or len(choices) <= FEW_CHOICES:
+        return ""
+    return wrapped(f"{code(parameter.opts[0])} takes one of {listed(choices.split('/'))}.")
+
+
+def command_section(name: str, command: Any) -> str:
+    """Return the section of a command: its help, an example, and a table of its options."""
+    shown = [
+        parameter
+        for parameter in command.params
+        if not getattr(parameter, "hidden", False) and parameter.name != "help"
+    ]
+    rows = [row for row in map(parameter_row, shown) if "completion" not in row[0]]
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    parts = [f"## {name}", *(wrapped(" ".join(text.split())) for text in paragraphs if text)]
+    if command.epilog:
+        parts.append(code(command.epilog.removeprefix("Example: ")))
+    if rows:
+        parts.append(table(("", ""), rows).rstrip("\n"))
+    parts += filter(None, map(many_choices, shown))
+    return "\n\n".join(parts) + "\n"
 
 
 def command_reference() -> str:
-    parts = []
-    for path, command in walk(typer.main.get_command(app), ("profilectl",)):
-        rows = [
-            parameter_row(one)
-            for one in command.params
-            if not getattr(one, "hidden", False) and one.name != "help"
-        ]
-        rows = [row for row in rows if "completion" not in row[0]]
-        text = inspect.cleandoc(command.help or "").replace("\n\n", "\n")
-        example = f"\n{code(command.epilog.removeprefix('Example: '))}\n" if command.epilog else ""
-        parts.append(
-            f"## {' '.join(path)}\n\n{text}\n{example}"
-            + ("\n" + table(("", ""), rows) if rows else "")
-        )
-    return "\n".join(parts)
+    return "\n".join(
+        command_section(" ".join(path), command)
+        for path, command in walk(typer.main.get_command(app), ("profilectl",))
+    )
 
 
 def presence() -> str:
-    said = {True: "yes", False: "no"}
+    words = {True: "yes", False: "no"}
     return table(
         (
             "what stands there",
@@ -398,8 +449,8 @@ def presence() -> str:
             "`is empty`",
         ),
         (
-            (what, said[there], said[not there], said[filled], said[not filled])
-            for what, (there, filled) in PRESENCE.items()
+            (value, words[exists], words[not exists], words[filled], words[not filled])
+            for value, (exists, filled) in PRESENCE.items()
         ),
     )
 
@@ -443,35 +494,37 @@ def show_picture() -> str:
     with tempfile.TemporaryDirectory() as name:
         people.make(Path(name))
         environment = {**os.environ, **people.NOW, "COLUMNS": "120", "PYTHONPATH": str(ROOT)}
-        subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "profilectl",
-                "show",
-                "--customer-id",
-                "C1",
-                "--save-svg",
-                "show.svg",
-            ],
-            cwd=name,
-            env=environment,
-            check=True,
-            capture_output=True,
-        )
+        show = [
+            sys.executable,
+            "-m",
+            "profilectl",
+            "show",
+            "--customer-id",
+            "C1",
+            "--save-svg",
+            "show.svg",
+        ]
+        subprocess.run(show, cwd=name, env=environment, check=True, capture_output=True)
         return (Path(name) / "show.svg").read_text("utf-8")
 
 
 async def settled(pilot: Any) -> None:
-    """Wait until nothing is being read any more; what a newer question has made needless was
-    cancelled.
-    """
+    """Wait until nothing is read any more; a worker that a newer question replaced is cancelled."""
     from textual.worker import WorkerCancelled
 
     with contextlib.suppress(WorkerCancelled):
         await pilot.app.workers.wait_for_complete()
-    while any(not one.is_finished for one in pilot.app.workers):
+    while any(not worker.is_finished for worker in pilot.app.workers):
         await pilot.pause(0.02)
+
+
+async def still(pilot: Any) -> str:
+    """Return the picture of an application once it stays the same: its footer is drawn late."""
+    drawings = [""]
+    while len(drawings) < 3 or len(set(drawings[-3:])) > 1:
+        await pilot.pause(0.1)
+        drawings.append(pilot.app.export_screenshot(title="profilectl browse"))
+    return drawings[-1]
 
 
 def browse_picture() -> str:
@@ -488,10 +541,10 @@ def browse_picture() -> str:
                 await pilot.pause()
                 if key == "e":
                     pilot.app.query_one("#found").focus()
+                    await still(pilot)  # a footer under a window that opens is not drawn again
                 await pilot.press(key)
             await settled(pilot)
-            await pilot.pause()
-            return pilot.app.export_screenshot(title="profilectl browse")
+            return await still(pilot)
 
     with tempfile.TemporaryDirectory() as name, patch.dict(os.environ, people.NOW):
         return asyncio.run(drawn(people.make(Path(name))))
@@ -500,40 +553,33 @@ def browse_picture() -> str:
 PICTURES: dict[str, Callable[[], str]] = {"show.svg": show_picture, "browse.svg": browse_picture}
 
 
-def made(text: str) -> str:
+def current(text: str) -> str:
     """Return a document with its made parts as the code has them today."""
-    return PART.sub(lambda found: f"{found[1]}{PARTS[found[2]]()}{found[3]}", text)
+    return PART.sub(lambda part: f"{part[1]}{PARTS[part[2]]()}{part[3]}", text)
 
 
 def stale() -> list[Path]:
     """Return the documents that are not current."""
-    old = [
+    texts = {path: path.read_text("utf-8") for path in DOCUMENTS if path.exists()}
+    pictures = {ROOT / "docs" / "pictures" / name: draw for name, draw in PICTURES.items()}
+    return [path for path, text in texts.items() if current(text) != text] + [
         path
-        for path in DOCUMENTS
-        if path.exists() and made(path.read_text("utf-8")) != path.read_text("utf-8")
-    ]
-    pictures = ROOT / "docs" / "pictures"
-    return old + [
-        pictures / name
-        for name, draw in PICTURES.items()
-        if not (pictures / name).exists() or draw() != (pictures / name).read_text("utf-8")
+        for path, draw in pictures.items()
+        if not path.exists() or draw() != path.read_text("utf-8")
     ]
 
 
 def main() -> None:
-    old = stale()
+    outdated = stale()
     check = "--check" in sys.argv[1:]
-    for path in old:
+    for path in outdated:
         if not check:
             path.parent.mkdir(exist_ok=True)
-            path.write_text(
-                PICTURES[path.name]() if path.name in PICTURES else made(path.read_text("utf-8")),
-                "utf-8",
-            )
-        print(
-            f"{path.relative_to(ROOT)}: {'not current: python docs/make.py writes it' if check else 'written'}"
-        )
-    sys.exit(1 if check and old else 0)
+            draw = PICTURES.get(path.name)
+            path.write_text(draw() if draw else current(path.read_text("utf-8")), "utf-8")
+        state = "not current: python docs/make.py writes it" if check else "written"
+        print(f"{path.relative_to(ROOT)}: {state}")
+    sys.exit(1 if check and outdated else 0)
 
 
 if __name__ == "__main__":

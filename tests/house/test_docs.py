@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,39 +30,45 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ANYTHING = "..."
 
 
-# Examples: a console block is commands after `$ ` and what each prints, stdout and stderr together.
+# Examples: a console block is commands after `$ ` and what each prints, stdout and stderr
+# together. A command that takes several lines goes on after `> `, as a shell shows it.
 
 
 @dataclass(frozen=True)
 class Step:
-    """A command and what it is to print; line: where it stands in the block, from 0."""
+    """A command of an example, and what it is to print."""
 
     command: str
+    """The command, of one line or several."""
     expected: str
+    """What it is to print; `...` matches any text."""
     line: int
+    """Where it stands in its block, from 0."""
 
 
 def steps(block: str) -> list[Step]:
-    found: list[tuple[str, list[str], int]] = []
+    """Return the commands of a console block, in order."""
+    examples: list[Step] = []
     for number, line in enumerate(block.splitlines()):
         if line.startswith("$ "):
-            found.append((line[2:], [], number))
-        elif found:
-            found[-1][1].append(line)
-        else:
+            examples.append(Step(line[2:], "", number))
+        elif not examples:
             raise ValueError(f"a console block begins with a command, not with {line!r}")
-    return [Step(command, "\n".join(lines), number) for command, lines, number in found]
+        elif line.startswith("> ") and not examples[-1].expected:
+            command = f"{examples[-1].command}\n{line[2:]}"
+            examples[-1] = replace(examples[-1], command=command)
+        else:
+            examples[-1] = replace(examples[-1], expected=f"{examples[-1].expected}{line}\n")
+    return examples
 
 
 def lines_of(text: str) -> str:
-    """Leave out what the eye does not see: white space at the end of lines, and lines without
-    anything else.
-    """
-    return "\n".join(kept for line in text.splitlines() if (kept := line.rstrip()))
+    """Return a text without what the eye does not see: blanks at the end of lines, blank lines."""
+    return "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
 
 
 def agrees(expected: str, printed: str) -> bool:
-    """Say whether a text is as expected, where `...` stands for anything, also for nothing."""
+    """Return whether a text is as expected; `...` matches any text, also none."""
     parts = []
     for line in lines_of(expected).splitlines():
         if line.strip() == ANYTHING:
@@ -77,16 +83,18 @@ def agrees(expected: str, printed: str) -> bool:
 
 @dataclass(frozen=True)
 class Block:
-    """A block: where it begins, and what is to happen in it, after what.
-
-    program: of a Python block.
-    """
+    """A block of a document that is run."""
 
     path: Path
+    """The document."""
     line: int
-    steps: list[Step]
+    """Where the block begins, from 1."""
     before: list[Step]
+    """The commands that are run first."""
+    steps: list[Step] = field(default_factory=list)
+    """The commands of a console block."""
     program: str = ""
+    """The text of a Python block."""
 
     def __str__(self) -> str:
         return f"{self.path.name}:{self.line}"
@@ -96,8 +104,9 @@ def fenced(path: Path, language: str) -> list[tuple[int, str]]:
     """Return the line and the text of each block of a language."""
 
     def regions(document: Document) -> Iterator[Region]:
-        for found in FencedCodeBlockLexer(language)(document):
-            yield Region(found.start, found.end, found.lexemes["source"], lambda example: None)
+        for block in FencedCodeBlockLexer(language)(document):
+            source = block.lexemes["source"]
+            yield Region(block.start, block.end, parsed=source, evaluator=lambda example: None)
 
     return [
         (example.line, str(example.parsed))
@@ -106,16 +115,18 @@ def fenced(path: Path, language: str) -> list[tuple[int, str]]:
 
 
 def blocks() -> list[Block]:
-    found = []
+    """Return every block that is run, document by document."""
+    every: list[Block] = []
     for path in DOCUMENTS:
         # The console block after this comment comes before every other block of its document.
-        _, marked, rest = path.read_text("utf-8").partition("<!-- before each -->\n```console\n")
-        first = steps(rest.partition("```")[0]) if marked else []
+        _, mark, text = path.read_text("utf-8").partition("<!-- before each -->\n```console\n")
+        before = steps(text.partition("```")[0]) if mark else []
         for line, text in fenced(path, "console"):
-            now = steps(text)
-            found.append(Block(path, line, now, [] if now == first else first))
-        found += [Block(path, line, [], first, text) for line, text in fenced(path, "python")]
-    return found
+            examples = steps(text)
+            is_before = examples == before
+            every.append(Block(path, line, [] if is_before else before, steps=examples))
+        every += [Block(path, line, before, program=text) for line, text in fenced(path, "python")]
+    return every
 
 
 @pytest.fixture(scope="session")
@@ -146,26 +157,29 @@ def test_the_installed_command_is_ours() -> None:
     """... which the documents mean. It is in its place where the package is installed."""
     installed = Path(sys.executable).with_name("profilectl")
     command = [str(installed)] if installed.exists() else [sys.executable, "-m", "profilectl"]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, "--version"],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    assert done.stdout == f"profilectl {__version__}\n"
+    assert process.stdout == f"profilectl {__version__}\n"
 
 
-def run(step: Step, folder: Path, commands: Path, before: int) -> tuple[str, int]:
-    """Run a command in a shell; before: the exit status of the command before, for `echo $?`."""
+def run(step: Step, folder: Path, commands: Path, *, status: int) -> tuple[str, int]:
+    """Run a command in a shell, and return what it printed, and its exit status.
+
+    status: the exit status of the command before, for `echo $?`.
+    """
     environment = {
         "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(folder),
         "LC_ALL": "C.UTF-8",
         "NO_COLOR": "1",
     }
-    done = subprocess.run(
-        ["/bin/sh", "-c", f"(exit {before}); {step.command}"],
+    process = subprocess.run(
+        ["/bin/sh", "-c", f"(exit {status}); {step.command}"],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -174,21 +188,19 @@ def run(step: Step, folder: Path, commands: Path, before: int) -> tuple[str, int
         timeout=120,
         check=False,
     )
-    return done.stdout.decode(), done.returncode
+    return process.stdout.decode(), process.returncode
 
 
 @pytest.fixture(scope="session")
 def prepared(
     tmp_path_factory: pytest.TempPathFactory, commands: Path
 ) -> Callable[[list[Step]], tuple[Path, int]]:
-    """Return what gives the folder in which some steps were done, once, and the exit status of the
-    last.
-    """
-    done: dict[str, tuple[Path, int]] = {}
+    """Return a function: the folder in which some steps were run, once, and the status after it."""
+    folders: dict[str, tuple[Path, int]] = {}
 
     def folder_after(before: list[Step]) -> tuple[Path, int]:
         key = "\n".join(step.command for step in before)
-        if key not in done:
+        if key not in folders:
             folder, status = tmp_path_factory.mktemp("before"), 0
             shutil.copytree(
                 ROOT / "sample_data",
@@ -196,9 +208,9 @@ def prepared(
                 ignore=shutil.ignore_patterns("*.rejects.jsonl"),
             )
             for step in before:
-                _, status = run(step, folder, commands, status)
-            done[key] = folder, status
-        return done[key]
+                _, status = run(step, folder, commands, status=status)
+            folders[key] = folder, status
+        return folders[key]
 
     return folder_after
 
@@ -219,12 +231,13 @@ def test_a_document_shows_what_is_printed(
     folder, status = prepared(block.before)
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True, symlinks=True)
     for step in block.steps:
-        printed, status = run(step, tmp_path, commands, status)
+        printed, status = run(step, tmp_path, commands, status=status)
         assert agrees(step.expected, printed), (
-            f"{block.path}:{block.line + 1 + step.line}: $ {step.command}\n\n{printed}\nbut the document has\n\n{step.expected}"
+            f"{block.path}:{block.line + 1 + step.line}: $ {step.command}\n\n{printed}\n"
+            f"but the document has\n\n{step.expected}"
         )
     if block.program:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", block.program],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -232,7 +245,7 @@ def test_a_document_shows_what_is_printed(
             text=True,
             check=False,
         )
-        assert done.returncode == 0, f"{block.path}:{block.line}\n{done.stderr}"
+        assert process.returncode == 0, f"{block.path}:{block.line}\n{process.stderr}"
 
 
 def test_an_example_that_is_wrong_is_seen() -> None:
@@ -270,7 +283,7 @@ def test_every_made_part_is_used(make: ModuleType) -> None:
     assert used == set(make.PARTS)
 
 
-def prose(make: ModuleType, *, without: str = "") -> str:
+def prose(*, without: str = "") -> str:
     """Return the documents; without: the name of one to leave out."""
     return "\n".join(path.read_text("utf-8") for path in DOCUMENTS if path.name != without)
 
@@ -278,17 +291,31 @@ def prose(make: ModuleType, *, without: str = "") -> str:
 def words(text: str) -> set[str]:
     """Return what stands in a document as code, word by word."""
     spans = re.findall(r"`([^`\n]+)`", text) + re.findall(
-        r"^\$ (.+)$|^    (.+)$", text, re.MULTILINE
+        r"^[$>] (.+)$|^    (.+)$", text, re.MULTILINE
     )
-    flat = " ".join(" ".join(one) if isinstance(one, tuple) else one for one in spans)
+    flat = " ".join(" ".join(span) if isinstance(span, tuple) else span for span in spans)
     return set(re.split(r"[\s|,=]+", flat))
 
 
 def every_command(make: ModuleType) -> list[tuple[str, Any]]:
+    """Return each command with its name."""
     import typer
 
-    found = make.walk(typer.main.get_command(make.app), ("profilectl",))
-    return [(" ".join(path), command) for path, command in found]
+    commands = make.walk(typer.main.get_command(make.app), ("profilectl",))
+    return [(" ".join(path), command) for path, command in commands]
+
+
+def option_names(command: Any) -> list[str]:
+    """Return the names of the options of a command, without those that every command has."""
+    return [
+        name
+        for option in command.params
+        if option.param_type_name == "option"
+        and not option.hidden
+        and "completion" not in option.name
+        and option.name != "help"
+        for name in option.opts
+    ]
 
 
 def test_every_command_and_option_is_in_the_reference(make: ModuleType) -> None:
@@ -296,32 +323,21 @@ def test_every_command_and_option_is_in_the_reference(make: ModuleType) -> None:
     for path, command in every_command(make):
         assert f"\n## {path}\n" in reference
         section = reference.partition(f"\n## {path}\n")[2].partition("\n## ")[0]
-        for one in command.params:
-            if (
-                one.param_type_name == "option"
-                and not one.hidden
-                and "completion" not in one.name
-                and one.name != "help"
-            ):
-                assert all(f"`{name}`" in section for name in one.opts), f"{path} {one.opts}"
+        missing = [name for name in option_names(command) if f"`{name}`" not in section]
+        assert not missing, path
 
 
 def test_every_command_and_option_is_told_of_beside_the_reference(make: ModuleType) -> None:
-    told = words(prose(make, without="commands.md"))
+    mentioned = words(prose(without="commands.md"))
     of_identity = {f"--{kind.name.replace('_', '-')}" for kind in make.TYPES}
     missing = [
         f"{path} {name}"
         for path, command in every_command(make)
-        for one in command.params
-        if one.param_type_name == "option"
-        and not one.hidden
-        and "completion" not in one.name
-        and one.name != "help"
-        for name in one.opts
-        if name.startswith("--") and name not in told | of_identity
+        for name in option_names(command)
+        if name.startswith("--") and name not in mentioned | of_identity
     ]
     assert not missing
-    assert all(path.split()[-1] in told for path, _ in every_command(make))
+    assert all(path.split()[-1] in mentioned for path, _ in every_command(make))
 
 
 def test_the_configuration_that_is_shown_is_one(tmp_path: Path) -> None:
@@ -351,7 +367,15 @@ def test_every_key_of_a_report_is_explained() -> None:
     from profilectl.rules import counts as report
 
     text = (ROOT / "docs" / "importing.md").read_text("utf-8").partition("## The report")[2]
-    document = report.ImportReport(1, "f", "s", "p", "e", [], already_imported=1).as_json()
+    document = report.ImportReport(
+        number=1,
+        feed="f",
+        source="s",
+        protection="p",
+        environment="e",
+        files=[],
+        already_imported=1,
+    ).as_json()
     groups = {
         "rows": report.ROWS,
         "profiles": report.PROFILES,
@@ -376,16 +400,18 @@ def test_every_table_of_the_store_is_explained() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for path in DOCUMENTS:
+    for path in [*DOCUMENTS, ROOT / "CONTRIBUTING.md"]:
         for target in re.findall(r"\]\((?!https?:)([^)]+)\)", path.read_text("utf-8")):
             file, _, anchor = target.partition("#")
-            found = (path.parent / file) if file else path
-            assert found.exists(), f"{path.name}: {target}"
+            page = (path.parent / file) if file else path
+            assert page.exists(), f"{path.name}: {target}"
             if anchor:
-                headings = re.findall(r"^#+ (.+)$", found.read_text("utf-8"), re.MULTILINE)
-                assert anchor in [
-                    re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings
-                ], target
+                headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+                anchors = [
+                    re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
+                    for heading in headings
+                ]
+                assert anchor in anchors, target
 
 
 def test_every_measure_of_security_has_the_test_it_names() -> None:
