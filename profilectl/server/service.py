@@ -133,6 +133,6 @@ def _later(wait_s: float, rate: float, headers: dict[str, str]) -> None:
 
 def service_of(request: Request) -> Service:
     """Return the service that answers a request."""
-    service = request.app.state.service
-    assert isinstance(service, Service)
+    service: Service | None = request.app.state.service
+    assert service is not None, "an application without a service answers nothing"
     return service
