@@ -49,7 +49,7 @@ RULE_TABLES = {
     "rules/priority",
     "rules/text/casing",
     "rules/text/presence",
-    "rules/text/retry_after",
+    "rules/text/terminal",
     "server/answer",
     "server/idsync/requests",
 }
