@@ -31,11 +31,11 @@ class Quantity:
     digits: str
     """The digits without noughts at either end; empty for zero."""
 
-    def order(self, other: Quantity) -> int:
+    def order(self, another: Quantity) -> int:
         """Return -1, 0 or 1: how the number compares with another."""
-        if self.sign != other.sign or not self.sign:
-            return (self.sign > other.sign) - (self.sign < other.sign)
-        mine, theirs = (self.magnitude, self.digits), (other.magnitude, other.digits)
+        if self.sign != another.sign or not self.sign:
+            return (self.sign > another.sign) - (self.sign < another.sign)
+        mine, theirs = (self.magnitude, self.digits), (another.magnitude, another.digits)
         return self.sign * ((mine > theirs) - (mine < theirs))
 
     def written_out(self, most: int) -> str | None:

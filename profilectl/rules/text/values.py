@@ -56,23 +56,23 @@ def hold(value: Value) -> str:
     return MARK + to_json(value)
 
 
-def held_json(held: str) -> str:
+def held_json(held_value: str) -> str:
     """Return the JSON text of a held value."""
-    if held.startswith(STRING):
-        return _quote(held[2:])
-    return held[1:] if held.startswith(MARK) else _quote(held)
+    if held_value.startswith(STRING):
+        return _quote(held_value[2:])
+    return held_value[1:] if held_value.startswith(MARK) else _quote(held_value)
 
 
-def held_text(held: str) -> str:
+def held_text(held_value: str) -> str:
     """Return a held value as a person or a CSV cell shows it: a string bare, all else as JSON."""
-    if held.startswith(STRING):
-        return held[2:]
-    return held.removeprefix(MARK)
+    if held_value.startswith(STRING):
+        return held_value[2:]
+    return held_value.removeprefix(MARK)
 
 
-def is_list(held: str) -> bool:
+def is_list(held_value: str) -> bool:
     """Return whether a held value is a list."""
-    return held.startswith(MARK + "[")
+    return held_value.startswith(MARK + "[")
 
 
 def as_text(value: Value) -> Value:
