@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from profilectl.codes import UsageError
-from profilectl.rules.batch import attribute_key
+from profilectl.rules.batch_fields import attribute_key
 from profilectl.rules.event.condition import EventCondition, condition_read
 from profilectl.rules.event.event import EVENT_TYPES, Occurred
 from profilectl.rules.event.field import (

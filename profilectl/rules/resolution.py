@@ -440,7 +440,7 @@ def modify(
 def _check_changes(
     profile: int, changes: Sequence[IdentityChange], *, records: Records, rules: Rules
 ) -> None:
-    """Check each change against the record that the changes before it leave. Raises ChangeRefused."""
+    """Check each change as if those before it were made. Raises ChangeRefused."""
     record = {kind: list(keys) for kind, keys in records.record.get(profile, {}).items()}
     for change in changes:
         own = record.setdefault(change.type, [])
@@ -463,7 +463,10 @@ def _check_changes(
 def _check_immutable(
     profile: int, change: IdentityChange, own: Sequence[str], *, records: Records
 ) -> None:
-    """Check a change of an immutable type; own: the profile's keys of it. Raises ChangeRefused."""
+    """Check a change of an immutable type. Raises ChangeRefused.
+
+    own: the keys of this type that the profile has.
+    """
     adds = change.new is not None and change.new.key not in own
     if change.old or (adds and own):
         raise ChangeRefused(

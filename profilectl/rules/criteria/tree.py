@@ -25,7 +25,7 @@ from decimal import Decimal
 from typing import TypeVar
 
 from profilectl.codes import UsageError
-from profilectl.rules.batch import attribute_key, field_named
+from profilectl.rules.batch_fields import attribute_key, field_named
 from profilectl.rules.event.field import fold
 from profilectl.rules.fields import Unusable
 from profilectl.rules.identity import display, type_named

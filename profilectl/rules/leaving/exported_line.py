@@ -70,8 +70,8 @@ def read_profile(document: Value, reading: Reading) -> list[Batch]:
             {**plain, "timestamp_unixtime_ms": None if row.at_ms is None else whole(row.at_ms)},
             [*row.identities.items(), *row.device.items()],
             row.attributes,
-            reading,
-            rest=_rest(row),
+            reading=reading,
+            fields=_rest(row),
             events=read_events(row.events),
         )
         for row in (founder, *rows)
