@@ -73,8 +73,9 @@ TYPED_FIELDS = (
     ".consented", ".timestamp_unixtime_ms", ".limit_ad_tracking", ".latitude", ".longitude",
 )
 # fmt: on
-"""The endings of fields whose cells are numbers or booleans if they read as one. Cells of fields that
-must be booleans (batch_members.py) are booleans, and all others strings.
+"""The endings of fields whose cells are numbers or booleans if they read as one.
+
+Cells of fields that must be booleans (batch_members.py) are booleans, and all others strings.
 """
 MOST_NAMES = 10_000
 """The most names of flat rows that are remembered; a file with names of its own in every row has no

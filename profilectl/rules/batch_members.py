@@ -81,8 +81,9 @@ MEMBERS = (
 )
 # fmt: on
 TIMES = ("consent_state.*.*.timestamp_unixtime_ms", "device_info.att_timestamp_unixtime_ms")
-"""The members that state a time, beside timestamp_unixtime_ms of a batch and its events. Only the time
-of a consent decides anything.
+"""The members that state a time, beside timestamp_unixtime_ms of a batch and its events.
+
+Only the time of a consent decides anything.
 """
 
 
