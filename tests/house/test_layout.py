@@ -34,6 +34,8 @@ RULE_TABLES = {
     "rules/batch_limits",
     "rules/batch_members",
     "rules/calculated",
+    "rules/criteria/operators",
+    "rules/criteria/text",
     "rules/criteria/toml",
     "rules/criteria/tree",
     "rules/device",
