@@ -274,7 +274,7 @@ _SENTENCES: tuple[tuple[CodeEffect, dict[str, str]], ...] = (
                                       "consent; what the row says of it is kept, and does not "
                                       "count",
         "CONSENT_FUTURE":             "the time of a consent lies in the future: it counts, and "
-                                      "what is said of the purpose before then does not",
+                                      "statements on the purpose before that time do not",
         "EVENT_OVER_LIMIT":           "the event is longer than the platform takes; it is kept "
                                       "whole",
         "UA_KIND_CHANGED":            "the attribute changed between a list and a single value",
