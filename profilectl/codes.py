@@ -1,7 +1,7 @@
-"""How a row or a run can end: every code, the sentence a person reads, the exit status, the errors.
+"""The ways in which a row or a command can end: codes, sentences, exit status, errors.
 
 One module, because scripts depend on all of it at once: a code in a reject, the exit status of the
-run that wrote it and the words on the terminal must never disagree.
+command that wrote it and the words on the terminal must never disagree.
 
     ProfilectlError
     ├── UsageError          2  wrong usage
@@ -41,23 +41,26 @@ class Exit(enum.IntEnum):
     MOVED = 8
     """A saved plan no longer fits the store."""
     UNFINISHED = 9
-    """The other side did not take everything, or asks to come back later (the message says when),
-    or the output found no room; the same command goes on where it stopped.
+    """The other side did not take everything or asks to come back later (the message says when), or
+    the output has no room. The same command goes on where it stopped.
     """
     CHANGES = 10
     """Only with `--detailed-exitcode`: there are changes."""
     HUNG_UP = 129
     """Its terminal was closed (SIGHUP): as with Ctrl-C."""
     INTERRUPTED = 130
-    """Interrupted by Ctrl-C: what was being written is there whole or not at all."""
+    """Interrupted by Ctrl-C: anything it was writing is there whole or not at all."""
     TERMINATED = 143
-    """Ended by SIGTERM, as `kill` and `timeout` send it: as with Ctrl-C. (`serve` finishes what it
-    has begun and exits with 0.)
+    """Ended by SIGTERM, as `kill` and `timeout` send it: as with Ctrl-C. (`serve` finishes the
+    requests it has begun and exits with 0.)
     """
 
 
 class ProfilectlError(Exception):
-    """A failure a user can understand: what is wrong and where, and a hint of what to do."""
+    """A failure a user can understand.
+
+    message: what is wrong and where. hint: what to do about it.
+    """
 
     exit = Exit.FAULT
 
@@ -80,7 +83,10 @@ class InputRefused(ProfilectlError):
 
 
 class ChangeRefused(InputRefused):
-    """A change of somebody's identities that is not allowed. code: why, for programs."""
+    """A change of somebody's identities that is not allowed.
+
+    code: why, for programs.
+    """
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
         super().__init__(message, hint)
@@ -104,11 +110,11 @@ class StoreGone(StoreUnusable):
 
 
 class KeyMissing(StoreUnusable):
-    """The key of those who stay out is not there, or cannot be used: the store itself is well."""
+    """The key of erased people is missing or cannot be used; the store itself is well."""
 
 
 class OtherStore(StoreUnusable):
-    """Another store is at the path of the one that is meant."""
+    """Another store is at the path of the store that is meant."""
 
 
 class NobodyFound(ProfilectlError):
@@ -116,17 +122,42 @@ class NobodyFound(ProfilectlError):
 
     exit = Exit.NOBODY
 
+    @classmethod
+    def of(cls, kind: str, value: str, hint: str = "") -> NobodyFound:
+        """Return the error that nobody has an identity; kind: its type, mpid or any."""
+        return cls(nobody_has(kind, value), hint)
+
+
+def nobody_has(kind: str, value: str) -> str:
+    """Return the sentence that nobody has an identity; kind: its type, mpid or any."""
+    return f"nobody has the {_identity(kind, value)}"
+
+
+def several_found(
+    number: int, kind: str, value: str, *, listed: str = "", hint: str = ""
+) -> UsageError:
+    """Return the error that several profiles have an identity, and one must be chosen.
+
+    number: how many. kind: the identity's type, mpid or any. listed: some of the profiles.
+    """
+    profiles = f"{number} profiles have the {_identity(kind, value)}"
+    return UsageError(f"{profiles}: {listed}" if listed else profiles, hint)
+
+
+def _identity(kind: str, value: str) -> str:
+    return f"{'identity or MPID' if kind == 'any' else kind} {value}"
+
 
 class PlanMoved(ProfilectlError):
-    """What a saved plan rests on is not as it was: the files, the feed, the rules or the store."""
+    """The files, the feed, the rules or the store are not as they were for a saved plan."""
 
     exit = Exit.MOVED
 
 
 class Unfinished(ProfilectlError):
-    """The other side was away, or busy, for too long: a part is delivered, the rest is not.
+    """The other side was away or busy for too long: only a part is delivered.
 
-    come_back_ms: when it asks to be tried again.
+    come_back_ms: the time from which it asks to be tried again, if it does.
     """
 
     exit = Exit.UNFINISHED
@@ -137,7 +168,7 @@ class Unfinished(ProfilectlError):
 
 
 class CodeEffect(enum.Enum):
-    """What a code does to the thing it is said of."""
+    """The effect of a code on the row or the attribute that it is about."""
 
     REJECTED = "rejected"
     """The row could not be used."""
@@ -153,84 +184,113 @@ class CodeEffect(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What a code does, and the sentence a person reads."""
+    """The meaning of a code."""
 
     fate: CodeEffect
+    """Its effect."""
     sentence: str
+    """The sentence a person reads."""
 
 
 # fmt: off
-CODES: dict[str, Meaning] = {
-    # the row could not be used
-    "NO_IDENTITY":               Meaning(CodeEffect.REJECTED, "no usable identity: a row needs an identity value or an mpid"),
-    "IDENTITY_DUPLICATE_TYPE":   Meaning(CodeEffect.REJECTED, "two different values for one identity type"),
-    "IDENTITY_INVALID":          Meaning(CodeEffect.REJECTED, "an identity must be text or a whole number"),
-    "MPID_INVALID":              Meaning(CodeEffect.REJECTED, "mpid must be a whole number of 64 bits, and not 0"),
-    "TIMESTAMP_INVALID":         Meaning(CodeEffect.REJECTED, "a time (timestamp_unixtime_ms) must be a whole number of milliseconds, from 1970 to a year ahead"),
-    "ENVIRONMENT_INVALID":       Meaning(CodeEffect.REJECTED, "environment must be production or development"),
-    "ENVIRONMENT_MISMATCH":      Meaning(CodeEffect.REJECTED, "the row states another environment than the one given"),
-    "WORKSPACE_MISMATCH":        Meaning(CodeEffect.REJECTED, "the exported profile is of another workspace than the feed"),
-    "DELETED_INVALID":           Meaning(CodeEffect.REJECTED, "deleted_user_attributes must be a name or a list of names"),
-    "BATCH_INVALID":             Meaning(CodeEffect.REJECTED, "a field of the batch, or of one of its events, is not as it must be"),
-    "BATCH_UNKNOWN_FIELD":       Meaning(CodeEffect.REJECTED, "the batch has a field that is not part of a batch"),
-    "JSON_INVALID":              Meaning(CodeEffect.REJECTED, "the line is not JSON"),
-    "JSON_NOT_OBJECT":           Meaning(CodeEffect.REJECTED, "the line is JSON, but not an object"),
-    "JSON_TOO_DEEP":             Meaning(CodeEffect.REJECTED, "the JSON is nested too deeply"),
-    "DUPLICATE_KEY":             Meaning(CodeEffect.REJECTED, "a key stands twice in one JSON object"),
-    "LONE_SURROGATE":            Meaning(CodeEffect.REJECTED, "half of a surrogate pair is not a character"),
-    "NUL_CHARACTER":             Meaning(CodeEffect.REJECTED, "the row holds a NUL character"),
-    "ENCODING_INVALID":          Meaning(CodeEffect.REJECTED, "the line is not valid in the file's encoding"),
-    "CSV_TOO_FEW_CELLS":         Meaning(CodeEffect.REJECTED, "fewer cells than the header has columns"),
-    "CSV_TOO_MANY_CELLS":        Meaning(CodeEffect.REJECTED, "more cells than the header has columns"),
-    "HEADER_REPEATED":           Meaning(CodeEffect.REJECTED, "the row is the header again"),
-    "REPORT_TOTAL":              Meaning(CodeEffect.REJECTED, "the row is a total of the report, and nobody"),
-    "CSV_QUOTE":                 Meaning(CodeEffect.REJECTED, "a quoted cell is not closed, or goes on after its closing quote"),
-    "ROW_TOO_LONG":              Meaning(CodeEffect.REJECTED, "the row is longer than a row may be"),
-    "BATCH_TOO_LARGE":           Meaning(CodeEffect.REJECTED, "the batch is larger than the platform takes, and cannot be split"),
-    "BATCH_REFUSED":             Meaning(CodeEffect.REJECTED, "the platform refused the batch"),
-    # the row was understood, but kept out
-    "UPDATE_ONLY_NO_MATCH":      Meaning(CodeEffect.DROPPED,  "the feed may only update, and nobody matched"),
-    "READ_ONLY":                 Meaning(CodeEffect.DROPPED,  "the feed may only read"),
-    "DUPLICATE_REQUEST":         Meaning(CodeEffect.DROPPED,  "this source_request_id was already processed"),
-    "SUPPRESSED":                Meaning(CodeEffect.DROPPED,  "the row is of a person who was erased"),
-    # the attribute was refused by priority
-    "UA_LOWER_PRIORITY":         Meaning(CodeEffect.BLOCKED,  "a source of better rank set this attribute"),
-    "UA_PDF_EXCLUSIVE":          Meaning(CodeEffect.BLOCKED,  "another partner or warehouse feed set this attribute"),
-    "UA_FIRST_WRITER":           Meaning(CodeEffect.BLOCKED,  "another source set this attribute first"),
-    "UA_CALCULATED_READ_ONLY":   Meaning(CodeEffect.BLOCKED,  "a calculated attribute has this name: its value is computed"),
-    # the attribute was left out of its batch
-    "UA_KEY_TOO_LONG":           Meaning(CodeEffect.SKIPPED,  "the attribute's name is longer than the limit"),
-    "UA_KEY_EMPTY":              Meaning(CodeEffect.SKIPPED,  "the attribute has no name"),
-    "UA_VALUE_TOO_LONG":         Meaning(CodeEffect.SKIPPED,  "the attribute's value is longer than the limit"),
-    "UA_LIST_TOO_LONG":          Meaning(CodeEffect.SKIPPED,  "the list has more entries than the limit"),
-    "UA_ENTRY_TOO_LONG":         Meaning(CodeEffect.SKIPPED,  "an entry of the list is longer than the limit"),
-    "UA_TOO_MANY":               Meaning(CodeEffect.SKIPPED,  "the batch has more attributes than the limit"),
-    "UA_UNSUPPORTED_TYPE":       Meaning(CodeEffect.SKIPPED,  "an attribute is a string, a number, a boolean, a flat list or null"),
-    # worth knowing
-    "PROTECTED_MATCH":           Meaning(CodeEffect.WARNING,  "would have matched a profile that its login or immutable identity protects"),
-    "ANONYMOUS_MADE_KNOWN":      Meaning(CodeEffect.WARNING,  "made an anonymous profile known: gave it its first login identity"),
-    "MPID_UNKNOWN":              Meaning(CodeEffect.WARNING,  "nobody has this mpid; the row was resolved by its identities"),
-    "IDENTITY_PLACEHOLDER":      Meaning(CodeEffect.WARNING,  "the identity is a placeholder and was skipped"),
-    "IDENTITY_UNKNOWN_TYPE":     Meaning(CodeEffect.WARNING,  "this identity type does not exist; it was skipped"),
-    "IDENTITY_NOT_IN_HIERARCHY": Meaning(CodeEffect.WARNING,  "no identity of the row is in the hierarchy: nobody can be found by it"),
-    "IDENTITY_SPOILED":          Meaning(CodeEffect.WARNING,  "the identity looks like a number that a spreadsheet spoiled and was skipped"),
-    "DEVICE_ID_INVALID":         Meaning(CodeEffect.WARNING,  "the device identity is not a GUID and was skipped"),
-    "IMMUTABLE_CONFLICT":        Meaning(CodeEffect.WARNING,  "an immutable identity was not changed or taken"),
-    "UNIQUE_CONFLICT":           Meaning(CodeEffect.WARNING,  "a unique identity of another profile was not taken"),
-    "CONSENT_PURPOSE_UNDEFINED":  Meaning(CodeEffect.SKIPPED, "consent to a purpose that is not defined was left out"),
-    "CONSENT_SOURCE_NOT_ALLOWED": Meaning(CodeEffect.WARNING, "a partner, a warehouse or a CSV feed may not change consent; what the row says of it is kept, and does not count"),
-    "CONSENT_FUTURE":             Meaning(CodeEffect.WARNING, "the time of a consent lies in the future: it counts, and what is said of the purpose before then does not"),
-    "EVENT_OVER_LIMIT":          Meaning(CodeEffect.WARNING,  "the event is longer than the platform takes; it is kept whole"),
-    "UA_KIND_CHANGED":           Meaning(CodeEffect.WARNING,  "the attribute changed between a list and a single value"),
-    "UA_SET_AND_DELETED":        Meaning(CodeEffect.WARNING,  "the batch both sets and deletes the attribute; it is set"),
-    "UA_RESERVED_UNKNOWN":       Meaning(CodeEffect.WARNING,  "names that begin with $ are reserved, and this is none of them; the attribute is kept"),
-}
+_SENTENCES: tuple[tuple[CodeEffect, dict[str, str]], ...] = (
+    (CodeEffect.REJECTED, {
+        "NO_IDENTITY":                "no usable identity: a row needs an identity value or an "
+                                      "mpid",
+        "IDENTITY_DUPLICATE_TYPE":    "two different values for one identity type",
+        "IDENTITY_INVALID":           "an identity must be text or a whole number",
+        "MPID_INVALID":               "mpid must be a whole number of 64 bits, and not 0",
+        "TIMESTAMP_INVALID":          "a time (timestamp_unixtime_ms) must be a whole number of "
+                                      "milliseconds, from 1970 to a year ahead",
+        "ENVIRONMENT_INVALID":        "environment must be production or development",
+        "ENVIRONMENT_MISMATCH":       "the row states another environment than the one given",
+        "WORKSPACE_MISMATCH":         "the exported profile is of another workspace than the feed",
+        "DELETED_INVALID":            "deleted_user_attributes must be a name or a list of names",
+        "BATCH_INVALID":              "a field of the batch, or of one of its events, is not as "
+                                      "it must be",
+        "BATCH_UNKNOWN_FIELD":        "the batch has a field that is not part of a batch",
+        "JSON_INVALID":               "the line is not JSON",
+        "JSON_NOT_OBJECT":            "the line is JSON, but not an object",
+        "JSON_TOO_DEEP":              "the JSON is nested too deeply",
+        "DUPLICATE_KEY":              "a key stands twice in one JSON object",
+        "LONE_SURROGATE":             "half of a surrogate pair is not a character",
+        "NUL_CHARACTER":              "the row holds a NUL character",
+        "ENCODING_INVALID":           "the line is not valid in the file's encoding",
+        "CSV_TOO_FEW_CELLS":          "fewer cells than the header has columns",
+        "CSV_TOO_MANY_CELLS":         "more cells than the header has columns",
+        "HEADER_REPEATED":            "the row is the header again",
+        "REPORT_TOTAL":               "the row is a total of the report, and nobody",
+        "CSV_QUOTE":                  "a quoted cell is not closed, or goes on after its closing "
+                                      "quote",
+        "ROW_TOO_LONG":               "the row is longer than a row may be",
+        "BATCH_TOO_LARGE":            "the batch is larger than the platform takes, and cannot be "
+                                      "split",
+        "BATCH_REFUSED":              "the platform refused the batch",
+    }),
+    (CodeEffect.DROPPED, {
+        "UPDATE_ONLY_NO_MATCH":       "the feed may only update, and nobody matched",
+        "READ_ONLY":                  "the feed may only read",
+        "DUPLICATE_REQUEST":          "this source_request_id was already processed",
+        "SUPPRESSED":                 "the row is of a person who was erased",
+    }),
+    (CodeEffect.BLOCKED, {
+        "UA_LOWER_PRIORITY":          "a source of better rank set this attribute",
+        "UA_PDF_EXCLUSIVE":           "another partner or warehouse feed set this attribute",
+        "UA_FIRST_WRITER":            "another source set this attribute first",
+        "UA_CALCULATED_READ_ONLY":    "a calculated attribute has this name: its value is computed",
+    }),
+    (CodeEffect.SKIPPED, {
+        "UA_KEY_TOO_LONG":            "the attribute's name is longer than the limit",
+        "UA_KEY_EMPTY":               "the attribute has no name",
+        "UA_VALUE_TOO_LONG":          "the attribute's value is longer than the limit",
+        "UA_LIST_TOO_LONG":           "the list has more entries than the limit",
+        "UA_ENTRY_TOO_LONG":          "an entry of the list is longer than the limit",
+        "UA_TOO_MANY":                "the batch has more attributes than the limit",
+        "UA_UNSUPPORTED_TYPE":        "an attribute is a string, a number, a boolean, a flat list "
+                                      "or null",
+    }),
+    (CodeEffect.WARNING, {
+        "PROTECTED_MATCH":            "would have matched a profile that its login or immutable "
+                                      "identity protects",
+        "ANONYMOUS_MADE_KNOWN":       "made an anonymous profile known: gave it its first login "
+                                      "identity",
+        "MPID_UNKNOWN":               "nobody has this mpid; the row was resolved by its "
+                                      "identities",
+        "IDENTITY_PLACEHOLDER":       "the identity is a placeholder and was skipped",
+        "IDENTITY_UNKNOWN_TYPE":      "this identity type does not exist; it was skipped",
+        "IDENTITY_NOT_IN_HIERARCHY":  "no identity of the row is in the hierarchy: nobody can be "
+                                      "found by it",
+        "IDENTITY_SPOILED":           "the identity looks like a number that a spreadsheet "
+                                      "spoiled and was skipped",
+        "DEVICE_ID_INVALID":          "the device identity is not a GUID and was skipped",
+        "IMMUTABLE_CONFLICT":         "an immutable identity was not changed or taken",
+        "UNIQUE_CONFLICT":            "a unique identity of another profile was not taken",
+    }),
+    (CodeEffect.SKIPPED, {
+        "CONSENT_PURPOSE_UNDEFINED":  "consent to a purpose that is not defined was left out",
+    }),
+    (CodeEffect.WARNING, {
+        "CONSENT_SOURCE_NOT_ALLOWED": "a partner, a warehouse or a CSV feed may not change "
+                                      "consent; what the row says of it is kept, and does not "
+                                      "count",
+        "CONSENT_FUTURE":             "the time of a consent lies in the future: it counts, and "
+                                      "statements on the purpose before that time do not",
+        "EVENT_OVER_LIMIT":           "the event is longer than the platform takes; it is kept "
+                                      "whole",
+        "UA_KIND_CHANGED":            "the attribute changed between a list and a single value",
+        "UA_SET_AND_DELETED":         "the batch both sets and deletes the attribute; it is set",
+        "UA_RESERVED_UNKNOWN":        "names that begin with $ are reserved, and this is none of "
+                                      "them; the attribute is kept",
+    }),
+)
 # fmt: on
-
-
+CODES: dict[str, Meaning] = {
+    code: Meaning(effect, sentence)
+    for effect, sentences in _SENTENCES
+    for code, sentence in sentences.items()
+}
 NO_FAULT = frozenset({"ANONYMOUS_MADE_KNOWN"})
-"""Codes that are worth knowing of rows that are as they should be: `--strict` does not mind them.
-"""
+"""Codes worth knowing on rows that are as they should be: `--strict` does not mind them."""
 
 
 def sentence(code: str) -> str:
@@ -240,18 +300,22 @@ def sentence(code: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row that could not be used, with the text it was read from.
-
-    line is the physical line at which the row begins, counted from 1 with the header and quoted
-    newlines; for Parquet it is the row. detail says more than the code's sentence can.
-    """
+    """A row that could not be used."""
 
     file: str
+    """The file."""
     line: int
+    """The physical line at which the row begins, counted from 1 with the header and quoted
+    newlines; for Parquet the row.
+    """
     code: str
+    """Why, one of CODES."""
     raw: str
+    """The text it was read from."""
     detail: str = ""
+    """What the code's sentence cannot say."""
 
     @property
     def message(self) -> str:
+        """The sentence a person reads, with the detail."""
         return f"{sentence(self.code)}: {self.detail}" if self.detail else sentence(self.code)

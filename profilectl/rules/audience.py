@@ -1,4 +1,4 @@
-"""An audience: its name, kind, criteria and look-back window, as the configuration has them.
+"""An audience as the configuration has it: name, kind, criteria and look-back window.
 
 Sources: domain.md 11.2, 2.1 (limits).
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from profilectl.codes import UsageError
 from profilectl.rules.criteria.text import criterion_of, expression
@@ -23,98 +22,107 @@ KINDS: dict[str, str] = {
 }
 # fmt: on
 LOOKBACK = "90 days"
-"""How far back the events of a real-time audience count, where it does not say (domain.md 11.2)."""
+"""The default look-back window of a real-time audience (domain.md 11.2)."""
 LONGEST_NAME = 100
 KEYS = ("criteria", "kind", "lookback", "workspace")
 
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """An audience. lookback: how far back events count; None: as far as they are kept."""
+    """An audience."""
 
     name: str
+    """Its name."""
     kind: str
+    """Its kind, one of KINDS."""
     tree: Criterion
+    """Its criteria."""
     lookback: Days | None
+    """The age from which events do not count; None: all that are kept count."""
     workspace: str = DEFAULT_WORKSPACE
+    """The workspace that it belongs to."""
 
     @property
     def criteria(self) -> str:
         """The criteria as an expression."""
         return expression(self.tree)
 
-    def as_table(self) -> dict[str, Any]:
-        """Return the audience as the configuration has it: what audience_of reads as the same."""
-        table: dict[str, Any] = {"criteria": self.criteria}
+    def as_table(self) -> dict[str, object]:
+        """Return the audience as a table of the configuration: the opposite of audience_of."""
+        table: dict[str, object] = {"criteria": self.criteria}
         if self.workspace != DEFAULT_WORKSPACE:
             table["workspace"] = self.workspace
         if self.kind != "real-time":
             return table | {"kind": self.kind}
-        standing = days_of(LOOKBACK)
-        return (
-            table
-            if self.lookback == standing or self.lookback is None
-            else table | {"lookback": f"{self.lookback.count} days"}
-        )
+        if self.lookback is None or self.lookback == days_of(LOOKBACK):
+            return table
+        return table | {"lookback": f"{self.lookback.count} days"}
 
 
 def audience_of(name: str, table: object) -> Audience:
-    """Read an audience of the configuration: {criteria, kind, lookback}; criteria an expression or
-    a table, or instead of it all, any and exclude (criteria/toml.py).
+    """Read an audience from its table of the configuration.
+
+    The table has criteria, kind and lookback. Criteria are an expression or a table; instead of the
+    key there may be all, any and exclude (criteria/toml.py).
 
     Raises UsageError, naming the key or the character.
     """
-    where = f"audience {name}"
+    title = f"audience {name}"
     if not name.strip() or len(name) > LONGEST_NAME:
-        raise UsageError(f"{where}: a name has 1 to {LONGEST_NAME} characters")
+        raise UsageError(f"{title}: a name has 1 to {LONGEST_NAME} characters")
     if not isinstance(table, Mapping):
-        raise UsageError(f"{where} must be a section", f'[audiences.{name}] with criteria = "..."')
+        raise UsageError(f"{title} must be a section", f'[audiences.{name}] with criteria = "..."')
     for key in table:
         if key not in (*KEYS, *COMBINATIONS):
             raise UsageError(
-                f"{where}: there is no key {key}",
-                f"an audience has {', '.join(KEYS)}, or instead of criteria {', '.join(COMBINATIONS)}",
+                f"{title}: there is no key {key}",
+                f"an audience has {', '.join(KEYS)}, or instead of criteria"
+                f" {', '.join(COMBINATIONS)}",
             )
     combined = {key: table[key] for key in COMBINATIONS if key in table}
     if combined and "criteria" in table:
         raise UsageError(
-            f"{where}: criteria and {next(iter(combined))} both say who is in it", "leave one out"
+            f"{title}: criteria and {next(iter(combined))} both say who is in it", "leave one out"
         )
     kind = table.get("kind", "real-time")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise UsageError(f"{where}: kind = {kind!r}", "it is one of " + ", ".join(KINDS))
+        raise UsageError(f"{title}: kind = {kind!r}", "it is one of " + ", ".join(KINDS))
     if kind == "standard" and "lookback" in table:
         raise UsageError(
-            f"{where}: a standard audience has no look-back",
+            f"{title}: a standard audience has no look-back",
             "leave it out: all events that are kept count",
         )
-    stated = table.get("lookback", LOOKBACK)
-    lookback = days_of(stated) if isinstance(stated, str) else None
-    if lookback is None:
-        raise UsageError(f"{where}: lookback = {stated!r}", 'for example lookback = "90 days"')
+    lookback = _lookback(table.get("lookback", LOOKBACK), title)
     workspace = table.get("workspace", DEFAULT_WORKSPACE)
     if not isinstance(workspace, str) or not workspace:
-        raise UsageError(f"{where}: workspace must be a text")
+        raise UsageError(f"{title}: workspace must be a text")
     return Audience(
-        name,
-        kind,
-        _criteria(combined or table.get("criteria"), where),
-        lookback if kind == "real-time" else None,
-        workspace,
+        name=name,
+        kind=kind,
+        tree=_criteria(combined or table.get("criteria"), title),
+        lookback=lookback if kind == "real-time" else None,
+        workspace=workspace,
     )
 
 
-def _criteria(stated: object, where: str) -> Criterion:
+def _lookback(text: object, title: str) -> Days:
+    lookback = days_of(text) if isinstance(text, str) else None
+    if lookback is None:
+        raise UsageError(f"{title}: lookback = {text!r}", 'for example lookback = "90 days"')
+    return lookback
+
+
+def _criteria(criteria: object, title: str) -> Criterion:
     try:
-        if isinstance(stated, str):
-            tree = criterion_of(stated)
-        elif isinstance(stated, Mapping):
-            tree = criterion_in(stated)
+        if isinstance(criteria, str):
+            tree = criterion_of(criteria)
+        elif isinstance(criteria, Mapping):
+            tree = criterion_in(criteria)
         else:
             raise UsageError("needs criteria", "criteria = \"tier = 'gold'\"")
         check_depth(tree)
     except UsageError as error:
-        raise UsageError(f"{where}: {error.message}", error.hint) from None
+        raise UsageError(f"{title}: {error.message}", error.hint) from None
     except ValueError as error:
-        raise UsageError(f"{where}: {error}") from None
+        raise UsageError(f"{title}: {error}") from None
     return tree

@@ -1,18 +1,36 @@
-"""A batch: what one row means, and the limits on its keys and values.
+"""A batch: what one row means, read from a Batch document or from a flat row.
 
-Sources: the seed page (the example batch), domain.md 2.1 (limits), 2.2 (values and keys), 5.1
-(fields), 8 (columns), design.md R4, R6, R18 and section 4 (flat rows, dotted names).
+Sources: the seed page (the example batch), domain.md 5.1 (fields), 8 (columns), design.md R4, R6,
+R18, R22 and section 4 (flat rows). The fields are in batch_fields.py and batch_members.py, the
+limits on attributes in batch_limits.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, cast
 
+from profilectl.rules.batch_fields import (
+    BATCH_FIELDS,
+    IGNORED,
+    KEPT_FIELDS,
+    MAKES_A_BATCH,
+    PARTNER_IDENTITY_REMOVED,
+    RESERVED_KEYS,
+    ROOTS,
+    TYPED_FIELDS,
+    BatchField,
+    Columns,
+    attribute_key,
+    field_meant,
+    field_named,
+    is_unknown_reserved,
+)
+from profilectl.rules.batch_limits import LIMITS, has_value_type, over_limit
 from profilectl.rules.batch_members import check_members, is_boolean, times_in
 from profilectl.rules.consent import SALE, Purpose, stated_ms, statements_of
-from profilectl.rules.event.event import Event, event_of_cells, read_events, steps_of
+from profilectl.rules.event.event import Event, event_of_cells, read_events
 from profilectl.rules.fields import (
     Unusable,
     boolean,
@@ -29,131 +47,115 @@ from profilectl.rules.identity import BY_NAME, JUDGING, Judging, Usable, display
 from profilectl.rules.text.moments import may_be
 from profilectl.rules.text.values import DELETED, NotJson, Number, Value, hold, parse_json, to_json
 
-# fmt: off
-LIMITS = {
-    # domain.md 2.1: lengths in Unicode code points
-    "attributes":  100,
-    "key":         256,
-    "value":      4096,
-    "list":       1000,
-    "entry":       512,
-}
+# The names that moved, until their imports follow (/tmp/renames/rules.tsv).
+__all__ = [
+    "BATCH_FIELDS",
+    "IGNORED",
+    "KEPT_FIELDS",
+    "LIMITS",
+    "MAKES_A_BATCH",
+    "PARTNER_IDENTITY_REMOVED",
+    "RESERVED_KEYS",
+    "ROOTS",
+    "TYPED_FIELDS",
+    "Batch",
+    "BatchField",
+    "Columns",
+    "Reading",
+    "Remark",
+    "apply_deletes",
+    "attribute_key",
+    "batch_of",
+    "deleted_keys",
+    "environment_named",
+    "field_meant",
+    "field_named",
+    "has_value_type",
+    "is_batch",
+    "is_unknown_reserved",
+    "over_limit",
+    "read_batch",
+    "read_document",
+    "read_flat",
+]
 
-RESERVED_KEYS = ("$Age", "$FirstName", "$LastName", "$Gender", "$Mobile", "$Address", "$City", "$State", "$Zip", "$Country")
-
-# A JSONL line with an object or a list under any of these is a Batch, else a flat row (design.md
-# 4).
-MAKES_A_BATCH = ("user_identities", "user_attributes", "deleted_user_attributes", "device_info", "events", "consent_state")
-
-# Batch fields of a column name or a flat key that are neither identities nor attributes.
-PLAIN_FIELDS = ("environment", "mpid", "timestamp_unixtime_ms", "source_request_id", "deleted_user_attributes")
-
-# Fields that are checked and kept for later work: the JSON type of each (domain.md 5.1).
-KEPT_FIELDS: dict[str, tuple[type, ...]] = {
-    "consent_state":          (dict,),
-    "device_info":            (dict,),
-    "application_info":       (dict,),
-    "attribution_info":       (dict,),
-    "integration_attributes": (dict,),
-    "partner_identities":     (dict,),
-    "partner_identity":       (str,),
-    "context":                (dict,),
-    "batch_context":          (dict,),
-    "source_info":            (dict,),
-    "ip":                     (str,),
-    "api_key":                (str,),
-    "api_keys":               (list,),
-    "batch_id":               (Number,),
-    "sdk_version":            (str,),
-    "job_id":                 (str,),
-    "schema_version":         (Number,),
-    "origin_mpid":            (Number, str),
-    "unique_id":              (str, Number),
-}
-PARTNER_IDENTITY_REMOVED = (None, "")
-"""What takes a partner identity away where its name is given so; a name that is not given stays as
-it is (domain.md 3.3).
-"""
-BATCH_FIELDS = frozenset((*KEPT_FIELDS, *PLAIN_FIELDS, "user_identities", "user_attributes", "mp_deviceid", "events"))
-ROOTS = frozenset(("user_identities", "user_attributes", "events", *(name for name, kinds in KEPT_FIELDS.items() if dict in kinds or list in kinds)))
-
-# Cells of fields whose names end so are numbers or booleans where they read as one, those that must
-# be booleans (batch_members.py) booleans; all others are strings.
-TYPED_FIELDS = (".consented", ".timestamp_unixtime_ms", ".limit_ad_tracking", ".latitude", ".longitude")
-# fmt: on
+StatedIdentity = tuple[str, Value]
+"""An identity as a row states it: its type and its value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a row is read against."""
+    """The settings that a row is read by."""
 
     judging: Judging = JUDGING
     """Which values are nobody's identity (`--allow-spoiled`, design.md R13)."""
     limits: Mapping[str, int] = field(default_factory=lambda: LIMITS)
-    """The limits in force (LIMITS)."""
+    """The limits in force (batch_limits.LIMITS)."""
     added: Event | None = None
-    """The event that every batch gets, if one is to be added."""
+    """The event that every batch gets (`--event`), if any."""
     purposes: frozenset[str] | None = None
     """The GDPR purposes that are defined; None: any may be stated."""
     nulls: frozenset[str] = frozenset()
     """Texts that make a cell of a flat row empty (`--null`)."""
     unknown: str = "refuse"
-    """What a dotted name that is no field of a batch means: refuse, attribute or ignore
-    (`--unknown`).
-    """
+    """The meaning of a dotted name of no field (`--unknown`): refuse, attribute or ignore."""
     path: Mapping[str, Value] = field(default_factory=dict)
-    """What the path of the file says of each of its flat rows that does not say it itself
+    """What the path of the file says of each flat row that does not say it itself
     (`--path-columns`).
     """
     columns: Columns | None = None
-    """What the names in flat rows mean, where that is mapped or to be remembered; None: what they
-    say.
+    """The meanings of names in flat rows if they are mapped or to be remembered, else None: then a
+    name means what it says.
     """
     latest_ms: int | None = None
-    """The latest time that a row may state (moments.latest_ms); None: any time may be stated."""
+    """The latest time that a row may state (moments.latest_ms); None: any time."""
     workspace: str | None = None
-    """The workspace that exported profiles must be of; None: any."""
+    """The workspace that exported profiles must belong to; None: any."""
 
     def defines(self, regulation: str, purpose: str) -> bool:
-        """Say whether consent to a purpose may be stated (domain.md 5.3)."""
+        """Return whether consent to a purpose may be stated (domain.md 5.3)."""
         if regulation == SALE[0]:
             return purpose == SALE[1]
         return regulation != "gdpr" or self.purposes is None or purpose in self.purposes
 
 
-_RESERVED = {key.lower(): key for key in RESERVED_KEYS}
-
-
 class Remark(NamedTuple):
-    """A code said of a row that may still be used, and the attribute it is said of, if it is one's;
-    or type and value of the identity, as it is stated.
-    """
+    """A code on a row that may be used all the same."""
 
     code: str
+    """The code, one of codes.CODES."""
     attribute: str | None = None
+    """The attribute that it is about, if it is about one."""
     type: str | None = None
+    """The type of the identity that it is about, if it is about one."""
     value: str | None = None
+    """The value of that identity, as it is stated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one row means.
-
-    sets: attribute -> held value (values.hold). deletes: attributes to delete, before the sets.
-    identities: those that may be used. events: in their order. rest: JSON text of the other fields.
-    remarks: what was skipped or is worth knowing, once for each time.
-    """
+    """What one row means."""
 
     environment: str | None
+    """The environment that the row states, if any."""
     mpid: int | None
+    """The MPID that it names, if any."""
     at_ms: int | None
+    """Its time, if it states one."""
     request: str | None
+    """Its source_request_id, if any."""
     identities: tuple[Usable, ...]
+    """The identities that may be used."""
     sets: Mapping[str, str]
+    """The attributes that it sets, and their held values (values.hold)."""
     deletes: tuple[str, ...]
+    """The attributes that it deletes, before the sets."""
     rest: str | None
+    """Its other fields as JSON text."""
     remarks: tuple[Remark, ...]
+    """What was skipped or is worth knowing, once for each time."""
     events: tuple[Event, ...] = ()
+    """Its events in their order."""
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -162,144 +164,39 @@ class Batch:
 
     @property
     def says_consent(self) -> bool:
-        """Whether the row says something of consent."""
-        found = parse_json(self.rest) if self.rest else None
-        return isinstance(found, dict) and "consent_state" in found
+        """Whether the row states a consent."""
+        fields = parse_json(self.rest) if self.rest else None
+        return isinstance(fields, dict) and "consent_state" in fields
 
     def consents_after(self, now_ms: int) -> list[Purpose]:
-        """Return the purposes of which the row says something that is of a later time."""
-        found = parse_json(self.rest) if self.rest else None
-        said = statements_of(found.get("consent_state")) if isinstance(found, dict) else {}
-        return [purpose for purpose, one in said.items() if stated_ms(one) > now_ms]
+        """Return the purposes whose consent has a time after now."""
+        fields = parse_json(self.rest) if self.rest else None
+        statements = statements_of(fields.get("consent_state")) if isinstance(fields, dict) else {}
+        return [
+            purpose for purpose, statement in statements.items() if stated_ms(statement) > now_ms
+        ]
 
 
-@dataclass(frozen=True, slots=True)
-class BatchField:
-    """What a column name or a flat key means.
+@dataclass(slots=True)
+class _Parts:
+    """The parts of a batch as its row states them."""
 
-    kind: "identity" (name: the type), "attribute" (name: the key), "plain" (name: one of
-    PLAIN_FIELDS), "kept" and "event" (name: the dotted Batch name), "unknown identity", "ignored".
-    """
-
-    kind: str
-    name: str
-
-    @property
-    def title(self) -> str:
-        """The dotted Batch name, for a person."""
-        found = type_named(self.name) if self.kind == "identity" else None
-        return (
-            found.field
-            if found
-            else f"user_attributes.{self.name}"
-            if self.kind == "attribute"
-            else self.name
-        )
-
-
-IGNORED = BatchField("ignored", "")
-"""What a column or a key means that is left out."""
-MOST_NAMES = 10_000
-"""So many names of flat rows are remembered; a file in which every row has names of its own has no
-columns to tell of.
-"""
-
-
-def attribute_key(key: str) -> str:
-    """Return the key an attribute is stored under: reserved keys in the platform's own spelling."""
-    return _RESERVED.get(key.lower(), key) if key.startswith("$") else key
-
-
-def is_unknown_reserved(key: str) -> bool:
-    """Say whether the key of an attribute looks like a reserved one and is none (domain.md 2.2)."""
-    return key.startswith("$") and key.lower() not in _RESERVED
-
-
-def field_named(name: str) -> BatchField:
-    """Say what a column name or a flat key means (design.md 4, last paragraph).
-
-    Raises Unusable (BATCH_UNKNOWN_FIELD) for a dotted name that begins with no Batch field.
-    """
-    root, dot, member = name.partition(".")
-    if dot and root in ROOTS:
-        return _dotted(name, root, member)
-    if name in PLAIN_FIELDS:
-        return BatchField("plain", name)
-    if dot:
-        raise Unusable("BATCH_UNKNOWN_FIELD", f"{name}: nothing is called {root} in a batch")
-    if kind := type_named(name):
-        return BatchField("identity", kind.name)
-    return BatchField("attribute", attribute_key(name))
-
-
-def field_meant(name: str, unknown: str = "refuse", *, nested: bool = False) -> BatchField:
-    """Say what a column name or a flat key means (field_named), and what a dotted name that is no
-    field is: refuse, attribute (of the whole name) or ignore. nested: it is that of a member of
-    an object, which is the user's own.
-
-    Raises Unusable where it is refused, and for a name that begins with a Batch field and cannot be
-    one.
-    """
-    try:
-        return field_named(name)
-    except Unusable:
-        if name.partition(".")[0] in ROOTS:
-            raise
-        if nested or unknown == "attribute":
-            return BatchField("attribute", attribute_key(name))
-        if unknown == "ignore":
-            return IGNORED
-        raise
-
-
-def _dotted(name: str, root: str, member: str) -> BatchField:
-    if root == "user_attributes":
-        if not member:
-            raise Unusable("BATCH_UNKNOWN_FIELD", f"{name}: the attribute has no name")
-        return BatchField("attribute", attribute_key(member))
-    kind = type_named(member)
-    if root == "user_identities":
-        return (
-            BatchField("identity", kind.name)
-            if kind and not kind.device
-            else BatchField("unknown identity", name)
-        )
-    if root == "events":
-        steps_of(member)
-        return BatchField("event", name)
-    if root == "device_info" and kind and kind.device and kind.name != "mp_deviceid":
-        return BatchField("identity", kind.name)
-    return BatchField("kept", name)
-
-
-class Columns:
-    """What the names in flat rows mean: as they are mapped, else as they say. met: those that were
-    asked for, in their order.
-    """
-
-    def __init__(
-        self, mapped: Mapping[str, BatchField] | None = None, unknown: str = "refuse"
-    ) -> None:
-        self.mapped = mapped or {}
-        self.met: dict[str, BatchField] = {}
-        self._unknown = unknown
-        self._meanings: dict[tuple[str, bool], BatchField] = {}
-
-    def meaning(self, name: str, *, nested: bool = False) -> BatchField:
-        """Return what a name means; nested: it is that of a member of an object, which is the
-        user's own. Raises Unusable.
-        """
-        found = self._meanings.get((name, nested))
-        if found is None:
-            found = self.mapped.get(name) or field_meant(name, self._unknown, nested=nested)
-            if len(self._meanings) < MOST_NAMES:
-                self._meanings[name, nested] = found
-                self.met.setdefault(name, found)
-        return found
+    plain: dict[str, Value] = field(default_factory=dict)
+    """The fields that are single values (batch_fields.PLAIN_FIELDS)."""
+    identities: list[StatedIdentity] = field(default_factory=list)
+    """The identities."""
+    attributes: dict[str, Value] = field(default_factory=dict)
+    """The attributes; None: without a value."""
+    fields: dict[str, Value] = field(default_factory=dict)
+    """The other fields of the batch."""
+    events: tuple[Event, ...] = ()
+    """The events."""
+    remarks: list[Remark] = field(default_factory=list)
+    """What is worth knowing of the parts."""
 
 
 def is_batch(document: Mapping[str, Value]) -> bool:
-    """Say whether a JSON object is a Batch rather than a flat row."""
+    """Return whether a JSON object is a Batch rather than a flat row (design.md 4)."""
     return any(isinstance(document.get(name), dict | list) for name in MAKES_A_BATCH)
 
 
@@ -313,12 +210,13 @@ def read_document(document: Value, reading: Reading) -> Batch:
 
 
 def _with_path(row: Mapping[str, Value], reading: Reading) -> Mapping[str, Value]:
-    """Return a flat row with what the path of its file says, as far as the row does not speak of it
-    itself. Raises Unusable.
+    """Return a flat row with what the path of its file says and the row itself does not.
+
+    Raises Unusable.
     """
     columns = reading.columns or Columns(unknown=reading.unknown)
     own = {
-        columns.meaning(name, nested=nested) for name, _, nested in flattened(row, columns.mapped)
+        columns.meaning(cell.name, nested=cell.nested) for cell in flattened(row, columns.mapped)
     }
     return {
         **row,
@@ -335,41 +233,38 @@ def read_batch(document: Mapping[str, Value], reading: Reading) -> Batch:
     for name in document:
         if name not in BATCH_FIELDS:
             raise Unusable("BATCH_UNKNOWN_FIELD", name)
-    rest: dict[str, Value] = {
+    parts = _Parts(plain=dict(document))
+    parts.fields = {
         name: value for name in KEPT_FIELDS if (value := document.get(name)) not in (None, [], {})
     }
-    remarks = _checked(rest, reading)
-    if "device_info" in rest and isinstance(stamp := document.get("mp_deviceid"), str):
-        rest["mp_deviceid"] = stamp  # what is said of a device stays with what names it
-    stated: list[tuple[str, Value]] = []
-    for name, value in _object(document, "user_identities").items():
-        kind = type_named(name)
-        if kind and not kind.device:
-            stated.append((kind.name, value))
-        elif value is not None:
-            remarks.append(Remark("IDENTITY_UNKNOWN_TYPE"))
-    for name, value in _object(document, "device_info").items():
-        kind = type_named(name)
-        if kind and kind.device and kind.name != "mp_deviceid":
-            stated.append((kind.name, value))
-    stated.append(("mp_deviceid", document.get("mp_deviceid")))
-    attributes: dict[str, Value] = {}
+    parts.remarks = _check_fields(parts.fields, reading)
+    if "device_info" in parts.fields and isinstance(stamp := document.get("mp_deviceid"), str):
+        parts.fields["mp_deviceid"] = stamp  # device_info stays with what names the device
+    _add_identities(document, parts)
     for key, value in _object(document, "user_attributes").items():
-        if attribute_key(key) in attributes:
+        if attribute_key(key) in parts.attributes:
             raise Unusable("DUPLICATE_KEY", key)
-        attributes[attribute_key(key)] = value
+        parts.attributes[attribute_key(key)] = value
     events = document.get("events")
     if not isinstance(events, list | None):
         raise Unusable("BATCH_INVALID", f"events is {json_type(events)}")
-    return _batch(
-        document,
-        stated,
-        attributes,
-        reading,
-        to_json(rest) if rest else None,
-        remarks,
-        read_events(events or []),
-    )
+    parts.events = read_events(events or [])
+    return _batch(parts, reading)
+
+
+def _add_identities(document: Mapping[str, Value], parts: _Parts) -> None:
+    """Add the identities that a Batch document states to its parts. Raises Unusable."""
+    for name, value in _object(document, "user_identities").items():
+        kind = type_named(name)
+        if kind and not kind.device:
+            parts.identities.append((kind.name, value))
+        elif value is not None:
+            parts.remarks.append(Remark("IDENTITY_UNKNOWN_TYPE"))
+    for name, value in _object(document, "device_info").items():
+        kind = type_named(name)
+        if kind and kind.device and kind.name != "mp_deviceid":
+            parts.identities.append((kind.name, value))
+    parts.identities.append(("mp_deviceid", document.get("mp_deviceid")))
 
 
 def read_flat(
@@ -379,255 +274,257 @@ def read_flat(
     empty: str = "ignore",
     event_type: str | None = None,
 ) -> Batch:
-    """Read a flat row: keys are columns, those of an object are dotted, a null or empty cell states
-    nothing. Raises Unusable.
+    """Read a flat row (design.md 4). Raises Unusable.
 
-    empty: what an attribute without a value means: ignore, delete or set (design.md R6).
-    event_type: what the file's name says of the events in it.
+    Its keys are columns, and those of an object are dotted (flat_row.py). A null or empty cell
+    states nothing.
+
+    empty: the meaning of an attribute without a value (`--empty`): ignore, delete or set (design.md
+    R6). event_type: the event type in the file's name, if any.
     """
-    stated: list[tuple[str, Value]] = []
-    attributes: dict[str, Value] = {}
-    plain: dict[str, Value] = {}
-    rest: dict[str, Value] = {}
-    cells: dict[str, Value] = {}
-    remarks: list[Remark] = []
+    flat = _FlatParts(empty=empty)
     columns = reading.columns or Columns(unknown=reading.unknown)
-    for name, cell, nested in flattened(row, columns.mapped):
-        meant = columns.meaning(name, nested=nested)
-        value = (
-            None
-            if isinstance(cell, str) and cell in reading.nulls and not isinstance(cell, Number)
-            else cell
+    for cell in flattened(row, columns.mapped):
+        column = columns.meaning(cell.name, nested=cell.nested)
+        is_null = (
+            isinstance(cell.value, str)
+            and cell.value in reading.nulls
+            and not isinstance(cell.value, Number)
         )
-        if meant.kind == "identity":
-            stated.append((meant.name, value))
-        elif meant.kind == "attribute":
-            if value is not None or empty != "ignore":
-                if meant.name in attributes:
+        flat.add(cell.name, column, None if is_null else cell.value)
+    parts = flat.parts
+    deletes = [key for key, value in parts.attributes.items() if value is None]
+    parts.attributes = {key: value for key, value in parts.attributes.items() if value is not None}
+    event = event_of_cells(flat.event_cells, event_type)
+    parts.events = (event,) if event else ()
+    parts.fields = without_empty(parts.fields)
+    parts.remarks += _check_fields(parts.fields, reading)
+    _name_device(parts.fields, parts.identities)
+    batch = _batch(parts, reading)
+    return replace(batch, deletes=(*batch.deletes, *deletes)) if deletes else batch
+
+
+@dataclass(slots=True)
+class _FlatParts:
+    """The parts of a batch as the cells of a flat row state them."""
+
+    empty: str
+    """The meaning of an attribute without a value: ignore, delete or set."""
+    parts: _Parts = field(default_factory=_Parts)
+    """The parts but for the events."""
+    event_cells: dict[str, Value] = field(default_factory=dict)
+    """The cells of the event, by their names without `events.`."""
+
+    def add(self, name: str, column: BatchField, value: Value) -> None:
+        """Add a cell under the meaning of its column; None: it is empty. Raises Unusable."""
+        match column.kind:
+            case "identity":
+                self.parts.identities.append((column.name, value))
+            case "attribute":
+                self._add_attribute(name, column.name, value)
+            case "event":
+                self._add_event_cell(name, column.name.removeprefix("events."), value)
+            case "kept":
+                put(self.parts.fields, column.name.split("."), _typed_cell(column.name, value))
+            case "plain" if value is not None:
+                if column.name in self.parts.plain:
                     raise Unusable("DUPLICATE_KEY", name)
-                attributes[meant.name] = (
-                    value if value is not None else "" if empty == "set" else None
-                )
-        elif meant.kind == "event":
-            member = meant.name.removeprefix("events.")
-            if value is not None and cells.get(member) is not None:
-                raise Unusable("DUPLICATE_KEY", name)
-            if value is not None or member not in cells:
-                cells[member] = value
-        elif meant.kind == "kept":
-            put(rest, meant.name.split("."), _cell(meant.name, value))
-        elif value is None or meant.kind == "ignored":
-            continue
-        elif meant.kind == "plain":
-            if meant.name in plain:
-                raise Unusable("DUPLICATE_KEY", name)
-            plain[meant.name] = value
-        else:
-            remarks.append(Remark("IDENTITY_UNKNOWN_TYPE"))
-    deletes = [key for key, value in attributes.items() if value is None]
-    attributes = {key: value for key, value in attributes.items() if value is not None}
-    event = event_of_cells(cells, event_type)
-    rest = without_empty(rest)
-    remarks += _checked(rest, reading)
-    _name_device(rest, stated)
-    batch = _batch(
-        plain,
-        stated,
-        attributes,
-        reading,
-        to_json(rest) if rest else None,
-        remarks,
-        (event,) if event else (),
-    )
-    if not deletes:
-        return batch
-    return Batch(**{**_fields(batch), "deletes": (*batch.deletes, *deletes)})  # type: ignore[arg-type]
+                self.parts.plain[column.name] = value
+            case "unknown identity" if value is not None:
+                self.parts.remarks.append(Remark("IDENTITY_UNKNOWN_TYPE"))
+
+    def _add_attribute(self, name: str, key: str, value: Value) -> None:
+        if value is None and self.empty == "ignore":
+            return
+        if key in self.parts.attributes:
+            raise Unusable("DUPLICATE_KEY", name)
+        without_value = "" if self.empty == "set" else None
+        self.parts.attributes[key] = value if value is not None else without_value
+
+    def _add_event_cell(self, name: str, member: str, value: Value) -> None:
+        if value is not None and self.event_cells.get(member) is not None:
+            raise Unusable("DUPLICATE_KEY", name)
+        if value is not None or member not in self.event_cells:
+            self.event_cells[member] = value
 
 
-def _cell(name: str, value: Value) -> Value:
-    """Return the value that the cell of a field stands for."""
+def _typed_cell(name: str, value: Value) -> Value:
+    """Return the value of a cell of the field of a dotted name."""
     if is_boolean(name):
         return boolean(value)
     return typed(value) if name.endswith(TYPED_FIELDS) else value
 
 
-def _checked(rest: dict[str, Value], reading: Reading) -> list[Remark]:
-    """Check the fields that are kept for later work, as far as the platform's schema says; return a
-    remark on each purpose that is not defined: what is said of it is left out first. Raises
+def batch_of(
+    plain: Mapping[str, Value],
+    identities: Iterable[StatedIdentity],
+    attributes: Mapping[str, Value],
+    *,
+    reading: Reading,
+    fields: Mapping[str, Value],
+    events: tuple[Event, ...] = (),
+) -> Batch:
+    """Return a batch of parts that stood in no batch, checked as those of a batch are.
+
+    Raises Unusable.
+    """
+    checked = {name: value for name, value in fields.items() if name in KEPT_FIELDS}
+    remarks = _check_fields(checked, reading)
+    unchecked = {name: value for name, value in fields.items() if name not in KEPT_FIELDS}
+    parts = _Parts(
+        plain=dict(plain),
+        identities=list(identities),
+        attributes=dict(attributes),
+        fields=checked | unchecked,
+        events=events,
+        remarks=remarks,
+    )
+    return _batch(parts, reading)
+
+
+def _check_fields(fields: dict[str, Value], reading: Reading) -> list[Remark]:
+    """Check the fields that are kept for later, as far as the platform's schema says.
+
+    Takes out consent to purposes that are not defined, and returns a remark on each. Raises
     Unusable.
     """
-    for name, value in rest.items():
+    for name, value in fields.items():
         if not isinstance(value, KEPT_FIELDS[name]) or (
             isinstance(value, Number) and Number not in KEPT_FIELDS[name]
         ):
             raise Unusable("BATCH_INVALID", f"{name} is {json_type(value)}")
-    remarks = _without_undefined(rest, reading)
-    check_members(rest)
+    remarks = _take_out_undefined(fields, reading)
+    check_members(fields)
     return remarks
 
 
-def batch_of(
-    plain: Mapping[str, Value],
-    stated: Iterable[tuple[str, Value]],
-    attributes: Mapping[str, Value],
-    reading: Reading,
-    *,
-    rest: dict[str, Value],
-    events: tuple[Event, ...] = (),
-) -> Batch:
-    """Put a batch together of parts that stood in no batch; they are checked as those of one.
-
-    Raises Unusable.
-    """
-    fields = {name: value for name, value in rest.items() if name in KEPT_FIELDS}
-    remarks = _checked(fields, reading)
-    fields |= {name: value for name, value in rest.items() if name not in KEPT_FIELDS}
-    text = to_json(fields) if fields else None
-    return _batch(plain, stated, attributes, reading, text, remarks, events)
-
-
-def _without_undefined(rest: dict[str, Value], reading: Reading) -> list[Remark]:
-    """Take out of a row's consent what is about purposes that are not defined; return a remark on
-    each.
-    """
+def _take_out_undefined(fields: dict[str, Value], reading: Reading) -> list[Remark]:
+    """Take consent to purposes that are not defined out of fields; return a remark on each."""
     remarks: list[Remark] = []
-    state = rest.get("consent_state")
+    state = fields.get("consent_state")
     if not isinstance(state, dict):
         return []
-    kept: dict[str, Value] = {}
+    defined_state: dict[str, Value] = {}
     for regulation, purposes in state.items():
-        if isinstance(purposes, dict):
-            defined = {
-                purpose: said
-                for purpose, said in purposes.items()
-                if reading.defines(regulation, purpose)
-            }
-            remarks += [
-                Remark("CONSENT_PURPOSE_UNDEFINED", f"{regulation}.{purpose}")
-                for purpose in purposes
-                if purpose not in defined
-            ]
-            if defined or not purposes:
-                kept[regulation] = defined
-        else:
-            kept[regulation] = purposes
+        if not isinstance(purposes, dict):
+            defined_state[regulation] = purposes
+            continue
+        defined = {
+            purpose: statement
+            for purpose, statement in purposes.items()
+            if reading.defines(regulation, purpose)
+        }
+        remarks += [
+            Remark("CONSENT_PURPOSE_UNDEFINED", f"{regulation}.{purpose}")
+            for purpose in purposes
+            if purpose not in defined
+        ]
+        if defined or not purposes:
+            defined_state[regulation] = defined
     if remarks:
-        rest["consent_state"] = kept
-        if not kept:
-            del rest["consent_state"]
+        fields["consent_state"] = defined_state
+        if not defined_state:
+            del fields["consent_state"]
     return remarks
 
 
-def _name_device(rest: dict[str, Value], stated: Iterable[tuple[str, Value]]) -> None:
-    """Keep with what a row says of a device the identities that name it."""
-    info = rest.get("device_info")
+def _name_device(fields: dict[str, Value], identities: Iterable[StatedIdentity]) -> None:
+    """Put the identities that name a device beside what a flat row says of the device."""
+    info = fields.get("device_info")
     if isinstance(info, dict):
-        for name, value in stated:
+        for name, value in identities:
             if isinstance(value, str) and BY_NAME[name].device:
-                (rest if name == "mp_deviceid" else info).setdefault(name, value)
+                (fields if name == "mp_deviceid" else info).setdefault(name, value)
 
 
-def _fields(batch: Batch) -> dict[str, object]:
-    return {name: getattr(batch, name) for name in Batch.__slots__}
-
-
-def _batch(
-    plain: Mapping[str, Value],
-    stated: Iterable[tuple[str, Value]],
-    attributes: Mapping[str, Value],
-    reading: Reading,
-    rest: str | None,
-    remarks: list[Remark],
-    events: tuple[Event, ...],
-) -> Batch:
-    """Put a batch together. The checks run in the order in which the engine runs them."""
-    mpid = whole_number(plain.get("mpid"), "MPID_INVALID")
+def _batch(parts: _Parts, reading: Reading) -> Batch:
+    """Return the batch of some parts; the checks run in the engine's order. Raises Unusable."""
+    fields = to_json(parts.fields) if parts.fields else None
+    events, remarks = parts.events, parts.remarks
+    mpid = whole_number(parts.plain.get("mpid"), "MPID_INVALID")
     if mpid == 0:
         raise Unusable("MPID_INVALID", "0")
-    at_ms = whole_number(plain.get("timestamp_unixtime_ms"), "TIMESTAMP_INVALID")
+    at_ms = whole_number(parts.plain.get("timestamp_unixtime_ms"), "TIMESTAMP_INVALID")
     if reading.latest_ms is not None:
-        _check_times(at_ms, events, rest, reading.latest_ms)
-    environment = environment_named(plain.get("environment"))
-    deletes = deleted_keys(plain.get("deleted_user_attributes"))
-    request = plain.get("source_request_id")
+        _check_times(at_ms, events, fields, latest_ms=reading.latest_ms)
+    environment = environment_named(parts.plain.get("environment"))
+    deletes = deleted_keys(parts.plain.get("deleted_user_attributes"))
+    request = parts.plain.get("source_request_id")
     if request is not None and not isinstance(request, str):
         raise Unusable("BATCH_INVALID", "source_request_id must be a string")
-    identities, skipped = _identities(stated, reading.judging)
-    if not identities and mpid is None:
-        raise Unusable(
-            "NO_IDENTITY", ", ".join(f"{name} is {code}" for name, code, _ in sorted(skipped))
-        )
-    remarks += [Remark(code, None, name, value) for name, code, value in skipped]
-    sets = _within_limits(attributes, reading.limits, remarks)
+    identities = _usable_identities(parts.identities, reading.judging, remarks, mpid=mpid)
+    sets = _within_limits(parts.attributes, reading.limits, remarks)
     remarks += [Remark("UA_SET_AND_DELETED", key) for key in deletes if key in sets]
     remarks += [Remark("UA_RESERVED_UNKNOWN", key) for key in sets if is_unknown_reserved(key)]
     remarks += [Remark("EVENT_OVER_LIMIT") for event in events if event.over]
-    if reading.added:
-        events = (*events, reading.added)
     return Batch(
-        environment,
-        mpid,
-        at_ms,
-        request or None,
-        identities,
-        sets,
-        deletes,
-        rest,
-        tuple(remarks),
-        events,
+        environment=environment,
+        mpid=mpid,
+        at_ms=at_ms,
+        request=request or None,
+        identities=identities,
+        sets=sets,
+        deletes=deletes,
+        rest=fields,
+        remarks=tuple(remarks),
+        events=(*events, reading.added) if reading.added else events,
     )
 
 
 def _check_times(
-    at_ms: int | None, events: tuple[Event, ...], rest: str | None, last_ms: int
+    at_ms: int | None, events: tuple[Event, ...], fields: str | None, *, latest_ms: int
 ) -> None:
-    """Check that each time of a row may be stated (design.md R22). Raises Unusable."""
-    kept = parse_json(rest) if rest and "timestamp_unixtime_ms" in rest else {}
-    stated = [
+    """Check each time that a row states (design.md R22). Raises Unusable."""
+    timed = parse_json(fields) if fields and "timestamp_unixtime_ms" in fields else {}
+    times = [
         ("", at_ms),
         *(
             (f"event {place}: data.timestamp_unixtime_ms: ", event.at_ms)
             for place, event in enumerate(events, start=1)
         ),
-        *((f"{path}: ", at) for path, at in times_in(kept)),
+        *((f"{path}: ", time_ms) for path, time_ms in times_in(timed)),
     ]
-    for where, at in stated:
-        if at is not None and not may_be(at, last_ms):
-            raise Unusable("TIMESTAMP_INVALID", f"{where}{at}")
+    for title, time_ms in times:
+        if time_ms is not None and not may_be(time_ms, latest_ms):
+            raise Unusable("TIMESTAMP_INVALID", f"{title}{time_ms}")
 
 
-def _identities(
-    stated: Iterable[tuple[str, Value]], judging: Judging
-) -> tuple[tuple[Usable, ...], list[tuple[str, str, str]]]:
-    """Return the identities that may be used, and type, code and value of those that are skipped.
+def _usable_identities(
+    stated: Iterable[StatedIdentity], judging: Judging, remarks: list[Remark], *, mpid: int | None
+) -> tuple[Usable, ...]:
+    """Return the identities of a row that may be used, with a remark on each that is skipped.
 
-    Raises Unusable.
+    Raises Unusable, also if none may be used and the row names no MPID.
     """
-    found: dict[str, Usable] = {}
-    skipped: list[tuple[str, str, str]] = []
+    identities: dict[str, Usable] = {}
+    skipped: list[Remark] = []
     for name, value in stated:
         if value is None:
             continue
         text = identity_text(value)
         if text is None:
-            what = (
+            fault = (
                 "not a whole number below 2^53" if isinstance(value, Number) else json_type(value)
             )
-            raise Unusable("IDENTITY_INVALID", f"{name} is {what}")
+            raise Unusable("IDENTITY_INVALID", f"{name} is {fault}")
         kind = type_named(name)
         assert kind is not None
-        one = usable(kind, text, judging)
-        if isinstance(one, str):
-            skipped.append((name, one, display(text)))
-        elif one is not None and found.setdefault(name, one).key != one.key:
+        identity = usable(kind, text, judging)
+        if isinstance(identity, str):
+            skipped.append(Remark(identity, type=name, value=display(text)))
+        elif identity is not None and identities.setdefault(name, identity).key != identity.key:
             raise Unusable("IDENTITY_DUPLICATE_TYPE", name)
-    return tuple(found.values()), skipped
+    if not identities and mpid is None:
+        reasons = sorted((str(remark.type), remark.code, remark.value) for remark in skipped)
+        raise Unusable("NO_IDENTITY", ", ".join(f"{name} is {code}" for name, code, _ in reasons))
+    remarks += skipped
+    return tuple(identities.values())
 
 
 def _within_limits(
     attributes: Mapping[str, Value], limits: Mapping[str, int], remarks: list[Remark]
 ) -> dict[str, str]:
-    """Return the attributes that keep the limits, held; remark on each that does not."""
+    """Return the held values of attributes within the limits, with a remark on each other one."""
     sets: dict[str, str] = {}
     for place, (key, value) in enumerate(attributes.items()):
         code = "UA_TOO_MANY" if place >= limits["attributes"] else over_limit(key, value, limits)
@@ -638,34 +535,8 @@ def _within_limits(
     return sets
 
 
-def over_limit(key: str, value: Value, limits: Mapping[str, int] = LIMITS) -> str | None:
-    """Return the code of the limit that an attribute breaks, or None (domain.md 2.1)."""
-    if not key:
-        return "UA_KEY_EMPTY"
-    if len(key) > limits["key"]:
-        return "UA_KEY_TOO_LONG"
-    if not has_value_type(value):
-        return "UA_UNSUPPORTED_TYPE"
-    if isinstance(value, list):
-        if len(value) > limits["list"]:
-            return "UA_LIST_TOO_LONG"
-        longest = max((len(entry) for entry in value if isinstance(entry, str)), default=0)
-        return "UA_ENTRY_TOO_LONG" if longest > limits["entry"] else None
-    return "UA_VALUE_TOO_LONG" if isinstance(value, str) and len(value) > limits["value"] else None
-
-
-def has_value_type(value: Value) -> bool:
-    """Say whether an attribute may have such a value: no object, and no list with one or a list in
-    it (domain.md 2.2).
-    """
-    return not (
-        isinstance(value, dict)
-        or (isinstance(value, list) and any(isinstance(entry, dict | list) for entry in value))
-    )
-
-
 def environment_named(value: Value) -> str | None:
-    """Return the environment a row states, or None where it states none. Raises Unusable."""
+    """Return the environment that a row states, or None if it states none. Raises Unusable."""
     if value is None or value == "":
         return None
     if value not in ("production", "development"):
@@ -699,5 +570,8 @@ def _object(document: Mapping[str, Value], name: str) -> Mapping[str, Value]:
 
 
 def apply_deletes(batch: Batch) -> dict[str, str]:
-    """Return what the batch does to each attribute: deletions first, then the sets (domain.md 6.3)."""
+    """Return what a batch does to each attribute, as a held value or DELETED (domain.md 6.3).
+
+    Deletions come first, then the sets.
+    """
     return {**dict.fromkeys(batch.deletes, DELETED), **batch.sets}

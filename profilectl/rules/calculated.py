@@ -1,8 +1,8 @@
-"""Calculated attributes: the twelve types, a definition, and the value that a person's events give
-it.
+"""Calculated attributes: the twelve types, a definition, and the value from a person's events.
 
-Sources: domain.md 11.1 with its PROP lines, 10 (what alphabetical means), 16 scenario 36; design.md
-R4. `value_of` is the definition of right; computing does the same for all profiles at once.
+`value_of` is the definition of right; audiences/calculated_sql.py is the same for all profiles at
+once. Sources: domain.md 11.1 with its PROP lines, 10 (alphabetical order), 16 scenario 36;
+design.md R4.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from profilectl.codes import UsageError
-from profilectl.rules.batch import attribute_key
+from profilectl.rules.batch_fields import attribute_key
 from profilectl.rules.event.condition import EventCondition, condition_read
 from profilectl.rules.event.event import EVENT_TYPES, Occurred
 from profilectl.rules.event.field import (
@@ -35,34 +35,38 @@ from profilectl.rules.text.values import Number, Value, hold
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """One type. of: whether it needs a field; seed: what a seed request calls it; sync: when the
-    platform sends it.
-    """
+    """A type of calculated attribute."""
 
     group: str
+    """The group of types that it belongs to."""
     of: bool
+    """Whether it needs a field."""
     format: str
+    """The format of its values."""
     sync: str
+    """When the platform sends a value; with `within` every type is sync."""
     seed: str
+    """Its name in a seed request."""
 
 
+COUNT, AGGREGATE, OCCURRENCE, LIST = "count", "aggregation", "occurrence", "list"
+SYNC, LATE, ONCE = "sync", "async", "async until observed"
 # fmt: off
 TYPES: dict[str, Type] = {
-    #                           group          of     format       sync                    seed
-    "count":               Type("count",       False, "number",    "sync",                 "count"),
-    "sum":                 Type("aggregation", True,  "number",    "sync",                 "sum"),
-    "minimum":             Type("aggregation", True,  "number",    "sync",                 "minimum"),
-    "maximum":             Type("aggregation", True,  "number",    "sync",                 "maximum"),
-    "average":             Type("aggregation", True,  "number",    "async",                "average"),
-    "most_frequent":       Type("aggregation", True,  "dynamic",   "async",                "most_frequent"),
-    "unique_values_count": Type("aggregation", True,  "number",    "async",                "unique_values_count"),
-    "first_value":         Type("occurrence",  True,  "dynamic",   "async until observed", "first_occurrence"),
-    "last_value":          Type("occurrence",  True,  "dynamic",   "async",                "last_occurrence"),
-    "first_timestamp":     Type("occurrence",  False, "timestamp", "async until observed", "first_occurrence_timestamp"),
-    "last_timestamp":      Type("occurrence",  False, "timestamp", "sync",                 "last_occurrence_timestamp"),
-    "unique_list":         Type("list",        True,  "list",      "sync",                 "unique_list"),
+    #                           group       of     format       sync  name in a seed request
+    "count":               Type(COUNT,      False, "number",    SYNC, "count"),
+    "sum":                 Type(AGGREGATE,  True,  "number",    SYNC, "sum"),
+    "minimum":             Type(AGGREGATE,  True,  "number",    SYNC, "minimum"),
+    "maximum":             Type(AGGREGATE,  True,  "number",    SYNC, "maximum"),
+    "average":             Type(AGGREGATE,  True,  "number",    LATE, "average"),
+    "most_frequent":       Type(AGGREGATE,  True,  "dynamic",   LATE, "most_frequent"),
+    "unique_values_count": Type(AGGREGATE,  True,  "number",    LATE, "unique_values_count"),
+    "first_value":         Type(OCCURRENCE, True,  "dynamic",   ONCE, "first_occurrence"),
+    "last_value":          Type(OCCURRENCE, True,  "dynamic",   LATE, "last_occurrence"),
+    "first_timestamp":     Type(OCCURRENCE, False, "timestamp", ONCE, "first_occurrence_timestamp"),
+    "last_timestamp":      Type(OCCURRENCE, False, "timestamp", SYNC, "last_occurrence_timestamp"),
+    "unique_list":         Type(LIST,       True,  "list",      SYNC, "unique_list"),
 }
-"""Sync says when a value leaves; a definition with `within` is sync whatever its type."""
 # fmt: on
 
 TRACKED = 100
@@ -70,13 +74,13 @@ TRACKED = 100
 DECIMALS = 10
 """Places after the point to which an average is rounded, half to even."""
 NOTHING = "-"
-"""The value where events match and none has what the type needs: computed, but nothing to compute.
-"""
+"""The value if events match and none has what the type needs: there is nothing to compute."""
 RETURNS_TO_ZERO = ("count", "sum")
 """Types that are 0 once all events are older than `within`; the others are absent again."""
 NUMERIC = ("sum", "minimum", "maximum", "average")
+"""Types that take numbers only."""
 PRODUCT_NUMBERS = ("price", "quantity", "position", "total_product_amount", "added_to_cart_time_ms")
-"""Fields of a product that are numbers: most_frequent counts them once a product, all others
+"""Fields of a product that are numbers: most_frequent counts them once a product, and all others
 `quantity` times.
 """
 DAY_MS = 24 * 60 * 60 * 1000
@@ -98,41 +102,44 @@ _EXACT = decimal.Context(
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A calculated attribute.
-
-    event: the events of that name only, whatever its case; of: the field; where: a condition on the
-    event.
-
-    within ("30 days") and since ("2024-01-01", UTC) are as they were written. A draft is not
-    computed.
-    """
+    """The definition of a calculated attribute."""
 
     name: str
+    """The attribute's name."""
     type: str
+    """Its type, one of TYPES."""
     event: str | None = None
+    """The name of the events that count, in any case; None: all names."""
     event_type: str = "custom_event"
+    """The type of the events that count."""
     of: str | None = None
+    """The field whose values count, if the type needs one."""
     where: str | None = None
+    """A condition on the event (event/condition.py)."""
     within: str | None = None
+    """The rolling window as it was written, for example "30 days"."""
     since: str | None = None
+    """The first day that counts, in UTC, as it was written, for example "2024-01-01"."""
     draft: bool = False
+    """Whether it is a draft, which is not computed."""
     workspace: str = DEFAULT_WORKSPACE
+    """The workspace that it belongs to."""
 
     @property
     def path(self) -> Path | None:
-        """The field whose values count."""
+        """The field whose values count, as a path."""
         return path_of(self.of) if self.of is not None else None
 
     @property
     def condition(self) -> EventCondition | None:
-        """The condition on an event."""
+        """The condition on an event, read."""
         return condition_read(self.where) if self.where is not None else None
 
     @property
     def within_ms(self) -> int | None:
         """The length of the rolling window in milliseconds."""
-        found = _WINDOW.fullmatch(self.within or "")
-        return int(found[1]) * WINDOW_UNITS[found[2]] if found else None
+        window = _WINDOW.fullmatch(self.within or "")
+        return int(window[1]) * WINDOW_UNITS[window[2]] if window else None
 
     @property
     def since_ms(self) -> int | None:
@@ -146,23 +153,24 @@ class Definition:
 
     @property
     def weighted(self) -> bool:
-        """Whether each value counts as often as the quantity of its product says: an average of
-        prices, most frequent of what is no number (domain.md 11.1).
+        """Whether each value counts as often as the quantity of its product says (domain.md 11.1).
+
+        That is an average of prices, and most_frequent of anything that is no number.
         """
         path = self.path
         if path is None or not path.walks or self.type not in ("average", "most_frequent"):
             return False
-        entries, rest = path.entry
+        entries, below = path.entry
         if entries.steps[-2] != "products":
             return False
         return (
-            rest.steps == ("price",)
+            below.steps == ("price",)
             if self.type == "average"
-            else rest.steps[0] not in PRODUCT_NUMBERS
+            else below.steps[0] not in PRODUCT_NUMBERS
         )
 
     def as_table(self) -> dict[str, object]:
-        """Return the definition as the configuration has it: what definition_of reads as the same."""
+        """Return the definition as a table of the configuration: the opposite of definition_of."""
         table: dict[str, object] = {"type": self.type}
         if self.event_type != "custom_event":
             table["event_type"] = self.event_type
@@ -182,135 +190,137 @@ def definition_of(name: str, table: object) -> Definition:
 
     Raises UsageError, naming the key.
     """
-    where = f"calculated.{name}"
+    title = f"calculated.{name}"
     name = attribute_key(name)
     if not name or len(name) > 256:
-        raise UsageError(f"{where}: a name has 1 to 256 characters")
+        raise UsageError(f"{title}: a name has 1 to 256 characters")
     if type_named(name):
         raise UsageError(
-            f"{where}: {name} is a type of identity",
+            f"{title}: {name} is a type of identity",
             "give it another name: conditions would mean the identity",
         )
     if not isinstance(table, Mapping):
         raise UsageError(
-            f"{where} must be a table", 'for example type = "count", event = "purchase"'
+            f"{title} must be a table", 'for example type = "count", event = "purchase"'
         )
     for key in table:
         if key not in KEYS:
-            raise UsageError(f"{where}.{key}: there is no such key", f"keys are {', '.join(KEYS)}")
-    kind = _one_of(table, "type", TYPES, where)
+            raise UsageError(f"{title}.{key}: there is no such key", f"keys are {', '.join(KEYS)}")
+    kind = _choice(table, "type", title, choices=TYPES)
     if kind is None:
-        raise UsageError(f"{where}.type is missing", f"types are {', '.join(TYPES)}")
+        raise UsageError(f"{title}.type is missing", f"types are {', '.join(TYPES)}")
     draft = table.get("draft", False)
     if not isinstance(draft, bool):
-        raise UsageError(f"{where}.draft must be true or false")
+        raise UsageError(f"{title}.draft must be true or false")
     return Definition(
-        name,
-        kind,
-        _text(table, "event", where),
-        _one_of(table, "event_type", EVENT_TYPES, where) or "custom_event",
-        _field(table, kind, where),
-        _condition(table, where),
-        _window(table, where),
-        _since(table, where),
-        draft,
-        _text(table, "workspace", where) or DEFAULT_WORKSPACE,
+        name=name,
+        type=kind,
+        event=_text(table, "event", title),
+        event_type=_choice(table, "event_type", title, choices=EVENT_TYPES) or "custom_event",
+        of=_field(table, kind, title),
+        where=_condition(table, title),
+        within=_window(table, title),
+        since=_since(table, title),
+        draft=draft,
+        workspace=_text(table, "workspace", title) or DEFAULT_WORKSPACE,
     )
 
 
-def _text(table: Mapping[str, object], key: str, where: str) -> str | None:
+def _text(table: Mapping[str, object], key: str, title: str) -> str | None:
     value = table.get(key)
     if value is None:
         return None
     if not isinstance(value, str) or not value:
-        raise UsageError(f"{where}.{key} must be a text that is not empty")
+        raise UsageError(f"{title}.{key} must be a text that is not empty")
     return value
 
 
-def _one_of(
-    table: Mapping[str, object], key: str, known: Mapping[str, object], where: str
+def _choice(
+    table: Mapping[str, object], key: str, title: str, *, choices: Mapping[str, object]
 ) -> str | None:
-    value = _text(table, key, where)
-    if value is not None and value not in known:
-        raise UsageError(f"{where}.{key}: {value} is not one", f"one of {', '.join(known)}")
+    value = _text(table, key, title)
+    if value is not None and value not in choices:
+        raise UsageError(f"{title}.{key}: {value} is not one", f"one of {', '.join(choices)}")
     return value
 
 
-def _field(table: Mapping[str, object], kind: str, where: str) -> str | None:
-    of = _text(table, "of", where)
+def _field(table: Mapping[str, object], kind: str, title: str) -> str | None:
+    of = _text(table, "of", title)
     if of is None and TYPES[kind].of:
         raise UsageError(
-            f"{where}.of is missing: {kind} is computed of a field", 'for example of = "price"'
+            f"{title}.of is missing: {kind} is computed of a field", 'for example of = "price"'
         )
     if of is not None and not TYPES[kind].of:
-        raise UsageError(f"{where}.of: {kind} is computed of events, not of a field")
+        raise UsageError(f"{title}.of: {kind} is computed of events, not of a field")
     if of is not None:
         try:
             path_of(of)
         except ValueError as error:
             raise UsageError(
-                f"{where}.of: {error}",
+                f"{title}.of: {error}",
                 "a name with dots or brackets stands in quotes: of = '\"a.b\"'",
             ) from None
     return of
 
 
-def _condition(table: Mapping[str, object], where: str) -> str | None:
-    text = _text(table, "where", where)
+def _condition(table: Mapping[str, object], title: str) -> str | None:
+    text = _text(table, "where", title)
     if text is not None:
         try:
             condition_read(text)
         except UsageError as error:
-            raise UsageError(f"{where}.where: {error.message}", error.hint) from None
+            raise UsageError(f"{title}.where: {error.message}", error.hint) from None
     return text
 
 
-def _window(table: Mapping[str, object], where: str) -> str | None:
-    within = _text(table, "within", where)
+def _window(table: Mapping[str, object], title: str) -> str | None:
+    within = _text(table, "within", title)
     if within is not None and not _WINDOW.fullmatch(within):
         raise UsageError(
-            f"{where}.within: {within} is no window", 'for example "30 days" or "2 weeks"'
+            f"{title}.within: {within} is no window", 'for example "30 days" or "2 weeks"'
         )
     if within is not None and table.get("since") is not None:
-        raise UsageError(f"{where}: within and since do not go together")
+        raise UsageError(f"{title}: within and since do not go together")
     return within
 
 
-def _since(table: Mapping[str, object], where: str) -> str | None:
+def _since(table: Mapping[str, object], title: str) -> str | None:
     value = table.get("since")
-    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
+    if isinstance(value, datetime.datetime):
+        since: str | None = "a time of day"
+    elif isinstance(value, datetime.date):
         return value.isoformat()  # TOML has dates of its own
-    since = (
-        _text(table, "since", where)
-        if not isinstance(value, datetime.datetime)
-        else "a time of day"
-    )
+    else:
+        since = _text(table, "since", title)
     if since is not None:
         try:
             if datetime.date.fromisoformat(since).isoformat() != since:
                 raise ValueError
         except ValueError:
             raise UsageError(
-                f"{where}.since: {since} is no date", 'for example "2024-01-01"'
+                f"{title}.since: {since} is no date", 'for example "2024-01-01"'
             ) from None
     return since
 
 
 @dataclass(frozen=True, slots=True)
 class CountedValue:
-    """One value of the field, and how often it counts."""
+    """A value of the field."""
 
     value: Value
+    """The value."""
     weight: Decimal
+    """How often it counts."""
     event: Occurred
+    """The event that has it."""
 
 
 def value_of(definition: Definition, events: Sequence[Occurred], now_ms: int) -> str | None:
-    """Return the held value (values.hold) that a person's events give an attribute, None where it
-    has none.
+    """Return the held value (values.hold) that a person's events give an attribute, or None.
 
-    events: in any order. Windows are exact: with `within` those of now - window < at_ms <= now
-    count.
+    Windows are exact: with `within` events of now - window < at_ms <= now count (domain.md 11.1).
+
+    events: in any order.
     """
     matching = [event for event in events if matches(definition, event)]
     window, since = definition.within_ms, definition.since_ms
@@ -320,24 +330,25 @@ def value_of(definition: Definition, events: Sequence[Occurred], now_ms: int) ->
     else:
         inside = [event for event in matching if since is None or event.at_ms >= since]
     if not inside:
-        return (
-            _number(Decimal(0))
-            if matching and window is not None and definition.type in RETURNS_TO_ZERO
-            else None
-        )
+        returns = matching and window is not None and definition.type in RETURNS_TO_ZERO
+        return _number(Decimal(0)) if returns else None
     if definition.type == "count":
         return _number(Decimal(len(inside)))
     if definition.type in ("first_timestamp", "last_timestamp"):
         times = [event.at_ms for event in inside]
         return timestamp(min(times) if definition.type == "first_timestamp" else max(times))
-    seen = [one for event in sorted(inside, key=_as_received) for one in _values(definition, event)]
+    counted = [
+        value
+        for event in sorted(inside, key=lambda event: (event.arrival, event.place))
+        for value in _values(definition, event)
+    ]
     if definition.type in NUMERIC:
-        seen = [one for one in seen if number_of(one.value) is not None]
-    return _COMPUTE[definition.type](seen) if seen else NOTHING
+        counted = [value for value in counted if number_of(value.value) is not None]
+    return _COMPUTE[definition.type](counted) if counted else NOTHING
 
 
 def matches(definition: Definition, event: Occurred) -> bool:
-    """Say whether an event counts, whatever its time."""
+    """Return whether an event counts, apart from its time."""
     if event.type != definition.event_type:
         return False
     if definition.event is not None and (
@@ -348,29 +359,22 @@ def matches(definition: Definition, event: Occurred) -> bool:
 
 
 def timestamp(at_ms: int) -> str:
-    """Return a time as ISO 8601 in UTC; NOTHING for one that has no year of four digits."""
+    """Return a time as ISO 8601 in UTC, or NOTHING if it has no year of four digits."""
     if not FIRST_MS <= at_ms <= LAST_MS:
         return NOTHING
-    return (_EPOCH + datetime.timedelta(milliseconds=at_ms)).replace(tzinfo=None).isoformat(
-        timespec="milliseconds"
-    ) + "Z"
+    at = (_EPOCH + datetime.timedelta(milliseconds=at_ms)).replace(tzinfo=None)
+    return at.isoformat(timespec="milliseconds") + "Z"
 
 
 def alphabetical(value: Value) -> tuple[str, str]:
-    """Return what values are sorted by: their text without case, then how they are held."""
+    """Return the key that values are sorted by: the text without case, then the held value."""
     return fold(text_of(value)), hold(value)
 
 
 def quantity(product: Value) -> Decimal:
-    """Return how often a product counts: its quantity; 1 where it says none, or no number from 0
-    on.
-    """
-    stated = number_of(product.get("quantity")) if isinstance(product, dict) else None
-    return stated if stated is not None and stated >= 0 else Decimal(1)
-
-
-def _as_received(event: Occurred) -> tuple[int, int]:
-    return event.arrival, event.place
+    """Return how often a product counts: its quantity, or 1 if that is no number from 0 on."""
+    number = number_of(product.get("quantity")) if isinstance(product, dict) else None
+    return number if number is not None and number >= 0 else Decimal(1)
 
 
 def _values(definition: Definition, event: Occurred) -> list[CountedValue]:
@@ -381,11 +385,11 @@ def _values(definition: Definition, event: Occurred) -> list[CountedValue]:
             CountedValue(value, Decimal(1), event)
             for value in scalars(found_at(event.document, path))
         ]
-    entries, rest = path.entry
+    entries, below = path.entry
     return [
         CountedValue(value, quantity(product), event)
         for product in found_at(event.document, entries)
-        for value in scalars(walked(product, rest.steps))
+        for value in scalars(walked(product, below.steps))
     ]
 
 
@@ -397,8 +401,8 @@ def _number(number: Decimal) -> str:
     return hold(Number("0" if text == "-0" else text))
 
 
-def _numbers(seen: Sequence[CountedValue]) -> list[Decimal]:
-    return [number for one in seen if (number := number_of(one.value)) is not None]
+def _numbers(counted: Sequence[CountedValue]) -> list[Decimal]:
+    return [number for value in counted if (number := number_of(value.value)) is not None]
 
 
 def _sum(numbers: Sequence[Decimal]) -> Decimal:
@@ -408,62 +412,72 @@ def _sum(numbers: Sequence[Decimal]) -> Decimal:
     return total
 
 
-def _average(seen: Sequence[CountedValue]) -> str:
-    weight = _sum([one.weight for one in seen])
+def _average(counted: Sequence[CountedValue]) -> str:
+    weight = _sum([value.weight for value in counted])
     if not weight:
         return NOTHING
-    total = _sum(
-        [
-            _EXACT.multiply(number, one.weight)
-            for number, one in zip(_numbers(seen), seen, strict=True)
-        ]
-    )
-    whole, rest = _EXACT.divmod(_EXACT.scaleb(total.copy_abs(), DECIMALS), weight)
-    twice = _EXACT.add(rest, rest)
+    products = [
+        _EXACT.multiply(number, value.weight)
+        for number, value in zip(_numbers(counted), counted, strict=True)
+    ]
+    total = _sum(products)
+    # Rounded half to even, of whole numbers: no digit is lost on the way.
+    whole, remainder = _EXACT.divmod(_EXACT.scaleb(total.copy_abs(), DECIMALS), weight)
+    twice = _EXACT.add(remainder, remainder)
     if twice > weight or (twice == weight and _EXACT.remainder(whole, Decimal(2))):
         whole = _EXACT.add(whole, Decimal(1))
     return _number(_EXACT.scaleb(whole, -DECIMALS).copy_sign(total))
 
 
-def _tracked(seen: Sequence[CountedValue]) -> dict[str, tuple[Value, Decimal]]:
-    """Return the first TRACKED different values, by how they are held, and how often each counts."""
-    found: dict[str, tuple[Value, Decimal]] = {}
-    for one in seen:
-        held = hold(one.value)
-        if held in found or len(found) < TRACKED:
-            found[held] = (
-                one.value,
-                _EXACT.add(found[held][1] if held in found else Decimal(0), one.weight),
-            )
-    return found
+@dataclass(slots=True)
+class _Tally:
+    """A distinct value, and how often it counts."""
+
+    value: Value
+    """The value."""
+    weight: Decimal
+    """How often it counts."""
 
 
-def _most_frequent(seen: Sequence[CountedValue]) -> str:
-    most = min(_tracked(seen).values(), key=lambda it: (it[1].copy_negate(), alphabetical(it[0])))
-    return hold(most[0])
+def _tracked(counted: Sequence[CountedValue]) -> list[_Tally]:
+    """Return the first TRACKED different values, and how often each counts."""
+    tallies: dict[str, _Tally] = {}
+    for value in counted:
+        held = hold(value.value)
+        if held in tallies:
+            tallies[held].weight = _EXACT.add(tallies[held].weight, value.weight)
+        elif len(tallies) < TRACKED:
+            tallies[held] = _Tally(value.value, _EXACT.add(Decimal(0), value.weight))
+    return list(tallies.values())
 
 
-def _unique_list(seen: Sequence[CountedValue]) -> str:
-    return hold(sorted((value for value, _ in _tracked(seen).values()), key=alphabetical))
+def _most_frequent(counted: Sequence[CountedValue]) -> str:
+    """Return the value that counts most often, of equals the first in alphabetical order."""
+    most = min(
+        _tracked(counted), key=lambda tally: (tally.weight.copy_negate(), alphabetical(tally.value))
+    )
+    return hold(most.value)
 
 
-def _by_time(one: CountedValue) -> tuple[int, int, int]:
-    return one.event.at_ms, one.event.arrival, one.event.place
+def _unique_list(counted: Sequence[CountedValue]) -> str:
+    return hold(sorted((tally.value for tally in _tracked(counted)), key=alphabetical))
 
 
-def _last(seen: Sequence[CountedValue]) -> str:
+def _last_value(counted: Sequence[CountedValue]) -> str:
     # max takes the first of equals: of one event the last value
-    return hold(max(reversed(seen), key=_by_time).value)
+    return hold(max(reversed(counted), key=lambda value: value.event.order).value)
 
 
+# fmt: off
 _COMPUTE: dict[str, Callable[[Sequence[CountedValue]], str]] = {
-    "sum": lambda seen: _number(_sum(_numbers(seen))),
-    "minimum": lambda seen: _number(min(_numbers(seen))),
-    "maximum": lambda seen: _number(max(_numbers(seen))),
-    "average": _average,
-    "most_frequent": _most_frequent,
-    "unique_values_count": lambda seen: _number(Decimal(len({hold(one.value) for one in seen}))),
-    "first_value": lambda seen: hold(min(seen, key=_by_time).value),
-    "last_value": _last,
-    "unique_list": _unique_list,
+    "sum":                 lambda counted: _number(_sum(_numbers(counted))),
+    "minimum":             lambda counted: _number(min(_numbers(counted))),
+    "maximum":             lambda counted: _number(max(_numbers(counted))),
+    "average":             _average,
+    "most_frequent":       _most_frequent,
+    "unique_values_count": lambda counted: _number(Decimal(len({hold(v.value) for v in counted}))),
+    "first_value":         lambda counted: hold(min(counted, key=lambda v: v.event.order).value),
+    "last_value":          _last_value,
+    "unique_list":         _unique_list,
 }
+# fmt: on

@@ -1,7 +1,7 @@
 """Consent: which of several statements is in force.
 
-Sources: domain.md 5.3 (merged by regulation and purpose, the newest by its own time, of equals the
-later arrival).
+Source: domain.md 5.3. Statements are merged by regulation and purpose; the newest by its own time
+is in force, of equals the later arrival. The same in SQL: sql/consent.py.
 """
 
 from __future__ import annotations
@@ -14,38 +14,41 @@ from profilectl.rules.text.values import Value
 Purpose = tuple[str, str]
 """A regulation (gdpr, ccpa) and one of its purposes."""
 Said = Mapping[str, Value]
-"""What was said of a purpose: consented, timestamp_unixtime_ms, document, location, hardware_id."""
+"""A statement: consented, timestamp_unixtime_ms, document, location, hardware_id."""
 SALE: Purpose = ("ccpa", "data_sale_opt_out")
 """The only purpose that the CCPA has; its `consented: true` means opted out."""
 STATED_MS = "-?[0-9]{1,18}"
-"""What a statement's time looks like, a number or a text; anything else is none."""
-_stated = re.compile(STATED_MS)
+"""The pattern of a statement's time, a number or a text; anything else is no time."""
+_stated_ms = re.compile(STATED_MS)
 
 
 def statements_of(state: Value) -> dict[Purpose, Said]:
-    """Return what a batch's consent_state says of each purpose; what is no statement is left out."""
-    found: dict[Purpose, Said] = {}
+    """Return the statements in a batch's consent_state; what is no statement is left out."""
+    statements: dict[Purpose, Said] = {}
     for regulation, purposes in state.items() if isinstance(state, dict) else ():
-        for purpose, said in purposes.items() if isinstance(purposes, dict) else ():
-            if isinstance(said, dict):
-                found[regulation, purpose] = said
-    return found
+        for purpose, statement in purposes.items() if isinstance(purposes, dict) else ():
+            if isinstance(statement, dict):
+                statements[regulation, purpose] = statement
+    return statements
 
 
-def replaces(said: Said, before: Said | None) -> bool:
-    """Say whether a statement that arrives now is in force after it, where another was."""
-    return before is None or stated_ms(said) >= stated_ms(before)
+def replaces(statement: Said, before: Said | None) -> bool:
+    """Return whether a statement that arrives is in force after it (domain.md 5.3).
+
+    before: the statement in force until then, if there is one.
+    """
+    return before is None or stated_ms(statement) >= stated_ms(before)
 
 
-def stated_ms(said: Said) -> int:
-    """Return a statement's own time; -1 where it states none."""
-    stated = said.get("timestamp_unixtime_ms")
-    return int(stated) if isinstance(stated, str) and _stated.fullmatch(stated) else -1
+def stated_ms(statement: Said) -> int:
+    """Return the time that a statement states, or -1 if it states none."""
+    time = statement.get("timestamp_unixtime_ms")
+    return int(time) if isinstance(time, str) and _stated_ms.fullmatch(time) else -1
 
 
 def state_of(statements: Mapping[Purpose, Said]) -> dict[str, Value]:
-    """Return statements as a batch's consent_state."""
-    found: dict[str, dict[str, Value]] = {}
-    for (regulation, purpose), said in sorted(statements.items()):
-        found.setdefault(regulation, {})[purpose] = dict(said)
-    return {regulation: dict(purposes) for regulation, purposes in found.items()}
+    """Return statements as a batch's consent_state: the opposite of statements_of."""
+    state: dict[str, dict[str, Value]] = {}
+    for (regulation, purpose), statement in sorted(statements.items()):
+        state.setdefault(regulation, {})[purpose] = dict(statement)
+    return {regulation: dict(purposes) for regulation, purposes in state.items()}

@@ -1,10 +1,12 @@
-"""The numbers an import reports, and what they mean (design.md 4).
+"""The numbers that an import reports, and what they mean (design.md 4).
 
-rows: read = applied + dropped + rejected. profiles: made, changed, or touched without a change.
-identities: given to a profile, gone from one profile to another, replaced by a newer value.
-attributes: distinct (profile, key) against the state before the import. events: those kept with a
-profile. left_out: code -> attribute -> how often that was said of it: left out of its batch,
-refused by priority, worth knowing.
+rows          read = applied + dropped + rejected
+profiles      created, updated, or touched without a change
+identities    given to a profile, gone from one profile to another, replaced by a newer value
+attributes    distinct (profile, key), against the state before the import
+events        kept with a profile
+left_out      code -> attribute -> how often: left out of its batch, refused by priority, or
+              worth knowing
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ from typing import Any
 
 from profilectl.codes import CODES, NO_FAULT, CodeEffect
 
+Document = dict[str, Any]
+"""A document of JSON, as Python reads and writes it."""
+
 ROWS = ("read", "applied", "dropped", "rejected")
 PROFILES = ("created", "updated", "unchanged")
 IDENTITIES = ("added", "moved", "removed")
@@ -24,15 +29,17 @@ EVENTS = ("added",)
 
 
 MOST_NAMES = 5
-"""So many attributes are named in a sentence."""
+"""The most attributes that a sentence names."""
 LONGEST_NAMES = 60
-"""A line of names is no longer than this, so that a report fits 80 columns."""
+"""The most characters of a line of names, so that a report fits 80 columns."""
 LONGEST_NAME = 20
+"""The most characters of a name in such a line."""
 
 
 def names_of(attributes: Mapping[str, int]) -> str:
-    """Return attributes with their counts, as many as a line has room for: `properties 2,000, tags
-    12, and 3 more`.
+    """Return attributes with their counts, as many as fit on a line.
+
+    For example `properties 2,000, tags 12, and 3 more`.
     """
     line = ""
     for place, (name, number) in enumerate(attributes.items()):
@@ -50,54 +57,60 @@ def names_of(attributes: Mapping[str, int]) -> str:
 
 @dataclass(slots=True)
 class Counts:
-    """The counts of one import; codes holds reasons and warnings together."""
+    """The counts of one import."""
 
     rows: Counter[str] = field(default_factory=Counter)
+    """Rows, under the names of ROWS."""
     profiles: Counter[str] = field(default_factory=Counter)
+    """Profiles, under the names of PROFILES."""
     identities: Counter[str] = field(default_factory=Counter)
+    """Identities, under the names of IDENTITIES."""
     attributes: Counter[str] = field(default_factory=Counter)
+    """Attributes, under the names of ATTRIBUTES."""
     events: Counter[str] = field(default_factory=Counter)
+    """Events, under the names of EVENTS."""
     codes: Counter[str] = field(default_factory=Counter)
+    """How often each code occurred, reasons and warnings together."""
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often a code was about an attribute: (code, attribute)."""
 
     def remark(self, code: str, attribute: str | None, number: int = 1) -> None:
-        """Count a code that was said of rows, and of which attribute."""
+        """Count a code on a number of rows, and the attribute that it is about."""
         self.codes[code] += number
         if attribute is not None:
             self.left_out[code, attribute] += number
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Document:
         """Return the counts under the keys of design.md 4, every key present."""
         named = sorted((code, count) for code, count in self.codes.items() if count)
+        warnings = {code for code, _ in named if CODES[code].fate is CodeEffect.WARNING}
         return {
             "rows": {name: self.rows[name] for name in ROWS},
             "profiles": {name: self.profiles[name] for name in PROFILES},
             "identities": {name: self.identities[name] for name in IDENTITIES},
             "attributes": {name: self.attributes[name] for name in ATTRIBUTES},
             "events": {name: self.events[name] for name in EVENTS},
-            "reasons": {code: n for code, n in named if CODES[code].fate is not CodeEffect.WARNING},
-            "warnings": {code: n for code, n in named if CODES[code].fate is CodeEffect.WARNING},
+            "reasons": {code: count for code, count in named if code not in warnings},
+            "warnings": {code: count for code, count in named if code in warnings},
             "left_out": self._left_out(),
         }
 
     @property
     def odd(self) -> list[str]:
-        """The codes of what was left out of a batch, or is worth knowing: what a strict import has
-        none of.
-        """
-        fates = (CodeEffect.SKIPPED, CodeEffect.WARNING)
+        """The codes that a strict import has none of: of anything left out, or worth knowing."""
+        effects = (CodeEffect.SKIPPED, CodeEffect.WARNING)
         return sorted(
             code
             for code, number in self.codes.items()
-            if number and CODES[code].fate in fates and code not in NO_FAULT
+            if number and CODES[code].fate in effects and code not in NO_FAULT
         )
 
     def left_out_of(self, code: str) -> dict[str, int]:
-        """Return of which attributes a code was said, the most frequent first."""
+        """Return the attributes that a code was about, the most frequent first."""
         return self._left_out().get(code, {})
 
     def _left_out(self) -> dict[str, dict[str, int]]:
-        """Return what was left out by code and attribute, the most frequent first."""
+        """Return the attributes of each code, the most frequent first."""
         by_code: dict[str, dict[str, int]] = {}
         for (code, attribute), number in sorted(
             self.left_out.items(), key=lambda item: (item[0][0], -item[1], item[0][1])
@@ -109,16 +122,31 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """One file of an import: sha256 of its content, rows read from it, how its columns were read.
-
-    already_imported: the import that brought this content before, which is why it was left out.
-    """
+    """One file of an import."""
 
     path: str
+    """Its path."""
     sha256: str
+    """The hash of its content."""
     rows: int
+    """How many rows were read from it."""
     columns: tuple[tuple[str, str], ...] = ()
+    """Its columns, and how each was read."""
     already_imported: int | None = None
+    """The import that brought this content before, so that it was left out; None: it was read."""
+
+    def as_json(self) -> Document:
+        """Return the file's part of the document of `import --json`."""
+        document: Document = {
+            "path": self.path,
+            "sha256": self.sha256,
+            "rows": self.rows,
+        }
+        if self.columns:
+            document["columns"] = dict(self.columns)
+        if self.already_imported is not None:
+            document["already_imported"] = self.already_imported
+        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +162,8 @@ class Shared:
     profiles: int
     """How many profiles of the store have it to which none of these rows belongs."""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Document:
+        """Return the identity's part of the document of `import --json`."""
         return {
             "type": self.type,
             "value": self.value,
@@ -143,66 +172,82 @@ class Shared:
         }
 
     def told(self) -> str:
-        """Return the identity and by how many it is shared, in a sentence."""
+        """Return a sentence with the identity, and how many rows and profiles share it."""
         profiles = (
             f" and {self.profiles:,} other profile{'s' if self.profiles > 1 else ''}"
             if self.profiles
             else ""
         )
-        several = self.rows > 1 or self.profiles > 0
-        return f"{self.rows:,} row{'s' if self.rows > 1 else ''}{profiles} share{'' if several else 's'} the {self.type} {self.value}"
+        rows = f"{self.rows:,} row{'s' if self.rows > 1 else ''}"
+        share = "share" if self.rows > 1 or self.profiles > 0 else "shares"
+        return f"{rows}{profiles} {share} the {self.type} {self.value}"
 
 
 @dataclass(slots=True)
 class ImportReport:
-    """What an import did, or with dry_run would do. number is None where nothing was imported.
-
-    shared: identities that many rows and profiles have. locked_ms: how long others were kept out of
-    the store. examples: of a dry run, as examples.py gives them. audiences: name -> how many
-    entered and left.
-    """
+    """What an import did or, with dry_run, would do."""
 
     number: int | None
+    """The number of the import; None: nothing was imported."""
     feed: str
+    """The feed."""
     source: str
+    """The feed's source."""
     protection: str
+    """The protection level that was in force."""
     environment: str
+    """The environment of rows that state none."""
     files: list[FileReport]
+    """The files."""
     counts: Counts = field(default_factory=Counts)
+    """The counts."""
     already_imported: int | None = None
+    """The import that brought all of this content before."""
     feed_registered: bool = False
+    """Whether the import registered the feed."""
     slow_path_rows: int = 0
+    """How many rows the interpreter decided."""
     shared: list[Shared] = field(default_factory=list)
+    """The identities that many rows and profiles have."""
     rejects: str | None = None
+    """The path of the file of rejected rows."""
     rejects_as_input: str | None = None
+    """The path of the rejected rows in the form of the input."""
     explained_rows: str | None = None
+    """The path of the file that explains each row."""
     elapsed_ms: int = 0
+    """How long the import took."""
     locked_ms: int = 0
+    """How long it kept other processes out of the store."""
     dry_run: bool = False
-    examples: dict[str, Any] | None = None
+    """Whether nothing was written."""
+    examples: Document | None = None
+    """The examples of a dry run (importing/examples.py)."""
     audiences: dict[str, dict[str, int]] | None = None
+    """Audience -> how many people entered and left."""
     steps: list[tuple[str, float]] = field(default_factory=list)
+    """The steps, and how many seconds each took."""
     notices: list[str] = field(default_factory=list)
-    """What a person should know of how the files were read, in sentences."""
+    """Sentences on how the files were read that a person should know."""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Document:
         """Return the document of `import --json`."""
-        document: dict[str, Any] = {
+        document: Document = {
             "import": self.number,
             "feed": self.feed,
             "source": self.source,
             "protection": self.protection,
             "environment": self.environment,
             "dry_run": self.dry_run,
-            "files": [self._file(file) for file in self.files],
+            "files": [file.as_json() for file in self.files],
             **self.counts.as_json(),
             "slow_path_rows": self.slow_path_rows,
             "rejects": self.rejects,
             "elapsed_ms": self.elapsed_ms,
             "locked_ms": self.locked_ms,
+            "notices": self.notices,
+            "shared": [identity.as_json() for identity in self.shared],
         }
-        document["notices"] = self.notices
-        document["shared"] = [one.as_json() for one in self.shared]
         for name in ("rejects_as_input", "explained_rows", "examples", "audiences"):
             if getattr(self, name) is not None:
                 document[name] = getattr(self, name)
@@ -211,7 +256,7 @@ class ImportReport:
         return document
 
     def changes(self) -> bool:
-        """Say whether any profile, identity or attribute is another after the import."""
+        """Return whether any profile, identity or attribute is different after the import."""
         counts = self.counts
         return any(
             (
@@ -222,58 +267,62 @@ class ImportReport:
             )
         )
 
-    @staticmethod
-    def _file(file: FileReport) -> dict[str, Any]:
-        found: dict[str, Any] = {"path": file.path, "sha256": file.sha256, "rows": file.rows}
-        if file.columns:
-            found["columns"] = dict(file.columns)
-        if file.already_imported is not None:
-            found["already_imported"] = file.already_imported
-        return found
+
+REMEMBERED = (
+    "files",
+    "rows",
+    "profiles",
+    "identities",
+    "attributes",
+    "events",
+    "audiences",
+    "reasons",
+    "warnings",
+)
+"""The parts of a report that the history remembers; an older version remembered fewer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """One import of the history. needs: the earlier imports it rests on, None where nobody knows.
-
-    undoable: it still has tables of its own, or never had any."""
+    """One import of the history."""
 
     number: int
+    """Its number."""
     feed: str
+    """Its feed."""
     source: str
+    """The feed's source."""
     protection: str
+    """The protection level that was in force."""
     environment: str
+    """The environment of rows that state none."""
     started_ms: int
+    """When it started."""
     finished_ms: int
+    """When it was done."""
     made_by: str | None
+    """Who made it, user@machine, if it is known."""
     undone_ms: int | None
+    """When it was undone; None: it is in force."""
     undone_by: str | None
+    """Who undid it, user@machine."""
     first_arrival: int
+    """The arrival of its first row."""
     needs: tuple[int, ...] | None
+    """The earlier imports that it rests on; None: not known."""
     undoable: bool
-    report: dict[str, Any]
-    request: dict[str, Any] | None
-    kept_out: dict[str, dict[str, Any]] | None = None
-    """By code, batches that were processed and are nobody's: how many, with events, and these by
-    type. None: not asked for.
+    """Whether it still has tables of its own, or never had any."""
+    report: Document
+    """Its report, as far as it was remembered."""
+    request: Document | None
+    """Its request, as it was remembered."""
+    kept_out: dict[str, Document] | None = None
+    """By code, its batches that were processed and are nobody's: how many, how many of them with
+    events, and these by type. None: not looked up.
     """
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Document:
         """Return the document of `imports show --json`."""
-        report: dict[str, Any] = {
-            name: self.report.get(name, {})  # an older version did not write down all of them
-            for name in (
-                "files",
-                "rows",
-                "profiles",
-                "identities",
-                "attributes",
-                "events",
-                "audiences",
-                "reasons",
-                "warnings",
-            )
-        }
         return {
             "import": self.number,
             "feed": self.feed,
@@ -288,6 +337,6 @@ class Past:
             "undone_by": self.undone_by,
             "undoable": self.undoable and self.undone_ms is None,
             "needs": list(self.needs) if self.needs is not None else None,
-            **report,
+            **{name: self.report.get(name, {}) for name in REMEMBERED},
             **({"kept_out": self.kept_out} if self.kept_out is not None else {}),
         }

@@ -1,4 +1,4 @@
-"""Which device a batch is of: by what it states that names one.
+"""Which device a batch belongs to: the one that its ids name.
 
 Sources: domain.md 1 (a stamp is one device's), 2 (a device has a Device Application Stamp), 3.2.
 """
@@ -16,9 +16,13 @@ from profilectl.rules.text.values import Number, Value
 
 # fmt: off
 DEVICE_KEYS: tuple[str, ...] = (
-    # What names a device, the steadiest first: the stamp is the first, the token the last.
-    "mp_deviceid", "ios_idfv", "android_uuid", "fire_advertising_id", "roku_publisher_id", "microsoft_publisher_id", "amp_id",
-    "ios_advertising_id", "android_advertising_id", "roku_advertising_id", "microsoft_advertising_id", "push_token",
+    # the identity types that name a device, the steadiest first, from the stamp to the push token
+    "mp_deviceid",
+    "ios_idfv", "android_uuid", "fire_advertising_id", "roku_publisher_id",
+    "microsoft_publisher_id", "amp_id",
+    "ios_advertising_id", "android_advertising_id", "roku_advertising_id",
+    "microsoft_advertising_id",
+    "push_token",
 )
 # fmt: on
 DEVICE_NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -31,99 +35,101 @@ DEVICE_NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
         for name in (kind.name, *kind.aliases)
     ),
 )
-"""... and where in a batch's other fields they stand, under every name; a name is read in any case
+"""Where each of them stands in a batch's other fields, under every name; a name is read in any case
 (kind_in).
 """
 NO_NAME = ("", "")
-"""The name of the device of batches that state nothing of the kind."""
-NOBODYS = frozenset(fold(one) for one in PLACEHOLDERS)
-"""Texts that name no device: what a phone says that may not be tracked, a million say."""
+"""The name of the device of batches that state no id."""
+NOBODYS = frozenset(fold(text) for text in PLACEHOLDERS)
+"""Texts that name no device, such as that of every phone that may not be tracked."""
 
 _guid = re.compile(GUID)
 
 Id = tuple[str, str]
-"""Which of DEVICE_KEYS, and its text without case."""
+"""An id of a device: one of DEVICE_KEYS, and its text without case."""
 
 
 def kind_in(name: str) -> str | None:
-    """Return the identity type that the name of a member of device_info means; None: it is no
-    identity.
-    """
+    """Return the identity type that a member of device_info is by its name, or None."""
     kind = type_named(name)
     return kind.name if kind and kind.device and kind.name != "mp_deviceid" else None
 
 
 def device_ids(document: Mapping[str, Value], added: Mapping[str, str] | None = None) -> list[Id]:
-    """Return what names the device of a batch, the steadiest first.
+    """Return the ids of a batch's device, the steadiest first.
 
-    document: the batch's other fields (Batch.rest); added: the identities of devices that it
-    brought, by type.
+    document: the batch's other fields (Batch.rest). added: the device identities that it brought,
+    type -> value.
     """
-    texts: dict[Id, None] = {
+    ids: dict[Id, None] = {
         (key, fold(value)): None for key, value in (added or {}).items() if key in DEVICE_KEYS
     }
     info = document.get("device_info")
     members = info.items() if isinstance(info, dict) else ()
-    stated = [(kind_in(name), value) for name, value in members]
-    for key, value in (("mp_deviceid", document.get("mp_deviceid")), *stated):
+    named = [(kind_in(name), value) for name, value in members]
+    for key, value in (("mp_deviceid", document.get("mp_deviceid")), *named):
         if key in DEVICE_KEYS and _names(value):
-            texts[key, fold(value)] = None
-    # Of two texts of one kind the lesser is the first, whatever the order of the spellings.
+            ids[key, fold(value)] = None
+    # Of two texts of one kind the lesser comes first, in any order that they were stated in.
     return sorted(
-        (one for one in texts if one[1] and one[1] not in NOBODYS),
-        key=lambda one: (DEVICE_KEYS.index(one[0]), one[1]),
+        ((key, text) for key, text in ids if text and text not in NOBODYS),
+        key=lambda device_id: (DEVICE_KEYS.index(device_id[0]), device_id[1]),
     )
 
 
 def names_device(kind: IdentityType, key: str) -> bool:
-    """Say whether an identity, by its key, can be a device's: nobody's is not, nor what is no GUID
-    where that is asked for.
+    """Return whether an identity can name a device.
+
+    A placeholder cannot, nor can a value of a GUID type that is no GUID.
     """
     return fold(key) not in NOBODYS and (kind.shape != "guid" or bool(_guid.fullmatch(key)))
 
 
 def _names(value: Value) -> TypeGuard[str]:
-    """Say whether a value may name a device: a text, or a number of digits alone."""
+    """Return whether a value may name a device: a text, or a number of digits alone."""
     return isinstance(value, str) and (not isinstance(value, Number) or value.isdecimal())
 
 
 def devices_of(batches: Sequence[Sequence[Id]]) -> list[Id]:
-    """Return the name of the device that each batch of a profile is of.
-
-    batches: what each states (device_ids), in the order of arrival.
+    """Return the name of the device of each batch of a profile (domain.md 1, 2).
 
     - A stamp is one device's: a batch that states one is of that device.
-    - A batch without a stamp is of the device whose stamp an id of it was seen with. An id that
-      was seen with one stamp only counts before one that was seen with several; of several stamps
-      the one that was stated last counts.
-    - All other batches that share an id, be it by way of a third, are of one device; where they
-      share an id with a batch of the kind before, of the device of the last such batch.
+    - A batch without a stamp is of the device whose stamp an id of it was seen with. An id that was
+      seen with one stamp only counts before one that was seen with several; of several stamps the
+      one that was stated last counts.
+    - All other batches that share an id, also by way of a third, are of one device. If they share
+      an id with a batch of the kind before, they are of the device of the last such batch.
     - A push token is of one app on one device, and is handed on with a backup: it joins no two
       batches that state anything else. A batch that states nothing else is of the device that
       stated the token last.
 
-    A device is named by its stamp, else by the first id of its first batch. devices.py says
-    the same for everybody.
+    A device is named by its stamp, else by the first id of its first batch. sql/devices.py is the
+    same for everybody.
+
+    batches: the ids of each batch (device_ids), in the order of arrival.
     """
     strong = [
-        [one for one in ids if one[0] not in ("mp_deviceid", "push_token")] for ids in batches
+        [key for key in ids if key[0] not in ("mp_deviceid", "push_token")] for ids in batches
     ]
     stamped = {
         place: ids[0] for place, ids in enumerate(batches) if ids and ids[0][0] == "mp_deviceid"
     }
     named = stamped | _by_stamps(strong, stamped)
-    _join(
-        strong,
-        named,
-        {place for place in range(len(batches)) if strong[place] and place not in named},
-        batches,
-    )
+    free = {place for place in range(len(batches)) if strong[place] and place not in named}
+    # The last batch that states an id and is of a device with a stamp by such an id.
+    beside = {
+        key: place
+        for place in sorted(named)
+        if batches[place][0][0] != "mp_deviceid"
+        for key in strong[place]
+    }
+    named |= _by_shared_ids(strong, named, free, beside=beside)
     of_token = {
-        one: named[place]
+        key: named[place]
         for place, ids in enumerate(batches)
         if place in named
-        for one in ids
-        if one[0] == "push_token"
+        for key in ids
+        if key[0] == "push_token"
     }
     return [
         named.get(place) or (of_token.get(ids[0], ids[0]) if ids else NO_NAME)
@@ -132,49 +138,52 @@ def devices_of(batches: Sequence[Sequence[Id]]) -> list[Id]:
 
 
 def _by_stamps(strong: Sequence[Sequence[Id]], stamped: Mapping[int, Id]) -> dict[int, Id]:
-    """Return the devices of batches without a stamp that state an id seen with one."""
-    seen: dict[Id, dict[Id, int]] = defaultdict(dict)  # id -> stamp -> the last batch with both
+    """Return the devices of batches without a stamp that state an id seen with one.
+
+    strong: the ids of each batch but stamps and tokens. stamped: batch -> its stamp.
+    """
+    seen_with: dict[Id, dict[Id, int]] = defaultdict(dict)  # id -> stamp -> last batch with both
     for place, stamp in stamped.items():
-        for one in strong[place]:
-            seen[one][stamp] = place
-    found = {}
+        for key in strong[place]:
+            seen_with[key][stamp] = place
+    devices = {}
     for place, ids in enumerate(strong):
         stamps = [
-            (len(seen[one]) == 1, last, stamp)
-            for one in ids
-            if one in seen
-            for stamp, last in seen[one].items()
+            (len(seen_with[key]) == 1, batch, stamp)
+            for key in ids
+            if key in seen_with
+            for stamp, batch in seen_with[key].items()
         ]
         if stamps and place not in stamped:
-            found[place] = max(stamps)[2]
-    return found
+            devices[place] = max(stamps)[2]
+    return devices
 
 
-def _join(
+def _by_shared_ids(
     strong: Sequence[Sequence[Id]],
-    named: dict[int, Id],
+    named: Mapping[int, Id],
     free: Collection[int],
-    batches: Sequence[Sequence[Id]],
-) -> None:
-    """Name the devices of the batches `free` of a stamp: those that share ids are of one."""
-    stated_last = {
-        one: place
-        for place in sorted(named)
-        if batches[place][0][0] != "mp_deviceid"
-        for one in strong[place]
-    }
-    for some in connected({place: strong[place] for place in sorted(free)}):
-        beside = [stated_last[one] for place in some for one in strong[place] if one in stated_last]
-        name = named[max(beside)] if beside else strong[min(some)][0]
-        named.update(dict.fromkeys(some, name))
+    *,
+    beside: Mapping[Id, int],
+) -> dict[int, Id]:
+    """Return the devices of the batches `free` of a stamp: those that share ids are of one."""
+    devices: dict[int, Id] = {}
+    for group in connected({place: strong[place] for place in sorted(free)}):
+        neighbours = [beside[key] for place in group for key in strong[place] if key in beside]
+        name = named[max(neighbours)] if neighbours else strong[min(group)][0]
+        devices.update(dict.fromkeys(group, name))
+    return devices
 
 
 def connected(nodes: Mapping[int, Iterable[Hashable]]) -> list[list[int]]:
-    """Return the groups of nodes that share something, be it by way of others."""
+    """Return the groups of nodes that share something, also by way of other nodes.
+
+    nodes: node -> what it may share.
+    """
     sharing: dict[Hashable, list[int]] = defaultdict(list)
-    for node, things in nodes.items():
-        for thing in things:
-            sharing[thing].append(node)
+    for node, shared in nodes.items():
+        for key in shared:
+            sharing[key].append(node)
     groups, reached = [], set[int]()
     for start in nodes:
         if start in reached:
@@ -184,9 +193,10 @@ def connected(nodes: Mapping[int, Iterable[Hashable]]) -> list[list[int]]:
         while waiting:
             node = waiting.pop()
             group.append(node)
-            for beside in (one for thing in nodes[node] for one in sharing.pop(thing, ())):
-                if beside not in reached:
-                    reached.add(beside)
-                    waiting.append(beside)
+            # Each key is followed once: its nodes are all reached then.
+            for neighbour in [beside for key in nodes[node] for beside in sharing.pop(key, ())]:
+                if neighbour not in reached:
+                    reached.add(neighbour)
+                    waiting.append(neighbour)
         groups.append(group)
     return groups

@@ -1,4 +1,4 @@
-"""A feed, and what its protection level lets a batch do.
+"""A feed, and the batches that its protection level lets through.
 
 Sources: the seed page ("Input protections"), domain.md 1, 6.3, 7, design.md R7, R8, R16.
 """
@@ -25,11 +25,14 @@ class Effect(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """What a level does with a user nobody knows, and with one that is known; code: of its refusal."""
+    """The rule of a protection level (domain.md 7)."""
 
     unknown_user: Effect
+    """What happens to a batch that matches nobody."""
     known_user: Effect
+    """What happens to a batch that matches somebody."""
     code: str
+    """The code of a batch that is refused."""
 
 
 # fmt: off
@@ -46,9 +49,9 @@ BECAME: dict[str, str] = {
 }
 # fmt: on
 
-PROCESSED = tuple(one.code for one in PROTECTIONS.values() if one.code)
-"""Codes of dropped rows that were processed all the same: a repeated request, or somebody erased,
-was not.
+PROCESSED = tuple(level.code for level in PROTECTIONS.values() if level.code)
+"""The codes of dropped rows that were processed all the same; a repeated request and a row of an
+erased person were not.
 """
 DEFAULT_PROTECTION = "create-and-update"
 DEFAULT_SOURCE = "custom-feed"
@@ -56,68 +59,71 @@ DEFAULT_WORKSPACE = "default"
 ACCOUNT = "account"
 """The source whose attributes belong to the account: every workspace has them (domain.md 6.3)."""
 NO_WORKSPACE = ""
-"""What stands for the account where a workspace is asked for; none has this name."""
+"""The account in the place of a workspace; no workspace has this name."""
 ENVIRONMENTS = ("production", "development")
 
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """An input: its name, its source, the partner it belongs to, its protection level, its
-    workspace.
-
-    number is the store's name for it (0: not registered yet).
-    """
+    """An input."""
 
     name: str
+    """Its name."""
     source: str = DEFAULT_SOURCE
+    """Its source, one of FEED_SOURCES: the ownership of its attributes rests on it."""
     protection: str = DEFAULT_PROTECTION
+    """Its protection level, one of PROTECTIONS."""
     partner: str | None = None
+    """The partner it belongs to; None: the partner has the feed's name."""
     number: int = 0
+    """The store's number for it; 0: it is not registered yet."""
     workspace: str = DEFAULT_WORKSPACE
+    """The workspace it belongs to; that of an account feed does not count."""
 
     def seen_in(self, workspace: str) -> bool:
-        """Say whether a workspace has what this feed brings: its own feeds' data, and the
-        account's.
-        """
+        """Return whether a workspace has the data of this feed: it is its own or the account's."""
         return self.source == ACCOUNT or self.workspace == workspace
 
-    def shares_attributes(self, other: Feed) -> bool:
-        """Say whether an attribute of the one and an attribute of that name of the other are the
-        same attribute: those of two workspaces are not, those of the account are every
-        workspace's.
+    def shares_attributes(self, feed: Feed) -> bool:
+        """Return whether an attribute of this feed and one of another with its name are the same.
+
+        Attributes of two workspaces are not the same; those of the account are every workspace's
+        (domain.md 6.3).
         """
-        return self.source == ACCOUNT or other.seen_in(self.workspace)
+        return self.source == ACCOUNT or feed.seen_in(self.workspace)
 
     @property
     def owner(self) -> Owner:
-        """Whom the attributes of this feed belong to."""
-        return Owner(
-            self.source, (self.partner or self.name) if self.source == "partner" else self.name
-        )
+        """The owner of this feed's attributes (design.md R16)."""
+        name = (self.partner or self.name) if self.source == "partner" else self.name
+        return Owner(self.source, name)
 
 
 def source_named_by(name: str) -> str:
-    """Return the source of a feed that is new, where none is stated: the one that has its name
-    (design.md R7).
-    """
+    """Return the source of a new feed without `--source`: the one of its name (design.md R7)."""
     return name if name in FEED_SOURCES else DEFAULT_SOURCE
 
 
+# fmt: off
 VALUES_OF = {
-    "account": "the account's",
+    # the values of a source, in words
+    "account":     "the account's",
     "custom-feed": "a custom feed's",
-    "sdk": "the SDK's",
-    "csv": "a CSV upload's",
-    "partner": "a partner's",
-    "warehouse": "a warehouse's",
+    "sdk":         "the SDK's",
+    "csv":         "a CSV upload's",
+    "partner":     "a partner's",
+    "warehouse":   "a warehouse's",
 }
-"""Whose values those of a source are, in words."""
+# fmt: on
 
 
 def meaning_of(source: str) -> str:
-    """Say what the source of a feed means for its values: its rank, and whose values they beat."""
+    """Return what the source of a feed means for its values, in words.
+
+    That is its rank, and the source whose values they beat next (design.md R7).
+    """
     rank = SOURCES[source].rank
-    below = min((one.rank for one in SOURCES.values() if one.rank > rank), default=None)
+    below = min((kind.rank for kind in SOURCES.values() if kind.rank > rank), default=None)
     beaten = [VALUES_OF[name] for name in FEED_SOURCES if SOURCES[name].rank == below]
     beats = (
         f"its values beat {' and '.join(beaten)}" if beaten else "its values beat no other source's"
@@ -131,9 +137,10 @@ def meaning_of(source: str) -> str:
 
 
 def completed_in(feed: Feed, workspaces: Sequence[str]) -> str:
-    """Return the workspace whose attributes complete a batch that leaves: the feed's own; of an
-    account feed the only one there is, or NO_WORKSPACE: what the account itself has. Values of
-    one workspace never leave with those of another.
+    """Return the workspace whose attributes complete a batch that leaves (domain.md 12).
+
+    It is the feed's own. For an account feed it is the only workspace there is, else NO_WORKSPACE:
+    the account's attributes alone. Values of two workspaces never leave together.
     """
     if feed.source != ACCOUNT:
         return feed.workspace
@@ -148,11 +155,13 @@ def workspaces_of(feeds: Iterable[Feed]) -> list[str]:
 def computed(
     feed: Feed, calculated: Mapping[str, Collection[str]], workspaces: Iterable[str]
 ) -> frozenset[str]:
-    """Return the names that a feed may not set, because they are of calculated attributes
-    (domain.md 6.3): those of its workspace.
+    """Return the names of calculated attributes that a feed may not set (domain.md 6.3).
 
-    What the account says is refused only where every workspace calculates it: else it is kept,
-    masked where it is calculated, and seen in the others. calculated: by workspace.
+    They are those of its workspace. An account feed may not set those that every workspace
+    calculates. An attribute that only some of them calculate is kept: it is masked there, and seen
+    in the others.
+
+    calculated: workspace -> names of calculated attributes.
     """
     if feed.source != ACCOUNT:
         return frozenset(calculated.get(feed.workspace, ()))
@@ -161,5 +170,8 @@ def computed(
 
 
 def no_feed(name: str, there: Iterable[str], option: str = "") -> UsageError:
-    """Return what is said of a feed that there is not. option: what it was typed behind."""
+    """Return the refusal of a feed that does not exist.
+
+    there: the feeds there are. option: the option it was typed behind.
+    """
     return no_such("feed", name, there, option=option, lists="profilectl feeds list")

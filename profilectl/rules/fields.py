@@ -1,6 +1,6 @@
-"""The value of one field, checked: what a batch and its events have in common.
+"""The value of one field, checked: the rules that batches and their events share.
 
-Sources: domain.md 5.1 (types of the fields), 2.2 (numbers).
+Sources: domain.md 5.1 (types of the fields), 2.2 (numbers), design.md R13 (numbers as identities).
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from profilectl.rules.text.values import Number, Value, to_json
 TYPED = re.compile(r"true|false|-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 """A cell that reads as a boolean or a JSON number."""
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-"""The cells that stand for a boolean, in any case, where a boolean must be."""
+"""The cells of a boolean, in any case, in a column of booleans."""
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
 LONGEST_EXPONENT = 18
-"""An exponent of more digits makes a number that no text of ours is long enough to make whole
-again.
-"""
+"""The most digits of an exponent: no text has enough digits to make a number with more whole."""
 _EXACT_FLOAT = 2**53
-"""Below this a float is the whole number that was meant."""
+"""Below this a float is exactly the whole number that was written."""
 
 
 class Unusable(ValueError):
-    """A row that cannot be used: the code, and what more there is to say."""
+    """A row that cannot be used.
+
+    code: why, one of codes.CODES. detail: what else there is to say.
+    """
 
     def __init__(self, code: str, detail: str = "") -> None:
         super().__init__(code)
@@ -35,9 +36,9 @@ class Unusable(ValueError):
 
 
 def whole_number(value: Value, code: str) -> int | None:
-    """Return a 64-bit whole number stated as a number or as text, None for nothing.
+    """Return a 64-bit whole number from a number or a text, or None if there is none.
 
-    Raises Unusable.
+    Raises Unusable with the code if the value is anything else.
     """
     if value is None or value == "":
         return None
@@ -54,27 +55,28 @@ def whole_number(value: Value, code: str) -> int | None:
 
 
 def identity_text(value: Value) -> str | None:
-    """Return the text of a value that may be an identity, None for one that may not (design.md
-    R13).
+    """Return the text of a value as an identity, or None if it cannot be one (design.md R13).
 
-    Text is itself. A number is judged by its value: digits alone are exact, however many; one that
-    is spelled with a point or an exponent must be a whole number below 2^53. Nothing is computed of
-    a huge exponent.
+    A text is itself. A number counts by its value: one of digits alone is exact, however long. One
+    with a point or an exponent must be a whole number below 2^53. A huge exponent is never worked
+    out.
     """
     if not isinstance(value, Number):
         return value if isinstance(value, str) else None
-    found = _NUMBER.fullmatch(value)
-    if found is None:
+    match = _NUMBER.fullmatch(value)
+    if match is None:
         return None
-    sign, digits, fraction, exponent = found.groups(default="")
+    sign, digits, fraction, exponent = match.groups(default="")
     if not fraction and not exponent:
         return "0" if value == "-0" else str(value)
-    return _whole_text(sign, digits + fraction, len(fraction), exponent)
+    whole = _whole_text(digits + fraction, places=len(fraction), exponent=exponent)
+    return whole if whole in (None, "0") else sign + str(whole)
 
 
-def _whole_text(sign: str, digits: str, places: int, exponent: str) -> str | None:
-    """Return the whole number that digits with so many places and an exponent are, None for another
-    number.
+def _whole_text(digits: str, *, places: int, exponent: str) -> str | None:
+    """Return a number as the text of a whole number below 2^53, or None if it is none.
+
+    digits: all its digits, `places` of them after the point.
     """
     significant = digits.strip("0")
     if not significant:
@@ -82,26 +84,22 @@ def _whole_text(sign: str, digits: str, places: int, exponent: str) -> str | Non
     power = exponent.lstrip("+-").lstrip("0")
     if len(power) > LONGEST_EXPONENT:
         return None
-    zeros = (
-        len(digits)
-        - len(digits.rstrip("0"))
-        - places
-        + int(f"-{power or 0}" if exponent.startswith("-") else power or 0)
-    )
+    shift = -int(power or 0) if exponent.startswith("-") else int(power or 0)
+    zeros = len(digits) - len(digits.rstrip("0")) - places + shift
     if zeros < 0 or len(significant) + zeros > len(str(_EXACT_FLOAT)):
         return None
     whole = significant + "0" * zeros
-    return sign + whole if int(whole) < _EXACT_FLOAT else None
+    return whole if int(whole) < _EXACT_FLOAT else None
 
 
 def shown(value: Value) -> str:
-    """Return a value for a message, not too long."""
+    """Return a value for a message, at most 40 characters of it."""
     text = value if isinstance(value, str) else to_json(value)
     return text if len(text) <= 40 else text[:40] + "..."
 
 
 def json_type(value: Value) -> str:
-    """Return what JSON calls a value, with its article."""
+    """Return the JSON type of a value, with its article."""
     if isinstance(value, Number):
         return "a number"
     names: dict[type, str] = {str: "a string", bool: "a boolean", list: "a list", dict: "an object"}
@@ -109,47 +107,48 @@ def json_type(value: Value) -> str:
 
 
 def typed(value: Value) -> Value:
-    """Return a cell as the boolean or the number it reads as; as it is where it reads as neither."""
+    """Return a cell as the boolean or the number that it reads as, else as it is."""
     if not isinstance(value, str) or not TYPED.fullmatch(value):
         return value
     return value == "true" if value in ("true", "false") else Number(value)
 
 
 def boolean(value: Value) -> Value:
-    """Return a cell as the boolean that it stands for; as it is where it stands for none."""
+    """Return a cell as the boolean of BOOLEANS, else as it is."""
     return BOOLEANS.get(value.lower(), value) if isinstance(value, str) else value
 
 
 def put(tree: dict[str, Value], steps: Sequence[str], value: Value) -> None:
-    """Put a cell where its path leads ("[]": into the only entry of a list); an empty one only
-    keeps the place of the objects that it is in. Raises Unusable where the path leads through a
+    """Put a cell at its path in a tree; "[]" leads into the only entry of a list.
+
+    An empty cell only makes the objects on its path. Raises Unusable if the path leads through a
     value.
     """
-    here: Value = tree
+    node: Value = tree
     for step, following in zip(steps, (*steps[1:], None), strict=True):
-        if isinstance(here, list):
-            here = here[0]
+        if isinstance(node, list):
+            node = node[0]
             continue
-        if not isinstance(here, dict) or (following is None and here.get(step) is not None):
+        if not isinstance(node, dict) or (following is None and node.get(step) is not None):
             if value is None:
                 return
             raise Unusable("BATCH_INVALID", f"{'.'.join(steps)} stands for a value and for more")
         if following is None:
-            here[step] = value
+            node[step] = value
         else:
-            if here.get(step) is None:
-                here[step] = [{}] if following == "[]" else {}
-            here = here[step]
+            if node.get(step) is None:
+                node[step] = [{}] if following == "[]" else {}
+            node = node[step]
 
 
 def without_empty(tree: dict[str, Value]) -> dict[str, Value]:
-    """Return a tree of cells without those that are empty, and without objects that hold none."""
-    found: dict[str, Value] = {}
+    """Return a tree of cells without empty cells, and without objects that have none filled."""
+    filled: dict[str, Value] = {}
     for name, value in tree.items():
-        # as put makes it
-        listed = isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict)
-        entry = value[0] if listed and isinstance(value, list) else value
-        left = (without_empty(entry) or None) if isinstance(entry, dict) else entry
-        if left is not None:
-            found[name] = [left] if listed else left
-    return found
+        # A list of one object, as put makes it.
+        is_listed = isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict)
+        entry = value[0] if is_listed and isinstance(value, list) else value
+        remaining = (without_empty(entry) or None) if isinstance(entry, dict) else entry
+        if remaining is not None:
+            filled[name] = [remaining] if is_listed else remaining
+    return filled

@@ -1,49 +1,58 @@
-"""The nested values of a flat row: objects are taken apart into dotted names, Mongo's are the
-values they stand for.
+"""The nested values of a flat row (design.md R19).
 
-Sources: design.md R19. Only flat rows: in a Batch an object stays an object.
+An object is taken apart into dotted names; an object of Mongo's Extended JSON is the value that it
+means. This holds for flat rows only: in a Batch an object stays an object.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterator, Mapping
+from typing import NamedTuple
 
 from profilectl.rules.fields import Unusable
 from profilectl.rules.text.values import Number, Value
 
 DEEPEST = 32
-"""An object so deep in a flat row is not taken apart."""
+"""An object at this depth is not taken apart."""
 LONGEST_NAME = 1024
-"""Nor is one with so long a name: no attribute can have it."""
+"""An object with a longer name is not taken apart either: no attribute can have such a name."""
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
-def flattened(
-    row: Mapping[str, Value], whole: Container[str] = ()
-) -> Iterator[tuple[str, Value, bool]]:
-    """Yield (name, value, whether it is of a member of an object) of a flat row.
+class FlatCell(NamedTuple):
+    """A value of a flat row under its name."""
 
-    whole: the names of objects that are not to be taken apart. Raises Unusable (DUPLICATE_KEY)
-    where two members come to one name.
+    name: str
+    """The name, dotted if the value was a member of an object."""
+    value: Value
+    """The value."""
+    nested: bool = False
+    """Whether it was a member of an object."""
+
+
+def flattened(row: Mapping[str, Value], whole: Container[str] = ()) -> Iterator[FlatCell]:
+    """Yield the cells of a flat row, its objects taken apart (design.md R19).
+
+    whole: the names of objects that are not taken apart. Raises Unusable (DUPLICATE_KEY) if two
+    members get one name.
     """
     if not any(isinstance(value, dict | list) for value in row.values()):
-        yield from ((name, value, False) for name, value in row.items())
+        yield from (FlatCell(name, value) for name, value in row.items())
         return
     names: set[str] = set()
     for name, value in row.items():
-        for leaf in _leaves(name, value, whole, 1):
-            if leaf[0] in names:
-                raise Unusable("DUPLICATE_KEY", leaf[0])
-            names.add(leaf[0])
-            yield leaf
+        for cell in _cells(FlatCell(name, value), whole, 1):
+            if cell.name in names:
+                raise Unusable("DUPLICATE_KEY", cell.name)
+            names.add(cell.name)
+            yield cell
 
 
-def _leaves(
-    name: str, value: Value, whole: Container[str], depth: int
-) -> Iterator[tuple[str, Value, bool]]:
-    value = _meant(value)
+def _cells(cell: FlatCell, whole: Container[str], depth: int) -> Iterator[FlatCell]:
+    """Yield the cells in a cell at a depth, counted from 1."""
+    name, value = cell.name, _unwrapped(cell.value)
     if (
         not isinstance(value, dict)
         or name in whole
@@ -51,22 +60,23 @@ def _leaves(
         or depth >= DEEPEST
         or len(name) > LONGEST_NAME
     ):
-        yield name, value, depth > 1
+        yield FlatCell(name, value, cell.nested)
         return
     for key, member in value.items():
-        yield from _leaves(f"{name}.{key}", member, whole, depth + 1)
+        yield from _cells(FlatCell(f"{name}.{key}", member, nested=True), whole, depth + 1)
 
 
-def _meant(value: Value) -> Value:
-    """Return the value that an object of Mongo's Extended JSON stands for, in a list too; any other
-    value as it is.
+def _unwrapped(value: Value) -> Value:
+    """Return the value in an object of Mongo's Extended JSON, also in a list; any other as it is.
+
+    An object whose value is not exact (NaN, infinity) stays an object.
     """
     if isinstance(value, list):
-        return [_meant(entry) if isinstance(entry, dict) else entry for entry in value]
+        return [_unwrapped(entry) if isinstance(entry, dict) else entry for entry in value]
     if isinstance(value, dict) and _is_mongo(value):
         ((kind, inner),) = value.items()
-        found = _MONGO[kind](inner)
-        return value if found is None else found
+        plain = _MONGO[kind](inner)
+        return value if plain is None else plain
     return value
 
 
@@ -85,15 +95,15 @@ def _number(pattern: re.Pattern[str]) -> Callable[[Value], Value]:
 
 
 def _date(value: Value) -> Value:
-    """A date is ISO 8601 text, or a number of milliseconds since 1970."""
+    """Return a date: ISO 8601 text, or a number of milliseconds since 1970."""
     if isinstance(value, dict) and "$numberLong" in value:
-        return _meant(value) if _is_mongo(value) else None
+        return _unwrapped(value) if _is_mongo(value) else None
     return value if isinstance(value, str) else None
 
 
 # fmt: off
 _MONGO: dict[str, Callable[[Value], Value]] = {
-    # what makes the value; None: it has no exact value (NaN, infinity), and the object stays one
+    # the key of the object, and the function that returns its value or None
     "$oid":           _text,
     "$numberInt":     _number(_WHOLE),
     "$numberLong":    _number(_WHOLE),

@@ -1,8 +1,8 @@
-"""Identity types, their normalisation, the strategies, and the rule that resolves a row to a
-profile.
+"""Identities: their types, how they are spelled and looked up, which values are nobody's, and the
+strategies.
 
-Sources: domain.md 3 (types, aliases, normalisation), 4.1 to 4.4 (strategies, flags, resolution),
-design.md R2, R3, R13, R15.
+Which profile a row belongs to is in resolution.py. Sources: domain.md 3 (types, aliases,
+normalisation), 4.1 to 4.3 (hierarchy, flags, strategies), design.md R2, R3, R13, R21.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from profilectl.rules.text.naming import no_such
 
 @dataclass(frozen=True, slots=True)
 class IdentityType:
-    """One type of identity.
-
-    shape: how a value is normalised for look-up: "text" (outer white space removed), "email" (and
-    lower-cased) or "guid" (and lower-cased, and it must be one). device: it sits under device_info.
-    """
+    """A type of identity (domain.md 3)."""
 
     name: str
+    """Its name in a Batch."""
     device: bool
+    """Whether it belongs to a device; then it stands under device_info."""
     shape: str
+    """How a value is normalised for look-up: "text" (outer white space removed), "email" (and in
+    lower case) or "guid" (and in lower case, and it must be a GUID).
+    """
     aliases: tuple[str, ...] = ()
+    """Its other names."""
 
     @property
     def field(self) -> str:
@@ -38,8 +40,8 @@ class IdentityType:
 
     @property
     def may_be_spoiled(self) -> bool:
-        """Whether a value could be a number that a spreadsheet spoiled: e-mails and GUIDs never
-        were numbers.
+        """Whether a value may be a number that a spreadsheet spoiled; e-mails and GUIDs never were
+        numbers.
         """
         return self.shape == "text"
 
@@ -47,7 +49,8 @@ class IdentityType:
 # fmt: off
 TYPES: tuple[IdentityType, ...] = (
     #            name                           device  shape    aliases (domain.md 3.1 and 3.2)
-    IdentityType("customer_id",                 False, "text",  ("customerid", "controller_customer_id")),
+    IdentityType("customer_id",                 False, "text",  ("customerid",
+                                                                 "controller_customer_id")),
     IdentityType("email",                       False, "email"),
     IdentityType("mobile_number",               False, "text"),
     IdentityType("phone_number_2",              False, "text"),
@@ -71,7 +74,8 @@ TYPES: tuple[IdentityType, ...] = (
     IdentityType("alias",                       False, "text"),
     IdentityType("ios_advertising_id",          True,  "guid",  ("ios_idfa",)),
     IdentityType("ios_idfv",                    True,  "guid",  ("ios_vendor_id",)),
-    IdentityType("android_advertising_id",      True,  "guid",  ("android_aaid", "google_advertising_id")),
+    IdentityType("android_advertising_id",      True,  "guid",  ("android_aaid",
+                                                                 "google_advertising_id")),
     IdentityType("android_uuid",                True,  "text",  ("android_id",)),
     IdentityType("amp_id",                      True,  "text"),
     IdentityType("fire_advertising_id",         True,  "guid",  ("fire_aid",)),
@@ -80,8 +84,8 @@ TYPES: tuple[IdentityType, ...] = (
     IdentityType("microsoft_publisher_id",      True,  "guid"),
     IdentityType("microsoft_advertising_id",    True,  "guid"),
     IdentityType("push_token",                  True,  "text",  ("push_notification_token",
-                                                                "apple_push_notification_token",
-                                                                "google_cloud_messaging_token")),
+                                                                 "apple_push_notification_token",
+                                                                 "google_cloud_messaging_token")),
     IdentityType("mp_deviceid",                 True,  "guid",  ("device_application_stamp",)),
 )
 
@@ -100,152 +104,147 @@ HIERARCHY: tuple[str, ...] = (
     "microsoft_publisher_id", "microsoft_advertising_id",
     "mp_deviceid",
 )
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """What an identity strategy fixes.
-
-    fixed: login, unique and immutable cannot be configured. login_decides: a row that brings a
-    login identity is looked up by its login identities only, among known profiles only. logout:
-    where a logout leads, of LOGOUTS.
-    """
+    """The parts of resolution that an identity strategy fixes (domain.md 4.2)."""
 
     login: tuple[str, ...]
+    """The login types, which make a profile known."""
     unique: tuple[str, ...]
+    """The types whose values at most one profile holds."""
     immutable: tuple[str, ...]
+    """The types that a profile never changes once it has one."""
     fixed: tuple[str, ...]
+    """The flags among login, unique and immutable that cannot be configured."""
     login_decides: bool
+    """Whether a row with a login identity is looked up by its login identities only, and finds
+    known profiles only.
+    """
     logout: str
+    """Where a logout leads, one of LOGOUTS."""
 
 
+# fmt: off
 CALLS = ("identify", "login", "logout")
-"""What an application says of its user (domain.md 4.3). A batch says what `identify` says."""
+"""What an application says of its user (domain.md 4.3); a batch says `identify`."""
 LOGOUTS: dict[str, str] = {
     "new":       "to a new profile, always",
     "anonymous": "back to the anonymous profile of the device",
     "identify":  "where an identify leads: there are no known profiles",
 }
+_CUSTOMER, _PERSON, _NONE = ("customer_id",), ("customer_id", "email"), ()
+_FLAGS, _TWO_FLAGS = ("login", "unique", "immutable"), ("login", "unique")
 STRATEGIES: dict[str, Strategy] = {
-    #                       login                     unique                    immutable        fixed                            login decides  logout
-    "default":    Strategy(("customer_id",),         ("customer_id",),         ("customer_id",), ("login", "unique", "immutable"), False,         "new"),
-    "conversion": Strategy(("customer_id",),         ("customer_id",),         ("customer_id",), (),                               False,         "new"),
-    "link":       Strategy(("customer_id", "email"), ("customer_id", "email"), (),               ("login", "unique"),              True,          "new"),
-    "isolation":  Strategy(("customer_id", "email"), ("customer_id", "email"), (),               ("login", "unique"),              True,          "anonymous"),
-    "best-match": Strategy((),                       (),                       (),               ("login", "unique", "immutable"), False,         "identify"),
+    #                      login       unique      immutable   fixed        login     logout
+    #                                                                       decides
+    "default":    Strategy(_CUSTOMER,  _CUSTOMER,  _CUSTOMER,  _FLAGS,      False,    "new"),
+    "conversion": Strategy(_CUSTOMER,  _CUSTOMER,  _CUSTOMER,  _NONE,       False,    "new"),
+    "link":       Strategy(_PERSON,    _PERSON,    _NONE,      _TWO_FLAGS,  True,     "new"),
+    "isolation":  Strategy(_PERSON,    _PERSON,    _NONE,      _TWO_FLAGS,  True,     "anonymous"),
+    "best-match": Strategy(_NONE,      _NONE,      _NONE,      _FLAGS,      False,    "identify"),
 }
 
-# What is written where nothing is known (design.md R13). Compared without case; a * at one end is
-# any text.
+# What people and programs write for "nothing" (design.md R13). Compared without case; a * at one
+# end is any text.
 NOTHING: dict[str, tuple[str, ...]] = {
-    # who writes so                        what they write
-    "a database, or a program's text":     ("null", "(null)", "[null]", "\\N", "none", "undefined", "[object Object]"),
-    "pandas, R":                           ("nan", "NA", "<NA>", "NaT"),
-    "a spreadsheet's error":               ("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!"),
-    "a person":                            ("n/a", "-", "unknown", "test@test.com", "noemail@*", "none@*"),
-    "a device that may not be tracked":    ("00000000-0000-0000-0000-000000000000",),
+    # the writer                          the values
+    "a database, or a program's text":    ("null", "(null)", "[null]", "\\N", "none", "undefined",
+                                           "[object Object]"),
+    "pandas, R":                          ("nan", "NA", "<NA>", "NaT"),
+    "a spreadsheet's error":              ("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!",
+                                           "#NULL!", "#NUM!"),
+    "a person":                           ("n/a", "-", "unknown", "test@test.com", "noemail@*",
+                                           "none@*"),
+    "a device that may not be tracked":   ("00000000-0000-0000-0000-000000000000",),
 }
+# fmt: on
 PLACEHOLDERS: tuple[str, ...] = tuple(value for values in NOTHING.values() for value in values)
 
 
 @dataclass(frozen=True, slots=True)
 class Spoiled:
-    """One way in which a number in a text has lost digits, or gained some.
-
-    writer: who writes so.
-    """
+    """A way in which a number in a text has lost digits, or gained some."""
 
     writer: str
+    """Who writes such a text."""
     example: str
+    """A text."""
     pattern: str
+    """The pattern of the whole text."""
 
 
-# A text is taken for a spoiled number only where it cannot well be anything else: digits around a
-# bare e are an id (1234e56, a piece of a GUID), so an exponent counts after a point or a comma, or
-# with its plus sign. 12e-5 is no spoiled id either: no id was ever a number below 1. A comma before
-# a nought separates thousands as often.
+# A text counts as a spoiled number only if it can hardly be anything else. Digits around a bare e
+# are an id (1234e56, a piece of a GUID), so an exponent counts after a point or a comma, or with
+# its plus sign. 12e-5 is no spoiled id either: no id was ever a number below 1. A comma before a
+# nought separates thousands as often.
+# fmt: off
 SPOILED: tuple[Spoiled, ...] = (
-    Spoiled("a spreadsheet, of a number longer than its column", "4.47701E+11",  "[+-]?[0-9]+[.,][0-9]+[eE][+-]?[0-9]+"),
-    Spoiled("the same, where the digits after the first are 0",  "4E+11",        "[+-]?[0-9]+[eE][+][0-9]+"),
-    Spoiled("pandas, of whole numbers in a column with gaps",    "447700900123.0", "[+-]?[0-9]+[.]00?"),
+    Spoiled("a spreadsheet, of a number longer than its column",
+            "4.47701E+11",    "[+-]?[0-9]+[.,][0-9]+[eE][+-]?[0-9]+"),
+    Spoiled("the same, where the digits after the first are 0",
+            "4E+11",          "[+-]?[0-9]+[eE][+][0-9]+"),
+    Spoiled("pandas, of whole numbers in a column with gaps",
+            "447700900123.0", "[+-]?[0-9]+[.]00?"),
 )
-SPOILED_PATTERN = "|".join(one.pattern for one in SPOILED)
-# The codes of an identity that is skipped, in the order in which they are looked for.
-CODES_OF_NOBODY = ("IDENTITY_PLACEHOLDER", "IDENTITY_SPOILED", "DEVICE_ID_INVALID")
 # fmt: on
+SPOILED_PATTERN = "|".join(way.pattern for way in SPOILED)
+CODES_OF_NOBODY = ("IDENTITY_PLACEHOLDER", "IDENTITY_SPOILED", "DEVICE_ID_INVALID")
+"""The codes of an identity that is skipped, in the order in which they are checked."""
 
-# Words of which many values are made that stand where nothing was known; those of PLACEHOLDERS are
-# some too.
+# fmt: off
 MARKS: tuple[str, ...] = (
-    "none",
-    "null",
-    "nil",
-    "nobody",
-    "nothing",
-    "empty",
-    "unknown",
-    "anonymous",
-    "anon",
-    "guest",
-    "default",
-    "dummy",
-    "fake",
-    "sample",
-    "example",
-    "test",
-    "testing",
-    "tester",
-    "noreply",
-    "donotreply",
-    "noemail",
-    "nomail",
-    "noname",
-    "na",
-    "missing",
-    "notprovided",
-    "xxx",
-    "abc",
+    "none", "null", "nil", "nobody", "nothing", "empty", "unknown", "anonymous", "anon", "guest",
+    "default", "dummy", "fake", "sample", "example", "test", "testing", "tester", "noreply",
+    "donotreply", "noemail", "nomail", "noname", "na", "missing", "notprovided", "xxx", "abc",
 )
+# fmt: on
+"""Words in values that stand where nothing was known, beside PLACEHOLDERS."""
 FEW_CHARACTERS = 2
-"""A value of so few distinct letters and digits, in at least four places, is seldom somebody's:
-0000, 1111111, xxxx.
+"""A value of at most this many distinct letters and digits, in at least four places, is seldom
+anybody's: 0000, 1111111, xxxx.
 """
 
 BY_NAME: Mapping[str, IdentityType] = {kind.name: kind for kind in TYPES}
 CODE: Mapping[str, int] = {kind.name: code for code, kind in enumerate(TYPES, start=1)}
+"""The number of each type in a store."""
 NAME: Mapping[int, str] = {code: name for name, code in CODE.items()}
 _ALIASES: Mapping[str, IdentityType] = {
     alias: kind for kind in TYPES for alias in (kind.name, *kind.aliases)
 }
 WHITE_SPACE = " \t\n\r\f\v"
+"""The characters that are trimmed from a value."""
 GUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _guid = re.compile(GUID)
 _spoiled = re.compile(SPOILED_PATTERN)
 
 
 def type_named(name: str) -> IdentityType | None:
-    """Return the identity type that a name or an alias means, in any case, or None (domain.md 3)."""
+    """Return the identity type of a name or an alias, in any case, or None (domain.md 3)."""
     return _ALIASES.get(name.strip(WHITE_SPACE).lower().replace(" ", "_").replace("-", "_"))
 
 
 def no_type(name: str, option: str = "", more: Iterable[str] = ()) -> UsageError:
-    """Return what is said of an identity type that there is not. option: what it was typed behind;
-    more: what may stand there too."""
-    told = no_such("identity type", name, (*BY_NAME, *more), option=option)
-    return UsageError(told.message, told.hint or "the types are " + ", ".join(BY_NAME))
+    """Return the refusal of an identity type that does not exist.
+
+    option: the option it was typed behind. more: other names that may stand there.
+    """
+    refusal = no_such("identity type", name, (*BY_NAME, *more), option=option)
+    return UsageError(refusal.message, refusal.hint or "the types are " + ", ".join(BY_NAME))
 
 
 def display(value: str) -> str:
-    """Return the value as it is shown: without outer white space."""
+    """Return a value as it is shown: without outer white space."""
     return value.strip(WHITE_SPACE)
 
 
 def key_of(kind: IdentityType, value: str) -> str:
-    """Return what a value is looked up by (domain.md 3.4, design.md R21); the value is already
-    displayed.
+    """Return the key that a value is looked up by (domain.md 3.4, design.md R21).
 
-    identity_sql.key is the same in SQL. Nothing else makes a key, and to find somebody nothing is
-    judged.
+    The value has no outer white space any more. sql.identities.key is the same in SQL, and nothing
+    else makes a key. A look-up never judges a value.
     """
     return value if kind.shape == "text" else fold(value)
 
@@ -257,47 +256,46 @@ class Judging:
     exact: frozenset[str] = frozenset()
     """Placeholders, whole."""
     beginnings: tuple[str, ...] = ()
-    """What placeholders begin with: those that end in *."""
+    """The beginnings of placeholders that end in *."""
     endings: tuple[str, ...] = ()
-    """What placeholders end with: those that begin with *."""
+    """The endings of placeholders that begin with *."""
     allow_spoiled: bool = False
     """Whether an identity may look like a number that a spreadsheet spoiled (`--allow-spoiled`)."""
 
     @property
     def listed(self) -> list[str]:
-        """The placeholders as they are written in a configuration, sorted."""
+        """The placeholders as a configuration has them, sorted."""
         return sorted(
             [
                 *self.exact,
-                *(f"{one}*" for one in self.beginnings),
-                *(f"*{one}" for one in self.endings),
+                *(f"{beginning}*" for beginning in self.beginnings),
+                *(f"*{ending}" for ending in self.endings),
             ]
         )
 
     def is_placeholder(self, value: str) -> bool:
-        """Say whether a value, already displayed, is a mark of nothing."""
+        """Return whether a value without outer white space is a placeholder."""
         low = fold(value)
         return low in self.exact or low.startswith(self.beginnings) or low.endswith(self.endings)
 
     def code(self, kind: IdentityType, value: str) -> str | None:
-        """Return why a value, already displayed and not empty, is nobody's identity of a type, or
-        None.
+        """Return why a value is nobody's identity of a type, one of CODES_OF_NOBODY, or None.
+
+        The value has no outer white space, and is not empty.
         """
         if self.is_placeholder(value):
             return "IDENTITY_PLACEHOLDER"
         if kind.may_be_spoiled and not self.allow_spoiled and _spoiled.fullmatch(value):
             return "IDENTITY_SPOILED"
-        return (
-            "DEVICE_ID_INVALID"
-            if kind.shape == "guid" and not _guid.fullmatch(fold(value))
-            else None
-        )
+        if kind.shape == "guid" and not _guid.fullmatch(fold(value)):
+            return "DEVICE_ID_INVALID"
+        return None
 
 
 def judging_of(entries: Iterable[str]) -> Judging:
-    """Return how values are judged by a list of placeholders, as a configuration has them.
+    """Return how values are judged by the placeholders of a configuration.
 
-    An entry of stars alone stands for itself, as does one with a * in its middle: see star_of.
+    An entry of stars alone is that text, as is an entry with a * in its middle (star_of).
     """
     exact, beginnings, endings = set(), set(), set()
     for entry in (fold(display(entry)) for entry in entries):
@@ -312,8 +310,9 @@ def judging_of(entries: Iterable[str]) -> Judging:
 
 
 def star_of(entry: str) -> str | None:
-    """Say where the * of a placeholder stands that means any text: at its "beginning" or "end", in
-    its "middle" (which is none that can be), or nowhere (None).
+    """Return where the * of a placeholder is that means any text: at its "beginning" or "end".
+
+    A * in its "middle" means nothing, and is refused. Returns None if there is no *.
     """
     bare = entry.strip("*")
     if "*" not in entry or not bare:
@@ -322,38 +321,47 @@ def star_of(entry: str) -> str | None:
 
 
 JUDGING = judging_of(PLACEHOLDERS)
+"""How values are judged by default."""
 NO_JUDGING = Judging(allow_spoiled=True)
-"""Every value may be somebody's, but that a device is still named by a GUID."""
+"""Every value may be somebody's; only a device must still have a GUID."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The identity rules in force: a strategy with its flags, the hierarchy, what is nobody's
-    identity.
-    """
+    """The identity rules in force."""
 
     strategy: str = "default"
+    """The strategy, one of STRATEGIES."""
     hierarchy: tuple[str, ...] = HIERARCHY
+    """The types in the order in which they are looked up."""
     login: frozenset[str] = frozenset(STRATEGIES["default"].login)
+    """The login types, which make a profile known."""
     unique: frozenset[str] = frozenset(STRATEGIES["default"].unique)
+    """The types whose values at most one profile holds."""
     immutable: frozenset[str] = frozenset(STRATEGIES["default"].immutable)
+    """The types that a profile never changes once it has one."""
     unique_conflict: str = "move"
+    """Whether a unique identity that another profile holds moves to the row's profile ("move"), or
+    stays ("keep") (design.md R2).
+    """
     judging: Judging = JUDGING
+    """Which values are nobody's identity."""
 
     @property
     def login_decides(self) -> bool:
+        """Whether a row with a login identity is looked up by its login identities only."""
         return STRATEGIES[self.strategy].login_decides
 
     def leads(self, call: str) -> str:
-        """Say where a call leads: "identify", or for a logout what LOGOUTS has."""
+        """Return where a call leads: "identify", or for a logout one of LOGOUTS (domain.md 4.3)."""
         return STRATEGIES[self.strategy].logout if call == "logout" else "identify"
 
     @property
     def sole_key(self) -> str | None:
         """The type that alone names a known profile, or None.
 
-        Where the one login type is unique, immutable and first in the hierarchy, a row that has it
-        belongs to the holder of that value and to nobody else, whatever its other identities say.
+        If the one login type is unique, immutable and first in the hierarchy, a row with it belongs
+        to the holder of that value and to nobody else, whichever other identities it has.
         """
         if (
             self.login_decides
@@ -366,15 +374,18 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Usable:
-    """One identity that may be used: its type, the value as shown, the key it is found by."""
+    """An identity that may be used."""
 
     type: str
+    """Its type."""
     value: str
+    """Its value as it is shown."""
     key: str
+    """The key that it is looked up by."""
 
 
 def usable(kind: IdentityType, raw: str, judging: Judging) -> Usable | str | None:
-    """Return the identity in a raw value, the code of why it is skipped, or None where it is empty."""
+    """Return the identity in a raw value, or the code that skips it, or None if it is empty."""
     value = display(raw)
     if not value:
         return None
@@ -382,27 +393,32 @@ def usable(kind: IdentityType, raw: str, judging: Judging) -> Usable | str | Non
 
 
 def looks_like_nothing(kind: str, value: str) -> bool:
-    """Say whether an identity looks like a mark of nothing: few distinct characters, or a word that
-    stands for none.
+    """Return whether an identity of a type looks like a mark of nothing (design.md R14).
+
+    It does if it is a placeholder, has few distinct characters, or has a word of MARKS.
     """
     text = display(value).lower()
     local = text.partition("@")[0] if BY_NAME[kind].shape == "email" else text
-    letters = "".join(one for one in local if one.isalnum())
-    words = {*re.split(r"[^a-z]+", local), "".join(one for one in letters if one.isalpha())}
-    few = len(letters) >= 4 and len(set(letters)) <= FEW_CHARACTERS
-    listed = JUDGING.code(BY_NAME[kind], display(value)) == "IDENTITY_PLACEHOLDER"
-    return listed or not letters or few or bool(words & {*MARKS})
+    letters = "".join(letter for letter in local if letter.isalnum())
+    bare = "".join(letter for letter in letters if letter.isalpha())
+    words = {*re.split(r"[^a-z]+", local), bare}
+    has_few = len(letters) >= 4 and len(set(letters)) <= FEW_CHARACTERS
+    is_listed = JUDGING.code(BY_NAME[kind], display(value)) == "IDENTITY_PLACEHOLDER"
+    return is_listed or not letters or has_few or bool(words & {*MARKS})
 
 
 def anonymous(identities: Iterable[Usable], rules: Rules) -> tuple[Usable, ...]:
-    """Return the identities that a logout speaks of: whom it leads to has no login identity."""
-    return tuple(one for one in identities if one.type not in rules.login)
+    """Return the identities that count for a logout: it leads to nobody known (domain.md 4.3)."""
+    return tuple(identity for identity in identities if identity.type not in rules.login)
 
 
-def flags_of(strategy: str, stated: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
-    """Return login, unique and immutable of a strategy, as configured where it leaves them open."""
+def flags_of(strategy: str, configured: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
+    """Return login, unique and immutable of a strategy, as configured where it leaves them open.
+
+    configured: the flags in a configuration.
+    """
     row = STRATEGIES[strategy]
     return {
-        flag: frozenset(stated.get(flag, getattr(row, flag)))
+        flag: frozenset(configured.get(flag, getattr(row, flag)))
         for flag in ("login", "unique", "immutable")
     }

@@ -1,10 +1,10 @@
 """Who is in an audience: the definition of right, for one person at a time.
 
-membership_sql.py says the same for all of them at once. Sources: domain.md 11.2 (criteria), 14 (an
-opted-out person is in no audience), 5.3 (whose statement of consent counts, and which of several).
+audiences/membership_sql.py is the same for all people at once. Sources: domain.md 11.2 (criteria),
+14 (an opted-out person is in no audience), 5.3 (which statement of consent counts).
 
 Time: "within N days" is the last N times 24 hours up to now, without the moment that long ago and
-with now; "over N days ago" is that moment and what lies before it. An event of the future is not
+with now; "over N days ago" is that moment and everything before it. An event of the future is not
 within the last days.
 """
 
@@ -41,7 +41,7 @@ from profilectl.rules.text.presence import is_filled
 from profilectl.rules.text.values import MARK, Value, held_text, is_list, parse_json, to_json
 
 EARTH_METRES = 6_371_008.8
-"""The mean radius, of a sphere: a distance is right to half a percent."""
+"""The mean radius of the earth as a sphere: a distance is right to half a percent."""
 RADIAN = math.pi / 180
 DEGREES = r"-?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]{1,3})?"
 _degrees = re.compile(DEGREES)
@@ -49,50 +49,58 @@ _degrees = re.compile(DEGREES)
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """The other fields of one batch of a person.
-
-    speaks_of_consent: its source may (domain.md 5.3).
-    """
+    """The other fields of one batch of a person."""
 
     arrival: int
+    """The arrival of the batch."""
     at_ms: int
+    """Its time."""
     document: Mapping[str, Value]
+    """The fields, by name."""
     speaks_of_consent: bool = True
+    """Whether its source may change consent (domain.md 5.3)."""
 
 
 @dataclass(slots=True)
 class PersonFacts:
-    """What is known of a person.
-
-    attributes: held values (values.py), calculated ones ranked first where they have one;
-    audiences: names of those the person is in already.
-    """
+    """The facts about a person that criteria may test."""
 
     environment: str = "production"
+    """The environment."""
     first_seen_ms: int = 0
+    """The time when the person was first seen."""
     last_seen_ms: int = 0
+    """The time when the person was last seen."""
     identities: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Identity type -> values."""
     attributes: Mapping[str, str] = field(default_factory=dict)
+    """Attribute -> held value (values.py); a calculated value stands before a stored one."""
     events: Sequence[Occurred] = ()
+    """The events."""
     rest: Sequence[Rest] = ()
+    """The other fields of the person's batches."""
     audiences: Sequence[str] = ()
+    """The names of the audiences that the person is in."""
 
 
 def holds(tree: Criterion, person: PersonFacts, now_ms: int, lookback: Days | None = None) -> bool:
-    """Say whether a person is in the audience of these criteria now.
+    """Return whether a person is in the audience of some criteria now (domain.md 11.2).
 
-    lookback: events older than that do not count, as `within` would have it (a real-time audience);
-    None: all that are kept count. An opted-out person is in no audience, however long ago it was
-    said.
+    An opted-out person is in no audience, however long ago the opt-out was (14).
+
+    lookback: the age from which events do not count, as `within` has it (a real-time audience);
+    None: all events that are kept count.
     """
-    return not opted_out(person.events) and _Judged(person, now_ms, lookback).holds(tree)
+    return not opted_out(person.events) and _Test(person, now_ms, lookback).holds(tree)
 
 
 def barred(tree: Criterion, person: PersonFacts, barred_from: Collection[str] = ()) -> bool:
-    """Say whether a person may not be in an audience, whenever it was evaluated last: whoever has
-    opted out, and whoever its criteria leave out by the consent in force alone (settled).
+    """Return whether a person may not be in an audience, whenever it was evaluated last.
 
-    barred_from: the audiences that the person may not be in, of those the criteria refer to.
+    Barred are opted-out people, and people whom the criteria leave out by the consent in force
+    alone (settled).
+
+    barred_from: the audiences, of those the criteria refer to, that the person may not be in.
     """
     return opted_out(person.events) or settled(tree, consents(person.rest), barred_from) is False
 
@@ -100,19 +108,18 @@ def barred(tree: Criterion, person: PersonFacts, barred_from: Collection[str] = 
 def settled(
     tree: Criterion, states: Mapping[Purpose, str], barred_from: Collection[str] = ()
 ) -> bool | None:
-    """Say what criteria come to by the consent in force alone: True or False whatever else is so of
-    the person, None where that does not follow.
+    """Return the outcome of criteria if the consent in force alone decides it, else None.
 
-    states: as consents has them. barred_from: as barred.
+    states: the consent in force (consents). barred_from: as in barred.
     """
     match tree:
         case All() | AnyOf():
             strong = isinstance(tree, AnyOf)
-            values = [settled(one, states, barred_from) for one in tree.parts]
-            return strong if strong in values else None if None in values else not strong
+            outcomes = [settled(part, states, barred_from) for part in tree.parts]
+            return strong if strong in outcomes else None if None in outcomes else not strong
         case Not():
-            value = settled(tree.part, states, barred_from)
-            return None if value is None else not value
+            outcome = settled(tree.part, states, barred_from)
+            return None if outcome is None else not outcome
         case Consent():
             return _state(states, tree) == tree.state
         case InAudience():
@@ -124,23 +131,25 @@ def doubtful(
     tree: Criterion,
     states: Mapping[Purpose, str],
     doubted: Collection[str] = (),
-    wanted: bool = True,
+    outcome: bool = True,
 ) -> bool:
-    """Say whether anything that criteria ask of consent speaks against the person: where it does
-    not settle the matter, a new statement is a reason to look at all criteria again.
+    """Return whether a test of consent in some criteria speaks against the person.
 
-    doubted: the audiences of which this is so, of those the criteria refer to. wanted: whether the
-    criteria are to hold.
+    Then, if consent does not settle the outcome, a new statement is a reason to evaluate all
+    criteria again.
+
+    states: the consent in force. doubted: the audiences, of those the criteria refer to, of which
+    this is true. outcome: the outcome that the criteria are to have.
     """
     match tree:
         case All() | AnyOf():
-            return any(doubtful(one, states, doubted, wanted) for one in tree.parts)
+            return any(doubtful(part, states, doubted, outcome=outcome) for part in tree.parts)
         case Not():
-            return doubtful(tree.part, states, doubted, not wanted)
+            return doubtful(tree.part, states, doubted, outcome=not outcome)
         case Consent():
-            return (_state(states, tree) == tree.state) is not wanted
+            return (_state(states, tree) == tree.state) is not outcome
         case InAudience():
-            return wanted and fold(tree.name) in map(fold, doubted)
+            return outcome and fold(tree.name) in map(fold, doubted)
     return False
 
 
@@ -157,36 +166,37 @@ def expires_ms(
     turns: Iterable[int] = (),
     at: Callable[[int], PersonFacts] | None = None,
 ) -> int | None:
-    """Return when a membership ends if nothing arrives: the first millisecond at which it does not
-    hold; None where it never ends, or there is none now (domain.md 11.2).
+    """Return when a membership ends if nothing arrives: the first millisecond after it.
+
+    Returns None if it never ends, or if there is none now (domain.md 11.2).
 
     Exact for every tree: the outcome changes only where an event or a date enters or leaves one of
-    the windows, and each such moment is tried. turns: the moments at which the person's own values
-    change, as calculated ones with a window do; at: from such a moment to the person as of then.
+    the windows, and each such moment is tried.
+
+    turns: the moments at which the person's own values change, as calculated ones with a window do.
+    at: returns the person as of such a moment.
     """
-    if not holds(tree, person, now_ms, lookback):
+    if not holds(tree, person, now_ms, lookback=lookback):
         return None
-    moments = sorted({one for one in (*_turns(tree, person, lookback), *turns) if one > now_ms})
-    return next(
-        (one for one in moments if not holds(tree, at(one) if at else person, one, lookback)), None
-    )
+    moments = {moment for moment in (*_turns(tree, person, lookback), *turns) if moment > now_ms}
+    for moment in sorted(moments):
+        if not holds(tree, at(moment) if at else person, moment, lookback=lookback):
+            return moment
+    return None
 
 
 def _turns(tree: Criterion, person: PersonFacts, lookback: Days | None) -> Iterator[int]:
-    """Return the moments at which something enters or leaves a window of a tree."""
-    for one in criteria.leaves(tree):
+    """Yield the moments at which something enters or leaves a window of a tree."""
+    for leaf in criteria.leaves(tree):
         spans: list[Days] = []
         times: list[int | None] = []
-        if isinstance(one, EventCount):
-            spans = [
-                span
-                for span in (*(one.when.operands if one.when else ()), lookback)
-                if isinstance(span, Days)
-            ]
+        if isinstance(leaf, EventCount):
+            operands = leaf.when.operands if leaf.when else ()
+            spans = [span for span in (*operands, lookback) if isinstance(span, Days)]
             times = [event.at_ms for event in person.events]
-        elif isinstance(one, Comparison):
-            spans = [span for span in one.operands if isinstance(span, Days)]
-            times = [_time(value) for value in _values(one, person)]
+        elif isinstance(leaf, Comparison):
+            spans = [span for span in leaf.operands if isinstance(span, Days)]
+            times = [_time(value) for value in _values(leaf, person)]
         for span in spans:
             for at_ms in times:
                 if at_ms is not None:
@@ -194,44 +204,47 @@ def _turns(tree: Criterion, person: PersonFacts, lookback: Days | None) -> Itera
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
+class _Test:
+    """A test of a person at a moment."""
+
     person: PersonFacts
+    """The person."""
     now_ms: int
+    """The moment."""
     lookback: Days | None
+    """The age from which events do not count; None: all count."""
 
     def holds(self, tree: Criterion) -> bool:
         match tree:
             case All():
-                return all(self.holds(one) for one in tree.parts)
+                return all(self.holds(part) for part in tree.parts)
             case AnyOf():
-                return any(self.holds(one) for one in tree.parts)
+                return any(self.holds(part) for part in tree.parts)
             case Not():
                 return not self.holds(tree.part)
             case Comparison():
+                operands = criteria.sought(tree)
                 return any(
-                    passes(value, tree.operator, criteria.sought(tree), self.now_ms)
+                    passes(value, tree.operator, operands, now_ms=self.now_ms)
                     for value in _values(tree, self.person)
                 )
             case EventCount():
-                return _number_passes(
-                    sum(self._counts(one, tree) for one in self.person.events),
-                    tree.operator,
-                    tree.counts,
-                )
+                count = sum(self._counts(event, tree) for event in self.person.events)
+                return _count_passes(count, tree.operator, tree.counts)
             case Consent():
                 return _state(consents(self.person.rest), tree) == tree.state
             case InAudience():
-                return any(fold(one) == fold(tree.name) for one in self.person.audiences)
+                return fold(tree.name) in map(fold, self.person.audiences)
         return _is_near(tree, self.person.rest)
 
     def _counts(self, event: Occurred, tree: EventCount) -> bool:
-        """Say whether an event is one of those that are counted."""
+        """Return whether an event is one of those that are counted."""
         if tree.type is not None and event.type != tree.type:
             return False
         if tree.name is not None and (event.name is None or fold(event.name) != fold(tree.name)):
             return False
         if tree.when and not time_passes(
-            event.at_ms, tree.when.operator, tree.when.operands, self.now_ms
+            event.at_ms, tree.when.operator, tree.when.operands, now_ms=self.now_ms
         ):
             return False
         if self.lookback and event.at_ms <= self.now_ms - self.lookback.ms:
@@ -240,13 +253,13 @@ class _Judged:
 
 
 Tested = str | int | Sequence[Value]
-"""A value as the operators see it: a text, a time in ms, or a list; that it is there says None for
-a tag.
+"""A value as the operators see it: a text, a time in milliseconds, or a list. None beside it is a
+tag, which exists without a text.
 """
 
 
 def _values(tree: Comparison, person: PersonFacts) -> list[Tested | None]:
-    """Return the values a test looks at: it holds where any of them passes."""
+    """Return the values that a comparison tests: it holds if any of them passes."""
     name = tree.field.name
     match tree.field.kind:
         case "attribute":
@@ -254,12 +267,8 @@ def _values(tree: Comparison, person: PersonFacts) -> list[Tested | None]:
         case "identity":
             return list(person.identities.get(name, ()))
         case "device":
-            return [
-                text
-                for device in devices(person.rest)
-                for text in [text_of(device.get(name))]
-                if text is not None
-            ]
+            texts = [text_of(device.get(name)) for device in devices(person.rest)]
+            return [text for text in texts if text is not None]
         case "attribution":
             text = text_of(attribution(person.rest).get(name))
             return [text] if text is not None else []
@@ -272,15 +281,16 @@ def _values(tree: Comparison, person: PersonFacts) -> list[Tested | None]:
 
 def _attribute(held: str) -> Tested | None:
     if is_list(held):
-        found = parse_json(held[1:])
-        assert isinstance(found, list)
-        return found
+        entries = parse_json(held[1:])
+        assert isinstance(entries, list)
+        return entries
     return None if held == f"{MARK}null" else held_text(held)
 
 
 def text_of(value: Value) -> str | None:
-    """Return the text of a value of a document: a string bare, a number as it was written, true or
-    false; None for null, lists and objects.
+    """Return the text of a value of a document: a number as it was written, true or false.
+
+    Returns None for null, lists and objects.
     """
     if isinstance(value, str):
         return str(value)
@@ -292,53 +302,58 @@ def _time(value: Tested | None) -> int | None:
 
 
 def passes(value: Tested | None, operator: str, operands: Sequence[Operand], now_ms: int) -> bool:
-    """Say whether one value passes a test.
-
-    value: None is a tag, which is there without a text (domain.md 2.2).
+    """Return whether one value passes a test (domain.md 11.2).
 
     An operator that does not suit the value finds nothing: a list has no text and no number, a text
-    no entries.
+    has no entries.
+
+    value: None is a tag, which exists without a text (2.2).
     """
     if operator == "exists":
         return True
     if operator == "filled":
         return is_filled(value)
     if operator in ("includes", "part"):
-        entries = [text_of(one) for one in value] if isinstance(value, list) else []
+        entries = [text_of(entry) for entry in value] if isinstance(value, list) else []
         inner = "equals" if operator == "includes" else "contains"
-        return any(one is not None and _text_passes(one, inner, operands) for one in entries)
+        return any(entry is not None and _text_passes(entry, inner, operands) for entry in entries)
     if operands and isinstance(operands[0], Moment | Days):
         at_ms = _time(value)
-        return at_ms is not None and time_passes(at_ms, operator, operands, now_ms)
+        return at_ms is not None and time_passes(at_ms, operator, operands, now_ms=now_ms)
     return isinstance(value, str) and _text_passes(value, operator, operands)
 
 
 def _text_passes(text: str, operator: str, operands: Sequence[Operand]) -> bool:
     if operator == "among":
-        return any(_text_passes(text, "equals", [one]) for one in operands)
+        return any(_text_passes(text, "equals", [operand]) for operand in operands)
     if isinstance(operands[0], Decimal):
         number = quantity_of(text)
-        others = [quantity(str(one)) for one in operands if isinstance(one, Decimal)]
-        return number is not None and _order_passes([number.order(one) for one in others], operator)
-    mine, other = fold(text), fold(str(operands[0]))
+        limits = [quantity(str(operand)) for operand in operands if isinstance(operand, Decimal)]
+        return number is not None and _order_passes(
+            [number.order(limit) for limit in limits], operator
+        )
+    folded, sought = fold(text), fold(str(operands[0]))
     match operator:
         case "equals":
-            return mine == other
+            return folded == sought
         case "contains":
-            return other in mine
+            return sought in folded
         case "starts":
-            return mine.startswith(other)
+            return folded.startswith(sought)
         case "ends":
-            return mine.endswith(other)
-    return pattern_of(other).fullmatch(mine) is not None
+            return folded.endswith(sought)
+    return pattern_of(sought).fullmatch(folded) is not None
 
 
-def _number_passes(number: int, operator: str, others: Sequence[int]) -> bool:
-    return _order_passes([(number > one) - (number < one) for one in others], operator)
+def _count_passes(count: int, operator: str, limits: Sequence[int]) -> bool:
+    return _order_passes([(count > limit) - (count < limit) for limit in limits], operator)
 
 
 def _order_passes(orders: Sequence[int], operator: str) -> bool:
-    """Say whether how a number compares with each operand (-1, 0, 1) passes."""
+    """Return whether a number passes a test.
+
+    orders: -1, 0 or 1, as it compares with each operand.
+    """
     match operator:
         case "equals":
             return orders[0] == 0
@@ -354,92 +369,92 @@ def _order_passes(orders: Sequence[int], operator: str) -> bool:
 
 
 def time_passes(at_ms: int, operator: str, operands: Sequence[Operand], now_ms: int) -> bool:
-    """Say whether a time passes a test of TIMES (domain.md 11.2)."""
-    first = operands[0]
-    if isinstance(first, Days):
-        since_ms = now_ms - first.ms
+    """Return whether a time passes a test of criteria.tree.TIMES (domain.md 11.2)."""
+    start, end = operands[0], operands[-1]
+    if isinstance(start, Days):
+        since_ms = now_ms - start.ms
         return since_ms < at_ms <= now_ms if operator == "within" else at_ms <= since_ms
-    last = operands[-1]
-    assert isinstance(first, Moment)
-    assert isinstance(last, Moment)
+    assert isinstance(start, Moment)
+    assert isinstance(end, Moment)
     match operator:
         case "before":
-            return at_ms < first.first_ms
+            return at_ms < start.first_ms
         case "after":
-            return at_ms >= first.first_ms
-    return first.first_ms <= at_ms <= last.last_ms  # on, between
+            return at_ms >= start.first_ms
+    return start.first_ms <= at_ms <= end.last_ms  # on, between
 
 
-def consents(rest: Iterable[Rest]) -> dict[Purpose, str]:
+def consents(batches: Iterable[Rest]) -> dict[Purpose, str]:
     """Return the consent in force: (regulation, purpose) -> granted, denied or unknown.
 
     The newest statement by its own time counts, of equals the later arrival (domain.md 5.3).
     """
-    states = {said: state for state, said in criteria.CONSENT_STATES.items() if said}
-    found: dict[Purpose, Said] = {}
-    for one in sorted(rest, key=lambda one: one.arrival):
-        for purpose, said in (
-            statements_of(one.document.get("consent_state")).items()
-            if one.speaks_of_consent
-            else ()
-        ):
-            if replaces(said, found.get(purpose)):
-                found[purpose] = said
+    in_force: dict[Purpose, Said] = {}
+    for batch in _in_order(batches):
+        if not batch.speaks_of_consent:
+            continue
+        for purpose, statement in statements_of(batch.document.get("consent_state")).items():
+            if replaces(statement, in_force.get(purpose)):
+                in_force[purpose] = statement
+    states = {consented: state for state, consented in criteria.CONSENT_STATES.items() if consented}
     return {
-        purpose: states.get(text_of(said.get("consented")) or "", "unknown")
-        for purpose, said in found.items()
+        purpose: states.get(text_of(statement.get("consented")) or "", "unknown")
+        for purpose, statement in in_force.items()
     }
 
 
-def devices(rest: Iterable[Rest]) -> list[dict[str, Value]]:
-    """Return what was said last of each field of each device (device.devices_of); what names no
-    device is of one.
+def _in_order(batches: Iterable[Rest]) -> list[Rest]:
+    return sorted(batches, key=lambda batch: batch.arrival)
+
+
+def devices(batches: Iterable[Rest]) -> list[dict[str, Value]]:
+    """Return the latest value of each field of each device (device.devices_of).
+
+    Batches that name no device are of one device.
     """
-    found: dict[object, dict[str, Value]] = {}
     stating = [
-        one
-        for one in sorted(rest, key=lambda one: one.arrival)
-        if isinstance(one.document.get("device_info"), dict)
+        batch for batch in _in_order(batches) if isinstance(batch.document.get("device_info"), dict)
     ]
-    for one, name in zip(
-        stating, devices_of([device_ids(one.document) for one in stating]), strict=True
-    ):
-        info = one.document["device_info"]
+    names = devices_of([device_ids(batch.document) for batch in stating])
+    fields: dict[object, dict[str, Value]] = {}
+    for batch, device in zip(stating, names, strict=True):
+        info = batch.document["device_info"]
         assert isinstance(info, dict)
-        found.setdefault(name, {}).update(
+        fields.setdefault(device, {}).update(
             {name: value for name, value in info.items() if value is not None}
         )
-    return list(found.values())
+    return list(fields.values())
 
 
-def attribution(rest: Iterable[Rest]) -> Mapping[str, Value]:
+def attribution(batches: Iterable[Rest]) -> Mapping[str, Value]:
     """Return the install attribution that arrived last."""
-    found: Mapping[str, Value] = {}
-    for one in sorted(rest, key=lambda one: one.arrival):
-        stated = one.document.get("attribution_info")
-        if isinstance(stated, dict) and stated:
-            found = stated
-    return found
+    latest: Mapping[str, Value] = {}
+    for batch in _in_order(batches):
+        info = batch.document.get("attribution_info")
+        if isinstance(info, dict) and info:
+            latest = info
+    return latest
 
 
-def place(rest: Iterable[Rest]) -> tuple[float, float] | None:
-    """Return the place that arrived last: latitude and longitude in degrees, of context.location
-    (or batch_context).
+def place(batches: Iterable[Rest]) -> tuple[float, float] | None:
+    """Return the place that arrived last: latitude and longitude in degrees.
+
+    A place is in context.location or batch_context.location.
     """
-    for one in sorted(rest, key=lambda one: -one.arrival):
+    for batch in sorted(batches, key=lambda batch: -batch.arrival):
         for root in ("context", "batch_context"):
-            context = one.document.get(root)
+            context = batch.document.get(root)
             location = context.get("location") if isinstance(context, dict) else None
-            if isinstance(location, dict):
-                point = [_angle(location.get(name)) for name in ("latitude", "longitude")]
-                if (
-                    point[0] is not None
-                    and point[1] is not None
-                    and abs(point[0]) <= 90
-                    and abs(point[1]) <= 180
-                ):
-                    return point[0], point[1]
+            if isinstance(location, dict) and (point := _point(location)):
+                return point
     return None
+
+
+def _point(location: Mapping[str, Value]) -> tuple[float, float] | None:
+    latitude, longitude = _angle(location.get("latitude")), _angle(location.get("longitude"))
+    if latitude is None or longitude is None or abs(latitude) > 90 or abs(longitude) > 180:
+        return None
+    return latitude, longitude
 
 
 def _angle(value: Value) -> float | None:
@@ -447,21 +462,18 @@ def _angle(value: Value) -> float | None:
     return float(text) if _degrees.fullmatch(text) else None
 
 
-def _is_near(tree: Near, rest: Iterable[Rest]) -> bool:
-    found = place(rest)
-    if found is None:
+def _is_near(tree: Near, batches: Iterable[Rest]) -> bool:
+    point = place(batches)
+    if point is None:
         return False
     latitude, longitude = float(tree.latitude) * RADIAN, float(tree.longitude) * RADIAN
-    up, across = (
-        math.sin((found[0] * RADIAN - latitude) / 2),
-        math.sin((found[1] * RADIAN - longitude) / 2),
-    )
-    return up * up + math.cos(latitude) * math.cos(
-        found[0] * RADIAN
-    ) * across * across <= widest_chord(tree)
+    up = math.sin((point[0] * RADIAN - latitude) / 2)
+    across = math.sin((point[1] * RADIAN - longitude) / 2)
+    chord = up * up + math.cos(latitude) * math.cos(point[0] * RADIAN) * across * across
+    return chord <= widest_chord(tree)
 
 
 def widest_chord(tree: Near) -> float:
-    """Return the haversine of the distance: a place is near where its own is not above."""
+    """Return the haversine of the distance: a place is near if its own is not above it."""
     half = tree.metres / EARTH_METRES / 2
     return 1.0 if half >= math.pi / 2 else math.sin(half) ** 2

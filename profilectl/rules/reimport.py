@@ -1,58 +1,64 @@
-"""When content counts as imported already: read the same way for the same feed, and applied
-(design.md R11).
+"""When content counts as imported already (design.md R11).
+
+It does if an import in force read the same content for the same feed the same way, and applied at
+least one of its rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-WAYS: Mapping[str, Any] = {
-    "format": None,
-    "mapped": [],
+# fmt: off
+WAYS: Mapping[str, object] = {
+    # the parts of a request that say how content is read, and their defaults: a request that an
+    # older version remembered has fewer of them
+    "format":          None,
+    "mapped":          [],
     "manifest_sha256": None,
-    "delimiter": None,
-    "encoding": None,
-    "nulls": [],
-    "quote": None,
-    "escape": None,
-    "skip_lines": 0,
-    "ragged": "reject",
-    "unknown": "refuse",
+    "delimiter":       None,
+    "encoding":        None,
+    "nulls":           [],
+    "quote":           None,
+    "escape":          None,
+    "skip_lines":      0,
+    "ragged":          "reject",
+    "unknown":         "refuse",
     "encoding_errors": "refuse",
-    "path_columns": False,
-    "binary_as_text": False,
-    "allow_spoiled": False,
-    "empty": "ignore",
-    "environment": None,
-    "event": None,
+    "path_columns":    False,
+    "binary_as_text":  False,
+    "allow_spoiled":   False,
+    "empty":           "ignore",
+    "environment":     None,
+    "event":           None,
 }
-"""What of a request says how content is read, and what holds where it does not say: an older import
-knows less.
-"""
-OPTIONS = {"mapped": "--map", "manifest_sha256": "--manifest", "nulls": "--null"}
-"""The options of which the name is not that of what they say."""
+OPTIONS = {
+    # the options whose name is not that of the part
+    "mapped":          "--map",
+    "manifest_sha256": "--manifest",
+    "nulls":           "--null",
+}
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
 class WayOfReading:
     """How an import read its content."""
 
-    said: tuple[tuple[str, str], ...]
-    """What the request said of each of WAYS."""
+    parts: tuple[tuple[str, str], ...]
+    """Each of WAYS, and its value as text."""
     protection: str
-    """The level that was in force."""
+    """The protection level in force."""
 
-    def differs(self, other: WayOfReading) -> list[str]:
+    def differs(self, another: WayOfReading) -> list[str]:
         """Return the options in which two ways differ."""
-        theirs = dict(other.said)
+        theirs = dict(another.parts)
         names = [
             OPTIONS.get(name, f"--{name.replace('_', '-')}")
-            for name, value in self.said
+            for name, value in self.parts
             if theirs[name] != value
         ]
-        return names + (["--protection"] if self.protection != other.protection else [])
+        return names + (["--protection"] if self.protection != another.protection else [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ class Brought:
     applied: int
     """How many rows it applied."""
     path: str
-    """The path under which it was."""
+    """The path of the content then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,41 +80,47 @@ class ImportedContent:
     """What a feed knows of a content."""
 
     already: int | None = None
-    """The import that makes it needless to import the content."""
+    """The import that makes it needless to import the content again; None: import it."""
     notice: str | None = None
-    """What is to be said where it is imported although it is known."""
+    """The notice to show if it is imported although an import brought it before."""
 
 
-def way_of(request: Mapping[str, Any], protection: str) -> WayOfReading:
-    """Return the way of reading of a request as it is remembered; what it does not say has its
-    default.
-    """
-    said = []
+def way_of(request: Mapping[str, object], protection: str) -> WayOfReading:
+    """Return the way of reading of a remembered request; parts that it lacks have their default."""
+    parts = []
     for name, default in WAYS.items():
         value = request.get(name, default)
-        said.append((name, repr(sorted(value) if isinstance(default, list) else value)))
-    return WayOfReading(tuple(said), protection)
+        if isinstance(default, list):
+            assert isinstance(value, Iterable)
+            value = sorted(value)
+        parts.append((name, repr(value)))
+    return WayOfReading(tuple(parts), protection)
 
 
 def known_content(way: WayOfReading, imports: Iterable[Brought]) -> ImportedContent:
-    """Say whether content that imports have brought, the newest first, is to be imported again."""
-    found = list(imports)
-    same = [one for one in found if one.way == way]
-    for one in same:
-        if one.applied:
-            return ImportedContent(already=one.number)
-    if same:
+    """Return whether content is to be imported again (design.md R11).
+
+    imports: those that brought it, the newest first.
+    """
+    brought = list(imports)
+    same_way = [earlier for earlier in brought if earlier.way == way]
+    for earlier in same_way:
+        if earlier.applied:
+            return ImportedContent(already=earlier.number)
+    if same_way:
         return ImportedContent(
-            notice=f"import {same[0].number} brought this content before and applied none of its rows: it is imported again"
+            notice=f"import {same_way[0].number} brought this content before and applied none of"
+            " its rows: it is imported again"
         )
-    if found:
-        differing = ", ".join(way.differs(found[0].way))
-        number, stays = found[0].number, ""
-        if found[0].applied:
-            stays = (
-                f"; what that import set stays, and profilectl imports undo {number} takes it back"
-            )
-        return ImportedContent(
-            notice=f"import {number} brought this content before, read another way ({differing}): it is imported again{stays}"
-        )
-    return ImportedContent()
+    if not brought:
+        return ImportedContent()
+    newest = brought[0]
+    stays = (
+        f"; what that import set stays, and profilectl imports undo {newest.number} takes it back"
+        if newest.applied
+        else ""
+    )
+    return ImportedContent(
+        notice=f"import {newest.number} brought this content before, read another way"
+        f" ({', '.join(way.differs(newest.way))}): it is imported again{stays}"
+    )

@@ -1,4 +1,10 @@
-"""TODO rules.resolution (split off rules.identity)."""
+"""Resolution: which profile a row belongs to, and which identities it gives that profile.
+
+`decide` resolves one row, `modify` changes the identities of one profile. Both work on Records, the
+identities that profiles hold, and change them. Sources: domain.md 4.2 (protection by login and
+immutable identities), 4.3 (look-up, attachment, modify), 4.4 (batches), design.md R2 (a unique
+identity moves), R15 (ties go by arrival).
+"""
 
 from __future__ import annotations
 
@@ -15,23 +21,26 @@ from profilectl.rules.identity import BY_NAME, CODE, Rules, Usable, anonymous
 class Records:
     """The identity records of one environment that a decision may need, and nothing else.
 
-    A profile is named by the arrival of the row that founded it, so that an older profile has the
-    smaller name. holders is the index: who holds a value. record is its inverse, by type, the
-    values in order. last is the arrival of the row that touched a profile last. by_mpid finds a
-    profile by its MPID. One value may have as many holders as there are rows: nothing here that is
-    done for each row looks at all of them.
+    A profile is named by the arrival of the row that founded it, so the older profile has the
+    smaller name. One value may have as many holders as there are rows: nothing that is done here
+    for each row looks at all of them.
     """
 
     holders: dict[tuple[str, str], set[int]] = field(default_factory=dict)
+    """The index: (type, key) -> the profiles that hold it."""
     record: dict[int, dict[str, dict[str, None]]] = field(default_factory=dict)
+    """The inverse: profile -> type -> its keys in order."""
     last: dict[int, int] = field(default_factory=dict)
+    """Profile -> the arrival of the last row that touched it."""
     by_mpid: dict[int, int] = field(default_factory=dict)
+    """MPID -> profile."""
     _guards: frozenset[str] | None = None
     """The types that `_open` was made for."""
     _open: dict[tuple[str, str], set[int]] = field(default_factory=dict)
-    """Of the holders of a value those that have no identity of the types in `_guards`."""
+    """Of the holders of a value, those without an identity of the types in `_guards`."""
 
     def add(self, profile: int, kind: str, key: str) -> None:
+        """Add an identity to a profile."""
         self.holders.setdefault((kind, key), set()).add(profile)
         self.record.setdefault(profile, {}).setdefault(kind, {})[key] = None
         if self._guards is None:
@@ -42,6 +51,7 @@ class Records:
             self._shut(profile)
 
     def remove(self, profile: int, kind: str, key: str) -> None:
+        """Remove an identity from a profile that has it."""
         self.holders[kind, key].discard(profile)
         del self.record[profile][kind][key]
         if self._guards is None:
@@ -52,7 +62,7 @@ class Records:
                 self._open.setdefault(claim, set()).add(profile)
 
     def open_holders(self, kind: str, key: str, guards: frozenset[str]) -> set[int]:
-        """Return who holds a value and no identity of some types at all."""
+        """Return the holders of a value that have no identity of the types `guards` at all."""
         if guards != self._guards:
             self._guards, self._open = guards, {}
             for profile in self.record:
@@ -62,8 +72,8 @@ class Records:
         return self._open.get((kind, key), set())
 
     def _is_open(self, profile: int) -> bool:
-        held = self.record.get(profile, {})
-        return not any(held.get(kind) for kind in self._guards or ())
+        record = self.record.get(profile, {})
+        return not any(record.get(kind) for kind in self._guards or ())
 
     def _shut(self, profile: int) -> None:
         for claim in self._claims(profile):
@@ -74,8 +84,8 @@ class Records:
 
     def drop(self, profiles: set[int]) -> None:
         """Forget profiles altogether."""
-        for held in (*self.holders.values(), *self._open.values()):
-            held.difference_update(profiles)
+        for holders in (*self.holders.values(), *self._open.values()):
+            holders.difference_update(profiles)
         for profile in profiles:
             self.record.pop(profile, None)
             self.last.pop(profile, None)
@@ -84,7 +94,12 @@ class Records:
         }
 
     def values(self, profile: int, kind: str) -> Collection[str]:
+        """Return the keys of a profile's identities of a type, in order."""
         return self.record.get(profile, {}).get(kind, {})
+
+    def holds_any(self, profile: int, kinds: Collection[str]) -> bool:
+        """Return whether a profile holds an identity of one of some types."""
+        return any(self.values(profile, kind) for kind in kinds)
 
 
 MADE_KNOWN = "ANONYMOUS_MADE_KNOWN"
@@ -93,36 +108,46 @@ MADE_KNOWN = "ANONYMOUS_MADE_KNOWN"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one row says of identity: its identities, and the MPID it names, if any."""
+    """The identities of one row."""
 
     arrival: int
+    """The arrival of the row."""
     identities: tuple[Usable, ...]
+    """Its identities."""
     mpid: int | None = None
+    """The MPID that it names, if any."""
 
 
 @dataclass(slots=True)
 class Decision:
-    """What became of a claim: the profile (None: nobody, and none was made), and what it changed.
-
-    added, removed: identities the profile gained, and those that a profile lost, as (profile, type,
-    key); moved counts those that went from one profile to another. codes: warnings.
-    """
+    """What became of a claim."""
 
     profile: int | None
+    """The profile of the row; None: nobody was found, and nobody was created."""
     created: bool = False
+    """Whether the profile was created."""
     added: list[Usable] = field(default_factory=list)
+    """The identities that the profile gained."""
     removed: list[tuple[int, str, str]] = field(default_factory=list)
+    """The identities that profiles lost: (profile, type, key)."""
     moved: int = 0
+    """How many identities went from one profile to another."""
     replaced: int = 0
+    """How many values a newer value of the same type replaced."""
     codes: list[str] = field(default_factory=list)
+    """The warnings on the row."""
 
 
 def decide(
     claim: Claim, records: Records, rules: Rules, *, create: bool, call: str = "identify"
 ) -> Decision:
-    """Resolve one row to its profile and attach its identities (domain.md 4.3 and 4.4).
+    """Resolve one row to its profile, and attach its identities (domain.md 4.3, 4.4).
 
-    create: an unknown user may be created. call: of CALLS. Changes records.
+    (a) An MPID that somebody has decides; the row's identities never take any from others then.
+    (b) Else the identities decide (look_up).
+    (c) If nobody is found a new profile is created, with the MPID that the row names.
+
+    create: whether an unknown user may be created. call: one of identity.CALLS. Changes records.
     """
     leads = rules.leads(call)
     if leads != "identify":
@@ -130,106 +155,124 @@ def decide(
     by_mpid = records.by_mpid.get(claim.mpid) if claim.mpid is not None else None
     if by_mpid is not None:
         decision = Decision(by_mpid)
-        _attach_to_found(by_mpid, claim, records, rules, decision, keep=True)
+        _attach_to_found(claim, decision, records, rules=rules, keep=True)
         return decision
-    ranked = _ranks(rules.hierarchy)
-    known = {one.type: one.key for one in claim.identities if one.type in ranked}
-    profile, protected = look_up(known, records, rules)
+    in_hierarchy = _in_hierarchy(claim.identities, rules)
+    profile, protected = look_up(in_hierarchy, records, rules)
     decision = Decision(profile)
-    if claim.mpid is not None and profile is not None:
-        decision.codes.append("MPID_UNKNOWN")
     if profile is None:
         if protected:
             decision.codes.append("PROTECTED_MATCH")
-        if not create:
-            return decision
-        if not known and claim.mpid is None:
-            decision.codes.append("IDENTITY_NOT_IN_HIERARCHY")
-        profile = decision.profile = claim.arrival
-        decision.created = True
-        if claim.mpid is not None:
-            records.by_mpid[claim.mpid] = profile
-    keep = rules.unique_conflict == "keep"
-    (_attach if decision.created else _attach_to_found)(
-        profile, claim, records, rules, decision, keep=keep
-    )
+        if create:
+            _create(claim, decision, records, is_findable=bool(in_hierarchy))
+            _attach(claim, decision, records, rules=rules, keep=rules.unique_conflict == "keep")
+        return decision
+    if claim.mpid is not None:
+        decision.codes.append("MPID_UNKNOWN")
+    _attach_to_found(claim, decision, records, rules=rules, keep=rules.unique_conflict == "keep")
     return decision
 
 
+def _create(claim: Claim, decision: Decision, records: Records, *, is_findable: bool) -> None:
+    """Create the profile of a row; is_findable: whether an identity of it is in the hierarchy."""
+    if not is_findable and claim.mpid is None:
+        decision.codes.append("IDENTITY_NOT_IN_HIERARCHY")
+    decision.profile = claim.arrival
+    decision.created = True
+    if claim.mpid is not None:
+        records.by_mpid[claim.mpid] = claim.arrival
+
+
+def _in_hierarchy(identities: Sequence[Usable], rules: Rules) -> dict[str, str]:
+    """Return the identities that a row is looked up by, as type -> key."""
+    ranks = _ranks(rules.hierarchy)
+    return {identity.type: identity.key for identity in identities if identity.type in ranks}
+
+
 def _log_out(claim: Claim, records: Records, rules: Rules, *, create: bool, leads: str) -> Decision:
-    """Resolve a logout to an anonymous profile, which takes nothing from anybody."""
+    """Resolve a logout to an anonymous profile, which takes nothing from anybody (domain.md 4.3).
+
+    leads: one of identity.LOGOUTS.
+    """
     claim = Claim(claim.arrival, anonymous(claim.identities, rules))
-    profile = None
+    decision = Decision(None)
     if leads == "anonymous":
-        ranked = _ranks(rules.hierarchy)
-        profile, _ = look_up(
-            {one.type: one.key for one in claim.identities if one.type in ranked}, records, rules
-        )
-    decision = Decision(profile)
-    if profile is None:
+        decision.profile, _ = look_up(_in_hierarchy(claim.identities, rules), records, rules)
+    if decision.profile is None:
         if not create:
             return decision
-        profile = decision.profile = claim.arrival
+        decision.profile = claim.arrival
         decision.created = True
-    _attach(profile, claim, records, rules, decision, keep=True)
+    _attach(claim, decision, records, rules=rules, keep=True)
     return decision
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step down the hierarchy: who holds the value, who of them may be found by this row, and
-    who is left after it (the profiles found before, narrowed).
-    """
+    """One step down the hierarchy."""
 
     type: str
+    """The identity type."""
     key: str
+    """The key that is looked up."""
     holders: frozenset[int]
+    """The profiles that hold it."""
     eligible: frozenset[int]
+    """Those of them that the row may find."""
     left: frozenset[int]
+    """The profiles that remain after this step: those of the steps before, narrowed."""
 
 
 FEW_HOLDERS = 8
-"""So many holders of a value are asked one by one: an index costs more."""
-
-
+"""Up to this many holders of a value are checked one by one: an index would cost more."""
 _NOBODY: frozenset[int] = frozenset()
 
 
 def look_up(
-    known: Mapping[str, str], records: Records, rules: Rules, steps: list[Step] | None = None
+    claimed: Mapping[str, str], records: Records, rules: Rules, steps: list[Step] | None = None
 ) -> tuple[int | None, bool]:
-    """Find the profile of some identities, given as type -> key: the profile or None, and whether
-    nobody was found only because a login or immutable identity protects a holder.
+    """Return the profile of some identities, and whether protection alone hid it (domain.md 4.3).
 
-    Walks the hierarchy; a type that finds several profiles is narrowed by the types below it. What
-    is still tied then goes to the profile touched last, by arrival (design.md R15). steps: a list
-    to which each step is added.
+    Walks down the hierarchy: a type that finds several profiles is narrowed by the types below it.
+    If several still remain, the one that was touched last by arrival is it (design.md R15). The
+    second value is True if nobody was found only because a login or immutable identity protects a
+    holder.
+
+    claimed: the identities, as type -> key. steps: a list to add each step to.
     """
-    login = {kind: key for kind, key in known.items() if kind in rules.login}
+    login = {kind: key for kind, key in claimed.items() if kind in rules.login}
     only_known = rules.login_decides and bool(login)
-    wanted = login if only_known else known
-    found: set[int] = set()
+    keys = login if only_known else claimed
+    candidates: set[int] = set()
     protected = False
-    rank = _ranks(rules.hierarchy)
-    for kind in sorted(wanted, key=rank.__getitem__):
-        holders = records.holders.get((kind, wanted[kind]))
+    for kind in sorted(keys, key=_ranks(rules.hierarchy).__getitem__):
+        holders = records.holders.get((kind, keys[kind]))
         if not holders:
             continue
-        hit = _eligible_among(holders, kind, known, records, rules)
-        protected = protected or len(hit) < len(holders)
+        eligible = _eligible_among(holders, kind, claimed, records=records, rules=rules)
+        protected = protected or len(eligible) < len(holders)
         if only_known:
-            hit = {one for one in hit if _is_known(one, records, rules)}
-        if hit and (not found or found & hit):
-            found = found & hit if found else hit
+            eligible = {profile for profile in eligible if records.holds_any(profile, rules.login)}
+        # A lower type narrows what a higher one found, and never overrides it.
+        if eligible and (not candidates or candidates & eligible):
+            candidates = candidates & eligible if candidates else eligible
         if steps is not None:
             steps.append(
-                Step(kind, wanted[kind], frozenset(holders), frozenset(hit), frozenset(found))
+                Step(
+                    type=kind,
+                    key=keys[kind],
+                    holders=frozenset(holders),
+                    eligible=frozenset(eligible),
+                    left=frozenset(candidates),
+                )
             )
-        if len(found) == 1:
+        if len(candidates) == 1:
             break
-    if not found:
+    if not candidates:
         return None, protected
-    return max(found, key=lambda one: (records.last.get(one, one), -one)), False
+    return max(
+        candidates, key=lambda profile: (records.last.get(profile, profile), -profile)
+    ), False
 
 
 @functools.cache
@@ -238,120 +281,132 @@ def _ranks(hierarchy: tuple[str, ...]) -> Mapping[str, int]:
 
 
 def _eligible_among(
-    holders: set[int], kind: str, known: Mapping[str, str], records: Records, rules: Rules
+    holders: set[int], kind: str, claimed: Mapping[str, str], *, records: Records, rules: Rules
 ) -> set[int]:
-    """Return those of the holders of a row's value who may be found by the row.
+    """Return the holders of a row's value that the row may find.
 
-    Whoever has a protected identity must have one that the row has too, so only the holders of
-    those need be asked.
+    A profile with a protected identity must share one with the row, so that of many holders only
+    those of the row's protected identities are checked, beside those without any.
     """
     guards = rules.immutable | rules.login
-    if len(holders) <= FEW_HOLDERS or not guards:
-        return {one for one in holders if _eligible(one, known, records, rules)}
-    asked = {
-        one
-        for guard in guards
-        if guard in known
-        for one in records.holders.get((guard, known[guard]), _NOBODY)
-        if one in holders
-    }
-    return records.open_holders(kind, known[kind], guards) | {
-        one for one in asked if _eligible(one, known, records, rules)
+    candidates = holders
+    unprotected: set[int] = set()
+    if len(holders) > FEW_HOLDERS and guards:
+        candidates = {
+            profile
+            for guard in guards
+            if guard in claimed
+            for profile in records.holders.get((guard, claimed[guard]), _NOBODY)
+            if profile in holders
+        }
+        unprotected = records.open_holders(kind, claimed[kind], guards)
+    return unprotected | {
+        profile
+        for profile in candidates
+        if _eligible(profile, claimed, records=records, rules=rules)
     }
 
 
-def _eligible(profile: int, known: Mapping[str, str], records: Records, rules: Rules) -> bool:
-    """Login and immutable protection: a profile that has such identities is found only by one of
-    them (domain.md 4.2)."""
+def _eligible(profile: int, claimed: Mapping[str, str], *, records: Records, rules: Rules) -> bool:
+    """Return whether a row with these identities may find a profile (domain.md 4.2).
+
+    Login and immutable protection: a profile with such identities is found by one of them only.
+    """
     for guarded in (rules.immutable, rules.login):
-        held = [(kind, key) for kind in guarded for key in records.values(profile, kind)]
-        if held and not any(known.get(kind) == key for kind, key in held):
+        own = [(kind, key) for kind in guarded for key in records.values(profile, kind)]
+        if own and not any(claimed.get(kind) == key for kind, key in own):
             return False
     return True
 
 
-def _is_known(profile: int, records: Records, rules: Rules) -> bool:
-    return any(records.values(profile, kind) for kind in rules.login)
-
-
 def _attach_to_found(
-    profile: int, claim: Claim, records: Records, rules: Rules, decision: Decision, *, keep: bool
+    claim: Claim, decision: Decision, records: Records, *, rules: Rules, keep: bool
 ) -> None:
-    """Attach to a profile that was there; remark where that makes an anonymous one known (domain.md
-    4.3 note 8).
+    """Attach a row's identities to a profile that was there (domain.md 4.3).
+
+    The decision gets MADE_KNOWN if that makes an anonymous profile known (note 8).
     """
-    anonymous = not _is_known(profile, records, rules)
-    _attach(profile, claim, records, rules, decision, keep=keep)
-    if anonymous and _is_known(profile, records, rules):
+    assert decision.profile is not None
+    was_known = records.holds_any(decision.profile, rules.login)
+    _attach(claim, decision, records, rules=rules, keep=keep)
+    if not was_known and records.holds_any(decision.profile, rules.login):
         decision.codes.append(MADE_KNOWN)
 
 
 def _attach(
-    profile: int, claim: Claim, records: Records, rules: Rules, decision: Decision, *, keep: bool
+    claim: Claim, decision: Decision, records: Records, *, rules: Rules, keep: bool
 ) -> None:
-    """Give a profile the identities of a row, as far as the flags allow (domain.md 4.3)."""
-    rank = _ranks(rules.hierarchy)
+    """Give a profile the identities of a row, as far as the flags allow (domain.md 4.3).
+
+    keep: whether a unique identity stays with the profile that holds it (design.md R2).
+    """
+    profile = decision.profile
+    assert profile is not None
+    ranks = _ranks(rules.hierarchy)
     records.last[profile] = claim.arrival
-    for one in sorted(
-        claim.identities, key=lambda one: (rank.get(one.type, len(rank)), CODE[one.type])
+    for identity in sorted(
+        claim.identities,
+        key=lambda identity: (ranks.get(identity.type, len(ranks)), CODE[identity.type]),
     ):
-        own = records.values(profile, one.type)
-        if one.key in own:
+        own = records.values(profile, identity.type)
+        if identity.key in own:
             continue
-        holders = records.holders.get((one.type, one.key), _NOBODY)
-        others = len(holders) > (profile in holders)
-        if one.type in rules.immutable and (own or others):
+        holders = records.holders.get((identity.type, identity.key), _NOBODY)
+        has_others = len(holders) > (profile in holders)
+        if identity.type in rules.immutable and (own or has_others):
             decision.codes.append("IMMUTABLE_CONFLICT")
-            continue
-        if one.type in rules.unique and others and keep:
+        elif identity.type in rules.unique and has_others and keep:
             decision.codes.append("UNIQUE_CONFLICT")
-            continue
-        _give(profile, one, records, rules, decision)
+        else:
+            _give(identity, decision, records, rules=rules)
 
 
-def _single(kind: str, rules: Rules) -> bool:
-    """A unique user identity has one value on a profile; a newer one takes its place."""
+def _is_single(kind: str, rules: Rules) -> bool:
+    """Return whether a profile has one value of a type at most: of a unique user identity.
+
+    A newer value takes the place of the older one.
+    """
     return kind in rules.unique and not BY_NAME[kind].device
 
 
-def _give(profile: int, one: Usable, records: Records, rules: Rules, decision: Decision) -> None:
-    """Give a profile an identity that it may have: a unique one goes from whoever holds it."""
-    others = (
-        records.holders.get((one.type, one.key), _NOBODY) - {profile}
-        if one.type in rules.unique
-        else _NOBODY
-    )
-    if others:
-        for other in sorted(others):
-            records.remove(other, one.type, one.key)
-            decision.removed.append((other, one.type, one.key))
+def _give(identity: Usable, decision: Decision, records: Records, *, rules: Rules) -> None:
+    """Give the profile of a decision an identity; a unique one leaves every other holder."""
+    profile, kind, key = decision.profile, identity.type, identity.key
+    assert profile is not None
+    if kind in rules.unique and (losers := records.holders.get((kind, key), _NOBODY) - {profile}):
+        for loser in sorted(losers):
+            records.remove(loser, kind, key)
+            decision.removed.append((loser, kind, key))
         decision.moved += 1
-    own = records.values(profile, one.type)
-    if own and _single(one.type, rules):
+    own = records.values(profile, kind)
+    if own and _is_single(kind, rules):
         oldest = next(iter(own))
-        decision.removed.append((profile, one.type, oldest))
+        decision.removed.append((profile, kind, oldest))
         decision.replaced += 1
-        records.remove(profile, one.type, oldest)
-    records.add(profile, one.type, one.key)
-    decision.added.append(one)
+        records.remove(profile, kind, oldest)
+    records.add(profile, kind, key)
+    decision.added.append(identity)
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityChange:
-    """One change of a profile's identities: old alone is removed, new alone added, both are a
-    replacement.
-    """
+    """One change of a profile's identities: a removal, an addition, or both as a replacement."""
 
     type: str
+    """The identity type."""
     old: Usable | None = None
+    """The value to remove."""
     new: Usable | None = None
+    """The value to add."""
 
 
 def reached(*, device: bool, known: bool) -> bool:
-    """Say whether a request about a person, named by one identity, reaches a profile that holds it.
+    """Return whether a request about a person reaches a profile that holds the named identity.
 
-    A device may be of several people: alone it does not reach a profile that is known, that is, has
-    a login identity (domain.md 14).
+    A device may belong to several people, so its identity alone does not reach a known profile
+    (domain.md 14).
+
+    device: whether the identity is a device's. known: whether the profile has a login identity.
     """
     return not (device and known)
 
@@ -359,46 +414,17 @@ def reached(*, device: bool, known: bool) -> bool:
 def modify(
     profile: int, changes: Sequence[IdentityChange], records: Records, rules: Rules
 ) -> list[Decision]:
-    """Change the identities of one profile, all or nothing, and return what each change did
-    (domain.md 4.3).
+    """Change the identities of one profile, and return what each change did (domain.md 4.3).
 
-    Nobody is ever created. A unique identity that others hold goes over, whatever unique_conflict
-    says, because here somebody asked for it; an immutable one never does (design.md R2). Changes
-    records. Raises ChangeRefused for a value the profile does not have, and for an immutable one;
-    then records are as before.
+    All changes are made or none, and nobody is ever created. A unique identity leaves its other
+    holders, also under unique_conflict = keep, because somebody asked for it here; an immutable one
+    never does (design.md R2). Changes records.
+
+    Raises ChangeRefused for a value that the profile does not have, and for an immutable one; then
+    records are as before.
     """
-    own = {kind: list(keys) for kind, keys in records.record.get(profile, {}).items()}
-    for change in changes:
-        held = own.setdefault(change.type, [])
-        if change.old and change.old.key not in held:
-            raise ChangeRefused(
-                "OLD_VALUE_MISMATCH",
-                f"the profile does not have the {change.type} {change.old.value}",
-                "profilectl show lists what it has",
-            )
-        added = change.new is not None and change.new.key not in held
-        if change.type in rules.immutable and (change.old or (added and held)):
-            raise ChangeRefused(
-                "IMMUTABLE",
-                f"{change.type} is immutable: a profile keeps the one it has",
-                "profilectl explain rules shows what is immutable, and why",
-            )
-        if (
-            change.type in rules.immutable
-            and change.new
-            and records.holders.get((change.type, change.new.key), _NOBODY) - {profile}
-        ):
-            raise ChangeRefused(
-                "IMMUTABLE_CONFLICT",
-                f"another profile has the {change.type} {change.new.value}, and {change.type} is immutable",
-            )
-        if change.old:
-            held.remove(change.old.key)
-        if change.new and change.new.key not in held:
-            own[change.type] = (
-                [change.new.key] if _single(change.type, rules) else [*held, change.new.key]
-            )
-    done = []
+    _check_changes(profile, changes, records=records, rules=rules)
+    decisions = []
     for change in changes:
         decision = Decision(profile)
         if change.old:
@@ -406,34 +432,82 @@ def modify(
             decision.removed.append((profile, change.type, change.old.key))
             decision.replaced += 1
         if change.new and change.new.key not in records.values(profile, change.type):
-            _give(profile, change.new, records, rules, decision)
-        done.append(decision)
-    return done
+            _give(change.new, decision, records, rules=rules)
+        decisions.append(decision)
+    return decisions
+
+
+def _check_changes(
+    profile: int, changes: Sequence[IdentityChange], *, records: Records, rules: Rules
+) -> None:
+    """Check each change as if those before it were made. Raises ChangeRefused."""
+    record = {kind: list(keys) for kind, keys in records.record.get(profile, {}).items()}
+    for change in changes:
+        own = record.setdefault(change.type, [])
+        if change.old and change.old.key not in own:
+            raise ChangeRefused(
+                "OLD_VALUE_MISMATCH",
+                f"the profile does not have the {change.type} {change.old.value}",
+                "profilectl show lists what it has",
+            )
+        if change.type in rules.immutable:
+            _check_immutable(profile, change, own, records=records)
+        if change.old:
+            own.remove(change.old.key)
+        if change.new and change.new.key not in own:
+            record[change.type] = (
+                [change.new.key] if _is_single(change.type, rules) else [*own, change.new.key]
+            )
+
+
+def _check_immutable(
+    profile: int, change: IdentityChange, own: Sequence[str], *, records: Records
+) -> None:
+    """Check a change of an immutable type. Raises ChangeRefused.
+
+    own: the keys of this type that the profile has.
+    """
+    adds = change.new is not None and change.new.key not in own
+    if change.old or (adds and own):
+        raise ChangeRefused(
+            "IMMUTABLE",
+            f"{change.type} is immutable: a profile keeps the one it has",
+            "profilectl explain rules shows what is immutable, and why",
+        )
+    if change.new and records.holders.get((change.type, change.new.key), _NOBODY) - {profile}:
+        raise ChangeRefused(
+            "IMMUTABLE_CONFLICT",
+            f"another profile has the {change.type} {change.new.value}, and {change.type} is"
+            " immutable",
+        )
 
 
 Holding = tuple[int, str, str, str]
-"""Who holds what: a profile, and an identity's environment, type and key."""
+"""A profile, and the environment, type and key of an identity that it holds."""
 
 
 def identity_counts(before: set[Holding], after: set[Holding]) -> dict[str, int]:
-    """Count what became of the identities of some profiles, between two states.
+    """Count the identities that some profiles gained and lost between two states.
 
-    A value that one profile lost and another gained has moved; what else was gained is added, what
-    else was lost is removed. What came and went in between is in neither state, and is not counted.
+    A value that one profile lost and another gained has moved. Anything else gained is added, and
+    anything else lost is removed. A value that came and went in between is in neither state, and is
+    not counted.
     """
     gained, lost = after - before, before - after
-    values_gained = {held[1:] for held in gained}
-    moved = len(values_gained & {held[1:] for held in lost})
-    removed = sum(held[1:] not in values_gained for held in lost)
+    values_gained = {holding[1:] for holding in gained}
+    moved = len(values_gained & {holding[1:] for holding in lost})
+    removed = sum(holding[1:] not in values_gained for holding in lost)
     return {"added": len(gained) - moved, "moved": moved, "removed": removed}
 
 
 def mpid_for(secret: str, arrival: int, attempt: int = 0) -> int:
-    """Return the MPID of the profile that a row founded: 64 signed bits, never 0, not to be guessed
-    without the store's secret (domain.md 2.3). attempt is counted up where an MPID is taken.
+    """Return the MPID of the profile that a row founded (domain.md 2.3).
 
-    A pure function, so that an import that is run again makes the same MPIDs, and so that the
-    engine can make a million of them in one statement (`resolve.MPID`).
+    It has 64 bits with a sign, is never 0, and cannot be guessed without the store's secret.
+    attempt is counted up if the MPID is taken.
+
+    A pure function, so that an import that runs again makes the same MPIDs, and the engine can make
+    a million of them in one statement (importing/mpids.py).
     """
     digest = hashlib.md5(f"{secret}:{arrival}:{attempt}".encode(), usedforsecurity=False).digest()
     number = int.from_bytes(digest[8:], "little", signed=True)

@@ -1,11 +1,11 @@
 """How long a profile is kept: two clocks, both counted from its last update (domain.md 13).
 
-    beyond lifetime    its attributes, consent and devices go; the stub (MPID, identities, first and last seen,
-                       events) stays, so that a batch that matches it finds the same MPID
-    beyond retention   the stub goes as well; whoever comes back is somebody new
+    beyond its lifetime    Its attributes, consent and devices go. The stub stays: MPID, identities,
+                           first and last seen, events. A batch that matches it finds the same MPID.
+    beyond retention       The stub goes as well. A person who comes back is new.
 
 An update is any batch that was applied; an alias is one at the time when it takes effect. An event
-leaves by itself when it was received longer ago than retention.
+leaves by itself if it was received longer ago than retention.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from profilectl.codes import UsageError
 
@@ -22,7 +21,7 @@ SETTINGS = ("retention.lifetime_days", "retention.retention_days", "retention.li
 
 
 class Stage(enum.Enum):
-    """Where a profile stands between its clocks."""
+    """The stage of a profile between its clocks."""
 
     LIVE = "live"
     STUB = "stub"
@@ -31,17 +30,19 @@ class Stage(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """The clocks in force, in milliseconds; None: there is none. lifetime_profiles: a profile
-    beyond its lifetime keeps its attributes and consent for when it comes back; only its devices
-    go.
-    """
+    """The clocks in force."""
 
     lifetime_ms: int | None = None
+    """The lifetime in milliseconds; None: without end."""
     retention_ms: int | None = None
+    """The retention in milliseconds; None: without end."""
     lifetime_profiles: bool = False
+    """Whether a profile beyond its lifetime keeps its attributes and consent for when it comes
+    back; then only its devices go.
+    """
 
     def stage(self, last_update_ms: int, now_ms: int) -> Stage:
-        """Return where a profile stands. On the boundary itself nothing expires yet."""
+        """Return the stage of a profile; on the boundary itself nothing expires yet."""
         if self.retention_ms is not None and now_ms - last_update_ms > self.retention_ms:
             return Stage.GONE
         if self.lifetime_ms is not None and now_ms - last_update_ms > self.lifetime_ms:
@@ -49,21 +50,29 @@ class Clocks:
         return Stage.LIVE
 
 
-def clocks_of(stated: Mapping[str, Any]) -> Clocks:
+def clocks_of(settings: Mapping[str, object]) -> Clocks:
     """Return the clocks that settings state."""
-    lifetime, retention = (stated.get(name) for name in SETTINGS[:2])
+    lifetime, retention = _days(settings)
     return Clocks(
-        lifetime * DAY_MS if lifetime is not None else None,
-        retention * DAY_MS if retention is not None else None,
-        bool(stated.get(SETTINGS[2], False)),
+        lifetime_ms=lifetime * DAY_MS if lifetime is not None else None,
+        retention_ms=retention * DAY_MS if retention is not None else None,
+        lifetime_profiles=bool(settings.get(SETTINGS[2], False)),
     )
 
 
-def check_clocks(stated: Mapping[str, Any]) -> None:
+def check_clocks(settings: Mapping[str, object]) -> None:
     """Refuse clocks that contradict each other. Raises UsageError."""
-    lifetime, retention = stated.get(SETTINGS[0]), stated.get(SETTINGS[1])
+    lifetime, retention = _days(settings)
     if lifetime is not None and retention is not None and lifetime > retention:
         raise UsageError(
             f"a profile cannot live {lifetime} days and be kept for {retention}",
             "retention is at least the lifetime",
         )
+
+
+def _days(settings: Mapping[str, object]) -> tuple[int | None, int | None]:
+    """Return the lifetime and the retention in days; None: without end."""
+    lifetime, retention = (settings.get(name) for name in SETTINGS[:2])
+    assert lifetime is None or isinstance(lifetime, int)
+    assert retention is None or isinstance(retention, int)
+    return lifetime, retention

@@ -1,8 +1,9 @@
-"""Which workspace is meant: one choice for a whole command, as the store's path is.
+"""The workspace of a command: one choice for the whole command, as the store's path is.
 
 A store may hold several workspaces of an account in one identity scope. Profiles and identities are
-the same in all of them; user attributes, consent, devices, events, calculated attributes and
-audiences are each workspace's own (domain.md 1, 2). What reads those reads one workspace.
+the same in all of them. User attributes, consent, devices, events, calculated attributes and
+audiences belong to one workspace each, and a command that reads them reads one workspace (domain.md
+1, 2).
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ _CHOSEN: ContextVar[str | None] = ContextVar("workspace", default=None)
 
 
 def chosen_workspace() -> str | None:
-    """Return the workspace that is meant; None: nobody said."""
+    """Return the chosen workspace, or None if none was chosen."""
     return _CHOSEN.get()
 
 
 def choose_workspace(name: str | None) -> None:
-    """Say which workspace is meant from now on."""
+    """Choose a workspace from now on."""
     _CHOSEN.set(name)
 
 
 @contextlib.contextmanager
 def in_workspace(name: str | None) -> Iterator[None]:
-    """Mean a workspace, and then again what was meant before."""
+    """Choose a workspace for a while; the choice before it holds again afterwards."""
     before = _CHOSEN.set(name)
     try:
         yield
@@ -38,7 +39,7 @@ def in_workspace(name: str | None) -> Iterator[None]:
 
 
 def several_workspaces(there: Sequence[str]) -> UsageError:
-    """Return the question which of several workspaces is meant."""
+    """Return the error that a command must choose one of several workspaces."""
     return UsageError(
         f"the store has several workspaces: {', '.join(there)}",
         f"say which is meant: --workspace {there[0]}",
@@ -46,5 +47,5 @@ def several_workspaces(there: Sequence[str]) -> UsageError:
 
 
 def no_workspace(name: str, there: Sequence[str]) -> UsageError:
-    """Return what is said of a workspace that there is not."""
+    """Return the refusal of a workspace that does not exist; there: the workspaces there are."""
     return no_such("workspace", name, there)

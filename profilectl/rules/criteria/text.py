@@ -1,19 +1,20 @@
-"""Criteria as an expression: read into the tree of criteria.py, and written out again.
+"""Criteria as an expression: read into the tree of tree.py, and written out again.
 
     tier = 'gold' and count(event 'purchase' where (price > 10) within 30 days) >= 2
     (email exists or mobile_number exists) and device.platform = 'iOS' exclude audience 'staff'
 
-Texts stand in single quotes (a quote in it is doubled), numbers bare, days and times as
+Texts stand in single quotes (a quote in one is doubled), numbers bare, days and times as
 '2024-01-31' or '2024-01-31T12:00Z'. In words:
 
-    TESTS       NAME = != 'text'         NAME in ('a', 'b')      NAME contains | starts with | ends with 'text'
+    TESTS       NAME = != 'text'   NAME in ('a', 'b')   NAME contains | starts with | ends with 'x'
                 NAME = != < <= > >= 3    NAME between 1 and 9    NAME matches 'a*b?'
-    DATES       NAME before | after | on '2024-01-31'    NAME between '2024-01-01' and '2024-01-31'
+    DATES       NAME before | after | on '2024-01-31'
+                NAME between '2024-01-01' and '2024-01-31'
                 NAME within 30 days      NAME over 2 weeks ago
     LISTS       NAME includes 'entry'    NAME includes part 'ntr'
     PRESENCE    NAME exists              NAME is empty           NAME is not empty
-    EVENTS      event 'purchase'         event screen_view 'Home'        event session_start        event
-                ... where (price > 10)   ... within 30 days, or another test of DATES
+    EVENTS      event 'purchase'         event screen_view 'Home'        event session_start
+                event ... where (price > 10)   ... within 30 days, or another test of DATES
                 count(event ...) >= 2    = != < <= > >= between
     THE PERSON  first_seen, last_seen: a test of DATES           environment = 'production'
                 consent gdpr.marketing is granted | denied | unknown
@@ -21,7 +22,7 @@ Texts stand in single quotes (a quote in it is doubled), numbers bare, days and 
                 location within 10 km of 52.52, 13.405
 
 NAME is an attribute (`tier`, `$City`, `"Favourite colour"`), calculated or not, or an identity type
-(`email`). `not` stands before any of it, and before the words of a test (`not contains`); `and`
+(`email`). `not` stands before any of it, and before the words of a test (`not contains`). `and`
 binds closer than `or`, and `exclude` less than both: A or B exclude C is (A or B) and not C. Words
 may be in upper case.
 """
@@ -32,12 +33,12 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from profilectl.codes import UsageError
 from profilectl.rules.criteria import tree as criteria
+from profilectl.rules.criteria.operators import BY_NAME, OPERATORS
 from profilectl.rules.criteria.tree import (
-    BY_NAME,
     All,
     AnyOf,
     Comparison,
@@ -56,43 +57,20 @@ from profilectl.rules.event.condition import condition_text
 from profilectl.rules.event.event import EVENT_TYPES
 from profilectl.rules.text.moments import Days, Moment, days_of, moment_of
 
+if TYPE_CHECKING:
+    from lark import Lark
+
+T = TypeVar("T")
+
+# fmt: off
 WORDS = (
-    "and",
-    "or",
-    "not",
-    "exclude",
-    "in",
-    "is",
-    "contains",
-    "starts",
-    "ends",
-    "with",
-    "matches",
-    "between",
-    "before",
-    "after",
-    "on",
-    "within",
-    "over",
-    "ago",
-    "includes",
-    "part",
-    "exists",
-    "empty",
-    "event",
-    "count",
-    "where",
-    "audience",
-    "consent",
-    "device",
-    "attribution",
-    "first_seen",
-    "last_seen",
-    "environment",
-    "location",
-    "of",
+    "and", "or", "not", "exclude", "in", "is", "contains", "starts", "ends", "with", "matches",
+    "between", "before", "after", "on", "within", "over", "ago", "includes", "part", "exists",
+    "empty", "event", "count", "where", "audience", "consent", "device", "attribution",
+    "first_seen", "last_seen", "environment", "location", "of",
 )
-"""The words of the language: an attribute of such a name is written in double quotes."""
+# fmt: on
+"""The words of the language: an attribute with such a name is written in double quotes."""
 
 _NOT_A_WORD = rf"(?!({'|'.join(WORDS)})(?![\w$]))"
 _BARE = rf"{_NOT_A_WORD}[^\W\d][\w.$]*|\$[\w.$]+"
@@ -157,8 +135,9 @@ def criterion_of(text: str) -> Criterion:
     from lark.exceptions import UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
     try:
-        shaped, conditions = _without_conditions(text)
-        tree = _Reader(text, conditions).tree(_parser().parse(shaped))
+        blanked, conditions = _without_conditions(text)
+        parsed = cast(CriteriaNode, _parser().parse(blanked))
+        tree = _Reader(text, conditions).tree(parsed)
         criteria.check_depth(tree)
     except UnexpectedInput as error:
         ended = isinstance(error, UnexpectedEOF) or (
@@ -176,7 +155,7 @@ def criterion_of(text: str) -> Criterion:
 
 
 def misread(text: str, at: int, what: str) -> UsageError:
-    """Return the error of an expression; at: the place of the character that is wrong."""
+    """Return the error of an expression that is wrong at a character, from 0."""
     return UsageError(
         f"the criteria are not understood at character {at + 1}: {marked(text, at)}",
         what or "for example tier = 'gold' and count(event 'purchase' within 30 days) >= 2",
@@ -184,7 +163,7 @@ def misread(text: str, at: int, what: str) -> UsageError:
 
 
 def marked(text: str, at: int) -> str:
-    """Return an expression with a mark at a character, what is far from it left out."""
+    """Return an expression with a mark at a character, without the parts far from it."""
     return f"{_shortened(text[:at], head=False)}>>>{_shortened(text[at:], head=True)}"
 
 
@@ -195,7 +174,7 @@ def _shortened(text: str, *, head: bool, longest: int = 60) -> str:
 
 
 def _advice(text: str, at: int) -> str:
-    """Say what is likely meant, where it can be told."""
+    """Return what the writer likely meant at a character, or an empty text."""
     before, after = text[:at].rstrip(), text[at:]
     if re.match(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)e[+-]?[0-9]", after, re.IGNORECASE):
         return "a number is written out, without an exponent: 1000"
@@ -220,10 +199,35 @@ def _advice(text: str, at: int) -> str:
 
 
 @functools.cache
-def _parser() -> Any:
+def _parser() -> Lark:
     from lark import Lark
 
     return Lark(GRAMMAR, parser="lalr", maybe_placeholders=True, propagate_positions=True)
+
+
+class Placed(Protocol):
+    """A part of an expression."""
+
+    start_pos: int
+    """The place of its first character, from 0."""
+
+
+class CriteriaToken(Placed, Protocol):
+    """A token of an expression; str() of it is its text."""
+
+    type: str
+    """Its name in the grammar."""
+
+
+class CriteriaNode(Protocol):
+    """A node of the tree that the parser makes."""
+
+    data: str
+    """The name of its rule in the grammar."""
+    children: Sequence[Any]
+    """The nodes and tokens below it; None for an optional one that is not there."""
+    meta: Placed
+    """Where it is."""
 
 
 class _Wrong(CriterionFault):
@@ -238,11 +242,12 @@ _pieces = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")+"|\bwhere\s*\(|[()]""", re.
 
 
 def _without_conditions(text: str) -> tuple[str, dict[int, str]]:
-    """Blank out what stands in the brackets of `where (...)`, which has a grammar of its own: the
-    text, as long as before, and the conditions by the place of their opening bracket. Raises
-    Fault where a bracket is not closed.
+    """Blank out the conditions in `where (...)`, which have a grammar of their own.
+
+    Returns the text, as long as before, and the conditions by the place of their opening bracket.
+    Raises _Wrong if a bracket is not closed.
     """
-    shaped, conditions = text, {}
+    blanked, conditions = text, {}
     opened, depth = -1, 0
     for piece in _pieces.finditer(text):
         word = piece[0]
@@ -253,144 +258,154 @@ def _without_conditions(text: str) -> tuple[str, dict[int, str]]:
         elif word == ")" and opened >= 0:
             depth -= 1
             if not depth:
-                conditions[opened] = text[opened + 1 : piece.start()]
-                shaped = (
-                    shaped[: opened + 1]
-                    + "\ue000" * (piece.start() - opened - 1)
-                    + shaped[piece.start() :]
-                )
+                start, end = opened + 1, piece.start()
+                conditions[opened] = text[start:end]
+                blanked = blanked[:start] + "\ue000" * (end - start) + blanked[end:]
                 opened = -1
     if opened >= 0:
         raise _Wrong(opened, "this bracket is not closed")
-    return shaped, conditions
+    return blanked, conditions
+
+
+def _at(place: Placed | list[CriteriaToken], make: Callable[[], T]) -> T:
+    """Make a part of the tree; a fault of it is at a token, or at one of the operands' tokens.
+
+    Raises _Wrong.
+    """
+    try:
+        return make()
+    except _Wrong:
+        raise
+    except CriterionFault as error:
+        token = place[error.operand] if isinstance(place, list) else place
+        raise _Wrong(int(token.start_pos), str(error)) from None
 
 
 class _Reader:
-    """Makes the tree of criteria.py of what the grammar found."""
+    """Makes the tree of tree.py from the parser's.
+
+    text: the expression. conditions: its conditions on events (_without_conditions).
+    """
 
     def __init__(self, text: str, conditions: dict[int, str]) -> None:
         self.text = text
         self.conditions = conditions
 
-    def tree(self, found: Any) -> Criterion:
-        match found.data:
+    def tree(self, node: CriteriaNode) -> Criterion:
+        match node.data:
             case "start":
-                return self.tree(found.children[0])
+                return self.tree(node.children[0])
             case "excluding":
-                first, *others = map(self.tree, found.children)
-                return criteria.all_of([first, *map(criteria.not_, others)]) if others else first
+                included, *excluded = map(self.tree, node.children)
+                if not excluded:
+                    return included
+                return criteria.all_of([included, *map(criteria.not_, excluded)])
             case "any":
-                return criteria.any_of(map(self.tree, found.children))
+                return criteria.any_of(map(self.tree, node.children))
             case "all":
-                return criteria.all_of(map(self.tree, found.children))
+                return criteria.all_of(map(self.tree, node.children))
             case "negation":
-                return criteria.not_(self.tree(found.children[0]))
+                return criteria.not_(self.tree(node.children[0]))
+        return self._leaf(node)
+
+    def _leaf(self, node: CriteriaNode) -> Criterion:
+        """Read a criterion that is no combination."""
+        match node.data:
             case "tested":
-                return self._test(*found.children)
+                return self._test(*node.children)
             case "tested_not":
-                return criteria.not_(self._test(*found.children))
+                return criteria.not_(self._test(*node.children))
             case "happened":
-                return self._event(found.children[0])
+                return self._event(node.children[0])
             case "counted":
-                return self._counted(*found.children)
+                return self._counted(*node.children)
             case "audience":
-                return InAudience(_unquoted(found.children[0]))
+                return InAudience(_unquoted(node.children[0]))
             case "consent" | "consent_not":
-                purpose, state = found.children
-                made = self._made(purpose, criteria.consent, _unquoted(purpose), str(state).lower())
-                return criteria.not_(made) if found.data == "consent_not" else made
-        return self._near(*found.children)
+                purpose, state = node.children
+                consent = _at(
+                    purpose, lambda: criteria.consent(_unquoted(purpose), str(state).lower())
+                )
+                return criteria.not_(consent) if node.data == "consent_not" else consent
+        return self._near(*node.children)
 
-    def _made(self, at: Any, make: Callable[..., Any], *arguments: Any) -> Any:
-        """Make something; what is wrong with it is wrong at this token.
-
-        at: a token, or those of the operands.
-        """
-        try:
-            return make(*arguments)
-        except _Wrong:
-            raise
-        except CriterionFault as error:
-            token = at[error.operand] if isinstance(at, list) else at
-            raise _Wrong(int(token.start_pos), str(error)) from None
-
-    def _test(self, field: Any, tail: Any) -> Criterion:
+    def _test(self, field: CriteriaNode, test: CriteriaNode) -> Criterion:
         tested = self._field(field)
-        operator, negated = str(tail.data), False
-        tokens = list(tail.children)
+        operator, negated = str(test.data), False
+        tokens = list(test.children)
         if operator == "compared":
             operator, negated = _comparison(tokens.pop(0))
         elif operator == "empty":
             operator, negated = "filled", True
-        given = [self._operand(one, operator) for one in tokens]
-        made = self._made(tokens or field.meta, criteria.comparison, tested, operator, given)
-        return criteria.not_(made) if negated else made
+        operands = [self._operand(token, operator) for token in tokens]
+        comparison = _at(
+            tokens or field.meta, lambda: criteria.comparison(tested, operator, operands)
+        )
+        return criteria.not_(comparison) if negated else comparison
 
-    def _field(self, found: Any) -> CriterionField:
-        if not found.children:
-            return CriterionField(str(found.data))
-        name = found.children[0]
-        make = {
+    def _field(self, node: CriteriaNode) -> CriterionField:
+        if not node.children:
+            return CriterionField(str(node.data))
+        name = node.children[0]
+        field_of = {
             "named": criteria.field_of,
             "device": criteria.device_field,
             "attribution": criteria.attribution_field,
-        }[str(found.data)]
-        made: CriterionField = self._made(name, make, _unquoted(name))
-        return made
+        }[str(node.data)]
+        return _at(name, lambda: field_of(_unquoted(name)))
 
-    def _operand(self, token: Any, operator: str) -> Operand:
+    def _operand(self, token: CriteriaToken, operator: str) -> Operand:
         if token.type == "NUMBER":
             return Decimal(str(token))
         if token.type == "SPAN":
             return self._span(token)
-        text = _unquoted(token)
-        return (
-            self._moment(token, text)
-            if "time" in BY_NAME[operator].takes or "day" in BY_NAME[operator].takes
-            else text
-        )
+        takes = BY_NAME[operator].takes
+        if "time" in takes or "day" in takes:
+            return self._moment(token)
+        return _unquoted(token)
 
-    def _moment(self, token: Any, text: str) -> Moment:
-        moment = moment_of(text)
+    def _moment(self, token: CriteriaToken) -> Moment:
+        moment = moment_of(_unquoted(token))
         if moment is None:
             raise _Wrong(
                 token.start_pos, "a day is written '2024-01-31', a time '2024-01-31T12:00Z'"
             )
         return moment
 
-    def _span(self, token: Any) -> Days:
+    def _span(self, token: CriteriaToken) -> Days:
         span = days_of(str(token))
         if span is None:
             raise _Wrong(token.start_pos, "a span is written 30 days, 30d or 2 weeks")
         return span
 
     def _event(
-        self, found: Any, operator: str = "at_least", counts: Sequence[int] = (1,)
+        self, node: CriteriaNode, operator: str = "at_least", counts: Sequence[int] = (1,)
     ) -> EventCount:
-        kind, name, condition, recency = found.children
+        kind, name, condition, recency = node.children
         if kind is not None and _unquoted(kind).lower() not in EVENT_TYPES:
             raise _Wrong(
                 kind.start_pos,
-                f"{kind} is no type of event ({', '.join(EVENT_TYPES)}); the name of an event stands in single quotes",
+                f"{kind} is no type of event ({', '.join(EVENT_TYPES)}); the name of an event"
+                " stands in single quotes",
             )
-        where = self._condition(condition) if condition is not None else ""
-        when = None
-        if recency is not None:
-            operands = tuple(self._operand(one, str(recency.data)) for one in recency.children)
-            when = self._made(list(recency.children), criteria.when, str(recency.data), operands)
-        made: EventCount = criteria.happened(
+        return criteria.happened(
             _unquoted(kind).lower() if kind is not None else None,
             _unquoted(name) if name is not None else None,
-            where,
-            when,
-            operator,
-            tuple(counts),
+            self._condition(condition) if condition is not None else "",
+            when=self._when(recency) if recency is not None else None,
+            operator=operator,
+            counts=tuple(counts),
         )
-        return made
 
-    def _condition(self, token: Any) -> str:
-        """Return the condition in the brackets at a token; what is wrong in it is wrong at that
-        character.
+    def _when(self, node: CriteriaNode) -> criteria.When:
+        operator = str(node.data)
+        operands = [self._operand(token, operator) for token in node.children]
+        return _at(list(node.children), lambda: criteria.when(operator, operands))
+
+    def _condition(self, token: CriteriaToken) -> str:
+        """Return the condition in the brackets at a token.
+
+        Raises _Wrong, at the character that is wrong in the condition.
         """
         text = self.conditions[token.start_pos]
         try:
@@ -402,41 +417,44 @@ class _Reader:
                 f"in the condition on the event: {error.hint}",
             ) from None
 
-    def _counted(self, event: Any, tail: Any) -> Criterion:
-        tokens, operator, negated = list(tail.children), str(tail.data), False
+    def _counted(self, event: CriteriaNode, test: CriteriaNode) -> Criterion:
+        tokens, operator, negated = list(test.children), str(test.data), False
         if operator == "compared":
             operator, negated = _comparison(tokens.pop(0))
         for token in tokens:
             if not re.fullmatch("[0-9]{1,18}", str(token)):
                 raise _Wrong(token.start_pos, "events are counted in whole numbers")
-        made = self._made(tokens, self._event, event, operator, [int(token) for token in tokens])
-        return criteria.not_(made) if negated else made
+        counts = [int(token) for token in tokens]
+        count = _at(tokens, lambda: self._event(event, operator, counts))
+        return criteria.not_(count) if negated else count
 
-    def _near(self, distance: Any, latitude: Any, longitude: Any) -> Criterion:
-        found = re.match(r"([0-9.]+)\s*(.+)", str(distance))
-        assert found is not None
-        made: Near = self._made(
+    def _near(
+        self, distance: CriteriaToken, latitude: CriteriaToken, longitude: CriteriaToken
+    ) -> Criterion:
+        match = re.match(r"([0-9.]+)\s*(.+)", str(distance))
+        assert match is not None
+        number, unit = Decimal(match[1]), match[2].lower()
+        return _at(
             [distance, latitude, longitude],
-            criteria.near,
-            Decimal(found[1]),
-            found[2].lower(),
-            Decimal(str(latitude)),
-            Decimal(str(longitude)),
+            lambda: criteria.near(
+                number, unit, latitude=Decimal(str(latitude)), longitude=Decimal(str(longitude))
+            ),
         )
-        return made
 
 
-def _comparison(token: Any) -> tuple[str, bool]:
+def _comparison(token: CriteriaToken) -> tuple[str, bool]:
     """Return the operator that a sign means, and whether it is turned around."""
-    sign = "!=" if token == "<>" else str(token)
+    sign = str(token)
+    if sign == "<>":
+        sign = "!="
     return next(
-        (one.name, one.word != sign)
-        for one in criteria.OPERATORS
-        if sign in (one.word, one.negated)
+        (operator.name, operator.word != sign)
+        for operator in OPERATORS
+        if sign in (operator.word, operator.negated)
     )
 
 
-def _unquoted(token: Any) -> str:
+def _unquoted(token: CriteriaToken) -> str:
     text = str(token)
     if text[0] in "'\"":
         return text[1:-1].replace(text[0] * 2, text[0])
@@ -444,7 +462,7 @@ def _unquoted(token: Any) -> str:
 
 
 def expression(tree: Criterion) -> str:
-    """Write criteria out as an expression in its usual form: read again, it is the same tree."""
+    """Return criteria as an expression in its usual form: the opposite of criterion_of."""
     if isinstance(tree, All):
         heads = list(tree.parts)
         tails: list[Criterion] = []
@@ -453,18 +471,16 @@ def expression(tree: Criterion) -> str:
         return "".join(
             [
                 " and ".join(map(_bound, heads)),
-                *(f" exclude {_bound(one.part)}" for one in tails if isinstance(one, Not)),
+                *(f" exclude {_bound(part.part)}" for part in tails if isinstance(part, Not)),
             ]
         )
     if isinstance(tree, AnyOf):
-        return " or ".join(_bound(one, within=AnyOf) for one in tree.parts)
+        return " or ".join(_bound(part, within=AnyOf) for part in tree.parts)
     return _bound(tree)
 
 
 def _has_a_word(tree: Criterion) -> bool:
-    """Say whether the opposite of a criterion has a word of its own: it is told so, not with
-    `exclude`.
-    """
+    """Return whether the opposite of a criterion has a word of its own, and needs no `exclude`."""
     return isinstance(tree, Consent) or (
         isinstance(tree, Comparison | EventCount)
         and _counts_or_tests(tree)
@@ -477,13 +493,13 @@ def _counts_or_tests(tree: Comparison | EventCount) -> bool:
 
 
 def _bound(tree: Criterion, within: type[Criterion] = All) -> str:
-    """Write a criterion so that nothing beside it binds closer."""
+    """Return a criterion as text that nothing beside it binds closer than."""
     match tree:
         case All():
             inside = " and ".join(map(_bound, tree.parts))
             return inside if within is AnyOf else f"({inside})"
         case AnyOf():
-            return f"({' or '.join(_bound(one, within=AnyOf) for one in tree.parts)})"
+            return f"({' or '.join(_bound(part, within=AnyOf) for part in tree.parts)})"
         case Not():
             return (
                 _leaf(tree.part, negated=True)
@@ -496,18 +512,22 @@ def _bound(tree: Criterion, within: type[Criterion] = All) -> str:
 def _leaf(tree: Criterion, *, negated: bool) -> str:
     match tree:
         case Comparison():
-            return f"{_field_text(tree.field)} {_tail_text(tree.operator, tree.operands, negated=negated)}"
+            test = _test_text(tree.operator, tree.operands, negated=negated)
+            return f"{_field_text(tree.field)} {test}"
         case EventCount():
             event = _event_text(tree)
             if (tree.operator, tree.counts) == ("at_least", (1,)):
                 return event
-            return f"count({event}) {_tail_text(tree.operator, tuple(map(Decimal, tree.counts)), negated=negated)}"
+            counts = tuple(map(Decimal, tree.counts))
+            return f"count({event}) {_test_text(tree.operator, counts, negated=negated)}"
         case Consent():
-            return f"consent {_name_text(f'{tree.regulation}.{tree.purpose}')} is {'not ' if negated else ''}{tree.state}"
+            purpose = _name_text(f"{tree.regulation}.{tree.purpose}")
+            return f"consent {purpose} is {'not ' if negated else ''}{tree.state}"
         case InAudience():
             return f"audience {quoted(tree.name)}"
         case Near():
-            return f"location within {digits_of(tree.distance)} {tree.unit} of {digits_of(tree.latitude)}, {digits_of(tree.longitude)}"
+            point = f"{digits_of(tree.latitude)}, {digits_of(tree.longitude)}"
+            return f"location within {digits_of(tree.distance)} {tree.unit} of {point}"
     raise AssertionError(tree)
 
 
@@ -519,11 +539,11 @@ def _event_text(tree: EventCount) -> str:
         f"where ({tree.where})" if tree.where else "",
     ]
     if tree.when:
-        parts.append(_tail_text(tree.when.operator, tree.when.operands, negated=False))
+        parts.append(_test_text(tree.when.operator, tree.when.operands, negated=False))
     return " ".join(filter(None, parts))
 
 
-def _tail_text(operator: str, operands: Sequence[Operand], *, negated: bool) -> str:
+def _test_text(operator: str, operands: Sequence[Operand], *, negated: bool) -> str:
     rule = BY_NAME[operator]
     word = rule.negated if negated else rule.word
     texts = list(map(_operand_text, operands))
@@ -544,7 +564,7 @@ def _operand_text(operand: Operand) -> str:
 
 
 def quoted(text: str) -> str:
-    """Write a text as the expression has it."""
+    """Return a text as the expression has it."""
     return "'" + text.replace("'", "''") + "'"
 
 

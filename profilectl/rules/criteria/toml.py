@@ -1,4 +1,4 @@
-"""Criteria as TOML: read into the tree of criteria.py, and written out again.
+"""Criteria as TOML: read into the tree of tree.py, and written out again.
 
     [audiences.gold_buyers]
     all = [
@@ -8,24 +8,25 @@
     exclude = [ { audience = "staff" } ]
 
 A table is one criterion or a combination. A combination has `all`, `any` and `exclude`, or some of
-them, each a list of tables: all of `all`, and one at least of `any`, and none of `exclude`. A
-criterion names what it looks at, and has one operator of criteria.OPERATORS (column TOML):
+them, each a list of tables: all of `all`, at least one of `any`, and none of `exclude`. A criterion
+names what it tests, and has one operator of operators.OPERATORS (column TOML):
 
     { attribute = "tier", equals = "gold" }         { attribute = "visits", between = [1, 9] }
     { attribute = "sizes", includes = "40" }        { identity = "email", exists = true }
     { attribute = "joined", after = "2024-01-01" }  { attribute = "nickname", filled = false }
-    { device = "platform", in = ["iOS", "tvOS"] }   { attribution = "campaign", matches = "spring*" }
+    { device = "platform", in = ["iOS", "tvOS"] }   { attribution = "campaign", matches = "sp*" }
     { first_seen = { before = "2024-01-01" } }      { last_seen = { ago = "30 days" } }
     { environment = "production" }                  { audience = "vip" }
-    { consent = "gdpr.marketing", is = "granted" }  { location = { within = "10 km", of = [52.52, 13.405] } }
+    { consent = "gdpr.marketing", is = "granted" }
+    { location = { within = "10 km", of = [52.52, 13.405] } }
 
-and of events: `event` (the name) and `event_type`, one of them at least (`event_type = "any"` is
-every type); `where`, a condition on the event; one of within, ago, before, after, on, between
-(dates); and how often: one of at_least (1 where none is said), at_most, more_than, less_than,
-times, not_times, times_between.
+A criterion of events has `event` (the name) and `event_type`, at least one of them (`event_type =
+"any"` is every type); `where`, a condition on the event; one of within, ago, before, after, on,
+between (dates); and one of at_least (1 if there is none), at_most, more_than, less_than, times,
+not_times, times_between.
 
 Text compares as text, a number as a number. Dates may be TOML dates. A number keeps all its digits
-where the file is read with `parse_float=decimal.Decimal`.
+if the file is read with `parse_float=decimal.Decimal`.
 """
 
 from __future__ import annotations
@@ -34,14 +35,12 @@ import datetime
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
 
 from profilectl.codes import UsageError
 from profilectl.rules.criteria import tree as criteria
+from profilectl.rules.criteria.operators import BY_NAME, OPERATORS
 from profilectl.rules.criteria.tree import (
-    BY_NAME,
     CONSENT_STATES,
-    OPERATORS,
     All,
     AnyOf,
     Comparison,
@@ -60,24 +59,18 @@ from profilectl.rules.event.condition import condition_text
 from profilectl.rules.event.event import EVENT_TYPES
 from profilectl.rules.text.moments import Days, Moment, days_of, moment_of
 
+Table = Mapping[str, object]
+"""A table of TOML."""
+
 LONGEST_NUMBER = 1_000
-"""A number is written out in the expression: so many digits are more than anybody reads."""
+"""The most digits of a number before or after the point: the expression writes them out."""
 COMBINATIONS = ("all", "any", "exclude")
-SUBJECTS = (
-    "attribute",
-    "identity",
-    "device",
-    "attribution",
-    "first_seen",
-    "last_seen",
-    "environment",
-    "event",
-    "event_type",
-    "audience",
-    "consent",
-    "location",
-)
 # fmt: off
+SUBJECTS = (
+    # the keys that a criterion may begin with
+    "attribute", "identity", "device", "attribution", "first_seen", "last_seen", "environment",
+    "event", "event_type", "audience", "consent", "location",
+)
 TIMES_KEYS = {
     # how often an event happened: (operator, negated)
     "at_least":      ("at_least", False),
@@ -90,18 +83,20 @@ TIMES_KEYS = {
 }
 # fmt: on
 _KEYS: Mapping[str, tuple[str, bool]] = {
-    key: (one.name, negated)
-    for one in OPERATORS
-    for key, negated in ((one.key, False), (one.negated_key, True))
+    key: (operator.name, negated)
+    for operator in OPERATORS
+    for key, negated in ((operator.key, False), (operator.negated_key, True))
     if key
 }
+"""Key -> (operator, negated)."""
 _TIMES_KEY = {operator: key for key, operator in TIMES_KEYS.items()}
 
 
-def criterion_in(table: Mapping[str, Any], path: str = "") -> Criterion:
-    """Read the criteria in a TOML table. path: what errors call it (`audiences.vip`).
+def criterion_in(table: Table, path: str = "") -> Criterion:
+    """Read the criteria in a TOML table.
 
-    Raises UsageError, which names the place: `all[2].equals`.
+    path: its name in messages (`audiences.vip`). Raises UsageError, naming the place:
+    `all[2].equals`.
     """
     try:
         tree = _read(table, path)
@@ -128,11 +123,13 @@ def _below(path: str, key: str | int) -> str:
     return f"{path}[{key}]" if isinstance(key, int) else f"{path}.{key}" if path else key
 
 
-def _read(table: Any, path: str) -> Criterion:
+def _read(table: object, path: str) -> Criterion:
+    """Read one criterion or a combination."""
     if not isinstance(table, Mapping):
         raise _Misplaced(
             path,
-            f'a criterion is a table such as {{ attribute = "tier", equals = "gold" }}, not {table!r}',
+            'a criterion is a table such as { attribute = "tier", equals = "gold" },'
+            f" not {table!r}",
         )
     if set(COMBINATIONS).intersection(table):
         return _combination(table, path)
@@ -140,7 +137,8 @@ def _read(table: Any, path: str) -> Criterion:
     if not subjects:
         raise _Misplaced(
             path,
-            f"a criterion names what it looks at: {', '.join(SUBJECTS)}; or it combines others: {', '.join(COMBINATIONS)}",
+            f"a criterion names what it looks at: {', '.join(SUBJECTS)}; or it combines others:"
+            f" {', '.join(COMBINATIONS)}",
         )
     try:
         if subjects[0] in ("event", "event_type"):
@@ -156,8 +154,8 @@ def _read(table: Any, path: str) -> Criterion:
         raise _Misplaced(path, str(error)) from None
 
 
-def _combination(table: Mapping[str, Any], path: str) -> Criterion:
-    _only(table, COMBINATIONS, path)
+def _combination(table: Table, path: str) -> Criterion:
+    _check_keys(table, COMBINATIONS, path)
     parts: dict[str, list[Criterion]] = {}
     for key in COMBINATIONS:
         listed = table.get(key, [])
@@ -168,39 +166,41 @@ def _combination(table: Mapping[str, Any], path: str) -> Criterion:
         ):
             raise _Misplaced(_below(path, key), "must be a list of criteria, at least one")
         parts[key] = [
-            _read(one, _below(_below(path, key), place))
-            for place, one in enumerate(listed, start=1)
+            _read(part, _below(_below(path, key), place))
+            for place, part in enumerate(listed, start=1)
         ]
-    anyone = [criteria.any_of(parts["any"])] if parts["any"] else []
-    return criteria.all_of([*parts["all"], *anyone, *map(criteria.not_, parts["exclude"])])
+    alternatives = [criteria.any_of(parts["any"])] if parts["any"] else []
+    return criteria.all_of([*parts["all"], *alternatives, *map(criteria.not_, parts["exclude"])])
 
 
-def _only(table: Mapping[str, Any], allowed: Sequence[str], path: str) -> None:
-    for key in table:
+def _check_keys(keys: Table | Sequence[str], allowed: Sequence[str], path: str) -> None:
+    for key in keys:
         if key not in allowed:
             raise _Misplaced(
                 _below(path, key), f"not known here; there may be {', '.join(allowed)}"
             )
 
 
-def _leaf(table: Mapping[str, Any], subject: str, path: str) -> Criterion:
-    said, place = table[subject], _below(path, subject)
+def _leaf(table: Table, subject: str, path: str) -> Criterion:
+    """Read a criterion of anything but events; subject: the key that it begins with."""
+    value, place = table[subject], _below(path, subject)
     match subject:
         case "first_seen" | "last_seen":
-            _only(table, [subject], path)
-            return _tested(CriterionField(subject), _table(said, place), (), place)
+            _check_keys(table, [subject], path)
+            return _tested(CriterionField(subject), _table(value, place), place)
         case "environment":
-            _only(table, [subject], path)
-            return criteria.comparison(CriterionField(subject), "equals", [_text(said, place)])
+            _check_keys(table, [subject], path)
+            return criteria.comparison(CriterionField(subject), "equals", [_text(value, place)])
         case "audience":
-            _only(table, [subject], path)
-            return InAudience(_text(said, place))
+            _check_keys(table, [subject], path)
+            return InAudience(_text(value, place))
         case "consent":
-            return _consent(table, _text(said, place), path)
+            return _consent(table, _text(value, place), path)
         case "location":
-            _only(table, [subject], path)
-            return _near(_table(said, place), place)
-    return _tested(_field(subject, _text(said, place)), table, (subject,), path)
+            _check_keys(table, [subject], path)
+            return _near(_table(value, place), place)
+    test = {key: operand for key, operand in table.items() if key != subject}
+    return _tested(_field(subject, _text(value, place)), test, path)
 
 
 def _field(subject: str, name: str) -> CriterionField:
@@ -214,205 +214,219 @@ def _field(subject: str, name: str) -> CriterionField:
     return criteria.identity(name)
 
 
-def _tested(
-    field: CriterionField, table: Mapping[str, Any], besides: Sequence[str], path: str
-) -> Criterion:
-    """Read the one operator of a table."""
-    keys = [key for key in table if key not in besides]
+def _tested(field: CriterionField, test: Table, path: str) -> Criterion:
+    """Read a test of a field; test: the operator with its operands."""
     applying = [
         key for key, (operator, _) in _KEYS.items() if operator in criteria.FIELDS[field.kind]
     ]
-    for key in keys:
-        if key not in applying:
-            raise _Misplaced(
-                _below(path, key), f"not known here; there may be {', '.join(applying)}"
-            )
-    if len(keys) != 1:
-        raise _Misplaced(path, f"takes one of {', '.join(applying)}, not {len(keys)} of them")
-    place, said = _below(path, keys[0]), table[keys[0]]
-    operator, negated = _KEYS[keys[0]]
+    _check_keys(test, applying, path)
+    if len(test) != 1:
+        raise _Misplaced(path, f"takes one of {', '.join(applying)}, not {len(test)} of them")
+    ((key, value),) = test.items()
+    place = _below(path, key)
+    operator, negated = _KEYS[key]
     rule = BY_NAME[operator]
     if rule.count == 0:
-        if not isinstance(said, bool):
+        if not isinstance(value, bool):
             raise _Misplaced(place, "must be true or false")
-        made: Criterion = criteria.comparison(field, operator)
-        return made if said else criteria.not_(made)
+        presence = criteria.comparison(field, operator)
+        return presence if value else criteria.not_(presence)
+    operands = value if isinstance(value, list) and rule.count != 1 else [value]
     try:
-        made = criteria.comparison(
-            field,
-            operator,
-            [
-                _operand(one, rule.takes, place)
-                for one in (said if isinstance(said, list) and rule.count != 1 else [said])
-            ],
+        comparison = criteria.comparison(
+            field, operator, [_operand(operand, rule.takes, place) for operand in operands]
         )
     except _Misplaced:
         raise
     except CriterionFault as error:
         raise _Misplaced(place, str(error)) from None
-    return criteria.not_(made) if negated else made
+    return criteria.not_(comparison) if negated else comparison
 
 
-def _operand(said: Any, takes: Sequence[str], place: str) -> Operand:
+def _operand(value: object, takes: Sequence[str], place: str) -> Operand:
     """Read an operand as the kind that its operator takes. Raises _Misplaced."""
-    if isinstance(said, bool):
-        return "true" if said else "false"
-    if isinstance(said, int | float | Decimal):
-        number = Decimal(repr(said) if isinstance(said, float) else said)
-        if not number.is_finite() or abs(number.adjusted()) > LONGEST_NUMBER:
-            raise _Misplaced(
-                place,
-                f"must be a number with digits, at most {LONGEST_NUMBER:,} of them before or after the point",
-            )
-        return number
-    if isinstance(said, datetime.date):
-        said = said.isoformat()
-    if not isinstance(said, str):
-        raise _Misplaced(place, f"must be a text or a number, not {said!r}")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float | Decimal):
+        return _number(value, place)
+    text = value.isoformat() if isinstance(value, datetime.date) else value
+    if not isinstance(text, str):
+        raise _Misplaced(place, f"must be a text or a number, not {text!r}")
     if "span" in takes:
-        span = days_of(said)
+        span = days_of(text)
         if span is None:
             raise _Misplaced(place, 'a span is written "30 days", "30d" or "2 weeks"')
         return span
     if "time" in takes or "day" in takes:
-        moment = moment_of(said)
+        moment = moment_of(text)
         if moment is None:
             raise _Misplaced(place, 'a day is written "2024-01-31", a time "2024-01-31T12:00Z"')
         return moment
-    return said
+    return text
 
 
-def _text(said: Any, place: str) -> str:
-    if not isinstance(said, str):
-        raise _Misplaced(place, f"must be a text, not {said!r}")
-    return said
+def _number(value: float | Decimal, place: str) -> Decimal:
+    number = Decimal(repr(value) if isinstance(value, float) else value)
+    if not number.is_finite() or abs(number.adjusted()) > LONGEST_NUMBER:
+        raise _Misplaced(
+            place,
+            f"must be a number with digits, at most {LONGEST_NUMBER:,} of them before or after the"
+            " point",
+        )
+    return number
 
 
-def _table(said: Any, place: str) -> Mapping[str, Any]:
-    if not isinstance(said, Mapping):
-        raise _Misplaced(place, f"must be a table, not {said!r}")
-    return said
+def _text(value: object, place: str) -> str:
+    if not isinstance(value, str):
+        raise _Misplaced(place, f"must be a text, not {value!r}")
+    return value
 
 
-def _consent(table: Mapping[str, Any], purpose: str, path: str) -> Criterion:
-    _only(table, ("consent", "is", "is_not"), path)
+def _table(value: object, place: str) -> Table:
+    if not isinstance(value, Mapping):
+        raise _Misplaced(place, f"must be a table, not {value!r}")
+    return value
+
+
+def _consent(table: Table, purpose: str, path: str) -> Criterion:
+    _check_keys(table, ("consent", "is", "is_not"), path)
     keys = [key for key in ("is", "is_not") if key in table]
     if len(keys) != 1:
         raise _Misplaced(path, f"consent `is` or `is_not` one of {', '.join(CONSENT_STATES)}")
-    made = criteria.consent(purpose, _text(table[keys[0]], _below(path, keys[0])).lower())
-    return made if keys[0] == "is" else criteria.not_(made)
+    state = _text(table[keys[0]], _below(path, keys[0])).lower()
+    consent = criteria.consent(purpose, state)
+    return consent if keys[0] == "is" else criteria.not_(consent)
 
 
-def _near(table: Mapping[str, Any], path: str) -> Criterion:
-    _only(table, ("within", "of"), path)
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)", str(table.get("within")).lower())
+def _near(table: Table, path: str) -> Criterion:
+    _check_keys(table, ("within", "of"), path)
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)", str(table.get("within")).lower())
     point = table.get("of")
-    if found is None:
+    if match is None:
         raise _Misplaced(
             _below(path, "within"), 'a distance is written "10 km", "500 m" or "2.5 mi"'
         )
     if (
         not isinstance(point, list)
         or len(point) != 2
-        or not all(isinstance(one, int | float | Decimal) for one in point)
+        or not all(isinstance(degrees, int | float | Decimal) for degrees in point)
     ):
         raise _Misplaced(_below(path, "of"), "must be a latitude and a longitude: [52.52, 13.405]")
-    latitude, longitude = (_operand(one, ("number",), _below(path, "of")) for one in point)
+    latitude, longitude = (_operand(degrees, ("number",), _below(path, "of")) for degrees in point)
     assert isinstance(latitude, Decimal)
     assert isinstance(longitude, Decimal)
-    return criteria.near(Decimal(found[1]), found[2], latitude, longitude)
+    return criteria.near(Decimal(match[1]), match[2], latitude=latitude, longitude=longitude)
 
 
-def _events(table: Mapping[str, Any], path: str) -> Criterion:
-    _only(table, ("event", "event_type", "where", *criteria.TIMES, *TIMES_KEYS), path)
+def _events(table: Table, path: str) -> Criterion:
+    """Read a criterion of events."""
+    _check_keys(table, ("event", "event_type", "where", *criteria.TIMES, *TIMES_KEYS), path)
     name = _text(table["event"], _below(path, "event")) if "event" in table else None
-    kind = (
-        _text(table["event_type"], _below(path, "event_type")).lower()
-        if "event_type" in table
-        else None
-    )
-    if kind is not None and kind != "any" and kind not in EVENT_TYPES:
-        raise _Misplaced(
-            _below(path, "event_type"), f"{kind} is none of any, {', '.join(EVENT_TYPES)}"
-        )
-    where = (
-        _condition(_text(table["where"], _below(path, "where")), _below(path, "where"))
-        if "where" in table
-        else ""
-    )
+    kind = _event_type(table, path)
+    condition = _condition(table, path)
     recency = [key for key in criteria.TIMES if key in table]
-    often = [key for key in TIMES_KEYS if key in table]
-    for keys in (recency, often):
+    frequency = [key for key in TIMES_KEYS if key in table]
+    for keys in (recency, frequency):
         if len(keys) > 1:
             raise _Misplaced(path, f"{keys[0]} and {keys[1]} do not go together: write two tables")
-    when = None
-    if recency:
-        said, place = table[recency[0]], _below(path, recency[0])
-        operands = [
-            _operand(one, [kind for kind in BY_NAME[recency[0]].takes if kind != "number"], place)
-            for one in (said if isinstance(said, list) and recency[0] == "between" else [said])
-        ]
-        when = criteria.when(recency[0], operands)
-    operator, negated = TIMES_KEYS[often[0]] if often else ("at_least", False)
-    made = criteria.happened(
-        None if kind == "any" else kind, name, where, when, operator, _counts(table, often, path)
+    when = _when(table, recency[0], path) if recency else None
+    operator, negated = TIMES_KEYS[frequency[0]] if frequency else ("at_least", False)
+    count = criteria.happened(
+        kind,
+        name,
+        condition,
+        when=when,
+        operator=operator,
+        counts=_counts(table, frequency[0], path) if frequency else (1,),
     )
-    return criteria.not_(made) if negated else made
+    return criteria.not_(count) if negated else count
 
 
-def _condition(text: str, place: str) -> str:
+def _event_type(table: Table, path: str) -> str | None:
+    """Return the type of the events, or None for any."""
+    if "event_type" not in table:
+        return None
+    place = _below(path, "event_type")
+    kind = _text(table["event_type"], place).lower()
+    if kind != "any" and kind not in EVENT_TYPES:
+        raise _Misplaced(place, f"{kind} is none of any, {', '.join(EVENT_TYPES)}")
+    return None if kind == "any" else kind
+
+
+def _condition(table: Table, path: str) -> str:
+    """Return the condition on the event, or an empty text."""
+    if "where" not in table:
+        return ""
+    place = _below(path, "where")
+    text = _text(table["where"], place)
     try:
         return condition_text(text)
     except UsageError as error:
         raise _Misplaced(place, error.message, error.hint) from None
 
 
-def _counts(table: Mapping[str, Any], often: Sequence[str], path: str) -> tuple[int, ...]:
-    if not often:
-        return (1,)
-    said = table[often[0]]
-    listed = said if isinstance(said, list) else [said]
+def _when(table: Table, key: str, path: str) -> criteria.When:
+    """Return when the events happened; key: the operator of recency."""
+    value = table[key]
+    takes = [kind for kind in BY_NAME[key].takes if kind != "number"]
+    operands = value if isinstance(value, list) and key == "between" else [value]
+    return criteria.when(key, [_operand(operand, takes, _below(path, key)) for operand in operands])
+
+
+def _counts(table: Table, key: str, path: str) -> tuple[int, ...]:
+    """Return how often the events happened; key: the operator of frequency."""
+    value = table[key]
+    listed = value if isinstance(value, list) else [value]
     if not all(
-        isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 10**18 for one in listed
+        isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 10**18
+        for count in listed
     ):
-        raise _Misplaced(_below(path, often[0]), "events are counted in whole numbers")
+        raise _Misplaced(_below(path, key), "events are counted in whole numbers")
     return tuple(listed)
 
 
-def table_of(tree: Criterion) -> dict[str, Any]:
-    """Return criteria as a TOML table (criterion_in reads the same tree from it); numbers are
-    Decimal or int.
+def table_of(tree: Criterion) -> dict[str, object]:
+    """Return criteria as a TOML table: the opposite of criterion_in.
+
+    Numbers are Decimal or int.
     """
     match tree:
         case All():
-            return _combined(tree)
+            return _all_table(tree)
         case AnyOf():
-            return {"any": [table_of(one) for one in tree.parts]}
+            return {"any": [table_of(part) for part in tree.parts]}
         case Not():
             return _leaf_table(tree.part, negated=True) or {"exclude": [table_of(tree.part)]}
-    found = _leaf_table(tree, negated=False)
-    assert found is not None
-    return found
+    table = _leaf_table(tree, negated=False)
+    assert table is not None
+    return table
 
 
-def _combined(tree: All) -> dict[str, Any]:
-    heads = [table_of(one) for one in tree.parts]
-    tails: list[dict[str, Any]] = []
-    while heads and set(heads[-1]) == {"exclude"}:
-        tails.insert(0, heads.pop()["exclude"][0])
-    return ({"all": heads} if heads else {}) | ({"exclude": tails} if tails else {})
+def _all_table(tree: All) -> dict[str, object]:
+    """Return a combination; criteria at its end that only `exclude` can say stand there."""
+    heads = list(tree.parts)
+    tails: list[dict[str, object]] = []
+    while heads and isinstance(part := heads[-1], Not) and not _leaf_table(part.part, negated=True):
+        tails.insert(0, table_of(part.part))
+        heads.pop()
+    combination: dict[str, object] = {}
+    if heads:
+        combination["all"] = [table_of(part) for part in heads]
+    if tails:
+        combination["exclude"] = tails
+    return combination
 
 
-def _leaf_table(tree: Criterion, *, negated: bool) -> dict[str, Any] | None:
-    """Return the table of a criterion or its opposite; None where there is no key for that."""
+def _leaf_table(tree: Criterion, *, negated: bool) -> dict[str, object] | None:
+    """Return the table of a criterion or of its opposite, or None if no key says that."""
     match tree:
         case Comparison(CriterionField(kind, name), operator, operands):
-            tail = _tail_table(operator, operands, negated=negated)
-            if tail is None or (kind == "environment" and negated):
+            test = _test_table(operator, operands, negated=negated)
+            if test is None or (kind == "environment" and negated):
                 return None
             if kind == "environment":
                 return {"environment": operands[0]}
-            return {kind: name, **tail} if name else {kind: tail}
+            return {kind: name, **test} if name else {kind: test}
         case EventCount():
             return _event_table(tree, negated=negated)
         case Consent():
@@ -432,47 +446,49 @@ def _leaf_table(tree: Criterion, *, negated: bool) -> dict[str, Any] | None:
     return None
 
 
-def _tail_table(
+def _test_table(
     operator: str, operands: Sequence[Operand], *, negated: bool
-) -> dict[str, Any] | None:
+) -> dict[str, object] | None:
+    """Return an operator with its operands, or None if no key says its opposite."""
     rule = BY_NAME[operator]
     if rule.count == 0:
         return {rule.key: not negated}
     key = rule.negated_key if negated else rule.key
     if not key:
         return None
-    said = [str(one) if isinstance(one, Moment | Days) else one for one in operands]
-    return {key: said[0] if rule.count == 1 else said}
+    values = [
+        str(operand) if isinstance(operand, Moment | Days) else operand for operand in operands
+    ]
+    return {key: values[0] if rule.count == 1 else values}
 
 
-def _event_table(tree: EventCount, *, negated: bool) -> dict[str, Any] | None:
+def _event_table(tree: EventCount, *, negated: bool) -> dict[str, object] | None:
     key = _TIMES_KEY.get((tree.operator, negated))
     if key is None:
         return None
-    found: dict[str, Any] = {}
+    table: dict[str, object] = {}
     if tree.name is not None:
-        found["event"] = tree.name
+        table["event"] = tree.name
     if tree.type is not None or tree.name is None:
-        found["event_type"] = tree.type or "any"
+        table["event_type"] = tree.type or "any"
     if tree.where:
-        found["where"] = tree.where
+        table["where"] = tree.where
     if tree.when:
-        found |= _tail_table(tree.when.operator, tree.when.operands, negated=False) or {}
+        table |= _test_table(tree.when.operator, tree.when.operands, negated=False) or {}
     if (tree.operator, tree.counts) != ("at_least", (1,)):
-        found[key] = tree.counts[0] if len(tree.counts) == 1 else list(tree.counts)
-    return found
+        table[key] = tree.counts[0] if len(tree.counts) == 1 else list(tree.counts)
+    return table
 
 
 def toml_text(tree: Criterion) -> str:
-    """Write criteria out as the lines of a TOML table, without its header; read again, they are the
-    same tree.
-    """
+    """Return criteria as the lines of a TOML table, without its header."""
     return "".join(
         f"{key} = {_value_text(value, top=True)}\n" for key, value in table_of(tree).items()
     )
 
 
-def _value_text(value: Any, *, top: bool = False) -> str:
+def _value_text(value: object, *, top: bool = False) -> str:
+    """Return a value as TOML; top: a list of tables stands on several lines."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
@@ -482,23 +498,20 @@ def _value_text(value: Any, *, top: bool = False) -> str:
     if isinstance(value, str):
         return _string_text(value)
     if isinstance(value, list):
-        if top and any(isinstance(one, dict) for one in value):
-            return "[\n" + "".join(f"    {_value_text(one)},\n" for one in value) + "]"
+        if top and any(isinstance(entry, dict) for entry in value):
+            return "[\n" + "".join(f"    {_value_text(entry)},\n" for entry in value) + "]"
         return "[" + ", ".join(map(_value_text, value)) + "]"
-    return (
-        "{ " + ", ".join(f"{key} = {_value_text(member)}" for key, member in value.items()) + " }"
-    )
+    assert isinstance(value, dict)
+    members = ", ".join(f"{key} = {_value_text(member)}" for key, member in value.items())
+    return "{ " + members + " }"
 
 
 _escaped = re.compile('["\\\\\x00-\x1f\x7f]')
 
 
 def _string_text(text: str) -> str:
-    return (
-        '"'
-        + _escaped.sub(
-            lambda found: f"\\u{ord(found[0]):04x}" if found[0] not in '"\\' else "\\" + found[0],
-            text,
-        )
-        + '"'
-    )
+    return '"' + _escaped.sub(lambda match: _escape(match[0]), text) + '"'
+
+
+def _escape(letter: str) -> str:
+    return f"\\u{ord(letter):04x}" if letter not in '"\\' else "\\" + letter

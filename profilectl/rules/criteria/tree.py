@@ -1,20 +1,20 @@
-"""The criteria of an audience: one tree, whatever form they were written in.
+"""The criteria of an audience: one tree, for both forms that they are written in.
 
 Criteria say who is in an audience. They are written as an expression (text.py)
 
-    tier = 'gold' and count(event 'purchase' where (price > 10) within 30 days) >= 2 exclude audience 'staff'
+    tier = 'gold' and count(event 'purchase' where (price > 10) within 30 days) >= 2
+    exclude audience 'staff'
 
 or as TOML (toml.py); both are read into the tree of this module. Who is in by a tree is defined in
-membership.py, for one person at a time, and again in membership_sql.py, for all of them at once.
+membership.py for one person at a time, and in audiences/membership_sql.py for all people at once.
 
-A test holds or does not hold: what is missing passes no test, and `not` turns every outcome around,
-so that `tier != 'gold'` also finds those without a tier. There is no third outcome. Where a person
-has several values (identities, devices) a test holds where any of them passes it.
+A test holds or does not hold: nothing that is missing passes a test, and `not` turns every outcome
+around, so that `tier != 'gold'` also finds people without a tier. There is no third outcome. If a
+person has several values (identities, devices) a test holds if any of them passes it.
 
-The type of a comparison is that of what is written: quoted text compares as text, without case; a
-number compares as a number wherever the value is one, also in text; the words before, after, on,
-within, over and between two quoted dates compare times. Sources: domain.md 11.2, 14, 5.3; design.md
-R4.
+The operand decides the type of a comparison. Quoted text compares as text, without case. A number
+compares with every value that is a number, also in text. The words before, after, on, within, over
+and between two quoted dates compare times. Sources: domain.md 11.2, 14, 5.3; design.md R4.
 """
 
 from __future__ import annotations
@@ -25,74 +25,35 @@ from decimal import Decimal
 from typing import TypeVar
 
 from profilectl.codes import UsageError
-from profilectl.rules.batch import attribute_key, field_named
+from profilectl.rules.batch_fields import attribute_key, field_named
+from profilectl.rules.criteria.operators import BY_NAME, OPERATORS, CriterionOperator
 from profilectl.rules.event.field import fold
+from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.fields import Unusable
 from profilectl.rules.identity import display, type_named
 from profilectl.rules.text.moments import Days, Moment
 
 DEEPEST = 50
-"""Criteria may be nested so deep: more than anybody can read, and far from what the engine can
+"""How deep criteria may be nested: more than anybody can read, and far from what the engine can
 take.
 """
 
 Operand = str | Decimal | Moment | Days
+"""A value that a test compares with."""
 
-
-@dataclass(frozen=True, slots=True)
-class CriterionOperator:
-    """How a value is tested.
-
-    takes: the kinds of operand it can have ("text", "number", "time", "day", "span"); count: how
-    many (None: one or more). word, negated: how the expression writes it and its opposite ("": with
-    `not` before the test). key, negated_key: the same in TOML ("": under `exclude`); of exists and
-    filled, `true` or `false` stand there.
-    """
-
-    name: str
-    takes: tuple[str, ...]
-    count: int | None
-    word: str
-    negated: str
-    key: str
-    negated_key: str
-
-
-# fmt: off
-OPERATORS: tuple[CriterionOperator, ...] = (
-    #        name             text    number    date      operands  expression       ... negated           TOML             ... negated
-    CriterionOperator("equals",       ("text", "number"),          1,        "=",             "!=",                 "equals",        "not_equals"),
-    CriterionOperator("among",        ("text", "number"),          None,     "in",            "not in",             "in",            "not_in"),
-    CriterionOperator("contains",     ("text",),                   1,        "contains",      "not contains",       "contains",      "not_contains"),
-    CriterionOperator("starts",       ("text",),                   1,        "starts with",   "not starts with",    "starts_with",   "not_starts_with"),
-    CriterionOperator("ends",         ("text",),                   1,        "ends with",     "not ends with",      "ends_with",     "not_ends_with"),
-    CriterionOperator("matches",      ("text",),                   1,        "matches",       "not matches",        "matches",       "not_matches"),
-    CriterionOperator("less",         (        "number",),         1,        "<",             "",                   "less_than",     ""),
-    CriterionOperator("at_most",      (        "number",),         1,        "<=",            "",                   "at_most",       ""),
-    CriterionOperator("more",         (        "number",),         1,        ">",             "",                   "more_than",     ""),
-    CriterionOperator("at_least",     (        "number",),         1,        ">=",            "",                   "at_least",      ""),
-    CriterionOperator("between",      (        "number", "time"),  2,        "between",       "not between",        "between",       ""),
-    CriterionOperator("before",       (                  "time",), 1,        "before",        "not before",         "before",        ""),
-    CriterionOperator("after",        (                  "time",), 1,        "after",         "not after",          "after",         ""),
-    CriterionOperator("on",           (                  "day",),  1,        "on",            "not on",             "on",            ""),
-    CriterionOperator("within",       (                  "span",), 1,        "within",        "not within",         "within",        ""),
-    CriterionOperator("ago",          (                  "span",), 1,        "over",          "not over",           "ago",           ""),
-    CriterionOperator("includes",     ("text", "number"),          1,        "includes",      "not includes",       "includes",      "not_includes"),
-    CriterionOperator("part",         ("text",),                   1,        "includes part", "not includes part",  "includes_part", "not_includes_part"),
-    CriterionOperator("exists",       (),                          0,        "exists",        "not exists",         "exists",        ""),
-    CriterionOperator("filled",       (),                          0,        "is not empty",  "is empty",           "filled",        ""),
-)
 
 TIMES = ("between", "before", "after", "on", "within", "ago")
-"""The operators of recency: what may be said of the time of an event."""
+"""The operators of recency, which test the time of an event."""
 COUNTS = ("equals", "less", "at_most", "more", "at_least", "between")
-"""The operators of frequency."""
-
-_VALUE = ("equals", "among", "contains", "starts", "ends", "matches", "less", "at_most", "more", "at_least", "between", "exists", "filled")
-
+"""The operators of frequency, which test how often events happened."""
+# fmt: off
+_VALUE = (
+    "equals", "among", "contains", "starts", "ends", "matches", "less", "at_most", "more",
+    "at_least", "between", "exists", "filled",
+)
 FIELDS: dict[str, tuple[str, ...]] = {
-    # what is tested      operators that apply; times and lists only where a value can be one
-    "attribute":          tuple(one.name for one in OPERATORS),
+    # the kind of field   the operators that apply; times and lists only if a value can be one
+    "attribute":          tuple(operator.name for operator in OPERATORS),
     "identity":           _VALUE,
     "device":             (*_VALUE, "before", "after", "on", "within", "ago"),
     "attribution":        _VALUE,
@@ -100,11 +61,10 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "last_seen":          TIMES,
     "environment":        ("equals",),
 }
-ENVIRONMENTS = ("production", "development")
 ATTRIBUTION = ("service_provider", "publisher", "campaign")
 CONSENT_STATES = {
-    # domain.md 5.3: what `consented` said last. Of ccpa.data_sale_opt_out, granted means that the
-    # person has opted OUT of sale.
+    # the state of a consent, and the value of `consented` in the statement in force (domain.md
+    # 5.3). Of ccpa.data_sale_opt_out, granted means that the person has opted OUT of sale.
     "granted": "true",
     "denied":  "false",
     "unknown": None,
@@ -119,127 +79,148 @@ METRES = {
 }
 # fmt: on
 
-BY_NAME: Mapping[str, CriterionOperator] = {one.name: one for one in OPERATORS}
-
 
 @dataclass(frozen=True, slots=True)
 class CriterionField:
-    """What is tested. kind: one of FIELDS; name: the attribute's key, the identity type, the field
-    of device_info or attribution_info, "" for the others.
-    """
+    """A field of a person that is tested."""
 
     kind: str
+    """Its kind, one of FIELDS."""
     name: str = ""
+    """The attribute's key, the identity type, or the member of device_info or attribution_info;
+    empty for the other kinds.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A value of the person, tested. operator: a name of OPERATORS, never negated (see Not)."""
+    """A test of a field's values."""
 
     field: CriterionField
+    """The field."""
     operator: str
+    """The name of the operator, which is never negated (see Not)."""
     operands: tuple[Operand, ...] = ()
+    """The operands."""
 
 
 def sought(tree: Comparison) -> tuple[Operand, ...]:
-    """Return what a test compares with: an identity has no white space around it, so neither has
-    what is compared with it whole.
+    """Return the operands that a test compares with.
+
+    An identity has no outer white space, so neither has a text that is compared with all of it.
     """
     if tree.field.kind != "identity" or tree.operator not in ("equals", "among", "matches"):
         return tree.operands
-    return tuple(display(one) if isinstance(one, str) else one for one in tree.operands)
+    return tuple(
+        display(operand) if isinstance(operand, str) else operand for operand in tree.operands
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """When an event happened. operator: one of TIMES."""
+    """A test of an event's time."""
 
     operator: str
+    """The operator, one of TIMES."""
     operands: tuple[Moment | Days, ...]
+    """Its operands."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventCount:
-    """How often events of a kind happened.
-
-    type: a type of batch.EVENT_TYPES, None for any; name: compared without case, None for any;
-    where: a condition on the event, in the words of event/condition.py, "" for none; when: None for
-    ever. operator: one of COUNTS.
-    """
+    """A test of how often events happened."""
 
     type: str | None
+    """The type of the events (event.EVENT_TYPES); None: any."""
     name: str | None
+    """Their name, in any case; None: any."""
     where: str = ""
+    """A condition on the event (event/condition.py); empty: none."""
     when: When | None = None
+    """When they happened; None: at any time."""
     operator: str = "at_least"
+    """The operator, one of COUNTS."""
     counts: tuple[int, ...] = (1,)
+    """Its operands."""
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """What the person said last of a purpose. state: one of CONSENT_STATES."""
+    """A test of the consent in force."""
 
     regulation: str
+    """The regulation, one of REGULATIONS."""
     purpose: str
+    """The purpose."""
     state: str
+    """The state, one of CONSENT_STATES."""
 
 
 @dataclass(frozen=True, slots=True)
 class InAudience:
-    """Membership in another audience, by its name."""
+    """Membership in another audience."""
 
     name: str
+    """The audience's name, in any case."""
 
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """The last known place of the person lies within a distance (great circle) of a point in
-    degrees. unit: of METRES.
-    """
+    """The last known place of the person is near a point (great circle)."""
 
     distance: Decimal
+    """The greatest distance."""
     unit: str
+    """Its unit, one of METRES."""
     latitude: Decimal
+    """The latitude of the point in degrees."""
     longitude: Decimal
+    """The longitude of the point in degrees."""
 
     @property
     def metres(self) -> float:
+        """The greatest distance in metres."""
         return float(self.distance * METRES[self.unit])
 
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """All of them hold. Made by all_of."""
+    """All parts hold. Made by all_of."""
 
     parts: tuple[Criterion, ...]
+    """The parts."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """At least one of them holds. Made by any_of."""
+    """At least one part holds. Made by any_of."""
 
     parts: tuple[Criterion, ...]
+    """The parts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """It does not hold. Made by not_."""
+    """The part does not hold. Made by not_."""
 
     part: Criterion
+    """The part."""
 
 
 Criterion = Comparison | EventCount | Consent | InAudience | Near | All | AnyOf | Not
 
 
 def all_of(parts: Iterable[Criterion]) -> Criterion:
-    """Return "all of these", in one level: what is all of all of them is told once."""
-    flat = [inner for one in parts for inner in (one.parts if isinstance(one, All) else (one,))]
+    """Return "all of these" in one level: parts of a part that is All become parts of it."""
+    flat = [inner for part in parts for inner in (part.parts if isinstance(part, All) else (part,))]
     return flat[0] if len(flat) == 1 else All(tuple(flat))
 
 
 def any_of(parts: Iterable[Criterion]) -> Criterion:
-    """Return "any of these", in one level."""
-    flat = [inner for one in parts for inner in (one.parts if isinstance(one, AnyOf) else (one,))]
+    """Return "any of these" in one level: parts of a part that is AnyOf become parts of it."""
+    flat = [
+        inner for part in parts for inner in (part.parts if isinstance(part, AnyOf) else (part,))
+    ]
     return flat[0] if len(flat) == 1 else AnyOf(tuple(flat))
 
 
@@ -249,8 +230,9 @@ def not_(part: Criterion) -> Criterion:
 
 
 class CriterionFault(ValueError):
-    """A criterion that cannot be: what is wrong, and with which operand. The form it was written in
-    adds where.
+    """A criterion that cannot be: what is wrong, and with which operand.
+
+    The form that it was written in adds the place. operand: its place among the operands, from 0.
     """
 
     def __init__(self, what: str, operand: int = 0) -> None:
@@ -263,59 +245,58 @@ def comparison(
 ) -> Comparison:
     """Return a test of a field.
 
-    Raises Fault where the operator does not suit the field or its operands.
+    Raises CriterionFault if the operator does not suit the field or its operands.
     """
     rule = BY_NAME[operator]
-    given = tuple(operands)
+    listed = tuple(operands)
     if operator not in FIELDS[field.kind]:
         raise CriterionFault(f"{rule.word!r} says nothing of {title(field)}")
-    if (rule.count is None and not given) or (rule.count is not None and len(given) != rule.count):
-        raise CriterionFault(f"{rule.word!r} takes {rule.count or 'one or more'}, not {len(given)}")
-    check_operands(rule, given)
-    if field.kind in ("first_seen", "last_seen") and not all(
-        isinstance(one, Moment | Days) for one in given
-    ):
+    fits = bool(listed) if rule.count is None else len(listed) == rule.count
+    if not fits:
+        raise CriterionFault(
+            f"{rule.word!r} takes {rule.count or 'one or more'}, not {len(listed)}"
+        )
+    check_operands(rule, listed)
+    are_times = [isinstance(operand, Moment | Days) for operand in listed]
+    if field.kind in ("first_seen", "last_seen") and not all(are_times):
         raise CriterionFault(f"{title(field)} is a time")
-    if field.kind in ("identity", "attribution") and any(
-        isinstance(one, Moment | Days) for one in given
-    ):
+    if field.kind in ("identity", "attribution") and any(are_times):
         raise CriterionFault(f"{title(field)} is no time")
     if field.kind == "environment":
-        for one in given:
-            if one not in ENVIRONMENTS:
-                raise CriterionFault(f"the environment is {' or '.join(ENVIRONMENTS)}, not {one}")
-    return Comparison(field, operator, given)
+        for operand in listed:
+            if operand not in ENVIRONMENTS:
+                raise CriterionFault(
+                    f"the environment is {' or '.join(ENVIRONMENTS)}, not {operand}"
+                )
+    return Comparison(field, operator, listed)
 
 
-def check_operands(rule: CriterionOperator, given: tuple[Operand, ...]) -> None:
-    """Refuse operands of a kind that an operator does not take. Raises Fault."""
-    for place, one in enumerate(given):
-        if not kinds_of(one).intersection(rule.takes):
+def check_operands(rule: CriterionOperator, operands: tuple[Operand, ...]) -> None:
+    """Refuse operands of a kind that an operator does not take. Raises CriterionFault."""
+    for place, operand in enumerate(operands):
+        if not kinds_of(operand).intersection(rule.takes):
             raise CriterionFault(
-                f"{rule.word!r} takes a {' or a '.join(rule.takes)}, not {shown(one)}", place
+                f"{rule.word!r} takes a {' or a '.join(rule.takes)}, not {shown(operand)}", place
             )
-        if type(one) is not type(given[0]):
+        if type(operand) is not type(operands[0]):
             raise CriterionFault(f"{rule.word!r} takes texts or numbers, not both", place)
-    if rule.name == "between" and _begin(given[0]) > _begin(given[1]):
+    if rule.name == "between" and _start(operands[0]) > _start(operands[1]):
         raise CriterionFault(
-            f"{shown(given[0])} is after {shown(given[1])}: nothing lies between them"
+            f"{shown(operands[0])} is after {shown(operands[1])}: nothing lies between them"
         )
-    if any(isinstance(one, str) and "\0" in one for one in given):
+    if any(isinstance(operand, str) and "\0" in operand for operand in operands):
         raise CriterionFault("a text cannot hold the NUL character")
 
 
-def _begin(one: Operand) -> Decimal:
-    return (
-        Decimal(one.first_ms)
-        if isinstance(one, Moment)
-        else one
-        if isinstance(one, Decimal)
-        else Decimal(0)
-    )
+def _start(operand: Operand) -> Decimal:
+    """Return the number or the first millisecond of an operand of `between`."""
+    if isinstance(operand, Moment):
+        return Decimal(operand.first_ms)
+    return operand if isinstance(operand, Decimal) else Decimal(0)
 
 
 def kinds_of(operand: Operand) -> set[str]:
-    """Return the kinds of operand (Operator.takes) that something is."""
+    """Return the kinds of operand (CriterionOperator.takes) that a value is."""
     if isinstance(operand, str):
         return {"text"}
     if isinstance(operand, Decimal):
@@ -326,14 +307,10 @@ def kinds_of(operand: Operand) -> set[str]:
 
 
 def shown(operand: Operand) -> str:
-    """Return an operand as an error shows it."""
-    return (
-        repr(operand)
-        if isinstance(operand, str)
-        else digits_of(operand)
-        if isinstance(operand, Decimal)
-        else str(operand)
-    )
+    """Return an operand for a message."""
+    if isinstance(operand, str):
+        return repr(operand)
+    return digits_of(operand) if isinstance(operand, Decimal) else str(operand)
 
 
 def digits_of(number: Decimal) -> str:
@@ -354,9 +331,9 @@ def title(field: CriterionField) -> str:
 
 
 def attribute(key: str) -> CriterionField:
-    """Return the field of an attribute, reserved keys in the platform's own spelling.
+    """Return the field of an attribute; a reserved key has the platform's own spelling.
 
-    Raises Fault.
+    Raises CriterionFault.
     """
     if not key or "\0" in key:
         raise CriterionFault("an attribute has a name")
@@ -364,7 +341,7 @@ def attribute(key: str) -> CriterionField:
 
 
 def identity(name: str) -> CriterionField:
-    """Return the field of an identity type, in any spelling of domain.md 3. Raises Fault."""
+    """Return the field of an identity type, in any spelling. Raises CriterionFault."""
     kind = type_named(name)
     if kind is None:
         raise CriterionFault(f"{name} is no identity type")
@@ -372,36 +349,34 @@ def identity(name: str) -> CriterionField:
 
 
 def device_field(name: str) -> CriterionField:
-    """Return a field of device_info. Raises Fault."""
+    """Return a field of device_info. Raises CriterionFault."""
     if not name or "\0" in name:
         raise CriterionFault("a field of a device has a name")
     return CriterionField("device", name)
 
 
 def attribution_field(name: str) -> CriterionField:
-    """Return a field of the install attribution. Raises Fault."""
+    """Return a field of the install attribution. Raises CriterionFault."""
     if name not in ATTRIBUTION:
         raise CriterionFault(f"attribution has {', '.join(ATTRIBUTION)}, not {name}")
     return CriterionField("attribution", name)
 
 
 def field_of(name: str) -> CriterionField:
-    """Return what a name means: what a column of that name means in an import (batch.field_named).
-    Raises Fault.
+    """Return the field that a name means, as a column of an import (batch_fields.field_named).
 
-    An identity type in any spelling of domain.md 3, or else an attribute; `user_attributes.email`
-    is the attribute even so. `device_info.` and `attribution_info.` name those fields.
+    It is an identity type in any spelling of domain.md 3, else an attribute;
+    `user_attributes.email` is that attribute all the same. `device_info.` and `attribution_info.`
+    begin the names of those fields. Raises CriterionFault.
     """
     try:
-        found = field_named(name)
+        column = field_named(name)
     except Unusable:
         return attribute(name)
-    if found.kind in ("identity", "attribute"):
-        return (
-            CriterionField("identity", found.name)
-            if found.kind == "identity"
-            else attribute(found.name)
-        )
+    if column.kind == "identity":
+        return CriterionField("identity", column.name)
+    if column.kind == "attribute":
+        return attribute(column.name)
     root, _, member = name.partition(".")
     if root == "device_info":
         return device_field(member)
@@ -411,10 +386,12 @@ def field_of(name: str) -> CriterionField:
 
 
 def when(operator: str, operands: Iterable[Operand]) -> When:
-    """Return a time of events. Raises Fault."""
-    given = tuple(operands)
-    check_operands(BY_NAME[operator], given)
-    return When(operator, tuple(one for one in given if isinstance(one, Moment | Days)))
+    """Return a test of an event's time. Raises CriterionFault."""
+    listed = tuple(operands)
+    check_operands(BY_NAME[operator], listed)
+    return When(
+        operator, tuple(operand for operand in listed if isinstance(operand, Moment | Days))
+    )
 
 
 def happened(
@@ -425,17 +402,22 @@ def happened(
     operator: str = "at_least",
     counts: tuple[int, ...] = (1,),
 ) -> EventCount:
-    """Return a criterion of events. Raises Fault."""
-    if operator not in COUNTS or any(one < 0 for one in counts):
+    """Return a test of how often events happened; kind: their type. Raises CriterionFault."""
+    if operator not in COUNTS or any(count < 0 for count in counts):
         raise CriterionFault("events are counted in whole numbers, by = != < <= > >= and between")
     check_operands(BY_NAME[operator], tuple(map(Decimal, counts)))
     if name is not None and (not name or "\0" in name):
         raise CriterionFault("an event has a name")
-    return EventCount(kind, name, where, when, operator, counts)
+    return EventCount(
+        type=kind, name=name, where=where, when=when, operator=operator, counts=counts
+    )
 
 
 def consent(name: str, state: str) -> Consent:
-    """Return a criterion of consent; name: regulation, a dot, purpose. Raises Fault."""
+    """Return a test of consent. Raises CriterionFault.
+
+    name: the regulation, a dot, and the purpose.
+    """
     regulation, _, purpose = name.partition(".")
     if regulation not in REGULATIONS or not purpose or "\0" in purpose:
         raise CriterionFault(f"consent is to gdpr.PURPOSE or ccpa.{CCPA_PURPOSE}, not {name}")
@@ -447,10 +429,10 @@ def consent(name: str, state: str) -> Consent:
 
 
 def near(distance: Decimal, unit: str, latitude: Decimal, longitude: Decimal) -> Near:
-    """Return a criterion of place.
+    """Return a test of the last known place.
 
-    Raises Fault where there is no such point; operands are the distance, the latitude, the
-    longitude.
+    Raises CriterionFault if there is no such point; its operands are the distance, the latitude and
+    the longitude.
     """
     if not (abs(latitude) <= 90 and abs(longitude) <= 180):
         raise CriterionFault(
@@ -458,53 +440,57 @@ def near(distance: Decimal, unit: str, latitude: Decimal, longitude: Decimal) ->
             2 if abs(latitude) <= 90 else 1,
         )
     if unit not in METRES or distance < 0:
-        raise CriterionFault(f"a distance is so many {', '.join(METRES)}")
-    return Near(distance, unit, latitude, longitude)
+        raise CriterionFault(f"a distance is a number of {', '.join(METRES)}")
+    return Near(distance=distance, unit=unit, latitude=latitude, longitude=longitude)
 
 
 def leaves(tree: Criterion) -> Iterator[Criterion]:
-    """Return the criteria of a tree that are no combination, left to right, each as often as it
-    stands there.
-    """
+    """Yield the criteria of a tree that are no combination, left to right, also repeated ones."""
     if isinstance(tree, All | AnyOf):
-        for one in tree.parts:
-            yield from leaves(one)
+        for part in tree.parts:
+            yield from leaves(part)
     elif isinstance(tree, Not):
         yield from leaves(tree.part)
     else:
         yield tree
 
 
-def check_depth(tree: Criterion, left: int = DEEPEST) -> None:
-    """Refuse criteria that are nested too deep. Raises Fault."""
-    if not left:
+def check_depth(tree: Criterion, levels: int = DEEPEST) -> None:
+    """Refuse criteria that are nested deeper than some levels. Raises CriterionFault."""
+    if not levels:
         raise CriterionFault(f"criteria may be nested {DEEPEST} levels deep, not more")
     if isinstance(tree, All | AnyOf):
-        for one in tree.parts:
-            check_depth(one, left - 1)
+        for part in tree.parts:
+            check_depth(part, levels - 1)
     elif isinstance(tree, Not):
-        check_depth(tree.part, left - 1)
+        check_depth(tree.part, levels - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """What criteria need to be decided, so that no more is made.
+    """The facts that criteria need, so that no others are made.
 
-    attributes: keys; identities: types; happened: distinct criteria of events; device, attribution:
-    fields; consents: (regulation, purpose); audiences: names of others; place: the last known
-    place; seen: first and last seen; clock: the outcome can change by time alone. Whether the
-    person has opted out is always needed.
+    Whether the person has opted out is always needed.
     """
 
     attributes: tuple[str, ...] = ()
+    """Keys of attributes."""
     identities: tuple[str, ...] = ()
+    """Identity types."""
     happened: tuple[EventCount, ...] = ()
+    """Distinct tests of events."""
     device: tuple[str, ...] = ()
+    """Members of device_info."""
     attribution: tuple[str, ...] = ()
+    """Members of attribution_info."""
     consents: tuple[tuple[str, str], ...] = ()
+    """Consents, as (regulation, purpose)."""
     audiences: tuple[str, ...] = ()
+    """Names of other audiences."""
     place: bool = False
+    """Whether the last known place is needed."""
     clock: bool = False
+    """Whether the outcome can change by time alone."""
 
     @property
     def events(self) -> bool:
@@ -518,65 +504,66 @@ class Reads:
 
 
 def reads(*trees: Criterion) -> Reads:
-    """Say what some criteria need together."""
-    found = [one for tree in trees for one in leaves(tree)]
+    """Return the facts that some criteria need together."""
+    tests = [leaf for tree in trees for leaf in leaves(tree)]
 
     def names(kind: str) -> tuple[str, ...]:
-        return _once(
-            one.field.name
-            for one in found
-            if isinstance(one, Comparison) and one.field.kind == kind
+        return _distinct(
+            test.field.name
+            for test in tests
+            if isinstance(test, Comparison) and test.field.kind == kind
         )
 
     return Reads(
         attributes=names("attribute"),
         identities=names("identity"),
-        happened=_once(one for one in found if isinstance(one, EventCount)),
+        happened=_distinct(test for test in tests if isinstance(test, EventCount)),
         device=names("device"),
         attribution=names("attribution"),
-        consents=_once((one.regulation, one.purpose) for one in found if isinstance(one, Consent)),
-        audiences=_once(one.name for one in found if isinstance(one, InAudience)),
-        place=any(isinstance(one, Near) for one in found),
-        clock=any(_by_clock(one) for one in found),
+        consents=_distinct(
+            (test.regulation, test.purpose) for test in tests if isinstance(test, Consent)
+        ),
+        audiences=_distinct(test.name for test in tests if isinstance(test, InAudience)),
+        place=any(isinstance(test, Near) for test in tests),
+        clock=any(_by_clock(test) for test in tests),
     )
 
 
 T = TypeVar("T")
 
 
-def _once(given: Iterable[T]) -> tuple[T, ...]:
-    return tuple(dict.fromkeys(given))
+def _distinct(items: Iterable[T]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(items))
 
 
-def _by_clock(one: Criterion) -> bool:
-    operator = (
-        one.operator
-        if isinstance(one, Comparison)
-        else one.when.operator
-        if isinstance(one, EventCount) and one.when
-        else ""
-    )
+def _by_clock(test: Criterion) -> bool:
+    """Return whether the outcome of a test can change by time alone."""
+    if isinstance(test, Comparison):
+        operator = test.operator
+    else:
+        operator = test.when.operator if isinstance(test, EventCount) and test.when else ""
     return operator in ("within", "ago")
 
 
 def order_of_evaluation(audiences: Mapping[str, Criterion]) -> list[str]:
-    """Return the names of audiences in an order to evaluate them in: those that refer to another
-    come last.
+    """Return the names of audiences in an order to evaluate them in.
 
-    Names are compared without case. Raises UsageError where one refers to an audience that is not
-    there, or that itself refers to one (domain.md 11.2: membership is not nested).
+    Audiences that refer to others come last. Names compare without case. Raises UsageError if an
+    audience refers to one that does not exist, or that itself refers to another (domain.md 11.2:
+    membership is not nested).
     """
-    known = {fold(name): name for name in audiences}
+    names = {fold(name): name for name in audiences}
     refers = {name: reads(tree).audiences for name, tree in audiences.items()}
-    named = [(name, other) for name, others in refers.items() for other in others]
-    for name, other in named:
-        if fold(other) not in known:
-            raise UsageError(f"audience {name} refers to {other}: there is no such audience")
-    for name, other in named:
-        meant = known[fold(other)]
-        if refers[meant]:
+    references = [(name, target) for name, targets in refers.items() for target in targets]
+    for name, target in references:
+        if fold(target) not in names:
+            raise UsageError(f"audience {name} refers to {target}: there is no such audience")
+    for name, target in references:
+        target_name = names[fold(target)]
+        if refers[target_name]:
             raise UsageError(
-                f"audience {name} refers to {meant}, which itself refers to {refers[meant][0]}",
+                f"audience {name} refers to {target_name}, which itself refers to"
+                f" {refers[target_name][0]}",
                 "an audience that refers to another cannot be referred to: write its criteria out",
             )
     return [

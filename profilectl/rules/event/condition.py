@@ -1,11 +1,10 @@
-"""Conditions on one event: `currency = 'EUR' and price > 10`, read with a grammar, told of an
-event.
+"""Conditions on one event, such as `currency = 'EUR' and price > 10`: read, and tested.
 
-Names are those of field.path_of. Texts compare ignoring case; with a number, whatever is a number
-compares, also in text, digit for digit. A test of a field with several values holds where one of
-them passes; a negated test (!=, not in, not contains, not matches) holds where the test itself does
-not, so also where the field is absent. What exists and what is empty: presence.py. The same as SQL:
-event_sql. Sources: domain.md 11.1, 11.2.
+Names are those of field.path_of. Texts compare without case. A comparison with a number compares
+every value that is a number, also in text, digit for digit. A test of a field with several values
+holds if one of them passes. A negated test (!=, not in, not contains, not matches) holds if the
+test itself does not, so also if the field is absent. For what exists and what is empty see
+text/presence.py. The same in SQL: sql/events.py. Sources: domain.md 11.1, 11.2.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from __future__ import annotations
 import functools
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Protocol, cast
 
 from profilectl.codes import UsageError
 from profilectl.rules.event.field import Path, fold, found_at, path_of, scalars, text_of
@@ -23,6 +22,12 @@ from profilectl.rules.text.numbers import LITERAL, quantity, quantity_of
 from profilectl.rules.text.presence import exists, is_filled
 from profilectl.rules.text.values import Value
 
+if TYPE_CHECKING:
+    from lark import Lark
+
+_WORDS = "and|or|not|is|in|contains|matches|exists|null|true|false"
+_QUOTED = '"([^"]|"")+"'
+_BARE = rf"(?!({_WORDS})\b)[^\W\d][\w$]*"
 GRAMMAR = rf"""
 ?start: any
 ?any: all ("or"i all)*                                   -> any
@@ -47,37 +52,47 @@ OPERATOR: "=" | "!=" | "<>" | "<=" | ">=" | "<" | ">"
 NUMBER: /{LITERAL}/i
 BOOLEAN: /(true|false)\b/i
 STRING: /'([^']|'')*'/
-NAME: /("([^"]|"")+"|(?!(and|or|not|is|in|contains|matches|exists|null|true|false)\b)[^\W\d][\w$]*|\$\w+)(\[\])?(\.("([^"]|"")+"|[\w$]+)(\[\])?)*/i
+NAME: /({_QUOTED}|{_BARE}|\$\w+)(\[\])?(\.({_QUOTED}|[\w$]+)(\[\])?)*/i
 %import common.WS
 %ignore WS
 """
 EXAMPLE = "for example currency = 'EUR' and price > 10"
 
-_ORDER: dict[str, Callable[[Any, Any], bool]] = {
+_ORDER: dict[str, Callable[[int, int], bool]] = {
     "=": operator.eq,
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
 }
+"""The signs, as tests of how a value compares with a literal (-1, 0, 1) and of 0."""
+
+
+class ParsedNode(Protocol):
+    """A node of the tree that the parser makes; its leaves are texts."""
+
+    data: str
+    """The name of its rule in the grammar."""
+    children: Sequence[ParsedNode]
+    """The nodes and leaves below it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A value that a condition states.
-
-    number: as which it compares; a boolean is the text true or false.
-    """
+    """A value that a condition states."""
 
     text: str
+    """The value as text; a boolean is the text true or false."""
     number: bool = False
+    """Whether it compares as a number."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnyCondition:
-    """One of the parts holds."""
+    """At least one of the parts holds."""
 
     parts: tuple[Node, ...]
+    """The parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +100,7 @@ class AllOf:
     """All parts hold."""
 
     parts: tuple[Node, ...]
+    """The parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,45 +108,55 @@ class NotCondition:
     """The part does not hold."""
 
     part: Node
+    """The part."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """Something other than null stands there."""
+    """The field has a value other than null."""
 
     path: Path
+    """The field."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """Something other than null, an empty text, list or object stands there."""
+    """The field has a value other than null, an empty text, list or object."""
 
     path: Path
+    """The field."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A value is =, <, <=, > or >= a literal."""
+    """A value compares with a literal."""
 
     path: Path
+    """The field."""
     operator: str
+    """=, <, <=, > or >=."""
     literal: Literal
+    """The literal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contains:
-    """The text of a value has the text of the literal in it."""
+    """The text of a value contains a text."""
 
     path: Path
+    """The field."""
     literal: Literal
+    """The text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """The whole text of a value is as the pattern has it: * is any run of characters, ? one."""
+    """The whole text of a value matches a pattern."""
 
     path: Path
+    """The field."""
     pattern: str
+    """The pattern: * is any run of characters, ? one."""
 
 
 Node = AnyCondition | AllOf | NotCondition | Exists | Filled | Compared | Contains | Matches
@@ -138,13 +164,15 @@ Node = AnyCondition | AllOf | NotCondition | Exists | Filled | Compared | Contai
 
 @dataclass(frozen=True, slots=True)
 class EventCondition:
-    """A condition on an event: the text it was read from, and what it says."""
+    """A condition on an event."""
 
     text: str
+    """The text that it was read from."""
     node: Node
+    """Its meaning."""
 
     def holds(self, document: Value) -> bool:
-        """Say whether the condition holds for an event (values.parse_json of its whole text)."""
+        """Return whether the condition holds for an event (values.parse_json of its text)."""
         return _holds(self.node, document)
 
     def paths(self) -> list[Path]:
@@ -155,12 +183,12 @@ class EventCondition:
 def event_condition(text: str) -> EventCondition:
     """Read a condition.
 
-    Raises UsageError, with a mark before the character that was not expected.
+    Raises UsageError, with a mark before the character that is wrong.
     """
     from lark.exceptions import UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
     try:
-        return EventCondition(text, _read(_parser().parse(text)))
+        return EventCondition(text, _read(cast(ParsedNode, _parser().parse(text))))
     except UnexpectedInput as error:
         ended = isinstance(error, UnexpectedEOF) or (
             isinstance(error, UnexpectedToken) and error.token.type == "$END"
@@ -176,12 +204,12 @@ def event_condition(text: str) -> EventCondition:
 
 @functools.lru_cache(maxsize=256)
 def condition_read(text: str) -> EventCondition:
-    """Read a condition, or give back what was read of the same text before. Raises UsageError."""
+    """Read a condition, once for each text. Raises UsageError."""
     return event_condition(text)
 
 
 def condition_text(text: str) -> str:
-    """Return the text of a condition without outer white space, once it is known to be one.
+    """Return the text of a condition without outer white space, if it can be read.
 
     Raises UsageError.
     """
@@ -190,46 +218,49 @@ def condition_text(text: str) -> str:
 
 
 def holds(text: str, document: Value) -> bool:
-    """Say whether the condition of a text holds for an event.
+    """Return whether the condition in a text holds for an event.
 
-    Raises UsageError where it is no condition.
+    Raises UsageError if the text is no condition.
     """
     return condition_read(text).holds(document)
 
 
 @functools.cache
-def _parser() -> Any:
+def _parser() -> Lark:
     from lark import Lark
 
     return Lark(GRAMMAR, parser="lalr", maybe_placeholders=False)
 
 
-def _read(tree: Any) -> Node:
-    kind = str(tree.data)
-    if kind in ("any", "all"):
-        parts = tuple(_read(one) for one in tree.children)
-        return AnyCondition(parts) if kind == "any" else AllOf(parts)
-    if kind == "negation":
+def _read(tree: ParsedNode) -> Node:
+    rule = str(tree.data)
+    if rule in ("any", "all"):
+        parts = tuple(_read(part) for part in tree.children)
+        return AnyCondition(parts) if rule == "any" else AllOf(parts)
+    if rule == "negation":
         return NotCondition(_read(tree.children[0]))
-    if kind.startswith("not_"):
-        return NotCondition(_test(kind.removeprefix("not_"), tree.children))
-    return _test(kind, tree.children)
+    if rule.startswith("not_"):
+        return NotCondition(_test(rule.removeprefix("not_"), tree.children))
+    return _test(rule, tree.children)
 
 
-def _test(kind: str, children: list[Any]) -> Node:
-    name, *rest = children
+def _test(rule: str, children: Sequence[ParsedNode]) -> Node:
+    name, *operands = children
     path = path_of(str(name))
-    match kind:
+    match rule:
         case "compared":
-            if rest[0] in ("!=", "<>"):
-                return NotCondition(Compared(path, "=", _literal(rest[1])))
-            return Compared(path, str(rest[0]), _literal(rest[1]))
+            sign, literal = str(operands[0]), _literal(operands[1])
+            if sign in ("!=", "<>"):
+                return NotCondition(Compared(path, "=", literal))
+            return Compared(path, sign, literal)
         case "among":
-            return AnyCondition(tuple(Compared(path, "=", _literal(one)) for one in rest))
+            return AnyCondition(
+                tuple(Compared(path, "=", _literal(operand)) for operand in operands)
+            )
         case "contains":
-            return Contains(path, _literal(rest[0]))
+            return Contains(path, _literal(operands[0]))
         case "matches":
-            return Matches(path, _unquoted(rest[0]))
+            return Matches(path, _unquoted(operands[0]))
         case "empty":
             return NotCondition(Filled(path))
         case "filled":
@@ -237,16 +268,16 @@ def _test(kind: str, children: list[Any]) -> Node:
     return Exists(path)
 
 
-def _literal(tree: Any) -> Literal:
+def _literal(tree: ParsedNode) -> Literal:
     token = tree.children[0]
     if tree.data == "text":
         return Literal(_unquoted(token))
-    return (
-        Literal(str(token), number=True) if tree.data == "number" else Literal(str(token).lower())
-    )
+    if tree.data == "number":
+        return Literal(str(token), number=True)
+    return Literal(str(token).lower())
 
 
-def _unquoted(token: Any) -> str:
+def _unquoted(token: ParsedNode) -> str:
     return str(token)[1:-1].replace("''", "'")
 
 
@@ -270,11 +301,11 @@ def _holds(node: Node, document: Value) -> bool:
         case NotCondition(part):
             return not _holds(part, document)
         case Exists(path):
-            return any(exists(one) for one in found_at(document, path))
+            return any(exists(value) for value in found_at(document, path))
         case Filled(path):
-            return any(is_filled(one) for one in found_at(document, path))
-    test = _value_test(node)
-    return any(test(one) for one in scalars(found_at(document, node.path)))
+            return any(is_filled(value) for value in found_at(document, path))
+    passes = _value_test(node)
+    return any(passes(value) for value in scalars(found_at(document, node.path)))
 
 
 def _value_test(node: Compared | Contains | Matches) -> Callable[[Value], bool]:
@@ -282,25 +313,34 @@ def _value_test(node: Compared | Contains | Matches) -> Callable[[Value], bool]:
     match node:
         case Compared(_, sign, Literal(text, True)):
             number = quantity(text)
-            return lambda one: (
-                (mine := quantity_of(one)) is not None and _ORDER[sign](mine.order(number), 0)
+            return lambda value: (
+                (mine := quantity_of(value)) is not None and _ORDER[sign](mine.order(number), 0)
             )
         case Compared(_, sign, literal):
             folded = fold(literal.text)
-            return lambda one: _ORDER[sign](fold(text_of(one)), folded)
+            return lambda value: _ORDER[sign](_text_order(fold(text_of(value)), folded), 0)
         case Contains(_, literal):
             within = fold(literal.text)
-            return lambda one: within in fold(text_of(one))
+            return lambda value: within in fold(text_of(value))
     pattern = pattern_of(fold(node.pattern))
-    return lambda one: bool(pattern.fullmatch(fold(text_of(one))))
+    return lambda value: bool(pattern.fullmatch(fold(text_of(value))))
+
+
+def _text_order(text: str, literal: str) -> int:
+    """Return -1, 0 or 1: how a text compares with a literal."""
+    return (text > literal) - (text < literal)
 
 
 def pattern_of(pattern: str) -> re.Pattern[str]:
-    """Return the expression that a whole folded text must match: * is any run of characters, ? one."""
+    """Return the expression that a whole folded text must match.
+
+    In a pattern * is any run of characters, ? one.
+    """
     # The shortest run that reaches the next piece is taken for good, or a row of stars would try
     # them all.
-    first, *rest = (re.escape(one).replace(r"\?", ".") for one in pattern.split("*"))
-    if not rest:
-        return re.compile(first, re.DOTALL)
-    *middle, last = rest
-    return re.compile(first + "".join(f"(?>.*?{one})" for one in middle) + ".*" + last, re.DOTALL)
+    beginning, *pieces = (re.escape(piece).replace(r"\?", ".") for piece in pattern.split("*"))
+    if not pieces:
+        return re.compile(beginning, re.DOTALL)
+    *middle, end = pieces
+    runs = "".join(f"(?>.*?{piece})" for piece in middle)
+    return re.compile(beginning + runs + ".*" + end, re.DOTALL)

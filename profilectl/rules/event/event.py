@@ -1,12 +1,14 @@
-"""An event of a batch: its types, what each must say, and the event that the cells of a row make.
+"""An event of a batch: its types, the data it must have, and the event in the cells of a row.
 
-Sources: domain.md 5.2 (types and required data), 2.1 (limits), 8.1 (columns of a CSV file).
+Sources: domain.md 5.2 (types and required data), 2.1 (limits), 8.1 (columns of a CSV file), 14
+(opt-out).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from profilectl.rules.fields import (
     Unusable,
@@ -23,55 +25,59 @@ from profilectl.rules.text.values import Number, Value, to_json
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """What the data of an event of this type must have, and the member that names the event ("":
-    none does).
-    """
+    """A type of event."""
 
     needs: tuple[str, ...] = ()
+    """The members that its data must have."""
     name: str = ""
+    """The member that names the event; empty: none does."""
 
 
 # fmt: off
+_CUSTOM = ("event_name", "custom_event_type")
+_TRANSITION = "application_transition_type"
 EVENT_TYPES: dict[str, EventType] = {
-    #                                         must have                              is named by
-    "custom_event":                 EventType(("event_name", "custom_event_type"),   "event_name"),
-    "screen_view":                  EventType((),                                    "screen_name"),
-    "commerce_event":               EventType((),                                    "product_action.action"),
+    #                                         must have               is named by
+    "custom_event":                 EventType(_CUSTOM,                "event_name"),
+    "screen_view":                  EventType((),                     "screen_name"),
+    "commerce_event":               EventType((),                     "product_action.action"),
     "session_start":                EventType(),
     "session_end":                  EventType(),
-    "application_state_transition": EventType(("application_transition_type",),      "application_transition_type"),
+    "application_state_transition": EventType((_TRANSITION,),         _TRANSITION),
     "first_run":                    EventType(),
     "opt_out":                      EventType(),
     "push_registration":            EventType(("register", "registration_token")),
-    "push_message":                 EventType(("push_message_type",),                "push_message_type"),
+    "push_message":                 EventType(("push_message_type",), "push_message_type"),
     "push_reaction":                EventType(),
-    "breadcrumb":                   EventType(("label",),                            "label"),
-    "crash_report":                 EventType((),                                    "class_name"),
-    "network_performance":          EventType((),                                    "url"),
-    "profile":                      EventType((),                                    "profile_event_type"),
+    "breadcrumb":                   EventType(("label",),             "label"),
+    "crash_report":                 EventType((),                     "class_name"),
+    "network_performance":          EventType((),                     "url"),
+    "profile":                      EventType((),                     "profile_event_type"),
     "pre_attribution":              EventType(),
-    "user_attribute_change":        EventType((),                                    "user_attribute_name"),
+    "user_attribute_change":        EventType((),                     "user_attribute_name"),
     "user_identity_change":         EventType(),
     "uninstall":                    EventType(),
 }
 
-CUSTOM_TYPES = ("navigation", "location", "search", "transaction", "user_content", "user_preference", "social", "other",
-                "attribution", "media")
-
-# A commerce event says exactly one of these; the name of the event is the action of the first two.
+CUSTOM_TYPES = (
+    "navigation", "location", "search", "transaction", "user_content", "user_preference", "social",
+    "other", "attribution", "media",
+)
 COMMERCE = ("product_action", "promotion_action", "product_impressions")
-
-# Kept whole beyond these (the platform cuts them), and counted.
+"""The members of which a commerce event has exactly one; the name of the event is the action of one
+of the first two.
+"""
 EVENT_LIMITS = {"name": 256, "attributes": 100, "key": 256, "value": 4096}
-
-# The platform takes so many distinct event names of a workspace by default; of the types whose
-# names somebody thinks up.
+"""The limits of an event (domain.md 2.1). One beyond them is kept whole and counted; the platform
+cuts it.
+"""
 NAMED_FREELY = ("custom_event", "screen_view")
+"""The types whose names somebody thinks up."""
 MOST_NAMES = 1_000
-
-# Which type the event of a row has where no cell says it: the first that a cell begins with
-# (domain.md 8.1).
+"""The most distinct names of such events that the platform takes from a workspace by default."""
 COLUMN_TYPES = (
+    # the event type of a row without a cell for it: the first whose beginning a cell has
+    # (domain.md 8.1)
     ("data.product_action.",         "commerce_event"),
     ("data.promotion_action.",       "commerce_event"),
     ("data.product_impressions.",    "commerce_event"),
@@ -79,19 +85,33 @@ COLUMN_TYPES = (
     ("data.screen_name",             "screen_view"),
     ("data.is_opted_out",            "opt_out"),
 )
-FILE_ENDINGS = {"-custom_event": "custom_event", "-commerce_event": "commerce_event", "-screen_view": "screen_view"}
-
-# Cells of these are numbers or booleans where they read as one; all others are strings.
+FILE_ENDINGS = {
+    # the ending of a file's name, and the type of its events
+    "-custom_event":   "custom_event",
+    "-commerce_event": "commerce_event",
+    "-screen_view":    "screen_view",
+}
 TYPED_CELLS = (
-    "data.timestamp_unixtime_ms", "data.session_id", "data.session_start_unixtime_ms", "data.register",
-    "data.product_action.total_amount", "data.product_action.tax_amount", "data.product_action.shipping_amount",
-    "data.product_action.checkout_step", "data.product_action.products.price", "data.product_action.products.quantity",
-    "data.product_action.products.position", "data.product_action.products.total_product_amount",
+    "data.timestamp_unixtime_ms",
+    "data.session_id",
+    "data.session_start_unixtime_ms",
+    "data.register",
+    "data.product_action.total_amount",
+    "data.product_action.tax_amount",
+    "data.product_action.shipping_amount",
+    "data.product_action.checkout_step",
+    "data.product_action.products.price",
+    "data.product_action.products.quantity",
+    "data.product_action.products.position",
+    "data.product_action.products.total_product_amount",
 )
-# Cells of these are booleans where they stand for one.
+"""Cells that are numbers or booleans if they read as one; all others are strings."""
 BOOLEAN_CELLS = ("data.is_opted_out",)
-# A cell's path names a member of the only entry of these lists.
-LISTS = ("data.product_action.products", "data.promotion_action.promotions", "data.product_impressions")
+"""Cells that are booleans if they read as one (fields.BOOLEANS)."""
+LISTS = (
+    "data.product_action.products", "data.promotion_action.promotions", "data.product_impressions",
+)
+"""The lists of an event; the path of a cell names a member of the only entry."""
 # fmt: on
 
 _ATTRIBUTES = "data.custom_attributes."
@@ -99,22 +119,24 @@ _ATTRIBUTES = "data.custom_attributes."
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event as it is stored.
-
-    at_ms: its own time, or None where it states none and its batch's counts. text: the whole event
-    as compact JSON, numbers digit for digit; over: whether it is over a limit.
-    """
+    """An event as it is stored."""
 
     type: str
+    """Its type, one of EVENT_TYPES."""
     name: str | None
+    """Its name, if it has one."""
     at_ms: int | None
+    """Its own time; None: its batch's time counts."""
     session: str | None
+    """Its session, if it states one."""
     text: str
+    """The whole event as compact JSON, numbers digit for digit."""
     over: bool = False
+    """Whether it is over a limit."""
 
 
 def added_event(name: str) -> Event:
-    """Return the event that `import --event NAME` adds to every batch: the seed page's example."""
+    """Return the event that `import --event NAME` adds to every batch (the seed page's example)."""
     return read_event(
         {"data": {"event_name": name, "custom_event_type": "other"}, "event_type": "custom_event"},
         1,
@@ -128,7 +150,10 @@ def read_events(events: Value) -> tuple[Event, ...]:
 
 
 def read_event(event: Value, place: int) -> Event:
-    """Read one event; place: which of its batch, from 1. Raises Unusable."""
+    """Read one event (domain.md 5.2). Raises Unusable.
+
+    place: its place in the batch, from 1.
+    """
     if not isinstance(event, dict):
         raise Unusable("BATCH_INVALID", f"event {place} is {json_type(event)}")
     kind = event.get("event_type")
@@ -149,30 +174,30 @@ def read_event(event: Value, place: int) -> Event:
         raise Unusable(
             "BATCH_INVALID", f"event {place}: data.timestamp_unixtime_ms: {error.detail}"
         ) from None
-    return _event(kind, data, at_ms, event)
+    return _event(event, kind, data, at_ms=at_ms)
 
 
 def event_kept(event: dict[str, Value]) -> Event:
-    """Return an event that an older version let pass, whatever is said of it today."""
-    found = event.get("data")
-    data = found if isinstance(found, dict) else {}
+    """Return an event that an older version let pass, without checking it."""
+    members = event.get("data")
+    data = members if isinstance(members, dict) else {}
     try:
         at_ms = whole_number(data.get("timestamp_unixtime_ms"), "BATCH_INVALID")
     except Unusable:
         at_ms = None
-    return _event(str(event.get("event_type")), data, at_ms, event)
+    return _event(event, str(event.get("event_type")), data, at_ms=at_ms)
 
 
-def _event(kind: str, data: Mapping[str, Value], at_ms: int | None, event: Value) -> Event:
+def _event(event: Value, kind: str, data: Mapping[str, Value], *, at_ms: int | None) -> Event:
     session = data.get("session_uuid") or data.get("session_id")
     name = name_of(kind, data)
     return Event(
-        kind,
-        name,
-        at_ms,
-        str(session) if isinstance(session, str) else None,
-        to_json(event),
-        _over(name, data),
+        type=kind,
+        name=name,
+        at_ms=at_ms,
+        session=str(session) if isinstance(session, str) else None,
+        text=to_json(event),
+        over=_is_over(name, data),
     )
 
 
@@ -193,7 +218,7 @@ def _check_data(kind: str, data: Mapping[str, Value], place: int) -> None:
                 "BATCH_INVALID",
                 f"event {place}: unknown custom_event_type {shown(data['custom_event_type'])}",
             )
-    if kind == "commerce_event" and sum(data.get(one) is not None for one in COMMERCE) != 1:
+    if kind == "commerce_event" and sum(data.get(member) is not None for member in COMMERCE) != 1:
         raise Unusable(
             "BATCH_INVALID",
             f"event {place}: a commerce_event needs exactly one of {', '.join(COMMERCE)}",
@@ -203,19 +228,20 @@ def _check_data(kind: str, data: Mapping[str, Value], place: int) -> None:
 
 
 def name_of(kind: str, data: Mapping[str, Value]) -> str | None:
-    """Return the name of an event of a type: what a condition, a filter and a list call it by."""
+    """Return the name of an event, by which conditions, filters and lists call it, or None."""
     path = EVENT_TYPES[kind].name.split(".") if kind in EVENT_TYPES else []
     if kind == "commerce_event" and data.get("product_action") is None:
         path = ["promotion_action", "action"]
-    found: Value = dict(data)
+    name: Value = dict(data)
     for step in path:
-        found = found.get(step) if isinstance(found, dict) else None
-    return found if isinstance(found, str) and not isinstance(found, Number) and found else None
+        name = name.get(step) if isinstance(name, dict) else None
+    return name if isinstance(name, str) and not isinstance(name, Number) and name else None
 
 
-def _over(name: str | None, data: Mapping[str, Value]) -> bool:
-    found = data.get("custom_attributes")
-    attributes = found if isinstance(found, dict) else {}
+def _is_over(name: str | None, data: Mapping[str, Value]) -> bool:
+    """Return whether an event is over a limit (domain.md 2.1)."""
+    members = data.get("custom_attributes")
+    attributes = members if isinstance(members, dict) else {}
     return (
         len(name or "") > EVENT_LIMITS["name"]
         or len(attributes) > EVENT_LIMITS["attributes"]
@@ -228,16 +254,19 @@ def _over(name: str | None, data: Mapping[str, Value]) -> bool:
 
 
 def event_of_cells(cells: Mapping[str, Value], file_type: str | None = None) -> Event | None:
-    """Return the event that the cells of a row make, or None where no cell is filled.
+    """Return the event in the cells of a row, or None if no cell is filled (domain.md 8.1).
 
-    cells: by their columns without the `events.` before them, in order; file_type: what the file's
-    name says. A custom event whose type no cell states is of type other. Raises Unusable.
+    A custom event without a cell for its custom type is of the custom type other.
+
+    cells: by their columns without `events.`, in order. file_type: the event type in the file's
+    name, if any. Raises Unusable.
     """
     filled = {path: value for path, value in cells.items() if value is not None}
     if not filled:
         return None
-    stated = filled.pop("event_type", None)
-    kind = stated if isinstance(stated, str) else file_type or type_of_columns(list(filled))
+    type_cell = filled.pop("event_type", None)
+    by_columns = file_type or type_of_columns(list(filled))
+    kind = type_cell if isinstance(type_cell, str) else by_columns
     if kind is None:
         raise Unusable("BATCH_INVALID", "event 1: no cell says its event_type")
     if kind == "custom_event":
@@ -245,33 +274,28 @@ def event_of_cells(cells: Mapping[str, Value], file_type: str | None = None) -> 
     event: dict[str, Value] = {}
     for path in {**cells, **filled}:
         if path != "event_type":
-            put(event, steps_of(path), _typed(path, filled.get(path)))
+            put(event, steps_of(path), _typed_cell(path, filled.get(path)))
     event = without_empty(event)
     event["event_type"] = kind
     return read_event(event, 1)
 
 
-def _typed(path: str, value: Value) -> Value:
+def _typed_cell(path: str, value: Value) -> Value:
     if path in BOOLEAN_CELLS:
         return boolean(value)
     return typed(value) if path in TYPED_CELLS else value
 
 
 def type_of_columns(paths: Sequence[str]) -> str | None:
-    """Return the event type that the filled columns of a row stand for."""
-    return next(
-        (
-            kind
-            for begin, kind in COLUMN_TYPES
-            if any(f"{path}.".startswith(begin) or path == begin for path in paths)
-        ),
-        None,
-    )
+    """Return the event type that the filled columns of a row mean, or None (COLUMN_TYPES)."""
+    for beginning, kind in COLUMN_TYPES:
+        if any(f"{path}.".startswith(beginning) or path == beginning for path in paths):
+            return kind
+    return None
 
 
 def steps_of(path: str) -> tuple[str, ...]:
-    """Return the members that a column's path walks through; "[]" goes into the only entry of a
-    list.
+    """Return the members on the path of a column; "[]" leads into the only entry of a list.
 
     Raises Unusable (BATCH_UNKNOWN_FIELD) for a path that names nothing.
     """
@@ -288,42 +312,66 @@ def steps_of(path: str) -> tuple[str, ...]:
     return steps
 
 
+class EventOrder(NamedTuple):
+    """The order of a person's events: by their times, of equals by arrival."""
+
+    at_ms: int
+    """The time of the event."""
+    arrival: int
+    """The arrival of its row."""
+    place: int
+    """Its place in the row's batch."""
+
+
 @dataclass(frozen=True, slots=True)
 class Occurred:
-    """One event of a person, as what is computed of events sees it.
-
-    at_ms: its time; arrival, place: its row, and where in the row's batch; document: the whole of
-    it.
-    """
+    """An event of a person, for everything that is computed from events."""
 
     type: str
+    """Its type."""
     name: str | None
+    """Its name, if it has one."""
     at_ms: int
+    """Its time, or that of its batch if it has none."""
     arrival: int
+    """The arrival of its row."""
     place: int
+    """Its place in the row's batch."""
     session: str | None
+    """Its session, if it states one."""
     document: dict[str, Value]
+    """The whole event."""
+
+    @property
+    def order(self) -> EventOrder:
+        """Its place in the order of the person's events."""
+        return EventOrder(self.at_ms, self.arrival, self.place)
 
 
 def last_opt_out(events: Iterable[Occurred]) -> Occurred | None:
-    """Return the opt_out event that is in force: the last, by its time, then by arrival (domain.md
-    14).
+    """Return the opt_out event in force, or None (domain.md 14).
+
+    It is the last by its time, of equals the later arrival.
     """
-    said = [one for one in events if one.type == "opt_out"]
-    return max(said, key=lambda one: (one.at_ms, one.arrival, one.place), default=None)
+    opt_outs = [event for event in events if event.type == "opt_out"]
+    return max(opt_outs, key=lambda event: event.order, default=None)
 
 
 def opted_out(events: Iterable[Occurred]) -> bool:
-    """Say whether the opt_out event in force opts out."""
-    last = last_opt_out(events)
-    data = last.document.get("data") if last else None
+    """Return whether the opt_out event in force opts out (domain.md 14)."""
+    in_force = last_opt_out(events)
+    data = in_force.document.get("data") if in_force else None
     return isinstance(data, dict) and data.get("is_opted_out") in (True, "true")
 
 
-def names_warning(count: int, where: str) -> str:
-    """Return what is said of the distinct event names of a workspace, or of what leaves for it; ""
-    where there are not too many.
+def names_warning(count: int, place: str) -> str:
+    """Return the warning that the events have too many distinct names, or "".
+
+    place: the workspace or the files that have them.
     """
     if count <= MOST_NAMES:
         return ""
-    return f"{count:,} distinct event names in {where}: the platform takes {MOST_NAMES:,} by default, and leaves out events of others"
+    return (
+        f"{count:,} distinct event names in {place}: the platform takes {MOST_NAMES:,} by default,"
+        " and leaves out events of others"
+    )

@@ -1,8 +1,7 @@
-"""Connections of audiences: who of an audience is told of to an output, by which identities, with
-which attributes, and in what form.
+"""Connections of audiences: which members are sent to an output, and in what form.
 
 Sources: domain.md 11.2 (the output payload: chosen identities, chosen attributes, add, delete and
-attribute_update), 14 (who is opted out is in no audience), 5.3 (consent).
+attribute_update), 14 (an opted-out person is in no audience), 5.3 (consent).
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from profilectl.codes import UsageError
 from profilectl.rules.identity import BY_NAME, TYPES, IdentityType, key_of, no_type, type_named
@@ -25,12 +23,12 @@ from profilectl.rules.text.values import Value, held_json, parse_json, whole
 KEYS = ("audience", "output", "active", "identities", "hash", "phone", "attributes", "consent")
 HASHES = ("sha256",)
 PHONES: dict[str, str] = {
-    # what is hashed of a phone number
+    # the form of a phone number that is hashed
     "e164":   "the number with its +, as UID2, Google and TikTok hash it",
     "digits": "its digits alone, as Meta and Snap hash it",
 }
 FORMS: dict[str, Callable[[str], str | None]] = {
-    # the normal form of an identity before it is hashed; of all other types it is the value
+    # the normal form of an identity that is hashed; for all other types it is the value
     "email":          email_in_form,
     "mobile_number":  phone_in_form,
     "phone_number_2": phone_in_form,
@@ -43,24 +41,30 @@ MESSAGE = "audience_membership_change_request"
 
 @dataclass(frozen=True, slots=True)
 class AudienceConnection:
-    """An audience, an output, and what the output is told of the members. identities: the types of
-    identities that go, in the order of types; hash: "" or one of HASHES; phone: of PHONES;
-    attributes: the keys that are shared."""
+    """An audience, an output, and what is sent of the members."""
 
     name: str
+    """Its name."""
     audience: str
+    """The audience."""
     output: str
+    """The output."""
     active: bool = True
+    """Whether anything is sent."""
     identities: tuple[str, ...] | None = None
+    """The types of identities that go, in the order of identity.TYPES; None: of users, all."""
     hash: str = ""
+    """How identities are hashed, one of HASHES; empty: they go as they are."""
     phone: str = "e164"
+    """The form of a phone number that is hashed, one of PHONES."""
     attributes: tuple[str, ...] = ()
+    """The keys of the attributes that go."""
     consents: tuple[ConsentRule, ...] = ()
+    """The rules on consent."""
 
-    def as_table(self) -> dict[str, Any]:
-        """Return the connection as the configuration has it: what audience_connection_of reads as
-        the same."""
-        table: dict[str, Any] = {"audience": self.audience, "output": self.output}
+    def as_table(self) -> dict[str, object]:
+        """Return the connection as a table: the opposite of audience_connection_of."""
+        table: dict[str, object] = {"audience": self.audience, "output": self.output}
         if not self.active:
             table["active"] = False
         if self.identities is not None:
@@ -72,21 +76,21 @@ class AudienceConnection:
         if self.attributes:
             table["attributes"] = list(self.attributes)
         if self.consents:
-            table["consent"] = [one.as_table() for one in self.consents]
+            table["consent"] = [rule.as_table() for rule in self.consents]
         return table
 
     def types(self) -> list[IdentityType]:
-        """Return the types of identities that go: all user identities, where none are chosen."""
-        return [
-            kind
-            for kind in TYPES
-            if (kind.name in self.identities if self.identities is not None else not kind.device)
-        ]
+        """Return the types of identities that go: if none are chosen, those of users."""
+        if self.identities is None:
+            return [kind for kind in TYPES if not kind.device]
+        return [kind for kind in TYPES if kind.name in self.identities]
 
 
 def is_of_audience(name: str, table: object) -> bool:
-    """Say whether a connection of the configuration is one of an audience. Raises UsageError for
-    one that is of both, or of neither."""
+    """Return whether a connection of the configuration is one of an audience.
+
+    Raises UsageError if it is one of a feed too, or of neither.
+    """
     if not isinstance(table, Mapping):
         return False
     if "feed" in table and "audience" in table:
@@ -100,94 +104,102 @@ def is_of_audience(name: str, table: object) -> bool:
     return "audience" in table
 
 
-def audience_connection_of(name: str, table: Mapping[str, Any]) -> AudienceConnection:
-    """Read a connection of an audience. Raises UsageError, naming the key."""
-    where = f"connection {name}"
+def audience_connection_of(name: str, table: Mapping[str, object]) -> AudienceConnection:
+    """Read a connection of an audience from its table. Raises UsageError, naming the key."""
+    title = f"connection {name}"
     if not name.strip() or len(name) > LONGEST_NAME:
-        raise UsageError(f"{where}: a name has 1 to {LONGEST_NAME} characters")
+        raise UsageError(f"{title}: a name has 1 to {LONGEST_NAME} characters")
     for key in table:
         if key not in KEYS:
             raise UsageError(
-                f"{where}: there is no key {key}",
+                f"{title}: there is no key {key}",
                 f"a connection of an audience has {', '.join(KEYS)}",
             )
-    for key in ("audience", "output"):
-        if not isinstance(table.get(key), str) or not table[key].strip():
-            raise UsageError(f"{where}: needs {key}", "a text")
-    if not isinstance(table.get("active", True), bool):
-        raise UsageError(f"{where}: active must be true or false")
-    if table.get("hash", HASHES[0]) not in HASHES:
-        raise UsageError(
-            f"{where}: hash = {table['hash']!r}",
-            f"it is {', '.join(HASHES)}; without it identities go as they are",
-        )
-    if table.get("phone", "e164") not in PHONES:
-        raise UsageError(
-            f"{where}: phone = {table['phone']!r}", "it is one of " + ", ".join(PHONES)
-        )
-    if "phone" in table and "hash" not in table:
-        raise UsageError(
-            f"{where}: phone says what is hashed of a phone number, and nothing is hashed",
-            'add hash = "sha256"',
-        )
+    audience, output = (_text(title, table, key) for key in ("audience", "output"))
+    active = table.get("active", True)
+    if not isinstance(active, bool):
+        raise UsageError(f"{title}: active must be true or false")
+    hash_name, phone = _hash_and_phone(title, table)
     return AudienceConnection(
-        name,
-        table["audience"],
-        table["output"],
-        table.get("active", True),
-        _identities(where, table),
-        table.get("hash", ""),
-        table.get("phone", "e164"),
-        _attributes(where, table.get("attributes", [])),
-        tuple(ConsentRule(*one) for one in consent_rules(where, table)),
+        name=name,
+        audience=audience,
+        output=output,
+        active=active,
+        identities=_identities(title, table),
+        hash=hash_name,
+        phone=phone,
+        attributes=_attributes(title, table.get("attributes", [])),
+        consents=tuple(ConsentRule(*rule) for rule in consent_rules(title, table)),
     )
 
 
-def _identities(where: str, table: Mapping[str, Any]) -> tuple[str, ...] | None:
+def _text(title: str, table: Mapping[str, object], key: str) -> str:
+    value = table.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise UsageError(f"{title}: needs {key}", "a text")
+    return value
+
+
+def _hash_and_phone(title: str, table: Mapping[str, object]) -> tuple[str, str]:
+    hash_name, phone = table.get("hash", ""), table.get("phone", "e164")
+    if "hash" in table and hash_name not in HASHES:
+        raise UsageError(
+            f"{title}: hash = {hash_name!r}",
+            f"it is {', '.join(HASHES)}; without it identities go as they are",
+        )
+    if phone not in PHONES:
+        raise UsageError(f"{title}: phone = {phone!r}", "it is one of " + ", ".join(PHONES))
+    if "phone" in table and "hash" not in table:
+        raise UsageError(
+            f"{title}: phone says what is hashed of a phone number, and nothing is hashed",
+            'add hash = "sha256"',
+        )
+    return str(hash_name), str(phone)
+
+
+def _identities(title: str, table: Mapping[str, object]) -> tuple[str, ...] | None:
     if "identities" not in table:
         return None
-    stated = table["identities"]
-    if (
-        not isinstance(stated, list)
-        or not stated
-        or not all(isinstance(one, str) for one in stated)
-    ):
+    names = table["identities"]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise UsageError(
-            f"{where}: identities must be a list of types",
+            f"{title}: identities must be a list of types",
             'for example ["email", "mobile_number"]; without it all user identities go',
         )
     chosen = set()
-    for one in stated:
-        kind = type_named(one)
+    for name in names:
+        kind = type_named(name)
         if kind is None:
-            raise UsageError(f"{where}: there is no identity type {one!r}", no_type(one).hint)
+            raise UsageError(f"{title}: there is no identity type {name!r}", no_type(name).hint)
         chosen.add(kind.name)
     return tuple(kind.name for kind in TYPES if kind.name in chosen)
 
 
-def _attributes(where: str, stated: object) -> tuple[str, ...]:
-    if not isinstance(stated, list) or not all(isinstance(one, str) and one for one in stated):
+def _attributes(title: str, keys: object) -> tuple[str, ...]:
+    if not isinstance(keys, list) or not all(isinstance(key, str) and key for key in keys):
         raise UsageError(
-            f"{where}: attributes must be a list of names",
+            f"{title}: attributes must be a list of names",
             'for example ["tier"]; without it none go',
         )
-    return tuple(sorted(set(stated)))
+    return tuple(sorted(set(keys)))
 
 
 def identities_told(
     connection: AudienceConnection, identities: Mapping[str, Sequence[str]]
 ) -> list[dict[str, str]]:
-    """Return the identities of a person as they go: type, encoding, value. One that has no normal
-    form is left out where it is hashed: nobody could match it."""
-    found: dict[tuple[str, str], None] = {}
+    """Return the identities of a person as they go: type, encoding, value (domain.md 11.2).
+
+    If identities are hashed, one without a normal form is left out: nobody could match it.
+    """
+    values: dict[tuple[str, str], None] = {}
     for kind in connection.types():
         for value in identities.get(kind.name, ()):
-            told = _hashed(connection, kind.name, value) if connection.hash else value
-            if told is not None:
-                found[kind.name, told] = None
+            sent = _hashed(connection, kind.name, value) if connection.hash else value
+            if sent is not None:
+                values[kind.name, sent] = None
     return [
         {"type": name, "encoding": connection.hash or "raw", "value": value}
-        for name, value in found
+        for name, value in values
     ]
 
 
@@ -200,10 +212,13 @@ def _hashed(connection: AudienceConnection, kind: str, value: str) -> str | None
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def are_told(told: Sequence[Mapping[str, str]], values: Iterable[str]) -> bool:
-    """Say whether any of the identities of a message is one of these values, whatever connection
-    put it into its form."""
-    return any(_is_told(one["type"], one["value"], value) for one in told for value in values)
+def are_told(identities: Sequence[Mapping[str, str]], values: Iterable[str]) -> bool:
+    """Return whether a message's identities have one of some values, in any form they may go in."""
+    return any(
+        _is_told(identity["type"], identity["value"], value)
+        for identity in identities
+        for value in values
+    )
 
 
 def _is_told(kind: str, sent: str, value: str) -> bool:
@@ -218,15 +233,18 @@ def _is_told(kind: str, sent: str, value: str) -> bool:
 def attributes_told(
     action: str, held: Mapping[str, str], before: Mapping[str, str], after: Mapping[str, str]
 ) -> list[dict[str, Value]]:
-    """Return the attributes that go with a message. held: what the person has of those that are
-    shared; before, after: the fingerprints of what the output has, and of what the person has."""
+    """Return the attributes that go with a message (domain.md 11.2).
+
+    action: ADD, DELETE or UPDATE. held: the person's held values of the attributes that go. before,
+    after: the fingerprints of the values that the output has, and of the person's.
+    """
     if action == DELETE:
         return []
-    known = {} if action == ADD else before
+    output_has = {} if action == ADD else before
     upserts: list[dict[str, Value]] = [
         {"key": key, "value": parse_json(held_json(value)), "action": "upsert"}
         for key, value in sorted(held.items())
-        if known.get(key) != after.get(key)
+        if output_has.get(key) != after.get(key)
     ]
     return upserts + [
         {"key": key, "action": "delete"} for key in sorted(before) if key not in after
@@ -235,35 +253,42 @@ def attributes_told(
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What an output is told of a person. identities: identities_told, attributes:
-    attributes_told."""
+    """A message to an output about a member of an audience."""
 
     message: str
+    """Its id."""
     at_ms: int
+    """When it was made."""
     mpid: int
+    """The person's MPID."""
     environment: str
+    """The person's environment."""
     audience: int
+    """The number of the audience."""
     audience_name: str
+    """The name of the audience."""
     action: str
+    """ADD, DELETE or UPDATE."""
     since_ms: int
+    """Since when the person is in the audience."""
     identities: Sequence[Mapping[str, str]]
+    """The identities that go (identities_told)."""
     attributes: Sequence[Mapping[str, Value]] = ()
+    """The attributes that go (attributes_told)."""
 
     def document(self) -> dict[str, Value]:
-        """Return the message in the platform's form; `id`, `environment` and `since_ms` are
-        ours."""
-        device = {kind.name for kind in TYPES if kind.device}
+        """Return the message as the platform has it; `id`, `environment`, `since_ms` are ours."""
         audience: dict[str, Value] = {
             "audience_id": whole(self.audience),
             "audience_name": self.audience_name,
             "action": self.action,
             "since_ms": whole(self.since_ms),
-            "user_attributes": [dict(one) for one in self.attributes],
+            "user_attributes": [dict(attribute) for attribute in self.attributes],
         }
         profile: dict[str, Value] = {
             "mpid": str(self.mpid),
-            "user_identities": _listed(self.identities, lambda kind: kind not in device),
-            "device_identities": _listed(self.identities, lambda kind: kind in device),
+            "user_identities": self._identities_of(device=False),
+            "device_identities": self._identities_of(device=True),
             "partner_identities": [],
             "audiences": [audience],
         }
@@ -275,9 +300,12 @@ class Told:
             "user_profiles": [profile],
         }
 
-
-def _listed(identities: Iterable[Mapping[str, str]], wanted: Callable[[str], bool]) -> list[Value]:
-    return [dict(one) for one in identities if wanted(one["type"])]
+    def _identities_of(self, *, device: bool) -> list[Value]:
+        return [
+            dict(identity)
+            for identity in self.identities
+            if BY_NAME[identity["type"]].device is device
+        ]
 
 
 def fingerprints(text: str | None) -> dict[str, str]:

@@ -1,8 +1,8 @@
-"""Connections: which batches of a feed leave to an output, and what of them.
+"""Connections: which batches of a feed leave for an output, and which parts of them.
 
-Sources: domain.md 12 (forwarding rules, sampling, data filter, in this order), 14 (an opted-out
-user's batches leave as ever), 5.2 (`mParticle Source Feed` is never filtered). A rule asks about
-the batch as it would leave, completed.
+A rule tests the batch as it would leave, completed. Sources: domain.md 12 (forwarding rules,
+sampling, data filter, in this order), 14 (an opted-out user's batches leave as ever), 5.2
+(`mParticle Source Feed` is never filtered).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, cast
+from typing import cast
 
 from profilectl.rules.consent import Purpose, Said
 from profilectl.rules.event.event import name_of
@@ -35,7 +35,7 @@ REASONS: dict[str, str] = {
 }
 ACTIONS = ("forward-only", "do-not-forward")
 BOUND = ("sdk",)
-# Sources whose feeds belong to a platform; all others are unbound.
+"""The sources whose feeds belong to a platform; all others are unbound."""
 POINTS: dict[str, str] = {
     # kind of data point        the shape in which a filter names some
     "event_types":              "list",
@@ -46,19 +46,23 @@ POINTS: dict[str, str] = {
 }
 # fmt: on
 SAMPLES = 10_000
+"""The steps of sampling: a hundredth of a percent each."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttributeRule:
     """A user attribute has exactly this value, or not.
 
-    What it has as JSON (a number, a list) is compared as its text; a tag has no text, so no value
-    is its.
+    A value that is JSON (a number, a list) is compared as its text; a tag has no text, so it equals
+    no value.
     """
 
     name: str
+    """The attribute."""
     value: str
+    """The value."""
     action: str
+    """What happens to a batch of which this is true, one of ACTIONS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,94 +70,109 @@ class AttributionRule:
     """The install attribution names exactly this publisher, or not."""
 
     publisher: str
+    """The publisher."""
     action: str
+    """What happens to a batch of which this is true, one of ACTIONS."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentRule:
-    """What was said of a purpose is `consented: true`, or not. Nothing said is not true: so with
-    `do-not-forward` (the CCPA's opt-out) data flows, with `forward-only` (the GDPR's consent) it
-    does not.
+    """The consent in force is `consented: true`, or not.
+
+    Without a statement it is not: so data flows under `do-not-forward` (the CCPA's opt-out), and
+    does not under `forward-only` (the GDPR's consent).
     """
 
     purpose: Purpose
+    """The regulation and the purpose."""
     action: str
+    """What happens to a batch of which this is true, one of ACTIONS."""
 
     def as_table(self) -> dict[str, str]:
-        """Return the rule as the configuration has it."""
+        """Return the rule as a table of the configuration."""
         return {"regulation": self.purpose[0], "purpose": self.purpose[1], "action": self.action}
 
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Some data points, by kind.
-
-    events: event type -> names; event_attributes: event type -> name -> keys.
-    """
+    """Some data points, by kind."""
 
     event_types: frozenset[str] = frozenset()
+    """Types of events."""
     events: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Event type -> names."""
     event_attributes: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
+    """Event type -> name -> keys of attributes."""
     user_attributes: frozenset[str] = frozenset()
+    """Keys of attributes."""
     user_identities: frozenset[str] = frozenset()
+    """Types of identities."""
 
-    def as_table(self) -> dict[str, Any]:
-        """Return the points as the configuration has them."""
-        found: dict[str, Any] = {
-            name: sorted(getattr(self, name))
-            for name in ("event_types", "user_attributes", "user_identities")
-            if getattr(self, name)
-        }
+    def as_table(self) -> dict[str, object]:
+        """Return the points as a table of the configuration."""
+        table: dict[str, object] = {}
+        if self.event_types:
+            table["event_types"] = sorted(self.event_types)
         if self.events:
-            found["events"] = {kind: sorted(names) for kind, names in sorted(self.events.items())}
+            table["events"] = {kind: sorted(names) for kind, names in sorted(self.events.items())}
         if self.event_attributes:
-            found["event_attributes"] = {
+            table["event_attributes"] = {
                 kind: {name: sorted(keys) for name, keys in sorted(named.items())}
                 for kind, named in sorted(self.event_attributes.items())
             }
-        return {name: found[name] for name in POINTS if name in found}
+        if self.user_attributes:
+            table["user_attributes"] = sorted(self.user_attributes)
+        if self.user_identities:
+            table["user_identities"] = sorted(self.user_identities)
+        return table
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A feed, an output, and what goes from the one to the other.
-
-    sampling: percent of the users. off: data points that are switched off; only: those that are on,
-    where the output takes no others.
-    """
+    """A feed, an output, and what goes from the one to the other."""
 
     name: str
+    """Its name."""
     feed: str
+    """The feed."""
     output: str
+    """The output."""
     active: bool = True
+    """Whether anything goes."""
     sampling: Decimal = Decimal(100)
+    """The percentage of users whose batches go."""
     attributes: tuple[AttributeRule, ...] = ()
+    """Rules on user attributes."""
     attributions: tuple[AttributionRule, ...] = ()
+    """Rules on the install attribution."""
     consents: tuple[ConsentRule, ...] = ()
+    """Rules on consent."""
     id_sync: bool = False
+    """Whether only batches of users with a login identity go."""
     off: Points = field(default_factory=Points)
+    """The data points that are switched off."""
     only: Points | None = None
+    """The data points that are switched on, if the output takes no others."""
 
-    def as_table(self) -> dict[str, Any]:
-        """Return the connection as the configuration has it: what connection_of reads as the same."""
-        table: dict[str, Any] = {"feed": self.feed, "output": self.output}
+    def as_table(self) -> dict[str, object]:
+        """Return the connection as a table of the configuration: the opposite of connection_of."""
+        table: dict[str, object] = {"feed": self.feed, "output": self.output}
         if not self.active:
             table["active"] = False
         if self.sampling != 100:
-            table["sampling"] = (
-                int(self.sampling) if self.sampling == int(self.sampling) else str(self.sampling)
-            )
+            is_whole = self.sampling == int(self.sampling)
+            table["sampling"] = int(self.sampling) if is_whole else str(self.sampling)
         if self.attributes:
             table["attribute"] = [
-                {"name": one.name, "value": one.value, "action": one.action}
-                for one in self.attributes
+                {"name": rule.name, "value": rule.value, "action": rule.action}
+                for rule in self.attributes
             ]
         if self.attributions:
             table["attribution"] = [
-                {"publisher": one.publisher, "action": one.action} for one in self.attributions
+                {"publisher": rule.publisher, "action": rule.action} for rule in self.attributions
             ]
         if self.consents:
-            table["consent"] = [one.as_table() for one in self.consents]
+            table["consent"] = [rule.as_table() for rule in self.consents]
         if self.id_sync:
             table["id_sync"] = True
         if self.off != Points():
@@ -166,26 +185,24 @@ class Connection:
 def refusal(
     outgoing: Outgoing, connection: Connection, output: Output, login: Iterable[str]
 ) -> str | None:
-    """Return why a completed batch does not leave through a connection (one of REASONS), or None.
+    """Return why a completed batch does not leave through a connection, or None (domain.md 12).
 
-    login: the identity types that make a user known. What the data filter leaves is `filtered`.
+    It is one of REASONS. What the data filter leaves of the batch is `filtered`.
+
+    login: the identity types that make a user known.
     """
     if not output.accepts_unbound and outgoing.feed.source not in BOUND:
         return "UNBOUND"
     if outgoing.eventless and not output.accepts_eventless:
         return "EVENTLESS"
-    attributes = outgoing.document.get("user_attributes")
-    stated = attributes if isinstance(attributes, dict) else {}
-    # a tag has no text
-    texts = {key: held_text(hold(value)) for key, value in stated.items() if value is not None}
-    if not all(
-        _passes(one.action, texts.get(one.name) == one.value) for one in connection.attributes
-    ):
+    if not _attributes_pass(outgoing, connection):
         return "ATTRIBUTE"
     publisher = outgoing.attribution.get("publisher")
-    if not all(_passes(one.action, publisher == one.publisher) for one in connection.attributions):
+    if not all(
+        _passes(rule.action, publisher == rule.publisher) for rule in connection.attributions
+    ):
         return "ATTRIBUTION"
-    if not all(_consents(one, outgoing.consents) for one in connection.consents):
+    if not all(_consents(rule, outgoing.consents) for rule in connection.consents):
         return "CONSENT"
     if connection.id_sync and not _identity_types(outgoing.document) & set(login):
         return "ID_SYNC"
@@ -196,112 +213,138 @@ def refusal(
     return None
 
 
-def _consents(rule: ConsentRule, consents: Sequence[Mapping[Purpose, Said]]) -> bool:
-    """Say whether a rule lets through what is about several workspaces: each that has heard of the
-    purpose must.
-    """
-    said = [one[rule.purpose] for one in consents if rule.purpose in one] or [{}]
-    return all(_passes(rule.action, one.get("consented") is True) for one in said)
-
-
-def _passes(action: str, met: bool) -> bool:
-    return met if action == "forward-only" else not met
-
-
-def _identity_types(document: Mapping[str, Value]) -> set[str]:
-    listed = document.get("user_identities")
-    return (
-        {str(one["identity_type"]) for one in listed if isinstance(one, dict)}
-        if isinstance(listed, list)
-        else set()
+def _attributes_pass(outgoing: Outgoing, connection: Connection) -> bool:
+    attributes = outgoing.document.get("user_attributes")
+    values = attributes if isinstance(attributes, dict) else {}
+    # A tag has no text.
+    texts = {key: held_text(hold(value)) for key, value in values.items() if value is not None}
+    return all(
+        _passes(rule.action, texts.get(rule.name) == rule.value) for rule in connection.attributes
     )
 
 
+def _consents(rule: ConsentRule, consents: Sequence[Mapping[Purpose, Said]]) -> bool:
+    """Return whether a rule lets a batch through.
+
+    If the batch is about several workspaces, each that has a statement on the purpose must let it.
+    """
+    statements = [consent[rule.purpose] for consent in consents if rule.purpose in consent] or [{}]
+    return all(_passes(rule.action, statement.get("consented") is True) for statement in statements)
+
+
+def _passes(action: str, is_met: bool) -> bool:
+    return is_met if action == "forward-only" else not is_met
+
+
+def _identity_types(document: Mapping[str, Value]) -> set[str]:
+    identities = document.get("user_identities")
+    if not isinstance(identities, list):
+        return set()
+    return {str(identity["identity_type"]) for identity in identities if isinstance(identity, dict)}
+
+
 def sampled(output: str, mpid: int, percent: Decimal) -> bool:
-    """Say whether a user is in the sample of an output: always or never the same user."""
+    """Return whether a user is in the sample of an output: always or never (domain.md 12)."""
     digest = hashlib.sha256(f"{output}{mpid}".encode()).digest()
     return int.from_bytes(digest[:8], "big") % SAMPLES < percent * (SAMPLES // 100)
+
+
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    """A data filter."""
+
+    off: Points
+    """The points that are switched off."""
+    only: Points | None
+    """The points that are switched on; None: all others."""
+
+    def passes_attribute(self, key: str) -> bool:
+        is_on = self.only is None or key in self.only.user_attributes
+        return key not in self.off.user_attributes and is_on
+
+    def passes_identity(self, kind: str) -> bool:
+        is_on = self.only is None or kind in self.only.user_identities
+        return kind not in self.off.user_identities and is_on
+
+    def event(self, event: Mapping[str, Value]) -> dict[str, Value] | None:
+        """Return the rest of an event, or None if its type or its name is switched off.
+
+        `only` switches on an event by its type (and all its names and attributes), by its name (and
+        all its attributes), or by its attributes.
+        """
+        kind, members = str(event.get("event_type")), event.get("data")
+        data = members if isinstance(members, dict) else {}
+        name = name_of(kind, data) or ""
+        off, only = self.off, self.only
+        if kind in off.event_types or name in off.events.get(kind, frozenset()):
+            return None
+        keys: frozenset[str] | None = None
+        if (
+            only is not None
+            and kind not in only.event_types
+            and name not in only.events.get(kind, frozenset())
+        ):
+            keys = only.event_attributes.get(kind, {}).get(name)
+            if keys is None:
+                return None
+        attributes = data.get("custom_attributes")
+        if not isinstance(attributes, dict):
+            return dict(event)
+        dropped = off.event_attributes.get(kind, {}).get(name, frozenset())
+        passing = {
+            key: value
+            for key, value in attributes.items()
+            if key == SOURCE_FEED or (key not in dropped and (keys is None or key in keys))
+        }
+        return {**event, "data": {**data, "custom_attributes": passing}}
 
 
 def filtered(
     document: Mapping[str, Value], connection: Connection, output: Output
 ) -> dict[str, Value] | None:
-    """Return what the data filter leaves of a document; None where it had events and has none left,
-    and the output takes no batch without.
+    """Return what the data filter leaves of a document (domain.md 12).
+
+    Returns None if it had events and none is left, and the output takes no batch without events.
     """
-    found = dict(document)
-    off = connection.off
     only = (connection.only or Points()) if not output.send_new_data_points else None
-    identities, keys = (
-        (only.user_identities, only.user_attributes) if only is not None else (None, None)
-    )
-    events = found.get("events")
+    data_filter = _Filter(connection.off, only)
+    leaving = dict(document)
+    events = leaving.get("events")
     if isinstance(events, list):
-        left = [
-            kept
+        passing = [
+            filtered_event
             for event in events
-            if isinstance(event, dict) and (kept := _event(event, off, only)) is not None
+            if isinstance(event, dict) and (filtered_event := data_filter.event(event)) is not None
         ]
-        if left:
-            found["events"] = cast(Value, left)
+        if passing:
+            leaving["events"] = cast(Value, passing)
         else:
-            del found["events"]
+            del leaving["events"]
             if not output.accepts_eventless:
                 return None
-    listed = found.get("user_identities")
-    if isinstance(listed, list):
-        found["user_identities"] = [
-            one
-            for one in listed
-            if isinstance(one, dict)
-            and _on(str(one["identity_type"]), off.user_identities, identities)
+    _filter_user(leaving, data_filter)
+    return leaving
+
+
+def _filter_user(document: dict[str, Value], data_filter: _Filter) -> None:
+    """Take the identities and attributes that the filter does not let through out of a document."""
+    identities = document.get("user_identities")
+    if isinstance(identities, list):
+        document["user_identities"] = [
+            identity
+            for identity in identities
+            if isinstance(identity, dict)
+            and data_filter.passes_identity(str(identity["identity_type"]))
         ]
-    attributes = found.get("user_attributes")
+    attributes = document.get("user_attributes")
     if isinstance(attributes, dict):
-        found["user_attributes"] = {
-            key: value for key, value in attributes.items() if _on(key, off.user_attributes, keys)
+        document["user_attributes"] = {
+            key: value for key, value in attributes.items() if data_filter.passes_attribute(key)
         }
-    deleted = found.get("deleted_user_attributes")
+    deleted = document.get("deleted_user_attributes")
     if isinstance(deleted, list):
-        found["deleted_user_attributes"] = [
-            key for key in deleted if _on(str(key), off.user_attributes, keys)
+        document["deleted_user_attributes"] = [
+            key for key in deleted if data_filter.passes_attribute(str(key))
         ]
-        if not found["deleted_user_attributes"]:
-            del found["deleted_user_attributes"]
-    return found
-
-
-def _on(point: str, off: frozenset[str], only: frozenset[str] | None) -> bool:
-    return point not in off and (only is None or point in only)
-
-
-def _event(event: Mapping[str, Value], off: Points, only: Points | None) -> dict[str, Value] | None:
-    """Return what is left of an event; None where its type or its name is switched off.
-
-    `only` switches on an event by its type (and with it all its names and attributes), by its name
-    (all its attributes), or by its attributes.
-    """
-    kind, found = str(event.get("event_type")), event.get("data")
-    data = found if isinstance(found, dict) else {}
-    name = name_of(kind, data) or ""
-    if kind in off.event_types or name in off.events.get(kind, frozenset()):
-        return None
-    keys: frozenset[str] | None = None
-    if (
-        only is not None
-        and kind not in only.event_types
-        and name not in only.events.get(kind, frozenset())
-    ):
-        keys = only.event_attributes.get(kind, {}).get(name)
-        if keys is None:
-            return None
-    attributes = data.get("custom_attributes")
-    if not isinstance(attributes, dict):
-        return dict(event)
-    gone = off.event_attributes.get(kind, {}).get(name, frozenset())
-    left = {
-        key: value
-        for key, value in attributes.items()
-        if key == SOURCE_FEED or _on(key, gone, keys)
-    }
-    return {**event, "data": {**data, "custom_attributes": left}}
+        if not document["deleted_user_attributes"]:
+            del document["deleted_user_attributes"]

@@ -1,10 +1,13 @@
-"""TODO rules.leaving.connection_config (split off rules.leaving.connection)."""
+"""Connections in the configuration: how one is read and checked.
+
+The rules of a connection themselves are in connection.py. Sources: domain.md 12 (forwarding rules,
+sampling, data filter), 5.3 (purposes of consent), 5.2 (types of events).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import Any
 
 from profilectl.codes import UsageError
 from profilectl.rules.consent import SALE, Purpose
@@ -33,220 +36,224 @@ KEYS = (
     "filter",
     "only",
 )
+"""The keys of a connection."""
 
 
 def check_connection(connection: Connection) -> None:
-    """Refuse what a connection may say and cannot mean: asked where one is declared, not where it
-    is read again. Raises UsageError.
+    """Refuse a connection that contradicts itself. Raises UsageError.
+
+    A connection is checked when it is declared, not when it is read again from the store.
     """
-    where = f"connection {connection.name}"
+    title = f"connection {connection.name}"
     if any(not rule.name for rule in connection.attributes):
-        raise UsageError(f"{where}: attribute needs name and value, each a text")
+        raise UsageError(f"{title}: attribute needs name and value, each a text")
     only = connection.only or Points()
     for kind, named in only.event_attributes.items():
-        both = (
-            sorted(named)
-            if kind in only.event_types
-            else sorted(named.keys() & only.events.get(kind, frozenset()))
-        )
-        if both:
-            by = "event_types" if kind in only.event_types else "events"
+        # An event that is switched on whole cannot be switched on by its attributes too.
+        by = "event_types" if kind in only.event_types else "events"
+        switched_on = only.events.get(kind, frozenset())
+        names = sorted(named) if by == "event_types" else sorted(named.keys() & switched_on)
+        if names:
             raise UsageError(
-                f"{where}: only: {both[0]} goes with all its attributes by {by}, and with some by event_attributes",
+                f"{title}: only: {names[0]} goes with all its attributes by {by}, and with some by"
+                " event_attributes",
                 "name it in one of them",
             )
 
 
 def connection_of(name: str, table: object) -> Connection:
-    """Read a connection of the configuration. Raises UsageError, naming the key."""
-    where = f"connection {name}"
+    """Read a connection from its table of the configuration. Raises UsageError, naming the key."""
+    title = f"connection {name}"
     if not name.strip() or len(name) > LONGEST_NAME:
-        raise UsageError(f"{where}: a name has 1 to {LONGEST_NAME} characters")
+        raise UsageError(f"{title}: a name has 1 to {LONGEST_NAME} characters")
     if not isinstance(table, Mapping):
         raise UsageError(
-            f"{where} must be a section",
+            f"{title} must be a section",
             f'[connections.{name}] with feed = "crm" and output = "lake"',
         )
     for key in table:
         if key not in KEYS:
             raise UsageError(
-                f"{where}: there is no key {key}", f"a connection has {', '.join(KEYS)}"
+                f"{title}: there is no key {key}", f"a connection has {', '.join(KEYS)}"
             )
-    texts = {key: _text(where, key, table.get(key)) for key in ("feed", "output")}
-    switches = {
-        key: table.get(key, standing) for key, standing in (("active", True), ("id_sync", False))
-    }
-    for key, value in switches.items():
-        if not isinstance(value, bool):
-            raise UsageError(f"{where}: {key} must be true or false")
+    feed, output = (_text(title, key, table.get(key)) for key in ("feed", "output"))
+    active = _switch(title, "active", table.get("active", True))
+    id_sync = _switch(title, "id_sync", table.get("id_sync", False))
     return Connection(
-        name,
-        texts["feed"],
-        texts["output"],
-        switches["active"],
-        _percent(where, table.get("sampling", 100)),
-        tuple(AttributeRule(*one) for one in _rules(where, table, "attribute", ("name", "value"))),
-        tuple(AttributionRule(*one) for one in _rules(where, table, "attribution", ("publisher",))),
-        tuple(ConsentRule(*one) for one in consent_rules(where, table)),
-        switches["id_sync"],
-        _points(f"{where}: filter", table.get("filter", {})),
-        _points(f"{where}: only", table["only"]) if "only" in table else None,
+        name=name,
+        feed=feed,
+        output=output,
+        active=active,
+        sampling=_percent(title, table.get("sampling", 100)),
+        attributes=tuple(
+            AttributeRule(*members)
+            for members in _rules(title, table, "attribute", members=("name", "value"))
+        ),
+        attributions=tuple(
+            AttributionRule(*members)
+            for members in _rules(title, table, "attribution", members=("publisher",))
+        ),
+        consents=tuple(ConsentRule(*rule) for rule in consent_rules(title, table)),
+        id_sync=id_sync,
+        off=_points(f"{title}: filter", table.get("filter", {})),
+        only=_points(f"{title}: only", table["only"]) if "only" in table else None,
     )
 
 
-def _text(where: str, key: str, value: object) -> str:
+def _text(title: str, key: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise UsageError(f"{where}: needs {key}", "a text")
+        raise UsageError(f"{title}: needs {key}", "a text")
     return value
 
 
-def _percent(where: str, stated: object) -> Decimal:
+def _switch(title: str, key: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError(f"{title}: {key} must be true or false")
+    return value
+
+
+def _percent(title: str, value: object) -> Decimal:
+    is_number = isinstance(value, int | str | Decimal) and not isinstance(value, bool)
     try:
-        found = (
-            Decimal(str(stated))
-            if isinstance(stated, int | str | Decimal) and not isinstance(stated, bool)
-            else Decimal(-1)
-        )
+        percent = Decimal(str(value)) if is_number else Decimal(-1)
     except ArithmeticError:
-        found = Decimal(-1)
-    if not found.is_finite() or not 0 <= found <= 100 or (found * 100) % 1:
+        percent = Decimal(-1)
+    if not percent.is_finite() or not 0 <= percent <= 100 or (percent * 100) % 1:
         raise UsageError(
-            f"{where}: sampling = {stated!r}",
+            f"{title}: sampling = {value!r}",
             "percent of the users: 0 to 100, at most two digits after the point",
         )
-    return found.normalize() if found != 100 else Decimal(100)
+    return percent.normalize() if percent != 100 else Decimal(100)
+
+
+def _rule_tables(table: Mapping[str, object], key: str) -> Iterator[object]:
+    """Yield the tables of the rules under a key; one rule may stand without its list."""
+    rules = table.get(key, [])
+    if isinstance(rules, Mapping):
+        yield rules
+    elif isinstance(rules, list):
+        yield from rules
+    else:
+        yield None
 
 
 def _rules(
-    where: str, table: Mapping[str, Any], key: str, members: tuple[str, ...]
+    title: str, table: Mapping[str, object], key: str, *, members: tuple[str, ...]
 ) -> list[tuple[str, ...]]:
-    """Return the rules of a kind as their members and the action; one rule may stand without its
-    list.
-    """
-    stated = table.get(key, [])
-    found = []
-    for one in (
-        [stated] if isinstance(stated, Mapping) else stated if isinstance(stated, list) else [None]
-    ):
-        if not isinstance(one, Mapping) or set(one) - {*members, "action"}:
+    """Return the rules under a key, as their members and the action. Raises UsageError."""
+    rules = []
+    for rule in _rule_tables(table, key):
+        if not isinstance(rule, Mapping) or set(rule) - {*members, "action"}:
             raise UsageError(
-                f"{where}: {key} must be {{ {', '.join(f'{name} = ...' for name in members)}, action = ... }}, or a list of such"
+                f"{title}: {key} must be {{ {', '.join(f'{name} = ...' for name in members)},"
+                " action = ... }, or a list of such"
             )
-        action = one.get("action", ACTIONS[0])
-        if action not in ACTIONS:
-            raise UsageError(
-                f"{where}: {key}: action = {action!r}", "it is one of " + ", ".join(ACTIONS)
-            )
-        values = [one.get(name) for name in members]
+        action = rule.get("action", ACTIONS[0])
+        _check_action(title, key, action)
+        values = [rule.get(name) for name in members]
         if not all(isinstance(value, str) for value in values):
-            raise UsageError(f"{where}: {key} needs {' and '.join(members)}, each a text")
-        found.append((*map(str, values), action))
-    return found
+            raise UsageError(f"{title}: {key} needs {' and '.join(members)}, each a text")
+        rules.append((*map(str, values), action))
+    return rules
 
 
-def consent_rules(where: str, table: Mapping[str, Any]) -> list[tuple[Purpose, str]]:
-    """Return the rules of consent of a connection: the purpose, and what is done with who
-    consented. Raises UsageError.
+def _check_action(title: str, key: str, action: object) -> None:
+    if action not in ACTIONS:
+        raise UsageError(
+            f"{title}: {key}: action = {action!r}", "it is one of " + ", ".join(ACTIONS)
+        )
+
+
+def consent_rules(title: str, table: Mapping[str, object]) -> list[tuple[Purpose, str]]:
+    """Return the rules on consent of a connection: the purpose and the action. Raises UsageError.
+
+    The CCPA has one purpose, an opt-out, so its rule says do-not-forward unless it says otherwise.
     """
-    stated = table.get("consent", [])
-    found = []
-    for one in (
-        [stated] if isinstance(stated, Mapping) else stated if isinstance(stated, list) else [None]
-    ):
+    rules = []
+    for rule in _rule_tables(table, "consent"):
         if (
-            not isinstance(one, Mapping)
-            or one.get("regulation") not in ("gdpr", "ccpa")
-            or set(one) - {"regulation", "purpose", "action"}
+            not isinstance(rule, Mapping)
+            or rule.get("regulation") not in ("gdpr", "ccpa")
+            or set(rule) - {"regulation", "purpose", "action"}
         ):
             raise UsageError(
-                f'{where}: consent must be {{ regulation = "gdpr" or "ccpa", purpose = ..., action = ... }}, or a list of such'
+                f'{title}: consent must be {{ regulation = "gdpr" or "ccpa", purpose = ...,'
+                " action = ... }, or a list of such"
             )
-        regulation = one["regulation"]
-        purpose = one.get("purpose", SALE[1] if regulation == "ccpa" else None)
-        action = one.get("action", "do-not-forward" if regulation == "ccpa" else "forward-only")
-        if (
-            not isinstance(purpose, str)
-            or not purpose
-            or (regulation == "ccpa" and purpose != SALE[1])
-        ):
+        regulation = rule["regulation"]
+        is_ccpa = regulation == "ccpa"
+        purpose = rule.get("purpose", SALE[1] if is_ccpa else None)
+        if not isinstance(purpose, str) or not purpose or (is_ccpa and purpose != SALE[1]):
             raise UsageError(
-                f"{where}: consent: purpose = {purpose!r}",
+                f"{title}: consent: purpose = {purpose!r}",
                 f"the purpose of the GDPR, or {SALE[1]}, the only one of the CCPA",
             )
-        if action not in ACTIONS:
-            raise UsageError(
-                f"{where}: consent: action = {action!r}", "it is one of " + ", ".join(ACTIONS)
-            )
-        found.append(((regulation, purpose), action))
-    return found
+        action = rule.get("action", "do-not-forward" if is_ccpa else "forward-only")
+        _check_action(title, "consent", action)
+        rules.append(((regulation, purpose), action))
+    return rules
 
 
-def _points(where: str, table: object) -> Points:
+def _points(title: str, table: object) -> Points:
+    """Read data points."""
     if not isinstance(table, Mapping):
-        raise UsageError(f"{where} must be a table", f"of {', '.join(POINTS)}")
+        raise UsageError(f"{title} must be a table", f"of {', '.join(POINTS)}")
     for kind in table:
         if kind not in POINTS:
-            raise UsageError(f"{where}: there is no key {kind}", f"it has {', '.join(POINTS)}")
-    identities = frozenset(
-        _type(where, name)
-        for name in _names(where, "user_identities", table.get("user_identities", []))
-    )
+            raise UsageError(f"{title}: there is no key {kind}", f"it has {', '.join(POINTS)}")
+    identities = _names(title, "user_identities", table.get("user_identities", []))
+    user_identities = frozenset(_identity_type(title, name) for name in identities)
     events = {
-        _event_type(where, kind): _names(where, f"events.{kind}", names)
-        for kind, names in _table(where, "events", table).items()
+        _event_type(title, kind): _names(title, f"events.{kind}", names)
+        for kind, names in _table(title, "events", table.get("events", {})).items()
     }
-    attributes = {
-        _event_type(where, kind): {
-            name: _names(where, f"event_attributes.{kind}.{name}", keys)
-            for name, keys in _table(
-                where, f"event_attributes.{kind}", {f"event_attributes.{kind}": named}
-            ).items()
+    by_type = _table(title, "event_attributes", table.get("event_attributes", {}))
+    event_attributes = {
+        _event_type(title, kind): {
+            name: _names(title, f"event_attributes.{kind}.{name}", keys)
+            for name, keys in _table(title, f"event_attributes.{kind}", named).items()
         }
-        for kind, named in _table(where, "event_attributes", table).items()
+        for kind, named in by_type.items()
     }
-    types = frozenset(
-        _event_type(where, kind)
-        for kind in _names(where, "event_types", table.get("event_types", []))
-    )
+    types = _names(title, "event_types", table.get("event_types", []))
     return Points(
-        types,
-        events,
-        attributes,
-        _names(where, "user_attributes", table.get("user_attributes", [])),
-        identities,
+        event_types=frozenset(_event_type(title, kind) for kind in types),
+        events=events,
+        event_attributes=event_attributes,
+        user_attributes=_names(title, "user_attributes", table.get("user_attributes", [])),
+        user_identities=user_identities,
     )
 
 
-def _names(where: str, key: str, value: object) -> frozenset[str]:
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise UsageError(f"{where}: {key} must be a list of names")
+def _names(title: str, key: str, value: object) -> frozenset[str]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise UsageError(f"{title}: {key} must be a list of names")
     return frozenset(value)
 
 
-def _table(where: str, key: str, table: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = table.get(key, {})
-    if not isinstance(found, Mapping):
+def _table(title: str, key: str, value: object) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
         raise UsageError(
-            f"{where}: {key} must be a table", 'for example { custom_event = ["Viewed"] }'
+            f"{title}: {key} must be a table", 'for example { custom_event = ["Viewed"] }'
         )
-    return found
+    return value
 
 
-def _event_type(where: str, kind: str) -> str:
+def _event_type(title: str, kind: str) -> str:
     if kind not in EVENT_TYPES:
         raise UsageError(
-            f"{where}: there is no event type {kind!r}", "the types are " + ", ".join(EVENT_TYPES)
+            f"{title}: there is no event type {kind!r}", "the types are " + ", ".join(EVENT_TYPES)
         )
     return kind
 
 
-def _type(where: str, name: str) -> str:
+def _identity_type(title: str, name: str) -> str:
     kind = type_named(name)
     if kind is None:
-        raise UsageError(f"{where}: there is no user identity {name!r}", no_type(name).hint)
+        raise UsageError(f"{title}: there is no user identity {name!r}", no_type(name).hint)
     if kind.device:
         raise UsageError(
-            f"{where}: there is no user identity {name!r}",
+            f"{title}: there is no user identity {name!r}",
             "device identities are part of device_info, which is not filtered",
         )
     return kind.name

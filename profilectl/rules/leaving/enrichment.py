@@ -1,9 +1,9 @@
-"""Enrichment: a batch that leaves, completed with what the profile has and it lacks.
+"""Enrichment: a batch that leaves, completed with what the profile has and the batch does not.
 
-Sources: the seed page ("Profile Enrichment"), domain.md 12 (what is added, outgoing differences), 7
-PROP i (Read Only: as it came), 11.1 (when a calculated value leaves), 5.1 (which fields the server
-sets), 5.2 (`mParticle Source Feed`). Plain values in, plain values out; what leaves to which output
-is connection.py.
+Plain values in, plain values out; which batches leave to which output is in connection.py. Sources:
+the seed page ("Profile Enrichment"), domain.md 12 (what is added, outgoing differences), 7 PROP i
+(Read Only: as it came), 11.1 (when a calculated value leaves), 5.1 (which fields the server sets),
+5.2 (`mParticle Source Feed`).
 """
 
 from __future__ import annotations
@@ -25,23 +25,30 @@ from profilectl.rules.text.values import Number, Value, held_json, parse_json, w
 
 # fmt: off
 LEAVES = (
-    # The other fields of a batch that leave with it. The rest is the sender's or the server's own
-    # (keys, ip, ids of jobs).
-    "device_info", "application_info", "attribution_info", "integration_attributes", "partner_identities", "partner_identity",
-    "context", "batch_context", "sdk_version",
+    # the other fields of a batch that leave with it; all else is the sender's or the server's own
+    # (keys, ip, ids of jobs)
+    "device_info", "application_info", "attribution_info", "integration_attributes",
+    "partner_identities", "partner_identity", "context", "batch_context", "sdk_version",
 )
 CHANNELS: dict[str, str] = {
-    # source_info.channel of a feed's batches, where the source says it
-    "custom-feed": "server_to_server",
-    "csv":         "server_to_server",
-    "account":     "server_to_server",
-    "warehouse":   "partner",
-    "partner":     "partner",
+    # source of a feed  source_info.channel of its batches, if the source tells it
+    "custom-feed":      "server_to_server",
+    "csv":              "server_to_server",
+    "account":          "server_to_server",
+    "warehouse":        "partner",
+    "partner":          "partner",
 }
 NAMES_ITS_FEED = ("custom-feed", "partner")
-# Sources whose events say in an attribute which feed brought them (domain.md 5.2).
+"""The sources whose events name their feed in an attribute (domain.md 5.2)."""
 NOTIFICATIONS = {"gdpr": "gdpr_change", "ccpa": "ccpa_change"}
-# The notification of a change of consent, by regulation.
+"""Regulation -> the notification of a change of consent."""
+ORDER = (
+    # the members of a document, in the order in which they leave
+    "schema_version", "environment", "batch_id", "source_request_id", "timestamp_unixtime_ms",
+    "mpid", "user_identities", "user_attributes", "deleted_user_attributes", "consent_state",
+    "audience_memberships", "mp_deviceid", "device_info", "application_info", "attribution_info",
+    "events",
+)
 # fmt: on
 SOURCE_FEED = "mParticle Source Feed"
 SCHEMA = "2"
@@ -50,79 +57,99 @@ _RANK = {kind.name: place for place, kind in enumerate(TYPES)}
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """An identity that a profile holds: since_ms is the time of the batch that brought it."""
+    """An identity that a profile holds."""
 
     type: str
+    """Its type."""
     value: str
+    """Its value."""
     since_ms: int
+    """The time of the batch that brought it."""
 
 
 @dataclass(frozen=True, slots=True)
 class MembershipSince:
-    """An audience that a profile is in, and since when."""
+    """An audience that a profile is in."""
 
     audience: int
+    """The number of the audience."""
     name: str
+    """Its name."""
     since_ms: int
+    """Since when the profile is in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """An event of a batch: its time (its own, or its batch's) and the whole of it."""
+    """An event of a batch."""
 
     at_ms: int
+    """Its time, or its batch's if it has none."""
     document: Mapping[str, Value]
+    """The whole event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A batch as it arrived.
-
-    at_ms: its own time; received_ms: when it was received. deleted: deletions that were applied.
-    devices: device identities it states outside `rest`, its other fields. identities, attributes:
-    as stated; they count only where no profile completes it.
-    """
+    """A batch as it arrived."""
 
     feed: Feed
+    """Its feed."""
     arrival: int
+    """The arrival of its row."""
     environment: str
+    """Its environment."""
     at_ms: int
+    """Its own time."""
     received_ms: int
+    """When it was received."""
     events: Sequence[Sent] = ()
+    """Its events."""
     rest: Mapping[str, Value] = field(default_factory=dict)
+    """Its other fields."""
     deleted: Sequence[str] = ()
+    """The deletions of attributes that were applied."""
     devices: Mapping[str, str] = field(default_factory=dict)
+    """The device identities that it states outside its other fields."""
     identities: Mapping[str, str] = field(default_factory=dict)
+    """The identities as stated; they count only if no profile completes the batch."""
     attributes: Mapping[str, Value] = field(default_factory=dict)
+    """The attributes as stated; they count only if no profile completes the batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileThen:
-    """A profile after a batch was applied.
-
-    attributes: held (values.hold), those of the batch's workspace and of the account, none that is
-    calculated; calculated: name -> held, None: nothing to compute. consent_before: that before the
-    batch; so are memberships, since audiences are evaluated after it (domain.md 12). consents: of a
-    batch that is no workspace's, the consent of each.
-    """
+    """A profile after a batch was applied."""
 
     mpid: int
+    """Its MPID."""
     identities: Sequence[Holding] = ()
+    """Its identities."""
     attributes: Mapping[str, str] = field(default_factory=dict)
+    """The held values (values.hold) of the attributes of the batch's workspace and of the account
+    that are not calculated.
+    """
     calculated: Mapping[str, str | None] = field(default_factory=dict)
+    """The held values of calculated attributes; None: there is nothing to compute."""
     consent: Mapping[Purpose, Said] = field(default_factory=dict)
+    """The consent in force."""
     consent_before: Mapping[Purpose, Said] = field(default_factory=dict)
+    """The consent in force before the batch."""
     attribution: Mapping[str, Value] = field(default_factory=dict)
+    """The install attribution."""
     consents: Sequence[Mapping[Purpose, Said]] = ()
+    """The consent in force of each workspace, if the batch belongs to none."""
     memberships: Sequence[MembershipSince] = ()
+    """The audiences that it was in before the batch: they are evaluated after it (domain.md 12)."""
     gone: Mapping[str, int] = field(default_factory=dict)
-    """Attributes that were deleted and not set again: name -> the arrival of the batch that deleted
-    it last.
+    """The attributes that were deleted and not set again: name -> the arrival of the batch that
+    deleted it last.
     """
 
     def effective(self) -> dict[str, str]:
-        """Return the attributes as they leave: a calculated one masks a stored one of its name,
-        also where it has no value.
+        """Return the attributes as they leave.
+
+        A calculated one masks a stored one of its name, even if it has no value.
         """
         stored = {key: held for key, held in self.attributes.items() if key not in self.calculated}
         return stored | {name: held for name, held in self.calculated.items() if held is not None}
@@ -130,45 +157,51 @@ class ProfileThen:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A batch that is ready to leave, and what forwarding rules ask about it.
-
-    mpid: None where no profile completes it. consents: in force, of each workspace that it is
-    about.
-    """
+    """A batch that is ready to leave, and what forwarding rules test of it."""
 
     document: dict[str, Value]
+    """The batch."""
     arrival: int
+    """The arrival of its row."""
     mpid: int | None
+    """The MPID of its profile; None: no profile completes it."""
     feed: Feed
+    """Its feed."""
     received_ms: int
+    """When it was received."""
     consents: Sequence[Mapping[Purpose, Said]]
+    """The consent in force of each workspace that it is about."""
     attribution: Mapping[str, Value]
+    """The install attribution."""
     gone: Mapping[str, int] = field(default_factory=dict)
-    """What Known says of the profile: attributes that were deleted, and with which arrival."""
+    """The attributes of the profile that were deleted (ProfileThen.gone)."""
 
     @property
     def eventless(self) -> bool:
+        """Whether it has no events."""
         return not self.document.get("events")
 
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """What an output has of the attributes of a profile."""
+    """The attributes of a profile that an output has."""
 
     arrival: int
-    """The batch with which this was so first: what was deleted before it is no news any more."""
+    """The first batch after which this is so: the output knows of any deletion before it."""
     keys: frozenset[str]
     """The names of the attributes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What ids are made of: the store's secret, so that two stores never make the same."""
+    """How ids are made: the same each time, and different in two stores."""
 
     secret: str
+    """The store's secret."""
 
     @property
     def namespace(self) -> UUID:
+        """The namespace of the store's UUIDs."""
         return _namespace(self.secret)
 
     def request(self, output: str, arrival: int) -> str:
@@ -180,7 +213,7 @@ class Naming:
         return str(uuid5(self.namespace, f"event:{arrival}:{place}"))
 
     def batch(self, arrival: int) -> int:
-        """Return the batch_id: 64 bits, signed."""
+        """Return the batch_id: 64 bits with a sign."""
         return int.from_bytes(
             uuid5(self.namespace, f"batch:{arrival}").bytes[:8], "big", signed=True
         )
@@ -192,102 +225,109 @@ def _namespace(secret: str) -> UUID:
 
 
 def completed(
-    received: Received, known: ProfileThen, naming: Naming, *, lifetime: bool = False
+    received: Received, profile: ProfileThen, naming: Naming, *, lifetime: bool = False
 ) -> Outgoing:
-    """Return a batch completed with its profile.
+    """Return a batch completed with its profile (domain.md 12).
 
-    lifetime: whether there are Lifetime Profiles; then the consent in force leaves with every
-    batch, and so do memberships; else only what the batch says of consent.
+    lifetime: whether there are Lifetime Profiles. Then the consent in force and the memberships
+    leave with every batch; else only consent that the batch itself states.
     """
-    document = _frame(received, naming, known.mpid)
-    ordered = sorted(known.identities, key=lambda one: _RANK[one.type])
-    document["user_identities"] = [
-        {
-            "identity_type": one.type,
-            "identity": one.value,
-            "timestamp_unixtime_ms": whole(one.since_ms),
-        }
-        for one in ordered
-        if not TYPES[_RANK[one.type]].device
-    ]
-    effective = known.effective()
+    document = _frame(received, naming, profile.mpid)
+    document["user_identities"] = _user_identities(profile.identities)
+    effective = profile.effective()
     document["user_attributes"] = {
         key: parse_json(held_json(held)) for key, held in sorted(effective.items())
     }
     deleted: list[Value] = [key for key in received.deleted if key not in effective]
     if deleted:
         document["deleted_user_attributes"] = deleted
-    own = (
-        statements_of(received.rest.get("consent_state"))
-        if received.feed.source in CONSENT_SOURCES
-        else {}
-    )
-    leaving = (
-        known.consent
-        if lifetime
-        else {purpose: known.consent.get(purpose, said) for purpose, said in own.items()}
-    )
-    if leaving:
-        document["consent_state"] = state_of(leaving)
-    if lifetime and known.memberships:
+    consent = profile.consent if lifetime else _own_consent(received, profile)
+    if consent:
+        document["consent_state"] = state_of(consent)
+    if lifetime and profile.memberships:
         document["audience_memberships"] = [
             {
-                "audience_id": whole(one.audience),
-                "audience_name": one.name,
-                "since_ms": whole(one.since_ms),
+                "audience_id": whole(membership.audience),
+                "audience_name": membership.name,
+                "since_ms": whole(membership.since_ms),
             }
-            for one in known.memberships
+            for membership in profile.memberships
         ]
-    notices = _notifications(known.consent_before, known.consent)
-    if notices:
-        document["system_notifications"] = notices
+    notifications = _notifications(profile.consent_before, profile.consent)
+    if notifications:
+        document["system_notifications"] = notifications
     return Outgoing(
-        _in_order(document),
-        received.arrival,
-        known.mpid,
-        received.feed,
-        received.received_ms,
-        known.consents or (known.consent,),
-        known.attribution or _attribution(received),
-        known.gone,
+        document=_in_order(document),
+        arrival=received.arrival,
+        mpid=profile.mpid,
+        feed=received.feed,
+        received_ms=received.received_ms,
+        consents=profile.consents or (profile.consent,),
+        attribution=profile.attribution or _attribution(received),
+        gone=profile.gone,
     )
+
+
+def _user_identities(holdings: Iterable[Holding]) -> list[Value]:
+    """Return the user identities of a profile as they leave, in the order of types."""
+    return [
+        {
+            "identity_type": holding.type,
+            "identity": holding.value,
+            "timestamp_unixtime_ms": whole(holding.since_ms),
+        }
+        for holding in sorted(holdings, key=lambda holding: _RANK[holding.type])
+        if not TYPES[_RANK[holding.type]].device
+    ]
+
+
+def _own_consent(received: Received, profile: ProfileThen) -> dict[Purpose, Said]:
+    """Return the consent in force to the purposes that a batch itself states."""
+    if received.feed.source not in CONSENT_SOURCES:
+        return {}
+    return {
+        purpose: profile.consent.get(purpose, statement)
+        for purpose, statement in statements_of(received.rest.get("consent_state")).items()
+    }
 
 
 def with_deletions(outgoing: Outgoing, has: HandedOver | None, after: int) -> Outgoing:
-    """Return a batch with the deletions that ride along: what the output has of the profile, or was
-    deleted since, and is not among the attributes that leave.
+    """Return a batch with the deletions that ride along.
 
-    has: None where the output has no batch of the profile; then what was deleted after the arrival
-    `after` is told. A batch that leaves later than a newer one tells nothing: the newer one has
-    told it. Nobody's batch carries nobody's deletions.
+    They are the attributes that the output has of the profile, or that were deleted since, and that
+    do not leave with the batch. A batch that leaves later than a newer one carries none: the newer
+    one carried them. A batch that is nobody's carries none either.
+
+    has: what the output has; None: no batch of the profile. Then deletions after the arrival
+    `after` ride along.
     """
     if outgoing.mpid is None:
         return outgoing
-    told: list[Value] = []
+    deletions: list[Value] = []
     if has is None or has.arrival < outgoing.arrival:
-        after = after if has is None else has.arrival
-        lost = {key for key, arrival in outgoing.gone.items() if arrival > after} | (
-            has.keys if has else frozenset()
-        )
-        told = [*sorted(lost - _keys(outgoing.document))]
+        since = after if has is None else has.arrival
+        lost = {key for key, arrival in outgoing.gone.items() if arrival > since}
+        lost |= has.keys if has else frozenset()
+        deletions = [*sorted(lost - _keys(outgoing.document))]
     document = {
         name: value
         for name, value in outgoing.document.items()
         if name != "deleted_user_attributes"
     }
-    if told:
-        document["deleted_user_attributes"] = told
+    if deletions:
+        document["deleted_user_attributes"] = deletions
     return replace(outgoing, document=_in_order(document))
 
 
 def handed_over(has: HandedOver | None, arrival: int, document: Mapping[str, Value]) -> HandedOver:
-    """Return what an output has once it took a batch as it left: that, where nothing is another
-    then.
+    """Return the attributes that an output has once it took a batch as it left.
+
+    has: what it had before; it is returned if nothing is different then.
     """
-    deleted = document.get("deleted_user_attributes")
-    told = frozenset(map(str, deleted)) if isinstance(deleted, list) else frozenset[str]()
-    keys = ((has.keys if has else frozenset[str]()) - told) | _keys(document)
-    if has is not None and keys == has.keys and not told:
+    names = document.get("deleted_user_attributes")
+    deleted = frozenset(map(str, names)) if isinstance(names, list) else frozenset[str]()
+    keys = ((has.keys if has else frozenset[str]()) - deleted) | _keys(document)
+    if has is not None and keys == has.keys and not deleted:
         return has
     return HandedOver(max(arrival, has.arrival if has else arrival), keys)
 
@@ -298,59 +338,57 @@ def _keys(document: Mapping[str, Value]) -> frozenset[str]:
 
 
 def as_received(received: Received, naming: Naming) -> Outgoing:
-    """Return a batch as it came, for nobody's profile completes it: without an MPID (domain.md 7
-    PROP i).
-    """
+    """Return a batch as it came, without an MPID: no profile completes it (domain.md 7 PROP i)."""
     document = _frame(received, naming, None)
-    document["user_identities"] = [
-        {"identity_type": kind, "identity": value, "timestamp_unixtime_ms": whole(received.at_ms)}
-        for kind, value in sorted(received.identities.items(), key=lambda one: _RANK[one[0]])
-        if not TYPES[_RANK[kind]].device
-    ]
+    holdings = [Holding(kind, value, received.at_ms) for kind, value in received.identities.items()]
+    document["user_identities"] = _user_identities(holdings)
     document["user_attributes"] = dict(sorted(received.attributes.items()))
     if received.deleted:
         document["deleted_user_attributes"] = list(received.deleted)
-    own = statements_of(received.rest.get("consent_state"))
-    if own:
-        document["consent_state"] = state_of(own)
+    consent = statements_of(received.rest.get("consent_state"))
+    if consent:
+        document["consent_state"] = state_of(consent)
     return Outgoing(
-        _in_order(document),
-        received.arrival,
-        None,
-        received.feed,
-        received.received_ms,
-        (own,),
-        _attribution(received),
+        document=_in_order(document),
+        arrival=received.arrival,
+        mpid=None,
+        feed=received.feed,
+        received_ms=received.received_ms,
+        consents=(consent,),
+        attribution=_attribution(received),
     )
 
 
 def calculated_at(
     definitions: Iterable[Definition], events: Sequence[Occurred], arrival: int, now_ms: int
 ) -> dict[str, str | None]:
-    """Return the calculated attributes that leave with the batch of an arrival (domain.md 11.1): a
-    sync type counts this batch, an async one what arrived before it; with `within` every type is
-    sync. events: of the person, also later ones.
+    """Return the calculated attributes that leave with the batch of an arrival (domain.md 11.1).
+
+    A sync type counts this batch, an async one the batches before it; with `within` every type is
+    sync.
+
+    events: the person's, also later ones.
     """
-    found = {}
-    for one in definitions:
-        sync = CALCULATED[one.type].sync == "sync" or one.within_ms is not None
-        counted = [event for event in events if event.arrival < arrival + sync]
-        found[one.name] = value_of(one, counted, now_ms)
-    return found
+    values = {}
+    for definition in definitions:
+        is_sync = CALCULATED[definition.type].sync == "sync" or definition.within_ms is not None
+        counted = [event for event in events if event.arrival < arrival + is_sync]
+        values[definition.name] = value_of(definition, counted, now_ms)
+    return values
 
 
 def after(before: Mapping[Purpose, Said], received: Received) -> dict[Purpose, Said]:
-    """Return the consent in force after a batch."""
-    found = dict(before)
+    """Return the consent in force after a batch (domain.md 5.3)."""
+    consent = dict(before)
     if received.feed.source in CONSENT_SOURCES:
-        for purpose, said in statements_of(received.rest.get("consent_state")).items():
-            if replaces(said, found.get(purpose)):
-                found[purpose] = said
-    return found
+        for purpose, statement in statements_of(received.rest.get("consent_state")).items():
+            if replaces(statement, consent.get(purpose)):
+                consent[purpose] = statement
+    return consent
 
 
 def _frame(received: Received, naming: Naming, mpid: int | None) -> dict[str, Value]:
-    """Return what a batch leaves with whoever it is of."""
+    """Return the part of a batch that leaves with any profile, or with none."""
     document: dict[str, Value] = {
         name: received.rest[name] for name in LEAVES if name in received.rest
     }
@@ -362,18 +400,19 @@ def _frame(received: Received, naming: Naming, mpid: int | None) -> dict[str, Va
         document["mpid"] = whole(mpid)
     if received.events:
         document["events"] = [
-            _event(one, received, place, naming) for place, one in enumerate(received.events)
+            _event(event, received, naming.message(received.arrival, place))
+            for place, event in enumerate(received.events)
         ]
     info = document.get("device_info")
-    # In the order of the types: a batch that leaves is the same text however its identities were
-    # stated.
-    stated = {
+    # In the order of the types: a batch that leaves is the same text in whichever order its
+    # identities were stated.
+    identities = {
         kind.name: received.devices[kind.name]
         for kind in TYPES
         if kind.name in received.devices and kind.name != "mp_deviceid"
     }
-    if stated:
-        document["device_info"] = {**stated, **(info if isinstance(info, dict) else {})}
+    if identities:
+        document["device_info"] = {**identities, **(info if isinstance(info, dict) else {})}
     stamp = received.rest.get("mp_deviceid", received.devices.get("mp_deviceid"))
     if stamp:
         document["mp_deviceid"] = stamp
@@ -384,11 +423,12 @@ def _frame(received: Received, naming: Naming, mpid: int | None) -> dict[str, Va
     return document
 
 
-def _event(event: Sent, received: Received, place: int, naming: Naming) -> Value:
-    stated = event.document.get("data")
-    data: dict[str, Value] = dict(stated) if isinstance(stated, dict) else {}
+def _event(event: Sent, received: Received, message: str) -> Value:
+    """Return an event as it leaves; message: its message_id, if it states none."""
+    members = event.document.get("data")
+    data: dict[str, Value] = dict(members) if isinstance(members, dict) else {}
     data["timestamp_unixtime_ms"] = whole(event.at_ms)
-    data.setdefault("message_id", naming.message(received.arrival, place))
+    data.setdefault("message_id", message)
     if received.feed.source in NAMES_ITS_FEED:
         attributes = data.get("custom_attributes")
         data["custom_attributes"] = {
@@ -398,45 +438,34 @@ def _event(event: Sent, received: Received, place: int, naming: Naming) -> Value
     return {**event.document, "data": data}
 
 
-def _notifications(before: Mapping[Purpose, Said], now: Mapping[Purpose, Said]) -> list[Value]:
-    """Return one notification for each purpose of which the batch changed what is in force."""
-    found: list[Value] = []
-    for (regulation, purpose), said in sorted(now.items()):
+def _notifications(before: Mapping[Purpose, Said], in_force: Mapping[Purpose, Said]) -> list[Value]:
+    """Return a notification for each purpose whose consent in force the batch changed."""
+    notifications: list[Value] = []
+    for (regulation, purpose), statement in sorted(in_force.items()):
         old = before.get((regulation, purpose))
-        if regulation in NOTIFICATIONS and said != old:
-            found.append(
+        if regulation in NOTIFICATIONS and statement != old:
+            notifications.append(
                 {
                     "type": NOTIFICATIONS[regulation],
                     "data": {
                         "purpose": purpose,
-                        "current": dict(said),
+                        "current": dict(statement),
                         "old": dict(old) if old else None,
                     },
                 }
             )
-    return found
+    return notifications
 
 
 def _attribution(received: Received) -> Mapping[str, Value]:
-    found = received.rest.get("attribution_info")
-    return found if isinstance(found, dict) else {}
-
-
-# fmt: off
-ORDER = (
-    "schema_version", "environment", "batch_id", "source_request_id", "timestamp_unixtime_ms", "mpid", "user_identities", "user_attributes",
-    "deleted_user_attributes", "consent_state", "audience_memberships", "mp_deviceid", "device_info", "application_info", "attribution_info", "events",
-)
-# fmt: on
+    info = received.rest.get("attribution_info")
+    return info if isinstance(info, dict) else {}
 
 
 def _in_order(document: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the members in one order, the others after them."""
-    return {
-        name: document[name]
-        for name in (*ORDER, *(name for name in document if name not in ORDER))
-        if name in document
-    }
+    """Return the members of a document in ORDER, all others after them."""
+    names = (*ORDER, *(name for name in document if name not in ORDER))
+    return {name: document[name] for name in names if name in document}
 
 
 def addressed(outgoing: Outgoing, output: str, naming: Naming) -> dict[str, Value]:

@@ -1,7 +1,7 @@
-"""A line of `export profiles --format jsonl` as what made it: the batches that make the profile
-again.
+"""A line of `export profiles --format jsonl`, read as the batches that make the profile again.
 
-Sources: design.md 4 (the export), domain.md 2.1 (limits). The order is that of `export batches`.
+They are in the order of `export batches`. Sources: design.md 4 (the export), domain.md 2.1
+(limits).
 """
 
 from __future__ import annotations
@@ -18,33 +18,35 @@ from profilectl.rules.text.values import Number, Value, whole
 
 # fmt: off
 FIELDS = {
-    # of a line         its JSON type
-    "mpid":             str,
-    "environment":      str,
-    "workspace":        str,
-    "first_seen_ms":    Number,
-    "last_seen_ms":     Number,
-    "user_identities":  dict,
-    "device_identities": dict,
-    "user_attributes":  dict,
+    # field of a line      its JSON type
+    "mpid":                str,
+    "environment":         str,
+    "workspace":           str,
+    "first_seen_ms":       Number,
+    "last_seen_ms":        Number,
+    "user_identities":     dict,
+    "device_identities":   dict,
+    "user_attributes":     dict,
     # with --whole
-    "is_opted_out":     bool,
-    "opt_out_ms":       Number,
-    "consent_state":    dict,
-    "partner_identities": dict,
-    "attribution":      dict,
-    "devices":          list,
+    "is_opted_out":        bool,
+    "opt_out_ms":          Number,
+    "consent_state":       dict,
+    "partner_identities":  dict,
+    "attribution":         dict,
+    "devices":             list,
 }
 SEEN = ("first_seen_ms", "last_seen_ms")
 MADE_ANEW = ("provenance", "limit_ad_tracking", "audience_memberships")
-"""What a line says that follows from the rest where it is imported."""
+"""The fields that follow from the others, so that an import does not read them."""
 MAKES_A_PROFILE = ("mpid", "workspace", "user_identities", "device_identities")
+"""The fields that tell a line from a batch and from a flat row."""
 # fmt: on
 
 
 def is_profile(document: Value) -> bool:
-    """Say whether a JSON object is a line of an export of profiles: no batch and no flat row has
-    all of these.
+    """Return whether a JSON object is a line of an export of profiles.
+
+    No batch and no flat row has all of MAKES_A_PROFILE.
     """
     return isinstance(document, dict) and all(
         isinstance(document.get(name), FIELDS[name]) for name in MAKES_A_PROFILE
@@ -52,10 +54,10 @@ def is_profile(document: Value) -> bool:
 
 
 def read_profile(document: Value, reading: Reading) -> list[Batch]:
-    """Read a line of an export of profiles. Raises Unusable.
+    """Read a line of an export of profiles as batches. Raises Unusable.
 
-    The first batch says the MPID alone. It is needed where somebody else has one of the identities
-    too, so that nobody else is found by them (founders); else the second is the one that founds.
+    The first batch has the MPID alone. It is needed if somebody else has one of the identities too
+    (founders), so that it founds the profile; else the second batch founds it.
     """
     assert isinstance(document, dict)
     _check(document, reading)
@@ -70,8 +72,8 @@ def read_profile(document: Value, reading: Reading) -> list[Batch]:
             {**plain, "timestamp_unixtime_ms": None if row.at_ms is None else whole(row.at_ms)},
             [*row.identities.items(), *row.device.items()],
             row.attributes,
-            reading,
-            rest=_rest(row),
+            reading=reading,
+            fields=_rest(row),
             events=read_events(row.events),
         )
         for row in (founder, *rows)
@@ -79,7 +81,7 @@ def read_profile(document: Value, reading: Reading) -> list[Batch]:
 
 
 def _rest(row: RetoldBatch) -> dict[str, Value]:
-    """Return the other fields of a batch; what is said of a device stays with what names it."""
+    """Return the other fields of a batch; device_info stays with the device's stamp."""
     stamp = {STAMP: row.device[STAMP]} if STAMP in row.device and "device_info" in row.rest else {}
     return row.rest | stamp
 
@@ -89,10 +91,7 @@ def _time(document: Mapping[str, Value], name: str) -> int | None:
 
 
 def _read(document: Mapping[str, Value]) -> dict[str, Value]:
-    """Return a line that has been checked, its identities under their own names.
-
-    Raises Unusable.
-    """
+    """Return a checked line, with identities under their own names. Raises Unusable."""
     devices: list[Value] = [
         {
             **_times(device, SEEN),
@@ -110,21 +109,21 @@ def _read(document: Mapping[str, Value]) -> dict[str, Value]:
 
 def _times(document: Mapping[str, Value], names: Iterable[str]) -> dict[str, Value]:
     """Return some times of a document. Raises Unusable."""
-    found = {name: _time(document, name) for name in names}
-    return {name: None if at is None else whole(at) for name, at in found.items()}
+    times = {name: _time(document, name) for name in names}
+    return {name: None if at_ms is None else whole(at_ms) for name, at_ms in times.items()}
 
 
 def _named(device: Mapping[str, Value], name: str) -> dict[str, Value]:
     """Return the identities of a device, or its earlier ones, by type. Raises Unusable."""
-    found: dict[str, Value] = {}
+    identities: dict[str, Value] = {}
     for key, value in _object(device, name).items():
         texts = value if isinstance(value, list) else [value]
         fits = isinstance(value, list) == (name == "earlier")
         if not fits or not all(isinstance(text, str) for text in texts):
             raise Unusable("IDENTITY_INVALID", f"devices.{name}.{key}")
         if kind := type_named(key):
-            found[kind.name] = value
-    return found
+            identities[kind.name] = value
+    return identities
 
 
 def _check(document: Mapping[str, Value], reading: Reading) -> None:
@@ -143,7 +142,7 @@ def _check(document: Mapping[str, Value], reading: Reading) -> None:
 
 def _values(document: Mapping[str, Value], name: str) -> dict[str, list[Value]]:
     """Return the values of each identity type. Raises Unusable."""
-    found: dict[str, list[Value]] = {}
+    by_type: dict[str, list[Value]] = {}
     for key, values in _object(document, name).items():
         kind = type_named(key)
         if kind is None or kind.device != (name == "device_identities"):
@@ -153,8 +152,8 @@ def _values(document: Mapping[str, Value], name: str) -> dict[str, list[Value]]:
         if not all(isinstance(value, str) for value in values):
             raise Unusable("IDENTITY_INVALID", f"{name}.{key}")
         if values:
-            found[kind.name] = list(values)
-    return found
+            by_type[kind.name] = list(values)
+    return by_type
 
 
 def _object(document: Mapping[str, Value], name: str) -> dict[str, Value]:
@@ -173,12 +172,17 @@ def _listed(value: Value) -> list[dict[str, Value]]:
 
 
 def founders(profiles: Sequence[Iterable[Batch]]) -> list[bool]:
-    """Say of each line of a file, given as its batches, whether its first batch is needed: whether
-    another line has one of its identities too.
+    """Return for each line of a file whether its first batch is needed.
+
+    It is if another line has one of its identities too. profiles: the batches of each line.
     """
     claims = [
-        {(batch.environment, one.type, one.key) for batch in batches for one in batch.identities}
+        {
+            (batch.environment, identity.type, identity.key)
+            for batch in batches
+            for identity in batch.identities
+        }
         for batches in profiles
     ]
-    holders = Counter(claim for said in claims for claim in said)
-    return [any(holders[claim] > 1 for claim in said) for said in claims]
+    holders = Counter(claim for of_line in claims for claim in of_line)
+    return [any(holders[claim] > 1 for claim in of_line) for of_line in claims]

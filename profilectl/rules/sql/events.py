@@ -1,10 +1,10 @@
-"""Events as SQL: what stands at a path of an event's text, digit for digit, and conditions on it.
+"""Events as SQL: the values at a path of an event's text, digit for digit, and conditions on it.
 
-The set-based twin of event/field.py and event/condition.py. DuckDB takes JSON apart quickly but
+The set-based twin of event/field.py and event/condition.py. DuckDB takes JSON apart quickly, but
 spells some numbers anew (1.10 becomes 1.1, 1e2 becomes 100.0, -0 becomes 0). So a number is taken
-as DuckDB has it only where it cannot have been changed: it is a short whole number, or the whole
-event, written anew, is the text it was (`same`). Else it is read from the text itself, where its
-key stands only once, and else from a copy of the text whose numbers are all put in quotes, which
+as DuckDB has it only if it cannot have been changed: it is a short whole number, or the whole
+event, written anew, is the text it was (`same`). Else it is read from the text itself if its key
+stands there once only, and else from a copy of the text whose numbers are all put in quotes, which
 costs ten times as much.
 """
 
@@ -32,14 +32,13 @@ from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.numbers import FARTHEST, LONGEST_EXPONENT, NUMBER, Quantity, quantity
 
 PLAIN = "[+-]?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]{1,3})?"
-"""What is a number that is computed with, as event.field.number_of has it; what compares is
-numbers.NUMBER.
+"""The pattern of a number to compute with (event.field.number_of); numbers.NUMBER is that of a
+number to compare.
 """
 _SHORT = "[+-]?[0-9]{1,18}([.][0-9]{1,18})?"
 _PLACES = 18
 _LOOKS_LIKE_A_NUMBER = re.compile(r"[-+.0-9e]+")
-# A string, or a number, whichever comes first: a number within a string is passed over with the
-# string.
+# A string or a number, whichever comes first: a number within a string is passed over with it.
 _TOKEN = r'("(?:[^"\\]|\\.)*")|(-?[0-9][-+.0-9eE]*)'
 _MARKED = r"\1" + "\x1e" + r"\2" + "\x1f"
 """No control character stands unescaped in JSON: a pair of marks with nothing between followed a
@@ -48,18 +47,23 @@ string.
 
 
 def condition_sql(text: str, column: str) -> str:
-    """Return the SQL of whether a condition holds; column: the SQL of an event's compact JSON text.
+    """Return the SQL of whether a condition holds, which is never null.
 
-    Never null. Raises UsageError where the text is no condition.
+    column: the SQL of an event's compact JSON text. Raises UsageError if the text is no condition.
     """
     return EventSql(column).condition(condition_read(text))
 
 
-class EventSql:
-    """Writes SQL over one event. column: the SQL of its compact JSON text.
+def definite(test: str) -> str:
+    """Return the SQL of a test that is false instead of null."""
+    return f"coalesce({test}, false)"
 
-    parts, same: columns that already hold part(path) and `same`, so that many expressions share one
-    reading of the text; taking() and taken() make them.
+
+class EventSql:
+    """Writes SQL over one event.
+
+    column: the SQL of its compact JSON text. parts, same: columns that hold part(path) and `same`
+    already, so that many expressions share one reading of the text; taking() and taken() make them.
     """
 
     def __init__(
@@ -69,71 +73,62 @@ class EventSql:
         self._same = same or f"(json_extract({column}, '$')::varchar = {column})"
 
     def part(self, path: Path) -> str:
-        """Return the SQL of the JSON text at a path that does not walk; numbers may be spelled
-        anew.
+        """Return the SQL of the JSON text at a path that does not walk.
+
+        Numbers may be spelled anew.
         """
-        return (
-            self._parts.get(path)
-            or f"json_extract({self._column}, {quote_text(json_path(path))})::varchar"
-        )
+        return self._parts.get(path) or f"{_extracted(self._column, path)}::varchar"
 
     @property
     def same(self) -> str:
-        """Return the SQL of whether DuckDB writes the event as it is, so that it changes no number
-        of it.
-        """
+        """The SQL of whether DuckDB writes the event as it is, and so changes no number of it."""
         return self._same
 
     def spelled(self, path: Path) -> str:
-        """Return the SQL of the number, or the boolean, at a path that does not walk, as it is
-        spelled in the event.
-        """
-        part, last = self.part(path), path.steps[-1]
-        key = quote_text(json.dumps(last, ensure_ascii=False) + ":")
-        once = f"(split_part({self._column}, {key}, 2) <> '' and split_part({self._column}, {key}, 3) = '')"
+        """Return the SQL of the number or boolean at a path, as it is spelled there."""
+        part, name = self.part(path), path.steps[-1]
+        key = quote_text(json.dumps(name, ensure_ascii=False) + ":")
+        after_key, after_next = (f"split_part({self._column}, {key}, {place})" for place in (2, 3))
         quoted = (
             f"json_extract_string({quoted_numbers(self._column)}, {quote_text(json_path(path))})"
         )
-        # the cheaper first
-        easy = (self._same, unchanged(part)) if self._is_taken else (unchanged(part), self._same)
+        # The cheaper test first.
+        tests = (self._same, unchanged(part)) if self._is_taken else (unchanged(part), self._same)
         return (
-            f"case when {easy[0]} then {part} when {easy[1]} or {part} in ('true', 'false') then {part}"
-            f" when {once} then regexp_extract(split_part({self._column}, {key}, 2), '^[-+.0-9eE]+') else {quoted} end"
+            f"case when {tests[0]} then {part}"
+            f" when {tests[1]} or {part} in ('true', 'false') then {part}"
+            f" when ({after_key} <> '' and {after_next} = '')"
+            f" then regexp_extract({after_key}, '^[-+.0-9eE]+') else {quoted} end"
         )
 
     def text(self, path: Path) -> str:
-        """Return the SQL of the text of the one scalar at a path that does not walk; null where
-        none is there.
-        """
+        """Return the SQL of the text of the one scalar at a path that does not walk, or null."""
         return scalar_text(self.part(path), self.spelled(path))
 
     def texts(self, path: Path) -> str:
         """Return the SQL of the list of the texts of all scalars at a path."""
-        return f"list_transform({self.values(path)}, lambda one: one.text)"
+        return f"list_transform({self.values(path)}, lambda scalar: scalar.text)"
 
     def values(self, path: Path) -> str:
-        """Return the SQL of the list of all scalars at a path, in order: {text, kind}; kind: ", n,
-        t or f as JSON begins.
+        """Return the SQL of the list of all scalars at a path, in order: {text, kind}.
+
+        kind: ", n, t or f, as the JSON begins.
         """
         exact = (
             f"case when {self._same} then {self._column} else {quoted_numbers(self._column)} end"
         )
-        return scalars(_found(self._column, path), _found(f"({exact})", path))
+        return scalars(_values_at(self._column, path), _values_at(f"({exact})", path))
 
     def condition(self, condition: EventCondition) -> str:
-        """Return the SQL of whether a condition holds; never null."""
+        """Return the SQL of whether a condition holds, which is never null."""
         return self._node(condition.node)
 
     def _node(self, node: Node) -> str:
         match node:
-            case AnyCondition(parts) | AllOf(parts):
-                return (
-                    "("
-                    + (" or " if isinstance(node, AnyCondition) else " and ").join(
-                        self._node(part) for part in parts
-                    )
-                    + ")"
-                )
+            case AnyCondition(parts):
+                return "(" + " or ".join(self._node(part) for part in parts) + ")"
+            case AllOf(parts):
+                return "(" + " and ".join(self._node(part) for part in parts) + ")"
             case NotCondition(part):
                 return f"(not {self._node(part)})"
             case Exists(path):
@@ -142,52 +137,63 @@ class EventSql:
                 return self._stands(
                     path, lambda part: f"{part} not in ('null', '\"\"', '[]', '{{}}')"
                 )
+        return self._value_test(node)
+
+    def _value_test(self, node: Compared | Contains | Matches) -> str:
+        """Return the SQL of a test that one of the values must pass."""
+        match node:
             case Compared(path, sign, literal) if literal.number:
                 number = quantity(literal.text)
                 return self._any(path, lambda text: number_compared(text, sign, number))
             case Compared(path, sign, literal):
-                folded = quote_text(fold(literal.text))
-                if sign == "=" and not _LOOKS_LIKE_A_NUMBER.fullmatch(fold(literal.text)):
-                    return self._any(
-                        path,
-                        lambda text: f"lower({text}) = {folded}",
-                        text=self._text_unless_number(path),
-                    )
-                return self._any(path, lambda text: f"lower({text}) {sign} {folded}")
-            case Contains(path, literal):
-                return self._any(
-                    path, lambda text: f"contains(lower({text}), {quote_text(fold(literal.text))})"
-                )
-            case Matches(path, pattern):
+                folded = fold(literal.text)
+                needs_exact = sign != "=" or _LOOKS_LIKE_A_NUMBER.fullmatch(folded)
                 return self._any(
                     path,
-                    lambda text: f"lower({text}) like {quote_text(like(fold(pattern)))} escape '!'",
+                    lambda text: f"lower({text}) {sign} {quote_text(folded)}",
+                    text=None if needs_exact else self._text_unless_number(path),
                 )
+            case Contains(path, literal):
+                within = quote_text(fold(literal.text))
+                return self._any(path, lambda text: f"contains(lower({text}), {within})")
+            case Matches(path, pattern):
+                pattern_text = quote_text(like(fold(pattern)))
+                return self._any(path, lambda text: f"lower({text}) like {pattern_text} escape '!'")
 
     def _stands(self, path: Path, test: Callable[[str], str]) -> str:
         if not path.walks:
-            return f"coalesce({test(self.part(path))}, false)"
-        return f"(len(list_filter({_found(self._column, path)}, lambda one: {test('one')})) > 0)"
+            return definite(test(self.part(path)))
+        return _some(_values_at(self._column, path), test)
 
     def _any(self, path: Path, test: Callable[[str], str], text: str | None = None) -> str:
         """Return the SQL of whether a value at a path passes a test.
 
-        text: the SQL of the only one, where it is cheaper.
+        text: the SQL of the text of the only value, if there is a cheaper one.
         """
-        many = f"(len(list_filter({self.texts(path)}, lambda one: {test('one')})) > 0)"
+        many = _some(self.texts(path), test)
         if path.walks:
-            return f"coalesce({many}, false)"
-        return f"case when starts_with({self.part(path)}, '[') then {many} else coalesce({test(text or self.text(path))}, false) end"
+            return definite(many)
+        single = definite(test(text or self.text(path)))
+        return f"case when starts_with({self.part(path)}, '[') then {many} else {single} end"
 
     def _text_unless_number(self, path: Path) -> str:
         """Return the SQL of the text of a scalar that need not be exact if it is a number."""
         part = self.part(path)
-        return f"case when starts_with({part}, '\"') then {string(part)} when left({part}, 1) not in ('{{', 'n') then {part} end"
+        return (
+            f"case when starts_with({part}, '\"') then {string(part)}"
+            f" when left({part}, 1) not in ('{{', 'n') then {part} end"
+        )
+
+
+def _some(values: str, test: Callable[[str], str]) -> str:
+    """Return the SQL of whether an entry of a list passes a test."""
+    return f"(len(list_filter({values}, lambda entry: {test('entry')})) > 0)"
 
 
 def taking(column: str, paths: Sequence[Path], *, whole: bool = True) -> str:
-    """Return the SQL of a list that holds the whole event (or null) and what stands at each path;
-    none of them walks.
+    """Return the SQL of a list of the whole event (or null) and the text at each path.
+
+    None of the paths walks.
     """
     listed = [
         "'$'" if whole else "'$.nothing.at.all'",
@@ -197,10 +203,9 @@ def taking(column: str, paths: Sequence[Path], *, whole: bool = True) -> str:
 
 
 def taken(column: str, paths: Sequence[Path], listed: str) -> tuple[dict[Path, str], str]:
-    """Return the SQL of each path's part and of `same`, of the list that taking made."""
-    return {
-        path: f"{listed}[{place}]" for place, path in enumerate(paths, start=2)
-    }, f"({listed}[1] = {column})"
+    """Return the SQL of each path's part and of `same`, from the list that taking made."""
+    parts = {path: f"{listed}[{place}]" for place, path in enumerate(paths, start=2)}
+    return parts, f"({listed}[1] = {column})"
 
 
 def json_path(path: Path, root: str = "$.data") -> str:
@@ -212,8 +217,12 @@ def json_path(path: Path, root: str = "$.data") -> str:
     return root + "".join(steps)
 
 
+def _extracted(column: str, path: Path) -> str:
+    return f"json_extract({column}, {quote_text(json_path(path))})"
+
+
 def quoted_numbers(column: str) -> str:
-    """Return the SQL of a JSON text whose numbers stand in quotes, spelled as they were."""
+    """Return the SQL of a JSON text with its numbers in quotes, spelled as they were."""
     marked = f"regexp_replace({column}, {quote_text(_TOKEN)}, {quote_text(_MARKED)}, 'g')"
     return (
         f"replace(replace(replace({marked}, chr(30) || chr(31), ''), chr(30), '\"'), chr(31), '\"')"
@@ -221,104 +230,134 @@ def quoted_numbers(column: str) -> str:
 
 
 def unchanged(part: str) -> str:
-    """Return the SQL of whether a number that DuckDB took out of a JSON text can only be as it was."""
+    """Return the SQL of whether DuckDB cannot have changed a number that it took out of JSON."""
     return f"regexp_full_match({part}, '-?[1-9][0-9]{{0,17}}')"
 
 
 def scalar_text(part: str, spelled: str) -> str:
-    """Return the SQL of the text of a JSON text that is a scalar, null where it is none; spelled:
-    the SQL of it if it is no string.
+    """Return the SQL of the text of a JSON text, or null if that is no scalar.
 
-    One CASE, the most frequent first: each costs a copy.
+    One CASE, the most frequent first: each costs a copy. spelled: the SQL of a number or boolean.
     """
     return (
         f"case when starts_with({part}, '\"') and not contains({part}, '\\') then ({part})[2:-2]"
         f" when {part} is null or left({part}, 1) in ('[', '{{', 'n') then null"
-        f" when starts_with({part}, '\"') then json_extract_string({part}, '$') else {spelled} end"
+        f" when starts_with({part}, '\"') then json_extract_string({part}, '$')"
+        f" else {spelled} end"
     )
 
 
 def scalar_held(part: str, spelled: str) -> str:
-    """Return the SQL of a JSON text that is a scalar as it is held (values.hold), null where it is
-    none; as scalar_text.
+    """Return the SQL of the held value (values.hold) of a JSON text, or null if it is no scalar.
 
-    A string that begins with MARK has a backslash in its JSON text.
+    A string that begins with MARK has a backslash in its JSON text. spelled: as in scalar_text.
     """
-    said = f"json_extract_string({part}, '$')"
+    text = f"json_extract_string({part}, '$')"
     return (
         f"case when starts_with({part}, '\"') and not contains({part}, '\\') then ({part})[2:-2]"
         f" when {part} is null or left({part}, 1) in ('[', '{{', 'n') then null"
-        f" when starts_with({part}, '\"') then case when starts_with({said}, chr(31)) then chr(31) || '''' || {said} else {said} end"
+        f" when starts_with({part}, '\"') then case when starts_with({text}, chr(31))"
+        f" then chr(31) || '''' || {text} else {text} end"
         f" else chr(31) || {spelled} end"
     )
 
 
 def string(part: str) -> str:
-    """Return the SQL of what a JSON string says."""
-    return f"case when contains({part}, '\\') then json_extract_string({part}, '$') else ({part})[2:-2] end"
-
-
-def scalars(found: str, exact: str) -> str:
-    """Return the SQL of the list of scalars {text, kind} in a list of JSON texts, those of lists
-    one by one.
-
-    found: the list as DuckDB takes it; exact: the same list of a text whose numbers stand in
-    quotes, or found itself.
-    """
-    paired = f"list_transform({_flat(found)}, lambda one, place: {{'kind': left(one, 1), 'one': one, 'exact': ({_flat(exact)})[place]}})"
+    """Return the SQL of the text in a JSON string."""
     return (
-        f"list_transform(list_filter({paired}, lambda it: it.kind not in ('[', '{{', 'n')), lambda it: {{'text': case when it.kind = '\"'"
-        f" then {string('it.one')} when starts_with(it.exact, '\"') then (it.exact)[2:-2] else it.exact end,"
-        " 'kind': case when it.kind in ('\"', 't', 'f') then it.kind else 'n' end})"
+        f"case when contains({part}, '\\') then json_extract_string({part}, '$')"
+        f" else ({part})[2:-2] end"
     )
 
 
-def _flat(found: str) -> str:
-    return f"flatten(list_transform({found}, lambda one: case when starts_with(one, '[') then json_extract(one, '$[*]')::varchar[] else [one] end))"
+def scalars(texts: str, exact: str) -> str:
+    """Return the SQL of the list of scalars {text, kind} in a list of JSON texts, also in lists.
+
+    texts: the list as DuckDB takes it. exact: the same list from a text with numbers in quotes, or
+    texts itself.
+    """
+    paired = (
+        f"list_transform({_flat(texts)}, lambda entry, place:"
+        f" {{'kind': left(entry, 1), 'entry': entry, 'exact': ({_flat(exact)})[place]}})"
+    )
+    text = (
+        f"case when pair.kind = '\"' then {string('pair.entry')}"
+        " when starts_with(pair.exact, '\"') then (pair.exact)[2:-2] else pair.exact end"
+    )
+    return (
+        f"list_transform(list_filter({paired}, lambda pair: pair.kind not in ('[', '{{', 'n')),"
+        f" lambda pair: {{'text': {text},"
+        " 'kind': case when pair.kind in ('\"', 't', 'f') then pair.kind else 'n' end})"
+    )
 
 
-def _found(column: str, path: Path) -> str:
-    """Return the SQL of the list of JSON texts that stand at a path."""
+def _flat(texts: str) -> str:
+    """Return the SQL of a list of JSON texts with the entries of lists in their place."""
+    return (
+        f"flatten(list_transform({texts}, lambda entry: case when starts_with(entry, '[')"
+        " then json_extract(entry, '$[*]')::varchar[] else [entry] end))"
+    )
+
+
+def _values_at(column: str, path: Path) -> str:
+    """Return the SQL of the list of JSON texts at a path."""
     if path.walks:
-        return f"json_extract({column}, {quote_text(json_path(path))})::varchar[]"
-    return f"list_filter([json_extract({column}, {quote_text(json_path(path))})::varchar], lambda one: one is not null)"
+        return f"{_extracted(column, path)}::varchar[]"
+    return f"list_filter([{_extracted(column, path)}::varchar], lambda entry: entry is not null)"
 
 
 def like(pattern: str) -> str:
     """Return a pattern of * and ? as LIKE has it, with ! as its escape."""
-    return (
-        re.sub(r"[!%_]", lambda found: "!" + found[0], pattern).replace("*", "%").replace("?", "_")
-    )
+    escaped = re.sub(r"[!%_]", lambda match: "!" + match[0], pattern)
+    return escaped.replace("*", "%").replace("?", "_")
 
 
 def number_compared(text: str, sign: str, number: Quantity) -> str:
-    """Return the SQL of how a text compares with a number, null where it is none.
+    """Return the SQL of how a text compares with a number, or null if the text is no number.
 
-    Short numbers as DECIMAL(38, 18); others by their sign, their magnitude and their digits,
-    however many.
+    Short numbers compare as DECIMAL(38, 18); others by sign, magnitude and digits, however many.
     """
-    order = f"{_order('t', number)} {sign} 0"
+    test = f"{_order('t', number)} {sign} 0"
     literal = number.written_out(_PLACES)
     if literal is not None:
-        order = f"case when regexp_full_match(t, '{_SHORT}') then t::decimal(38, 18) {sign} {literal}::decimal(38, 18) else {order} end"
-    return f"list_transform([{text}], lambda t: case when regexp_full_match(t, '{NUMBER}') then {order} end)[1]"
+        test = (
+            f"case when regexp_full_match(t, '{_SHORT}')"
+            f" then t::decimal(38, 18) {sign} {literal}::decimal(38, 18) else {test} end"
+        )
+    return (
+        f"list_transform([{text}], lambda t: case when regexp_full_match(t, '{NUMBER}')"
+        f" then {test} end)[1]"
+    )
+
+
+# The digits of the exponent of a number `u`, without noughts before them.
+_POWER = "ltrim(regexp_extract(u, '[eE][+-]?([0-9]+)$', 1), '0')"
+# The exponent of a number `u`: further than FARTHEST says no more than FARTHEST.
+_EXPONENT = (
+    "case when regexp_matches(u, '[eE]-') then -1 else 1 end *"
+    f" case when len({_POWER}) > {LONGEST_EXPONENT} then {FARTHEST}::hugeint"
+    f" else coalesce(try_cast({_POWER} as hugeint), 0) end"
+)
+# The parts of a number `u`: minus sign, digits before and after the point, exponent.
+_NUMBER_PARTS = (
+    "{'n': starts_with(u, '-'), 'w': regexp_extract(u, '^[+-]?([0-9]+)', 1),"
+    " 'f': regexp_extract(u, '[.]([0-9]+)', 1),"
+    f" 'e': case when contains(lower(u), 'e') then {_EXPONENT} else 0::hugeint end}}"
+)
+# The sign, magnitude and digits (numbers.Quantity) of the parts `p`.
+_NUMBER_SHAPE = (
+    "{'s': case when trim(p.w || p.f, '0') = '' then 0 when p.n then -1 else 1 end,"
+    " 'm': strlen(ltrim(p.w || p.f, '0')) - strlen(p.f) + p.e, 'd': trim(p.w || p.f, '0')}"
+)
 
 
 def _order(text: str, number: Quantity) -> str:
     """Return the SQL of -1, 0 or 1: how a text that is a number compares with another, exactly."""
-    mine, magnitude, told = number.sign, number.magnitude, number.digits
-    power = "ltrim(regexp_extract(u, '[eE][+-]?([0-9]+)$', 1), '0')"
-    size = f"case when len({power}) > {LONGEST_EXPONENT} then {FARTHEST}::hugeint else coalesce(try_cast({power} as hugeint), 0) end"
-    exponent = f"case when regexp_matches(u, '[eE]-') then -1 else 1 end * {size}"
-    parts = (
-        f"list_transform([{text}], lambda u: {{'n': starts_with(u, '-'), 'w': regexp_extract(u, '^[+-]?([0-9]+)', 1),"
-        f" 'f': regexp_extract(u, '[.]([0-9]+)', 1), 'e': case when contains(lower(u), 'e') then {exponent} else 0::hugeint end}})"
-    )
-    shaped = (
-        f"list_transform({parts}, lambda p: {{'s': case when trim(p.w || p.f, '0') = '' then 0 when p.n then -1 else 1 end,"
-        " 'm': strlen(ltrim(p.w || p.f, '0')) - strlen(p.f) + p.e, 'd': trim(p.w || p.f, '0')})"
-    )
+    sign, magnitude, digits = number.sign, f"{number.magnitude}::hugeint", number.digits
     return (
-        f"list_transform({shaped}, lambda p: case when p.s <> {mine} then sign(p.s - {mine}) when p.s = 0 then 0"
-        f" when p.m <> {magnitude}::hugeint then p.s * sign(p.m - {magnitude}::hugeint) when p.d = '{told}' then 0 when p.d < '{told}' then -p.s else p.s end)[1]"
+        f"list_transform(list_transform(list_transform([{text}], lambda u: {_NUMBER_PARTS}),"
+        f" lambda p: {_NUMBER_SHAPE}),"
+        f" lambda p: case when p.s <> {sign} then sign(p.s - {sign}) when p.s = 0 then 0"
+        f" when p.m <> {magnitude} then p.s * sign(p.m - {magnitude})"
+        f" when p.d = '{digits}' then 0 when p.d < '{digits}' then -p.s else p.s end)[1]"
     )

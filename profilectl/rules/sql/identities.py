@@ -1,7 +1,7 @@
-"""What an identity is looked up by and whether it may be used, as SQL: the set-based twin of
-profilectl.rules.identity.
+"""The key of an identity, and whether it may be used, as SQL: the set-based twin of identity.py.
 
-Every key that SQL makes or compares is made here. Texts are trimmed first; a key is what is hashed.
+Every key that SQL makes or compares is made here (design.md R21). Texts are trimmed first; the key
+is hashed.
 """
 
 from __future__ import annotations
@@ -27,40 +27,51 @@ from profilectl.rules.text.casing import (
     sigma_pattern,
 )
 
+_FINAL_SIGMA_PATTERN = sigma_pattern(r"\z")
+
 
 def trimmed(text: str) -> str:
-    """Return the SQL of a text without outer white space; most have none, and to see that is cheap."""
-    return f"case when left({text}, 1) > ' ' and right({text}, 1) > ' ' then {text} else trim({text}, {quote_text(WHITE_SPACE)}) end"
+    """Return the SQL of a text without outer white space.
+
+    Most texts have none, and to see that is cheap.
+    """
+    return (
+        f"case when left({text}, 1) > ' ' and right({text}, 1) > ' ' then {text}"
+        f" else trim({text}, {quote_text(WHITE_SPACE)}) end"
+    )
 
 
 def folded(text: str) -> str:
     """Return the SQL of casing.fold.
 
-    Almost every text is ASCII or has none of the odd letters, and to see that is cheap.
+    Almost every text is ASCII or has none of the two odd letters, and to see that is cheap.
     """
     odd = f"contains({text}, '{SIGMA}') or contains({text}, '{DOTTED_I}')"
-    sigmas = f"regexp_replace(replace({text}, '{DOTTED_I}', '{I_AND_DOT}'), {quote_text(_SIGMA)}, '\\1{FINAL_SIGMA}\\2', 'g')"
-    return f"(case when strlen({text}) = length({text}) or not ({odd}) then lower({text}) else lower({sigmas}) end)"
-
-
-_SIGMA = sigma_pattern(r"\z")
+    sigmas = (
+        f"regexp_replace(replace({text}, '{DOTTED_I}', '{I_AND_DOT}'),"
+        f" {quote_text(_FINAL_SIGMA_PATTERN)}, '\\1{FINAL_SIGMA}\\2', 'g')"
+    )
+    return (
+        f"(case when strlen({text}) = length({text}) or not ({odd}) then lower({text})"
+        f" else lower({sigmas}) end)"
+    )
 
 
 def loose(text: str) -> str:
     """Return the SQL of casing.loose."""
-    return f"replace(lower(replace({text}, '{DOTTED_I}', '{I_AND_DOT}')), '{FINAL_SIGMA}', '{SMALL_SIGMA}')"
+    lowered = f"lower(replace({text}, '{DOTTED_I}', '{I_AND_DOT}'))"
+    return f"replace({lowered}, '{FINAL_SIGMA}', '{SMALL_SIGMA}')"
 
 
 def key(kind: IdentityType, text: str) -> str:
-    """Return the SQL of identity.key_of; the text is trimmed already."""
+    """Return the SQL of identity.key_of; text: trimmed."""
     return text if kind.shape == "text" else folded(text)
 
 
 def judged(kind: IdentityType, text: str, low: str, judging: Judging) -> str:
-    """Return the SQL of why an identity is skipped, as its place in CODES_OF_NOBODY from 1; null
-    where it is not.
+    """Return the SQL of why an identity is skipped: its place in CODES_OF_NOBODY from 1, or null.
 
-    text: trimmed; low: the same, folded.
+    text: trimmed. low: the same, folded.
     """
     conditions = {"IDENTITY_PLACEHOLDER": placeholder(low, judging)}
     if kind.may_be_spoiled and not judging.allow_spoiled:
@@ -77,27 +88,25 @@ def judged(kind: IdentityType, text: str, low: str, judging: Judging) -> str:
 
 def code_named(place: str) -> str:
     """Return the SQL of the code at a place of CODES_OF_NOBODY."""
-    return (
-        f"case {place} "
-        + " ".join(f"when {nth} then '{code}'" for nth, code in enumerate(CODES_OF_NOBODY, start=1))
-        + " end"
-    )
+    cases = [f"when {number} then '{code}'" for number, code in enumerate(CODES_OF_NOBODY, start=1)]
+    return f"case {place} {' '.join(cases)} end"
 
 
 def code_of(kind: IdentityType, text: str, judging: Judging) -> str:
-    """Return the SQL of the code of an identity as it is stated that is skipped, else null."""
-    text = trimmed(text)
-    return code_named(judged(kind, text, folded(text), judging))
+    """Return the SQL of the code that skips an identity as it is stated, or null."""
+    value = trimmed(text)
+    return code_named(judged(kind, value, folded(value), judging=judging))
 
 
 def usable_key(kind: IdentityType, text: str, judging: Judging) -> str:
-    """Return the SQL of the key of an identity as it is stated, null where it may not be used."""
-    text = trimmed(text)
-    return f"case when {text} <> '' and {judged(kind, text, folded(text), judging)} is null then {key(kind, text)} end"
+    """Return the SQL of the key of an identity as it is stated, or null if it may not be used."""
+    value = trimmed(text)
+    skipped = judged(kind, value, folded(value), judging=judging)
+    return f"case when {value} <> '' and {skipped} is null then {key(kind, value)} end"
 
 
 def placeholder(low: str, judging: Judging) -> str:
-    """Return the condition that a folded text is a placeholder; empty where none can be."""
+    """Return the condition that a folded text is a placeholder; empty if there are none."""
     listed = ", ".join(map(quote_text, sorted(judging.exact)))
     tests = [f"{low} in ({listed})"] if listed else []
     tests += [f"starts_with({low}, {quote_text(text)})" for text in judging.beginnings]
@@ -106,49 +115,45 @@ def placeholder(low: str, judging: Judging) -> str:
 
 
 MPID_TYPE = 0
-"""The type under which an MPID stands among identities: in linking rows, in the list of those who
-stay out.
-"""
-
-
+"""The type of an MPID among identities: in linking rows, in the list of erased people."""
 ENVIRONMENT_CODE = {"production": 0, "development": 1}
-
-
+"""The number of each environment in a store."""
 ENVIRONMENT_NAME = {code: name for name, code in ENVIRONMENT_CODE.items()}
-
-
 _NAMED = " ".join(f"when {code} then '{name}'" for code, name in ENVIRONMENT_NAME.items())
 
 
 def environment_name(column: str = "environment") -> str:
-    """Return the SQL of the name of the environment that a column has the code of."""
+    """Return the SQL of the name of the environment whose number a column has."""
     return f"case {column} {_NAMED} end"
 
 
 def identity_hash(secret: str, environment: str, kind: str, key: str) -> str:
     """Return the SQL of the hash of an identity; environment and key are SQL themselves.
 
-    128 bits, so that two identities never share one, of a function that every engine computes
-    alike.
+    It has 128 bits, so that two identities never share one, and is of a function that every engine
+    computes alike.
     """
     prefix = quote_text(f"{secret}:{CODE[kind]}:")
     return f"md5_number({prefix} || {environment} || ':' || {key})"
 
 
 def mpid_hash(secret: str, environment: str, mpid: str) -> str:
-    """Return the SQL of the hash of an MPID, as an identity of a type that no row has; environment
-    and mpid are SQL themselves.
+    """Return the SQL of the hash of an MPID, as an identity of a type that no row has.
+
+    environment and mpid are SQL themselves.
     """
     return f"md5_number({quote_text(f'{secret}:{MPID_TYPE}:')} || {environment} || ':' || {mpid})"
 
 
 def mpid_hash_of(secret: str, environment: str, mpid: int) -> int:
-    """Return the hash of one MPID: what the SQL of mpid_hash comes to."""
-    text = f"{secret}:{MPID_TYPE}:{environment}:{mpid}"
-    return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest(), "little")
+    """Return the hash of one MPID: the value of the SQL of mpid_hash."""
+    return _hash(f"{secret}:{MPID_TYPE}:{environment}:{mpid}")
 
 
 def hash_of(secret: str, environment: str, kind: str, key: str) -> int:
-    """Return the hash of one identity: what the SQL of identity_hash comes to."""
-    text = f"{secret}:{CODE[kind]}:{environment}:{key}"
+    """Return the hash of one identity: the value of the SQL of identity_hash."""
+    return _hash(f"{secret}:{CODE[kind]}:{environment}:{key}")
+
+
+def _hash(text: str) -> int:
     return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest(), "little")

@@ -1,7 +1,7 @@
 """Tests of one value as SQL: membership.passes for a whole column.
 
-Each function takes the SQL of a text (or a time) and returns the SQL of a boolean that is never
-null. Nothing of the user's text reaches it but through quote_text.
+Each function takes the SQL of a text (or of a time) and returns the SQL of a boolean that is never
+null. The user's text reaches it through quote_text only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from profilectl.rules.criteria.tree import Operand
 from profilectl.rules.event.field import fold
-from profilectl.rules.sql.events import like, number_compared, string
+from profilectl.rules.sql.events import definite, like, number_compared, string
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.moments import DATE, EPOCH_MS, TIME, Days, Moment
 from profilectl.rules.text.numbers import NUMBER, Quantity, quantity
@@ -20,74 +20,84 @@ from profilectl.rules.text.presence import EMPTY
 from profilectl.rules.text.values import MARK
 
 _SHORT_ENOUGH = 15
-"""So many digits a double holds, whatever they are; beyond _FAR it holds no number at all."""
+"""How many digits a double always holds."""
 _FAR = 999
+"""Beyond this magnitude a double holds no number at all."""
 SIGNS = {"equals": "=", "less": "<", "at_most": "<=", "more": ">", "at_least": ">="}
 ENTRY = r'"(?:[^"\\]|\\.)*"|[^\[\],]+'
-"""One entry of the compact JSON of a list of scalars, as it is written."""
+"""The pattern of an entry in the compact JSON of a list of scalars."""
+DELETED = "chr(31)"
+"""The SQL of the held form of "deleted"."""
 
 
 def whole_number(text: str) -> str:
-    """Return the SQL of the 64-bit whole number that a text without blanks around it states
-    (fields.whole_number), null where it states none. DuckDB's own cast would round 1.6, and
-    takes 1e5 and 1_000.
-    """
-    return f"case when regexp_full_match({text}, '[+-]?[0-9]{{1,40}}') then try_cast({text} as bigint) end"
+    """Return the SQL of the 64-bit whole number in a text, or null: fields.whole_number.
 
-
-def held_text(held: str) -> str:
-    """Return the SQL of the text of a held value (values.py); null of a tag and of a list, which
-    have none.
+    The text has no outer white space. DuckDB's own cast would round 1.6, and takes 1e5 and 1_000.
     """
     return (
-        f"case when not starts_with({held}, chr(31)) then {held} when {held}[2:2] = '''' then {held}[3:]"
-        f" when {held}[2:2] not in ('[', 'n') then {held}[2:] end"
+        f"case when regexp_full_match({text}, '[+-]?[0-9]{{1,40}}')"
+        f" then try_cast({text} as bigint) end"
     )
 
 
-def passes_held(held: str, operator: str, operands: Sequence[Operand], now_ms: int) -> str:
-    """Return the SQL of a test of a held value, null where there is none.
+def held_text(held_value: str) -> str:
+    """Return the SQL of the text of a held value, or null for a tag and a list, which have none."""
+    return (
+        f"case when not starts_with({held_value}, chr(31)) then {held_value}"
+        f" when {held_value}[2:2] = '''' then {held_value}[3:]"
+        f" when {held_value}[2:2] not in ('[', 'n') then {held_value}[2:] end"
+    )
 
-    Most values are plain strings: for them the test stands on the column itself, which DuckDB
+
+def passes_held(held_value: str, operator: str, operands: Sequence[Operand], now_ms: int) -> str:
+    """Return the SQL of a test of a held value, which is null if there is none.
+
+    Most values are plain strings. For them the test stands on the column itself, which DuckDB
     evaluates once for each distinct value of a block.
     """
     if operator == "exists":
-        return f"({held} is not null)"
+        return f"({held_value} is not null)"
     if operator == "filled":
-        return f"coalesce({held} not in ({', '.join(map(quote_text, EMPTY))}), false)"
+        return definite(f"{held_value} not in ({', '.join(map(quote_text, EMPTY))})")
     if operator in ("includes", "part"):
-        return _list_passes(held, operator, operands, now_ms)
+        return _list_passes(held_value, operator, operands, now_ms=now_ms)
     if operator in ("equals", "among") and all(
-        isinstance(one, str) and _only_a_string(one) for one in operands
+        isinstance(operand, str) and _only_a_string(operand) for operand in operands
     ):
-        return passes(held, operator, operands, now_ms)
+        return passes(held_value, operator, operands, now_ms=now_ms)
     if isinstance(operands[0], Decimal):
         # A number is held behind the mark, a string without it; neither has the mark within.
-        return passes(f"ltrim({held}, chr(31))", operator, operands, now_ms)
-    return f"case when starts_with({held}, chr(31)) then {passes(held_text(held), operator, operands, now_ms)} else {passes(held, operator, operands, now_ms)} end"
+        return passes(f"ltrim({held_value}, chr(31))", operator, operands, now_ms=now_ms)
+    marked = passes(held_text(held_value), operator, operands, now_ms=now_ms)
+    plain = passes(held_value, operator, operands, now_ms=now_ms)
+    return f"case when starts_with({held_value}, chr(31)) then {marked} else {plain} end"
 
 
 _scalar = re.compile("[+-]?[0-9].*|true|false", re.DOTALL)
 
 
 def _only_a_string(text: str) -> bool:
-    """Say whether a text can only be that of a string that is held as itself."""
+    """Return whether only a string that is held as itself can have a text."""
     return not (_scalar.fullmatch(fold(text)) or text.startswith(MARK))
 
 
-def _list_passes(held: str, operator: str, operands: Sequence[Operand], now_ms: int) -> str:
+def _list_passes(
+    held_value: str, operator: str, operands: Sequence[Operand], *, now_ms: int
+) -> str:
     """Return the SQL of whether an entry of a held list passes.
 
-    The JSON of a list without escapes is searched as it stands: for the entry in its quotes, or,
-    where that could be found across two entries, to know that taking the list apart is in vain.
+    The JSON of a list without escapes is searched as it is: for the entry in its quotes or, if that
+    may be found across two entries, only to see that taking the list apart is in vain.
     """
-    test = passes("entry", "equals" if operator == "includes" else "contains", operands, now_ms)
-    entries = f"list_transform(regexp_extract_all({held}[2:], {quote_text(ENTRY)}), lambda raw: {_entry('raw')})"
-    slow = f"list_bool_or(list_transform({entries}, lambda entry: {test}))"
+    inner = "equals" if operator == "includes" else "contains"
+    test = passes("entry", inner, operands, now_ms=now_ms)
+    texts = f"list_transform({_raw_entries(held_value)}, lambda raw: {_entry('raw')})"
+    slow = f"list_bool_or(list_transform({texts}, lambda entry: {test}))"
     quick = ""
     if isinstance(operands[0], str):
         text = fold(operands[0])
-        unescaped = f"not contains({held}, '\\')"
+        unescaped = f"not contains({held_value}, '\\')"
         if (
             operator == "includes"
             and _only_a_string(text)
@@ -95,162 +105,180 @@ def _list_passes(held: str, operator: str, operands: Sequence[Operand], now_ms: 
             and not text.startswith((",", "]"))
         ):
             entry = quote_text(f'"{text}"')
-            quick = f"when {unescaped} then contains(lower({held}), {entry})"
+            quick = f"when {unescaped} then contains(lower({held_value}), {entry})"
         else:
-            quick = (
-                f"when {unescaped} and not contains(lower({held}), {quote_text(text)}) then false"
-            )
-    return f"coalesce(case when not starts_with({held}, chr(31) || '[') then false {quick} else {slow} end, false)"
+            quick = f"when {unescaped} and not contains(lower({held_value}), {quote_text(text)}) then false"
+    return definite(
+        f"case when not starts_with({held_value}, chr(31) || '[') then false {quick} else {slow} end"
+    )
 
 
-def entries(held: str) -> str:
+def _raw_entries(held_value: str) -> str:
+    """Return the SQL of the entries of a held list as its JSON has them."""
+    return f"regexp_extract_all({held_value}[2:], {quote_text(ENTRY)})"
+
+
+def entries(held_value: str) -> str:
     """Return the SQL of the entries of a held list, in order: {raw, text}; text is null of null."""
-    return f"list_transform(regexp_extract_all({held}[2:], {quote_text(ENTRY)}), lambda raw: {{'raw': raw, 'text': {_entry('raw')}}})"
+    entry = f"{{'raw': raw, 'text': {_entry('raw')}}}"
+    return f"list_transform({_raw_entries(held_value)}, lambda raw: {entry})"
 
 
 def _entry(raw: str) -> str:
     """Return the SQL of the text of an entry of a list; null of null."""
-    return f"case when starts_with({raw}, '\"') then ({string(raw)}) when {raw} <> 'null' then {raw} end"
+    return (
+        f"case when starts_with({raw}, '\"') then ({string(raw)})"
+        f" when {raw} <> 'null' then {raw} end"
+    )
 
 
 def passes(text: str, operator: str, operands: Sequence[Operand], now_ms: int) -> str:
-    """Return the SQL of a test of a text, null where there is none."""
+    """Return the SQL of a test of a text, which is null if there is none."""
     if operator == "exists":
         return f"({text} is not null)"
     if operator == "filled":
-        return f"coalesce({text} <> '', false)"
-    if operator == "among" and all(isinstance(one, str) for one in operands):
-        return f"coalesce(lower({text}) in ({', '.join(quote_text(fold(str(one))) for one in operands)}), false)"
+        return definite(f"{text} <> ''")
     if operator == "among":
-        return "(" + " or ".join(passes(text, "equals", [one], now_ms) for one in operands) + ")"
+        if all(isinstance(operand, str) for operand in operands):
+            listed = ", ".join(quote_text(fold(str(operand))) for operand in operands)
+            return definite(f"lower({text}) in ({listed})")
+        tests = (passes(text, "equals", [operand], now_ms=now_ms) for operand in operands)
+        return "(" + " or ".join(tests) + ")"
     if isinstance(operands[0], Moment | Days):
-        return f"coalesce({time_passes(time_of(text), operator, operands, now_ms)}, false)"
+        return definite(time_passes(time_of(text), operator, operands, now_ms=now_ms))
     if isinstance(operands[0], Decimal):
-        return f"coalesce({_number_passes(text, operator, [one for one in operands if isinstance(one, Decimal)])}, false)"
-    return f"coalesce({_like(f'lower({text})', operator, fold(str(operands[0])))}, false)"
+        limits = [operand for operand in operands if isinstance(operand, Decimal)]
+        return definite(_number_passes(text, operator, limits))
+    return definite(_text_passes(f"lower({text})", operator, fold(str(operands[0]))))
 
 
-def _like(text: str, operator: str, other: str) -> str:
+def _text_passes(text: str, operator: str, sought: str) -> str:
+    literal = quote_text(sought)
     match operator:
         case "equals":
-            return f"{text} = {quote_text(other)}"
+            return f"{text} = {literal}"
         case "contains":
-            return f"contains({text}, {quote_text(other)})"
+            return f"contains({text}, {literal})"
         case "starts":
-            return f"starts_with({text}, {quote_text(other)})"
+            return f"starts_with({text}, {literal})"
         case "ends":
-            return f"ends_with({text}, {quote_text(other)})"
-    return f"{text} like {quote_text(like(other))} escape '!'"
+            return f"ends_with({text}, {literal})"
+    return f"{text} like {quote_text(like(sought))} escape '!'"
 
 
-def _number_passes(text: str, operator: str, others: Sequence[Decimal]) -> str:
-    """Return the SQL of a comparison with numbers; null where the text is none."""
+def _number_passes(text: str, operator: str, limits: Sequence[Decimal]) -> str:
+    """Return the SQL of a comparison with numbers, or null if the text is no number."""
     signs = (">=", "<=") if operator == "between" else (SIGNS[operator],)
-    numbers = [quantity(str(one)) for one in others]
-    tests = [
-        by_double(text, sign, one, number_compared(text, sign, one))
-        for sign, one in zip(signs, numbers, strict=True)
-    ]
+    tests = []
+    for sign, limit in zip(signs, limits, strict=True):
+        number = quantity(str(limit))
+        exact = number_compared(text, sign, number)
+        tests.append(by_double(text, sign, number, exact=exact))
     return f"case when regexp_full_match({text}, '{NUMBER}') then {' and '.join(tests)} end"
 
 
 def by_double(text: str, sign: str, number: Quantity, exact: str) -> str:
-    """Return the SQL of a comparison of a text that is a number, exact and many times as fast as
-    digit by digit.
+    """Return the SQL of a comparison of a text that is a number, much faster than digit by digit.
 
-    Rounding keeps the order: two numbers whose doubles differ lie as those do. Where they are the
-    same, and both are so short that a double holds all their digits, the numbers are the same; else
-    `exact` decides.
+    Exact all the same, because rounding keeps the order: two numbers whose doubles differ compare
+    as those do. If the doubles are the same, and both numbers are so short that a double holds all
+    their digits, the numbers are the same; else `exact` decides.
+
+    exact: the SQL of the comparison digit by digit.
     """
     written = number.written_out(_SHORT_ENOUGH)
-    mine, other = f"try_cast({text} as double)", f"'{_double(number)}'::double"
+    mine, limit = f"try_cast({text} as double)", f"'{_double(number)}'::double"
     more, less, same = (
-        str(holds).lower()
-        for holds in (sign in (">", ">="), sign in ("<", "<="), sign in ("=", ">=", "<="))
+        str(is_true).lower()
+        for is_true in (sign in (">", ">="), sign in ("<", "<="), sign in ("=", ">=", "<="))
     )
     short = (
         f"when length({text}) <= 15 and not contains(lower({text}), 'e') then {same} "
         if written is not None and len(written) <= _SHORT_ENOUGH
         else ""
     )
-    return f"case when {mine} > {other} then {more} when {mine} < {other} then {less} {short}else {exact} end"
+    return (
+        f"case when {mine} > {limit} then {more} when {mine} < {limit} then {less}"
+        f" {short}else {exact} end"
+    )
 
 
 def _double(number: Quantity) -> str:
-    """Return a number as DuckDB reads a double: what is too far for one is infinite, or 0."""
+    """Return a number as DuckDB reads a double; one too far for a double is infinite, or 0."""
     magnitude = max(-_FAR, min(number.magnitude, _FAR))
     return f"{'-' if number.sign < 0 else ''}0.{number.digits or '0'}e{magnitude}"
 
 
-def compared(mine: Sequence[str], operator: str, others: Sequence[str]) -> str:
+def compared(numbers: Sequence[str], operator: str, limits: Sequence[str]) -> str:
     """Return the SQL of a comparison of numbers; between has two of each."""
     if operator == "between":
-        return f"({mine[0]} >= {others[0]} and {mine[1]} <= {others[1]})"
-    return f"{mine[0]} {SIGNS[operator]} {others[0]}"
+        return f"({numbers[0]} >= {limits[0]} and {numbers[1]} <= {limits[1]})"
+    return f"{numbers[0]} {SIGNS[operator]} {limits[0]}"
 
 
 def time_of(text: str) -> str:
-    """Return the SQL of moments.time_of: milliseconds, null where a text is no time."""
+    """Return the SQL of moments.time_of: milliseconds, or null if a text is no time."""
     text = f"({text})"
+    offset = "'([+-])([0-9]{2}):?([0-9]{2})$'"
+    seconds = _number_in(text, "'^.{16}:([0-9]{2})'")
     clock = (
         f"{text}[12:13]::bigint * 3600000 + {text}[15:16]::bigint * 60000"
-        f" + coalesce(nullif(regexp_extract({text}, '^.{{16}}:([0-9]{{2}})', 1), '')::bigint, 0) * 1000"
-        f" + coalesce(nullif(rpad(regexp_extract({text}, '[.]([0-9]{{1,3}})', 1), 3, '0'), '000')::bigint, 0)"
+        f" + {seconds} * 1000"
+        f" + coalesce(nullif(rpad(regexp_extract({text}, '[.]([0-9]{{1,3}})', 1), 3, '0'), '000')"
+        "::bigint, 0)"
     )
-    offset = "'([+-])([0-9]{2}):?([0-9]{2})$'"
-    away = (
-        f"coalesce(nullif(regexp_extract({text}, {offset}, 2), '')::bigint, 0) * 3600000"
-        f" + coalesce(nullif(regexp_extract({text}, {offset}, 3), '')::bigint, 0) * 60000"
-    )
+    hours, minutes = (_number_in(text, offset, group=group) for group in (2, 3))
     date = f"epoch_ms(try_cast({text}[1:10] as date))"
-    dated = f"regexp_full_match({text}, '{DATE}') and {text}[1:4] <> '0000'"
+    has_year = f"{text}[1:4] <> '0000'"
     return (
-        f"case when length({text}) = 10 then case when {dated} then {date} end"
+        f"case when length({text}) = 10"
+        f" then case when regexp_full_match({text}, '{DATE}') and {has_year} then {date} end"
         f" when regexp_full_match({text}, '{EPOCH_MS}') then {text}::bigint"
-        f" when regexp_full_match({text}, '{TIME}') and {text}[1:4] <> '0000'"
-        f" then {date} + {clock} - case when regexp_extract({text}, {offset}, 1) = '-' then -1 else 1 end * ({away}) end"
+        f" when regexp_full_match({text}, '{TIME}') and {has_year} then {date} + {clock}"
+        f" - case when regexp_extract({text}, {offset}, 1) = '-' then -1 else 1 end"
+        f" * ({hours} * 3600000 + {minutes} * 60000) end"
     )
+
+
+def _number_in(text: str, pattern: str, group: int = 1) -> str:
+    """Return the SQL of the whole number in a group of a pattern, or 0."""
+    return f"coalesce(nullif(regexp_extract({text}, {pattern}, {group}), '')::bigint, 0)"
 
 
 def time_passes(at_ms: str, operator: str, operands: Sequence[Operand], now_ms: int) -> str:
-    """Return the SQL of membership.time_passes; null where there is no time."""
-    first = operands[0]
-    if isinstance(first, Days):
-        since_ms = now_ms - first.ms
-        return (
-            f"({at_ms} > {since_ms} and {at_ms} <= {now_ms})"
-            if operator == "within"
-            else f"{at_ms} <= {since_ms}"
-        )
-    last = operands[-1]
-    assert isinstance(first, Moment)
-    assert isinstance(last, Moment)
+    """Return the SQL of membership.time_passes, or null if there is no time."""
+    start, end = operands[0], operands[-1]
+    if isinstance(start, Days):
+        since_ms = now_ms - start.ms
+        if operator == "within":
+            return f"({at_ms} > {since_ms} and {at_ms} <= {now_ms})"
+        return f"{at_ms} <= {since_ms}"
+    assert isinstance(start, Moment)
+    assert isinstance(end, Moment)
     match operator:
         case "before":
-            return f"{at_ms} < {first.first_ms}"
+            return f"{at_ms} < {start.first_ms}"
         case "after":
-            return f"{at_ms} >= {first.first_ms}"
-    return f"({at_ms} between {first.first_ms} and {last.last_ms})"
+            return f"{at_ms} >= {start.first_ms}"
+    return f"({at_ms} between {start.first_ms} and {end.last_ms})"
 
 
-DELETED = "chr(31)"
-
-
-def held_as_json(held: str) -> str:
+def held_as_json(held_value: str) -> str:
     """Return the SQL of the JSON text of a held value (values.held_json)."""
     return (
-        f"case when starts_with({held}, chr(31) || '''') then to_json({held}[3:])::varchar"
-        f" when starts_with({held}, chr(31)) then {held}[2:] else to_json({held})::varchar end"
+        f"case when starts_with({held_value}, chr(31) || '''') then to_json({held_value}[3:])::varchar"
+        f" when starts_with({held_value}, chr(31)) then {held_value}[2:] else to_json({held_value})::varchar end"
     )
 
 
-def held_as_text(held: str) -> str:
+def held_as_text(held_value: str) -> str:
     """Return the SQL of a held value as a cell shows it (values.held_text)."""
-    return f"case when starts_with({held}, chr(31) || '''') then {held}[3:] when starts_with({held}, chr(31)) then {held}[2:] else {held} end"
+    return (
+        f"case when starts_with({held_value}, chr(31) || '''') then {held_value}[3:]"
+        f" when starts_with({held_value}, chr(31)) then {held_value}[2:] else {held_value} end"
+    )
 
 
-def held_as_cell(held: str) -> str:
-    """Return the SQL of a held value as a cell of CSV or Parquet has it: its text; null for a tag,
-    which no cell can say.
-    """
-    return f"case when {held} <> chr(31) || 'null' then {held_as_text(held)} end"
+def held_as_cell(held_value: str) -> str:
+    """Return the SQL of a held value as a cell of CSV or Parquet: its text, or null for a tag."""
+    return f"case when {held_value} <> chr(31) || 'null' then {held_as_text(held_value)} end"

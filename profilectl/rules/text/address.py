@@ -1,7 +1,6 @@
-"""An address that something is sent to: what is one, and where plain http may go.
+"""An address that something is sent to: what it must look like, and where plain http may go.
 
-Secrets and people's data must not travel for everybody on the network to read: plain http goes to
-this machine alone.
+Nobody on the network may read secrets or people's data: plain http goes to this machine alone.
 """
 
 from __future__ import annotations
@@ -15,33 +14,37 @@ from profilectl.codes import UsageError
 def checked(address: str, what: str, *, example: str, secrets: str, query: bool = False) -> str:
     """Return an address without blanks around it and without slashes at its end.
 
-    what: how it is named in messages; example: a right one; secrets: where credentials come from
-    instead; query: it may have one. Raises UsageError for what is no address, for one with
-    credentials in it, and for plain http to another machine.
+    what: how messages name it. example: an address that is right. secrets: the hint where
+    credentials come from instead. query: whether it may have one.
+
+    Raises UsageError for what is no address, for an address with credentials in it, and for plain
+    http to another machine.
     """
-    stated = address.strip()
+    text = address.strip()
     try:
-        parts = urlsplit(stated)
+        parts = urlsplit(text)
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         raise UsageError(f"{what}: this is no address", f"for example {example}") from None
     if parts.username is not None or parts.password is not None:
         raise UsageError(f"{what}: credentials do not belong in an address", secrets)
-    odd = (
-        parts.fragment or (parts.query and not query) or any(not " " < one <= "~" for one in stated)
+    is_odd = (
+        parts.fragment
+        or (parts.query and not query)
+        or any(not " " < letter <= "~" for letter in text)
     )
-    if parts.scheme not in ("http", "https") or not host or odd:
-        raise UsageError(f"{what} {stated}: this is no address", f"for example {example}")
+    if parts.scheme not in ("http", "https") or not host or is_odd:
+        raise UsageError(f"{what} {text}: this is no address", f"for example {example}")
     if parts.scheme == "http" and not is_this_machine(host):
         raise UsageError(
-            f"{what} {stated}: plain http would show what is sent to the network",
+            f"{what} {text}: plain http would show what is sent to the network",
             "use https; http is for this machine alone",
         )
-    return stated.rstrip("/")
+    return text.rstrip("/")
 
 
 def is_this_machine(host: str) -> bool:
-    """Say whether a host name is that of the loopback."""
+    """Return whether a host name is that of this machine (the loopback)."""
     if host.lower() == "localhost":
         return True
     try:

@@ -1,7 +1,7 @@
-"""Days, moments and spans: what a text says of time. All of it is UTC, in milliseconds.
+"""Days, moments and spans: how a text states a time. All times are UTC, in milliseconds.
 
 Sources: domain.md 11.2 (before is exclusive, after inclusive, on that day, between inclusive at
-both ends; recency in units of 24 hours from the time of evaluation).
+both ends; recency in units of 24 hours from the time of evaluation), design.md R22.
 """
 
 from __future__ import annotations
@@ -15,58 +15,68 @@ DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 CLOCK = "[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,9})?)?"
 OFFSET = "Z|[+-]([01][0-9]|2[0-3]):?[0-5][0-9]"
 TIME = f"{DATE}({CLOCK}({OFFSET})?)?"
-"""ISO 8601 as people and the platform write it; without an offset it is UTC. The same expression in
-DuckDB.
+"""ISO 8601 as people and the platform write it; UTC if it has no offset. DuckDB reads the same
+expression.
 """
 EPOCH_MS = "[0-9]{11,14}"
-"""A whole number is epoch milliseconds where it has as many digits as those of 1970-04 to 5138
-have: a year or epoch seconds are not taken for a time.
+"""Epoch milliseconds: a whole number with as many digits as those of 1970-04 to 5138 have, so that
+a year or epoch seconds are not taken for a time.
 """
 
 _time = re.compile(TIME)
 _epoch = re.compile(EPOCH_MS)
 _parts = re.compile(
-    f"({DATE})(?:[T ]([0-9]{{2}}):([0-9]{{2}})(?::([0-9]{{2}})(?:[.]([0-9]+))?)?(?:Z|([+-])([0-9]{{2}}):?([0-9]{{2}}))?)?"
+    rf"""(?P<date>{DATE})
+    (?:[T ](?P<hour>[0-9]{{2}}):(?P<minute>[0-9]{{2}})
+       (?::(?P<second>[0-9]{{2}})(?:[.](?P<fraction>[0-9]+))?)?
+       (?:Z|(?P<sign>[+-])(?P<off_hour>[0-9]{{2}}):?(?P<off_minute>[0-9]{{2}}))?
+    )?""",
+    re.VERBOSE,
 )
 _EPOCH = datetime.date(1970, 1, 1)
 
 
 def time_of(text: str) -> int | None:
-    """Return the time a text means, or None where it is none.
+    """Return the time that a text states, or None if it states none.
 
-    What is below a millisecond is cut off.
+    Anything below a millisecond is cut off.
 
-    >>> time_of("1970-01-02"), time_of("1970-01-01T01:00:00.5+01:00"), time_of("2023-02-29"),
-    time_of("2024") (86400000, 500, None, None)
+    >>> time_of("1970-01-02"), time_of("1970-01-01T01:00:00.5+01:00")
+    (86400000, 500)
+    >>> time_of("2023-02-29"), time_of("2024")
+    (None, None)
     """
     if _epoch.fullmatch(text):
         return int(text)
-    found = _parts.fullmatch(text) if _time.fullmatch(text) else None
-    if found is None:
+    match = _parts.fullmatch(text) if _time.fullmatch(text) else None
+    if match is None:
         return None
-    date, hour, minute, second, fraction, sign, off_hour, off_minute = found.groups()
     try:
-        days = (datetime.date.fromisoformat(date) - _EPOCH).days
+        days = (datetime.date.fromisoformat(match["date"]) - _EPOCH).days
     except ValueError:
         return None
-    seconds = int(hour or 0) * 3600 + int(minute or 0) * 60 + int(second or 0)
-    away = (int(off_hour) * 3600 + int(off_minute) * 60) * (-1 if sign == "-" else 1) if sign else 0
-    return days * DAY_MS + (seconds - away) * 1000 + int((fraction or "0")[:3].ljust(3, "0"))
+    seconds = _seconds(match["hour"], match["minute"], match["second"])
+    offset = _seconds(match["off_hour"], match["off_minute"]) * (-1 if match["sign"] == "-" else 1)
+    milliseconds = int((match["fraction"] or "0")[:3].ljust(3, "0"))
+    return days * DAY_MS + (seconds - offset) * 1000 + milliseconds
+
+
+def _seconds(hour: str | None, minute: str | None, second: str | None = None) -> int:
+    return int(hour or 0) * 3600 + int(minute or 0) * 60 + int(second or 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A day (from its first to its last millisecond), or one point in time.
-
-    first_ms: where it begins.
-    """
+    """A whole day, or one point in time."""
 
     first_ms: int
+    """Its first millisecond."""
     day: bool
+    """Whether it is a whole day."""
 
     @property
     def last_ms(self) -> int:
-        """The last millisecond of it."""
+        """Its last millisecond."""
         return self.first_ms + DAY_MS - 1 if self.day else self.first_ms
 
     def __str__(self) -> str:
@@ -74,24 +84,24 @@ class Moment:
 
 
 def moment_of(text: str) -> Moment | None:
-    """Return the day or the point in time that a text means (of years 1 to 9999), or None."""
-    found = time_of(text) if _time.fullmatch(text) else None
-    if found is None or not _FIRST_MS <= found < _END_MS:
+    """Return the day or the point in time that a text states (of years 1 to 9999), or None."""
+    at_ms = time_of(text) if _time.fullmatch(text) else None
+    if at_ms is None or not _FIRST_MS <= at_ms < _END_MS:
         return None
-    return Moment(found, day=len(text) == len("2024-01-01"))
+    return Moment(at_ms, day=len(text) == len("2024-01-01"))
 
 
 AHEAD_MS = 366 * DAY_MS
-"""A time may lie so far ahead: a year, the longest there is (design.md R22)."""
+"""How far ahead of now a time may lie: a year, the longest there is (design.md R22)."""
 
 
 def latest_ms(now_ms: int) -> int:
-    """Return the latest time that may be stated at a moment."""
+    """Return the latest time that a row may state at a moment."""
     return now_ms + AHEAD_MS
 
 
 def may_be(at_ms: int, last_ms: int) -> bool:
-    """Say whether a time may be stated: from 1970 to the latest.
+    """Return whether a row may state a time: from 1970 to the latest (design.md R22).
 
     >>> may_be(0, 5), may_be(5, 5), may_be(6, 5), may_be(-1, 5)
     (True, True, False, False)
@@ -100,9 +110,7 @@ def may_be(at_ms: int, last_ms: int) -> bool:
 
 
 def may_not_be(at_ms: str, last_ms: int) -> str:
-    """Return the condition that the SQL `at_ms` is a time that may not be stated: the twin of
-    may_be.
-    """
+    """Return the SQL of whether a row may not state a time: the opposite of may_be."""
     return f"{at_ms} not between 0 and {last_ms}"
 
 
@@ -111,29 +119,32 @@ _END_MS = ((datetime.date.max - _EPOCH).days + 1) * DAY_MS
 
 
 def written(at_ms: int, *, day: bool) -> str:
-    """Return a time as ISO 8601 in UTC: the day alone, or to the second, or to the millisecond
-    where it has some.
+    """Return a time as ISO 8601 in UTC: the day alone, or as exact as it is.
+
+    A time has milliseconds only if they are not 0.
 
     >>> written(0, day=True), written(1500, day=False)
     ('1970-01-01', '1970-01-01T00:00:01.500Z')
     """
-    days, rest = divmod(at_ms, DAY_MS)
+    days, day_ms = divmod(at_ms, DAY_MS)
     date = (_EPOCH + datetime.timedelta(days)).isoformat()
     if day:
         return date
-    seconds, fraction = divmod(rest, 1000)
+    seconds, fraction = divmod(day_ms, 1000)
     clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
     return f"{date}T{clock}{f'.{fraction:03}' if fraction else ''}Z"
 
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """A span of so many times 24 hours, at least one."""
+    """A span of one or more times 24 hours."""
 
     count: int
+    """How many times 24 hours."""
 
     @property
     def ms(self) -> int:
+        """The length of the span in milliseconds."""
         return self.count * DAY_MS
 
     def __str__(self) -> str:
@@ -145,13 +156,13 @@ _span = re.compile(SPAN, re.IGNORECASE)
 
 
 def days_of(text: str) -> Days | None:
-    """Return the span that `30 days`, `30d`, `2 weeks` or `2w` means, or None.
+    """Return the span that `30 days`, `30d`, `2 weeks` or `2w` states, or None.
 
     A week is 7 times 24 hours.
 
     >>> days_of("30d"), days_of("2 weeks"), days_of("0 days"), days_of("1 month")
     (Days(count=30), Days(count=14), None, None)
     """
-    found = _span.fullmatch(text.strip())
-    count = int(found[1]) * (7 if found[2][0] in "wW" else 1) if found else 0
+    match = _span.fullmatch(text.strip())
+    count = int(match[1]) * (7 if match[2][0] in "wW" else 1) if match else 0
     return Days(count) if count else None

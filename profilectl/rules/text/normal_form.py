@@ -1,5 +1,4 @@
-"""What receivers match people by: the normal form of an e-mail address and of a phone number, of
-which they take the hash.
+"""The form in which receivers match people: an e-mail address or a phone number, as it is hashed.
 
 Sources: domain.md 15 (UID2), 11.2 (each identity in the form that the receiver accepts).
 """
@@ -9,13 +8,14 @@ from __future__ import annotations
 import re
 
 WHITE = " \t\n\v\f\r"
+"""The white space that receivers trim."""
 UPPER, LOWER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
 EMAIL = r"[^@ \t\n\v\f\r]+@[^@ \t\n\v\f\r]+"
-"""What an e-mail address in its normal form looks like as a whole."""
+"""The pattern of an e-mail address in its normal form."""
 PHONE = r"\+[0-9]{10,15}"
-"""What a phone number does: E.164, the country first."""
+"""The pattern of a phone number in its normal form: E.164, the country first."""
 BETWEEN = "[ ()./\u00a0\u2010-\u2015-]"
-"""What people write between the digits of a phone number."""
+"""The characters that people write between the digits of a phone number."""
 
 
 def lowered(text: str) -> str:
@@ -30,21 +30,22 @@ def lowered(text: str) -> str:
 
 
 def email_in_form(text: str) -> str | None:
-    """Return an e-mail address in its normal form; None: it is none.
+    """Return an e-mail address in its normal form, or None if the text is no address.
 
     >>> email_in_form(" Jane@Example.com"), email_in_form("jane")
     ('jane@example.com', None)
     """
-    found = lowered(text)
-    return found if re.fullmatch(EMAIL, found) else None
+    address = lowered(text)
+    return address if re.fullmatch(EMAIL, address) else None
 
 
 def phone_in_form(text: str) -> str | None:
-    """Return a phone number in its normal form; None: nobody can tell its country, or it is no
-    number.
+    """Return a phone number in its normal form.
+
+    Returns None if the text is no number, or if nobody can tell its country.
 
     >>> phone_in_form("+44 (7700) 900-123"), phone_in_form("07700 900123")
     ('+447700900123', None)
     """
-    found = re.sub(BETWEEN, "", text.strip(WHITE))
-    return found if re.fullmatch(PHONE, found) else None
+    number = re.sub(BETWEEN, "", text.strip(WHITE))
+    return number if re.fullmatch(PHONE, number) else None

@@ -1,7 +1,7 @@
 """How numbers of any size compare: by their sign, their magnitude and their digits.
 
-Nothing is computed of an exponent, so a number of a thousand million digits costs what 7 costs, and
-nothing becomes infinite. The same as SQL: event_sql.number_compared.
+An exponent is never worked out, so a number of a thousand million digits costs what 7 costs, and
+nothing becomes infinite. The same in SQL: sql.events.number_compared.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import re
 from dataclasses import dataclass
 
 NUMBER = "[+-]?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]+)?"
-"""What is a number, as a value has it, also in text."""
+"""The pattern of a number in a value, also of a number in text."""
 LITERAL = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?"
-"""What is a number, as a condition states it, in any case: `5.` and `.5` are some as well."""
+"""The pattern of a number in a condition, in any case: `5.` and `.5` are numbers here too."""
 LONGEST_EXPONENT = 36
-"""An exponent of more digits than these counts as FARTHEST: no other number comes near it."""
+"""The most digits of an exponent that count; with more it is FARTHEST: nothing else is so far."""
 FARTHEST = 10**LONGEST_EXPONENT
 _number = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?)([0-9]+))?")
 _value = re.compile(NUMBER)
@@ -22,25 +22,26 @@ _value = re.compile(NUMBER)
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A number: sign times 0.digits times 10 to the magnitude."""
+    """A number: its sign, times 0.digits, times 10 to the power of its magnitude."""
 
     sign: int
     """-1, 0 or 1."""
     magnitude: int
-    """How many digits stand before the point, fewer than none where it begins with noughts."""
+    """How many digits stand before the point; negative if noughts follow the point."""
     digits: str
-    """Without noughts at either end; none of zero."""
+    """The digits without noughts at either end; empty for zero."""
 
-    def order(self, other: Quantity) -> int:
+    def order(self, another: Quantity) -> int:
         """Return -1, 0 or 1: how the number compares with another."""
-        if self.sign != other.sign or not self.sign:
-            return (self.sign > other.sign) - (self.sign < other.sign)
-        mine, its = (self.magnitude, self.digits), (other.magnitude, other.digits)
-        return self.sign * ((mine > its) - (mine < its))
+        if self.sign != another.sign or not self.sign:
+            return (self.sign > another.sign) - (self.sign < another.sign)
+        mine, theirs = (self.magnitude, self.digits), (another.magnitude, another.digits)
+        return self.sign * ((mine > theirs) - (mine < theirs))
 
     def written_out(self, most: int) -> str | None:
-        """Return the number without an exponent; None where that takes more digits than `most`
-        before or after the point.
+        """Return the number without an exponent.
+
+        Returns None if that takes more than `most` digits before or after the point.
         """
         if not self.sign:
             return "0"
@@ -49,16 +50,15 @@ class Quantity:
             return None
         digits = self.digits.rjust(places, "0") + "0" * -min(places, 0)
         whole, fraction = (digits[:-places], digits[-places:]) if places > 0 else (digits, "")
-        return (
-            ("-" if self.sign < 0 else "") + (whole or "0") + (f".{fraction}" if fraction else "")
-        )
+        minus = "-" if self.sign < 0 else ""
+        return minus + (whole or "0") + (f".{fraction}" if fraction else "")
 
 
 def quantity(text: str) -> Quantity:
-    """Return the number that a text states, as a value or as a literal."""
-    found = _number.fullmatch(text)
-    assert found is not None, text
-    minus, whole, fraction, down, power = found.groups(default="")
+    """Return the number in a text, as a value or a literal has it."""
+    match = _number.fullmatch(text)
+    assert match is not None, text
+    minus, whole, fraction, down, power = match.groups(default="")
     digits = (whole + fraction).lstrip("0")
     if not digits:
         return Quantity(0, 0, "")
@@ -69,5 +69,5 @@ def quantity(text: str) -> Quantity:
 
 
 def quantity_of(value: object) -> Quantity | None:
-    """Return the number that a value is, a number or a text that is one; None of anything else."""
+    """Return the number that a value is, a number or a text that is one; None for anything else."""
     return quantity(value) if isinstance(value, str) and _value.fullmatch(value) else None

@@ -1,8 +1,7 @@
-"""What is there, and what is empty: one meaning in audiences, in conditions on events and on
-profiles.
+"""What exists and what is empty: one meaning for audiences, conditions on events and on profiles.
 
-`is null` is another way to say `not exists`, `is not null` to say `exists`. In SQL:
-event_sql.EventSql (events), value_sql.passes_held and where.py (attributes).
+`is null` is another way to write `not exists`, and `is not null` another for `exists`. The same in
+SQL: sql/events.py (events), sql/values.py and reading/where.py (attributes).
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ EMPTY = ("", "\x1f[]", TAG)
 
 
 def exists(value: Value) -> bool:
-    """Say whether what stands in an event or a device exists: there null says nothing."""
+    """Return whether a value of an event or a device exists: null does not."""
     return value is not None
 
 
 def is_filled(value: object) -> bool:
-    """Say whether what stands somewhere is not empty."""
+    """Return whether a value is not empty."""
     return value not in (None, "", [], {})

@@ -1,8 +1,7 @@
-"""How a value may be written in a text: what is looked for where texts are looked through for
-somebody (erasure, suppression).
+"""The ways in which a text may write a value: how erasure and suppression look for a person.
 
-No key is made here: whom a row means is said by identity.key_of alone. A text is looked through
-more widely than anybody is looked up, because nobody knows who wrote it, and how.
+No key is made here: identity.key_of alone decides whom a row means. A text is searched more widely
+than a person is looked up, because nobody knows who wrote the text, and how.
 """
 
 from __future__ import annotations
@@ -20,23 +19,23 @@ from profilectl.rules.identity import BY_NAME, display, key_of, type_named
 from profilectl.rules.text.casing import loose
 
 SHORT = 6
-"""A value with fewer letters and digits is anybody's: it counts only beside the name of its type,
-in JSON.
+"""A value with fewer letters and digits may be anybody's: it counts only beside the name of its
+type, in JSON.
 """
 DISTINCT = 3
-"""Likewise a value with fewer distinct ones: 000000, xxxxxxx."""
+"""A value with fewer distinct letters and digits (000000, xxxxxxx) may be anybody's too."""
 DIGITS = range(7, 18)
-"""So many digits a phone has; fewer say nothing without their type."""
+"""How many digits a phone number has; fewer say nothing without their type."""
 PHONES = ("mobile_number", "phone_number_2", "phone_number_3")
 MPID = "mpid"
 ROUNDS = 4
-"""So many times a text may have been put into another as a string."""
+"""How many times a text may have been put into another as a string."""
 LONG = 64 * 1000
-"""A text as long may have been cut (stage.csv.RAW_SHOWN), in the middle of a value."""
+"""A text of this many characters may have been cut (stage.csv.RAW_SHOWN), within a value."""
 FEW = 64
-"""So many values are tried one by one."""
+"""Up to this many values are tried one by one."""
 ANY = "any"
-"""The type of a value that somebody named without one."""
+"""The type of a value whose type is not known."""
 
 _JSON_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(["\\/bfnrt]))')
 _LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
@@ -44,10 +43,12 @@ _RUN = re.compile(r"[0-9](?:[ ().\-/\u00a0]{0,3}[0-9])*")
 _WORD = re.compile(r"""[^\s,;|"'{}\[\]()<>=\\:]+""")
 _CELL = re.compile(r"""[^"{}\[\],;|\t\r\n]+""")
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_MEMBER = re.compile(r'"([A-Za-z0-9_ .-]{2,60})"\s*:\s*(?:"([^"]*)"|(-?[0-9]+))')
 _ENDING = re.compile(
-    r"\.(?:csv|tsv|txt|jsonl?|ndjson|parquet|gz|zst|zip|gpg|pgp|toml|xlsx?|pdf|html?|log|bak|rejects)\b"
+    r"\.(?:csv|tsv|txt|jsonl?|ndjson|parquet|gz|zst|zip|gpg|pgp|toml|xlsx?|pdf|html?|log|bak"
+    r"|rejects)\b"
 )
-"""What follows an address in the name of a file, and is no longer domain."""
+"""What follows an address in the name of a file, and is no part of its domain."""
 DELIMITERS = ",;|\t"
 _BEFORE_EMAIL = frozenset("._+-")
 
@@ -56,12 +57,12 @@ def _unescaped(text: str) -> str:
     if "\\" not in text:
         return text
 
-    def letter(found: re.Match[str]) -> str:
-        code = found[1] or found[2]
-        return chr(int(code, 16)) if code else _LETTERS.get(found[3], found[3])
+    def letter(match: re.Match[str]) -> str:
+        code = match[1] or match[2]
+        return chr(int(code, 16)) if code else _LETTERS.get(match[3], match[3])
 
     plain = _JSON_ESCAPE.sub(letter, text)
-    if any("\ud800" <= one <= "\udfff" for one in plain):
+    if any("\ud800" <= letter <= "\udfff" for letter in plain):
         return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return plain
 
@@ -79,44 +80,42 @@ def _characters(text: str) -> str:
 
 
 DECODERS = (_unescaped, _unquoted, _single_quotes, _characters)
-"""What takes one layer of writing off a text: JSON's escapes, an address's, the quotes of a CSV
-cell, those of HTML.
+"""The functions that take one layer of writing off a text: the escapes of JSON, of an address, the
+quotes of a CSV cell, the escapes of HTML.
 """
 ESCAPED = r'[\\%&]|""'
-"""What a text has that a decoder may change, as a regular expression."""
+"""The regular expression of what a decoder may change."""
 
 
 def forms(text: str) -> list[str]:
-    """Return a text as it is, and what it says with one layer of writing after another taken off."""
-    found = [text]
+    """Return a text as it is, and with one layer of writing after another taken off."""
+    unwrapped = [text]
     for _ in range(ROUNDS):
-        now = found[-1]
+        form = unwrapped[-1]
         for decoder in DECODERS:
-            now = decoder(now)
-        if now == found[-1]:
+            form = decoder(form)
+        if form == unwrapped[-1]:
             break
-        found.append(now)
-    return found
+        unwrapped.append(form)
+    return unwrapped
 
 
 def alike(text: str) -> str:
-    """Return a text in the form in which texts are compared that differ in case, or in how Unicode
-    writes a letter.
-    """
+    """Return a text in the form that ignores case, and how Unicode writes a letter."""
     return loose(text if text.isascii() else unicodedata.normalize("NFKC", text))
 
 
 def digits_of(value: str) -> str:
-    """Return the digits of a phone, whatever stands between them; 00 before a country's code is its
-    plus sign.
-    """
-    digits = "".join(one for one in unicodedata.normalize("NFKC", value) if "0" <= one <= "9")
+    """Return the digits of a phone number, without 00 before the code of a country."""
+    plain = unicodedata.normalize("NFKC", value)
+    digits = "".join(letter for letter in plain if "0" <= letter <= "9")
     return digits.removeprefix("00")
 
 
 def phone_in(kind: str, value: str) -> str | None:
-    """Return the digits of a value that is a phone, by its type or, where none was named, by how it
-    is written.
+    """Return the digits of a value that is a phone number, else None.
+
+    A value is one by its type or, if that is ANY, by how it is written.
     """
     is_phone = kind in PHONES or (
         kind == ANY and re.fullmatch(r"[+0-9 ().\-/]+", value) is not None
@@ -126,14 +125,15 @@ def phone_in(kind: str, value: str) -> str | None:
 
 
 def phones_in(form: str) -> Iterator[str]:
-    """Yield the digits of everything in a text that may be a phone: groups of digits that follow
-    each other.
+    """Yield the digits of everything in a text that may be a phone number.
+
+    Those are groups of digits that follow each other.
     """
     for run in _RUN.finditer(form):
         groups = re.findall("[0-9]+", run[0])
-        for first in range(len(groups)):
+        for start in range(len(groups)):
             digits = ""
-            for group in groups[first:]:
+            for group in groups[start:]:
                 digits += group
                 if len(digits) > DIGITS.stop + 2:
                     break
@@ -142,126 +142,159 @@ def phones_in(form: str) -> Iterator[str]:
 
 
 def is_telling(value: str) -> bool:
-    """Say whether a value is somebody's wherever it stands as a word of its own."""
-    letters = [one for one in value if one.isalnum()]
+    """Return whether a value belongs to somebody wherever it stands as a word of its own."""
+    letters = [letter for letter in value if letter.isalnum()]
     return len(letters) >= SHORT and len(set(letters)) >= DISTINCT
 
 
 def typed_in(form: str) -> Iterator[tuple[str, str]]:
-    """Yield what a JSON text has beside names of identity types, or beside mpid: (type, value)."""
+    """Yield (type, value) for each value that stands beside the name of its type in a JSON text.
+
+    The type is an identity type, or mpid.
+    """
     start = min((place for place in (form.find("{"), form.find("[")) if place >= 0), default=-1)
     if start < 0:
         return
     try:
         document = json.loads(form)
     except (ValueError, RecursionError):
-        # What is not quite JSON has its names and values all the same.
-        for name, text, number in re.findall(
-            r'"([A-Za-z0-9_ .-]{2,60})"\s*:\s*(?:"([^"]*)"|(-?[0-9]+))', form
-        ):
-            if kind := _named(name.rpartition(".")[2]):
+        # A text that is not quite JSON has names and values all the same.
+        for name, text, number in _MEMBER.findall(form):
+            if kind := _type_at(name):
                 yield kind, display(text or number)
         return
     waiting = [document]
     while waiting:
-        one = waiting.pop()
-        if isinstance(one, list):
-            waiting += one
-            if (
-                len(one) == 2
-                and all(isinstance(part, str) for part in one)
-                and (kind := _named(one[0]))
-            ):
-                yield kind, display(one[1])  # [type, value], as our own requests have it
-        elif isinstance(one, dict):
-            for name, value in one.items():
-                waiting.append(value)
-                kind = _named(name.rpartition(".")[2])
-                for part in (value if isinstance(value, list) else [value]) if kind else ():
-                    if isinstance(part, str | int) and not isinstance(part, bool):
-                        yield str(kind), display(str(part))
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting += node
+            yield from _typed_pair(node)
+        elif isinstance(node, dict):
+            waiting += node.values()
+            yield from _typed_members(node)
 
 
-def _named(name: str) -> str | None:
+def _typed_pair(pair: list[object]) -> Iterator[tuple[str, str]]:
+    """Yield the identity in [type, value], the form of our own requests."""
+    texts = [part for part in pair if isinstance(part, str)]
+    if len(pair) == len(texts) == 2 and (kind := _type_called(texts[0])):
+        yield kind, display(texts[1])
+
+
+def _typed_members(document: dict[str, object]) -> Iterator[tuple[str, str]]:
+    for name, value in document.items():
+        kind = _type_at(name)
+        for part in (value if isinstance(value, list) else [value]) if kind else ():
+            if isinstance(part, str | int) and not isinstance(part, bool):
+                yield str(kind), display(str(part))
+
+
+def _type_at(name: str) -> str | None:
+    """Return the identity type that a dotted name ends in, mpid, or None."""
+    return _type_called(name.rpartition(".")[2])
+
+
+def _type_called(name: str) -> str | None:
     kind = type_named(name)
     return kind.name if kind else MPID if name == MPID else None
 
 
 class Sought:
-    """Values of people, looked for in texts however they are written there.
+    """Values of people to look for in texts, in every way that a text may write them.
 
-    A telling value counts where it stands as a word of its own, a phone by its digits, any other
-    beside the name of its type alone: nobody else's text is taken for theirs because it has three
-    letters in common.
+    A telling value counts where it stands as a word of its own, a phone number by its digits, any
+    other value beside the name of its type only: three letters in common do not make a text
+    somebody's.
     """
 
     def __init__(self, values: Iterable[tuple[str, str]]) -> None:
-        """values: (identity type, "mpid" or "any", value)."""
-        self.words: dict[str, None] = {}
-        self.digits: dict[str, None] = {}
-        self.weak: dict[tuple[str, str], None] = {}
-        self._begin: dict[str, dict[int, None]] = {}
-        for kind, value in values:
-            text = display(value)
-            if not text:
-                continue
-            if digits := phone_in(kind, text):
-                self.digits[digits] = None
-            if is_telling(text):
-                self.words[alike(text)] = None
-            if kind in BY_NAME or kind == MPID:
-                self.weak[kind, alike(_key(kind, text))] = None
-        for word in self.words:
-            self._begin.setdefault(word[:SHORT], {})[len(word)] = None
+        """Take the values as (identity type, "mpid" or "any"; value)."""
+        shown = [(kind, text) for kind, value in values if (text := display(value))]
+        # The keys of dictionaries, for they keep their order.
+        self.words = dict.fromkeys(alike(text) for _, text in shown if is_telling(text))
+        self.digits = dict.fromkeys(
+            digits for kind, text in shown if (digits := phone_in(kind, text))
+        )
+        self.weak = dict.fromkeys(
+            (kind, alike(_key(kind, text)))
+            for kind, text in shown
+            if kind in BY_NAME or kind == MPID
+        )
+        self._beginnings = _by_beginning(self.words)
         self._untold = {key: None for key in self.weak if key[1] not in self.words}
 
     def __bool__(self) -> bool:
         return bool(self.words or self.digits or self.weak)
 
     def are_in(self, text: str) -> bool:
-        """Say whether a text has one of the values."""
+        """Return whether a text has one of the values."""
         return any(self._are_in(form, alike(form)) for form in forms(text))
 
     def _are_in(self, form: str, low: str) -> bool:
+        """Return whether a form of a text has one; low: the form without case."""
+        return (
+            self._has_word(low)
+            or self._has_part_of_word(low)
+            or self._has_phone(low)
+            or self._has_typed(form, low)
+        )
+
+    def _has_word(self, low: str) -> bool:
         for place in self._places(low):
-            for size in self._begin[low[place : place + SHORT]]:
+            for size in self._beginnings[low[place : place + SHORT]]:
                 word = low[place : place + size]
                 if word in self.words and _stands(low, place, word):
                     return True
-        if len(low) >= LONG and any(
-            low.endswith(word[:size]) for word in self.words for size in range(SHORT, len(word))
-        ):
-            return True
-        if self.digits:
-            bare = "".join(re.findall("[0-9]+", low))
-            if _may(bare, self.digits) and any(one in self.digits for one in phones_in(low)):
-                return True
-        if self._untold and _may(
-            low, [value for _, value in self._untold] if len(self._untold) <= FEW else self._untold
-        ):
-            return any(
-                (kind, alike(_key(kind, value))) in self._untold for kind, value in typed_in(form)
-            )
         return False
 
+    def _has_part_of_word(self, low: str) -> bool:
+        """Return whether a text that may have been cut ends in the beginning of a word."""
+        return len(low) >= LONG and any(
+            low.endswith(word[:size]) for word in self.words for size in range(SHORT, len(word))
+        )
+
+    def _has_phone(self, low: str) -> bool:
+        if not self.digits:
+            return False
+        bare = "".join(re.findall("[0-9]+", low))
+        return _may(bare, self.digits) and any(digits in self.digits for digits in phones_in(low))
+
+    def _has_typed(self, form: str, low: str) -> bool:
+        if not self._untold:
+            return False
+        values = [value for _, value in self._untold] if len(self._untold) <= FEW else self._untold
+        return _may(low, values) and any(
+            (kind, alike(_key(kind, value))) in self._untold for kind, value in typed_in(form)
+        )
+
     def _places(self, low: str) -> Iterator[int]:
-        if len(self._begin) <= FEW:
-            for begin in self._begin:
-                place = low.find(begin)
+        """Yield each place of a text where a word may begin."""
+        if len(self._beginnings) <= FEW:
+            for beginning in self._beginnings:
+                place = low.find(beginning)
                 while place >= 0:
                     yield place
-                    place = low.find(begin, place + 1)
+                    place = low.find(beginning, place + 1)
             return
         for place in range(len(low) - SHORT + 1):
-            if low[place : place + SHORT] in self._begin:
+            if low[place : place + SHORT] in self._beginnings:
                 yield place
 
 
+def _by_beginning(words: Iterable[str]) -> dict[str, dict[int, None]]:
+    """Return the lengths of the words that begin with the same SHORT characters."""
+    lengths: dict[str, dict[int, None]] = {}
+    for word in words:
+        lengths.setdefault(word[:SHORT], {})[len(word)] = None
+    return lengths
+
+
 def _may(text: str, values: Collection[object]) -> bool:
-    """Say whether a text may have one of some values; of many it may, for to try each costs more
-    than to look.
+    """Return whether a text may have one of some values.
+
+    If they are many it may: to try each would cost more than to look.
     """
-    return len(values) > FEW or any(str(one) in text for one in values)
+    return len(values) > FEW or any(str(value) in text for value in values)
 
 
 def _key(kind: str, text: str) -> str:
@@ -269,8 +302,9 @@ def _key(kind: str, text: str) -> str:
 
 
 def _stands(low: str, place: int, word: str) -> bool:
-    """Say whether a word stands at a place, and is no part of a longer one: anna@x.org is none of
-    johanna@x.org.
+    """Return whether a word stands at a place, and is no part of a longer one.
+
+    So anna@x.org does not stand in johanna@x.org.
     """
     end = place + len(word)
     before, after = low[place - 1 : place], low[end : end + 2]
@@ -285,35 +319,40 @@ def _stands(low: str, place: int, word: str) -> bool:
 
 
 def words_in(text: str) -> set[tuple[str, str]]:
-    """Return what of a text may be an identity, however it is written: (type, or "any", and value).
+    """Return everything in a text that may be an identity, in any writing: (type or "any", value).
 
-    Words that are not telling count beside the name of their type alone.
+    Words that are not telling count beside the name of their type only.
     """
-    found: set[tuple[str, str]] = set()
+    identities: set[tuple[str, str]] = set()
     for form in forms(text):
-        for one in dict.fromkeys(
-            (
-                form,
-                *(
-                    ()
-                    if form.isascii()
-                    else (unicodedata.normalize(name, form) for name in ("NFC", "NFKC", "NFD"))
-                ),
-            )
-        ):
+        for spelling in _normalized(form):
             words = [
-                *_WORD.findall(one),
-                *_CELL.findall(one),
-                *map(_unescaped, _STRING.findall(one)),
-                *_cells(one),
+                *_WORD.findall(spelling),
+                *_CELL.findall(spelling),
+                *map(_unescaped, _STRING.findall(spelling)),
+                *_cells(spelling),
             ]
-            found |= {(ANY, word) for part in words if is_telling(word := display(part))}
-            found.update(typed_in(one))
-    return found
+            identities |= {(ANY, word) for part in words if is_telling(word := display(part))}
+            identities.update(typed_in(spelling))
+    return identities
+
+
+def _normalized(form: str) -> dict[str, None]:
+    """Return a text, and as Unicode may write it differently."""
+    if form.isascii():
+        return {form: None}
+    return dict.fromkeys(
+        (
+            form,
+            unicodedata.normalize("NFC", form),
+            unicodedata.normalize("NFKC", form),
+            unicodedata.normalize("NFD", form),
+        )
+    )
 
 
 def _cells(form: str) -> Iterator[str]:
-    """Yield the cells of a text as a line of CSV, whatever parts them."""
+    """Yield the cells of a text as a line of CSV, under any of the delimiters."""
     if '"' not in form:
         return
     for delimiter in DELIMITERS:
@@ -323,5 +362,5 @@ def _cells(form: str) -> Iterator[str]:
 
 
 def phones_in_text(text: str) -> set[str]:
-    """Return the digits of everything in a text that may be a phone, however it is written."""
+    """Return the digits of everything in a text that may be a phone number, in any writing."""
     return {digits for form in forms(text) for digits in phones_in(alike(form))}

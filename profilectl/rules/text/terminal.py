@@ -1,5 +1,6 @@
-"""What a terminal is sent: nothing in it does anything to it, or hides on it. A pipe and a file get
-every text as it is.
+"""Text that is safe on a terminal: nothing in it acts on the terminal or hides on it.
+
+A pipe and a file get every text as it is.
 """
 
 from __future__ import annotations
@@ -7,40 +8,43 @@ from __future__ import annotations
 import codecs
 import re
 import sys
-from typing import Any
+from collections.abc import Iterable
+from typing import BinaryIO, TextIO
 
-# What does something to a terminal, or is not seen on it: control characters, directions of
-# writing, marks of no width, tags.
+Bytes = bytes | bytearray | memoryview
+
+# fmt: off
 UNSEEN = frozenset((
-    *range(0x20), 0x7F, *range(0x80, 0xA0), 0xAD, 0x61C, 0x115F, 0x1160, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F),
-    *range(0x2060, 0x2070), 0x3164, *range(0xD800, 0xE000), 0xFEFF, *range(0xFFF9, 0xFFFC), *range(0xE0000, 0xE0080),
-))  # fmt: skip
+    # control characters
+    *range(0x20), 0x7F, *range(0x80, 0xA0),
+    # directions of writing, and marks of no width
+    0xAD, 0x61C, 0x115F, 0x1160, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F),
+    *range(0x2060, 0x2070), 0x3164,
+    # halves of characters, the byte order mark, annotations, tags
+    *range(0xD800, 0xE000), 0xFEFF, *range(0xFFF9, 0xFFFC), *range(0xE0000, 0xE0080),
+))
+# fmt: on
+"""The characters that act on a terminal, or are not seen on it."""
 _EVER = re.compile(
     f"[{''.join(map(re.escape, map(chr, sorted(code for code in UNSEEN if code >= 0x7F))))}]"
 )
-"""What is never meant, in whatever is written; the control characters below 32 make our own lines
-and colours.
-"""
+"""The characters that no text may have; our own lines and colours need those below 32."""
 _IN_DATA = re.compile(f"[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f{_EVER.pattern[1:-1]}]")
-"""What is not meant in data: ends of lines and tabs are."""
+"""The characters that data may not have: it may have ends of lines and tabs."""
 
 
 def visible(text: str) -> str:
-    """Return text with every control character written out, so that it can do nothing to a
-    terminal.
-    """
-    return "".join(_escaped(ord(one)) if ord(one) in UNSEEN else one for one in text)
+    """Return text with every control character written out, so that it cannot act on a terminal."""
+    return "".join(_escaped(ord(letter)) if ord(letter) in UNSEEN else letter for letter in text)
 
 
 def _escaped(code: int) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _as_in_json(found: re.Match[str]) -> str:
-    """Write a character as JSON does, which has pairs for those beyond 16 bits: a document stays
-    one, and says the same.
-    """
-    code = ord(found[0])
+def _as_in_json(match: re.Match[str]) -> str:
+    """Write a character as JSON does, as a pair beyond 16 bits: a document stays as it is."""
+    code = ord(match[0])
     if code < 0x10000:
         return f"\\u{code:04x}"
     high, low = divmod(code - 0x10000, 0x400)
@@ -48,7 +52,7 @@ def _as_in_json(found: re.Match[str]) -> str:
 
 
 def spelled(name: str) -> str:
-    """Return a name of a file that may not be UTF-8, its odd bytes written out.
+    """Return a file name that may not be UTF-8, with its odd bytes written out.
 
     >>> spelled("a\\udcff.csv")
     'a\\\\xff.csv'
@@ -56,48 +60,51 @@ def spelled(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-class _Data:
-    """The bytes that go to a terminal."""
+class TerminalData:
+    """A stream of bytes that ends at a terminal."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
 
-    def write(self, data: Any) -> int:
-        """Write text in UTF-8, what is not meant in data written out."""
+    def write(self, data: Bytes) -> int:
+        """Write text in UTF-8, with the characters written out that data may not have."""
         self._stream.write(_IN_DATA.sub(_as_in_json, self._decoder.decode(bytes(data))).encode())
         return len(data)
 
-    def writelines(self, lines: Any) -> None:
+    def writelines(self, lines: Iterable[Bytes]) -> None:
+        """Write several texts."""
         for line in lines:
             self.write(line)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
 
 
 class Screen:
-    """A text stream whose end is a terminal; `buffer` is what data is written to."""
+    """A text stream that ends at a terminal; `buffer` is the stream that data is written to."""
 
-    def __init__(self, stream: Any) -> None:
-        self._stream, self.buffer = stream, _Data(stream.buffer)
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self.buffer = stream, TerminalData(stream.buffer)
 
     def write(self, text: str) -> int:
-        """Write text, what is never meant written out."""
+        """Write text, with the characters written out that no text may have."""
         self._stream.write(_EVER.sub(_as_in_json, text))
         return len(text)
 
-    def writelines(self, lines: Any) -> None:
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write several texts."""
         for line in lines:
             self.write(line)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
 
 
 def guard() -> None:
-    """Let nothing reach a terminal that does anything to it: every command, and every library that
-    prints, is held to it.
+    """Put a Screen before each standard stream that is a terminal.
+
+    Nothing that a command or a library prints can then act on the terminal.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

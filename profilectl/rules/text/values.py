@@ -1,10 +1,9 @@
-"""How a value is held: the text that came in, kept so that the same text goes out.
+"""How a value is held: the text that came in, kept so that the same text goes out (design.md R4).
 
-A string is held as itself. Everything else (number, boolean, list, tag) is held as MARK followed by
-its JSON text, numbers digit for digit as received (design.md R4), so that one text column holds
-every kind of value and equality of values is equality of texts. A string that itself begins with
-MARK is held as MARK, an apostrophe and itself, which keeps the two apart. MARK alone says
-"deleted".
+A string is held as itself. Everything else (number, boolean, list, tag) is held as MARK and its
+JSON text, numbers digit for digit as received. So one text column holds every kind of value, and
+two values are equal if their texts are. A string that itself begins with MARK is held as MARK, an
+apostrophe and itself, which keeps the two apart. MARK alone means "deleted".
 """
 
 from __future__ import annotations
@@ -14,9 +13,13 @@ import re
 from collections.abc import Iterable
 
 MARK = "\x1f"
+"""The character that a held value begins with if it is no string."""
 DELETED = MARK
+"""The held form of "deleted"."""
 TAG = MARK + "null"
+"""The held form of a tag: an attribute without a value."""
 STRING = MARK + "'"
+"""The beginning of the held form of a string that begins with MARK."""
 
 
 class Number(str):
@@ -26,6 +29,7 @@ class Number(str):
 
 
 Value = str | Number | bool | None | list["Value"] | dict[str, "Value"]
+"""A value of JSON, as parse_json reads it."""
 
 _quote = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -46,34 +50,35 @@ def to_json(value: Value) -> str:
 
 
 def hold(value: Value) -> str:
-    """Return the text a value is held as."""
+    """Return the held form of a value."""
     if isinstance(value, str) and not isinstance(value, Number):
         return STRING + value if value.startswith(MARK) else value
     return MARK + to_json(value)
 
 
-def held_json(held: str) -> str:
+def held_json(held_value: str) -> str:
     """Return the JSON text of a held value."""
-    if held.startswith(STRING):
-        return _quote(held[2:])
-    return held[1:] if held.startswith(MARK) else _quote(held)
+    if held_value.startswith(STRING):
+        return _quote(held_value[2:])
+    return held_value[1:] if held_value.startswith(MARK) else _quote(held_value)
 
 
-def held_text(held: str) -> str:
+def held_text(held_value: str) -> str:
     """Return a held value as a person or a CSV cell shows it: a string bare, all else as JSON."""
-    if held.startswith(STRING):
-        return held[2:]
-    return held.removeprefix(MARK)
+    if held_value.startswith(STRING):
+        return held_value[2:]
+    return held_value.removeprefix(MARK)
 
 
-def is_list(held: str) -> bool:
-    """Say whether a held value is a list."""
-    return held.startswith(MARK + "[")
+def is_list(held_value: str) -> bool:
+    """Return whether a held value is a list."""
+    return held_value.startswith(MARK + "[")
 
 
 def as_text(value: Value) -> Value:
-    """Return the value of an attribute as it leaves for the platform, which keeps everything as
-    text (design.md R4): digit for digit; lists stay lists, a tag null.
+    """Return the value of an attribute as it leaves for the platform (design.md R4).
+
+    The platform keeps everything as text: numbers digit for digit. Lists stay lists, a tag null.
     """
     if isinstance(value, Number):
         return str(value)
@@ -88,7 +93,11 @@ def whole(number: int) -> Number:
 
 
 class NotJson(ValueError):
-    """A text that is not JSON as RFC 8259 has it: code and position say what and where."""
+    """A text that is not JSON as RFC 8259 has it.
+
+    code: why, as codes.py has it. detail: what is wrong. position: the place in the text from 0, or
+    None if it is not known.
+    """
 
     def __init__(self, code: str, detail: str, position: int | None = None) -> None:
         super().__init__(detail)
@@ -102,12 +111,12 @@ def _no_constant(text: str) -> Value:
 
 
 def _object(pairs: Iterable[tuple[str, Value]]) -> dict[str, Value]:
-    found: dict[str, Value] = {}
+    members: dict[str, Value] = {}
     for key, value in pairs:
-        if key in found:
+        if key in members:
             raise NotJson("DUPLICATE_KEY", key)
-        found[key] = value
-    return found
+        members[key] = value
+    return members
 
 
 _decoder = json.JSONDecoder(
@@ -118,12 +127,12 @@ _decoder = json.JSONDecoder(
 def parse_json(text: str) -> Value:
     """Read one JSON text exactly: numbers as written, no key twice, no NaN, no lone surrogate.
 
-    Raises NotJson, with the position of the fault where it is known.
+    Raises NotJson, with the position of the fault if it is known.
     """
     value, end = parse_json_at(text, len(text) - len(text.lstrip(" \t\r\n")))
-    rest = text[end:].lstrip(" \t\r\n")
-    if rest:
-        raise NotJson("JSON_INVALID", "text after the end of the JSON", len(text) - len(rest))
+    trailing = text[end:].lstrip(" \t\r\n")
+    if trailing:
+        raise NotJson("JSON_INVALID", "text after the end of the JSON", len(text) - len(trailing))
     return value
 
 
@@ -146,16 +155,20 @@ def parse_json_at(text: str, start: int) -> tuple[Value, int]:
 
 
 _PARTS = re.compile(
-    r'(?P<string>"(?:[^"\\]++|\\.)*+")(?P<colon>[ \t\r\n]*+:)?|(?P<bracket>[\[\]{}])|(?P<constant>-?(?:NaN|Infinity))'
+    r"""(?P<string>"(?:[^"\\]++|\\.)*+")(?P<colon>[ \t\r\n]*+:)?
+    |(?P<bracket>[\[\]{}])
+    |(?P<constant>-?(?:NaN|Infinity))""",
+    re.VERBOSE,
 )
-"""What a fault may be in: a string, which a colon makes a key, a bracket, or a constant that JSON
-does not have.
+"""The parts of a JSON text that can hold a fault: a string (a key if a colon follows), a bracket,
+or a constant that JSON does not have.
 """
 
 
 def _placed(error: NotJson, text: str, start: int) -> NotJson:
-    """Return a fault with its place, which a decoder does not tell of a key that stands twice, a
-    half character or a NaN.
+    """Return a fault with its position.
+
+    The decoder gives none for a key that stands twice, a half character or a NaN.
     """
     keys: list[set[str]] = []
     for part in _PARTS.finditer(text, start):
@@ -175,8 +188,8 @@ def _placed(error: NotJson, text: str, start: int) -> NotJson:
         elif error.code in ("LONE_SURROGATE", "NUL_CHARACTER"):
             try:
                 _check_characters(string)
-            except NotJson as here:
-                return NotJson(here.code, here.detail, part.start())
+            except NotJson as fault:
+                return NotJson(fault.code, fault.detail, part.start())
     return error
 
 
