@@ -141,7 +141,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _stale_rejects(files: Sequence[FileReport]) -> list[str]:
-    """Return notices of files of rejects beside files that have none: they are an earlier import's."""
+    """Return notices of files of rejects that are an earlier import's: this one has none."""
     names = (f"{_plain_name(file.path)}.rejects.jsonl" for file in files)
     return [
         f"{name} is of an earlier import: this one rejected nothing"

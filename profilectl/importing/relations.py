@@ -92,11 +92,13 @@ RELATIONS = [
     Relation("staged_loose", "seq BIGINT, key VARCHAR, value VARCHAR",
              "An attribute without a column that a row sets.", "stage", "merge, leaving, examples"),
     Relation("staged_event", "seq BIGINT, place INTEGER, type VARCHAR, name VARCHAR, at_ms BIGINT,"
-             " session VARCHAR, event VARCHAR", "An event of a row.", "stage", "sift, commit, leaving"),
+             " session VARCHAR, event VARCHAR", "An event of a row.",
+             "stage", "sift, commit, leaving"),
 
     # The store.
     Relation("known_identity", "hash UHUGEINT, profile BIGINT, type UTINYINT, segment INTEGER",
-             "An identity that a profile of the store has.", "known", "resolve, entangled, outcomes"),
+             "An identity that a profile of the store has.",
+             "known", "resolve, entangled, outcomes"),
     Relation("known_mpid", "mpid BIGINT, environment UTINYINT, profile BIGINT",
              "The MPID of a profile of the store.", "known", "resolve, mpids, examples, outcomes"),
     Relation("known_touch", "profile BIGINT, arrival BIGINT",
@@ -212,7 +214,8 @@ RELATIONS = [
     Relation("harmless", "component BIGINT, profile BIGINT",
              "A component in which every row finds the same profile.", "resolve", ""),
     Relation("entangled_row", "seq BIGINT, component BIGINT",
-             "A row that the interpreter decides.", "resolve, corrections", "entangled, dependence"),
+             "A row that the interpreter decides.",
+             "resolve, corrections", "entangled, dependence"),
     Relation("block_row", "seq BIGINT", "An entangled row that is in memory.", "entangled", ""),
     Relation("block_profile", "profile BIGINT", "A profile that the rows of a block may meet.",
              "entangled", ""),
@@ -271,7 +274,8 @@ RELATIONS = [
              " code VARCHAR",
              "A usable row: its profile (null: nobody), whether it founded it, which of its"
              " identities are new to it, the MPID of a founder, the code of a dropped row.",
-             "resolve, corrections", "sharing, merge, consenting, commit, trace, examples, outcomes"),
+             "resolve, corrections",
+             "sharing, merge, consenting, commit, trace, examples, outcomes"),
     Relation("crowded_value", "hash UHUGEINT", "An identity that many rows or profiles have.",
              "sharing", ""),
     Relation("crowded_claim", "seq BIGINT, type UTINYINT, hash UHUGEINT",
@@ -293,7 +297,8 @@ RELATIONS = [
     Relation("earlier_row", "profile BIGINT, arrival BIGINT, segment INTEGER, verdict VARCHAR,"
              " b<n> VARCHAR", "A row of the store of a known profile, and the verdict on its feed.",
              "merge", "dependence"),
-    Relation("often_touched", "profile BIGINT", "A profile with several earlier rows.", "merge", ""),
+    Relation("often_touched", "profile BIGINT", "A profile with several earlier rows.",
+             "merge", ""),
     Relation("state_before", "profile BIGINT, v<n> VARCHAR, w<n> VARCHAR",
              "A known profile: the value of each attribute, and the verdict on it.",
              "merge", "examples"),
