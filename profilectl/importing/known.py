@@ -85,15 +85,20 @@ def know_cells(relations: Relations, segments: Sequence[Segment], keys: Sequence
     Return whether any attribute of the store has no column of its own.
     """
     relations.make("known_row", known_rows(segments, (), keys), keep=False)
-    relations.make("known_loose", known_loose(segments), keep=False)
-    return any("loose" in segment.tables for segment in segments)
+    has_loose = any("loose" in segment.tables for segment in segments)
+    if has_loose:
+        relations.make("known_loose", known_loose(segments), keep=False)
+    else:
+        make_empty(relations, "known_loose")
+    return has_loose
 
 
 def know_loose_cells(
     relations: Relations, segments: Sequence[Segment], keys: Sequence[str]
 ) -> None:
     """Make `known_loose_cell`: the cells of some attributes, whether they had a column or not."""
-    selects = [known_loose(segments)]
+    has_loose = any("loose" in segment.tables for segment in segments)
+    selects = [known_loose(segments)] if has_loose else []
     for segment in segments:
         for key in set(segment.keys).intersection(keys):
             column = segment.attribute(key)
@@ -105,7 +110,10 @@ def know_loose_cells(
                 where {column} is not null
                 """
             )
-    relations.make("known_loose_cell", union_of(selects), keep=False)
+    if selects:
+        relations.make("known_loose_cell", union_of(selects), keep=False)
+    else:
+        make_empty(relations, "known_loose_cell")
 
 
 def know_event_names(

@@ -77,7 +77,7 @@ def trace_import(job: ImportJob) -> None:
     if job.request.explain_rows:
         path = Path(job.request.explain_rows)
         with whole_file(path, "--explain-rows") as out:
-            trace_rows(job.scratch, job.staged, job.rejects, out)
+            trace_rows(job.scratch, job.relations, job.staged, rejects=job.rejects, out=out)
         job.report.explained_rows = str(path)
 
 

@@ -56,7 +56,7 @@ class Relation:
     columns: str
     """Its columns with their types. Those that depend on the files are families: `i_<type>` is a
     column for each identity type, `a<n>` for each attribute with a column of its own. A `?` marks
-    a column that is there only if the files have it.
+    a column that is there only if the files have it; of types with a `/` either will do.
     """
     row: str
     """What a row is, in a sentence."""
@@ -91,8 +91,8 @@ RELATIONS = [
              "stage", "sift, sharing, dependence, leaving, examples, outcomes"),
     Relation("staged_loose", "seq BIGINT, key VARCHAR, value VARCHAR",
              "An attribute without a column that a row sets.", "stage", "merge, leaving, examples"),
-    Relation("staged_event", "seq BIGINT, place INTEGER, type VARCHAR, name VARCHAR, at_ms BIGINT,"
-             " session VARCHAR, event VARCHAR", "An event of a row.",
+    Relation("staged_event", "seq BIGINT, place INTEGER/BIGINT, type VARCHAR, name VARCHAR,"
+             " at_ms BIGINT, session VARCHAR, event VARCHAR", "An event of a row.",
              "stage", "sift, commit, leaving"),
 
     # The store.
@@ -366,8 +366,8 @@ RELATIONS = [
              " key VARCHAR, value VARCHAR", "A refused cell without a column.", "commit", ""),
     Relation("ready_rest", "profile BIGINT, arrival BIGINT, rest VARCHAR",
              "The other fields of a batch.", "commit", ""),
-    Relation("ready_event", "profile BIGINT, arrival BIGINT, place INTEGER, environment UTINYINT,"
-             " feed USMALLINT, type VARCHAR, name VARCHAR, at_ms BIGINT, session VARCHAR,"
+    Relation("ready_event", "profile BIGINT, arrival BIGINT, place INTEGER/BIGINT,"
+             " environment UTINYINT, feed USMALLINT, type VARCHAR, name VARCHAR, at_ms BIGINT, session VARCHAR,"
              " event VARCHAR", "An event of a profile.", "commit", ""),
     Relation("ready_removed", "profile BIGINT, type UTINYINT, hash UHUGEINT, arrival BIGINT,"
              " import INTEGER", "An identity that a profile lost.", "commit", ""),

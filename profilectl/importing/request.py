@@ -1,4 +1,4 @@
-"""What an import is asked to do, what is remembered of that, and what it has in hand once staged."""
+"""What an import is asked to do, what is remembered of that, and what it has once staged."""
 
 from __future__ import annotations
 

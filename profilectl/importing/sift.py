@@ -41,7 +41,7 @@ FAULTS = (
 AFTER_EVENTS = 2_147_483_647
 """The place of a fault that is named after those of every event of its row."""
 
-# 1. What each row is found by. A text is trimmed, folded and judged once, for all types in one pass.
+# 1. What each row is found by. A text is trimmed, folded and judged once; all types in one pass.
 IDENTITY_HASH = """
 select {hashes}
 from (select {verdicts} from (select {folds} from (select {texts} from staged)))
@@ -62,7 +62,7 @@ where at_ms not between 0 and $latest_ms
 BAD_EVENT_TIME = """
 select seq, 'TIMESTAMP_INVALID' as code,
        'event ' || (place + 1) || ': data.timestamp_unixtime_ms: ' || at_ms as detail,
-       place + 2 as nth
+       (place + 2)::integer as nth
 from staged_event
 where at_ms not between 0 and $latest_ms
 """
@@ -296,7 +296,7 @@ def _reject(relations: Relations, staged: Staged, frame: Frame) -> None:
 
 
 def _nobody_columns(staged: Staged) -> str:
-    """Return the columns of whether a row has no identity, and which it states that are nobody's."""
+    """Return the columns of whether a row has no identity, and which of its own are nobody's."""
     places = range(len(staged.identities))
     nobody = " and ".join(f"h{place} is null" for place in places) or "true"
     skipped = ", ".join(

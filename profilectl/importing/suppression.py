@@ -272,7 +272,7 @@ class _Search:
         return [place for (place,) in relations.rows(NAMING_REJECT.format(columns=is_erased))]
 
     def _hashes(self, environment: str, code: int) -> list[str]:
-        """Return the SQL of the hash of a word: as an identity, an MPID or the digits of a phone."""
+        """Return the SQL of the hash of a word: of an identity, an MPID or a phone's digits."""
         if code == MPID_TYPE:
             return [mpid_hash(self.secret, environment, "word")]
         if code == DIGITS_TYPE:

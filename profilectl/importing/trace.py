@@ -31,6 +31,7 @@ UNRESOLVED = "select seq, code, null, null, null from resolved where code is not
 REFUSED_CELL = "select seq{columns} from contested_row"
 REFUSED_CELLS = "select seq, code, attribute, null, null from refused_cell where code is not null"
 REFUSED_LOOSE = "select seq, w, key, null, null from loose_cell where w <> 'SET'"
+ROW_CODES = "select * from row_code"
 CODES_IN_ORDER = """
 select file, line, code, attribute, type, value
 from located_code
@@ -89,14 +90,21 @@ def make_row_codes(relations: Relations, staged: Staged) -> None:
     relations.make("row_code", union_of(selects), keep=False)
 
 
-def trace_rows(scratch: Scratch, staged: Staged, rejects: Rejects, out: BinaryIO) -> int:
-    """Write one JSON line for each row and code, in order of file and line, and return how many."""
+def trace_rows(
+    scratch: Scratch, relations: Relations, staged: Staged, *, rejects: Rejects, out: BinaryIO
+) -> int:
+    """Write one JSON line for each row and code, in order of file and line, and return how many.
+
+    scratch: the database of the relations, from which a long result can be read in blocks.
+    """
+    make_row_codes(relations, staged)
+    relations.make("located_code", located(staged, ROW_CODES), keep=False)
     places = {file.name: place for place, file in reversed(list(enumerate(staged.files)))}
     units = {file.name: file.unit for file in staged.files}
     count = 0
     for _, line in merge(
         _rejected(rejects, units, places),
-        _coded(scratch, staged, units, places),
+        _coded(scratch, units, places),
         key=itemgetter(0),
     ):
         out.write(line)
@@ -125,11 +133,9 @@ def _rejected(
 
 
 def _coded(
-    scratch: Scratch, staged: Staged, units: Mapping[str, str], places: Mapping[str, int]
+    scratch: Scratch, units: Mapping[str, str], places: Mapping[str, int]
 ) -> Iterator[TraceLine]:
     """Yield the codes of the other rows; they are not all in memory at once."""
-    make_row_codes(scratch, staged)
-    scratch.make("located_code", located(staged, "select * from row_code"), keep=False)
     cursor = scratch.connection.execute(CODES_IN_ORDER)
     while block := cursor.fetchmany(ROWS_AT_ONCE):
         for file, place, code, attribute, kind, value in block:
