@@ -90,28 +90,11 @@ Held = dict[int, dict[str, set[str]]]
 """The keys of the identities that profiles have, by profile and type."""
 
 
-@dataclass(frozen=True, slots=True)
-class OfProfile:
-    """An identity of a profile; its key is the hash in hexadecimal."""
-
-    profile: int
-    """The profile."""
-    type: str
-    """The type of the identity."""
-    key: str
-    """The hash."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A row gave an identity to a profile, or took it away."""
-
-    gained: bool
-    """Whether the profile gained it."""
-    seq: int
-    """The row."""
-
-
+# There are millions of these two in a large import: plain tuples, which cost a third.
+OfProfile = tuple[int, str, str]
+"""An identity of a profile, as in Decision.removed: profile, type, and its hash as hexadecimal."""
+Change = tuple[bool, int]
+"""Whether a profile gained an identity or lost it, and by which row."""
 Changes = dict[OfProfile, list[Change]]
 """What happened to identities, in row order."""
 
@@ -122,10 +105,10 @@ class Decisions:
 
     rows: list[Row] = field(default_factory=list)
     """Of `decided_row`."""
-    gains: list[Row] = field(default_factory=list)
-    """Of `decided_gain_half`."""
-    losses: list[Row] = field(default_factory=list)
-    """Of `lost_identity_half`."""
+    gains: list[tuple[int, int, int, str]] = field(default_factory=list)
+    """Of `decided_gain_half`, the hash as hexadecimal."""
+    losses: list[tuple[int, int, int, str]] = field(default_factory=list)
+    """Of `lost_identity_half`, the hash as hexadecimal."""
     passing: list[Row] = field(default_factory=list)
     """Of `passing_identity`."""
     warnings: list[Row] = field(default_factory=list)
@@ -161,12 +144,17 @@ def load_decisions(relations: Relations, decisions: Decisions, *, gains: bool) -
     away.
     """
     relations.load("decided_row", DECIDED_ROW_COLUMNS, decisions.rows)
-    relations.load("decided_gain_half", GAIN_COLUMNS, decisions.gains if gains else [])
+    relations.load("decided_gain_half", GAIN_COLUMNS, _split(decisions.gains if gains else []))
     relations.make("decided_gain", DECIDED_GAIN)
-    relations.load("lost_identity_half", LOSS_COLUMNS, decisions.losses if gains else [])
+    relations.load("lost_identity_half", LOSS_COLUMNS, _split(decisions.losses if gains else []))
     relations.make("lost_identity", LOST_IDENTITY)
     relations.load("passing_identity", PASSING_COLUMNS, decisions.passing if gains else [])
     relations.load("decided_warning", WARNING_COLUMNS, decisions.warnings)
+
+
+def _split(rows: list[tuple[int, int, int, str]]) -> list[Row]:
+    """Return rows with the two halves of the hash that they end with."""
+    return [(*row, *halves(int(digest, 16))) for *row, digest in rows]
 
 
 def halves(digest: int) -> tuple[int, int]:
@@ -208,12 +196,12 @@ def _note(decisions: Decisions, changes: Changes, seq: int, decision: Decision) 
     """Note what was decided of a row, and which identities changed by it."""
     decisions.rows.append((seq, decision.profile, decision.created))
     decisions.warnings += [(seq, code) for code in decision.codes]
-    for profile, kind, key in decision.removed:
-        changes.setdefault(OfProfile(profile, kind, key), []).append(Change(False, seq))
+    for lost in decision.removed:
+        changes.setdefault(lost, []).append((False, seq))
     for identity in decision.added:
         assert decision.profile is not None
-        gained = OfProfile(decision.profile, identity.type, identity.key)
-        changes.setdefault(gained, []).append(Change(True, seq))
+        gained = (decision.profile, identity.type, identity.key)
+        changes.setdefault(gained, []).append((True, seq))
 
 
 def _net(decisions: Decisions, changes: Changes, held_before: Held, first_arrival: int) -> None:
@@ -221,19 +209,20 @@ def _net(decisions: Decisions, changes: Changes, held_before: Held, first_arriva
 
     What came and went is noted apart: an output gets single batches, each as of its own time.
     """
-    for identity, steps in changes.items():
-        profile, code = identity.profile, CODE[identity.type]
-        high, low = halves(int(identity.key, 16))
-        if steps[-1].gained:
-            decisions.gains.append((steps[-1].seq, code, profile, high, low))
-        decisions.passing += [
-            (profile, code, step.seq, after.seq)
-            for step, after in pairwise(steps)
-            if step.gained and not after.gained
-        ]
-        losses = [step.seq for step in steps if not step.gained]
-        if losses and identity.key in held_before.get(profile, {}).get(identity.type, ()):
-            decisions.losses.append((profile, code, losses[0] + first_arrival, high, low))
+    for (profile, kind, key), steps in changes.items():
+        code = CODE[kind]
+        has_gained, last_seq = steps[-1]
+        if has_gained:
+            decisions.gains.append((last_seq, code, profile, key))
+        if len(steps) > 1:
+            decisions.passing += [
+                (profile, code, seq, until)
+                for (gained, seq), (gained_again, until) in pairwise(steps)
+                if gained and not gained_again
+            ]
+        losses = [seq for gained, seq in steps if not gained]
+        if losses and key in held_before.get(profile, {}).get(kind, ()):
+            decisions.losses.append((profile, code, losses[0] + first_arrival, key))
 
 
 def _records(relations: Relations) -> Records:

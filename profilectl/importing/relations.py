@@ -367,8 +367,8 @@ RELATIONS = [
     Relation("ready_rest", "profile BIGINT, arrival BIGINT, rest VARCHAR",
              "The other fields of a batch.", "commit", ""),
     Relation("ready_event", "profile BIGINT, arrival BIGINT, place INTEGER/BIGINT,"
-             " environment UTINYINT, feed USMALLINT, type VARCHAR, name VARCHAR, at_ms BIGINT, session VARCHAR,"
-             " event VARCHAR", "An event of a profile.", "commit", ""),
+             " environment UTINYINT, feed USMALLINT, type VARCHAR, name VARCHAR, at_ms BIGINT,"
+             " session VARCHAR, event VARCHAR", "An event of a profile.", "commit", ""),
     Relation("ready_removed", "profile BIGINT, type UTINYINT, hash UHUGEINT, arrival BIGINT,"
              " import INTEGER", "An identity that a profile lost.", "commit", ""),
     Relation("ready_dropped", "arrival BIGINT, code VARCHAR", "A row that was kept out.",

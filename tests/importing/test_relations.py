@@ -305,7 +305,8 @@ def passing(folder: Path) -> None:
     """Have identities move between profiles, by rows that the interpreter decides."""
     (folder / "c.toml").write_text(
         '[identity]\nstrategy = "conversion"\nlogin = ["customer_id"]\n'
-        'unique = ["email", "customer_id"]\nimmutable = []\n[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n'
+        'unique = ["email", "customer_id"]\nimmutable = []\n'
+        '[outputs.lake]\ntype = "jsonl"\npath = "lake.jsonl"\n'
         '[feeds.f]\nsource = "sdk"\n[connections.all]\nfeed = "f"\noutput = "lake"\n'
     )
     rows = [batch("A", "a@x.com"), batch("B", "a@x.com"), batch("A", "b@x.com", events=[EVENT])]
