@@ -17,7 +17,7 @@ import orjson
 
 from profilectl.importing.known import know_event_names
 from profilectl.importing.leaving import Leaves, Leaving, prepare_outgoing, write_outgoing
-from profilectl.importing.relations import Relations, make_empty, only_row, union_of
+from profilectl.importing.relations import Relations, fill, make_empty, only_row, union_of
 from profilectl.importing.stage.run import Staged
 from profilectl.importing.stage.staged import Rejects, StagedFile
 from profilectl.importing.suppression import Guard, clear_rejects
@@ -100,7 +100,8 @@ select $feed::integer as feed, request, $now_ms::bigint as at_ms, $number::integ
 from usable
 where request is not null
 """
-# Where each row of a file stands, as runs of rows that follow each other line by line.
+# Where each row of a file is, as runs of rows that follow each other line by line.
+ONE_LINE_RUN = "select {first_arrival}::bigint as first_arrival, {first_line}::bigint as first_line"
 LINE_RUNS = """
 select seq + {first_arrival} as first_arrival, line as first_line
 from (
@@ -237,7 +238,7 @@ class Import:
 def prepare(
     relations: Relations,
     store: OpenStore,
-    made: Import,
+    entry: Import,
     *,
     rejects: Rejects,
     leaves: Sequence[Leaves] = (),
@@ -247,37 +248,37 @@ def prepare(
     The store is open, for reading is enough. leaves: where the batches go.
     """
     (applied,) = only_row(relations, APPLIED_ROWS)
-    kinds = _prepare_segment(relations, made) if applied else ()
-    prepare_history(relations, store, made, rejects)
-    _prepare_remarks(relations, made.first_arrival)
+    kinds = _prepare_segment(relations, entry) if applied else ()
+    prepare_history(relations, store, entry, rejects=rejects)
+    _prepare_remarks(relations, entry.first_arrival)
     leaving = Leaving(
-        staged=made.staged,
-        first_arrival=made.first_arrival,
-        environment=made.report.environment,
-        now_ms=made.started_ms,
-        protection=made.report.protection,
+        staged=entry.staged,
+        first_arrival=entry.first_arrival,
+        environment=entry.report.environment,
+        now_ms=entry.started_ms,
+        protection=entry.report.protection,
     )
     prepare_outgoing(relations, leaving, leaves, applied=bool(applied))
     return Prepared(kinds, int(applied))
 
 
-def _prepare_segment(relations: Relations, made: Import) -> tuple[str, ...]:
+def _prepare_segment(relations: Relations, entry: Import) -> tuple[str, ...]:
     """Make the tables of the segment; return those that have rows, and "row" always."""
-    first, feed = {"first": made.first_arrival}, {"feed": made.feed.number}
+    arrival, feed = {"first": entry.first_arrival}, {"feed": entry.feed.number}
     relations.make("ready_row", READY_ROW)
     relations.make("ready_index", READY_INDEX)
     relations.make("ready_mpid", READY_MPID)
-    relations.make("ready_blocked", READY_BLOCKED, first)
+    relations.make("ready_blocked", READY_BLOCKED, arrival)
     kinds = ["row", "index", "mpid", "blocked"]
     if relations.has("loose_cell"):
-        relations.make("ready_loose", READY_LOOSE, {**first, **feed})
-        relations.make("ready_blocked_loose", READY_BLOCKED_LOOSE, {**first, **feed})
+        relations.make("ready_loose", READY_LOOSE, {**arrival, **feed})
+        relations.make("ready_blocked_loose", READY_BLOCKED_LOOSE, {**arrival, **feed})
         kinds += ["loose", "blocked_loose"]
-    if "rest" in made.staged.plain:
-        relations.make("ready_rest", READY_REST, first)
+    if "rest" in entry.staged.plain:
+        relations.make("ready_rest", READY_REST, arrival)
         kinds.append("rest")
-    if made.staged.events:
-        _lay_events(relations, made)
+    if entry.staged.events:
+        _lay_events(relations, entry)
         kinds.append("event")
     filled = [kind for kind in kinds if kind == "row" or relations.count(f"ready_{kind}")]
     for kind in set(kinds).difference(filled):
@@ -285,14 +286,15 @@ def _prepare_segment(relations: Relations, made: Import) -> tuple[str, ...]:
     return tuple(filled)
 
 
-def _lay_events(relations: Relations, made: Import) -> None:
+def _lay_events(relations: Relations, entry: Import) -> None:
     """Make `ready_event`, in the order in which it is written."""
-    bound = {"first": made.first_arrival}
-    if made.staged.events_in_order and _all_found(relations):
+    bound = {"first": entry.first_arrival}
+    if entry.staged.events_in_order and _all_found(relations):
         (environment,) = only_row(relations, ONLY_ENVIRONMENT)
+        arrival = f"seq + {entry.first_arrival}"
         columns = (
-            f"seq + {made.first_arrival} as profile, seq + {made.first_arrival} as arrival, place,"
-            f" {environment}::utinyint as environment, {made.feed.number}::usmallint as feed"
+            f"{arrival} as profile, {arrival} as arrival, place,"
+            f" {environment}::utinyint as environment, {entry.feed.number}::usmallint as feed"
         )
         relations.make("ready_event", READY_EVENT_AS_READ.format(columns=columns), keep=False)
     else:
@@ -307,21 +309,23 @@ def _all_found(relations: Relations) -> bool:
     return not only_row(relations, HAS_EVENT_WITHOUT_TIME)[0]
 
 
-def prepare_history(relations: Relations, store: OpenStore, made: Import, rejects: Rejects) -> None:
+def prepare_history(
+    relations: Relations, store: OpenStore, entry: Import, *, rejects: Rejects
+) -> None:
     """Make the tables of what an import leaves beside its segment.
 
     The relations lost_identity, dropped and resolved are made.
     """
-    number, first = {"number": made.number}, {"first": made.first_arrival}
+    number, arrival = {"number": entry.number}, {"first": entry.first_arrival}
     relations.make("ready_removed", READY_REMOVED, number)
-    relations.make("ready_dropped", READY_DROPPED, first)
+    relations.make("ready_dropped", READY_DROPPED, arrival)
     relations.drop("ready_request")
-    if "request" in made.staged.plain and made.report.protection != "read-only":
-        bound = {**number, **first, "feed": made.feed.number, "now_ms": made.started_ms}
+    if "request" in entry.staged.plain and entry.report.protection != "read-only":
+        bound = {**number, **arrival, "feed": entry.feed.number, "now_ms": entry.started_ms}
         relations.make("ready_request", READY_REQUEST, bound)
     runs = [
-        _line_runs(file, made.first_arrival + offset)
-        for file, offset in zip(made.staged.files, made.staged.offsets, strict=True)
+        _line_runs(file, entry.first_arrival + offset)
+        for file, offset in zip(entry.staged.files, entry.staged.offsets, strict=True)
         if file.span
     ]
     if runs:
@@ -332,8 +336,10 @@ def prepare_history(relations: Relations, store: OpenStore, made: Import, reject
     if len(rejects):
         with _in_order(store):
             relations.make("ready_reject", READY_REJECT, {**number, "path": str(rejects.path)})
-            if made.guard is not None:
-                clear_rejects(relations, made.first_arrival, made.judging, made.guard)
+            if entry.guard is not None:
+                clear_rejects(
+                    relations, entry.first_arrival, judging=entry.judging, guard=entry.guard
+                )
 
 
 @contextlib.contextmanager
@@ -347,11 +353,8 @@ def _in_order(store: OpenStore) -> Iterator[None]:
 def _line_runs(file: StagedFile, first_arrival: int) -> str:
     """Return the SELECT of where the rows of a file stand in it."""
     if file.lines is None:
-        return (
-            f"select {first_arrival}::bigint as first_arrival, {file.first_line}::bigint"
-            " as first_line"
-        )
-    return LINE_RUNS.format(first_arrival=first_arrival, lines=file.lines)
+        return fill(ONE_LINE_RUN, first_arrival=first_arrival, first_line=file.first_line)
+    return fill(LINE_RUNS, first_arrival=first_arrival, lines=file.lines)
 
 
 def make_remarks(relations: Relations) -> None:
@@ -376,7 +379,9 @@ def _prepare_remarks(relations: Relations, first_arrival: int) -> None:
     relations.make("ready_passed_claim", READY_PASSED_CLAIM, {"first": first_arrival})
 
 
-def warn_of_names(relations: Relations, store: OpenStore, feed: Feed, report: ImportReport) -> None:
+def warn_of_names(
+    relations: Relations, store: OpenStore, feed: Feed, *, report: ImportReport
+) -> None:
     """Add a notice if the workspace has more distinct event names than the platform takes."""
     if feed.source == ACCOUNT:
         return
@@ -387,7 +392,7 @@ def warn_of_names(relations: Relations, store: OpenStore, feed: Feed, report: Im
         report.notices.append(warning)
 
 
-def write(store: OpenStore, prepared: Prepared, made: Import) -> None:
+def write(store: OpenStore, prepared: Prepared, entry: Import) -> None:
     """Copy what is prepared into the store, with the history, in one transaction.
 
     Raises StoreUnusable where the disk does not take it; then the store is as before.
@@ -397,20 +402,20 @@ def write(store: OpenStore, prepared: Prepared, made: Import) -> None:
     scratch.keep_order()
     try:
         with store.transaction():
-            if made.registers:
-                store.put_feed(made.feed, by_import=made.number)
+            if entry.registers:
+                store.put_feed(entry.feed, by_import=entry.number)
             if prepared.rows:
-                _write_segment(store, prepared, made)
+                _write_segment(store, prepared, entry)
             for table in WRITTEN_BY_NAME:
                 if scratch.has(f"ready_{table}"):
                     scratch.run(f"insert into store.{table} by name select * from ready_{table}")
             write_outgoing(
                 store,
-                number=made.number,
-                feed=made.feed.number,
-                first_arrival=made.first_arrival,
+                number=entry.number,
+                feed=entry.feed.number,
+                first_arrival=entry.first_arrival,
             )
-            _write_import(store, made)
+            _write_import(store, entry)
     finally:
         # A database that a failed write has shut takes no further statement; why it failed is what
         # must be told.
@@ -418,16 +423,16 @@ def write(store: OpenStore, prepared: Prepared, made: Import) -> None:
             scratch.forget_order()
 
 
-def _write_segment(store: OpenStore, prepared: Prepared, made: Import) -> None:
+def _write_segment(store: OpenStore, prepared: Prepared, entry: Import) -> None:
     """Write the tables of the segment, and the segment into the list of them."""
     segment = Segment(
         number=store.next_segment(),
-        first_import=made.number,
-        last_import=made.number,
+        first_import=entry.number,
+        last_import=entry.number,
         rows=prepared.rows,
         tables=prepared.kinds,
-        identities=tuple(made.staged.identities),
-        keys=tuple(made.staged.keys),
+        identities=tuple(entry.staged.identities),
+        keys=tuple(entry.staged.keys),
     )
     for kind in prepared.kinds:
         select = f"select * from ready_{kind}"
@@ -435,63 +440,63 @@ def _write_segment(store: OpenStore, prepared: Prepared, made: Import) -> None:
     store.put_segment(segment)
 
 
-def _write_import(store: OpenStore, made: Import) -> None:
+def _write_import(store: OpenStore, entry: Import) -> None:
     """Write the files of an import, and what it reports, into the history."""
-    _write_files(store, made)
-    sealed = _sealed_files(store, made, made.guard) if made.guard is not None else {}
+    _write_files(store, entry)
+    sealed = _sealed_files(store, entry, entry.guard) if entry.guard is not None else {}
     # The history keeps numbers, and nobody's values.
-    report = {name: value for name, value in made.report.as_json().items() if name != "shared"}
+    report = {name: value for name, value in entry.report.as_json().items() if name != "shared"}
     for file in report["files"]:
         file["sha256"] = sealed.get(file["sha256"], file["sha256"])
     store.scratch.run(
         PUT_IMPORT,
         {
-            "number": made.number,
-            "feed": made.feed.number,
-            "source": made.feed.source,
-            "protection": made.report.protection,
-            "environment": made.report.environment,
-            "started": made.started_ms,
+            "number": entry.number,
+            "feed": entry.feed.number,
+            "source": entry.feed.source,
+            "protection": entry.report.protection,
+            "environment": entry.report.environment,
+            "started": entry.started_ms,
             "finished": time.time_ns() // 1_000_000,
-            "first": made.first_arrival,
-            "arrivals": made.staged.span,
+            "first": entry.first_arrival,
+            "arrivals": entry.staged.span,
             "report": orjson.dumps(report).decode(),
             "made_by": who(),
-            "request": orjson.dumps(made.request).decode(),
-            "needs": made.needs,
+            "request": orjson.dumps(entry.request).decode(),
+            "needs": entry.needs,
         },
     )
 
 
-def _write_files(store: OpenStore, made: Import) -> None:
+def _write_files(store: OpenStore, entry: Import) -> None:
     """Write down the files; rejects that were staged by the files they come from are one file."""
     files = [
         (file, offset)
-        for file, offset in zip(made.staged.files, made.staged.offsets, strict=True)
+        for file, offset in zip(entry.staged.files, entry.staged.offsets, strict=True)
         if not file.more
     ]
-    ends = [*(offset for _, offset in files[1:]), made.staged.span]
+    ends = [*(offset for _, offset in files[1:]), entry.staged.span]
     for place, ((file, offset), end) in enumerate(zip(files, ends, strict=True)):
         store.scratch.run(
             PUT_FILE,
             {
-                "import": made.number,
+                "import": entry.number,
                 "place": place,
                 "path": file.name,
                 "sha256": file.sha256,
                 "unit": file.unit,
-                "first": made.first_arrival + offset,
+                "first": entry.first_arrival + offset,
                 "arrivals": end - offset,
             },
         )
 
 
-def _sealed_files(store: OpenStore, made: Import, guard: Guard) -> dict[str, str]:
+def _sealed_files(store: OpenStore, entry: Import, guard: Guard) -> dict[str, str]:
     """Make the hashes of files with the key that hold a row of somebody erased.
 
     Return them, plain -> as they are kept. Who guesses the row could make the plain one.
     """
-    bound = {"import": made.number}
+    bound = {"import": entry.number}
     sealed: dict[str, str] = {}
     for place, sha256 in store.scratch.rows(FILES_OF_ERASED, bound):
         sealed[sha256] = guard.text(sha256)

@@ -44,7 +44,7 @@ EARLIEST_AHEAD = "select seq, purpose, at_ms from consent_ahead order by seq, pu
 
 
 def look_at_consent(
-    relations: Relations, staged: Staged, frame: Frame, counts: Counts
+    relations: Relations, staged: Staged, frame: Frame, *, counts: Counts
 ) -> list[str]:
     """Make `consent_refused` or `consent_ahead`, and count it; return notices for a person."""
     if frame.feed.source not in CONSENT_SOURCES:
@@ -73,6 +73,6 @@ def _notices(relations: Relations, staged: Staged) -> list[str]:
     place = f"{earliest['file']}:{earliest['line']}"
     notice = (
         f"{place}: the time of a consent to {earliest['purpose']} is {time}, which lies ahead:"
-        f" what is said of it before then will not count{more}"
+        f" what is stated of it before then will not count{more}"
     )
     return [notice]

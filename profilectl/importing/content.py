@@ -44,12 +44,12 @@ class Overtaken(Exception):
 
 
 def contents_of(
-    store: OpenStore, feed: Feed, files: Sequence[InputFile], request: ImportRequest
+    store: OpenStore, feed: Feed, files: Sequence[InputFile], *, request: ImportRequest
 ) -> FileContents:
     """Return what a feed knows of some files."""
     contents = FileContents()
     for file in files:
-        content = _content_of(store, feed, file, request)
+        content = _content_of(store, feed, file, request=request)
         contents.reports.append(
             FileReport(file.name, file.sha256, 0, already_imported=content.already)
         )
@@ -60,7 +60,7 @@ def contents_of(
 
 
 def _content_of(
-    store: OpenStore, feed: Feed, file: InputFile, request: ImportRequest
+    store: OpenStore, feed: Feed, file: InputFile, *, request: ImportRequest
 ) -> ImportedContent:
     """Return what a feed knows of a content, to be read as the request says.
 
@@ -85,13 +85,13 @@ def _content_of(
 
 
 def check_overtaken(
-    store: OpenStore, feed: Feed, files: Sequence[InputFile], request: ImportRequest
+    store: OpenStore, feed: Feed, files: Sequence[InputFile], *, request: ImportRequest
 ) -> None:
     """Look again whether the content of the files was imported, now by another process.
 
     Raises Overtaken if all of it was, StoreBusy if some of it was.
     """
-    numbers = [_content_of(store, feed, file, request).already for file in files]
+    numbers = [_content_of(store, feed, file, request=request).already for file in files]
     imported = [number for number in numbers if number is not None]
     if len(imported) == len(numbers):
         raise Overtaken(max(imported))

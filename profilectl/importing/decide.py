@@ -15,7 +15,7 @@ from profilectl.importing.merge import Merging, merge
 from profilectl.importing.rejects import check_rejects, check_strict, reject_staged_rows
 from profilectl.importing.relations import only_row
 from profilectl.importing.request import ImportJob, ImportRequest, remembered
-from profilectl.importing.resolve import resolve
+from profilectl.importing.resolve import Resolution, resolve
 from profilectl.importing.sharing import MOST_TOLD, SHARED_BY_MANY, shared_identities
 from profilectl.importing.sift import Frame, sift
 from profilectl.importing.suppression import guard_of
@@ -38,7 +38,7 @@ class DecidedImport:
 
     state: State
     """What the decision rests on: it holds as long as the store is in this state."""
-    made: Import
+    entry: Import
     """What the history will say of it."""
 
 
@@ -73,7 +73,7 @@ def decide(job: ImportJob, store: OpenStore) -> DecidedImport:
             "the configuration was changed while the files were read", "run the import again"
         )
     feed = feed_of(store, job.request)
-    check_overtaken(store, feed, job.fresh, job.request)
+    check_overtaken(store, feed, job.fresh, request=job.request)
     registers = not feed.number
     if registers:
         feed = replace(feed, number=store.next_feed())
@@ -88,7 +88,7 @@ def decide(job: ImportJob, store: OpenStore) -> DecidedImport:
     report.feed_registered = registers
     check_rejects(job)
     check_strict(job)
-    made = Import(
+    entry = Import(
         number=number,
         first_arrival=first_arrival,
         feed=feed,
@@ -101,7 +101,7 @@ def decide(job: ImportJob, store: OpenStore) -> DecidedImport:
         judging=frame.judging,
         guard=frame.guard,
     )
-    return DecidedImport(state, made)
+    return DecidedImport(state, entry)
 
 
 def _frame(job: ImportJob, store: OpenStore, feed: Feed, *, first_arrival: int) -> Frame:
@@ -130,8 +130,9 @@ def _run_steps(
     relations, staged, counts = job.relations, job.staged, job.report.counts
     segments = store.segments()
     know_store(relations, store)
-    sift(relations, staged, frame, counts)
-    job.report.slow_path_rows = resolve(relations, staged, frame, settings.rules, counts=counts)
+    sift(relations, staged, frame, counts=counts)
+    how = Resolution.of(staged, frame, settings.rules)
+    job.report.slow_path_rows = resolve(relations, how, counts=counts)
     _check_shared(job)
     feeds = [*store.feeds(), frame.feed] if registers else store.feeds()
     refused = computed(frame.feed, store.calculated_by_workspace(), workspaces_of(feeds))
@@ -143,11 +144,11 @@ def _run_steps(
         calculated=sorted(refused),
     )
     merge(relations, staged, merging, counts=counts)
-    needs = rests_on(relations, staged, segments, frame.feed.number)
+    needs = rests_on(relations, staged, segments, feed=frame.feed.number)
     if staged.events:
         (counts.events["added"],) = only_row(relations, KEPT_EVENTS)
     if "rest" in staged.plain:
-        job.report.notices += look_at_consent(relations, staged, frame, counts)
+        job.report.notices += look_at_consent(relations, staged, frame, counts=counts)
     return needs
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from profilectl.importing.known import Trace, left_trace
-from profilectl.importing.relations import Relations
+from profilectl.importing.relations import Relations, fill
 from profilectl.importing.stage.run import Staged
 from profilectl.store.segments import Segment
 
@@ -49,6 +49,7 @@ from (
 where segment = $segment and same
 limit 1
 """
+SAME_ATTRIBUTE = "earlier_row.b{n} is not null and contested_row.c{n} is not null"
 TOOK_AWAY = """
 select distinct import
 from lost_before
@@ -63,13 +64,13 @@ where feed = $feed and request in (select request from staged where request is n
 
 
 def rests_on(
-    relations: Relations, staged: Staged, segments: Sequence[Segment], feed: int
+    relations: Relations, staged: Staged, segments: Sequence[Segment], *, feed: int
 ) -> list[int]:
     """Return the numbers of those imports, among those that still have a segment of their own.
 
     The relations of known.py, sift, resolve and merge are made.
     """
-    undoable = [one for one in segments if one.first_import == one.last_import]
+    undoable = [segment for segment in segments if segment.first_import == segment.last_import]
     needs: set[int] = set()
     if undoable:
         relations.make("examined_profile", EXAMINED_PROFILE)
@@ -113,10 +114,7 @@ def _touched(relations: Relations, segment: Segment) -> bool:
 
 def _speaks(relations: Relations, staged: Staged, segment: Segment) -> bool:
     """Return whether an import spoke of an attribute of the same profile that a row speaks of."""
-    same = " or ".join(
-        f"earlier_row.b{n} is not null and contested_row.c{n} is not null"
-        for n in range(len(staged.keys))
-    )
+    same = " or ".join(fill(SAME_ATTRIBUTE, n=n) for n in range(len(staged.keys)))
     if not same:
         return False
     select = SPEAKS_OF_THE_SAME.format(columns=f", {same} as same")

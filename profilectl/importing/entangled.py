@@ -86,7 +86,7 @@ WARNING_COLUMNS = (("seq", "BIGINT"), ("code", "VARCHAR"))
 # fmt: on
 
 Row = tuple[object, ...]
-Held = dict[int, dict[str, set[str]]]
+Keys = dict[int, dict[str, set[str]]]
 """The keys of the identities that profiles have, by profile and type."""
 
 
@@ -120,8 +120,8 @@ def decide_entangled(
 ) -> Decisions:
     """Return what the interpreter decides of the rows of `entangled_row`."""
     decisions = Decisions()
-    for first, last in _blocks(relations):
-        bound = {"first_component": first, "last_component": last}
+    for start, end in _blocks(relations):
+        bound = {"first_component": start, "last_component": end}
         relations.make("block_row", BLOCK_ROW, bound)
         records = _records(relations)
         held_before = {
@@ -131,8 +131,8 @@ def decide_entangled(
         changes: Changes = {}
         for claim in _claims(relations, frame.first_arrival):
             decision = decide(claim, records, rules, create=creates, call=frame.call)
-            _note(decisions, changes, claim.arrival - frame.first_arrival, decision)
-        _net(decisions, changes, held_before, frame.first_arrival)
+            _note(decisions, changes, claim.arrival - frame.first_arrival, decision=decision)
+        _net(decisions, changes, held_before, first_arrival=frame.first_arrival)
     return decisions
 
 
@@ -192,7 +192,7 @@ def _claims(relations: Relations, first_arrival: int) -> Iterable[Claim]:
     ]
 
 
-def _note(decisions: Decisions, changes: Changes, seq: int, decision: Decision) -> None:
+def _note(decisions: Decisions, changes: Changes, seq: int, *, decision: Decision) -> None:
     """Note what was decided of a row, and which identities changed by it."""
     decisions.rows.append((seq, decision.profile, decision.created))
     decisions.warnings += [(seq, code) for code in decision.codes]
@@ -204,7 +204,7 @@ def _note(decisions: Decisions, changes: Changes, seq: int, decision: Decision) 
         changes.setdefault(gained, []).append((True, seq))
 
 
-def _net(decisions: Decisions, changes: Changes, held_before: Held, first_arrival: int) -> None:
+def _net(decisions: Decisions, changes: Changes, held_before: Keys, *, first_arrival: int) -> None:
     """Note what is left of gains and losses at the end: only that is stored.
 
     What came and went is noted apart: an output gets single batches, each as of its own time.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from profilectl.importing.relations import Relations, only_row, union_of
+from profilectl.importing.relations import Relations, fill, only_row, union_of
 from profilectl.importing.stage.run import Staged
 from profilectl.importing.stage.staged import Rejects, place_of
 from profilectl.importing.trace import example_rows, make_row_codes
@@ -84,6 +84,13 @@ from contested_row
 left join state_before on state_before.profile = contested_row.profile
 where contested_row.profile in (select profile from known_profile)
 """
+CELL = """
+, {key} as attribute, state_before.v{n} as before,
+case when coalesce(contested_row.w{n}, 'SET') = 'SET' then contested_row.c{n} end as after,
+case when contested_row.w{n} <> 'SET' and contested_row.c{n} is not null
+  then contested_row.w{n} end as code,
+contested_row.c{n} as refused
+"""
 LOOSE_CELL = """
 select seq, profile, key as attribute, v as before,
        case when coalesce(w, 'SET') = 'SET' then value end as after,
@@ -91,6 +98,7 @@ select seq, profile, key as attribute, v as before,
 from loose_cell
 where profile in (select profile from known_profile)
 """
+FEW_CELLS = "(select * from ({cells}) where {condition} order by seq limit 3)"
 CELLS_BY_KIND = {
     "set": "before is null and after is not null and after <> chr(31)",
     "changed": (
@@ -282,10 +290,7 @@ def _attributes(relations: Relations, staged: Staged) -> Kinds:
         selects.append(LOOSE_CELL)
     examples: Kinds = {kind: [] for kind in CELLS_BY_KIND}
     for kind, condition in CELLS_BY_KIND.items() if selects else ():
-        few_of_each = [
-            f"(select * from ({cells}) where {condition} order by seq limit {FEW})"
-            for cells in selects
-        ]
+        few_of_each = [fill(FEW_CELLS, cells=cells, condition=condition) for cells in selects]
         relations.make("kind_example", union_of(few_of_each), keep=False)
         columns = ("mpid", "attribute", "before", "after", "code", "refused")
         rows = example_rows(relations, staged, SPREAD_CELL, columns=columns)
@@ -295,13 +300,7 @@ def _attributes(relations: Relations, staged: Staged) -> Kinds:
 
 def _cell_columns(n: int, key: str) -> str:
     """Return the columns of what rows say of an attribute."""
-    cell, ruling = f"contested_row.c{n}", f"contested_row.w{n}"
-    return (
-        f", {quote_text(key)} as attribute, state_before.v{n} as before,"
-        f" case when coalesce({ruling}, 'SET') = 'SET' then {cell} end as after,"
-        f" case when {ruling} <> 'SET' and {cell} is not null then {ruling} end as code,"
-        f" {cell} as refused"
-    )
+    return fill(CELL, n=n, key=quote_text(key))
 
 
 def _change(kind: str, row: Example) -> Example:
@@ -316,6 +315,6 @@ def _change(kind: str, row: Example) -> Example:
     return change
 
 
-def _plain(held: object) -> orjson.Fragment | None:
+def _plain(cell: object) -> orjson.Fragment | None:
     """Return a held value as JSON shows it, digit for digit; a deletion is null."""
-    return None if held == DELETED else orjson.Fragment(held_json(str(held)))
+    return None if cell == DELETED else orjson.Fragment(held_json(str(cell)))

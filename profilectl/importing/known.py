@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from profilectl.importing.relations import Relations, make_empty, only_row, union_of
+from profilectl.importing.relations import Relations, fill, make_empty, only_row, union_of
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.segments import (
     Segment,
@@ -36,6 +36,15 @@ select distinct hash, type
 from suppressed
 where until is null or until > $first
 """
+# An attribute without a column in this import has one in an earlier segment.
+CELLS_OF_COLUMN = """
+select profile, arrival, feed, {segment} as segment, {key} as key, {column} as value
+from {table}
+where {column} is not null
+"""
+OF_TYPES_AND_FEEDS = "where type in ({types}) and feed in ({feeds})"
+LEFT_TRACE = "select 1 from {table} where profile in (select profile from {profiles}) limit 1"
+ROWS_WITH_ARRIVALS = "select {columns} from {table} where arrival in ({arrivals})"
 SUPPRESSED_COUNT = "select count(*) from store.suppressed"
 SUPPRESSED_LIST = "select * from store.suppressed"
 """The list of those who stay out, for a store that is written anew."""
@@ -64,7 +73,7 @@ def know_store(relations: Relations, store: OpenStore) -> None:
     relations.make("known_identity", identities, keep=False)
     relations.make("known_mpid", known_mpids(segments), keep=False)
     if segments:
-        touches = [f"select profile, arrival from {one.table('row')}" for one in segments]
+        touches = [f"select profile, arrival from {segment.table('row')}" for segment in segments]
         relations.make("known_touch", union_of(touches), keep=False)
     else:
         make_empty(relations, "known_touch")
@@ -99,17 +108,17 @@ def know_loose_cells(
     """Make `known_loose_cell`: the cells of some attributes, whether they had a column or not."""
     has_loose = any("loose" in segment.tables for segment in segments)
     selects = [known_loose(segments)] if has_loose else []
-    for segment in segments:
-        for key in set(segment.keys).intersection(keys):
-            column = segment.attribute(key)
-            selects.append(
-                f"""
-                select profile, arrival, feed, {segment.number} as segment,
-                       {quote_text(key)} as key, {column} as value
-                from {segment.table("row")}
-                where {column} is not null
-                """
-            )
+    selects += [
+        fill(
+            CELLS_OF_COLUMN,
+            segment=segment.number,
+            key=quote_text(key),
+            column=segment.attribute(key),
+            table=segment.table("row"),
+        )
+        for segment in segments
+        for key in set(segment.keys).intersection(keys)
+    ]
     if selects:
         relations.make("known_loose_cell", union_of(selects), keep=False)
     else:
@@ -121,9 +130,12 @@ def know_event_names(
 ) -> None:
     """Make `known_event_name`: a row for each event of a workspace that is of one of some types."""
     feeds = [str(feed.number) for feed in store.feeds() if feed.seen_in(workspace)]
-    where = f"where type in ({', '.join(map(quote_text, types))})"
-    where += f" and feed in ({', '.join(feeds) or 'null'})"
-    select = known_events(store.segments(), where=where, columns=("name",))
+    condition = fill(
+        OF_TYPES_AND_FEEDS,
+        types=", ".join(map(quote_text, types)),
+        feeds=", ".join(feeds) or "null",
+    )
+    select = known_events(store.segments(), where=condition, columns=("name",))
     relations.make("known_event_name", select, keep=False)
 
 
@@ -157,8 +169,7 @@ def left_trace(relations: Relations, segment: Segment, trace: Trace, profiles: s
     """
     if trace.value not in segment.tables:
         return False
-    table = segment.table(trace.value)
-    select = f"select 1 from {table} where profile in (select profile from {profiles}) limit 1"
+    select = fill(LEFT_TRACE, table=segment.table(trace.value), profiles=profiles)
     return bool(relations.rows(select))
 
 
@@ -181,7 +192,8 @@ def rows_with_arrivals(
     rows: list[KnownRow] = []
     for segment in segments if listed else ():
         columns = ", ".join(["arrival", "profile", *(f"i_{kind}" for kind in segment.identities)])
-        select = f"select {columns} from {segment.table('row')} where arrival in ({listed})"
+        table = segment.table("row")
+        select = fill(ROWS_WITH_ARRIVALS, columns=columns, table=table, arrivals=listed)
         for arrival, profile, *values in relations.rows(select):
             kinds = zip(segment.identities, values, strict=True)
             rows.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from profilectl.importing.relations import Relations, make_empty, union_of
+from profilectl.importing.relations import Relations, fill, make_empty, union_of
 from profilectl.importing.stage.run import Staged
 from profilectl.rules.feed import ENVIRONMENTS, PROCESSED, PROTECTIONS, Effect
 from profilectl.rules.identity import BY_NAME, CODE
@@ -48,6 +48,13 @@ order by batch.seq
 
 # 2. Batches of profiles: the store has what they say, so only what it does not keep goes along.
 # What the profile of a row held after it, and lost within the same import, is `passing_list`.
+PASSING_VALUE = """
+select passing_identity.profile, passing_identity.seq, passing_identity.until,
+       '["{kind}",' || to_json(usable.i_{kind})::varchar as text
+from passing_identity
+join usable on usable.seq = passing_identity.seq
+where passing_identity.type = {code}
+"""
 PASSING_LIST = """
 select row.arrival,
        '[' || string_agg(
@@ -147,6 +154,23 @@ order by batch.arrival, connected_output.output
 """
 
 
+# 5. Columns. An identity as it is stated, null if it may not be used; the members of a batch as
+# JSON, null if the batch does not have them.
+USABLE_IDENTITY = "case when h{place} is not null then {rows}.i_{kind} end as i_{kind}"
+DEVICES = ", case when coalesce({any_device}) is not null then {devices} end as devices"
+SET_MEMBER = "case when a{n} <> chr(31) then {key} || {value} end"
+DELETED_MEMBER = "case when a{n} = chr(31) then to_json({key})::varchar end"
+DELETED_LIST = """
+nullif(array_to_string(list_transform(deleted, lambda key: to_json(key)::varchar), ','), '')
+"""
+LOOSE_LISTS = """
+, string_agg(
+  case when value <> chr(31) then to_json(key)::varchar || ':' || {value} end, ','
+) as sets,
+string_agg(case when value = chr(31) then to_json(key)::varchar end, ',') as deletes
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Leaves:
     """An active connection of a feed."""
@@ -182,8 +206,9 @@ class Leaving:
     def environment_sql(self) -> str:
         """The SQL of the environment of a batch."""
         default = quote_text(self.environment)
-        stated = "environment" in self.staged.plain
-        return f"coalesce(environment, {default})" if stated else default
+        if "environment" not in self.staged.plain:
+            return default
+        return f"coalesce(environment, {default})"
 
 
 def leaving_from(store: OpenStore, feed: str) -> list[Leaves]:
@@ -255,7 +280,7 @@ def _list_devices(relations: Relations, staged: Staged) -> None:
     relations.make("named_device", NAMED_DEVICE.format(columns=columns), keep=False)
     kinds = [kind for _, kind in devices]
     any_device = ", ".join(f"i_{kind}" for kind in kinds)
-    listed = f", case when coalesce({any_device}) is not null then {_object(kinds)} end as devices"
+    listed = fill(DEVICES, any_device=any_device, devices=_object(kinds))
     relations.make("device_list", DEVICE_LIST.format(columns=listed), keep=False)
 
 
@@ -267,23 +292,14 @@ def _list_passing(relations: Relations, staged: Staged, first_arrival: int) -> N
     if not relations.has("passing_identity") or not relations.count("passing_identity"):
         make_empty(relations, "passing_list")
         return
-    selects = [
-        f"""
-        select passing_identity.profile, passing_identity.seq, passing_identity.until,
-               '["{kind}",' || to_json(usable.i_{kind})::varchar as text
-        from passing_identity
-        join usable on usable.seq = passing_identity.seq
-        where passing_identity.type = {CODE[kind]}
-        """
-        for kind in staged.identities
-    ]
+    selects = [fill(PASSING_VALUE, kind=kind, code=CODE[kind]) for kind in staged.identities]
     relations.make("passing_value", union_of(selects), keep=False)
     relations.make("passing_list", PASSING_LIST, {"first": first_arrival})
 
 
 def _usable_identity(rows: str, place: int, kind: str) -> str:
     """Return the column of an identity as it is stated, null if it may not be used (sift)."""
-    return f"case when h{place} is not null then {rows}.i_{kind} end as i_{kind}"
+    return fill(USABLE_IDENTITY, rows=rows, place=place, kind=kind)
 
 
 def _object(kinds: Sequence[str]) -> str:
@@ -301,7 +317,10 @@ def _send_of_nobody(relations: Relations, leaving: Leaving, code: str) -> None:
     select = PASSED_BATCH.format(columns=usable) if usable else PASSED_BATCH_PLAIN
     relations.make("passed_batch", select, {"code": code})
     if staged.loose:
-        relations.make("loose_members", LOOSE_MEMBERS.format(columns=_loose_columns()))
+        relations.make(
+            "loose_members",
+            LOOSE_MEMBERS.format(columns=fill(LOOSE_LISTS, value=held_as_json("value"))),
+        )
     else:
         make_empty(relations, "loose_members")
     if staged.events:
@@ -315,30 +334,16 @@ def _send_of_nobody(relations: Relations, leaving: Leaving, code: str) -> None:
     relations.make("ready_outgoing", select, {"first": leaving.first_arrival})
 
 
-def _loose_columns() -> str:
-    """Return the columns of the members that a batch sets and deletes without a column."""
-    sets = f"to_json(key)::varchar || ':' || {held_as_json('value')}"
-    return (
-        f", string_agg(case when value <> chr(31) then {sets} end, ',') as sets"
-        ", string_agg(case when value = chr(31) then to_json(key)::varchar end, ',') as deletes"
-    )
-
-
 def _members(leaving: Leaving) -> list[str]:
     """Return the SQL of each member of a batch as JSON; null if the batch does not have it."""
     plain, keys = leaving.staged.plain, leaving.staged.keys
     sets = [
-        f"case when a{n} <> chr(31) then {quote_text(to_json(key) + ':')}"
-        f" || {held_as_json(f'a{n}')} end"
+        fill(SET_MEMBER, n=n, key=quote_text(to_json(key) + ":"), value=held_as_json(f"a{n}"))
         for n, key in enumerate(keys)
     ]
-    deletes = [
-        f"case when a{n} = chr(31) then to_json({quote_text(key)})::varchar end"
-        for n, key in enumerate(keys)
-    ]
+    deletes = [fill(DELETED_MEMBER, n=n, key=quote_text(key)) for n, key in enumerate(keys)]
     if "deleted" in plain:
-        listed = "list_transform(deleted, lambda key: to_json(key)::varchar)"
-        deletes.insert(0, f"nullif(array_to_string({listed}, ','), '')")
+        deletes.insert(0, DELETED_LIST)
     set_members = ", ".join([*sets, "loose.sets"])
     deleted_keys = ", ".join([*deletes, "loose.deletes"])
     return [

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from profilectl.importing.known import know_cells, know_loose_cells
-from profilectl.importing.relations import Relations, only_row, union_of
+from profilectl.importing.relations import Relations, fill, only_row, union_of
 from profilectl.importing.sift import Frame, environment_of
 from profilectl.importing.stage.run import Staged
 from profilectl.rules.counts import Counts
@@ -229,6 +229,11 @@ nullif(
   ), ''
 ) as w{n}
 """
+SET_OR_DELETED = """
+coalesce(usable.a{n}, case when list_contains(usable.deleted, {key}) then chr(31) end)
+"""
+IS_BLOCKED = "w{n} = blocking.code and c{n} is not null"
+ADDED_IDENTITY = "case when {resolved}.added & {bit} <> 0 then {value} end as i_{kind}"
 OF_KEY = "case when known_loose.key = {key} then known_loose.value end as b{n}"
 
 # What became of an attribute, by its value before (v) and its last applied cell (f).
@@ -404,8 +409,7 @@ def _cell(n: int, key: str, deletes: bool) -> str:
     """Return the SQL of what a row does to an attribute: deletions first, then the sets."""
     if not deletes:
         return f"usable.a{n}"
-    deletion = f"case when list_contains(usable.deleted, {quote_text(key)}) then {DELETED} end"
-    return f"coalesce(usable.a{n}, {deletion})"
+    return fill(SET_OR_DELETED, n=n, key=quote_text(key))
 
 
 def _decide_cells(relations: Relations, staged: Staged, *, contested: bool) -> None:
@@ -529,7 +533,7 @@ def _lay_rows(relations: Relations, staged: Staged, frame: Frame) -> None:
     relations.make("contested_segment_row", select, keep=False)
     blocked = f", {frame.feed.number}::usmallint as feed, blocking.code"
     blocked += per_column("case when w{n} = blocking.code then c{n} end as a{n}", size)
-    blocks = " or ".join(f"w{n} = blocking.code and c{n} is not null" for n in range(size))
+    blocks = " or ".join(fill(IS_BLOCKED, n=n) for n in range(size))
     blocked += f", {blocks or 'false'} as blocks"
     relations.make("blocked_cell", BLOCKED_CELL.format(columns=blocked), keep=False)
 
@@ -552,6 +556,6 @@ def _row_columns(staged: Staged, frame: Frame, *, rows: str, resolved: str) -> s
     for place, kind in enumerate(staged.identities):
         value = trimmed(f"{rows}.i_{kind}")
         columns.append(
-            f"case when {resolved}.added & {1 << place} <> 0 then {value} end as i_{kind}"
+            fill(ADDED_IDENTITY, resolved=resolved, bit=1 << place, value=value, kind=kind)
         )
     return ", ".join(columns)

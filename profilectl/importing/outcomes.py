@@ -54,7 +54,7 @@ from resolved
 where created and profile in (select profile from answered_profile)
 """
 # What the profiles have in the end, of what rows say and of what makes a profile known.
-HELD = """
+PROFILE_IDENTITIES = """
 select profile, type, to_hex(hash)
 from (
   select profile, type, hash
@@ -115,23 +115,28 @@ class _Past:
 
 
 def outcomes_of(
-    relations: Relations, staged: Staged, segments: Sequence[Segment], *, first: int, feed: int
+    relations: Relations,
+    staged: Staged,
+    segments: Sequence[Segment],
+    *,
+    first_arrival: int,
+    feed: int,
 ) -> list[RowOutcome]:
     """Return what becomes of each row, in their order. The relations of sift and resolve are made.
 
-    segments: of the store; first: the arrival of the first row; feed: the number of the feed.
+    segments: of the store; first_arrival: of the first row; feed: the number of the feed.
     """
     rows = [(seq, profile, code) for seq, profile, code in relations.rows(ROWS)]
     repeated: dict[int, int] = {}
     if "request" in staged.plain:
-        repeated = dict(relations.rows(REPEATED, {"first": first, "feed": feed}))
+        repeated = dict(relations.rows(REPEATED, {"first": first_arrival, "feed": feed}))
     past = _past_of(relations, segments, repeated.values())
     brought: dict[int, set[int]] = {}
     for seq, kind in relations.rows(BROUGHT_TYPES):
-        brought.setdefault(seq + first, set()).add(kind)
+        brought.setdefault(seq + first_arrival, set()).add(kind)
     brought |= past.brought
     by_arrival = past.profiles | {
-        seq + first: profile for seq, profile, _ in rows if profile is not None
+        seq + first_arrival: profile for seq, profile, _ in rows if profile is not None
     }
     profiles = {
         seq: profile if profile is not None else by_arrival.get(repeated.get(seq, -1))
@@ -145,7 +150,7 @@ def outcomes_of(
             profiles[seq],
             people,
             claims=claims.get(seq, set()),
-            new=brought.get(repeated.get(seq, seq + first), set()),
+            new=brought.get(repeated.get(seq, seq + first_arrival), set()),
         )
         for seq, _, code in rows
     ]
@@ -173,7 +178,7 @@ def _people(relations: Relations, profiles: Iterable[int | None]) -> _People:
     people = sorted({profile for profile in profiles if profile is not None})
     relations.load("answered_profile", [("profile", "BIGINT")], [(profile,) for profile in people])
     identities: dict[int, Identities] = {profile: set() for profile in people}
-    for profile, kind, digest in relations.rows(HELD):
+    for profile, kind, digest in relations.rows(PROFILE_IDENTITIES):
         identities[profile].add((kind, digest))
     return _People(dict(relations.rows(MPIDS)), identities)
 

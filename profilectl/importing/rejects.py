@@ -21,7 +21,7 @@ BLOCK_BYTES = 1 << 20
 def reject_staged_rows(job: ImportJob) -> None:
     """Write down the rows that were rejected after staging, with their original text.
 
-    They are the same whatever the store holds, so they are written once.
+    They do not depend on what the store holds, so they are written once.
     """
     if not job.has_late_rejects and job.relations.count("rejected"):
         reject_rows(job.scratch, job.staged, job.rejects)

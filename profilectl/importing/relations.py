@@ -526,3 +526,11 @@ def only_row(relations: Relations, select: str, bound: Bound | None = None) -> t
 def union_of(selects: Sequence[str]) -> str:
     """Return the SELECT of the rows of several."""
     return " union all ".join(selects)
+
+
+def fill(template: str, **values: object) -> str:
+    """Return a column, or the SELECT of a file or an attribute, with its values filled in.
+
+    For what cannot be bound: names of columns, and SQL of other packages.
+    """
+    return template.format(**values)

@@ -4,8 +4,7 @@ The rules are sequential (row N sees what row N-1 did); the work is not. Rows th
 with another, or share it harmlessly, are resolved in closed form; the rest, the entangled rows, are
 decided by the interpreter in row order, on just the profiles they touch (design.md 3).
 
-The SELECTs below are the story, in their order. relations.py says what a row of each is. A profile
-is named by its arrival: of this import's, the first arrival + seq of the row that founds it.
+The SELECTs below are the story, in their order. relations.py says what a row of each is.
 """
 
 from __future__ import annotations
@@ -439,17 +438,14 @@ class Resolution:
         )
 
 
-def resolve(
-    relations: Relations, staged: Staged, frame: Frame, rules: Rules, *, counts: Counts
-) -> int:
+def resolve(relations: Relations, how: Resolution, *, counts: Counts) -> int:
     """Make `resolved`, `gained_identity`, `lost_identity`, `warning`; count what they say.
 
     The relations of known.py and sift are made. Return how many rows the interpreter decided.
     """
-    how = Resolution.of(staged, frame, rules)
-    _load_types(relations, rules)
+    _load_types(relations, how.rules)
     relations.make("identity_match", IDENTITY_MATCH)
-    name_mpids(relations, staged, frame)
+    name_mpids(relations, how.staged, how.frame)
     if how.key is not None:
         _link_keyed(relations, how.key, creates=how.creates)
     else:
@@ -462,13 +458,13 @@ def resolve(
         relations.make("component", COMPONENT)
         relations.make("harmless", HARMLESS)
     relations.make("entangled_row", ENTANGLED if how.key is None else ENTANGLED_KEYED)
-    decisions = decide_entangled(relations, frame, rules, creates=how.creates)
+    decisions = decide_entangled(relations, how.frame, how.rules, creates=how.creates)
     load_decisions(relations, decisions, gains=how.key is None)
     _give_profiles(relations, how)
     _gain(relations, how)
     _warn(relations, how)
     _finish(relations, how)
-    _count(relations, frame, counts)
+    _count(relations, how.frame, counts)
     return len(decisions.rows)
 
 

@@ -91,18 +91,18 @@ def import_files(store_path: Path, request: ImportRequest) -> ImportReport:
         contextlib.ExitStack() as at_end,
     ):
         opened = _open_inputs(scratch, inputs, request)
-        look = _look(scratch, store_path, opened, request)
+        look = _look(scratch, store_path, opened, request=request)
         report = look.report
         request.opened(report, look.state)
         if not look.contents.fresh:
             report_imported(report, look.contents.newest_import)
             request.checked(report, look.state)
-            return _caught_up(scratch, store_path, report, request)
+            return _caught_up(scratch, store_path, report, request=request)
         names = [file.name for file in look.contents.fresh]
         rejects = Rejects(scratch.folder / "rejects.jsonl", names)
         at_end.callback(rejects.close)
-        reading = _reading(request, look, inputs, now_ms)
-        job = _stage(scratch, store_path, look, reading, request=request, rejects=rejects)
+        reading = _reading(request, look, inputs, now_ms=now_ms)
+        job = _stage(scratch, look, reading, path=store_path, request=request, rejects=rejects)
         try:
             has_definitions = _decide_dry(job) if request.dry_run else _commit(job)
         except Overtaken as error:
@@ -130,7 +130,7 @@ class _Inputs:
 
 
 def _inputs(store_path: Path, request: ImportRequest) -> _Inputs:
-    """Return what an import reads. Whatever can be refused by now is."""
+    """Return what an import reads. All that can be refused by now is."""
     check_path(store_path)
     if not request.dry_run and not may_write_beside(store_path):
         raise unwritable(store_path, "it is read-only for you")
@@ -180,13 +180,13 @@ class _Look:
     """The report, as far as it goes."""
 
 
-def _look(scratch: Scratch, path: Path, opened: Opened, request: ImportRequest) -> _Look:
+def _look(scratch: Scratch, path: Path, opened: Opened, *, request: ImportRequest) -> _Look:
     """Return what the store says before the files are read."""
     wait_s = max(request.wait_s, FIRST_WAIT_S)
     with _open_to_read(scratch, path, request, wait_s=wait_s) as store:
         settings = store.settings()
         feed = feed_of(store, request)
-        contents = contents_of(store, feed, opened.files, request)
+        contents = contents_of(store, feed, opened.files, request=request)
         if contents.fresh:
             # Refused before the files are read, if who was erased could not be kept out.
             guard_of(store)
@@ -234,7 +234,7 @@ class _Reading:
     """The time of the import."""
 
 
-def _reading(request: ImportRequest, look: _Look, inputs: _Inputs, now_ms: int) -> _Reading:
+def _reading(request: ImportRequest, look: _Look, inputs: _Inputs, *, now_ms: int) -> _Reading:
     """Return how the files of an import are to be read."""
     rules = look.settings.reading
     options = ReadingOptions(
@@ -264,10 +264,10 @@ def _reading(request: ImportRequest, look: _Look, inputs: _Inputs, now_ms: int) 
 
 def _stage(
     scratch: Scratch,
-    store_path: Path,
     look: _Look,
     reading: _Reading,
     *,
+    path: Path,
     request: ImportRequest,
     rejects: Rejects,
 ) -> ImportJob:
@@ -284,7 +284,7 @@ def _stage(
     )
     report.notices += dict.fromkeys(notice for file in staged.files for notice in file.notices)
     return ImportJob(
-        store_path=store_path,
+        store_path=path,
         request=request,
         now_ms=reading.now_ms,
         scratch=scratch,
@@ -306,7 +306,11 @@ def _mendable(
     if not request.rejects_as_input:
         return None
     target = Path(request.rejects_as_input)
-    return mendable(target, files, request.encoding, lambda file: head_of(file, options))
+
+    def head(file: InputFile) -> tuple[object, ...]:
+        return head_of(file, options)
+
+    return mendable(target, files, request.encoding, head=head)
 
 
 def _decide_dry(job: ImportJob) -> bool:
@@ -314,7 +318,7 @@ def _decide_dry(job: ImportJob) -> bool:
     wait_s = max(job.request.wait_s, LATE_WAIT_S)
     with _open_to_read(job.scratch, job.store_path, job.request, wait_s=wait_s) as store:
         decided = decide(job, store)
-        first_arrival, shared = decided.made.first_arrival, job.report.shared
+        first_arrival, shared = decided.entry.first_arrival, job.report.shared
         examined = Decided(job.staged, first_arrival, rejects=job.rejects, shared=shared)
         job.report.examples = examples_of(job.relations, examined)
         if not job.store_path.exists():
@@ -376,30 +380,30 @@ def _commit(job: ImportJob) -> bool:
 def _prepare(job: ImportJob, store: OpenStore) -> _Ready:
     """Decide, and make the tables that are written."""
     decided = decide(job, store)
-    made, request = decided.made, job.request
+    entry, request = decided.entry, job.request
     request.checked(job.report, decided.state)
     if request.outcomes:
         outcomes = outcomes_of(
             job.relations,
             job.staged,
             store.segments(),
-            first=made.first_arrival,
-            feed=made.feed.number,
+            first_arrival=entry.first_arrival,
+            feed=entry.feed.number,
         )
         request.outcomes(outcomes)
     request.progress("writing", 0)
     trace_import(job)
-    leaves = leaving_from(store, made.feed.name)
-    prepared = prepare(job.relations, store, made, rejects=job.rejects, leaves=leaves)
+    leaves = leaving_from(store, entry.feed.name)
+    prepared = prepare(job.relations, store, entry, rejects=job.rejects, leaves=leaves)
     if "event" in prepared.kinds:
-        warn_of_names(job.relations, store, made.feed, job.report)
+        warn_of_names(job.relations, store, entry.feed, report=job.report)
     return _Ready(decided, prepared)
 
 
 def _write(store: OpenStore, ready: _Ready) -> _Written:
     """Write an import; return what is due after it."""
-    write(store, ready.prepared, ready.decided.made)
-    return _Written(ready.decided.made.number, compaction_due(store), store.has_definitions())
+    write(store, ready.prepared, ready.decided.entry)
+    return _Written(ready.decided.entry.number, compaction_due(store), store.has_definitions())
 
 
 def _lay_together(scratch: Scratch, path: Path, number: int) -> None:
@@ -420,7 +424,7 @@ def _lay_together(scratch: Scratch, path: Path, number: int) -> None:
 
 
 def _caught_up(
-    scratch: Scratch, store_path: Path, report: ImportReport, request: ImportRequest
+    scratch: Scratch, store_path: Path, report: ImportReport, *, request: ImportRequest
 ) -> ImportReport:
     """Make up for a refresh that an import before did not come to, killed after its commit."""
     from profilectl.audiences.refresh import unseen

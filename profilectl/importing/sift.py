@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from profilectl.importing.known import know_suppressed
-from profilectl.importing.relations import Relations, make_empty, only_row, union_of
+from profilectl.importing.relations import Relations, fill, make_empty, only_row, union_of
 from profilectl.importing.stage.run import Staged
 from profilectl.importing.stage.staged import StagedFile
 from profilectl.importing.suppression import Guard
@@ -46,6 +46,9 @@ IDENTITY_HASH = """
 select {hashes}
 from (select {verdicts} from (select {folds} from (select {texts} from staged)))
 """
+
+# What a file says of its rows, with their places in the import.
+OF_FILE = "select seq + {offset} as seq, {columns} from ({select})"
 
 # 2. Faults of rows, with their place among the faults of the same code. The times are the twin of
 # batch._check_times.
@@ -156,6 +159,11 @@ select *
 from identity_hash
 where seq not in (select seq from rejected) and seq not in (select seq from dropped)
 """
+CLAIM = """
+select seq, {code}::utinyint as type, h{place} as hash
+from usable_hash
+where h{place} is not null
+"""
 SHARED_VALUE = """
 select hash, any_value(type) as type, min(seq) as seq, count(*) as rows
 from claim
@@ -180,6 +188,12 @@ SKIPPED_IDENTITY = """
 select seq, code, type, value
 from identity_statement
 where seq not in (select seq from rejected)
+"""
+NOBODYS_IDENTITY = """
+select seq, {reason} as code, {code}::utinyint as type, {value} as value
+from identity_hash
+join staged using (seq)
+where c{place} is not null
 """
 SKIPPED_BY_CODE = "select code, count(*) from skipped_identity group by code"
 
@@ -214,7 +228,7 @@ class Frame:
     """What an application says of its user with every row (identity.CALLS)."""
 
 
-def sift(relations: Relations, staged: Staged, frame: Frame, counts: Counts) -> None:
+def sift(relations: Relations, staged: Staged, frame: Frame, *, counts: Counts) -> None:
     """Make `rejected`, `dropped`, `usable`, `claim`, `shared_value`; count what was left out."""
     _hash_identities(relations, staged, frame)
     _reject(relations, staged, frame)
@@ -248,13 +262,14 @@ def _hash_identities(relations: Relations, staged: Staged, frame: Frame) -> None
         kind, text, fold, code = BY_NAME[name], f"t{place}", f"l{place}", f"c{place}"
         texts.append(f"{trimmed(f'i_{name}')} as {text}")
         folds.append(f"{folded(text)} as {fold}")
-        verdicts.append(f"{judged(kind, text, fold, frame.judging)} as {code}")
+        verdicts.append(f"{judged(kind, text, low=fold, judging=frame.judging)} as {code}")
         key = text if kind.shape == "text" else fold
-        digest = identity_hash(frame.secret, environment, name, key)
+        digest = identity_hash(frame.secret, environment, kind=name, key=key)
         hashes += [f"case when {code} is null and {text} <> '' then {digest} end as h{place}", code]
     relations.make(
         "identity_hash",
-        IDENTITY_HASH.format(
+        fill(
+            IDENTITY_HASH,
             hashes=", ".join(hashes),
             verdicts=", ".join(verdicts),
             folds=", ".join(folds),
@@ -268,7 +283,7 @@ def _of_files(
 ) -> list[str]:
     """Return the SELECTs of all files, with the places of rows in the import, not in their file."""
     return [
-        f"select seq + {offset} as seq, {columns} from ({select})"
+        fill(OF_FILE, offset=offset, columns=columns, select=select)
         for file, offset in zip(staged.files, staged.offsets, strict=True)
         for select in selects(file)
     ]
@@ -326,14 +341,14 @@ def _drop(relations: Relations, staged: Staged, frame: Frame) -> None:
     relations.drop("suppressed_row")
     suppressed = False
     if frame.guard is not None:
-        _suppress(relations, staged, frame, frame.guard)
+        _suppress(relations, staged, frame, guard=frame.guard)
         suppressed = bool(relations.count("suppressed_row"))
     relations.make("candidate", NOT_SUPPRESSED if suppressed else ALL_ACCEPTED, keep=False)
     _keep_out(relations, staged, frame)
     relations.make("dropped", DROPPED if suppressed else ALL_KEPT_OUT)
 
 
-def _suppress(relations: Relations, staged: Staged, frame: Frame, guard: Guard) -> None:
+def _suppress(relations: Relations, staged: Staged, frame: Frame, *, guard: Guard) -> None:
     """Make `suppressed_row`: rows of somebody who was erased, and rows that were erased."""
     know_suppressed(relations, frame.first_arrival)
     selects = [
@@ -371,12 +386,7 @@ def _keep_out(relations: Relations, staged: Staged, frame: Frame) -> None:
 def _claim(relations: Relations, staged: Staged) -> None:
     """Make `claim`, and `shared_value` of the identities that several rows claim."""
     selects = [
-        f"""
-        select seq, {CODE[name]}::utinyint as type, h{place} as hash
-        from usable_hash
-        where h{place} is not null
-        """
-        for place, name in enumerate(staged.identities)
+        fill(CLAIM, code=CODE[name], place=place) for place, name in enumerate(staged.identities)
     ]
     if selects:
         relations.make("claim", union_of(selects))
@@ -405,13 +415,13 @@ def _count_skipped_identities(relations: Relations, staged: Staged, counts: Coun
     columns = ", ".join(f"count(c{place})" for place in range(len(staged.identities)))
     numbers = only_row(relations, SKIPPED_COUNTS.format(columns=columns)) if columns else ()
     selects = [
-        f"""
-        select seq, {code_named(f"c{place}")} as code, {CODE[name]}::utinyint as type,
-               {trimmed(f"i_{name}")} as value
-        from identity_hash
-        join staged using (seq)
-        where c{place} is not null
-        """
+        fill(
+            NOBODYS_IDENTITY,
+            reason=code_named(f"c{place}"),
+            code=CODE[name],
+            value=trimmed(f"i_{name}"),
+            place=place,
+        )
         for place, name in enumerate(staged.identities)
         if numbers[place]
     ]

@@ -202,7 +202,9 @@ def without_text(named: str) -> str:
     return f"{message} as message, case when {named} then '{NOTE}' else raw end as raw"
 
 
-def clear_rejects(relations: Relations, first_arrival: int, judging: Judging, guard: Guard) -> None:
+def clear_rejects(
+    relations: Relations, first_arrival: int, *, judging: Judging, guard: Guard
+) -> None:
     """Take the text out of those of `ready_reject` that name somebody erased.
 
     Else it would come back with them. A row that could not be used was not understood either: its
@@ -278,7 +280,7 @@ class _Search:
         if code == DIGITS_TYPE:
             return [digits_hash(self.secret, environment, "word")]
         text = key(BY_NAME[NAME[code]], "word")
-        return [identity_hash(self.secret, environment, NAME[code], text)]
+        return [identity_hash(self.secret, environment, kind=NAME[code], key=text)]
 
 
 def digits_hash(secret: str, environment: str, digits: str) -> str:

@@ -15,7 +15,7 @@ import orjson
 
 from profilectl.codes import CODES, sentence
 from profilectl.importing.commit import make_remarks
-from profilectl.importing.relations import Relations, union_of
+from profilectl.importing.relations import Relations, fill, union_of
 from profilectl.importing.stage.run import Staged
 from profilectl.importing.stage.staged import Rejects, place_of
 from profilectl.rules.identity import NAME
@@ -25,10 +25,24 @@ from profilectl.store.scratch import Scratch
 ROWS_AT_ONCE = 50_000
 """How many lines of the trace are in memory at once."""
 
+# Rows of one file, with their lines: they follow each other, or a relation says which each has.
+LOCATED = """
+select place.*, {file} as file, place.seq - {offset} + {first_line} as line
+from ({rows}) as place
+where place.seq >= {offset} and place.seq < {end}
+"""
+LOCATED_BY_LINES = """
+select place.*, {file} as file, lines.line
+from ({rows}) as place
+join {lines} as lines on lines.seq + {offset} = place.seq
+"""
 REMARKS = "select seq, code, attribute, type, value from remark"
 DROPPED = "select seq, code, null, null, null from dropped"
 UNRESOLVED = "select seq, code, null, null, null from resolved where code is not null"
 REFUSED_CELL = "select seq{columns} from contested_row"
+REFUSAL = """
+, case when w{n} <> 'SET' and c{n} is not null then w{n} end as code, {key} as attribute
+"""
 REFUSED_CELLS = "select seq, code, attribute, null, null from refused_cell where code is not null"
 REFUSED_LOOSE = "select seq, w, key, null, null from loose_cell where w <> 'SET'"
 ROW_CODES = "select * from row_code"
@@ -50,24 +64,13 @@ def located(staged: Staged, rows: str) -> str:
     """Return the SELECT of some rows (a SELECT with seq) with file and line beside them."""
     selects = []
     for file, offset in zip(staged.files, staged.offsets, strict=True):
-        name = quote_text(file.name)
+        values = {"rows": rows, "file": quote_text(file.name), "offset": offset}
         if file.lines is None:
             end = offset + file.span
-            selects.append(
-                f"""
-                select place.*, {name} as file, place.seq - {offset} + {file.first_line} as line
-                from ({rows}) as place
-                where place.seq >= {offset} and place.seq < {end}
-                """
-            )
+            select = fill(LOCATED, **values, first_line=file.first_line, end=end)
         else:
-            selects.append(
-                f"""
-                select place.*, {name} as file, lines.line
-                from ({rows}) as place
-                join {file.lines} as lines on lines.seq + {offset} = place.seq
-                """
-            )
+            select = fill(LOCATED_BY_LINES, **values, lines=file.lines)
+        selects.append(select)
     return union_of(selects)
 
 
@@ -76,10 +79,7 @@ def make_row_codes(relations: Relations, staged: Staged) -> None:
     make_remarks(relations)
     selects = [REMARKS, DROPPED, UNRESOLVED]
     refused = [
-        REFUSED_CELL.format(
-            columns=f", case when w{n} <> 'SET' and c{n} is not null then w{n} end as code,"
-            f" {quote_text(key)} as attribute"
-        )
+        REFUSED_CELL.format(columns=fill(REFUSAL, n=n, key=quote_text(key)))
         for n, key in enumerate(staged.keys)
     ]
     if refused:

@@ -132,7 +132,7 @@ def undo_import(
     Raises InputRefused if that cannot be, StoreBusy, StoreUnusable; then the store is as before.
     """
     if replay:
-        return _replay(path.absolute(), number, wait_s, progress)
+        return _replay(path.absolute(), number, wait_s=wait_s, progress=progress)
     with (
         scratch_beside(path.absolute()) as scratch,
         open_store(scratch, path, write=True, wait_s=wait_s) as store,
@@ -145,7 +145,9 @@ def undo_import(
     return Undone([past.number for past in pasts], [])
 
 
-def _replay(path: Path, number: int, wait_s: float, progress: Callable[[str, int], None]) -> Undone:
+def _replay(
+    path: Path, number: int, *, wait_s: float, progress: Callable[[str, int], None]
+) -> Undone:
     """Undo and import again on a copy, which takes the store's place when all of it is done."""
     with scratch_beside(path) as scratch:
         copy = scratch.folder / "replayed.duckdb"
@@ -354,10 +356,10 @@ def undo(store: OpenStore, pasts: list[Past], *, now_ms: int | None = None) -> N
     with store.transaction():
         remove_before_undo(store, [past.number for past in pasts])
         for past in pasts:
-            _take_back(store, past, segments.get(past.number), at_ms)
+            _take_back(store, past, segments.get(past.number), at_ms=at_ms)
 
 
-def _take_back(store: OpenStore, past: Past, segment: Segment | None, at_ms: int) -> None:
+def _take_back(store: OpenStore, past: Past, segment: Segment | None, *, at_ms: int) -> None:
     """Remove what one import left in the store; its entry in the history says so."""
     scratch, number = store.scratch, {"number": past.number}
     if store.has_definitions():

@@ -55,9 +55,23 @@ FILLED = {
     "CLAIMED": ", h0 as hash",
     "PASSED_BATCH": "null::varchar as i_email",
 }
-OTHER_HOLES = {
+OTHER_HOLES: dict[str, dict[str, object]] = {
     "IDENTITY_HASH": {"hashes": "h0", "verdicts": "*", "folds": "*, 0 as h0", "texts": "seq"},
-    "LINE_RUNS": {"first_arrival": "0", "lines": "claim"},
+    "OF_FILE": {"offset": 0, "columns": "code", "select": "select seq, code from rejected"},
+    "CLAIM": {"code": 1, "place": 0},
+    "NOBODYS_IDENTITY": {"reason": "''", "code": 1, "value": "i_email", "place": 0},
+    "LOCATED": {
+        "rows": "select seq from usable", "file": "''", "offset": 0, "first_line": 1, "end": 5,
+    },
+    "LOCATED_BY_LINES": {
+        "rows": "select seq from usable", "file": "''", "offset": 0, "lines": "staged_line",
+    },
+    "ONE_LINE_RUN": {"first_arrival": 0, "first_line": 1},
+    "LINE_RUNS": {"first_arrival": 0, "lines": "staged_line"},
+    "CELLS_OF_COLUMN": {"segment": 1, "key": "''", "column": "i_email", "table": "ready_row"},
+    "LEFT_TRACE": {"table": "ready_row", "profiles": "known_profile"},
+    "ROWS_WITH_ARRIVALS": {"columns": "arrival", "table": "ready_row", "arrivals": 1},
+    "PASSING_VALUE": {"kind": "email", "code": 7},
 }
 # fmt: on
 
@@ -100,7 +114,7 @@ def filled(name: str, statement: str, file: Path) -> str:
     """Return a statement with something in its holes. file: one that can be read."""
     constant = name.rpartition(".")[2]
     if constant in OTHER_HOLES:
-        return statement.format(**OTHER_HOLES[constant]).replace("from claim", "from staged_line")
+        return statement.format(**OTHER_HOLES[constant])
     if constant == "READY_REJECT":
         return statement.replace("$path", quote_text(str(file)))
     before = statement.partition("{columns}")[0].rstrip()

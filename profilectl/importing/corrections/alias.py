@@ -54,7 +54,7 @@ class _Window:
     """When it ends."""
 
 
-# 55 lines: the rule is told from the window to the write, with every refusal in its order.
+# 55 lines: the rule reads from the window to the write, with every refusal in its order.
 def alias_profiles(
     store_path: Path,
     source: str,
@@ -93,8 +93,8 @@ def alias_profiles(
         open_store(scratch, store_path, write=not dry_run, wait_s=wait_s) as store,
     ):
         giver, taker = _two_profiles(store, source, destination, environment=environment)
-        _check_allowed(store, giver, taker, window)
-        made = HandMade(
+        _check_allowed(store, giver, taker, window=window)
+        what = HandMade(
             name=NAME,
             feed=feed,
             environment=taker.environment,
@@ -103,7 +103,7 @@ def alias_profiles(
             first_arrival=first_arrival,
             dry_run=dry_run,
         )
-        hand = begin(store, made)
+        hand = begin(store, what)
         hand.report.counts.profiles["updated"] = 1
         if not dry_run:
             alias = {
@@ -228,7 +228,7 @@ def _attribution_of(store: OpenStore, giver: Activity) -> dict[str, Value]:
     }
 
 
-def _check_allowed(store: OpenStore, giver: Activity, taker: Activity, window: _Window) -> None:
+def _check_allowed(store: OpenStore, giver: Activity, taker: Activity, *, window: _Window) -> None:
     """Refuse an alias that earlier ones rule out."""
     for source, destination, start_ms, end_ms in store.scratch.rows(EARLIER_ALIASES):
         if giver.profile == destination:

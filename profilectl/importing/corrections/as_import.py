@@ -84,7 +84,7 @@ class ByHand:
         imports it rests on; request: how it can be made again.
         """
         staged = self.staged(identities, request)
-        made = Import(
+        entry = Import(
             number=self.number,
             first_arrival=self.first_arrival,
             feed=self.feed,
@@ -95,15 +95,15 @@ class ByHand:
             staged=staged,
             report=self.report,
         )
-        self._make_history(made)
+        self._make_history(entry)
         rows = self.report.counts.rows["read"]
         self.report.number = self.number
         self.report.files = [FileReport(self.name, staged.files[0].sha256, rows)]
         elapsed_ms = round((time.monotonic() - self.began) * 1000)
         self.report.locked_ms = self.report.elapsed_ms = elapsed_ms
-        write(self.store, prepared, made)
+        write(self.store, prepared, entry)
 
-    def _make_history(self, made: Import) -> None:
+    def _make_history(self, entry: Import) -> None:
         """Make the relations that the history is prepared of, and prepare it."""
         relations = self.relations
         lost = [
@@ -115,7 +115,7 @@ class ByHand:
         make_empty(relations, "dropped")
         make_empty(relations, "resolved")
         rejects = Rejects(self.store.scratch.folder / "rejects.jsonl")
-        prepare_history(relations, self.store, made, rejects)
+        prepare_history(relations, self.store, entry, rejects=rejects)
         if self.request:
             row = (self.feed.number, self.request, self.now_ms, self.number, self.first_arrival)
             relations.load("ready_request", fixed_columns("ready_request"), [row])

@@ -103,7 +103,7 @@ def changes_of(adds: Iterable[tuple[str, str]], removes: Iterable[tuple[str, str
     return changes + [(kind, None, value) for kind, value in new_ones]
 
 
-# 48 lines: one modification from the profile to the write; its parameters take twenty.
+# 56 lines: one modification from the profile to the write; its parameters take sixteen.
 def modify_identities(
     store_path: Path,
     who: tuple[str, str],
@@ -137,8 +137,9 @@ def modify_identities(
         scratch_beside(store_path.absolute()) as scratch,
         open_store(scratch, store_path, write=not dry_run, wait_s=wait_s) as store,
     ):
-        person = one_meant(profiles_of(store, every=True), who, pick, environment)
-        if request and _is_repeated(store, feed, request, now_ms):
+        profiles = profiles_of(store, every=True)
+        person = one_meant(profiles, who, pick=pick, environment=environment)
+        if request and _is_repeated(store, feed, request, now_ms=now_ms):
             return ImportReport(
                 number=None,
                 feed=feed,
@@ -149,7 +150,7 @@ def modify_identities(
             )
         rules = store.settings().rules
         changes = [_change(kind, old, new, rules=rules) for kind, old, new in stated]
-        _check_erased(store, person.environment, changes, first_arrival)
+        _check_erased(store, person.environment, changes, first_arrival=first_arrival)
         what = HandMade(
             name=NAME,
             feed=feed,
@@ -162,23 +163,29 @@ def modify_identities(
         )
         hand = begin(store, what)
         hand.request = request
-        modification = _decide(hand, person, changes, rules)
+        modification = _decide(hand, person, changes, rules=rules)
         if not dry_run:
-            again = {
-                "who": list(asked or who),
-                "mpid": str(person.mpid),
-                "environment": person.environment,
-                "changes": [list(change) for change in stated],
-            }
-            document = {"modify": again, "feed": feed, "source": source}
-            modification.write(document)
+            again = _how_again(asked or who, person, stated)
+            modification.write({"modify": again, "feed": feed, "source": source})
     # One that makes the history again is refreshed at the end of it.
     if not dry_run and first_arrival is None:
         refresh_after_change(store_path, hand.report, wait_s=wait_s)
     return hand.report
 
 
-def _is_repeated(store: OpenStore, feed: str, request: str, now_ms: int | None) -> bool:
+def _how_again(
+    named: tuple[str, str], person: Activity, changes: Sequence[Stated]
+) -> dict[str, object]:
+    """Return what the history says of a modification, so that it can be made again."""
+    return {
+        "who": list(named),
+        "mpid": str(person.mpid),
+        "environment": person.environment,
+        "changes": [list(change) for change in changes],
+    }
+
+
+def _is_repeated(store: OpenStore, feed: str, request: str, *, now_ms: int | None) -> bool:
     """Return whether a feed has sent a request before, as sift asks of a batch."""
     bound = {
         "feed": feed,
@@ -237,19 +244,24 @@ def _change(kind: str, old: str | None, new: str | None, *, rules: Rules) -> Ide
 
 
 def _check_erased(
-    store: OpenStore, environment: str, changes: Sequence[IdentityChange], first_arrival: int | None
+    store: OpenStore,
+    environment: str,
+    changes: Sequence[IdentityChange],
+    *,
+    first_arrival: int | None,
 ) -> None:
     """Refuse a new identity of somebody who was erased and stays out."""
     guard = guard_of(store)
     if guard is None:
         return
     know_erased(store.scratch)
-    first = store.next_import()[1] if first_arrival is None else first_arrival
-    know_suppressed(store.scratch, first)
+    if first_arrival is None:
+        _, first_arrival = store.next_import()
+    know_suppressed(store.scratch, first_arrival)
     secret = store.meta("secret")
     for change in changes:
         if change.new:
-            digest = guard.of(hash_of(secret, environment, change.type, change.new.key))
+            digest = guard.of(hash_of(secret, environment, kind=change.type, key=change.new.key))
             if store.scratch.rows(IS_SUPPRESSED, _bound_hash(digest)):
                 raise ChangeRefused(
                     "SUPPRESSED",
@@ -265,7 +277,7 @@ def _bound_hash(digest: int) -> dict[str, int]:
 
 
 def _decide(
-    hand: ByHand, person: Activity, changes: Sequence[IdentityChange], rules: Rules
+    hand: ByHand, person: Activity, changes: Sequence[IdentityChange], *, rules: Rules
 ) -> _Modification:
     """Return what changes of a profile do by the rule, and count it."""
     know_store(hand.relations, hand.store)
@@ -276,7 +288,7 @@ def _decide(
         kind: list(keys) for kind, keys in records.record.get(person.profile, {}).items()
     }
     held_before = modification.held()
-    modification.decisions = modify(person.profile, changes, records, rules)
+    modification.decisions = modify(person.profile, changes, records, rules=rules)
     modification.count(held_before)
     modification.note_losses(keys_before)
     return modification
@@ -326,7 +338,7 @@ class _Modification:
         }
 
     def _hash(self, kind: str, key: str) -> int:
-        return hash_of(self.secret, self.person.environment, kind, key)
+        return hash_of(self.secret, self.person.environment, kind=kind, key=key)
 
     def held(self) -> set[Holding]:
         """Return who holds what of the records that are touched."""
@@ -382,7 +394,7 @@ class _Modification:
         for empty in ("link", "link_match", "entangled_row"):
             make_empty(relations, empty)
         staged = self.hand.staged(self.identities, {})
-        return rests_on(relations, staged, self.hand.store.segments(), self.hand.feed.number)
+        return rests_on(relations, staged, self.hand.store.segments(), feed=self.hand.feed.number)
 
     def _prepared(self) -> Prepared:
         """Make the tables of the segment: a row for each change, and the identities it gave."""

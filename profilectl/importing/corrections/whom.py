@@ -27,7 +27,7 @@ def whom(
         identities = anonymous(identities, rules)
     # A hash takes the place of the key, as in entangled.py: it names type and environment too.
     hashes = {
-        identity.type: f"{hash_of(secret, environment, identity.type, identity.key):X}"
+        identity.type: f"{hash_of(secret, environment, kind=identity.type, key=identity.key):X}"
         for identity in identities
         if identity.type in rules.hierarchy
     }
