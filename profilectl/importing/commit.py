@@ -9,292 +9,390 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
 import orjson
 
-from profilectl.importing.leaving import Leaves, prepare_outgoing, write_outgoing
-from profilectl.importing.merge import Merged
+from profilectl.importing.known import know_event_names
+from profilectl.importing.leaving import Leaves, Leaving, prepare_outgoing, write_outgoing
+from profilectl.importing.relations import Relations, fill, make_empty, only_row, union_of
 from profilectl.importing.stage.run import Staged
-from profilectl.importing.stage.staged import Rejects
+from profilectl.importing.stage.staged import Rejects, StagedFile
 from profilectl.importing.suppression import Guard, clear_rejects
 from profilectl.rules.counts import ImportReport
 from profilectl.rules.event.event import NAMED_FREELY, names_warning
 from profilectl.rules.feed import ACCOUNT, Feed
 from profilectl.rules.identity import NO_JUDGING, Judging
-from profilectl.rules.sql.quoting import quote_text
-from profilectl.store.scratch import Scratch
-from profilectl.store.segments import Segment, known_events, write_table
+from profilectl.store.segments import Segment, write_table
 from profilectl.store.store import OpenStore, who
 
-REJECT_COLUMNS = "{file: 'VARCHAR', line: 'BIGINT', row: 'BIGINT', code: 'VARCHAR', message: 'VARCHAR', raw: 'VARCHAR'}"
+# 1. The tables of the segment.
+APPLIED_ROWS = "select count(*) from resolved where profile is not null"
+READY_ROW = """
+select * from new_segment_row
+union all
+select * from contested_segment_row
+order by profile, arrival
+"""
+READY_INDEX = "select hash, profile, type from gained_identity order by hash"
+READY_MPID = """
+select mpid, environment, profile
+from ready_row
+where mpid is not null
+order by mpid
+"""
+READY_BLOCKED = """
+select profile, seq + $first as arrival, * exclude (profile, seq)
+from blocked_cell
+order by profile, arrival
+"""
+READY_LOOSE = """
+select profile, seq + $first as arrival, $feed::usmallint as feed, key, value
+from loose_cell
+where coalesce(w, 'SET') = 'SET'
+order by profile, arrival
+"""
+READY_BLOCKED_LOOSE = """
+select profile, seq + $first as arrival, $feed::usmallint as feed, w as code, key, value
+from loose_cell
+where w <> 'SET'
+order by profile, arrival
+"""
+READY_REST = """
+select resolved.profile, usable.seq + $first as arrival, usable.rest
+from usable
+join resolved on resolved.seq = usable.seq
+where usable.rest is not null and resolved.profile is not null
+order by resolved.profile, arrival
+"""
+# The events lie by profile, arrival and place (compaction.ORDER).
+READY_EVENT = """
+select row.profile, row.arrival, event.place, row.environment, row.feed, event.type, event.name,
+       coalesce(event.at_ms, row.at_ms) as at_ms, event.session, event.event
+from staged_event as event
+join ready_row as row on row.arrival = event.seq + $first
+order by row.profile, row.arrival, event.place
+"""
+# Of a first load, where every row founds a profile, they lie in this order as they were read. They
+# are most of what there is to write: neither to sort them, nor to copy them before they are copied,
+# saves a sixth of the whole.
+READY_EVENT_AS_READ = "select {columns}, type, name, at_ms, session, event from staged_event"
+ONLY_ENVIRONMENT = "select any_value(environment) from ready_row"
+ALL_FOUND = """
+select count(*) filter (profile = arrival) = count(*) and min(environment) = max(environment),
+       count(*)
+from ready_row
+"""
+HAS_EVENT_WITHOUT_TIME = "select exists (from staged_event where at_ms is null)"
+
+# 2. What an import leaves beside its segment.
+READY_REMOVED = "select profile, type, hash, arrival, $number::integer as import from lost_identity"
+READY_DROPPED = """
+select seq + $first as arrival, code from dropped
+union all
+select seq + $first, code from resolved where code is not null
+"""
+READY_REQUEST = """
+select $feed::integer as feed, request, $now_ms::bigint as at_ms, $number::integer as import,
+       seq + $first as arrival
+from usable
+where request is not null
+"""
+# Where each row of a file is, as runs of rows that follow each other line by line.
+ONE_LINE_RUN = "select {first_arrival}::bigint as first_arrival, {first_line}::bigint as first_line"
+LINE_RUNS = """
+select seq + {first_arrival} as first_arrival, line as first_line
+from (
+  select seq, line, line - seq as shift, lag(line - seq) over (order by seq) as shift_before
+  from {lines}
+)
+where shift_before is null or shift_before <> shift
+"""
+READY_REJECT = """
+select $number::integer as import, file, coalesce(line, row) as line, code, message, raw
+from read_ndjson(
+  $path,
+  columns = {
+    file: 'VARCHAR', line: 'BIGINT', row: 'BIGINT', code: 'VARCHAR', message: 'VARCHAR',
+    raw: 'VARCHAR'
+  },
+  maximum_object_size = 134217728
+)
+"""
+
+# 3. What is remembered of rows: what was left out of them, and what is worth knowing.
+OF_WARNINGS = """
+select seq, code, null::varchar as attribute, null::utinyint as type, null::varchar as value
+from warning
+"""
+OF_SKIPS = "select seq, code, attribute, null, null from skipped"
+OF_SKIPPED_IDENTITIES = "select seq, code, null, type, value from skipped_identity"
+OF_REFUSED_CONSENT = """
+select seq, 'CONSENT_SOURCE_NOT_ALLOWED', null, null, null
+from consent_refused
+"""
+OF_CONSENT_AHEAD = "select seq, 'CONSENT_FUTURE', purpose, null, null from consent_ahead"
+# Of a row that did not apply no value is kept: nobody's profile has it, so nobody's erasure would
+# take it along.
+READY_REMARK = """
+select seq + $first as arrival, code, type,
+       case when seq in (select seq from resolved where profile is not null) then value
+       end as value,
+       case when seq + $first not in (select arrival from ready_dropped) then attribute
+       end as attribute
+from remark
+order by arrival, code, type, attribute
+"""
+READY_PASSED_CLAIM = """
+select seq + $first as arrival, type, hash
+from claim
+where seq in (select seq from warning where code = 'PROTECTED_MATCH')
+  and type in (select type from lookup_type)
+order by arrival, type
+"""
+EVENT_NAMES = """
+select count(distinct name)
+from (
+  select name from known_event_name
+  union all
+  select name from ready_event where list_contains($types::varchar[], type)
+)
+"""
+
+# 4. The write.
+WRITTEN_BY_NAME = (
+    "removed",
+    "dropped",
+    "request",
+    "line_run",
+    "reject",
+    "remark",
+    "passed_claim",
+    "alias",
+)
+"""The fixed tables that get the rows of a prepared one, if there is one."""
+PUT_FILE = """
+insert into store.import_file
+values ($import, $place, $path, $sha256, $unit, $first, $arrivals)
+"""
+PUT_IMPORT = """
+insert into store.import
+values ($number, $feed, $source, $protection, $environment, $started, $finished, $first, $arrivals,
+        $report, $made_by, $request, $needs, null, null)
+"""
+FILES_OF_ERASED = """
+select distinct file.place, file.sha256
+from store.import_file as file
+join store.dropped as dropped
+  on dropped.arrival >= file.first_arrival
+  and dropped.arrival < file.first_arrival + file.arrivals
+where file.import = $import and dropped.code = 'SUPPRESSED'
+"""
+SEAL_FILE = """
+update store.import_file
+set sha256 = $sealed
+where import = $import and place = $place
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The tables that are ready: which kinds of a segment's there are, how many rows it applies,
-    and where batches go.
-    """
+    """The tables that are ready."""
 
     kinds: tuple[str, ...]
+    """Which tables of a segment there are."""
     rows: int
-    leaves: tuple[Leaves, ...] = ()
+    """How many rows the segment has; 0: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """What the history will say of an import.
-
-    first: the arrival of its first row. request: its files and options as JSON; needs: the earlier
-    imports it rests on (dependence.py); judging: what is nobody's identity.
-    """
+    """What the history will say of an import."""
 
     number: int
-    first: int
+    """Its number."""
+    first_arrival: int
+    """The arrival of its first row."""
     feed: Feed
+    """The feed that brings it."""
     registers: bool
+    """Whether it registers the feed."""
     started_ms: int
-    request: dict[str, Any]
+    """When it began."""
+    request: Mapping[str, object]
+    """Its files and options, as JSON."""
     needs: list[int]
+    """The earlier imports it rests on (dependence.py)."""
+    staged: Staged
+    """Its rows, as they were staged."""
+    report: ImportReport
+    """What it reports."""
     judging: Judging = NO_JUDGING
+    """What is nobody's identity."""
     guard: Guard | None = None
-    """What keeps out who was erased; None where nobody was."""
+    """What keeps out who was erased; None if nobody was."""
 
 
 def prepare(
-    scratch: Scratch,
-    staged: Staged,
-    merged: Merged,
+    relations: Relations,
+    store: OpenStore,
+    entry: Import,
+    *,
     rejects: Rejects,
-    made: Import,
-    protection: str,
-    environment: str,
-    leaves: tuple[Leaves, ...] = (),
+    leaves: Sequence[Leaves] = (),
 ) -> Prepared:
-    """Make the tables that `write` copies.
+    """Make the tables that `write` copies. The relations of sift, resolve and merge are made.
 
-    The relations of sift, resolve and merge are made; the store is attached, for reading is enough.
-    environment: of rows that state none; leaves: where the batches go.
+    The store is open, for reading is enough. leaves: where the batches go.
     """
-    first, number = made.first, made.feed.number
-    kinds: list[str] = []
-
-    def ready(kind: str, select: str = "", *, always: bool = False) -> None:
-        if select:
-            scratch.make(f"ready_{kind}", select)
-        if always or scratch.count(f"ready_{kind}"):
-            kinds.append(kind)
-        else:
-            scratch.drop(f"ready_{kind}")
-
-    applied = int(scratch.row("select count(*) from resolved where profile is not null")[0])
-    if applied:
-        ready("row", merged.row, always=True)
-        ready("index", "select hash, profile, type from unheld order by hash")
-        ready(
-            "mpid",
-            "select mpid, environment, profile from ready_row where mpid is not null order by mpid",
-        )
-        ready(
-            "blocked",
-            f"select * from ({' union all '.join(merged.blocked.values())}) order by profile, arrival",
-        )
-        if merged.loose:
-            cells = f"select profile, seq + {first} as arrival, {number}::usmallint as feed"
-            ready(
-                "loose",
-                f"{cells}, key, value from loose_cell where coalesce(w, 'SET') = 'SET' order by profile, arrival",
-            )
-            ready(
-                "blocked_loose",
-                f"{cells}, w as code, key, value from loose_cell where w <> 'SET' order by profile, arrival",
-            )
-        if "rest" in staged.plain:
-            ready(
-                "rest",
-                f"select resolved.profile, usable.seq + {first} as arrival, usable.rest from usable"
-                " join resolved on resolved.seq = usable.seq where usable.rest is not null and resolved.profile is not null"
-                " order by resolved.profile, arrival",
-            )
-        if staged.events:
-            _lay_events(scratch, staged, first)
-            ready("event")
-    prepare_history(scratch, staged, rejects, made, protection)
-    _prepare_remarks(scratch, made.first)
-    prepare_outgoing(
-        scratch,
-        staged,
-        first=first,
-        environment=environment,
-        now_ms=made.started_ms,
-        protection=protection,
-        applied=bool(applied),
-        wanted=bool(leaves),
+    (applied,) = only_row(relations, APPLIED_ROWS)
+    kinds = _prepare_segment(relations, entry) if applied else ()
+    prepare_history(relations, store, entry, rejects=rejects)
+    _prepare_remarks(relations, entry.first_arrival)
+    leaving = Leaving(
+        staged=entry.staged,
+        first_arrival=entry.first_arrival,
+        environment=entry.report.environment,
+        now_ms=entry.started_ms,
+        protection=entry.report.protection,
     )
-    return Prepared(tuple(kinds), applied, leaves)
+    prepare_outgoing(relations, leaving, leaves, applied=bool(applied))
+    return Prepared(kinds, int(applied))
 
 
-def _lay_events(scratch: Scratch, staged: Staged, first: int) -> None:
-    """Make ready_event, sorted by profile, arrival and place (compaction.ORDER).
+def _prepare_segment(relations: Relations, entry: Import) -> tuple[str, ...]:
+    """Make the tables of the segment; return those that have rows, and "row" always."""
+    arrival, feed = {"first": entry.first_arrival}, {"feed": entry.feed.number}
+    relations.make("ready_row", READY_ROW)
+    relations.make("ready_index", READY_INDEX)
+    relations.make("ready_mpid", READY_MPID)
+    relations.make("ready_blocked", READY_BLOCKED, arrival)
+    kinds = ["row", "index", "mpid", "blocked"]
+    if relations.has("loose_cell"):
+        relations.make("ready_loose", READY_LOOSE, {**arrival, **feed})
+        relations.make("ready_blocked_loose", READY_BLOCKED_LOOSE, {**arrival, **feed})
+        kinds += ["loose", "blocked_loose"]
+    if "rest" in entry.staged.plain:
+        relations.make("ready_rest", READY_REST, arrival)
+        kinds.append("rest")
+    if entry.staged.events:
+        _lay_events(relations, entry)
+        kinds.append("event")
+    filled = [kind for kind in kinds if kind == "row" or relations.count(f"ready_{kind}")]
+    for kind in set(kinds).difference(filled):
+        relations.drop(f"ready_{kind}")
+    return tuple(filled)
 
-    Of a first load, where every row makes a profile of its own, the events lie in this order as
-    they were read. They are most of what there is to write: not to sort them, and not to copy them
-    before they are copied, is a sixth of the whole.
-    """
-    if staged.events_in_order and _all_found(scratch):
-        environment, feed = scratch.row(
-            "select any_value(environment), any_value(feed) from ready_row"
+
+def _lay_events(relations: Relations, entry: Import) -> None:
+    """Make `ready_event`, in the order in which it is written."""
+    bound = {"first": entry.first_arrival}
+    if entry.staged.events_in_order and _all_found(relations):
+        (environment,) = only_row(relations, ONLY_ENVIRONMENT)
+        arrival = f"seq + {entry.first_arrival}"
+        columns = (
+            f"{arrival} as profile, {arrival} as arrival, place,"
+            f" {environment}::utinyint as environment, {entry.feed.number}::usmallint as feed"
         )
-        scratch.make(
-            "ready_event",
-            f"select seq + {first} as profile, seq + {first} as arrival, place, {environment}::utinyint as environment, {feed}::usmallint as feed,"
-            " type, name, at_ms, session, event from staged_event",
-            keep=False,
-        )
-        return
-    scratch.make(
-        "ready_event",
-        "select row.profile, row.arrival, one.place, row.environment, row.feed, one.type, one.name, coalesce(one.at_ms, row.at_ms) as at_ms,"
-        f" one.session, one.event from staged_event as one join ready_row as row on row.arrival = one.seq + {first}"
-        " order by row.profile, row.arrival, one.place",
-    )
+        relations.make("ready_event", READY_EVENT_AS_READ.format(columns=columns), keep=False)
+    else:
+        relations.make("ready_event", READY_EVENT, bound)
 
 
-def _all_found(scratch: Scratch) -> bool:
-    """Say whether every row makes a profile of its own, of one environment, and every event says
-    its time.
-    """
-    own, rows = scratch.row(
-        "select count(*) filter (profile = arrival) = count(*) and min(environment) = max(environment), count(*) from ready_row"
-    )
-    return (
-        bool(own)
-        and rows == scratch.count("staged")
-        and not scratch.row("select exists (from staged_event where at_ms is null)")[0]
-    )
+def _all_found(relations: Relations) -> bool:
+    """Return whether every row founds a profile, in one environment, and every event has a time."""
+    own, rows = only_row(relations, ALL_FOUND)
+    if not own or rows != relations.count("staged"):
+        return False
+    return not only_row(relations, HAS_EVENT_WITHOUT_TIME)[0]
 
 
 def prepare_history(
-    scratch: Scratch, staged: Staged, rejects: Rejects, made: Import, protection: str
+    relations: Relations, store: OpenStore, entry: Import, *, rejects: Rejects
 ) -> None:
-    """Make the tables of what an import leaves beside its segment, of the relations taken, dropped
-    and resolved.
+    """Make the tables of what an import leaves beside its segment.
+
+    The relations lost_identity, dropped and resolved are made.
     """
-    scratch.make(
-        "ready_removed", f"select profile, type, hash, arrival, {made.number} as import from taken"
-    )
-    scratch.make(
-        "ready_dropped",
-        f"select seq + {made.first} as arrival, code from dropped union all select seq + {made.first}, code from resolved where code is not null",
-    )
-    if "request" in staged.plain and protection != "read-only":
-        scratch.make(
-            "ready_request",
-            f"select {made.feed.number} as feed, request, {made.started_ms} as at_ms, {made.number} as import, seq + {made.first} as arrival from usable where request is not null",
-        )
-    else:
-        scratch.drop("ready_request")
+    number, arrival = {"number": entry.number}, {"first": entry.first_arrival}
+    relations.make("ready_removed", READY_REMOVED, number)
+    relations.make("ready_dropped", READY_DROPPED, arrival)
+    relations.drop("ready_request")
+    if "request" in entry.staged.plain and entry.report.protection != "read-only":
+        bound = {**number, **arrival, "feed": entry.feed.number, "now_ms": entry.started_ms}
+        relations.make("ready_request", READY_REQUEST, bound)
     runs = [
-        _line_runs(file.lines, file.first_line, made.first + offset, file.span)
-        for file, offset in zip(staged.files, staged.offsets, strict=True)
+        _line_runs(file, entry.first_arrival + offset)
+        for file, offset in zip(entry.staged.files, entry.staged.offsets, strict=True)
         if file.span
     ]
-    scratch.make(
-        "ready_line_run",
-        " union all ".join(runs)
-        or "select 0::bigint as first_arrival, 0::bigint as first_line where false",
-    )
-    scratch.drop("ready_reject")
+    if runs:
+        relations.make("ready_line_run", union_of(runs))
+    else:
+        make_empty(relations, "ready_line_run")
+    relations.drop("ready_reject")
     if len(rejects):
-        scratch.keep_order()
-        scratch.make(
-            "ready_reject",
-            f"select {made.number} as import, file, coalesce(line, row) as line, code, message, raw from"
-            f" read_ndjson($path, columns = {REJECT_COLUMNS}, maximum_object_size = 134217728)",
-            {"path": str(rejects.path)},
-        )
-        if made.guard is not None:
-            clear_rejects(scratch, made.first, made.judging, made.guard)
-        scratch.forget_order()
+        with _in_order(store):
+            relations.make("ready_reject", READY_REJECT, {**number, "path": str(rejects.path)})
+            if entry.guard is not None:
+                clear_rejects(
+                    relations, entry.first_arrival, judging=entry.judging, guard=entry.guard
+                )
 
 
-def remarks(scratch: Scratch) -> str:
-    """Return the SELECT of (seq, code, attribute, type, value): what was left out of rows, and what
-    is worth knowing of them; nothing of it kept a row out.
+@contextlib.contextmanager
+def _in_order(store: OpenStore) -> Iterator[None]:
+    """Have rows written in the order in which they are read."""
+    store.scratch.keep_order()
+    yield
+    store.scratch.forget_order()
+
+
+def _line_runs(file: StagedFile, first_arrival: int) -> str:
+    """Return the SELECT of where the rows of a file stand in it."""
+    if file.lines is None:
+        return fill(ONE_LINE_RUN, first_arrival=first_arrival, first_line=file.first_line)
+    return fill(LINE_RUNS, first_arrival=first_arrival, lines=file.lines)
+
+
+def make_remarks(relations: Relations) -> None:
+    """Make `remark`: what was left out of rows, and what is worth knowing of them.
+
+    Nothing of it kept a row out.
     """
-    parts = [
-        "select seq, code, null::varchar as attribute, null::utinyint as type, null::varchar as value from warned",
-        "select seq, code, attribute, null, null from skipped",
-    ]
-    if scratch.has("skipped_identity"):
-        parts.append("select seq, code, null, type, value from skipped_identity")
-    if scratch.has("consent_refused"):
-        parts.append(
-            "select seq, 'CONSENT_SOURCE_NOT_ALLOWED', null, null, null from consent_refused"
-        )
-    if scratch.has("consent_ahead"):
-        parts.append("select seq, 'CONSENT_FUTURE', purpose, null, null from consent_ahead")
-    return " union all ".join(parts)
+    selects = [OF_WARNINGS, OF_SKIPS]
+    if relations.has("skipped_identity"):
+        selects.append(OF_SKIPPED_IDENTITIES)
+    if relations.has("consent_refused"):
+        selects.append(OF_REFUSED_CONSENT)
+    if relations.has("consent_ahead"):
+        selects.append(OF_CONSENT_AHEAD)
+    relations.make("remark", union_of(selects), keep=False)
 
 
-def _prepare_remarks(scratch: Scratch, first: int) -> None:
-    """Make what was said of rows, and the identities of those that protection kept from a profile.
-
-    Of a row that did not apply no value is kept: nobody's profile has it, so it would go with
-    nobody.
-    """
-    scratch.make(
-        "ready_remark",
-        f"select seq + {first} as arrival, code, type, case when seq in (select seq from resolved where profile is not null) then value end as value,"
-        f" case when seq + {first} not in (select arrival from ready_dropped) then attribute end as attribute"
-        f" from ({remarks(scratch)}) order by arrival, code, type, attribute",
-    )
-    scratch.make(
-        "ready_passed_claim",
-        f"select seq + {first} as arrival, type, hash from claim where seq in (select seq from warned where code = 'PROTECTED_MATCH')"
-        " and type in (select type from lookup_type) order by arrival, type",
-    )
+def _prepare_remarks(relations: Relations, first_arrival: int) -> None:
+    """Make the remarks, and the identities of rows that protection kept from a profile."""
+    make_remarks(relations)
+    relations.make("ready_remark", READY_REMARK, {"first": first_arrival})
+    relations.make("ready_passed_claim", READY_PASSED_CLAIM, {"first": first_arrival})
 
 
-def _line_runs(lines: str | None, first_line: int, first: int, span: int) -> str:
-    """Return the SELECT of where each row stands in its file, as runs of rows that follow each
-    other line by line.
-    """
-    if lines is None:
-        return f"select {first}::bigint as first_arrival, {first_line}::bigint as first_line"
-    return (
-        f"select seq + {first} as first_arrival, line as first_line from"
-        f" (select seq, line, line - seq as shift, lag(line - seq) over (order by seq) as before from {lines})"
-        " where before is null or before <> shift"
-    )
-
-
-def warn_of_names(store: OpenStore, feed: Feed, report: ImportReport) -> None:
-    """Say in the report where the workspace has more distinct event names with this import than the
-    platform takes.
-    """
+def warn_of_names(
+    relations: Relations, store: OpenStore, feed: Feed, *, report: ImportReport
+) -> None:
+    """Add a notice if the workspace has more distinct event names than the platform takes."""
     if feed.source == ACCOUNT:
         return
-    seen = [str(one.number) for one in store.feeds() if one.seen_in(feed.workspace)]
-    named = f"type in ({', '.join(map(quote_text, NAMED_FREELY))})"
-    before = known_events(
-        store.segments(),
-        where=f"where {named} and feed in ({', '.join(seen) or 'null'})",
-        columns=("name",),
-    )
-    (count,) = store.scratch.row(
-        f"select count(distinct name) from ({before} union all select name from ready_event where {named})"
-    )
+    know_event_names(relations, store, feed.workspace, types=NAMED_FREELY)
+    (count,) = only_row(relations, EVENT_NAMES, {"types": list(NAMED_FREELY)})
     warning = names_warning(count, f"the workspace {feed.workspace}")
     if warning and warning not in report.notices:
         report.notices.append(warning)
 
 
-def write(
-    store: OpenStore, prepared: Prepared, made: Import, staged: Staged, report: ImportReport
-) -> None:
+def write(store: OpenStore, prepared: Prepared, entry: Import) -> None:
     """Copy what is prepared into the store, with the history, in one transaction.
 
     Raises StoreUnusable where the disk does not take it; then the store is as before.
@@ -304,35 +402,20 @@ def write(
     scratch.keep_order()
     try:
         with store.transaction():
-            if made.registers:
-                store.put_feed(made.feed, by_import=made.number)
+            if entry.registers:
+                store.put_feed(entry.feed, by_import=entry.number)
             if prepared.rows:
-                segment = Segment(
-                    store.next_segment(),
-                    made.number,
-                    made.number,
-                    prepared.rows,
-                    prepared.kinds,
-                    tuple(staged.identities),
-                    tuple(staged.keys),
-                )
-                for kind in prepared.kinds:
-                    write_table(scratch, segment.table(kind), kind, f"select * from ready_{kind}")
-                store.put_segment(segment)
-            for table in (
-                "removed",
-                "dropped",
-                "request",
-                "line_run",
-                "reject",
-                "remark",
-                "passed_claim",
-                "alias",
-            ):
+                _write_segment(store, prepared, entry)
+            for table in WRITTEN_BY_NAME:
                 if scratch.has(f"ready_{table}"):
                     scratch.run(f"insert into store.{table} by name select * from ready_{table}")
-            write_outgoing(store, made.number, made.feed.number, prepared.leaves, made.first)
-            _write_import(store, made, staged, report)
+            write_outgoing(
+                store,
+                number=entry.number,
+                feed=entry.feed.number,
+                first_arrival=entry.first_arrival,
+            )
+            _write_import(store, entry)
     finally:
         # A database that a failed write has shut takes no further statement; why it failed is what
         # must be told.
@@ -340,71 +423,82 @@ def write(
             scratch.forget_order()
 
 
-def _sealed_files(store: OpenStore, made: Import, guard: Guard) -> dict[str, str]:
-    """Make the hashes of files with the key that hold a row of somebody erased, and return them:
-    plain -> as they are kept. Whoever guesses the row could make the plain one.
-    """
-    bound = {"import": made.number}
-    touched = store.scratch.rows(
-        "select distinct place, sha256 from store.import_file as file join store.dropped as row on row.arrival >= file.first_arrival"
-        " and row.arrival < file.first_arrival + file.arrivals where file.import = $import and row.code = 'SUPPRESSED'",
-        bound,
+def _write_segment(store: OpenStore, prepared: Prepared, entry: Import) -> None:
+    """Write the tables of the segment, and the segment into the list of them."""
+    segment = Segment(
+        number=store.next_segment(),
+        first_import=entry.number,
+        last_import=entry.number,
+        rows=prepared.rows,
+        tables=prepared.kinds,
+        identities=tuple(entry.staged.identities),
+        keys=tuple(entry.staged.keys),
     )
-    for place, sha256 in touched:
-        store.scratch.run(
-            "update store.import_file set sha256 = $sealed where import = $import and place = $place",
-            {**bound, "sealed": guard.text(sha256), "place": place},
-        )
-    return {sha256: guard.text(sha256) for _, sha256 in touched}
+    for kind in prepared.kinds:
+        select = f"select * from ready_{kind}"
+        write_table(store.scratch, table=segment.table(kind), kind=kind, select=select)
+    store.put_segment(segment)
 
 
-def _write_import(store: OpenStore, made: Import, staged: Staged, report: ImportReport) -> None:
-    ends = [
-        *(
-            offset
-            for file, offset in zip(staged.files, staged.offsets, strict=True)
-            if not file.more
-        ),
-        staged.span,
-    ]
-    for place, (file, offset) in enumerate(
+def _write_import(store: OpenStore, entry: Import) -> None:
+    """Write the files of an import, and what it reports, into the history."""
+    _write_files(store, entry)
+    sealed = _sealed_files(store, entry, entry.guard) if entry.guard is not None else {}
+    # The history keeps numbers, and nobody's values.
+    report = {name: value for name, value in entry.report.as_json().items() if name != "shared"}
+    for file in report["files"]:
+        file["sha256"] = sealed.get(file["sha256"], file["sha256"])
+    store.scratch.run(
+        PUT_IMPORT,
+        {
+            "number": entry.number,
+            "feed": entry.feed.number,
+            "source": entry.feed.source,
+            "protection": entry.report.protection,
+            "environment": entry.report.environment,
+            "started": entry.started_ms,
+            "finished": time.time_ns() // 1_000_000,
+            "first": entry.first_arrival,
+            "arrivals": entry.staged.span,
+            "report": orjson.dumps(report).decode(),
+            "made_by": who(),
+            "request": orjson.dumps(entry.request).decode(),
+            "needs": entry.needs,
+        },
+    )
+
+
+def _write_files(store: OpenStore, entry: Import) -> None:
+    """Write down the files; rejects that were staged by the files they come from are one file."""
+    files = [
         (file, offset)
-        for file, offset in zip(staged.files, staged.offsets, strict=True)
+        for file, offset in zip(entry.staged.files, entry.staged.offsets, strict=True)
         if not file.more
-    ):
+    ]
+    ends = [*(offset for _, offset in files[1:]), entry.staged.span]
+    for place, ((file, offset), end) in enumerate(zip(files, ends, strict=True)):
         store.scratch.run(
-            "insert into store.import_file values ($import, $place, $path, $sha256, $unit, $first, $arrivals)",
+            PUT_FILE,
             {
-                "import": made.number,
+                "import": entry.number,
                 "place": place,
                 "path": file.name,
                 "sha256": file.sha256,
                 "unit": file.unit,
-                "first": made.first + offset,
-                "arrivals": ends[place + 1] - offset,
+                "first": entry.first_arrival + offset,
+                "arrivals": end - offset,
             },
         )
-    sealed = _sealed_files(store, made, made.guard) if made.guard is not None else {}
-    # The history keeps numbers, and nobody's values.
-    said = {name: value for name, value in report.as_json().items() if name != "shared"}
-    for file in said["files"]:
-        file["sha256"] = sealed.get(file["sha256"], file["sha256"])
-    store.scratch.run(
-        "insert into store.import values ($number, $feed, $source, $protection, $environment, $started, $finished,"
-        " $first, $arrivals, $report, $made_by, $request, $needs, null, null)",
-        {
-            "number": made.number,
-            "feed": made.feed.number,
-            "source": made.feed.source,
-            "protection": report.protection,
-            "environment": report.environment,
-            "started": made.started_ms,
-            "finished": time.time_ns() // 1_000_000,
-            "first": made.first,
-            "arrivals": staged.span,
-            "report": orjson.dumps(said).decode(),
-            "made_by": who(),
-            "request": orjson.dumps(made.request).decode(),
-            "needs": made.needs,
-        },
-    )
+
+
+def _sealed_files(store: OpenStore, entry: Import, guard: Guard) -> dict[str, str]:
+    """Make the hashes of files with the key that hold a row of somebody erased.
+
+    Return them, plain -> as they are kept. Who guesses the row could make the plain one.
+    """
+    bound = {"import": entry.number}
+    sealed: dict[str, str] = {}
+    for place, sha256 in store.scratch.rows(FILES_OF_ERASED, bound):
+        sealed[sha256] = guard.text(sha256)
+        store.scratch.run(SEAL_FILE, {**bound, "sealed": sealed[sha256], "place": place})
+    return sealed

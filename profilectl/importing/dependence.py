@@ -4,7 +4,7 @@ Said when the import is decided, because only then all claims of its rows are at
 (history.py). An import rests on an earlier one when that one
 
     founded a profile that a row found, or holds an identity that a row claims;
-    gave an identity to such a profile, or took one from it, or took away an identity that is claimed;
+    gave an identity to such a profile, took one from it, or took away an identity that is claimed;
     spoke of an attribute, on the same profile, that a row speaks of as well: it may have owned it;
     touched a profile between which and others a row had to choose: the one touched last wins;
     sent a source_request_id that kept a row out.
@@ -16,91 +16,106 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from profilectl.importing.known import Trace, left_trace
+from profilectl.importing.relations import Relations, fill
 from profilectl.importing.stage.run import Staged
-from profilectl.store.scratch import Scratch
 from profilectl.store.segments import Segment
+
+EXAMINED_PROFILE = """
+select distinct profile
+from (
+  select profile from identity_match
+  union all
+  select profile from known_profile
+  union all
+  select profile from link_match
+)
+"""
+RIVAL_PROFILE = """
+select distinct profile
+from link_match
+where hash in (
+  select hash from link where seq in (select seq from entangled_row)
+)
+"""
+SEGMENTS_THAT_SPEAK = "select distinct segment from earlier_row"
+SPEAKS_OF_THE_SAME = """
+select 1
+from (
+  select earlier_row.segment{columns}
+  from earlier_row
+  join contested_row on contested_row.profile = earlier_row.profile
+)
+where segment = $segment and same
+limit 1
+"""
+SAME_ATTRIBUTE = "earlier_row.b{n} is not null and contested_row.c{n} is not null"
+TOOK_AWAY = """
+select distinct import
+from lost_before
+where profile in (select profile from examined_profile)
+   or hash in (select hash from claim)
+"""
+SENT_REQUEST = """
+select distinct import
+from seen_request
+where feed = $feed and request in (select request from staged where request is not null)
+"""
 
 
 def rests_on(
-    scratch: Scratch, staged: Staged, segments: Sequence[Segment], feed: int, *, loose: bool
+    relations: Relations, staged: Staged, segments: Sequence[Segment], *, feed: int
 ) -> list[int]:
     """Return the numbers of those imports, among those that still have a segment of their own.
 
-    The relations of sift, resolve and merge are made, and the store is attached.
+    The relations of known.py, sift, resolve and merge are made.
     """
-    open_to = {one.first_import: one for one in segments if one.first_import == one.last_import}
-    found: set[int] = set()
-    if open_to:
-        scratch.make(
-            "looked_at",
-            "select distinct profile from (select profile from hit union all select profile from met"
-            " union all select profile from link_hit)",
-        )
-        named = (
-            {number for (number,) in scratch.rows("select distinct segment from before_row")}
-            if scratch.has("before_row")
-            else set()
-        )
-        scratch.make(
-            "chosen_among",
-            "select distinct profile from link_hit where hash in (select hash from link where seq in (select seq from entangled))",
-        )
-        for number, segment in open_to.items():
-            if (
-                _holds(scratch, segment)
-                or (segment.number in named and _speaks(scratch, staged, segment))
-                or (loose and _touches(scratch, segment, "met"))
-                or _touches(scratch, segment, "chosen_among")
-            ):
-                found.add(number)
-    found |= {
-        number
-        for (number,) in scratch.rows(
-            "select distinct import from store.removed where profile in (select profile from looked_at)"
-            " or hash in (select hash from claim)"
-            if open_to
-            else "select 0 where false"
-        )
-    }
-    if "request" in staged.plain:
-        found |= {
-            number
-            for (number,) in scratch.rows(
-                "select distinct import from store.request where feed = $feed and request in"
-                " (select request from staged where request is not null)",
-                {"feed": feed},
-            )
+    undoable = [segment for segment in segments if segment.first_import == segment.last_import]
+    needs: set[int] = set()
+    if undoable:
+        relations.make("examined_profile", EXAMINED_PROFILE)
+        relations.make("rival_profile", RIVAL_PROFILE)
+        speaking = set()
+        if relations.has("earlier_row"):
+            speaking = {number for (number,) in relations.rows(SEGMENTS_THAT_SPEAK)}
+        needs = {
+            segment.first_import
+            for segment in undoable
+            if _changed_identities(relations, segment)
+            or (segment.number in speaking and _speaks(relations, staged, segment))
+            or _touched(relations, segment)
         }
-    scratch.drop("before_row")
-    return sorted(found)
+        needs |= {number for (number,) in relations.rows(TOOK_AWAY)}
+    if "request" in staged.plain:
+        needs |= {number for (number,) in relations.rows(SENT_REQUEST, {"feed": feed})}
+    relations.drop("earlier_row")
+    return sorted(needs)
 
 
-def _any(scratch: Scratch, select: str) -> bool:
-    return bool(scratch.rows(f"{select} limit 1"))
-
-
-def _holds(scratch: Scratch, segment: Segment) -> bool:
-    """The import founded a profile that was looked at, or gave it an identity."""
-    looked = "where profile in (select profile from looked_at)"
+def _changed_identities(relations: Relations, segment: Segment) -> bool:
+    """Return whether an import founded an examined profile, or gave it an identity."""
     return any(
-        kind in segment.tables and _any(scratch, f"select 1 from {segment.table(kind)} {looked}")
-        for kind in ("mpid", "index")
+        left_trace(relations, segment, trace, profiles="examined_profile")
+        for trace in (Trace.FOUNDED, Trace.GAVE_IDENTITY)
     )
 
 
-def _speaks(scratch: Scratch, staged: Staged, segment: Segment) -> bool:
-    """The import spoke of an attribute of which a row speaks, on the same profile."""
-    same = " or ".join(
-        f"one.b{n} is not null and row.c{n} is not null" for n in range(len(staged.keys))
-    )
-    return bool(same) and _any(
-        scratch,
-        f"select 1 from before_row as one join busy_row as row on row.profile = one.profile where one.segment = {segment.number} and ({same})",
-    )
+def _touched(relations: Relations, segment: Segment) -> bool:
+    """Return whether an import touched a profile that a row had to choose among.
+
+    A row that speaks of an attribute without a column rests on all that touched its profile.
+    """
+    if relations.has("loose_cell") and left_trace(
+        relations, segment, Trace.TOUCHED, profiles="known_profile"
+    ):
+        return True
+    return left_trace(relations, segment, Trace.TOUCHED, profiles="rival_profile")
 
 
-def _touches(scratch: Scratch, segment: Segment, profiles: str) -> bool:
-    return _any(
-        scratch,
-        f"select 1 from {segment.table('row')} where profile in (select profile from {profiles})",
-    )
+def _speaks(relations: Relations, staged: Staged, segment: Segment) -> bool:
+    """Return whether an import spoke of an attribute of the same profile that a row speaks of."""
+    same = " or ".join(fill(SAME_ATTRIBUTE, n=n) for n in range(len(staged.keys)))
+    if not same:
+        return False
+    select = SPEAKS_OF_THE_SAME.format(columns=f", {same} as same")
+    return bool(relations.rows(select, {"segment": segment.number}))

@@ -1,190 +1,238 @@
-"""TODO importing.entangled (split off importing.resolve)."""
+"""The interpreter's part of resolving: entangled rows, component by component, in row order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import pairwise
 
+from profilectl.importing.relations import Relations
 from profilectl.importing.sift import Frame
-from profilectl.importing.stage.run import Staged
 from profilectl.rules.identity import CODE, NAME, Rules, Usable
 from profilectl.rules.resolution import Claim, Decision, Records, decide
 from profilectl.rules.sql.identities import MPID_TYPE
-from profilectl.store.scratch import Scratch
 
 BATCH_OF_ROWS = 50_000
-"""So many entangled rows are in Python's memory at once; a component is never split."""
+"""How many entangled rows are in Python's memory at once; a component is never split."""
+
+COMPONENT_SIZES = """
+select component, count(*)
+from entangled_row
+group by component
+order by component
+"""
+# The rows that are in memory, and what they claim.
+BLOCK_ROW = """
+select seq
+from entangled_row
+where component between $first_component and $last_component
+"""
+BLOCK_ROWS = "select seq from block_row order by seq"
+BLOCK_CLAIMS = """
+select seq, type, to_hex(hash)
+from claim
+where seq in (select seq from block_row)
+order by seq, type
+"""
+BLOCK_MPIDS = "select seq, hash from named_mpid where seq in (select seq from block_row)"
+# The profiles that the rows may meet, and what the rules ask of them.
+BLOCK_PROFILE = """
+select distinct profile
+from link_match
+where hash in (select hash from link where seq in (select seq from block_row))
+"""
+PROFILE_IDENTITIES = """
+select profile, type, to_hex(hash)
+from known_identity
+where profile in (select profile from block_profile)
+order by profile, type
+"""
+PROFILE_TOUCHES = """
+select profile, max(arrival)
+from known_touch
+where profile in (select profile from block_profile)
+group by profile
+"""
+PROFILE_MPIDS = """
+select hash, profile
+from link_match
+where type = $mpid_type
+  and hash in (select hash from named_mpid where seq in (select seq from block_row))
+"""
+# A hash comes as hexadecimal text and goes back in halves: DuckDB is slow at 128-bit text.
+DECIDED_GAIN = """
+select seq, type, profile, (high::uhugeint << 64) + low as hash
+from decided_gain_half
+"""
+LOST_IDENTITY = """
+select profile, type, arrival, (high::uhugeint << 64) + low as hash
+from lost_identity_half
+"""
+
+# fmt: off
+DECIDED_ROW_COLUMNS = (("seq", "BIGINT"), ("profile", "BIGINT"), ("created", "BOOLEAN"))
+GAIN_COLUMNS = (
+    ("seq", "BIGINT"), ("type", "UTINYINT"), ("profile", "BIGINT"),
+    ("high", "UBIGINT"), ("low", "UBIGINT"),
+)
+LOSS_COLUMNS = (
+    ("profile", "BIGINT"), ("type", "UTINYINT"), ("arrival", "BIGINT"),
+    ("high", "UBIGINT"), ("low", "UBIGINT"),
+)
+PASSING_COLUMNS = (
+    ("profile", "BIGINT"), ("type", "UTINYINT"), ("seq", "BIGINT"), ("until", "BIGINT"),
+)
+WARNING_COLUMNS = (("seq", "BIGINT"), ("code", "VARCHAR"))
+# fmt: on
+
+Row = tuple[object, ...]
+Keys = dict[int, dict[str, set[str]]]
+"""The keys of the identities that profiles have, by profile and type."""
 
 
-class _Slow:
-    """The interpreter's part: entangled rows, component by component, in row order."""
+# There are millions of these two in a large import: plain tuples, which cost a third.
+OfProfile = tuple[int, str, str]
+"""An identity of a profile, as in Decision.removed: profile, type, and its hash as hexadecimal."""
+Change = tuple[bool, int]
+"""Whether a profile gained an identity or lost it, and by which row."""
+Changes = dict[OfProfile, list[Change]]
+"""What happened to identities, in row order."""
 
-    def __init__(
-        self,
-        scratch: Scratch,
-        staged: Staged,
-        frame: Frame,
-        rules: Rules,
-        first_arrival: int,
-        create: bool,
-    ) -> None:
-        self.scratch, self.staged, self.frame, self.rules = scratch, staged, frame, rules
-        self.first, self.create = first_arrival, create
-        self.rows = 0
-        self._decided: list[tuple[int, int | None, bool]] = []
-        self._gained: list[tuple[int, int, int, str]] = []
-        self._warned: list[tuple[int, str]] = []
-        self._taken: list[tuple[int, int, int, str]] = []
-        self._fleeting: list[tuple[int, int, int, int]] = []
 
-    def run(self, *, harmless: bool) -> None:
-        """Make `decided` (seq, profile, created), `gained` (seq, type, hash, profile), `taken`,
-        `warned`.
-        """
-        where = "where component not in (select component from harmless)" if harmless else ""
-        self.scratch.make("entangled", f"select seq, component from row_label {where}")
-        for first, last in self._blocks():
-            self._decide(first, last)
-        self.scratch.load(
-            "decided",
-            [("seq", "BIGINT"), ("profile", "BIGINT"), ("created", "BOOLEAN")],
-            self._decided,
-        )
-        if not harmless:
-            # Where one type names a known profile nothing is ever taken away, and gains are counted
-            # in sets.
-            self._gained, self._taken, self._fleeting = [], [], []
-        # A hash comes as hexadecimal text and goes back in halves: DuckDB is slow at 128-bit text.
-        halves = [("high", "UBIGINT"), ("low", "UBIGINT")]
-        for name, columns, rows in (
-            (
-                "gained",
-                [("seq", "BIGINT"), ("type", "UTINYINT"), ("profile", "BIGINT")],
-                self._gained,
-            ),
-            (
-                "taken",
-                [("profile", "BIGINT"), ("type", "UTINYINT"), ("arrival", "BIGINT")],
-                self._taken,
-            ),
-        ):
-            split = [
-                (*row[:3], int(row[3], 16) >> 64, int(row[3], 16) & (2**64 - 1)) for row in rows
-            ]
-            self.scratch.load(f"{name}_half", [*columns, *halves], split)
-            self.scratch.make(
-                name,
-                f"select * exclude (high, low), (high::uhugeint << 64) + low as hash from {name}_half",
-            )
-        self.scratch.load(
-            "fleeting",
-            [("profile", "BIGINT"), ("type", "UTINYINT"), ("seq", "BIGINT"), ("until", "BIGINT")],
-            self._fleeting,
-        )
-        self.scratch.load("warned", [("seq", "BIGINT"), ("code", "VARCHAR")], self._warned)
+@dataclass(slots=True)
+class Decisions:
+    """What the interpreter decided, as rows of the relations that it becomes."""
 
-    def _blocks(self) -> Iterable[tuple[int, int]]:
-        """Return ranges of components, each of so many rows as fit in memory."""
-        block: list[int] = []
-        size = 0
-        for component, rows in self.scratch.rows(
-            "select component, count(*) from entangled group by component order by component"
-        ):
-            block.append(component)
-            size += rows
-            if size >= BATCH_OF_ROWS:
-                yield block[0], block[-1]
-                block, size = [], 0
-        if block:
-            yield block[0], block[-1]
+    rows: list[Row] = field(default_factory=list)
+    """Of `decided_row`."""
+    gains: list[tuple[int, int, int, str]] = field(default_factory=list)
+    """Of `decided_gain_half`, the hash as hexadecimal."""
+    losses: list[tuple[int, int, int, str]] = field(default_factory=list)
+    """Of `lost_identity_half`, the hash as hexadecimal."""
+    passing: list[Row] = field(default_factory=list)
+    """Of `passing_identity`."""
+    warnings: list[Row] = field(default_factory=list)
+    """Of `decided_warning`."""
 
-    def _decide(self, first: int, last: int) -> None:
-        bound = {"first": first, "last": last}
-        self.scratch.make(
-            "block", "select seq from entangled where component between $first and $last", bound
-        )
-        records = self._records()
-        # A hash stands for the key: it names type, environment and value at once.
-        claims: dict[int, list[Usable]] = {
-            seq: [] for (seq,) in self.scratch.rows("select seq from block order by seq")
-        }
-        for seq, kind, value in self.scratch.rows(
-            "select seq, type, to_hex(hash) from claim where seq in (select seq from block) order by seq, type"
-        ):
-            claims[seq].append(Usable(NAME[kind], "", value))
-        # An MPID too: a block has rows of both environments, and the number alone names one profile
-        # in each.
-        mpids = dict(
-            self.scratch.rows(
-                "select seq, hash from named_mpid where seq in (select seq from block)"
-            )
-        )
+
+def decide_entangled(
+    relations: Relations, frame: Frame, rules: Rules, *, creates: bool
+) -> Decisions:
+    """Return what the interpreter decides of the rows of `entangled_row`."""
+    decisions = Decisions()
+    for start, end in _blocks(relations):
+        bound = {"first_component": start, "last_component": end}
+        relations.make("block_row", BLOCK_ROW, bound)
+        records = _records(relations)
         held_before = {
-            one: {kind: set(keys) for kind, keys in found.items()}
-            for one, found in records.record.items()
+            profile: {kind: set(keys) for kind, keys in identities.items()}
+            for profile, identities in records.record.items()
         }
-        changes: dict[tuple[int, str, str], list[tuple[str, int]]] = {}
-        for seq, identities in claims.items():
-            claim = Claim(seq + self.first, tuple(identities), mpids.get(seq))
-            decision = decide(claim, records, self.rules, create=self.create, call=self.frame.call)
-            self._note(seq, decision, changes)
-        self._net(changes, held_before)
-        self.rows += len(claims)
+        changes: Changes = {}
+        for claim in _claims(relations, frame.first_arrival):
+            decision = decide(claim, records, rules, create=creates, call=frame.call)
+            _note(decisions, changes, claim.arrival - frame.first_arrival, decision=decision)
+        _net(decisions, changes, held_before, first_arrival=frame.first_arrival)
+    return decisions
 
-    def _note(
-        self,
-        seq: int,
-        decision: Decision,
-        changes: dict[tuple[int, str, str], list[tuple[str, int]]],
-    ) -> None:
-        self._decided.append((seq, decision.profile, decision.created))
-        self._warned += [(seq, code) for code in decision.codes]
-        for profile, kind, key in decision.removed:
-            changes.setdefault((profile, kind, key), []).append(("lost", seq))
-        for one in decision.added:
-            assert decision.profile is not None
-            changes.setdefault((decision.profile, one.type, one.key), []).append(("gained", seq))
 
-    def _net(
-        self,
-        changes: dict[tuple[int, str, str], list[tuple[str, int]]],
-        before: dict[int, dict[str, set[str]]],
-    ) -> None:
-        """Keep what is left of gains and losses: only they are stored. What came and went is told
-        to whoever looks at single batches.
-        """
-        for (profile, kind, key), steps in changes.items():
-            had = key in before.get(profile, {}).get(kind, ())
-            if steps[-1][0] == "gained":
-                self._gained.append((steps[-1][1], CODE[kind], profile, key))
-            self._fleeting += [
-                (profile, CODE[kind], seq, until)
-                for (what, seq), (after, until) in pairwise(steps)
-                if (what, after) == ("gained", "lost")
+def load_decisions(relations: Relations, decisions: Decisions, *, gains: bool) -> None:
+    """Make relations of what the interpreter decided.
+
+    decided_row, decided_gain, lost_identity, passing_identity, decided_warning. Without `gains`
+    the rows that follow their key are counted in sets with all others: then nothing is ever taken
+    away.
+    """
+    relations.load("decided_row", DECIDED_ROW_COLUMNS, decisions.rows)
+    relations.load("decided_gain_half", GAIN_COLUMNS, _split(decisions.gains if gains else []))
+    relations.make("decided_gain", DECIDED_GAIN)
+    relations.load("lost_identity_half", LOSS_COLUMNS, _split(decisions.losses if gains else []))
+    relations.make("lost_identity", LOST_IDENTITY)
+    relations.load("passing_identity", PASSING_COLUMNS, decisions.passing if gains else [])
+    relations.load("decided_warning", WARNING_COLUMNS, decisions.warnings)
+
+
+def _split(rows: list[tuple[int, int, int, str]]) -> list[Row]:
+    """Return rows with the two halves of the hash that they end with."""
+    return [(*row, *halves(int(digest, 16))) for *row, digest in rows]
+
+
+def halves(digest: int) -> tuple[int, int]:
+    """Return the upper and the lower 64 bits of a hash."""
+    return digest >> 64, digest & (2**64 - 1)
+
+
+def _blocks(relations: Relations) -> Iterator[tuple[int, int]]:
+    """Yield ranges of components, each of about as many rows as fit in memory."""
+    block: list[int] = []
+    size = 0
+    for component, rows in relations.rows(COMPONENT_SIZES):
+        block.append(component)
+        size += rows
+        if size >= BATCH_OF_ROWS:
+            yield block[0], block[-1]
+            block, size = [], 0
+    if block:
+        yield block[0], block[-1]
+
+
+def _claims(relations: Relations, first_arrival: int) -> Iterable[Claim]:
+    """Return what the rows of `block_row` claim, in row order.
+
+    A hash takes the place of the key: it names type, environment and value at once. Of an MPID
+    too: a block has rows of both environments, and the number names one profile in each.
+    """
+    identities: dict[int, list[Usable]] = {seq: [] for (seq,) in relations.rows(BLOCK_ROWS)}
+    for seq, kind, digest in relations.rows(BLOCK_CLAIMS):
+        identities[seq].append(Usable(NAME[kind], "", digest))
+    mpids: dict[int, int] = dict(relations.rows(BLOCK_MPIDS))
+    return [
+        Claim(seq + first_arrival, tuple(claimed), mpids.get(seq))
+        for seq, claimed in identities.items()
+    ]
+
+
+def _note(decisions: Decisions, changes: Changes, seq: int, *, decision: Decision) -> None:
+    """Note what was decided of a row, and which identities changed by it."""
+    decisions.rows.append((seq, decision.profile, decision.created))
+    decisions.warnings += [(seq, code) for code in decision.codes]
+    for lost in decision.removed:
+        changes.setdefault(lost, []).append((False, seq))
+    for identity in decision.added:
+        assert decision.profile is not None
+        gained = (decision.profile, identity.type, identity.key)
+        changes.setdefault(gained, []).append((True, seq))
+
+
+def _net(decisions: Decisions, changes: Changes, held_before: Keys, *, first_arrival: int) -> None:
+    """Note what is left of gains and losses at the end: only that is stored.
+
+    What came and went is noted apart: an output gets single batches, each as of its own time.
+    """
+    for (profile, kind, key), steps in changes.items():
+        code = CODE[kind]
+        has_gained, last_seq = steps[-1]
+        if has_gained:
+            decisions.gains.append((last_seq, code, profile, key))
+        if len(steps) > 1:
+            decisions.passing += [
+                (profile, code, seq, until)
+                for (gained, seq), (gained_again, until) in pairwise(steps)
+                if gained and not gained_again
             ]
-            losses = [seq for what, seq in steps if what == "lost"]
-            if had and losses:
-                self._taken.append((profile, CODE[kind], losses[0] + self.first, key))
+        losses = [seq for gained, seq in steps if not gained]
+        if losses and key in held_before.get(profile, {}).get(kind, ()):
+            decisions.losses.append((profile, code, losses[0] + first_arrival, key))
 
-    def _records(self) -> Records:
-        """Load the identity records of the profiles that the rows of `block` may meet."""
-        records = Records()
-        self.scratch.make(
-            "met",
-            "select distinct profile from link_hit where hash in (select hash from link where seq in (select seq from block))",
-        )
-        for profile, kind, key in self.scratch.rows(
-            "select profile, type, to_hex(hash) from known_identity where profile in (select profile from met) order by profile, type"
-        ):
-            records.add(profile, NAME[kind], key)
-        for profile, last in self.scratch.rows(
-            "select profile, max(arrival) from known_touch where profile in (select profile from met) group by profile"
-        ):
-            records.last[profile] = last
-        for mpid, profile in self.scratch.rows(
-            "select hash, profile from link_hit"
-            " where type = $mpid and hash in (select hash from named_mpid where seq in (select seq from block))",
-            {"mpid": MPID_TYPE},
-        ):
-            records.by_mpid[mpid] = profile
-        return records
+
+def _records(relations: Relations) -> Records:
+    """Return the identity records of the profiles that the rows of `block_row` may meet."""
+    records = Records()
+    relations.make("block_profile", BLOCK_PROFILE)
+    for profile, kind, digest in relations.rows(PROFILE_IDENTITIES):
+        records.add(profile, NAME[kind], digest)
+    for profile, last_arrival in relations.rows(PROFILE_TOUCHES):
+        records.last[profile] = last_arrival
+    for mpid, profile in relations.rows(PROFILE_MPIDS, {"mpid_type": MPID_TYPE}):
+        records.by_mpid[mpid] = profile
+    return records

@@ -1,5 +1,4 @@
-"""A few rows for each thing a dry run says would happen: where they stand, what was and what would
-be.
+"""A few rows for each thing a dry run says would happen: where they are, what was and would be.
 
 The numbers of a dry run are those of the import; the examples show whether they mean what one
 hoped.
@@ -8,273 +7,304 @@ hoped.
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import dataclass
 
 import orjson
 
-from profilectl.importing.commit import Import
-from profilectl.importing.merge import DELETED, Merged
+from profilectl.importing.relations import Relations, fill, only_row, union_of
 from profilectl.importing.stage.run import Staged
 from profilectl.importing.stage.staged import Rejects, place_of
-from profilectl.importing.trace import example_rows, row_codes
-from profilectl.rules.counts import ImportReport
+from profilectl.importing.trace import example_rows, make_row_codes
+from profilectl.rules.counts import Shared
 from profilectl.rules.identity import NAME
-from profilectl.rules.priority import SET
 from profilectl.rules.sql.quoting import quote_text
-from profilectl.rules.text.values import DELETED as DELETED_VALUE
-from profilectl.rules.text.values import held_json
-from profilectl.store.scratch import Scratch
-from profilectl.store.segments import known_mpids
-from profilectl.store.store import OpenStore
+from profilectl.rules.text.values import DELETED, held_json
 
 PLACE = ("file", "line", "row", "mpid")
-"""Where an example stands, and whose it is."""
+"""Where an example is, and whose."""
 FEW = 3
-"""So many examples of each kind."""
+"""How many examples of each kind."""
+
+Example = dict[str, object]
+"""A row of a file, and what it is an example of."""
+Kinds = dict[str, list[Example]]
+"""Examples by kind."""
+
+# The MPID that each profile has, or would get.
+PROFILE_MPID = """
+select profile, mpid from known_mpid
+union all
+select profile, mpid from resolved where mpid is not null
+"""
+FIRST_OF_EACH_CODE = """
+select seq, code, attribute
+from (
+  select *, row_number() over (partition by code order by seq, attribute) as nth from row_code
+)
+where nth <= 3
+"""
+CREATED = "select seq, mpid::varchar as mpid from resolved where created order by seq limit 3"
+# Profiles that would change, each by its first row.
+UPDATED = """
+select min(resolved.seq) as seq, any_value(profile_mpid.mpid)::varchar as mpid
+from resolved
+join profile_mpid on profile_mpid.profile = resolved.profile
+where resolved.profile in (select profile from changed_profile)
+  and resolved.profile in (select profile from known_profile)
+group by resolved.profile
+order by seq
+limit 3
+"""
+FOUNDING_IDENTITIES = "select {columns} from staged join identity_hash using (seq) where seq = $seq"
+STAGED_COLUMNS = "select {columns} from staged where seq = $seq"
+LOOSE_CELLS = "select key, value from staged_loose where seq = $seq"
+ADDED = """
+select gained_identity.seq, gained_identity.type, profile_mpid.mpid::varchar as mpid
+from gained_identity
+join profile_mpid on profile_mpid.profile = gained_identity.profile
+where gained_identity.profile in (select profile from known_profile)
+order by gained_identity.seq, gained_identity.type
+limit 3
+"""
+LOST = """
+select resolved.seq, lost_identity.type, loser.mpid::varchar as from_mpid,
+       finder.mpid::varchar as to_mpid, lost_identity.profile <> resolved.profile as moved
+from lost_identity
+join import_start on true
+join resolved on resolved.seq = lost_identity.arrival - import_start.first_arrival
+left join profile_mpid as loser on loser.profile = lost_identity.profile
+left join profile_mpid as finder on finder.profile = resolved.profile
+"""
+MOVED = "select seq, type, from_mpid, to_mpid from lost_example where moved order by seq limit 3"
+REMOVED = "select seq, type, from_mpid from lost_example where not moved order by seq limit 3"
+# What rows say of the attributes of known profiles.
+WIDE_CELL = """
+select contested_row.seq, contested_row.profile{columns}
+from contested_row
+left join state_before on state_before.profile = contested_row.profile
+where contested_row.profile in (select profile from known_profile)
+"""
+CELL = """
+, {key} as attribute, state_before.v{n} as before,
+case when coalesce(contested_row.w{n}, 'SET') = 'SET' then contested_row.c{n} end as after,
+case when contested_row.w{n} <> 'SET' and contested_row.c{n} is not null
+  then contested_row.w{n} end as code,
+contested_row.c{n} as refused
+"""
+LOOSE_CELL = """
+select seq, profile, key as attribute, v as before,
+       case when coalesce(w, 'SET') = 'SET' then value end as after,
+       case when w <> 'SET' then w end as code, value as refused
+from loose_cell
+where profile in (select profile from known_profile)
+"""
+FEW_CELLS = "(select * from ({cells}) where {condition} order by seq limit 3)"
+CELLS_BY_KIND = {
+    "set": "before is null and after is not null and after <> chr(31)",
+    "changed": (
+        "before is not null and after is not null and after <> chr(31) and after <> before"
+    ),
+    "deleted": "before is not null and after = chr(31)",
+    "blocked": "code is not null",
+}
+"""The condition on a cell that it is an example of a kind."""
+# Rather several attributes than one row's alone.
+SPREAD_CELL = """
+select cell.seq, profile_mpid.mpid::varchar as mpid, cell.attribute, cell.before, cell.after,
+       cell.code, cell.refused
+from (
+  select *, row_number() over (partition by attribute order by seq) as nth
+  from kind_example
+  order by nth, seq, attribute
+  limit 3
+) as cell
+join profile_mpid on profile_mpid.profile = cell.profile
+"""
 
 
-def examples_of(
-    scratch: Scratch,
-    staged: Staged,
-    report: ImportReport,
-    merged: Merged,
-    made: Import,
-    store: OpenStore,
-    rejects: Rejects,
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What examples are taken from, beside the relations of the import."""
+
+    staged: Staged
+    """The staged rows."""
+    first_arrival: int
+    """The arrival of the first row."""
+    rejects: Rejects
+    """The rows that could not be used."""
+    shared: list[Shared]
+    """Identities that many rows and profiles have."""
+
+
+def examples_of(relations: Relations, decided: Decided) -> dict[str, Kinds | list[Example]]:
     """Return examples by kind: reasons (by code), profiles, identities, attributes, shared.
 
-    The relations of the import are made and the store is attached. mpid is what the profile has, or
+    The relations of the import are made and the store is open. mpid is what the profile has, or
     would get.
     """
-    scratch.make(
-        "named_profile",
-        f"select profile, mpid from ({known_mpids(store.segments())}) union all select profile, mpid from resolved where mpid is not null",
-        keep=False,
-    )
-    profiles = _profiles(scratch, staged)
-    identities, attributes = (
-        _identities(scratch, staged, made),
-        _attributes(scratch, staged, merged),
-    )
-    # Where nobody was known before, what is new is new with the profiles.
-    for one in profiles["created"]:
-        where = {name: one[name] for name in PLACE if name in one}
-        for listed, stated in (
-            (
-                identities["added"],
-                [{"type": kind, "value": value} for kind, value in one["identities"].items()],
-            ),
-            (
-                attributes["set"],
-                [{"attribute": key, "after": value} for key, value in one["attributes"].items()],
-            ),
-        ):
-            listed += [
-                {**where, **said} for said in stated[: FEW - len(listed)] if len(listed) < FEW
-            ]
+    staged = decided.staged
+    relations.make("profile_mpid", PROFILE_MPID, keep=False)
+    profiles = _profiles(relations, staged)
+    identities = _identities(relations, decided)
+    attributes = _attributes(relations, staged)
+    for founding in profiles["created"]:
+        _add_new(founding, identities["added"], attributes["set"])
     return {
-        "reasons": _reasons(scratch, staged, merged, rejects),
+        "reasons": _reasons(relations, staged, decided.rejects),
         "profiles": profiles,
         "identities": identities,
         "attributes": attributes,
-        "shared": [one.as_json() for one in report.shared[:FEW]],
+        "shared": [identity.as_json() for identity in decided.shared[:FEW]],
     }
 
 
-def without_mpids(examples: dict[str, Any]) -> None:
+def _add_new(founding: Example, added: list[Example], sets: list[Example]) -> None:
+    """Fill up the examples from a new profile: if nobody was known before, they would be empty."""
+    place = {name: founding[name] for name in PLACE if name in founding}
+    identities, attributes = founding["identities"], founding["attributes"]
+    assert isinstance(identities, dict)
+    assert isinstance(attributes, dict)
+    room = max(FEW - len(added), 0)
+    new = [{**place, "type": kind, "value": value} for kind, value in identities.items()]
+    added += new[:room]
+    room = max(FEW - len(sets), 0)
+    new = [{**place, "attribute": key, "after": value} for key, value in attributes.items()]
+    sets += new[:room]
+
+
+def without_mpids(examples: dict[str, Kinds | list[Example]]) -> None:
     """Take out the MPIDs of a store that does not exist yet: it will make others."""
     for group in ("profiles", "identities", "attributes"):
-        for listed in examples[group].values():
-            for example in listed:
-                for name in ("mpid", "from_mpid", "to_mpid"):
-                    example.pop(name, None)
+        kinds = examples[group]
+        assert isinstance(kinds, dict)
+        for example in (example for listed in kinds.values() for example in listed):
+            for name in ("mpid", "from_mpid", "to_mpid"):
+                example.pop(name, None)
 
 
-def _reasons(
-    scratch: Scratch, staged: Staged, merged: Merged, rejects: Rejects
-) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
+def _reasons(relations: Relations, staged: Staged, rejects: Rejects) -> Kinds:
+    """Return rows for each code that a row got."""
+    examples: Kinds = {}
     if len(rejects):
         with rejects.path.open("rb") as lines:
             for line in lines:
-                reject = json.loads(line)
-                listed = found.setdefault(reject["code"], [])
-                if len(listed) < FEW:
-                    listed.append(
-                        {
-                            "file": reject["file"],
-                            "row" if "row" in reject else "line": place_of(reject),
-                            "message": reject["message"],
-                            "raw": reject["raw"][:200],
-                        }
-                    )
-    first = (
-        f"select seq, code, attribute from (select *, row_number() over (partition by code order by seq, attribute) as place"
-        f" from ({row_codes(scratch, staged, merged)})) where place <= {FEW}"
-    )
-    for row in example_rows(scratch, staged, first, ("code", "attribute")):
+                _add_reject(examples, json.loads(line))
+    make_row_codes(relations, staged)
+    for row in example_rows(relations, staged, FIRST_OF_EACH_CODE, columns=("code", "attribute")):
         code = str(row.pop("code"))
         if row["attribute"] is None:
             del row["attribute"]
-        found.setdefault(code, []).append(row)
-    return dict(sorted(found.items()))
+        examples.setdefault(code, []).append(row)
+    return dict(sorted(examples.items()))
 
 
-def _profiles(scratch: Scratch, staged: Staged) -> dict[str, list[dict[str, Any]]]:
-    """Profiles that would be made, and those that would change, each by its first row."""
-    created = (
-        f"select seq, mpid::varchar as mpid from resolved where created order by seq limit {FEW}"
-    )
-    updated = (
-        "select min(resolved.seq) as seq, any_value(named_profile.mpid)::varchar as mpid from resolved"
-        " join named_profile on named_profile.profile = resolved.profile"
-        " where resolved.profile in (select profile from changed) and resolved.profile in (select profile from met)"
-        f" group by resolved.profile order by seq limit {FEW}"
-    )
+def _add_reject(examples: Kinds, reject: dict[str, str]) -> None:
+    """Add a reject to the examples of its code, unless there are enough."""
+    listed = examples.setdefault(reject["code"], [])
+    if len(listed) < FEW:
+        unit = "row" if "row" in reject else "line"
+        listed.append(
+            {
+                "file": reject["file"],
+                unit: place_of(reject),
+                "message": reject["message"],
+                "raw": reject["raw"][:200],
+            }
+        )
+
+
+def _profiles(relations: Relations, staged: Staged) -> Kinds:
+    """Return profiles that would be made, and those that would change, each by its first row."""
+    created = example_rows(relations, staged, CREATED, columns=("seq", "mpid"))
     return {
-        "created": [
-            _founding(scratch, staged, row)
-            for row in example_rows(scratch, staged, created, ("seq", "mpid"))
-        ],
-        "updated": example_rows(scratch, staged, updated, ("mpid",)),
+        "created": [_founding(relations, staged, row) for row in created],
+        "updated": example_rows(relations, staged, UPDATED, columns=("mpid",)),
     }
 
 
-def _founding(scratch: Scratch, staged: Staged, row: dict[str, Any]) -> dict[str, Any]:
-    """Add to the example of a founding row the identities it is found by, and the attributes it
-    states.
-    """
-    seq, found = row.pop("seq"), {}
+def _founding(relations: Relations, staged: Staged, row: Example) -> Example:
+    """Add to a founding row the identities it is found by, and the attributes it states."""
+    bound = {"seq": row.pop("seq")}
+    identities: dict[str, str] = {}
     if staged.identities:
         columns = ", ".join(
             f"case when h{place} is not null then i_{kind} end"
             for place, kind in enumerate(staged.identities)
         )
-        said = scratch.row(
-            f"select {columns} from staged join identity_hash using (seq) where seq = $seq",
-            {"seq": seq},
-        )
-        found = {
+        values = only_row(relations, FOUNDING_IDENTITIES.format(columns=columns), bound)
+        identities = {
             kind: value
-            for kind, value in zip(staged.identities, said, strict=True)
+            for kind, value in zip(staged.identities, values, strict=True)
             if value is not None
         }
     cells: dict[str, str] = {}
     if staged.keys:
-        said = scratch.row(
-            f"select {', '.join(f'a{n}' for n in range(len(staged.keys)))} from staged where seq = $seq",
-            {"seq": seq},
-        )
-        cells = {key: held for key, held in zip(staged.keys, said, strict=True) if held is not None}
+        columns = ", ".join(f"a{n}" for n in range(len(staged.keys)))
+        values = only_row(relations, STAGED_COLUMNS.format(columns=columns), bound)
+        cells = dict(zip(staged.keys, values, strict=True))
     if staged.loose:
-        cells |= dict(
-            scratch.rows("select key, value from staged_loose where seq = $seq", {"seq": seq})
-        )
-    return {
-        **row,
-        "identities": found,
-        "attributes": {key: _plain(held) for key, held in cells.items() if held != DELETED_VALUE},
+        cells |= dict(relations.rows(LOOSE_CELLS, bound))
+    attributes = {
+        key: _plain(cell) for key, cell in cells.items() if cell is not None and cell != DELETED
     }
+    return {**row, "identities": identities, "attributes": attributes}
 
 
-def _identities(scratch: Scratch, staged: Staged, made: Import) -> dict[str, list[dict[str, Any]]]:
-    """Identities that known profiles would gain, and those that profiles would lose: moved, or
-    replaced.
-    """
-    added = (
-        "select unheld.seq, unheld.type, named_profile.mpid::varchar as mpid from unheld"
-        " join named_profile on named_profile.profile = unheld.profile"
-        f" where unheld.profile in (select profile from met) order by unheld.seq, unheld.type limit {FEW}"
-    )
-    lost = (
-        f"select taken.arrival - {made.first} as seq, taken.type, old.mpid::varchar as from_mpid, new.mpid::varchar as to_mpid from taken"
-        f" join resolved on resolved.seq = taken.arrival - {made.first}"
-        " left join named_profile as old on old.profile = taken.profile"
-        " left join named_profile as new on new.profile = resolved.profile"
-        " where {condition}"
-        f" order by seq limit {FEW}"
-    )
-    columns = ("seq", "type", "from_mpid", "to_mpid")
-    moved = example_rows(
-        scratch, staged, lost.format(condition="taken.profile <> resolved.profile"), columns
-    )
-    removed = example_rows(
-        scratch, staged, lost.format(condition="taken.profile = resolved.profile"), columns
-    )
+def _identities(relations: Relations, decided: Decided) -> Kinds:
+    """Return identities that known profiles would gain, and those that move or are replaced."""
+    staged = decided.staged
+    added = example_rows(relations, staged, ADDED, columns=("seq", "type", "mpid"))
+    start = [(decided.first_arrival,)]
+    relations.load("import_start", [("first_arrival", "BIGINT")], start)
+    relations.make("lost_example", LOST, keep=False)
+    columns = ("seq", "type", "from_mpid")
+    moved = example_rows(relations, staged, MOVED, columns=(*columns, "to_mpid"))
+    removed = example_rows(relations, staged, REMOVED, columns=columns)
     for row in removed:
         row["mpid"] = row.pop("from_mpid")
-        del row["to_mpid"]
     return {
-        "added": [
-            _with_value(scratch, row)
-            for row in example_rows(scratch, staged, added, ("seq", "type", "mpid"))
-        ],
-        "moved": [_with_value(scratch, row) for row in moved],
-        "removed": [_without_code(row) for row in removed],
+        "added": [_with_value(relations, row) for row in added],
+        "moved": [_with_value(relations, row) for row in moved],
+        "removed": [_with_name(row) for row in removed],
     }
 
 
-def _with_value(scratch: Scratch, row: dict[str, Any]) -> dict[str, Any]:
-    kind = NAME[row["type"]]
-    value = scratch.row(f"select i_{kind} from staged where seq = $seq", {"seq": row.pop("seq")})[0]
+def _with_value(relations: Relations, row: Example) -> Example:
+    """Add the value of an identity, as the row states it."""
+    kind = NAME[int(str(row["type"]))]
+    select = STAGED_COLUMNS.format(columns=f"i_{kind}")
+    (value,) = only_row(relations, select, {"seq": row.pop("seq")})
     return {**row, "type": kind, "value": value}
 
 
-def _without_code(row: dict[str, Any]) -> dict[str, Any]:
+def _with_name(row: Example) -> Example:
+    """Name the type of an identity of which no value is known."""
     del row["seq"]
-    return {**row, "type": NAME[row["type"]]}
+    return {**row, "type": NAME[int(str(row["type"]))]}
 
 
-def _attributes(
-    scratch: Scratch, staged: Staged, merged: Merged
-) -> dict[str, list[dict[str, Any]]]:
-    """Attributes of known profiles that would be set, changed, deleted, or are refused by priority."""
-    kinds = {
-        "set": "before is null and after is not null and after <> {deleted}",
-        "changed": "before is not null and after is not null and after <> {deleted} and after <> before",
-        "deleted": "before is not null and after = {deleted}",
-        "blocked": "code is not null",
-    }
-    cells = [
-        f"select row.seq, row.profile, {quote_text(key)} as attribute, before.v{n} as before,"
-        f" case when coalesce(row.w{n}, '{SET}') = '{SET}' then row.c{n} end as after,"
-        f" case when row.w{n} <> '{SET}' then row.w{n} end as code, row.c{n} as refused"
-        " from busy_row as row left join before on before.profile = row.profile"
-        f" where row.c{n} is not null and row.profile in (select profile from met)"
-        for n, key in enumerate(staged.keys)
-    ]
-    if merged.loose:
-        cells.append(
-            "select seq, profile, key as attribute, v as before,"
-            f" case when coalesce(w, '{SET}') = '{SET}' then value end as after, case when w <> '{SET}' then w end as code, value as refused"
-            " from loose_cell where profile in (select profile from met)"
-        )
-    found: dict[str, list[dict[str, Any]]] = {}
-    columns = ("mpid", "attribute", "before", "after", "code", "refused")
-    for kind, condition in kinds.items():
-        found[kind] = []
-        if cells:
-            where = condition.format(deleted=DELETED)
-            first = " union all ".join(
-                f"(select * from ({one}) where {where} order by seq limit {FEW})" for one in cells
-            )
-            # Rather several attributes than one row's alone.
-            spread = (
-                f"select * from (select *, row_number() over (partition by attribute order by seq) as place from ({first}))"
-                f" order by place, seq, attribute limit {FEW}"
-            )
-            rows = (
-                "select one.seq, named_profile.mpid::varchar as mpid, one.attribute, one.before, one.after, one.code, one.refused"
-                f" from ({spread}) as one join named_profile on named_profile.profile = one.profile"
-            )
-            found[kind] = [
-                _change(kind, row) for row in example_rows(scratch, staged, rows, columns)
-            ]
-    return found
+def _attributes(relations: Relations, staged: Staged) -> Kinds:
+    """Return attributes of known profiles that would be set, changed, deleted, or are refused."""
+    selects = [WIDE_CELL.format(columns=_cell_columns(n, key)) for n, key in enumerate(staged.keys)]
+    if relations.has("loose_cell"):
+        selects.append(LOOSE_CELL)
+    examples: Kinds = {kind: [] for kind in CELLS_BY_KIND}
+    for kind, condition in CELLS_BY_KIND.items() if selects else ():
+        few_of_each = [fill(FEW_CELLS, cells=cells, condition=condition) for cells in selects]
+        relations.make("kind_example", union_of(few_of_each), keep=False)
+        columns = ("mpid", "attribute", "before", "after", "code", "refused")
+        rows = example_rows(relations, staged, SPREAD_CELL, columns=columns)
+        examples[kind] = [_change(kind, row) for row in rows]
+    return examples
 
 
-def _change(kind: str, row: dict[str, Any]) -> dict[str, Any]:
+def _cell_columns(n: int, key: str) -> str:
+    """Return the columns of what rows say of an attribute."""
+    return fill(CELL, n=n, key=quote_text(key))
+
+
+def _change(kind: str, row: Example) -> Example:
+    """Return an example of an attribute, with what belongs to its kind."""
     change = {name: row[name] for name in (*PLACE, "attribute") if name in row}
     if row["before"] is not None:
         change["before"] = _plain(row["before"])
@@ -285,6 +315,6 @@ def _change(kind: str, row: dict[str, Any]) -> dict[str, Any]:
     return change
 
 
-def _plain(held: str) -> orjson.Fragment | None:
+def _plain(cell: object) -> orjson.Fragment | None:
     """Return a held value as JSON shows it, digit for digit; a deletion is null."""
-    return None if held == DELETED_VALUE else orjson.Fragment(held_json(held))
+    return None if cell == DELETED else orjson.Fragment(held_json(str(cell)))

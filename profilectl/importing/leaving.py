@@ -1,243 +1,367 @@
-"""TODO importing.leaving (split off outputs.outbox)."""
+"""What an import puts aside of its batches: those that wait for outputs, and those it passed by."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from profilectl.importing.relations import Relations, fill, make_empty, union_of
 from profilectl.importing.stage.run import Staged
 from profilectl.rules.feed import ENVIRONMENTS, PROCESSED, PROTECTIONS, Effect
 from profilectl.rules.identity import BY_NAME, CODE
 from profilectl.rules.leaving.output import WAITING
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.sql.values import held_as_json
+from profilectl.rules.text.values import to_json
 from profilectl.store.definitions import connections, outputs
-from profilectl.store.scratch import Scratch
 from profilectl.store.store import OpenStore
+
+CONNECTIONS = "select count(*) from store.connection"
+EVENT_COUNT = "select seq, count(*)::integer as events from staged_event group by seq"
+
+# 1. Batches that were processed although they are nobody's: where and when, and of their events the
+# types alone. Whose they would be is not kept, nor what they say.
+PROCESSED_ROW = """
+select arrival - $first as seq
+from ready_dropped
+where code in (select unnest($codes::varchar[]))
+"""
+EVENT_TYPES = """
+select seq, sum(number)::integer as events,
+       '{' || string_agg('"' || type || '":' || number, ',' order by type) || '}' as types
+from (
+  select seq, type, count(*) as number
+  from staged_event
+  where seq in (select seq from processed_row)
+  group by seq, type
+)
+group by seq
+"""
+READY_PASSED = """
+select batch.seq + $first as arrival, coalesce(event_types.events, 0) as events,
+       list_position($environments::varchar[], batch.environment)::utinyint - 1 as environment,
+       batch.at_ms, event_types.types
+from (select seq{columns} from staged where seq in (select seq from processed_row)) as batch
+left join event_types on event_types.seq = batch.seq
+order by batch.seq
+"""
+
+# 2. Batches of profiles: the store has what they say, so only what it does not keep goes along.
+# What the profile of a row held after it, and lost within the same import, is `passing_list`.
+PASSING_VALUE = """
+select passing_identity.profile, passing_identity.seq, passing_identity.until,
+       '["{kind}",' || to_json(usable.i_{kind})::varchar as text
+from passing_identity
+join usable on usable.seq = passing_identity.seq
+where passing_identity.type = {code}
+"""
+PASSING_LIST = """
+select row.arrival,
+       '[' || string_agg(
+         identity.text || ',' || (identity.seq + $first) || ',' || since.at_ms || ']',
+         ',' order by identity.seq
+       ) || ']' as held
+from passing_value as identity
+join ready_row as since on since.arrival = identity.seq + $first
+join ready_row as row
+  on row.profile = identity.profile
+  and row.arrival >= identity.seq + $first
+  and row.arrival < identity.until + $first
+group by row.arrival
+"""
+NAMED_DEVICE = """
+select usable.seq{columns}
+from usable
+join identity_hash on identity_hash.seq = usable.seq
+"""
+DEVICE_LIST = "select seq{columns} from named_device"
+READY_OUTGOING = """
+select row.arrival, row.profile, row.at_ms, coalesce(event_count.events, 0) as events,
+       device_list.devices, null::varchar as content, passing_list.held
+from ready_row as row
+left join event_count on event_count.seq + $first = row.arrival
+left join device_list on device_list.seq + $first = row.arrival
+left join passing_list on passing_list.arrival = row.arrival
+order by row.arrival
+"""
+
+# 3. Batches of a feed that only reads: nobody's profile has them, so all that they say goes along.
+PASSED_BATCH_PLAIN = """
+select staged.*
+from staged
+join dropped on dropped.seq = staged.seq
+where dropped.code = $code
+"""
+PASSED_BATCH = """
+select staged.* replace ({columns})
+from staged
+join dropped on dropped.seq = staged.seq
+join identity_hash on identity_hash.seq = staged.seq
+where dropped.code = $code
+"""
+LOOSE_MEMBERS = """
+select seq{columns}
+from staged_loose
+where seq in (select seq from passed_batch)
+group by seq
+"""
+EVENT_LIST = """
+select seq,
+       string_agg(
+         '{"at_ms":' || coalesce(at_ms::varchar, 'null') || ',"event":' || event || '}',
+         ',' order by place
+       ) as listed
+from staged_event
+where seq in (select seq from passed_batch)
+group by seq
+"""
+READY_OUTGOING_OF_NOBODY = """
+select batch.seq + $first as arrival, null::bigint as profile, batch.batch_ms as at_ms,
+       coalesce(event_count.events, 0) as events, null::varchar as devices, batch.content,
+       null::varchar as held
+from (
+  select batch.seq{columns}
+  from passed_batch as batch
+  left join loose_members as loose on loose.seq = batch.seq
+  left join event_list on event_list.seq = batch.seq
+) as batch
+left join event_count on event_count.seq = batch.seq
+order by arrival
+"""
+
+# 4. The outbox. One row for each batch and each output it goes to. A batch that has left before
+# does not leave again when its import is made again.
+PUT_PASSED = """
+insert into store.passed
+select arrival, events, environment, at_ms, types
+from ready_passed
+"""
+PUT_INTO_OUTBOX = """
+insert into store.outbox
+select connected_output.output, $feed, batch.arrival, $number, batch.profile, batch.at_ms, $waiting,
+       null, null, batch.devices, batch.held, batch.content
+from ready_outgoing as batch
+cross join connected_output
+where (batch.events > 0 or connected_output.accepts_eventless)
+  and not exists (
+    select 1
+    from store.forwarded
+    where forwarded.arrival >= $first
+      and forwarded.arrival = batch.arrival
+      and forwarded.output = connected_output.output
+  )
+order by batch.arrival, connected_output.output
+"""
+
+
+# 5. Columns. An identity as it is stated, null if it may not be used; the members of a batch as
+# JSON, null if the batch does not have them.
+USABLE_IDENTITY = "case when h{place} is not null then {rows}.i_{kind} end as i_{kind}"
+DEVICES = ", case when coalesce({any_device}) is not null then {devices} end as devices"
+SET_MEMBER = "case when a{n} <> chr(31) then {key} || {value} end"
+DELETED_MEMBER = "case when a{n} = chr(31) then to_json({key})::varchar end"
+DELETED_LIST = """
+nullif(array_to_string(list_transform(deleted, lambda key: to_json(key)::varchar), ','), '')
+"""
+LOOSE_LISTS = """
+, string_agg(
+  case when value <> chr(31) then to_json(key)::varchar || ':' || {value} end, ','
+) as sets,
+string_agg(case when value = chr(31) then to_json(key)::varchar end, ',') as deletes
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Leaves:
-    """An active connection of a feed: its output's name, and whether batches without events may go
-    there.
-    """
+    """An active connection of a feed."""
 
     output: str
+    """The name of its output."""
     accepts_eventless: bool
+    """Whether batches without events may go there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """What the batches of an import are read against before they leave."""
+
+    staged: Staged
+    """The rows, as they were staged."""
+    first_arrival: int
+    """The arrival of the first row."""
+    environment: str
+    """Where rows go that state no environment."""
+    now_ms: int
+    """The time of rows that state none."""
+    protection: str
+    """The level that is in force."""
+
+    @property
+    def sent_ms(self) -> str:
+        """The SQL of the time of a batch."""
+        now_ms = str(self.now_ms)
+        return f"coalesce(at_ms, {now_ms})" if "at_ms" in self.staged.plain else now_ms
+
+    @property
+    def environment_sql(self) -> str:
+        """The SQL of the environment of a batch."""
+        default = quote_text(self.environment)
+        if "environment" not in self.staged.plain:
+            return default
+        return f"coalesce(environment, {default})"
 
 
 def leaving_from(store: OpenStore, feed: str) -> list[Leaves]:
     """Return where the batches of a feed go."""
-    if not store.scratch.row("select count(*) from store.connection")[0]:
+    if not store.scratch.row(CONNECTIONS)[0]:
         return []
-    there = {one.name: one for one in outputs(store)}
+    by_name = {output.name: output for output in outputs(store)}
     return [
-        Leaves(one.output, there[one.output].accepts_eventless)
-        for one in connections(store)
-        if one.feed == feed and one.active and one.output in there
+        Leaves(connection.output, by_name[connection.output].accepts_eventless)
+        for connection in connections(store)
+        if connection.feed == feed and connection.active and connection.output in by_name
     ]
 
 
 def prepare_outgoing(
-    scratch: Scratch,
-    staged: Staged,
-    *,
-    first: int,
-    environment: str,
-    now_ms: int,
-    protection: str,
-    applied: bool,
-    wanted: bool,
+    relations: Relations, leaving: Leaving, leaves: Sequence[Leaves], *, applied: bool
 ) -> None:
-    """Make ready_passed and, where it is wanted, ready_outgoing.
+    """Make `ready_passed` and, if batches go anywhere, `ready_outgoing`.
 
-    The relations of sift, resolve and merge are made, and ready_dropped; ready_row as well, where
-    any row applied.
+    The relations of sift, resolve and merge are made, and ready_dropped; ready_row as well, if any
+    row applied. leaves: where the batches go.
     """
-    reads = PROTECTIONS[protection].known_user is Effect.PASS_BY
+    protection = PROTECTIONS[leaving.protection]
+    reads = protection.known_user is Effect.PASS_BY
     for name in ("ready_passed", "ready_outgoing"):
-        scratch.drop(name)
-    if staged.events:
-        scratch.make(
-            "counted_event",
-            "select seq, count(*)::integer as events from staged_event group by seq",
-        )
+        relations.drop(name)
+    relations.load(
+        "connected_output",
+        [("output", "VARCHAR"), ("accepts_eventless", "BOOLEAN")],
+        [(leaf.output, leaf.accepts_eventless) for leaf in leaves],
+    )
+    if leaving.staged.events:
+        relations.make("event_count", EVENT_COUNT)
     else:
-        scratch.load("counted_event", [("seq", "BIGINT"), ("events", "INTEGER")], [])
-    if PROTECTIONS[protection].code:
-        _passed(scratch, staged, first, environment, now_ms)
-    if wanted and reads:
-        scratch.make(
-            "ready_outgoing",
-            _of_nobody(scratch, staged, first, environment, now_ms, PROTECTIONS[protection].code),
-        )
-    elif wanted and applied:
-        devices = [kind for kind in staged.identities if BY_NAME[kind].device]
-        stated = f"case when coalesce({', '.join([*(f'usable.i_{kind}' for kind in devices), 'null'])}) is not null then {_object(devices, 'usable.')} end"
-        lost = _fleeting(scratch, staged, first)
-        joined = (
-            f" join ({_named('usable', staged)}) as usable on usable.seq + {first} = row.arrival"
-            if devices
-            else ""
-        )
-        scratch.make(
-            "ready_outgoing",
-            f"select row.arrival, row.profile, row.at_ms, coalesce(counted_event.events, 0) as events, {stated if devices else 'null::varchar'} as devices,"
-            f" null::varchar as content, {'held.held' if lost else 'null::varchar'} as held"
-            f" from ready_row as row left join counted_event on counted_event.seq + {first} = row.arrival{joined}"
-            f"{' left join held_for_a_while as held on held.arrival = row.arrival' if lost else ''} order by row.arrival",
-        )
-    scratch.drop("counted_event")
+        make_empty(relations, "event_count")
+    if protection.code:
+        _pass_by(relations, leaving)
+    if leaves and reads:
+        _send_of_nobody(relations, leaving, protection.code)
+    elif leaves and applied:
+        _list_devices(relations, leaving.staged)
+        _list_passing(relations, leaving.staged, leaving.first_arrival)
+        relations.make("ready_outgoing", READY_OUTGOING, {"first": leaving.first_arrival})
+    relations.drop("event_count")
 
 
-def _passed(scratch: Scratch, staged: Staged, first: int, environment: str, now_ms: int) -> None:
-    """Make ready_passed: where and when, and of its events the types alone. Whose they would be is
-    not kept, nor what they say.
-    """
-    nobodys = f"(select arrival - {first} as seq from ready_dropped where code in ({', '.join(map(quote_text, PROCESSED))}))"
-    stated = (
-        f"coalesce(one.environment, {quote_text(environment)})"
-        if "environment" in staged.plain
-        else quote_text(environment)
-    )
-    at_ms = f"coalesce(one.at_ms, {now_ms})" if "at_ms" in staged.plain else str(now_ms)
-    events, types, counted = "0", "null::varchar", ""
-    if staged.events:
-        events, types = "coalesce(event.events, 0)", "event.types"
-        counted = (
-            " left join (select seq, sum(number)::integer as events, '{' || string_agg('\"' || type || '\":' || number, ',' order by type) || '}' as types"
-            f" from (select seq, type, count(*) as number from staged_event where seq in {nobodys} group by seq, type) group by seq) as event on event.seq = one.seq"
-        )
-    scratch.make(
-        "ready_passed",
-        f"select one.seq + {first} as arrival, {events} as events, list_position({list(ENVIRONMENTS)}, {stated})::utinyint - 1 as environment,"
-        f" {at_ms}::bigint as at_ms, {types} as types from staged as one{counted} where one.seq in {nobodys} order by one.seq",
-    )
+def _pass_by(relations: Relations, leaving: Leaving) -> None:
+    """Make `ready_passed`: the batches that were processed although they are nobody's."""
+    bound = {"first": leaving.first_arrival}
+    relations.make("processed_row", PROCESSED_ROW, {**bound, "codes": list(PROCESSED)})
+    if leaving.staged.events:
+        relations.make("event_types", EVENT_TYPES)
+    else:
+        make_empty(relations, "event_types")
+    columns = f", {leaving.environment_sql} as environment, {leaving.sent_ms}::bigint as at_ms"
+    select = READY_PASSED.format(columns=columns)
+    relations.make("ready_passed", select, {**bound, "environments": list(ENVIRONMENTS)})
 
 
-def _fleeting(scratch: Scratch, staged: Staged, first: int) -> bool:
-    """Make held_for_a_while (arrival, held): what the profile of a row held after it, and lost
-    within the same import: the store keeps only what is left at the end. Say whether there is
-    any.
-    """
-    scratch.drop("held_for_a_while")
-    if not scratch.has("fleeting") or not scratch.count("fleeting"):
-        return False
-    parts = [
-        f"select fleeting.profile, fleeting.seq, fleeting.until, '[\"{kind}\",' || to_json(usable.i_{kind})::varchar as said"
-        f" from fleeting join usable on usable.seq = fleeting.seq where fleeting.type = {CODE[kind]}"
-        for kind in staged.identities
+def _list_devices(relations: Relations, staged: Staged) -> None:
+    """Make `device_list`: the devices that each row states, as JSON."""
+    devices = [
+        (place, kind) for place, kind in enumerate(staged.identities) if BY_NAME[kind].device
     ]
-    scratch.make(
-        "held_for_a_while",
-        f"select row.arrival, '[' || string_agg(one.said || ',' || (one.seq + {first}) || ',' || since.at_ms || ']', ',' order by one.seq) || ']' as held"
-        f" from ({' union all '.join(parts)}) as one join ready_row as since on since.arrival = one.seq + {first}"
-        f" join ready_row as row on row.profile = one.profile and row.arrival >= one.seq + {first} and row.arrival < one.until + {first} group by row.arrival",
-    )
-    return True
+    if not devices:
+        make_empty(relations, "device_list")
+        return
+    columns = "".join(f", {_usable_identity('usable', place, kind)}" for place, kind in devices)
+    relations.make("named_device", NAMED_DEVICE.format(columns=columns), keep=False)
+    kinds = [kind for _, kind in devices]
+    any_device = ", ".join(f"i_{kind}" for kind in kinds)
+    listed = fill(DEVICES, any_device=any_device, devices=_object(kinds))
+    relations.make("device_list", DEVICE_LIST.format(columns=listed), keep=False)
 
 
-def _named(rows: str, staged: Staged) -> str:
-    """Return the SELECT of rows with those identities only that may be used (sift)."""
-    usable = ", ".join(
-        f"case when h{place} is not null then i_{kind} end as i_{kind}"
-        for place, kind in enumerate(staged.identities)
-    )
-    if not usable:
-        return f"select * from {rows}"
-    hashes = ", ".join(f"h{place}" for place in range(len(staged.identities)))
-    return f"select * exclude ({hashes}) replace ({usable}) from (select one.*, {hashes} from {rows} as one join identity_hash on identity_hash.seq = one.seq)"
+def _list_passing(relations: Relations, staged: Staged, first_arrival: int) -> None:
+    """Make `passing_list`: what the profile of a row held after it, and lost within the import.
+
+    The store keeps only what is left at the end.
+    """
+    if not relations.has("passing_identity") or not relations.count("passing_identity"):
+        make_empty(relations, "passing_list")
+        return
+    selects = [fill(PASSING_VALUE, kind=kind, code=CODE[kind]) for kind in staged.identities]
+    relations.make("passing_value", union_of(selects), keep=False)
+    relations.make("passing_list", PASSING_LIST, {"first": first_arrival})
 
 
-def _object(kinds: Sequence[str], table: str) -> str:
+def _usable_identity(rows: str, place: int, kind: str) -> str:
+    """Return the column of an identity as it is stated, null if it may not be used (sift)."""
+    return fill(USABLE_IDENTITY, rows=rows, place=place, kind=kind)
+
+
+def _object(kinds: Sequence[str]) -> str:
     """Return the SQL of a JSON object of the identities that a row states."""
-    members = ", ".join(f"'\"{kind}\":' || to_json({table}i_{kind})::varchar" for kind in kinds)
+    members = ", ".join(f"'\"{kind}\":' || to_json(i_{kind})::varchar" for kind in kinds)
     return f"'{{' || concat_ws(',', {members}) || '}}'" if members else "'{}'"
 
 
-def _of_nobody(
-    scratch: Scratch, staged: Staged, first: int, environment: str, now_ms: int, code: str
-) -> str:
-    """Return the SELECT of batches with all that they say."""
-    scratch.make(
-        "passed_by",
-        f"select one.* from ({_named('staged', staged)}) as one join dropped on dropped.seq = one.seq where dropped.code = {quote_text(code)}",
+def _send_of_nobody(relations: Relations, leaving: Leaving, code: str) -> None:
+    """Make `ready_outgoing` of batches that are nobody's, with all that they say."""
+    staged = leaving.staged
+    usable = ", ".join(
+        _usable_identity("staged", place, kind) for place, kind in enumerate(staged.identities)
     )
-    members = [
-        f"{quote_text(_quoted(key) + ':')} || {held_as_json(f'one.a{n}')}"
-        for n, key in enumerate(staged.keys)
-    ]
-    set_ = (
-        ", ".join(
-            f"case when one.a{n} <> chr(31) then {member} end" for n, member in enumerate(members)
-        )
-        or "null::varchar"
-    )
-    gone = [
-        f"case when one.a{n} = chr(31) then to_json({quote_text(key)})::varchar end"
-        for n, key in enumerate(staged.keys)
-    ]
-    listed = "list_transform(one.deleted, lambda key: to_json(key)::varchar)"
-    stated = f"nullif(array_to_string({listed}, ','), '')" if "deleted" in staged.plain else "null"
-    loose = events = ""
+    select = PASSED_BATCH.format(columns=usable) if usable else PASSED_BATCH_PLAIN
+    relations.make("passed_batch", select, {"code": code})
     if staged.loose:
-        loose = (
-            f" left join (select seq, string_agg(case when value <> chr(31) then to_json(key)::varchar || ':' || {held_as_json('value')} end, ',') as members,"
-            " string_agg(case when value = chr(31) then to_json(key)::varchar end, ',') as gone"
-            " from staged_loose where seq in (select seq from passed_by) group by seq) as loose on loose.seq = one.seq"
+        relations.make(
+            "loose_members",
+            LOOSE_MEMBERS.format(columns=fill(LOOSE_LISTS, value=held_as_json("value"))),
         )
+    else:
+        make_empty(relations, "loose_members")
     if staged.events:
-        listed = (
-            "'{\"at_ms\":' || coalesce(at_ms::varchar, 'null') || ',\"event\":' || event || '}'"
-        )
-        events = (
-            f" left join (select seq, string_agg({listed}, ',' order by place) as listed from staged_event"
-            " where seq in (select seq from passed_by) group by seq) as event on event.seq = one.seq"
-        )
-    parts = [
-        f"'\"environment\":\"' || {f'coalesce(one.environment, {quote_text(environment)})' if 'environment' in staged.plain else quote_text(environment)} || '\"'",
-        f"'\"identities\":' || {_object(staged.identities, 'one.')}",
-        f"'\"attributes\":{{' || concat_ws(',', {set_}{', loose.members' if staged.loose else ''}) || '}}'",
-        f"'\"deleted\":[' || concat_ws(',', {', '.join([stated, *gone, *(['loose.gone'] if staged.loose else [])])}) || ']'",
-        *(["'\"mpid\":' || one.mpid"] if "mpid" in staged.plain else []),
-        *(["'\"rest\":' || one.rest"] if "rest" in staged.plain else []),
-        *(["'\"events\":[' || event.listed || ']'"] if staged.events else []),
+        relations.make("event_list", EVENT_LIST)
+    else:
+        make_empty(relations, "event_list")
+    content = ", ".join(_members(leaving))
+    columns = f", {leaving.sent_ms}::bigint as batch_ms"
+    columns += f", '{{' || concat_ws(',', {content}) || '}}' as content"
+    select = READY_OUTGOING_OF_NOBODY.format(columns=columns)
+    relations.make("ready_outgoing", select, {"first": leaving.first_arrival})
+
+
+def _members(leaving: Leaving) -> list[str]:
+    """Return the SQL of each member of a batch as JSON; null if the batch does not have it."""
+    plain, keys = leaving.staged.plain, leaving.staged.keys
+    sets = [
+        fill(SET_MEMBER, n=n, key=quote_text(to_json(key) + ":"), value=held_as_json(f"a{n}"))
+        for n, key in enumerate(keys)
     ]
-    at_ms = f"coalesce(one.at_ms, {now_ms})" if "at_ms" in staged.plain else str(now_ms)
-    count = "coalesce(counted_event.events, 0)"
-    return (
-        f"select one.seq + {first} as arrival, null::bigint as profile, {at_ms}::bigint as at_ms, {count} as events, null::varchar as devices,"
-        f" '{{' || concat_ws(',', {', '.join(parts)}) || '}}' as content, null::varchar as held from passed_by as one"
-        f" left join counted_event on counted_event.seq = one.seq{loose}{events} order by arrival"
-    )
+    deletes = [fill(DELETED_MEMBER, n=n, key=quote_text(key)) for n, key in enumerate(keys)]
+    if "deleted" in plain:
+        deletes.insert(0, DELETED_LIST)
+    set_members = ", ".join([*sets, "loose.sets"])
+    deleted_keys = ", ".join([*deletes, "loose.deletes"])
+    return [
+        f"'\"environment\":\"' || {leaving.environment_sql} || '\"'",
+        f"'\"identities\":' || {_object(leaving.staged.identities)}",
+        f"'\"attributes\":{{' || concat_ws(',', {set_members}) || '}}'",
+        f"'\"deleted\":[' || concat_ws(',', {deleted_keys}) || ']'",
+        *(["'\"mpid\":' || mpid"] if "mpid" in plain else []),
+        *(["'\"rest\":' || rest"] if "rest" in plain else []),
+        "'\"events\":[' || event_list.listed || ']'",
+    ]
 
 
-def _quoted(text: str) -> str:
-    from profilectl.rules.text.values import to_json
-
-    return to_json(text)
-
-
-def write_outgoing(
-    store: OpenStore, number: int, feed: int, leaves: Sequence[Leaves], first: int
-) -> None:
-    """Put what is prepared into the outbox; within the transaction of the import.
-
-    A batch that has left before, of an import that is made again, does not leave again.
-    """
+def write_outgoing(store: OpenStore, *, number: int, feed: int, first_arrival: int) -> None:
+    """Put what is prepared into the outbox; within the transaction of the import."""
     scratch = store.scratch
     if scratch.has("ready_passed"):
-        scratch.run(
-            "insert into store.passed select arrival, events, environment, at_ms, types from ready_passed"
-        )
-    if not leaves or not scratch.has("ready_outgoing"):
-        return
-    to = ", ".join(f"({quote_text(one.output)}, {one.accepts_eventless})" for one in leaves)
-    scratch.run(
-        "insert into store.outbox select goes.output, $feed, one.arrival, $number, one.profile, one.at_ms, $waiting, null, null, one.devices, one.held, one.content"
-        f" from ready_outgoing as one cross join (values {to}) as goes(output, accepts_eventless)"
-        " where (one.events > 0 or goes.accepts_eventless) and not exists (select 1 from store.forwarded where forwarded.arrival >= $first"
-        " and forwarded.arrival = one.arrival and forwarded.output = goes.output) order by one.arrival, goes.output",
-        {"feed": feed, "number": number, "first": first, "waiting": WAITING},
-        step="write outbox",
-    )
+        scratch.run(PUT_PASSED)
+    if scratch.has("ready_outgoing"):
+        bound = {"feed": feed, "number": number, "first": first_arrival, "waiting": WAITING}
+        scratch.run(PUT_INTO_OUTBOX, bound, step="write outbox")

@@ -1,7 +1,7 @@
 """What an import makes of each of its rows: the profile, and by which identities it was found.
 
-For whoever is answered row by row (serve, IDSync). Read from the relations of a decision that is
-not written yet, so that the answer is of this import, whatever others commit after it.
+For callers who are answered row by row (serve, IDSync). Read from the relations of a decision that
+is not written yet, so that the answer is of this import, no matter what others commit after it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from profilectl.importing.known import rows_with_arrivals
+from profilectl.importing.relations import Relations
 from profilectl.importing.stage.run import Staged
 from profilectl.rules.identity import CODE, NAME
-from profilectl.store.scratch import Scratch
 from profilectl.store.segments import Segment
-from profilectl.store.store import OpenStore
 
 # Every row with its profile.
 ROWS = """
@@ -24,14 +24,14 @@ left join dropped on dropped.seq = staged.seq
 left join rejected on rejected.seq = staged.seq
 order by staged.seq
 """
-# Rows that repeat a request are of whomever the first of them is of; its arrival.
+# A row that repeats a request belongs to the profile of the first row with it: its arrival.
 REPEATED = """
 select staged.seq, coalesce(earlier.arrival, same.seq + $first) as arrival
 from staged
 join dropped on dropped.seq = staged.seq and dropped.code = 'DUPLICATE_REQUEST'
 left join (
   select request, max(arrival) as arrival
-  from store.request
+  from seen_request
   where feed = $feed and request in (select request from staged)
   group by request
 ) as earlier on earlier.request = staged.request
@@ -43,22 +43,37 @@ left join (
 ) as same on same.request = staged.request
 order by staged.seq
 """
+BROUGHT_TYPES = "select seq, type from gained_identity"
 MPIDS = """
-select profile, mpid from known_mpid where profile in (select profile from told_profile)
+select profile, mpid
+from known_mpid
+where profile in (select profile from answered_profile)
 union all
-select profile, mpid from resolved where created and profile in (select profile from told_profile)
+select profile, mpid
+from resolved
+where created and profile in (select profile from answered_profile)
 """
 # What the profiles have in the end, of what rows say and of what makes a profile known.
-HELD = """
+PROFILE_IDENTITIES = """
 select profile, type, to_hex(hash)
 from (
-  select profile, type, hash from known_identity where profile in (select profile from told_profile)
+  select profile, type, hash
+  from known_identity
+  where profile in (select profile from answered_profile)
   except
-  select profile, type, hash from taken
+  select profile, type, hash from lost_identity
   union
-  select profile, type, hash from unheld where profile in (select profile from told_profile)
+  select profile, type, hash
+  from gained_identity
+  where profile in (select profile from answered_profile)
 )
 """
+CLAIMED = (
+    "select seq, to_hex(hash) from (select seq{columns} from identity_hash) where hash is not null"
+)
+
+Identities = set[tuple[int, str]]
+"""Identities, as type and hash."""
 
 
 @dataclass(slots=True)
@@ -70,7 +85,7 @@ class RowOutcome:
     code: str | None
     """Why it is not applied, or None."""
     mpid: int | None = None
-    """The MPID of its profile, or None where there is nobody."""
+    """The MPID of its profile, or None if there is nobody."""
     matched: tuple[str, ...] = ()
     """The types of its identities that the profile had before the row."""
     held: tuple[str, ...] = ()
@@ -79,98 +94,113 @@ class RowOutcome:
     """The types of all identities that the profile has after it."""
 
 
-def outcomes_of(store: OpenStore, staged: Staged, first: int, feed: int) -> list[RowOutcome]:
+@dataclass(frozen=True, slots=True)
+class _People:
+    """The profiles that answers are about."""
+
+    mpids: Mapping[int, int]
+    """Their MPIDs, by profile."""
+    identities: Mapping[int, Identities]
+    """The identities that they have in the end, by profile."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """Rows of earlier imports that rows of this one repeat, by arrival."""
+
+    profiles: dict[int, int]
+    """Their profiles."""
+    brought: dict[int, set[int]]
+    """The types of identities that they brought."""
+
+
+def outcomes_of(
+    relations: Relations,
+    staged: Staged,
+    segments: Sequence[Segment],
+    *,
+    first_arrival: int,
+    feed: int,
+) -> list[RowOutcome]:
     """Return what becomes of each row, in their order. The relations of sift and resolve are made.
 
-    first: the arrival of the first row; feed: the number of the feed.
+    segments: of the store; first_arrival: of the first row; feed: the number of the feed.
     """
-    scratch = store.scratch
-    rows = [(seq, profile, code) for seq, profile, code in scratch.rows(ROWS)]
-    repeated = (
-        dict(scratch.rows(REPEATED, {"first": first, "feed": feed}))
-        if "request" in staged.plain
-        else {}
-    )
+    rows = [(seq, profile, code) for seq, profile, code in relations.rows(ROWS)]
+    repeated: dict[int, int] = {}
+    if "request" in staged.plain:
+        repeated = dict(relations.rows(REPEATED, {"first": first_arrival, "feed": feed}))
+    past = _past_of(relations, segments, repeated.values())
     brought: dict[int, set[int]] = {}
-    for seq, kind in scratch.rows("select seq, type from unheld"):
-        brought.setdefault(seq + first, set()).add(kind)
-    founders = _earlier(scratch, store.segments(), repeated.values(), brought)
-    founders |= {seq + first: profile for seq, profile, _ in rows if profile is not None}
-    of_row = {
-        seq: profile if profile is not None else founders.get(repeated.get(seq, -1))
+    for seq, kind in relations.rows(BROUGHT_TYPES):
+        brought.setdefault(seq + first_arrival, set()).add(kind)
+    brought |= past.brought
+    by_arrival = past.profiles | {
+        seq + first_arrival: profile for seq, profile, _ in rows if profile is not None
+    }
+    profiles = {
+        seq: profile if profile is not None else by_arrival.get(repeated.get(seq, -1))
         for seq, profile, _ in rows
     }
-    mpids, held = _people(scratch, of_row.values())
-    claims = _claims(scratch, staged)
-    told = []
-    for seq, _, code in rows:
-        profile = of_row[seq]
-        if profile is None:
-            told.append(RowOutcome(seq, code))
-            continue
-        has = {kind for kind, digest in claims.get(seq, ()) if (kind, digest) in held[profile]}
-        new = brought.get(repeated.get(seq, seq + first), set())
-        told.append(
-            RowOutcome(
-                seq,
-                code,
-                mpids[profile],
-                _names(has - new),
-                _names(has),
-                frozenset(NAME[kind] for kind, _ in held[profile]),
-            )
+    people = _people(relations, profiles.values())
+    claims = _claims(relations, staged)
+    return [
+        _outcome(
+            RowOutcome(seq, code),
+            profiles[seq],
+            people,
+            claims=claims.get(seq, set()),
+            new=brought.get(repeated.get(seq, seq + first_arrival), set()),
         )
-    return told
+        for seq, _, code in rows
+    ]
 
 
-def _people(
-    scratch: Scratch, profiles: Iterable[int | None]
-) -> tuple[dict[int, int], dict[int, set[tuple[int, str]]]]:
+def _outcome(
+    outcome: RowOutcome,
+    profile: int | None,
+    people: _People,
+    *,
+    claims: Identities,
+    new: set[int],
+) -> RowOutcome:
+    """Complete the outcome of a row. new: the types of the identities that it brought."""
+    if profile is not None:
+        has = {kind for kind, _ in claims & people.identities[profile]}
+        outcome.mpid = people.mpids[profile]
+        outcome.matched, outcome.held = _names(has - new), _names(has)
+        outcome.holds = frozenset(NAME[kind] for kind, _ in people.identities[profile])
+    return outcome
+
+
+def _people(relations: Relations, profiles: Iterable[int | None]) -> _People:
     """Return the MPIDs of profiles, and what they have in the end."""
     people = sorted({profile for profile in profiles if profile is not None})
-    scratch.load("told_profile", [("profile", "BIGINT")], [(profile,) for profile in people])
-    held: dict[int, set[tuple[int, str]]] = {profile: set() for profile in people}
-    for profile, kind, digest in scratch.rows(HELD):
-        held[profile].add((kind, digest))
-    return dict(scratch.rows(MPIDS)), held
+    relations.load("answered_profile", [("profile", "BIGINT")], [(profile,) for profile in people])
+    identities: dict[int, Identities] = {profile: set() for profile in people}
+    for profile, kind, digest in relations.rows(PROFILE_IDENTITIES):
+        identities[profile].add((kind, digest))
+    return _People(dict(relations.rows(MPIDS)), identities)
 
 
 def _names(kinds: Iterable[int]) -> tuple[str, ...]:
     return tuple(NAME[kind] for kind in sorted(kinds))
 
 
-def _claims(scratch: Scratch, staged: Staged) -> Mapping[int, list[tuple[int, str]]]:
-    """Return the identities that each row states, as type and hash; those kept out too."""
-    found: dict[int, list[tuple[int, str]]] = {}
+def _claims(relations: Relations, staged: Staged) -> Mapping[int, Identities]:
+    """Return the identities that each row states; those of rows kept out too."""
+    claims: dict[int, Identities] = {}
     for place, name in enumerate(staged.identities):
-        for seq, digest in scratch.rows(
-            f"select seq, to_hex(h{place}) from identity_hash where h{place} is not null"
-        ):
-            found.setdefault(seq, []).append((CODE[name], digest))
-    return found
+        select = CLAIMED.format(columns=f", h{place} as hash")
+        for seq, digest in relations.rows(select):
+            claims.setdefault(seq, set()).add((CODE[name], digest))
+    return claims
 
 
-def _earlier(
-    scratch: Scratch,
-    segments: Sequence[Segment],
-    arrivals: Iterable[int],
-    brought: dict[int, set[int]],
-) -> dict[int, int]:
-    """Return the profiles of rows of earlier imports, by their arrivals; put into `brought` the
-    types that they brought.
-    """
-    listed = ", ".join(str(arrival) for arrival in sorted({*arrivals}))
-    found: dict[int, int] = {}
-    for segment in segments if listed else ():
-        columns = ", ".join(["arrival", "profile", *(f"i_{kind}" for kind in segment.identities)])
-        for arrival, profile, *values in scratch.rows(
-            f"select {columns} from {segment.table('row')} where arrival in ({listed})"
-        ):
-            found[arrival] = profile
-            kinds = (
-                kind
-                for kind, value in zip(segment.identities, values, strict=True)
-                if value is not None
-            )
-            brought[arrival] = {CODE[kind] for kind in kinds}
-    return found
+def _past_of(relations: Relations, segments: Sequence[Segment], arrivals: Iterable[int]) -> _Past:
+    """Return what earlier rows brought, by their arrivals."""
+    past = _Past({}, {})
+    for row in rows_with_arrivals(relations, segments, sorted({*arrivals})):
+        past.profiles[row.arrival] = row.profile
+        past.brought[row.arrival] = {CODE[kind] for kind in row.identities}
+    return past

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -31,22 +31,18 @@ from profilectl.store.seal import PLAN, holds, seal_of
 from profilectl.store.store import State, who
 from profilectl.version import __version__
 
-UNSIGNED = "it was made before there was a store, which would sign it: who can write the file can change what it says"
+UNSIGNED = (
+    "it was made before there was a store, which would sign it:"
+    " who can write the file can change what it says"
+)
+"""Why nothing vouches for a plan that was made without a store."""
+# fmt: off
 OUTCOME = (
-    "feed",
-    "source",
-    "protection",
-    "environment",
-    "files",
-    "rows",
-    "profiles",
-    "identities",
-    "attributes",
-    "events",
-    "reasons",
-    "warnings",
+    "feed", "source", "protection", "environment", "files", "rows", "profiles", "identities",
+    "attributes", "events", "reasons", "warnings",
 )
 """The keys of a report that an applied plan must come to again."""
+# fmt: on
 
 
 def make_plan(
@@ -54,7 +50,7 @@ def make_plan(
 ) -> tuple[ImportReport, dict[str, Any]]:
     """Run an import dry, write the plan of it with mode 0600, and return the report and the plan.
 
-    Raises what import_files raises; UsageError where the plan could never be applied.
+    Raises what import_files raises; UsageError if the plan could never be applied.
     """
     if "-" in request.paths:
         raise UsageError("a plan needs files: standard input is gone when the plan is applied")
@@ -64,27 +60,26 @@ def make_plan(
         ("--rejects", request.rejects),
         ("--explain-rows", request.explain_rows),
     ]
-    check_apart(
-        outputs, [*expand(request.paths), *([request.manifest] if request.manifest else [])]
-    )
-    seen: list[State] = []
+    manifest = [request.manifest] if request.manifest else []
+    check_apart(outputs, [*expand(request.paths), *manifest])
+    states: list[State] = []
     exists = store_path.exists()
     report = import_files(
-        store_path, replace(request, dry_run=True, checked=lambda report, state: seen.append(state))
+        store_path,
+        replace(request, dry_run=True, checked=lambda report, state: states.append(state)),
     )
+    state = states[-1]
     plan = {
         "profilectl_plan": FORM,
         "version": __version__,
         "created_ms": time.time_ns() // 1_000_000,
         "made_by": who(),
-        "state": {**asdict(seen[-1]), "store": seen[-1].store if exists else None},
+        "state": {**asdict(state), "store": state.store if exists else None},
         "request": remembered(request),
         "report": report.as_json(),
     }
-    plan["seal"] = sealed(
-        json.loads(orjson.dumps(plan)),
-        _signing(store_path, seen[-1].store, request.wait_s) if exists else "",
-    )
+    secret = _signing(store_path, state.store, request.wait_s) if exists else ""
+    plan["seal"] = sealed(json.loads(orjson.dumps(plan)), secret)
     with whole_file(output, "-o") as out:
         out.write(orjson.dumps(plan, option=orjson.OPT_INDENT_2) + b"\n")
     return report, plan
@@ -100,43 +95,44 @@ def _signing(store_path: Path, name: str, wait_s: float) -> str:
     return secret
 
 
-def sealed(plan: dict[str, Any], secret: str) -> str:
+def sealed(plan: Mapping[str, Any], secret: str) -> str:
     """Return the seal of what a plan says, its own left out.
 
-    secret: the store's; "" where there is no store yet.
+    secret: the store's; "" if there is no store yet.
     """
-    said = {name: value for name, value in plan.items() if name != "seal"}
-    return seal_of(secret, PLAN, json.dumps(said, sort_keys=True).encode())
+    content = {name: value for name, value in plan.items() if name != "seal"}
+    return seal_of(secret, PLAN, json.dumps(content, sort_keys=True).encode())
 
 
-def read_plan(
-    path: Path, store_path: Path, *, wait_s: float = 0
-) -> tuple[dict[str, Any], str, str]:
-    """Read a saved plan; return it, its text, and why nothing vouches for it: "" where the store
-    does.
+class SavedPlan(NamedTuple):
+    """A plan that was read."""
 
-    Raises InputRefused where it is no plan, or was changed since it was made.
+    plan: dict[str, Any]
+    """What it says."""
+    text: str
+    """Its text."""
+    why_unsealed: str
+    """Why nothing vouches for it; "" if the store does."""
+
+
+def read_plan(path: Path, store_path: Path, *, wait_s: float = 0) -> SavedPlan:
+    """Read a saved plan.
+
+    Raises InputRefused if it is no plan, or was changed since it was made.
     """
     plan, text = document_of(path)
     name = plan["state"]["store"]
     if name is None:
         _check_seal(path, plan, "")
-        return plan, text, UNSIGNED
+        return SavedPlan(plan, text, UNSIGNED)
+    why = "so nothing says that the plan is as it was made"
     if not store_path.exists():
-        return (
-            plan,
-            text,
-            f"the store it was made for is not at {store_path}, so nothing says that the plan is as it was made",
-        )
+        return SavedPlan(plan, text, f"the store it was made for is not at {store_path}, {why}")
     secret = _secret_of(store_path, wait_s)
     if not holds(name, store_name(secret)):
-        return (
-            plan,
-            text,
-            f"{store_path} is not the store it was made for, so nothing says that the plan is as it was made",
-        )
+        return SavedPlan(plan, text, f"{store_path} is not the store it was made for, {why}")
     _check_seal(path, plan, secret)
-    return plan, text, ""
+    return SavedPlan(plan, text, "")
 
 
 def _secret_of(store_path: Path, wait_s: float) -> str:
@@ -147,7 +143,7 @@ def _secret_of(store_path: Path, wait_s: float) -> str:
         return store.meta("secret")
 
 
-def _check_seal(path: Path, plan: dict[str, Any], secret: str) -> None:
+def _check_seal(path: Path, plan: Mapping[str, Any], secret: str) -> None:
     if not holds(plan["seal"], sealed(plan, secret)):
         raise InputRefused(
             f"{path} was changed after it was made",
@@ -156,23 +152,20 @@ def _check_seal(path: Path, plan: dict[str, Any], secret: str) -> None:
 
 
 def _vouched(path: Path, store_path: Path, wait_s: float) -> dict[str, Any]:
-    """Return a plan that may be applied to a store: one that it vouches for, or where there is none
-    one that was made so.
+    """Return a plan that may be applied to a store.
+
+    That is one that the store vouches for; or if there is no store, one that was made so.
     """
-    plan, _, why = read_plan(path, store_path, wait_s=wait_s)
-    if plan["state"]["store"] is None:
-        if store_path.exists():
+    saved = read_plan(path, store_path, wait_s=wait_s)
+    exists = store_path.exists()
+    if saved.plan["state"]["store"] is None:
+        if exists:
             raise _moved(path, [f"{store_path} was made since, and did not sign it"])
-    elif why:
+    elif saved.why_unsealed:
         raise _moved(
-            path,
-            [
-                "the store is another one"
-                if store_path.exists()
-                else f"there is no store at {store_path}"
-            ],
+            path, ["the store is another one" if exists else f"there is no store at {store_path}"]
         )
-    return plan
+    return saved.plan
 
 
 def apply_plan(
@@ -191,140 +184,175 @@ def apply_plan(
     Raises PlanMoved, saying what has moved; then nothing was written.
     """
     plan = _vouched(path, store_path, wait_s)
+    outputs = {
+        "rejects": rejects,
+        "rejects_as_input": rejects_as_input,
+        "explain_rows": explain_rows,
+    }
     check_apart(
-        [
-            ("--rejects", rejects),
-            ("--rejects-as-input", rejects_as_input),
-            ("--explain-rows", explain_rows),
-        ],
-        [path],
+        [(f"--{name.replace('_', '-')}", target) for name, target in outputs.items()], [path]
     )
+    _check_made_for(plan, path)
+    try:
+        request = request_of(
+            plan["request"], **outputs, memory_limit=memory_limit, wait_s=wait_s, progress=progress
+        )
+    except (InputRefused, TypeError, KeyError) as error:
+        raise _moved(path, [str(error)]) from None
+    checks = _Checks(path, _state_of(plan), plan["report"])
+    try:
+        return import_files(
+            store_path, replace(request, opened=checks.opened, checked=checks.checked)
+        )
+    except InputRefused as error:
+        raise _moved(path, [error.message]) from None
+
+
+def _check_made_for(plan: Mapping[str, Any], path: Path) -> None:
+    """Refuse a plan of another version, or for another workspace than the chosen one."""
     if plan["version"] != __version__:
         raise PlanMoved(
             f"{path} was made by profilectl {plan['version']}, this is {__version__}",
             "make the plan again",
         )
-    meant, planned_for = chosen_workspace(), plan["request"].get("workspace")
-    if meant not in (None, planned_for) and planned_for is not None:
+    chosen, planned_for = chosen_workspace(), plan["request"].get("workspace")
+    if chosen not in (None, planned_for) and planned_for is not None:
         raise UsageError(
-            f"{path} is a plan for the workspace {planned_for}, not for {meant}",
+            f"{path} is a plan for the workspace {planned_for}, not for {chosen}",
             "apply it without --workspace",
         )
-    planned = plan["report"]
+
+
+def _state_of(plan: Mapping[str, Any]) -> State:
+    """Return the state of the store that a plan was made on; `store` is "" if there was none."""
     state = plan["state"]
-    then = State(
-        state["store"] or "",
-        tuple((number, undone) for number, undone in state["imports"]),
-        state["settings"],
-        tuple(Feed(**feed) for feed in state["feeds"]),
-        tuple(state["calculated"]),
-        state["erasure"],
+    return State(
+        store=state["store"] or "",
+        imports=tuple((number, undone) for number, undone in state["imports"]),
+        settings=state["settings"],
+        feeds=tuple(Feed(**feed) for feed in state["feeds"]),
+        calculated=tuple(state["calculated"]),
+        erasure=state["erasure"],
     )
-    try:
-        request = request_of(
-            plan["request"],
-            rejects=rejects,
-            rejects_as_input=rejects_as_input,
-            explain_rows=explain_rows,
-            memory_limit=memory_limit,
-            wait_s=wait_s,
-            progress=progress,
-        )
-    except (InputRefused, TypeError, KeyError) as error:
-        raise _moved(path, [str(error)]) from None
 
-    def opened(report: ImportReport, now: State) -> None:
-        found = _moved_files(planned["files"], report) + moved(then, now)
-        if found:
-            raise _moved(path, found)
 
-    def checked(report: ImportReport, now: State) -> None:
-        found = moved(then, now)
+@dataclass(frozen=True, slots=True)
+class _Checks:
+    """Compares an import with the plan that it is made by. Each raises PlanMoved."""
+
+    path: Path
+    """The file of the plan."""
+    planned_state: State
+    """The state of the store that the plan was made on."""
+    planned: Mapping[str, Any]
+    """The report of the dry run."""
+
+    def opened(self, report: ImportReport, state: State) -> None:
+        """Compare the files and the store, before anything is read."""
+        differences = _moved_files(self.planned["files"], report)
+        differences += moved(self.planned_state, state)
+        if differences:
+            raise _moved(self.path, differences)
+
+    def checked(self, report: ImportReport, state: State) -> None:
+        """Compare the outcome, before it is written."""
         outcome = json.loads(orjson.dumps(report.as_json()))
-        found += [
-            f"{name}: planned {_counts(planned[name])}, now {_counts(outcome[name])}"
+        differences = moved(self.planned_state, state)
+        differences += [
+            f"{name}: planned {_counts(self.planned[name])}, now {_counts(outcome[name])}"
             for name in OUTCOME
-            if planned.get(name) != outcome[name]
+            if self.planned.get(name) != outcome[name]
         ]
-        if found:
-            raise _moved(path, found)
-
-    try:
-        return import_files(store_path, replace(request, opened=opened, checked=checked))
-    except InputRefused as error:
-        raise _moved(path, [error.message]) from None
+        if differences:
+            raise _moved(self.path, differences)
 
 
-def _moved(path: Path, found: list[str]) -> PlanMoved:
+def _moved(path: Path, differences: list[str]) -> PlanMoved:
     return PlanMoved(
-        f"{path} no longer fits: " + "; ".join(found), "make the plan again; nothing was imported"
+        f"{path} no longer fits: " + "; ".join(differences),
+        "make the plan again; nothing was imported",
     )
 
 
 def _moved_files(planned: list[dict[str, Any]], report: ImportReport) -> list[str]:
-    then = {one["path"]: one["sha256"] for one in planned}
-    now = {one.path: one.sha256 for one in report.files}
-    found = [
-        f"{path} has another content" for path in then if path in now and now[path] != then[path]
+    """Return in words which files are not those that were planned."""
+    before = {file["path"]: file["sha256"] for file in planned}
+    after = {file.path: file.sha256 for file in report.files}
+    differences = [
+        f"{path} has another content"
+        for path in before
+        if path in after and after[path] != before[path]
     ]
-    found += [f"{path} is not among the files any more" for path in then if path not in now]
-    return found + [f"{path} is among the files now" for path in now if path not in then]
+    differences += [
+        f"{path} is not among the files any more" for path in before if path not in after
+    ]
+    return differences + [f"{path} is among the files now" for path in after if path not in before]
 
 
 def moved(then: State, now: State) -> list[str]:
-    """Say in words what differs between two states of a store.
+    """Return in words what differs between two states of a store.
 
     An empty `then.store`: there was none.
     """
-    found = []
     if then.store and then.store != now.store:
         return ["the store is another one"]
-    before, after = dict(then.imports), dict(now.imports)
-    found += [
+    differences = _moved_imports(dict(then.imports), dict(now.imports))
+    if then.erasure != now.erasure:
+        differences.append("people were erased since, or may come back")
+    for name in sorted(then.settings.keys() | now.settings.keys()):
+        before, after = then.settings.get(name), now.settings.get(name)
+        if before != after:
+            differences.append(f"the setting {name} was {_quoted(before)}, is {_quoted(after)}")
+    differences += _moved_feeds(then.feeds, now.feeds)
+    for name in sorted({*then.calculated} ^ {*now.calculated}):
+        if name in now.calculated:
+            differences.append(f"{name} is calculated attribute")
+        else:
+            differences.append(f"{name} is no calculated attribute any more")
+    return differences
+
+
+def _moved_imports(before: Mapping[int, bool], after: Mapping[int, bool]) -> list[str]:
+    """Return in words which imports were made or undone. Each: whether it was undone, by number."""
+    differences = [
         f"import {number} was made since" + (", and undone" if undone else "")
         for number, undone in after.items()
         if number not in before
     ]
-    found += [
+    differences += [
         f"import {number} was undone since"
         for number in after
         if after[number] and before.get(number) is False
     ]
-    found += [
+    return differences + [
         f"import {number} is not in the store any more" for number in before if number not in after
     ]
-    if then.erasure != now.erasure:
-        found.append("people were erased since, or may come back")
-    for name in sorted(then.settings.keys() | now.settings.keys()):
-        if then.settings.get(name) != now.settings.get(name):
-            found.append(
-                f"the setting {name} was {_said(then.settings.get(name))}, is {_said(now.settings.get(name))}"
+
+
+def _moved_feeds(before: Sequence[Feed], after: Sequence[Feed]) -> list[str]:
+    """Return in words which feeds were registered, removed or changed."""
+    old, new = ({feed.number: feed for feed in feeds} for feeds in (before, after))
+    differences = []
+    for number in sorted(old.keys() | new.keys()):
+        was, feed = old.get(number), new.get(number)
+        if was and feed is None:
+            differences.append(f"the feed {was.name} is not registered any more")
+        elif feed and was is None:
+            differences.append(f"the feed {feed.name} was registered since")
+        elif was and feed and was != feed:
+            differences.append(
+                f"the feed {feed.name} was {was.source}, {was.protection},"
+                f" is {feed.source}, {feed.protection}"
             )
-    feeds_then, feeds_now = ({feed.number: feed for feed in state.feeds} for state in (then, now))
-    for number in sorted(feeds_then.keys() | feeds_now.keys()):
-        old, new = feeds_then.get(number), feeds_now.get(number)
-        if new is None and old is not None:
-            found.append(f"the feed {old.name} is not registered any more")
-        elif old is None and new is not None:
-            found.append(f"the feed {new.name} was registered since")
-        elif old != new and old is not None and new is not None:
-            found.append(
-                f"the feed {new.name} was {old.source}, {old.protection}, is {new.source}, {new.protection}"
-            )
-    for name in sorted({*then.calculated} ^ {*now.calculated}):
-        found.append(
-            f"{name} is {'' if name in now.calculated else 'no '}calculated attribute{'' if name in now.calculated else ' any more'}"
-        )
-    return found
+    return differences
 
 
-def _counts(value: Any) -> str:
-    return (
-        ", ".join(f"{number:,} {name}" for name, number in value.items()) or "none"
-        if isinstance(value, dict)
-        else json.dumps(value, ensure_ascii=False)
-    )
+def _counts(value: object) -> str:
+    """Return the numbers of a report in words."""
+    if isinstance(value, dict):
+        return ", ".join(f"{number:,} {name}" for name, number in value.items()) or "none"
+    return json.dumps(value, ensure_ascii=False)
 
 
-def _said(value: Any) -> str:
+def _quoted(value: object) -> str:
     return "not set" if value is None else json.dumps(value, ensure_ascii=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from profilectl.codes import CODES, InputRefused
 FORM = 2
 """The version of the plan's form: since 2 the store's secret signs it."""
 LARGEST = 256 << 20
+"""The most bytes that are read of a plan."""
 DEEPEST = 64
 """A value in an example may be a list; nothing of a plan is deeper than this."""
 LATEST_MS = 253_402_300_799_999
@@ -25,150 +26,146 @@ REMEDY = "name a plan that `profilectl plan` has written"
 Check = Callable[[Any], bool]
 Shape = Any
 """A type, a check, a tuple of shapes of which one fits, [shape of each], {"*": shape of each
-member, whatever its name}, or {"name": shape, "may_be?": shape}.
+member, by any name}, or {"name": shape, "may_be?": shape}.
 """
 
 
-def _count(value: Any) -> bool:
+def _count(value: object) -> bool:
     return type(value) is int and 0 <= value < 1 << 63
 
 
-def _time(value: Any) -> bool:
+def _time(value: object) -> bool:
     return type(value) is int and 0 <= value <= LATEST_MS
 
 
-def _text(value: Any) -> bool:
+def _text(value: object) -> bool:
     """A text that can be a path, a name or an option: no NUL, no half of a character."""
-    return (
-        isinstance(value, str)
-        and "\0" not in value
-        and not any("\ud800" <= one <= "\udfff" for one in value)
-    )
+    return _any_text(value) and "\0" not in str(value)
 
 
-def _any_text(value: Any) -> bool:
+def _any_text(value: object) -> bool:
     """A text as a file had it: a NUL too."""
-    return isinstance(value, str) and not any("\ud800" <= one <= "\udfff" for one in value)
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
-def _true(value: Any) -> bool:
+def _true(value: object) -> bool:
     return value is True
 
 
-def _false(value: Any) -> bool:
+def _false(value: object) -> bool:
     return value is False
 
 
-def _anything(value: Any) -> bool:
+def _anything(value: object) -> bool:
     return True
 
 
-def _only(*known: object) -> Check:
-    return lambda value: type(value) in (str, int) and value in known
+def _only(*values: object) -> Check:
+    return lambda value: type(value) in (str, int) and value in values
 
 
 def _by_code(shape: Shape) -> Check:
     return lambda value: (
         isinstance(value, dict)
         and value.keys() <= CODES.keys()
-        and all(fits(one, shape) for one in value.values())
+        and all(fits(member, shape) for member in value.values())
     )
 
 
+def _but(shape: dict[str, Shape], **needed: Shape) -> dict[str, Shape]:
+    """Return a shape some of whose members must be there, in a shape of their own."""
+    return {**{name: of for name, of in shape.items() if name[:-1] not in needed}, **needed}
+
+
+# fmt: off
 MAYBE_TEXT: Shape = (_text, None)
-PLACE: Shape = {"file": _text, "line?": _count, "row?": _count}
-CHANGE: Shape = {
-    **PLACE, "mpid?": _text, "type?": _text, "value?": _anything, "attribute?": _text, "before?": _anything, "after?": _anything, "code?": _text,
-    "from_mpid?": MAYBE_TEXT, "to_mpid?": MAYBE_TEXT, "identities?": {"*": _anything}, "attributes?": {"*": _anything}, "message?": _any_text,
-    "raw?": (_any_text, None), "refused?": _anything,
-}  # fmt: skip
-OF_IDENTITY: Shape = [
-    {**{name: shape for name, shape in CHANGE.items() if name != "type?"}, "type": _text}
-]
-OF_ATTRIBUTE: Shape = [
-    {**{name: shape for name, shape in CHANGE.items() if name != "attribute?"}, "attribute": _text}
-]
-REFUSED: Shape = [
-    {
-        **{name: shape for name, shape in CHANGE.items() if name not in ("attribute?", "code?")},
-        "attribute": _text,
-        "code": _text,
-    }
-]
+PLACE: dict[str, Shape] = {"file": _text, "line?": _count, "row?": _count}
+CHANGE: dict[str, Shape] = {
+    **PLACE, "mpid?": _text, "type?": _text, "value?": _anything, "attribute?": _text,
+    "before?": _anything, "after?": _anything, "code?": _text, "from_mpid?": MAYBE_TEXT,
+    "to_mpid?": MAYBE_TEXT, "identities?": {"*": _anything}, "attributes?": {"*": _anything},
+    "message?": _any_text, "raw?": (_any_text, None), "refused?": _anything,
+}
+OF_IDENTITY: Shape = [_but(CHANGE, type=_text)]
+OF_ATTRIBUTE: Shape = [_but(CHANGE, attribute=_text)]
+REFUSED: Shape = [_but(CHANGE, attribute=_text, code=_text)]
 SHARED: Shape = [{"type": _text, "value": _text, "rows": _count, "profiles": _count}]
 EXAMPLES: Shape = {
     "reasons": _by_code([CHANGE]),
     "profiles": {"created": [CHANGE], "updated": [CHANGE]},
     "identities": {"added": OF_IDENTITY, "moved": OF_IDENTITY, "removed": OF_IDENTITY},
     "attributes": {
-        "set": OF_ATTRIBUTE,
-        "changed": OF_ATTRIBUTE,
-        "deleted": OF_ATTRIBUTE,
-        "blocked": REFUSED,
+        "set": OF_ATTRIBUTE, "changed": OF_ATTRIBUTE, "deleted": OF_ATTRIBUTE, "blocked": REFUSED,
     },
     "shared": SHARED,
 }
 COUNTS: Shape = {"*": _count}
 FEED: Shape = {
-    "name": _text,
-    "source": _text,
-    "protection": _text,
-    "partner": MAYBE_TEXT,
-    "number": _count,
+    "name": _text, "source": _text, "protection": _text, "partner": MAYBE_TEXT, "number": _count,
     "workspace": _text,
 }
 REQUEST: Shape = {
-    "paths": [_text], "feed": _text, "protection": MAYBE_TEXT, "source": MAYBE_TEXT, "partner": MAYBE_TEXT, "format": MAYBE_TEXT,
-    "manifest": MAYBE_TEXT, "manifest_sha256?": _text, "mapped": [_text], "delimiter": MAYBE_TEXT, "encoding": MAYBE_TEXT, "nulls": [_text],
-    "empty": _only("ignore", "delete", "set"), "quote": MAYBE_TEXT, "escape": MAYBE_TEXT, "skip_lines": _count, "ragged": _text, "unknown": _text,
-    "encoding_errors": _text, "path_columns": bool, "binary_as_text": bool, "allow_spoiled": bool, "strict": bool, "environment": MAYBE_TEXT,
-    "again": bool, "max_shared": (_count, None), "max_rejects": MAYBE_TEXT, "content": None, "who": None, "event": MAYBE_TEXT,
+    "paths": [_text], "feed": _text, "protection": MAYBE_TEXT, "source": MAYBE_TEXT,
+    "partner": MAYBE_TEXT, "format": MAYBE_TEXT, "manifest": MAYBE_TEXT, "manifest_sha256?": _text,
+    "mapped": [_text], "delimiter": MAYBE_TEXT, "encoding": MAYBE_TEXT, "nulls": [_text],
+    "empty": _only("ignore", "delete", "set"), "quote": MAYBE_TEXT, "escape": MAYBE_TEXT,
+    "skip_lines": _count, "ragged": _text, "unknown": _text, "encoding_errors": _text,
+    "path_columns": bool, "binary_as_text": bool, "allow_spoiled": bool, "strict": bool,
+    "environment": MAYBE_TEXT, "again": bool, "max_shared": (_count, None),
+    "max_rejects": MAYBE_TEXT, "content": None, "who": None, "event": MAYBE_TEXT,
     "workspace": MAYBE_TEXT, "max_unpacked": MAYBE_TEXT, "any_time": _false, "folder": _text,
-}  # fmt: skip
+}
+FILE: Shape = {
+    "path": _text, "sha256": _text, "rows": _count, "columns?": {"*": _text},
+    "already_imported?": _count,
+}
 REPORT: Shape = {
-    "import": None, "feed": _text, "source": _text, "protection": _text, "environment": _text, "dry_run": _true,
-    "files": [{"path": _text, "sha256": _text, "rows": _count, "columns?": {"*": _text}, "already_imported?": _count}],
-    "rows": COUNTS, "profiles": COUNTS, "identities": COUNTS, "attributes": COUNTS, "events": COUNTS,
-    "reasons": _by_code(_count), "warnings": _by_code(_count), "left_out": _by_code(COUNTS),
-    "slow_path_rows": _count, "rejects": MAYBE_TEXT, "elapsed_ms": _count, "locked_ms": _count, "notices": [_text], "shared": SHARED,
-    "rejects_as_input?": MAYBE_TEXT, "explained_rows?": MAYBE_TEXT, "examples?": EXAMPLES, "already_imported?": _count,
-}  # fmt: skip
+    "import": None, "feed": _text, "source": _text, "protection": _text, "environment": _text,
+    "dry_run": _true, "files": [FILE], "rows": COUNTS, "profiles": COUNTS, "identities": COUNTS,
+    "attributes": COUNTS, "events": COUNTS, "reasons": _by_code(_count),
+    "warnings": _by_code(_count), "left_out": _by_code(COUNTS), "slow_path_rows": _count,
+    "rejects": MAYBE_TEXT, "elapsed_ms": _count, "locked_ms": _count, "notices": [_text],
+    "shared": SHARED, "rejects_as_input?": MAYBE_TEXT, "explained_rows?": MAYBE_TEXT,
+    "examples?": EXAMPLES, "already_imported?": _count,
+}
 PLAN: Shape = {
     "profilectl_plan": _only(FORM), "version": _text, "created_ms": _time, "made_by": _text,
     "state": {
-        "store": MAYBE_TEXT, "imports": [[(_count, bool)]], "settings": {"*": _anything}, "feeds": [FEED], "calculated": [_text], "erasure": _count,
+        "store": MAYBE_TEXT, "imports": [[(_count, bool)]], "settings": {"*": _anything},
+        "feeds": [FEED], "calculated": [_text], "erasure": _count,
     },
     "request": REQUEST, "report": REPORT, "seal": _text,
-}  # fmt: skip
+}
+# fmt: on
 
 
-def fits(value: Any, shape: Shape) -> bool:
-    """Say whether a value of a document is as a shape says."""
+def fits(value: object, shape: Shape) -> bool:
+    """Return whether a value of a document is as a shape says."""
     match shape:
         case None:
             return value is None
         case type():
             return type(value) is shape
         case tuple():
-            return any(fits(value, one) for one in shape)
+            return any(fits(value, choice) for choice in shape)
         case list():
-            return isinstance(value, list) and all(fits(one, shape[0]) for one in value)
+            return isinstance(value, list) and all(fits(item, shape[0]) for item in value)
         case {"*": each}:
             return (
                 isinstance(value, dict)
                 and all(map(_text, value))
-                and all(fits(one, each) for one in value.values())
+                and all(fits(member, each) for member in value.values())
             )
         case dict():
             return isinstance(value, dict) and _members_fit(value, shape)
     return bool(shape(value))
 
 
-def _members_fit(value: dict[str, Any], shape: dict[str, Shape]) -> bool:
+def _members_fit(value: dict[str, object], shape: dict[str, Shape]) -> bool:
     needed = {name for name in shape if not name.endswith("?")}
-    known = {name.removesuffix("?"): one for name, one in shape.items()}
-    return needed <= value.keys() <= known.keys() and all(
-        fits(value[name], known[name]) for name in value
+    shapes = {name.removesuffix("?"): of for name, of in shape.items()}
+    return needed <= value.keys() <= shapes.keys() and all(
+        fits(value[name], shapes[name]) for name in value
     )
 
 
@@ -177,6 +174,33 @@ def document_of(path: Path) -> tuple[dict[str, Any], str]:
 
     Raises InputRefused for anything that is not of the form, however it was forged.
     """
+    text = _text_of(path)
+    no_plan = InputRefused(f"{path} is not a plan", REMEDY)
+    try:
+        plan = json.loads(
+            text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite
+        )
+    except (ValueError, RecursionError):
+        raise no_plan from None
+    if not isinstance(plan, dict) or _is_deeper(plan, DEEPEST):
+        raise no_plan
+    if plan.get("profilectl_plan") == 1:
+        raise InputRefused(
+            f"{path} is not a plan of this version: an older one wrote it, which did not sign it",
+            "make it again with `profilectl plan`",
+        )
+    is_plan = plan.keys() <= PLAN.keys() and all(
+        fits(plan.get(name), shape) for name, shape in PLAN.items()
+    )
+    if not is_plan or not all(len(pair) == 2 for pair in plan["state"]["imports"]):
+        raise InputRefused(
+            f"{path} is not a plan of this version", "make it again with `profilectl plan`"
+        )
+    return plan, text
+
+
+def _text_of(path: Path) -> str:
+    """Return the text of a plan. Raises InputRefused if it cannot be one."""
     try:
         with path.open("rb") as content:
             text = content.read(LARGEST + 1)
@@ -185,37 +209,20 @@ def document_of(path: Path) -> tuple[dict[str, Any], str]:
     if len(text) > LARGEST:
         raise InputRefused(f"{path} is not a plan: it is larger than {LARGEST >> 20} MB", REMEDY)
     try:
-        plan = json.loads(
-            text.decode(), object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite
-        )
-    except (ValueError, RecursionError):
+        return text.decode()
+    except ValueError:
         raise InputRefused(f"{path} is not a plan", REMEDY) from None
-    if not isinstance(plan, dict) or _deeper(plan, DEEPEST):
-        raise InputRefused(f"{path} is not a plan", REMEDY)
-    if plan.get("profilectl_plan") == 1:
-        raise InputRefused(
-            f"{path} is not a plan of this version: an older one wrote it, which did not sign it",
-            "make it again with `profilectl plan`",
-        )
-    wrong = next((name for name in PLAN if not fits(plan.get(name), PLAN[name])), None) or next(
-        (name for name in plan if name not in PLAN), None
-    )
-    if wrong is not None or not all(len(one) == 2 for one in plan["state"]["imports"]):
-        raise InputRefused(
-            f"{path} is not a plan of this version", "make it again with `profilectl plan`"
-        )
-    return plan, text.decode()
 
 
-def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object; a key that stands twice would be read one way and shown another."""
-    found = dict(members)
-    if len(found) != len(members):
+def _once(members: list[tuple[str, object]]) -> dict[str, object]:
+    """Make an object; a key that is there twice would be read one way and shown another."""
+    document = dict(members)
+    if len(document) != len(members):
         raise ValueError
-    return found
+    return document
 
 
-def _no_number(name: str) -> Any:
+def _no_number(name: str) -> object:
     raise ValueError(name)
 
 
@@ -226,21 +233,18 @@ def _finite(text: str) -> float:
     return number
 
 
-def _deeper(value: Any, most: int) -> bool:
-    """Say whether a document is nested deeper than so much."""
+def _is_deeper(value: object, most: int) -> bool:
+    """Return whether a document is nested deeper than it may be."""
     level = [value]
     for _ in range(most):
-        level = [
-            one
-            for outer in level
-            for one in (
-                outer.values()
-                if isinstance(outer, dict)
-                else outer
-                if isinstance(outer, list)
-                else ()
-            )
-        ]
+        level = [member for outer in level for member in _members(outer)]
         if not level:
             return False
     return True
+
+
+def _members(value: object) -> Iterable[object]:
+    """Return what is nested in a value."""
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

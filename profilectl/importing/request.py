@@ -1,10 +1,10 @@
-"""TODO importing.request (split off importing.run)."""
+"""What an import is asked to do, what is remembered of that, and what it has once staged."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,111 +12,187 @@ from typing import Any, BinaryIO
 from profilectl.codes import InputRefused, UsageError
 from profilectl.files.whole_file import check_apart, check_target
 from profilectl.importing.outcomes import RowOutcome
-from profilectl.rules.counts import ImportReport
+from profilectl.importing.relations import Relations
+from profilectl.importing.stage.mendable import Mendable
+from profilectl.importing.stage.run import Staged
+from profilectl.importing.stage.source.files import InputFile
+from profilectl.importing.stage.staged import Rejects
+from profilectl.rules.counts import FileReport, ImportReport
 from profilectl.rules.workspace import chosen_workspace
+from profilectl.store.scratch import Scratch
 from profilectl.store.store import State
 
 
 @dataclass(frozen=True, slots=True)
 class ImportRequest:
-    """What an import is asked to do.
-
-    None: not stated. wait_s: for another process that holds the store.
-
-    max_unpacked: the size that what is packed may unpack to (stage.unpacking). max_rejects: a
-    number of rows ("100"), or a share of those read ("0.5%"). first_arrival: of an import that is
-    played again, the arrivals it had before. content: JSON lines that stand in no file; paths then
-    has one name for them. stdin_name: what stands for the name of standard input. event: the name
-    of a custom event that every batch gets. workspace: of a feed that is new (None: the one that is
-    meant). call: what an application says of its user with every row (identity.CALLS); outcomes is
-    told what becomes of each row, before it is written. refreshes: bring calculated attributes and
-    audiences up to date afterwards. opened is told the files and the state of the store before
-    anything is read, checked the outcome before it is written; either may refuse.
-    """
+    """What an import is asked to do. None: not stated."""
 
     paths: Sequence[str]
+    """The files; `-` is standard input."""
     feed: str
+    """The name of the feed that brings them."""
     protection: str | None = None
+    """The protection level for this import; None: the feed's."""
     source: str | None = None
+    """The source of a feed that is not registered yet."""
     partner: str | None = None
+    """The partner of such a feed."""
     format: str | None = None
+    """The format of the files; None: each file's name and content tell."""
     manifest: str | None = None
+    """The file that says what the columns mean."""
     mapped: Sequence[str] = ()
+    """What single columns mean, as COLUMN=FIELD."""
     delimiter: str | None = None
+    """The character between CSV cells; None: it is detected."""
     encoding: str | None = None
+    """The encoding of the files; None: UTF-8, or what the byte order mark says."""
     empty: str = "ignore"
+    """What an empty cell does to its attribute: ignore, delete or set."""
     nulls: Sequence[str] = ()
+    """Texts that count as an empty cell."""
     quote: str | None = None
+    """The character around CSV cells."""
     escape: str | None = None
+    """The character before a quote in a CSV cell."""
     skip_lines: int = 0
+    """How many lines are above the header of a CSV file."""
     ragged: str = "reject"
+    """What happens to a CSV record with too few or too many cells: reject or pad."""
     unknown: str = "refuse"
+    """What happens to a field of a batch that nobody knows."""
     encoding_errors: str = "refuse"
+    """What happens to a line that is not valid in its encoding: refuse or reject."""
     max_unpacked: str | None = None
+    """The size that what is packed may unpack to (stage.source.unpacking)."""
     path_columns: bool = False
+    """Whether key=value folders of a path are columns of its rows."""
     binary_as_text: bool = False
+    """Whether BINARY columns of Parquet are text in UTF-8."""
     allow_spoiled: bool = False
+    """Whether identities count that look like numbers a spreadsheet spoiled."""
     strict: bool = False
+    """Whether the import is refused if anything is left out of a row."""
     environment: str | None = None
+    """The environment of all rows; None: production, unless a row states its own."""
     rejects: str | None = None
+    """The file that rejected rows are written to."""
     rejects_as_input: str | None = None
+    """The file that they are written to in the format of the input."""
     explain_rows: str | None = None
+    """The file that gets a line for each row and code."""
     again: bool = False
+    """Whether content is imported that was imported before."""
     max_shared: int | None = None
+    """How many rows and profiles may share an identity; None: any number."""
     max_rejects: str | None = None
+    """How many rows may be rejected: a number ("100"), or a share of those read ("0.5%")."""
     memory_limit: str | None = None
+    """How much memory DuckDB may use, as it writes it ("2GB")."""
     keep_scratch: str | None = None
+    """The DuckDB file that the relations of the import are copied to."""
     dry_run: bool = False
+    """Whether nothing is written."""
     wait_s: float = 0
+    """How long to wait for another process that holds the store."""
     now_ms: int | None = None
+    """The time of the import; None: the clock's."""
     first_arrival: int | None = None
+    """Of an import that is made again, the arrival that its first row had before."""
     any_time: bool = False
     """Whether rows may state any time: what an older version took, and what the store holds
     already.
     """
     stdin: BinaryIO | None = None
+    """What is read as standard input; None: the process's."""
     stdin_name: str | None = None
+    """The name that standard input gets."""
     content: str | None = None
+    """JSON lines that are in no file; `paths` then has one name for them."""
     who: Sequence[str] | None = None
+    """The type and value of the identity that a correction named."""
     event: str | None = None
+    """The name of a custom event that every batch gets."""
     workspace: str | None = None
+    """The workspace of a feed that is new; None: the chosen one."""
     call: str = "identify"
+    """What an application says of its user with every row (identity.CALLS)."""
     refreshes: bool = True
+    """Whether calculated attributes and audiences are brought up to date afterwards."""
     progress: Callable[[str, int], None] = field(default=lambda step, rows: None)
+    """Gets the step that begins, and how many rows were read."""
     opened: Callable[[ImportReport, State], None] = field(default=lambda report, state: None)
+    """Gets the files and the state of the store before anything is read; it may refuse."""
     checked: Callable[[ImportReport, State], None] = field(default=lambda report, state: None)
+    """Gets the outcome before it is written; it may refuse."""
     outcomes: Callable[[list[RowOutcome]], None] | None = None
+    """Gets what becomes of each row, before it is written."""
 
 
+@dataclass(slots=True)
+class ImportJob:
+    """An import whose rows are staged."""
+
+    store_path: Path
+    """Where the store is, or will be."""
+    request: ImportRequest
+    """What is asked for."""
+    now_ms: int
+    """The time of the import."""
+    scratch: Scratch
+    """The database of the import."""
+    relations: Relations
+    """The relations in it: of them only those can be made that are listed."""
+    staged: Staged
+    """The rows."""
+    rejects: Rejects
+    """The rows that cannot be used."""
+    mend: Mendable | None
+    """Where rejects go in the format of the input; None: nowhere."""
+    settings: Mapping[str, object]
+    """The settings that the rows were read by."""
+    fresh: Sequence[InputFile]
+    """The files that were read."""
+    files: Sequence[FileReport]
+    """All files that were named."""
+    report: ImportReport
+    """What is reported; the steps complete it."""
+    has_late_rejects: bool = False
+    """Whether the rows that were rejected after staging are among the rejects."""
+
+
+# fmt: off
 # What is remembered of a request, so that the same import can be made again (undo --replay, plans).
 REMEMBERED = (
-    "paths", "feed", "protection", "source", "partner", "format", "manifest", "mapped", "delimiter", "encoding", "empty", "nulls",
-    "quote", "escape", "skip_lines", "ragged", "unknown", "encoding_errors", "max_unpacked", "path_columns", "binary_as_text", "allow_spoiled", "strict",
-    "environment", "again", "max_shared", "max_rejects", "content", "who", "event", "workspace", "any_time",
-)  # fmt: skip
+    "paths", "feed", "protection", "source", "partner", "format", "manifest", "mapped", "delimiter",
+    "encoding", "empty", "nulls", "quote", "escape", "skip_lines", "ragged", "unknown",
+    "encoding_errors", "max_unpacked", "path_columns", "binary_as_text", "allow_spoiled", "strict",
+    "environment", "again", "max_shared", "max_rejects", "content", "who", "event", "workspace",
+    "any_time",
+)
+# fmt: on
 
 
 def remembered(request: ImportRequest) -> dict[str, Any]:
     """Return a request as the history and a plan keep it, with the hash of its manifest."""
-    kept = {name: getattr(request, name) for name in REMEMBERED}
-    kept["paths"], kept["mapped"], kept["nulls"], kept["folder"] = (
-        list(request.paths),
-        list(request.mapped),
-        list(request.nulls),
-        str(Path.cwd()),
-    )
-    kept["workspace"] = request.workspace or chosen_workspace()
+    document = {name: getattr(request, name) for name in REMEMBERED}
+    document["paths"] = list(request.paths)
+    document["mapped"] = list(request.mapped)
+    document["nulls"] = list(request.nulls)
+    document["folder"] = str(Path.cwd())
+    document["workspace"] = request.workspace or chosen_workspace()
     if request.manifest:
-        kept["manifest_sha256"] = hashlib.sha256(Path(request.manifest).read_bytes()).hexdigest()
-    return kept
+        digest = hashlib.sha256(Path(request.manifest).read_bytes()).hexdigest()
+        document["manifest_sha256"] = digest
+    return document
 
 
-def request_of(kept: dict[str, Any], **more: Any) -> ImportRequest:
-    """Return the request that was remembered.
+def request_of(document: Mapping[str, Any], **changes: Any) -> ImportRequest:
+    """Return the request that was remembered, with some fields changed.
 
-    Raises InputRefused where its manifest is another now.
+    Raises InputRefused if its manifest is another now.
     """
-    manifest = kept.get("manifest")
+    manifest = document.get("manifest")
     if manifest:
         try:
             digest = hashlib.sha256(Path(manifest).read_bytes()).hexdigest()
@@ -124,12 +200,13 @@ def request_of(kept: dict[str, Any], **more: Any) -> ImportRequest:
             raise InputRefused(
                 f"{manifest}: {error.strerror}", "the manifest must be where it was"
             ) from None
-        if digest != kept.get("manifest_sha256"):
+        if digest != document.get("manifest_sha256"):
             raise InputRefused(f"{manifest} is not the manifest it was")
-    return ImportRequest(**{**{name: kept[name] for name in REMEMBERED if name in kept}, **more})
+    fields = {name: document[name] for name in REMEMBERED if name in document}
+    return ImportRequest(**{**fields, **changes})
 
 
-def _check_options(request: ImportRequest, paths: Sequence[str]) -> None:
+def check_options(request: ImportRequest, paths: Sequence[str]) -> None:
     """Refuse, before anything is read, what could only fail after the commit."""
     if not request.feed.strip():
         raise UsageError("a feed needs a name")
@@ -137,27 +214,18 @@ def _check_options(request: ImportRequest, paths: Sequence[str]) -> None:
         raise UsageError(
             "--event: an event needs a name", 'for example --event "Attributes Updated"'
         )
-    _most_rejects(request.max_rejects, 0)
+    most_rejects(request.max_rejects, 0)
     if request.keep_scratch:
-        steps = Path(request.keep_scratch).absolute()
-        # a store would get tables that are none of its own
-        if "?" in str(steps) or not steps.parent.is_dir() or os.path.lexists(steps):
-            raise InputRefused(
-                f"--keep-scratch {request.keep_scratch}: DuckDB makes no new file there",
-                "name one that is not there, in a folder that is",
-            )
+        _check_new_file(request.keep_scratch)
     outputs = (
         ("--rejects", request.rejects),
         ("--rejects-as-input", request.rejects_as_input),
         ("--explain-rows", request.explain_rows),
     )
-    check_apart(
-        outputs,
-        [
-            *(paths if request.content is None else ()),
-            *([request.manifest] if request.manifest else ()),
-        ],
-    )
+    inputs = [*(paths if request.content is None else ())]
+    if request.manifest:
+        inputs.append(request.manifest)
+    check_apart(outputs, inputs)
     for option, path in outputs:
         if path is not None:
             try:
@@ -166,20 +234,33 @@ def _check_options(request: ImportRequest, paths: Sequence[str]) -> None:
                 raise UsageError(f"{option}: {error.message}", error.hint) from None
 
 
-def _most_rejects(limit: str | None, read: int) -> float | None:
-    """Return how many rows may be rejected of so many read.
+def _check_new_file(path: str) -> None:
+    """Refuse a path where DuckDB can make no new file.
+
+    A store would get tables that do not belong to it.
+    """
+    target = Path(path).absolute()
+    if "?" in str(target) or not target.parent.is_dir() or os.path.lexists(target):
+        raise InputRefused(
+            f"--keep-scratch {path}: DuckDB makes no new file there",
+            "name one that is not there, in a folder that is",
+        )
+
+
+def most_rejects(limit: str | None, read: int) -> float | None:
+    """Return how many of the rows that were read may be rejected; None: any number.
 
     Raises UsageError for a limit that is none.
     """
     if limit is None:
         return None
-    number, share = limit.strip().removesuffix("%"), limit.strip().endswith("%")
+    number, is_share = limit.strip().removesuffix("%"), limit.strip().endswith("%")
     try:
-        found = float(number) if share else int(number)
-        if not 0 <= found < 10**18 or (share and found > 100):
+        most = float(number) if is_share else int(number)
+        if not 0 <= most < 10**18 or (is_share and most > 100):
             raise ValueError
     except ValueError:
         raise UsageError(
             f"--max-rejects {limit}: must be a number of rows or a share", "for example 100 or 0.5%"
         ) from None
-    return found * read / 100 if share else found
+    return most * read / 100 if is_share else most

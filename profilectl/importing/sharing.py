@@ -1,66 +1,80 @@
 """Identities that rows of an import and profiles of the store share: often a mark of nothing
 (design.md R14).
 
-Looked for by value, in what resolving has made already, and counted row by row only for the few
-that many share.
+They are looked for by value, in what resolving has made already, and counted row by row only for
+the few that many share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from profilectl.importing.relations import Relations
 from profilectl.rules.counts import Shared
 from profilectl.rules.identity import NAME, looks_like_nothing
-from profilectl.store.scratch import Scratch
 
 SHARED_BY_MANY = 10
-"""An identity that so many rows and other profiles share is reported."""
+"""An identity is reported that at least as many rows and other profiles share."""
 MOST_TOLD = 20
-"""So many shared identities are reported."""
+"""How many shared identities are reported at most."""
 LOOKED_AT = 1_000
-"""So many, the most shared, are looked at for marks of nothing."""
+"""How many, the most shared, are looked at for marks of nothing."""
+
+# If many share a value, rows are half of them, or profiles are.
+CROWDED_VALUE = """
+select hash from shared_value where rows >= $half
+union
+select hash from identity_match group by hash having count(*) >= $half
+"""
+CROWDED_CLAIM = "select seq, type, hash from claim where hash in (select hash from crowded_value)"
+# A profile that has one of the rows is not shared with it.
+OTHER_HOLDER = """
+select hash, profile
+from identity_match
+where hash in (select hash from crowded_value)
+except
+select hash, profile
+from crowded_claim
+join resolved on resolved.seq = crowded_claim.seq
+"""
+MOST_SHARED = """
+select type, seq, rows, coalesce(profiles, 0) as profiles
+from (
+  select hash, any_value(type) as type, min(seq) as seq, count(*) as rows
+  from crowded_claim
+  group by hash
+)
+left join (select hash, count(*) as profiles from other_holder group by hash) using (hash)
+where rows + coalesce(profiles, 0) >= $least
+order by rows + coalesce(profiles, 0) desc, seq, type
+limit $most
+"""
+# A value as the first row states it.
+TEXTS = "select seq, {columns} from staged where seq in (select unnest($seqs::bigint[]))"
 
 
-def shared_identities(scratch: Scratch, max_shared: int | None) -> Sequence[Shared]:
+def shared_identities(relations: Relations, max_shared: int | None) -> Sequence[Shared]:
     """Return the most shared identities, those that look like a mark of nothing first.
 
-    max_shared: where more share one, that counts too, however few they are. The relations value,
-    claim, hit and resolved are made.
+    max_shared: if more share one, that counts too, however few they are. The relations
+    shared_value, claim, identity_match and resolved are made.
     """
     least = SHARED_BY_MANY if max_shared is None else min(SHARED_BY_MANY, max_shared + 1)
-    # Of so many either the rows are half, or the profiles.
-    scratch.make(
-        "crowded",
-        "select hash from value where rows >= $half union select hash from hit group by hash having count(*) >= $half",
-        {"half": (least + 1) // 2},
-    )
-    if not scratch.count("crowded"):
+    relations.make("crowded_value", CROWDED_VALUE, {"half": (least + 1) // 2})
+    if not relations.count("crowded_value"):
         return ()
-    scratch.make(
-        "crowded_claim",
-        "select seq, type, hash from claim where hash in (select hash from crowded)",
-    )
-    found = scratch.rows(
-        "select type, seq, rows, profiles from"
-        " (select hash, any_value(type) as type, min(seq) as seq, count(*) as rows from crowded_claim group by hash)"
-        " left join (select hash, count(*) as holders from"
-        # A profile that has one of the rows is not shared with it.
-        "  (select hash, profile from hit where hash in (select hash from crowded)"
-        "   except select hash, profile from crowded_claim join resolved on resolved.seq = crowded_claim.seq)"
-        "  group by hash) as held using (hash)"
-        " cross join lateral (select coalesce(holders, 0) as profiles) as counted"
-        " where rows + profiles >= $least order by rows + profiles desc, seq, type limit $most",
-        {"least": least, "most": LOOKED_AT},
-    )
+    relations.make("crowded_claim", CROWDED_CLAIM)
+    relations.make("other_holder", OTHER_HOLDER, keep=False)
+    most_shared = relations.rows(MOST_SHARED, {"least": least, "most": LOOKED_AT})
     texts: dict[tuple[int, int], str] = {}
-    for kind in {row[0] for row in found}:
-        wanted = {"seqs": [seq for other, seq, *_ in found if other == kind]}
-        stated = scratch.rows(
-            f"select seq, i_{NAME[kind]} from staged where seq in (select unnest($seqs::bigint[]))",
-            wanted,
-        )
-        texts |= {(kind, seq): text for seq, text in stated}
+    for kind in {row[0] for row in most_shared}:
+        seqs = [seq for type_, seq, *_ in most_shared if type_ == kind]
+        select = TEXTS.format(columns=f"i_{NAME[kind]}")
+        texts |= {(kind, seq): text for seq, text in relations.rows(select, {"seqs": seqs})}
     shared = [
-        Shared(NAME[kind], texts[kind, seq], rows, profiles) for kind, seq, rows, profiles in found
+        Shared(NAME[kind], texts[kind, seq], rows=rows, profiles=profiles)
+        for kind, seq, rows, profiles in most_shared
     ]
-    return sorted(shared, key=lambda one: not looks_like_nothing(one.type, one.value))
+    return sorted(
+        shared, key=lambda identity: not looks_like_nothing(identity.type, identity.value)
+    )

@@ -1,25 +1,19 @@
-"""Staged rows -> the rows that may be applied, with what each claims of identity.
+"""Staged rows -> the rows that may be applied, with the identities that each claims.
 
 Rows that cannot be used are rejected, rows that must be kept out are dropped, values that break a
-limit are counted; what is left is `usable`. Relations made here:
-
-    rejected   seq, code, detail     a row that cannot be used
-    dropped    seq, code             a row kept out: of somebody erased, a feed that only reads, a repeated request
-    suppressed_row  seq              a row that carries an identity of somebody erased, or names their MPID; only
-                                     where anybody was erased
-    usable     as staged             the rows that are left
-    value      hash, type, seq, rows   an identity that several rows claim, and the first of them
-    claim      seq, type, hash       a row says it has this identity; hash: 128 bits of what it is found by
-    skipped    seq, code, attribute  what was left out of a row that was not rejected, or is worth knowing of it
-    skipped_identity  seq, code, type, value   an identity of such a row that is nobody's, as the row states it
+limit are counted. What remains is `usable`, and `claim`. relations.py lists what is made here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from profilectl.importing.known import know_suppressed
+from profilectl.importing.relations import Relations, fill, make_empty, only_row, union_of
 from profilectl.importing.stage.run import Staged
-from profilectl.importing.suppression import Guard, suppress
+from profilectl.importing.stage.staged import StagedFile
+from profilectl.importing.suppression import Guard
 from profilectl.rules.batch_members import TIMES, WHOLE
 from profilectl.rules.counts import Counts
 from profilectl.rules.feed import PROTECTIONS, Effect, Feed
@@ -35,292 +29,405 @@ from profilectl.rules.sql.identities import (
     trimmed,
 )
 from profilectl.rules.sql.quoting import quote_text
-from profilectl.rules.text.moments import may_not_be
-from profilectl.store.scratch import Scratch
 
-# The order in which a row's faults are looked at; the first found is the reason it is rejected
-# with.
+# fmt: off
+# The order in which a row's faults are looked at: it is rejected with the first of them.
 FAULTS = (
-    "HEADER_REPEATED", "REPORT_TOTAL", "NUL_CHARACTER", "BATCH_INVALID", "MPID_INVALID", "TIMESTAMP_INVALID", "ENVIRONMENT_INVALID", "DELETED_INVALID", "IDENTITY_INVALID",
+    "HEADER_REPEATED", "REPORT_TOTAL", "NUL_CHARACTER", "BATCH_INVALID", "MPID_INVALID",
+    "TIMESTAMP_INVALID", "ENVIRONMENT_INVALID", "DELETED_INVALID", "IDENTITY_INVALID",
     "IDENTITY_DUPLICATE_TYPE", "NO_IDENTITY", "ENVIRONMENT_MISMATCH",
-)  # fmt: skip
+)
+# fmt: on
+AFTER_EVENTS = 2_147_483_647
+"""The place of a fault that is named after those of every event of its row."""
 
+# 1. What each row is found by. A text is trimmed, folded and judged once; all types in one pass.
+IDENTITY_HASH = """
+select {hashes}
+from (select {verdicts} from (select {folds} from (select {texts} from staged)))
+"""
 
-LAST = 2_147_483_647
-"""After every event of a row."""
+# What a file says of its rows, with their places in the import.
+OF_FILE = "select seq + {offset} as seq, {columns} from ({select})"
+
+# 2. Faults of rows, with their place among the faults of the same code. The times are the twin of
+# batch._check_times.
+ENVIRONMENT_MISMATCH = """
+select seq, 'ENVIRONMENT_MISMATCH' as code, environment as detail, 0 as nth
+from staged
+where environment <> $environment
+"""
+BAD_ROW_TIME = """
+select seq, 'TIMESTAMP_INVALID' as code, at_ms::varchar as detail, 1 as nth
+from staged
+where at_ms not between 0 and $latest_ms
+"""
+BAD_EVENT_TIME = """
+select seq, 'TIMESTAMP_INVALID' as code,
+       'event ' || (place + 1) || ': data.timestamp_unixtime_ms: ' || at_ms as detail,
+       (place + 2)::integer as nth
+from staged_event
+where at_ms not between 0 and $latest_ms
+"""
+CONSENT_ROW = f"select seq, rest from staged where {STATE}"
+CONSENT_TIME = f"""
+select seq, 'consent_state.' || regulation || '.' || purpose || '.timestamp_unixtime_ms' as path,
+       json_extract_string(said, '$.timestamp_unixtime_ms') as at_ms
+from ({statements(f"({CONSENT_ROW})", "seq")})
+"""
+DEVICE_TIME = f"""
+select seq, '{TIMES[1]}' as path, json_extract_string(rest, '$.{TIMES[1]}') as at_ms
+from staged
+where contains(rest, '{TIMES[1].rpartition(".")[2]}')
+"""
+BAD_TIME_BESIDE = """
+select seq, 'TIMESTAMP_INVALID' as code, path || ': ' || at_ms::hugeint as detail, $nth as nth
+from time_beside
+where case when regexp_full_match(at_ms, $whole) then at_ms::hugeint not between 0 and $latest_ms
+      end
+"""
+WITHOUT_IDENTITY = """
+select seq, 'NO_IDENTITY' as code, skipped as detail, 0 as nth
+from (select seq{columns} from identity_hash)
+where nobody
+"""
+WITHOUT_IDENTITY_OR_MPID = """
+select seq, 'NO_IDENTITY' as code, skipped as detail, 0 as nth
+from (select seq{columns} from identity_hash)
+where nobody
+  and seq not in (select seq from staged where mpid is not null)
+"""
+REJECTED = """
+select seq,
+       first(code order by rank) as code,
+       first(detail order by rank, nth, detail) as detail
+from (
+  select fault.seq, fault.code, fault.detail, fault.nth, fault_rank.rank
+  from fault
+  left join fault_rank on fault_rank.code = fault.code
+)
+group by seq
+"""
+
+# 3. The rows that are left, and those of them that are kept out.
+ALL_STAGED = "select * from staged"
+NOT_REJECTED = "select * from staged where seq not in (select seq from rejected)"
+SUPPRESSED_MPID = """
+select seq
+from (select seq{columns} from staged where mpid is not null)
+where hash in (select hash from suppressed_hash)
+"""
+SUPPRESSED_IDENTITY = """
+select seq
+from (select seq{columns} from identity_hash)
+where hash in (select hash from suppressed_hash)
+"""
+ERASED_BEFORE = "select seq from staged where seq + $first in (select arrival from erased_row)"
+ALL_ACCEPTED = "select * from accepted"
+NOT_SUPPRESSED = "select * from accepted where seq not in (select seq from suppressed_row)"
+ONLY_READ = "select seq, $code as code from candidate"
+# A request counts once: its first row in this import, unless an earlier import brought it.
+REPEATED_REQUEST = """
+select seq, 'DUPLICATE_REQUEST' as code
+from (
+  select seq, request, row_number() over (partition by request order by seq) as nth
+  from candidate
+  where request is not null
+)
+where nth > 1
+   or request in (
+     select request
+     from seen_request
+     where feed = $feed and $now_ms - at_ms <= $memory_ms
+   )
+"""
+DROPPED = """
+select seq, 'SUPPRESSED' as code
+from accepted
+where seq in (select seq from suppressed_row)
+union all
+select seq, code from kept_out
+"""
+ALL_KEPT_OUT = "select seq, code from kept_out"
+NOT_DROPPED = "select * from accepted where seq not in (select seq from dropped)"
+DROPPED_BY_CODE = "select code, count(*) from dropped group by code"
+
+# 4. What the usable rows claim.
+ALL_HASHES = "select * from identity_hash"
+USABLE_HASHES = """
+select *
+from identity_hash
+where seq not in (select seq from rejected) and seq not in (select seq from dropped)
+"""
+CLAIM = """
+select seq, {code}::utinyint as type, h{place} as hash
+from usable_hash
+where h{place} is not null
+"""
+SHARED_VALUE = """
+select hash, any_value(type) as type, min(seq) as seq, count(*) as rows
+from claim
+group by hash
+having count(*) > 1
+"""
+
+# 5. What was left out of rows that are not rejected.
+SKIPPED = """
+select seq, code, attribute
+from skip_statement
+where seq not in (select seq from rejected)
+"""
+SKIPPED_BY_ATTRIBUTE = """
+select code, attribute, count(*)
+from skip_statement
+where seq not in (select seq from rejected)
+group by code, attribute
+"""
+SKIPPED_COUNTS = "select {columns} from identity_hash"
+SKIPPED_IDENTITY = """
+select seq, code, type, value
+from identity_statement
+where seq not in (select seq from rejected)
+"""
+NOBODYS_IDENTITY = """
+select seq, {reason} as code, {code}::utinyint as type, {value} as value
+from identity_hash
+join staged using (seq)
+where c{place} is not null
+"""
+SKIPPED_BY_CODE = "select code, count(*) from skipped_identity group by code"
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What an import's rows are read against.
-
-    environment: of rows that state none; strict: a row that states another is rejected. secret: the
-    store's, so that hashes cannot be made elsewhere. first: the arrival of the first row.
-    latest_ms: the latest time a row may state, None: any. guard: what keeps out who was erased,
-    None where nobody was; again: the rows arrived before. call: what an application says of its
-    user with every row (identity.CALLS).
-    """
+    """What an import's rows are read against."""
 
     feed: Feed
+    """The feed that brings them."""
     protection: str
+    """The level that is in force."""
     environment: str
+    """Where rows go that state no environment."""
     strict: bool
+    """Whether a row that states another environment is rejected."""
     judging: Judging
+    """What is nobody's identity."""
     secret: str
+    """The store's, so that hashes cannot be made elsewhere."""
     now_ms: int
-    first: int = 0
+    """When the import began."""
+    first_arrival: int = 0
+    """The arrival of the first row."""
     latest_ms: int | None = None
+    """The latest time a row may state; None: any."""
     guard: Guard | None = None
+    """What keeps out who was erased; None if nobody was."""
     again: bool = False
+    """Whether the rows arrived before."""
     call: str = "identify"
+    """What an application says of its user with every row (identity.CALLS)."""
 
 
-def sift(scratch: Scratch, staged: Staged, frame: Frame, counts: Counts) -> None:
-    """Make `rejected`, `dropped`, `usable` and `claim`, and count what was left out."""
-    _hash(scratch, staged, frame)
-    _reject(scratch, staged, frame)
-    accepted = "staged"
-    if scratch.count("rejected"):
-        accepted = "accepted"
-        scratch.make(
-            "accepted",
-            "select * from staged where seq not in (select seq from rejected)",
-            keep=False,
-        )
-    _drop(scratch, staged, frame, accepted)
-    out = bool(scratch.count("dropped"))
-    scratch.make(
-        "usable",
-        f"select * from {accepted}{' where seq not in (select seq from dropped)' if out else ''}",
-        keep=False,
-    )
-    _count_skips(scratch, staged, frame, accepted, counts)
-    for code, number in scratch.rows("select code, count(*) from dropped group by code"):
+def sift(relations: Relations, staged: Staged, frame: Frame, *, counts: Counts) -> None:
+    """Make `rejected`, `dropped`, `usable`, `claim`, `shared_value`; count what was left out."""
+    _hash_identities(relations, staged, frame)
+    _reject(relations, staged, frame)
+    rejected = bool(relations.count("rejected"))
+    relations.make("accepted", NOT_REJECTED if rejected else ALL_STAGED, keep=False)
+    _drop(relations, staged, frame)
+    dropped = bool(relations.count("dropped"))
+    relations.make("usable", NOT_DROPPED if dropped else ALL_ACCEPTED, keep=False)
+    _count_skips(relations, staged, counts)
+    _count_skipped_identities(relations, staged, counts)
+    for code, number in relations.rows(DROPPED_BY_CODE):
         counts.codes[code] += number
         counts.rows["dropped"] += number
-    out = out or accepted != "staged"
-    kept = (
-        " and seq not in (select seq from rejected) and seq not in (select seq from dropped)"
-        if out
-        else ""
-    )
-    parts = [
-        f"select seq, {CODE[name]}::utinyint as type, h{place} as hash from identity_hash where h{place} is not null{kept}"
-        for place, name in enumerate(staged.identities)
-    ]
-    scratch.make(
-        "claim",
-        " union all ".join(parts)
-        or "select null::bigint as seq, null::utinyint as type, null::uhugeint as hash where false",
-    )
-    scratch.make(
-        "value",
-        "select hash, any_value(type) as type, min(seq) as seq, count(*) as rows from claim group by hash having count(*) > 1",
-    )
+    relations.make("usable_hash", USABLE_HASHES if rejected or dropped else ALL_HASHES, keep=False)
+    _claim(relations, staged)
 
 
 def environment_of(staged: Staged, frame: Frame) -> str:
     """Return the SQL of the environment a row goes to."""
-    given = quote_text(frame.environment)
-    return f"coalesce(environment, {given})" if "environment" in staged.plain else given
+    default = quote_text(frame.environment)
+    return f"coalesce(environment, {default})" if "environment" in staged.plain else default
 
 
-def _hash(scratch: Scratch, staged: Staged, frame: Frame) -> None:
-    """Make `identity_hash` (seq, h<n>, c<n>): what each row is found by, and where that is null
-    because a value is nobody's, why (identity_sql.judged); two columns an identity type.
-
-    All types in one pass, so that no text is trimmed, folded or judged twice.
-    """
-    columns, texts, lows, environment = ["seq"], ["seq"], ["*"], environment_of(staged, frame)
-    codes = ["*"]
+def _hash_identities(relations: Relations, staged: Staged, frame: Frame) -> None:
+    """Make `identity_hash`: h<n> is what a row is found by, c<n> why its identity is nobody's."""
+    environment = environment_of(staged, frame)
+    hashes, texts, folds, verdicts = ["seq"], ["seq"], ["*"], ["*"]
     if "environment" in staged.plain:
         texts.append("environment")
     for place, name in enumerate(staged.identities):
-        kind, text, low, code = BY_NAME[name], f"t{place}", f"l{place}", f"c{place}"
+        kind, text, fold, code = BY_NAME[name], f"t{place}", f"l{place}", f"c{place}"
         texts.append(f"{trimmed(f'i_{name}')} as {text}")
-        lows.append(f"{folded(text)} as {low}")
-        codes.append(f"{judged(kind, text, low, frame.judging)} as {code}")
-        key = text if kind.shape == "text" else low
-        digest = identity_hash(frame.secret, environment, name, key)
-        columns += [
-            f"case when {code} is null and {text} <> '' then {digest} end as h{place}",
-            code,
-        ]
-    scratch.make(
+        folds.append(f"{folded(text)} as {fold}")
+        verdicts.append(f"{judged(kind, text, low=fold, judging=frame.judging)} as {code}")
+        key = text if kind.shape == "text" else fold
+        digest = identity_hash(frame.secret, environment, kind=name, key=key)
+        hashes += [f"case when {code} is null and {text} <> '' then {digest} end as h{place}", code]
+    relations.make(
         "identity_hash",
-        f"select {', '.join(columns)} from (select {', '.join(codes)} from (select {', '.join(lows)} from (select {', '.join(texts)} from staged)))",
+        fill(
+            IDENTITY_HASH,
+            hashes=", ".join(hashes),
+            verdicts=", ".join(verdicts),
+            folds=", ".join(folds),
+            texts=", ".join(texts),
+        ),
     )
 
 
-def _reject(scratch: Scratch, staged: Staged, frame: Frame) -> None:
-    faults = [
-        f"select seq + {offset} as seq, code, detail::varchar as detail, 0 as nth from ({select})"
+def _of_files(
+    staged: Staged, selects: Callable[[StagedFile], list[str]], columns: str
+) -> list[str]:
+    """Return the SELECTs of all files, with the places of rows in the import, not in their file."""
+    return [
+        fill(OF_FILE, offset=offset, columns=columns, select=select)
         for file, offset in zip(staged.files, staged.offsets, strict=True)
-        for select in file.rejects
+        for select in selects(file)
     ]
+
+
+def _reject(relations: Relations, staged: Staged, frame: Frame) -> None:
+    """Make `rejected`: each row with a fault, and the fault that counts."""
+    columns = "code, detail::varchar as detail, 0 as nth"
+    faults = _of_files(staged, lambda file: file.rejects, columns)
+    bound: dict[str, object] = {}
     if frame.strict and "environment" in staged.plain:
-        faults.append(
-            "select seq, 'ENVIRONMENT_MISMATCH' as code, environment as detail, 0 as nth from staged"
-            f" where environment <> {quote_text(frame.environment)}"
-        )
+        faults.append(ENVIRONMENT_MISMATCH)
+        bound["environment"] = frame.environment
     if frame.latest_ms is not None:
-        faults += _outside(staged, frame.latest_ms)
-    nobody = " and ".join(
-        [f"h{place} is null" for place in range(len(staged.identities))] or ["true"]
-    )
-    named = (
-        " and seq not in (select seq from staged where mpid is not null)"
-        if "mpid" in staged.plain
-        else ""
-    )
+        times = _bad_times(relations, staged, bound)
+        faults += times
+        if times:
+            bound["latest_ms"] = frame.latest_ms
+    select = WITHOUT_IDENTITY_OR_MPID if "mpid" in staged.plain else WITHOUT_IDENTITY
+    faults.append(select.format(columns=_nobody_columns(staged)))
+    relations.make("fault", union_of(faults), bound)
+    ranks = [(code, rank) for rank, code in enumerate(FAULTS)]
+    relations.load("fault_rank", [("code", "VARCHAR"), ("rank", "INTEGER")], ranks)
+    relations.make("rejected", REJECTED)
+
+
+def _nobody_columns(staged: Staged) -> str:
+    """Return the columns of whether a row has no identity, and which of its own are nobody's."""
+    places = range(len(staged.identities))
+    nobody = " and ".join(f"h{place} is null" for place in places) or "true"
     skipped = ", ".join(
         f"case when c{place} is not null then '{name} is ' || {code_named(f'c{place}')} end"
-        for name, place in sorted((name, place) for place, name in enumerate(staged.identities))
+        for name, place in sorted(zip(staged.identities, places, strict=True))
     )
     why = f"concat_ws(', ', {skipped})" if skipped else "''"
-    faults.append(
-        f"select seq, 'NO_IDENTITY' as code, {why} as detail, 0 as nth from identity_hash where {nobody}{named}"
-    )
-    order = (
-        "case code "
-        + " ".join(f"when '{code}' then {place}" for place, code in enumerate(FAULTS))
-        + " end"
-    )
-    scratch.make(
-        "rejected",
-        f"select seq, first(code order by place) as code, first(detail order by place, nth, detail) as detail from"
-        f" (select seq, code, detail, nth, {order} as place from ({' union all '.join(faults)})) group by seq",
-    )
+    return f", {nobody} as nobody, {why} as skipped"
 
 
-def _outside(staged: Staged, last_ms: int) -> list[str]:
-    """Return SELECTs of the times that rows may not state (seq, code, detail, nth: which of a row's
-    is told of first): the twin of batch._check_times.
-    """
-    found = []
+def _bad_times(relations: Relations, staged: Staged, bound: dict[str, object]) -> list[str]:
+    """Return the SELECTs of times that rows may not state, and bind what they need."""
+    selects = []
     if "at_ms" in staged.plain:
-        found.append(
-            f"select seq, 'TIMESTAMP_INVALID' as code, at_ms::varchar as detail, 1 as nth from staged where {may_not_be('at_ms', last_ms)}"
-        )
+        selects.append(BAD_ROW_TIME)
     if staged.events:
-        told = "'event ' || (place + 1) || ': data.timestamp_unixtime_ms: ' || at_ms"
-        found.append(
-            f"select seq, 'TIMESTAMP_INVALID' as code, {told} as detail, place + 2 as nth from staged_event where {may_not_be('at_ms', last_ms)}"
-        )
+        selects.append(BAD_EVENT_TIME)
     if "rest" in staged.plain:
-        consent, device = (path.rpartition(".") for path in TIMES)
-        stated = (
-            f"select seq, 'consent_state.' || regulation || '.' || purpose || '.{consent[2]}' as path, json_extract_string(said, '$.{consent[2]}') as said"
-            f" from ({statements(f'(select seq, rest from staged where {STATE})', 'seq')})"
-            f" union all select seq, '{device[0]}.{device[2]}', json_extract_string(rest, '$.{device[0]}.{device[2]}') from staged where contains(rest, '{device[2]}')"
-        )
-        found.append(
-            f"select seq, 'TIMESTAMP_INVALID' as code, path || ': ' || said::hugeint as detail, {LAST} as nth from ({stated})"
-            f" where case when regexp_full_match(said, '{WHOLE}') then {may_not_be('said::hugeint', last_ms)} end"
-        )
-    return found
+        relations.make("time_beside", union_of([CONSENT_TIME, DEVICE_TIME]), keep=False)
+        selects.append(BAD_TIME_BESIDE)
+        bound |= {"whole": WHOLE, "nth": AFTER_EVENTS}
+    return selects
 
 
-def _suppress(scratch: Scratch, staged: Staged, frame: Frame, guard: Guard) -> None:
-    """Make `suppressed_row`: what is of somebody who was erased, and of a row that was erased
-    itself.
-    """
-    suppress(scratch, frame.first)
-    parts = [
-        f"select seq from identity_hash where {guard.sql(f'h{place}')} in (select hash from suppressed_hash)"
+def _drop(relations: Relations, staged: Staged, frame: Frame) -> None:
+    """Make `dropped`. Who was erased counts first: such a row is not even passed by."""
+    relations.drop("suppressed_row")
+    suppressed = False
+    if frame.guard is not None:
+        _suppress(relations, staged, frame, guard=frame.guard)
+        suppressed = bool(relations.count("suppressed_row"))
+    relations.make("candidate", NOT_SUPPRESSED if suppressed else ALL_ACCEPTED, keep=False)
+    _keep_out(relations, staged, frame)
+    relations.make("dropped", DROPPED if suppressed else ALL_KEPT_OUT)
+
+
+def _suppress(relations: Relations, staged: Staged, frame: Frame, *, guard: Guard) -> None:
+    """Make `suppressed_row`: rows of somebody who was erased, and rows that were erased."""
+    know_suppressed(relations, frame.first_arrival)
+    selects = [
+        SUPPRESSED_IDENTITY.format(columns=f", {guard.sql(f'h{place}')} as hash")
         for place in range(len(staged.identities))
     ]
     if "mpid" in staged.plain:
-        named = mpid_hash(frame.secret, environment_of(staged, frame), "mpid::varchar")
-        parts.append(
-            f"select seq from staged where mpid is not null and {guard.sql(named)} in (select hash from suppressed_hash)"
-        )
+        digest = mpid_hash(frame.secret, environment_of(staged, frame), "mpid::varchar")
+        selects.append(SUPPRESSED_MPID.format(columns=f", {guard.sql(digest)} as hash"))
     if frame.again:
-        parts.append(
-            f"select seq from staged where seq + {frame.first} in (select arrival from store.erased_row)"
-        )
-    scratch.make(
-        "suppressed_row", " union ".join(parts) or "select null::bigint as seq where false"
-    )
+        selects.append(ERASED_BEFORE)
+    bound = {"first": frame.first_arrival} if frame.again else None
+    if selects:
+        relations.make("suppressed_row", " union ".join(selects), bound)
+    else:
+        make_empty(relations, "suppressed_row")
 
 
-def _drop(scratch: Scratch, staged: Staged, frame: Frame, accepted: str) -> None:
-    """Make `dropped`. Who was erased counts first: such a row is not even passed by."""
-    scratch.drop("suppressed_row")
-    if frame.guard is not None:
-        _suppress(scratch, staged, frame, frame.guard)
-        if scratch.count("suppressed_row"):
-            kept = f"(select * from {accepted} where seq not in (select seq from suppressed_row))"
-            scratch.make(
-                "dropped",
-                f"select seq, 'SUPPRESSED' as code from {accepted} where seq in (select seq from suppressed_row)"
-                f" union all ({_dropped(staged, frame, kept)})",
-            )
-            return
-    scratch.make("dropped", _dropped(staged, frame, accepted))
+def _keep_out(relations: Relations, staged: Staged, frame: Frame) -> None:
+    """Make `kept_out`: rows that the feed's level keeps out, or that repeat a request."""
+    protection = PROTECTIONS[frame.protection]
+    if protection.known_user is Effect.PASS_BY:
+        relations.make("kept_out", ONLY_READ, {"code": protection.code})
+    elif "request" in staged.plain:
+        bound = {
+            "feed": frame.feed.number,
+            "now_ms": frame.now_ms,
+            "memory_ms": REQUEST_MEMORY_MS,
+        }
+        relations.make("kept_out", REPEATED_REQUEST, bound)
+    else:
+        make_empty(relations, "kept_out")
 
 
-def _dropped(staged: Staged, frame: Frame, accepted: str) -> str:
-    """Return the SELECT of the rows kept out by the feed's level, or as repeated."""
-    if PROTECTIONS[frame.protection].known_user is Effect.PASS_BY:
-        code = PROTECTIONS[frame.protection].code
-        return f"select seq, '{code}' as code from {accepted}"
-    if "request" in staged.plain:
-        # A request counts once: its first row in this import, unless an earlier import brought it.
-        return (
-            "select seq, 'DUPLICATE_REQUEST' as code from (select seq, request,"
-            f" row_number() over (partition by request order by seq) as place from {accepted} where request is not null)"
-            f" where place > 1 or request in (select request from store.request where feed = {frame.feed.number}"
-            f" and {frame.now_ms} - at_ms <= {REQUEST_MEMORY_MS})"
-        )
-    return "select null::bigint as seq, '' as code where false"
-
-
-def _count_skips(
-    scratch: Scratch, staged: Staged, frame: Frame, accepted: str, counts: Counts
-) -> None:
-    skips = [
-        f"select seq + {offset} as seq, code, attribute from ({select})"
-        for file, offset in zip(staged.files, staged.offsets, strict=True)
-        for select in file.skips
+def _claim(relations: Relations, staged: Staged) -> None:
+    """Make `claim`, and `shared_value` of the identities that several rows claim."""
+    selects = [
+        fill(CLAIM, code=CODE[name], place=place) for place, name in enumerate(staged.identities)
     ]
-    scratch.load("skipped", [("seq", "BIGINT"), ("code", "VARCHAR"), ("attribute", "VARCHAR")], [])
-    if skips:
-        kept = "where seq not in (select seq from rejected)" if accepted != "staged" else ""
-        said = f"select seq, code, attribute from ({' union all '.join(skips)}) {kept}"
-        for code, attribute, number in scratch.rows(
-            f"select code, attribute, count(*) from ({said}) group by code, attribute"
-        ):
-            counts.remark(code, attribute, number)
-        if counts.codes.total():
-            scratch.make("skipped", said)
-    scratch.drop("skipped_identity")
-    places = range(len(staged.identities))
-    counted = (
-        scratch.row(
-            f"select {', '.join(f'count(c{place})' for place in places)} from identity_hash"
+    if selects:
+        relations.make("claim", union_of(selects))
+    else:
+        make_empty(relations, "claim")
+    relations.make("shared_value", SHARED_VALUE)
+
+
+def _count_skips(relations: Relations, staged: Staged, counts: Counts) -> None:
+    """Make `skipped`: what was left out of usable rows, and what is worth knowing of them."""
+    make_empty(relations, "skipped")
+    selects = _of_files(staged, lambda file: file.skips, "code, attribute")
+    if not selects:
+        return
+    relations.make("skip_statement", union_of(selects), keep=False)
+    by_attribute = relations.rows(SKIPPED_BY_ATTRIBUTE)
+    for code, attribute, number in by_attribute:
+        counts.remark(code, attribute, number)
+    if by_attribute:
+        relations.make("skipped", SKIPPED)
+
+
+def _count_skipped_identities(relations: Relations, staged: Staged, counts: Counts) -> None:
+    """Make `skipped_identity`: identities of usable rows that are nobody's, as rows state them."""
+    relations.drop("skipped_identity")
+    columns = ", ".join(f"count(c{place})" for place in range(len(staged.identities)))
+    numbers = only_row(relations, SKIPPED_COUNTS.format(columns=columns)) if columns else ()
+    selects = [
+        fill(
+            NOBODYS_IDENTITY,
+            reason=code_named(f"c{place}"),
+            code=CODE[name],
+            value=trimmed(f"i_{name}"),
+            place=place,
         )
-        if places
-        else ()
-    )
-    skipped = [
-        f"select seq, {code_named(f'c{place}')} as code, {CODE[name]}::utinyint as type, {trimmed(f'i_{name}')} as value"
-        f" from identity_hash join staged using (seq) where c{place} is not null"
         for place, name in enumerate(staged.identities)
-        if counted[place]
+        if numbers[place]
     ]
-    skipped += [
-        f"select seq + {offset} as seq, code, type, value from ({select})"
-        for file, offset in zip(staged.files, staged.offsets, strict=True)
-        for select in file.skipped
-    ]
-    if skipped:
-        within = "" if accepted == "staged" else f" where seq in (select seq from {accepted})"
-        scratch.make(
-            "skipped_identity",
-            f"select seq, code, type, value from ({' union all '.join(skipped)}){within}",
-        )
-        for code, number in scratch.rows(
-            "select code, count(*) from skipped_identity group by code"
-        ):
+    selects += _of_files(staged, lambda file: file.skipped, "code, type, value")
+    if selects:
+        relations.make("identity_statement", union_of(selects), keep=False)
+        relations.make("skipped_identity", SKIPPED_IDENTITY)
+        for code, number in relations.rows(SKIPPED_BY_CODE):
             counts.codes[code] += number

@@ -11,6 +11,7 @@ import hashlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from profilectl.codes import CODES, StoreUnusable
 from profilectl.files.suppression_key import (
@@ -21,6 +22,15 @@ from profilectl.files.suppression_key import (
     read_key,
     wrong_key,
 )
+from profilectl.importing.known import (
+    SUPPRESSED_LIST,
+    know_erased,
+    know_suppressed,
+    meta_of,
+    store_suppresses,
+    suppressed_types,
+)
+from profilectl.importing.relations import Relations, only_row
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME, CODE, NAME, Judging
 from profilectl.rules.sql.identities import (
@@ -33,23 +43,44 @@ from profilectl.rules.sql.identities import (
 )
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.spelling import ANY, MPID, phones_in_text, words_in
-from profilectl.store.scratch import Scratch
 from profilectl.store.store import OpenStore
 
+__all__ = ["store_suppresses"]  # ... of known.py, which other packages look for here
+
 NOTE = "(erased)"
-"""What stands for the text of a reject that names somebody erased."""
+"""What takes the place of the text of a reject that names somebody erased."""
 FINGERPRINT = "suppression_key"
 """The name in store.meta of what tells the key of the list from another; without it the list is an
 older version's, of plain hashes.
 """
 DIGITS_TYPE = 255
-"""The type under which the digits of a phone stand in the list: texts are looked through for them,
+"""The type under which the digits of a phone are in the list: texts are looked through for them,
 no row is kept out by them.
 """
 KEYED = "keyed:"
 """What the hash of a file begins with that was made with the key."""
-BLOCK = 20_000
-"""So many rejects are looked through at once."""
+REJECTS_AT_ONCE = 20_000
+"""How many rejects are looked through at once."""
+
+LAST_REJECT = "select coalesce(max(rowid), -1) from ready_reject"
+BLOCK_OF_REJECTS = """
+select rowid, raw || chr(10) || message
+from ready_reject
+where rowid >= $start and rowid < $end
+"""
+DISTINCT_WORD = "select distinct type, word from reject_word"
+# Rejects that name somebody in the list, in one of their words.
+NAMING_REJECT = """
+select distinct reject_word.place
+from reject_word
+join (
+  select type, word from (select type, word{columns} from distinct_word) where is_erased
+) as naming on naming.word = reject_word.word and naming.type is not distinct from reject_word.type
+"""
+CLEARED_REJECT = """
+select * replace ({columns})
+from ready_reject
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +92,9 @@ class Guard:
 
     def sql(self, digest: str) -> str:
         """Return the SQL of the hash in the list; digest is SQL itself."""
-        return (
-            digest
-            if self.key is None
-            else f"md5_number(sha256({quote_text(f'{self.key}:')} || ({digest})::varchar))"
-        )
+        if self.key is None:
+            return digest
+        return f"md5_number(sha256({quote_text(f'{self.key}:')} || ({digest})::varchar))"
 
     def of(self, digest: int) -> int:
         """Return the hash in the list: what the SQL of it comes to."""
@@ -77,33 +106,24 @@ class Guard:
         )
 
     def text(self, digest: str) -> str:
-        """Return the hash of a file of which a row was erased: whoever guesses the row could make
-        the plain one.
+        """Return the hash of a file of which a row was erased.
+
+        Who guesses the row could make the plain one.
         """
-        return (
-            digest
-            if self.key is None
-            else KEYED + hashlib.sha256(f"{self.key}:{digest}".encode()).hexdigest()
-        )
-
-
-def store_suppresses(scratch: Scratch) -> bool:
-    """Say whether anybody was erased from the attached store: if not, no row need be held against
-    the list.
-    """
-    return bool(scratch.row("select count(*) from store.suppressed")[0])
+        if self.key is None:
+            return digest
+        return KEYED + hashlib.sha256(f"{self.key}:{digest}".encode()).hexdigest()
 
 
 def is_keyed(store: OpenStore) -> bool:
-    """Say whether the list of an open store was made with a key."""
-    return bool(
-        store.scratch.rows("select 1 from store.meta where name = $name", {"name": FINGERPRINT})
-    )
+    """Return whether the list of an open store was made with a key."""
+    return meta_of(store.scratch, FINGERPRINT) is not None
 
 
 def guard_of(store: OpenStore) -> Guard | None:
-    """Return what keeps people out of an open store; None: nobody was erased. Raises StoreUnusable
-    where the key of the list is not there, is another's, or can be read by others.
+    """Return what keeps people out of an open store; None: nobody was erased.
+
+    Raises StoreUnusable if the key of the list is not there, is another's, or others can read it.
     """
     if not store_suppresses(store.scratch):
         return None
@@ -115,7 +135,7 @@ class NobodyLetIn(UserWarning):
 
 
 def warn_of_key(store: OpenStore) -> None:
-    """Warn where rows could not be taken in, for want of the key of those who stay out."""
+    """Warn if rows could not be taken in, for want of the key of those who stay out."""
     try:
         guard_of(store)
     except StoreUnusable as error:
@@ -128,33 +148,43 @@ def warn_of_key(store: OpenStore) -> None:
 
 def _guard(store: OpenStore) -> Guard:
     path, named = key_path(store.path), meant_store(store.path)
-    found = read_key(path, named)
-    if fingerprint_of(found) != store.meta(FINGERPRINT):
+    list_key = read_key(path, named)
+    if fingerprint_of(list_key) != store.meta(FINGERPRINT):
         raise wrong_key(path, named)
-    return Guard(found)
+    return Guard(list_key)
 
 
-def sealed_list(store: OpenStore, more: str = "") -> tuple[str, str, Guard | None]:
-    """Return the SELECTs of the list and of what comes to store.meta ("": nothing), for a store
-    that is written anew, and what makes its hashes: every one is made with the key, which is
-    made where there is none. more: the SELECT of what comes to the list, of plain hashes.
+class SealedList(NamedTuple):
+    """The list of those who stay out, for a store that is written anew."""
 
-    The list is "" where it stays as it is. Raises StoreUnusable where the key of the list is not
-    there, or none can be made.
+    select: str = ""
+    """The SELECT of the list; "": it stays as it is."""
+    meta: str = ""
+    """The SELECT of what comes to store.meta; "": nothing."""
+    guard: Guard | None = None
+    """What makes the hashes of the list."""
+
+
+def sealed_list(store: OpenStore, more: str = "") -> SealedList:
+    """Return the list of those who stay out, for a store that is written anew.
+
+    Every hash is made with the key, which is made if there is none. more: the SELECT of what comes
+    to the list, of plain hashes. Raises StoreUnusable if the key of the list is not there, or none
+    can be made.
     """
-    there, keyed = store_suppresses(store.scratch), is_keyed(store)
+    was_there, keyed = store_suppresses(store.scratch), is_keyed(store)
     comes = bool(more and store.scratch.row(f"select count(*) from ({more})")[0])
-    if not comes and (keyed or not there):
-        return "", "", guard_of(store) if more else None
+    if not comes and (keyed or not was_there):
+        return SealedList(guard=guard_of(store) if more else None)
     if keyed:
         guard = guard_of(store) or _guard(store)
-        return f"select * from store.suppressed union all {_sealed(more, guard)}", "", guard
-    found = make_key(key_path(store.path), store.path)
-    plain = " union all ".join(["select * from store.suppressed", *([more] if comes else [])])
-    return (
-        _sealed(plain, Guard(found)),
-        f"select {quote_text(FINGERPRINT)}, {quote_text(fingerprint_of(found))}",
-        Guard(found),
+        return SealedList(f"{SUPPRESSED_LIST} union all {_sealed(more, guard)}", guard=guard)
+    new_key = make_key(key_path(store.path), store.path)
+    plain = " union all ".join([SUPPRESSED_LIST, *([more] if comes else [])])
+    return SealedList(
+        select=_sealed(plain, Guard(new_key)),
+        meta=f"select {quote_text(FINGERPRINT)}, {quote_text(fingerprint_of(new_key))}",
+        guard=Guard(new_key),
     )
 
 
@@ -162,116 +192,104 @@ def _sealed(plain: str, guard: Guard) -> str:
     return f"select * replace ({guard.sql('hash')} as hash) from ({plain})"
 
 
-def suppress(scratch: Scratch, first: int) -> None:
-    """Make `suppressed_hash`: of identities and MPIDs whose rows stay out that arrive from `first`
-    on.
-    """
-    scratch.make(
-        "suppressed_hash",
-        "select distinct hash, type from store.suppressed where until is null or until > $first",
-        {"first": first},
-    )
-
-
 def without_text(named: str) -> str:
-    """Return the replacements of a SELECT of rejects, for those that meet a condition: code and
-    line stay.
-    """
+    """Return the replacements of a SELECT of rejects that meet a condition: code and line stay."""
     sentences = " ".join(
-        f"when {quote_text(code)} then {quote_text(one.sentence)}" for code, one in CODES.items()
+        f"when {quote_text(code)} then {quote_text(entry.sentence)}"
+        for code, entry in CODES.items()
     )
-    return f"case when {named} then case code {sentences} else '' end else message end as message, case when {named} then '{NOTE}' else raw end as raw"
+    message = f"case when {named} then case code {sentences} else '' end else message end"
+    return f"{message} as message, case when {named} then '{NOTE}' else raw end as raw"
 
 
-def clear_rejects(scratch: Scratch, first: int, judging: Judging, guard: Guard) -> None:
-    """Take the text out of those of `ready_reject` that name somebody erased: it would come back
-    with them.
+def clear_rejects(
+    relations: Relations, first_arrival: int, *, judging: Judging, guard: Guard
+) -> None:
+    """Take the text out of those of `ready_reject` that name somebody erased.
 
-    A row that could not be used was not understood either: its text is looked through word by word,
-    however it is written (spelling.words_in). A placeholder that somebody erased once had for an
-    identity names nobody.
+    Else it would come back with them. A row that could not be used was not understood either: its
+    text is looked through word by word, however it is written (spelling.words_in). A placeholder
+    that somebody erased once had for an identity names nobody.
     """
-    suppress(scratch, first)
-    types = [
-        code for (code,) in scratch.rows("select distinct type from suppressed_hash order by type")
-    ]
+    know_erased(relations)
+    know_suppressed(relations, first_arrival)
+    types = suppressed_types(relations)
     if not types:
         return
-    (secret,) = scratch.row("select value from store.meta where name = 'secret'")
-    named = {
-        place
-        for block in _blocks(scratch)
-        for place in _named_in(scratch, block, types, secret, judging, guard)
-    }
+    search = _Search(types, meta_of(relations, "secret") or "", judging=judging, guard=guard)
+    named = {place for block in _blocks(relations) for place in search.named_in(relations, block)}
     if named:
-        scratch.load("named_reject", [("place", "BIGINT")], [(place,) for place in sorted(named)])
-        scratch.make(
-            "cleared_reject",
-            f"select * replace ({without_text('rowid in (select place from named_reject)')}) from ready_reject",
-        )
-        scratch.rename("cleared_reject", "ready_reject")
+        places = [(place,) for place in sorted(named)]
+        relations.load("named_reject", [("place", "BIGINT")], places)
+        columns = without_text("rowid in (select place from named_reject)")
+        relations.make("cleared_reject", CLEARED_REJECT.format(columns=columns))
+        relations.rename("cleared_reject", "ready_reject")
 
 
-def _blocks(scratch: Scratch) -> Iterator[list[tuple[int, str]]]:
-    (last,) = scratch.row("select coalesce(max(rowid), -1) from ready_reject")
-    for start in range(0, last + 1, BLOCK):
-        yield scratch.rows(
-            "select rowid, raw || chr(10) || message from ready_reject where rowid >= $start and rowid < $end",
-            {"start": start, "end": start + BLOCK},
-        )
+def _blocks(relations: Relations) -> Iterator[list[tuple[int, str]]]:
+    """Yield the rejects (place, text), a block at a time."""
+    (last_place,) = only_row(relations, LAST_REJECT)
+    for start in range(0, last_place + 1, REJECTS_AT_ONCE):
+        bound = {"start": start, "end": start + REJECTS_AT_ONCE}
+        yield [(place, text) for place, text in relations.rows(BLOCK_OF_REJECTS, bound)]
 
 
-def _named_in(
-    scratch: Scratch,
-    block: list[tuple[int, str]],
-    types: list[int],
-    secret: str,
-    judging: Judging,
-    guard: Guard,
-) -> list[int]:
-    """Return those rejects (place, text) that name somebody in the list. types: which it has."""
-    codes = {ANY: None, MPID: MPID_TYPE, **CODE}
-    words = [(place, codes[kind], word) for place, text in block for kind, word in words_in(text)]
-    if DIGITS_TYPE in types:
-        words += [
-            (place, DIGITS_TYPE, digits) for place, text in block for digits in phones_in_text(text)
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Looks through texts for people in the list."""
+
+    types: list[int]
+    """The types of identities that the list has."""
+    secret: str
+    """The store's."""
+    judging: Judging
+    """What is nobody's identity."""
+    guard: Guard
+    """What makes the hashes of the list."""
+
+    def named_in(self, relations: Relations, block: list[tuple[int, str]]) -> list[int]:
+        """Return the places of those rejects (place, text) that name somebody in the list."""
+        codes = {ANY: None, MPID: MPID_TYPE, **CODE}
+        words = [
+            (place, codes[kind], word) for place, text in block for kind, word in words_in(text)
         ]
-    scratch.load(
-        "reject_word", [("place", "BIGINT"), ("type", "UTINYINT"), ("word", "VARCHAR")], words
-    )
-    scratch.make("one_word", "select distinct type, word from reject_word")
-    tests = [
-        f"(coalesce(type, {code}) = {code} and {guard.sql(digest)} in (select hash from suppressed_hash where type = {code}))"
-        for code in types
-        for environment in ENVIRONMENTS
-        for digest in _hashes(secret, quote_text(environment), code)
-    ]
-    nothing = placeholder(folded("word"), judging) or "false"
-    found = scratch.rows(
-        "select distinct place from reject_word as one join (select type, word from one_word"
-        f" where not ({nothing}) and ({' or '.join(tests)})) as named on named.word = one.word and named.type is not distinct from one.type"
-    )
-    return [place for (place,) in found]
+        if DIGITS_TYPE in self.types:
+            words += [
+                (place, DIGITS_TYPE, digits)
+                for place, text in block
+                for digits in phones_in_text(text)
+            ]
+        columns = [("place", "BIGINT"), ("type", "UTINYINT"), ("word", "VARCHAR")]
+        relations.load("reject_word", columns, words)
+        relations.make("distinct_word", DISTINCT_WORD)
+        tests = [
+            f"(coalesce(type, {code}) = {code} and {self.guard.sql(digest)} in"
+            f" (select hash from suppressed_hash where type = {code}))"
+            for code in self.types
+            for environment in ENVIRONMENTS
+            for digest in self._hashes(quote_text(environment), code)
+        ]
+        nothing = placeholder(folded("word"), self.judging) or "false"
+        is_erased = f", not ({nothing}) and ({' or '.join(tests)}) as is_erased"
+        return [place for (place,) in relations.rows(NAMING_REJECT.format(columns=is_erased))]
 
-
-def _hashes(secret: str, environment: str, code: int) -> list[str]:
-    """Return the SQL of the hash of a word as an identity of a type, as an MPID, as the digits of a
-    phone.
-    """
-    if code == MPID_TYPE:
-        return [mpid_hash(secret, environment, "word")]
-    if code == DIGITS_TYPE:
-        return [digits_hash(secret, environment, "word")]
-    return [identity_hash(secret, environment, NAME[code], key(BY_NAME[NAME[code]], "word"))]
+    def _hashes(self, environment: str, code: int) -> list[str]:
+        """Return the SQL of the hash of a word: of an identity, an MPID or a phone's digits."""
+        if code == MPID_TYPE:
+            return [mpid_hash(self.secret, environment, "word")]
+        if code == DIGITS_TYPE:
+            return [digits_hash(self.secret, environment, "word")]
+        text = key(BY_NAME[NAME[code]], "word")
+        return [identity_hash(self.secret, environment, kind=NAME[code], key=text)]
 
 
 def digits_hash(secret: str, environment: str, digits: str) -> str:
-    """Return the SQL of the hash of a phone's digits, as an identity of a type that no row has;
-    environment and digits are SQL.
+    """Return the SQL of the hash of a phone's digits, as an identity of a type that no row has.
+
+    environment and digits are SQL themselves.
     """
-    return (
-        f"md5_number({quote_text(f'{secret}:{DIGITS_TYPE}:')} || {environment} || ':' || {digits})"
-    )
+    prefix = quote_text(f"{secret}:{DIGITS_TYPE}:")
+    return f"md5_number({prefix} || {environment} || ':' || {digits})"
 
 
 def digits_hash_of(secret: str, environment: str, digits: str) -> int:

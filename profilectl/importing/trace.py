@@ -1,4 +1,4 @@
-"""What became of single rows: where each stands in its file, and every code said of it.
+"""What became of single rows: where each is in its file, and every code that it got.
 
 The counts of a report say how many; this says which, by file and line.
 """
@@ -14,69 +14,97 @@ from typing import BinaryIO
 import orjson
 
 from profilectl.codes import CODES, sentence
-from profilectl.importing.commit import remarks
-from profilectl.importing.merge import Merged
+from profilectl.importing.commit import make_remarks
+from profilectl.importing.relations import Relations, fill, union_of
 from profilectl.importing.stage.run import Staged
 from profilectl.importing.stage.staged import Rejects, place_of
 from profilectl.rules.identity import NAME
-from profilectl.rules.priority import SET
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.scratch import Scratch
 
-BLOCK = 50_000
+ROWS_AT_ONCE = 50_000
+"""How many lines of the trace are in memory at once."""
 
+# Rows of one file, with their lines: they follow each other, or a relation says which each has.
+LOCATED = """
+select place.*, {file} as file, place.seq - {offset} + {first_line} as line
+from ({rows}) as place
+where place.seq >= {offset} and place.seq < {end}
+"""
+LOCATED_BY_LINES = """
+select place.*, {file} as file, lines.line
+from ({rows}) as place
+join {lines} as lines on lines.seq + {offset} = place.seq
+"""
+REMARKS = "select seq, code, attribute, type, value from remark"
+DROPPED = "select seq, code, null, null, null from dropped"
+UNRESOLVED = "select seq, code, null, null, null from resolved where code is not null"
+REFUSED_CELL = "select seq{columns} from contested_row"
+REFUSAL = """
+, case when w{n} <> 'SET' and c{n} is not null then w{n} end as code, {key} as attribute
+"""
+REFUSED_CELLS = "select seq, code, attribute, null, null from refused_cell where code is not null"
+REFUSED_LOOSE = "select seq, w, key, null, null from loose_cell where w <> 'SET'"
+ROW_CODES = "select * from row_code"
+CODES_IN_ORDER = """
+select file, line, code, attribute, type, value
+from located_code
+order by seq, code, attribute, type
+"""
+FIRST_CODE = "select code, min(seq) as seq from row_code group by code"
+FIRST_PLACES = "select code, file, line from located_row"
+EXAMPLES = "select file, line, {columns} from located_row order by seq"
 
-def located(staged: Staged, rows: str) -> str:
-    """Return the SELECT of some rows (a SELECT with seq) with file and line beside them."""
-    parts = []
-    for file, offset in zip(staged.files, staged.offsets, strict=True):
-        within = (
-            f"from ({rows}) as one where one.seq >= {offset} and one.seq < {offset + file.span}"
-        )
-        if file.lines is None:
-            parts.append(
-                f"select one.*, {quote_text(file.name)} as file, one.seq - {offset} + {file.first_line} as line {within}"
-            )
-        else:
-            parts.append(
-                f"select one.*, {quote_text(file.name)} as file, lines.line from ({rows}) as one"
-                f" join {file.lines} as lines on lines.seq + {offset} = one.seq"
-            )
-    return " union all ".join(parts)
-
-
-def row_codes(scratch: Scratch, staged: Staged, merged: Merged) -> str:
-    """Return the SELECT of (seq, code, attribute, type, value): what was said of each row that was
-    staged and not rejected.
-    """
-    parts = [
-        remarks(scratch),
-        "select seq, code, null, null, null from dropped",
-        "select seq, code, null, null, null from resolved where code is not null",
-    ]
-    parts += [
-        f"select seq, w{n}, {quote_text(key)}, null, null from busy_row where w{n} <> '{SET}' and c{n} is not null"
-        for n, key in enumerate(staged.keys)
-    ]
-    if merged.loose:
-        parts.append(f"select seq, w, key, null, null from loose_cell where w <> '{SET}'")
-    return " union all ".join(parts)
-
-
-Traced = tuple[tuple[int, int, bool], bytes]
+TraceLine = tuple[tuple[int, int, bool], bytes]
 """A line of the trace, and what it is sorted by: the place of its file, its line, rejected or not.
 """
 
 
+def located(staged: Staged, rows: str) -> str:
+    """Return the SELECT of some rows (a SELECT with seq) with file and line beside them."""
+    selects = []
+    for file, offset in zip(staged.files, staged.offsets, strict=True):
+        values = {"rows": rows, "file": quote_text(file.name), "offset": offset}
+        if file.lines is None:
+            end = offset + file.span
+            select = fill(LOCATED, **values, first_line=file.first_line, end=end)
+        else:
+            select = fill(LOCATED_BY_LINES, **values, lines=file.lines)
+        selects.append(select)
+    return union_of(selects)
+
+
+def make_row_codes(relations: Relations, staged: Staged) -> None:
+    """Make `row_code`: each code of each row that was staged and not rejected."""
+    make_remarks(relations)
+    selects = [REMARKS, DROPPED, UNRESOLVED]
+    refused = [
+        REFUSED_CELL.format(columns=fill(REFUSAL, n=n, key=quote_text(key)))
+        for n, key in enumerate(staged.keys)
+    ]
+    if refused:
+        relations.make("refused_cell", union_of(refused), keep=False)
+        selects.append(REFUSED_CELLS)
+    if relations.has("loose_cell"):
+        selects.append(REFUSED_LOOSE)
+    relations.make("row_code", union_of(selects), keep=False)
+
+
 def trace_rows(
-    scratch: Scratch, staged: Staged, rejects: Rejects, merged: Merged, out: BinaryIO
+    scratch: Scratch, relations: Relations, staged: Staged, *, rejects: Rejects, out: BinaryIO
 ) -> int:
-    """Write one JSON line for each row and code, in order of file and line, and return how many."""
+    """Write one JSON line for each row and code, in order of file and line, and return how many.
+
+    scratch: the database of the relations, from which a long result can be read in blocks.
+    """
+    make_row_codes(relations, staged)
+    relations.make("located_code", located(staged, ROW_CODES), keep=False)
     places = {file.name: place for place, file in reversed(list(enumerate(staged.files)))}
+    units = {file.name: file.unit for file in staged.files}
     count = 0
     for _, line in merge(
-        _rejected(staged, rejects, places),
-        _coded(scratch, staged, merged, places),
+        _rejected(rejects, units, places),
+        _coded(scratch, units, places),
         key=itemgetter(0),
     ):
         out.write(line)
@@ -84,87 +112,66 @@ def trace_rows(
     return count
 
 
-def _rejected(staged: Staged, rejects: Rejects, places: Mapping[str, int]) -> Iterator[Traced]:
-    """The rows that could not be used; they lie in order."""
+def _rejected(
+    rejects: Rejects, units: Mapping[str, str], places: Mapping[str, int]
+) -> Iterator[TraceLine]:
+    """Yield the rows that could not be used; the rejects are in order."""
     if not len(rejects):
         return
-    units = {file.name: file.unit for file in staged.files}
     with rejects.path.open("rb") as lines:
         for line in lines:
             reject = json.loads(line)
             file, place = reject["file"], place_of(reject)
-            yield (
-                (places[file], place, False),
-                _line(file, units, place, reject["code"], {}, reject["message"]),
-            )
+            entry = {
+                "file": file,
+                units.get(file, "line"): place,
+                "code": reject["code"],
+                "fate": CODES[reject["code"]].fate.value,
+                "message": reject["message"] or sentence(reject["code"]),
+            }
+            yield (places[file], place, False), orjson.dumps(entry) + b"\n"
 
 
 def _coded(
-    scratch: Scratch, staged: Staged, merged: Merged, places: Mapping[str, int]
-) -> Iterator[Traced]:
-    """The other rows of which something was said."""
-    units = {file.name: file.unit for file in staged.files}
-    cursor = scratch.connection.execute(
-        f"select file, line, code, attribute, type, value from ({located(staged, row_codes(scratch, staged, merged))})"
-        " order by seq, code, attribute, type"
-    )
-    while block := cursor.fetchmany(BLOCK):
+    scratch: Scratch, units: Mapping[str, str], places: Mapping[str, int]
+) -> Iterator[TraceLine]:
+    """Yield the codes of the other rows; they are not all in memory at once."""
+    cursor = scratch.connection.execute(CODES_IN_ORDER)
+    while block := cursor.fetchmany(ROWS_AT_ONCE):
         for file, place, code, attribute, kind, value in block:
-            subject = (
-                {"attribute": attribute}
-                if attribute is not None
-                else {"type": NAME[kind], "value": value}
-                if kind
-                else {}
-            )
-            yield (places[file], place, True), _line(file, units, place, code, subject)
+            # The attribute, or the identity, that the code is about.
+            subject = {"type": NAME[kind], "value": value} if kind else {}
+            if attribute is not None:
+                subject = {"attribute": attribute}
+            entry = {
+                "file": file,
+                units.get(file, "line"): place,
+                "code": code,
+                "fate": CODES[code].fate.value,
+                **subject,
+                "message": sentence(code),
+            }
+            yield (places[file], place, True), orjson.dumps(entry) + b"\n"
 
 
-def _line(
-    file: str,
-    units: Mapping[str, str],
-    place: int,
-    code: str,
-    subject: Mapping[str, str],
-    message: str = "",
-) -> bytes:
-    """Return a line of the trace.
-
-    subject: the attribute, or type and value of the identity, that the code is said of.
-    """
-    found = {
-        "file": file,
-        units.get(file, "line"): place,
-        "code": code,
-        "fate": CODES[code].fate.value,
-        **subject,
-        "message": message or sentence(code),
-    }
-    return orjson.dumps(found) + b"\n"
-
-
-def first_rows(scratch: Scratch, staged: Staged, merged: Merged) -> dict[str, str]:
-    """Return for each code where it was said first, as FILE:LINE."""
-    first = (
-        f"select code, min(seq) as seq from ({row_codes(scratch, staged, merged)}) group by code"
-    )
-    return {
-        code: f"{file}:{line}"
-        for code, file, line in scratch.rows(
-            f"select code, file, line from ({located(staged, first)})"
-        )
-    }
+def first_rows(relations: Relations, staged: Staged) -> dict[str, str]:
+    """Return for each code the first row that got it, as FILE:LINE."""
+    make_row_codes(relations, staged)
+    relations.make("located_row", located(staged, FIRST_CODE), keep=False)
+    return {code: f"{file}:{line}" for code, file, line in relations.rows(FIRST_PLACES)}
 
 
 def example_rows(
-    scratch: Scratch, staged: Staged, rows: str, columns: Sequence[str]
+    relations: Relations, staged: Staged, rows: str, columns: Sequence[str]
 ) -> list[dict[str, object]]:
-    """Return some rows (a SELECT with seq and columns) as dictionaries with file, and line or row,
-    in order.
+    """Return some rows as dictionaries with file, and line or row, in order.
+
+    rows: a SELECT with seq and columns.
     """
     units = {file.name: file.unit for file in staged.files}
-    select = f"select file, line, {', '.join(columns)} from ({located(staged, rows)}) order by seq"
+    relations.make("located_row", located(staged, rows), keep=False)
+    select = EXAMPLES.format(columns=", ".join(columns))
     return [
         dict(zip(("file", units[row[0]], *columns), row, strict=True))
-        for row in scratch.rows(select)
+        for row in relations.rows(select)
     ]

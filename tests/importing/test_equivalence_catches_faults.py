@@ -31,8 +31,8 @@ BROKEN: dict[str, tuple[Any, str, Any]] = {
     ),
     "an anonymous profile of the store never matches": (
         profilectl.importing.resolve,
-        "ANONYMOUS_HIT",
-        "select hash, type, profile from open_hit where $key is null",
+        "ANONYMOUS_MATCH",
+        "select hash, type, profile from open_match where $key is null",
     ),
     "deletions are forgotten": (
         profilectl.importing.merge,

@@ -23,12 +23,13 @@ from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
 
 NAME = "(set)"
-"""What stands for the file of a correction in the history."""
+"""What the history shows in the place of a correction's file."""
 
 
 def assignment(text: str) -> tuple[str, Value]:
-    """Return the attribute and value of KEY=TEXT or KEY:=JSON. Raises UsageError for what is
-    neither.
+    """Return the attribute and value of KEY=TEXT or KEY:=JSON.
+
+    Raises UsageError for what is neither.
     """
     key, equals, value = text.partition("=")
     typed = key.endswith(":") and bool(equals)
@@ -49,28 +50,21 @@ def assignment(text: str) -> tuple[str, Value]:
 
 
 def attribute_named(name: str) -> str:
-    """Return the attribute that a name means, as a column of that name does; user_attributes.NAME
-    always means one.
+    """Return the attribute of a name, as a column of that name has it.
 
-    Raises UsageError for the name of an identity or of another field of a batch.
+    user_attributes.NAME is always one. Raises UsageError for the name of an identity or of another
+    field of a batch.
     """
+    hint = f"for an attribute of that name: user_attributes.{name}=..."
     try:
-        meant = field_named(name)
+        batch_field = field_named(name)
     except Unusable as error:
-        raise UsageError(
-            error.detail, f"for an attribute of that name: user_attributes.{name}=..."
-        ) from None
-    if meant.kind == "attribute":
-        return meant.name
-    if meant.kind.endswith("identity"):
-        raise UsageError(
-            f"{name} is an identity",
-            f"profilectl modify changes identities; for an attribute of that name: user_attributes.{name}=...",
-        )
-    raise UsageError(
-        f"{name} is a field of a batch, no attribute",
-        f"for an attribute of that name: user_attributes.{name}=...",
-    )
+        raise UsageError(error.detail, hint) from None
+    if batch_field.kind == "attribute":
+        return batch_field.name
+    if batch_field.kind.endswith("identity"):
+        raise UsageError(f"{name} is an identity", f"profilectl modify changes identities; {hint}")
+    raise UsageError(f"{name} is a field of a batch, no attribute", hint)
 
 
 def correct(
@@ -89,17 +83,16 @@ def correct(
 
     who: an identity type (or mpid, any) and value; pick: which of several profiles, from 1.
 
-    Raises NobodyFound, UsageError where several are meant, InputRefused where the batch breaks a
-    limit.
+    Raises NobodyFound, UsageError if several are meant, InputRefused if the batch breaks a limit.
     """
     with (
         scratch_beside(store_path.absolute()) as scratch,
         open_store(scratch, store_path, wait_s=wait_s) as store,
     ):
-        one = one_meant(profiles_of(store), who, pick)
+        person = one_meant(profiles_of(store), who, pick)
     batch: dict[str, Value] = {
-        "mpid": Number(str(one.mpid)),
-        "environment": one.environment,
+        "mpid": Number(str(person.mpid)),
+        "environment": person.environment,
         "user_attributes": dict(sets),
     }
     if deletes:
@@ -122,21 +115,20 @@ def correct(
     return import_files(store_path, request)
 
 
-def content_again(store_path: Path, kept: Mapping[str, Any]) -> str:
-    """Return the content of a correction of the history, about whom it means now (undo --replay).
+def content_again(store_path: Path, request: Mapping[str, Any]) -> str:
+    """Return the content of a correction of the history, about the person it names now.
 
-    kept: its request. What no person named somebody for, such as the answers of an operator, is as
-    it was.
+    request: what the history has of it (undo --replay). What no person named somebody for, such as
+    the answers of an operator, is as it was.
 
-    Raises NobodyFound, UsageError where that cannot be said.
+    Raises NobodyFound, UsageError if nobody, or several, have the identity.
     """
-    if not kept.get("who"):
-        return str(kept["content"])
-    batch = cast(dict[str, Value], parse_json(kept["content"]))
+    if not request.get("who"):
+        return str(request["content"])
+    batch = cast(dict[str, Value], parse_json(request["content"]))
     mpid, environment = str(batch["mpid"]), str(batch["environment"])
-    who = tuple(kept["who"])
+    kind, value = request["who"]
     with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path) as store:
-        batch["mpid"] = Number(
-            str(meant_again(profiles_of(store), (who[0], who[1]), mpid, environment).mpid)
-        )
+        person = meant_again(profiles_of(store), (kind, value), mpid=mpid, environment=environment)
+    batch["mpid"] = Number(str(person.mpid))
     return to_json(batch) + "\n"

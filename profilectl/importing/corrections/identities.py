@@ -5,49 +5,105 @@ hand.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from profilectl.audiences.refresh import refresh_after_change
 from profilectl.codes import ChangeRefused, UsageError, sentence
 from profilectl.importing.commit import Prepared
-from profilectl.importing.corrections.as_import import CORRECTIONS, ByHand, begin, joined
+from profilectl.importing.corrections.as_import import (
+    CORRECTIONS,
+    ByHand,
+    HandMade,
+    LostIdentity,
+    begin,
+)
 from profilectl.importing.dependence import rests_on
-from profilectl.importing.suppression import guard_of, suppress
+from profilectl.importing.entangled import halves
+from profilectl.importing.known import know_erased, know_store, know_suppressed
+from profilectl.importing.relations import fixed_columns, make_empty
+from profilectl.importing.suppression import guard_of
 from profilectl.profiles.activity import Activity
 from profilectl.profiles.played import meant_again, one_meant
-from profilectl.profiles.read_model import Profiles, profiles_of
+from profilectl.profiles.read_model import profiles_of
 from profilectl.rules.counts import ImportReport
 from profilectl.rules.identity import BY_NAME, CODE, Rules, Usable, display, key_of, usable
 from profilectl.rules.interpreter import REQUEST_MEMORY_MS
-from profilectl.rules.resolution import Holding, IdentityChange, Records, identity_counts, modify
+from profilectl.rules.resolution import (
+    Decision,
+    Holding,
+    IdentityChange,
+    Records,
+    identity_counts,
+    modify,
+)
 from profilectl.rules.sql.identities import ENVIRONMENT_CODE, hash_of
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
-from profilectl.store.segments import known_identities
 from profilectl.store.store import OpenStore
 
 NAME = "(modify)"
-"""What stands for the file of a modification in the history; its lines are the changes."""
+"""What the history shows in the place of a modification's file; its lines are the changes."""
 Stated = tuple[str, str | None, str | None]
 """A change as somebody states it: identity type, old value, new value."""
 
+REPEATED_REQUEST = """
+select 1
+from store.request
+join store.feed on feed.number = request.feed
+where feed.name = $feed and request.request = $request
+  and $now_ms - request.at_ms <= $memory_ms
+"""
+IS_SUPPRESSED = """
+select 1
+from suppressed_hash
+where hash = ($high::uhugeint << 64) + $low::uhugeint
+"""
+# The relations of an import that dependence looks at.
+CLAIM = "select distinct seq, type, (high::uhugeint << 64) + low as hash from claim_half"
+IDENTITY_MATCH = """
+select distinct (high::uhugeint << 64) + low as hash, type, profile
+from claim_half
+"""
+KNOWN_PROFILE = "select distinct profile from identity_match"
+HOLDERS = """
+select distinct profile
+from known_identity
+where hash = ($high::uhugeint << 64) + $low::uhugeint
+"""
+READY_INDEX = """
+select (high::uhugeint << 64) + low as hash, profile, type
+from index_half
+order by hash
+"""
+ROW_COLUMNS = (
+    ("profile", "BIGINT"),
+    ("arrival", "BIGINT"),
+    ("mpid", "BIGINT"),
+    ("environment", "UTINYINT"),
+    ("feed", "USMALLINT"),
+    ("at_ms", "BIGINT"),
+)
+
 
 def changes_of(adds: Iterable[tuple[str, str]], removes: Iterable[tuple[str, str]]) -> list[Stated]:
-    """Return changes of what is added and removed, as (type, value); the n-th of a type that is
-    added takes the place of the n-th that is removed.
+    """Return changes of what is added and removed, as (type, value).
+
+    The n-th of a type that is added takes the place of the n-th that is removed.
     """
-    found: list[Stated] = []
-    left = list(adds)
+    changes: list[Stated] = []
+    new_ones = list(adds)
     for kind, value in removes:
-        new = next((one for one in left if one[0] == kind), None)
+        new = next((added for added in new_ones if added[0] == kind), None)
         if new:
-            left.remove(new)
-        found.append((kind, value, new[1] if new else None))
-    return found + [(kind, None, value) for kind, value in left]
+            new_ones.remove(new)
+        changes.append((kind, value, new[1] if new else None))
+    return changes + [(kind, None, value) for kind, value in new_ones]
 
 
+# 56 lines: one modification from the profile to the write; its parameters take sixteen.
 def modify_identities(
     store_path: Path,
     who: tuple[str, str],
@@ -64,13 +120,13 @@ def modify_identities(
     asked: tuple[str, str] | None = None,
     request: str | None = None,
 ) -> ImportReport:
-    """Add, remove and replace identities of one profile: all of it or nothing. who: an identity
-    type (or mpid, any) and value; environment: where the MPID stands, for one that stands in
-    several; asked: whom the history shall name, where not who. request: the source_request_id,
+    """Add, remove and replace identities of one profile: all of it or nothing.
+
+    who: an identity type (or mpid, any) and value; environment: where the MPID is, for one that is
+    in several; asked: what the history shall name instead of `who`; request: the source_request_id,
     of which a second one changes nothing.
 
-    Raises NobodyFound, UsageError where several are meant, InputRefused where a change is not
-    allowed.
+    Raises NobodyFound, UsageError if several are meant, InputRefused if a change is not allowed.
     """
     if not stated:
         raise UsageError(
@@ -82,82 +138,91 @@ def modify_identities(
         open_store(scratch, store_path, write=not dry_run, wait_s=wait_s) as store,
     ):
         profiles = profiles_of(store, every=True)
+        person = one_meant(profiles, who, pick=pick, environment=environment)
+        if request and _is_repeated(store, feed, request, now_ms=now_ms):
+            return ImportReport(
+                number=None,
+                feed=feed,
+                source="",
+                protection="",
+                environment=person.environment,
+                files=[],
+            )
         rules = store.settings().rules
-        one = one_meant(profiles, who, pick, environment)
-        if request and _is_repeated(store, feed, request, now_ms):
-            return ImportReport(None, feed, "", "", one.environment, [])
-        changes = [_change(kind, old, new, rules) for kind, old, new in stated]
-        _check_erased(store, one.environment, changes, first_arrival)
-        hand = begin(
-            store,
-            NAME,
-            feed,
-            source,
-            one.environment,
-            len(changes),
+        changes = [_change(kind, old, new, rules=rules) for kind, old, new in stated]
+        _check_erased(store, person.environment, changes, first_arrival=first_arrival)
+        what = HandMade(
+            name=NAME,
+            feed=feed,
+            environment=person.environment,
+            rows=len(changes),
+            source=source,
             now_ms=now_ms,
             first_arrival=first_arrival,
             dry_run=dry_run,
         )
+        hand = begin(store, what)
         hand.request = request
-        decided = _Decided(profiles, one, changes, rules, hand)
+        modification = _decide(hand, person, changes, rules=rules)
         if not dry_run:
-            needs = decided.relations()
-            hand.write(
-                decided.prepared(),
-                decided.identities,
-                needs,
-                {
-                    "modify": {
-                        "who": list(asked or who),
-                        "mpid": str(one.mpid),
-                        "environment": one.environment,
-                        "changes": [list(change) for change in stated],
-                    },
-                    "feed": feed,
-                    "source": source,
-                },
-            )
-    if not dry_run and first_arrival is None:  # who makes the history again refreshes at its end
+            again = _how_again(asked or who, person, stated)
+            modification.write({"modify": again, "feed": feed, "source": source})
+    # One that makes the history again is refreshed at the end of it.
+    if not dry_run and first_arrival is None:
         refresh_after_change(store_path, hand.report, wait_s=wait_s)
     return hand.report
 
 
-def _is_repeated(store: OpenStore, feed: str, request: str, now_ms: int | None) -> bool:
-    """Say whether a feed has sent a request before, as sift asks of a batch."""
-    now_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
-    found = store.scratch.rows(
-        "select 1 from store.request join store.feed on feed.number = request.feed where feed.name = $feed"
-        f" and request.request = $request and $now - request.at_ms <= {REQUEST_MEMORY_MS}",
-        {"feed": feed, "request": request, "now": now_ms},
-    )
-    return bool(found)
+def _how_again(
+    named: tuple[str, str], person: Activity, changes: Sequence[Stated]
+) -> dict[str, object]:
+    """Return what the history says of a modification, so that it can be made again."""
+    return {
+        "who": list(named),
+        "mpid": str(person.mpid),
+        "environment": person.environment,
+        "changes": [list(change) for change in changes],
+    }
+
+
+def _is_repeated(store: OpenStore, feed: str, request: str, *, now_ms: int | None) -> bool:
+    """Return whether a feed has sent a request before, as sift asks of a batch."""
+    bound = {
+        "feed": feed,
+        "request": request,
+        "now_ms": now_ms if now_ms is not None else time.time_ns() // 1_000_000,
+        "memory_ms": REQUEST_MEMORY_MS,
+    }
+    return bool(store.scratch.rows(REPEATED_REQUEST, bound))
 
 
 def modify_again(
-    store_path: Path, kept: dict[str, Any], *, now_ms: int, first_arrival: int
+    store_path: Path, request: Mapping[str, Any], *, now_ms: int, first_arrival: int
 ) -> ImportReport:
-    """Make a modification of the history again (undo --replay). kept: its request."""
-    was = kept["modify"]
-    who = tuple(was.get("who") or ("mpid", was["mpid"]))
+    """Make a modification of the history again (undo --replay).
+
+    request: what the history has of it.
+    """
+    again = request["modify"]
+    kind, value = again.get("who") or ("mpid", again["mpid"])
+    environment = again["environment"]
     with scratch_beside(store_path.absolute()) as scratch, open_store(scratch, store_path) as store:
-        one = meant_again(
-            profiles_of(store, every=True), (who[0], who[1]), was["mpid"], was["environment"]
-        )
+        profiles = profiles_of(store, every=True)
+        person = meant_again(profiles, (kind, value), mpid=again["mpid"], environment=environment)
     return modify_identities(
         store_path,
-        ("mpid", str(one.mpid)),
-        [(kind, old, new) for kind, old, new in was["changes"]],
-        feed=kept["feed"],
-        source=kept["source"],
+        ("mpid", str(person.mpid)),
+        [(kind, old, new) for kind, old, new in again["changes"]],
+        feed=request["feed"],
+        source=request["source"],
         now_ms=now_ms,
         first_arrival=first_arrival,
-        environment=was["environment"],
-        asked=(who[0], who[1]),
+        environment=environment,
+        asked=(kind, value),
     )
 
 
-def _change(kind: str, old: str | None, new: str | None, rules: Rules) -> IdentityChange:
+def _change(kind: str, old: str | None, new: str | None, *, rules: Rules) -> IdentityChange:
     """Return a change in the values that may be used.
 
     Raises ChangeRefused for a new value that may not.
@@ -166,32 +231,38 @@ def _change(kind: str, old: str | None, new: str | None, rules: Rules) -> Identi
     was = Usable(kind, display(old), key_of(type_, display(old))) if old is not None else None
     if new is None:
         return IdentityChange(kind, was)
-    found = usable(type_, new, rules.judging)
-    if not isinstance(found, Usable):
-        # skipped in a batch, refused here
+    identity = usable(type_, new, rules.judging)
+    if not isinstance(identity, Usable):
+        # Skipped in a batch, refused here.
         why = (
-            sentence(found).removesuffix(" and was skipped")
-            if found
+            sentence(identity).removesuffix(" and was skipped")
+            if identity
             else "an identity may not be empty"
         )
-        raise ChangeRefused(found or "NO_IDENTITY", f"{kind} {new}: {why}")
-    return IdentityChange(kind, was, found)
+        raise ChangeRefused(identity or "NO_IDENTITY", f"{kind} {new}: {why}")
+    return IdentityChange(kind, was, identity)
 
 
 def _check_erased(
-    store: OpenStore, environment: str, changes: Sequence[IdentityChange], first_arrival: int | None
+    store: OpenStore,
+    environment: str,
+    changes: Sequence[IdentityChange],
+    *,
+    first_arrival: int | None,
 ) -> None:
     """Refuse a new identity of somebody who was erased and stays out."""
     guard = guard_of(store)
     if guard is None:
         return
-    suppress(store.scratch, store.next_import()[1] if first_arrival is None else first_arrival)
+    know_erased(store.scratch)
+    if first_arrival is None:
+        _, first_arrival = store.next_import()
+    know_suppressed(store.scratch, first_arrival)
+    secret = store.meta("secret")
     for change in changes:
         if change.new:
-            digest = guard.of(
-                hash_of(store.meta("secret"), environment, change.type, change.new.key)
-            )
-            if store.scratch.rows(f"select 1 from suppressed_hash where hash = {digest}::uhugeint"):
+            digest = guard.of(hash_of(secret, environment, kind=change.type, key=change.new.key))
+            if store.scratch.rows(IS_SUPPRESSED, _bound_hash(digest)):
                 raise ChangeRefused(
                     "SUPPRESSED",
                     f"the {change.type} {change.new.value} is of a person who was erased",
@@ -199,188 +270,172 @@ def _check_erased(
                 )
 
 
-class _Decided:
+def _bound_hash(digest: int) -> dict[str, int]:
+    """Return a hash as values that can be bound: DuckDB takes no Python number of that size."""
+    high, low = halves(digest)
+    return {"high": high, "low": low}
+
+
+def _decide(
+    hand: ByHand, person: Activity, changes: Sequence[IdentityChange], *, rules: Rules
+) -> _Modification:
+    """Return what changes of a profile do by the rule, and count it."""
+    know_store(hand.relations, hand.store)
+    modification = _Modification(hand, person, changes, secret=hand.store.meta("secret"))
+    modification.load_records()
+    records = modification.records
+    keys_before = {
+        kind: list(keys) for kind, keys in records.record.get(person.profile, {}).items()
+    }
+    held_before = modification.held()
+    modification.decisions = modify(person.profile, changes, records, rules=rules)
+    modification.count(held_before)
+    modification.note_losses(keys_before)
+    return modification
+
+
+@dataclass(slots=True)
+class _Modification:
     """What a modification does, decided by the rule on the records it touches."""
 
-    def __init__(
-        self,
-        profiles: Profiles,
-        one: Activity,
-        changes: Sequence[IdentityChange],
-        rules: Rules,
-        hand: ByHand,
-    ) -> None:
-        self.profiles, self.one, self.changes, self.hand = profiles, one, changes, hand
-        self.scratch = profiles.store.scratch
-        self.secret = profiles.store.meta("secret")
-        self.identities = sorted(
-            {change.type for change in changes if change.new}, key=lambda kind: CODE[kind]
-        )
-        self.records = self._records()
-        before = {
-            kind: list(keys) for kind, keys in self.records.record.get(one.profile, {}).items()
+    hand: ByHand
+    """The import that it is."""
+    person: Activity
+    """The profile."""
+    changes: Sequence[IdentityChange]
+    """The changes."""
+    secret: str
+    """The store's."""
+    records: Records = field(default_factory=Records)
+    """The identities of the profile, and who else has those that it is to get."""
+    holders: dict[tuple[str, str], set[int]] = field(default_factory=dict)
+    """Who had each identity before, by type and key."""
+    decisions: list[Decision] = field(default_factory=list)
+    """What became of each change."""
+
+    @property
+    def identities(self) -> list[str]:
+        """The types of the new identities."""
+        kinds = {change.type for change in self.changes if change.new}
+        return sorted(kinds, key=lambda kind: CODE[kind])
+
+    def load_records(self) -> None:
+        """Load the identities of the profile, and who else has those that it is to get."""
+        profile = self.person.profile
+        for identity in self.person.identities:
+            key = key_of(BY_NAME[identity.type], identity.value)
+            self.records.add(profile, identity.type, key)
+        for change in self.changes:
+            if not change.new:
+                continue
+            kind, key = change.type, change.new.key
+            bound = _bound_hash(self._hash(kind, key))
+            for (holder,) in self.hand.relations.rows(HOLDERS, bound):
+                if holder != profile and key not in self.records.values(holder, kind):
+                    self.records.add(holder, kind, key)
+        self.holders = {
+            identity: set(profiles) for identity, profiles in self.records.holders.items()
         }
-        self.holders = {claim: set(held) for claim, held in self.records.holders.items()}
-        then = self._held()
-        self.decisions = modify(one.profile, changes, self.records, rules)
-        self._count(then)
-        self._take(before)
 
     def _hash(self, kind: str, key: str) -> int:
-        return hash_of(self.secret, self.one.environment, kind, key)
+        return hash_of(self.secret, self.person.environment, kind=kind, key=key)
 
-    def _records(self) -> Records:
-        """Load the identities of the profile, and who else has those that it is to get."""
-        records = Records()
-        for held in self.one.identities:
-            records.add(self.one.profile, held.type, key_of(BY_NAME[held.type], held.value))
-        known = known_identities(self.profiles.segments, removals=self.profiles.removals)
-        for change in self.changes:
-            if change.new:
-                digest = self._hash(change.type, change.new.key)
-                for (profile,) in self.scratch.rows(
-                    f"select distinct profile from ({known}) where hash = {digest}::uhugeint"
-                ):
-                    if profile != self.one.profile and change.new.key not in records.values(
-                        profile, change.type
-                    ):
-                        records.add(profile, change.type, change.new.key)
-        return records
-
-    def _held(self) -> set[Holding]:
+    def held(self) -> set[Holding]:
         """Return who holds what of the records that are touched."""
         return {
-            (profile, self.one.environment, kind, key)
-            for profile, held in self.records.record.items()
-            for kind, keys in held.items()
+            (profile, self.person.environment, kind, key)
+            for profile, identities in self.records.record.items()
+            for kind, keys in identities.items()
             for key in keys
         }
 
-    def _count(self, then: set[Holding]) -> None:
-        counts, now = self.hand.report.counts, self._held()
-        counts.identities.update(identity_counts(then, now))
-        touched = {profile for profile, *_ in then ^ now}
+    def count(self, held_before: set[Holding]) -> None:
+        """Count what became of identities and profiles."""
+        counts, held_after = self.hand.report.counts, self.held()
+        counts.identities.update(identity_counts(held_before, held_after))
+        touched = {profile for profile, *_ in held_before ^ held_after}
         counts.profiles["updated"] += len(touched)
-        counts.profiles["unchanged"] += self.one.profile not in touched
+        counts.profiles["unchanged"] += self.person.profile not in touched
 
-    def _take(self, before: dict[str, list[str]]) -> None:
+    def note_losses(self, keys_before: Mapping[str, list[str]]) -> None:
         """Note what profiles lost.
 
         What came and went within the modification leaves no trace in the store.
         """
-        taken: dict[tuple[int, str, str], int] = {}
+        arrivals: dict[tuple[int, str, str], int] = {}
         for place, decision in enumerate(self.decisions):
             for lost in decision.removed:
-                if lost[0] != self.one.profile or lost[2] in before.get(lost[1], ()):
-                    taken.setdefault(lost, self.hand.first + place)
-        self.hand.taken += [
-            (profile, CODE[kind], self._hash(kind, key), arrival)
-            for (profile, kind, key), arrival in taken.items()
+                if lost[0] != self.person.profile or lost[2] in keys_before.get(lost[1], ()):
+                    arrivals.setdefault(lost, self.hand.first_arrival + place)
+        self.hand.lost += [
+            LostIdentity(profile, CODE[kind], digest=self._hash(kind, key), arrival=arrival)
+            for (profile, kind, key), arrival in arrivals.items()
         ]
 
-    def relations(self) -> list[int]:
-        """Return the earlier imports that the outcome rests on."""
-        claims: list[tuple[int, int, int, int, int]] = []
-        for place, change in enumerate(self.changes):
-            for value in (change.old, change.new):
-                if value:
-                    digest = self._hash(change.type, value.key)
-                    claims += [
-                        (place, CODE[change.type], digest >> 64, digest & (2**64 - 1), profile)
-                        for profile in {
-                            self.one.profile,
-                            *self.holders.get((change.type, value.key), ()),
-                        }
-                    ]
-        self.scratch.load(
-            "claimed",
-            [
-                ("seq", "BIGINT"),
-                ("type", "UTINYINT"),
-                ("high", "UBIGINT"),
-                ("low", "UBIGINT"),
-                ("profile", "BIGINT"),
-            ],
-            claims,
-        )
-        self.scratch.make(
-            "claim", f"select distinct seq, type, {joined('high', 'low')} as hash from claimed"
-        )
-        self.scratch.make(
-            "hit", f"select distinct {joined('high', 'low')} as hash, type, profile from claimed"
-        )
-        self.scratch.make("link", "select * from claim where false")
-        self.scratch.make("link_hit", "select * from hit where false")
-        self.scratch.make("met", "select distinct profile from hit")
-        self.scratch.load("entangled", [("seq", "BIGINT"), ("component", "BIGINT")], [])
-        staged = self.hand.staged(self.identities, {})
-        return rests_on(
-            self.scratch, staged, self.profiles.segments, self.hand.feed.number, loose=False
-        )
+    def write(self, request: Mapping[str, object]) -> None:
+        """Write it, with its history. request: how it can be made again."""
+        needs = self._rests_on()
+        self.hand.write(self._prepared(), self.identities, needs, request=request)
 
-    def prepared(self) -> Prepared:
-        """Make the tables of the segment: a row for each change, the identities that are still held
-        at the end.
-        """
-        rows: list[list[Any]] = []
+    def _rests_on(self) -> list[int]:
+        """Return the earlier imports that the outcome rests on."""
+        relations, profile = self.hand.relations, self.person.profile
+        claims = [
+            (place, CODE[change.type], *halves(self._hash(change.type, value.key)), holder)
+            for place, change in enumerate(self.changes)
+            for value in (change.old, change.new)
+            if value
+            for holder in {profile, *self.holders.get((change.type, value.key), ())}
+        ]
+        relations.load("claim_half", fixed_columns("claim_half"), claims)
+        relations.make("claim", CLAIM)
+        relations.make("identity_match", IDENTITY_MATCH)
+        relations.make("known_profile", KNOWN_PROFILE)
+        for empty in ("link", "link_match", "entangled_row"):
+            make_empty(relations, empty)
+        staged = self.hand.staged(self.identities, {})
+        return rests_on(relations, staged, self.hand.store.segments(), feed=self.hand.feed.number)
+
+    def _prepared(self) -> Prepared:
+        """Make the tables of the segment: a row for each change, and the identities it gave."""
+        rows: list[list[object]] = []
         index: list[tuple[int, int, int, int]] = []
         for place, decision in enumerate(self.decisions):
-            kept = [added for added in decision.added if self._kept(place, added)]
-            values = {added.type: added.value for added in kept}
-            rows.append(
-                [
-                    self.one.profile,
-                    self.hand.first + place,
-                    None,
-                    ENVIRONMENT_CODE[self.one.environment],
-                    self.hand.feed.number,
-                    self.hand.now_ms,
-                    *(values.get(kind) for kind in self.identities),
-                ]
-            )
-            for added in kept:
-                digest = self._hash(added.type, added.key)
-                index.append(
-                    (digest >> 64, digest & (2**64 - 1), self.one.profile, CODE[added.type])
-                )
-        columns = [
-            ("profile", "BIGINT"),
-            ("arrival", "BIGINT"),
-            ("mpid", "BIGINT"),
-            ("environment", "UTINYINT"),
-            ("feed", "USMALLINT"),
-            ("at_ms", "BIGINT"),
-        ]
-        self.scratch.load(
-            "ready_row", [*columns, *((f"i_{kind}", "VARCHAR") for kind in self.identities)], rows
-        )
-        kinds = ["row"]
-        if index:
-            kinds.append("index")
-            self.scratch.load(
-                "indexed",
-                [
-                    ("high", "UBIGINT"),
-                    ("low", "UBIGINT"),
-                    ("profile", "BIGINT"),
-                    ("type", "UTINYINT"),
-                ],
-                index,
-            )
-            self.scratch.make(
-                "ready_index",
-                f"select {joined('high', 'low')} as hash, profile, type from indexed order by hash",
-            )
-        return Prepared(tuple(kinds), len(rows))
+            lasting = [added for added in decision.added if self._lasts(place, added)]
+            values = {added.type: added.value for added in lasting}
+            rows.append([*self._row(place), *(values.get(kind) for kind in self.identities)])
+            index += [
+                (*halves(self._hash(added.type, added.key)), self.person.profile, CODE[added.type])
+                for added in lasting
+            ]
+        relations = self.hand.relations
+        columns = [*ROW_COLUMNS, *((f"i_{kind}", "VARCHAR") for kind in self.identities)]
+        relations.load("ready_row", columns, rows)
+        if not index:
+            return Prepared(("row",), len(rows))
+        relations.load("index_half", fixed_columns("index_half"), index)
+        relations.make("ready_index", READY_INDEX)
+        return Prepared(("row", "index"), len(rows))
 
-    def _kept(self, place: int, added: Usable) -> bool:
-        """Say whether an identity that a change added is still held at the end, and by that change."""
+    def _row(self, place: int) -> list[object]:
+        """Return the row of a change, without its identities."""
+        return [
+            self.person.profile,
+            self.hand.first_arrival + place,
+            None,
+            ENVIRONMENT_CODE[self.person.environment],
+            self.hand.feed.number,
+            self.hand.now_ms,
+        ]
+
+    def _lasts(self, place: int, added: Usable) -> bool:
+        """Return whether an identity that a change added is still held, by it, at the end."""
         later = {
-            (one.type, one.key)
+            (identity.type, identity.key)
             for decision in self.decisions[place + 1 :]
-            for one in decision.added
+            for identity in decision.added
         }
         return (
-            added.key in self.records.values(self.one.profile, added.type)
+            added.key in self.records.values(self.person.profile, added.type)
             and (added.type, added.key) not in later
         )

@@ -25,37 +25,39 @@ def whom(
         return None
     if leads == "anonymous":
         identities = anonymous(identities, rules)
-    # A hash stands for the key, as in resolve: it names type, environment and value at once.
-    known = {
-        one.type: f"{hash_of(secret, environment, one.type, one.key):X}"
-        for one in identities
-        if one.type in rules.hierarchy
+    # A hash takes the place of the key, as in entangled.py: it names type and environment too.
+    hashes = {
+        identity.type: f"{hash_of(secret, environment, kind=identity.type, key=identity.key):X}"
+        for identity in identities
+        if identity.type in rules.hierarchy
     }
-    found, _ = look_up(known, _records(profiles, known.values()), rules)
-    return found
+    profile, _ = look_up(hashes, _records(profiles, hashes.values()), rules)
+    return profile
 
 
 def _records(profiles: Profiles, hashes: Iterable[str]) -> Records:
-    """Load the records of whoever holds one of some identities."""
+    """Return the records of all who hold one of some identities."""
     scratch, records = profiles.store.scratch, Records()
     identities = known_identities(profiles.segments, removals=profiles.removals)
-    listed = ", ".join(f"'{int(one, 16)}'" for one in hashes)
+    listed = ", ".join(f"'{int(digest, 16)}'" for digest in hashes)
     if not listed:
         return records
-    holders = (
-        f"select profile from ({identities}) where hash in (select unnest([{listed}])::uhugeint)"
+    theirs = f"""
+    where profile in (
+      select profile from ({identities}) where hash in (select unnest([{listed}])::uhugeint)
     )
-    theirs = f"where profile in ({holders})"
+    """
     for profile, kind, digest in scratch.rows(
         f"select profile, type, to_hex(hash) from ({identities}) {theirs}"
     ):
         records.add(profile, NAME[kind], digest)
     if len(records.record) > 1:  # only then it matters who was seen last
         rows = " union all ".join(
-            f"select profile, arrival from {one.table('row')} {theirs}" for one in profiles.segments
+            f"select profile, arrival from {segment.table('row')} {theirs}"
+            for segment in profiles.segments
         )
-        for profile, last in scratch.rows(
+        for profile, last_arrival in scratch.rows(
             f"select profile, max(arrival) from ({rows}) group by profile"
         ):
-            records.last[profile] = last
+            records.last[profile] = last_arrival
     return records

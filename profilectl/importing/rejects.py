@@ -1,0 +1,154 @@
+"""The rejected rows of an import: where they are put, and when there are too many."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from profilectl.codes import InputRefused, Unfinished
+from profilectl.files.whole_file import whole_file
+from profilectl.importing.request import ImportJob, most_rejects
+from profilectl.importing.stage.mendable import Mendable
+from profilectl.importing.stage.original import reject_rows
+from profilectl.importing.trace import first_rows, trace_rows
+from profilectl.rules.counts import FileReport, names_of
+
+BLOCK_BYTES = 1 << 20
+"""How much of the rejects is copied at once."""
+
+
+def reject_staged_rows(job: ImportJob) -> None:
+    """Write down the rows that were rejected after staging, with their original text.
+
+    They do not depend on what the store holds, so they are written once.
+    """
+    if not job.has_late_rejects and job.relations.count("rejected"):
+        reject_rows(job.scratch, job.staged, job.rejects)
+    job.has_late_rejects = True
+    job.rejects.close()
+
+
+def check_rejects(job: ImportJob) -> None:
+    """Refuse the import if more rows are rejected than may be."""
+    rejected, read = len(job.rejects), job.report.counts.rows["read"]
+    most = most_rejects(job.request.max_rejects, read)
+    if most is None or rejected <= most:
+        return
+    place = ""
+    if job.request.rejects or not job.request.dry_run:
+        place = f"; they are in {place_rejects(job)}"
+    trace_import(job)
+    if job.mend:
+        job.mend.write(job.scratch, job.staged, job.rejects)
+        place += f", and to mend in {job.mend.path}"
+    codes = ", ".join(f"{number:,} {code}" for code, number in job.rejects.counts.most_common())
+    raise InputRefused(
+        f"{rejected:,} of {read:,} rows would be rejected ({codes}), more than --max-rejects"
+        f" {job.request.max_rejects}{place}",
+        "mend them, or allow more; nothing was imported",
+    )
+
+
+def check_strict(job: ImportJob) -> None:
+    """Refuse a strict import of which something would be left out, or is worth knowing."""
+    odd = job.report.counts.odd if job.request.strict else []
+    if not odd:
+        return
+    trace_import(job)
+    places = first_rows(job.relations, job.staged)
+    listed = "; ".join(_odd(job, code, places.get(code)) for code in odd)
+    raise InputRefused(
+        f"--strict: the import would be refused: {listed}",
+        "mend the rows, or leave out --strict; nothing was imported",
+    )
+
+
+def _odd(job: ImportJob, code: str, place: str | None) -> str:
+    """Return in words how often there was a code, of which attributes, and where first."""
+    counts = job.report.counts
+    details = [names_of(counts.left_out_of(code)), f"first at {place}" if place else ""]
+    detail = "; ".join(filter(None, details))
+    return f"{counts.codes[code]:,} {code}" + (f" ({detail})" if detail else "")
+
+
+def trace_import(job: ImportJob) -> None:
+    """Write a line for each row and code, if the request asks for that."""
+    if job.request.explain_rows:
+        path = Path(job.request.explain_rows)
+        with whole_file(path, "--explain-rows") as out:
+            trace_rows(job.scratch, job.relations, job.staged, rejects=job.rejects, out=out)
+        job.report.explained_rows = str(path)
+
+
+def deliver_rejects(job: ImportJob) -> None:
+    """Put the rejects where the user wants them, and say so in the report."""
+    report = job.report
+    if len(job.rejects) and (job.request.rejects or not job.request.dry_run):
+        report.rejects = str(place_rejects(job))
+    elif not job.request.dry_run:
+        report.notices += _stale_rejects(report.files)
+    if job.mend and len(job.rejects):
+        _write_mendable(job, job.mend)
+        report.rejects_as_input = str(job.mend.path)
+
+
+def _write_mendable(job: ImportJob, mend: Mendable) -> None:
+    """Write the rejects in the format of the input. Raises Unfinished if that cannot be."""
+    try:
+        mend.write(job.scratch, job.staged, job.rejects)
+    except (OSError, InputRefused) as error:
+        number = job.report.number
+        why = (
+            error.message
+            if isinstance(error, InputRefused)
+            else f"{mend.path} could not be written: {error.strerror}"
+        )
+        raise Unfinished(
+            f"{f'import {number} is done, but ' if number else ''}the rows to mend are not written:"
+            f" {why}",
+            "make room, then the same with --again --dry-run writes them",
+        ) from None
+
+
+def place_rejects(job: ImportJob) -> Path:
+    """Put the rejects where the user said, or beside the first file that has some.
+
+    Else in the current folder. Return where they are.
+    """
+    with_rejects = (file.path for file in job.report.files if job.rejects.by_file[file.path])
+    name = f"{_plain_name(next(with_rejects, '-'))}.rejects.jsonl"
+    path = job.request.rejects or name
+    for target in (Path(path), Path(Path(name).name)):
+        with contextlib.suppress(OSError, InputRefused):
+            _copy(job.rejects.path, target)
+            return target
+    if job.report.number:
+        raise Unfinished(
+            f"import {job.report.number} is done, but its rejects could not be written to {path}",
+            "make room; given again with --rejects FILE the same import writes them",
+        )
+    raise InputRefused(
+        f"the rejects could not be written to {path}",
+        "make room, or name another file with --rejects",
+    )
+
+
+def _copy(source: Path, target: Path) -> None:
+    with whole_file(target, "--rejects") as out, source.open("rb") as rejects:
+        while block := rejects.read(BLOCK_BYTES):
+            out.write(block)
+
+
+def _stale_rejects(files: Sequence[FileReport]) -> list[str]:
+    """Return notices of files of rejects that are an earlier import's: this one has none."""
+    names = (f"{_plain_name(file.path)}.rejects.jsonl" for file in files)
+    return [
+        f"{name} is of an earlier import: this one rejected nothing"
+        for name in dict.fromkeys(names)
+        if Path(name).exists()
+    ]
+
+
+def _plain_name(path: str) -> str:
+    return "stdin" if path == "-" else path
