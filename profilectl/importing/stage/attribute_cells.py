@@ -1,8 +1,8 @@
 """The attributes of a file with columns -> staged columns, and rows for those without a column.
 
 A file may have thousands of columns. The first few hundred attributes become columns of the staged
-relation; the others are laid end to end, one row a value. A batch has only so many attributes: the
-cut is where those of a row end.
+relation; the others are laid end to end, one row a value. The number of
+attributes of a batch is limited: the cut is where those of a row end.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from profilectl.importing.stage.cells import (
+    FILLED,
     LISTED,
     Cell,
     CellRows,
@@ -30,6 +31,9 @@ EMPTY_CELL = {"ignore": None, "delete": "chr(31)", "set": "''"}
 # The places of the columns that a row has a value in, in order.
 FILLED_PLACES = SqlTemplate("list_where(range({columns})::usmallint[], [{filled}])")
 
+PLACES_BETWEEN = SqlTemplate("unnest(range({begin}, {end}))")
+PLACES_BEYOND = SqlTemplate("unnest({places}[{most} + 1:])")
+
 # The rows with more attributes than a batch may have, and the place of the first that is left out.
 CUT = SqlTemplate("""
 select row, cut
@@ -43,7 +47,11 @@ CUTS = SqlTemplate("""
 select count(*), min(cut), max(cut), (select count(*) from {cells})
 from {cut}
 """)
+HAS_PLACE = SqlTemplate("coalesce(cut > {place}, true)")
 WITH_CUT = SqlTemplate("{cells} left join {cut} as ends on ends.row = {cells}.{seq}")
+
+VALUE_IF = SqlTemplate("case when {condition} then {value} end")
+VALUE_OR_EMPTY = SqlTemplate("case when {text} is null then {empty} else {value} end")
 
 # What is left out of each row because a batch has no room for it.
 BEYOND_CUT = SqlTemplate("""
@@ -110,6 +118,7 @@ from (
 )
 where held is not null or code is not null
 """)
+STRINGS = SqlTemplate("unnest([{texts}]) as value")
 TYPED_VALUES = SqlTemplate(
     "unnest([{values}]::varchar[]) as value, unnest([{codes}]::varchar[]) as code"
 )
@@ -125,6 +134,7 @@ from {cells}_long
 join {cells}_key using (place)
 where code is null
 """)
+DELETED_BY_ROW = SqlTemplate("(select keys from {deleted} where {deleted}.cell = {text})")
 LONGEST = SqlTemplate("select {columns} from {cells}")
 _LONG = [("seq", "BIGINT"), ("place", "BIGINT"), ("held", "VARCHAR"), ("code", "VARCHAR")]
 
@@ -148,7 +158,7 @@ class Cut:
         """Return the condition that a row has the column at a place; None where every row has."""
         if place < self.begin:
             return None
-        return "false" if place >= self.end else f"coalesce(cut > {place}, true)"
+        return "false" if place >= self.end else HAS_PLACE(place=place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +175,7 @@ class DeletedNames:
     @property
     def sql(self) -> str:
         """The SQL of the names that a row deletes."""
-        return f"(select keys from {self.relation} where {self.relation}.cell = {self.text})"
+        return DELETED_BY_ROW(deleted=self.relation, text=self.text)
 
 
 class LooseText(NamedTuple):
@@ -227,12 +237,12 @@ def stage_attributes(
             loose.append((place, cell))
             continue
         if over:
-            skips.append(_over_limit(rows, cell, over, cut, place))
-        columns[column] = _wide(rows, cell, over, cut.spares(place))
-        skips += _remarks(rows, cut, cell.field.name, columns[column], deleted)
+            skips.append(_over_limit(rows, cell, over, cut=cut, place=place))
+        columns[column] = _wide(rows, cell, over, spared=cut.spares(place))
+        skips += _remarks(rows, cut, cell.field.name, held=columns[column], deleted=deleted)
     if loose:
         spoiled = len(harmless) < len(strings)
-        skips += _lay_loose(rows, cells, loose, cut, harmless, spoiled=spoiled)
+        skips += _lay_loose(rows, cells, loose, cut=cut, harmless=harmless, spoiled=spoiled)
         skips += _loose_remarks(rows, [cell.field.name for cell in cells], deleted)
         rows.scratch.make(f"{rows.relation}_loose", LOOSE(cells=rows.relation), keep=False)
     return StagedAttributes(
@@ -267,9 +277,9 @@ def _cut(rows: CellRows, cells: Sequence[Cell]) -> Cut:
         return Cut(size, size)
     if rows.empty == "set":
         # An empty cell is a value too, so every row ends at the same place.
-        skips = _beyond(rows, f"unnest(range({most}, {size}))", cells)
+        skips = _beyond(rows, PLACES_BETWEEN(begin=most, end=size), cells)
         return Cut(most, most, skips=skips, notices=_too_many(cells, most))
-    filled = listed([f"{cell.text} is not null" for cell in cells])
+    filled = listed([FILLED(text=cell.text) for cell in cells])
     places = FILLED_PLACES(columns=size, filled=filled)
     relation = f"{rows.relation}_cut"
     rows.scratch.make(relation, CUT(seq=rows.seq, places=places, most=most, cells=rows.relation))
@@ -282,7 +292,7 @@ def _cut(rows: CellRows, cells: Sequence[Cell]) -> Cut:
         begin,
         end,
         relation=None if begin == end else relation,
-        skips=_beyond(rows, f"unnest({places}[{most} + 1:])", cells),
+        skips=_beyond(rows, PLACES_BEYOND(places=places, most=most), cells),
         notices=_too_many(cells, most),
     )
 
@@ -328,7 +338,7 @@ def _within_limit(rows: CellRows, cells: Sequence[Cell]) -> set[str]:
     return harmless
 
 
-def _over_limit(rows: CellRows, cell: Cell, over: str, cut: Cut, place: int) -> str:
+def _over_limit(rows: CellRows, cell: Cell, over: str, *, cut: Cut, place: int) -> str:
     return OVER_LIMIT(
         attribute=quote_text(cell.field.name),
         cells=rows.relation,
@@ -340,21 +350,23 @@ def _over_limit(rows: CellRows, cell: Cell, over: str, cut: Cut, place: int) -> 
     )
 
 
-def _wide(rows: CellRows, cell: Cell, over: str | None, spared: str | None) -> str:
+def _wide(rows: CellRows, cell: Cell, over: str | None, *, spared: str | None) -> str:
     """Return the SQL of an attribute with a column: null where it breaks a limit or is cut off."""
-    held = f"case when {over} is null then {cell.held} end" if over else cell.held
-    held = f"case when {spared} then {held} end" if spared else held
-    return _with_empty(rows, cell.text, held)
+    value = cell.held
+    for condition in (over and f"{over} is null", spared):
+        if condition:
+            value = VALUE_IF(condition=condition, value=value)
+    return _with_empty(rows, cell.text, value)
 
 
-def _with_empty(rows: CellRows, text: str, held: str) -> str:
+def _with_empty(rows: CellRows, text: str, value: str) -> str:
     """Return the SQL of what a cell does, an empty one included."""
     empty = EMPTY_CELL[rows.empty]
-    return f"case when {text} is null then {empty} else {held} end" if empty else held
+    return VALUE_OR_EMPTY(text=text, empty=empty, value=value) if empty else value
 
 
 def _remarks(
-    rows: CellRows, cut: Cut, key: str, held: str, deleted: DeletedNames | None
+    rows: CellRows, cut: Cut, key: str, *, held: str, deleted: DeletedNames | None
 ) -> list[str]:
     """Return the SELECTs of what is worth knowing of the rows that set an attribute."""
     attribute = quote_text(key)
@@ -405,8 +417,8 @@ def _lay_loose(
     for start in range(0, len(texts), LISTED):
         stretch = texts[start : start + LISTED]
         places = [column.place for column in stretch]
-        strings = f"unnest([{listed([column.text for column in stretch])}]) as value"
-        _lay(rows, cut, places, strings, held=held, code=over, deletes="value is null")
+        strings = STRINGS(texts=listed([column.text for column in stretch]))
+        _lay(rows, cut, places, values=strings, held=held, code=over, deletes="value is null")
     for start in range(0, len(values), LISTED):
         typed = values[start : start + LISTED]
         unnested = TYPED_VALUES(
@@ -414,7 +426,9 @@ def _lay_loose(
             codes=listed([column.code for column in typed]),
         )
         places = [column.place for column in typed]
-        _lay(rows, cut, places, unnested, held="value", code="code", deletes="value = chr(31)")
+        _lay(
+            rows, cut, places, values=unnested, held="value", code="code", deletes="value = chr(31)"
+        )
     return [LOOSE_OVER(cells=rows.relation)]
 
 
@@ -427,8 +441,8 @@ def _parted(
     values: list[LooseValue] = []
     for place, cell in loose:
         if len(cell.field.name) > limits["key"]:
-            filled = "true" if rows.empty == "set" else f"{cell.text} is not null"
-            too_long = f"case when {filled} then 'UA_KEY_TOO_LONG' end"
+            filled = "true" if rows.empty == "set" else FILLED(text=cell.text)
+            too_long = VALUE_IF(condition=filled, value="'UA_KEY_TOO_LONG'")
             values.append(LooseValue(place, "null", too_long))
         elif is_string(cell, limits["value"]):
             texts.append(LooseText(place, cell.text))
@@ -453,7 +467,7 @@ def _lay(
 
     deletes: the condition of an empty cell.
     """
-    spared = "coalesce(cut > place, true)"
+    spared = HAS_PLACE(place="place")
     statement = LAY(
         cells=rows.relation,
         stays=f"({spared} or {deletes})" if rows.empty == "delete" else spared,

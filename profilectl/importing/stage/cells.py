@@ -35,6 +35,8 @@ STRING_OVER = SqlTemplate(
     "case when strlen({text}) > {most} and length({text}) > {most} then 'UA_VALUE_TOO_LONG' end"
 )
 
+FILLED = SqlTemplate("{text} is not null")
+
 # (seq, code, detail) of the rows that cannot be used.
 REJECTED = SqlTemplate("""
 select {seq} as seq, '{code}' as code, {detail} as detail
@@ -143,7 +145,7 @@ def listed(expressions: Sequence[str]) -> str:
 
 def any_filled(texts: Sequence[str]) -> str:
     """Return the condition that at least one cell has a value; false of no cells."""
-    return f"({' or '.join(f'{text} is not null' for text in texts) or 'false'})"
+    return f"({' or '.join(FILLED(text=text) for text in texts) or 'false'})"
 
 
 def check_nested(columns: int, root: str) -> None:

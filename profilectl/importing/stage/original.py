@@ -56,7 +56,7 @@ def reject_rows(scratch: Scratch, staged: Staged, rejects: Rejects) -> None:
     """Write down the rows of the relation `rejected`, each with the text it was read from."""
     for file, offset in zip(staged.files, staged.offsets, strict=True):
         if file.elements:
-            _reject_elements(scratch, file, offset, rejects)
+            _reject_elements(scratch, file, offset, rejects=rejects)
             continue
         rows = scratch.rows(REJECTED_LINES(places=file.places, offset=offset))
         texts = _texts(scratch, file, [line for line, _, _ in rows])
@@ -68,7 +68,7 @@ def reject_rows(scratch: Scratch, staged: Staged, rejects: Rejects) -> None:
             )
 
 
-def _reject_elements(scratch: Scratch, file: StagedFile, offset: int, rejects: Rejects) -> None:
+def _reject_elements(scratch: Scratch, file: StagedFile, offset: int, *, rejects: Rejects) -> None:
     """Write down the rejected elements of a JSON document."""
     rows = scratch.rows(
         REJECTED_ELEMENTS(shown=RAW_SHOWN, places=file.lines, offset=offset, elements=file.elements)

@@ -141,7 +141,7 @@ def parts_of(
             if writer is None:
                 number = len(writers)
                 local = scratch.folder / f"{name}.part{number}"
-                part = _part(file, reject, f"{name}_{number}", local)
+                part = _part(file, reject, f"{name}_{number}", local=local)
                 writer = _PartWriter.create(part, dialect, header)
                 writers[part.origin] = writer
             fault = writer.fault(reject)
@@ -202,7 +202,7 @@ def _shown(line: bytes) -> str:
     return line.decode("utf-8", "replace").rstrip("\r\n")[:RAW_SHOWN]
 
 
-def _part(file: InputFile, reject: WrittenReject, name: str, local: Path) -> RejectedRows:
+def _part(file: InputFile, reject: WrittenReject, name: str, *, local: Path) -> RejectedRows:
     """Return the part that the file of a reject becomes. Raises InputRefused."""
     origin = reject["file"]
     rows = InputFile(

@@ -108,7 +108,7 @@ def stage_files(
     units = [
         unit
         for place, file in enumerate(files)
-        for unit in _units(scratch, file, f"file{place}", options, rejects)
+        for unit in _units(scratch, file, f"file{place}", options=options, rejects=rejects)
     ]
     maps = maps_of(
         [unit.file for unit in units],
@@ -118,7 +118,7 @@ def stage_files(
         unread_files=others,
     )
     keys = AttributeColumns()
-    staged = _stage_units(scratch, units, maps, keys, options, progress)
+    staged = _stage_units(scratch, units, maps, keys=keys, options=options, progress=progress)
     if not others:
         check_names(
             [unit.file for unit in units],
@@ -129,7 +129,7 @@ def stage_files(
         )
     if not options.path_columns:
         staged[0].notices += unread([file.name for file in files])
-    return _laid_together(scratch, staged, keys, added)
+    return _laid_together(scratch, staged, keys, added=added)
 
 
 def head_of(file: InputFile, options: ReadingOptions) -> tuple[object, ...]:
@@ -154,7 +154,7 @@ def said_by_path(path: str, *, folders: bool) -> tuple[object, ...]:
 
 
 def _units(
-    scratch: Scratch, file: InputFile, name: str, options: ReadingOptions, rejects: Rejects
+    scratch: Scratch, file: InputFile, name: str, *, options: ReadingOptions, rejects: Rejects
 ) -> list[_Unit]:
     """Return a file as it is staged.
 
@@ -174,7 +174,7 @@ def _units(
     units: list[_Unit] = []
     for part in parts:
         part_rejects = Relined(rejects, part)
-        for unit in _units(scratch, part.file, part.name, options, rejects=part_rejects):
+        for unit in _units(scratch, part.file, part.name, options=options, rejects=part_rejects):
             units.append(replace(unit, parts=(*unit.parts, part), more=bool(units)))
     return units
 
@@ -183,6 +183,7 @@ def _stage_units(
     scratch: Scratch,
     units: Sequence[_Unit],
     maps: Sequence[Maps],
+    *,
     keys: AttributeColumns,
     options: ReadingOptions,
     progress: Callable[[int], None],
@@ -236,7 +237,7 @@ def _stage_file(task: StageTask, options: ReadingOptions) -> StagedFile:
 
 
 def _laid_together(
-    scratch: Scratch, files: list[StagedFile], keys: AttributeColumns, added: Event | None
+    scratch: Scratch, files: list[StagedFile], keys: AttributeColumns, *, added: Event | None
 ) -> Staged:
     """Make the relations of all files. added: the event that every batch gets."""
     offsets = [sum(file.span for file in files[:place]) for place in range(len(files))]

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO, TypedDict, cast
+from typing import BinaryIO, NamedTuple, TypedDict, cast
 
 import orjson
 
@@ -332,6 +332,17 @@ def place_of(reject: Mapping[str, object]) -> int:
     return place
 
 
+class LooseRow(NamedTuple):
+    """An attribute without a column, in the shape of LOOSE."""
+
+    seq: int
+    """The row that states it."""
+    key: str
+    """Its key."""
+    value: str
+    """Its held value."""
+
+
 class BatchRows:
     """Batches that Python reads, gathered into a relation of the staged shape."""
 
@@ -398,16 +409,16 @@ class BatchRows:
         self.count += len(self._rows)
         self._rows = []
 
-    def _insert_rows(self) -> list[tuple[int, str, str]]:
-        """Write the batches; return (seq, key, value) of the attributes without a column."""
+    def _insert_rows(self) -> list[LooseRow]:
+        """Write the batches; return the attributes without a column."""
         wide: dict[str, list[str | None]] = {}
-        loose: list[tuple[int, str, str]] = []
+        loose: list[LooseRow] = []
         size = len(self._rows)
         for place, (seq, batch) in enumerate(self._rows):
             for key, held in batch.sets.items():
                 column = self._keys.column(key)
                 if column is None:
-                    loose.append((seq, key, held))
+                    loose.append(LooseRow(seq, key, held))
                 elif column in wide:
                     wide[column][place] = held
                 else:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from profilectl.codes import InputRefused
 from profilectl.importing.stage.attribute_cells import DeletedNames, stage_attributes
 from profilectl.importing.stage.cells import (
+    FILLED,
     LONG_SQL,
     Cell,
     CellRows,
@@ -93,13 +94,15 @@ where {deleted}.keys is null
 """)
 
 WRITTEN_DOWN = SqlTemplate("select {seq} as row, {value} as value from {cells}")
+ALL_OF = SqlTemplate("select * from {relation}")
 READ_BACK = SqlTemplate("(select value from {table} where row = {cells}.{seq})")
 DEVICE_IDENTITY = SqlTemplate("case when {filled} then to_json(coalesce({texts}))::varchar end")
-NUMBER_INVALID = SqlTemplate("{text} <> '' and ({number} is null{or_zero})")
+NO_NUMBER = SqlTemplate("{text} <> '' and {number} is null")
+NO_NUMBER_OR_ZERO = SqlTemplate("{text} <> '' and ({number} is null or {number} = 0)")
 
 
 @dataclass(slots=True)
-class Kept:
+class KeptFields:
     """The columns of fields that are kept for later work: consents, devices and the like."""
 
     columns: list[tuple[str, str]] = field(default_factory=list)
@@ -132,13 +135,13 @@ def stage_table(
     """
     deleted = _deleted_names(rows, cells)
     identities = _identity_texts(cells)
-    kept = _kept(rows, cells)
+    kept_fields = _kept_fields(rows, cells)
     events = _stage_events(rows, _of_kind(cells, "event"))
     attributes = stage_attributes(rows, _of_kind(cells, "attribute"), deleted)
     plain = {PLAIN_COLUMNS[cell.field.name]: _plain(cell, deleted)
              for cell in _of_kind(cells, "plain")}  # fmt: skip
-    if kept.columns:
-        plain["rest"] = _written(rows, "rest", _kept_object(kept, identities))
+    if kept_fields.columns:
+        plain["rest"] = _written(rows, "rest", _kept_object(kept_fields, identities))
     columns = {
         "seq": f"{rows.relation}.{rows.seq}",
         **plain,
@@ -156,13 +159,13 @@ def stage_table(
     file.rejects = [
         *not_people,
         *(select for cell in cells for select in _cell_rejects(rows, cell, deleted)),
-        *_member_rejects(rows, kept),
+        *_member_rejects(rows, kept_fields),
         *events.rejects,
         *(_contradicting(rows, name, texts) for name, texts in several.items()),
     ]
     file.skips = [
         *_unknown_identities(rows, cells),
-        *_undefined_purposes(rows, kept),
+        *_undefined_purposes(rows, kept_fields),
         *events.skips,
         *attributes.skips,
         *(_nobodys(rows, name, texts) for name, texts in several.items()),
@@ -208,8 +211,8 @@ def _cell_rejects(rows: CellRows, cell: Cell, deleted: DeletedNames | None) -> l
 
 def _no_number(text: str, *, zero: bool) -> str:
     """Return the condition that a cell is filled and no whole number. zero: 0 is none either."""
-    number = whole_number(trimmed(text))
-    return NUMBER_INVALID(text=text, number=number, or_zero=f" or {number} = 0" if zero else "")
+    condition = NO_NUMBER_OR_ZERO if zero else NO_NUMBER
+    return condition(text=text, number=whole_number(trimmed(text)))
 
 
 def _plain(cell: Cell, deleted: DeletedNames | None) -> str:
@@ -278,7 +281,8 @@ def _nobodys(rows: CellRows, name: str, texts: Sequence[str]) -> str:
 
 
 def _unknown_identities(rows: CellRows, cells: Sequence[Cell]) -> list[str]:
-    conditions = [f"{cell.text} is not null" for cell in _of_kind(cells, "unknown identity")]
+    texts = [cell.text for cell in _of_kind(cells, "unknown identity")]
+    conditions = [FILLED(text=text) for text in texts]
     if not conditions:
         return []
     return [
@@ -308,7 +312,7 @@ def _stage_events(rows: CellRows, cells: Sequence[Cell]) -> StagedEvents:
     select = event.select(rows.seq, rows.relation)
     if len(select) > LONG_SQL:
         rows.scratch.make(f"{rows.relation}_cells", select)
-        select = f"select * from {rows.relation}_cells"
+        select = ALL_OF(relation=f"{rows.relation}_cells")
     return StagedEvents([select], [_invalid(rows, event.fault())], [over])
 
 
@@ -321,46 +325,46 @@ def _refuse_clash(value: str, part: str) -> None:
 # Fields kept for later work
 
 
-def _kept(rows: CellRows, cells: Sequence[Cell]) -> Kept:
+def _kept_fields(rows: CellRows, cells: Sequence[Cell]) -> KeptFields:
     """Gather the columns of fields that are kept; consents to undefined purposes are left out."""
-    kept = Kept()
+    fields = KeptFields()
     for cell in _of_kind(cells, "kept"):
         root, *steps = cell.field.name.split(".")
         is_consent = root == "consent_state" and len(steps) > 1
         if is_consent and not rows.reading.defines(steps[0], steps[1]):
-            kept.undefined.setdefault((steps[0], steps[1]), []).append(cell.text)
+            fields.undefined.setdefault((steps[0], steps[1]), []).append(cell.text)
         else:
-            kept.columns.append((cell.field.name, cell.text))
+            fields.columns.append((cell.field.name, cell.text))
             if cell.json:
-                kept.json.add(cell.field.name)
-    return kept
+                fields.json.add(cell.field.name)
+    return fields
 
 
-def _undefined_purposes(rows: CellRows, kept: Kept) -> list[str]:
+def _undefined_purposes(rows: CellRows, fields: KeptFields) -> list[str]:
     return [
         rows.skipped("CONSENT_PURPOSE_UNDEFINED", any_filled(texts), ".".join(purpose))
-        for purpose, texts in kept.undefined.items()
+        for purpose, texts in fields.undefined.items()
     ]
 
 
-def _member_rejects(rows: CellRows, kept: Kept) -> list[str]:
-    fault = member_fault(kept.columns, kept.json)
+def _member_rejects(rows: CellRows, fields: KeptFields) -> list[str]:
+    fault = member_fault(fields.columns, fields.json)
     return [_invalid(rows, fault)] if fault else []
 
 
-def _kept_object(kept: Kept, identities: dict[str, list[str]]) -> str:
+def _kept_object(fields: KeptFields, identities: dict[str, list[str]]) -> str:
     """Return the SQL of the JSON object of the fields that are kept."""
-    check_nested(len(kept.columns), kept.columns[0][0].partition(".")[0])
+    check_nested(len(fields.columns), fields.columns[0][0].partition(".")[0])
     columns = {
         tuple(name.split(".")): text
-        if name in kept.json and not is_boolean(name)
+        if name in fields.json and not is_boolean(name)
         else value_sql(text, typed=name.endswith(TYPED_FIELDS), boolean=is_boolean(name))
-        for name, text in kept.columns
+        for name, text in fields.columns
     }
     paths = clash(list(columns))
     if paths:
         _refuse_clash(".".join(paths[0]), ".".join(paths[1]))
-    device = [text for name, text in kept.columns if name.startswith("device_info.")]
+    device = [text for name, text in fields.columns if name.startswith("device_info.")]
     for name, texts in identities.items() if device else ():
         # What is stated of a device stays with the identity that names it.
         if BY_NAME[name].device:

@@ -55,7 +55,7 @@ def stage_csv(task: StageTask, options: ReadingOptions) -> StagedFile:
     file, name, scratch = task.file, task.name, task.scratch
     header = header_of(file, options)
     path = PathColumns.of(file.place, header.names, options)
-    fields = _fields(file, header, path, options)
+    fields = _fields(file, header, path, options=options)
     count = read_rows(
         scratch.connection,
         file,
@@ -63,7 +63,7 @@ def stage_csv(task: StageTask, options: ReadingOptions) -> StagedFile:
         table=name,
         reject=task.rejects.add,
         progress=task.progress,
-        needed=_needed_cells(file, header, fields, options),
+        needed=_needed_cells(file, header, fields, options=options),
     )
     rows = CellRows(
         scratch=scratch,
@@ -79,14 +79,14 @@ def stage_csv(task: StageTask, options: ReadingOptions) -> StagedFile:
         without = without_nulls(name, header, options.reading.nulls)
         scratch.make(rows.relation, without, keep=False)
     of_path = path.cells(fields, options)
-    nameless = _nameless(rows, file.name, header, fields)
+    nameless = _nameless(rows, file.name, header, fields=fields)
     most = options.reading.limits["value"]
     cells = [string_cell(meaning, f"c{place}", most) for place, meaning in enumerate(fields)]
-    staged = _staged_file(task, header, fields, count)
+    staged = _staged_file(task, header, fields, count=count)
     staged.meaning += of_path.meaning
     staged.notices = [*header.notices, *nameless, *of_path.notices]
     not_people = _not_people(task, header, fields)
-    return stage_table(rows, [*cells, *of_path.cells], staged, not_people)
+    return stage_table(rows, [*cells, *of_path.cells], staged, not_people=not_people)
 
 
 def file_event_type(name: str) -> str | None:
@@ -98,7 +98,7 @@ def file_event_type(name: str) -> str | None:
 
 
 def _fields(
-    file: InputFile, header: Header, path: PathColumns, options: ReadingOptions
+    file: InputFile, header: Header, path: PathColumns, *, options: ReadingOptions
 ) -> list[BatchField]:
     """Return what each column of the file means."""
     return read_columns(
@@ -113,7 +113,7 @@ def _fields(
 
 
 def _needed_cells(
-    file: InputFile, header: Header, fields: Sequence[BatchField], options: ReadingOptions
+    file: InputFile, header: Header, fields: Sequence[BatchField], *, options: ReadingOptions
 ) -> int:
     """Return how many cells a row must have: up to the last column with a name.
 
@@ -131,7 +131,7 @@ def _needed_cells(
 
 
 def _staged_file(
-    task: StageTask, header: Header, fields: Sequence[BatchField], count: int
+    task: StageTask, header: Header, fields: Sequence[BatchField], *, count: int
 ) -> StagedFile:
     """Return what is known of a file before its columns are staged."""
     return StagedFile(
@@ -175,7 +175,9 @@ def _with_names(header: Header, manifest: Manifest) -> Header:
     return replace(header, names=[name or "" for name, _ in manifest.columns])
 
 
-def _nameless(rows: CellRows, file: str, header: Header, fields: Sequence[BatchField]) -> list[str]:
+def _nameless(
+    rows: CellRows, file: str, header: Header, *, fields: Sequence[BatchField]
+) -> list[str]:
     """Return the notice of the columns without a name that are left out.
 
     Raises InputRefused where one has a value.

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from profilectl.importing.stage.cells import FILLED, any_filled
 from profilectl.importing.stage.nested import clash, members_sql, object_sql, tree_of, value_sql
 from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.event.event import (
@@ -118,7 +119,7 @@ class EventCells:
         limits = [f"length({self._name()}) > {EVENT_LIMITS['name']}"]
         limits += [f"length({text}) > {EVENT_LIMITS['value']}" for text in attributes.values()]
         limits += [
-            f"{text} is not null"
+            FILLED(text=text)
             for path, text in attributes.items()
             if len(path.removeprefix(begin)) > EVENT_LIMITS["key"]
         ]
@@ -147,8 +148,7 @@ class EventCells:
         return self.columns.get(path, _NOTHING)
 
     def _any(self, paths: Sequence[str]) -> str:
-        filled = " or ".join(f"{self.columns[path]} is not null" for path in paths)
-        return f"({filled or 'false'})"
+        return any_filled([self.columns[path] for path in paths])
 
     def _under(self, root: str) -> list[str]:
         return [path for path in self.columns if path == root or path.startswith(f"{root}.")]
@@ -209,7 +209,7 @@ class EventCells:
         )
         return JSON(data=object_sql(members), type=self._type())
 
-    # What can be wrong with it, in the order in which it is said
+    # What can be wrong with it, in the order of the messages
 
     def _type_faults(self) -> list[EventFault]:
         event_type = self._type()
@@ -249,7 +249,7 @@ class EventCells:
         return [
             *objects,
             EventFault(
-                f"{self._text('data.custom_attributes')} is not null",
+                FILLED(text=self._text("data.custom_attributes")),
                 quote_text("event 1: data.custom_attributes is a string"),
             ),
             EventFault(

@@ -42,7 +42,7 @@ _WHOLE_GROUP = r"(0|-?[1-9][0-9]{0,17})"
 # can be followed without going back.
 _CUSTOM_TYPE = f'"(?:{"|".join(sorted(CUSTOM_TYPES))})"'
 _OPENINGS = {"data": '{"data":{', "event_type": '{"event_type":"'}
-"""How an event begins, by its first member: by this the events of a line are told apart."""
+"""How an event begins, by its first member: by this a line is parted into its events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def _shape(event: Value) -> Shape:
         raise _NoShape
     patterns = dict(_patterns(read, data))
     groups: list[str] = []
-    pattern = _pattern(event, (), patterns, groups)
+    pattern = _pattern(event, (), patterns, groups=groups)
     if len(pattern) > LONGEST_PATTERN:
         raise _NoShape
     return Shape(opening, pattern, tuple(groups))
@@ -158,7 +158,7 @@ def _at(data: Value, steps: Path) -> Value:
 
 
 def _pattern(
-    value: Value, path: Path, patterns: Mapping[Path, MemberPattern], groups: list[str]
+    value: Value, path: Path, patterns: Mapping[Path, MemberPattern], *, groups: list[str]
 ) -> str:
     """Return the pattern of the values that are spelled like one, and add what it captures to
     `groups`. Raises _NoShape where a key is no plain text.
@@ -177,11 +177,11 @@ def _pattern(
         case None:
             return "null"
         case list():
-            entries = [_pattern(entry, (*path, "[]"), patterns, groups) for entry in value]
+            entries = [_pattern(entry, (*path, "[]"), patterns, groups=groups) for entry in value]
             return rf"\[{','.join(entries)}\]"
         case _:
             members = [
-                f'"{_escaped(key)}":{_pattern(member, (*path, key), patterns, groups)}'
+                f'"{_escaped(key)}":{_pattern(member, (*path, key), patterns, groups=groups)}'
                 for key, member in value.items()
             ]
             return rf"\{{{','.join(members)}\}}"

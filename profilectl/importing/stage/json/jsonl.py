@@ -141,7 +141,7 @@ def read_document_file(
     scratch.load(f"{name}_lines", _LINE, [])
     scratch.load(f"{name}_place", PLACE, [])
     for block in elements(file.name, text):
-        _load_block(scratch, name, len(places.lines), block)
+        _load_block(scratch, name, len(places.lines), block=block)
         places.lines.extend(block.lines)
         places.columns.extend(block.columns)
     rows = BatchRows.create(scratch, f"{name}_slow", task.keys)
@@ -224,7 +224,7 @@ def _read_relation(task: StageTask, reader: LineReader, count: int) -> StagedFil
     lines, fast = f"{name}_lines", f"{name}_fast"
     events: list[str] = []
     in_order = False
-    members = choose_members(scratch, lines, task.keys, reader.reading)
+    members = choose_members(scratch, lines, task.keys, reading=reader.reading)
     has_events = any(member.kind == "events" for member in members)
     is_cut = has_events and cut_events(scratch, lines, short=f"{name}_short", table=f"{name}_cut")
     source = f"{name}_short" if is_cut else WHOLE_LINES(lines=lines)
@@ -241,14 +241,16 @@ def _read_relation(task: StageTask, reader: LineReader, count: int) -> StagedFil
             events.append(select)
     scratch.drop(f"{name}_short")
     one_by_one = LINES_NOT_APART(fast=fast) if members else EVERY_LINE(lines=lines)
-    _read_one_by_one(scratch, lines, [seq for (seq,) in scratch.rows(one_by_one)], reader)
+    _read_one_by_one(scratch, lines, [seq for (seq,) in scratch.rows(one_by_one)], reader=reader)
     rows.flush()
     staged = staged_lines(task.file, name, members, rows=rows, lines=count, events=events)
     staged.events_in_order = in_order and not rows.has_events
     return staged
 
 
-def _read_one_by_one(scratch: Scratch, lines: str, places: list[int], reader: LineReader) -> None:
+def _read_one_by_one(
+    scratch: Scratch, lines: str, places: list[int], *, reader: LineReader
+) -> None:
     """Read the lines at some places in Python."""
     for start in range(0, len(places), BatchRows.BLOCK):
         block = places[start : start + BatchRows.BLOCK]
@@ -290,7 +292,7 @@ def _text_of(file: InputFile) -> str:
         ) from None
 
 
-def _load_block(scratch: Scratch, name: str, begin: int, block: Block) -> None:
+def _load_block(scratch: Scratch, name: str, begin: int, *, block: Block) -> None:
     """Add elements to the relations of their texts and places. begin: the seq of the first."""
     joined = SEPARATOR.join(block.texts)
     # One text that is split again costs a tenth of a list.

@@ -124,7 +124,7 @@ def choose_members(
     )
     flat = None
     if in_sample.all_flat and not reading.path:
-        flat = _flat_members(scratch, lines, keys, reading)
+        flat = _flat_members(scratch, lines, keys, reading=reading)
     scratch.drop(f"{lines}_keys")
     scratch.drop(f"{lines}_sample")
     return _batch_members(in_sample, keys, reading) if flat is None else flat
@@ -159,7 +159,7 @@ def _batch_members(in_sample: _Keys, keys: AttributeColumns, reading: Reading) -
 
 
 def _flat_members(
-    scratch: Scratch, lines: str, keys: AttributeColumns, reading: Reading
+    scratch: Scratch, lines: str, keys: AttributeColumns, *, reading: Reading
 ) -> list[LineMember]:
     """Choose what to look for in a file of flat rows: the names under which no row of the sample
     has an object.

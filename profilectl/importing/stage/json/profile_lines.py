@@ -95,7 +95,7 @@ def read_profiles(task: StageTask, reading: Reading) -> StagedFile:
     reader.flush()
     staged = staged_lines(file, task.name, [], rows=rows, lines=reader.seq)
     staged.lines = reader.lines
-    _drop_idle(scratch, staged, rows.name, reader)
+    _drop_idle(scratch, staged, rows.name, reader=reader)
     staged.rows = scratch.count(rows.name)
     profiles = "profile" if reader.profiles == 1 else "profiles"
     staged.notices.append(
@@ -151,7 +151,7 @@ class _ProfileReader(LineReader):
             self._rows_of_lines = []
 
 
-def _drop_idle(scratch: Scratch, staged: StagedFile, rows: str, reader: _ProfileReader) -> None:
+def _drop_idle(scratch: Scratch, staged: StagedFile, rows: str, *, reader: _ProfileReader) -> None:
     """Remove the rows that say an MPID alone where none of the line's identities is another
     line's too.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from profilectl.importing.stage.cells import Cell, CellFault, string_held, string_over
+from profilectl.importing.stage.cells import FILLED, Cell, CellFault, string_held, string_over
 from profilectl.importing.stage.options import ReadingOptions
 from profilectl.importing.stage.parquet.source import Leaf
 from profilectl.importing.stage.parquet.types import (
@@ -175,7 +175,7 @@ def _batch_field(
     cell = Cell(field, column, column, json=is_json)
     if _has_wrong_type(leaf, field, kind):
         detail = quote_text(f"the column {leaf.name} is {leaf.kind}")
-        fault = CellFault(_WRONG_TYPE[field.name], f"{column} is not null", detail)
+        fault = CellFault(_WRONG_TYPE[field.name], FILLED(text=column), detail)
         cell.faults, cell.text = (fault,), NOTHING
     elif not kind.exact and (field.kind != "plain" or field.name == "source_request_id"):
         detail = quote_text(f"{leaf.name} has no exact text")

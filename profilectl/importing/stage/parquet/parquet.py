@@ -80,12 +80,7 @@ def _read(task: StageTask, options: ReadingOptions) -> StagedFile:
     if not columns:
         raise InputRefused(f"{file.name}: every column is ignored")
     source, cells = _make_readable(task, source, columns, fields=fields, options=options)
-    count = scratch.count(task.name)
     of_path = path.cells(fields, options)
-    meaning = [
-        (leaf.name, field.title or "ignored") for leaf, field in zip(leaves, fields, strict=True)
-    ]
-    raw = raw_json(_readable(source.members), binary_as_text=options.binary_as_text)
     rows = CellRows(
         scratch=scratch,
         relation=task.name,
@@ -94,9 +89,26 @@ def _read(task: StageTask, options: ReadingOptions) -> StagedFile:
         reading=options.reading,
         empty=options.empty,
     )
-    staged = StagedFile(
-        name=file.name,
-        sha256=file.sha256,
+    staged = _staged_file(task, source, leaves, fields=fields, options=options)
+    staged.meaning += of_path.meaning
+    staged.notices = of_path.notices + _notices(leaves, fields, options)
+    return stage_table(rows, [*cells, *of_path.cells], staged)
+
+
+def _staged_file(
+    task: StageTask,
+    source: ParquetSource,
+    leaves: Sequence[Leaf],
+    *,
+    fields: Sequence[BatchField],
+    options: ReadingOptions,
+) -> StagedFile:
+    """Return what is known of a file before its columns are staged."""
+    count = task.scratch.count(task.name)
+    raw = raw_json(_readable(source.members), binary_as_text=options.binary_as_text)
+    return StagedFile(
+        name=task.file.name,
+        sha256=task.file.sha256,
         format="parquet",
         select="",
         span=count,
@@ -104,13 +116,14 @@ def _read(task: StageTask, options: ReadingOptions) -> StagedFile:
         columns=[],
         plain=[],
         identities=[],
-        path=file.local,
+        path=task.file.local,
         unit="row",
-        meaning=(*meaning, *of_path.meaning),
+        meaning=tuple(
+            (leaf.name, field.title or "ignored")
+            for leaf, field in zip(leaves, fields, strict=True)
+        ),
         raw=RAW_ROWS(raw=raw, rows=source.select),
-        notices=of_path.notices + _notices(leaves, fields, options),
     )
-    return stage_table(rows, [*cells, *of_path.cells], staged)
 
 
 def _fields(
@@ -182,7 +195,10 @@ def _make(
     """Make the relation of a file's rows: seq, the text of each column that is used, and what there
     is to say against it.
     """
-    parts = [part_of(f"c{place}", leaf, fields[place], options) for place, leaf in columns.items()]
+    parts = [
+        part_of(f"c{place}", leaf, fields[place], options=options)
+        for place, leaf in columns.items()
+    ]
     selected = ", ".join(expression for part in parts for expression in part.selected)
     with by_values(task.scratch):
         task.scratch.make(task.name, ROWS(columns=selected, rows=source.select))

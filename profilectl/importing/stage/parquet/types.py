@@ -53,13 +53,13 @@ class ParquetType:
 
 # A float as a whole number. From the limit on several whole numbers have one float, so that it says
 # none.
-_WHOLE_FLOAT = (
-    "case when isfinite({{v}}) and {{v}} = trunc({{v}}) and abs({{v}}) < {limit}"
-    " then {{v}}::bigint::varchar end"
+_WHOLE_FLOAT = SqlTemplate(
+    "case when isfinite({v}) and {v} = trunc({v}) and abs({v}) < {limit}"
+    " then {v}::bigint::varchar end"
 )
-_WHOLE_HALF = _WHOLE_FLOAT.format(limit=2**11)
-_WHOLE_SINGLE = _WHOLE_FLOAT.format(limit=2**24)
-_WHOLE_DOUBLE = _WHOLE_FLOAT.format(limit=2**53)
+_WHOLE_HALF = _WHOLE_FLOAT(v="{v}", limit=2**11)
+_WHOLE_SINGLE = _WHOLE_FLOAT(v="{v}", limit=2**24)
+_WHOLE_DOUBLE = _WHOLE_FLOAT(v="{v}", limit=2**53)
 _WHOLE_DECIMAL = "nullif(regexp_extract({v}::varchar, '^(-?[0-9]+)([.]0*)?$', 1), '')"
 _BOOLEAN = "case {v} when true then 'true' when false then 'false' end"
 _TIME = "replace({v}::varchar, ' ', 'T')"

@@ -375,7 +375,7 @@ class _Opening:
             raise Empty(
                 f"{name} is empty", "leave it out; a pattern in quotes passes empty files over"
             )
-        content = self._decrypted(name, _Content(local, name, suffix, head_of(local)), size)
+        content = self._decrypted(name, _Content(local, name, suffix, head=head_of(local)), size)
         if content.head.startswith(ZIP):
             check_directory(name, content.local)
         refuse_workbook(name, content.local, content.head, suffix=content.suffix)
@@ -406,7 +406,7 @@ class _Opening:
         if content.suffix in ENCRYPTED or (name == "-" and is_armoured):
             inner = content.name_without_suffix
             local = self._spooled(self._room(size).within(decrypted(content.local, name)))
-            return _Content(local, inner, Path(inner).suffix.lower(), filled_head(name, local))
+            return _Content(local, inner, Path(inner).suffix.lower(), head=filled_head(name, local))
         if is_armoured:
             raise InputRefused(
                 f"{name} is encrypted, not what its name says", f"name it {name}.asc"
@@ -416,7 +416,7 @@ class _Opening:
     def _plain(self, name: str, inner: str, local: Path, *, digest: str) -> InputFile:
         """Return a file that is unpacked as one that can be read. Raises InputRefused."""
         head = head_of(local)
-        file = InputFile(name, local, digest, REJECTS)
+        file = InputFile(name, local, digest, format=REJECTS)
         if is_rejects(local):
             return replace(
                 file, asked=self.format, encoding=self.codec, max_unpacked=self.max_unpacked
