@@ -25,13 +25,15 @@ from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.batch import is_unknown_reserved
 from profilectl.rules.sql.quoting import quote_text
 
-# What an empty cell does to its attribute (design.md R6).
+# The effect of an empty cell on its attribute (design.md R6).
 EMPTY_CELL = {"ignore": None, "delete": "chr(31)", "set": "''"}
 
 # The places of the columns that a row has a value in, in order.
 FILLED_PLACES = SqlTemplate("list_where(range({columns})::usmallint[], [{filled}])")
 
+# The places from one to another, as rows.
 PLACES_BETWEEN = SqlTemplate("unnest(range({begin}, {end}))")
+# The places behind the first that fit, as rows.
 PLACES_BEYOND = SqlTemplate("unnest({places}[{most} + 1:])")
 
 # The rows with more attributes than a batch may have, and the place of the first that is left out.
@@ -43,17 +45,22 @@ from (
 )
 where cut is not null
 """)
+# How many rows are cut, where at the earliest and at the latest, and how many rows there are.
 CUTS = SqlTemplate("""
 select count(*), min(cut), max(cut), (select count(*) from {cells})
 from {cut}
 """)
+# Whether a row has the column at a place; a row without a cut has all.
 HAS_PLACE = SqlTemplate("coalesce(cut > {place}, true)")
+# The rows of the file, with the cut of those that have one.
 WITH_CUT = SqlTemplate("{cells} left join {cut} as ends on ends.row = {cells}.{seq}")
 
+# A value under a condition.
 VALUE_IF = SqlTemplate("case when {condition} then {value} end")
+# A value, or the effect of an empty cell.
 VALUE_OR_EMPTY = SqlTemplate("case when {text} is null then {empty} else {value} end")
 
-# What is left out of each row because a batch has no room for it.
+# The attributes of each row that a batch has no room for.
 BEYOND_CUT = SqlTemplate("""
 select seq, 'UA_TOO_MANY' as code, key as attribute
 from (
@@ -91,6 +98,7 @@ from {cells}_long
 join {cells}_key using (place)
 where code is null and held <> chr(31) and key in ({keys})
 """)
+# An attribute that a row both sets and deletes by name.
 LOOSE_SET_AND_DELETED = SqlTemplate("""
 select seq, 'UA_SET_AND_DELETED' as code, key as attribute
 from {cells}_long
@@ -118,23 +126,29 @@ from (
 )
 where held is not null or code is not null
 """)
+# The values of columns of strings, as rows.
 STRINGS = SqlTemplate("unnest([{texts}]) as value")
+# The values of other columns, as rows, each with the code of the limit it breaks.
 TYPED_VALUES = SqlTemplate(
     "unnest([{values}]::varchar[]) as value, unnest([{codes}]::varchar[]) as code"
 )
+# The values without a column that break a limit.
 LOOSE_OVER = SqlTemplate("""
 select seq, code, key as attribute
 from {cells}_long
 join {cells}_key using (place)
 where code is not null
 """)
+# The values without a column that are staged.
 LOOSE = SqlTemplate("""
 select seq, key, held as value
 from {cells}_long
 join {cells}_key using (place)
 where code is null
 """)
+# The names that a row deletes; each distinct cell was read once.
 DELETED_BY_ROW = SqlTemplate("(select keys from {deleted} where {deleted}.cell = {text})")
+# The longest string of each column.
 LONGEST = SqlTemplate("select {columns} from {cells}")
 _LONG = [("seq", "BIGINT"), ("place", "BIGINT"), ("held", "VARCHAR"), ("code", "VARCHAR")]
 
@@ -150,9 +164,9 @@ class Cut:
     relation: str | None = None
     """(row, cut) of the rows that end; None where all end at the same place, or none does."""
     skips: tuple[str, ...] = ()
-    """The SELECT of what is left out."""
+    """The SELECT of the attributes that are left out."""
     notices: tuple[str, ...] = ()
-    """What a person should know of it."""
+    """Notices of it for a person."""
 
     def spares(self, place: int) -> str | None:
         """Return the condition that a row has the column at a place; None where every row has."""
@@ -193,31 +207,31 @@ class LooseValue(NamedTuple):
     place: int
     """Its place among the attributes."""
     value: str
-    """The SQL of what it does."""
+    """The SQL of its value."""
     code: str
     """The SQL of the code of the limit it breaks."""
 
 
 @dataclass(slots=True)
 class StagedAttributes:
-    """What the attributes of a file become."""
+    """The attributes of a file, staged."""
 
     columns: dict[str, str]
     """The SQL of each attribute with a column, by the column."""
     rows: str
-    """What these columns are selected from."""
+    """The relation that these columns are selected from."""
     loose: str | None
     """The relation (seq, key, value) of the attributes without a column; None: there are none."""
     skips: list[str]
-    """SELECTs of (seq, code, attribute): what is left out, and what is worth knowing."""
+    """SELECTs of (seq, code, attribute): values left out, and remarks."""
     notices: list[str]
-    """What a person should know."""
+    """Notices for a person."""
 
 
 def stage_attributes(
     rows: CellRows, cells: Sequence[Cell], deleted: DeletedNames | None
 ) -> StagedAttributes:
-    """Return what the attributes of a file become, and make the relations of those end to end."""
+    """Stage the attributes of a file; make the relations of those without a column."""
     cut = _cut(rows, cells)
     spared_cells = [
         (place, cell)
@@ -298,7 +312,7 @@ def _cut(rows: CellRows, cells: Sequence[Cell]) -> Cut:
 
 
 def _beyond(rows: CellRows, places: str, cells: Sequence[Cell]) -> tuple[str, ...]:
-    """Return the SELECT of what is left out of each row. places: the SQL of a place a row."""
+    """Return the SELECT of the attributes left out of each row. places: the SQL of a place a row."""
     _name_places(rows, cells)
     return (BEYOND_CUT(seq=rows.seq, places=places, cells=rows.relation),)
 
@@ -360,7 +374,7 @@ def _wide(rows: CellRows, cell: Cell, over: str | None, *, spared: str | None) -
 
 
 def _with_empty(rows: CellRows, text: str, value: str) -> str:
-    """Return the SQL of what a cell does, an empty one included."""
+    """Return the SQL of the effect of a cell, an empty one included."""
     empty = EMPTY_CELL[rows.empty]
     return VALUE_OR_EMPTY(text=text, empty=empty, value=value) if empty else value
 
@@ -368,7 +382,7 @@ def _with_empty(rows: CellRows, text: str, value: str) -> str:
 def _remarks(
     rows: CellRows, cut: Cut, key: str, *, held: str, deleted: DeletedNames | None
 ) -> list[str]:
-    """Return the SELECTs of what is worth knowing of the rows that set an attribute."""
+    """Return the SELECTs of remarks on the rows that set an attribute."""
     attribute = quote_text(key)
     names = deleted.sql if deleted and key in deleted.keys else None
     # The code, and what else a row must meet besides setting the attribute.
@@ -404,7 +418,7 @@ def _lay_loose(
     *,
     spoiled: bool,
 ) -> list[str]:
-    """Lay the attributes without a column end to end; return the SELECT of what breaks a limit.
+    """Lay the attributes without a column end to end; return the SELECT of values over a limit.
 
     spoiled: a string may be too long.
     """
@@ -484,7 +498,7 @@ def _lay(
 
 
 def _loose_remarks(rows: CellRows, keys: Sequence[str], deleted: DeletedNames | None) -> list[str]:
-    """Return the SELECTs of what is worth knowing of attributes without a column."""
+    """Return the SELECTs of remarks on attributes without a column."""
     remarks = []
     unknown = listed([quote_text(key) for key in keys if is_unknown_reserved(key)])
     if unknown:

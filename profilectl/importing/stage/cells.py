@@ -1,4 +1,4 @@
-"""One column of a file as SQL: what it means, how its text is read, how it is held.
+"""One column of a file as SQL: its meaning, its text, and how the text is held.
 
 The readers of CSV, of Parquet and of paths make cells; `table_columns` stages them.
 """
@@ -35,6 +35,7 @@ STRING_OVER = SqlTemplate(
     "case when strlen({text}) > {most} and length({text}) > {most} then 'UA_VALUE_TOO_LONG' end"
 )
 
+# Whether a cell has a value.
 FILLED = SqlTemplate("{text} is not null")
 
 # (seq, code, detail) of the rows that cannot be used.
@@ -44,7 +45,7 @@ from {cells}
 where {condition}
 """)
 
-# (seq, code, attribute) of the rows of which something is left out.
+# (seq, code, attribute) of the rows from which something is left out.
 SKIPPED = SqlTemplate("""
 select {seq} as seq, '{code}' as code, {attribute} as attribute
 from {cells}
@@ -54,14 +55,14 @@ where {condition}
 
 @dataclass(frozen=True, slots=True)
 class CellFault:
-    """What makes a row unusable."""
+    """A fault that makes a row unusable."""
 
     code: str
     """The code of the reject."""
     condition: str
     """The SQL of whether a row has the fault."""
     detail: str
-    """The SQL of what the reject says besides its code."""
+    """The SQL of the detail of the reject."""
 
 
 @dataclass(slots=True)
@@ -69,7 +70,7 @@ class Cell:
     """One column of a file."""
 
     field: BatchField
-    """What the column means."""
+    """The meaning of the column."""
     text: str
     """The SQL of its value as text."""
     held: str
@@ -77,7 +78,7 @@ class Cell:
     over: str | None = None
     """The SQL of the code of the limit that a value breaks, null for none; None: no value can."""
     faults: tuple[CellFault, ...] = ()
-    """What makes a row unusable, besides what its text can say."""
+    """The faults that make a row unusable, besides those that its text can show."""
     json: bool = False
     """Whether its text is JSON, of a number, a boolean or a list."""
 
@@ -95,9 +96,9 @@ class CellRows:
     keys: AttributeColumns
     """Which column an attribute has."""
     reading: Reading
-    """What the rows are read against."""
+    """The rules that the rows are read by."""
     empty: str = "ignore"
-    """What an empty cell does to its attribute: ignore, delete or set."""
+    """The effect of an empty cell on its attribute: ignore, delete or set."""
     event_type: str | None = None
     """The event type that the name of the file says."""
 

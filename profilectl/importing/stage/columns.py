@@ -1,4 +1,4 @@
-"""What each column of a file means: names, the platform's manifest, and --map.
+"""The meaning of each column of a file: by its name, the platform's manifest, and --map.
 
 Sources: design.md 4 (columns), domain.md 8.1 (manifest, duplicate headers, unknown roots).
 """
@@ -47,18 +47,18 @@ class Manifest:
     has_header: bool
     """Whether the files that it describes have a header."""
     columns: tuple[tuple[str | None, BatchField], ...]
-    """The name of each column, None where it is known by its place, and what it means."""
+    """The name of each column, None where it is known by its place, and its meaning."""
 
 
 class ColumnFaults:
-    """What is wrong with the columns of a file, gathered, so that one message says all of it."""
+    """The faults of the columns of a file, gathered, so that one message names all of them."""
 
     def __init__(self) -> None:
         self._faults: list[str] = []
         self._hints: dict[str, None] = {}
 
     def add(self, fault: str, hint: str) -> None:
-        """Add a fault, and what to do about it."""
+        """Add a fault, and a hint what to do about it."""
         self._faults.append(fault)
         self._hints[hint] = None
 
@@ -114,7 +114,7 @@ def _manifest_document(path: str) -> object:
 def _manifest_entry(
     place: str, entry: object, *, has_header: bool
 ) -> tuple[str | None, BatchField]:
-    """Return the name of a column and what it means. Raises InputRefused, naming the place."""
+    """Return the name of a column and its meaning. Raises InputRefused, naming the place."""
     if not isinstance(entry, dict) or entry.get("action", "keep") not in ("keep", "ignore"):
         raise InputRefused(f'{place}: action must be "keep" or "ignore"')
     name = entry.get("column")
@@ -171,7 +171,7 @@ def read_map(options: Sequence[str]) -> dict[str, BatchField]:
 def flat_columns(
     manifest: Manifest | None, mapped: Mapping[str, BatchField]
 ) -> dict[str, BatchField]:
-    """Return what names of flat rows of JSON are mapped to. Raises InputRefused."""
+    """Return the fields that names of flat rows of JSON are mapped to. Raises InputRefused."""
     if manifest is None:
         return dict(mapped)
     if not manifest.has_header:
@@ -200,7 +200,7 @@ def read_columns(
     line: int | None = None,
     filled: Collection[int] | None = None,
 ) -> list[BatchField]:
-    """Return what each column of a file means, in order.
+    """Return the meaning of each column of a file, in order.
 
     unknown: what a dotted name is that is no field: refuse, attribute or ignore. line: the line of
     the header. filled: the places, from 0, of nameless columns that are known to have a value;
@@ -239,7 +239,7 @@ def read_columns(
 def _by_map(
     names: Sequence[str], mapped: Mapping[str, BatchField], faults: ColumnFaults
 ) -> dict[int, BatchField]:
-    """Return what --map says of each place, from 0.
+    """Return the field that --map says for each place, from 0.
 
     A column is named by its name, else by #PLACE.
     """
@@ -265,7 +265,10 @@ def _by_map(
 def _by_manifest(
     path: str, names: Sequence[str], manifest: Manifest, *, faults: ColumnFaults
 ) -> list[BatchField | None]:
-    """Return what a manifest says of each column. Raises InputRefused: it describes others."""
+    """Return the field that a manifest says for each column.
+
+    Raises InputRefused where it describes other columns.
+    """
     if not manifest.has_header:
         if len(manifest.columns) != len(names):
             raise InputRefused(
@@ -287,7 +290,7 @@ def _by_manifest(
 def _by_name(
     name: str, place: int, unknown: str, *, faults: ColumnFaults, in_header: bool
 ) -> BatchField:
-    """Return what the name of a column means."""
+    """Return the meaning of the name of a column."""
     try:
         return field_meant(name, unknown)
     except Unusable as error:
@@ -345,11 +348,11 @@ def _find_same(
         place_of.setdefault(field, place)
 
 
-# What messages say of columns
+# Messages about columns
 
 
 def no_name(places: Sequence[int]) -> tuple[str, str]:
-    """Return what is wrong with nameless columns that have values, and what to do."""
+    """Return the fault of nameless columns that have values, and a hint."""
     number = places[0] + 1
     hint = (
         f'name them by place: --map "#{number}=user_attributes.NAME", or --map "#{number}=ignore"'

@@ -1,6 +1,4 @@
-"""Which of the --map options are for which of several files: together they must have every column
-that is named.
-"""
+"""The --map options of each of several files: together they must have every column that is named."""
 
 from __future__ import annotations
 
@@ -50,7 +48,7 @@ def maps_of(
     path_names: Callable[[InputFile], Iterable[str]] = lambda file: (),
     unread_files: Sequence[InputFile] = (),
 ) -> list[Maps]:
-    """Return what is mapped in each file, in order.
+    """Return the part of --map that is for each file, in order.
 
     A single file is left to its reader. csv_names: from a CSV file to its columns. path_names: from
     a file to the columns in its path. unread_files: files of the import that are not read again,

@@ -13,12 +13,12 @@ Path = tuple[str, ...]
 
 
 class MemberFault(NamedTuple):
-    """What makes a member of a batch wrong."""
+    """A fault of a member of a batch."""
 
     condition: str
     """The SQL of whether a row has the fault."""
     detail: str
-    """What a message says of it."""
+    """The message."""
 
 
 def member_fault(columns: Sequence[tuple[str, str]], json: Collection[str] = ()) -> str | None:
@@ -64,7 +64,7 @@ def _paths(member: BatchMember, texts: Mapping[Path, str]) -> list[Path]:
 def _faults(
     member: BatchMember, path: Path, texts: Mapping[Path, str], *, lists: bool
 ) -> Iterator[MemberFault]:
-    """Yield what can be wrong at one path. lists: the text may be a list."""
+    """Yield the faults that a row can have at one path. lists: the text may be a list."""
     name, cell, below = ".".join(path), texts.get(path), _any(texts, path)
     if cell:
         fits = _fits(member, cell, lists=lists)

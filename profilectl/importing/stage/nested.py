@@ -15,9 +15,11 @@ Tree = dict[str, "Tree | str"]
 
 # The JSON of a cell: of a string, of a number or a boolean where it reads as one, of a boolean.
 STRING_JSON = SqlTemplate("to_json({text})::varchar")
+# A number or a boolean where the text reads as one, else a string.
 TYPED_JSON = SqlTemplate(
     "case when regexp_full_match({text}, '{typed}') then {text} else to_json({text})::varchar end"
 )
+# A boolean where the text means one, else a string.
 BOOLEAN_JSON = SqlTemplate("case lower({text}) {booleans} else to_json({text})::varchar end")
 # An object of the members that are there, null where none is.
 OBJECT_JSON = SqlTemplate("nullif('{' || concat_ws(',', {members}) || '}', '{}')")

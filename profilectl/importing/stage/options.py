@@ -14,15 +14,15 @@ class ReadingOptions:
     """How the files of an import are to be read."""
 
     manifest: Manifest | None = None
-    """The platform's manifest, which says what columns mean; None: there is none."""
+    """The platform's manifest, which describes the columns; None: there is none."""
     mapped: Mapping[str, BatchField] = field(default_factory=dict)
-    """What --map says, by the name of a column or its place."""
+    """The fields of --map, by the name of a column or its place."""
     delimiter: str | None = None
     """The character between CSV cells; None: it is found."""
     empty: str = "ignore"
-    """What an empty cell does to its attribute: ignore, delete or set (design.md R6)."""
+    """The effect of an empty cell on its attribute: ignore, delete or set (design.md R6)."""
     reading: Reading = field(default_factory=Reading)
-    """What the rows are read against."""
+    """The rules that the rows are read by."""
     quote: str | None = None
     """The character around CSV cells; None: the double quote."""
     escape: str | None = None
@@ -30,9 +30,11 @@ class ReadingOptions:
     skip_lines: int = 0
     """How many physical lines stand above the header of a CSV file."""
     ragged: str = "reject"
-    """What a CSV record with too few or too many cells is: reject or pad."""
+    """The treatment of a CSV record with too few or too many cells: reject or pad."""
     encoding_errors: str = "refuse"
-    """What a line that is not valid in its encoding is: refuse (the file) or reject (the row)."""
+    """The treatment of a line that is not valid in its encoding: refuse (the file) or reject (the
+    row).
+    """
     path_columns: bool = False
     """Whether key=value folders of a path are columns of its rows."""
     binary_as_text: bool = False

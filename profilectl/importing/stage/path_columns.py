@@ -23,7 +23,7 @@ NAMED = 3
 
 
 def path_columns(path: str) -> dict[str, str | None]:
-    """Return what the folders of a path say: name -> value, percent signs decoded.
+    """Return the columns of a path: name -> value, percent signs decoded.
 
     Raises InputRefused for what is not UTF-8.
     """
@@ -67,26 +67,26 @@ def unread(paths: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class PathCells:
-    """What the columns of a path become."""
+    """The columns of a path as cells."""
 
     cells: list[Cell]
     """The columns."""
     meaning: tuple[tuple[str, str], ...]
     """How each was read."""
     notices: list[str]
-    """What there is to say of those that the file has itself."""
+    """Notices of the columns that the file has itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class PathColumns:
-    """What stands in the path of a file beside the columns of the file itself."""
+    """The columns in the path of a file, beside those of the file itself."""
 
     path: str
     """The file's name, as it was given."""
     names: Sequence[str]
     """The columns of the file itself."""
     values: Mapping[str, str | None]
-    """What the folders say; nothing where that is not to be read."""
+    """The values of the folders; none where they are not to be read."""
 
     @classmethod
     def of(cls, path: str, names: Sequence[str], options: ReadingOptions) -> PathColumns:
@@ -97,17 +97,17 @@ class PathColumns:
         return name not in self.values or name in self.names
 
     def own_map(self, mapped: Mapping[str, BatchField]) -> dict[str, BatchField]:
-        """Return what is mapped of the file's own columns."""
+        """Return the part of --map that is for the file's own columns."""
         return {name: field for name, field in mapped.items() if self._is_own(name)}
 
     def own_manifest(self, manifest: Manifest | None) -> Manifest | None:
-        """Return what a manifest says of the file's own columns."""
+        """Return the part of a manifest that is for the file's own columns."""
         return manifest and replace(
             manifest, columns=tuple(entry for entry in manifest.columns if self._is_own(entry[0]))
         )
 
     def fields(self, options: ReadingOptions) -> dict[str, BatchField]:
-        """Return what each column of the path means."""
+        """Return the meaning of each column of the path."""
         mapped = {name: field for name, field in options.mapped.items() if not self._is_own(name)}
         if options.manifest:
             mapped = {
@@ -126,7 +126,7 @@ class PathColumns:
         return dict(zip(names, fields, strict=True))
 
     def cells(self, own: Sequence[BatchField], options: ReadingOptions) -> PathCells:
-        """Return what the columns of the path become. own: what the file's own columns mean.
+        """Return the columns of the path as cells. own: the meaning of the file's own columns.
 
         A column that the file has itself is not read from the path.
         """

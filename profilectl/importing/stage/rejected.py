@@ -55,7 +55,7 @@ class RejectFault(NamedTuple):
     code: str
     """The code of the new reject."""
     detail: str
-    """What it says besides."""
+    """The detail of the new reject."""
 
 
 class RejectLine(NamedTuple):
@@ -66,7 +66,7 @@ class RejectLine(NamedTuple):
     offset: int
     """The byte at which it begins."""
     text: bytes
-    """What stands in it."""
+    """Its text."""
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """Files -> staged rows: text in, the same text out, and rejects for what cannot be used.
 
-source/ opens what the user named; columns.py says what each column means; csv/, json/ and parquet/
-read; table_columns.py makes staged columns of a table's columns; staged.py is what is left behind,
+source/ opens the files that the user named; columns.py says what each column means; csv/, json/ and
+parquet/ read; table_columns.py makes staged columns of a table's columns; staged.py has the result,
 and says where a rejected row gets its reason.
 """
 
@@ -42,14 +42,17 @@ ROWS_OF_FILE = SqlTemplate("""
 select seq + {offset} as seq, {columns}
 from ({rows})
 """)
+# The places of the rows of one file.
 SEQS_OF_FILE = SqlTemplate("""
 select seq + {offset} as seq
 from ({rows})
 """)
+# The attributes without a column of one file.
 LOOSE_OF_FILE = SqlTemplate("""
 select seq + {offset} as seq, key, value
 from {loose}
 """)
+# The events of one file.
 EVENTS_OF_FILE = SqlTemplate("""
 select seq + {offset} as seq, {columns}
 from ({events})
@@ -76,7 +79,7 @@ UNION_ALL = "\nunion all\n"
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """What is staged as one: a file, or the rows of rejects that come from one."""
+    """A file that is staged as one: an input, or the rows of rejects that come from one."""
 
     file: InputFile
     """The file."""
@@ -133,7 +136,7 @@ def stage_files(
 
 
 def head_of(file: InputFile, options: ReadingOptions) -> tuple[object, ...]:
-    """Return what must be the same in two CSV files whose rows are to stand under one header."""
+    """Return the parts of a head that must be the same in CSV files that get one header."""
     header = header_of(file, options)
     if not header.has_header:
         return header.dialect, len(header.names)

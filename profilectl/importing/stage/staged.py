@@ -1,4 +1,4 @@
-"""What staging leaves behind: the shape of the staged rows, and the rejects.
+"""The result of staging: the shape of the staged rows, and the rejects.
 
 Every reader makes a relation of its file's rows under the same column names, so that the steps
 after it need not know which format a row came from:
@@ -53,7 +53,7 @@ SKIPS = [
     ("type", "UTINYINT"),
     ("value", "VARCHAR"),
 ]
-"""What is left out of a row: an attribute, or an identity by its type and value."""
+"""Something left out of a row: an attribute, or an identity by its type and value."""
 EVENT = [
     ("seq", "BIGINT"),
     ("place", "INTEGER"),
@@ -75,7 +75,9 @@ LINE_A_ROW = SqlTemplate("""
   select unnest(range({span})) as seq, unnest(range({span})) + {first_line} as line
 )
 """)
+# The column of an attribute that no batch had before.
 ADD_COLUMN = SqlTemplate("alter table {table} add column {column} VARCHAR")
+# Rows as lists, one a column; columns that are not named are null.
 INSERT_BY_NAME = SqlTemplate("""
 insert into {table} by name
 select {columns}
@@ -101,7 +103,7 @@ class AttributeColumns:
 
 @dataclass(slots=True)
 class StagedFile:
-    """One file's rows: the SELECT that reads them, and what it has."""
+    """One file's rows: the SELECT that reads them, and the columns it has."""
 
     name: str
     """The name that reports show."""
@@ -130,7 +132,7 @@ class StagedFile:
     events_in_order: bool = False
     """Whether events come by seq and place, because none is joined with anything."""
     unit: str = "line"
-    """What a place in the file is: "line", or "row" where a file has no lines."""
+    """How a place in the file is counted: "line", or "row" where a file has no lines."""
     first_line: int = 1
     """The physical line of the row at seq 0, where the row at seq n begins n lines later."""
     lines: str | None = None
@@ -150,7 +152,7 @@ class StagedFile:
     are nobody's.
     """
     notices: list[str] = field(default_factory=list)
-    """What a person should know of how the file was read."""
+    """Notices for a person of how the file was read."""
     raw: str | None = None
     """Of Parquet, the SELECT (row, raw) of the original rows."""
     more: bool = False

@@ -68,10 +68,11 @@ from (
 )
 """)
 
-# Of several columns of one identity type: the keys of a row, and the text of the first that may be
-# used; where none may, the first that is filled.
+# The keys of a row in several columns of one identity type.
 KEYS_OF_TYPE = SqlTemplate("list_transform([{texts}], lambda text: {key})")
+# Whether the columns say different identities.
 SEVERAL_KEYS = SqlTemplate("len(list_distinct({keys})) > 1")
+# The text of the first that may be used, else of the first that is filled.
 USABLE_TEXT = SqlTemplate(
     "coalesce(list_filter([{texts}], lambda text: {key} is not null)[1], {texts})"
 )
@@ -85,7 +86,9 @@ from (
 where code is not null
 """)
 
+# Each text of a column once.
 DISTINCT_CELLS = SqlTemplate("select distinct {text} from {cells} where {text} is not null")
+# The rows whose cell names no attributes to delete.
 DELETED_INVALID = SqlTemplate("""
 select {cells}.{seq} as seq, 'DELETED_INVALID' as code, {deleted}.detail
 from {cells}
@@ -93,11 +96,17 @@ join {deleted} on {deleted}.cell = {text}
 where {deleted}.keys is null
 """)
 
+# A long expression, computed once.
 WRITTEN_DOWN = SqlTemplate("select {seq} as row, {value} as value from {cells}")
+# Events that were written down.
 ALL_OF = SqlTemplate("select * from {relation}")
+# The value of a row that was written down.
 READ_BACK = SqlTemplate("(select value from {table} where row = {cells}.{seq})")
+# The identity of a device beside what is stated of the device.
 DEVICE_IDENTITY = SqlTemplate("case when {filled} then to_json(coalesce({texts}))::varchar end")
+# A cell that is filled and no whole number.
 NO_NUMBER = SqlTemplate("{text} <> '' and {number} is null")
+# The same, and 0 is no MPID.
 NO_NUMBER_OR_ZERO = SqlTemplate("{text} <> '' and ({number} is null or {number} = 0)")
 
 
@@ -115,7 +124,7 @@ class KeptFields:
 
 @dataclass(slots=True)
 class StagedEvents:
-    """What the event columns of a file become."""
+    """The events of a file with columns."""
 
     selects: list[str] = field(default_factory=list)
     """SELECTs in the shape of staged.EVENT."""
@@ -299,7 +308,7 @@ def _unknown_identities(rows: CellRows, cells: Sequence[Cell]) -> list[str]:
 
 
 def _stage_events(rows: CellRows, cells: Sequence[Cell]) -> StagedEvents:
-    """Return what the columns of events become. Raises InputRefused where they contradict."""
+    """Return the events of the columns. Raises InputRefused where they contradict one another."""
     if not cells:
         return StagedEvents()
     check_nested(len(cells), "events")

@@ -38,7 +38,7 @@ TOTALS = (
 )
 """How the first cell of a row begins that is a total of a report."""
 FIGURE = r"[^\p{L}]*"
-"""What stands in the other cells of such a row: no letters."""
+"""A text of the other cells of such a row: no letters."""
 
 # The rows of a file. Everything is stated, nothing sniffed: a sniffer changes values (design.md 3).
 READ_CSV = SqlTemplate("""
@@ -62,6 +62,7 @@ from read_csv(
   max_line_size = 4000000{line_end}
 )
 """)
+# Not every byte was accounted for: the rows are read again, carefully.
 DROP = SqlTemplate("drop table {table}")
 
 # The rows, the quotes and the line ends inside cells, and the lengths of the cells.
@@ -71,6 +72,7 @@ from {rows}
 """)
 # Each row with all its cells put together.
 WITH_TEXT = SqlTemplate("(select *, concat({columns}) as cells from {table})")
+# How often a character stands inside cells. Most cells have none, and to see that is cheap.
 COUNTED = SqlTemplate("""
 coalesce(
   sum(
@@ -83,7 +85,9 @@ coalesce(
   0
 )
 """)
+# Rows of a single column that are empty, or blank lines.
 EMPTY_FIRST_CELLS = SqlTemplate("select count(*) from {table} where c0 is null")
+# Counts over the rows.
 VALUES_OF = SqlTemplate("select {columns} from {table}")
 
 # The line of each row: where no cell holds a line end it follows from the place, and no column is
@@ -93,6 +97,7 @@ create temp view {table}_line as
 select rowid as seq, rowid + {first_line} as line
 from {table}
 """)
+# The same where cells hold line ends: each row begins after all line ends before it.
 LINES_COUNTED = SqlTemplate("""
 create temp table {table}_line as
 select seq,
@@ -114,12 +119,15 @@ from (
 
 # Rows that are no person's.
 IS_HEADER_CELL = SqlTemplate("({cell} in ({written}, {name}) or trim({cell}, ' \ufeff') = {name})")
+# Whether there is a row that meets a condition.
 ANY_ROW = SqlTemplate("select 1 from {table} where {condition} limit 1")
+# The header again, as where files were put together.
 HEADERS = SqlTemplate("""
 select rowid as seq, 'HEADER_REPEATED' as code, '' as detail
 from {table}
 where {is_header}
 """)
+# A total of a report: a word for it, and numbers.
 REPORT_TOTALS = SqlTemplate("""
 select rowid as seq, 'REPORT_TOTAL' as code, c0 as detail
 from {table}
@@ -134,12 +142,13 @@ where {is_total}
 
 # The rows with a seq, in which a cell that has one of some texts is empty.
 WITHOUT_NULLS = SqlTemplate("select rowid as seq, {columns} from {table}")
+# A cell, empty where it has one of the texts.
 WITHOUT_NULL = SqlTemplate("case when {cell} in ({nulls}) then null else {cell} end as {cell}")
 
 
 @dataclass(slots=True)
 class ByteCounts:
-    """What a pass over the bytes of the rows counted."""
+    """The counts of a pass over the bytes of the rows."""
 
     size: int = 0
     """The bytes."""

@@ -100,7 +100,7 @@ def file_event_type(name: str) -> str | None:
 def _fields(
     file: InputFile, header: Header, path: PathColumns, *, options: ReadingOptions
 ) -> list[BatchField]:
-    """Return what each column of the file means."""
+    """Return the meaning of each column of the file."""
     return read_columns(
         file.name,
         header.names,
@@ -133,7 +133,7 @@ def _needed_cells(
 def _staged_file(
     task: StageTask, header: Header, fields: Sequence[BatchField], *, count: int
 ) -> StagedFile:
-    """Return what is known of a file before its columns are staged."""
+    """Return a file whose columns are not staged yet."""
     return StagedFile(
         name=task.file.name,
         sha256=task.file.sha256,

@@ -1,6 +1,4 @@
-"""How the cells of a CSV file are written: what separates and encloses them, and what stands before
-a quote in one.
-"""
+"""The dialect of a CSV file: the characters that separate and enclose cells, and escape quotes."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from typing import NamedTuple
 from profilectl.codes import UsageError
 
 NO_QUOTE = "none"
-"""What `--quote` says where no character encloses cells."""
+"""The value of `--quote` where no character encloses cells."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,11 +58,11 @@ class Header:
     filled: frozenset[int] = frozenset()
     """The places, from 0, of nameless columns that have a value in one of the first records."""
     notices: tuple[str, ...] = ()
-    """What a person should know."""
+    """Notices for a person."""
 
 
 class RawHeader(NamedTuple):
-    """The header as it stands in the file, and what stands around it."""
+    """The header as it stands in the file, and its surroundings."""
 
     text: str
     """The header, or the first record of a file without one."""
@@ -77,7 +77,7 @@ class RawHeader(NamedTuple):
     end: int
     """The byte behind it."""
     following: Following
-    """What follows it."""
+    """The beginning of the rows."""
 
 
 def read_header(
@@ -131,7 +131,7 @@ def read_header(
 
 
 def _raw_header(file: InputFile, dialect: Dialect, skip_lines: int) -> RawHeader:
-    """Read the header, and some of what follows. Raises InputRefused."""
+    """Read the header, and the beginning of the rows. Raises InputRefused."""
     with file.local.open("rb") as stream:
         start = len(BOM) if stream.read(len(BOM)) == BOM else 0
         stream.seek(start)
@@ -249,7 +249,7 @@ def _decoded(name: str, line: int, raw: bytes) -> str:
 
 
 class Following:
-    """What follows the header, as far as it is looked at. cut: the file goes on."""
+    """The beginning of the rows behind the header. cut: the file goes on."""
 
     def __init__(self, sample: bytes, *, cut: bool) -> None:
         self._text, self._cut = sample.decode("utf-8", "replace"), cut
@@ -363,7 +363,7 @@ def _bare(written: list[str]) -> list[str]:
 def _notices(
     place: str, written: list[str], names: list[str], *, records: list[list[str]]
 ) -> Iterator[str]:
-    """Yield what a person should know of a header. place: the file and the line."""
+    """Yield the notices of a header. place: the file and the line."""
     wider = sum(any(cells[len(names) :]) for cells in records)
     if records and wider > len(records) / 2:
         most = max(map(len, records))

@@ -26,9 +26,13 @@ MOST_BROKEN = 1_000
 ROWS = 20_000
 """How many rows are written at once."""
 
+# The cells of each row.
 CREATE_ROWS = SqlTemplate("create temp table {table} ({columns})")
+# The line at which each row begins.
 CREATE_LINES = SqlTemplate("create temp table {table}_line (seq BIGINT, line BIGINT)")
+# Rows as lists, one a column: a hundred times faster than row by row.
 INSERT_ROWS = SqlTemplate("insert into {table} select {columns}")
+# Their places and lines.
 INSERT_LINES = SqlTemplate("""
 insert into {table}_line
 select unnest($seq::BIGINT[]), unnest($line::BIGINT[])
@@ -36,12 +40,12 @@ select unnest($seq::BIGINT[]), unnest($line::BIGINT[])
 
 
 class RowFault(NamedTuple):
-    """What makes a record unusable."""
+    """A fault that makes a record unusable."""
 
     code: str
     """The code of the reject."""
     detail: str
-    """What it says besides."""
+    """The detail of the reject."""
 
 
 class Record(NamedTuple):
@@ -231,7 +235,7 @@ class RecordReader:
 
 
 def _broken(error: csv.Error, of_record: list[str], quote: str) -> RowFault:
-    """Return what is wrong with a record that the reader could not read."""
+    """Return the fault of a record that the reader could not read."""
     if "longer" in str(error) or "field limit" in str(error):
         most = f"over {LONGEST_RECORD // 1024**2} MiB or {MOST_LINES:,} lines"
         return RowFault("ROW_TOO_LONG", most)
@@ -240,7 +244,7 @@ def _broken(error: csv.Error, of_record: list[str], quote: str) -> RowFault:
 
 
 def _row_fault(cells: list[str], width: int) -> RowFault | None:
-    """Return what is wrong with the cells of a row."""
+    """Return the fault of the cells of a row."""
     if len(cells) != width:
         code = "CSV_TOO_FEW_CELLS" if len(cells) < width else "CSV_TOO_MANY_CELLS"
         return RowFault(code, f"{len(cells)} cells, the header has {width} columns")

@@ -40,6 +40,7 @@ where {filled}
 
 # A cell says the type, else the name of the file or the columns that are filled.
 TYPE = SqlTemplate("coalesce({event_type}, {inferred})")
+# The member that names an event of its type; an empty one names nothing.
 NAME = SqlTemplate("nullif(case {type} {named} when 'commerce_event' then {action} end, '')")
 # The action of a product; where nothing of a product is stated, that of a promotion.
 ACTION = SqlTemplate(
@@ -49,35 +50,42 @@ ACTION = SqlTemplate(
 SESSION = SqlTemplate(
     "coalesce(nullif({uuid}, ''), case when {id} not in ('', 'true', 'false') then {id} end)"
 )
+# The event as JSON; data is left out where nothing is in it.
 JSON = SqlTemplate(
     """'{' || coalesce('"data":' || {data} || ',', '')"""
     """ || '"event_type":' || to_json({type})::varchar || '}'"""
 )
+# A custom event that says no type is of the type other, and is stored so.
 CUSTOM_TYPE = SqlTemplate(
     "case when {type} = 'custom_event' and {custom_type} is null"
     """ then '"custom_event_type":"other"' end"""
 )
+# A member that is stated as an object, in the place of a text.
 OBJECT = SqlTemplate("case when {filled} then 'object' end")
 # A text as a message shows it.
 SHOWN = SqlTemplate("case when length({text}) > 40 then {text}[:40] || '...' else {text} end")
 
 # Conditions of faults and of limits.
 MISSING = SqlTemplate("{type} = '{name}' and coalesce({member}, '{default}') = ''")
+# An opt-out that says neither true nor false.
 NOT_BOOLEAN = SqlTemplate(
     "{type} = 'opt_out' and (lower({text}) not in ({booleans}) or {is_object})"
 )
+# A cell that is filled and no whole number.
 NO_NUMBER = SqlTemplate("{text} <> '' and {number} is null")
+# Conditions of which a null one is not met.
 IN_FORCE = SqlTemplate("coalesce({conditions}, false)")
+# The first fault of a row that has an event.
 FAULT = SqlTemplate("case when not {filled} then null {faults} end")
 
 
 class EventFault(NamedTuple):
-    """What makes a row's event wrong."""
+    """A fault of a row's event."""
 
     condition: str
     """The SQL of whether a row has the fault."""
     detail: str
-    """The SQL of what a message says of it."""
+    """The SQL of the message."""
 
 
 @dataclass(frozen=True, slots=True)

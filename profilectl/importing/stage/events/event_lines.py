@@ -98,13 +98,17 @@ from (
   from ({events})
 )
 """)
+# How many events are not understood.
 NOT_UNDERSTOOD = SqlTemplate("select count(*) from {table} where not ok")
+# Lines with such an event are read in Python.
 MARK_LINES = SqlTemplate("""
 update {lines}
 set ok = false
 where seq in (select seq from {table} where not ok)
 """)
+# Every event, where all are understood.
 ALL_EVENTS = SqlTemplate("select {columns} from {table}")
+# The events of the lines of which all are understood.
 EVENTS_OF_OK_LINES = SqlTemplate("""
 select {columns}
 from {table}
@@ -124,24 +128,29 @@ end
 CUSTOM_EVENT = SqlTemplate(
     """regexp_full_match({event_name}, '"[^"\\\\]+"') and {custom_type} in ({types})"""
 )
+# An action on products, and neither of the other two.
 COMMERCE_EVENT = SqlTemplate("""
 starts_with({product_action}, '{')
 and not ({promotion_action} is not null and {promotion_action} <> 'null')
 and not ({product_impressions} is not null and {product_impressions} <> 'null')
 """)
+# An opt-out that says true or false, or nothing.
 OPT_OUT = SqlTemplate("({opted} is null or {opted} in ('true', 'false'))")
 
 # Every object is one of those looked at, and none has a key twice: there are as many braces as
 # objects. An event has two objects, and that of its custom attributes.
 BRACES = "(strlen(event) - strlen(replace(event, '{', '')))"
+# Whether one of the plain objects has no key twice.
 DISTINCT_KEYS = SqlTemplate(
     "(k[{place}] is null or len(k[{place}]) = len(list_distinct(k[{place}])))"
 )
+# Whether every object of an event is looked at, and none has a key twice.
 ALL_DISTINCT = SqlTemplate(
     "{braces} = len(list_filter({keys}, lambda names: names is not null))"
     " and list_bool_and(list_transform({keys},"
     " lambda names: names is null or len(names) = len(list_distinct(names))))"
 )
+# Most events have the plain objects alone, and to look at the others takes longer.
 NO_KEY_TWICE = SqlTemplate("""
 case when {braces} = 2 + (k[3] is not null)::int then {plain} else {all_distinct} end
 """)
@@ -150,9 +159,11 @@ case when {braces} = 2 + (k[3] is not null)::int then {plain} else {all_distinct
 NAME_FITS = SqlTemplate(
     """(name is null or (starts_with(name, '"') and strlen(name) between 3 and {longest}))"""
 )
+# Custom attributes that are neither too long nor too many.
 ATTRIBUTES_FIT = SqlTemplate(
     "strlen(coalesce({attributes}, '')) < {longest} and coalesce(len(k[3]), 0) <= {most}"
 )
+# Keys of custom attributes; only long ones need a look.
 KEYS_FIT = SqlTemplate("""
 case
   when strlen({attributes}) > {longest}
@@ -160,7 +171,9 @@ case
   else true
 end
 """)
+# A member that is an object, if it is there.
 IS_OBJECT_OR_NULL = SqlTemplate("({part} is null or starts_with({part}, '{'))")
+# A session's UUID that is a text, if it is there.
 UUID_IS_TEXT = SqlTemplate(
     """coalesce({uuid}, '"x"') not in ('null', 'true', 'false', '""')"""
     " and not starts_with(coalesce({uuid}, ''), '{')"

@@ -54,8 +54,8 @@ class Shape:
     pattern: str
     """The expression that matches an event of it, from its first letter to its last."""
     groups: tuple[str, ...]
-    """What the pattern captures: type, and where there are any name, at (the event's own time) and
-    session, in their order in the event.
+    """The parts that the pattern captures: type, and where there are any name, at (the event's own
+    time) and session, in their order in the event.
     """
 
 

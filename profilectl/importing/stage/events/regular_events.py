@@ -22,7 +22,7 @@ from profilectl.rules.text.values import NotJson, parse_json
 from profilectl.store.scratch import Scratch
 
 MARK = '["profilectl: cut out"]'
-"""What a short line has in the place of its events.
+"""The list that a short line has in the place of its events.
 
 A line that has it by itself is not understood.
 """
@@ -35,6 +35,7 @@ SAMPLE_LENGTH = 32 * 1024
 """How many bytes a line of the sample has at most."""
 _EVENT_COLUMNS = ", ".join(column for column, _ in EVENT)
 
+# Some lines spread over the file, none of them very long.
 SAMPLED_LINES = SqlTemplate("""
 select line
 from {lines}
@@ -87,6 +88,7 @@ select *,
        end as {match}
 from ({events})
 """)
+# The events with what their shape found; ok, where a shape matched and the name fits.
 MATCHED_EVENTS = SqlTemplate("""
 select *, type is not null and coalesce(strlen(name) <= {longest_name}, true) as ok
 from (
@@ -103,8 +105,11 @@ select seq, before || {mark} || after as line, true as cut
 from {table}
 where place = 0 and not contains(before || ' ' || after, {mark_text}){condition}
 """)
+# ... but of the lines of which an event has no known shape.
 NOT_STRANGE = SqlTemplate(" and seq not in (select seq from {table} where not ok)")
+# Whether there is such an event.
 HAS_STRANGE = SqlTemplate("select exists (from {table} where not ok)")
+# The lines that are not cut stay as they are.
 INSERT_OTHER_LINES = SqlTemplate("""
 insert into {short}
 select rowid, line, false
@@ -114,7 +119,9 @@ where rowid not in (select seq from {short})
 
 # The events of the lines that were understood; of all lines, where all were.
 EVENTS_CUT = SqlTemplate("select {columns} from {table}")
+# The short lines that were understood.
 UNDERSTOOD_LINES = SqlTemplate("select seq from {lines} where ok and events = {mark}")
+# How many short lines were not.
 LINES_NOT_UNDERSTOOD = SqlTemplate("""
 select (select count(*) from {table} where place = 0) - (select count(*) from ({understood}))
 """)

@@ -54,17 +54,23 @@ from read_csv(
   max_line_size = 4000000
 )
 """)
+# How many lines there are, and how many bytes with their line ends.
 SIZE_OF_LINES = SqlTemplate("""
 select count(*), coalesce(sum(strlen(line) + 1), 0)::bigint
 from {lines}
 """)
+# The lines where none is cut.
 WHOLE_LINES = SqlTemplate("(select rowid as seq, line, false as cut from {lines})")
+# How many rows a query has.
 COUNT = SqlTemplate("select count(*) from ({rows})")
+# A relation as it is.
 ALL_OF = SqlTemplate("select * from {relation}")
 
 # The lines that are read one by one: all of them, or those that could not be taken apart.
 EVERY_LINE = SqlTemplate("select rowid from {lines} order by rowid")
+# The lines of which not every byte was accounted for.
 LINES_NOT_APART = SqlTemplate("select seq from {fast} where not ok order by seq")
+# The texts of some lines. The bounds let DuckDB skip blocks of rows.
 TEXTS_OF_LINES = SqlTemplate("""
 select rowid, line
 from {lines}
@@ -75,13 +81,17 @@ order by rowid
 
 # The staged rows: those read one by one, and those taken apart.
 SLOW_ROWS = SqlTemplate("select {columns} from {slow}")
+# Those that were taken apart.
 FAST_ROWS = SqlTemplate("select {columns} from {fast} where ok")
+# What reading a line left out: attributes, and what is worth knowing.
 SKIPPED_ATTRIBUTES = SqlTemplate("select seq, code, attribute from {skips} where type is null")
+# ... and identities that are nobody's.
 SKIPPED_IDENTITIES = SqlTemplate("""
 select seq, code, type, value
 from {skips}
 where type is not null
 """)
+# A reserved key that nobody knows, in the lines taken apart.
 RESERVED_KEY = SqlTemplate("""
 select seq, 'UA_RESERVED_UNKNOWN' as code, {attribute} as attribute
 from {fast}
@@ -93,6 +103,7 @@ INSERT_TEXTS = SqlTemplate("""
 insert into {lines}
 select unnest(string_split($texts, $separator))
 """)
+# Numbers as one text that is split again, for the same reason as texts.
 INSERT_PLACES = SqlTemplate("""
 insert into {places}
 select unnest(range($first, $end)), unnest(string_split($lines, ',')::bigint[]),

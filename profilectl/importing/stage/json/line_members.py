@@ -1,4 +1,4 @@
-"""What the fast way looks for in lines of JSON: the members that a sample of the lines has."""
+"""The members that the fast way looks for in lines of JSON: those that a sample of the lines has."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ _PLAIN = {
     "source_request_id": "request",
 }
 
+# Some lines spread over the file.
 SAMPLED = SqlTemplate("""
 select line
 from {lines}
@@ -65,9 +66,11 @@ select count(*), {columns}
 from {lines}_sample
 where try(json_valid(line))
 """)
+# How many rows have an object under a name, or a list with an object in it.
 HAS_OBJECT = SqlTemplate(
     "count_if(starts_with({value}, '{') or starts_with({value}, '[') and contains({value}, '{'))"
 )
+# The JSON under a name.
 EXTRACTED = SqlTemplate("json_extract(line, {path})::varchar")
 
 
@@ -82,7 +85,7 @@ class LineMember:
     column: str
     """The staged column that it becomes; "" for none."""
     kind: str
-    """What it means: plain, identity, attribute, events or ignored."""
+    """Its meaning: plain, identity, attribute, events or ignored."""
 
     @property
     def json_path(self) -> str:

@@ -57,6 +57,7 @@ GROUP_LENGTH = SqlTemplate("case when {any_member} then {inside} + {around} else
 # anew: the list must stand in the line letter for letter; or, where there are blanks between its
 # parts, its numbers must be those of the line.
 EVENTS_EXACT = SqlTemplate("({part} is null or contains(line, {part}))")
+# The same numbers in the same order, each as it is spelled.
 EVENTS_NUMBERS = SqlTemplate(
     "({part} is null or regexp_extract_all(line, '{number}', 1)"
     " = regexp_extract_all(json(line)::varchar, '{number}', 1))"
@@ -70,23 +71,31 @@ EVENTS_JSON = SqlTemplate(
 
 # When a part needs nothing but its text to be understood.
 IS_ENVIRONMENT = SqlTemplate("""{part} in ('"production"', '"development"')""")
+# A whole number that fits in 64 bits for sure.
 IS_NUMBER = SqlTemplate("(regexp_full_match({part}, '-?[0-9]{1,18}') and {part} <> '0')")
+# A list of events.
 IS_LIST = SqlTemplate("starts_with({part}, '[')")
+# A string within the limit, or a value that DuckDB writes back letter for letter.
 IS_VALUE = SqlTemplate(
     """(starts_with({part}, '"') and strlen({part}) < {longest}"""
     " or strlen({part}) < {shortest} and regexp_full_match({part}, '{plain}'))"
 )
+# A string that is neither empty nor very long.
 IS_TEXT = SqlTemplate("""(starts_with({part}, '"') and strlen({part}) between 3 and 4096)""")
+# A string or a whole number.
 IS_IDENTITY = SqlTemplate(
     "({is_text} or regexp_full_match({part}, '0|-?[1-9][0-9]{0,17}'){or_null})"
 )
 
 # The staged value of a part.
 NUMBER_VALUE = SqlTemplate("{part}::varchar::bigint")
+# A string without its quotes; only one with escapes has to be read.
 STRING_VALUE = SqlTemplate(
     "case when contains({part}, '\\') then json_extract_string({part}, '$') else {part}[2:-2] end"
 )
+# A value: a string, or another held as it is.
 VALUE = SqlTemplate("""case when starts_with({part}, '"') then {string} {null}else {value} end""")
+# The staged column; null in the lines that are read one by one.
 OK_VALUE = SqlTemplate("case when ok then {value} end as {column}")
 
 

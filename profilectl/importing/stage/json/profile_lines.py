@@ -22,7 +22,7 @@ from profilectl.rules.text.values import NotJson, Value, parse_json
 from profilectl.store.scratch import Scratch
 
 MARK = b'"device_identities"'
-"""What every line of an export has, and hardly a batch."""
+"""A text that every line of an export has, and hardly a batch."""
 LINES = [("seq", "BIGINT"), ("line", "BIGINT"), ("founds", "BOOLEAN")]
 """The line at which a row stands. founds: the row says the MPID alone, and is needed only where an
 identity is somebody else's too.
@@ -49,11 +49,13 @@ from (
 where first_line < last_line
 """)
 NO_LINES = "select 0 where false"
+# The rows that say an MPID alone and are not needed.
 IDLE_ROWS = SqlTemplate("""
 select seq
 from {lines}
 where founds and line not in ({sharing_lines})
 """)
+# They go from the rows, and from the lines of the rows.
 DROP_IDLE = SqlTemplate("delete from {relation} where seq in (select seq from {idle})")
 
 

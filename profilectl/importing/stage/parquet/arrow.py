@@ -38,9 +38,11 @@ CODECS = ("LZO", "BROTLI", "LZ4", "ZSTD", "GZIP", "SNAPPY")
 
 # The longest value of a column, and of the entries of a list.
 LONGEST_VALUE = SqlTemplate("max(strlen({value}::varchar))")
+# All entries of the longest list.
 LONGEST_LIST = SqlTemplate(
     "max(list_sum(list_transform({value}, entry -> strlen(entry::varchar))))"
 )
+# The longest value of each column.
 LONGEST = SqlTemplate("select {columns} from {rows}")
 
 

@@ -31,7 +31,9 @@ ROW = 8
 FOOTER_TIMES = 20
 """A footer takes this many times its size in memory."""
 
+# What DuckDB reads of a footer that pyarrow cannot read.
 ROW_COUNT = SqlTemplate("select num_rows from parquet_file_metadata({path})")
+# The columns, the values, and the bytes of all chunks.
 SIZES = SqlTemplate("""
 select count(distinct column_id), coalesce(sum(num_values), 0),
        coalesce(sum(total_uncompressed_size), 0)
@@ -43,7 +45,7 @@ MEMORY_LIMIT = "select current_setting('memory_limit')"
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a footer says."""
+    """The numbers of a footer."""
 
     rows: int
     """How many rows there are."""

@@ -35,19 +35,26 @@ _WRONG_TYPE = {
 
 # Columns of the relation: the text of a leaf in cN, and in xN what there is to say against it.
 TEXT_COLUMN = SqlTemplate("{text} as {column}")
+# Whether a value is at fault, or the code of the limit that it breaks.
 FAULT_COLUMN = SqlTemplate("{fault} as x{column}")
 # Whether there is a value, of a type without a text.
 HAS_VALUE = SqlTemplate("case when {value} is not null then '' end")
+# A value that is no identity.
 NO_IDENTITY = SqlTemplate("{value} is not null and {identity} is null")
+# A text, null where it is one of those that mean nothing.
 WITHOUT_NULLS = SqlTemplate("case when {text} not in ({nulls}) then {text} end")
+# A value, or the text where there is none.
 OR_TEXT = SqlTemplate("coalesce({value}, {text})")
 # Limits of a list, and the code of a value that breaks one.
 TOO_MANY_ENTRIES = SqlTemplate("when len({value}) > {most} then 'UA_LIST_TOO_LONG'")
+# A list with an entry over the limit.
 ENTRY_TOO_LONG = SqlTemplate(
     "when list_max(list_transform({value}, lambda entry: length({text}))) > {most}"
     " then 'UA_ENTRY_TOO_LONG'"
 )
+# A list with an entry without a text.
 UNSUPPORTED = SqlTemplate("when {unfit} then 'UA_UNSUPPORTED_TYPE'")
+# The code of a value without a text, else that of the limit.
 UNSUPPORTED_OR_OVER = SqlTemplate("case when x{column} then 'UA_UNSUPPORTED_TYPE' {otherwise} end")
 
 
@@ -64,7 +71,7 @@ class LeafPart:
     never: str = ""
     """Why no value of its type can be what it is to be; "" where some can."""
     hint: str = ""
-    """What to do about it."""
+    """A hint what to do about it."""
 
 
 def part_of(column: str, leaf: Leaf, field: BatchField, options: ReadingOptions) -> LeafPart:

@@ -36,15 +36,19 @@ from profilectl.rules.identity import type_named
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.scratch import Scratch
 
-# The rows of a file: the text of each column that is used, and what there is to say against it.
+# The rows of a file: the text of each column that is used, and its fault.
 ROWS = SqlTemplate("select file_row_number as seq, {columns} from {rows}")
 # The rows as JSON, counted from 1.
 RAW_ROWS = SqlTemplate("select file_row_number + 1 as row, {raw} as raw from {rows}")
+# The first row with a value of a type that cannot be read.
 FIRST_VALUE = SqlTemplate("select min(seq) from {table} where {text} is not null")
+# Whether any row meets each of some conditions.
 ANY_ROW = SqlTemplate("select {columns} from {table}")
+# Reads every text of a column, and fails where one is not UTF-8.
 ALL_TEXTS = SqlTemplate("select max({text}) from {rows}")
 # A NUL character in a text, or in the JSON of a list.
 HAS_NUL = SqlTemplate("contains({text}, chr(0))")
+# The same in the JSON of a list, where a backslash before it would be another text.
 LIST_HAS_NUL = SqlTemplate(r"contains(replace({text}, '\\', ''), '\u0000')")
 
 
@@ -103,7 +107,7 @@ def _staged_file(
     fields: Sequence[BatchField],
     options: ReadingOptions,
 ) -> StagedFile:
-    """Return what is known of a file before its columns are staged."""
+    """Return a file whose columns are not staged yet."""
     count = task.scratch.count(task.name)
     raw = raw_json(_readable(source.members), binary_as_text=options.binary_as_text)
     return StagedFile(
@@ -129,7 +133,7 @@ def _staged_file(
 def _fields(
     name: str, leaves: Sequence[Leaf], path: PathColumns, *, options: ReadingOptions
 ) -> list[BatchField]:
-    """Return what each leaf means.
+    """Return the meaning of each leaf.
 
     A member of a struct that is no field of a batch is an attribute of its dotted name (design.md
     R19); to ignore a struct is to ignore its members.
@@ -192,9 +196,7 @@ def _make(
     fields: Sequence[BatchField],
     options: ReadingOptions,
 ) -> list[Cell]:
-    """Make the relation of a file's rows: seq, the text of each column that is used, and what there
-    is to say against it.
-    """
+    """Make the relation of a file's rows: seq, the text of each column that is used, its fault."""
     parts = [
         part_of(f"c{place}", leaf, fields[place], options=options)
         for place, leaf in columns.items()

@@ -33,7 +33,9 @@ SCHEMA = SqlTemplate("""
 select name, num_children, type, precision, logical_type
 from parquet_schema({path})
 """)
+# The columns and their types, as DuckDB names them.
 DESCRIBE_COLUMNS = SqlTemplate("describe select * exclude (file_row_number) from {rows}")
+# The members of a struct; a null of the type has them too.
 DESCRIBE_MEMBERS = SqlTemplate("describe select unnest($value::{kind})")
 
 
@@ -63,7 +65,7 @@ class ParquetSource:
     """A Parquet file as DuckDB reads it."""
 
     select: str
-    """What stands after FROM; file_row_number counts its rows from 0."""
+    """The SQL that stands after FROM; file_row_number counts its rows from 0."""
     members: list[ParquetColumn] = field(default_factory=list)
     """Its columns."""
     leaves: list[Leaf] = field(default_factory=list)

@@ -1,9 +1,9 @@
-"""What each type of Parquet is for us. A new type is taught here, as one row of the table KINDS.
+"""The types of Parquet. A new type is taught here: one row of the table KINDS.
 
-A row says the exact text of a value, and what else a value may be: an identity, a time. The reader
-makes staged columns by it, and rejected rows are written down by it, so that `raw` says what was
-read. A type that is not in the table has no exact text: as an attribute it is left out by name,
-elsewhere it is refused.
+A row says the exact text of a value, and whether it may be an identity or a time. The reader
+makes staged columns by it, and rejected rows are written down by it. A type that is not in the
+table has no exact text: as an attribute it is left out by name, elsewhere it is refused. (A type
+that DuckDB does not read exactly is turned into text before: arrow.py.)
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ BINARY = ParquetType("BLOB", "try(decode({v}))", True, "try(decode({v}))", exact
 
 # The conditions that a value, or an entry of a list, has no text.
 UNFIT = SqlTemplate("({value} is not null and coalesce({text}, 'nan') in {not_a_number})")
+# Bytes that are not UTF-8.
 UNFIT_BYTES = SqlTemplate("({value} is not null and {text} is null)")
+# A list with an entry without text.
 UNFIT_LIST = SqlTemplate(
     "coalesce(list_bool_or(list_transform({value}, lambda entry: {unfit})), false)"
 )
@@ -115,10 +117,15 @@ LIST_JSON = SqlTemplate(
     "case when {value} is not null then '[' || array_to_string("
     "list_transform({value}, lambda entry: coalesce({entry}, 'null')), ',') || ']' end"
 )
+# An object of its members.
 OBJECT_JSON = SqlTemplate("'{' || concat_ws(',', {members}) || '}'")
+# A member with its key; null is written.
 MEMBER_JSON = SqlTemplate("{key} || coalesce({value}, 'null')")
+# A struct that is there, as an object.
 STRUCT_JSON = SqlTemplate("case when {value} is not null then {object} end")
+# Bytes as text, else as DuckDB writes bytes.
 BYTES_JSON = SqlTemplate("to_json(coalesce({text}, {value}::varchar))::varchar")
+# JSON has no number for these.
 NUMBER_JSON = SqlTemplate(
     """case {text} when 'nan' then '"NaN"' when '-nan' then '"NaN"' when 'inf' then '"Infinity"'"""
     """ when '-inf' then '"-Infinity"' else {text} end"""

@@ -1,4 +1,4 @@
-"""What the bytes of a file say it is: nothing, rejects, a workbook, Parquet."""
+"""A file known by its bytes: an empty one, rejects, a workbook, Parquet."""
 
 from __future__ import annotations
 

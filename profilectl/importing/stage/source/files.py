@@ -1,7 +1,7 @@
-"""What the user named -> plain local files: found, decompressed, in UTF-8, with a hash of their
-content.
+"""Files that the user named -> plain local files: found, decompressed, in UTF-8, with a hash of
+their content.
 
-Every reader after this reads an uncompressed UTF-8 file (or Parquet) from disk; what came
+Every reader after this reads an uncompressed UTF-8 file (or Parquet) from disk; a file that came
 compressed, in another encoding or on standard input is spooled into the scratch folder first.
 """
 
@@ -63,7 +63,7 @@ MAGIC = {
     PARQUET:                   ("Parquet",   ".parquet"),
 }
 MARKS = (
-    # What programs leave beside data files, and is none: passed over in archives, and where a
+    # Files that programs leave beside data files, and hold none: passed over in archives, and where a
     # pattern matches it.
     ".*",                                    # .DS_Store, ._contacts.csv, .part-00000.csv.crc
     "_SUCCESS", "_committed_*", "_started_*", "*.crc",  # Spark, Hadoop, Databricks
@@ -116,7 +116,7 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What an argument names."""
+    """A path that an argument names."""
 
     path: str
     """The path of a file, or - for standard input."""
@@ -126,12 +126,12 @@ class Named:
 
 @dataclass(slots=True)
 class Opened:
-    """The files to read, and what was left out."""
+    """The files to read, and those that were left out."""
 
     files: list[InputFile] = field(default_factory=list)
     """The files, in the order in which they were named."""
     left_out: dict[str, list[str]] = field(default_factory=dict)
-    """The names of what was left out, by the reason."""
+    """The names of those that were left out, by the reason."""
 
     def leave_out(self, reason: str, name: str) -> None:
         """Remember that a file is left out."""
@@ -139,7 +139,7 @@ class Opened:
 
     @property
     def notices(self) -> list[str]:
-        """What was left out, in sentences."""
+        """Sentences of the files that were left out."""
         return [f"skipped, {reason}: {_shown(names)}" for reason, names in self.left_out.items()]
 
 
@@ -241,7 +241,7 @@ def open_files(
 
 
 def is_mark(path: str) -> bool:
-    """Return whether a file is what a program leaves beside data files, by its name."""
+    """Return whether a program leaves a file of this name beside data files."""
     *folders, name = path.split("/")
     return any(folder in MARK_FOLDERS for folder in folders) or any(
         fnmatch.fnmatchcase(name, mark) for mark in MARKS
@@ -369,7 +369,7 @@ class _Opening:
             return self._spooled(blocks_of(stream))
 
     def _unpack(self, name: str, local: Path, suffix: str) -> None:
-        """Add what is in a file of our own. Raises InputRefused; Empty where nothing is in it."""
+        """Add the files in a file of our own. Raises InputRefused; Empty where nothing is in it."""
         digest, size = digest_of(local)
         if not size:
             raise Empty(

@@ -1,8 +1,8 @@
-"""What is packed -> its blocks, as far as there is room: gzip, zstandard, members of a zip archive.
+"""Packed files -> their blocks, as far as there is room: gzip, zstandard, members of a zip archive.
 
 A small file may unpack to more than a disk holds. So there is a limit: 100 times the size of the
 file as it is given, at least 100 MB, or what --max-unpacked says; and free space is looked at while
-blocks are written, so that a reserve stays. No more than a block of what unpacks is in memory.
+blocks are written, so that a reserve stays. No more than a block is ever in memory.
 """
 
 from __future__ import annotations
@@ -153,13 +153,13 @@ def memory() -> int:
 
 
 def blocks_of(stream: IO[bytes] | BinaryIO) -> Blocks:
-    """Yield what a stream has."""
+    """Yield the content of a stream."""
     while block := stream.read(BLOCK):
         yield block
 
 
 def unpacked(local: Path, suffix: str, name: str) -> Blocks:
-    """Yield what a .gz or .zst has in it. Raises InputRefused where it is damaged."""
+    """Yield the content of a .gz or .zst. Raises InputRefused where it is damaged."""
     title = "gzip" if suffix == ".gz" else "zstandard"
     try:
         with _reader(local, suffix) as stream:
@@ -225,9 +225,9 @@ def check_apart(name: str, members: list[zipfile.ZipInfo], list_begins: int) -> 
 
 
 def member_blocks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Blocks:
-    """Yield what a member of an archive has in it.
+    """Yield the content of a member of an archive.
 
-    Raises what zipfile does, also where it is not what the archive says.
+    Raises the errors of zipfile, also where the content is not the one that the archive lists.
     """
     plain = copy.copy(member)
     by_blocks = member.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
