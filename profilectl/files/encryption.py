@@ -95,6 +95,7 @@ def encrypt(content: BinaryIO, out: EncryptedWriter, keys: Keys) -> None:
     """
     age = library()
     recipients = [_recipient(age, recipient) for recipient in keys.recipients]
+    # The identity for this file alone, locked with the passphrase, goes before the file.
     if keys.passphrase is not None:
         own = age.x25519.Identity.generate()
         out.write(
@@ -136,6 +137,7 @@ def decrypt(content: BinaryIO, out: EncryptedWriter, keys: Keys, name: str) -> N
             ) from None
         raise _damaged(name) from None
     except OSError as error:
+        # age reports damage as an OSError too, but without a number.
         if error.errno is not None or source.failed:
             raise
         raise _damaged(name) from None
@@ -176,6 +178,7 @@ def _unlocked(age: ModuleType, content: BinaryIO, keys: Keys, *, name: str) -> o
             f"{name} is locked with a passphrase",
             f"name the file of it with --passphrase-file, or set {PASSPHRASE}",
         )
+    # The file behind the lock is a stream of its own, and begins right after its last line.
     head = content.read(LONGEST_LOCK)
     if ENDS not in head:
         raise _damaged(name)
@@ -224,6 +227,7 @@ def _identity(age: ModuleType, path: Path) -> object:
     form = "the identity that age-keygen has written, or an SSH key without a passphrase"
     content = read_private(path, form)
     try:
+        # SSH keys are armoured; the identities of age-keygen are plain lines.
         if content.startswith(b"-----BEGIN"):
             return age.ssh.Identity.from_buffer(content)
         lines = [

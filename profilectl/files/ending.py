@@ -80,6 +80,7 @@ def end_on_signals() -> None:
     for number, handler in handlers.items():
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
+    # A signal puts a byte into the pipe even while the main thread waits for DuckDB.
     if _waking is None:
         _waking = os.pipe()
         for end in _waking:
@@ -137,6 +138,7 @@ def leaving(leave: Callable[[], object]) -> Iterator[None]:
         except RuntimeError:  # it does not run yet, or any more
             _end(number, frame)
 
+    # Raised in the loop, Ended would be printed, and the terminal stay as the loop has it.
     before = {
         number: signal.getsignal(number) for number in ENDING if signal.getsignal(number) is _end
     }
@@ -168,6 +170,7 @@ def run(main: Awaitable[T]) -> T:
 
         def cancel_once(number: int, frame: FrameType | None) -> None:
             came.append(number)
+            # Not twice: to cancel again would cut short what the coroutine puts away.
             if len(came) == 1:
                 loop.call_soon_threadsafe(cancel)
             elif number == signal.SIGINT:
@@ -188,6 +191,7 @@ def run(main: Awaitable[T]) -> T:
     except asyncio.CancelledError:
         if not came:
             raise
+    # A coroutine that came to its end all the same is ended too: the command was asked to end.
     if came:
         (_interrupt if came[0] == signal.SIGINT else _end)(came[0], None)
     return result
@@ -206,6 +210,7 @@ def _end(number: int, frame: FrameType | None) -> None:
     global _ending, _heard  # noqa: PLW0603
     _heard = True
     came_s = time.monotonic()
+    # The command ends by the first signal; a later one only wakes it again.
     if _ending is None or came_s - _ending.came_s > TOGETHER_S:
         _ending = _Ending(came_s, _ending.number if _ending else number)
         _interrupt_queries()
@@ -221,6 +226,7 @@ def _watch(waking: int) -> None:
     while numbers := os.read(waking, 64):
         if any(signal.getsignal(number) in _HANDLERS for number in numbers):
             time.sleep(PATIENCE_S)
+            # A query may begin after the interrupt: it is tried until the main thread is back.
             while not _heard:
                 _interrupt_queries()
                 time.sleep(PATIENCE_S)

@@ -98,6 +98,7 @@ def sync_folder(folder: Path) -> None:
         return
     try:
         os.fsync(handle)
+    # Some file systems cannot force a folder to the disk.
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
@@ -110,6 +111,7 @@ def put_new(new: Path, path: Path) -> bool:
 
     Return whether it got the name.
     """
+    # To link fails where the name is there; to rename would replace the file of that name.
     try:
         os.link(new, path)
         new.unlink()
@@ -144,6 +146,7 @@ def locked_file(path: Path) -> tuple[Path, int]:
             prefix=f".{stem(path.name)}.", suffix=".profilectl", dir=path.absolute().parent
         )
         _lock(handle)
+        # Another process may have removed it before it was locked.
         if _is_there(Path(name), handle):
             _own_paths.add(name)
             return Path(name), handle
@@ -261,6 +264,7 @@ def linked(folder: Path, place: str) -> Iterator[Path]:
     """
     while True:
         plain = Path(place) / f"profilectl-{secrets.token_hex(4)}"
+        # If this process is killed the next one finds the link folder by the mark.
         (folder / MARK).write_bytes(os.fsencode(plain))
         with contextlib.suppress(FileExistsError):
             plain.mkdir(mode=0o700)
@@ -322,6 +326,7 @@ def _remover_of(name: str) -> Callable[[Path, int], str | None] | None:
 
 def _why_it_stays(remove: Callable[[Path, int], str | None], path: Path) -> str | None:
     """Remove a path, and return None; or return why it stays."""
+    # A name of ours may have been given to anything: no link is followed, no pipe is waited for.
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
     except FileNotFoundError:
@@ -333,6 +338,7 @@ def _why_it_stays(remove: Callable[[Path, int], str | None], path: Path) -> str 
     try:
         if os.fstat(handle).st_uid != os.geteuid():
             return OTHERS
+        # The lock goes with its process: nobody has that of a killed command.
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -363,6 +369,7 @@ def _remove_folder(folder: Path, lock: int) -> str | None:
 def _remove_file(path: Path, handle: int) -> str | None:
     """Remove a file that is open and locked; return why it stays."""
     status = os.fstat(handle)
+    # A lock that has content is somebody's file with such a name.
     if not stat.S_ISREG(status.st_mode) or (_LOCK.fullmatch(path.name) and status.st_size):
         return UNKNOWN
     try:

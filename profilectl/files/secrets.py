@@ -77,6 +77,7 @@ def read_private(path: Path, form: str) -> bytes:
     The file that is checked is the one that is read, even if its name changes hands meanwhile.
     form: what should stand in it. Raises InputRefused for any other file.
     """
+    # Opened first, then checked: the name may lead to another file meanwhile.
     try:
         opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -112,6 +113,7 @@ def _checked(values: Mapping[str, object], source: str) -> KeyAndSecret:
     key, secret = values.get("key"), values.get("secret")
     if not isinstance(key, str) or not isinstance(secret, str) or not key or not secret:
         raise InputRefused(f"{source} has no key and secret", PAIR)
+    # A colon would end the key in basic authentication (RFC 7617).
     if ":" in key or not sendable(key + secret):
         raise InputRefused(
             f"the key or the secret of {source} holds a character that cannot be sent", PAIR

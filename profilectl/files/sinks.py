@@ -103,6 +103,7 @@ class Parquet:
         self._writer = pyarrow.parquet.ParquetWriter(
             stream, self._schema, compression=compression, use_dictionary=repeating
         )
+        # One table waits while another is written: more would only take memory.
         self._waiting: queue.Queue[pa.Table | None] = queue.Queue(maxsize=1)
         self._failed: list[BaseException] = []
         self._worker: threading.Thread | None = None
@@ -296,6 +297,7 @@ class Parts:
         open_writer: Callable[[BinaryIO], contextlib.AbstractContextManager[RowWriter]],
         suffix: str,
     ) -> None:
+        # Here, and not with the first row: before a long query, not after it.
         check_folder(folder)
         self.folder, self.name, self.most_rows, self.suffix = folder, name, most_rows, suffix
         self._open_writer = open_writer
@@ -330,6 +332,7 @@ class Parts:
         stream = stack.enter_context(
             os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
         )
+        # Closed from the last to the first: the writer, then to the disk, then the stream.
         stack.callback(_force, stream)
         file = _OpenFile(stack, stack.enter_context(self._open_writer(stream)))
         self._open[group] = file
@@ -355,6 +358,7 @@ class Parts:
 
     def abandon(self) -> None:
         """Leave nothing."""
+        # The files go with their folder: what cannot be closed does no harm.
         for group in list(self._open):
             with contextlib.suppress(Exception):
                 self._end(group)
@@ -379,4 +383,5 @@ def _escaped(text: str) -> str:
     escaped = _UNSAFE.sub(
         lambda letter: "".join(f"%{byte:02X}" for byte in letter[0].encode()), text
     )[:200]
+    # . and .. are no names of folders.
     return escaped.replace(".", "%2E") if set(escaped) == {"."} else escaped

@@ -57,6 +57,7 @@ def meant_store(store: Path) -> Path:
 
 def key_path(store: Path) -> Path:
     """Return where the key of a store is, or would be made."""
+    # An option goes before the environment, and this before the file beside the store.
     named = os.environ.get(VARIABLE)
     if path := _CHOSEN.get() or (Path(named) if named else None):
         return path.absolute()
@@ -81,6 +82,7 @@ def read_key(path: Path, store: Path) -> str:
 
 def _private_bytes(path: Path, store: Path) -> bytes:
     """Return the bytes of the file of a key. Raises StoreUnusable where it is not private."""
+    # The checks are made on the open file: its name may lead to another one meanwhile.
     try:
         opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -111,6 +113,7 @@ def _check_private(path: Path, store: Path, status: os.stat_result) -> None:
             f"their key {path} is not a plain file",
             "name another with --suppression-key FILE",
         )
+    # Root may read the key of the user that it works for.
     if status.st_uid != os.geteuid() and os.geteuid() != 0:
         raise _unusable(
             store,
@@ -158,6 +161,7 @@ def _write(new: Path, path: Path, key: str) -> None:
             out.flush()
             os.fsync(out.fileno())
         _put(new, path)
+        # A new name outlives a power cut only once its folder is on the disk.
         sync_folder(path.absolute().parent)
     except OSError as error:
         raise StoreUnusable(

@@ -40,6 +40,7 @@ def check_target(
         raise InputRefused(
             f"{path} is the log or the key of the store {of}; it is not written over", hint
         )
+    # lstat: a link is refused, not followed.
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -87,6 +88,7 @@ def check_apart(
 
     Raises UsageError.
     """
+    # Several names of one file are one place.
     uses = {os.path.realpath(path): f"{path} is read" for path in inputs if str(path) != "-"}
     for option, path in outputs:
         if path is None:
@@ -112,6 +114,7 @@ def is_database(path: Path) -> bool:
         return is_database(path.with_suffix(""))
     try:
         with path.open("rb") as content:
+            # behind a checksum of eight bytes
             return content.read(12)[8:] == b"DUCK"
     except OSError:
         return False

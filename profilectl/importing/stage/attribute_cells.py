@@ -312,7 +312,7 @@ def _cut(rows: CellRows, cells: Sequence[Cell]) -> Cut:
 
 
 def _beyond(rows: CellRows, places: str, cells: Sequence[Cell]) -> tuple[str, ...]:
-    """Return the SELECT of the attributes left out of each row. places: the SQL of a place a row."""
+    """Return the SELECT of the attributes left out of rows. places: the SQL of a place a row."""
     _name_places(rows, cells)
     return (BEYOND_CUT(seq=rows.seq, places=places, cells=rows.relation),)
 

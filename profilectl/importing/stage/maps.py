@@ -1,4 +1,4 @@
-"""The --map options of each of several files: together they must have every column that is named."""
+"""The --map options of each of several files; together these must have every column named."""
 
 from __future__ import annotations
 

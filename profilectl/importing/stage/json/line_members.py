@@ -1,4 +1,4 @@
-"""The members that the fast way looks for in lines of JSON: those that a sample of the lines has."""
+"""The members that the fast way looks for in lines of JSON, chosen from a sample of the lines."""
 
 from __future__ import annotations
 

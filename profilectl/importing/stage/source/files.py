@@ -63,8 +63,8 @@ MAGIC = {
     PARQUET:                   ("Parquet",   ".parquet"),
 }
 MARKS = (
-    # Files that programs leave beside data files, and hold none: passed over in archives, and where a
-    # pattern matches it.
+    # Files that programs leave beside data files, and hold none: passed over in archives, and where
+    # a pattern matches one.
     ".*",                                    # .DS_Store, ._contacts.csv, .part-00000.csv.crc
     "_SUCCESS", "_committed_*", "_started_*", "*.crc",  # Spark, Hadoop, Databricks
     "_metadata", "_common_metadata",         # the footers of a folder of Parquet files
