@@ -1,9 +1,10 @@
 """Files encrypted with age, by the library pyrage (age in Rust), as streams: a store may be larger
 than the memory.
 
-For recipients, which is what a machine that makes backups should know and nothing more; or with a
-passphrase. age has no stream for a passphrase: an identity is made for the one file, locked with
-the passphrase, and stands before it as armoured text. Each of the two parts is a plain age file.
+A file is encrypted for recipients, and a machine that makes backups should know no more than these;
+or with a passphrase. age has no stream for a passphrase: an identity is made for the one file,
+locked with the passphrase, and stands before it as armoured text. Each of the two parts is a plain
+age file.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 from profilectl.codes import InputRefused, StoreUnusable, UsageError
 from profilectl.files.secrets import read_private
@@ -23,27 +24,30 @@ BEGINS = b"age-encryption.org/v1\n"
 LOCKED = b"-----BEGIN AGE ENCRYPTED FILE-----\n"
 ENDS = b"-----END AGE ENCRYPTED FILE-----\n"
 LONGEST_LOCK = 4096
+"""How many bytes the locked identity before a file has at most."""
 DAMAGED = "it was cut off or changed: use another backup"
 
 
 class EncryptedWriter(Protocol):
-    """What an encrypted stream is written to."""
+    """Takes an encrypted stream."""
 
-    def write(self, block: bytes, /) -> int: ...
+    def write(self, block: bytes, /) -> int:
+        """Take a block; return its bytes."""
 
-    def flush(self) -> None: ...
+    def flush(self) -> None:
+        """Pass on what was taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What locks or opens a file. Its text shows nothing."""
+    """The keys that lock or open a file. Their text shows nothing."""
 
     recipients: Sequence[str] = ()
     """age1... or ssh-..., as they were given."""
     identities: Sequence[Path] = ()
     """Files with the secret half of a recipient, of mode 0600."""
     passphrase: str | None = field(default=None, repr=False)
-    """None: not given."""
+    """The passphrase; None: not given."""
 
 
 def library() -> ModuleType:
@@ -59,7 +63,7 @@ def library() -> ModuleType:
 
 
 def recipients_in(path: Path) -> list[str]:
-    """Return the recipients of a file: one a line, # begins a remark. Raises InputRefused."""
+    """Return the recipients in a file: one a line, # begins a remark. Raises InputRefused."""
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, ValueError) as error:
@@ -67,10 +71,10 @@ def recipients_in(path: Path) -> list[str]:
             f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}",
             "name a file with a recipient a line",
         ) from None
-    found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    if not found:
+    recipients = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not recipients:
         raise InputRefused(f"{path} names no recipient", "write one a line: age1...")
-    return found
+    return recipients
 
 
 def passphrase_in(path: Path) -> str:
@@ -90,7 +94,8 @@ def encrypt(content: BinaryIO, out: EncryptedWriter, keys: Keys) -> None:
     Raises InputRefused for a recipient that is none; OSError where it cannot be read or written.
     """
     age = library()
-    recipients = [_recipient(age, one) for one in keys.recipients]
+    recipients = [_recipient(age, recipient) for recipient in keys.recipients]
+    # The identity for this file alone, locked with the passphrase, goes before the file.
     if keys.passphrase is not None:
         own = age.x25519.Identity.generate()
         out.write(
@@ -105,24 +110,23 @@ def encrypt(content: BinaryIO, out: EncryptedWriter, keys: Keys) -> None:
 
 
 def decrypt(content: BinaryIO, out: EncryptedWriter, keys: Keys, name: str) -> None:
-    """Write what is in an encrypted file.
+    """Write the content of an encrypted file.
 
-    Raises InputRefused for a wrong key, UsageError for none, StoreUnusable for a damaged file; then
-    what was written is worth nothing.
+    Raises InputRefused for a wrong key, UsageError for none, StoreUnusable for a damaged file; what
+    was written is worth nothing then.
     """
     age = library()
     begins = content.read(len(LOCKED))
     content.seek(0)
-    identities = (
-        [_unlocked(age, content, keys, name)]
-        if begins == LOCKED
-        else [_identity(age, one) for one in keys.identities]
-    )
+    if begins == LOCKED:
+        identities = [_unlocked(age, content, keys, name=name)]
+    else:
+        identities = [_identity(age, path) for path in keys.identities]
     if not identities:
         raise UsageError(
             f"{name} is encrypted for a recipient", "name the file of its identity with --identity"
         )
-    source = _Source(content)
+    source = _WatchedContent(content)
     try:
         age.decrypt_io(source, out, identities)
     except age.DecryptError as error:
@@ -133,24 +137,29 @@ def decrypt(content: BinaryIO, out: EncryptedWriter, keys: Keys, name: str) -> N
             ) from None
         raise _damaged(name) from None
     except OSError as error:
+        # age reports damage as an OSError too, but without a number.
         if error.errno is not None or source.failed:
             raise
         raise _damaged(name) from None
 
 
 def is_encrypted(path: Path) -> bool:
-    """Say whether a file is one of age's. Raises OSError."""
+    """Return whether a file is one of age's. Raises OSError."""
     with path.open("rb") as content:
         return content.read(len(LOCKED)).startswith((BEGINS, LOCKED))
 
 
-class _Source:
-    """A content that is read; failed: it could not be, which age does not tell from damage."""
+class _WatchedContent:
+    """A content that remembers in `failed` that it could not be read.
+
+    age does not tell that from damage.
+    """
 
     def __init__(self, content: BinaryIO) -> None:
         self._content, self.failed = content, False
 
     def read(self, size: int = -1) -> bytes:
+        """Return the next bytes. Raises OSError."""
         try:
             return self._content.read(size)
         except OSError:
@@ -158,15 +167,18 @@ class _Source:
             raise
 
 
-def _unlocked(age: ModuleType, content: BinaryIO, keys: Keys, name: str) -> Any:
+def _unlocked(age: ModuleType, content: BinaryIO, keys: Keys, *, name: str) -> object:
     """Return the identity before a file that was locked with a passphrase, and leave the content at
-    what comes after.
+    the file behind it.
+
+    Raises UsageError, InputRefused for no passphrase or a wrong one, StoreUnusable for damage.
     """
     if keys.passphrase is None:
         raise UsageError(
             f"{name} is locked with a passphrase",
             f"name the file of it with --passphrase-file, or set {PASSPHRASE}",
         )
+    # The file behind the lock is a stream of its own, and begins right after its last line.
     head = content.read(LONGEST_LOCK)
     if ENDS not in head:
         raise _damaged(name)
@@ -190,13 +202,11 @@ def _damaged(name: str) -> StoreUnusable:
     return StoreUnusable(f"{name} is damaged: it cannot be decrypted to its end", DAMAGED)
 
 
-def _recipient(age: ModuleType, text: str) -> Any:
+def _recipient(age: ModuleType, text: str) -> object:
+    """Return the recipient that a text says. Raises InputRefused for a text that is none."""
+    kinds = age.ssh if text.startswith("ssh-") else age.x25519
     try:
-        return (
-            age.ssh.Recipient.from_str(text)
-            if text.startswith("ssh-")
-            else age.x25519.Recipient.from_str(text)
-        )
+        return kinds.Recipient.from_str(text)
     except age.RecipientError:
         # The secret half is not to be shown, should it have been given for the other.
         shown = (
@@ -210,10 +220,14 @@ def _recipient(age: ModuleType, text: str) -> Any:
         ) from None
 
 
-def _identity(age: ModuleType, path: Path) -> Any:
+def _identity(age: ModuleType, path: Path) -> object:
+    """Return the identity in a file. Raises InputRefused for a file that others could read, or
+    without one.
+    """
     form = "the identity that age-keygen has written, or an SSH key without a passphrase"
     content = read_private(path, form)
     try:
+        # SSH keys are armoured; the identities of age-keygen are plain lines.
         if content.startswith(b"-----BEGIN"):
             return age.ssh.Identity.from_buffer(content)
         lines = [

@@ -1,9 +1,8 @@
 """How a signal ends a command: as Ctrl-C does, with everything put away.
 
 A query of DuckDB does not end by itself when its caller gives it up: it waits for its own threads,
-which go on. So whoever
-hears the signal interrupts it. Python hears one when the main thread comes back to it; where it
-does not, a thread of ours does.
+which go on. So the handler of the signal interrupts it. Python calls a handler when the main thread
+comes back to it; where it does not, a thread of ours interrupts the query.
 """
 
 from __future__ import annotations
@@ -14,48 +13,74 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from types import FrameType
-from typing import Any, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 ENDING = (signal.SIGTERM, signal.SIGHUP)
-"""What asks a command to end beside SIGINT: whoever stops it (kill, timeout, systemd), and a
-terminal that is closed."""
+"""The signals that ask a command to end beside SIGINT: from kill, timeout or systemd, and from a
+terminal that is closed.
+"""
 TOGETHER_S = 3.0
-"""Signals within so long of the first are one: the shell and the kernel both tell that a terminal
-is closed, and the second must
-not cut short what puts things away. A later one is heard again, so that no command is deaf."""
-PATIENCE_S = 0.3
-"""So long the main thread has to hear a signal before DuckDB is interrupted, and again as often as
-it takes."""
+"""Signals within this many seconds of the first are one.
 
-interruptible: weakref.WeakSet[Any] = weakref.WeakSet()
+The shell and the kernel both send one when a terminal is closed, and the second must not cut short
+what puts things away. A later one is heard again, so that no command is deaf.
+"""
+PATIENCE_S = 0.3
+"""How many seconds the main thread has to hear a signal before DuckDB is interrupted, and again as
+often as it takes.
+"""
+
+
+class Interruptible(Protocol):
+    """A connection to DuckDB."""
+
+    def interrupt(self) -> None:
+        """Interrupt its query, if it has one."""
+
+
+interruptible: weakref.WeakSet[Interruptible] = weakref.WeakSet()
 """The connections to DuckDB that are open."""
 
 
 class Ended(KeyboardInterrupt):
-    """A signal ended the command. Whatever knows Ctrl-C knows this."""
+    """A signal ended the command. Code that knows Ctrl-C knows this."""
 
 
-_first: tuple[float, int] | None = None
-"""When the signal came that ends this command, and which."""
+class _Ending(NamedTuple):
+    """The signal that ends this command."""
+
+    came_s: float
+    """When it came, by the monotonic clock."""
+    number: int
+    """Its number."""
+
+
+_ending: _Ending | None = None
+"""The signal that ends this command, once it has come."""
 _heard = False
 """Whether the main thread has heard a signal. (No Event: a handler may be interrupted by another
-while it holds a lock.)"""
+while it holds a lock.)
+"""
 _waking: tuple[int, int] | None = None
 """The pipe by which a signal wakes the thread that interrupts DuckDB."""
 
 
 def end_on_signals() -> None:
-    """Have the signals that ask a process to end raise what Ctrl-C raises. Called in the main
-    thread. A signal that is ignored
-    (nohup, or Ctrl-C for what a shell began in the background) stays ignored."""
-    global _first, _waking  # noqa: PLW0603 - signals are the process's
-    _first = None
-    for one, handler in ((signal.SIGINT, _interrupt), *((one, _end) for one in ENDING)):
-        if signal.getsignal(one) is not signal.SIG_IGN:
-            signal.signal(one, handler)
+    """Have the signals that ask a process to end raise what Ctrl-C raises.
+
+    Called in the main thread. A signal that is ignored (nohup, or Ctrl-C for a command that a shell
+    began in the background) stays ignored.
+    """
+    global _ending, _waking  # noqa: PLW0603 - signals are the process's
+    _ending = None
+    handlers = {signal.SIGINT: _interrupt, **dict.fromkeys(ENDING, _end)}
+    for number, handler in handlers.items():
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+    # A signal puts a byte into the pipe even while the main thread waits for DuckDB.
     if _waking is None:
         _waking = os.pipe()
         for end in _waking:
@@ -65,25 +90,27 @@ def end_on_signals() -> None:
 
 
 def leave_signals() -> None:
-    """Have them end the process at once again: nothing is left to put away."""
+    """Have signals end the process at once again: nothing is left to put away."""
     signal.set_wakeup_fd(-1)
     if signal.getsignal(signal.SIGINT) is _interrupt:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    for one in ENDING:
-        if signal.getsignal(one) is _end:
-            signal.signal(one, signal.SIG_DFL)
+    for number in ENDING:
+        if signal.getsignal(number) is _end:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def ended_by() -> int | None:
     """Return the signal that ended the command; None: it was Ctrl-C."""
-    return _first[1] if _first else None
+    return _ending.number if _ending else None
 
 
 def end_with_parent() -> None:
-    """Leave the signals to the process that began this one, and which ends it: a signal to all of
-    them is meant for that one."""
-    for one in (signal.SIGINT, *ENDING):
-        signal.signal(one, signal.SIG_IGN)
+    """Leave the signals to the process that began this one, and which ends it.
+
+    A signal to all of them is meant for that one.
+    """
+    for number in (signal.SIGINT, *ENDING):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def hang_up_gently() -> None:
@@ -94,36 +121,39 @@ def hang_up_gently() -> None:
 
 @contextlib.contextmanager
 def leaving(leave: Callable[[], object]) -> Iterator[None]:
-    """Have the loop that runs within this be told to leave by the signals that end a command, and
-    end the command then.
+    """Have the signals that end a command ask the loop that runs within this to leave, and end the
+    command then.
 
-    leave: called in the thread of the loop, by the loop. Of a loop that prints what is raised in
-    it, and holds the terminal.
+    For a loop that prints what is raised in it, and holds the terminal. leave: called by the loop,
+    in its thread.
     """
     import asyncio
 
     came: list[int] = []
 
-    def tell(number: int, frame: FrameType | None) -> None:
+    def ask_to_leave(number: int, frame: FrameType | None) -> None:
         came.append(number)
         try:
             asyncio.get_running_loop().call_soon_threadsafe(leave)
         except RuntimeError:  # it does not run yet, or any more
             _end(number, frame)
 
-    before = {one: signal.getsignal(one) for one in ENDING if signal.getsignal(one) is _end}
-    for one in before:
-        signal.signal(one, tell)
+    # Raised in the loop, Ended would be printed, and the terminal stay as the loop has it.
+    before = {
+        number: signal.getsignal(number) for number in ENDING if signal.getsignal(number) is _end
+    }
+    for number in before:
+        signal.signal(number, ask_to_leave)
     try:
         yield
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if came:
         _end(came[0], None)
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
+def run(main: Awaitable[T]) -> T:
     """Run a coroutine as asyncio.run does, and have the signals that end a command cancel it.
 
     It alone is cancelled, so that it ends what it began in its own order; raised in the loop, a
@@ -138,32 +168,37 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         assert task is not None
         cancel = task.cancel
 
-        def tell(number: int, frame: FrameType | None) -> None:
+        def cancel_once(number: int, frame: FrameType | None) -> None:
             came.append(number)
+            # Not twice: to cancel again would cut short what the coroutine puts away.
             if len(came) == 1:
                 loop.call_soon_threadsafe(cancel)
             elif number == signal.SIGINT:
                 _interrupt(number, frame)
 
-        ours = [one for one in (signal.SIGINT, *ENDING) if signal.getsignal(one) in _HANDLERS]
-        before = {one: signal.signal(one, tell) for one in ours}
+        ours = [
+            number for number in (signal.SIGINT, *ENDING) if signal.getsignal(number) in _HANDLERS
+        ]
+        before = {number: signal.signal(number, cancel_once) for number in ours}
         try:
             return await main
         finally:
-            for one, handler in before.items():
-                signal.signal(one, handler)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     try:
         result = asyncio.run(cancelled_by_signals())
     except asyncio.CancelledError:
         if not came:
             raise
+    # A coroutine that came to its end all the same is ended too: the command was asked to end.
     if came:
         (_interrupt if came[0] == signal.SIGINT else _end)(came[0], None)
     return result
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Handle Ctrl-C."""
     global _heard  # noqa: PLW0603
     _heard = True
     _interrupt_queries()
@@ -171,11 +206,13 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    global _first, _heard  # noqa: PLW0603
+    """Handle a signal that asks the command to end."""
+    global _ending, _heard  # noqa: PLW0603
     _heard = True
-    now = time.monotonic()
-    if _first is None or now - _first[0] > TOGETHER_S:
-        _first = (now, _first[1] if _first else number)
+    came_s = time.monotonic()
+    # The command ends by the first signal; a later one only wakes it again.
+    if _ending is None or came_s - _ending.came_s > TOGETHER_S:
+        _ending = _Ending(came_s, _ending.number if _ending else number)
         _interrupt_queries()
         raise Ended
 
@@ -187,8 +224,9 @@ def _watch(waking: int) -> None:
     """Interrupt DuckDB for as long as the main thread does not hear a signal that would end it."""
     global _heard  # noqa: PLW0603
     while numbers := os.read(waking, 64):
-        if any(signal.getsignal(one) in _HANDLERS for one in numbers):
+        if any(signal.getsignal(number) in _HANDLERS for number in numbers):
             time.sleep(PATIENCE_S)
+            # A query may begin after the interrupt: it is tried until the main thread is back.
             while not _heard:
                 _interrupt_queries()
                 time.sleep(PATIENCE_S)

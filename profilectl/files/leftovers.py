@@ -1,14 +1,12 @@
-"""What a command makes beside what it writes, and how what a killed one leaves is known and
-removed.
+"""The files and folders that a command makes beside its output, and how those that a killed command
+leaves are recognised and removed.
 
 A folder of ours is called `.NAME.XXXXXXXX.KIND`, a file that is not complete yet
-`.NAME.XXXXXXXX.profilectl`. Whoever makes
-one holds a lock on it, which goes with the process, however that ends. So a thing of such a name
-that nobody locks is left
-over. It is removed where it is ours beyond doubt: it belongs to the user, it is what its name
-says, and a folder holds MARK,
-which nobody else could put there. (In a folder that others write to, they can give any name to
-anything.)
+`.NAME.XXXXXXXX.profilectl`. The process that makes one holds a lock on it, which goes with the
+process, however that ends. So a path of such a name that nobody locks is left over. It is removed
+where it is ours beyond doubt: it belongs to the user, it is what its name says, and a folder holds
+MARK, which nobody else could put there. (In a folder that others write to, they can give any name
+to anything.)
 """
 
 from __future__ import annotations
@@ -30,10 +28,11 @@ from pathlib import Path
 from profilectl.codes import StoreUnusable
 
 KINDS = ("scratch", "new", "copy", "snapshot", "parts")
-"""What the folders that a process makes are for."""
+"""The purposes of the folders that a process makes."""
 MARK = ".profilectl"
 """The file by which a folder is known as ours; it names the link folder that goes with it, where
-there is one."""
+there is one.
+"""
 _FOLDER = re.compile(rf"\..+\.[a-z0-9_]{{8}}\.(?:{'|'.join(KINDS)})", re.DOTALL)
 _FILE = re.compile(r"\..+\.[a-z0-9_]{8}\.profilectl", re.DOTALL)
 _LOCK = re.compile(r"\..+\.forward", re.DOTALL)
@@ -43,12 +42,12 @@ _LINK = re.compile(r"profilectl-[a-z0-9_]{8}")
 IN_USE = "a command that still runs is at it"
 OTHERS = "it belongs to another user"
 UNKNOWN = "it is not known to be of profilectl"
-NO_LOCKS = "this file system has no locks, so nobody can say whether a command is still at it"
+NO_LOCKS = "this file system has no locks, so a command may still be at it"
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What lies in a folder under a name of ours and was not removed."""
+    """A file or folder under a name of ours that was not removed."""
 
     path: Path
     """Where it is."""
@@ -57,40 +56,41 @@ class Left:
 
 
 _making = threading.Lock()
-_held: set[str] = set()
-"""The paths of what this process has made and not removed yet."""
-_private = 0
+_own_paths: set[str] = set()
+"""The paths that this process has made and not removed yet."""
+_private_depth = 0
+"""How many threads are within private_files."""
 _umask = 0
+"""The umask before the first of them."""
 
 
 @contextlib.contextmanager
 def private_files() -> Iterator[None]:
-    """Have everything that is made meanwhile be for its owner only, whoever makes it.
+    """Have every file that is made meanwhile be for its owner only, also those of DuckDB.
 
     DuckDB makes the log of a store late and under the umask. The umask is the process's: threads
-    that are within this at the
-    same time share it, and the last one out gives back what was there before. The command has this
-    umask from its beginning.
+    that are within this at the same time share it, and the last one out gives back the one from
+    before. The command has this umask from its beginning.
     """
-    global _private, _umask  # noqa: PLW0603 - the umask is the process's
+    global _private_depth, _umask  # noqa: PLW0603 - the umask is the process's
     with _making:
-        if not _private:
+        if not _private_depth:
             _umask = os.umask(0o077)
-        _private += 1
+        _private_depth += 1
     try:
         yield
     finally:
         with _making:
-            _private -= 1
-            if not _private:
+            _private_depth -= 1
+            if not _private_depth:
                 os.umask(_umask)
 
 
 def sync_folder(folder: Path) -> None:
-    """Force the names in a folder to the disk: a new name, or a rename, outlives a power cut only
-    then.
+    """Force the names in a folder to the disk: only then a new name outlives a power cut.
 
-    Raises OSError where the disk fails; what cannot do it (some network folders) is left as it is.
+    A folder that cannot do it (on some networks) is left as it is. Raises OSError where the disk
+    fails.
     """
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -98,6 +98,7 @@ def sync_folder(folder: Path) -> None:
         return
     try:
         os.fsync(handle)
+    # Some file systems cannot force a folder to the disk.
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
@@ -105,86 +106,95 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def put_new(made: Path, path: Path) -> bool:
-    """Give a complete file its name for good, unless there is one of that name by now; say whether
-    it was given."""
+def put_new(new: Path, path: Path) -> bool:
+    """Give a complete file its name for good, unless there is one of that name by now.
+
+    Return whether it got the name.
+    """
+    # To link fails where the name is there; to rename would replace the file of that name.
     try:
-        os.link(made, path)
-        made.unlink()
+        os.link(new, path)
+        new.unlink()
     except FileExistsError:
         return False
     except OSError:  # a file system without hard links
         if path.exists():
             return False
-        made.rename(path)
+        new.rename(path)
     sync_folder(path.absolute().parent)
     return True
 
 
-def put(made: Path, path: Path) -> None:
-    """Give a complete file or folder its name for good, in the place of what had it."""
-    os.replace(made, path)
+def put(new: Path, path: Path) -> None:
+    """Give a complete file or folder its name for good, and replace the one that had it."""
+    os.replace(new, path)
     sync_folder(path.absolute().parent)
 
 
 def stem(name: str) -> str:
-    """Return as much of a name as another name can hold beside a beginning and an ending."""
+    """Return the beginning of a name, short enough to be put into another name."""
     return name.encode("utf-8", "surrogateescape")[:100].decode("utf-8", "ignore")
 
 
 def locked_file(path: Path) -> tuple[Path, int]:
-    """Make a file beside a path, for its owner only, and lock it; return it and its handle. Raises
-    OSError."""
+    """Make a file beside a path, for its owner only, and lock it; return it and its handle.
+
+    Raises OSError.
+    """
     while True:
         handle, name = tempfile.mkstemp(
             prefix=f".{stem(path.name)}.", suffix=".profilectl", dir=path.absolute().parent
         )
         _lock(handle)
+        # Another process may have removed it before it was locked.
         if _is_there(Path(name), handle):
-            _held.add(name)
+            _own_paths.add(name)
             return Path(name), handle
         os.close(handle)
 
 
-def drop_file(made: Path) -> None:
+def drop_file(path: Path) -> None:
     """Remove a file that locked_file made, where it has no other name by now."""
-    _held.discard(str(made))
+    _own_paths.discard(str(path))
     with contextlib.suppress(OSError):
-        made.unlink()
+        path.unlink()
 
 
 @contextlib.contextmanager
 def folder_beside(path: Path, kind: str) -> Iterator[Path]:
-    """Make a folder beside a path, for its owner only, and remove it at the end. kind: one of
-    KINDS. Raises StoreUnusable.
+    """Make a folder beside a path, for its owner only, and remove it at the end.
 
-    What killed processes have left there is removed as well.
+    Those that killed processes have left there are removed as well. kind: one of KINDS. Raises
+    StoreUnusable.
     """
     assert kind in KINDS
     try:
         folder, lock = _locked_folder(path, kind)
     except OSError as error:
         raise unwritable(path, str(error.strerror)) from None
-    _held.add(str(folder))
+    _own_paths.add(str(folder))
     try:
         sweep(folder.parent)
         yield folder
     finally:
         _empty(folder, lock)
         os.close(lock)
-        _held.discard(str(folder))
+        _own_paths.discard(str(folder))
 
 
 def unwritable(path: Path, why: str) -> StoreUnusable:
-    """Return what is raised where nothing can be made beside a path."""
+    """Return the error of a path beside which nothing can be made."""
     return StoreUnusable(
         f"the folder {path.parent} cannot be written: {why}", "name another with --store or -o"
     )
 
 
 def _locked_folder(path: Path, kind: str) -> tuple[Path, int]:
-    """Make a folder, lock and mark it; another one, where somebody took it for left over in
-    between."""
+    """Make a folder, lock and mark it; another one, where a process took it for left over in
+    between.
+
+    Raises OSError.
+    """
     while True:
         folder = Path(
             tempfile.mkdtemp(
@@ -208,14 +218,13 @@ def _locked_folder(path: Path, kind: str) -> tuple[Path, int]:
 
 
 def _lock(handle: int) -> None:
-    with contextlib.suppress(
-        OSError
-    ):  # a file system without locks: nothing is ever taken for left over
+    # A file system without locks: nothing is ever taken for left over.
+    with contextlib.suppress(OSError):
         fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def _is_there(path: Path, handle: int) -> bool:
-    """Say whether a path still names what is open."""
+    """Return whether a path still names the file that is open."""
     try:
         return os.path.samestat(path.lstat(), os.fstat(handle))
     except FileNotFoundError:
@@ -223,8 +232,10 @@ def _is_there(path: Path, handle: int) -> bool:
 
 
 def _empty(folder: Path, lock: int) -> None:
-    """Remove a folder of ours that is open and locked. The mark goes last: what is cut short is
-    still known as ours."""
+    """Remove a folder of ours that is open and locked.
+
+    The mark goes last: a folder whose removal is cut short is still known as ours.
+    """
     link = _link_of(folder, lock)
     for name in os.listdir(lock):
         if name != MARK:
@@ -248,9 +259,12 @@ def _empty(folder: Path, lock: int) -> None:
 @contextlib.contextmanager
 def linked(folder: Path, place: str) -> Iterator[Path]:
     """Yield another path to a folder of ours: a link to it, in a folder made for that in a place.
-    The mark says where, first."""
+
+    The mark says first where that is.
+    """
     while True:
         plain = Path(place) / f"profilectl-{secrets.token_hex(4)}"
+        # If this process is killed the next one finds the link folder by the mark.
         (folder / MARK).write_bytes(os.fsencode(plain))
         with contextlib.suppress(FileExistsError):
             plain.mkdir(mode=0o700)
@@ -276,42 +290,43 @@ def _link_of(folder: Path, lock: int) -> Path | None:
 def _unlink(plain: Path, folder: Path) -> None:
     """Remove the folder that holds nothing but the link to a folder of ours."""
     with contextlib.suppress(OSError):
-        there = plain.lstat()
-        if stat.S_ISDIR(there.st_mode) and there.st_uid == os.geteuid():
+        status = plain.lstat()
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
             with contextlib.suppress(FileNotFoundError):
                 if (plain / "scratch").readlink() == folder:
                     os.unlink(plain / "scratch")
             plain.rmdir()
 
 
-# What is left over
+# Files and folders that are left over
 
 
 def sweep(folder: Path) -> list[Left]:
-    """Remove from a folder what killed processes have left, and return what has such a name and
-    stays. One listing."""
+    """Remove from a folder what killed processes have left; return what could not be removed."""
     names: list[str] = []
-    with contextlib.suppress(OSError), os.scandir(folder) as there:
-        names = [one.name for one in there if one.name.startswith(".")]
-    left = []
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(".")]
+    staying = []
     for name in names:
         path = folder / name
-        remove = (
-            _remove_folder
-            if _FOLDER.fullmatch(name)
-            else _remove_file
-            if _FILE.fullmatch(name) or _LOCK.fullmatch(name)
-            else None
-        )
-        if remove is not None and str(path) not in _held:
+        remove = _remover_of(name)
+        if remove is not None and str(path) not in _own_paths:
             why = _why_it_stays(remove, path)
             if why is not None:
-                left.append(Left(path, why))
-    return left
+                staying.append(Left(path, why))
+    return staying
+
+
+def _remover_of(name: str) -> Callable[[Path, int], str | None] | None:
+    """Return what removes a path of a name of ours; None for any other name."""
+    if _FOLDER.fullmatch(name):
+        return _remove_folder
+    return _remove_file if _FILE.fullmatch(name) or _LOCK.fullmatch(name) else None
 
 
 def _why_it_stays(remove: Callable[[Path, int], str | None], path: Path) -> str | None:
-    """Remove something, or say why not."""
+    """Remove a path, and return None; or return why it stays."""
+    # A name of ours may have been given to anything: no link is followed, no pipe is waited for.
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
     except FileNotFoundError:
@@ -323,6 +338,7 @@ def _why_it_stays(remove: Callable[[Path, int], str | None], path: Path) -> str 
     try:
         if os.fstat(handle).st_uid != os.geteuid():
             return OTHERS
+        # The lock goes with its process: nobody has that of a killed command.
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -335,6 +351,7 @@ def _why_it_stays(remove: Callable[[Path, int], str | None], path: Path) -> str 
 
 
 def _remove_folder(folder: Path, lock: int) -> str | None:
+    """Remove a folder that is open and locked; return why it stays."""
     if not stat.S_ISDIR(os.fstat(lock).st_mode):
         return UNKNOWN
     try:
@@ -350,8 +367,10 @@ def _remove_folder(folder: Path, lock: int) -> str | None:
 
 
 def _remove_file(path: Path, handle: int) -> str | None:
-    there = os.fstat(handle)
-    if not stat.S_ISREG(there.st_mode) or (_LOCK.fullmatch(path.name) and there.st_size):
+    """Remove a file that is open and locked; return why it stays."""
+    status = os.fstat(handle)
+    # A lock that has content is somebody's file with such a name.
+    if not stat.S_ISREG(status.st_mode) or (_LOCK.fullmatch(path.name) and status.st_size):
         return UNKNOWN
     try:
         os.unlink(path)
@@ -361,11 +380,10 @@ def _remove_file(path: Path, handle: int) -> str | None:
 
 
 def left_in(folders: Iterable[Path]) -> list[Left]:
-    """Remove what killed processes have left in folders, and return what stays, in order, each
-    once."""
-    left = {
-        one.path: one
+    """Remove what killed processes have left in folders; return what stays, in order, each once."""
+    staying = {
+        leftover.path: leftover
         for folder in dict.fromkeys(map(Path.absolute, folders))
-        for one in sweep(folder)
+        for leftover in sweep(folder)
     }
-    return [left[path] for path in sorted(left)]
+    return [staying[path] for path in sorted(staying)]

@@ -17,6 +17,7 @@ from profilectl.codes import InputRefused, UsageError
 
 PUSH_KEY, PUSH_SECRET = "PROFILECTL_PUSH_KEY", "PROFILECTL_PUSH_SECRET"
 LARGEST = 1 << 20
+"""How many bytes of a file of secrets are read."""
 PAIR = 'key = "..." and secret = "..." in TOML, or {"key": "...", "secret": "..."} in JSON'
 
 
@@ -25,7 +26,9 @@ class KeyAndSecret:
     """A key and its secret. Its text shows nothing."""
 
     key: str = field(repr=False)
+    """The key, which may be shown."""
     secret: str = field(repr=False)
+    """The secret, which nobody else may see."""
 
 
 def credentials_of(
@@ -34,11 +37,10 @@ def credentials_of(
     key: str = PUSH_KEY,
     secret: str = PUSH_SECRET,
 ) -> KeyAndSecret:
-    """Return the key and the secret of a file, or where path is None of the variables of these
-    names.
+    """Return the key and the secret of a file, or of the environment where there is no path.
 
-    Raises InputRefused for a file that others could read or that has none, UsageError where there
-    are none.
+    key, secret: the names of the variables. Raises InputRefused for a file that others could read
+    or that has none, UsageError where the variables are not set.
     """
     if path is not None:
         return _checked(read_secrets(path, PAIR), str(path))
@@ -52,29 +54,30 @@ def credentials_of(
 
 
 def read_secrets(path: Path, form: str) -> dict[str, object]:
-    """Return what a TOML or JSON file of secrets holds. form: what should stand in it.
+    """Return the values of a TOML or JSON file of secrets. form: what should stand in it.
 
-    Raises InputRefused for a file that others could read, or change by being its owner, and for
-    what is neither.
+    Raises InputRefused for a file that others could read, or change by being its owner, and for a
+    file that is neither.
     """
     content = read_private(path, form)
     # Messages of the parsers quote what they read.
     try:
         text = content.decode()
-        told = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
+        document = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
     except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict):
+        document = None
+    if not isinstance(document, dict):
         raise InputRefused(f"{path} is neither TOML nor JSON", form)
-    return told
+    return document
 
 
 def read_private(path: Path, form: str) -> bytes:
-    """Return what a file holds that nobody else can read or change; what is checked is what is
-    read. form: what should stand in it.
+    """Return the bytes of a file that nobody else can read or change.
 
-    Raises InputRefused for any other file.
+    The file that is checked is the one that is read, even if its name changes hands meanwhile.
+    form: what should stand in it. Raises InputRefused for any other file.
     """
+    # Opened first, then checked: the name may lead to another file meanwhile.
     try:
         opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -83,16 +86,16 @@ def read_private(path: Path, form: str) -> bytes:
         why = "it is a symbolic link" if path.is_symlink() else error.strerror
         raise InputRefused(f"{path} cannot be read: {why}", f"name a file with {form}") from None
     try:
-        found = os.fstat(opened)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(opened)
+        if not stat.S_ISREG(status.st_mode):
             raise InputRefused(f"{path} is not a plain file", f"name a file with {form}")
-        if found.st_uid != os.geteuid():
+        if status.st_uid != os.geteuid():
             raise InputRefused(
                 f"{path} belongs to another user", "credentials are read from a file of your own"
             )
-        if found.st_mode & 0o077:
+        if status.st_mode & 0o077:
             raise InputRefused(
-                f"{path} can be read by others (mode {stat.S_IMODE(found.st_mode):04o})",
+                f"{path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o})",
                 f"chmod 600 {path}",
             )
         return os.read(opened, LARGEST)
@@ -101,16 +104,18 @@ def read_private(path: Path, form: str) -> bytes:
 
 
 def sendable(text: str) -> bool:
-    """Say whether a text can stand in a header."""
+    """Return whether a text can stand in a header of HTTP."""
     return text.isascii() and text.isprintable()
 
 
-def _checked(found: Mapping[str, object], where: str) -> KeyAndSecret:
-    key, secret = found.get("key"), found.get("secret")
+def _checked(values: Mapping[str, object], source: str) -> KeyAndSecret:
+    """Return the key and the secret of a source. Raises InputRefused where they cannot be sent."""
+    key, secret = values.get("key"), values.get("secret")
     if not isinstance(key, str) or not isinstance(secret, str) or not key or not secret:
-        raise InputRefused(f"{where} has no key and secret", PAIR)
+        raise InputRefused(f"{source} has no key and secret", PAIR)
+    # A colon would end the key in basic authentication (RFC 7617).
     if ":" in key or not sendable(key + secret):
         raise InputRefused(
-            f"the key or the secret of {where} holds a character that cannot be sent", PAIR
+            f"the key or the secret of {source} holds a character that cannot be sent", PAIR
         )
     return KeyAndSecret(key, secret)

@@ -15,11 +15,15 @@ import queue
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from profilectl.codes import InputRefused, UsageError
 from profilectl.files import leftovers
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FORMATS = ("jsonl", "parquet", "csv")
 IDENTITY_COLUMNS = ("user_identities.", "device_info.")
@@ -34,42 +38,48 @@ NOTHING = "__HIVE_DEFAULT_PARTITION__"
 """How query engines write the folder of those without a value; a value that reads so is written
 another way.
 """
+MOST_OPEN = 200
+"""How many files are open at once: no process may have one for every value."""
 _UNSAFE = re.compile(r"[^\w.@+-]", re.ASCII)
+
+
+Rows = Sequence[Sequence[object]]
+"""Rows of an export: the line of a text, or the values of the columns."""
 
 
 class RowWriter(Protocol):
     """Writes rows in one format to one stream."""
 
-    def write(self, block: Sequence[Sequence[Any]]) -> None: ...
+    def write(self, block: Rows) -> None:
+        """Write rows."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Write what is still waiting."""
 
 
 class _LineWriter:
+    """Writes lines of text, which are put together in SQL."""
+
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
 
-    def write(self, block: Sequence[Sequence[Any]]) -> None:
+    def write(self, block: Rows) -> None:
+        """Write lines."""
         self._stream.write("".join(f"{row[0]}\n" for row in block).encode())
 
     def close(self) -> None:
-        pass
+        """Do nothing: no line waits."""
 
 
-class _Csv(_LineWriter):
-    """RFC 4180 as the reader takes it back: lines that are put together in SQL (extract.csv_line),
-    under a header.
-    """
-
-    def __init__(self, stream: BinaryIO, columns: Sequence[str]) -> None:
-        super().__init__(stream)
-        text = io.StringIO(newline="")
-        # Python leaves a lone carriage return bare, and a reader would see the end of a row in it.
-        bare = any("\r" in name for name in columns)
-        csv.writer(
-            text, lineterminator="\n", quoting=csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL
-        ).writerow(columns)
-        stream.write(text.getvalue().encode())
+def _csv_header(columns: Sequence[str]) -> bytes:
+    """Return the header of a CSV file (RFC 4180), as the reader takes it back."""
+    text = io.StringIO(newline="")
+    # Python leaves a lone carriage return bare, and a reader would see the end of a row in it.
+    is_bare = any("\r" in name for name in columns)
+    csv.writer(
+        text, lineterminator="\n", quoting=csv.QUOTE_ALL if is_bare else csv.QUOTE_MINIMAL
+    ).writerow(columns)
+    return text.getvalue().encode()
 
 
 class Parquet:
@@ -93,7 +103,8 @@ class Parquet:
         self._writer = pyarrow.parquet.ParquetWriter(
             stream, self._schema, compression=compression, use_dictionary=repeating
         )
-        self._waiting: queue.Queue[Any] = queue.Queue(maxsize=1)
+        # One table waits while another is written: more would only take memory.
+        self._waiting: queue.Queue[pa.Table | None] = queue.Queue(maxsize=1)
         self._failed: list[BaseException] = []
         self._worker: threading.Thread | None = None
 
@@ -102,27 +113,24 @@ class Parquet:
         """How many columns the file has."""
         return len(self._schema)
 
-    def write(self, block: Sequence[Sequence[Any]]) -> None:
+    def write(self, block: Rows) -> None:
+        """Hand rows over to be written. Raises the error of writing earlier ones."""
         import pyarrow
 
-        # a row may end with the list of its last cells (extract.Extract)
+        # A row may end with the list of its last cells (extract.Extract).
         if block and len(block[0]) < self.width:
-            block = [(*row[:-1], *row[-1]) for row in block]
+            block = [(*row[:-1], *cast(Sequence[object], row[-1])) for row in block]
         columns = list(zip(*block, strict=True)) if block else [() for _ in self._schema]
-        self.write_table(
-            pyarrow.table(
-                [
-                    pyarrow.array(one, column.type)
-                    for one, column in zip(columns, self._schema, strict=True)
-                ],
-                schema=self._schema,
-            )
-        )
+        arrays = [
+            pyarrow.array(values, column.type)
+            for values, column in zip(columns, self._schema, strict=True)
+        ]
+        self.write_table(pyarrow.table(arrays, schema=self._schema))
 
-    def write_table(self, table: Any) -> int:
+    def write_table(self, table: pa.Table) -> int:
         """Hand an Arrow table over to be written; return its rows.
 
-        Raises what writing an earlier one raised.
+        Raises the error of writing an earlier one.
         """
         if not table.num_rows:
             return 0
@@ -134,13 +142,14 @@ class Parquet:
         return int(table.num_rows)
 
     def _work(self) -> None:
+        """Write the tables that are handed over."""
         while (table := self._waiting.get()) is not None:
             try:
                 if not self._failed:
                     self._writer.write_table(
                         table.rename_columns(self._schema.names).cast(self._schema)
                     )
-            except BaseException as error:  # noqa: BLE001  (raised again by the one who waits)
+            except BaseException as error:  # noqa: BLE001  (raised again where it is waited for)
                 self._failed.append(error)
 
     def _check(self) -> None:
@@ -148,6 +157,7 @@ class Parquet:
             raise self._failed[0]
 
     def close(self) -> None:
+        """Write what is still waiting, and the footer. Raises the error of writing."""
         if self._worker is not None:
             self._waiting.put(None)
             self._worker.join()
@@ -165,19 +175,22 @@ def writer_of(
     *,
     compression: str | None,
 ) -> RowWriter:
-    """Return a writer. compression of Parquet is within the file, zstd where none is named; that of
-    text is the stream's (`packed`).
+    """Return a writer of a format.
+
+    compression: of Parquet, within the file; zstd where none is named. Text is compressed by the
+    stream (`packed`).
     """
     if format == "jsonl":
         return _LineWriter(stream)
     if format == "csv":
-        return _Csv(stream, columns)
-    return Parquet(stream, columns, numbers, compression or "zstd")
+        stream.write(_csv_header(columns))
+        return _LineWriter(stream)
+    return Parquet(stream, columns, numbers, compression=compression or "zstd")
 
 
 @contextlib.contextmanager
 def packed(stream: BinaryIO, format: str, compression: str | None) -> Iterator[BinaryIO]:
-    """Yield the stream that rows are written to: it packs text as asked."""
+    """Yield the stream that rows are written to. It compresses text, where that is named."""
     if format == "parquet" or compression in (None, "none"):
         yield stream
     elif compression == "gzip":
@@ -189,13 +202,13 @@ def packed(stream: BinaryIO, format: str, compression: str | None) -> Iterator[B
         import pyarrow
 
         with pyarrow.CompressedOutputStream(
-            pyarrow.PythonFile(_KeptOpen(stream), mode="w"), "zstd"
+            pyarrow.PythonFile(_StaysOpen(stream), mode="w"), "zstd"
         ) as out:
             yield out
 
 
-class _KeptOpen:
-    """A stream that whoever packs into it does not close."""
+class _StaysOpen:
+    """A stream that the compressor does not close."""
 
     closed = False
 
@@ -203,17 +216,22 @@ class _KeptOpen:
         self.write, self.flush = stream.write, stream.flush
 
     def close(self) -> None:
+        """Write what is still waiting."""
         self.flush()
 
 
 def format_named(path: Path | None) -> str:
-    """Return the format that a file name says: data.csv.gz is CSV; JSON lines where it says none."""
-    suffixes = [one.lstrip(".") for one in path.suffixes[-2:]] if path else []
-    return next((one for one in reversed(suffixes) if one in FORMATS), "jsonl")
+    """Return the format that a file name says, JSON lines where it says none.
+
+    >>> format_named(Path("data.csv.gz"))
+    'csv'
+    """
+    suffixes = [suffix.lstrip(".") for suffix in path.suffixes[-2:]] if path else []
+    return next((suffix for suffix in reversed(suffixes) if suffix in FORMATS), "jsonl")
 
 
-def compression_named(path: Path | None, format: str, stated: str | None) -> str | None:
-    """Return the compression that is stated, else the one that a file name says.
+def compression_named(path: Path | None, format: str, option: str | None) -> str | None:
+    """Return the compression of an option, else the one that a file name says.
 
     Raises UsageError where a name does not say what the file will be: an import goes by names.
     """
@@ -223,16 +241,16 @@ def compression_named(path: Path | None, format: str, stated: str | None) -> str
             f"-o {path}: a Parquet file is packed within, not as {ending}",
             "name it .parquet; --compression says how its pages are packed",
         )
-    if ending and stated not in (None, ENDINGS[ending]):
+    if ending and option not in (None, ENDINGS[ending]):
         raise UsageError(
-            f"-o {path} and --compression {stated} contradict each other",
+            f"-o {path} and --compression {option} contradict each other",
             f"leave --compression out, or {ending} off the name",
         )
-    return ENDINGS[ending] if ending else stated
+    return ENDINGS[ending] if ending else option
 
 
 def suffix_of(format: str, compression: str | None) -> str:
-    """Return how the name of an export ends."""
+    """Return the ending of the name of an export."""
     return f".{format}" + ("" if format == "parquet" else COMPRESSIONS[compression or "none"])
 
 
@@ -252,9 +270,23 @@ def check_folder(folder: Path) -> None:
         )
 
 
+@dataclass(slots=True)
+class _OpenFile:
+    """A file of a folder that is written."""
+
+    stack: contextlib.ExitStack
+    """What closes it."""
+    writer: RowWriter
+    """What writes rows to it."""
+    rows: int = 0
+    """How many rows it has."""
+
+
 class Parts:
-    """The files of a folder: one for each group, a new one after so many rows. Made under other
-    names, renamed all together by `finish`.
+    """The files of a folder: one for each group, and a new one after `most_rows` rows.
+
+    They are made under other names, and renamed all together by `finish`. Raises InputRefused where
+    no new folder can be.
     """
 
     def __init__(
@@ -262,65 +294,71 @@ class Parts:
         folder: Path,
         name: str,
         most_rows: int | None,
-        open_writer: Callable[[BinaryIO], Any],
+        open_writer: Callable[[BinaryIO], contextlib.AbstractContextManager[RowWriter]],
         suffix: str,
     ) -> None:
+        # Here, and not with the first row: before a long query, not after it.
         check_folder(folder)
         self.folder, self.name, self.most_rows, self.suffix = folder, name, most_rows, suffix
         self._open_writer = open_writer
         self._holding = contextlib.ExitStack()
-        self._made = self._holding.enter_context(leftovers.folder_beside(folder, "parts")) / "made"
-        self._made.mkdir(mode=0o700)
-        self._open: dict[str, tuple[contextlib.ExitStack, Any, int]] = {}
+        beside = self._holding.enter_context(leftovers.folder_beside(folder, "parts"))
+        self._new = beside / "made"
+        self._new.mkdir(mode=0o700)
+        self._open: dict[str, _OpenFile] = {}
         self._numbers: dict[str, int] = {}
         self.files = 0
 
-    def write(self, block: Sequence[Sequence[Any]], group: str = "") -> None:
+    def write(self, block: Rows, group: str = "") -> None:
+        """Write rows of a group. Raises the errors of writing."""
         while block:
-            stack, writer, rows = self._open.get(group) or self._begin(group)
-            room = len(block) if self.most_rows is None else self.most_rows - rows
-            writer.write(block[:room])
-            self._open[group] = (stack, writer, rows + min(room, len(block)))
+            file = self._open.get(group) or self._begin(group)
+            room = len(block) if self.most_rows is None else self.most_rows - file.rows
+            file.writer.write(block[:room])
+            file.rows += min(room, len(block))
             block = block[room:]
-            if self.most_rows is not None and self._open[group][2] >= self.most_rows:
+            if self.most_rows is not None and file.rows >= self.most_rows:
                 self._end(group)
 
-    def _begin(self, group: str) -> tuple[contextlib.ExitStack, Any, int]:
-        if len(self._open) > 200:  # no process may have a file open for every value
+    def _begin(self, group: str) -> _OpenFile:
+        """Open the next file of a group."""
+        if len(self._open) > MOST_OPEN:
             self._end(next(iter(self._open)))
         number = self._numbers[group] = self._numbers.get(group, 0) + 1
-        within = self._made / group if group else self._made
+        within = self._new / group if group else self._new
         within.mkdir(mode=0o700, exist_ok=True)
         stack = contextlib.ExitStack()
         path = within / f"{self.name}-{number:05}{self.suffix}"
         stream = stack.enter_context(
             os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
         )
+        # Closed from the last to the first: the writer, then to the disk, then the stream.
         stack.callback(_force, stream)
-        writer = stack.enter_context(self._open_writer(stream))
+        file = _OpenFile(stack, stack.enter_context(self._open_writer(stream)))
+        self._open[group] = file
         self.files += 1
-        return stack, writer, 0
+        return file
 
     def _end(self, group: str) -> None:
-        stack, _, _ = self._open.pop(group)
-        stack.close()
+        self._open.pop(group).stack.close()
 
     def finish(self) -> None:
         """Give the files their folder."""
         if not self.files:
-            self._open[""] = self._begin("")
+            self._begin("")
         for group in list(self._open):
             self._end(group)
-        for within in self._made.iterdir():
+        for within in self._new.iterdir():
             if within.is_dir():
                 leftovers.sync_folder(within)
-        leftovers.sync_folder(self._made)
+        leftovers.sync_folder(self._new)
         # in the place of an empty folder, where there is one
-        leftovers.put(self._made, self.folder)
+        leftovers.put(self._new, self.folder)
         self._holding.close()
 
     def abandon(self) -> None:
         """Leave nothing."""
+        # The files go with their folder: what cannot be closed does no harm.
         for group in list(self._open):
             with contextlib.suppress(Exception):
                 self._end(group)
@@ -328,7 +366,7 @@ class Parts:
 
 
 def _force(stream: BinaryIO) -> None:
-    """Force what was written to the disk."""
+    """Force a stream to the disk."""
     stream.flush()
     os.fsync(stream.fileno())
 
@@ -337,9 +375,13 @@ def folder_of(key: str, value: str | None) -> str:
     """Return the name of the folder of a value, as query engines read it back: key=value."""
     if value is None:
         return f"{_escaped(key)}={NOTHING}"
-    return f"{_escaped(key)}={_escaped(value) if value != NOTHING else _escaped(value).replace('_', '%5F', 1)}"
+    text = _escaped(value)
+    return f"{_escaped(key)}={text.replace('_', '%5F', 1) if value == NOTHING else text}"
 
 
 def _escaped(text: str) -> str:
-    found = _UNSAFE.sub(lambda one: "".join(f"%{byte:02X}" for byte in one[0].encode()), text)[:200]
-    return found.replace(".", "%2E") if set(found) == {"."} else found
+    escaped = _UNSAFE.sub(
+        lambda letter: "".join(f"%{byte:02X}" for byte in letter[0].encode()), text
+    )[:200]
+    # . and .. are no names of folders.
+    return escaped.replace(".", "%2E") if set(escaped) == {"."} else escaped

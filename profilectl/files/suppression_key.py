@@ -28,8 +28,9 @@ _STORE: ContextVar[Path | None] = ContextVar("store_of_the_key", default=None)
 
 
 def choose_key(path: Path | None) -> None:
-    """Say which file has the key from now on; None: that of the environment, else the one beside
-    the store.
+    """Name the file that has the key from now on.
+
+    None: that of the environment, else the one beside the store.
     """
     _CHOSEN.set(path.absolute() if path is not None else None)
 
@@ -41,9 +42,7 @@ def chosen_key() -> Path | None:
 
 @contextlib.contextmanager
 def key_of_store(path: Path) -> Iterator[None]:
-    """Take the key beside a store for that of whatever is opened: a copy of it, which then takes
-    its place.
-    """
+    """Have the key beside a store be that of a copy, which is opened and then takes its place."""
     before = _STORE.set(path.absolute())
     try:
         yield
@@ -58,9 +57,10 @@ def meant_store(store: Path) -> Path:
 
 def key_path(store: Path) -> Path:
     """Return where the key of a store is, or would be made."""
+    # An option goes before the environment, and this before the file beside the store.
     named = os.environ.get(VARIABLE)
-    if found := _CHOSEN.get() or (Path(named) if named else None):
-        return found.absolute()
+    if path := _CHOSEN.get() or (Path(named) if named else None):
+        return path.absolute()
     beside = meant_store(store).absolute()
     return beside.with_name(beside.name + ENDING)
 
@@ -70,6 +70,19 @@ def read_key(path: Path, store: Path) -> str:
 
     Raises StoreUnusable for a file that is not there, that others can read, or that has none.
     """
+    content = _private_bytes(path, store)
+    if not _FORM.fullmatch(content):
+        raise _unusable(
+            store,
+            f"{path} is no key: it has not 64 hexadecimal digits",
+            "put back the one that was made for this store",
+        )
+    return content.decode().strip()
+
+
+def _private_bytes(path: Path, store: Path) -> bytes:
+    """Return the bytes of the file of a key. Raises StoreUnusable where it is not private."""
+    # The checks are made on the open file: its name may lead to another one meanwhile.
     try:
         opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -86,39 +99,37 @@ def read_key(path: Path, store: Path) -> str:
             "name the file itself with --suppression-key FILE",
         ) from None
     try:
-        found = os.fstat(opened)
-        if not stat.S_ISREG(found.st_mode):
-            raise _unusable(
-                store,
-                f"their key {path} is not a plain file",
-                "name another with --suppression-key FILE",
-            )
-        if found.st_uid != os.geteuid() and os.geteuid() != 0:
-            raise _unusable(
-                store,
-                f"their key {path} belongs to another user",
-                "name a file of your own with --suppression-key FILE",
-            )
-        if found.st_mode & 0o077:
-            raise _unusable(
-                store,
-                f"their key {path} can be read by others (mode {stat.S_IMODE(found.st_mode):04o})",
-                f"chmod 600 {path}",
-            )
-        content = os.read(opened, 1024)
+        _check_private(path, store, os.fstat(opened))
+        return os.read(opened, 1024)
     finally:
         os.close(opened)
-    if not _FORM.fullmatch(content):
+
+
+def _check_private(path: Path, store: Path, status: os.stat_result) -> None:
+    """Raise StoreUnusable for a file that is not plain, or that others can read or change."""
+    if not stat.S_ISREG(status.st_mode):
         raise _unusable(
             store,
-            f"{path} is no key: it has not 64 hexadecimal digits",
-            "put back the one that was made for this store",
+            f"their key {path} is not a plain file",
+            "name another with --suppression-key FILE",
         )
-    return content.decode().strip()
+    # Root may read the key of the user that it works for.
+    if status.st_uid != os.geteuid() and os.geteuid() != 0:
+        raise _unusable(
+            store,
+            f"their key {path} belongs to another user",
+            "name a file of your own with --suppression-key FILE",
+        )
+    if status.st_mode & 0o077:
+        raise _unusable(
+            store,
+            f"their key {path} can be read by others (mode {stat.S_IMODE(status.st_mode):04o})",
+            f"chmod 600 {path}",
+        )
 
 
 def is_key(path: Path) -> bool:
-    """Say whether a plain file holds a key, whatever it is called."""
+    """Return whether a plain file holds a key, under any name."""
     try:
         with path.open("rb") as content:
             return bool(_FORM.fullmatch(content.read(1024)))
@@ -141,14 +152,16 @@ def make_key(path: Path, store: Path) -> str:
     return read_key(path, store)
 
 
-def _write(made: Path, path: Path, key: str) -> None:
+def _write(new: Path, path: Path, key: str) -> None:
+    """Write a key under a name of our own, then give it its name. Raises StoreUnusable."""
     try:
-        opened = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        opened = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(opened, "wb") as out:
             out.write(f"{key}\n".encode())
             out.flush()
             os.fsync(out.fileno())
-        _put(made, path)
+        _put(new, path)
+        # A new name outlives a power cut only once its folder is on the disk.
         sync_folder(path.absolute().parent)
     except OSError as error:
         raise StoreUnusable(
@@ -157,25 +170,25 @@ def _write(made: Path, path: Path, key: str) -> None:
         ) from None
 
 
-def _put(made: Path, path: Path) -> None:
+def _put(new: Path, path: Path) -> None:
     """Give the file its name, unless another process was faster."""
     with contextlib.suppress(FileExistsError):
         try:
-            os.link(made, path, follow_symlinks=False)
+            os.link(new, path, follow_symlinks=False)
         except FileExistsError:
             raise
         except OSError:  # a file system without hard links
             if not os.path.lexists(path):
-                made.rename(path)
+                new.rename(path)
 
 
 def fingerprint_of(key: str) -> str:
-    """Return what tells a key from another, and nothing of it."""
+    """Return a text that tells a key from another, and shows nothing of it."""
     return hashlib.sha256(f"fingerprint:{key}".encode()).hexdigest()[:32]
 
 
 def wrong_key(path: Path, store: Path) -> StoreUnusable:
-    """Return what is said of the key of another store."""
+    """Return the error of a key that is that of another store."""
     return _unusable(
         store,
         f"{path} is the key of another store",
@@ -186,5 +199,6 @@ def wrong_key(path: Path, store: Path) -> StoreUnusable:
 def _unusable(store: Path, why: str, hint: str) -> StoreUnusable:
     return KeyMissing(
         f"{store} keeps people out who were erased, and {why}",
-        f"{hint}; without it they would come back. Where it is lost for good: profilectl privacy lift-all",
+        f"{hint}; without it they would come back. Where it is lost for good: profilectl privacy"
+        " lift-all",
     )

@@ -1,6 +1,6 @@
 """Writing a file so that it appears whole under its name, or not at all.
 
-What a command writes holds personal data and may go to a folder others write to as well: the file
+The files of a command hold personal data and may go to a folder others write to as well: a file
 is made under another name with mode 0600 and renamed when it is complete; a link, a device or a
 folder of that name is refused, never followed.
 """
@@ -19,7 +19,7 @@ from profilectl.files import leftovers
 from profilectl.files.suppression_key import ENDING, is_key
 
 LOG = (".wal", ".wal.checkpoint", ".wal.recovery")
-"""The ends of the names of what DuckDB writes beside a database."""
+"""The endings of the files that DuckDB writes beside a database."""
 
 
 def check_target(
@@ -27,10 +27,9 @@ def check_target(
 ) -> None:
     """Refuse a path that could not be written in the end.
 
-    replace: a file of that name may go; store: even a store, which nothing else brings back. What
-    killed commands have left in its folder is removed.
-
-    Raises InputRefused; UsageError for "-".
+    Files that killed commands have left in its folder are removed. replace: a file of that name may
+    be replaced; store: even a store, which nothing else brings back. Raises InputRefused, and
+    UsageError for "-".
     """
     check_named(path, option)
     hint = _another(option)
@@ -41,6 +40,7 @@ def check_target(
         raise InputRefused(
             f"{path} is the log or the key of the store {of}; it is not written over", hint
         )
+    # lstat: a link is refused, not followed.
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -67,10 +67,7 @@ def check_target(
 
 
 def check_named(path: Path, option: str = "-o") -> None:
-    """Refuse "-", by which standard input or output is meant and never a file.
-
-    Raises UsageError.
-    """
+    """Refuse "-", which means standard input or output and never a file. Raises UsageError."""
     if str(path) == "-":
         raise UsageError(
             f"{option} -: what is written there does not go to standard output",
@@ -91,14 +88,15 @@ def check_apart(
 
     Raises UsageError.
     """
-    seen = {os.path.realpath(path): f"{path} is read" for path in inputs if str(path) != "-"}
+    # Several names of one file are one place.
+    uses = {os.path.realpath(path): f"{path} is read" for path in inputs if str(path) != "-"}
     for option, path in outputs:
         if path is None:
             continue
         place = os.path.realpath(path)
-        if place in seen:
-            raise UsageError(f"{option} {path}: {seen[place]}", "name another file")
-        seen[place] = f"{option} is written there"
+        if place in uses:
+            raise UsageError(f"{option} {path}: {uses[place]}", "name another file")
+        uses[place] = f"{option} is written there"
 
 
 def _belongs_to(path: Path) -> Path | None:
@@ -111,11 +109,12 @@ def _belongs_to(path: Path) -> Path | None:
 
 
 def is_database(path: Path) -> bool:
-    """Say whether a file is a DuckDB database, or is or would be the log of one."""
+    """Return whether a file is a DuckDB database, or is or would be the log of one."""
     if path.suffix == ".wal" and path.with_suffix("").is_file():
         return is_database(path.with_suffix(""))
     try:
         with path.open("rb") as content:
+            # behind a checksum of eight bytes
             return content.read(12)[8:] == b"DUCK"
     except OSError:
         return False
@@ -127,13 +126,11 @@ def whole_file(
 ) -> Iterator[BinaryIO]:
     """Open a file that appears under its name, with mode 0600, only when all of it is written.
 
-    replace, store: as check_target has them.
-
-    Raises InputRefused where it cannot be written.
+    replace, store: as check_target has them. Raises InputRefused where it cannot be written.
     """
     check_target(path, option, replace=replace, store=store)
     try:
-        made, handle = leftovers.locked_file(path)
+        new, handle = leftovers.locked_file(path)
     except OSError as error:
         raise InputRefused(
             f"{path} cannot be written: {error.strerror}", _another(option)
@@ -145,17 +142,17 @@ def whole_file(
             # Named before it is closed: an unlocked file would be taken for left over.
             try:
                 if replace:
-                    leftovers.put(made, path)
-                elif not leftovers.put_new(made, path):
+                    leftovers.put(new, path)
+                elif not leftovers.put_new(new, path):
                     raise InputRefused(f"{path} is there already", _another(option))
             except OSError as error:
                 raise _unwritten(path, option, error) from None
     finally:
-        leftovers.drop_file(made)
+        leftovers.drop_file(new)
 
 
 def _to_the_disk(stream: BinaryIO, path: Path, option: str) -> None:
-    """Force what was written to the disk. Raises InputRefused where the disk does not take it."""
+    """Force a stream to the disk. Raises InputRefused where the disk does not take it."""
     try:
         stream.flush()
         os.fsync(stream.fileno())

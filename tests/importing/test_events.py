@@ -204,7 +204,7 @@ def test_a_column_that_is_both_a_value_and_an_object(tmp_path: Path) -> None:
     )
     done = run("import", "a.csv", "--feed", "f", folder=tmp_path)
     assert done.returncode == 4
-    assert "events.data.product_action stands for a value" in done.stderr
+    assert "events.data.product_action is a value" in done.stderr
 
 
 @pytest.mark.parametrize(

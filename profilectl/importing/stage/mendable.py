@@ -14,68 +14,64 @@ from profilectl.codes import InputRefused, UsageError
 from profilectl.files.whole_file import whole_file
 from profilectl.importing.stage.source.files import FORMATS, REJECTS, InputFile
 from profilectl.importing.stage.staged import Rejects, Staged, StagedFile, place_of
+from profilectl.importing.stage.template import SqlTemplate
 from profilectl.store.scratch import Scratch
 
 OPTION = "--rejects-as-input"
+NS_REACH_S = 9_223_372_036
+"""How many seconds from 1970 a time in nanoseconds may be: 64 bits reach from 1677 to 2262."""
+_ENDLESS = 1 << 62
+# The lines at which the rows begin that were staged.
+LINES = SqlTemplate("select line from {lines} as lines")
 
 
 @dataclass(frozen=True, slots=True)
 class Mendable:
-    """Where the rejected rows go, and the encoding of the input."""
+    """Where the rejected rows go."""
 
     path: Path
+    """The file."""
     encoding: str
+    """The encoding of the input."""
 
     def write(self, scratch: Scratch, staged: Staged, rejects: Rejects) -> None:
         """Write the rejected rows of all files, in their order, under one header."""
-        with rejects.path.open("rb") as lines:
-            # by file and line
-            found = [(reject["file"], place_of(reject)) for reject in map(json.loads, lines)]
-        wanted: dict[str, list[int]] = {file.name: [] for file in staged.files}
-        for name, line in found:
-            # a file that is named twice has each of its lines twice
-            if wanted[name][-1:] != [line]:
-                wanted[name].append(line)
-        files = [file for file in staged.files if wanted[file.name] and not file.more]
+        lines = _rejected_lines(staged, rejects)
+        files = [file for file in staged.files if lines[file.name] and not file.more]
         if files[0].format == "parquet":
-            self._write_parquet(files, wanted)
+            self._write_parquet(files, lines)
             return
-        # one byte order mark a file
+        # One encoder, so that the file has one byte order mark.
         encoder = codecs.getincrementalencoder(self.encoding)("surrogateescape")
         with whole_file(self.path, OPTION) as out:
-            head = (
-                _lines(files[0], 1, files[0].first_line) if files[0].format == "csv" else iter(())
-            )
-            for text in head:
-                out.write(encoder.encode(text))
+            if files[0].format == "csv":
+                for text in _lines(files[0], 1, files[0].first_line):
+                    out.write(encoder.encode(text))
             for file in files:
-                for text in _records(scratch, file, wanted[file.name]):
-                    out.write(
-                        encoder.encode(
-                            text.rstrip("\r\n") + ("\r\n" if text.endswith("\r\n") else "\n")
-                        )
-                    )
+                for text in _records(scratch, file, lines[file.name]):
+                    end = "\r\n" if text.endswith("\r\n") else "\n"
+                    out.write(encoder.encode(text.rstrip("\r\n") + end))
 
-    def _write_parquet(self, files: Sequence[StagedFile], wanted: dict[str, list[int]]) -> None:
+    def _write_parquet(self, files: Sequence[StagedFile], rows: dict[str, list[int]]) -> None:
+        """Write rows of Parquet files. rows: of each file, counted from 1."""
         import pyarrow.parquet
 
         try:
-            units = {_int96_unit(file.path, wanted[file.name]) for file in files}
+            unit = max(_int96_unit(file.path, rows[file.name]) for file in files)
             with whole_file(self.path, OPTION) as out:
                 writer = None
                 for file in files:
-                    rows, first = wanted[file.name], 1
                     with pyarrow.parquet.ParquetFile(
-                        file.path, coerce_int96_timestamp_unit=max(units)
+                        file.path, coerce_int96_timestamp_unit=unit
                     ) as source:
                         writer = writer or pyarrow.parquet.ParquetWriter(out, source.schema_arrow)
+                        begin = 1
                         for batch in source.iter_batches():
-                            here = [
-                                row - first for row in rows if first <= row < first + batch.num_rows
-                            ]
-                            if here:
-                                writer.write_batch(batch.take(pyarrow.array(here)))
-                            first += batch.num_rows
+                            end = begin + batch.num_rows
+                            places = [row - begin for row in rows[file.name] if begin <= row < end]
+                            if places:
+                                writer.write_batch(batch.take(pyarrow.array(places)))
+                            begin = end
                 if writer is not None:
                     writer.close()
         except pyarrow.ArrowException:
@@ -84,43 +80,16 @@ class Mendable:
             ) from None
 
 
-def _int96_unit(path: Path, rows: Sequence[int]) -> str:
-    """Return the finest unit that all INT96 timestamps of some rows can be written in: nanoseconds
-    reach from 1677 to 2262.
-    """
-    import pyarrow
-    import pyarrow.compute as compute
-    import pyarrow.parquet
-
-    with pyarrow.parquet.ParquetFile(path, coerce_int96_timestamp_unit="s") as source:
-        names = [
-            column.path
-            for place in range(len(source.schema))
-            if (column := source.schema.column(place)).physical_type == "INT96"
-        ]
-        if not names:
-            return "ns"
-        for column in source.read(columns=names).take([row - 1 for row in rows]).flatten().columns:
-            if pyarrow.types.is_timestamp(column.type):
-                seconds = compute.min_max(column.cast(pyarrow.int64()))
-                if any(
-                    one is not None and abs(one) > 9_223_372_036
-                    for one in (seconds["min"].as_py(), seconds["max"].as_py())
-                ):
-                    return "us"
-    return "ns"
-
-
 def mendable(
     path: Path,
     files: Sequence[InputFile],
     encoding: str | None,
     head: Callable[[InputFile], object],
 ) -> Mendable:
-    """Say how the rejected rows of some files will be written.
+    """Return how the rejected rows of some files will be written.
 
-    head: what a CSV file says of its columns. Raises UsageError, InputRefused where they could not
-    be imported as one file.
+    head: returns the columns that a CSV file says it has. Raises UsageError, InputRefused where the
+    rows could not be imported as one file.
     """
     formats = {"jsonl" if file.format == REJECTS else file.format for file in files}
     if "json" in formats:
@@ -140,44 +109,78 @@ def mendable(
         )
     if format == "csv" and len({head(file) for file in files}) > 1:
         raise InputRefused(f"{OPTION}: the files have different headers", "import them one by one")
-    if format == "parquet" and len(files) > 1:
-        import pyarrow.parquet
-
-        first = pyarrow.parquet.read_schema(files[0].local)
-        if any(not pyarrow.parquet.read_schema(file.local).equals(first) for file in files[1:]):
-            raise InputRefused(
-                f"{OPTION}: the files have different columns", "import them one by one"
-            )
+    if format == "parquet" and not _same_columns(files):
+        raise InputRefused(f"{OPTION}: the files have different columns", "import them one by one")
     return Mendable(path, encoding or "utf-8")
 
 
-def _lines(file: StagedFile, first: int, end: int) -> Iterator[str]:
-    """Return the physical lines from the first up to, but not, the end."""
+def _same_columns(files: Sequence[InputFile]) -> bool:
+    """Return whether Parquet files have the same columns."""
+    if len(files) < 2:
+        return True
+    import pyarrow.parquet
+
+    schemas = [pyarrow.parquet.read_schema(file.local) for file in files]
+    return all(schema.equals(schemas[0]) for schema in schemas)
+
+
+def _int96_unit(path: Path, rows: Sequence[int]) -> str:
+    """Return the finest unit in which all INT96 timestamps of some rows can be written."""
+    import pyarrow
+    import pyarrow.compute as compute
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path, coerce_int96_timestamp_unit="s") as source:
+        columns = [source.schema.column(place) for place in range(len(source.schema))]
+        names = [column.path for column in columns if column.physical_type == "INT96"]
+        if not names:
+            return "ns"
+        for times in source.read(columns=names).take([row - 1 for row in rows]).flatten().columns:
+            if not pyarrow.types.is_timestamp(times.type):
+                continue
+            seconds = compute.min_max(times.cast(pyarrow.int64()))
+            bounds = (seconds["min"].as_py(), seconds["max"].as_py())
+            if any(bound is not None and abs(bound) > NS_REACH_S for bound in bounds):
+                return "us"
+    return "ns"
+
+
+def _rejected_lines(staged: Staged, rejects: Rejects) -> dict[str, list[int]]:
+    """Return the lines, or rows, of each file that were rejected, in their order."""
+    lines: dict[str, list[int]] = {file.name: [] for file in staged.files}
+    with rejects.path.open("rb") as written:
+        for reject in map(json.loads, written):
+            # A file that is named twice has each of its lines twice.
+            line = place_of(reject)
+            if lines[reject["file"]][-1:] != [line]:
+                lines[reject["file"]].append(line)
+    return lines
+
+
+def _lines(file: StagedFile, begin: int, end: int) -> Iterator[str]:
+    """Yield the physical lines from `begin` up to, but not, `end`."""
     with file.path.open(encoding="utf-8", errors="surrogateescape", newline="") as content:
         for number, line in enumerate(content, start=1):
             if number >= end:
                 return
-            if number >= first:
+            if number >= begin:
                 yield line.removeprefix("\ufeff") if number == 1 else line
 
 
-def _records(scratch: Scratch, file: StagedFile, wanted: list[int]) -> Iterator[str]:
-    """Return the text of the records that begin at some lines, up to where the next record begins."""
+def _records(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[str]:
+    """Yield the records that begin at some lines, each up to where the next record begins."""
     ends: dict[int, int] = {}
     if file.lines and file.format == "csv":
-        begins = sorted(
-            {line for (line,) in scratch.rows(f"select line from {file.lines} as lines")}
-            | set(wanted)
-        )
-        following = dict(itertools.pairwise(begins))
-        ends = {line: following.get(line, 1 << 62) for line in wanted}
-    places = iter(wanted)
-    line = next(places, None)
+        of_rows = {line for (line,) in scratch.rows(LINES(lines=file.lines))}
+        following = dict(itertools.pairwise(sorted(of_rows | set(lines))))
+        ends = {line: following.get(line, _ENDLESS) for line in lines}
+    begins = iter(lines)
+    line = next(begins, None)
     text: list[str] = []
-    for number, physical in enumerate(_lines(file, 1, 1 << 62), start=1):
+    for number, physical in enumerate(_lines(file, 1, _ENDLESS), start=1):
         while line is not None and text and number >= ends.get(line, line + 1):
             yield "".join(text)
-            text, line = [], next(places, None)
+            text, line = [], next(begins, None)
         if line is None:
             return
         if number >= line:

@@ -6,103 +6,127 @@ from collections.abc import Iterator
 from itertools import groupby, repeat
 
 from profilectl.codes import Reject
-from profilectl.importing.stage.json.elements import said_of_element
+from profilectl.importing.stage.json.elements import of_element
 from profilectl.importing.stage.staged import Rejects, Staged, StagedFile
+from profilectl.importing.stage.template import SqlTemplate
 from profilectl.store.scratch import Scratch
 
 RAW_SHOWN = 64 * 1024
+"""How many characters of the text of a row a reject has."""
+BLOCK = 1000
+"""How many rows of Parquet are read again at once."""
+_ENDLESS = 1 << 62
+
+# The rejected rows of a file, and the lines at which they begin.
+REJECTED_LINES = SqlTemplate("""
+select place.line, rejected.code, rejected.detail
+from rejected
+join {places} as place on place.seq + {offset} = rejected.seq
+order by rejected.seq
+""")
+
+# The rejected elements of a JSON document, with their texts.
+REJECTED_ELEMENTS = SqlTemplate("""
+select place.seq, place.line, place.col, rejected.code, rejected.detail, element.line[:{shown}]
+from rejected
+join {places} as place on place.seq + {offset} = rejected.seq
+join {elements} as element on element.rowid = place.seq
+order by place.seq
+""")
+
+# Rows of Parquet as JSON, by their numbers.
+ROWS_OF_PARQUET = SqlTemplate("""
+select row, raw
+from ({rows})
+where row in (select unnest($rows::bigint[]))
+""")
+
+# The line at which the next row begins, for the rows that begin at some lines.
+NEXT_LINES = SqlTemplate("""
+select line, next
+from (
+  select line, lead(line) over (order by line) as next
+  from (select distinct line from {lines} as lines)
+)
+where line in (select unnest($lines::bigint[])) and next is not null
+""")
 
 
 def reject_rows(scratch: Scratch, staged: Staged, rejects: Rejects) -> None:
     """Write down the rows of the relation `rejected`, each with the text it was read from."""
     for file, offset in zip(staged.files, staged.offsets, strict=True):
-        lines = (
-            file.lines
-            or f"(select unnest(range({file.span})) as seq, unnest(range({file.span})) + {file.first_line} as line)"
-        )
-        found = scratch.rows(
-            f"select rejected.seq, lines.line, rejected.code, rejected.detail from rejected join {lines} as lines"
-            f" on lines.seq + {offset} = rejected.seq order by rejected.seq"
-        )
         if file.elements:
-            _reject_elements(scratch, file, offset, rejects)
+            _reject_elements(scratch, file, offset, rejects=rejects)
             continue
-        texts = _texts(scratch, file, [line for _, line, _, _ in found])
-        for (_, line, code, detail), raw in zip(found, texts, strict=True):
+        rows = scratch.rows(REJECTED_LINES(places=file.places, offset=offset))
+        texts = _texts(scratch, file, [line for line, _, _ in rows])
+        for (line, code, detail), raw in zip(rows, texts, strict=True):
             rejects.add(
-                Reject(file.name, line, code, raw[:RAW_SHOWN], detail or ""),
+                Reject(file.name, line, code, raw=raw[:RAW_SHOWN], detail=detail or ""),
                 late=True,
                 unit=file.unit,
             )
 
 
-def _reject_elements(scratch: Scratch, file: StagedFile, offset: int, rejects: Rejects) -> None:
+def _reject_elements(scratch: Scratch, file: StagedFile, offset: int, *, rejects: Rejects) -> None:
     """Write down the rejected elements of a JSON document."""
-    found = scratch.rows(
-        f"select place.seq, place.line, place.col, rejected.code, rejected.detail, text.line[:{RAW_SHOWN}] from rejected"
-        f" join {file.lines} as place on place.seq + {offset} = rejected.seq join {file.elements} as text on text.rowid = place.seq order by place.seq"
+    rows = scratch.rows(
+        REJECTED_ELEMENTS(shown=RAW_SHOWN, places=file.lines, offset=offset, elements=file.elements)
     )
-    for seq, line, column, code, detail, raw in found:
-        said = said_of_element(seq, line, column, detail or "") if file.span > 1 else detail or ""
-        rejects.add(Reject(file.name, line, code, raw, said), late=True)
+    for seq, line, column, code, detail, raw in rows:
+        message = detail or ""
+        if file.span > 1:
+            message = of_element(seq, line, column, detail=message)
+        rejects.add(Reject(file.name, line, code, raw=raw, detail=message), late=True)
 
 
 def _texts(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[str]:
-    """Return the text of each line; of several rows in a row that are of one line, it is the same."""
+    """Yield the text of each line; several rows of one line, side by side, have the same."""
     groups = [(line, len(list(same))) for line, same in groupby(lines)]
-    for text, (_, size) in zip(
-        _texts_of(scratch, file, [line for line, _ in groups]), groups, strict=True
-    ):
+    texts = _texts_of(scratch, file, [line for line, _ in groups])
+    for text, (_, size) in zip(texts, groups, strict=True):
         yield from repeat(text, size)
 
 
 def _texts_of(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[str]:
     if file.raw:
-        return _columnar(scratch, file.raw, lines)
+        return _rows_of_parquet(scratch, file.raw, lines)
     return _physical(scratch, file, lines)
 
 
-def _columnar(scratch: Scratch, raw: str, rows: list[int]) -> Iterator[str]:
-    """Read rows of a file of columns again, each as the JSON of what was read."""
-    from profilectl.importing.stage.parquet.parquet import by_values
+def _rows_of_parquet(scratch: Scratch, raw: str, rows: list[int]) -> Iterator[str]:
+    """Read rows of Parquet again, each as the JSON of what was read."""
+    from profilectl.importing.stage.parquet.source import by_values
 
-    for start in range(0, len(rows), 1000):
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
         with by_values(scratch):
-            found = dict(
-                scratch.rows(
-                    f"select row, raw from ({raw}) where row in (select unnest($rows::bigint[]))",
-                    {"rows": rows[start : start + 1000]},
-                )
-            )
-        yield from (found[row] for row in rows[start : start + 1000])
+            texts = dict(scratch.rows(ROWS_OF_PARQUET(rows=raw), {"rows": block}))
+        yield from (texts[row] for row in block)
 
 
 def _physical(scratch: Scratch, file: StagedFile, lines: list[int]) -> Iterator[str]:
-    """Read again the physical lines from which rows begin, up to where the record ends, or the next
-    row begins at the latest: what lies between may be another row, rejected before.
+    """Read again the physical lines from which rows begin.
+
+    A row goes up to where its record ends, or the next row begins at the latest: what lies between
+    may be another row, rejected before.
     """
     if not lines:
         return
     ends: dict[int, int] = {}
     several = file.lines is not None and file.format == "csv"  # a record may go over several lines
     if several:
-        ends = dict(
-            scratch.rows(
-                "select line, next from (select line, lead(line) over (order by line) as next from (select distinct line from "
-                f"{file.lines} as lines)) where line in (select unnest($lines::bigint[])) and next is not null",
-                {"lines": lines},
-            )
-        )
-    wanted = iter(lines)
-    line = next(wanted)
+        ends = dict(scratch.rows(NEXT_LINES(lines=file.lines), {"lines": lines}))
+    begins = iter(lines)
+    line = next(begins)
     text: list[str] = []
     quotes, whole = 0, False
     with file.path.open(encoding="utf-8-sig", errors="backslashreplace", newline="") as content:
         for number, physical in enumerate(content, start=1):
-            while number >= ends.get(line, 1 << 62 if several else line + 1):
+            while number >= ends.get(line, _ENDLESS if several else line + 1):
                 yield "".join(text).rstrip("\r\n")
                 text, quotes, whole = [], 0, False
-                following = next(wanted, None)
+                following = next(begins, None)
                 if following is None:
                     return
                 line = following

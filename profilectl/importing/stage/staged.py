@@ -1,12 +1,17 @@
-"""What staging leaves behind: the shape of the staged rows, and the rejects.
+"""The result of staging: the shape of the staged rows, and the rejects.
 
-Every reader makes a relation of its file's rows under the same column names, so that what follows
-needs not know which format a row came from:
+Every reader makes a relation of its file's rows under the same column names, so that the steps
+after it need not know which format a row came from:
 
     seq          the place of the row in its file, from 0; the only order there is
-    environment, mpid, at_ms, request, deleted, rest     the plain fields, as far as the file has them
+    environment, mpid, at_ms, request, deleted, rest     the plain fields that the file has
     i_<type>     an identity as stated
-    a<n>         an attribute, held as profilectl.rules.text.values says; AttributeColumns knows its key
+    a<n>         an attribute, held as rules/text/values.py says; AttributeColumns has its key
+
+Where a rejected row gets its reason: `Rejects.add` writes down every reject there is, with its code
+and what there is to say. A reader calls it for a row that it cannot read. A row that could be read
+is rejected by a SELECT of (seq, code, detail), all of them in `StagedFile.rejects`; sift.py runs
+those, and original.py hands the rows to `Rejects.add`. The sentence of each code is in codes.py.
 """
 
 from __future__ import annotations
@@ -18,18 +23,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, NamedTuple, TypedDict, cast
 
 import orjson
 
 from profilectl.codes import CODES, Reject, StoreUnusable
 from profilectl.importing.stage.csv.dialect import Dialect
+from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.batch import Batch
 from profilectl.rules.identity import CODE, TYPES
 from profilectl.store.scratch import Scratch
 
 WIDE = 200
-"""So many attributes get a column of their own; the rest are kept one row a value."""
+"""How many attributes get a column of their own; the others are kept one row a value."""
 
 PLAIN = {
     "environment": "VARCHAR",
@@ -39,6 +45,7 @@ PLAIN = {
     "deleted": "VARCHAR[]",
     "rest": "VARCHAR",
 }
+"""The plain fields, and their types."""
 SKIPS = [
     ("seq", "BIGINT"),
     ("code", "VARCHAR"),
@@ -46,6 +53,7 @@ SKIPS = [
     ("type", "UTINYINT"),
     ("value", "VARCHAR"),
 ]
+"""Something left out of a row: an attribute, or an identity by its type and value."""
 EVENT = [
     ("seq", "BIGINT"),
     ("place", "INTEGER"),
@@ -55,10 +63,25 @@ EVENT = [
     ("session", "VARCHAR"),
     ("event", "VARCHAR"),
 ]
-"""A staged event: place counts those of a row from 0; at_ms: its own time, or null; event: the
-whole as JSON.
+"""A staged event. place counts the events of a row from 0; at_ms is its own time, or null; event is
+all of it as JSON.
 """
 LOOSE = [("seq", "BIGINT"), ("key", "VARCHAR"), ("value", "VARCHAR")]
+"""The value of an attribute without a column."""
+
+# Where each row begins, in a file in which each line is a row.
+LINE_A_ROW = SqlTemplate("""
+(
+  select unnest(range({span})) as seq, unnest(range({span})) + {first_line} as line
+)
+""")
+# The column of an attribute that no batch had before.
+ADD_COLUMN = SqlTemplate("alter table {table} add column {column} VARCHAR")
+# Rows as lists, one a column; columns that are not named are null.
+INSERT_BY_NAME = SqlTemplate("""
+insert into {table} by name
+select {columns}
+""")
 
 
 class AttributeColumns:
@@ -80,74 +103,113 @@ class AttributeColumns:
 
 @dataclass(slots=True)
 class StagedFile:
-    """One file's rows: the SELECT that reads them, and what it has.
-
-    span: rows lie at seq 0 to span-1. The row at seq n begins at physical line first_line + n, or
-    where the relation lines (seq, line) says. unit: "line", or "row" where a file has no lines.
-    elements: of a JSON document, a relation (line; its rowid is the seq) of the text of each row;
-    lines then has its column, col. loose: a relation (seq, key, value) of attributes without a
-    column, or None. events: SELECTs in the shape of EVENT; events_in_order: their rows come by seq
-    and place, because none is joined with anything. rejects: SELECTs of (seq, code, detail), rows
-    that cannot be used, the weightiest first. skips: SELECTs of (seq, code, attribute), attributes
-    left out, and what is worth knowing. skipped: SELECTs of (seq, code, type, value), identities
-    that were judged where the row was read, and are nobody's. notices: what a person should know of
-    how the file was read. dialect: how the cells of a CSV file are written. path: where the
-    original text of a row can be read again. raw: for Parquet, the SELECT (row, raw) of that.
-    """
+    """One file's rows: the SELECT that reads them, and the columns it has."""
 
     name: str
+    """The name that reports show."""
     sha256: str
+    """The hash of its content as it was given."""
     format: str
+    """csv, jsonl, json or parquet."""
     select: str
+    """The SELECT of its rows."""
     span: int
+    """All rows lie at seq 0 to span - 1."""
     rows: int
+    """How many rows there are; a seq may have none."""
     columns: list[str]
+    """The columns of attributes that it has."""
     plain: list[str]
+    """The plain fields that it has."""
     identities: list[str]
+    """The identity types that it has."""
     path: Path
+    """Where the original text of a row can be read again."""
     loose: str | None = None
+    """A relation (seq, key, value) of attributes without a column."""
     events: list[str] = field(default_factory=list)
+    """SELECTs in the shape of EVENT."""
     events_in_order: bool = False
+    """Whether events come by seq and place, because none is joined with anything."""
     unit: str = "line"
+    """How a place in the file is counted: "line", or "row" where a file has no lines."""
     first_line: int = 1
+    """The physical line of the row at seq 0, where the row at seq n begins n lines later."""
     lines: str | None = None
+    """A relation (seq, line) of where rows begin, where that does not follow from first_line."""
     elements: str | None = None
+    """Of a JSON document, a relation (line; its rowid is the seq) of the text of each row; `lines`
+    then has its column, col.
+    """
     meaning: tuple[tuple[str, str], ...] = ()
+    """How each column, or each name of flat rows, was read."""
     rejects: list[str] = field(default_factory=list)
+    """SELECTs of (seq, code, detail): rows that cannot be used, the weightiest first."""
     skips: list[str] = field(default_factory=list)
+    """SELECTs of (seq, code, attribute): attributes left out, and what is worth knowing."""
     skipped: list[str] = field(default_factory=list)
+    """SELECTs of (seq, code, type, value): identities that were judged where the row was read, and
+    are nobody's.
+    """
     notices: list[str] = field(default_factory=list)
+    """Notices for a person of how the file was read."""
     raw: str | None = None
+    """Of Parquet, the SELECT (row, raw) of the original rows."""
     more: bool = False
     """Whether the file before is of the same file: rejects of several files are staged by the files
     they come from.
     """
     dialect: Dialect = field(default_factory=Dialect)
+    """How the cells of a CSV file are written."""
+
+    @property
+    def places(self) -> str:
+        """The relation (seq, line) of where each row begins."""
+        return self.lines or LINE_A_ROW(span=self.span, first_line=self.first_line)
 
 
 @dataclass(slots=True)
 class Staged:
-    """All rows of an import, in the relation `staged`; attributes without a column in
-    `staged_loose`, events in `staged_event`, where there are any.
+    """All rows of an import, in the relation `staged`.
 
-    plain, identities: which of the columns there are. keys: the attribute of each column a0, a1,
-    ... offsets: the seq at which each file begins. span: all rows lie at seq 0 to span-1.
-    events_in_order: staged_event lies by seq and place.
+    Attributes without a column are in `staged_loose`, events in `staged_event`.
     """
 
     files: list[StagedFile]
+    """The files, in order."""
     offsets: list[int]
+    """The seq at which each file begins."""
     span: int
+    """All rows lie at seq 0 to span - 1."""
     plain: list[str]
+    """The plain fields that there are."""
     identities: list[str]
+    """The identity types that there are."""
     keys: list[str]
+    """The attribute of each column a0, a1, ..."""
     loose: bool
+    """Whether there is a relation staged_loose."""
     events: bool
+    """Whether there is a relation staged_event."""
     events_in_order: bool = False
+    """Whether staged_event lies by seq and place."""
 
 
 LINE_BITS = 40
-"""So many bits are enough for the number of a line."""
+"""How many bits the number of a line takes at most."""
+
+
+class WrittenReject(TypedDict):
+    """A reject as it is written down; it has `line` or `row` as well."""
+
+    file: str
+    """The file that the row is of."""
+    code: str
+    """Why it cannot be used."""
+    message: str
+    """The same as a sentence."""
+    raw: str
+    """The text of the row."""
 
 
 class Rejects:
@@ -167,8 +229,10 @@ class Rejects:
         self._file: BinaryIO | None = None
 
     def add(self, reject: Reject, *, late: bool = False, unit: str = "line") -> None:
-        """Write down a reject; late: of a row that had been staged; unit: what its line is, line or
-        row.
+        """Write down a reject, the reason of its row with it.
+
+        late: the row had been staged. unit: what its place is, "line" or "row". Raises
+        StoreUnusable where the disk does not take it.
         """
         if self._file is None:
             with self._on_disk():
@@ -200,7 +264,7 @@ class Rejects:
         with self._on_disk():
             end = written.tell()
             written.close()
-            if any(one > following for one, following in pairwise(self._keys)):
+            if any(key > following for key, following in pairwise(self._keys)):
                 self._sort(sorted(range(len(self._keys)), key=self._keys.__getitem__), end)
         self._keys, self._begins = array("q"), array("q")
 
@@ -211,19 +275,19 @@ class Rejects:
         target = self.path.with_name(f"{self.path.name}.sorted")
         with self.path.open("rb") as source, target.open("wb") as out:
             target.chmod(0o600)
-            first = 0
-            while first < len(order):
-                last = first
-                while last + 1 < len(order) and order[last + 1] == order[last] + 1:
-                    last += 1
-                source.seek(begins[order[first]])
-                copied(source, out, begins[order[last] + 1] - begins[order[first]])
-                first = last + 1
+            start = 0
+            while start < len(order):
+                stop = start + 1
+                while stop < len(order) and order[stop] == order[stop - 1] + 1:
+                    stop += 1
+                source.seek(begins[order[start]])
+                copied(source, out, begins[order[stop - 1] + 1] - begins[order[start]])
+                start = stop
         target.replace(self.path)
 
     @contextlib.contextmanager
     def _on_disk(self) -> Iterator[None]:
-        """Raise StoreUnusable where the disk does not take the rejects: nothing was imported then."""
+        """Raise StoreUnusable where the disk does not take the rejects."""
         try:
             yield
         except OSError as error:
@@ -240,36 +304,49 @@ class Rejects:
 
 
 def copied(source: BinaryIO, out: BinaryIO, size: int) -> None:
-    """Copy so many bytes."""
+    """Copy `size` bytes."""
     while size > 0:
         block = source.read(min(size, 1 << 20))
         out.write(block)
         size -= len(block)
 
 
-def reject_of(line: bytes) -> dict[str, Any] | None:
+def reject_of(line: bytes) -> WrittenReject | None:
     """Return the reject that a line of JSON is, as Rejects writes them; None for any other line."""
     try:
-        found = orjson.loads(line)
+        document = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
-    if (
-        not isinstance(found, dict)
-        or found.keys() - {"line", "row"} != {"file", "code", "message", "raw"}
-        or len(found) != 5
-    ):
+    names = WrittenReject.__annotations__.keys()
+    if not isinstance(document, dict) or len(document) != 5:
         return None
-    texts = all(isinstance(found[name], str) for name in ("file", "code", "message", "raw"))
-    return found if texts and found["code"] in CODES else None
+    if document.keys() - {"line", "row"} != names:
+        return None
+    if not all(isinstance(document[name], str) for name in names):
+        return None
+    return cast(WrittenReject, document) if document["code"] in CODES else None
 
 
-def place_of(reject: Mapping[str, Any]) -> int:
+def place_of(reject: Mapping[str, object]) -> int:
     """Return the line, or the row, of a reject that was written down."""
-    return int(reject["line"] if "line" in reject else reject["row"])
+    place = reject["line"] if "line" in reject else reject["row"]
+    assert isinstance(place, int)
+    return place
+
+
+class LooseRow(NamedTuple):
+    """An attribute without a column, in the shape of LOOSE."""
+
+    seq: int
+    """The row that states it."""
+    key: str
+    """Its key."""
+    value: str
+    """Its held value."""
 
 
 class BatchRows:
-    """Batches read one by one in Python, gathered into a relation of the staged shape."""
+    """Batches that Python reads, gathered into a relation of the staged shape."""
 
     BLOCK = 20_000
 
@@ -285,45 +362,44 @@ class BatchRows:
         self.has_loose = self.has_events = False
         self._types = {"seq": "BIGINT", **PLAIN, **{f"i_{kind.name}": "VARCHAR" for kind in TYPES}}
         self._rows: list[tuple[int, Batch]] = []
-        spelled = ", ".join(f"{column} {kind}" for column, kind in self._types.items())
-        scratch.run(f"create temp table {name} ({spelled})")
-        scratch.load(self.loose, LOOSE, [])
-        scratch.load(self.skips, SKIPS, [])
-        scratch.load(self.events, EVENT, [])
+
+    @classmethod
+    def create(cls, scratch: Scratch, name: str, keys: AttributeColumns) -> BatchRows:
+        """Make the relations, empty. Their names begin with `name`."""
+        rows = cls(scratch, name, keys)
+        scratch.load(name, list(rows._types.items()), [])
+        scratch.load(rows.loose, LOOSE, [])
+        scratch.load(rows.skips, SKIPS, [])
+        scratch.load(rows.events, EVENT, [])
+        return rows
 
     def add(self, seq: int, batch: Batch) -> None:
+        """Add a batch as the row at `seq`."""
         self._rows.append((seq, batch))
         if len(self._rows) >= self.BLOCK:
             self.flush()
 
     def flush(self) -> None:
-        """Write the gathered batches to the relation."""
+        """Write the gathered batches to the relations."""
         if not self._rows:
             return
-        wide: dict[str, list[str | None]] = {}
-        loose: list[tuple[int, str, str]] = []
-        skips: list[tuple[int, str, str | None, int | None, str | None]] = []
-        events: list[tuple[object, ...]] = []
-        size = len(self._rows)
-        for place, (seq, batch) in enumerate(self._rows):
-            skips += [
-                (seq, one.code, one.attribute, CODE[one.type] if one.type else None, one.value)
-                for one in batch.remarks
-            ]
-            events += [
-                (seq, nth, one.type, one.name, one.at_ms, one.session, one.text)
-                for nth, one in enumerate(batch.events)
-            ]
-            for key, held in batch.sets.items():
-                column = self._keys.column(key)
-                if column is None:
-                    loose.append((seq, key, held))
-                elif column in wide:
-                    wide[column][place] = held
-                else:
-                    wide[column] = [None] * size
-                    wide[column][place] = held
-        self._insert(wide)
+        loose = self._insert_rows()
+        skips = [
+            (
+                seq,
+                remark.code,
+                remark.attribute,
+                CODE[remark.type] if remark.type else None,
+                remark.value,
+            )
+            for seq, batch in self._rows
+            for remark in batch.remarks
+        ]
+        events = [
+            (seq, place, event.type, event.name, event.at_ms, event.session, event.text)
+            for seq, batch in self._rows
+            for place, event in enumerate(batch.events)
+        ]
         if loose:
             self.has_loose = True
             self._scratch.append(self.loose, LOOSE, loose)
@@ -332,14 +408,43 @@ class BatchRows:
         if events:
             self.has_events = True
             self._scratch.append(self.events, EVENT, events)
-        self.count += size
+        self.count += len(self._rows)
         self._rows = []
 
+    def _insert_rows(self) -> list[LooseRow]:
+        """Write the batches; return the attributes without a column."""
+        wide: dict[str, list[str | None]] = {}
+        loose: list[LooseRow] = []
+        size = len(self._rows)
+        for place, (seq, batch) in enumerate(self._rows):
+            for key, held in batch.sets.items():
+                column = self._keys.column(key)
+                if column is None:
+                    loose.append(LooseRow(seq, key, held))
+                elif column in wide:
+                    wide[column][place] = held
+                else:
+                    wide[column] = [None] * size
+                    wide[column][place] = held
+        self._insert(wide)
+        return loose
+
     def _insert(self, wide: dict[str, list[str | None]]) -> None:
+        """Write the batches with these columns of attributes."""
         for column in wide:
             if column not in self.columns:
-                self._scratch.run(f"alter table {self.name} add column {column} VARCHAR")
+                self._scratch.run(ADD_COLUMN(table=self.name, column=column))
                 self.columns.append(column)
+        values: dict[str, Sequence[object]] = {**self._fields(), **wide}
+        types = {**self._types, **dict.fromkeys(wide, "VARCHAR")}
+        columns = ", ".join(
+            f"unnest($c{place}::{types[name]}[]) as {name}" for place, name in enumerate(values)
+        )
+        bound = {f"c{place}": column for place, column in enumerate(values.values())}
+        self._scratch.run(INSERT_BY_NAME(table=self.name, columns=columns), bound)
+
+    def _fields(self) -> dict[str, list[object]]:
+        """Return the values of the fields of the batches, without plain fields that none has."""
         batches = [batch for _, batch in self._rows]
         values: dict[str, list[object]] = {
             "seq": [seq for seq, _ in self._rows],
@@ -351,20 +456,13 @@ class BatchRows:
             "rest": [batch.rest for batch in batches],
         }
         for place, batch in enumerate(batches):
-            for one in batch.identities:
-                values.setdefault(f"i_{one.type}", [None] * len(batches))[place] = one.value
+            for identity in batch.identities:
+                column = values.setdefault(f"i_{identity.type}", [None] * len(batches))
+                column[place] = identity.value
         self.plain |= {name for name in PLAIN if any(value is not None for value in values[name])}
         self.identities |= {name[2:] for name in values if name.startswith("i_")}
-        values = {
+        return {
             name: column
             for name, column in values.items()
             if name not in PLAIN or name in self.plain
         }
-        types = {**self._types, **dict.fromkeys(wide, "VARCHAR")}
-        values.update(wide)  # type: ignore[arg-type]
-        names = list(values)
-        selected = ", ".join(
-            f"unnest($c{n}::{types[name]}[]) as {name}" for n, name in enumerate(names)
-        )
-        bound = {f"c{n}": values[name] for n, name in enumerate(names)}
-        self._scratch.run(f"insert into {self.name} by name select {selected}", bound)

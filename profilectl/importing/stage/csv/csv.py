@@ -4,29 +4,27 @@ Two ways that agree. DuckDB reads the file all at once, and then every byte is a
 header, cells, delimiters, quotes and line ends must add up to the size of the file. If they do not,
 or DuckDB meets something it will not read (ragged rows, stray quotes, NUL, bytes that are not
 UTF-8), Python's csv module reads the file record by record, and rejects just the records that are
-broken.
+broken (record_reader.py).
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import duckdb
 
-from profilectl.codes import InputRefused, Reject
+from profilectl.codes import Reject
 from profilectl.importing.stage.csv.head import Header
+from profilectl.importing.stage.csv.record_reader import RecordReader, RowShape, RowTable
 from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.stage.source.unpacking import BLOCK
+from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.scratch import fetched
 
-RAW_SHOWN = 64 * 1024
-LONGEST_RECORD = 64 * 1024 * 1024
-MOST_LINES = 100_000
-MOST_BROKEN = 1_000
 SUMMED = 500
+"""How many columns are summed one by one."""
 TOTALS = (
     "total",
     "totals",
@@ -40,22 +38,144 @@ TOTALS = (
 )
 """How the first cell of a row begins that is a total of a report."""
 FIGURE = r"[^\p{L}]*"
-"""What stands in the other cells of such a row: no letters."""
-ROWS = 20_000
+"""A text of the other cells of such a row: no letters."""
+
+# The rows of a file. Everything is stated, nothing sniffed: a sniffer changes values (design.md 3).
+READ_CSV = SqlTemplate("""
+create temp table {table} as
+select *
+from read_csv(
+  {path},
+  auto_detect = false,
+  columns = {types},
+  header = false,
+  skip = {skip},
+  delim = {delimiter},
+  quote = {quote},
+  escape = {quote},
+  comment = '',
+  nullstr = '',
+  strict_mode = true,
+  null_padding = false,
+  ignore_errors = false,
+  hive_partitioning = false,
+  max_line_size = 4000000{line_end}
+)
+""")
+# Not every byte was accounted for: the rows are read again, carefully.
+DROP = SqlTemplate("drop table {table}")
+
+# The rows, the quotes and the line ends inside cells, and the lengths of the cells.
+SUMS = SqlTemplate("""
+select count(*), {quotes}, {feeds}, {lengths}
+from {rows}
+""")
+# Each row with all its cells put together.
+WITH_TEXT = SqlTemplate("(select *, concat({columns}) as cells from {table})")
+# How often a character stands inside cells. Most cells have none, and to see that is cheap.
+COUNTED = SqlTemplate("""
+coalesce(
+  sum(
+    case
+      when contains(cells, {character})
+      then strlen(cells) - strlen(replace(cells, {character}, ''))
+      else 0
+    end
+  ),
+  0
+)
+""")
+# Rows of a single column that are empty, or blank lines.
+EMPTY_FIRST_CELLS = SqlTemplate("select count(*) from {table} where c0 is null")
+# Counts over the rows.
+VALUES_OF = SqlTemplate("select {columns} from {table}")
+
+# The line of each row: where no cell holds a line end it follows from the place, and no column is
+# written.
+LINES_BY_PLACE = SqlTemplate("""
+create temp view {table}_line as
+select rowid as seq, rowid + {first_line} as line
+from {table}
+""")
+# The same where cells hold line ends: each row begins after all line ends before it.
+LINES_COUNTED = SqlTemplate("""
+create temp table {table}_line as
+select seq,
+       {first_line} + seq + coalesce(
+         sum(breaks) over (order by seq rows between unbounded preceding and 1 preceding), 0
+       )::bigint as line
+from (
+  select seq,
+         case
+           when contains(cells, chr(10)) then strlen(cells) - strlen(replace(cells, chr(10), ''))
+           else 0
+         end as breaks
+  from (
+    select rowid as seq, concat({columns}) as cells
+    from {table}
+  )
+)
+""")
+
+# Rows that are no person's.
+IS_HEADER_CELL = SqlTemplate("({cell} in ({written}, {name}) or trim({cell}, ' \ufeff') = {name})")
+# Whether there is a row that meets a condition.
+ANY_ROW = SqlTemplate("select 1 from {table} where {condition} limit 1")
+# The header again, as where files were put together.
+HEADERS = SqlTemplate("""
+select rowid as seq, 'HEADER_REPEATED' as code, '' as detail
+from {table}
+where {is_header}
+""")
+# A total of a report: a word for it, and numbers.
+REPORT_TOTALS = SqlTemplate("""
+select rowid as seq, 'REPORT_TOTAL' as code, c0 as detail
+from {table}
+where {is_total}
+  and len(
+    list_filter(
+      [{others}]::varchar[],
+      lambda cell: cell is not null and not regexp_full_match(cell, '{figure}')
+    )
+  ) = 0
+""")
+
+# The rows with a seq, in which a cell that has one of some texts is empty.
+WITHOUT_NULLS = SqlTemplate("select rowid as seq, {columns} from {table}")
+# A cell, empty where it has one of the texts.
+WITHOUT_NULL = SqlTemplate("case when {cell} in ({nulls}) then null else {cell} end as {cell}")
 
 
 @dataclass(slots=True)
-class _Bytes:
-    """What a pass over the rows' bytes found. quotes, escapes, returns, feeds: how many of each."""
+class ByteCounts:
+    """The counts of a pass over the bytes of the rows."""
 
     size: int = 0
+    """The bytes."""
     quotes: int = 0
+    """The characters that enclose cells."""
     escapes: int = 0
+    """The characters that may stand before a quote."""
     returns: int = 0
+    r"""The \r."""
     feeds: int = 0
+    r"""The \n."""
     pairs: int = 0
+    r"""The \r\n."""
     nuls: int = 0
+    """The NUL bytes."""
     ends: bool = False
+    r"""Whether the last byte is \n."""
+
+    @property
+    def has_crlf(self) -> bool:
+        """Whether lines end in two characters."""
+        return self.returns > 0
+
+    @property
+    def line_end(self) -> int:
+        """How many characters a line ends in."""
+        return 2 if self.has_crlf else 1
 
 
 def read_rows(
@@ -72,312 +192,139 @@ def read_rows(
 
     The table has c0, c1, ... (text; null for an empty cell); beside it <table>_line has seq, the
     place of a row, and line, the physical line at which it begins. Rows that cannot be used go to
-    reject. needed: how many cells a row must have (None: one for each column); others that are
-    missing are empty. Raises InputRefused where hardly a row can.
+    reject. needed: how many cells a row must have (None: one for each column); other cells that are
+    missing are empty. Raises InputRefused where hardly a row can be read.
     """
-    count = _read_fast(connection, file, header, table)
+    count = _read_fast(connection, file, header, table=table)
     if count is None:
-        shape = _Shape(len(header.names), len(header.names) if needed is None else needed)
-        count = _read_carefully(connection, file, header, table, shape, reject, progress)
+        width = len(header.names)
+        shape = RowShape(width, width if needed is None else needed)
+        reader = RecordReader(file, header, shape=shape, reject=reject)
+        count = _read_carefully(RowTable.create(connection, table, width), reader, progress)
     progress(count)
     return count
 
 
+def _read_carefully(table: RowTable, reader: RecordReader, progress: Callable[[int], None]) -> int:
+    """Read record by record; a broken one costs only the line at which it begins."""
+    for record in reader.records():
+        if table.add(record):
+            progress(table.count)
+    table.flush()
+    return table.count
+
+
 def _read_fast(
-    connection: duckdb.DuckDBPyConnection, file: InputFile, header: Header, table: str
+    connection: duckdb.DuckDBPyConnection, file: InputFile, header: Header, *, table: str
 ) -> int | None:
     """Read all at once; None where not every byte is accounted for, with no table left behind."""
-    found = _count_bytes(file, header)
-    crlf = found.returns > 0
-    if found.nuls or found.escapes or not found.size or (crlf and found.pairs != found.returns):
+    counts = _count_bytes(file, header)
+    if counts.nuls or counts.escapes or not counts.size:
         return None
-    quote = quote_text(header.dialect.quote)
-    names = [f"c{place}" for place in range(header.width)]
-    columns = "{" + ", ".join(f"'{name}': 'VARCHAR'" for name in names) + "}"
-    line_end = "" if crlf else ", new_line = '\\n'"
-    # Everything is said, nothing sniffed: a sniffer changes values (design.md 3).
-    source = (
-        f"read_csv({quote_text(str(file.local))}, auto_detect = false, columns = {columns}, header = false,"
-        f" skip = {header.lines}, delim = {quote_text(header.dialect.delimiter)}, quote = {quote}, escape = {quote}, comment = '',"
-        " nullstr = '', strict_mode = true, null_padding = false, ignore_errors = false, hive_partitioning = false, max_line_size = 4000000"
-        f"{line_end})"
+    if counts.has_crlf and counts.pairs != counts.returns:
+        return None
+    columns = [f"c{place}" for place in range(header.width)]
+    types = ", ".join(f"'{column}': 'VARCHAR'" for column in columns)
+    statement = READ_CSV(
+        table=table,
+        path=quote_text(str(file.local)),
+        types="{" + types + "}",
+        skip=header.lines,
+        delimiter=quote_text(header.dialect.delimiter),
+        quote=quote_text(header.dialect.quote),
+        line_end="" if counts.has_crlf else ",\n  new_line = '\\n'",
     )
     try:
-        fetched(connection, f"create temp table {table} as select * from {source}")
+        fetched(connection, statement)
     except duckdb.PermissionException:
-        # nothing that a file can cause: it was not named before the store was attached
-        # (Scratch.confine)
+        # Nothing that a file can cause: it was not named before the store was attached
+        # (Scratch.confine).
         raise
     except duckdb.Error:
         return None
-    count = _accounted(connection, table, names, header, found, crlf)
+    count = _accounted(connection, table, columns, header=header, counts=counts)
     if count is None:
-        fetched(connection, f"drop table {table}")
+        fetched(connection, DROP(table=table))
     return count
 
 
-def _count_bytes(file: InputFile, header: Header) -> _Bytes:
-    found, last = _Bytes(), b""
+def _count_bytes(file: InputFile, header: Header) -> ByteCounts:
+    """Count what stands in the bytes behind the head of a file."""
+    counts, before = ByteCounts(), b""
     quote, escape = header.dialect.quote.encode(), header.dialect.escape.encode()
     with file.local.open("rb") as stream:
         stream.seek(header.end)
         while block := stream.read(BLOCK):
-            found.size += len(block)
-            found.quotes += block.count(quote) if quote else 0
-            found.escapes += block.count(escape) if escape else 0
-            found.returns += block.count(b"\r")
-            found.feeds += block.count(b"\n")
-            found.nuls += block.count(b"\0")
-            found.pairs += block.count(b"\r\n") + (last == b"\r" and block[:1] == b"\n")
-            last = block[-1:]
-    found.ends = last == b"\n"
-    return found
+            counts.size += len(block)
+            counts.quotes += block.count(quote) if quote else 0
+            counts.escapes += block.count(escape) if escape else 0
+            counts.returns += block.count(b"\r")
+            counts.feeds += block.count(b"\n")
+            counts.nuls += block.count(b"\0")
+            counts.pairs += block.count(b"\r\n") + (before == b"\r" and block[:1] == b"\n")
+            before = block[-1:]
+    counts.ends = before == b"\n"
+    return counts
 
 
 def _accounted(
     connection: duckdb.DuckDBPyConnection,
     table: str,
-    names: list[str],
+    columns: list[str],
+    *,
     header: Header,
-    found: _Bytes,
-    crlf: bool,
+    counts: ByteCounts,
 ) -> int | None:
     """Return the number of rows if cells, delimiters, quotes and line ends add up to the file."""
-    # One sum a column is the fastest; of a wide file planning them would take longer than putting
-    # the cells together.
-    wide = len(names) > SUMMED
-    inside, feeds = "0", "0"
-    source = table
-    if found.quotes or wide:
-        source = f"(select *, concat({', '.join(names)}) as one from {table})"
-    if found.quotes:
-        quote = quote_text(header.dialect.quote)
-        inside = f"coalesce(sum(case when contains(one, {quote}) then strlen(one) - strlen(replace(one, {quote}, '')) else 0 end), 0)"
-        feeds = "coalesce(sum(case when contains(one, chr(10)) then strlen(one) - strlen(replace(one, chr(10), '')) else 0 end), 0)"
-    cells = ["sum(strlen(one))"] if wide else [f"sum(strlen({name}))" for name in names]
-    sums = fetched(
-        connection, f"select count(*), {inside}, {feeds}, {', '.join(cells)} from {source}"
-    )[0]
-    count, quotes_inside, feeds_inside, *lengths = (int(str(value or 0)) for value in sums)
-    length = sum(lengths)
-    ends = count * (2 if crlf else 1) - (0 if found.ends else 2 if crlf else 1)
-    # A quote in a cell stands twice in the file; what is left of the quotes encloses cells.
-    enclosing = found.quotes - 2 * quotes_inside
-    size = length + quotes_inside + count * (len(names) - 1) + ends + enclosing
-    lines = count - (0 if found.ends else 1) + feeds_inside
-    if (
-        len(names) == 1
-        and fetched(connection, f"select count(*) from {table} where c0 is null")[0][0]
-    ):
+    count, quotes_inside, feeds_inside, length = _sums(
+        connection, table, columns, header=header, counts=counts
+    )
+    unended = 0 if counts.ends else 1
+    # A quote in a cell stands twice in the file; the other quotes enclose cells.
+    enclosing = counts.quotes - 2 * quotes_inside
+    line_ends = (count - unended) * counts.line_end
+    delimiters = count * (len(columns) - 1)
+    size = length + quotes_inside + delimiters + line_ends + enclosing
+    lines = count - unended + feeds_inside
+    if len(columns) == 1 and fetched(connection, EMPTY_FIRST_CELLS(table=table))[0][0]:
         # a blank line, or an empty cell? Of a single column only the careful way can tell.
         return None
-    if size != found.size or enclosing < 0 or enclosing % 2 or lines != found.feeds:
+    if size != counts.size or enclosing < 0 or enclosing % 2 or lines != counts.feeds:
         return None
-    superfluous = " + ".join(f"count({name})" for name in names[len(header.names) :])
-    if superfluous and fetched(connection, f"select {superfluous} from {table}")[0][0]:
+    superfluous = " + ".join(f"count({column})" for column in columns[len(header.names) :])
+    if superfluous and fetched(connection, VALUES_OF(columns=superfluous, table=table))[0][0]:
         return None
-    _number_lines(connection, table, names, header, several=feeds_inside > 0)
+    by_place = feeds_inside == 0
+    numbering = LINES_BY_PLACE if by_place else LINES_COUNTED
+    fetched(
+        connection,
+        numbering(table=table, first_line=header.lines + 1, columns=", ".join(columns)),
+    )
     return count
 
 
-def _number_lines(
+def _sums(
     connection: duckdb.DuckDBPyConnection,
     table: str,
-    names: list[str],
-    header: Header,
+    columns: list[str],
     *,
-    several: bool,
-) -> None:
-    first = header.lines + 1
-    if not several:
-        # Where no cell holds a line end the line follows from the place: no column is written.
-        fetched(
-            connection,
-            f"create temp view {table}_line as select rowid as seq, rowid + {first} as line from {table}",
-        )
-        return
-    breaks = "case when contains(one, chr(10)) then strlen(one) - strlen(replace(one, chr(10), '')) else 0 end"
-    fetched(
-        connection,
-        f"create temp table {table}_line as select seq, {first} + seq + coalesce(sum(breaks) over"
-        " (order by seq rows between unbounded preceding and 1 preceding), 0)::bigint as line"
-        f" from (select seq, {breaks} as breaks from (select rowid as seq, concat({', '.join(names)}) as one from {table}))",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """How many cells a row has.
-
-    width: one for each column. needed: so many must be there; what lacks is empty.
-    """
-
-    width: int
-    needed: int
-
-    def fit(self, cells: list[str]) -> None:
-        """Make a row as wide as it is to be, where that takes nothing from it and invents nothing."""
-        if len(cells) > self.width and not any(cells[self.width :]):
-            del cells[self.width :]
-        elif self.needed <= len(cells) < self.width:
-            cells += [""] * (self.width - len(cells))
-
-
-class _PhysicalLines:
-    """The physical lines of a file, which can be taken back from the reader that took them."""
-
-    def __init__(self, file: InputFile, header: Header) -> None:
-        self._stream = file.local.open(encoding="utf-8", errors="surrogateescape", newline="")
-        self._stream.seek(0)
-        if self._stream.read(1) != "\ufeff":
-            self._stream.seek(0)
-        for _ in range(header.lines):
-            self._stream.readline()
-        self.number = header.lines
-        self.taken: list[str] = []
-        self._again: list[str] = []
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = self._again.pop() if self._again else self._stream.readline()
-        if not line:
-            raise StopIteration
-        if (
-            sum(map(len, self.taken[-1:])) + len(line) > LONGEST_RECORD
-            or len(self.taken) >= MOST_LINES
-        ):
-            self.taken.append(line)
-            raise csv.Error("the record is longer than a record may be")
-        self.number += 1
-        self.taken.append(line)
-        return line
-
-    def begin(self) -> int:
-        """Begin a record; return its first line."""
-        self.taken = []
-        return self.number + 1
-
-    def take_back(self) -> None:
-        """Give back all lines of the record but its first."""
-        self._again += reversed(self.taken[1:])
-        self.number -= len(self.taken) - 1
-        del self.taken[1:]
-
-    def close(self) -> None:
-        self._stream.close()
-
-
-def _read_carefully(
-    connection: duckdb.DuckDBPyConnection,
-    file: InputFile,
     header: Header,
-    table: str,
-    shape: _Shape,
-    reject: Callable[[Reject], None],
-    progress: Callable[[int], None],
-) -> int:
-    """Read record by record; a broken one costs only the line at which it begins."""
-    csv.field_size_limit(LONGEST_RECORD)
-    columns = ", ".join(f"c{place} VARCHAR" for place in range(shape.width))
-    fetched(connection, f"create temp table {table} ({columns})")
-    fetched(connection, f"create temp table {table}_line (seq BIGINT, line BIGINT)")
-    lines, broken, count = _PhysicalLines(file, header), 0, 0
-    rows: list[list[str]] = []
-    numbers: list[int] = []
-    reader = header.dialect.records(lines)
-    while True:
-        first = lines.begin()
-        try:
-            cells = next(reader)
-        except StopIteration:
-            break
-        except csv.Error as error:
-            broken += 1
-            if broken > MOST_BROKEN:
-                raise InputRefused(
-                    f"{file.name}:{first}: quotes are broken in more than {MOST_BROKEN:,} rows",
-                    "are --delimiter and --quote right?",
-                ) from None
-            lines.take_back()
-            reader = header.dialect.records(lines)
-            _reject(
-                file, first, lines.taken, _fault(error, lines.taken, header.dialect.quote), reject
-            )
-            continue
-        if not cells:
-            continue
-        shape.fit(cells)
-        fault = _row_fault(cells, shape.width)
-        if fault:
-            _reject(file, first, lines.taken, fault, reject)
-            continue
-        rows.append(cells)
-        numbers.append(first)
-        if len(rows) >= ROWS:
-            count = _append(connection, table, rows, numbers, count)
-            rows, numbers = [], []
-            progress(count)
-    lines.close()
-    return _append(connection, table, rows, numbers, count)
-
-
-def _fault(error: csv.Error, taken: list[str], quote: str) -> tuple[str, str]:
-    if "longer" in str(error) or "field limit" in str(error):
-        return "ROW_TOO_LONG", f"over {LONGEST_RECORD // 1024**2} MiB or {MOST_LINES:,} lines"
-    place = taken[0].find(quote) + 1 if taken and quote else 0
-    return "CSV_QUOTE", f"the quote at column {place}" if place else ""
-
-
-def _row_fault(cells: list[str], width: int) -> tuple[str, str] | None:
-    if len(cells) != width:
-        code = "CSV_TOO_FEW_CELLS" if len(cells) < width else "CSV_TOO_MANY_CELLS"
-        return code, f"{len(cells)} cells, the header has {width} columns"
-    for place, cell in enumerate(cells, start=1):
-        if "\0" in cell:
-            return "NUL_CHARACTER", f"column {place}"
-        if not cell.isascii() and any("\udc80" <= one <= "\udcff" for one in cell):
-            return "ENCODING_INVALID", f"column {place}"
-    return None
-
-
-def _reject(
-    file: InputFile,
-    line: int,
-    taken: list[str],
-    fault: tuple[str, str],
-    reject: Callable[[Reject], None],
-) -> None:
-    raw = (
-        "".join(taken)[:RAW_SHOWN]
-        .rstrip("\r\n")
-        .encode("utf-8", "surrogateescape")
-        .decode("utf-8", "backslashreplace")
-    )
-    reject(Reject(file.name, line, fault[0], raw, fault[1]))
-
-
-def _append(
-    connection: duckdb.DuckDBPyConnection,
-    table: str,
-    rows: list[list[str]],
-    numbers: list[int],
-    count: int,
-) -> int:
-    if rows:
-        width = len(rows[0])
-        lists = ", ".join(f"unnest($c{place}::VARCHAR[])" for place in range(width))
-        bound: dict[str, object] = {
-            f"c{place}": [row[place] or None for row in rows] for place in range(width)
-        }
-        fetched(connection, f"insert into {table} select {lists}", bound)
-        fetched(
-            connection,
-            f"insert into {table}_line select unnest($seq::BIGINT[]), unnest($line::BIGINT[])",
-            {"seq": list(range(count, count + len(numbers))), "line": numbers},
-        )
-    return count + len(rows)
+    counts: ByteCounts,
+) -> list[int]:
+    """Return the rows, the quotes and line ends inside cells, and the length of all cells."""
+    # One sum a column is the fastest; of a wide file planning them would take longer than putting
+    # the cells together.
+    is_wide = len(columns) > SUMMED
+    rows, quotes, feeds = table, "0", "0"
+    if counts.quotes or is_wide:
+        rows = WITH_TEXT(columns=", ".join(columns), table=table)
+    if counts.quotes:
+        quotes = COUNTED(character=quote_text(header.dialect.quote))
+        feeds = COUNTED(character="chr(10)")
+    lengths = ["sum(strlen(cells))"] if is_wide else [f"sum(strlen({name}))" for name in columns]
+    select = SUMS(quotes=quotes, feeds=feeds, lengths=", ".join(lengths), rows=rows)
+    sums = [int(str(value or 0)) for value in fetched(connection, select)[0]]
+    return [*sums[:3], sum(sums[3:])]
 
 
 def header_repeated(
@@ -388,48 +335,46 @@ def header_repeated(
     """
     if not header.has_header:
         return None
-    said = [
-        f"(c{place} in ({quote_text(written)}, {quote_text(name)}) or trim(c{place}, ' \ufeff') = {quote_text(name)})"
+    conditions = [
+        IS_HEADER_CELL(cell=f"c{place}", written=quote_text(written), name=quote_text(name))
         for place, (written, name) in enumerate(zip(header.written, header.names, strict=True))
         if name
     ]
-    if not said or not fetched(
-        connection, f"select 1 from {table} where {' and '.join(said[:10])} limit 1"
-    ):
+    if not conditions:
         return None
-    return f"select rowid as seq, 'HEADER_REPEATED' as code, '' as detail from {table} where {' and '.join(said)}"
+    # A few cells say almost always that there is none, and are quick to plan.
+    some = " and ".join(conditions[:10])
+    if not fetched(connection, ANY_ROW(table=table, condition=some)):
+        return None
+    return HEADERS(table=table, is_header=" and ".join(conditions))
 
 
 def report_totals(connection: duckdb.DuckDBPyConnection, table: str, width: int) -> str | None:
     """Return the SELECT (seq, code, detail) of the rows that are totals of a report, which are
     nobody's; None where there are none.
 
-    Such a row begins with a word for a total, and whatever else it holds is a number.
+    Such a row begins with a word for a total, and has nothing but numbers besides.
     """
-    listed = ", ".join(map(quote_text, TOTALS))
-    named = f"lower(trim(c0, ' :')) in ({listed})"
-    if not fetched(connection, f"select 1 from {table} where {named} limit 1"):
+    is_total = f"lower(trim(c0, ' :')) in ({', '.join(map(quote_text, TOTALS))})"
+    if not fetched(connection, ANY_ROW(table=table, condition=is_total)):
         return None
-    others = f"[{', '.join(f'c{place}' for place in range(1, width))}]::varchar[]"
-    words = f"list_filter({others}, lambda cell: cell is not null and not regexp_full_match(cell, '{FIGURE}'))"
-    return f"select rowid as seq, 'REPORT_TOTAL' as code, c0 as detail from {table} where {named} and len({words}) = 0"
+    other_cells = ", ".join(f"c{place}" for place in range(1, width))
+    return REPORT_TOTALS(table=table, is_total=is_total, others=other_cells, figure=FIGURE)
 
 
 def without_nulls(table: str, header: Header, nulls: Collection[str]) -> str:
-    """Return the SELECT of the rows with a seq, in which a cell that is one of some texts is empty."""
-    listed = ", ".join(map(quote_text, sorted(nulls)))
-    cells = ", ".join(
-        f"case when c{place} in ({listed}) then null else c{place} end as c{place}"
-        for place in range(len(header.names))
+    """Return the SELECT of the rows with a seq, in which a cell with one of some texts is empty."""
+    texts = ", ".join(map(quote_text, sorted(nulls)))
+    columns = ", ".join(
+        WITHOUT_NULL(cell=f"c{place}", nulls=texts) for place in range(len(header.names))
     )
-    return f"select rowid as seq, {cells} from {table}"
+    return WITHOUT_NULLS(columns=columns, table=table)
 
 
 def filled(connection: duckdb.DuckDBPyConnection, table: str, places: Sequence[int]) -> list[int]:
-    """Return those of some columns that have a value."""
+    """Return which of the columns at some places have a value."""
     if not places:
         return []
-    counts = fetched(
-        connection, f"select {', '.join(f'count(c{place})' for place in places)} from {table}"
-    )[0]
+    columns = ", ".join(f"count(c{place})" for place in places)
+    counts = fetched(connection, VALUES_OF(columns=columns, table=table))[0]
     return [place for place, count in zip(places, counts, strict=True) if count]

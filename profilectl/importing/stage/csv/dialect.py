@@ -1,6 +1,4 @@
-"""How the cells of a CSV file are written: what separates and encloses them, and what stands before
-a quote in one.
-"""
+"""The dialect of a CSV file: the characters that separate and enclose cells, and escape quotes."""
 
 from __future__ import annotations
 
@@ -8,24 +6,26 @@ import csv
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from profilectl.codes import UsageError
 
 NO_QUOTE = "none"
-"""What `--quote` says where no character encloses cells."""
+"""The value of `--quote` where no character encloses cells."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """The characters that are no text.
-
-    delimiter: "" where it is still to be found. quote: "" where none encloses cells. escape: stands
-    before a quote, or itself, within quotes, and means nothing elsewhere; "": a quote is doubled.
-    """
+    """The characters that are no text."""
 
     delimiter: str = ""
+    """The character between cells; "" where it is still to be found."""
     quote: str = '"'
+    """The character around cells; "" where none encloses cells."""
     escape: str = ""
+    """The character before a quote, or before itself, within quotes; elsewhere it means nothing.
+    "": a quote is doubled.
+    """
 
     def records(self, lines: Iterable[str], *, strict: bool = True) -> Iterator[list[str]]:
         """Yield the cells of each record, an empty list for a blank line.
@@ -33,7 +33,7 @@ class Dialect:
         Raises csv.Error where quotes are broken and it is strict.
         """
         if self.escape:
-            return _Escaped(iter(lines), self)
+            return _EscapedRecords(iter(lines), self)
         if not self.quote:
             return csv.reader(
                 lines, delimiter=self.delimiter, quoting=csv.QUOTE_NONE, strict=strict
@@ -41,7 +41,7 @@ class Dialect:
         return csv.reader(lines, delimiter=self.delimiter, quotechar=self.quote, strict=strict)
 
     def quotes_in(self, text: str) -> int:
-        """Count the quotes that open or close; two that stand for one count as two."""
+        """Return how many quotes open or close; a doubled one counts as two."""
         if not self.quote:
             return 0
         if self.escape:
@@ -56,13 +56,12 @@ def dialect_of(
     separating = (
         "" if delimiter is None else _character("--delimiter", delimiter, "for example ; or \\t")
     )
-    enclosing = (
-        '"'
-        if quote is None
-        else ""
-        if quote == NO_QUOTE
-        else _character("--quote", quote, f"for example ' or {NO_QUOTE}")
-    )
+    if quote is None:
+        enclosing = '"'
+    elif quote == NO_QUOTE:
+        enclosing = ""
+    else:
+        enclosing = _character("--quote", quote, f"for example ' or {NO_QUOTE}")
     before = "" if escape is None else _character("--escape", escape, "for example \\")
     if before and not enclosing:
         raise UsageError(
@@ -70,25 +69,37 @@ def dialect_of(
             "leave out --escape, or --quote none",
         )
     before = "" if before == enclosing else before
-    stated = [one for one in (separating, enclosing, before) if one]
-    if len(set(stated)) < len(stated):
+    characters = [character for character in (separating, enclosing, before) if character]
+    if len(set(characters)) < len(characters):
         raise UsageError("--delimiter, --quote and --escape must be different characters")
     return Dialect(separating, enclosing, before)
 
 
-def _character(option: str, stated: str, example: str) -> str:
-    found = "\t" if stated in ("\\t", "tab") else stated
-    if not may_separate(found) and not (option == "--quote" and found == '"'):
-        raise UsageError(f"{option} {stated!r}: must be one plain character", example)
-    return found
+def _character(option: str, text: str, example: str) -> str:
+    """Return the character that an option says. Raises UsageError."""
+    character = "\t" if text in ("\\t", "tab") else text
+    if not may_separate(character) and not (option == "--quote" and character == '"'):
+        raise UsageError(f"{option} {text!r}: must be one plain character", example)
+    return character
 
 
 def may_separate(character: str) -> bool:
-    """Say whether a character can separate cells."""
+    """Return whether a character can separate cells."""
     return len(character) == 1 and character.isascii() and character not in '"\r\n\0'
 
 
-class _Escaped:
+class _QuotedCell(NamedTuple):
+    """A cell that was enclosed."""
+
+    cell: str
+    """Its text."""
+    line: str
+    """The line in which it ends."""
+    place: int
+    """The place behind it in that line."""
+
+
+class _EscapedRecords:
     """Records whose quotes stand behind an escape, or are doubled.
 
     Python's csv module takes an escape before any character, also outside quotes, and would change
@@ -111,8 +122,8 @@ class _Escaped:
             if text.startswith(self._dialect.quote, place):
                 cell, text, place = self._quoted(text, place + 1)
             else:
-                found = self._plain.match(text, place)
-                cell = found.group() if found else ""
+                match = self._plain.match(text, place)
+                cell = match.group() if match else ""
                 place += len(cell)
                 if not cells and not cell and not text.strip("\r\n"):
                     return []
@@ -124,21 +135,19 @@ class _Escaped:
             raise csv.Error("text after the closing quote")
         return cells
 
-    def _quoted(self, text: str, place: int) -> tuple[str, str, int]:
-        """Read on from behind an opening quote; return the cell, the line in which it ends and the
-        place behind it.
-        """
+    def _quoted(self, text: str, place: int) -> _QuotedCell:
+        """Read on from behind an opening quote. Raises csv.Error where none closes."""
         parts: list[str] = []
         while True:
-            found = self._special.search(text, place)
-            if found is None:
+            match = self._special.search(text, place)
+            if match is None:
                 parts.append(text[place:])
                 text, place = next(self._lines, ""), 0
                 if not text:
                     raise csv.Error("unexpected end of data")
                 continue
-            parts.append(text[place : found.start()])
-            place = found.end()
-            if found.group() == self._dialect.quote:
-                return "".join(parts), text, place
-            parts.append(found.group()[-1])
+            parts.append(text[place : match.start()])
+            place = match.end()
+            if match.group() == self._dialect.quote:
+                return _QuotedCell("".join(parts), text, place)
+            parts.append(match.group()[-1])

@@ -1,6 +1,7 @@
 """The head of a CSV file: where it begins, its delimiter, and the names of its columns.
 
-lines that are skipped when asked, blank lines, sep=;, the header, the first record
+What can stand there, in order: lines that --skip-lines passes over, blank lines, sep=;, the header,
+the first record.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import io
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from profilectl.codes import InputRefused
 from profilectl.importing.stage.columns import NO_HEADER, looks_like_data
@@ -20,36 +21,63 @@ from profilectl.importing.stage.source.files import InputFile
 DELIMITERS = ",;\t|"
 BOM = b"\xef\xbb\xbf"
 LONGEST_HEADER = 64 * 1024 * 1024
+"""How many bytes a header may have."""
 MOST_HEADER_LINES = 1_000
+"""How many lines a header may have."""
 FIRST_BYTES = 256 * 1024
 FIRST_RECORDS = 100
-"""So much of what follows the header is looked at, to see what separates cells."""
+"""How much of what follows the header is looked at, to see what separates cells."""
+PADDED_SHOWN = 5
+"""How many names with blanks around them a notice names."""
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _SEPARATOR = re.compile(rb'"?sep=(\\t|[^"\r\n])"?[\r\n]*', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The head of a file.
-
-    names: of the columns, without the blanks around them; "" for one without a name. written: the
-    names as they stand there. dialect: how cells are written. line: the physical line at which the
-    header begins. lines: those up to and with it, or above the first record where there is no
-    header. end: the byte at which the first record begins. width: how many cells a record has,
-    which may be more than there are names. filled: the places, from 0, of nameless columns that
-    have a value in one of the first records. notices: what a person should know.
-    """
+    """The head of a file."""
 
     names: list[str]
+    """The names of the columns, without the blanks around them; "" for one without a name."""
     written: list[str]
+    """The names as they stand there."""
     dialect: Dialect
+    """How cells are written."""
     line: int
+    """The physical line at which the header begins."""
     lines: int
+    """The number of lines up to and with the header; where there is none, of those above the first
+    record.
+    """
     end: int
+    """The byte at which the first record begins."""
     width: int
+    """How many cells a record has, which may be more than there are names."""
     has_header: bool = True
+    """Whether there is a header."""
     filled: frozenset[int] = frozenset()
+    """The places, from 0, of nameless columns that have a value in one of the first records."""
     notices: tuple[str, ...] = ()
+    """Notices for a person."""
+
+
+class RawHeader(NamedTuple):
+    """The header as it stands in the file, and its surroundings."""
+
+    text: str
+    """The header, or the first record of a file without one."""
+    dialect: Dialect
+    """How cells are written; the delimiter may still be unknown."""
+    above: int
+    """How many lines stand above it."""
+    begin: int
+    """The byte at which it begins."""
+    lines: int
+    """How many lines there are up to its end."""
+    end: int
+    """The byte behind it."""
+    following: Following
+    """The beginning of the rows."""
 
 
 def read_header(
@@ -60,13 +88,50 @@ def read_header(
     skip_lines: int = 0,
     nulls: Collection[str] = (),
 ) -> Header:
-    """Read the head of a CSV file; the delimiter is found where it is not given.
-
-    Raises InputRefused for a head that cannot be.
+    """Read the head of a CSV file; the delimiter is found where the dialect has none.
 
     Without a header the names are empty, as many as the first record has cells. nulls: texts that
-    are as good as no value.
+    are as good as no value. Raises InputRefused for a head that cannot be read.
     """
+    raw = _raw_header(file, dialect, skip_lines)
+    dialect, line = raw.dialect, raw.above + 1
+    if not dialect.delimiter:
+        dialect = replace(dialect, delimiter=_agreeing(raw.text, raw.following, dialect))
+    try:
+        written = next(dialect.records(io.StringIO(raw.text, newline="")), [])
+    except csv.Error as error:
+        raise InputRefused(
+            f"{file.name}:{line}: the header cannot be read: {error}",
+            "close the quote, or name the --delimiter or the --quote",
+        ) from None
+    if not has_header:
+        return Header(
+            names=[""] * len(written),
+            written=written,
+            dialect=dialect,
+            line=line,
+            lines=raw.above,
+            end=raw.begin,
+            width=len(written),
+            has_header=False,
+        )
+    names = _bare(written)
+    records = raw.following.records(dialect)
+    return Header(
+        names=names,
+        written=written,
+        dialect=dialect,
+        line=line,
+        lines=raw.lines,
+        end=raw.end,
+        width=_width(len(names), records),
+        filled=_filled(names, records, nulls),
+        notices=tuple(_notices(f"{file.name}:{line}", written, names, records=records)),
+    )
+
+
+def _raw_header(file: InputFile, dialect: Dialect, skip_lines: int) -> RawHeader:
+    """Read the header, and the beginning of the rows. Raises InputRefused."""
     with file.local.open("rb") as stream:
         start = len(BOM) if stream.read(len(BOM)) == BOM else 0
         stream.seek(start)
@@ -77,48 +142,21 @@ def read_header(
         raw = lines.record(dialect)
         stream.seek(lines.end)
         sample = stream.read(FIRST_BYTES)
-    text = _decoded(file.name, above + 1, raw)
-    following = _Following(sample, cut=len(sample) == FIRST_BYTES)
-    if not dialect.delimiter:
-        dialect = replace(dialect, delimiter=_agreeing(text, following, dialect))
-    try:
-        written = next(dialect.records(io.StringIO(text, newline="")), [])
-    except csv.Error as error:
-        raise InputRefused(
-            f"{file.name}:{above + 1}: the header cannot be read: {error}",
-            "close the quote, or name the --delimiter or the --quote",
-        ) from None
-    if not has_header:
-        return Header(
-            [""] * len(written),
-            written,
-            dialect,
-            above + 1,
-            above,
-            begin,
-            len(written),
-            has_header=False,
-        )
-    names = _bare(written)
-    records = following.records(dialect)
-    nameless = [place for place, name in enumerate(names) if not name]
-    filled = frozenset(
-        place
-        for place in nameless
-        if any(
-            place < len(cells) and cells[place] and cells[place] not in nulls for cells in records
-        )
+    return RawHeader(
+        text=_decoded(file.name, above + 1, raw),
+        dialect=dialect,
+        above=above,
+        begin=begin,
+        lines=lines.number,
+        end=lines.end,
+        following=Following(sample, cut=len(sample) == FIRST_BYTES),
     )
-    return Header(
-        names, written, dialect, above + 1, lines.number, lines.end, _width(len(names), records), filled=filled,
-        notices=tuple(_notices(file.name, above + 1, written, names, records)),
-    )  # fmt: skip
 
 
 class _HeadLines:
     """The physical lines of a head, counted.
 
-    number: how many were taken; end: the byte behind them.
+    `number` lines were taken so far, and `end` is the byte behind them.
     """
 
     def __init__(self, name: str, stream: BinaryIO, start: int) -> None:
@@ -151,14 +189,14 @@ class _HeadLines:
 
     def above(self, dialect: Dialect) -> Dialect:
         """Pass over blank lines and the line that names the delimiter; return the dialect with it,
-        where none was given.
+        where it had none.
         """
         while self._look() and not self._look().strip():
             self._take()
-        found = _SEPARATOR.fullmatch(self._look())
-        if not found:
+        match = _SEPARATOR.fullmatch(self._look())
+        if not match:
             return dialect
-        delimiter = found[1].decode("ascii", "replace").replace("\\t", "\t")
+        delimiter = match[1].decode("ascii", "replace").replace("\\t", "\t")
         if not may_separate(delimiter) or delimiter == dialect.quote:
             return dialect
         self._take()
@@ -169,32 +207,33 @@ class _HeadLines:
 
         Raises InputRefused where there is none, or a quote is never closed.
         """
-        first, start, quotes = self.number + 1, self.end, 0
-        taken: list[bytes] = []
+        begin, start, quotes = self.number + 1, self.end, 0
+        lines: list[bytes] = []
         while self._look():
-            taken.append(self._take())
-            quotes += dialect.quotes_in(taken[-1].decode("latin-1"))
+            lines.append(self._take())
+            quotes += dialect.quotes_in(lines[-1].decode("latin-1"))
             if quotes % 2 == 0:
-                return b"".join(taken)
-            if self.end - start > LONGEST_HEADER or self.number - first > MOST_HEADER_LINES:
+                return b"".join(lines)
+            if self.end - start > LONGEST_HEADER or self.number - begin > MOST_HEADER_LINES:
                 break
-        if not taken:
+        if not lines:
             raise InputRefused(
                 f"{self._name} has no header", "its first line must name the columns"
             )
         raise InputRefused(
-            f"{self._name}:{first}: a quote in the header is never closed",
+            f"{self._name}:{begin}: a quote in the header is never closed",
             "close it, or say --quote none where quotes are text",
         )
 
 
 def _byte_lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Lines that end in \\n, \\r\\n or a \\r that stands alone."""
+    r"""Yield lines that end in \n, \r\n or a \r that stands alone."""
     for line in stream:
         yield from _LINE.findall(line) if b"\r" in line[:-2] else (line,)
 
 
 def _decoded(name: str, line: int, raw: bytes) -> str:
+    """Return the text of a header. Raises InputRefused where it is not UTF-8."""
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
@@ -209,54 +248,84 @@ def _decoded(name: str, line: int, raw: bytes) -> str:
     return text
 
 
-class _Following:
-    """What follows the header, as far as it is looked at. cut: the file goes on."""
+class Following:
+    """The beginning of the rows behind the header. cut: the file goes on."""
 
     def __init__(self, sample: bytes, *, cut: bool) -> None:
         self._text, self._cut = sample.decode("utf-8", "replace"), cut
 
     def records(self, dialect: Dialect) -> list[list[str]]:
         """Return the first records as a dialect has them."""
-        found: list[list[str]] = []
+        records: list[list[str]] = []
         try:
             for cells in dialect.records(io.StringIO(self._text, newline=""), strict=False):
-                found += [cells] if cells else []
-                if len(found) > FIRST_RECORDS:
-                    return found[:-1]
+                records += [cells] if cells else []
+                if len(records) > FIRST_RECORDS:
+                    return records[:-1]
         except csv.Error:
-            return found
-        return found[:-1] if self._cut and len(found) > 1 else found
+            return records
+        return records[:-1] if self._cut and len(records) > 1 else records
 
 
-def _agreeing(header: str, following: _Following, dialect: Dialect) -> str:
-    """Return the delimiter by which the header and most of the first records have as many cells; a
-    comma where the header is one cell by any. Counting alone would take for it what stands in a
-    name.
+# The delimiter
+
+
+class _Weight(NamedTuple):
+    """How well a delimiter fits; the greatest is the best."""
+
+    agrees: bool
+    """Whether most of the first records have as many cells as the header."""
+    is_list: bool
+    """Whether the names do not begin with a blank, as after a comma in a sentence."""
+    names: int
+    """How many names the header has by it."""
+    agreement: float
+    """The share of the records that have as many cells."""
+    order: int
+    """How usual the delimiter is."""
+
+
+def _agreeing(header: str, following: Following, dialect: Dialect) -> str:
+    """Return the delimiter by which the header and most of the first records have as many cells.
+
+    A comma where the header is one cell by any. Counting alone would take a character in a name for
+    the delimiter.
     """
 
-    def weight(delimiter: str) -> tuple[bool, bool, int, float, int]:
-        by_this = replace(dialect, delimiter=delimiter)
+    def weight(delimiter: str) -> _Weight:
+        order = -DELIMITERS.index(delimiter)
+        by_delimiter = replace(dialect, delimiter=delimiter)
         try:
-            names = next(by_this.records(io.StringIO(header, newline=""), strict=False), [])
+            names = next(by_delimiter.records(io.StringIO(header, newline=""), strict=False), [])
         except csv.Error:
             names = []
         if len(names) < 2:
-            return (False, False, 0, 0.0, -DELIMITERS.index(delimiter))
-        records = following.records(by_this)
-        agree = sum(_agrees(cells, len(names)) for cells in records) / max(len(records), 1)
+            return _Weight(agrees=False, is_list=False, names=0, agreement=0.0, order=order)
+        records = following.records(by_delimiter)
+        agreement = sum(_agrees(cells, len(names)) for cells in records) / max(len(records), 1)
         prose = sum(name.startswith(" ") for name in names) * 2 > len(names) - 1
-        return (agree > 0.5, not prose, len(names), agree, -DELIMITERS.index(delimiter))
+        return _Weight(
+            agrees=agreement > 0.5,
+            is_list=not prose,
+            names=len(names),
+            agreement=agreement,
+            order=order,
+        )
 
-    return max((one for one in DELIMITERS if one != dialect.quote), key=weight)
+    return max((mark for mark in DELIMITERS if mark != dialect.quote), key=weight)
 
 
 def _agrees(cells: list[str], width: int) -> bool:
     return len(cells) == width or (len(cells) > width and not any(cells[width:]))
 
 
+# The columns
+
+
 def _width(names: int, records: list[list[str]]) -> int:
-    """Return how many cells a record has: more than names where all the first ones have as many
-    empty ones in the end.
+    """Return how many cells a record has.
+
+    More than names where all the first records have as many empty cells in the end.
     """
     widths = {len(cells) for cells in records}
     if len(widths) != 1 or any(any(cells[names:]) for cells in records):
@@ -264,34 +333,53 @@ def _width(names: int, records: list[list[str]]) -> int:
     return max(names, *widths)
 
 
+def _filled(names: list[str], records: list[list[str]], nulls: Collection[str]) -> frozenset[int]:
+    """Return the places of the nameless columns that have a value in a record."""
+    return frozenset(
+        place
+        for place, name in enumerate(names)
+        if not name
+        and any(
+            place < len(cells) and cells[place] and cells[place] not in nulls for cells in records
+        )
+    )
+
+
 def _bare(written: list[str]) -> list[str]:
-    """Return the names of columns without the blanks around them; with them where only they tell
-    two names apart. Blanks alone are no name.
+    """Return the names of columns without the blanks around them; blanks alone are no name.
+
+    Where only the blanks tell two names apart they stay.
     """
-    apart: dict[str, set[str]] = {}
+    spellings: dict[str, set[str]] = {}
     for name in written:
-        apart.setdefault(name.strip(), set()).add(name)
+        spellings.setdefault(name.strip(), set()).add(name)
     return [
-        bare if len(apart[bare]) == 1 or not bare else name
+        bare if len(spellings[bare]) == 1 or not bare else name
         for name in written
         for bare in (name.strip(),)
     ]
 
 
 def _notices(
-    name: str, line: int, written: list[str], names: list[str], records: list[list[str]]
+    place: str, written: list[str], names: list[str], *, records: list[list[str]]
 ) -> Iterator[str]:
+    """Yield the notices of a header. place: the file and the line."""
     wider = sum(any(cells[len(names) :]) for cells in records)
     if records and wider > len(records) / 2:
         most = max(map(len, records))
         yield (
-            f"{name}:{line}: the header has {len(names)} cells and most records have more, up to {most};"
+            f"{place}: the header has {len(names)} cells and most records have more, up to {most};"
             " --skip-lines N passes over lines above the header"
         )
-    padded = [one for one, bare in zip(written, names, strict=True) if bare and one != bare]
+    padded = [name for name, bare in zip(written, names, strict=True) if bare and name != bare]
     if padded:
-        more = f" and {len(padded) - 5} more" if len(padded) > 5 else ""
-        yield f"{name}:{line}: the blanks around names of columns are taken away: {', '.join(map(repr, padded[:5]))}{more}"
-    data = [place for place, bare in enumerate(names, start=1) if looks_like_data(bare)]
+        shown = ", ".join(map(repr, padded[:PADDED_SHOWN]))
+        number = len(padded) - PADDED_SHOWN
+        more = f" and {number} more" if number > 0 else ""
+        yield f"{place}: the blanks around names of columns are taken away: {shown}{more}"
+    data = [column for column, bare in enumerate(names, start=1) if looks_like_data(bare)]
     if data:
-        yield f"{name}:{line}: the header looks like data and not like names (column {data[0]} is an e-mail or a number); {NO_HEADER}"
+        yield (
+            f"{place}: the header looks like data and not like names (column {data[0]} is an e-mail"
+            f" or a number); {NO_HEADER}"
+        )

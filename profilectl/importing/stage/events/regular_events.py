@@ -15,70 +15,166 @@ from collections.abc import Sequence
 
 from profilectl.importing.stage.events.event_shapes import Shape, frequent, shape_of
 from profilectl.importing.stage.staged import EVENT
+from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.event.event import EVENT_LIMITS
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.text.values import NotJson, parse_json
 from profilectl.store.scratch import Scratch
 
 MARK = '["profilectl: cut out"]'
-"""What a short line has in the place of its events.
+"""The list that a short line has in the place of its events.
 
 A line that has it by itself is not understood.
 """
 _BEGIN, _END = '"events":[', "}]"
 SAMPLE = 200
+"""How many lines, spread over the file, say which shapes there are."""
 MANY_EVENTS = 4
+"""Of a line with more events than this, a third is looked at."""
 SAMPLE_LENGTH = 32 * 1024
+"""How many bytes a line of the sample has at most."""
+_EVENT_COLUMNS = ", ".join(column for column, _ in EVENT)
+
+# Some lines spread over the file, none of them very long.
+SAMPLED_LINES = SqlTemplate("""
+select line
+from {lines}
+where rowid % {step} = 0 and strlen(line) <= {longest}
+limit {most}
+""")
+
+# The lines parted by what stands between two events. Of a line with such events: before (what
+# stands before the list of events), events (what follows the opening of each) and after (what
+# stands after the list). Of other lines events is null.
+#
+# The end of the list is the last bracket that follows a brace. If it is not, what is cut out there
+# matches no shape.
+PARTED = SqlTemplate("""
+select seq, head[1] as before,
+       case when len(head) = 2 and len(tail) > 1 then
+         case
+           when len(parts) = 1 then [array_to_string(tail[:-2], {end}) || '}']
+           else list_concat(
+             [head[2]], parts[2:-2], [array_to_string(tail[:-2], {end}) || '}']
+           )
+         end
+       end as events,
+       tail[-1] as after
+from (
+  select *, string_split(case when len(parts) = 1 then head[2] else parts[-1] end, {end}) as tail
+  from (
+    select *, string_split(parts[1], {begin}) as head
+    from (
+      select rowid as seq, string_split(line, {between}) as parts
+      from {lines}
+    )
+  )
+)
+""")
+
+# The events of parted lines, each with its opening again.
+CUT_OUT = SqlTemplate("""
+select seq, before, after, {opening} || unnest(events) as event,
+       unnest(range(len(events)))::integer as place
+from ({parted})
+""")
+
+# What one shape finds in the events that no shape before it has matched. One after the other: what
+# is found all at once takes five times as long.
+MATCHED_BY = SqlTemplate("""
+select *,
+       case
+         when {unmatched} then regexp_extract(event, {pattern}, [{groups}])
+       end as {match}
+from ({events})
+""")
+# The events with what their shape found; ok, where a shape matched and the name fits.
+MATCHED_EVENTS = SqlTemplate("""
+select *, type is not null and coalesce(strlen(name) <= {longest_name}, true) as ok
+from (
+  select seq, case when place = 0 then before end as before,
+         case when place = 0 then after end as after,
+         place, {type} as type, {name} as name, {at}::bigint as at_ms, {session} as session, event
+  from ({events})
+)
+""")
+
+# The short lines. The first event of a line knows what stood around its events.
+SHORT_LINES = SqlTemplate("""
+select seq, before || {mark} || after as line, true as cut
+from {table}
+where place = 0 and not contains(before || ' ' || after, {mark_text}){condition}
+""")
+# ... but of the lines of which an event has no known shape.
+NOT_STRANGE = SqlTemplate(" and seq not in (select seq from {table} where not ok)")
+# Whether there is such an event.
+HAS_STRANGE = SqlTemplate("select exists (from {table} where not ok)")
+# The lines that are not cut stay as they are.
+INSERT_OTHER_LINES = SqlTemplate("""
+insert into {short}
+select rowid, line, false
+from {lines}
+where rowid not in (select seq from {short})
+""")
+
+# The events of the lines that were understood; of all lines, where all were.
+EVENTS_CUT = SqlTemplate("select {columns} from {table}")
+# The short lines that were understood.
+UNDERSTOOD_LINES = SqlTemplate("select seq from {lines} where ok and events = {mark}")
+# How many short lines were not.
+LINES_NOT_UNDERSTOOD = SqlTemplate("""
+select (select count(*) from {table} where place = 0) - (select count(*) from ({understood}))
+""")
 
 
-def cut_events(scratch: Scratch, lines: str, short: str, table: str) -> bool:
-    """Make `short` (seq, line, cut) of the lines of a relation (line; its rowid is the seq), and
-    `table` of the events that were cut out of them: the columns of EVENT, and ok. False: there
-    is nothing to cut, and neither was made.
+def cut_events(scratch: Scratch, lines: str, *, short: str, table: str) -> bool:
+    """Cut the events out of the lines of a relation (line; its rowid is the seq).
+
+    short: made of the lines (seq, line, cut). table: made of the events that were cut out, the
+    columns of EVENT, and ok. False: there is nothing to cut, and neither was made.
     """
     shapes = _learned(_sample(scratch, lines))
     if not shapes:
         return False
     opening = shapes[0].opening
-    event = f"{quote_text(opening)} || unnest(events) as event, unnest(range(len(events)))::integer as place"
-    scratch.make(
-        table,
-        _matched(f"select seq, before, after, {event} from ({_parted(lines, opening)})", shapes),
+    events = CUT_OUT(opening=quote_text(opening), parted=_parted(lines, opening))
+    scratch.make(table, _matched(events, shapes))
+    is_strange = scratch.row(HAS_STRANGE(table=table))[0]
+    select = SHORT_LINES(
+        mark=quote_text(_BEGIN[:-1] + MARK),
+        table=table,
+        mark_text=quote_text(MARK[2:-2]),
+        condition=NOT_STRANGE(table=table) if is_strange else "",
     )
-    strange = scratch.row(f"select exists (from {table} where not ok)")[0]
-    # The first event of a line knows what stood around its events.
-    cut = f"select seq, before || {quote_text(_BEGIN[:-1] + MARK)} || after as line, true as cut from {table} where place = 0 and not contains(before || ' ' || after, {quote_text(MARK[2:-2])})"
-    if strange:
-        cut += f" and seq not in (select seq from {table} where not ok)"
-    scratch.make(short, cut)
+    scratch.make(short, select)
     if scratch.count(short) < scratch.count(lines):
-        scratch.run(
-            f"insert into {short} select rowid, line, false from {lines} where rowid not in (select seq from {short})"
-        )
+        scratch.run(INSERT_OTHER_LINES(short=short, lines=lines))
     return True
 
 
 def events_cut(scratch: Scratch, lines: str, table: str) -> tuple[str, bool]:
-    """Return the SELECT of the events that were cut out of the lines that were understood (lines:
-    seq, ok, events), and whether it is of all that were cut out: then they come in their order.
+    """Return the SELECT of the events that were cut out of the lines that were understood, and
+    whether it is of all that were cut out: then they come in their order.
+
+    lines: a relation (seq, ok, events).
     """
-    select = f"select {', '.join(column for column, _ in EVENT)} from {table}"
-    used = f"select seq from {lines} where ok and events = {quote_text(MARK)}"
-    every = not scratch.row(
-        f"select (select count(*) from {table} where place = 0) - (select count(*) from ({used}))"
-    )[0]
-    return (select if every else f"{select} where seq in ({used})"), every
+    select = EVENTS_CUT(columns=_EVENT_COLUMNS, table=table)
+    understood = UNDERSTOOD_LINES(lines=lines, mark=quote_text(MARK))
+    every = not scratch.row(LINES_NOT_UNDERSTOOD(table=table, understood=understood))[0]
+    return (select if every else f"{select} where seq in ({understood})"), every
 
 
 def _sample(scratch: Scratch, lines: str) -> list[list[Shape | None]]:
-    """Return the shapes of events of some lines spread over the file, line by line; of a line with
-    escapes, which may be in its events, None.
+    """Return the shapes of events of some lines spread over the file, line by line.
+
+    A line with escapes, which may be in its events, has the shape None.
     """
     step = max(1, scratch.count(lines) // SAMPLE)
-    found: list[list[Shape | None]] = []
-    for (line,) in scratch.rows(
-        f"select line from {lines} where rowid % {step} = 0 and strlen(line) <= {SAMPLE_LENGTH} limit {2 * SAMPLE}"
-    ):
+    sample: list[list[Shape | None]] = []
+    texts = scratch.rows(
+        SAMPLED_LINES(lines=lines, step=step, longest=SAMPLE_LENGTH, most=2 * SAMPLE)
+    )
+    for (line,) in texts:
         try:
             document = parse_json(line)
         except NotJson:
@@ -86,60 +182,59 @@ def _sample(scratch: Scratch, lines: str) -> list[list[Shape | None]]:
         events = document.get("events") if isinstance(document, dict) else None
         if isinstance(events, list) and events:
             # Of many events some, and not the same places in every line.
-            some = events[len(found) % 3 :: 3] if len(events) > MANY_EVENTS else events
-            found.append([None] if "\\" in line else list(map(shape_of, some)))
-    return found
+            some = events[len(sample) % 3 :: 3] if len(events) > MANY_EVENTS else events
+            sample.append([None] if "\\" in line else list(map(shape_of, some)))
+    return sample
 
 
 def _learned(sample: Sequence[Sequence[Shape | None]]) -> list[Shape]:
-    """Return the shapes by which lines are cut: none where most lines of a sample would be left as
-    they are.
-    """
+    """Return the shapes by which lines are cut; none where most lines would be left as they are."""
     shapes = frequent(shape for line in sample for shape in line if shape)
     cut = sum(all(shape in shapes for shape in line) for line in sample)
     return shapes if 2 * cut > len(sample) else []
 
 
 def _parted(lines: str, opening: str) -> str:
-    """Return the SELECT of the lines that have such events: seq, before (what stands before the
-    list of events), events (what follows the opening of each) and after (what stands after the
-    list). Of other lines events is null.
-    """
-    parts = f"string_split(line, {quote_text(',' + opening)})"
-    split = f"select rowid as seq, {parts} as parts from {lines}"
-    head = (
-        f"select *, string_split(parts[1], {quote_text(_BEGIN + opening)}) as head from ({split})"
+    """Return the SELECT of the lines, parted where events with an opening begin."""
+    return PARTED(
+        end=quote_text(_END),
+        begin=quote_text(_BEGIN + opening),
+        between=quote_text("," + opening),
+        lines=lines,
     )
-    # The end of the list is the last bracket that follows a brace. If it is not, what is cut out
-    # there matches no shape.
-    tail = f"select *, string_split(case when len(parts) = 1 then head[2] else parts[-1] end, {quote_text(_END)}) as tail from ({head})"
-    last = f"array_to_string(tail[:-2], {quote_text(_END)}) || '}}'"
-    events = f"case when len(parts) = 1 then [{last}] else list_concat([head[2]], parts[2:-2], [{last}]) end"
-    cut = "len(head) = 2 and len(tail) > 1"
-    return f"select seq, head[1] as before, case when {cut} then {events} end as events, tail[-1] as after from ({tail})"
 
 
 def _matched(events: str, shapes: Sequence[Shape]) -> str:
-    """Return the SELECT of the columns of EVENT, and ok, of events (seq, before, after, place,
-    event): what the first shape that matches finds; before and after stay with the first event
-    of a line.
+    """Return the SELECT of the columns of EVENT, and ok: what the first shape that matches finds.
+
+    events: a SELECT of (seq, before, after, place, event); before and after stay with the first
+    event of a line.
     """
-    unmatched = f"strlen(event) <= {EVENT_LIMITS['value']}"  # so that nothing in it is longer
-    for n, shape in enumerate(shapes):
-        found = f"regexp_extract(event, {quote_text(f'^{shape.pattern}$')}, [{', '.join(map(quote_text, shape.groups))}])"
-        # One after the other, each for the events that are left: what is found all at once takes
-        # five times as long.
-        events = f"select *, case when {unmatched} then {found} end as r{n} from ({events})"
-        unmatched = f"r{n}.type = ''"
+    # So that nothing in an event is longer than a value may be.
+    unmatched = f"strlen(event) <= {EVENT_LIMITS['value']}"
+    for number, shape in enumerate(shapes):
+        events = MATCHED_BY(
+            unmatched=unmatched,
+            pattern=quote_text(f"^{shape.pattern}$"),
+            groups=", ".join(map(quote_text, shape.groups)),
+            match=f"r{number}",
+            events=events,
+        )
+        unmatched = f"r{number}.type = ''"
 
     def part(group: str) -> str:
-        found = [
-            f"nullif(r{n}.{group}, '')" for n, shape in enumerate(shapes) if group in shape.groups
+        matches = [
+            f"nullif(r{number}.{group}, '')"
+            for number, shape in enumerate(shapes)
+            if group in shape.groups
         ]
-        return f"coalesce({', '.join([*found, 'null::varchar'])})"
+        return f"coalesce({', '.join([*matches, 'null::varchar'])})"
 
-    around = ", ".join(
-        f"case when place = 0 then {one} end as {one}" for one in ("before", "after")
+    return MATCHED_EVENTS(
+        longest_name=EVENT_LIMITS["name"],
+        type=part("type"),
+        name=part("name"),
+        at=part("at"),
+        session=part("session"),
+        events=events,
     )
-    taken = f"select seq, {around}, place, {part('type')} as type, {part('name')} as name, {part('at')}::bigint as at_ms, {part('session')} as session, event from ({events})"
-    return f"select *, type is not null and coalesce(strlen(name) <= {EVENT_LIMITS['name']}, true) as ok from ({taken})"

@@ -13,15 +13,19 @@ import functools
 import re
 from array import array
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from profilectl.codes import InputRefused, sentence
 from profilectl.rules.text.values import NotJson, parse_json, parse_json_at
 
 NESTED = 5
-"""Elements with so many levels in them are cut by one expression; deeper ones bracket by bracket.
+"""Elements with up to this many levels in them are cut by one expression; deeper ones bracket by
+bracket.
 """
 PLACE = [("seq", "BIGINT"), ("line", "BIGINT"), ("col", "BIGINT")]
 """The relation of where the elements of a document begin."""
+BLOCK = 20_000
+"""How many elements a block has at most."""
 _STRING = r'"(?:[^"\\\n]++|\\.)*+"'
 _BLANK = r"[ \t\r\n]*+"
 _skip = re.compile(_BLANK)
@@ -29,11 +33,29 @@ _bracket = re.compile(rf"{_STRING}|[\[\]{{}}\"]")
 _CLOSES = {"]": "[", "}": "{"}
 
 
-BLOCK = 20_000
-Block = tuple[list[str], list[int], list[int]]
-"""Elements of a document: their texts, and the lines and the columns (from 1) at which they begin.
-Lists, because a tuple for each element would cost as much as to cut it.
-"""
+class Block(NamedTuple):
+    """Elements of a document.
+
+    Three lists, because a tuple for each element would cost as much as to cut it.
+    """
+
+    texts: list[str]
+    """Their texts."""
+    lines: list[int]
+    """The lines at which they begin."""
+    columns: list[int]
+    """The columns at which they begin, from 1."""
+
+
+class Piece(NamedTuple):
+    """One element, as it is cut."""
+
+    text: str
+    """Its text."""
+    comma: str
+    """The comma or the bracket that follows it."""
+    after: int
+    """The place of the next element."""
 
 
 class Places:
@@ -42,20 +64,18 @@ class Places:
     def __init__(self) -> None:
         self.lines, self.columns = array("q"), array("q")
 
-    def said(self, seq: int, detail: str, text: str, position: int | None = None) -> str:
-        """Return what is said of an element, with the line and the column of a position in its
-        text.
+    def detail(self, seq: int, detail: str, text: str, position: int | None = None) -> str:
+        """Return the detail of a reject, with the line and the column of a position in an
+        element's text.
         """
-        place = place_in(text, position or 0, self.lines[seq], self.columns[seq])
-        return (
-            detail
-            if position is None and len(self.lines) == 1
-            else said_of_element(seq, *place, detail)
-        )
+        if position is None and len(self.lines) == 1:
+            return detail
+        line, column = place_in(text, position or 0, self.lines[seq], column=self.columns[seq])
+        return of_element(seq, line, column, detail=detail)
 
 
-def said_of_element(seq: int, line: int, column: int, detail: str) -> str:
-    """Return what is said of an element, with its place."""
+def of_element(seq: int, line: int, column: int, *, detail: str) -> str:
+    """Return the detail of a reject with the place of its element."""
     return f"element {seq + 1}, line {line}, column {column}" + (f": {detail}" if detail else "")
 
 
@@ -68,7 +88,8 @@ def place_in(text: str, position: int, line: int = 1, column: int = 1) -> tuple[
 
 
 def elements(name: str, text: str) -> Iterator[Block]:
-    """Yield the elements of a document, in blocks: those of an array, else the document itself.
+    """Yield the elements of a document in blocks: those of an array, else the document itself.
+
     Raises InputRefused where it is broken: a single value anywhere, an array in its structure.
     """
     try:
@@ -78,7 +99,7 @@ def elements(name: str, text: str) -> Iterator[Block]:
         else:
             parse_json(text)
             line, column = place_in(text, begin)
-            yield [text.strip(" \t\r\n")], [line], [column]
+            yield Block([text.strip(" \t\r\n")], [line], [column])
     except NotJson as error:
         raise _refused(name, text, error) from None
 
@@ -86,45 +107,48 @@ def elements(name: str, text: str) -> Iterator[Block]:
 def _of_array(text: str) -> Iterator[Block]:
     after = _blank(text, _blank(text, 0) + 1)
     line, column = place_in(text, after)
-    block: Block = ([], [], [])
-    texts, lines, columns = block
+    block = Block([], [], [])
     if text[after : after + 1] == "]":
         after += 1
     else:
-        match, ended = _expression().match, False
+        ended = False
         while not ended:
             start = after
-            if found := match(text, start):
-                one, comma, after = found[1], found[2], found.end()
-            else:
-                end = _end_of_deep(text, start)
-                one, place = text[start:end], _blank(text, end)
-                comma, after = text[place : place + 1], _blank(text, place + 1)
-                if comma not in ("]", ","):
-                    raise NotJson("JSON_INVALID", "a comma or ] is missing", place)
-            texts.append(one)
-            lines.append(line)
-            columns.append(column)
-            if len(texts) == BLOCK:
+            element, comma, after = _cut(text, start)
+            block.texts.append(element)
+            block.lines.append(line)
+            block.columns.append(column)
+            if len(block.texts) == BLOCK:
                 yield block
-                block = ([], [], [])
-                texts, lines, columns = block
+                block = Block([], [], [])
             ended = comma == "]"
             if more := text.count("\n", start, after):
                 line, column = line + more, after - text.rfind("\n", start, after)
             else:
                 column += after - start
-    if texts:
+    if block.texts:
         yield block
-    rest = _blank(text, after)
-    if rest < len(text):
-        raise NotJson("JSON_INVALID", "text after the end of the JSON", rest)
+    end = _blank(text, after)
+    if end < len(text):
+        raise NotJson("JSON_INVALID", "text after the end of the JSON", end)
+
+
+def _cut(text: str, start: int) -> Piece:
+    """Cut out the element at a place. Raises NotJson where it has no end."""
+    if match := _expression().match(text, start):
+        return Piece(match[1], match[2], match.end())
+    end = _end_of_deep(text, start)
+    place = _blank(text, end)
+    comma = text[place : place + 1]
+    if comma not in ("]", ","):
+        raise NotJson("JSON_INVALID", "a comma or ] is missing", place)
+    return Piece(text[start:end], comma, _blank(text, place + 1))
 
 
 def _blank(text: str, place: int) -> int:
     """Return where the blanks end that begin at a place."""
-    found = _skip.match(text, place)
-    return found.end() if found else place
+    match = _skip.match(text, place)
+    return match.end() if match else place
 
 
 @functools.cache
@@ -139,48 +163,36 @@ def _expression() -> re.Pattern[str]:
 
 
 def _end_of_deep(text: str, start: int) -> int:
-    """Return where an element ends, bracket by bracket.
-
-    Raises NotJson where that cannot be said.
-    """
+    """Return where an element ends, bracket by bracket. Raises NotJson where it does not end."""
     open_brackets: list[str] = []
-    for found in (
-        _bracket.finditer(text, start) if text[start : start + 1] in _CLOSES.values() else ()
-    ):
-        one = found.group()
-        if one in "[{":
-            open_brackets.append(one)
-        elif one == '"' or (one in _CLOSES and open_brackets.pop() != _CLOSES[one]):
+    is_structure = text[start : start + 1] in _CLOSES.values()
+    for match in _bracket.finditer(text, start) if is_structure else ():
+        token = match.group()
+        if token in "[{":
+            open_brackets.append(token)
+        elif token == '"' or (token in _CLOSES and open_brackets.pop() != _CLOSES[token]):
             break
         if not open_brackets:
-            return found.end()
-    _, end = parse_json_at(text, start)  # which says better what is wrong
+            return match.end()
+    # The parser says better what is wrong.
+    _, end = parse_json_at(text, start)
     raise NotJson("JSON_INVALID", "a comma or ] is missing", _blank(text, end))
 
 
 def _refused(name: str, text: str, error: NotJson) -> InputRefused:
-    """Say where a document is not JSON, and what to mend (design.md R12)."""
-    place, what, hint = (
-        error.position,
-        error.detail,
-        "mend it there; a file of one batch a line is named .jsonl",
-    )
-    if place is None:
+    """Return the error that says where a document is not JSON, and what to mend (design.md R12)."""
+    if error.position is None:
         return InputRefused(
-            f"{name}: {sentence(error.code)}: {what}", "mend the document; nothing was imported"
+            f"{name}: {sentence(error.code)}: {error.detail}",
+            "mend the document; nothing was imported",
         )
+    place = error.position
+    is_json = error.code != "JSON_INVALID"
+    fault = f"{sentence(error.code) if is_json else 'not JSON'}: {error.detail}"
+    hint = "mend it there; a file of one batch a line is named .jsonl"
     before = text[:place].rstrip()
     if before.endswith(",") and text[place : place + 1] in ("}", "]"):
-        place, what, hint = (
-            len(before) - 1,
-            "a comma before the closing bracket",
-            "remove the comma",
-        )
-    else:
-        what = (
-            f"not JSON: {what}"
-            if error.code == "JSON_INVALID"
-            else f"{sentence(error.code)}: {what}"
-        )
+        place, fault = len(before) - 1, "a comma before the closing bracket"
+        hint = "remove the comma"
     line, column = place_in(text, place)
-    return InputRefused(f"{name}:{line}:{column}: {what}", f"{hint}; nothing was imported")
+    return InputRefused(f"{name}:{line}:{column}: {fault}", f"{hint}; nothing was imported")

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable
 
-from profilectl.importing.stage.json.jsonl import LineReader, physical_lines, staged_lines
+from profilectl.importing.stage.json.jsonl import staged_lines
+from profilectl.importing.stage.json.line_reader import LineReader, physical_lines
 from profilectl.importing.stage.source.files import InputFile
-from profilectl.importing.stage.staged import AttributeColumns, BatchRows, Rejects, StagedFile
+from profilectl.importing.stage.staged import BatchRows, Rejects, StagedFile
+from profilectl.importing.stage.task import StageTask
+from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.batch import Reading, read_document
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME
@@ -20,15 +22,45 @@ from profilectl.rules.text.values import NotJson, Value, parse_json
 from profilectl.store.scratch import Scratch
 
 MARK = b'"device_identities"'
-"""What every line of an export has, and hardly a batch."""
+"""A text that every line of an export has, and hardly a batch."""
 LINES = [("seq", "BIGINT"), ("line", "BIGINT"), ("founds", "BOOLEAN")]
-"""Where a row stands; founds: it says the MPID alone, and is needed only where an identity is
-somebody else's too.
+"""The line at which a row stands. founds: the row says the MPID alone, and is needed only where an
+identity is somebody else's too.
 """
+
+# The identities of one type that rows state.
+IDENTITIES = SqlTemplate("""
+select seq, {type} as type, {environment} as environment, key
+from (
+  select *, {key} as key
+  from {rows}
+)
+where key is not null
+""")
+# The lines that have an identity which another line has too.
+SHARING_LINES = SqlTemplate("""
+select line
+from (
+  select line, min(line) over same_identity as first_line, max(line) over same_identity as last_line
+  from ({identities})
+  join {lines} using (seq)
+  window same_identity as (partition by type, environment, key)
+)
+where first_line < last_line
+""")
+NO_LINES = "select 0 where false"
+# The rows that say an MPID alone and are not needed.
+IDLE_ROWS = SqlTemplate("""
+select seq
+from {lines}
+where founds and line not in ({sharing_lines})
+""")
+# They go from the rows, and from the lines of the rows.
+DROP_IDLE = SqlTemplate("delete from {relation} where seq in (select seq from {idle})")
 
 
 def holds_profiles(file: InputFile) -> bool:
-    """Say whether a file of JSON lines has a line of an export of profiles."""
+    """Return whether a file of JSON lines has a line of an export of profiles."""
     if not file.local.stat().st_size:
         return False
     with (
@@ -39,111 +71,108 @@ def holds_profiles(file: InputFile) -> bool:
         while place >= 0:
             end = content.find(b"\n", place)
             end = len(content) if end < 0 else end
-            try:
-                if is_profile(
-                    parse_json(
-                        content[content.rfind(b"\n", 0, place) + 1 : end].decode("utf-8-sig")
-                    )
-                ):
-                    return True
-            except (NotJson, UnicodeDecodeError):
-                pass
+            if _is_profile(content[content.rfind(b"\n", 0, place) + 1 : end]):
+                return True
             place = content.find(MARK, end)
     return False
 
 
-def read_profiles(
-    scratch: Scratch,
-    file: InputFile,
-    name: str,
-    keys: AttributeColumns,
-    reading: Reading,
-    rejects: Rejects,
-    progress: Callable[[int], None],
-) -> StagedFile:
+def _is_profile(line: bytes) -> bool:
+    try:
+        return is_profile(parse_json(line.decode("utf-8-sig")))
+    except (NotJson, UnicodeDecodeError):
+        return False
+
+
+def read_profiles(task: StageTask, reading: Reading) -> StagedFile:
     """Stage a file with lines of an export of profiles, one line after the other."""
-    rows = BatchRows(scratch, f"{name}_slow", keys)
-    reader = _ProfileReader(scratch, file.name, rows, reading, rejects)
+    file, scratch = task.file, task.scratch
+    rows = BatchRows.create(scratch, f"{task.name}_slow", task.keys)
+    reader = _ProfileReader.create(scratch, file.name, rows, reading=reading, rejects=task.rejects)
     for number, raw in physical_lines(file):
         reader.read(number, raw)
         if number % rows.BLOCK == 0:
-            progress(number)
+            task.progress(number)
     rows.flush()
     reader.flush()
-    staged = staged_lines(file, name, [], rows, reader.seq)
+    staged = staged_lines(file, task.name, [], rows=rows, lines=reader.seq)
     staged.lines = reader.lines
-    _drop_founders(scratch, staged, rows.name, reader.lines, reading)
+    _drop_idle(scratch, staged, rows.name, reader=reader)
     staged.rows = scratch.count(rows.name)
+    profiles = "profile" if reader.profiles == 1 else "profiles"
     staged.notices.append(
-        f"{file.name}: {reader.profiles:,} exported {'profile' if reader.profiles == 1 else 'profiles'}, read as {staged.rows:,} batches"
+        f"{file.name}: {reader.profiles:,} exported {profiles}, read as {staged.rows:,} batches"
     )
     if reader.made_anew:
-        staged.notices.append(
-            f"{file.name}: not read, because it is made anew: {', '.join(sorted(reader.made_anew))}"
-        )
+        members = ", ".join(sorted(reader.made_anew))
+        staged.notices.append(f"{file.name}: not read, because it is made anew: {members}")
     return staged
 
 
 class _ProfileReader(LineReader):
-    """Reads lines of which one may be several rows."""
+    """Reads lines each of which may be several rows."""
 
     def __init__(
-        self, scratch: Scratch, name: str, rows: BatchRows, reading: Reading, rejects: Rejects
+        self, scratch: Scratch, name: str, rows: BatchRows, *, reading: Reading, rejects: Rejects
     ) -> None:
-        super().__init__(name, rows, reading, rejects)
+        super().__init__(name, rows, reading, rejects=rejects)
         self._scratch, self.lines = scratch, f"{rows.name}_line"
         self.seq = self.profiles = 0
         self.made_anew: set[str] = set()
         self._rows_of_lines: list[tuple[int, int, bool]] = []
-        scratch.load(self.lines, LINES, [])
+
+    @classmethod
+    def create(
+        cls, scratch: Scratch, name: str, rows: BatchRows, *, reading: Reading, rejects: Rejects
+    ) -> _ProfileReader:
+        """Make the relation of the lines at which rows stand, empty."""
+        reader = cls(scratch, name, rows, reading=reading, rejects=rejects)
+        scratch.load(reader.lines, LINES, [])
+        return reader
 
     def _take(self, number: int, document: Value) -> None:
-        whole = is_profile(document)
-        batches = (
-            read_profile(document, self.reading)
-            if whole
-            else [read_document(document, self.reading)]
-        )
-        if whole:
+        of_profile = is_profile(document)
+        if of_profile:
             assert isinstance(document, dict)
+            batches = read_profile(document, self.reading)
             self.profiles += 1
             self.made_anew |= document.keys() & MADE_ANEW
+        else:
+            batches = [read_document(document, self.reading)]
         for place, batch in enumerate(batches):
             self.rows.add(self.seq, batch)
-            self._rows_of_lines.append((self.seq, number, whole and not place))
+            self._rows_of_lines.append((self.seq, number, of_profile and not place))
             self.seq += 1
         if len(self._rows_of_lines) >= BatchRows.BLOCK:
             self.flush()
 
     def flush(self) -> None:
-        """Write down where the rows stand."""
+        """Write down the lines at which rows stand."""
         if self._rows_of_lines:
             self._scratch.append(self.lines, LINES, self._rows_of_lines)
             self._rows_of_lines = []
 
 
-def _drop_founders(
-    scratch: Scratch, staged: StagedFile, rows: str, lines: str, reading: Reading
-) -> None:
-    """Take out the rows that say an MPID alone where none of the line's identities is another
+def _drop_idle(scratch: Scratch, staged: StagedFile, rows: str, *, reader: _ProfileReader) -> None:
+    """Remove the rows that say an MPID alone where none of the line's identities is another
     line's too.
     """
-    environment = (
-        f"coalesce(environment, {quote_text(ENVIRONMENTS[0])})"
-        if "environment" in staged.plain
-        else "null"
-    )
-    claims = " union all ".join(
-        f"select seq, {quote_text(kind)} as type, {environment} as environment, key from"
-        f" (select *, {usable_key(BY_NAME[kind], f'i_{kind}', reading.judging)} as key from {rows}) where key is not null"
+    environment = "null"
+    if "environment" in staged.plain:
+        environment = f"coalesce(environment, {quote_text(ENVIRONMENTS[0])})"
+    identities = "\nunion all\n".join(
+        IDENTITIES(
+            type=quote_text(kind),
+            environment=environment,
+            key=usable_key(BY_NAME[kind], f"i_{kind}", reader.reading.judging),
+            rows=rows,
+        )
         for kind in staged.identities
     )
-    shared = (
-        f"select line from (select line, min(line) over same as first, max(line) over same as last from ({claims})"
-        f" join {lines} using (seq) window same as (partition by type, environment, key)) where first < last"
-        if claims
-        else "select 0 where false"
-    )
-    scratch.make(f"{rows}_idle", f"select seq from {lines} where founds and line not in ({shared})")
-    for relation in (rows, lines):
-        scratch.run(f"delete from {relation} where seq in (select seq from {rows}_idle)")
+    sharing = NO_LINES
+    if identities:
+        sharing = SHARING_LINES(identities=identities, lines=reader.lines)
+    idle = f"{rows}_idle"
+    scratch.make(idle, IDLE_ROWS(lines=reader.lines, sharing_lines=sharing))
+    for relation in (rows, reader.lines):
+        scratch.run(DROP_IDLE(relation=relation, idle=idle))

@@ -1,8 +1,8 @@
 """The footer of a Parquet file: what it says of rows, columns and sizes, before any of it is read.
 
-A value that stands once may be meant a billion times (a dictionary, a run of the same), and a row
-that is null takes nothing. So a value counts as a byte at least, and what a file comes to is what
-it may unpack to, as of gzip.
+A value that stands once may count a billion times (a dictionary, a run of the same), and a row that
+is null takes nothing. So a value counts as a byte at least, and the size that a file comes to is
+limited as that of gzip is.
 """
 
 from __future__ import annotations
@@ -10,26 +10,42 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import duckdb
 
 from profilectl.codes import InputRefused
 from profilectl.importing.stage.source.files import InputFile
 from profilectl.importing.stage.source.unpacking import free_space, most_of, refusal, size_of, sized
+from profilectl.importing.stage.template import SqlTemplate
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.scratch import Scratch
 
+if TYPE_CHECKING:
+    from pyarrow.parquet import FileMetaData
+
 MOST_COLUMNS = 10_000
+"""How many columns a file may have."""
 ROW = 8
-"""So many bytes a row takes at least where it is read: its number."""
+"""How many bytes a row takes at least where it is read: its number."""
 FOOTER_TIMES = 20
-"""A footer takes so many times its size in memory."""
+"""A footer takes this many times its size in memory."""
+
+# What DuckDB reads of a footer that pyarrow cannot read.
+ROW_COUNT = SqlTemplate("select num_rows from parquet_file_metadata({path})")
+# The columns, the values, and the bytes of all chunks.
+SIZES = SqlTemplate("""
+select count(distinct column_id), coalesce(sum(num_values), 0),
+       coalesce(sum(total_uncompressed_size), 0)
+from parquet_metadata({path})
+""")
+SPILLED = "select coalesce(sum(size), 0) from duckdb_temporary_files()"
+MEMORY_LIMIT = "select current_setting('memory_limit')"
 
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a footer says."""
+    """The numbers of a footer."""
 
     rows: int
     """How many rows there are."""
@@ -53,7 +69,7 @@ def check_footer(scratch: Scratch, file: InputFile) -> None:
         )
     footer = footer_of(scratch, file)
     if footer is None:
-        return  # what cannot be read is said where it is read
+        return  # the reader says that it cannot be read
     if footer.columns > MOST_COLUMNS:
         raise InputRefused(
             f"{file.name}: {footer.columns:,} columns; at most {MOST_COLUMNS:,} can be read",
@@ -61,8 +77,8 @@ def check_footer(scratch: Scratch, file: InputFile) -> None:
         )
     most = most_of(size, size_of(file.max_unpacked))
     if footer.unpacked > most:
-        said = f"says that it has {footer.rows:,} rows of {footer.columns:,} columns, which are"
-        raise refusal(file.name, size, footer.unpacked, most, said)
+        verb = f"says that it has {footer.rows:,} rows of {footer.columns:,} columns, which are"
+        raise refusal(file.name, size, footer.unpacked, most=most, verb=verb)
     room = memory + max(free_space(scratch.folder), 0)
     if footer.rows * ROW > room:
         raise InputRefused(
@@ -73,7 +89,7 @@ def check_footer(scratch: Scratch, file: InputFile) -> None:
 
 
 def footer_of(scratch: Scratch, file: InputFile) -> Footer | None:
-    """Return what a footer says; None where neither reader can read it."""
+    """Return a footer; None where neither reader can read it. Raises InputRefused."""
     import pyarrow.parquet
 
     try:
@@ -85,19 +101,16 @@ def footer_of(scratch: Scratch, file: InputFile) -> Footer | None:
             from profilectl.importing.stage.parquet.arrow import unreadable
 
             raise unreadable(file.name, error) from None
-    literal = quote_text(str(file.local))
+    path = quote_text(str(file.local))
     try:
-        (rows,) = scratch.row(f"select num_rows from parquet_file_metadata({literal})")
-        columns, values, sizes = scratch.row(
-            "select count(distinct column_id), coalesce(sum(num_values), 0),"
-            f" coalesce(sum(total_uncompressed_size), 0) from parquet_metadata({literal})"
-        )
+        (rows,) = scratch.row(ROW_COUNT(path=path))
+        columns, values, sizes = scratch.row(SIZES(path=path))
     except duckdb.Error:
         return None
     return Footer(int(rows), int(columns), max(int(values), int(sizes)))
 
 
-def _by_arrow(metadata: Any) -> Footer:
+def _by_arrow(metadata: FileMetaData) -> Footer:
     columns = metadata.num_columns
     if columns > MOST_COLUMNS:
         return Footer(metadata.num_rows, columns, 0)
@@ -118,12 +131,13 @@ def within_room(scratch: Scratch, file: InputFile) -> Iterator[None]:
     """Let a file that is read take no more of the disk than it may unpack to, and leave the reserve
     free; a footer may be wrong.
 
-    Raises InputRefused where that, and the memory, is not enough."""
+    Raises InputRefused where that, and the memory, is not enough.
+    """
     size = file.local.stat().st_size
     most = most_of(size, size_of(file.max_unpacked))
-    (taken,) = scratch.row("select coalesce(sum(size), 0) from duckdb_temporary_files()")
+    (spilled,) = scratch.row(SPILLED)
     room = min(most, max(free_space(scratch.folder), 0))
-    scratch.run(f"set max_temp_directory_size = '{int(taken) + room}B'")
+    scratch.run(f"set max_temp_directory_size = '{int(spilled) + room}B'")
     try:
         yield
     except duckdb.OutOfMemoryException as error:
@@ -132,7 +146,7 @@ def within_room(scratch: Scratch, file: InputFile) -> Iterator[None]:
         raise InputRefused(
             f"{file.name} has {sized(size)} and takes more than {sized(memory_limit(scratch))}"
             f" of memory, and {sized(room)} of disk, to be read",
-            "look at what it is: a value in it may be meant very often;"
+            "look at what it is: a value in it may count very often;"
             " --memory-limit and --max-unpacked give it more",
         ) from None
     finally:
@@ -141,5 +155,5 @@ def within_room(scratch: Scratch, file: InputFile) -> Iterator[None]:
 
 def memory_limit(scratch: Scratch) -> int:
     """Return the bytes of memory that a scratch may take."""
-    (stated,) = scratch.row("select current_setting('memory_limit')")
-    return size_of(str(stated)) or 0
+    (limit,) = scratch.row(MEMORY_LIMIT)
+    return size_of(str(limit)) or 0

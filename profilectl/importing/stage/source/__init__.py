@@ -1,1 +1,1 @@
-"""What the user named becomes plain local files: found, decrypted, unpacked, in UTF-8."""
+"""Files that the user named become plain local files: found, decrypted, unpacked, in UTF-8."""

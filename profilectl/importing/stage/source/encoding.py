@@ -1,5 +1,6 @@
-"""Is a file valid in its encoding? One pass over its bytes; where it is not: the place, and the
-encoding to try.
+"""Text in its encoding: checked in one pass over its bytes, or turned into UTF-8.
+
+Where a text is not valid the message says the place, and the encoding to try.
 """
 
 from __future__ import annotations
@@ -7,12 +8,14 @@ from __future__ import annotations
 import codecs
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from profilectl.codes import InputRefused
+from profilectl.importing.stage.source.unpacking import Blocks
 
 BLOCK = 1024 * 1024
 NEAR = 256 * 1024
-"""So many bytes before and after the first that is wrong say which encoding is likely."""
+"""How many bytes before and after the first wrong one say which encoding is likely."""
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
@@ -22,33 +25,81 @@ SELDOM = "\u0192\u2020\u2021\u02c6\u2030\u02dc"
 letters.
 """
 LONGEST_RUN = 2
-"""So many letters that are not ASCII stand side by side in a western language, seldom more."""
-
-
+"""How many letters that are not ASCII stand side by side in a western language, seldom more."""
 REJECT = "--encoding-errors reject imports the rest and rejects its rows"
 
 
-def check_utf8(name: str, local: Path, *, importing: bool = False, whole: bool = False) -> None:
-    """Refuse a file that is not UTF-8 throughout.
+class BadByte(NamedTuple):
+    """The first byte of a file that is not UTF-8."""
 
-    Raises InputRefused with the first bad line and byte, and what to try.
+    line: int
+    """The line that it is in, from 1."""
+    byte: int
+    """Its place in the line, from 1."""
+    near: bytes
+    """The bytes near it."""
+
+
+def codec_of(encoding: str) -> str | None:
+    """Return the codec of an encoding, None for UTF-8. Raises LookupError for one that is none."""
+    codec = codecs.lookup(encoding)
+    "a".encode(encoding)
+    return None if codec.name in ("utf-8", "utf-8-sig") else codec.name
+
+
+def check_utf8(name: str, local: Path, *, importing: bool = False, whole: bool = False) -> None:
+    """Raise InputRefused for a file that is not UTF-8, with the first bad byte and what to try.
 
     importing: its rows could be rejected instead, unless it is read as a whole.
     """
     place = _first_bad(local)
     if place is None:
         return
-    line, byte, near = _around(local, place)
+    bad = _around(local, place)
+    outcome = "; nothing was imported" if importing else ""
     raise InputRefused(
-        f"{name}:{line}: byte {byte} of the line is not UTF-8{'; nothing was imported' if importing else ''}",
-        _hint(near, REJECT if importing and not whole else ""),
+        f"{name}:{bad.line}: byte {bad.byte} of the line is not UTF-8{outcome}",
+        _hint(bad.near, REJECT if importing and not whole else ""),
     )
+
+
+def transcoded(local: Path, codec: str, name: str, *, refusing: bool) -> Blocks:
+    """Yield a text in UTF-8.
+
+    What is not valid in its encoding is refused, or, where its rows can be rejected, is not UTF-8
+    either. Raises InputRefused.
+    """
+    decoder = codecs.getincrementaldecoder(codec)("strict" if refusing else "surrogateescape")
+    line, decoded_bytes = 1, 0
+    with local.open("rb") as stream:
+        while True:
+            block = stream.read(BLOCK)
+            try:
+                text = decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                line += len(error.object[: error.start].decode(codec, "replace").splitlines()[1:])
+                raise InputRefused(
+                    f"{name}: byte {decoded_bytes + error.start + 1}, near line {line},"
+                    f" is not {codec}",
+                    f"name its real --encoding{f'; {REJECT}' if refusing else ''}",
+                ) from None
+            except UnicodeError:  # a codec that needs a mark of the byte order
+                raise InputRefused(
+                    f"{name} has no byte order mark, and {codec} needs one",
+                    f"give --encoding {codec}-le or {codec}-be",
+                ) from None
+            line += text.count("\n")
+            text = text if decoded_bytes else text.removeprefix("\ufeff")
+            yield text.encode("utf-8", "surrogatepass")
+            decoded_bytes += len(block)
+            if not block:
+                return
 
 
 def _first_bad(local: Path) -> int | None:
     """Return the place of the first byte that is not UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    done = 0
+    decoded_bytes = 0
     with local.open("rb") as stream:
         while True:
             block = stream.read(BLOCK)
@@ -56,31 +107,33 @@ def _first_bad(local: Path) -> int | None:
             try:
                 decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
-                return done - pending + error.start
+                return decoded_bytes - pending + error.start
             if not block:
                 return None
-            done += len(block)
+            decoded_bytes += len(block)
 
 
-def _around(local: Path, place: int) -> tuple[int, int, bytes]:
-    """Return the line of a place in a file and the byte in it, both from 1, and the bytes near it."""
-    line, start, done, last = 1, 0, 0, b""
+def _around(local: Path, place: int) -> BadByte:
+    """Return where a byte of a file is, and the bytes near it."""
+    line, line_begin, position, before = 1, 0, 0, b""
     with local.open("rb") as stream:
-        while done < place:
-            block = stream.read(min(BLOCK, place - done))
+        while position < place:
+            block = stream.read(min(BLOCK, place - position))
             for end in _LINE_END.finditer(block):
-                if not (last == b"\r" and end.start() == 0 and end.group() == b"\n"):
+                # A \r at the end of a block and the \n that begins the next are one line end.
+                if not (before == b"\r" and end.start() == 0 and end.group() == b"\n"):
                     line += 1
-                start = done + end.end()
-            done += len(block)
-            last = block[-1:]
-        first = max(start - NEAR, 0)
-        stream.seek(first)
-        return line, place - start + 1, stream.read(place - first + NEAR)
+                line_begin = position + end.end()
+            position += len(block)
+            before = block[-1:]
+        begin = max(line_begin - NEAR, 0)
+        stream.seek(begin)
+        near = stream.read(place - begin + NEAR)
+    return BadByte(line=line, byte=place - line_begin + 1, near=near)
 
 
 def _hint(near: bytes, otherwise: str) -> str:
-    """Say what to try: an encoding only where the text is likely to be in it."""
+    """Return what to try: an encoding only where the text is likely to be in it."""
     if len(_UTF8.findall(near)) > len(_HIGH.findall(_UTF8.sub(b"", near))):
         return "most of it is UTF-8: mend the line" + (otherwise and f", or {otherwise}")
     if _is_western(near):

@@ -1,7 +1,7 @@
-"""What the user named -> plain local files: found, decompressed, in UTF-8, with a hash of their
-content.
+"""Files that the user named -> plain local files: found, decompressed, in UTF-8, with a hash of
+their content.
 
-Every reader after this reads an uncompressed UTF-8 file (or Parquet) from disk; what came
+Every reader after this reads an uncompressed UTF-8 file (or Parquet) from disk; a file that came
 compressed, in another encoding or on standard input is spooled into the scratch folder first.
 """
 
@@ -12,21 +12,31 @@ import contextlib
 import errno
 import fnmatch
 import glob
-import hashlib
 import os
 import stat
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from profilectl.codes import InputRefused, UsageError
-from profilectl.importing.stage.source.encoding import REJECT, check_utf8
+from profilectl.importing.stage.source.content import (
+    PARQUET,
+    ZIP,
+    Empty,
+    check_parquet,
+    digest_of,
+    filled_head,
+    head_of,
+    is_blank,
+    is_rejects,
+    refuse_workbook,
+)
+from profilectl.importing.stage.source.encoding import check_utf8, codec_of, transcoded
 from profilectl.importing.stage.source.gpg import ARMOUR, ENCRYPTED, decrypted
 from profilectl.importing.stage.source.unpacking import (
-    BLOCK,
     Blocks,
     Room,
     blocks_of,
@@ -37,11 +47,7 @@ from profilectl.importing.stage.source.unpacking import (
     unpacked,
     with_space,
 )
-from profilectl.importing.stage.staged import reject_of
 from profilectl.rules.text.terminal import spelled
-
-HEAD = 4096
-"""So many bytes say how a content begins."""
 
 # fmt: off
 FORMATS = {
@@ -53,12 +59,12 @@ MAGIC = {
     # how the content begins   what it is   what its name ends in
     b"\x1f\x8b":               ("gzip",      ".gz"),
     b"\x28\xb5\x2f\xfd":       ("zstandard", ".zst"),
-    b"PK\x03\x04":             ("a zip archive", ".zip"),
-    b"PAR1":                   ("Parquet",   ".parquet"),
+    ZIP:                       ("a zip archive", ".zip"),
+    PARQUET:                   ("Parquet",   ".parquet"),
 }
 MARKS = (
-    # What programs leave beside data files, and is none: passed over in archives, and where a
-    # pattern matches it.
+    # Files that programs leave beside data files, and hold none: passed over in archives, and where
+    # a pattern matches one.
     ".*",                                    # .DS_Store, ._contacts.csv, .part-00000.csv.crc
     "_SUCCESS", "_committed_*", "_started_*", "*.crc",  # Spark, Hadoop, Databricks
     "_metadata", "_common_metadata",         # the footers of a folder of Parquet files
@@ -68,12 +74,13 @@ MARK_FOLDERS = ("__MACOSX",)
 # fmt: on
 REJECTS = "rejects"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What writing fails with where there is no room."""
-LONGEST_REJECT = 1024 * 1024
-"""So many bytes a line of rejects may have: its raw text is cut at 65,536 characters."""
-OLD_WORKBOOK = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+"""How writing fails where there is no room."""
 COMPRESSED = (".gz", ".zst", ".zip")
 WIDE_BOMS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+SHOWN = 3
+"""How many names of files that were left out are shown."""
+EMPTY, MARK, NO_DATA, FOLDER = "empty", "no data file", "not named as a data file", "a folder"
+REJECTED = "rejected rows of an import"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,7 @@ class InputFile:
     name: str
     """The name that reports show."""
     local: Path
-    """What to read, always under a name of our own: a reader may see a pattern, or key=value
+    """Where to read it, always under a name of our own: a reader may see a pattern, or key=value
     columns, in a user's path.
     """
     sha256: str
@@ -109,7 +116,7 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What an argument names."""
+    """A path that an argument names."""
 
     path: str
     """The path of a file, or - for standard input."""
@@ -119,33 +126,26 @@ class Named:
 
 @dataclass(slots=True)
 class Opened:
-    """The files to read, and what was left out."""
+    """The files to read, and those that were left out."""
 
     files: list[InputFile] = field(default_factory=list)
     """The files, in the order in which they were named."""
     left_out: dict[str, list[str]] = field(default_factory=dict)
-    """Why something was left out -> the names."""
+    """The names of those that were left out, by the reason."""
 
-    def leave_out(self, why: str, name: str) -> None:
-        self.left_out.setdefault(why, []).append(name)
+    def leave_out(self, reason: str, name: str) -> None:
+        """Remember that a file is left out."""
+        self.left_out.setdefault(reason, []).append(name)
 
     @property
     def notices(self) -> list[str]:
-        """What was left out, in sentences."""
-        return [
-            f"skipped, {why}: {', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN:,} more' if len(names) > SHOWN else ''}"
-            for why, names in self.left_out.items()
-        ]
+        """Sentences of the files that were left out."""
+        return [f"skipped, {reason}: {_shown(names)}" for reason, names in self.left_out.items()]
 
 
-SHOWN = 3
-"""So many names of files that were left out are said."""
-EMPTY, MARK, NO_DATA, FOLDER = "empty", "no data file", "not named as a data file", "a folder"
-REJECTED = "rejected rows of an import"
-
-
-class Empty(InputRefused):
-    """A file in which nothing is."""
+def _shown(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def name_files(patterns: Sequence[str]) -> list[Named]:
@@ -159,26 +159,31 @@ def name_files(patterns: Sequence[str]) -> list[Named]:
             if pattern == "-" and Named("-") in named:
                 raise UsageError("- is named twice: standard input can be read once")
             named.append(Named(pattern))
-            continue
-        matches = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []
-        if "**" in pattern:  # what is in the folders is matched by itself
-            matches = [path for path in matches if not Path(path).is_dir()]
-        if not matches:
-            what = "matches no file" if glob.has_magic(pattern) else "no such file"
-            raise InputRefused(f"{pattern}: {what}", "name files, or - for standard input")
-        for path in matches:
-            if spelled(path) != path:
-                raise InputRefused(
-                    f"{spelled(path)}, which {pattern} matches, is not UTF-8",
-                    "rename the file, or its folder",
-                )
-        named += [Named(path, pattern) for path in matches]
+        else:
+            named += [Named(path, pattern) for path in _matches(pattern)]
     return named
+
+
+def _matches(pattern: str) -> list[str]:
+    """Return the paths that a pattern matches. Raises InputRefused where there are none."""
+    matches = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []
+    if "**" in pattern:  # what is in the folders is matched by itself
+        matches = [path for path in matches if not Path(path).is_dir()]
+    if not matches:
+        fault = "matches no file" if glob.has_magic(pattern) else "no such file"
+        raise InputRefused(f"{pattern}: {fault}", "name files, or - for standard input")
+    for path in matches:
+        if spelled(path) != path:
+            raise InputRefused(
+                f"{spelled(path)}, which {pattern} matches, is not UTF-8",
+                "rename the file, or its folder",
+            )
+    return matches
 
 
 def expand(patterns: Sequence[str]) -> list[str]:
     """Return the paths that the arguments name. Raises InputRefused, UsageError."""
-    return [one.path for one in name_files(patterns)]
+    return [named.path for named in name_files(patterns)]
 
 
 def open_files(
@@ -193,35 +198,37 @@ def open_files(
 ) -> Opened:
     """Make each file that is named one that can be read as it is.
 
+    What is empty or no data is left out of what a pattern matched, and of what is in an archive.
     encoding_errors: what text is that is not valid in its encoding: refuse (the file), or reject
     (left to the reader). max_unpacked: the size that each may unpack to (unpacking.size_of); None:
-    what unpacking.most_of says. Of what a pattern matched, and of what is in an archive, that which
-    is empty or no data is left out. Raises InputRefused, also where nothing is left; UsageError.
+    what unpacking.most_of says. Raises InputRefused, also where nothing is left; UsageError.
     """
     codec = _codec(encoding)
     size_of(max_unpacked)
     opened = Opened()
-    for place, one in enumerate(named):
-        if one.pattern and Path(one.path).is_dir():
-            opened.leave_out(FOLDER, one.path)
-        elif one.pattern and is_mark(one.path):
-            opened.leave_out(MARK, one.path)
+    for place, argument in enumerate(named):
+        if argument.pattern and Path(argument.path).is_dir():
+            opened.leave_out(FOLDER, argument.path)
+        elif argument.pattern and is_mark(argument.path):
+            opened.leave_out(MARK, argument.path)
         else:
+            opening = _Opening(
+                path=argument.path,
+                pattern=argument.pattern,
+                format=format,
+                codec=codec,
+                spool=spill / f"input{place}",
+                stdin=stdin,
+                opened=opened,
+                refusing=encoding_errors == "refuse",
+                max_unpacked=max_unpacked,
+            )
             try:
-                _Opening(
-                    one,
-                    format,
-                    codec,
-                    spill / f"input{place}",
-                    stdin,
-                    opened,
-                    refusing=encoding_errors == "refuse",
-                    most=max_unpacked,
-                ).open()
+                opening.open()
             except Empty:
-                if not one.pattern:
+                if not argument.pattern:
                     raise
-                opened.leave_out(EMPTY, one.path)
+                opened.leave_out(EMPTY, argument.path)
     if not opened.files:
         raise InputRefused(
             "nothing is left to import: " + "; ".join(opened.notices), "name files that hold rows"
@@ -234,76 +241,109 @@ def open_files(
 
 
 def is_mark(path: str) -> bool:
-    """Say whether a file is what a program leaves beside data files, by its name."""
+    """Return whether a program leaves a file of this name beside data files."""
     *folders, name = path.split("/")
     return any(folder in MARK_FOLDERS for folder in folders) or any(
         fnmatch.fnmatchcase(name, mark) for mark in MARKS
     )
 
 
+def format_named(name: str) -> str | None:
+    """Return the format that a name says, also of a file that is packed or encrypted."""
+    path = Path(name)
+    while path.suffix.lower() in (*COMPRESSED, *ENCRYPTED):
+        path = path.with_suffix("")
+    return FORMATS.get(path.suffix.lower())
+
+
+def original_of(file: InputFile, name: str, spill: Path) -> InputFile | None:
+    """Open the file from which rejects come, by the name that they have for it.
+
+    None: it is not there. Raises InputRefused.
+    """
+    path = Path(name)
+    archive = next((parent for parent in path.parents if parent.is_file()), None)
+    if name == "-" or not (path.is_file() or archive):
+        return None
+    # The format that was given may be that of the rejects themselves: a name that says one goes
+    # first.
+    opened = open_files(
+        [Named(str(archive or path))],
+        format=None if archive or format_named(name) else file.asked,
+        encoding=file.encoding,
+        spill=spill,
+        max_unpacked=file.max_unpacked,
+    )
+    return next((original for original in opened.files if original.name == name), None)
+
+
 def _codec(encoding: str | None) -> str | None:
-    """Return the codec of an encoding, None for UTF-8."""
+    """Return the codec of an encoding, None for UTF-8. Raises UsageError."""
     if encoding is None:
         return None
     try:
-        found = codecs.lookup(encoding)
-        "a".encode(encoding)
+        return codec_of(encoding)
     except LookupError:
         raise UsageError(
             f"--encoding {encoding}: no such encoding", "for example utf-16, latin-1, windows-1252"
         ) from None
-    return None if found.name in ("utf-8", "utf-8-sig") else found.name
 
 
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """The content of a path, as far as it is unpacked."""
+
+    local: Path
+    """Where it is."""
+    inner: str
+    """The name that it has, without the endings of what was unpacked."""
+    suffix: str
+    """The ending of that name."""
+    head: bytes
+    """How it begins."""
+
+    @property
+    def name_without_suffix(self) -> str:
+        """The name without its ending."""
+        return self.inner[: len(self.inner) - len(self.suffix)]
+
+
+@dataclass(slots=True)
 class _Opening:
     """The opening of one path: its files, and what is left out, go to `opened`."""
 
-    def __init__(
-        self,
-        named: Named,
-        format: str | None,
-        codec: str | None,
-        spool: Path,
-        stdin: BinaryIO | None,
-        opened: Opened,
-        *,
-        refusing: bool,
-        most: str | None,
-    ) -> None:
-        self.refusing, self.most = refusing, most
-        self.path, self.asked, self.codec, self.spool, self.stdin = (
-            named.path,
-            format,
-            codec,
-            spool,
-            stdin,
-        )
-        self.pattern, self.opened = named.pattern, opened
-        self.spools = 0
+    path: str
+    """The path, or - for standard input."""
+    pattern: str
+    """The pattern that matched it, if any."""
+    format: str | None
+    """The format that was given."""
+    codec: str | None
+    """The codec of the text; None: UTF-8."""
+    spool: Path
+    """The names of files of our own begin with this."""
+    stdin: BinaryIO | None
+    """Standard input."""
+    opened: Opened
+    """The files so far."""
+    refusing: bool
+    """Whether text that is not valid in its encoding is refused."""
+    max_unpacked: str | None
+    """The size that it may unpack to, where one was stated."""
+    spools: int = 0
+    """How many files of our own there are."""
 
     def open(self) -> None:
+        """Open the path. Raises InputRefused, UsageError."""
         if self.path == "-":
             if self.stdin is None:
                 raise UsageError("- is standard input, and there is none")
             self._unpack("-", self._spooled(blocks_of(self.stdin)), "")
             return
-        local = Path(self.path)
         try:
-            mode = local.stat().st_mode
-            if stat.S_ISDIR(mode):
-                raise InputRefused(
-                    f"{self.path} is a folder",
-                    f"name the files in it: '{self.path.rstrip('/')}/*.csv', or with those of its folders '{self.path.rstrip('/')}/**/*.csv'",
-                )
-            if not stat.S_ISREG(mode):
-                with local.open("rb") as stream:
-                    local = self._spooled(blocks_of(stream))
-            with local.open("rb"):
-                pass
-            if local == Path(self.path):
-                local = self._linked(local)
+            local = self._local(Path(self.path))
         except OSError as error:
-            # it is the folder beside the store that has no room, not the file that cannot be read
+            # It is the folder beside the store that has no room, not the file that cannot be read.
             if error.errno in FULL:
                 raise
             raise InputRefused(
@@ -311,95 +351,100 @@ class _Opening:
             ) from None
         self._unpack(self.path, local, Path(self.path).suffix.lower())
 
+    def _local(self, path: Path) -> Path:
+        """Return a file of our own with the content of a path. Raises InputRefused, OSError."""
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            folder = self.path.rstrip("/")
+            raise InputRefused(
+                f"{self.path} is a folder",
+                f"name the files in it: '{folder}/*.csv', or with those of its folders"
+                f" '{folder}/**/*.csv'",
+            )
+        if stat.S_ISREG(mode):
+            with path.open("rb"):
+                pass
+            return self._linked(path)
+        with path.open("rb") as stream:
+            return self._spooled(blocks_of(stream))
+
     def _unpack(self, name: str, local: Path, suffix: str) -> None:
-        digest, size = _digest(local)
+        """Add the files in a file of our own. Raises InputRefused; Empty where nothing is in it."""
+        digest, size = digest_of(local)
         if not size:
             raise Empty(
                 f"{name} is empty", "leave it out; a pattern in quotes passes empty files over"
             )
-        inner, head = name, _head(local)
-        if suffix in ENCRYPTED or (name == "-" and head.startswith(ARMOUR)):
-            inner = inner[: len(inner) - len(suffix)]
-            local, suffix = (
-                self._spooled(self._room(size).within(decrypted(local, name))),
-                Path(inner).suffix.lower(),
-            )
-            head = _filled(name, local)
-        elif head.startswith(ARMOUR):
-            raise InputRefused(
-                f"{name} is encrypted, not what its name says", f"name it {name}.asc"
-            )
-        if head.startswith(b"PK\x03\x04"):
-            check_directory(name, local)
-        _refuse_workbook(name, local, head, suffix)
-        kind = next((one for magic, one in MAGIC.items() if head.startswith(magic)), None)
-        packed = kind is not None and kind[1] in COMPRESSED
-        if kind is None and suffix in COMPRESSED:
-            raise InputRefused(
-                f"{name} is named {suffix}, but it is not compressed so",
-                "give it the name of what it is",
-            )
-        if kind and packed and inner != "-" and suffix != kind[1]:
-            raise InputRefused(
-                f"{name} is {kind[0]}, not what its name says", f"name it {name}{kind[1]}"
-            )
-        if kind and kind[1] == ".zip":
-            self._zip(name, local, self._room(size))
+        content = self._decrypted(name, _Content(local, name, suffix, head=head_of(local)), size)
+        if content.head.startswith(ZIP):
+            check_directory(name, content.local)
+        refuse_workbook(name, content.local, content.head, suffix=content.suffix)
+        packing = _packing(name, content)
+        if packing == ".zip":
+            self._zip(name, content.local, self._room(size))
             return
-        if kind and packed:
-            inner = inner[: len(inner) - len(suffix)]
-            local = self._spooled(self._room(size).within(unpacked(local, kind[1], name)))
-            head = _filled(name, local)
-        if self.pattern and _is_blank(head):
+        if packing:
+            inner = content.name_without_suffix
+            blocks = self._room(size).within(unpacked(content.local, packing, name))
+            spooled = self._spooled(blocks)
+            content = replace(content, local=spooled, inner=inner, head=filled_head(name, spooled))
+        if self.pattern and is_blank(content.head):
             raise Empty(f"{name} is empty")
-        file = self._plain(name, inner, local, digest)
+        file = self._plain(name, content.inner, content.local, digest=digest)
         if file.format == REJECTS and self.pattern and REJECTS not in self.pattern:
-            # they lie beside the data; whoever means them says so
+            # They lie beside the data; a pattern that means them says so.
             self.opened.leave_out(REJECTED, name)
         else:
             self.opened.files.append(file)
 
-    def _plain(self, name: str, inner: str, local: Path, digest: str) -> InputFile:
-        head = _head(local)
-        if is_rejects(local):
-            return InputFile(
-                name, local, digest, REJECTS, self.asked, self.codec, max_unpacked=self.most
-            )
-        format = self._format(name, inner, head)
-        if format == "parquet":
-            _check_parquet(name, local, head)
-            return InputFile(name, local, digest, format, max_unpacked=self.most)
-        if head.startswith(b"PAR1"):
-            raise InputRefused(
-                f"{name} is Parquet, not what its name says",
-                "name it .parquet, or give --format parquet",
-            )
-        if any(head.startswith(magic) for magic in MAGIC):
-            raise InputRefused(f"{name} is compressed inside", "decompress it first")
-        if self.codec:
-            local = self._spooled(_transcoded(local, self.codec, name, refusing=self.refusing))
-        elif head.startswith(WIDE_BOMS):
-            raise InputRefused(
-                f"{name} is not UTF-8: it begins with the mark of UTF-16", "give --encoding utf-16"
-            )
-        elif head.count(b"\0") > len(head) // 4:
-            raise InputRefused(
-                f"{name} is not text: it is full of NUL bytes",
-                "if it is UTF-16, give --encoding utf-16-le",
-            )
-        return InputFile(name, local, digest, format)
+    def _decrypted(self, name: str, content: _Content, size: int) -> _Content:
+        """Return a content decrypted, where it is encrypted. size: of the path, as it is given.
 
-    def _format(self, name: str, inner: str, head: bytes) -> str:
-        if self.asked:
-            return self.asked
-        found = FORMATS.get(Path(inner).suffix.lower())
-        if found:
-            return found
+        Raises InputRefused where its name does not say so.
+        """
+        is_armoured = content.head.startswith(ARMOUR)
+        if content.suffix in ENCRYPTED or (name == "-" and is_armoured):
+            inner = content.name_without_suffix
+            local = self._spooled(self._room(size).within(decrypted(content.local, name)))
+            return _Content(local, inner, Path(inner).suffix.lower(), head=filled_head(name, local))
+        if is_armoured:
+            raise InputRefused(
+                f"{name} is encrypted, not what its name says", f"name it {name}.asc"
+            )
+        return content
+
+    def _plain(self, name: str, inner: str, local: Path, *, digest: str) -> InputFile:
+        """Return a file that is unpacked as one that can be read. Raises InputRefused."""
+        head = head_of(local)
+        file = InputFile(name, local, digest, format=REJECTS)
+        if is_rejects(local):
+            return replace(
+                file, asked=self.format, encoding=self.codec, max_unpacked=self.max_unpacked
+            )
+        file = replace(file, format=self._format_of(name, inner, head))
+        if file.format == "parquet":
+            check_parquet(name, local, head)
+            return replace(file, max_unpacked=self.max_unpacked)
+        _refuse_binary(name, head)
+        if self.codec:
+            text = transcoded(local, self.codec, name, refusing=self.refusing)
+            return replace(file, local=self._spooled(text))
+        _refuse_wide(name, head)
+        return file
+
+    def _format_of(self, name: str, inner: str, head: bytes) -> str:
+        """Return the format that was given, that the name says, or that standard input begins as.
+
+        Raises InputRefused where nothing says it.
+        """
+        format = self.format or FORMATS.get(Path(inner).suffix.lower())
+        if format:
+            return format
         if name != "-":
             raise InputRefused(
                 f"{name}: its name does not say what it is", "give --format csv, parquet or jsonl"
             )
-        if head.startswith(b"PAR1"):
+        if head.startswith(PARQUET):
             return "parquet"
         begin = b"".join(head.removeprefix(codecs.BOM_UTF8).split())[:2]
         if begin in (b"[{", b"[]", b"[["):  # no line of CSV of ours, and no batch
@@ -408,25 +453,20 @@ class _Opening:
 
     def _room(self, size: int) -> Room:
         """Return the room that what unpacks of the path has. size: of the path, as it is given."""
-        return Room(self.path, size, size_of(self.most))
+        return Room(self.path, size, size_of(self.max_unpacked))
 
     def _zip(self, name: str, local: Path, room: Room) -> None:
+        """Add the data files of an archive. Raises InputRefused."""
         before = len(self.opened.files)
         try:
             with zipfile.ZipFile(local) as archive:
                 members = sorted(
-                    (one for one in archive.infolist() if not one.is_dir()),
-                    key=lambda one: one.filename,
+                    (member for member in archive.infolist() if not member.is_dir()),
+                    key=lambda member: member.filename,
                 )
                 check_apart(name, members, archive.start_dir)
                 for member in members:
-                    title = f"{name}/{member.filename}"
-                    if is_mark(member.filename):
-                        self.opened.leave_out(MARK, title)
-                    elif not self.asked and Path(member.filename).suffix.lower() not in FORMATS:
-                        self.opened.leave_out(NO_DATA, title)
-                    else:
-                        self._member(archive, member, title, room)
+                    self._member(archive, member, f"{name}/{member.filename}", room=room)
         except (
             zipfile.BadZipFile,
             zlib.error,
@@ -441,22 +481,32 @@ class _Opening:
                 f"{name} is a damaged zip archive: {error}", "make or fetch it again"
             ) from None
         if len(self.opened.files) == before and not self.pattern:
-            why = "; ".join(self.opened.notices)
+            reasons = "; ".join(self.opened.notices)
             raise InputRefused(
-                f"{name} holds no data file{f' ({why})' if why else ''}",
+                f"{name} holds no data file{f' ({reasons})' if reasons else ''}",
                 "expected .csv, .jsonl, .json or .parquet inside",
             )
 
     def _member(
-        self, archive: zipfile.ZipFile, member: zipfile.ZipInfo, title: str, room: Room
+        self, archive: zipfile.ZipFile, member: zipfile.ZipInfo, title: str, *, room: Room
     ) -> None:
+        """Add a file of an archive, or leave it out. Raises InputRefused, and what zipfile does."""
+        if is_mark(member.filename):
+            self.opened.leave_out(MARK, title)
+            return
+        if not self.format and Path(member.filename).suffix.lower() not in FORMATS:
+            self.opened.leave_out(NO_DATA, title)
+            return
         if member.flag_bits & 1:
             raise InputRefused(f"{title} is encrypted", "decrypt it first")
-        inside = self._spooled(room.within(member_blocks(archive, member)))
-        if _is_blank(_head(inside)):
+        local = self._spooled(room.within(member_blocks(archive, member)))
+        if is_blank(head_of(local)):
             self.opened.leave_out(EMPTY, title)
             return
-        self.opened.files.append(self._plain(title, member.filename, inside, _digest(inside)[0]))
+        digest, _ = digest_of(local)
+        self.opened.files.append(self._plain(title, member.filename, local, digest=digest))
+
+    # Files of our own
 
     def _linked(self, path: Path) -> Path:
         """Return a name of our own for a user's file: a link to it, or a copy where there are no
@@ -486,130 +536,44 @@ class _Opening:
         return target
 
 
-def _head(local: Path) -> bytes:
-    with local.open("rb") as stream:
-        return stream.read(HEAD)
+def _packing(name: str, content: _Content) -> str | None:
+    """Return the ending of how a content is packed, None where it is not.
 
-
-def _filled(name: str, local: Path) -> bytes:
-    """Return how the content of what was unpacked begins. Raises Empty where there is none."""
-    head = _head(local)
-    if not head:
-        raise Empty(f"{name} is empty inside", "there is nothing in it")
-    return head
-
-
-def is_rejects(local: Path) -> bool:
-    """Say whether a file is one of rejects, by its first line."""
-    with local.open("rb") as stream:
-        return (
-            stream.read(1) == b"{" and reject_of(b"{" + stream.readline(LONGEST_REJECT)) is not None
-        )
-
-
-def original_of(file: InputFile, name: str, spill: Path) -> InputFile | None:
-    """Open the file from which rejects come, by the name that they have for it; None where it is
-    not there.
+    Raises InputRefused where its name says something else.
     """
-    path = Path(name)
-    archive = next((one for one in path.parents if one.is_file()), None)
-    if name == "-" or not (path.is_file() or archive):
+    kind = next((kind for magic, kind in MAGIC.items() if content.head.startswith(magic)), None)
+    if kind is None and content.suffix in COMPRESSED:
+        raise InputRefused(
+            f"{name} is named {content.suffix}, but it is not compressed so",
+            "give it the name of what it is",
+        )
+    if kind is None or kind[1] not in COMPRESSED:
         return None
-    # What is asked for may be the format of the rejects themselves: a name that says one goes
-    # first.
-    asked = None if archive or format_named(name) else file.asked
-    found = open_files(
-        [Named(str(archive or path))],
-        format=asked,
-        encoding=file.encoding,
-        spill=spill,
-        max_unpacked=file.max_unpacked,
-    ).files
-    return next((one for one in found if one.name == name), None)
+    title, ending = kind
+    if content.inner != "-" and content.suffix != ending:
+        raise InputRefused(f"{name} is {title}, not what its name says", f"name it {name}{ending}")
+    return ending
 
 
-def format_named(name: str) -> str | None:
-    """Return the format that a name says, also of a file that is packed or encrypted."""
-    path = Path(name)
-    while path.suffix.lower() in (*COMPRESSED, *ENCRYPTED):
-        path = path.with_suffix("")
-    return FORMATS.get(path.suffix.lower())
-
-
-def _is_blank(head: bytes) -> bool:
-    """Say whether a file has no more than blanks, line ends and a byte order mark."""
-    return len(head) < HEAD and not head.removeprefix(codecs.BOM_UTF8).strip(b" \t\r\n")
-
-
-def _digest(local: Path) -> tuple[str, int]:
-    with local.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256")
-        return digest.hexdigest(), stream.tell()
-
-
-def _transcoded(local: Path, codec: str, name: str, *, refusing: bool) -> Blocks:
-    """Yield a text in UTF-8.
-
-    What is not valid in its encoding is refused, or, where its rows can be rejected, is not UTF-8
-    either.
-    """
-    decoder = codecs.getincrementaldecoder(codec)("strict" if refusing else "surrogateescape")
-    line, done = 1, 0
-    with local.open("rb") as stream:
-        while True:
-            block = stream.read(BLOCK)
-            try:
-                text = decoder.decode(block, final=not block)
-            except UnicodeDecodeError as error:
-                line += len(error.object[: error.start].decode(codec, "replace").splitlines()[1:])
-                raise InputRefused(
-                    f"{name}: byte {done + error.start + 1}, near line {line}, is not {codec}",
-                    f"name its real --encoding{f'; {REJECT}' if refusing else ''}",
-                ) from None
-            except UnicodeError:  # a codec that needs a mark of the byte order
-                raise InputRefused(
-                    f"{name} has no byte order mark, and {codec} needs one",
-                    f"give --encoding {codec}-le or {codec}-be",
-                ) from None
-            line += text.count("\n")
-            yield (text if done else text.removeprefix("\ufeff")).encode("utf-8", "surrogatepass")
-            done += len(block)
-            if not block:
-                return
-
-
-def _refuse_workbook(name: str, local: Path, head: bytes, suffix: str) -> None:
-    """Refuse a workbook of a spreadsheet program, whatever it is called: an .xlsx is a zip archive
-    with a folder xl.
-    """
-    workbook = suffix in (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods") or head.startswith(
-        OLD_WORKBOOK
-    )
-    if not workbook and head.startswith(b"PK\x03\x04"):
-        with (
-            contextlib.suppress(
-                zipfile.BadZipFile, NotImplementedError, OSError, UnicodeDecodeError
-            ),
-            zipfile.ZipFile(local) as archive,
-        ):
-            workbook = "xl/workbook.xml" in archive.namelist()
-    if workbook:
+def _refuse_binary(name: str, head: bytes) -> None:
+    """Raise InputRefused for a content that is Parquet or packed, where a text is expected."""
+    if head.startswith(PARQUET):
         raise InputRefused(
-            f"{name} is a workbook of a spreadsheet program",
-            'save the sheet as CSV: "CSV UTF-8" in Excel, and import that',
+            f"{name} is Parquet, not what its name says",
+            "name it .parquet, or give --format parquet",
         )
+    if any(head.startswith(magic) for magic in MAGIC):
+        raise InputRefused(f"{name} is compressed inside", "decompress it first")
 
 
-def _check_parquet(name: str, local: Path, head: bytes) -> None:
-    if head.startswith(b"PARE"):
-        raise InputRefused(f"{name} is encrypted Parquet", "write it without encryption")
-    if not head.startswith(b"PAR1"):
+def _refuse_wide(name: str, head: bytes) -> None:
+    """Raise InputRefused for a text in UTF-16 or UTF-32, where UTF-8 is expected."""
+    if head.startswith(WIDE_BOMS):
         raise InputRefused(
-            f"{name} is not Parquet", "give --format csv or jsonl if that is what it is"
+            f"{name} is not UTF-8: it begins with the mark of UTF-16", "give --encoding utf-16"
         )
-    with local.open("rb") as stream:
-        stream.seek(-4, os.SEEK_END)
-        if stream.read() != b"PAR1":
-            raise InputRefused(
-                f"{name} ends in the middle: its Parquet is cut off", "make or fetch it again"
-            )
+    if head.count(b"\0") > len(head) // 4:
+        raise InputRefused(
+            f"{name} is not text: it is full of NUL bytes",
+            "if it is UTF-16, give --encoding utf-16-le",
+        )

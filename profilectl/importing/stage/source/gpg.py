@@ -1,4 +1,5 @@
-"""Files encrypted for the user, decrypted by the user's own gpg: keys and agent are theirs, and
+"""Files encrypted for the user, decrypted by the user's own gpg, with its keys and its agent.
+
 GNUPGHOME is respected.
 
 Nobody is asked for a passphrase: a prompt would hang where no terminal is. A key that gpg-agent has
@@ -19,12 +20,12 @@ from typing import IO
 from profilectl.codes import InputRefused
 
 ENCRYPTED = (".gpg", ".pgp", ".asc")
-"""What the name of an encrypted file ends in."""
+"""The endings of the names of encrypted files."""
 ARMOUR = b"-----BEGIN PGP MESSAGE-----"
 """How an encrypted file of plain letters begins."""
 COMMAND = ("--batch", "--no-tty", "--quiet", "--pinentry-mode", "error", "--decrypt")
 PATIENCE_S = 120.0
-"""So long gpg may say nothing."""
+"""How many seconds gpg may be silent."""
 BLOCK = 1024 * 1024
 HINT = "gpg --decrypt opens the key for a while; or decrypt the file first"
 
@@ -40,12 +41,12 @@ def decrypted(local: Path, name: str) -> Generator[bytes, None, None]:
             f"{name} is encrypted, and gpg is not installed",
             "install GnuPG, or decrypt the file first",
         )
-    with local.open("rb") as content, tempfile.TemporaryFile() as said:
+    with local.open("rb") as content, tempfile.TemporaryFile() as messages:
         running = subprocess.Popen(
             [program, *COMMAND],
             stdin=content,
             stdout=subprocess.PIPE,
-            stderr=said,
+            stderr=messages,
             env={**os.environ, "LC_ALL": "C"},
         )
         assert running.stdout is not None
@@ -58,11 +59,9 @@ def decrypted(local: Path, name: str) -> Generator[bytes, None, None]:
             running.stdout.close()
             running.wait()
         if status:
-            said.seek(0)
-            raise InputRefused(
-                f"{name} cannot be decrypted: {_reason(said.read().decode('utf-8', 'replace'))}",
-                HINT,
-            )
+            messages.seek(0)
+            reason = _reason(messages.read().decode("utf-8", "replace"))
+            raise InputRefused(f"{name} cannot be decrypted: {reason}", HINT)
 
 
 def _blocks(stream: IO[bytes], name: str) -> Iterator[bytes]:
@@ -80,9 +79,11 @@ def _blocks(stream: IO[bytes], name: str) -> Iterator[bytes]:
             yield block
 
 
-def _reason(said: str) -> str:
-    """Return the last thing that gpg said, which names no person."""
+def _reason(messages: str) -> str:
+    """Return the last message of gpg, which names no person."""
     lines = [
-        line.removeprefix("gpg: ").strip() for line in said.splitlines() if line.startswith("gpg: ")
+        line.removeprefix("gpg: ").strip()
+        for line in messages.splitlines()
+        if line.startswith("gpg: ")
     ]
     return lines[-1] if lines else "gpg did not say why"

@@ -1,9 +1,8 @@
-"""What is packed -> its blocks, as far as there is room: gzip, zstandard, members of a zip archive.
+"""Packed files -> their blocks, as far as there is room: gzip, zstandard, members of a zip archive.
 
-A small file may unpack to more than a disk holds. So there is a most: 100 times what the file has
-as it is given, at least 100 MB, or what --max-unpacked says; and free space is looked at while
-blocks are written, so that a reserve stays.
-What unpacks is never in memory but for a block.
+A small file may unpack to more than a disk holds. So there is a limit: 100 times the size of the
+file as it is given, at least 100 MB, or what --max-unpacked says; and free space is looked at while
+blocks are written, so that a reserve stays. No more than a block is ever in memory.
 """
 
 from __future__ import annotations
@@ -20,44 +19,44 @@ import zipfile
 import zlib
 from collections.abc import Generator
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, BinaryIO, cast
 
 from profilectl.codes import InputRefused, UsageError
 
 BLOCK = 1024 * 1024
 TIMES = 100
-"""A file may unpack to so many times its size ..."""
+"""A file may unpack to this many times its size ..."""
 FLOOR = 100_000_000
-"""... or to so many bytes, where that is more: a small file of repetitions is nothing to fear."""
+"""... or to this many bytes, where that is more: a small file of repetitions is nothing to fear."""
 RESERVE, RESERVE_SHARE = 1_000_000_000, 0.05
-"""So many bytes of a disk stay free, or such a share of it, where that is less."""
+"""How many bytes of a disk stay free, or which share of it, where that is less."""
 SMALL = 16 * BLOCK
-"""So many bytes are written whatever is free: a correction, a batch that came in."""
+"""How many bytes are written even where the disk is full: a correction, a batch that came in."""
 MEMORY_SHARE = 8
-"""What is read into memory whole may be one part in so many of the machine's."""
+"""A file that is read into memory whole may take one part in this many of the machine's memory."""
 LONGEST_DIRECTORY = 16 * 1024 * 1024
-"""So many bytes the list of a zip archive's members may have: that is 200,000 members."""
+"""How many bytes the list of a zip archive's members may have: that is 200,000 members."""
 LARGEST_WINDOW = 256 * 1024 * 1024
-"""So many bytes of memory LZMA may ask for."""
+"""How many bytes of memory LZMA may ask for."""
 Blocks = Generator[bytes, None, None]
-"""Blocks of a content, one after another; whoever takes them closes them."""
+"""Blocks of a content, one after another; the function that takes them closes them."""
 UNITS = {"": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
-def size_of(stated: str | None, option: str = "--max-unpacked") -> int | None:
-    """Return the bytes that a size means. Raises UsageError where it is none.
+def size_of(text: str | None, option: str = "--max-unpacked") -> int | None:
+    """Return the bytes that a size means. Raises UsageError for a text that is no size.
 
     >>> size_of("20GB"), size_of("1.5 MiB"), size_of(None)
     (20000000000, 1572864, None)
     """
-    if stated is None:
+    if text is None:
         return None
-    found = re.fullmatch(
-        r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([KMGT])(i?)B", stated.strip(), re.IGNORECASE
+    size = re.fullmatch(
+        r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*([KMGT])(i?)B", text.strip(), re.IGNORECASE
     )
-    if found is None or not float(found[1]):
-        raise UsageError(f"{option} {stated}: must be a size such as 20GB or 800MB")
-    return int(float(found[1]) * (1024 if found[3] else 1000) ** UNITS[found[2].upper()])
+    if size is None or not float(size[1]):
+        raise UsageError(f"{option} {text}: must be a size such as 20GB or 800MB")
+    return int(float(size[1]) * (1024 if size[3] else 1000) ** UNITS[size[2].upper()])
 
 
 def sized(count: int) -> str:
@@ -75,9 +74,9 @@ def sized(count: int) -> str:
     return f"{text.removesuffix('.0')} {units[0]}"
 
 
-def most_of(packed: int, stated: int | None) -> int:
-    """Return the bytes that a file of a size may unpack to."""
-    return stated if stated is not None else max(TIMES * packed, FLOOR)
+def most_of(packed: int, limit: int | None) -> int:
+    """Return the bytes that a file of a size may unpack to. limit: the one that was stated."""
+    return limit if limit is not None else max(TIMES * packed, FLOOR)
 
 
 def free_space(folder: Path) -> int:
@@ -87,12 +86,15 @@ def free_space(folder: Path) -> int:
 
 
 def refusal(
-    name: str, packed: int, unpacked: int, most: int, what: str = "unpacks to"
+    name: str, packed: int, unpacked: int, *, most: int, verb: str = "unpacks to"
 ) -> InputRefused:
-    """Say that a file unpacks to more than it may. unpacked: how many bytes at least."""
+    """Return the error of a file that unpacks to more than it may.
+
+    packed: its bytes as it is given. unpacked: how many bytes it comes to at least.
+    """
     wider = sized(max(10 * most, unpacked * 11 // 10)).replace(" ", "")
     return InputRefused(
-        f"{name} has {sized(packed)} and {what} at least {sized(unpacked)},"
+        f"{name} has {sized(packed)} and {verb} at least {sized(unpacked)},"
         f" more than the {sized(most)} that are allowed",
         "look at what it is: so much in so little is seldom data;"
         f" --max-unpacked {wider} allows {wider}",
@@ -100,20 +102,22 @@ def refusal(
 
 
 class Room:
-    """The room that what unpacks of one file has. name: the file's; packed: its bytes as it is
-    given; stated: what --max-unpacked says."""
+    """The room that what unpacks of one file has.
 
-    def __init__(self, name: str, packed: int, stated: int | None) -> None:
-        self.name, self.packed, self.most = name, packed, most_of(packed, stated)
+    packed: the bytes of the file as it is given. limit: the one that was stated.
+    """
+
+    def __init__(self, name: str, packed: int, limit: int | None) -> None:
+        self.name, self.packed, self.most = name, packed, most_of(packed, limit)
         self.came = 0
 
     def within(self, blocks: Blocks) -> Blocks:
-        """Yield blocks. Raises InputRefused where they are more than they may be."""
+        """Yield blocks. Raises InputRefused where they are more than there may be."""
         with contextlib.closing(blocks):
             for block in blocks:
                 self.came += len(block)
                 if self.came > self.most:
-                    raise refusal(self.name, self.packed, self.came, self.most)
+                    raise refusal(self.name, self.packed, self.came, most=self.most)
                 yield block
 
 
@@ -149,34 +153,34 @@ def memory() -> int:
 
 
 def blocks_of(stream: IO[bytes] | BinaryIO) -> Blocks:
-    """Yield what a stream has."""
+    """Yield the content of a stream."""
     while block := stream.read(BLOCK):
         yield block
 
 
 def unpacked(local: Path, suffix: str, name: str) -> Blocks:
-    """Yield what a .gz or .zst has in it. Raises InputRefused where it is damaged."""
-    what = "gzip" if suffix == ".gz" else "zstandard"
+    """Yield the content of a .gz or .zst. Raises InputRefused where it is damaged."""
+    title = "gzip" if suffix == ".gz" else "zstandard"
     try:
         with _reader(local, suffix) as stream:
             while block := stream.read(BLOCK):
                 yield bytes(block)
     except EOFError:
         raise InputRefused(
-            f"{name} ends in the middle: its {what} is cut off", "fetch it again"
+            f"{name} ends in the middle: its {title} is cut off", "fetch it again"
         ) from None
     except (OSError, zlib.error, ValueError) as error:
         raise InputRefused(
-            f"{name} is damaged {what}: {str(error)[:120]}", "fetch it again"
+            f"{name} is damaged {title}: {str(error)[:120]}", "fetch it again"
         ) from None
 
 
-def _reader(local: Path, suffix: str) -> Any:
+def _reader(local: Path, suffix: str) -> BinaryIO:
     if suffix == ".gz":
-        return gzip.open(local, "rb")
+        return cast(BinaryIO, gzip.open(local, "rb"))
     import pyarrow
 
-    return pyarrow.input_stream(str(local), compression="zstd")
+    return cast(BinaryIO, pyarrow.input_stream(str(local), compression="zstd"))
 
 
 def check_directory(name: str, local: Path) -> None:
@@ -200,16 +204,19 @@ def check_directory(name: str, local: Path) -> None:
 
 
 def check_apart(name: str, members: list[zipfile.ZipInfo], list_begins: int) -> None:
-    """Raise InputRefused for members that lie on one another, or on the archive's list of them: a
-    few bytes would count often."""
+    """Raise InputRefused for members that lie on one another, or on the archive's list of them.
+
+    The same few bytes would count often.
+    """
     end, before = 0, ""
-    for one in sorted(members, key=lambda member: member.header_offset):
-        if one.header_offset < end:
+    for member in sorted(members, key=lambda member: member.header_offset):
+        if member.header_offset < end:
             raise InputRefused(
-                f"{name} is a damaged zip archive: {before} and {one.filename} lie on one another",
+                f"{name} is a damaged zip archive: {before} and {member.filename} lie on one"
+                " another",
                 "make or fetch it again",
             )
-        end, before = one.header_offset + 30 + one.compress_size, one.filename
+        end, before = member.header_offset + 30 + member.compress_size, member.filename
     if end > list_begins:
         raise InputRefused(
             f"{name} is a damaged zip archive: {before} and its list of files lie on one another",
@@ -218,13 +225,14 @@ def check_apart(name: str, members: list[zipfile.ZipInfo], list_begins: int) -> 
 
 
 def member_blocks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Blocks:
-    """Yield what a member of an archive has in it. Raises what zipfile does, also where it is not
-    what the archive says."""
+    """Yield the content of a member of an archive.
+
+    Raises the errors of zipfile, also where the content is not the one that the archive lists.
+    """
     plain = copy.copy(member)
     by_blocks = member.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-    if (
-        by_blocks
-    ):  # zipfile unpacks as much of these at once as a megabyte comes to, which may be gigabytes
+    if by_blocks:
+        # zipfile unpacks as much of these at once as a megabyte comes to, which may be gigabytes
         plain.compress_type, plain.file_size = zipfile.ZIP_STORED, member.compress_size
         plain.CRC = None  # type: ignore[assignment]
     check, count = 0, 0
@@ -242,9 +250,11 @@ def member_blocks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Blocks:
 
 
 def _by_blocks(stream: IO[bytes], member: zipfile.ZipInfo) -> Blocks:
-    unpacking: Any = (
-        bz2.BZ2Decompressor() if member.compress_type == zipfile.ZIP_BZIP2 else _lzma(stream)
-    )
+    unpacking: bz2.BZ2Decompressor | lzma.LZMADecompressor
+    if member.compress_type == zipfile.ZIP_BZIP2:
+        unpacking = bz2.BZ2Decompressor()
+    else:
+        unpacking = _lzma(stream)
     try:
         while not unpacking.eof:
             content = stream.read(BLOCK) if unpacking.needs_input else b""
@@ -259,7 +269,7 @@ def _by_blocks(stream: IO[bytes], member: zipfile.ZipInfo) -> Blocks:
 
 
 def _lzma(stream: IO[bytes]) -> lzma.LZMADecompressor:
-    """Return what unpacks a member in LZMA: its settings stand before it."""
+    """Return the decompressor of a member in LZMA, whose settings stand before it."""
     head = stream.read(9)
     window = int.from_bytes(head[5:9], "little")
     if len(head) < 9 or head[2:4] != b"\x05\x00" or window > LARGEST_WINDOW:

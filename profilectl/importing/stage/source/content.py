@@ -1,0 +1,93 @@
+"""A file known by its bytes: an empty one, rejects, a workbook, Parquet."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import hashlib
+import os
+import zipfile
+from pathlib import Path
+
+from profilectl.codes import InputRefused
+from profilectl.importing.stage.staged import reject_of
+
+HEAD = 4096
+"""How many bytes say how a content begins."""
+LONGEST_REJECT = 1024 * 1024
+"""How many bytes a line of rejects may have: its raw text is cut at 65,536 characters."""
+PARQUET = b"PAR1"
+ENCRYPTED_PARQUET = b"PARE"
+ZIP = b"PK\x03\x04"
+OLD_WORKBOOK = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods")
+
+
+class Empty(InputRefused):
+    """A file in which nothing is."""
+
+
+def head_of(local: Path) -> bytes:
+    """Return how the content of a file begins."""
+    with local.open("rb") as stream:
+        return stream.read(HEAD)
+
+
+def filled_head(name: str, local: Path) -> bytes:
+    """Return how the content of what was unpacked begins. Raises Empty where there is none."""
+    head = head_of(local)
+    if not head:
+        raise Empty(f"{name} is empty inside", "there is nothing in it")
+    return head
+
+
+def is_blank(head: bytes) -> bool:
+    """Return whether a file has no more than blanks, line ends and a byte order mark."""
+    return len(head) < HEAD and not head.removeprefix(codecs.BOM_UTF8).strip(b" \t\r\n")
+
+
+def digest_of(local: Path) -> tuple[str, int]:
+    """Return the hash of a file's content, and how many bytes it has."""
+    with local.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256")
+        return digest.hexdigest(), stream.tell()
+
+
+def is_rejects(local: Path) -> bool:
+    """Return whether a file is one of rejects, by its first line."""
+    with local.open("rb") as stream:
+        begins = stream.read(1) == b"{"
+        return begins and reject_of(b"{" + stream.readline(LONGEST_REJECT)) is not None
+
+
+def refuse_workbook(name: str, local: Path, head: bytes, *, suffix: str) -> None:
+    """Raise InputRefused for a workbook of a spreadsheet program, by its name or its content.
+
+    An .xlsx is a zip archive with a folder xl.
+    """
+    is_workbook = suffix in WORKBOOKS or head.startswith(OLD_WORKBOOK)
+    if not is_workbook and head.startswith(ZIP):
+        damage = (zipfile.BadZipFile, NotImplementedError, OSError, UnicodeDecodeError)
+        with contextlib.suppress(*damage), zipfile.ZipFile(local) as archive:
+            is_workbook = "xl/workbook.xml" in archive.namelist()
+    if is_workbook:
+        raise InputRefused(
+            f"{name} is a workbook of a spreadsheet program",
+            'save the sheet as CSV: "CSV UTF-8" in Excel, and import that',
+        )
+
+
+def check_parquet(name: str, local: Path, head: bytes) -> None:
+    """Raise InputRefused for a file that does not begin and end as Parquet does."""
+    if head.startswith(ENCRYPTED_PARQUET):
+        raise InputRefused(f"{name} is encrypted Parquet", "write it without encryption")
+    if not head.startswith(PARQUET):
+        raise InputRefused(
+            f"{name} is not Parquet", "give --format csv or jsonl if that is what it is"
+        )
+    with local.open("rb") as stream:
+        stream.seek(-len(PARQUET), os.SEEK_END)
+        if stream.read() != PARQUET:
+            raise InputRefused(
+                f"{name} ends in the middle: its Parquet is cut off", "make or fetch it again"
+            )
