@@ -232,10 +232,7 @@ def make_schema(scratch: Scratch) -> None:
     scratch.run("begin transaction")
     try:
         for statement in (
-            resources.files("profilectl.store")
-            .joinpath("schema.sql")
-            .read_text()
-            .split(";\n")
+            resources.files("profilectl.store").joinpath("schema.sql").read_text().split(";\n")
         ):
             if statement.strip():
                 scratch.run(statement)

@@ -1,0 +1,66 @@
+"""Statements put together from whole ones, for every module that writes SQL.
+
+A statement is a constant which names the queries it reads. `reading` writes these before it, so
+that what DuckDB gets can be pasted into a shell. The names and texts that become part of a
+statement are quoted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from profilectl.rules.sql.quoting import quote_text
+
+
+def reading(statement: str, **queries: str) -> str:
+    """Return a SELECT with the queries that it names: `with name as (query)` before it.
+
+    Each is worked out where it is read, as if it stood there in parentheses.
+    """
+    return _with(statement, queries, "as not materialized")
+
+
+def reading_once(statement: str, **queries: str) -> str:
+    """Return a SELECT with the queries that it names, each worked out once and remembered."""
+    return _with(statement, queries, "as materialized")
+
+
+def _with(statement: str, queries: dict[str, str], manner: str) -> str:
+    named = ", ".join(f"{name} {manner} ({query})" for name, query in queries.items())
+    # a statement may have queries of its own, which read these
+    own = statement.lstrip()
+    return f"with {named}, {own[5:]}" if own.startswith("with ") else f"with {named} {statement}"
+
+
+def select(columns: str | Iterable[str], rows: str, where: str = "") -> str:
+    """Return the SELECT of some columns of a relation.
+
+    `where` is a whole clause, or empty.
+    """
+    listed = columns if isinstance(columns, str) else ", ".join(columns)
+    return f"select {listed} from {rows} {where}"
+
+
+def union_all(queries: Iterable[str], none: str = "") -> str:
+    """Return the SELECT of the rows of several queries; `none` where there is no query."""
+    return " union all ".join(queries) or none
+
+
+def in_any(conditions: Iterable[str]) -> str:
+    """Return the condition that one of several holds; false where there are none."""
+    return " or ".join(conditions) or "false"
+
+
+def numbers(values: Iterable[int]) -> str:
+    """Return numbers as an IN list has them; null where there are none."""
+    return ", ".join(map(str, values)) or "null"
+
+
+def texts(values: Iterable[str]) -> str:
+    """Return texts as an IN list has them; null where there are none."""
+    return ", ".join(map(quote_text, values)) or "null"
+
+
+def among(relation: str) -> str:
+    """Return the condition that a row's profile is in a relation, or in a query in parentheses."""
+    return f"profile in (select profile from {relation})"
