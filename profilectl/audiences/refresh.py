@@ -38,7 +38,8 @@ from profilectl.audiences.calculated_sql import compute
 from profilectl.audiences.membership_sql import AudienceToEvaluate as Evaluated
 from profilectl.audiences.membership_sql import Relations, changes, needs
 from profilectl.audiences.outbox import align
-from profilectl.profiles.read_model import RETIRED, Profiles, profiles_of
+from profilectl.profiles.ended_lifetimes import RETIRED
+from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.rules.audience import Audience
 from profilectl.rules.counts import ImportReport
 from profilectl.rules.criteria.tree import Comparison, EventCount, leaves, reads

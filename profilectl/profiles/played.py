@@ -15,7 +15,9 @@ from profilectl.profiles.activity import (
     SeenEvent,
     Touch,
 )
-from profilectl.profiles.read_model import FORGOTTEN, RETIRED, Alias, Profiles
+from profilectl.profiles.aliases import Alias
+from profilectl.profiles.ended_lifetimes import FORGOTTEN, RETIRED
+from profilectl.profiles.read_model import Profiles
 from profilectl.rules.event.event import Occurred
 from profilectl.rules.feed import Feed
 from profilectl.rules.identity import BY_NAME, NAME, key_of

@@ -103,10 +103,10 @@ def write_table(scratch: Scratch, table: str, kind: str, rows: str) -> None:
     scratch.run(f"insert into {table} {rows}", step=f"write {kind}")
 
 
-def of_each(segments: Sequence[Segment], kind: str, columns: str, where: str = "") -> list[str]:
+def of_each(segments: Sequence[Segment], kind: str, columns: str, clause: str = "") -> list[str]:
     """Return the SELECTs of some columns of a kind of table, one for each segment that has it."""
     return [
-        select(columns, segment.table(kind), where)
+        select(columns, segment.table(kind), clause)
         for segment in segments
         if kind in segment.tables
     ]
@@ -117,7 +117,7 @@ def known_identities(
 ) -> str:
     """Return the SELECT of every identity in force: hash, profile, type, segment.
 
-    `removals` says whether any identity was ever taken away; if not, the join is left out. `until`
+    Unless `removals`, no identity was ever taken away, and the join is left out. `until`
     is the last import whose removals count; None: all do.
     """
     if not removals:
@@ -132,7 +132,7 @@ def known_identities(
     parts = []
     for segment in segments:
         if "index" in segment.tables:
-            later = f"where import > {segment.last_import}"
+            later = both("", f"import > {segment.last_import}")
             entry = select(f"*, {segment.number} as segment", segment.table("index"))
             removed = select(
                 "hash, profile",
@@ -184,11 +184,11 @@ def nothing(identities: Sequence[str], keys: Sequence[str]) -> str:
     return f"select {', '.join(columns)} where false"
 
 
-def both(where: str, condition: str) -> str:
+def both(clause: str, condition: str) -> str:
     """Return a WHERE clause with one more condition; either may be empty."""
-    if where and condition:
-        return f"{where} and {condition}"
-    return where or (f"where {condition}" if condition else "")
+    if clause and condition:
+        return f"{clause} and {condition}"
+    return clause or (f"where {condition}" if condition else "")
 
 
 def known_loose(segments: Sequence[Segment], *, where: str = "") -> str:
@@ -253,10 +253,10 @@ def known_events(
     The column event is compact JSON. `carried` are events that are another's as well.
     """
     listed = ", ".join(columns)
-    parts = of_each(segments, "event", listed, where)
+    parts = of_each(segments, "event", columns=listed, clause=where)
     for alias in carried:
         renamed = f"* replace ({alias.destination}::bigint as profile)"
-        for happened in of_each(segments, "event", renamed, alias.where):
+        for happened in of_each(segments, "event", columns=renamed, clause=alias.where):
             parts.append(select(listed, f"({happened})", where))
     nulls = (f"null::{EVENT_TYPES.get(column, 'bigint')} as {column}" for column in columns)
     return union_all(parts, f"select {', '.join(nulls)} where false")
@@ -264,5 +264,11 @@ def known_events(
 
 def hash_fingerprint(scratch: Scratch) -> str:
     """Return a fixed identity's hash: if it differs from the store's, its indexes are useless."""
-    probe = identity_hash("", "'production'", "email", "'j\u00f6rg@example.com'")
-    return str(scratch.row(reading(FINGERPRINT, probe=f"select {probe} as hash"))[0])
+    probe = identity_hash(
+        secret="", environment="'production'", kind="email", key="'j\u00f6rg@example.com'"
+    )
+    return str(
+        scratch.row(
+            reading(FINGERPRINT, probe=select("hash", f"(values ({probe})) as probed(hash)"))
+        )[0]
+    )

@@ -32,13 +32,13 @@ def _with(statement: str, queries: dict[str, str], manner: str) -> str:
     return f"with {named}, {own[5:]}" if own.startswith("with ") else f"with {named} {statement}"
 
 
-def select(columns: str | Iterable[str], rows: str, where: str = "") -> str:
+def select(columns: str | Iterable[str], rows: str, clause: str = "") -> str:
     """Return the SELECT of some columns of a relation.
 
-    `where` is a whole clause, or empty.
+    `clause` is a whole WHERE clause, or empty.
     """
     listed = columns if isinstance(columns, str) else ", ".join(columns)
-    return f"select {listed} from {rows} {where}"
+    return f"select {listed} from {rows} {clause}"
 
 
 def union_all(queries: Iterable[str], none: str = "") -> str:
@@ -61,6 +61,17 @@ def texts(values: Iterable[str]) -> str:
     return ", ".join(map(quote_text, values)) or "null"
 
 
+def is_in(column: str, values: str) -> str:
+    """Return the condition that a column is in a list of values, or in a query."""
+    return f"{column} in ({values})"
+
+
 def among(relation: str) -> str:
     """Return the condition that a row's profile is in a relation, or in a query in parentheses."""
-    return f"profile in (select profile from {relation})"
+    return is_in("profile", f"select profile from {relation}")
+
+
+def listed(columns: str, rows: Iterable[Iterable[object]]) -> str:
+    """Return the SELECT of some rows of numbers and SQL texts, given as they are. There is one."""
+    values = ", ".join(f"({', '.join(map(str, row))})" for row in rows)
+    return f"select * from (values {values}) as listed({columns})"
