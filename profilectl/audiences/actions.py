@@ -13,16 +13,14 @@ from profilectl.audiences.barred import in_force, lively
 from profilectl.audiences.membership_sql import AudienceToEvaluate as Evaluated
 from profilectl.audiences.membership_sql import Relations, members, needs
 from profilectl.audiences.outbox import leave_no_trace
-from profilectl.audiences.refresh import (
-    RefreshRequest,
+from profilectl.audiences.people import (
     awake_only,
-    evaluated_ms,
     event_relation,
     people_of,
     person_relations,
-    refresh_once_done,
-    refresh_store,
 )
+from profilectl.audiences.refresh import RefreshRequest, refresh_once_done, refresh_store
+from profilectl.audiences.refresh_marks import evaluated_ms
 from profilectl.codes import InputRefused
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.rules.audience import Audience

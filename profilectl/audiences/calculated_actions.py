@@ -11,13 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from profilectl.audiences.calculated_sql import compute
-from profilectl.audiences.refresh import (
-    RefreshRequest,
-    awake_only,
-    people_of,
-    refresh_once_done,
-    refresh_store,
-)
+from profilectl.audiences.people import awake_only, people_of
+from profilectl.audiences.refresh import RefreshRequest, refresh_once_done, refresh_store
 from profilectl.codes import InputRefused
 from profilectl.rules.batch import attribute_key
 from profilectl.rules.calculated import NOTHING, TYPES, Definition
