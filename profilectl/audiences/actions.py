@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from profilectl.audiences.barred import in_force, lively
+from profilectl.audiences.identity_traces import leave_no_trace
 from profilectl.audiences.membership_sql import AudienceToEvaluate as Evaluated
 from profilectl.audiences.membership_sql import Relations, members, needs
-from profilectl.audiences.outbox import leave_no_trace
 from profilectl.audiences.people import (
     awake_only,
     event_relation,
