@@ -7,26 +7,40 @@ statement are quoted here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from profilectl.rules.sql.quoting import quote_text
 
 
-def reading(statement: str, **queries: str) -> str:
+def reading(statement: str, /, **queries: str) -> str:
     """Return a SELECT with the queries that it names: `with name as (query)` before it.
 
     Each is worked out where it is read, as if it stood there in parentheses.
     """
-    return _with(statement, queries, "as not materialized")
+    return _with(statement, [(name, "as not materialized", queries[name]) for name in queries])
 
 
-def reading_once(statement: str, **queries: str) -> str:
+def reading_once(statement: str, /, **queries: str) -> str:
     """Return a SELECT with the queries that it names, each worked out once and remembered."""
-    return _with(statement, queries, "as materialized")
+    return _with(statement, [(name, "as materialized", queries[name]) for name in queries])
 
 
-def _with(statement: str, queries: dict[str, str], manner: str) -> str:
-    named = ", ".join(f"{name} {manner} ({query})" for name, query in queries.items())
+def stepwise(statement: str, /, *, remembered: Collection[str], **queries: str) -> str:
+    """Return a SELECT with the queries that it names, of which some are remembered.
+
+    DuckDB decides about the others: one that is read once is worked out where it is read.
+    """
+    return _with(
+        statement,
+        [
+            (name, "as materialized" if name in remembered else "as", query)
+            for name, query in queries.items()
+        ],
+    )
+
+
+def _with(statement: str, queries: Iterable[tuple[str, str, str]]) -> str:
+    named = ", ".join(f"{name} {manner} ({query})" for name, manner, query in queries)
     # a statement may have queries of its own, which read these
     own = statement.lstrip()
     return f"with {named}, {own[5:]}" if own.startswith("with ") else f"with {named} {statement}"
