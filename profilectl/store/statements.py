@@ -41,9 +41,12 @@ def stepwise(statement: str, /, *, remembered: Collection[str], **queries: str) 
 
 def _with(statement: str, queries: Iterable[tuple[str, str, str]]) -> str:
     named = ", ".join(f"{name} {manner} ({query})" for name, manner, query in queries)
-    # a statement may have queries of its own, which read these
     own = statement.lstrip()
-    return f"with {named}, {own[5:]}" if own.startswith("with ") else f"with {named} {statement}"
+    # a statement may have queries of its own, which read these
+    if own.startswith("with "):
+        return f"with {named}, {own[5:]}"
+    # DuckDB loses the queries of a parenthesis that follows others
+    return f"with {named} {select('*', own) if own.startswith('(') else own}"
 
 
 def select(columns: str | Iterable[str], rows: str, clause: str = "") -> str:
