@@ -52,7 +52,7 @@ def _with(statement: str, queries: Iterable[tuple[str, str, str]]) -> str:
 def select(columns: str | Iterable[str], rows: str, clause: str = "") -> str:
     """Return the SELECT of some columns of a relation.
 
-    `clause` is a whole WHERE clause, or empty.
+    `clause` is what follows: joins, a WHERE clause, an order, or nothing.
     """
     listed = columns if isinstance(columns, str) else ", ".join(columns)
     return f"select {listed} from {rows} {clause}"
