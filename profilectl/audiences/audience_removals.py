@@ -175,7 +175,7 @@ def removals(
 
 
 def _told(route: Route, identities: dict[str, list[str]]) -> str:
-    """Return identities as a connection tells them, as JSON; a list is written anew without them."""
+    """Return identities as a connection tells them, as JSON; a whole list needs none."""
     told = [] if route.output.content == "full" else identities_told(route.connection, identities)
     return json.dumps(told, ensure_ascii=False)
 
