@@ -120,7 +120,8 @@ def _opened(
         if known_version(scratch, path) < SCHEMA_VERSION:
             if not upgrade:
                 raise StoreUnusable(
-                    f"{path} was made by an older profilectl, and a dry run leaves a store as it is",
+                    f"{path} was made by an older profilectl,"
+                    " and a dry run leaves a store as it is",
                     "profilectl check upgrades it, after a backup",
                 )
             scratch.run("detach store")
@@ -240,9 +241,8 @@ def make_schema(scratch: Scratch) -> None:
     """Make the fixed tables in the attached, empty store."""
     scratch.run("begin transaction")
     try:
-        for statement in (
-            resources.files("profilectl.store").joinpath("schema.sql").read_text().split(";\n")
-        ):
+        schema = resources.files("profilectl.store").joinpath("schema.sql").read_text()
+        for statement in schema.split(";\n"):
             if statement.strip():
                 scratch.run(statement)
         for name, value in (
