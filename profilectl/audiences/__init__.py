@@ -1,3 +1,1 @@
-"""Calculated attributes and audiences, for everybody at once and kept up to date; it imports
-`profiles` and what is below it.
-"""
+"""Calculated attributes and audiences, for everybody at once; it imports `profiles` and below."""

@@ -1,15 +1,15 @@
-"""Who may not be in an audience, whenever it was evaluated last: what members of everybody is held
-against, at every door.
+"""Who may not be in an audience, whenever it was evaluated last.
 
-Three things keep a person out (domain.md 11.2, 13, 14, 5.3): an opt-out in force, the end of the
-profile's lifetime, and the consent in force where the criteria ask for it. They are read from what
-the store says now, not from memberships, so that they hold where an audience is a standard one, and
-where nothing was evaluated after the import that brought them.
+Every reader of memberships holds them against this. Three things keep a person out (domain.md
+11.2, 13, 14, 5.3): an opt-out in force, the end of the profile's lifetime, and the consent in force
+where the criteria ask for it. They are read from what the store says now, not from memberships, so
+that they hold for standard audiences too, and where nothing was evaluated since the import that
+brought them.
 
     opt-out             out of every audience
     beyond lifetime     likewise
-    consent             out of an audience whose criteria cannot hold with it (membership.settled), also by way of an
-                        audience they refer to
+    consent             out of an audience whose criteria cannot hold with it (membership.settled),
+                        also by way of an audience they refer to
 """
 
 from __future__ import annotations
@@ -17,22 +17,63 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from profilectl.audiences.event_counts_sql import opted_out
-from profilectl.audiences.membership_sql import AudienceToEvaluate as Evaluated
-from profilectl.audiences.membership_sql import withdrawn
+from profilectl.audiences.membership_sql import AudienceToEvaluate, withdrawn
 from profilectl.profiles.read_model import Profiles
 from profilectl.rules.criteria.tree import reads
 from profilectl.rules.event.field import fold
 from profilectl.rules.feed import workspaces_of
 from profilectl.rules.priority import CONSENT_SOURCES
 from profilectl.rules.retention import clocks_of
-from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.definitions import Defined, audiences
-from profilectl.store.segments import both
+from profilectl.store.segments import both, of_each
+from profilectl.store.statements import (
+    among,
+    is_in,
+    listed,
+    numbers,
+    reading,
+    reading_once,
+    select,
+    texts,
+    union_all,
+)
 from profilectl.store.store import OpenStore
 
 _OPT_OUT = ("profile", "arrival", "place", "type", "at_ms", "event")
-NO_REST = "select null::bigint as profile, null::bigint as arrival, false as speaks_of_consent, null::varchar as rest where false"
+NO_REST = """
+select null::bigint as profile, null::bigint as arrival, false as speaks_of_consent,
+       null::varchar as rest
+where false
+"""
 NOBODY = "select null::bigint as profile, ''::varchar as audience, false as sure where false"
+
+# The memberships that hold: those of the store, without the barred ones.
+HOLDING = """
+select membership.*
+from membership
+where (profile, audience) not in (
+    select (barred.profile, audience.number)
+    from barred
+    join store.audience on audience.name = barred.audience
+    where barred.sure
+)
+"""
+
+LOOKED_AT = "select distinct profile from chosen"
+
+# Out of all audiences, whatever their criteria.
+BARRED_FROM_ALL = """
+select profile, audience, true as sure
+from barred_from_all, named_audience
+"""
+BY_CONSENT = "select profile, audience, sure from by_consent"
+
+# The other fields of batches as audiences read them. Only some sources may speak of consent.
+REST_ROWS = """
+select rest.profile, rest.arrival, stored_row.speaks_of_consent, rest.rest
+from rest
+join stored_row on stored_row.profile = rest.profile and stored_row.arrival = rest.arrival
+"""
 
 
 def in_force(
@@ -40,115 +81,120 @@ def in_force(
 ) -> str:
     """Return the SELECT of the memberships that hold: profile, audience (its number), since_ms.
 
-    where: the clause that chooses among those of the store. wanted: the audiences these are of,
-    None: any.
+    `where` is the clause that chooses among those of the store; `wanted` are the audiences these
+    belong to; None: any.
     """
-    held = f"select profile, audience, since_ms from store.membership {where}"
-    known = audiences(profiles.store) if wanted is None else wanted
-    if not known:
-        return held
-    return (
-        f"with held as materialized ({held}), bar as materialized ({barred(profiles, known, 'held', now_ms)})"
-        " select held.* from held where (profile, audience) not in (select (bar.profile, audience.number) from bar"
-        " join store.audience on audience.name = bar.audience where bar.sure)"
+    memberships = select("profile, audience, since_ms", "store.membership", where)
+    defined = audiences(profiles.store) if wanted is None else wanted
+    if not defined:
+        return memberships
+    return reading_once(
+        HOLDING,
+        membership=memberships,
+        barred=barred(profiles, defined, "membership", now_ms=now_ms),
     )
 
 
-def barred(profiles: Profiles, wanted: Sequence[Defined], people: str, now_ms: int) -> str:
-    """Return the SELECT of who may not be in which of some audiences: profile, audience (its name),
-    sure.
+def barred(profiles: Profiles, defined: Sequence[Defined], people: str, *, now_ms: int) -> str:
+    """Return the SELECT of who may not be in which of some audiences: profile, audience, sure.
 
-    Not sure is where consent speaks against the person and all the criteria are to be looked at to
-    tell (membership.doubtful). people: the SQL of those who are looked at. profiles: the read model
-    of any workspace.
+    The audience is its name. It is not sure where consent speaks against the person, and only all
+    the criteria together decide (membership.doubtful). `people` is the SQL of those who are looked
+    at; `profiles` is the read model of any workspace.
     """
-    if not wanted:
+    if not defined:
         return NOBODY
-    steps = {"someone": f"select distinct profile from {people}", **_of_consent(profiles, wanted)}
-    named = ", ".join(f"{name} as materialized ({select})" for name, select in steps.items())
-    names = ", ".join(f"({quote_text(one.name)})" for one in wanted)
-    by_consent = "".join(
-        f" union all select profile, audience, sure from {step}"
-        for step in ("plainly", "by_way")
-        if step in steps
-    )
-    return (
-        f"with {named} select profile, audience, true as sure from ({out_of_all(profiles, 'someone', now_ms)}), (values {names}) as named(audience)"
-        f"{by_consent}"
+    steps = {
+        "someone": reading(LOOKED_AT, chosen=select("profile", people)),
+        **_of_consent(profiles, defined),
+        "barred_from_all": out_of_all(profiles, "someone", now_ms),
+    }
+    by_consent = [step for step in ("plainly", "by_way") if step in steps]
+    return reading_once(
+        union_all(
+            [BARRED_FROM_ALL, *(select("profile, audience, sure", step) for step in by_consent)]
+        ),
+        **steps,
+        named_audience=listed("audience", [(texts([audience.name]),) for audience in defined]),
     )
 
 
 def out_of_all(profiles: Profiles, people: str, now_ms: int) -> str:
     """Return the SELECT of the profiles that may be in no audience.
 
-    people: the SQL of those who are looked at.
+    `people` is the SQL of those who are looked at.
     """
-    among = f"profile in (select profile from {people})"
-    happened = profiles.events(f"where type = 'opt_out' and {among}", _OPT_OUT)
-    parts = [opted_out(f"({happened})")]
+    clause = both("where type = 'opt_out'", among(people))
+    parts = [opted_out(f"({profiles.events(clause, _OPT_OUT)})")]
     if recent := lively(profiles, now_ms):
-        parts.append(f"select profile from {people} where profile not in ({recent})")
+        parts.append(select("profile", people, both("", is_in("profile not", recent))))
     return " union ".join(parts)
 
 
 def lively(profiles: Profiles, now_ms: int) -> str:
-    """Return the SELECT of the profiles within their lifetime (retention.Clocks.stage); "": there
-    is no end of it.
+    """Return the SELECT of the profiles within their lifetime (retention.Clocks.stage).
+
+    It is empty if lifetimes do not end.
     """
     clocks = clocks_of(profiles.store.settings().stated)
     lives = [period for period in (clocks.lifetime_ms, clocks.retention_ms) if period is not None]
     if not lives:
         return ""
     first_ms = now_ms - min(lives)
-    parts = [
-        f"select profile from {one.table('row')} where at_ms >= {first_ms}"
-        for one in profiles.segments
-        if "row" in one.tables
-    ]
-    parts.append(
-        f"select destination as profile from store.alias where due_ms between {first_ms} and {now_ms}"
-    )
-    return " union all ".join(parts)
-
-
-def _of_consent(profiles: Profiles, wanted: Sequence[Defined]) -> dict[str, str]:
-    """Return the steps that say whom consent keeps out: `plainly` of audiences that refer to no
-    other (those that others refer to among them), `by_way` of those that do; each profile,
-    audience, sure. None of them where no criterion asks for consent.
-    """
-    known = {fold(one.name): one for one in audiences(profiles.store)}
-    read = {one.name: reads(one.audience.tree) for one in known.values()}
-    every = {
-        one.name: one
-        for one in (
-            *wanted,
-            *(
-                known[fold(name)]
-                for one in wanted
-                for name in read[one.name].audiences
-                if fold(name) in known
+    return union_all(
+        [
+            *of_each(
+                profiles.segments,
+                "row",
+                columns="profile",
+                clause=both("", f"at_ms >= {first_ms}"),
             ),
-        )
-    }
+            select(
+                "destination as profile",
+                "store.alias",
+                both("", f"due_ms between {first_ms} and {now_ms}"),
+            ),
+        ]
+    )
+
+
+def _of_consent(profiles: Profiles, defined: Sequence[Defined]) -> dict[str, str]:
+    """Return the queries that find the people whom consent keeps out, by name.
+
+    `plainly` is about audiences that refer to no other (those that others refer to among them),
+    `by_way` about those that do; both have profile, audience, sure. There is no query where no
+    criterion asks for consent.
+    """
+    by_name = {fold(audience.name): audience for audience in audiences(profiles.store)}
+    read = {audience.name: reads(audience.audience.tree) for audience in by_name.values()}
+    referred = [
+        by_name[fold(name)]
+        for audience in defined
+        for name in read[audience.name].audiences
+        if fold(name) in by_name
+    ]
+    every = {audience.name: audience for audience in (*defined, *referred)}.values()
     plain = [
-        one for one in every.values() if read[one.name].consents and not read[one.name].audiences
+        audience
+        for audience in every
+        if read[audience.name].consents and not read[audience.name].audiences
     ]
-    asking = {fold(one.name) for one in plain}
+    asking = {fold(audience.name) for audience in plain}
     by_way = [
-        one
-        for one in every.values()
-        if read[one.name].audiences
-        and (read[one.name].consents or asking.intersection(map(fold, read[one.name].audiences)))
-    ]
-    places = {
-        workspace: place
-        for place, workspace in enumerate(
-            dict.fromkeys(one.audience.workspace for one in (*plain, *by_way))
+        audience
+        for audience in every
+        if read[audience.name].audiences
+        and (
+            read[audience.name].consents
+            or asking.intersection(map(fold, read[audience.name].audiences))
         )
-    }
-    among = "where profile in (select profile from someone)"
+    ]
+    # the relations of other fields are numbered by workspace
+    workspaces = dict.fromkeys(audience.audience.workspace for audience in (*plain, *by_way))
+    places = {workspace: place for place, workspace in enumerate(workspaces)}
+    clause = both("", among("someone"))
     steps = {
-        f"rest_{place}": rest_rows(profiles, feeds_of(profiles.store, workspace), among)
+        f"rest_{place}": rest_rows(profiles, feeds_of(profiles.store, workspace), clause)
         for workspace, place in places.items()
     }
     if plain:
@@ -159,39 +205,45 @@ def _of_consent(profiles: Profiles, wanted: Sequence[Defined]) -> dict[str, str]
 
 
 def _withdrawn(asking: Sequence[Defined], places: dict[str, int], nested: str | None) -> str:
+    """Return the SELECT of the people whom consent keeps out of some audiences."""
     parts = []
     for workspace, place in places.items():
         evaluated = [
-            Evaluated(one.name, one.audience.tree, one.audience.lookback)
-            for one in asking
-            if one.audience.workspace == workspace
+            AudienceToEvaluate(audience.name, audience.audience.tree, audience.audience.lookback)
+            for audience in asking
+            if audience.audience.workspace == workspace
         ]
         if evaluated:
-            parts.append(
-                f"select profile, audience, sure from ({withdrawn(evaluated, f'rest_{place}', 'someone', nested)})"
-            )
-    return " union all ".join(parts)
+            by_consent = withdrawn(evaluated, rest=f"rest_{place}", people="someone", barred=nested)
+            parts.append(f"({reading(BY_CONSENT, by_consent=by_consent)})")
+    return union_all(parts)
 
 
 def feeds_of(store: OpenStore, workspace: str) -> str:
-    """Return the condition on a row that a workspace sees, "": all are."""
+    """Return the condition on a row that a workspace sees; "": it sees all."""
     feeds = store.feeds()
     if workspaces_of(feeds) == [workspace]:
         return ""
-    return f"feed in ({', '.join(str(feed.number) for feed in feeds if feed.seen_in(workspace)) or 'null'})"
+    return is_in("feed", numbers(feed.number for feed in feeds if feed.seen_in(workspace)))
 
 
 def rest_rows(profiles: Profiles, feeds: str, where: str) -> str:
-    """Return the SELECT of the other fields of batches as audiences read them
-    (audience_sql.Relations.rest). feeds: the condition on a row that counts, "": all do.
+    """Return the SELECT of the other fields of batches as audiences read them.
+
+    The columns are those of membership_sql.Relations.rest. `feeds` is the condition on a row that
+    counts; "": all do.
     """
-    speaking = ", ".join(
-        str(feed.number) for feed in profiles.store.feeds() if feed.source in CONSENT_SOURCES
+    speaking = numbers(
+        feed.number for feed in profiles.store.feeds() if feed.source in CONSENT_SOURCES
     )
+    columns = f"profile, arrival, {is_in('feed', speaking)} as speaks_of_consent"
     parts = [
-        f"select one.profile, one.arrival, row.feed in ({speaking or 'null'}) as speaks_of_consent, one.rest from (select * from {segment.table('rest')} {where}) as one"
-        f" join (select profile, arrival, feed from {segment.table('row')} {both(where, feeds)}) as row on row.profile = one.profile and row.arrival = one.arrival"
+        reading(
+            REST_ROWS,
+            rest=select("*", segment.table("rest"), where),
+            stored_row=select(columns, segment.table("row"), both(where, feeds)),
+        )
         for segment in profiles.segments
         if "rest" in segment.tables
     ]
-    return " union all ".join(parts) or NO_REST
+    return union_all((f"({part})" for part in parts), NO_REST)

@@ -1,9 +1,8 @@
-"""What the other fields of batches state of every profile: consent, attribution, place, devices;
-membership.py as SQL.
+"""The other fields of batches, for every profile: consent, attribution, place, devices.
 
-Of several statements one is in force: the newest by its own time of consent, else the last to
-arrive. The JSON of a batch is read once for each SELECT, and only where its text has the field at
-all (it is compact, and its keys are spelled as they are).
+The set-based twin of rules/membership.py. Of several statements one is in force: the newest by its
+own time for consent, else the last to arrive. The JSON of a batch is read once for each SELECT, and
+only where its text has the field at all (it is compact, and its keys are spelled as they are).
 """
 
 from __future__ import annotations
@@ -19,64 +18,109 @@ from profilectl.rules.sql.devices import devices_named, id_text, kind_named
 from profilectl.rules.sql.events import quoted_numbers, scalar_text, string, unchanged
 from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.sql.values import passes
+from profilectl.store.segments import both
+from profilectl.store.statements import in_any, reading, reading_once, select, texts
+
+# What was said last, one row a profile.
+SAID = "select profile, {columns} from stating group by profile"
+
+# The whole attribution counts, so that a field it leaves out is not taken from an older one.
+LAST_ATTRIBUTION = """
+arg_max(rest, arrival) filter (where contains(rest, '"attribution_info":{"')) as attribution
+"""
+
+DEVICE_STATED = "contains(rest, '\"device_info\":{')"
+"""The condition on a row of `rest` that it describes a device."""
+
+WITH_SEVERAL_BATCHES = "select profile from stating group by profile having count(*) > 1"
+
+# What names the device of each batch of profiles that have several, as rules/sql/devices.py takes
+# it.
+IDS = """
+select profile, arrival, unnest(list_filter({columns}, lambda id: id is not null)) as id
+from stating as batch
+where exists (from several where several.profile = batch.profile)
+"""
+
+# Most profiles of most stores have one batch: there are no devices to tell apart then, which is
+# dear.
+ALONE = """
+select profile, rest, info
+from described
+where not exists (from several where several.profile = described.profile)
+"""
+OF_SEVERAL = """
+select described.*, coalesce(named.key, '') as key
+from described
+left join named on named.profile = described.profile and named.arrival = described.arrival
+where exists (from several where several.profile = described.profile)
+"""
+FIELDS_ALONE = "select profile, {columns} from alone"
+FIELDS_OF_DEVICE = "select profile, {columns} from of_several group by profile, key"
+TESTED_ALONE = "select profile, {columns} from alone_fields"
+TESTED_OF_DEVICE = "select profile, {columns} from device_fields group by profile"
 
 
 def said(reads: Reads, rest: str) -> str:
-    """Return the SELECT of profile, c0, c1, ... (what was said of each purpose of reads.consents),
-    attribution (the JSON of the batch that stated it last) and place; those that are read. rest:
-    the SQL of the relation of audience_sql.Relations.
+    """Return the SELECT of profile, c0, c1, ..., attribution and place; those that are read.
+
+    c<n> is what was last said about the n-th purpose of reads.consents, attribution the JSON of the
+    batch that stated it last. `rest` is the SQL of the relation of membership_sql.Relations.
     """
     pointers = [
         _pointer("consent_state", *purpose, *member)
         for purpose in reads.consents
         for member in ((), ("consented",), ("timestamp_unixtime_ms",))
     ]
-    made = [_consent(place) for place in range(len(reads.consents))]
-    roots = ["consent_state"] if made else []
+    columns = [_consent(place) for place in range(len(reads.consents))]
+    roots = ["consent_state"] if columns else []
     if reads.attribution:
-        # The whole of it counts, so that a field it leaves out is not taken from an older one.
-        made.append(
-            'arg_max(rest, arrival) filter (where contains(rest, \'"attribution_info":{"\')) as attribution'
-        )
+        columns.append(LAST_ATTRIBUTION)
         roots.append("attribution_info")
     if reads.place:
-        first = len(pointers) + 1
+        columns.append(_last_place(len(pointers) + 1))
         pointers += [
             _pointer(root, "location", member)
             for root in ("context", "batch_context")
             for member in ("latitude", "longitude")
         ]
-        points = ", ".join(
-            _point(f"parts[{first + place}]", f"parts[{first + place + 1}]") for place in (0, 2)
-        )
-        made.append(
-            f"arg_max(coalesce({points}), arrival) filter (where coalesce({points}) is not null) as place"
-        )
         roots.append("location")
-    parts = (
-        f", json_extract(rest, [{', '.join(map(quote_text, pointers))}])::varchar[] as parts"
-        if pointers
-        else ""
-    )
-    having = " or ".join(f"contains(rest, {quote_text(json.dumps(root) + ':')})" for root in roots)
-    return f"select profile, {', '.join(made)} from (select profile, arrival, speaks_of_consent, rest{parts} from {rest} where {having}) group by profile"
+    read = ["profile", "arrival", "speaks_of_consent", "rest"]
+    if pointers:
+        read.append(f"{_extracted(pointers)} as parts")
+    having = in_any(f"contains(rest, {quote_text(json.dumps(root) + ':')})" for root in roots)
+    stating = select(read, rest, both("", having))
+    return reading(SAID.format(columns=", ".join(columns)), stating=stating)
 
 
-def consent_order(stated: str, arrival: str) -> str:
-    """Return the SQL of what statements of consent are ordered by: their own time, of equals the
-    later arrival (domain.md 5.3). stated: the SQL of the text of the time that one states.
+def consent_order(stated_ms: str, arrival: str) -> str:
+    """Return the SQL of what statements of consent are ordered by.
+
+    It is their own time, of equals the later arrival (domain.md 5.3). `stated_ms` is the SQL of the
+    text of the time that a statement has.
     """
-    at_ms = f"coalesce(case when regexp_full_match({stated}, '{STATED_MS}') then {stated}::bigint end, -1)"
+    is_time = f"regexp_full_match({stated_ms}, '{STATED_MS}')"
+    at_ms = f"coalesce(case when {is_time} then {stated_ms}::bigint end, -1)"
     return f"{at_ms}::hugeint * 18446744073709551616 + {arrival}"
 
 
 def _consent(place: int) -> str:
-    """The newest statement of a purpose."""
-    statement, consented, stated = (f"parts[{3 * place + one}]" for one in (1, 2, 3))
+    """Return the column of the newest statement about the n-th purpose."""
+    statement, consented, stated_ms = (f"parts[{3 * place + part}]" for part in (1, 2, 3))
+    newest = consent_order(_bare(stated_ms), "arrival")
+    counts = f"speaks_of_consent and starts_with({statement}, '{{')"
     return (
-        f"arg_max(coalesce({_bare(consented)}, ''), {consent_order(_bare(stated), 'arrival')})"
-        f" filter (where speaks_of_consent and starts_with({statement}, '{{')) as c{place}"
+        f"arg_max(coalesce({_bare(consented)}, ''), {newest}) filter (where {counts}) as c{place}"
     )
+
+
+def _last_place(start: int) -> str:
+    """Return the column of the last place; its parts begin at `start`."""
+    points = ", ".join(
+        _point(f"parts[{start + place}]", f"parts[{start + place + 1}]") for place in (0, 2)
+    )
+    point = f"coalesce({points})"
+    return f"arg_max({point}, arrival) filter (where {point} is not null) as place"
 
 
 def consent_holds(tree: Consent, reads: Reads) -> str:
@@ -89,87 +133,100 @@ def consent_holds(tree: Consent, reads: Reads) -> str:
 def attribution_text(name: str) -> str:
     """Return the SQL of a field of the attribution over a row of said."""
     pointer = _pointer("attribution_info", name)
-    found = f"json_extract(said.attribution, {quote_text(pointer)})::varchar"
-    return scalar_text(found, _spelled(found, "said.attribution", pointer))
+    part = f"json_extract(said.attribution, {quote_text(pointer)})::varchar"
+    return scalar_text(part, _spelled(part, "said.attribution", pointer))
 
 
 def near_holds(tree: Near) -> str:
-    """Return the SQL of a criterion of place over a row of said, in the steps of membership.py;
-    never null.
+    """Return the SQL of a criterion of place over a row of said; never null.
+
+    The steps are those of membership.py.
     """
     latitude, longitude = float(tree.latitude) * RADIAN, float(tree.longitude) * RADIAN
     mine = f"(said.place.latitude * {RADIAN!r}::double)"
     up = f"sin(({mine} - {latitude!r}::double) / 2)"
     across = f"sin((said.place.longitude * {RADIAN!r}::double - {longitude!r}::double) / 2)"
-    return f"coalesce({up} * {up} + cos({latitude!r}::double) * cos({mine}) * {across} * {across} <= {widest_chord(tree)!r}::double, false)"
+    both_ways = f"{up} * {up} + cos({latitude!r}::double) * cos({mine}) * {across} * {across}"
+    return f"coalesce({both_ways} <= {widest_chord(tree)!r}::double, false)"
 
 
 def devices(tests: Sequence[Comparison], rest: str, now_ms: int) -> str:
     """Return the SELECT of profile, d0, d1, ...: whether any device passes each test."""
-    names = list(dict.fromkeys(one.field.name for one in tests))
+    names = list(dict.fromkeys(test.field.name for test in tests))
     pointers = [_pointer("device_info", name) for name in names]
     # A value without a text (a list, an object) replaces the one before it all the same: the JSON
     # is kept to the end.
     spelled = [
-        _spelled(f"info[{place}]", "rest", pointer)
-        for place, pointer in enumerate(pointers, start=1)
+        _spelled(f"info[{place}]", "rest", pointer) for place, pointer in enumerate(pointers, 1)
     ]
-    fields = ", ".join(
-        f"arg_max({one}, arrival) filter (where info[{place}] <> 'null') as f{place}"
-        for place, one in enumerate(spelled, start=1)
+    single = [f"{part} as f{place}" for place, part in enumerate(spelled, 1)]
+    last = [
+        f"arg_max({part}, arrival) filter (where info[{place}] <> 'null') as f{place}"
+        for place, part in enumerate(spelled, 1)
+    ]
+    passed = [_passes(test, names.index(test.field.name) + 1, now_ms) for test in tests]
+    alone = [f"{test} as d{place}" for place, test in enumerate(passed)]
+    any_device = [f"bool_or({test}) as d{place}" for place, test in enumerate(passed)]
+    stating = both("", DEVICE_STATED)
+    described = select(
+        ["profile", "arrival", "rest", f"{_extracted(pointers)} as info"], rest, stating
     )
-    single = ", ".join(f"{one} as f{place}" for place, one in enumerate(spelled, start=1))
-    texts = [
-        scalar_text(f"f{place}", f"f{place}")
-        for place in (names.index(one.field.name) + 1 for one in tests)
-    ]
-    passed = [
-        passes(text, one.operator, one.operands, now_ms)
-        for one, text in zip(tests, texts, strict=True)
-    ]
-    stating = "contains(rest, '\"device_info\":{')"
-    info = f"json_extract(rest, [{', '.join(map(quote_text, pointers))}])::varchar[] as info"
-    several = f"select profile from {rest} where {stating} group by profile having count(*) > 1"
-    stated = f"{rest} as one where {stating} and exists (from several where several.profile = one.profile)"
-    # Most profiles of most stores have one batch: there is no telling apart of devices then, which
-    # is dear.
-    return (
-        f"with several as materialized ({several}),"
-        f" id as materialized (select profile, arrival, unnest(list_filter({_device_ids()}, lambda id: id is not null)) as id from {stated}),"
-        f" named as materialized ({devices_named('id')})"
-        f" select profile, {', '.join(f'{test} as d{place}' for place, test in enumerate(passed))} from (select profile, {single}"
-        f" from (select profile, rest, {info} from {rest} as one where {stating} and not exists (from several where several.profile = one.profile)))"
-        f" union all select profile, {', '.join(f'bool_or({test}) as d{place}' for place, test in enumerate(passed))} from (select profile, {fields}"
-        f" from (select one.*, coalesce(named.key, '') as key from (select profile, arrival, rest, {info} from {stated}) as one"
-        " left join named on named.profile = one.profile and named.arrival = one.arrival) group by profile, key) group by profile"
+    alone_fields = reading(
+        FIELDS_ALONE.format(columns=", ".join(single)), alone=reading(ALONE, described=described)
     )
+    device_fields = reading(
+        FIELDS_OF_DEVICE.format(columns=", ".join(last)),
+        of_several=reading(OF_SEVERAL, described=described),
+    )
+    tested = [
+        reading(TESTED_ALONE.format(columns=", ".join(alone)), alone_fields=alone_fields),
+        reading(
+            TESTED_OF_DEVICE.format(columns=", ".join(any_device)), device_fields=device_fields
+        ),
+    ]
+    batches = select("*", rest, stating)
+    return reading_once(
+        " union all ".join(f"({part})" for part in tested),
+        several=reading(WITH_SEVERAL_BATCHES, stating=batches),
+        id=reading(IDS.format(columns=_device_ids()), stating=batches),
+        named=devices_named("id"),
+    )
+
+
+def _passes(test: Comparison, place: int, now_ms: int) -> str:
+    """Return the SQL of whether a device passes a test on the field at a place."""
+    text = scalar_text(f"f{place}", f"f{place}")
+    return passes(text, operator=test.operator, operands=test.operands, now_ms=now_ms)
 
 
 def _device_ids() -> str:
-    """Return the SQL of the list of what names the device of a batch (device.device_ids), as
-    device_sql takes it; null for what it does not state.
+    """Return the SQL of the list of what names the device of a batch (device.device_ids).
+
+    It is as rules/sql/devices.py takes it; null for what the batch does not state.
     """
     ids = []
     for key, path in DEVICE_NAMES:
         value = f"json_extract(rest, {quote_text(_pointer(*path))})::varchar"
-        text = f"{quote_text(key + ':')} || nullif({id_text('one', string('one'))}, '')"
-        told = f"list_transform([{value}], lambda one: {text})[1]"  # so that it is read once
-        ids.append(
-            f"case when contains(rest, {quote_text(json.dumps(path[-1]) + ':')}) then {told} end"
-        )
+        text = f"{quote_text(key + ':')} || nullif({id_text('part', string('part'))}, '')"
+        once = f"list_transform([{value}], lambda part: {text})[1]"  # so that it is read once
+        there = f"contains(rest, {quote_text(json.dumps(path[-1]) + ':')})"
+        ids.append(f"case when {there} then {once} end")
     return f"list_concat([{', '.join(ids)}]::varchar[], {_ids_under_odd_names()})"
 
 
 def _ids_under_odd_names() -> str:
-    """Return the SQL of the list of the ids whose names are spelled in another case, or with
-    spaces: few, if any.
+    """Return the SQL of the list of the ids whose names are spelled in another way.
+
+    That is in another case, or with spaces: few, if any.
     """
-    known = ", ".join(quote_text(path[-1]) for _, path in DEVICE_NAMES)
-    names = f"list_filter(json_keys(rest, '/device_info'), lambda name: name not in ({known}) and {kind_named('name')} is not null)"
-    value = "json_extract(rest, '/device_info/' || replace(replace(name, '~', '~0'), '/', '~1'))::varchar"
-    text = id_text("one", string("one"))
-    said = f"{kind_named('name')} || ':' || nullif(list_transform([{value}], lambda one: {text})[1], '')"
-    return f"coalesce(list_transform({names}, lambda name: {said}), []::varchar[])"
+    usual = texts(path[-1] for _, path in DEVICE_NAMES)
+    odd = f"name not in ({usual}) and {kind_named('name')} is not null"
+    names = f"list_filter(json_keys(rest, '/device_info'), lambda name: {odd})"
+    member = "replace(replace(name, '~', '~0'), '/', '~1')"
+    value = f"json_extract(rest, '/device_info/' || {member})::varchar"
+    text = f"list_transform([{value}], lambda part: {id_text('part', string('part'))})[1]"
+    named = f"{kind_named('name')} || ':' || nullif({text}, '')"
+    return f"coalesce(list_transform({names}, lambda name: {named}), []::varchar[])"
 
 
 def _pointer(*members: str) -> str:
@@ -177,27 +234,39 @@ def _pointer(*members: str) -> str:
     return "".join("/" + member.replace("~", "~0").replace("/", "~1") for member in members)
 
 
+def _extracted(pointers: Sequence[str]) -> str:
+    """Return the SQL of the list of the parts of a batch that pointers lead to."""
+    return f"json_extract(rest, [{texts(pointers)}])::varchar[]"
+
+
 def _bare(part: str) -> str:
-    """Return the SQL of a JSON scalar without the quotes of a string: for those of which only a few
-    plain texts matter.
+    """Return the SQL of a JSON scalar without the quotes of a string.
+
+    It is for scalars of which only a few plain texts matter.
     """
     return f"replace({part}, '\"', '')"
 
 
-def _spelled(found: str, whole: str, pointer: str) -> str:
-    """Return the SQL of a JSON value spelled as in the whole document, as far as it is a scalar;
-    found: as DuckDB has it.
+def _spelled(part: str, document: str, pointer: str) -> str:
+    """Return the SQL of a JSON value spelled as in its document, as far as it is a scalar.
+
+    `part` is the value as DuckDB takes it out.
     """
-    exact = f"json_extract_string({quoted_numbers(whole)}, {quote_text(pointer)})"
-    return f"case when regexp_matches({found}, '^[-0-9]') and not {unchanged(found)} then {exact} else {found} end"
+    exact = f"json_extract_string({quoted_numbers(document)}, {quote_text(pointer)})"
+    odd = f"regexp_matches({part}, '^[-0-9]') and not {unchanged(part)}"
+    return f"case when {odd} then {exact} else {part} end"
 
 
 def _point(latitude: str, longitude: str) -> str:
     """Return the SQL of a place in degrees; null where a location states none."""
-    texts = [_bare(one) for one in (latitude, longitude)]
-    numbers = [f"try_cast({text} as double)" for text in texts]
-    stated = " and ".join(f"regexp_full_match({text}, '{DEGREES}')" for text in texts)
-    return (
-        f"case when {stated} and abs({numbers[0]}) <= 90 and abs({numbers[1]}) <= 180"
-        f" then {{'latitude': {numbers[0]}, 'longitude': {numbers[1]}}} end"
+    degrees = [_bare(part) for part in (latitude, longitude)]
+    numbers = [f"try_cast({text} as double)" for text in degrees]
+    is_place = " and ".join(
+        [
+            *(f"regexp_full_match({text}, '{DEGREES}')" for text in degrees),
+            f"abs({numbers[0]}) <= 90",
+            f"abs({numbers[1]}) <= 180",
+        ]
     )
+    point = f"{{'latitude': {numbers[0]}, 'longitude': {numbers[1]}}}"
+    return f"case when {is_place} then {point} end"

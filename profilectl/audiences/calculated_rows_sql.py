@@ -1,16 +1,17 @@
-"""The rows that calculated attributes are computed of: events that count, and the values of their
-fields.
+"""The rows that calculated attributes are computed from: events that count, and their fields.
 
 One SELECT reads the events for all definitions, each event's text once. Its columns, n and f
 numbered from 0:
 
     profile, arrival, place, at_ms     as in the relation of events
-    m<n>     the event is of a definition's type and name and meets its condition; w<n>: and is in its window.
-             Definitions that say the same share a column
+    m<n>     the event is of a definition's type and name and meets its condition; w<n>: and is in
+             its window. Definitions that say the same share a column
     x<f>     the held value of a field (values.hold), null where it has none
-    e<f>     the number it is as DECIMAL(18, 6), which is several times as fast; d<f>: as DECIMAL(38, 18) where
-             it does not fit e<f>; both are null where it is no number or fits neither
-    o<f>     SQL cannot tell the value: the field is a list; u<f>: or a number that does not fit; q<f>: or v<f> is null
+    e<f>     the number it is as DECIMAL(18, 6), which is several times as fast; d<f>: as
+             DECIMAL(38, 18) where it does not fit e<f>; both are null where it is no number or fits
+             neither
+    o<f>     SQL cannot tell the value: the field is a list; u<f>: or a number that does not fit;
+             q<f>: or v<f> is null
 
 and of the entries of a list, such as products, one row each, without those of events whose list is
 empty:
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from profilectl.rules.calculated import Definition
 from profilectl.rules.event.field import Path, fold
@@ -39,6 +41,9 @@ from profilectl.rules.sql.events import (
     unchanged,
 )
 from profilectl.rules.sql.quoting import quote_text
+from profilectl.store.scratch import Scratch
+from profilectl.store.segments import both
+from profilectl.store.statements import among, in_any, is_in, reading, select, texts
 
 SHORT = "[+-]?[0-9]{1,12}([.][0-9]{1,6})?"
 """A number that DECIMAL(18, 6) holds, ..."""
@@ -51,16 +56,23 @@ FEW = 1000
 """How many events are looked at before it is decided how to read all."""
 
 
+# Whether any of a few events has a number in its fields that DuckDB might write in another way.
+ODD_NUMBERS = "select coalesce(bool_or({columns}), false) from few"
+
+EVENT = "profile, arrival, place, type, name, at_ms, event"
+ENTRY = "unnest(found) as part, unnest(exact) as exactly, unnest(range(len(found))) as entry"
+
+
 @dataclass(slots=True)
 class ValueSource:
-    """What has values: the events (entries: None), or the entries of one of their lists.
-
-    fields: by their path in the event or in the entry; needs: the columns that are wanted of each.
-    """
+    """What has values: the events, or the entries of one of their lists."""
 
     entries: Path | None = None
+    """The path of the list; None: the events themselves."""
     fields: list[Path] = field(default_factory=list)
+    """The fields that are read, by their path in the event or in the entry."""
     needs: list[set[str]] = field(default_factory=list)
+    """The columns that are wanted of each field."""
 
     def column(self, path: Path, letter: str) -> str:
         """Return the column of a field, and see to it that it is there."""
@@ -72,213 +84,255 @@ class ValueSource:
         return f"{letter}{place}"
 
 
-class Picking:
-    """What is to be read of the events for some definitions.
+class _Part(NamedTuple):
+    """A field of an event or of an entry, as SQL."""
 
-    events: a relation of profile, arrival, place, type, name, at_ms, event; profiles: a relation
-    whose column `profile` names the only ones to look at.
-    """
+    json: str
+    """Its JSON text; numbers may be written in another way."""
+    spelled: str
+    """A number, or a boolean, as the text of the event has it."""
 
-    def __init__(
-        self, definitions: Sequence[Definition], now_ms: int, events: str, profiles: str | None
-    ) -> None:
-        self._now_ms, self._events, self._profiles = now_ms, events, profiles
-        self._definitions = definitions
-        self._paths = list(dict.fromkeys(path for path in _paths(definitions) if not path.walks))
-        self._parts = {path: f"j{place}" for place, path in enumerate(self._paths)}
-        self._compares = False
-        self._event = EventSql("event", self._parts)
-        self._matches: dict[str, str] = {}
-        self._windows: dict[str, str] = {}
-        self.sources = [ValueSource()]
-        self._alike = (
-            len({(one.event_type, one.event and fold(one.event)) for one in definitions}) == 1
-        )
 
-    def spelled_anew(self) -> str:
-        """Return the SELECT of whether, of a few events, any has a number in its fields that DuckDB
-        might spell anew.
+@dataclass(slots=True)
+class EventReading:
+    """What is to be read of the events for some definitions."""
 
-        If so, `compares` is to be called before anything else: it costs a third more for each
-        event, but ten times as much is saved for each such number.
-        """
-        parts, _ = taken("event", self._paths, "taken")
-        odd = " or ".join(
-            f"(regexp_full_match({part}, '-?[0-9].*') and not {unchanged(part)})"
-            for part in parts.values()
-        )
-        few = f"select {taking('event', self._paths)} as taken from {self._events} where {self._wanted()} limit {FEW}"
-        return f"select coalesce(bool_or({odd or 'false'}), false) from ({few})"
+    definitions: Sequence[Definition]
+    """The definitions."""
+    now_ms: int
+    """The time that windows end at."""
+    events: str
+    """A relation of profile, arrival, place, type, name, at_ms, event."""
+    profiles: str | None
+    """A relation whose column `profile` names the only ones to look at; None: all."""
+    paths: list[Path]
+    """The fields that do not lead through lists: they are taken out of an event at once."""
+    event: EventSql
+    """Writes the SQL about an event."""
+    compares: bool = False
+    """Whether each event is compared with what DuckDB makes of it, in the same reading."""
+    matches: dict[str, str] = field(default_factory=dict)
+    """The SQL of whether an event counts, whatever its time -> its column."""
+    windows: dict[str, str] = field(default_factory=dict)
+    """The SQL of whether an event counts -> its column."""
+    sources: list[ValueSource] = field(default_factory=lambda: [ValueSource()])
+    """What has values, in the order in which it was needed."""
 
-    def compares(self) -> None:
-        """Compare each event with what DuckDB makes of it in the one reading of its text."""
-        self._compares = True
-        self._event = EventSql("event", self._parts, "same")
+    @property
+    def _alike(self) -> bool:
+        """Whether all definitions are about the same events."""
+        kinds = {(each.event_type, each.event and fold(each.event)) for each in self.definitions}
+        return len(kinds) == 1
 
     def match(self, definition: Definition) -> str:
-        """Return the column that says whether an event counts, whatever its time."""
-        # then `_wanted` has said so
+        """Return the column that says whether an event counts, without its time."""
+        # if all are alike, `_wanted` has asked that
         parts = [] if self._alike else [f"type = {quote_text(definition.event_type)}"]
         if definition.event is not None and not self._alike:
             parts.append(f"coalesce(lower(name) = {quote_text(fold(definition.event))}, false)")
         if definition.condition is not None:
-            parts.append(self._event.condition(definition.condition))
-        return self._matches.setdefault(" and ".join(parts) or "true", f"m{len(self._matches)}")
+            parts.append(self.event.condition(definition.condition))
+        return self.matches.setdefault(" and ".join(parts) or "true", f"m{len(self.matches)}")
 
     def window(self, definition: Definition) -> str:
         """Return the column that says whether an event counts."""
-        match, window, since = self.match(definition), definition.within_ms, definition.since_ms
-        if window is None and since is None:
+        match = self.match(definition)
+        length_ms, since_ms = definition.within_ms, definition.since_ms
+        if length_ms is None and since_ms is None:
             return match
         times = (
-            f"at_ms >= {since}"
-            if window is None
-            else f"at_ms > {self._now_ms - window} and at_ms <= {self._now_ms}"
+            f"at_ms >= {since_ms}"
+            if length_ms is None
+            else f"at_ms > {self.now_ms - length_ms} and at_ms <= {self.now_ms}"
         )
-        return self._windows.setdefault(f"{match} and {times}", f"w{len(self._windows)}")
+        return self.windows.setdefault(f"{match} and {times}", f"w{len(self.windows)}")
 
     def source(self, path: Path) -> tuple[ValueSource, Path]:
         """Return what has a field, and the path of the field in it."""
         if not path.walks:
             return self.sources[0], path
-        entries, rest = path.entry
+        entries, within = path.entry
         for source in self.sources:
             if source.entries == entries:
-                return source, rest
+                return source, within
         self.sources.append(ValueSource(entries))
-        return self.sources[-1], rest
+        return self.sources[-1], within
 
     def select(self, source: ValueSource) -> str:
         """Return the SELECT of the rows of a source."""
-        columns = [
-            "profile",
-            "arrival",
-            "place",
-            "at_ms",
-            *self._matches.values(),
-            *self._windows.values(),
-        ]
+        # fmt: off
+        columns = ["profile", "arrival", "place", "at_ms",
+                   *self.matches.values(), *self.windows.values()]
+        # fmt: on
         if source.entries is None:
-            parts = [(self._event.part(path), self._event.spelled(path)) for path in source.fields]
-            return _valued(columns, source, parts, f"from ({self._matched()})")
-        entries = json_path(source.entries)
-        exact = f"case when {self._event.same} then {_listed('event', entries)} else {_listed(quoted_numbers('event'), entries)} end"
-        found = f"select {', '.join(columns)}, {_listed('event', entries)} as found, {exact} as exact from ({self._matched()})"
-        each = f"select {', '.join(columns)}, unnest(found) as one, unnest(exact) as exactly, unnest(range(len(found))) as entry from ({found})"
-        parts = [_of_entry(json_path(path, "$")) for path in source.fields]
-        stated, spelled = _of_entry("$.quantity")
-        number = scalar_text(stated, spelled)
-        weight = f"case when coalesce({stated}, 'null') = 'null' then 1 when regexp_full_match({number}, '{QUANTITY}') then ({number})::integer end"
-        return _valued(
-            [*columns, "entry", "weight"],
-            source,
-            parts,
-            f"from (select *, {weight} as weight from ({each}))",
+            parts = [
+                _Part(self.event.part(path), self.event.spelled(path)) for path in source.fields
+            ]
+            return _valued(columns, source, parts, rows=f"({self._matched()})")
+        listed = _listed("event", json_path(source.entries))
+        exact = _listed(quoted_numbers("event"), json_path(source.entries))
+        spelled = f"case when {self.event.same} then {listed} else {exact} end"
+        lists = select(
+            [*columns, f"{listed} as found", f"{spelled} as exact"], f"({self._matched()})"
         )
+        entries = select([*columns, ENTRY], f"({lists})")
+        parts = [_of_entry(json_path(path, "$")) for path in source.fields]
+        weighed = select(f"*, {_weight()} as weight", f"({entries})")
+        return _valued([*columns, "entry", "weight"], source, parts, rows=f"({weighed})")
 
     def _matched(self) -> str:
+        """Return the SELECT of the events with the columns of matches and windows."""
         # No `where` on the matches: DuckDB would take every text apart twice, once to filter and
         # once to read.
-        columns = "profile, arrival, place, type, name, at_ms, event"
-        read = f"from {self._events} where {self._wanted()}"
-        if self._paths:
-            parts, same = taken("event", self._paths, "taken")
-            named = "".join(f", {sql} as {self._parts[path]}" for path, sql in parts.items())
-            compared = f", {same} as same" if self._compares else ""
-            read = f"from (select {columns}{compared}{named} from (select {columns}, {taking('event', self._paths, whole=self._compares)} as taken {read}))"
-        matched = f"select *{self._as(self._matches)} {read}"
-        return f"select *{self._as(self._windows)} from ({matched})" if self._windows else matched
+        rows, clause = self.events, both("", self.wanted())
+        if self.paths:
+            parts, same = taken("event", self.paths, "taken")
+            taking_all = taking("event", self.paths, whole=self.compares)
+            read = select(f"{EVENT}, {taking_all} as taken", rows, clause)
+            named = [f"{sql} as {_named(self.paths)[path]}" for path, sql in parts.items()]
+            compared = [f"{same} as same"] if self.compares else []
+            rows, clause = f"({select([EVENT, *compared, *named], f'({read})')})", ""
+        matched = select(["*", *_as(self.matches)], rows, clause)
+        return select(["*", *_as(self.windows)], f"({matched})") if self.windows else matched
 
-    @staticmethod
-    def _as(columns: dict[str, str]) -> str:
-        return "".join(f", {sql} as {name}" for sql, name in columns.items())
+    def wanted(self) -> str:
+        """Return the SQL of a cheap first choice: events of a wanted type and name.
 
-    def _wanted(self) -> str:
-        """Return the SQL of a cheap first choice: events of a wanted type and name, of the profiles
-        asked for.
+        Only those of the profiles to look at are chosen.
         """
         named: dict[str, set[str] | None] = {}
-        for one in self._definitions:
-            names = named.setdefault(one.event_type, set())
-            if one.event is None:
-                named[one.event_type] = None
+        for definition in self.definitions:
+            names = named.setdefault(definition.event_type, set())
+            if definition.event is None:
+                named[definition.event_type] = None
             elif names is not None:
-                names.add(fold(one.event))
-        parts = [
-            f"type = {quote_text(kind)}"
-            + (
-                f" and lower(name) in ({', '.join(map(quote_text, sorted(names)))})"
-                if names is not None
-                else ""
-            )
-            for kind, names in named.items()
-        ]
-        among = f" and profile in (select profile from {self._profiles})" if self._profiles else ""
-        return f"({' or '.join(parts) or 'false'}){among}"
+                names.add(fold(definition.event))
+        kinds = []
+        for kind, names in named.items():
+            is_kind = f"type = {quote_text(kind)}"
+            in_names = [is_in("lower(name)", texts(sorted(names)))] if names is not None else []
+            kinds.append(" and ".join([is_kind, *in_names]))
+        return " and ".join(
+            [f"({in_any(kinds)})", *([among(self.profiles)] if self.profiles else [])]
+        )
+
+
+def reading_of(
+    scratch: Scratch,
+    definitions: Sequence[Definition],
+    now_ms: int,
+    *,
+    events: str,
+    profiles: str | None,
+) -> EventReading:
+    """Return how events are read for some definitions.
+
+    If a few of them have a number that DuckDB might write in another way, each event is compared
+    with what DuckDB makes of it. That costs a third more for each event, and saves ten times as
+    much for each such number.
+    """
+    paths = list(dict.fromkeys(path for path in _paths(definitions) if not path.walks))
+    plain = EventReading(
+        definitions=definitions,
+        now_ms=now_ms,
+        events=events,
+        profiles=profiles,
+        paths=paths,
+        event=EventSql("event", _named(paths)),
+    )
+    parts, _ = taken("event", paths, "taken")
+    odd = in_any(
+        f"(regexp_full_match({part}, '-?[0-9].*') and not {unchanged(part)})"
+        for part in parts.values()
+    )
+    few = select(
+        f"{taking('event', paths)} as taken",
+        events,
+        f"{both('', plain.wanted())} limit {FEW}",
+    )
+    if scratch.row(reading(ODD_NUMBERS.format(columns=odd), few=few))[0]:
+        plain.compares = True
+        plain.event = EventSql("event", _named(paths), "same")
+    return plain
+
+
+def _named(paths: Sequence[Path]) -> dict[Path, str]:
+    """Return the columns of the fields that are taken out of an event."""
+    return {path: f"j{place}" for place, path in enumerate(paths)}
+
+
+def _as(columns: dict[str, str]) -> list[str]:
+    return [f"{sql} as {name}" for sql, name in columns.items()]
 
 
 def _paths(definitions: Sequence[Definition]) -> Iterable[Path]:
-    for one in definitions:
-        if one.condition is not None:
-            yield from one.condition.paths()
-        if one.path is not None:
-            yield one.path
+    for definition in definitions:
+        if definition.condition is not None:
+            yield from definition.condition.paths()
+        if definition.path is not None:
+            yield definition.path
 
 
 def _listed(column: str, path: str) -> str:
     return f"json_extract({column}, {quote_text(path)})::varchar[]"
 
 
-def _of_entry(path: str) -> tuple[str, str]:
-    """Return the SQL of the part at a path of an entry, and of how it is spelled if it is no
-    string.
-    """
-    part = f"json_extract(one, {quote_text(path)})::varchar"
+def _of_entry(path: str) -> _Part:
+    """Return the part at a path of an entry."""
+    part = f"json_extract(part, {quote_text(path)})::varchar"
+    exact = f"json_extract_string(exactly, {quote_text(path)})"
+    return _Part(part, f"case when {unchanged(part)} then {part} else {exact} end")
+
+
+def _weight() -> str:
+    """Return the SQL of how often an entry counts: 1 if it states no quantity."""
+    quantity = _of_entry("$.quantity")
+    number = scalar_text(quantity.json, quantity.spelled)
     return (
-        part,
-        f"case when {unchanged(part)} then {part} else json_extract_string(exactly, {quote_text(path)}) end",
+        f"case when coalesce({quantity.json}, 'null') = 'null' then 1"
+        f" when regexp_full_match({number}, '{QUANTITY}') then ({number})::integer end"
     )
 
 
 def _valued(
-    columns: Sequence[str], source: ValueSource, parts: Sequence[tuple[str, str]], rows: str
+    columns: Sequence[str], source: ValueSource, parts: Sequence[_Part], *, rows: str
 ) -> str:
-    """Return the SELECT of rows with the columns of their fields.
-
-    parts: of each its JSON text, and how that is spelled.
-    """
+    """Return the SELECT of rows with the columns of their fields."""
     # A column stands in a SELECT of its own before others use it: named twice, it would be worked
     # out twice.
-    steps: list[list[str]] = [[], [], []]
-    for place, ((part, spelled), needs) in enumerate(zip(parts, source.needs, strict=True)):
-        steps[0].append(f"starts_with({part}, '[') as l{place}")
+    texts_of, shorts, values = [], [], []
+    for place, (part, needs) in enumerate(zip(parts, source.needs, strict=True)):
+        texts_of.append(f"starts_with({part.json}, '[') as l{place}")
         if "x" in needs:
-            steps[0].append(f"{scalar_held(part, spelled)} as x{place}")
+            texts_of.append(f"{scalar_held(part.json, part.spelled)} as x{place}")
         if needs - {"x", "o"}:
-            steps[0].append(f"{scalar_text(part, spelled)} as t{place}")
+            texts_of.append(f"{scalar_text(part.json, part.spelled)} as t{place}")
         if needs & {"e", "d", "u"}:
-            steps[1].append(f"{_SHORT.replace('#', str(place))} as e{place}")
-        steps[2] += [
+            shorts.append(f"{_SHORT.replace('#', str(place))} as e{place}")
+        values += [
             f"{_VALUES[letter].replace('#', str(place))} as {letter}{place}"
             for letter in sorted(needs)
         ]
-    select = f"select {', '.join([*columns, *steps[0]])} {rows}"
-    if steps[1]:
-        select = f"select *, {', '.join(steps[1])} from ({select})"
-    return f"select {', '.join([*columns, *steps[2]])} from ({select})"
+    valued = select([*columns, *texts_of], rows)
+    if shorts:
+        valued = select(["*", *shorts], f"({valued})")
+    return select([*columns, *values], f"({valued})")
 
 
 _NUMBER = f"regexp_full_match(t#, '{PLAIN}')"
 _FITS = f"regexp_full_match(t#, '{FITS}')"
 _PRICE = f"regexp_full_match(t#, '{PRICE}')"
 _SHORT = f"case when regexp_full_match(t#, '{SHORT}') then t#::decimal(18, 6) end"
+# fmt: off
 _VALUES = {
     "x": "x#",
     "e": "e#",
     "d": f"case when e# is null then case when {_FITS} then t#::decimal(38, 18) end end",
     "v": f"case when {_PRICE} then t#::decimal(18, 9) * weight::decimal(5, 0) end",
     "o": "coalesce(l#, false)",
-    "u": f"case when e# is not null then false when l# then true else coalesce({_NUMBER} and not {_FITS}, false) end",
+    "u": "case when e# is not null then false when l# then true"
+         f" else coalesce({_NUMBER} and not {_FITS}, false) end",
     "q": f"coalesce(l# or ({_NUMBER} and (weight is null or not {_PRICE})), false)",
 }
+# fmt: on
 """The columns of a field #, of its held value x, of its text t, and whether it is a list l."""

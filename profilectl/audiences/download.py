@@ -1,7 +1,6 @@
-"""An audience as a file: the platform's download (a CSV row an identity), JSON lines, or a ZIP with
-a manifest.
+"""An audience as a file, in the form of the platform's download (domain.md 11.2 "Download").
 
-The form is that of domain.md 11.2 ("Download").
+It is CSV with a row for each identity, JSON lines, or a ZIP with the CSV and a manifest.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import orjson
 
-from profilectl.audiences.actions import audience_named, members_of
+from profilectl.audiences.actions import Document, audience_named, members_of
 from profilectl.files.whole_file import whole_file
 
 HEADER = ("mpid", "scanned_timestamp_ms", "identity_value", "identity_type")
@@ -26,44 +25,43 @@ HEADER = ("mpid", "scanned_timestamp_ms", "identity_value", "identity_type")
 def export_audience(
     path: Path, name: str, output: Path | None, form: str, *, wait_s: float = 0
 ) -> int:
-    """Write the members of an audience to a file (standard output where None) and return how many.
+    """Write the members of an audience to a file, and return how many they are.
 
-    form: csv, jsonl or zip.
-
-    Raises UsageError where there is no such audience, InputRefused where the output cannot be.
+    Without `output`, they go to standard output; `form` is csv, jsonl or zip. Raises UsageError
+    where there is no such audience, InputRefused where the output cannot be written.
     """
     audience = audience_named(path, name, wait_s=wait_s)
-    found = list(members_of(path, name, wait_s=wait_s))
+    members = list(members_of(path, name, wait_s=wait_s))
     if output is None:
-        _write(sys.stdout.buffer, audience, found, form)
+        _write(sys.stdout.buffer, audience, members, form=form)
         sys.stdout.buffer.flush()
     else:
         with whole_file(output, "-o") as out:
-            _write(out, audience, found, form)
-    return len(found)
+            _write(out, audience, members, form=form)
+    return len(members)
 
 
-def _write(out: BinaryIO, audience: dict[str, Any], found: list[dict[str, Any]], form: str) -> None:
+def _write(out: BinaryIO, audience: Document, members: list[Document], *, form: str) -> None:
     if form == "zip":
-        _write_zip(out, audience, found)
+        _write_zip(out, audience, members)
     else:
-        out.writelines(_json_lines(found) if form == "jsonl" else _csv_lines(audience, found))
+        out.writelines(_json_lines(members) if form == "jsonl" else _csv_lines(audience, members))
 
 
-def _json_lines(found: list[dict[str, Any]]) -> Iterator[bytes]:
-    for one in found:
-        yield orjson.dumps(one) + b"\n"
+def _json_lines(members: list[Document]) -> Iterator[bytes]:
+    for member in members:
+        yield orjson.dumps(member) + b"\n"
 
 
-def _csv_lines(audience: dict[str, Any], found: list[dict[str, Any]]) -> Iterator[bytes]:
+def _csv_lines(audience: Document, members: list[Document]) -> Iterator[bytes]:
     scanned = audience["refreshed_ms"] or 0
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(HEADER)
-    for one in found:
+    for member in members:
         writer.writerows(
-            (one["mpid"], scanned, value, kind)
-            for kind, values in one["identities"].items()
+            (member["mpid"], scanned, value, kind)
+            for kind, values in member["identities"].items()
             for value in values
         )
         yield text.getvalue().encode()
@@ -72,21 +70,21 @@ def _csv_lines(audience: dict[str, Any], found: list[dict[str, Any]]) -> Iterato
     yield text.getvalue().encode()
 
 
-def _write_zip(out: BinaryIO, audience: dict[str, Any], found: list[dict[str, Any]]) -> None:
+def _write_zip(out: BinaryIO, audience: Document, members: list[Document]) -> None:
     stamp = time.strftime("%Y%m%d%H%M%S", time.gmtime((audience["refreshed_ms"] or 0) / 1000))
-    plain = "".join(one if one.isalnum() else "_" for one in audience["name"])
+    plain = "".join(letter if letter.isalnum() else "_" for letter in audience["name"])
     inner = f"{audience['audience_id']}_{plain}_{stamp}.csv"
-    kinds = list(dict.fromkeys(kind for one in found for kind in one["identities"]))
-    rows = sum(len(values) for one in found for values in one["identities"].values())
+    kinds = list(dict.fromkeys(kind for member in members for kind in member["identities"]))
+    rows = sum(len(values) for member in members for values in member["identities"].values())
     manifest = {
         "archive_name": f"{audience['audience_id']}_{plain}_{stamp}.zip",
         "id": audience["audience_id"],
         "audience_ids": [audience["audience_id"]],
         "included_identities": kinds,
-        "total_profiles": len(found),
+        "total_profiles": len(members),
         "total_rows": rows,
         "files": [inner],
     }
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(inner, b"".join(_csv_lines(audience, found)))
+        archive.writestr(inner, b"".join(_csv_lines(audience, members)))
         archive.writestr("manifest.json", orjson.dumps(manifest, option=orjson.OPT_INDENT_2))

@@ -1,8 +1,8 @@
 """How many events of each kind every profile has.
 
-What is cheap is tested first (type, name, time): a scan of those columns costs so little that every
-kind has its own, which is twice as fast as one with a test for each. Kinds that differ in their
-conditions only share it, and read the JSON of an event once. Times are milliseconds.
+Cheap tests come first (type, name, time): a scan of those columns costs so little that every kind
+has its own, which is twice as fast as one scan with a test for each. Kinds that differ in their
+conditions only share a scan, and read the JSON of an event once. Times are in milliseconds.
 """
 
 from __future__ import annotations
@@ -18,69 +18,96 @@ from profilectl.rules.sql.quoting import quote_text
 from profilectl.rules.sql.values import by_double, time_passes
 from profilectl.rules.text.moments import Days
 from profilectl.rules.text.numbers import quantity
+from profilectl.store.segments import both
+from profilectl.store.statements import in_any, reading, select, texts
 
 Kind = tuple[EventCount, Days | None]
 """Events that are counted together, and how far back they count."""
 
+# How many events of a kind each profile has; of one kind, or of several that share a scan.
+COUNT = "select profile, count(*) as e0 from happened group by profile"
+COUNTS = "select profile, {columns} from tested group by profile"
+
+OPTED_OUT = """
+select profile
+from opt_out
+group by profile
+having arg_max(out, (at_ms, arrival, place))
+"""
+LAST_OPT_OUT = """
+select profile, unnest(arg_max({'out': out, 'at_ms': at_ms}, (at_ms, arrival, place)))
+from opt_out
+group by profile
+"""
+SAYS_OUT = "*, coalesce(json_extract_string(event, '/data/is_opted_out') = 'true', false) as out"
+
 
 def alike(kinds: Sequence[Kind]) -> list[list[Kind]]:
     """Return the kinds in groups that differ in their conditions only."""
-    found: dict[Kind, list[Kind]] = {}
+    groups: dict[Kind, list[Kind]] = {}
     for happened, lookback in kinds:
-        found.setdefault((replace(happened, where=""), lookback), []).append((happened, lookback))
-    return list(found.values())
+        without = replace(happened, where="")
+        groups.setdefault((without, lookback), []).append((happened, lookback))
+    return list(groups.values())
 
 
 def counted(kinds: Sequence[Kind], events: str, now_ms: int, *, once: bool = False) -> str:
-    """Return the SELECT of profile, e0, e1, ...: how many events of each kind; profiles without any
-    may be missing.
+    """Return the SELECT of profile, e0, e1, ...: how many events of each kind.
 
-    kinds: differing in their conditions only. events: the SQL of the relation of
-    audience_sql.Relations. once: of the one kind, whose number nobody asks for: the profile of each
-    event alone.
+    The kinds differ in their conditions only. Profiles without any event may be missing. `events`
+    is the SQL of the relation of membership_sql.Relations. With `once`, nobody asks for the number
+    of the one kind: then each event gives a row with its profile alone.
     """
-    cheap = _cheap(*kinds[0], now_ms)
+    cheap = both("", _cheap(*kinds[0], now_ms))
     conditions = [condition_read(kind.where) if kind.where else None for kind, _ in kinds]
     if not any(conditions):
-        return f"select profile{'' if once else ', count(*) as e0'} from {events} where {cheap}{'' if once else ' group by profile'}"
+        return _counted(events, cheap, once=once)
     paths = list(
-        dict.fromkeys(path for one in conditions if one for path in one.paths() if not path.walks)
+        dict.fromkeys(
+            path
+            for condition in conditions
+            if condition
+            for path in condition.paths()
+            if not path.walks
+        )
     )
-    listed = ", ".join(quote_text(json_path(path)) for path in paths)
-    parts = f", json_extract(event, [{listed}])::varchar[] as parts" if paths else ""
+    read = ["profile", "event"]
+    if paths:
+        read.append(f"json_extract(event, [{texts(map(json_path, paths))}])::varchar[] as parts")
     written = _Conditions({path: f"parts[{place}]" for place, path in enumerate(paths, start=1)})
-    tests = ", ".join(
-        f"{written.condition(one) if one else 'true'} as k{place}"
-        for place, one in enumerate(conditions)
-    )
-    tested = (
-        f"select profile, {tests} from (select profile, event{parts} from {events} where {cheap})"
-    )
+    tests = [
+        f"{written.condition(condition) if condition else 'true'} as k{place}"
+        for place, condition in enumerate(conditions)
+    ]
+    tested = f"({select(['profile', *tests], f'({select(read, events, cheap)})')})"
     if len(kinds) == 1:
-        return f"select profile{'' if once else ', count(*) as e0'} from ({tested}) where k0{'' if once else ' group by profile'}"
-    counts = ", ".join(
-        f"count(*) filter (where k{place}) as e{place}" for place in range(len(kinds))
-    )
-    found = " or ".join(f"k{place}" for place in range(len(kinds)))
-    return f"select profile, {counts} from ({tested}) where {found} group by profile"
+        return _counted(tested, "where k0", once=once)
+    places = range(len(kinds))
+    counts = ", ".join(f"count(*) filter (where k{place}) as e{place}" for place in places)
+    any_kind = both("", f"({in_any(f'k{place}' for place in places)})")
+    return reading(COUNTS.format(columns=counts), tested=select("*", tested, any_kind))
+
+
+def _counted(events: str, clause: str, *, once: bool) -> str:
+    """Return the SELECT of how many events each profile has; with `once`, of each event."""
+    happened = select("profile", events, clause)
+    return happened if once else reading(COUNT, happened=happened)
 
 
 def opted_out(events: str) -> str:
-    """Return the SELECT of the profiles that said last, by the time of the event, then by arrival,
-    to be out (domain.md 14).
+    """Return the SELECT of the profiles that said last to be out (domain.md 14).
+
+    The last is by the time of the event, then by arrival.
     """
-    return (
-        f"select profile from {events} where type = 'opt_out' group by profile"
-        " having arg_max(coalesce(json_extract_string(event, '/data/is_opted_out') = 'true', false), (at_ms, arrival, place))"
-    )
+    return reading(OPTED_OUT, opt_out=select(SAYS_OUT, events, "where type = 'opt_out'"))
 
 
 def opt_outs(events: str) -> str:
-    """Return the SELECT of what everybody said last of it: profile, out, at_ms. Who never said
-    anything is not in it.
+    """Return the SELECT of what everybody said last of opting out: profile, out, at_ms.
+
+    Profiles that never said anything are not in it.
     """
-    last = "arg_max({'out': coalesce(json_extract_string(event, '/data/is_opted_out') = 'true', false), 'at_ms': at_ms}, (at_ms, arrival, place))"
-    return f"select profile, unnest({last}) from {events} where type = 'opt_out' group by profile"
+    return reading(LAST_OPT_OUT, opt_out=select(SAYS_OUT, events, "where type = 'opt_out'"))
 
 
 def _cheap(kind: EventCount, lookback: Days | None, now_ms: int) -> str:
@@ -91,7 +118,14 @@ def _cheap(kind: EventCount, lookback: Days | None, now_ms: int) -> str:
     if kind.name is not None:
         tests.append(f"coalesce(lower(name) = {quote_text(fold(kind.name))}, false)")
     if kind.when:
-        tests.append(time_passes("at_ms", kind.when.operator, kind.when.operands, now_ms))
+        tests.append(
+            time_passes(
+                "at_ms",
+                operator=kind.when.operator,
+                operands=kind.when.operands,
+                now_ms=now_ms,
+            )
+        )
     if lookback:
         tests.append(f"at_ms > {now_ms - lookback.ms}")
     return f"({' and '.join(tests) or 'true'})"
@@ -108,10 +142,12 @@ class _Conditions(EventSql):
         return self.parts.get(path) or super().part(path)
 
     def _node(self, node: Node) -> str:
-        if isinstance(node, Compared) and node.literal.number and not node.path.walks:
-            # Whatever is clear as a double needs not be spelled out: digits are compared where the
-            # doubles are the same.
-            part, number = self.part(node.path), quantity(node.literal.text)
-            exact = number_compared(self.spelled(node.path), node.operator, number)
-            return f"case when regexp_matches({part}, '^[-0-9]') then {by_double(part, node.operator, number, exact)} else {super()._node(node)} end"
-        return super()._node(node)
+        if not (isinstance(node, Compared) and node.literal.number and not node.path.walks):
+            return super()._node(node)
+        # A number that is clear as a double need not be spelled out: digits are compared only
+        # where the doubles are the same.
+        part, number = self.part(node.path), quantity(node.literal.text)
+        exact = number_compared(self.spelled(node.path), node.operator, number)
+        doubles = by_double(part, sign=node.operator, number=number, exact=exact)
+        is_number = f"regexp_matches({part}, '^[-0-9]')"
+        return f"case when {is_number} then {doubles} else {super()._node(node)} end"

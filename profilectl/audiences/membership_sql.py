@@ -1,13 +1,13 @@
-"""Who is in which audience, for all profiles at once: membership.py as one SELECT.
+"""Who is in which audience, for all profiles at once: rules/membership.py as one SELECT.
 
-1. From the events, once for all audiences: how many of each kind that criteria name every profile has (counted0, ...), and
-   who has opted out.
-2. From the other fields of batches, once: the consent in force, the last attribution, the last place (said); and the last
-   value of each field of each device, tested (device).
+1. The events are read once for all audiences: how many of each kind that criteria name every
+   profile has (counted0, ...), and who has opted out.
+2. The other fields of batches are read once: the consent in force, the last attribution, the last
+   place (said); and the last value of each field of each device, tested (device).
 3. Each audience joins what its own criteria read to the profiles, and is one test of such a row.
 
-What no criterion reads is not made. Relations and their columns are those of Relations. Times are
-milliseconds.
+What no criterion reads is not made. The relations and their columns are those of Relations. Times
+are in milliseconds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from profilectl.audiences.batch_fields_sql import (
     near_holds,
     said,
 )
-from profilectl.audiences.event_counts_sql import alike, counted, opted_out
+from profilectl.audiences.event_counts_sql import Kind, alike, counted, opted_out
 from profilectl.rules.criteria import tree as criteria
 from profilectl.rules.criteria.tree import (
     All,
@@ -40,52 +40,85 @@ from profilectl.rules.sql.identities import ENVIRONMENT_CODE
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
 from profilectl.rules.sql.values import compared, passes, passes_held, time_passes
 from profilectl.rules.text.moments import Days
+from profilectl.store.segments import both
+from profilectl.store.statements import (
+    among,
+    is_in,
+    reading_once,
+    select,
+    stepwise,
+    texts,
+    union_all,
+)
+
+# Memberships as they are now against those before. A profile that is gone has left.
+CHANGES = """
+select coalesce(now_in.audience, before_in.audience) as audience,
+       coalesce(now_in.profile, before_in.profile) as profile,
+       case when before_in.profile is null then 'entered' else 'left' end as change
+from now_in
+full join before_in
+  on now_in.profile = before_in.profile and now_in.audience = before_in.audience
+where now_in.profile is null or before_in.profile is null
+"""
+
+# A profile is in an audience if its criteria hold and it has not opted out.
+CHOSEN = "select {columns} from person anti join opted on opted.profile = person.profile"
+
+# Whom consent speaks against: settled says no, or it says nothing and doubtful does.
+AGAINST = """
+select audience, profile, settled is not null as sure
+from judged
+where settled is false or (settled is null and doubtful)
+"""
+JUDGED = "select people.profile, {columns} from people"
+NESTED = "select profile, {columns} from barred_from group by profile"
+JOINED = "select profile, {columns} from member group by profile"
 
 
 @dataclass(frozen=True, slots=True)
 class AudienceToEvaluate:
-    """An audience to evaluate.
-
-    lookback: of a real-time one, how far back events count; None: as far as they are kept.
-    """
+    """An audience to evaluate."""
 
     name: str
+    """Its name."""
     tree: Criterion
+    """Its criteria."""
     lookback: Days | None = None
+    """How far back events count for a real-time audience; None: as far as they are kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Relations:
-    """The relations to read, by name. Columns (each profile is a row of person once):
-
-    person: profile, environment UTINYINT (0 production, 1 development), first_seen_ms, last_seen_ms, i_<type> VARCHAR[] of
-        each type and v<n> VARCHAR (held, values.py) of the n-th key of needs(audiences)
-    event: profile, arrival, place, type, name, at_ms, event (compact JSON of the whole event); with every opt_out event,
-        however old
-    rest: profile, arrival, speaks_of_consent BOOLEAN, rest (compact JSON of the batch's other fields)
-    member: profile, audience VARCHAR (its name): memberships as they are
-    touched: profile; only those are evaluated. None: everybody
-    """
+    """The relations to read, by name; each profile is one row of person."""
 
     person: str = "person"
+    """profile, environment UTINYINT (0 production, 1 development), first_seen_ms, last_seen_ms,
+    i_<type> VARCHAR[] of each type, v<n> VARCHAR (held) of the n-th key of needs(audiences)."""
     event: str = "event"
+    """profile, arrival, place, type, name, at_ms, event (compact JSON of the whole event); with
+    every opt-out event, however old."""
     rest: str = "rest"
+    """profile, arrival, speaks_of_consent BOOLEAN, rest (compact JSON: other fields of a batch)."""
     member: str = "member"
+    """profile, audience VARCHAR (its name): memberships as they are."""
     touched: str | None = None
+    """profile: only those are evaluated; None: everybody."""
 
     def of(self, name: str) -> str:
         """Return the SQL of a relation, of the profiles that are evaluated."""
         relation = quote_identifier(name)
         if self.touched is None:
             return relation
-        return f"(from {relation} where profile in (select profile from {quote_identifier(self.touched)}))"
+        return f"({select('*', relation, both('', among(quote_identifier(self.touched))))})"
 
 
 def needs(audiences: Iterable[AudienceToEvaluate]) -> Reads:
-    """Say what the relations must hold for some audiences: v0, v1, ... are its attributes, in that
-    order.
+    """Return what the relations must hold for some audiences.
+
+    v0, v1, ... are its attributes, in that order.
     """
-    return criteria.reads(*(one.tree for one in audiences))
+    return criteria.reads(*(audience.tree for audience in audiences))
 
 
 def members(
@@ -96,146 +129,140 @@ def members(
     An audience that refers to others reads their memberships from the member relation: evaluate
     those first (criteria.order_of_evaluation). An opted-out profile is in none.
     """
-    return _MembershipWriter(audiences, now_ms, relations or Relations()).members()
+    return _writer_of(audiences, now_ms, relations or Relations()).members()
 
 
 def changes(
     audiences: Sequence[AudienceToEvaluate], now_ms: int, relations: Relations | None = None
 ) -> str:
-    """Return the SELECT of what changed against the member relation: audience, profile, change
-    (entered or left).
+    """Return the SELECT of what changed against the member relation: audience, profile, change.
 
-    Only of these audiences, and of the touched profiles where there are such; a profile that is
-    gone has left.
+    The change is entered or left. Only these audiences are looked at, and only the touched
+    profiles, if there are such; a profile that is gone has left.
     """
-    given = relations or Relations()
-    names = ", ".join(quote_text(one.name) for one in audiences)
-    return (
-        f"with now_in as ({members(audiences, now_ms, given)}),"
-        f" before_in as (select distinct audience, profile from {given.of(given.member)} where audience in ({names}))"
-        " select coalesce(now_in.audience, before_in.audience) as audience, coalesce(now_in.profile, before_in.profile) as profile,"
-        " case when before_in.profile is null then 'entered' else 'left' end as change"
-        " from now_in full join before_in on now_in.profile = before_in.profile and now_in.audience = before_in.audience"
-        " where now_in.profile is null or before_in.profile is null"
+    read = relations or Relations()
+    names = both("", is_in("audience", texts(audience.name for audience in audiences)))
+    return stepwise(
+        CHANGES,
+        remembered=(),
+        now_in=members(audiences, now_ms, read),
+        before_in=select("distinct audience, profile", read.of(read.member), names),
     )
 
 
 def withdrawn(
     audiences: Sequence[AudienceToEvaluate], rest: str, people: str, barred: str | None = None
 ) -> str:
-    """Return the SELECT of whom consent speaks against: audience (its name), profile, sure
-    (membership.settled says no) or not (it says nothing, and membership.doubtful does).
+    """Return the SELECT of whom consent speaks against: audience (its name), profile, sure.
 
-    rest: the relation of Relations; people: the SQL of the profiles that are looked at; barred: the
-    relation of these same columns of the audiences that the criteria refer to.
+    It is sure if membership.settled says no, and not sure if that says nothing and
+    membership.doubtful does. `rest` is the relation of Relations; `people` is the SQL of the
+    profiles that are looked at; `barred` is a relation of the same columns, of the audiences that
+    the criteria refer to.
     """
     reads = replace(needs(audiences), attribution=(), place=False)
-    steps = {"people": f"select distinct profile from {people}"}
+    steps = {"people": select("distinct profile", people)}
     if reads.consents:
-        steps["said"] = said(
-            reads, f"(from {quote_identifier(rest)} where profile in (select profile from people))"
-        )
+        among_people = select("*", quote_identifier(rest), both("", among("people")))
+        steps["said"] = said(reads, f"({among_people})")
     if reads.audiences and barred:
-        matches = [f"lower(audience) = {quote_text(fold(name))}" for name in reads.audiences]
-        flags = ", ".join(
-            f"bool_or({one} and sure) as s{place}, bool_or({one}) as d{place}"
-            for place, one in enumerate(matches)
-        )
-        steps["nested"] = (
-            f"select profile, {flags} from {quote_identifier(barred)} group by profile"
-        )
-    joins = "".join(
-        f" left join {name} on {name}.profile = people.profile"
-        for name in steps
-        if name != "people"
-    )
-    told = ", ".join(f"{name} as materialized ({select})" for name, select in steps.items())
-    selects = [
-        f"select {quote_text(one.name)} as audience, profile, settled is not null as sure from (select people.profile, {_settled(one.tree, reads, 'nested' in steps)}"
-        f" as settled, {_doubtful(one.tree, reads, 'nested' in steps)} as doubtful from people{joins}) where settled is false or (settled is null and doubtful)"
-        for one in audiences
-    ]
-    return f"with {told} {' union all '.join(selects)}"
-
-
-def _settled(tree: Criterion, reads: Reads, nested: bool) -> str:
-    """Return the SQL of membership.settled over a row of what was said; null where the matter is
-    not settled.
-    """
-    match tree:
-        case All() | AnyOf():
-            word = " and " if isinstance(tree, All) else " or "
-            return "(" + word.join(_settled(one, reads, nested) for one in tree.parts) + ")"
-        case Not():
-            return f"(not {_settled(tree.part, reads, nested)})"
-        case Consent():
-            return consent_holds(tree, reads)
-        case InAudience() if nested:
-            return f"(case when nested.s{reads.audiences.index(tree.name)} then false end)"
-    return "null::boolean"
-
-
-def _doubtful(tree: Criterion, reads: Reads, nested: bool, wanted: bool = True) -> str:
-    """Return the SQL of membership.doubtful over a row of what was said; never null."""
-    match tree:
-        case All() | AnyOf():
-            return (
-                "(" + " or ".join(_doubtful(one, reads, nested, wanted) for one in tree.parts) + ")"
-            )
-        case Not():
-            return _doubtful(tree.part, reads, nested, not wanted)
-        case Consent():
-            return f"(not {consent_holds(tree, reads)})" if wanted else consent_holds(tree, reads)
-        case InAudience() if nested and wanted:
-            return f"coalesce(nested.d{reads.audiences.index(tree.name)}, false)"
-    return "false"
-
-
-class _MembershipWriter:
-    """Writes the SELECT. Each thing that criteria read has a column of its own, by its place in
-    Reads.
-    """
-
-    def __init__(
-        self, audiences: Sequence[AudienceToEvaluate], now_ms: int, relations: Relations
-    ) -> None:
-        self.audiences = audiences
-        self.now_ms = now_ms
-        self.relations = relations
-        self.reads = needs(audiences)
-        found = [
-            (one, audience.lookback)
-            for audience in audiences
-            for one in criteria.leaves(audience.tree)
+        steps["barred_from"] = select("*", quote_identifier(barred))
+        steps["nested"] = NESTED.format(columns=", ".join(_flags(reads)))
+    joins = [_join(name, "people") for name in ("said", "nested") if name in steps]
+    parts = []
+    for audience in audiences:
+        judgement = _Judgement(reads, nested="nested" in steps)
+        columns = [
+            f"{quote_text(audience.name)} as audience",
+            f"{judgement.settled(audience.tree)} as settled",
+            f"{judgement.doubtful(audience.tree)} as doubtful",
         ]
-        # Whatever is asked of their number, events of the same kind are counted once.
-        kinds = list(
-            dict.fromkeys(
-                (_kind(one), lookback) for one, lookback in found if isinstance(one, EventCount)
-            )
-        )
-        self.groups = alike(kinds)
-        asked = {
-            (_kind(one), lookback)
-            for one, lookback in found
-            if isinstance(one, EventCount) and (one.operator, one.counts) != ("at_least", (1,))
-        }
-        # Where all that is asked is whether there is one, nothing is counted.
-        self.once = {some[0] for some in self.groups if len(some) == 1} - asked
-        self.column = {
-            kind: (f"counted{group}", f"e{place}")
-            for group, some in enumerate(self.groups)
-            for place, kind in enumerate(some)
-        }
-        self.devices = list(
-            dict.fromkeys(
-                one
-                for one, _ in found
-                if isinstance(one, Comparison) and one.field.kind == "device"
-            )
-        )
+        judged = " ".join([JUDGED.format(columns=", ".join(columns)), *joins])
+        parts.append(f"({stepwise(AGAINST, remembered=(), judged=judged)})")
+    return reading_once(union_all(parts), **steps)
+
+
+def _flags(reads: Reads) -> list[str]:
+    """Return the columns that say from which audiences a profile is barred, and if that is sure."""
+    flags = []
+    for place, name in enumerate(reads.audiences):
+        is_it = f"lower(audience) = {quote_text(fold(name))}"
+        flags += [f"bool_or({is_it} and sure) as s{place}", f"bool_or({is_it}) as d{place}"]
+    return flags
+
+
+def _join(step: str, rows: str) -> str:
+    """Return the clause that joins a step to rows by their profile."""
+    return f"left join {step} on {step}.profile = {rows}.profile"
+
+
+@dataclass(frozen=True, slots=True)
+class _Judgement:
+    """Writes the SQL of what consent alone says of criteria."""
+
+    reads: Reads
+    """What the criteria read, in the order of the columns of `said`."""
+    nested: bool
+    """Whether `nested` is joined: who is barred from audiences that the criteria refer to."""
+
+    def settled(self, tree: Criterion) -> str:
+        """Return the SQL of membership.settled; null where the matter is not settled."""
+        match tree:
+            case All() | AnyOf():
+                word = " and " if isinstance(tree, All) else " or "
+                return "(" + word.join(map(self.settled, tree.parts)) + ")"
+            case Not():
+                return f"(not {self.settled(tree.part)})"
+            case Consent():
+                return consent_holds(tree, self.reads)
+            case InAudience() if self.nested:
+                place = self.reads.audiences.index(tree.name)
+                return f"(case when nested.s{place} then false end)"
+        return "null::boolean"
+
+    def doubtful(self, tree: Criterion, to_hold: bool = True) -> str:
+        """Return the SQL of membership.doubtful; never null.
+
+        `to_hold` is whether the criteria are to hold.
+        """
+        match tree:
+            case All() | AnyOf():
+                parts = (self.doubtful(part, to_hold) for part in tree.parts)
+                return "(" + " or ".join(parts) + ")"
+            case Not():
+                return self.doubtful(tree.part, not to_hold)
+            case Consent():
+                holds = consent_holds(tree, self.reads)
+                return f"(not {holds})" if to_hold else holds
+            case InAudience() if self.nested and to_hold:
+                return f"coalesce(nested.d{self.reads.audiences.index(tree.name)}, false)"
+        return "false"
+
+
+@dataclass(frozen=True, slots=True)
+class _MembershipWriter:
+    """Writes the SELECT of who is in which audience.
+
+    Each thing that criteria read has a column of its own, by its place in Reads.
+    """
+
+    audiences: Sequence[AudienceToEvaluate]
+    """The audiences to evaluate."""
+    now_ms: int
+    """The time they are evaluated as of."""
+    relations: Relations
+    """The relations to read."""
+    reads: Reads
+    """What the criteria of all of them read."""
+    groups: list[list[Kind]]
+    """The kinds of events that are counted; each group shares a scan."""
+    once: set[Kind]
+    """The kinds for which criteria only ask whether there is one: they are not counted."""
+    devices: list[Comparison]
+    """The tests of devices, in the order of the columns of the step device."""
 
     def members(self) -> str:
+        """Return the SELECT of audience, profile."""
         of = self.relations.of
         steps = {"opted": opted_out(of(self.relations.event))}
         for group, kinds in enumerate(self.groups):
@@ -248,95 +275,134 @@ class _MembershipWriter:
             steps["device"] = devices(self.devices, of(self.relations.rest), self.now_ms)
         if self.reads.audiences:
             steps["joined"] = self._joined()
-        told = ", ".join(f"{name} as materialized ({select})" for name, select in steps.items())
-        return f"with {told} {' union all '.join(self._one(audience, list(steps)[1:]) for audience in self.audiences)}"
+        parts = [self._chosen(audience, list(steps)[1:]) for audience in self.audiences]
+        return reading_once(union_all(parts), **steps)
 
-    def _one(self, audience: AudienceToEvaluate, steps: Sequence[str]) -> str:
-        """Return the SELECT of one audience: it joins what its own criteria read, and the cheap
-        ones narrow it first.
+    def _chosen(self, audience: AudienceToEvaluate, steps: Sequence[str]) -> str:
+        """Return the SELECT of one audience.
+
+        It joins what its own criteria read, and the cheap ones narrow it first.
         """
         test = self._sql(audience.tree, audience.lookback)
-        wanted = {self._step(one, audience.lookback) for one in criteria.leaves(audience.tree)}
-        joins = "".join(
-            f" left join {name} on {name}.profile = person.profile"
-            for name in steps
-            if name in wanted
-        )
-        return (
-            f"select {quote_text(audience.name)} as audience, person.profile from {self.relations.of(self.relations.person)} as person"
-            f" anti join opted on opted.profile = person.profile{joins} where {test}"
-        )
+        read = {self._step(leaf, audience.lookback) for leaf in criteria.leaves(audience.tree)}
+        columns = f"{quote_text(audience.name)} as audience, person.profile"
+        person = select("*", self.relations.of(self.relations.person))
+        chosen = [
+            CHOSEN.format(columns=columns),
+            *(_join(step, "person") for step in steps if step in read),
+            both("", test),
+        ]
+        return f"({stepwise(' '.join(chosen), remembered=(), person=person)})"
 
     def _step(self, leaf: Criterion, lookback: Days | None) -> str:
-        """Return the step that makes what a criterion reads beside the person, as a row to join;
-        "": none.
-        """
+        """Return the step that makes what a criterion reads beside the person; "": none."""
         match leaf:
             case EventCount():
-                return (
-                    ""
-                    if (_kind(leaf), lookback) in self.once
-                    else self.column[_kind(leaf), lookback][0]
-                )
+                kind = (_kind(leaf), lookback)
+                return "" if kind in self.once else self._column(kind)[0]
             case InAudience():
                 return "joined"
             case Comparison():
                 return {"device": "device", "attribution": "said"}.get(leaf.field.kind, "")
         return "said"
 
+    def _column(self, kind: Kind) -> tuple[str, str]:
+        """Return the step and the column in which a kind of events is counted."""
+        for group, kinds in enumerate(self.groups):
+            if kind in kinds:
+                return f"counted{group}", f"e{kinds.index(kind)}"
+        raise KeyError(kind)
+
     def _joined(self) -> str:
-        names = ", ".join(
+        columns = ", ".join(
             f"bool_or(lower(audience) = {quote_text(fold(name))}) as m{place}"
             for place, name in enumerate(self.reads.audiences)
         )
-        return f"select profile, {names} from {self.relations.of(self.relations.member)} group by profile"
+        member = select("*", self.relations.of(self.relations.member))
+        return stepwise(JOINED.format(columns=columns), remembered=(), member=member)
 
     def _sql(self, tree: Criterion, lookback: Days | None) -> str:
         """Return the SQL of a criterion over the joined row; never null."""
         match tree:
             case All() | AnyOf():
                 word = " and " if isinstance(tree, All) else " or "
-                return "(" + word.join(self._sql(one, lookback) for one in tree.parts) + ")"
+                return "(" + word.join(self._sql(part, lookback) for part in tree.parts) + ")"
             case Not():
                 return f"(not {self._sql(tree.part, lookback)})"
             case Comparison():
                 return self._test(tree)
             case EventCount():
-                step, column = self.column[_kind(tree), lookback]
-                if (_kind(tree), lookback) in self.once:
-                    return f"(person.profile in (select profile from {step}))"
-                count = f"coalesce({step}.{column}, 0)"
-                return compared(
-                    [count] * len(tree.counts), tree.operator, list(map(str, tree.counts))
-                )
+                return self._happened(tree, lookback)
             case Consent():
                 return consent_holds(tree, self.reads)
             case InAudience():
                 return f"coalesce(joined.m{self.reads.audiences.index(tree.name)}, false)"
         return near_holds(tree)
 
+    def _happened(self, tree: EventCount, lookback: Days | None) -> str:
+        step, column = self._column((_kind(tree), lookback))
+        if (_kind(tree), lookback) in self.once:
+            return f"({is_in('person.profile', select('profile', step))})"
+        count = f"coalesce({step}.{column}, 0)"
+        return compared([count] * len(tree.counts), tree.operator, list(map(str, tree.counts)))
+
     def _test(self, tree: Comparison) -> str:
         field, operator, operands = tree.field, tree.operator, criteria.sought(tree)
+        now_ms = self.now_ms
         match field.kind:
             case "attribute":
-                return passes_held(
-                    f"person.v{self.reads.attributes.index(field.name)}",
-                    operator,
-                    operands,
-                    self.now_ms,
-                )
+                column = f"person.v{self.reads.attributes.index(field.name)}"
+                return passes_held(column, operator=operator, operands=operands, now_ms=now_ms)
             case "identity":
-                test = passes("one", operator, operands, self.now_ms)
-                return f"coalesce(len(list_filter(person.i_{field.name}, lambda one: {test})) > 0, false)"
+                test = passes("held", operator=operator, operands=operands, now_ms=now_ms)
+                held = f"list_filter(person.i_{field.name}, lambda held: {test})"
+                return f"coalesce(len({held}) > 0, false)"
             case "device":
                 return f"coalesce(device.d{self.devices.index(tree)}, false)"
             case "attribution":
-                return passes(attribution_text(field.name), operator, operands, self.now_ms)
+                return passes(
+                    attribution_text(field.name),
+                    operator=operator,
+                    operands=operands,
+                    now_ms=now_ms,
+                )
             case "environment":
                 return f"(person.environment = {ENVIRONMENT_CODE[str(operands[0])]})"
-        return time_passes(f"person.{field.kind}_ms", operator, operands, self.now_ms)
+        return time_passes(
+            f"person.{field.kind}_ms", operator=operator, operands=operands, now_ms=now_ms
+        )
+
+
+def _writer_of(
+    audiences: Sequence[AudienceToEvaluate], now_ms: int, relations: Relations
+) -> _MembershipWriter:
+    leaves = [
+        (leaf, audience.lookback)
+        for audience in audiences
+        for leaf in criteria.leaves(audience.tree)
+    ]
+    counts = [(leaf, lookback) for leaf, lookback in leaves if isinstance(leaf, EventCount)]
+    # Events of the same kind are counted once, no matter what is asked of their number.
+    groups = alike(list(dict.fromkeys((_kind(leaf), lookback) for leaf, lookback in counts)))
+    numbered = {
+        (_kind(leaf), lookback)
+        for leaf, lookback in counts
+        if (leaf.operator, leaf.counts) != ("at_least", (1,))
+    }
+    devices_tested = dict.fromkeys(
+        leaf for leaf, _ in leaves if isinstance(leaf, Comparison) and leaf.field.kind == "device"
+    )
+    return _MembershipWriter(
+        audiences=audiences,
+        now_ms=now_ms,
+        relations=relations,
+        reads=needs(audiences),
+        groups=groups,
+        once={kinds[0] for kinds in groups if len(kinds) == 1} - numbered,
+        devices=list(devices_tested),
+    )
 
 
 def _kind(tree: EventCount) -> EventCount:
-    """Return the kind of events that are counted, whatever is asked of their number."""
+    """Return the kind of events that are counted, without what is asked of their number."""
     return replace(tree, operator="at_least", counts=(1,))

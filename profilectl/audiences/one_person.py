@@ -1,11 +1,10 @@
-"""Where one person stands: the calculated attributes, the audiences and until when (domain.md
-11.2).
-"""
+"""The standing of one person: calculated attributes, audiences and until when (domain.md 11.2)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from profilectl.profiles.activity import Activity, AudienceMembership, Standing, Touch
 from profilectl.profiles.played import activities
@@ -21,160 +20,223 @@ from profilectl.rules.priority import CONSENT_SOURCES
 from profilectl.rules.retention import Clocks, clocks_of
 from profilectl.rules.text.values import Value
 from profilectl.store.definitions import Defined, audiences, calculations
+from profilectl.store.statements import select
 from profilectl.store.store import OpenStore
+
+Values = dict[int, dict[str, str | None]]
+"""The held values of calculated attributes, by profile and name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Definitions:
-    """What a store defines, read: audiences by number, the tables of the calculated attributes by
-    name; windowed: those whose values change as time passes.
-    """
+    """What a store defines."""
 
     audiences: dict[int, Defined]
+    """The audiences, by number."""
     definitions: dict[str, dict[str, object]]
+    """The calculated attributes as the configuration has them, by name."""
     windowed: Sequence[Definition] = ()
+    """The calculated attributes whose values change as time passes."""
+
+
+class _Membership(NamedTuple):
+    """A membership, as the store has it."""
+
+    audience: int
+    """The number of the audience."""
+    since_ms: int
+    """Since when."""
+
+
+class _Seen(NamedTuple):
+    """A person as a workspace sees one."""
+
+    person: PersonFacts
+    """What audiences are decided on."""
+    activity: Activity
+    """What it follows from."""
 
 
 def known_to(store: OpenStore) -> Definitions:
     """Return what a store defines."""
-    every = [one.definition for one in calculations(store)]
-    windowed = [one for one in every if one.within_ms is not None and not one.draft]
+    every = [each.definition for each in calculations(store)]
     return Definitions(
-        {one.number: one for one in audiences(store)},
-        {one.name: one.as_table() for one in every},
-        windowed,
+        audiences={each.number: each for each in audiences(store)},
+        definitions={each.name: each.as_table() for each in every},
+        windowed=[each for each in every if each.within_ms is not None and not each.draft],
     )
 
 
 def standing_of(profiles: Profiles, activity: Activity, now_ms: int) -> Standing:
-    """Return where a person stands; of the state that `profiles` reads."""
+    """Return the standing of a person, in the state that `profiles` reads."""
     return standings_of(profiles, [activity], now_ms)[0]
 
 
 def standings_of(
     profiles: Profiles, people: Sequence[Activity], now_ms: int, known: Definitions | None = None
 ) -> list[Standing]:
-    """Return where each of some people stands; of the state that `profiles` reads.
+    """Return the standing of each of some people, in the state that `profiles` reads.
 
-    known: what its store defines, if it is known.
+    `known` is what its store defines, if the caller has read it.
     """
-    scratch = profiles.store.scratch
-    where = profiles.where([one.profile for one in people]).partition(" and arrival")[0]
-    values: dict[int, dict[str, str | None]] = {}
-    if profiles.store.calculated():
-        for profile, name, held in scratch.rows(
-            f"select profile, name, held from store.calculated {where}"
-        ):
-            values.setdefault(profile, {})[name] = held
-    found: dict[int, list[tuple[int, int]]] = {}
-    if profiles.until is None:
-        for profile, number, since_ms in scratch.rows(
-            f"select profile, audience, since_ms from store.membership {where} order by audience"
-        ):
-            found.setdefault(profile, []).append((number, since_ms))
+    clause = profiles.where([person.profile for person in people]).partition(" and arrival")[0]
+    values = _values(profiles, clause)
+    memberships = _memberships(profiles, clause)
     if known is None:
-        known = known_to(profiles.store) if found or profiles.calculated else Definitions({}, {})
-    standings = []
+        needed = memberships or profiles.calculated
+        known = known_to(profiles.store) if needed else Definitions({}, {})
+    members = [person for person in people if person.profile in memberships]
+    elsewhere = _elsewhere(profiles, members, known, values=values)
     clocks = clocks_of(profiles.store.settings().stated)
-    elsewhere = _elsewhere(profiles, [one for one in people if one.profile in found], known, values)
+    standings = []
     for activity in people:
-        calculated = {
-            name: values.get(activity.profile, {}).get(name) for name in profiles.calculated
-        }
-        in_them = found.get(activity.profile, [])
-        memberships = []
+        calculated = _calculated(profiles, activity, values)
         out_ms = ages_out_ms(profiles, activity, clocks)
+        in_them = memberships.get(activity.profile, [])
+        held: list[AudienceMembership] = []
         if in_them and (out_ms is None or out_ms > now_ms):
-            person = person_of(activity, calculated), activity
+            own = _Seen(person_of(activity, calculated), activity)
             seen_in = {
-                one.audience.workspace: elsewhere.get(
-                    (one.audience.workspace, activity.profile), person
+                each.audience.workspace: elsewhere.get(
+                    (each.audience.workspace, activity.profile), own
                 )
-                for one in known.audiences.values()
+                for each in known.audiences.values()
             }
-            kept_out = _kept_out(
-                known, {workspace: of_it for workspace, (of_it, _) in seen_in.items()}
-            )
-            in_them = [(number, since_ms) for number, since_ms in in_them if number not in kept_out]
-            for number, since_ms in in_them:
-                audience = known.audiences[number].audience
-                asked, seen = seen_in[audience.workspace]  # whose events and attributes it is about
-                asked.audiences = [known.audiences[each].name for each, _ in in_them]
-                windowed = [
-                    one
-                    for one in known.windowed
-                    if one.workspace == audience.workspace
-                    and one.name in criteria.reads(audience.tree).attributes
-                ]
-                # Time alone moves nobody out of a standard audience: it is as it was found when it
-                # was evaluated.
-                moves_ms = (
-                    _ends_ms(audience, asked, seen.counted() if windowed else (), windowed, now_ms)
-                    if audience.kind == "real-time"
-                    else None
-                )
-                memberships.append(
-                    AudienceMembership(
-                        number,
-                        audience.name,
-                        since_ms,
-                        min((one for one in (moves_ms, out_ms) if one is not None), default=None),
-                    )
-                )
-        standings.append(Standing(calculated, known.definitions if calculated else {}, memberships))
+            held = _in_force(known, in_them, seen_in, out_ms=out_ms, now_ms=now_ms)
+        definitions = known.definitions if calculated else {}
+        standings.append(Standing(calculated, definitions, held))
     return standings
 
 
-def _kept_out(known: Definitions, people: Mapping[str, PersonFacts]) -> set[int]:
-    """Return the audiences, by number, that a person may not be in (barred.py says it of
-    everybody). people: the person as each workspace sees it.
+def _values(profiles: Profiles, clause: str) -> Values:
+    """Return the calculated values of some profiles."""
+    values: Values = {}
+    if profiles.store.calculated():
+        rows = profiles.store.scratch.rows(
+            select("profile, name, held", "store.calculated", clause)
+        )
+        for profile, name, held in rows:
+            values.setdefault(profile, {})[name] = held
+    return values
+
+
+def _memberships(profiles: Profiles, clause: str) -> dict[int, list[_Membership]]:
+    """Return the memberships of some profiles; there are none of a state that is past."""
+    memberships: dict[int, list[_Membership]] = {}
+    if profiles.until is None:
+        rows = profiles.store.scratch.rows(
+            select("profile, audience, since_ms", "store.membership", f"{clause} order by audience")
+        )
+        for profile, number, since_ms in rows:
+            memberships.setdefault(profile, []).append(_Membership(number, since_ms))
+    return memberships
+
+
+def _calculated(profiles: Profiles, activity: Activity, values: Values) -> dict[str, str | None]:
+    of_person = values.get(activity.profile, {})
+    return {name: of_person.get(name) for name in profiles.calculated}
+
+
+def _in_force(
+    known: Definitions,
+    memberships: Iterable[_Membership],
+    seen_in: Mapping[str, _Seen],
+    *,
+    out_ms: int | None,
+    now_ms: int,
+) -> list[AudienceMembership]:
+    """Return the memberships of a person that hold, and when each ends.
+
+    `seen_in` is the person as each workspace sees one; `out_ms` is when the profile's lifetime
+    ends.
+    """
+    kept_out = _kept_out(known, seen_in)
+    holding = [each for each in memberships if each.audience not in kept_out]
+    names = [known.audiences[each.audience].name for each in holding]
+    in_force = []
+    for number, since_ms in holding:
+        audience = known.audiences[number].audience
+        # whose events and attributes it is about
+        person, activity = seen_in[audience.workspace]
+        person.audiences = names
+        # Time alone moves nobody out of a standard audience: it is as it was found when it was
+        # evaluated.
+        moves_ms = None
+        if audience.kind == "real-time":
+            windowed = [
+                each
+                for each in known.windowed
+                if each.workspace == audience.workspace
+                and each.name in criteria.reads(audience.tree).attributes
+            ]
+            counted = activity.counted() if windowed else ()
+            moves_ms = _ends_ms(audience, person, counted, windowed=windowed, now_ms=now_ms)
+        ends = [at_ms for at_ms in (moves_ms, out_ms) if at_ms is not None]
+        in_force.append(
+            AudienceMembership(
+                audience=number,
+                name=audience.name,
+                since_ms=since_ms,
+                expires_ms=min(ends, default=None),
+            )
+        )
+    return in_force
+
+
+def _kept_out(known: Definitions, seen_in: Mapping[str, _Seen]) -> set[int]:
+    """Return the audiences, by number, that a person may not be in.
+
+    barred.py is the same for everybody.
     """
     refers = {
-        number: bool(criteria.reads(one.audience.tree).audiences)
-        for number, one in known.audiences.items()
+        number: bool(criteria.reads(each.audience.tree).audiences)
+        for number, each in known.audiences.items()
     }
-    found: dict[int, str] = {}
+    names: dict[int, str] = {}
     # those that refer to others come last
     for number in sorted(known.audiences, key=lambda number: refers[number]):
-        one = known.audiences[number]
-        if barred(one.audience.tree, people[one.audience.workspace], found.values()):
-            found[number] = one.name
-    return set(found)
+        audience = known.audiences[number]
+        person = seen_in[audience.audience.workspace].person
+        if barred(audience.audience.tree, person, names.values()):
+            names[number] = audience.name
+    return set(names)
 
 
 def _ends_ms(
     audience: Audience,
     person: PersonFacts,
     counted: Sequence[Occurred],
+    *,
     windowed: Sequence[Definition],
     now_ms: int,
 ) -> int | None:
-    """Return when a membership ends as time passes; windowed: the calculated attributes it rests on
-    that change as well; counted: the events that those rest on.
+    """Return when a membership ends as time passes.
+
+    `windowed` are the calculated attributes it rests on that change as well; `counted` are the
+    events that those rest on.
     """
     if not windowed:
-        return expires_ms(audience.tree, person, now_ms, audience.lookback)
+        return expires_ms(audience.tree, person, now_ms, lookback=audience.lookback)
 
     def at(moment_ms: int) -> PersonFacts:
-        values = {one.name: value_of(one, counted, moment_ms) for one in windowed}
+        values = {each.name: value_of(each, counted, moment_ms) for each in windowed}
         stay = {key: held for key, held in person.attributes.items() if key not in values}
-        return replace(
-            person,
-            attributes=stay | {name: held for name, held in values.items() if held is not None},
-        )
+        now_held = {name: held for name, held in values.items() if held is not None}
+        return replace(person, attributes=stay | now_held)
 
     turns = {
-        event.at_ms + span
+        event.at_ms + span_ms
         for event in counted
-        for one in windowed
-        for span in (0, one.within_ms or 0)
+        for definition in windowed
+        for span_ms in (0, definition.within_ms or 0)
     }
-    return expires_ms(audience.tree, person, now_ms, audience.lookback, turns=turns, at=at)
+    return expires_ms(audience.tree, person, now_ms, lookback=audience.lookback, turns=turns, at=at)
 
 
 def ages_out_ms(profiles: Profiles, activity: Activity, clocks: Clocks) -> int | None:
-    """Return the first millisecond at which a profile is beyond its lifetime
-    (retention.Clocks.stage).
+    """Return the first millisecond at which a profile is beyond its lifetime.
+
+    The rule is retention.Clocks.stage; None: lifetimes do not end.
     """
     carried = profiles.carried(activity.profile)
     last_ms = max(activity.last_seen_ms, carried.due_ms if carried else activity.last_seen_ms)
@@ -183,30 +245,22 @@ def ages_out_ms(profiles: Profiles, activity: Activity, clocks: Clocks) -> int |
 
 
 def _elsewhere(
-    profiles: Profiles,
-    members: Sequence[Activity],
-    known: Definitions,
-    values: dict[int, dict[str, str | None]],
-) -> dict[tuple[str, int], tuple[PersonFacts, Activity]]:
-    """Return the people who are in audiences of other workspaces, as those see them: (workspace,
-    profile) -> person, activity.
-    """
+    profiles: Profiles, members: Sequence[Activity], known: Definitions, *, values: Values
+) -> dict[tuple[str, int], _Seen]:
+    """Return people as the workspaces of other audiences see them, by (workspace, profile)."""
+    if not members:
+        return {}
     store = profiles.store
-    others = {one.audience.workspace for one in known.audiences.values()} & set(
-        workspaces_of(store.feeds())
-    ) - {profiles.workspace}
-    return {
-        (workspace, one.profile): (
-            person_of(
-                one, {name: values.get(one.profile, {}).get(name) for name in other.calculated}
-            ),
-            one,
-        )
-        for workspace in sorted(others)
-        if members
-        for other in [profiles_of(store, workspace=workspace)]
-        for one in activities(other, [one.profile for one in members], placed=False)
-    }
+    defining = {each.audience.workspace for each in known.audiences.values()}
+    workspaces = defining & set(workspaces_of(store.feeds())) - {profiles.workspace}
+    seen = {}
+    for workspace in sorted(workspaces):
+        of_workspace = profiles_of(store, workspace=workspace)
+        people = [person.profile for person in members]
+        for activity in activities(of_workspace, people, placed=False):
+            calculated = _calculated(of_workspace, activity, values)
+            seen[workspace, activity.profile] = _Seen(person_of(activity, calculated), activity)
+    return seen
 
 
 def person_of(activity: Activity, calculated: dict[str, str | None]) -> PersonFacts:
@@ -217,31 +271,35 @@ def person_of(activity: Activity, calculated: dict[str, str | None]) -> PersonFa
             touch.origin.arrival,
             touch.origin.at_ms,
             document,
-            touch.origin.feed.source in CONSENT_SOURCES,
+            speaks_of_consent=touch.origin.feed.source in CONSENT_SOURCES,
         )
         for touch in activity.touches
         for document in (touch.rest, device_rest(touch))
         if document
     ]
     identities: dict[str, list[str]] = {}
-    for one in activity.identities:
-        identities.setdefault(one.type, []).append(one.value)
+    for identity in activity.identities:
+        identities.setdefault(identity.type, []).append(identity.value)
+    computed = {name: value for name, value in calculated.items() if value is not None}
     return PersonFacts(
-        activity.environment,
-        activity.first_seen_ms,
-        activity.last_seen_ms,
-        identities,
-        held | {name: value for name, value in calculated.items() if value is not None},
-        activity.counted(),
-        rest,
+        environment=activity.environment,
+        first_seen_ms=activity.first_seen_ms,
+        last_seen_ms=activity.last_seen_ms,
+        identities=identities,
+        attributes=held | computed,
+        events=activity.counted(),
+        rest=rest,
     )
 
 
 def device_rest(touch: Touch) -> dict[str, Value]:
-    """Return what a row says of a device that only its columns name, as a batch would say it; of a
-    batch that states one: nothing.
+    """Return what a row says about a device that only its columns name, as a batch would say it.
+
+    It is empty for a batch that describes a device.
     """
-    ids: dict[str, Value] = {one.type: one.value for one in touch.added if BY_NAME[one.type].device}
+    ids: dict[str, Value] = {
+        identity.type: identity.value for identity in touch.added if BY_NAME[identity.type].device
+    }
     if not ids or isinstance(touch.rest.get("device_info"), dict):
         return {}
     stamp = {name: ids.pop(name) for name in ("mp_deviceid",) if name in ids}

@@ -1,104 +1,144 @@
-"""What outputs are told of audiences: put into the store with the evaluation that moved somebody,
-taken out when it has arrived.
+"""What outputs have to be told about audiences: put into the store with each evaluation.
 
 The store remembers whom an output may have as a member (audience_told). `align` compares that with
-who is to be there: the members who are not opted out and who pass the connection's rules of
-consent. The difference waits in audience_outbox, one message at most for a person, an output and an
-audience: who came and went before anything was sent is not told of. A message is begun before it is
-handed over, so that whoever an output may have is removed there, also where a process was killed in
-between.
+the members it is to have: those who are not opted out and pass the connection's rules of consent.
+The difference waits in audience_outbox until it has arrived. There is at most one message for each
+person, output and audience: nothing is told about somebody who came and went before anything was
+sent. A message is begun before it is handed over, so that everybody whom an output may have is
+removed there, also if a process was killed in between.
 
 Relations made here, of some profiles or of all:
 
-    shared_member   profile                                         who is in a connected audience
-    shared_said     as stated.said                                  what was said of the purposes that connections ask for
-    shared_held     profile, v<n>                                   the attributes that connections share
+    shared_member   profile                 who is in a connected audience
+    shared_said     as batch_fields_sql.said    the consent that connections ask for
+    shared_held     profile, v<n>           the attributes that connections share
     shared_wanted   profile, mpid, environment, since_ms, attributes   whom an output is to have
-    shared_decided  what is to be told of each, and whether what waits stays
+    shared_decided  what an output is to be told about each, and whether a waiting message stays
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from profilectl.audiences.audience_messages import (
+    Message,
+    begin,
+    drop_messages,
+    record_messages,
+    waiting_messages,
+)
+from profilectl.audiences.audience_removals import (
+    COLUMNS,
+    identities_there,
+    removals,
+    remove_before_undo,
+)
+from profilectl.audiences.audience_routes import Route, audience_routes, people_of_audience
 from profilectl.audiences.barred import in_force, rest_rows
 from profilectl.audiences.batch_fields_sql import consent_holds, said
-from profilectl.profiles.read_model import Profiles, profiles_of
+from profilectl.audiences.identity_traces import has_traces, leave_no_trace, meta_with_traces
+from profilectl.profiles.read_model import Profiles
 from profilectl.rules.criteria.tree import Consent, Reads
-from profilectl.rules.feed import workspaces_of
-from profilectl.rules.identity import BY_NAME, key_of
-from profilectl.rules.leaving.audience_connection import (
-    ADD,
-    DELETE,
-    UPDATE,
-    AudienceConnection,
-    identities_told,
-)
-from profilectl.rules.leaving.output import BY_HAND, DEAD, WAITING, BatchOutcome, Output
-from profilectl.rules.sql.identities import ENVIRONMENT_NAME, hash_of
+from profilectl.rules.leaving.audience_connection import AudienceConnection
 from profilectl.rules.sql.quoting import quote_text
-from profilectl.store.copies import put_in_place, rewrite_store
-from profilectl.store.definitions import Defined, audience_connections, audiences, outputs
-from profilectl.store.segments import known_identities, known_mpids
+from profilectl.store.segments import both, known_mpids
+from profilectl.store.statements import among, is_in, numbers, reading, select
 from profilectl.store.store import OpenStore
 
-COLUMNS = (
-    ("message", "VARCHAR"), ("number", "BIGINT"), ("output", "VARCHAR"), ("audience", "INTEGER"),
-    ("profile", "BIGINT"), ("mpid", "BIGINT"), ("environment", "UTINYINT"), ("action", "VARCHAR"),
-    ("since_ms", "BIGINT"), ("at_ms", "BIGINT"), ("state", "VARCHAR"), ("begun", "BOOLEAN"),
-    ("attributes", "VARCHAR"), ("identities", "VARCHAR"), ("why", "VARCHAR"), ("failed_ms", "BIGINT"),
-)  # fmt: skip
-"""The columns of audience_outbox."""
-TRACES = "traces"
-"""The name in store.meta that says how many messages of whoever is erased the file had when it
-was written."""
-OF_ERASED = "profile is null and coalesce(identities, '[]') <> '[]'"
+# other packages import some of these from here
+__all__ = [
+    "COLUMNS",
+    "MAYBE",
+    "Members",
+    "Message",
+    "Route",
+    "align",
+    "audience_routes",
+    "begin",
+    "drop_messages",
+    "has_traces",
+    "identities_there",
+    "leave_no_trace",
+    "meta_with_traces",
+    "people_of_audience",
+    "record_messages",
+    "removals",
+    "remove_before_undo",
+    "waiting_messages",
+]
+
 MAYBE = "?"
-"""The fingerprint of an attribute of which an output has a value or not, nobody knows which."""
+"""The fingerprint of an attribute of which an output may or may not have a value."""
 
+SHARED_MEMBER = "select distinct profile from member"
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A connection of an audience, with both of its ends."""
+# Whom an output is to have. Attributes and consent are joined only where the connection asks.
+WANTED = """
+select member.profile, named.mpid, named.environment, member.since_ms, {columns} as attributes
+from member
+join named on named.profile = member.profile
+"""
+JOIN_HELD = "left join shared_held as held on held.profile = member.profile"
+JOIN_SAID = "left join shared_said as said on said.profile = member.profile"
 
-    connection: AudienceConnection
-    output: Output
-    audience: Defined
+# What an output is to be told about each profile: the one it is to have, the one it may have
+# (at_output) and the message that waits are compared. A message stays if it says the same. If it
+# was begun, nobody knows whether it arrived: unless the member is as it was then, another message
+# takes its place, under an id of its own.
+DECIDED = """
+with compared as not materialized (
+    select coalesce(wanted.profile, at_output.profile, waiting.profile) as profile,
+           coalesce(wanted.mpid, at_output.mpid) as mpid,
+           coalesce(wanted.environment, at_output.environment) as environment,
+           coalesce(wanted.since_ms, at_output.since_ms) as since_ms,
+           wanted.attributes, wanted.profile is not null as wanted,
+           waiting.message, waiting.action, waiting.begun, waiting.attributes as then_had,
+           case
+               when wanted.profile is null then case when at_output.told then 'delete' end
+               when $anew or at_output.profile is null
+                    or (waiting.begun and waiting.action in ('add', 'delete')) then 'add'
+               when at_output.told and at_output.attributes <> wanted.attributes
+                    then 'attribute_update'
+           end as target
+    from shared_wanted as wanted
+    full join at_output on at_output.profile = wanted.profile
+    full join waiting on waiting.profile = coalesce(wanted.profile, at_output.profile)
+)
+select *,
+       message is not null
+       and (coalesce(action = target, false)
+            or (wanted and action in ('add', 'attribute_update')))
+       and (not begun or (not $anew
+                          and (not wanted or then_had is not distinct from attributes))) as stays
+from compared
+"""
+WAITING_HERE = "output = $output and audience = $audience and profile is not null"
+KNOWN_HERE = "output = $output and audience = $audience"
 
-    @property
-    def place(self) -> dict[str, Any]:
-        """The output and the audience, as they are bound."""
-        return {"output": self.output.name, "audience": self.audience.number}
+DROP_OUTDATED = """
+delete from store.audience_outbox
+where message in (select message from shared_decided where message is not null and not stays)
+"""
+PUT_DECIDED = """
+insert into store.audience_outbox
+select uuid()::varchar,
+       (select coalesce(max(number), 0) from store.audience_outbox)
+       + row_number() over (order by profile),
+       $output, $audience, profile, mpid, environment, target, since_ms, $now, 'waiting', false,
+       attributes, null, null, null
+from shared_decided
+where target is not null and not stays
+"""
 
-
-def audience_routes(store: OpenStore) -> list[Route]:
-    """Return the connections of audiences of a store, with their outputs and audiences."""
-    if not store.scratch.row("select count(*) from store.connection")[0]:
-        return []
-    there, defined = (
-        {one.name: one for one in outputs(store)},
-        {one.name: one for one in audiences(store)},
-    )
-    return [
-        Route(one, there[one.output], defined[one.audience])
-        for one in audience_connections(store)
-        if one.output in there and one.audience in defined
-    ]
-
-
-def people_of_audience(store: OpenStore, workspace: str) -> Profiles:
-    """Return the read model of an audience's people: the attributes of its workspace, the
-    identities of all."""
-    there = workspaces_of(store.feeds())
-    return (
-        profiles_of(store, workspace=workspace)
-        if workspace in there or not there
-        else profiles_of(store, every=True)
-    )
+# A member whose message was dropped by hand before it was sent is not at the output.
+FORGET_NEVER_TOLD = """
+delete from store.audience_told
+where output = $output and audience = $audience and not told
+  and profile in (select profile from shared_decided where not wanted)
+"""
 
 
 def align(
@@ -109,492 +149,125 @@ def align(
     workspace: str | None = None,
     anew: bool = False,
 ) -> None:
-    """Put what outputs are to be told into the outbox; within a transaction. touched: the relation
-    of the profiles that may have changed, None: all; output, workspace: of these only; anew:
-    everybody who is to be there is added again."""
+    """Put into the outbox what outputs are to be told; within a transaction.
+
+    `touched` is the relation of the profiles that may have changed; None: all. `output` and
+    `workspace` limit it to these. With `anew`, everybody whom an output is to have is added again.
+    """
     chosen = [
-        one
-        for one in audience_routes(store)
-        if one.connection.active and output in (None, one.output.name)
+        route
+        for route in audience_routes(store)
+        if route.connection.active and output in (None, route.output.name)
     ]
-    for name in sorted({one.audience.audience.workspace for one in chosen}):
+    for name in sorted({route.audience.audience.workspace for route in chosen}):
         if workspace in (None, name):
-            routes = [one for one in chosen if one.audience.audience.workspace == name]
-            members = Members(store, name, routes, touched)
+            routes = [route for route in chosen if route.audience.audience.workspace == name]
+            members = shared_members(store, name, routes, touched)
             for route in routes:
                 members.make_wanted(route)
                 _decide(store, route, touched, anew=anew)
 
 
-class Members:
-    """Whom outputs are to have of the audiences of a workspace."""
+@dataclass(frozen=True, slots=True)
+class SharedMembers:
+    """The people whom outputs are to have, of the audiences of a workspace."""
 
-    def __init__(
-        self, store: OpenStore, workspace: str, routes: Sequence[Route], touched: str | None = None
-    ) -> None:
-        self.store, self.scratch, self.touched = store, store.scratch, touched
-        self.profiles = people_of_audience(store, workspace)
-        self.keys = sorted({key for one in routes for key in one.connection.attributes})
-        purposes = dict.fromkeys(rule.purpose for one in routes for rule in one.connection.consents)
-        self.reads = Reads(consents=tuple(purposes))
-        numbers = ", ".join(str(one.audience.number) for one in routes)
-        self.scratch.make(
-            "shared_member",
-            f"select distinct profile from store.membership where audience in"
-            f" ({numbers}){_among(touched)}",
-        )
-        self._relations()
-
-    def _relations(self) -> None:
-        who = "profile in (select profile from shared_member)"
-        if self.reads.consents:
-            self.scratch.make(
-                "shared_said",
-                said(
-                    self.reads, f"({rest_rows(self.profiles, self.profiles.feeds, f'where {who}')})"
-                ),
-            )
-        if self.keys:
-            values = ", ".join(f"v{n}" for n in range(len(self.keys)))
-            self.scratch.make(
-                "shared_held",
-                f"select profile, {values} from"
-                f" ({self.profiles.folded(self.keys, f'where {who}')})",
-            )
+    store: OpenStore
+    """The store they are in."""
+    profiles: Profiles
+    """The people."""
+    keys: list[str]
+    """The attributes that connections share, in the order of the columns of shared_held."""
+    reads: Reads
+    """The purposes of consent that connections ask for."""
+    touched: str | None
+    """The relation of the profiles that are looked at; None: all."""
 
     def make_wanted(self, route: Route) -> None:
         """Make `shared_wanted` of a connection."""
         connection = route.connection
-        joins = (
-            " left join shared_held as held on held.profile = member.profile"
-            if connection.attributes
-            else ""
-        )
-        tests = ["true"]
+        parts = [WANTED.format(columns=self.fingerprints(connection))]
+        if connection.attributes:
+            parts.append(JOIN_HELD)
         if connection.consents:
-            joins += " left join shared_said as said on said.profile = member.profile"
+            parts.append(JOIN_SAID)
+        clause = ""
         for rule in connection.consents:
             granted = consent_holds(Consent(*rule.purpose, "granted"), self.reads)
-            tests.append(granted if rule.action == "forward-only" else f"not {granted}")
-        # Whoever may not be a member is none, also where no audience was evaluated since.
+            clause = both(clause, granted if rule.action == "forward-only" else f"not {granted}")
+        # Those who may not be a member are none, also where no audience was evaluated since.
         members = in_force(
             self.profiles,
             time.time_ns() // 1_000_000,
-            f"where audience = {route.audience.number}{_among(self.touched)}",
+            _among(both("", is_in("audience", str(route.audience.number))), self.touched),
             wanted=[route.audience],
         )
-        self.scratch.make(
-            "shared_wanted",
-            f"select member.profile, named.mpid, named.environment, member.since_ms,"
-            f" {self.fingerprints(connection)} as attributes"
-            f" from ({members}) as member"
-            f" join ({known_mpids(self.profiles.segments)}) as named on named.profile ="
-            f" member.profile{joins} where {' and '.join(tests)}",
-        )
+        named = known_mpids(self.profiles.segments)
+        wanted = reading(" ".join([*parts, clause]), member=members, named=named)
+        self.store.scratch.make("shared_wanted", wanted)
 
     def fingerprints(self, connection: AudienceConnection) -> str:
-        """Return the SQL of the fingerprints of the attributes that a connection shares, as JSON;
-        over a row of shared_held."""
+        """Return the SQL of the fingerprints of the attributes that a connection shares, as JSON.
+
+        It is over a row of shared_held.
+        """
+        if not connection.attributes:
+            return "'{}'"
         secret = quote_text(self.store.meta("secret"))
         parts = [
             f"{quote_text(json.dumps(key, ensure_ascii=False) + ': ' + chr(34))} || md5({secret}"
             f" || held.v{self.keys.index(key)}) || '\"'"
             for key in connection.attributes
         ]
-        return f"'{{' || concat_ws(', ', {', '.join(parts)}) || '}}'" if parts else "'{}'"
+        return f"'{{' || concat_ws(', ', {', '.join(parts)}) || '}}'"
 
 
-def _among(touched: str | None) -> str:
-    return f" and profile in (select profile from {touched})" if touched else ""
+def shared_members(
+    store: OpenStore, workspace: str, routes: Sequence[Route], touched: str | None = None
+) -> SharedMembers:
+    """Return the people whom outputs are to have, and make the relations about them."""
+    purposes = dict.fromkeys(rule.purpose for route in routes for rule in route.connection.consents)
+    members = SharedMembers(
+        store=store,
+        profiles=people_of_audience(store, workspace),
+        keys=sorted({key for route in routes for key in route.connection.attributes}),
+        reads=Reads(consents=tuple(purposes)),
+        touched=touched,
+    )
+    scratch, profiles = store.scratch, members.profiles
+    audiences = numbers(route.audience.number for route in routes)
+    clause = _among(both("", is_in("audience", audiences)), touched)
+    in_them = select("profile", "store.membership", clause)
+    scratch.make("shared_member", reading(SHARED_MEMBER, member=in_them))
+    shared = both("", among("shared_member"))
+    if members.reads.consents:
+        rest = rest_rows(profiles, profiles.feeds, shared)
+        scratch.make("shared_said", said(members.reads, f"({rest})"))
+    if members.keys:
+        columns = ["profile", *(f"v{n}" for n in range(len(members.keys)))]
+        scratch.make("shared_held", select(columns, f"({profiles.folded(members.keys, shared)})"))
+    return members
+
+
+Members = shared_members
+"""The name under which another package knows it."""
+
+
+def _among(clause: str, touched: str | None) -> str:
+    return both(clause, among(touched)) if touched else clause
 
 
 def _decide(store: OpenStore, route: Route, touched: str | None, *, anew: bool) -> None:
-    """Decide what is to be told of each profile, and write it. What waits stays where it says the
-    same. Of a message that was begun nobody knows whether it arrived: where the member is not as it
-    was then, another takes its place, under an id of its own."""
+    """Decide what an output is to be told about each profile, and write it."""
     scratch, place = store.scratch, route.place
-    here = f"output = $output and audience = $audience{_among(touched)}"
-    unsure = f"waiting.begun and waiting.action in ('{ADD}', '{DELETE}')"
-    target = (
-        f"case when wanted.profile is not null then case when {str(anew).lower()} or told.profile"
-        f" is null or ({unsure}) then '{ADD}'"
-        f" when told.told and told.attributes <> wanted.attributes then '{UPDATE}' end when"
-        f" told.told then '{DELETE}' end"
+    at_output = _among(both("", KNOWN_HERE), touched)
+    waiting = _among(both("", WAITING_HERE), touched)
+    decided = reading(
+        DECIDED,
+        at_output=select("*", "store.audience_told", at_output),
+        waiting=select("*", "store.audience_outbox", waiting),
     )
-    scratch.make(
-        "shared_decided",
-        "select coalesce(wanted.profile, told.profile, waiting.profile) as profile,"
-        " coalesce(wanted.mpid, told.mpid) as mpid,"
-        f" coalesce(wanted.environment, told.environment) as environment,"
-        f" coalesce(wanted.since_ms, told.since_ms) as since_ms, wanted.attributes,"
-        f" wanted.profile is not null as wanted, waiting.message, waiting.action, waiting.state,"
-        f" waiting.begun, waiting.attributes as then_had, {target} as target"
-        f" from shared_wanted as wanted full join (select * from store.audience_told where"
-        f" {here}) as told on told.profile = wanted.profile"
-        f" full join (select * from store.audience_outbox where {here} and profile is not null)"
-        f" as waiting on waiting.profile = coalesce(wanted.profile, told.profile)",
-        place,
-    )
-    same = f"(coalesce(action = target, false) or (wanted and action in ('{ADD}', '{UPDATE}')))"
-    stays = f"(message is not null and {same}"
-    stays += " and (not begun or not wanted or then_had is not distinct from attributes)"
-    stays += " and not begun)" if anew else ")"
-    scratch.run(
-        f"delete from store.audience_outbox where message in (select message from shared_decided"
-        f" where message is not null and not {stays})"
-    )
-    scratch.run(
-        "insert into store.audience_outbox select uuid()::varchar, (select coalesce(max(number),"
-        " 0) from store.audience_outbox) + row_number() over (order by profile),"
-        f" $output, $audience, profile, mpid, environment, target, since_ms, $now, '{WAITING}',"
-        f" false, attributes, null, null, null"
-        f" from shared_decided where target is not null and not {stays}",
-        {**place, "now": time.time_ns() // 1_000_000},
-    )
-    scratch.run(
-        f"delete from store.audience_told where {here} and not told and profile in (select"
-        f" profile from shared_decided where not wanted)",
-        place,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message that waits, as the store has it. profile: None of somebody erased; had: the
-    fingerprints of what the output has."""
-
-    message: str
-    number: int
-    audience: int
-    profile: int | None
-    mpid: int
-    environment: int
-    action: str
-    since_ms: int
-    at_ms: int
-    identities: str | None
-    had: str | None
-
-
-def waiting_messages(
-    store: OpenStore, output: str, numbers: Sequence[int], *, after: int, limit: int
-) -> list[Message]:
-    """Return the next messages of some audiences that wait for an output, in order. after: the
-    number they come after."""
-    listed = ", ".join(map(str, numbers)) or "null"
-    rows = store.scratch.rows(
-        "select one.message, one.number, one.audience, one.profile, one.mpid, one.environment,"
-        " one.action, one.since_ms, one.at_ms, one.identities, told.attributes"
-        " from store.audience_outbox as one left join store.audience_told as told on told.output"
-        " = one.output and told.audience = one.audience and told.profile = one.profile"
-        f" where one.output = $output and one.state = '{WAITING}' and one.audience in ({listed})"
-        f" and one.number > $after order by one.number limit {limit}",
-        {"output": output, "after": after},
-    )
-    return [Message(*row) for row in rows]
-
-
-def begin(store: OpenStore, output: str, begun: Sequence[tuple[Message, str, str]]) -> None:
-    """Write down that messages are handed over from now on; within a transaction. Of each: what the
-    member has, and what the output may have after it (fingerprints)."""
-    scratch = store.scratch
-    scratch.load(
-        "shared_begun",
-        [
-            ("message", "VARCHAR"),
-            ("audience", "INTEGER"),
-            ("profile", "BIGINT"),
-            ("action", "VARCHAR"),
-            ("has", "VARCHAR"),
-            ("may_have", "VARCHAR"),
-        ],
-        [
-            (one.message, one.audience, one.profile, one.action, has, may_have)
-            for one, has, may_have in begun
-        ],
-    )
-    scratch.run(
-        "update store.audience_outbox as one set begun = true, attributes = begun.has from"
-        " shared_begun as begun where begun.message = one.message"
-    )
-    scratch.run(
-        "insert into store.audience_told select one.output, one.audience, one.profile, one.mpid,"
-        " one.environment, one.since_ms, '{}', true"
-        f" from store.audience_outbox as one join shared_begun as begun on begun.message ="
-        f" one.message where one.action = '{ADD}' and one.profile is not null"
-        " and not exists (select 1 from store.audience_told as told where told.output ="
-        " one.output and told.audience = one.audience and told.profile = one.profile)"
-    )
-    scratch.run(
-        "update store.audience_told as told set attributes = begun.may_have, told = true from"
-        " shared_begun as begun"
-        f" where told.output = $output and told.audience = begun.audience and told.profile ="
-        f" begun.profile and begun.action <> '{DELETE}'",
-        {"output": output},
-    )
-
-
-def record_messages(
-    store: OpenStore,
-    output: str,
-    sent: Sequence[tuple[Message, str]],
-    outcomes: Sequence[BatchOutcome],
-    now_ms: int,
-) -> None:
-    """Write down what became of messages, in one transaction. sent: of each, what the member has
-    (fingerprints)."""
-    scratch, said_of = store.scratch, {one.arrival: one for one in outcomes}
-    rows = [
-        (
-            one.message,
-            one.audience,
-            one.profile,
-            one.action,
-            has,
-            said_of[one.number].said,
-            said_of[one.number].dead,
-        )
-        for one, has in sent
-        if one.number in said_of
-    ]
-    scratch.load(
-        "shared_outcome",
-        [
-            ("message", "VARCHAR"),
-            ("audience", "INTEGER"),
-            ("profile", "BIGINT"),
-            ("action", "VARCHAR"),
-            ("has", "VARCHAR"),
-            ("said", "VARCHAR"),
-            ("dead", "BOOLEAN"),
-        ],
-        rows,
-    )
-    bound = {"output": output, "now": now_ms}
-    same = "told.output = $output and told.audience = done.audience"
-    same += " and told.profile = done.profile and not done.dead"
-    with store.transaction():
-        scratch.run(
-            "insert into store.audience_left select $output, audience, action, said, count(*),"
-            " $now from shared_outcome where not dead group by all order by all",
-            bound,
-        )
-        scratch.run(
-            f"update store.audience_told as told set attributes = done.has from shared_outcome as"
-            f" done where {same} and done.action <> '{DELETE}'",
-            {"output": output},
-        )
-        scratch.run(
-            f"delete from store.audience_told as told using shared_outcome as done where {same}"
-            f" and done.action = '{DELETE}'",
-            {"output": output},
-        )
-        scratch.run(
-            "delete from store.audience_outbox where message in (select message from"
-            " shared_outcome where not dead)"
-        )
-        scratch.run(
-            f"update store.audience_outbox as one set state = '{DEAD}', why = done.said,"
-            f" failed_ms = $now from shared_outcome as done where done.message = one.message and"
-            f" done.dead",
-            {"now": now_ms},
-        )
-
-
-def drop_messages(store: OpenStore, where: str, bound: dict[str, Any], now_ms: int) -> None:
-    """Take messages out for good, within a transaction: the output is taken to have heard them.
-    where: the condition on them."""
-    scratch = store.scratch
-    scratch.make("shared_dropped", f"select * from store.audience_outbox where {where}", bound)
-    same = "told.output = gone.output and told.audience = gone.audience"
-    same += " and told.profile = gone.profile"
-    scratch.run(
-        f"insert into store.audience_left select output, audience, action, '{BY_HAND}', count(*),"
-        f" {now_ms} from shared_dropped group by all order by all"
-    )
-    scratch.run(
-        "insert into store.audience_told select output, audience, profile, mpid, environment,"
-        " since_ms, coalesce(attributes, '{}'), false from shared_dropped as gone"
-        f" where action = '{ADD}' and profile is not null and not exists (select 1 from"
-        f" store.audience_told as told where {same})"
-    )
-    scratch.run(
-        f"update store.audience_told as told set attributes = coalesce(gone.attributes, '{{}}')"
-        f" from shared_dropped as gone where {same} and gone.action <> '{DELETE}'"
-    )
-    scratch.run(
-        f"delete from store.audience_told as told using shared_dropped as gone where {same} and"
-        f" gone.action = '{DELETE}'"
-    )
-    scratch.run(
-        "delete from store.audience_outbox where message in (select message from shared_dropped)"
-    )
-
-
-def meta_with_traces(
-    store: OpenStore,
-    meta: str = "select * from store.meta",
-    outbox: str = "select * from store.audience_outbox",
-) -> str:
-    """Return the SELECT of store.meta that says how many messages a file written anew has with
-    identities of whoever is erased. However they go, their bytes stay until it is written anew
-    once more."""
-    (count,) = store.scratch.row(f"select count(*) from ({outbox}) where {OF_ERASED}")
-    other = f"select * from ({meta}) where name <> {quote_text(TRACES)}"
-    return f"{other} union all select {quote_text(TRACES)}, '{count}'" if count else other
-
-
-def has_traces(store: OpenStore) -> bool:
-    """Say whether the file may have bytes of identities that were kept for a removal which is not
-    there any more."""
-    return bool(
-        store.scratch.row(
-            "select count(*) from store.meta where name = $name and value::integer >"
-            f" (select count(*) from store.audience_outbox where {OF_ERASED})",
-            {"name": TRACES},
-        )[0]
-    )
-
-
-def leave_no_trace(store: OpenStore) -> None:
-    """Write a store that is attached for writing anew, where it has such traces. Raises
-    StoreUnusable; then it is as before."""
-    if has_traces(store):
-        stays = {"meta": meta_with_traces(store)}
-        put_in_place(
-            store.scratch,
-            rewrite_store(store.scratch, store.path, store.scratch.folder, stays),
-            store.path,
-        )
-
-
-def removals(
-    store: OpenStore, leaving: str, *, erased: bool = False, stay: bool = False, made: int = 0
-) -> list[tuple[Any, ...]]:
-    """Return the rows of audience_outbox that remove profiles where they are, because the store is
-    about to lose them. leaving: the relation of these; erased: nothing of the row says which
-    profile it was; stay: the store keeps their identities."""
-    scratch = store.scratch
-    rows = scratch.rows(
-        f"select output, audience, profile, mpid, environment, since_ms from store.audience_told"
-        f" where told and profile in (select profile from {leaving}) order by all"
-    )
-    routes = (
-        {(one.output.name, one.audience.number): one for one in audience_routes(store)}
-        if rows
-        else {}
-    )
-    rows = [row for row in rows if row[:2] in routes]
-    if not rows:
-        return []
-    places = {} if stay else {row[:2]: routes[row[:2]].place for row in rows}
-    held = {key: identities_there(store, leaving, place) for key, place in places.items()}
-    (last,) = scratch.row("select coalesce(max(number), 0) from store.audience_outbox")
-    now_ms, found = time.time_ns() // 1_000_000, []
-    for place, (output, audience, profile, mpid, environment, since_ms) in enumerate(
-        rows, made + 1
-    ):
-        route = routes[output, audience]
-        # A list is written anew without them.
-        listed = (
-            []
-            if route.output.content == "full"
-            else identities_told(
-                route.connection, held.get((output, audience), {}).get(profile, {})
-            )
-        )
-        kept = None if stay else json.dumps(listed, ensure_ascii=False)
-        (message,) = scratch.row("select uuid()::varchar")
-        found.append((
-            message, last + place, output, audience, None if erased else profile, mpid, environment,
-            DELETE, since_ms, now_ms, WAITING, False, None, kept, None, None,
-        ))  # fmt: skip
-    return found
-
-
-def identities_there(
-    store: OpenStore, leaving: str, place: dict[str, Any]
-) -> dict[int, dict[str, list[str]]]:
-    """Return the identities by which an output may know profiles that leave an audience: those they
-    have, and those they had before, but for what somebody else has who is there. leaving: the
-    relation of these; place: the output and the audience (Route.place)."""
-    profiles = profiles_of(store, every=True)
-    now = _identities(profiles, leaving)
-    if not profiles.removals:
-        return {profile: held for profile, (_, held) in now.items()}
-    secret, found = store.meta("secret"), {}
-    lost: dict[int, list[tuple[int, str, str]]] = {}
-    for profile, (code, ever) in _identities(replace(profiles, removals=False), leaving).items():
-        held = now[profile][1] if profile in now else {}
-        found[profile] = {kind: list(values) for kind, values in held.items()}
-        for kind, values in ever.items():
-            keys = {key_of(BY_NAME[kind], value) for value in held.get(kind, ())}
-            for value in values:
-                if (key := key_of(BY_NAME[kind], value)) not in keys:
-                    digest = hash_of(secret, ENVIRONMENT_NAME[code], kind, key)
-                    lost.setdefault(digest, []).append((profile, kind, value))
-    stay = _held_there(profiles, leaving, place, lost)
-    for profile, kind, value in (
-        one for digest in lost if digest not in stay for one in lost[digest]
-    ):
-        found[profile].setdefault(kind, []).append(value)
-    return found
-
-
-def _held_there(
-    profiles: Profiles, leaving: str, place: dict[str, Any], digests: Iterable[int]
-) -> set[int]:
-    """Return those of some hashes of identities that somebody has who is there and stays."""
-    listed = ", ".join(f"'{one}'::uhugeint" for one in digests) or "null"
-    here = "where output = $output and audience = $audience"
-    known = known_identities(profiles.segments, removals=profiles.removals)
-    rows = profiles.store.scratch.rows(
-        f"select distinct hash::varchar from ({known}) where hash in ({listed}) and profile in"
-        f" (select profile from store.audience_told {here} union all"
-        f" select profile from store.audience_outbox {here} and action = '{ADD}')"
-        f" and profile not in (select profile from {leaving})",
-        place,
-    )
-    return {int(digest) for (digest,) in rows}
-
-
-def _identities(profiles: Profiles, leaving: str) -> dict[int, tuple[int, dict[str, list[str]]]]:
-    """Return the environment and the identities of profiles."""
-    if not profiles.identities:
-        return {}
-    listed = ", ".join(f"i_{kind}" for kind in profiles.identities)
-    rows = profiles.store.scratch.rows(
-        f"select profile, environment, [{listed}]::varchar[][] from"
-        f" ({profiles.folded([], f'where profile in (select profile from {leaving})')})"
-    )
-    return {
-        profile: (
-            code,
-            {kind: found for kind, found in zip(profiles.identities, held, strict=True) if found},
-        )
-        for profile, code, held in rows
-    }
-
-
-def remove_before_undo(store: OpenStore, numbers: Sequence[int]) -> None:
-    """Have profiles removed where they are that an undo of some imports is about to take away,
-    within its transaction: with the identities that they still have. Where it makes them again, the
-    removal is taken back (align)."""
-    listed = ", ".join(map(str, numbers)) or "null"
-    store.scratch.make(
-        "shared_leaving",
-        "select distinct told.profile from store.audience_told as told join store.import on"
-        " told.profile >= import.first_arrival"
-        f" and told.profile < import.first_arrival + import.arrivals where import.number in"
-        f" ({listed})",
-    )
-    rows = removals(store, "shared_leaving") if store.scratch.count("shared_leaving") else []
-    if rows:
-        store.scratch.load("shared_removal", COLUMNS, rows)
-        store.scratch.run(
-            "delete from store.audience_outbox where (output, audience, profile) in (select"
-            " (output, audience, profile) from shared_removal)"
-        )
-        store.scratch.run(
-            "insert into store.audience_outbox select * from shared_removal order by number"
-        )
+    scratch.make("shared_decided", decided, {**place, "anew": anew})
+    scratch.run(DROP_OUTDATED)
+    scratch.run(PUT_DECIDED, {**place, "now": time.time_ns() // 1_000_000})
+    scratch.run(FORGET_NEVER_TOLD, place)

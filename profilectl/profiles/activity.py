@@ -1,15 +1,15 @@
 """One person's activity: the profile, and every batch that touched it with what each did.
 
-Everything a profile is follows from its rows in the order of their arrival. Here the rows of one
-profile are read and played through, so that each value has its history and each batch its outcome;
-show, explain and browse draw what this returns.
+Everything about a profile follows from its rows in the order of their arrival. The rows of one
+profile are read (raw_rows) and played through (played), so that each value has its history and each
+batch its outcome; show, explain and browse draw the result. The types of it are here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from profilectl.rules.batch import PARTNER_IDENTITY_REMOVED
 from profilectl.rules.consent import replaces, statements_of
@@ -20,192 +20,252 @@ from profilectl.rules.identity import BY_NAME, display, key_of
 from profilectl.rules.priority import CONSENT_SOURCES
 from profilectl.rules.text.values import Value, parse_json, to_json
 
+Document = dict[str, Any]
+"""A JSON object, as a batch has it."""
+
 DEVICE_PREFERENCE = ("ios_advertising_id", "android_advertising_id", "ios_idfv", "android_uuid")
-"""Which device id stands for a device where one is shown (domain.md 10)."""
+"""The device ids by which a device is shown, the first that it has (domain.md 10)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where something comes from: the row, its file, its import and feed. line: None where a file
-    has rows rather than lines; place: its line or row.
-    """
+    """Where something comes from: the row, its file, its import and feed."""
 
     arrival: int
+    """The row's place in the order of everything that arrived."""
     import_number: int
+    """The import that brought it."""
     feed: Feed
+    """The feed of the import."""
     protection: str
+    """The protection that was in force for the import."""
     file: str
+    """The file it was in."""
     unit: str
+    """line, or row where a file has rows rather than lines."""
     place: int
+    """Its line or row in the file."""
     at_ms: int
+    """The time of the row."""
 
     @property
     def where(self) -> str:
+        """The file and the line, as an editor takes them."""
         return f"{self.file}:{self.place}"
 
 
 @dataclass(frozen=True, slots=True)
 class AttributeChange:
-    """One thing that a row did, or tried to do, to an attribute.
-
-    kind: set, changed, unchanged, deleted or blocked (then code says why). before: the value in
-    force (None: none), and owner the row it came from.
-    """
+    """One thing that a row did, or tried to do, to an attribute."""
 
     key: str
+    """The attribute."""
     kind: str
+    """set, changed, unchanged, deleted or blocked."""
     held: str
+    """The value of the row, as it is held."""
     before: str | None
+    """The value that was in force, as it is held; None: none."""
     owner: Origin | None
+    """Where the value in force came from."""
     origin: Origin
+    """The row."""
     code: str = ""
+    """Why it was blocked."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldIdentity:
-    """An identity of the profile: when it came, and the row that took it away, if one did."""
+    """An identity of the profile."""
 
     type: str
+    """The identity type."""
     value: str
+    """The value, as the row has it."""
     origin: Origin
+    """The row it came in."""
     lost: int | None = None
+    """The arrival of the row that took it away, if one did."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeenEvent:
-    """An event of the user: text is the whole of it as JSON, as it came."""
+    """An event of the user."""
 
     type: str
+    """The type, such as custom_event."""
     name: str | None
+    """The name, if its type has one."""
     at_ms: int
+    """When it happened."""
     session: str | None
+    """The session it was in."""
     text: str
+    """The whole event as JSON, as it came."""
 
     @property
     def document(self) -> Value:
+        """The whole event."""
         return parse_json(self.text)
 
 
 @dataclass(slots=True)
 class Touch:
-    """One batch that touched the profile.
-
-    events: in their order. rest: its other fields (consent, device, attribution...). alias: no
-    batch, but the past of another profile carried over. taker: the MPID of another profile, whose
-    batch only took identities away.
-    """
+    """One batch that touched the profile."""
 
     origin: Origin
+    """Where it comes from."""
     founded: bool
+    """Whether it founded the profile."""
     added: list[HeldIdentity] = field(default_factory=list)
+    """The identities that it added."""
     removed: list[HeldIdentity] = field(default_factory=list)
+    """The identities that it took away."""
     entries: list[AttributeChange] = field(default_factory=list)
+    """What it did to attributes."""
     events: list[SeenEvent] = field(default_factory=list)
-    rest: dict[str, Any] = field(default_factory=dict)
+    """Its events, in their order."""
+    rest: Document = field(default_factory=dict)
+    """Its other fields: consent, device, attribution ..."""
     alias: Carried | None = None
+    """The past of another profile that was carried over: then this is no batch."""
     taker: int | None = None
+    """The MPID of another profile, if its batch only took identities away."""
 
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """An alias as a profile shows it, by MPIDs.
-
-    first_seen_ms: what the destination gets, from due_ms on.
-    """
+    """An alias as a profile shows it, by MPIDs."""
 
     source: int
+    """The MPID of the profile whose past it is."""
     destination: int
+    """The MPID of the profile that gets it."""
     start_ms: int
+    """The time of the first event that is carried over."""
     end_ms: int
+    """The time of the last event that is carried over."""
     due_ms: int
+    """When it takes effect."""
     first_seen_ms: int
+    """When the destination was first seen, from due_ms on."""
     in_force: bool
+    """Whether it has taken effect."""
 
 
 @dataclass(slots=True)
 class Device:
-    """One device: its identities (mp_deviceid is its application stamp), when it was seen, what was
-    said of it, and the install attribution that came with it. earlier: values of a type that it
-    had before the one it has.
-    """
+    """A device of the person."""
 
     identities: dict[str, str]
+    """Its ids by type; mp_deviceid is its application stamp."""
     first_seen_ms: int
+    """The time of its first batch."""
     last_seen_ms: int
-    info: dict[str, Any] = field(default_factory=dict)
-    attribution: dict[str, Any] = field(default_factory=dict)
+    """The time of its last batch."""
+    info: Document = field(default_factory=dict)
+    """What batches say of it."""
+    attribution: Document = field(default_factory=dict)
+    """The install attribution that came with it."""
     earlier: dict[str, list[str]] = field(default_factory=dict)
+    """The ids that it had before those it has, by type."""
 
 
 @dataclass(frozen=True, slots=True)
 class AudienceMembership:
-    """A person's membership in an audience.
-
-    expires_ms: when it ends if nothing arrives; None: it does not.
-    """
+    """A person's membership in an audience."""
 
     audience: int
+    """The number of the audience."""
     name: str
+    """Its name."""
     since_ms: int
+    """Since when the person is in it."""
     expires_ms: int | None
+    """When the membership ends if nothing arrives; None: it does not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a person stands.
-
-    calculated: name -> held value, None where nothing was to compute; it masks an attribute of the
-    same name. definitions: name -> the definition, as the configuration has it.
-    """
+    """What is computed of a person."""
 
     calculated: dict[str, str | None]
+    """The held values of calculated attributes; None where nothing was to compute.
+
+    Each masks an attribute of the same name.
+    """
     definitions: dict[str, dict[str, object]]
+    """The definitions of the calculated attributes, as the configuration has them."""
     memberships: list[AudienceMembership]
+    """The audiences that the person is in."""
+
+
+class FeedSeen(NamedTuple):
+    """A feed that a person appeared in."""
+
+    feed: Feed
+    """The feed."""
+    batches: int
+    """In how many batches."""
+    last_seen_ms: int
+    """The time of the last one."""
 
 
 @dataclass(slots=True)
 class Activity:
     """A profile with everything that made it.
 
-    touches: oldest first; attributes: the entry in force of each key. standing: what follows from
-    all of that (one_person.py), where it was asked for. aged_ms: when retention took its attributes,
-    consent and devices away. workspace: whose attributes, devices, consent and batches these are,
-    None: everybody's; elsewhere: what touched the profile in others. Identities and first and last
-    seen are the same in all. taken: batches of other profiles that took identities away, in
-    whatever workspace. carried: events of other profiles that aliases have made this one's as well,
-    each with the arrival of the alias. forgotten: what arrived before counts for nothing that is
-    computed of the profile's lifetime (profile.FORGOTTEN); dormant: nothing arrived since, and
-    nothing is computed at all.
+    Identities and first and last seen are the same in all workspaces.
     """
 
     mpid: int
+    """Its MPID."""
     environment: str
+    """production or development."""
     profile: int
+    """Its number in the store: the arrival that founded it."""
     first_seen_ms: int
+    """The time of its first batch, or the one that an alias carried over."""
     last_seen_ms: int
+    """The time of its last batch."""
     identities: list[HeldIdentity]
+    """The identities that it has, in order of arrival."""
     lost: list[HeldIdentity]
+    """The identities that were taken away."""
     attributes: dict[str, AttributeChange]
+    """The change in force of each attribute."""
     history: dict[str, list[AttributeChange]]
+    """All changes of each attribute, oldest first."""
     touches: list[Touch]
+    """The batches that touched it in its workspace, oldest first."""
     standing: Standing | None = None
+    """What is computed of all of that (one_person.py), if it was asked for."""
     aged_ms: list[int] = field(default_factory=list)
+    """When retention took its attributes, consent and devices away."""
     workspace: str | None = None
+    """Whose attributes, devices, consent and batches these are; None: everybody's."""
     elsewhere: list[Touch] = field(default_factory=list)
+    """The batches that touched it in other workspaces."""
     taken: list[Touch] = field(default_factory=list)
+    """The batches of other profiles that took identities away, in all workspaces."""
     carried: list[tuple[int, Occurred]] = field(default_factory=list)
+    """Events that aliases made this profile's as well, each with the arrival of the alias."""
     forgotten: int = 0
+    """The arrival before which nothing counts that is computed of its lifetime (FORGOTTEN)."""
     dormant: bool = False
+    """Whether nothing arrived since `forgotten`: then nothing is computed at all."""
 
     def timeline(self) -> list[Touch]:
-        """Return what touched the profile in its workspace, and what took identities from it,
-        oldest first.
+        """Return what touched the profile in its workspace, and took identities from it.
+
+        The oldest come first.
         """
         return _in_order(self.touches, self.taken)
 
     def past(self) -> list[Touch]:
-        """Return what touched the profile in any workspace, and what took identities from it,
-        oldest first.
+        """Return what touched the profile in any workspace, and took identities from it.
+
+        The oldest come first.
         """
         return _in_order(self.touches, self.elsewhere, self.taken)
 
@@ -221,10 +281,10 @@ class Activity:
 
     def values(self, kind: str) -> list[str]:
         """Return the identities of a type, oldest first."""
-        return [one.value for one in self.identities if one.type == kind]
+        return [each.value for each in self.identities if each.type == kind]
 
     def calculated(self) -> dict[str, str | None]:
-        """Return the calculated attributes: name -> held value, None where nothing was to compute."""
+        """Return the held values of calculated attributes; None where nothing was to compute."""
         return self.standing.calculated if self.standing else {}
 
     def stored(self) -> dict[str, AttributeChange]:
@@ -234,8 +294,9 @@ class Activity:
         }
 
     def counted(self, aliases: Container[int] | None = None) -> list[Occurred]:
-        """Return those events that calculated attributes and real-time audiences rest on;
-        Profiles.counted is the same of everybody. aliases: the arrivals of those that carry
+        """Return the events that calculated attributes and real-time audiences rest on.
+
+        Profiles.counted is the same for everybody. `aliases` are the arrivals of those that carry
         events over; None: all that are in force.
         """
         own = [
@@ -258,13 +319,13 @@ class Activity:
         here = {touch.origin.arrival for touch in self.touches}
         return [
             Occurred(
-                event.type,
-                event.name,
-                event.at_ms,
-                touch.origin.arrival,
-                place,
-                event.session,
-                document,
+                type=event.type,
+                name=event.name,
+                at_ms=event.at_ms,
+                arrival=touch.origin.arrival,
+                place=place,
+                session=event.session,
+                document=document,
             )
             for touch in self.every()
             if touch.alias is None
@@ -274,7 +335,7 @@ class Activity:
         ]
 
     def opted_out(self) -> bool:
-        """Say whether the person has opted out (event.opted_out)."""
+        """Return whether the person has opted out (event.opted_out)."""
         return opted_out(self.occurred())
 
     def opt_out_ms(self) -> int | None:
@@ -283,138 +344,163 @@ class Activity:
         return last.at_ms if last else None
 
     def limit_ad_tracking(self) -> bool | None:
-        """Return what the device seen last that said anything of it said (domain.md 14)."""
-        stated = [
+        """Return what the device seen last that mentioned ad tracking said (domain.md 14)."""
+        statements = [
             device.info["limit_ad_tracking"]
             for device in _devices(self.every())
             if isinstance(device.info.get("limit_ad_tracking"), bool)
         ]
-        return stated[0] if stated else None
+        return statements[0] if statements else None
 
     def batches(self) -> list[Touch]:
         """Return what touched the user, oldest first, without aliases."""
-        return [one for one in self.touches if one.alias is None]
+        return [touch for touch in self.touches if touch.alias is None]
 
-    def feeds(self) -> dict[str, tuple[Feed, int, int]]:
-        """Return the feeds the user appeared in: name -> (feed, batches, last seen)."""
-        found: dict[str, tuple[Feed, int, int]] = {}
+    def feeds(self) -> dict[str, FeedSeen]:
+        """Return the feeds the user appeared in, by name."""
+        seen: dict[str, FeedSeen] = {}
         for touch in self.batches():
-            feed, count, last_ms = found.get(touch.origin.feed.name, (touch.origin.feed, 0, 0))
-            found[feed.name] = (feed, count + 1, max(last_ms, touch.origin.at_ms))
-        return found
+            feed, at_ms = touch.origin.feed, touch.origin.at_ms
+            before = seen.get(feed.name, FeedSeen(feed, 0, 0))
+            last_ms = max(before.last_seen_ms, at_ms)
+            seen[feed.name] = FeedSeen(before.feed, before.batches + 1, last_ms)
+        return seen
 
     def devices(self) -> list[Device]:
         """Return the devices, last seen first."""
         return _devices(self.touches)
 
     def latest_device(self) -> tuple[str, str] | None:
-        """Return the identity that stands for the device seen last: (type, value)."""
-        held = {(one.type, one.value) for one in self.identities}
+        """Return the identity by which the device seen last is shown: (type, value)."""
+        held = {(each.type, each.value) for each in self.identities}
         for device in self.devices()[:1]:
             for kind in (*DEVICE_PREFERENCE, *device.identities):
-                # one that was taken away stands for nothing
+                # one that was taken away is not shown
                 if (kind, device.identities.get(kind)) in held:
                     return kind, device.identities[kind]
         return None
 
-    def consent(
-        self, until: int | None = None
-    ) -> dict[tuple[str, str], tuple[dict[str, Any], Origin]]:
-        """Return the consent in force: (regulation, purpose) -> what was said, and where.
+    def consent(self, until: int | None = None) -> dict[tuple[str, str], tuple[Document, Origin]]:
+        """Return the consent in force by (regulation, purpose): the statement, and where it is.
 
         The newest statement by its own time counts; of equals the later arrival (domain.md 5.3).
-        until: after that arrival.
+        `until` gives the state after that arrival.
         """
-        found: dict[tuple[str, str], tuple[dict[str, Any], Origin]] = {}
+        in_force: dict[tuple[str, str], tuple[Document, Origin]] = {}
         for touch in self.touches:
             if touch.origin.feed.source not in CONSENT_SOURCES or (
                 until is not None and touch.origin.arrival > until
             ):
                 continue
-            for purpose, said in statements_of(touch.rest.get("consent_state")).items():
-                if replaces(said, found[purpose][0] if purpose in found else None):
-                    found[purpose] = (dict(said), touch.origin)
-        return found
+            for purpose, statement in statements_of(touch.rest.get("consent_state")).items():
+                before = in_force[purpose][0] if purpose in in_force else None
+                if replaces(statement, before):
+                    in_force[purpose] = (dict(statement), touch.origin)
+        return in_force
 
     def partner_identities(self) -> dict[str, tuple[str, Origin]]:
-        """Return the partner identities in force, by name: what was said of each last, and where.
-        null or an empty text takes one away (batch.PARTNER_IDENTITY_REMOVED).
-        """
-        found: dict[str, tuple[str, Origin]] = {}
-        for touch in self.touches:
-            stated = touch.rest.get("partner_identities")
-            for name, value in stated.items() if isinstance(stated, dict) else ():
-                found.pop(name, None)
-                if value not in PARTNER_IDENTITY_REMOVED:
-                    found[name] = (
-                        value if isinstance(value, str) else to_json(value),
-                        touch.origin,
-                    )
-        return dict(sorted(found.items()))
+        """Return the partner identities in force, by name: the value, and where it stands.
 
-    def attribution(self) -> dict[str, Any]:
+        Null or an empty text takes one away (batch.PARTNER_IDENTITY_REMOVED).
+        """
+        in_force: dict[str, tuple[str, Origin]] = {}
+        for touch in self.touches:
+            by_name = touch.rest.get("partner_identities")
+            for name, value in by_name.items() if isinstance(by_name, dict) else ():
+                in_force.pop(name, None)
+                if value not in PARTNER_IDENTITY_REMOVED:
+                    text = value if isinstance(value, str) else to_json(value)
+                    in_force[name] = (text, touch.origin)
+        return dict(sorted(in_force.items()))
+
+    def attribution(self) -> Document:
         """Return the install attribution that was stated last."""
         for touch in reversed(self.touches):
-            found = touch.rest.get("attribution_info")
-            if isinstance(found, dict) and found:
-                return found
+            attribution = touch.rest.get("attribution_info")
+            if isinstance(attribution, dict) and attribution:
+                return attribution
         return {}
 
 
-def _in_order(*touches: Sequence[Touch]) -> list[Touch]:
-    return sorted((one for some in touches for one in some), key=lambda touch: touch.origin.arrival)
+def _in_order(*groups: Sequence[Touch]) -> list[Touch]:
+    return sorted(
+        (touch for group in groups for touch in group), key=lambda touch: touch.origin.arrival
+    )
+
+
+class _Described(NamedTuple):
+    """What a batch says of its device."""
+
+    touch: Touch
+    """The batch."""
+    added: dict[str, str]
+    """The device ids that its columns have, by type."""
+    info: Document
+    """The fields of device_info."""
+    ids: list[Id]
+    """What names the device (device.device_ids)."""
+
+
+def _described(touches: Sequence[Touch]) -> list[_Described]:
+    """Return the batches that say something of their device."""
+    described = []
+    for touch in touches:
+        added = {each.type: each.value for each in touch.added if BY_NAME[each.type].device}
+        info = touch.rest.get("device_info")
+        fields = dict(info) if isinstance(info, dict) else {}
+        if added or fields:
+            ids = list(device_ids(touch.rest, added))
+            described.append(_Described(touch, added, info=fields, ids=ids))
+    return described
 
 
 def _devices(touches: Sequence[Touch]) -> list[Device]:
     """Return the devices that batches are of (device.py), last seen first."""
-    found: dict[Id, Device] = {}
+    described = _described(touches)
     keys: dict[Id, set[Id]] = {}
-    told = []
-    for touch in touches:
-        added = {one.type: one.value for one in touch.added if BY_NAME[one.type].device}
-        info = touch.rest.get("device_info")
-        info = dict(info) if isinstance(info, dict) else {}
-        if added or info:
-            told.append((touch, added, info, device_ids(touch.rest, added)))
-    for (touch, added, info, _), device in zip(
-        told, devices_of([ids for *_, ids in told]), strict=True
-    ):
-        stamp = touch.rest.get("mp_deviceid", added.get("mp_deviceid"))
-        known = found.setdefault(device, Device({}, touch.origin.at_ms, touch.origin.at_ms))
-        ids = {"mp_deviceid": str(stamp)} if stamp else {}
-        for name, kind in [(name, kind) for name in info if (kind := kind_in(name))]:
-            value = info.pop(name)
-            if value is not None:
-                ids.setdefault(kind, str(value))
-        both = (*added.items(), *ids.items())
-        keys.setdefault(device, set()).update(
-            (kind, key_of(BY_NAME[kind], display(text))) for kind, text in both
-        )
-        known.identities |= added | ids
-        known.info |= {name: value for name, value in info.items() if value is not None}
-        stated = touch.rest.get("attribution_info")
-        known.attribution = stated if isinstance(stated, dict) and stated else known.attribution
-        known.first_seen_ms = min(known.first_seen_ms, touch.origin.at_ms)
-        known.last_seen_ms = max(known.last_seen_ms, touch.origin.at_ms)
-    for device, of_device in keys.items():
-        _tell_earlier(found[device], of_device)
-    return sorted(found.values(), key=lambda one: -one.last_seen_ms)
+    devices: dict[Id, Device] = {}
+    of_batches = devices_of([batch.ids for batch in described])
+    for batch, device_id in zip(described, of_batches, strict=True):
+        at_ms = batch.touch.origin.at_ms
+        device = devices.setdefault(device_id, Device({}, at_ms, at_ms))
+        keys.setdefault(device_id, set()).update(_describe(device, batch))
+    for device_id, of_device in keys.items():
+        _tell_earlier(devices[device_id], of_device)
+    return sorted(devices.values(), key=lambda device: -device.last_seen_ms)
+
+
+def _describe(device: Device, batch: _Described) -> list[Id]:
+    """Add what a batch says to its device; return the keys of the ids it states."""
+    touch, added, info = batch.touch, batch.added, batch.info
+    stamp = touch.rest.get("mp_deviceid", added.get("mp_deviceid"))
+    ids = {"mp_deviceid": str(stamp)} if stamp else {}
+    for name, kind in [(name, kind) for name in info if (kind := kind_in(name))]:
+        value = info.pop(name)
+        if value is not None:
+            ids.setdefault(kind, str(value))
+    device.identities |= added | ids
+    device.info |= {name: value for name, value in info.items() if value is not None}
+    attribution = touch.rest.get("attribution_info")
+    if isinstance(attribution, dict) and attribution:
+        device.attribution = attribution
+    device.first_seen_ms = min(device.first_seen_ms, touch.origin.at_ms)
+    device.last_seen_ms = max(device.last_seen_ms, touch.origin.at_ms)
+    return [
+        (kind, key_of(BY_NAME[kind], display(text)))
+        for kind, text in (*added.items(), *ids.items())
+    ]
 
 
 def _tell_earlier(device: Device, keys: Iterable[Id]) -> None:
-    """Tell a device which values it had before those it has, by their keys.
-
-    keys: all that were stated.
-    """
+    """Add to a device the ids it had before those it has, out of the keys of all it ever had."""
     for kind, key in sorted(keys):
-        if key != key_of(BY_NAME[kind], display(device.identities[kind])) and names_device(
-            BY_NAME[kind], key
-        ):
+        current = key_of(BY_NAME[kind], display(device.identities[kind]))
+        if key != current and names_device(BY_NAME[kind], key):
             device.earlier.setdefault(kind, []).append(key)
 
 
 def remark_subject(attribute: str | None, kind: str | None, value: str | None) -> dict[str, Value]:
-    """Return what a code is said of, as JSON: an attribute, an identity, or the row itself."""
+    """Return the subject of a code as JSON: an attribute, an identity, or {} for the row itself."""
     if attribute is not None:
         return {"attribute": attribute}
     return {} if kind is None else {"type": kind, "value": value}

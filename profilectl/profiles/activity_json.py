@@ -1,4 +1,4 @@
-"""TODO profiles.activity_json (split off profiles.activity)."""
+"""The activity of a person as JSON: history, devices, consent, timeline, and the standing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from profilectl.profiles.activity import (
     AttributeChange,
     Carried,
     Device,
+    HeldIdentity,
     Origin,
     SeenEvent,
     Touch,
@@ -19,7 +20,8 @@ from profilectl.rules.text.values import DELETED, Value, held_json, parse_json, 
 def members(activity: Activity, names: Sequence[str]) -> str:
     """Return some parts of an activity as members of a JSON object.
 
-    names: history, devices, consent, attribution, timeline; values exactly as they are held.
+    The names are history, devices, consent, attribution and timeline. Values are exactly as they
+    are held.
     """
     return ",".join(f'"{name}":{to_json(_part(activity, name))}' for name in names)
 
@@ -28,42 +30,48 @@ def _part(activity: Activity, name: str) -> Value:
     match name:
         case "history":
             return {
-                key: [entry_json(one) for one in entries]
-                for key, entries in sorted(activity.history.items())
+                key: [entry_json(change) for change in changes]
+                for key, changes in sorted(activity.history.items())
             }
         case "devices":
             return devices_json(activity.devices())
         case "consent":
             return [
-                {"regulation": regulation, "purpose": purpose, "said": said, **origin_json(origin)}
-                for (regulation, purpose), (said, origin) in sorted(activity.consent().items())
+                {
+                    "regulation": regulation,
+                    "purpose": purpose,
+                    "said": statement,
+                    **origin_json(origin),
+                }
+                for (regulation, purpose), (statement, origin) in sorted(activity.consent().items())
             ]
         case "attribution":
             return activity.attribution()
-    return [touch_json(one) for one in activity.timeline()]
+    return [touch_json(touch) for touch in activity.timeline()]
 
 
 def devices_json(devices: Sequence[Device]) -> list[Value]:
     """Return devices as JSON."""
     return [
         {
-            "identities": dict(one.identities),
-            "first_seen_ms": whole(one.first_seen_ms),
-            "last_seen_ms": whole(one.last_seen_ms),
-            "info": one.info,
-            **({"attribution": one.attribution} if one.attribution else {}),
+            "identities": dict(device.identities),
+            "first_seen_ms": whole(device.first_seen_ms),
+            "last_seen_ms": whole(device.last_seen_ms),
+            "info": device.info,
+            **({"attribution": device.attribution} if device.attribution else {}),
             **(
-                {"earlier": {kind: [*texts] for kind, texts in one.earlier.items()}}
-                if one.earlier
+                {"earlier": {kind: [*texts] for kind, texts in device.earlier.items()}}
+                if device.earlier
                 else {}
             ),
         }
-        for one in devices
+        for device in devices
     ]
 
 
 def standing_json(activity: Activity) -> dict[str, Value]:
-    """Return the answers to tracking and the audiences as members of a JSON object (domain.md 2)."""
+    """Return opt-outs, tracking and audiences as members of a JSON object (domain.md 2)."""
+    memberships = activity.standing.memberships if activity.standing else ()
     return {
         "partner_identities": {
             name: value for name, (value, _) in activity.partner_identities().items()
@@ -72,14 +80,14 @@ def standing_json(activity: Activity) -> dict[str, Value]:
         "limit_ad_tracking": activity.limit_ad_tracking(),
         "audience_memberships": [
             {
-                "audience_id": whole(one.audience),
-                "audience_name": one.name,
-                "since_ms": whole(one.since_ms),
+                "audience_id": whole(membership.audience),
+                "audience_name": membership.name,
+                "since_ms": whole(membership.since_ms),
                 "expiration_timestamp_ms": None
-                if one.expires_ms is None
-                else whole(one.expires_ms),
+                if membership.expires_ms is None
+                else whole(membership.expires_ms),
             }
-            for one in (activity.standing.memberships if activity.standing else ())
+            for membership in memberships
         ],
     }
 
@@ -97,29 +105,39 @@ def origin_json(origin: Origin) -> dict[str, Value]:
 
 
 def entry_json(entry: AttributeChange) -> dict[str, Value]:
-    """Return what a row did to an attribute, as JSON. A tag is null: what is not there is left out."""
-    found: dict[str, Value] = {"change": entry.kind}
+    """Return what a row did to an attribute, as JSON.
+
+    A tag is null, so a value that is not there is left out.
+    """
+    document: dict[str, Value] = {"change": entry.kind}
     if entry.held != DELETED:
-        found["value"] = parse_json(held_json(entry.held))
+        document["value"] = parse_json(held_json(entry.held))
     if entry.before is not None:
-        found["before"] = parse_json(held_json(entry.before))
-    return found | {"code": entry.code or None} | origin_json(entry.origin)
+        document["before"] = parse_json(held_json(entry.before))
+    return document | {"code": entry.code or None} | origin_json(entry.origin)
 
 
 def touch_json(touch: Touch) -> dict[str, Value]:
-    """Return what a batch did, as JSON; of an alias, and of another's batch that took identities
-    away, in the same form.
+    """Return what a batch did, as JSON.
+
+    An alias, and another's batch that took identities away, have the same form.
     """
     return origin_json(touch.origin) | {
         "founded": touch.founded,
-        "identities_added": [{"type": one.type, "value": one.value} for one in touch.added],
-        "identities_removed": [{"type": one.type, "value": one.value} for one in touch.removed],
-        "attributes": [{"attribute": one.key, **_only(entry_json(one))} for one in touch.entries],
-        "events": [event_json(one) for one in touch.events] if touch.alias is None else [],
+        "identities_added": [_identity_json(identity) for identity in touch.added],
+        "identities_removed": [_identity_json(identity) for identity in touch.removed],
+        "attributes": [
+            {"attribute": change.key, **_only(entry_json(change))} for change in touch.entries
+        ],
+        "events": [event_json(event) for event in touch.events] if touch.alias is None else [],
         "rest": touch.rest if touch.alias is None else {},
         "alias": _alias_json(touch.alias, touch.events) if touch.alias else None,
         "taken_by": str(touch.taker) if touch.taker is not None else None,
     }
+
+
+def _identity_json(identity: HeldIdentity) -> dict[str, Value]:
+    return {"type": identity.type, "value": identity.value}
 
 
 def _alias_json(alias: Carried, events: Sequence[SeenEvent]) -> Value:
@@ -131,7 +149,7 @@ def _alias_json(alias: Carried, events: Sequence[SeenEvent]) -> Value:
         "due_ms": whole(alias.due_ms),
         "in_force": alias.in_force,
         "first_seen_ms": whole(alias.first_seen_ms),
-        "events": [event_json(one) for one in events],
+        "events": [event_json(event) for event in events],
     }
 
 

@@ -1,4 +1,4 @@
-"""TODO profiles.played (split off profiles.activity)."""
+"""The activity of some profiles: their rows, read and played through in the order of arrival."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from profilectl.profiles.activity import (
     SeenEvent,
     Touch,
 )
-from profilectl.profiles.read_model import FORGOTTEN, RETIRED, Alias, Profiles
+from profilectl.profiles.aliases import Alias
+from profilectl.profiles.raw_rows import RawRow, RawRows, raw_rows
+from profilectl.profiles.read_model import Profiles
+from profilectl.profiles.row_places import NOWHERE, origins_of
 from profilectl.rules.event.event import Occurred
-from profilectl.rules.feed import Feed
 from profilectl.rules.identity import BY_NAME, NAME, key_of
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME, hash_of
 from profilectl.rules.text.values import DELETED, parse_json
-from profilectl.store.segments import IMPORT_FILES, known_events, known_mpids
 
-NOWHERE = (0, "", "line", 0, "")
-"""The origin of a row whose place was not asked for, as origins_of has it."""
-
-
-_SEEN = ("profile", "arrival", "place", "type", "name", "at_ms", "session", "event")
+# another package imports origins_of from here
+__all__ = ["NOWHERE", "activities", "meant_again", "one_meant", "origins_of"]
 
 
 def activities(profiles: Profiles, found: Sequence[int], *, placed: bool = True) -> list[Activity]:
-    """Return the activity of some profiles, in the order given; of the state that `profiles` reads.
+    """Return the activity of some profiles, in the order given and in the state that is read.
 
-    placed: with the import, file and line of each origin, and with what was blocked; that takes as
-    long as all the rest, for a single profile.
+    With `placed`, each origin has its import, file and line, and blocked changes are there too;
+    that takes as long as everything else, for a single profile.
     """
-    raw = _Raw(profiles, found, placed)
-    return [one for profile in found if (one := _played(profiles, profile, raw))]
+    raw = raw_rows(profiles, found, placed=placed)
+    return [
+        activity for profile in found if (activity := _played(profiles, profile, raw)) is not None
+    ]
 
 
 def one_meant(
@@ -46,386 +46,286 @@ def one_meant(
     pick: int | None = None,
     environment: str | None = None,
 ) -> Activity:
-    """Return the one profile that is meant.
+    """Return the profile that is meant.
 
-    who: an identity type (or mpid, any) and value; pick: which of several, from 1; environment: in
-    that one only. Raises NobodyFound, and UsageError where several are meant.
+    `who` is an identity type (or mpid, any) and a value; `pick` says which of several, from 1;
+    `environment` limits it to that one. Raises NobodyFound, and UsageError where several are meant.
     """
-    found = [
-        one
-        for one in activities(profiles, profiles.find(*who))
-        if environment in (None, one.environment)
+    kind, value = who
+    people = [
+        person
+        for person in activities(profiles, profiles.find(kind, value))
+        if environment in (None, person.environment)
     ]
-    if not found:
-        raise NobodyFound(
-            f"nobody has the {'identity or MPID' if who[0] == 'any' else who[0]} {who[1]}"
-        )
-    if pick is None and len(found) > 1:
-        listed = ", ".join(f"{one.mpid} ({one.environment})" for one in found[:5])
+    if not people:
+        raise NobodyFound(f"nobody has the {'identity or MPID' if kind == 'any' else kind} {value}")
+    if pick is None and len(people) > 1:
+        listed = ", ".join(f"{person.mpid} ({person.environment})" for person in people[:5])
         pick_one = "--pick N, in the order of `profilectl show`"
-        by_mpid = who[0] != "mpid" and len({one.mpid for one in found}) == len(found)
+        by_mpid = kind != "mpid" and len({person.mpid for person in people}) == len(people)
         raise UsageError(
-            f"{len(found)} profiles have the {who[0]} {who[1]}: {listed}",
+            f"{len(people)} profiles have the {kind} {value}: {listed}",
             f"name one by --mpid, or by {pick_one}" if by_mpid else pick_one,
         )
-    if pick is not None and not 1 <= pick <= len(found):
-        raise UsageError(f"--pick {pick}: there are {len(found)}")
-    return found[(pick or 1) - 1]
+    if pick is not None and not 1 <= pick <= len(people):
+        raise UsageError(f"--pick {pick}: there are {len(people)}")
+    return people[(pick or 1) - 1]
 
 
 def meant_again(profiles: Profiles, who: tuple[str, str], mpid: str, environment: str) -> Activity:
-    """Return the profile that a change by hand was about, for making it again: of those that `who`
-    names now the one with the MPID it had, or the only one. Raises NobodyFound, UsageError.
+    """Return the profile that a change by hand was about, for making it again.
+
+    Of the profiles that `who` names now, it is the one with the MPID it had, or the only one.
+    Raises NobodyFound, UsageError.
     """
-    found = [
-        one for one in activities(profiles, profiles.find(*who)) if one.environment == environment
+    kind, value = who
+    people = [
+        person
+        for person in activities(profiles, profiles.find(kind, value))
+        if person.environment == environment and str(person.mpid) == mpid
     ]
-    same = [one for one in found if str(one.mpid) == mpid]
-    return same[0] if same else one_meant(profiles, who, environment=environment)
+    return people[0] if people else one_meant(profiles, who, environment=environment)
 
 
-class _Raw:
-    """The rows of some profiles as they lie in the segments."""
-
-    def __init__(self, profiles: Profiles, found: Sequence[int], placed: bool) -> None:
-        self.scratch = profiles.store.scratch
-        self.feeds = {feed.number: feed for feed in profiles.store.feeds()}
-        self.secret = profiles.store.meta("secret")
-        where = profiles.where(found)
-        self.rows: dict[int, list[tuple[Any, ...]]] = {}
-        self.cells: dict[tuple[int, int], list[tuple[str, str, str]]] = {}
-        self.rest: dict[tuple[int, int], str] = {}
-        self.events: dict[tuple[int, int], list[SeenEvent]] = {}
-        for segment in profiles.segments:
-            if "row" not in segment.tables:
-                continue
-            identities = ", ".join(f"i_{kind}" for kind in segment.identities)
-            cells = ", ".join(f"a{n}" for n in range(len(segment.keys)))
-            for profile, arrival, founded, environment, feed, at_ms, ids, values in self._ask(
-                f"select profile, arrival, mpid, environment, feed, at_ms, [{identities}]::varchar[], [{cells}]::varchar[]"
-                f" from {segment.table('row')} {where}"
-            ):
-                named = [
-                    (kind, value)
-                    for kind, value in zip(segment.identities, ids, strict=True)
-                    if value is not None
-                ]
-                self.rows.setdefault(profile, []).append(
-                    (arrival, founded, environment, feed, at_ms, named)
-                )
-                self._keep(profile, arrival, segment.keys, values, "")
-            if "loose" in segment.tables:
-                for profile, arrival, key, value in self._ask(
-                    f"select profile, arrival, key, value from {segment.table('loose')} {where}"
-                ):
-                    self._keep(profile, arrival, [key], [value], "")
-            if "blocked" in segment.tables and placed:
-                # It has the columns of those attributes only that something was refused of.
-                none = "".join(f", null::varchar as a{n}" for n in range(len(segment.keys)))
-                shaped = f"select null::bigint as profile, null::bigint as arrival, null::varchar as code{none} where false"
-                for profile, arrival, code, values in self._ask(
-                    f"select profile, arrival, code, [{cells}]::varchar[] from ({shaped} union all by name select * from {segment.table('blocked')} {where})"
-                ):
-                    self._keep(profile, arrival, segment.keys, values, code)
-            if "blocked_loose" in segment.tables and placed:
-                for profile, arrival, code, key, value in self._ask(
-                    f"select profile, arrival, code, key, value from {segment.table('blocked_loose')} {where}"
-                ):
-                    self._keep(profile, arrival, [key], [value], code)
-            if "rest" in segment.tables:
-                for profile, arrival, rest in self._ask(
-                    f"select profile, arrival, rest from {segment.table('rest')} {where}"
-                ):
-                    self.rest[profile, arrival] = rest
-        for profile, arrival, *event in self._ask(
-            f"select * from ({known_events(profiles.segments, where=where, columns=_SEEN)}) order by profile, arrival, place"
-        ):
-            self.events.setdefault((profile, arrival), []).append(SeenEvent(*event[1:]))
-        self.removed = (
-            self._ask(f"select profile, type, hash, arrival from store.removed {where}")
-            if profiles.removals
-            else []
-        )
-        self.takers = self._takers(
-            profiles,
-            {arrival for *_, arrival in self.removed}
-            - {row[0] for rows in self.rows.values() for row in rows},
-        )
-        self.aged: dict[int, list[int]] = {}
-        listed = ", ".join(map(str, found)) or "null"
-        for profile, at_ms in self._ask(
-            f"select aged.profile, erasure.at_ms from store.aged join store.erasure on erasure.number = aged.erasure where aged.profile in ({listed}) order by 2"
-        ):
-            self.aged.setdefault(profile, []).append(at_ms)
-        self.forgotten: dict[int, int] = dict(
-            self._ask(f"select profile, before from ({FORGOTTEN}) where profile in ({listed})")
-        )
-        retired = self._ask(
-            f"select profile, aged_ms, before from ({RETIRED}) where profile in ({listed})"
-        )
-        self.retired: dict[int, tuple[int, int | None]] = {
-            profile: (aged_ms, before) for profile, aged_ms, before in retired
-        }
-        self.aliases = [
-            one for one in profiles.aliases if {one.source, one.destination} & set(found)
-        ]
-        # alias -> row, place in it and feed of an event, and the event
-        self.carried: dict[int, list[tuple[int, int, int, SeenEvent]]] = {}
-        for one in profiles.carrying():
-            if one.destination in found:
-                happened = known_events(
-                    profiles.segments, where=one.where, columns=(*_SEEN, "feed")
-                )
-                for _, arrival, position, *event, feed in self._ask(
-                    f"select * from ({happened}) order by at_ms, arrival, place"
-                ):
-                    self.carried.setdefault(one.before, []).append(
-                        (arrival, position, feed, SeenEvent(*event))
-                    )
-        self.mpids: dict[int, int] = {}
-        self.sources: set[int] = set()  # of aliases: those that the workspace has seen
-        self.asked: dict[int, tuple[int, int]] = {}
-        if self.aliases:
-            sides = ", ".join(
-                str(side) for one in self.aliases for side in (one.source, one.destination)
-            )
-            self.sources = {source for (source,) in self._ask(profiles.sources_seen())}
-            self.mpids = dict(
-                self._ask(
-                    f"select profile, mpid from ({known_mpids(profiles.segments)}) where profile in ({sides})"
-                )
-            )
-            rows = self._ask(
-                "select alias.arrival, import.feed, import.started_ms from store.alias join store.import on import.number = alias.import"
-            )
-            self.asked = {arrival: (feed, at_ms) for arrival, feed, at_ms in rows}
-        arrivals = (
-            {row[0] for rows in self.rows.values() for row in rows}
-            | {one.arrival for one in self.aliases}
-            | {*self.takers}
-        )
-        self.origins = (
-            origins_of(profiles, sorted(arrivals)) if placed else dict.fromkeys(arrivals, NOWHERE)
-        )
-
-    def _takers(self, profiles: Profiles, arrivals: set[int]) -> dict[int, tuple[int, int, int]]:
-        """Return whose rows some are: arrival -> (MPID, feed, time)."""
-        if not arrivals:
-            return {}
-        listed = f"where arrival in ({', '.join(map(str, sorted(arrivals)))})"
-        rows = " union all ".join(
-            f"select profile, arrival, feed, at_ms from {one.table('row')} {listed}"
-            for one in profiles.segments
-            if "row" in one.tables
-        )
-        found = self._ask(
-            f"select row.arrival, named.mpid, row.feed, row.at_ms from ({rows}) as row join ({known_mpids(profiles.segments)}) as named on named.profile = row.profile"
-        )
-        return {arrival: (mpid, feed, at_ms) for arrival, mpid, feed, at_ms in found}
-
-    def _ask(self, select: str) -> list[tuple[Any, ...]]:
-        return self.scratch.rows(select)
-
-    def _keep(
-        self,
-        profile: int,
-        arrival: int,
-        keys: Sequence[str],
-        values: Sequence[str | None],
-        code: str,
-    ) -> None:
-        cells = self.cells.setdefault((profile, arrival), [])
-        cells += [
-            (key, value, code) for key, value in zip(keys, values, strict=True) if value is not None
-        ]
-
-
-def origins_of(
-    profiles: Profiles, arrivals: Sequence[int]
-) -> dict[int, tuple[int, str, str, int, str]]:
-    """Return where rows stand: arrival -> (import, file, unit, line or row, protection)."""
-    if not arrivals:
-        return {}
-    rows = profiles.store.scratch.rows(
-        "select one.arrival, import.number, import_file.path, import_file.unit, line_run.first_line + one.arrival - line_run.first_arrival,"
-        f" import.protection from (select unnest($arrivals::bigint[]) as arrival) as one asof join ({IMPORT_FILES}) as import_file"
-        " on one.arrival >= import_file.first_arrival asof join store.line_run as line_run on one.arrival >= line_run.first_arrival"
-        " join store.import as import on import.number = import_file.import",
-        {"arrivals": list(arrivals)},
-    )
-    return {arrival: tuple(rest) for arrival, *rest in rows}
-
-
-def _played(profiles: Profiles, profile: int, raw: _Raw) -> Activity | None:
+def _played(profiles: Profiles, profile: int, raw: RawRows) -> Activity | None:
     """Play the rows of a profile through in order."""
-    rows = sorted(raw.rows.get(profile, ()))
+    rows = sorted(raw.rows.get(profile, ()), key=lambda row: row.arrival)
     if not rows:
         return None
-    feeds, secret = raw.feeds, raw.secret
-    mpid = next(row[1] for row in rows if row[1] is not None)
-    environment = ENVIRONMENT_NAME[rows[0][2]]
-    gone: dict[tuple[str, int], list[int]] = {}
-    for owner, code, digest, arrival in raw.removed:
-        if owner == profile:
-            gone.setdefault((NAME[code], digest), []).append(arrival)
-    found = Activity(
-        mpid,
-        environment,
-        profile,
-        min(row[4] for row in rows),
-        max(row[4] for row in rows),
-        [],
-        [],
-        {},
-        {},
-        [],
+    activity = Activity(
+        mpid=next(row.mpid for row in rows if row.mpid is not None),
+        environment=ENVIRONMENT_NAME[rows[0].environment],
+        profile=profile,
+        first_seen_ms=min(row.at_ms for row in rows),
+        last_seen_ms=max(row.at_ms for row in rows),
+        identities=[],
+        lost=[],
+        attributes={},
+        history={},
+        touches=[],
         workspace=profiles.workspace,
+        aged_ms=raw.aged.get(profile, []),
+        forgotten=raw.forgotten.get(profile, 0),
+        dormant=_is_dormant(rows, profile, raw),
     )
+    removed: dict[tuple[str, int], list[int]] = {}
+    for removal in raw.removed:
+        if removal.profile == profile:
+            key = (NAME[removal.type], removal.digest)
+            removed.setdefault(key, []).append(removal.arrival)
+    # who owns an attribute in another workspace
     owners: dict[str, Origin] = {}
-    for arrival, founded, _, feed, at_ms, identities in rows:
-        number, file, unit, place, protection = raw.origins[arrival]
-        origin = Origin(arrival, number, feeds[feed], protection, file, unit, place, at_ms)
-        here = profiles.workspace is None or feeds[feed].seen_in(profiles.workspace)
-        rest = raw.rest.get((profile, arrival))
-        touch = Touch(
-            origin,
-            founded is not None,
-            events=raw.events.get((profile, arrival), []),
-            rest=_rest(rest) if rest else {},
-        )
-        for kind, value in identities:
-            digest = hash_of(secret, environment, kind, key_of(BY_NAME[kind], value))
-            lost = min((one for one in gone.get((kind, digest), ()) if one > arrival), default=None)
-            identity = HeldIdentity(kind, value, origin, lost)
-            touch.added.append(identity)
-            (found.identities if lost is None else found.lost).append(identity)
-        for key, held, code in sorted(raw.cells.get((profile, arrival), ())):
-            if not here and not code:
-                owners[key] = origin
-            elif not here:
-                continue
-            elif (
-                code or held != DELETED or key in found.attributes
-            ):  # deleting what is not there does nothing
-                touch.entries.append(_entry(found, key, held, code, origin, owners.get(key)))
-        (found.touches if here else found.elsewhere).append(touch)
-    _carry(profiles, found, raw, feeds)
-    found.aged_ms, found.forgotten = raw.aged.get(profile, []), raw.forgotten.get(profile, 0)
-    aged_ms, before = raw.retired.get(profile, (None, None))
-    found.dormant = aged_ms is not None and (
-        rows[-1][0] < before if before is not None else max(row[4] for row in rows) <= aged_ms
+    for row in rows:
+        here = profiles.workspace is None or raw.feeds[row.feed].seen_in(profiles.workspace)
+        touch = _touch(activity, row, raw)
+        _play_identities(activity, touch, row, raw, removed=removed)
+        _play_cells(activity, touch, raw, owners=owners, here=here)
+        (activity.touches if here else activity.elsewhere).append(touch)
+    _carry(profiles, activity, raw)
+    _note_removals(activity, raw)
+    return activity
+
+
+def _is_dormant(rows: Sequence[RawRow], profile: int, raw: RawRows) -> bool:
+    """Return whether nothing arrived since retention took something of a profile."""
+    retired = raw.retired.get(profile)
+    if retired is None:
+        return False
+    if retired.before is None:
+        return max(row.at_ms for row in rows) <= retired.aged_ms
+    return rows[-1].arrival < retired.before
+
+
+def _origin(arrival: int, feed: int, at_ms: int, raw: RawRows) -> Origin:
+    place = raw.places[arrival]
+    return Origin(
+        arrival=arrival,
+        import_number=place.import_number,
+        feed=raw.feeds[feed],
+        protection=place.protection,
+        file=place.file,
+        unit=place.unit,
+        place=place.place,
+        at_ms=at_ms,
     )
-    by_arrival = {touch.origin.arrival: touch for touch in found.every()}
-    for one in found.lost:
-        if one.lost in raw.takers and one.lost not in by_arrival:
-            mpid, feed, at_ms = raw.takers[one.lost]
-            number, file, unit, place, protection = raw.origins[one.lost]
-            by_arrival[one.lost] = Touch(
-                Origin(one.lost, number, feeds[feed], protection, file, unit, place, at_ms),
-                False,
-                taker=mpid,
+
+
+def _touch(activity: Activity, row: RawRow, raw: RawRows) -> Touch:
+    """Return a row as a batch that touched the profile, without what it did."""
+    rest = raw.rest.get((activity.profile, row.arrival))
+    return Touch(
+        origin=_origin(row.arrival, row.feed, row.at_ms, raw),
+        founded=row.mpid is not None,
+        events=raw.events.get((activity.profile, row.arrival), []),
+        rest=_rest(rest) if rest else {},
+    )
+
+
+def _play_identities(
+    activity: Activity,
+    touch: Touch,
+    row: RawRow,
+    raw: RawRows,
+    *,
+    removed: dict[tuple[str, int], list[int]],
+) -> None:
+    """Add the identities of a row to the profile; `removed` has the rows that took any away."""
+    for kind, value in row.identities:
+        digest = hash_of(
+            secret=raw.secret,
+            environment=activity.environment,
+            kind=kind,
+            key=key_of(BY_NAME[kind], value),
+        )
+        later = [arrival for arrival in removed.get((kind, digest), ()) if arrival > row.arrival]
+        identity = HeldIdentity(kind, value, touch.origin, lost=min(later, default=None))
+        touch.added.append(identity)
+        (activity.identities if identity.lost is None else activity.lost).append(identity)
+
+
+def _play_cells(
+    activity: Activity, touch: Touch, raw: RawRows, *, owners: dict[str, Origin], here: bool
+) -> None:
+    """Apply the cells of a row to the profile; `here` is whether the workspace sees the row."""
+    arrival = touch.origin.arrival
+    for key, held, code in sorted(raw.cells.get((activity.profile, arrival), ())):
+        if not here:
+            if not code:
+                owners[key] = touch.origin
+            continue
+        # deleting what is not there does nothing
+        if code or held != DELETED or key in activity.attributes:
+            owner = owners.get(key)
+            change = _change(activity, key, held, code=code, origin=touch.origin, elsewhere=owner)
+            touch.entries.append(change)
+
+
+def _note_removals(activity: Activity, raw: RawRows) -> None:
+    """Add to each batch the identities that it took away; batches of other profiles too."""
+    by_arrival = {touch.origin.arrival: touch for touch in activity.every()}
+    for identity in activity.lost:
+        arrival = identity.lost
+        assert arrival is not None
+        if arrival in raw.takers and arrival not in by_arrival:
+            taker = raw.takers[arrival]
+            by_arrival[arrival] = Touch(
+                _origin(arrival, taker.feed, taker.at_ms, raw), founded=False, taker=taker.mpid
             )
-            found.taken.append(by_arrival[one.lost])
-        if one.lost in by_arrival:
-            by_arrival[one.lost].removed.append(one)
-    return found
+            activity.taken.append(by_arrival[arrival])
+        if arrival in by_arrival:
+            by_arrival[arrival].removed.append(identity)
 
 
-def _carry(profiles: Profiles, found: Activity, raw: _Raw, feeds: dict[int, Feed]) -> None:
+def _carry(profiles: Profiles, activity: Activity, raw: RawRows) -> None:
     """Add the aliases of a profile to its activity, and what they carried over."""
-    carried = profiles.carried(found.profile)
+    carried = profiles.carried(activity.profile)
     if carried:
         later = (
-            touch.origin.at_ms for touch in found.every() if touch.origin.arrival > carried.arrival
+            touch.origin.at_ms
+            for touch in activity.every()
+            if touch.origin.arrival > carried.arrival
         )
-        found.first_seen_ms = min((carried.first_seen_ms, *later))
-    for one in raw.aliases:
-        if found.profile not in (one.source, one.destination):
-            continue
-        number, file, unit, place, protection = raw.origins[one.arrival]
-        taken = one.in_force and found.profile == one.destination
-        attribution = profiles.attribution_carried(one) if taken else {}
-        feed, at_ms = raw.asked[one.arrival]
-        origin = Origin(one.arrival, number, feeds[feed], protection, file, unit, place, at_ms)
-        here, every = _events_carried(found, raw, feeds, one)
-        found.carried += [(one.arrival, event) for event in every]
-        seen = one.source in raw.sources
-        (found.touches if seen else found.elsewhere).append(
-            Touch(
-                origin,
-                False,
-                events=here,
-                rest={"attribution_info": attribution} if attribution else {},
-                alias=Carried(
-                    raw.mpids[one.source],
-                    raw.mpids[one.destination],
-                    one.start_ms,
-                    one.end_ms,
-                    one.due_ms,
-                    one.first_seen_ms,
-                    one.in_force,
-                ),
-            )
-        )
-    found.touches.sort(key=lambda touch: touch.origin.arrival)
-    found.elsewhere.sort(key=lambda touch: touch.origin.arrival)
+        activity.first_seen_ms = min((carried.first_seen_ms, *later))
+    for alias in raw.aliases:
+        if activity.profile in (alias.source, alias.destination):
+            touch = _alias_touch(profiles, activity, raw, alias)
+            seen_here = alias.source in raw.sources
+            (activity.touches if seen_here else activity.elsewhere).append(touch)
+    activity.touches.sort(key=lambda touch: touch.origin.arrival)
+    activity.elsewhere.sort(key=lambda touch: touch.origin.arrival)
+
+
+def _alias_touch(profiles: Profiles, activity: Activity, raw: RawRows, alias: Alias) -> Touch:
+    """Return an alias in the form of a batch; the events it carries count from now on."""
+    receives = alias.in_force and activity.profile == alias.destination
+    attribution = profiles.attribution_carried(alias) if receives else {}
+    asked = raw.asked[alias.arrival]
+    here, every = _events_carried(activity, raw, alias)
+    activity.carried += [(alias.arrival, event) for event in every]
+    return Touch(
+        origin=_origin(alias.arrival, asked.feed, asked.at_ms, raw),
+        founded=False,
+        events=here,
+        rest={"attribution_info": attribution} if attribution else {},
+        alias=Carried(
+            source=raw.mpids[alias.source],
+            destination=raw.mpids[alias.destination],
+            start_ms=alias.start_ms,
+            end_ms=alias.end_ms,
+            due_ms=alias.due_ms,
+            first_seen_ms=alias.first_seen_ms,
+            in_force=alias.in_force,
+        ),
+    )
 
 
 def _events_carried(
-    found: Activity, raw: _Raw, feeds: dict[int, Feed], alias: Alias
+    activity: Activity, raw: RawRows, alias: Alias
 ) -> tuple[list[SeenEvent], list[Occurred]]:
-    """Return the events that an alias carries over to a profile: those of its workspace, and with
-    them the opt-outs of all.
+    """Return the events that an alias carries over to a profile.
+
+    First those of its workspace, then those that count: with them the opt-outs of all workspaces.
     """
     here: list[SeenEvent] = []
     every: list[Occurred] = []
-    for arrival, place, feed, event in (
-        raw.carried.get(alias.arrival, ()) if found.profile == alias.destination else ()
-    ):
-        seen = found.workspace is None or feeds[feed].seen_in(found.workspace)
-        if seen:
+    if activity.profile != alias.destination:
+        return here, every
+    for arrival, place, feed, event in raw.carried.get(alias.arrival, ()):
+        own = activity.workspace is None or raw.feeds[feed].seen_in(activity.workspace)
+        if own:
             here.append(event)
-        if (seen or event.type == "opt_out") and isinstance(document := event.document, dict):
+        if (own or event.type == "opt_out") and isinstance(document := event.document, dict):
             every.append(
                 Occurred(
-                    event.type, event.name, event.at_ms, arrival, place, event.session, document
+                    type=event.type,
+                    name=event.name,
+                    at_ms=event.at_ms,
+                    arrival=arrival,
+                    place=place,
+                    session=event.session,
+                    document=document,
                 )
             )
     return here, every
 
 
 def _rest(text: str) -> dict[str, Any]:
-    found = parse_json(text)
-    return found if isinstance(found, dict) else {}
+    document = parse_json(text)
+    return document if isinstance(document, dict) else {}
 
 
-def _entry(
-    found: Activity, key: str, held: str, code: str, origin: Origin, elsewhere: Origin | None
+def _change(
+    activity: Activity,
+    key: str,
+    held: str,
+    *,
+    code: str,
+    origin: Origin,
+    elsewhere: Origin | None,
 ) -> AttributeChange:
-    """Apply one cell to the profile as it was, and say what it did.
+    """Apply one cell to the profile as it was, and return what it did.
 
-    elsewhere: who owns the attribute in another workspace, which only an account feed can be
-    refused for.
+    `elsewhere` owns the attribute in another workspace, which only an account feed can be refused
+    for.
     """
-    before = found.attributes.get(key)
+    before = activity.attributes.get(key)
     had = before.held if before else None
-    kind = (
-        "blocked"
-        if code
-        else "deleted"
-        if held == DELETED
-        else "set"
-        if had is None
-        else "unchanged"
-        if had == held
-        else "changed"
+    owner = before.origin if before else elsewhere if code else None
+    kind = "blocked" if code else _kind_of_change(held, had)
+    change = AttributeChange(
+        key=key, kind=kind, held=held, before=had, owner=owner, origin=origin, code=code
     )
-    entry = AttributeChange(
-        key, kind, held, had, before.origin if before else elsewhere if code else None, origin, code
-    )
-    found.history.setdefault(key, []).append(entry)
+    activity.history.setdefault(key, []).append(change)
     if kind == "deleted":
-        found.attributes.pop(key, None)
+        activity.attributes.pop(key, None)
     elif kind != "blocked":
-        found.attributes[key] = entry
-    return entry
+        activity.attributes[key] = change
+    return change
+
+
+def _kind_of_change(held: str, had: str | None) -> str:
+    if held == DELETED:
+        return "deleted"
+    if had is None:
+        return "set"
+    return "unchanged" if had == held else "changed"

@@ -1,1 +1,1 @@
-"""The one file on disk, and the DuckDB session beside it; it imports `files`, `rules` and `codes`."""
+"""The file on disk, and the DuckDB session beside it; imports `files`, `rules` and `codes`."""

@@ -1,4 +1,10 @@
-"""TODO store.attaching (split off store.store)."""
+"""Attaching a store to a scratch: its path, its lock, its version.
+
+A process that writes shuts everybody else out; one that reads shuts writers out.
+
+The third of five modules that tell how a store is reached: settings, scratch, attaching, segments,
+opening.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +25,17 @@ from profilectl.store.scratch import Scratch, attaching
 from profilectl.store.store_key import wrong_key
 
 SCHEMA_VERSION = 7
+"""The version of the tables in schema.sql."""
+VERSION = "select value from store.meta where name = 'schema_version'"
 
 
 def store_name(secret: str) -> str:
-    """Return what tells a store from others, which says nothing of its secret."""
+    """Return a name that tells a store from others, and does not give away its secret."""
     return hashlib.sha256(secret.encode()).hexdigest()[:16]
 
 
 def must_exist(path: Path) -> None:
-    """Raise StoreUnusable where there is no store, before anything is made beside it."""
+    """Raise StoreGone where there is no store, before anything is made beside it."""
     if not path.exists() and not path.is_symlink():
         raise StoreGone(
             f"there is no store at {path}", "import a file to make one, or name it with --store"
@@ -35,20 +43,12 @@ def must_exist(path: Path) -> None:
 
 
 def check_path(path: Path) -> None:
-    """Refuse a link, whose log would lie beside the link, what is not a file at all, and a name
-    that DuckDB reads another way.
+    """Refuse what cannot be a store: a link, something that is no file, and an unusual name.
+
+    The log of a link would lie beside the link. DuckDB takes a question mark, and what is not
+    UTF-8, for something else. Raises StoreGone, StoreUnusable.
     """
-    if "?" in str(path.absolute()):
-        raise StoreUnusable(
-            f"{path} has a question mark in its name or its folder's, which DuckDB cannot open",
-            "name another with --store",
-        )
-    # a byte that is no character
-    if any("\udc80" <= letter <= "\udcff" for letter in str(path.absolute())):
-        raise StoreUnusable(
-            f"{path} has something that is not UTF-8 in its name or its folder's, which DuckDB cannot open",
-            "name another with --store",
-        )
+    _check_name(path)
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -67,11 +67,27 @@ def check_path(path: Path) -> None:
         raise StoreUnusable(f"{path} is not a plain file", "name another with --store")
 
 
-def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
-    """Attach, as soon as no other process stands in the way.
+def _check_name(path: Path) -> None:
+    if "?" in str(path.absolute()):
+        raise StoreUnusable(
+            f"{path} has a question mark in its name or its folder's, which DuckDB cannot open",
+            "name another with --store",
+        )
+    # a byte that is no character
+    if any("\udc80" <= letter <= "\udcff" for letter in str(path.absolute())):
+        raise StoreUnusable(
+            f"{path} has something that is not UTF-8 in its name or its folder's,"
+            " which DuckDB cannot open",
+            "name another with --store",
+        )
 
-    A file that was put in the place of the one that was opened (copies.put_in_place) is opened
-    instead.
+
+def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
+    """Attach a store as `store`, as soon as no other process stands in the way.
+
+    It waits until `until`, as time.monotonic. If another file was put in the place of the one that
+    was opened (copies.put_in_place), that is opened instead. Raises StoreBusy, StoreUnusable,
+    StoreGone.
     """
     pause = 0.01
     scratch.confine(path)
@@ -106,13 +122,14 @@ def attach(scratch: Scratch, path: Path, *, write: bool, until: float) -> None:
 
 
 def _unusable(path: Path, error: Exception) -> StoreUnusable:
-    """Say what is wrong with a file that cannot be attached."""
+    """Return what is wrong with a file that cannot be attached."""
     if key := wrong_key(path, str(error)):
         return key
     if "WAL" in str(error):
         return StoreUnusable(
             f"{path}: its log {path.name}.wal is damaged: {plain(error)}",
-            "restore a backup; or move the log away to go on without what it holds, then run profilectl check",
+            "restore a backup; or move the log away to go on without what it holds,"
+            " then run profilectl check",
         )
     if "Permission denied" in str(error):
         return StoreUnusable(
@@ -126,14 +143,15 @@ def _unusable(path: Path, error: Exception) -> StoreUnusable:
 
 
 def plain(error: Exception) -> str:
+    """Return an error of DuckDB's on one line, not too long."""
     return str(error).splitlines()[0][:300]
 
 
 def _busy(path: Path, error: Exception) -> StoreBusy | None:
     if "lock" not in str(error):
         return None
-    found = re.search(r"PID (\d+)", str(error))
-    holder = f"process {found[1]}{_command(found[1])}" if found else "another process"
+    named = re.search(r"PID (\d+)", str(error))
+    holder = f"process {named[1]}{_command(named[1])}" if named else "another process"
     return StoreBusy(f"{path} is in use by {holder}", "wait for it, or give --wait SECONDS")
 
 
@@ -145,6 +163,7 @@ def _command(process: str) -> str:
 
 
 def no_store(path: Path) -> StoreUnusable:
+    """Return the error for a DuckDB file that is no store."""
     return StoreUnusable(
         f"{path} is a DuckDB file, but not a profilectl store", "name another file with --store"
     )
@@ -153,16 +172,16 @@ def no_store(path: Path) -> StoreUnusable:
 def version_of(scratch: Scratch, path: Path) -> int:
     """Return the schema version of the attached store.
 
-    Raises StoreUnusable for none, and for a newer one.
+    Raises StoreUnusable if there is none, or it is a newer one.
     """
     try:
-        found = scratch.rows("select value from store.meta where name = 'schema_version'")
-        version = int(found[0][0])
+        version = int(scratch.rows(VERSION)[0][0])
     except (duckdb.Error, IndexError, ValueError):
         raise no_store(path) from None
     if version > SCHEMA_VERSION:
         raise StoreUnusable(
-            f"{path} was made by a newer profilectl (schema {version}, this one knows {SCHEMA_VERSION})",
+            f"{path} was made by a newer profilectl"
+            f" (schema {version}, this one knows {SCHEMA_VERSION})",
             "upgrade profilectl; the store was not touched",
         )
     return version

@@ -1,9 +1,9 @@
 """What the file of a store may hold: our tables in our shapes, and nothing else.
 
-A store may come from anybody. A view of the name of a table reads other files when it is read, a
+A store may come from anybody. A view with the name of a table reads other files when it is read; a
 default or a generated column computes what its maker likes. So the catalog is looked at before any
-table is: what schema.sql, the steps of upgrade.py and the kinds of segments below do not know is
-refused.
+table, and everything is refused that is not in schema.sql, the steps of upgrade.py or the kinds of
+segments below.
 """
 
 from __future__ import annotations
@@ -23,19 +23,27 @@ from profilectl.store.scratch import Scratch
 
 Steps = Mapping[int, Sequence[str]]
 
+# fmt: off
 SEGMENT_TABLES: dict[str, dict[str, str]] = {
     # kind -> its columns that every table of it has, and their types; row, blocked and
     # blocked_loose as merge.py and sift.py make them
-    "row":           {"profile": "BIGINT", "arrival": "BIGINT", "mpid": "BIGINT", "environment": "UTINYINT", "feed": "USMALLINT", "at_ms": "BIGINT"},
+    "row":           {"profile": "BIGINT", "arrival": "BIGINT", "mpid": "BIGINT",
+                      "environment": "UTINYINT", "feed": "USMALLINT", "at_ms": "BIGINT"},
     "index":         {"hash": "UHUGEINT", "profile": "BIGINT", "type": "UTINYINT"},
     "mpid":          {"mpid": "BIGINT", "environment": "UTINYINT", "profile": "BIGINT"},
-    "loose":         {"profile": "BIGINT", "arrival": "BIGINT", "feed": "USMALLINT", "key": "VARCHAR", "value": "VARCHAR"},
-    "blocked":       {"profile": "BIGINT", "arrival": "BIGINT", "feed": "USMALLINT", "code": "VARCHAR"},
-    "blocked_loose": {"profile": "BIGINT", "arrival": "BIGINT", "feed": "USMALLINT", "code": "VARCHAR", "key": "VARCHAR", "value": "VARCHAR"},
-    "event":         {"profile": "BIGINT", "arrival": "BIGINT", "place": "INTEGER", "environment": "UTINYINT", "feed": "USMALLINT", "type": "VARCHAR",
-                      "name": "VARCHAR", "at_ms": "BIGINT", "session": "VARCHAR", "event": "VARCHAR"},
+    "loose":         {"profile": "BIGINT", "arrival": "BIGINT", "feed": "USMALLINT",
+                      "key": "VARCHAR", "value": "VARCHAR"},
+    "blocked":       {"profile": "BIGINT", "arrival": "BIGINT", "feed": "USMALLINT",
+                      "code": "VARCHAR"},
+    "blocked_loose": {"profile": "BIGINT", "arrival": "BIGINT", "feed": "USMALLINT",
+                      "code": "VARCHAR", "key": "VARCHAR", "value": "VARCHAR"},
+    "event":         {"profile": "BIGINT", "arrival": "BIGINT", "place": "INTEGER",
+                      "environment": "UTINYINT", "feed": "USMALLINT", "type": "VARCHAR",
+                      "name": "VARCHAR", "at_ms": "BIGINT", "session": "VARCHAR",
+                      "event": "VARCHAR"},
     "rest":          {"profile": "BIGINT", "arrival": "BIGINT", "rest": "VARCHAR"},
-}  # fmt: skip
+}
+# fmt: on
 IDENTITIES = frozenset({"row"})
 """The kinds whose tables have a column for each identity type, too ..."""
 ATTRIBUTES = frozenset({"row", "blocked"})
@@ -52,21 +60,50 @@ _COLUMN = re.compile(
     rf"{_NAME} {_TYPE}( NOT NULL)?( DEFAULT\({_CONSTANT}\))?(?: USING COMPRESSION ZSTD)?"
 )
 _DECLARED = re.compile(rf"{_NAME}\s+([a-z]+(?:\[\])?)(\s+not null)?(?:\s+default\s+\S+)?")
-_MADE = re.compile(r"\s*create table store\.(\w+) \((.*)\)\s*", re.DOTALL)
+_CREATED = re.compile(r"\s*create table store\.(\w+) \((.*)\)\s*", re.DOTALL)
 _ADDED = re.compile(rf"alter table store\.(\w+) add column {_NAME} .*", re.DOTALL)
 
+TABLES = """
+select schema_name, table_name, sql
+from duckdb_tables()
+where database_name = 'store'
+"""
+
+# Everything that is no table.
 OTHERS = """
-    select 'view', view_name from duckdb_views() where database_name = 'store' and not internal
-    union all select 'sequence', sequence_name from duckdb_sequences() where database_name = 'store'
-    union all select 'schema', schema_name from duckdb_schemas() where database_name = 'store' and schema_name <> 'main'
-    union all select 'trigger', trigger_name from duckdb_triggers() where database_name = 'store'
-    union all select 'type', type_name from duckdb_types() where database_name = 'store' and not internal
-    union all select 'index', index_name from duckdb_indexes() where database_name = 'store'
+select 'view', view_name
+from duckdb_views()
+where database_name = 'store' and not internal
+union all
+select 'sequence', sequence_name
+from duckdb_sequences()
+where database_name = 'store'
+union all
+select 'schema', schema_name
+from duckdb_schemas()
+where database_name = 'store' and schema_name <> 'main'
+union all
+select 'trigger', trigger_name
+from duckdb_triggers()
+where database_name = 'store'
+union all
+select 'type', type_name
+from duckdb_types()
+where database_name = 'store' and not internal
+union all
+select 'index', index_name
+from duckdb_indexes()
+where database_name = 'store'
 """
-MACROS = "select function_type, function_name from duckdb_functions() where database_name = 'store' and not internal"
-"""DuckDB makes a list of its 3,000 functions for this, which takes 10 ms: a file is looked at once
-as it is (_vouched).
+
+# DuckDB makes a list of its 3,000 functions for this, which takes 10 ms: a file is looked at once
+# as it is (_vouched).
+MACROS = """
+select function_type, function_name
+from duckdb_functions()
+where database_name = 'store' and not internal
 """
+SEGMENTS = "select number, tables, identities from store.segment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +123,17 @@ class Column:
 
 
 _vouched: dict[Path, tuple[tuple[object, ...], int]] = {}
-"""Files that were looked at, as they were then, and their versions: a command opens its store
-several times, a server all the time.
+"""Files that were looked at, as they were then, and their versions.
+
+A command opens its store several times, a server all the time.
 """
 
 
 def own_version(scratch: Scratch, path: Path, steps: Steps) -> int:
-    """Return the schema version of the attached store, which holds what a store of that version
-    holds, and nothing else.
+    """Return the schema version of the attached store, which holds nothing but our tables.
 
-    Raises StoreUnusable for anything else, for what is no store, and for a newer one. steps:
-    upgrade.STEPS.
+    `steps` are upgrade.STEPS. Raises StoreUnusable for a store that holds anything else, for a file
+    that is no store, and for a newer one.
     """
     was = _signature(path)
     if was and path.absolute() in _vouched and _vouched[path.absolute()][0] == was:
@@ -110,17 +147,15 @@ def own_version(scratch: Scratch, path: Path, steps: Steps) -> int:
 
 
 def _looked_at(scratch: Scratch, path: Path, steps: Steps) -> int:
-    tables = scratch.rows(
-        "select schema_name, table_name, sql from duckdb_tables() where database_name = 'store'"
-    )
-    others = [
+    tables = scratch.rows(TABLES)
+    no_tables = [
         (str(kind).replace("_", " "), str(name))
         for kind, name in [*scratch.rows(OTHERS), *scratch.rows(MACROS)]
     ]
     of_main = {name: sql for schema, name, sql in tables if schema == "main"}
-    _check_meta(path, of_main.get("meta"), others)
+    _check_meta(path, of_main.get("meta"), no_tables)
     version = version_of(scratch, path)
-    for kind, name in others:
+    for kind, name in no_tables:
         raise _foreign(path, kind, name)
     for schema, name, _ in tables:
         if schema != "main":
@@ -129,61 +164,62 @@ def _looked_at(scratch: Scratch, path: Path, steps: Steps) -> int:
     return version
 
 
-def _check_meta(path: Path, sql: str | None, others: Sequence[tuple[str, str]]) -> None:
-    """Refuse anything else than the table that says which version a store is of: nothing is read
-    before.
+def _check_meta(path: Path, sql: str | None, no_tables: Sequence[tuple[str, str]]) -> None:
+    """Check the table that has the version of a store, before anything is read from it.
+
+    Raises StoreUnusable.
     """
-    for kind, name in others:
+    for kind, name in no_tables:
         if name.lower() == "meta":
             raise _foreign(path, kind, name)
     if sql is None:
         raise no_store(path)
     columns = _parsed(sql)
-    if isinstance(columns, str) or [(one.name, one.type, one.late) for one in columns] != [
+    if isinstance(columns, str) or [
+        (column.name, column.type, column.late) for column in columns
+    ] != [
         ("name", "VARCHAR", False),
         ("value", "VARCHAR", False),
     ]:
-        raise _foreign(path, "table", "meta", "which is not as profilectl makes it")
+        raise _foreign(path, "table", "meta", why="which is not as profilectl makes it")
 
 
 def remember(path: Path) -> None:
-    """Keep in mind that a store as it lies there was written by this process: nothing foreign is in
-    it.
-    """
+    """Note that a store as it is now was written by this process, so nothing foreign is in it."""
     was = _signature(path)
     if was:
         _vouched[path.absolute()] = (was, SCHEMA_VERSION)
 
 
 def _signature(path: Path) -> tuple[object, ...]:
-    """Return what tells that a file was changed, also by somebody who sets its time back; () where
-    there is none.
-    """
+    """Return what changes when a file is changed, even if its time is set back; () for no file."""
     try:
-        found = [signature_of(path), path.stat().st_ctime_ns]
+        file = [signature_of(path), path.stat().st_ctime_ns]
         log = path.with_name(path.name + ".wal")
-        return (*found, log.stat().st_ctime_ns if log.exists() else None)
+        return (*file, log.stat().st_ctime_ns if log.exists() else None)
     except OSError:
         return ()
 
 
 def _foreign(
-    path: Path, kind: str, name: str, why: str = "which no store of profilectl has"
+    path: Path, kind: str, name: str, *, why: str = "which no store of profilectl has"
 ) -> StoreUnusable:
+    """Return the error for something in a store that profilectl did not make."""
     return StoreUnusable(f"{path} is not trusted: it holds the {kind} {shown(name)}, {why}", REMEDY)
 
 
 def shown(name: str) -> str:
     """Return a name out of a store as a message has it: in quotes, inert and not too long."""
     text = "".join(
-        one if one.isprintable() and one not in '"\\' else f"\\u{ord(one):04x}" for one in name[:80]
+        letter if letter.isprintable() and letter not in '"\\' else f"\\u{ord(letter):04x}"
+        for letter in name[:80]
     )
     return f'"{text}{"..." if len(name) > 80 else ""}"'
 
 
 @functools.lru_cache(maxsize=4096)
 def _parsed(sql: str) -> list[Column] | str:
-    """Return the columns of a statement of DuckDB's, or the part of it that no table of ours has."""
+    """Return the columns that a statement declares, or the part that no table of ours has."""
     inside = sql.partition("(")[2].removesuffix(");")
     columns = []
     for part in inside.split(", "):
@@ -199,6 +235,7 @@ def _check_tables(
 ) -> None:
     for name in sorted(fixed.keys() - tables.keys()):
         raise StoreUnusable(f"{path} is damaged: its table {name} is gone", "restore a backup")
+    # whatever else there is must be a table of a segment: <kind>_<number>
     segments = [(name, *name.rpartition("_")[::2]) for name in tables.keys() - fixed.keys()]
     for name, kind, number in segments:
         if kind not in SEGMENT_TABLES or not re.fullmatch(r"0|[1-9][0-9]{0,9}", number):
@@ -210,47 +247,44 @@ def _check_tables(
     _check_listed(scratch, path)
 
 
-def _check_fixed(path: Path, name: str, found: list[Column] | str, known: list[Column]) -> None:
-    if isinstance(found, str):
-        raise _foreign(
-            path, "table", name, f"and in it {shown(found)}, which no store of profilectl has"
-        )
-    for column, ours in zip(found, known, strict=False):
+def _odd_part(path: Path, name: str, part: str) -> StoreUnusable:
+    why = f"and in it {shown(part)}, which no store of profilectl has"
+    return _foreign(path, "table", name, why=why)
+
+
+def _odd_column(path: Path, name: str, column: Column) -> StoreUnusable:
+    why = f"whose column {shown(column.name)} is not as profilectl makes it"
+    return _foreign(path, "table", name, why=why)
+
+
+def _check_fixed(path: Path, name: str, columns: list[Column] | str, fixed: list[Column]) -> None:
+    """Check the columns of a table of schema.sql."""
+    if isinstance(columns, str):
+        raise _odd_part(path, name, columns)
+    for column, ours in zip(columns, fixed, strict=False):
         if (column.name, column.type) != (ours.name, ours.type) or (
             not ours.late and (column.late or column.filled != ours.filled)
         ):
-            raise _foreign(
-                path,
-                "table",
-                name,
-                f"whose column {shown(column.name)} is not as profilectl makes it",
-            )
-    for column in found[len(known) :]:
-        raise _foreign(
-            path, "table", name, f"whose column {shown(column.name)} no store of profilectl has"
-        )
-    for column in known[len(found) :]:
+            raise _odd_column(path, name, column)
+    for column in columns[len(fixed) :]:
+        why = f"whose column {shown(column.name)} no store of profilectl has"
+        raise _foreign(path, "table", name, why=why)
+    for column in fixed[len(columns) :]:
         raise StoreUnusable(
             f"{path} is damaged: the column {column.name} of its table {name} is gone",
             "restore a backup",
         )
 
 
-def _check_segment(path: Path, name: str, found: list[Column] | str, kind: str) -> None:
-    if isinstance(found, str):
-        raise _foreign(
-            path, "table", name, f"and in it {shown(found)}, which no store of profilectl has"
-        )
-    types = {column.name: column.type for column in found}
-    for column in found:
-        known = SEGMENT_TABLES[kind].get(column.name) or _of_kind(kind, column.name)
-        if not _as_wide(column.type, known) or column.filled or column.late:
-            raise _foreign(
-                path,
-                "table",
-                name,
-                f"whose column {shown(column.name)} is not as profilectl makes it",
-            )
+def _check_segment(path: Path, name: str, columns: list[Column] | str, kind: str) -> None:
+    """Check the columns of a segment's table."""
+    if isinstance(columns, str):
+        raise _odd_part(path, name, columns)
+    types = {column.name: column.type for column in columns}
+    for column in columns:
+        expected = SEGMENT_TABLES[kind].get(column.name) or _of_kind(kind, column.name)
+        if not _as_wide(column.type, expected) or column.filled or column.late:
+            raise _odd_column(path, name, column)
     for column_name in SEGMENT_TABLES[kind].keys() - types.keys():
         raise StoreUnusable(
             f"{path} is damaged: the column {column_name} of its table {name} is gone",
@@ -258,47 +292,44 @@ def _check_segment(path: Path, name: str, found: list[Column] | str, kind: str) 
         )
 
 
-def _as_wide(found: str, known: str | None) -> bool:
-    """Say whether a column of a segment may be of a type.
+def _as_wide(kind: str, expected: str | None) -> bool:
+    """Return whether a column of a segment may be of a type.
 
-    Those are made of what is read, not declared: a whole number may be of another width, and what
-    is null throughout is an INTEGER.
+    These columns are made from what is read, not declared: a whole number may be of another width,
+    and a column that is null throughout is an INTEGER.
     """
-    return found == known or (known is not None and (found == "INTEGER" or {found, known} <= WHOLE))
+    if expected is None:
+        return False
+    return kind in (expected, "INTEGER") or {kind, expected} <= WHOLE
 
 
 def _of_kind(kind: str, column: str) -> str | None:
-    """Return the type of a column of identities or attributes, or None where a kind of table has no
-    such column.
-    """
+    """Return the type of a column of identities or attributes; None: the table has none such."""
     if kind in IDENTITIES and column.startswith("i_") and column[2:] in CODE:
         return "VARCHAR"
     return "VARCHAR" if kind in ATTRIBUTES and re.fullmatch(r"a(0|[1-9][0-9]*)", column) else None
 
 
 def _check_listed(scratch: Scratch, path: Path) -> None:
-    """Refuse a list of segments with more in it than names of tables and of identity types: both
-    become part of statements.
+    """Refuse a list of segments with more in it than names of tables and of identity types.
+
+    Both become part of statements.
     """
-    for number, tables, identities in scratch.rows(
-        "select number, tables, identities from store.segment"
-    ):
-        for what, names, known in (
+    for number, tables, identities in scratch.rows(SEGMENTS):
+        for noun, names, allowed in (
             ("table", tables, SEGMENT_TABLES),
             ("identity type", identities, CODE),
         ):
             for name in names:
-                if name not in known:
-                    raise _foreign(path, f"segment {number} with the {what}", str(name))
+                if name not in allowed:
+                    raise _foreign(path, f"segment {number} with the {noun}", str(name))
 
 
 _shapes: dict[int, dict[str, list[Column]]] = {}
 
 
 def shapes(version: int, steps: Steps) -> dict[str, list[Column]]:
-    """Return the fixed tables of a schema version: those of schema.sql, less what later steps have
-    made.
-    """
+    """Return the fixed tables of a schema version: schema.sql, less what later steps made."""
     if version not in _shapes:
         _shapes[version] = _taken_back(dict(_declared()), version, steps)
     return _shapes[version]
@@ -309,31 +340,28 @@ def _taken_back(
 ) -> dict[str, list[Column]]:
     for number in sorted(steps, reverse=True):
         for statement in reversed(steps[number]):
-            made, added = _MADE.fullmatch(statement), _ADDED.fullmatch(statement)
-            if made and number >= version:
-                del tables[made[1]]
+            created, added = _CREATED.fullmatch(statement), _ADDED.fullmatch(statement)
+            if created and number >= version:
+                del tables[created[1]]
             elif added and number >= version:
-                tables[added[1]] = [one for one in tables[added[1]] if one.name != added[2]]
+                columns = tables[added[1]]
+                tables[added[1]] = [column for column in columns if column.name != added[2]]
             elif added:
                 tables[added[1]] = [
-                    replace(one, late=True) if one.name == added[2] else one
-                    for one in tables[added[1]]
+                    replace(column, late=True) if column.name == added[2] else column
+                    for column in tables[added[1]]
                 ]
     return tables
 
 
 def _declared() -> Iterator[tuple[str, list[Column]]]:
     """Yield the tables of schema.sql."""
-    text = re.sub(
-        r"--[^\n]*",
-        "",
-        resources.files("profilectl.store").joinpath("schema.sql").read_text(),
-    )
-    for statement in text.split(";\n"):
-        if made := _MADE.fullmatch(statement):
-            parts = [_DECLARED.fullmatch(part.strip()) for part in made[2].split(",")]
-            assert all(parts), made[1]
+    schema = resources.files("profilectl.store").joinpath("schema.sql").read_text()
+    for statement in re.sub(r"--[^\n]*", "", schema).split(";\n"):
+        if created := _CREATED.fullmatch(statement):
+            parts = [_DECLARED.fullmatch(part.strip()) for part in created[2].split(",")]
+            assert all(parts), created[1]
             yield (
-                made[1],
+                created[1],
                 [Column(part[1], part[2].upper(), bool(part[3])) for part in parts if part],
             )

@@ -1,7 +1,7 @@
-"""Segments laid together, so that few are read; nothing is forgotten, rows stay rows.
+"""Segments laid together, so that few have to be read; no row is lost.
 
-The newest imports keep segments of their own, so that they can be taken back: the setting
-history.keep says how many.
+The newest imports keep segments of their own, so that they can be undone: the setting history.keep
+says how many.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from pathlib import Path
 
 from profilectl.rules.identity import CODE
 from profilectl.store.copies import rewrite_store
-from profilectl.store.segments import Segment, known_identities, write_table
+from profilectl.store.segments import Segment, both, known_identities, write_table
+from profilectl.store.statements import is_in, numbers, select
 from profilectl.store.store import OpenStore
 
 MANY_SEGMENTS = 12
-"""So many segments are read together without strain; beyond, small neighbours are laid together."""
+"""How many segments are read together without strain; small neighbours of more are laid together.
+"""
 ORDER = {
     "row": "profile, arrival",
     "mpid": "mpid",
@@ -25,16 +27,22 @@ ORDER = {
     "rest": "profile, arrival",
     "event": "profile, arrival, place",
 }
-"""How the rows of each kind of table lie; an index lies by hash."""
+"""The order of the rows of each kind of table; an index is in the order of its hashes."""
+
+COLUMNS = """
+select column_name
+from duckdb_columns()
+where database_name = 'store' and table_name = $table
+"""
 
 
 def compaction_due(store: OpenStore) -> bool:
-    """Say whether there are more segments than are read together without strain."""
+    """Return whether there are more segments than are read together without strain."""
     return len(store.segments()) > max(MANY_SEGMENTS, store.settings().keep_imports + 2)
 
 
 def compact(store: OpenStore) -> int:
-    """Lay neighbouring segments together where there are many; return how many were laid together.
+    """Lay neighbouring segments together where there are many; return how many these were.
 
     Neighbours are taken from the newest on, as long as the next is not far larger, so that a row is
     written again only a few times in its life.
@@ -42,102 +50,106 @@ def compact(store: OpenStore) -> int:
     if not compaction_due(store):
         return 0
     old = store.segments()[: -store.settings().keep_imports]
-    taken = [old.pop()]
-    while old and (old[-1].rows <= 4 * sum(one.rows for one in taken) or len(taken) < 2):
-        taken.insert(0, old.pop())
+    neighbours = [old.pop()]
+    while old and (
+        old[-1].rows <= 4 * sum(segment.rows for segment in neighbours) or len(neighbours) < 2
+    ):
+        neighbours.insert(0, old.pop())
     with store.transaction():
-        _lay_together(store, taken)
-    return len(taken)
+        _lay_together(store, neighbours)
+    return len(neighbours)
 
 
 def rewrite_compact(
     store: OpenStore, keep: int, folder: Path, stays: Mapping[str, str]
 ) -> tuple[Path, list[Segment]]:
-    """Write the store anew in a folder, with all segments but the newest `keep` laid together;
-    return the new file, and its segments. stays: as rewrite_store has it.
+    """Write the store anew, with all segments but the newest `keep` laid together.
 
-    The store itself is not touched: what cannot be written to its end has taken nothing from those
-    who may want to undo. Raises StoreUnusable.
+    Return the new file, which is in the folder, and its segments. `stays` is as rewrite_store has
+    it. The store itself is not touched: if this cannot be finished, imports can be undone as
+    before. Raises StoreUnusable.
     """
     scratch, segments = store.scratch, store.segments()
-    taken = segments[: max(len(segments) - keep, 0)]
-    if len(taken) < 2:
-        return rewrite_store(scratch, store.path, folder, stays or None), segments
-    made, tables = _laid_together(store, taken)
-    numbers = ", ".join(str(one.number) for one in taken)
+    neighbours = segments[: max(len(segments) - keep, 0)]
+    if len(neighbours) < 2:
+        return rewrite_store(scratch, store.path, folder, stays=stays or None), segments
+    together, tables = _laid_together(store, neighbours)
+    old = numbers(segment.number for segment in neighbours)
 
     def write_laid() -> None:
-        for kind, select in tables.items():
-            write_table(scratch, f"rewritten.{kind}_{made.number}", kind, select)
-        store.put_segment(made, into="rewritten")
+        for kind, rows in tables.items():
+            write_table(scratch, f"rewritten.{kind}_{together.number}", kind=kind, rows=rows)
+        store.put_segment(together, into="rewritten")
 
+    remaining = select("*", "store.segment", both("", is_in("number not", old)))
     rewritten = rewrite_store(
         scratch,
         store.path,
         folder,
-        {**stays, "segment": f"select * from store.segment where number not in ({numbers})"},
-        gone=[f"{kind}_{one.number}" for one in taken for kind in one.tables],
+        stays={**stays, "segment": remaining},
+        gone=[f"{kind}_{segment.number}" for segment in neighbours for kind in segment.tables],
         more=write_laid,
     )
-    return rewritten, [made, *segments[len(taken) :]]
+    return rewritten, [together, *segments[len(neighbours) :]]
 
 
-def _lay_together(store: OpenStore, taken: Sequence[Segment]) -> None:
-    made, tables = _laid_together(store, taken)
-    for kind, select in tables.items():
-        write_table(store.scratch, made.table(kind), kind, select)
-    for one in taken:
-        store.drop_segment(one)
-    store.put_segment(made)
+def _lay_together(store: OpenStore, neighbours: Sequence[Segment]) -> None:
+    together, tables = _laid_together(store, neighbours)
+    for kind, rows in tables.items():
+        write_table(store.scratch, together.table(kind), kind=kind, rows=rows)
+    for segment in neighbours:
+        store.drop_segment(segment)
+    store.put_segment(together)
 
 
-def _laid_together(store: OpenStore, taken: Sequence[Segment]) -> tuple[Segment, dict[str, str]]:
-    """Return the segment that others become, and the SELECT of each of its tables."""
-    there = {kind for one in taken for kind in one.identities}
-    # in their own order, as an import has them
-    identities = tuple(kind for kind in CODE if kind in there)
-    keys = tuple(dict.fromkeys(key for one in taken for key in one.keys))
-    tables = tuple(dict.fromkeys(table for one in taken for table in one.tables))
-    made = Segment(
-        store.next_segment(),
-        taken[0].first_import,
-        taken[-1].last_import,
-        sum(one.rows for one in taken),
-        tables,
-        identities,
-        keys,
+def _laid_together(
+    store: OpenStore, neighbours: Sequence[Segment]
+) -> tuple[Segment, dict[str, str]]:
+    """Return the segment that neighbours become, and the SELECT of each of its tables."""
+    kinds = {kind for segment in neighbours for kind in segment.identities}
+    together = Segment(
+        number=store.next_segment(),
+        first_import=neighbours[0].first_import,
+        last_import=neighbours[-1].last_import,
+        rows=sum(segment.rows for segment in neighbours),
+        tables=tuple(dict.fromkeys(table for segment in neighbours for table in segment.tables)),
+        # in their own order, as an import has them
+        identities=tuple(kind for kind in CODE if kind in kinds),
+        keys=tuple(dict.fromkeys(key for segment in neighbours for key in segment.keys)),
     )
-    selects = {}
+    tables = {}
     for kind, order in ORDER.items():
-        if kind in tables:
-            parts = [_renamed(store, one, kind, made) for one in taken if kind in one.tables]
-            selects[kind] = f"select * from ({' union all by name '.join(parts)}) order by {order}"
-    if "index" in tables:
-        # What a later import took away stays in the index: that import may be taken back.
-        known = known_identities(taken, removals=store.removals(), until=made.last_import)
-        selects["index"] = f"select hash, profile, type from ({known}) order by hash"
-    return made, selects
+        if kind in together.tables:
+            parts = [
+                f"({_renamed(store, segment, kind, together)})"
+                for segment in neighbours
+                if kind in segment.tables
+            ]
+            rows = " union all by name ".join(parts)
+            tables[kind] = select("*", f"({rows})", f"order by {order}")
+    if "index" in together.tables:
+        # What a later import took away stays in the index: that import may be undone.
+        identities = known_identities(
+            neighbours, removals=store.removals(), until=together.last_import
+        )
+        tables["index"] = select("hash, profile, type", f"({identities})", "order by hash")
+    return together, tables
 
 
-def _renamed(store: OpenStore, one: Segment, kind: str, made: Segment) -> str:
+def _renamed(store: OpenStore, segment: Segment, kind: str, together: Segment) -> str:
     """Return the SELECT of a segment's table with its attribute columns under the new names."""
     if kind not in ("row", "blocked"):
-        return f"(select * from {one.table(kind)})"
-    # A table of refused cells that was laid together has the columns of those segments alone that
+        return select("*", segment.table(kind))
+    # A table of refused cells that was laid together has columns only of those segments that
     # refused any.
-    there = {
-        name
-        for (name,) in store.scratch.rows(
-            "select column_name from duckdb_columns() where database_name = 'store' and table_name = $table",
-            {"table": f"{kind}_{one.number}"},
-        )
-    }
+    rows = store.scratch.rows(COLUMNS, {"table": f"{kind}_{segment.number}"})
+    columns = {name for (name,) in rows}
     places = {
-        f"a{place}": f"a{made.keys.index(key)}"
-        for place, key in enumerate(one.keys)
-        if f"a{place}" in there
+        f"a{place}": f"a{together.keys.index(key)}"
+        for place, key in enumerate(segment.keys)
+        if f"a{place}" in columns
     }
     if not places:
-        return f"(select * from {one.table(kind)})"
-    renamed = ", ".join(f"{old} as {new}" for old, new in places.items())
-    return f"(select * exclude ({', '.join(places)}), {renamed} from {one.table(kind)})"
+        return select("*", segment.table(kind))
+    renamed = [f"{old} as {new}" for old, new in places.items()]
+    return select([f"* exclude ({', '.join(places)})", *renamed], segment.table(kind))

@@ -1,4 +1,8 @@
-"""Opening a store: found or made, brought up to this version, attached, and detached at the end."""
+"""Opening a store: found or made, brought up to this version, attached, and detached at the end.
+
+The last of five modules that tell how a store is reached: settings, scratch, attaching, segments,
+opening.
+"""
 
 from __future__ import annotations
 
@@ -14,61 +18,67 @@ from pathlib import Path
 import duckdb
 
 from profilectl.codes import StoreBusy, StoreUnusable
-from profilectl.files.leftovers import private_files, put_new
+from profilectl.files.leftovers import folder_beside, private_files, put_new
 from profilectl.store.attaching import SCHEMA_VERSION, attach, check_path, must_exist, plain
 from profilectl.store.catalog import remember
 from profilectl.store.same_store import check_in_place, is_held
-from profilectl.store.scratch import Scratch, attaching, private_folder
+from profilectl.store.scratch import Scratch, attaching
 from profilectl.store.segments import hash_fingerprint
 from profilectl.store.store import DISK_FAILED, OpenStore
 from profilectl.store.store_key import store_key, wrong_key
 from profilectl.store.upgrade import known_version, upgrade_store
 
 UNREFRESHED = "audiences and calculated attributes could not be brought up to date"
-"""What is told where a refresh that follows a change fails."""
+"""What a warning says if a refresh that follows a change fails."""
+
+
+PUT_META = "insert into store.meta values ($name, $value)"
 
 
 class StoreLost(StoreUnusable):
-    """The disk took half of a block of the store, which cannot be opened any more: whatever was
-    done is gone with it.
+    """The disk took half of a block of the store, which cannot be opened any more.
+
+    What was done is gone with it.
     """
 
 
 class LeftUndone(UserWarning):
-    """A change is committed, and something that follows it did not succeed; says what makes up for
-    it.
-    """
+    """A change is committed, but something that follows it failed; says what makes up for it."""
 
 
 @contextlib.contextmanager
-def once_done(done: str, what: str, remedy: str, *, busy: bool = False) -> Iterator[None]:
-    """What follows a commit: its failure is told, and is not the change's. busy: a store that is
-    busy is left to the next, without a word.
+def once_done(change: str, undone: str, remedy: str, *, busy: bool = False) -> Iterator[None]:
+    """Run what follows a commit: if it fails, a warning says so, and the change stands.
+
+    `change` says what was committed, `undone` what was not done since. With `busy`, a store that is
+    busy is left to the next command, without a warning.
     """
     try:
         yield
-    except Exception as error:  # whatever it is, the change is committed, and must not be taken for one that is not
+    # the change is committed, and must not be taken for one that is not
+    except Exception as error:
         if busy and isinstance(error, StoreBusy):
             return
         if isinstance(error, StoreLost):
             raise
         # Only what kind of failure: its words may hold what a row says.
         warnings.warn(
-            f"{done}, but {what} ({type(error).__name__}); {remedy}", LeftUndone, stacklevel=2
+            f"{change}, but {undone} ({type(error).__name__}); {remedy}", LeftUndone, stacklevel=2
         )
 
 
 @contextlib.contextmanager
-def shown_after(done: str, remedy: str) -> Iterator[None]:
-    """What is read to be shown after a commit: where the store cannot be opened for it, the words
-    say that the change is done.
+def shown_after(change: str, remedy: str) -> Iterator[None]:
+    """Read what is shown after a commit: if the store cannot be opened, the error says it is done.
+
+    `change` says what was committed. Raises StoreUnusable.
     """
     try:
         yield
     except StoreLost:
         raise
     except StoreUnusable as error:
-        raise StoreUnusable(f"{done}, but it cannot be shown: {error}", remedy) from None
+        raise StoreUnusable(f"{change}, but it cannot be shown: {error}", remedy) from None
 
 
 @contextlib.contextmanager
@@ -84,10 +94,10 @@ def open_store(
 ) -> Iterator[OpenStore]:
     """Attach a store to a scratch and detach it at the end.
 
-    create: make the store where there is none. wait_s: how long to wait for another process.
-    upgrade: a store of an older version is brought up to this one first. reads: files that SQL is
-    to read meanwhile. Raises StoreBusy, StoreUnusable, also for a store that holds what profilectl
-    does not make.
+    With `create`, a store is made where there is none; with `upgrade`, one of an older version is
+    brought up to this one first. `wait_s` is how long to wait for another process, in seconds;
+    `reads` are files that SQL is to read meanwhile. Raises StoreBusy, StoreUnusable, also for a
+    store that holds what profilectl does not make.
     """
     until = time.monotonic() + wait_s
     scratch.reads += reads
@@ -110,7 +120,8 @@ def _opened(
         if known_version(scratch, path) < SCHEMA_VERSION:
             if not upgrade:
                 raise StoreUnusable(
-                    f"{path} was made by an older profilectl, and a dry run leaves a store as it is",
+                    f"{path} was made by an older profilectl,"
+                    " and a dry run leaves a store as it is",
                     "profilectl check upgrades it, after a backup",
                 )
             scratch.run("detach store")
@@ -131,11 +142,10 @@ def _opened(
 
 
 def _fold_in(scratch: Scratch, path: Path) -> None:
-    """Bring what is in the log into the store, as detaching does, which says nothing where that
-    fails. Raises StoreLost.
+    """Bring what is in the log into the store. Raises StoreLost.
 
-    What fails leaves the log, and the next command folds it in; but of a block that was written by
-    half nothing can be read.
+    Detaching does that too, but does not report a failure. After a failure the log stays, and the
+    next command folds it in; but a block that was written by half cannot be read any more.
     """
     try:
         scratch.run("checkpoint store")
@@ -151,17 +161,14 @@ def _fold_in(scratch: Scratch, path: Path) -> None:
                 f"{path} can no longer be read: the disk took half of a block ({plain(error)})",
                 "mend the disk, restore a backup, and give the command again",
             ) from None
-    except (
-        duckdb.Error
-    ):  # somebody reads in another transaction: detaching does it, or the next command
+    except duckdb.Error:
+        # somebody reads in another transaction: detaching does it, or the next command
         return
 
 
 @contextlib.contextmanager
 def store_in_memory(scratch: Scratch, path: Path) -> Iterator[OpenStore]:
-    """Attach an empty store that is nowhere on disk: what a dry run runs against before there is
-    one.
-    """
+    """Attach an empty store that is nowhere on disk: for a dry run, before there is a store."""
     scratch.confine(path)
     scratch.run("attach ':memory:' as store")
     make_schema(scratch)
@@ -172,17 +179,18 @@ def store_in_memory(scratch: Scratch, path: Path) -> Iterator[OpenStore]:
 
 
 def _make_store(scratch: Scratch, path: Path) -> None:
-    """Make an empty store, whole or not at all; another process that makes it at the same time is
-    welcome.
+    """Make an empty store, whole or not at all.
+
+    Another process may make it at the same time.
     """
     try:
         with (
             private_files(),
-            private_folder(path, "new") as folder,
+            folder_beside(path, "new") as folder,
             _unconfined(scratch, folder) as maker,
         ):
-            made = folder / "store"
-            maker.run(attaching(made, write=True))
+            new_store = folder / "store"
+            maker.run(attaching(new_store, write=True))
             try:
                 make_schema(maker)
             except BaseException:
@@ -190,7 +198,7 @@ def _make_store(scratch: Scratch, path: Path) -> None:
                     maker.run("detach store")
                 raise
             maker.run("detach store")  # writes what is in its log: only then it is whole
-            ours = _put_new(made, path)
+            ours = _put_new(new_store, path)
         if ours:
             remember(path)
     except DISK_FAILED as error:
@@ -207,8 +215,9 @@ def _make_store(scratch: Scratch, path: Path) -> None:
 
 @contextlib.contextmanager
 def _unconfined(scratch: Scratch, folder: Path) -> Iterator[Scratch]:
-    """Yield a scratch that can make a file in a folder: another, where this one has a store
-    already.
+    """Yield a scratch that can make a file in a folder.
+
+    If this one has a store already, it is another one.
     """
     if not scratch.confined and not store_key():
         yield scratch
@@ -218,22 +227,22 @@ def _unconfined(scratch: Scratch, folder: Path) -> Iterator[Scratch]:
         yield another
 
 
-def _put_new(made: Path, path: Path) -> bool:
-    """Give a new file its name for good, unless there is one of that name by now; say whether it
-    did.
+def _put_new(new_store: Path, path: Path) -> bool:
+    """Give a new file its name for good, unless there is one of that name by now.
+
+    Return whether it did.
     """
-    with made.open("rb") as content:
+    with new_store.open("rb") as content:
         os.fsync(content.fileno())
-    return put_new(made, path)
+    return put_new(new_store, path)
 
 
 def make_schema(scratch: Scratch) -> None:
     """Make the fixed tables in the attached, empty store."""
     scratch.run("begin transaction")
     try:
-        for statement in (
-            resources.files("profilectl.store").joinpath("schema.sql").read_text().split(";\n")
-        ):
+        schema = resources.files("profilectl.store").joinpath("schema.sql").read_text()
+        for statement in schema.split(";\n"):
             if statement.strip():
                 scratch.run(statement)
         for name, value in (
@@ -243,9 +252,7 @@ def make_schema(scratch: Scratch) -> None:
             ("created_ms", str(time.time_ns() // 1_000_000)),
             ("hash_fingerprint", hash_fingerprint(scratch)),
         ):
-            scratch.run(
-                "insert into store.meta values ($name, $value)", {"name": name, "value": value}
-            )
+            scratch.run(PUT_META, {"name": name, "value": value})
         scratch.run("commit")
     except BaseException:
         with contextlib.suppress(duckdb.Error):

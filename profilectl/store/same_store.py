@@ -1,13 +1,13 @@
-"""The one store that a process is held to: no other is opened at its path, none is made there.
+"""The store that a process is held to: no other is opened at its path, and none is made there.
 
-A server goes on for weeks, and what lies at the path of its store may be moved away, restored, or
-be another store one day. Whoever sent a batch into that would be told it is safe. So the process
-that imports for a server compares the store's id (`meta.store_id`, which a backup keeps) each time
-it opens the store, under the lock by which it then writes; and looks, once it has written, whether
-the file that it wrote to is still the one at the path.
+A server runs for weeks, and the file at the path of its store may be moved away, restored, or be
+another store one day. A batch that went into that would be reported as safe. So the process that
+imports for a server compares the store's id (`meta.store_id`, which a backup keeps) each time it
+opens the store, under the lock by which it then writes; and once it has written, it checks that the
+file is still the one at the path.
 
-So is a command that opens its store again and again and writes down what it has done outside
-(`forward`, `push`). Any other is held to nothing: it works on what it finds.
+The same holds for a command that opens its store again and again and writes down what it did
+outside (`forward`, `push`). Other commands are held to nothing: they work on what they find.
 """
 
 from __future__ import annotations
@@ -22,17 +22,23 @@ import duckdb
 from profilectl.codes import OtherStore, StoreGone, StoreUnusable
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
 from profilectl.store.scratch import Scratch
+from profilectl.store.statements import reading, select, union_all
 
 HEADERS = 3 * 4096
 """Bytes of a DuckDB file before its first block."""
 TABLES = "select table_name from duckdb_tables() where database_name = 'store'"
-SIZES = (
-    "select block_size, total_blocks, used_blocks from pragma_database_size()"
-    " where database_name = 'store'"
-)
+ANY_TABLE = "select table_name from duckdb_tables() where database_name = 'store' limit 1"
+SIZES = """
+select block_size, total_blocks, used_blocks
+from pragma_database_size()
+where database_name = 'store'
+"""
+STORE_ID = "select value from store.meta where name = 'store_id'"
+BLOCKS = "greatest(block_id, coalesce(list_max(additional_block_ids), -1)) as block"
+LAST_BLOCK = "select max(block) from storage"
 TOGETHER = 50
-"""So many tables are looked at with one statement."""
-_HELD: dict[Path, str] = {}
+"""How many tables are looked at with one statement."""
+_STORE_IDS: dict[Path, str] = {}
 """The path of a store -> the id that it must have."""
 _OPENED: dict[Path, tuple[int, int]] = {}
 """The path of a store -> the file that was opened there last: its device and number."""
@@ -43,7 +49,7 @@ _WHOLE: dict[Path, tuple[int, int, int]] = {}
 
 def hold_to(path: Path, store_id: str) -> None:
     """Open nothing but the store with an id at a path, from now on."""
-    _HELD[path.absolute()] = store_id
+    _STORE_IDS[path.absolute()] = store_id
 
 
 @contextlib.contextmanager
@@ -53,19 +59,21 @@ def held_to(path: Path, store_id: str) -> Iterator[None]:
     try:
         yield
     finally:
-        _HELD.pop(path.absolute(), None)
+        _STORE_IDS.pop(path.absolute(), None)
         _OPENED.pop(path.absolute(), None)
 
 
 def is_held(path: Path) -> bool:
-    """Say whether this process is held to the store at a path: it makes none there."""
-    return path.absolute() in _HELD
+    """Return whether this process is held to the store at a path; then it makes none there."""
+    return path.absolute() in _STORE_IDS
 
 
 def check_opened(scratch: Scratch, path: Path, file: os.stat_result) -> None:
-    """See that the attached store is the one that this process is held to, and whole; detach it
-    where it is not. file: what was opened. Raises OtherStore, StoreUnusable."""
-    store_id = _HELD.get(path.absolute())
+    """Check that the attached store is whole, and the one that this process is held to.
+
+    `file` is the file that was opened. Raises OtherStore, StoreUnusable; then it is detached.
+    """
+    store_id = _STORE_IDS.get(path.absolute())
     if store_id is None:
         return
     try:
@@ -78,13 +86,16 @@ def check_opened(scratch: Scratch, path: Path, file: os.stat_result) -> None:
 
 
 def check_not_made(scratch: Scratch, path: Path, file: os.stat_result) -> None:
-    """Take away a file that DuckDB has made at a path that this process is held to, because the
-    store went in the moment before it was opened for writing. file: what was there before.
-    Raises StoreGone."""
-    if not is_held(path) or scratch.rows(f"{TABLES} limit 1"):
+    """Remove a file that DuckDB has made at a path that this process is held to.
+
+    That happens if the store went in the moment before it was opened for writing. `file` is the one
+    that was there before. Raises StoreGone.
+    """
+    if not is_held(path) or scratch.rows(ANY_TABLE):
         return
-    now = path.stat()
-    if (now.st_ino, now.st_ctime_ns, now.st_size) != (file.st_ino, file.st_ctime_ns, file.st_size):
+    opened = path.stat()
+    signature = (opened.st_ino, opened.st_ctime_ns, opened.st_size)
+    if signature != (file.st_ino, file.st_ctime_ns, file.st_size):
         path.unlink()  # while nobody else can open it
         _detach(scratch)
         raise StoreGone(f"there is no store at {path}", RIGHT)
@@ -96,14 +107,14 @@ def _detach(scratch: Scratch) -> None:
 
 
 def check_same(scratch: Scratch, path: Path, store_id: str) -> None:
-    """See that the attached store has an id. Raises OtherStore, StoreUnusable."""
+    """Check that the attached store has an id. Raises OtherStore, StoreUnusable."""
     try:
-        found = scratch.rows("select value from store.meta where name = 'store_id'")
+        rows = scratch.rows(STORE_ID)
     except duckdb.CatalogException:
         raise OtherStore(f"{path} is no profilectl store any more", RIGHT) from None
     except duckdb.Error as error:
         raise StoreUnusable(f"{path} cannot be read: {type(error).__name__}", RIGHT) from None
-    if found != [(store_id,)]:
+    if rows != [(store_id,)]:
         raise OtherStore(f"{path} is another store than the one that was opened first", RIGHT)
 
 
@@ -111,10 +122,12 @@ RIGHT = "put the right one back"
 
 
 def _check_whole(scratch: Scratch, path: Path) -> None:
-    """See that a file has all the blocks that its tables are in: one that is still being copied
-    opens well, and fails where its end is read. Blocks that are free need not be there.
-    Raises StoreUnusable."""
-    file = path.stat()  # as it is now: what was in its log may be in it by now
+    """Check that a file has all the blocks that its tables are in.
+
+    A file that is still being copied can be opened, and fails where its end is read. Free blocks
+    may be missing. Raises StoreUnusable.
+    """
+    file = path.stat()  # once more: what was in its log may be in it by now
     written = file.st_ino, file.st_size, file.st_mtime_ns
     if _WHOLE.get(path.absolute()) == written:
         return
@@ -131,17 +144,16 @@ def _check_whole(scratch: Scratch, path: Path) -> None:
 
 def _last_block(scratch: Scratch) -> int:
     """Return the number of the last block of the attached store that a table is in; -1 for none."""
-    last = -1
+    last_block = -1
     tables = [name for (name,) in scratch.rows(TABLES)]
-    for first in range(0, len(tables), TOGETHER):
-        each = (
-            "select greatest(block_id, coalesce(list_max(additional_block_ids), -1)) as block from"
-            f" pragma_storage_info({quote_text('store.' + quote_identifier(name))})"
-            for name in tables[first : first + TOGETHER]
+    for start in range(0, len(tables), TOGETHER):
+        storage = union_all(
+            select(BLOCKS, f"pragma_storage_info({quote_text('store.' + quote_identifier(name))})")
+            for name in tables[start : start + TOGETHER]
         )
-        (highest,) = scratch.row(f"select max(block) from ({' union all '.join(each)})")
-        last = max(last, -1 if highest is None else int(highest))
-    return last
+        (highest,) = scratch.row(reading(LAST_BLOCK, storage=storage))
+        last_block = max(last_block, -1 if highest is None else int(highest))
+    return last_block
 
 
 def note_replaced(path: Path) -> None:
@@ -152,8 +164,10 @@ def note_replaced(path: Path) -> None:
 
 
 def check_in_place(path: Path) -> None:
-    """See that the file that was opened last is still the one at a path that this process is held
-    to. Raises StoreGone, OtherStore: what was written is in a file that went."""
+    """Check that the file opened last is still the one at a path that this process is held to.
+
+    Raises StoreGone, OtherStore: then what was written is in a file that went.
+    """
     opened = _OPENED.get(path.absolute())
     if opened is None or not is_held(path):
         return

@@ -1,7 +1,10 @@
-"""The throw-away database of one import: names the result of a SELECT.
+"""The database of one command, in memory: names the results of SELECTs.
 
 Every step of the engine is a SELECT whose result gets a name here, so that a statement can be
 pasted into a DuckDB shell and each step can be timed. The store is attached beside it as `store`.
+
+The second of five modules that tell how a store is reached: settings, scratch, attaching, segments,
+opening.
 """
 
 from __future__ import annotations
@@ -12,38 +15,40 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from profilectl.codes import StoreUnusable
-from profilectl.files import leftovers
 from profilectl.files.ending import interruptible
+from profilectl.files.leftovers import folder_beside, linked
+from profilectl.files.leftovers import unwritable as not_writable
 from profilectl.files.whole_file import LOG
 from profilectl.rules.sql.quoting import quote_identifier, quote_path, quote_text
 from profilectl.store.store_key import store_key
 
+Bound = Mapping[str, object]
+"""The values of a statement, by the names that stand in it as $name."""
+
 
 def attaching(path: Path, name: str = "store", *, write: bool) -> str:
     """Return the statement that attaches a store, with its key where stores are encrypted."""
-    key = store_key()
-    options = [
-        *([] if write else ["read_only"]),
-        *([f"encryption_key {quote_text(key)}"] if key else []),
-    ]
+    options = [] if write else ["read_only"]
+    if key := store_key():
+        options.append(f"encryption_key {quote_text(key)}")
     return f"attach {quote_path(path)} as {name}" + (f" ({', '.join(options)})" if options else "")
 
 
 def connect(
     memory_limit: str | None = None, spill: Path | None = None
 ) -> duckdb.DuckDBPyConnection:
-    """Open an in-memory DuckDB that never downloads, never prints, and knows our functions.
+    """Open an in-memory DuckDB that never downloads and never prints.
 
-    memory_limit as DuckDB writes it ("2GB"); spill is where it puts what does not fit.
+    `memory_limit` is as DuckDB writes it ("2GB"); `spill` is the folder for what does not fit.
     """
-    config: dict[str, Any] = {
+    config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
     }
@@ -60,9 +65,12 @@ def connect(
 
 
 def fetched(
-    connection: duckdb.DuckDBPyConnection, statement: str, bound: dict[str, Any] | None = None
+    connection: duckdb.DuckDBPyConnection, statement: str, bound: Bound | None = None
 ) -> list[tuple[Any, ...]]:
-    """Run a statement and return all its rows; a result must be fetched before the next statement."""
+    """Run a statement and return all its rows.
+
+    A result must be fetched before the next statement.
+    """
     try:
         return connection.execute(statement, bound or {}).fetchall()
     except (duckdb.InterruptException, RuntimeError) as error:
@@ -71,7 +79,7 @@ def fetched(
             or threading.current_thread() is not threading.main_thread()
         ):
             raise
-        # a signal; nothing that mends failures may take it for one
+        # a signal: nothing that mends failures may take it for a failure
         raise KeyboardInterrupt from None
     except UnicodeDecodeError:
         # DuckDB's message quotes the input, and cuts it in the middle of a character.
@@ -92,10 +100,10 @@ CHANGEABLE = (
 
 
 class Scratch:
-    """The database of one import.
+    """The database of one command.
 
-    folder: for spilled data, removed at the end; connection: to one that is there already. reads:
-    files that SQL reads, named before a store is attached: confine.
+    `folder` is for spilled data, and removed at the end. `reads` are files that SQL reads, named
+    before a store is attached (confine).
     """
 
     def __init__(
@@ -104,6 +112,7 @@ class Scratch:
         memory_limit: str | None = None,
         connection: duckdb.DuckDBPyConnection | None = None,
     ) -> None:
+        """Use a connection that is there already, or open one."""
         self.folder = folder
         self.reads: list[Path] = []
         self.confined = connection is not None
@@ -112,9 +121,10 @@ class Scratch:
         self._kinds: dict[str, str] = {}
 
     def confine(self, path: Path) -> None:
-        """Let no statement touch a file from here on but a store, with its log, the files of
-        `reads`, and what lies in the folder; and no setting be changed back. Called before a
-        store is attached, which may be anybody's.
+        """Let no statement touch other files from now on, nor change settings back.
+
+        Open stay the store with its log, the files of `reads`, and the folder. This is called
+        before a store is attached, since a store may come from anybody.
         """
         if self.confined:
             return
@@ -126,7 +136,7 @@ class Scratch:
         store = path.absolute()
         files = [
             *(f"{store}{end}" for end in ("", *LOG)),
-            *(os.path.realpath(one) for one in self.reads),
+            *(os.path.realpath(file) for file in self.reads),
         ]
         shared = tempfile.tempdir is not None and self.folder == Path(tempfile.tempdir)
         folders = [] if shared else [str(self.folder)]
@@ -141,11 +151,11 @@ class Scratch:
         self.run("set lock_configuration = true")
 
     def make(
-        self, name: str, select: str, bound: dict[str, Any] | None = None, *, keep: bool = True
+        self, name: str, select: str, bound: Bound | None = None, *, keep: bool = True
     ) -> None:
         """Name the result of a query, so that the next one can read it.
 
-        keep: hold the rows (a table) rather than the query (a view; takes no bound values).
+        With `keep` its rows are held (a table), else the query (a view; takes no bound values).
         """
         kind = "table" if keep else "view"
         self.drop(name)
@@ -159,40 +169,42 @@ class Scratch:
             self.run(f"drop {kind} temp.{quote_identifier(name)}")
 
     def has(self, name: str) -> bool:
-        """Say whether there is a relation of that name."""
+        """Return whether there is a relation of that name."""
         return name in self._kinds
 
     def rename(self, name: str, new: str) -> None:
-        """Give a relation the name of another, which is forgotten."""
+        """Give a relation the name of another one, which is forgotten."""
         self.drop(new)
         self.run(f"alter table temp.{quote_identifier(name)} rename to {quote_identifier(new)}")
         self._kinds[new] = self._kinds.pop(name)
 
-    def run(self, statement: str, bound: dict[str, Any] | None = None, *, step: str = "") -> None:
+    def run(self, statement: str, bound: Bound | None = None, *, step: str = "") -> None:
         """Run a statement for its effect; a named step is timed."""
         began = time.perf_counter()
         fetched(self.connection, statement, bound)
         if step:
             self.steps.append((step, time.perf_counter() - began))
 
-    def rows(self, select: str, bound: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    def rows(self, select: str, bound: Bound | None = None) -> list[tuple[Any, ...]]:
         """Return all rows of a query: for small results."""
         began = time.perf_counter()
-        found = fetched(self.connection, select, bound)
+        rows = fetched(self.connection, select, bound)
         self.steps.append(("? " + " ".join(select.split())[:60], time.perf_counter() - began))
-        return found
+        return rows
 
-    def row(self, select: str, bound: dict[str, Any] | None = None) -> tuple[Any, ...]:
-        """Return the one row of a query."""
+    def row(self, select: str, bound: Bound | None = None) -> tuple[Any, ...]:
+        """Return the row of a query that has exactly one."""
         return self.rows(select, bound)[0]
 
     def forget_order(self) -> None:
-        """Let DuckDB write rows in any order from here on, several times as fast: every row has its
-        seq by now, and what must lie in order is sorted by name."""
+        """Let DuckDB write rows in any order from now on, which is several times as fast.
+
+        Every row has its seq by now, and what must lie in order is sorted explicitly.
+        """
         self.run("set preserve_insertion_order = false")
 
     def keep_order(self) -> None:
-        """Have DuckDB write rows in the order in which they are read, from here on."""
+        """Have DuckDB write rows in the order in which they are read, from now on."""
         self.run("set preserve_insertion_order = true")
 
     def count(self, name: str) -> int:
@@ -200,7 +212,7 @@ class Scratch:
         return int(self.row(f"select count(*) from {quote_identifier(name)}")[0])
 
     def load(
-        self, name: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]
+        self, name: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[object]]
     ) -> None:
         """Make a relation of Python rows; columns are (name, SQL type)."""
         spelled = ", ".join(f"{quote_identifier(column)} {kind}" for column, kind in columns)
@@ -211,7 +223,7 @@ class Scratch:
             self.append(name, columns, rows)
 
     def append(
-        self, name: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]
+        self, name: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[object]]
     ) -> None:
         """Add Python rows to a relation, all at once (a hundred times faster than row by row)."""
         lists = ", ".join(f"unnest($c{place}::{kind}[])" for place, (_, kind) in enumerate(columns))
@@ -219,35 +231,37 @@ class Scratch:
         self.run(f"insert into {quote_identifier(name)} select {lists}", bound)
 
     def cursor(self) -> Scratch:
-        """Return a second scratch on the same database, for another thread; what is attached is
-        attached to both.
+        """Return a second scratch on the same database, for another thread.
+
+        Stores that are attached are attached to both.
         """
         cursor = self.connection.cursor()
         interruptible.add(cursor)
         return Scratch(self.folder, connection=cursor)
 
     def close(self) -> None:
+        """Close the database, and with it all that is attached."""
         self.connection.close()
 
 
 def may_write_beside(path: Path) -> bool:
-    """Say whether files can be made in the folder of a path."""
+    """Return whether files can be made in the folder of a path."""
     return os.access(path.absolute().parent, os.W_OK | os.X_OK)
 
 
-private_folder, unwritable = leftovers.folder_beside, leftovers.unwritable
-"""Make a folder beside a path, for its owner only, and remove it at the end; what is raised where
-that cannot be.
-"""
+# the names under which other packages know them
+private_folder, unwritable = folder_beside, not_writable
 
 
 @contextlib.contextmanager
 def folder_beside_or_elsewhere(path: Path) -> Iterator[Path]:
-    """Make a folder for data of a store, for its owner only: beside the store, or where that folder
-    cannot be written, in the system's folder for such data.
+    """Make a folder for data of a store, readable by its owner only, and remove it at the end.
+
+    It lies beside the store, or in the system's folder for temporary data if the store's folder
+    cannot be written.
     """
     beside = path if may_write_beside(path) else Path(tempfile.gettempdir()) / path.name
-    with private_folder(beside, "scratch") as folder:
+    with folder_beside(beside, "scratch") as folder:
         yield folder
 
 
@@ -257,9 +271,10 @@ _ONLY_A_PATH = re.compile(r"/[\w/.,+@ -]*")
 
 @contextlib.contextmanager
 def _only_a_path(folder: Path) -> Iterator[Path]:
-    """Yield a path to a folder in which DuckDB's readers see nothing but a path, whatever it is
-    called: a link to it in a folder for such data, where its own path has more in it. Raises
-    StoreUnusable where there is no such folder.
+    """Yield a path to a folder in which DuckDB's readers see nothing but a path.
+
+    If its own path has a pattern in it, that is a link to it in a folder for temporary data.
+    Raises StoreUnusable where there is no such folder.
     """
     if _ONLY_A_PATH.fullmatch(str(folder)):
         yield folder
@@ -275,15 +290,16 @@ def _only_a_path(folder: Path) -> Iterator[Path]:
             f"{folder.parent} has a character in its name that a pattern may have",
             "name a plain folder with TMPDIR=",
         )
-    with leftovers.linked(folder, place) as plain:
+    with linked(folder, place) as plain:
         yield plain
 
 
 @contextlib.contextmanager
 def scratch_beside(path: Path, memory_limit: str | None = None) -> Iterator[Scratch]:
-    """Open a scratch whose spilled data lie beside the store, readable by its owner only; beside a
-    store in a folder that cannot be written, which can be read all the same, in the system's
-    folder for such data. Raises StoreUnusable where there is no room.
+    """Open a scratch whose spilled data lie beside the store, readable by its owner only.
+
+    A store in a folder that cannot be written can be read all the same: then they lie in the
+    system's folder for temporary data. Raises StoreUnusable where there is no room.
     """
     with folder_beside_or_elsewhere(path) as folder, _only_a_path(folder) as plain:
         scratch = Scratch(plain, memory_limit)

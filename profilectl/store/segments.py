@@ -2,6 +2,9 @@
 
 Each import appends a segment; compaction lays neighbours together. A segment's tables lack the
 columns its files did not have, so every SELECT here names what it wants and fills in nulls.
+
+The fourth of five modules that tell how a store is reached: settings, scratch, attaching, segments,
+opening.
 """
 
 from __future__ import annotations
@@ -11,14 +14,48 @@ from dataclasses import dataclass
 
 from profilectl.rules.sql.identities import identity_hash
 from profilectl.store.scratch import Scratch
+from profilectl.store.statements import reading, select, union_all
 
 ROW = ("profile", "arrival", "mpid", "environment", "feed", "at_ms")
-IMPORT_FILES = (
-    "select import_file.* from store.import_file join store.import on import.number = import_file.import"
-    " where import.undone_ms is null"
-)
-"""The files of the imports in force; a replayed import has the arrivals of the one it stands for.
+"""The columns that every table of rows has."""
+
+# The files of the imports in force. A replayed import has the arrivals of the one it replaces.
+IMPORT_FILES = """
+select import_file.*
+from store.import_file
+join store.import on import.number = import_file.import
+where import.undone_ms is null
 """
+
+NO_IDENTITY = """
+select null::uhugeint as hash, null::bigint as profile, null::utinyint as type,
+       null::integer as segment
+where false
+"""
+NO_MPID = """
+select null::bigint as mpid, null::utinyint as environment, null::bigint as profile
+where false
+"""
+NO_LOOSE = """
+select null::bigint as profile, null::bigint as arrival, null::bigint as feed,
+       null::bigint as segment, null::varchar as key, null::varchar as value
+where false
+"""
+
+# The identities of a segment, but for those that a later import took away (removed).
+STILL_HELD = """
+select entry.hash, entry.profile, entry.type, entry.segment
+from entry
+where not exists (
+    select 1
+    from removed
+    where removed.hash = entry.hash
+      and removed.profile = entry.profile
+)
+"""
+
+# A fixed identity's hash: it changes when the hash function does.
+FINGERPRINT = "select to_hex(hash) from probe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +63,22 @@ class Segment:
     """The tables of one import, or of several that were laid together."""
 
     number: int
+    """Its number, which the names of its tables end with."""
     first_import: int
+    """The oldest import in it."""
     last_import: int
+    """The newest import in it."""
     rows: int
+    """How many rows it has."""
     tables: tuple[str, ...]
+    """The kinds of tables it has: row, index, mpid, loose, blocked, blocked_loose, rest, event."""
     identities: tuple[str, ...]
+    """The identity types that its rows have a column for."""
     keys: tuple[str, ...]
+    """The attributes that its rows have a column for, in the order of the columns."""
 
     def table(self, kind: str) -> str:
+        """Return the name of one of its tables."""
         return f"store.{kind}_{self.number}"
 
     def attribute(self, key: str) -> str | None:
@@ -41,21 +86,30 @@ class Segment:
         return f"a{self.keys.index(key)}" if key in self.keys else None
 
 
-def write_table(scratch: Scratch, table: str, kind: str, select: str) -> None:
+def write_table(scratch: Scratch, table: str, kind: str, rows: str) -> None:
     """Make a segment's table of the rows of a query, which lie in its order.
 
-    The texts of events are packed with zstd. Of its own accord DuckDB tries every way it knows, and
-    takes one that leaves three times the size and needs twice the time.
+    The texts of events are packed with zstd. DuckDB's own choice leaves three times the size and
+    takes twice the time, because it tries every way it knows.
     """
     if kind != "event":
-        scratch.run(f"create table {table} as {select}", step=f"write {kind}")
+        scratch.run(f"create table {table} as {rows}", step=f"write {kind}")
         return
     columns = [
         f"{name} {type}{' using compression zstd' if name == 'event' else ''}"
-        for name, type, *_ in scratch.rows(f"describe {select}")
+        for name, type, *_ in scratch.rows(f"describe {rows}")
     ]
     scratch.run(f"create table {table} ({', '.join(columns)})")
-    scratch.run(f"insert into {table} {select}", step=f"write {kind}")
+    scratch.run(f"insert into {table} {rows}", step=f"write {kind}")
+
+
+def of_each(segments: Sequence[Segment], kind: str, columns: str, clause: str = "") -> list[str]:
+    """Return the SELECTs of some columns of a kind of table, one for each segment that has it."""
+    return [
+        select(columns, segment.table(kind), clause)
+        for segment in segments
+        if kind in segment.tables
+    ]
 
 
 def known_identities(
@@ -63,33 +117,35 @@ def known_identities(
 ) -> str:
     """Return the SELECT of every identity in force: hash, profile, type, segment.
 
-    removals: whether any identity was ever taken away; the join is left out where not. until: the
-    last import whose removals count, where not all do.
+    Unless `removals`, no identity was ever taken away, and the join is left out. `until`
+    is the last import whose removals count; None: all do.
     """
+    if not removals:
+        return union_all(
+            (
+                select(f"hash, profile, type, {segment.number} as segment", segment.table("index"))
+                for segment in segments
+                if "index" in segment.tables
+            ),
+            NO_IDENTITY,
+        )
     parts = []
     for segment in segments:
         if "index" in segment.tables:
-            part = f"select hash, profile, type, {segment.number} as segment from {segment.table('index')} as one"
-            if removals:
-                last = f" and removed.import <= {until}" if until is not None else ""
-                part += (
-                    " where not exists (select 1 from store.removed where removed.hash = one.hash"
-                    f" and removed.profile = one.profile and removed.import > {segment.last_import}{last})"
-                )
-            parts.append(part)
-    nobody = "select null::uhugeint as hash, null::bigint as profile, null::utinyint as type, null::integer as segment where false"
-    return " union all ".join(parts) or nobody
+            later = both("", f"import > {segment.last_import}")
+            entry = select(f"*, {segment.number} as segment", segment.table("index"))
+            removed = select(
+                "hash, profile",
+                "store.removed",
+                later if until is None else both(later, f"import <= {until}"),
+            )
+            parts.append(f"({reading(STILL_HELD, entry=entry, removed=removed)})")
+    return union_all(parts, NO_IDENTITY)
 
 
 def known_mpids(segments: Sequence[Segment]) -> str:
     """Return the SELECT of every profile: mpid, environment, profile."""
-    parts = [
-        f"select mpid, environment, profile from {one.table('mpid')}"
-        for one in segments
-        if "mpid" in one.tables
-    ]
-    nobody = "select null::bigint as mpid, null::utinyint as environment, null::bigint as profile where false"
-    return " union all ".join(parts) or nobody
+    return union_all(of_each(segments, "mpid", "mpid, environment, profile"), NO_MPID)
 
 
 def known_rows(
@@ -100,11 +156,10 @@ def known_rows(
     where: str = "",
     feeds: str = "",
 ) -> str:
-    """Return the SELECT of the rows of all segments, with the identity and attribute columns
-    wanted.
+    """Return the SELECT of the rows of all segments, with some identity and attribute columns.
 
     The columns are those of ROW, segment, i_<type> for each identity, and b<n> for the n-th key.
-    feeds: the condition on a row whose attributes count; "": all do.
+    `feeds` is the condition on a row whose attributes count; "": all do.
     """
     parts = []
     for segment in segments:
@@ -115,10 +170,10 @@ def known_rows(
         ]
         for place, key in enumerate(keys):
             column = segment.attribute(key)
-            told = f"case when {feeds} then {column} end" if feeds else column
-            columns.append(f"{told} as b{place}" if column else f"null::varchar as b{place}")
-        parts.append(f"select {', '.join(columns)} from {segment.table('row')} {where}")
-    return " union all ".join(parts) or nothing(identities, keys)
+            cell = f"case when {feeds} then {column} end" if feeds and column else column
+            columns.append(f"{cell or 'null::varchar'} as b{place}")
+        parts.append(select(columns, segment.table("row"), where))
+    return union_all(parts, nothing(identities, keys))
 
 
 def nothing(identities: Sequence[str], keys: Sequence[str]) -> str:
@@ -129,60 +184,61 @@ def nothing(identities: Sequence[str], keys: Sequence[str]) -> str:
     return f"select {', '.join(columns)} where false"
 
 
-def both(where: str, condition: str) -> str:
+def both(clause: str, condition: str) -> str:
     """Return a WHERE clause with one more condition; either may be empty."""
-    return (
-        f"{where} and {condition}"
-        if where and condition
-        else where or (f"where {condition}" if condition else "")
-    )
+    if clause and condition:
+        return f"{clause} and {condition}"
+    return clause or (f"where {condition}" if condition else "")
 
 
 def known_loose(segments: Sequence[Segment], *, where: str = "") -> str:
-    """Return the SELECT of the attributes without a column: profile, arrival, feed, segment, key,
-    value.
+    """Return the SELECT of the attributes without a column.
+
+    The columns are profile, arrival, feed, segment, key and value.
     """
-    parts = [
-        f"select profile, arrival, feed, {one.number} as segment, key, value from {one.table('loose')} {where}"
-        for one in segments
-        if "loose" in one.tables
-    ]
-    nobody = (
-        "select null::bigint as profile, null::bigint as arrival, null::bigint as feed, null::bigint as segment, null::varchar as key,"
-        " null::varchar as value where false"
+    return union_all(
+        (
+            select(
+                f"profile, arrival, feed, {segment.number} as segment, key, value",
+                segment.table("loose"),
+                where,
+            )
+            for segment in segments
+            if "loose" in segment.tables
+        ),
+        NO_LOOSE,
     )
-    return " union all ".join(parts) or nobody
 
 
-EVENT = (
-    "profile",
-    "arrival",
-    "place",
-    "environment",
-    "feed",
-    "type",
-    "name",
-    "at_ms",
-    "session",
-    "event",
-)
+# fmt: off
+# The columns of events, and the types of those that are no BIGINT.
+EVENT = ("profile", "arrival", "place", "environment", "feed", "type", "name", "at_ms", "session",
+         "event")
+EVENT_TYPES = {"environment": "utinyint", "feed": "usmallint", "type": "varchar", "name": "varchar",
+               "session": "varchar", "event": "varchar", "place": "integer"}
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
 class CarriedEvents:
-    """The events that an alias carries over: those of source from one time to another that had
-    arrived before it.
-    """
+    """The events that an alias carries over: those of a time span that arrived before it."""
 
     source: int
+    """The profile whose events they are."""
     destination: int
+    """The profile that gets them as well."""
     start_ms: int
+    """The time of the first event that is carried over."""
     end_ms: int
+    """The time of the last event that is carried over."""
     before: int
+    """The arrival of the alias: later events stay where they are."""
 
     @property
     def where(self) -> str:
-        return f"where profile = {self.source} and at_ms between {self.start_ms} and {self.end_ms} and arrival < {self.before}"
+        """The WHERE clause that finds them."""
+        span = f"at_ms between {self.start_ms} and {self.end_ms}"
+        return f"where profile = {self.source} and {span} and arrival < {self.before}"
 
 
 def known_events(
@@ -192,35 +248,27 @@ def known_events(
     columns: Sequence[str] = EVENT,
     carried: Sequence[CarriedEvents] = (),
 ) -> str:
-    """Return the SELECT of the events of all segments: some of the columns of EVENT; event is
-    compact JSON. carried: events that are another's as well.
+    """Return the SELECT of the events of all segments: some of the columns of EVENT.
+
+    The column event is compact JSON. `carried` are events that are another's as well.
     """
     listed = ", ".join(columns)
-    tables = [one.table("event") for one in segments if "event" in one.tables]
-    parts = [f"select {listed} from {table} {where}" for table in tables]
-    parts += [
-        f"select {listed} from (select * replace ({one.destination}::bigint as profile) from {table} {one.where}) {where}"
-        for one in carried
-        for table in tables
-    ]
-    types = {
-        "environment": "utinyint",
-        "feed": "usmallint",
-        "type": "varchar",
-        "name": "varchar",
-        "session": "varchar",
-        "event": "varchar",
-        "place": "integer",
-    }
-    nobody = (
-        "select "
-        + ", ".join(f"null::{types.get(column, 'bigint')} as {column}" for column in columns)
-        + " where false"
-    )
-    return " union all ".join(parts) or nobody
+    parts = of_each(segments, "event", columns=listed, clause=where)
+    for alias in carried:
+        renamed = f"* replace ({alias.destination}::bigint as profile)"
+        for happened in of_each(segments, "event", columns=renamed, clause=alias.where):
+            parts.append(select(listed, f"({happened})", where))
+    nulls = (f"null::{EVENT_TYPES.get(column, 'bigint')} as {column}" for column in columns)
+    return union_all(parts, f"select {', '.join(nulls)} where false")
 
 
 def hash_fingerprint(scratch: Scratch) -> str:
-    """Return a fixed identity's hash: where it differs from the store's, its indexes are of no use."""
-    probe = identity_hash("", "'production'", "email", "'j\u00f6rg@example.com'")
-    return str(scratch.row(f"select to_hex({probe})")[0])
+    """Return a fixed identity's hash: if it differs from the store's, its indexes are useless."""
+    probe = identity_hash(
+        secret="", environment="'production'", kind="email", key="'j\u00f6rg@example.com'"
+    )
+    return str(
+        scratch.row(
+            reading(FINGERPRINT, probe=select("hash", f"(values ({probe})) as probed(hash)"))
+        )[0]
+    )

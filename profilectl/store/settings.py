@@ -1,4 +1,8 @@
-"""TODO store.settings (split off store.store)."""
+"""The settings of a store: what was set, and defaults for everything else.
+
+The first of five modules that tell how a store is reached: settings, scratch, attaching, segments,
+opening.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +13,26 @@ from profilectl.rules.batch import LIMITS, Reading
 from profilectl.rules.identity import HIERARCHY, PLACEHOLDERS, Rules, flags_of, judging_of
 
 KEEP_IMPORTS = 8
-"""The last imports keep segments of their own, so that they can be taken back (setting
-history.keep).
+"""How many of the last imports keep segments of their own, so that they can be undone.
+
+The setting is history.keep.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the configuration says, defaults filled in. stated: only what somebody set."""
+    """What the configuration says, defaults filled in."""
 
     rules: Rules
+    """The rules of identities."""
     priority: str
+    """Which source may overwrite which: rank or first-writer."""
     reading: Reading
+    """How batches are read: limits, placeholders, purposes of consent."""
     keep_imports: int
+    """How many of the last imports keep segments of their own."""
     stated: dict[str, Any]
+    """What somebody set, by name, without the defaults."""
 
 
 def settings_from(stated: dict[str, Any]) -> Settings:
@@ -49,9 +59,11 @@ def settings_from(stated: dict[str, Any]) -> Settings:
     keep = stated.get("history.keep", KEEP_IMPORTS)
     purposes = stated.get("consent.gdpr_purposes")
     return Settings(
-        rules,
-        stated.get("attributes.priority", "rank"),
-        Reading(rules.judging, limits, purposes=None if purposes is None else frozenset(purposes)),
-        keep,
-        stated,
+        rules=rules,
+        priority=stated.get("attributes.priority", "rank"),
+        reading=Reading(
+            rules.judging, limits, purposes=None if purposes is None else frozenset(purposes)
+        ),
+        keep_imports=keep,
+        stated=stated,
     )

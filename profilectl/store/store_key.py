@@ -16,10 +16,14 @@ from profilectl.files.secrets import read_private
 VARIABLE = "PROFILECTL_STORE_KEY"
 """The variable that names the file of the key, where --store-key does not."""
 SHORTEST = 32
+"""How many characters a key has at least."""
 FORM = "the key in its first line: openssl rand -base64 32 makes one"
 MODULE = "read-only crypto module"
 """What DuckDB says where it can read encrypted files only."""
-REMEDY = "keep the store unencrypted on an encrypted disk, and copies of it with profilectl backup --encrypt"
+REMEDY = (
+    "keep the store unencrypted on an encrypted disk,"
+    " and copies of it with profilectl backup --encrypt"
+)
 
 
 class _Choice:
@@ -37,21 +41,23 @@ def choose_store_key(path: Path | None) -> None:
 
 
 def known_store_key() -> tuple[Path, str] | None:
-    """Return the file of the key and the key, for a process that this one begins; None: stores are
-    not encrypted.
+    """Return the file of the key and the key, for a process that this one begins.
+
+    None: stores are not encrypted.
     """
     return _Choice.read if store_key() else None
 
 
-def take_store_key(known: tuple[Path, str] | None) -> None:
-    """Take what the process that began this one knows: the file need not be there any more."""
-    if known is not None:
-        _Choice.path, _Choice.read = known[0], known
+def take_store_key(handed_over: tuple[Path, str] | None) -> None:
+    """Take the key from the process that began this one: the file may be gone by now."""
+    if handed_over is not None:
+        _Choice.path, _Choice.read = handed_over[0], handed_over
 
 
 def store_key() -> str | None:
-    """Return the key; None: stores are not encrypted. Raises InputRefused for a file that others
-    could read or that holds none.
+    """Return the key; None: stores are not encrypted.
+
+    Raises InputRefused for a file that others could read or that holds none.
     """
     named = os.environ.get(VARIABLE)
     path = _Choice.path or (Path(named) if named else None)
@@ -76,27 +82,29 @@ def _read(path: Path) -> str:
 def cannot_write(path: Path) -> StoreUnusable:
     """Return why an encrypted store is neither made nor written here."""
     return StoreUnusable(
-        f"{path} cannot be written encrypted: DuckDB writes encrypted files with its module httpfs only, which is not installed; it can read them",
+        f"{path} cannot be written encrypted: DuckDB writes encrypted files with its module httpfs"
+        " only, which is not installed; it can read them",
         REMEDY,
     )
 
 
-def wrong_key(path: Path, said: str) -> StoreUnusable | None:
-    """Return what is wrong with the key of a store that DuckDB did not open; None: something else
-    is.
+def wrong_key(path: Path, message: str) -> StoreUnusable | None:
+    """Return what is wrong with the key of a store that DuckDB did not open; None: nothing is.
+
+    `message` is DuckDB's.
     """
-    if MODULE in said:
+    if MODULE in message:
         return cannot_write(path)
-    if "without a key" in said:
+    if "without a key" in message:
         return StoreUnusable(
             f"{path} is encrypted", f"name the file of its key with --store-key or {VARIABLE}"
         )
-    if "Wrong encryption key" in said:
+    if "Wrong encryption key" in message:
         return StoreUnusable(
             f"{path} is encrypted with another key",
             f"name the file of that with --store-key or {VARIABLE}",
         )
-    if "is not encrypted" in said:
+    if "is not encrypted" in message:
         return StoreUnusable(
             f"{path} is not encrypted, and a key was given", f"leave out --store-key and {VARIABLE}"
         )

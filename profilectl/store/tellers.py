@@ -1,13 +1,13 @@
-"""The servers that tell of a store, and how whoever erases waits for them.
+"""The servers that answer out of a store, and how a process that erased somebody waits for them.
 
 A server (`profilectl serve`) answers out of a copy. It has a folder beside the store, which it
-holds locked for as long as it lives, and says in it who it is. Whoever has erased somebody puts a
-question there, an empty file; the server takes it away once all that it answers comes from a store
-as it was after the question was put. So no clocks are compared, and a server that was killed is not
-waited for.
+keeps locked for as long as it lives, and a file in it says which server it is. A process that has
+erased somebody puts a question there, an empty file; the server removes it once all its answers
+come from a store as it was after the question was put. So no clocks are compared, and nobody waits
+for a server that was killed.
 
-What stands in such a folder is read as a stranger's: so many folders, so many bytes, so many
-characters, and nothing that leads elsewhere.
+A folder may be a stranger's. So a limited number of folders, bytes and characters are read, and
+nothing that leads elsewhere.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 WORD = "server.json"
 """The file in which a server says who it is."""
@@ -38,9 +37,9 @@ MOST_FOLDERS = 100
 MOST_BYTES = 4096
 MOST_QUESTIONS = 1000
 WAIT_S = 30.0
-"""So long whoever erases waits for servers, where nothing else is said."""
+"""How long a process that erased somebody waits for servers by default, in seconds."""
 LOOK_S = 0.02
-"""So often it is looked whether a question is answered."""
+"""The pause between two looks whether a question is answered, in seconds."""
 ADDRESS = re.compile(r"http://[0-9A-Za-z.:\[\]%_-]{1,200}")
 
 
@@ -57,45 +56,49 @@ class Teller:
     user: int | None = None
     """The user whose server it is, where its folder cannot be looked into; else None."""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Return the server as `--json` names it."""
         return {"process": self.process, "address": self.address, "user": self.user}
 
     def __str__(self) -> str:
         if self.user is not None:
             return f"a server of the user {self.user}, which cannot be asked"
-        who = f"process {self.process}" if self.process is not None else "a server that starts"
-        return f"{self.address} ({who})" if self.address else who
+        process = f"process {self.process}" if self.process is not None else "a server that starts"
+        return f"{self.address} ({process})" if self.address else process
 
 
 # The server's side.
 
 
 def say_who(folder: Path, teller: Teller) -> None:
-    """Write down in the folder of a server who it is."""
-    said = {"process": teller.process, "address": teller.address, "store_id": teller.store_id}
-    made = folder / f"{WORD}.new"
-    handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    """Write down in the folder of a server which server it is."""
+    document = {
+        "process": teller.process,
+        "address": teller.address,
+        "store_id": teller.store_id,
+    }
+    new_file = folder / f"{WORD}.new"
+    handle = os.open(new_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "w") as out:
-        json.dump(said, out)
-    made.rename(folder / WORD)
+        json.dump(document, out)
+    new_file.rename(folder / WORD)
 
 
 def questions_in(folder: Path) -> list[Path]:
     """Return the questions that were put to the server of a folder. Raises OSError."""
-    with os.scandir(folder) as found:
-        names = (one.name for one in found if one.name.startswith(QUESTION))
+    with os.scandir(folder) as files:
+        names = (file.name for file in files if file.name.startswith(QUESTION))
         return [folder / name for name in itertools.islice(names, MOST_QUESTIONS)]
 
 
 def answer(questions: Sequence[Path]) -> None:
-    """Answer questions: nothing older is told any more."""
-    for one in questions:
+    """Answer questions: no answer comes from an older store any more."""
+    for question in questions:
         with contextlib.suppress(OSError):
-            one.unlink()
+            question.unlink()
 
 
-# The side of whoever erases.
+# The side of a process that erased somebody.
 
 
 @dataclass(slots=True)
@@ -105,28 +108,33 @@ class _Asked:
     folder: Path
     """Its folder."""
     question: Path | None
-    """What was put there; None where nothing could be."""
+    """The question that was put there; None where none could be."""
     teller: Teller = field(default_factory=Teller)
     """Who it is."""
 
     def tells(self) -> bool:
-        """Say whether the server lives, and has not answered."""
+        """Return whether the server lives, and has not answered."""
         if self.question is not None and not self.question.exists():
             return False
         return is_living(self.folder)
 
 
 def still_told_by(path: Path, store_id: str, within_s: float) -> list[Teller]:
-    """Return the living servers on this machine that may tell of what was in a store before this
-    call, after waiting for them for so long at most. The store must not be open."""
-    asked = [_ask(folder) for folder in living(path)]
-    questions = [one.question for one in asked if one.question is not None]
+    """Return the living servers that may still answer out of the store as it was before this call.
+
+    It waits for them `within_s` seconds at most. Only servers on this machine are known. The store
+    must not be open.
+    """
+    servers = [_ask(folder) for folder in living(path)]
+    questions = [server.question for server in servers if server.question is not None]
     until = time.monotonic() + within_s
     try:
         while True:
-            asked = [one for one in asked if one.tells() and _is_meant(one, store_id)]
-            if not any(one.question for one in asked) or time.monotonic() >= until:
-                return [one.teller for one in asked]
+            servers = [
+                server for server in servers if server.tells() and _is_meant(server, store_id)
+            ]
+            if not any(server.question for server in servers) or time.monotonic() >= until:
+                return [server.teller for server in servers]
             time.sleep(LOOK_S)
     finally:
         answer(questions)
@@ -152,14 +160,14 @@ def _folders(path: Path) -> Iterator[Path]:
 
 
 def is_server_of(path: Path, folder: Path) -> bool:
-    """Say whether a folder is that of a living server beside a store: still_told_by asks it."""
+    """Return whether a folder is a living server's beside a store: still_told_by asks it."""
     beside = folder.parent == path.absolute().parent
     named = folder.name.startswith(f".{path.name[:100]}.") and folder.name.endswith(PLACE)
-    return beside and named and _said(folder).process is not None and is_living(folder)
+    return beside and named and _teller_of(folder).process is not None and is_living(folder)
 
 
 def is_living(folder: Path) -> bool:
-    """Say whether a process holds a folder locked."""
+    """Return whether a process holds a folder locked."""
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except PermissionError:
@@ -171,7 +179,7 @@ def is_living(folder: Path) -> bool:
     except BlockingIOError:
         return True
     except OSError:  # a file system without locks
-        process = _said(folder).process
+        process = _teller_of(folder).process
         return process is not None and _runs(process)
     finally:
         os.close(handle)
@@ -194,30 +202,30 @@ def _ask(folder: Path) -> _Asked:
     except PermissionError:
         return _Asked(folder, None, Teller(user=folder.lstat().st_uid))
     except OSError:  # it ends just now, or the disk is full
-        return _Asked(folder, None, _said(folder))
-    return _Asked(folder, question, _said(folder))
+        return _Asked(folder, None, _teller_of(folder))
+    return _Asked(folder, question, _teller_of(folder))
 
 
-def _is_meant(one: _Asked, store_id: str) -> bool:
-    """Say whether a server serves a store; one that only starts may."""
-    if one.teller.user is None:
-        one.teller = _said(one.folder)
-    return one.teller.store_id in (None, store_id)
+def _is_meant(server: _Asked, store_id: str) -> bool:
+    """Return whether a server serves a store; one that only starts may."""
+    if server.teller.user is None:
+        server.teller = _teller_of(server.folder)
+    return server.teller.store_id in (None, store_id)
 
 
-def _said(folder: Path) -> Teller:
-    """Return what a server says of itself; what it does not say, or cannot be, is left out."""
+def _teller_of(folder: Path) -> Teller:
+    """Return what a server says about itself, without what cannot be true."""
     try:
         handle = os.open(folder / WORD, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(handle, "rb") as content:
             if not stat.S_ISREG(os.fstat(content.fileno()).st_mode):
                 return Teller()
-            said = json.loads(content.read(MOST_BYTES))
+            document = json.loads(content.read(MOST_BYTES))
     except (OSError, ValueError, RecursionError):
         return Teller()
-    if not isinstance(said, dict):
+    if not isinstance(document, dict):
         return Teller()
-    process, address, store_id = (said.get(name) for name in ("process", "address", "store_id"))
+    process, address, store_id = map(document.get, ("process", "address", "store_id"))
     return Teller(
         process if type(process) is int and 0 < process < 2**31 else None,
         address if isinstance(address, str) and ADDRESS.fullmatch(address) else None,

@@ -483,13 +483,13 @@ def test_what_comes_in_between_two_stages_is_looked_at_next(
         assert run("--workspace", workspace, *words, folder=tmp_path).returncode == 0
     path, once = tmp_path / "profiles.duckdb", []
     monkeypatch.chdir(tmp_path)
-    write = profilectl.audiences.refresh._Refresh.write
+    write = profilectl.audiences.refresh.write_stage
 
-    def writes(self: Any, *arguments: Any, **named: Any) -> Any:
+    def writes(store: Any, *arguments: Any, **named: Any) -> Any:
         """Write the last stage; before it, once, another process imports."""
         if named["last"] and not once:
             once.append(True)
-            self.store.scratch.run("detach store")
+            store.scratch.run("detach store")
             try:
                 for name, feed, text in (
                     ("b", "f", "customer_id,tier\nB,gold\n"),
@@ -502,10 +502,10 @@ def test_what_comes_in_between_two_stages_is_looked_at_next(
                         )
                         import_files(path, ImportRequest([f"{name}.csv"], feed))
             finally:
-                self.store.scratch.run(f"attach '{path}' as store")
-        return write(self, *arguments, **named)
+                store.scratch.run(f"attach '{path}' as store")
+        return write(store, *arguments, **named)
 
-    monkeypatch.setattr(profilectl.audiences.refresh._Refresh, "write", writes)
+    monkeypatch.setattr(profilectl.audiences.refresh, "write_stage", writes)
     (tmp_path / "a.csv").write_text("customer_id,tier\nA,gold\n")
     import_files(path, ImportRequest(["a.csv"], "f"))
     assert once

@@ -1,0 +1,290 @@
+"""A stage of a refresh decided: who has which calculated value, who enters and leaves an audience.
+
+Nothing is written here. The relations that refresh_writing writes:
+
+    touched     profile                     whose values may have changed
+    event       as segments.known_events    events that count (Profiles.counted)
+    event_kept  likewise                    all events, for standard audiences
+    fresh       profile, name, held         calculated values of the touched profiles
+    fresh_all   profile, name, held         those of everybody, of definitions that are new
+    person      as membership_sql.Relations
+    rest        as membership_sql.Relations
+    member      profile, audience           memberships before; after each wave as it leaves them
+    lively      profile                     those within their lifetime, where it has an end
+    bar         profile, audience, sure     who may not be in which audience (barred.barred)
+    moved       audience, profile, change   who entered and left
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from profilectl.audiences.barred import barred, lively
+from profilectl.audiences.calculated_sql import compute
+from profilectl.audiences.membership_sql import AudienceToEvaluate, Relations, changes, needs
+from profilectl.audiences.people import awake_only, event_relation, person_relations
+from profilectl.audiences.refresh_plan import RefreshPlan, refers
+from profilectl.audiences.touched_sql import arrived_since, touched
+from profilectl.profiles.read_model import Profiles
+from profilectl.store.definitions import Calculation, Defined
+from profilectl.store.scratch import Scratch
+from profilectl.store.segments import both, of_each
+from profilectl.store.statements import among, in_any, is_in, reading, select, texts, union_all
+from profilectl.store.store import OpenStore
+
+VALUE_COLUMNS = [("profile", "BIGINT"), ("name", "VARCHAR"), ("held", "VARCHAR")]
+
+NOBODY_TOUCHED = "select 0::bigint as profile where false"
+
+# Who is in which audience, by its name.
+MEMBER = """
+select membership.profile, audience.name as audience
+from store.membership
+join store.audience on audience.number = membership.audience
+"""
+
+LIVELY = "select distinct profile from recent"
+
+# Members who may not stay leave, and are touched: what refers to the audience is looked at again.
+BARRED_MEMBERS = """
+select distinct audience, profile, 'left' as change
+from member
+where (profile, audience) in (select (profile, audience) from bar where sure)
+"""
+DROP_MOVED = """
+delete from member
+where (profile, audience) in (select (profile, audience) from moved)
+"""
+TOUCH_MOVED = """
+insert into touched
+select distinct profile
+from moved
+where profile not in (select profile from touched)
+"""
+
+# Members of whom a new statement of consent speaks against one that they are in.
+IN_DOUBT = """
+select distinct audience, profile
+from member
+where (profile, audience) in (select (profile, audience) from bar where not sure)
+  and profile in (select profile from spoken)
+  and audience in (select unnest($names::varchar[]))
+"""
+DOUBTED_AUDIENCES = "select distinct audience from in_doubt order by audience"
+DOUBTED_PEOPLE = "select distinct profile from in_doubt"
+LEFT_IN_DOUBT = (
+    "change = 'left' and (audience, profile) in (select (audience, profile) from in_doubt)"
+)
+STALE_PEOPLE = "select distinct profile from store.stale"
+
+# All calculated values as they are after this refresh.
+VALUES = """
+select profile, name, held from unchanged
+union all
+select profile, name, held from fresh
+union all
+select profile, name, held from fresh_all
+"""
+
+# A wave's changes are noted, and made in `member`, which the next wave reads.
+NOTE_CHANGES = "insert into moved select audience, profile, change from wave"
+DROP_LEFT = """
+delete from member
+where (profile, audience) in (select (profile, audience) from wave where change = 'left')
+"""
+ADD_ENTERED = "insert into member select profile, audience from wave where change = 'entered'"
+
+
+def decide(store: OpenStore, plan: RefreshPlan) -> None:
+    """Make the relations that are written."""
+    scratch, profiles = store.scratch, plan.profiles
+    scratch.forget_order()
+    happened = profiles.happened(awake_only(profiles))
+    scratch.make("event", profiles.counted(happened), keep=False)
+    scratch.make("event_kept", profiles.events(happened), keep=False)
+    # a scan of all events, so it is left out where everybody is looked at
+    scratch.make("touched", NOBODY_TOUCHED if plan.all_for_everybody else touched(store, plan))
+    scratch.make("member", MEMBER)
+    _bar(store, plan)
+    evaluator = Evaluator(scratch, _computed(scratch, plan), plan.now_ms)
+    for number, wave in enumerate(plan.waves()):
+        # the touched first: their new memberships count for audiences that refer to these
+        evaluator.evaluate([each for each in wave if each not in plan.new_audiences], "touched")
+        evaluator.evaluate([each for each in wave if each in plan.new_audiences], None)
+        standard = [each for each in plan.standard if refers(each) is bool(number)]
+        _let_doubted_leave(store, plan, evaluator, wave=number, standard=standard)
+        if plan.lost:
+            _let_losers_leave(scratch, evaluator, standard, f"lost_{number}")
+    scratch.keep_order()
+
+
+def _computed(scratch: Scratch, plan: RefreshPlan) -> Profiles:
+    """Compute the calculated attributes; return the read model that has their new values."""
+    profiles = replace(plan.profiles, calculated=[each.name for each in plan.active])
+    if not plan.stage.plain:
+        return profiles
+    kept_up = [each for each in plan.calculations if each not in plan.new_calculations]
+    _compute(scratch, kept_up, plan.now_ms, touched="touched", into="fresh")
+    _compute(scratch, plan.new_calculations, plan.now_ms, touched=None, into="fresh_all")
+    names = texts([each.name for each in kept_up] or [""])
+    unchanged = select(
+        "profile, name, held",
+        "store.calculated",
+        both(both("", is_in("name", names)), f"not ({among('touched')})"),
+    )
+    return replace(profiles, calculated_values=reading(VALUES, unchanged=unchanged))
+
+
+def _compute(
+    scratch: Scratch,
+    definitions: Sequence[Calculation],
+    now_ms: int,
+    *,
+    touched: str | None,
+    into: str,
+) -> None:
+    if not definitions:
+        scratch.load(into, VALUE_COLUMNS, [])
+        return
+    compute(scratch, [each.definition for each in definitions], now_ms, profiles=touched, into=into)
+
+
+def _bar(store: OpenStore, plan: RefreshPlan) -> None:
+    """Let those leave who may not be in an audience (barred.py).
+
+    Makes `moved`, `bar` and `lively`; whoever moves is touched. Audiences that are evaluated only
+    when somebody asks are looked at too. Of the members, those are looked at whose values may have
+    changed or whose lifetime has ended; all, if members were never held against the criteria as
+    they are, as in a store that an older version made.
+    """
+    scratch = store.scratch
+    defined = [*plan.audiences, *plan.standard]
+    scratch.drop("lively")
+    recent = lively(plan.profiles, plan.now_ms)
+    if recent:
+        scratch.make("lively", reading(LIVELY, recent=recent))
+    clause = both("", is_in("audience", texts(audience.name for audience in defined)))
+    if not plan.all_for_everybody and plan.marks.barring_ms >= plan.changed_ms:
+        ended = [f"not ({among('lively')})"] if recent else []
+        clause = both(clause, f"({in_any([among('touched'), *ended])})")
+    people = f"({select('profile', 'member', clause)})"
+    scratch.make("bar", barred(plan.profiles, defined, people, now_ms=plan.now_ms))
+    scratch.make("moved", BARRED_MEMBERS)
+    scratch.run(DROP_MOVED)
+    scratch.run(TOUCH_MOVED)
+
+
+def _let_doubted_leave(
+    store: OpenStore,
+    plan: RefreshPlan,
+    evaluator: Evaluator,
+    *,
+    wave: int,
+    standard: Sequence[Defined],
+) -> None:
+    """Let those leave standard audiences whose new statement of consent speaks against them.
+
+    They leave if all criteria together do not hold any more.
+    """
+    by_name = {audience.name: audience for audience in standard}
+    last_import = plan.marks.last_import
+    arrived = f"({arrived_since(store, last_import)})"
+    spoken = union_all(
+        of_each(
+            [each for each in plan.profiles.segments if each.last_import > last_import],
+            "rest",
+            columns="profile",
+            clause=both(both("", arrived), "contains(rest, '\"consent_state\":')"),
+        )
+    )
+    if not by_name or not spoken:
+        return
+    scratch = store.scratch
+    scratch.make("in_doubt", reading(IN_DOUBT, spoken=spoken), {"names": list(by_name)})
+    doubted = [by_name[name] for (name,) in scratch.rows(DOUBTED_AUDIENCES)]
+    if doubted:
+        relation = f"doubted_{wave}"
+        scratch.make(relation, DOUBTED_PEOPLE)
+        evaluator.evaluate_over("event_kept", doubted, relation, only=LEFT_IN_DOUBT)
+
+
+def _let_losers_leave(
+    scratch: Scratch, evaluator: Evaluator, standard: Sequence[Defined], relation: str
+) -> None:
+    """Let those leave standard audiences who lost the data of an erased person they rested on.
+
+    Each audience is evaluated as of the time at which it was evaluated before.
+    """
+    evaluated = [audience for audience in standard if audience.filled_ms is not None]
+    if evaluated:
+        scratch.make(relation, STALE_PEOPLE)
+    for audience in evaluated:
+        evaluator.evaluate_over(
+            "event_kept", [audience], relation, only="change = 'left'", at_ms=audience.filled_ms
+        )
+
+
+@dataclass(slots=True)
+class Evaluator:
+    """Evaluates audiences over the relations, and remembers which of these are there."""
+
+    scratch: Scratch
+    """Where the relations are."""
+    profiles: Profiles
+    """The people, with their new calculated values."""
+    now_ms: int
+    """The time that audiences are evaluated as of."""
+    made: set[tuple[object, ...]] = field(default_factory=set)
+    """What `person` and `rest` were last made for: whom, and whether rest and devices are in."""
+
+    def evaluate(self, audiences: Sequence[Defined], touched: str | None) -> None:
+        """Evaluate audiences for the profiles of a relation; None: for everybody."""
+        for event in dict.fromkeys(event_relation(each.audience) for each in audiences):
+            over_it = [each for each in audiences if event_relation(each.audience) == event]
+            self.evaluate_over(event, over_it, touched)
+
+    def evaluate_over(
+        self,
+        event: str,
+        audiences: Sequence[Defined],
+        touched: str | None,
+        *,
+        only: str = "true",
+        at_ms: int | None = None,
+    ) -> None:
+        """Evaluate audiences over a relation of events.
+
+        `only` is the condition on a change to be made; `at_ms` is the time, if it is not now.
+        """
+        evaluated = [
+            AudienceToEvaluate(each.name, each.audience.tree, each.audience.lookback)
+            for each in audiences
+        ]
+        self._make_relations(evaluated, touched)
+        relations = Relations(event=event, touched=touched)
+        changed = changes(evaluated, self.now_ms if at_ms is None else at_ms, relations)
+        self.scratch.make("wave", select("*", f"({changed})", both("", only)))
+        self.scratch.run(NOTE_CHANGES)
+        self.scratch.run(DROP_LEFT)
+        self.scratch.run(ADD_ENTERED)
+
+    def _make_relations(self, evaluated: Sequence[AudienceToEvaluate], touched: str | None) -> None:
+        """Make `person` and `rest`, unless the wave before was about the same people."""
+        read = needs(evaluated)
+        devices = bool(read.device)
+        if not read.attributes and (touched, read.rest, devices) in self.made:
+            return
+        tests = [among(touched)] if touched else []
+        if self.scratch.has("dormant"):
+            tests.append(f"not ({among('dormant')})")
+        if self.scratch.has("lively"):
+            tests.append(among("lively"))
+        clause = ""
+        for test in tests:
+            clause = both(clause, test)
+        person_relations(self.profiles, read.attributes, clause, rest=read.rest, devices=devices)
+        # what has more in it serves those that ask for less
+        self.made = {
+            (touched, rest, device) for rest in (False, read.rest) for device in (False, devices)
+        }

@@ -1,0 +1,156 @@
+"""The people that audiences and calculated attributes are about: who they are, and what is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from profilectl.audiences.barred import NO_REST, rest_rows
+from profilectl.profiles.ended_lifetimes import RETIRED
+from profilectl.profiles.read_model import ACCOUNT_FEEDS, Profiles, profiles_of
+from profilectl.rules.audience import Audience
+from profilectl.rules.feed import workspaces_of
+from profilectl.rules.identity import BY_NAME, TYPES
+from profilectl.rules.sql.quoting import quote_text
+from profilectl.rules.text.values import to_json
+from profilectl.store.segments import Segment, both, of_each
+from profilectl.store.statements import among, is_in, reading, select, union_all
+from profilectl.store.store import OpenStore
+
+STAMP = "mp_deviceid"
+"""The identity that a batch states beside its device_info (domain.md 3.2)."""
+
+AGED = "select count(*) from store.aged"
+
+# The profiles beyond their lifetime for which nothing arrived since they lost what they had.
+DORMANT = """
+with newest_row as (
+    select profile, max(at_ms) as last_ms, max(arrival) as last_arrival
+    from stored_row
+    group by profile
+)
+select retired.profile
+from retired
+join newest_row on newest_row.profile = retired.profile
+where case when retired.before is null then newest_row.last_ms <= retired.aged_ms
+           else newest_row.last_arrival < retired.before
+      end
+"""
+AWAKE = "where profile not in (select profile from dormant)"
+
+# The install attributions that aliases carry over, as rows of `rest`.
+ATTRIBUTION_CARRIED = "profile, arrival, false as speaks_of_consent, rest"
+
+DEVICE_STATED = "contains(rest, '\"device_info\":{')"
+"""The condition on the other fields of a batch that they describe its device."""
+
+
+def event_relation(audience: Audience) -> str:
+    """Return the relation of the events that an audience is decided on.
+
+    A standard audience reads events as long as they are kept, a real-time one those of the
+    profile's present lifetime (domain.md 13).
+    """
+    return "event" if audience.kind == "real-time" else "event_kept"
+
+
+def awake_only(profiles: Profiles) -> str:
+    """Make `dormant`, and return the WHERE clause that leaves these out; "": there are none.
+
+    They are the profiles beyond their lifetime for which nothing arrived since they lost what they
+    had (domain.md 13): nothing is computed for them, and they are in no audience.
+    """
+    scratch = profiles.store.scratch
+    scratch.drop("dormant")
+    rows = union_all(
+        of_each(
+            profiles.segments,
+            "row",
+            columns="profile, at_ms, arrival",
+            clause=both("", among("store.aged")),
+        )
+    )
+    if not rows or not scratch.row(AGED)[0]:
+        return ""
+    scratch.make("dormant", reading(DORMANT, retired=RETIRED, stored_row=rows))
+    return AWAKE
+
+
+def people_of(store: OpenStore, workspace: str, *, now_ms: int | None = None) -> Profiles:
+    """Return the read model of the profiles that a workspace has seen.
+
+    They are whom its attributes and audiences are about.
+    """
+    if workspace in workspaces_of(store.feeds()):
+        profiles = profiles_of(store, now_ms=now_ms, workspace=workspace)
+    else:  # nothing came in yet
+        profiles = profiles_of(store, now_ms=now_ms, every=True)
+        profiles.workspace, profiles.feeds = workspace, ACCOUNT_FEEDS
+    profiles.only_seen = True
+    return profiles
+
+
+def person_relations(
+    profiles: Profiles, keys: Sequence[str], clause: str, *, rest: bool, devices: bool = False
+) -> None:
+    """Make the relations `person` and `rest` of some profiles (membership_sql.Relations).
+
+    With `rest`, the other fields of batches are read, with `devices` also those of devices.
+    """
+    scratch = profiles.store.scratch
+    absent = [
+        f"null::varchar[] as i_{kind.name}"
+        for kind in TYPES
+        if kind.name not in profiles.identities
+    ]
+    scratch.make("person", select(["*", *absent], f"({profiles.folded(list(keys), clause)})"))
+    if not rest:
+        scratch.make("rest", NO_REST, keep=False)
+        return
+    parts = [rest_rows(profiles, profiles.feeds, clause), *_attributions_carried(profiles, clause)]
+    if devices:
+        parts += [
+            _device_rows(profiles, segment, kinds, clause=clause)
+            for segment in profiles.segments
+            if (kinds := [kind for kind in segment.identities if BY_NAME[kind].device])
+        ]
+    scratch.make("rest", union_all(parts), keep=False)
+
+
+def _device_rows(profiles: Profiles, segment: Segment, kinds: Sequence[str], *, clause: str) -> str:
+    """Return the SELECT of a segment's rows whose device only columns name.
+
+    Each is written as a batch would say it (one_person.device_rest).
+    """
+    texts = {
+        kind: f"{quote_text(json.dumps(kind) + ':')} || to_json(i_{kind})::varchar"
+        for kind in kinds
+    }
+    info = ", ".join(text for kind, text in texts.items() if kind != STAMP) or "null"
+    stamp = texts.get(STAMP, "null")
+    device = f"'\"device_info\":{{' || concat_ws(',', {info}) || '}}'"
+    clause = both(both(clause, profiles.feeds), f"coalesce({_columns_of(kinds)}) is not null")
+    if "rest" in segment.tables:
+        stated = select("(profile, arrival)", segment.table("rest"), both("", DEVICE_STATED))
+        clause = both(clause, is_in("(profile, arrival) not", stated))
+    named = f"'{{' || concat_ws(',', {stamp}, {device}) || '}}'"
+    return select(["profile", "arrival", "false", named], segment.table("row"), clause)
+
+
+def _columns_of(kinds: Sequence[str]) -> str:
+    return ", ".join(f"i_{kind}" for kind in kinds)
+
+
+def _attributions_carried(profiles: Profiles, clause: str) -> list[str]:
+    """Return the SELECT of the install attributions that aliases carry over; none, or one."""
+    rows = [
+        (alias.destination, alias.arrival, to_json({"attribution_info": attribution}))
+        for alias in profiles.aliases
+        if alias.in_force
+        if (attribution := profiles.attribution_carried(alias))
+    ]
+    if not rows:
+        return []
+    columns = [("profile", "BIGINT"), ("arrival", "BIGINT"), ("rest", "VARCHAR")]
+    profiles.store.scratch.load("attribution_carried", columns, rows)
+    return [select(ATTRIBUTION_CARRIED, "attribution_carried", clause)]

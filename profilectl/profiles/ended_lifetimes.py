@@ -1,0 +1,34 @@
+"""The profiles that retention took something of, and since when they count anew (domain.md 13)."""
+
+from __future__ import annotations
+
+
+def retired(erasure: object, *, forgotten: bool) -> str:
+    """Return the name in store.meta under which an act of retention keeps an arrival.
+
+    What it took had come before that arrival. With `forgotten`, events that came before count for
+    nothing that is computed either; else, with Lifetime Profiles, everything comes back.
+    """
+    return f"{'forgotten' if forgotten else 'retired'}_before:{erasure}"
+
+
+# The profiles that were stubs (privacy/expiry.py): profile, and the arrival before which their
+# events are kept and shown but count for nothing that is computed of a lifetime: calculated
+# attributes and real-time audiences. The name in store.meta is the one of `retired`.
+FORGOTTEN = """
+select aged.profile, max(meta.value::bigint) as before
+from store.aged
+join store.meta on meta.name = 'forgotten_before:' || aged.erasure
+group by aged.profile
+"""
+
+# All profiles that retention took something of: when it last did (aged_ms), and the arrival of the
+# first row since (before); null if an older version did not write that down.
+RETIRED = """
+select aged.profile, max(erasure.at_ms) as aged_ms, max(meta.value::bigint) as before
+from store.aged
+join store.erasure on erasure.number = aged.erasure
+left join store.meta
+  on meta.name in ('forgotten_before:' || aged.erasure, 'retired_before:' || aged.erasure)
+group by aged.profile
+"""

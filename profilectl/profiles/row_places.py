@@ -1,0 +1,51 @@
+"""The places of rows: the import that brought each, its file, and its line in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from profilectl.profiles.read_model import Profiles
+from profilectl.store.segments import IMPORT_FILES
+from profilectl.store.statements import reading
+
+PLACES = """
+with wanted as (
+    select unnest($arrivals::bigint[]) as arrival
+)
+select wanted.arrival, import.number, import_file.path, import_file.unit,
+       line_run.first_line + wanted.arrival - line_run.first_arrival, import.protection
+from wanted
+asof join import_file on wanted.arrival >= import_file.first_arrival
+asof join store.line_run as line_run on wanted.arrival >= line_run.first_arrival
+join store.import as import on import.number = import_file.import
+"""
+
+
+class RowPlace(NamedTuple):
+    """The place of a row."""
+
+    import_number: int
+    """The import that brought it."""
+    file: str
+    """The file it was in."""
+    unit: str
+    """line, or row where a file has rows rather than lines."""
+    place: int
+    """Its line or row."""
+    protection: str
+    """The protection that was in force for the import."""
+
+
+NOWHERE = RowPlace(0, "", "line", 0, protection="")
+"""The place of a row that nobody asked for."""
+
+
+def origins_of(profiles: Profiles, arrivals: Sequence[int]) -> dict[int, RowPlace]:
+    """Return the places of rows, by arrival."""
+    if not arrivals:
+        return {}
+    rows = profiles.store.scratch.rows(
+        reading(PLACES, import_file=IMPORT_FILES), {"arrivals": list(arrivals)}
+    )
+    return {arrival: RowPlace(*place) for arrival, *place in rows}

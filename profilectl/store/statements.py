@@ -1,0 +1,94 @@
+"""Statements put together from whole ones, for every module that writes SQL.
+
+A statement is a constant which names the queries it reads. `reading` writes these before it, so
+that what DuckDB gets can be pasted into a shell. The names and texts that become part of a
+statement are quoted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from profilectl.rules.sql.quoting import quote_text
+
+
+def reading(statement: str, /, **queries: str) -> str:
+    """Return a SELECT with the queries that it names: `with name as (query)` before it.
+
+    Each is worked out where it is read, as if it stood there in parentheses.
+    """
+    return _with(statement, [(name, "as not materialized", queries[name]) for name in queries])
+
+
+def reading_once(statement: str, /, **queries: str) -> str:
+    """Return a SELECT with the queries that it names, each worked out once and remembered."""
+    return _with(statement, [(name, "as materialized", queries[name]) for name in queries])
+
+
+def stepwise(statement: str, /, *, remembered: Collection[str], **queries: str) -> str:
+    """Return a SELECT with the queries that it names, of which some are remembered.
+
+    DuckDB decides about the others: one that is read once is worked out where it is read.
+    """
+    return _with(
+        statement,
+        [
+            (name, "as materialized" if name in remembered else "as", query)
+            for name, query in queries.items()
+        ],
+    )
+
+
+def _with(statement: str, queries: Iterable[tuple[str, str, str]]) -> str:
+    named = ", ".join(f"{name} {manner} ({query})" for name, manner, query in queries)
+    own = statement.lstrip()
+    # a statement may have queries of its own, which read these
+    if own.startswith("with "):
+        return f"with {named}, {own[5:]}"
+    # DuckDB loses the queries of a parenthesis that follows others
+    return f"with {named} {select('*', own) if own.startswith('(') else own}"
+
+
+def select(columns: str | Iterable[str], rows: str, clause: str = "") -> str:
+    """Return the SELECT of some columns of a relation.
+
+    `clause` is what follows: joins, a WHERE clause, an order, or nothing.
+    """
+    listed = columns if isinstance(columns, str) else ", ".join(columns)
+    return f"select {listed} from {rows} {clause}"
+
+
+def union_all(queries: Iterable[str], none: str = "") -> str:
+    """Return the SELECT of the rows of several queries; `none` where there is no query."""
+    return " union all ".join(queries) or none
+
+
+def in_any(conditions: Iterable[str]) -> str:
+    """Return the condition that one of several holds; false where there are none."""
+    return " or ".join(conditions) or "false"
+
+
+def numbers(values: Iterable[int]) -> str:
+    """Return numbers as an IN list has them; null where there are none."""
+    return ", ".join(map(str, values)) or "null"
+
+
+def texts(values: Iterable[str]) -> str:
+    """Return texts as an IN list has them; null where there are none."""
+    return ", ".join(map(quote_text, values)) or "null"
+
+
+def is_in(column: str, values: str) -> str:
+    """Return the condition that a column is in a list of values, or in a query."""
+    return f"{column} in ({values})"
+
+
+def among(relation: str) -> str:
+    """Return the condition that a row's profile is in a relation, or in a query in parentheses."""
+    return is_in("profile", f"select profile from {relation}")
+
+
+def listed(columns: str, rows: Iterable[Iterable[object]]) -> str:
+    """Return the SELECT of some rows of numbers and SQL texts, given as they are. There is one."""
+    values = ", ".join(f"({', '.join(map(str, row))})" for row in rows)
+    return f"select * from (values {values}) as listed({columns})"
