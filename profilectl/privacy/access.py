@@ -14,11 +14,11 @@ from profilectl.codes import sentence
 from profilectl.privacy.erased import name_mpids
 from profilectl.privacy.meant import mpids_alone
 from profilectl.privacy.mentions import places_of
-from profilectl.privacy.stays import kind_of, over, rows_of
 from profilectl.profiles.activity import Activity, AttributeChange, remark_subject
 from profilectl.profiles.activity_json import entry_json, members, origin_json, standing_json
 from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import Profiles, account_profiles, profiles_of
+from profilectl.reading.statements import kind_of, over, rows_of
 from profilectl.rules.feed import ACCOUNT, NO_WORKSPACE, workspaces_of
 from profilectl.rules.identity import NAME
 from profilectl.rules.text.spelling import MPID, Sought

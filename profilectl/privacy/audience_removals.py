@@ -102,7 +102,7 @@ def _nobodys(erased: Erased) -> list[Stays]:
     _count_removals(erased, [output for _, output in naming])
     erased.scratch.load("nobodys_removal", MESSAGES, [(message,) for message, _ in naming])
     return [
-        Stays("audience_outbox", REMOVALS_OF_NOBODY, gone=0),
+        Stays("audience_outbox", REMOVALS_OF_NOBODY, rows_lost=0),
         Stays("audience_told", NOT_TOLD_OF_NOBODY),
     ]
 

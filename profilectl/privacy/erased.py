@@ -21,8 +21,8 @@ from profilectl.importing.corrections.as_import import joined
 from profilectl.importing.suppression import DIGITS_TYPE, digits_hash_of
 from profilectl.privacy.meant import Meant, load_profiles, mpids_alone, name_relations
 from profilectl.privacy.outcome import Erasure
-from profilectl.privacy.stays import over, over_each, rows_of
 from profilectl.profiles.read_model import Profiles
+from profilectl.reading.statements import over, over_each, rows_of
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME, CODE, NAME, display, key_of
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME, MPID_TYPE, hash_of, mpid_hash_of

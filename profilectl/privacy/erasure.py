@@ -26,7 +26,7 @@ from profilectl.privacy.outcome import Erasure
 from profilectl.privacy.profile_tables import computed_anew, past_that_stays, rows_that_stay
 from profilectl.privacy.request_records import records_that_stay
 from profilectl.privacy.rewriting import without_requests, write_anew
-from profilectl.privacy.stays import Rewriting, Stays, kind_of
+from profilectl.privacy.stays import Rewriting, Stays
 from profilectl.privacy.traces import (
     outbox_has_texts,
     outbox_that_stays,
@@ -35,6 +35,7 @@ from profilectl.privacy.traces import (
     requests_that_stay,
 )
 from profilectl.profiles.read_model import Profiles
+from profilectl.reading.statements import kind_of
 from profilectl.store.compaction import ORDER
 
 ERASED = "erased"
@@ -76,8 +77,8 @@ def what_stays(erased: Erased, answered: Sequence[str] = ()) -> list[Stays]:
         *remarks_that_stay(erased),  # remarks about their rows, and claims passed over for them
         *imports_that_stay(erased),  # what corrections of them set; their names in paths
         *records_that_stay(erased, answered),  # the identities in requests of theirs
-        Stays("erasure", WITH_ACT, gone=0),
-        Stays("erased_row", WITH_GONE_ROWS, gone=0),
+        Stays("erasure", WITH_ACT, rows_lost=0),
+        Stays("erased_row", WITH_GONE_ROWS, rows_lost=0),
     ]
 
 
@@ -132,7 +133,7 @@ class PreparedErasure:
         newly = "select * from newly_suppressed" if erased.keeps_out else ""
         suppressed, meta, guard = sealed_list(erased.store, newly)
         if suppressed:
-            rewriting.add([Stays("suppressed", suppressed, gone=0)])
+            rewriting.add([Stays("suppressed", suppressed, rows_lost=0)])
         if meta:
             rewriting.add([Stays("meta", f"select * from stored union all {meta}")])
         if erased.keeps_out and guard is not None:
@@ -187,7 +188,7 @@ def _in_order(tables: Iterable[str]) -> list[Stays]:
     """Keep the order in which the rows of a segment lie: a join may lose it."""
     orders = {**ORDER, "index": "hash"}
     return [
-        Stays(table, SORTED.format(columns=orders[kind_of(table)]), gone=0)
+        Stays(table, SORTED.format(columns=orders[kind_of(table)]), rows_lost=0)
         for table in tables
         if kind_of(table) != table and kind_of(table) in orders
     ]

@@ -15,8 +15,9 @@ from profilectl.privacy.erased import Erased, erased_of
 from profilectl.privacy.erasure import PreparedErasure, what_stays
 from profilectl.privacy.meant import Meant, name_relations
 from profilectl.privacy.profile_tables import computed_anew
-from profilectl.privacy.stays import COUNT, Rewriting, Stays, kind_of, over, over_each, rows_of
+from profilectl.privacy.stays import Rewriting, Stays
 from profilectl.profiles.read_model import FORGOTTEN, Profiles, retired
+from profilectl.reading.statements import count_rows, kind_of, over, over_each, rows_of
 from profilectl.rules.interpreter import REQUEST_MEMORY_MS
 from profilectl.rules.retention import Clocks
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME
@@ -75,7 +76,7 @@ from (
 group by profile
 """
 STUBS = "select profile from last_update where stage = 'stub'"
-GONE = "select profile from last_update where stage = 'gone'"
+LEAVING = "select profile from last_update where stage = 'gone'"
 AGED_PEOPLE = """
 select mpid, environment
 from named_profile
@@ -248,7 +249,7 @@ def make_stages(profiles: Profiles, clocks: Clocks, at_ms: int) -> list[int]:
     periods = {"retention_ms": clocks.retention_ms, "lifetime_ms": clocks.lifetime_ms}
     scratch.make("last_update", LAST_UPDATE, {"at_ms": at_ms, **periods})
     scratch.make("aged_profile", STUBS)
-    return [profile for (profile,) in scratch.rows(GONE)]
+    return [profile for (profile,) in scratch.rows(LEAVING)]
 
 
 @dataclass(slots=True)
@@ -349,7 +350,7 @@ def _strip_stubs(aging: PreparedRetention) -> None:
     ]
     _leave_audiences(aging)
     if _count(aging, CARRIED_ATTRIBUTIONS):
-        rewriting.add([Stays("alias", ALIASES_WITHOUT_ATTRIBUTION, gone=0)])
+        rewriting.add([Stays("alias", ALIASES_WITHOUT_ATTRIBUTION, rows_lost=0)])
 
 
 def _strip_cells(aging: PreparedRetention) -> None:
@@ -369,7 +370,7 @@ def _strip_cells(aging: PreparedRetention) -> None:
                 f"if(profile in (from aged_profile), null, {cell}) as {cell}" for cell in cells
             )
             select = ROWS_WITHOUT_CELLS.format(columns=emptied)
-            aging.rewriting.add([Stays(table, select, gone=0)])
+            aging.rewriting.add([Stays(table, select, rows_lost=0)])
 
 
 def _leave_audiences(aging: PreparedRetention) -> None:
@@ -378,7 +379,7 @@ def _leave_audiences(aging: PreparedRetention) -> None:
     scratch.make("leaving_audience", LEAVING_AUDIENCES, {"at_ms": aging.erased.now_ms})
     count = scratch.count("leaving_audience")
     if count:
-        aging.rewriting.add([Stays("membership_change", CHANGES_WITH_LEAVING, gone=-count)])
+        aging.rewriting.add([Stays("membership_change", CHANGES_WITH_LEAVING, rows_lost=-count)])
     aging.rewriting.add([Stays("audience_outbox", ROWS_OF_NO_STUB)])
     aging.rewriting.add(remove_members(aging.erased, "aged_profile", are_erased=False))
 
@@ -443,13 +444,13 @@ def _remember(aging: PreparedRetention) -> None:
     """Write down whose values went, and forget request ids and batches that are too old."""
     rewriting = aging.rewriting
     aging.stubs = int(aging.erased.scratch.row(STUB_COUNT)[0])
-    rewriting.add([Stays("aged", AGED_WITH_STUBS, gone=0)])
+    rewriting.add([Stays("aged", AGED_WITH_STUBS, rows_lost=0)])
     if aging.stubs:
-        rewriting.add([Stays("meta", META_WITH_MARK, gone=-1)])
+        rewriting.add([Stays("meta", META_WITH_MARK, rows_lost=-1)])
     rewriting.add([Stays("request", REQUESTS_REMEMBERED)])
     if aging.clocks.retention_ms is not None:
         rewriting.add([Stays("outbox", OUTBOX_NOT_OLD)])
 
 
 def _count(aging: PreparedRetention, rows: str) -> int:
-    return int(aging.erased.scratch.row(over(COUNT, stored=rows))[0])
+    return count_rows(aging.erased.scratch, rows)

@@ -10,8 +10,9 @@ from profilectl.importing.suppression import KEYED, Guard
 from profilectl.privacy.corrections_left import Correcting, Document
 from profilectl.privacy.erased import Erased
 from profilectl.privacy.mentions import is_named, without
-from profilectl.privacy.stays import Rewriting, Stays, over
+from profilectl.privacy.stays import Rewriting, Stays
 from profilectl.privacy.traces import load_paths, load_places
+from profilectl.reading.statements import over
 from profilectl.rules.text.spelling import Sought
 
 # Keys of the request and the report of an import whose texts are paths.
@@ -183,9 +184,9 @@ def _changed(erased: Erased, changed: Sequence[ChangedImport]) -> list[Stays]:
     erased.scratch.load("changed_import", CHANGED_IMPORT, changed)
     stays = []
     if changed:
-        stays.append(Stays("import", IMPORTS_CHANGED, gone=0))
+        stays.append(Stays("import", IMPORTS_CHANGED, rows_lost=0))
     if changed or paths:
-        stays.append(Stays("import_file", FILES_CHANGED, gone=0))
+        stays.append(Stays("import_file", FILES_CHANGED, rows_lost=0))
     return stays
 
 
@@ -209,6 +210,6 @@ def files_sealed(erased: Erased, guard: Guard, rewriting: Rewriting) -> list[Sta
         reports.append((number, compact(document)))
     scratch.load("sealed_report", SEALED_REPORT, reports)
     return [
-        Stays("import", REPORTS_SEALED, gone=0),
-        Stays("import_file", FILES_SEALED, gone=0),
+        Stays("import", REPORTS_SEALED, rows_lost=0),
+        Stays("import_file", FILES_SEALED, rows_lost=0),
     ]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from profilectl.importing.suppression import NOTE
 from profilectl.privacy.patterns import PATTERN, sieve
-from profilectl.privacy.stays import over, rows_of
+from profilectl.reading.statements import over, rows_of
 from profilectl.rules.text.spelling import Sought
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import Segment

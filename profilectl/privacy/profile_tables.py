@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from profilectl.privacy.erased import Erased
-from profilectl.privacy.stays import COUNT, Stays, kind_of, over, rows_of
+from profilectl.privacy.stays import Stays
+from profilectl.reading.statements import count_rows, kind_of, over, rows_of
 from profilectl.rules.identity import BY_NAME, CODE, key_of
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME, hash_of
 from profilectl.store.segments import Segment
@@ -105,17 +106,17 @@ def rows_that_stay(erased: Erased, *, but: frozenset[str] = frozenset()) -> list
             continue
         counted = ALIASES_OF_ERASED if table == "alias" else ROWS_OF_ERASED
         rows = over(counted, stored=rows_of(table))
-        gone = int(erased.scratch.row(over(COUNT, stored=rows))[0])
-        if not gone:
+        lost = count_rows(erased.scratch, rows)
+        if not lost:
             continue
-        erased.outcome.tell(kind_of(table), gone)
+        erased.outcome.tell(kind_of(table), lost)
         select = ALIASES_OF_OTHERS if table == "alias" else ROWS_OF_OTHERS
-        stays.append(Stays(table, select, gone=gone))
+        stays.append(Stays(table, select, rows_lost=lost))
         if kind_of(table) == "row":
-            losses.append((int(table.removeprefix("row_")), gone))
+            losses.append((int(table.removeprefix("row_")), lost))
     if losses:
         erased.scratch.load("row_loss", ROW_LOSS, losses)
-        stays.append(Stays("segment", SEGMENTS_COUNTED, gone=0))
+        stays.append(Stays("segment", SEGMENTS_COUNTED, rows_lost=0))
     return stays
 
 
@@ -150,7 +151,7 @@ def past_that_stays(erased: Erased) -> list[Stays]:
         ]
         if columns:
             select = CELLS_WITHOUT_FADED.format(columns=", ".join(columns))
-            stays.append(Stays(f"row_{segment.number}", select, gone=0))
+            stays.append(Stays(f"row_{segment.number}", select, rows_lost=0))
     return stays
 
 

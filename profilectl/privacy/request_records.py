@@ -88,7 +88,7 @@ def records_that_stay(erased: Erased, answered: Sequence[str]) -> list[Stays]:
     if not changed:
         return []
     erased.scratch.load("changed_record", CHANGED_RECORD, changed)
-    return [Stays("subject_request", RECORDS_CHANGED, gone=0)]
+    return [Stays("subject_request", RECORDS_CHANGED, rows_lost=0)]
 
 
 def _decoded(request: str) -> str:

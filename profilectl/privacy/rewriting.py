@@ -7,7 +7,8 @@ from pathlib import Path
 
 from profilectl.audiences.refresh import RefreshRequest, refresh_store
 from profilectl.codes import StoreUnusable
-from profilectl.privacy.stays import COUNT, Rewriting, Stays, over
+from profilectl.privacy.stays import Rewriting, Stays
+from profilectl.reading.statements import count_rows
 from profilectl.rules.sql.quoting import quote_identifier
 from profilectl.store.copies import put_in_place, rewrite_store
 from profilectl.store.scratch import Scratch, attaching
@@ -66,7 +67,7 @@ def _verify(rewriting: Rewriting, rewritten: Path) -> None:
             if table in UNCOUNTED:
                 continue
             before, after = (_count(scratch, base, table) for base in ("store", "rewritten"))
-            if after != before - rewriting.gone.get(table, 0):
+            if after != before - rewriting.rows_lost.get(table, 0):
                 raise StoreUnusable(
                     f"the store written anew lacks rows of {table}",
                     "please report it; the store is as before",
@@ -76,5 +77,4 @@ def _verify(rewriting: Rewriting, rewritten: Path) -> None:
 
 
 def _count(scratch: Scratch, base: str, table: str) -> int:
-    rows = f"select * from {base}.{quote_identifier(table)}"
-    return int(scratch.row(over(COUNT, stored=rows))[0])
+    return count_rows(scratch, f"select * from {base}.{quote_identifier(table)}")

@@ -106,7 +106,7 @@ def lift_everybody(store: OpenStore, *, now_ms: int) -> int:
         [
             Stays("suppressed", NOBODY_OUT),
             Stays("meta", META_WITHOUT_KEY),
-            Stays("erasure", WITH_LIFTING, gone=0),
+            Stays("erasure", WITH_LIFTING, rows_lost=0),
         ]
     )
     write_anew(store, rewriting)

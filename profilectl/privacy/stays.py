@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from profilectl.rules.sql.quoting import quote_identifier
+from profilectl.reading.statements import count_rows, over, rows_of
 from profilectl.store.scratch import Scratch
-
-COUNT = "select count(*) from stored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +21,7 @@ class Stays:
     """The name of the table in the store."""
     select: str
     """The SELECT of what stays. It reads `stored`: the rows of the table that are still there."""
-    gone: int | None = None
+    rows_lost: int | None = None
     """How many rows go; fewer than 0 where rows come. None: they are counted."""
 
 
@@ -35,7 +33,7 @@ class Rewriting:
     """The session that has the store attached."""
     selects: dict[str, str] = field(default_factory=dict)
     """The SELECT of what stays, by table; a table that is missing here stays whole."""
-    gone: dict[str, int] = field(default_factory=dict)
+    rows_lost: dict[str, int] = field(default_factory=dict)
     """How many rows go, by table; fewer than 0 where rows come."""
 
     def add(self, parts: Iterable[Stays]) -> None:
@@ -43,41 +41,12 @@ class Rewriting:
         for part in parts:
             before = self.select_of(part.table)
             select = over(part.select, stored=before)
-            gone = part.gone
-            if gone is None:
-                gone = self._count(before) - self._count(select)
+            lost = part.rows_lost
+            if lost is None:
+                lost = count_rows(self.scratch, before) - count_rows(self.scratch, select)
             self.selects[part.table] = select
-            self.gone[part.table] = self.gone.get(part.table, 0) + gone
+            self.rows_lost[part.table] = self.rows_lost.get(part.table, 0) + lost
 
     def select_of(self, table: str) -> str:
         """Return the SELECT of what stays of a table so far."""
         return self.selects.get(table) or rows_of(table)
-
-    def _count(self, select: str) -> int:
-        return int(self.scratch.row(over(COUNT, stored=select))[0])
-
-
-def rows_of(table: str) -> str:
-    """Return the SELECT of all rows of a table of the store."""
-    return f"select * from store.{quote_identifier(table)}"
-
-
-def over(select: str, **relations: str) -> str:
-    """Return a statement with the SELECTs of the relations that it reads, by name."""
-    named = ",\n".join(f"{name} as not materialized ({rows})" for name, rows in relations.items())
-    return f"with {named}\n{select}"
-
-
-def over_each(select: str, tables: Iterable[str], *, nothing: str) -> str:
-    """Return the union of a SELECT over `stored`, for each of some tables of the store.
-
-    nothing: the SELECT of no rows, in the same shape.
-    """
-    parts = [nothing, *(over(select, stored=rows_of(table)) for table in tables)]
-    return "\nunion all\n".join(f"({part})" for part in parts)
-
-
-def kind_of(table: str) -> str:
-    """Return the kind of a table: its name, without the number of its segment."""
-    kind, _, number = table.rpartition("_")
-    return kind if number.isdigit() else table

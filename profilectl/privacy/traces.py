@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from profilectl.importing.suppression import without_text
 from profilectl.privacy.erased import Erased
 from profilectl.privacy.mentions import path_without, places_of
-from profilectl.privacy.stays import COUNT, Stays, over, rows_of
+from profilectl.privacy.stays import Stays
+from profilectl.reading.statements import count_rows, rows_of
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import NAME
 
@@ -108,9 +109,9 @@ def requests_that_stay(erased: Erased) -> list[Stays]:
     """Return what stays of source_request_ids: those of others that name no identity."""
     load_places(erased, "named_request", "request", ["request"])
     requests = _less(erased, "request", REQUESTS_OF_OTHERS)
-    if requests.gone:
-        erased.outcome.requests = requests.gone
-        erased.outcome.tables["request"] = requests.gone
+    if requests.rows_lost:
+        erased.outcome.requests = requests.rows_lost
+        erased.outcome.tables["request"] = requests.rows_lost
     return [requests]
 
 
@@ -131,8 +132,8 @@ def outbox_that_stays(erased: Erased) -> list[Stays]:
         for column in ("content", "devices", "held", "why"):
             load_places(erased, f"named_{column}", "outbox", [column])
         outbox = _less(erased, "outbox", OUTBOX_OF_OTHERS)
-        if outbox.gone:
-            outcome.tell("outbox", outbox.gone)
+        if outbox.rows_lost:
+            outcome.tell("outbox", outbox.rows_lost)
         stays.append(outbox)
     outcome.outputs = [name for (name,) in scratch.rows(OUTPUTS_THAT_HAVE)]
     outcome.may_have = [
@@ -157,7 +158,7 @@ def rejects_that_stay(erased: Erased) -> list[Stays]:
     ]
     texts = without_text("rowid in (select place from named_reject)")
     select = REJECTS_WITHOUT_TEXT.format(columns=f"{texts}, {FILE_WITHOUT_NAME}")
-    return [Stays("reject", select, gone=0)]
+    return [Stays("reject", select, rows_lost=0)]
 
 
 def remarks_that_stay(erased: Erased) -> list[Stays]:
@@ -199,6 +200,5 @@ def load_paths(erased: Erased, name: str, select: str) -> int:
 
 def _less(erased: Erased, table: str, select: str) -> Stays:
     """Return what stays of a table that is as the store has it, with its rows counted."""
-    before = erased.scratch.row(over(COUNT, stored=rows_of(table)))[0]
-    after = erased.scratch.row(over(COUNT, stored=select))[0]
-    return Stays(table, select, gone=int(before) - int(after))
+    before = count_rows(erased.scratch, rows_of(table))
+    return Stays(table, select, rows_lost=before - count_rows(erased.scratch, select))
