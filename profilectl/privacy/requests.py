@@ -27,7 +27,7 @@ from profilectl.privacy.meant import Meant, meant_by, named
 from profilectl.privacy.rewriting import forget_requests
 from profilectl.privacy.staying_out import suppressed_among
 from profilectl.profiles.read_model import Profiles, profiles_of
-from profilectl.reading.explain import identify
+from profilectl.reading.identity_chain import identify
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME, display, key_of
 from profilectl.rules.sql.identities import hash_of
