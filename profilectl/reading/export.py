@@ -418,7 +418,7 @@ class _Pouring:
         count = 0
         for condition in stretches(self.profiles, self.extract.cells):
             select = _sorted(self._leaving, self._order, self._select(condition))
-            count = self._drain(select, writer, count)
+            count = _drain(self, select, writer, count=count)
         return count
 
     def _into_sorted(self, writer: RowWriter) -> int:
@@ -432,24 +432,8 @@ class _Pouring:
         if not scratch.has("export_row"):
             return 0
         select = _sorted(self._leaving, self._order_by_mpid, "select * from export_row")
-        count = self._drain(select, writer, 0)
+        count = _drain(self, select, writer, count=0)
         scratch.drop("export_row")
-        return count
-
-    def _drain(self, select: str, writer: RowWriter, count: int) -> int:
-        """Write the rows of a SELECT; return how many have left, with those of before."""
-        connection = self.profiles.store.scratch.connection
-        if isinstance(writer, Parquet):
-            relation = connection.sql(select)
-            if len(relation.columns) == writer.width:
-                count += writer.write_table(relation.to_arrow_table())
-                self.progress(count)
-                return count
-        result = connection.execute(select)
-        while block := result.fetchmany(BLOCK):
-            writer.write(block)
-            count += len(block)
-            self.progress(count)
         return count
 
     def into_parts(self, parts: Parts, group: Callable[[str], str] | None) -> int:
@@ -474,6 +458,23 @@ class _Pouring:
                 count += len(block)
                 self.progress(count)
         return count
+
+
+def _drain(pouring: _Pouring, select: str, writer: RowWriter, *, count: int) -> int:
+    """Write the rows of a SELECT; return how many have left, with the `count` of before."""
+    connection = pouring.profiles.store.scratch.connection
+    if isinstance(writer, Parquet):
+        relation = connection.sql(select)
+        if len(relation.columns) == writer.width:
+            count += writer.write_table(relation.to_arrow_table())
+            pouring.progress(count)
+            return count
+    result = connection.execute(select)
+    while block := result.fetchmany(BLOCK):
+        writer.write(block)
+        count += len(block)
+        pouring.progress(count)
+    return count
 
 
 def _sorted(columns: str, order: str, exported: str) -> str:
