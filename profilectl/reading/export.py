@@ -218,7 +218,7 @@ def export_to(
         telling=wanted.telling(),
         own=[name for name in OWN if name in wanted.fields] or OWN,
     )
-    pouring = _Pouring(profiles, extract, wanted, progress)
+    pouring = _Pouring(profiles, extract, wanted, progress=_Progress(progress))
     if wanted.partition_by is None and wanted.max_rows is None:
         with _one_file(output, wanted, extract) as writer:
             return pouring.into(writer)
@@ -359,6 +359,21 @@ def stretches(
         yield f"where profile between {start} and {min(start + size, end) - 1}{chosen}"
 
 
+@dataclass(slots=True)
+class _Progress:
+    """How many rows of an export have left."""
+
+    report: Callable[[int], None]
+    """Hears of each change."""
+    rows: int = 0
+    """How many have left."""
+
+    def add(self, rows: int) -> None:
+        """Count rows that have left."""
+        self.rows += rows
+        self.report(self.rows)
+
+
 @dataclass(frozen=True, slots=True)
 class _Pouring:
     """An export on its way into a writer, a stretch of profiles at a time."""
@@ -369,8 +384,8 @@ class _Pouring:
     """What leaves."""
     wanted: Wanted
     """How it leaves."""
-    progress: Callable[[int], None]
-    """Hears how many rows have left."""
+    progress: _Progress
+    """How many rows have left."""
 
     @property
     def _is_lines(self) -> bool:
@@ -415,11 +430,10 @@ class _Pouring:
         """Write all rows; return how many."""
         if self.wanted.in_order:
             return self._into_sorted(writer)
-        count = 0
         for condition in stretches(self.profiles, self.extract.cells):
             select = _sorted(self._leaving, self._order, self._select(condition))
-            count = _drain(self, select, writer, count=count)
-        return count
+            _drain(self, select, writer)
+        return self.progress.rows
 
     def _into_sorted(self, writer: RowWriter) -> int:
         """Write all rows in the order of MPIDs: all are read before."""
@@ -432,16 +446,15 @@ class _Pouring:
         if not scratch.has("export_row"):
             return 0
         select = _sorted(self._leaving, self._order_by_mpid, "select * from export_row")
-        count = _drain(self, select, writer, count=0)
+        _drain(self, select, writer)
         scratch.drop("export_row")
-        return count
+        return self.progress.rows
 
     def into_parts(self, parts: Parts, group: Callable[[str], str] | None) -> int:
         """Write all rows into files of a folder; return how many.
 
         group: the SELECT of the value that names the folder of each profile.
         """
-        count = 0
         order = f"_group nulls last, {self._order}" if group else self._order
         for condition in stretches(self.profiles, self.extract.cells):
             rows = self._select(condition)
@@ -455,26 +468,22 @@ class _Pouring:
                 for value, rows_of_group in _groups(block):
                     key = str(self.wanted.partition_by)
                     parts.write(rows_of_group, folder_of(key, value) if group else "")
-                count += len(block)
-                self.progress(count)
-        return count
+                self.progress.add(len(block))
+        return self.progress.rows
 
 
-def _drain(pouring: _Pouring, select: str, writer: RowWriter, *, count: int) -> int:
-    """Write the rows of a SELECT; return how many have left, with the `count` of before."""
+def _drain(pouring: _Pouring, select: str, writer: RowWriter) -> None:
+    """Write the rows of a SELECT."""
     connection = pouring.profiles.store.scratch.connection
     if isinstance(writer, Parquet):
         relation = connection.sql(select)
         if len(relation.columns) == writer.width:
-            count += writer.write_table(relation.to_arrow_table())
-            pouring.progress(count)
-            return count
+            pouring.progress.add(writer.write_table(relation.to_arrow_table()))
+            return
     result = connection.execute(select)
     while block := result.fetchmany(BLOCK):
         writer.write(block)
-        count += len(block)
-        pouring.progress(count)
-    return count
+        pouring.progress.add(len(block))
 
 
 def _sorted(columns: str, order: str, exported: str) -> str:
