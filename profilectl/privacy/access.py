@@ -1,8 +1,8 @@
 """Everything the store holds about one person, as one document: the answer to a request for access.
 
 It is made of what `show` is made of (activity.py), so that nothing a person can be shown is
-missing, and of whatever else has their profile; what erasure takes away (erasure.py) is what stands
-here.
+missing, and of the rows of all other tables that have their profile: what erasure takes away
+(erasure.py) is here.
 """
 
 from __future__ import annotations
@@ -11,20 +11,22 @@ from collections.abc import Mapping, Sequence
 
 from profilectl.audiences.one_person import standing_of
 from profilectl.codes import sentence
-from profilectl.privacy.erased import mpids_alone, names_mpid
+from profilectl.privacy.erased import name_mpids
+from profilectl.privacy.meant import mpids_alone
 from profilectl.privacy.mentions import places_of
 from profilectl.profiles.activity import Activity, AttributeChange, remark_subject
 from profilectl.profiles.activity_json import entry_json, members, origin_json, standing_json
 from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import Profiles, account_profiles, profiles_of
+from profilectl.reading.statements import kind_of, over, rows_of
 from profilectl.rules.feed import ACCOUNT, NO_WORKSPACE, workspaces_of
 from profilectl.rules.identity import NAME
-from profilectl.rules.sql.quoting import quote_identifier
 from profilectl.rules.text.spelling import MPID, Sought
 from profilectl.rules.text.values import Number, Value, parse_json, whole
 from profilectl.store.store import OpenStore, columns_of
 
-TOLD = (
+# The tables whose rows have a part of the document of their own.
+IN_OTHER_PARTS = (
     "row",
     "index",
     "mpid",
@@ -38,7 +40,7 @@ TOLD = (
     "membership",
     "membership_change",
 )
-"""The tables whose rows are told in words of their own."""
+# What each workspace has a value of its own for, where the store has several.
 OF_A_WORKSPACE = (
     "workspace",
     "user_attributes",
@@ -48,99 +50,146 @@ OF_A_WORKSPACE = (
     "attribution",
     "history",
 )
-"""What stands under each workspace, where the store has several."""
 PARTS = ("devices", "consent", "attribution", "history", "timeline")
+STORE_NAMES = ("profile", "arrival", "hash")
+"""Columns that only the store understands."""
+
+AUDIENCE_CHANGES = """
+select audience.number, audience.name, moved.change, moved.at_ms
+from (select *, rowid as place from store.membership_change) as moved
+join store.audience on audience.number = moved.audience
+where moved.profile = $profile
+order by moved.place
+"""
+REMARKS = """
+select arrival, code, attribute, type, value
+from store.remark
+where arrival in (select unnest($arrivals::bigint[]))
+order by arrival, code, attribute, type
+"""
+ROWS_AS_JSON = """
+select to_json(stored)::varchar
+from stored
+where profile = $profile
+"""
+REJECTS = """
+select import, file,
+       coalesce(
+           (
+               select any_value(unit)
+               from store.import_file
+               where import_file.import = reject.import and path = file
+           ),
+           'line'
+       ),
+       line, code, message, raw
+from store.reject
+where rowid in (select unnest($places::bigint[]))
+order by import, line
+"""
+# Batches in the outbox that name an identity of theirs, or their MPID (erased_name).
+BATCHES_PASSED_BY = """
+select output, content
+from store.outbox as batch
+where content is not null
+  and (
+    rowid in (select unnest($places::bigint[]))
+    or exists (
+        select 1
+        from erased_name as person
+        where person.mpid = json_extract(batch.content, '$.mpid')::varchar
+          and person.environment = batch.content->>'$.environment'
+    )
+  )
+order by arrival, output
+"""
 
 
 def access_document(
-    profiles: Profiles, found: Sequence[int], query: tuple[str, str], now_ms: int
+    profiles: Profiles, people: Sequence[int], query: tuple[str, str], now_ms: int
 ) -> dict[str, Value]:
     """Return the document about some profiles, which are one person's. now_ms: when it is made.
 
-    profiles: each as `show --json` gives it, with provenance; identities: with when they came and
-    went; blocked: what was refused; remarks: what of their rows was skipped, and what is worth
-    knowing; devices, consent, attribution, history, timeline (batches and events); held: rows of
-    all other tables that are theirs; workspaces: where the store has several, what each has of
-    them. rejected_rows: that could not be used and name them; passed_by: batches of feeds that only
-    read, which wait to leave and name them.
+    profiles: each as `show --json` gives it, with provenance, and these parts: identities, with
+    when they came and went; blocked: what was refused; remarks: what of their rows was skipped, and
+    what is worth knowing; devices, consent, attribution, history, timeline (batches and events);
+    held: rows of all other tables that are theirs; workspaces: what each has of them, where the
+    store has several. rejected_rows: rows that could not be used and name them. passed_by: batches
+    of feeds that only read, which wait to leave and name them.
     """
-    people = activities(profiles, found)
-    for one in people:
-        one.standing = standing_of(profiles, one, now_ms)
-    documents: list[Value] = []
-    workspaces = workspaces_of(profiles.store.feeds())
+    store = profiles.store
+    activity_of = activities(profiles, people)
+    for person in activity_of:
+        person.standing = standing_of(profiles, person, now_ms)
+    workspaces = workspaces_of(store.feeds())
     if len(workspaces) > 1:
-        for one in people:
-            _compared_within_workspaces(profiles.store, one, workspaces)
-    for one, line in zip(people, profiles.lines(found), strict=True):
-        document = parse_json(line[:-1] + "," + members(one, PARTS) + "}")
-        assert isinstance(document, dict)
-        document |= standing_json(one)
-        document["audience_changes"] = _audience_changes(profiles.store, one.profile)
-        document["identities"] = _identities(one)
-        document["blocked"] = [
-            {"attribute": key, **entry_json(entry)}
-            for key, entries in sorted(one.history.items())
-            for entry in entries
-            if entry.kind == "blocked"
-        ]
-        document["remarks"] = _remarks(profiles.store, one)
-        document["held"] = _held(profiles, one.profile)
+        for person in activity_of:
+            _compare_within_workspaces(store, person, workspaces)
+    documents: list[Value] = []
+    for person, line in zip(activity_of, profiles.lines(people), strict=True):
+        document = _document(profiles, person, line)
         if len(workspaces) > 1:
             for name in OF_A_WORKSPACE:
                 document.pop(name, None)
             document["workspaces"] = {
-                name: _of_workspace(profiles.store, name, one.profile) for name in workspaces
+                name: _of_workspace(store, name, person.profile) for name in workspaces
             }
         documents.append(document)
     return {
         "made_ms": Number(str(now_ms)),
         "query": {"type": query[0], "value": query[1]},
         "profiles": documents,
-        "rejected_rows": _rejected(profiles, people),
-        "passed_by": _passed_by(profiles, people),
+        "rejected_rows": _rejected(profiles, activity_of),
+        "passed_by": _passed_by(profiles, activity_of),
     }
 
 
-def _compared_within_workspaces(store: OpenStore, one: Activity, workspaces: Sequence[str]) -> None:
-    """Let each batch of a timeline say what it changed where its feed belongs, not against what
-    another workspace has.
-    """
+def _document(profiles: Profiles, person: Activity, line: str) -> dict[str, Value]:
+    """Return the document about one profile. line: the profile as JSON."""
+    document = parse_json(line[:-1] + "," + members(person, PARTS) + "}")
+    assert isinstance(document, dict)
+    document |= standing_json(person)
+    document["audience_changes"] = _audience_changes(profiles.store, person.profile)
+    document["identities"] = _identities(person)
+    document["blocked"] = [
+        {"attribute": key, **entry_json(entry)}
+        for key, entries in sorted(person.history.items())
+        for entry in entries
+        if entry.kind == "blocked"
+    ]
+    document["remarks"] = _remarks(profiles.store, person)
+    document["held"] = _rows_elsewhere(profiles, person.profile)
+    return document
+
+
+def _compare_within_workspaces(
+    store: OpenStore, person: Activity, workspaces: Sequence[str]
+) -> None:
+    """Compare each batch of a timeline with what its own workspace had before, not another."""
     entries: dict[int, list[AttributeChange]] = {}
-    for view in (
-        *(profiles_of(store, workspace=name) for name in workspaces),
-        account_profiles(store),
-    ):
-        for seen in activities(view, [one.profile]):
-            of_account = view.workspace == NO_WORKSPACE
+    views = [profiles_of(store, workspace=name) for name in workspaces]
+    for view in (*views, account_profiles(store)):
+        of_account = view.workspace == NO_WORKSPACE
+        for activity in activities(view, [person.profile]):
             entries |= {
                 touch.origin.arrival: touch.entries
-                for touch in seen.touches
+                for touch in activity.touches
                 if (touch.origin.feed.source == ACCOUNT) == of_account
             }
-    for touch in one.touches:
+    for touch in person.touches:
         touch.entries = entries.get(touch.origin.arrival, touch.entries)
 
 
 def _of_workspace(store: OpenStore, workspace: str, profile: int) -> dict[str, Value]:
     """Return what one workspace has of a person."""
     profiles = profiles_of(store, workspace=workspace)
-    document = parse_json(
-        profiles.lines([profile])[0][:-1]
-        + ","
-        + members(activities(profiles, [profile])[0], PARTS)
-        + "}"
-    )
+    parts = members(activities(profiles, [profile])[0], PARTS)
+    document = parse_json(profiles.lines([profile])[0][:-1] + "," + parts + "}")
     assert isinstance(document, dict)
     return {name: document[name] for name in OF_A_WORKSPACE if name in document}
 
 
 def _audience_changes(store: OpenStore, profile: int) -> list[Value]:
-    rows = store.scratch.rows(
-        "select audience.number, audience.name, one.change, one.at_ms from (select *, rowid as place from store.membership_change) as one"
-        " join store.audience on audience.number = one.audience where one.profile = $profile order by one.place",
-        {"profile": profile},
-    )
     return [
         {
             "audience_id": Number(str(number)),
@@ -148,31 +197,30 @@ def _audience_changes(store: OpenStore, profile: int) -> list[Value]:
             "change": change,
             "at_ms": Number(str(at_ms)),
         }
-        for number, name, change, at_ms in rows
+        for number, name, change, at_ms in store.scratch.rows(
+            AUDIENCE_CHANGES, {"profile": profile}
+        )
     ]
 
 
-def _identities(one: Activity) -> Value:
+def _identities(person: Activity) -> Value:
+    identities = [*person.identities, *person.lost]
     return [
         {
-            "type": held.type,
-            "value": held.value,
-            "held": held.lost is None,
-            "since_ms": whole(held.origin.at_ms),
-            **_without(origin_json(held.origin), "set_ms"),
+            "type": identity.type,
+            "value": identity.value,
+            "held": identity.lost is None,
+            "since_ms": whole(identity.origin.at_ms),
+            **_without(origin_json(identity.origin), "set_ms"),
         }
-        for held in sorted([*one.identities, *one.lost], key=lambda held: held.origin.arrival)
+        for identity in sorted(identities, key=lambda identity: identity.origin.arrival)
     ]
 
 
-def _remarks(store: OpenStore, one: Activity) -> list[Value]:
-    """Return what was said of their rows: what was skipped of each, and what is worth knowing."""
-    origins = {touch.origin.arrival: touch.origin for touch in one.every()}
-    rows = store.scratch.rows(
-        "select arrival, code, attribute, type, value from store.remark where arrival in (select unnest($arrivals::bigint[]))"
-        " order by arrival, code, attribute, type",
-        {"arrivals": list(origins)},
-    )
+def _remarks(store: OpenStore, person: Activity) -> list[Value]:
+    """Return the remarks about their rows: what was skipped of each, and what is worth knowing."""
+    origins = {touch.origin.arrival: touch.origin for touch in person.every()}
+    rows = store.scratch.rows(REMARKS, {"arrivals": list(origins)})
     return [
         {
             "code": code,
@@ -188,40 +236,36 @@ def _without(document: dict[str, Value], name: str) -> dict[str, Value]:
     return {key: value for key, value in document.items() if key != name}
 
 
-def _held(profiles: Profiles, profile: int) -> dict[str, Value]:
-    """Return the rows of tables that the activity does not tell of: events, calculated attributes,
-    memberships...
-    """
-    found: dict[str, Value] = {}
+def _rows_elsewhere(profiles: Profiles, profile: int) -> dict[str, Value]:
+    """Return their rows of tables that no other part has, by the kind of table."""
+    scratch = profiles.store.scratch
     feeds = {feed.number: feed.name for feed in profiles.store.feeds()}
-    for table, columns in columns_of(profiles.store.scratch).items():
-        kind = table.rpartition("_")[0] if table.rpartition("_")[2].isdigit() else table
-        if "profile" not in columns or kind in TOLD:
+    rows: dict[str, list[Value]] = {}
+    for table, columns in columns_of(scratch).items():
+        if "profile" not in columns or kind_of(table) in IN_OTHER_PARTS:
             continue
-        rows = profiles.store.scratch.rows(
-            f"select to_json(one)::varchar from store.{quote_identifier(table)} as one where profile = {profile}"
+        select = over(ROWS_AS_JSON, stored=rows_of(table))
+        rows.setdefault(kind_of(table), []).extend(
+            _readable(parse_json(text), feeds)
+            for (text,) in scratch.rows(select, {"profile": profile})
         )
-        held = found.setdefault(kind, [])
-        assert isinstance(held, list)
-        held += [_without_names(parse_json(row), feeds) for (row,) in rows]
-    return {kind: rows for kind, rows in found.items() if rows}
+    return {kind: list(of_kind) for kind, of_kind in rows.items() if of_kind}
 
 
-def _without_names(row: Value, feeds: Mapping[int, str]) -> Value:
-    """Leave out what only the store understands: the name it gives a profile, the number of a feed."""
+def _readable(row: Value, feeds: Mapping[int, str]) -> Value:
+    """Return a row without what only the store understands, and its feed by name."""
     assert isinstance(row, dict)
     return {
         name: feeds.get(int(str(value))) if name == "feed" else value
         for name, value in row.items()
-        if name not in ("profile", "arrival", "hash")
+        if name not in STORE_NAMES
     }
 
 
 def _rejected(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
     """Return the rows that could not be used and name an identity of theirs."""
-    places = places_of(
-        profiles.store.scratch, "store.reject", ("raw", "message"), _sought(profiles, people)
-    )
+    scratch = profiles.store.scratch
+    places = places_of(scratch, "store.reject", ("raw", "message"), _sought(profiles, people))
     return [
         {
             "import": Number(str(number)),
@@ -231,32 +275,27 @@ def _rejected(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
             "message": message,
             "raw": raw,
         }
-        for number, file, unit, place, code, message, raw in profiles.store.scratch.rows(
-            "select import, file, coalesce((select any_value(unit) from store.import_file where import_file.import = reject.import and path = file), 'line'),"
-            " line, code, message, raw from store.reject where rowid in (select unnest($places::bigint[])) order by import, line",
-            {"places": places},
+        for number, file, unit, place, code, message, raw in scratch.rows(
+            REJECTS, {"places": places}
         )
     ]
 
 
 def _passed_by(profiles: Profiles, people: Sequence[Activity]) -> list[Value]:
-    """Return the batches in the outbox that are of nobody's profile and name an identity of theirs,
-    or their MPID.
-    """
+    """Return the waiting batches that are of nobody's profile and name one of these people."""
     scratch = profiles.store.scratch
     places = places_of(scratch, "store.outbox", ("content",), _sought(profiles, people))
-    named = names_mpid("content", ((one.mpid, one.environment) for one in people))
-    rows = scratch.rows(
-        f"select output, content from store.outbox where content is not null and (rowid in (select unnest($places::bigint[])) or {named})"
-        " order by arrival, output",
-        {"places": places},
-    )
+    name_mpids(scratch, {(person.mpid, person.environment) for person in people})
+    rows = scratch.rows(BATCHES_PASSED_BY, {"places": places})
     return [{"output": output, "batch": parse_json(content)} for output, content in rows]
 
 
 def _sought(profiles: Profiles, people: Sequence[Activity]) -> Sought:
     """Return what texts are looked through for that are of these people."""
-    held = [(held.type, held.value) for one in people for held in (*one.identities, *one.lost)]
-    return Sought(
-        [*held, *((MPID, mpid) for mpid in mpids_alone(profiles, [one.profile for one in people]))]
-    )
+    identities = [
+        (identity.type, identity.value)
+        for person in people
+        for identity in (*person.identities, *person.lost)
+    ]
+    mpids = mpids_alone(profiles, [person.profile for person in people])
+    return Sought([*identities, *((MPID, mpid) for mpid in mpids)])

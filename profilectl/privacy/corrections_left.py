@@ -10,86 +10,102 @@ from typing import Any
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import type_named
 
+Document = dict[str, Any]
+"""A JSON object; Any: what an import was asked for has a shape of its own for each command."""
 BY_HAND = ("content", "modify", "alias")
-"""What the request of an import has that came from no file."""
+"""The keys of the request of an import that came from no file."""
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionLeft:
+    """What stays of the request of an import."""
+
+    request: Document
+    """The request as it stays."""
+    is_forgotten: bool
+    """Whether nothing stays of what it asked for."""
+    is_of_erased: bool
+    """Whether it was about somebody erased."""
 
 
 @dataclass(frozen=True, slots=True)
 class Correcting:
-    """Says what stays of requests."""
+    """Decides what stays of requests."""
 
     corrected: set[tuple[int, str]]
-    """MPID and environment of whoever is erased."""
+    """MPID and environment of the erased."""
     is_erased: Callable[[str, str, str], bool]
-    """Says whether an identity (environment, type, value) is of the erased."""
+    """Returns whether an identity (environment, type, value) is of the erased."""
 
-    def left(
-        self, kept: dict[str, Any], *, undone: bool, number: int
-    ) -> tuple[dict[str, Any], bool, bool]:
-        """Return what stays of a request, whether nothing does of what it asked for, and whether it
-        was about the erased. number: of the erasure.
+    def left(self, request: Document, *, undone: bool, number: int) -> CorrectionLeft:
+        """Return what stays of a request. number: of the erasure.
 
-        An undone correction is never made again: whoever it was of, nobody needs its values.
+        Nothing stays of an undone correction: it is never made again, so nobody needs its values.
         """
-        if not any(kept.get(name) for name in BY_HAND):
-            return kept, False, False
-        left = self._left(kept)
-        if left is None or undone:
-            nothing = {
-                "paths": kept["paths"],
-                "feed": kept.get("feed"),
-                "source": kept.get("source"),
-                "erased": number,
-            }
-            return nothing, True, left != kept
-        return left, False, left != kept
+        if not any(request.get(name) for name in BY_HAND):
+            return CorrectionLeft(request, is_forgotten=False, is_of_erased=False)
+        stays = self._left(request)
+        if stays is not None and not undone:
+            return CorrectionLeft(request=stays, is_forgotten=False, is_of_erased=stays != request)
+        nothing = {
+            "paths": request["paths"],
+            "feed": request.get("feed"),
+            "source": request.get("source"),
+            "erased": number,
+        }
+        return CorrectionLeft(nothing, is_forgotten=True, is_of_erased=stays != request)
 
-    def _left(self, kept: dict[str, Any]) -> dict[str, Any] | None:
+    def _left(self, request: Document) -> Document | None:
         """Return what stays of what a correction was asked to do; None: nothing."""
-        if kept.get("content") is not None and not kept.get("who"):
-            content = "".join(
-                f"{line}\n"
-                for line in kept["content"].split("\n")
-                if line and not self._names(line)
-            )
-            return {**kept, "content": content} if content else None
-        if kept.get("content") is not None:
-            batch = json.loads(kept["content"])
+        if request.get("content") is not None and not request.get("who"):
+            return self._left_of_batches(request)
+        if request.get("content") is not None:
+            batch = json.loads(request["content"])
             mpid, environment = str(batch.get("mpid")), str(batch.get("environment"))
-        elif kept.get("modify"):
-            mpid, environment = kept["modify"]["mpid"], kept["modify"]["environment"]
-        elif kept.get("alias"):
-            sides = {kept["alias"]["source"], kept["alias"]["destination"]}
-            return (
-                None
-                if any(
-                    (int(mpid), kept["alias"]["environment"]) in self.corrected for mpid in sides
-                )
-                else kept
-            )
-        else:
-            return kept
+            if (int(mpid), environment) in self.corrected:
+                return None
+            return self._named_by_mpid(request, mpid, environment)
+        if request.get("modify"):
+            return self._left_of_modification(request)
+        if request.get("alias"):
+            alias = request["alias"]
+            sides = {(int(alias[end]), alias["environment"]) for end in ("source", "destination")}
+            return None if sides & self.corrected else request
+        return request
+
+    def _left_of_batches(self, request: Document) -> Document | None:
+        """Return a request without those of its batches that are of the erased."""
+        lines = [line for line in request["content"].split("\n") if line and not self._names(line)]
+        content = "".join(f"{line}\n" for line in lines)
+        return {**request, "content": content} if content else None
+
+    def _left_of_modification(self, request: Document) -> Document | None:
+        """Return a request without the changes of identities that are of the erased."""
+        modify = request["modify"]
+        mpid, environment = modify["mpid"], modify["environment"]
         if (int(mpid), environment) in self.corrected:
             return None
-        holder = kept.get("modify") or kept
-        left = dict(holder)
-        if holder.get("who") and self.is_erased(environment, *holder["who"]):
-            left["who"] = ["mpid", mpid]
-        if not kept.get("modify"):
-            return left
-        left["changes"] = [
+        stays = self._named_by_mpid(modify, mpid, environment)
+        stays["changes"] = [
             [kind, old, new]
-            for kind, old, new in holder["changes"]
+            for kind, old, new in modify["changes"]
             if not any(
                 value is not None and self.is_erased(environment, kind, value)
                 for value in (old, new)
             )
         ]
-        return {**kept, "modify": left} if left["changes"] else None
+        return {**request, "modify": stays} if stays["changes"] else None
+
+    def _named_by_mpid(self, named: Document, mpid: str, environment: str) -> Document:
+        """Return what names a person, by their MPID where it did so by an erased identity."""
+        if named.get("who") and self.is_erased(environment, *named["who"]):
+            return {**named, "who": ["mpid", mpid]}
+        return dict(named)
 
     def _names(self, line: str) -> bool:
-        """Say whether a batch that no person asked for is of the erased, by its MPID or an
-        identity, or cannot be read.
+        """Return whether a batch is of the erased, by its MPID or an identity.
+
+        A batch that cannot be read counts too.
         """
         try:
             batch = json.loads(line)
@@ -98,15 +114,13 @@ class Correcting:
         if not isinstance(batch, dict):
             return True
         environment = str(batch.get("environment", ENVIRONMENTS[0]))
-        mpid = batch.get("mpid")
-        stated = batch.get("user_identities")
-        return (
-            mpid is not None
-            and str(mpid).removeprefix("-").isdigit()
-            and (int(mpid), environment) in self.corrected
-        ) or any(
-            (known := type_named(kind)) is not None
+        mpid = str(batch.get("mpid"))
+        if mpid.removeprefix("-").isdigit() and (int(mpid), environment) in self.corrected:
+            return True
+        identities = batch.get("user_identities")
+        return isinstance(identities, dict) and any(
+            (identity := type_named(kind)) is not None
             and value is not None
-            and self.is_erased(environment, known.name, str(value))
-            for kind, value in (stated.items() if isinstance(stated, dict) else ())
+            and self.is_erased(environment, identity.name, str(value))
+            for kind, value in identities.items()
         )

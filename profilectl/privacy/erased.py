@@ -1,181 +1,375 @@
-"""Whom a request for erasure means, and what an erasure takes away: the words of erasure.py and
-traces.py.
+"""Who is erased: their profiles, MPIDs, identities and rows, as relations and in Python.
+
+`erased_of` makes these relations, which the parts of an erasure read:
+
+    erased_profile    profile, mpid, environment   the people
+    erased_identity   profile, type, hash          what they had, and what they were named by
+    shared_identity   hash, profile                those of it that somebody who stays has too
+    erased_name       mpid, environment            their MPIDs as a batch states them
+    gone_row          arrival, import, founder, path   their rows, and the aliases on either side
+    newly_suppressed  hash, type, person, erasure, until   what is to keep them out
+    this_erasure      number, kind, at_ms, made_by, profiles   the one row that is written down
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from profilectl.codes import UsageError
 from profilectl.importing.corrections.as_import import joined
+from profilectl.importing.suppression import DIGITS_TYPE, digits_hash_of
+from profilectl.privacy.meant import Meant, load_profiles, mpids_alone, name_relations
+from profilectl.privacy.outcome import Erasure
 from profilectl.profiles.read_model import Profiles
-from profilectl.rules.identity import BY_NAME, CODE
-from profilectl.rules.resolution import reached
-from profilectl.rules.sql.quoting import quote_text
+from profilectl.reading.statements import over, over_each, rows_of
+from profilectl.rules.feed import ENVIRONMENTS
+from profilectl.rules.identity import BY_NAME, CODE, NAME, display, key_of
+from profilectl.rules.sql.identities import ENVIRONMENT_NAME, MPID_TYPE, hash_of, mpid_hash_of
+from profilectl.rules.text.spelling import ANY, MPID, Sought, phone_in
 from profilectl.store.scratch import Scratch
-from profilectl.store.segments import known_identities, known_mpids
+from profilectl.store.segments import IMPORT_FILES, Segment
+from profilectl.store.store import OpenStore, columns_of, who
+
+HASHES = [("profile", "BIGINT"), ("type", "UTINYINT"), ("high", "UBIGINT"), ("low", "UBIGINT")]
+NAMES = [("mpid", "VARCHAR"), ("environment", "VARCHAR")]
+ACT = [
+    ("number", "INTEGER"),
+    ("kind", "VARCHAR"),
+    ("at_ms", "BIGINT"),
+    ("made_by", "VARCHAR"),
+    ("profiles", "BIGINT"),
+]
+
+ERASED_PROFILE = """
+select named.profile, named.mpid, named.environment
+from named_profile as named
+join leaving_profile as leaving on leaving.profile = named.profile
+"""
+PEOPLE = """
+select profile, mpid, environment
+from erased_profile
+order by profile
+"""
+# The identities that rows of a segment brought, a column for each type.
+IDENTITIES_OF_ROWS = """
+select profile, environment, {columns}
+from stored
+where profile in (select profile from erased_profile)
+"""
+SHARED_IDENTITY = """
+select distinct holding.hash, holding.profile
+from holding
+where holding.hash in (select hash from erased_identity)
+  and holding.profile not in (select profile from erased_profile)
+"""
+HASHES_ALONE = """
+select distinct to_hex(hash)
+from erased_identity
+where hash not in (select hash from shared_identity)
+"""
+SHARING_PROFILES = """
+select mpid, environment
+from named_profile
+where profile in (select profile from shared_identity)
+order by profile
+"""
+# An MPID stays out for good: it is not used again, also where the person may come back.
+NEWLY_SUPPRESSED = """
+select distinct hash, type, profile as person, $number::integer as erasure, $until::bigint as until
+from suppressed_identity
+where hash not in (select hash from shared_identity)
+union all
+select hash, type, profile, $number::integer, null
+from suppressed_mpid
+union all
+select hash, type, profile, $number::integer, $until::bigint
+from suppressed_digits
+"""
+SUPPRESSED_IDENTITIES = """
+select count(distinct hash)
+from newly_suppressed
+where type not in ($mpid, $digits)
+"""
+ROWS_OF_ERASED = """
+select arrival, mpid is not null as founder
+from stored
+where profile in (select profile from erased_profile)
+"""
+ALIASES_OF_ERASED = """
+select arrival, false as founder
+from store.alias
+where source in (select profile from erased_profile)
+   or destination in (select profile from erased_profile)
+"""
+GONE_ROW = """
+select erased.arrival, file.import, erased.founder, file.path
+from erased_row as erased
+asof join file_in_force as file on erased.arrival >= file.first_arrival
+"""
+# Files by the path that the history has. No file: corrections, what was sent by HTTP, and what an
+# earlier erasure took the name of.
+FILES_OF_ERASED = r"""
+select distinct path
+from gone_row
+where not regexp_full_match(
+    path, '\((set|modify|alias|opt-out)\)|\(erased\)[^/]*|POST /v[0-9]/[a-z]+'
+)
+order by path
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Meant:
-    """Whom a request for erasure means: an identity (type, or mpid) and value, and the profiles it
-    reaches.
+class HashedIdentity(NamedTuple):
+    """An identity of a profile, hashed."""
 
-    protected: profiles that hold it, but are not reached by it (identity.reached).
-    """
-
-    kind: str
-    value: str
-    profiles: tuple[int, ...]
-    protected: tuple[int, ...] = ()
+    profile: int
+    """The profile; below 0 for an identity that somebody was only named by."""
+    type: int
+    """The code of its type."""
+    hash: int
+    """Its hash, in its environment."""
 
 
 @dataclass(slots=True)
-class Erasure:
-    """What an erasure takes away; of a dry run, would take.
+class Erased:
+    """The people that an erasure takes away, and the erasure itself as it will be written down."""
 
-    profiles: (mpid, environment). tables: rows that go, by the kind of table. suppressed:
-    identities that keep people out from now on. shared: profiles that stay and hold an identity of
-    the erased. losing: (mpid, environment) of profiles that stay, and lose what aliases carried
-    over to them. faded: identities cleared from the past of others. rejects, corrections: that lost
-    their text. files: that brought the erased; rejects_files: where rejected rows that name them
-    were written to; outputs: that have batches of theirs, or have them in an audience and are not
-    connected any more; may_have: that have batches of feeds that only read, of which nobody knows
-    whose they were. removals: output -> messages that wait to remove them from audiences there.
-    """
+    profiles: Profiles
+    """The read model of the store, over the feeds of everybody."""
+    secret: str
+    """The secret of the store, with which identities are hashed."""
+    number: int
+    """The number of the erasure."""
+    kind: str
+    """What the history calls it: "erased" or "retention"."""
+    now_ms: int
+    """The time that is written down."""
+    next_arrival: int
+    """The arrival of the next row that is imported."""
+    keeps_out: bool
+    """Whether these people stay out from now on."""
+    columns: dict[str, list[str]]
+    """The columns of each table of the store."""
+    people: list[tuple[int, int, int]] = field(default_factory=list)
+    """Profile, MPID and code of the environment of each."""
+    mpids: set[tuple[int, str]] = field(default_factory=set)
+    """MPID and environment of each, and MPIDs that nobody has but somebody was named by."""
+    corrected: set[tuple[int, str]] = field(default_factory=set)
+    """MPID and environment of those whose corrections by hand lose what they set."""
+    hashes: set[int] = field(default_factory=set)
+    """The hashes of their identities that nobody who stays has."""
+    values: dict[str, None] = field(default_factory=dict)
+    """The texts of their identities."""
+    sought: Sought = field(default_factory=lambda: Sought([]))
+    """What texts are looked through for."""
+    outcome: Erasure = field(default_factory=Erasure)
+    """What is reported; each part fills in its own fields."""
 
-    profiles: list[tuple[str, str]] = field(default_factory=list)
-    tables: dict[str, int] = field(default_factory=dict)
-    suppressed: int = 0
-    shared: list[tuple[str, str]] = field(default_factory=list)
-    faded: int = 0
-    rejects: int = 0
-    corrections: int = 0
-    requests: int = 0
-    files: list[str] = field(default_factory=list)
-    rejects_files: list[str] = field(default_factory=list)
-    losing: list[tuple[str, str]] = field(default_factory=list)
-    outputs: list[str] = field(default_factory=list)
-    may_have: list[str] = field(default_factory=list)
-    removals: dict[str, int] = field(default_factory=dict)
-    quoted: list[tuple[str, str]] = field(default_factory=list)
-    """What somebody wrote that quotes a value of theirs, and must change: what it is, and its name.
-    """
-    others: dict[str, int] | None = field(default_factory=dict)
-    """What profiles that stay have in which a value stands: attribute or kind of table -> rows;
-    None: not looked for.
-    """
-    answers: list[str] = field(default_factory=list)
-    """Files that answered requests of theirs."""
+    @property
+    def store(self) -> OpenStore:
+        """The store, attached for writing; for a dry run, for reading."""
+        return self.profiles.store
 
-    def anything(self) -> bool:
-        """Say whether there is anything to erase."""
-        return bool(
-            self.profiles
-            or self.faded
-            or self.rejects
-            or self.corrections
-            or self.requests
-            or self.removals
-            or self.tables.get("outbox")
+    @property
+    def scratch(self) -> Scratch:
+        """The session that has the store attached."""
+        return self.profiles.store.scratch
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """The segments of the store."""
+        return self.profiles.segments
+
+    def has_identity(self, environment: str, kind: str, value: str) -> bool:
+        """Return whether an identity is of the erased alone; kind "any": of some type."""
+        kinds = [kind] if kind in BY_NAME else list(BY_NAME) if kind == "any" else []
+        return any(
+            hash_of(self.secret, environment, name, key_of(BY_NAME[name], display(value)))
+            in self.hashes
+            for name in kinds
         )
 
 
-def meant_by(
-    profiles: Profiles, kind: str, value: str, *, pick: int | None = None, every: bool = False
-) -> Meant:
-    """Return whom an identity means.
+@dataclass(slots=True)
+class _Identities:
+    """What the erased had and were named by, as it is collected."""
 
-    kind: an identity type, "mpid" or "any"; pick: which of several, from 1; every: all of them.
-    Raises UsageError where several profiles of one environment are meant.
-    """
-    found = profiles.find(kind, value)
-    if kind == "any":
-        kinds = [
-            one
-            for one in (*profiles.identities, "mpid")
-            if one != "mpid" or value.removeprefix("-").isdecimal()
-        ]
-        named = {one for one in kinds for profile in profiles.find(one, value)}
-        kind = next(
-            iter(sorted(named, key=lambda one: one != "mpid" and BY_NAME[one].device)), "any"
-        )
-        devices = bool(named) and all(one != "mpid" and BY_NAME[one].device for one in named)
-    else:
-        devices = kind != "mpid" and BY_NAME[kind].device
-    known = known_among(profiles, found) if devices else set()
-    reach = [one for one in found if not devices or reached(device=True, known=one in known)]
-    environments = dict(
-        profiles.store.scratch.rows(
-            f"select profile, environment from ({known_mpids(profiles.segments)}) where profile in ({listed(reach)})"
-        )
+    owned: dict[HashedIdentity, str] = field(default_factory=dict)
+    """What rows of theirs brought, with the value."""
+    named: dict[HashedIdentity, bool] = field(default_factory=dict)
+    """What they were named by, and whether a profile has it."""
+    placeholders: set[int] = field(default_factory=set)
+    """Hashes of what is nobody's, but was theirs before it became a placeholder."""
+    texts: dict[tuple[str, str], None] = field(default_factory=dict)
+    """Type and value of what texts are looked through for."""
+
+
+def erased_of(
+    profiles: Profiles,
+    meant: Sequence[Meant],
+    *,
+    kind: str,
+    keeps_out: bool,
+    allow_return: bool,
+    now_ms: int,
+) -> Erased:
+    """Return who is erased, and make the relations that the module's docstring lists."""
+    store = profiles.store
+    erased = Erased(
+        profiles,
+        secret=store.meta("secret"),
+        number=store.next_erasure(),
+        kind=kind,
+        now_ms=now_ms,
+        next_arrival=store.next_import()[1],
+        keeps_out=keeps_out,
+        columns=columns_of(store.scratch),
     )
-    if pick is not None:
-        if not 1 <= pick <= len(reach):
-            raise UsageError(
-                f"--pick {pick}: there {'is one profile' if len(reach) == 1 else f'are {len(reach)} profiles'}"
-            )
-        reach = [reach[pick - 1]]
-    elif len(set(environments.values())) < len(reach) and not every:
-        raise UsageError(
-            f"{len(reach)} profiles have the {'identity or MPID' if kind == 'any' else kind} {value}",
-            "name one by --mpid, or --pick N in the order of `profilectl show`; --all means all of them",
-        )
-    return Meant(kind, value, tuple(reach), tuple(one for one in found if one in known))
+    name_relations(profiles)
+    _load_people(erased, {profile for identity in meant for profile in identity.profiles})
+    identities = _Identities()
+    _collect_owned(erased, identities)
+    _collect_named(erased, identities, meant)
+    erased.values = {value: None for _, value in identities.texts}
+    lone_mpids = mpids_alone(profiles, [profile for profile, _, _ in erased.people])
+    erased.sought = Sought([*identities.texts, *((MPID, mpid) for mpid in lone_mpids)])
+    _make_identities(erased, identities)
+    _make_suppressed(erased, identities, allow_return=allow_return)
+    _make_rows(erased)
+    return erased
 
 
-def known_among(profiles: Profiles, found: Iterable[int]) -> set[int]:
-    """Return those of some profiles that hold a login identity."""
-    login = (
-        ", ".join(str(CODE[one]) for one in sorted(profiles.store.settings().rules.login)) or "null"
-    )
-    known = known_identities(profiles.segments, removals=profiles.removals)
-    rows = profiles.store.scratch.rows(
-        f"select distinct profile from ({known}) where profile in ({listed(found)}) and type in ({login})"
-    )
-    return {profile for (profile,) in rows}
-
-
-def listed(profiles: Iterable[int]) -> str:
-    """Return numbers as SQL lists them."""
-    return ", ".join(map(str, profiles)) or "null"
-
-
-def mpids_alone(profiles: Profiles, those: Iterable[int]) -> list[str]:
-    """Return the MPIDs of some profiles that nobody else has, in another environment: by such a one
-    a text names them.
-    """
-    known, theirs = known_mpids(profiles.segments), listed(those)
-    return [
-        str(mpid)
-        for (mpid,) in profiles.store.scratch.rows(
-            f"select distinct mpid from ({known}) where profile in ({theirs}) and mpid not in"
-            f" (select mpid from ({known}) where profile not in ({theirs}) and mpid is not null) order by mpid"
-        )
+def _load_people(erased: Erased, leaving: Iterable[int]) -> None:
+    """Make `erased_profile` and `this_erasure`."""
+    scratch = erased.scratch
+    load_profiles(scratch, "leaving_profile", sorted(leaving))
+    scratch.make("erased_profile", ERASED_PROFILE)
+    erased.people = [
+        (profile, mpid, environment) for profile, mpid, environment in scratch.rows(PEOPLE)
     ]
+    erased.mpids = {(mpid, ENVIRONMENT_NAME[code]) for _, mpid, code in erased.people}
+    erased.corrected = set(erased.mpids)
+    erased.outcome.profiles = [
+        (str(mpid), ENVIRONMENT_NAME[code]) for _, mpid, code in erased.people
+    ]
+    act = (erased.number, erased.kind, erased.now_ms, who(), len(erased.people))
+    scratch.load("this_erasure", ACT, [act])
 
 
-def names_mpid(content: str, mpids: Iterable[tuple[int, str]]) -> str:
-    """Return the SQL of whether a batch of nobody's profile names one of some MPIDs in its
-    environment.
-    """
-    listed = ", ".join(
-        f"({quote_text(str(mpid))}, {quote_text(environment)})"
-        for mpid, environment in sorted(mpids)
-    )
-    named = f"(json_extract({content}, '$.mpid')::varchar, {content}->>'$.environment')"
-    return f"{named} in ({listed})" if listed else "false"
+def _collect_owned(erased: Erased, identities: _Identities) -> None:
+    """Collect the identities that the rows of the erased brought."""
+    secret, judging = erased.secret, erased.store.settings().rules.judging
+    for segment in erased.segments:
+        if not segment.identities or "row" not in segment.tables:
+            continue
+        columns = ", ".join(f"i_{kind}" for kind in segment.identities)
+        select = IDENTITIES_OF_ROWS.format(columns=columns)
+        rows = erased.scratch.rows(over(select, stored=rows_of(f"row_{segment.number}")))
+        for profile, code, *values in rows:
+            for kind, value in zip(segment.identities, values, strict=True):
+                if value is None:
+                    continue
+                key = key_of(BY_NAME[kind], value)
+                digest = hash_of(secret, ENVIRONMENT_NAME[code], kind, key)
+                identities.owned[HashedIdentity(profile, CODE[kind], digest)] = value
+                if judging.is_placeholder(value):
+                    identities.placeholders.add(digest)
+                else:
+                    identities.texts[kind, value] = None
+
+
+def _collect_named(erased: Erased, identities: _Identities, meant: Sequence[Meant]) -> None:
+    """Collect the identities and MPIDs that somebody was named by."""
+    secret, judging = erased.secret, erased.store.settings().rules.judging
+    for name in meant:
+        if name.kind == "mpid":
+            if not name.profiles:
+                mpids = {(int(name.value), environment) for environment in ENVIRONMENTS}
+                erased.mpids |= mpids
+                erased.corrected |= mpids
+            continue
+        value = display(name.value)
+        if judging.is_placeholder(value):
+            continue
+        if name.kind in BY_NAME and not name.protected:
+            key = key_of(BY_NAME[name.kind], value)
+            identities.texts[name.kind, value] = None
+            for environment in ENVIRONMENTS:
+                digest = hash_of(secret, environment, name.kind, key)
+                hashed = HashedIdentity(-1 - erased.number, CODE[name.kind], digest)
+                identities.named[hashed] = bool(name.profiles)
+        elif name.kind == ANY and name.value:
+            identities.texts[ANY, value] = None
+
+
+def _make_identities(erased: Erased, identities: _Identities) -> None:
+    """Make `erased_identity`, `shared_identity` and `erased_name`."""
+    scratch = erased.scratch
+    load_hashes(scratch, "erased_identity", [*identities.owned, *identities.named])
+    scratch.make("shared_identity", SHARED_IDENTITY)
+    alone = {int(digest, 16) for (digest,) in scratch.rows(HASHES_ALONE)}
+    erased.hashes = alone - identities.placeholders
+    if erased.people:
+        erased.outcome.shared = _named_of(scratch, SHARING_PROFILES)
+    name_mpids(scratch, erased.mpids)
+
+
+def _make_suppressed(erased: Erased, identities: _Identities, *, allow_return: bool) -> None:
+    """Make `newly_suppressed`."""
+    scratch, secret = erased.scratch, erased.secret
+    # What they were only named by keeps somebody out where nobody had it: a reject may be all that
+    # there is of them.
+    keeping_out = [
+        *(hashed for hashed in identities.owned if hashed.hash not in identities.placeholders),
+        *(hashed for hashed, is_held in identities.named.items() if not is_held),
+    ]
+    load_hashes(scratch, "suppressed_identity", keeping_out)
+    mpids = [
+        HashedIdentity(profile, MPID_TYPE, mpid_hash_of(secret, ENVIRONMENT_NAME[code], mpid))
+        for profile, mpid, code in erased.people
+    ]
+    load_hashes(scratch, "suppressed_mpid", mpids)
+    digits = [
+        HashedIdentity(profile, DIGITS_TYPE, digits_hash_of(secret, environment, phone))
+        for (profile, code, digest), value in identities.owned.items()
+        if digest in erased.hashes and (phone := phone_in(NAME[code], value))
+        for environment in ENVIRONMENTS
+    ]
+    load_hashes(scratch, "suppressed_digits", list(dict.fromkeys(digits)))
+    until = erased.next_arrival if allow_return else None
+    scratch.make("newly_suppressed", NEWLY_SUPPRESSED, {"number": erased.number, "until": until})
+    if not allow_return:
+        (count,) = scratch.row(SUPPRESSED_IDENTITIES, {"mpid": MPID_TYPE, "digits": DIGITS_TYPE})
+        erased.outcome.suppressed = int(count)
+
+
+def _make_rows(erased: Erased) -> None:
+    """Make `gone_row`."""
+    scratch = erased.scratch
+    tables = [f"row_{segment.number}" for segment in erased.segments if "row" in segment.tables]
+    scratch.make("erased_row", over_each(ROWS_OF_ERASED, tables, nothing=ALIASES_OF_ERASED))
+    scratch.make("file_in_force", IMPORT_FILES, keep=False)
+    scratch.make("gone_row", GONE_ROW)
+    erased.outcome.files = [path for (path,) in scratch.rows(FILES_OF_ERASED)]
+
+
+def _named_of(scratch: Scratch, select: str) -> list[tuple[str, str]]:
+    return [(str(mpid), ENVIRONMENT_NAME[code]) for mpid, code in scratch.rows(select)]
+
+
+def name_mpids(scratch: Scratch, mpids: Iterable[tuple[int, str]]) -> None:
+    """Make `erased_name` (mpid, environment): MPIDs as the JSON of a batch states them."""
+    rows = [(str(mpid), environment) for mpid, environment in sorted(mpids)]
+    scratch.load("erased_name", NAMES, rows)
 
 
 def load_hashes(scratch: Scratch, name: str, rows: Sequence[tuple[int, int, int]]) -> None:
-    """Make a relation (profile, type, hash) of Python rows; a hash goes in halves, as DuckDB is
-    slow at 128-bit text.
+    """Make a relation (profile, type, hash) of Python rows.
+
+    A hash goes in halves, because DuckDB is slow at 128-bit text.
     """
-    columns = [("profile", "BIGINT"), ("type", "UTINYINT"), ("high", "UBIGINT"), ("low", "UBIGINT")]
-    scratch.load(
-        f"{name}_half",
-        columns,
-        [(profile, kind, digest >> 64, digest & (2**64 - 1)) for profile, kind, digest in rows],
-    )
-    scratch.make(name, f"select profile, type, {joined('high', 'low')} as hash from {name}_half")
+    halves = [(profile, kind, digest >> 64, digest & (2**64 - 1)) for profile, kind, digest in rows]
+    scratch.load(f"{name}_half", HASHES, halves)
+    digest = joined("high", "low")
+    select = f"select profile, type, {digest} as hash from {name}_half"
+    scratch.make(name, select)

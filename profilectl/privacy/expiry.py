@@ -1,25 +1,33 @@
-"""Profiles beyond their clocks (retention.py): what of the store goes, by the way in which erasure
-goes (erasure.py).
+"""Profiles beyond their clocks: what of the store goes, in the way that an erasure goes.
 
-Nobody is kept out afterwards, and no MPID is held back by a list: nothing is known any more of
-whoever is gone. A stub is a profile whose rows have lost their cells; the rows stay, because they
-carry its identities.
+The rule is rules/retention.py. Nobody is kept out afterwards, and no list holds an MPID back:
+nothing is known any more of those who are gone. A stub is a profile whose rows have lost their
+cells; the rows stay, because they carry its identities.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import cast
 
-from profilectl.privacy.erased import Meant
-from profilectl.privacy.erasure import Leaving
+from profilectl.privacy.audience_removals import remove_members
+from profilectl.privacy.erased import Erased, erased_of
+from profilectl.privacy.erasure import PreparedErasure, what_stays
+from profilectl.privacy.meant import Meant, name_relations
+from profilectl.privacy.profile_tables import computed_anew
+from profilectl.privacy.stays import Rewriting, Stays
 from profilectl.profiles.read_model import FORGOTTEN, Profiles, retired
+from profilectl.reading.statements import count_rows, kind_of, over, over_each, rows_of
 from profilectl.rules.interpreter import REQUEST_MEMORY_MS
 from profilectl.rules.retention import Clocks
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME
-from profilectl.rules.sql.quoting import quote_identifier, quote_text
 from profilectl.rules.text.values import parse_json, to_json
-from profilectl.store.segments import known_mpids
 
+RETENTION = "retention"
+"""What the history calls it."""
+# What a stub keeps: who it is, when it was seen, its events (`rest` has those as they came), when
+# it entered and left audiences, and what outputs and hosts have of it: they are told that it is
+# gone, and get no event twice.
 KEPT_BY_STUB = (
     "row",
     "index",
@@ -36,276 +44,413 @@ KEPT_BY_STUB = (
     "sent_profile",
     "sent_event",
 )
-"""What a stub keeps: who it is, when it was seen, its events (`rest` of it holds those), when it
-entered and left audiences, and what outputs and hosts have of it: that is gone is told them, and
-no event twice.
-"""
-OPT_OUT = "opt_out"
-"""An event that stays as long as its profile does, however old it is: who has opted out would be
-back in audiences else (domain.md 14).
-"""
 DEVICE_FIELDS = ("device_info", "mp_deviceid", "integration_attributes")
 """What of a batch is of a device: it goes also where the profile keeps its attributes."""
+PROFILE = [("profile", "BIGINT")]
+CHANGED_REST = [("arrival", "BIGINT"), ("rest", "VARCHAR")]
+CLOCK = [
+    ("at_ms", "BIGINT"),
+    ("retention_ms", "BIGINT"),
+    ("request_memory_ms", "BIGINT"),
+    ("mark", "VARCHAR"),
+    ("next_arrival", "VARCHAR"),
+]
+NO_PROFILES = "select null::bigint as profile where false"
+
+# Whose clock has run out. An alias carries events over: they count until they are due.
+TOUCHES = "select profile, at_ms from stored"
+NO_TOUCHES = "select null::bigint as profile, null::bigint as at_ms where false"
+LAST_UPDATE = """
+select profile,
+       max(at_ms) as last_ms,
+       case
+           when $at_ms - max(at_ms) > $retention_ms::bigint then 'gone'
+           when $at_ms - max(at_ms) > $lifetime_ms::bigint then 'stub'
+           else 'live'
+       end as stage
+from (
+    select profile, at_ms from profile_touch
+    union all
+    select destination, due_ms from store.alias where due_ms <= $at_ms
+) as touch
+group by profile
+"""
+STUBS = "select profile from last_update where stage = 'stub'"
+LEAVING = "select profile from last_update where stage = 'gone'"
+AGED_PEOPLE = """
+select mpid, environment
+from named_profile
+where profile in (select profile from aged_profile)
+"""
+
+# What stubs lose. A relation of each of these SELECTs tells whose values went.
+ROWS_OF_STUBS = "select profile from stored where profile in (select profile from aged_profile)"
+CELLS_OF_STUBS = """
+select profile
+from stored
+where profile in (select profile from aged_profile)
+  and coalesce({columns}, null) is not null
+"""
+ROWS_WITHOUT_CELLS = "select * replace ({columns}) from stored"
+ROWS_OF_NO_STUB = """
+select *
+from stored
+where profile is null or profile not in (select profile from aged_profile)
+"""
+# Events that counted so far: they stay, and nothing is computed of them any more.
+COUNTED_EVENTS_OF_STUBS = """
+select stored.profile
+from stored
+left join forgotten_profile as forgotten on forgotten.profile = stored.profile
+where stored.profile in (select profile from aged_profile)
+  and stored.arrival >= coalesce(forgotten.before, 0)
+"""
+STRIPPED = "select distinct profile from stripped_row"
+# Stubs leave their audiences, as those who follow them must learn (domain.md 13).
+LEAVING_AUDIENCES = """
+select membership.audience, membership.profile, 'left' as change, $at_ms::bigint as at_ms,
+       null::integer as import, named.mpid
+from store.membership as membership
+join named_profile as named on named.profile = membership.profile
+where membership.profile in (select profile from aged_profile)
+"""
+CHANGES_WITH_LEAVING = """
+select * from stored
+union all
+(from leaving_audience order by audience, profile)
+"""
+CARRIED_ATTRIBUTIONS = """
+select *
+from store.alias
+where attribution is not null
+  and destination in (select profile from aged_profile)
+"""
+ALIASES_WITHOUT_ATTRIBUTION = """
+select * replace (
+    case
+        when destination in (select profile from aged_profile) then null
+        else attribution
+    end as attribution
+)
+from stored
+"""
+
+# The other fields of batches, and events, of stubs or received too long ago.
+AGED_FIELDS = """
+select field.arrival, field.profile, field.rest, last_update.stage,
+       coalesce(arrived.at_ms < clock.at_ms - clock.retention_ms, false) as is_old
+from field
+cross join clock
+join last_update on last_update.profile = field.profile
+left join arrived on arrived.arrival = field.arrival and arrived.profile = field.profile
+where last_update.stage <> 'gone'
+  and (
+    last_update.stage = 'stub'
+    or coalesce(arrived.at_ms < clock.at_ms - clock.retention_ms, false)
+  )
+"""
+FIELDS_LOOKED_AT = "select arrival, profile, rest, stage, is_old from aged_field"
+AGED_EVENTS = """
+select event.arrival, event.profile
+from event
+cross join clock
+join last_update on last_update.profile = event.profile
+left join arrived on arrived.arrival = event.arrival and arrived.profile = event.profile
+where last_update.stage <> 'gone'
+  and arrived.at_ms < clock.at_ms - clock.retention_ms
+"""
+LOSING_FIELDS = """
+insert into less_left
+select distinct profile
+from aged_field
+where is_old
+"""
+LOSING_EVENTS = """
+insert into less_left
+select distinct profile
+from aged_event
+"""
+OLD_EVENT_ARRIVALS = """
+insert into old_event
+select distinct arrival
+from aged_event
+"""
+REST_CHANGED = """
+select stored.* replace (
+    case when changed.arrival is null then stored.rest else changed.rest end as rest
+)
+from stored
+left join changed_rest as changed on changed.arrival = stored.arrival
+where changed.arrival is null or changed.rest is not null
+order by stored.profile, stored.arrival
+"""
+EVENTS_OF_GONE = """
+select *
+from stored
+where profile in (select profile from last_update where stage = 'gone')
+"""
+# An opt-out stays as long as its profile does, however old it is: the person would be back in
+# audiences without it (domain.md 14).
+OLD_EVENTS = """
+select *
+from stored
+where arrival in (select arrival from old_event) and type <> 'opt_out'
+"""
+EVENTS_NOT_OLD = """
+select *
+from stored
+where not (arrival in (select arrival from old_event) and type <> 'opt_out')
+"""
+
+STUB_COUNT = "select count(distinct profile) from stripped"
+AGED_WITH_STUBS = """
+select * from stored
+union all
+select distinct stripped.profile, act.number
+from stripped
+cross join this_erasure as act
+"""
+META_WITH_MARK = """
+select * from stored
+union all
+select clock.mark, clock.next_arrival from clock
+"""
+REQUESTS_REMEMBERED = """
+select *
+from stored
+where at_ms >= (select clock.at_ms - clock.request_memory_ms from clock)
+"""
+OUTBOX_NOT_OLD = """
+select *
+from stored
+where profile is not null
+   or at_ms >= (select clock.at_ms - clock.retention_ms from clock)
+"""
+PROFILES_THAT_CARRY_LESS = """
+select profile from erased_profile
+union all
+select profile from less_left
+"""
+PROFILES_THAT_LOSE = """
+select profile from stripped
+union all
+select profile from less_left
+"""
 
 
 def make_stages(profiles: Profiles, clocks: Clocks, at_ms: int) -> list[int]:
-    """Make `last_update` (profile, last_ms, stage): retention.Clocks.stage, for all at once; return
-    who goes for good.
+    """Make `last_update` (profile, last_ms, stage) and `aged_profile` (profile): the stubs.
+
+    It is Clocks.stage, for everybody at once. Return the profiles that go for good.
     """
-    rows = " union all ".join(
-        f"select profile, at_ms from {one.table('row')}"
-        for one in profiles.segments
-        if "row" in one.tables
-    )
-    taken = (
-        f"select destination as profile, due_ms as at_ms from store.alias where due_ms <= {at_ms}"
-    )
-    rows = " union all ".join([*([rows] if rows else []), taken])
-    beyond = {
-        stage: f"{at_ms} - max(at_ms) > {period}" if period is not None else "false"
-        for stage, period in (("gone", clocks.retention_ms), ("stub", clocks.lifetime_ms))
-    }
     scratch = profiles.store.scratch
-    scratch.make(
-        "last_update",
-        f"select profile, max(at_ms) as last_ms, case when {beyond['gone']} then 'gone' when {beyond['stub']} then 'stub' else 'live' end as stage"
-        f" from ({rows}) group by profile",
-    )
-    scratch.make("aged_profile", "select profile from last_update where stage = 'stub'")
-    return [
-        profile
-        for (profile,) in scratch.rows("select profile from last_update where stage = 'gone'")
-    ]
+    tables = [f"row_{segment.number}" for segment in profiles.segments if "row" in segment.tables]
+    scratch.make("profile_touch", over_each(TOUCHES, tables, nothing=NO_TOUCHES), keep=False)
+    periods = {"retention_ms": clocks.retention_ms, "lifetime_ms": clocks.lifetime_ms}
+    scratch.make("last_update", LAST_UPDATE, {"at_ms": at_ms, **periods})
+    scratch.make("aged_profile", STUBS)
+    return [profile for (profile,) in scratch.rows(LEAVING)]
 
 
-class Ageing(Leaving):
-    """Retention in the making, on a store that is attached for writing.
+@dataclass(slots=True)
+class PreparedRetention:
+    """What is beyond its clock, as it is decided; not yet written."""
 
-    stubs: profiles that lost what they had.
-    """
-
-    act = "retention"
-    keeps_out = False
-
-    def __init__(self, profiles: Profiles, clocks: Clocks, *, now_ms: int) -> None:
-        self.clocks, self.at_ms, self.stubs, self.events = clocks, now_ms, 0, 0
-        gone = make_stages(profiles, clocks, now_ms)
-        profiles.store.scratch.load("less_left", [("profile", "BIGINT")], [])
-        super().__init__(
-            profiles, [Meant("any", "", tuple(gone))], allow_return=True, now_ms=now_ms
-        )
-
-    def _taken(self) -> tuple[str, str]:
-        self.outcome.suppressed = 0
-        self._strip()
-        self._rest()
-        self._remember()
-        return (
-            "select profile from erased_profile union all select profile from less_left",
-            "select profile from stripped union all select profile from less_left",
-        )
-
-    def _who(self, leaving: list[int]) -> None:
-        super()._who(leaving)
-        if not self.clocks.lifetime_profiles:
-            # What a correction by hand had set goes with what it set.
-            self.corrected |= {
-                (mpid, ENVIRONMENT_NAME[code])
-                for mpid, code in self.scratch.rows(
-                    f"select mpid, environment from ({known_mpids(self.profiles.segments)}) where profile in (select profile from aged_profile)"
-                )
-            }
-
-    def _strip(self) -> None:
-        """Take the cells of stubs away, and all other tables' rows of theirs but those that a stub
-        keeps.
-        """
-        lost = ["select null::bigint as profile where false"]
-        if not self.clocks.lifetime_profiles:
-            for segment in self.profiles.segments:
-                cells = [f"a{n}" for n in range(len(segment.keys))]
-                aged = f"profile in (select profile from aged_profile) and coalesce({', '.join([*cells, 'null'])}) is not null"
-                if cells and self._count(f"{segment.table('row')} where {aged}"):
-                    lost.append(f"select profile from {segment.table('row')} where {aged}")
-                    self._tell("row cells", self._count(f"{segment.table('row')} where {aged}"))
-                    emptied = ", ".join(
-                        f"case when profile in (select profile from aged_profile) then null else {cell} end as {cell}"
-                        for cell in cells
-                    )
-                    within = self.stays.get(
-                        f"row_{segment.number}", f"select * from {segment.table('row')}"
-                    )
-                    self.stays[f"row_{segment.number}"] = (
-                        f"select * replace ({emptied}) from ({within})"
-                    )
-            for table, columns in self.columns.items():
-                kind = table.rpartition("_")[0] if table.rpartition("_")[2].isdigit() else table
-                if "profile" not in columns or kind in KEPT_BY_STUB:
-                    continue
-                name = f"store.{quote_identifier(table)}"
-                count = self._count(f"{name} where profile in (select profile from aged_profile)")
-                if count:
-                    lost.append(
-                        f"select profile from {name} where profile in (select profile from aged_profile)"
-                    )
-                    self._tell(kind, count)
-                    within = self.stays.get(table, f"select * from {name}")
-                    self._less(
-                        table,
-                        f"select * from ({within}) where profile is null or profile not in (select profile from aged_profile)",
-                    )
-            lost += self._forget()
-            self._leave()
-            self._attributions()
-        self.scratch.make("stripped", f"select distinct profile from ({' union all '.join(lost)})")
-
-    def _forget(self) -> list[str]:
-        """Return the SELECTs of stubs that have events which counted so far: they stay, and nothing
-        is computed of them any more.
-        """
-        return [
-            f"select one.profile from {segment.table('event')} as one left join ({FORGOTTEN}) as forgotten on forgotten.profile = one.profile"
-            " where one.profile in (select profile from aged_profile) and one.arrival >= coalesce(forgotten.before, 0)"
-            for segment in self.profiles.segments
-            if "event" in segment.tables
-        ]
-
-    def _attributions(self) -> None:
-        """Take from stubs the install attributions that aliases carried over to them."""
-        aged = "destination in (select profile from aged_profile)"
-        if self._count(f"store.alias where attribution is not null and {aged}"):
-            within = self.stays.get("alias", "select * from store.alias")
-            cell = f"case when {aged} then null else attribution end as attribution"
-            self.stays["alias"] = f"select * replace ({cell}) from ({within})"
-
-    def _leave(self) -> None:
-        """Have stubs leave their audiences, as whoever follows those is to learn (domain.md 13)."""
-        leaving = (
-            f"select one.audience, one.profile, 'left' as change, {self.at_ms} as at_ms, null::integer as import, named.mpid from store.membership as one"
-            f" join ({known_mpids(self.profiles.segments)}) as named on named.profile = one.profile where one.profile in (select profile from aged_profile)"
-        )
-        if count := self._count(f"({leaving})"):
-            # these rows come
-            self.gone["membership_change"] = self.gone.get("membership_change", 0) - count
-            within = self.stays.get("membership_change", "select * from store.membership_change")
-            self.stays["membership_change"] = (
-                f"{within} union all (from ({leaving}) order by audience, profile)"
-            )
-
-        within = self.stays.get("audience_outbox", "select * from store.audience_outbox")
-        self._less(
-            "audience_outbox",
-            f"select * from ({within}) where profile is null or profile not in (select profile from aged_profile)",
-        )
-        self._remove_there("aged_profile", erased=False)
-
-    def _rest(self) -> None:
-        """Take from the other fields of batches what goes with a stub, and events that were
-        received too long ago.
-        """
-        retention = self.clocks.retention_ms
-        for segment in self.profiles.segments:
-            for kind in ("rest", "event"):
-                if kind not in segment.tables:
-                    continue
-                old = f"row.at_ms < {self.at_ms - retention}" if retention is not None else "false"
-                self.scratch.make(
-                    f"looked_{kind}",
-                    f"select one.arrival, one.profile, {'one.rest' if kind == 'rest' else 'null as rest'}, last_update.stage, coalesce({old}, false) as old"
-                    f" from {segment.table(kind)} as one join last_update on last_update.profile = one.profile"
-                    f" left join (select arrival, profile, at_ms from {segment.table('row')}) as row on row.arrival = one.arrival and row.profile = one.profile"
-                    f" where last_update.stage <> 'gone' and (last_update.stage = 'stub' or coalesce({old}, false))",
-                )
-                self.scratch.run(
-                    f"insert into less_left select distinct profile from looked_{kind} where old"
-                )
-                self._rest_of(segment.number) if kind == "rest" else self._events_of(
-                    f"event_{segment.number}"
-                )
-
-    def _rest_of(self, number: int) -> None:
-        left: list[tuple[int, str | None]] = []
-        stripped: dict[int, None] = {}
-        for arrival, profile, text, stage, old in self.scratch.rows(
-            "select arrival, profile, rest, stage, old from looked_rest"
-        ):
-            was = parse_json(text)
-            assert isinstance(was, dict)
-            now = dict(was)
-            if stage == "stub":
-                now = {
-                    name: value
-                    for name, value in was.items()
-                    if (
-                        name == "events"
-                        if not self.clocks.lifetime_profiles
-                        else name not in DEVICE_FIELDS
-                    )
-                }
-            if old and "events" in now:
-                self.events += len(cast(list[object], now.pop("events")))
-            if now != was:
-                left.append((arrival, to_json(now) if now else None))
-                if stage == "stub":
-                    stripped[profile] = None
-        if not left:
-            return
-        table, name = f"rest_{number}", f"left_rest_{number}"
-        self.scratch.load(name, [("arrival", "BIGINT"), ("rest", "VARCHAR")], left)
-        self.scratch.append("stripped", [("profile", "BIGINT")], [(one,) for one in stripped])
-        self._tell("rest", len(left))
-        within = self.stays.get(table, f"select * from store.{table}")
-        self._less(
-            table,
-            f"select one.* replace (case when changed.arrival is null then one.rest else changed.rest end as rest) from ({within}) as one"
-            f" left join {name} as changed on changed.arrival = one.arrival where changed.arrival is null or changed.rest is not null"
-            " order by one.profile, one.arrival",
-        )
-
-    def _events_of(self, table: str) -> None:
-        self.events += self._count(
-            f"store.{table} where profile in (select profile from last_update where stage = 'gone')"
-        )
-        old = f"old_{table}"  # of each segment by itself: what stays is read when all is decided
-        self.scratch.make(old, "select distinct arrival from looked_event where old")
-        goes = f"arrival in (select arrival from {old}) and type <> '{OPT_OUT}'"
-        count = self._count(f"store.{table} where {goes}")
-        if count:
-            self.events += count
-            within = self.stays.get(table, f"select * from store.{table}")
-            self._less(table, f"select * from ({within}) where not ({goes})")
-
-    def _remember(self) -> None:
-        """Write down whose values went, and forget request ids that nothing is compared with any
-        more.
-        """
-        self.stubs = int(self.scratch.row("select count(distinct profile) from stripped")[0])
-        within = self.stays.get("aged", "select * from store.aged")
-        self.stays["aged"] = (
-            f"{within} union all select distinct profile, {self.number} from stripped"
-        )
-        if self.stubs:
-            mark = quote_text(retired(self.number, forgotten=not self.clocks.lifetime_profiles))
-            within = self.stays.get("meta", "select * from store.meta")
-            self.stays["meta"] = f"{within} union all select {mark}, '{self.next_arrival}'"
-            self.gone["meta"] = self.gone.get("meta", 0) - 1  # a row that comes
-        within = self.stays.get("request", "select * from store.request")
-        self._less(
-            "request", f"select * from ({within}) where {self.at_ms} - at_ms <= {REQUEST_MEMORY_MS}"
-        )
-        if self.clocks.retention_ms is not None:
-            within = self.stays.get("outbox", "select * from store.outbox")
-            self._less(
-                "outbox",
-                f"select * from ({within}) where profile is not null or {self.at_ms} - at_ms <= {self.clocks.retention_ms}",
-            )
+    clocks: Clocks
+    """The clocks in force."""
+    erased: Erased
+    """Those who go for good."""
+    rewriting: Rewriting
+    """What stays of each table."""
+    stubs: int = 0
+    """How many profiles lose what they had."""
+    events: int = 0
+    """How many events go."""
+    stripped: list[str] = field(default_factory=list)
+    """SELECTs of the profiles that lose something, once for each row."""
 
     def anything(self) -> bool:
-        """Say whether anything goes."""
-        return bool(self.outcome.profiles or self.stubs or self.events)
+        """Return whether anything goes."""
+        return bool(self.erased.outcome.profiles or self.stubs or self.events)
 
-    def _count(self, rows: str) -> int:
-        return int(self.scratch.row(f"select count(*) from {rows}")[0])
+    def write(self) -> None:
+        """Write what stays and put it in the place of the store, as an erasure does."""
+        PreparedErasure(self.erased, self.rewriting).write()
 
-    def _tell(self, kind: str, count: int) -> None:
-        self.outcome.tables[kind] = self.outcome.tables.get(kind, 0) + count
+
+def prepare_retention(profiles: Profiles, clocks: Clocks, *, now_ms: int) -> PreparedRetention:
+    """Decide what is beyond its clock; the store is attached for writing, but in a dry run."""
+    leaving = make_stages(profiles, clocks, now_ms)
+    erased = erased_of(
+        profiles,
+        [Meant("any", "", tuple(leaving))],
+        kind=RETENTION,
+        keeps_out=False,
+        allow_return=True,
+        now_ms=now_ms,
+    )
+    aging = PreparedRetention(clocks, erased, Rewriting(erased.scratch))
+    _load_clock(aging)
+    if not clocks.lifetime_profiles:
+        # What a correction by hand had set goes with what it set.
+        name_relations(profiles)
+        erased.corrected |= {
+            (mpid, ENVIRONMENT_NAME[code]) for mpid, code in erased.scratch.rows(AGED_PEOPLE)
+        }
+    aging.rewriting.add(what_stays(erased))
+    if not clocks.lifetime_profiles:
+        _strip_stubs(aging)
+    erased.scratch.make("stripped_row", _union(aging.stripped), keep=False)
+    erased.scratch.make("stripped", STRIPPED)
+    _take_old_fields(aging)
+    _take_old_events(aging)
+    _remember(aging)
+    aging.rewriting.add(
+        computed_anew(erased, sources=PROFILES_THAT_CARRY_LESS, own=PROFILES_THAT_LOSE)
+    )
+    return aging
+
+
+def _load_clock(aging: PreparedRetention) -> None:
+    """Make `clock`, the one row of the times that SELECTs compare with, and what else is bound."""
+    erased, clocks = aging.erased, aging.clocks
+    clock = (
+        erased.now_ms,
+        clocks.retention_ms,
+        REQUEST_MEMORY_MS,
+        retired(erased.number, forgotten=not clocks.lifetime_profiles),
+        str(erased.next_arrival),
+    )
+    erased.scratch.load("clock", CLOCK, [clock])
+    erased.scratch.load("less_left", PROFILE, [])
+
+
+def _union(selects: list[str]) -> str:
+    return "\nunion all\n".join(f"({select})" for select in [NO_PROFILES, *selects])
+
+
+def _strip_stubs(aging: PreparedRetention) -> None:
+    """Take away the cells of stubs, and their rows of all tables but those that a stub keeps."""
+    erased, rewriting = aging.erased, aging.rewriting
+    _strip_cells(aging)
+    for table, columns in erased.columns.items():
+        if "profile" not in columns or kind_of(table) in KEPT_BY_STUB:
+            continue
+        rows = over(ROWS_OF_STUBS, stored=rows_of(table))
+        count = _count(aging, rows)
+        if count:
+            aging.stripped.append(rows)
+            erased.outcome.tell(kind_of(table), count)
+            rewriting.add([Stays(table, ROWS_OF_NO_STUB)])
+    erased.scratch.make("forgotten_profile", FORGOTTEN, keep=False)
+    aging.stripped += [
+        over(COUNTED_EVENTS_OF_STUBS, stored=rows_of(f"event_{segment.number}"))
+        for segment in erased.segments
+        if "event" in segment.tables
+    ]
+    _leave_audiences(aging)
+    if _count(aging, CARRIED_ATTRIBUTIONS):
+        rewriting.add([Stays("alias", ALIASES_WITHOUT_ATTRIBUTION, rows_lost=0)])
+
+
+def _strip_cells(aging: PreparedRetention) -> None:
+    """Empty the attribute cells of stubs."""
+    for segment in aging.erased.segments:
+        if not segment.keys:
+            continue
+        table = f"row_{segment.number}"
+        cells = [f"a{place}" for place in range(len(segment.keys))]
+        select = CELLS_OF_STUBS.format(columns=", ".join(cells))
+        rows = over(select, stored=rows_of(table))
+        count = _count(aging, rows)
+        if count:
+            aging.stripped.append(rows)
+            aging.erased.outcome.tell("row cells", count)
+            emptied = ", ".join(
+                f"if(profile in (from aged_profile), null, {cell}) as {cell}" for cell in cells
+            )
+            select = ROWS_WITHOUT_CELLS.format(columns=emptied)
+            aging.rewriting.add([Stays(table, select, rows_lost=0)])
+
+
+def _leave_audiences(aging: PreparedRetention) -> None:
+    """Have stubs leave their audiences, and outputs told so."""
+    scratch = aging.erased.scratch
+    scratch.make("leaving_audience", LEAVING_AUDIENCES, {"at_ms": aging.erased.now_ms})
+    count = scratch.count("leaving_audience")
+    if count:
+        aging.rewriting.add([Stays("membership_change", CHANGES_WITH_LEAVING, rows_lost=-count)])
+    aging.rewriting.add([Stays("audience_outbox", ROWS_OF_NO_STUB)])
+    aging.rewriting.add(remove_members(aging.erased, "aged_profile", are_erased=False))
+
+
+def _take_old_fields(aging: PreparedRetention) -> None:
+    """Take from the other fields of batches what goes with a stub, and events that are too old."""
+    scratch = aging.erased.scratch
+    scratch.load("changed_rest", CHANGED_REST, [])
+    for segment in aging.erased.segments:
+        if "rest" not in segment.tables:
+            continue
+        table = f"rest_{segment.number}"
+        arrived = rows_of(f"row_{segment.number}")
+        scratch.make("aged_field", over(AGED_FIELDS, field=rows_of(table), arrived=arrived))
+        scratch.run(LOSING_FIELDS)
+        changed: list[tuple[int, str | None]] = []
+        stripped: dict[int, None] = {}
+        for arrival, profile, text, stage, is_old in scratch.rows(FIELDS_LOOKED_AT):
+            fields = parse_json(text)
+            assert isinstance(fields, dict)
+            stays = dict(fields)
+            if stage == "stub":
+                stays = {name: value for name, value in fields.items() if _stub_keeps(aging, name)}
+            if is_old and "events" in stays:
+                aging.events += len(cast(list[object], stays.pop("events")))
+            if stays != fields:
+                changed.append((arrival, to_json(stays) if stays else None))
+                if stage == "stub":
+                    stripped[profile] = None
+        if changed:
+            scratch.append("changed_rest", CHANGED_REST, changed)
+            scratch.append("stripped", PROFILE, [(profile,) for profile in stripped])
+            aging.erased.outcome.tell("rest", len(changed))
+            aging.rewriting.add([Stays(table, REST_CHANGED)])
+
+
+def _stub_keeps(aging: PreparedRetention, name: str) -> bool:
+    """Return whether a stub keeps a field of a batch."""
+    return name not in DEVICE_FIELDS if aging.clocks.lifetime_profiles else name == "events"
+
+
+def _take_old_events(aging: PreparedRetention) -> None:
+    """Take the events of those who go, and those that were received too long ago."""
+    scratch = aging.erased.scratch
+    scratch.load("old_event", [("arrival", "BIGINT")], [])
+    for segment in aging.erased.segments:
+        if "event" not in segment.tables:
+            continue
+        table = f"event_{segment.number}"
+        arrived = rows_of(f"row_{segment.number}")
+        scratch.make("aged_event", over(AGED_EVENTS, event=rows_of(table), arrived=arrived))
+        scratch.run(LOSING_EVENTS)
+        scratch.run(OLD_EVENT_ARRIVALS)
+        aging.events += _count(aging, over(EVENTS_OF_GONE, stored=rows_of(table)))
+        count = _count(aging, over(OLD_EVENTS, stored=rows_of(table)))
+        if count:
+            aging.events += count
+            aging.rewriting.add([Stays(table, EVENTS_NOT_OLD)])
+
+
+def _remember(aging: PreparedRetention) -> None:
+    """Write down whose values went, and forget request ids and batches that are too old."""
+    rewriting = aging.rewriting
+    aging.stubs = int(aging.erased.scratch.row(STUB_COUNT)[0])
+    rewriting.add([Stays("aged", AGED_WITH_STUBS, rows_lost=0)])
+    if aging.stubs:
+        rewriting.add([Stays("meta", META_WITH_MARK, rows_lost=-1)])
+    rewriting.add([Stays("request", REQUESTS_REMEMBERED)])
+    if aging.clocks.retention_ms is not None:
+        rewriting.add([Stays("outbox", OUTBOX_NOT_OLD)])
+
+
+def _count(aging: PreparedRetention, rows: str) -> int:
+    return count_rows(aging.erased.scratch, rows)

@@ -1,4 +1,4 @@
-"""Forgetting people, from outside: open the store, find who is meant, write it anew without them."""
+"""Forgetting people: open the store, find those who are meant, write it anew without them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from profilectl.codes import InputRefused, NobodyFound
 from profilectl.files.leftovers import Left, left_in
 from profilectl.files.suppression_key import key_path
 from profilectl.importing.suppression import store_suppresses
 from profilectl.privacy.carried_opt_outs import OptedOut, keep_opt_outs
-from profilectl.privacy.erased import Erasure, Meant, known_among, meant_by
-from profilectl.privacy.erasure import Leaving
+from profilectl.privacy.erasure import PreparedErasure, prepare_erasure
+from profilectl.privacy.meant import Meant, known_among, meant_by, named
+from profilectl.privacy.outcome import Erasure
 from profilectl.privacy.staying_out import lift, lift_everybody, suppressed_among
 from profilectl.profiles.read_model import Profiles, profiles_of
 from profilectl.reading.lookup import Lookup, LookupMatch, found_in
@@ -29,26 +30,55 @@ from profilectl.store.scratch import scratch_beside
 from profilectl.store.store import OpenStore
 from profilectl.store.tellers import WAIT_S, Teller, is_server_of, still_told_by
 
+FILES_IMPORTED = """
+select distinct coalesce(import.request->>'folder', '.'), file.path
+from store.import_file as file
+join store.import as import on import.number = file.import
+"""
+DEVICE_OF_SOMEBODY = "a device of somebody known"
+NOBODY_HAS_IT = "nobody has it"
+
+
+class Unknown(NamedTuple):
+    """Somebody who was named and not found."""
+
+    line: int
+    """The line of the file; 0 for an identity of the command line."""
+    kind: str
+    """The identity type; "" where the line could not be read."""
+    value: str
+    """The identity."""
+    why: str
+    """Why nobody was found."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the entry of `not_found`."""
+        line = {"line": self.line} if self.line else {}
+        return {**line, "type": self.kind, "value": self.value, "why": self.why}
+
 
 @dataclass(slots=True)
 class Forgotten:
-    """What forgetting did, or with dry_run would do.
-
-    unknown: (line or 0, type, value, why) of those who were not found; protected: profiles that
-    only a device named. opt_outs: people whose opt-out an alias had carried over, and is their own
-    now. backups: copies of the store that lie beside it. told_by: servers that may still tell of
-    them.
-    """
+    """What forgetting took away, or with dry_run would take."""
 
     dry_run: bool
+    """Whether nothing was written."""
     allow_return: bool
+    """Whether the people may come back with a later import."""
     erasure: Erasure
+    """What went from the store."""
     lifted: int = 0
+    """How many identities of people who were erased before may come back."""
     protected: int = 0
-    unknown: list[tuple[int, str, str, str]] = field(default_factory=list)
+    """How many profiles only a device named: they stay."""
+    unknown: list[Unknown] = field(default_factory=list)
+    """Those who were not found."""
     opt_outs: list[OptedOut] = field(default_factory=list)
+    """People whose opt-out an alias had carried over, and is their own now."""
     backups: list[str] = field(default_factory=list)
+    """Copies of the store that lie beside it."""
     told_by: list[Teller] = field(default_factory=list)
+    """Servers that may still answer with the erased."""
     key: str | None = None
     """Where the key of those who stay out is, or would be made; None: nobody stays out."""
     left: list[Left] = field(default_factory=list)
@@ -58,70 +88,85 @@ class Forgotten:
 
     def as_json(self) -> dict[str, Any]:
         """Return the document of `forget --json`."""
-        gone = self.erasure
+        erasure = self.erasure
         return {
             "dry_run": self.dry_run,
             "allow_return": self.allow_return,
-            "profiles": [
-                {"mpid": mpid, "environment": environment} for mpid, environment in gone.profiles
-            ],
-            "rows": gone.tables,
-            "suppressed": gone.suppressed,
+            "profiles": _profiles_json(erasure.profiles),
+            "rows": erasure.tables,
+            "suppressed": erasure.suppressed,
             "lifted": self.lifted,
             "cleared": {
-                "rejects": gone.rejects,
-                "corrections": gone.corrections,
-                "identities_of_others": gone.faded,
-                "requests": gone.requests,
+                "rejects": erasure.rejects,
+                "corrections": erasure.corrections,
+                "identities_of_others": erasure.faded,
+                "requests": erasure.requests,
             },
-            "losing": [
-                {"mpid": mpid, "environment": environment} for mpid, environment in gone.losing
-            ],
-            "opt_outs_kept": [
-                {"mpid": one.mpid, "environment": one.environment} for one in self.opt_outs
-            ],
-            "also_held_by": [
-                {"mpid": mpid, "environment": environment} for mpid, environment in gone.shared
-            ],
+            "losing": _profiles_json(erasure.losing),
+            "opt_outs_kept": _profiles_json(
+                [(person.mpid, person.environment) for person in self.opt_outs]
+            ),
+            "also_held_by": _profiles_json(erasure.shared),
             "not_reached": self.protected,
-            "not_found": [
-                {**({"line": line} if line else {}), "type": kind, "value": value, "why": why}
-                for line, kind, value, why in self.unknown
-            ],
-            "not_touched": {
-                "files": gone.files,
-                "rejects": gone.rejects_files,
-                "answers": gone.answers,
-                "backups": self.backups,
-                "left_behind": [{"path": str(one.path), "why": one.why} for one in self.left],
-                "outputs": gone.outputs,
-                "outputs_that_may_have": gone.may_have,
-            },
-            "quoted": [{"kind": kind, "name": name} for kind, name in gone.quoted],
+            "not_found": [unknown.as_json() for unknown in self.unknown],
+            "not_touched": self._not_touched(),
+            "quoted": [{"kind": kind, "name": name} for kind, name in erasure.quoted],
             "quoted_by_others": None
-            if gone.others is None
-            else [{"what": what, "rows": rows} for what, rows in sorted(gone.others.items())],
-            "removals": dict(sorted(gone.removals.items())),
+            if erasure.others is None
+            else [{"what": what, "rows": rows} for what, rows in sorted(erasure.others.items())],
+            "removals": dict(sorted(erasure.removals.items())),
             "suppression_key": self.key,
-            "still_told_by": [one.as_json() for one in self.told_by],
+            "still_told_by": [teller.as_json() for teller in self.told_by],
         }
+
+    def _not_touched(self) -> dict[str, Any]:
+        """Return what may hold the erased and is not the store's to change."""
+        return {
+            "files": self.erasure.files,
+            "rejects": self.erasure.rejects_files,
+            "answers": self.erasure.answers,
+            "backups": self.backups,
+            "left_behind": [{"path": str(file.path), "why": file.why} for file in self.left],
+            "outputs": self.erasure.outputs,
+            "outputs_that_may_have": self.erasure.may_have,
+        }
+
+
+def _profiles_json(profiles: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"mpid": mpid, "environment": environment} for mpid, environment in profiles]
 
 
 @dataclass(frozen=True, slots=True)
 class ForgetRequest:
-    """Who is to be forgotten: an identity (type, "mpid" or "any", and value), or a file of them,
-    read as lookup reads one.
-
-    pick: which of several profiles, from 1; every: all of them; max_unpacked: the size that the
-    file may unpack to.
-    """
+    """Whom to forget: an identity, or a file of them that is read as lookup reads one."""
 
     who: tuple[str, str] | None = None
+    """An identity: its type, "mpid" or "any", and the value."""
     file: Path | None = None
+    """A file of identities."""
     kind: str | None = None
+    """What the file is a list of; None: it is CSV with a header."""
     pick: int | None = None
+    """Which of several profiles is meant, from 1."""
     every: bool = False
+    """Whether all of several profiles are meant."""
     max_unpacked: str | None = None
+    """The size that the file may unpack to."""
+
+
+@dataclass(slots=True)
+class _Names:
+    """Whom a request means, and those it named who were not found."""
+
+    meant: list[Meant] = field(default_factory=list)
+    """The identities that were named, with the profiles they reach."""
+    unknown: list[Unknown] = field(default_factory=list)
+    """Those who were not found."""
+
+    @property
+    def protected(self) -> int:
+        """How many profiles only a device named."""
+        return sum(len(name.protected) for name in self.meant)
 
 
 def forget(
@@ -134,15 +179,15 @@ def forget(
     servers_s: float = WAIT_S,
     now_ms: int | None = None,
 ) -> Forgotten:
-    """Erase people, and keep them out from now on; allow_return: let them come back instead.
-    servers_s: how long to wait until no server tells of them any more.
+    """Erase people, and keep them out from now on.
 
-    Raises NobodyFound where there is nothing to erase, UsageError where one identity means several
-    profiles, InputRefused where a device alone means somebody who is known, StoreBusy,
-    StoreUnusable; then the store is as before.
+    allow_return: let them come back instead; servers_s: how long to wait until no server answers
+    with them any more. Raises NobodyFound where there is nothing to erase, UsageError where one
+    identity means several profiles, InputRefused where a device alone means somebody who is known,
+    StoreBusy, StoreUnusable; then the store is as before.
     """
     must_exist(store_path)
-    now_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
+    now_ms = _now_ms(now_ms)
     reads = [asked.file] if asked.file else []
     opt_outs = keep_opt_outs(
         store_path,
@@ -152,212 +197,189 @@ def forget(
         dry_run=dry_run,
         reads=reads,
     )
+    forgotten = Forgotten(dry_run, allow_return, Erasure(), opt_outs=opt_outs)
     with (
         scratch_beside(store_path.absolute()) as scratch,
         open_store(
             scratch, store_path, write=not dry_run, wait_s=wait_s, upgrade=not dry_run, reads=reads
         ) as store,
     ):
-        profiles = profiles_of(store, every=True)
         folders = _known_folders(store)
-        done = Forgotten(dry_run, allow_return, Erasure(), opt_outs=opt_outs)
-        meant = _meant(profiles, asked, done)
-        leaving = Leaving(profiles, meant, allow_return=allow_return, now_ms=now_ms)
-        done.erasure = leaving.outcome
         store_id = store.meta("store_id")
-        done.backups = sorted(
-            str(one) for one in store_path.parent.glob(f"{store_path.name}.schema-*.backup")
+        profiles = profiles_of(store, every=True)
+        names = _names(profiles, asked)
+        prepared = prepare_erasure(profiles, names.meant, allow_return=allow_return, now_ms=now_ms)
+        out = suppressed_among(store, [name for name in names.meant if not name.profiles])
+        _report(forgotten, names, prepared)
+        forgotten.backups = sorted(
+            map(str, store_path.parent.glob(f"{store_path.name}.schema-*.backup"))
         )
-        out = suppressed_among(store, [one for one in meant if not one.profiles])
-        if leaving.outcome.anything() or out:
-            done.key = (
-                str(key_path(store_path))
-                if scratch.count("newly_suppressed") or store_suppresses(scratch)
-                else None
-            )
-        if leaving.outcome.anything() and not dry_run:
-            leaving.write()
-        elif not leaving.outcome.anything():
-            _nobody(meant, out, done, allow_return=allow_return)
-    if leaving.outcome.anything() and not dry_run:
-        done.told_by = still_told_by(store_path, store_id, servers_s)
-    # A living server was asked: it tells nobody of them, or is named as one that does.
-    done.left = [one for one in left_in(folders) if not is_server_of(store_path, one.path)]
+        if (forgotten.erasure.anything() or out) and (
+            scratch.count("newly_suppressed") or store_suppresses(scratch)
+        ):
+            forgotten.key = str(key_path(store_path))
+        writes = forgotten.erasure.anything() and not dry_run
+        if writes:
+            prepared.write()
+        elif not forgotten.erasure.anything():
+            _refuse_nobody(names, out, allow_return=allow_return)
+    if writes:
+        forgotten.told_by = still_told_by(store_path, store_id, servers_s)
+    # A living server was asked: it answers with them no more, or is reported as one that may.
+    forgotten.left = [file for file in left_in(folders) if not is_server_of(store_path, file.path)]
     if allow_return and out:
-        done.lifted = _lift(store_path, out, dry_run=dry_run, wait_s=wait_s, now_ms=now_ms)
-    return done
+        forgotten.lifted = _lift(store_path, out, dry_run=dry_run, wait_s=wait_s, now_ms=now_ms)
+    return forgotten
+
+
+def _now_ms(now_ms: int | None) -> int:
+    return now_ms if now_ms is not None else time.time_ns() // 1_000_000
+
+
+def _report(forgotten: Forgotten, names: _Names, prepared: PreparedErasure) -> None:
+    forgotten.erasure = prepared.outcome
+    forgotten.protected = names.protected
+    forgotten.unknown = names.unknown
 
 
 def lift_all(store_path: Path, *, wait_s: float = 0, now_ms: int | None = None) -> int:
-    """Let everybody in again who was erased, also where the key of the list is lost; return how
-    many identities.
+    """Let everybody in again who was erased, also where the key of the list is lost.
 
-    Raises NobodyFound where nobody was erased, StoreBusy, StoreUnusable; then the store is as
-    before.
+    Return how many identities. Raises NobodyFound where nobody was erased, StoreBusy,
+    StoreUnusable; then the store is as before.
     """
     must_exist(store_path)
-    now_ms = now_ms if now_ms is not None else time.time_ns() // 1_000_000
     with (
         scratch_beside(store_path.absolute()) as scratch,
         open_store(scratch, store_path, write=True, wait_s=wait_s) as store,
     ):
         if not store_suppresses(scratch):
             raise NobodyFound("nobody was erased from this store")
-        return lift_everybody(store, now_ms=now_ms)
+        return lift_everybody(store, now_ms=_now_ms(now_ms))
 
 
 def _known_folders(store: OpenStore) -> list[Path]:
-    """Return the folders that a store knows of: its own, those of the files that were imported and
-    of outputs that are files, and the system's folder for what is temporary.
+    """Return the folders that a store knows of.
+
+    They are its own, those of the files that were imported and of outputs that are files, and the
+    system's folder for temporary files.
     """
     here = store.path.absolute().parent
-    files = store.scratch.rows(
-        "select distinct coalesce(import.request->>'folder', '.'), import_file.path from store.import_file join store.import on import.number = import_file.import"
-    )
-    written = [here / one.place for one in outputs(store) if one.type in FILES]
-    return [
-        here,
-        *sorted(
-            {(here / folder / path).parent for folder, path in files}
-            | {one.parent for one in written}
-        ),
-        Path(tempfile.gettempdir()),
-    ]
+    imported = {
+        (here / folder / path).parent for folder, path in store.scratch.rows(FILES_IMPORTED)
+    }
+    written = {(here / output.place).parent for output in outputs(store) if output.type in FILES}
+    return [here, *sorted(imported | written), Path(tempfile.gettempdir())]
 
 
 def _leaving(profiles: Profiles, asked: ForgetRequest) -> list[int]:
     """Return the profiles that a request reaches."""
-    return [
-        profile
-        for one in _meant(profiles, asked, Forgotten(True, False, Erasure()))
-        for profile in one.profiles
-    ]
+    return [profile for name in _names(profiles, asked).meant for profile in name.profiles]
 
 
 def _lift(
     store_path: Path, out: Sequence[Meant], *, dry_run: bool, wait_s: float, now_ms: int
 ) -> int:
+    """Let people come back; return how many identities were lifted."""
     if dry_run:
         return len(out)
     with (
         scratch_beside(store_path.absolute()) as scratch,
         open_store(scratch, store_path, write=True, wait_s=wait_s) as store,
     ):
-        return sum(lift(store, one.kind, one.value, now_ms=now_ms) for one in out)
+        return sum(lift(store, name.kind, name.value, now_ms=now_ms) for name in out)
 
 
-def _nobody(
-    meant: Sequence[Meant], out: Sequence[Meant], done: Forgotten, *, allow_return: bool
-) -> None:
-    """Say why there is nothing to erase; but people may still be let back."""
-    if done.protected:
-        one = next(one for one in meant if one.protected)
+def _refuse_nobody(names: _Names, out: Sequence[Meant], *, allow_return: bool) -> None:
+    """Raise why there is nothing to erase, unless people are to be let back."""
+    if names.protected:
+        device = next(name for name in names.meant if name.protected)
         raise InputRefused(
-            f"the {one.kind} {one.value} is a device of somebody known: alone it reaches nobody",
+            f"the {device.kind} {device.value} is a device of somebody known:"
+            " alone it reaches nobody",
             "name the person by a login identity, or by --mpid: profilectl show finds them",
         )
     if out and allow_return:
         return
-    if len(meant) == 1 and not done.unknown[1:]:
-        one = meant[0]
-        hint = (
-            "they were erased already, and stay out: --allow-return lets them come back"
-            if out
-            else ""
-        )
-        raise NobodyFound(
-            f"nobody has the {'identity or MPID' if one.kind == 'any' else one.kind} {one.value}",
-            hint,
-        )
+    if len(names.meant) == 1 and not names.unknown[1:]:
+        name = names.meant[0]
+        hint = "they were erased already, and stay out: --allow-return lets them come back"
+        raise NobodyFound(f"nobody has the {named(name.kind)} {name.value}", hint if out else "")
     raise NobodyFound(
         "nobody in the file was found",
-        "they were erased already, or never were there" if meant else "",
+        "they were erased already, or never were there" if names.meant else "",
     )
 
 
-def _meant(profiles: Profiles, asked: ForgetRequest, done: Forgotten) -> list[Meant]:
-    """Find whom the request means, and note who was not found."""
-    if asked.who:
-        found = [meant_by(profiles, *asked.who, pick=asked.pick, every=asked.every)]
-    else:
-        assert asked.file is not None
-        found = _of_file(profiles, asked, done)
-    for one in found:
-        done.protected += len(one.protected)
-        if not one.profiles and asked.who:
-            done.unknown.append(
-                (
-                    0,
-                    one.kind,
-                    one.value,
-                    "a device of somebody known" if one.protected else "nobody has it",
-                )
-            )
-    return found
+def _names(profiles: Profiles, asked: ForgetRequest) -> _Names:
+    """Find whom a request means."""
+    if asked.file is not None and not asked.who:
+        return _names_of_file(profiles, asked.file, asked)
+    assert asked.who is not None
+    name = meant_by(profiles, *asked.who, pick=asked.pick, every=asked.every)
+    if name.profiles:
+        return _Names([name])
+    return _Names([name], [Unknown(0, name.kind, name.value, why=_why_nobody(name))])
 
 
-def _of_file(profiles: Profiles, asked: ForgetRequest, done: Forgotten) -> list[Meant]:
+def _why_nobody(name: Meant) -> str:
+    return DEVICE_OF_SOMEBODY if name.protected else NOBODY_HAS_IT
+
+
+def _names_of_file(profiles: Profiles, file: Path, asked: ForgetRequest) -> _Names:
     """Return whom the lines of a file mean, each in all environments."""
-    assert asked.file is not None
     lines: dict[int, list[LookupMatch]] = {}
-    for one in found_in(profiles, asked.file, Lookup(asked.kind, max_unpacked=asked.max_unpacked)):
-        lines.setdefault(one.line, []).append(one)
-    devices = {name for name, kind in BY_NAME.items() if kind.device}
-    known = known_among(
-        profiles,
-        {
-            profile
-            for answers in lines.values()
-            for one in answers
-            if one.kind in devices
-            for profile in one.profiles
-        },
+    for match in found_in(profiles, file, Lookup(asked.kind, max_unpacked=asked.max_unpacked)):
+        lines.setdefault(match.line, []).append(match)
+    holders = {
+        profile
+        for matches in lines.values()
+        for match in matches
+        if _is_device(match)
+        for profile in match.profiles
+    }
+    login_holders = known_among(profiles, holders)
+    names = _Names()
+    for line, matches in lines.items():
+        _add_line(names, matches, login_holders, every=asked.every, line=line)
+    return names
+
+
+def _is_device(match: LookupMatch) -> bool:
+    return match.kind is not None and match.kind in BY_NAME and BY_NAME[match.kind].device
+
+
+def _add_line(
+    names: _Names,
+    matches: Sequence[LookupMatch],
+    login_holders: set[int],
+    *,
+    every: bool,
+    line: int,
+) -> None:
+    """Add whom a line means. matches: one for each environment."""
+    best = next((match for match in matches if match.profiles), matches[0])
+    if best.fault or best.kind is None or best.value is None:
+        why = best.fault or "no identity"
+        names.unknown.append(Unknown(line, best.kind or "", best.value or "", why=why))
+        return
+    alike = [match for match in matches if match.kind == best.kind]
+    holders = [profile for match in alike for profile in match.profiles]
+    reach = tuple(
+        profile
+        for profile in holders
+        if reached(device=_is_device(best), known=profile in login_holders)
     )
-    found: list[Meant] = []
-    for line, answers in lines.items():
-        first = next((one for one in answers if one.profiles), answers[0])
-        if first.fault or first.kind is None or first.value is None:
-            done.unknown.append(
-                (line, first.kind or "", first.value or "", first.fault or "no identity")
-            )
-            continue
-        holders = [
-            profile
-            for answer in answers
-            if answer.kind == first.kind
-            for profile in answer.profiles
-        ]
-        kept_off = tuple(
-            profile
-            for profile in holders
-            if not reached(device=first.kind in devices, known=profile in known)
-        )
-        meant = Meant(
-            first.kind,
-            first.value,
-            tuple(profile for profile in holders if profile not in kept_off),
-            kept_off,
-        )
-        if not meant.profiles:
-            done.unknown.append(
-                (
-                    line,
-                    first.kind,
-                    first.value,
-                    "a device of somebody known" if kept_off else "nobody has it",
-                )
-            )
-        elif not asked.every and any(
-            len(answer.profiles) > 1 for answer in answers if answer.kind == first.kind
-        ):
-            done.unknown.append(
-                (
-                    line,
-                    first.kind,
-                    first.value,
-                    f"{len(meant.profiles)} profiles have it: --all erases all of them",
-                )
-            )
-            continue
-        found.append(meant)
-    return found
+    protected = tuple(profile for profile in holders if profile not in reach)
+    name = Meant(best.kind, best.value, profiles=reach, protected=protected)
+    if not reach:
+        why = _why_nobody(name)
+    elif not every and any(len(match.profiles) > 1 for match in alike):
+        why = f"{len(reach)} profiles have it: --all erases all of them"
+    else:
+        why = ""
+    if why:
+        names.unknown.append(Unknown(line, best.kind, best.value, why=why))
+    # Several profiles have it, and it is open which of them is meant.
+    if not reach or not why:
+        names.meant.append(name)

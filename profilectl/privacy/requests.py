@@ -1,5 +1,6 @@
-"""What people ask for, from outside: access to what is held about them, and requests that are kept
-and carried out.
+"""What people ask for: access to what is held about them, and requests that are carried out later.
+
+Each public function opens the store, does one thing and closes it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,16 @@ from profilectl.files.whole_file import check_named
 from profilectl.importing.suppression import guard_of
 from profilectl.privacy.access import access_document
 from profilectl.privacy.carried_opt_outs import keep_opt_outs
-from profilectl.privacy.erased import Meant, meant_by
-from profilectl.privacy.erasure import Leaving
+from profilectl.privacy.erasure import prepare_erasure
+from profilectl.privacy.meant import Meant, meant_by, named
 from profilectl.privacy.rewriting import forget_requests
 from profilectl.privacy.staying_out import suppressed_among
 from profilectl.profiles.read_model import Profiles, profiles_of
-from profilectl.reading.explain import identify
+from profilectl.reading.identity_chain import identify
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME, display, key_of
 from profilectl.rules.sql.identities import hash_of
-from profilectl.rules.subject_request import KEPT_MS, VERSION, read_request
+from profilectl.rules.subject_request import KEPT_MS, VERSION, SubjectRequest, read_request
 from profilectl.rules.text.moments import latest_ms, may_be
 from profilectl.rules.text.naming import no_such
 from profilectl.rules.text.values import NotJson, Value, parse_json
@@ -42,63 +43,105 @@ from profilectl.store.tellers import WAIT_S, Teller, still_told_by
 
 CONTROLLER = "default"
 """The workspace, which OpenDSR names as the controller."""
-COLUMNS = (
-    "id", "type", "regulation", "status", "submitted_ms", "received_ms", "due_ms", "finished_ms", "group_id", "callbacks", "identities", "request",
-    "sealed", "profiles", "results",
-)  # fmt: skip
+Writer = Callable[[Path, str, dict[str, Any]], list[Path]]
+"""Writes the answer to a request (folder, id, document) and returns the files."""
+
+RECORDS = """
+select id, type, regulation, status, submitted_ms, received_ms, due_ms, finished_ms, group_id,
+       callbacks, identities, request, sealed, profiles, results
+from store.subject_request
+order by received_ms, id
+"""
+ADD = """
+insert into store.subject_request (
+    id, type, regulation, status, submitted_ms, received_ms, due_ms, finished_ms, group_id,
+    callbacks, identities, request, sealed, profiles, results
+)
+values (
+    $id, $type, $regulation, $status, $submitted_ms, $received_ms, $due_ms, $finished_ms, $group_id,
+    $callbacks, $identities, $request, $sealed, $profiles, $results
+)
+"""
+SET_STATUS = """
+update store.subject_request
+set status = $status, finished_ms = $finished_ms
+where id in (select unnest($ids::varchar[]))
+"""
+COMPLETE = """
+update store.subject_request
+set status = 'completed', finished_ms = $now_ms, profiles = $profiles, results = $results
+where id = $id
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The record of a request, as the store keeps it (schema.sql).
-
-    told_by: servers that may still tell of who was erased just now.
-    """
+    """The record of a request, as the store has it (schema.sql)."""
 
     id: str
+    """The id that the request came with."""
     type: str
+    """What is asked for: access, portability or erasure."""
     regulation: str
+    """The law that it names."""
     status: str
+    """pending, in_progress, completed or cancelled."""
     submitted_ms: int
+    """When the person asked, by the request."""
     received_ms: int
+    """When it came into the store."""
     due_ms: int
+    """When it is carried out."""
     finished_ms: int | None
+    """When it was completed or cancelled."""
     group_id: str | None
+    """The group that it belongs to."""
     callbacks: list[str]
+    """The addresses that want to hear of its status."""
     identities: str | None
+    """The identities by which it names the person, as JSON; None once they were erased."""
     request: str | None
+    """The request as it came, in base64."""
     sealed: str
+    """A hash of the identities, by which the same request is known again."""
     profiles: int | None
+    """How many profiles it reached."""
     results: str | None
+    """The file with the answer."""
     told_by: tuple[Teller, ...] | None = None
+    """Servers that may still answer with those who were erased just now."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the status as OpenDSR tells it."""
+        """Return the status as OpenDSR states it."""
+        told_by = {}
+        if self.told_by is not None:
+            told_by = {"still_told_by": [teller.as_json() for teller in self.told_by]}
+        finished_ms = self.finished_ms
         return {
             "controller_id": CONTROLLER,
             "subject_request_id": self.id,
             "subject_request_type": self.type,
             "regulation": self.regulation,
             "request_status": self.status,
-            "submitted_time": _told(self.submitted_ms),
-            "received_time": _told(self.received_ms),
-            "expected_completion_time": _told(self.due_ms),
-            "completed_time": _told(self.finished_ms) if self.finished_ms is not None else None,
+            "submitted_time": _utc(self.submitted_ms),
+            "received_time": _utc(self.received_ms),
+            "expected_completion_time": _utc(self.due_ms),
+            "completed_time": _utc(finished_ms) if finished_ms is not None else None,
             "group_id": self.group_id,
             "status_callback_urls": self.callbacks,
             "api_version": VERSION,
             "results_url": self.results,
             "profiles": self.profiles,
             "encoded_request": self.request,
-            **(
-                {}
-                if self.told_by is None
-                else {"still_told_by": [one.as_json() for one in self.told_by]}
-            ),
+            **told_by,
         }
 
+    def is_due(self, now_ms: int) -> bool:
+        """Return whether it is to be carried out."""
+        return self.status in ("pending", "in_progress") and self.due_ms <= now_ms
 
-def _told(ms: int) -> str:
+
+def _utc(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -113,34 +156,31 @@ def access(
 ) -> dict[str, Value]:
     """Return everything held about one person (access.access_document).
 
-    who: an identity type (or mpid, any) and value.
-
-    Raises NobodyFound, UsageError where several are meant, InputRefused where a device alone means
-    somebody known.
+    who: an identity type (or mpid, any) and value. Raises NobodyFound, UsageError where several are
+    meant, InputRefused where a device alone means somebody known.
     """
     with _open(store_path, wait_s) as store:
         profiles = profiles_of(store, every=True)
-        meant = meant_by(profiles, *who, pick=pick, every=every)
-        if not meant.profiles:
-            if meant.protected:
-                raise InputRefused(
-                    f"the {meant.kind} {meant.value} is a device of somebody known: alone it reaches nobody",
-                    "name the person by a login identity, or by --mpid",
-                )
-            gone = _were_erased(store, meant)
-            raise NobodyFound(
-                f"nobody has the {'identity or MPID' if meant.kind == 'any' else meant.kind} {meant.value}",
-                "they were erased" if gone else "",
+        name = meant_by(profiles, *who, pick=pick, every=every)
+        if name.profiles:
+            query = (name.kind, name.value)
+            return access_document(profiles, name.profiles, query, _now(now_ms))
+        if name.protected:
+            raise InputRefused(
+                f"the {name.kind} {name.value} is a device of somebody known:"
+                " alone it reaches nobody",
+                "name the person by a login identity, or by --mpid",
             )
-        return access_document(profiles, meant.profiles, (meant.kind, meant.value), _now(now_ms))
+        raise NobodyFound(
+            f"nobody has the {named(name.kind)} {name.value}",
+            "they were erased" if _were_erased(store, name) else "",
+        )
 
 
-def _were_erased(store: OpenStore, meant: Meant) -> bool:
-    """Say whether somebody was erased, as far as that can be known without the key of those who
-    stay out.
-    """
+def _were_erased(store: OpenStore, name: Meant) -> bool:
+    """Return whether somebody was erased; False without the key of those who stay out."""
     with contextlib.suppress(StoreUnusable):
-        return bool(suppressed_among(store, [meant]))
+        return bool(suppressed_among(store, [name]))
     return False
 
 
@@ -161,7 +201,7 @@ def _open(path: Path, wait_s: float, *, write: bool = False) -> Iterator[OpenSto
 
 
 def submit(store_path: Path, file: Path, *, wait_s: float = 0, now_ms: int | None = None) -> Record:
-    """Take a request of a file in.
+    """Take in the request of a file.
 
     Raises InputRefused for what is no request, and for one that is there already.
     """
@@ -179,256 +219,239 @@ def submit(store_path: Path, file: Path, *, wait_s: float = 0, now_ms: int | Non
             "for example 2026-11-23T18:30:00Z",
         )
     with _open(store_path, wait_s, write=True) as store:
-        secret = store.meta("secret")
-        hashes = sorted(
-            f"{hash_of(secret, '', kind, key_of(BY_NAME[kind], value)):032x}"
-            if kind in BY_NAME
-            else hashlib.md5(f"{secret}:{value}".encode(), usedforsecurity=False).hexdigest()
-            for kind, value in request.identities
-        )
-        sealed = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
-        for one in _records(store):
-            if one.id == request.id:
-                raise InputRefused(
-                    f"{file}: the request {request.id} is there already: {one.status}"
-                )
-            if (
-                one.sealed == sealed
-                and one.type == request.type
-                and one.status in ("pending", "in_progress")
-            ):
-                raise InputRefused(
-                    f"{file}: the same {one.type} is {one.status} already, as {one.id}",
-                    f"profilectl privacy show {one.id}",
-                )
-        found = Record(
-            request.id,
-            request.type,
-            request.regulation,
-            "pending",
-            request.submitted_ms,
-            received_ms,
-            request.due_ms(received_ms),
-            None,
-            request.group_id,
-            list(request.callbacks),
-            json.dumps(request.identities, ensure_ascii=False),
-            base64.b64encode(text.encode()).decode(),
-            sealed,
-            None,
-            None,
-        )
+        record = _record(request, text, received_ms, secret=store.meta("secret"))
+        for earlier in _records(store):
+            _check_new(record, earlier, file)
+        columns = [field.name for field in fields(Record) if field.name != "told_by"]
         with store.transaction():
-            store.scratch.run(
-                f"insert into store.subject_request ({', '.join(COLUMNS)}) values ({', '.join(f'${name}' for name in COLUMNS)})",
-                {name: getattr(found, name) for name in COLUMNS},
-            )
-        return found
+            store.scratch.run(ADD, {name: getattr(record, name) for name in columns})
+        return record
 
 
-def _records(
-    store: OpenStore, where: str = "", bound: dict[str, Any] | None = None
-) -> list[Record]:
-    rows = store.scratch.rows(
-        f"select {', '.join(COLUMNS)} from store.subject_request {where} order by received_ms, id",
-        bound,
+def _record(request: SubjectRequest, text: str, received_ms: int, *, secret: str) -> Record:
+    """Return the record of a new request. text: the document that it was read from."""
+    hashes = sorted(
+        f"{hash_of(secret, '', kind, key_of(BY_NAME[kind], value)):032x}"
+        if kind in BY_NAME
+        else hashlib.md5(f"{secret}:{value}".encode(), usedforsecurity=False).hexdigest()
+        for kind, value in request.identities
     )
-    return [Record(*row) for row in rows]
+    return Record(
+        id=request.id,
+        type=request.type,
+        regulation=request.regulation,
+        status="pending",
+        submitted_ms=request.submitted_ms,
+        received_ms=received_ms,
+        due_ms=request.due_ms(received_ms),
+        finished_ms=None,
+        group_id=request.group_id,
+        callbacks=list(request.callbacks),
+        identities=json.dumps(request.identities, ensure_ascii=False),
+        request=base64.b64encode(text.encode()).decode(),
+        sealed=hashlib.sha256(" ".join(hashes).encode()).hexdigest(),
+        profiles=None,
+        results=None,
+    )
+
+
+def _check_new(record: Record, earlier: Record, file: Path) -> None:
+    """Check that a request is another than one of the store. Raises InputRefused."""
+    if earlier.id == record.id:
+        raise InputRefused(f"{file}: the request {record.id} is there already: {earlier.status}")
+    is_open = earlier.status in ("pending", "in_progress")
+    if is_open and earlier.sealed == record.sealed and earlier.type == record.type:
+        raise InputRefused(
+            f"{file}: the same {earlier.type} is {earlier.status} already, as {earlier.id}",
+            f"profilectl privacy show {earlier.id}",
+        )
+
+
+def _records(store: OpenStore) -> list[Record]:
+    """Return the requests, oldest first."""
+    return [Record(*row) for row in store.scratch.rows(RECORDS)]
 
 
 def records(store_path: Path, *, group: str | None = None, wait_s: float = 0) -> list[Record]:
-    """Return the requests, oldest first; group: only those of a group_id. Raises UsageError where
-    there is none of it.
+    """Return the requests, oldest first.
+
+    group: only those of a group_id. Raises UsageError where there is none of it.
     """
     with _open(store_path, wait_s) as store:
-        found = _records(
-            store, "where group_id = $group" if group else "", {"group": group} if group else None
-        )
-        if group and not found:
-            known = sorted({one.group_id for one in _records(store) if one.group_id})
-            raise no_such("group of requests", group, known, option="--group")
-        return found
+        every = _records(store)
+        if not group:
+            return every
+        of_group = [record for record in every if record.group_id == group]
+        if not of_group:
+            groups = sorted({record.group_id for record in every if record.group_id})
+            raise no_such("group of requests", group, groups, option="--group")
+        return of_group
 
 
 def record_of(store_path: Path, name: str, *, wait_s: float = 0) -> Record:
     """Return one request. Raises UsageError where there is none of that id."""
     with _open(store_path, wait_s) as store:
-        return _one(store, name)
+        return _record_of(store, name)
 
 
-def _one(store: OpenStore, name: str) -> Record:
-    found = _records(store, "where id = $id", {"id": name.lower()})
-    if not found:
-        raise no_such(
-            "request",
-            name,
-            [one.id for one in _records(store, "", None)],
-            lists="profilectl privacy requests",
-        )
-    return found[0]
+def _record_of(store: OpenStore, name: str) -> Record:
+    every = {record.id: record for record in _records(store)}
+    record = every.get(name.lower())
+    if record is None:
+        raise no_such("request", name, list(every), lists="profilectl privacy requests")
+    return record
 
 
 def cancel(store_path: Path, name: str, *, wait_s: float = 0, now_ms: int | None = None) -> Record:
     """Cancel a request. Raises InputRefused for one that is not pending any more."""
     with _open(store_path, wait_s, write=True) as store:
-        one = _one(store, name)
-        if one.status != "pending":
+        record = _record_of(store, name)
+        if record.status != "pending":
             raise InputRefused(
-                f"the request {one.id} is {one.status}: only a pending one can be cancelled"
+                f"the request {record.id} is {record.status}: only a pending one can be cancelled"
             )
         with store.transaction():
-            _set(store, [one.id], "cancelled", _now(now_ms))
-        return _one(store, name)
+            _set_status(store, [record.id], "cancelled", finished_ms=_now(now_ms))
+        return _record_of(store, name)
 
 
-def _set(
-    store: OpenStore, names: Sequence[str], status: str, finished_ms: int | None = None
+def _set_status(
+    store: OpenStore, ids: Sequence[str], status: str, *, finished_ms: int | None = None
 ) -> None:
-    store.scratch.run(
-        "update store.subject_request set status = $status, finished_ms = $finished where id in (select unnest($ids::varchar[]))",
-        {"status": status, "finished": finished_ms, "ids": list(names)},
-    )
+    bound = {"status": status, "finished_ms": finished_ms, "ids": list(ids)}
+    store.scratch.run(SET_STATUS, bound)
 
 
 def carry_out(
     store_path: Path,
     folder: Path,
-    write: Callable[[Path, str, dict[str, Any]], list[Path]],
+    write: Writer,
     *,
     wait_s: float = 0,
     servers_s: float = WAIT_S,
     now: int | str | None = None,
 ) -> list[Record]:
-    """Carry out every request that is due, and forget records of more than a year ago; return those
-    that were finished.
+    """Carry out every request that is due, and forget records of more than a year ago.
 
-    folder: where answers are written; write makes the files of one (folder, id, document) and
-    returns them. All erasures are one: the store is written anew once. Stopped in between, it goes
-    on where it was. servers_s: how long to wait until no server tells of the erased any more; now:
-    the time, in milliseconds or as a text.
+    folder: where answers are written; write: writes the files of one; servers_s: how long to wait
+    until no server answers with the erased any more; now: the time, in milliseconds or as a text.
+    All erasures are one: the store is written anew once. Stopped in between, it goes on where it
+    was. Return the requests that were finished.
     """
     check_named(folder)
     now_ms = time_ms("--now", now) if isinstance(now, str) else _now(now)
     keep_opt_outs(
         store_path, lambda profiles: _erased(profiles, now_ms), wait_s=wait_s, now_ms=now_ms
     )
-    with (
-        scratch_beside(store_path.absolute()) as scratch,
-        open_store(scratch, store_path, write=True, wait_s=wait_s) as store,
-    ):
+    with _open(store_path, wait_s, write=True) as store:
         store_id = store.meta("store_id")
-        # Their bytes go with a store that is written anew: a deleted row would lie in the file
-        # until others take its place.
-        old = [
-            one.id
-            for one in _records(
-                store,
-                "where finished_ms is not null and $now - finished_ms > $kept",
-                {"now": now_ms, "kept": KEPT_MS},
-            )
-        ]
-        due = _due(store, now_ms)
-        if any(one.type == "erasure" for one in due):
-            # refused before anything is done, where the list of those who stay out could not be
-            # added to
+        due = [record for record in _records(store) if record.is_due(now_ms)]
+        erasures = [record for record in due if record.type == "erasure"]
+        if erasures:
+            # Refused before anything is done, where the list of those who stay out could not be
+            # added to.
             guard_of(store)
         with store.transaction():
-            _set(store, [one.id for one in due], "in_progress")
+            _set_status(store, [record.id for record in due], "in_progress")
         profiles = profiles_of(store, every=True)
-        for one in due:
-            if one.type != "erasure":
-                _answer(store, profiles, one, folder, write, now_ms)
-        erasures = [one for one in due if one.type == "erasure"]
-        if erasures:
-            meant = [found for one in erasures for found in _reached(profiles, one)]
-            leaving = Leaving(
-                profiles,
-                meant,
-                allow_return=False,
-                now_ms=now_ms,
-                answered=[one.id for one in erasures],
-            )
-            leaving.forget_requests(old)
-            leaving.write()
-        elif old:
-            forget_requests(store, old)
+        for record in due:
+            if record.type != "erasure":
+                _answer(profiles, record, folder=folder, write=write, now_ms=now_ms)
+        _erase(profiles, erasures, now_ms)
     if not due:
         return []
     with (
         shown_after("what was due is done", "see profilectl privacy requests, once that is mended"),
         _open(store_path, max(wait_s, 10)) as store,
     ):
-        done = [_one(store, one.id) for one in due]
+        finished = [_record_of(store, record.id) for record in due]
     if not erasures:
-        return done
+        return finished
     told_by = tuple(still_told_by(store_path, store_id, servers_s))
-    return [replace(one, told_by=told_by) if one.type == "erasure" else one for one in done]
-
-
-def _answer(
-    store: OpenStore,
-    profiles: Profiles,
-    one: Record,
-    folder: Path,
-    write: Callable[[Path, str, dict[str, Any]], list[Path]],
-    now_ms: int,
-) -> None:
-    found = sorted({profile for meant in _reached(profiles, one) for profile in meant.profiles})
-    kinds = ", ".join(kind for kind, _ in json.loads(one.identities or "[]"))
-    folder.mkdir(mode=0o700, exist_ok=True)
-    sync_folder(folder.absolute().parent)
-    paths = write(
-        folder, one.id, access_document(profiles, found, (kinds, f"request {one.id}"), now_ms)
-    )
-    with store.transaction():
-        store.scratch.run(
-            "update store.subject_request set status = 'completed', finished_ms = $now, profiles = $profiles, results = $results where id = $id",
-            {"now": now_ms, "profiles": len(found), "results": str(paths[0]), "id": one.id},
-        )
-
-
-def _due(store: OpenStore, now_ms: int) -> list[Record]:
-    return _records(
-        store, "where status in ('pending', 'in_progress') and due_ms <= $now", {"now": now_ms}
-    )
-
-
-def _erased(profiles: Profiles, now_ms: int) -> list[int]:
-    """Return the profiles that the requests erase that are due."""
-    erasures = [one for one in _due(profiles.store, now_ms) if one.type == "erasure"]
     return [
-        profile
-        for one in erasures
-        for meant in _reached(profiles, one)
-        for profile in meant.profiles
+        replace(record, told_by=told_by) if record.type == "erasure" else record
+        for record in finished
     ]
 
 
-def _reached(profiles: Profiles, one: Record) -> list[Meant]:
-    """Return whom a request reaches: whom a batch with its identities would find, in each
-    environment (domain.md 14).
+def _erase(profiles: Profiles, erasures: Sequence[Record], now_ms: int) -> None:
+    """Erase the people of some requests, and forget records that are too old.
+
+    A deleted row would lie in the file until others take its place: so the store is written anew.
     """
-    identities = dict(json.loads(one.identities)) if one.identities else {}
+    store = profiles.store
+    old = [
+        record.id
+        for record in _records(store)
+        if record.finished_ms is not None and now_ms - record.finished_ms > KEPT_MS
+    ]
+    if erasures:
+        prepared = prepare_erasure(
+            profiles,
+            [name for record in erasures for name in _reached(profiles, record)],
+            allow_return=False,
+            now_ms=now_ms,
+            answered=[record.id for record in erasures],
+        )
+        prepared.forget_requests(old)
+        prepared.write()
+    elif old:
+        forget_requests(store, old)
+
+
+def _answer(
+    profiles: Profiles, record: Record, *, folder: Path, write: Writer, now_ms: int
+) -> None:
+    """Answer a request for access, and complete it."""
+    names = _reached(profiles, record)
+    people = sorted({profile for name in names for profile in name.profiles})
+    kinds = ", ".join(kind for kind, _ in json.loads(record.identities or "[]"))
+    folder.mkdir(mode=0o700, exist_ok=True)
+    sync_folder(folder.absolute().parent)
+    document = access_document(profiles, people, (kinds, f"request {record.id}"), now_ms)
+    paths = write(folder, record.id, document)
+    store = profiles.store
+    with store.transaction():
+        store.scratch.run(
+            COMPLETE,
+            {
+                "now_ms": now_ms,
+                "profiles": len(people),
+                "results": str(paths[0]),
+                "id": record.id,
+            },
+        )
+
+
+def _erased(profiles: Profiles, now_ms: int) -> list[int]:
+    """Return the profiles that the erasures erase that are due."""
+    return [
+        profile
+        for record in _records(profiles.store)
+        if record.type == "erasure" and record.is_due(now_ms)
+        for name in _reached(profiles, record)
+        for profile in name.profiles
+    ]
+
+
+def _reached(profiles: Profiles, record: Record) -> list[Meant]:
+    """Return whom a request reaches: those that a batch with its identities would find.
+
+    It looks in each environment (domain.md 14).
+    """
+    identities = dict(json.loads(record.identities)) if record.identities else {}
     if "mpid" in identities:
-        return [Meant("mpid", identities["mpid"], tuple(profiles.find("mpid", identities["mpid"])))]
-    reach = (
-        {
-            found
-            for environment in ENVIRONMENTS
-            if (found := identify(profiles, environment, identities).found) is not None
-        }
-        if identities
-        else set()
-    )
-    meant = []
+        mpid = identities["mpid"]
+        return [Meant("mpid", mpid, tuple(profiles.find("mpid", mpid)))]
+    resolved = {
+        identify(profiles, environment, identities).found
+        for environment in (ENVIRONMENTS if identities else ())
+    }
+    reach = tuple(profile for profile in resolved if profile is not None)
+    names = []
     for kind, value in identities.items():
         holders = profiles.find(kind, display(value))
-        meant.append(
-            Meant(
-                kind,
-                value,
-                tuple(one for one in holders if one in reach),
-                tuple(one for one in holders if one not in reach),
-            )
-        )
-    return [*meant, Meant("any", "", tuple(reach))] if reach else meant
+        reached = tuple(profile for profile in holders if profile in reach)
+        protected = tuple(profile for profile in holders if profile not in reach)
+        names.append(Meant(kind, value, profiles=reached, protected=protected))
+    return [*names, Meant("any", "", reach)] if reach else names

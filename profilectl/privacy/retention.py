@@ -1,4 +1,4 @@
-"""Retention, from outside: the clocks set and shown, and applied."""
+"""Retention: the clocks set and shown, and applied. Each function opens the store and closes it."""
 
 from __future__ import annotations
 
@@ -9,32 +9,43 @@ from typing import Any
 
 from profilectl.codes import UsageError
 from profilectl.privacy.carried_opt_outs import keep_opt_outs
-from profilectl.privacy.expiry import Ageing, make_stages
+from profilectl.privacy.expiry import make_stages, prepare_retention
 from profilectl.profiles.read_model import Profiles, profiles_of
-from profilectl.rules.retention import SETTINGS, check_clocks, clocks_of
+from profilectl.rules.retention import SETTINGS, Clocks, check_clocks, clocks_of
 from profilectl.store.attaching import must_exist
 from profilectl.store.history import time_ms
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
+from profilectl.store.store import OpenStore
 from profilectl.store.tellers import WAIT_S, Teller, still_told_by
+
+# Each time that retention was applied: the profiles that went, and the stubs that are still there.
+APPLIED = """
+select at_ms, profiles, (select count(*) from store.aged where aged.erasure = erasure.number)
+from store.erasure
+where kind = 'retention'
+order by number
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Aged:
-    """What applying retention did, or with dry_run would do.
-
-    stubs: profiles that lost what they had but who they are; gone: profiles that are not there any
-    more; rows: that went or were emptied, by the kind of table; told_by: servers that may still
-    tell of what went.
-    """
+    """What applying retention took away, or with dry_run would take."""
 
     dry_run: bool
+    """Whether nothing was written."""
     now_ms: int
+    """The time that the clocks were compared with."""
     stubs: int
+    """How many profiles lost all but who they are."""
     gone: int
+    """How many profiles are not there any more."""
     events: int
+    """How many events went."""
     rows: dict[str, int]
+    """How many rows went or were emptied, by the kind of table."""
     told_by: tuple[Teller, ...] = ()
+    """Servers that may still answer with what went."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the document of `retention apply --json`."""
@@ -45,27 +56,23 @@ class Aged:
             "gone": self.gone,
             "events": self.events,
             "rows": self.rows,
-            "still_told_by": [one.as_json() for one in self.told_by],
+            "still_told_by": [teller.as_json() for teller in self.told_by],
         }
 
 
 def retention_of(path: Path, *, wait_s: float = 0) -> dict[str, Any]:
-    """Return the clocks as stated (null: none), and when they were applied: how many profiles went,
-    and how many stubs were made that are still there.
-    """
+    """Return the clocks as they were set (null: none), and each time that they were applied."""
     must_exist(path)
     with (
         scratch_beside(path.absolute()) as scratch,
         open_store(scratch, path, wait_s=wait_s) as store,
     ):
-        stated = store.settings().stated
-        applied = scratch.rows(
-            "select at_ms, profiles, (select count(*) from store.aged where aged.erasure = erasure.number) from store.erasure where kind = 'retention' order by number"
-        )
+        settings = store.settings().stated
         return {
-            **{name.partition(".")[2]: stated.get(name) for name in SETTINGS},
+            **{name.partition(".")[2]: settings.get(name) for name in SETTINGS},
             "applied": [
-                {"at_ms": at_ms, "gone": gone, "stubs": stubs} for at_ms, gone, stubs in applied
+                {"at_ms": at_ms, "gone": profiles, "stubs": stubs}
+                for at_ms, profiles, stubs in scratch.rows(APPLIED)
             ],
         }
 
@@ -73,20 +80,20 @@ def retention_of(path: Path, *, wait_s: float = 0) -> dict[str, Any]:
 def set_retention(
     path: Path, changes: dict[str, int | bool | None], *, wait_s: float = 0
 ) -> dict[str, Any]:
-    """Change clocks: the name of a setting -> days (None: no clock), or whether lifetime profiles
-    are on; return all.
+    """Change clocks and return all.
 
+    changes: the name of a setting -> days (None: no clock), or whether lifetime profiles are on.
     Raises UsageError where a profile would live longer than it is kept.
     """
     with (
         scratch_beside(path.absolute()) as scratch,
         open_store(scratch, path, write=True, create=True, wait_s=wait_s) as store,
     ):
-        stated = {**store.settings().stated, **changes}
-        stated = {name: value for name, value in stated.items() if value is not None}
-        check_clocks(stated)
+        changed = {**store.settings().stated, **changes}
+        settings = {name: value for name, value in changed.items() if value is not None}
+        check_clocks(settings)
         with store.transaction():
-            store.put_settings(stated)
+            store.put_settings(settings)
     return retention_of(path, wait_s=wait_s)
 
 
@@ -100,21 +107,15 @@ def apply_retention(
 ) -> Aged:
     """Take away what is beyond its clock.
 
-    now: the time, in milliseconds or as a text; servers_s: how long to wait until no server tells
-    of it any more. Raises UsageError where no clock is set, StoreBusy, StoreUnusable; then the
-    store is as before.
+    now: the time, in milliseconds or as a text; servers_s: how long to wait until no server
+    answers with it any more. Raises UsageError where no clock is set, StoreBusy, StoreUnusable;
+    then the store is as before.
     """
     must_exist(path)
-    now_ms = (
-        time_ms("--now", now)
-        if isinstance(now, str)
-        else now
-        if now is not None
-        else time.time_ns() // 1_000_000
-    )
+    now_ms = _now_ms(now)
     keep_opt_outs(
         path,
-        lambda profiles: _gone(profiles, now_ms),
+        lambda profiles: _beyond_retention(profiles, now_ms),
         wait_s=wait_s,
         now_ms=now_ms,
         dry_run=dry_run,
@@ -123,31 +124,44 @@ def apply_retention(
         scratch_beside(path.absolute()) as scratch,
         open_store(scratch, path, write=not dry_run, wait_s=wait_s, upgrade=not dry_run) as store,
     ):
-        clocks = clocks_of(store.settings().stated)
-        if clocks.lifetime_ms is None and clocks.retention_ms is None:
-            raise UsageError(
-                "no clock is set: everything is kept",
-                "profilectl retention set --lifetime-days 90 --retention-days 730",
-            )
-        ageing = Ageing(profiles_of(store, every=True), clocks, now_ms=now_ms)
+        clocks = _clocks_set(store)
+        prepared = prepare_retention(profiles_of(store, every=True), clocks, now_ms=now_ms)
         store_id = store.meta("store_id")
-        writes = ageing.anything() and not dry_run
+        writes = prepared.anything() and not dry_run
         if writes:
-            ageing.write()
-        done = Aged(
-            dry_run,
-            now_ms,
-            ageing.stubs,
-            len(ageing.outcome.profiles),
-            ageing.events,
-            ageing.outcome.tables,
+            prepared.write()
+        outcome = prepared.erased.outcome
+        aged = Aged(
+            dry_run=dry_run,
+            now_ms=now_ms,
+            stubs=prepared.stubs,
+            gone=len(outcome.profiles),
+            events=prepared.events,
+            rows=outcome.tables,
         )
-    return (
-        replace(done, told_by=tuple(still_told_by(path, store_id, servers_s))) if writes else done
-    )
+    if not writes:
+        return aged
+    return replace(aged, told_by=tuple(still_told_by(path, store_id, servers_s)))
 
 
-def _gone(profiles: Profiles, now_ms: int) -> list[int]:
+def _now_ms(now: int | str | None) -> int:
+    if isinstance(now, str):
+        return time_ms("--now", now)
+    return now if now is not None else time.time_ns() // 1_000_000
+
+
+def _clocks_set(store: OpenStore) -> Clocks:
+    """Return the clocks of a store. Raises UsageError where none is set."""
+    clocks = clocks_of(store.settings().stated)
+    if clocks.lifetime_ms is None and clocks.retention_ms is None:
+        raise UsageError(
+            "no clock is set: everything is kept",
+            "profilectl retention set --lifetime-days 90 --retention-days 730",
+        )
+    return clocks
+
+
+def _beyond_retention(profiles: Profiles, now_ms: int) -> list[int]:
     """Return the profiles beyond the clock of retention."""
     clocks = clocks_of(profiles.store.settings().stated)
     return [] if clocks.retention_ms is None else make_stages(profiles, clocks, now_ms)

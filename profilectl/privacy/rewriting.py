@@ -1,72 +1,80 @@
-"""A store written anew of what stays of each table (copies.py), counted before it takes the place
-of the old one.
-"""
+"""A store is written anew with what stays of each table, and put in the place of the old one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from profilectl.audiences.refresh import RefreshRequest, refresh_store
 from profilectl.codes import StoreUnusable
-from profilectl.rules.sql.quoting import quote_identifier, quote_text
+from profilectl.privacy.stays import Rewriting, Stays
+from profilectl.reading.statements import count_rows
+from profilectl.rules.sql.quoting import quote_identifier
 from profilectl.store.copies import put_in_place, rewrite_store
 from profilectl.store.scratch import Scratch, attaching
 from profilectl.store.store import OpenStore, columns_of
 
+RECORDS = [("id", "VARCHAR")]
+OTHER_RECORDS = """
+select *
+from stored
+where id not in (select id from forgotten_record)
+"""
+# Rows are added to these tables in the same go, so their counts say nothing.
+UNCOUNTED = ("erasure", "erased_row", "suppressed", "aged")
 
-def forget_requests(store: OpenStore, names: Sequence[str]) -> None:
-    """Take the records of requests out of a store that is attached for writing, so that no byte of
-    them is left in its file. Raises StoreUnusable; then the store is as before.
+
+def forget_requests(store: OpenStore, ids: Sequence[str]) -> None:
+    """Write a store that is attached for writing anew, without the records of some requests.
+
+    No byte of them is left in its file. Raises StoreUnusable; then the store is as before.
     """
-    write_anew(
-        store,
-        {"subject_request": without_requests("select * from store.subject_request", names)},
-        {"subject_request": len(names)},
-    )
+    rewriting = Rewriting(store.scratch)
+    rewriting.add(without_requests(store.scratch, ids))
+    write_anew(store, rewriting)
 
 
-def without_requests(select: str, names: Sequence[str]) -> str:
-    """Return the SELECT of the records of requests but those of some ids."""
-    return f"select * from ({select}) where id not in ({', '.join(map(quote_text, names))})"
+def without_requests(scratch: Scratch, ids: Sequence[str]) -> list[Stays]:
+    """Return what stays of the records of requests once some are forgotten."""
+    if not ids:
+        return []
+    scratch.load("forgotten_record", RECORDS, [(record_id,) for record_id in ids])
+    return [Stays("subject_request", OTHER_RECORDS)]
 
 
 def write_anew(
-    store: OpenStore,
-    stays: Mapping[str, str],
-    gone: Mapping[str, int],
-    *,
-    refreshed_ms: int | None = None,
-    lost: bool = False,
+    store: OpenStore, rewriting: Rewriting, *, refreshed_ms: int | None = None, lost: bool = False
 ) -> None:
     """Write what stays of each table and put it in the place of the store.
 
-    gone: how many rows of each are not in it. refreshed_ms: the time at which what is stale is
-    computed anew before; None: nothing is. lost: as refresh.Asked has it.
+    refreshed_ms: the time at which what is stale is computed anew before; None: nothing is. lost:
+    as RefreshRequest has it. Raises StoreUnusable; then the store is as before.
     """
-    made = rewrite_store(store.scratch, store.path, store.scratch.folder, stays)
-    _verify(store.scratch, made, gone)
+    scratch = store.scratch
+    rewritten = rewrite_store(scratch, store.path, scratch.folder, rewriting.selects)
+    _verify(rewriting, rewritten)
     if refreshed_ms is not None:
-        refresh_store(made, now_ms=refreshed_ms, asked=RefreshRequest(lost=lost))
-    put_in_place(store.scratch, made, store.path)
+        refresh_store(rewritten, now_ms=refreshed_ms, asked=RefreshRequest(lost=lost))
+    put_in_place(scratch, rewritten, store.path)
 
 
-def _verify(scratch: Scratch, made: Path, gone: Mapping[str, int]) -> None:
-    """See that the new file has all that stays: a row too few would be lost for good."""
-    scratch.run(attaching(made, "rewritten", write=False))
+def _verify(rewriting: Rewriting, rewritten: Path) -> None:
+    """Check that the new file has all that stays: a row too few would be lost for good."""
+    scratch = rewriting.scratch
+    scratch.run(attaching(rewritten, "rewritten", write=False))
     try:
         for table in columns_of(scratch):
-            if table in ("erasure", "erased_row", "suppressed", "aged"):
+            if table in UNCOUNTED:
                 continue
-            name = quote_identifier(table)
-            before, after = (
-                scratch.row(f"select count(*) from {base}.{name}")[0]
-                for base in ("store", "rewritten")
-            )
-            if after != before - gone.get(table, 0):
+            before, after = (_count(scratch, base, table) for base in ("store", "rewritten"))
+            if after != before - rewriting.rows_lost.get(table, 0):
                 raise StoreUnusable(
                     f"the store written anew lacks rows of {table}",
                     "please report it; the store is as before",
                 )
     finally:
         scratch.run("detach rewritten")
+
+
+def _count(scratch: Scratch, base: str, table: str) -> int:
+    return count_rows(scratch, f"select * from {base}.{quote_identifier(table)}")

@@ -1,72 +1,120 @@
-"""Who was erased and stays out, asked for by an identity; and let in again."""
+"""Those who were erased and stay out: asked for by an identity, and let in again."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from profilectl.importing.suppression import DIGITS_TYPE, FINGERPRINT, guard_of, is_keyed
-from profilectl.privacy.erased import Meant, load_hashes
+from profilectl.importing.suppression import DIGITS_TYPE, FINGERPRINT, guard_of
+from profilectl.privacy.erased import load_hashes
+from profilectl.privacy.meant import Meant
 from profilectl.privacy.rewriting import write_anew
+from profilectl.privacy.stays import Rewriting, Stays
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME, display, key_of
 from profilectl.rules.sql.identities import MPID_TYPE, hash_of, mpid_hash_of
-from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.store import OpenStore, who
+
+LIFTED = "lifted"
+"""What the history calls it when people are let in again."""
+ACT = [("number", "INTEGER"), ("kind", "VARCHAR"), ("at_ms", "BIGINT"), ("made_by", "VARCHAR")]
+NAMES = [("name", "VARCHAR")]
+
+# All identities of the people of whom one is lifted; their MPIDs stay out for good.
+LIFTED_ROWS = """
+select rowid as place, hash, type
+from store.suppressed
+where type <> $mpid
+  and until is null
+  and (person, erasure) in (
+    select (person, erasure)
+    from store.suppressed
+    where hash in (select hash from lifted)
+  )
+"""
+LIFTED_IDENTITIES = """
+select count(distinct hash)
+from lifted_row
+where type <> $digits
+"""
+LIFT = """
+update store.suppressed
+set until = $until
+where rowid in (select place from lifted_row)
+"""
+WRITE_DOWN = """
+insert into store.erasure
+values ($number, $kind, $at_ms, $made_by, 0, 0)
+"""
+
+IDENTITIES_OUT = """
+select count(distinct hash)
+from store.suppressed
+where until is null and type not in ($mpid, $digits)
+"""
+NOBODY_OUT = "select * from stored where false"
+META_WITHOUT_KEY = "select * from stored where name not in (select name from forgotten_meta)"
+WITH_LIFTING = """
+select * from stored
+union all
+select act.number, act.kind, act.at_ms, act.made_by, 0, 0
+from this_lifting as act
+"""
+
+SUPPRESSED_AMONG = """
+select distinct profile
+from asked_hash
+where hash in (select hash from store.suppressed where until is null)
+order by profile
+"""
 
 
 def lift(store: OpenStore, kind: str, value: str, *, now_ms: int) -> int:
-    """Let people who were erased come back, in one transaction; return how many identities were
-    lifted.
+    """Let people who were erased come back, in one transaction.
 
     Their rows that have arrived already stay out, should they be made again; their MPIDs are not
-    used again.
+    used again. Return how many identities were lifted.
     """
     guard = guard_of(store)
     if guard is None:
         return 0
-    hashes = {guard.of(digest) for digest in _hashes_of(store.meta("secret"), kind, value)}
     scratch = store.scratch
-    load_hashes(scratch, "lifted", [(0, 0, one) for one in hashes])
-    theirs = f"type <> {MPID_TYPE} and until is null and (person, erasure) in (select (person, erasure) from store.suppressed where hash in (select hash from lifted))"
-    count = int(
-        scratch.row(
-            f"select count(distinct hash) from store.suppressed where {theirs} and type <> {DIGITS_TYPE}"
-        )[0]
-    )
+    hashes = {guard.of(digest) for digest in _hashes_of(store.meta("secret"), kind, value)}
+    load_hashes(scratch, "lifted", [(0, 0, digest) for digest in hashes])
+    scratch.make("lifted_row", LIFTED_ROWS, {"mpid": MPID_TYPE})
+    count = int(scratch.row(LIFTED_IDENTITIES, {"digits": DIGITS_TYPE})[0])
     if count:
+        act = {"number": store.next_erasure(), "kind": LIFTED, "at_ms": now_ms, "made_by": who()}
         with store.transaction():
-            scratch.run(
-                f"update store.suppressed set until = {store.next_import()[1]} where {theirs}"
-            )
-            scratch.run(
-                "insert into store.erasure values ($number, 'lifted', $at, $who, 0, 0)",
-                {"number": store.next_erasure(), "at": now_ms, "who": who()},
-            )
+            scratch.run(LIFT, {"until": store.next_import()[1]})
+            scratch.run(WRITE_DOWN, act)
     return count
 
 
 def lift_everybody(store: OpenStore, *, now_ms: int) -> int:
-    """Write a store that is attached for writing anew without the list of those who stay out, and
-    without a need of its key; return how many identities it had. Raises StoreUnusable; then the
-    store is as before.
+    """Write a store anew without the list of those who stay out, and without a need of its key.
+
+    It is attached for writing. Return how many identities the list had. Raises StoreUnusable; then
+    the store is as before.
     """
-    count = int(
-        store.scratch.row(
-            f"select count(distinct hash) from store.suppressed where until is null and type not in ({MPID_TYPE}, {DIGITS_TYPE})"
-        )[0]
+    scratch = store.scratch
+    types = {"mpid": MPID_TYPE, "digits": DIGITS_TYPE}
+    count = int(scratch.row(IDENTITIES_OUT, types)[0])
+    scratch.load("this_lifting", ACT, [(store.next_erasure(), LIFTED, now_ms, who())])
+    scratch.load("forgotten_meta", NAMES, [(FINGERPRINT,)])
+    rewriting = Rewriting(scratch)
+    rewriting.add(
+        [
+            Stays("suppressed", NOBODY_OUT),
+            Stays("meta", META_WITHOUT_KEY),
+            Stays("erasure", WITH_LIFTING, rows_lost=0),
+        ]
     )
-    made_by = quote_text(who())
-    stays = {
-        "suppressed": "select * from store.suppressed where false",
-        "meta": f"select * from store.meta where name <> {quote_text(FINGERPRINT)}",
-        "erasure": f"select * from store.erasure union all select {store.next_erasure()}, 'lifted', {now_ms}, {made_by}, 0, 0",
-    }
-    write_anew(store, stays, {"meta": int(is_keyed(store))})
+    write_anew(store, rewriting)
     return count
 
 
-def suppressed_among(store: OpenStore, asked: Sequence[Meant]) -> list[Meant]:
-    """Return those identities and MPIDs that are of somebody erased, who stays out.
+def suppressed_among(store: OpenStore, names: Sequence[Meant]) -> list[Meant]:
+    """Return those identities and MPIDs that are of somebody erased who stays out.
 
     Raises StoreUnusable as guard_of does.
     """
@@ -75,24 +123,21 @@ def suppressed_among(store: OpenStore, asked: Sequence[Meant]) -> list[Meant]:
         return []
     rows = [
         (place, 0, guard.of(digest))
-        for place, one in enumerate(asked)
-        for digest in _hashes_of(secret, one.kind, one.value)
+        for place, name in enumerate(names)
+        for digest in _hashes_of(secret, name.kind, name.value)
     ]
     load_hashes(store.scratch, "asked_hash", rows)
-    found = store.scratch.rows(
-        "select distinct profile from asked_hash where hash in (select hash from store.suppressed where until is null) order by profile"
-    )
-    return [asked[place] for (place,) in found]
+    return [names[place] for (place,) in store.scratch.rows(SUPPRESSED_AMONG)]
 
 
 def _hashes_of(secret: str, kind: str, value: str) -> set[int]:
     """Return the hashes of an identity or an MPID ("any": of each type) in every environment."""
-    kinds = [kind] if kind in BY_NAME else list(BY_NAME) if kind == "any" else []
-    found = {
-        hash_of(secret, environment, one, key_of(BY_NAME[one], display(value)))
+    kinds: Iterable[str] = [kind] if kind in BY_NAME else list(BY_NAME) if kind == "any" else []
+    hashes = {
+        hash_of(secret, environment, name, key_of(BY_NAME[name], display(value)))
         for environment in ENVIRONMENTS
-        for one in kinds
+        for name in kinds
     }
     if kind == "mpid" or (kind == "any" and value.removeprefix("-").isdecimal()):
-        found |= {mpid_hash_of(secret, environment, int(value)) for environment in ENVIRONMENTS}
-    return found
+        hashes |= {mpid_hash_of(secret, environment, int(value)) for environment in ENVIRONMENTS}
+    return hashes

@@ -15,19 +15,9 @@ from profilectl.profiles.activity import Activity
 from profilectl.profiles.activity_json import members, standing_json
 from profilectl.profiles.played import activities
 from profilectl.profiles.read_model import Profiles, profiles_of
-from profilectl.reading.explain import (
-    Apart,
-    Explained,
-    Identified,
-    Link,
-    RowFate,
-    apart,
-    chain,
-    explain_attribute,
-    explain_row,
-    identify,
-    rules_in_force,
-)
+from profilectl.reading.explain import Explained, explain_attribute, rules_in_force
+from profilectl.reading.identity_chain import Apart, Identified, Link, apart, chain, identify
+from profilectl.reading.row_fate import RowFate, explain_row
 from profilectl.rules.batch import attribute_key
 from profilectl.rules.feed import workspaces_of
 from profilectl.rules.text.naming import no_such

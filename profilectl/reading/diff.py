@@ -7,19 +7,23 @@ segments were laid together since.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from profilectl.codes import InputRefused
 from profilectl.profiles.read_model import Profiles
+from profilectl.reading.statements import over, over_each, rows_of, union
 from profilectl.rules.identity import BY_NAME, CODE
 from profilectl.rules.sql.identities import environment_name, identity_hash, key
 from profilectl.rules.sql.quoting import quote_text
-from profilectl.rules.sql.values import DELETED, held_as_json
+from profilectl.rules.sql.values import held_as_json
 from profilectl.store.history import history_of, no_import
 from profilectl.store.segments import IMPORT_FILES, known_loose, known_mpids, known_rows
 from profilectl.store.store import OpenStore
 
+# What can become of a profile, in the order in which it is shown, and what takes it back.
 REVERSE = {
     "created": "gone",
     "gone": "created",
@@ -31,38 +35,244 @@ REVERSE = {
     "changed": "changed",
     "deleted": "set",
 }
-"""What can become of a profile, in the order in which it is told, and what takes it back."""
 CHANGES = tuple(REVERSE)
 STRETCH = 200_000
-"""So many arrivals' worth of profiles are compared at once."""
+"""How many arrivals' worth of profiles are compared at once."""
 BLOCK = 20_000
+"""How many changes are fetched at once."""
+QUOTED = re.compile("'[^']*'")
+"""A text within a statement."""
+
+ARRIVALS = "select arrivals from store.import order by number"
+ROWS_TOUCHED = """
+select profile
+from stored
+where profile between $low and $high and arrival >= $start and arrival < $end
+"""
+OTHERS_TOUCHED = """
+select profile
+from (
+    select profile, arrival from store.removed
+    union all
+    select destination, arrival from store.alias
+)
+where profile between $low and $high and arrival >= $start and arrival < $end
+"""
+TOUCHED = "select distinct profile from touched"
+TOUCHED_AMONG = """
+select distinct profile
+from touched
+where profile in (select unnest($only::bigint[]))
+"""
+
+# Changes have these columns: profile, change, what, value, before, after, arrival (of the row that
+# made the change), brought (arrival of the row that had once brought an identity that was lost).
+NO_CHANGES = """
+select 0::bigint as profile, '' as change, '' as what, '' as value, '' as before, '' as after,
+       0::bigint as arrival, null::bigint as brought
+where false
+"""
+CREATED = """
+select profile, 'created', '', '', null, null, profile, null
+from diff_profile
+where profile >= $start
+"""
+ALIASED = """
+select alias.destination, 'aliased', '', named.mpid::varchar, null, null, alias.arrival, null
+from store.alias as alias
+join named on named.profile = alias.source
+where alias.arrival >= $start
+  and alias.arrival < $end
+  and alias.destination in (select profile from diff_profile)
+"""
+GAINED = """
+select profile, 'identity-added', {columns}, value, null, null, arrival, null
+from later
+where not exists (
+    select 1
+    from earlier
+    where earlier.profile = later.profile and earlier.key = later.key
+)
+"""
+LOST = """
+select profile, 'identity-removed', {columns}, value, null, null,
+       (
+           select max(removed.arrival)
+           from store.removed as removed
+           where removed.profile = earlier.profile
+             and removed.type = earlier.type
+             and removed.hash = earlier.hash
+             and removed.arrival >= $start
+             and removed.arrival < $end
+       ),
+       arrival
+from earlier
+where not exists (
+    select 1
+    from later
+    where later.profile = earlier.profile and later.key = earlier.key
+)
+"""
+# The identities of a type that profiles had before the span, and at its end.
+IDENTITIES = """
+select {columns}
+from arrived
+where profile in (select profile from diff_profile)
+"""
+HELD_BEFORE = """
+select stated.*
+from stated
+where stated.value is not null
+  and stated.arrival < $start
+  and not exists (
+    select 1
+    from store.removed as removed
+    where removed.profile = stated.profile
+      and removed.type = stated.type
+      and removed.arrival >= stated.arrival
+      and removed.arrival < $start
+      and removed.hash = stated.hash
+  )
+"""
+HELD_AT_END = """
+select stated.*
+from stated
+where stated.value is not null
+  and stated.arrival < $end
+  and not exists (
+    select 1
+    from store.removed as removed
+    where removed.profile = stated.profile
+      and removed.type = stated.type
+      and removed.arrival >= stated.arrival
+      and removed.arrival < $end
+      and removed.hash = stated.hash
+  )
+"""
+# The same where no identity was ever taken away: nothing is hashed.
+STATED_BEFORE = "select * from stated where value is not null and arrival < $start"
+STATED_AT_END = "select * from stated where value is not null and arrival < $end"
+
+CELLS = """
+select *
+from (select {columns} from stored)
+where held is not null
+  and arrival < $end
+  and profile in (select profile from diff_profile)
+"""
+CELLS_AMONG = """
+select *
+from cell
+where key in (select unnest($attributes::varchar[]))
+"""
+ATTRIBUTES_CHANGED = """
+select profile,
+       case
+           when before is null then 'set'
+           when after is null then 'deleted'
+           else 'changed'
+       end,
+       key, '', before, after, arrival, null::bigint
+from (
+    select profile, key,
+           nullif(arg_max(held, arrival) filter (arrival < $start), chr(31)) as before,
+           nullif(arg_max(held, arrival) filter (arrival >= $start), chr(31)) as after,
+           max(arrival) as arrival
+    from cell
+    group by profile, key
+    having max(arrival) >= $start
+)
+where before is distinct from after
+"""
+
+REVERSED = """
+select made.profile, reverse_change.reversed as change, made.what, made.value,
+       made.after as before, made.before as after, made.arrival, made.brought
+from made
+join reverse_change on reverse_change.change = made.change
+"""
+OF_KINDS = """
+select *
+from made
+where change in (select unnest($changes::varchar[]))
+"""
+# Where the row stands that made a change, and the one that had brought a lost identity.
+PLACED = """
+select made.*, named.mpid, {columns},
+       row_file.import as row_import, row_file.path as row_path, row_file.unit as row_unit,
+       row_run.first_line + made.arrival - row_run.first_arrival as row_place,
+       brought_file.import as brought_import, brought_file.path as brought_path,
+       brought_file.unit as brought_unit,
+       brought_run.first_line + made.brought - brought_run.first_arrival as brought_place
+from made
+join named on named.profile = made.profile
+asof left join file_in_force as row_file on made.arrival >= row_file.first_arrival
+asof left join store.line_run as row_run on made.arrival >= row_run.first_arrival
+asof left join file_in_force as brought_file on made.brought >= brought_file.first_arrival
+asof left join store.line_run as brought_run on made.brought >= brought_run.first_arrival
+"""
+# The change as JSON text, and its parts as a person reads them.
+LINES = """
+select '{"mpid":"' || mpid || '","environment":"' || environment_name
+       || '","change":"' || change || '"'
+       || case
+              when change in ('set', 'changed', 'deleted')
+              then ',"attribute":' || to_json(what)::varchar
+              when change like 'identity-%'
+              then ',"type":' || to_json(what)::varchar || ',"value":' || to_json(value)::varchar
+              when change like '%aliased' then ',"from":' || to_json(value)::varchar
+              else ''
+          end
+       || case when before is not null then ',"before":' || before_json else '' end
+       || case when after is not null then ',"after":' || after_json else '' end
+       || coalesce(
+              ',"import":' || row_import || ',"file":' || to_json(row_path)::varchar
+              || case row_unit when 'line' then ',"line":' else ',"row":' end || row_place,
+              ''
+          )
+       || coalesce(
+              ',"brought_by":{"import":' || brought_import || ',"file":'
+              || to_json(brought_path)::varchar
+              || case brought_unit when 'line' then ',"line":' else ',"row":' end || brought_place
+              || '}',
+              ''
+          )
+       || '}',
+       mpid::varchar, change, what,
+       case when value <> '' then value else coalesce(before, '') end,
+       coalesce(after, ''),
+       coalesce(row_import::varchar, ''),
+       coalesce(row_path || ':' || row_place, ''),
+       coalesce('[' || brought_import || '] ' || brought_path || ':' || brought_place, '')
+from placed
+order by profile, list_position($in_order::varchar[], change), what, value, arrival
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The arrivals between two states: from the first, up to but not the end. back: the later state
-    is the one that is left, so each change is told the other way round.
-    """
+    """The arrivals between two states."""
 
     first: int
+    """The arrival that begins it."""
     end: int
+    """The arrival after its last."""
     back: bool = False
+    """Whether the later state is the one that is left, so that each change is reversed."""
 
 
 def span_of(store: OpenStore, older: int | None = None, newer: int | None = None) -> Span:
-    """Return the span of one import (else the newest in force), or of what leads from the state
-    after one import to that after another (0: nothing yet), which may be an earlier one.
+    """Return the span of one import, by default of the newest in force.
 
-    Raises UsageError for an import that there never was, InputRefused for one that is not in force.
+    With two, it is what leads from the state after one import to that after another (0: nothing
+    yet), which may be an earlier one. Raises UsageError for an import that there never was,
+    InputRefused for one that is not in force.
     """
-    there = [past.number for past in history_of(store)]
+    history = history_of(store)
+    numbers = [past.number for past in history]
     spans = {
         past.number: (past.first_arrival, past.first_arrival + arrivals)
-        for past, (arrivals,) in zip(
-            history_of(store),
-            store.scratch.rows("select arrivals from store.import order by number"),
-            strict=True,
-        )
+        for past, (arrivals,) in zip(history, store.scratch.rows(ARRIVALS), strict=True)
         if past.undone_ms is None
     }
     if older is None:
@@ -70,17 +280,19 @@ def span_of(store: OpenStore, older: int | None = None, newer: int | None = None
             raise InputRefused("no import is in force", "profilectl imports list shows the history")
         older = max(spans)
     for number in (older, newer):
-        if number is not None and number not in there and not (number == 0 and newer is not None):
-            raise no_import(number, there)
-        if number is not None and number not in spans and not (number == 0 and newer is not None):
+        if number is None or (number == 0 and newer is not None):
+            continue
+        if number not in numbers:
+            raise no_import(number, numbers)
+        if number not in spans:
             raise InputRefused(
                 f"there is no import {number} in force",
                 "profilectl imports list shows what is in force",
             )
     if newer is None:
         return Span(*spans[older])
-    left, reached = (spans[number][1] if number else 0 for number in (older, newer))
-    return Span(min(left, reached), max(left, reached), back=left > reached)
+    begun, reached = (spans[number][1] if number else 0 for number in (older, newer))
+    return Span(min(begun, reached), max(begun, reached), back=begun > reached)
 
 
 def differences(
@@ -91,192 +303,114 @@ def differences(
     changes: Sequence[str] = (),
     attributes: Sequence[str] = (),
 ) -> Iterator[tuple[str, ...]]:
-    """Return each change as (profile's JSON members, change, JSON members of the change), profile
-    by profile.
+    """Yield each change, profile by profile: as a JSON line, and its parts as a person reads them.
 
-    only: these profiles. changes, attributes: only such changes, only those of these attributes.
+    only: these profiles; changes, attributes: only changes of these kinds, only those of these
+    attributes.
     """
     scratch = profiles.store.scratch
-    where = f"and profile in ({', '.join(map(str, only)) or 'null'})" if only is not None else ""
-    for start in range(0, span.end, STRETCH):
-        stretch = f"profile between {start} and {start + STRETCH - 1} {where}"
-        scratch.make("diff_profile", _touched(profiles, span, stretch))
+    bound: dict[str, Any] = {
+        "start": span.first,
+        "end": span.end,
+        "changes": list(changes),
+        "attributes": list(attributes),
+        "in_order": list(CHANGES),
+    }
+    reversals = [("change", "VARCHAR"), ("reversed", "VARCHAR")]
+    scratch.load("reverse_change", reversals, list(REVERSE.items()))
+    for low in range(0, span.end, STRETCH):
+        _load_touched(profiles, {**bound, "low": low, "high": low + STRETCH - 1}, only)
         if not scratch.count("diff_profile"):
             continue
-        select = _changes(profiles, span, attributes)
+        select = _changes(profiles, attributes)
         if span.back:
-            select = _backwards(select)
+            select = over(REVERSED, made=select)
         if changes:
-            select = (
-                f"select * from ({select}) where change in ({', '.join(map(quote_text, changes))})"
-            )
-        named = (
-            f"select named.mpid, named.environment, one.* exclude (profile), one.profile from ({select}) as one"
-            f" join ({known_mpids(profiles.segments)}) as named on named.profile = one.profile"
-        )
-        place = " ".join(
-            ["case change", *(f"when '{name}' then {n}" for n, name in enumerate(CHANGES)), "end"]
-        )
-        cursor = scratch.connection.execute(
-            f"select {_line()} from ({named}) as one {_place('arrival')} {_place('brought')} order by one.profile, {place}, what, value, one.arrival"
-        )
-        while block := cursor.fetchmany(BLOCK):
+            select = over(OF_KINDS, made=select)
+        select = over(LINES, placed=_placed(profiles, select))
+        result = scratch.connection.execute(select, _used(select, bound))
+        while block := result.fetchmany(BLOCK):
             yield from block
 
 
-def _touched(profiles: Profiles, span: Span, where: str) -> str:
-    within = f"where {where} and arrival >= {span.first} and arrival < {span.end}"
-    parts = [f"select profile from {one.table('row')} {within}" for one in profiles.segments]
-    parts.append(f"select profile from store.removed {within}")
-    parts.append(
-        f"select profile from (select destination as profile, arrival from store.alias) {within}"
-    )
-    return f"select distinct profile from ({' union all '.join(parts)})"
+def _used(select: str, bound: dict[str, Any]) -> dict[str, Any]:
+    """Return those of some values that a statement binds: it takes no others."""
+    bare = QUOTED.sub("", select)
+    return {name: value for name, value in bound.items() if f"${name}" in bare}
 
 
-def _changes(profiles: Profiles, span: Span, attributes: Sequence[str]) -> str:
-    """Return the SELECT of (profile, change, what, value, before, after, arrival, brought).
-
-    arrival: of the row that made the change; brought: of the one that had once brought an identity
-    that was lost.
-    """
-    parts = [_cells(profiles, span, attributes)]
-    if not attributes:
-        parts.append(
-            "select profile, 'created' as change, '' as what, '' as value, null as before, null as after, profile as arrival, null as brought"
-            f" from diff_profile where profile >= {span.first}"
-        )
-        parts.append(
-            "select alias.destination, 'aliased', '', named.mpid::varchar, null, null, alias.arrival, null from store.alias as alias"
-            f" join ({known_mpids(profiles.segments)}) as named on named.profile = alias.source"
-            f" where alias.arrival >= {span.first} and alias.arrival < {span.end} and alias.destination in (select profile from diff_profile)"
-        )
-        for kind in profiles.identities:
-            old, new = (_held(profiles, kind, until) for until in (span.first, span.end))
-            parts.append(
-                f"select profile, 'identity-added', '{kind}', value, null, null, arrival, null from ({_only_there(new, old)})"
-            )
-            if profiles.removals:
-                parts.append(
-                    f"select profile, 'identity-removed', '{kind}', value, null, null, {_taker(profiles, kind, span)}, arrival"
-                    f" from ({_only_there(old, new)}) as one"
-                )
-    return " union all ".join(parts)
+def _load_touched(profiles: Profiles, bound: dict[str, Any], only: Sequence[int] | None) -> None:
+    """Make `diff_profile`: the profiles of a stretch that rows of the span have touched."""
+    tables = [f"row_{segment.number}" for segment in profiles.segments]
+    touched = over_each(ROWS_TOUCHED, tables, nothing=OTHERS_TOUCHED)
+    select = over(TOUCHED if only is None else TOUCHED_AMONG, touched=touched)
+    bound = {**bound, "only": list(only or ())}
+    profiles.store.scratch.make("diff_profile", select, _used(select, bound))
 
 
-def _only_there(there: str, gone: str) -> str:
-    """Return the SELECT of the identities that profiles have in one state and not in the other."""
-    return f"select * from ({there}) as mine where not exists (select 1 from ({gone}) as its where its.profile = mine.profile and its.key = mine.key)"
+def _changes(profiles: Profiles, attributes: Sequence[str]) -> str:
+    """Return the SELECT of the changes of `diff_profile`."""
+    parts = [NO_CHANGES]
+    cells = _cells(profiles, attributes)
+    if cells:
+        parts.append(over(ATTRIBUTES_CHANGED, cell=union(cells)))
+    if attributes:
+        return union(parts)
+    parts.append(CREATED)
+    parts.append(over(ALIASED, named=known_mpids(profiles.segments)))
+    for kind in profiles.identities:
+        stated = _stated(profiles, kind)
+        if profiles.removals:
+            earlier, later = over(HELD_BEFORE, stated=stated), over(HELD_AT_END, stated=stated)
+        else:
+            earlier, later = over(STATED_BEFORE, stated=stated), over(STATED_AT_END, stated=stated)
+        name = quote_text(kind)
+        parts.append(over(GAINED.format(columns=name), earlier=earlier, later=later))
+        if profiles.removals:
+            parts.append(over(LOST.format(columns=name), earlier=earlier, later=later))
+    return union(parts)
 
 
-def _taker(profiles: Profiles, kind: str, span: Span) -> str:
-    """Return the SQL of the arrival of the row that took an identity (one) away."""
-    hashed = identity_hash(
-        profiles.store.meta("secret"), environment_name("one.environment"), kind, "one.key"
-    )
-    return (
-        f"(select max(gone.arrival) from store.removed as gone where gone.profile = one.profile and gone.type = {CODE[kind]}"
-        f" and gone.hash = {hashed} and gone.arrival >= {span.first} and gone.arrival < {span.end})"
-    )
+def _stated(profiles: Profiles, kind: str) -> str:
+    """Return the SELECT of the identities of a type that rows of `diff_profile` state."""
+    spelled = key(BY_NAME[kind], f"i_{kind}")
+    columns = ["profile", "arrival", f"i_{kind} as value", f"{spelled} as key"]
+    if profiles.removals:
+        secret = profiles.store.meta("secret")
+        digest = identity_hash(secret, environment_name("environment"), kind, spelled)
+        columns += [f"{CODE[kind]} as type", f"{digest} as hash"]
+    arrived = known_rows(profiles.segments, [kind], ())
+    return over(IDENTITIES.format(columns=", ".join(columns)), arrived=arrived)
 
 
-def _backwards(select: str) -> str:
-    """Return the SELECT of changes told the other way round."""
-    turned = " ".join(f"when '{change}' then '{other}'" for change, other in REVERSE.items())
-    return f"select profile, case change {turned} end as change, what, value, after as before, before as after, arrival, brought from ({select})"
-
-
-def _held(profiles: Profiles, kind: str, until: int) -> str:
-    """Return the SELECT of the identities of a type in force before an arrival: profile, value,
-    key, arrival.
-    """
-    rows = (
-        f"select profile, environment, arrival, i_{kind} as value, {key(BY_NAME[kind], f'i_{kind}')} as key from"
-        f" ({known_rows(profiles.segments, [kind], ())}) where i_{kind} is not null and arrival < {until}"
-        " and profile in (select profile from diff_profile)"
-    )
-    if not profiles.removals:
-        return rows
-    environment = environment_name("one.environment")
-    hashed = identity_hash(profiles.store.meta("secret"), environment, kind, "one.key")
-    return (
-        f"select one.* from ({rows}) as one where not exists (select 1 from store.removed as gone where gone.profile = one.profile"
-        f" and gone.type = {CODE[kind]} and gone.arrival >= one.arrival and gone.arrival < {until} and gone.hash = {hashed})"
-    )
-
-
-def _cells(profiles: Profiles, span: Span, attributes: Sequence[str]) -> str:
-    wanted = set(attributes)
+def _cells(profiles: Profiles, attributes: Sequence[str]) -> list[str]:
+    """Return the SELECTs of the cells of `diff_profile`: profile, key, held, arrival."""
+    feeds = f" where {profiles.feeds}" if profiles.feeds else ""
     parts = []
-    here = f" and {profiles.feeds}" if profiles.feeds else ""
     for segment in profiles.segments:
-        parts += [
-            f"select profile, {quote_text(key)} as key, a{n} as held, arrival from {segment.table('row')}"
-            f" where a{n} is not null and arrival < {span.end} and profile in (select profile from diff_profile){here}"
-            for n, key in enumerate(segment.keys)
-            if not wanted or key in wanted
-        ]
-    if any("loose" in one.tables for one in profiles.segments):
-        listed = f" and key in ({', '.join(map(quote_text, attributes))})" if attributes else ""
-        parts.append(
-            f"select profile, key, value as held, arrival from ({known_loose(profiles.segments)})"
-            f" where arrival < {span.end} and profile in (select profile from diff_profile){here}{listed}"
-        )
-    if not parts:
-        return (
-            "select 0::bigint as profile, '' as change, '' as what, '' as value, '' as before, '' as after, 0::bigint as arrival,"
-            " null::bigint as brought where false"
-        )
-    folded = (
-        f"select profile, key, nullif(arg_max(held, arrival) filter (arrival < {span.first}), {DELETED}) as before,"
-        f" nullif(arg_max(held, arrival) filter (arrival >= {span.first}), {DELETED}) as after, max(arrival) as arrival"
-        f" from ({' union all '.join(parts)}) group by profile, key having max(arrival) >= {span.first}"
-    )
-    return (
-        "select profile, case when before is null then 'set' when after is null then 'deleted' else 'changed' end as change,"
-        f" key as what, '' as value, before, after, arrival, null::bigint as brought from ({folded}) where before is distinct from after"
-    )
+        stored = rows_of(f"row_{segment.number}") + feeds
+        for place, name in enumerate(segment.keys):
+            if not attributes or name in attributes:
+                columns = f"profile, {quote_text(name)} as key, a{place} as held, arrival"
+                parts.append(over(CELLS.format(columns=columns), stored=stored))
+    if any("loose" in segment.tables for segment in profiles.segments):
+        stored = f"select * from ({known_loose(profiles.segments)}){feeds}"
+        columns = "profile, key, value as held, arrival"
+        cells = over(CELLS.format(columns=columns), stored=stored)
+        parts.append(over(CELLS_AMONG, cell=cells) if attributes else cells)
+    return parts
 
 
-def _place(column: str) -> str:
-    """Return the joins that say where a row (its arrival is in the column) stands, under names that
-    begin with the column's.
-    """
-    return (
-        f"asof left join ({IMPORT_FILES}) as {column}_file on one.{column} >= {column}_file.first_arrival"
-        f" asof left join store.line_run as {column}_run on one.{column} >= {column}_run.first_arrival"
-    )
-
-
-def _number(column: str) -> str:
-    """Return the SQL of the line, or the row, of a row in its file."""
-    return f"({column}_run.first_line + one.{column} - {column}_run.first_arrival)"
-
-
-def _place_json(column: str) -> str:
-    """Return the SQL of where a row stands, as members of a JSON object."""
-    return (
-        f"'\"import\":' || {column}_file.import || ',\"file\":' || to_json({column}_file.path)::varchar"
-        f" || case {column}_file.unit when 'line' then ',\"line\":' else ',\"row\":' end || {_number(column)}"
-    )
-
-
-def _line() -> str:
-    """Return the SELECT list: the change as JSON text, and its parts as a person reads them."""
-    environment = environment_name("one.environment")
-    document = (
-        f'\'{{"mpid":"\' || one.mpid || \'","environment":"\' || {environment} || \'","change":"\' || change || \'"\''
-        " || case when change in ('set', 'changed', 'deleted') then ',\"attribute\":' || to_json(what)::varchar"
-        " when change like 'identity-%' then ',\"type\":' || to_json(what)::varchar || ',\"value\":' || to_json(value)::varchar"
-        " when change like '%aliased' then ',\"from\":' || to_json(value)::varchar else '' end"
-        f" || case when before is not null then ',\"before\":' || {held_as_json('before')} else '' end"
-        f" || case when after is not null then ',\"after\":' || {held_as_json('after')} else '' end"
-        f" || coalesce(',' || {_place_json('arrival')}, '')"
-        f" || coalesce(',\"brought_by\":{{' || {_place_json('brought')} || '}}', '') || '}}'"
-    )
-    return (
-        f"{document} as line, one.mpid::varchar, change, what, case when value <> '' then value else"
-        " coalesce(before, '') end, coalesce(after, ''),"
-        f" coalesce(arrival_file.import::varchar, ''), coalesce(arrival_file.path || ':' || {_number('arrival')}, ''),"
-        f" coalesce('[' || brought_file.import || '] ' || brought_file.path || ':' || {_number('brought')}, '')"
+def _placed(profiles: Profiles, changes: str) -> str:
+    """Return the SELECT of changes with where their rows stand."""
+    columns = [
+        f"{environment_name('named.environment')} as environment_name",
+        f"{held_as_json('made.before')} as before_json",
+        f"{held_as_json('made.after')} as after_json",
+    ]
+    return over(
+        PLACED.format(columns=", ".join(columns)),
+        made=changes,
+        named=known_mpids(profiles.segments),
+        file_in_force=IMPORT_FILES,
     )

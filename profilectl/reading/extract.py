@@ -1,52 +1,126 @@
-"""What an export holds: profiles, identities, attributes or batches, as SELECTs over a stretch of
-profiles.
+"""What an export holds: profiles, identities, attributes or batches, a stretch of them at a time.
 
-Each kind gives rows (for CSV and Parquet) and lines (JSON), both with profile and mpid beside them,
-which order the export and do not leave.
+Each kind gives rows (for CSV and Parquet) and lines (JSON) as SELECTs, both with profile and mpid
+beside them, which order the export and do not leave.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from profilectl.audiences.everybody import NOTHING, tell_odd, whole_members
 from profilectl.codes import UsageError
 from profilectl.profiles.read_model import Profiles
+from profilectl.reading.long_form import (
+    ATTRIBUTES,
+    IDENTITIES,
+    NUMBERS,
+    ORIGIN,
+    attributes_source,
+    cells_of,
+    identities_source,
+    long_lines,
+    long_rows,
+)
 from profilectl.reading.retold_sql import Telling, tell_more
-from profilectl.rules.batch import LIMITS, field_named
-from profilectl.rules.fields import Unusable
+from profilectl.reading.statements import over, union
+from profilectl.rules.batch import LIMITS
 from profilectl.rules.identity import BY_NAME, CODE
 from profilectl.rules.sql.identities import environment_name
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
-from profilectl.rules.sql.values import DELETED, held_as_cell, held_as_json
-from profilectl.rules.text.naming import no_such
-from profilectl.store.segments import IMPORT_FILES, both, known_identities, known_loose, known_mpids
+from profilectl.rules.sql.values import held_as_cell, held_as_json
+from profilectl.store.segments import both, known_identities
 
 MOST_COLUMNS = 10_000
-"""So many can be read again (stage.columns)."""
+"""How many columns can be read again (stage.columns)."""
 FOLDED = 500
-"""So many attributes are folded side by side: what that costs grows with the square of them."""
+"""How many attributes are folded side by side: the cost grows with the square of them."""
 ENVIRONMENT = environment_name()
+OWN = ("mpid", "environment")
+"""The profile's own columns: of every export of profiles, unless --fields names one of them, which
+leaves the other out.
+"""
+
+PROFILE_ROWS = "select {columns}, profile as _profile, mpid as _mpid from folded"
+PROFILE_LINES = "select profile as _profile, mpid as _mpid, line from document"
+OWN_LINES = "select profile as _profile, mpid as _mpid, {columns} as line from folded"
+# Each document with what of a person is not in it: where they stand.
+WHOLE_LINES = """
+select document.profile as _profile, document.mpid as _mpid, {columns} as line
+from document
+left join whole on whole.profile = document.profile
+"""
+# Thousands of attributes: a cell one row each, laid side by side in a list of all of them.
+PEOPLE = "select {columns} from folded"
+CELL_TEXTS = """
+select profile, place, {columns} as value
+from cell
+join export_place using (key)
+"""
+LISTED_PROFILES = """
+select person.*, listed.cells
+from person
+join (
+    select slot._profile as profile, list(cell_text.value order by slot.place) as cells
+    from (select _profile, place from person cross join export_place) as slot
+    left join cell_text on cell_text.profile = slot._profile and cell_text.place = slot.place
+    group by slot._profile
+) as listed on listed.profile = _profile
+"""
+
+SHARING_OF_TYPE = """
+insert into sharing
+select profile
+from holding
+where type = $type
+  and hash in (select hash from holding where type = $type group by hash having count(*) > 1)
+"""
+TOLD_AGAIN = "select * from told_again"
+LOOSE_MEMBERS = """
+select profile as loose_profile, list({columns} order by key) as loose
+from newest
+group by profile
+"""
+NO_LOOSE_MEMBERS = "select 0 as loose_profile, []::varchar[] as loose where false"
+# A profile with its attributes as members of JSON, and how many batches it needs.
+PROFILES_WITH_MEMBERS = """
+select *, {columns}
+from folded
+left join loose_member on loose_profile = profile
+"""
+WITH_NUMBER = "select *, {columns} from person"
+BATCH_LINES = (
+    "select profile as _profile, mpid as _mpid, n as _arrival, {columns} as line from batch"
+)
+BATCHES_OF_SOMEBODY = "select * from batch where most > 0"
+
+PLAIN_NUMBER = "[+-]?[0-9]+([.][0-9]+)?"
+"""What a spreadsheet may take for a number, and runs nothing of."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""How a cell begins that a spreadsheet would run; a number with its sign is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extract:
-    """One kind of export.
-
-    rows and lines: from a condition on profiles to a SELECT; columns: the names of the rows'
-    columns that leave, of them numbers those that are whole numbers; rows is None where a kind is
-    lines only. cells: so many a profile may have. named: what the columns are called in SQL, which
-    does not tell names apart that differ in their case only, as those of attributes may.
-    """
+    """One kind of export."""
 
     columns: Sequence[str]
+    """The names of the columns that leave."""
     rows: Callable[[str], str] | None
+    """From a condition on profiles to the SELECT of rows; None where a kind is lines only."""
     lines: Callable[[str], str]
+    """From a condition on profiles to the SELECT of lines."""
     numbers: Sequence[str] = ()
+    """Those of the columns that are whole numbers."""
     cells: int = 1
+    """How many cells a profile may have."""
     named: Sequence[str] = ()
+    """The names of the columns in SQL, where they are others: it does not tell names apart that
+    differ in their case only, as those of attributes may.
+    """
     listed: bool = False
     """Whether the last column of rows is the list of the last cells, because there are too many to
     name each.
@@ -54,129 +128,8 @@ class Extract:
 
     @property
     def in_sql(self) -> Sequence[str]:
+        """The names of the columns in SQL."""
         return self.named or self.columns
-
-
-OWN = ("mpid", "environment")
-"""The profile's own columns: of every export of profiles, unless --fields names one of them, which
-leaves the other out."""
-
-
-def narrowed(profiles: Profiles, fields: Sequence[str]) -> Profiles:
-    """Return the read model of some identities and attributes only; the profile's own columns are
-    none of either. Raises UsageError for a field that nobody has.
-    """
-    identities, keys = [], []
-    for name in fields:
-        if name in OWN:
-            continue
-        try:
-            meant = field_named(name)
-        except Unusable:
-            meant = None
-        key = meant.name if meant and meant.kind == "attribute" else name
-        if meant and meant.kind == "identity" and meant.name in profiles.identities:
-            identities.append(meant.name)
-        elif profiles.has(key):
-            keys.append(key)
-        else:
-            known = (*profiles.identities, *profiles.names())
-            raise no_such(
-                "identity or attribute", name, known, option="--fields", lists="profilectl stats"
-            )
-    wide = [key for key in profiles.keys if key in keys]
-    return replace(
-        profiles,
-        identities=[kind for kind in profiles.identities if kind in identities],
-        keys=wide,
-        loose_keys=[key for key in profiles.loose_keys if key in keys],
-        calculated=[key for key in profiles.calculated if key in keys],
-    )
-
-
-AT_ONCE = 100
-"""So many columns are looked at in one statement."""
-
-
-def filled(profiles: Profiles, where: str, stretches: Callable[[int], Iterable[str]]) -> Profiles:
-    """Return the read model of the identities and attributes that somebody has.
-
-    where: the condition on the profiles that are exported; stretches: from how many cells a profile
-    may have to conditions that part them.
-    """
-    identities = _identities_held(profiles, where)
-    stored = [
-        key
-        for key in dict.fromkeys((*profiles.keys, *profiles.loose_keys))
-        if key not in profiles.calculated
-    ]
-    held, doubtful = _attributes_set(profiles, stored, where)
-    for start in range(0, len(doubtful), AT_ONCE):
-        some = doubtful[start : start + AT_ONCE]
-        for stretch in stretches(len(some)):
-            held |= _counted(
-                profiles, some, [f"v{n}" for n in range(len(some))], profiles.folded(some, stretch)
-            )
-    computed = profiles.store.scratch.rows(
-        f"select distinct name from (select * from ({profiles.calculated_values}) {where})"
-    )
-    held |= {name for (name,) in computed if name in profiles.calculated}
-    return replace(
-        profiles,
-        identities=[kind for kind in profiles.identities if kind in identities],
-        keys=[key for key in profiles.keys if key in held],
-        loose_keys=[key for key in profiles.loose_keys if key in held],
-        calculated=[key for key in profiles.calculated if key in held],
-    )
-
-
-def _identities_held(profiles: Profiles, where: str) -> set[str]:
-    rows = profiles.rows([], where)
-    if profiles.only_seen and profiles.feeds:
-        rows = f"select * from ({rows}) where profile in ({profiles.seen(where)})"
-    return _counted(
-        profiles, profiles.identities, [f"i_{kind}" for kind in profiles.identities], rows
-    )
-
-
-def _attributes_set(
-    profiles: Profiles, keys: Sequence[str], where: str
-) -> tuple[set[str], list[str]]:
-    """Return the attributes that somebody has for certain, because a row sets them and none deletes
-    them; and those of which only folding tells.
-    """
-    loose = known_loose(profiles.segments, where=both(where, profiles.feeds))
-    every = profiles.store.scratch.rows(
-        f"select key, bool_or(value <> {DELETED}), bool_or(value = {DELETED}) from ({loose}) group by key"
-    )
-    stated, gone = {key for key, yes, _ in every if yes}, {key for key, _, yes in every if yes}
-    for start in range(0, len(keys), AT_ONCE):
-        some = keys[start : start + AT_ONCE]
-        rows = profiles.rows(some, where)
-        stated |= _counted(
-            profiles, some, [f"nullif(b{n}, {DELETED})" for n in range(len(some))], rows
-        )
-        gone |= _counted(
-            profiles,
-            some,
-            [f"case when b{n} = {DELETED} then true end" for n in range(len(some))],
-            rows,
-        )
-    return {key for key in keys if key in stated - gone}, [
-        key for key in keys if key in stated & gone
-    ]
-
-
-def _counted(
-    profiles: Profiles, names: Sequence[str], columns: Sequence[str], rows: str
-) -> set[str]:
-    """Return the names whose columns are filled in any of the rows."""
-    if not names:
-        return set()
-    numbers = profiles.store.scratch.row(
-        f"select {', '.join(f'count({column})' for column in columns)} from ({rows})"
-    )
-    return {name for name, number in zip(names, numbers, strict=True) if number}
 
 
 def extract_of(
@@ -188,315 +141,279 @@ def extract_of(
     telling: Telling | None = None,
     own: Sequence[str] = OWN,
 ) -> Extract:
-    """Return a kind of export: profiles, identities, attributes or batches; of the fields that
-    profiles are narrowed to, and of the profile's own columns. telling: how batches leave.
+    """Return a kind of export: profiles, identities, attributes or batches.
+
+    It has the fields that the read model is narrowed to, and the profile's own columns. telling:
+    how batches leave.
     """
-    match kind:
-        case "profiles":
-            return _profiles(profiles, provenance, whole, own)
-        case "identities":
-            return _long(
-                ["mpid", "environment", "type", "value", "since_ms"],
-                lambda where: _identities(profiles, where),
-                len(profiles.identities),
-            )
-        case "attributes":
-            return _long(
-                ["mpid", "environment", "attribute", "value", "type", "set_ms"],
-                lambda where: _attributes(profiles, where),
-                len(profiles.keys),
-            )
+    if kind == "profiles":
+        return _profiles(_Profile.of(profiles, own), provenance=provenance, whole=whole)
+    if kind == "identities":
+        return _long(IDENTITIES, identities_source(profiles), len(profiles.identities))
+    if kind == "attributes":
+        return _long(ATTRIBUTES, attributes_source(profiles), len(profiles.keys))
     tell_sharing(profiles)
-    # a batch brings what is stored; it is calculated again where it arrives
+    # A batch brings what is stored; it is calculated again where it arrives.
     profiles = replace(profiles, calculated=[])
     return Extract(
         (),
         None,
-        lambda where: batches(profiles, where, telling or Telling()),
+        lambda condition: batches(profiles, condition, telling or Telling()),
         cells=len(profiles.identities) + len(profiles.keys),
     )
 
 
-def _profiles(profiles: Profiles, provenance: bool, whole: bool, own: Sequence[str]) -> Extract:
-    keys = profiles.attributes()
-    named = [
-        *(
-            (name, sql)
-            for name, sql in (("mpid", "mpid::varchar"), ("environment", ENVIRONMENT))
-            if name in own
-        ),
-        *((BY_NAME[kind].field, f"i_{kind}[-1]") for kind in profiles.identities),
-        *((f"user_attributes.{key}", held_as_cell(f"v{n}")) for n, key in enumerate(keys)),
-    ]
-    columns = [f"c{place}" for place in range(len(named))]
-    fixed = named[: len(named) - len(keys)]
+def _long(names: Sequence[str], source: Callable[[str], str], values: int) -> Extract:
+    """Return the extract of a long form. values: about how many values a profile has."""
+    columns = [*names, *ORIGIN]
+    return Extract(
+        columns,
+        lambda condition: long_rows(columns, source(condition)),
+        lambda condition: long_lines(columns, source(condition)),
+        numbers=[name for name in columns if name in NUMBERS],
+        cells=values * len(columns),
+    )
 
-    def check() -> None:
-        if len(named) > MOST_COLUMNS:
+
+class _Profile(NamedTuple):
+    """The columns of an export of profiles."""
+
+    profiles: Profiles
+    """The read model."""
+    keys: list[str]
+    """The attributes, in order."""
+    own: list[tuple[str, str]]
+    """Name and SQL of the profile's own columns."""
+    identities: list[tuple[str, str]]
+    """Name and SQL of the columns of identities."""
+
+    @classmethod
+    def of(cls, profiles: Profiles, own: Sequence[str]) -> _Profile:
+        """Return the columns of a read model."""
+        own_columns = (("mpid", "mpid::varchar"), ("environment", ENVIRONMENT))
+        return cls(
+            profiles,
+            profiles.attributes(),
+            own=[(name, sql) for name, sql in own_columns if name in own],
+            identities=[(BY_NAME[kind].field, f"i_{kind}[-1]") for kind in profiles.identities],
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all columns."""
+        attributes = [f"user_attributes.{key}" for key in self.keys]
+        return [name for name, _ in self._before] + attributes
+
+    @property
+    def _before(self) -> list[tuple[str, str]]:
+        """Name and SQL of the columns before the attributes."""
+        return [*self.own, *self.identities]
+
+    @property
+    def is_own_only(self) -> bool:
+        """Whether nothing but some of the profile's own columns was asked for."""
+        return len(self.own) < len(OWN) and not self.identities and not self.keys
+
+    @property
+    def numbered_before(self) -> str:
+        """The columns before the attributes, as c0, c1 ..."""
+        return ", ".join(f"{sql} as c{place}" for place, (_, sql) in enumerate(self._before))
+
+    def rows(self, condition: str) -> str:
+        """Return the SELECT of profiles with a column for each attribute."""
+        self._check()
+        cells = [held_as_cell(f"v{place}") for place in range(len(self.keys))]
+        columns = [*(sql for _, sql in self._before), *cells]
+        listed = ", ".join(f"{sql} as c{place}" for place, sql in enumerate(columns))
+        folded = self.profiles.folded(self.keys, condition)
+        return over(PROFILE_ROWS.format(columns=listed), folded=folded)
+
+    def listed(self, condition: str) -> str:
+        """Return the SELECT of profiles with thousands of attributes.
+
+        Its columns are c0, c1 ... for what comes before the attributes, and cells, the list of the
+        attributes' texts. The cells come one row each, and are laid side by side in a list: to fold
+        a column each would cost the square of the columns.
+        """
+        self._check()
+        scratch = self.profiles.store.scratch
+        if not scratch.has("export_place"):
+            columns = [("key", "VARCHAR"), ("place", "INTEGER")]
+            places = [(key, place) for place, key in enumerate(self.keys)]
+            scratch.load("export_place", columns, places)
+        parts = ["profile as _profile", "mpid as _mpid", self.numbered_before]
+        people = PEOPLE.format(columns=", ".join(part for part in parts if part))
+        return over(
+            LISTED_PROFILES,
+            person=over(people, folded=self.profiles.folded([], condition)),
+            cell_text=over(
+                CELL_TEXTS.format(columns=held_as_cell("held")),
+                cell=cells_of(self.profiles, condition),
+            ),
+        )
+
+    def _check(self) -> None:
+        """Raise UsageError where there are more columns than can be read again."""
+        number = len(self._before) + len(self.keys)
+        if number > MOST_COLUMNS:
             raise UsageError(
-                f"{len(named):,} columns are more than such an export has",
+                f"{number:,} columns are more than such an export has",
                 "use --format jsonl, or name --fields",
             )
 
-    def rows(where: str) -> str:
-        check()
-        listed = ", ".join(
-            f"{sql} as {column}" for column, (_, sql) in zip(columns, named, strict=True)
+    def own_lines(self, condition: str) -> str:
+        """Return the SELECT of lines that have the profile's own columns alone."""
+        members = " || ',' || ".join(
+            f"'\"{name}\":' || to_json({sql})::varchar" for name, sql in self.own
         )
-        return f"select {listed}, profile as _profile, mpid as _mpid from ({profiles.folded(keys, where)})"
+        select = OWN_LINES.format(columns=f"'{{' || {members} || '}}'")
+        return over(select, folded=self.profiles.folded([], condition))
 
-    def wide(where: str) -> str:
-        check()
-        return _listed(profiles, keys, [sql for _, sql in fixed], where)
-
-    def lines(where: str) -> str:
-        # Where nothing but one of these was asked for, the line has nothing else.
-        if len(own) < len(OWN) and len(named) == len(own) and not (whole or provenance):
-            members = " || ',' || ".join(
-                f"'\"{name}\":' || to_json({sql})::varchar" for name, sql in named
-            )
-            return f"select profile as _profile, mpid as _mpid, '{{' || {members} || '}}' as line from ({profiles.folded([], where)})"
-        told = f"select profile as _profile, mpid as _mpid, line from ({profiles.json_lines(where, provenance=provenance)})"
-        if not whole:
-            return told
-        return (
-            f"select _profile, _mpid, left(line, length(line) - 1) || ',' || coalesce(whole.members, {quote_text(NOTHING)}) || '}}' as line"
-            f" from ({told}) left join ({whole_members(profiles, where)}) as whole on whole.profile = _profile"
+    def whole_lines(self, condition: str, document: str) -> str:
+        """Return the SELECT of lines that also have where each person stands."""
+        line = (
+            "left(document.line, length(document.line) - 1) || ','"
+            f" || ifnull(whole.members, {quote_text(NOTHING)}) || '}}'"
         )
+        whole = whole_members(self.profiles, condition)
+        return over(WHOLE_LINES.format(columns=line), document=document, whole=whole)
+
+
+def _profiles(profile: _Profile, *, provenance: bool, whole: bool) -> Extract:
+    """Return the export of profiles."""
+
+    def lines(condition: str) -> str:
+        if profile.is_own_only and not (whole or provenance):
+            return profile.own_lines(condition)
+        document = profile.profiles.json_lines(condition, provenance=provenance)
+        if whole:
+            return profile.whole_lines(condition, document)
+        return over(PROFILE_LINES, document=document)
 
     if whole:
-        tell_odd(profiles)
-    if len(keys) > FOLDED:
-        columns = [*columns[: len(fixed)], "cells"]
-        return Extract(
-            [name for name, _ in named], wide, lines, cells=len(named), named=columns, listed=True
-        )
-    return Extract([name for name, _ in named], rows, lines, cells=len(named), named=columns)
-
-
-def _listed(profiles: Profiles, keys: Sequence[str], fixed: Sequence[str], where: str) -> str:
-    """Return the SELECT of profiles with thousands of attributes: c0, c1 ... for what comes before
-    the attributes (fixed: its SQL), and cells, the list of the attributes' texts.
-
-    The cells come one row each, and are laid side by side in a list; to fold a column each would
-    cost the square of the columns.
-    """
-    scratch = profiles.store.scratch
-    if not scratch.has("export_place"):
-        scratch.load(
-            "export_place",
-            [("key", "VARCHAR"), ("place", "INTEGER")],
-            [(key, n) for n, key in enumerate(keys)],
-        )
-    first = ", ".join(f"{sql} as c{n}" for n, sql in enumerate(fixed))
-    people = (
-        f"select profile as _profile, mpid as _mpid, {first} from ({profiles.folded([], where)})"
-    )
-    cells = f"select profile, place, {held_as_cell('held')} as value from ({_cells(profiles, where)}) join export_place using (key)"
-    listed = (
-        "select one._profile as profile, list(cell.value order by one.place) as cells from"
-        f" (select _profile, place from ({people}) cross join export_place) as one"
-        f" left join ({cells}) as cell on cell.profile = one._profile and cell.place = one.place group by one._profile"
-    )
-    return f"select people.*, listed.cells from ({people}) as people join ({listed}) as listed on listed.profile = _profile"
-
-
-ORIGIN = ("source", "feed", "import", "file", "line", "row")
-NUMBERS = ("since_ms", "set_ms", "import", "line", "row")
-
-
-def _long(columns: Sequence[str], source: Callable[[str], str], kinds: int) -> Extract:
-    """Return the extract of a long form whose source gives the columns, json_value, and arrival,
-    feed_number; of so many kinds of values a profile has about one each.
-    """
-    columns = [*columns, *ORIGIN]
-
-    def placed(where: str) -> str:
-        return (
-            f"select one.*, import.source, feed.name as feed, import.number as import, file.path as file,"
-            " case when file.unit = 'line' then run.first_line + one.arrival - run.first_arrival end as line,"
-            " case when file.unit <> 'line' then run.first_line + one.arrival - run.first_arrival end as row"
-            f" from (select * from ({source(where)}) where arrival is not null) as one asof join ({IMPORT_FILES}) as file on one.arrival >= file.first_arrival"
-            " asof join store.line_run as run on one.arrival >= run.first_arrival"
-            " join store.import as import on import.number = file.import join store.feed as feed on feed.number = one.feed_number"
-            " union all by name select one.*, 'calculated' as source, null::varchar as feed, null::integer as import, null::varchar as file,"
-            f" null::bigint as line, null::bigint as row from ({source(where)}) as one where arrival is null"
-        )
-
-    def rows(where: str) -> str:
-        listed = ", ".join(
-            f"{quote_identifier(name)}::{'bigint' if name in NUMBERS else 'varchar'} as {quote_identifier(name)}"
-            for name in columns
-        )
-        return f"select {listed}, _profile, _mpid, arrival as _arrival from ({placed(where)})"
-
-    def member(name: str) -> str:
-        if name == "value":
-            return "',\"value\":' || json_value"
-        text = (
-            f"to_json({quote_identifier(name)})::varchar"
-            if name in ("mpid", "environment", "type", "attribute", "source", "feed", "file")
-            else quote_identifier(name)
-        )
-        return f"coalesce(',\"{name}\":' || {text}, '')"
-
-    def lines(where: str) -> str:
-        return f"select _profile, _mpid, '{{' || ltrim({' || '.join(map(member, columns))}, ',') || '}}' as line from ({placed(where)})"
-
+        tell_odd(profile.profiles)
+    names = profile.names
+    is_listed = len(profile.keys) > FOLDED
+    columns = [f"c{place}" for place in range(len(names))]
+    if is_listed:
+        columns = [*columns[: len(names) - len(profile.keys)], "cells"]
     return Extract(
-        columns, rows, lines, [name for name in columns if name in NUMBERS], kinds * len(columns)
+        names,
+        profile.listed if is_listed else profile.rows,
+        lines,
+        cells=len(names),
+        named=columns,
+        listed=is_listed,
     )
-
-
-def _mpid_of(profiles: Profiles, where: str) -> str:
-    if profiles.only_seen and profiles.feeds:
-        where = both(where, f"profile in ({profiles.seen(where)})")
-    return f"select profile as _profile, mpid as _mpid, mpid::varchar as mpid, {ENVIRONMENT} as environment from ({known_mpids(profiles.segments)}) {where}"
-
-
-def _identities(profiles: Profiles, where: str) -> str:
-    parts = [
-        f"select profile, arrival, feed as feed_number, at_ms as since_ms, {quote_text(kind)} as type, i_{kind} as value"
-        f" from ({profiles.rows([], where)}) where i_{kind} is not null"
-        for kind in profiles.identities
-    ]
-    union = (
-        " union all ".join(parts)
-        or "select 0 as profile, 0 as arrival, 0 as feed_number, 0 as since_ms, '' as type, '' as value where false"
-    )
-    return (
-        f"select mpid.*, held.* exclude (profile), to_json(held.value)::varchar as json_value from ({union}) as held"
-        f" join ({_mpid_of(profiles, where)}) as mpid on mpid._profile = held.profile"
-    )
-
-
-def _attributes(profiles: Profiles, where: str) -> str:
-    kind = (
-        "case when held = chr(31) || 'null' then 'tag' when starts_with(held, chr(31) || '[') then 'list' when held in (chr(31) || 'true', chr(31) || 'false')"
-        " then 'boolean' when starts_with(held, chr(31)) and not starts_with(held, chr(31) || '''') then 'number' else 'text' end"
-    )
-    return (
-        f"select mpid.*, cell.arrival, cell.feed as feed_number, cell.at_ms as set_ms, cell.key as attribute, {held_as_cell('cell.held')} as value,"
-        f" {held_as_json('cell.held')} as json_value, {kind} as type from ({_cells(profiles, where)}) as cell"
-        f" join ({_mpid_of(profiles, where)}) as mpid on mpid._profile = cell.profile"
-    )
-
-
-def _cells(profiles: Profiles, where: str) -> str:
-    """Return the SELECT of the attributes of profiles, one row each: profile, key, held, arrival,
-    feed, at_ms.
-    """
-    # What a calculated attribute masks is left out; its own value came from no row: it has no
-    # arrival.
-    scratch = profiles.store.scratch
-    if not scratch.has("export_key"):
-        stored = {*profiles.keys, *profiles.loose_keys} - {*profiles.calculated}
-        scratch.load("export_key", [("key", "VARCHAR")], [(key,) for key in sorted(stored)])
-    cells = f"select profile, key, held, arrival, feed, at_ms from ({profiles.newest(where)}) where key in (select key from export_key)"
-    if profiles.calculated:
-        names = ", ".join(map(quote_text, profiles.calculated))
-        cells += (
-            f" union all select profile, name, held, null, null, null from ({profiles.calculated_values}) {where}"
-            f" {'and' if where else 'where'} name in ({names})"
-        )
-    return cells
 
 
 def tell_sharing(profiles: Profiles) -> None:
-    """Make `sharing`: the profiles with an identity that another has too; one type after another,
-    for the memory.
+    """Make `sharing`: the profiles with an identity that another has too.
+
+    One type comes after another, for the memory.
     """
     scratch = profiles.store.scratch
-    known = known_identities(profiles.segments, removals=profiles.removals)
     scratch.load("sharing", [("profile", "BIGINT")], [])
+    holding = known_identities(profiles.segments, removals=profiles.removals)
+    scratch.make("holding", holding, keep=False)
     for kind in profiles.identities:
-        of_kind = f"from ({known}) where type = {CODE[kind]}"
-        scratch.run(
-            f"insert into sharing select profile {of_kind} and hash in (select hash {of_kind} group by hash having count(*) > 1)"
-        )
+        scratch.run(SHARING_OF_TYPE, {"type": CODE[kind]})
 
 
-def batches(profiles: Profiles, where: str, telling: Telling) -> str:
-    """Return the SELECT of the platform's batches of the profiles of `where`, of the state as it is
-    when this is called.
+def batches(profiles: Profiles, condition: str, telling: Telling) -> str:
+    """Return the SELECT of the platform's batches of the profiles of `where`.
 
-    People of whom more is to be said than their identities and attributes are told again by
-    retold_sql.
+    They are of the state as it is when this is called. People who have more than identities and
+    attributes are told again by retold_sql.
     """
-    among = tell_more(profiles, where, telling)
+    among = tell_more(profiles, condition, telling)
     if among is None:
-        return _plain_batches(profiles, where, telling)
-    return f"{_plain_batches(profiles, both(where, f'not ({among})'), telling)} union all select * from told_again"
+        return _plain_batches(profiles, condition, telling)
+    plain = _plain_batches(profiles, both(condition, f"not ({among})"), telling)
+    return union([plain, TOLD_AGAIN])
 
 
-def _plain_batches(profiles: Profiles, where: str, telling: Telling) -> str:
-    """Return the SELECT of the batches of profiles, in the order in which they make the profile
-    again.
+def _plain_batches(profiles: Profiles, condition: str, telling: Telling) -> str:
+    """Return the SELECT of the batches of profiles, in the order that makes the profile again.
 
-    The first batch founds the profile. Where another profile has one of its identities too, it says
+    The first batch founds the profile. Where another profile has one of its identities too, it has
     the MPID alone, so that nobody else is found by them; the identities follow, and further values
-    of a type in batches of their own. Without MPIDs each batch says what it can of the identities
-    again, for it is found by them; a profile without identities has no such batch. With MPIDs
-    tell_sharing comes before.
+    of a type in batches of their own. Without MPIDs each batch repeats what identities it can, for
+    it is found by them; a profile without identities has none. With MPIDs tell_sharing comes
+    before.
     """
-    most, with_mpid, with_times = LIMITS["attributes"], telling.mpid, telling.times
-    keys = sorted(profiles.keys)
+    keys, most = sorted(profiles.keys), LIMITS["attributes"]
     members = ", ".join(
-        f"{quote_text(json.dumps(key, ensure_ascii=False) + ':')} || {held_as_json(f'v{n}')}"
-        for n, key in enumerate(keys)
+        f"{quote_text(json.dumps(key, ensure_ascii=False) + ':')} || {held_as_json(f'v{place}')}"
+        for place, key in enumerate(keys)
     )
-    loose = (
-        f"select profile as loose_profile, list(to_json(key)::varchar || ':' || {held_as_json('held')} order by key) as loose from ({profiles.newest_loose(where)}) group by profile"
-        if profiles.loose_keys
-        else "select 0 as loose_profile, []::varchar[] as loose where false"
+    lengths = ", ".join(f"ifnull(len(i_{kind}), 0)" for kind in profiles.identities) or "0"
+    apart = "profile in (select profile from sharing)" if telling.mpid else "false"
+    cells = f"list_concat([{members}]::varchar[], ifnull(loose, []))"
+    columns = [
+        f"list_filter({cells}, lambda member: member is not null) as members",
+        f"greatest({lengths}) as most",
+        f"({apart})::integer as apart",
+    ]
+    person = over(
+        PROFILES_WITH_MEMBERS.format(columns=", ".join(columns)),
+        folded=profiles.folded(keys, condition),
+        loose_member=_loose_members(profiles, condition),
     )
-    lengths = ", ".join(f"coalesce(len(i_{kind}), 0)" for kind in profiles.identities) or "0"
-    base = (
-        f"select *, list_filter(list_concat([{members}]::varchar[], coalesce(loose, [])), lambda one: one is not null) as members, greatest({lengths}) as most,"
-        f" ({'profile in (select profile from sharing)' if with_mpid else 'false'})::integer as apart"
-        f" from ({profiles.folded(keys, where)}) left join ({loose}) on loose_profile = profile"
-    )
-    last = f"greatest(most, (len(members) + {most - 1}) // {most}, {'case when first_seen_ms < last_seen_ms then 2 else 1 end' if with_times else 1})"
-    numbered = (
-        f"select *, {last} as last, unnest(generate_series(1 - apart, {last})) as n from ({base})"
-    )
+    times = "if(first_seen_ms < last_seen_ms, 2, 1)" if telling.times else "1"
+    last = f"greatest(most, (len(members) + {most - 1}) // {most}, {times}) as last_batch"
+    numbers = "unnest(generate_series(1 - apart, last_batch)) as n"
+    counted = over(WITH_NUMBER.format(columns=last), person=person)
+    batch = over(WITH_NUMBER.format(columns=numbers), person=counted)
+    if not telling.mpid:
+        batch = over(BATCHES_OF_SOMEBODY, batch=batch)
+    line = _batch_line(profiles, telling, most=most)
+    return over(BATCH_LINES.format(columns=line), batch=batch)
 
-    def said(kind: str) -> str:
-        return f"i_{kind}[n]" if with_mpid else f"coalesce(i_{kind}[n], i_{kind}[-1])"
 
-    def identities(*, device: bool) -> str:
+def _loose_members(profiles: Profiles, condition: str) -> str:
+    """Return the SELECT of the attributes without a column, as members of JSON."""
+    if not profiles.loose_keys:
+        return NO_LOOSE_MEMBERS
+    member = f"to_json(key)::varchar || ':' || {held_as_json('held')}"
+    return over(LOOSE_MEMBERS.format(columns=member), newest=profiles.newest_loose(condition))
+
+
+def _batch_line(profiles: Profiles, telling: Telling, *, most: int) -> str:
+    """Return the SQL of the n-th batch of a profile. most: how many attributes one has at most."""
+
+    def value(kind: str) -> str:
+        nth = f"i_{kind}[n]"
+        return nth if telling.mpid else f"ifnull({nth}, i_{kind}[-1])"
+
+    def members(*, device: bool) -> str:
         listed = ", ".join(
-            f"'\"{_batch_name(kind)}\":' || to_json({said(kind)})::varchar"
+            f"'\"{_batch_name(kind)}\":' || to_json({value(kind)})::varchar"
             for kind in sorted(profiles.identities)
             if BY_NAME[kind].device is device and kind != "mp_deviceid"
         )
         return f"nullif(concat_ws(',', {listed}), '')" if listed else "null::varchar"
 
-    device = (
-        f"',\"mp_deviceid\":' || to_json({said('mp_deviceid')})::varchar"
-        if "mp_deviceid" in profiles.identities
-        else "null::varchar"
-    )
+    def within(text: str) -> str:
+        # The batch with the number 0 has the MPID alone.
+        return f"if(n > 0, {text}, null)"
+
     attributes = f"nullif(array_to_string(members[(n - 1) * {most} + 1 : n * {most}], ','), '')"
-    within = "case when n > 0 then {} end"
-    line = (
-        '\'{"environment":"\' || '
-        + ENVIRONMENT
-        + " || '\"'"
-        + (" || ',\"mpid\":' || mpid" if with_mpid else "")
-        + (
-            " || ',\"timestamp_unixtime_ms\":' || case when n = last then last_seen_ms else first_seen_ms end"
-            if with_times
-            else ""
-        )
-        + f" || coalesce(',\"user_identities\":{{' || {within.format(identities(device=False))} || '}}', '')"
-        + f" || coalesce(',\"device_info\":{{' || {within.format(identities(device=True))} || '}}', '')"
-        + f" || coalesce({within.format(device)}, '')"
-        # An object, be it empty: it is what makes the line a batch and no flat row.
-        + f" || ',\"user_attributes\":{{' || coalesce({within.format(attributes)}, '') || '}}}}'"
-    )
-    somebody = "" if with_mpid else " where most > 0"
-    return f"select profile as _profile, mpid as _mpid, n as _arrival, {line} as line from ({numbered}){somebody}"
+    parts = [f"""'{{"environment":"' || {ENVIRONMENT} || '"'"""]
+    if telling.mpid:
+        parts.append("""',"mpid":' || mpid""")
+    if telling.times:
+        time = "if(n = last_batch, last_seen_ms, first_seen_ms)"
+        parts.append(f"""',"timestamp_unixtime_ms":' || {time}""")
+    for name, is_device in (("user_identities", False), ("device_info", True)):
+        text = within(members(device=is_device))
+        parts.append(f"""ifnull(',"{name}":{{' || {text} || '}}', '')""")
+    if "mp_deviceid" in profiles.identities:
+        device = f"""',"mp_deviceid":' || to_json({value("mp_deviceid")})::varchar"""
+        parts.append(f"ifnull({within(device)}, '')")
+    # An object, even an empty one: it is what makes the line a batch and no flat row.
+    parts.append(f"""',"user_attributes":{{' || ifnull({within(attributes)}, '') || '}}}}'""")
+    return " || ".join(parts)
 
 
 def _batch_name(kind: str) -> str:
@@ -504,42 +421,36 @@ def _batch_name(kind: str) -> str:
     return BY_NAME[kind].field.partition(".")[2]
 
 
-PLAIN_NUMBER = "[+-]?[0-9]+([.][0-9]+)?"
-"""What a spreadsheet may take for a number, and runs nothing of."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""How a cell begins that a spreadsheet would run; a number with its sign is none."""
-
-
 def csv_line(
     columns: Sequence[str], numbers: Sequence[str], *, safe: bool, listed: bool = False
 ) -> str:
-    """Return the SQL of the CSV line of some columns: a cell is quoted where it must be, an empty
-    one is nothing.
+    """Return the SQL of the CSV line of some columns.
 
-    numbers: columns that are whole numbers. safe: an apostrophe before what a spreadsheet would
-    run. listed: the last column is a list of cells.
+    A cell is quoted where it must be, an empty one is nothing. numbers: columns that are whole
+    numbers; safe: an apostrophe comes before what a spreadsheet would run; listed: the last column
+    is a list of cells.
     """
-    cells = []
-    for name in columns:
-        cell = quote_identifier(name)
-        if name in numbers:
-            cells.append(f"coalesce({cell}::varchar, '')")
-            continue
-        cells.append(csv_cell(cell, safe=safe))
+    cells = [
+        f"ifnull({quote_identifier(name)}::varchar, '')"
+        if name in numbers
+        else csv_cell(quote_identifier(name), safe=safe)
+        for name in columns
+    ]
     if listed:
-        cells[-1] = (
-            f"array_to_string(list_transform({columns[-1]}, lambda cell: {csv_cell('cell', safe=safe)}), ',')"
-        )
+        cell = csv_cell("cell", safe=safe)
+        transformed = f"list_transform({columns[-1]}, lambda cell: {cell})"
+        cells[-1] = f"array_to_string({transformed}, ',')"
     return f"concat_ws(',', {', '.join(cells)})"
 
 
 def csv_cell(cell: str, *, safe: bool) -> str:
     """Return the SQL of a text as a CSV cell."""
     if safe:
-        begins = " or ".join(f"starts_with({cell}, {quote_text(one)})" for one in FORMULA)
-        cell = f"(case when ({begins}) and not regexp_full_match({cell}, '{PLAIN_NUMBER}') then '''' || {cell} else {cell} end)"
+        begins = " or ".join(f"starts_with({cell}, {quote_text(begin)})" for begin in FORMULA)
+        is_number = f"regexp_full_match({cell}, '{PLAIN_NUMBER}')"
+        cell = f"if(({begins}) and not {is_number}, '''' || {cell}, {cell})"
     special = " or ".join(
-        f"contains({cell}, {one})" for one in ("','", "'\"'", "chr(10)", "chr(13)")
+        f"contains({cell}, {text})" for text in ("','", "'\"'", "chr(10)", "chr(13)")
     )
     quoted = f"'\"' || replace({cell}, '\"', '\"\"') || '\"'"
-    return f"coalesce(case when {special} then {quoted} else {cell} end, '')"
+    return f"ifnull(if({special}, {quoted}, {cell}), '')"

@@ -1,67 +1,236 @@
 """Many look-ups at once: a file of identities in, a line for each out, in the order of the file.
 
-The file is read as an import reads one: packed or not, its delimiter found out; a row that cannot
-be read is answered with why. Set-based: all identities are hashed and joined with the store's
-index; Python sees only the lines that leave. A line with several identities is looked up by the
-first of the hierarchy that somebody has.
+Set-based: all identities are hashed and joined with the store's index; Python sees only the lines
+that leave. A line with several identities is looked up by the first of the hierarchy that somebody
+has. lookup_file.py reads the file.
+
+Relations made here, each from those before it:
+
+    asked      seq, line, fault, c0, c1 ...            the lines of the file (lookup_file.py)
+    asked_value  seq, t0, t1 ...                       their cells, trimmed
+    sought     seq, rank, type, value, hash, number    each cell as each identity that it may be
+    held       hash, profile                           who has one of them
+    holder     hash, several, oldest                   ... how many, and the oldest
+    match      seq, rank, type, hash                   those of `sought` that somebody has
+    best       seq, rank, type, hash, values           the strongest of each line
+    hit        seq, several, profile, type             what a line found
+    answer     seq, line, fault, type, value, several, profile, mpid
 """
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from profilectl.codes import InputRefused, Reject, UsageError, sentence
-from profilectl.importing.stage.csv.csv import read_rows
-from profilectl.importing.stage.csv.dialect import dialect_of
-from profilectl.importing.stage.csv.head import read_header
-from profilectl.importing.stage.source.encoding import check_utf8
-from profilectl.importing.stage.source.files import Named, format_named, open_files
-from profilectl.importing.stage.source.unpacking import check_memory
+from profilectl.codes import UsageError
 from profilectl.profiles.read_model import Profiles
-from profilectl.rules.batch import Reading, field_named, read_document
+from profilectl.reading.lookup_file import kind_of_column, load_lines, read_file
+from profilectl.reading.statements import over, union
 from profilectl.rules.feed import ENVIRONMENTS
-from profilectl.rules.fields import Unusable
 from profilectl.rules.identity import BY_NAME
 from profilectl.rules.sql.identities import identity_hash, key, trimmed
 from profilectl.rules.sql.quoting import quote_identifier, quote_text
 from profilectl.rules.sql.values import held_as_json, whole_number
 from profilectl.rules.text.naming import no_such
-from profilectl.rules.text.values import NotJson, parse_json
 from profilectl.store.scratch import Scratch
 from profilectl.store.segments import known_identities, known_mpids
 
+if TYPE_CHECKING:
+    import pyarrow
+
 BLOCK = 20_000
-WHY = (
-    "case when fault is not null then fault when several > 1 then several || ' profiles have it' when several = 1 then null"
-    f" when value is null then 'no identity' when type = 'mpid' and {whole_number('value')} is null then 'no MPID' else 'nobody has it' end"
-)
-"""Why a line has no MPID, as SQL; null where it has one."""
+"""How many answers leave at once."""
+
+ASKED_VALUE = "select seq, {columns} from asked"
+SOUGHT = "select seq, {columns} from asked_value"
+STATED = "select * from cell where value <> ''"
+# Who has a value is asked once a value, not once a line: many lines and many profiles may have the
+# same one. An MPID has a small number for a hash.
+HELD = """
+select distinct holding.hash, holding.profile
+from holding
+where holding.hash in (select hash from sought)
+union all
+select (named.mpid::hugeint + 9223372036854775808)::uhugeint as hash, named.profile
+from named
+where named.environment = $environment
+  and named.mpid in (select number from sought)
+"""
+HOLDER = """
+select hash, count(*) as several, min(profile) as oldest
+from held
+group by hash
+"""
+MATCH = """
+select distinct seq, rank, type, hash
+from sought
+where hash in (select hash from holder)
+"""
+# Of a row the strongest identity that somebody has decides.
+BEST_OF_ROW = """
+select seq, rank, type, hash, count(*) over (partition by seq) as values
+from (select *, min(rank) over (partition by seq) as lowest from match)
+where rank = lowest
+"""
+# A list of identities of any type asks who has the value, in all its possible types.
+BEST_OF_ANY = """
+select seq, rank, type, hash, count(*) over (partition by seq) as values
+from match
+"""
+# Lines with several values that count: how many people have one of them.
+TIED = """
+select best.seq, count(distinct held.profile) as several
+from best
+join held on held.hash = best.hash
+where best.values > 1
+group by best.seq
+"""
+HIT_OF_ROW = """
+select best.seq,
+       coalesce(any_value(tied.several), max(holder.several)) as several,
+       min(holder.oldest) as profile,
+       arg_min(best.type, (best.rank, best.type)) as type
+from best
+join holder on holder.hash = best.hash
+left join tied on tied.seq = best.seq
+group by best.seq
+"""
+# A value that several people have, each as another type, is of no one type.
+HIT_OF_ANY = """
+select best.seq,
+       coalesce(any_value(tied.several), max(holder.several)) as several,
+       min(holder.oldest) as profile,
+       case
+           when any_value(tied.several) > 1 and count(distinct best.type) > 1 then null
+           else arg_min(best.type, (best.rank, best.type))
+       end as type
+from best
+join holder on holder.hash = best.hash
+left join tied on tied.seq = best.seq
+group by best.seq
+"""
+# The identity that a line found; else the strongest that it has, unless it is of any type.
+ANSWER = """
+select asked.seq, asked.line, asked.fault,
+       coalesce(hit.type, case when not $any then strongest.type end) as type,
+       coalesce(chosen.value, strongest.value) as value,
+       coalesce(hit.several, 0) as several, hit.profile, named.mpid
+from asked
+left join (
+    select seq, arg_min(type, rank) as type, arg_min(value, rank) as value
+    from sought
+    group by seq
+) as strongest on strongest.seq = asked.seq
+left join hit on hit.seq = asked.seq
+left join (
+    select seq, type, min(value) as value
+    from sought
+    group by seq, type
+) as chosen on chosen.seq = hit.seq and chosen.type = hit.type
+left join named on named.profile = hit.profile
+"""
+
+ANSWERS = "select seq, line, type, value, mpid, several, fault from answer"
+ANSWERS_WITH_FIELDS = """
+select answer.seq, answer.line, answer.type, answer.value, answer.mpid, answer.several,
+       answer.fault, {columns}
+from answer
+left join folded on folded.profile = answer.profile and answer.several = 1
+"""
+PEOPLE_FOUND = "where profile in (select profile from answer where several = 1)"
+# Why a line has no MPID; null where it has one.
+EXPLAINED = """
+select *,
+       case
+           when fault is not null then fault
+           when several > 1 then several || ' profiles have it'
+           when several = 1 then null
+           when value is null then 'no identity'
+           when type = 'mpid' and {columns} is null then 'no MPID'
+           else 'nobody has it'
+       end as why
+from answered
+"""
+CSV_ANSWERS = """
+select line, type, value,
+       case when several = 1 then mpid end,
+       case when several = 1 then 'yes' else 'no' end,
+       {columns}
+from explained
+order by line, seq
+"""
+JSON_ANSWERS = """
+select '{{"line":' || line
+       || ',"type":' || coalesce(to_json(type)::varchar, 'null')
+       || ',"value":' || coalesce(to_json(value)::varchar, 'null')
+       || ',"mpid":' || case when several = 1 then '"' || mpid || '"' else 'null' end
+       || ',"found":' || case when several = 1 then 'true' else 'false' end
+       || coalesce(',"why":' || to_json(why)::varchar, '')
+       || case when several = 1 then {columns} else '' end
+       || '}}'
+from explained
+order by line, seq
+"""
+TABLE_OF_ANSWERS = """
+select type, value, case when several = 1 then mpid end as mpid, {columns}
+from answered
+order by seq
+"""
+MATCHES = """
+select answer.line, answer.type, answer.value, people.profiles, answer.fault
+from answer
+left join (
+    select best.seq, list(distinct held.profile) as profiles
+    from best
+    join hit on hit.seq = best.seq and hit.type = best.type
+    join held on held.hash = best.hash
+    group by best.seq
+) as people on people.seq = answer.seq
+order by answer.line, answer.seq
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """How a file of identities is read and what is told of each.
-
-    kind: an identity type, "mpid", or "any" for a list of them; None for CSV with a header. fields:
-    attributes to tell; delimiter, encoding: of the file, as an import takes them; piped: the file
-    is a copy of standard input, and is named so; max_unpacked: the size that it may unpack to.
-    """
+    """How a file of identities is read, and what is answered of each."""
 
     kind: str | None = None
+    """An identity type, "mpid", or "any" for a list of them; None for CSV with a header."""
     environment: str = ENVIRONMENTS[0]
+    """The environment in which they are looked up."""
     fields: Sequence[str] = ()
+    """The attributes that are answered."""
     format: str = "jsonl"
+    """The format of the answers: jsonl or csv."""
     delimiter: str | None = None
+    """The delimiter of the file, as an import takes it."""
     encoding: str | None = None
+    """The encoding of the file, as an import takes it."""
     piped: bool = False
+    """Whether the file is a copy of standard input, and is named so."""
     max_unpacked: str | None = None
+    """The size that the file may unpack to."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookupMatch:
+    """What a line of a file names."""
+
+    line: int
+    """The line."""
+    kind: str | None
+    """The type of the identity that somebody has, else of its first."""
+    value: str | None
+    """The identity."""
+    profiles: tuple[int, ...]
+    """All profiles that have it."""
+    fault: str | None = None
+    """Why the line could not be read."""
 
 
 def look_up(profiles: Profiles, path: Path, wanted: Lookup) -> Iterator[bytes]:
@@ -69,109 +238,83 @@ def look_up(profiles: Profiles, path: Path, wanted: Lookup) -> Iterator[bytes]:
 
     Raises InputRefused for a file that is not understood.
     """
-    scratch = profiles.store.scratch
     wanted = replace(wanted, fields=_attributes(profiles, wanted.fields))
-    kinds = _read(profiles, path, wanted)
-    _answer(profiles, kinds, wanted)
-    joined = _joined(profiles, wanted)
-    first = True
-    if wanted.format == "csv":
-        columns = ["line", "type", "value", "mpid", "found", "why", *wanted.fields]
-        values = "".join(f", v{n}" for n in range(len(wanted.fields)))
-        answer = f"line, type, value, case when several = 1 then mpid end, case when several = 1 then 'yes' else 'no' end, {WHY}{values}"
-        cursor = scratch.connection.execute(f"select {answer} from ({joined}) order by line, seq")
-        while (block := cursor.fetchmany(BLOCK)) or first:
-            yield _csv(columns if first else None, block)
-            first = False
-        return
-    members = "".join(
-        f" || coalesce(',{_quoted(key)}:' || v{n}, '')" for n, key in enumerate(wanted.fields)
+    _answer(profiles, read_file(profiles, path, wanted), wanted)
+    explained = over(
+        EXPLAINED.format(columns=whole_number("value")), answered=_answered(profiles, wanted)
     )
-    attributes = (
-        f" || case when several = 1 then ',\"user_attributes\":{{' || ltrim(''{members}, ',') || '}}' else '' end"
-        if wanted.fields
-        else ""
+    lines = _csv_answers if wanted.format == "csv" else _json_answers
+    yield from lines(profiles.store.scratch, explained, wanted.fields)
+
+
+def _csv_answers(scratch: Scratch, explained: str, fields: Sequence[str]) -> Iterator[bytes]:
+    header: Sequence[str] | None = ["line", "type", "value", "mpid", "found", "why", *fields]
+    columns = ", ".join(["why", *(f"v{place}" for place in range(len(fields)))])
+    result = scratch.connection.execute(
+        over(CSV_ANSWERS.format(columns=columns), explained=explained)
     )
-    line = (
-        "'{\"line\":' || line || ',\"type\":' || coalesce(to_json(type)::varchar, 'null') || ',\"value\":' || coalesce(to_json(value)::varchar, 'null')"
-        " || ',\"mpid\":' || case when several = 1 then '\"' || mpid || '\"' else 'null' end"
-        " || ',\"found\":' || case when several = 1 then 'true' else 'false' end"
-        f" || coalesce(',\"why\":' || to_json({WHY})::varchar, ''){attributes} || '}}'"
+    while (block := result.fetchmany(BLOCK)) or header:
+        yield _csv(header, block)
+        header = None
+
+
+def _json_answers(scratch: Scratch, explained: str, fields: Sequence[str]) -> Iterator[bytes]:
+    attributes = "''"
+    if fields:
+        members = " || ".join(
+            f"ifnull(',{_quoted(name)}:' || v{place}, '')" for place, name in enumerate(fields)
+        )
+        attributes = f"',\"user_attributes\":{{' || ltrim({members}, ',') || '}}'"
+    result = scratch.connection.execute(
+        over(JSON_ANSWERS.format(columns=attributes), explained=explained)
     )
-    cursor = scratch.connection.execute(f"select {line} from ({joined}) order by line, seq")
-    while block := cursor.fetchmany(BLOCK):
+    while block := result.fetchmany(BLOCK):
         yield ("\n".join(text for (text,) in block) + "\n").encode()
 
 
-@dataclass(frozen=True, slots=True)
-class LookupMatch:
-    """What a line of a file names: the identity that somebody has (else its first), and all
-    profiles that have it. fault: why the line could not be read.
-    """
-
-    line: int
-    kind: str | None
-    value: str | None
-    profiles: tuple[int, ...]
-    fault: str | None = None
-
-
 def found_in(profiles: Profiles, path: Path, wanted: Lookup) -> list[LookupMatch]:
-    """Return what each line of a file names, in every environment, whichever is wanted.
+    """Return what each line of a file names, in every environment, not only in the one of `wanted`.
 
     Raises InputRefused for a file that is not understood.
     """
-    kinds, found = _read(profiles, path, wanted), []
+    kinds = read_file(profiles, path, wanted)
+    matches = []
     for environment in ENVIRONMENTS:
         _answer(profiles, kinds, replace(wanted, environment=environment))
-        found += _found(profiles.store.scratch)
-    return found
+        matches += [
+            LookupMatch(line, kind, value, profiles=tuple(sorted(people or ())), fault=fault)
+            for line, kind, value, people, fault in profiles.store.scratch.rows(MATCHES)
+        ]
+    return matches
 
 
-def _found(scratch: Scratch) -> list[LookupMatch]:
-    return [
-        LookupMatch(line, kind, value, tuple(sorted(found or ())), fault)
-        for line, kind, value, found, fault in scratch.rows(
-            "select answer.line, answer.type, answer.value, best.profiles, answer.fault from answer left join"
-            " (select best.seq, list(distinct held.profile) as profiles from best join hit on hit.seq = best.seq and hit.type = best.type"
-            " join held on held.hash = best.hash group by best.seq)"
-            " as best on best.seq = answer.seq order by answer.line, answer.seq"
-        )
-    ]
-
-
-def look_up_list(profiles: Profiles, values: Sequence[str], wanted: Lookup) -> Any:
-    """Return an Arrow table of (type, value, mpid, profiles, fields as JSON text) for a list, in
-    order.
-    """
+def look_up_list(profiles: Profiles, values: Sequence[str], wanted: Lookup) -> pyarrow.Table:
+    """Return a table of (type, value, mpid, profiles, fields as JSON text) for a list, in order."""
     assert wanted.kind is not None
     scratch = profiles.store.scratch
     wanted = replace(wanted, fields=_attributes(profiles, wanted.fields))
-    _load(scratch, [*values, ""])
+    load_lines(scratch, [*values, ""])
     _answer(profiles, [str(wanted.kind)], wanted)
-    fields = "".join(f", v{n} as {quote_identifier(key)}" for n, key in enumerate(wanted.fields))
-    mpid = "case when several = 1 then mpid end as mpid"
-    return scratch.connection.sql(
-        f"select type, value, {mpid}, several as profiles{fields} from ({_joined(profiles, wanted)}) order by seq"
-    ).to_arrow_table()
+    fields = [f"v{place} as {quote_identifier(name)}" for place, name in enumerate(wanted.fields)]
+    columns = ", ".join(["several as profiles", *fields])
+    select = over(TABLE_OF_ANSWERS.format(columns=columns), answered=_answered(profiles, wanted))
+    return scratch.connection.sql(select).to_arrow_table()
 
 
-def _joined(profiles: Profiles, wanted: Lookup) -> str:
-    """Return the SELECT of the answers with the fields asked for."""
+def _answered(profiles: Profiles, wanted: Lookup) -> str:
+    """Return the SELECT of the answers, with the fields asked for as v0, v1 ..."""
     if not wanted.fields:
-        return "select seq, line, type, value, mpid, several, fault from answer"
-    values = "".join(f", {held_as_json(f'v{n}')} as v{n}" for n in range(len(wanted.fields)))
-    folded = profiles.folded(
-        list(wanted.fields), "where profile in (select profile from answer where several = 1)"
+        return ANSWERS
+    values = ", ".join(
+        f"{held_as_json(f'folded.v{place}')} as v{place}" for place in range(len(wanted.fields))
     )
-    return (
-        f"select seq, line, type, value, answer.mpid, several, fault{values} from answer left join ({folded}) as folded"
-        " on folded.profile = answer.profile and several = 1"
-    )
+    folded = profiles.folded(list(wanted.fields), PEOPLE_FOUND)
+    return over(ANSWERS_WITH_FIELDS.format(columns=values), folded=folded)
 
 
-def _quoted(key: str) -> str:
-    return json.dumps(key, ensure_ascii=False).replace("'", "''")
+def _quoted(name: str) -> str:
+    """Return a name as JSON within a text of SQL."""
+    return json.dumps(name, ensure_ascii=False).replace("'", "''")
 
 
 def _csv(columns: Sequence[str] | None, block: Sequence[tuple[Any, ...]]) -> bytes:
@@ -179,13 +322,14 @@ def _csv(columns: Sequence[str] | None, block: Sequence[tuple[Any, ...]]) -> byt
     writer = csv.writer(out, lineterminator="\n")
     if columns:
         writer.writerow(columns)
-    for line, kind, value, mpid, found, why, *values in block:
-        writer.writerow([line, kind, value, mpid, found, why, *map(_bare, values)])
+    for line, kind, value, mpid, is_found, why, *values in block:
+        writer.writerow([line, kind, value, mpid, is_found, why, *map(_bare, values)])
     return out.getvalue().encode()
 
 
 def _bare(text: str | None) -> str | None:
-    if text == "null":  # a tag: no cell can say one
+    """Return a value of JSON as a cell: a text bare. No cell can hold a tag (null)."""
+    if text == "null":
         return None
     return json.loads(text) if text is not None and text.startswith('"') else text
 
@@ -194,9 +338,9 @@ def _attributes(profiles: Profiles, fields: Sequence[str]) -> list[str]:
     """Return the attributes that names mean. Raises UsageError for one that nobody has."""
     keys = []
     for name in fields:
-        key = profiles.meant(name)
-        if key is None:
-            if _kind(name):
+        attribute = profiles.meant(name)
+        if attribute is None:
+            if kind_of_column(name):
                 raise UsageError(
                     f"--field {name}: is an identity type, no attribute",
                     "profilectl stats lists the attributes",
@@ -204,242 +348,58 @@ def _attributes(profiles: Profiles, fields: Sequence[str]) -> list[str]:
             raise no_such(
                 "attribute", name, profiles.names(), option="--field", lists="profilectl stats"
             )
-        keys.append(key)
+        keys.append(attribute)
     return list(dict.fromkeys(keys))
-
-
-def _read(profiles: Profiles, path: Path, wanted: Lookup) -> list[str]:
-    """Make `asked` (seq, line, fault, c0, c1, ...) of the file and return what each column is."""
-    scratch = profiles.store.scratch
-    name = "-" if wanted.piped else str(path)
-    if path.is_file() and not path.stat().st_size:
-        if wanted.kind is None:
-            raise InputRefused(
-                f"{name} is empty",
-                "name the columns in the first line, or say --type email for a list",
-            )
-        _load(scratch, [])
-        return [wanted.kind]
-    if _is_parquet(path):
-        raise InputRefused(
-            f"{name} is Parquet: a look-up reads CSV, JSON lines and lists",
-            "write its identities as CSV",
-        )
-    with path.open("rb") if wanted.piped else contextlib.nullcontext() as stdin:
-        (file, *more) = open_files(
-            [Named(name)],
-            format="csv",
-            encoding=wanted.encoding,
-            spill=scratch.folder,
-            stdin=stdin,
-            max_unpacked=wanted.max_unpacked,
-        ).files
-    if more:
-        raise InputRefused(f"{name} holds several files", "look them up one by one")
-    if wanted.kind is not None:
-        check_memory(name, file.local, "look it up in parts")
-        check_utf8(name, file.local)
-        _load(scratch, file.local.read_text("utf-8-sig").split("\n"))
-        return [wanted.kind]
-    if format_named(file.name) == "jsonl":
-        check_memory(name, file.local, "look it up in parts")
-        check_utf8(name, file.local)
-        return _read_lines(
-            scratch, file.local.read_text("utf-8-sig"), profiles.store.settings().reading
-        )
-    header = read_header(file, dialect_of(wanted.delimiter))
-    kinds = [_kind(name) for name in header.names]
-    if not any(kinds):
-        raise InputRefused(
-            f"{name}:{header.line}: no column is an identity: {', '.join(map(repr, header.names))}",
-            "name them as for an import, name the --delimiter, or say --type email for a list",
-        )
-    for kind in kinds:
-        if kind and kinds.count(kind) > 1:
-            raise InputRefused(
-                f"{name}:{header.line}: several columns are {kind}",
-                "a line is looked up by one identity of a type: take one away",
-            )
-    faults: list[Reject] = []
-    count = read_rows(scratch.connection, file, header, "cells", faults.append)
-    listed = ", ".join(f"c{n}" for n in range(len(kinds)))
-    scratch.load(
-        "fault",
-        [("seq", "BIGINT"), ("line", "BIGINT"), ("fault", "VARCHAR")],
-        [(count + n, one.line, f"{one.code}: {one.message}") for n, one in enumerate(faults)],
-    )
-    scratch.make(
-        "asked",
-        f"select one.seq, one.line, null::varchar as fault, {listed} from cells_line as one join (select rowid as seq, * from cells) as cells using (seq)"
-        f" union all by name select seq, line, fault from fault",
-    )
-    return kinds
-
-
-def _is_parquet(path: Path) -> bool:
-    try:
-        with path.open("rb") as content:
-            return content.read(4) == b"PAR1"
-    except OSError:
-        return False  # said by whoever opens it
-
-
-def _read_lines(scratch: Scratch, text: str, reading: Reading) -> list[str]:
-    """Make `asked` of JSON lines: batches or flat rows, of which only the identities and the MPID
-    count.
-    """
-    rows: list[dict[str, Any]] = []
-    kinds: dict[str, None] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        row: dict[str, Any] = {"line": number, "fault": None}
-        try:
-            batch = read_document(parse_json(line), reading)
-        except Unusable as error:
-            row["fault"] = f"{error.code}: {sentence(error.code)}"
-        except NotJson as error:
-            row["fault"] = f"{error.code}: {error.detail}"
-        else:
-            row |= {one.type: one.value for one in batch.identities}
-            if batch.mpid is not None:
-                row["mpid"] = str(batch.mpid)
-        kinds |= dict.fromkeys(name for name in row if name not in ("line", "fault"))
-        rows.append(row)
-    named = list(kinds) or ["mpid"]
-    columns = [
-        ("line", "BIGINT"),
-        ("fault", "VARCHAR"),
-        *((f"c{n}", "VARCHAR") for n in range(len(named))),
-    ]
-    scratch.load(
-        "asked_line",
-        columns,
-        [[row["line"], row["fault"], *(row.get(kind) for kind in named)] for row in rows],
-    )
-    scratch.make("asked", "select line as seq, * from asked_line")
-    return named
-
-
-def _kind(name: str) -> str:
-    """Return the identity type that a column is, "mpid", or ""."""
-    if name == "mpid":
-        return name
-    try:
-        meant = field_named(name)
-    except Unusable:
-        return ""
-    return meant.name if meant.kind == "identity" else ""
-
-
-def _load(scratch: Scratch, lines: list[str]) -> None:
-    """Make `asked` of the lines of a list, the end of the last not a line of its own."""
-    import pyarrow
-
-    if lines and not lines[-1]:
-        lines.pop()
-    scratch.connection.register(
-        "asked_line",
-        pyarrow.table(
-            {
-                "seq": pyarrow.array(range(1, len(lines) + 1)),
-                "c0": pyarrow.array(lines, pyarrow.string()),
-            }
-        ),
-    )
-    scratch.make(
-        "asked",
-        "select seq, seq as line, null::varchar as fault, trim(c0, chr(13)) as c0 from asked_line",
-    )
-    scratch.connection.unregister("asked_line")
-
-
-def _mpid_hash(number: str) -> str:
-    """Return the SQL of what an MPID is joined by beside the hashes of identities, which are far
-    larger.
-    """
-    return f"({number}::hugeint + 9223372036854775808)::uhugeint"
 
 
 def _answer(profiles: Profiles, kinds: Sequence[str], wanted: Lookup) -> None:
     """Make `answer`: one row for each line, with the one profile that was found, if it was one."""
-    scratch, secret = profiles.store.scratch, profiles.store.meta("secret")
+    scratch, is_any = profiles.store.scratch, "any" in kinds
+    cells = ", ".join(f"{trimmed(f'c{place}')} as t{place}" for place in range(len(kinds)))
+    scratch.make("asked_value", ASKED_VALUE.format(columns=cells), keep=False)
+    scratch.make("sought", _sought(profiles, kinds, wanted.environment))
+    named = known_mpids(profiles.segments)
+    holding = known_identities(profiles.segments, removals=profiles.removals)
+    environment = {"environment": ENVIRONMENTS.index(wanted.environment)}
+    scratch.make("held", over(HELD, holding=holding, named=named), environment)
+    scratch.make("holder", HOLDER)
+    scratch.make("match", MATCH)
+    scratch.make("best", BEST_OF_ANY if is_any else BEST_OF_ROW)
+    scratch.make("hit", over(HIT_OF_ANY if is_any else HIT_OF_ROW, tied=TIED))
+    scratch.make("answer", over(ANSWER, named=named), {"any": is_any})
+
+
+def _sought(profiles: Profiles, kinds: Sequence[str], environment: str) -> str:
+    """Return the SELECT of each cell as each identity that it may be.
+
+    kinds: what each column is: an identity type, "mpid", "any", or "" for none.
+    """
+    secret = profiles.store.meta("secret")
     hierarchy = profiles.store.settings().rules.hierarchy
-    environment = quote_text(wanted.environment)
     parts = []
-    values = ", ".join(["seq", *(f"{trimmed(f'c{n}')} as t{n}" for n in range(len(kinds)))])
-    scratch.make("asked_value", f"select {values} from asked", keep=False)
-    for n, kind in enumerate(kinds):
-        for one in (*profiles.identities, "mpid") if kind == "any" else (kind,):
-            if not one:
+    for place, column in enumerate(kinds):
+        for kind in (*profiles.identities, "mpid") if column == "any" else (column,):
+            if not kind:
                 continue
-            value = f"t{n}"
-            rank = (
-                -1
-                if one == "mpid"
-                else hierarchy.index(one)
-                if one in hierarchy
-                else len(hierarchy)
-            )
-            if one == "mpid":
-                parts.append(
-                    f"select seq, {rank} as rank, 'mpid' as type, {value} as value, {_mpid_hash(whole_number(value))} as hash,"
-                    f" {whole_number(value)} as number from asked_value where {value} <> ''"
-                )
+            value = f"t{place}"
+            if kind == "mpid":
+                rank = -1
+                number = whole_number(value)
+                # Far smaller than the hashes of identities, with which it is joined.
+                digest = f"({number}::hugeint + 9223372036854775808)::uhugeint"
             else:
-                parts.append(
-                    f"select seq, {rank} as rank, '{one}' as type, {value} as value, {identity_hash(secret, environment, one, key(BY_NAME[one], value))} as hash, null::bigint as number"
-                    f" from asked_value where {value} <> ''"
+                rank = hierarchy.index(kind) if kind in hierarchy else len(hierarchy)
+                number = "null::bigint"
+                digest = identity_hash(
+                    secret, quote_text(environment), kind, key(BY_NAME[kind], value)
                 )
-    scratch.make("wanted", " union all ".join(parts))
-    code = ENVIRONMENTS.index(wanted.environment)
-    known = known_identities(profiles.segments, removals=profiles.removals)
-    # Who has a value is asked once a value, not once a line: many lines and many profiles may have
-    # the same one.
-    scratch.make(
-        "held",
-        f"select distinct hash, profile from ({known}) where hash in (select hash from wanted)"
-        f" union all select {_mpid_hash('mpid')} as hash, profile from ({known_mpids(profiles.segments)})"
-        f" where environment = {code} and mpid in (select number from wanted)",
-    )
-    scratch.make(
-        "holder",
-        "select hash, count(*) as several, min(profile) as first, max(profile) as last from held group by hash",
-    )
-    scratch.make(
-        "match",
-        "select distinct seq, rank, type, hash from wanted where hash in (select hash from holder)",
-    )
-    scratch.make(
-        "best",
-        # A list of identities of any type asks who has the value, as whatever it may be; of a row
-        # the strongest that somebody has decides.
-        "select seq, rank, type, hash, count(*) over (partition by seq) as values"
-        f" from (select *, min(rank) over (partition by seq) as lowest from match) where {'true' if 'any' in kinds else 'rank = lowest'}",
-    )
-    # Whom several have, each as something else, is of no one type.
-    strongest = "arg_min(best.type, (best.rank, best.type))"
-    kind = (
-        f"case when any_value(tied.several) > 1 and count(distinct best.type) > 1 then null else {strongest} end"
-        if "any" in kinds
-        else strongest
-    )
-    scratch.make(
-        "hit",
-        "select best.seq, coalesce(any_value(tied.several), max(holder.several)) as several, min(holder.first) as profile,"
-        f" {kind} as type"
-        " from best join holder on holder.hash = best.hash"
-        " left join (select best.seq, count(distinct held.profile) as several from best join held on held.hash = best.hash"
-        " where best.values > 1 group by best.seq) as tied on tied.seq = best.seq group by best.seq",
-    )
-    first = "select seq, arg_min(type, rank) as type, arg_min(value, rank) as value from wanted group by seq"
-    scratch.make(
-        "answer",
-        "select asked.seq, asked.line, asked.fault, coalesce(hit.type, case when "
-        + ("false" if "any" in kinds else "true")
-        + " then first.type end) as type,"
-        " coalesce(chosen.value, first.value) as value, coalesce(hit.several, 0) as several, hit.profile, mpid.mpid from asked"
-        f" left join ({first}) as first on first.seq = asked.seq left join hit on hit.seq = asked.seq"
-        " left join (select seq, type, min(value) as value from wanted group by seq, type) as chosen on chosen.seq = hit.seq and chosen.type = hit.type"
-        f" left join ({known_mpids(profiles.segments)}) as mpid on mpid.profile = hit.profile",
-    )
+            columns = [
+                f"{rank} as rank",
+                f"'{kind}' as type",
+                f"{value} as value",
+                f"{digest} as hash",
+                f"{number} as number",
+            ]
+            cell = SOUGHT.format(columns=", ".join(columns))
+            parts.append(over(STATED, cell=cell))
+    return union(parts)

@@ -1,106 +1,162 @@
-"""A sample of what is computed, held against a computation anew, person by person (check.py).
+"""A sample of what is computed, compared with a computation anew, person by person (check.py).
 
 The twins for one person (calculated.value_of, membership.holds) are the definition of right; what
 the store has comes from their set-based forms. Compared is what the last refresh left, as of its
-time: real-time audiences and calculated attributes. A workspace that a refresh has something to
-make up for in is left out.
+time: real-time audiences and calculated attributes. A workspace that a refresh still has to make
+up for is left out.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from profilectl.audiences.one_person import ages_out_ms, person_of
 from profilectl.audiences.refresh import is_up_to_date, people_of, refreshed_ms
+from profilectl.profiles.activity import Activity
 from profilectl.profiles.played import activities
-from profilectl.rules.calculated import value_of
+from profilectl.profiles.read_model import Profiles
+from profilectl.reading.statements import over
+from profilectl.rules.audience import Audience
+from profilectl.rules.calculated import Definition, value_of
 from profilectl.rules.membership import holds
-from profilectl.rules.retention import clocks_of
+from profilectl.rules.retention import Clocks, clocks_of
 from profilectl.store.definitions import audiences, calculations, workspaces_defined
 from profilectl.store.store import OpenStore
 
 SAMPLE = 200
-"""So many profiles of each workspace are computed anew."""
+"""How many profiles of each workspace are computed anew at most."""
+
+# Half of the sample: profiles that have something computed. The hash mixes them, the same each
+# time.
+COMPUTED_SAMPLE = """
+select profile
+from (
+    select distinct profile from store.calculated
+    union
+    select distinct profile from store.membership
+)
+where profile in (select profile from seen)
+order by hash(profile), profile
+limit $number
+"""
+ANY_SAMPLE = """
+select distinct profile
+from seen
+order by hash(profile), profile
+limit $number
+"""
+VALUES = """
+select profile, name, held
+from store.calculated
+where profile in (select unnest($profiles::bigint[]))
+"""
+MEMBERSHIPS = """
+select membership.profile, audience.name
+from store.membership
+join store.audience on audience.number = membership.audience
+where membership.profile in (select unnest($profiles::bigint[]))
+"""
 
 
-def differences(store: OpenStore) -> Iterator[tuple[str, str, int]]:
-    """Yield what the store has computed otherwise than a computation anew gives it: the workspace,
-    the name of the calculated attribute or the audience, and of how many profiles of the sample.
-    """
+class Difference(NamedTuple):
+    """Something that the store has computed otherwise than a computation anew gives it."""
+
+    workspace: str
+    """The workspace."""
+    name: str
+    """The calculated attribute or the audience."""
+    profiles: int
+    """How many profiles of the sample it differs for."""
+
+
+def differences(store: OpenStore) -> Iterator[Difference]:
+    """Yield what a computation anew gives otherwise."""
     for workspace in workspaces_defined(store):
         at_ms = refreshed_ms(store, workspace)
         if at_ms is not None and is_up_to_date(store, workspace):
             for name, count in sorted(_differing(store, workspace, at_ms).items()):
-                yield workspace, name, count
+                yield Difference(workspace, name, count)
 
 
 def _sample(store: OpenStore, seen: str) -> list[int]:
-    """Return some profiles of those that a workspace has seen: the same each time, those first of
-    whom anything is computed.
-    """
-    rows = store.scratch.rows(
-        "select profile from (select distinct profile from store.calculated union select distinct profile from store.membership)"
-        f" where profile in ({seen}) order by hash(profile), profile limit {SAMPLE // 2}"
-    )
-    others = store.scratch.rows(
-        f"select distinct profile from ({seen}) order by hash(profile), profile limit {SAMPLE - len(rows)}"
-    )
-    return sorted({profile for (profile,) in (*rows, *others)})
+    """Return some of the profiles that a workspace has seen: the same each time."""
+    computed = store.scratch.rows(over(COMPUTED_SAMPLE, seen=seen), {"number": SAMPLE // 2})
+    number = SAMPLE - len(computed)
+    filling = store.scratch.rows(over(ANY_SAMPLE, seen=seen), {"number": number})
+    return sorted({profile for (profile,) in (*computed, *filling)})
 
 
 def _differing(store: OpenStore, workspace: str, at_ms: int) -> Counter[str]:
-    """Return of how many profiles of the sample each attribute or audience differs."""
+    """Return how many profiles of the sample each attribute or audience differs for."""
     profiles = people_of(store, workspace, now_ms=at_ms)
     sample = _sample(store, profiles.seen())
-    defined = [
-        each.definition
-        for each in calculations(store)
-        if each.definition.workspace == workspace
-        and not each.definition.draft
-        and each.filled_ms is not None
-    ]
-    evaluated = [
-        each
-        for each in audiences(store)
-        if each.audience.workspace == workspace
-        and each.audience.kind == "real-time"
-        and each.filled_ms is not None
-    ]
-    where = profiles.where(sample)
-    values: dict[tuple[int, str], str] = {
-        (profile, name): held
-        for profile, name, held in store.scratch.rows(
-            f"select profile, name, held from store.calculated {where}"
-        )
-    }
-    members: dict[int, list[str]] = {}
-    for profile, name in store.scratch.rows(
-        f"select profile, audience.name from (select * from store.membership {where}) as membership"
-        " join store.audience on audience.number = membership.audience"
-    ):
-        members.setdefault(profile, []).append(name)
+    bound = {"profiles": sample}
+    values: dict[int, dict[str, str]] = {profile: {} for profile in sample}
+    for profile, name, value in store.scratch.rows(VALUES, bound):
+        values[profile][name] = value
+    members: dict[int, list[str]] = {profile: [] for profile in sample}
+    for profile, name in store.scratch.rows(MEMBERSHIPS, bound):
+        members[profile].append(name)
+    comparison = _Comparison(
+        profiles,
+        at_ms=at_ms,
+        clocks=clocks_of(store.settings().stated),
+        calculations=[
+            calculation.definition
+            for calculation in calculations(store)
+            if calculation.definition.workspace == workspace
+            and not calculation.definition.draft
+            and calculation.filled_ms is not None
+        ],
+        audiences=[
+            defined.audience
+            for defined in audiences(store)
+            if defined.audience.workspace == workspace
+            and defined.audience.kind == "real-time"
+            and defined.filled_ms is not None
+        ],
+    )
     differing: Counter[str] = Counter()
-    clocks = clocks_of(store.settings().stated)
     for activity in activities(profiles, sample, placed=False):
-        awake = not activity.dormant
-        held = {
-            each.name: value_of(each, activity.counted(), at_ms) if awake else None
-            for each in defined
-        }
-        differing.update(
-            name for name, value in held.items() if values.get((activity.profile, name)) != value
-        )
-        ends_ms = ages_out_ms(profiles, activity, clocks)
-        if ends_ms is not None and ends_ms <= at_ms:
-            # the lifetime may have been set since: no door tells of such a membership (barred.py)
-            continue
-        person = person_of(activity, held)
-        person.audiences = members.get(activity.profile, [])
-        differing.update(
-            each.name
-            for each in evaluated
-            if (awake and holds(each.audience.tree, person, at_ms, each.audience.lookback))
-            != (each.name in person.audiences)
-        )
+        person = activity.profile
+        differing.update(comparison.of(activity, values[person], members[person]))
     return differing
+
+
+class _Comparison(NamedTuple):
+    """What people of a workspace are computed anew with."""
+
+    profiles: Profiles
+    """The read model of the workspace."""
+    at_ms: int
+    """The time of the last refresh."""
+    clocks: Clocks
+    """The clocks of retention in force."""
+    calculations: list[Definition]
+    """The calculated attributes that were computed."""
+    audiences: list[Audience]
+    """The real-time audiences that were evaluated."""
+
+    def of(self, activity: Activity, values: dict[str, str], members: list[str]) -> Iterator[str]:
+        """Yield what of one person is computed otherwise.
+
+        values: what the store has of them; members: the audiences that it has them in.
+        """
+        at_ms, awake = self.at_ms, not activity.dormant
+        computed = {
+            calculation.name: value_of(calculation, activity.counted(), at_ms) if awake else None
+            for calculation in self.calculations
+        }
+        yield from (name for name, value in computed.items() if values.get(name) != value)
+        ends_ms = ages_out_ms(self.profiles, activity, self.clocks)
+        if ends_ms is not None and ends_ms <= at_ms:
+            # The lifetime may have been set since: nothing shows such a membership (barred.py).
+            return
+        person = person_of(activity, computed)
+        person.audiences = members
+        for audience in self.audiences:
+            belongs = awake and holds(audience.tree, person, at_ms, audience.lookback)
+            if belongs != (audience.name in members):
+                yield audience.name

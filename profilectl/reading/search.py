@@ -1,4 +1,4 @@
-"""Finding people: identities by their beginning, any part, or a pattern; profiles by a condition."""
+"""Finding people: identities by beginning, any part, or a pattern; profiles by a condition."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import duckdb
 
 from profilectl.codes import UsageError
 from profilectl.profiles.read_model import Profiles
-from profilectl.reading.where import condition_of
+from profilectl.reading.statements import over, union
+from profilectl.reading.where import ProfileCondition, condition_of
 from profilectl.rules.feed import ENVIRONMENTS
 from profilectl.rules.identity import BY_NAME, display, key_of
 from profilectl.rules.sql import identities as identity_sql
@@ -21,47 +22,75 @@ from profilectl.rules.text.casing import loose
 from profilectl.store.segments import known_mpids
 
 WAYS = ("prefix", "exact", "substring", "regex")
+"""How a text is compared with identities."""
+
+EVERYBODY = "select profile, null::varchar as type, null::varchar as value from named"
+TYPED = "select profile, {columns} from arrived"
+NO_MATCH = "select 0 as profile, '' as type, '' as value where false"
+MATCHES = "select distinct profile, type, value from typed where value is not null"
+MATCHED_PEOPLE = "where profile in (select profile from identity_match)"
+FOUND = """
+select identity_match.*, condition_match.* exclude (profile)
+from identity_match
+join condition_match on condition_match.profile = identity_match.profile
+"""
+# Upper and lower case are one in the order too.
+HITS = """
+select count(*) over (), {columns}
+from found
+join named on named.profile = found.profile
+where $environment::utinyint is null or named.environment = $environment::utinyint
+order by sort_key, found.value, found.type, found.profile
+limit $limit
+"""
+NO_LIMIT = 2**62
 
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """What is searched for.
-
-    text: None where only a condition is; types: identity types, all where empty.
-    """
+    """What is searched for."""
 
     text: str | None = None
+    """The text; None where only a condition is."""
     way: str = "prefix"
+    """One of WAYS."""
     types: Sequence[str] = ()
+    """The identity types that are looked at; all, where it is empty."""
     where: str | None = None
+    """A condition on profiles (where.py)."""
     environment: str | None = None
+    """Only profiles of this environment."""
     limit: int = 20
+    """How many are returned at most; 0: all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One identity that was found, or with type "" a profile that meets a condition.
-
-    values: JSON text of the attributes the condition reads.
-    """
+    """One identity that was found, or a profile that meets a condition."""
 
     mpid: int
+    """The MPID of the profile."""
     environment: str
+    """Its environment."""
     type: str
+    """The type of the identity; "" for a profile."""
     value: str
+    """The identity."""
     values: dict[str, str]
+    """The JSON text of the attributes that the condition reads."""
 
     def as_json(self) -> str:
-        found = {"mpid": str(self.mpid), "environment": self.environment}
+        """Return the line of `search --json`."""
+        document = {"mpid": str(self.mpid), "environment": self.environment}
         if self.type:
-            found |= {"type": self.type, "value": self.value}
-        members = json.dumps(found, ensure_ascii=False)[1:-1]
+            document |= {"type": self.type, "value": self.value}
+        members = json.dumps(document, ensure_ascii=False)[1:-1]
+        if not self.values:
+            return "{" + members + "}"
         values = ", ".join(
             f"{json.dumps(key, ensure_ascii=False)}: {value}" for key, value in self.values.items()
         )
-        return (
-            "{" + members + (', "user_attributes": {' + values + "}" if self.values else "") + "}"
-        )
+        return "{" + members + ', "user_attributes": {' + values + "}}"
 
 
 def search(profiles: Profiles, asked: SearchRequest) -> tuple[int, list[Hit]]:
@@ -74,85 +103,81 @@ def search(profiles: Profiles, asked: SearchRequest) -> tuple[int, list[Hit]]:
         raise UsageError("say what to search for", "a text, or --where \"tier = 'gold'\"")
     scratch = profiles.store.scratch
     condition = condition_of(asked.where, profiles) if asked.where is not None else None
-    keys = condition.keys if condition else []
     try:
-        scratch.make(
-            "hit", _identities(profiles, asked) if asked.text is not None else _everybody(profiles)
-        )
-        if condition:
-            # Only those that were found are put together, where something was searched for.
-            only = "where profile in (select profile from hit)" if asked.text is not None else ""
-            values = ", ".join(["profile", *(f"v{n}" for n in range(len(keys)))])
-            scratch.make(
-                "met", f"select {values} from ({profiles.folded(keys, only)}) where {condition.sql}"
-            )
-            scratch.make(
-                "found",
-                "select hit.*, met.* exclude (profile) from hit join met on met.profile = hit.profile",
-            )
-        else:
-            scratch.rename("hit", "found")
+        _find(profiles, asked, condition)
     except (duckdb.InvalidInputException, duckdb.BinderException) as error:
-        raise UsageError(
-            f"{asked.text if asked.way == 'regex' else asked.where} cannot be searched for: {str(error).splitlines()[0].partition(': ')[2][:200]}"
-        ) from None
-    environment = (
-        f"where mpid.environment = {ENVIRONMENTS.index(asked.environment)}"
-        if asked.environment
-        else ""
-    )
-    joined = f"found join ({known_mpids(profiles.segments)}) as mpid on mpid.profile = found.profile {environment}"
-    read = "".join(
-        f", case when v{n} is not null then {held_as_json(f'v{n}')} end" for n in range(len(keys))
-    )
-    rows = scratch.rows(
-        f"select count(*) over (), mpid.mpid, mpid.environment, found.type, found.value{read} from {joined}"
-        f" order by {identity_sql.loose('found.value')}, found.value, found.type, found.profile limit {asked.limit or 2**62}"
-    )
-    return rows[0][0] if rows else 0, [
-        Hit(
-            mpid,
-            ENVIRONMENT_NAME[code],
-            kind or "",
-            value or "",
-            {key: one for key, one in zip(keys, values, strict=True) if one is not None},
-        )
-        for _, mpid, code, kind, value, *values in rows
+        pattern = asked.text if asked.way == "regex" else asked.where
+        why = str(error).splitlines()[0].partition(": ")[2][:200]
+        raise UsageError(f"{pattern} cannot be searched for: {why}") from None
+    keys = condition.keys if condition else []
+    columns = [
+        f"{identity_sql.loose('found.value')} as sort_key",
+        "named.mpid, named.environment, found.type, found.value",
+        *(
+            f"if(v{place} is not null, {held_as_json(f'v{place}')}, null)"
+            for place in range(len(keys))
+        ),
     ]
-
-
-def _everybody(profiles: Profiles) -> str:
-    return f"select profile, null::varchar as type, null::varchar as value from ({known_mpids(profiles.segments)})"
-
-
-def _identities(profiles: Profiles, asked: SearchRequest) -> str:
-    """Return the SELECT of (profile, type, value) of the identities that fit."""
-    assert asked.text is not None
-    parts = []
-    kinds = [kind for kind in profiles.identities if not asked.types or kind in asked.types]
-    if asked.way == "exact":
-        listed = {kind: profiles.find(kind, asked.text) for kind in kinds}
-        kinds = [kind for kind in kinds if listed[kind]]
-    for kind in kinds:
-        where = "where " + _fits(kind, asked)
-        if asked.way == "exact":
-            where += f" and profile in ({', '.join(map(str, listed[kind]))})"
-        parts.append(
-            f"select profile, {quote_text(kind)} as type, i_{kind} as value from ({profiles.rows([], where)}) where i_{kind} is not null"
+    environment = ENVIRONMENTS.index(asked.environment) if asked.environment else None
+    rows = scratch.rows(
+        over(HITS.format(columns=", ".join(columns)), named=known_mpids(profiles.segments)),
+        {"environment": environment, "limit": asked.limit or NO_LIMIT},
+    )
+    hits = [
+        Hit(
+            mpid=mpid,
+            environment=ENVIRONMENT_NAME[code],
+            type=kind or "",
+            value=value or "",
+            values={key: text for key, text in zip(keys, texts, strict=True) if text is not None},
         )
-    union = " union all ".join(parts) or "select 0 as profile, '' as type, '' as value where false"
-    return f"select distinct profile, type, value from ({union})"
+        for _, _, mpid, code, kind, value, *texts in rows
+    ]
+    return rows[0][0] if rows else 0, hits
+
+
+def _find(profiles: Profiles, asked: SearchRequest, condition: ProfileCondition | None) -> None:
+    """Make `found` (profile, type, value, v0, v1 ...)."""
+    scratch = profiles.store.scratch
+    named = known_mpids(profiles.segments)
+    by_text = asked.text is not None
+    matches = _matches(profiles, asked) if by_text else over(EVERYBODY, named=named)
+    scratch.make("identity_match", matches)
+    if condition is None:
+        scratch.rename("identity_match", "found")
+        return
+    # Only those that were found are put together, where a text was searched for.
+    folded = profiles.folded(condition.keys, MATCHED_PEOPLE if by_text else "")
+    values = ", ".join(["profile", *(f"v{place}" for place in range(len(condition.keys)))])
+    scratch.make("condition_match", f"select {values} from ({folded}) where {condition.sql}")
+    scratch.make("found", FOUND)
+
+
+def _matches(profiles: Profiles, asked: SearchRequest) -> str:
+    """Return the SELECT of (profile, type, value) of the identities that fit."""
+    parts = [NO_MATCH]
+    for kind in profiles.identities:
+        if asked.types and kind not in asked.types:
+            continue
+        condition = "where " + _fits(kind, asked)
+        if asked.way == "exact":
+            holders = profiles.find(kind, asked.text or "")
+            if not holders:
+                continue
+            condition += f" and profile in ({', '.join(map(str, holders))})"
+        columns = f"{quote_text(kind)} as type, i_{kind} as value"
+        arrived = profiles.rows([], condition)
+        parts.append(over(TYPED.format(columns=columns), arrived=arrived))
+    return over(MATCHES, typed=union(parts))
 
 
 def _fits(kind: str, asked: SearchRequest) -> str:
     """Return the condition that an identity of a type is what is searched for."""
     text, column = asked.text or "", f"i_{kind}"
-    sought = quote_text(loose(text))
-    match asked.way:
-        case "exact":
-            return f"{identity_sql.key(BY_NAME[kind], column)} = {quote_text(key_of(BY_NAME[kind], display(text)))}"
-        case "substring":
-            return f"contains({identity_sql.loose(column)}, {sought})"
-        case "regex":
-            return f"regexp_matches({column}, {quote_text(text)})"
-    return f"starts_with({identity_sql.loose(column)}, {sought})"
+    if asked.way == "exact":
+        key = quote_text(key_of(BY_NAME[kind], display(text)))
+        return f"{identity_sql.key(BY_NAME[kind], column)} = {key}"
+    if asked.way == "regex":
+        return f"regexp_matches({column}, {quote_text(text)})"
+    test = "contains" if asked.way == "substring" else "starts_with"
+    return f"{test}({identity_sql.loose(column)}, {quote_text(loose(text))})"

@@ -2,39 +2,139 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
-from profilectl.profiles.read_model import profiles_of
+from profilectl.profiles.read_model import Profiles, profiles_of
+from profilectl.reading.statements import over, over_each, rows_of, union
 from profilectl.rules.feed import ENVIRONMENTS, workspaces_of
 from profilectl.rules.identity import BY_NAME, NAME, key_of
 from profilectl.rules.sql.identities import ENVIRONMENT_NAME, identity_hash
 from profilectl.rules.sql.quoting import quote_text
-from profilectl.rules.sql.values import DELETED
-from profilectl.store.segments import known_identities, known_loose, known_mpids
+from profilectl.store.segments import Segment, known_identities, known_loose, known_mpids
 from profilectl.store.store import OpenStore
 
 FEW = 5
+"""How many of the largest profiles and of the most shared identities are listed."""
+AT_ONCE = 500
+"""How many attributes without a column of their own are counted at once."""
+
+PROFILES_BY_ENVIRONMENT = """
+select environment, count(*)
+from named
+group by environment
+"""
+IDENTITIES_BY_TYPE = """
+select type, count(*), count(distinct hash), count(distinct profile)
+from holding
+group by type
+order by type
+"""
+IMPORTS = """
+select count(*) filter (undone_ms is null), count(*) filter (undone_ms is not null)
+from store.import
+"""
+
+PEOPLE_SEEN = "select count(distinct profile) from seen"
+SEEN_IN = [("feed", "INTEGER"), ("workspace", "VARCHAR")]
+LOOSE_KEYS = "select distinct key from loose"
+STATED = "select * from (select {columns} from stored) where held is not null"
+STATED_LOOSE = """
+select key, profile, value as held, arrival, feed
+from stored
+where key in (select unnest($keys::varchar[]))
+"""
+# What each profile has of an attribute now; chr(31) alone stands for one that was deleted.
+CURRENT = """
+select key, profile, arg_max(held, arrival) as held, arg_max(feed, arrival) as feed
+from stated
+group by key, profile
+having arg_max(held, arrival) <> chr(31)
+"""
+# ... in each workspace: what holds in any of them counts.
+CURRENT_BY_WORKSPACE = """
+select key, profile, arg_max(held, arrival) as held, arg_max(feed, arrival) as feed
+from stated
+join seen_in using (feed)
+group by key, profile, workspace
+having arg_max(held, arrival) <> chr(31)
+"""
+COUNTED = """
+select key, {columns}, count(distinct held), list_sort(list(distinct feed.source))
+from held_now
+join store.feed as feed on feed.number = held_now.feed
+group by key
+"""
+CALCULATED = """
+select name, count(*), count(distinct held)
+from store.calculated
+group by name
+order by name
+"""
+
+ROWS = "select profile from stored"
+LARGEST = """
+select named.mpid::varchar, large.rows
+from (
+    select profile, count(*) as rows
+    from arrived
+    group by profile
+    order by rows desc, profile
+    limit $few
+) as large
+join named on named.profile = large.profile
+order by large.rows desc, large.profile
+"""
+MOST_SHARED = """
+select type, count(distinct profile) as profiles, min(profile) as profile, to_hex(hash)
+from holding
+group by type, hash
+having count(distinct profile) > 1
+order by profiles desc, profile, type
+limit $few
+"""
+VALUES_OF_PROFILE = "select {columns} from stored where profile = $profile"
+PROBE = "select to_hex({columns})"
+
+
+class _Count(NamedTuple):
+    """How an attribute is filled."""
+
+    attribute: str
+    """Its name."""
+    profiles: int
+    """How many profiles have it."""
+    values: int
+    """How many values it takes."""
+    sources: Sequence[str]
+    """The sources that its values came from."""
+
+    def as_json(self, total: int) -> dict[str, Any]:
+        """Return the entry of `attributes`. total: the number of profiles."""
+        return {
+            "attribute": self.attribute,
+            "profiles": self.profiles,
+            "fill_rate": round(self.profiles / total, 6) if total else 0.0,
+            "distinct_values": self.values,
+            "sources": self.sources,
+        }
 
 
 def stats_of(store: OpenStore) -> dict[str, Any]:
     """Return the document of `stats --json`. size_bytes: of the store's file and its log."""
     scratch = store.scratch
     profiles = profiles_of(store, every=True)
-    environments = dict(
-        scratch.rows(
-            f"select environment, count(*) from ({known_mpids(profiles.segments)}) group by environment"
-        )
-    )
-    known = known_identities(profiles.segments, removals=profiles.removals)
-    scratch.make("known", f"select hash, profile, type from ({known})", keep=False)
+    segments = profiles.segments
+    named = known_mpids(segments)
+    environments = dict(scratch.rows(over(PROFILES_BY_ENVIRONMENT, named=named)))
+    holding = known_identities(segments, removals=profiles.removals)
+    scratch.make("holding", holding, keep=False)
     identities = {
         NAME[kind]: {"identities": count, "values": values, "profiles": holders}
-        for kind, count, values, holders in scratch.rows(
-            "select type, count(*), count(distinct hash), count(distinct profile) from known group by type order by type"
-        )
+        for kind, count, values, holders in scratch.rows(IDENTITIES_BY_TYPE)
     }
     total = sum(environments.values())
-    segments = profiles.segments
+    in_force, undone = scratch.row(IMPORTS)
     log = store.path.with_name(store.path.name + ".wal")
     return {
         "profiles": total,
@@ -47,168 +147,135 @@ def stats_of(store: OpenStore) -> dict[str, Any]:
         "attributes": _attributes(store, total),
         "largest_profiles": _largest(store),
         "most_shared": _most_shared(store),
-        "imports": {
-            name: scratch.row(f"select count(*) from store.import where undone_ms is {condition}")[
-                0
-            ]
-            for name, condition in (("in_force", "null"), ("undone", "not null"))
-        },
+        "imports": {"in_force": in_force, "undone": undone},
         "segments": len(segments),
-        "rows": sum(one.rows for one in segments),
+        "rows": sum(segment.rows for segment in segments),
         "size_bytes": store.path.stat().st_size + (log.stat().st_size if log.exists() else 0),
     }
 
 
-AT_ONCE = 500
-"""So many attributes without a column of their own are counted at once."""
-
-
 def _attributes(store: OpenStore, total: int) -> list[dict[str, Any]]:
-    """Return each attribute: how many profiles have it, how many values it takes, whose it is; of
-    one workspace where one is named, else of all: what holds in any of them.
+    """Return each attribute: how many profiles have it, how many values it takes, whose it is.
+
+    It is of the workspace that is named, else of all: what holds in any of them. total: the number
+    of profiles.
     """
     scratch = store.scratch
     profiles = profiles_of(store, every=store.workspace is None)
-    here = f" and {profiles.feeds}" if profiles.feeds else ""
     if store.workspace is not None:  # its own people
-        total = scratch.row(f"select count(distinct profile) from ({profiles.seen()})")[0]
-    feeds = store.feeds()
-    workspaces = [None] if store.workspace is not None else workspaces_of(feeds)
-    several = len(workspaces) > 1
-    if several:
-        scratch.load(
-            "seen_in",
-            [("feed", "INTEGER"), ("workspace", "VARCHAR")],
-            [
-                (feed.number, one)
-                for feed in feeds
-                for one in workspaces
-                if one and feed.seen_in(one)
-            ],
-        )
+        total = scratch.row(over(PEOPLE_SEEN, seen=profiles.seen()))[0]
+    several = store.workspace is None and _load_workspaces(store)
+    masked = set(store.calculated(store.workspace))
+    segments = store.segments()
+    wide = {key for segment in segments for key in segment.keys} - masked
+    loose_keys = scratch.rows(over(LOOSE_KEYS, loose=known_loose(segments)))
+    loose = {key for (key,) in loose_keys} - masked
     # One attribute at a time, so that memory grows with the profiles and not with all of their
     # values; those without a column, of which there may be thousands, many at a time.
-    segments = store.segments()
-    found: list[dict[str, Any]] = []
-    masked = store.calculated(store.workspace)
-    wide = sorted({key for one in segments for key in one.keys} - {*masked})
-    loose = {
-        key for (key,) in scratch.rows(f"select distinct key from ({known_loose(segments)})")
-    } - {*masked}
-    only_loose = sorted(loose.difference(wide))
-    listed = [[key] for key in wide] + [
-        only_loose[place : place + AT_ONCE] for place in range(0, len(only_loose), AT_ONCE)
+    only_loose = sorted(loose - wide)
+    groups = [
+        *([key] for key in sorted(wide)),
+        *(only_loose[place : place + AT_ONCE] for place in range(0, len(only_loose), AT_ONCE)),
     ]
-    for keys in listed:
-        parts = [
-            f"select {quote_text(key)} as key, profile, {one.attribute(key)} as held, arrival, feed from {one.table('row')} where {one.attribute(key)} is not null{here}"
-            for key in keys
-            for one in segments
-            if one.attribute(key)
-        ]
-        if not loose.isdisjoint(keys):
-            wanted = "select unnest($keys::varchar[])"
-            parts.append(
-                f"select key, profile, value as held, arrival, feed from ({known_loose(segments)}) where key in ({wanted}){here}"
-            )
-        said = " union all ".join(parts)
-        current = (
-            "select key, profile, arg_max(held, arrival) as held, arg_max(feed, arrival) as feed from "
-            + (
-                f"({said}) join seen_in using (feed) group by key, profile, workspace"
-                if several
-                else f"({said}) group by key, profile"
-            )
-            + f" having arg_max(held, arrival) <> {DELETED}"
-        )
-        for key, filled, values, sources in scratch.rows(
-            f"select key, count({'distinct profile' if several else '*'}), count(distinct held), list_sort(list(distinct feed.source)) from ({current}) as one"
-            " join store.feed as feed on feed.number = one.feed group by key",
-            {"keys": keys} if not loose.isdisjoint(keys) else {},
-        ):
-            found.append(
-                {
-                    "attribute": key,
-                    "profiles": filled,
-                    "fill_rate": round(filled / total, 6) if total else 0.0,
-                    "distinct_values": values,
-                    "sources": sources,
-                }
-            )
-    calculated = scratch.rows(
-        "select name, count(*), count(distinct held) from store.calculated group by name order by name"
-    )
-    found += [
-        {
-            "attribute": name,
-            "profiles": filled,
-            "fill_rate": round(filled / total, 6) if total else 0.0,
-            "distinct_values": values,
-            "sources": ["calculated"],
-        }
-        for name, filled, values in calculated
+    counts = [
+        count
+        for keys in groups
+        for count in _counts(profiles, segments, keys, loose=loose, several=several)
+    ]
+    counts += [
+        _Count(name, filled, values, sources=["calculated"])
+        for name, filled, values in scratch.rows(CALCULATED)
         if name in masked
     ]
-    return sorted(found, key=lambda one: str(one["attribute"]))
+    return [count.as_json(total) for count in sorted(counts, key=lambda count: count.attribute)]
+
+
+def _load_workspaces(store: OpenStore) -> bool:
+    """Make `seen_in` (feed, workspace) where the store has several workspaces; return whether."""
+    feeds = store.feeds()
+    workspaces = workspaces_of(feeds)
+    if len(workspaces) < 2:
+        return False
+    pairs = [
+        (feed.number, name) for feed in feeds for name in workspaces if name and feed.seen_in(name)
+    ]
+    store.scratch.load("seen_in", SEEN_IN, pairs)
+    return True
+
+
+def _counts(
+    profiles: Profiles,
+    segments: Iterable[Segment],
+    keys: Sequence[str],
+    *,
+    loose: set[str],
+    several: bool,
+) -> list[_Count]:
+    """Return how some attributes are filled.
+
+    loose: the attributes that rows have without a column; several: whether the store has several
+    workspaces, and all of them count.
+    """
+    feeds = f" where {profiles.feeds}" if profiles.feeds else ""
+    parts = []
+    for segment in segments:
+        stored = rows_of(f"row_{segment.number}") + feeds
+        for key in keys:
+            column = segment.attribute(key)
+            if column:
+                columns = f"{quote_text(key)} as key, profile, {column} as held, arrival, feed"
+                parts.append(over(STATED.format(columns=columns), stored=stored))
+    bound = {}
+    if not loose.isdisjoint(keys):
+        stored = f"select * from ({known_loose(profiles.segments)}){feeds}"
+        parts.append(over(STATED_LOOSE, stored=stored))
+        bound = {"keys": list(keys)}
+    current = over(CURRENT_BY_WORKSPACE if several else CURRENT, stated=union(parts))
+    counted = COUNTED.format(columns="count(distinct profile)" if several else "count(*)")
+    rows = profiles.store.scratch.rows(over(counted, held_now=current), bound)
+    return [_Count(*row) for row in rows]
 
 
 def _largest(store: OpenStore) -> list[dict[str, Any]]:
     """Return the profiles with most rows."""
     segments = store.segments()
-    rows = " union all ".join(f"select profile from {one.table('row')}" for one in segments)
-    if not rows:
+    if not segments:
         return []
+    arrived = over_each(ROWS, [f"row_{segment.number}" for segment in segments])
+    largest = over(LARGEST, arrived=arrived, named=known_mpids(segments))
     return [
-        {"mpid": mpid, "rows": count}
-        for mpid, count in store.scratch.rows(
-            f"select named.mpid::varchar, one.rows from (select profile, count(*) as rows from ({rows}) group by profile"
-            f" order by rows desc, profile limit {FEW}) as one join ({known_mpids(segments)}) as named on named.profile = one.profile"
-            " order by one.rows desc, one.profile"
-        )
+        {"mpid": mpid, "rows": count} for mpid, count in store.scratch.rows(largest, {"few": FEW})
     ]
 
 
 def _most_shared(store: OpenStore) -> list[dict[str, Any]]:
     """Return the identities that most profiles hold at once."""
-    shared = store.scratch.rows(
-        "select type, count(distinct profile) as profiles, min(profile) as profile, to_hex(hash) from known group by type, hash"
-        f" having count(distinct profile) > 1 order by profiles desc, profile, type limit {FEW}"
-    )
-    found = []
-    for kind, count, profile, hashed in shared:
-        name = NAME[kind]
-        values = [
-            value
-            for one in store.segments()
-            if name in one.identities
-            for (value,) in store.scratch.rows(
-                f"select i_{name} from {one.table('row')} where profile = $profile and i_{name} is not null",
-                {"profile": profile},
-            )
-        ]
-        found.append(
-            {
-                "type": name,
-                "value": _matching(store, name, profile, hashed, values),
-                "profiles": count,
-            }
-        )
-    return found
+    return [
+        {
+            "type": NAME[kind],
+            "value": _value_with_hash(store, NAME[kind], profile, digest),
+            "profiles": count,
+        }
+        for kind, count, profile, digest in store.scratch.rows(MOST_SHARED, {"few": FEW})
+    ]
 
 
-def _matching(
-    store: OpenStore, name: str, profile: int, hashed: str, values: list[str]
-) -> str | None:
-    """Return the value that has a hash, among those a profile was given."""
-    secret = store.meta("secret")
-    for value in values:
-        for environment in ENVIRONMENTS:
-            probe = identity_hash(secret, quote_text(environment), name, "$key")
-            if (
-                store.scratch.row(f"select to_hex({probe})", {"key": key_of(BY_NAME[name], value)})[
-                    0
-                ]
-                == hashed
-            ):
-                return value
+def _value_with_hash(store: OpenStore, kind: str, profile: int, digest: str) -> str | None:
+    """Return the value of an identity that has a hash, among those a profile was given."""
+    secret, scratch = store.meta("secret"), store.scratch
+    probes = [
+        PROBE.format(columns=identity_hash(secret, quote_text(environment), kind, "$key"))
+        for environment in ENVIRONMENTS
+    ]
+    select = VALUES_OF_PROFILE.format(columns=f"i_{kind}")
+    for segment in store.segments():
+        if kind not in segment.identities:
+            continue
+        stored = rows_of(f"row_{segment.number}")
+        for (value,) in scratch.rows(over(select, stored=stored), {"profile": profile}):
+            if value is None:
+                continue
+            key = {"key": key_of(BY_NAME[kind], value)}
+            if any(scratch.row(probe, key)[0] == digest for probe in probes):
+                return str(value)
     return None

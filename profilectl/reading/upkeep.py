@@ -1,4 +1,4 @@
-"""Looking after a store, from outside: check, compact, stats."""
+"""Looking after a store: check, compact, stats; each opens it, does one thing, closes it."""
 
 from __future__ import annotations
 
@@ -14,21 +14,26 @@ from profilectl.store.compaction import rewrite_compact
 from profilectl.store.copies import put_in_place
 from profilectl.store.opening import open_store
 from profilectl.store.scratch import scratch_beside
+from profilectl.store.store import OpenStore
 
 
 @dataclass(frozen=True, slots=True)
 class Compacted:
-    """What compaction did: segments and bytes of the file, before and after; which imports can
-    still be undone.
-    """
+    """What compaction did."""
 
     segments_before: int
+    """How many segments there were."""
     segments: int
+    """How many there are."""
     bytes_before: int
+    """How large the file was."""
     bytes: int
+    """How large it is."""
     undoable: list[int]
+    """The imports that can still be undone."""
 
     def as_json(self) -> dict[str, Any]:
+        """Return the document of `compact --json`."""
         return {
             "segments_before": self.segments_before,
             "segments": self.segments,
@@ -54,30 +59,42 @@ def check_store(path: Path, *, repair: bool = False, wait_s: float = 0) -> list[
 def compact_store(path: Path, *, keep: int | None = None, wait_s: float = 0) -> Compacted:
     """Lay segments together and write the store anew, without the room that is free in it.
 
-    keep: so many of the last imports can still be undone; else the setting history.keep. Raises
+    keep: how many of the last imports can still be undone; else the setting history.keep. Raises
     StoreBusy, StoreUnusable; then the store is as before.
     """
     must_exist(path)
-    before = path.stat().st_size
+    bytes_before = path.stat().st_size
     with (
         scratch_beside(path) as scratch,
         open_store(scratch, path, write=True, wait_s=wait_s) as store,
     ):
-        segments = len(store.segments())
-        # A list of plain hashes, which an older version made, is hashed again with a key: no byte
-        # of it is left in the file.
-        suppressed, meta, _ = sealed_list(store)
-        stays = (
-            {"suppressed": suppressed, "meta": f"select * from store.meta union all {meta}"}
-            if suppressed
-            else {}
-        )
-        made, left = rewrite_compact(
-            store, store.settings().keep_imports if keep is None else keep, scratch.folder, stays
-        )
-        put_in_place(scratch, made, path)
-    undoable = [one.first_import for one in left if one.first_import == one.last_import]
-    return Compacted(segments, len(left), before, path.stat().st_size, undoable)
+        segments_before = len(store.segments())
+        imports = store.settings().keep_imports if keep is None else keep
+        rewritten, segments = rewrite_compact(store, imports, scratch.folder, _sealed(store))
+        put_in_place(scratch, rewritten, path)
+    return Compacted(
+        segments_before=segments_before,
+        segments=len(segments),
+        bytes_before=bytes_before,
+        bytes=path.stat().st_size,
+        undoable=[
+            segment.first_import
+            for segment in segments
+            if segment.first_import == segment.last_import
+        ],
+    )
+
+
+def _sealed(store: OpenStore) -> dict[str, str]:
+    """Return the SELECTs of the tables that change if the list of those who stay out is plain.
+
+    A list of plain hashes, which an older version made, is hashed again with a key: no byte of it
+    is left in the file.
+    """
+    suppressed, meta, _ = sealed_list(store)
+    if not suppressed:
+        return {}
+    return {"suppressed": suppressed, "meta": f"select * from store.meta union all {meta}"}
 
 
 def stats(path: Path, *, wait_s: float = 0) -> dict[str, Any]:

@@ -3,109 +3,172 @@
 Sources: domain.md 7 PROP ii (a batch is billable that has events, or that an Update Only feed
 brought of nobody known; else it is not), 1 (MTU). It is derived from what the store keeps: rows,
 events, dropped rows, and of those that were processed and are nobody's how many events they had
-(store.passed). Who was erased since is not counted any more.
+(store.passed). People who were erased since are not counted any more.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from profilectl.codes import UsageError
+from profilectl.reading.statements import over, over_each
 from profilectl.rules.calculated import FIRST_MS, LAST_MS
 from profilectl.rules.feed import ACCOUNT, PROCESSED, PROTECTIONS
-from profilectl.rules.sql.quoting import quote_text
 from profilectl.store.attaching import must_exist
 from profilectl.store.definitions import check_workspace
 from profilectl.store.opening import open_store
-from profilectl.store.scratch import Scratch, scratch_beside
+from profilectl.store.scratch import scratch_beside
 from profilectl.store.segments import IMPORT_FILES, known_events
 from profilectl.store.store import OpenStore
 
 MISS = PROTECTIONS["update-only"].code
 READ = PROTECTIONS["read-only"].code
-MONTH = f"case when {{0}} between {FIRST_MS} and {LAST_MS} then strftime(epoch_ms({{0}}), '%Y-%m') else {{0}} || ' ms' end"
-"""The month of a time; one that no date has is told as it is: a store may hold it from when any
-time was taken.
+BLOCK = 10_000
+"""How many rows of the ledger are fetched at once."""
+
+OF_COUNTED_FEEDS = "where feed in (select number from counted_feed)"
+ROWS = """
+select arrival, profile, at_ms
+from stored
+where feed in (select number from counted_feed)
 """
+NO_ROWS = "select 0 as arrival, 0 as profile, 0 as at_ms where false"
+# A month that no date has is shown as its time: a store may hold it from when any time was taken.
+LEDGER = """
+select arrival,
+       case
+           when at_ms between $first_ms and $last_ms then strftime(epoch_ms(at_ms), '%Y-%m')
+           else at_ms || ' ms'
+       end as month,
+       feed, import, events, code, events > 0 or code is not distinct from $miss as billable
+from (
+    select processed.arrival, coalesce(processed.at_ms, import.started_ms) as at_ms,
+           feed.name as feed, import.number as import,
+           coalesce(events_of.events, 0)::integer as events, processed.code
+    from (
+        select arrival, at_ms, null as code
+        from arrived
+        union all
+        select dropped.arrival, passed.at_ms, dropped.code
+        from store.dropped
+        left join store.passed on passed.arrival = dropped.arrival
+        where dropped.code in (select unnest($processed::varchar[]))
+    ) as processed
+    asof join (
+        select * from store.import where undone_ms is null and arrivals > 0
+    ) as import on processed.arrival >= import.first_arrival
+    join (
+        select * from store.feed where number in (select number from counted_feed)
+    ) as feed on feed.number = import.feed
+    left join (
+        select arrival, count(*) as events from occurred group by arrival
+        union all
+        select arrival, events from store.passed
+    ) as events_of on events_of.arrival = processed.arrival
+)
+"""
+TRACKED = """
+select distinct profile,
+       case
+           when at_ms between $first_ms and $last_ms then strftime(epoch_ms(at_ms), '%Y-%m')
+           else at_ms || ' ms'
+       end as month
+from (
+    select profile, at_ms from arrived
+    union all
+    select profile, at_ms from occurred
+)
+"""
+BY_IMPORT = """
+select month, feed, import, count(*) as batches,
+       count(*) filter (events > 0) as with_events,
+       count(*) filter (code = $miss) as update_only_misses,
+       count(*) filter (code = $read) as read_only,
+       count(*) filter (billable) as billable,
+       count(*) filter (not billable) as not_billable,
+       sum(events)::bigint as events
+from ledger
+where $month::varchar is null or month = $month::varchar
+group by month, feed, import
+order by month, feed, import
+"""
+USERS = """
+select month, count(distinct profile)
+from tracked
+where $month::varchar is null or month = $month::varchar
+group by month
+order by month
+"""
+LEDGER_ROWS = """
+select ledger.month, ledger.feed, ledger.import, file.path, file.unit,
+       run.first_line + ledger.arrival - run.first_arrival,
+       ledger.events, ledger.code, ledger.billable
+from (select * from ledger where $month::varchar is null or month = $month::varchar) as ledger
+asof join file on ledger.arrival >= file.first_arrival
+asof join store.line_run as run on ledger.arrival >= run.first_arrival
+order by ledger.arrival
+"""
+# The keys of the entry of an import, in their order.
+BY_IMPORT_KEYS = (
+    "month",
+    "feed",
+    "import",
+    "batches",
+    "with_events",
+    "update_only_misses",
+    "read_only",
+    "billable",
+    "not_billable",
+    "events",
+)
 
 
 def usage(path: Path, *, month: str | None = None, wait_s: float = 0) -> dict[str, Any]:
-    """Return the ledger by month, feed and import, and the monthly tracked users: of all, or of the
-    feeds of the workspace that is named. month: of that one only (2026-11).
+    """Return the ledger by month, feed and import, and the monthly tracked users.
 
-    A batch belongs to the month in which it was received; a user is tracked in it with a batch, or
-    an event of that month.
+    It is of all feeds, or of those of the workspace that is named. month: of that one only
+    (2026-11). A batch belongs to the month in which it was received; a user is tracked in it with a
+    batch, or an event of that month.
     """
     _check_month(month)
-    with _open(path, wait_s) as (store, scratch):
-        _ledger(store)
-        only = " where month = $month" if month else ""
-        bound = {"month": month} if month else {}
-        rows = scratch.rows(
-            "select month, feed, import, count(*), count(*) filter (events > 0), count(*) filter (code = $miss), count(*) filter (billable), sum(events)::bigint,"
-            f" count(*) filter (code = $read) from ledger{only} group by month, feed, import order by month, feed, import",
-            {**bound, "miss": MISS, "read": READ},
-        )
-        users = dict(
-            scratch.rows(
-                f"select month, count(distinct profile) from tracked{only} group by month order by month",
-                bound,
-            )
-        )
-        found = [
-            {
-                "month": when,
-                "feed": feed,
-                "import": number,
-                "batches": batches,
-                "with_events": eventful,
-                "update_only_misses": misses,
-                "read_only": passed,
-                "billable": billable,
-                "not_billable": batches - billable,
-                "events": events,
-            }
-            for when, feed, number, batches, eventful, misses, billable, events, passed in rows
-        ]
-        months = sorted({*users, *(str(one["month"]) for one in found)})
-        return {
-            "months": [
-                {
-                    "month": when,
-                    "mtu": users.get(when, 0),
-                    **{
-                        name: sum(int(str(one[name])) for one in found if one["month"] == when)
-                        for name in ("batches", "billable", "not_billable", "events")
-                    },
-                }
-                for when in months
-            ],
-            "imports": found,
-        }
+    with _open(path, wait_s) as store:
+        _make_ledger(store)
+        rows = store.scratch.rows(BY_IMPORT, {"month": month, "miss": MISS, "read": READ})
+        users = dict(store.scratch.rows(USERS, {"month": month}))
+    imports = [dict(zip(BY_IMPORT_KEYS, row, strict=True)) for row in rows]
+    months = sorted({*users, *(entry["month"] for entry in imports)})
+    return {
+        "months": [
+            {"month": name, "mtu": users.get(name, 0), **_sums(imports, name)} for name in months
+        ],
+        "imports": imports,
+    }
+
+
+def _sums(imports: Sequence[dict[str, Any]], month: str) -> dict[str, int]:
+    """Return the sums over the imports of a month."""
+    of_month = [entry for entry in imports if entry["month"] == month]
+    keys = ("batches", "billable", "not_billable", "events")
+    return {key: sum(entry[key] for entry in of_month) for key in keys}
 
 
 def usage_rows(
     path: Path, *, month: str | None = None, wait_s: float = 0
 ) -> Iterator[dict[str, Any]]:
-    """Return the ledger row by row: one for each batch that was processed, in order of arrival."""
+    """Yield the ledger row by row: one for each batch that was processed, in order of arrival."""
     _check_month(month)
-    with _open(path, wait_s) as (store, scratch):
-        _ledger(store)
-        only = " where month = $month" if month else ""
-        cursor = scratch.connection.execute(
-            "select ledger.month, ledger.feed, ledger.import, file.path, file.unit, run.first_line + ledger.arrival - run.first_arrival, ledger.events, ledger.code, ledger.billable"
-            f" from (select * from ledger{only}) as ledger asof join ({IMPORT_FILES}) as file on ledger.arrival >= file.first_arrival"
-            " asof join store.line_run as run on ledger.arrival >= run.first_arrival order by ledger.arrival",
-            {"month": month} if month else {},
-        )
-        while block := cursor.fetchmany(10_000):
-            for when, feed, number, file, unit, place, events, code, billable in block:
+    with _open(path, wait_s) as store:
+        _make_ledger(store)
+        select = over(LEDGER_ROWS, file=IMPORT_FILES)
+        result = store.scratch.connection.execute(select, {"month": month})
+        while block := result.fetchmany(BLOCK):
+            for name, feed, number, file, unit, place, events, code, billable in block:
                 yield {
-                    "month": when,
+                    "month": name,
                     "feed": feed,
                     "import": number,
                     "file": file,
@@ -121,53 +184,35 @@ def _check_month(month: str | None) -> None:
         raise UsageError(f"--month {month}: must be a month", "for example 2026-11")
 
 
-def _ledger(store: OpenStore) -> None:
-    """Make `ledger` (arrival, month, feed, import, events, code, billable) and `tracked` (profile,
-    month).
+def _make_ledger(store: OpenStore) -> None:
+    """Make `ledger` and `tracked` (profile, month).
+
+    ledger: arrival, month, feed, import, events, code, billable. Where a workspace is named, the
+    feeds of the account do not count.
     """
     scratch, segments = store.scratch, store.segments()
     check_workspace(store)
-    numbers = (
-        ", ".join(
-            str(feed.number)
-            for feed in store.feeds()
-            if store.means(feed.workspace) and feed.source != ACCOUNT
-        )
-        or "null"
-    )
-    here = f" where feed in ({numbers})" if store.workspace else ""
-    rows = (
-        " union all ".join(
-            f"select arrival, profile, at_ms from {one.table('row')}{here}" for one in segments
-        )
-        or "select 0 as arrival, 0 as profile, 0 as at_ms where false"
-    )
-    events = f"select arrival, count(*) as events from ({known_events(segments, columns=('arrival',))}) group by arrival union all select arrival, events from store.passed"
-    codes = ", ".join(map(quote_text, PROCESSED))
-    processed = (
-        f"select arrival, at_ms, null as code from ({rows}) union all"
-        f" select dropped.arrival, passed.at_ms, code from store.dropped left join store.passed on passed.arrival = dropped.arrival where code in ({codes})"
-    )
-    scratch.make(
-        "ledger",
-        f"select one.arrival, {MONTH.format('coalesce(one.at_ms, import.started_ms)')} as month, feed.name as feed, import.number as import,"
-        " coalesce(event.events, 0)::integer as events, one.code, coalesce(event.events, 0) > 0 or one.code is not distinct from $miss as billable"
-        f" from ({processed}) as one asof join (select * from store.import where undone_ms is null and arrivals > 0) as import on one.arrival >= import.first_arrival"
-        f" join (select * from store.feed{here.replace('feed in', 'number in')}) as feed on feed.number = import.feed left join ({events}) as event on event.arrival = one.arrival",
-        {"miss": MISS},
-    )
-    happened = known_events(segments, where=here, columns=("profile", "at_ms"))
-    scratch.make(
-        "tracked",
-        f"select distinct profile, {MONTH.format('at_ms')} as month from (select profile, at_ms from ({rows}) union all select profile, at_ms from ({happened}))",
-    )
+    numbers = [
+        (feed.number,)
+        for feed in store.feeds()
+        if not store.workspace or (store.means(feed.workspace) and feed.source != ACCOUNT)
+    ]
+    scratch.load("counted_feed", [("number", "INTEGER")], numbers)
+    tables = [f"row_{segment.number}" for segment in segments]
+    scratch.make("arrived", over_each(ROWS, tables, nothing=NO_ROWS), keep=False)
+    months = {"first_ms": FIRST_MS, "last_ms": LAST_MS}
+    occurred = known_events(segments, columns=("arrival",))
+    bound = {**months, "miss": MISS, "processed": list(PROCESSED)}
+    scratch.make("ledger", over(LEDGER, occurred=occurred), bound)
+    occurred = known_events(segments, where=OF_COUNTED_FEEDS, columns=("profile", "at_ms"))
+    scratch.make("tracked", over(TRACKED, occurred=occurred), months)
 
 
 @contextlib.contextmanager
-def _open(path: Path, wait_s: float) -> Iterator[tuple[OpenStore, Scratch]]:
+def _open(path: Path, wait_s: float) -> Iterator[OpenStore]:
     must_exist(path)
     with (
         scratch_beside(path.absolute()) as scratch,
         open_store(scratch, path, wait_s=wait_s) as store,
     ):
-        yield store, scratch
+        yield store

@@ -23,7 +23,7 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from profilectl.codes import UsageError
 from profilectl.profiles.read_model import Profiles
@@ -38,11 +38,16 @@ from profilectl.rules.text.naming import no_such
 from profilectl.rules.text.numbers import LITERAL, quantity
 from profilectl.rules.text.presence import EMPTY
 
+if TYPE_CHECKING:
+    from lark import Lark
+
+WORDS = "and|or|not|is|in|like|contains|matches|null|true|false"
+"""The words that are no names."""
 GRAMMAR = rf"""
 ?start: any
 ?any: all ("or"i all)*                                 -> any
-?all: one ("and"i one)*                                -> all
-?one: "not"i one                                       -> negation
+?all: test ("and"i test)*                              -> all
+?test: "not"i test                                     -> negation
     | "(" any ")"
     | NAME ("exists"i | "is"i "not"i "null"i)          -> exists
     | NAME ("not"i "exists"i | "is"i "null"i)          -> not_exists
@@ -64,31 +69,27 @@ OPERATOR: "=" | "!=" | "<>" | "<=" | ">=" | "<" | ">"
 NUMBER: /{LITERAL}/i
 BOOLEAN: /(true|false)\b/i
 STRING: /'([^']|'')*'/
-NAME: /"([^"]|"")+"/ | /(?!(and|or|not|is|in|like|contains|matches|null|true|false)\b)[^\W\d][\w.$]*|\$\w+/i
+NAME: /"([^"]|"")+"/ | /(?!({WORDS})\b)[^\W\d][\w.$]*|\$\w+/i
 %import common.WS
 %ignore WS
 """
+Branch = Any
+"""A tree or a token of lark, which has no types for what is in them."""
 EXAMPLE = "for example tier = 'gold' and visits >= 3; a text stands in single quotes"
 CRITERIA = "events, consent and audiences are criteria: profilectl audiences preview takes them"
 _CRITERION = re.compile(r"(?:\b(?:consent|event|audience)\s+|\bcount\s*)$", re.IGNORECASE)
-OWN = {
-    "environment": "environment",
-    "mpid": "mpid",
-    "first_seen_ms": "first_seen_ms",
-    "last_seen_ms": "last_seen_ms",
-}
-"""What is the profile's own, and its column."""
+OWN = ("environment", "mpid", "first_seen_ms", "last_seen_ms")
+"""What is the profile's own; the columns have the same names."""
 
 
 @dataclass(slots=True)
 class ProfileCondition:
-    """A condition as SQL over the columns of Profiles.folded(keys).
-
-    keys: the attributes it reads.
-    """
+    """A condition as SQL over the columns of Profiles.folded(keys)."""
 
     sql: str
+    """The SQL of the condition."""
     keys: list[str] = field(default_factory=list)
+    """The attributes that it reads."""
 
 
 def check_condition(text: str) -> None:
@@ -125,7 +126,7 @@ def condition_of(text: str, profiles: Profiles) -> ProfileCondition:
 
 
 @functools.cache
-def _parser() -> Any:
+def _parser() -> Lark:
     from lark import Lark
 
     return Lark(GRAMMAR, parser="lalr", maybe_placeholders=False)
@@ -157,8 +158,8 @@ class _Field:
     def any(self, test: Callable[[str], str]) -> str:
         """Return the SQL of whether a value passes a test of its column; never null."""
         if self.kind != "identity":
-            return f"coalesce({test(self.column)}, false)"
-        return f"coalesce(len(list_filter({self.column}, lambda one: {test('one')})) > 0, false)"
+            return f"ifnull({test(self.column)}, false)"
+        return f"ifnull(len(list_filter({self.column}, lambda value: {test('value')})) > 0, false)"
 
 
 class _ConditionWriter:
@@ -168,11 +169,12 @@ class _ConditionWriter:
         self.profiles = profiles
         self.keys: list[str] = []
 
-    def sql(self, tree: Any) -> str:
+    def sql(self, tree: Branch) -> str:
+        """Return the SQL of a part of the condition."""
         match tree.data:
             case "any" | "all":
                 word = " or " if tree.data == "any" else " and "
-                return "(" + word.join(self.sql(one) for one in tree.children) + ")"
+                return "(" + word.join(self.sql(child) for child in tree.children) + ")"
             case "negation":
                 return f"(not {self.sql(tree.children[0])})"
         name, *operands = tree.children
@@ -184,68 +186,69 @@ class _ConditionWriter:
         """Return what a name means. Raises UsageError for an attribute that nobody has."""
         bare = name[1:-1].replace('""', '"') if name.startswith('"') else name
         if bare in OWN and not name.startswith('"'):
-            return _Field("own", bare, OWN[bare])
+            return _Field("own", bare, bare)
         try:
-            meant = field_named(bare)
+            column = field_named(bare)
         except Unusable:
-            meant = None
-        if meant is not None and meant.kind == "identity":
-            held = meant.name in self.profiles.identities
-            return _Field("identity", meant.name, f"i_{meant.name}" if held else "null::varchar[]")
-        stored = meant.name if meant is not None and meant.kind == "attribute" else bare
+            column = None
+        if column is not None and column.kind == "identity":
+            is_held = column.name in self.profiles.identities
+            sql = f"i_{column.name}" if is_held else "null::varchar[]"
+            return _Field("identity", column.name, sql)
+        stored = column.name if column is not None and column.kind == "attribute" else bare
         if not self.profiles.has(stored):
-            known = (*self.profiles.names(), *OWN, *BY_NAME)
-            raise no_such("attribute", bare, known, option="--where", lists="profilectl stats")
+            names = (*self.profiles.names(), *OWN, *BY_NAME)
+            raise no_such("attribute", bare, names, option="--where", lists="profilectl stats")
         if stored not in self.keys:
             self.keys.append(stored)
         return _Field("attribute", stored, f"v{self.keys.index(stored)}")
 
 
-def _exists(meant: _Field, operands: Sequence[Any]) -> str:
-    if meant.kind == "identity":
-        return f"coalesce(len({meant.column}) > 0, false)"
-    return f"{meant.column} is not null"
+def _exists(named: _Field, operands: Sequence[Branch]) -> str:
+    if named.kind == "identity":
+        return f"ifnull(len({named.column}) > 0, false)"
+    return f"{named.column} is not null"
 
 
-def _filled(meant: _Field, operands: Sequence[Any]) -> str:
-    if meant.kind != "attribute":
-        return _exists(meant, operands)
-    return f"coalesce({meant.column} not in ({', '.join(map(quote_text, EMPTY))}), false)"
+def _filled(named: _Field, operands: Sequence[Branch]) -> str:
+    if named.kind != "attribute":
+        return _exists(named, operands)
+    return f"ifnull({named.column} not in ({', '.join(map(quote_text, EMPTY))}), false)"
 
 
-def _compared(meant: _Field, operands: Sequence[Any]) -> str:
+def _compared(named: _Field, operands: Sequence[Branch]) -> str:
     sign, literal = str(operands[0]), operands[1]
     if sign in ("!=", "<>"):
-        return f"not {_compared(meant, ['=', literal])}"
-    return meant.any(lambda one: _value_compared(meant, one, sign, literal))
+        return f"not {_compared(named, ['=', literal])}"
+    return named.any(lambda column: _value_compared(named, column, sign=sign, literal=literal))
 
 
-def _value_compared(meant: _Field, column: str, sign: str, literal: Any) -> str:
+def _value_compared(named: _Field, column: str, *, sign: str, literal: Branch) -> str:
     """Return the SQL of how one value compares with a literal; null where it does not compare."""
     token = literal.children[0]
-    if literal.data == "boolean" and meant.kind == "attribute":
+    if literal.data == "boolean" and named.kind == "attribute":
         if sign != "=":
             raise UsageError(
-                f"{meant.name} {sign} {token}: true and false are compared by = and != only",
+                f"{named.name} {sign} {token}: true and false are compared by = and != only",
                 "compare with a number, or with a text in quotes",
             )
         return f"{column} = chr(31) || '{str(token).lower()}'"
-    if literal.data == "number" and (meant.kind != "identity" or sign != "="):
-        return number_compared(meant.text(column), sign, quantity(str(token)))
+    if literal.data == "number" and (named.kind != "identity" or sign != "="):
+        return number_compared(named.text(column), sign, quantity(str(token)))
     bare = str(token).lower() if literal.data == "boolean" else str(token)
-    stated = _string(token) if literal.data == "text" else bare
-    return f"{meant.text(column)} {sign} {quote_text(meant.sought(stated))}"
+    text = _string(token) if literal.data == "text" else bare
+    return f"{named.text(column)} {sign} {quote_text(named.sought(text))}"
 
 
-def _among(meant: _Field, operands: Sequence[Any]) -> str:
-    return "(" + " or ".join(_compared(meant, ["=", literal]) for literal in operands) + ")"
+def _among(named: _Field, operands: Sequence[Branch]) -> str:
+    return "(" + " or ".join(_compared(named, ["=", literal]) for literal in operands) + ")"
 
 
-def _contains(meant: _Field, operands: Sequence[Any]) -> str:
-    """A list has an entry that = would find; what is no list is one entry."""
+def _contains(named: _Field, operands: Sequence[Branch]) -> str:
+    """Return whether a list has an entry that = would find; what is no list is one entry."""
     (literal,) = operands
-    equal = _compared(meant, ["=", literal])
-    if meant.kind != "attribute":
+    equal = _compared(named, ["=", literal])
+    if named.kind != "attribute":
         return equal
     token = literal.children[0]
     match literal.data:
@@ -255,26 +258,27 @@ def _contains(meant: _Field, operands: Sequence[Any]) -> str:
             test = f"entry.raw = '{str(token).lower()}'"
         case _:
             test = f"entry.text = {quote_text(_string(token))}"
-    listed = f"coalesce(len(list_filter({entries(meant.column)}, lambda entry: {test})) > 0, false)"
-    return f"case when starts_with({meant.column}, chr(31) || '[') then {listed} else {equal} end"
+    listed = f"ifnull(len(list_filter({entries(named.column)}, lambda entry: {test})) > 0, false)"
+    return f"if(starts_with({named.column}, chr(31) || '['), {listed}, {equal})"
 
 
-def _like(meant: _Field, operands: Sequence[Any]) -> str:
-    pattern = quote_text(meant.sought(_string(operands[0])))
-    return meant.any(lambda one: f"{meant.text(one)} like {pattern}")
+def _like(named: _Field, operands: Sequence[Branch]) -> str:
+    pattern = quote_text(named.sought(_string(operands[0])))
+    return named.any(lambda column: f"{named.text(column)} like {pattern}")
 
 
-def _matches(meant: _Field, operands: Sequence[Any]) -> str:
+def _matches(named: _Field, operands: Sequence[Branch]) -> str:
     pattern = _string(operands[0])
-    folds = meant.kind == "identity" and BY_NAME[meant.name].shape != "text"
-    pattern = display(pattern) if meant.kind == "identity" else pattern
+    folds = named.kind == "identity" and BY_NAME[named.name].shape != "text"
+    pattern = display(pattern) if named.kind == "identity" else pattern
     _check_pattern(pattern)
     # A pattern cannot be folded letter by letter (\D is not \d): it ignores case instead.
     case = ", 'i'" if folds else ""
-    return meant.any(lambda one: f"regexp_matches({meant.text(one)}, {quote_text(pattern)}{case})")
+    quoted = quote_text(pattern)
+    return named.any(lambda column: f"regexp_matches({named.text(column)}, {quoted}{case})")
 
 
-_TESTS: dict[str, Callable[[_Field, Sequence[Any]], str]] = {
+_TESTS: dict[str, Callable[[_Field, Sequence[Branch]], str]] = {
     "exists": _exists,
     "filled": _filled,
     "compared": _compared,
@@ -285,18 +289,16 @@ _TESTS: dict[str, Callable[[_Field, Sequence[Any]], str]] = {
 }
 
 
-def _string(token: Any) -> str:
+def _string(token: object) -> str:
     return str(token)[1:-1].replace("''", "'")
 
 
 def _environment(column: str) -> str:
-    return (
-        f"case {column} "
-        + " ".join(
-            f"when {code} then {quote_text(name)}" for name, code in ENVIRONMENT_CODE.items()
-        )
-        + " end"
+    """Return the SQL of the name of an environment; null for a code that has none."""
+    names = " ".join(
+        f"when {code} then {quote_text(name)}" for name, code in ENVIRONMENT_CODE.items()
     )
+    return f"case {column} {names} end"
 
 
 def _check_pattern(pattern: str) -> None:

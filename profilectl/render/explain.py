@@ -8,19 +8,9 @@ from typing import Any
 from profilectl.codes import sentence
 from profilectl.profiles.activity import Activity, AttributeChange, Origin, remark_subject
 from profilectl.profiles.activity_json import entry_json, origin_json, touch_json
-from profilectl.reading.explain import (
-    NOT_KNOWN,
-    Apart,
-    Explained,
-    Identified,
-    Link,
-    Loser,
-    Passed,
-    Remarked,
-    RowFate,
-    Rule,
-    not_given,
-)
+from profilectl.reading.explain import Explained, Loser, Rule
+from profilectl.reading.identity_chain import NOT_KNOWN, Apart, Identified, Link, Passed, not_given
+from profilectl.reading.row_fate import Remarked, RowFate
 from profilectl.render.audiences import defined
 from profilectl.render.screen import notice, print_line
 from profilectl.render.tables import print_table

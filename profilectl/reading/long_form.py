@@ -1,0 +1,171 @@
+"""The long forms of an export: a row for each identity, or for each attribute, of a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from profilectl.profiles.read_model import Profiles
+from profilectl.reading.statements import over, union
+from profilectl.rules.sql.identities import environment_name
+from profilectl.rules.sql.quoting import quote_identifier, quote_text
+from profilectl.rules.sql.values import held_as_cell, held_as_json
+from profilectl.store.segments import IMPORT_FILES, both, known_mpids
+
+IDENTITIES = ("mpid", "environment", "type", "value", "since_ms")
+ATTRIBUTES = ("mpid", "environment", "attribute", "value", "type", "set_ms")
+ORIGIN = ("source", "feed", "import", "file", "line", "row")
+"""The columns that say where a value came from, which each of them has at its end."""
+NUMBERS = ("since_ms", "set_ms", "import", "line", "row")
+"""The columns that are whole numbers."""
+TEXTS = ("mpid", "environment", "type", "attribute", "source", "feed", "file")
+"""The columns that are texts of their own; the value is JSON already."""
+
+# Where each value came from. A calculated one came from no row: it has no arrival.
+PLACED = """
+select value_row.*, import.source, feed.name as feed, import.number as import, file.path as file,
+       case
+           when file.unit = 'line' then run.first_line + value_row.arrival - run.first_arrival
+       end as line,
+       case
+           when file.unit <> 'line' then run.first_line + value_row.arrival - run.first_arrival
+       end as row
+from (select * from value_held where arrival is not null) as value_row
+asof join file_in_force as file on value_row.arrival >= file.first_arrival
+asof join store.line_run as run on value_row.arrival >= run.first_arrival
+join store.import as import on import.number = file.import
+join store.feed as feed on feed.number = value_row.feed_number
+union all by name
+select value_row.*, 'calculated' as source, null::varchar as feed, null::integer as import,
+       null::varchar as file, null::bigint as line, null::bigint as row
+from value_held as value_row
+where arrival is null
+"""
+ROWS = "select {columns}, _profile, _mpid, arrival as _arrival from placed"
+LINES = "select _profile, _mpid, {columns} as line from placed"
+
+PEOPLE = "select {columns} from named"
+IDENTITIES_STATED = "select * from arrived where value is not null"
+NO_IDENTITIES = """
+select 0 as profile, 0 as arrival, 0 as feed_number, 0 as since_ms, '' as type, '' as value
+where false
+"""
+IDENTITY_ROWS = """
+select person.*, identity.* exclude (profile), to_json(identity.value)::varchar as json_value
+from identity
+join person on person._profile = identity.profile
+"""
+ATTRIBUTE_TYPE = """
+case
+    when held = chr(31) || 'null' then 'tag'
+    when starts_with(held, chr(31) || '[') then 'list'
+    when held in (chr(31) || 'true', chr(31) || 'false') then 'boolean'
+    when starts_with(held, chr(31)) and not starts_with(held, chr(31) || '''') then 'number'
+    else 'text'
+end as type
+"""
+ATTRIBUTE_ROWS = """
+select person.*, cell.arrival, cell.feed as feed_number, cell.at_ms as set_ms,
+       cell.key as attribute, {columns}
+from cell
+join person on person._profile = cell.profile
+"""
+STORED_CELLS = """
+select profile, key, held, arrival, feed, at_ms
+from newest
+where key in (select key from export_key)
+"""
+CALCULATED_CELLS = """
+select profile, name, held, null, null, null
+from calculated_value
+where name in (select name from export_calculated)
+"""
+
+
+def long_rows(columns: Sequence[str], source: str) -> str:
+    """Return the SELECT of the rows of a long form."""
+    typed = [
+        f"{quote_identifier(name)}::{'bigint' if name in NUMBERS else 'varchar'}"
+        f" as {quote_identifier(name)}"
+        for name in columns
+    ]
+    return over(ROWS.format(columns=", ".join(typed)), placed=_placed(source))
+
+
+def long_lines(columns: Sequence[str], source: str) -> str:
+    """Return the SELECT of the lines of a long form."""
+    members = " || ".join(map(_member, columns))
+    line = f"'{{' || ltrim({members}, ',') || '}}'"
+    return over(LINES.format(columns=line), placed=_placed(source))
+
+
+def _placed(source: str) -> str:
+    return over(PLACED, value_held=source, file_in_force=IMPORT_FILES)
+
+
+def _member(name: str) -> str:
+    """Return the SQL of a member of a line, with the comma before it."""
+    if name == "value":
+        return "',\"value\":' || json_value"
+    column = quote_identifier(name)
+    text = f"to_json({column})::varchar" if name in TEXTS else column
+    return f"ifnull(',\"{name}\":' || {text}, '')"
+
+
+def identities_source(profiles: Profiles) -> Callable[[str], str]:
+    """Return what makes the SELECT of the identities of the profiles of a condition."""
+
+    def source(condition: str) -> str:
+        parts = [NO_IDENTITIES]
+        for kind in profiles.identities:
+            columns = (
+                "profile, arrival, feed as feed_number, at_ms as since_ms,"
+                f" {quote_text(kind)} as type, i_{kind} as value"
+            )
+            arrived = f"select {columns} from ({profiles.rows([], condition)})"
+            parts.append(over(IDENTITIES_STATED, arrived=arrived))
+        return over(IDENTITY_ROWS, identity=union(parts), person=_people(profiles, condition))
+
+    return source
+
+
+def attributes_source(profiles: Profiles) -> Callable[[str], str]:
+    """Return what makes the SELECT of the attributes of the profiles of a condition."""
+    values = [
+        f"{held_as_cell('cell.held')} as value",
+        f"{held_as_json('cell.held')} as json_value",
+        ATTRIBUTE_TYPE,
+    ]
+    select = ATTRIBUTE_ROWS.format(columns=", ".join(values))
+    return lambda condition: over(
+        select, cell=cells_of(profiles, condition), person=_people(profiles, condition)
+    )
+
+
+def _people(profiles: Profiles, condition: str) -> str:
+    if profiles.only_seen and profiles.feeds:
+        condition = both(condition, f"profile in ({profiles.seen(condition)})")
+    columns = (
+        "profile as _profile, mpid as _mpid, mpid::varchar as mpid,"
+        f" {environment_name()} as environment"
+    )
+    named = f"select * from ({known_mpids(profiles.segments)}) {condition}"
+    return over(PEOPLE.format(columns=columns), named=named)
+
+
+def cells_of(profiles: Profiles, condition: str) -> str:
+    """Return the SELECT of the attributes of profiles, one row each.
+
+    Its columns are profile, key, held, arrival, feed, at_ms. What a calculated attribute masks is
+    left out.
+    """
+    scratch = profiles.store.scratch
+    if not scratch.has("export_key"):
+        stored = {*profiles.keys, *profiles.loose_keys} - {*profiles.calculated}
+        scratch.load("export_key", [("key", "VARCHAR")], [(key,) for key in sorted(stored)])
+        names = [(name,) for name in profiles.calculated]
+        scratch.load("export_calculated", [("name", "VARCHAR")], names)
+    cells = over(STORED_CELLS, newest=profiles.newest(condition))
+    if not profiles.calculated:
+        return cells
+    calculated = f"select * from ({profiles.calculated_values}) {condition}"
+    return union([cells, over(CALCULATED_CELLS, calculated_value=calculated)])
