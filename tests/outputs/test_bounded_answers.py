@@ -28,7 +28,7 @@ from profilectl.files.secrets import KeyAndSecret
 from profilectl.outputs.delivery.http import HttpSender as Webhook
 from profilectl.outputs.delivery.parcel import DeliveryManner
 from profilectl.outputs.packing import parcels_of
-from profilectl.outputs.push.sending import HttpSender as Push
+from profilectl.outputs.push.sending import BatchSender as Push
 from profilectl.outputs.push.sending import SendingPace
 from profilectl.outputs.uid2.operator import Patience, Uid2Operator
 from profilectl.rules.leaving.output import DeliveryFate
