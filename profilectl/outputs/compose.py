@@ -193,8 +193,9 @@ class Composer:
     def leaving(
         self, batch: WaitingBatch, outgoing: Outgoing, route: FeedRoute, *, riding: Riding
     ) -> dict[str, Value] | str:
-        """Return what leaves of a batch through an active connection, with the deletions that ride
-        along, or why nothing does.
+        """Return what leaves of a batch through an active connection, or why nothing does.
+
+        The deletions that ride along leave with it.
         """
         connection, output = route
         view = (self.workspace_of(batch), batch.profile) if batch.profile is not None else None
@@ -271,8 +272,9 @@ class Composer:
         return completed_in(self.feeds[batch.feed], workspaces_of(self.feeds.values()))
 
     def _consents(self, batches: Sequence[WaitingBatch]) -> dict[int, Consents]:
-        """Return by arrival, for batches of the account, what was in force of consent in each
-        workspace after it.
+        """Return the consent in force in each workspace after each batch of the account.
+
+        The key is the arrival of the batch.
         """
         consents: dict[int, Consents] = {}
         arrivals: dict[int, list[int]] = {}

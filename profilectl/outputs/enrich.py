@@ -123,11 +123,12 @@ class _Preview:
     """The arrival of the first row of the file."""
 
     def riding(self, output: str) -> Riding:
-        """Return what an output will have of those who are in the file, once all that waits for it
-        has left: it leaves first.
+        """Return what an output will have of the people of the file when the file leaves.
+
+        All that waits for the output leaves first.
         """
         profiles = {batch.profile for batch in self.waiting if batch.profile is not None}
-        riding = riding_of(self.store, output, profiles, dead_of(self.store, output))
+        riding = riding_of(self.store, output, profiles, watched=dead_of(self.store, output))
         by_feed = {
             route.connection.feed: route
             for route in self.connected
@@ -158,8 +159,7 @@ class _Preview:
 def enrich(
     path: Path, request: ImportRequest, *, output: str | None = None
 ) -> tuple[ImportReport, list[Enriched]]:
-    """Return what would leave for each batch of some files, and the report that their import would
-    give.
+    """Return the report of an import, and what would leave for each of its batches.
 
     output: to that one only. Raises UsageError where the feed is not connected to it, and what an
     import raises.

@@ -178,7 +178,13 @@ class _Network(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         _meter.get().connecting = True
         return _CountedConnection(
-            await self._network.connect_tcp(host, port, timeout, local_address, socket_options)
+            await self._network.connect_tcp(
+                host,
+                port,
+                timeout=timeout,
+                local_address=local_address,
+                socket_options=socket_options,
+            )
         )
 
     async def sleep(self, seconds: float) -> None:

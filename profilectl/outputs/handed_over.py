@@ -1,5 +1,4 @@
-"""The attributes that outputs have of profiles, in the store: an output hears of each deletion,
-once.
+"""The attributes that outputs have of profiles: an output hears of each deletion, once.
 
 The rule is in rules/leaving/enrichment.py (with_deletions, handed_over). A row is written when an
 output has taken a batch, in the transaction that takes the batch out of the outbox, and only where
@@ -58,8 +57,8 @@ class Riding:
     has: dict[View, HandedOver]
     """What it has; each batch that leaves is taken to arrive."""
     after: Mapping[int, int | None]
-    """By profile: the output, where it has no batch of theirs, is told what was deleted after this
-    arrival; None: what the batch itself deletes.
+    """By profile, where the output has no batch of theirs: it hears of what was deleted after this
+    arrival; None: of what the batch itself deletes.
     """
     watched: frozenset[int]
     """Profiles that have a dead batch: it may leave after newer ones, so each of those is written
@@ -113,8 +112,9 @@ def riding_of(
 
 
 def _last_taken(store: OpenStore, output: str) -> dict[int, int]:
-    """Return the last batch of each rider that an output took, where an older version did not write
-    down what it has.
+    """Return the last batch of each rider that an output took.
+
+    It is asked where an older version did not write down what the output has.
     """
     scratch = store.scratch
     rows = [

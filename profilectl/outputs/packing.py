@@ -148,8 +148,9 @@ def parcels_of(
 
 
 def _leaving(document: Mapping[str, Value], with_times: bool) -> dict[str, Value]:
-    """Return a batch under the platform's own names, its attributes as text, without what the
-    server sets.
+    """Return a batch under the platform's own names, its attributes as text.
+
+    What the server sets is left out.
     """
     leaving: dict[str, Value] = {"environment": document.get("environment") or "production"}
     for field, value in document.items():

@@ -1,5 +1,6 @@
-"""Members of audiences on their way: messages that wait are put together as they are sent, and a
-list of all members is written whole.
+"""Members of audiences on their way, as messages or as a list.
+
+Messages that wait are put together as they are sent; a list of all members is written whole.
 
 Whether somebody may be added is looked at once more when it is sent: somebody who has opted out or
 withdrawn a consent since is not.
@@ -90,7 +91,7 @@ where output = $output and audience = $audience and number <= $newest
 
 @dataclass(frozen=True, slots=True)
 class MemberToSend:
-    """A member as an output is told of them."""
+    """A member of an audience, as an output hears of them."""
 
     identities: dict[str, list[str]]
     """Their identities, by type."""
@@ -108,8 +109,8 @@ class _Composed:
 
     message: Message
     """The message as it waited."""
-    told: Told
-    """What the output is told."""
+    sending: Told
+    """The message as the output gets it."""
     has: str
     """The fingerprints of the attributes that the member has."""
     may_have: str
@@ -118,7 +119,7 @@ class _Composed:
     @property
     def is_empty(self) -> bool:
         """Whether it says nothing: it updates attributes that are again as the output has them."""
-        return self.message.action == UPDATE and not self.told.attributes
+        return self.message.action == UPDATE and not self.sending.attributes
 
 
 @dataclass(slots=True)
@@ -172,7 +173,7 @@ def _parcel(composed: _Composed) -> Parcel:
         lane=message.mpid,
         request=message.message,
         received_ms=message.at_ms,
-        document=composed.told.document(),
+        document=composed.sending.document(),
     )
 
 
@@ -217,8 +218,9 @@ def _composed(
 def _identities_there(
     store: OpenStore, route: Route, profiles: Sequence[int | None]
 ) -> dict[int, dict[str, list[str]]]:
-    """Return the identities by which an output may know profiles that are removed, also those that
-    they have lost since.
+    """Return the identities by which an output may know profiles that are removed.
+
+    Identities that they have lost since are among them.
     """
     if not profiles:
         return {}
@@ -238,7 +240,7 @@ def _told(message: Message, route: Route, member: MemberToSend | None) -> _Compo
         after=after,
     )
     may_have = {**before, **{str(attribute["key"]): MAYBE for attribute in attributes}}
-    told = Told(
+    sending = Told(
         message=message.message,
         at_ms=message.at_ms,
         mpid=message.mpid,
@@ -256,7 +258,7 @@ def _told(message: Message, route: Route, member: MemberToSend | None) -> _Compo
     )
     return _Composed(
         message=message,
-        told=told,
+        sending=sending,
         has=has,
         may_have=("{}" if message.action == DELETE else json.dumps(may_have, ensure_ascii=False)),
     )
@@ -286,7 +288,7 @@ def _people(store: OpenStore, route: Route, profiles: Sequence[int]) -> dict[int
     identities = f"[{', '.join(f'i_{kind}' for kind in people.identities)}]::varchar[][]"
     values = f"[{', '.join(f'held.v{n}' for n in range(len(keys)))}]::varchar[]"
     columns = f"{identities}, {values}, {members.fingerprints(route.connection)}"
-    found = scratch.rows(PEOPLE.format(columns=columns), {"audience": route.audience.number})
+    rows_now = scratch.rows(PEOPLE.format(columns=columns), {"audience": route.audience.number})
     return {
         profile: MemberToSend(
             identities={
@@ -298,7 +300,7 @@ def _people(store: OpenStore, route: Route, profiles: Sequence[int]) -> dict[int
             fingerprints=marks,
             since_ms=since_ms,
         )
-        for profile, since_ms, listed, shared, marks in found
+        for profile, since_ms, listed, shared, marks in rows_now
     }
 
 
@@ -356,9 +358,7 @@ def _changes_waiting(store: OpenStore, route: Route) -> _ChangesWaiting:
 
 
 def _lists(store: OpenStore, route: Route) -> Iterator[list[tuple[str, ...]]]:
-    """Yield the rows of the members, a stretch of them at a time, in the order in which their
-    profiles were founded.
-    """
+    """Yield the rows of the members, a stretch at a time, oldest profiles first."""
     scanned = str(evaluated_ms(store.scratch, route.audience) or 0)
     rows = store.scratch.rows(MEMBERS_LISTED)
     for start in range(0, len(rows), STRETCH):
@@ -373,8 +373,9 @@ def _lists(store: OpenStore, route: Route) -> Iterator[list[tuple[str, ...]]]:
 def _rows_of(
     route: Route, member: MemberToSend, *, mpid: str, scanned: str
 ) -> list[tuple[str, ...]]:
-    """Return the rows of a member: one for each identity. scanned: when the audience was evaluated,
-    in epoch milliseconds.
+    """Return the rows of a member: one for each identity.
+
+    scanned: when the audience was evaluated, in epoch milliseconds.
     """
     cells = [
         cell_of(parse_json(held_json(member.attributes[key]))) if key in member.attributes else ""
@@ -388,10 +389,9 @@ def _rows_of(
 
 
 def _record_list(store: OpenStore, route: Route, newest: int | None) -> None:
-    """Write down that a list holds the members it was made of, and all that waited when it was
-    begun; within a transaction.
+    """Write down the members of a list, and that what waited when it was begun has left.
 
-    newest: the number of the newest change that waited; None: none did.
+    Called within a transaction. newest: the number of the newest change that waited; None: none.
     """
     scratch, place = store.scratch, route.place
     scratch.run(FORGET_MEMBERS, place)

@@ -40,9 +40,9 @@ class BatchesWaiting:
             block = _block_of(store, self.output.name, after=after, limit=limit)
         if block is None:
             return None
-        taken = _taken(block, self.output)
+        leaving = _taken(block, self.output)
         self.written = block.riding.written
-        return taken
+        return leaving
 
     def record(self, store: OpenStore, outcomes: Sequence[BatchOutcome]) -> None:
         """Write down what became of the batches that were taken in the call before."""
@@ -87,7 +87,7 @@ def _block_of(store: OpenStore, output: str, *, after: int, limit: int) -> _Bloc
         composed=composer.compose(waiting),
         composer=composer,
         routes=by_number,
-        riding=riding_of(store, output, profiles, dead_of(store, output)),
+        riding=riding_of(store, output, profiles, watched=dead_of(store, output)),
     )
 
 

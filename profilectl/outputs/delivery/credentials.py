@@ -1,5 +1,6 @@
-"""The secrets of an output: from the environment, or from a file that nobody else can read; never
-from the store.
+"""The secrets of an output.
+
+They come from the environment, or from a file that nobody else can read; never from the store.
 
     PROFILECTL_OUTPUT_<NAME>_SECRET, _HEADER   of a webhook, both optional
     PROFILECTL_OUTPUT_<NAME>_KEY, _SECRET      of an events-api
@@ -22,8 +23,8 @@ from profilectl.rules.leaving.output import Output, variable
 FORM = 'a section for each output: [NAME] and secret = "..."'
 NAMES = {"jsonl": (), "csv": (), "webhook": ("secret", "header"), "events-api": ("key", "secret")}
 """The names of the secrets of each type of output."""
-Stated = Mapping[str, Mapping[str, str]]
-"""What a file of credentials states: output -> name -> secret."""
+OutputSecrets = Mapping[str, Mapping[str, str]]
+"""What a file of credentials has: output -> name -> secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class OutputCredentials:
     """Name and value of a header that a webhook asks for."""
 
 
-def read_credentials(path: Path, outputs: Iterable[Output]) -> Stated:
+def read_credentials(path: Path, outputs: Iterable[Output]) -> OutputSecrets:
     """Read a file of credentials of some outputs.
 
     Raises InputRefused for a file that others could read, and for what belongs to none of the
@@ -73,7 +74,7 @@ def _check_section(path: Path, output: Output, section: Mapping[str, object]) ->
             raise InputRefused(f"{path}: [{output.name}]: {key} must be a text", FORM)
 
 
-def credentials_of(output: Output, file: Stated) -> OutputCredentials:
+def credentials_of(output: Output, file: OutputSecrets) -> OutputCredentials:
     """Return the secrets of an output, those of a file first.
 
     Raises InputRefused for one that cannot be sent, UsageError where what the output needs is

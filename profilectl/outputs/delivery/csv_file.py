@@ -1,5 +1,6 @@
-"""An audience in a CSV file, a row for each identity: the changes of members (rows are added), or
-all members (written whole).
+"""An audience in a CSV file, a row for each identity.
+
+The file holds the changes of members (rows are added), or all members (it is written whole).
 
 The columns are those of the platform's download (domain.md 11.2), and beside them what a change
 needs. The last cell of a row of changes is the id of its message: so a row that was cut off is
@@ -42,8 +43,9 @@ def header_of(content: str, attributes: Sequence[str]) -> tuple[str, ...]:
 
 
 def text_of_rows(rows: Iterable[Sequence[str]], *, safe: bool) -> bytes:
-    """Return rows as they stand in the file. safe: an apostrophe before what a spreadsheet would
-    run.
+    """Return rows as they stand in the file.
+
+    safe: put an apostrophe before what a spreadsheet would run.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -61,8 +63,9 @@ def cell_of(value: Value) -> str:
 
 
 def rows_of(document: Mapping[str, Any], attributes: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the rows of a message: one for each identity, and one without an identity for a member
-    who has none.
+    """Return the rows of a message: one for each identity.
+
+    A member who has none gets a row without an identity.
     """
     (profile,) = document["user_profiles"]
     (audience,) = profile["audiences"]
@@ -135,8 +138,10 @@ def changes_of(path: Path, attributes: Sequence[str], *, safe: bool) -> Changes:
 
 
 def _mended(path: Path, descriptor: int, header: bytes) -> dict[bytes, set[bytes]]:
-    """Write the header where there is none, cut off a row that was not written to its end, and
-    return the last rows by message.
+    """Mend the end of a file, and return its last rows by message.
+
+    The header is written where there is none, and a row that was not written to its end is cut off.
+    Raises InputRefused for a file that is none of ours.
     """
     size = os.fstat(descriptor).st_size
     begins = os.pread(descriptor, len(header), 0)

@@ -1,5 +1,4 @@
-"""The platform's Events API: batches packed as push packs them (packing.py), one request after
-another.
+"""The platform's Events API as an output: one request after another, packed as push packs them.
 
 A batch with more attributes than one may have leaves in parts: the first with all else, the next
 with attributes alone.
@@ -54,8 +53,9 @@ class EventsApi:
         self._sender = sender
 
     def deliver(self, parcels: Sequence[Parcel]) -> Delivered:
-        """Send batches in requests as full as they can be; one that is refused as a whole is sent
-        batch by batch.
+        """Send batches in requests as full as they can be.
+
+        A request that is refused as a whole is sent batch by batch.
         """
         delivered, leaving = Delivered(), _parts_of(parcels)
         for request in pack(leaving.parts):
@@ -74,8 +74,9 @@ class EventsApi:
         return delivered
 
     def _sent(self, request: Sequence[PackedBatch]) -> list[tuple[PackedBatch, HttpAnswer]]:
-        """Send a request, and its parts one by one where it is refused; return the answer to each
-        part.
+        """Send a request, and return the answer to each of its parts.
+
+        Where it is refused, its parts are sent one by one.
         """
         answer = self._send(request)
         if answer.fate is DeliveryFate.DEAD and len(request) > 1:

@@ -1,5 +1,6 @@
-"""A line for each batch or message, in a file or in a file for each day: appended, and on the disk
-before it counts as delivered.
+"""A line for each batch or message, in one file or in a file for each day.
+
+A line is on the disk before it counts as delivered.
 
 A process that is killed after writing and before the store knows of it would write again. So what
 stands at the end of a file is looked at first: lines that are there already are not written twice,

@@ -19,7 +19,7 @@ from profilectl.audiences.outbox import align, audience_routes, has_traces, leav
 from profilectl.codes import InputRefused, UsageError
 from profilectl.outputs.delivery.audiences import MessagesWaiting, write_list
 from profilectl.outputs.delivery.batches import BatchesWaiting
-from profilectl.outputs.delivery.credentials import Stated, credentials_of, read_credentials
+from profilectl.outputs.delivery.credentials import OutputSecrets, credentials_of, read_credentials
 from profilectl.outputs.delivery.forward_lock import only_forwarding
 from profilectl.outputs.delivery.kinds import delivery_of
 from profilectl.outputs.delivery.parcel import (
@@ -141,7 +141,7 @@ class _Connected:
     """Those that a feed is connected to."""
     of_audiences: Sequence[Output]
     """Those that an audience is connected to."""
-    secrets: Stated
+    secrets: OutputSecrets
     """The secrets that a file has for outputs."""
 
     def empty_result(self, output: Output) -> Forwarded:
@@ -354,8 +354,9 @@ def _to_list(look: _Round, output: Output, result: Forwarded) -> None:
 def _from_source(
     look: _Round, source: WaitingSource, opened: _OpenedOutput, *, result: Forwarded
 ) -> None:
-    """Deliver what waits in a source, a block at a time, until nothing does or the output takes no
-    more.
+    """Deliver what waits in a source, a block at a time.
+
+    It ends when nothing waits, when the limit is reached, or when the output takes no more.
     """
     after, output = -1, opened.output
     changes = isinstance(source, MessagesWaiting)
@@ -366,14 +367,14 @@ def _from_source(
             limit = min(limit, look.request.limit - delivered)
         if limit == 0:
             return
-        taken = source.take(after, limit)
-        if taken is None:
+        block = source.take(after, limit)
+        if block is None:
             return
-        after, outcomes = taken.after, list(taken.outcomes)
+        after, outcomes = block.after, list(block.outcomes)
         if not changes:
             result.not_sent.update(outcome.said for outcome in outcomes)
-        if taken.parcels:
-            handed = opened.deliver(taken.parcels)
+        if block.parcels:
+            handed = opened.deliver(block.parcels)
             outcomes += _outcomes_of(handed)
             result.count(handed, changes=changes)
         with look.stores.open(write=True) as store:

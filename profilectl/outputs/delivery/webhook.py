@@ -20,8 +20,9 @@ SIGNATURE = "X-Profilectl-Signature"
 
 
 def signature(secret: str, at_s: int, body: bytes) -> str:
-    """Return the signature header: `t=SECONDS,v1=HEX`, HEX the HMAC-SHA256 of `SECONDS.` and the
-    body.
+    """Return the signature header: `t=SECONDS,v1=HEX`.
+
+    HEX is the HMAC-SHA256 of `SECONDS.` and the body.
     """
     signed = hmac.new(secret.encode(), f"{at_s}.".encode() + body, hashlib.sha256)
     return f"t={at_s},v1={signed.hexdigest()}"

@@ -1,6 +1,4 @@
-"""The books of a push while it runs: which rows are under way, what came of them, and what the
-ledger is to be told next.
-"""
+"""The books of a push while it runs: what is under way, what came of it, what is to be written."""
 
 from __future__ import annotations
 
@@ -190,7 +188,7 @@ def books_of(
     books = Books(
         source=source,
         begun=begun,
-        track=Track(source.first, begun.done),
+        track=Track(source.begin, begun.done),
         refused=refused,
         progress=progress,
         tally=Tally(done=begun.rows, unchanged=begun.unchanged),

@@ -13,8 +13,9 @@ from profilectl.outputs.push.sending import PushCounts
 
 
 def write_requests(books: Books, target: Path | None) -> PushCounts:
-    """Write each request as one line, those for the historical endpoint to a file of their own, and
-    return the counts. target: None: count only.
+    """Write each request of a push as one line, and return the counts.
+
+    Requests for the historical endpoint go to a file of their own. target: None: count only.
     """
     queue, counts = RequestQueue(), PushCounts()
     with contextlib.ExitStack() as files:

@@ -1,5 +1,4 @@
-"""The stored events of profiles as batches: each stored batch with its events, under the identities
-that its profile has now.
+"""The stored events of profiles as batches, under the identities that each profile has now.
 
 Attributes stay out: old ones would be said after newer ones, and a push of profiles says those in
 force. Old events go to the historical endpoint (ages.py), so that a batch with both leaves as two.
@@ -81,15 +80,16 @@ READ_PROFILES = "where profile in (select profile from event_read)"
 # ... with its person as they are now, and the other fields of the batch. The hole is the JSON of
 # the identities, and the name of the environment.
 EVENT_BATCH = """
-select batch.arrival, batch.profile, person.mpid, {columns}, fields.rest, batch.events
+select batch.arrival, batch.profile, person.mpid, {columns}, extra.rest as fields,
+       batch.events
 from event_read as batch
 join event_person as person on person.profile = batch.profile
-left join event_fields as fields on fields.arrival = batch.arrival
+left join event_fields as extra on extra.arrival = batch.arrival
 order by batch.arrival
 """
 NO_FIELDS = "select null::bigint as arrival, null::varchar as rest where false"
 BATCHES = """
-select arrival, profile, mpid, environment, identities, rest, events
+select arrival, profile, mpid, environment, identities, fields, events
 from event_batch
 order by arrival
 """
@@ -117,7 +117,7 @@ class StoredBatch(NamedTuple):
     """The name of the environment."""
     identities: str | None
     """The JSON of the newest identity of each type."""
-    rest: str | None
+    fields: str | None
     """The JSON of the other fields of the batch."""
     events: list[StoredEvent]
     """Its events, in order."""
@@ -140,7 +140,7 @@ class OfEvents:
     """Where relations are made."""
     path: Path
     """The store."""
-    wanted: Wanted
+    selection: Wanted
     """The profiles whose events are pushed."""
     wait_s: float
     """How long it waits for a busy store."""
@@ -148,7 +148,7 @@ class OfEvents:
     """Which events are historical."""
     since_ms: int | None = None
     """Only events from then on; None: all."""
-    first: int = 0
+    begin: int = 0
     """The first position there can be."""
     total: int = 0
     """How many batches there are, unchanged ones included."""
@@ -176,8 +176,9 @@ class OfEvents:
         self.unchanged = self.total - self.scratch.count("left_batch")
 
     def blocks(self, track: Track, name: Name) -> Iterator[list[Row]]:
-        """Yield the batches that are not done, in order of arrival. The store must not be open for
-        writing during next().
+        """Yield the batches that are not done, in order of arrival.
+
+        The store must not be open for writing during next().
         """
         arrivals = [
             arrival for (arrival,) in self.scratch.rows(BATCHES_TO_SEND, {"start": track.start})
@@ -190,18 +191,18 @@ class OfEvents:
                 self._read(profiles_of(store), chosen)
             yield from in_blocks(self._rows(track, name))
 
-    def _read(self, profiles: Profiles, where: str) -> None:
+    def _read(self, profiles: Profiles, stretch: str) -> None:
         """Make `event_batch`: some stored batches, with their people as they are now."""
         scratch = self.scratch
         events = known_events(
             profiles.segments,
-            where=happened(profiles, where, self.since_ms),
+            where=happened(profiles, stretch, self.since_ms),
             columns=("profile", "arrival", "place", "at_ms", "event"),
         )
         scratch.make("chosen_event", events, keep=False)
         scratch.make("event_read", EVENT_READ)
         fields = [
-            f"select arrival, rest from {segment.table('rest')} {where}"
+            f"select arrival, rest from {segment.table('rest')} {stretch}"
             for segment in profiles.segments
             if "rest" in segment.tables
         ]
@@ -231,20 +232,21 @@ class OfEvents:
                 continue
             for part, portion in enumerate(self._portions(batch.events)):
                 unsent = [event for event in portion.events if not event["sent"]]
-                self._add(row, frame, part, Portion(portion.historical, unsent), name=name)
+                self._add(row, frame, Portion(portion.historical, unsent), part=part, name=name)
             yield row
 
     def _frame(self, batch: StoredBatch) -> dict[str, Value]:
-        """Return what a batch says beside its events: whom it is about, and on which device; empty
-        where it would be about nobody.
+        """Return what a batch says beside its events: its person and its device.
+
+        It is empty where the batch would be about nobody.
         """
         frame: dict[str, Value] = {"environment": batch.environment}
-        if self.wanted.with_mpid:
+        if self.selection.with_mpid:
             frame["mpid"] = Number(str(batch.mpid))
         identities = {
             kind: value for kind, value in _object(batch.identities).items() if value is not None
         }
-        fields = _object(batch.rest)
+        fields = _object(batch.fields)
         users: dict[str, Value] = {
             kind: value for kind, value in identities.items() if not BY_NAME[kind].device
         }
@@ -265,8 +267,9 @@ class OfEvents:
         return frame if named else {}
 
     def _portions(self, events: Sequence[StoredEvent]) -> Iterator[Portion]:
-        """Yield the events of a batch by the endpoint that they go to, in portions that a batch may
-        have. What the host has is among them: a portion is the same each time in a push.
+        """Yield the events of a batch by their endpoint, in portions that a batch may have.
+
+        What the host has is among them: a portion is the same each time in a push.
         """
 
         def is_historical(event: StoredEvent) -> bool:
@@ -287,7 +290,7 @@ class OfEvents:
             yield Portion(historical, portion)
 
     def _add(
-        self, row: Row, frame: Mapping[str, Value], part: int, portion: Portion, *, name: Name
+        self, row: Row, frame: Mapping[str, Value], portion: Portion, *, part: int, name: Name
     ) -> None:
         """Add a batch with some events, if there are any; where it cannot be sent, say why."""
         if not portion.events:
@@ -313,7 +316,7 @@ class OfEvents:
 
 
 def events_of_store(
-    scratch: Scratch, path: Path, wanted: Wanted, *, since_ms: int | None, wait_s: float
+    scratch: Scratch, path: Path, selection: Wanted, *, since_ms: int | None, wait_s: float
 ) -> OfEvents:
     """Make `standing`, the stored events of some profiles, and return them as a source.
 
@@ -321,15 +324,15 @@ def events_of_store(
     """
     with open_store(scratch, path, wait_s=wait_s) as store:
         profiles = profiles_of(store)
-        choose(profiles, wanted)
+        choose(profiles, selection)
         chosen = CHOSEN_PROFILES if scratch.has("chosen") else ""
-        where = happened(profiles, chosen, since_ms)
-        events = known_events(profiles.segments, where=where, columns=("arrival", "place"))
+        condition = happened(profiles, chosen, since_ms)
+        events = known_events(profiles.segments, where=condition, columns=("arrival", "place"))
         scratch.make("standing", events)
         return OfEvents(
             scratch=scratch,
             path=path,
-            wanted=wanted,
+            selection=selection,
             wait_s=max(wait_s, PATIENCE_S),
             ages=Ages(),
             since_ms=since_ms,
@@ -339,10 +342,10 @@ def events_of_store(
         )
 
 
-def happened(profiles: Profiles, where: str, since_ms: int | None) -> str:
+def happened(profiles: Profiles, condition: str, since_ms: int | None) -> str:
     """Return the WHERE clause of the events that are chosen by time and workspace."""
     since = f"at_ms >= {since_ms}" if since_ms is not None else ""
-    return both(profiles.happened(where), since)
+    return both(profiles.happened(condition), since)
 
 
 def _with_time(event: Value, at_ms: int) -> Value:

@@ -4,15 +4,15 @@ A host has of a profile the batches that it accepted last. The store keeps a dig
 the names of the attributes that they set; no value. A host is an address and the manner of the
 batches that went there: with MPIDs, with times, of which workspace. Before batches leave, their
 profiles are marked as under way: where a push is cut off, what was accepted is not known, and they
-are sent again, changed or not. What is said once more after something else has another request id
+are sent again, changed or not. A batch that is sent again after another one has another request id
 (turn): the platform would take it for a repetition.
 
-    push_line             _profile, mpid, part, line, deleted     a batch of a profile, as it is now (source.py)
-    push_host_profile     profile, digest, sent, turn, keys       what the host has of a profile
-    push_changed_profile  profile, digest, is_new, had, turn      a profile that is sent
-    push_profile_keys     the same, keys, removed, every          ... and the attributes of its batches
+    push_line             _profile, mpid, part, line, deleted   a batch of a profile (source.py)
+    push_host_profile     profile, digest, sent, turn, keys     what the host has of a profile
+    push_changed_profile  profile, digest, is_new, had, turn    a profile that is sent
+    push_profile_keys     the same, keys, removed, every        ... with the keys of its batches
     push_row              a batch that is sent, or a profile that is unchanged
-"""  # noqa: E501  (the columns of a relation stand in one line)
+"""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from typing import NamedTuple
 from profilectl.store.scratch import Scratch
 from profilectl.store.store import OpenStore
 
-# What a host has of the profiles of a stretch. The hole is the condition on these.
+# What a host has of the profiles of a stretch. The hole is the condition on these:
+# zone maps skip what is outside it.
 HOST_PROFILE = """
 select profile, digest, sent, turn, keys
 from store.sent_profile
-{where} and host = $host
+{stretch} and host = $host
 """
 # The profiles whose batches are not the ones that the host accepted last; $every: all profiles.
 CHANGED_PROFILE = """
@@ -160,15 +161,16 @@ def host_named(secret: str, manner: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def compare(store: OpenStore, host: Host, where: str, masked: Sequence[str]) -> None:
-    """Make `push_row` of `push_line`: the lines of the profiles that differ from what a host has,
-    and one row without a line for each of the others.
+def compare(store: OpenStore, host: Host, stretch: str, *, masked: Sequence[str]) -> None:
+    """Make `push_row` of `push_line`: the lines that differ from what a host has.
 
-    where: the condition on the profiles of a stretch. masked: attributes that are not sent, so
-    that the host keeps them.
+    A profile that does not differ gets one row without a line. stretch: the condition on the
+    profiles of a stretch. masked: attributes that are not sent, so that the host keeps them.
     """
     scratch = store.scratch
-    scratch.make("push_host_profile", HOST_PROFILE.format(where=where), {"host": host.name or ""})
+    scratch.make(
+        "push_host_profile", HOST_PROFILE.format(stretch=stretch), {"host": host.name or ""}
+    )
     scratch.make(
         "push_changed_profile",
         CHANGED_PROFILE,

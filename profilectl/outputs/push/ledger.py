@@ -1,8 +1,8 @@
-"""The ledger of what was pushed: kept in the store, written a little after the platform has
-accepted, never before.
+"""The ledger of what was pushed.
 
-So a push that was killed sends again at most what it had not written down yet, under the same
-request ids.
+It is kept in the store, and written a little after the platform has accepted, never before. So
+a push that was killed sends again at most what it had not written down yet, under the same request
+ids.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ class Ledger:
             rows = store.scratch.rows(SAME_PUSH, {"sealed": sealed})
             earlier = _PushRow(*rows[0]) if rows else None
             if earlier and not again and (not earlier.finished or kind not in GROWING):
-                return _resumed(store.scratch, earlier, namespace, host)
+                return _resumed(store.scratch, earlier, namespace, host=host)
             begun = Begun(
                 number=int(store.scratch.row(NEXT_PUSH)[0]),
                 namespace=namespace,
@@ -218,7 +218,7 @@ class Ledger:
             )
             if not dry_run:
                 with store.transaction():
-                    _write_begin(store.scratch, begun, kind, sealed)
+                    _write_begin(store.scratch, begun, kind, sealed=sealed)
             return begun
 
     def write(
@@ -261,7 +261,7 @@ def _sealed(secret: str, request: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _resumed(scratch: Scratch, row: _PushRow, namespace: UUID, host: str | None) -> Begun:
+def _resumed(scratch: Scratch, row: _PushRow, namespace: UUID, *, host: str | None) -> Begun:
     return Begun(
         number=row.number,
         namespace=namespace,
@@ -279,7 +279,7 @@ def _resumed(scratch: Scratch, row: _PushRow, namespace: UUID, host: str | None)
     )
 
 
-def _write_begin(scratch: Scratch, begun: Begun, kind: str, sealed: str) -> None:
+def _write_begin(scratch: Scratch, begun: Begun, kind: str, *, sealed: str) -> None:
     scratch.run(
         BEGIN_PUSH,
         {

@@ -1,5 +1,4 @@
-"""profilectl push: what the store holds, what an import changed, or a file of batches goes to the
-platform's Events API.
+"""profilectl push: profiles, events, or a file of batches go to the platform's Events API.
 
     source -> rows -> batches -> requests -> the platform -> ledger
 
@@ -40,9 +39,7 @@ Source = OfFile | OfStore | OfEvents
 
 @dataclass(frozen=True, slots=True)
 class PushRequest:
-    """What is to be pushed: profiles (that meet a condition, that an import touched, that are in an
-    audience), their stored events, or a file.
-    """
+    """What is to be pushed: profiles, their stored events, or a file."""
 
     file: Path | None = None
     """A file of batches; None: profiles of the store."""
@@ -250,25 +247,18 @@ def push(
     progress: Progress = lambda done, total: None,
     said: Callable[[str], None] = lambda text: None,
 ) -> PushReport:
-    """Send what is asked for to a host (platform.address_of), or write the requests to a file
-    (dry_run), or only count them (estimate), and return the report.
+    """Send what is asked for, and return the report.
 
-    refused: where refused batches are written, else push-N.refused.jsonl; of a dry run only where
-    it is given. said: takes what a person should know at once. A push that stops on the way says
-    why in its report. Raises UsageError, InputRefused, StoreBusy, StoreUnusable before anything is
-    sent.
+    host: where to (platform.address_of). dry_run: write the requests to this file instead.
+    estimate: only count them. refused: where refused batches are written, else
+    push-N.refused.jsonl; of a dry run only where it is given. said: takes what a person should know
+    at once. A push that stops on the way says why in its report.
+
+    Raises UsageError, InputRefused, StoreBusy, StoreUnusable before anything is sent.
     """
     began = time.monotonic()
-    address = address_of(host) if host else None
-    if address is None and dry_run is None and not estimate:
-        raise UsageError(
-            "--host is missing: where to?",
-            "name a URL, or us1, us2, eu1, au1; or write the requests to a file with --dry-run"
-            " FILE",
-        )
-    _check_files(store_path, request, dry_run=dry_run, refused=refused)
     manner = _Manner(
-        address=address,
+        address=address_of(host) if host else None,
         credentials=credentials,
         pace=pace,
         refused=refused,
@@ -277,12 +267,13 @@ def push(
         progress=progress,
         notify=said,
     )
+    _check(store_path, request, manner)
     with (
         scratch_beside(store_path.absolute(), memory_limit) as scratch,
         contextlib.closing(Ledger(store_path, wait_s)) as ledger,
     ):
-        source = _source_of(scratch, store_path, request, wait_s)
-        begun = _begin(ledger, source, request, manner)
+        source = _source_of(scratch, store_path, request, wait_s=wait_s)
+        begun = _begin(ledger, source, request, manner=manner)
         report = _report_of(begun, request, manner)
         if begun.finished:
             report.total = report.done + report.unchanged
@@ -293,18 +284,27 @@ def push(
         return report
 
 
-def _check_files(
-    store_path: Path, request: PushRequest, *, dry_run: Path | None, refused: Path | None
-) -> None:
-    """Refuse files that would be written over another. Raises UsageError, InputRefused."""
-    targets = [("--dry-run", dry_run), ("--refused", refused)]
+def _check(store_path: Path, request: PushRequest, manner: _Manner) -> None:
+    """Refuse a push to nowhere, and files that would be written over another.
+
+    Raises UsageError, InputRefused.
+    """
+    if manner.address is None and manner.sends:
+        raise UsageError(
+            "--host is missing: where to?",
+            "name a URL, or us1, us2, eu1, au1; or write the requests to a file with --dry-run"
+            " FILE",
+        )
+    targets = [("--dry-run", manner.dry_run), ("--refused", manner.refused)]
     check_apart(targets, [store_path, *([request.file] if request.file else [])])
     for option, path in targets:
         if path is not None:
             check_target(path, option)
 
 
-def _source_of(scratch: Scratch, store_path: Path, request: PushRequest, wait_s: float) -> Source:
+def _source_of(
+    scratch: Scratch, store_path: Path, request: PushRequest, *, wait_s: float
+) -> Source:
     """Return where the batches come from."""
     if request.file:
         return batches_of_file(
@@ -322,7 +322,7 @@ def _source_of(scratch: Scratch, store_path: Path, request: PushRequest, wait_s:
     )
 
 
-def _begin(ledger: Ledger, source: Source, request: PushRequest, manner: _Manner) -> Begun:
+def _begin(ledger: Ledger, source: Source, request: PushRequest, *, manner: _Manner) -> Begun:
     """Take up the push that is asked for, or begin it."""
     words: dict[str, object] = {
         "kind": request.kind,

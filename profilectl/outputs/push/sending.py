@@ -196,12 +196,8 @@ class BatchSender:
             reraise=True,
         )
         try:
-            await sending(
-                self._send,
-                self._address + (HISTORICAL if request[0].historical else ""),
-                body,
-                len(request),
-            )
+            address = self._address + (HISTORICAL if request[0].historical else "")
+            await sending(self._send, address, body, batches=len(request))
         except _SendAgain as error:
             raise Unfinished(
                 f"nothing was accepted within {self._pace.give_up_s:g} s: {error}",

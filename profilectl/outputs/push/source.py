@@ -174,7 +174,7 @@ class PushSource(Protocol):
 
     total: int
     """How many rows there are, done ones included."""
-    first: int
+    begin: int
     """The first position there can be."""
     unchanged: int
     """How many the host has that are no rows."""
@@ -194,7 +194,7 @@ class OfStore:
     """Where relations are made; it has `standing`, the profiles that are pushed."""
     path: Path
     """The store."""
-    wanted: Wanted
+    selection: Wanted
     """The profiles that are pushed."""
     profiles: Profiles
     """The profiles as they were when the push was begun."""
@@ -212,14 +212,15 @@ class OfStore:
     """What they are compared with."""
     total: int = 0
     """How many profiles there are, done ones included."""
-    first: int = 0
+    begin: int = 0
     """The first position there can be."""
     unchanged: int = 0
     """How many the host has that are no rows."""
 
     def end_before(self, until: int, host: Host) -> None:
-        """Leave out the profiles from one on: they were founded after the push was begun. host:
-        what they are compared with.
+        """Leave out the profiles from one on: they were founded after the push was begun.
+
+        host: what they are compared with.
         """
         self.until, self.host = until, host
         self.total = int(self.scratch.row(PROFILES_BEFORE, {"until": until})[0])
@@ -233,32 +234,30 @@ class OfStore:
         The store must not be open for writing during next().
         """
         cells = len(self.profiles.identities) + len(self.profiles.keys)
-        for where in list(stretches(self.profiles, cells, begin=track.start, end=self.until)):
+        for stretch in list(stretches(self.profiles, cells, begin=track.start, end=self.until)):
             with self._open() as store:
-                self._read(_profiles_seen(store), where)
+                self._read(_profiles_seen(store), stretch)
             if self.host.noting and self.scratch.count("push_changed_profile"):
                 with self._open(write=True) as store:
                     note_under_way(store, self.host)
             yield from in_blocks(self._rows(track, name))
 
-    def _read(self, profiles: Profiles, where: str) -> None:
-        """Make `push_row`: the batches of a stretch, as the store has them now, where they are not
-        what the host has.
-        """
+    def _read(self, profiles: Profiles, stretch: str) -> None:
+        """Make `push_row`: the batches of a stretch, where they are not what the host has."""
         # The platform computes its own: neither a calculated value nor what it masks leaves.
         masked, profiles.calculated = profiles.calculated, []
         profiles.keys = [key for key in profiles.keys if key not in masked]
         profiles.loose_keys = [key for key in profiles.loose_keys if key not in masked]
         profiles.several = self.profiles.several
-        telling = self.wanted.telling(times=self.with_times)
-        self.scratch.make("profile_batch", batches(profiles, where, telling), keep=False)
+        telling = self.selection.telling(times=self.with_times)
+        self.scratch.make("profile_batch", batches(profiles, stretch, telling), keep=False)
         if self.since is None:
             self.scratch.make("push_line", PUSH_LINE)
         else:
-            deleted = profiles.deleted(where, self.since)
+            deleted = profiles.deleted(stretch, self.since)
             self.scratch.make("deleted_attribute", deleted, keep=False)
             self.scratch.make("push_line", PUSH_LINE_WITH_DELETED, {"masked": masked})
-        compare(profiles.store, self.host, where, masked)
+        compare(profiles.store, self.host, stretch, masked=masked)
 
     def _rows(self, track: Track, name: Name) -> Iterator[Row]:
         cursor = self.scratch.connection.execute(ROWS)
@@ -293,19 +292,19 @@ class OfStore:
 
 
 def profiles_of_store(
-    scratch: Scratch, path: Path, wanted: Wanted, *, with_times: bool, wait_s: float
+    scratch: Scratch, path: Path, selection: Wanted, *, with_times: bool, wait_s: float
 ) -> OfStore:
     """Make `standing`, the profiles of a store that are pushed, and return them as a source.
 
     with_times: whether batches say timestamp_unixtime_ms. Raises what reading a store raises,
-    UsageError and InputRefused for what is wanted.
+    UsageError and InputRefused for the selection.
     """
     with open_store(scratch, path, wait_s=wait_s) as store:
         profiles = _profiles_seen(store)
-        choose(profiles, wanted)
-        since = next((arrival for arrival, _ in touched_in(store, wanted)), None)
+        choose(profiles, selection)
+        since = next((arrival for arrival, _ in touched_in(store, selection)), None)
         profiles.tell_several()
-        if wanted.with_mpid:
+        if selection.with_mpid:
             tell_sharing(profiles)
         scratch.make("every_profile", known_mpids(profiles.segments), keep=False)
         if profiles.feeds:
@@ -317,7 +316,7 @@ def profiles_of_store(
         source = OfStore(
             scratch=scratch,
             path=path,
-            wanted=wanted,
+            selection=selection,
             profiles=profiles,
             with_times=with_times,
             wait_s=max(wait_s, PATIENCE_S),
@@ -336,8 +335,9 @@ def _profiles_seen(store: OpenStore) -> Profiles:
 
 
 def _named(name: Name, turn: int) -> Name:
-    """Return the function that names the batches of a profile; `turn` makes another id of the same
-    content.
+    """Return the function that names the batches of a profile.
+
+    turn: how often other batches of it were sent before; it makes another id of the same content.
     """
     if not turn:
         return name
@@ -346,8 +346,9 @@ def _named(name: Name, turn: int) -> Name:
 
 @dataclass(slots=True)
 class OfFile:
-    """A file of batches: JSON lines, a batch each, or a JSON document with one or an array of them;
-    packed or not.
+    """A file of batches, packed or not.
+
+    It has JSON lines, a batch each, or a JSON document with one batch or an array of them.
     """
 
     file: InputFile
@@ -360,7 +361,7 @@ class OfFile:
     """The batches of a JSON document; None: they are lines."""
     ages: Ages = field(default_factory=Ages)
     """Which of its events are historical."""
-    first: int = 1
+    begin: int = 1
     """The first position there can be."""
     unchanged: int = 0
     """How many the host has that are no rows."""
@@ -394,8 +395,9 @@ class OfFile:
             yield row
 
     def _raw(self) -> Iterator[bytes | tuple[Value] | None]:
-        """Yield each line without its end, empty where there is nothing in it; or each member of an
-        array.
+        """Yield each line without its end, or each member of an array.
+
+        A line is empty where there is nothing in it, None where it is too long.
         """
         if self.documents is not None:
             yield from ((document,) for document in self.documents)

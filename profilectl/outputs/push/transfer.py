@@ -1,8 +1,7 @@
-"""The transfer of a push: rows are read ahead and sent, several requests at once, and what is done
-is written down every now and then.
+"""The transfer of a push: rows are read ahead, sent, and written down as done.
 
-The store is opened in a thread of its own, for one purpose at a time: to read rows, or to write
-the ledger.
+Several requests are under way at once. The store is opened in a thread of its own, for one purpose
+at a time: to read rows, or to write the ledger.
 """
 
 from __future__ import annotations
@@ -165,8 +164,9 @@ async def _requests(going: _Transfer) -> AsyncIterator[Request]:
 
 
 async def _with_store(going: _Transfer, work: Callable[[], _Result]) -> _Result:
-    """Do what opens the store in a thread, one work after another; a task that is interrupted waits
-    for its end.
+    """Do what opens the store in a thread, one work after another.
+
+    A task that is interrupted waits for its end.
     """
     async with going.store:
         task = asyncio.ensure_future(asyncio.to_thread(work))
@@ -204,8 +204,9 @@ async def _write_the_end(going: _Transfer, *, finished: bool) -> None:
 
 
 async def _write(going: _Transfer, *, finished: bool = False, wait_s: float = 0) -> None:
-    """Write down what is done since the last time; where the store is busy it stays to be
-    written.
+    """Write down what is done since the last time.
+
+    Where the store is busy it stays to be written.
     """
     books, ledger = going.books, going.ledger
     entry = books.next_entry()

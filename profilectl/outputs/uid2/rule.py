@@ -1,4 +1,4 @@
-"""What may be asked of a UID2 operator, in what form, and what its answer becomes.
+"""The rule of UID2: the values an operator is asked about, their form, and the use of its answer.
 
 Sources: domain.md 15. The operator gets the hash of a normalised value, never the value itself.
 """
@@ -174,11 +174,10 @@ def waits(refresh_from_ms: int | None, enriched: int | None, arrival: int, now_m
 
 
 def request_id(mpid: int, uid: str, refresh_from_s: int) -> str:
-    """Return the source_request_id of an answer: the same answer for the same profile is taken
-    once.
+    """Return the source_request_id of an answer.
 
-    refresh_from_s: in seconds, as the operator says it. Where there is no UID, uid is the status
-    and refresh_from_s the time of asking.
+    The same answer for the same profile has the same id, and is taken once. Where there is no
+    UID, uid is the status and refresh_from_s the time of asking.
     """
     return str(uuid.uuid5(NAMESPACE, f"{mpid} {uid} {refresh_from_s}"))
 

@@ -66,8 +66,9 @@ def request_id(mpid: str, uid: str, refresh_from_s: str) -> str:
 
 
 def batch_of(partner_identity: str, now_ms: int) -> str:
-    """Return the SQL of the JSON text of rule.batch_of, on columns mpid, environment (its name),
-    status, uid, refresh_from_s.
+    """Return the SQL of the JSON text of rule.batch_of.
+
+    Its columns are mpid, environment (its name), status, uid, refresh_from_s.
     """
     cases = [
         f"when {quote_text(status)} then {_batch_of(status, partner_identity, now_ms)}"

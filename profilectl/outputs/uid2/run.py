@@ -129,7 +129,7 @@ from valued
 join person on person.profile = valued.profile
 where valued.value is not null and not valued.waits
 """
-ASKED = """
+ASKED_HASHES = """
 select row_number() over (order by kind, hash) as place, kind, hash
 from (select distinct kind, hash from chosen)
 """
@@ -277,11 +277,10 @@ class _Run:
 
 
 def enrich(path: Path, enrichment: Enrichment, operator: Callable[[], Uid2Operator]) -> Uid2Outcome:
-    """Ask an operator for the UIDs of an audience and import what it answers; with dry_run only
-    count.
+    """Ask an operator for the UIDs of an audience, and import its answers.
 
-    operator: makes the one that is asked, before the store is read; never called for a dry run.
-    Raises InputRefused and UsageError for the audience, the feed and the credentials, Unfinished
+    With dry_run only count. operator: makes the one that is asked, before the store is read; never
+    called for a dry run. Raises InputRefused and UsageError for the audience, the feed and the credentials, Unfinished
     where the operator cannot be had: what was answered before is imported then.
     """
     _check_partner_identity(enrichment.partner_identity)
@@ -297,7 +296,7 @@ def enrich(path: Path, enrichment: Enrichment, operator: Callable[[], Uid2Operat
     opened = None if dry_run else operator()
     with scratch_beside(path, enrichment.memory_limit) as scratch:
         with open_store(scratch, path, wait_s=enrichment.wait_s, upgrade=not dry_run) as store:
-            workspace = _choose(store, enrichment, outcome, now_ms)
+            workspace = _choose(store, enrichment, outcome, now_ms=now_ms)
         if opened is not None and scratch.count("asked"):
             with contextlib.closing(opened):
                 run = _Run(
@@ -320,7 +319,7 @@ def _check_partner_identity(name: str) -> None:
         )
 
 
-def _choose(store: OpenStore, enrichment: Enrichment, outcome: Uid2Outcome, now_ms: int) -> str:
+def _choose(store: OpenStore, enrichment: Enrichment, outcome: Uid2Outcome, *, now_ms: int) -> str:
     """Make `chosen` and `asked`, count them, and return the workspace."""
     scratch = store.scratch
     workspace = _workspace_of(store, enrichment.audience, now_ms)
@@ -336,7 +335,7 @@ def _choose(store: OpenStore, enrichment: Enrichment, outcome: Uid2Outcome, now_
     environment, hash_ = environment_name("person.environment"), hashed("valued.value")
     columns = f"{environment} as environment, {hash_} as hash"
     scratch.make("chosen", CHOSEN.format(columns=columns))
-    scratch.make("asked", ASKED)
+    scratch.make("asked", ASKED_HASHES)
     counts = dict(scratch.rows(ASKED_BY_KIND))
     outcome.emails, outcome.phones = counts.get("email", 0), counts.get("phone", 0)
     for name in ("candidate", "valued", "person"):  # what else is needed of them is in chosen
@@ -423,8 +422,9 @@ def _ask_and_import(run: _Run, outcome: Uid2Outcome) -> None:
 
 
 def _leave_out_lost(run: _Run) -> None:
-    """Take out who has opted out or was erased since the run began: a long run takes hours
-    (domain.md 14).
+    """Take out who has opted out or was erased since the run began.
+
+    A long run takes hours (domain.md 14).
     """
     scratch = run.scratch
     with open_store(scratch, run.path, wait_s=run.wait_s) as store:
