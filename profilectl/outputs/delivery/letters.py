@@ -335,8 +335,8 @@ def _drop(store: OpenStore, output: str | None, state: str) -> None:
     bound = {"output": output, "state": state}
     store.scratch.run(FORWARD_BY_HAND, {**bound, "by_hand": BY_HAND, "now_ms": now_ms})
     store.scratch.run(DROP_BATCHES, bound)
-    where = "state = $state and ($output is null or output = $output)"
-    drop_messages(store, where, bound, now_ms=now_ms)
+    chosen = "state = $state and ($output is null or output = $output)"
+    drop_messages(store, chosen, bound, now_ms=now_ms)
 
 
 @contextlib.contextmanager

@@ -141,8 +141,6 @@ class _Connected:
     """Those that a feed is connected to."""
     of_audiences: Sequence[Output]
     """Those that an audience is connected to."""
-    secrets: OutputSecrets
-    """The secrets that a file has for outputs."""
 
     def empty_result(self, output: Output) -> Forwarded:
         """Return the result of an output that nothing was delivered to yet."""
@@ -163,6 +161,8 @@ class _Round:
     """What to forward."""
     connected: _Connected
     """The outputs."""
+    secrets: OutputSecrets
+    """The secrets that a file has for outputs."""
     progress: Callable[[str, int], None]
     """Takes the name of an output and how much was delivered to it."""
     is_first: bool
@@ -198,16 +198,22 @@ def forward(
                 if is_first:
                     # What is delivered is written down where it came from, and nowhere else.
                     held_store.enter_context(held_to(path, store.meta("store_id")))
-                connected = _connected(store, request)
+                connected = _connected(store)
                 chosen = _chosen(connected, outputs(store), request.output)
+                secrets = _secrets(store, request.credentials)
             if request.full and is_first:
                 _begin_anew(stores, request)
-            look = _Round(stores, request, connected, progress=progress, is_first=is_first)
-            results = [
-                _to_output(look, output)
-                for output in chosen
-                if awake_at.get(output.name, 0) <= time.monotonic()
-            ]
+            look = _Round(
+                stores=stores,
+                request=request,
+                connected=connected,
+                secrets=secrets,
+                progress=progress,
+                is_first=is_first,
+            )
+            began = time.monotonic()
+            awake = [output for output in chosen if awake_at.get(output.name, 0) <= began]
+            results = [_to_output(look, output) for output in awake]
             is_first = False
             if request.follow_s is None:
                 return results
@@ -220,14 +226,15 @@ def forward(
             time.sleep(request.follow_s)
 
 
-def _connected(store: OpenStore, request: ForwardRequest) -> _Connected:
+def _connected(store: OpenStore) -> _Connected:
     return _Connected(
         of_feeds=[route.output for route in routes(store)],
         of_audiences=[route.output for route in audience_routes(store)],
-        secrets=(
-            read_credentials(request.credentials, outputs(store)) if request.credentials else {}
-        ),
     )
+
+
+def _secrets(store: OpenStore, file: Path | None) -> OutputSecrets:
+    return read_credentials(file, outputs(store)) if file else {}
 
 
 def _chosen(connected: _Connected, declared: Sequence[Output], name: str | None) -> list[Output]:
@@ -311,7 +318,7 @@ class _OpenedOutput:
         return self.closing.enter_context(
             delivery_of(
                 output,
-                credentials_of(output, look.connected.secrets),
+                credentials_of(output, look.secrets),
                 look.request.manner,
                 folder=look.stores.path.absolute().parent,
                 attributes=attributes,

@@ -168,7 +168,7 @@ class PushReport:
 
     def as_json(self) -> dict[str, Any]:
         """Return the document that push --json prints."""
-        left = 0 if self.finished else self.total - self.done - self.unchanged
+        remaining = 0 if self.finished else self.total - self.done - self.unchanged
         return {
             "push": self.number,
             "of": self.kind,
@@ -179,9 +179,9 @@ class PushReport:
             "rows": {
                 "total": self.total,
                 "done": self.done,
-                "left": left,
+                "left": remaining,
                 "unchanged": self.unchanged,
-                "without_batch": self.total - self.done - self.unchanged - left,
+                "without_batch": self.total - self.done - self.unchanged - remaining,
             },
             "batches": {
                 "packed": self.packed,
@@ -244,7 +244,7 @@ def push(
     estimate: bool = False,
     memory_limit: str | None = None,
     wait_s: float = 0,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = lambda rows, total: None,
     said: Callable[[str], None] = lambda text: None,
 ) -> PushReport:
     """Send what is asked for, and return the report.
@@ -437,7 +437,7 @@ def _sent(books: Books, ledger: Ledger, manner: _Manner) -> Transferred:
         transfer(
             books,
             ledger,
-            lambda: BatchSender(address, credentials, manner.pace, said=manner.notify),
+            lambda: BatchSender(address, credentials, manner.pace, notify=manner.notify),
             parallel=manner.pace.parallel,
         )
     )

@@ -112,7 +112,7 @@ class BatchSender:
 
     An asynchronous context; deliver may run several times at once.
 
-    said: takes what a person should know: why something is sent again, once for each reason.
+    notify: takes what a person should know: why something is sent again, once for each reason.
     """
 
     def __init__(
@@ -120,10 +120,10 @@ class BatchSender:
         address: str,
         credentials: KeyAndSecret,
         pace: SendingPace,
-        said: Callable[[str], None] = lambda text: None,
+        notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.counts = PushCounts()
-        self._address, self._pace, self._said = address, pace, said
+        self._address, self._pace, self._notify = address, pace, notify
         # Acquiring takes as much as a whole request at once.
         most = max(pace.rate, 100.0)
         self._limiter = AsyncLimiter(most, most / pace.rate) if pace.rate else None
@@ -300,7 +300,7 @@ class BatchSender:
         why = str(state.outcome.exception()) if state.outcome else ""
         if why not in self._reasons and len(self._reasons) < 10:
             self._reasons.add(why)
-            self._said(f"{why}; it is sent again")
+            self._notify(f"{why}; it is sent again")
 
 
 def _asked_pause_s(state: RetryCallState) -> int | None:

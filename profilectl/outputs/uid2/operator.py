@@ -267,7 +267,7 @@ class Uid2Operator:
         return InputRefused(f"{self.address} {why} (HTTP {reply.status})", hint)
 
     def _read(self, hashes: Sequence[str], response: Any) -> list[HashAnswer]:
-        statuses = {answer.said: status for status, answer in ANSWERS.items() if answer.said}
+        statuses = {answer.word: status for status, answer in ANSWERS.items() if answer.word}
         mapped, unmapped = response.mapped_identities, response.unmapped_identities
         answers = []
         for hash_ in hashes:

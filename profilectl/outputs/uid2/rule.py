@@ -69,7 +69,7 @@ LEFT_OUT: dict[str, tuple[str, ...]] = {
 class Uid2Answer:
     """What becomes of a profile by an answer."""
 
-    said: str
+    word: str
     """The operator's word for it; "": a UID."""
     uid: str
     """What becomes of the stored UID: set, removed or kept."""
@@ -80,7 +80,7 @@ class Uid2Answer:
 
 
 ANSWERS: dict[str, Uid2Answer] = {
-    # status             said                  uid        event   deletes
+    # status             word                  uid        event   deletes
     "mapped":     Uid2Answer("",                   "set",     True),
     "optout":     Uid2Answer("optout",             "removed", False, (REFRESH_FROM,)),
     "invalid":    Uid2Answer("invalid identifier", "kept",    False),

@@ -280,8 +280,9 @@ def enrich(path: Path, enrichment: Enrichment, operator: Callable[[], Uid2Operat
     """Ask an operator for the UIDs of an audience, and import its answers.
 
     With dry_run only count. operator: makes the one that is asked, before the store is read; never
-    called for a dry run. Raises InputRefused and UsageError for the audience, the feed and the credentials, Unfinished
-    where the operator cannot be had: what was answered before is imported then.
+    called for a dry run. Raises InputRefused and UsageError for the audience, the feed and the
+    credentials, Unfinished where the operator cannot be had: what was answered before is imported
+    then.
     """
     _check_partner_identity(enrichment.partner_identity)
     dry_run = enrichment.dry_run
